@@ -1,0 +1,37 @@
+/* Log lines to stderr: one line an event, `key=value` after a short message.
+ *
+ *   2026-11-25T10:11:12.345Z notice worker[1234]: uploaded key="a/b" bytes=4096 ms=12
+ *
+ * Only daemon/, workers/ and ctl/ log above debug; the layers below return errors. A line is written
+ * with one write(2), so lines of several processes do not mix. Control characters in the text are
+ * shown as \xNN. Nothing is logged while a shared lock is held.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
+
+#define LOG_LINE_MAX 2048
+
+/* Sets the least important level that is still written, and the name of this process ("supervisor",
+ * "worker"; not copied, a literal). May be called again after fork. */
+void log_init(enum log_level level, const char *role);
+
+/* True if lines of this level are written: guards work that only a log line needs. */
+bool log_enabled(enum log_level level);
+
+void log_line(enum log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#define log_err(...) log_line(LOG_ERR, __VA_ARGS__)
+#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
+#define log_notice(...) log_line(LOG_NOTICE, __VA_ARGS__)
+#define log_debug(...)                                                         \
+    do {                                                                       \
+        if (log_enabled(LOG_DEBUG))                                            \
+            log_line(LOG_DEBUG, __VA_ARGS__);                                  \
+    } while (0)
+
+#endif

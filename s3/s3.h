@@ -1,0 +1,177 @@
+/* Requests to one S3 bucket on a caller's event loop. Nothing blocks; every request ends in exactly one
+ * call of its `done`, unless it was cancelled, which calls nothing.
+ *
+ * The client retries inside a request's deadline (s3_retry.h says what), so that `done` sees the final
+ * outcome. Knows no shared memory: usable as a library.
+ */
+#ifndef S3_S3_H
+#define S3_S3_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+
+#define S3_KEY_MAX 1024   /* bytes of a key, without NUL */
+#define S3_ETAG_MAX 72    /* bytes of an ETag with its quotes, and NUL */
+#define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
+#define S3_META_MAX 2304  /* user metadata of one object: S3's 2 KiB and separators */
+#define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
+#define S3_LIST_MAX 1000  /* entries of one page */
+#define S3_PUT_MAX (UINT64_C(5) << 30)
+
+struct s3_client;
+struct s3_req;
+struct s3_cred_source;
+
+enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
+enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
+
+/* Strings are borrowed and must outlive the client. Times in nanoseconds. */
+struct s3_client_conf {
+    const char *endpoint; /* URL, may have a base path; NULL or "" = AWS's for the region */
+    const char *region;
+    const char *bucket;
+    const char *ca_bundle; /* file of PEM certificates; NULL or "" = the system's */
+    enum s3_addressing addressing;
+    enum s3_payload_signing payload_signing; /* AUTO: signed over plain HTTP only */
+    uint64_t connect_timeout_ns;
+    uint64_t attempt_timeout_ns; /* an attempt without a byte moving for so long has failed */
+    uint64_t deadline_ns;        /* of a whole request, all attempts and waits */
+    unsigned max_attempts;       /* 1 = no retry */
+    unsigned max_connections;
+};
+
+/* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle; ENOMEM).
+ * `loop` and `creds` (s3_cred.h) are borrowed. To be called after fork. */
+must_use int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
+                           struct s3_cred_source *creds,
+                           struct s3_client **ret_client, struct err *err);
+
+/* Cancels what is in flight, calls nothing back. NULL is fine. */
+void s3_client_free(struct s3_client *client);
+
+/* What an answer says of an object. Zeroed where the answer says nothing. */
+struct s3_object {
+    uint64_t size;    /* of the whole object, also on a ranged GET */
+    int64_t mtime_ns; /* Last-Modified, since the epoch */
+    char etag[S3_ETAG_MAX];
+    size_t meta_len;         /* user metadata: name NUL value NUL ..., names without "x-amz-meta-", */
+    char meta[S3_META_MAX];  /* lower case; values as sent (the caller decodes); cut ones left out */
+};
+
+/* Value of one metadata name, NULL if absent. */
+const char *s3_object_meta(const struct s3_object *obj, const char *name);
+
+struct s3_result {
+    int error;       /* 0 or -errno (s3_error.h has the table) */
+    int http_status; /* of the last answer; 0 = none came */
+    char code[S3_CODE_MAX]; /* S3 error code, "" if none */
+    char text[160];  /* for the log: what failed, in a few words */
+    bool not_modified; /* 304 to If-None-Match: error is 0 */
+    bool may_have_acted; /* a changing request failed, or succeeded only in a later attempt, and an attempt
+                            without a clear answer may have been carried out by the server */
+    unsigned attempts;
+    struct s3_object obj; /* GET, HEAD; PUT and COPY: etag (and mtime for COPY) */
+    bool truncated;       /* LIST: more pages follow */
+    const char *next_token; /* LIST: valid during `done` */
+    unsigned n_entries;     /* LIST: keys and prefixes told */
+};
+
+/* `res` is valid only during the call. The request is gone when this returns; it may start others. */
+typedef void s3_done_fn(void *arg, const struct s3_result *res);
+
+/* A GET. `on_head` is called once when a 200/206 came, `on_data` for each piece, in order, each byte once: when
+ * an answer breaks off, the rest is asked again with If-Match, so pieces never mix two versions. Either may
+ * return a negative errno, which ends the request with it. `off` passed is that in the object. */
+struct s3_get {
+    const char *key;
+    uint64_t off;
+    uint64_t len; /* 0 = to the end (no Range header when off is 0) */
+    const char *if_match;      /* NULL or an ETag; 412 -> -ESTALE */
+    const char *if_none_match; /* NULL or an ETag; 304 -> not_modified */
+    int (*on_head)(void *arg, const struct s3_object *obj);
+    int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
+};
+
+struct s3_meta_pair {
+    const char *name; /* without "x-amz-meta-" */
+    const char *value; /* ASCII; the caller percent-codes */
+};
+
+/* Bytes to send: from memory, or from a descriptor by pread(2); both borrowed until `done`. */
+struct s3_body {
+    const void *mem; /* NULL = from fd */
+    int fd;
+    uint64_t off;
+    uint64_t len;
+};
+
+struct s3_put {
+    const char *key;
+    struct s3_body body;
+    const char *content_type; /* NULL = binary/octet-stream */
+    const struct s3_meta_pair *meta;
+    size_t n_meta;
+    const char *if_match;      /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT */
+    const char *if_none_match; /* "*" or NULL */
+};
+
+struct s3_copy {
+    const char *from_key; /* same bucket */
+    const char *to_key;
+    const char *if_source_match; /* NULL or an ETag; 412 -> -ESTALE */
+    bool replace_meta;           /* true: meta and content_type replace the source's */
+    const char *content_type;
+    const struct s3_meta_pair *meta;
+    size_t n_meta;
+};
+
+struct s3_list_entry {
+    const char *key; /* whole key, decoded, NUL-terminated; a key with NUL is left out */
+    size_t key_len;
+    bool is_prefix; /* a CommonPrefix; size, mtime, etag are then empty */
+    uint64_t size;
+    int64_t mtime_ns;
+    const char *etag; /* with quotes */
+};
+
+struct s3_list {
+    const char *prefix;
+    const char *delimiter;   /* NULL or "/" */
+    const char *start_after; /* NULL or a key */
+    const char *token;       /* NULL or a continuation token */
+    unsigned max_keys;       /* 1..1000, 0 = 1000 */
+    /* Each entry, in the server's order, as the answer arrives. Entries of an attempt that then fails have been
+     * told already: `on_restart` says that the page begins anew. Negative errno ends the request. */
+    int (*on_entry)(void *arg, const struct s3_list_entry *entry);
+    void (*on_restart)(void *arg);
+};
+
+/* Each starts a request. 0 and *ret_req (valid until `done` or s3_cancel; may be NULL if not wanted), or -errno
+ * (-ENOMEM, -EINVAL for a key that must not be sent) without calling `done`. Strings are copied, bodies are not.
+ * `done` is never called before the function returned. */
+must_use int s3_get(struct s3_client *c, const struct s3_get *get,
+                    s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
+                     void *arg, struct s3_req **ret_req);
+must_use int s3_put(struct s3_client *c, const struct s3_put *put,
+                    s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_delete(struct s3_client *c, const char *key,
+                       const char *if_match, s3_done_fn *done, void *arg,
+                       struct s3_req **ret_req);
+must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
+                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_list(struct s3_client *c, const struct s3_list *list,
+                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
+
+/* Ends a request without calling `done`. Not from inside its own callbacks. */
+void s3_cancel(struct s3_req *req);
+
+/* Requests in flight, waiting ones included. */
+unsigned s3_in_flight(const struct s3_client *c);
+
+#endif
