@@ -1,0 +1,314 @@
+/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what: workers/fetch.c. */
+#include "shm/shm_block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+static uint32_t n_heads(const struct shm_sizes *s)
+{
+    uint32_t n = 16;
+
+    while (n < s->blocks)
+        n *= 2;
+    return n;
+}
+
+static uint32_t *heads(struct shm *shm)
+{
+    return (uint32_t *)(shm->blocks + 1);
+}
+
+static struct shm_block *at(struct shm *shm, uint32_t idx)
+{
+    struct shm_block *first =
+        (struct shm_block *)(heads(shm) + n_heads(&shm->header->sizes));
+
+    assert(idx < shm->header->sizes.blocks);
+    return first + idx;
+}
+
+static struct shm_block *edit(struct shm *shm, uint32_t idx)
+{
+    struct shm_block *b = at(shm, idx);
+
+    shm_save(shm, &shm->blocks->lock, b, sizeof(*b));
+    return b;
+}
+
+size_t shm_block_size(const struct shm_sizes *s)
+{
+    return sizeof(struct shm_block_table) + n_heads(s) * sizeof(uint32_t) +
+           (size_t)s->blocks * sizeof(struct shm_block);
+}
+
+void shm_block_init(struct shm *shm)
+{
+    shm_mutex_init(&shm->blocks->lock, SHM_RANK_BLOCK);
+}
+
+uint8_t *shm_block_data(struct shm *shm, uint32_t idx)
+{
+    return shm->block_data + (size_t)idx * SHM_BLOCK_SIZE;
+}
+
+uint32_t shm_block_len(struct shm *shm, uint32_t idx)
+{
+    return at(shm, idx)->len;
+}
+
+static void lock(struct shm *shm)
+{
+    shm_lock(shm, &shm->blocks->lock);
+}
+
+static void unlock(struct shm *shm)
+{
+    shm_unlock(shm, &shm->blocks->lock);
+}
+
+#define set(shm, lvalue, value) shm_set((shm), &(shm)->blocks->lock, lvalue, value)
+
+static bool same_key(struct shm_block_key a, struct shm_block_key b)
+{
+    return a.node == b.node && a.gen == b.gen && a.no == b.no;
+}
+
+static uint32_t *chain_of(struct shm *shm, struct shm_block_key key)
+{
+    uint8_t out[crypto_shorthash_BYTES];
+    uint32_t h;
+
+    static_assert(sizeof(key) == 12, "a key has no padding to hash");
+    crypto_shorthash(out, (const uint8_t *)&key, sizeof(key),
+                     shm->header->hash_key);
+    memcpy(&h, out, sizeof(h));
+    return &heads(shm)[h & (n_heads(&shm->header->sizes) - 1)];
+}
+
+static uint32_t find(struct shm *shm, struct shm_block_key key)
+{
+    uint32_t i = *chain_of(shm, key);
+
+    while (i && !same_key(at(shm, i - 1)->key, key))
+        i = at(shm, i - 1)->hash_next;
+    return i ? i - 1 : SHM_NIL;
+}
+
+/* Takes the block out of its chain and marks it FREE. */
+static void release(struct shm *shm, uint32_t idx)
+{
+    struct shm_block *b = edit(shm, idx);
+    uint32_t *link = chain_of(shm, b->key);
+
+    while (*link && *link != idx + 1)
+        link = &at(shm, *link - 1)->hash_next;
+    if (*link)
+        set(shm, *link, b->hash_next);
+    if (b->state == SHM_BLOCK_READY)
+        set(shm, shm->blocks->ready, shm->blocks->ready - 1);
+    else
+        set(shm, shm->blocks->fetching, shm->blocks->fetching - 1);
+    b->state = SHM_BLOCK_FREE;
+    b->hash_next = 0;
+    b->len = 0;
+    b->waiters = 0;
+    b->used = 0;
+}
+
+enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
+                                   uint32_t worker, uint32_t *ret_idx)
+{
+    enum shm_block_found found = SHM_BLOCK_MISS;
+    uint32_t idx;
+
+    lock(shm);
+    idx = find(shm, key);
+    if (idx != SHM_NIL) {
+        struct shm_block *b = edit(shm, idx);
+
+        if (b->state == SHM_BLOCK_READY) {
+            b->pins |= (uint16_t)(1u << worker);
+            b->used = 1;
+            *ret_idx = idx;
+            found = SHM_BLOCK_HIT;
+        } else if (b->owner == worker) {
+            found = SHM_BLOCK_MINE;
+        } else {
+            b->waiters |= (uint16_t)(1u << worker);
+            found = SHM_BLOCK_BUSY;
+        }
+    }
+    unlock(shm);
+    return found;
+}
+
+void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker)
+{
+    lock(shm);
+    edit(shm, idx)->pins &= (uint16_t)~(1u << worker);
+    unlock(shm);
+}
+
+bool shm_block_known(struct shm *shm, struct shm_block_key key)
+{
+    bool known;
+
+    lock(shm);
+    known = find(shm, key) != SHM_NIL;
+    unlock(shm);
+    return known;
+}
+
+/* A free block, or the first that the clock finds unpinned and not used since its last round. `used` marks are
+ * cleared without saving: a lost mark costs nothing, and a whole round would not fit the undo log. */
+static uint32_t take_victim(struct shm *shm)
+{
+    struct shm_block_table *t = shm->blocks;
+    uint32_t n = shm->header->sizes.blocks;
+
+    for (uint32_t i = 0; i < 2 * n; i++) {
+        uint32_t idx = (t->hand + i) % n;
+        struct shm_block *b = at(shm, idx);
+
+        if (b->state == SHM_BLOCK_READY && b->used && !b->pins) {
+            b->used = 0;
+            continue;
+        }
+        if (b->state == SHM_BLOCK_FETCHING || b->pins)
+            continue;
+        if (b->state == SHM_BLOCK_READY) {
+            set(shm, t->evictions, t->evictions + 1);
+            release(shm, idx);
+        }
+        set(shm, t->hand, (idx + 1) % n);
+        return idx;
+    }
+    return SHM_NIL;
+}
+
+uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
+                         uint32_t worker)
+{
+    uint32_t idx = SHM_NIL;
+
+    lock(shm);
+    if (find(shm, key) == SHM_NIL)
+        idx = take_victim(shm);
+    if (idx != SHM_NIL) {
+        struct shm_block *b = edit(shm, idx);
+        uint32_t *head = chain_of(shm, key);
+
+        *b = (struct shm_block){.state = SHM_BLOCK_FETCHING,
+                                .key = key,
+                                .owner = (uint8_t)worker,
+                                .hash_next = *head};
+        set(shm, *head, idx + 1);
+        set(shm, shm->blocks->fetching, shm->blocks->fetching + 1);
+    }
+    unlock(shm);
+    return idx;
+}
+
+uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
+{
+    struct shm_block *b;
+    uint32_t waiters;
+
+    lock(shm);
+    b = edit(shm, idx);
+    waiters = b->waiters;
+    b->state = SHM_BLOCK_READY;
+    b->len = len;
+    b->used = 1;
+    b->waiters = 0;
+    set(shm, shm->blocks->fetching, shm->blocks->fetching - 1);
+    set(shm, shm->blocks->ready, shm->blocks->ready + 1);
+    unlock(shm);
+    return waiters;
+}
+
+uint32_t shm_block_fail(struct shm *shm, uint32_t idx)
+{
+    uint32_t waiters;
+
+    lock(shm);
+    waiters = at(shm, idx)->waiters;
+    release(shm, idx);
+    unlock(shm);
+    return waiters;
+}
+
+/* One locked section a block: all of them would not fit the undo log. */
+void shm_block_drop(struct shm *shm, uint32_t node, uint32_t gen)
+{
+    for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
+        struct shm_block *b = at(shm, i);
+
+        if (b->key.node != node || b->key.gen != gen) /* a hint; looked at again */
+            continue;
+        lock(shm);
+        if (b->state == SHM_BLOCK_READY && !b->pins && b->key.node == node &&
+            b->key.gen == gen)
+            release(shm, i);
+        unlock(shm);
+    }
+}
+
+uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
+{
+    uint16_t bit = (uint16_t)(1u << worker);
+    uint32_t waiters = 0;
+
+    for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
+        struct shm_block *b = at(shm, i);
+
+        lock(shm);
+        if ((b->pins | b->waiters) & bit) {
+            b = edit(shm, i);
+            b->pins &= (uint16_t)~bit;
+            b->waiters &= (uint16_t)~bit;
+        }
+        if (b->state == SHM_BLOCK_FETCHING && b->owner == worker) {
+            waiters |= b->waiters;
+            release(shm, i);
+        }
+        unlock(shm);
+    }
+    return waiters;
+}
+
+static int check_block(struct shm *shm, uint32_t i, uint32_t count[3],
+                       struct err *err)
+{
+    struct shm_block *b = at(shm, i);
+
+    if (b->state > SHM_BLOCK_READY)
+        return err_set(err, EUCLEAN, "block %u: state %u", i, b->state);
+    count[b->state]++;
+    if (b->state == SHM_BLOCK_FREE)
+        return 0;
+    if (find(shm, b->key) != i)
+        return err_set(err, EUCLEAN, "block %u: its key maps elsewhere", i);
+    if (b->len > SHM_BLOCK_SIZE)
+        return err_set(err, EUCLEAN, "block %u: %u bytes", i, b->len);
+    return 0;
+}
+
+int shm_block_check(struct shm *shm, struct err *err)
+{
+    uint32_t count[3] = {0};
+    int r = 0;
+
+    lock(shm);
+    for (uint32_t i = 0; r == 0 && i < shm->header->sizes.blocks; i++)
+        r = check_block(shm, i, count, err);
+    if (r == 0 && (count[SHM_BLOCK_READY] != shm->blocks->ready ||
+                   count[SHM_BLOCK_FETCHING] != shm->blocks->fetching))
+        r = err_set(err, EUCLEAN, "%u blocks ready, %u fetching, counted %u, %u",
+                    shm->blocks->ready, shm->blocks->fetching,
+                    count[SHM_BLOCK_READY], count[SHM_BLOCK_FETCHING]);
+    unlock(shm);
+    return r;
+}

@@ -1,0 +1,87 @@
+/* Blocks of object data, and pages of directory listings, shared by all workers.
+ *
+ * A block has a key; it is fetched once however many want it (FETCHING has one owner), pinned by a bit for each worker
+ * while its bytes are being copied to the kernel, and evicted by a clock when unpinned. All functions take
+ * shm->blocks->lock themselves.
+ */
+#ifndef SHM_SHM_BLOCK_H
+#define SHM_SHM_BLOCK_H
+
+#include "shm/shm_segment.h"
+
+enum shm_block_state { SHM_BLOCK_FREE, SHM_BLOCK_FETCHING, SHM_BLOCK_READY };
+
+#define SHM_BLOCK_LISTING UINT32_C(0x80000000) /* in `gen`: a page of a listing */
+
+/* File data: (node index, node generation, offset / SHM_BLOCK_SIZE). Listing: (node index, list_gen | LISTING, page). */
+struct shm_block_key {
+    uint32_t node;
+    uint32_t gen;
+    uint32_t no;
+};
+
+/* Writer: any worker, under the table's lock. The bytes are written by the owner alone while FETCHING, without
+ * lock, and are constant while READY. If the owner of the lock dies: rolled back. If the owner of a FETCHING block
+ * dies: shm_block_worker_gone() by its replacement.
+ * States: FREE -> FETCHING -> READY -> FREE; FETCHING -> FREE when the fetch failed. */
+struct shm_block {
+    uint32_t state;
+    uint32_t hash_next; /* index + 1 */
+    struct shm_block_key key;
+    uint32_t len;    /* valid bytes, READY */
+    uint16_t pins;   /* a bit for each worker: it is copying from this block */
+    uint16_t waiters; /* a bit for each worker: wake it when the fetch ends */
+    uint8_t owner;   /* of FETCHING */
+    uint8_t used;    /* clock: used since the hand passed */
+    uint16_t unused;
+};
+
+/* Followed in memory by the hash heads (index + 1) and the blocks. */
+struct shm_block_table {
+    struct shm_mutex lock; /* rank BLOCK */
+    uint32_t hand;
+    uint32_t ready, fetching;
+    uint32_t unused;
+    uint64_t evictions;
+};
+
+size_t shm_block_size(const struct shm_sizes *sizes);
+void shm_block_init(struct shm *shm);
+must_use int shm_block_check(struct shm *shm, struct err *err);
+
+/* The bytes of a block: SHM_BLOCK_SIZE of them. */
+uint8_t *shm_block_data(struct shm *shm, uint32_t idx);
+
+/* Valid bytes of a block that the caller has pinned. */
+uint32_t shm_block_len(struct shm *shm, uint32_t idx);
+
+enum shm_block_found {
+    SHM_BLOCK_HIT,  /* pinned for `worker`: *ret_idx; shm_block_unpin() when done */
+    SHM_BLOCK_BUSY, /* somebody fetches it: `worker` will be woken */
+    SHM_BLOCK_MINE, /* `worker` itself fetches it */
+    SHM_BLOCK_MISS,
+};
+
+/* Looks up and pins, or registers to wait. */
+enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
+                                   uint32_t worker, uint32_t *ret_idx);
+void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker);
+
+/* True if the block is there or being fetched: read-ahead need not ask for it. */
+bool shm_block_known(struct shm *shm, struct shm_block_key key);
+
+/* A FETCHING block owned by `worker`; evicts. Its index, or SHM_NIL: the key is known already (shm_block_known),
+ * or every block is pinned or being fetched. */
+uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker);
+
+/* Ends a fetch of `worker`: READY with len bytes, or FREE (fail). Returns the mask of workers to wake. */
+uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
+uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
+
+/* Drops all unpinned READY blocks of this (node, gen). */
+void shm_block_drop(struct shm *shm, uint32_t node, uint32_t gen);
+
+/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake. */
+uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker);
+
+#endif

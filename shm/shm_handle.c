@@ -1,0 +1,123 @@
+/* The table of open files and directories. */
+#include "shm/shm_handle.h"
+
+#include <assert.h>
+#include <errno.h>
+
+size_t shm_handle_size(const struct shm_sizes *s)
+{
+    return sizeof(struct shm_handle_table) +
+           (size_t)s->handles * sizeof(struct shm_handle);
+}
+
+void shm_handle_init(struct shm *shm)
+{
+    shm->handles->fresh_handle = 0;
+}
+
+struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx)
+{
+    assert(idx < shm->header->sizes.handles);
+    return &shm->handles->slot[idx];
+}
+
+struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx)
+{
+    struct shm_handle *h = shm_handle_at(shm, idx);
+
+    shm_save(shm, shm->meta, h, sizeof(*h));
+    return h;
+}
+
+static uint32_t take_slot(struct shm *shm)
+{
+    struct shm_handle_table *t = shm->handles;
+    uint32_t idx;
+
+    if (t->free_handle) {
+        idx = t->free_handle - 1;
+        shm_set(shm, shm->meta, t->free_handle, shm_handle_at(shm, idx)->next_free);
+    } else if (t->fresh_handle < shm->header->sizes.handles) {
+        idx = t->fresh_handle;
+        shm_set(shm, shm->meta, t->fresh_handle, idx + 1);
+    } else {
+        return SHM_NIL;
+    }
+    shm_set(shm, shm->meta, t->live, t->live + 1);
+    return idx;
+}
+
+int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node,
+                       uint32_t flags)
+{
+    uint32_t idx = take_slot(shm);
+    uint32_t generation;
+    struct shm_handle *h;
+
+    if (idx == SHM_NIL)
+        return -ENFILE;
+    h = shm_handle_edit(shm, idx);
+    generation = h->generation + 1;
+    *h = (struct shm_handle){.kind = kind,
+                             .generation = generation,
+                             .node = node,
+                             .session = SHM_NIL,
+                             .flags = flags};
+    shm_node_open(shm, node);
+    return idx;
+}
+
+void shm_handle_free(struct shm *shm, uint32_t idx)
+{
+    struct shm_handle *h = shm_handle_edit(shm, idx);
+
+    if (h->kind == SHM_HANDLE_FREE)
+        return;
+    shm_node_close(shm, h->node);
+    h->kind = SHM_HANDLE_FREE;
+    h->next_free = shm->handles->free_handle;
+    shm_set(shm, shm->meta, shm->handles->free_handle, idx + 1);
+    shm_set(shm, shm->meta, shm->handles->live, shm->handles->live - 1);
+}
+
+uint64_t shm_handle_fh(struct shm *shm, uint32_t idx)
+{
+    return (uint64_t)shm_handle_at(shm, idx)->generation << 32 | idx;
+}
+
+uint32_t shm_handle_of_fh(struct shm *shm, uint64_t fh, enum shm_handle_kind kind)
+{
+    uint32_t idx = (uint32_t)fh;
+    const struct shm_handle *h;
+
+    if (idx >= shm->header->sizes.handles)
+        return SHM_NIL;
+    h = shm_handle_at(shm, idx);
+    if (h->kind != kind || h->generation != (uint32_t)(fh >> 32))
+        return SHM_NIL;
+    return idx;
+}
+
+int shm_handle_check(struct shm *shm, struct err *err)
+{
+    uint32_t live = 0;
+    int r = 0;
+
+    shm_lock(shm, shm->meta);
+    for (uint32_t i = 0; r == 0 && i < shm->handles->fresh_handle; i++) {
+        struct shm_handle *h = shm_handle_at(shm, i);
+
+        if (h->kind == SHM_HANDLE_FREE)
+            continue;
+        live++;
+        if (h->node >= shm->header->sizes.nodes ||
+            shm_node_at(shm, h->node)->opens == 0)
+            r = err_set(err, EUCLEAN, "handle %u: its node %u is not open", i,
+                        h->node);
+    }
+    if (r == 0 && live != shm->handles->live)
+        r = err_set(err, EUCLEAN, "%u handles live, counted %u",
+                    shm->handles->live, live);
+    shm_unlock(shm, shm->meta);
+    return r;
+}

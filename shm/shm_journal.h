@@ -1,0 +1,93 @@
+/* The journal: every request that a worker has read from the kernel and not answered yet.
+ *
+ * Each worker slot has an arena. The kernel writes a request straight into the arena's read area; `current` says what
+ * became of it. A request that must wait is copied into a record, and the read area is free for the next. When a
+ * worker dies, its replacement walks the arena (workers/recover.c):
+ *   READING with a non-zero header: taken from the kernel, nothing done yet    -> handle it
+ *   IN_FLIGHT                                                                  -> handle it from the start
+ *   APPLIED: the effect is done, the answer is stored, perhaps already sent    -> send the stored answer
+ * APPLIED is set in the same locked section as the effect, so an effect happens exactly once. A kernel that has had
+ * the answer says ENOENT to the second one, which is harmless.
+ */
+#ifndef SHM_SHM_JOURNAL_H
+#define SHM_SHM_JOURNAL_H
+
+#include <stdatomic.h>
+
+#include "shm/shm_segment.h"
+
+#define SHM_READ_HEAD 80 /* in front of the payload: fuse_in_header and fuse_write_in */
+#define SHM_RECORD_REQUEST 696 /* bytes of a request that can wait: two names of 255 and their header fit */
+#define SHM_RECORD_REPLY 160 /* fuse_entry_out and fuse_open_out fit */
+#define SHM_REPLY_MAX 65536 /* one READDIRPLUS answer */
+#define SHM_COUNTED_MAX 512 /* nodes that one READDIRPLUS answer may count */
+
+enum shm_record_state {
+    SHM_RECORD_FREE,
+    SHM_RECORD_READING,
+    SHM_RECORD_IN_FLIGHT,
+    SHM_RECORD_APPLIED,
+};
+
+/* struct shm_record: one request.
+ * Writer:  the worker of the arena's slot; `interrupted` by any worker (atomic). Fields changed together with tables
+ *          are changed under shm->meta and saved.
+ * Readers: the same; stateproxyctl (may see halves).
+ * If owner dies: its replacement, as above.
+ * `crashes` counts workers that died by a crash while they handled it; at 2 it is answered EIO. */
+struct shm_record {
+    _Atomic uint32_t state;
+    _Atomic uint32_t interrupted;
+    uint64_t unique; /* of the request; 0 in `current` until decoded */
+    uint32_t opcode;
+    uint32_t crashes;
+    uint64_t started_ns; /* monotonic */
+    uint32_t step;    /* of operations with several effects: how far it came */
+    uint32_t handle;  /* handle that it made; SHM_NIL */
+    uint32_t session; /* session that it holds a ref on; SHM_NIL */
+    uint32_t node;    /* node that it has marked busy; SHM_NIL */
+    uint32_t parked_len; /* WRITE: bytes that lie in the parking file at this record's place */
+    int32_t reply_error; /* APPLIED: 0 or -errno */
+    uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
+    uint32_t request_len;
+    uint8_t reply[SHM_RECORD_REPLY];
+    uint8_t request[SHM_RECORD_REQUEST];
+    uint8_t unused[104];
+};
+
+#define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff) /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */
+
+/* struct shm_arena: the requests of one worker slot. Same writer and readers as struct shm_record.
+ * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED they are taken back
+ * when the request is begun anew. Followed in memory by the records. */
+struct shm_arena {
+    uint32_t pid;      /* of the worker that has the slot; 0 = none yet */
+    uint32_t incarnation; /* +1 with each worker */
+    uint64_t turn_ns;  /* monotonic: when its loop last turned (watchdog) */
+    uint32_t counted_n;
+    uint32_t reply_len;
+    uint32_t counted[SHM_COUNTED_MAX];
+    struct shm_record current;
+    uint8_t reply[SHM_REPLY_MAX];
+};
+
+size_t shm_arena_size(const struct shm_sizes *sizes);
+void shm_arena_init(struct shm *shm);
+must_use int shm_arena_check(struct shm *shm, struct err *err);
+
+struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
+struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
+
+/* The read area: SHM_READ_HEAD bytes, then `payload` bytes at a page boundary, contiguous. */
+uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker);
+
+/* Start and length of all that the kernel reads and writes in this arena, page-aligned, for madvise(2). */
+void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len);
+
+/* Names a record in struct shm_node.busy; never 0. */
+static inline uint32_t shm_record_tag(uint32_t worker, uint32_t record)
+{
+    return (worker + 1) << 16 | (record + 1);
+}
+
+#endif

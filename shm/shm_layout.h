@@ -1,0 +1,16 @@
+/* The rows that shm_segment.c walks; inside shm/ only. */
+#ifndef SHM_SHM_LAYOUT_H
+#define SHM_SHM_LAYOUT_H
+
+#include "shm/shm_segment.h"
+
+struct shm_layout_row {
+    const char *name;
+    size_t (*size)(const struct shm_sizes *sizes);
+    void (*init)(struct shm *shm);                     /* NULL: zeroes are right */
+    int (*check)(struct shm *shm, struct err *err); /* NULL: nothing to check */
+};
+
+extern const struct shm_layout_row shm_layout[SHM_TABLES];
+
+#endif

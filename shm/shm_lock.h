@@ -1,0 +1,63 @@
+/* Locks of the segment: process-shared robust mutexes with an undo log.
+ *
+ * Any process may be killed at any instruction. Whoever changes a table first saves the old bytes with
+ * shm_save(), which writes them to the lock's undo log, in the segment. shm_unlock() empties the log: that one
+ * store is the commit. When the owner of a lock dies, the next locker gets EOWNERDEAD, puts the saved bytes back
+ * in reverse order, and goes on: the tables are as they were before the dead process took the lock. So every
+ * locked section is all or nothing, however many tables it changes, and no table needs a repair of its own.
+ *
+ * Why this order is enough: a kill stops a process between two of its instructions, with all earlier ones done;
+ * only the compiler could reorder, and the fences in shm_save() forbid that. (Memory order between processors is
+ * settled by the kernel's robust-futex hand-over.)
+ *
+ * Under a lock: no system call, no log line, no allocation, no S3.
+ */
+#ifndef SHM_SHM_LOCK_H
+#define SHM_SHM_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct shm;
+
+/* A lock of a higher rank may be taken while holding a lower one, never the other way round. */
+enum shm_rank {
+    SHM_RANK_META = 1, /* nodes, names, sessions, handles, journal records, notifications */
+    SHM_RANK_BLOCK = 2, /* blocks of object data */
+};
+
+#define SHM_UNDO_MAX 16384 /* bytes of undo log; a locked section must fit */
+
+/* Writer, readers: the owner of `mutex`. If the owner dies: see above. */
+struct shm_mutex {
+    pthread_mutex_t mutex;
+    uint32_t rank;
+    uint32_t log_used;   /* bytes of `log` in use; 0 = the tables are consistent */
+    uint64_t owner_deaths; /* times that an owner died inside */
+    uint64_t rollbacks;    /* ... and had changed something */
+    uint8_t log[SHM_UNDO_MAX];
+};
+
+/* Once, before the first fork. */
+void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank);
+
+void shm_lock(struct shm *shm, struct shm_mutex *m);
+void shm_unlock(struct shm *shm, struct shm_mutex *m);
+
+/* Saves `len` bytes at `p` (inside the segment) so that they come back should this process die before
+ * shm_unlock(). Must precede every store to a locked table. */
+void shm_save(struct shm *shm, struct shm_mutex *m, void *p, size_t len);
+
+/* Undoes what was changed since shm_lock, in the living process (a step failed half-way). The lock stays. */
+void shm_rollback(struct shm *shm, struct shm_mutex *m);
+
+/* Saves and stores. `m` is the lock that guards `lvalue`. */
+#define shm_set(shm, m, lvalue, value)                                         \
+    do {                                                                       \
+        shm_save((shm), (m), &(lvalue), sizeof(lvalue));                       \
+        (lvalue) = (value);                                                    \
+    } while (0)
+
+#endif

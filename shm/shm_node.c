@@ -1,0 +1,572 @@
+/* Nodes and the name table. Which node a name has, what pins a node, which one is evicted. What the versions
+ * mean for reads and writes is decided in workers/. */
+#include "shm/shm_node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+static_assert(sizeof(struct shm_node) == 256, "a node is 256 bytes");
+
+static uint32_t *heads(struct shm *shm)
+{
+    return (uint32_t *)(shm->nodes + 1);
+}
+
+static size_t heads_len(const struct shm_sizes *s)
+{
+    return ((size_t)s->nodes * sizeof(uint32_t) + 255) & ~(size_t)255;
+}
+
+static size_t nodes_off(const struct shm_sizes *s)
+{
+    return sizeof(struct shm_node_table) + heads_len(s);
+}
+
+static struct shm_long_name *long_name_at(struct shm *shm, uint32_t i)
+{
+    const struct shm_sizes *s = &shm->header->sizes;
+    uint8_t *base = (uint8_t *)shm->nodes + nodes_off(s) +
+                    (size_t)s->nodes * sizeof(struct shm_node);
+
+    return (struct shm_long_name *)base + i;
+}
+
+size_t shm_node_size(const struct shm_sizes *s)
+{
+    return nodes_off(s) + (size_t)s->nodes * sizeof(struct shm_node) +
+           (size_t)s->long_names * sizeof(struct shm_long_name);
+}
+
+struct shm_node *shm_node_at(struct shm *shm, uint32_t idx)
+{
+    uint8_t *base = (uint8_t *)shm->nodes + nodes_off(&shm->header->sizes);
+
+    assert(idx < shm->header->sizes.nodes);
+    return (struct shm_node *)base + idx;
+}
+
+struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_at(shm, idx);
+
+    shm_save(shm, shm->meta, n, sizeof(*n));
+    return n;
+}
+
+void shm_node_init(struct shm *shm)
+{
+    struct shm_node *root = shm_node_at(shm, SHM_ROOT);
+
+    *root = (struct shm_node){.state = SHM_NODE_LIVE,
+                              .parent = SHM_NIL,
+                              .session = SHM_NIL,
+                              .long_name = SHM_NIL,
+                              .flags = SHM_NODE_DIR,
+                              .nlookup = 1,
+                              .ino = 1,
+                              .mode = SHM_MODE_UNSET,
+                              .uid = SHM_MODE_UNSET,
+                              .gid = SHM_MODE_UNSET};
+    shm->nodes->fresh_node = 1;
+    shm->nodes->live = 1;
+    shm->nodes->lookups = 1;
+}
+
+uint64_t shm_node_id(struct shm *shm, uint32_t idx)
+{
+    return (uint64_t)shm_node_at(shm, idx)->generation << 32 | (idx + 1);
+}
+
+uint32_t shm_node_of_id(struct shm *shm, uint64_t id)
+{
+    uint32_t low = (uint32_t)id;
+    struct shm_node *n;
+
+    if (low == 0 || low > shm->header->sizes.nodes)
+        return SHM_NIL;
+    n = shm_node_at(shm, low - 1);
+    if (n->state != SHM_NODE_LIVE || n->generation != (uint32_t)(id >> 32))
+        return SHM_NIL;
+    return low - 1;
+}
+
+const char *shm_node_name(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_at(shm, idx);
+
+    return n->long_name == SHM_NIL ? n->name
+                                   : long_name_at(shm, n->long_name)->bytes;
+}
+
+static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name,
+                          size_t len)
+{
+    uint8_t buf[8 + SHM_NAME_MAX];
+    uint8_t out[crypto_shorthash_BYTES];
+    uint64_t h;
+
+    memcpy(buf, &seed, 8);
+    memcpy(buf + 8, name, len);
+    crypto_shorthash(out, buf, 8 + len, shm->header->hash_key);
+    memcpy(&h, out, sizeof(h));
+    return h;
+}
+
+static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name,
+                          size_t len)
+{
+    uint64_t seed = (uint64_t)shm_node_at(shm, parent)->generation << 32 | parent;
+
+    return &heads(shm)[hash_name(shm, seed, name, len) &
+                       (shm->header->sizes.nodes - 1)];
+}
+
+/* ---- the list of evictable nodes ---- */
+
+static bool is_evictable(const struct shm_node *n)
+{
+    return n->nlookup == 0 && n->children == 0 && n->opens == 0 &&
+           n->session == SHM_NIL && n->parent != SHM_NIL && n->busy == 0;
+}
+
+static bool in_lru(struct shm *shm, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    return n->lru_prev || n->lru_next || shm->nodes->lru_first == idx + 1;
+}
+
+static void lru_remove(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    struct shm_node_table *t = shm->nodes;
+
+    if (n->lru_prev)
+        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_prev - 1)->lru_next,
+                n->lru_next);
+    else
+        shm_set(shm, shm->meta, t->lru_first, n->lru_next);
+    if (n->lru_next)
+        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_next - 1)->lru_prev,
+                n->lru_prev);
+    else
+        shm_set(shm, shm->meta, t->lru_last, n->lru_prev);
+    n->lru_prev = n->lru_next = 0;
+    shm_set(shm, shm->meta, t->evictable, t->evictable - 1);
+}
+
+/* Current nodes go to the front; detached ones are of no more use and go to the back, to be evicted first. */
+static void lru_push(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    struct shm_node_table *t = shm->nodes;
+    bool front = n->flags & SHM_NODE_CURRENT;
+
+    n->lru_prev = front ? 0 : t->lru_last;
+    n->lru_next = front ? t->lru_first : 0;
+    if (n->lru_next)
+        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_next - 1)->lru_prev,
+                idx + 1);
+    else
+        shm_set(shm, shm->meta, t->lru_last, idx + 1);
+    if (n->lru_prev)
+        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_prev - 1)->lru_next,
+                idx + 1);
+    else
+        shm_set(shm, shm->meta, t->lru_first, idx + 1);
+    shm_set(shm, shm->meta, t->evictable, t->evictable + 1);
+}
+
+/* ---- the name table ---- */
+
+static void chain_insert(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    uint32_t *head =
+        chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
+
+    n->hash_next = *head;
+    n->flags |= SHM_NODE_CURRENT;
+    shm_set(shm, shm->meta, *head, idx + 1);
+}
+
+static void chain_remove(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    uint32_t *at =
+        chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
+
+    while (*at && *at != idx + 1)
+        at = &shm_node_at(shm, *at - 1)->hash_next;
+    if (*at)
+        shm_set(shm, shm->meta, *at, n->hash_next);
+    n->hash_next = 0;
+    n->flags &= (uint16_t)~SHM_NODE_CURRENT;
+}
+
+uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
+                       size_t len)
+{
+    uint32_t at;
+
+    if (len == 0 || len > SHM_NAME_MAX)
+        return SHM_NIL;
+    for (at = *chain_of(shm, parent, name, len); at;) {
+        struct shm_node *n = shm_node_at(shm, at - 1);
+
+        if (n->parent == parent && n->name_len == len &&
+            memcmp(shm_node_name(shm, at - 1), name, len) == 0)
+            return at - 1;
+        at = n->hash_next;
+    }
+    return SHM_NIL;
+}
+
+/* ---- allocation ---- */
+
+static int name_put(struct shm *shm, struct shm_node *n, const char *name,
+                    size_t len)
+{
+    struct shm_node_table *t = shm->nodes;
+    struct shm_long_name *l;
+    uint32_t i;
+
+    n->name_len = (uint16_t)len;
+    n->long_name = SHM_NIL;
+    if (len <= SHM_NAME_INLINE) {
+        memcpy(n->name, name, len);
+        return 0;
+    }
+    if (t->free_long) {
+        i = t->free_long - 1;
+        shm_set(shm, shm->meta, t->free_long, long_name_at(shm, i)->next_free);
+    } else if (t->fresh_long < shm->header->sizes.long_names) {
+        i = t->fresh_long;
+        shm_set(shm, shm->meta, t->fresh_long, i + 1);
+    } else {
+        return -ENOMEM;
+    }
+    l = long_name_at(shm, i);
+    shm_save(shm, shm->meta, l, sizeof(*l));
+    l->next_free = 0;
+    memcpy(l->bytes, name, len);
+    n->long_name = i;
+    return 0;
+}
+
+static void name_drop(struct shm *shm, struct shm_node *n)
+{
+    struct shm_node_table *t = shm->nodes;
+
+    if (n->long_name == SHM_NIL)
+        return;
+    shm_set(shm, shm->meta, long_name_at(shm, n->long_name)->next_free,
+            t->free_long);
+    shm_set(shm, shm->meta, t->free_long, n->long_name + 1);
+    n->long_name = SHM_NIL;
+}
+
+static void update_lru(struct shm *shm, uint32_t idx);
+
+static void child_gone(struct shm *shm, uint32_t parent)
+{
+    struct shm_node *p = shm_node_edit(shm, parent);
+
+    p->children--;
+    update_lru(shm, parent);
+}
+
+/* Frees an evictable node; its directory no longer knows all its entries. */
+static void node_free(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    struct shm_node_table *t = shm->nodes;
+    uint32_t parent = n->parent;
+
+    if (in_lru(shm, idx))
+        lru_remove(shm, idx);
+    if (n->flags & SHM_NODE_CURRENT) {
+        chain_remove(shm, idx);
+        shm_node_edit(shm, parent)->flags &= (uint16_t)~SHM_NODE_COMPLETE;
+    }
+    name_drop(shm, n);
+    n->state = SHM_NODE_FREE;
+    n->hash_next = t->free_node;
+    shm_set(shm, shm->meta, t->free_node, idx + 1);
+    shm_set(shm, shm->meta, t->live, t->live - 1);
+    child_gone(shm, parent);
+}
+
+/* Puts the node on the evictable list, or takes it off, as its pins say. Frees nothing: freeing a node unpins its
+ * parent, and a chain of that would not fit the undo log. */
+static void update_lru(struct shm *shm, uint32_t idx)
+{
+    bool want = is_evictable(shm_node_at(shm, idx));
+
+    if (want && !in_lru(shm, idx))
+        lru_push(shm, idx);
+    else if (!want && in_lru(shm, idx))
+        lru_remove(shm, idx);
+}
+
+/* After a change of CURRENT or a use: to where it belongs in the list. */
+static void touch_lru(struct shm *shm, uint32_t idx)
+{
+    if (in_lru(shm, idx))
+        lru_remove(shm, idx);
+    update_lru(shm, idx);
+}
+
+static uint32_t node_alloc(struct shm *shm, uint32_t keep)
+{
+    struct shm_node_table *t = shm->nodes;
+    uint32_t idx;
+
+    if (!t->free_node && t->fresh_node >= shm->header->sizes.nodes) {
+        uint32_t victim = t->lru_last;
+
+        if (victim && victim - 1 == keep)
+            victim = shm_node_at(shm, keep)->lru_prev;
+        if (!victim)
+            return SHM_NIL;
+        shm_set(shm, shm->meta, t->evictions, t->evictions + 1);
+        node_free(shm, victim - 1);
+    }
+    if (t->free_node) {
+        idx = t->free_node - 1;
+        shm_set(shm, shm->meta, t->free_node, shm_node_at(shm, idx)->hash_next);
+    } else {
+        idx = t->fresh_node;
+        shm_set(shm, shm->meta, t->fresh_node, idx + 1);
+    }
+    shm_set(shm, shm->meta, t->live, t->live + 1);
+    return idx;
+}
+
+/* ---- versions ---- */
+
+static void put_version(struct shm_node *n, const struct shm_version *v,
+                        uint64_t now_ns)
+{
+    n->size = v->size;
+    n->mtime_ns = v->mtime_ns;
+    n->checked_ns = now_ns;
+    if (v->mode != SHM_MODE_UNSET)
+        n->mode = v->mode;
+    if (v->uid != SHM_MODE_UNSET)
+        n->uid = v->uid;
+    if (v->gid != SHM_MODE_UNSET)
+        n->gid = v->gid;
+    n->flags &= (uint16_t)~SHM_NODE_LOCAL;
+    if (v->local)
+        n->flags |= SHM_NODE_LOCAL;
+    memset(n->etag, 0, sizeof(n->etag));
+    if (v->etag)
+        strncpy(n->etag, v->etag, sizeof(n->etag) - 1);
+}
+
+static bool same_version(const struct shm_node *n, const struct shm_version *v)
+{
+    bool dir = n->flags & SHM_NODE_DIR;
+
+    if (dir || v->dir)
+        return dir && v->dir;
+    return !(n->flags & SHM_NODE_LOCAL) == !v->local &&
+           strcmp(n->etag, v->etag ? v->etag : "") == 0;
+}
+
+static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
+                        size_t len, const struct shm_version *v, uint64_t now_ns)
+{
+    uint32_t idx = node_alloc(shm, parent);
+    uint32_t generation;
+    struct shm_node *n;
+
+    if (idx == SHM_NIL)
+        return -ENOMEM;
+    n = shm_node_edit(shm, idx);
+    generation = n->generation + 1;
+    *n = (struct shm_node){.state = SHM_NODE_LIVE,
+                           .generation = generation,
+                           .parent = parent,
+                           .session = SHM_NIL,
+                           .mode = SHM_MODE_UNSET,
+                           .uid = SHM_MODE_UNSET,
+                           .gid = SHM_MODE_UNSET,
+                           .flags = v->dir ? SHM_NODE_DIR : 0};
+    if (name_put(shm, n, name, len) < 0)
+        return -ENOMEM; /* the caller rolls back */
+    n->ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+    put_version(n, v, now_ns);
+    shm_node_edit(shm, parent)->children++;
+    update_lru(shm, parent);
+    chain_insert(shm, idx);
+    lru_push(shm, idx);
+    return idx;
+}
+
+int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
+                        size_t len, const struct shm_version *v, uint64_t now_ns)
+{
+    uint32_t at = shm_node_find(shm, parent, name, len);
+    struct shm_node *n;
+
+    if (len == 0 || len > SHM_NAME_MAX)
+        return -EINVAL;
+    if (at != SHM_NIL) {
+        n = shm_node_edit(shm, at);
+        if (n->session != SHM_NIL)
+            return at;
+        if (same_version(n, v)) {
+            put_version(n, v, now_ns);
+            touch_lru(shm, at);
+            return at;
+        }
+        shm_node_detach(shm, at);
+    }
+    return node_new(shm, parent, name, len, v, now_ns);
+}
+
+void shm_node_detach(struct shm *shm, uint32_t idx)
+{
+    if (!(shm_node_at(shm, idx)->flags & SHM_NODE_CURRENT))
+        return;
+    chain_remove(shm, idx);
+    touch_lru(shm, idx);
+}
+
+/* True if `idx` is `below` or one of its ancestors. */
+static bool is_ancestor(struct shm *shm, uint32_t idx, uint32_t below)
+{
+    while (below != SHM_NIL && below != idx)
+        below = shm_node_at(shm, below)->parent;
+    return below == idx;
+}
+
+int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
+                  const char *name, size_t len)
+{
+    uint32_t replaced = shm_node_find(shm, to_parent, name, len);
+    struct shm_node *n = shm_node_edit(shm, idx);
+    uint32_t from_parent = n->parent;
+
+    if (is_ancestor(shm, idx, to_parent))
+        return -ELOOP;
+    /* The new directory must not be freed when the node that it may replace there goes. */
+    shm_node_edit(shm, to_parent)->children++;
+    update_lru(shm, to_parent);
+    if (replaced != SHM_NIL && replaced != idx)
+        shm_node_detach(shm, replaced);
+    if (n->flags & SHM_NODE_CURRENT)
+        chain_remove(shm, idx);
+    name_drop(shm, n);
+    if (name_put(shm, n, name, len) < 0)
+        return -ENOMEM; /* the caller rolls back */
+    n->parent = to_parent;
+    n->ino = hash_name(shm, shm_node_at(shm, to_parent)->ino, name, len) | 2;
+    chain_insert(shm, idx);
+    child_gone(shm, from_parent);
+    return 0;
+}
+
+/* ---- pins ---- */
+
+void shm_node_ref(struct shm *shm, uint32_t idx, uint64_t count)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+
+    n->nlookup += count;
+    shm_set(shm, shm->meta, shm->nodes->lookups, shm->nodes->lookups + count);
+    update_lru(shm, idx);
+}
+
+void shm_node_forget(struct shm *shm, uint32_t idx, uint64_t count)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+
+    if (count > n->nlookup)
+        count = n->nlookup;
+    n->nlookup -= count;
+    shm_set(shm, shm->meta, shm->nodes->lookups, shm->nodes->lookups - count);
+    update_lru(shm, idx);
+}
+
+void shm_node_open(struct shm *shm, uint32_t idx)
+{
+    shm_node_edit(shm, idx)->opens++;
+    update_lru(shm, idx);
+}
+
+void shm_node_close(struct shm *shm, uint32_t idx)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+
+    if (n->opens)
+        n->opens--;
+    update_lru(shm, idx);
+}
+
+void shm_node_set_session(struct shm *shm, uint32_t idx, uint32_t session)
+{
+    shm_node_edit(shm, idx)->session = session;
+    update_lru(shm, idx);
+}
+
+void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag)
+{
+    shm_node_edit(shm, idx)->busy = tag;
+    update_lru(shm, idx);
+}
+
+void shm_node_list_stale(struct shm *shm, uint32_t dir)
+{
+    struct shm_node *n = shm_node_edit(shm, dir);
+
+    n->listed_ns = 0;
+    n->list_gen++;
+    n->flags &= (uint16_t)~SHM_NODE_COMPLETE;
+}
+
+/* ---- paths ---- */
+
+ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap)
+{
+    size_t at = cap, len;
+
+    if (cap == 0)
+        return -ENAMETOOLONG;
+    while (idx != SHM_ROOT) {
+        const struct shm_node *n = shm_node_at(shm, idx);
+        size_t need = n->name_len + 1u; /* its slash, or the NUL at the end */
+
+        if (need > at)
+            return -ENAMETOOLONG;
+        at--;
+        out[at] = at == cap - 1 ? '\0' : '/';
+        at -= n->name_len;
+        memcpy(out + at, shm_node_name(shm, idx), n->name_len);
+        idx = n->parent;
+    }
+    len = at == cap ? 0 : cap - at - 1;
+    memmove(out, out + at, len);
+    out[len] = '\0';
+    return (ssize_t)len;
+}
+
+uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan)
+{
+    uint32_t total = shm->nodes->fresh_node;
+
+    for (; scan && total; scan--) {
+        uint32_t idx = (*cursor)++ % total;
+        const struct shm_node *n = shm_node_at(shm, idx);
+
+        if (n->state == SHM_NODE_LIVE && n->nlookup && n->children == 0 &&
+            n->opens == 0 && n->session == SHM_NIL && idx != SHM_ROOT &&
+            n->busy == 0)
+            return idx;
+    }
+    return SHM_NIL;
+}

@@ -1,0 +1,156 @@
+/* Nodes: what the kernel knows by a node id. A node is one *version* of one key, or a directory.
+ *
+ * A name (parent, bytes) maps to at most one *current* node. When a lookup finds another ETag, the name gets a new
+ * node, and the old one lives on, detached, for those who have it open: their page cache and their pinned reads
+ * never mix two versions.
+ *
+ * All functions here want shm->meta held. Those that change something save it first (shm_lock.h), so that the
+ * section in which they are called is all or nothing.
+ */
+#ifndef SHM_SHM_NODE_H
+#define SHM_SHM_NODE_H
+
+#include <sys/types.h>
+
+#include "shm/shm_segment.h"
+
+#define SHM_NAME_MAX 255
+#define SHM_NAME_INLINE 72 /* longer names lie in the long-name table */
+#define SHM_ETAG_MAX 72    /* with quotes and NUL, as in S3 answers */
+#define SHM_ROOT 0         /* index of the root node; its node id is FUSE_ROOT_ID, 1 */
+#define SHM_MODE_UNSET UINT32_C(0xffffffff)
+
+enum shm_node_state { SHM_NODE_FREE, SHM_NODE_LIVE };
+
+enum shm_node_flag {
+    SHM_NODE_DIR = 1,
+    SHM_NODE_CURRENT = 2, /* the name (parent, name) maps to it */
+    SHM_NODE_FRESH = 4,   /* a lookup has just validated it and no open has used that up */
+    SHM_NODE_LOCAL = 8,   /* not on S3 (yet): an unpublished file */
+    SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
+};
+
+/* struct shm_node: 256 bytes, one node.
+ * Writer:   any worker, under shm->meta.       Readers: the same.
+ * If owner dies: rolled back by the next locker.
+ * States:   FREE -> LIVE -> FREE. LIVE while the kernel counts lookups, children, handles or a session hang on it,
+ *           or while it is cached in the list of evictable nodes.
+ * Invariants: nlookup, children, opens, busy == 0 and session == NIL exactly for nodes on the evictable list (the root never).
+ *           CURRENT exactly for nodes in their hash chain. */
+struct shm_node {
+    uint32_t state;
+    uint32_t generation; /* +1 at each reuse: old node ids do not match */
+    uint32_t parent;
+    uint32_t children; /* LIVE nodes with this parent */
+    uint32_t hash_next; /* index + 1; chain of the name table, or of free nodes */
+    uint32_t lru_prev, lru_next; /* indexes + 1; evictable list, 0 = end */
+    uint32_t session; /* open write session, SHM_NIL = none */
+    uint32_t opens;   /* handles open on it */
+    uint16_t name_len;
+    uint16_t flags;
+    uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
+    uint32_t list_gen;  /* directory: number of the newest listing */
+    uint64_t nlookup;   /* references that the kernel holds */
+    uint64_t ino;       /* st_ino: a hash of the path */
+    uint64_t size;
+    int64_t mtime_ns;
+    uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
+    uint64_t listed_ns;  /* directory: monotonic time at which its newest complete listing began */
+    uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */
+    uint32_t uid, gid;   /* SHM_MODE_UNSET = the configured ones */
+    uint32_t busy;       /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
+    char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
+    char name[SHM_NAME_INLINE];
+};
+
+struct shm_long_name {
+    uint32_t next_free; /* index + 1 */
+    char bytes[SHM_NAME_MAX + 1];
+};
+
+/* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes and the long
+ * names. Memory that was never used stays untouched (`fresh`). */
+struct shm_node_table {
+    uint32_t free_node, fresh_node; /* chain of free ones (index + 1); first never used */
+    uint32_t free_long, fresh_long;
+    uint32_t lru_first, lru_last; /* most and least recently used evictable node; index + 1 */
+    uint32_t live;
+    uint32_t evictable;
+    uint64_t evictions;
+    uint64_t lookups; /* sum of all nlookup */
+};
+
+/* What S3 (or a write session) says of a name. */
+struct shm_version {
+    bool dir;
+    bool local; /* not on S3 yet */
+    uint64_t size;
+    int64_t mtime_ns;
+    const char *etag; /* "" or NULL for directories and unpublished files */
+    uint32_t mode, uid, gid; /* SHM_MODE_UNSET = configured */
+};
+
+size_t shm_node_size(const struct shm_sizes *sizes);
+void shm_node_init(struct shm *shm);
+/* Checks chains, lists, counts and names. 0 or -EUCLEAN. Takes shm->meta itself. */
+must_use int shm_node_check(struct shm *shm, struct err *err);
+
+/* The node with this index. */
+struct shm_node *shm_node_at(struct shm *shm, uint32_t idx);
+
+/* The node id that the kernel sees, and back: SHM_NIL for an id that is not (or no longer) known. */
+uint64_t shm_node_id(struct shm *shm, uint32_t idx);
+uint32_t shm_node_of_id(struct shm *shm, uint64_t id);
+
+/* The current node of a name, SHM_NIL if there is none. Not that the name does not exist. */
+uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len);
+
+/* Makes (parent, name) map to a node of this version and marks it checked now: the current node when its type and
+ * ETag are the same (attributes are brought up to date), else a new one, the old one being detached; a current node
+ * with an open write session is kept as it is. Returns its index, or -ENOMEM when no node can be evicted (the caller
+ * asks the notifier for help, shm_notify.h), -EINVAL for a name of no or over SHM_NAME_MAX bytes. The node may be
+ * evictable: use it before the lock is given up, or pin it. */
+must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
+                                 size_t len, const struct shm_version *v,
+                                 uint64_t now_ns);
+
+/* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if not current. */
+void shm_node_detach(struct shm *shm, uint32_t idx);
+
+/* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0, -ENOMEM (no
+ * long name left), -ELOOP if to_parent lies below idx. */
+must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
+                           const char *name, size_t len);
+
+/* The kernel was (or will be) told of the node n times more / forgot n of them. Too large an n is cut. */
+void shm_node_ref(struct shm *shm, uint32_t idx, uint64_t n);
+void shm_node_forget(struct shm *shm, uint32_t idx, uint64_t n);
+
+/* One handle more or less. */
+void shm_node_open(struct shm *shm, uint32_t idx);
+void shm_node_close(struct shm *shm, uint32_t idx);
+
+/* Sets or clears (SHM_NIL) the write session. */
+void shm_node_set_session(struct shm *shm, uint32_t idx, uint32_t session);
+
+/* Marks it as held by an unlink or rename (tag from shm_record_tag()), 0 = no longer: it is not evicted meanwhile. */
+void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag);
+
+/* Before changing fields of a node by hand: saves it and returns it. */
+struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx);
+
+/* The listing of a directory is no longer known to be complete (an entry came or went). */
+void shm_node_list_stale(struct shm *shm, uint32_t dir);
+
+/* Writes the path below the root ("a/b", "" for the root; no slash at the end) and NUL.
+ * Its length, or -ENAMETOOLONG if it does not fit cap. */
+must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
+
+/* The name in its directory, not NUL-terminated; name_len says how long. */
+const char *shm_node_name(struct shm *shm, uint32_t idx);
+
+/* A least recently used node that only the kernel holds (no child, handle, session): a candidate for
+ * NOTIFY_INVAL_ENTRY. Looks at up to `scan` nodes from *cursor on. SHM_NIL if there is none among them. */
+uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan);
+
+#endif

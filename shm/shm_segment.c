@@ -1,0 +1,192 @@
+/* Making, mapping and checking the segment. What is in it: shm_layout.c. */
+#include "shm/shm_segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "shm/shm_layout.h"
+
+static uint64_t page_up(uint64_t v)
+{
+    return (v + SHM_PAGE - 1) & ~(uint64_t)(SHM_PAGE - 1);
+}
+
+/* Points the view's tables into its mapping. */
+static void view_tables(struct shm *shm)
+{
+    const uint64_t *off = shm->header->table_off;
+
+    shm->meta = (void *)(shm->base + off[SHM_TABLE_META_LOCK]);
+    shm->nodes = (void *)(shm->base + off[SHM_TABLE_NODE]);
+    shm->sessions = (void *)(shm->base + off[SHM_TABLE_SESSION]);
+    shm->handles = (void *)(shm->base + off[SHM_TABLE_HANDLE]);
+    shm->notify = (void *)(shm->base + off[SHM_TABLE_NOTIFY]);
+    shm->blocks = (void *)(shm->base + off[SHM_TABLE_BLOCK]);
+    shm->block_data = shm->base + off[SHM_TABLE_BLOCK_DATA];
+    shm->arenas = (void *)(shm->base + off[SHM_TABLE_ARENA]);
+    shm->stats = (void *)(shm->base + off[SHM_TABLE_STATS]);
+}
+
+static int check_sizes(const struct shm_sizes *s, struct err *err)
+{
+    bool power = s->nodes && !(s->nodes & (s->nodes - 1));
+
+    if (s->workers < 1 || s->workers > SHM_WORKERS_MAX || !power ||
+        s->nodes < 64 || !s->handles || !s->sessions || !s->records ||
+        s->blocks < 8 || s->payload < SHM_PAGE || s->payload % SHM_PAGE)
+        return err_set(err, EINVAL, "shared memory: sizes make no sense");
+    return 0;
+}
+
+static uint64_t place_tables(struct shm_header *h)
+{
+    uint64_t at = page_up(sizeof(*h));
+
+    for (int i = 0; i < SHM_TABLES; i++) {
+        h->table_off[i] = at;
+        h->table_len[i] = shm_layout[i].size(&h->sizes);
+        at = page_up(at + h->table_len[i]);
+    }
+    return at;
+}
+
+static int map_segment(struct shm *shm, int prot, struct err *err)
+{
+    void *p = mmap(NULL, shm->size, prot, MAP_SHARED, shm->fd, 0);
+
+    if (p == MAP_FAILED)
+        return err_set(err, errno, "shared memory: cannot map %zu bytes: %s",
+                       shm->size, strerror(errno));
+    shm->base = p;
+    shm->header = p;
+    return 0;
+}
+
+static int create_memfd(struct shm *shm, struct err *err)
+{
+    shm->fd = memfd_create("stateproxy", MFD_CLOEXEC);
+    if (shm->fd < 0 || ftruncate(shm->fd, (off_t)shm->size) < 0)
+        return err_set(err, errno, "shared memory: cannot make %zu bytes: %s",
+                       shm->size, strerror(errno));
+    return map_segment(shm, PROT_READ | PROT_WRITE, err);
+}
+
+static void init_tables(struct shm *shm, const struct shm_header *h)
+{
+    *shm->header = *h;
+    randombytes_buf(shm->header->hash_key, sizeof(shm->header->hash_key));
+    view_tables(shm);
+    for (int i = 0; i < SHM_TABLES; i++) {
+        if (shm_layout[i].init)
+            shm_layout[i].init(shm);
+    }
+}
+
+int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
+               struct err *err)
+{
+    struct shm_header h = {.magic = SHM_MAGIC,
+                           .layout_version = SHM_LAYOUT_VERSION,
+                           .sizes = *sizes,
+                           .started_ns = clock_wall_ns()};
+    struct shm *shm;
+    int r = check_sizes(sizes, err);
+
+    if (r < 0)
+        return r;
+    if (sodium_init() < 0)
+        return err_set(err, EIO, "libsodium cannot start");
+    shm = calloc(1, sizeof(*shm));
+    if (!shm)
+        return err_set(err, ENOMEM, "out of memory");
+    h.size = place_tables(&h);
+    shm->size = h.size;
+    shm->fd = -1;
+    r = create_memfd(shm, err);
+    if (r < 0) {
+        shm_close(shm);
+        return r;
+    }
+    init_tables(shm, &h);
+    *ret_shm = shm;
+    return 0;
+}
+
+/* The header comes from another process: nothing in it is believed before it was checked. */
+static int check_header(const struct shm *shm, struct err *err)
+{
+    const struct shm_header *h = shm->header;
+
+    if (h->magic != SHM_MAGIC)
+        return err_set(err, EPROTO, "not a stateproxy segment");
+    if (h->layout_version != SHM_LAYOUT_VERSION || h->size != shm->size)
+        return err_set(err, EPROTO,
+                       "segment layout %u, expected %u: daemon and "
+                       "stateproxyctl are of different versions",
+                       h->layout_version, SHM_LAYOUT_VERSION);
+    for (int i = 0; i < SHM_TABLES; i++) {
+        if (h->table_off[i] > shm->size ||
+            h->table_len[i] > shm->size - h->table_off[i] ||
+            h->table_len[i] != shm_layout[i].size(&h->sizes))
+            return err_set(err, EPROTO, "segment table %s is out of place",
+                           shm_layout[i].name);
+    }
+    return 0;
+}
+
+int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
+{
+    struct shm *shm = calloc(1, sizeof(*shm));
+    struct stat st;
+    int r;
+
+    if (!shm)
+        return err_set(err, ENOMEM, "out of memory");
+    shm->fd = -1;
+    if (fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof(struct shm_header)) {
+        free(shm);
+        return err_set(err, EPROTO, "not a stateproxy segment");
+    }
+    shm->size = (size_t)st.st_size;
+    shm->fd = fd;
+    r = map_segment(shm, PROT_READ, err);
+    if (r == 0)
+        r = check_header(shm, err);
+    if (r < 0) {
+        shm->fd = -1; /* the caller keeps it */
+        shm_close(shm);
+        return r;
+    }
+    view_tables(shm);
+    *ret_shm = shm;
+    return 0;
+}
+
+void shm_close(struct shm *shm)
+{
+    if (!shm)
+        return;
+    if (shm->base)
+        munmap(shm->base, shm->size);
+    if (shm->fd >= 0)
+        close(shm->fd);
+    free(shm);
+}
+
+int shm_check(struct shm *shm, struct err *err)
+{
+    for (int i = 0; i < SHM_TABLES; i++) {
+        int r = shm_layout[i].check ? shm_layout[i].check(shm, err) : 0;
+
+        if (r < 0)
+            return err_prefix(err, "table %s", shm_layout[i].name);
+    }
+    return 0;
+}

@@ -1,0 +1,103 @@
+/* The shared segment: one memfd with all tables, made by the supervisor before the first fork.
+ *
+ * The header says where each table starts; inside the segment there are indexes and offsets only. `struct shm` is
+ * each process's own view: pointers into its mapping. shm_layout.c lists the tables.
+ */
+#ifndef SHM_SHM_SEGMENT_H
+#define SHM_SHM_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "shm/shm_lock.h"
+
+#define SHM_MAGIC UINT64_C(0x3159584f52505453) /* "STPROXY1" */
+#define SHM_LAYOUT_VERSION 1
+#define SHM_WORKERS_MAX 16
+#define SHM_NIL UINT32_C(0xffffffff) /* no index */
+#define SHM_BLOCK_SIZE (128u << 10)
+#define SHM_PAGE 4096u
+
+/* How many of each; from the memory budget (shm_budget.h) and the configuration. */
+struct shm_sizes {
+    uint32_t workers;  /* 1..SHM_WORKERS_MAX */
+    uint32_t nodes;    /* a power of two */
+    uint32_t long_names; /* names that do not fit a node */
+    uint32_t handles;
+    uint32_t sessions; /* = spool slots */
+    uint32_t records;  /* waiting requests of one worker */
+    uint32_t blocks;
+    uint32_t payload; /* largest WRITE payload: max_write */
+};
+
+enum shm_table {
+    SHM_TABLE_META_LOCK,
+    SHM_TABLE_NODE,
+    SHM_TABLE_SESSION,
+    SHM_TABLE_HANDLE,
+    SHM_TABLE_NOTIFY,
+    SHM_TABLE_BLOCK,
+    SHM_TABLE_BLOCK_DATA,
+    SHM_TABLE_ARENA,
+    SHM_TABLE_STATS,
+    SHM_TABLES
+};
+
+/* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor, atomic).
+ * Readers: all, without lock. */
+struct shm_header {
+    uint64_t magic;
+    uint32_t layout_version;
+    uint32_t draining; /* atomic: no new opens, finish what is open */
+    uint64_t size;
+    struct shm_sizes sizes;
+    uint8_t hash_key[16]; /* SipHash key of the name table */
+    uint64_t table_off[SHM_TABLES];
+    uint64_t table_len[SHM_TABLES];
+    char mount_path[512];
+    uint64_t started_ns; /* wall clock */
+};
+
+struct shm_node_table;
+struct shm_session_table;
+struct shm_handle_table;
+struct shm_notify_ring;
+struct shm_block_table;
+struct shm_arena;
+struct shm_stats;
+
+/* One process's view. Not in the segment. */
+struct shm {
+    uint8_t *base;
+    size_t size;
+    int fd;
+    struct shm_header *header;
+    struct shm_mutex *meta; /* rank META */
+    struct shm_node_table *nodes;
+    struct shm_session_table *sessions;
+    struct shm_handle_table *handles;
+    struct shm_notify_ring *notify;
+    struct shm_block_table *blocks;
+    uint8_t *block_data;
+    struct shm_arena *arenas; /* shm_arena_of() */
+    struct shm_stats *stats;
+};
+
+/* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL for sizes
+ * that make no sense). The descriptor is CLOEXEC. Called once, before the first fork. */
+must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
+                        struct err *err);
+
+/* Maps a segment got as a descriptor, read-only: for stateproxyctl. The header is checked: -EPROTO if it is not
+ * ours or of another layout. Takes `fd` on success. */
+must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
+
+/* Unmaps and closes. The segment lives on while others have it. NULL is fine. */
+void shm_close(struct shm *shm);
+
+/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes the locks. */
+must_use int shm_check(struct shm *shm, struct err *err);
+
+#endif

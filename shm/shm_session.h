@@ -1,0 +1,106 @@
+/* Write sessions: files that are open for writing (or were truncated by path) and what of them is not on S3 yet.
+ *
+ * The bytes lie in the spool slot with the session's index: a memfd while small, an unlinked file beyond
+ * (workers/spool.h). All functions want shm->meta held and save what they change.
+ */
+#ifndef SHM_SHM_SESSION_H
+#define SHM_SHM_SESSION_H
+
+#include "shm/shm_node.h"
+
+#define SHM_SESSION_PIDS 8
+#define SHM_ID_LEN 12 /* a write-id: 72 random bits in base64url */
+
+enum shm_session_state { SHM_SESSION_FREE, SHM_SESSION_LIVE };
+
+enum shm_session_flag {
+    SHM_SESSION_ON_DISK = 1,   /* the bytes are in the spool file, not in the memfd */
+    SHM_SESSION_ABSENT = 2,    /* the key was not on S3 when the session began, nor published since */
+    SHM_SESSION_UNPUBLISHED = 4, /* created or truncated: publish even without a written byte */
+    SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
+    SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
+    SHM_SESSION_LOADED = 32,   /* the spool holds the file (always, unless a load is under way) */
+    SHM_SESSION_LOST = 64,     /* given up with unpublished bytes (error told or logged) */
+};
+
+enum shm_pid_flag {
+    SHM_PID_OPENED = 1,
+    SHM_PID_WROTE = 2, /* since the last publish */
+    SHM_PID_KILLED = 4,
+};
+
+/* A process that opened or wrote the file: a FLUSH of any other publishes nothing. */
+struct shm_session_pid {
+    int32_t tid;  /* as the kernel tells it in requests: of the thread that was last seen */
+    int32_t tgid; /* 0 = free */
+    uint64_t start; /* start time in clock ticks, tells a reused pid */
+    uint32_t flags;
+    uint32_t unused;
+};
+
+/* A job of a session (its load, its publish) and who does it. When the owner dies its replacement begins the job
+ * anew: workers/recover.c. */
+enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
+struct shm_job {
+    uint32_t state;
+    uint32_t owner;   /* worker slot */
+    uint32_t attempts; /* finished ones; a waiter waits for a later number than it saw */
+    int32_t error;    /* of the last finished attempt: 0 or -errno */
+};
+
+/* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back.
+ * Lock-free: `size` may be read relaxed for a hint, nothing else.
+ * States: FREE -> LIVE -> FREE; LIVE while refs > 0, or a job is RUNNING, or it is dirty.
+ * Dirty means write_seq != published_seq or UNPUBLISHED. */
+struct shm_session {
+    uint32_t state;
+    uint32_t generation;
+    uint32_t node;
+    uint32_t refs; /* handles open for writing, and requests that use it without one */
+    uint32_t flags;
+    uint32_t waiters; /* workers to wake when a job ends, a bit each */
+    uint64_t size;
+    int64_t mtime_ns;
+    uint64_t write_seq;     /* +1 at each change of content */
+    uint64_t published_seq; /* write_seq that S3 has */
+    uint64_t publishing_seq; /* that the running publish carries */
+    struct shm_job load;
+    struct shm_job publish;
+    char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
+    char write_id[SHM_ID_LEN + 4]; /* of the publish under way, for own-write recognition */
+    struct shm_session_pid pids[SHM_SESSION_PIDS];
+};
+
+struct shm_session_table {
+    uint32_t live;
+    uint32_t unused;
+    struct shm_session slot[];
+};
+
+size_t shm_session_size(const struct shm_sizes *sizes);
+void shm_session_init(struct shm *shm);
+must_use int shm_session_check(struct shm *shm, struct err *err);
+
+struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
+
+/* Saves the session and returns it. */
+struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
+
+/* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free slot. */
+must_use int64_t shm_session_new(struct shm *shm, uint32_t node);
+
+/* Frees it and unhooks it from its node. The caller empties the spool slot before. */
+void shm_session_free(struct shm *shm, uint32_t idx);
+
+bool shm_session_dirty(const struct shm_session *s);
+
+/* The entry of this process: found by tid, or by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when all
+ * are taken by others. */
+struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
+                                        int32_t tgid, uint64_t start);
+
+/* The same by tid alone: NULL if this thread has not been seen. */
+const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s,
+                                                     int32_t tid);
+
+#endif

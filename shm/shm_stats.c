@@ -1,0 +1,28 @@
+/* Names and size of the counters. */
+#include "shm/shm_stats.h"
+
+const char *const shm_stat_names[SHM_STATS_COUNT] = {
+    [SHM_STAT_READ_BYTES] = "read_bytes",
+    [SHM_STAT_WRITTEN_BYTES] = "written_bytes",
+    [SHM_STAT_S3_IN_BYTES] = "s3_in_bytes",
+    [SHM_STAT_S3_OUT_BYTES] = "s3_out_bytes",
+    [SHM_STAT_S3_RETRIES] = "s3_retries",
+    [SHM_STAT_S3_ERRORS] = "s3_errors",
+    [SHM_STAT_PUBLISHED] = "published",
+    [SHM_STAT_PUBLISH_FAILED] = "publish_failed",
+    [SHM_STAT_DISCARDED] = "discarded",
+    [SHM_STAT_TORN] = "torn",
+    [SHM_STAT_RECOVERED] = "recovered",
+    [SHM_STAT_INTERRUPTED] = "interrupted",
+    [SHM_STAT_HIDDEN_NAMES] = "hidden_names",
+    [SHM_STAT_OVERLOAD] = "overload",
+    [SHM_STAT_PARKED] = "parked",
+};
+
+const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {
+    "get", "head", "put", "delete", "copy", "list", "", ""};
+
+size_t shm_stats_size(const struct shm_sizes *s)
+{
+    return (size_t)s->workers * sizeof(struct shm_stats);
+}

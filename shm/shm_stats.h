@@ -1,0 +1,46 @@
+/* Counters, a set for each worker slot, cache lines apart. They go on through a worker's replacement.
+ * Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the owner dies: nothing to do. */
+#ifndef SHM_SHM_STATS_H
+#define SHM_SHM_STATS_H
+
+#include "shm/shm_segment.h"
+
+#define SHM_STATS_FUSE_OPS 64
+#define SHM_STATS_S3_OPS 8
+
+enum shm_stat {
+    SHM_STAT_READ_BYTES,     /* answered to READ */
+    SHM_STAT_WRITTEN_BYTES,  /* taken by WRITE */
+    SHM_STAT_S3_IN_BYTES,    /* object data received */
+    SHM_STAT_S3_OUT_BYTES,   /* object data sent */
+    SHM_STAT_S3_RETRIES,     /* attempts after the first */
+    SHM_STAT_S3_ERRORS,      /* requests that ended in an error other than "not there" */
+    SHM_STAT_PUBLISHED,      /* files put */
+    SHM_STAT_PUBLISH_FAILED,
+    SHM_STAT_DISCARDED,      /* sessions given up with unpublished bytes */
+    SHM_STAT_TORN,           /* ... because their writers were killed */
+    SHM_STAT_RECOVERED,      /* requests taken over from a dead worker */
+    SHM_STAT_INTERRUPTED,
+    SHM_STAT_HIDDEN_NAMES,   /* keys that cannot be names */
+    SHM_STAT_OVERLOAD,       /* requests refused with ENOMEM: no free record */
+    SHM_STAT_PARKED,         /* WRITEs that had to wait */
+    SHM_STATS_COUNT
+};
+
+struct shm_stats {
+    uint64_t fuse[SHM_STATS_FUSE_OPS]; /* by opcode */
+    uint64_t s3[SHM_STATS_S3_OPS];     /* by enum s3_op order: GET HEAD PUT DELETE COPY LIST */
+    uint64_t count[SHM_STATS_COUNT];
+} __attribute__((aligned(64)));
+
+extern const char *const shm_stat_names[SHM_STATS_COUNT];
+extern const char *const shm_stat_s3_names[SHM_STATS_S3_OPS];
+
+size_t shm_stats_size(const struct shm_sizes *sizes);
+
+static inline struct shm_stats *shm_stats_of(struct shm *shm, uint32_t worker)
+{
+    return shm->stats + worker;
+}
+
+#endif
