@@ -72,7 +72,7 @@ static void unlock(struct shm *shm)
 
 static bool same_key(struct shm_block_key a, struct shm_block_key b)
 {
-    return a.node == b.node && a.gen == b.gen && a.no == b.no;
+    return a.node == b.node && a.content == b.content && a.no == b.no;
 }
 
 static uint32_t *chain_of(struct shm *shm, struct shm_block_key key)
@@ -241,16 +241,16 @@ uint32_t shm_block_fail(struct shm *shm, uint32_t idx)
 }
 
 /* One locked section a block: all of them would not fit the undo log. */
-void shm_block_drop(struct shm *shm, uint32_t node, uint32_t gen)
+void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content)
 {
     for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
         struct shm_block *b = at(shm, i);
 
-        if (b->key.node != node || b->key.gen != gen) /* a hint; looked at again */
+        if (b->key.node != node || b->key.content != content) /* a hint; looked at again */
             continue;
         lock(shm);
         if (b->state == SHM_BLOCK_READY && !b->pins && b->key.node == node &&
-            b->key.gen == gen)
+            b->key.content == content)
             release(shm, i);
         unlock(shm);
     }

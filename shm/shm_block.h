@@ -11,12 +11,10 @@
 
 enum shm_block_state { SHM_BLOCK_FREE, SHM_BLOCK_FETCHING, SHM_BLOCK_READY };
 
-#define SHM_BLOCK_LISTING UINT32_C(0x80000000) /* in `gen`: a page of a listing */
-
-/* File data: (node index, node generation, offset / SHM_BLOCK_SIZE). Listing: (node index, list_gen | LISTING, page). */
+/* Bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); of a listing see workers/list.h. */
 struct shm_block_key {
     uint32_t node;
-    uint32_t gen;
+    uint32_t content;
     uint32_t no;
 };
 
@@ -78,8 +76,8 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 
-/* Drops all unpinned READY blocks of this (node, gen). */
-void shm_block_drop(struct shm *shm, uint32_t node, uint32_t gen);
+/* Drops all unpinned READY blocks of this (node, content). */
+void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content);
 
 /* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker);

@@ -70,6 +70,7 @@ void shm_node_init(struct shm *shm)
                               .uid = SHM_MODE_UNSET,
                               .gid = SHM_MODE_UNSET};
     shm->nodes->fresh_node = 1;
+    shm->nodes->next_content = 1;
     shm->nodes->live = 1;
     shm->nodes->lookups = 1;
 }
@@ -377,6 +378,14 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
            strcmp(n->etag, v->etag ? v->etag : "") == 0;
 }
 
+static uint32_t take_content(struct shm *shm)
+{
+    uint32_t content = shm->nodes->next_content;
+
+    shm_set(shm, shm->meta, shm->nodes->next_content, content + 1);
+    return content;
+}
+
 static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                         size_t len, const struct shm_version *v, uint64_t now_ns)
 {
@@ -395,7 +404,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                            .mode = SHM_MODE_UNSET,
                            .uid = SHM_MODE_UNSET,
                            .gid = SHM_MODE_UNSET,
-                           .flags = v->dir ? SHM_NODE_DIR : 0};
+                           .flags = v->dir ? SHM_NODE_DIR : 0,
+                           .content = take_content(shm)};
     if (name_put(shm, n, name, len) < 0)
         return -ENOMEM; /* the caller rolls back */
     n->ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
@@ -520,12 +530,17 @@ void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag)
     update_lru(shm, idx);
 }
 
+void shm_node_new_content(struct shm *shm, uint32_t idx)
+{
+    shm_node_edit(shm, idx)->content = take_content(shm);
+}
+
 void shm_node_list_stale(struct shm *shm, uint32_t dir)
 {
     struct shm_node *n = shm_node_edit(shm, dir);
 
     n->listed_ns = 0;
-    n->list_gen++;
+    n->content = take_content(shm);
     n->flags &= (uint16_t)~SHM_NODE_COMPLETE;
 }
 

@@ -28,6 +28,8 @@ enum shm_node_flag {
     SHM_NODE_FRESH = 4,   /* a lookup has just validated it and no open has used that up */
     SHM_NODE_LOCAL = 8,   /* not on S3 (yet): an unpublished file */
     SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
+    SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
+                               (the kernel repeats it), needs no request */
 };
 
 /* struct shm_node: 256 bytes, one node.
@@ -49,7 +51,8 @@ struct shm_node {
     uint16_t name_len;
     uint16_t flags;
     uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
-    uint32_t list_gen;  /* directory: number of the newest listing */
+    uint32_t content;   /* names its bytes in the block pool: another number after each change of them; directory: of
+                           its newest listing */
     uint64_t nlookup;   /* references that the kernel holds */
     uint64_t ino;       /* st_ino: a hash of the path */
     uint64_t size;
@@ -78,6 +81,8 @@ struct shm_node_table {
     uint32_t evictable;
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
+    uint32_t next_content;
+    uint32_t unused;
 };
 
 /* What S3 (or a write session) says of a name. */
@@ -138,6 +143,9 @@ void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag);
 
 /* Before changing fields of a node by hand: saves it and returns it. */
 struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx);
+
+/* The node's bytes change (a publish; a new listing of a directory): blocks cached for it no longer match. */
+void shm_node_new_content(struct shm *shm, uint32_t idx);
 
 /* The listing of a directory is no longer known to be complete (an entry came or went). */
 void shm_node_list_stale(struct shm *shm, uint32_t dir);

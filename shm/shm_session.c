@@ -53,15 +53,25 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
     return -ENFILE;
 }
 
-void shm_session_free(struct shm *shm, uint32_t idx)
+void shm_session_close(struct shm *shm, uint32_t idx, uint32_t owner)
 {
     struct shm_session *s = shm_session_edit(shm, idx);
 
     if (s->state != SHM_SESSION_LIVE)
         return;
     shm_node_set_session(shm, s->node, SHM_NIL);
-    s->state = SHM_SESSION_FREE;
+    s->state = SHM_SESSION_CLOSING;
+    s->publish.owner = owner;
     s->node = SHM_NIL;
+}
+
+void shm_session_free(struct shm *shm, uint32_t idx)
+{
+    struct shm_session *s = shm_session_edit(shm, idx);
+
+    if (s->state != SHM_SESSION_CLOSING)
+        return;
+    s->state = SHM_SESSION_FREE;
     shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live - 1);
 }
 
@@ -110,7 +120,7 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
 {
     struct shm_session *s = shm_session_at(shm, i);
 
-    if (s->state == SHM_SESSION_FREE)
+    if (s->state != SHM_SESSION_LIVE)
         return 0;
     if (s->node >= shm->header->sizes.nodes ||
         shm_node_at(shm, s->node)->session != i)
@@ -131,7 +141,7 @@ int shm_session_check(struct shm *shm, struct err *err)
 
     shm_lock(shm, shm->meta);
     for (uint32_t i = 0; r == 0 && i < shm->header->sizes.sessions; i++) {
-        live += shm_session_at(shm, i)->state == SHM_SESSION_LIVE;
+        live += shm_session_at(shm, i)->state != SHM_SESSION_FREE;
         r = check_slot(shm, i, err);
     }
     if (r == 0 && live != shm->sessions->live)

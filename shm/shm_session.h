@@ -11,7 +11,11 @@
 #define SHM_SESSION_PIDS 8
 #define SHM_ID_LEN 12 /* a write-id: 72 random bits in base64url */
 
-enum shm_session_state { SHM_SESSION_FREE, SHM_SESSION_LIVE };
+enum shm_session_state {
+    SHM_SESSION_FREE,
+    SHM_SESSION_LIVE,
+    SHM_SESSION_CLOSING, /* unhooked from its node; publish.owner is emptying the spool slot */
+};
 
 enum shm_session_flag {
     SHM_SESSION_ON_DISK = 1,   /* the bytes are in the spool file, not in the memfd */
@@ -50,7 +54,8 @@ struct shm_job {
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back.
  * Lock-free: `size` may be read relaxed for a hint, nothing else.
- * States: FREE -> LIVE -> FREE; LIVE while refs > 0, or a job is RUNNING, or it is dirty.
+ * States: FREE -> LIVE -> CLOSING -> FREE (a slot is emptied before it is free; if the worker that does it dies, its
+ *         replacement does); LIVE while refs > 0, or a job is RUNNING, or it is dirty.
  * Dirty means write_seq != published_seq or UNPUBLISHED. */
 struct shm_session {
     uint32_t state;
@@ -89,7 +94,9 @@ struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 /* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free slot. */
 must_use int64_t shm_session_new(struct shm *shm, uint32_t node);
 
-/* Frees it and unhooks it from its node. The caller empties the spool slot before. */
+/* Unhooks it from its node, for `owner` to empty the spool slot (not under the lock) and then free it. */
+void shm_session_close(struct shm *shm, uint32_t idx, uint32_t owner);
+/* CLOSING -> FREE. */
 void shm_session_free(struct shm *shm, uint32_t idx);
 
 bool shm_session_dirty(const struct shm_session *s);

@@ -1,0 +1,11 @@
+/* Reading requests from the kernel. */
+#ifndef WORKERS_CHANNEL_H
+#define WORKERS_CHANNEL_H
+
+#include "workers/worker.h"
+
+/* Watches the channel. Reads until EAGAIN first: a wake-up may have died with the worker that got it.
+ * 0 or -errno. */
+must_use int channel_start(struct worker *w);
+
+#endif

@@ -1,0 +1,15 @@
+/* The handlers of all opcodes: each answers its op or keeps it (op.h). */
+#ifndef WORKERS_HANDLERS_H
+#define WORKERS_HANDLERS_H
+
+#include "workers/op.h"
+
+op_handler op_lookup, op_forget, op_batch_forget;
+op_handler op_getattr, op_setattr, op_statfs;
+op_handler op_open, op_create, op_mknod;
+op_handler op_read, op_write, op_flush, op_fsync, op_release;
+op_handler op_opendir, op_readdir, op_releasedir, op_fsyncdir;
+op_handler op_mkdir, op_rmdir, op_unlink, op_rename;
+op_handler op_interrupt, op_destroy;
+
+#endif

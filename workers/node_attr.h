@@ -1,0 +1,20 @@
+/* What the kernel is told of a node: attributes, entries, and for how long they hold. */
+#ifndef WORKERS_NODE_ATTR_H
+#define WORKERS_NODE_ATTR_H
+
+#include "fuse/fuse_abi.h"
+#include "workers/worker.h"
+
+/* All under shm->meta. A node with a write session has the session's size and time. */
+void node_attr(struct worker *w, uint32_t node, struct fuse_attr *ret);
+void node_attr_out(struct worker *w, uint32_t node, struct fuse_attr_out *ret);
+
+/* The answer to LOOKUP, CREATE, MKDIR: a file's name holds for no time (each open asks), a directory's for
+ * directories.ttl. */
+void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
+
+/* The same in a listing, where files' names hold for directories.ttl too. */
+void node_entry_listed(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
+
+
+#endif

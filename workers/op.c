@@ -1,0 +1,290 @@
+/* The life of an op: journal states, keeping, answering, waking, interrupting. What ops do is in op_*.c; how they
+ * are read in channel.c; how they are taken over in recover.c. */
+#include "workers/op.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fuse/fuse_reply.h"
+
+static uint32_t current_idx(const struct worker *w)
+{
+    return w->shm->header->sizes.records;
+}
+
+static struct shm_record *record_at(struct worker *w, uint32_t idx)
+{
+    return idx == current_idx(w) ? &w->arena->current
+                                 : shm_arena_record(w->shm, w->slot, idx);
+}
+
+bool op_is_current(const struct op *op)
+{
+    return op->rec_idx == current_idx(op->w);
+}
+
+static void set_state(struct shm_record *rec, enum shm_record_state state)
+{
+    atomic_store_explicit(&rec->state, state, memory_order_release);
+}
+
+/* The op's slot is free again; its record too, and goes back to the stack. */
+static void release(struct op *op)
+{
+    struct worker *w = op->w;
+
+    if (op->s3)
+        s3_cancel(op->s3);
+    if (op->state && op->state_free)
+        op->state_free(op->state);
+    if (!op_is_current(op))
+        w->free_records[w->n_free_records++] = op->rec_idx;
+    *op = (struct op){0};
+    w->free_ops[w->n_free_ops++] = op;
+}
+
+/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an error of ours. */
+static void check_sent(struct op *op, int r)
+{
+    if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
+        log_warn("answer to %s refused: %s op=%llu",
+                 fuse_op_name(op->rec->opcode), strerror(-r),
+                 (unsigned long long)op->rec->unique);
+}
+
+static void end(struct op *op, int sent)
+{
+    struct shm_record *rec = op->rec;
+
+    check_sent(op, sent);
+    release(op);
+    set_state(rec, SHM_RECORD_FREE);
+}
+
+void op_fail(struct op *op, int error)
+{
+    end(op, fuse_reply_err(op->w->env->mount->fd, op->rec->unique, error));
+}
+
+void op_answer(struct op *op, const void *data, size_t len)
+{
+    end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
+}
+
+void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
+{
+    end(op, fuse_reply_data(op->w->env->mount->fd, op->rec->unique, iov, n));
+}
+
+void op_done(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    release(op);
+    set_state(rec, SHM_RECORD_FREE);
+}
+
+struct shm_record *op_edit(struct op *op)
+{
+    /* All but the request itself, which does not change. */
+    shm_save(op->w->shm, op->w->shm->meta, op->rec,
+             offsetof(struct shm_record, request));
+    return op->rec;
+}
+
+void op_applied(struct op *op, int error, const void *data, size_t len)
+{
+    struct shm_record *rec = op_edit(op);
+
+    assert(len <= SHM_RECORD_REPLY);
+    rec->reply_error = error;
+    rec->reply_len = (uint32_t)len;
+    if (len)
+        memcpy(rec->reply, data, len);
+    set_state(rec, SHM_RECORD_APPLIED);
+}
+
+void op_applied_in_arena(struct op *op, size_t len)
+{
+    struct worker *w = op->w;
+    struct shm_record *rec = op_edit(op);
+
+    assert(len <= SHM_REPLY_MAX);
+    shm_set(w->shm, w->shm->meta, w->arena->reply_len, (uint32_t)len);
+    shm_set(w->shm, w->shm->meta, w->arena->counted_n, 0);
+    rec->reply_error = 0;
+    rec->reply_len = SHM_REPLY_IN_ARENA;
+    set_state(rec, SHM_RECORD_APPLIED);
+}
+
+void op_finish(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+    struct worker *w = op->w;
+    int fd = w->env->mount->fd;
+
+    if (rec->reply_error || rec->reply_len == 0)
+        end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
+    else if (rec->reply_len == SHM_REPLY_IN_ARENA)
+        end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
+                               w->arena->reply_len));
+    else
+        end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
+}
+
+/* ---- keeping ---- */
+
+/* The record is complete before it becomes IN_FLIGHT, and the read area is given up only then: a worker killed in
+ * between leaves both, which recover.c knows by their `unique`. */
+static void move_to_record(struct op *op, uint32_t idx, size_t len)
+{
+    struct worker *w = op->w;
+    struct shm_record *from = op->rec, *to = record_at(w, idx);
+    size_t fixed = offsetof(struct shm_record, request);
+
+    memcpy((uint8_t *)to + sizeof(to->state), (uint8_t *)from + sizeof(from->state),
+           fixed - sizeof(to->state));
+    to->request_len = (uint32_t)len;
+    set_state(to, SHM_RECORD_IN_FLIGHT);
+    set_state(from, SHM_RECORD_FREE);
+}
+
+int op_keep(struct op *op)
+{
+    struct worker *w = op->w;
+    struct shm_record *rec;
+    uint32_t idx;
+    size_t len;
+
+    if (!op_is_current(op))
+        return 0;
+    if (!w->n_free_records) {
+        worker_count(w, SHM_STAT_OVERLOAD, 1);
+        op_fail(op, -ENOMEM);
+        return -ENOMEM;
+    }
+    idx = w->free_records[w->n_free_records - 1];
+    rec = record_at(w, idx);
+    len = fuse_request_save(&op->req, rec->request, SHM_RECORD_REQUEST);
+    if (!len) {
+        op_fail(op, -ENAMETOOLONG);
+        return -ENOMEM;
+    }
+    w->n_free_records--;
+    move_to_record(op, idx, len);
+    op->rec = rec;
+    op->rec_idx = idx;
+    /* Names and arguments are in the record now. It was decoded once, so it decodes again. */
+    if (fuse_decode_saved(rec->request, len, &op->req) < 0)
+        abort();
+    return 0;
+}
+
+uint32_t op_tag(const struct op *op)
+{
+    assert(!op_is_current(op));
+    return shm_record_tag(op->w->slot, op->rec_idx);
+}
+
+uint32_t op_node(const struct op *op)
+{
+    return shm_node_of_id(op->w->shm, op->req.nodeid);
+}
+
+/* ---- beginning ---- */
+
+/* Fills the record's facts of a request that has just been read. Of one that a replacement takes over the effects
+ * so far are kept. */
+static void note_request(struct shm_record *rec, const struct fuse_request *req)
+{
+    rec->unique = req->unique;
+    rec->opcode = req->opcode;
+    if (atomic_load(&rec->state) != SHM_RECORD_READING)
+        return;
+    rec->started_ns = clock_mono_ns();
+    rec->step = 0;
+    rec->crashes = 0;
+    rec->handle = rec->session = rec->node = SHM_NIL;
+    rec->parked_len = 0;
+    atomic_store(&rec->interrupted, 0);
+    set_state(rec, SHM_RECORD_IN_FLIGHT);
+}
+
+/* Bytes of the request in the read area: what its own header says, if that can be. */
+static int decode_current(struct worker *w, struct fuse_request *req)
+{
+    const uint8_t *area = shm_arena_read_area(w->shm, w->slot);
+    const struct fuse_in_header *head = (const void *)area;
+
+    if (head->len > SHM_READ_HEAD + w->shm->header->sizes.payload)
+        return -EPROTO;
+    return fuse_decode(area, head->len, req);
+}
+
+struct op *op_begin(struct worker *w, uint32_t rec_idx)
+{
+    struct shm_record *rec = record_at(w, rec_idx);
+    struct op *op = w->free_ops[--w->n_free_ops];
+    int r;
+
+    *op = (struct op){.w = w, .rec = rec, .rec_idx = rec_idx};
+    if (rec_idx == current_idx(w))
+        r = decode_current(w, &op->req);
+    else
+        r = fuse_decode_saved(rec->request, rec->request_len, &op->req);
+    if (op->req.head)
+        note_request(rec, &op->req);
+    if (r == 0)
+        return op;
+    if (op->req.head && fuse_wants_reply(op->req.opcode))
+        op_fail(op, r == -ENOSYS ? r : -EIO);
+    else
+        op_done(op);
+    return NULL;
+}
+
+/* ---- waiting ---- */
+
+void op_wait(struct op *op, void (*resume)(struct op *op))
+{
+    assert(!op_is_current(op));
+    op->resume = resume;
+    op->waiting = true;
+}
+
+void op_stop_waiting(struct op *op)
+{
+    op->waiting = false;
+}
+
+/* `resume` may end this op and others, and begin none: so the array can be walked. */
+void op_resume_all(struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        if (w->ops[i].w && w->ops[i].waiting)
+            w->ops[i].resume(&w->ops[i]);
+    }
+}
+
+void op_interrupts(struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        struct op *op = &w->ops[i];
+
+        if (!op->w || op->stays || !atomic_load(&op->rec->interrupted))
+            continue;
+        worker_count(w, SHM_STAT_INTERRUPTED, 1);
+        op_fail(op, -EINTR);
+    }
+}
+
+uint32_t op_active(const struct worker *w)
+{
+    return current_idx(w) + 1 - w->n_free_ops;
+}

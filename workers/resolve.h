@@ -1,0 +1,47 @@
+/* Asking S3 what a name is: a file (which version?), a directory, or nothing. The lookup plan of design and
+ * ARCHITECTURE.md, apart from what the segment already knows (op_lookup.c, op_open.c look there first). */
+#ifndef WORKERS_RESOLVE_H
+#define WORKERS_RESOLVE_H
+
+#include "workers/worker.h"
+
+enum resolve_kind { RESOLVE_NONE, RESOLVE_FILE, RESOLVE_DIR };
+
+struct resolve_result {
+    int error; /* -errno: nothing is known */
+    enum resolve_kind kind;
+    bool not_modified;            /* a file, of the version that was asked about */
+    const struct s3_object *obj;  /* FILE: size, mtime, etag; metadata where `has_meta` */
+    bool has_meta;                /* from GET or HEAD, not from a listing */
+    const uint8_t *data;          /* FILE: its first data_len bytes, or NULL when none came */
+    size_t data_len;
+};
+
+struct resolve;
+
+/* `res` is valid during the call; the resolve is gone when it returns. */
+typedef void resolve_done_fn(void *arg, const struct resolve_result *res);
+
+enum resolve_how {
+    RESOLVE_GUESS,   /* by the look of the name: see resolve.c */
+    RESOLVE_AS_FILE, /* it was a file: GET first, LIST only if it is gone */
+    RESOLVE_NO_DATA, /* only what it is, no bytes of it: LIST */
+};
+
+/* Asks about `key` (without slash at the end). `etag` (may be NULL): the version whose bytes are cached, asked with
+ * If-None-Match. 0 and *ret, or -ENOMEM, -EINVAL, -ENAMETOOLONG; `done` is not called before this returns. */
+must_use int resolve_start(struct worker *w, const char *key, enum resolve_how how,
+                           const char *etag, resolve_done_fn *done, void *arg,
+                           struct resolve **ret);
+/* Calls nothing back. NULL is fine. */
+void resolve_cancel(struct resolve *r);
+
+/* Under shm->meta. Makes (dir, name) map to what was found and puts its data into block 0 later
+ * (resolve_keep_data, after unlocking). Node index, or -ENOENT (nothing there: the name was detached), -ENOMEM. */
+must_use int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name,
+                                size_t len, const struct resolve_result *res);
+/* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is still of that version. */
+void resolve_keep_data(struct worker *w, uint32_t node,
+                       const struct resolve_result *res);
+
+#endif

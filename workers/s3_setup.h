@@ -1,0 +1,14 @@
+/* From the configuration to an S3 client. */
+#ifndef WORKERS_S3_SETUP_H
+#define WORKERS_S3_SETUP_H
+
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "s3/s3.h"
+
+/* A client on this loop with the credentials of the configuration; both live as long as the process.
+ * 0 and *ret_client, or -errno with *err. */
+must_use int s3_setup(struct loop *loop, const struct conf *conf,
+                      struct s3_client **ret_client, struct err *err);
+
+#endif

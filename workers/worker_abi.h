@@ -1,0 +1,50 @@
+/* What a worker inherits from the supervisor: the one list of everything that is made before the first fork. */
+#ifndef WORKERS_WORKER_ABI_H
+#define WORKERS_WORKER_ABI_H
+
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "fuse/fuse_init.h"
+#include "fuse/fuse_mount.h"
+#include "shm/shm_segment.h"
+
+/* A spool slot: where the bytes of the session with the same index lie. */
+struct worker_spool {
+    int mem_fd;  /* memfd, up to buffer.memory */
+    int file_fd; /* O_TMPFILE in buffer.dir, beyond that; -1 if none could be made */
+};
+
+/* Filled by the supervisor before the first fork, constant after it. */
+struct worker_env {
+    const struct conf *conf;
+    struct shm *shm;
+    const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
+    struct fuse_negotiated fuse;
+    int wake_fd[SHM_WORKERS_MAX]; /* eventfds: one for each worker slot, "look at what you wait for" */
+    int notify_fd;                /* eventfd of the notifier: the ring is not empty */
+    int park_fd[SHM_WORKERS_MAX]; /* O_TMPFILEs: WRITE payloads of requests that wait */
+    struct worker_spool *spool;   /* shm sizes.sessions of them */
+};
+
+/* Exit codes of a worker; any other end is a crash. */
+enum worker_exit {
+    WORKER_EXIT_DONE = 0,      /* told to end, or the supervisor is gone */
+    WORKER_EXIT_UNMOUNTED = 3, /* the channel says ENODEV: the mount is gone */
+    WORKER_EXIT_SETUP = 4,     /* could not start; said in the log */
+};
+
+/* Serves requests as worker `slot` until SIGTERM (exit when idle: the supervisor sends it only after the unmount),
+ * the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the child right after fork; returns the
+ * exit code. Takes over what the former worker of the slot left. */
+int worker_main(const struct worker_env *env, uint32_t slot);
+
+/* Checks bucket, region and credentials with one LIST. For a child process of its own, before the first worker is
+ * forked: parses what comes from the network. 0, or -errno with the operator's sentence in *err; -EINVAL if the
+ * configuration is wrong (exit 78), anything else if S3 cannot be reached. */
+must_use int worker_check_s3(const struct conf *conf, struct err *err);
+
+/* Writes queued notifications to the kernel; serves no request. Called in a child; returns the exit code. */
+int notifier_main(const struct worker_env *env);
+
+#endif
