@@ -218,6 +218,7 @@ uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
 
     lock(shm);
     b = edit(shm, idx);
+    assert(b->state == SHM_BLOCK_FETCHING && len <= SHM_BLOCK_SIZE);
     waiters = b->waiters;
     b->state = SHM_BLOCK_READY;
     b->len = len;
@@ -234,6 +235,7 @@ uint32_t shm_block_fail(struct shm *shm, uint32_t idx)
     uint32_t waiters;
 
     lock(shm);
+    assert(at(shm, idx)->state == SHM_BLOCK_FETCHING);
     waiters = at(shm, idx)->waiters;
     release(shm, idx);
     unlock(shm);
@@ -256,10 +258,11 @@ void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content)
     }
 }
 
+/* All are woken, not only those who wait for what it fetched: it may have died between the end of a fetch and
+ * waking them. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
 {
     uint16_t bit = (uint16_t)(1u << worker);
-    uint32_t waiters = 0;
 
     for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
         struct shm_block *b = at(shm, i);
@@ -270,45 +273,73 @@ uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
             b->pins &= (uint16_t)~bit;
             b->waiters &= (uint16_t)~bit;
         }
-        if (b->state == SHM_BLOCK_FETCHING && b->owner == worker) {
-            waiters |= b->waiters;
+        if (b->state == SHM_BLOCK_FETCHING && b->owner == worker)
             release(shm, i);
-        }
         unlock(shm);
     }
-    return waiters;
+    return ((UINT32_C(1) << shm->header->sizes.workers) - 1) & ~(uint32_t)bit;
 }
 
 static int check_block(struct shm *shm, uint32_t i, uint32_t count[3],
                        struct err *err)
 {
-    struct shm_block *b = at(shm, i);
+    const struct shm_block *b = at(shm, i);
 
-    if (b->state > SHM_BLOCK_READY)
-        return err_set(err, EUCLEAN, "block %u: state %u", i, b->state);
+    if (b->state > SHM_BLOCK_READY || (b->pins && b->state != SHM_BLOCK_READY) ||
+        (b->waiters && b->state != SHM_BLOCK_FETCHING))
+        return err_set(err, EUCLEAN, "block %u: state %u, pins %x, waiters %x", i,
+                       b->state, b->pins, b->waiters);
     count[b->state]++;
-    if (b->state == SHM_BLOCK_FREE)
-        return 0;
-    if (find(shm, b->key) != i)
-        return err_set(err, EUCLEAN, "block %u: its key maps elsewhere", i);
     if (b->len > SHM_BLOCK_SIZE)
         return err_set(err, EUCLEAN, "block %u: %u bytes", i, b->len);
     return 0;
 }
 
-int shm_block_check(struct shm *shm, struct err *err)
+/* Each chain holds blocks in use, of its own, each once; together all that are in use. */
+static int check_chains(struct shm *shm, uint32_t in_use, struct err *err)
+{
+    uint32_t n = 0;
+
+    for (uint32_t h = 0; h < n_heads(&shm->header->sizes); h++) {
+        uint32_t *head = &heads(shm)[h];
+
+        for (uint32_t i = *head; i; i = at(shm, i - 1)->hash_next) {
+            const struct shm_block *b = at(shm, i - 1);
+
+            if (b->state == SHM_BLOCK_FREE || chain_of(shm, b->key) != head ||
+                find(shm, b->key) != i - 1 || ++n > in_use)
+                return err_set(err, EUCLEAN, "block %u: in a wrong chain", i - 1);
+        }
+    }
+    if (n != in_use)
+        return err_set(err, EUCLEAN, "%u blocks in use, %u in chains", in_use, n);
+    return 0;
+}
+
+static int check_locked(struct shm *shm, struct err *err)
 {
     uint32_t count[3] = {0};
-    int r = 0;
+
+    for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
+        int r = check_block(shm, i, count, err);
+
+        if (r < 0)
+            return r;
+    }
+    if (count[SHM_BLOCK_READY] != shm->blocks->ready ||
+        count[SHM_BLOCK_FETCHING] != shm->blocks->fetching)
+        return err_set(err, EUCLEAN, "%u blocks ready, %u fetching, counted %u, %u",
+                       shm->blocks->ready, shm->blocks->fetching,
+                       count[SHM_BLOCK_READY], count[SHM_BLOCK_FETCHING]);
+    return check_chains(shm, shm->blocks->ready + shm->blocks->fetching, err);
+}
+
+int shm_block_check(struct shm *shm, struct err *err)
+{
+    int r;
 
     lock(shm);
-    for (uint32_t i = 0; r == 0 && i < shm->header->sizes.blocks; i++)
-        r = check_block(shm, i, count, err);
-    if (r == 0 && (count[SHM_BLOCK_READY] != shm->blocks->ready ||
-                   count[SHM_BLOCK_FETCHING] != shm->blocks->fetching))
-        r = err_set(err, EUCLEAN, "%u blocks ready, %u fetching, counted %u, %u",
-                    shm->blocks->ready, shm->blocks->fetching,
-                    count[SHM_BLOCK_READY], count[SHM_BLOCK_FETCHING]);
+    r = check_locked(shm, err);
     unlock(shm);
     return r;
 }

@@ -79,7 +79,7 @@ uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 /* Drops all unpinned READY blocks of this (node, content). */
 void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content);
 
-/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake. */
+/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake: all others. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker);
 
 #endif

@@ -7,21 +7,33 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "shm/shm_handle.h"
+#include "shm/shm_journal.h"
+#include "shm/shm_notify.h"
+#include "shm/shm_session.h"
 
 #define CGROUP_TEXT_MAX 8192
+#define DIR_MAX 1024
+#define PATH_CAP (DIR_MAX + 64)
 #define NO_LIMIT (UINT64_C(1) << 60) /* v1 says "none" with a huge number */
 
 /* Fixed parts of a worker: code, heap, curl, TLS. Measured: bench note in ARCHITECTURE.md. */
-#define WORKER_HEAP (UINT64_C(6) << 20)
-#define DAEMON_HEAP (UINT64_C(6) << 20)
-#define PAYLOAD (UINT32_C(1) << 20)
+#define MIB (UINT64_C(1) << 20)
+#define WORKER_HEAP (6 * MIB)
+#define DAEMON_HEAP (6 * MIB)
+#define PAYLOAD (1u << 20)
+#define REST_MIN (24 * MIB)   /* nodes, blocks and free memory: the least that is of use */
+#define LEFT_MAX (2048 * MIB) /* more makes nothing faster */
+#define NODES_MIN 16384u
+#define NODES_MAX (1u << 20)
+#define NODE_BYTES 320 /* a node, its hash head, its share of the long names */
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a && (!b || a < b) ? a : b;
 }
 
-/* A file of one number; "max" and anything else is 0. */
+/* A file of one number; "max", "-1" and anything else is 0. */
 static uint64_t read_number(const char *path)
 {
     char text[64];
@@ -34,14 +46,73 @@ static uint64_t read_number(const char *path)
     return end == text || v >= NO_LIMIT ? 0 : v;
 }
 
+/* The memory.max (v2) or memory.limit_in_bytes (v1) of one group, 0 = none. */
+static uint64_t memory_v2(const char *dir)
+{
+    char path[PATH_CAP];
+
+    snprintf(path, sizeof(path), "%.*s/memory.max", DIR_MAX, dir);
+    return read_number(path);
+}
+
+static uint64_t memory_v1(const char *dir)
+{
+    char path[PATH_CAP];
+
+    snprintf(path, sizeof(path), "%.*s/memory.limit_in_bytes", DIR_MAX, dir);
+    return read_number(path);
+}
+
+/* CPUs of one group, rounded up, 0 = no quota. */
+static uint64_t cpus(unsigned long long quota, unsigned long long period)
+{
+    if (!quota || !period || quota >= NO_LIMIT)
+        return 0;
+    return quota / period + (quota % period != 0);
+}
+
+static uint64_t cpus_v2(const char *dir)
+{
+    char path[PATH_CAP], text[64];
+    unsigned long long quota, period;
+
+    snprintf(path, sizeof(path), "%.*s/cpu.max", DIR_MAX, dir);
+    if (fd_read_file(path, text, sizeof(text)) <= 0 ||
+        sscanf(text, "%llu %llu", &quota, &period) != 2)
+        return 0;
+    return cpus(quota, period);
+}
+
+static uint64_t cpus_v1(const char *dir)
+{
+    char quota[PATH_CAP], period[PATH_CAP];
+
+    snprintf(quota, sizeof(quota), "%.*s/cpu.cfs_quota_us", DIR_MAX, dir);
+    snprintf(period, sizeof(period), "%.*s/cpu.cfs_period_us", DIR_MAX, dir);
+    return cpus(read_number(quota), read_number(period));
+}
+
+/* True if `names` ("cpu,cpuacct") has this one; for v2 both are "". */
+static bool has_controller(const char *names, const char *one)
+{
+    size_t len = strlen(one);
+
+    for (const char *at = names; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, one, len) == 0 && (at[len] == ',' || !at[len]))
+            return true;
+    }
+    return false;
+}
+
 /* Finds this process's path in a hierarchy: the line with this controller ("" = v2) of /proc/self/cgroup. */
 static bool cgroup_path(const char *root, const char *controller, char *out,
                         size_t cap)
 {
-    char file[512], text[CGROUP_TEXT_MAX];
+    char file[PATH_CAP], text[CGROUP_TEXT_MAX];
     char *line, *save = NULL;
 
-    snprintf(file, sizeof(file), "%s/proc/self/cgroup", root);
+    snprintf(file, sizeof(file), "%.*s/proc/self/cgroup", DIR_MAX, root);
     if (fd_read_file(file, text, sizeof(text)) <= 0)
         return false;
     for (line = strtok_r(text, "\n", &save); line;
@@ -53,7 +124,7 @@ static bool cgroup_path(const char *root, const char *controller, char *out,
             continue;
         *path++ = '\0';
         names++;
-        if (strcmp(names, controller) == 0) {
+        if (has_controller(names, controller)) {
             snprintf(out, cap, "%s", path);
             return true;
         }
@@ -61,80 +132,58 @@ static bool cgroup_path(const char *root, const char *controller, char *out,
     return false;
 }
 
-/* The least value of `file` from the process's own group up to the root. In a container the path may not
- * exist below the mount (it is the host's): then only the root of the mount counts. */
-static uint64_t walk_up(const char *root, const char *mount, const char *path,
-                        const char *file)
+/* The least that `read` says from the process's own group up to the root of the mount. In a container the path may
+ * not exist below the mount (it is the host's): then only the root of the mount counts. */
+static uint64_t walk_up(const char *root, const char *controller,
+                        const char *mount, uint64_t (*read)(const char *dir))
 {
-    char dir[1024], full[2048];
+    char path[PATH_CAP], dir[PATH_CAP];
     uint64_t v = 0;
+    char *slash;
 
-    snprintf(dir, sizeof(dir), "%s", strcmp(path, "/") == 0 ? "" : path);
-    for (;;) {
-        char *slash;
-
-        snprintf(full, sizeof(full), "%s%s%s/%s", root, mount, dir, file);
-        v = least(read_number(full), v);
-        slash = strrchr(dir, '/');
-        if (!slash)
-            return v;
-        *slash = '\0';
-    }
+    if (!cgroup_path(root, controller, path, sizeof(path)))
+        return 0;
+    do {
+        if (snprintf(dir, sizeof(dir), "%s%s%s", root, mount, path) <= DIR_MAX)
+            v = least(read(dir), v);
+        slash = strrchr(path, '/');
+        if (slash)
+            *slash = '\0';
+    } while (slash);
+    return v;
 }
 
 uint64_t shm_budget_cgroup_limit(const char *root)
 {
-    char path[1024];
-    uint64_t v = 0;
+    uint64_t v2 = walk_up(root, "", "/sys/fs/cgroup", memory_v2);
+    uint64_t v1 = walk_up(root, "memory", "/sys/fs/cgroup/memory", memory_v1);
 
-    if (cgroup_path(root, "", path, sizeof(path)))
-        v = walk_up(root, "/sys/fs/cgroup", path, "memory.max");
-    if (cgroup_path(root, "memory", path, sizeof(path)))
-        v = least(walk_up(root, "/sys/fs/cgroup/memory", path,
-                          "memory.limit_in_bytes"),
-                  v);
-    return v;
-}
-
-static uint32_t quota_v2(const char *root)
-{
-    char path[1024], file[2048], text[64];
-    unsigned long long quota, period;
-
-    if (!cgroup_path(root, "", path, sizeof(path)))
-        return 0;
-    snprintf(file, sizeof(file), "%s/sys/fs/cgroup%s/cpu.max", root, path);
-    if (fd_read_file(file, text, sizeof(text)) <= 0) {
-        snprintf(file, sizeof(file), "%s/sys/fs/cgroup/cpu.max", root);
-        if (fd_read_file(file, text, sizeof(text)) <= 0)
-            return 0;
-    }
-    if (sscanf(text, "%llu %llu", &quota, &period) != 2 || !period)
-        return 0;
-    return (uint32_t)((quota + period - 1) / period);
-}
-
-static uint32_t quota_v1(const char *root)
-{
-    char path[1024];
-    const char *name = "cpu,cpuacct";
-    uint64_t quota, period;
-
-    if (!cgroup_path(root, name, path, sizeof(path))) {
-        name = "cpu";
-        if (!cgroup_path(root, name, path, sizeof(path)))
-            return 0;
-    }
-    quota = walk_up(root, "/sys/fs/cgroup/cpu", path, "cpu.cfs_quota_us");
-    period = walk_up(root, "/sys/fs/cgroup/cpu", path, "cpu.cfs_period_us");
-    return quota && period ? (uint32_t)((quota + period - 1) / period) : 0;
+    return least(v2, v1);
 }
 
 uint32_t shm_budget_cgroup_cpus(const char *root)
 {
-    uint32_t v2 = quota_v2(root);
+    uint64_t v2 = walk_up(root, "", "/sys/fs/cgroup", cpus_v2);
+    uint64_t v1 = walk_up(root, "cpu", "/sys/fs/cgroup/cpu", cpus_v1);
+    uint64_t n = least(v2, v1);
 
-    return v2 ? v2 : quota_v1(root);
+    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+/* Bytes that do not depend on what is divided. */
+static uint64_t fixed_bytes(const struct shm_sizes *s)
+{
+    return DAEMON_HEAP + s->workers * WORKER_HEAP + shm_arena_size(s) +
+           shm_handle_size(s) + shm_session_size(s) + shm_notify_size(s);
+}
+
+static uint32_t nodes_for(uint64_t bytes)
+{
+    uint32_t nodes = NODES_MIN;
+
+    while (nodes < NODES_MAX && (uint64_t)nodes * 2 * NODE_BYTES <= bytes)
+        nodes *= 2;
+    return nodes;
 }
 
 /* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays free for spool
@@ -142,32 +191,28 @@ uint32_t shm_budget_cgroup_cpus(const char *root)
 int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
                      struct shm_sizes *ret, struct err *err)
 {
-    uint64_t fixed = DAEMON_HEAP + workers * (WORKER_HEAP + PAYLOAD);
-    uint64_t left, nodes;
+    struct shm_sizes s = {.workers = workers,
+                          .handles = 8192,
+                          .sessions = sessions,
+                          .records = 500,
+                          .payload = PAYLOAD};
+    uint64_t fixed = fixed_bytes(&s), needed = fixed + REST_MIN, left;
 
+    if (needed < SHM_BUDGET_MIN)
+        needed = SHM_BUDGET_MIN;
     if (!limit)
         limit = SHM_BUDGET_DEFAULT;
-    if (limit < SHM_BUDGET_MIN || limit < fixed + (UINT64_C(24) << 20))
+    if (limit < needed)
         return err_set(err, EINVAL,
                        "memory limit of %llu MiB is too small for %u workers: "
                        "at least %llu MiB are needed (memory.limit, "
                        "workers.count)",
                        (unsigned long long)(limit >> 20), workers,
-                       (unsigned long long)((fixed >> 20) + 24));
-    left = limit - fixed;
-    if (left > UINT64_C(2) << 30)
-        left = UINT64_C(2) << 30;
-    for (nodes = 16384; nodes * 2 * 320 <= left / 4 && nodes < (1u << 20);)
-        nodes *= 2;
-    *ret = (struct shm_sizes){
-        .workers = workers,
-        .nodes = (uint32_t)nodes,
-        .long_names = (uint32_t)(nodes / 16),
-        .handles = 8192,
-        .sessions = sessions,
-        .records = 500,
-        .blocks = (uint32_t)(left / 2 / SHM_BLOCK_SIZE),
-        .payload = PAYLOAD,
-    };
+                       (unsigned long long)((needed + MIB - 1) / MIB));
+    left = limit - fixed < LEFT_MAX ? limit - fixed : LEFT_MAX;
+    s.nodes = nodes_for(left / 4);
+    s.long_names = s.nodes / 8;
+    s.blocks = (uint32_t)(left / 2 / SHM_BLOCK_SIZE);
+    *ret = s;
     return 0;
 }

@@ -11,7 +11,7 @@
  * tree), 0 if there is none. `root` is "/" (tests give another). */
 uint64_t shm_budget_cgroup_limit(const char *root);
 
-/* CPUs of the cgroup quota (v2 cpu.max, v1 cpu.cfs_quota_us), rounded up; 0 if there is no quota. */
+/* CPUs of the cgroup quota (v2 cpu.max, v1 cpu.cfs_quota_us, the least up the tree), rounded up; 0 if there is none. */
 uint32_t shm_budget_cgroup_cpus(const char *root);
 
 /* Divides `limit` bytes (0 = SHM_BUDGET_DEFAULT) among the tables of `workers` workers and `sessions` sessions.

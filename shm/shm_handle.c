@@ -98,26 +98,51 @@ uint32_t shm_handle_of_fh(struct shm *shm, uint64_t fh, enum shm_handle_kind kin
     return idx;
 }
 
-int shm_handle_check(struct shm *shm, struct err *err)
+static int check_slots(struct shm *shm, struct err *err)
 {
+    const struct shm_handle_table *t = shm->handles;
     uint32_t live = 0;
-    int r = 0;
 
-    shm_lock(shm, shm->meta);
-    for (uint32_t i = 0; r == 0 && i < shm->handles->fresh_handle; i++) {
-        struct shm_handle *h = shm_handle_at(shm, i);
+    for (uint32_t i = 0; i < t->fresh_handle; i++) {
+        const struct shm_handle *h = shm_handle_at(shm, i);
 
         if (h->kind == SHM_HANDLE_FREE)
             continue;
         live++;
-        if (h->node >= shm->header->sizes.nodes ||
+        if (h->kind > SHM_HANDLE_DIR || h->node >= shm->header->sizes.nodes ||
             shm_node_at(shm, h->node)->opens == 0)
-            r = err_set(err, EUCLEAN, "handle %u: its node %u is not open", i,
-                        h->node);
+            return err_set(err, EUCLEAN, "handle %u: its node %u is not open", i,
+                           h->node);
     }
-    if (r == 0 && live != shm->handles->live)
-        r = err_set(err, EUCLEAN, "%u handles live, counted %u",
-                    shm->handles->live, live);
+    if (live != t->live)
+        return err_set(err, EUCLEAN, "%u handles live, counted %u", t->live, live);
+    return 0;
+}
+
+static int check_free(struct shm *shm, struct err *err)
+{
+    const struct shm_handle_table *t = shm->handles;
+    uint32_t n = t->live;
+
+    for (uint32_t at = t->free_handle; at; at = t->slot[at - 1].next_free) {
+        if (at > t->fresh_handle || t->slot[at - 1].kind != SHM_HANDLE_FREE ||
+            ++n > t->fresh_handle)
+            return err_set(err, EUCLEAN, "chain of free handles broken at %u", at);
+    }
+    if (n != t->fresh_handle)
+        return err_set(err, EUCLEAN, "%u handles in use or free, of %u", n,
+                       t->fresh_handle);
+    return 0;
+}
+
+int shm_handle_check(struct shm *shm, struct err *err)
+{
+    int r;
+
+    shm_lock(shm, shm->meta);
+    r = check_slots(shm, err);
+    if (r == 0)
+        r = check_free(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

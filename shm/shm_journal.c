@@ -54,20 +54,38 @@ void shm_arena_init(struct shm *shm)
     (void)shm; /* all FREE is all zero */
 }
 
+static int check_record(const struct shm_record *r, uint32_t worker, uint32_t i,
+                        struct err *err)
+{
+    uint32_t state = atomic_load_explicit(&r->state, memory_order_relaxed);
+
+    if (state > SHM_RECORD_APPLIED || r->request_len > SHM_RECORD_REQUEST ||
+        (r->reply_len > SHM_RECORD_REPLY && r->reply_len != SHM_REPLY_IN_ARENA))
+        return err_set(err, EUCLEAN,
+                       "arena %u, record %u: state %u, request %u, reply %u",
+                       worker, i, state, r->request_len, r->reply_len);
+    return 0;
+}
+
+static int check_arena(struct shm *shm, uint32_t worker, struct err *err)
+{
+    const struct shm_arena *a = shm_arena_of(shm, worker);
+    uint32_t records = shm->header->sizes.records;
+    int r = check_record(&a->current, worker, records, err);
+
+    if (a->counted_n > SHM_COUNTED_MAX || a->reply_len > SHM_REPLY_MAX)
+        return err_set(err, EUCLEAN, "arena %u: %u counted nodes, reply of %u",
+                       worker, a->counted_n, a->reply_len);
+    for (uint32_t i = 0; r == 0 && i < records; i++)
+        r = check_record(shm_arena_record(shm, worker, i), worker, i, err);
+    return r;
+}
+
 int shm_arena_check(struct shm *shm, struct err *err)
 {
-    for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
-        if (shm_arena_of(shm, w)->counted_n > SHM_COUNTED_MAX)
-            return err_set(err, EUCLEAN, "arena %u: %u counted nodes", w,
-                           shm_arena_of(shm, w)->counted_n);
-        for (uint32_t i = 0; i < shm->header->sizes.records; i++) {
-            struct shm_record *r = shm_arena_record(shm, w, i);
+    int r = 0;
 
-            if (r->state > SHM_RECORD_APPLIED ||
-                r->request_len > SHM_RECORD_REQUEST)
-                return err_set(err, EUCLEAN, "arena %u, record %u: state %u", w,
-                               i, r->state);
-        }
-    }
-    return 0;
+    for (uint32_t w = 0; r == 0 && w < shm->header->sizes.workers; w++)
+        r = check_arena(shm, w, err);
+    return r;
 }

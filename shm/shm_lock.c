@@ -4,10 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "shm/shm_segment.h"
 
 /* An entry of the log: the saved bytes, padded to 8, then this trailer, so that the log can be walked
@@ -17,6 +17,13 @@ struct undo_trailer {
     uint32_t padded;
     uint64_t offset; /* of the bytes, in the segment */
 };
+
+/* How long to sleep for a lock before looking again. A waiter that was woken and killed takes the wake-up with
+ * it where the lock was taken by a third at once: nobody wakes the next then. */
+#define RETRY_NS (20 * NS_PER_MS)
+
+/* Keeps the compiler from moving, merging or dropping accesses to memory across it. */
+#define barrier() __asm__ volatile("" ::: "memory")
 
 /* Ranks held by this process (single-threaded), a bit each: for the order check. */
 static uint32_t held_ranks;
@@ -34,30 +41,61 @@ void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank)
     m->log_used = 0;
 }
 
-void shm_rollback(struct shm *shm, struct shm_mutex *m)
+/* Whether this can be an entry that ends at `end`: a log that was overwritten must not make wild writes. */
+static bool sane(const struct shm *shm, const struct undo_trailer *t, uint32_t end)
 {
-    while (m->log_used) {
+    return t->padded <= end && t->len <= t->padded && t->len <= shm->size &&
+           t->offset <= shm->size - t->len;
+}
+
+void shm_rollback_to(struct shm *shm, struct shm_mutex *m, uint32_t mark)
+{
+    while (m->log_used > mark) {
         struct undo_trailer t;
         uint32_t end = m->log_used - (uint32_t)sizeof(t);
 
+        if (end > SHM_UNDO_MAX - sizeof(t))
+            abort();
         memcpy(&t, m->log + end, sizeof(t));
+        if (!sane(shm, &t, end))
+            abort();
         memcpy(shm->base + t.offset, m->log + end - t.padded, t.len);
-        atomic_signal_fence(memory_order_seq_cst);
+        barrier();
         m->log_used = end - t.padded; /* idempotent if killed before this */
-        atomic_signal_fence(memory_order_seq_cst);
+        barrier();
     }
+}
+
+void shm_rollback(struct shm *shm, struct shm_mutex *m)
+{
+    shm_rollback_to(shm, m, 0);
+}
+
+static int take(pthread_mutex_t *mutex)
+{
+    int r = pthread_mutex_trylock(mutex);
+
+    while (r == EBUSY || r == ETIMEDOUT) {
+        uint64_t until = clock_wall_ns() + RETRY_NS;
+        struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
+                              .tv_nsec = (long)(until % NS_PER_S)};
+
+        r = pthread_mutex_timedlock(mutex, &ts);
+    }
+    return r;
 }
 
 void shm_lock(struct shm *shm, struct shm_mutex *m)
 {
-    int r = pthread_mutex_lock(&m->mutex);
+    int r;
 
-    assert(held_ranks < UINT32_C(1) << m->rank);
+    assert(held_ranks < UINT32_C(1) << m->rank); /* else it waits for itself */
+    r = take(&m->mutex);
     held_ranks |= UINT32_C(1) << m->rank;
     if (r == 0)
         return;
     if (r != EOWNERDEAD)
-        abort(); /* a bug of ours: deadlock, not initialised, or left inconsistent */
+        abort(); /* a bug of ours: not initialised, or left inconsistent */
     m->owner_deaths++;
     if (m->log_used)
         m->rollbacks++;
@@ -68,9 +106,9 @@ void shm_lock(struct shm *shm, struct shm_mutex *m)
 void shm_unlock(struct shm *shm, struct shm_mutex *m)
 {
     (void)shm;
-    atomic_signal_fence(memory_order_seq_cst);
+    barrier();
     m->log_used = 0; /* the commit */
-    atomic_signal_fence(memory_order_seq_cst);
+    barrier();
     held_ranks &= ~(UINT32_C(1) << m->rank);
     pthread_mutex_unlock(&m->mutex);
 }
@@ -89,7 +127,7 @@ void shm_save(struct shm *shm, struct shm_mutex *m, void *p, size_t len)
         abort(); /* a bug of ours: the section must be split */
     memcpy(m->log + used, p, len);
     memcpy(m->log + used + t.padded, &t, sizeof(t));
-    atomic_signal_fence(memory_order_seq_cst);
+    barrier();
     m->log_used = used + t.padded + (uint32_t)sizeof(t);
-    atomic_signal_fence(memory_order_seq_cst);
+    barrier();
 }

@@ -8,6 +8,9 @@
 #include <string.h>
 
 static_assert(sizeof(struct shm_node) == 256, "a node is 256 bytes");
+static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines");
+
+#define LONG_SCAN 1024u /* long names that one search for a victim looks at */
 
 static uint32_t *heads(struct shm *shm)
 {
@@ -227,32 +230,68 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
 
 /* ---- allocation ---- */
 
-static int name_put(struct shm *shm, struct shm_node *n, const char *name,
-                    size_t len)
+static void node_free(struct shm *shm, uint32_t idx);
+
+/* A node with a long name that can go, SHM_NIL if none was found. For when all long names are in use. Where it
+ * stopped is not saved: a call that fails is undone, and the next must look further. */
+static uint32_t long_victim(struct shm *shm)
 {
     struct shm_node_table *t = shm->nodes;
+    uint32_t total = shm->header->sizes.long_names;
+
+    for (uint32_t i = 0; i < total && i < LONG_SCAN; i++) {
+        uint32_t idx = long_name_at(shm, t->long_hand)->link;
+
+        t->long_hand = (t->long_hand + 1) % total;
+        if (is_evictable(shm_node_at(shm, idx)))
+            return idx;
+    }
+    return SHM_NIL;
+}
+
+/* A free long name, SHM_NIL if there is none. */
+static uint32_t long_alloc(struct shm *shm)
+{
+    struct shm_node_table *t = shm->nodes;
+    uint32_t i;
+
+    if (!t->free_long && t->fresh_long >= shm->header->sizes.long_names) {
+        uint32_t victim = long_victim(shm);
+
+        if (victim == SHM_NIL)
+            return SHM_NIL;
+        shm_set(shm, shm->meta, t->evictions, t->evictions + 1);
+        node_free(shm, victim);
+    }
+    if (t->free_long) {
+        i = t->free_long - 1;
+        shm_set(shm, shm->meta, t->free_long, long_name_at(shm, i)->link);
+    } else {
+        i = t->fresh_long;
+        shm_set(shm, shm->meta, t->fresh_long, i + 1);
+    }
+    return i;
+}
+
+/* Gives the node, which has none, a name. */
+static int name_put(struct shm *shm, uint32_t idx, const char *name, size_t len)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
     struct shm_long_name *l;
     uint32_t i;
 
     n->name_len = (uint16_t)len;
-    n->long_name = SHM_NIL;
     if (len <= SHM_NAME_INLINE) {
-        memcpy(n->name, name, len);
+        memmove(n->name, name, len);
         return 0;
     }
-    if (t->free_long) {
-        i = t->free_long - 1;
-        shm_set(shm, shm->meta, t->free_long, long_name_at(shm, i)->next_free);
-    } else if (t->fresh_long < shm->header->sizes.long_names) {
-        i = t->fresh_long;
-        shm_set(shm, shm->meta, t->fresh_long, i + 1);
-    } else {
+    i = long_alloc(shm);
+    if (i == SHM_NIL)
         return -ENOMEM;
-    }
     l = long_name_at(shm, i);
     shm_save(shm, shm->meta, l, sizeof(*l));
-    l->next_free = 0;
-    memcpy(l->bytes, name, len);
+    l->link = idx;
+    memmove(l->bytes, name, len);
     n->long_name = i;
     return 0;
 }
@@ -263,8 +302,7 @@ static void name_drop(struct shm *shm, struct shm_node *n)
 
     if (n->long_name == SHM_NIL)
         return;
-    shm_set(shm, shm->meta, long_name_at(shm, n->long_name)->next_free,
-            t->free_long);
+    shm_set(shm, shm->meta, long_name_at(shm, n->long_name)->link, t->free_long);
     shm_set(shm, shm->meta, t->free_long, n->long_name + 1);
     n->long_name = SHM_NIL;
 }
@@ -320,20 +358,16 @@ static void touch_lru(struct shm *shm, uint32_t idx)
     update_lru(shm, idx);
 }
 
-static uint32_t node_alloc(struct shm *shm, uint32_t keep)
+static uint32_t node_alloc(struct shm *shm)
 {
     struct shm_node_table *t = shm->nodes;
     uint32_t idx;
 
     if (!t->free_node && t->fresh_node >= shm->header->sizes.nodes) {
-        uint32_t victim = t->lru_last;
-
-        if (victim && victim - 1 == keep)
-            victim = shm_node_at(shm, keep)->lru_prev;
-        if (!victim)
+        if (!t->lru_last)
             return SHM_NIL;
         shm_set(shm, shm->meta, t->evictions, t->evictions + 1);
-        node_free(shm, victim - 1);
+        node_free(shm, t->lru_last - 1);
     }
     if (t->free_node) {
         idx = t->free_node - 1;
@@ -351,6 +385,8 @@ static uint32_t node_alloc(struct shm *shm, uint32_t keep)
 static void put_version(struct shm_node *n, const struct shm_version *v,
                         uint64_t now_ns)
 {
+    char etag[SHM_ETAG_MAX] = "";
+
     n->size = v->size;
     n->mtime_ns = v->mtime_ns;
     n->checked_ns = now_ns;
@@ -363,9 +399,9 @@ static void put_version(struct shm_node *n, const struct shm_version *v,
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
     if (v->local)
         n->flags |= SHM_NODE_LOCAL;
-    memset(n->etag, 0, sizeof(n->etag));
     if (v->etag)
-        strncpy(n->etag, v->etag, sizeof(n->etag) - 1);
+        strncpy(etag, v->etag, sizeof(etag) - 1);
+    memcpy(n->etag, etag, sizeof(etag)); /* v->etag may be n->etag */
 }
 
 static bool same_version(const struct shm_node *n, const struct shm_version *v)
@@ -386,13 +422,17 @@ static uint32_t take_content(struct shm *shm)
     return content;
 }
 
+/* On failure half of it is done: the caller goes back. */
 static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                         size_t len, const struct shm_version *v, uint64_t now_ns)
 {
-    uint32_t idx = node_alloc(shm, parent);
-    uint32_t generation;
+    uint32_t idx, generation;
     struct shm_node *n;
 
+    /* The directory must not be what is evicted for its entry. */
+    shm_node_edit(shm, parent)->children++;
+    update_lru(shm, parent);
+    idx = node_alloc(shm);
     if (idx == SHM_NIL)
         return -ENOMEM;
     n = shm_node_edit(shm, idx);
@@ -401,42 +441,58 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                            .generation = generation,
                            .parent = parent,
                            .session = SHM_NIL,
+                           .long_name = SHM_NIL,
                            .mode = SHM_MODE_UNSET,
                            .uid = SHM_MODE_UNSET,
                            .gid = SHM_MODE_UNSET,
                            .flags = v->dir ? SHM_NODE_DIR : 0,
                            .content = take_content(shm)};
-    if (name_put(shm, n, name, len) < 0)
-        return -ENOMEM; /* the caller rolls back */
+    if (name_put(shm, idx, name, len) < 0)
+        return -ENOMEM;
     n->ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
     put_version(n, v, now_ns);
-    shm_node_edit(shm, parent)->children++;
-    update_lru(shm, parent);
     chain_insert(shm, idx);
     lru_push(shm, idx);
     return idx;
+}
+
+/* The arguments are copied: they may lie in the node that is replaced, and that one may be reused at once. */
+static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent,
+                            const char *name, size_t len,
+                            const struct shm_version *v, uint64_t now_ns)
+{
+    char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX] = "";
+    struct shm_version own = *v;
+
+    memcpy(own_name, name, len);
+    if (v->etag)
+        strncpy(own_etag, v->etag, sizeof(own_etag) - 1);
+    own.etag = own_etag;
+    if (old != SHM_NIL)
+        shm_node_detach(shm, old);
+    return node_new(shm, parent, own_name, len, &own, now_ns);
 }
 
 int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
                         size_t len, const struct shm_version *v, uint64_t now_ns)
 {
     uint32_t at = shm_node_find(shm, parent, name, len);
-    struct shm_node *n;
+    uint32_t mark = shm->meta->log_used;
+    int64_t r;
 
     if (len == 0 || len > SHM_NAME_MAX)
         return -EINVAL;
-    if (at != SHM_NIL) {
-        n = shm_node_edit(shm, at);
-        if (n->session != SHM_NIL)
-            return at;
-        if (same_version(n, v)) {
-            put_version(n, v, now_ns);
-            touch_lru(shm, at);
-            return at;
-        }
-        shm_node_detach(shm, at);
+    if (at != SHM_NIL && shm_node_at(shm, at)->session != SHM_NIL)
+        return at;
+    if (at != SHM_NIL && same_version(shm_node_at(shm, at), v)) {
+        put_version(shm_node_edit(shm, at), v, now_ns);
+        touch_lru(shm, at);
+        return at;
     }
-    return node_new(shm, parent, name, len, v, now_ns);
+    r = node_replace(shm, at, parent, name, len, v, now_ns);
+    if (r < 0)
+        shm_rollback_to(shm, shm->meta, mark);
+    return r;
 }
 
 void shm_node_detach(struct shm *shm, uint32_t idx)
@@ -455,15 +511,14 @@ static bool is_ancestor(struct shm *shm, uint32_t idx, uint32_t below)
     return below == idx;
 }
 
-int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
-                  const char *name, size_t len)
+/* On failure half of it is done: the caller goes back. */
+static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
+                size_t len)
 {
     uint32_t replaced = shm_node_find(shm, to_parent, name, len);
     struct shm_node *n = shm_node_edit(shm, idx);
     uint32_t from_parent = n->parent;
 
-    if (is_ancestor(shm, idx, to_parent))
-        return -ELOOP;
     /* The new directory must not be freed when the node that it may replace there goes. */
     shm_node_edit(shm, to_parent)->children++;
     update_lru(shm, to_parent);
@@ -472,13 +527,31 @@ int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
     if (n->flags & SHM_NODE_CURRENT)
         chain_remove(shm, idx);
     name_drop(shm, n);
-    if (name_put(shm, n, name, len) < 0)
-        return -ENOMEM; /* the caller rolls back */
+    if (name_put(shm, idx, name, len) < 0)
+        return -ENOMEM;
     n->parent = to_parent;
-    n->ino = hash_name(shm, shm_node_at(shm, to_parent)->ino, name, len) | 2;
+    n->ino = hash_name(shm, shm_node_at(shm, to_parent)->ino,
+                       shm_node_name(shm, idx), len) | 2;
     chain_insert(shm, idx);
+    touch_lru(shm, idx);
     child_gone(shm, from_parent);
     return 0;
+}
+
+int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
+                  const char *name, size_t len)
+{
+    uint32_t mark = shm->meta->log_used;
+    int r;
+
+    if (len == 0 || len > SHM_NAME_MAX)
+        return -EINVAL;
+    if (is_ancestor(shm, idx, to_parent))
+        return -ELOOP;
+    r = move(shm, idx, to_parent, name, len);
+    if (r < 0)
+        shm_rollback_to(shm, shm->meta, mark);
+    return r;
 }
 
 /* ---- pins ---- */

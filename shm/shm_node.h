@@ -28,6 +28,7 @@ enum shm_node_flag {
     SHM_NODE_FRESH = 4,   /* a lookup has just validated it and no open has used that up */
     SHM_NODE_LOCAL = 8,   /* not on S3 (yet): an unpublished file */
     SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
+    SHM_NODE_MTIME_SET = 64, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };
@@ -67,7 +68,7 @@ struct shm_node {
 };
 
 struct shm_long_name {
-    uint32_t next_free; /* index + 1 */
+    uint32_t link; /* in use: the node that has it; free: the next free one, index + 1 */
     char bytes[SHM_NAME_MAX + 1];
 };
 
@@ -82,8 +83,8 @@ struct shm_node_table {
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
-    uint32_t unused;
-};
+    uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
+} __attribute__((aligned(64)));
 
 /* What S3 (or a write session) says of a name. */
 struct shm_version {
@@ -112,9 +113,10 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_
 
 /* Makes (parent, name) map to a node of this version and marks it checked now: the current node when its type and
  * ETag are the same (attributes are brought up to date), else a new one, the old one being detached; a current node
- * with an open write session is kept as it is. Returns its index, or -ENOMEM when no node can be evicted (the caller
- * asks the notifier for help, shm_notify.h), -EINVAL for a name of no or over SHM_NAME_MAX bytes. The node may be
- * evictable: use it before the lock is given up, or pin it. */
+ * with an open write session is kept as it is. Returns its index, or -ENOMEM when no node (or none with a long name)
+ * can be evicted: the caller asks the notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX
+ * bytes; on failure nothing was changed. The node may be evictable: use it before the lock is given up, or pin it.
+ * `name` and v->etag may point into a node. */
 must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
                                  size_t len, const struct shm_version *v,
                                  uint64_t now_ns);
@@ -123,7 +125,8 @@ must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *n
 void shm_node_detach(struct shm *shm, uint32_t idx);
 
 /* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0, -ENOMEM (no
- * long name left), -ELOOP if to_parent lies below idx. */
+ * long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as above; on failure nothing was
+ * changed. `ino` of nodes below a moved directory stays what it was. */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
                            const char *name, size_t len);
 
@@ -157,7 +160,7 @@ must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t 
 /* The name in its directory, not NUL-terminated; name_len says how long. */
 const char *shm_node_name(struct shm *shm, uint32_t idx);
 
-/* A least recently used node that only the kernel holds (no child, handle, session): a candidate for
+/* A node that only the kernel holds (no child, handle, session): a candidate for
  * NOTIFY_INVAL_ENTRY. Looks at up to `scan` nodes from *cursor on. SHM_NIL if there is none among them. */
 uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan);
 

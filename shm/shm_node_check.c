@@ -4,47 +4,71 @@
 #include <errno.h>
 
 struct tally {
-    uint32_t live, evictable;
+    uint32_t live, evictable, children, long_names;
     uint64_t lookups;
 };
 
-static int check_node(struct shm *shm, uint32_t idx, struct tally *t,
-                      struct err *err)
+static const struct shm_long_name *long_names(struct shm *shm)
 {
-    struct shm_node *n = shm_node_at(shm, idx);
-    bool pinned = n->nlookup || n->children || n->opens || n->busy ||
-                  n->session != SHM_NIL || idx == SHM_ROOT;
-    bool listed = n->lru_prev || n->lru_next || shm->nodes->lru_first == idx + 1;
+    return (const void *)(shm_node_at(shm, 0) + shm->header->sizes.nodes);
+}
 
-    if (n->state == SHM_NODE_FREE)
-        return 0;
-    t->live++;
-    t->lookups += n->nlookup;
-    t->evictable += listed;
-    if (pinned == listed)
-        return err_set(err, EUCLEAN, "node %u: pinned %d, evictable %d", idx,
-                       pinned, listed);
-    if (idx == SHM_ROOT)
-        return 0;
-    if (n->parent >= shm->header->sizes.nodes ||
-        shm_node_at(shm, n->parent)->state != SHM_NODE_LIVE)
-        return err_set(err, EUCLEAN, "node %u: dead parent %u", idx, n->parent);
+static int check_name(struct shm *shm, uint32_t idx, struct err *err)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+    bool is_long = n->name_len > SHM_NAME_INLINE;
+
     if (n->name_len == 0 || n->name_len > SHM_NAME_MAX)
         return err_set(err, EUCLEAN, "node %u: name of %u bytes", idx,
                        n->name_len);
+    if (is_long ? n->long_name >= shm->nodes->fresh_long ||
+                      long_names(shm)[n->long_name].link != idx
+                : n->long_name != SHM_NIL)
+        return err_set(err, EUCLEAN, "node %u: long name %u is not its own", idx,
+                       n->long_name);
     if ((n->flags & SHM_NODE_CURRENT) &&
         shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len) != idx)
         return err_set(err, EUCLEAN, "node %u: its name maps elsewhere", idx);
     return 0;
 }
 
+static int check_node(struct shm *shm, uint32_t idx, struct tally *t,
+                      struct err *err)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+    bool pinned = n->nlookup || n->children || n->opens || n->busy ||
+                  n->session != SHM_NIL || idx == SHM_ROOT;
+    bool listed = n->lru_prev || n->lru_next || shm->nodes->lru_first == idx + 1;
+
+    if (n->state == SHM_NODE_FREE)
+        return 0;
+    if (n->state != SHM_NODE_LIVE)
+        return err_set(err, EUCLEAN, "node %u: state %u", idx, n->state);
+    t->live++;
+    t->lookups += n->nlookup;
+    t->children += n->children;
+    t->evictable += listed;
+    t->long_names += n->long_name != SHM_NIL;
+    if (pinned == listed)
+        return err_set(err, EUCLEAN, "node %u: pinned %d, evictable %d", idx,
+                       pinned, listed);
+    if (idx == SHM_ROOT)
+        return 0;
+    if (n->parent >= shm->header->sizes.nodes ||
+        shm_node_at(shm, n->parent)->state != SHM_NODE_LIVE ||
+        !(shm_node_at(shm, n->parent)->flags & SHM_NODE_DIR))
+        return err_set(err, EUCLEAN, "node %u: parent %u is no live directory",
+                       idx, n->parent);
+    return check_name(shm, idx, err);
+}
+
 static int check_children(struct shm *shm, struct err *err)
 {
     for (uint32_t i = 0; i < shm->nodes->fresh_node; i++) {
-        struct shm_node *n = shm_node_at(shm, i);
+        const struct shm_node *n = shm_node_at(shm, i);
         uint32_t found = 0;
 
-        if (n->state != SHM_NODE_LIVE || !(n->flags & SHM_NODE_DIR))
+        if (n->state != SHM_NODE_LIVE)
             continue;
         for (uint32_t k = 0; k < shm->nodes->fresh_node; k++)
             found += shm_node_at(shm, k)->state == SHM_NODE_LIVE &&
@@ -72,23 +96,82 @@ static int check_lru(struct shm *shm, uint32_t expected, struct err *err)
     return 0;
 }
 
+/* Before the names are looked up: a ring in a chain would keep that from ending. */
+static int check_chains(struct shm *shm, struct err *err)
+{
+    const uint32_t *heads = (const uint32_t *)(shm->nodes + 1);
+    uint32_t in_chains = 0, current = 0;
+
+    for (uint32_t i = 0; i < shm->nodes->fresh_node; i++)
+        current += shm_node_at(shm, i)->state == SHM_NODE_LIVE &&
+                   (shm_node_at(shm, i)->flags & SHM_NODE_CURRENT);
+    for (uint32_t h = 0; h < shm->header->sizes.nodes; h++) {
+        for (uint32_t at = heads[h]; at; at = shm_node_at(shm, at - 1)->hash_next) {
+            const struct shm_node *n = shm_node_at(shm, at - 1);
+
+            if (n->state != SHM_NODE_LIVE || !(n->flags & SHM_NODE_CURRENT) ||
+                ++in_chains > current)
+                return err_set(err, EUCLEAN, "chain %u broken at node %u", h,
+                               at - 1);
+        }
+    }
+    if (in_chains != current)
+        return err_set(err, EUCLEAN, "%u current nodes, %u in chains", current,
+                       in_chains);
+    return 0;
+}
+
+/* What is not in use is in the chain of free ones. */
+static int check_free(struct shm *shm, const struct tally *t, struct err *err)
+{
+    uint32_t nodes = t->live, longs = t->long_names, at;
+
+    for (at = shm->nodes->free_node; at && nodes <= shm->nodes->fresh_node;
+         at = shm_node_at(shm, at - 1)->hash_next) {
+        if (shm_node_at(shm, at - 1)->state != SHM_NODE_FREE)
+            return err_set(err, EUCLEAN, "node %u: live and free", at - 1);
+        nodes++;
+    }
+    for (at = shm->nodes->free_long; at && longs <= shm->nodes->fresh_long;
+         at = long_names(shm)[at - 1].link)
+        longs++;
+    if (nodes != shm->nodes->fresh_node || longs != shm->nodes->fresh_long)
+        return err_set(err, EUCLEAN,
+                       "%u of %u nodes, %u of %u long names in use or free",
+                       nodes, shm->nodes->fresh_node, longs,
+                       shm->nodes->fresh_long);
+    return 0;
+}
+
+static int check_tally(struct shm *shm, const struct tally *t, struct err *err)
+{
+    if (t->live != shm->nodes->live || t->lookups != shm->nodes->lookups ||
+        t->children != t->live - 1)
+        return err_set(err, EUCLEAN,
+                       "%u nodes live, counted %u, %u of them children; lookups "
+                       "%llu, counted %llu",
+                       shm->nodes->live, t->live, t->children,
+                       (unsigned long long)shm->nodes->lookups,
+                       (unsigned long long)t->lookups);
+    return 0;
+}
+
 static int check_locked(struct shm *shm, struct err *err)
 {
     struct tally t = {0};
-    int r = 0;
+    int r = check_chains(shm, err);
 
     for (uint32_t i = 0; r == 0 && i < shm->nodes->fresh_node; i++)
         r = check_node(shm, i, &t, err);
     if (r == 0)
+        r = check_tally(shm, &t, err);
+    if (r == 0)
         r = check_lru(shm, t.evictable, err);
+    if (r == 0)
+        r = check_free(shm, &t, err);
     /* Quadratic, so only where the table is small enough not to stop the mount. */
     if (r == 0 && shm->nodes->fresh_node <= 4096)
         r = check_children(shm, err);
-    if (r == 0 && (t.live != shm->nodes->live || t.lookups != shm->nodes->lookups))
-        r = err_set(err, EUCLEAN, "%u nodes live, counted %u; lookups %llu, %llu",
-                    shm->nodes->live, t.live,
-                    (unsigned long long)shm->nodes->lookups,
-                    (unsigned long long)t.lookups);
     return r;
 }
 

@@ -1,6 +1,7 @@
 /* Making, mapping and checking the segment. What is in it: shm_layout.c. */
 #include "shm/shm_segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -34,13 +35,24 @@ static void view_tables(struct shm *shm)
     shm->stats = (void *)(shm->base + off[SHM_TABLE_STATS]);
 }
 
+static_assert(sizeof(size_t) == 8, "the sizes below fit 64 bits, not 32");
+
+static bool within(uint32_t v, uint32_t least, uint32_t most)
+{
+    return v >= least && v <= most;
+}
+
 static int check_sizes(const struct shm_sizes *s, struct err *err)
 {
-    bool power = s->nodes && !(s->nodes & (s->nodes - 1));
-
-    if (s->workers < 1 || s->workers > SHM_WORKERS_MAX || !power ||
-        s->nodes < 64 || !s->handles || !s->sessions || !s->records ||
-        s->blocks < 8 || s->payload < SHM_PAGE || s->payload % SHM_PAGE)
+    if (!within(s->workers, 1, SHM_WORKERS_MAX) ||
+        !within(s->nodes, 64, SHM_COUNT_MAX) || (s->nodes & (s->nodes - 1)) ||
+        !within(s->long_names, 0, SHM_COUNT_MAX) ||
+        !within(s->handles, 1, SHM_COUNT_MAX) ||
+        !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
+        !within(s->records, 1, SHM_RECORDS_MAX) ||
+        !within(s->blocks, 8, SHM_COUNT_MAX) ||
+        !within(s->payload, SHM_PAGE, SHM_PAYLOAD_MAX) ||
+        s->payload % SHM_PAGE)
         return err_set(err, EINVAL, "shared memory: sizes make no sense");
     return 0;
 }
@@ -71,8 +83,10 @@ static int map_segment(struct shm *shm, int prot, struct err *err)
 
 static int create_memfd(struct shm *shm, struct err *err)
 {
-    shm->fd = memfd_create("stateproxy", MFD_CLOEXEC);
-    if (shm->fd < 0 || ftruncate(shm->fd, (off_t)shm->size) < 0)
+    /* sealed, so that no reader of a mapping can meet SIGBUS */
+    shm->fd = memfd_create("stateproxy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (shm->fd < 0 || ftruncate(shm->fd, (off_t)shm->size) < 0 ||
+        fcntl(shm->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
         return err_set(err, errno, "shared memory: cannot make %zu bytes: %s",
                        shm->size, strerror(errno));
     return map_segment(shm, PROT_READ | PROT_WRITE, err);
@@ -120,45 +134,58 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
 }
 
 /* The header comes from another process: nothing in it is believed before it was checked. */
-static int check_header(const struct shm *shm, struct err *err)
+static int check_header(const struct shm_header *h, size_t size, struct err *err)
 {
-    const struct shm_header *h = shm->header;
+    struct shm_header own = {.sizes = h->sizes};
 
     if (h->magic != SHM_MAGIC)
         return err_set(err, EPROTO, "not a stateproxy segment");
-    if (h->layout_version != SHM_LAYOUT_VERSION || h->size != shm->size)
+    if (h->layout_version != SHM_LAYOUT_VERSION)
         return err_set(err, EPROTO,
                        "segment layout %u, expected %u: daemon and "
                        "stateproxyctl are of different versions",
                        h->layout_version, SHM_LAYOUT_VERSION);
-    for (int i = 0; i < SHM_TABLES; i++) {
-        if (h->table_off[i] > shm->size ||
-            h->table_len[i] > shm->size - h->table_off[i] ||
-            h->table_len[i] != shm_layout[i].size(&h->sizes))
-            return err_set(err, EPROTO, "segment table %s is out of place",
-                           shm_layout[i].name);
-    }
+    if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size ||
+        h->size != size ||
+        memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||
+        memcmp(own.table_len, h->table_len, sizeof(own.table_len)) != 0)
+        return err_set(err, EPROTO, "segment header: sizes do not fit");
     return 0;
+}
+
+/* Maps, and replaces the header by a checked copy, which nobody can change under us. */
+static int open_view(struct shm *shm, struct err *err)
+{
+    struct shm_header *copy;
+    int r = map_segment(shm, PROT_READ, err);
+
+    if (r < 0)
+        return r;
+    copy = malloc(sizeof(*copy));
+    if (!copy)
+        return err_set(err, ENOMEM, "out of memory");
+    memcpy(copy, shm->header, sizeof(*copy));
+    copy->mount_path[sizeof(copy->mount_path) - 1] = '\0';
+    shm->header = copy;
+    return check_header(copy, shm->size, err);
 }
 
 int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
 {
-    struct shm *shm = calloc(1, sizeof(*shm));
+    struct shm *shm;
     struct stat st;
+    int seals = fcntl(fd, F_GET_SEALS);
     int r;
 
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+        (uint64_t)st.st_size < sizeof(struct shm_header))
+        return err_set(err, EPROTO, "not a stateproxy segment");
+    shm = calloc(1, sizeof(*shm));
     if (!shm)
         return err_set(err, ENOMEM, "out of memory");
-    shm->fd = -1;
-    if (fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof(struct shm_header)) {
-        free(shm);
-        return err_set(err, EPROTO, "not a stateproxy segment");
-    }
     shm->size = (size_t)st.st_size;
     shm->fd = fd;
-    r = map_segment(shm, PROT_READ, err);
-    if (r == 0)
-        r = check_header(shm, err);
+    r = open_view(shm, err);
     if (r < 0) {
         shm->fd = -1; /* the caller keeps it */
         shm_close(shm);
@@ -173,6 +200,8 @@ void shm_close(struct shm *shm)
 {
     if (!shm)
         return;
+    if ((uint8_t *)shm->header != shm->base)
+        free(shm->header);
     if (shm->base)
         munmap(shm->base, shm->size);
     if (shm->fd >= 0)

@@ -20,6 +20,12 @@
 #define SHM_BLOCK_SIZE (128u << 10)
 #define SHM_PAGE 4096u
 
+/* The most of each that shm_create() takes: indexes, and all sizes in bytes, stay far from wrapping. */
+#define SHM_COUNT_MAX (1u << 24)
+#define SHM_SESSIONS_MAX (1u << 16)
+#define SHM_RECORDS_MAX 0xfffeu /* shm_record_tag() has 16 bits for one */
+#define SHM_PAYLOAD_MAX (16u << 20)
+
 /* How many of each; from the memory budget (shm_budget.h) and the configuration. */
 struct shm_sizes {
     uint32_t workers;  /* 1..SHM_WORKERS_MAX */
@@ -90,14 +96,16 @@ struct shm {
 must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
                         struct err *err);
 
-/* Maps a segment got as a descriptor, read-only: for stateproxyctl. The header is checked: -EPROTO if it is not
- * ours or of another layout. Takes `fd` on success. */
+/* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be hostile: shm->header
+ * is a checked copy (its `draining` is of this moment), and every index found in a table must be checked before use.
+ * 0 and *ret_shm; -EPROTO if it is not ours or of another layout. Takes `fd` on success. */
 must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
 
 /* Unmaps and closes. The segment lives on while others have it. NULL is fine. */
 void shm_close(struct shm *shm);
 
-/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes the locks. */
+/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes the locks: not for a
+ * read-only view. */
 must_use int shm_check(struct shm *shm, struct err *err);
 
 #endif

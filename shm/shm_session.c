@@ -33,6 +33,7 @@ struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx)
 
 int64_t shm_session_new(struct shm *shm, uint32_t node)
 {
+    assert(shm_node_at(shm, node)->session == SHM_NIL);
     for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
         struct shm_session *s = shm_session_at(shm, i);
         uint32_t generation;
@@ -72,6 +73,9 @@ void shm_session_free(struct shm *shm, uint32_t idx)
     if (s->state != SHM_SESSION_CLOSING)
         return;
     s->state = SHM_SESSION_FREE;
+    shm_set(shm, shm->meta, shm->sessions->mem_used,
+            shm->sessions->mem_used - s->mem_reserved);
+    s->mem_reserved = 0;
     shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live - 1);
 }
 
@@ -84,44 +88,60 @@ bool shm_session_dirty(const struct shm_session *s)
 const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s,
                                                      int32_t tid)
 {
-    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+    for (int i = 0; tid && i < SHM_SESSION_PIDS; i++) {
         if (s->pids[i].tgid && s->pids[i].tid == tid)
             return &s->pids[i];
     }
     return NULL;
 }
 
-struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
+/* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: where another entry has
+ * the tid, it is that of a thread that is gone. */
+static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid,
                                         int32_t tgid, uint64_t start)
 {
-    struct shm_session *s = shm_session_edit(shm, idx);
-    struct shm_session_pid *free_slot = NULL;
+    struct shm_session_pid *found = NULL, *free_slot = NULL;
 
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_session_pid *p = &s->pids[i];
 
-        if (p->tgid == tgid && p->start == start) {
-            p->tid = tid;
-            return p;
-        }
         if (!p->tgid && !free_slot)
             free_slot = p;
+        else if (p->tgid == tgid && p->start == start)
+            found = p;
+        else if (p->tid == tid)
+            p->tid = 0;
     }
-    if (!free_slot) {
+    return found ? found : free_slot;
+}
+
+struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
+                                        int32_t tgid, uint64_t start)
+{
+    struct shm_session *s = shm_session_edit(shm, idx);
+    struct shm_session_pid *p = tgid > 0 ? find_pid(s, tid, tgid, start) : NULL;
+
+    if (!p) {
         s->flags |= SHM_SESSION_MANY_PIDS;
         return NULL;
     }
-    *free_slot =
-        (struct shm_session_pid){.tid = tid, .tgid = tgid, .start = start};
-    return free_slot;
+    if (!p->tgid)
+        *p = (struct shm_session_pid){.tgid = tgid, .start = start};
+    p->tid = tid;
+    return p;
 }
 
 static int check_slot(struct shm *shm, uint32_t i, struct err *err)
 {
     struct shm_session *s = shm_session_at(shm, i);
 
+    if (s->state > SHM_SESSION_CLOSING)
+        return err_set(err, EUCLEAN, "session %u: state %u", i, s->state);
     if (s->state != SHM_SESSION_LIVE)
-        return 0;
+        return s->node == SHM_NIL ? 0
+                                  : err_set(err, EUCLEAN,
+                                            "session %u: ended, on node %u", i,
+                                            s->node);
     if (s->node >= shm->header->sizes.nodes ||
         shm_node_at(shm, s->node)->session != i)
         return err_set(err, EUCLEAN, "session %u: its node %u has another", i,
@@ -129,24 +149,55 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
     if (s->published_seq > s->write_seq)
         return err_set(err, EUCLEAN, "session %u: published the future", i);
     if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE &&
-        s->load.state == SHM_JOB_IDLE)
+        s->load.state == SHM_JOB_IDLE && !shm_session_dirty(s))
         return err_set(err, EUCLEAN, "session %u: nobody uses it", i);
     return 0;
 }
 
+/* The way back: a node's session is that of the node. */
+static int check_nodes(struct shm *shm, struct err *err)
+{
+    for (uint32_t i = 0; i < shm->nodes->fresh_node; i++) {
+        const struct shm_node *n = shm_node_at(shm, i);
+
+        if (n->state != SHM_NODE_LIVE || n->session == SHM_NIL)
+            continue;
+        if (n->session >= shm->header->sizes.sessions ||
+            shm_session_at(shm, n->session)->node != i)
+            return err_set(err, EUCLEAN, "node %u: session %u is not its own", i,
+                           n->session);
+    }
+    return 0;
+}
+
+static int check_locked(struct shm *shm, struct err *err)
+{
+    const struct shm_session_table *t = shm->sessions;
+    uint64_t mem = 0;
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
+        int r = check_slot(shm, i, err);
+
+        if (r < 0)
+            return r;
+        live += t->slot[i].state != SHM_SESSION_FREE;
+        mem += t->slot[i].mem_reserved;
+    }
+    if (live != t->live || mem != t->mem_used)
+        return err_set(err, EUCLEAN,
+                       "%u sessions live, counted %u; %llu bytes, counted %llu",
+                       t->live, live, (unsigned long long)t->mem_used,
+                       (unsigned long long)mem);
+    return check_nodes(shm, err);
+}
+
 int shm_session_check(struct shm *shm, struct err *err)
 {
-    uint32_t live = 0;
-    int r = 0;
+    int r;
 
     shm_lock(shm, shm->meta);
-    for (uint32_t i = 0; r == 0 && i < shm->header->sizes.sessions; i++) {
-        live += shm_session_at(shm, i)->state != SHM_SESSION_FREE;
-        r = check_slot(shm, i, err);
-    }
-    if (r == 0 && live != shm->sessions->live)
-        r = err_set(err, EUCLEAN, "%u sessions live, counted %u",
-                    shm->sessions->live, live);
+    r = check_locked(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

@@ -68,7 +68,10 @@ struct shm_session {
     int64_t mtime_ns;
     uint64_t write_seq;     /* +1 at each change of content */
     uint64_t published_seq; /* write_seq that S3 has */
-    uint64_t publishing_seq; /* that the running publish carries */
+    uint64_t publishing_seq; /* that the running (or last) publish carries */
+    uint64_t mem_reserved;   /* bytes of the memfd that are counted in the table's mem_used */
+    uint32_t writing; /* requests that are changing the spool right now: no publish begins meanwhile */
+    uint32_t unused;
     struct shm_job load;
     struct shm_job publish;
     char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
@@ -79,6 +82,7 @@ struct shm_session {
 struct shm_session_table {
     uint32_t live;
     uint32_t unused;
+    uint64_t mem_used; /* bytes of all memfds */
     struct shm_session slot[];
 };
 
@@ -101,12 +105,12 @@ void shm_session_free(struct shm *shm, uint32_t idx);
 
 bool shm_session_dirty(const struct shm_session *s);
 
-/* The entry of this process: found by tid, or by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when all
- * are taken by others. */
+/* The entry of this process: found by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when all are taken by
+ * others, or when the process is not known (tgid 0). */
 struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
                                         int32_t tgid, uint64_t start);
 
-/* The same by tid alone: NULL if this thread has not been seen. */
+/* The same by tid alone: NULL if this thread has not been seen (or is 0). */
 const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s,
                                                      int32_t tid);
 

@@ -155,6 +155,11 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
     set_state(from, SHM_RECORD_FREE);
 }
 
+uint32_t op_next_record(const struct worker *w)
+{
+    return w->n_free_records ? w->free_records[w->n_free_records - 1] : SHM_NIL;
+}
+
 int op_keep(struct op *op)
 {
     struct worker *w = op->w;
@@ -164,12 +169,12 @@ int op_keep(struct op *op)
 
     if (!op_is_current(op))
         return 0;
-    if (!w->n_free_records) {
+    idx = op_next_record(w);
+    if (idx == SHM_NIL) {
         worker_count(w, SHM_STAT_OVERLOAD, 1);
         op_fail(op, -ENOMEM);
         return -ENOMEM;
     }
-    idx = w->free_records[w->n_free_records - 1];
     rec = record_at(w, idx);
     len = fuse_request_save(&op->req, rec->request, SHM_RECORD_REQUEST);
     if (!len) {
@@ -280,6 +285,9 @@ void op_interrupts(struct worker *w)
         if (!op->w || op->stays || !atomic_load(&op->rec->interrupted))
             continue;
         worker_count(w, SHM_STAT_INTERRUPTED, 1);
+        op_stop_waiting(op);
+        if (op->gives_back)
+            op->gives_back(op);
         op_fail(op, -EINTR);
     }
 }

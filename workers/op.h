@@ -34,6 +34,8 @@ struct op {
      * answered or interrupted. state_free cancels what `state` still has running. */
     void *state;
     void (*state_free)(void *state);
+    /* Gives back what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL: nothing. */
+    void (*gives_back)(struct op *op);
 };
 
 typedef void op_handler(struct op *op);
@@ -41,6 +43,9 @@ typedef void op_handler(struct op *op);
 /* Keeps the request beyond this turn. 0; or -ENOMEM: no record is free, and the op has been answered with it. To be
  * called before anything is started for the op; pointers into op->req change. Does nothing to a kept op. */
 must_use int op_keep(struct op *op);
+
+/* The record that the next op_keep will take; SHM_NIL if none is free. */
+uint32_t op_next_record(const struct worker *w);
 
 /* True while the op's request still lies in the read area. */
 bool op_is_current(const struct op *op);

@@ -9,29 +9,49 @@
 #include "base/log.h"
 #include "fuse/fuse_abi.h"
 #include "shm/shm_block.h"
-#include "shm/shm_session.h"
 #include "workers/op.h"
+#include "workers/session.h"
 
 #define CRASHES_MAX 2 /* a request that crashed so many workers is answered EIO */
 
-/* Sessions whose job the dead worker ran: one locked section each. */
+static bool end_job(struct worker *w, struct shm_job *job)
+{
+    bool ours = job->state == SHM_JOB_RUNNING && job->owner == w->slot;
+
+    if (ours)
+        job->state = SHM_JOB_IDLE;
+    return ours;
+}
+
+/* A session whose job the dead worker ran, or that it was emptying. Its waiters stay noted: they look once more and
+ * may wait on. */
+static uint32_t end_jobs_of(struct worker *w, uint32_t session)
+{
+    struct shm_session *s;
+    uint32_t waiters = 0;
+    bool ours, closing;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    ours = end_job(w, &s->load);
+    ours |= end_job(w, &s->publish);
+    if (ours)
+        waiters = s->waiters;
+    if (ours && s->state == SHM_SESSION_LIVE && s->refs == 0)
+        shm_session_close(w->shm, session, w->slot);
+    closing = s->state == SHM_SESSION_CLOSING && s->publish.owner == w->slot;
+    worker_unlock(w);
+    if (closing)
+        session_clear(w, session);
+    return waiters;
+}
+
 static uint32_t end_jobs(struct worker *w)
 {
-    struct shm *shm = w->shm;
     uint32_t waiters = 0;
 
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
-        struct shm_session *s;
-
-        worker_lock(w);
-        s = shm_session_edit(shm, i);
-        waiters |= s->waiters;
-        if (s->load.state == SHM_JOB_RUNNING && s->load.owner == w->slot)
-            s->load.state = SHM_JOB_IDLE;
-        if (s->publish.state == SHM_JOB_RUNNING && s->publish.owner == w->slot)
-            s->publish.state = SHM_JOB_IDLE;
-        worker_unlock(w);
-    }
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++)
+        waiters |= end_jobs_of(w, i);
     return waiters;
 }
 

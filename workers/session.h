@@ -1,69 +1,84 @@
-/* Write sessions, as the handlers use them: the content in the spool, loading it, publishing it.
- *
- * session_* in this directory is about one open file; shm/shm_session.h is the table. */
+/* Write sessions, as the handlers use them. The table of sessions is shm/shm_session.h; where their bytes lie is
+ * spool.h. "Under shm->meta" says that the caller holds it; all else is to be called without. */
 #ifndef WORKERS_SESSION_H
 #define WORKERS_SESSION_H
 
 #include "shm/shm_session.h"
 #include "workers/op.h"
 
-/* ---- spool.c: the bytes ---- */
+/* Continues a handler; the op has not been answered. */
+typedef void session_then_fn(struct op *op, int error);
 
-/* Reads up to len bytes at off of the session's content (size: that of the session; beyond it nothing is read).
- * Bytes read or -errno. Not under a lock. */
-must_use ssize_t spool_read(struct worker *w, uint32_t session, void *buf,
-                            size_t len, uint64_t off);
+/* ---- session_attach.c ---- */
 
-/* Writes; moves the content from memory to the file when it grows beyond buffer.memory. 0, -ENOSPC, -EIO, -EFBIG
- * (over S3_PUT_MAX). -EBUSY: another worker is moving it: wait for the session's job. Not under a lock. */
-must_use int spool_write(struct worker *w, uint32_t session, const void *buf,
-                         size_t len, uint64_t off);
+/* Takes a ref on the write session of `node` (begun if there is none), notes it in op->rec->session, and sees that the
+ * spool holds the file: `truncate` = emptied, else loaded from S3. Then calls `then`, perhaps at once: with 0, or with
+ * -errno and the ref given back: -ESTALE when the object is of another version by now (the name was detached: the
+ * kernel looks up again), -ENOENT, -ENFILE, -ENOSPC, what S3 says. Keeps the op. A replayed op goes on where it was. */
+void session_attach(struct op *op, uint32_t node, bool truncate,
+                    session_then_fn *then);
 
-/* Cuts or grows (with zeroes) the content. As spool_write. */
-must_use int spool_truncate(struct worker *w, uint32_t session, uint64_t size);
+/* Gives the ref in op->rec->session back, if there is one. */
+void session_detach(struct op *op);
 
-/* Gives the slot's memory and disk back. */
-void spool_clear(struct worker *w, uint32_t session);
+/* ---- session_change.c: changing the content ---- */
 
-/* Where the content lies now, for a PUT. */
-int spool_fd(struct worker *w, uint32_t session);
+/* Under shm->meta. Nobody may change the spool while a publish streams from it or while it moves to disk. True: the op
+ * is noted (op->rec->step = OP_STEP_CHANGING, op->rec->session) and may change it, up to `end` bytes; false: wait. */
+must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end);
 
-/* ---- load.c ---- */
+/* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes who waits for it
+ * (returns their mask, for worker_wake after unlocking). */
+must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
-/* Makes the session of op->rec->session hold the object that its node stands for (or the newer one that S3 has by now:
- * last write wins). `then` is called, perhaps at once, with 0 or -errno; the op is kept and waits meanwhile. */
-void session_load(struct op *op, void (*then)(struct op *op, int error));
+#define OP_STEP_CHANGING 1
+#define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
+
+/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more): it must move to disk
+ * first, by session_move_to_disk. */
+must_use bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end);
+/* 0, -ENOSPC, -EIO. The content stays as it was on failure. */
+must_use int session_move_to_disk(struct op *op, uint32_t session);
+
+/* Under shm->meta: the content has changed, by the thread `tid` (0 = unknown) if that is told. */
+void session_written(struct worker *w, uint32_t session, uint64_t new_size);
+
+/* ---- session_pids.c: who opened and wrote ---- */
+
+/* Notes that the caller opened / wrote (enum shm_pid_flag). Reads /proc when the thread is not known yet. */
+void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
+                      uint32_t flag);
+
+/* Under shm->meta: all processes that count for what is unpublished were killed by signals. */
+must_use bool session_is_torn(const struct shm_session *s);
 
 /* ---- publish.c ---- */
 
-/* Brings the session's content, as of now, to S3: starts a publish, or waits for the one that runs and then starts
- * another if that carried less. `then` as above. The op is kept and `stays` as long as the PUT runs for it. */
-void session_publish(struct op *op, uint32_t session,
-                     void (*then)(struct op *op, int error));
+/* Brings the session's content, as it is now, to S3: starts a publish, or waits for the one that runs, and calls `then`
+ * with 0 (also when there is nothing to do) or the error of the attempt that carried it. Keeps the op. The publish
+ * itself goes on if the op is interrupted. */
+void session_publish(struct op *op, uint32_t session, session_then_fn *then);
 
 /* ---- session_end.c ---- */
 
-/* Under shm->meta: one ref less. Returns true if that was the last one: the session has been closed (CLOSING), and the
- * caller calls session_clear after unlocking. Only for a session that is clean, or given up by session_discard. */
+/* Under shm->meta: one ref less. True if that was the last one: the session has been closed (CLOSING), and the caller
+ * calls session_clear after unlocking. What is still unpublished then is lost: session_discard or a publish first. */
 must_use bool session_unref(struct worker *w, uint32_t session);
 
-/* Not under a lock: empties the spool slot of a CLOSING session and frees it. recover() does it for dead owners. */
+/* Empties the spool slot of a CLOSING session and frees it. recover() does it for dead owners. */
 void session_clear(struct worker *w, uint32_t session);
 
-/* Under shm->meta: gives the unpublished bytes up. The node's attributes go back to the published version, cached pages
- * are dropped (worker_notify_kernel() after unlocking), a node that was never published is detached. */
+/* Under shm->meta: gives the unpublished bytes up. Cached pages are dropped (worker_notify_kernel() after unlocking); a
+ * node that was never published loses its name. */
 void session_discard(struct worker *w, uint32_t session);
 
-/* ---- op_open_write.c: called by op_open.c and op_attr.c ---- */
-
-/* Opens the op's node for writing: attaches to its session or begins one, loads it unless `truncate`, makes the handle
- * and answers. The op may be current or kept. */
-void open_for_write(struct op *op, uint32_t node, bool truncate);
-
-/* ---- orphans, for op_unlink.c and op_rename.c (under shm->meta) ---- */
-
-/* The file was unlinked (or replaced by a rename): the session goes on for those who have it open, and publishes
- * nothing any more. */
+/* Under shm->meta: the file was unlinked, or replaced by a rename. The session goes on for those who have it open, and
+ * publishes nothing any more. */
 void session_orphan(struct worker *w, uint32_t session);
+
+/* ---- op_open_write.c: called by op_open.c ---- */
+
+/* Opens the op's node for writing, makes the handle and answers. */
+void open_for_write(struct op *op, uint32_t node, bool truncate);
 
 #endif

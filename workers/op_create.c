@@ -1,0 +1,223 @@
+/* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so nothing is sent until
+ * the file is closed; MKNOD, which has no close, publishes the empty file itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/handlers.h"
+#include "workers/key.h"
+#include "workers/node_attr.h"
+#include "workers/session.h"
+
+/* Name, mode and owner of the new file, from either request. */
+struct newcomer {
+    const char *name;
+    size_t len;
+    uint32_t mode;
+};
+
+static int check_name(struct op *op)
+{
+    char key[KEY_CAP];
+    uint32_t dir;
+    int r;
+
+    if (op->w->conf->mount.read_only)
+        return -EROFS;
+    if (op->w->shm->header->draining)
+        return -ESHUTDOWN;
+    worker_lock(op->w);
+    dir = op_node(op);
+    r = dir == SHM_NIL
+            ? -ESTALE
+            : key_of_name(op->w, dir, op->req.name, op->req.name_len, key);
+    worker_unlock(op->w);
+    return r;
+}
+
+/* Under shm->meta: an unpublished node with a session and one ref to it. Node index or -errno. */
+static int64_t make_file(struct op *op, const struct newcomer *nc,
+                         uint32_t *ret_session)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    struct shm_version v = {.local = true,
+                            .mtime_ns = (int64_t)clock_wall_ns(),
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+    int64_t node, session;
+    struct shm_session *s;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if ((nc->mode & 07777) != w->conf->mount.file_mode)
+        v.mode = nc->mode & 07777;
+    if (op->req.uid != w->conf->mount.uid)
+        v.uid = op->req.uid;
+    if (op->req.gid != w->conf->mount.gid)
+        v.gid = op->req.gid;
+    node = shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
+    if (node < 0)
+        return node;
+    session = shm_session_new(w->shm, (uint32_t)node);
+    if (session < 0)
+        return session;
+    s = shm_session_at(w->shm, (uint32_t)session);
+    s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
+    s->mtime_ns = v.mtime_ns;
+    *ret_session = (uint32_t)session;
+    return node;
+}
+
+/* Under shm->meta. The current node of the name with a session: somebody on this mount was faster. */
+static uint32_t taken_by(struct op *op)
+{
+    uint32_t dir = op_node(op), node = SHM_NIL;
+
+    if (dir != SHM_NIL)
+        node = shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
+    if (node != SHM_NIL &&
+        shm_node_at(op->w->shm, node)->session == SHM_NIL &&
+        !(shm_node_at(op->w->shm, node)->flags & SHM_NODE_LOCAL))
+        node = SHM_NIL; /* a version that the lookup before us found gone */
+    return node;
+}
+
+/* Under shm->meta: the answer to CREATE, with the node counted and the handle made. */
+static int answer_create(struct op *op, uint32_t node, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out open;
+    } out = {.open.open_flags = FOPEN_KEEP_CACHE};
+    int64_t handle =
+        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
+
+    if (handle < 0)
+        return (int)handle;
+    shm_handle_at(w->shm, (uint32_t)handle)->session = session;
+    shm_node_ref(w->shm, node, 1);
+    node_entry_out(w, node, &out.entry);
+    out.open.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    op_edit(op)->session = SHM_NIL;
+    op_applied(op, 0, &out, sizeof(out));
+    return 0;
+}
+
+static void finish_create(struct op *op, uint32_t session, int r)
+{
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    session_note_pid(op->w, session, op->req.pid, SHM_PID_OPENED);
+    op_finish(op);
+}
+
+/* The file that was there already is open for us too. */
+static void then_join(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int r = error;
+
+    if (r == 0) {
+        worker_lock(w);
+        r = answer_create(op, shm_session_at(w->shm, session)->node, session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        worker_unlock(w);
+    }
+    if (r < 0)
+        session_detach(op);
+    finish_create(op, session, r);
+}
+
+void op_create(struct op *op)
+{
+    struct worker *w = op->w;
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode};
+    uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
+    int64_t node = -EEXIST;
+    int r = check_name(op);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    worker_lock(w);
+    taken = taken_by(op);
+    if (taken == SHM_NIL)
+        node = make_file(op, &nc, &session);
+    r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    if (taken != SHM_NIL && !(flags & O_EXCL))
+        session_attach(op, taken, flags & O_TRUNC, then_join);
+    else
+        finish_create(op, session, r);
+}
+
+/* ---- MKNOD ---- */
+
+static void then_published(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, node;
+    struct fuse_entry_out out;
+    bool closed;
+
+    worker_lock(w);
+    node = shm_session_at(w->shm, session)->node;
+    if (error) {
+        session_discard(w, session);
+    } else {
+        shm_node_ref(w->shm, node, 1);
+        node_entry_out(w, node, &out);
+    }
+    closed = session_unref(w, session);
+    op_edit(op)->session = SHM_NIL;
+    op_applied(op, error, &out, error ? 0 : sizeof(out));
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, session);
+    worker_notify_kernel(w);
+    op_finish(op);
+}
+
+void op_mknod(struct op *op)
+{
+    struct worker *w = op->w;
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode};
+    uint32_t session = op->rec->session;
+    int64_t r = check_name(op);
+
+    if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
+        r = -EPERM; /* an object is a file: no devices, sockets, pipes */
+    if (r < 0) {
+        op_fail(op, (int)r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    nc.name = op->req.name;
+    op->stays = true;
+    if (session == SHM_NIL) {
+        worker_lock(w);
+        r = taken_by(op) != SHM_NIL ? -EEXIST : make_file(op, &nc, &session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        else
+            op_edit(op)->session = session;
+        worker_unlock(w);
+    }
+    if (r < 0)
+        op_fail(op, (int)r);
+    else
+        session_publish(op, session, then_published);
+}

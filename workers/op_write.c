@@ -1,0 +1,174 @@
+/* WRITE: the bytes go to the session's spool. One that must wait (a publish streams from the spool, or the content
+ * moves to disk) parks its bytes in the worker's parking file, so that the read area is free for the next request. */
+#include <errno.h>
+
+#include "shm/shm_handle.h"
+#include "workers/handlers.h"
+#include "workers/session.h"
+#include "workers/spool.h"
+
+/* Under shm->meta: the session of the request's handle, SHM_NIL if it is not open for writing. */
+static uint32_t session_of(struct op *op, uint64_t fh)
+{
+    uint32_t handle = shm_handle_of_fh(op->w->shm, fh, SHM_HANDLE_FILE);
+
+    return handle == SHM_NIL ? SHM_NIL
+                             : shm_handle_at(op->w->shm, handle)->session;
+}
+
+/* The bytes lie in the parking file. (One that is still in the read area has them there, whatever it noted before its
+ * worker died.) */
+static bool is_parked(const struct op *op)
+{
+    return !op_is_current(op) && op->rec->parked_len;
+}
+
+static void unpark(struct op *op)
+{
+    if (is_parked(op))
+        spool_park_clear(op->w, op->rec_idx, op->rec->parked_len);
+}
+
+/* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
+static void apply(struct op *op, uint32_t session, int r)
+{
+    const struct fuse_write_in *in = op->req.write;
+    struct fuse_write_out out = {.size = in->size};
+    struct worker *w = op->w;
+    struct shm_session *s;
+    uint64_t end = in->offset + in->size;
+    uint32_t mask;
+
+    worker_lock(w);
+    s = shm_session_at(w->shm, session);
+    if (r == 0)
+        session_written(w, session, end > s->size ? end : s->size);
+    mask = session_change_end(op, session);
+    op_applied(op, r, &out, r ? 0 : sizeof(out));
+    worker_unlock(w);
+    if (r == 0)
+        worker_count(w, SHM_STAT_WRITTEN_BYTES, in->size);
+    unpark(op);
+    worker_wake(w, mask);
+    op_finish(op);
+}
+
+static int write_parked(struct op *op, uint32_t session)
+{
+    char buf[65536];
+    const struct fuse_write_in *in = op->req.write;
+    uint32_t done = 0;
+
+    while (done < in->size) {
+        uint32_t n = in->size - done < sizeof(buf) ? in->size - done : sizeof(buf);
+        int r = spool_unpark(op->w, op->rec_idx, done, buf, n);
+
+        if (r == 0)
+            r = spool_write(op->w, session, buf, n, in->offset + done);
+        if (r < 0)
+            return r;
+        done += n;
+    }
+    return 0;
+}
+
+static void write_now(struct op *op, uint32_t session)
+{
+    const struct fuse_write_in *in = op->req.write;
+    int r;
+
+    if (is_parked(op))
+        r = write_parked(op, session);
+    else
+        r = spool_write(op->w, session, op->req.data, in->size, in->offset);
+    apply(op, session, r);
+}
+
+static void park(struct op *op);
+
+enum turn { TURN_WRITE, TURN_DISK, TURN_WAIT, TURN_BAD };
+
+static enum turn whose_turn(struct op *op, uint32_t *ret_session)
+{
+    const struct fuse_write_in *in = op->req.write;
+    enum turn turn = TURN_BAD;
+    uint64_t end = in->offset + in->size;
+
+    worker_lock(op->w);
+    *ret_session = session_of(op, in->fh);
+    if (*ret_session != SHM_NIL) {
+        if (op->rec->step != OP_STEP_CHANGING &&
+            session_wants_disk(op->w, *ret_session, end))
+            turn = TURN_DISK;
+        else
+            turn = session_change_begin(op, *ret_session, end) ? TURN_WRITE
+                                                               : TURN_WAIT;
+    }
+    worker_unlock(op->w);
+    return turn;
+}
+
+static void attempt(struct op *op)
+{
+    uint32_t session;
+    enum turn turn = whose_turn(op, &session);
+
+    if (turn == TURN_DISK) {
+        int r = session_move_to_disk(op, session);
+
+        if (r < 0) {
+            unpark(op);
+            op_fail(op, r);
+            return;
+        }
+        turn = whose_turn(op, &session);
+    }
+    if (turn == TURN_WRITE)
+        write_now(op, session);
+    else if (turn == TURN_BAD)
+        op_fail(op, -EBADF);
+    else
+        park(op);
+}
+
+/* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets it. A worker that
+ * dies in between leaves the request in the read area, with its bytes. */
+static void park(struct op *op)
+{
+    uint32_t len = op->req.write->size;
+    uint32_t idx = op_next_record(op->w);
+    int r = 0;
+
+    if (op_is_current(op) && idx != SHM_NIL) {
+        r = spool_park(op->w, idx, op->req.data, len);
+        op->rec->parked_len = len;
+    }
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    worker_count(op->w, SHM_STAT_PARKED, 1);
+    op_wait(op, attempt);
+}
+
+void op_write(struct op *op)
+{
+    uint32_t session;
+
+    if (op->req.data_len < op->req.write->size && !is_parked(op)) {
+        op_fail(op, -EIO);
+        return;
+    }
+    worker_lock(op->w);
+    session = session_of(op, op->req.write->fh);
+    worker_unlock(op->w);
+    if (session == SHM_NIL) {
+        op_fail(op, -EBADF);
+        return;
+    }
+    if (!(op->req.write->write_flags & FUSE_WRITE_CACHE))
+        session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
+    attempt(op);
+}

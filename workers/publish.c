@@ -1,0 +1,316 @@
+/* Publishing a session: one PutObject at a time of what the spool holds.
+ *
+ * The publish is a job of the session, not of the op that asked for it: it goes on when that op is interrupted, and
+ * other ops wait for it too. Its state is in the segment, so that a worker that dies in the middle only leaves a job
+ * that recover() ends: whoever waits (an op replayed by the replacement, or one of another worker) finds the session
+ * still dirty and starts anew. The spool does not change while a publish runs (session_change.c).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "workers/key.h"
+#include "workers/session.h"
+#include "workers/spool.h"
+
+#define META_VALUE_MAX 40
+#define META_PAIRS 4
+
+/* The running PUT, in this worker. */
+struct publish {
+    struct worker *w;
+    uint32_t session;
+    uint32_t generation;
+    uint64_t size;
+    uint64_t started_ns;
+    char key[KEY_CAP];
+    struct s3_meta_pair meta[META_PAIRS];
+    char meta_text[META_PAIRS][META_VALUE_MAX];
+    size_t n_meta;
+};
+
+/* What an op waits for. */
+struct publish_wait {
+    session_then_fn *then;
+    uint32_t session;
+    uint32_t generation;
+    uint64_t want;     /* write_seq that must be on S3 */
+    uint32_t attempts; /* finished ones when it last looked */
+};
+
+/* ---- the PUT ---- */
+
+/* Under shm->meta, after success: the node is this version now. */
+static void publish_node(struct publish *p, const struct s3_result *res)
+{
+    struct shm *shm = p->w->shm;
+    struct shm_session *s = shm_session_at(shm, p->session);
+    struct shm_node *n = shm_node_edit(shm, s->node);
+    uint32_t parent = n->parent;
+
+    n->size = p->size;
+    n->mtime_ns = s->mtime_ns;
+    n->checked_ns = clock_mono_ns();
+    n->flags &= (uint16_t)~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
+    memset(n->etag, 0, sizeof(n->etag));
+    memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    shm_node_new_content(shm, s->node);
+    if (parent != SHM_NIL)
+        shm_node_new_content(shm, parent); /* its listing shows another entry */
+}
+
+static void publish_session(struct publish *p, const struct s3_result *res)
+{
+    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
+
+    s->published_seq = s->publishing_seq;
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT);
+    memset(s->base_etag, 0, sizeof(s->base_etag));
+    memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    for (int i = 0; i < SHM_SESSION_PIDS; i++)
+        s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
+    publish_node(p, res);
+}
+
+/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be cleared. */
+static uint32_t end_job(struct publish *p, const struct s3_result *res, int error,
+                        bool *ret_closed)
+{
+    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
+    uint32_t mask = s->waiters;
+
+    if (!error)
+        publish_session(p, res);
+    s->publish.state = SHM_JOB_IDLE;
+    s->publish.attempts++;
+    s->publish.error = error;
+    s->waiters = 0;
+    *ret_closed = s->refs == 0;
+    if (*ret_closed)
+        shm_session_close(p->w->shm, p->session, p->w->slot);
+    return mask;
+}
+
+static void finish(struct publish *p, const struct s3_result *res, int error)
+{
+    struct worker *w = p->w;
+    uint32_t mask;
+    bool closed;
+
+    worker_lock(w);
+    mask = end_job(p, res, error, &closed);
+    worker_unlock(w);
+    worker_count(w, error ? SHM_STAT_PUBLISH_FAILED : SHM_STAT_PUBLISHED, 1);
+    if (closed)
+        session_clear(w, p->session);
+    worker_wake(w, mask | UINT32_C(1) << w->slot);
+    free(p);
+}
+
+static void on_put(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    unsigned long long ms = (clock_mono_ns() - p->started_ns) / NS_PER_MS;
+
+    if (res->error)
+        log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
+                 "attempts=%u ms=%llu: the file keeps its last published content",
+                 p->key, (unsigned long long)p->size, strerror(-res->error),
+                 res->text, res->attempts, ms);
+    else
+        log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
+                  (unsigned long long)p->size, ms);
+    finish(p, res, res->error);
+}
+
+static void add_meta(struct publish *p, const char *name, const char *text)
+{
+    snprintf(p->meta_text[p->n_meta], META_VALUE_MAX, "%s", text);
+    p->meta[p->n_meta].name = name;
+    p->meta[p->n_meta].value = p->meta_text[p->n_meta];
+    p->n_meta++;
+}
+
+/* Under shm->meta. Under the names that s3fs writes: decimal st_mode, ids, and seconds with nanoseconds. */
+static void take_meta(struct publish *p, const struct shm_node *n)
+{
+    char text[META_VALUE_MAX];
+
+    if (n->mode != SHM_MODE_UNSET) {
+        snprintf(text, sizeof(text), "%u", (n->mode & 07777) | S_IFREG);
+        add_meta(p, "mode", text);
+    }
+    if (n->uid != SHM_MODE_UNSET) {
+        snprintf(text, sizeof(text), "%u", n->uid);
+        add_meta(p, "uid", text);
+    }
+    if (n->gid != SHM_MODE_UNSET) {
+        snprintf(text, sizeof(text), "%u", n->gid);
+        add_meta(p, "gid", text);
+    }
+    if (n->flags & SHM_NODE_MTIME_SET) {
+        snprintf(text, sizeof(text), "%lld.%09lld",
+                 (long long)n->mtime_ns / 1000000000,
+                 (long long)n->mtime_ns % 1000000000);
+        add_meta(p, "mtime", text);
+    }
+}
+
+/* Under shm->meta. Makes the job RUNNING and fills *p. */
+static int begin_job(struct publish *p)
+{
+    struct worker *w = p->w;
+    struct shm_session *s = shm_session_edit(w->shm, p->session);
+    int r = key_of_node(w, s->node, p->key);
+
+    if (r < 0)
+        return r;
+    p->generation = s->generation;
+    p->size = s->size;
+    take_meta(p, shm_node_at(w->shm, s->node));
+    s->publishing_seq = s->write_seq;
+    s->publish.state = SHM_JOB_RUNNING;
+    s->publish.owner = w->slot;
+    return 0;
+}
+
+static void start_put(struct publish *p)
+{
+    struct worker *w = p->w;
+    struct s3_put put = {
+        .key = p->key,
+        .body = {.fd = spool_fd(w, p->session), .len = p->size},
+        .meta = p->meta,
+        .n_meta = p->n_meta,
+    };
+    struct s3_result none = {0};
+    int r;
+
+    p->started_ns = clock_mono_ns();
+    w->stats->s3[2]++;
+    r = s3_put(w->s3, &put, on_put, p, NULL);
+    if (r == 0)
+        return;
+    log_warn("upload cannot begin key=\"%s\" error=\"%s\"", p->key, strerror(-r));
+    finish(p, &none, r);
+}
+
+/* ---- waiting for it ---- */
+
+/* Under shm->meta. */
+static bool may_begin(struct op *op, const struct shm_session *s)
+{
+    uint32_t busy = shm_node_at(op->w->shm, s->node)->busy;
+
+    return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
+           (busy == 0 || busy == op_tag(op));
+}
+
+enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_END };
+
+/* Under shm->meta: what is to be done for this op now. */
+static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_at(w->shm, pw->session);
+
+    *ret_error = 0;
+    if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
+        (s->flags & SHM_SESSION_ORPHAN))
+        return LOOK_END;
+    if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
+        return LOOK_END;
+    if (s->publish.state == SHM_JOB_IDLE) {
+        if (s->publish.attempts != pw->attempts && s->publish.error &&
+            s->publishing_seq >= pw->want) {
+            *ret_error = s->publish.error;
+            return LOOK_END;
+        }
+        pw->attempts = s->publish.attempts;
+        if (may_begin(op, s))
+            return LOOK_BEGIN;
+    }
+    shm_session_edit(w->shm, pw->session)->waiters |= UINT32_C(1) << w->slot;
+    return LOOK_WAIT;
+}
+
+static void go_on(struct op *op, int error)
+{
+    struct publish_wait *pw = op->state;
+    session_then_fn *then = pw->then;
+
+    op_stop_waiting(op);
+    op->state = NULL;
+    free(pw);
+    then(op, error);
+}
+
+static void resume(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+    struct worker *w = op->w;
+    struct publish *p = NULL;
+    enum look what;
+    int error;
+
+    worker_lock(w);
+    what = look(op, pw, &error);
+    worker_unlock(w);
+    if (what == LOOK_WAIT)
+        return;
+    if (what == LOOK_END) {
+        go_on(op, error);
+        return;
+    }
+    p = calloc(1, sizeof(*p));
+    if (!p) {
+        go_on(op, -ENOMEM);
+        return;
+    }
+    p->w = w;
+    p->session = pw->session;
+    worker_lock(w);
+    what = look(op, pw, &error); /* another worker may have begun one meanwhile */
+    error = what == LOOK_BEGIN ? begin_job(p) : 0;
+    worker_unlock(w);
+    if (what == LOOK_BEGIN && error == 0) {
+        start_put(p);
+        return;
+    }
+    free(p);
+    if (error)
+        go_on(op, error);
+    else
+        worker_wake_self(w);
+}
+
+void session_publish(struct op *op, uint32_t session, session_then_fn *then)
+{
+    struct worker *w = op->w;
+    struct publish_wait *pw;
+    struct shm_session *s;
+
+    if (op_keep(op) < 0)
+        return;
+    pw = calloc(1, sizeof(*pw));
+    if (!pw) {
+        then(op, -ENOMEM);
+        return;
+    }
+    worker_lock(w);
+    s = shm_session_at(w->shm, session);
+    *pw = (struct publish_wait){.then = then,
+                                .session = session,
+                                .generation = s->generation,
+                                .want = s->write_seq,
+                                .attempts = s->publish.attempts};
+    worker_unlock(w);
+    op->state = pw;
+    op->state_free = free;
+    op_wait(op, resume);
+    resume(op);
+}

@@ -1,0 +1,363 @@
+/* Getting hold of a session: taking a ref, and seeing that the spool holds the file.
+ *
+ * The load is a job of the session, like a publish: it goes on when the op that began it is interrupted, other ops wait
+ * for it, and one whose worker died is begun anew by whoever waits. A GET is pinned to the node's version: a node is
+ * one version, for its readers' page cache too.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/shm_block.h"
+#include "workers/key.h"
+#include "workers/session.h"
+#include "workers/spool.h"
+
+struct load {
+    struct worker *w;
+    uint32_t session;
+    uint64_t got;
+    int error; /* of writing to the spool */
+    char key[KEY_CAP];
+    char etag[SHM_ETAG_MAX];
+};
+
+struct attach {
+    session_then_fn *then;
+    uint32_t node;
+    uint32_t attempts; /* finished loads when it last looked */
+    bool truncate;
+};
+
+/* ---- the load ---- */
+
+static void load_end(struct load *l, int error)
+{
+    struct worker *w = l->w;
+    struct shm_session *s;
+    uint32_t mask;
+    bool closed;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, l->session);
+    mask = s->waiters;
+    s->waiters = 0;
+    s->load.state = SHM_JOB_IDLE;
+    s->load.attempts++;
+    s->load.error = error;
+    if (!error) {
+        s->flags |= SHM_SESSION_LOADED;
+        s->size = l->got;
+    }
+    /* It is gone, or another version: the name must be looked up again. */
+    if (error == -ESTALE || error == -ENOENT)
+        shm_node_detach(w->shm, s->node);
+    closed = s->refs == 0;
+    if (closed)
+        shm_session_close(w->shm, l->session, w->slot);
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, l->session);
+    worker_wake(w, mask | UINT32_C(1) << w->slot);
+    free(l);
+}
+
+static int on_load_data(void *arg, uint64_t off, const void *data, size_t len)
+{
+    struct load *l = arg;
+    int r = spool_write(l->w, l->session, data, len, off);
+
+    l->got = off + len;
+    worker_count(l->w, SHM_STAT_S3_IN_BYTES, len);
+    return r;
+}
+
+static void on_load_done(void *arg, const struct s3_result *res)
+{
+    struct load *l = arg;
+
+    if (res->error && res->error != -ESTALE)
+        log_warn("cannot load for writing key=\"%s\" error=\"%s\" detail=\"%s\"",
+                 l->key, strerror(-res->error), res->text);
+    load_end(l, res->error);
+}
+
+/* The first block holds the whole file: no request. */
+static bool load_from_block(struct load *l, uint32_t node, uint32_t content,
+                            uint64_t size)
+{
+    struct shm_block_key key = {.node = node, .content = content, .no = 0};
+    uint32_t idx;
+    bool all = false;
+
+    if (size == 0)
+        return true;
+    if (size > SHM_BLOCK_SIZE ||
+        shm_block_get(l->w->shm, key, l->w->slot, &idx) != SHM_BLOCK_HIT)
+        return false;
+    if (shm_block_len(l->w->shm, idx) >= size) {
+        l->error = spool_write(l->w, l->session, shm_block_data(l->w->shm, idx),
+                               size, 0);
+        l->got = size;
+        all = true;
+    }
+    shm_block_unpin(l->w->shm, idx, l->w->slot);
+    return all;
+}
+
+static void load_start(struct load *l, uint32_t node, uint32_t content,
+                       uint64_t size)
+{
+    struct s3_get get = {
+        .key = l->key, .if_match = l->etag, .on_data = on_load_data};
+    int r;
+
+    if (load_from_block(l, node, content, size)) {
+        load_end(l, l->error);
+        return;
+    }
+    l->w->stats->s3[0]++;
+    r = s3_get(l->w->s3, &get, on_load_done, l, NULL);
+    if (r < 0)
+        load_end(l, r);
+}
+
+/* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit memory goes to disk from the start. */
+static int load_begin(struct load *l, uint32_t node)
+{
+    struct worker *w = l->w;
+    struct shm_session *s = shm_session_edit(w->shm, l->session);
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    int r = key_of_node(w, node, l->key);
+
+    if (r < 0)
+        return r;
+    if (!spool_reserve(w, l->session, n->size)) {
+        if (w->env->spool[l->session].file_fd < 0)
+            return -ENOSPC;
+        s->flags |= SHM_SESSION_ON_DISK;
+    }
+    memcpy(l->etag, n->etag, SHM_ETAG_MAX);
+    s->load.state = SHM_JOB_RUNNING;
+    s->load.owner = w->slot;
+    return 0;
+}
+
+/* ---- attaching ---- */
+
+/* Under shm->meta: takes the ref, beginning a session where there is none. */
+static int take_ref(struct op *op, struct attach *a)
+{
+    struct worker *w = op->w;
+    struct shm_node *n = shm_node_at(w->shm, a->node);
+    int64_t idx = n->session;
+
+    if (idx == SHM_NIL) {
+        struct shm_session *s;
+
+        idx = shm_session_new(w->shm, a->node);
+        if (idx < 0)
+            return (int)idx;
+        s = shm_session_at(w->shm, (uint32_t)idx);
+        s->size = n->size;
+        s->mtime_ns = n->mtime_ns;
+        memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
+        if (n->flags & SHM_NODE_LOCAL)
+            s->flags |= SHM_SESSION_ABSENT;
+        else
+            s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+    } else {
+        shm_session_edit(w->shm, (uint32_t)idx)->refs++;
+    }
+    op_edit(op)->session = (uint32_t)idx;
+    return 0;
+}
+
+static void go_on(struct op *op, int error)
+{
+    struct attach *a = op->state;
+    session_then_fn *then = a->then;
+
+    op_stop_waiting(op);
+    op->state = NULL;
+    op->state_free = NULL;
+    free(a);
+    if (error)
+        session_detach(op);
+    then(op, error);
+}
+
+enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
+
+/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool. */
+static enum look look(struct op *op, struct attach *a, int *ret_error)
+{
+    struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
+    bool idle = s->load.state == SHM_JOB_IDLE;
+
+    *ret_error = 0;
+    if (op->rec->step == OP_STEP_CHANGING)
+        return LOOK_TRUNCATE;
+    if (op->rec->step == OP_STEP_TRUNCATED)
+        return LOOK_READY;
+    if (!a->truncate && (s->flags & SHM_SESSION_LOADED))
+        return LOOK_READY;
+    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing) {
+        shm_session_edit(op->w->shm, op->rec->session)->flags |=
+            SHM_SESSION_LOADED;
+        return session_change_begin(op, op->rec->session, 0) ? LOOK_TRUNCATE
+                                                             : LOOK_WAIT;
+    }
+    if (!a->truncate && idle) {
+        *ret_error = s->load.error;
+        if (s->load.attempts != a->attempts && s->load.error)
+            return LOOK_FAILED;
+        a->attempts = s->load.attempts;
+        return LOOK_LOAD;
+    }
+    shm_session_edit(op->w->shm, op->rec->session)->waiters |= UINT32_C(1)
+                                                              << op->w->slot;
+    return LOOK_WAIT;
+}
+
+/* The file is empty from now on, and published so at a close even if nothing is written. */
+static void truncate_now(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, mask;
+    int r = spool_truncate(w, session, 0);
+
+    worker_lock(w);
+    if (r == 0) {
+        session_written(w, session, 0);
+        shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
+    }
+    mask = session_change_end(op, session);
+    if (r == 0)
+        op_edit(op)->step = OP_STEP_TRUNCATED;
+    worker_unlock(w);
+    worker_wake(w, mask);
+    go_on(op, r);
+}
+
+static void start_load(struct op *op, struct attach *a)
+{
+    struct worker *w = op->w;
+    struct load *l = calloc(1, sizeof(*l));
+    uint32_t content = 0;
+    uint64_t size = 0;
+    int error = 0, r = -ENOMEM;
+
+    if (!l) {
+        go_on(op, -ENOMEM);
+        return;
+    }
+    l->w = w;
+    l->session = op->rec->session;
+    worker_lock(w);
+    if (look(op, a, &error) != LOOK_LOAD) {
+        r = -EAGAIN; /* another worker was first */
+    } else {
+        content = shm_node_at(w->shm, a->node)->content;
+        size = shm_node_at(w->shm, a->node)->size;
+        r = load_begin(l, a->node);
+    }
+    worker_unlock(w);
+    if (r == 0) {
+        load_start(l, a->node, content, size);
+        return;
+    }
+    free(l);
+    if (r == -EAGAIN)
+        worker_wake_self(w);
+    else
+        go_on(op, r);
+}
+
+static void resume(struct op *op)
+{
+    struct attach *a = op->state;
+    enum look what;
+    int error;
+
+    worker_lock(op->w);
+    what = look(op, a, &error);
+    worker_unlock(op->w);
+    switch (what) {
+    case LOOK_WAIT:
+        break;
+    case LOOK_LOAD:
+        start_load(op, a);
+        break;
+    case LOOK_TRUNCATE:
+        truncate_now(op);
+        break;
+    case LOOK_READY:
+        go_on(op, 0);
+        break;
+    case LOOK_FAILED:
+        go_on(op, error);
+        break;
+    }
+}
+
+/* The op ends while it waits (interrupted): its ref goes back. */
+static void attach_free(void *state)
+{
+    free(state);
+}
+
+void session_attach(struct op *op, uint32_t node, bool truncate,
+                    session_then_fn *then)
+{
+    struct worker *w = op->w;
+    struct attach *a;
+    int r = 0;
+
+    if (op_keep(op) < 0)
+        return;
+    a = calloc(1, sizeof(*a));
+    if (!a) {
+        then(op, -ENOMEM);
+        return;
+    }
+    *a = (struct attach){.then = then, .node = node, .truncate = truncate};
+    worker_lock(w);
+    if (op->rec->session == SHM_NIL)
+        r = take_ref(op, a);
+    if (r == 0)
+        a->attempts = shm_session_at(w->shm, op->rec->session)->load.attempts;
+    else
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    op->state = a;
+    op->state_free = attach_free;
+    op->gives_back = session_detach;
+    if (r < 0) {
+        go_on(op, r);
+        return;
+    }
+    op_wait(op, resume);
+    resume(op);
+}
+
+void session_detach(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, mask = 0;
+    bool closed = false;
+
+    if (session == SHM_NIL)
+        return;
+    worker_lock(w);
+    if (op->rec->step == OP_STEP_CHANGING)
+        mask = session_change_end(op, session);
+    op_edit(op)->session = SHM_NIL;
+    closed = session_unref(w, session);
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, session);
+    worker_wake(w, mask);
+}

@@ -1,0 +1,97 @@
+/* Changing the content of a session: who may, and what is noted.
+ *
+ * A publish streams from the spool, so the spool must stand still meanwhile, and no change may be half done when the
+ * publish begins. `writing` counts the changes under way; each is noted in its op's record, so that a replacement that
+ * runs the op again neither counts it twice nor forgets it. */
+#include <errno.h>
+
+#include "base/clock.h"
+#include "workers/session.h"
+#include "workers/spool.h"
+
+static bool job_runs(const struct shm_session *s)
+{
+    return s->publish.state == SHM_JOB_RUNNING ||
+           s->load.state == SHM_JOB_RUNNING;
+}
+
+bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_record *rec = op->rec;
+
+    if (rec->step == OP_STEP_CHANGING)
+        return true; /* noted by our predecessor, who died in the middle */
+    if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) ||
+        !spool_reserve(w, session, end)) {
+        shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+        return false;
+    }
+    shm_session_edit(w->shm, session)->writing++;
+    rec = op_edit(op);
+    rec->step = OP_STEP_CHANGING;
+    return true;
+}
+
+uint32_t session_change_end(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    uint32_t mask = 0;
+
+    s->writing--;
+    op_edit(op)->step = 0;
+    if (s->writing == 0) {
+        mask = s->waiters;
+        s->waiters = 0;
+    }
+    return mask;
+}
+
+void session_written(struct worker *w, uint32_t session, uint64_t new_size)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->size = new_size;
+    s->write_seq++;
+    s->mtime_ns = (int64_t)clock_wall_ns();
+}
+
+/* ---- moving to disk ---- */
+
+bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED) &&
+           !spool_reserve(w, session, end);
+}
+
+int session_move_to_disk(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct shm_session *s;
+    uint32_t mask;
+    int r;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    s->load = (struct shm_job){.state = SHM_JOB_RUNNING,
+                               .owner = w->slot,
+                               .attempts = s->load.attempts};
+    worker_unlock(w);
+    r = spool_to_disk(w, session);
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    s->load.state = SHM_JOB_IDLE;
+    if (r == 0)
+        s->flags |= SHM_SESSION_ON_DISK;
+    mask = s->waiters;
+    s->waiters = 0;
+    worker_unlock(w);
+    if (r == 0)
+        spool_drop_memory(w, session);
+    worker_wake(w, mask);
+    return r;
+}

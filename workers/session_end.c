@@ -1,0 +1,52 @@
+/* The end of a session: the last ref, giving up, becoming an orphan. */
+#include <errno.h>
+
+#include "shm/shm_notify.h"
+#include "workers/session.h"
+#include "workers/spool.h"
+
+bool session_unref(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (s->refs)
+        s->refs--;
+    if (s->refs || s->publish.state == SHM_JOB_RUNNING ||
+        s->load.state == SHM_JOB_RUNNING)
+        return false;
+    shm_session_close(w->shm, session, w->slot);
+    return true;
+}
+
+void session_clear(struct worker *w, uint32_t session)
+{
+    spool_clear(w, session);
+    worker_lock(w);
+    shm_session_free(w->shm, session);
+    worker_unlock(w);
+}
+
+static void mark_clean(struct shm_session *s)
+{
+    s->published_seq = s->write_seq;
+    s->flags &= ~(uint32_t)SHM_SESSION_UNPUBLISHED;
+}
+
+void session_discard(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    uint32_t node = s->node;
+
+    mark_clean(s);
+    shm_notify_inode(w->shm, node);
+    if (shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL)
+        shm_node_detach(w->shm, node);
+}
+
+void session_orphan(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->flags |= SHM_SESSION_ORPHAN;
+    mark_clean(s);
+}
