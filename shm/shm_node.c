@@ -328,7 +328,8 @@ static void node_free(struct shm *shm, uint32_t idx)
         lru_remove(shm, idx);
     if (n->flags & SHM_NODE_CURRENT) {
         chain_remove(shm, idx);
-        shm_node_edit(shm, parent)->flags &= (uint16_t)~SHM_NODE_COMPLETE;
+        shm_node_edit(shm, parent)->flags &=
+            (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
     }
     name_drop(shm, n);
     n->state = SHM_NODE_FREE;

@@ -29,6 +29,7 @@ enum shm_node_flag {
     SHM_NODE_LOCAL = 8,   /* not on S3 (yet): an unpublished file */
     SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
     SHM_NODE_MTIME_SET = 64, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
+    SHM_NODE_LISTING = 128, /* directory: a listing that began at listed_ns goes on, and no entry was evicted since */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "workers/key.h"
+#include "workers/names.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
@@ -59,8 +60,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     memset(n->etag, 0, sizeof(n->etag));
     memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     shm_node_new_content(shm, s->node);
-    if (parent != SHM_NIL)
-        shm_node_new_content(shm, parent); /* its listing shows another entry */
+    names_changed(p->w, parent);
 }
 
 static void publish_session(struct publish *p, const struct s3_result *res)
@@ -204,10 +204,8 @@ static void start_put(struct publish *p)
 /* Under shm->meta. */
 static bool may_begin(struct op *op, const struct shm_session *s)
 {
-    uint32_t busy = shm_node_at(op->w->shm, s->node)->busy;
-
     return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
-           (busy == 0 || busy == op_tag(op));
+           !names_held(op->w, s->node, op_tag(op));
 }
 
 enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_END };

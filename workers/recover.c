@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "fuse/fuse_abi.h"
 #include "shm/shm_block.h"
+#include "workers/names.h"
 #include "workers/op.h"
 #include "workers/session.h"
 
@@ -102,6 +103,8 @@ static void again(struct worker *w, uint32_t idx)
         op_dispatch(op);
         return;
     }
+    names_give_back(op);
+    session_detach(op);
     log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
             fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique,
             op->rec->crashes);

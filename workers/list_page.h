@@ -1,0 +1,64 @@
+/* A page of a directory listing as it lies in a block of the pool: a header, then entries one behind the other. Any
+ * worker may have written it, so reading it back is bounds-checked. */
+#ifndef WORKERS_LIST_PAGE_H
+#define WORKERS_LIST_PAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define LIST_ENTRY_MAX (24 + 255 + 72) /* bytes of one entry at most */
+
+/* A name after which a page starts, in the form of start-after: a name of 255 bytes and U+10FFFF fit. */
+#define LIST_START_MAX 260
+
+enum list_type { LIST_FILE, LIST_DIR, LIST_SHADOWED /* a file behind a directory of its name */ };
+
+struct list_header {
+    uint32_t magic;
+    uint32_t n;      /* entries */
+    uint32_t used;   /* bytes, header included */
+    uint32_t last;   /* no page follows */
+    uint64_t listing_ns; /* monotonic: when the listing that it belongs to began */
+    uint64_t page_ns;    /* monotonic: when this page was asked for */
+    char next[LIST_START_MAX]; /* where the page behind this one starts */
+    uint32_t unused;
+};
+
+struct list_entry {
+    enum list_type type;
+    uint64_t size;
+    int64_t mtime_ns;
+    const char *name; /* in the page, not NUL-terminated */
+    uint8_t name_len;
+    char etag[72];
+};
+
+/* An empty page in buf (cap bytes, at least the header). */
+void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns);
+
+/* Appends. False when it does not fit. */
+must_use bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e);
+
+/* The page ends with this name, shown or not: the next one starts behind it. A directory's name is followed by all keys
+ * below it, which are skipped; so is what sorts behind the first 255 bytes of a name that is too long to be shown. */
+void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir);
+
+/* 0, or -EPROTO if this is no page of `len` bytes. */
+must_use int list_page_check(const uint8_t *buf, size_t len);
+
+/* Reads the entry at *off (0 = the first) and moves *off behind it. False at the end, and when what is there is
+ * no entry. */
+must_use bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret);
+
+/* Marks files that have the name of a directory of the page as LIST_SHADOWED. Returns how many. */
+unsigned list_page_shadow(uint8_t *buf);
+
+static inline const struct list_header *list_page_header(const uint8_t *buf)
+{
+    return (const struct list_header *)buf;
+}
+
+#endif

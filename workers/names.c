@@ -1,0 +1,99 @@
+/* Shared pieces of the handlers that change names: checks, the busy mark, stale listings. */
+#include "workers/names.h"
+
+#include <errno.h>
+
+#include "shm/shm_session.h"
+
+int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP])
+{
+    struct worker *w = op->w;
+    uint32_t dir;
+    int r;
+
+    if (w->conf->mount.read_only)
+        return -EROFS;
+    if (w->shm->header->draining)
+        return -ESHUTDOWN;
+    worker_lock(w);
+    dir = op_node(op);
+    r = dir == SHM_NIL ? -ESTALE : key_of_name(w, dir, name, len, key);
+    worker_unlock(w);
+    return r;
+}
+
+bool names_hold(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t tag = op_tag(op);
+
+    if (n->busy == tag)
+        return true;
+    if (n->session != SHM_NIL) {
+        struct shm_session *s = shm_session_edit(w->shm, n->session);
+
+        if (s->publish.state == SHM_JOB_RUNNING) {
+            s->waiters |= UINT32_C(1) << w->slot;
+            return false;
+        }
+    }
+    /* Whoever holds it wakes everybody when it lets go. */
+    if (names_held(w, node, tag))
+        return false;
+    shm_node_set_busy(w->shm, node, tag);
+    return true;
+}
+
+void names_release(struct op *op, uint32_t node)
+{
+    if (node != SHM_NIL && shm_node_at(op->w->shm, node)->busy == op_tag(op))
+        shm_node_set_busy(op->w->shm, node, 0);
+}
+
+void names_give_back(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    if (op_is_current(op) || rec->node == SHM_NIL)
+        return;
+    worker_lock(op->w);
+    names_release(op, rec->node);
+    names_release(op, rec->handle);
+    op_edit(op)->node = rec->handle = SHM_NIL;
+    worker_unlock(op->w);
+    worker_wake(op->w, NAMES_WAKE_ALL);
+}
+
+bool names_held(struct worker *w, uint32_t node, uint32_t tag)
+{
+    for (; node != SHM_NIL; node = shm_node_at(w->shm, node)->parent) {
+        uint32_t busy = shm_node_at(w->shm, node)->busy;
+
+        if (busy && busy != tag)
+            return true;
+    }
+    return false;
+}
+
+void names_changed(struct worker *w, uint32_t dir)
+{
+    if (dir != SHM_NIL)
+        shm_node_new_content(w->shm, dir);
+}
+
+bool names_local_below(struct worker *w, uint32_t dir)
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+        const struct shm_node *n;
+
+        if (s->state != SHM_SESSION_LIVE)
+            continue;
+        n = shm_node_at(w->shm, s->node);
+        if (n->parent == dir && (n->flags & SHM_NODE_LOCAL) &&
+            (n->flags & SHM_NODE_CURRENT))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,236 @@
+/* MKDIR and RMDIR. A directory is a prefix; an empty one lives on as a marker, an empty object "dir/". */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "workers/handlers.h"
+#include "workers/names.h"
+#include "workers/node_attr.h"
+#include "workers/session.h"
+
+/* ---- MKDIR ---- */
+
+/* The new directory is known to be empty as of now, so that the files that are made in it next cost no question. */
+static int64_t intern_dir(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    uint64_t now = clock_mono_ns();
+    uint32_t mode = op->req.mkdir->mode & 07777;
+    struct shm_version v = {
+        .dir = true,
+        .local = !w->conf->directories.marker,
+        .mtime_ns = (int64_t)clock_wall_ns(),
+        .mode = mode == w->conf->mount.dir_mode ? SHM_MODE_UNSET : mode,
+        .uid = op->req.uid == w->conf->mount.uid ? SHM_MODE_UNSET : op->req.uid,
+        .gid = op->req.gid == w->conf->mount.gid ? SHM_MODE_UNSET : op->req.gid,
+    };
+    struct shm_node *n;
+    int64_t node;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    node = shm_node_intern(w->shm, dir, op->req.name, op->req.name_len, &v, now);
+    if (node < 0)
+        return node;
+    n = shm_node_edit(w->shm, (uint32_t)node);
+    n->flags |= SHM_NODE_COMPLETE;
+    n->listed_ns = now;
+    shm_node_new_content(w->shm, (uint32_t)node);
+    names_changed(w, dir);
+    return node;
+}
+
+static void mkdir_apply(struct op *op)
+{
+    struct worker *w = op->w;
+    struct fuse_entry_out out;
+    int64_t node;
+
+    worker_lock(w);
+    node = intern_dir(op);
+    if (node >= 0) {
+        shm_node_ref(w->shm, (uint32_t)node, 1);
+        node_entry_out(w, (uint32_t)node, &out);
+        op_applied(op, 0, &out, sizeof(out));
+    } else {
+        shm_rollback(w->shm, w->shm->meta);
+    }
+    worker_unlock(w);
+    if (node < 0)
+        op_fail(op, (int)node);
+    else
+        op_finish(op);
+}
+
+static void on_marker_put(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    if (res->error)
+        op_fail(op, res->error);
+    else
+        mkdir_apply(op);
+}
+
+static int put_marker(struct op *op, char key[KEY_CAP])
+{
+    char mode[16];
+    struct s3_meta_pair meta = {"mode", mode};
+    struct s3_put put = {.key = key,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = "application/x-directory",
+                         .meta = &meta};
+    int r = key_add_slash(key);
+
+    if (r < 0)
+        return r;
+    if ((op->req.mkdir->mode & 07777) != op->w->conf->mount.dir_mode) {
+        snprintf(mode, sizeof(mode), "%u",
+                 (op->req.mkdir->mode & 07777) | S_IFDIR);
+        put.n_meta = 1;
+    }
+    op->w->stats->s3[2]++;
+    return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
+}
+
+void op_mkdir(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    if (!op->w->conf->directories.marker) {
+        mkdir_apply(op);
+        return;
+    }
+    r = put_marker(op, key);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+/* ---- RMDIR ---- */
+
+/* `marker`: the directory's key with its slash. Listing it is what says whether it is empty. */
+struct rmdir {
+    struct op *op;
+    bool not_empty;
+    char marker[KEY_CAP];
+};
+
+static void rmdir_apply(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (!error && dir != SHM_NIL) {
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+        if (node != SHM_NIL)
+            shm_node_detach(w->shm, node);
+        names_changed(w, dir);
+    }
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    op_finish(op);
+}
+
+static void on_marker_deleted(void *arg, const struct s3_result *res)
+{
+    struct rmdir *rd = arg;
+
+    rd->op->s3 = NULL;
+    rmdir_apply(rd->op, res->error);
+}
+
+static int on_entry_below(void *arg, const struct s3_list_entry *entry)
+{
+    struct rmdir *rd = arg;
+
+    if (strcmp(entry->key, rd->marker) != 0)
+        rd->not_empty = true;
+    return 0;
+}
+
+static void on_listed_below(void *arg, const struct s3_result *res)
+{
+    struct rmdir *rd = arg;
+    struct op *op = rd->op;
+    int r;
+
+    op->s3 = NULL;
+    if (res->error || rd->not_empty) {
+        rmdir_apply(op, res->error ? res->error : -ENOTEMPTY);
+        return;
+    }
+    op->w->stats->s3[3]++;
+    r = s3_delete(op->w->s3, rd->marker, NULL, on_marker_deleted, rd, &op->s3);
+    if (r < 0)
+        rmdir_apply(op, r);
+}
+
+static bool has_local(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node = SHM_NIL;
+    bool local = false;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (node != SHM_NIL)
+        local = names_local_below(w, node);
+    worker_unlock(w);
+    return local;
+}
+
+static int list_below(struct op *op, const char *key)
+{
+    struct rmdir *rd = calloc(1, sizeof(*rd));
+    struct s3_list list = {.max_keys = 2, .on_entry = on_entry_below};
+    int r;
+
+    if (!rd)
+        return -ENOMEM;
+    op->state = rd;
+    op->state_free = free;
+    rd->op = op;
+    snprintf(rd->marker, sizeof(rd->marker), "%s", key);
+    r = key_add_slash(rd->marker);
+    if (r < 0)
+        return r;
+    list.prefix = rd->marker;
+    op->w->stats->s3[5]++;
+    return s3_list(op->w->s3, &list, on_listed_below, rd, &op->s3);
+}
+
+void op_rmdir(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r == 0 && has_local(op))
+        r = -ENOTEMPTY;
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    r = list_below(op, key);
+    if (r < 0)
+        op_fail(op, r);
+}

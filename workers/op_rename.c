@@ -1,0 +1,407 @@
+/* RENAME and RENAME2. A file is copied and then deleted; a directory likewise, key by key (rename_dir.c). Neither is
+ * atomic on S3: between copy and delete both names exist. Unpublished bytes are published first, under the old name.
+ *
+ * What a replacement finds in op->rec:
+ *   node      the source, held (names_hold)
+ *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens nothing)
+ *   step      STEP_COPIED: the copy is done, its ETag is in rec->reply; only the delete is left
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "shm/shm_session.h"
+#include "workers/handlers.h"
+#include "workers/names.h"
+#include "workers/rename.h"
+#include "workers/session.h"
+
+#define STEP_COPIED 16
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
+
+static struct rename_args args_of(const struct op *op)
+{
+    bool two = op->req.opcode == FUSE_RENAME2;
+
+    return (struct rename_args){
+        .name = op->req.name,
+        .len = op->req.name_len,
+        .new_name = op->req.name2,
+        .new_len = op->req.name2_len,
+        .new_dir_id = two ? op->req.rename2->newdir : op->req.rename->newdir,
+        .flags = two ? op->req.rename2->flags : 0,
+    };
+}
+
+/* ---- the end ---- */
+
+/* Under shm->meta, after the keys have moved. */
+static int move_node(struct op *op, const struct rename_args *a)
+{
+    struct worker *w = op->w;
+    uint32_t from = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
+    uint32_t node = op->rec->node, target = op->rec->handle;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+    int r;
+
+    if (to == SHM_NIL)
+        return -ESTALE;
+    if (op->rec->step == STEP_COPIED && op->rec->reply[0]) {
+        memset(n->etag, 0, sizeof(n->etag));
+        memcpy(n->etag, op->rec->reply,
+               strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
+    }
+    if (target != SHM_NIL && shm_node_at(w->shm, target)->session != SHM_NIL)
+        session_orphan(w, shm_node_at(w->shm, target)->session);
+    r = shm_node_move(w->shm, node, to, a->new_name, a->new_len);
+    if (r == 0) {
+        names_changed(w, from);
+        names_changed(w, to);
+    }
+    return r;
+}
+
+static void finish(struct op *op, int error)
+{
+    struct rename_args a = args_of(op);
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    if (error == 0)
+        error = move_node(op, &a);
+    if (error)
+        shm_rollback(w->shm, w->shm->meta);
+    names_release(op, op->rec->node);
+    names_release(op, op->rec->handle);
+    op_edit(op)->node = op->rec->handle = SHM_NIL;
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    worker_wake(w, NAMES_WAKE_ALL);
+    op_finish(op);
+}
+
+/* ---- keys ---- */
+
+/* Both keys; of directories with their slashes. */
+static int keys_of(struct op *op, const struct rename_args *a, bool dir,
+                   char from[KEY_CAP], char to[KEY_CAP])
+{
+    struct worker *w = op->w;
+    uint32_t from_dir, to_dir;
+    int r = -ESTALE;
+
+    worker_lock(w);
+    from_dir = op_node(op);
+    to_dir = shm_node_of_id(w->shm, a->new_dir_id);
+    if (from_dir != SHM_NIL && to_dir != SHM_NIL) {
+        r = key_of_name(w, from_dir, a->name, a->len, from);
+        if (r == 0)
+            r = key_of_name(w, to_dir, a->new_name, a->new_len, to);
+    }
+    worker_unlock(w);
+    if (r == 0 && dir)
+        r = key_add_slash(from);
+    if (r == 0 && dir)
+        r = key_add_slash(to);
+    return r;
+}
+
+/* ---- a file ---- */
+
+static void on_deleted(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    finish(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+static void delete_source(struct op *op)
+{
+    struct rename_args a = args_of(op);
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = keys_of(op, &a, false, from, to);
+
+    if (r == 0) {
+        op->w->stats->s3[3]++;
+        r = s3_delete(op->w->s3, from, NULL, on_deleted, op, &op->s3);
+    }
+    if (r < 0)
+        finish(op, r);
+}
+
+static void on_copied(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    struct shm_record *rec;
+
+    op->s3 = NULL;
+    if (res->error) {
+        /* Another version than we know: the kernel looks up again and repeats the rename. */
+        if (res->error == -ESTALE || res->error == -ENOENT) {
+            worker_lock(op->w);
+            shm_node_detach(op->w->shm, op->rec->node);
+            worker_unlock(op->w);
+        }
+        finish(op, res->error);
+        return;
+    }
+    worker_lock(op->w);
+    rec = op_edit(op);
+    rec->step = STEP_COPIED;
+    snprintf((char *)rec->reply, sizeof(rec->reply), "%s", res->obj.etag);
+    worker_unlock(op->w);
+    delete_source(op);
+}
+
+static void copy_file(struct op *op, int error)
+{
+    struct rename_args a = args_of(op);
+    struct worker *w = op->w;
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
+    struct s3_copy copy = {
+        .from_key = from, .to_key = to, .if_source_match = etag};
+    uint64_t size;
+    int r = error ? error : keys_of(op, &a, false, from, to);
+
+    worker_lock(w);
+    memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
+    size = shm_node_at(w->shm, op->rec->node)->size;
+    worker_unlock(w);
+    if (r == 0 && size > S3_PUT_MAX)
+        r = -EFBIG; /* needs a copy in parts */
+    if (r == 0) {
+        w->stats->s3[4]++;
+        r = s3_copy(w->s3, &copy, on_copied, op, &op->s3);
+    }
+    if (r < 0)
+        finish(op, r);
+}
+
+static void rename_file(struct op *op)
+{
+    uint32_t session;
+
+    if (op->rec->step == STEP_COPIED) {
+        delete_source(op);
+        return;
+    }
+    worker_lock(op->w);
+    session = shm_node_at(op->w->shm, op->rec->node)->session;
+    worker_unlock(op->w);
+    if (session != SHM_NIL)
+        session_publish(op, session, copy_file);
+    else
+        copy_file(op, 0);
+}
+
+/* ---- a directory ---- */
+
+struct emptiness {
+    struct op *op;
+    bool not_empty;
+    char prefix[KEY_CAP];
+};
+
+static void publish_below(struct op *op, int error);
+
+static void on_target_listed(void *arg, const struct s3_result *res)
+{
+    struct emptiness *e = arg;
+    struct op *op = e->op;
+    bool not_empty = e->not_empty;
+
+    op->s3 = NULL;
+    op->state = NULL;
+    op->state_free = NULL;
+    free(e);
+    if (res->error || not_empty)
+        finish(op, res->error ? res->error : -ENOTEMPTY);
+    else
+        publish_below(op, 0);
+}
+
+static int on_target_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct emptiness *e = arg;
+
+    if (strcmp(entry->key, e->prefix) != 0)
+        e->not_empty = true;
+    return 0;
+}
+
+/* A directory may only replace an empty one. */
+static void check_target(struct op *op)
+{
+    struct rename_args a = args_of(op);
+    struct emptiness *e = calloc(1, sizeof(*e));
+    struct s3_list list = {.max_keys = 2, .on_entry = on_target_entry};
+    char from[KEY_CAP];
+    int r = -ENOMEM;
+
+    if (e) {
+        e->op = op;
+        op->state = e;
+        op->state_free = free;
+        list.prefix = e->prefix;
+        r = keys_of(op, &a, true, from, e->prefix);
+    }
+    if (r == 0) {
+        op->w->stats->s3[5]++;
+        r = s3_list(op->w->s3, &list, on_target_listed, e, &op->s3);
+    }
+    if (r < 0)
+        finish(op, r);
+}
+
+static bool is_below(struct worker *w, uint32_t node, uint32_t dir)
+{
+    while (node != SHM_NIL && node != dir)
+        node = shm_node_at(w->shm, node)->parent;
+    return node == dir;
+}
+
+/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none. */
+static uint32_t dirty_below(struct worker *w, uint32_t dir)
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
+            !(s->flags & SHM_SESSION_ORPHAN) && is_below(w, s->node, dir))
+            return i;
+    }
+    return SHM_NIL;
+}
+
+static void move_keys(struct op *op)
+{
+    struct rename_args a = args_of(op);
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = keys_of(op, &a, true, from, to);
+
+    if (r < 0)
+        finish(op, r);
+    else
+        rename_keys(op, from, to, finish);
+}
+
+static void publish_below(struct op *op, int error)
+{
+    uint32_t session;
+
+    if (error) {
+        finish(op, error);
+        return;
+    }
+    worker_lock(op->w);
+    session = dirty_below(op->w, op->rec->node);
+    worker_unlock(op->w);
+    if (session != SHM_NIL)
+        session_publish(op, session, publish_below);
+    else
+        move_keys(op);
+}
+
+/* ---- the beginning ---- */
+
+/* Under shm->meta: may the source replace the target? */
+static int check_kinds(struct worker *w, uint32_t node, uint32_t target,
+                       uint32_t flags)
+{
+    bool dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    bool target_dir;
+
+    if (target == SHM_NIL)
+        return 0;
+    if (flags & RENAME_NOREPLACE)
+        return -EEXIST;
+    target_dir = shm_node_at(w->shm, target)->flags & SHM_NODE_DIR;
+    if (dir && !target_dir)
+        return -ENOTDIR;
+    if (!dir && target_dir)
+        return -EISDIR;
+    return 0;
+}
+
+/* Under shm->meta. 1: both nodes are held; 0: wait; -errno. */
+static int take_nodes(struct op *op, const struct rename_args *a)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
+    uint32_t node, target;
+    int r;
+
+    if (op->rec->node != SHM_NIL)
+        return 1; /* by a predecessor */
+    if (dir == SHM_NIL || to == SHM_NIL)
+        return -ESTALE;
+    node = shm_node_find(w->shm, dir, a->name, a->len);
+    target = shm_node_find(w->shm, to, a->new_name, a->new_len);
+    if (node == SHM_NIL)
+        return -ENOENT;
+    if (is_below(w, to, node))
+        return -EINVAL;
+    r = check_kinds(w, node, target, a->flags);
+    if (r < 0)
+        return r;
+    if (!names_hold(op, node))
+        return 0;
+    if (target != SHM_NIL && !names_hold(op, target)) {
+        names_release(op, node);
+        return 0;
+    }
+    op_edit(op)->node = node;
+    op->rec->handle = target;
+    return 1;
+}
+
+static void attempt(struct op *op)
+{
+    struct rename_args a = args_of(op);
+    struct worker *w = op->w;
+    bool dir = false;
+    int r;
+
+    worker_lock(w);
+    r = take_nodes(op, &a);
+    if (r == 1)
+        dir = shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR;
+    worker_unlock(w);
+    if (r == 0)
+        return;
+    op_stop_waiting(op);
+    if (r < 0)
+        op_fail(op, r);
+    else if (dir)
+        check_target(op);
+    else
+        rename_file(op);
+}
+
+void op_rename(struct op *op)
+{
+    struct rename_args a = args_of(op);
+    char key[KEY_CAP];
+    int r = names_check(op, a.name, a.len, key);
+
+    if (r == 0 && (a.flags & ~(uint32_t)RENAME_NOREPLACE))
+        r = -EINVAL; /* RENAME_EXCHANGE, RENAME_WHITEOUT */
+    if (r == 0 && a.new_len > SHM_NAME_MAX)
+        r = -ENAMETOOLONG;
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    op_wait(op, attempt);
+    attempt(op);
+}

@@ -1,0 +1,102 @@
+/* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of their session, which
+ * publishes nothing any more. */
+#include <errno.h>
+
+#include "shm/shm_session.h"
+#include "workers/handlers.h"
+#include "workers/names.h"
+#include "workers/session.h"
+
+static void apply(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node = op->rec->node;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (!error && node != SHM_NIL) {
+        uint32_t session = shm_node_at(w->shm, node)->session;
+
+        shm_node_detach(w->shm, node);
+        if (session != SHM_NIL)
+            session_orphan(w, session);
+    }
+    if (!error)
+        names_changed(w, dir);
+    names_release(op, node);
+    op_edit(op)->node = SHM_NIL;
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    worker_wake(w, NAMES_WAKE_ALL);
+    op_finish(op);
+}
+
+static void on_deleted(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    apply(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+/* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false: wait. */
+static bool take_node(struct op *op, bool *ret_local)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op), node = SHM_NIL;
+
+    *ret_local = false;
+    if (op->rec->node != SHM_NIL)
+        node = op->rec->node; /* a predecessor took it */
+    else if (dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL)
+        return true;
+    if (!names_hold(op, node))
+        return false;
+    op_edit(op)->node = node;
+    *ret_local = shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL;
+    return true;
+}
+
+static void attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    bool ours, local;
+    int r;
+
+    worker_lock(w);
+    ours = take_node(op, &local);
+    worker_unlock(w);
+    if (!ours)
+        return;
+    op_stop_waiting(op);
+    if (local) { /* S3 has never heard of it */
+        apply(op, 0);
+        return;
+    }
+    r = names_check(op, op->req.name, op->req.name_len, key);
+    if (r == 0) {
+        w->stats->s3[3]++;
+        r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
+    }
+    if (r < 0)
+        apply(op, r);
+}
+
+void op_unlink(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    op_wait(op, attempt);
+    attempt(op);
+}

@@ -1,0 +1,214 @@
+/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at every moment each file
+ * is at its old name, at its new one, or at both. Memory is bounded by one page of keys. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "workers/rename.h"
+
+#define RENAME_PARALLEL 8
+#define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
+
+struct move;
+
+/* One key on its way. */
+struct mover {
+    struct move *m;
+    struct s3_req *req;
+    char from[KEY_CAP];
+    char to[KEY_CAP];
+};
+
+struct move {
+    struct op *op;
+    void (*then)(struct op *op, int error);
+    struct buf keys;     /* what is behind `from` in each key of the page, NUL-terminated */
+    size_t next;         /* offset in `keys` of the next to be moved */
+    unsigned running;
+    int error;
+    struct s3_req *list;
+    char from[KEY_CAP];
+    char to[KEY_CAP];
+    struct mover mover[RENAME_PARALLEL];
+};
+
+static void next_page(struct move *m);
+
+static void move_free(void *state)
+{
+    struct move *m = state;
+
+    if (m->list)
+        s3_cancel(m->list);
+    for (int i = 0; i < RENAME_PARALLEL; i++) {
+        if (m->mover[i].req)
+            s3_cancel(m->mover[i].req);
+    }
+    buf_done(&m->keys);
+    free(m);
+}
+
+static void end(struct move *m, int error)
+{
+    struct op *op = m->op;
+    void (*then)(struct op *op, int error) = m->then;
+
+    op->state = NULL;
+    op->state_free = NULL;
+    move_free(m);
+    then(op, error);
+}
+
+static void fill_movers(struct move *m);
+
+/* One mover is free again. */
+static void moved(struct mover *mv, int error)
+{
+    struct move *m = mv->m;
+
+    mv->req = NULL;
+    m->running--;
+    if (error && !m->error) {
+        m->error = error;
+        log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\": a part of the "
+                 "directory has been moved; renaming again goes on",
+                 mv->from, mv->to, strerror(-error));
+    }
+    fill_movers(m);
+}
+
+static void on_deleted(void *arg, const struct s3_result *res)
+{
+    moved(arg, res->error == -ENOENT ? 0 : res->error);
+}
+
+static void on_copied(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    struct worker *w = mv->m->op->w;
+    int r = res->error;
+
+    mv->req = NULL;
+    if (r == -ENOENT) { /* deleted by somebody else meanwhile */
+        moved(mv, 0);
+        return;
+    }
+    if (r == 0) {
+        w->stats->s3[3]++;
+        r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
+    }
+    if (r < 0)
+        moved(mv, r);
+}
+
+static int start_mover(struct mover *mv, const char *rest)
+{
+    struct move *m = mv->m;
+    struct worker *w = m->op->w;
+    struct s3_copy copy = {.from_key = mv->from, .to_key = mv->to};
+    size_t from = strlen(m->from), to = strlen(m->to), n = strlen(rest) + 1;
+
+    if (from + n > KEY_CAP || to + n > KEY_CAP)
+        return -ENAMETOOLONG;
+    memcpy(mv->from, m->from, from);
+    memcpy(mv->from + from, rest, n);
+    memcpy(mv->to, m->to, to);
+    memcpy(mv->to + to, rest, n);
+    w->stats->s3[4]++;
+    return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
+}
+
+/* Starts movers as long as there are keys and free places; at the end of the page asks for the next. */
+static void fill_movers(struct move *m)
+{
+    for (int i = 0; i < RENAME_PARALLEL && !m->error; i++) {
+        struct mover *mv = &m->mover[i];
+        const char *rest;
+        int r;
+
+        if (mv->req || m->next >= m->keys.len)
+            continue;
+        rest = m->keys.data + m->next;
+        m->next += strlen(rest) + 1;
+        r = start_mover(mv, rest);
+        if (r < 0)
+            m->error = r;
+        else
+            m->running++;
+    }
+    if (m->running)
+        return;
+    if (m->error)
+        end(m, m->error);
+    else
+        next_page(m);
+}
+
+static int on_key(void *arg, const struct s3_list_entry *entry)
+{
+    struct move *m = arg;
+    size_t skip = strlen(m->from);
+
+    if (entry->key_len < skip || strncmp(entry->key, m->from, skip) != 0)
+        return -EPROTO;
+    if (entry->size > S3_PUT_MAX)
+        return -EFBIG; /* needs a copy in parts */
+    return buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
+}
+
+static void on_restart(void *arg)
+{
+    struct move *m = arg;
+
+    buf_reset(&m->keys);
+}
+
+static void on_page(void *arg, const struct s3_result *res)
+{
+    struct move *m = arg;
+
+    m->list = NULL;
+    if (res->error || m->keys.len == 0)
+        end(m, res->error);
+    else
+        fill_movers(m);
+}
+
+/* Always from the start: what was moved is no longer there. */
+static void next_page(struct move *m)
+{
+    struct s3_list list = {
+        .prefix = m->from, .on_entry = on_key, .on_restart = on_restart};
+    struct worker *w = m->op->w;
+    int r;
+
+    buf_reset(&m->keys);
+    m->next = 0;
+    w->stats->s3[5]++;
+    r = s3_list(w->s3, &list, on_page, m, &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+void rename_keys(struct op *op, const char *from, const char *to,
+                 void (*then)(struct op *op, int error))
+{
+    struct move *m = calloc(1, sizeof(*m));
+
+    if (!m) {
+        then(op, -ENOMEM);
+        return;
+    }
+    m->op = op;
+    m->then = then;
+    buf_init(&m->keys, RENAME_PAGE_BYTES);
+    memcpy(m->from, from, strlen(from) + 1);
+    memcpy(m->to, to, strlen(to) + 1);
+    for (int i = 0; i < RENAME_PARALLEL; i++)
+        m->mover[i].m = m;
+    op->state = m;
+    op->state_free = move_free;
+    next_page(m);
+}
