@@ -1,6 +1,7 @@
 /* Errors as an errno and one bounded line; no heap, so that they work when memory is out. */
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,7 @@ int err_prefix(struct err *err, const char *fmt, ...)
     int n;
 
     if (!err)
-        return 0;
+        return -EINVAL;
     memcpy(old, err->text, sizeof(old));
     va_start(ap, fmt);
     n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
@@ -33,5 +34,5 @@ int err_prefix(struct err *err, const char *fmt, ...)
     if (n >= 0 && (size_t)n + 3 < sizeof(err->text))
         snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s",
                  (int)(sizeof(err->text) - (size_t)n - 3), old);
-    return -err->code;
+    return err->code ? -err->code : -EINVAL;
 }

@@ -20,7 +20,8 @@ struct err {
 int err_set(struct err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the text that is in *err (may be NULL). Returns -err->code. */
+/* Puts "prefix: " before the text that is in *err. Returns -err->code; -EINVAL if err is NULL or was
+ * not filled, so that a failure stays one. */
 int err_prefix(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -37,16 +37,28 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
+/* C0, DEL, and both bytes of a C1 control in UTF-8 (U+009B begins a terminal's escape sequence). */
+static bool is_control(const char *text, size_t i)
+{
+    unsigned char c = (unsigned char)text[i];
+    unsigned char before = i > 0 ? (unsigned char)text[i - 1] : 0;
+    unsigned char after = (unsigned char)text[i + 1];
+
+    return c < 0x20 || c == 0x7f ||
+           (c == 0xc2 && after >= 0x80 && after < 0xa0) ||
+           (before == 0xc2 && c >= 0x80 && c < 0xa0);
+}
+
 /* Copies text with control characters as \xNN: a key with a newline must not forge a line. */
 static size_t put_escaped(char *out, size_t cap, const char *text)
 {
     static const char hex[] = "0123456789abcdef";
     size_t n = 0;
 
-    for (; *text && n + 5 < cap; text++) {
-        unsigned char c = (unsigned char)*text;
+    for (size_t i = 0; text[i] && n + 5 < cap; i++) {
+        unsigned char c = (unsigned char)text[i];
 
-        if (c >= 0x20 && c != 0x7f) {
+        if (!is_control(text, i)) {
             out[n++] = (char)c;
             continue;
         }

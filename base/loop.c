@@ -87,6 +87,7 @@ static int control(struct loop *loop, int op, struct loop_watch *w,
 
 int loop_add(struct loop *loop, struct loop_watch *w, uint32_t events)
 {
+    unsigned old_slot = w->slot; /* stays, if w is in the loop already */
     int r = find_slot(loop, &w->slot);
 
     if (r < 0)
@@ -95,6 +96,8 @@ int loop_add(struct loop *loop, struct loop_watch *w, uint32_t events)
     r = control(loop, EPOLL_CTL_ADD, w, events);
     if (r == 0)
         loop->slots[w->slot].watch = w;
+    else
+        w->slot = old_slot;
     return r;
 }
 
@@ -116,7 +119,8 @@ void loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t delay_ns)
     struct loop_timer *after = NULL;
 
     loop_timer_cancel(loop, t);
-    t->due_ns = clock_mono_ns() + delay_ns;
+    if (__builtin_add_overflow(clock_mono_ns(), delay_ns, &t->due_ns))
+        t->due_ns = UINT64_MAX;
     t->armed = true;
     for (after = loop->last; after && after->due_ns > t->due_ns;)
         after = after->prev;

@@ -1,8 +1,8 @@
-/* Requests to one S3 bucket on a caller's event loop. Nothing blocks; every request ends in exactly one
- * call of its `done`, unless it was cancelled, which calls nothing.
+/* Requests to one S3 bucket on a caller's event loop. Nothing blocks; every request ends in
+ * exactly one call of its `done`, unless it was cancelled, which calls nothing.
  *
- * The client retries inside a request's deadline (s3_retry.h says what), so that `done` sees the final
- * outcome. Knows no shared memory: usable as a library.
+ * The client retries inside a request's deadline (s3_retry.h says what), so that `done` sees the
+ * final outcome. Knows no shared memory: usable as a library.
  */
 #ifndef S3_S3_H
 #define S3_S3_H
@@ -21,6 +21,7 @@
 #define S3_META_MAX 2304  /* user metadata of one object: S3's 2 KiB and separators */
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
+#define S3_REGION_MAX 64  /* a region's name, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30)
 
 struct s3_client;
@@ -40,18 +41,21 @@ struct s3_client_conf {
     enum s3_payload_signing payload_signing; /* AUTO: signed over plain HTTP only */
     uint64_t connect_timeout_ns;
     uint64_t attempt_timeout_ns; /* an attempt without a byte moving for so long has failed */
-    uint64_t deadline_ns;        /* of a whole request, all attempts and waits */
-    unsigned max_attempts;       /* 1 = no retry */
+    /* Of a whole request, all attempts and waits; counted anew whenever 64 KiB more of the body
+     * have moved than ever before, and an attempt whose body moves is not cut by it: it bounds
+     * outages, not sizes. */
+    uint64_t deadline_ns;
+    unsigned max_attempts; /* attempts that the server answered; 1 = no retry of anything */
     unsigned max_connections;
 };
 
-/* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle; ENOMEM).
- * `loop` and `creds` (s3_cred.h) are borrowed. To be called after fork. */
+/* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle;
+ * ENOMEM). `loop` and `creds` (s3_cred.h) are borrowed. To be called after fork. */
 must_use int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
                            struct s3_cred_source *creds,
                            struct s3_client **ret_client, struct err *err);
 
-/* Cancels what is in flight, calls nothing back. NULL is fine. */
+/* Cancels what is in flight, calls nothing back. NULL is fine. Not from inside a callback. */
 void s3_client_free(struct s3_client *client);
 
 /* What an answer says of an object. Zeroed where the answer says nothing. */
@@ -59,34 +63,55 @@ struct s3_object {
     uint64_t size;    /* of the whole object, also on a ranged GET */
     int64_t mtime_ns; /* Last-Modified, since the epoch */
     char etag[S3_ETAG_MAX];
-    size_t meta_len;         /* user metadata: name NUL value NUL ..., names without "x-amz-meta-", */
-    char meta[S3_META_MAX];  /* lower case; values as sent (the caller decodes); cut ones left out */
+    /* User metadata: name NUL value NUL ..., names in lower case without "x-amz-meta-", values as
+     * sent (the caller decodes); what does not fit is left out. */
+    size_t meta_len;
+    char meta[S3_META_MAX];
 };
 
 /* Value of one metadata name, NULL if absent. */
 const char *s3_object_meta(const struct s3_object *obj, const char *name);
 
+/* Where a request failed. */
+enum s3_fail {
+    S3_FAIL_NONE,
+    S3_FAIL_ANSWER,      /* the server said no: http_status and code tell */
+    S3_FAIL_RESOLVE,     /* the endpoint's (or proxy's) name is unknown */
+    S3_FAIL_CONNECT,     /* nobody accepts connections there */
+    S3_FAIL_TLS,         /* handshake or certificate */
+    S3_FAIL_STALLED,     /* no byte moved for the attempt timeout, or the deadline passed */
+    S3_FAIL_BROKEN,      /* the connection broke before the answer was whole */
+    S3_FAIL_PROTOCOL,    /* an answer that is no S3 answer */
+    S3_FAIL_CREDENTIALS, /* none to be had */
+    S3_FAIL_LOCAL,       /* memory, the body's descriptor, or what a callback returned */
+};
+
 struct s3_result {
     int error;       /* 0 or -errno (s3_error.h has the table) */
+    enum s3_fail fail; /* of the last attempt; NONE when error is 0 */
     int http_status; /* of the last answer; 0 = none came */
     char code[S3_CODE_MAX]; /* S3 error code, "" if none */
     char text[160];  /* for the log: what failed, in a few words */
     bool not_modified; /* 304 to If-None-Match: error is 0 */
-    bool may_have_acted; /* a changing request failed, or succeeded only in a later attempt, and an attempt
-                            without a clear answer may have been carried out by the server */
+    /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
+     * clear answer may have been carried out by the server. */
+    bool may_have_acted;
     unsigned attempts;
+    char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
     struct s3_object obj; /* GET, HEAD; PUT and COPY: etag (and mtime for COPY) */
     bool truncated;       /* LIST: more pages follow */
     const char *next_token; /* LIST: valid during `done` */
     unsigned n_entries;     /* LIST: keys and prefixes told */
 };
 
-/* `res` is valid only during the call. The request is gone when this returns; it may start others. */
+/* `res` is valid only during the call. The request is gone when this returns; it may start
+ * others. */
 typedef void s3_done_fn(void *arg, const struct s3_result *res);
 
-/* A GET. `on_head` is called once when a 200/206 came, `on_data` for each piece, in order, each byte once: when
- * an answer breaks off, the rest is asked again with If-Match, so pieces never mix two versions. Either may
- * return a negative errno, which ends the request with it. `off` passed is that in the object. */
+/* A GET. `on_head` is called once when a 200/206 came, `on_data` for each piece, in order, each
+ * byte once: when an answer breaks off, the rest is asked again with If-Match, so pieces never
+ * mix two versions. Either may return a negative errno, which ends the request with it. `off`
+ * passed is that in the object. */
 struct s3_get {
     const char *key;
     uint64_t off;
@@ -102,7 +127,8 @@ struct s3_meta_pair {
     const char *value; /* ASCII; the caller percent-codes */
 };
 
-/* Bytes to send: from memory, or from a descriptor by pread(2); both borrowed until `done`. */
+/* Bytes to send: `len` from `off` in memory, or of a descriptor by pread(2); both are borrowed
+ * until `done`. */
 struct s3_body {
     const void *mem; /* NULL = from fd */
     int fd;
@@ -116,7 +142,8 @@ struct s3_put {
     const char *content_type; /* NULL = binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
-    const char *if_match;      /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT */
+    /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT. Never "*". */
+    const char *if_match;
     const char *if_none_match; /* "*" or NULL */
 };
 
@@ -145,15 +172,16 @@ struct s3_list {
     const char *start_after; /* NULL or a key */
     const char *token;       /* NULL or a continuation token */
     unsigned max_keys;       /* 1..1000, 0 = 1000 */
-    /* Each entry, in the server's order, as the answer arrives. Entries of an attempt that then fails have been
-     * told already: `on_restart` says that the page begins anew. Negative errno ends the request. */
+    /* Each entry, in the server's order, as the answer arrives. Entries of an attempt that then
+     * fails have been told already: `on_restart` says that the page begins anew. Negative errno
+     * ends the request. */
     int (*on_entry)(void *arg, const struct s3_list_entry *entry);
     void (*on_restart)(void *arg);
 };
 
-/* Each starts a request. 0 and *ret_req (valid until `done` or s3_cancel; may be NULL if not wanted), or -errno
- * (-ENOMEM, -EINVAL for a key that must not be sent) without calling `done`. Strings are copied, bodies are not.
- * `done` is never called before the function returned. */
+/* Each starts a request. 0 and *ret_req (valid until `done` or s3_cancel; may be NULL if not
+ * wanted), or -errno (-ENOMEM, -EINVAL for a key that must not be sent) without calling `done`.
+ * Strings are copied, bodies are not. `done` is never called before the function returned. */
 must_use int s3_get(struct s3_client *c, const struct s3_get *get,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,

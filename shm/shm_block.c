@@ -6,6 +6,10 @@
 #include <sodium.h>
 #include <string.h>
 
+/* Rounds of the hand that a block outlives without being used: what is read over and over outlives what streams by
+ * and is read once. */
+#define USES_MAX 3
+
 static uint32_t n_heads(const struct shm_sizes *s)
 {
     uint32_t n = 16;
@@ -130,7 +134,8 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
 
         if (b->state == SHM_BLOCK_READY) {
             b->pins |= (uint16_t)(1u << worker);
-            b->used = 1;
+            if (b->used < USES_MAX)
+                b->used++;
             *ret_idx = idx;
             found = SHM_BLOCK_HIT;
         } else if (b->owner == worker) {
@@ -161,19 +166,19 @@ bool shm_block_known(struct shm *shm, struct shm_block_key key)
     return known;
 }
 
-/* A free block, or the first that the clock finds unpinned and not used since its last round. `used` marks are
- * cleared without saving: a lost mark costs nothing, and a whole round would not fit the undo log. */
+/* A free block, or the first that the clock finds unpinned and not used since its last rounds. `used` counts down
+ * without saving: a lost count costs nothing, and a whole round would not fit the undo log. */
 static uint32_t take_victim(struct shm *shm)
 {
     struct shm_block_table *t = shm->blocks;
     uint32_t n = shm->header->sizes.blocks;
 
-    for (uint32_t i = 0; i < 2 * n; i++) {
+    for (uint32_t i = 0; i < (USES_MAX + 1) * n; i++) {
         uint32_t idx = (t->hand + i) % n;
         struct shm_block *b = at(shm, idx);
 
         if (b->state == SHM_BLOCK_READY && b->used && !b->pins) {
-            b->used = 0;
+            b->used--;
             continue;
         }
         if (b->state == SHM_BLOCK_FETCHING || b->pins)

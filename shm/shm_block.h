@@ -30,7 +30,7 @@ struct shm_block {
     uint16_t pins;   /* a bit for each worker: it is copying from this block */
     uint16_t waiters; /* a bit for each worker: wake it when the fetch ends */
     uint8_t owner;   /* of FETCHING */
-    uint8_t used;    /* clock: used since the hand passed */
+    uint8_t used;    /* clock: uses since the hand passed, as far as they count */
     uint16_t unused;
 };
 

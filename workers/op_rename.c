@@ -5,6 +5,7 @@
  *   node      the source, held (names_hold)
  *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens nothing)
  *   step      STEP_COPIED: the copy is done, its ETag is in rec->reply; only the delete is left
+ *             STEP_MOVING: a directory's keys are on their way
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include "workers/session.h"
 
 #define STEP_COPIED 16
+#define STEP_MOVING 17 /* the target was empty; by now it may hold keys that have moved */
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
@@ -67,6 +69,21 @@ static int move_node(struct op *op, const struct rename_args *a)
     return r;
 }
 
+/* Under shm->meta. It failed, perhaps half-way: what is where must be asked again. */
+static void forget_listings(struct op *op, const struct rename_args *a)
+{
+    struct worker *w = op->w;
+    uint32_t from = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
+
+    if (from != SHM_NIL)
+        shm_node_list_stale(w->shm, from);
+    if (to != SHM_NIL)
+        shm_node_list_stale(w->shm, to);
+    if (op->rec->node != SHM_NIL &&
+        (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR))
+        shm_node_list_stale(w->shm, op->rec->node);
+}
+
 static void finish(struct op *op, int error)
 {
     struct rename_args a = args_of(op);
@@ -75,8 +92,10 @@ static void finish(struct op *op, int error)
     worker_lock(w);
     if (error == 0)
         error = move_node(op, &a);
-    if (error)
+    if (error) {
         shm_rollback(w->shm, w->shm->meta);
+        forget_listings(op, &a);
+    }
     names_release(op, op->rec->node);
     names_release(op, op->rec->handle);
     op_edit(op)->node = op->rec->handle = SHM_NIL;
@@ -221,10 +240,14 @@ static void on_target_listed(void *arg, const struct s3_result *res)
     op->state = NULL;
     op->state_free = NULL;
     free(e);
-    if (res->error || not_empty)
+    if (res->error || not_empty) {
         finish(op, res->error ? res->error : -ENOTEMPTY);
-    else
-        publish_below(op, 0);
+        return;
+    }
+    worker_lock(op->w);
+    op_edit(op)->step = STEP_MOVING;
+    worker_unlock(op->w);
+    publish_below(op, 0);
 }
 
 static int on_target_entry(void *arg, const struct s3_list_entry *entry)
@@ -379,6 +402,8 @@ static void attempt(struct op *op)
     op_stop_waiting(op);
     if (r < 0)
         op_fail(op, r);
+    else if (dir && op->rec->step == STEP_MOVING)
+        publish_below(op, 0);
     else if (dir)
         check_target(op);
     else

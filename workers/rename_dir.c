@@ -9,6 +9,7 @@
 #include "workers/rename.h"
 
 #define RENAME_PARALLEL 8
+#define RENAME_META_MAX 16 /* pairs of metadata that a marker keeps */
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 
 struct move;
@@ -64,7 +65,7 @@ static void end(struct move *m, int error)
 static void fill_movers(struct move *m);
 
 /* One mover is free again. */
-static void moved(struct mover *mv, int error)
+static void moved(struct mover *mv, int error, const char *detail)
 {
     struct move *m = mv->m;
 
@@ -72,16 +73,16 @@ static void moved(struct mover *mv, int error)
     m->running--;
     if (error && !m->error) {
         m->error = error;
-        log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\": a part of the "
-                 "directory has been moved; renaming again goes on",
-                 mv->from, mv->to, strerror(-error));
+        log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\" detail=\"%s\": a "
+                 "part of the directory has been moved; renaming again goes on",
+                 mv->from, mv->to, strerror(-error), detail);
     }
     fill_movers(m);
 }
 
 static void on_deleted(void *arg, const struct s3_result *res)
 {
-    moved(arg, res->error == -ENOENT ? 0 : res->error);
+    moved(arg, res->error == -ENOENT ? 0 : res->error, res->text);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)
@@ -92,7 +93,7 @@ static void on_copied(void *arg, const struct s3_result *res)
 
     mv->req = NULL;
     if (r == -ENOENT) { /* deleted by somebody else meanwhile */
-        moved(mv, 0);
+        moved(mv, 0, "");
         return;
     }
     if (r == 0) {
@@ -100,7 +101,51 @@ static void on_copied(void *arg, const struct s3_result *res)
         r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
     }
     if (r < 0)
-        moved(mv, r);
+        moved(mv, r, res->text);
+}
+
+/* ---- a marker: put anew, since not every server copies one ---- */
+
+static void on_marker_put(void *arg, const struct s3_result *res)
+{
+    on_copied(arg, res);
+}
+
+/* Metadata of the old marker, name and value after each other, as pairs. */
+static size_t meta_pairs(const struct s3_object *obj, struct s3_meta_pair *pairs,
+                         size_t max)
+{
+    size_t n = 0, at = 0;
+
+    while (n < max && at < obj->meta_len) {
+        pairs[n].name = obj->meta + at;
+        at += strlen(pairs[n].name) + 1;
+        pairs[n].value = obj->meta + at;
+        at += strlen(pairs[n].value) + 1;
+        n++;
+    }
+    return n;
+}
+
+static void on_marker_head(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    struct worker *w = mv->m->op->w;
+    struct s3_meta_pair meta[RENAME_META_MAX];
+    struct s3_put put = {.key = mv->to,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = "application/x-directory",
+                         .meta = meta};
+    int r = res->error;
+
+    mv->req = NULL;
+    if (r == 0) {
+        put.n_meta = meta_pairs(&res->obj, meta, RENAME_META_MAX);
+        w->stats->s3[2]++;
+        r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
+    }
+    if (r < 0)
+        moved(mv, r == -ENOENT ? 0 : r, res->text);
 }
 
 static int start_mover(struct mover *mv, const char *rest)
@@ -116,6 +161,10 @@ static int start_mover(struct mover *mv, const char *rest)
     memcpy(mv->from + from, rest, n);
     memcpy(mv->to, m->to, to);
     memcpy(mv->to + to, rest, n);
+    if (mv->from[from + n - 2] == '/') {
+        w->stats->s3[1]++;
+        return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
+    }
     w->stats->s3[4]++;
     return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
 }

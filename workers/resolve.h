@@ -36,11 +36,24 @@ must_use int resolve_start(struct worker *w, const char *key, enum resolve_how h
 /* Calls nothing back. NULL is fine. */
 void resolve_cancel(struct resolve *r);
 
-/* Under shm->meta. Makes (dir, name) map to what was found and puts its data into block 0 later
- * (resolve_keep_data, after unlocking). Node index, or -ENOENT (nothing there: the name was detached), -ENOMEM. */
+/* What the segment says of a name when S3 is about to be asked. */
+struct resolve_known {
+    uint64_t asked_ns; /* monotonic */
+    uint64_t node_id;  /* of the current node; 0 = there is none */
+    char etag[SHM_ETAG_MAX]; /* to ask with; "" = unconditionally */
+};
+
+/* Under shm->meta. `node` may be SHM_NIL. */
+void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret);
+
+/* Under shm->meta. Makes (dir, name) map to what was found. Node index; -ENOENT: nothing is there (the name was
+ * detached); -EAGAIN: the name was given to another node since S3 was asked, so that the answer may be older than what
+ * is known: ask again; -ENOMEM: no room (room.h). */
 must_use int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name,
-                                size_t len, const struct resolve_result *res);
-/* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is still of that version. */
+                                size_t len, const struct resolve_known *known,
+                                const struct resolve_result *res);
+
+/* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is of that version. */
 void resolve_keep_data(struct worker *w, uint32_t node,
                        const struct resolve_result *res);
 

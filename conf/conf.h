@@ -1,0 +1,138 @@
+/* The configuration: one YAML file, the environment and defaults become one immutable struct
+ * conf, and every value knows where it came from. Environment beats file beats default.
+ *
+ * conf_keys.c declares every key; this struct has one field for each, in the same nesting.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+enum conf_variant { CONF_S3_BUFFERED_LWW };
+
+enum conf_addressing {
+    CONF_ADDRESSING_AUTO,
+    CONF_ADDRESSING_PATH,
+    CONF_ADDRESSING_VIRTUAL
+};
+
+enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
+
+struct conf_origins;
+
+/* Strings are never NULL unless it says so ("" = not given) and belong to the struct. Sizes in
+ * bytes, times in nanoseconds (`_ns`). Ranges are those of conf_keys.c. */
+struct conf {
+    const char *bucket;
+    const char *prefix; /* no slash at either end; "" = the whole bucket */
+    enum conf_variant variant;
+
+    struct {
+        const char *region;
+        const char *endpoint;  /* URL without a slash at its end; "" = AWS's */
+        const char *ca_bundle; /* absolute path; "" = the system's */
+        enum conf_addressing addressing;
+        enum conf_payload_signing payload_signing;
+        uint64_t connect_timeout_ns;
+        uint64_t attempt_timeout_ns;
+        uint64_t deadline_ns;
+        unsigned max_attempts;
+        unsigned connections; /* per worker */
+
+        /* In read-only sodium memory. NULL after conf_forget_secrets. */
+        const char *access_key_id;
+        const char *secret_access_key;
+        const char *session_token; /* also NULL when none was given */
+    } s3;
+
+    struct {
+        const char *path; /* absolute, normal form; or /dev/fd/N */
+        int fd;           /* N of /dev/fd/N, else -1 */
+        bool allow_other;
+        bool default_permissions;
+        bool read_only;
+        uid_t uid;
+        gid_t gid;
+        mode_t file_mode; /* permission bits only */
+        mode_t dir_mode;
+        uint64_t read_ahead;
+    } mount;
+
+    struct {
+        unsigned count;   /* 0 = from the CPU quota */
+        const char *user; /* "" = stay the starting user */
+    } workers;
+
+    struct {
+        uint64_t limit; /* 0 = from the cgroup */
+    } memory;
+
+    struct {
+        uint64_t memory;   /* of one session, before it goes to its file */
+        const char *dir;   /* absolute */
+        unsigned sessions; /* files open for writing at once */
+    } buffer;
+
+    struct {
+        uint64_t whole_limit;
+        uint64_t part_size;
+    } read;
+
+    struct {
+        uint64_t speculate; /* 0 = never */
+    } lookup;
+
+    struct {
+        uint64_t open_ttl_ns;
+    } cache;
+
+    struct {
+        uint64_t ttl_ns;
+        bool marker;
+    } directories;
+
+    struct {
+        enum log_level level;
+    } log;
+
+    struct {
+        const char *socket; /* absolute; never "", see conf_control.h */
+    } control;
+
+    struct {
+        uint64_t drain_timeout_ns;
+    } daemon;
+
+    struct conf_origins *origins; /* of conf.c */
+};
+
+/* Loads `file` (NULL = none) and `env` ("NAME=value" strings, NULL-terminated; NULL = none).
+ * 0 and *ret_conf (conf_free), or -errno with *err filled: the first thing that is wrong, as
+ * "file:line:column: key: what, what was expected". Opens no file but `file`. */
+must_use int conf_load(const char *file, char *const *env,
+                       struct conf **ret_conf, struct err *err);
+void conf_free(struct conf *conf);
+
+/* Wipes the credentials: for a process that was forked and sends no request. */
+void conf_forget_secrets(struct conf *conf);
+
+/* Where the value of `key` ("s3.region") came from: "default", "file:line:column", "env NAME".
+ * NULL for an unknown key. Valid as long as the struct. */
+const char *conf_origin(const struct conf *conf, const char *key);
+
+/* --print-config: a file that means the same, each value with its origin, secrets left out. */
+void conf_print(const struct conf *conf, FILE *out);
+
+/* --help: every key with its type, default, range, environment names and meaning. */
+void conf_print_keys(FILE *out);
+
+/* --print-sample: etc/stateproxy.yaml. */
+void conf_print_sample(FILE *out);
+
+#endif

@@ -1,0 +1,35 @@
+/* What the text of particular keys must look like. Lexical only: nothing is opened or resolved. */
+#ifndef CONF_CONF_CHECK_H
+#define CONF_CONF_CHECK_H
+
+#include <stdbool.h>
+
+/* A bucket name by S3's rules for new buckets: 3 to 63 of a-z 0-9 . - */
+bool conf_check_bucket(char *text);
+
+/* A key prefix. Slashes at both ends are taken off; no empty, "." or ".." component. */
+bool conf_check_prefix(char *text);
+
+bool conf_check_region(char *text);
+
+/* http:// or https://, host, optional port and path; no user, query, fragment. Slashes at the end
+ * are taken off. "" will do. */
+bool conf_check_url(char *text);
+
+/* An absolute path without "." and ".." components. Repeated and trailing slashes are taken out. */
+bool conf_check_path(char *text);
+/* The same, or "". */
+bool conf_check_path_or_none(char *text);
+/* conf_check_path, not "/"; or /dev/fd/N. */
+bool conf_check_mount(char *text);
+
+/* A user name or number, or "". */
+bool conf_check_user(char *text);
+
+/* Printable ASCII without spaces. */
+bool conf_check_token(char *text);
+
+/* N of /dev/fd/N; -1 for other paths, -2 for a bad N. */
+int conf_check_fd_of(const char *path);
+
+#endif

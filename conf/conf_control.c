@@ -1,0 +1,70 @@
+/* The default control socket. "/mnt/x" becomes mnt-x.sock; a path that this would shorten or change
+ * gets a hash of the whole path too, so that two mounts never share a name. */
+#include "conf/conf_control.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/conf_check.h"
+#include "conf/conf_env.h"
+
+#define NAME_SHOWN 48 /* bytes of the mount path that a socket's name shows */
+
+int conf_control_dir(char *const *env, char *out, size_t cap)
+{
+    const char *run = conf_env_get(env, "XDG_RUNTIME_DIR");
+    int n;
+
+    if (geteuid() == 0)
+        n = snprintf(out, cap, "/run/stateproxy");
+    else if (run && *run == '/')
+        n = snprintf(out, cap, "%s/stateproxy", run);
+    else
+        n = snprintf(out, cap, "/tmp/stateproxy-%u", (unsigned)geteuid());
+    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+}
+
+/* FNV-1a: spreads names, protects nothing. */
+static uint64_t hash(const char *text)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+/* The readable part: slashes as '-', what a shell could trip over as '_'. True if it tells all. */
+static bool show_path(const char *path, char out[NAME_SHOWN + 1])
+{
+    bool whole = true;
+    size_t n = 0;
+
+    for (path++; *path && n < NAME_SHOWN; path++) {
+        bool plain = isalnum((unsigned char)*path) || strchr("._", *path);
+
+        whole = whole && (plain || *path == '/');
+        out[n++] = (char)(plain ? *path : strchr("/-", *path) ? '-' : '_');
+    }
+    out[n] = '\0';
+    return whole && *path == '\0';
+}
+
+int conf_control_default(char *const *env, const char *mount_path, char *out,
+                         size_t cap)
+{
+    char dir[CONF_SOCKET_MAX], name[NAME_SHOWN + 1], tail[24] = "";
+    int n = conf_control_dir(env, dir, sizeof(dir));
+
+    if (n < 0)
+        return n;
+    if (!show_path(mount_path, name))
+        snprintf(tail, sizeof(tail), "-%08x", (unsigned)hash(mount_path));
+    n = snprintf(out, cap, "%s/%s%s.sock", dir, name, tail);
+    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+}

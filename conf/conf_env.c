@@ -1,0 +1,127 @@
+/* Environment variables: the names that the table gives each key, in their order, and none
+ * other of ours. */
+#include "conf/conf_env.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/conf_keys.h"
+#include "conf/conf_set.h"
+#include "conf/conf_suggest.h"
+
+#define OWN_PREFIX "STATEPROXY_"
+#define NAME_SHOWN 80
+
+const char *conf_env_get(char *const *env, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (; env && *env; env++) {
+        if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+            return *env + n + 1;
+    }
+    return NULL;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* What Kubernetes puts into each pod of a namespace for a service called stateproxy or
+ * stateproxy-x: ..._SERVICE_HOST, ..._SERVICE_PORT[_NAME], ..._PORT=tcp://...,
+ * ..._PORT_80_TCP[_PROTO|_PORT|_ADDR]. */
+static bool is_service_link(const char *name, const char *value)
+{
+    const char *port;
+
+    if (ends_with(name, "_SERVICE_HOST") || strstr(name, "_SERVICE_PORT"))
+        return true;
+    if (ends_with(name, "_PORT") && strstr(value, "://"))
+        return true;
+    for (port = name; (port = strstr(port, "_PORT_")); port++) {
+        const char *p = port + strlen("_PORT_");
+        size_t digits = strspn(p, "0123456789");
+
+        p += digits;
+        if (digits &&
+            (strncmp(p, "_TCP", 4) == 0 || strncmp(p, "_UDP", 4) == 0 ||
+             strncmp(p, "_SCTP", 5) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* 0 if `name` is the own name of a key, else -EINVAL and the nearest one. */
+static int check_own_name(const char *name, struct err *err)
+{
+    char own[CONF_ENV_NAME_MAX];
+    struct conf_suggest near;
+
+    conf_suggest_init(&near, name);
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        conf_key_own_env(&conf_keys[i], own);
+        if (strcmp(name, own) == 0)
+            return 0;
+        conf_suggest_offer(&near, own);
+    }
+    if (*near.best)
+        return err_set(err, EINVAL,
+                       "environment %.*s: unknown name, did you mean %s?",
+                       NAME_SHOWN, name, near.best);
+    return err_set(err, EINVAL,
+                   "environment %.*s: unknown name, expected one that --help "
+                   "lists",
+                   NAME_SHOWN, name);
+}
+
+static int check_names(char *const *env, struct err *err)
+{
+    for (; *env; env++) {
+        const char *value = strchr(*env, '=');
+        char name[128];
+        int r;
+
+        if (!value || strncmp(*env, OWN_PREFIX, strlen(OWN_PREFIX)) != 0)
+            continue;
+        snprintf(name, sizeof(name), "%.*s", (int)(value - *env), *env);
+        if (is_service_link(name, value + 1))
+            continue;
+        r = check_own_name(name, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int apply_key(struct conf *conf, const struct conf_key *key,
+                     char *const *env, struct err *err)
+{
+    char own[CONF_ENV_NAME_MAX];
+    const char *name;
+
+    for (unsigned i = 0; (name = conf_key_env(key, i, own)); i++) {
+        const char *value = conf_env_get(env, name);
+        struct conf_source src = {.kind = CONF_FROM_ENV, .name = name};
+
+        if (!value || (*value == '\0' && strncmp(name, "AWS_", 4) == 0))
+            continue;
+        return conf_set(conf, key, value, &src, err);
+    }
+    return 0;
+}
+
+int conf_env_apply(struct conf *conf, char *const *env, struct err *err)
+{
+    int r;
+
+    if (!env)
+        return 0;
+    r = check_names(env, err);
+    for (size_t i = 0; r == 0 && i < conf_n_keys; i++)
+        r = apply_key(conf, &conf_keys[i], env, err);
+    return r;
+}

@@ -1,0 +1,172 @@
+/* Rules over several keys. Those of one key are in its row of conf_keys.c. */
+#include "conf/conf_finish.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/conf_check.h"
+#include "conf/conf_control.h"
+#include "conf/conf_keys.h"
+#include "conf/conf_set.h"
+#include "conf/conf_value.h"
+
+static const struct conf_key *key_of(const char *name)
+{
+    const struct conf_key *key = conf_key_find(name);
+
+    assert(key); /* names in this file are literals */
+    return key;
+}
+
+static bool is_automatic(const struct conf *conf, const char *name)
+{
+    return conf_origin_of(conf, key_of(name))->automatic;
+}
+
+static bool is_default(const struct conf *conf, const char *name)
+{
+    return conf_origin_of(conf, key_of(name))->kind == CONF_FROM_DEFAULT;
+}
+
+static int check_required(const struct conf *conf, struct err *err)
+{
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+
+        if (key->required && !conf->origins->of[i].text)
+            return err_set(err, EINVAL,
+                           "%s: not set, expected it in the file or as %s in "
+                           "the environment",
+                           key->name, key->env[0]);
+    }
+    return 0;
+}
+
+static int check_credentials(const struct conf *conf, struct err *err)
+{
+    const char *id = conf->s3.access_key_id;
+    const char *secret = conf->s3.secret_access_key;
+
+    if (id && secret)
+        return 0;
+    if (id)
+        return conf_set_fail(conf, key_of("s3.access_key_id"), err,
+                             "set without its secret, expected "
+                             "AWS_SECRET_ACCESS_KEY too");
+    if (secret)
+        return conf_set_fail(conf, key_of("s3.secret_access_key"), err,
+                             "set without its key id, expected "
+                             "AWS_ACCESS_KEY_ID too");
+    if (conf->s3.session_token)
+        return conf_set_fail(conf, key_of("s3.session_token"), err,
+                             "set without keys, expected AWS_ACCESS_KEY_ID "
+                             "and AWS_SECRET_ACCESS_KEY too");
+    return err_set(err, EINVAL,
+                   "s3.access_key_id: not set, expected AWS_ACCESS_KEY_ID and "
+                   "AWS_SECRET_ACCESS_KEY in the environment");
+}
+
+static int find_out(struct conf *conf, char *const *env, struct err *err)
+{
+    char socket[CONF_SOCKET_MAX];
+    int r;
+
+    if (is_automatic(conf, "mount.allow_other"))
+        conf->mount.allow_other = geteuid() == 0;
+    if (is_automatic(conf, "mount.uid"))
+        conf->mount.uid = getuid();
+    if (is_automatic(conf, "mount.gid"))
+        conf->mount.gid = getgid();
+    conf->mount.fd = conf_check_fd_of(conf->mount.path);
+    if (!is_automatic(conf, "control.socket"))
+        return 0;
+    r = conf_control_default(env, conf->mount.path, socket, sizeof(socket));
+    if (r < 0)
+        return err_set(err, EINVAL,
+                       "control.socket: its usual place has too long a path, "
+                       "expected another in the file or environment");
+    if (conf_set_string(conf, key_of("control.socket"), socket) < 0)
+        return err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+/* Timeouts inside the deadline. The line points to the value that somebody wrote. */
+static int check_time(const struct conf *conf, const char *name, uint64_t ns,
+                      struct err *err)
+{
+    char part[CONF_VALUE_TEXT_MAX], whole[CONF_VALUE_TEXT_MAX];
+
+    if (ns <= conf->s3.deadline_ns)
+        return 0;
+    conf_value_format_duration(ns, part);
+    conf_value_format_duration(conf->s3.deadline_ns, whole);
+    if (is_default(conf, name))
+        return conf_set_fail(conf, key_of("s3.deadline"), err,
+                             "%s, expected at least the %s of %s", whole, part,
+                             name);
+    return conf_set_fail(conf, key_of(name), err,
+                         "%s, expected at most the %s of s3.deadline", part,
+                         whole);
+}
+
+static int check_memory(const struct conf *conf, struct err *err)
+{
+    char part[CONF_VALUE_TEXT_MAX], whole[CONF_VALUE_TEXT_MAX];
+
+    if (conf->memory.limit == 0 || conf->buffer.memory <= conf->memory.limit)
+        return 0;
+    conf_value_format_size(conf->buffer.memory, part);
+    conf_value_format_size(conf->memory.limit, whole);
+    return conf_set_fail(conf, key_of("buffer.memory"), err,
+                         "%s, expected at most the %s of memory.limit", part,
+                         whole);
+}
+
+static bool is_inside(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+/* What the daemon opens must not lie behind its own mount: it would wait for itself. */
+static int check_outside(const struct conf *conf, const char *name,
+                         const char *path, struct err *err)
+{
+    if (conf->mount.fd >= 0 || !is_inside(path, conf->mount.path))
+        return 0;
+    if (is_default(conf, name))
+        return conf_set_fail(conf, key_of("mount.path"), err,
+                             "it would hide %s, the default of %s, expected "
+                             "them apart",
+                             path, name);
+    return conf_set_fail(conf, key_of(name), err,
+                         "a path inside mount.path, expected one outside");
+}
+
+int conf_finish(struct conf *conf, char *const *env, struct err *err)
+{
+    int r = check_required(conf, err);
+
+    if (r == 0)
+        r = check_credentials(conf, err);
+    if (r == 0)
+        r = find_out(conf, env, err);
+    if (r == 0)
+        r = check_time(conf, "s3.connect_timeout", conf->s3.connect_timeout_ns,
+                       err);
+    if (r == 0)
+        r = check_time(conf, "s3.attempt_timeout", conf->s3.attempt_timeout_ns,
+                       err);
+    if (r == 0)
+        r = check_memory(conf, err);
+    if (r == 0)
+        r = check_outside(conf, "buffer.dir", conf->buffer.dir, err);
+    if (r == 0)
+        r = check_outside(conf, "control.socket", conf->control.socket, err);
+    if (r == 0)
+        r = check_outside(conf, "s3.ca_bundle", conf->s3.ca_bundle, err);
+    return r;
+}

@@ -1,0 +1,226 @@
+/* --print-config, --help and the sample file, all from the table. A value is written so that
+ * the file reader takes it back as it was. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "conf/conf_control.h"
+#include "conf/conf_keys.h"
+#include "conf/conf_set.h"
+#include "conf/conf_value.h"
+
+#define ORIGIN_COLUMN 44
+
+/* Text that YAML reads back as text without quotes. */
+static bool is_plain(const char *text)
+{
+    return (isalnum((unsigned char)*text) || strchr("/._", *text)) &&
+           text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")] ==
+               '\0' &&
+           strcasecmp(text, "null") != 0 && strcmp(text, "...") != 0;
+}
+
+/* Returns the bytes written. The text is clean (conf_value_is_clean): only two characters need
+ * care. */
+static int put_text(const char *text, FILE *out)
+{
+    int n = 2;
+
+    if (*text && is_plain(text))
+        return fprintf(out, "%s", text);
+    putc('"', out);
+    for (; *text; text++, n++) {
+        if (*text == '"' || *text == '\\') {
+            putc('\\', out);
+            n++;
+        }
+        putc(*text, out);
+    }
+    putc('"', out);
+    return n;
+}
+
+static const char *choice_name(const struct conf_key *key, int value)
+{
+    const struct conf_choice *c = key->choices;
+
+    while (c->name && c->value != value)
+        c++;
+    return c->name ? c->name : "?";
+}
+
+/* Returns the bytes written. */
+static int put_value(const struct conf *conf, const struct conf_key *key,
+                     FILE *out)
+{
+    const void *field = conf_field(conf, key);
+    char text[CONF_VALUE_TEXT_MAX];
+
+    if (conf_origin_of(conf, key)->automatic && key->min > 0)
+        return fprintf(out, "auto"); /* found out later, by the daemon */
+    switch (key->type) {
+    case CONF_STRING:
+        return put_text(*(const char *const *)field, out);
+    case CONF_SECRET:
+        return fprintf(out,
+                       *(const char *const *)field ? "redacted" : "not set");
+    case CONF_SIZE:
+        conf_value_format_size(*(const uint64_t *)field, text);
+        return fprintf(out, "%s", text);
+    case CONF_DURATION:
+        conf_value_format_duration(*(const uint64_t *)field, text);
+        return fprintf(out, "%s", text);
+    case CONF_UINT:
+        return fprintf(out, "%u", *(const unsigned *)field);
+    case CONF_MODE:
+        return fprintf(out, "0%03o", *(const mode_t *)field);
+    case CONF_BOOL:
+        return fprintf(out, *(const bool *)field ? "true" : "false");
+    case CONF_ENUM: {
+        int value;
+
+        memcpy(&value, field, sizeof(value));
+        return fprintf(out, "%s", choice_name(key, value));
+    }
+    }
+    return 0;
+}
+
+/* A file name may hold anything; a comment ends at the line. */
+static void put_origin(const char *origin, FILE *out)
+{
+    for (; *origin; origin++)
+        putc(iscntrl((unsigned char)*origin) ? '?' : *origin, out);
+    putc('\n', out);
+}
+
+/* Opens the section of conf_keys[i] if it begins there. */
+static bool put_section(size_t i, FILE *out)
+{
+    const char *name = conf_keys[i].name;
+    size_t len = conf_key_section_len(&conf_keys[i]);
+
+    if (len == 0 ||
+        (i > 0 && strncmp(conf_keys[i - 1].name, name, len + 1) == 0))
+        return false;
+    fprintf(out, "\n%.*s:\n", (int)len, name);
+    return true;
+}
+
+static const char *indent_of(const struct conf_key *key)
+{
+    return conf_key_section_len(key) ? "  " : "";
+}
+
+void conf_print(const struct conf *conf, FILE *out)
+{
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        int n;
+
+        (void)put_section(i, out);
+        n = fprintf(out, "%s%s%s: ", indent_of(key),
+                    key->type == CONF_SECRET ? "# " : "", conf_key_last(key));
+        n += put_value(conf, key, out);
+        fprintf(out, "%*s # ", n < ORIGIN_COLUMN ? ORIGIN_COLUMN - n : 0, "");
+        put_origin(conf_origin(conf, key->name), out);
+    }
+}
+
+static void put_env_names(const struct conf_key *key, FILE *out)
+{
+    char own[CONF_ENV_NAME_MAX];
+    const char *name;
+
+    for (unsigned i = 0; (name = conf_key_env(key, i, own)); i++)
+        fprintf(out, "%s%s", i ? ", " : "", name);
+}
+
+static void put_default(const struct conf_key *key, FILE *out)
+{
+    if (key->required)
+        fprintf(out, "required");
+    else if (key->automatic)
+        fprintf(out, "default auto: %s", key->automatic);
+    else if (key->type == CONF_SECRET)
+        fprintf(out, "environment only");
+    else
+        fprintf(out, "default %s", *key->def ? key->def : "\"\"");
+}
+
+void conf_print_keys(FILE *out)
+{
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        char expected[CONF_EXPECTED_MAX];
+
+        conf_key_expected(key, expected);
+        fprintf(out, "  %s\n      %s\n      %s; ", key->name, key->doc,
+                expected);
+        put_default(key, out);
+        fprintf(out, "\n      ");
+        put_env_names(key, out);
+        putc('\n', out);
+    }
+}
+
+static const char sample_head[] =
+    "# Configuration of stateproxyd: one bucket prefix as files.\n"
+    "# This file is what stateproxyd --print-sample prints.\n"
+    "#\n"
+    "# The environment beats this file, this file beats the defaults, which "
+    "are shown here\n"
+    "# behind a #. Each key may also be given as the environment variables "
+    "named with it; the\n"
+    "# first that is set counts. Sizes: 64Mi (B, Ki, Mi, Gi, Ti). Durations: "
+    "250ms (ms, s, m, h).\n"
+    "# stateproxyd --check tells what is wrong, --print-config where each "
+    "value comes from.\n";
+
+static void put_sample_comment(const struct conf_key *key, FILE *out)
+{
+    const char *indent = indent_of(key);
+    char expected[CONF_EXPECTED_MAX];
+
+    conf_key_expected(key, expected);
+    fprintf(out, "%s# %s\n", indent, key->doc);
+    if (key->automatic)
+        fprintf(out, "%s# auto: %s\n", indent, key->automatic);
+    fprintf(out, "%s# expected: %s\n%s# environment: ", indent, expected,
+            indent);
+    put_env_names(key, out);
+    putc('\n', out);
+}
+
+static void put_sample_value(const struct conf_key *key, FILE *out)
+{
+    const char *indent = indent_of(key);
+    const char *last = conf_key_last(key);
+
+    if (key->type == CONF_SECRET) {
+        fprintf(out, "%s# %s: in the environment only\n", indent, last);
+        return;
+    }
+    fprintf(out, "%s%s%s: ", indent, key->required ? "" : "#", last);
+    put_text(key->required    ? key->example
+             : key->automatic ? "auto"
+                              : key->def,
+             out);
+    putc('\n', out);
+}
+
+void conf_print_sample(FILE *out)
+{
+    fputs(sample_head, out);
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+
+        if (!put_section(i, out))
+            putc('\n', out);
+        put_sample_comment(key, out);
+        put_sample_value(key, out);
+    }
+}

@@ -1,0 +1,278 @@
+/* Starting, burying, restarting. When the whole ends is decided in stop.c, how long to wait in respawn.c. */
+#include "daemon/children.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "workers/worker_abi.h"
+
+void children_init(struct children *all, struct loop *loop,
+                   const struct children_ops *ops, void *ops_ctx)
+{
+    memset(all, 0, sizeof(*all));
+    all->loop = loop;
+    all->ops = ops;
+    all->ops_ctx = ops_ctx;
+}
+
+/* Does not return. The exit is plain: nothing that the supervisor registered or buffered is run twice. */
+static void run_child(struct children *all, const struct child *c)
+{
+    int r;
+
+    all->ops->in_child(all->ops_ctx);
+    r = child_become(&all->user);
+    if (r < 0) {
+        log_err("%s %u cannot change its user: %s", c->role->name, c->slot,
+                strerror(-r));
+        _exit(WORKER_EXIT_SETUP);
+    }
+    _exit(c->role->entry(all->role_ctx, c->slot));
+}
+
+static int start(struct child *c)
+{
+    struct children *all = c->all;
+    pid_t pid;
+    int r;
+
+    respawn_started(&c->respawn, clock_mono_ns());
+    c->by_watchdog = false;
+    r = child_fork(&pid);
+    if (r < 0)
+        return r;
+    if (pid == 0)
+        run_child(all, c);
+    c->pid = pid;
+    c->state = CHILD_RUNNING;
+    log_debug("started %s slot=%u pid=%d", c->role->name, c->slot, (int)pid);
+    return 0;
+}
+
+static void start_later(struct child *c, uint64_t delay_ns)
+{
+    c->state = CHILD_WAITING;
+    loop_timer_set(c->all->loop, &c->start_at, delay_ns);
+}
+
+static void restart(struct child *c)
+{
+    int r;
+
+    c->restarts++;
+    r = start(c);
+    if (r == 0)
+        return;
+    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot,
+            strerror(-r));
+    start_later(c, RESPAWN_FIRST_NS);
+}
+
+static void on_start_at(struct loop_timer *t)
+{
+    struct child *c =
+        (struct child *)((char *)t - offsetof(struct child, start_at));
+
+    restart(c);
+}
+
+int children_start(struct children *all, const struct role *roles,
+                   unsigned n_roles, void *role_ctx,
+                   const struct child_user *user)
+{
+    all->role_ctx = role_ctx;
+    all->user = *user;
+    for (unsigned i = 0; i < n_roles; i++) {
+        for (unsigned slot = 0; slot < roles[i].count; slot++) {
+            struct child *c = &all->child[all->n];
+            int r;
+
+            if (all->n == CHILDREN_MAX)
+                return -E2BIG;
+            *c = (struct child){.start_at.on_time = on_start_at,
+                                .all = all,
+                                .role = &roles[i],
+                                .slot = slot};
+            all->n++;
+            r = start(c);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static void log_death(const struct child *c, int status, uint64_t delay_ns)
+{
+    char how[64];
+
+    if (c->by_watchdog)
+        snprintf(how, sizeof(how), "watchdog");
+    else if (WIFSIGNALED(status))
+        snprintf(how, sizeof(how), "signal=%d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        snprintf(how, sizeof(how), "exit=%d", WEXITSTATUS(status));
+    log_warn("%s ended, restarting slot=%u pid=%d %s restarts=%u delay_ms=%llu",
+             c->role->name, c->slot, (int)c->pid, how, c->restarts + 1,
+             (unsigned long long)(delay_ns / NS_PER_MS));
+}
+
+static void bury_and_restart(struct child *c, int status)
+{
+    enum respawn_death death = respawn_judge(status, c->by_watchdog);
+    bool setup = WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_SETUP;
+    uint64_t delay = respawn_delay(&c->respawn, death, clock_mono_ns());
+
+    log_death(c, status, delay);
+    c->pid = 0;
+    /* Who could not even start has not been harmed by a request. */
+    if (death == RESPAWN_CRASHED && !setup && c->role->on_crash)
+        c->role->on_crash(c->all->role_ctx, c->slot);
+    if (delay)
+        start_later(c, delay);
+    else
+        restart(c);
+    if (setup)
+        c->all->ops->on_setup_failed(c->all->ops_ctx);
+}
+
+static void bury(struct child *c, bool unmounted)
+{
+    struct children *all = c->all;
+
+    log_debug("%s ended slot=%u pid=%d", c->role->name, c->slot, (int)c->pid);
+    c->pid = 0;
+    c->state = CHILD_ENDED;
+    if (unmounted)
+        all->ops->on_unmounted(all->ops_ctx);
+    all->ops->on_ended(all->ops_ctx);
+}
+
+bool children_reaped(struct children *all, pid_t pid, int status)
+{
+    bool unmounted =
+        WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_UNMOUNTED;
+
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        if (c->state != CHILD_RUNNING || c->pid != pid)
+            continue;
+        if (all->ending || unmounted)
+            bury(c, unmounted);
+        else
+            bury_and_restart(c, status);
+        return true;
+    }
+    return false;
+}
+
+static uint64_t last_turn(const struct child *c)
+{
+    uint64_t t = c->role->turned_ns(c->all->role_ctx, c->slot);
+
+    return t > c->respawn.started_ns ? t : c->respawn.started_ns;
+}
+
+/* A supervisor that was itself held up (stopped, or a machine that stalls) judges nobody: its children had no more
+ * time than it. */
+void children_watch(struct children *all, uint64_t now_ns)
+{
+    bool late = now_ns - all->looked_ns > CHILDREN_HANG_NS / 2;
+
+    all->looked_ns = now_ns;
+    for (unsigned i = 0; i < all->n && !late; i++) {
+        struct child *c = &all->child[i];
+        uint64_t turn;
+
+        if (c->state != CHILD_RUNNING || !c->role->turned_ns || c->by_watchdog)
+            continue;
+        turn = last_turn(c);
+        if (turn >= now_ns || now_ns - turn < CHILDREN_HANG_NS)
+            continue;
+        log_err("%s hangs, killing it slot=%u pid=%d seconds=%llu",
+                c->role->name, c->slot, (int)c->pid,
+                (unsigned long long)((now_ns - turn) / NS_PER_S));
+        c->by_watchdog = true;
+        kill(c->pid, SIGKILL);
+    }
+}
+
+void children_end(struct children *all)
+{
+    all->ending = true;
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        loop_timer_cancel(all->loop, &c->start_at);
+        if (c->state == CHILD_WAITING)
+            c->state = CHILD_ENDED;
+    }
+}
+
+void children_signal(struct children *all, int sig)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        if (all->child[i].state == CHILD_RUNNING)
+            kill(all->child[i].pid, sig);
+    }
+}
+
+unsigned children_running(const struct children *all)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n; i++)
+        n += all->child[i].state == CHILD_RUNNING;
+    return n;
+}
+
+unsigned children_serving(const struct children *all)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n; i++)
+        n += all->child[i].role->serves && all->child[i].state != CHILD_ENDED;
+    return n;
+}
+
+unsigned children_restarts(const struct children *all)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n; i++)
+        n += all->child[i].restarts;
+    return n;
+}
+
+bool children_turned(const struct children *all)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        const struct child *c = &all->child[i];
+
+        if (!c->role->serves || c->state != CHILD_RUNNING)
+            continue;
+        if (!c->role->turned_ns || c->role->turned_ns(all->role_ctx, c->slot) >=
+                                       c->respawn.started_ns)
+            return true;
+    }
+    return false;
+}
+
+const char *child_state_name(enum child_state state)
+{
+    static const char *const names[] = {
+        [CHILD_NONE] = "none",
+        [CHILD_RUNNING] = "running",
+        [CHILD_WAITING] = "waiting",
+        [CHILD_ENDED] = "ended",
+    };
+
+    return names[state];
+}

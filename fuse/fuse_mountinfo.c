@@ -1,0 +1,166 @@
+/* Parses /proc/self/mountinfo (the kernel's Documentation/filesystems/proc.rst, section 3.5) line by line:
+ *
+ *   36 35 98:0 /root /mount/point rw,noatime master:1 - type source rw,superoptions
+ */
+#include "fuse/fuse_mountinfo.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A longer line is cut; the mount point comes early. An overlay's options can take a page and more. */
+#define LINE_BYTES 16384
+
+/* The field at *at, which ends with a space or the end of the line; moves *at behind it. NULL at the end. */
+static const char *next_field(const char **at, size_t *ret_len)
+{
+    const char *f = *at;
+
+    if (!f || !*f)
+        return NULL;
+    *ret_len = strcspn(f, " ");
+    *at = f[*ret_len] ? f + *ret_len + 1 : f + *ret_len;
+    return f;
+}
+
+static int octal(const char *s, size_t len)
+{
+    if (len < 4 || s[0] != '\\' || s[1] < '0' || s[1] > '3' || s[2] < '0' ||
+        s[2] > '7' || s[3] < '0' || s[3] > '7')
+        return -1;
+    return (s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0');
+}
+
+/* Copies a field and undoes \040 and the like. False if it does not fit; then it is cut. */
+static bool unescape(const char *f, size_t len, char *ret, size_t cap)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < len; out++) {
+        int c = octal(f + i, len - i);
+
+        if (out + 1 == cap) {
+            ret[out] = '\0';
+            return false;
+        }
+        ret[out] = c >= 0 ? (char)c : f[i];
+        i += c >= 0 ? 4 : 1;
+    }
+    ret[out] = '\0';
+    return true;
+}
+
+static int parse_number(const char **at, char end, uint64_t *ret)
+{
+    char *stop;
+
+    if (**at < '0' || **at > '9')
+        return -EINVAL;
+    errno = 0;
+    *ret = strtoull(*at, &stop, 10);
+    if (errno || *stop != end)
+        return -EINVAL;
+    *at = stop + 1;
+    return 0;
+}
+
+/* "rw,user_id=0,group_id=0,allow_other" */
+static uint32_t super_option(const char *options, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *o = options; o; o = strchr(o, ',')) {
+        if (*o == ',')
+            o++;
+        if (strncmp(o, name, len) == 0 && o[len] == '=')
+            return (uint32_t)strtoul(o + len + 1, NULL, 10);
+    }
+    return 0;
+}
+
+/* After the mount's own options: optional fields, "-", type, source, super options. */
+static void parse_tail(const char *at, struct fuse_mountinfo *ret)
+{
+    const char *f;
+    size_t len;
+
+    do
+        f = next_field(&at, &len);
+    while (f && !(len == 1 && *f == '-'));
+    f = next_field(&at, &len);
+    if (!f)
+        return;
+    (void)unescape(f, len, ret->type, sizeof(ret->type));
+    f = next_field(&at, &len);
+    if (!f)
+        return;
+    (void)unescape(f, len, ret->source, sizeof(ret->source));
+    ret->user_id = super_option(at, "user_id");
+    ret->group_id = super_option(at, "group_id");
+}
+
+int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret)
+{
+    const char *at = line;
+    const char *f;
+    uint64_t parent, major, minor;
+    size_t len;
+
+    memset(ret, 0, sizeof(*ret));
+    if (parse_number(&at, ' ', &ret->mnt_id) ||
+        parse_number(&at, ' ', &parent) || parse_number(&at, ':', &major) ||
+        parse_number(&at, ' ', &minor) || major > UINT32_MAX ||
+        minor > UINT32_MAX)
+        return -EINVAL;
+    ret->dev_major = (unsigned)major;
+    ret->dev_minor = (unsigned)minor;
+    if (!next_field(&at, &len)) /* what of the file system is shown here */
+        return -EINVAL;
+    f = next_field(&at, &len);
+    /* At the very end it may have been cut. */
+    if (!f || !f[len] || !unescape(f, len, ret->path, sizeof(ret->path)))
+        return -EINVAL;
+    if (next_field(&at, &len))
+        parse_tail(at, ret);
+    return 0;
+}
+
+static void skip_rest(FILE *in)
+{
+    int c;
+
+    do
+        c = getc(in);
+    while (c != '\n' && c != EOF);
+}
+
+int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
+                        struct fuse_mountinfo *ret)
+{
+    FILE *in = fopen(file, "re");
+    char line[LINE_BYTES];
+    int r = -ENOENT;
+
+    if (!in)
+        return -errno;
+    while (fgets(line, sizeof(line), in)) {
+        char *newline = strchr(line, '\n');
+        char *end;
+
+        if (newline)
+            *newline = '\0';
+        else
+            skip_rest(in);
+        if (strtoull(line, &end, 10) != mnt_id || *end != ' ')
+            continue;
+        if (fuse_mountinfo_parse(line, ret) == 0) {
+            r = 0;
+            break;
+        }
+    }
+    if (r && ferror(in))
+        r = -EIO;
+    fclose(in);
+    return r;
+}

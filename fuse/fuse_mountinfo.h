@@ -1,0 +1,30 @@
+/* /proc/self/mountinfo: which file system is mounted where. Never touches the file systems themselves, so it
+ * works while one of them hangs. */
+#ifndef FUSE_FUSE_MOUNTINFO_H
+#define FUSE_FUSE_MOUNTINFO_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct fuse_mountinfo {
+    uint64_t mnt_id;
+    unsigned dev_major;
+    unsigned dev_minor;
+    char path[PATH_MAX]; /* the mount point, octal escapes undone */
+    char type[64];       /* "fuse.stateproxy"; "" if the line was too long to show it */
+    char source[256];    /* cut if longer */
+    uint32_t user_id;    /* FUSE: its owner, from the super options; else 0 */
+    uint32_t group_id;
+};
+
+/* Parses one line (without newline). 0 or -EINVAL. */
+must_use int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret);
+
+/* Finds a mount by its id in `file` ("/proc/self/mountinfo", or a test's). 0, -ENOENT, or -errno. */
+must_use int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
+                                 struct fuse_mountinfo *ret);
+
+#endif

@@ -1,0 +1,16 @@
+/* One attempt of a request. */
+#ifndef S3_S3_ATTEMPT_H
+#define S3_S3_ATTEMPT_H
+
+#define S3_BIG_BODY                                                            \
+    (1u << 20) /* above: big buffers and, if conditional, Expect */
+
+struct s3_req;
+
+/* Takes a request out of the queue and sends it. What fails before curl has it ends the request. */
+void s3_attempt_start(struct s3_req *req);
+
+/* Gives back what the attempt holds, its place included. */
+void s3_attempt_release(struct s3_req *req);
+
+#endif

@@ -1,0 +1,76 @@
+/* What the files of the client share of it; not for use outside s3/ (s3.h is). */
+#ifndef S3_S3_CLIENT_H
+#define S3_S3_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <curl/curl.h>
+
+#include "base/loop.h"
+#include "s3/s3.h"
+#include "s3/s3_cred.h"
+#include "s3/s3_retry.h"
+#include "s3/s3_sigv4.h"
+#include "s3/s3_url.h"
+
+#define S3_IDLE_HANDLES 8
+
+struct s3_req_list {
+    struct s3_req *first, *last;
+};
+
+struct s3_sock;
+
+struct s3_client {
+    struct loop *loop;
+    struct s3_client_conf conf;
+    struct s3_url url;
+    const char *region;
+    struct s3_cred_source *creds;
+    struct s3_cred *cred; /* sodium memory; of the attempt being made */
+    struct s3_sigv4_keys *keys;
+
+    CURLM *multi;
+    CURLSH *share;
+    char *ca;
+    size_t ca_len;
+    struct loop_timer curl_timer;
+    struct loop_timer kick;
+    struct s3_sock *socks;
+    CURL *idle[S3_IDLE_HANDLES];
+    unsigned n_idle;
+    bool in_curl; /* inside a curl call that may call back */
+
+    struct s3_req_list queue, busy;
+    unsigned n_reqs, n_active;
+    unsigned limit;    /* of n_active; halved by throttling */
+    unsigned in_a_row; /* successes since limit changed */
+    uint64_t throttled_ns;
+    struct s3_retry_bucket bucket;
+    int64_t skew_ns; /* what the server's clock is ahead */
+    uint64_t good_ns,
+        good_generation; /* when the server last took these credentials */
+    uint64_t generation; /* of the credentials last used */
+};
+
+void s3_list_push(struct s3_req_list *list, struct s3_req *req);
+void s3_list_drop(struct s3_req_list *list, struct s3_req *req);
+
+/* Looks at the queue in the next turn of the loop; and at once (not from inside curl). */
+void s3_client_kick(struct s3_client *c);
+void s3_queue_run(struct s3_client *c);
+
+bool s3_client_signs_payload(const struct s3_client *c);
+
+/* What a request teaches the next ones: the server asked for less; took our credentials; took a
+ * request. */
+void s3_client_throttled(struct s3_client *c);
+void s3_client_trust(struct s3_client *c);
+void s3_client_succeeded(struct s3_client *c);
+
+/* True if the server took the credentials now in use in the last seconds. */
+bool s3_client_trusted_lately(const struct s3_client *c);
+
+#endif

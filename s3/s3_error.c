@@ -1,0 +1,249 @@
+/* From what a server and curl say to an errno and a retry class. Nothing above this file sees
+ * HTTP statuses, S3 codes or curl codes except to show them.
+ *
+ * Choices: "you may not" is EACCES; a fault of the server or of the way there is EIO; a
+ * conditional change that lost is EEXIST; a pinned read whose object changed is ESTALE. "Not
+ * there" (ENOENT) is believed only with the code NoSuchKey: servers exist that answer an unknown
+ * access key with another 404.
+ */
+#include "s3/s3_error.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#define R_NO S3_RETRY_NO
+#define R_ANSWERED S3_RETRY_ANSWERED
+#define R_THROTTLED S3_RETRY_THROTTLED
+
+/* Codes that mean the same under any status, a 200 included. `refused`: surely not carried out. */
+static const struct code_rule {
+    const char *code;
+    int error;
+    enum s3_retry_class retry;
+    bool refused;
+} code_rules[] = {
+    {"NoSuchKey", ENOENT, R_NO, true},
+    /* conflicts */
+    {"ConditionalRequestConflict", EBUSY, R_ANSWERED, true},
+    {"OperationAborted", EBUSY, R_ANSWERED, true},
+    /* names that POSIX-backed servers cannot hold */
+    {"ObjectParentIsFile", ENOTDIR, R_NO, true},
+    {"XMinioParentIsObject", ENOTDIR, R_NO, true},
+    {"ExistingObjectIsDirectory", EISDIR, R_NO, true},
+    {"XMinioObjectExistsAsDirectory", EISDIR, R_NO, true},
+    {"DirectoryObjectContainsData", EINVAL, R_NO, true},
+    {"KeyTooLongError", ENAMETOOLONG, R_NO, true},
+    {"InvalidURI", EINVAL, R_NO, true},
+    {"InvalidArgument", EINVAL, R_NO, true},
+    {"XMinioInvalidObjectName", EINVAL, R_NO, true},
+    {"XMinioInvalidResourceName", EINVAL, R_NO, true},
+    /* sizes and room */
+    {"EntityTooLarge", EFBIG, R_NO, true},
+    {"EntityTooSmall", EINVAL, R_NO, true},
+    {"MetadataTooLarge", E2BIG, R_NO, true},
+    {"InvalidRange", ERANGE, R_NO, true},
+    {"QuotaExceeded", EDQUOT, R_NO, true},
+    {"XMinioStorageFull", ENOSPC, R_NO, true},
+    {"InsufficientStorage", ENOSPC, R_NO, true},
+    /* who we are */
+    {"AccessDenied", EACCES, R_NO, true},
+    {"AllAccessDisabled", EACCES, R_NO, true},
+    {"AccountProblem", EACCES, R_NO, true},
+    {"NotSignedUp", EACCES, R_NO, true},
+    {"InvalidAccessKeyId", EACCES, R_NO, true},
+    {"XAdminUserNotFound", EACCES, R_NO, true},
+    {"SignatureDoesNotMatch", EACCES, R_NO, true},
+    {"InvalidToken", EACCES, R_NO, true},
+    {"InvalidTokenId", EACCES, R_NO, true},
+    {"ExpiredToken", EACCES, R_NO, true},
+    {"TokenRefreshRequired", EACCES, R_NO, true},
+    {"AuthorizationHeaderMalformed", EACCES, R_NO, true},
+    {"RequestTimeTooSkewed", EACCES, S3_RETRY_SKEW, true},
+    {"RequestExpired", EACCES, S3_RETRY_SKEW, true},
+    /* where the bucket is */
+    {"NoSuchBucket", EIO, R_NO, true},
+    {"InvalidBucketName", EIO, R_NO, true},
+    {"PermanentRedirect", EIO, R_NO, true},
+    {"TemporaryRedirect", EIO, R_ANSWERED, true},
+    {"IllegalLocationConstraintException", EIO, R_NO, true},
+    /* not now */
+    {"SlowDown", EIO, R_THROTTLED, true},
+    {"SlowDownRead", EIO, R_THROTTLED, true},
+    {"SlowDownWrite", EIO, R_THROTTLED, true},
+    {"Throttling", EIO, R_THROTTLED, true},
+    {"ThrottlingException", EIO, R_THROTTLED, true},
+    {"RequestLimitExceeded", EIO, R_THROTTLED, true},
+    {"TooManyRequests", EIO, R_THROTTLED, true},
+    {"ServiceUnavailable", EIO, R_THROTTLED, true},
+    {"BandwidthLimitExceeded", EIO, R_THROTTLED, true},
+    {"RequestTimeout", EIO, R_ANSWERED, true}, /* our body came too slowly */
+    {"IncompleteBody", EIO, R_ANSWERED, true},
+    {"BadDigest", EIO, R_ANSWERED, true},
+    {"XAmzContentSHA256Mismatch", EIO, R_ANSWERED, true},
+    {"XAmzContentChecksumMismatch", EIO, R_ANSWERED, true},
+    {"InternalError", EIO, R_ANSWERED, false},
+    /* never */
+    {"NotImplemented", EOPNOTSUPP, R_NO, true},
+    {"MethodNotAllowed", EOPNOTSUPP, R_NO, true},
+};
+
+/* What a status means when no code above says more. */
+static const struct status_rule {
+    int status;
+    int error;
+    enum s3_retry_class retry;
+    bool refused;
+} status_rules[] = {
+    {401, EACCES, R_NO, true},      {403, EACCES, R_NO, true},
+    {404, EIO, R_NO, true},         {405, EOPNOTSUPP, R_NO, true},
+    {407, EACCES, R_NO, true},      {408, EIO, R_ANSWERED, true},
+    {409, EIO, R_NO, true},         {413, EFBIG, R_NO, true},
+    {416, ERANGE, R_NO, true},      {425, EIO, R_ANSWERED, true},
+    {429, EIO, R_THROTTLED, true},  {500, EIO, R_ANSWERED, false},
+    {501, EOPNOTSUPP, R_NO, true},  {502, EIO, R_ANSWERED, false},
+    {503, EIO, R_THROTTLED, false}, {504, EIO, R_ANSWERED, false},
+    {507, ENOSPC, R_NO, true},      {509, EIO, R_THROTTLED, true},
+};
+
+static bool changes(enum s3_op_kind op)
+{
+    return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COPY;
+}
+
+static const struct code_rule *find_code(const char *code)
+{
+    for (size_t i = 0; i < sizeof(code_rules) / sizeof(code_rules[0]); i++) {
+        if (strcmp(code_rules[i].code, code) == 0)
+            return &code_rules[i];
+    }
+    return NULL;
+}
+
+static struct status_rule status_rule(int status)
+{
+    for (size_t i = 0; i < sizeof(status_rules) / sizeof(status_rules[0]);
+         i++) {
+        if (status_rules[i].status == status)
+            return status_rules[i];
+    }
+    /* 2xx here is an error document in a success, with a code we do not know */
+    if (status >= 500 || status < 300)
+        return (struct status_rule){status, EIO, R_ANSWERED, false};
+    return (struct status_rule){status, EIO, R_NO, true};
+}
+
+/* A condition did not hold. */
+static int precondition(enum s3_op_kind op)
+{
+    return op == S3_OP_PUT || op == S3_OP_DELETE ? EEXIST : ESTALE;
+}
+
+static struct s3_verdict judge_answer(const struct s3_outcome *o)
+{
+    const struct code_rule *c = find_code(o->code);
+    struct status_rule s = status_rule(o->http_status);
+    struct s3_verdict v = {.fail = S3_FAIL_ANSWER};
+
+    if (o->http_status == 412 || strcmp(o->code, "PreconditionFailed") == 0) {
+        v.error = -precondition(o->op);
+        return v;
+    }
+    v.error = c ? -c->error : -s.error;
+    v.retry = c ? c->retry : s.retry;
+    v.unclear = changes(o->op) && !(c ? c->refused : s.refused);
+    return v;
+}
+
+static enum s3_fail fail_of_curl(int curl)
+{
+    switch (curl) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return S3_FAIL_RESOLVE;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY:
+        return S3_FAIL_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_ENGINE_INITFAILED:
+        return S3_FAIL_TLS;
+    case CURLE_OPERATION_TIMEDOUT:
+        return S3_FAIL_STALLED;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* "HTTP/0.9" and worse */
+    case CURLE_TOO_LARGE:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return S3_FAIL_PROTOCOL;
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+    case CURLE_READ_ERROR:
+    case CURLE_ABORTED_BY_CALLBACK:
+        return S3_FAIL_LOCAL;
+    default:
+        return S3_FAIL_BROKEN;
+    }
+}
+
+/* No answer, or not a whole one. */
+static struct s3_verdict judge_break(const struct s3_outcome *o)
+{
+    struct s3_verdict v = {.error = -EIO, .fail = fail_of_curl(o->curl)};
+
+    v.unclear = changes(o->op) && o->sent;
+    switch (v.fail) {
+    case S3_FAIL_STALLED:
+        v.error = -ETIMEDOUT;
+        v.retry = S3_RETRY_CONNECTION;
+        break;
+    case S3_FAIL_RESOLVE:
+    case S3_FAIL_CONNECT:
+    case S3_FAIL_BROKEN:
+        v.retry = S3_RETRY_CONNECTION;
+        break;
+    case S3_FAIL_TLS:
+        /* A handshake may break as any connection does; a certificate will not get better. */
+        if (o->curl == CURLE_SSL_CONNECT_ERROR)
+            v.retry = S3_RETRY_ANSWERED;
+        break;
+    case S3_FAIL_PROTOCOL:
+        v.retry = S3_RETRY_ANSWERED;
+        break;
+    case S3_FAIL_LOCAL:
+        if (o->curl == CURLE_OUT_OF_MEMORY)
+            v.error = -ENOMEM;
+        break;
+    default:
+        break;
+    }
+    return v;
+}
+
+/* Statuses that need no code to be understood. */
+static bool speaks_alone(int status)
+{
+    return status == 304 || status == 412 || status == 416;
+}
+
+struct s3_verdict s3_judge(const struct s3_outcome *o)
+{
+    bool success = o->http_status >= 200 && o->http_status < 300;
+    struct s3_verdict v = {0};
+
+    /* An early refusal counts, however the connection ended; a success must be whole. */
+    if (o->http_status >= 300 || (success && *o->code)) {
+        v = judge_answer(o);
+        if (o->curl != CURLE_OK && !*o->code && v.retry == S3_RETRY_NO &&
+            !speaks_alone(o->http_status))
+            v.retry = S3_RETRY_ANSWERED; /* its code got lost */
+    } else if (o->curl != CURLE_OK || !success) {
+        v = judge_break(o);
+    }
+    return v;
+}

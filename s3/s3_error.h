@@ -1,0 +1,47 @@
+/* The one table that makes an errno of what S3, HTTP and curl say, and decides what is tried
+ * again. */
+#ifndef S3_S3_ERROR_H
+#define S3_S3_ERROR_H
+
+#include <stdbool.h>
+
+#include "s3/s3.h"
+
+enum s3_op_kind {
+    S3_OP_GET,
+    S3_OP_HEAD,
+    S3_OP_PUT,
+    S3_OP_DELETE,
+    S3_OP_COPY,
+    S3_OP_LIST,
+};
+
+/* What may be done about a failed attempt; s3_retry.h acts on it. */
+enum s3_retry_class {
+    S3_RETRY_NO,
+    S3_RETRY_ANSWERED, /* the server answered "not now": within the attempt count */
+    S3_RETRY_THROTTLED,  /* the same, and it asked for less */
+    S3_RETRY_CONNECTION, /* no answer: until the deadline */
+    S3_RETRY_SKEW,       /* our clock is off: once, with the server's */
+};
+
+/* How an attempt ended. */
+struct s3_outcome {
+    enum s3_op_kind op;
+    int curl;         /* CURLcode */
+    int http_status;  /* of the final answer, 0 = none came */
+    const char *code; /* S3 error code, "" = none */
+    bool sent;        /* the request left, at least in part */
+};
+
+struct s3_verdict {
+    int error; /* 0 or -errno */
+    enum s3_fail fail;
+    enum s3_retry_class retry;
+    bool unclear; /* a changing request that the server may have carried out */
+};
+
+/* Judges an attempt. A status that came counts even when the connection broke after it. */
+struct s3_verdict s3_judge(const struct s3_outcome *o);
+
+#endif

@@ -1,0 +1,229 @@
+/* GET. The object's bytes come in order and once, all of one version: what breaks off is asked
+ * again from the next byte, pinned by If-Match to the ETag that the first answer had.
+ *
+ * A range that begins at 0 of an empty object is refused by S3 (416) without telling the size:
+ * HEAD is asked then, and the caller sees an object of no bytes. */
+#include "s3/s3.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3/s3_attempt.h"
+#include "s3/s3_request.h"
+
+static int prepare(struct s3_req *req)
+{
+    struct s3_get_state *get = &req->get;
+    const char *match = get->headed ? get->etag : get->if_match;
+    char range[64];
+    int r = 0;
+
+    get->ranged = get->next > 0 || get->end != UINT64_MAX;
+    if (get->end == UINT64_MAX)
+        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", get->next);
+    else
+        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, get->next,
+                 get->end - 1);
+    if (get->ranged)
+        r = s3_headers_add(&req->headers, "range", range);
+    if (r == 0 && match && *match)
+        r = s3_headers_add(&req->headers, "if-match", match);
+    if (r == 0 && get->if_none_match && !get->headed)
+        r = s3_headers_add(&req->headers, "if-none-match", get->if_none_match);
+    return r;
+}
+
+static int no_s3_answer(struct s3_req *req, const char *text)
+{
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, text);
+}
+
+/* Checks that the answer is of the bytes asked for, and works out the object's size. */
+static int check_part(struct s3_req *req, uint64_t *ret_size)
+{
+    const struct s3_get_state *get = &req->get;
+    const struct s3_reply *rp = &req->reply;
+
+    if (!rp->has_length)
+        return no_s3_answer(req, "an answer without Content-Length");
+    if (rp->status == 206) {
+        if (!get->ranged || !rp->has_range || rp->first != get->next ||
+            rp->last >= get->end || rp->length != rp->last - rp->first + 1)
+            return no_s3_answer(req, "an answer of other bytes than asked for");
+        *ret_size = rp->total;
+        return 0;
+    }
+    if (rp->status != 200)
+        return no_s3_answer(req, "a success that is none of a GET");
+    if (get->next > 0)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO,
+                           "the server ignores Range");
+    *ret_size = rp->length;
+    return 0;
+}
+
+static int first_head(struct s3_req *req, uint64_t size)
+{
+    struct s3_get_state *get = &req->get;
+    int r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
+
+    if (r < 0)
+        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
+                           "ended by its caller");
+    get->headed = true;
+    get->size = size;
+    if (get->end > size)
+        get->end = size;
+    strcpy(get->etag, req->result.obj.etag);
+    return 0;
+}
+
+static int on_head(struct s3_req *req)
+{
+    struct s3_get_state *get = &req->get;
+    uint64_t size = 0;
+    int r = check_part(req, &size);
+
+    if (r < 0)
+        return r;
+    req->result.obj.size = size;
+    if (!get->headed)
+        r = first_head(req, size);
+    else if (size != get->size || strcmp(get->etag, req->result.obj.etag) != 0)
+        r = s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
+                        "the object was replaced meanwhile");
+    /* the server may give less than asked for, but never nothing */
+    if (r == 0 && req->reply.status == 206 && req->reply.last + 1 < get->end)
+        r = no_s3_answer(req, "an answer of fewer bytes than asked for");
+    if (r == 0 && get->next == get->end)
+        req->whole = true;
+    return r;
+}
+
+static int on_body(struct s3_req *req, const char *data, size_t len)
+{
+    struct s3_get_state *get = &req->get;
+    uint64_t off = get->next;
+    int r;
+
+    /* a server that ignores Range goes on; what was asked for is there */
+    if (req->whole)
+        return -1;
+    if (len > get->end - get->next)
+        len = (size_t)(get->end - get->next);
+    get->next += len;
+    s3_req_moved(req, get->next);
+    r = get->on_data ? get->on_data(req->arg, off, data, len) : 0;
+    if (r < 0)
+        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
+                           "ended by its caller");
+    if (get->next == get->end)
+        req->whole = true;
+    return 0;
+}
+
+/* curl is content, yet bytes are missing. */
+static int on_end(struct s3_req *req)
+{
+    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
+                       "the answer ended early");
+}
+
+static void cleanup(struct s3_req *req)
+{
+    free(req->get.if_match);
+    free(req->get.if_none_match);
+}
+
+/* ---- an empty object ---- */
+
+static const struct s3_op op_get;
+
+static int empty_prepare(struct s3_req *req)
+{
+    const char *match = req->get.if_match;
+
+    return match ? s3_headers_add(&req->headers, "if-match", match) : 0;
+}
+
+static int empty_end(struct s3_req *req)
+{
+    if (!req->reply.has_length || req->reply.length > 0) {
+        req->op = &op_get; /* replaced meanwhile */
+        return no_s3_answer(req, "an object that both is and is not empty");
+    }
+    req->get.end = 0;
+    return first_head(req, 0);
+}
+
+static const struct s3_op op_empty = {
+    .kind = S3_OP_HEAD,
+    .name = "GET",
+    .method = "HEAD",
+    .prepare = empty_prepare,
+    .on_end = empty_end,
+    .cleanup = cleanup,
+};
+
+/* 416 to a range from 0: nothing is there to range over. */
+static bool turn(struct s3_req *req)
+{
+    if (req->reply.status != 416 || !req->get.ranged || req->get.next > 0 ||
+        req->get.headed)
+        return false;
+    req->op = &op_empty;
+    return true;
+}
+
+static const struct s3_op op_get = {
+    .kind = S3_OP_GET,
+    .name = "GET",
+    .method = "GET",
+    .prepare = prepare,
+    .on_head = on_head,
+    .on_body = on_body,
+    .on_end = on_end,
+    .cleanup = cleanup,
+    .turn = turn,
+};
+
+/* ---- */
+
+static int init(struct s3_req *req, const struct s3_get *get)
+{
+    struct s3_get_state *s = &req->get;
+
+    s->next = get->off;
+    s->end = get->len ? get->off + get->len : UINT64_MAX;
+    s->on_head = get->on_head;
+    s->on_data = get->on_data;
+    req->high = req->high_mark = req->moved = get->off;
+    if (get->if_match && !(s->if_match = strdup(get->if_match)))
+        return -ENOMEM;
+    if (get->if_none_match && !(s->if_none_match = strdup(get->if_none_match)))
+        return -ENOMEM;
+    return 0;
+}
+
+int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done,
+           void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r;
+
+    if (!get->key || get->off > INT64_MAX || get->len > INT64_MAX)
+        return -EINVAL;
+    r = s3_req_new(c, &op_get, get->key, done, arg, &req);
+    if (r < 0)
+        return r;
+    r = init(req, get);
+    if (r < 0) {
+        s3_req_free(req);
+        return r;
+    }
+    s3_req_submit(req, ret_req);
+    return 0;
+}

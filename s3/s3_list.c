@@ -1,0 +1,125 @@
+/* A page of ListObjectsV2, told entry by entry while it arrives. */
+#include "s3/s3.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "s3/s3_request.h"
+#include "s3/s3_xml.h"
+
+static int on_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct s3_req *req = arg;
+    int r;
+
+    req->list_state.told = true;
+    r = req->list_state.on_entry ? req->list_state.on_entry(req->arg, entry)
+                                 : 0;
+    if (r < 0)
+        (void)s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
+                          "ended by its caller");
+    return r;
+}
+
+/* Entries that an earlier attempt told do not count. */
+static int prepare(struct s3_req *req)
+{
+    if (req->list_state.told && req->list_state.on_restart)
+        req->list_state.on_restart(req->arg);
+    req->list_state.told = false;
+    return 0;
+}
+
+static int on_body(struct s3_req *req, const char *data, size_t len)
+{
+    int r = 0;
+
+    s3_req_moved(req, req->body_bytes);
+    if (!req->xml)
+        r = s3_xml_new(on_entry, req, &req->xml);
+    if (r == 0)
+        r = s3_xml_feed(req->xml, data, len);
+    if (r == 0)
+        return 0;
+    if (r == -ENOMEM)
+        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "no memory");
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                       "a page that is no sound XML");
+}
+
+static int on_end(struct s3_req *req)
+{
+    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+    struct s3_result *res = &req->result;
+
+    if (!doc || doc->kind != S3_XML_LIST || s3_xml_end(req->xml) < 0)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "an answer that is no page of a listing");
+    if (doc->truncated && !*doc->next_token)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "a cut page without a token for the next");
+    strcpy(req->list_state.next_token, doc->next_token);
+    res->truncated = doc->truncated;
+    res->next_token = doc->truncated ? req->list_state.next_token : NULL;
+    res->n_entries = doc->n_entries;
+    return 0;
+}
+
+static const struct s3_op op_list = {
+    .kind = S3_OP_LIST,
+    .name = "LIST",
+    .method = "GET",
+    .prepare = prepare,
+    .on_body = on_body,
+    .on_end = on_end,
+};
+
+static int add_text(struct s3_req *req, const char *name, const char *value)
+{
+    return value && *value ? s3_query_add(&req->query, name, value) : 0;
+}
+
+static int build_query(struct s3_req *req, const struct s3_list *list)
+{
+    char max[16];
+    int r = s3_query_add(&req->query, "list-type", "2");
+
+    snprintf(max, sizeof(max), "%u", list->max_keys);
+    if (r == 0)
+        r = s3_query_add(&req->query, "encoding-type", "url");
+    if (r == 0 && list->max_keys)
+        r = s3_query_add(&req->query, "max-keys", max);
+    if (r == 0)
+        r = s3_query_add(&req->query, "prefix",
+                         list->prefix ? list->prefix : "");
+    if (r == 0)
+        r = add_text(req, "delimiter", list->delimiter);
+    if (r == 0)
+        r = add_text(req, "start-after", list->start_after);
+    if (r == 0)
+        r = add_text(req, "continuation-token", list->token);
+    return r;
+}
+
+int s3_list(struct s3_client *c, const struct s3_list *list, s3_done_fn *done,
+            void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r;
+
+    if (list->max_keys > S3_LIST_MAX)
+        return -EINVAL;
+    r = s3_req_new(c, &op_list, NULL, done, arg, &req);
+    if (r < 0)
+        return r;
+    req->list_state.on_entry = list->on_entry;
+    req->list_state.on_restart = list->on_restart;
+    r = build_query(req, list);
+    if (r < 0) {
+        s3_req_free(req);
+        return r;
+    }
+    s3_req_submit(req, ret_req);
+    return 0;
+}

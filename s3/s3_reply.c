@@ -1,0 +1,337 @@
+/* Answers: headers, each bounded and checked, and bodies, which go to the operation (data of a
+ * GET, a page of a LIST) or to the XML parser (refusals and what else S3 says), within a limit.
+ * Called by curl. */
+#include "s3/s3_reply.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "s3/s3_client.h"
+#include "s3/s3_request.h"
+#include "s3/s3_time.h"
+#include "s3/s3_xml.h"
+
+#define LINE_MAX_LEN 4096       /* a longer header is left out */
+#define RETRY_AFTER_MAX_S 86400 /* beyond any deadline */
+#define SKEW_NS (10 * 60 * (int64_t)NS_PER_S)
+#define META_PREFIX "x-amz-meta-"
+
+static bool success(const struct s3_req *req)
+{
+    return req->reply.status >= 200 && req->reply.status < 300;
+}
+
+/* ---- values ---- */
+
+static bool parse_number(const char **p, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    if (!isdigit((unsigned char)**p))
+        return false;
+    for (; isdigit((unsigned char)**p); (*p)++) {
+        unsigned d = (unsigned)(**p - '0');
+
+        if (v > ((uint64_t)INT64_MAX - d) / 10)
+            return false;
+        v = v * 10 + d;
+    }
+    *ret = v;
+    return true;
+}
+
+static bool visible(const char *s)
+{
+    for (; *s; s++) {
+        if (*s <= ' ' || *s > '~')
+            return false;
+    }
+    return true;
+}
+
+static void take_etag(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_ETAG_MAX && visible(value))
+        strcpy(req->result.obj.etag, value);
+}
+
+static void take_length(struct s3_req *req, const char *value)
+{
+    req->reply.has_length = parse_number(&value, &req->reply.length) && !*value;
+}
+
+/* "bytes 0-9/100" */
+static void take_range(struct s3_req *req, const char *value)
+{
+    struct s3_reply *rp = &req->reply;
+
+    if (strncasecmp(value, "bytes ", 6) != 0)
+        return;
+    value += 6;
+    rp->has_range = parse_number(&value, &rp->first) && *value++ == '-' &&
+                    parse_number(&value, &rp->last) && *value++ == '/' &&
+                    parse_number(&value, &rp->total) && !*value &&
+                    rp->first <= rp->last && rp->last < rp->total;
+}
+
+static void take_mtime(struct s3_req *req, const char *value)
+{
+    (void)s3_time_parse_http(value, &req->result.obj.mtime_ns); /* else 0 */
+}
+
+static void take_date(struct s3_req *req, const char *value)
+{
+    (void)s3_time_parse_http(value, &req->reply.date_ns); /* else 0 */
+}
+
+/* Seconds or a date. */
+static void take_retry_after(struct s3_req *req, const char *value)
+{
+    int64_t at, now = (int64_t)clock_wall_ns();
+    uint64_t s;
+
+    if (parse_number(&value, &s) && !*value)
+        req->reply.retry_after_ns =
+            (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
+    else if (s3_time_parse_http(value, &at) && at > now)
+        req->reply.retry_after_ns = (uint64_t)(at - now);
+}
+
+static void take_region(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_REGION_MAX && visible(value))
+        strcpy(req->result.region, value);
+}
+
+/* MinIO names the code of an answer without a body, where S3 cannot. */
+static void take_code(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_CODE_MAX && visible(value))
+        strcpy(req->result.code, value);
+}
+
+static void take_meta(struct s3_object *obj, const char *name,
+                      const char *value)
+{
+    size_t name_len = strlen(name) + 1, value_len = strlen(value) + 1;
+    char *to = obj->meta + obj->meta_len;
+
+    if (name_len + value_len > sizeof(obj->meta) - obj->meta_len)
+        return;
+    for (size_t i = 0; i < name_len; i++)
+        to[i] = (char)tolower((unsigned char)name[i]);
+    memcpy(to + name_len, value, value_len);
+    obj->meta_len += name_len + value_len;
+}
+
+static const struct {
+    const char *name;
+    void (*take)(struct s3_req *req, const char *value);
+} known[] = {
+    {"etag", take_etag},
+    {"content-length", take_length},
+    {"content-range", take_range},
+    {"last-modified", take_mtime},
+    {"date", take_date},
+    {"retry-after", take_retry_after},
+    {"x-amz-bucket-region", take_region},
+    {"x-minio-error-code", take_code},
+};
+
+/* ---- headers ---- */
+
+void s3_reply_begin(struct s3_req *req)
+{
+    req->reply = (struct s3_reply){0};
+    memset(&req->result.obj, 0, offsetof(struct s3_object, meta));
+    req->result.code[0] = req->result.region[0] = '\0';
+    req->body_bytes = 0;
+    s3_xml_free(req->xml);
+    req->xml = NULL;
+}
+
+/* "HTTP/1.1 200 OK": a new answer, after 100 Continue perhaps. */
+static void status_line(struct s3_req *req, const char *line)
+{
+    const char *p = strchr(line, ' ');
+    unsigned lines = req->reply.lines;
+    size_t bytes = req->reply.bytes;
+    uint64_t status = 0;
+
+    s3_reply_begin(req);
+    req->reply.lines = lines;
+    req->reply.bytes = bytes;
+    if (p)
+        p += strspn(p, " ");
+    if (p && parse_number(&p, &status) && status >= 100 && status <= 999)
+        req->reply.status = (int)status;
+}
+
+static void field(struct s3_req *req, char *line)
+{
+    char *value = strchr(line, ':');
+
+    if (!value)
+        return;
+    *value++ = '\0';
+    value += strspn(value, " \t");
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcasecmp(line, known[i].name) == 0)
+            known[i].take(req, value);
+    }
+    if (strncasecmp(line, META_PREFIX, strlen(META_PREFIX)) == 0)
+        take_meta(&req->result.obj, line + strlen(META_PREFIX), value);
+}
+
+static int headers_over(struct s3_req *req)
+{
+    if (req->reply.status < 200)
+        return 0; /* 100 Continue */
+    req->reply.complete = true;
+    if (req->reply.status == 304)
+        req->result.not_modified =
+            req->op->kind == S3_OP_GET && req->get.if_none_match;
+    return success(req) && req->op->on_head ? req->op->on_head(req) : 0;
+}
+
+static int header_line(struct s3_req *req, const char *data, size_t len)
+{
+    struct s3_reply *rp = &req->reply;
+    char line[LINE_MAX_LEN];
+
+    rp->bytes += len;
+    if (++rp->lines > S3_REPLY_LINES_MAX || rp->bytes > S3_REPLY_BYTES_MAX)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "an answer with too many headers");
+    if (rp->complete)
+        return 0; /* a trailer */
+    while (len > 0 && isspace((unsigned char)data[len - 1]))
+        len--;
+    if (len == 0)
+        return headers_over(req);
+    if (len >= sizeof(line) || memchr(data, '\0', len))
+        return 0;
+    memcpy(line, data, len);
+    line[len] = '\0';
+    if (strncmp(line, "HTTP/", 5) == 0)
+        status_line(req, line);
+    else
+        field(req, line);
+    return 0;
+}
+
+size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
+{
+    struct s3_req *req = arg;
+
+    if (req->state == S3_REQ_GONE || req->stopped)
+        return 0;
+    req->move_ns = clock_mono_ns();
+    return header_line(req, data, size * n) == 0 ? size * n : 0;
+}
+
+/* ---- bodies ---- */
+
+/* A refusal, or the short answer to a change: S3 explains itself in XML, others do not. */
+static int say(struct s3_req *req, const char *data, size_t len)
+{
+    if (req->body_bytes > S3_REFUSAL_MAX)
+        return -1; /* enough; the status counts */
+    /* what is no XML is swallowed: s3_reply_end asks again */
+    if ((!req->xml && s3_xml_new(NULL, NULL, &req->xml) < 0) ||
+        s3_xml_feed(req->xml, data, len) == -ENOMEM)
+        return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO,
+                           "no memory");
+    return 0;
+}
+
+size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
+{
+    struct s3_req *req = arg;
+    size_t len = size * n;
+    int r;
+
+    if (req->state == S3_REQ_GONE || req->stopped)
+        return CURL_WRITEFUNC_ERROR;
+    if (len == 0)
+        return 0; /* curl tells an empty body so */
+    req->body_bytes += len;
+    if (success(req) && req->op->on_body) {
+        r = req->op->on_body(req, data, len);
+    } else {
+        req->move_ns = clock_mono_ns();
+        r = say(req, data, len);
+    }
+    return r == 0 ? len : CURL_WRITEFUNC_ERROR;
+}
+
+/* A code for answers that cannot carry one: a bare 403 of a HEAD whose Date is far from our
+ * clock. */
+static void guess_skew(struct s3_req *req)
+{
+    int64_t off =
+        req->reply.date_ns - (int64_t)clock_wall_ns() - req->client->skew_ns;
+
+    if (req->op->kind == S3_OP_HEAD && req->reply.status == 403 &&
+        !*req->result.code && req->reply.date_ns &&
+        (off > SKEW_NS || off < -SKEW_NS))
+        strcpy(req->result.code, "RequestTimeTooSkewed");
+}
+
+/* For logs and operators: no line ends, no terminal sequences. */
+static void clean(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = ' ';
+    }
+}
+
+static void take_error(struct s3_req *req, const struct s3_xml_doc *doc)
+{
+    struct s3_result *res = &req->result;
+
+    strcpy(res->code, *doc->code ? doc->code : "InternalError");
+    snprintf(res->text, sizeof(res->text), "%s", doc->message);
+    clean(res->code);
+    clean(res->text);
+    if (*doc->region)
+        take_region(req, doc->region);
+}
+
+void s3_reply_end(struct s3_req *req, CURLcode curl)
+{
+    if (req->stopped || req->whole)
+        return;
+    if (req->xml) {
+        int r = s3_xml_end(req->xml);
+        const struct s3_xml_doc *doc = s3_xml_doc(req->xml);
+
+        /* one that was cut after its code is still an error */
+        if (doc->kind == S3_XML_ERROR && (r == 0 || *doc->code))
+            take_error(req, doc);
+    }
+    guess_skew(req);
+    if (curl == CURLE_OK && success(req) && !*req->result.code &&
+        req->op->on_end)
+        (void)req->op->on_end(req); /* a failure is in req->verdict */
+}
+
+const char *s3_object_meta(const struct s3_object *obj, const char *name)
+{
+    size_t at = 0;
+
+    while (at < obj->meta_len) {
+        const char *n = obj->meta + at, *value = n + strlen(n) + 1;
+
+        if (strcmp(n, name) == 0)
+            return value;
+        at = (size_t)(value - obj->meta) + strlen(value) + 1;
+    }
+    return NULL;
+}

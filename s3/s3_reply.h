@@ -1,0 +1,42 @@
+/* Answers: headers, each bounded and checked, and bodies. */
+#ifndef S3_S3_REPLY_H
+#define S3_S3_REPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <curl/curl.h>
+
+#define S3_REPLY_LINES_MAX 256 /* headers of an answer */
+#define S3_REPLY_BYTES_MAX (64u << 10)
+#define S3_REFUSAL_MAX                                                         \
+    (64u << 10) /* body of an answer that is not the data asked for */
+
+struct s3_req;
+
+/* What the headers of the answer at hand said; zeroed when a request is sent. */
+struct s3_reply {
+    int status;    /* 0 = none yet */
+    bool complete; /* headers are over */
+    unsigned lines;
+    size_t bytes;
+    bool has_length;
+    uint64_t length;
+    bool has_range; /* Content-Range: first-last/total */
+    uint64_t first, last, total;
+    int64_t date_ns;         /* 0 = none */
+    uint64_t retry_after_ns; /* 0 = none */
+};
+
+/* curl's header and write functions; `arg` is the request. */
+size_t s3_reply_header(char *data, size_t size, size_t n, void *arg);
+size_t s3_reply_body(char *data, size_t size, size_t n, void *arg);
+
+/* A request is sent: what an answer to an earlier sending said does not count. */
+void s3_reply_begin(struct s3_req *req);
+
+/* The attempt is over: reads what S3 said, and lets the operation finish a success. */
+void s3_reply_end(struct s3_req *req, CURLcode curl);
+
+#endif

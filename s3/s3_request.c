@@ -1,0 +1,411 @@
+/* The life of a request, from the queue over its attempts and waits to `done`. s3_private.h has
+ * the states, s3_retry.c decides about trying again, s3_attempt.c makes one attempt.
+ *
+ * Time: `mark_ns` is when the request began or its body last got 64 KiB further than ever
+ * before; the deadline counts from there. An attempt at hand may also go on while its own body
+ * moves at that pace. */
+#include "s3/s3_request.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "s3/s3_attempt.h"
+#include "s3/s3_client.h"
+#include "s3/s3_multi.h"
+
+#define STORING_BYTES_PER_S (32 << 20)
+#define WALK_BEYOND (2u << 20) /* what sockets hold */
+#define WALK_MAX (8u << 20)    /* a refusal comes earlier than this */
+
+static void on_time(struct loop_timer *t);
+static void on_resume(struct loop_timer *t);
+
+static bool changes(const struct s3_req *req)
+{
+    return req->op->kind == S3_OP_PUT || req->op->kind == S3_OP_DELETE ||
+           req->op->kind == S3_OP_COPY;
+}
+
+/* ---- birth and death ---- */
+
+int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key,
+               s3_done_fn *done, void *arg, struct s3_req **ret_req)
+{
+    int r = key ? s3_url_check_key(key) : 0;
+    struct s3_req *req;
+
+    if (r < 0)
+        return r;
+    req = calloc(1, sizeof(*req));
+    if (!req)
+        return -ENOMEM;
+    req->client = c;
+    req->op = op;
+    req->done = done;
+    req->arg = arg;
+    req->retry.max_attempts = c->conf.max_attempts;
+    req->timer.on_time = on_time;
+    req->resume.on_time = on_resume;
+    buf_init(&req->query, S3_QUERY_MAX);
+    buf_init(&req->headers.text, S3_HEADER_BYTES_MAX);
+    strcpy(req->payload_hash, S3_HASH_EMPTY);
+    req->key = key ? strdup(key) : NULL;
+    if (key && !req->key) {
+        s3_req_free(req);
+        return -ENOMEM;
+    }
+    *ret_req = req;
+    return 0;
+}
+
+void s3_req_free(struct s3_req *req)
+{
+    if (!req)
+        return;
+    if (req->op->cleanup)
+        req->op->cleanup(req);
+    buf_done(&req->query);
+    buf_done(&req->headers.text);
+    free(req->key);
+    free(req);
+}
+
+/* Out of the client: no list, no curl, no timer. */
+static void detach(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+
+    if (req->easy)
+        s3_attempt_release(req);
+    loop_timer_cancel(c->loop, &req->timer);
+    s3_list_drop(req->state == S3_REQ_QUEUED ? &c->queue : &c->busy, req);
+    if (req->state != S3_REQ_GONE)
+        c->n_reqs--;
+}
+
+void s3_req_reap(struct s3_req *req)
+{
+    detach(req);
+    s3_req_free(req);
+}
+
+void s3_cancel(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+
+    if (c->in_curl && req->easy) {
+        /* curl must not be called from inside curl: s3_multi.c reaps */
+        loop_timer_cancel(c->loop, &req->timer);
+        req->state = S3_REQ_GONE;
+        c->n_reqs--;
+        return;
+    }
+    s3_req_reap(req);
+}
+
+static void finish(struct s3_req *req, const struct s3_verdict *v)
+{
+    struct s3_result *res = &req->result;
+
+    res->error = v->error;
+    res->fail = v->error ? v->fail : S3_FAIL_NONE;
+    res->may_have_acted = req->maybe_acted;
+    if (!v->error)
+        res->text[0] = res->region[0] = '\0';
+    detach(req);
+    req->done(req->arg, res);
+    s3_req_free(req);
+}
+
+/* ---- time ---- */
+
+/* What a server may take to store a body that it has got whole, on top of every limit. */
+static uint64_t storing_ns(const struct s3_req *req)
+{
+    if (req->state != S3_REQ_ACTIVE || req->op->kind != S3_OP_PUT ||
+        req->put.at < req->put.body.len)
+        return 0;
+    return req->put.body.len * (NS_PER_S / STORING_BYTES_PER_S);
+}
+
+static uint64_t deadline_left(const struct s3_req *req, uint64_t now)
+{
+    uint64_t mark = req->mark_ns, end;
+
+    if (req->state == S3_REQ_ACTIVE && req->attempt_mark_ns > mark)
+        mark = req->attempt_mark_ns;
+    end = mark + req->client->conf.deadline_ns + storing_ns(req);
+    return end > now ? end - now : 0;
+}
+
+/* How long an attempt may be silent. A server may copy for long without a word. */
+static uint64_t stall_left(const struct s3_req *req, uint64_t now)
+{
+    const struct s3_client_conf *conf = &req->client->conf;
+    uint64_t limit = conf->attempt_timeout_ns, end;
+
+    if (req->op->kind == S3_OP_COPY && limit < conf->deadline_ns / 2)
+        limit = conf->deadline_ns / 2;
+    end = req->move_ns + limit + storing_ns(req);
+    return end > now ? end - now : 0;
+}
+
+static void arm(struct s3_req *req)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t delay = deadline_left(req, now);
+
+    if (req->state == S3_REQ_ACTIVE && stall_left(req, now) < delay)
+        delay = stall_left(req, now);
+    loop_timer_set(req->client->loop, &req->timer, delay);
+}
+
+void s3_req_moved(struct s3_req *req, uint64_t body_at)
+{
+    uint64_t now = clock_mono_ns();
+
+    req->move_ns = now;
+    if (body_at > req->high)
+        req->high = body_at;
+    if (req->high - req->high_mark >= S3_PROGRESS_BYTES) {
+        req->high_mark = req->high;
+        req->mark_ns = now;
+        s3_retry_progress(&req->retry);
+    }
+    if (body_at < req->moved || body_at - req->moved >= S3_PROGRESS_BYTES) {
+        req->moved = body_at;
+        req->attempt_mark_ns = now;
+    }
+}
+
+static void requeue(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+
+    s3_list_drop(&c->busy, req);
+    req->state = S3_REQ_QUEUED;
+    s3_list_push(&c->queue, req);
+    arm(req);
+    s3_client_kick(c);
+}
+
+static void on_active_time(struct s3_req *req)
+{
+    uint64_t now = clock_mono_ns();
+
+    if (deadline_left(req, now) == 0)
+        (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO,
+                          "the deadline passed");
+    else if (stall_left(req, now) == 0)
+        (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_CONNECTION,
+                          "no byte moved for too long");
+    if (req->stopped)
+        s3_req_ended(req, CURLE_ABORTED_BY_CALLBACK);
+    else
+        arm(req);
+}
+
+static void on_time(struct loop_timer *t)
+{
+    struct s3_req *req =
+        (struct s3_req *)((char *)t - offsetof(struct s3_req, timer));
+
+    switch (req->state) {
+    case S3_REQ_QUEUED:
+        if (deadline_left(req, clock_mono_ns()) == 0)
+            s3_req_fail(req, -ETIMEDOUT,
+                        req->result.fail ? req->result.fail : S3_FAIL_STALLED,
+                        NULL);
+        else
+            arm(req);
+        break;
+    case S3_REQ_WAITING:
+        requeue(req);
+        break;
+    case S3_REQ_ACTIVE:
+        on_active_time(req);
+        break;
+    case S3_REQ_GONE:
+        break;
+    }
+}
+
+static void on_resume(struct loop_timer *t)
+{
+    struct s3_req *req =
+        (struct s3_req *)((char *)t - offsetof(struct s3_req, resume));
+
+    if (req->easy)
+        s3_multi_resume(req->client, req->easy);
+}
+
+/* ---- attempts ---- */
+
+void s3_req_submit(struct s3_req *req, struct s3_req **ret_req)
+{
+    struct s3_client *c = req->client;
+
+    req->n_fixed = req->headers.n;
+    req->fixed_bytes = req->headers.text.len;
+    req->mark_ns = clock_mono_ns();
+    req->state = S3_REQ_QUEUED;
+    s3_list_push(&c->queue, req);
+    c->n_reqs++;
+    arm(req);
+    s3_client_kick(c);
+    if (ret_req)
+        *ret_req = req;
+}
+
+void s3_req_begun(struct s3_req *req)
+{
+    arm(req);
+}
+
+int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
+                enum s3_retry_class retry, const char *text)
+{
+    if (!req->stopped) {
+        req->stopped = true;
+        req->verdict = (struct s3_verdict){
+            .error = error,
+            .fail = fail,
+            .retry = retry,
+            .unclear = error && changes(req) && req->sends > 0,
+        };
+        snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
+                 req->op->name, text);
+    }
+    return -1;
+}
+
+void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail,
+                 const char *text)
+{
+    struct s3_verdict v = {.error = error, .fail = fail};
+
+    if (text || !*req->result.text)
+        snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
+                 req->op->name,
+                 text ? text : "the deadline passed in the queue");
+    finish(req, &v);
+}
+
+/* A server's clock, from its Date, when ours is why it refused. */
+static void learn_clock(struct s3_req *req, struct s3_verdict *v)
+{
+    struct s3_client *c = req->client;
+
+    if (v->retry != S3_RETRY_SKEW)
+        return;
+    if (req->reply.date_ns == 0)
+        v->retry = S3_RETRY_NO;
+    else
+        c->skew_ns = req->reply.date_ns - (int64_t)clock_wall_ns();
+}
+
+static void learn(struct s3_req *req, struct s3_verdict *v)
+{
+    struct s3_client *c = req->client;
+
+    if (v->error == 0 || v->error == -ENOENT || req->reply.status == 412 ||
+        req->reply.status == 416)
+        s3_client_trust(c);
+    if (v->error == 0) {
+        s3_client_succeeded(c);
+        s3_retry_success(&req->retry, &c->bucket);
+    }
+    if (v->retry == S3_RETRY_THROTTLED)
+        s3_client_throttled(c);
+    learn_clock(req, v);
+}
+
+static struct s3_verdict judge(struct s3_req *req, CURLcode curl)
+{
+    struct s3_outcome o = {
+        .op = req->op->kind,
+        .curl = curl,
+        .http_status = req->reply.complete ? req->reply.status : 0,
+        .code = req->result.code,
+        .sent = req->sends > 0,
+    };
+
+    if (req->whole)
+        return (struct s3_verdict){0};
+    if (req->stopped)
+        return req->verdict;
+    if (o.http_status == 304 && req->result.not_modified)
+        return (struct s3_verdict){0};
+    return s3_judge(&o);
+}
+
+/* "PUT: 503 SlowDown: Please reduce ..." or "PUT: Connection refused"; `text` holds the message
+ * until now. */
+static void write_text(struct s3_req *req, CURLcode curl)
+{
+    struct s3_result *res = &req->result;
+    const char *why =
+        *req->curl_error ? req->curl_error : curl_easy_strerror(curl);
+    char message[sizeof(res->text)];
+
+    if (req->stopped)
+        return;
+    snprintf(message, sizeof(message), "%s", res->text);
+    if (req->reply.status >= 300 || *res->code)
+        snprintf(res->text, sizeof(res->text), "%s: %d %s%s%.60s",
+                 req->op->name, req->reply.status, res->code,
+                 *message ? ": " : "", message);
+    else
+        snprintf(res->text, sizeof(res->text), "%s: %.*s", req->op->name,
+                 (int)strcspn(why, "\r\n"), why);
+}
+
+/* The deadline is what ended a request that would have been tried again. */
+static void give_up(struct s3_req *req, struct s3_verdict *v)
+{
+    if (v->retry == S3_RETRY_CONNECTION && req->retry.max_attempts > 1)
+        v->error = -ETIMEDOUT;
+    finish(req, v);
+}
+
+void s3_req_ended(struct s3_req *req, CURLcode curl)
+{
+    struct s3_client *c = req->client;
+    struct s3_verdict v;
+    uint64_t delay = 0;
+    bool turned;
+
+    req->result.attempts++;
+    s3_reply_end(req, curl);
+    req->result.http_status = req->reply.status;
+    turned =
+        !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
+    v = judge(req, curl);
+    req->result.fail = v.fail;
+    write_text(req, curl);
+    learn(req, &v);
+    if (req->op->kind == S3_OP_PUT && v.fail == S3_FAIL_BROKEN &&
+        req->put.at < req->put.body.len && req->put.at < WALK_MAX)
+        req->put.walk_until = req->put.at + WALK_BEYOND;
+    req->maybe_acted |= v.unclear || (changes(req) && req->sends > 1);
+    s3_attempt_release(req);
+    req->state = S3_REQ_WAITING;
+    if (turned) {
+        requeue(req);
+        return;
+    }
+    if (v.error == 0) {
+        finish(req, &v);
+        return;
+    }
+    if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
+                        deadline_left(req, clock_mono_ns()),
+                        req->reply.retry_after_ns, &delay)) {
+        give_up(req, &v);
+        return;
+    }
+    loop_timer_set(c->loop, &req->timer, delay);
+}

@@ -1,0 +1,159 @@
+/* The life of a request (s3_request.c):
+ *
+ *   QUEUED ---> ACTIVE ---> (done)    QUEUED   in client->queue; hashed there, if its body must be
+ *     ^           |                   ACTIVE   its easy handle is in the multi handle
+ *     |           v                   WAITING  between two attempts
+ *     +------- WAITING                GONE     cancelled inside a curl callback, freed after it
+ *
+ * `easy` is set in ACTIVE and GONE only. `timer` is armed in the first three: deadline, stall,
+ * back-off.
+ */
+#ifndef S3_S3_REQUEST_H
+#define S3_S3_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <curl/curl.h>
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "s3/s3.h"
+#include "s3/s3_error.h"
+#include "s3/s3_hash.h"
+#include "s3/s3_headers.h"
+#include "s3/s3_reply.h"
+#include "s3/s3_retry.h"
+#include "s3/s3_xml.h"
+
+#define S3_PROGRESS_BYTES (64u << 10) /* of a body: less is no progress */
+
+struct s3_get_state {
+    uint64_t next; /* in the object: the byte to tell next */
+    uint64_t
+        end; /* asked, later that of the object; exclusive; UINT64_MAX = to the end */
+    uint64_t size;          /* of the object, once headed */
+    bool headed;            /* on_head was called */
+    bool ranged;            /* this attempt asked for a range */
+    char etag[S3_ETAG_MAX]; /* pinned */
+    char *if_match, *if_none_match;
+    int (*on_head)(void *arg, const struct s3_object *obj);
+    int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
+};
+
+struct s3_list_state {
+    int (*on_entry)(void *arg, const struct s3_list_entry *entry);
+    void (*on_restart)(void *arg);
+    bool told; /* an attempt told entries */
+    char next_token[S3_TOKEN_MAX];
+};
+
+struct s3_put_state {
+    struct s3_body body;
+    uint64_t at; /* next byte to send */
+    bool conditional;
+    uint64_t walk_until; /* the last attempt broke before: up to here in small steps */
+    uint64_t next_step;
+    struct s3_hash hash;
+    uint64_t hashed;
+};
+
+enum s3_req_state { S3_REQ_QUEUED, S3_REQ_ACTIVE, S3_REQ_WAITING, S3_REQ_GONE };
+
+/* What the operations differ in. Hooks return 0, or -1 after s3_req_stop; NULL = nothing to do. */
+struct s3_op {
+    enum s3_op_kind kind;
+    const char *name; /* for texts */
+    const char *method;
+    int (*prepare)(
+        struct s3_req *req); /* the headers of this attempt; -errno */
+    int (*on_head)(
+        struct s3_req *req); /* a 2xx with its headers, before its body */
+    int (*on_body)(struct s3_req *req, const char *data, size_t len);
+    int (*on_end)(struct s3_req *req); /* a whole 2xx: fills the result */
+    void (*cleanup)(struct s3_req *req);
+    /* Looks at a refusal first: true when it was turned into another request (another op). */
+    bool (*turn)(struct s3_req *req);
+};
+
+struct s3_req {
+    struct s3_client *client;
+    struct s3_req *prev, *next; /* in client->queue (QUEUED) or client->busy */
+    enum s3_req_state state;
+    const struct s3_op *op;
+    s3_done_fn *done;
+    void *arg;
+    char *key; /* NULL: the bucket */
+    struct buf query;
+    struct s3_headers headers; /* the first n_fixed are of all attempts */
+    size_t n_fixed, fixed_bytes;
+    char payload_hash[S3_HASH_HEX_MAX]; /* "" = not hashed yet */
+
+    /* time */
+    struct loop_timer timer;
+    struct loop_timer resume; /* goes on sending a body */
+    uint64_t mark_ns; /* the deadline counts from here */
+    uint64_t
+        attempt_mark_ns; /* the same for an attempt whose body moves; 0 = it did not */
+    uint64_t move_ns;         /* when a byte moved last */
+    uint64_t high, high_mark; /* of the body, ever; when mark_ns was set */
+    uint64_t moved;      /* of the body in this attempt, at attempt_mark_ns */
+    uint64_t body_bytes; /* of the answer's body in this attempt */
+    struct s3_retry retry;
+
+    /* the attempt at hand */
+    CURL *easy;
+    struct curl_slist *list;
+    unsigned
+        sends; /* how often curl sent it: more than once after a dead connection */
+    struct s3_reply reply;
+    struct s3_xml *xml;
+    bool stopped; /* a hook ended the attempt with `verdict` */
+    struct s3_verdict verdict;
+    char curl_error[CURL_ERROR_SIZE];
+    bool maybe_acted; /* an attempt was unclear */
+    bool turned;      /* op was exchanged once */
+    bool whole;       /* a 2xx told all that was asked, however it may end */
+
+    struct s3_result result;
+    union {
+        struct s3_get_state get;
+        struct s3_list_state list_state;
+        struct s3_put_state put;
+    };
+};
+
+/* 0 and *ret_req, or -errno (-EINVAL, -ENAMETOOLONG for the key, -ENOMEM). `key` NULL: the bucket.
+ * The request has an empty body and no headers; s3_req_submit or s3_req_free comes next. */
+must_use int s3_req_new(struct s3_client *c, const struct s3_op *op,
+                        const char *key, s3_done_fn *done, void *arg,
+                        struct s3_req **ret_req);
+
+/* Frees one that was not submitted. */
+void s3_req_free(struct s3_req *req);
+
+/* Queues it; its headers until now are those of every attempt. */
+void s3_req_submit(struct s3_req *req, struct s3_req **ret_req);
+
+/* Takes it out of the client and frees it, calling nothing. Not from inside curl. */
+void s3_req_reap(struct s3_req *req);
+
+/* An attempt was given to curl. */
+void s3_req_begun(struct s3_req *req);
+
+/* curl is through with an attempt, or it was stopped: again, or the end. */
+void s3_req_ended(struct s3_req *req, CURLcode curl);
+
+/* Ends the request outside an attempt. Without `text` that of the last attempt stays. */
+void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail,
+                 const char *text);
+
+/* Ends the attempt, from inside a hook, with a verdict of its own. Returns -1. */
+int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
+                enum s3_retry_class retry, const char *text);
+
+/* The body got to `body_at`: of a PUT what was sent, of others what came. */
+void s3_req_moved(struct s3_req *req, uint64_t body_at);
+
+#endif

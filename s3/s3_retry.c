@@ -1,0 +1,91 @@
+/* The arithmetic of trying again; s3_error.c says which failures are worth it. */
+#include "s3/s3_retry.h"
+
+void s3_retry_bucket_init(struct s3_retry_bucket *b,
+                          uint32_t (*uniform)(uint32_t upper))
+{
+    b->tokens = S3_RETRY_TOKENS;
+    b->uniform = uniform;
+}
+
+/* Full jitter: anything from 0 to base * 2^n, at most the cap. */
+static uint64_t jitter(const struct s3_retry_bucket *b, unsigned n)
+{
+    uint64_t top = n < 16 ? S3_RETRY_BASE_NS << n : S3_RETRY_CAP_NS;
+
+    if (top > S3_RETRY_CAP_NS)
+        top = S3_RETRY_CAP_NS;
+    return b->uniform((uint32_t)(top / 1000)) * UINT64_C(1000);
+}
+
+static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b,
+                           uint64_t left_ns, uint64_t retry_after_ns,
+                           uint64_t *ret_delay_ns)
+{
+    uint64_t delay;
+
+    if (++r->answered >= r->max_attempts || b->tokens < S3_RETRY_COST)
+        return false;
+    delay = jitter(b, r->answered - 1);
+    if (delay < retry_after_ns)
+        delay = retry_after_ns;
+    if (delay >= left_ns)
+        return false;
+    b->tokens -= S3_RETRY_COST;
+    r->paid = S3_RETRY_COST;
+    *ret_delay_ns = delay;
+    return true;
+}
+
+/* The last wait before the deadline is shortened rather than given up, so that an outage that
+ * ends just in time is survived; what is too short for an attempt is not used. */
+static bool again_connection(struct s3_retry *r,
+                             const struct s3_retry_bucket *b, uint64_t left_ns,
+                             uint64_t *ret_delay_ns)
+{
+    uint64_t delay;
+
+    if (r->max_attempts <= 1 || left_ns < 2 * S3_RETRY_BASE_NS)
+        return false;
+    delay = jitter(b, r->breaks);
+    if (r->breaks < 16)
+        r->breaks++;
+    if (delay > left_ns - S3_RETRY_BASE_NS)
+        delay = left_ns / 2;
+    *ret_delay_ns = delay;
+    return true;
+}
+
+bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b,
+                    enum s3_retry_class cls, uint64_t left_ns,
+                    uint64_t retry_after_ns, uint64_t *ret_delay_ns)
+{
+    switch (cls) {
+    case S3_RETRY_NO:
+        return false;
+    case S3_RETRY_SKEW:
+        if (r->skewed || left_ns == 0)
+            return false;
+        r->skewed = true;
+        *ret_delay_ns = 0;
+        return true;
+    case S3_RETRY_CONNECTION:
+        return again_connection(r, b, left_ns, ret_delay_ns);
+    case S3_RETRY_ANSWERED:
+    case S3_RETRY_THROTTLED:
+        return again_answered(r, b, left_ns, retry_after_ns, ret_delay_ns);
+    }
+    return false;
+}
+
+void s3_retry_progress(struct s3_retry *r)
+{
+    r->breaks = 0;
+}
+
+void s3_retry_success(const struct s3_retry *r, struct s3_retry_bucket *b)
+{
+    b->tokens += r->paid ? r->paid : 1;
+    if (b->tokens > S3_RETRY_TOKENS)
+        b->tokens = S3_RETRY_TOKENS;
+}

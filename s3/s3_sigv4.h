@@ -1,0 +1,63 @@
+/* AWS Signature Version 4 in a header. Knows S3's rules (the path is signed as it is sent) and
+ * those of the other services (the path is normalised and coded once more). Payload hashes are
+ * the caller's (s3_hash.h). */
+#ifndef S3_S3_SIGV4_H
+#define S3_S3_SIGV4_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "s3/s3_cred.h"
+
+#define S3_SIGV4_HEADERS_MAX 160 /* of one request */
+#define S3_SIGV4_QUERY_MAX 64    /* parameters of one request */
+#define S3_SIGV4_CANONICAL_MAX (64 << 10)
+#define S3_SIGV4_AUTH_MAX 4096 /* the value of Authorization, and NUL */
+
+struct s3_sigv4_header {
+    const char *name; /* any case */
+    const char
+        *value; /* as sent; outer blanks and runs of blanks do not count */
+};
+
+struct s3_sigv4_request {
+    const char *method;
+    const char *path;  /* as sent (S3), or as meant (others) */
+    const char *query; /* as sent without "?", any order; "" = none */
+    const struct s3_sigv4_header
+        *headers; /* all that shall be signed: host, x-amz-date, ... */
+    size_t n_headers;
+    const char *payload_hash; /* hex, or UNSIGNED-PAYLOAD */
+    bool encode_path;         /* false for S3 */
+    bool normalize_path;      /* false for S3 */
+};
+
+struct s3_sigv4_scope {
+    const char *region;
+    const char *service;
+    const char *amz_date; /* "20150830T123600Z" */
+};
+
+/* The signing key of the last day, region, service and generation of the secret, kept in sodium
+ * memory. */
+struct s3_sigv4_keys;
+
+/* 0 and *ret_keys (s3_sigv4_keys_free), or -ENOMEM. */
+must_use int s3_sigv4_keys_new(struct s3_sigv4_keys **ret_keys);
+void s3_sigv4_keys_free(struct s3_sigv4_keys *keys);
+
+/* Appends the canonical request, and puts "a;b;c" into *signed_headers. 0, -E2BIG beyond a limit
+ * above, -ENOMEM. For s3_sigv4_sign and its tests. */
+must_use int s3_sigv4_canonical(const struct s3_sigv4_request *req,
+                                struct buf *canonical,
+                                struct buf *signed_headers);
+
+/* Puts the value of the Authorization header into `auth`. 0, -E2BIG, -ENOMEM. */
+must_use int s3_sigv4_sign(struct s3_sigv4_keys *keys,
+                           const struct s3_sigv4_request *req,
+                           const struct s3_sigv4_scope *scope,
+                           const struct s3_cred *cred, char *auth, size_t cap);
+
+#endif

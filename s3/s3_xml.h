@@ -1,0 +1,64 @@
+/* S3's XML answers, parsed as they arrive: a page of ListObjectsV2, CopyObjectResult, Error.
+ *
+ * Bytes are hostile: no DTD, no entities but XML's five, no network; nesting, names, texts and
+ * the whole are limited. Entries of a page are told at once where their keys read the same coded
+ * and not; others wait until <EncodingType>, which servers put anywhere, or the end has told
+ * which they are.
+ */
+#ifndef S3_S3_XML_H
+#define S3_S3_XML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "s3/s3.h"
+
+#define S3_XML_SIZE_MAX (8u << 20) /* one answer */
+#define S3_XML_TEXT_MAX 8192       /* one text that matters */
+#define S3_XML_DEPTH_MAX 16
+#define S3_XML_NAME_MAX 128
+#define S3_XML_MESSAGE_MAX 160
+
+enum s3_xml_kind {
+    S3_XML_NOTHING,
+    S3_XML_LIST,
+    S3_XML_COPY,
+    S3_XML_ERROR,
+    S3_XML_OTHER
+};
+
+/* What the document said beside entries; "" or 0 where it said nothing. */
+struct s3_xml_doc {
+    enum s3_xml_kind kind;  /* by its root; NOTHING before that was seen */
+    char code[S3_CODE_MAX]; /* ERROR */
+    char message[S3_XML_MESSAGE_MAX]; /* ERROR; cut */
+    char region[S3_REGION_MAX];       /* ERROR */
+    char etag[S3_ETAG_MAX];           /* COPY */
+    int64_t mtime_ns;                 /* COPY */
+    bool truncated;                   /* LIST */
+    char next_token[S3_TOKEN_MAX];    /* LIST */
+    unsigned n_entries;               /* LIST: told */
+    unsigned
+        n_left_out; /* LIST: keys that no caller could use (NUL, too long) */
+};
+
+struct s3_xml;
+
+/* `on_entry` may be NULL; its negative result ends the parsing with it.
+ * 0 and *ret_xml (s3_xml_free), or -ENOMEM. */
+must_use int s3_xml_new(int (*on_entry)(void *arg,
+                                        const struct s3_list_entry *e),
+                        void *arg, struct s3_xml **ret_xml);
+void s3_xml_free(struct s3_xml *xml);
+
+/* Takes the next bytes. 0; -EBADMSG for what is no XML or beyond a limit; -ENOMEM; what on_entry
+ * returned. After an error every further call returns it again. */
+must_use int s3_xml_feed(struct s3_xml *xml, const void *data, size_t len);
+
+/* The end of the answer: -EBADMSG when the document is not complete. May be asked again. */
+must_use int s3_xml_end(struct s3_xml *xml);
+
+const struct s3_xml_doc *s3_xml_doc(const struct s3_xml *xml);
+
+#endif

@@ -1,0 +1,172 @@
+/* Log lines: their form, levels, and that no text can forge a line or drive a terminal. */
+#include <regex.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+
+static int old_stderr, capture;
+
+static int setup(void **state)
+{
+    (void)state;
+    old_stderr = dup(STDERR_FILENO);
+    capture = memfd_create("log", MFD_CLOEXEC);
+    return old_stderr < 0 || capture < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close(old_stderr);
+    close(capture);
+    return 0;
+}
+
+static void begin(void)
+{
+    assert_int_equal(ftruncate(capture, 0), 0);
+    assert_int_equal(lseek(capture, 0, SEEK_SET), 0);
+    assert_true(dup2(capture, STDERR_FILENO) >= 0);
+}
+
+/* What was logged since begin(). */
+static const char *end(void)
+{
+    static char text[2 * LOG_LINE_MAX + 1024];
+    ssize_t n;
+
+    assert_true(dup2(old_stderr, STDERR_FILENO) >= 0);
+    n = pread(capture, text, sizeof(text) - 1, 0);
+    assert_true(n >= 0);
+    text[n] = '\0';
+    return text;
+}
+
+/* What follows "role[pid]: ", without the line end. Exactly one line must be there. */
+static const char *logged(const char *text)
+{
+    static char line[2 * LOG_LINE_MAX + 1024];
+    const char *start;
+
+    begin();
+    log_line(LOG_ERR, "%s", text);
+    snprintf(line, sizeof(line), "%s", end());
+    assert_true(strlen(line) > 0 &&
+                strchr(line, '\n') == line + strlen(line) - 1);
+    line[strlen(line) - 1] = '\0';
+    start = strstr(line, "]: ");
+    assert_non_null(start);
+    return start + 3;
+}
+
+static void test_form(void **state)
+{
+    char pattern[200];
+    const char *text;
+    regex_t re;
+
+    (void)state;
+    log_init(LOG_DEBUG, "worker");
+    snprintf(pattern, sizeof(pattern),
+             "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}"
+             "Z notice "
+             "worker\\[%d\\]: put key=\"a/b\" bytes=7\n$",
+             (int)getpid());
+    assert_int_equal(regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    begin();
+    log_notice("put key=\"%s\" bytes=%d", "a/b", 7);
+    text = end();
+    if (regexec(&re, text, 0, NULL, 0) != 0)
+        fail_msg("%s", text);
+    regfree(&re);
+}
+
+static void test_levels(void **state)
+{
+    (void)state;
+    log_init(LOG_WARN, "t");
+    assert_true(log_enabled(LOG_ERR));
+    assert_true(log_enabled(LOG_WARN));
+    assert_false(log_enabled(LOG_NOTICE));
+    begin();
+    log_debug("d");
+    log_notice("n");
+    assert_string_equal(end(), "");
+    begin();
+    log_err("e");
+    assert_non_null(strstr(end(), "Z err t["));
+    begin();
+    log_warn("w");
+    assert_non_null(strstr(end(), "Z warn t["));
+    log_init(LOG_DEBUG, "t");
+    begin();
+    log_debug("d");
+    assert_non_null(strstr(end(), "Z debug t["));
+}
+
+static void test_escaping(void **state)
+{
+    (void)state;
+    assert_string_equal(logged("a\nb"), "a\\x0ab");
+    assert_string_equal(logged("\x1b[31mred\r"), "\\x1b[31mred\\x0d");
+    assert_string_equal(logged("\t\x7f\x01\x1f"), "\\x09\\x7f\\x01\\x1f");
+    assert_string_equal(logged(""), "");
+    assert_string_equal(logged("%s %n"), "%s %n");
+    /* UTF-8 passes, but not its control characters: U+0085 and U+009B. */
+    assert_string_equal(logged("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xc2\xa0"),
+                        "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xc2\xa0");
+    assert_string_equal(logged("\xc2\x85|\xc2\x9b"), "\\xc2\\x85|\\xc2\\x9b");
+    assert_string_equal(logged("\xc2"), "\xc2");
+}
+
+/* However long the text, and however much longer it becomes: one bounded line. */
+static void test_long_lines(void **state)
+{
+    char text[LOG_LINE_MAX + 500];
+
+    (void)state;
+    for (size_t n = LOG_LINE_MAX - 5; n < sizeof(text); n++) {
+        memset(text, 'x', n);
+        text[n] = '\0';
+        assert_int_equal(strlen(logged(text)),
+                         n < LOG_LINE_MAX ? n : LOG_LINE_MAX - 1);
+    }
+    memset(text, '\n', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    assert_true(strlen(logged(text)) < LOG_LINE_MAX + 512);
+    for (size_t n = 500; n < 700; n++) {
+        memset(text, '\n', n);
+        text[n] = '\0';
+        assert_true(strlen(logged(text)) < LOG_LINE_MAX + 512);
+    }
+}
+
+/* Nobody reads the log: nothing happens. */
+static void test_closed_stderr(void **state)
+{
+    (void)state;
+    close(STDERR_FILENO);
+    log_err("unheard");
+    assert_true(dup2(old_stderr, STDERR_FILENO) >= 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_form),          cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_escaping),      cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_closed_stderr),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

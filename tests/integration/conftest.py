@@ -1,0 +1,189 @@
+"""Fixtures of the integration tests; what they hand out is in harness/.
+
+    s3server   versitygw, one for the whole run         bucket     a fresh bucket for each test
+    proxy      a proxy before it, fresh for each test   mount      starts stateproxyd as often as wanted
+
+Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER
+(the server's binary), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
+is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random).
+
+@pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
+by a process of its own (programs/guard.py), so that a test stuck in a mount fails instead of hanging.
+"""
+
+import itertools
+import os
+import pathlib
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, util     # noqa: E402
+from harness.guard import Guard                         # noqa: E402
+from harness.mount import Mount                         # noqa: E402
+from harness.s3 import S3                               # noqa: E402
+from harness.server import S3Server, find_server        # noqa: E402
+from s3proxy_client import ProxyProcess                 # noqa: E402
+
+LIMIT = 60.0            # seconds for a test that says nothing else
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than five seconds")
+    config.addinivalue_line("markers", "limit(seconds): time limit of the test")
+
+
+def limit_of(item):
+    mark = item.get_closest_marker("limit")
+    return (mark.args[0] if mark else LIMIT) * SLOW
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.timeout(limit_of(item) + 30, method="signal"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    setattr(item, f"report_{report.when}", report)
+    if report.failed:
+        for mount in getattr(item, "mounts", ()):
+            log = mount.log().splitlines()
+            report.sections.append((f"log of {mount.path}", "\n".join(log[-60:])))
+
+
+def failed(request):
+    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
+    return any(r is not None and r.failed for r in reports)
+
+
+def missing(what):
+    if os.environ.get("STATEPROXY_NO_SKIP") == "1":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def seed():
+    """Of everything drawn at random; the same each time unless told otherwise."""
+    value = int(os.environ.get("STATEPROXY_TEST_SEED", "1"))
+    print(f"STATEPROXY_TEST_SEED={value}")
+    return value
+
+
+@pytest.fixture(scope="session")
+def guard():
+    guard = Guard()
+    yield guard
+    guard.close()
+
+
+@pytest.fixture(autouse=True)
+def _armed(request, guard):
+    guard.arm(limit_of(request.node), request.node.nodeid)
+    yield
+    if guard.disarm():
+        pytest.fail(f"stuck for {limit_of(request.node):.0f} s: its mounts were aborted",
+                    pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def s3server(guard):
+    binary = find_server()
+    if binary is None:
+        missing("no S3 server: tools/s3server.sh get, or STATEPROXY_S3SERVER")
+    server = S3Server(binary, guard).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_server(guard, s3server):
+    """A second server, for a test that stops or kills it."""
+    server = S3Server(s3server.binary, guard).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def bucket(s3server):
+    """An S3 client on a bucket of this test alone."""
+    if not s3server.running():
+        s3server.start()
+    s3 = S3(s3server.endpoint, f"test-{os.getpid()}-{next(_numbers)}", s3server.root).create()
+    yield s3
+    s3.remove()
+
+
+@pytest.fixture(scope="session")
+def bucket2500(s3server):
+    """A bucket with 2,500 objects p/many/NNNN.txt of 0 to 2,499 bytes. Not to be changed."""
+    s3 = S3(s3server.endpoint, f"test-{os.getpid()}-2500", s3server.root).create()
+    s3.put_many((f"p/many/{i:04d}.txt", b"x" * i) for i in range(2500))
+    yield s3
+    s3.remove()
+
+
+@pytest.fixture
+def scratch(guard):
+    """A short-named directory outside the mounts, for sockets, trees, local copies."""
+    with tempfile.TemporaryDirectory(prefix="sp-", dir=util.short_tmp(),
+                                     ignore_cleanup_errors=True) as path:
+        guard.directory(path)
+        yield pathlib.Path(path)
+
+
+@pytest.fixture
+def make_proxy(guard, scratch):
+    """Starts a proxy before any server: make_proxy(port)."""
+    made = []
+
+    def start(port):
+        proxy = ProxyProcess(port, scratch, {ACCESS: SECRET}, f"proxy{len(made)}")
+        guard.watch_process(proxy.process.pid)
+        made.append(proxy)
+        return proxy
+
+    yield start
+    told = "".join(proxy.stop() for proxy in made)
+    assert not told, f"the proxy failed:\n{told}"
+
+
+@pytest.fixture
+def proxy(s3server, make_proxy):
+    return make_proxy(s3server.port)
+
+
+@pytest.fixture
+def mount(request, guard, bucket, s3server, make_proxy):
+    """mount(via=proxy, prefix=..., env={...}, start=False, ...) -> Mount, started; see Mount."""
+    if "own_server" in request.fixturenames:
+        request.getfixturevalue("own_server")       # it has to outlive the mounts
+    for program in (DAEMON, CTL):
+        if not os.access(program, os.X_OK):
+            missing(f"{program} is not built")
+    if not os.path.exists("/dev/fuse"):
+        missing("no /dev/fuse on this machine")
+    request.node.mounts = made = []
+
+    def make(via=None, s3=None, start=True, **kwargs):
+        endpoint = via if isinstance(via, str) else (via or s3server).endpoint
+        m = Mount(guard, (s3 or bucket).bucket, endpoint, **kwargs)
+        made.append(m)
+        return m.start() if start else m
+
+    yield make
+    problems = []
+    for m in reversed(made):
+        try:
+            m.clean_up(failed(request))
+        except AssertionError as e:
+            problems.append(str(e))
+    if problems:
+        pytest.fail("\n\n".join(problems), pytrace=False)

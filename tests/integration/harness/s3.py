@@ -1,0 +1,101 @@
+"""A plain S3 client for looking at what the daemon did, beside the daemon: boto3, by raw key."""
+
+import http.client
+import shutil
+import urllib.parse
+
+import boto3
+import botocore.config
+import botocore.exceptions
+
+from . import ACCESS, REGION, SECRET
+from sigv4 import signed_head
+
+
+def client(endpoint, access=ACCESS, secret=SECRET, attempts=1, timeout=30):
+    config = botocore.config.Config(
+        signature_version="s3v4", s3={"addressing_style": "path"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        connect_timeout=timeout, read_timeout=timeout,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required")
+    return boto3.client("s3", endpoint_url=endpoint, region_name=REGION, config=config,
+                        aws_access_key_id=access, aws_secret_access_key=secret)
+
+
+class S3:
+    """One bucket. Keys are whole keys, nothing is added to them."""
+
+    def __init__(self, endpoint, bucket, root=None):
+        self.endpoint, self.bucket, self.root = endpoint, bucket, root
+        self.client = client(endpoint)
+
+    def create(self):
+        self.client.create_bucket(Bucket=self.bucket)
+        return self
+
+    def remove(self):
+        """Everything at once, as a directory, where the server's data is at hand."""
+        if self.root:
+            shutil.rmtree(self.root / self.bucket, ignore_errors=True)
+            return
+        for key in self.list():
+            self.delete(key)
+        self.client.delete_bucket(Bucket=self.bucket)
+
+    def put(self, key, data=b"", **kwargs):
+        """Returns the ETag."""
+        return self.client.put_object(Bucket=self.bucket, Key=key, Body=data, **kwargs)["ETag"]
+
+    def get(self, key, **kwargs):
+        return self.client.get_object(Bucket=self.bucket, Key=key, **kwargs)["Body"].read()
+
+    def head(self, key, **kwargs):
+        return self.client.head_object(Bucket=self.bucket, Key=key, **kwargs)
+
+    def exists(self, key):
+        try:
+            self.head(key)
+            return True
+        except botocore.exceptions.ClientError as e:
+            if e.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise
+
+    def size(self, key):
+        return self.head(key)["ContentLength"]
+
+    def delete(self, key):
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def list(self, prefix=""):
+        """{key: size} of every key with the prefix."""
+        out = {}
+        for page in self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                out[item["Key"]] = item["Size"]
+        return out
+
+    def uploads(self):
+        """Multipart uploads that were begun and neither completed nor aborted."""
+        found = self.client.list_multipart_uploads(Bucket=self.bucket)
+        return [(u["Key"], u["UploadId"]) for u in found.get("Uploads", ())]
+
+    def put_many(self, items):
+        """Many small objects, over one connection without boto3's overhead."""
+        host = urllib.parse.urlsplit(self.endpoint).netloc
+        conn = http.client.HTTPConnection(host, timeout=30)
+        conn.connect()
+        sock = conn.sock
+        for key, data in items:
+            path = "/" + urllib.parse.quote(f"{self.bucket}/{key}", safe="/-_.~")
+            head = signed_head("PUT", host, path, "", ACCESS, SECRET, REGION,
+                               {"content-length": str(len(data))})
+            sock.sendall(head + data)
+            answer = http.client.HTTPResponse(sock, method="PUT")
+            answer.begin()
+            body = answer.read()
+            if answer.status != 200:
+                raise AssertionError(f"PUT {key}: {answer.status} {body[:500]!r}")
+        conn.close()

@@ -1,0 +1,285 @@
+"""Workers are killed at any instant, and no application notices."""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from harness import PROGRAMS, SLOW, util
+from harness.killer import Killer
+from harness.pattern import pattern
+from harness.tree import assert_same_files, assert_tree_equal, make_tree
+
+PYTHON = [sys.executable, "-B"]
+FILEOP = [*PYTHON, PROGRAMS / "fileop.py"]
+
+pytestmark = pytest.mark.limit(150)
+
+
+def result(proc, timeout=60):
+    """What a fileop.py of util.spawn() says at the end."""
+    done = util.finish(proc, timeout, check=False)
+    assert done.out, repr(done)
+    return json.loads(done.out.splitlines()[-1])
+
+
+def succeeded(proc, timeout=60):
+    out = result(proc, timeout)
+    assert out["error"] is None, out
+    return out
+
+
+def start_writer(m, scratch, seed, name="writer", big=True):
+    """The writer-verifier in a directory of its own, until scratch/stop exists."""
+    (m.path / name).mkdir()
+    return util.spawn([*PYTHON, PROGRAMS / "writer_verifier.py", m.path / name, "--seed", seed,
+                       "--until", scratch / "stop", "--state", scratch / f"{name}.json",
+                       *(["--big"] if big else [])])
+
+
+def assert_writers_files(m, bucket, scratch, name="writer"):
+    """Every byte that the writer-verifier thinks it wrote is on the server, and nothing else."""
+    state = json.loads((scratch / f"{name}.json").read_text())
+    prefix = m.key(name) + "/"
+    there = {k[len(prefix):]: n for k, n in bucket.list(prefix).items() if k != prefix}
+    assert there == {n: size for n, (size, _) in state["files"].items()}
+    for file, (_, digest) in state["files"].items():
+        assert hashlib.sha256(bucket.get(prefix + file)).hexdigest() == digest, file
+    return state["ops"]
+
+
+def still_running(*programs):
+    def check():
+        for p in programs:
+            if p.poll() is not None:
+                util.finish(p)
+                raise AssertionError(f"{p.args} ended too early")
+    return check
+
+
+@pytest.mark.slow
+@pytest.mark.limit(240)
+def test_200_random_kills_while_programs_work(mount, bucket, scratch, seed):
+    m = mount(workers=2)
+    source = make_tree(scratch / "source", 200, seed)
+    (m.path / "copier").mkdir()
+    writer = start_writer(m, scratch, seed)
+    copier = util.spawn([*PYTHON, PROGRAMS / "tree_copier.py", source, m.path / "copier", scratch,
+                         "--until", scratch / "stop"])
+    killer = Killer(m, 200, seed)
+    try:
+        killer.start()
+        killer.finish(120 * SLOW, still_running(writer, copier))
+        (scratch / "stop").touch()
+        util.finish(writer)
+        util.finish(copier)
+    finally:
+        killer.cancelled.set()
+        for p in (writer, copier):
+            if p.poll() is None:
+                os.killpg(p.pid, signal.SIGKILL)
+                p.wait()
+    assert assert_writers_files(m, bucket, scratch) > 100
+    assert_tree_equal(source, bucket, m.key("copier/tree"))
+    assert_same_files(source, scratch / "out")
+    m.wait_workers(2)
+    m.check()
+    assert not bucket.uploads()
+    m.stop()
+
+
+@pytest.mark.slow
+def test_kills_with_latency(mount, proxy, bucket, scratch, seed):
+    """Most of the time something is in flight to the server when a worker dies."""
+    m = mount(via=proxy, workers=2)
+    proxy.set_latency(5)
+    writer = start_writer(m, scratch, seed, big=False)
+    killer = Killer(m, 60, seed)
+    killer.start()
+    killer.finish(100 * SLOW, still_running(writer))
+    (scratch / "stop").touch()
+    util.finish(writer)
+    proxy.set_latency(0)
+    assert_writers_files(m, bucket, scratch)
+    m.check()
+
+
+# -- at a certain instant: the proxy holds a request, and every worker is killed
+
+
+@pytest.fixture(params=[1, 2, 4], ids=lambda n: f"{n} workers")
+def workers(request):
+    return request.param
+
+
+@pytest.fixture
+def m(mount, proxy):
+    return mount(via=proxy)
+
+
+def kill_while_held(m, proxy, name="h"):
+    """Kills all workers while a request is held; its client is gone when it is let go."""
+    proxy.wait_held(name)
+    killed = m.kill_workers()
+    util.wait_until(lambda: not any(util.alive(p) for p in killed), what="the workers' death")
+    proxy.release(name)
+
+
+@pytest.mark.parametrize("when", ["before", "mid", "after"])
+@pytest.mark.parametrize("size", [100, 1_000_000, 6_000_000])
+def test_close_succeeds_though_the_worker_dies_in_its_put(m, proxy, bucket, when, size):
+    bucket.put(m.key("f.bin"), b"old")
+    proxy.hold("h", when=when, op="PutObject", times=1)
+    writer = util.spawn([*FILEOP, "write", m.path / "f.bin", size, 7])
+    kill_while_held(m, proxy)
+    succeeded(writer)
+    assert bucket.get(m.key("f.bin")) == pattern(size, 7)
+    m.check()
+
+
+def test_close_succeeds_with_any_number_of_workers(mount, proxy, bucket, workers):
+    m = mount(via=proxy, workers=workers)
+    for i in range(3):
+        proxy.hold("h", when="mid", op="PutObject", times=1)
+        writer = util.spawn([*FILEOP, "write", m.path / "f.bin", 500_000, i])
+        kill_while_held(m, proxy)
+        succeeded(writer)
+        assert bucket.get(m.key("f.bin")) == pattern(500_000, i)
+    m.wait_workers(workers)
+    m.check()
+
+
+def test_the_same_put_may_lose_its_worker_again_and_again(m, proxy, bucket):
+    """Kills are no crashes: the request is not given up for them."""
+    proxy.hold("h", when="mid", op="PutObject")
+    writer = util.spawn([*FILEOP, "write", m.path / "f.bin", 300_000, 1])
+    dead = []
+    for i in range(6):
+        proxy.wait_held("h")
+        dead += m.kill_workers()
+        m.wait_workers(2, without=dead)
+        proxy.release("h", keep_rule=i < 5)
+    succeeded(writer)
+    assert bucket.get(m.key("f.bin")) == pattern(300_000, 1)
+    m.check()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("size", [4096, 3_000_000, 20_000_000])
+def test_a_read_gets_its_bytes_though_the_worker_dies_in_its_get(m, proxy, bucket, when, size):
+    bucket.put(m.key("f.bin"), pattern(size))
+    proxy.hold("h", when=when, op="GetObject", times=1)
+    reader = util.spawn([*FILEOP, "read", m.path / "f.bin"])
+    kill_while_held(m, proxy)
+    out = succeeded(reader)
+    assert (out["size"], out["sha256"]) == (size, hashlib.sha256(pattern(size)).hexdigest())
+    m.check()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_listing_is_complete_though_the_worker_dies_in_it(mount, proxy, bucket2500, nth):
+    m = mount(via=proxy, s3=bucket2500, prefix="p/many")
+    proxy.hold("h", op="ListObjectsV2", nth=nth)
+    lister = util.spawn([*FILEOP, "list", m.path])
+    kill_while_held(m, proxy)
+    assert succeeded(lister)["names"] == [f"{i:04d}.txt" for i in range(2500)]
+    m.check()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("op, command, gone, there", [
+    ("DeleteObject", ["unlink", "f.txt"], ["f.txt"], []),
+    ("CopyObject", ["rename", "f.txt", "new.txt"], ["f.txt"], ["new.txt"]),
+    ("DeleteObject", ["rename", "f.txt", "new.txt"], ["f.txt"], ["new.txt"]),
+    ("PutObject", ["mkdir", "new"], [], ["f.txt", "new/"]),
+    ("DeleteObject", ["rmdir", "dir"], ["dir/"], ["f.txt"]),
+    ("PutObject", ["truncate", "f.txt", "2"], [], ["f.txt"]),
+    ("PutObject", ["append", "f.txt", "10", "1"], [], ["f.txt"]),
+], ids=lambda x: x if isinstance(x, str) else x[0] if x else "-")
+def test_an_operation_succeeds_once_though_the_worker_dies_in_it(m, proxy, bucket, when, op,
+                                                                 command, gone, there):
+    """Also when the server has acted and the dead worker's answer is lost: a file that was deleted
+    is no ENOENT, a directory that was made no EEXIST, an append is there once."""
+    bucket.put(m.key("f.txt"), b"12345")
+    os.mkdir(m.path / "dir")
+    proxy.hold("h", when=when, op=op, times=1)
+    names = [m.path / a if not a.isdigit() else a for a in command[1:]]
+    program = util.spawn([*FILEOP, command[0], *names])
+    kill_while_held(m, proxy)
+    succeeded(program)
+    for name in gone:
+        assert not bucket.exists(m.key(name)), name
+    for name in there:
+        assert bucket.exists(m.key(name)), name
+    if command[0] == "truncate":
+        assert bucket.get(m.key("f.txt")) == b"12"
+    if command[0] == "append":
+        assert bucket.get(m.key("f.txt")) == b"12345" + pattern(10, 1)
+    m.check()
+
+
+def test_fsync_succeeds_though_the_worker_dies_in_it(m, proxy, bucket):
+    proxy.hold("h", when="after", op="PutObject", times=1)
+    program = util.spawn([*FILEOP, "fsync", m.path / "f.bin", 100_000, 3], stdin=-1)
+    kill_while_held(m, proxy)
+    assert program.stdout.readline() == b"synced\n"
+    assert bucket.get(m.key("f.bin")) == pattern(100_000, 3)
+    succeeded(program)
+
+
+def test_a_directory_rename_goes_on_in_the_replacement(m, proxy, bucket):
+    for i in range(30):
+        bucket.put(m.key(f"old/f{i}.txt"), b"%d" % i)
+    proxy.hold("h", op="CopyObject", nth=10)
+    program = util.spawn([*FILEOP, "rename", m.path / "old", m.path / "new"])
+    kill_while_held(m, proxy)
+    succeeded(program)
+    assert bucket.list(m.key("old/")) == {}
+    assert {k: bucket.get(k) for k in bucket.list(m.key("new/")) if not k.endswith("/")} == {
+        m.key(f"new/f{i}.txt"): b"%d" % i for i in range(30)}
+    m.check()
+
+
+def test_an_open_file_outlives_every_worker(m, bucket):
+    """Between two writes of one open file all workers die, several times."""
+    fd = os.open(m.path / "f.bin", os.O_RDWR | os.O_CREAT)
+    expected = b""
+    try:
+        for i in range(5):
+            data = pattern(1_500_000, i)
+            assert os.write(fd, data) == len(data)
+            expected += data
+            m.wait_workers(2, without=m.kill_workers())
+            assert os.pread(fd, 1000, len(expected) - 1000) == expected[-1000:]
+    finally:
+        os.close(fd)
+    assert bucket.get(m.key("f.bin")) == expected
+    m.check()
+
+
+def test_an_open_directory_outlives_every_worker(mount, bucket2500):
+    m = mount(s3=bucket2500, prefix="p/many")
+    names = []
+    with os.scandir(m.path) as it:
+        for i, entry in enumerate(it):
+            names.append(entry.name)
+            if i in (10, 1200, 2400):
+                m.wait_workers(2, without=m.kill_workers())
+    assert sorted(names) == [f"{i:04d}.txt" for i in range(2500)]
+
+
+def test_nothing_leaks_by_kills(m, proxy, bucket):
+    """Counters that `status` shows about what is open are back at their start."""
+    def used():
+        return m.status().get("sessions", {})
+    before = used()
+    for i in range(5):
+        proxy.hold("h", when="mid", op="PutObject", times=1)
+        writer = util.spawn([*FILEOP, "write", m.path / f"f{i}.bin", 5_000_000, i])
+        kill_while_held(m, proxy)
+        succeeded(writer)
+    util.wait_until(lambda: used() == before, what="the sessions' end")
+    m.check()

@@ -1,0 +1,582 @@
+/* Nodes and names: versions, detaching, moving, references, paths. Eviction is next door: test_node_evict.c. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/shm/fixture.h"
+
+static void test_root(void **state)
+{
+    struct shm *shm = *state;
+    char path[1];
+
+    assert_int_equal(shm_node_id(shm, SHM_ROOT), 1); /* FUSE_ROOT_ID */
+    assert_int_equal(shm_node_of_id(shm, 1), SHM_ROOT);
+    assert_int_equal(shm_node_at(shm, SHM_ROOT)->ino, 1);
+    assert_true(shm_node_at(shm, SHM_ROOT)->flags & SHM_NODE_DIR);
+    assert_int_equal(shm_node_path(shm, SHM_ROOT, path, 1), 0);
+    assert_string_equal(path, "");
+    fx_forget(shm, SHM_ROOT, 1000); /* the kernel does, at the unmount */
+    fx_check(shm);
+    assert_int_equal(shm_node_of_id(shm, 1), SHM_ROOT);
+    fx_ref(shm, SHM_ROOT, 1);
+}
+
+static void test_intern_new(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("\"abc\"");
+    const struct shm_node *n;
+    uint32_t idx;
+
+    v.size = 7;
+    v.mtime_ns = -5;
+    v.mode = 0640;
+    fx_lock(shm);
+    idx = (uint32_t)shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 99);
+    fx_unlock(shm);
+    n = shm_node_at(shm, idx);
+    assert_int_equal(n->state, SHM_NODE_LIVE);
+    assert_int_equal(n->size, 7);
+    assert_int_equal(n->mtime_ns, -5);
+    assert_int_equal(n->checked_ns, 99);
+    assert_int_equal(n->mode, 0640);
+    assert_int_equal(n->uid, SHM_MODE_UNSET);
+    assert_string_equal(n->etag, "\"abc\"");
+    assert_int_equal(n->flags, SHM_NODE_CURRENT);
+    assert_int_equal(n->name_len, 4);
+    assert_memory_equal(shm_node_name(shm, idx), "name", 4);
+    assert_true(n->ino > 1);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), idx);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "nam"), SHM_NIL);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "names"), SHM_NIL);
+    assert_int_equal(fx_find(shm, SHM_ROOT, ""), SHM_NIL);
+    assert_int_equal(shm->nodes->evictable, 1);
+}
+
+static void test_intern_same_version(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+    uint32_t content = shm_node_at(shm, idx)->content;
+
+    v.mtime_ns = 5000;
+    v.mode = 0600;
+    fx_lock(shm);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 77), idx);
+    fx_unlock(shm);
+    assert_int_equal(shm_node_at(shm, idx)->mtime_ns, 5000);
+    assert_int_equal(shm_node_at(shm, idx)->mode, 0600);
+    assert_int_equal(shm_node_at(shm, idx)->checked_ns, 77);
+    assert_int_equal(shm_node_at(shm, idx)->content, content);
+    /* An answer without a mode leaves what was known. */
+    assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), idx);
+    assert_int_equal(shm_node_at(shm, idx)->mode, 0600);
+    assert_int_equal(shm->nodes->live, 2);
+}
+
+static void test_intern_other_version(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t old = fx_put(shm, SHM_ROOT, "name", "1"), new;
+    uint64_t old_id = shm_node_id(shm, old);
+    uint64_t ino = shm_node_at(shm, old)->ino;
+
+    fx_ref(shm, old, 1);
+    new = fx_put(shm, SHM_ROOT, "name", "2");
+    assert_int_not_equal(new, old);
+    assert_int_not_equal(shm_node_id(shm, new), old_id);
+    assert_int_not_equal(shm_node_at(shm, new)->content,
+                         shm_node_at(shm, old)->content);
+    assert_int_equal(shm_node_at(shm, new)->ino, ino); /* the same key */
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), new);
+    assert_int_equal(shm_node_of_id(shm, old_id), old);
+    assert_string_equal(shm_node_at(shm, old)->etag, "1");
+    assert_false(shm_node_at(shm, old)->flags & SHM_NODE_CURRENT);
+    fx_check(shm);
+    fx_forget(shm, old, 1);
+}
+
+static void test_intern_other_type(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "name"), child, file;
+
+    child = fx_put(shm, dir, "child", "1");
+    assert_int_equal(fx_mkdir(shm, SHM_ROOT, "name"), dir);
+    file = fx_put(shm, SHM_ROOT, "name", "");
+    assert_int_not_equal(file, dir);
+    assert_int_equal(shm_node_at(shm, child)->parent, dir); /* it lives on */
+    assert_int_equal(fx_find(shm, dir, "child"), child);
+    assert_int_equal(fx_find(shm, file, "child"), SHM_NIL);
+    fx_check(shm);
+}
+
+static void test_intern_local(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file(NULL);
+    uint32_t local, published;
+
+    v.local = true;
+    fx_lock(shm);
+    local = (uint32_t)shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1), local);
+    fx_unlock(shm);
+    assert_true(shm_node_at(shm, local)->flags & SHM_NODE_LOCAL);
+    published = fx_put(shm, SHM_ROOT, "name", "");
+    assert_int_not_equal(published, local);
+    assert_false(shm_node_at(shm, published)->flags & SHM_NODE_LOCAL);
+}
+
+/* What is being written is not replaced by what S3 still says. */
+static void test_intern_with_session(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+
+    fx_lock(shm);
+    shm_node_set_session(shm, idx, 0);
+    fx_unlock(shm);
+    assert_int_equal(fx_put(shm, SHM_ROOT, "name", "2"), idx);
+    assert_string_equal(shm_node_at(shm, idx)->etag, "1");
+    fx_lock(shm);
+    shm_node_set_session(shm, idx, SHM_NIL);
+    fx_unlock(shm);
+    assert_int_not_equal(fx_put(shm, SHM_ROOT, "name", "2"), idx);
+}
+
+/* Name and ETag may be those of the very node that is replaced, evicted and reused for the new one. */
+static void test_intern_from_itself(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file(NULL);
+    char name[SHM_NAME_MAX + 1];
+    uint32_t old, new;
+
+    for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
+        fx_name(name, 20, 'f', i);
+        fx_put(shm, SHM_ROOT, name, "1");
+    }
+    old = fx_find(shm, SHM_ROOT, name);
+    v.etag = shm_node_at(shm, old)->etag;
+    v.dir = false;
+    fx_lock(shm);
+    shm_node_edit(shm, old)->flags |= SHM_NODE_LOCAL; /* so that it is another */
+    new = (uint32_t)shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1);
+    fx_unlock(shm);
+    assert_int_equal(new, old); /* evicted and reused */
+    assert_int_equal(fx_find(shm, SHM_ROOT, name), new);
+    assert_string_equal(shm_node_at(shm, new)->etag, "1");
+    /* The same version with its own ETag. */
+    fx_lock(shm);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1),
+                     new);
+    fx_unlock(shm);
+    assert_string_equal(shm_node_at(shm, new)->etag, "1");
+}
+
+static void test_names_refused(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    char name[SHM_NAME_MAX + 2];
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+
+    fx_name(name, SHM_NAME_MAX + 1, 'n', 0);
+    fx_lock(shm);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, "", 0, &v, 1), -EINVAL);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1),
+                     -EINVAL);
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, name, SHM_NAME_MAX + 1), SHM_NIL);
+    assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, "", 0), -EINVAL);
+    assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, name, SHM_NAME_MAX + 1),
+                     -EINVAL);
+    assert_int_equal(shm->meta->log_used, 0);
+    fx_unlock(shm);
+}
+
+/* Names are bytes. */
+static void test_names_of_all_lengths(void **state)
+{
+    struct shm_sizes sizes = fx_small;
+    char name[SHM_NAME_MAX + 1];
+    struct shm *shm;
+
+    (void)state;
+    sizes.nodes = 512;
+    sizes.long_names = SHM_NAME_MAX;
+    shm = fx_new(&sizes);
+    for (size_t len = 1; len <= SHM_NAME_MAX; len++) {
+        memset(name, (int)len, len);
+        name[len] = '\0';
+        fx_put(shm, SHM_ROOT, name, "1");
+    }
+    fx_check(shm);
+    for (size_t len = 1; len <= SHM_NAME_MAX; len++) {
+        uint32_t idx;
+
+        memset(name, (int)len, len);
+        name[len] = '\0';
+        idx = fx_find(shm, SHM_ROOT, name);
+        assert_int_not_equal(idx, SHM_NIL);
+        assert_int_equal(shm_node_at(shm, idx)->name_len, len);
+        assert_memory_equal(shm_node_name(shm, idx), name, len);
+        name[len - 1] ^= 1;
+        assert_int_equal(fx_find(shm, SHM_ROOT, name), SHM_NIL);
+    }
+    shm_close(shm);
+}
+
+static void test_ids(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+    uint64_t id = shm_node_id(shm, idx);
+
+    assert_int_equal(shm_node_of_id(shm, id), idx);
+    assert_int_equal(shm_node_of_id(shm, id + 1), SHM_NIL); /* never used */
+    assert_int_equal(shm_node_of_id(shm, id + (UINT64_C(1) << 32)), SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, id & UINT32_MAX), SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, 0), SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, UINT64_MAX), SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, shm->header->sizes.nodes + 1), SHM_NIL);
+}
+
+static void test_detach(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1"), again;
+
+    fx_ref(shm, idx, 2);
+    fx_lock(shm);
+    shm_node_detach(shm, idx);
+    shm_node_detach(shm, idx); /* once is enough */
+    fx_unlock(shm);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), SHM_NIL);
+    assert_memory_equal(shm_node_name(shm, idx), "name", 4);
+    again = fx_put(shm, SHM_ROOT, "name", "1");
+    assert_int_not_equal(again, idx);
+    fx_check(shm);
+    fx_forget(shm, idx, 2);
+    fx_check(shm);
+}
+
+static void test_refs(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+
+    fx_ref(shm, idx, 3);
+    assert_int_equal(shm_node_at(shm, idx)->nlookup, 3);
+    assert_int_equal(shm->nodes->lookups, 4);
+    assert_int_equal(shm->nodes->evictable, 0);
+    fx_forget(shm, idx, 1);
+    assert_int_equal(shm->nodes->evictable, 0);
+    fx_forget(shm, idx, UINT64_MAX); /* cut */
+    assert_int_equal(shm_node_at(shm, idx)->nlookup, 0);
+    assert_int_equal(shm->nodes->lookups, 1);
+    assert_int_equal(shm->nodes->evictable, 1);
+}
+
+/* Each pin alone keeps a node off the evictable list. */
+static void test_pins(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+
+    fx_lock(shm);
+    shm_node_open(shm, idx);
+    assert_int_equal(shm->nodes->evictable, 0);
+    shm_node_ref(shm, idx, 1);
+    shm_node_close(shm, idx);
+    shm_node_close(shm, idx); /* one too many: no wrap */
+    assert_int_equal(shm->nodes->evictable, 0);
+    shm_node_set_busy(shm, idx, 1);
+    shm_node_forget(shm, idx, 1);
+    assert_int_equal(shm->nodes->evictable, 0);
+    shm_node_set_session(shm, idx, 0);
+    shm_node_set_busy(shm, idx, 0);
+    assert_int_equal(shm->nodes->evictable, 0);
+    shm_node_set_session(shm, idx, SHM_NIL);
+    assert_int_equal(shm->nodes->evictable, 1);
+    assert_int_equal(shm_node_at(shm, idx)->opens, 0);
+    fx_unlock(shm);
+}
+
+/* ---- moving ---- */
+
+static int move(struct shm *shm, uint32_t idx, uint32_t to, const char *name)
+{
+    int r;
+
+    fx_lock(shm);
+    r = shm_node_move(shm, idx, to, name, strlen(name));
+    if (r < 0)
+        assert_int_equal(shm->meta->log_used, 0); /* it undid itself */
+    fx_unlock(shm);
+    fx_check(shm);
+    return r;
+}
+
+static void test_move(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t a = fx_mkdir(shm, SHM_ROOT, "a"), b = fx_mkdir(shm, SHM_ROOT, "b");
+    uint32_t file = fx_put(shm, a, "file", "1");
+    uint64_t id = shm_node_id(shm, file), ino = shm_node_at(shm, file)->ino;
+
+    assert_int_equal(move(shm, file, b, "other"), 0);
+    assert_int_equal(fx_find(shm, a, "file"), SHM_NIL);
+    assert_int_equal(fx_find(shm, b, "other"), file);
+    assert_int_equal(shm_node_id(shm, file), id);
+    assert_int_not_equal(shm_node_at(shm, file)->ino, ino);
+    assert_int_equal(shm_node_at(shm, a)->children, 0);
+    assert_int_equal(shm_node_at(shm, b)->children, 1);
+    /* To where it is. */
+    assert_int_equal(move(shm, file, b, "other"), 0);
+    assert_int_equal(fx_find(shm, b, "other"), file);
+    /* With its own name. */
+    fx_lock(shm);
+    assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5), 0);
+    fx_unlock(shm);
+    assert_int_equal(fx_find(shm, a, "other"), file);
+    /* A new file at the old place has the old st_ino: the hash of its key. */
+    assert_int_equal(move(shm, file, a, "file"), 0);
+    assert_int_equal(shm_node_at(shm, file)->ino, ino);
+}
+
+static void test_move_replaces(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t from = fx_put(shm, SHM_ROOT, "from", "1");
+    uint32_t to = fx_put(shm, SHM_ROOT, "to", "2");
+
+    fx_ref(shm, to, 1);
+    assert_int_equal(move(shm, from, SHM_ROOT, "to"), 0);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "to"), from);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "from"), SHM_NIL);
+    assert_int_equal(shm_node_at(shm, to)->state, SHM_NODE_LIVE);
+    assert_false(shm_node_at(shm, to)->flags & SHM_NODE_CURRENT);
+    fx_forget(shm, to, 1);
+}
+
+static void test_move_directory(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t a = fx_mkdir(shm, SHM_ROOT, "a"), b = fx_mkdir(shm, SHM_ROOT, "b");
+    uint32_t sub = fx_mkdir(shm, a, "sub"), file = fx_put(shm, sub, "file", "1");
+    char path[64];
+
+    assert_int_equal(move(shm, a, b, "moved"), 0);
+    assert_int_equal(shm_node_path(shm, file, path, sizeof(path)), 16);
+    assert_string_equal(path, "b/moved/sub/file");
+    assert_int_equal(fx_find(shm, sub, "file"), file);
+    /* Into its own subtree, or into itself. */
+    assert_int_equal(move(shm, b, sub, "x"), -ELOOP);
+    assert_int_equal(move(shm, b, b, "x"), -ELOOP);
+    assert_int_equal(move(shm, SHM_ROOT, sub, "x"), -ELOOP);
+    assert_int_equal(shm_node_path(shm, file, path, sizeof(path)), 16);
+    /* Over its own ancestor: the vfs forbids it, here nothing breaks. */
+    assert_int_equal(move(shm, sub, SHM_ROOT, "b"), 0);
+    assert_int_equal(shm_node_path(shm, file, path, sizeof(path)), 6);
+    assert_string_equal(path, "b/file");
+}
+
+static void test_move_detached(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+
+    fx_ref(shm, idx, 1);
+    fx_lock(shm);
+    shm_node_detach(shm, idx);
+    fx_unlock(shm);
+    assert_int_equal(move(shm, idx, SHM_ROOT, "back"), 0);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "back"), idx);
+    fx_forget(shm, idx, 1);
+    assert_int_equal(shm->nodes->lru_first, idx + 1); /* current again: at the front */
+}
+
+static void test_move_long_names(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+    char one[SHM_NAME_MAX + 1], two[SHM_NAME_MAX + 1];
+
+    fx_name(one, 255, 'a', 1);
+    fx_name(two, 73, 'b', 1);
+    for (int i = 0; i < 100; i++) { /* none is lost on the way */
+        assert_int_equal(move(shm, idx, SHM_ROOT, one), 0);
+        assert_int_equal(move(shm, idx, SHM_ROOT, two), 0);
+        assert_int_equal(move(shm, idx, SHM_ROOT, "short"), 0);
+    }
+    assert_int_equal(fx_find(shm, SHM_ROOT, "short"), idx);
+    assert_int_equal(shm->nodes->fresh_long, 1);
+}
+
+/* ---- paths ---- */
+
+static void test_path_cap(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = fx_mkdir(shm, SHM_ROOT, "abc");
+    char out[64];
+
+    idx = fx_put(shm, idx, "defg", "1");
+    for (size_t cap = 0; cap < 9; cap++) {
+        memset(out, '#', sizeof(out));
+        assert_int_equal(shm_node_path(shm, idx, out, cap), -ENAMETOOLONG);
+        assert_int_equal(out[cap], '#');
+    }
+    memset(out, '#', sizeof(out));
+    assert_int_equal(shm_node_path(shm, idx, out, 9), 8);
+    assert_memory_equal(out, "abc/defg\0#", 10);
+    assert_int_equal(shm_node_path(shm, SHM_ROOT, out, 0), -ENAMETOOLONG);
+}
+
+static void test_path_deep(void **state)
+{
+    struct shm_sizes sizes = fx_small;
+    uint32_t idx = SHM_ROOT;
+    char name[SHM_NAME_MAX + 1], path[8192], expected[8192] = "";
+    size_t len = 0;
+    struct shm *shm;
+
+    (void)state;
+    sizes.nodes = 1024;
+    shm = fx_new(&sizes);
+    for (unsigned i = 0; i < 1000; i++) {
+        fx_name(name, 4, 'd', i);
+        idx = fx_mkdir(shm, idx, name);
+        len += (size_t)sprintf(expected + len, "%s%s", i ? "/" : "", name);
+    }
+    assert_int_equal(shm_node_path(shm, idx, path, sizeof(path)), len);
+    assert_string_equal(path, expected);
+    fx_check(shm);
+    shm_close(shm);
+}
+
+/* ---- content, listings, candidates ---- */
+
+static void test_content(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
+    uint32_t first = shm_node_at(shm, dir)->content, second;
+
+    fx_lock(shm);
+    shm_node_edit(shm, dir)->flags |= SHM_NODE_COMPLETE;
+    shm_node_edit(shm, dir)->listed_ns = 5;
+    shm_node_new_content(shm, dir);
+    second = shm_node_at(shm, dir)->content;
+    assert_int_not_equal(second, first);
+    shm_node_list_stale(shm, dir);
+    assert_int_not_equal(shm_node_at(shm, dir)->content, first);
+    assert_int_not_equal(shm_node_at(shm, dir)->content, second);
+    assert_false(shm_node_at(shm, dir)->flags & SHM_NODE_COMPLETE);
+    assert_int_equal(shm_node_at(shm, dir)->listed_ns, 0);
+    shm_node_list_stale(shm, SHM_ROOT);
+    fx_unlock(shm);
+}
+
+static void test_kernel_only(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir"), cursor = 0;
+    uint32_t a = fx_put(shm, dir, "a", "1"), b = fx_put(shm, dir, "b", "1");
+
+    fx_lock(shm);
+    shm_node_ref(shm, dir, 1);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), SHM_NIL);
+    shm_node_ref(shm, a, 1);
+    shm_node_ref(shm, b, 1);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), a);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), b);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), a);
+    shm_node_open(shm, a);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), b);
+    shm_node_set_busy(shm, b, 1);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), SHM_NIL);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 0), SHM_NIL);
+    cursor = UINT32_MAX; /* free running */
+    shm_node_set_busy(shm, b, 0);
+    assert_int_equal(shm_node_kernel_only(shm, &cursor, 100), b);
+    shm_node_close(shm, a);
+    fx_unlock(shm);
+}
+
+/* The check sees what it says it sees. */
+static void test_check(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
+    uint32_t idx = fx_put(shm, dir, "name", "1");
+    struct shm_node *n = shm_node_at(shm, idx), good = *n;
+    struct err err;
+
+#define SEEN(change)                                                           \
+    do {                                                                       \
+        change;                                                                \
+        assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);                 \
+        *n = good;                                                             \
+        assert_int_equal(shm_node_check(shm, &err), 0);                        \
+    } while (0)
+    SEEN(n->nlookup = 1);
+    SEEN(n->opens = 1);
+    SEEN(n->state = 2);
+    SEEN(n->state = SHM_NODE_FREE);
+    SEEN(n->parent = SHM_ROOT);
+    SEEN(n->parent = SHM_NIL);
+    SEEN(n->parent = 60);
+    SEEN(n->children = 1);
+    SEEN(n->hash_next = idx + 1);
+    SEEN(n->lru_next = idx + 1);
+    SEEN(n->flags = 0);
+    SEEN(n->name[0] = 'x');
+    SEEN(n->name_len = 0);
+    SEEN(n->name_len = 100);
+    SEEN(n->long_name = 0);
+#undef SEEN
+    shm->nodes->fresh_node++;
+    assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);
+    shm->nodes->fresh_node--;
+    shm->nodes->free_node = idx + 1;
+    assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);
+    shm->nodes->free_node = 0;
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_root),
+        TEST(test_intern_new),
+        TEST(test_intern_same_version),
+        TEST(test_intern_other_version),
+        TEST(test_intern_other_type),
+        TEST(test_intern_local),
+        TEST(test_intern_with_session),
+        TEST(test_intern_from_itself),
+        TEST(test_names_refused),
+        cmocka_unit_test(test_names_of_all_lengths),
+        TEST(test_ids),
+        TEST(test_detach),
+        TEST(test_refs),
+        TEST(test_pins),
+        TEST(test_move),
+        TEST(test_move_replaces),
+        TEST(test_move_directory),
+        TEST(test_move_detached),
+        TEST(test_move_long_names),
+        TEST(test_path_cap),
+        cmocka_unit_test(test_path_deep),
+        TEST(test_content),
+        TEST(test_kernel_only),
+        TEST(test_check),
+    };
+
+    return cmocka_run_group_tests_name("shm_node", tests, NULL, NULL);
+}

@@ -1,0 +1,281 @@
+/* Making the segment, and looking at one that somebody else made, perhaps with ill intent. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shm/shm_block.h"
+#include "shm/shm_journal.h"
+#include "shm/shm_layout.h"
+#include "tests/shm/fixture.h"
+
+static void test_create(void **state)
+{
+    struct shm *shm = fx_new(&fx_small);
+    uint64_t at = sizeof(struct shm_header);
+
+    (void)state;
+    assert_int_equal(shm->header->magic, SHM_MAGIC);
+    assert_int_equal(shm->header->size, shm->size);
+    assert_memory_equal(&shm->header->sizes, &fx_small, sizeof(fx_small));
+    for (int i = 0; i < SHM_TABLES; i++) {
+        assert_true(shm->header->table_off[i] >= at);
+        assert_int_equal(shm->header->table_off[i] % SHM_PAGE, 0);
+        at = shm->header->table_off[i] + shm->header->table_len[i];
+        assert_true(at <= shm->size);
+        assert_non_null(shm_layout[i].name);
+    }
+    assert_int_equal(fcntl(shm->fd, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(ftruncate(shm->fd, 0), -1); /* sealed */
+    fx_check(shm);
+    shm_close(shm);
+    shm_close(NULL);
+}
+
+static void test_hash_keys_differ(void **state)
+{
+    struct shm *a = fx_new(&fx_small), *b = fx_new(&fx_small);
+
+    (void)state;
+    assert_memory_not_equal(a->header->hash_key, b->header->hash_key, 16);
+    shm_close(a);
+    shm_close(b);
+}
+
+/* The sizes with one field set to `value`. */
+static struct shm_sizes with(size_t field, uint32_t value)
+{
+    struct shm_sizes s = fx_small;
+
+    memcpy((char *)&s + field, &value, sizeof(value));
+    return s;
+}
+
+#define FIELD(f) offsetof(struct shm_sizes, f)
+
+static const struct {
+    size_t field;
+    uint32_t value;
+} senseless[] = {
+    {FIELD(workers), 0},
+    {FIELD(workers), SHM_WORKERS_MAX + 1},
+    {FIELD(workers), UINT32_MAX},
+    {FIELD(nodes), 0},
+    {FIELD(nodes), 32},
+    {FIELD(nodes), 100},
+    {FIELD(nodes), 1u << 31},
+    {FIELD(long_names), UINT32_MAX},
+    {FIELD(handles), 0},
+    {FIELD(handles), UINT32_MAX},
+    {FIELD(sessions), 0},
+    {FIELD(sessions), UINT32_MAX},
+    {FIELD(records), 0},
+    {FIELD(records), 0xffff},
+    {FIELD(blocks), 7},
+    {FIELD(blocks), UINT32_MAX},
+    {FIELD(blocks), (1u << 31) + 1}, /* the number of hash heads would wrap */
+    {FIELD(payload), 0},
+    {FIELD(payload), SHM_PAGE + 1},
+    {FIELD(payload), UINT32_MAX - SHM_PAGE + 1},
+};
+
+#define N_SENSELESS (sizeof(senseless) / sizeof(*senseless))
+
+static void test_senseless_sizes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SENSELESS; i++) {
+        struct shm_sizes s = with(senseless[i].field, senseless[i].value);
+        struct shm *shm = NULL;
+        struct err err = {0};
+
+        assert_int_equal(shm_create(&s, &shm, &err), -EINVAL);
+        assert_int_equal(err.code, EINVAL);
+        assert_null(shm);
+    }
+}
+
+static void test_out_of_memory(void **state)
+{
+    struct shm_sizes s = fx_small;
+    struct shm *shm = NULL;
+    struct err err = {0};
+    int r;
+
+    (void)state;
+    s.blocks = SHM_COUNT_MAX; /* 2 TiB */
+    s.records = SHM_RECORDS_MAX;
+    s.payload = SHM_PAYLOAD_MAX;
+    r = shm_create(&s, &shm, &err);
+    if (r == 0) { /* a memfd is sparse: a machine may well allow it */
+        assert_true(shm->size > (size_t)SHM_COUNT_MAX * SHM_BLOCK_SIZE);
+        shm_close(shm);
+    } else {
+        assert_null(shm);
+        assert_true(strlen(err.text) > 0);
+    }
+}
+
+/* ---- the read-only view ---- */
+
+static int reopened(const struct shm *shm)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void test_readonly(void **state)
+{
+    struct shm *shm = *state, *view = NULL;
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+    struct err err = {0};
+
+    strcpy(shm->header->mount_path, "/mnt");
+    assert_int_equal(shm_open_readonly(reopened(shm), &view, &err), 0);
+    assert_string_equal(view->header->mount_path, "/mnt");
+    assert_int_equal(shm_node_at(view, idx)->state, SHM_NODE_LIVE);
+    assert_int_equal(shm_node_find(view, SHM_ROOT, "name", 4), idx);
+    assert_int_equal(view->nodes->live, 2);
+    assert_ptr_equal(shm_arena_of(view, 3),
+                     view->base + ((uint8_t *)shm_arena_of(shm, 3) - shm->base));
+
+    /* What is checked stays so: the header is the view's own. */
+    shm->header->sizes.nodes = 1u << 24;
+    memset(shm->header->mount_path, 'x', sizeof(shm->header->mount_path));
+    assert_int_equal(view->header->sizes.nodes, fx_small.nodes);
+    assert_string_equal(view->header->mount_path, "/mnt");
+    shm->header->sizes.nodes = fx_small.nodes;
+    shm_close(view);
+
+    assert_int_equal(shm_open_readonly(reopened(shm), &view, &err), 0);
+    assert_int_equal(strlen(view->header->mount_path),
+                     sizeof(view->header->mount_path) - 1);
+    shm_close(view);
+}
+
+static void refused(int fd)
+{
+    struct shm *view = NULL;
+    struct err err = {0};
+
+    assert_int_equal(shm_open_readonly(fd, &view, &err), -EPROTO);
+    assert_int_equal(err.code, EPROTO);
+    assert_null(view);
+    assert_int_equal(close(fd), 0); /* still the caller's */
+}
+
+static void test_hostile_sizes(void **state)
+{
+    struct shm *shm = *state;
+
+    for (size_t i = 0; i < N_SENSELESS; i++) {
+        shm->header->sizes = with(senseless[i].field, senseless[i].value);
+        refused(reopened(shm));
+    }
+    shm->header->sizes = with(FIELD(nodes), 128); /* sensible, and not this one's */
+    refused(reopened(shm));
+    shm->header->sizes = with(FIELD(workers), 3);
+    refused(reopened(shm));
+    shm->header->sizes = fx_small;
+}
+
+static void test_hostile_header(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_header *h = shm->header, good = *h;
+
+    for (int i = 0; i < SHM_TABLES; i++) {
+        const uint64_t bad[] = {0, h->table_off[i] + 8, shm->size, UINT64_MAX,
+                                UINT64_MAX - h->table_len[i] + 1};
+
+        for (size_t k = 0; k < sizeof(bad) / sizeof(*bad); k++) {
+            h->table_off[i] = bad[k];
+            refused(reopened(shm));
+            *h = good;
+            h->table_len[i] = bad[k];
+            refused(reopened(shm));
+            *h = good;
+        }
+    }
+    h->magic++;
+    refused(reopened(shm));
+    *h = good;
+    h->layout_version++;
+    refused(reopened(shm));
+    *h = good;
+    h->size--;
+    refused(reopened(shm));
+    *h = good;
+}
+
+static void test_not_a_segment(void **state)
+{
+    struct shm *shm = *state, *view = NULL;
+    struct err err = {0};
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_true(fd >= 0);
+    /* A true copy that could be cut under the reader. */
+    assert_int_equal(write(fd, shm->base, shm->size), (ssize_t)shm->size);
+    assert_int_equal(shm_open_readonly(fd, &view, &err), -EPROTO);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    assert_int_equal(shm_open_readonly(dup(fd), &view, &err), 0);
+    shm_close(view);
+    /* A byte more than its header says. */
+    assert_int_equal(ftruncate(fd, (off_t)shm->size + 1), 0);
+    refused(fd);
+
+    fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    refused(dup(fd)); /* empty */
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    refused(fd); /* zeroes */
+    refused(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    refused(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    assert_int_equal(shm_open_readonly(-1, &view, &err), -EPROTO);
+}
+
+/* The check of each table is run, and says which. */
+static void test_check_names_the_table(void **state)
+{
+    struct shm *shm = *state;
+    struct err err = {0};
+
+    shm->nodes->live++;
+    assert_int_equal(shm_check(shm, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, "node"));
+    shm->nodes->live--;
+    shm->blocks->ready++;
+    assert_int_equal(shm_check(shm, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, "block"));
+    shm->blocks->ready--;
+    shm_arena_of(shm, 2)->counted_n = SHM_COUNTED_MAX + 1;
+    assert_int_equal(shm_check(shm, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, "arena"));
+    shm_arena_of(shm, 2)->counted_n = 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_hash_keys_differ),
+        cmocka_unit_test(test_senseless_sizes),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test_setup_teardown(test_readonly, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_sizes, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_header, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_not_a_segment, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_check_names_the_table, fx_setup,
+                                        fx_teardown),
+    };
+
+    return cmocka_run_group_tests_name("shm_segment", tests, NULL, NULL);
+}

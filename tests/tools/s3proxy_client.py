@@ -1,0 +1,178 @@
+"""The tests' side of the proxy: starting one as a process of its own, and its control socket."""
+
+import collections
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import types
+
+PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "s3proxy.py")
+
+
+class Entry(types.SimpleNamespace):
+    """One request of the log: number, connection, op, bucket, key, method, query, range,
+    conditions, headers, status (None: the client got none), faults, error, start (seconds), sent,
+    end (None: still going on), bytes_in, bytes_out."""
+
+    def __repr__(self):
+        return f"<{self.op} {self.key!r} {self.status} {self.range or ''}{self.conditions or ''}>"
+
+
+class ProxyError(Exception):
+    pass
+
+
+class ProxyControl:
+    """Controls a proxy over its control socket. May be used from several threads."""
+
+    def __init__(self, path, port=None):
+        self.path, self.port = str(path), port
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def _do(self, what, _wait=10.0, **args):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_wait + 10)
+            sock.connect(self.path)
+            sock.sendall(json.dumps({"do": what, **args}).encode() + b"\n")
+            with sock.makefile("rb") as stream:
+                line = stream.readline()
+        if not line:
+            raise ProxyError(f"{what}: the proxy went away")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ProxyError(f"{what}: {answer['error']}")
+        return answer["ok"]
+
+    # -- counting
+
+    def counts(self):
+        """Requests by operation since the last reset."""
+        return collections.Counter(self._do("counts"))
+
+    def counts_by_key(self):
+        """{(operation, key): requests}; the key of a listing is its prefix."""
+        return collections.Counter({(op, key): n for op, key, n in self._do("counts_by_key")})
+
+    def reset_counts(self):
+        """Forgets counts, bytes and log."""
+        self._do("reset_counts")
+
+    def log(self, op=None, key=None):
+        return [Entry(**x) for x in self._do("log", op=op, key=key)]
+
+    def bytes_received(self, op=None):
+        """Bytes of answer bodies that went to the client."""
+        out = self._do("bytes")["out"]
+        return out.get(op, 0) if op else sum(out.values())
+
+    def bytes_sent(self, op=None):
+        """Bytes of request bodies that came from the client."""
+        out = self._do("bytes")["in"]
+        return out.get(op, 0) if op else sum(out.values())
+
+    def state(self):
+        """in_flight, max_in_flight, connections, new_connections, blocked, rules, held."""
+        return types.SimpleNamespace(**self._do("state"))
+
+    def wait_count(self, count, op=None, key=None, finished=False, timeout=20.0):
+        """Waits until that many requests came (or were answered)."""
+        if not self._do("wait_count", timeout, count=count, op=op, key=key, finished=finished,
+                        timeout=timeout):
+            raise ProxyError(f"{count} {op or 'requests'} {key or ''} did not come within "
+                             f"{timeout} s: {self.counts_by_key()}")
+
+    def wait_idle(self, timeout=20.0):
+        if not self._do("wait_idle", timeout, timeout=timeout):
+            raise ProxyError(f"requests still going on after {timeout} s")
+
+    # -- faults
+
+    def set_latency(self, ms):
+        """Time that passes before each request goes on, all at once, none behind another."""
+        self._do("set_latency", ms=ms)
+
+    def add_rule(self, action, **args):
+        """Action and parameters: ACTIONS; which requests: MATCH; how often: SELECT, all in
+        s3proxy_rules.py. Returns the rule's number."""
+        return self._do("add_rule", action=action, args=args)
+
+    def remove_rule(self, number):
+        self._do("remove_rule", number=number)
+
+    def clear_rules(self):
+        """Also lets held requests go on."""
+        self._do("clear_rules")
+
+    def hold(self, name, when="before", **match):
+        """Parks matching requests before they are sent on, with half of their body sent (mid) or
+        before they are answered. detach=True takes the whole body first and sends it on at the
+        release even if the client is gone."""
+        return self.add_rule("hold", name=name, when=when, **match)
+
+    def wait_held(self, name, count=1, timeout=20.0):
+        if not self._do("wait_held", timeout, name=name, count=count, timeout=timeout):
+            raise ProxyError(f"{name}: {count} requests were not held within {timeout} s; "
+                             f"{self.counts_by_key()}")
+
+    def release(self, name, verdict="forward", keep_rule=False):
+        """Lets go (forward), closes (drop) or resets what is parked. Returns how many it were."""
+        return self._do("release", name=name, verdict=verdict, keep_rule=keep_rule)
+
+    def block(self, mode="refuse"):
+        """The server is down: connections are refused and reset, or (blackhole) never answered."""
+        self._do("block", mode=mode)
+
+    def unblock(self):
+        self._do("unblock")
+
+    def set_credentials(self, access, secret):
+        self._do("set_credentials", access=access, secret=secret)
+
+    def set_upstream(self, host, port):
+        self._do("set_upstream", host=host, port=port)
+
+
+class ProxyProcess(ProxyControl):
+    """A proxy as a process of its own, which ends with this one."""
+
+    def __init__(self, upstream_port, directory, credentials=None, name="proxy"):
+        path = os.path.join(str(directory), f"{name}.sock")
+        command = [sys.executable, PROGRAM, "--listen", "127.0.0.1:0",
+                   "--upstream", f"127.0.0.1:{upstream_port}", "--control", f"unix:{path}",
+                   "--exit-with-stdin"]
+        for access, secret in (credentials or {}).items():
+            command += ["--credentials", f"{access}:{secret}"]
+        self.errors = open(os.path.join(str(directory), f"{name}.err"), "w+b")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors)
+        timer = threading.Timer(20, self.process.kill)
+        timer.start()
+        line = self.process.stdout.readline()
+        timer.cancel()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            raise ProxyError("the proxy did not start: " + self.errors.read().decode())
+        super().__init__(path, int(line))
+
+    def stop(self):
+        """Ends it; returns what it wrote to stderr (nothing, if all was well)."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.errors.seek(0)
+        text = self.errors.read().decode(errors="replace")
+        self.errors.close()
+        return text

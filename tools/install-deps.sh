@@ -1,0 +1,41 @@
+#!/bin/bash
+# Installs the Debian packages that building (`build`) or testing (`test`)
+# needs, and makes the Python environment of the tests (`venv`). What is there
+# already is left alone, so that a second run takes no time.
+#
+#   tools/install-deps.sh [build] [test] [venv]        default: build
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+BUILD=(gcc libc6-dev make autoconf automake pkg-config
+    libxml2-dev libyaml-dev libsodium-dev nettle-dev libcmocka-dev
+    cmake ninja-build dpkg-dev xz-utils ca-certificates
+    python3 python3-venv curl fuse3 util-linux)
+TEST=(clang llvm libclang-rt-dev fio sqlite3 git rsync attr strace procps psmisc)
+
+# .venv is made anew when tests/requirements.txt or the interpreter changes.
+make_venv() {
+    local want
+    want=$(python3 -V; sha256sum <tests/requirements.txt)
+    if [ "$(cat .venv/stamp 2>/dev/null)" = "$want" ]; then
+        return 0
+    fi
+    say "making .venv from tests/requirements.txt"
+    rm -rf .venv
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check \
+        -r tests/requirements.txt >&2 || die "pip could not install them"
+    printf '%s\n' "$want" >.venv/stamp
+}
+
+[ $# -gt 0 ] || set -- build
+for set in "$@"; do
+    case $set in
+    build) apt_need "${BUILD[@]}" ;;
+    test) apt_need "${TEST[@]}" ;;
+    venv) make_venv ;;
+    *) die "unknown set '$set': build, test or venv" ;;
+    esac
+done

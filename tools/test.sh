@@ -1,0 +1,300 @@
+#!/bin/bash
+# All tests, from a clean clone: installs what they need, builds with gcc, with
+# clang, and with clang under ASan and UBSan (-Werror), runs the unit tests of
+# each, the integration suite on the gcc and the sanitizer build, distcheck.
+#
+#   tools/test.sh [stage...]      default: all
+#   stages: layers unit integration distcheck, or one build's alone:
+#           unit-gcc unit-clang unit-asan integration-gcc integration-asan
+#   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
+#
+# The last line is `N passed, N failed`; the exit status says the same. Logs
+# stay in build/report.
+# shellcheck disable=SC2317 # stages are called by name
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+ALL=(layers unit-gcc unit-clang unit-asan integration-gcc integration-asan
+    distcheck)
+REPORT=$PWD/build/report
+MAKE=(make --no-print-directory -O -j "$(nproc)")
+
+passed=0
+failed=0
+failures=()
+# What the tests put in $TMPDIR, and the mark by which their processes are known.
+work=$(mktemp -d "${TMPDIR:-/tmp}/stateproxy-test.XXXXXX")
+mark=STATEPROXY_TEST_RUN=${work##*.}
+
+good() { passed=$((passed + $1)); }
+
+bad() {
+    failed=$((failed + $1))
+    failures+=("$2")
+    say "FAILED: $2"
+}
+
+show() {
+    [ ! -s "$1" ] || { sed 's/^/    /' "$1" | tail -n "${2:-200}"; } >&2
+}
+
+# ---- leaving nothing behind
+
+# Processes that a pytest run started and that outlived it: they carry the mark,
+# or are programs of our own builds.
+leftover_pids() {
+    local proc
+    for proc in /proc/[0-9]*; do
+        if grep -qzxF "$mark" "$proc/environ" 2>/dev/null ||
+            [[ "$(readlink "$proc/exe")" == "$PWD"/build/*/stateproxy* ]]; then
+            echo "${proc#/proc/}"
+        fi
+    done
+}
+
+leftover_mounts() {
+    awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo
+}
+
+# Lazily: a mount whose daemon died or hangs must go too. Newest first.
+clean_leftovers() {
+    local pid dir
+    for pid in $(leftover_pids); do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    leftover_mounts | tac | while IFS= read -r dir; do
+        umount -l "$(printf '%b' "$dir")" || true
+    done
+}
+
+finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    set +e
+    clean_leftovers
+    rm -rf --one-file-system "$work"
+    if [ ${#failures[@]} -gt 0 ]; then
+        printf 'failed: %s\n' "${failures[@]}"
+    elif [ $((passed + failed)) -eq 0 ] || [ "$status" -ne 0 ]; then
+        echo "failed: test.sh itself (status $status)"
+        failed=$((failed + 1))
+    fi
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+trap finish EXIT
+trap 'bad 1 interrupted; exit 130' INT TERM
+
+# ---- builds
+
+declare -A built=()
+
+configure_kind() {
+    case $1 in
+    gcc) configure_in build/gcc CC=gcc --enable-werror ;;
+    clang) configure_in build/clang CC=clang --enable-werror ;;
+    asan) configure_in build/asan CC=clang --enable-werror --enable-sanitize ;;
+    esac
+}
+
+# Builds programs and unit tests of a kind once; says for which stage it failed.
+build() {
+    local kind=$1 stage=$2 log=$REPORT/build-$1.log start=$SECONDS
+    if [ -z "${built[$kind]:-}" ]; then
+        built[$kind]=no
+        # the second make: all test programs, none of them run
+        if (configure_kind "$kind" &&
+            "${MAKE[@]}" -C "build/$kind" all &&
+            "${MAKE[@]}" -C "build/$kind" check TESTS=) \
+            >"$log" 2>&1; then
+            built[$kind]=yes
+            say "build $kind: $((SECONDS - start)) s"
+        else
+            show "$log" 100
+        fi
+    fi
+    [ "${built[$kind]}" = yes ] || {
+        bad 1 "$stage: the $kind build does not compile"
+        return 1
+    }
+}
+
+# ---- stages
+
+stage_layers() {
+    if tools/check-layers >"$REPORT/layers.log" 2>&1; then
+        good 1
+    else
+        show "$REPORT/layers.log"
+        bad 1 "layers: an include goes against tools/layers"
+    fi
+}
+
+# A cmocka program counts its tests (TAP), any other check is one test. One that
+# fails without a failed test (crash, leak) is one failure.
+count_trs() {
+    local stage=$1 trs=$2 log=${2%.trs}.log name ok notok result
+    name=${trs#build/*/}
+    name=${name%.trs}
+    result=$(sed -n 's/^:test-result: \([A-Z]*\).*/\1/p' "$trs" | head -n 1)
+    ok=$(grep -a '^ok [0-9]' "$log" | grep -vc '# SKIP' || true)
+    notok=$(grep -a '^not ok [0-9]' "$log" | grep -vc '# SKIP' || true)
+    case $result in
+    PASS)
+        [ $((ok + notok)) -gt 0 ] || ok=1
+        ;;
+    SKIP) ;;
+    *)
+        [ "$notok" -gt 0 ] || notok=1
+        ;;
+    esac
+    good "$ok"
+    if [ "$notok" -gt 0 ]; then
+        show "$log"
+        bad "$notok" "$stage: $name"
+    fi
+}
+
+stage_unit() {
+    local kind=$1 stage=unit-$1 log=$REPORT/unit-$1.log status=0 trs n=0
+    build "$kind" "$stage" || return 0
+    find "build/$kind" -name '*.trs' -delete
+    # a test that hangs is a failure, not a CI that never ends
+    timeout --foreground -k 10 900 env CMOCKA_MESSAGE_OUTPUT=TAP \
+        STATEPROXY_INTEGRATION=no TMPDIR="$work" \
+        "${MAKE[@]}" -C "build/$kind" -k check >"$log" 2>&1 9>&1 ||
+        status=$?
+    local before=$failed
+    while IFS= read -r trs; do
+        count_trs "$stage" "$trs"
+        n=$((n + 1))
+    done < <(find "build/$kind" -name '*.trs' | sort)
+    if [ "$n" -eq 0 ] || { [ "$status" -ne 0 ] && [ "$failed" -eq "$before" ]; }
+    then
+        show "$log" 60
+        bad 1 "$stage: make check ended with status $status"
+    fi
+}
+
+# Prints "passed failed" of a junit file.
+read_junit() {
+    python3 - "$1" <<-'END'
+	import sys
+	import xml.etree.ElementTree as tree
+
+	n = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+	for suite in tree.parse(sys.argv[1]).iter("testsuite"):
+	    for key in n:
+	        n[key] += int(suite.get(key, 0))
+	bad = n["failures"] + n["errors"]
+	print(max(0, n["tests"] - bad - n["skipped"]), bad)
+	END
+}
+
+# A sanitizer's report ends a worker, and a replacement takes over without the
+# application noticing: so reports go to files, and each is a failure.
+stage_integration() {
+    local kind=$1 stage=integration-$1 log=$REPORT/integration-$1.log
+    local xml=$REPORT/integration-$1.xml san=$work/sanitizer-$1 status=0
+    local ok=0 notok=0 slow=1 left file
+    [ "$kind" != asan ] || slow=3
+    build "$kind" "$stage" || return 0
+    [ -n "$server" ] || {
+        bad 1 "$stage: no S3 server"
+        return 0
+    }
+    mkdir -m 1777 "$san"
+    rm -f "$xml"
+    # shellcheck disable=SC2086 # a list of options
+    env "$mark" TMPDIR="$work" STATEPROXY_BIN_DIR="$PWD/build/$kind" \
+        STATEPROXY_S3SERVER="$server" STATEPROXY_TEST_SLOW="$slow" \
+        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 \
+        ASAN_OPTIONS="detect_leaks=1:log_path=$san/report" \
+        UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report" \
+        .venv/bin/python -m pytest --color=no --session-timeout=1500 \
+        --junitxml="$xml" \
+        ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?
+    if [ -s "$xml" ]; then
+        read -r ok notok < <(read_junit "$xml")
+    fi
+    good "$ok"
+    if [ "$status" -ne 0 ] || [ "$ok" -eq 0 ] || [ "$notok" -gt 0 ]; then
+        show "$log"
+        [ "$notok" -gt 0 ] || notok=1
+        bad "$notok" "$stage: pytest ended with status $status"
+    fi
+
+    for file in "$san"/*; do
+        [ -e "$file" ] || continue
+        show "$file"
+        cp "$file" "$REPORT/$kind-${file##*/}"
+        bad 1 "$stage: sanitizer report ${file##*/}"
+    done
+    for _ in 1 2 3 4 5 6; do # what was told to end has a moment to do so
+        left=$(leftover_mounts; leftover_pids | xargs -r ps -o pid=,args= -p) ||
+            true
+        [ -n "$left" ] || break
+        sleep 0.5
+    done
+    if [ -z "$left" ]; then
+        good 1
+    else
+        printf '%s\n' "$left" >&2
+        bad 1 "$stage: mounts or processes left behind"
+        clean_leftovers
+    fi
+}
+
+stage_distcheck() {
+    local log=$REPORT/distcheck.log
+    build gcc distcheck || return 0
+    if STATEPROXY_INTEGRATION=no VERBOSE=1 "${MAKE[@]}" -C build/gcc distcheck \
+        >"$log" 2>&1 9>&1; then
+        good 1
+    else
+        show "$log" 100
+        bad 1 "distcheck"
+    fi
+}
+
+# ---- the run
+
+stages=()
+[ $# -gt 0 ] || set -- all
+for arg in "$@"; do
+    case $arg in
+    all) stages+=("${ALL[@]}") ;;
+    unit) stages+=(unit-gcc unit-clang unit-asan) ;;
+    integration) stages+=(integration-gcc integration-asan) ;;
+    *)
+        [[ " ${ALL[*]} " == *" $arg "* ]] || {
+            bad 1 "no stage '$arg'; there are: ${ALL[*]} unit integration"
+            exit 1
+        }
+        stages+=("$arg")
+        ;;
+    esac
+done
+
+mkdir -p "$REPORT"
+if ! { tools/install-deps.sh build test venv && tools/deps.sh; }; then
+    bad 1 "setup: the dependencies could not be installed"
+    exit 1
+fi
+server=
+if [[ " ${stages[*]}" == *' integration'* ]]; then
+    server=$(tools/s3server.sh get) || true
+fi
+for stage in "${stages[@]}"; do
+    start=$SECONDS was_passed=$passed was_failed=$failed
+    case $stage in
+    unit-* | integration-*) "stage_${stage%-*}" "${stage#*-}" ;;
+    *) "stage_$stage" ;;
+    esac
+    say "$stage: $((passed - was_passed)) good, $((failed - was_failed)) bad," \
+        "$((SECONDS - start)) s"
+done
+exit "$((failed > 0))"

@@ -1,0 +1,249 @@
+/* LOOKUP, FORGET, BATCH_FORGET: names, and how often the kernel was told of a node.
+ *
+ * A name is answered from the segment when
+ *   - it is being written here (last write wins: everybody sees writes at once), or exists here only,
+ *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
+ *   - it is a directory that was seen within directories.ttl,
+ *   - its directory was listed completely within directories.ttl: then also a name that was not in it is answered,
+ *   - it was validated within cache.open_ttl.
+ * Else S3 is asked (resolve.c).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "workers/handlers.h"
+#include "workers/key.h"
+#include "workers/node_attr.h"
+#include "workers/resolve.h"
+#include "workers/room.h"
+#include "workers/validity.h"
+
+#define AGAIN_MAX 4 /* answers overtaken by changes made here */
+
+struct lookup {
+    struct op *op;
+    struct resolve *resolve;
+    struct resolve_known known;
+    struct loop_timer retry;
+    unsigned again, room;
+};
+
+static void attempt(struct op *op);
+
+/* ---- answering ---- */
+
+/* Under shm->meta: counts the lookup and stores the answer. */
+static void apply(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct fuse_entry_out out;
+
+    node_entry_out(w, node, &out);
+    shm_node_ref(w->shm, node, 1);
+    op_applied(op, 0, &out, sizeof(out));
+}
+
+/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again. When the name had another node that the
+ * kernel knows, it forgets this one and looks up once more. */
+static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
+{
+    struct shm *shm = op->w->shm;
+    struct shm_node *n = shm_node_edit(shm, node);
+    uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
+
+    if (!(n->flags & SHM_NODE_DIR))
+        n->flags |= SHM_NODE_FRESH;
+    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
+        n->flags |= SHM_NODE_LOOKED;
+    apply(op, node);
+}
+
+/* ---- from the segment ---- */
+
+enum known { KNOWN_NODE, KNOWN_NOTHING, UNKNOWN };
+
+static enum known in_listing(struct worker *w, uint32_t dir, uint32_t node,
+                             uint64_t now)
+{
+    const struct shm_node *d = shm_node_at(w->shm, dir);
+
+    if (!(d->flags & SHM_NODE_COMPLETE) ||
+        !validity_holds(d->listed_ns, w->conf->directories.ttl_ns, now))
+        return UNKNOWN;
+    if (node == SHM_NIL)
+        return KNOWN_NOTHING;
+    return shm_node_at(w->shm, node)->checked_ns >= d->listed_ns ? KNOWN_NODE
+                                                                : UNKNOWN;
+}
+
+/* Under shm->meta. */
+static enum known look(struct worker *w, uint32_t dir, uint32_t node, uint64_t now)
+{
+    struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    bool is_dir = n && (n->flags & SHM_NODE_DIR);
+
+    if (n && (n->session != SHM_NIL || (n->flags & SHM_NODE_LOCAL)))
+        return KNOWN_NODE;
+    if (n && validity_take(w, node, SHM_NODE_LOOKED, now)) {
+        if (!is_dir)
+            shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
+        return KNOWN_NODE;
+    }
+    if (n && validity_holds(n->checked_ns,
+                            is_dir ? w->conf->directories.ttl_ns
+                                   : w->conf->cache.open_ttl_ns,
+                            now))
+        return KNOWN_NODE;
+    return in_listing(w, dir, node, now);
+}
+
+/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. Fills what that takes. */
+static int answer_known(struct op *op, char key[KEY_CAP],
+                        struct resolve_known *known, enum resolve_how *how)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op), node;
+    int r;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (!(shm_node_at(w->shm, dir)->flags & SHM_NODE_DIR))
+        return -ENOTDIR;
+    r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
+    if (r < 0)
+        return r;
+    node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    switch (look(w, dir, node, clock_mono_ns())) {
+    case KNOWN_NODE:
+        apply(op, node);
+        return 1;
+    case KNOWN_NOTHING:
+        return -ENOENT;
+    case UNKNOWN:
+        break;
+    }
+    resolve_note(w, node, known);
+    *how = node == SHM_NIL ? RESOLVE_GUESS
+           : shm_node_at(w->shm, node)->flags & SHM_NODE_DIR ? RESOLVE_NO_DATA
+                                                             : RESOLVE_AS_FILE;
+    return 0;
+}
+
+/* ---- asking ---- */
+
+static void lookup_free(void *state)
+{
+    struct lookup *l = state;
+
+    resolve_cancel(l->resolve);
+    loop_timer_cancel(l->op->w->loop, &l->retry);
+    free(l);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+    struct lookup *l =
+        (struct lookup *)((char *)t - offsetof(struct lookup, retry));
+
+    attempt(l->op);
+}
+
+/* Not answered: once more, now or when the kernel has given nodes back; or the end. */
+static void again(struct lookup *l, int error)
+{
+    struct op *op = l->op;
+
+    if (error == -EAGAIN && ++l->again < AGAIN_MAX) {
+        attempt(op);
+    } else if (error == -ENOMEM && ++l->room < ROOM_TRIES) {
+        room_make(op->w);
+        loop_timer_set(op->w->loop, &l->retry, ROOM_RETRY_NS);
+    } else {
+        op_fail(op, error == -EAGAIN ? -EIO : error);
+    }
+}
+
+static void on_resolved(void *arg, const struct resolve_result *res)
+{
+    struct lookup *l = arg;
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    int64_t node = res->error;
+    uint32_t dir;
+
+    l->resolve = NULL;
+    if (node == 0) {
+        worker_lock(w);
+        dir = op_node(op);
+        node = dir == SHM_NIL ? -ESTALE
+                              : resolve_intern(w, dir, op->req.name, op->req.name_len,
+                                               &l->known, res);
+        if (node >= 0)
+            apply_validated(op, (uint32_t)node, l->known.node_id);
+        worker_unlock(w);
+    }
+    if (node < 0) {
+        again(l, (int)node);
+        return;
+    }
+    /* Before the answer: the READ that it leads to is to find the bytes. */
+    resolve_keep_data(w, (uint32_t)node, res);
+    op_finish(op);
+    room_keep(w);
+}
+
+static struct lookup *kept_lookup(struct op *op)
+{
+    struct lookup *l = op->state;
+
+    if (l)
+        return l;
+    if (op_keep(op) < 0)
+        return NULL;
+    l = calloc(1, sizeof(*l));
+    if (!l) {
+        op_fail(op, -ENOMEM);
+        return NULL;
+    }
+    l->op = op;
+    l->retry.on_time = on_retry;
+    op->state = l;
+    op->state_free = lookup_free;
+    return l;
+}
+
+static void attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    enum resolve_how how = RESOLVE_GUESS;
+    struct resolve_known known;
+    char key[KEY_CAP];
+    struct lookup *l;
+    int r;
+
+    worker_lock(w);
+    r = answer_known(op, key, &known, &how);
+    worker_unlock(w);
+    if (r > 0) {
+        op_finish(op);
+        return;
+    }
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    l = kept_lookup(op);
+    if (!l)
+        return;
+    l->known = known;
+    r = resolve_start(w, key, how, known.etag, on_resolved, l, &l->resolve);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+void op_lookup(struct op *op)
+{
+    attempt(op);
+}

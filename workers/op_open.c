@@ -1,0 +1,261 @@
+/* OPEN of a file. Close-to-open: each open asks S3 whether the node is still the version that the name has, unless the
+ * LOOKUP just before did. When it is not, ESTALE makes the kernel look the name up again, once, and it gets the node of
+ * the newer version. What opening for writing takes beyond that: op_open_write.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/handlers.h"
+#include "workers/key.h"
+#include "workers/resolve.h"
+#include "workers/room.h"
+#include "workers/session.h"
+#include "workers/validity.h"
+
+#define AGAIN_MAX 4 /* answers overtaken by changes made here */
+
+struct open_job {
+    struct op *op;
+    struct resolve *resolve;
+    struct resolve_known known;
+    unsigned again;
+    char key[KEY_CAP];
+};
+
+static void attempt(struct op *op);
+
+static bool for_write(const struct op *op)
+{
+    uint32_t flags = op->req.open->flags;
+
+    return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+/* ---- opening ---- */
+
+/* Under shm->meta. The pages that the kernel has are kept: a node is one version. Nothing is to be done at close. */
+static int apply_read(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct fuse_open_out out = {.open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH};
+    int64_t handle =
+        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
+
+    if (handle < 0)
+        return (int)handle;
+    out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    op_applied(op, 0, &out, sizeof(out));
+    return 0;
+}
+
+enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK };
+
+/* Under shm->meta. The node's version is good: a handle for reading, or on to the session. */
+static enum look open_now(struct op *op, uint32_t node, int *ret_error)
+{
+    if (for_write(op))
+        return LOOK_WRITE;
+    *ret_error = apply_read(op, node);
+    return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
+}
+
+/* Under shm->meta: what can be said without asking. */
+static enum look look(struct op *op, int *ret_error)
+{
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    uint64_t now = clock_mono_ns();
+    const struct shm_node *n;
+
+    *ret_error = -ESTALE;
+    if (node == SHM_NIL)
+        return LOOK_FAILED;
+    n = shm_node_at(w->shm, node);
+    if (n->flags & SHM_NODE_DIR) {
+        *ret_error = -EISDIR;
+        return LOOK_FAILED;
+    }
+    if (n->session != SHM_NIL)
+        return open_now(op, node, ret_error);
+    if (!(n->flags & SHM_NODE_CURRENT))
+        return LOOK_FAILED;
+    if ((op->req.open->flags & O_TRUNC) ||
+        validity_take(w, node, SHM_NODE_FRESH, now) ||
+        validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))
+        return open_now(op, node, ret_error);
+    return LOOK_ASK;
+}
+
+static void go_on(struct op *op, enum look what, int error)
+{
+    switch (what) {
+    case LOOK_FAILED:
+        op_fail(op, error);
+        break;
+    case LOOK_OPENED:
+        op_finish(op);
+        break;
+    case LOOK_WRITE:
+        open_for_write(op, shm_node_of_id(op->w->shm, op->req.nodeid),
+                       op->req.open->flags & O_TRUNC);
+        break;
+    case LOOK_ASK:
+        break;
+    }
+}
+
+/* ---- asking ---- */
+
+static void job_free(void *state)
+{
+    struct open_job *job = state;
+
+    resolve_cancel(job->resolve);
+    free(job);
+}
+
+static void drop_job(struct op *op)
+{
+    job_free(op->state);
+    op->state = NULL;
+    op->state_free = NULL;
+}
+
+/* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
+static int64_t intern(struct open_job *job, uint32_t node,
+                      const struct resolve_result *res)
+{
+    struct worker *w = job->op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    char key[KEY_CAP];
+
+    if (!(n->flags & SHM_NODE_CURRENT))
+        return n->session != SHM_NIL ? (int64_t)node : -ESTALE;
+    if (key_of_node(w, node, key) < 0 || strcmp(key, job->key) != 0)
+        return -EAGAIN;
+    return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len,
+                          &job->known, res);
+}
+
+/* Under shm->meta. */
+static enum look judge(struct open_job *job, const struct resolve_result *res,
+                       int64_t *ret_found, int *ret_error)
+{
+    struct op *op = job->op;
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    int64_t found = node == SHM_NIL ? -ESTALE : intern(job, node, res);
+
+    *ret_found = found;
+    if (found == node)
+        return open_now(op, node, ret_error);
+    /* The kernel comes back with a LOOKUP, which need not ask again. */
+    if (found >= 0)
+        shm_node_edit(w->shm, (uint32_t)found)->flags |= SHM_NODE_LOOKED;
+    *ret_error = found >= 0 || found == -ENOMEM ? -ESTALE : (int)found;
+    return LOOK_FAILED;
+}
+
+static void on_resolved(void *arg, const struct resolve_result *res)
+{
+    struct open_job *job = arg;
+    struct op *op = job->op;
+    struct worker *w = op->w;
+    enum look what = LOOK_FAILED;
+    int64_t found = -EIO;
+    int error = res->error;
+
+    job->resolve = NULL;
+    if (!error) {
+        worker_lock(w);
+        what = judge(job, res, &found, &error);
+        worker_unlock(w);
+    }
+    if (found >= 0)
+        resolve_keep_data(w, (uint32_t)found, res);
+    if (found == -EAGAIN && ++job->again < AGAIN_MAX) {
+        attempt(op);
+        return;
+    }
+    drop_job(op);
+    go_on(op, what, error == -EAGAIN ? -ESTALE : error);
+    room_keep(w);
+}
+
+static struct open_job *kept_job(struct op *op)
+{
+    struct open_job *job = op->state;
+
+    if (job)
+        return job;
+    if (op_keep(op) < 0)
+        return NULL;
+    job = calloc(1, sizeof(*job));
+    if (!job) {
+        op_fail(op, -ENOMEM);
+        return NULL;
+    }
+    job->op = op;
+    op->state = job;
+    op->state_free = job_free;
+    return job;
+}
+
+static void ask(struct op *op)
+{
+    struct open_job *job = kept_job(op);
+    struct worker *w = op->w;
+    uint32_t node;
+    int r = -ESTALE;
+
+    if (!job)
+        return;
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL) {
+        resolve_note(w, node, &job->known);
+        r = key_of_node(w, node, job->key);
+    }
+    worker_unlock(w);
+    if (r == 0)
+        r = resolve_start(w, job->key, RESOLVE_AS_FILE, job->known.etag,
+                          on_resolved, job, &job->resolve);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+static void attempt(struct op *op)
+{
+    enum look what;
+    int error;
+
+    worker_lock(op->w);
+    what = look(op, &error);
+    worker_unlock(op->w);
+    if (what == LOOK_ASK) {
+        ask(op);
+        return;
+    }
+    if (op->state)
+        drop_job(op);
+    go_on(op, what, error);
+}
+
+void op_open(struct op *op)
+{
+    struct worker *w = op->w;
+
+    /* A predecessor came as far as the session. */
+    if (op->rec->session != SHM_NIL)
+        go_on(op, LOOK_WRITE, 0);
+    else if (w->shm->header->draining)
+        op_fail(op, -ESHUTDOWN);
+    else if (for_write(op) && w->conf->mount.read_only)
+        op_fail(op, -EROFS);
+    else
+        attempt(op);
+}

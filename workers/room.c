@@ -1,0 +1,77 @@
+/* The kernel keeps a dentry of every name that was looked up until memory is short, and with it our node. So a walk over
+ * a million names would fill the table. Nodes that nobody has open are asked back (NOTIFY_INVAL_ENTRY, FORGETs follow)
+ * before the table is full, in the order of the table, which is about the order of their making. */
+#include "workers/room.h"
+
+#include "shm/shm_notify.h"
+
+#define LOW_SHARE 16 /* room is low when less than 1/16 of the nodes is free or evictable */
+#define BATCH 16     /* notifications of one locked section: each takes 300 bytes of the undo log */
+#define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
+#define SCAN 512     /* nodes looked at for each of them */
+
+static uint32_t cursor; /* of this worker */
+
+static bool is_low(const struct worker *w)
+{
+    const struct shm_node_table *t = w->shm->nodes; /* read as a hint */
+    uint32_t nodes = w->shm->header->sizes.nodes;
+
+    return nodes - t->live + t->evictable < nodes / LOW_SHARE;
+}
+
+static bool is_asked(const struct worker *w)
+{
+    const struct shm_notify_ring *r = w->shm->notify;
+
+    return r->tail - r->head >= PENDING_MAX;
+}
+
+/* Directories only if no file is found: one may be somebody's working directory, which then has no path any more. */
+static uint32_t candidate(struct worker *w, uint32_t *scan)
+{
+    uint32_t other = SHM_NIL;
+
+    while (*scan) {
+        uint32_t from = cursor, node;
+
+        node = shm_node_kernel_only(w->shm, &cursor, *scan);
+        *scan -= cursor - from < *scan ? cursor - from : *scan;
+        if (node == SHM_NIL)
+            break;
+        if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_DIR))
+            return node;
+        other = node;
+    }
+    return other;
+}
+
+void room_make(struct worker *w)
+{
+    uint32_t scan = BATCH * SCAN;
+    unsigned asked = 0;
+
+    if (is_asked(w))
+        return;
+    worker_lock(w);
+    while (asked < BATCH && scan) {
+        uint32_t node = candidate(w, &scan);
+        const struct shm_node *n;
+
+        if (node == SHM_NIL)
+            break;
+        n = shm_node_at(w->shm, node);
+        shm_notify_entry(w->shm, n->parent, shm_node_name(w->shm, node),
+                         n->name_len);
+        asked++;
+    }
+    worker_unlock(w);
+    if (asked)
+        worker_notify_kernel(w);
+}
+
+void room_keep(struct worker *w)
+{
+    if (is_low(w))
+        room_make(w);
+}

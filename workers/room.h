@@ -1,0 +1,18 @@
+/* Room in the node table, when the kernel holds almost all nodes. */
+#ifndef WORKERS_ROOM_H
+#define WORKERS_ROOM_H
+
+#include "workers/worker.h"
+
+/* Not under a lock. Few nodes are left that could be given to new names: asks the kernel, through the notifier, to
+ * forget some that nobody uses. Cheap when there is room. To be called after nodes were made. */
+void room_keep(struct worker *w);
+
+/* Not under a lock. The same at once: no node could be had (-ENOMEM). The nodes come back when the kernel's FORGETs do:
+ * try again after ROOM_RETRY_NS, up to ROOM_TRIES times. */
+void room_make(struct worker *w);
+
+#define ROOM_RETRY_NS (20 * UINT64_C(1000000))
+#define ROOM_TRIES 100
+
+#endif

@@ -1,0 +1,30 @@
+/* How long what S3 has said of a name is good for. Times are monotonic, of when S3 was asked. */
+#ifndef WORKERS_VALIDITY_H
+#define WORKERS_VALIDITY_H
+
+#include "base/clock.h"
+#include "workers/worker.h"
+
+/* FRESH and LOOKED serve the request that the kernel sends right after the one that set them, and only that. If it does
+ * not come, they must not serve another much later. Counted from the asking, so the answer's way is in it. */
+#define VALIDITY_NEXT_NS NS_PER_S
+
+static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t now)
+{
+    return ttl_ns && checked_ns && now - checked_ns <= ttl_ns;
+}
+
+/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is used up. */
+static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
+                                 uint64_t now)
+{
+    struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & flag))
+        return false;
+    n = shm_node_edit(w->shm, node);
+    n->flags &= (uint16_t)~flag;
+    return validity_holds(n->checked_ns, VALIDITY_NEXT_NS, now);
+}
+
+#endif
