@@ -24,6 +24,8 @@ enum conf_addressing {
 
 enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
+enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
+
 struct conf_origins;
 
 /* Strings are never NULL unless it says so ("" = not given) and belong to the struct. Sizes in
@@ -87,6 +89,10 @@ struct conf {
     struct {
         uint64_t speculate; /* 0 = never */
     } lookup;
+
+    struct {
+        enum conf_on_kill on_kill;
+    } write;
 
     struct {
         uint64_t open_ttl_ns;

@@ -29,6 +29,7 @@
 /* A field of an enum type is written as an int, one of a mode or id as an unsigned. */
 static_assert(sizeof(enum conf_variant) == sizeof(int), "");
 static_assert(sizeof(enum conf_addressing) == sizeof(int), "");
+static_assert(sizeof(enum conf_on_kill) == sizeof(int), "");
 static_assert(sizeof(enum conf_payload_signing) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
 static_assert(sizeof(mode_t) == sizeof(unsigned), "");
@@ -42,6 +43,12 @@ static const struct conf_choice variants[] = {
     {"s3-buffered-lww", CONF_S3_BUFFERED_LWW},
     {"s3-buffered-cas", -1},
     {"s3-passthrough", -1},
+    {NULL, 0},
+};
+
+static const struct conf_choice on_kills[] = {
+    {"discard", CONF_ON_KILL_DISCARD},
+    {"publish", CONF_ON_KILL_PUBLISH},
     {NULL, 0},
 };
 
@@ -191,6 +198,10 @@ const struct conf_key conf_keys[] = {
      .def = "128Ki", .max = 128 * KiB,
      .doc = "bytes fetched along with a look-up of what seems to be a file"},
 
+    {.name = "write.on_kill", FIELD(write.on_kill), .type = CONF_ENUM, .def = "discard",
+     .choices = on_kills,
+     .doc = "unpublished bytes of a writer that is killed by a signal: discarded, so that no torn "
+            "object is published, or published as a normal end would"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
      .doc = "how old an answer of S3 may be when a file is opened"},

@@ -1,5 +1,5 @@
-/* The kernel's side of the protocol: <linux/fuse.h>, what newer kernels than the header's added to it
- * (own definitions, used only when negotiated), and the bounds of requests. */
+/* The kernel's side of the protocol: <linux/fuse.h>, what newer kernels than the header's
+ * added to it (own definitions, used only when negotiated), and the bounds of requests. */
 #ifndef FUSE_FUSE_ABI_H
 #define FUSE_FUSE_ABI_H
 
@@ -9,29 +9,34 @@
 
 #include <linux/fuse.h>
 
-/* A request is read with one read(2) into one buffer that begins FUSE_READ_HEAD bytes before a page:
+/* A request is read with one read(2) into one buffer that begins FUSE_READ_HEAD bytes before a
+ * page:
  *
  *   [ in_header 40 | write_in 40 ][ payload, page-aligned ... max_write bytes ]
  *
- * so that the bytes of a WRITE are page-aligned, and every request lies in one piece. The arguments of
- * other requests run on into the payload. */
+ * so that the bytes of a WRITE are page-aligned, and every request lies in one piece. The
+ * arguments of other requests run on into the payload. */
 #define FUSE_READ_HEAD 80
 
 /* What a read of the device must offer at least, or it fails with EINVAL (fs/fuse/dev.c,
- * fuse_dev_do_read): header, write_in, max_write bytes; and never less than 8 KiB. */
+ * fuse_dev_do_read): header, write_in, max_write bytes; and never less than 8 KiB.
+ * Other errors of that read: EAGAIN (nothing there), EINTR, ENOENT (a request that was given up
+ * meanwhile: read again), ENODEV (unmounted), ECONNABORTED (aborted). The end of a connection
+ * shows in poll(2) as POLLERR alone. */
 #define FUSE_READ_SIZE(max_write)                                              \
     ((size_t)FUSE_READ_HEAD + (max_write) > FUSE_MIN_READ_BUFFER               \
          ? (size_t)FUSE_READ_HEAD + (max_write)                                \
          : (size_t)FUSE_MIN_READ_BUFFER)
 
-#define FUSE_MAX_WRITE_MIN 4096u     /* the kernel raises less to this */
-#define FUSE_MAX_WRITE_MAX (1u << 20) /* 256 pages of 4 KiB, fs.fuse.max_pages_limit's default */
+/* 256 pages of 4 KiB: the default of the sysctl fs.fuse.max_pages_limit. */
+#define FUSE_MAX_WRITE_MAX (1u << 20)
 
 #define FUSE_NAME_BYTES 255 /* longest name of a directory entry, without NUL */
 
-/* A request that must wait is kept as a record of at most this many bytes (fuse_request_save). Two names
- * of FUSE_NAME_BYTES fit. Only these can be longer: SETXATTR (value), SYMLINK (target), IOCTL,
- * BATCH_FORGET, NOTIFY_REPLY, and any with a name that is too long: answer those at once. */
+/* A request that must wait is kept as a record of at most this many bytes
+ * (fuse_request_save). Two names of FUSE_NAME_BYTES fit. Only these can be longer: SETXATTR
+ * (value), SYMLINK (target), IOCTL, BATCH_FORGET, NOTIFY_REPLY, and any with a name that is
+ * too long: answer those at once. */
 #define FUSE_RECORD_BYTES 1024
 
 /* The newest minor version whose additions are known here. */
@@ -43,9 +48,10 @@
 #error "<linux/fuse.h> of Linux 6.2 (or Debian 12's 6.1) or newer is needed"
 #endif
 
-/* Members that are named otherwise in newer headers (fuse_open_out.padding, fuse_init_out.unused, ...)
- * are not touched here. Opcodes that the header may lack are those that are answered ENOSYS: STATX (52),
- * COPY_FILE_RANGE_64 (53); the kernel then falls back to GETATTR, COPY_FILE_RANGE. */
+/* Members that are named otherwise in newer headers (fuse_open_out.padding,
+ * fuse_init_out.unused, ...) are not touched here. Opcodes that the header may lack are those
+ * that are answered ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53); the kernel then falls back
+ * to GETATTR, COPY_FILE_RANGE. */
 
 static_assert(sizeof(struct fuse_in_header) == 40, "wire");
 static_assert(sizeof(struct fuse_out_header) == 16, "wire");

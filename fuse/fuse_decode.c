@@ -1,6 +1,6 @@
-/* Decodes requests from one table: a row an opcode, with the size of its fixed arguments, how many names follow,
- * and where the length of the data after them is told. Looks at no more than `len` bytes, whatever they
- * say. Does not judge what a request asks for. */
+/* Decodes requests from one table: a row an opcode, with the size of its fixed arguments, how
+ * many names follow, and where the length of the data after them is told. Looks at no more
+ * than `len` bytes, whatever they say. Does not judge what a request asks for. */
 #include "fuse/fuse_decode.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Bounds-checked decoding of one request as the kernel wrote it. Nothing is copied: what is decoded points
- * into the buffer, which must stay in place and unchanged while it is used. */
+/* Bounds-checked decoding of one request as the kernel wrote it. Nothing is copied: what is
+ * decoded points into the buffer, which must stay in place and unchanged while it is used. */
 #ifndef FUSE_FUSE_DECODE_H
 #define FUSE_FUSE_DECODE_H
 
@@ -15,7 +15,7 @@ struct fuse_request {
     uint32_t opcode;
     uint32_t uid;
     uint32_t gid;
-    uint32_t pid; /* of the calling thread; 0 in RELEASE, and for callers in another pid namespace */
+    uint32_t pid; /* a thread's; 0 in RELEASE, and for callers in another pid namespace */
     uint64_t unique; /* what an answer refers to */
     uint64_t nodeid;
 
@@ -70,12 +70,12 @@ struct fuse_request {
  *  0        all is there
  *  -ENOSYS  an opcode that is not known: answer so, the kernel does not ask again
  *  -EPROTO  malformed: answer EIO
- * On failure the header's fields in *ret are valid if ret->head is not NULL; nothing else is. Answer only
- * where fuse_wants_reply() says so. */
+ * On failure the header's fields in *ret are valid if ret->head is not NULL; nothing else is.
+ * Answer only where fuse_wants_reply() says so. */
 must_use int fuse_decode(const void *buf, size_t len, struct fuse_request *ret);
 
-/* Keeping a request that must wait: its header, arguments, names and data, but not the data of a WRITE,
- * which must go elsewhere first. */
+/* Keeping a request that must wait: its header, arguments, names and data, but not the data
+ * of a WRITE, which must go elsewhere first. */
 
 /* Bytes that fuse_request_save needs. */
 size_t fuse_request_size(const struct fuse_request *req);
@@ -84,13 +84,13 @@ size_t fuse_request_size(const struct fuse_request *req);
 must_use size_t fuse_request_save(const struct fuse_request *req, void *dst,
                                   size_t cap);
 
-/* Decodes what fuse_request_save wrote; `len` is the most the record may have. As fuse_decode; a WRITE
- * comes with data NULL and data_len 0, its size is in write->size. */
+/* Decodes what fuse_request_save wrote; `len` is the most the record may have. As
+ * fuse_decode; a WRITE comes with data NULL and data_len 0, its size is in write->size. */
 must_use int fuse_decode_saved(const void *buf, size_t len,
                                struct fuse_request *ret);
 
-/* False for the requests that the kernel takes no answer to: FORGET, BATCH_FORGET, NOTIFY_REPLY, and
- * INTERRUPT (to which EAGAIN may be answered: "ask again"). */
+/* False for the requests that the kernel takes no answer to: FORGET, BATCH_FORGET,
+ * NOTIFY_REPLY, and INTERRUPT (to which EAGAIN may be answered: "ask again"). */
 bool fuse_wants_reply(uint32_t opcode);
 
 /* "LOOKUP" ..., "?" for one that is not known. */

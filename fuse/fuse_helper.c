@@ -1,5 +1,6 @@
-/* Runs fusermount3. It finds one end of a Unix socket by the variable _FUSE_COMMFD, mounts, sends the
- * descriptor of /dev/fuse through it, and exits. Waits are bounded; what it says on stderr is kept. */
+/* Runs fusermount3. It finds one end of a Unix socket by the variable _FUSE_COMMFD, mounts,
+ * sends the descriptor of /dev/fuse through it, and exits. Waits are bounded; what it says on
+ * stderr is kept. */
 #include "fuse/fuse_helper.h"
 
 #include <assert.h>
@@ -27,9 +28,9 @@
 
 struct helper {
     pid_t pid;
-    int comm;   /* our end of the socket, -1 = none or ended */
-    int words;  /* its stderr, -1 = ended */
-    int dev;    /* the descriptor received, -1 = none yet */
+    int comm;  /* our end of the socket, -1 = none or ended */
+    int words; /* its stderr, -1 = ended */
+    int dev;   /* the descriptor received, -1 = none yet */
     size_t said;
     char text[SAID_BYTES];
 };
@@ -238,8 +239,8 @@ static int helper_run(struct helper *h, char *const argv[], bool with_comm,
 int fuse_helper_mount(const char *path, const char *options, int *ret_fd,
                       struct err *err)
 {
-    char *const argv[] = {HELPER,         "-o", (char *)options, "--",
-                          (char *)path, NULL};
+    char *const argv[] = {HELPER, "-o",         (char *)options,
+                          "--",   (char *)path, NULL};
     struct helper h;
     int r = helper_run(&h, argv, true, err);
 

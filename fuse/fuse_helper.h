@@ -6,8 +6,8 @@
 
 #include "base/err.h"
 
-/* Mounts on `path` (absolute) and receives the FUSE descriptor (close-on-exec). `options` as for -o.
- * 0; -ENOPKG (not installed), -EPERM (refused, its words in *err), -ETIMEDOUT. */
+/* Mounts on `path` (absolute) and receives the FUSE descriptor (close-on-exec). `options` as
+ * for -o. 0; -ENOPKG (not installed), -EPERM (refused, its words in *err), -ETIMEDOUT. */
 must_use int fuse_helper_mount(const char *path, const char *options,
                                int *ret_fd, struct err *err);
 

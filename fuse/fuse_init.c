@@ -2,31 +2,39 @@
  *
  * Wanted whenever offered:
  *   ASYNC_READ           several READs of a file in flight (read-ahead)
- *   BIG_WRITES, MAX_PAGES  requests of max_write bytes rather than a page, or 32 pages
- *   ATOMIC_O_TRUNC       OPEN carries O_TRUNC: else a SETATTR comes first, and an overwrite would be two
- *                        changes, with an empty object between them
+ *   BIG_WRITES           WRITEs of more than a page
+ *   MAX_PAGES            requests of max_write bytes rather than 32 pages
+ *   ATOMIC_O_TRUNC       OPEN carries O_TRUNC: else a SETATTR comes first, and an overwrite would
+ *                        be two changes, with an empty object between them
  *   PARALLEL_DIROPS      lookups and readdirs in one directory at the same time
- *   DO_READDIRPLUS       without READDIRPLUS_AUTO: a listing from S3 has every attribute in it, so `ls -l`
- *                        never has to ask again. AUTO would send plain READDIR unless entries were stat'ed
- *                        between two getdents(2) (fs/fuse/readdir.c, fuse_use_readdirplus), so whoever
- *                        reads all names first (find, os.walk, rm -r) would look every one up. The price is
- *                        a node for each name listed; whoever answers may leave that out (nodeid 0).
+ *   DO_READDIRPLUS       without READDIRPLUS_AUTO: a listing from S3 has every attribute in it, so
+ *                        `ls -l` never has to ask again. AUTO would send plain READDIR unless
+ *                        entries were stat'ed between two getdents(2) (fs/fuse/readdir.c,
+ *                        fuse_use_readdirplus), so whoever reads all names first (find, os.walk,
+ *                        rm -r) would look every one up. The price is a node for each name listed;
+ *                        whoever answers may leave that out (nodeid 0).
  *   ASYNC_DIO            direct I/O in parallel
- *   ABORT_ERROR          a read of the device tells an abort (ECONNABORTED) from an unmount (ENODEV)
- *   HANDLE_KILLPRIV_V2   without it the kernel asks GETXATTR security.capability before every write(2)
- *                        (file_remove_privs; SB_NOSEC is set only with this flag). The price: whoever answers drops
- *                        S_ISUID and S_ISGID on FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID,
- *                        FUSE_OPEN_KILL_SUIDGID and chown, most simply by never storing them.
- *   INIT_EXT, HAS_EXPIRE_ONLY  the upper half of the flags; see fuse_notify_expire_entry
+ *   ABORT_ERROR          a read of the device tells an abort (ECONNABORTED) from an unmount
+ *                        (ENODEV)
+ *   HANDLE_KILLPRIV_V2   without it the kernel asks GETXATTR security.capability before every
+ *                        write(2) of a file system with xattrs (file_remove_privs; SB_NOSEC is set
+ *                        only with this flag). The price: whoever answers drops S_ISUID and S_ISGID
+ *                        on FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID, FUSE_OPEN_KILL_SUIDGID and
+ *                        chown, most simply by never storing them.
+ *   INIT_EXT             the upper half of the flags
+ *   HAS_EXPIRE_ONLY      see fuse_notify_expire_entry
  *
  * Never:
  *   WRITEBACK_CACHE      the kernel would own size and mtime, and WRITEs would lose their caller
- *   AUTO_INVAL_DATA      drops a file's pages when its mtime changes. A node here is one version of an
- *                        object, so its mtime changes only through writes of our own, whose pages are right
- *   EXPLICIT_INVAL_DATA  would keep the pages even when the size changes; a last page that was filled when the
- *                        file was shorter has zeros at its end (fs/fuse/inode.c, fuse_change_attributes)
- *   POSIX_ACL, DONT_MASK, EXPORT_SUPPORT, NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT, SETXATTR_EXT, SECURITY_CTX,
- *   CREATE_SUPP_GROUP, ALLOW_IDMAP, REQUEST_TIMEOUT (it would end the whole connection)
+ *   AUTO_INVAL_DATA      drops a file's pages when its mtime changes. A node here is one version of
+ *                        an object: its mtime changes only by writes of our own, whose pages are
+ *                        right
+ *   EXPLICIT_INVAL_DATA  would keep the pages even when the size changes; a last page that was
+ *                        filled when the file was shorter has zeros at its end (fs/fuse/inode.c,
+ *                        fuse_change_attributes)
+ *   REQUEST_TIMEOUT      it would end the whole connection
+ *   and what nothing here needs: POSIX_ACL, DONT_MASK, EXPORT_SUPPORT, NO_OPEN_SUPPORT,
+ *   NO_OPENDIR_SUPPORT, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP
  */
 #include "fuse/fuse_init.h"
 
@@ -81,8 +89,7 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
         if (n == 0 || errno == ENODEV || errno == ECONNABORTED)
             return err_set(err, ENODEV, "unmounted before it was served");
         if (errno == EPERM)
-            return err_set(err, EPERM,
-                           "the FUSE descriptor is not of a mount");
+            return err_set(err, EPERM, "the FUSE descriptor is not of a mount");
         if (errno != EAGAIN && errno != EINTR)
             return err_set(err, errno, "reading FUSE_INIT: %s",
                            strerror(errno));
@@ -133,8 +140,7 @@ static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret,
 }
 
 static void negotiate(const struct fuse_init_wish *wish,
-                      const struct init_offer *offer,
-                      struct fuse_negotiated *n)
+                      const struct init_offer *offer, struct fuse_negotiated *n)
 {
     uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
     uint32_t max_write = min_u32(wish->max_write, FUSE_MAX_WRITE_MAX);

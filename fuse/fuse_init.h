@@ -1,5 +1,5 @@
-/* The first exchange on a mount: versions, flags, sizes. Done once, by one process, before any other request
- * comes (the kernel holds them back until INIT is answered). */
+/* The first exchange on a mount: versions, flags, sizes. Done once, by one process, before
+ * any other request comes (the kernel holds them back until INIT is answered). */
 #ifndef FUSE_FUSE_INIT_H
 #define FUSE_FUSE_INIT_H
 
@@ -12,7 +12,7 @@
 /* What is asked for; fuse_init.c says which flags are wanted always, which never, and why. */
 struct fuse_init_wish {
     uint32_t max_write;     /* bytes of one WRITE or READ; rounded down to whole pages, between
-                               FUSE_MAX_WRITE_MIN and FUSE_MAX_WRITE_MAX */
+                               one page and FUSE_MAX_WRITE_MAX */
     uint32_t max_readahead; /* bytes; the kernel clamps it to 128 KiB: see fuse_set_readahead */
     uint16_t max_background;       /* read-ahead and other background requests in flight; 0 = 64 */
     uint16_t congestion_threshold; /* 0 = 3/4 of it */
@@ -33,8 +33,8 @@ struct fuse_negotiated {
 };
 
 /* Waits up to timeout_ms for INIT on `fd` (non-blocking), and answers it.
- * 0; -ETIMEDOUT; -ENODEV (unmounted meanwhile); -EPROTO (kernel too old, or the descriptor is one on which
- * INIT was answered before); -errno of read, poll, write. */
+ * 0; -ETIMEDOUT; -ENODEV (unmounted meanwhile); -EPERM (a descriptor that is not mounted);
+ * -EPROTO (kernel too old, or INIT was answered before); -errno of read, poll, write. */
 must_use int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
                               unsigned timeout_ms,
                               struct fuse_negotiated *ret_negotiated,

@@ -1,5 +1,6 @@
-/* Mounts in three forms and unmounts. What is at a mount point: fuse_mountpoint.c; the set-uid helper:
- * fuse_helper.c. The kernel sends FUSE_INIT as soon as it is mounted: fuse_init.c. */
+/* Mounts in three forms and unmounts. What is at a mount point: fuse_mountpoint.c; the
+ * set-uid helper: fuse_helper.c. The kernel sends FUSE_INIT as soon as it is mounted:
+ * fuse_init.c. */
 #include "fuse/fuse_mount.h"
 
 #include <errno.h>

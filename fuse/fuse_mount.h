@@ -1,5 +1,6 @@
-/* Mounting, unmounting, and the kernel's knobs of a mount. Nothing here waits for whoever serves a mount: a
- * mount point is opened with O_PATH and looked up in mountinfo, never stat'ed. */
+/* Mounting, unmounting, and the kernel's knobs of a mount. Nothing here waits for whoever
+ * serves a mount: a mount point is opened with O_PATH and looked up in mountinfo, never
+ * stat'ed. */
 #ifndef FUSE_FUSE_MOUNT_H
 #define FUSE_FUSE_MOUNT_H
 
@@ -12,7 +13,7 @@
 #define FUSE_MOUNT_TYPE "fuse.stateproxy" /* as /proc/mounts shows it */
 
 struct fuse_mount_opts {
-    const char *path;   /* the mount point, or "/dev/fd/N": a descriptor that somebody else mounted */
+    const char *path;   /* the mount point, or "/dev/fd/N": one that somebody else mounted */
     const char *source; /* what /proc/mounts and df show as device; NULL = "stateproxy" */
     bool allow_other;
     bool default_permissions;
@@ -38,8 +39,9 @@ struct fuse_mount {
     char path[PATH_MAX]; /* absolute, without symbolic links; as given for HANDED_IN */
 };
 
-/* Mounts, or takes the descriptor. Returns 0 and *ret_mount; the caller closes ret_mount->fd, and calls
- * fuse_unmount before. On failure nothing is left mounted, and *err says in one line what is wrong:
+/* Mounts, or takes the descriptor. Returns 0 and *ret_mount; the caller closes ret_mount->fd,
+ * and calls fuse_unmount before. On failure nothing is left mounted, and *err says in one line
+ * what is wrong:
  *   -ENOENT, -ENOTDIR, -EACCES  the mount point, or /dev/fuse
  *   -EBUSY    a living stateproxy (or one that does not answer) is mounted there
  *   -EPERM    mount(2) or fusermount3 refused; its own words are in *err
@@ -50,26 +52,26 @@ struct fuse_mount {
 must_use int fuse_mount(const struct fuse_mount_opts *opts,
                         struct fuse_mount *ret_mount, struct err *err);
 
-/* Takes the mount off, lazily when it is busy; files that are open go on being served for as long as the
- * descriptor is held. 0 also when it is gone already, or was handed in. -EBUSY when something is mounted
- * over it. Dirty pages of mmaps are written back, which waits for those who serve: when they are gone, use
- * fuse_unmount_force. */
+/* Takes the mount off, lazily when it is busy; files that are open go on being served for as
+ * long as the descriptor is held. 0 also when it is gone already, or was handed in. -EBUSY
+ * when something is mounted over it. Dirty pages of mmaps are written back, which waits for
+ * those who serve: when they are gone, use fuse_unmount_force. */
 must_use int fuse_unmount(const struct fuse_mount *mount, struct err *err);
 
-/* Ends the connection at once (requests that wait fail with ECONNABORTED, all later ones with ENOTCONN) and takes
- * the mount off. Waits for nobody. Results as fuse_unmount. */
+/* Ends the connection at once (requests that wait fail with ECONNABORTED, all later ones with
+ * ENOTCONN) and takes the mount off. Waits for nobody. Results as fuse_unmount. */
 must_use int fuse_unmount_force(const struct fuse_mount *mount,
                                 struct err *err);
 
 /* True while the mount is there, in this mount namespace. True for HANDED_IN: unknown. */
 bool fuse_mounted(const struct fuse_mount *mount);
 
-/* Raises the read-ahead of the mount beyond what INIT allows. Needs root; call it after INIT was answered,
- * which sets it too. 0, -ENOTSUP (device unknown), or -errno. */
+/* Raises the read-ahead of the mount beyond what INIT allows. Needs root; call it after INIT
+ * was answered, which sets it too. 0, -ENOTSUP (device unknown), or -errno. */
 must_use int fuse_set_readahead(const struct fuse_mount *mount, uint64_t bytes);
 
-/* Ends the connection at once as fuse_unmount_force, but the mount stays until it is taken off. 0, -ENOTSUP (device
- * unknown), -ENOENT (no fusectl file system in /sys), or -errno. */
+/* Ends the connection at once as fuse_unmount_force, but the mount stays until it is taken
+ * off. 0, -ENOTSUP (device unknown), -ENOENT (no fusectl file system in /sys), or -errno. */
 must_use int fuse_abort(const struct fuse_mount *mount);
 
 #endif

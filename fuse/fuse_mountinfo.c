@@ -1,7 +1,7 @@
-/* Parses /proc/self/mountinfo (the kernel's Documentation/filesystems/proc.rst, section 3.5) line by line:
+/* Parses /proc/self/mountinfo (the kernel's Documentation/filesystems/proc.rst, section 3.5)
+ * line by line:
  *
- *   36 35 98:0 /root /mount/point rw,noatime master:1 - type source rw,superoptions
- */
+ *   36 35 98:0 /root /mount/point rw,noatime master:1 - type source rw,superoptions */
 #include "fuse/fuse_mountinfo.h"
 
 #include <errno.h>
@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A longer line is cut; the mount point comes early. An overlay's options can take a page and more. */
+/* A longer line is cut; the mount point comes early. An overlay's options can take a page and
+ * more. */
 #define LINE_BYTES 16384
 
-/* The field at *at, which ends with a space or the end of the line; moves *at behind it. NULL at the end. */
+/* The field at *at, which ends with a space or the end of the line; moves *at behind it. NULL
+ * at the end. */
 static const char *next_field(const char **at, size_t *ret_len)
 {
     const char *f = *at;

@@ -1,5 +1,5 @@
-/* /proc/self/mountinfo: which file system is mounted where. Never touches the file systems themselves, so it
- * works while one of them hangs. */
+/* /proc/self/mountinfo: which file system is mounted where. Never touches the file systems
+ * themselves, so it works while one of them hangs. */
 #ifndef FUSE_FUSE_MOUNTINFO_H
 #define FUSE_FUSE_MOUNTINFO_H
 
@@ -23,7 +23,8 @@ struct fuse_mountinfo {
 /* Parses one line (without newline). 0 or -EINVAL. */
 must_use int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret);
 
-/* Finds a mount by its id in `file` ("/proc/self/mountinfo", or a test's). 0, -ENOENT, or -errno. */
+/* Finds a mount by its id in `file` ("/proc/self/mountinfo", or a test's). 0, -ENOENT, or
+ * -errno. */
 must_use int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
                                  struct fuse_mountinfo *ret);
 

@@ -1,6 +1,7 @@
-/* Looks at mount points. An open with O_PATH and a walk onto a mount's root reach no FUSE server: the kernel asks one
- * for a root only by getattr or permission checks (its fs/namei.c, do_o_path; the last component of a
- * path is not checked). Which mount that is tells /proc/self/fdinfo, what it is /proc/self/mountinfo. */
+/* Looks at mount points. An open with O_PATH and a walk onto a mount's root reach no FUSE
+ * server: the kernel asks one for a root only by getattr or permission checks (its
+ * fs/namei.c, do_o_path; the last component of a path is not checked). Which mount that is
+ * tells /proc/self/fdinfo, what it is /proc/self/mountinfo. */
 #include "fuse/fuse_mountpoint.h"
 
 #include <errno.h>
@@ -167,5 +168,7 @@ enum fuse_mount_state fuse_mountpoint_probe(const struct fuse_mountpoint *point)
     }
     if (answer < 0)
         return FUSE_MOUNT_SILENT;
-    return answer == ENOTCONN ? FUSE_MOUNT_STALE : FUSE_MOUNT_ALIVE;
+    /* ECONNABORTED: its last descriptor was closed while we waited. */
+    return answer == ENOTCONN || answer == ECONNABORTED ? FUSE_MOUNT_STALE
+                                                        : FUSE_MOUNT_ALIVE;
 }

@@ -14,7 +14,8 @@ struct fuse_mountpoint {
     struct fuse_mountinfo info;
 };
 
-/* Looks at a directory. 0; -ENOENT, -ENOTDIR, -EACCES, ..., with a line about the mount point in *err. */
+/* Looks at a directory. 0; -ENOENT, -ENOTDIR, -EACCES, ..., with a line about the mount point
+ * in *err. */
 must_use int fuse_mountpoint_look(const char *path,
                                   struct fuse_mountpoint *ret, struct err *err);
 

@@ -1,5 +1,5 @@
-/* Encodes and writes notifications: an answer with unique 0, whose error is the code (the kernel's fs/fuse/dev.c,
- * fuse_notify). fuse_notify.h says who may call them. */
+/* Encodes and writes notifications: an answer with unique 0, whose error is the code (the
+ * kernel's fs/fuse/dev.c, fuse_notify). fuse_notify.h says who may call them. */
 #include "fuse/fuse_notify.h"
 
 #include <errno.h>

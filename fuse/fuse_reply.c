@@ -1,6 +1,7 @@
-/* Writes answers. What may be answered to what is in the kernel's fs/fuse/dev.c, fuse_dev_do_write: the length
- * in the header must be that of the whole write, an error comes without data, and data must be exactly as long
- * as the request's answer is (READ, READDIR, READLINK, xattrs: at most as long as asked for). */
+/* Writes answers. What may be answered to what is in the kernel's fs/fuse/dev.c,
+ * fuse_dev_do_write: the length in the header must be that of the whole write, an error comes
+ * without data, and data must be exactly as long as the request's answer is (READ, READDIR,
+ * READLINK, xattrs: at most as long as asked for). */
 #include "fuse/fuse_reply.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
-/* Answers to the kernel, written to any copy of the mount's descriptor. One write(2) each; they do not block.
+/* Answers to the kernel, written to any copy of the mount's descriptor. One write(2) each; they
+ * do not block.
  *
  * All return 0 or -errno:
- *   -ENOENT  the kernel no longer knows the request (answered already, interrupted, connection aborted
- *            or unmounted): harmless
+ *   -ENOENT  the kernel no longer knows the request (answered already, interrupted, connection
+ *            aborted or unmounted): harmless
  *   -EINVAL  the answer does not fit the request (too long, or a bad error number): our bug
  *   -EFAULT  a page of the answer could not be read; the kernel ended the request with EIO
  *   -ENODEV, -EPERM  the descriptor has no mount (any more)
@@ -34,16 +35,16 @@ must_use int fuse_reply_data(int fd, uint64_t unique, const struct iovec *iov,
 size_t fuse_dirent_size(size_t name_len);
 size_t fuse_direntplus_size(size_t name_len);
 
-/* Appends an entry at buf + *used (8-byte aligned) and moves *used; false, and nothing done, when it does
- * not fit `cap`. `off` is where a reader goes on *after* this entry (never 0), `type` is DT_REG or DT_DIR.
- * An empty answer means the end of the directory. */
+/* Appends an entry at buf + *used (8-byte aligned) and moves *used; false, and nothing done,
+ * when it does not fit `cap`. `off` is where a reader goes on *after* this entry (never 0),
+ * `type` is DT_REG or DT_DIR. An empty answer means the end of the directory. */
 must_use bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino,
                               uint64_t off, uint32_t type, const char *name,
                               size_t name_len);
 
 /* The same with what a LOOKUP of the name would have answered. The kernel counts a lookup of
- * entry->nodeid, unless that is 0 (which here means "no attributes told", not "no such name") or the
- * name is "." or "..". */
+ * entry->nodeid, unless that is 0 (which here means "no attributes told", not "no such name")
+ * or the name is "." or "..". */
 must_use bool fuse_direntplus_put(void *buf, size_t cap, size_t *used,
                                   uint64_t ino, uint64_t off, uint32_t type,
                                   const char *name, size_t name_len,

@@ -1,4 +1,4 @@
-/* The life of a request, from the queue over its attempts and waits to `done`. s3_private.h has
+/* The life of a request, from the queue over its attempts and waits to `done`. s3_request.h has
  * the states, s3_retry.c decides about trying again, s3_attempt.c makes one attempt.
  *
  * Time: `mark_ns` is when the request began or its body last got 64 KiB further than ever

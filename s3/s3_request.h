@@ -53,7 +53,8 @@ struct s3_put_state {
     struct s3_body body;
     uint64_t at; /* next byte to send */
     bool conditional;
-    uint64_t walk_until; /* the last attempt broke before: up to here in small steps */
+    uint64_t
+        walk_until; /* the last attempt broke before: up to here in small steps */
     uint64_t next_step;
     struct s3_hash hash;
     uint64_t hashed;
@@ -93,7 +94,7 @@ struct s3_req {
     /* time */
     struct loop_timer timer;
     struct loop_timer resume; /* goes on sending a body */
-    uint64_t mark_ns; /* the deadline counts from here */
+    uint64_t mark_ns;         /* the deadline counts from here */
     uint64_t
         attempt_mark_ns; /* the same for an attempt whose body moves; 0 = it did not */
     uint64_t move_ns;         /* when a byte moved last */

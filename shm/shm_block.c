@@ -156,6 +156,11 @@ void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker)
     unlock(shm);
 }
 
+void shm_block_spent(struct shm *shm, uint32_t idx)
+{
+    at(shm, idx)->used = 0; /* without lock: a lost mark costs nothing */
+}
+
 bool shm_block_known(struct shm *shm, struct shm_block_key key)
 {
     bool known;

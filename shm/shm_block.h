@@ -65,6 +65,9 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
                                    uint32_t worker, uint32_t *ret_idx);
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker);
 
+/* A sequential reader is through with a block that it has pinned: it goes before those that are yet to be read. */
+void shm_block_spent(struct shm *shm, uint32_t idx);
+
 /* True if the block is there or being fetched: read-ahead need not ask for it. */
 bool shm_block_known(struct shm *shm, struct shm_block_key key);
 

@@ -117,7 +117,7 @@ build() {
         fi
     fi
     [ "${built[$kind]}" = yes ] || {
-        bad 1 "$stage: the $kind build does not compile"
+        bad 1 "$stage: cannot build ($kind)"
         return 1
     }
 }

@@ -75,6 +75,8 @@ static bool must_publish(struct op *op, struct closing *c)
     if (!c->dirty)
         return false;
     proc_look(op->req.pid, &c->who);
+    if (op->w->conf->write.on_kill == CONF_ON_KILL_PUBLISH)
+        c->who.signal = 0;
     if (!c->who.known)
         return true; /* as POSIX would */
     party = is_party(op, c);

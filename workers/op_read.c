@@ -198,9 +198,20 @@ static enum shm_block_found pin_all(struct worker *w, const struct look *l,
     return SHM_BLOCK_HIT;
 }
 
+/* What a sequential reader has read to its end is in the kernel's page cache, and hardly wanted here again. */
+static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        if ((uint64_t)(p->first + i + 1) * SHM_BLOCK_SIZE <= end)
+            shm_block_spent(w->shm, p->block[i]);
+    }
+}
+
 static void answer(struct op *op, const struct look *l, const struct pinned *p)
 {
     struct worker *w = op->w;
+    uint64_t end = l->off + l->len;
+    bool spent = l->sequential && l->size > SHM_BLOCK_SIZE;
     struct iovec iov[BLOCKS_MAX];
     uint32_t skip = (uint32_t)(l->off % SHM_BLOCK_SIZE), left = l->len;
     int r = 0;
@@ -221,6 +232,8 @@ static void answer(struct op *op, const struct look *l, const struct pinned *p)
         op_fail(op, r);
     else
         op_answer_iov(op, iov, p->n);
+    if (spent)
+        mark_spent(w, p, end);
     unpin(w, p, 0);
 }
 

@@ -1,5 +1,6 @@
-/* fuse_decode: every opcode whole, cut at every byte, lying about its sizes; random bytes. Each request lies in
- * memory of exactly its size, so that the address sanitizer sees a read beyond it. */
+/* fuse_decode: every opcode whole, cut at every byte, lying about its sizes; random bytes.
+ * Each request lies in memory of exactly its size, so that the address sanitizer sees a read
+ * beyond it. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -145,7 +146,8 @@ static void *cut(const char *request, size_t len, size_t said)
     return copy;
 }
 
-static void check_whole(const struct op_case *op, const struct fuse_request *req)
+static void check_whole(const struct op_case *op,
+                        const struct fuse_request *req)
 {
     assert_int_equal(req->opcode, op->opcode);
     assert_true(req->unique == UNIQUE);
@@ -261,9 +263,9 @@ static void test_data_size_lies(void **state)
 
 static void test_unknown_opcodes(void **state)
 {
-    static const uint32_t unknown[] = {0,  7,  19, FUSE_SETUPMAPPING,
-                                       FUSE_REMOVEMAPPING, 52, 53, 1000,
-                                       CUSE_INIT, 0xffffffff};
+    static const uint32_t unknown[] = {
+        0,  7,  19,   FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING,
+        52, 53, 1000, CUSE_INIT,         0xffffffff};
 
     (void)state;
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {

@@ -1,4 +1,5 @@
-/* fuse_init: negotiation with simulated kernels over a socket pair, which keeps messages apart as the device does. */
+/* fuse_init: negotiation with simulated kernels over a socket pair, which keeps messages
+ * apart as the device does. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,8 +112,7 @@ static void test_every_version(void **state)
 
     for (uint32_t minor = FUSE_MINOR_OLDEST; minor < 60; minor++) {
         /* No kernel before 7.36 offered bit 30. */
-        uint64_t offered =
-            minor >= 36 ? UINT64_MAX : (1u << 28) - 1u;
+        uint64_t offered = minor >= 36 ? UINT64_MAX : (1u << 28) - 1u;
         struct fuse_negotiated n;
         struct fuse_init_out out;
         struct err err = {0};
@@ -251,7 +251,8 @@ static void test_no_init_comes(void **state)
     struct fuse_negotiated n;
     struct err err = {0};
 
-    assert_int_equal(fuse_init_answer(k->ours, &wish, 20, &n, &err), -ETIMEDOUT);
+    assert_int_equal(fuse_init_answer(k->ours, &wish, 20, &n, &err),
+                     -ETIMEDOUT);
     assert_int_equal(err.code, ETIMEDOUT);
     close(k->fd);
     k->fd = -1;

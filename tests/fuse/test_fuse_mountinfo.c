@@ -50,13 +50,15 @@ static void test_other_lines(void **state)
 
     /* No optional fields, no source, a name that only looks like the option. */
     assert_int_equal(
-        fuse_mountinfo_parse("2 1 0:3 / /x rw - proc  rw,not_user_id=5", &m), 0);
+        fuse_mountinfo_parse("2 1 0:3 / /x rw - proc  rw,not_user_id=5", &m),
+        0);
     assert_string_equal(m.type, "proc");
     assert_string_equal(m.source, "");
     assert_int_equal(m.user_id, 0);
 }
 
-/* Every prefix of a line parses or not, but reads nothing beyond it, and never a path that is cut. */
+/* Every prefix of a line parses or not, but reads nothing beyond it, and never a path that is
+ * cut. */
 static void test_cut(void **state)
 {
     size_t path_end = (size_t)(strstr(fuse_line, " rw,nosuid") - fuse_line);
@@ -159,7 +161,8 @@ static void test_find(void **state)
     (void)state;
     assert_non_null(text);
     /* A line longer than any buffer, whose rest looks like a line of its own. */
-    at += (size_t)sprintf(text + at, "5 1 0:9 / /long rw - overlay o lowerdir=");
+    at +=
+        (size_t)sprintf(text + at, "5 1 0:9 / /long rw - overlay o lowerdir=");
     memset(text + at, ' ', 100000);
     at += 100000;
     at += (size_t)sprintf(text + at, "90 25 0:1 / /wrong rw - t s rw\n");
@@ -197,7 +200,8 @@ static void test_random_lines(void **state)
         line[len] = '\0';
         if (len > 20 && random() % 2)
             memcpy(line, "1 0 8:1 / /", 11);
-        (void)!fuse_mountinfo_parse(line, &m); /* only that it reads no further */
+        (void)!fuse_mountinfo_parse(line,
+                                    &m); /* only that it reads no further */
         free(line);
     }
 }

@@ -89,7 +89,8 @@ static void test_data(void **state)
     assert_int_equal(receive(e, 8, 0, body, sizeof(body)), 0);
 
     for (int i = 0; i <= FUSE_REPLY_IOV; i++)
-        iov[i] = (struct iovec){.iov_base = &"0123456789"[i % 10], .iov_len = 1};
+        iov[i] =
+            (struct iovec){.iov_base = &"0123456789"[i % 10], .iov_len = 1};
     assert_int_equal(fuse_reply_data(e->ours, 9, iov, FUSE_REPLY_IOV), 0);
     assert_int_equal(receive(e, 9, 0, body, sizeof(body)), FUSE_REPLY_IOV);
     for (int i = 0; i < FUSE_REPLY_IOV; i++)
@@ -165,8 +166,8 @@ static void test_dirent_one_byte_short(void **state)
 
         assert_non_null(buf);
         memset(name, 'n', sizeof(name));
-        assert_false(
-            fuse_dirent_put(buf, size - 1, &used, 1, 1, DT_REG, name, name_len));
+        assert_false(fuse_dirent_put(buf, size - 1, &used, 1, 1, DT_REG, name,
+                                     name_len));
         assert_false(fuse_direntplus_put(buf, plus - 1, &used, 1, 1, DT_REG,
                                          name, name_len, &entry));
         assert_int_equal(used, 0);

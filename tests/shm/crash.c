@@ -370,7 +370,10 @@ void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed,
     *ret = (struct crash_count){0};
     trial_init(&t, op);
     step_through(&t, ret);
-    kills = op->every_kill ? ret->instructions : REAL_KILLS;
+    if (fx_under_asan())
+        kills = REAL_KILLS / 4; /* its code is four times as long */
+    else
+        kills = op->every_kill ? ret->instructions : REAL_KILLS;
     for (unsigned i = 0; i < kills; i++) {
         unsigned part = ret->instructions / kills;
 

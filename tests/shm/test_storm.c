@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,23 +107,26 @@ static void hold_ref(struct storm *s, uint32_t node)
     h->ref[i].count++;
 }
 
-static void do_intern(struct storm *s)
+static uint32_t some_dir(struct storm *s)
 {
     struct held *h = s->held;
+    uint32_t node = SHM_ROOT;
+
+    if (h->n_refs && below(s, 2))
+        node = h->ref[below(s, h->n_refs)].node;
+    return shm_node_at(s->shm, node)->flags & SHM_NODE_DIR ? node : SHM_ROOT;
+}
+
+static void do_intern(struct storm *s)
+{
     struct shm_version v = below(s, 5) ? fx_file(below(s, 3) ? "1" : "2") : fx_dir();
-    uint32_t parent = SHM_ROOT, i = below(s, 200);
+    uint32_t i = below(s, 200);
     char name[SHM_NAME_MAX + 1];
     size_t len = i % 8 == 0 ? 90 + i % 100 : 6;
     int64_t node;
 
-    if (h->n_refs && below(s, 2)) {
-        uint32_t maybe = h->ref[below(s, h->n_refs)].node;
-
-        if (shm_node_at(s->shm, maybe)->flags & SHM_NODE_DIR)
-            parent = maybe;
-    }
     fx_name(name, len, 'n', i);
-    node = shm_node_intern(s->shm, parent, name, len, &v, 1);
+    node = shm_node_intern(s->shm, some_dir(s), name, len, &v, 1);
     must(node > 0 || node == -ENOMEM, "intern");
     if (node > 0)
         hold_ref(s, (uint32_t)node);
@@ -156,8 +160,8 @@ static void do_change(struct storm *s)
         break;
     case 1:
         fx_name(name, below(s, 2) ? 100 : 5, 'm', below(s, 50));
-        (void)!shm_node_move(s->shm, node, h->ref[below(s, 1)].node, name,
-                             strlen(name)); /* -ELOOP, -ENOMEM: as well */
+        /* -ELOOP and -ENOMEM are fine as well */
+        (void)!shm_node_move(s->shm, node, some_dir(s), name, strlen(name));
         break;
     case 2:
         shm_notify_inode(s->shm, node);
@@ -312,8 +316,10 @@ static pid_t start(struct shm *shm, uint32_t slot)
     pid_t pid = fork();
 
     assert_true(pid >= 0);
-    if (pid == 0)
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         work(shm, slot);
+    }
     return pid;
 }
 
@@ -359,8 +365,8 @@ static void nothing_is_left(struct shm *shm)
         assert_true(n->state == SHM_NODE_FREE || n->opens == 0);
         assert_true(n->state == SHM_NODE_FREE || n->busy == 0);
     }
-    /* All nodes can go, all blocks can be had. */
-    for (unsigned i = 0; i < 2 * shm->header->sizes.nodes; i++) {
+    /* All nodes can go (a directory after all that is below it), all blocks can be had. */
+    for (unsigned i = 0; i < 50 * shm->header->sizes.nodes; i++) {
         char name[16];
 
         snprintf(name, sizeof(name), "last %u", i);
