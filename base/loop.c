@@ -43,6 +43,12 @@ int loop_new(struct loop **ret_loop)
     return 0;
 }
 
+void loop_forget(struct loop *loop)
+{
+    close(loop->epfd);
+    loop->epfd = -1;
+}
+
 void loop_free(struct loop *loop)
 {
     if (!loop)

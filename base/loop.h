@@ -31,6 +31,8 @@ struct loop_timer {
 /* 0 and *ret_loop (loop_free), or -ENOMEM, -EMFILE. */
 must_use int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
+/* In a forked child: closes the epoll descriptor, which is shared with the parent, and nothing else. */
+void loop_forget(struct loop *loop);
 
 /* Watches w->fd for `events` (EPOLLEXCLUSIVE allowed). 0, -ENOMEM, or -errno of epoll_ctl(2). */
 must_use int loop_add(struct loop *loop, struct loop_watch *w, uint32_t events);

@@ -79,6 +79,7 @@ int task_start(struct task_set *set, task_fn *fn, void *arg, uint64_t limit_ns,
     task->out_fd = fds[0];
     task->on_done = on_done;
     task->ctx = ctx;
+    task->deadline.on_time = on_deadline;
     loop_timer_set(set->loop, &task->deadline, limit_ns);
     return 0;
 }

@@ -192,7 +192,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
                      struct fuse_negotiated *ret_negotiated, struct err *err)
 {
     uint64_t deadline_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
-    struct init_offer offer;
+    struct init_offer offer = {.unique = 0};
     struct fuse_negotiated n;
     int r = read_offer(fd, deadline_ns, &offer, err);
 

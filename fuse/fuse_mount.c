@@ -55,7 +55,7 @@ static void add_number(struct options *o, const char *name, unsigned value)
 {
     char text[64];
 
-    snprintf(text, sizeof(text), "%s=%u", name, value);
+    (void)snprintf(text, sizeof(text), "%s=%u", name, value);
     add_option(o, text);
 }
 
@@ -205,7 +205,7 @@ static int take_handed_in(const struct fuse_mount_opts *opts,
     memset(ret_mount, 0, sizeof(*ret_mount));
     ret_mount->fd = (int)fd;
     ret_mount->form = FUSE_MOUNT_HANDED_IN;
-    snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", opts->path);
+    (void)snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", opts->path);
     return 0;
 }
 
@@ -347,9 +347,10 @@ int fuse_set_readahead(const struct fuse_mount *mount, uint64_t bytes)
 
     if (mount->mnt_id == 0)
         return -ENOTSUP;
-    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-             mount->dev_major, mount->dev_minor);
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)(bytes / 1024));
+    (void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
+                   mount->dev_major, mount->dev_minor);
+    (void)snprintf(text, sizeof(text), "%llu",
+                   (unsigned long long)(bytes / 1024));
     return write_knob(path, text);
 }
 
@@ -360,7 +361,7 @@ int fuse_abort(const struct fuse_mount *mount)
     if (mount->mnt_id == 0)
         return -ENOTSUP;
     /* Named after the device number (fs/fuse/control.c); an anonymous one has major 0. */
-    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort",
-             (mount->dev_major << 20) | mount->dev_minor);
+    (void)snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort",
+                   (mount->dev_major << 20) | mount->dev_minor);
     return write_knob(path, "1");
 }

@@ -163,6 +163,6 @@ int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
     }
     if (r && ferror(in))
         r = -EIO;
-    fclose(in);
+    (void)fclose(in);
     return r;
 }

@@ -41,7 +41,7 @@ static int fd_path(int fd, char *ret, size_t cap)
     char link[64];
     ssize_t n;
 
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     n = readlink(link, ret, cap);
     if (n < 0)
         return -errno;
@@ -58,7 +58,7 @@ static int fd_mount_id(int fd, uint64_t *ret)
     ssize_t n;
     const char *at;
 
-    snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+    (void)snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
     n = fd_read_file(name, text, sizeof(text));
     if (n < 0)
         return (int)n;

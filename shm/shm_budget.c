@@ -7,10 +7,7 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "shm/shm_handle.h"
-#include "shm/shm_journal.h"
-#include "shm/shm_notify.h"
-#include "shm/shm_session.h"
+#include "shm/shm_layout.h"
 
 #define CGROUP_TEXT_MAX 8192
 #define DIR_MAX 1024
@@ -173,8 +170,14 @@ uint32_t shm_budget_cgroup_cpus(const char *root)
 /* Bytes that do not depend on what is divided. */
 static uint64_t fixed_bytes(const struct shm_sizes *s)
 {
-    return DAEMON_HEAP + s->workers * WORKER_HEAP + shm_arena_size(s) +
-           shm_handle_size(s) + shm_session_size(s) + shm_notify_size(s);
+    uint64_t n = DAEMON_HEAP + s->workers * WORKER_HEAP;
+
+    for (int i = 0; i < SHM_TABLES; i++) {
+        if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK &&
+            i != SHM_TABLE_BLOCK_DATA)
+            n += shm_layout[i].size(s);
+    }
+    return n;
 }
 
 static uint32_t nodes_for(uint64_t bytes)

@@ -2,6 +2,7 @@
 #include "shm/shm_layout.h"
 
 #include "shm/shm_block.h"
+#include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_node.h"
@@ -32,6 +33,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
                            shm_session_check},
     [SHM_TABLE_HANDLE] = {"handle", shm_handle_size, shm_handle_init,
                           shm_handle_check},
+    [SHM_TABLE_FLOCK] = {"flock", shm_flock_size, shm_flock_init, shm_flock_check},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init,
                           shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init,

@@ -28,6 +28,7 @@ static void view_tables(struct shm *shm)
     shm->nodes = (void *)(shm->base + off[SHM_TABLE_NODE]);
     shm->sessions = (void *)(shm->base + off[SHM_TABLE_SESSION]);
     shm->handles = (void *)(shm->base + off[SHM_TABLE_HANDLE]);
+    shm->flocks = (void *)(shm->base + off[SHM_TABLE_FLOCK]);
     shm->notify = (void *)(shm->base + off[SHM_TABLE_NOTIFY]);
     shm->blocks = (void *)(shm->base + off[SHM_TABLE_BLOCK]);
     shm->block_data = shm->base + off[SHM_TABLE_BLOCK_DATA];

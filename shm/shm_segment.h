@@ -43,6 +43,7 @@ enum shm_table {
     SHM_TABLE_NODE,
     SHM_TABLE_SESSION,
     SHM_TABLE_HANDLE,
+    SHM_TABLE_FLOCK,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
     SHM_TABLE_BLOCK_DATA,
@@ -69,6 +70,7 @@ struct shm_header {
 struct shm_node_table;
 struct shm_session_table;
 struct shm_handle_table;
+struct shm_flock_table;
 struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
@@ -84,6 +86,7 @@ struct shm {
     struct shm_node_table *nodes;
     struct shm_session_table *sessions;
     struct shm_handle_table *handles;
+    struct shm_flock_table *flocks;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;
     uint8_t *block_data;

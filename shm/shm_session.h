@@ -25,6 +25,7 @@ enum shm_session_flag {
     SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
     SHM_SESSION_LOADED = 32,   /* the spool holds the file (always, unless a load is under way) */
     SHM_SESSION_LOST = 64,     /* given up with unpublished bytes (error told or logged) */
+    SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };
 
 enum shm_pid_flag {
@@ -71,7 +72,7 @@ struct shm_session {
     uint64_t publishing_seq; /* that the running (or last) publish carries */
     uint64_t mem_reserved;   /* bytes of the memfd that are counted in the table's mem_used */
     uint32_t writing; /* requests that are changing the spool right now: no publish begins meanwhile */
-    uint32_t unused;
+    int32_t write_error; /* a WRITE failed: nothing is published until the file is emptied and begun anew */
     struct shm_job load;
     struct shm_job publish;
     char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */

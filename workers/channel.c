@@ -42,11 +42,14 @@ static int read_one(struct worker *w)
     return 1;
 }
 
+/* ENODEV: unmounted. ECONNABORTED: the connection was aborted, and will not come back either. */
 static void at_end(struct worker *w, int error)
 {
+    bool gone = error == -ENODEV || error == -ECONNABORTED;
+
     if (error != -ENODEV)
         log_err("reading from the kernel failed: %s; ending", strerror(-error));
-    w->exit_code = error == -ENODEV ? WORKER_EXIT_UNMOUNTED : WORKER_EXIT_SETUP;
+    w->exit_code = gone ? WORKER_EXIT_UNMOUNTED : WORKER_EXIT_SETUP;
     loop_stop(w->loop);
 }
 
@@ -72,9 +75,10 @@ int channel_start(struct worker *w)
     r = loop_add(w->loop, &w->channel, EPOLLIN | EPOLLEXCLUSIVE);
     if (r < 0)
         return r;
-    while ((r = read_one(w)) == 1)
-        ;
-    if (r == -ENODEV)
+    /* epoll shows what waits already; more than a burst must not keep S3 and the watchdog waiting. */
+    for (int i = 0; i < CHANNEL_BURST && r == 1; i++)
+        r = read_one(w);
+    if (r < 0)
         at_end(w, r);
-    return r == -ENODEV ? 0 : r;
+    return 0;
 }

@@ -1,4 +1,5 @@
-/* Which handler serves which opcode. An opcode without one is answered ENOSYS, which the kernel remembers. */
+/* Which handler serves which opcode. An opcode without one is answered ENOSYS, which the kernel remembers: op_refuse.c
+ * says what it does then. */
 #include <errno.h>
 
 #include "fuse/fuse_abi.h"
@@ -37,6 +38,14 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_UNLINK] = op_unlink,
     [FUSE_RENAME] = op_rename,
     [FUSE_RENAME2] = op_rename,
+    /* locks, space: op_lock.c, op_fallocate.c */
+    [FUSE_GETLK] = op_getlk,
+    [FUSE_SETLK] = op_setlk,
+    [FUSE_SETLKW] = op_setlk,
+    [FUSE_FALLOCATE] = op_fallocate,
+    /* what is not had, and why: op_refuse.c */
+    [FUSE_LINK] = op_link,
+    [FUSE_IOCTL] = op_ioctl,
     /* the channel itself: op_interrupt.c */
     [FUSE_INTERRUPT] = op_interrupt,
     [FUSE_DESTROY] = op_destroy,

@@ -1,6 +1,7 @@
-/* Fetches: each is one GET of a run of blocks that were free to take, filled in order as bytes arrive, so that readers go
- * on behind it. A fetch belongs to nobody: it goes on when its last reader is gone, and who waits in other workers is
- * woken by the block. What to ask for is read_plan.c's matter; reading what is there op_read.c's.
+/* Fetches: each is one GET of a run of blocks that were free to take, filled in order as bytes
+ * arrive, so that readers go on behind it. A fetch belongs to nobody: it goes on when its last
+ * reader is gone, and who waits in other workers is woken by the block. What to ask for is
+ * read_plan.c's matter; reading what is there read_blocks.c's.
  *
  * This worker's state is process-wide: a process is one worker. */
 #include "workers/fetch.h"
@@ -232,8 +233,8 @@ static bool is_much(const struct worker *w)
     return w->shm->blocks->fetching >= w->shm->header->sizes.blocks / 2; /* read as a hint */
 }
 
-/* Takes blocks from `no` on, up to `end`, as far as they are neither known nor out of reach. *ret_out: no block was
- * free. */
+/* Takes blocks from `no` on, up to `end`, as far as they are neither known nor out of reach.
+ * *ret_out: no block was free. */
 static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need,
                      bool *ret_out)
 {

@@ -1,4 +1,5 @@
-/* Object data into the block pool, for everybody: GETs that this worker runs, and who waits for them here. */
+/* Object data into the block pool, for everybody: GETs that this worker runs, and who waits for
+ * them here. */
 #ifndef WORKERS_FETCH_H
 #define WORKERS_FETCH_H
 
@@ -18,9 +19,10 @@ struct fetch_source {
 /* Under shm->meta. 0 or -ENAMETOOLONG; -ESTALE for a file that is not on S3. */
 must_use int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret);
 
-/* Starts GETs, pinned to the version, of those blocks of the bytes [from, to) that nobody has or fetches. What lies
- * beyond `need` is read-ahead, and left out when much is being fetched already. 0; -EAGAIN: no block was free for what
- * is needed (all are pinned or being fetched: try again soon); -ENOMEM. */
+/* Starts GETs, pinned to the version, of those blocks of the bytes [from, to) that nobody has or
+ * fetches. What lies beyond `need` is read-ahead, and left out when much is being fetched
+ * already. 0; -EAGAIN: no block was free for what is needed (all are pinned or being fetched:
+ * try again soon); -ENOMEM. */
 must_use int fetch_start(struct worker *w, const struct fetch_source *src,
                          uint64_t from, uint64_t to, uint64_t need);
 
@@ -28,8 +30,8 @@ must_use int fetch_start(struct worker *w, const struct fetch_source *src,
 struct fetch_wait {
     struct fetch_wait *next, **link; /* of fetch.c; link NULL = not waiting */
     uint32_t no;
-    /* The block is there (0), or the fetch failed: -ESTALE (another version), -ENOENT, what S3 says. May be called from
-     * inside curl. */
+    /* The block is there (0), or the fetch failed: -ESTALE (another version), -ENOENT, what S3
+     * says. May be called from inside curl. */
     void (*done)(struct fetch_wait *wait, int error);
 };
 
@@ -44,8 +46,8 @@ void fetch_put(struct worker *w, uint32_t node, uint32_t content,
 /* The block is there, or being fetched. May be called under shm->meta. */
 bool fetch_is_cached(struct worker *w, uint32_t node, uint32_t content, uint32_t no);
 
-/* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL that met one while the
- * kernel copies an answer would end the request with EIO. */
+/* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL
+ * that met one while the kernel copies an answer would end the request with EIO. */
 void fetch_make_present(struct worker *w, uint32_t block, uint32_t len);
 
 #endif

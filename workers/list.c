@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "workers/key.h"
+#include "workers/names.h"
+#include "workers/room.h"
 
 #define LIST_PAGES_MAX 8 /* pages that one LIST may fill: 1,000 entries of the longest names take 3 */
 
@@ -138,7 +140,9 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
 
     list_version(e, &v);
     worker_lock(w);
-    if (shm_node_at(w->shm, l->want.node)->content == l->node_content) {
+    /* (The directory may be gone: nobody may have it open any more.) */
+    if (shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
+        shm_node_at(w->shm, l->want.node)->content == l->node_content) {
         r = shm_node_intern(w->shm, l->want.node, e->name, e->name_len, &v,
                             l->page_ns);
         if (r < 0)
@@ -148,8 +152,25 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     return r >= 0;
 }
 
+/* The keys were not on their way to another name, the whole time: then the LIST may have seen a part of them. */
+static bool was_still(struct list_load *l)
+{
+    struct worker *w = l->w;
+    char key[KEY_CAP];
+    bool still;
+
+    worker_lock(w);
+    still = shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
+            !names_held(w, l->want.node, 0) &&
+            key_of_node(w, l->want.node, key) == 0 && strcmp(key, l->prefix) == 0;
+    worker_unlock(w);
+    return still;
+}
+
 static bool intern_pages(struct list_load *l)
 {
+    if (!was_still(l))
+        return false;
     for (unsigned i = 0; i < l->n_blocks; i++) {
         struct list_entry e;
         size_t off = 0;
@@ -230,11 +251,10 @@ static void finish(struct list_load *l, bool last)
                          : shm_block_ready(w->shm, l->block[i],
                                            list_page_header(page_at(l, i))->used);
     worker_wake(w, wake);
+    room_keep(w);
     l->n_blocks = 0;
-    if (!l->op || !l->error)
-        goto drop;
-    return; /* the op takes the error and frees it: list_failed */
-drop:
+    if (l->op && l->error)
+        return; /* the op takes the error and frees it: list_failed */
     if (l->op) {
         l->op->state = NULL;
         l->op->state_free = NULL;
@@ -247,9 +267,11 @@ static void on_list_done(void *arg, const struct s3_result *res)
     struct list_load *l = arg;
 
     l->error = res->error;
-    if (res->error)
+    if (!l->error && res->truncated && !res->n_entries)
+        l->error = -EIO; /* no name to go on behind */
+    if (l->error)
         log_warn("listing failed prefix=\"%s\" error=\"%s\" detail=\"%s\"",
-                 l->prefix, strerror(-res->error), res->text);
+                 l->prefix, strerror(-l->error), res->text);
     finish(l, !res->truncated);
 }
 
@@ -286,7 +308,7 @@ static int ask(struct list_load *l)
     char start[2 * KEY_CAP];
     struct s3_list list = {.prefix = l->prefix,
                            .delimiter = "/",
-                           .start_after = *l->want.start ? start : NULL,
+                           .start_after = l->want.page ? start : NULL,
                            .on_entry = on_entry,
                            .on_restart = on_restart};
 

@@ -11,8 +11,8 @@
 
 #define LIST_ENTRY_MAX (24 + 255 + 72) /* bytes of one entry at most */
 
-/* A name after which a page starts, in the form of start-after: a name of 255 bytes and U+10FFFF fit. */
-#define LIST_START_MAX 260
+/* A name after which a page starts, in the form of start-after: a name of 255 bytes, a slash, U+10FFFF and NUL fit. */
+#define LIST_START_MAX 264
 
 enum list_type { LIST_FILE, LIST_DIR, LIST_SHADOWED /* a file behind a directory of its name */ };
 

@@ -1,5 +1,5 @@
-/* Reading x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type bits), rclone an octal mode
- * and seconds with a fraction. What is sent: publish.c. */
+/* Reading x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
+ * bits), rclone an octal mode and seconds with a fraction. What is sent: publish.c. */
 #include "workers/meta.h"
 
 #include <errno.h>
@@ -23,8 +23,8 @@ static bool parse(const char *text, int base, unsigned long max, unsigned long *
     return !errno && !*end && *ret <= max;
 }
 
-/* Decimal where that makes a mode of a file (33188 = 0100644), else octal ("100644", "0644", "644"), else decimal
- * permissions alone. */
+/* Decimal where that makes a mode of a file (33188 = 0100644), else octal ("100644", "0644",
+ * "644"), else decimal permissions alone. */
 static bool parse_mode(const char *text, uint32_t *ret)
 {
     unsigned long v;

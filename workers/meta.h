@@ -5,8 +5,8 @@
 #include "s3/s3.h"
 #include "shm/shm_node.h"
 
-/* Sets in *v what the metadata tell and can be understood (mode, uid, gid, mtime); the rest stays. True: mtime was
- * there. */
+/* Sets in *v what the metadata tell and can be understood (mode, uid, gid, mtime); the rest
+ * stays. True: mtime was there. */
 bool meta_read(const struct s3_object *obj, struct shm_version *v);
 
 #endif

@@ -13,7 +13,7 @@ int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP])
 
     if (w->conf->mount.read_only)
         return -EROFS;
-    if (w->shm->header->draining)
+    if (w->shm->header->draining && op_is_current(op))
         return -ESHUTDOWN;
     worker_lock(w);
     dir = op_node(op);
@@ -91,9 +91,16 @@ bool names_local_below(struct worker *w, uint32_t dir)
         if (s->state != SHM_SESSION_LIVE)
             continue;
         n = shm_node_at(w->shm, s->node);
-        if (n->parent == dir && (n->flags & SHM_NODE_LOCAL) &&
-            (n->flags & SHM_NODE_CURRENT))
+        if ((n->flags & SHM_NODE_LOCAL) && (n->flags & SHM_NODE_CURRENT) &&
+            names_is_below(w, n->parent, dir))
             return true;
     }
     return false;
+}
+
+bool names_is_below(struct worker *w, uint32_t node, uint32_t dir)
+{
+    while (node != SHM_NIL && node != dir)
+        node = shm_node_at(w->shm, node)->parent;
+    return node == dir;
 }

@@ -5,7 +5,8 @@
 #include "workers/key.h"
 #include "workers/op.h"
 
-/* The read-only and draining checks, and that the directory is known and the name can be a key.
+/* The read-only and draining checks (what was begun goes on while draining: a kept op), and that the directory is known
+ * and the name can be a key.
  * 0 and `key` (without a slash at the end); -EROFS, -ESHUTDOWN, -ESTALE, -ENAMETOOLONG, -EINVAL. */
 must_use int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP]);
 
@@ -28,7 +29,10 @@ must_use bool names_held(struct worker *w, uint32_t node, uint32_t tag);
  * listing are stale, but that it knows all its names stays true. */
 void names_changed(struct worker *w, uint32_t dir);
 
-/* Under shm->meta. True if an unpublished file lies in this directory: no listing of S3 shows it. */
+/* Under shm->meta. True if an unpublished file lies below this directory: no listing of S3 shows it. */
 must_use bool names_local_below(struct worker *w, uint32_t dir);
+
+/* Under shm->meta. True if the node is the directory, or below it. */
+must_use bool names_is_below(struct worker *w, uint32_t node, uint32_t dir);
 
 #endif

@@ -16,7 +16,7 @@ static uint32_t mode_of(const struct worker *w, const struct shm_node *n)
 {
     bool dir = n->flags & SHM_NODE_DIR;
     mode_t configured = dir ? w->conf->mount.dir_mode : w->conf->mount.file_mode;
-    uint32_t mode = n->mode == SHM_MODE_UNSET ? configured : n->mode & 07777;
+    uint32_t mode = n->mode == SHM_MODE_UNSET ? configured : n->mode & NODE_MODE_BITS;
 
     return mode | (dir ? S_IFDIR : S_IFREG);
 }

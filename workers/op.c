@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "fuse/fuse_reply.h"
 
+#define RESERVE_SHARE 8 /* one record in so many is kept back */
+
 static uint32_t current_idx(const struct worker *w)
 {
     return w->shm->header->sizes.records;
@@ -152,12 +154,23 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
            fixed - sizeof(to->state));
     to->request_len = (uint32_t)len;
     set_state(to, SHM_RECORD_IN_FLIGHT);
-    set_state(from, SHM_RECORD_FREE);
+    atomic_store(&from->state, SHM_RECORD_FREE);
+    /* An interrupt that found the read area while it was copied. One that comes later finds it free: op_interrupt.c. */
+    if (atomic_load(&from->interrupted))
+        atomic_store(&to->interrupted, 1);
+}
+
+/* Some records are left for RELEASE: the kernel does not repeat it, and what was not published would be lost with it.
+ * It sends few at a time (max_background). */
+static uint32_t record_but(const struct worker *w, uint32_t reserve)
+{
+    return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1]
+                                       : SHM_NIL;
 }
 
 uint32_t op_next_record(const struct worker *w)
 {
-    return w->n_free_records ? w->free_records[w->n_free_records - 1] : SHM_NIL;
+    return record_but(w, current_idx(w) / RESERVE_SHARE);
 }
 
 int op_keep(struct op *op)
@@ -169,7 +182,7 @@ int op_keep(struct op *op)
 
     if (!op_is_current(op))
         return 0;
-    idx = op_next_record(w);
+    idx = op->req.opcode == FUSE_RELEASE ? record_but(w, 0) : op_next_record(w);
     if (idx == SHM_NIL) {
         worker_count(w, SHM_STAT_OVERLOAD, 1);
         op_fail(op, -ENOMEM);

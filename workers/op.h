@@ -44,7 +44,7 @@ typedef void op_handler(struct op *op);
  * called before anything is started for the op; pointers into op->req change. Does nothing to a kept op. */
 must_use int op_keep(struct op *op);
 
-/* The record that the next op_keep will take; SHM_NIL if none is free. */
+/* The record that the next op_keep will take (of all but RELEASE); SHM_NIL if none is free. */
 uint32_t op_next_record(const struct worker *w);
 
 /* True while the op's request still lies in the read area. */

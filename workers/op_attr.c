@@ -61,7 +61,7 @@ static void set_attributes(struct op *op, uint32_t node)
     struct shm_node *n = shm_node_edit(op->w->shm, node);
 
     if (in->valid & FATTR_MODE)
-        n->mode = in->mode & 07777;
+        n->mode = in->mode & NODE_MODE_BITS;
     if (in->valid & FATTR_UID)
         n->uid = in->uid;
     if (in->valid & FATTR_GID)

@@ -26,8 +26,8 @@ static int check_name(struct op *op)
 
     if (op->w->conf->mount.read_only)
         return -EROFS;
-    if (op->w->shm->header->draining)
-        return -ESHUTDOWN;
+    if (op->w->shm->header->draining && op_is_current(op))
+        return -ESHUTDOWN; /* what was begun goes on */
     worker_lock(op->w);
     dir = op_node(op);
     r = dir == SHM_NIL
@@ -53,8 +53,8 @@ static int64_t make_file(struct op *op, const struct newcomer *nc,
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    if ((nc->mode & 07777) != w->conf->mount.file_mode)
-        v.mode = nc->mode & 07777;
+    if ((nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
+        v.mode = nc->mode & NODE_MODE_BITS;
     if (op->req.uid != w->conf->mount.uid)
         v.uid = op->req.uid;
     if (op->req.gid != w->conf->mount.gid)
@@ -72,7 +72,8 @@ static int64_t make_file(struct op *op, const struct newcomer *nc,
     return node;
 }
 
-/* Under shm->meta. The current node of the name with a session: somebody on this mount was faster. */
+/* Under shm->meta. The current node of the name, if it is a directory or has a session: somebody on this mount was
+ * faster. */
 static uint32_t taken_by(struct op *op)
 {
     uint32_t dir = op_node(op), node = SHM_NIL;
@@ -81,7 +82,8 @@ static uint32_t taken_by(struct op *op)
         node = shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
     if (node != SHM_NIL &&
         shm_node_at(op->w->shm, node)->session == SHM_NIL &&
-        !(shm_node_at(op->w->shm, node)->flags & SHM_NODE_LOCAL))
+        !(shm_node_at(op->w->shm, node)->flags &
+          (SHM_NODE_LOCAL | SHM_NODE_DIR)))
         node = SHM_NIL; /* a version that the lookup before us found gone */
     return node;
 }
@@ -137,14 +139,57 @@ static void then_join(struct op *op, int error)
     finish_create(op, session, r);
 }
 
+/* Under shm->meta: a ref on the session of the file that was there already, noted in the record. */
+static int join_session(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = taken_by(op), session;
+
+    if (node == SHM_NIL)
+        return -ESTALE; /* gone again: the kernel looks up once more */
+    if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
+        return -EISDIR;
+    session = shm_node_at(w->shm, node)->session;
+    if (session == SHM_NIL)
+        return -ESTALE;
+    shm_session_edit(w->shm, session)->refs++;
+    op_edit(op)->session = session;
+    return 0;
+}
+
+static void join(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = SHM_NIL;
+    int r = 0;
+
+    if (op_keep(op) < 0)
+        return;
+    worker_lock(w);
+    if (op->rec->session == SHM_NIL)
+        r = join_session(op);
+    if (r == 0)
+        node = shm_session_at(w->shm, op->rec->session)->node;
+    worker_unlock(w);
+    if (r < 0)
+        op_fail(op, r);
+    else
+        session_attach(op, node, op->req.create->flags & O_TRUNC, then_join);
+}
+
 void op_create(struct op *op)
 {
     struct worker *w = op->w;
     struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode};
     uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
     int64_t node = -EEXIST;
-    int r = check_name(op);
+    int r;
 
+    if (op->rec->session != SHM_NIL) { /* a predecessor came so far */
+        join(op);
+        return;
+    }
+    r = check_name(op);
     if (r < 0) {
         op_fail(op, r);
         return;
@@ -158,7 +203,7 @@ void op_create(struct op *op)
         shm_rollback(w->shm, w->shm->meta);
     worker_unlock(w);
     if (taken != SHM_NIL && !(flags & O_EXCL))
-        session_attach(op, taken, flags & O_TRUNC, then_join);
+        join(op);
     else
         finish_create(op, session, r);
 }
@@ -174,9 +219,7 @@ static void then_published(struct op *op, int error)
 
     worker_lock(w);
     node = shm_session_at(w->shm, session)->node;
-    if (error) {
-        session_discard(w, session);
-    } else {
+    if (!error) {
         shm_node_ref(w->shm, node, 1);
         node_entry_out(w, node, &out);
     }
@@ -186,7 +229,6 @@ static void then_published(struct op *op, int error)
     worker_unlock(w);
     if (closed)
         session_clear(w, session);
-    worker_notify_kernel(w);
     op_finish(op);
 }
 

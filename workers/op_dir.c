@@ -15,6 +15,7 @@
 #include "workers/list.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
+#include "workers/room.h"
 
 #define OFF_PAGES 2 /* offsets 0 and 1 are "." and ".." */
 #define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of a page number + 1 */
@@ -303,6 +304,7 @@ static void send(struct answer *a)
     op_applied_in_arena(a->op, a->used);
     worker_unlock(w);
     op_finish(a->op);
+    room_keep(w);
 }
 
 /* Under shm->meta. Puts the handle back to the first page: somebody seeks backwards. */
@@ -378,6 +380,17 @@ static enum progress read_page(struct answer *a, struct list_want *want)
 
 static void resume(struct op *op);
 
+/* Another worker began to load it just now (or no block is free: then the worker's tick looks again). */
+static void wait_for_other(struct worker *w, const struct list_want *want)
+{
+    uint32_t idx;
+
+    if (shm_block_get(w->shm, list_key(want), w->slot, &idx) != SHM_BLOCK_HIT)
+        return; /* noted to be woken */
+    shm_block_unpin(w->shm, idx, w->slot);
+    worker_wake_self(w);
+}
+
 /* The page is not there. What has been put already is an answer; without any, it is loaded. */
 static void wait_for_page(struct answer *a, const struct list_want *want)
 {
@@ -394,7 +407,9 @@ static void wait_for_page(struct answer *a, const struct list_want *want)
     if (op->state)
         return; /* our own load goes on */
     r = list_load(op, want);
-    if (r < 0 && r != -EAGAIN)
+    if (r == -EAGAIN)
+        wait_for_other(op->w, want);
+    else if (r < 0)
         op_fail(op, r);
 }
 
@@ -414,14 +429,14 @@ static void read_on(struct answer *a)
             wait_for_page(a, &want);
             return;
         }
-        if (p == PROGRESS_BAD) {
+        if (p == PROGRESS_BAD && !a->used) {
             op_fail(a->op, -EIO);
             return;
         }
         if (p == PROGRESS_END)
             a->off = local_off(0);
     }
-    if (p != PROGRESS_FULL)
+    if (p != PROGRESS_FULL && p != PROGRESS_BAD)
         put_local(a);
     send(a);
 }
@@ -439,8 +454,8 @@ static int begin_answer(struct op *op, struct answer *a)
     worker_lock(w);
     a->handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_DIR);
     if (a->handle != SHM_NIL) {
-        /* rewinddir(3): the directory as it is now. */
-        if (in->offset == 0 && shm_handle_at(w->shm, a->handle)->page > 0)
+        /* The first read, or rewinddir(3): the directory as it is now. (Never waits: "." and ".." are an answer.) */
+        if (in->offset == 0)
             choose_listing(w, a->handle);
         a->dir = shm_handle_at(w->shm, a->handle)->node;
         a->content = shm_handle_at(w->shm, a->handle)->content;

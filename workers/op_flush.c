@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
+#include "workers/lock.h"
 #include "workers/proc.h"
 #include "workers/session.h"
 
@@ -93,8 +94,10 @@ static bool must_publish(struct op *op, struct closing *c)
     return !proc_holds_write(c->who.tgid, c->ino, &known) && known;
 }
 
-static void then_answer(struct op *op, int error)
+/* Locks go last: who waits for one finds on S3 what was written under it. */
+static void unlock_and_answer(struct op *op, int error)
 {
+    lock_flush(op);
     op_fail(op, error);
 }
 
@@ -106,10 +109,16 @@ void op_flush(struct op *op)
     worker_lock(op->w);
     session = look_at_session(op, op->req.flush->fh, &c);
     worker_unlock(op->w);
+    op->gives_back = lock_flush; /* a close that is interrupted closes nevertheless */
     if (session == SHM_NIL || !must_publish(op, &c))
-        op_fail(op, 0);
+        unlock_and_answer(op, 0);
     else
-        session_publish(op, session, then_answer);
+        session_publish(op, session, unlock_and_answer);
+}
+
+static void then_answer(struct op *op, int error)
+{
+    op_fail(op, error);
 }
 
 void op_fsync(struct op *op)

@@ -3,6 +3,14 @@
 
 #include "workers/handlers.h"
 
+/* Marks it, if it is still where it was found. */
+static bool mark(struct shm_record *rec, uint64_t unique)
+{
+    atomic_store(&rec->interrupted, 1);
+    return atomic_load(&rec->state) == SHM_RECORD_IN_FLIGHT &&
+           rec->unique == unique;
+}
+
 static struct shm_record *find_request(struct worker *w, uint64_t unique,
                                        uint32_t *ret_slot)
 {
@@ -34,11 +42,10 @@ void op_interrupt(struct op *op)
     uint32_t slot;
     struct shm_record *rec = find_request(w, op->req.interrupt->unique, &slot);
 
-    if (!rec) {
+    if (!rec || !mark(rec, op->req.interrupt->unique)) {
         op_fail(op, -EAGAIN);
         return;
     }
-    atomic_store(&rec->interrupted, 1);
     op_done(op);
     worker_wake(w, UINT32_C(1) << slot);
 }

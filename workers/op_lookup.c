@@ -1,10 +1,12 @@
-/* LOOKUP, FORGET, BATCH_FORGET: names, and how often the kernel was told of a node.
+/* LOOKUP: what a name is. FORGET, the other half of it: op_forget.c.
  *
  * A name is answered from the segment when
- *   - it is being written here (last write wins: everybody sees writes at once), or exists here only,
+ *   - it is being written here (last write wins: everybody sees writes at once), or exists here
+ *     only,
  *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
  *   - it is a directory that was seen within directories.ttl,
- *   - its directory was listed completely within directories.ttl: then also a name that was not in it is answered,
+ *   - its directory was listed completely within directories.ttl: then also a name that was not
+ *     in it is answered,
  *   - it was validated within cache.open_ttl.
  * Else S3 is asked (resolve.c).
  */
@@ -28,6 +30,8 @@ struct lookup {
     struct resolve_known known;
     struct loop_timer retry;
     unsigned again, room;
+    struct resolve_result res; /* while it waits for room */
+    struct s3_object obj;
 };
 
 static void attempt(struct op *op);
@@ -45,8 +49,8 @@ static void apply(struct op *op, uint32_t node)
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again. When the name had another node that the
- * kernel knows, it forgets this one and looks up once more. */
+/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again. When the name
+ * had another node that the kernel knows, it forgets this one and looks up once more. */
 static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
 {
     struct shm *shm = op->w->shm;
@@ -99,7 +103,8 @@ static enum known look(struct worker *w, uint32_t dir, uint32_t node, uint64_t n
     return in_listing(w, dir, node, now);
 }
 
-/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. Fills what that takes. */
+/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. Fills what that
+ * takes. */
 static int answer_known(struct op *op, char key[KEY_CAP],
                         struct resolve_known *known, enum resolve_how *how)
 {
@@ -142,56 +147,81 @@ static void lookup_free(void *state)
     free(l);
 }
 
-static void on_retry(struct loop_timer *t)
-{
-    struct lookup *l =
-        (struct lookup *)((char *)t - offsetof(struct lookup, retry));
-
-    attempt(l->op);
-}
-
-/* Not answered: once more, now or when the kernel has given nodes back; or the end. */
-static void again(struct lookup *l, int error)
+/* No node is free: keeps what S3 said, but for the data, until the kernel has given some back.
+ * It gives back none of this directory as long as this LOOKUP holds its lock; hence ESTALE at
+ * last, upon which the kernel looks up again. */
+static void wait_for_room(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
 
-    if (error == -EAGAIN && ++l->again < AGAIN_MAX) {
-        attempt(op);
-    } else if (error == -ENOMEM && ++l->room < ROOM_TRIES) {
-        room_make(op->w);
-        loop_timer_set(op->w->loop, &l->retry, ROOM_RETRY_NS);
-    } else {
-        op_fail(op, error == -EAGAIN ? -EIO : error);
+    if (++l->room > ROOM_TRIES) {
+        op_fail(op, -ESTALE);
+        return;
     }
+    if (res != &l->res) {
+        l->res = *res;
+        l->res.data = NULL;
+        l->res.data_len = 0;
+        if (res->obj)
+            l->obj = *res->obj;
+        l->res.obj = res->obj ? &l->obj : NULL;
+    }
+    room_make(op->w);
+    loop_timer_set(op->w->loop, &l->retry, ROOM_RETRY_NS);
 }
 
-static void on_resolved(void *arg, const struct resolve_result *res)
+static void not_settled(struct lookup *l, int error, const struct resolve_result *res)
 {
-    struct lookup *l = arg;
+    if (error == -ENOMEM)
+        wait_for_room(l, res);
+    else if (error == -EAGAIN && ++l->again < AGAIN_MAX)
+        attempt(l->op);
+    else
+        op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
+}
+
+static void settle(struct lookup *l, const struct resolve_result *res)
+{
     struct op *op = l->op;
     struct worker *w = op->w;
-    int64_t node = res->error;
+    int64_t node;
     uint32_t dir;
 
-    l->resolve = NULL;
-    if (node == 0) {
-        worker_lock(w);
-        dir = op_node(op);
-        node = dir == SHM_NIL ? -ESTALE
-                              : resolve_intern(w, dir, op->req.name, op->req.name_len,
-                                               &l->known, res);
-        if (node >= 0)
-            apply_validated(op, (uint32_t)node, l->known.node_id);
-        worker_unlock(w);
-    }
+    worker_lock(w);
+    dir = op_node(op);
+    node = dir == SHM_NIL ? -ESTALE
+                          : resolve_intern(w, dir, op->req.name, op->req.name_len,
+                                           &l->known, res);
+    if (node >= 0)
+        apply_validated(op, (uint32_t)node, l->known.node_id);
+    worker_unlock(w);
     if (node < 0) {
-        again(l, (int)node);
+        not_settled(l, (int)node, res);
         return;
     }
     /* Before the answer: the READ that it leads to is to find the bytes. */
     resolve_keep_data(w, (uint32_t)node, res);
     op_finish(op);
     room_keep(w);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+    struct lookup *l =
+        (struct lookup *)((char *)t - offsetof(struct lookup, retry));
+
+    settle(l, &l->res);
+}
+
+static void on_resolved(void *arg, const struct resolve_result *res)
+{
+    struct lookup *l = arg;
+
+    l->resolve = NULL;
+    if (res->error)
+        op_fail(l->op, res->error);
+    else
+        settle(l, res);
 }
 
 static struct lookup *kept_lookup(struct op *op)

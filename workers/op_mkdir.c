@@ -19,7 +19,7 @@ static int64_t intern_dir(struct op *op)
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
     uint64_t now = clock_mono_ns();
-    uint32_t mode = op->req.mkdir->mode & 07777;
+    uint32_t mode = op->req.mkdir->mode & NODE_MODE_BITS;
     struct shm_version v = {
         .dir = true,
         .local = !w->conf->directories.marker,
@@ -37,9 +37,11 @@ static int64_t intern_dir(struct op *op)
     if (node < 0)
         return node;
     n = shm_node_edit(w->shm, (uint32_t)node);
-    n->flags |= SHM_NODE_COMPLETE;
-    n->listed_ns = now;
-    shm_node_new_content(w->shm, (uint32_t)node);
+    if (n->children == 0) {
+        n->flags |= SHM_NODE_COMPLETE;
+        n->listed_ns = now;
+        shm_node_new_content(w->shm, (uint32_t)node);
+    }
     names_changed(w, dir);
     return node;
 }
@@ -58,6 +60,8 @@ static void mkdir_apply(struct op *op)
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
+        if (op_node(op) != SHM_NIL) /* the marker is there all the same */
+            shm_node_list_stale(w->shm, op_node(op));
     }
     worker_unlock(w);
     if (node < 0)
@@ -89,9 +93,9 @@ static int put_marker(struct op *op, char key[KEY_CAP])
 
     if (r < 0)
         return r;
-    if ((op->req.mkdir->mode & 07777) != op->w->conf->mount.dir_mode) {
+    if ((op->req.mkdir->mode & NODE_MODE_BITS) != op->w->conf->mount.dir_mode) {
         snprintf(mode, sizeof(mode), "%u",
-                 (op->req.mkdir->mode & 07777) | S_IFDIR);
+                 (op->req.mkdir->mode & NODE_MODE_BITS) | S_IFDIR);
         put.n_meta = 1;
     }
     op->w->stats->s3[2]++;
@@ -151,7 +155,7 @@ static void on_marker_deleted(void *arg, const struct s3_result *res)
     struct rmdir *rd = arg;
 
     rd->op->s3 = NULL;
-    rmdir_apply(rd->op, res->error);
+    rmdir_apply(rd->op, res->error == -ENOENT ? 0 : res->error);
 }
 
 static int on_entry_below(void *arg, const struct s3_list_entry *entry)

@@ -1,6 +1,7 @@
-/* OPEN of a file. Close-to-open: each open asks S3 whether the node is still the version that the name has, unless the
- * LOOKUP just before did. When it is not, ESTALE makes the kernel look the name up again, once, and it gets the node of
- * the newer version. What opening for writing takes beyond that: op_open_write.c.
+/* OPEN of a file. Close-to-open: each open asks S3 whether the node is still the version that
+ * the name has, unless the LOOKUP just before did. When it is not, ESTALE makes the kernel look
+ * the name up again, once, and it gets the node of the newer version. What opening for writing
+ * takes beyond that: op_open_write.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,8 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
-/* Under shm->meta. The pages that the kernel has are kept: a node is one version. Nothing is to be done at close. */
+/* Under shm->meta. The pages that the kernel has are kept: a node is one version. Nothing is to
+ * be done at close. */
 static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;

@@ -1,12 +1,10 @@
 /* RELEASE: the last descriptor of a handle is gone. What is still unpublished then (a shared mapping written after the
  * close, a close that was not to publish) is published now; nobody hears of an error, so it is logged. */
-#include <errno.h>
-#include <string.h>
-
 #include "base/log.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
+#include "workers/lock.h"
 #include "workers/session.h"
 
 enum ending {
@@ -31,45 +29,59 @@ static enum ending how_it_ends(const struct shm_session *s)
     return END_PUBLISH;
 }
 
-/* The handle and its ref go, and the answer, in one step; `discard`: with what is unpublished. */
-static void let_go(struct op *op, bool discard)
+/* Under shm->meta. What is unpublished goes with the last who has it open: why, for the log; NULL: nothing is lost. */
+static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY_CAP])
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    if (s->refs > 1 || !shm_session_dirty(s) || (s->flags & SHM_SESSION_ORPHAN))
+        return NULL;
+    if (key_of_node(w, s->node, key) < 0)
+        key[0] = '\0';
+    return session_is_torn(s) ? "its writers were killed" : "its upload failed";
+}
+
+static void tell_lost(struct worker *w, const char *key, const char *why)
+{
+    log_warn("unpublished bytes given up key=\"%s\" reason=\"%s\": the file keeps "
+             "its last published content",
+             key, why);
+    worker_count(w, SHM_STAT_DISCARDED, 1);
+}
+
+/* The handle and its ref go, and the answer, in one step. */
+static void let_go(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t handle, session = SHM_NIL;
+    const char *lost = NULL;
+    char key[KEY_CAP];
     bool closed = false;
 
+    lock_release(op);
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL) {
         session = shm_handle_at(w->shm, handle)->session;
-        if (session != SHM_NIL && discard)
-            session_discard(w, session);
+        if (session != SHM_NIL)
+            lost = what_is_lost(w, session, key);
         shm_handle_free(w->shm, handle);
         if (session != SHM_NIL)
             closed = session_unref(w, session);
     }
     op_applied(op, 0, NULL, 0);
     worker_unlock(w);
+    if (lost)
+        tell_lost(w, key, lost);
     if (closed)
         session_clear(w, session);
-    if (discard)
-        worker_notify_kernel(w);
     op_finish(op);
 }
 
-static void give_up(struct op *op, const char *key, const char *why)
-{
-    log_warn("unpublished bytes given up key=\"%s\" reason=\"%s\": the file keeps "
-             "its last published content",
-             key, why);
-    worker_count(op->w, SHM_STAT_DISCARDED, 1);
-    let_go(op, true);
-}
-
-static bool look_at(struct op *op, uint32_t *ret_session, enum ending *ret_how,
-                    char key[KEY_CAP])
+static enum ending look_at(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
+    enum ending how = END_CLEAN;
     uint32_t handle;
 
     *ret_session = SHM_NIL;
@@ -77,51 +89,35 @@ static bool look_at(struct op *op, uint32_t *ret_session, enum ending *ret_how,
     handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL)
         *ret_session = shm_handle_at(w->shm, handle)->session;
-    if (*ret_session != SHM_NIL) {
-        const struct shm_session *s = shm_session_at(w->shm, *ret_session);
-
-        *ret_how = how_it_ends(s);
-        if (key_of_node(w, s->node, key) < 0)
-            key[0] = '\0';
-    }
+    if (*ret_session != SHM_NIL)
+        how = how_it_ends(shm_session_at(w->shm, *ret_session));
     worker_unlock(w);
-    return *ret_session != SHM_NIL;
+    return how;
 }
 
+/* publish.c has logged the error, and what it costs is told when the last handle goes. */
 static void then_let_go(struct op *op, int error)
 {
-    char key[KEY_CAP];
-    uint32_t session;
-    enum ending how;
-
-    if (error && look_at(op, &session, &how, key) && how != END_CLEAN)
-        give_up(op, key, strerror(-error));
-    else
-        let_go(op, false);
+    (void)error;
+    let_go(op);
 }
 
 void op_release(struct op *op)
 {
-    char key[KEY_CAP];
     uint32_t session;
-    enum ending how = END_CLEAN;
 
     op->stays = true;
-    if (!look_at(op, &session, &how, key))
-        how = END_CLEAN;
-    switch (how) {
-    case END_CLEAN:
-        let_go(op, false);
-        break;
+    switch (look_at(op, &session)) {
     case END_PUBLISH:
         session_publish(op, session, then_let_go);
         break;
     case END_TORN:
         worker_count(op->w, SHM_STAT_TORN, 1);
-        give_up(op, key, "its writers were killed");
+        let_go(op);
         break;
+    case END_CLEAN:
     case END_FAILED:
-        give_up(op, key, "the upload failed, and the writer was told");
+        let_go(op);
         break;
     }
 }

@@ -193,6 +193,8 @@ static void copy_file(struct op *op, int error)
     memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
     size = shm_node_at(w->shm, op->rec->node)->size;
     worker_unlock(w);
+    if (!*etag)
+        copy.if_source_match = NULL;
     if (r == 0 && size > S3_PUT_MAX)
         r = -EFBIG; /* needs a copy in parts */
     if (r == 0) {
@@ -283,13 +285,6 @@ static void check_target(struct op *op)
         finish(op, r);
 }
 
-static bool is_below(struct worker *w, uint32_t node, uint32_t dir)
-{
-    while (node != SHM_NIL && node != dir)
-        node = shm_node_at(w->shm, node)->parent;
-    return node == dir;
-}
-
 /* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none. */
 static uint32_t dirty_below(struct worker *w, uint32_t dir)
 {
@@ -297,7 +292,8 @@ static uint32_t dirty_below(struct worker *w, uint32_t dir)
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
-            !(s->flags & SHM_SESSION_ORPHAN) && is_below(w, s->node, dir))
+            !(s->flags & SHM_SESSION_ORPHAN) &&
+            names_is_below(w, s->node, dir))
             return i;
     }
     return SHM_NIL;
@@ -350,7 +346,7 @@ static int check_kinds(struct worker *w, uint32_t node, uint32_t target,
         return -ENOTDIR;
     if (!dir && target_dir)
         return -EISDIR;
-    return 0;
+    return dir && names_local_below(w, target) ? -ENOTEMPTY : 0;
 }
 
 /* Under shm->meta. 1: both nodes are held; 0: wait; -errno. */
@@ -368,8 +364,8 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     node = shm_node_find(w->shm, dir, a->name, a->len);
     target = shm_node_find(w->shm, to, a->new_name, a->new_len);
     if (node == SHM_NIL)
-        return -ENOENT;
-    if (is_below(w, to, node))
+        return -ESTALE; /* the kernel knew one: it looks up again */
+    if (names_is_below(w, to, node))
         return -EINVAL;
     r = check_kinds(w, node, target, a->flags);
     if (r < 0)
@@ -421,6 +417,7 @@ void op_rename(struct op *op)
     if (r == 0 && a.new_len > SHM_NAME_MAX)
         r = -ENAMETOOLONG;
     if (r < 0) {
+        names_give_back(op);
         op_fail(op, r);
         return;
     }

@@ -7,6 +7,19 @@
 #include "workers/names.h"
 #include "workers/session.h"
 
+/* Under shm->meta. */
+static void take_off(struct worker *w, uint32_t node)
+{
+    uint32_t session;
+
+    if (node == SHM_NIL)
+        return;
+    session = shm_node_at(w->shm, node)->session;
+    shm_node_detach(w->shm, node);
+    if (session != SHM_NIL)
+        session_orphan(w, session);
+}
+
 static void apply(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -14,15 +27,14 @@ static void apply(struct op *op, int error)
 
     worker_lock(w);
     dir = op_node(op);
-    if (!error && node != SHM_NIL) {
-        uint32_t session = shm_node_at(w->shm, node)->session;
-
-        shm_node_detach(w->shm, node);
-        if (session != SHM_NIL)
-            session_orphan(w, session);
-    }
-    if (!error)
+    if (!error) {
+        take_off(w, node);
+        /* A lookup may have found another version while the DELETE was under way. */
+        if (dir != SHM_NIL)
+            take_off(w, shm_node_find(w->shm, dir, op->req.name,
+                                      op->req.name_len));
         names_changed(w, dir);
+    }
     names_release(op, node);
     op_edit(op)->node = SHM_NIL;
     op_applied(op, error, NULL, 0);
@@ -37,6 +49,16 @@ static void on_deleted(void *arg, const struct s3_result *res)
 
     op->s3 = NULL;
     apply(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+/* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought it there. */
+static bool is_local(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return (n->flags & SHM_NODE_LOCAL) &&
+           (n->session == SHM_NIL ||
+            shm_session_at(w->shm, n->session)->publish.attempts == 0);
 }
 
 /* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false: wait. */
@@ -55,7 +77,7 @@ static bool take_node(struct op *op, bool *ret_local)
     if (!names_hold(op, node))
         return false;
     op_edit(op)->node = node;
-    *ret_local = shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL;
+    *ret_local = is_local(w, node);
     return true;
 }
 
@@ -72,7 +94,7 @@ static void attempt(struct op *op)
     if (!ours)
         return;
     op_stop_waiting(op);
-    if (local) { /* S3 has never heard of it */
+    if (local) {
         apply(op, 0);
         return;
     }
@@ -91,6 +113,7 @@ void op_unlink(struct op *op)
     int r = names_check(op, op->req.name, op->req.name_len, key);
 
     if (r < 0) {
+        names_give_back(op);
         op_fail(op, r);
         return;
     }

@@ -23,10 +23,15 @@ static bool is_parked(const struct op *op)
     return !op_is_current(op) && op->rec->parked_len;
 }
 
+/* In this order: a replacement must not take the hole for what was to be written. */
 static void unpark(struct op *op)
 {
-    if (is_parked(op))
-        spool_park_clear(op->w, op->rec_idx, op->rec->parked_len);
+    uint32_t len = op->rec->parked_len;
+
+    if (!is_parked(op))
+        return;
+    op->rec->parked_len = 0;
+    spool_park_clear(op->w, op->rec_idx, len);
 }
 
 /* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
@@ -43,6 +48,8 @@ static void apply(struct op *op, uint32_t session, int r)
     s = shm_session_at(w->shm, session);
     if (r == 0)
         session_written(w, session, end > s->size ? end : s->size);
+    else
+        session_write_failed(w, session, r);
     mask = session_change_end(op, session);
     op_applied(op, r, &out, r ? 0 : sizeof(out));
     worker_unlock(w);
@@ -113,10 +120,13 @@ static void attempt(struct op *op)
     uint32_t session;
     enum turn turn = whose_turn(op, &session);
 
-    if (turn == TURN_DISK) {
+    while (turn == TURN_DISK) {
         int r = session_move_to_disk(op, session);
 
         if (r < 0) {
+            worker_lock(op->w);
+            session_write_failed(op->w, session, r);
+            worker_unlock(op->w);
             unpark(op);
             op_fail(op, r);
             return;
@@ -150,6 +160,7 @@ static void park(struct op *op)
     if (op_keep(op) < 0)
         return;
     worker_count(op->w, SHM_STAT_PARKED, 1);
+    op->gives_back = unpark;
     op_wait(op, attempt);
 }
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "workers/key.h"
 #include "workers/names.h"
+#include "workers/node_attr.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
@@ -89,9 +90,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     s->publish.attempts++;
     s->publish.error = error;
     s->waiters = 0;
-    *ret_closed = s->refs == 0;
-    if (*ret_closed)
-        shm_session_close(p->w->shm, p->session, p->w->slot);
+    *ret_closed = session_end_unused(p->w, p->session);
     return mask;
 }
 
@@ -141,7 +140,7 @@ static void take_meta(struct publish *p, const struct shm_node *n)
     char text[META_VALUE_MAX];
 
     if (n->mode != SHM_MODE_UNSET) {
-        snprintf(text, sizeof(text), "%u", (n->mode & 07777) | S_IFREG);
+        snprintf(text, sizeof(text), "%u", (n->mode & NODE_MODE_BITS) | S_IFREG);
         add_meta(p, "mode", text);
     }
     if (n->uid != SHM_MODE_UNSET) {
@@ -220,6 +219,10 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
     if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
         (s->flags & SHM_SESSION_ORPHAN))
         return LOOK_END;
+    if (s->write_error) {
+        *ret_error = s->write_error;
+        return LOOK_END;
+    }
     if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
         return LOOK_END;
     if (s->publish.state == SHM_JOB_IDLE) {
@@ -243,6 +246,7 @@ static void go_on(struct op *op, int error)
 
     op_stop_waiting(op);
     op->state = NULL;
+    op->state_free = NULL;
     free(pw);
     then(op, error);
 }

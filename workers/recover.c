@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "fuse/fuse_abi.h"
 #include "shm/shm_block.h"
+#include "shm/shm_handle.h"
 #include "workers/names.h"
 #include "workers/op.h"
 #include "workers/session.h"
@@ -19,8 +20,11 @@ static bool end_job(struct worker *w, struct shm_job *job)
 {
     bool ours = job->state == SHM_JOB_RUNNING && job->owner == w->slot;
 
-    if (ours)
+    if (ours) {
         job->state = SHM_JOB_IDLE;
+        job->attempts++; /* what it had sent may still act (op_unlink.c) */
+        job->error = 0;
+    }
     return ours;
 }
 
@@ -38,9 +42,8 @@ static uint32_t end_jobs_of(struct worker *w, uint32_t session)
     ours |= end_job(w, &s->publish);
     if (ours)
         waiters = s->waiters;
-    if (ours && s->state == SHM_SESSION_LIVE && s->refs == 0)
-        shm_session_close(w->shm, session, w->slot);
-    closing = s->state == SHM_SESSION_CLOSING && s->publish.owner == w->slot;
+    closing = (ours && session_end_unused(w, session)) ||
+              (s->state == SHM_SESSION_CLOSING && s->publish.owner == w->slot);
     worker_unlock(w);
     if (closing)
         session_clear(w, session);
@@ -92,6 +95,41 @@ static bool was_read(struct worker *w)
     return head->len != 0;
 }
 
+/* The session of the handle by which a request changes content; SHM_NIL for all others. */
+static uint32_t session_by_handle(struct op *op)
+{
+    uint64_t fh = 0;
+    uint32_t handle;
+
+    if (op->req.opcode == FUSE_WRITE)
+        fh = op->req.write->fh;
+    else if (op->req.opcode == FUSE_SETATTR && (op->req.setattr->valid & FATTR_FH))
+        fh = op->req.setattr->fh;
+    else if (op->req.opcode == FUSE_FALLOCATE)
+        fh = op->req.fallocate->fh;
+    else
+        return SHM_NIL;
+    handle = shm_handle_of_fh(op->w->shm, fh, SHM_HANDLE_FILE);
+    return handle == SHM_NIL ? SHM_NIL
+                             : shm_handle_at(op->w->shm, handle)->session;
+}
+
+/* The op will not be handled again: all that it holds goes back. */
+static void give_back(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session, mask = 0;
+
+    names_give_back(op);
+    session_detach(op);
+    worker_lock(w);
+    session = session_by_handle(op);
+    if (session != SHM_NIL && op->rec->step == OP_STEP_CHANGING)
+        mask = session_change_end(op, session);
+    worker_unlock(w);
+    worker_wake(w, mask);
+}
+
 static void again(struct worker *w, uint32_t idx)
 {
     struct op *op = op_begin(w, idx);
@@ -103,8 +141,7 @@ static void again(struct worker *w, uint32_t idx)
         op_dispatch(op);
         return;
     }
-    names_give_back(op);
-    session_detach(op);
+    give_back(op);
     log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
             fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique,
             op->rec->crashes);
@@ -160,17 +197,18 @@ void recover(struct worker *w)
 
     if (w->arena->incarnation <= 1)
         return;
+    /* First of all, and for our own replacement too: once the record is answered and freed it no longer tells that it
+     * is the same request. */
+    counts = current_counts(w);
+    if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)
+        atomic_store(&cur->state, SHM_RECORD_FREE);
     waiters = end_jobs(w) | shm_block_worker_gone(w->shm, w->slot);
     uncount(w);
     recover_records(w, SHM_RECORD_APPLIED, send_stored);
     if (atomic_load(&cur->state) == SHM_RECORD_APPLIED)
         send_stored(w, idx);
-    /* Before any record is answered and freed, and so no longer tells that it is the same request. */
-    counts = current_counts(w);
     recover_records(w, SHM_RECORD_IN_FLIGHT, again);
     if (counts)
         again(w, idx);
-    else
-        atomic_store(&cur->state, SHM_RECORD_FREE);
     worker_wake(w, waiters);
 }

@@ -1,14 +1,18 @@
 /* The lookup plan: which requests tell what a name is, and in which order.
  *
- *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of "name/", one key
- *   anything else                    LIST of "name" up to the next slash: "name" itself is a file, "name/" a directory.
- *                                    If the page ends before "name/" could come: LIST of "name/", one key
+ *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of
+ *                                    "name/", one key
+ *   anything else                    LIST of "name" up to the next slash: "name" itself is a
+ *                                    file, "name/" a directory. If the page ends before "name/"
+ *                                    could come: LIST of "name/", one key
  *
- * GET first is right where a file is read next: open, read and close of a small file cost this one request. A LIST
- * answers for files, directories and nothing alike, but brings no data. (What lookups in the same directory turned out
- * to be would be the better guess than the look of the name: guess() is the place for it.)
+ * GET first is right where a file is read next: open, read and close of a small file cost this
+ * one request. A LIST answers for files, directories and nothing alike, but brings no data.
+ * (What lookups in the same directory turned out to be would be the better guess than the look
+ * of the name: guess_get() is the place for it.)
  *
- * What is known without a request: op_lookup.c, op_open.c. What an answer means for the name table: resolve_intern.c.
+ * What is known without a request: op_lookup.c, op_open.c. What an answer means for the name
+ * table: resolve_intern.c.
  */
 #include "workers/resolve.h"
 
@@ -19,8 +23,9 @@
 #include "base/log.h"
 #include "workers/key.h"
 
-/* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2", "name.txt"): few pages
- * have more of them, and a page of a thousand would mostly tell of siblings that sort behind. */
+/* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2",
+ * "name.txt"): few pages have more of them, and a page of a thousand would mostly tell of
+ * siblings that sort behind. */
 #define NAME_PAGE 16
 
 struct resolve {

@@ -1,5 +1,6 @@
-/* Asking S3 what a name is: a file (which version?), a directory, or nothing. The lookup plan of design and
- * ARCHITECTURE.md, apart from what the segment already knows (op_lookup.c, op_open.c look there first). */
+/* Asking S3 what a name is: a file (which version?), a directory, or nothing. The lookup plan of
+ * design and ARCHITECTURE.md, apart from what the segment already knows (op_lookup.c, op_open.c
+ * look there first). */
 #ifndef WORKERS_RESOLVE_H
 #define WORKERS_RESOLVE_H
 
@@ -28,8 +29,9 @@ enum resolve_how {
     RESOLVE_NO_DATA, /* only what it is, no bytes of it: LIST */
 };
 
-/* Asks about `key` (without slash at the end). `etag` (may be NULL): the version whose bytes are cached, asked with
- * If-None-Match. 0 and *ret, or -ENOMEM, -EINVAL, -ENAMETOOLONG; `done` is not called before this returns. */
+/* Asks about `key` (without slash at the end). `etag` (may be NULL): the version whose bytes are
+ * cached, asked with If-None-Match. 0 and *ret, or -ENOMEM, -EINVAL, -ENAMETOOLONG; `done` is
+ * not called before this returns. */
 must_use int resolve_start(struct worker *w, const char *key, enum resolve_how how,
                            const char *etag, resolve_done_fn *done, void *arg,
                            struct resolve **ret);
@@ -46,14 +48,15 @@ struct resolve_known {
 /* Under shm->meta. `node` may be SHM_NIL. */
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret);
 
-/* Under shm->meta. Makes (dir, name) map to what was found. Node index; -ENOENT: nothing is there (the name was
- * detached); -EAGAIN: the name was given to another node since S3 was asked, so that the answer may be older than what
- * is known: ask again; -ENOMEM: no room (room.h). */
+/* Under shm->meta. Makes (dir, name) map to what was found. Node index; -ENOENT: nothing is
+ * there (the name was detached); -EAGAIN: the name was given to another node since S3 was asked,
+ * so that the answer may be older than what is known: ask again; -ENOMEM: no room (room.h). */
 must_use int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name,
                                 size_t len, const struct resolve_known *known,
                                 const struct resolve_result *res);
 
-/* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is of that version. */
+/* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is of
+ * that version. */
 void resolve_keep_data(struct worker *w, uint32_t node,
                        const struct resolve_result *res);
 

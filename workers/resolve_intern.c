@@ -1,4 +1,5 @@
-/* From an answer of S3 (resolve.c) to the name table: versions, metadata, and answers that came too late. */
+/* From an answer of S3 (resolve.c) to the name table: versions, metadata, and answers that came
+ * too late. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,14 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
     ret->node_id = shm_node_id(w->shm, node);
     if (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL))
         return;
-    /* "Not modified" is of use only where the first bytes are here: those who open a file read it from the start. */
+    /* "Not modified" is of use only where the first bytes are here: those who open a file read
+     * it from the start. */
     if (n->size == 0 || fetch_is_cached(w, node, n->content, 0))
         memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
 }
 
-/* Whatever S3 says of a directory, it is there as long as a file that is not published yet lies below it. */
+/* Whatever S3 says of a directory, it is there as long as a file that is not published yet lies
+ * below it. */
 static bool holds_sessions(struct worker *w, uint32_t dir)
 {
     for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
@@ -52,9 +55,10 @@ static int64_t nothing_there(struct worker *w, uint32_t node)
     return -ENOENT;
 }
 
-/* Times are of whole seconds: a listing tells finer ones than a GET of the same object, and a file's time must not
- * depend on how it was found. For the same reason a known version keeps the time that it has, unless metadata tell
- * another (a file published here has the time of its last write). */
+/* Times are of whole seconds: a listing tells finer ones than a GET of the same object, and a
+ * file's time must not depend on how it was found. For the same reason a known version keeps the
+ * time that it has, unless metadata tell another (a file published here has the time of its last
+ * write). */
 static void version_of(const struct shm_node *n, const struct resolve_result *res,
                        struct shm_version *v)
 {
@@ -90,8 +94,8 @@ static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t l
     return r;
 }
 
-/* An answer tells how things were somewhere between asking and now. What was found out, published or unlinked here
- * since the asking is newer. */
+/* An answer tells how things were somewhere between asking and now. What was found out,
+ * published or unlinked here since the asking is newer. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                        const struct resolve_known *known,
                        const struct resolve_result *res)

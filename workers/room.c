@@ -1,6 +1,12 @@
-/* The kernel keeps a dentry of every name that was looked up until memory is short, and with it our node. So a walk over
- * a million names would fill the table. Nodes that nobody has open are asked back (NOTIFY_INVAL_ENTRY, FORGETs follow)
- * before the table is full, in the order of the table, which is about the order of their making. */
+/* The kernel keeps a dentry of every name that was looked up until memory is short, and with it
+ * our node. So a walk over a million names would fill the table. Nodes that nobody has open are
+ * asked back (NOTIFY_INVAL_ENTRY, FORGETs follow) before the table is full, in the order of the
+ * table, which is about the order of their making.
+ *
+ * It is a slow way: the notification takes the directory's lock, which LOOKUPs there keep
+ * sharing among them; the kernel hands it over to the notifier after 4 ms
+ * (kernel/locking/rwsem.c), so 250 nodes a second come back from a directory that is being
+ * searched. */
 #include "workers/room.h"
 
 #include "shm/shm_notify.h"
@@ -27,7 +33,8 @@ static bool is_asked(const struct worker *w)
     return r->tail - r->head >= PENDING_MAX;
 }
 
-/* Directories only if no file is found: one may be somebody's working directory, which then has no path any more. */
+/* Directories only if no file is found: one may be somebody's working directory, which then has
+ * no path any more. */
 static uint32_t candidate(struct worker *w, uint32_t *scan)
 {
     uint32_t other = SHM_NIL;

@@ -23,8 +23,9 @@ void session_detach(struct op *op);
 
 /* ---- session_change.c: changing the content ---- */
 
-/* Under shm->meta. Nobody may change the spool while a publish streams from it or while it moves to disk. True: the op
- * is noted (op->rec->step = OP_STEP_CHANGING, op->rec->session) and may change it, up to `end` bytes; false: wait. */
+/* Under shm->meta. Nobody may change the spool while a publish streams from it, while it moves to disk or while an open
+ * empties it. True: the op is noted (op->rec->step = OP_STEP_CHANGING) and may change it, up to `end` bytes; false:
+ * wait. */
 must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end);
 
 /* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes who waits for it
@@ -37,10 +38,15 @@ must_use uint32_t session_change_end(struct op *op, uint32_t session);
 /* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more): it must move to disk
  * first, by session_move_to_disk. */
 must_use bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end);
-/* 0, -ENOSPC, -EIO. The content stays as it was on failure. */
+/* 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content stays as it was on
+ * failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
-/* Under shm->meta: the content has changed, by the thread `tid` (0 = unknown) if that is told. */
+/* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it to be. Every attempt to
+ * publish it fails with this error, until the file is emptied. */
+void session_write_failed(struct worker *w, uint32_t session, int error);
+
+/* Under shm->meta: the content has changed, now, and has this size. */
 void session_written(struct worker *w, uint32_t session, uint64_t new_size);
 
 /* ---- session_pids.c: who opened and wrote ---- */
@@ -62,8 +68,11 @@ void session_publish(struct op *op, uint32_t session, session_then_fn *then);
 /* ---- session_end.c ---- */
 
 /* Under shm->meta: one ref less. True if that was the last one: the session has been closed (CLOSING), and the caller
- * calls session_clear after unlocking. What is still unpublished then is lost: session_discard or a publish first. */
+ * calls session_clear after unlocking. What is still unpublished then is given up (session_discard). */
 must_use bool session_unref(struct worker *w, uint32_t session);
+
+/* Under shm->meta: the same when a job has ended. True if nobody uses the session any more. */
+must_use bool session_end_unused(struct worker *w, uint32_t session);
 
 /* Empties the spool slot of a CLOSING session and frees it. recover() does it for dead owners. */
 void session_clear(struct worker *w, uint32_t session);

@@ -51,12 +51,12 @@ static void load_end(struct load *l, int error)
         s->flags |= SHM_SESSION_LOADED;
         s->size = l->got;
     }
-    /* It is gone, or another version: the name must be looked up again. */
-    if (error == -ESTALE || error == -ENOENT)
+    /* It is gone, or another version: S3 must be asked for the name again. */
+    if (error == -ESTALE || error == -ENOENT) {
         shm_node_detach(w->shm, s->node);
-    closed = s->refs == 0;
-    if (closed)
-        shm_session_close(w->shm, l->session, w->slot);
+        shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
+    }
+    closed = session_end_unused(w, l->session);
     worker_unlock(w);
     if (closed)
         session_clear(w, l->session);
@@ -110,8 +110,9 @@ static bool load_from_block(struct load *l, uint32_t node, uint32_t content,
 static void load_start(struct load *l, uint32_t node, uint32_t content,
                        uint64_t size)
 {
-    struct s3_get get = {
-        .key = l->key, .if_match = l->etag, .on_data = on_load_data};
+    struct s3_get get = {.key = l->key,
+                         .if_match = *l->etag ? l->etag : NULL,
+                         .on_data = on_load_data};
     int r;
 
     if (load_from_block(l, node, content, size)) {
@@ -191,25 +192,37 @@ static void go_on(struct op *op, int error)
 
 enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
 
-/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool. */
+/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool, now and until it is done.
+ * True when it may be done. */
+static bool begin_truncation(struct op *op)
+{
+    uint32_t session = op->rec->session;
+    struct shm_session *s = shm_session_edit(op->w->shm, session);
+
+    if (!(s->flags & SHM_SESSION_LOADED))
+        s->size = 0; /* readers go to the spool from now on */
+    s->flags |= SHM_SESSION_LOADED;
+    if (!session_change_begin(op, session, 0))
+        return false;
+    s->flags |= SHM_SESSION_EMPTYING;
+    return true;
+}
+
+/* Under shm->meta. */
 static enum look look(struct op *op, struct attach *a, int *ret_error)
 {
     struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
     bool idle = s->load.state == SHM_JOB_IDLE;
 
     *ret_error = 0;
-    if (op->rec->step == OP_STEP_CHANGING)
-        return LOOK_TRUNCATE;
+    if (op->rec->step == OP_STEP_CHANGING) /* here, or in a SETATTR's own change */
+        return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->step == OP_STEP_TRUNCATED)
         return LOOK_READY;
     if (!a->truncate && (s->flags & SHM_SESSION_LOADED))
         return LOOK_READY;
-    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing) {
-        shm_session_edit(op->w->shm, op->rec->session)->flags |=
-            SHM_SESSION_LOADED;
-        return session_change_begin(op, op->rec->session, 0) ? LOOK_TRUNCATE
-                                                             : LOOK_WAIT;
-    }
+    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
+        return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
         *ret_error = s->load.error;
         if (s->load.attempts != a->attempts && s->load.error)
@@ -303,12 +316,6 @@ static void resume(struct op *op)
     }
 }
 
-/* The op ends while it waits (interrupted): its ref goes back. */
-static void attach_free(void *state)
-{
-    free(state);
-}
-
 void session_attach(struct op *op, uint32_t node, bool truncate,
                     session_then_fn *then)
 {
@@ -320,6 +327,7 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
         return;
     a = calloc(1, sizeof(*a));
     if (!a) {
+        session_detach(op);
         then(op, -ENOMEM);
         return;
     }
@@ -333,7 +341,7 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
         shm_rollback(w->shm, w->shm->meta);
     worker_unlock(w);
     op->state = a;
-    op->state_free = attach_free;
+    op->state_free = free;
     op->gives_back = session_detach;
     if (r < 0) {
         go_on(op, r);

@@ -24,7 +24,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
     if (rec->step == OP_STEP_CHANGING)
         return true; /* noted by our predecessor, who died in the middle */
     if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) ||
-        !spool_reserve(w, session, end)) {
+        (s->flags & SHM_SESSION_EMPTYING) || !spool_reserve(w, session, end)) {
         shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
         return false;
     }
@@ -41,6 +41,8 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     uint32_t mask = 0;
 
     s->writing--;
+    if (s->writing == 0) /* else it is not ours: one that empties is alone */
+        s->flags &= ~(uint32_t)SHM_SESSION_EMPTYING;
     op_edit(op)->step = 0;
     if (s->writing == 0) {
         mask = s->waiters;
@@ -49,22 +51,38 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     return mask;
 }
 
+void session_write_failed(struct worker *w, uint32_t session, int error)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->write_error = error;
+    s->write_seq++;
+}
+
 void session_written(struct worker *w, uint32_t session, uint64_t new_size)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
 
     s->size = new_size;
+    if (new_size == 0)
+        s->write_error = 0;
     s->write_seq++;
     s->mtime_ns = (int64_t)clock_wall_ns();
+    /* A time that was set before does not travel with the new content. */
+    if (shm_node_at(w->shm, s->node)->flags & SHM_NODE_MTIME_SET)
+        shm_node_edit(w->shm, s->node)->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
 }
 
 /* ---- moving to disk ---- */
 
+static bool is_still(const struct shm_session *s)
+{
+    return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED);
+}
+
 bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
-    const struct shm_session *s = shm_session_at(w->shm, session);
-
-    return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED) &&
+    return is_still(shm_session_at(w->shm, session)) &&
            !spool_reserve(w, session, end);
 }
 
@@ -73,14 +91,19 @@ int session_move_to_disk(struct op *op, uint32_t session)
     struct worker *w = op->w;
     struct shm_session *s;
     uint32_t mask;
+    bool begun;
     int r;
 
     worker_lock(w);
     s = shm_session_edit(w->shm, session);
-    s->load = (struct shm_job){.state = SHM_JOB_RUNNING,
-                               .owner = w->slot,
-                               .attempts = s->load.attempts};
+    begun = is_still(s) && !(s->flags & SHM_SESSION_ON_DISK);
+    if (begun)
+        s->load = (struct shm_job){.state = SHM_JOB_RUNNING,
+                                   .owner = w->slot,
+                                   .attempts = s->load.attempts};
     worker_unlock(w);
+    if (!begun)
+        return 0;
     r = spool_to_disk(w, session);
     worker_lock(w);
     s = shm_session_edit(w->shm, session);

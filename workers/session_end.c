@@ -11,19 +11,33 @@ bool session_unref(struct worker *w, uint32_t session)
 
     if (s->refs)
         s->refs--;
-    if (s->refs || s->publish.state == SHM_JOB_RUNNING ||
-        s->load.state == SHM_JOB_RUNNING)
+    return session_end_unused(w, session);
+}
+
+bool session_end_unused(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    if (s->state != SHM_SESSION_LIVE || s->refs ||
+        s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING)
         return false;
+    if (shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
+        session_discard(w, session);
     shm_session_close(w->shm, session, w->slot);
     return true;
 }
 
 void session_clear(struct worker *w, uint32_t session)
 {
+    bool told;
+
     spool_clear(w, session);
     worker_lock(w);
     shm_session_free(w->shm, session);
+    told = w->shm->notify->head != w->shm->notify->tail;
     worker_unlock(w);
+    if (told) /* perhaps by session_discard, when it was closed */
+        worker_notify_kernel(w);
 }
 
 static void mark_clean(struct shm_session *s)
@@ -39,8 +53,11 @@ void session_discard(struct worker *w, uint32_t session)
 
     mark_clean(s);
     shm_notify_inode(w->shm, node);
-    if (shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL)
-        shm_node_detach(w->shm, node);
+    if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL))
+        return;
+    shm_node_detach(w->shm, node);
+    if (s->publish.attempts) /* one that failed may have acted all the same */
+        shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
 }
 
 void session_orphan(struct worker *w, uint32_t session)

@@ -5,8 +5,9 @@
 #include "base/clock.h"
 #include "workers/worker.h"
 
-/* FRESH and LOOKED serve the request that the kernel sends right after the one that set them, and only that. If it does
- * not come, they must not serve another much later. Counted from the asking, so the answer's way is in it. */
+/* FRESH and LOOKED serve the request that the kernel sends right after the one that set them,
+ * and only that. If it does not come, they must not serve another much later. Counted from the
+ * asking, so the answer's way is in it. */
 #define VALIDITY_NEXT_NS NS_PER_S
 
 static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t now)
@@ -14,7 +15,8 @@ static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t
     return ttl_ns && checked_ns && now - checked_ns <= ttl_ns;
 }
 
-/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is used up. */
+/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
+ * used up. */
 static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
                                  uint64_t now)
 {

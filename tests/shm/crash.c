@@ -17,7 +17,8 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 
-#define REAL_KILLS 8 /* of an operation that is not killed for real everywhere */
+#define REAL_KILLS                                                             \
+    8 /* of an operation that is not killed for real everywhere */
 #define STEPS_MAX 200000
 
 /* Small, so that it can be copied and compared thousands of times. */
@@ -34,32 +35,34 @@ static const struct shm_sizes crash_sizes = {
 
 /* ---- states ---- */
 
-/* The bytes that count: all tables, but not locks, nor the payloads that are written without one. */
+/* The bytes that count: all tables, but not locks, nor payloads (written without one). */
 struct range {
     size_t off, len;
 };
 
-#define RANGES 7
+#define RANGES (SHM_TABLES + 1)
+
+static struct range table(const struct shm_header *h, enum shm_table i,
+                          size_t skip)
+{
+    return (struct range){h->table_off[i] + skip, h->table_len[i] - skip};
+}
 
 static void get_ranges(const struct shm *shm, struct range r[RANGES])
 {
     const struct shm_header *h = shm->header;
-    size_t block = h->table_off[SHM_TABLE_BLOCK] + sizeof(struct shm_mutex);
     struct shm_arena *a = shm_arena_of((struct shm *)shm, 0);
 
-    r[0] = (struct range){h->table_off[SHM_TABLE_NODE], h->table_len[SHM_TABLE_NODE]};
-    r[1] = (struct range){h->table_off[SHM_TABLE_SESSION],
-                          h->table_len[SHM_TABLE_SESSION]};
-    r[2] = (struct range){h->table_off[SHM_TABLE_HANDLE],
-                          h->table_len[SHM_TABLE_HANDLE]};
-    r[3] = (struct range){h->table_off[SHM_TABLE_NOTIFY],
-                          h->table_len[SHM_TABLE_NOTIFY]};
-    r[4] = (struct range){block, h->table_off[SHM_TABLE_BLOCK] +
-                                     h->table_len[SHM_TABLE_BLOCK] - block};
-    r[5] = (struct range){(size_t)((uint8_t *)a - shm->base),
-                          offsetof(struct shm_arena, reply)};
-    r[6] = (struct range){(size_t)((uint8_t *)(a + 1) - shm->base),
-                          h->sizes.records * sizeof(struct shm_record)};
+    for (int i = 0; i < SHM_TABLES; i++)
+        r[i] = table(h, i, 0);
+    r[SHM_TABLE_META_LOCK].len = 0;
+    r[SHM_TABLE_BLOCK_DATA].len = 0;
+    r[SHM_TABLE_BLOCK] = table(h, SHM_TABLE_BLOCK, sizeof(struct shm_mutex));
+    r[SHM_TABLE_ARENA] = (struct range){(size_t)((uint8_t *)a - shm->base),
+                                        offsetof(struct shm_arena, reply)};
+    r[SHM_TABLES] =
+        (struct range){(size_t)((uint8_t *)(a + 1) - shm->base),
+                       h->sizes.records * sizeof(struct shm_record)};
 }
 
 /* A state of the tables and of the log of one lock. */
@@ -74,7 +77,8 @@ static struct shm_mutex *lock_of(const struct crash_op *op, struct shm *shm)
     return op->block_lock ? &shm->blocks->lock : shm->meta;
 }
 
-static void state_take(struct state *s, const struct crash_op *op, struct shm *shm)
+static void state_take(struct state *s, const struct crash_op *op,
+                       struct shm *shm)
 {
     const struct shm_mutex *m = lock_of(op, shm);
     struct range r[RANGES];
@@ -110,14 +114,15 @@ static void state_free(struct state *s)
     s->bytes = NULL;
 }
 
-/* What is changed without being saved, on purpose: how much blocks were used, and where a search stopped. Copied from
- * one image of the segment to another, to leave it out. */
+/* What is changed without being saved, on purpose: how much blocks were used, and where a search
+ * stopped. Copied from one image of the segment to another, to leave it out. */
 static void copy_unsaved(struct shm *shm, uint8_t *to, const uint8_t *from)
 {
     const struct shm_header *h = shm->header;
     size_t hand = h->table_off[SHM_TABLE_NODE] +
                   offsetof(struct shm_node_table, long_hand);
-    size_t block = h->table_off[SHM_TABLE_BLOCK] + h->table_len[SHM_TABLE_BLOCK] -
+    size_t block = h->table_off[SHM_TABLE_BLOCK] +
+                   h->table_len[SHM_TABLE_BLOCK] -
                    h->sizes.blocks * sizeof(struct shm_block);
 
     memcpy(to + hand, from + hand, sizeof(uint32_t));
@@ -154,7 +159,8 @@ static size_t first_difference(const struct state *s, struct shm *shm)
 }
 
 /* Makes a process that has the lock, brings the tables and the log into this state, and dies. */
-static void die_in(const struct state *s, const struct crash_op *op, struct shm *shm)
+static void die_in(const struct state *s, const struct crash_op *op,
+                   struct shm *shm)
 {
     struct shm_mutex *m = lock_of(op, shm);
     pid_t pid = fork();
@@ -203,9 +209,8 @@ static void start_anew(struct trial *t)
 
 static void trial_init(struct trial *t, const struct crash_op *op)
 {
-    *t = (struct trial){.op = op,
-                        .shm = fx_new(&crash_sizes),
-                        .copy = fx_new(&crash_sizes)};
+    *t = (struct trial){
+        .op = op, .shm = fx_new(&crash_sizes), .copy = fx_new(&crash_sizes)};
     op->prepare(t->shm);
     /* The copy has the same hash key, the same tables. Nobody holds a lock of it. */
     memcpy(&t->copy->header->hash_key, &t->shm->header->hash_key,
@@ -242,9 +247,10 @@ static void look_after_death(struct trial *t, struct shm *shm, unsigned at)
     before = first_difference(&t->before, shm);
     after = first_difference(&t->after, shm);
     if (before && after && !t->op->many_sections)
-        fail_msg("%s: killed after %u instructions: neither before (offset %zu) "
-                 "nor after (offset %zu)",
-                 t->op->name, at, before, after);
+        fail_msg(
+            "%s: killed after %u instructions: neither before (offset %zu) "
+            "nor after (offset %zu)",
+            t->op->name, at, before, after);
     if (!after)
         return;
     copy_unsaved(shm, shm->base, t->before.bytes);
@@ -252,8 +258,9 @@ static void look_after_death(struct trial *t, struct shm *shm, unsigned at)
     fx_check(shm);
     after = first_difference(&t->after, shm);
     if (after)
-        fail_msg("%s: killed after %u instructions and run again: differs at %zu",
-                 t->op->name, at, after);
+        fail_msg(
+            "%s: killed after %u instructions and run again: differs at %zu",
+            t->op->name, at, after);
 }
 
 /* ---- stepping ---- */

@@ -1,13 +1,15 @@
-/* Kills a process at each machine instruction of an operation on the segment, and looks at what the next one finds.
+/* Kills a process at each machine instruction of an operation on the segment, and looks at what
+ * the next one finds.
  *
- * The operation runs in a child, stepped with ptrace. After each instruction that changed a byte of the tables or the
- * fill of the undo log, a second process takes the lock of a copy of the segment, gives the copy exactly that state,
- * and dies by SIGKILL: the same as a death at that instruction, without stepping to it anew. Between two such
- * instructions there is nothing that could differ. Some deaths (all of them, for short operations) are done for real as
- * well: those cover what the lock keeps outside of the segment.
+ * The operation runs in a child, stepped with ptrace. After each instruction that changed a byte
+ * of the tables or the fill of the undo log, a second process takes the lock of a copy of the
+ * segment, gives the copy exactly that state, and dies by SIGKILL: the same as a death at that
+ * instruction, without stepping to it anew. Between two such instructions there is nothing that
+ * could differ. Some deaths (all of them, for short operations) are done for real as well: those
+ * cover what the lock keeps outside of the segment.
  *
- * After each death the lock is taken, the tables are checked, they must be as before or as after the operation, and
- * the operation is run again to its end. */
+ * After each death the lock is taken, the tables are checked, they must be as before or as after
+ * the operation, and the operation is run again to its end. */
 #ifndef TESTS_SHM_CRASH_H
 #define TESTS_SHM_CRASH_H
 

@@ -169,7 +169,8 @@ uint64_t fx_seed(void)
         seed = strtoull(given, NULL, 0);
     else
         randombytes_buf(&seed, sizeof(seed));
-    print_message("seed: STATEPROXY_TEST_SEED=0x%llx\n", (unsigned long long)seed);
+    print_message("seed: STATEPROXY_TEST_SEED=0x%llx\n",
+                  (unsigned long long)seed);
     return seed;
 }
 

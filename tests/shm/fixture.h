@@ -1,7 +1,7 @@
 /* What the tests of the segment share: a small segment, and short words for common steps.
  *
- * "fx_" functions fail the running test where they meet an error. Those that change tables take and give back the lock
- * themselves. */
+ * "fx_" functions fail the running test where they meet an error. Those that change tables take
+ * and give back the lock themselves. */
 #ifndef TESTS_SHM_FIXTURE_H
 #define TESTS_SHM_FIXTURE_H
 

@@ -126,7 +126,8 @@ static void evict(struct model *m, uint32_t idx)
     model_update(m, m->n[idx].parent);
 }
 
-/* The one with a long name that the segment has evicted: any that is evictable. SHM_NIL if none is gone. */
+/* The one with a long name that the segment has evicted: any that is evictable. SHM_NIL if none is
+ * gone. */
 static uint32_t gone_long(const struct model *m, struct shm *shm)
 {
     for (uint32_t i = 0; i < m->n_lru; i++) {
@@ -148,7 +149,8 @@ static bool any_long_evictable(const struct model *m)
 }
 
 /* Makes room for a long name; false if there cannot be any. */
-static bool room_for_long(struct model *m, struct shm *shm, size_t len, bool failed)
+static bool room_for_long(struct model *m, struct shm *shm, size_t len,
+                          bool failed)
 {
     uint32_t victim;
 
@@ -173,7 +175,8 @@ void model_detach(struct model *m, uint32_t idx)
     touch(m, idx);
 }
 
-static bool same_version(const struct model_node *n, const struct shm_version *v)
+static bool same_version(const struct model_node *n,
+                         const struct shm_version *v)
 {
     if (n->dir || v->dir)
         return n->dir && v->dir;

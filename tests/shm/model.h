@@ -1,6 +1,6 @@
-/* A model of the node, session and handle tables: plain arrays, counted anew at each question, whole states copied to go
- * back. It says what must come out of each call; what it cannot know (which long name a search meets first) it takes
- * from the segment and checks. */
+/* A model of the node, session and handle tables: plain arrays, counted anew at each question,
+ * whole states copied to go back. It says what must come out of each call; what it cannot know
+ * (which long name a search meets first) it takes from the segment and checks. */
 #ifndef TESTS_SHM_MODEL_H
 #define TESTS_SHM_MODEL_H
 
@@ -22,7 +22,7 @@ struct model_node {
 
 struct model {
     struct model_node n[MODEL_NODES]; /* by index in the segment */
-    uint32_t lru[MODEL_NODES];        /* evictable nodes, most recently used first */
+    uint32_t lru[MODEL_NODES]; /* evictable nodes, most recently used first */
     uint32_t n_lru;
     struct {
         bool live;
@@ -40,8 +40,8 @@ uint32_t model_find(const struct model *m, uint32_t parent, const char *name,
 bool model_is_below(const struct model *m, uint32_t idx, uint32_t ancestor);
 uint32_t model_children(const struct model *m, uint32_t idx);
 
-/* The same as the calls of shm_node.h. `shm` has made the call already and returned r; fails the test if that cannot
- * be. */
+/* The same as the calls of shm_node.h. `shm` has made the call already and returned r; fails the
+ * test if that cannot be. */
 void model_intern(struct model *m, struct shm *shm, uint32_t parent,
                   const char *name, size_t len, const struct shm_version *v,
                   int64_t r);

@@ -89,7 +89,8 @@ static void test_eviction(void **state)
 
     for (uint32_t i = 0; i < 8; i++)
         ready(shm, key(1, i));
-    ready(shm, key(1, 8)); /* a round takes the one use of each; the first goes */
+    ready(shm,
+          key(1, 8)); /* a round takes the one use of each; the first goes */
     assert_false(shm_block_known(shm, key(1, 0)));
     assert_int_equal(shm_block_get(shm, key(1, 1), 0, &got), SHM_BLOCK_HIT);
     shm_block_unpin(shm, got, 0);
@@ -114,6 +115,23 @@ static void test_used_blocks_stay(void **state)
     }
 }
 
+/* A block that was read for the last time goes before those that may be read again. */
+static void test_spent(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t spent = SHM_NIL;
+
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t idx = ready(shm, key(1, i));
+
+        if (i == 5)
+            spent = idx;
+    }
+    shm_block_spent(shm, spent);
+    assert_int_equal(ready(shm, key(2, 0)), spent);
+    fx_check(shm);
+}
+
 /* None gets more than its turn: with all in use the same, each is evicted once in a round. */
 static void test_clock_is_fair(void **state)
 {
@@ -131,7 +149,8 @@ static void test_clock_is_fair(void **state)
 static void test_pins(void **state)
 {
     struct shm *shm = *state;
-    uint32_t pinned = ready(shm, key(7, 0)), fetching = begin(shm, key(7, 1), 1), got;
+    uint32_t pinned = ready(shm, key(7, 0)),
+             fetching = begin(shm, key(7, 1), 1), got;
 
     assert_int_equal(shm_block_get(shm, key(7, 0), 2, &got), SHM_BLOCK_HIT);
     assert_int_equal(shm_block_get(shm, key(7, 0), 3, &got), SHM_BLOCK_HIT);
@@ -197,7 +216,8 @@ static void test_worker_gone(void **state)
     assert_int_equal(shm_block_get(shm, key(1, 2), 1, &got), SHM_BLOCK_HIT);
     assert_int_equal(shm_block_get(shm, key(1, 2), 3, &got), SHM_BLOCK_HIT);
     /* All others: it may have ended a fetch and died before it woke those who waited. */
-    assert_int_equal(shm_block_worker_gone(shm, 1), 1u << 0 | 1u << 2 | 1u << 3);
+    assert_int_equal(shm_block_worker_gone(shm, 1),
+                     1u << 0 | 1u << 2 | 1u << 3);
     fx_check(shm);
     assert_false(shm_block_known(shm, key(1, 0)));
     assert_int_not_equal(begin(shm, key(9, 9), 0), SHM_NIL);
@@ -269,7 +289,8 @@ static void test_check(void **state)
     SEEN(b->len = SHM_BLOCK_SIZE + 1);
     SEEN(b->waiters = 1);
     SEEN(b->hash_next = idx + 2);
-    for (uint32_t other = 1; other < 50; other++) { /* some of them hash to the same chain */
+    for (uint32_t other = 1; other < 50;
+         other++) { /* some of them hash to the same chain */
         int r;
 
         b->key.no = other;
@@ -290,6 +311,7 @@ int main(void)
         TEST(test_keys_differ),
         TEST(test_eviction),
         TEST(test_used_blocks_stay),
+        TEST(test_spent),
         TEST(test_clock_is_fair),
         TEST(test_pins),
         TEST(test_drop),

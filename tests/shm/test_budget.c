@@ -1,4 +1,5 @@
-/* Where the memory limit comes from, and that all tables together stay below it. cgroup files lie in a temporary root. */
+/* Where the memory limit comes from, and that all tables together stay below it. cgroup files lie
+ * in a temporary root. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -72,7 +73,8 @@ static void test_v2(void **state)
     put(root, "/sys/fs/cgroup/pods/one/cpu.max", "150000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 134217728);
     assert_int_equal(shm_budget_cgroup_cpus(root), 2);
-    put(root, "/sys/fs/cgroup/pods/memory.max", "67108864\n"); /* the least counts */
+    put(root, "/sys/fs/cgroup/pods/memory.max",
+        "67108864\n"); /* the least counts */
     put(root, "/sys/fs/cgroup/pods/cpu.max", "50000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 67108864);
     assert_int_equal(shm_budget_cgroup_cpus(root), 1);
@@ -99,7 +101,8 @@ static void test_path_of_the_host(void **state)
 {
     const char *root = *state;
 
-    put(root, "/proc/self/cgroup", "0::/kubepods.slice/pod1.slice/cri-1.scope\n");
+    put(root, "/proc/self/cgroup",
+        "0::/kubepods.slice/pod1.slice/cri-1.scope\n");
     put(root, "/sys/fs/cgroup/memory.max", "268435456\n");
     put(root, "/sys/fs/cgroup/cpu.max", "100000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 268435456);
@@ -123,14 +126,17 @@ static void test_v1(void **state)
     put(root, "/proc/self/cgroup",
         "12:pids:/docker/1\n4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n"
         "1:name=systemd:/docker/1\n");
-    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "104857600\n");
-    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes",
+        "104857600\n");
+    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "9223372036854771712\n");
     put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "250000\n");
     put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us", "100000\n");
     put(root, "/sys/fs/cgroup/cpu/docker/cpu.cfs_quota_us", "-1\n");
     put(root, "/sys/fs/cgroup/cpu/docker/cpu.cfs_period_us", "50000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 104857600);
-    assert_int_equal(shm_budget_cgroup_cpus(root), 3); /* of one group, not mixed */
+    assert_int_equal(shm_budget_cgroup_cpus(root),
+                     3); /* of one group, not mixed */
 }
 
 static void test_v1_without_limit(void **state)
@@ -138,7 +144,8 @@ static void test_v1_without_limit(void **state)
     const char *root = *state;
 
     put(root, "/proc/self/cgroup", "4:memory:/\n3:cpu:/\n");
-    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "9223372036854771712\n");
     put(root, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
     put(root, "/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 0);
@@ -221,16 +228,20 @@ static void test_default_fits(void **state)
     assert_int_equal(s.workers, 2);
     assert_int_equal(s.sessions, 128);
     assert_true(s.nodes >= 65536); /* the smallest pod holds that many */
-    /* 6 MiB of heap for each process beside the segment; something is left for spool files in memory. */
-    assert_true(segment_bytes(&s) + 3 * 6 * MIB + 16 * MIB <= SHM_BUDGET_DEFAULT);
-    print_message("  2 workers in 128 MiB: segment %.1f MiB, %u nodes, %u blocks\n",
-                  (double)segment_bytes(&s) / (double)MIB, s.nodes, s.blocks);
+    /* 6 MiB of heap for each process beside the segment; something is left for spool files in
+     * memory. */
+    assert_true(segment_bytes(&s) + 3 * 6 * MIB + 16 * MIB <=
+                SHM_BUDGET_DEFAULT);
+    print_message(
+        "  2 workers in 128 MiB: segment %.1f MiB, %u nodes, %u blocks\n",
+        (double)segment_bytes(&s) / (double)MIB, s.nodes, s.blocks);
 }
 
 static void test_all_limits_fit(void **state)
 {
     (void)state;
-    for (uint64_t limit = 0; limit < 8192 * MIB; limit += limit < 512 * MIB ? MIB : 97 * MIB) {
+    for (uint64_t limit = 0; limit < 8192 * MIB;
+         limit += limit < 512 * MIB ? MIB : 97 * MIB) {
         for (uint32_t workers = 1; workers <= SHM_WORKERS_MAX; workers++) {
             struct shm_sizes s;
             struct err err = {0};
@@ -275,9 +286,11 @@ static void test_too_small(void **state)
         at = strstr(err.text, "at least ");
         assert_non_null(at);
         assert_int_equal(sscanf(at, "at least %llu MiB", &needed), 1);
-        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, &s, &err), 0);
-        assert_int_equal(shm_budget_sizes((needed - 1) * MIB, workers, 64, &s, &err),
-                         -EINVAL);
+        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, &s, &err),
+                         0);
+        assert_int_equal(
+            shm_budget_sizes((needed - 1) * MIB, workers, 64, &s, &err),
+            -EINVAL);
         assert_true(needed * MIB >= SHM_BUDGET_MIN);
     }
 }
@@ -295,7 +308,8 @@ static void test_segment_can_be_made(void **state)
     shm_close(shm);
 }
 
-#define ROOT_TEST(fn) cmocka_unit_test_setup_teardown(fn, root_setup, root_teardown)
+#define ROOT_TEST(fn)                                                          \
+    cmocka_unit_test_setup_teardown(fn, root_setup, root_teardown)
 
 int main(void)
 {

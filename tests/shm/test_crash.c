@@ -1,4 +1,5 @@
-/* Every operation that changes tables, killed at each of its machine instructions: crash.h says how. */
+/* Every operation that changes tables, killed at each of its machine instructions: crash.h says
+ * how. */
 #include "tests/shm/crash.h"
 
 #include <errno.h>
@@ -24,7 +25,8 @@ static struct {
     char long_name[SHM_NAME_MAX + 1];
 } at;
 
-static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number)
+static uint32_t put_long(struct shm *shm, uint32_t parent, char c,
+                         unsigned number)
 {
     fx_name(at.long_name, LONG_LEN, c, number);
     return fx_put(shm, parent, at.long_name, "1");
@@ -40,7 +42,8 @@ static void prepare_some(struct shm *shm)
     at.other = fx_mkdir(shm, SHM_ROOT, "other");
 }
 
-/* The same with no free node and no free long name; the oldest ones are alone in their directories. */
+/* The same with no free node and no free long name; the oldest ones are alone in their
+ * directories. */
 static void prepare_full(struct shm *shm)
 {
     uint32_t dir = fx_mkdir(shm, SHM_ROOT, "of the first");
@@ -316,7 +319,8 @@ static void prepare_fetching(struct shm *shm)
     (void)shm_block_ready(shm, shm_block_begin(shm, key(0), 0), 100);
 }
 
-/* The state that a call wants is looked at first: run again after a death, it may be there already. */
+/* The state that a call wants is looked at first: run again after a death, it may be there
+ * already. */
 static void run_block_ready(struct shm *shm)
 {
     if (shm->blocks->fetching)
@@ -451,8 +455,10 @@ static void prepare_one_change(struct shm *shm)
     fx_in_child(die_at_once, shm);
 }
 
-#define OP(op_name, before, op, ...)                                            \
-    {.name = op_name, .prepare = before, .run = op, __VA_ARGS__}
+#define OP(op_name, before, op, ...)                                           \
+    {                                                                          \
+        .name = op_name, .prepare = before, .run = op, __VA_ARGS__             \
+    }
 
 static const struct crash_op ops[] = {
     OP("lock", prepare_nothing, run_lock, .every_kill = true),
@@ -478,21 +484,23 @@ static const struct crash_op ops[] = {
     OP("notify_inode, full ring", prepare_ring_full, run_notify_dropped),
     OP("notify_take", prepare_notify, run_take),
     OP("block_begin", prepare_nothing, run_block_begin, .block_lock = true),
-    OP("block_begin, evicting", prepare_blocks, run_block_begin, .block_lock = true),
+    OP("block_begin, evicting", prepare_blocks, run_block_begin,
+       .block_lock = true),
     OP("block_ready", prepare_fetching, run_block_ready, .block_lock = true),
     OP("block_fail", prepare_fetching, run_block_fail, .block_lock = true),
     OP("block_get, hit", prepare_blocks, run_block_hit, .block_lock = true),
     OP("block_get, busy", prepare_fetching, run_block_busy, .block_lock = true),
     OP("block_unpin", prepare_block_pinned, run_block_unpin, .block_lock = true,
-     .every_kill = true),
+       .every_kill = true),
     OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true,
-     .many_sections = true),
-    OP("block_worker_gone", prepare_dead_worker, run_worker_gone, .block_lock = true,
-     .many_sections = true),
+       .many_sections = true),
+    OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
+       .block_lock = true, .many_sections = true),
     OP("a whole CREATE", prepare_full, run_create),
     OP("rollback", prepare_full, run_rollback),
     OP("recovery", prepare_dead_owner, run_lock),
-    OP("recovery of one change", prepare_one_change, run_lock, .every_kill = true),
+    OP("recovery of one change", prepare_one_change, run_lock,
+       .every_kill = true),
 };
 
 static void test_crash(void **state)
@@ -507,18 +515,21 @@ static void test_crash(void **state)
                       "valgrind): deaths at random times only.\n"
                       "*** What this test is for is not tested in this run.\n");
     if (fx_under_asan())
-        print_message("*** AddressSanitizer: all states, but few deaths for real. "
-                      "Run it without as well.\n");
+        print_message(
+            "*** AddressSanitizer: all states, but few deaths for real. "
+            "Run it without as well.\n");
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
         struct crash_count n;
         uint64_t began = clock_mono_ns();
 
         if (only && !strstr(ops[i].name, only))
             continue;
-        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed, &n);
-        print_message("  %-28s %5u instructions, %4u states, %4u kills, %5.0f ms\n",
-                      ops[i].name, n.instructions, n.states, n.kills,
-                      (double)(clock_mono_ns() - began) / 1e6);
+        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed,
+                                                                 &n);
+        print_message(
+            "  %-28s %5u instructions, %4u states, %4u kills, %5.0f ms\n",
+            ops[i].name, n.instructions, n.states, n.kills,
+            (double)(clock_mono_ns() - began) / 1e6);
     }
 }
 

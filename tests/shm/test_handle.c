@@ -5,7 +5,8 @@
 #include "shm/shm_handle.h"
 #include "tests/shm/fixture.h"
 
-static int64_t open_one(struct shm *shm, enum shm_handle_kind kind, uint32_t node)
+static int64_t open_one(struct shm *shm, enum shm_handle_kind kind,
+                        uint32_t node)
 {
     int64_t r;
 
@@ -93,13 +94,17 @@ static void test_strange_fh(void **state)
 {
     struct shm *shm = *state;
     uint32_t idx = (uint32_t)open_one(shm, SHM_HANDLE_DIR, SHM_ROOT);
-    const uint64_t strange[] = {0, 1, UINT64_MAX, shm->header->sizes.handles,
+    const uint64_t strange[] = {0,
+                                1,
+                                UINT64_MAX,
+                                shm->header->sizes.handles,
                                 shm_handle_fh(shm, idx) + 1,
                                 shm_handle_fh(shm, idx) + (UINT64_C(1) << 32),
                                 shm_handle_fh(shm, idx) | UINT32_MAX};
 
     for (size_t i = 0; i < sizeof(strange) / sizeof(*strange); i++)
-        assert_int_equal(shm_handle_of_fh(shm, strange[i], SHM_HANDLE_DIR), SHM_NIL);
+        assert_int_equal(shm_handle_of_fh(shm, strange[i], SHM_HANDLE_DIR),
+                         SHM_NIL);
     release(shm, idx);
 }
 

@@ -1,5 +1,5 @@
-/* The lock and its undo log: commit, rollback, the death of an owner. What each table does with it: test_crash.c;
- * how much of the log each call needs: test_undo.c. */
+/* The lock and its undo log: commit, rollback, the death of an owner. What each table does with
+ * it: test_crash.c; how much of the log each call needs: test_undo.c. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -283,9 +283,10 @@ static void test_waiter_inherits(void **state)
     close(pipes[1]);
 }
 
-/* A waiter that was woken and killed before it had the lock takes the wake-up with it; if a third process has taken
- * the lock by then, the mutex no longer says that somebody waits. Seen from the next waiter it is this: the mark
- * (FUTEX_WAITERS, in the first word of the mutex) is gone, and nobody will wake it. */
+/* A waiter that was woken and killed before it had the lock takes the wake-up with it; if a third
+ * process has taken the lock by then, the mutex no longer says that somebody waits. Seen from the
+ * next waiter it is this: the mark (FUTEX_WAITERS, in the first word of the mutex) is gone, and
+ * nobody will wake it. */
 static void test_lost_wakeup(void **state)
 {
     struct shm *shm = *state;
@@ -319,16 +320,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_rollback_order, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_rollback_order, fx_setup,
+                                        fx_teardown),
         cmocka_unit_test_setup_teardown(test_rollback_to_mark, fx_setup,
                                         fx_teardown),
-        cmocka_unit_test_setup_teardown(test_any_rollback, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_any_rollback, fx_setup,
+                                        fx_teardown),
         cmocka_unit_test_setup_teardown(test_owner_dies, fx_setup, fx_teardown),
         cmocka_unit_test(test_bugs_abort),
         cmocka_unit_test_setup_teardown(test_contention, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_waiter_inherits, fx_setup,
                                         fx_teardown),
-        cmocka_unit_test_setup_teardown(test_lost_wakeup, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_lost_wakeup, fx_setup,
+                                        fx_teardown),
     };
 
     return cmocka_run_group_tests_name("shm_lock", tests, NULL, NULL);

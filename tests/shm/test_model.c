@@ -1,5 +1,6 @@
-/* Random operations on the tables under shm->meta, against the model next door, compared and checked after each. Some
- * sections are rolled back instead of committed, as if their owner had died. */
+/* Random operations on the tables under shm->meta, against the model next door, compared and
+ * checked after each. Some sections are rolled back instead of committed, as if their owner had
+ * died. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -134,7 +135,8 @@ static void do_handle_new(struct run *r)
     assert_false(r->m.handle[got].live);
     r->m.handle[got].live = true;
     r->m.handle[got].node = node;
-    assert_int_not_equal(r->m.handle[got].fh, shm_handle_fh(r->shm, (uint32_t)got));
+    assert_int_not_equal(r->m.handle[got].fh,
+                         shm_handle_fh(r->shm, (uint32_t)got));
     r->m.handle[got].fh = shm_handle_fh(r->shm, (uint32_t)got);
     r->m.n[node].opens++;
     model_update(&r->m, node);
@@ -146,10 +148,11 @@ static void do_handle_free(struct run *r)
 
     if (!r->m.handle[i].live)
         return;
-    assert_int_equal(shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), i);
+    assert_int_equal(
+        shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), i);
     shm_handle_free(r->shm, i);
-    assert_int_equal(shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE),
-                     SHM_NIL);
+    assert_int_equal(
+        shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), SHM_NIL);
     r->m.handle[i].live = false;
     r->m.n[node].opens--;
     model_update(&r->m, node);
@@ -201,10 +204,10 @@ static void do_notify(struct run *r)
 }
 
 static void (*const operations[])(struct run *r) = {
-    do_intern,     do_intern,      do_intern,      do_intern,
-    do_intern,     do_intern,      do_move,        do_detach,
-    do_ref,        do_forget,      do_forget,      do_forget,
-    do_busy,       do_handle_new,  do_handle_free, do_handle_free,
+    do_intern,      do_intern,      do_intern,      do_intern,
+    do_intern,      do_intern,      do_move,        do_detach,
+    do_ref,         do_forget,      do_forget,      do_forget,
+    do_busy,        do_handle_new,  do_handle_free, do_handle_free,
     do_session_new, do_session_end, do_session_end, do_notify,
 };
 
@@ -229,7 +232,8 @@ static void one_section(struct run *r)
     fx_check(r->shm);
 }
 
-/* Takes away what keeps nodes from being evicted, so that a run does not end with all of them pinned. */
+/* Takes away what keeps nodes from being evicted, so that a run does not end with all of them
+ * pinned. */
 static void let_go(struct run *r)
 {
     struct shm_notify n;
@@ -252,7 +256,9 @@ static void let_go(struct run *r)
 
 static void test_random(void **state)
 {
-    unsigned sections = fx_under_valgrind() ? 500 : fx_under_asan() ? 8000 : 40000;
+    unsigned sections = fx_under_valgrind() ? 500
+                        : fx_under_asan()   ? 8000
+                                            : 40000;
     struct run r = {.shm = *state, .seed = fx_seed()};
 
     model_init(&r.m);

@@ -1,4 +1,5 @@
-/* Nodes and names: versions, detaching, moving, references, paths. Eviction is next door: test_node_evict.c. */
+/* Nodes and names: versions, detaching, moving, references, paths. Eviction is next door:
+ * test_node_evict.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -63,6 +64,8 @@ static void test_intern_same_version(void **state)
 
     v.mtime_ns = 5000;
     v.mode = 0600;
+    v.uid = 10;
+    v.gid = 20;
     fx_lock(shm);
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 77), idx);
     fx_unlock(shm);
@@ -73,6 +76,8 @@ static void test_intern_same_version(void **state)
     /* An answer without a mode leaves what was known. */
     assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), idx);
     assert_int_equal(shm_node_at(shm, idx)->mode, 0600);
+    assert_int_equal(shm_node_at(shm, idx)->uid, 10);
+    assert_int_equal(shm_node_at(shm, idx)->gid, 20);
     assert_int_equal(shm->nodes->live, 2);
 }
 
@@ -147,7 +152,8 @@ static void test_intern_with_session(void **state)
     assert_int_not_equal(fx_put(shm, SHM_ROOT, "name", "2"), idx);
 }
 
-/* Name and ETag may be those of the very node that is replaced, evicted and reused for the new one. */
+/* Name and ETag may be those of the very node that is replaced, evicted and reused for the new
+ * one. */
 static void test_intern_from_itself(void **state)
 {
     struct shm *shm = *state;
@@ -163,16 +169,19 @@ static void test_intern_from_itself(void **state)
     v.etag = shm_node_at(shm, old)->etag;
     v.dir = false;
     fx_lock(shm);
-    shm_node_edit(shm, old)->flags |= SHM_NODE_LOCAL; /* so that it is another */
-    new = (uint32_t)shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1);
+    shm_node_edit(shm, old)->flags |=
+        SHM_NODE_LOCAL; /* so that it is another */
+    new = (uint32_t)shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20,
+                                    &v, 1);
     fx_unlock(shm);
     assert_int_equal(new, old); /* evicted and reused */
     assert_int_equal(fx_find(shm, SHM_ROOT, name), new);
     assert_string_equal(shm_node_at(shm, new)->etag, "1");
     /* The same version with its own ETag. */
     fx_lock(shm);
-    assert_int_equal(shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1),
-                     new);
+    assert_int_equal(
+        shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1),
+        new);
     fx_unlock(shm);
     assert_string_equal(shm_node_at(shm, new)->etag, "1");
 }
@@ -187,9 +196,10 @@ static void test_names_refused(void **state)
     fx_name(name, SHM_NAME_MAX + 1, 'n', 0);
     fx_lock(shm);
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "", 0, &v, 1), -EINVAL);
-    assert_int_equal(shm_node_intern(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1),
-                     -EINVAL);
-    assert_int_equal(shm_node_find(shm, SHM_ROOT, name, SHM_NAME_MAX + 1), SHM_NIL);
+    assert_int_equal(
+        shm_node_intern(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1), -EINVAL);
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, name, SHM_NAME_MAX + 1),
+                     SHM_NIL);
     assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, "", 0), -EINVAL);
     assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, name, SHM_NAME_MAX + 1),
                      -EINVAL);
@@ -241,7 +251,8 @@ static void test_ids(void **state)
     assert_int_equal(shm_node_of_id(shm, id & UINT32_MAX), SHM_NIL);
     assert_int_equal(shm_node_of_id(shm, 0), SHM_NIL);
     assert_int_equal(shm_node_of_id(shm, UINT64_MAX), SHM_NIL);
-    assert_int_equal(shm_node_of_id(shm, shm->header->sizes.nodes + 1), SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, shm->header->sizes.nodes + 1),
+                     SHM_NIL);
 }
 
 static void test_detach(void **state)
@@ -339,7 +350,8 @@ static void test_move(void **state)
     assert_int_equal(fx_find(shm, b, "other"), file);
     /* With its own name. */
     fx_lock(shm);
-    assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5), 0);
+    assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5),
+                     0);
     fx_unlock(shm);
     assert_int_equal(fx_find(shm, a, "other"), file);
     /* A new file at the old place has the old st_ino: the hash of its key. */
@@ -366,7 +378,8 @@ static void test_move_directory(void **state)
 {
     struct shm *shm = *state;
     uint32_t a = fx_mkdir(shm, SHM_ROOT, "a"), b = fx_mkdir(shm, SHM_ROOT, "b");
-    uint32_t sub = fx_mkdir(shm, a, "sub"), file = fx_put(shm, sub, "file", "1");
+    uint32_t sub = fx_mkdir(shm, a, "sub"),
+             file = fx_put(shm, sub, "file", "1");
     char path[64];
 
     assert_int_equal(move(shm, a, b, "moved"), 0);
@@ -396,7 +409,8 @@ static void test_move_detached(void **state)
     assert_int_equal(move(shm, idx, SHM_ROOT, "back"), 0);
     assert_int_equal(fx_find(shm, SHM_ROOT, "back"), idx);
     fx_forget(shm, idx, 1);
-    assert_int_equal(shm->nodes->lru_first, idx + 1); /* current again: at the front */
+    assert_int_equal(shm->nodes->lru_first,
+                     idx + 1); /* current again: at the front */
 }
 
 static void test_move_long_names(void **state)

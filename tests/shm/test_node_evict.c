@@ -103,7 +103,8 @@ static void test_exhausted(void **state)
     assert_int_equal(shm->nodes->evictable, 0);
     assert_int_equal(put(shm, SHM_ROOT, "new", 0), -ENOMEM);
     first = fx_find(shm, SHM_ROOT, "f0");
-    fx_lock(shm); /* a new version of a known name: the old one stays in place */
+    fx_lock(
+        shm); /* a new version of a known name: the old one stays in place */
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "f0", 2, &v, 1), -ENOMEM);
     fx_unlock(shm);
     assert_int_equal(fx_find(shm, SHM_ROOT, "f0"), first);
@@ -181,7 +182,8 @@ static void test_listing_is_no_longer_complete(void **state)
         assert_true(put(shm, SHM_ROOT, "f", i) >= 0);
     assert_int_equal(fx_find(shm, dir, "child"), SHM_NIL);
     assert_false(shm_node_at(shm, dir)->flags & SHM_NODE_COMPLETE);
-    assert_int_equal(shm_node_at(shm, dir)->content, content); /* its pages are still true */
+    assert_int_equal(shm_node_at(shm, dir)->content,
+                     content); /* its pages are still true */
     fx_forget(shm, dir, 1);
 }
 
@@ -210,7 +212,8 @@ static void test_generation_wraps(void **state)
 
     fill(shm, "f");
     idx = fx_find(shm, SHM_ROOT, "f0");
-    shm_node_at(shm, idx)->generation = UINT32_MAX; /* f0 is in the root's chain: no child depends on it */
+    shm_node_at(shm, idx)->generation =
+        UINT32_MAX; /* f0 is in the root's chain: no child depends on it */
     old = shm_node_id(shm, idx);
     assert_int_equal(put(shm, SHM_ROOT, "new", 0), idx);
     assert_int_equal(shm_node_at(shm, idx)->generation, 0);
@@ -228,7 +231,8 @@ static int64_t put_long(struct shm *shm, unsigned number)
 {
     struct shm_version v = fx_file("1");
     char name[SHM_NAME_MAX + 1];
-    size_t len = SHM_NAME_INLINE + 1 + number % (SHM_NAME_MAX - SHM_NAME_INLINE);
+    size_t len =
+        SHM_NAME_INLINE + 1 + number % (SHM_NAME_MAX - SHM_NAME_INLINE);
     int64_t r;
 
     fx_name(name, len, 'l', number);

@@ -12,7 +12,8 @@ static void put_inode(struct shm *shm, uint32_t node)
     fx_unlock(shm);
 }
 
-static void put_entry(struct shm *shm, uint32_t parent, const char *name, size_t len)
+static void put_entry(struct shm *shm, uint32_t parent, const char *name,
+                      size_t len)
 {
     fx_lock(shm);
     shm_notify_entry(shm, parent, name, len);

@@ -83,7 +83,8 @@ static void test_full(void **state)
     fx_lock(shm);
     shm_session_close(shm, 2, 0);
     fx_unlock(shm);
-    assert_int_equal(begin(shm, node[4]), -ENFILE); /* its slot is being emptied */
+    assert_int_equal(begin(shm, node[4]),
+                     -ENFILE); /* its slot is being emptied */
     finish(shm, 2);
     assert_int_equal(begin(shm, node[4]), 2);
     for (uint32_t i = 0; i < 4; i++)

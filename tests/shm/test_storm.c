@@ -1,6 +1,6 @@
-/* Four processes at work on all tables, one of them killed every moment and replaced, a thousand times. What a process
- * holds is noted in its arena, in the same section in which it gets it; so in the end everything can be given back, and
- * nothing may be left over. */
+/* Four processes at work on all tables, one of them killed every moment and replaced, a thousand
+ * times. What a process holds is noted in its arena, in the same section in which it gets it; so
+ * in the end everything can be given back, and nothing may be left over. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -119,7 +119,8 @@ static uint32_t some_dir(struct storm *s)
 
 static void do_intern(struct storm *s)
 {
-    struct shm_version v = below(s, 5) ? fx_file(below(s, 3) ? "1" : "2") : fx_dir();
+    struct shm_version v =
+        below(s, 5) ? fx_file(below(s, 3) ? "1" : "2") : fx_dir();
     uint32_t i = below(s, 200);
     char name[SHM_NAME_MAX + 1];
     size_t len = i % 8 == 0 ? 90 + i % 100 : 6;
@@ -140,7 +141,8 @@ static void do_forget(struct storm *s)
     if (!h->n_refs)
         return;
     i = below(s, h->n_refs);
-    must(shm_node_of_id(s->shm, h->ref[i].id) == h->ref[i].node, "a held node is gone");
+    must(shm_node_of_id(s->shm, h->ref[i].id) == h->ref[i].node,
+         "a held node is gone");
     shm_node_forget(s->shm, h->ref[i].node, h->ref[i].count);
     h->ref[i] = h->ref[--h->n_refs];
 }
@@ -195,7 +197,8 @@ static void do_open(struct storm *s)
 
     if (!h->n_refs || h->n_handles == HANDLES_MAX)
         return;
-    idx = shm_handle_new(s->shm, SHM_HANDLE_FILE, h->ref[below(s, h->n_refs)].node, 0);
+    idx = shm_handle_new(s->shm, SHM_HANDLE_FILE,
+                         h->ref[below(s, h->n_refs)].node, 0);
     must(idx >= 0 || idx == -ENFILE, "handle_new");
     if (idx < 0)
         return;
@@ -390,7 +393,8 @@ static void test_storm(void **state)
     (void)state;
     alarm(TIMEOUT_S); /* a lock that is never given back */
     for (uint32_t w = 0; w < WORKERS; w++) {
-        *held_of(shm, w) = (struct held){.seed = fx_rand(&seed), .busy = SHM_NIL};
+        *held_of(shm, w) =
+            (struct held){.seed = fx_rand(&seed), .busy = SHM_NIL};
         pids[w] = start(shm, w);
     }
     for (unsigned i = 0; i < kills; i++) {
@@ -415,13 +419,14 @@ static void test_storm(void **state)
     fx_check(shm);
     nothing_is_left(shm);
     fx_check(shm);
-    print_message("  %llu operations, %u kills; died in a section: %llu + %llu, "
-                  "undone %llu + %llu\n",
-                  (unsigned long long)operations, kills,
-                  (unsigned long long)shm->meta->owner_deaths,
-                  (unsigned long long)shm->blocks->lock.owner_deaths,
-                  (unsigned long long)shm->meta->rollbacks,
-                  (unsigned long long)shm->blocks->lock.rollbacks);
+    print_message(
+        "  %llu operations, %u kills; died in a section: %llu + %llu, "
+        "undone %llu + %llu\n",
+        (unsigned long long)operations, kills,
+        (unsigned long long)shm->meta->owner_deaths,
+        (unsigned long long)shm->blocks->lock.owner_deaths,
+        (unsigned long long)shm->meta->rollbacks,
+        (unsigned long long)shm->blocks->lock.rollbacks);
     alarm(0);
     shm_close(shm);
 }

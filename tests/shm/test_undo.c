@@ -1,5 +1,5 @@
-/* How much of the undo log each call needs, at its worst: full tables, neighbours on all sides, long names, evictions.
- * What one request does in one section must fit many times over. */
+/* How much of the undo log each call needs, at its worst: full tables, neighbours on all sides,
+ * long names, evictions. What one request does in one section must fit many times over. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,8 +12,8 @@
 
 #define LONG_LEN 200
 
-static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number,
-                         const char *etag)
+static uint32_t put_long(struct shm *shm, uint32_t parent, char c,
+                         unsigned number, const char *etag)
 {
     char name[SHM_NAME_MAX + 1];
 
@@ -21,9 +21,9 @@ static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned numb
     return fx_put(shm, parent, name, etag);
 }
 
-/* A full table. The least recently used node is the only one in its directory, and so is one with the long name that
- * is evicted first; so each eviction makes a directory evictable. In between lie "from" and "to" (empty), a
- * directory with one entry, and a long name in "to". */
+/* A full table. The least recently used node is the only one in its directory, and so is one with
+ * the long name that is evicted first; so each eviction makes a directory evictable. In between
+ * lie "from" and "to" (empty), a directory with one entry, and a long name in "to". */
 struct full {
     uint32_t to, moved, replaced;
 };
@@ -144,8 +144,8 @@ static void test_others(void **state)
     assert_in_range(end(shm, "notify"), 1, 512);
 }
 
-/* A CREATE that replaces a node, begins a session, notes the process, tells the kernel and stores its answer, and a
- * RENAME on top: more than any request does in one section. */
+/* A CREATE that replaces a node, begins a session, notes the process, tells the kernel and stores
+ * its answer, and a RENAME on top: more than any request does in one section. */
 static void test_one_request(void **state)
 {
     struct shm *shm = *state;
@@ -170,7 +170,8 @@ static void test_one_request(void **state)
     shm_notify_inode(shm, (uint32_t)node);
     shm_save(shm, shm->meta, rec, sizeof(*rec));
     shm_save(shm, shm->meta, rec, sizeof(*rec));
-    assert_int_equal(shm_node_move(shm, (uint32_t)node, SHM_ROOT, "elsewhere", 9), 0);
+    assert_int_equal(
+        shm_node_move(shm, (uint32_t)node, SHM_ROOT, "elsewhere", 9), 0);
     shm_node_list_stale(shm, SHM_ROOT);
     used = end(shm, "all of one request");
     assert_in_range(used, 8192, SHM_UNDO_MAX / 3);
@@ -205,7 +206,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_intern, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_move, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_others, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_one_request, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_one_request, fx_setup,
+                                        fx_teardown),
         cmocka_unit_test_setup_teardown(test_block, fx_setup, fx_teardown),
     };
 

@@ -1,0 +1,123 @@
+/* Answers on the control socket. What must look into the tables is done by a task. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "daemon/supervisor_private.h"
+
+#define CHECK_LIMIT_NS (30 * NS_PER_S)
+#define DRAINERS_MAX CONTROL_CLIENTS_MAX
+
+static uint64_t drainers[DRAINERS_MAX];
+static unsigned n_drainers;
+
+static void add(char *out, size_t cap, size_t *at, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void add(char *out, size_t cap, size_t *at, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(out + *at, cap - *at, fmt, ap);
+    va_end(ap);
+    if (n > 0 && (size_t)n < cap - *at)
+        *at += (size_t)n;
+}
+
+static void answer_status(struct supervisor *sup, uint64_t client)
+{
+    char text[CONTROL_ANSWER_MAX] = "";
+    size_t at = 0;
+
+    add(text, sizeof(text), &at, "ok\npid %d\nphase %s\nuptime_ms %llu\n",
+        (int)getpid(), stop_phase_name(sup->phase),
+        (unsigned long long)((clock_mono_ns() - sup->started_ns) / NS_PER_MS));
+    if (sup->run)
+        add(text, sizeof(text), &at, "%s", sup->run->info);
+    for (unsigned i = 0; i < sup->children.n; i++) {
+        const struct child *c = &sup->children.child[i];
+
+        add(text, sizeof(text), &at, "child %s %u pid %d restarts %u state %s\n",
+            c->role->name, c->slot,
+            c->state == CHILD_RUNNING ? (int)c->pid : 0, c->restarts,
+            child_state_name(c->state));
+    }
+    control_answer(sup->control, client, text,
+                   sup->run ? sup->run->segment_fd : -1, true);
+}
+
+struct check {
+    struct supervisor *sup;
+    uint64_t client;
+};
+
+static struct check checks[TASK_MAX];
+static unsigned next_check;
+
+static int check(void *arg, struct err *err)
+{
+    struct check *c = arg;
+
+    return c->sup->duties->check(c->sup->ctx, err);
+}
+
+static void on_checked(void *ctx, int code, const char *text)
+{
+    struct check *c = ctx;
+    char answer[ERR_TEXT_MAX + 32];
+
+    if (code == 0)
+        snprintf(answer, sizeof(answer), "ok\n");
+    else
+        snprintf(answer, sizeof(answer), "error %s\n",
+                 *text ? text : "the check did not end");
+    control_answer(c->sup->control, c->client, answer, -1, true);
+}
+
+static void answer_check(struct supervisor *sup, uint64_t client)
+{
+    struct check *c = &checks[next_check++ % TASK_MAX];
+
+    *c = (struct check){sup, client};
+    if (task_start(&sup->tasks, check, c, CHECK_LIMIT_NS, on_checked, c) < 0)
+        control_answer(sup->control, client, "error too busy, try again\n", -1,
+                       true);
+}
+
+static void answer_drain(struct supervisor *sup, uint64_t client)
+{
+    if (n_drainers < DRAINERS_MAX)
+        drainers[n_drainers++] = client;
+    control_answer(sup->control, client, "ok\n", -1, false);
+    stop_begin(sup, false);
+}
+
+void answer_request(void *ctx, uint64_t client, enum control_request request)
+{
+    struct supervisor *sup = ctx;
+
+    switch (request) {
+    case CONTROL_STATUS:
+        answer_status(sup, client);
+        break;
+    case CONTROL_CHECK:
+        answer_check(sup, client);
+        break;
+    case CONTROL_DRAIN:
+        answer_drain(sup, client);
+        break;
+    }
+}
+
+void answer_ended(struct supervisor *sup)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "ended %d\n", sup->exit_code);
+    for (unsigned i = 0; i < n_drainers; i++)
+        control_answer(sup->control, drainers[i], text, -1, true);
+}

@@ -1,0 +1,249 @@
+/* stateproxyd: options, start-up in order, and the roles. Everything after the start is the supervisor's. */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "conf/conf.h"
+#include "conf/conf_control.h"
+#include "daemon/check_s3.h"
+#include "daemon/duties.h"
+#include "daemon/exit_code.h"
+#include "daemon/setup.h"
+#include "daemon/supervisor.h"
+#include "shm/shm_journal.h"
+
+extern char **environ;
+
+static struct worker_env env;
+static struct fuse_mount mount;
+
+/* ---- options ---- */
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+
+static void print_help(void)
+{
+    puts("Usage: stateproxyd [--config FILE] [--check | --print-config]\n"
+         "Puts an S3 bucket prefix in front of programs as files.\n"
+         "\n"
+         "  --config FILE    read FILE; the environment beats it\n"
+         "  --check          check the configuration and end\n"
+         "  --print-config   print every value and where it came from, and end\n"
+         "  --print-sample   print a sample configuration file, and end\n"
+         "  --version, --help\n"
+         "\n"
+         "Exit codes: 0 ended as told; 1 bytes that were written did not reach S3;\n"
+         "64 wrong option; 69 S3 cannot be reached; 71 the system gives no more memory,\n"
+         "processes or descriptors; 73 the mount, the control socket or buffer.dir cannot\n"
+         "be used; 78 the configuration is wrong (also bucket, region, keys).\n"
+         "\n"
+         "Keys of the configuration:\n");
+    conf_print_keys(stdout);
+}
+
+/* Options that answer and end. Returns the action, or exits. */
+static enum action parse_options(int argc, char **argv, const char **ret_file)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'},
+        {"print-sample", no_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    enum action action = ACTION_RUN;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            *ret_file = optarg;
+            break;
+        case 'k':
+            action = ACTION_CHECK;
+            break;
+        case 'p':
+            action = ACTION_PRINT;
+            break;
+        case 's':
+            conf_print_sample(stdout);
+            exit(0);
+        case 'h':
+            print_help();
+            exit(0);
+        case 'V':
+            puts("stateproxyd " PACKAGE_VERSION);
+            exit(0);
+        default:
+            exit(EXIT_CODE_USAGE);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "stateproxyd: unexpected \"%s\"; see --help\n",
+                argv[optind]);
+        exit(EXIT_CODE_USAGE);
+    }
+    return action;
+}
+
+/* ---- roles ---- */
+
+static int run_worker(void *ctx, unsigned slot)
+{
+    log_init(env.conf->log.level, "worker");
+    return worker_main(ctx, slot);
+}
+
+static int run_notifier(void *ctx, unsigned slot)
+{
+    (void)slot;
+    conf_forget_secrets((struct conf *)env.conf);
+    log_init(env.conf->log.level, "notifier");
+    return notifier_main(ctx);
+}
+
+static uint64_t worker_turned(void *ctx, unsigned slot)
+{
+    (void)ctx;
+    return __atomic_load_n(&shm_arena_of(env.shm, slot)->turn_ns,
+                           __ATOMIC_RELAXED);
+}
+
+static void blame(struct shm_record *r)
+{
+    uint32_t state = atomic_load(&r->state);
+
+    if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_READING)
+        __atomic_add_fetch(&r->crashes, 1, __ATOMIC_RELAXED);
+}
+
+/* Only the request that was being handled can have crashed it: the newest one that it had in hand is in the read area,
+ * or is one of those that were kept. All are blamed; an innocent one is blamed twice only if it meets two crashes. */
+static void worker_crashed(void *ctx, unsigned slot)
+{
+    (void)ctx;
+    blame(&shm_arena_of(env.shm, slot)->current);
+    for (uint32_t i = 0; i < env.shm->header->sizes.records; i++)
+        blame(shm_arena_record(env.shm, slot, i));
+}
+
+/* ---- start-up ---- */
+
+static int fail(int code, const struct err *err)
+{
+    log_err("%s", err->text);
+    return code;
+}
+
+#define TITLE_MAX (PATH_MAX + 2048)
+
+static void make_title(char *out, size_t cap, uint32_t n_workers)
+{
+    snprintf(out, cap,
+             "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=s3-buffered-lww "
+             "workers=%u",
+             mount.path, env.conf->bucket, env.conf->prefix, n_workers);
+}
+
+static void make_info(char *out, size_t cap)
+{
+    snprintf(out, cap,
+             "mount %s\nbucket %s\nprefix %s\nvariant s3-buffered-lww\n", mount.path,
+             env.conf->bucket, env.conf->prefix);
+}
+
+static int supervise(struct supervisor *sup, uint32_t n_workers,
+                     const struct child_user *user)
+{
+    char title[TITLE_MAX], info[TITLE_MAX];
+    struct role roles[] = {
+        {.name = "worker",
+         .count = n_workers,
+         .serves = true,
+         .entry = run_worker,
+         .turned_ns = worker_turned,
+         .on_crash = worker_crashed},
+        {.name = "notifier", .count = 1, .entry = run_notifier},
+    };
+    struct supervisor_run run = {
+        .roles = roles,
+        .n_roles = sizeof(roles) / sizeof(roles[0]),
+        .user = *user,
+        .unmounts = mount.form != FUSE_MOUNT_HANDED_IN,
+        .segment_fd = env.shm->fd,
+        .title = title,
+        .info = info,
+    };
+
+    make_title(title, sizeof(title), n_workers);
+    make_info(info, sizeof(info));
+    return supervisor_run(sup, &run);
+}
+
+static int start(const struct conf *conf)
+{
+    uint32_t n_workers = setup_worker_count(conf);
+    char dir[CONF_SOCKET_MAX];
+    struct supervisor_opts opts = {
+        .duties = &duties,
+        .ctx = &env,
+        .drain_timeout_ns = conf->daemon.drain_timeout_ns,
+        .socket = conf->control.socket,
+        .env = environ,
+    };
+    struct supervisor *sup;
+    struct child_user user;
+    struct err err = {0};
+    int code;
+
+    if (child_find_user(conf->workers.user, &user, &err) < 0)
+        return fail(EXIT_CODE_CONFIG, &err);
+    code = check_s3(conf, &err);
+    if (code)
+        return fail(code, &err);
+    if (setup_env(conf, n_workers, &env, &err) < 0)
+        return fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
+                    : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
+                                                               : EXIT_CODE_CREATE,
+                    &err);
+    if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
+        opts.socket_dir = dir;
+    if (supervisor_new(&opts, &sup, &err) < 0)
+        return fail(EXIT_CODE_CREATE, &err);
+    if (setup_mount(&env, &mount, &err) < 0)
+        code = fail(EXIT_CODE_CREATE, &err);
+    else
+        code = supervise(sup, n_workers, &user);
+    supervisor_free(sup);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    const char *file = NULL;
+    enum action action = parse_options(argc, argv, &file);
+    struct err err = {0};
+    struct conf *conf;
+    int code = 0;
+
+    log_init(LOG_NOTICE, "supervisor");
+    if (conf_load(file, environ, &conf, &err) < 0)
+        return fail(EXIT_CODE_CONFIG, &err);
+    if (action == ACTION_PRINT) {
+        conf_print(conf, stdout);
+    } else if (action == ACTION_CHECK) {
+        puts("configuration is valid");
+    } else {
+        log_init(conf->log.level, "supervisor");
+        code = start(conf);
+    }
+    conf_free(conf);
+    return code;
+}

@@ -1,0 +1,50 @@
+/* The notifier: writes queued invalidations to the kernel. It may wait there for inode locks that a request holds; it
+ * serves no request, and nobody waits for it, so that cannot deadlock. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "fuse/fuse_notify.h"
+#include "shm/shm_notify.h"
+#include "workers/worker_abi.h"
+
+#define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
+
+static int write_one(const struct worker_env *env, const struct shm_notify *n)
+{
+    int fd = env->mount->fd;
+
+    if (n->kind == SHM_NOTIFY_INODE)
+        return fuse_notify_inval_inode(fd, n->node_id, 0, 0);
+    return fuse_notify_inval_entry(fd, n->node_id, n->name, n->name_len);
+}
+
+/* False when the mount is gone. */
+static bool write_all(const struct worker_env *env)
+{
+    struct shm_notify n;
+
+    while (shm_notify_take(env->shm, &n)) {
+        int r = write_one(env, &n);
+
+        if (r == -ENODEV || r == -EPERM)
+            return false;
+        if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOTEMPTY)
+            log_debug("invalidation refused: %s", strerror(-r));
+    }
+    return true;
+}
+
+int notifier_main(const struct worker_env *env)
+{
+    struct pollfd p = {.fd = env->notify_fd, .events = POLLIN};
+
+    while (write_all(env)) {
+        if (poll(&p, 1, NOTIFIER_POLL_MS) > 0)
+            fd_event_clear(env->notify_fd);
+    }
+    return WORKER_EXIT_UNMOUNTED;
+}

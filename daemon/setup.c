@@ -1,0 +1,160 @@
+/* Set-up before the first fork. What is made here lives until the supervisor ends: the kernel takes it back. */
+#include "daemon/setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "shm/shm_budget.h"
+
+#define INIT_TIMEOUT_MS 10000
+#define WORKERS_AUTO_MIN 2
+#define WORKERS_AUTO_MAX 8
+#define FDS_OTHER 256 /* descriptors besides spool slots: connections, eventfds, clients */
+
+uint32_t setup_worker_count(const struct conf *conf)
+{
+    cpu_set_t set;
+    uint32_t cpus;
+
+    if (conf->workers.count)
+        return conf->workers.count;
+    cpus = shm_budget_cgroup_cpus("");
+    if (!cpus && sched_getaffinity(0, sizeof(set), &set) == 0)
+        cpus = (uint32_t)CPU_COUNT(&set);
+    if (cpus < WORKERS_AUTO_MIN)
+        return WORKERS_AUTO_MIN;
+    return cpus > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX : cpus;
+}
+
+static int raise_fd_limit(uint32_t sessions, struct err *err)
+{
+    rlim_t need = 2 * (rlim_t)sessions + FDS_OTHER;
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+        return err_set(err, errno, "getrlimit: %s", strerror(errno));
+    if (lim.rlim_cur >= need)
+        return 0;
+    lim.rlim_cur = need;
+    if (lim.rlim_max < need)
+        lim.rlim_max = need;
+    if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+        return err_set(err, EMFILE,
+                       "%u descriptors are needed for buffer.sessions %u: raise "
+                       "the limit (ulimit -n) or lower buffer.sessions",
+                       (unsigned)need, sessions);
+    return 0;
+}
+
+static int make_segment(const struct conf *conf, uint32_t n_workers,
+                        struct worker_env *env, struct err *err)
+{
+    uint64_t limit = conf->memory.limit;
+    struct shm_sizes sizes;
+    int r;
+
+    if (!limit)
+        limit = shm_budget_cgroup_limit("");
+    r = shm_budget_sizes(limit, n_workers, conf->buffer.sessions, &sizes, err);
+    if (r == 0)
+        r = shm_create(&sizes, &env->shm, err);
+    return r;
+}
+
+static int make_event(int *ret_fd, struct err *err)
+{
+    *ret_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (*ret_fd < 0)
+        return err_set(err, errno, "eventfd: %s", strerror(errno));
+    return 0;
+}
+
+/* An unlinked file in buffer.dir: nobody else can open it, and it is gone with the last of us. */
+static int make_file(const char *dir, int *ret_fd, struct err *err)
+{
+    *ret_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*ret_fd < 0)
+        return err_set(err, errno,
+                       "buffer.dir: no unnamed file can be made in \"%s\": %s%s", dir,
+                       strerror(errno),
+                       errno == EOPNOTSUPP || errno == EISDIR
+                           ? " (its file system cannot; choose another)"
+                           : "");
+    return 0;
+}
+
+static int make_slot(const struct conf *conf, struct worker_spool *slot,
+                     struct err *err)
+{
+    slot->mem_fd = memfd_create("stateproxy-spool", MFD_CLOEXEC);
+    if (slot->mem_fd < 0)
+        return err_set(err, errno, "memfd_create: %s", strerror(errno));
+    return make_file(conf->buffer.dir, &slot->file_fd, err);
+}
+
+int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
+              struct err *err)
+{
+    int r = raise_fd_limit(conf->buffer.sessions, err);
+
+    env->conf = conf;
+    if (r == 0)
+        r = make_segment(conf, n_workers, env, err);
+    if (r == 0)
+        r = make_event(&env->notify_fd, err);
+    for (uint32_t i = 0; r == 0 && i < n_workers; i++) {
+        r = make_event(&env->wake_fd[i], err);
+        if (r == 0)
+            r = make_file(conf->buffer.dir, &env->park_fd[i], err);
+    }
+    env->spool = r == 0 ? calloc(conf->buffer.sessions, sizeof(*env->spool)) : NULL;
+    if (r == 0 && !env->spool)
+        r = err_set(err, ENOMEM, "out of memory");
+    for (uint32_t i = 0; r == 0 && i < conf->buffer.sessions; i++)
+        r = make_slot(conf, &env->spool[i], err);
+    return r;
+}
+
+int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *err)
+{
+    const struct conf *conf = env->conf;
+    struct fuse_mount_opts opts = {
+        .path = conf->mount.path,
+        .allow_other = conf->mount.allow_other,
+        .default_permissions = conf->mount.default_permissions,
+        .read_only = conf->mount.read_only,
+    };
+    struct fuse_init_wish wish = {
+        .max_write = env->shm->header->sizes.payload,
+        .max_readahead = 128 << 10, /* all that the kernel grants here */
+    };
+    struct err ignored;
+    int r = fuse_mount(&opts, mount, err);
+
+    if (r < 0)
+        return r;
+    if (mount->removed_stale)
+        log_notice("took off the mount of a stateproxy that is gone mount=\"%s\"",
+                   mount->path);
+    env->mount = mount;
+    r = fuse_init_answer(mount->fd, &wish, INIT_TIMEOUT_MS, &env->fuse, err);
+    if (r < 0) {
+        (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to tell */
+        return r;
+    }
+    snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path),
+             "%.*s", (int)sizeof(env->shm->header->mount_path) - 1, mount->path);
+    r = fuse_set_readahead(mount, conf->mount.read_ahead);
+    if (r < 0)
+        log_debug("read-ahead stays at the kernel's 128 KiB: %s", strerror(-r));
+    return 0;
+}

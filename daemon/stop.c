@@ -1,0 +1,249 @@
+/* How the supervisor ends, phase by phase (supervisor.h has the list). Each phase waits for something that children or
+ * tasks do, and for a deadline; a second request to end cuts all waiting short. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/exit_code.h"
+#include "daemon/supervisor_private.h"
+
+#define LOOK_EVERY_NS (50 * NS_PER_MS)
+#define LOOK_LIMIT_NS (5 * NS_PER_S)
+#define UNMOUNT_LIMIT_NS (10 * NS_PER_S)
+#define STOP_LIMIT_NS (2 * NS_PER_S)
+
+#define of(member, ptr)                                                        \
+    ((struct supervisor *)((char *)(ptr) - offsetof(struct supervisor, member)))
+
+const char *stop_phase_name(enum phase phase)
+{
+    static const char *const names[] = {
+        "starting",  "running",  "draining", "unmounting",
+        "lingering", "stopping", "looking",  "ended"};
+
+    return names[phase];
+}
+
+/* ---- ENDED ---- */
+
+static void end(struct supervisor *sup)
+{
+    sup->phase = PHASE_ENDED;
+    log_notice("ended exit=%d", sup->exit_code);
+    answer_ended(sup);
+}
+
+/* ---- LOOKING: was everything published? ---- */
+
+static int look_last(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->look_last(sup->ctx, err);
+}
+
+static void on_last_look(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    if (code == SUPERVISOR_UNPUBLISHED || code == TASK_DIED) {
+        log_err("bytes that were written did not reach S3: %s", text);
+        if (sup->exit_code == EXIT_CODE_OK)
+            sup->exit_code = EXIT_CODE_UNPUBLISHED;
+    }
+    end(sup);
+}
+
+static void enter_looking(struct supervisor *sup)
+{
+    sup->phase = PHASE_LOOKING;
+    loop_timer_cancel(sup->loop, &sup->deadline_timer);
+    if (task_start(&sup->tasks, look_last, sup, LOOK_LIMIT_NS, on_last_look,
+                   sup) < 0)
+        end(sup);
+}
+
+/* ---- STOPPING: children end, or are killed ---- */
+
+static void enter_stopping(struct supervisor *sup)
+{
+    sup->phase = PHASE_STOPPING;
+    loop_timer_cancel(sup->loop, &sup->look_timer);
+    children_end(&sup->children);
+    children_signal(&sup->children, SIGTERM);
+    loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
+    stop_look_around(sup);
+}
+
+static void kill_rest(struct supervisor *sup)
+{
+    if (sup->killed)
+        return;
+    sup->killed = true;
+    log_warn("children do not end: killing them");
+    task_kill_all(&sup->tasks);
+    children_signal(&sup->children, SIGKILL);
+}
+
+/* ---- LINGERING: the mount is off, open files are served ---- */
+
+static void enter_lingering(struct supervisor *sup)
+{
+    sup->phase = PHASE_LINGERING;
+    if (sup->forced)
+        enter_stopping(sup);
+    else
+        stop_look_around(sup);
+}
+
+/* ---- UNMOUNTING ---- */
+
+static int unmount(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->unmount(sup->ctx, err);
+}
+
+static void on_unmount_done(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    if (code != 0) {
+        log_warn("cannot unmount: %s", *text ? text : "it hangs");
+        sup->duties->abort(sup->ctx);
+    }
+    if (sup->phase == PHASE_UNMOUNTING)
+        enter_lingering(sup);
+}
+
+static void enter_unmounting(struct supervisor *sup)
+{
+    sup->phase = PHASE_UNMOUNTING;
+    loop_timer_cancel(sup->loop, &sup->look_timer);
+    if (!sup->run || !sup->run->unmounts)
+        enter_stopping(sup);
+    else if (task_start(&sup->tasks, unmount, sup, UNMOUNT_LIMIT_NS,
+                        on_unmount_done, sup) < 0)
+        on_unmount_done(sup, TASK_DIED, "no process for it");
+}
+
+/* ---- DRAINING: nothing is in flight, everything published? ---- */
+
+static int look(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->look(sup->ctx, err);
+}
+
+static void on_looked(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    (void)text;
+    if (sup->phase != PHASE_DRAINING)
+        return;
+    if (code == SUPERVISOR_IDLE || sup->forced)
+        enter_unmounting(sup);
+    else
+        loop_timer_set(sup->loop, &sup->look_timer, LOOK_EVERY_NS);
+}
+
+static void on_look_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = of(look_timer, t);
+
+    if (task_start(&sup->tasks, look, sup, LOOK_LIMIT_NS, on_looked, sup) < 0)
+        loop_timer_set(sup->loop, t, LOOK_EVERY_NS);
+}
+
+static void enter_draining(struct supervisor *sup)
+{
+    sup->phase = PHASE_DRAINING;
+    sup->duties->set_draining(sup->ctx);
+    log_notice("draining: new opens are refused, uploads finish");
+    supervisor_tell(sup, "STOPPING=1\n", "finishing uploads");
+    loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
+    loop_timer_set(sup->loop, &sup->look_timer, 0);
+}
+
+/* ---- from outside ---- */
+
+static void force(struct supervisor *sup, const char *why)
+{
+    if (sup->forced)
+        return;
+    sup->forced = true;
+    log_warn("ending at once: %s", why);
+    if (sup->exit_code == EXIT_CODE_OK)
+        sup->exit_code = EXIT_CODE_UNPUBLISHED;
+    switch (sup->phase) {
+    case PHASE_DRAINING:
+        enter_unmounting(sup);
+        break;
+    case PHASE_LINGERING:
+        enter_stopping(sup);
+        break;
+    case PHASE_UNMOUNTING: /* its task ends, and then we go on */
+    case PHASE_STOPPING:
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_deadline(struct loop_timer *t)
+{
+    struct supervisor *sup = of(deadline_timer, t);
+
+    if (sup->phase == PHASE_STOPPING)
+        kill_rest(sup);
+    else
+        force(sup, "the drain timeout has passed");
+}
+
+void stop_init(struct supervisor *sup)
+{
+    sup->phase = PHASE_STARTING;
+    sup->look_timer.on_time = on_look_timer;
+    sup->deadline_timer.on_time = on_deadline;
+}
+
+void stop_begin(struct supervisor *sup, bool again)
+{
+    if (sup->phase <= PHASE_RUNNING)
+        enter_draining(sup);
+    else if (again)
+        force(sup, "told twice");
+}
+
+void stop_failed(struct supervisor *sup, int exit_code)
+{
+    if (sup->phase >= PHASE_STOPPING)
+        return;
+    sup->exit_code = exit_code;
+    sup->duties->abort(sup->ctx);
+    enter_stopping(sup);
+}
+
+/* Workers end with it one by one; the first one tells. */
+void stop_unmounted(struct supervisor *sup)
+{
+    if (sup->phase < PHASE_DRAINING)
+        log_notice("unmounted by somebody else: ending");
+    if (sup->phase < PHASE_STOPPING)
+        enter_stopping(sup);
+}
+
+void stop_look_around(struct supervisor *sup)
+{
+    if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0)
+        enter_looking(sup);
+    else if (sup->phase < PHASE_STOPPING && sup->children.n &&
+             children_serving(&sup->children) == 0)
+        stop_failed(sup, EXIT_CODE_SYSTEM);
+}

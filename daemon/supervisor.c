@@ -1,0 +1,273 @@
+/* The supervisor's loop: signals, deaths of children, readiness, health. How it ends is next door in stop.c, what it
+ * answers on the control socket in answer.c. */
+#include "daemon/supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/exit_code.h"
+#include "daemon/supervisor_private.h"
+
+#define READY_POLL_NS (5 * NS_PER_MS)
+#define HEALTH_NS (5 * NS_PER_S)
+#define INFLIGHT_LIMIT_NS (10 * NS_PER_S)
+
+#define of(member, ptr)                                                        \
+    ((struct supervisor *)((char *)(ptr) - offsetof(struct supervisor, member)))
+
+static const int handled[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+
+void supervisor_tell(struct supervisor *sup, const char *what,
+                     const char *status)
+{
+    int r = sd_notify_send(&sup->notify, "%sSTATUS=%s", what, status);
+
+    if (r < 0)
+        log_debug("service manager not told: %s", strerror(-r));
+}
+
+/* ---- children ---- */
+
+static void reap(struct supervisor *sup)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (!children_reaped(&sup->children, pid, status))
+            (void)task_reaped(&sup->tasks, pid, status); /* or one that nobody asked for */
+    }
+    stop_look_around(sup);
+}
+
+static void on_unmounted(void *ctx)
+{
+    stop_unmounted(ctx);
+}
+
+static void on_setup_failed(void *ctx)
+{
+    stop_failed(ctx, EXIT_CODE_SYSTEM);
+}
+
+static void on_ended(void *ctx)
+{
+    stop_look_around(ctx);
+}
+
+/* In a new child: the control socket, its clients, the loop stay the supervisor's. */
+static void in_child(void *ctx)
+{
+    struct supervisor *sup = ctx;
+
+    control_forget(sup->control);
+    close(sup->signals.fd);
+    loop_forget(sup->loop);
+}
+
+static const struct children_ops children_ops = {
+    .on_unmounted = on_unmounted,
+    .on_setup_failed = on_setup_failed,
+    .on_ended = on_ended,
+    .in_child = in_child,
+};
+
+/* ---- signals ---- */
+
+static void on_inflight_logged(void *ctx, int code, const char *text)
+{
+    (void)ctx;
+    if (code != 0)
+        log_warn("in-flight table not shown: %s", text);
+}
+
+static int log_inflight(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->log_inflight(sup->ctx, err);
+}
+
+static void on_signal(struct supervisor *sup, int sig)
+{
+    switch (sig) {
+    case SIGCHLD:
+        reap(sup);
+        break;
+    case SIGTERM:
+    case SIGINT:
+        stop_begin(sup, true);
+        break;
+    case SIGHUP:
+        sup->duties->reload(sup->ctx);
+        break;
+    case SIGUSR1:
+        if (task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS,
+                       on_inflight_logged, sup) < 0)
+            log_warn("in-flight table not shown: too busy");
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_signals(struct loop_watch *w, uint32_t events)
+{
+    struct signalfd_siginfo si;
+
+    (void)events;
+    while (read(w->fd, &si, sizeof(si)) == sizeof(si))
+        on_signal(of(signals, w), (int)si.ssi_signo);
+}
+
+static int watch_signals(struct supervisor *sup)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+        sigaddset(&set, handled[i]);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    sup->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (sup->signals.fd < 0)
+        return -errno;
+    sup->signals.on_event = on_signals;
+    return loop_add(sup->loop, &sup->signals, EPOLLIN);
+}
+
+/* ---- timers ---- */
+
+static void become_ready(struct supervisor *sup)
+{
+    sup->phase = PHASE_RUNNING;
+    log_notice("ready %s", sup->run->title);
+    supervisor_tell(sup, "READY=1\n", "serving");
+}
+
+static void on_ready_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = of(ready_timer, t);
+
+    if (sup->phase != PHASE_STARTING)
+        return;
+    if (children_turned(&sup->children))
+        become_ready(sup);
+    else
+        loop_timer_set(sup->loop, t, READY_POLL_NS);
+}
+
+static void on_health_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = of(health_timer, t);
+    unsigned restarts = children_restarts(&sup->children);
+    char status[80];
+
+    children_watch(&sup->children, clock_mono_ns());
+    if (sup->phase == PHASE_RUNNING && restarts != sup->told_restarts) {
+        snprintf(status, sizeof(status), "serving, %u restarts of workers",
+                 restarts);
+        supervisor_tell(sup, "", status);
+        sup->told_restarts = restarts;
+    }
+    loop_timer_set(sup->loop, t, HEALTH_NS);
+}
+
+static void on_watchdog_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = of(watchdog_timer, t);
+
+    if (sd_notify_send(&sup->notify, "WATCHDOG=1") < 0)
+        log_debug("service manager's watchdog not told");
+    loop_timer_set(sup->loop, t, sup->notify.watchdog_ns / 2);
+}
+
+static void start_timers(struct supervisor *sup)
+{
+    sup->ready_timer.on_time = on_ready_timer;
+    sup->health_timer.on_time = on_health_timer;
+    sup->watchdog_timer.on_time = on_watchdog_timer;
+    loop_timer_set(sup->loop, &sup->ready_timer, 0);
+    loop_timer_set(sup->loop, &sup->health_timer, HEALTH_NS);
+    if (sup->notify.watchdog_ns)
+        loop_timer_set(sup->loop, &sup->watchdog_timer, 0);
+}
+
+/* ---- life ---- */
+
+int supervisor_new(const struct supervisor_opts *opts,
+                   struct supervisor **ret_sup, struct err *err)
+{
+    struct supervisor *sup = calloc(1, sizeof(*sup));
+    int r;
+
+    if (!sup)
+        return err_set(err, ENOMEM, "out of memory");
+    sup->duties = opts->duties;
+    sup->ctx = opts->ctx;
+    sup->drain_timeout_ns = opts->drain_timeout_ns;
+    sup->signals.fd = -1;
+    sup->started_ns = clock_mono_ns();
+    sd_notify_init(&sup->notify, opts->env);
+    r = loop_new(&sup->loop);
+    if (r == 0)
+        r = watch_signals(sup);
+    if (r < 0)
+        err_set(err, -r, "cannot watch for signals: %s", strerror(-r));
+    if (r == 0 && opts->socket)
+        r = control_open(sup->loop, opts->socket, opts->socket_dir,
+                         answer_request, sup, &sup->control, err);
+    if (r < 0) {
+        supervisor_free(sup);
+        return r;
+    }
+    children_init(&sup->children, sup->loop, &children_ops, sup);
+    task_set_init(&sup->tasks, sup->loop, in_child, sup);
+    stop_init(sup);
+    *ret_sup = sup;
+    return 0;
+}
+
+void supervisor_free(struct supervisor *sup)
+{
+    if (!sup)
+        return;
+    control_close(sup->control);
+    if (sup->signals.fd >= 0)
+        close(sup->signals.fd);
+    loop_free(sup->loop);
+    free(sup);
+}
+
+int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
+{
+    int r;
+
+    sup->run = run;
+    r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx,
+                       &run->user);
+    if (r < 0) {
+        log_err("cannot start the workers: %s", strerror(-r));
+        stop_failed(sup, EXIT_CODE_SYSTEM);
+    }
+    start_timers(sup);
+    while (sup->phase != PHASE_ENDED) {
+        r = loop_turn(sup->loop);
+        if (r < 0) {
+            log_err("the event loop failed: %s", strerror(-r));
+            children_signal(&sup->children, SIGKILL);
+            return EXIT_CODE_SYSTEM;
+        }
+    }
+    return sup->exit_code;
+}

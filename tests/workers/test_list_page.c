@@ -1,0 +1,315 @@
+/* list_page.c: round trips, pages that are cut or hostile, shadowing, and where the next page starts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "workers/list_page.h"
+
+#define CAP 4096
+#define MD5 "\"0123456789abcdef0123456789abcdef\""
+#define AFTER_ALL "\xf4\x8f\xbf\xbf"
+
+static _Alignas(8) uint8_t page[CAP];
+
+static bool add(enum list_type type, const char *name, size_t len, const char *etag)
+{
+    struct list_entry e = {.type = type,
+                           .size = len * 1000,
+                           .mtime_ns = -5,
+                           .name = name,
+                           .name_len = (uint8_t)len};
+
+    strncpy(e.etag, etag, sizeof(e.etag) - 1);
+    return list_page_add(page, CAP, &e);
+}
+
+static void add_name(enum list_type type, const char *name)
+{
+    assert_true(add(type, name, strlen(name), type == LIST_DIR ? "" : MD5));
+}
+
+static void assert_next(size_t *off, enum list_type type, const char *name,
+                        size_t len, const char *etag)
+{
+    struct list_entry e;
+
+    assert_true(list_page_next(page, off, &e));
+    assert_int_equal(e.type, type);
+    assert_int_equal(e.name_len, len);
+    assert_memory_equal(e.name, name, len);
+    assert_int_equal(e.size, len * 1000);
+    assert_int_equal(e.mtime_ns, -5);
+    assert_string_equal(e.etag, etag);
+}
+
+static void round_trip(void **state)
+{
+    static const char *const etags[] = {
+        MD5,
+        "",
+        "\"0123456789ABCDEF0123456789abcdef\"", /* not as we would write it */
+        "\"0123456789abcdef0123456789abcde\"",
+        "\"0123456789abcdef0123456789abcdef-12\"",
+        "0123456789abcdef0123456789abcdef\"x",
+        "\"aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggg\"",
+    };
+    char name[255];
+    struct list_entry e;
+    size_t off = 0;
+
+    (void)state;
+    memset(name, 'n', sizeof(name));
+    list_page_begin(page, 7, 8);
+    for (size_t i = 0; i < 7; i++)
+        assert_true(add(LIST_FILE, name, i ? 30 * i + 75 : 1, etags[i]));
+    assert_true(add(LIST_DIR, name, 255, ""));
+    assert_int_equal(list_page_check(page, CAP), 0);
+    assert_int_equal(list_page_header(page)->n, 8);
+    assert_int_equal(list_page_header(page)->listing_ns, 7);
+    assert_int_equal(list_page_header(page)->page_ns, 8);
+    for (size_t i = 0; i < 7; i++)
+        assert_next(&off, LIST_FILE, name, i ? 30 * i + 75 : 1, etags[i]);
+    assert_next(&off, LIST_DIR, name, 255, "");
+    assert_false(list_page_next(page, &off, &e));
+    assert_int_equal(off, list_page_header(page)->used);
+}
+
+static void full_page_takes_no_more(void **state)
+{
+    char name[255];
+    struct list_entry e;
+    uint32_t used, n = 0;
+    size_t off = 0;
+
+    (void)state;
+    memset(name, 'n', sizeof(name));
+    memset(page, 0xee, CAP);
+    list_page_begin(page, 1, 1);
+    while (add(LIST_FILE, name, 255, MD5))
+        n++;
+    used = list_page_header(page)->used;
+    assert_true(used > CAP - LIST_ENTRY_MAX && used <= CAP);
+    assert_int_equal(list_page_header(page)->n, n);
+    while (list_page_next(page, &off, &e))
+        n--;
+    assert_int_equal(n, 0);
+    /* To the last byte. */
+    while (add(LIST_FILE, name, 1, ""))
+        ;
+    assert_true(CAP - list_page_header(page)->used < 25);
+}
+
+/* Reads a copy in exactly `len` bytes of heap, so that a sanitizer sees one read too many. */
+static void read_all(const uint8_t *from, size_t len)
+{
+    uint8_t *copy = malloc(len ? len : 1);
+    struct list_entry e;
+    size_t off = 0, last = 0;
+    unsigned sum = 0;
+
+    assert_non_null(copy);
+    memcpy(copy, from, len);
+    if (list_page_check(copy, len) == 0) {
+        while (list_page_next(copy, &off, &e)) {
+            assert_true(off > last && off <= len);
+            assert_true(strlen(e.etag) < sizeof(e.etag));
+            for (int i = 0; i < e.name_len; i++)
+                sum += (uint8_t)e.name[i];
+            last = off;
+        }
+        (void)list_page_shadow(copy);
+    }
+    free(copy);
+    assert_true(sum < UINT32_MAX);
+}
+
+static void sample(void)
+{
+    list_page_begin(page, 1, 1);
+    add_name(LIST_FILE, "a");
+    add_name(LIST_FILE, "a-b");
+    add_name(LIST_DIR, "a");
+    assert_true(add(LIST_FILE, "b", 1, "\"odd\""));
+    list_page_end_at(page, "b", 1, false);
+}
+
+/* Cut anywhere: what says it is longer than it is, is no page; one that ends within an entry ends before it. */
+static void cut_anywhere(void **state)
+{
+    uint32_t used;
+
+    (void)state;
+    sample();
+    used = list_page_header(page)->used;
+    for (uint32_t len = 0; len < used; len++) {
+        assert_int_equal(list_page_check(page, len), -EPROTO);
+        read_all(page, len);
+        if (len < sizeof(struct list_header))
+            continue;
+        ((struct list_header *)(void *)page)->used = len;
+        read_all(page, len);
+        ((struct list_header *)(void *)page)->used = used;
+    }
+    assert_int_equal(list_page_check(page, used), 0);
+}
+
+static void any_byte_may_be_wrong(void **state)
+{
+    uint32_t used;
+
+    (void)state;
+    sample();
+    used = list_page_header(page)->used;
+    for (uint32_t at = 0; at < used; at++) {
+        uint8_t was = page[at];
+
+        for (int value = 0; value < 256; value++) {
+            page[at] = (uint8_t)value;
+            read_all(page, used);
+        }
+        page[at] = was;
+    }
+}
+
+static void header_must_be_whole(void **state)
+{
+    struct list_header *h = (struct list_header *)(void *)page;
+
+    (void)state;
+    sample();
+    memset(h->next, 'x', sizeof(h->next));
+    assert_int_equal(list_page_check(page, CAP), -EPROTO);
+    sample();
+    h->used = sizeof(*h) - 1;
+    assert_int_equal(list_page_check(page, CAP), -EPROTO);
+    sample();
+    h->magic++;
+    assert_int_equal(list_page_check(page, CAP), -EPROTO);
+}
+
+/* ---- shadowing ---- */
+
+static void assert_types(const char *want)
+{
+    struct list_entry e;
+    size_t off = 0;
+
+    for (; *want; want++) {
+        assert_true(list_page_next(page, &off, &e));
+        assert_int_equal("FDS"[e.type], *want);
+    }
+    assert_false(list_page_next(page, &off, &e));
+}
+
+static void directory_shadows_file(void **state)
+{
+    (void)state;
+    list_page_begin(page, 1, 1);
+    add_name(LIST_FILE, "a");
+    add_name(LIST_FILE, "a-");
+    add_name(LIST_FILE, "a-b");
+    add_name(LIST_DIR, "a-b");
+    add_name(LIST_FILE, "a.c");
+    add_name(LIST_DIR, "a");
+    add_name(LIST_FILE, "b");
+    add_name(LIST_FILE, "c");
+    add_name(LIST_DIR, "c");
+    assert_int_equal(list_page_shadow(page), 3);
+    assert_types("SFSDFDFSD");
+    assert_int_equal(list_page_shadow(page), 0);
+}
+
+static void only_the_same_name_is_shadowed(void **state)
+{
+    (void)state;
+    list_page_begin(page, 1, 1);
+    add_name(LIST_DIR, "a");
+    add_name(LIST_FILE, "aa");
+    add_name(LIST_FILE, "b");
+    add_name(LIST_DIR, "bb");
+    assert_int_equal(list_page_shadow(page), 0);
+    assert_types("DFFD");
+    list_page_begin(page, 1, 1);
+    assert_int_equal(list_page_shadow(page), 0);
+}
+
+/* ---- where the next page starts ---- */
+
+static void assert_start(const char *name, size_t len, bool dir, const char *want)
+{
+    list_page_begin(page, 1, 1);
+    list_page_end_at(page, name, len, dir);
+    assert_string_equal(list_page_header(page)->next, want);
+    assert_int_equal(list_page_check(page, CAP), 0);
+}
+
+static void starts_behind_the_last(void **state)
+{
+    (void)state;
+    assert_start("file", 4, false, "file");
+    assert_start("file/tail", 4, false, "file");
+    assert_start("dir", 3, true, "dir/" AFTER_ALL);
+    assert_start("", 0, true, "/" AFTER_ALL); /* a key "dir//..." */
+}
+
+static void starts_behind_long_names(void **state)
+{
+    char name[400], want[400];
+
+    (void)state;
+    memset(name, 'n', sizeof(name));
+    memset(want, 'n', sizeof(want));
+    strcpy(want + 255, "");
+    assert_start(name, 255, false, want);
+    strcpy(want + 255, "/" AFTER_ALL); /* whole: not cut within the character */
+    assert_start(name, 255, true, want);
+    strcpy(want + 255, AFTER_ALL);
+    assert_start(name, 256, false, want);
+    assert_start(name, 400, true, want);
+}
+
+/* A name that is too long is not cut within a character. */
+static void cuts_between_characters(void **state)
+{
+    char name[400], want[400];
+
+    (void)state;
+    for (size_t at = 252; at <= 255; at++) {
+        memset(name, 'n', sizeof(name));
+        memcpy(name + at, "\xf0\x9f\x98\x80", 4);
+        memcpy(want, name, sizeof(want));
+        strcpy(want + at, AFTER_ALL);
+        assert_start(name, 300, false, want);
+    }
+    memset(name, 'n', sizeof(name));
+    memcpy(name + 251, "\xf0\x9f\x98\x80", 4);
+    memcpy(want, name, sizeof(want));
+    strcpy(want + 255, AFTER_ALL);
+    assert_start(name, 300, false, want);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(full_page_takes_no_more),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(any_byte_may_be_wrong),
+        cmocka_unit_test(header_must_be_whole),
+        cmocka_unit_test(directory_shadows_file),
+        cmocka_unit_test(only_the_same_name_is_shadowed),
+        cmocka_unit_test(starts_behind_the_last),
+        cmocka_unit_test(starts_behind_long_names),
+        cmocka_unit_test(cuts_between_characters),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

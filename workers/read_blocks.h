@@ -1,0 +1,34 @@
+/* Reading what lies in blocks, or has to be fetched into them. */
+#ifndef WORKERS_READ_BLOCKS_H
+#define WORKERS_READ_BLOCKS_H
+
+#include "workers/op.h"
+#include "workers/read_plan.h"
+
+#define READ_RESTARTS_MAX 50
+
+/* What a READ wants, by what the segment said of the file when it was looked at. */
+struct read_what {
+    uint32_t node, content;
+    uint64_t size;
+    uint64_t off;
+    uint32_t len; /* cut at the end of the file */
+    bool sequential;
+};
+
+/* Answers the op, at once or when the blocks have come. `restarts`: how often it was looked at
+ * anew. */
+void read_blocks(struct op *op, const struct read_what *what, unsigned restarts);
+
+/* ---- op_read.c ---- */
+
+/* Looks at the file, and answers or keeps the op. Called again when things changed under a kept
+ * one. */
+void read_begin(struct op *op, unsigned restarts);
+
+/* Under shm->meta: the file is read from its session's spool. */
+bool read_is_from_session(struct worker *w, const struct shm_node *n);
+
+struct read_limits read_limits(const struct worker *w);
+
+#endif
