@@ -64,7 +64,7 @@ static int check_credentials(const struct conf *conf, struct err *err)
                              "set without keys, expected AWS_ACCESS_KEY_ID "
                              "and AWS_SECRET_ACCESS_KEY too");
     return err_set(err, EINVAL,
-                   "s3.access_key_id: not set, expected AWS_ACCESS_KEY_ID and "
+                   "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
                    "AWS_SECRET_ACCESS_KEY in the environment");
 }
 
@@ -93,19 +93,20 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
 }
 
 /* Timeouts inside the deadline. The line points to the value that somebody wrote. */
-static int check_time(const struct conf *conf, const char *name, uint64_t ns,
+/* A part of a request cannot take longer than the whole. A default gives way to a deadline that was set. */
+static int check_time(struct conf *conf, const char *name, uint64_t *ns,
                       struct err *err)
 {
     char part[CONF_VALUE_TEXT_MAX], whole[CONF_VALUE_TEXT_MAX];
 
-    if (ns <= conf->s3.deadline_ns)
+    if (*ns <= conf->s3.deadline_ns)
         return 0;
-    conf_value_format_duration(ns, part);
+    if (is_default(conf, name)) {
+        *ns = conf->s3.deadline_ns;
+        return 0;
+    }
+    conf_value_format_duration(*ns, part);
     conf_value_format_duration(conf->s3.deadline_ns, whole);
-    if (is_default(conf, name))
-        return conf_set_fail(conf, key_of("s3.deadline"), err,
-                             "%s, expected at least the %s of %s", whole, part,
-                             name);
     return conf_set_fail(conf, key_of(name), err,
                          "%s, expected at most the %s of s3.deadline", part,
                          whole);
@@ -155,10 +156,10 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = find_out(conf, env, err);
     if (r == 0)
-        r = check_time(conf, "s3.connect_timeout", conf->s3.connect_timeout_ns,
+        r = check_time(conf, "s3.connect_timeout", &conf->s3.connect_timeout_ns,
                        err);
     if (r == 0)
-        r = check_time(conf, "s3.attempt_timeout", conf->s3.attempt_timeout_ns,
+        r = check_time(conf, "s3.attempt_timeout", &conf->s3.attempt_timeout_ns,
                        err);
     if (r == 0)
         r = check_memory(conf, err);

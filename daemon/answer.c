@@ -1,6 +1,7 @@
 /* Answers on the control socket. What must look into the tables is done by a task. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,10 +9,6 @@
 #include "daemon/supervisor_private.h"
 
 #define CHECK_LIMIT_NS (30 * NS_PER_S)
-#define DRAINERS_MAX CONTROL_CLIENTS_MAX
-
-static uint64_t drainers[DRAINERS_MAX];
-static unsigned n_drainers;
 
 static void add(char *out, size_t cap, size_t *at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -33,7 +30,8 @@ static void answer_status(struct supervisor *sup, uint64_t client)
     char text[CONTROL_ANSWER_MAX] = "";
     size_t at = 0;
 
-    add(text, sizeof(text), &at, "ok\npid %d\nphase %s\nuptime_ms %llu\n",
+    add(text, sizeof(text), &at,
+        "ok\nversion " PACKAGE_VERSION "\npid %d\nphase %s\nuptime_ms %llu\n",
         (int)getpid(), stop_phase_name(sup->phase),
         (unsigned long long)((clock_mono_ns() - sup->started_ns) / NS_PER_MS));
     if (sup->run)
@@ -55,9 +53,6 @@ struct check {
     uint64_t client;
 };
 
-static struct check checks[TASK_MAX];
-static unsigned next_check;
-
 static int check(void *arg, struct err *err)
 {
     struct check *c = arg;
@@ -76,22 +71,29 @@ static void on_checked(void *ctx, int code, const char *text)
         snprintf(answer, sizeof(answer), "error %s\n",
                  *text ? text : "the check did not end");
     control_answer(c->sup->control, c->client, answer, -1, true);
+    free(c);
 }
 
+/* While children are being ended no task may begin: it would be waited for. */
 static void answer_check(struct supervisor *sup, uint64_t client)
 {
-    struct check *c = &checks[next_check++ % TASK_MAX];
+    struct check *c =
+        sup->phase < PHASE_STOPPING ? malloc(sizeof(*c)) : NULL;
 
-    *c = (struct check){sup, client};
-    if (task_start(&sup->tasks, check, c, CHECK_LIMIT_NS, on_checked, c) < 0)
-        control_answer(sup->control, client, "error too busy, try again\n", -1,
-                       true);
+    if (c) {
+        *c = (struct check){sup, client};
+        if (task_start(&sup->tasks, check, c, CHECK_LIMIT_NS, on_checked, c) ==
+            0)
+            return;
+    }
+    free(c);
+    control_answer(sup->control, client, "error too busy, try again\n", -1,
+                   true);
 }
 
+/* The client stays, and hears of the end: answer_ended. */
 static void answer_drain(struct supervisor *sup, uint64_t client)
 {
-    if (n_drainers < DRAINERS_MAX)
-        drainers[n_drainers++] = client;
     control_answer(sup->control, client, "ok\n", -1, false);
     stop_begin(sup, false);
 }
@@ -118,6 +120,5 @@ void answer_ended(struct supervisor *sup)
     char text[32];
 
     snprintf(text, sizeof(text), "ended %d\n", sup->exit_code);
-    for (unsigned i = 0; i < n_drainers; i++)
-        control_answer(sup->control, drainers[i], text, -1, true);
+    control_answer_all(sup->control, text);
 }

@@ -17,12 +17,19 @@
 
 #define CHECK_LIMIT_MS 9000
 
-static void run_check(const struct conf *conf, int fd)
+/* Does not return. What is written fits a pipe's atomic unit: it comes whole or not at all. */
+static void run_check(const struct conf *conf, const struct child_user *user,
+                      int fd)
 {
     struct err err = {0};
+    int r = child_become(user);
 
-    if (worker_check_s3(conf, &err) == 0)
-        err.code = 0;
+    if (r < 0)
+        r = err_set(&err, EINVAL, "workers.user: cannot become that user: %s",
+                    strerror(-r));
+    else
+        r = worker_check_s3(conf, &err);
+    err.code = -r;
     (void)!fd_write_full(fd, &err, sizeof(err));
     _exit(0);
 }
@@ -40,11 +47,12 @@ static int read_verdict(int fd, struct err *ret)
     return n == sizeof(*ret) ? 0 : -EIO;
 }
 
-int check_s3(const struct conf *conf, struct err *err)
+int check_s3(const struct conf *conf, const struct child_user *user,
+             struct err *err)
 {
     struct err verdict = {0};
     int fds[2], r;
-    pid_t pid;
+    pid_t pid = -1;
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
         err_set(err, errno, "pipe: %s", strerror(errno));
@@ -52,7 +60,7 @@ int check_s3(const struct conf *conf, struct err *err)
     }
     r = child_fork(&pid);
     if (r == 0 && pid == 0)
-        run_check(conf, fds[1]);
+        run_check(conf, user, fds[1]);
     close(fds[1]);
     if (r == 0)
         r = read_verdict(fds[0], &verdict);
@@ -67,7 +75,13 @@ int check_s3(const struct conf *conf, struct err *err)
         *err = verdict;
         return verdict.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;
     }
-    err_set(err, -r, "S3 does not answer within %d s: endpoint \"%s\", bucket \"%s\"",
-            CHECK_LIMIT_MS / 1000, conf->s3.endpoint, conf->bucket);
-    return EXIT_CODE_S3;
+    if (r == -ETIMEDOUT) {
+        err_set(err, -r,
+                "S3 does not answer within %d s: endpoint \"%s\", bucket "
+                "\"%s\"",
+                CHECK_LIMIT_MS / 1000, conf->s3.endpoint, conf->bucket);
+        return EXIT_CODE_S3;
+    }
+    err_set(err, -r, "the check of S3 failed: %s", strerror(-r));
+    return EXIT_CODE_SYSTEM;
 }

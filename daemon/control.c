@@ -168,6 +168,14 @@ void control_answer(struct control *control, uint64_t client, const char *text,
     flush(c);
 }
 
+void control_answer_all(struct control *control, const char *text)
+{
+    for (unsigned i = 0; control && i < CONTROL_CLIENTS_MAX; i++) {
+        if (control->client[i].state == CLIENT_ASKED)
+            control_answer(control, control->client[i].id, text, -1, true);
+    }
+}
+
 static void take_request(struct client *c)
 {
     enum control_request request;

@@ -2,13 +2,14 @@
  *
  * A client sends one line: "status", "check" or "drain". The answer begins with "ok" or "error TEXT", ends with the
  * connection, and is:
- *   status   ok, then lines "NAME VALUE" and "child ROLE SLOT pid N restarts N state NAME"; the shared segment's
- *            descriptor, read-only, comes with the first byte (SCM_RIGHTS)
+ *   status   ok, then lines "NAME VALUE" and "child ROLE SLOT pid N restarts N state NAME" (pid 0: none runs); the
+ *            shared segment's descriptor, read-only, comes with the first byte (SCM_RIGHTS)
  *   check    ok, or what is wrong in the tables
  *   drain    ok at once; then, when all has ended, "ended CODE"
  * The other end: ctl/client.c.
  *
- * Nothing here waits for a client: their number, time and buffers are bounded.
+ * Nothing here waits for a client: their number, time and buffers are bounded. Only who waits for the end of a drain
+ * may stay.
  */
 #ifndef DAEMON_CONTROL_H
 #define DAEMON_CONTROL_H
@@ -54,5 +55,8 @@ void control_forget(struct control *control);
  * With `last` the connection ends when all is sent. */
 void control_answer(struct control *control, uint64_t client, const char *text,
                     int fd, bool last);
+
+/* The last words to all who have asked and wait. NULL is fine. */
+void control_answer_all(struct control *control, const char *text);
 
 #endif

@@ -8,52 +8,125 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fuse/fuse_decode.h"
+#include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_session.h"
 
-static bool in_flight(struct shm *shm)
-{
-    const struct shm_sizes *s = &shm->header->sizes;
+#define PATH_SHOWN 1100
 
-    for (uint32_t w = 0; w < s->workers; w++) {
-        for (uint32_t i = 0; i < s->records; i++) {
-            if (atomic_load(&shm_arena_record(shm, w, i)->state) !=
-                SHM_RECORD_FREE)
-                return true;
-        }
+/* Requests that change something. The others (a reader, a program that waits for a lock) are served also after the
+ * unmount, and must not hold it up. */
+static bool has_effect(uint32_t opcode)
+{
+    static const uint8_t effects[] = {
+        FUSE_WRITE,     FUSE_FLUSH,       FUSE_RELEASE,  FUSE_FSYNC,
+        FUSE_FSYNCDIR,  FUSE_SETATTR,     FUSE_CREATE,   FUSE_MKNOD,
+        FUSE_MKDIR,     FUSE_UNLINK,      FUSE_RMDIR,    FUSE_RENAME,
+        FUSE_RENAME2,   FUSE_SYMLINK,     FUSE_LINK,     FUSE_FALLOCATE,
+        FUSE_SETXATTR,  FUSE_REMOVEXATTR, FUSE_COPY_FILE_RANGE,
+        FUSE_OPEN /* it may truncate */};
+
+    for (size_t i = 0; i < sizeof(effects); i++) {
+        if (effects[i] == opcode)
+            return true;
     }
     return false;
 }
 
-/* Sessions with bytes that are not on S3; the first one's path into *err. */
-static unsigned unpublished(struct shm *shm, struct err *err)
+/* Calls fn for every request that a worker has and has not answered. */
+static void each_in_flight(struct shm *shm,
+                           void (*fn)(const struct shm_record *r,
+                                      uint32_t worker, void *arg),
+                           void *arg)
 {
-    char path[1100];
-    unsigned n = 0;
+    for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
+        for (uint32_t i = 0; i <= shm->header->sizes.records; i++) {
+            const struct shm_record *r =
+                i == shm->header->sizes.records
+                    ? &shm_arena_of(shm, w)->current
+                    : shm_arena_record(shm, w, i);
+            uint32_t state = atomic_load(&r->state);
+
+            if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_APPLIED)
+                fn(r, w, arg);
+        }
+    }
+}
+
+static void count_effect(const struct shm_record *r, uint32_t worker, void *arg)
+{
+    (void)worker;
+    *(unsigned *)arg += has_effect(r->opcode);
+}
+
+/* The next session from *at on with bytes that are not on S3 and may still come there; *at is moved behind it, its path
+ * goes to `path`. False if there is none. */
+static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
+{
+    bool found = false;
 
     shm_lock(shm, shm->meta);
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
-        const struct shm_session *s = shm_session_at(shm, i);
+    while (!found && *at < shm->header->sizes.sessions) {
+        const struct shm_session *s = shm_session_at(shm, (*at)++);
 
-        if (s->state != SHM_SESSION_LIVE || !shm_session_dirty(s) ||
-            (s->flags & SHM_SESSION_ORPHAN))
-            continue;
-        if (n++ == 0 && shm_node_path(shm, s->node, path, sizeof(path)) < 0)
+        found = s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
+                !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_LOST));
+        if (found && shm_node_path(shm, s->node, path, PATH_SHOWN) < 0)
             path[0] = '\0';
     }
     shm_unlock(shm, shm->meta);
+    return found;
+}
+
+/* Their number, the first one's path into *err. */
+static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
+{
+    char path[PATH_SHOWN];
+    unsigned n = 0;
+    uint32_t at = 0;
+
+    while (next_unpublished(shm, &at, path)) {
+        if (n++ == 0)
+            err_set(err, EBUSY, "\"%s\"", path);
+        if (log_them)
+            log_err("not published path=\"%s\"", path);
+    }
     if (n)
-        err_set(err, EBUSY, "%u files, the first is \"%s\"", n, path);
+        err_prefix(err, "%u files, among them", n);
     return n;
 }
 
 static int look(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
+    unsigned effects = 0;
 
-    if (unpublished(env->shm, err))
+    if (unpublished(env->shm, false, err))
         return SUPERVISOR_UNPUBLISHED;
-    return in_flight(env->shm) ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
+    each_in_flight(env->shm, count_effect, &effects);
+    return effects ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
+}
+
+static int look_last(void *ctx, struct err *err)
+{
+    const struct worker_env *env = ctx;
+
+    return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED
+                                            : SUPERVISOR_IDLE;
+}
+
+/* Directories that somebody sits in or reads do not count: they lose nothing. */
+static int linger(void *ctx, struct err *err)
+{
+    const struct worker_env *env = ctx;
+    struct shm *shm = env->shm;
+    unsigned open_files = 0;
+
+    shm_lock(shm, shm->meta);
+    for (uint32_t i = 0; i < shm->handles->fresh_handle; i++)
+        open_files += shm_handle_at(shm, i)->kind == SHM_HANDLE_FILE;
+    shm_unlock(shm, shm->meta);
+    return open_files ? SUPERVISOR_BUSY : look(ctx, err);
 }
 
 static int unmount(void *ctx, struct err *err)
@@ -70,12 +143,13 @@ static int check(void *ctx, struct err *err)
     return shm_check(env->shm, err) < 0;
 }
 
-static void log_record(const struct shm_record *r, uint32_t worker, uint64_t now)
+static void log_record(const struct shm_record *r, uint32_t worker, void *arg)
 {
-    if (atomic_load(&r->state) != SHM_RECORD_FREE)
-        log_notice("in flight worker=%u op=%s unique=%llu age_ms=%llu", worker,
-                   fuse_op_name(r->opcode), (unsigned long long)r->unique,
-                   (unsigned long long)((now - r->started_ns) / NS_PER_MS));
+    const uint64_t *now = arg;
+
+    log_notice("in flight worker=%u op=%s unique=%llu age_ms=%llu", worker,
+               fuse_op_name(r->opcode), (unsigned long long)r->unique,
+               (unsigned long long)((*now - r->started_ns) / NS_PER_MS));
 }
 
 static int log_inflight(void *ctx, struct err *err)
@@ -84,10 +158,8 @@ static int log_inflight(void *ctx, struct err *err)
     uint64_t now = clock_mono_ns();
 
     (void)err;
-    for (uint32_t w = 0; w < env->shm->header->sizes.workers; w++) {
-        for (uint32_t i = 0; i < env->shm->header->sizes.records; i++)
-            log_record(shm_arena_record(env->shm, w, i), w, now);
-    }
+    log_notice("in-flight table follows");
+    each_in_flight(env->shm, log_record, &now);
     return 0;
 }
 
@@ -108,20 +180,13 @@ static void abort_mount(void *ctx)
         log_warn("cannot end the mount: %s", err.text);
 }
 
-static void reload(void *ctx)
-{
-    (void)ctx;
-    log_notice("SIGHUP: nothing is read again; a change of configuration needs a "
-               "restart");
-}
-
 const struct supervisor_duties duties = {
     .look = look,
-    .look_last = look,
+    .linger = linger,
+    .look_last = look_last,
     .unmount = unmount,
     .check = check,
     .log_inflight = log_inflight,
     .set_draining = set_draining,
     .abort = abort_mount,
-    .reload = reload,
 };

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
+#include "conf/conf_keys.h"
 #include "daemon/check_s3.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
@@ -21,6 +22,8 @@ extern char **environ;
 
 static struct worker_env env;
 static struct fuse_mount mount;
+static const char *config_file; /* --config; NULL = none */
+static enum log_level log_level; /* of this process and those that it starts: SIGHUP changes it */
 
 /* ---- options ---- */
 
@@ -47,7 +50,7 @@ static void print_help(void)
 }
 
 /* Options that answer and end. Returns the action, or exits. */
-static enum action parse_options(int argc, char **argv, const char **ret_file)
+static enum action parse_options(int argc, char **argv)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
@@ -64,7 +67,7 @@ static enum action parse_options(int argc, char **argv, const char **ret_file)
     while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (c) {
         case 'c':
-            *ret_file = optarg;
+            config_file = optarg;
             break;
         case 'k':
             action = ACTION_CHECK;
@@ -97,7 +100,7 @@ static enum action parse_options(int argc, char **argv, const char **ret_file)
 
 static int run_worker(void *ctx, unsigned slot)
 {
-    log_init(env.conf->log.level, "worker");
+    log_init(log_level, "worker");
     return worker_main(ctx, slot);
 }
 
@@ -105,7 +108,7 @@ static int run_notifier(void *ctx, unsigned slot)
 {
     (void)slot;
     conf_forget_secrets((struct conf *)env.conf);
-    log_init(env.conf->log.level, "notifier");
+    log_init(log_level, "notifier");
     return notifier_main(ctx);
 }
 
@@ -118,14 +121,13 @@ static uint64_t worker_turned(void *ctx, unsigned slot)
 
 static void blame(struct shm_record *r)
 {
-    uint32_t state = atomic_load(&r->state);
-
-    if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_READING)
+    if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
         __atomic_add_fetch(&r->crashes, 1, __ATOMIC_RELAXED);
 }
 
-/* Only the request that was being handled can have crashed it: the newest one that it had in hand is in the read area,
- * or is one of those that were kept. All are blamed; an innocent one is blamed twice only if it meets two crashes. */
+/* Which of its requests has crashed it is not known: it may have been the one just read, or a kept one that went on.
+ * All are blamed; an innocent one comes to harm only if it meets two crashes. The dead worker's arena is nobody's
+ * until the next one starts, so no lock is needed. */
 static void worker_crashed(void *ctx, unsigned slot)
 {
     (void)ctx;
@@ -142,21 +144,59 @@ static int fail(int code, const struct err *err)
     return code;
 }
 
+static const char *choice_name(const char *key, int value)
+{
+    const struct conf_choice *c = conf_key_find(key)->choices;
+
+    while (c->name && c->value != value)
+        c++;
+    return c->name ? c->name : "?";
+}
+
+static void tell_level(void)
+{
+    log_notice("SIGHUP: log.level is %s now, for the supervisor and for processes "
+               "that start from now on; any other change needs a restart",
+               choice_name("log.level", (int)log_level));
+}
+
+/* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the supervisor alone can
+ * change. The line is written at the more talkative of the two levels. */
+static void reload(void *ctx)
+{
+    struct conf *next;
+    struct err err = {0};
+    bool told = log_enabled(LOG_NOTICE);
+
+    (void)ctx;
+    if (conf_load(config_file, environ, &next, &err) < 0) {
+        log_err("SIGHUP: going on as before: %s", err.text);
+        return;
+    }
+    log_level = next->log.level;
+    conf_free(next);
+    if (told)
+        tell_level();
+    log_init(log_level, "supervisor");
+    if (!told)
+        tell_level();
+}
+
 #define TITLE_MAX (PATH_MAX + 2048)
 
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
     snprintf(out, cap,
-             "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=s3-buffered-lww "
-             "workers=%u",
-             mount.path, env.conf->bucket, env.conf->prefix, n_workers);
+             "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
+             mount.path, env.conf->bucket, env.conf->prefix,
+             choice_name("variant", (int)env.conf->variant), n_workers);
 }
 
 static void make_info(char *out, size_t cap)
 {
-    snprintf(out, cap,
-             "mount %s\nbucket %s\nprefix %s\nvariant s3-buffered-lww\n", mount.path,
-             env.conf->bucket, env.conf->prefix);
+    snprintf(out, cap, "mount %s\nbucket %s\nprefix %s\nvariant %s\n",
+             mount.path, env.conf->bucket, env.conf->prefix,
+             choice_name("variant", (int)env.conf->variant));
 }
 
 static int supervise(struct supervisor *sup, uint32_t n_workers,
@@ -191,8 +231,9 @@ static int start(const struct conf *conf)
 {
     uint32_t n_workers = setup_worker_count(conf);
     char dir[CONF_SOCKET_MAX];
+    struct supervisor_duties all = duties;
     struct supervisor_opts opts = {
-        .duties = &duties,
+        .duties = &all,
         .ctx = &env,
         .drain_timeout_ns = conf->daemon.drain_timeout_ns,
         .socket = conf->control.socket,
@@ -205,7 +246,7 @@ static int start(const struct conf *conf)
 
     if (child_find_user(conf->workers.user, &user, &err) < 0)
         return fail(EXIT_CODE_CONFIG, &err);
-    code = check_s3(conf, &err);
+    code = check_s3(conf, &user, &err);
     if (code)
         return fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
@@ -215,6 +256,7 @@ static int start(const struct conf *conf)
                     &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
+    all.reload = reload;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return fail(EXIT_CODE_CREATE, &err);
     if (setup_mount(&env, &mount, &err) < 0)
@@ -227,21 +269,22 @@ static int start(const struct conf *conf)
 
 int main(int argc, char **argv)
 {
-    const char *file = NULL;
-    enum action action = parse_options(argc, argv, &file);
+    enum action action = parse_options(argc, argv);
     struct err err = {0};
     struct conf *conf;
     int code = 0;
 
     log_init(LOG_NOTICE, "supervisor");
-    if (conf_load(file, environ, &conf, &err) < 0)
-        return fail(EXIT_CODE_CONFIG, &err);
+    if (conf_load(config_file, environ, &conf, &err) < 0)
+        return fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG,
+                    &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
     } else if (action == ACTION_CHECK) {
         puts("configuration is valid");
     } else {
-        log_init(conf->log.level, "supervisor");
+        log_level = conf->log.level;
+        log_init(log_level, "supervisor");
         code = start(conf);
     }
     conf_free(conf);

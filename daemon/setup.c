@@ -18,7 +18,7 @@
 #define INIT_TIMEOUT_MS 10000
 #define WORKERS_AUTO_MIN 2
 #define WORKERS_AUTO_MAX 8
-#define FDS_OTHER 256 /* descriptors besides spool slots: connections, eventfds, clients */
+#define FDS_OTHER 128 /* descriptors besides spool slots and connections: eventfds, parking files, clients */
 
 uint32_t setup_worker_count(const struct conf *conf)
 {
@@ -35,9 +35,10 @@ uint32_t setup_worker_count(const struct conf *conf)
     return cpus > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX : cpus;
 }
 
-static int raise_fd_limit(uint32_t sessions, struct err *err)
+static int raise_fd_limit(const struct conf *conf, struct err *err)
 {
-    rlim_t need = 2 * (rlim_t)sessions + FDS_OTHER;
+    rlim_t need = 2 * (rlim_t)conf->buffer.sessions +
+                  2 * (rlim_t)conf->s3.connections + FDS_OTHER;
     struct rlimit lim;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
@@ -51,7 +52,7 @@ static int raise_fd_limit(uint32_t sessions, struct err *err)
         return err_set(err, EMFILE,
                        "%u descriptors are needed for buffer.sessions %u: raise "
                        "the limit (ulimit -n) or lower buffer.sessions",
-                       (unsigned)need, sessions);
+                       (unsigned)need, conf->buffer.sessions);
     return 0;
 }
 
@@ -104,7 +105,7 @@ static int make_slot(const struct conf *conf, struct worker_spool *slot,
 int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
               struct err *err)
 {
-    int r = raise_fd_limit(conf->buffer.sessions, err);
+    int r = raise_fd_limit(conf, err);
 
     env->conf = conf;
     if (r == 0)

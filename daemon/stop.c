@@ -14,6 +14,7 @@
 #define LOOK_LIMIT_NS (5 * NS_PER_S)
 #define UNMOUNT_LIMIT_NS (10 * NS_PER_S)
 #define STOP_LIMIT_NS (2 * NS_PER_S)
+#define AFTER_DRAIN_NS (UNMOUNT_LIMIT_NS + 2 * STOP_LIMIT_NS + LOOK_LIMIT_NS)
 
 #define of(member, ptr)                                                        \
     ((struct supervisor *)((char *)(ptr) - offsetof(struct supervisor, member)))
@@ -72,6 +73,7 @@ static void enter_stopping(struct supervisor *sup)
 {
     sup->phase = PHASE_STOPPING;
     loop_timer_cancel(sup->loop, &sup->look_timer);
+    task_kill_all(&sup->tasks); /* what they were to find out no longer matters */
     children_end(&sup->children);
     children_signal(&sup->children, SIGTERM);
     loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
@@ -80,15 +82,41 @@ static void enter_stopping(struct supervisor *sup)
 
 static void kill_rest(struct supervisor *sup)
 {
-    if (sup->killed)
+    if (sup->killed) {
+        log_err("processes cannot be killed: ending without them");
+        enter_looking(sup);
         return;
+    }
     sup->killed = true;
-    log_warn("children do not end: killing them");
+    log_warn("processes do not end: killing them");
     task_kill_all(&sup->tasks);
     children_signal(&sup->children, SIGKILL);
+    /* One that waits in the kernel for an answer to a request does not even die of that. */
+    sup->duties->abort(sup->ctx);
+    loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
 }
 
 /* ---- LINGERING: the mount is off, open files are served ---- */
+
+static int linger(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->linger(sup->ctx, err);
+}
+
+static void on_lingered(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    (void)text;
+    if (sup->phase != PHASE_LINGERING)
+        return;
+    if (code == SUPERVISOR_IDLE)
+        enter_stopping(sup);
+    else
+        loop_timer_set(sup->loop, &sup->look_timer, LOOK_EVERY_NS);
+}
 
 static void enter_lingering(struct supervisor *sup)
 {
@@ -96,7 +124,7 @@ static void enter_lingering(struct supervisor *sup)
     if (sup->forced)
         enter_stopping(sup);
     else
-        stop_look_around(sup);
+        loop_timer_set(sup->loop, &sup->look_timer, 0);
 }
 
 /* ---- UNMOUNTING ---- */
@@ -156,17 +184,25 @@ static void on_looked(void *ctx, int code, const char *text)
 static void on_look_timer(struct loop_timer *t)
 {
     struct supervisor *sup = of(look_timer, t);
+    bool lingering = sup->phase == PHASE_LINGERING;
 
-    if (task_start(&sup->tasks, look, sup, LOOK_LIMIT_NS, on_looked, sup) < 0)
+    if (task_start(&sup->tasks, lingering ? linger : look, sup, LOOK_LIMIT_NS,
+                   lingering ? on_lingered : on_looked, sup) < 0)
         loop_timer_set(sup->loop, t, LOOK_EVERY_NS);
 }
 
 static void enter_draining(struct supervisor *sup)
 {
+    char what[80];
+
     sup->phase = PHASE_DRAINING;
     sup->duties->set_draining(sup->ctx);
     log_notice("draining: new opens are refused, uploads finish");
-    supervisor_tell(sup, "STOPPING=1\n", "finishing uploads");
+    /* Its own limit for stopping may be shorter than the one configured here. */
+    snprintf(what, sizeof(what), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n",
+             (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) /
+                                  1000));
+    supervisor_tell(sup, what, "finishing uploads");
     loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
     loop_timer_set(sup->loop, &sup->look_timer, 0);
 }
@@ -179,8 +215,6 @@ static void force(struct supervisor *sup, const char *why)
         return;
     sup->forced = true;
     log_warn("ending at once: %s", why);
-    if (sup->exit_code == EXIT_CODE_OK)
-        sup->exit_code = EXIT_CODE_UNPUBLISHED;
     switch (sup->phase) {
     case PHASE_DRAINING:
         enter_unmounting(sup);
@@ -188,8 +222,8 @@ static void force(struct supervisor *sup, const char *why)
     case PHASE_LINGERING:
         enter_stopping(sup);
         break;
-    case PHASE_UNMOUNTING: /* its task ends, and then we go on */
-    case PHASE_STOPPING:
+    case PHASE_UNMOUNTING: /* what its task waits for is cut, then it ends, and we go on */
+        sup->duties->abort(sup->ctx);
         break;
     default:
         break;
@@ -230,20 +264,25 @@ void stop_failed(struct supervisor *sup, int exit_code)
     enter_stopping(sup);
 }
 
-/* Workers end with it one by one; the first one tells. */
+/* Workers find it out one by one; the first one tells. The others are left to find it out too. */
 void stop_unmounted(struct supervisor *sup)
 {
-    if (sup->phase < PHASE_DRAINING)
-        log_notice("unmounted by somebody else: ending");
-    if (sup->phase < PHASE_STOPPING)
-        enter_stopping(sup);
+    if (sup->phase >= PHASE_UNMOUNTING)
+        return;
+    log_notice("unmounted by somebody else: ending");
+    if (sup->phase < PHASE_DRAINING) {
+        supervisor_tell(sup, "STOPPING=1\n", "unmounted");
+        loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
+    }
+    enter_lingering(sup);
 }
 
 void stop_look_around(struct supervisor *sup)
 {
-    if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0)
+    if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0 &&
+        task_running(&sup->tasks) == 0)
         enter_looking(sup);
-    else if (sup->phase < PHASE_STOPPING && sup->children.n &&
+    else if (sup->phase == PHASE_LINGERING &&
              children_serving(&sup->children) == 0)
-        stop_failed(sup, EXIT_CODE_SYSTEM);
+        enter_stopping(sup); /* nobody is left whom an open file could wait for */
 }

@@ -54,9 +54,13 @@ static void on_unmounted(void *ctx)
     stop_unmounted(ctx);
 }
 
+/* At the start that is the end; later, the machine may have what is missing in a while. */
 static void on_setup_failed(void *ctx)
 {
-    stop_failed(ctx, EXIT_CODE_SYSTEM);
+    struct supervisor *sup = ctx;
+
+    if (sup->phase == PHASE_STARTING)
+        stop_failed(sup, EXIT_CODE_SYSTEM);
 }
 
 static void on_ended(void *ctx)
@@ -108,10 +112,12 @@ static void on_signal(struct supervisor *sup, int sig)
         stop_begin(sup, true);
         break;
     case SIGHUP:
-        sup->duties->reload(sup->ctx);
+        if (sup->duties->reload)
+            sup->duties->reload(sup->ctx);
         break;
     case SIGUSR1:
-        if (task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS,
+        if (sup->phase >= PHASE_STOPPING ||
+            task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS,
                        on_inflight_logged, sup) < 0)
             log_warn("in-flight table not shown: too busy");
         break;
@@ -150,9 +156,12 @@ static int watch_signals(struct supervisor *sup)
 
 static void become_ready(struct supervisor *sup)
 {
+    char status[512];
+
     sup->phase = PHASE_RUNNING;
     log_notice("ready %s", sup->run->title);
-    supervisor_tell(sup, "READY=1\n", "serving");
+    snprintf(status, sizeof(status), "serving %s", sup->run->title);
+    supervisor_tell(sup, "READY=1\n", status);
 }
 
 static void on_ready_timer(struct loop_timer *t)

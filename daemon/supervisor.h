@@ -31,6 +31,7 @@ enum supervisor_look {
 struct supervisor_duties {
     /* In a task (task_fn): may wait, and may take shared locks. */
     int (*look)(void *ctx, struct err *err);     /* enum supervisor_look */
+    int (*linger)(void *ctx, struct err *err);   /* the same, and BUSY while a file is open */
     int (*look_last)(void *ctx, struct err *err); /* the same; logs what is unpublished */
     int (*unmount)(void *ctx, struct err *err);  /* 0 or 1 */
     int (*check)(void *ctx, struct err *err);    /* 0, or 1 with what is wrong */
@@ -39,7 +40,7 @@ struct supervisor_duties {
     /* In the supervisor: must not wait. */
     void (*set_draining)(void *ctx);
     void (*abort)(void *ctx); /* nobody serves the mount any more */
-    void (*reload)(void *ctx);
+    void (*reload)(void *ctx); /* SIGHUP; NULL: nothing to do */
 };
 
 struct supervisor_opts {

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fuse/fuse_reply.h"
+#include "workers/proc.h"
 
 #define RESERVE_SHARE 8 /* one record in so many is kept back */
 
@@ -290,12 +291,16 @@ void op_resume_all(struct worker *w)
     }
 }
 
+/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A file operation is not ended by
+ * a signal that the caller survives (Go programs get them all the time); one that arrives later and kills it is seen
+ * because this runs once a second too. */
 void op_interrupts(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
         struct op *op = &w->ops[i];
 
-        if (!op->w || op->stays || !atomic_load(&op->rec->interrupted))
+        if (!op->w || op->stays || !atomic_load(&op->rec->interrupted) ||
+            !proc_is_dying(op->req.pid))
             continue;
         worker_count(w, SHM_STAT_INTERRUPTED, 1);
         op_stop_waiting(op);

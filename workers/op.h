@@ -83,7 +83,8 @@ struct op *op_begin(struct worker *w, uint32_t rec_idx);
 /* Runs the handler of the op's opcode. */
 void op_dispatch(struct op *op);
 
-/* Ends with EINTR the ops that were interrupted. Called at each wake. */
+/* Ends with EINTR the ops that were interrupted by a signal that their caller dies of. Called at each wake, and once a
+ * second. */
 void op_interrupts(struct worker *w);
 
 /* Calls `resume` of all waiting ops. */

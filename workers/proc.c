@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,16 @@ static int32_t tgid_of(uint32_t tid)
         return 0;
     p = strstr(text, "\nTgid:");
     return p ? (int32_t)strtol(p + 6, NULL, 10) : 0;
+}
+
+bool proc_is_dying(uint32_t tid)
+{
+    char text[PROC_TEXT_MAX];
+    const char *p = NULL;
+
+    if (tid != 0 && tid <= INT32_MAX && read_proc((int32_t)tid, "status", text))
+        p = strstr(text, "\nSigPnd:");
+    return !p || (strtoull(p + 8, NULL, 16) & (UINT64_C(1) << (SIGKILL - 1)));
 }
 
 void proc_look(uint32_t tid, struct proc_info *ret)

@@ -17,6 +17,10 @@ struct proc_info {
 /* `tid` as in a request's header: a thread; 0 = unknown. */
 void proc_look(uint32_t tid, struct proc_info *ret);
 
+/* True if this thread has been told to die (SIGKILL is pending: also what a Ctrl-C becomes that the process does not
+ * handle), or cannot be seen. */
+bool proc_is_dying(uint32_t tid);
+
 /* True if the process has a descriptor open for writing on a file with this inode number. Looks into at most
  * PROC_FDS_MAX descriptors, by /proc/<pid>/fdinfo: never by stat, which would ask this very mount. `*ret_known` is false
  * if that cannot be seen. */
