@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "conf/conf_yaml.h"
 
 #define MIB (UINT64_C(1) << 20)
