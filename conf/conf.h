@@ -24,6 +24,8 @@ enum conf_addressing {
 
 enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
+enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
+
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
@@ -34,6 +36,7 @@ struct conf {
     const char *bucket;
     const char *prefix; /* no slash at either end; "" = the whole bucket */
     enum conf_variant variant;
+    enum conf_metadata metadata;
 
     struct {
         const char *region;

@@ -29,6 +29,7 @@
 /* A field of an enum type is written as an int, one of a mode or id as an unsigned. */
 static_assert(sizeof(enum conf_variant) == sizeof(int), "");
 static_assert(sizeof(enum conf_addressing) == sizeof(int), "");
+static_assert(sizeof(enum conf_metadata) == sizeof(int), "");
 static_assert(sizeof(enum conf_on_kill) == sizeof(int), "");
 static_assert(sizeof(enum conf_payload_signing) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
@@ -43,6 +44,12 @@ static const struct conf_choice variants[] = {
     {"s3-buffered-lww", CONF_S3_BUFFERED_LWW},
     {"s3-buffered-cas", -1},
     {"s3-passthrough", -1},
+    {NULL, 0},
+};
+
+static const struct conf_choice metadatas[] = {
+    {"full", CONF_METADATA_FULL},
+    {"ignore", CONF_METADATA_IGNORE},
     {NULL, 0},
 };
 
@@ -88,6 +95,10 @@ const struct conf_key conf_keys[] = {
     {.name = "variant", FIELD(variant), .type = CONF_ENUM, .def = "s3-buffered-lww",
      .env = {"STATE_VARIANT", "ASYA_CONNECTOR"}, .choices = variants,
      .doc = "how writes reach S3: whole files at close, the last writer wins"},
+    {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
+     .choices = metadatas,
+     .doc = "mode, owner and time of files: kept as metadata of their objects (x-amz-meta-mode, -uid, "
+            "-gid, -mtime, as s3fs and rclone do), or neither written nor read"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,

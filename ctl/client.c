@@ -24,7 +24,7 @@ static int connect_to(const char *path, int *ret_fd)
 
     if (strlen(path) >= sizeof(addr.sun_path))
         return -ENAMETOOLONG;
-    strcpy(addr.sun_path, path);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
         return -errno;
     *ret_fd = take_fd(&fd);
@@ -34,7 +34,7 @@ static int connect_to(const char *path, int *ret_fd)
 /* Somebody listens there: sockets of daemons that were killed lie around. */
 static bool answers(const char *path)
 {
-    int fd;
+    int fd = -1;
 
     if (connect_to(path, &fd) < 0)
         return false;
@@ -104,8 +104,9 @@ static ssize_t receive(int sock, char *buf, size_t cap, int timeout_ms, int *fd)
     ssize_t n;
     int passed;
 
-    if (poll(&p, 1, timeout_ms) <= 0)
-        return -ETIMEDOUT;
+    n = poll(&p, 1, timeout_ms);
+    if (n <= 0)
+        return n == 0 ? -ETIMEDOUT : -errno;
     n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
     if (n < 0)
         return -errno;

@@ -7,7 +7,6 @@
 #include "base/err.h"
 
 #define CLIENT_ANSWER_MAX 16384
-#define CLIENT_CHILDREN_MAX 32
 
 /* Finds the socket of the only running daemon of this user in the default directory. 0, -ENOENT, -EBUSY (several) with
  * *err saying what to do. */

@@ -25,7 +25,8 @@ static const char help[] =
     "  drain      let it finish its uploads, unmount and end; wait for that\n"
     "  version\n"
     "\n"
-    "Without --socket the only daemon of this user is asked.\n"
+    "Without --socket, STATEPROXY_CONTROL_SOCKET in the environment says whom to ask; else\n"
+    "the only daemon of this user is asked.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage.\n";
 
 struct options {
@@ -39,13 +40,26 @@ static int fail(const struct err *err)
     return EXIT_FAILED;
 }
 
-/* The segment that came with the answer; NULL if none did or it is of another version. */
+/* "ok", or "error TEXT" */
+static int judge(const char *answer)
+{
+    if (strncmp(answer, "ok\n", 3) == 0)
+        return 0;
+    fprintf(stderr, "stateproxyctl: %s",
+            strncmp(answer, "error ", 6) == 0 ? answer + 6 : "no answer\n");
+    return EXIT_FAILED;
+}
+
+/* The segment that came with the answer; NULL, and said why, if none did or it is of another version. */
 static struct shm *map_segment(int fd)
 {
     struct err err = {0};
     struct shm *shm = NULL;
 
-    if (fd >= 0 && shm_open_readonly(fd, &shm, &err) < 0) {
+    if (fd < 0) {
+        fputs("stateproxyctl: the daemon gives no tables (it is starting, or "
+              "cannot open /proc/self/fd)\n", stderr);
+    } else if (shm_open_readonly(fd, &shm, &err) < 0) {
         fprintf(stderr, "stateproxyctl: no tables: %s\n", err.text);
         close(fd);
     }
@@ -61,28 +75,17 @@ static int show(const struct options *o, const char *what)
 
     if (client_ask(o->socket, "status", ASK_MS, answer, &fd, &err) < 0)
         return fail(&err);
-    shm = map_segment(fd);
-    if (strcmp(what, "status") == 0) {
-        status_print(answer, shm, o->json);
-    } else if (!shm) {
+    if (judge(answer) != 0)
         return EXIT_FAILED;
-    } else if (strcmp(what, "sessions") == 0) {
+    shm = map_segment(fd);
+    if (strcmp(what, "status") == 0)
+        status_print(answer, shm, o->json);
+    else if (shm && strcmp(what, "sessions") == 0)
         status_sessions(shm, o->json);
-    } else {
-        status_inflight(shm);
-    }
+    else if (shm)
+        status_inflight(shm, o->json);
     shm_close(shm);
-    return 0;
-}
-
-/* "ok", or "error TEXT" */
-static int judge(const char *answer)
-{
-    if (strncmp(answer, "ok", 2) == 0)
-        return 0;
-    fprintf(stderr, "stateproxyctl: %s",
-            strncmp(answer, "error ", 6) == 0 ? answer + 6 : "no answer\n");
-    return EXIT_FAILED;
+    return shm ? 0 : EXIT_FAILED;
 }
 
 static int check(const struct options *o)
@@ -175,7 +178,9 @@ int main(int argc, char **argv)
         fputs(help, stderr);
         return EXIT_USAGE;
     }
-    if (!o.socket) {
+    if (!o.socket)
+        o.socket = getenv("STATEPROXY_CONTROL_SOCKET");
+    if (!o.socket || !*o.socket) {
         if (client_find(found, sizeof(found), &err) < 0)
             return fail(&err);
         o.socket = found;

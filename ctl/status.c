@@ -2,7 +2,7 @@
 #include "ctl/status.h"
 
 #include <assert.h>
-
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,36 +19,114 @@ typedef unsigned long long ull;
 
 /* ---- JSON ---- */
 
-static void json_string(const char *s)
+/* Bytes of the UTF-8 character at s; 0 if it is none (also overlong forms, surrogates). */
+static unsigned utf8_len(const unsigned char *s)
 {
-    putchar('"');
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
+    unsigned n = s[0] < 0x80                      ? 1
+                 : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
+                 : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+                 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                                : 0;
 
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20)
-            printf("\\u%04x", c);
+    for (unsigned i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0; /* also at the end of the text */
+    }
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Names of files are bytes, JSON is UTF-8: a byte that does not belong there becomes U+FFFD. */
+static void json_string(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+
+    putchar('"');
+    while (*s) {
+        unsigned n = utf8_len(s);
+
+        if (*s == '"' || *s == '\\')
+            printf("\\%c", *s);
+        else if (*s < 0x20)
+            printf("\\u%04x", *s);
+        else if (n)
+            fwrite(s, 1, n, stdout);
         else
-            putchar(c);
+            fputs("\\ufffd", stdout);
+        s += n ? n : 1;
     }
     putchar('"');
 }
 
-static bool is_number(const char *s)
-{
-    return *s && strspn(s, "0123456789") == strlen(s);
-}
-
+/* Which values are numbers is known by name: a bucket may be called 0123. */
 static void json_pair(const char *name, const char *value)
 {
+    bool number = strcmp(name, "pid") == 0 || strcmp(name, "uptime_ms") == 0;
+
     json_string(name);
     putchar(':');
-    if (is_number(value))
-        fputs(value, stdout);
+    if (number)
+        printf("%llu", strtoull(value, NULL, 10));
     else
         json_string(value);
     putchar(',');
+}
+
+/* ---- names of requests ---- */
+
+static const char *const op_names[SHM_STATS_FUSE_OPS] = {
+    [FUSE_LOOKUP] = "LOOKUP",
+    [FUSE_FORGET] = "FORGET",
+    [FUSE_GETATTR] = "GETATTR",
+    [FUSE_SETATTR] = "SETATTR",
+    [FUSE_READLINK] = "READLINK",
+    [FUSE_SYMLINK] = "SYMLINK",
+    [FUSE_MKNOD] = "MKNOD",
+    [FUSE_MKDIR] = "MKDIR",
+    [FUSE_UNLINK] = "UNLINK",
+    [FUSE_RMDIR] = "RMDIR",
+    [FUSE_RENAME] = "RENAME",
+    [FUSE_LINK] = "LINK",
+    [FUSE_OPEN] = "OPEN",
+    [FUSE_READ] = "READ",
+    [FUSE_WRITE] = "WRITE",
+    [FUSE_STATFS] = "STATFS",
+    [FUSE_RELEASE] = "RELEASE",
+    [FUSE_FSYNC] = "FSYNC",
+    [FUSE_SETXATTR] = "SETXATTR",
+    [FUSE_GETXATTR] = "GETXATTR",
+    [FUSE_LISTXATTR] = "LISTXATTR",
+    [FUSE_REMOVEXATTR] = "REMOVEXATTR",
+    [FUSE_FLUSH] = "FLUSH",
+    [FUSE_OPENDIR] = "OPENDIR",
+    [FUSE_READDIR] = "READDIR",
+    [FUSE_RELEASEDIR] = "RELEASEDIR",
+    [FUSE_FSYNCDIR] = "FSYNCDIR",
+    [FUSE_GETLK] = "GETLK",
+    [FUSE_SETLK] = "SETLK",
+    [FUSE_SETLKW] = "SETLKW",
+    [FUSE_ACCESS] = "ACCESS",
+    [FUSE_CREATE] = "CREATE",
+    [FUSE_INTERRUPT] = "INTERRUPT",
+    [FUSE_IOCTL] = "IOCTL",
+    [FUSE_POLL] = "POLL",
+    [FUSE_BATCH_FORGET] = "BATCH_FORGET",
+    [FUSE_FALLOCATE] = "FALLOCATE",
+    [FUSE_READDIRPLUS] = "READDIRPLUS",
+    [FUSE_RENAME2] = "RENAME2",
+    [FUSE_LSEEK] = "LSEEK",
+    [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
+};
+
+/* Its name, or its number. */
+static void op_name(uint32_t opcode, char out[16])
+{
+    if (opcode < SHM_STATS_FUSE_OPS && op_names[opcode])
+        snprintf(out, 16, "%s", op_names[opcode]);
+    else
+        snprintf(out, 16, "%u", opcode);
 }
 
 /* ---- what the segment counts ---- */
@@ -91,6 +169,39 @@ static unsigned table_rows(struct shm *shm, struct row rows[TABLE_ROWS])
     return TABLE_ROWS;
 }
 
+static ull op_count(struct shm *shm, uint32_t opcode)
+{
+    return sum(shm, offsetof(struct shm_stats, fuse) + 8 * (size_t)opcode);
+}
+
+/* Those that have come at all. */
+static void json_ops(struct shm *shm)
+{
+    char name[16];
+    bool any = false;
+
+    for (uint32_t i = 0; i < SHM_STATS_FUSE_OPS; i++) {
+        if (!op_count(shm, i))
+            continue;
+        op_name(i, name);
+        printf("%s\"%s\":%llu", any ? "," : "", name, op_count(shm, i));
+        any = true;
+    }
+}
+
+static void text_ops(struct shm *shm)
+{
+    char name[16];
+
+    printf("FUSE requests\n");
+    for (uint32_t i = 0; i < SHM_STATS_FUSE_OPS; i++) {
+        if (!op_count(shm, i))
+            continue;
+        op_name(i, name);
+        printf("  %-20s %llu\n", name, op_count(shm, i));
+    }
+}
+
 static void json_tables(struct shm *shm)
 {
     struct row rows[TABLE_ROWS];
@@ -107,6 +218,8 @@ static void json_tables(struct shm *shm)
     for (int i = 0; i < SHM_STATS_S3_OPS && *shm_stat_s3_names[i]; i++)
         printf("%s\"%s\":%llu", i ? "," : "", shm_stat_s3_names[i],
                sum(shm, offsetof(struct shm_stats, s3) + 8 * (size_t)i));
+    printf("},\"fuse\":{");
+    json_ops(shm);
     printf("},");
 }
 
@@ -126,6 +239,7 @@ static void text_tables(struct shm *shm)
     for (int i = 0; i < SHM_STATS_S3_OPS && *shm_stat_s3_names[i]; i++)
         printf("  %-20s %llu\n", shm_stat_s3_names[i],
                sum(shm, offsetof(struct shm_stats, s3) + 8 * (size_t)i));
+    text_ops(shm);
 }
 
 /* ---- the daemon's answer ---- */
@@ -191,6 +305,11 @@ static unsigned split_lines(char *text, char *lines[LINES_MAX])
     return n;
 }
 
+static bool is_draining(const char *phase)
+{
+    return strcmp(phase, "starting") != 0 && strcmp(phase, "running") != 0;
+}
+
 static void print_json(char *const lines[], unsigned n, struct shm *shm)
 {
     putchar('{');
@@ -201,6 +320,8 @@ static void print_json(char *const lines[], unsigned n, struct shm *shm)
             continue;
         *space = '\0';
         json_pair(lines[i], space + 1);
+        if (strcmp(lines[i], "phase") == 0)
+            printf("\"draining\":%s,", is_draining(space + 1) ? "true" : "false");
     }
     if (shm)
         json_tables(shm);
@@ -227,9 +348,49 @@ void status_print(char *answer, struct shm *shm, bool json)
 
 /* ---- sessions, in flight ---- */
 
+#define DEPTH_MAX 512
+#define PATH_SHOWN 1100
+
+/* One name of a path, put before what is at *at already. False if there is no room, or the node is being changed under
+ * our eyes. All numbers are read once, then checked, then used. */
+static bool put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
+{
+    const struct shm_node *n = shm_node_at(shm, node);
+    const volatile uint32_t *long_name = &n->long_name;
+    uint32_t l = *long_name;
+    size_t len = *(const volatile uint16_t *)&n->name_len;
+    size_t max = l == SHM_NIL ? SHM_NAME_INLINE : SHM_NAME_MAX;
+
+    if (len == 0 || len > max || len + 1 > *at ||
+        (l != SHM_NIL && l >= shm->header->sizes.long_names))
+        return false;
+    *at -= len;
+    memcpy(path + *at, shm_node_name(shm, node), len);
+    path[--*at] = '/';
+    return true;
+}
+
+/* shm_node_path() wants the lock, which only workers may take. This does the same without it: with bounds for what can
+ * be read half-changed. "/a/b" within buf, or "?". */
+static const char *unlocked_path(struct shm *shm, uint32_t node,
+                                 char buf[PATH_SHOWN])
+{
+    size_t at = PATH_SHOWN - 1;
+
+    buf[at] = '\0';
+    for (unsigned depth = 0; node != SHM_ROOT; depth++) {
+        if (node >= shm->header->sizes.nodes || depth == DEPTH_MAX ||
+            !put_name(shm, node, buf, &at))
+            return "?";
+        node = *(const volatile uint32_t *)&shm_node_at(shm, node)->parent;
+    }
+    return buf[at] ? buf + at : "/";
+}
+
 void status_sessions(struct shm *shm, bool json)
 {
-    char path[1100];
+    char buf[PATH_SHOWN];
+    const char *path;
     bool any = false;
 
     if (json)
@@ -238,10 +399,9 @@ void status_sessions(struct shm *shm, bool json)
         const struct shm_session *s = shm_session_at(shm, i);
         uint32_t node = s->node;
 
-        if (s->state != SHM_SESSION_LIVE || node >= shm->header->sizes.nodes)
+        if (s->state != SHM_SESSION_LIVE)
             continue;
-        if (shm_node_path(shm, node, path, sizeof(path)) < 0)
-            strcpy(path, "?");
+        path = unlocked_path(shm, node, buf);
         if (json) {
             printf("%s{\"path\":", any ? "," : "");
             json_string(path);
@@ -261,19 +421,49 @@ void status_sessions(struct shm *shm, bool json)
         puts("no file is open for writing");
 }
 
-static void print_record(const struct shm_record *r, uint32_t worker, uint64_t now)
+/* Halves of two states are shown too; only what is surely nothing is not. */
+static bool print_record(const struct shm_record *r, uint32_t worker, uint64_t now,
+                         bool json, bool first)
 {
-    if (r->state != SHM_RECORD_FREE)
-        printf("worker %u  opcode %-3u unique %-10llu age %llu ms\n", worker,
-               r->opcode, (ull)r->unique, (ull)((now - r->started_ns) / NS_PER_MS));
+    uint32_t state = r->state;
+    uint64_t started = r->started_ns;
+    ull age = now > started ? (now - started) / NS_PER_MS : 0;
+    char name[16];
+
+    if (state != SHM_RECORD_IN_FLIGHT && state != SHM_RECORD_APPLIED)
+        return false;
+    op_name(r->opcode, name);
+    if (json)
+        printf("%s{\"worker\":%u,\"op\":\"%s\",\"unique\":%llu,\"age_ms\":%llu,"
+               "\"answered\":%s}",
+               first ? "" : ",", worker, name, (ull)r->unique, age,
+               state == SHM_RECORD_APPLIED ? "true" : "false");
+    else
+        printf("worker %-2u  %-15s unique %-12llu age %llu ms%s\n", worker, name,
+               (ull)r->unique, age,
+               state == SHM_RECORD_APPLIED ? "  (done, being answered)" : "");
+    return true;
 }
 
-void status_inflight(struct shm *shm)
+void status_inflight(struct shm *shm, bool json)
 {
     uint64_t now = clock_mono_ns();
+    uint32_t records = shm->header->sizes.records;
+    bool any = false;
 
+    if (json)
+        putchar('[');
     for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
-        for (uint32_t i = 0; i < shm->header->sizes.records; i++)
-            print_record(shm_arena_record(shm, w, i), w, now);
+        for (uint32_t i = 0; i <= records; i++) {
+            const struct shm_record *r = i == records
+                                             ? &shm_arena_of(shm, w)->current
+                                             : shm_arena_record(shm, w, i);
+
+            any |= print_record(r, w, now, json, !any);
+        }
     }
+    if (json)
+        puts("]");
+    else if (!any)
+        puts("no request is in flight");
 }

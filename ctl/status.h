@@ -11,6 +11,6 @@ void status_print(char *answer, struct shm *shm, bool json);
 
 /* Open write sessions / requests in the journal. The tables are read without lock: a line may be half of two states. */
 void status_sessions(struct shm *shm, bool json);
-void status_inflight(struct shm *shm);
+void status_inflight(struct shm *shm, bool json);
 
 #endif

@@ -137,6 +137,8 @@ int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *er
     struct fuse_init_wish wish = {
         .max_write = env->shm->header->sizes.payload,
         .max_readahead = 128 << 10, /* all that the kernel grants here */
+        .flock_locks = true,
+        .posix_locks = true,
     };
     struct err ignored;
     int r = fuse_mount(&opts, mount, err);

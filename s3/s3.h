@@ -18,6 +18,7 @@
 #define S3_KEY_MAX 1024   /* bytes of a key, without NUL */
 #define S3_ETAG_MAX 72    /* bytes of an ETag with its quotes, and NUL */
 #define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
+#define S3_TYPE_MAX 128   /* bytes of a Content-Type, and NUL */
 #define S3_META_MAX 2304  /* user metadata of one object: S3's 2 KiB and separators */
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
@@ -63,6 +64,7 @@ struct s3_object {
     uint64_t size;    /* of the whole object, also on a ranged GET */
     int64_t mtime_ns; /* Last-Modified, since the epoch */
     char etag[S3_ETAG_MAX];
+    char content_type[S3_TYPE_MAX]; /* "" where none came, or a longer one */
     /* User metadata: name NUL value NUL ..., names in lower case without "x-amz-meta-", values as
      * sent (the caller decodes); what does not fit is left out. */
     size_t meta_len;

@@ -60,6 +60,12 @@ static void take_etag(struct s3_req *req, const char *value)
         strcpy(req->result.obj.etag, value);
 }
 
+static void take_type(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_TYPE_MAX)
+        strcpy(req->result.obj.content_type, value);
+}
+
 static void take_length(struct s3_req *req, const char *value)
 {
     req->reply.has_length = parse_number(&value, &req->reply.length) && !*value;
@@ -135,6 +141,7 @@ static const struct {
 } known[] = {
     {"etag", take_etag},
     {"content-length", take_length},
+    {"content-type", take_type},
     {"content-range", take_range},
     {"last-modified", take_mtime},
     {"date", take_date},

@@ -7,8 +7,8 @@
 
 size_t shm_flock_size(const struct shm_sizes *s)
 {
-    (void)s;
-    return sizeof(struct shm_flock_table);
+    return sizeof(struct shm_flock_table) +
+           (size_t)s->handles * sizeof(((struct shm_flock_table *)0)->cell[0]);
 }
 
 void shm_flock_init(struct shm *shm)
@@ -20,8 +20,8 @@ void shm_flock_init(struct shm *shm)
 
 static struct shm_flock_slot *slot_at(struct shm *shm, uint32_t link)
 {
-    assert(link && link <= SHM_FLOCK_LOCKS);
-    return &shm->flocks->slot[link - 1];
+    assert(link && link <= shm->header->sizes.handles);
+    return &shm->flocks->cell[link - 1].slot;
 }
 
 static struct shm_flock_slot *slot_edit(struct shm *shm, uint32_t link)
@@ -34,7 +34,7 @@ static struct shm_flock_slot *slot_edit(struct shm *shm, uint32_t link)
 
 static uint32_t free_slots(const struct shm *shm)
 {
-    return SHM_FLOCK_LOCKS - shm->flocks->live;
+    return shm->header->sizes.handles - shm->flocks->live;
 }
 
 /* There is one: the caller has looked. */
@@ -50,7 +50,8 @@ static void add_lock(struct shm *shm, struct shm_flock_file *f,
         link = t->fresh_lock + 1;
         shm_set(shm, shm->meta, t->fresh_lock, link);
     }
-    *slot_edit(shm, link) = (struct shm_flock_slot){.lock = *lock, .next = f->first};
+    *slot_edit(shm, link) =
+        (struct shm_flock_slot){.lock = *lock, .next = f->first};
     shm_set(shm, shm->meta, f->first, link);
     shm_set(shm, shm->meta, t->live, t->live + 1);
 }
@@ -82,37 +83,45 @@ static uint32_t *key_head(struct shm *shm, uint64_t ino)
 
 static struct shm_flock_file *file_at(struct shm *shm, uint32_t link)
 {
-    assert(link && link <= SHM_FLOCK_LOCKS);
-    return &shm->flocks->file[link - 1];
+    assert(link && link <= shm->header->sizes.handles);
+    return &shm->flocks->cell[link - 1].file;
+}
+
+/* The file of a node, and the link that leads to it; NULL if it has no locks. */
+static struct shm_flock_file *find_file(struct shm *shm, uint32_t node,
+                                        uint32_t **ret_at)
+{
+    uint32_t *at = node_head(shm, node);
+
+    while (*at && file_at(shm, *at)->node != node)
+        at = &file_at(shm, *at)->next_by_node;
+    *ret_at = at;
+    return *at ? file_at(shm, *at) : NULL;
 }
 
 static struct shm_flock_file *file_of(struct shm *shm, uint32_t node)
 {
-    uint32_t link = *node_head(shm, node);
+    uint32_t *at;
 
-    while (link && file_at(shm, link)->node != node)
-        link = file_at(shm, link)->next_by_node;
-    return link ? file_at(shm, link) : NULL;
+    return find_file(shm, node, &at);
 }
 
-static uint32_t link_of(const struct shm *shm, const struct shm_flock_file *f)
-{
-    return (uint32_t)(f - shm->flocks->file) + 1;
-}
-
-static void chain_by_key(struct shm *shm, struct shm_flock_file *f)
+/* The caller has saved *f. */
+static void chain_by_key(struct shm *shm, struct shm_flock_file *f,
+                         uint32_t link)
 {
     uint32_t *head = key_head(shm, f->ino);
 
     f->next_by_key = *head;
-    shm_set(shm, shm->meta, *head, link_of(shm, f));
+    shm_set(shm, shm->meta, *head, link);
 }
 
-static void unchain_by_key(struct shm *shm, struct shm_flock_file *f)
+static void unchain_by_key(struct shm *shm, struct shm_flock_file *f,
+                           uint32_t link)
 {
     uint32_t *at = key_head(shm, f->ino);
 
-    while (*at != link_of(shm, f))
+    while (*at != link)
         at = &file_at(shm, *at)->next_by_key;
     shm_set(shm, shm->meta, *at, f->next_by_key);
 }
@@ -136,21 +145,21 @@ static struct shm_flock_file *file_new(struct shm *shm, uint32_t node)
                                  .next_by_node = *head,
                                  .ino = shm_node_at(shm, node)->ino};
     shm_set(shm, shm->meta, *head, link);
-    chain_by_key(shm, f);
+    chain_by_key(shm, f, link);
     return f;
 }
 
 static void file_free(struct shm *shm, struct shm_flock_file *f)
 {
-    uint32_t *at = node_head(shm, f->node);
+    uint32_t *at, link;
 
-    while (*at != link_of(shm, f))
-        at = &file_at(shm, *at)->next_by_node;
+    (void)find_file(shm, f->node, &at);
+    link = *at;
     shm_save(shm, shm->meta, f, sizeof(*f));
     shm_set(shm, shm->meta, *at, f->next_by_node);
-    unchain_by_key(shm, f);
+    unchain_by_key(shm, f, link);
     f->next_by_node = shm->flocks->free_file;
-    shm_set(shm, shm->meta, shm->flocks->free_file, link_of(shm, f));
+    shm_set(shm, shm->meta, shm->flocks->free_file, link);
 }
 
 /* Locks of the file went: whom to wake. The file goes with the last of them. */
@@ -167,14 +176,15 @@ static uint32_t locks_gone(struct shm *shm, struct shm_flock_file *f)
 
 void shm_flock_renamed(struct shm *shm, uint32_t node)
 {
-    struct shm_flock_file *f = file_of(shm, node);
+    uint32_t *at;
+    struct shm_flock_file *f = find_file(shm, node, &at);
 
     if (!f)
         return;
     shm_save(shm, shm->meta, f, sizeof(*f));
-    unchain_by_key(shm, f);
+    unchain_by_key(shm, f, *at);
     f->ino = shm_node_at(shm, node)->ino;
-    chain_by_key(shm, f);
+    chain_by_key(shm, f, *at);
 }
 
 /* ---- conflicts ---- */
@@ -202,15 +212,16 @@ static const struct shm_flock *find_in(struct shm *shm,
     return found;
 }
 
-bool shm_flock_find(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                    struct shm_flock *ret)
+bool shm_flock_find(struct shm *shm, uint32_t node,
+                    const struct shm_flock *want, struct shm_flock *ret)
 {
     uint64_t ino = shm_node_at(shm, node)->ino;
     const struct shm_flock *found = NULL;
 
     if (want->type == SHM_FLOCK_NONE)
         return false;
-    for (uint32_t at = *key_head(shm, ino); at; at = file_at(shm, at)->next_by_key) {
+    for (uint32_t at = *key_head(shm, ino); at;
+         at = file_at(shm, at)->next_by_key) {
         const struct shm_flock *l;
 
         if (file_at(shm, at)->ino != ino)
@@ -224,30 +235,33 @@ bool shm_flock_find(struct shm *shm, uint32_t node, const struct shm_flock *want
     return found;
 }
 
-void shm_flock_wait(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                    uint32_t worker)
+void shm_flock_wait(struct shm *shm, uint32_t node,
+                    const struct shm_flock *want, uint32_t worker)
 {
     uint64_t ino = shm_node_at(shm, node)->ino;
 
-    for (uint32_t at = *key_head(shm, ino); at; at = file_at(shm, at)->next_by_key) {
+    for (uint32_t at = *key_head(shm, ino); at;
+         at = file_at(shm, at)->next_by_key) {
         struct shm_flock_file *f = file_at(shm, at);
 
         if (f->ino == ino && find_in(shm, f, want))
-            shm_set(shm, shm->meta, f->waiters, f->waiters | UINT32_C(1) << worker);
+            shm_set(shm, shm->meta, f->waiters,
+                    f->waiters | UINT32_C(1) << worker);
     }
 }
 
 /* ---- flock(2) ---- */
 
-static int set_whole(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                     uint32_t *ret_wake)
+static int set_whole(struct shm *shm, uint32_t node,
+                     const struct shm_flock *want, uint32_t *ret_wake)
 {
     struct shm_flock lock = *want, other;
     struct shm_flock_file *f = file_of(shm, node);
     uint32_t *at = f ? &f->first : NULL;
 
-    while (f && *at && !(slot_at(shm, *at)->lock.whole &&
-                         slot_at(shm, *at)->lock.owner == want->owner))
+    while (f && *at &&
+           !(slot_at(shm, *at)->lock.whole &&
+             slot_at(shm, *at)->lock.owner == want->owner))
         at = &slot_at(shm, *at)->next;
     if (f && *at) {
         if (slot_at(shm, *at)->lock.type == want->type)
@@ -295,9 +309,10 @@ enum fate {
     FATE_SPLIT, /* both */
 };
 
-static enum fate fate_of(const struct shm_flock *l, const struct shm_flock *want)
+static enum fate fate_of(const struct shm_flock *l,
+                         const struct shm_flock *want)
 {
-    bool left = l->start < want->start, right = l->end > want->end;
+    bool left = l->start<want->start, right = l->end> want->end;
 
     if (!is_own(l, want))
         return FATE_STAYS;
@@ -364,7 +379,8 @@ static bool clear_range(struct shm *shm, struct shm_flock_file *f,
             continue;
         }
         if (s->lock.type == asked.type) {
-            want->start = s->lock.start < want->start ? s->lock.start : want->start;
+            want->start =
+                s->lock.start < want->start ? s->lock.start : want->start;
             want->end = s->lock.end > want->end ? s->lock.end : want->end;
         }
         remove_lock(shm, at);
@@ -372,8 +388,8 @@ static bool clear_range(struct shm *shm, struct shm_flock_file *f,
     return gave_up;
 }
 
-static int set_range(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                     uint32_t *ret_wake)
+static int set_range(struct shm *shm, uint32_t node,
+                     const struct shm_flock *want, uint32_t *ret_wake)
 {
     struct shm_flock_file *f = file_of(shm, node);
     struct shm_flock lock = *want, other;

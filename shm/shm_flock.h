@@ -11,9 +11,9 @@
 
 #include "shm/shm_node.h"
 
-#define SHM_FLOCK_LOCKS 4096     /* of the whole mount */
-#define SHM_FLOCK_OWNER_MAX 128u /* of one owner on one node: a section changes at most so many */
-#define SHM_FLOCK_BUCKETS 1024   /* a power of two */
+/* Locks of one owner on one node: a section changes at most so many. */
+#define SHM_FLOCK_OWNER_MAX 128u
+#define SHM_FLOCK_BUCKETS 256           /* a power of two */
 #define SHM_FLOCK_END (UINT64_MAX >> 1) /* the last byte that a file can have */
 
 enum shm_flock_type { SHM_FLOCK_READ, SHM_FLOCK_WRITE, SHM_FLOCK_NONE };
@@ -22,10 +22,10 @@ enum shm_flock_type { SHM_FLOCK_READ, SHM_FLOCK_WRITE, SHM_FLOCK_NONE };
 struct shm_flock {
     uint64_t owner;
     uint64_t start, end; /* inclusive; ignored for `whole` */
-    uint32_t handle;     /* through which open file: its RELEASE ends the lock */
-    uint32_t pid;        /* to be told to who asks */
-    uint16_t type;       /* enum shm_flock_type; NONE unlocks */
-    uint16_t whole;      /* 1: by flock(2) */
+    uint32_t handle; /* through which open file: its RELEASE ends the lock */
+    uint32_t pid;    /* to be told to who asks */
+    uint16_t type;   /* enum shm_flock_type; NONE unlocks */
+    uint16_t whole;  /* 1: by flock(2) */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of that lock dies: rolled back.
@@ -43,21 +43,24 @@ struct shm_flock_file {
     uint32_t node;
     uint32_t next_by_node; /* index + 1; also the chain of free ones */
     uint32_t next_by_key;
-    uint32_t first; /* of its locks, index + 1; never 0 while in use */
-    uint32_t waiters; /* workers to be woken when one of its locks goes, a bit each */
+    uint32_t first;   /* of its locks, index + 1; never 0 while in use */
+    uint32_t waiters; /* to wake when a lock goes: workers, a bit each */
     uint32_t unused;
     uint64_t ino; /* its key */
 };
 
 struct shm_flock_table {
-    uint32_t free_lock, fresh_lock; /* chain of free ones (index + 1); first never used */
-    uint32_t free_file, fresh_file;
+    uint32_t free_lock, free_file;   /* chains of free ones, index + 1 */
+    uint32_t fresh_lock, fresh_file; /* first never used */
     uint32_t live;
     uint32_t unused;
     uint32_t by_node[SHM_FLOCK_BUCKETS]; /* files, index + 1 */
     uint32_t by_key[SHM_FLOCK_BUCKETS];
-    struct shm_flock_file file[SHM_FLOCK_LOCKS];
-    struct shm_flock_slot slot[SHM_FLOCK_LOCKS];
+    struct
+    { /* as many as handles; the two have nothing to do with each other */
+        struct shm_flock_file file;
+        struct shm_flock_slot slot;
+    } cell[];
 };
 
 /* Where a key's files are chained: an ino is a hash already, but for its lowest bits. */
@@ -72,7 +75,8 @@ must_use int shm_flock_check(struct shm *shm, struct err *err);
 
 /* The lock of another owner that keeps `want` from being taken on the node: the one that begins first. False: none. */
 must_use bool shm_flock_find(struct shm *shm, uint32_t node,
-                             const struct shm_flock *want, struct shm_flock *ret);
+                             const struct shm_flock *want,
+                             struct shm_flock *ret);
 
 /* Takes, changes or gives back (NONE) a lock. 0; -EAGAIN: others have it; -ENOLCK: too many. *ret_wake is whom to wake,
  * a bit each, whatever is returned. A range that is not granted leaves all as it was. As on a local disk, a flock that
@@ -81,8 +85,8 @@ must_use int shm_flock_set(struct shm *shm, uint32_t node,
                            const struct shm_flock *want, uint32_t *ret_wake);
 
 /* Notes that this worker waits for what keeps `want` from being taken. */
-void shm_flock_wait(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                    uint32_t worker);
+void shm_flock_wait(struct shm *shm, uint32_t node,
+                    const struct shm_flock *want, uint32_t worker);
 
 /* The owner closed the file: its ranges on the node go. Returns whom to wake. */
 must_use uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node,

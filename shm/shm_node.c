@@ -7,6 +7,8 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "shm/shm_flock.h"
+
 static_assert(sizeof(struct shm_node) == 256, "a node is 256 bytes");
 static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines");
 
@@ -552,6 +554,8 @@ int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
     r = move(shm, idx, to_parent, name, len);
     if (r < 0)
         shm_rollback_to(shm, shm->meta, mark);
+    else
+        shm_flock_renamed(shm, idx); /* locks go by ino, which is another now */
     return r;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "base/log.h"
+#include "s3/s3_error.h"
 
 #ifndef MADV_POPULATE_READ /* newer than the C library of Debian 12 */
 #define MADV_POPULATE_READ 22
@@ -208,7 +209,7 @@ static int ask(struct fetch *f)
         .on_data = on_data,
     };
 
-    f->w->stats->s3[0]++;
+    f->w->stats->s3[S3_OP_GET]++;
     return s3_get(f->w->s3, &get, on_done, f, NULL);
 }
 

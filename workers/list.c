@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "s3/s3_error.h"
 #include "workers/key.h"
 #include "workers/names.h"
 #include "workers/room.h"
@@ -123,7 +124,8 @@ void list_version(const struct list_entry *e, struct shm_version *ret)
 {
     *ret = (struct shm_version){.dir = e->type == LIST_DIR,
                                 .size = e->size,
-                                .mtime_ns = e->mtime_ns,
+                                /* As a GET tells it: whole seconds. */
+                                .mtime_ns = e->mtime_ns - e->mtime_ns % 1000000000,
                                 .etag = e->etag,
                                 .mode = SHM_MODE_UNSET,
                                 .uid = SHM_MODE_UNSET,
@@ -313,7 +315,7 @@ static int ask(struct list_load *l)
                            .on_restart = on_restart};
 
     snprintf(start, sizeof(start), "%s%s", l->prefix, l->want.start);
-    l->w->stats->s3[5]++;
+    l->w->stats->s3[S3_OP_LIST]++;
     return s3_list(l->w->s3, &list, on_list_done, l, NULL);
 }
 

@@ -1,8 +1,8 @@
 /* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), never from S3: the LOOKUP before has asked.
  *
  * A change of size is a change of content: with a handle it is made in the handle's session; by path (truncate(2)) it
- * gets a session of its own, which is published before the answer. Mode, owner and times are kept on the node and
- * travel with the next upload. */
+ * gets a session of its own, which is published before the answer. Mode, owner and time are metadata of the object: they
+ * travel with the next upload if one is due, and are stored by a copy of the object onto itself (meta_store.c) if not. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
+#include "workers/meta_store.h"
+#include "workers/names.h"
 #include "workers/node_attr.h"
 #include "workers/session.h"
 #include "workers/spool.h"
@@ -43,22 +45,13 @@ void op_statfs(struct op *op)
     op_answer(op, &out, sizeof(out));
 }
 
-/* Under shm->meta. */
-static void set_mtime(struct worker *w, uint32_t node, struct shm_node *n,
-                      int64_t mtime_ns)
-{
-    n->mtime_ns = mtime_ns;
-    n->flags |= SHM_NODE_MTIME_SET;
-    if (n->session != SHM_NIL)
-        shm_session_edit(w->shm, n->session)->mtime_ns = mtime_ns;
-    (void)node;
-}
-
-/* Under shm->meta: all but the size. */
-static void set_attributes(struct op *op, uint32_t node)
+/* The attributes that the request sets, into a node or a copy of one. What is as configured is not set: it needs no
+ * metadata. */
+static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = op->req.setattr;
-    struct shm_node *n = shm_node_edit(op->w->shm, node);
+    const struct conf *c = op->w->conf;
+    mode_t mode = n->flags & SHM_NODE_DIR ? c->mount.dir_mode : c->mount.file_mode;
 
     if (in->valid & FATTR_MODE)
         n->mode = in->mode & NODE_MODE_BITS;
@@ -66,11 +59,29 @@ static void set_attributes(struct op *op, uint32_t node)
         n->uid = in->uid;
     if (in->valid & FATTR_GID)
         n->gid = in->gid;
-    if (in->valid & FATTR_MTIME_NOW)
-        set_mtime(op->w, node, n, (int64_t)clock_wall_ns());
-    else if (in->valid & FATTR_MTIME)
-        set_mtime(op->w, node, n,
-                  (int64_t)(in->mtime * NS_PER_S) + in->mtimensec);
+    if (n->mode == mode)
+        n->mode = SHM_MODE_UNSET;
+    if (n->uid == c->mount.uid)
+        n->uid = SHM_MODE_UNSET;
+    if (n->gid == c->mount.gid)
+        n->gid = SHM_MODE_UNSET;
+    if (!(in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)))
+        return;
+    n->flags |= SHM_NODE_MTIME_SET;
+    n->mtime_ns = in->valid & FATTR_MTIME_NOW
+                      ? (int64_t)clock_wall_ns()
+                      : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
+}
+
+/* Under shm->meta. */
+static void apply_attributes(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+
+    set_attributes(op, n);
+    if (n->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET))
+        shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
 }
 
 /* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session ref. */
@@ -79,24 +90,31 @@ static void apply(struct op *op)
     struct worker *w = op->w;
     uint32_t session = op->rec->session;
     struct fuse_attr_out out;
-    bool closed = false;
+    bool closed = false, held = false;
     uint32_t node;
 
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL) {
-        set_attributes(op, node);
+        apply_attributes(op, node);
         if (session != SHM_NIL) {
             op_edit(op)->session = SHM_NIL;
             closed = session_unref(w, session);
         }
         node_attr_out(w, node, &out);
     }
+    if (op->rec->node != SHM_NIL) {
+        names_release(op, op->rec->node);
+        op_edit(op)->node = SHM_NIL;
+        held = true;
+    }
     op_applied(op, node == SHM_NIL ? -ESTALE : 0, &out,
                node == SHM_NIL ? 0 : sizeof(out));
     worker_unlock(w);
     if (closed)
         session_clear(w, session);
+    if (held)
+        worker_wake(w, NAMES_WAKE_ALL);
     op_finish(op);
 }
 
@@ -219,6 +237,60 @@ static void set_size(struct op *op)
         session_attach(op, node, op->req.setattr->size == 0, then_resize);
 }
 
+/* ---- mode, owner, time ---- */
+
+static void then_stored(struct op *op, int error)
+{
+    if (error == 0) {
+        apply(op);
+        return;
+    }
+    names_give_back(op);
+    op_fail(op, error);
+}
+
+static bool differ(const struct shm_node *a, const struct shm_node *b)
+{
+    return a->mode != b->mode || a->uid != b->uid || a->gid != b->gid ||
+           a->mtime_ns != b->mtime_ns ||
+           ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
+}
+
+/* Under shm->meta. True if the object must be told: it is a published file (and has not been unlinked), no upload is due that would tell it, and
+ * something changes. `changed` is then the node as it is to be. */
+static bool must_store(struct op *op, struct shm_node *changed)
+{
+    struct shm *shm = op->w->shm;
+    uint32_t node = op_node(op);
+    const struct shm_node *n;
+
+    if (node == SHM_NIL || op->w->conf->metadata == CONF_METADATA_IGNORE)
+        return false;
+    n = shm_node_at(shm, node);
+    if ((n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL)) ||
+        !(n->flags & SHM_NODE_CURRENT))
+        return false;
+    if (n->session != SHM_NIL && shm_session_dirty(shm_session_at(shm, n->session)))
+        return false;
+    *changed = *n;
+    set_attributes(op, changed);
+    return differ(n, changed);
+}
+
+static void set_others(struct op *op)
+{
+    struct shm_node changed;
+    bool store;
+
+    worker_lock(op->w);
+    store = must_store(op, &changed);
+    worker_unlock(op->w);
+    if (store)
+        meta_store(op, &changed, then_stored);
+    else
+        apply(op);
+}
+
 void op_setattr(struct op *op)
 {
     if (op->w->conf->mount.read_only)
@@ -226,5 +298,5 @@ void op_setattr(struct op *op)
     else if (op->req.setattr->valid & FATTR_SIZE)
         set_size(op);
     else
-        apply(op);
+        set_others(op);
 }

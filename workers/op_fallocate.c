@@ -47,8 +47,8 @@ static uint64_t room_for(const struct fuse_fallocate_in *in)
 /* Under shm->meta: the session of the request's handle, SHM_NIL if it is not open for writing. */
 static uint32_t session_of(struct op *op)
 {
-    uint32_t handle = shm_handle_of_fh(op->w->shm, op->req.fallocate->fh,
-                                       SHM_HANDLE_FILE);
+    uint32_t handle =
+        shm_handle_of_fh(op->w->shm, op->req.fallocate->fh, SHM_HANDLE_FILE);
 
     return handle == SHM_NIL ? SHM_NIL
                              : shm_handle_at(op->w->shm, handle)->session;

@@ -121,7 +121,8 @@ static int try_to_set(struct op *op)
     worker_lock(w);
     node = node_of(w, op->req.lk->fh, &want.handle);
     if (r == 0)
-        r = node == SHM_NIL ? -EBADF : shm_flock_set(w->shm, node, &want, &wake);
+        r = node == SHM_NIL ? -EBADF
+                            : shm_flock_set(w->shm, node, &want, &wake);
     waits = waits && r == -EAGAIN;
     if (waits)
         shm_flock_wait(w->shm, node, &want, w->slot);
@@ -132,9 +133,13 @@ static int try_to_set(struct op *op)
     return waits;
 }
 
+/* Any signal ends the wait for a lock, not only one that kills (op_interrupts); the kernel calls again if the handler
+ * of the signal says so. */
 static void attempt(struct op *op)
 {
-    if (!try_to_set(op))
+    if (op->req.opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))
+        op_fail(op, -EINTR);
+    else if (!try_to_set(op))
         op_finish(op);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "s3/s3_error.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
@@ -98,7 +99,7 @@ static int put_marker(struct op *op, char key[KEY_CAP])
                  (op->req.mkdir->mode & NODE_MODE_BITS) | S_IFDIR);
         put.n_meta = 1;
     }
-    op->w->stats->s3[2]++;
+    op->w->stats->s3[S3_OP_PUT]++;
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
@@ -178,7 +179,7 @@ static void on_listed_below(void *arg, const struct s3_result *res)
         rmdir_apply(op, res->error ? res->error : -ENOTEMPTY);
         return;
     }
-    op->w->stats->s3[3]++;
+    op->w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(op->w->s3, rd->marker, NULL, on_marker_deleted, rd, &op->s3);
     if (r < 0)
         rmdir_apply(op, r);
@@ -216,7 +217,7 @@ static int list_below(struct op *op, const char *key)
     if (r < 0)
         return r;
     list.prefix = rd->marker;
-    op->w->stats->s3[5]++;
+    op->w->stats->s3[S3_OP_LIST]++;
     return s3_list(op->w->s3, &list, on_listed_below, rd, &op->s3);
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
@@ -148,7 +149,7 @@ static void delete_source(struct op *op)
     int r = keys_of(op, &a, false, from, to);
 
     if (r == 0) {
-        op->w->stats->s3[3]++;
+        op->w->stats->s3[S3_OP_DELETE]++;
         r = s3_delete(op->w->s3, from, NULL, on_deleted, op, &op->s3);
     }
     if (r < 0)
@@ -198,7 +199,7 @@ static void copy_file(struct op *op, int error)
     if (r == 0 && size > S3_PUT_MAX)
         r = -EFBIG; /* needs a copy in parts */
     if (r == 0) {
-        w->stats->s3[4]++;
+        w->stats->s3[S3_OP_COPY]++;
         r = s3_copy(w->s3, &copy, on_copied, op, &op->s3);
     }
     if (r < 0)
@@ -278,7 +279,7 @@ static void check_target(struct op *op)
         r = keys_of(op, &a, true, from, e->prefix);
     }
     if (r == 0) {
-        op->w->stats->s3[5]++;
+        op->w->stats->s3[S3_OP_LIST]++;
         r = s3_list(op->w->s3, &list, on_target_listed, e, &op->s3);
     }
     if (r < 0)

@@ -2,6 +2,7 @@
  * publishes nothing any more. */
 #include <errno.h>
 
+#include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
@@ -100,7 +101,7 @@ static void attempt(struct op *op)
     }
     r = names_check(op, op->req.name, op->req.name_len, key);
     if (r == 0) {
-        w->stats->s3[3]++;
+        w->stats->s3[S3_OP_DELETE]++;
         r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
     }
     if (r < 0)

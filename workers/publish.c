@@ -4,23 +4,26 @@
  * other ops wait for it too. Its state is in the segment, so that a worker that dies in the middle only leaves a job
  * that recover() ends: whoever waits (an op replayed by the replacement, or one of another worker) finds the session
  * still dirty and starts anew. The spool does not change while a publish runs (session_change.c).
+ *
+ * A PUT that was given up for lost (its worker died, its answer did not come) may be held up somewhere and act after the
+ * application's next publish. So each PUT is conditional on the version that this session last knew: one that comes
+ * late is refused. A refusal does not mean defeat here: the last writer wins, so the same PUT follows at once on the
+ * version that HEAD finds. A server that does not know conditions (501) is not asked for them again.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "s3/s3_error.h"
 #include "workers/key.h"
+#include "workers/meta.h"
 #include "workers/names.h"
-#include "workers/node_attr.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
-#define META_VALUE_MAX 40
-#define META_PAIRS 4
+#define REFUSED_MAX 16 /* other writers in a row that were faster */
 
 /* The running PUT, in this worker. */
 struct publish {
@@ -29,10 +32,11 @@ struct publish {
     uint32_t generation;
     uint64_t size;
     uint64_t started_ns;
+    unsigned refused; /* times that the key was of another version than known */
+    bool absent;      /* expected: no such key */
+    char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];
-    struct s3_meta_pair meta[META_PAIRS];
-    char meta_text[META_PAIRS][META_VALUE_MAX];
-    size_t n_meta;
+    struct meta_out meta;
 };
 
 /* What an op waits for. */
@@ -110,11 +114,51 @@ static void finish(struct publish *p, const struct s3_result *res, int error)
     free(p);
 }
 
+static void start_put(struct publish *p);
+
+/* This server answered 501 to a condition. */
+static bool conditions_unknown;
+
+static void on_found(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error && res->error != -ENOENT) {
+        finish(p, res, res->error);
+        return;
+    }
+    p->absent = res->error == -ENOENT;
+    memset(p->etag, 0, sizeof(p->etag));
+    memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    start_put(p);
+}
+
+/* The condition did not hold (or is not known to the server): true if the PUT is tried on. */
+static bool try_on(struct publish *p, const struct s3_result *res)
+{
+    bool conditional = !conditions_unknown && (p->absent || *p->etag);
+
+    if (!conditional || p->refused == REFUSED_MAX)
+        return false;
+    if (res->http_status == 501) {
+        conditions_unknown = true;
+        start_put(p);
+        return true;
+    }
+    if (res->error != -EEXIST && res->error != -ENOENT)
+        return false;
+    p->refused++;
+    p->w->stats->s3[S3_OP_HEAD]++;
+    return s3_head(p->w->s3, p->key, on_found, p, NULL) == 0;
+}
+
 static void on_put(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
     unsigned long long ms = (clock_mono_ns() - p->started_ns) / NS_PER_MS;
 
+    if (res->error && try_on(p, res))
+        return;
     if (res->error)
         log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
                  "attempts=%u ms=%llu: the file keeps its last published content",
@@ -124,39 +168,6 @@ static void on_put(void *arg, const struct s3_result *res)
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
     finish(p, res, res->error);
-}
-
-static void add_meta(struct publish *p, const char *name, const char *text)
-{
-    snprintf(p->meta_text[p->n_meta], META_VALUE_MAX, "%s", text);
-    p->meta[p->n_meta].name = name;
-    p->meta[p->n_meta].value = p->meta_text[p->n_meta];
-    p->n_meta++;
-}
-
-/* Under shm->meta. Under the names that s3fs writes: decimal st_mode, ids, and seconds with nanoseconds. */
-static void take_meta(struct publish *p, const struct shm_node *n)
-{
-    char text[META_VALUE_MAX];
-
-    if (n->mode != SHM_MODE_UNSET) {
-        snprintf(text, sizeof(text), "%u", (n->mode & NODE_MODE_BITS) | S_IFREG);
-        add_meta(p, "mode", text);
-    }
-    if (n->uid != SHM_MODE_UNSET) {
-        snprintf(text, sizeof(text), "%u", n->uid);
-        add_meta(p, "uid", text);
-    }
-    if (n->gid != SHM_MODE_UNSET) {
-        snprintf(text, sizeof(text), "%u", n->gid);
-        add_meta(p, "gid", text);
-    }
-    if (n->flags & SHM_NODE_MTIME_SET) {
-        snprintf(text, sizeof(text), "%lld.%09lld",
-                 (long long)n->mtime_ns / 1000000000,
-                 (long long)n->mtime_ns % 1000000000);
-        add_meta(p, "mtime", text);
-    }
 }
 
 /* Under shm->meta. Makes the job RUNNING and fills *p. */
@@ -169,8 +180,12 @@ static int begin_job(struct publish *p)
     if (r < 0)
         return r;
     p->generation = s->generation;
+    p->absent = s->flags & SHM_SESSION_ABSENT;
+    if (!p->absent)
+        memcpy(p->etag, s->base_etag, sizeof(p->etag));
     p->size = s->size;
-    take_meta(p, shm_node_at(w->shm, s->node));
+    if (w->conf->metadata == CONF_METADATA_FULL)
+        meta_write(&p->meta, shm_node_at(w->shm, s->node));
     s->publishing_seq = s->write_seq;
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
@@ -183,14 +198,15 @@ static void start_put(struct publish *p)
     struct s3_put put = {
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
-        .meta = p->meta,
-        .n_meta = p->n_meta,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+        .if_match = !conditions_unknown && *p->etag ? p->etag : NULL,
+        .if_none_match = !conditions_unknown && p->absent ? "*" : NULL,
     };
     struct s3_result none = {0};
     int r;
 
-    p->started_ns = clock_mono_ns();
-    w->stats->s3[2]++;
+    w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
@@ -275,6 +291,7 @@ static void resume(struct op *op)
     }
     p->w = w;
     p->session = pw->session;
+    p->started_ns = clock_mono_ns();
     worker_lock(w);
     what = look(op, pw, &error); /* another worker may have begun one meanwhile */
     error = what == LOOK_BEGIN ? begin_job(p) : 0;

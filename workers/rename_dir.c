@@ -6,10 +6,11 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/meta.h"
 #include "workers/rename.h"
 
 #define RENAME_PARALLEL 8
-#define RENAME_META_MAX 16 /* pairs of metadata that a marker keeps */
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 
 struct move;
@@ -97,7 +98,7 @@ static void on_copied(void *arg, const struct s3_result *res)
         return;
     }
     if (r == 0) {
-        w->stats->s3[3]++;
+        w->stats->s3[S3_OP_DELETE]++;
         r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
     }
     if (r < 0)
@@ -111,37 +112,22 @@ static void on_marker_put(void *arg, const struct s3_result *res)
     on_copied(arg, res);
 }
 
-/* Metadata of the old marker, name and value after each other, as pairs. */
-static size_t meta_pairs(const struct s3_object *obj, struct s3_meta_pair *pairs,
-                         size_t max)
-{
-    size_t n = 0, at = 0;
-
-    while (n < max && at < obj->meta_len) {
-        pairs[n].name = obj->meta + at;
-        at += strlen(pairs[n].name) + 1;
-        pairs[n].value = obj->meta + at;
-        at += strlen(pairs[n].value) + 1;
-        n++;
-    }
-    return n;
-}
-
 static void on_marker_head(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
     struct worker *w = mv->m->op->w;
-    struct s3_meta_pair meta[RENAME_META_MAX];
+    struct meta_out meta = {0};
     struct s3_put put = {.key = mv->to,
                          .body = {.mem = "", .len = 0},
                          .content_type = "application/x-directory",
-                         .meta = meta};
+                         .meta = meta.pair};
     int r = res->error;
 
     mv->req = NULL;
     if (r == 0) {
-        put.n_meta = meta_pairs(&res->obj, meta, RENAME_META_MAX);
-        w->stats->s3[2]++;
+        meta_keep_all(&meta, &res->obj);
+        put.n_meta = meta.n;
+        w->stats->s3[S3_OP_PUT]++;
         r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
     }
     if (r < 0)
@@ -162,10 +148,10 @@ static int start_mover(struct mover *mv, const char *rest)
     memcpy(mv->to, m->to, to);
     memcpy(mv->to + to, rest, n);
     if (mv->from[from + n - 2] == '/') {
-        w->stats->s3[1]++;
+        w->stats->s3[S3_OP_HEAD]++;
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
-    w->stats->s3[4]++;
+    w->stats->s3[S3_OP_COPY]++;
     return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
 }
 
@@ -235,7 +221,7 @@ static void next_page(struct move *m)
 
     buf_reset(&m->keys);
     m->next = 0;
-    w->stats->s3[5]++;
+    w->stats->s3[S3_OP_LIST]++;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
         end(m, r);

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "s3/s3_error.h"
 #include "workers/key.h"
 
 /* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2",
@@ -110,7 +111,7 @@ static void on_below(void *arg, const struct s3_result *s3)
 
 static int list(struct resolve *r, const struct s3_list *how, s3_done_fn *done)
 {
-    r->w->stats->s3[5]++;
+    r->w->stats->s3[S3_OP_LIST]++;
     return s3_list(r->w->s3, how, done, r, &r->req);
 }
 
@@ -242,7 +243,7 @@ static int ask_get(struct resolve *r, const char *etag)
                          .on_head = on_get_head,
                          .on_data = on_get_data};
 
-    r->w->stats->s3[speculate ? 0 : 1]++;
+    r->w->stats->s3[speculate ? S3_OP_GET : S3_OP_HEAD]++;
     if (!speculate)
         return s3_head(r->w->s3, r->key, on_get, r, &r->req);
     return s3_get(r->w->s3, &get, on_get, r, &r->req);

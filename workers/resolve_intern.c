@@ -87,7 +87,7 @@ static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t l
 
     version_of(node == SHM_NIL ? NULL : shm_node_at(w->shm, node), res, &v);
     if (res->has_meta)
-        set = meta_read(res->obj, &v);
+        set = w->conf->metadata == CONF_METADATA_FULL && meta_read(res->obj, &v);
     r = shm_node_intern(w->shm, dir, name, len, &v, known->asked_ns);
     if (r >= 0 && set && shm_node_at(w->shm, (uint32_t)r)->session == SHM_NIL)
         shm_node_edit(w->shm, (uint32_t)r)->flags |= SHM_NODE_MTIME_SET;

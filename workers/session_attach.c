@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "s3/s3_error.h"
 #include "shm/shm_block.h"
 #include "workers/key.h"
 #include "workers/session.h"
@@ -119,7 +120,7 @@ static void load_start(struct load *l, uint32_t node, uint32_t content,
         load_end(l, l->error);
         return;
     }
-    l->w->stats->s3[0]++;
+    l->w->stats->s3[S3_OP_GET]++;
     r = s3_get(l->w->s3, &get, on_load_done, l, NULL);
     if (r < 0)
         load_end(l, r);

@@ -192,7 +192,7 @@ def test_a_crash_loop_backs_off_and_still_serves(mount):
         while not stop.is_set():
             for pid in util.children(m.proc.pid):
                 if pid in workers:
-                    util.kill(pid, signal.SIGSEGV)
+                    util.kill(pid, util.CRASH_SIGNAL)
                     crashes.append(pid)
             stop.wait(0.02)
 
@@ -220,7 +220,7 @@ def test_a_crash_loop_backs_off_and_still_serves(mount):
 def test_a_crash_is_logged_with_its_signal(mount):
     m = mount()
     (pid, *_) = m.worker_pids()
-    util.kill(pid, signal.SIGSEGV)
+    util.kill(pid, util.CRASH_SIGNAL)
     m.wait_workers(2, without=[pid])
     assert [x for x in m.log().splitlines() if str(pid) in x and re.search(r"SEGV|signal=11", x)]
 

@@ -151,7 +151,6 @@ def test_a_change_waits_for_the_publish_that_runs(mount, proxy, bucket):
     punch = util.spawn(["fallocate", "-p", "-o", 0, "-l", 50_000, m.path / "f.bin"])
     with pytest.raises(Exception):
         punch.wait(0.5)
-    m.wait_workers(2, without=m.kill_workers())
     proxy.release("h")
     util.finish(sync)
     util.finish(punch)

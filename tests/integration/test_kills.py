@@ -285,3 +285,61 @@ def test_nothing_leaks_by_kills(m, proxy, bucket):
         succeeded(writer)
     util.wait_until(lambda: used() == before, what="the sessions' end")
     m.check()
+
+
+# -- a PUT that was given up for lost
+
+
+def test_a_stray_put_does_not_undo_a_later_one(m, proxy, bucket):
+    """The worker dies while its PUT is held; its replacement publishes, the program goes on and publishes again. What
+    was held comes late, and is refused."""
+    path = m.path / "f.bin"
+    path.write_bytes(b"before")
+    proxy.hold("stray", op="PutObject", detach=True, times=1)
+    writer = util.spawn([*FILEOP, "write", path, 1000, 1])
+    proxy.wait_held("stray")
+    m.wait_workers(2, without=m.kill_workers())
+    succeeded(writer)
+    path.write_bytes(b"after")
+    assert bucket.get(m.key("f.bin")) == b"after"
+    proxy.release("stray")
+    proxy.wait_idle()
+    assert bucket.get(m.key("f.bin")) == b"after"
+    assert path.read_bytes() == b"after"
+    m.check()
+
+
+def test_a_stray_put_of_a_new_file_does_not_undo_a_later_one(m, proxy, bucket):
+    path = m.path / "new.bin"
+    proxy.hold("stray", op="PutObject", detach=True, times=1)
+    writer = util.spawn([*FILEOP, "write", path, 1000, 1])
+    proxy.wait_held("stray")
+    m.wait_workers(2, without=m.kill_workers())
+    succeeded(writer)
+    path.write_bytes(b"after")
+    proxy.release("stray")
+    proxy.wait_idle()
+    assert bucket.get(m.key("new.bin")) == b"after"
+
+
+def test_the_last_writer_wins_over_another_machine(m, mount, proxy, bucket):
+    """Conditions are for strays: two mounts that write one file in turn do not refuse each other."""
+    other = mount(prefix=m.prefix)
+    for i in range(5):
+        (m.path / "f.txt").write_bytes(b"ours %d" % i)
+        assert bucket.get(m.key("f.txt")) == b"ours %d" % i
+        with open(m.path / "f.txt", "ab") as f:
+            f.write(b" and more")
+            (other.path / "f.txt").write_bytes(b"theirs %d" % i)
+        assert bucket.get(m.key("f.txt")) == b"ours %d and more" % i
+        assert (other.path / "f.txt").read_bytes() == b"ours %d and more" % i
+
+
+def test_a_file_deleted_elsewhere_is_written_again(m, bucket):
+    with open(m.path / "f.txt", "wb") as f:
+        f.write(b"one")
+        f.flush()
+        os.fsync(f.fileno())
+        bucket.delete(m.key("f.txt"))
+        f.write(b" two")
+    assert bucket.get(m.key("f.txt")) == b"one two"

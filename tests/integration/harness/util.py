@@ -16,6 +16,10 @@ _ENV_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LLVM_SY
              "TSAN_OPTIONS", "LLVM_PROFILE_FILE")
 
 
+# How a test makes a worker crash. (A sanitizer reports a SIGSEGV as an error of the program.)
+CRASH_SIGNAL = signal.SIGABRT if "ASAN_OPTIONS" in os.environ else signal.SIGSEGV
+
+
 def short_tmp():
     """Where temporary directories go that hold Unix sockets, whose paths are short."""
     path = tempfile.gettempdir()

@@ -1,0 +1,239 @@
+/* The stand-in children and duties. */
+#include "tests/daemon/standin.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/supervisor.h"
+#include "workers/worker_abi.h"
+
+struct standin *standin_new(void)
+{
+    struct standin *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert(b != MAP_FAILED);
+    return b;
+}
+
+void standin_free(struct standin *b)
+{
+    munmap(b, sizeof(*b));
+}
+
+/* ---- children ---- */
+
+static volatile sig_atomic_t told;
+
+static void on_term(int sig)
+{
+    (void)sig;
+    told = 1;
+}
+
+static void nap(void)
+{
+    struct timespec ts = {.tv_nsec = 1000 * 1000};
+
+    nanosleep(&ts, NULL);
+}
+
+static int serve(struct standin *b, struct standin_worker *w)
+{
+    while (!told && atomic_load(&b->mounted)) {
+        atomic_store(&w->turned_ns, clock_mono_ns());
+        nap();
+    }
+    return told ? WORKER_EXIT_DONE : WORKER_EXIT_UNMOUNTED;
+}
+
+static int worker(void *ctx, unsigned slot)
+{
+    struct standin *b = ctx;
+    struct standin_worker *w = &b->worker[slot];
+    unsigned n = atomic_fetch_add(&w->starts, 1);
+    int does = atomic_load(&b->does);
+
+    if (n < STANDIN_STARTS)
+        atomic_store(&w->start_ns[n], clock_mono_ns());
+    signal(SIGTERM, does == STANDIN_STUBBORN ? SIG_IGN : on_term);
+    if (does == STANDIN_FAILS)
+        return WORKER_EXIT_SETUP;
+    if (does == STANDIN_CRASHES) {
+        signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would exit instead */
+        raise(SIGSEGV);
+    }
+    atomic_store(&w->pid, getpid());
+    return serve(b, w);
+}
+
+static int notifier(void *ctx, unsigned slot)
+{
+    struct standin *b = ctx;
+
+    (void)slot;
+    atomic_store(&b->notifier, getpid());
+    while (pause() < 0)
+        ;
+    return WORKER_EXIT_DONE;
+}
+
+static uint64_t turned_ns(void *ctx, unsigned slot)
+{
+    struct standin *b = ctx;
+
+    return atomic_load(&b->worker[slot].turned_ns);
+}
+
+static void on_crash(void *ctx, unsigned slot)
+{
+    struct standin *b = ctx;
+
+    atomic_fetch_add(&b->worker[slot].blamed, 1);
+}
+
+/* ---- duties ---- */
+
+static int look(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    (void)err;
+    atomic_fetch_add(&b->looks, 1);
+    return atomic_load(&b->look);
+}
+
+static int linger(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    (void)err;
+    return atomic_load(&b->linger);
+}
+
+static int look_last(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    (void)err;
+    atomic_fetch_add(&b->lasts, 1);
+    return atomic_load(&b->last);
+}
+
+static int unmount(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    (void)err;
+    atomic_fetch_add(&b->unmounts, 1);
+    if (atomic_load(&b->linger) == SUPERVISOR_IDLE)
+        atomic_store(&b->mounted, false);
+    return 0;
+}
+
+static int check(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    if (atomic_load(&b->check))
+        err_set(err, 1, "table node is wrong");
+    return atomic_load(&b->check);
+}
+
+static int log_inflight(void *ctx, struct err *err)
+{
+    struct standin *b = ctx;
+
+    (void)err;
+    atomic_fetch_add(&b->dumps, 1);
+    return 0;
+}
+
+static void set_draining(void *ctx)
+{
+    struct standin *b = ctx;
+
+    atomic_fetch_add(&b->drains, 1);
+}
+
+static void abort_mount(void *ctx)
+{
+    struct standin *b = ctx;
+
+    atomic_fetch_add(&b->aborts, 1);
+    atomic_store(&b->mounted, false);
+}
+
+static void reload(void *ctx)
+{
+    struct standin *b = ctx;
+
+    atomic_fetch_add(&b->reloads, 1);
+}
+
+static const struct supervisor_duties duties = {
+    .look = look,
+    .linger = linger,
+    .look_last = look_last,
+    .unmount = unmount,
+    .check = check,
+    .log_inflight = log_inflight,
+    .set_draining = set_draining,
+    .abort = abort_mount,
+    .reload = reload,
+};
+
+/* ---- the supervisor ---- */
+
+static int supervise(struct standin *b, const char *socket, uint64_t drain_ns)
+{
+    static const struct role roles[] = {
+        {.name = "worker",
+         .count = STANDIN_WORKERS,
+         .serves = true,
+         .entry = worker,
+         .turned_ns = turned_ns,
+         .on_crash = on_crash},
+        {.name = "notifier", .count = 1, .entry = notifier},
+    };
+    struct supervisor_opts opts = {.duties = &duties,
+                                   .ctx = b,
+                                   .drain_timeout_ns = drain_ns,
+                                   .socket = socket};
+    struct supervisor_run run = {.roles = roles,
+                                 .n_roles = 2,
+                                 .unmounts = true,
+                                 .segment_fd = -1,
+                                 .title = "",
+                                 .info = "mount /nowhere\n"};
+    struct supervisor *sup;
+    int code;
+
+    if (supervisor_new(&opts, &sup, NULL) < 0)
+        return 99;
+    code = supervisor_run(sup, &run);
+    supervisor_free(sup);
+    return code;
+}
+
+pid_t standin_start(struct standin *b, const char *socket, uint64_t drain_ns)
+{
+    pid_t pid;
+
+    atomic_store(&b->mounted, true);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        log_init(LOG_ERR, "supervisor");
+        _exit(supervise(b, socket, drain_ns));
+    }
+    return pid;
+}
