@@ -228,7 +228,6 @@ static void note_request(struct shm_record *rec, const struct fuse_request *req)
         return;
     rec->started_ns = clock_mono_ns();
     rec->step = 0;
-    rec->crashes = 0;
     rec->handle = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
     atomic_store(&rec->interrupted, 0);

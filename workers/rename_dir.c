@@ -75,7 +75,7 @@ static void moved(struct mover *mv, int error, const char *detail)
     if (error && !m->error) {
         m->error = error;
         log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\" detail=\"%s\": a "
-                 "part of the directory has been moved; renaming again goes on",
+                 "part of the directory has been moved, the rest is at the old name",
                  mv->from, mv->to, strerror(-error), detail);
     }
     fill_movers(m);
