@@ -26,6 +26,7 @@ struct shm_flock {
     uint32_t pid;    /* to be told to who asks */
     uint16_t type;   /* enum shm_flock_type; NONE unlocks */
     uint16_t whole;  /* 1: by flock(2) */
+    uint32_t unused; /* no padding: bytes that nobody sets differ between processes */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of that lock dies: rolled back.
