@@ -2,8 +2,11 @@
 #include "workers/s3_setup.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/clock.h"
 #include "s3/s3_cred.h"
 #include "s3/s3_explain.h"
 #include "workers/worker_abi.h"
@@ -47,44 +50,78 @@ int s3_setup(struct loop *loop, const struct conf *conf,
 
 /* ---- the check at start-up ---- */
 
+/* A server that starts beside us gets this long; what is wrong for good is told at once. */
+#define CHECK_TRIES 6
+#define CHECK_PAUSE_NS (500 * NS_PER_MS)
+
 struct check {
     struct loop *loop;
-    const struct s3_client_conf *conf;
+    struct loop_timer again;
+    struct s3_client *client;
+    struct s3_client_conf conf;
+    char prefix[S3_KEY_MAX + 2];
+    unsigned tries;
     int result;
     struct err *err;
 };
+
+static void ask(struct check *c);
+
+static void on_again(struct loop_timer *t)
+{
+    ask((struct check *)((char *)t - offsetof(struct check, again)));
+}
+
+static void end_check(struct check *c, int result)
+{
+    c->result = result;
+    loop_stop(c->loop);
+}
 
 static void on_checked(void *arg, const struct s3_result *res)
 {
     struct check *c = arg;
     char text[ERR_TEXT_MAX];
 
-    c->result = 0;
-    if (res->error) {
-        bool config = s3_explain(res, c->conf, text, sizeof(text));
+    if (!res->error)
+        end_check(c, 0);
+    else if (s3_explain(res, &c->conf, text, sizeof(text)))
+        end_check(c, err_set(c->err, EINVAL, "%s", text));
+    else if (++c->tries == CHECK_TRIES)
+        end_check(c, err_set(c->err, EHOSTUNREACH, "%s", text));
+    else
+        loop_timer_set(c->loop, &c->again, CHECK_PAUSE_NS);
+}
 
-        c->result = err_set(c->err, config ? EINVAL : EHOSTUNREACH, "%s", text);
-    }
-    loop_stop(c->loop);
+static void ask(struct check *c)
+{
+    struct s3_list list = {.prefix = c->prefix, .max_keys = 1};
+    int r = s3_list(c->client, &list, on_checked, c, NULL);
+
+    if (r < 0)
+        end_check(c, err_set(c->err, -r, "cannot ask S3: %s", strerror(-r)));
 }
 
 int worker_check_s3(const struct conf *conf, struct err *err)
 {
-    struct s3_client *client;
-    struct s3_client_conf cc = client_conf(conf);
-    struct check c = {.err = err, .conf = &cc};
-    char prefix[S3_KEY_MAX + 2];
-    struct s3_list list = {.prefix = prefix, .max_keys = 1};
-    int r = loop_new(&c.loop);
+    struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
+    struct s3_cred_source *creds;
+    int r;
 
-    snprintf(prefix, sizeof(prefix), "%s%s", conf->prefix,
+    /* One attempt says what is wrong; the client's own would only say that the deadline has passed. */
+    c.conf.max_attempts = 1;
+    snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix,
              *conf->prefix ? "/" : "");
-    if (r == 0)
-        r = s3_setup(c.loop, conf, &client, err);
-    if (r == 0)
-        r = s3_list(client, &list, on_checked, &c, NULL);
+    r = loop_new(&c.loop);
     if (r < 0)
-        return err && err->code ? r : err_set(err, -r, "cannot ask S3");
+        return err_set(err, -r, "no event loop: %s", strerror(-r));
+    r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
+                           conf->s3.session_token, &creds, err);
+    if (r == 0)
+        r = s3_client_new(c.loop, &c.conf, creds, &c.client, err);
+    if (r < 0)
+        return r;
+    ask(&c);
     r = loop_run(c.loop);
     return r < 0 ? err_set(err, -r, "the event loop failed") : c.result;
 }
