@@ -56,7 +56,7 @@ struct shm_job {
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back.
  * Lock-free: `size` may be read relaxed for a hint, nothing else.
  * States: FREE -> LIVE -> CLOSING -> FREE (a slot is emptied before it is free; if the worker that does it dies, its
- *         replacement does); LIVE while refs > 0, or a job is RUNNING, or it is dirty.
+ *         replacement does); LIVE while refs > 0, or a job is RUNNING, or it is dirty, or an ORPHAN that readers have open.
  * Dirty means write_seq != published_seq or UNPUBLISHED. */
 struct shm_session {
     uint32_t state;

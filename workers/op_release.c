@@ -53,7 +53,7 @@ static void tell_lost(struct worker *w, const char *key, const char *why)
 static void let_go(struct op *op)
 {
     struct worker *w = op->w;
-    uint32_t handle, session = SHM_NIL;
+    uint32_t handle, node, session = SHM_NIL;
     const char *lost = NULL;
     char key[KEY_CAP];
     bool closed = false;
@@ -62,12 +62,15 @@ static void let_go(struct op *op)
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL) {
+        node = shm_handle_at(w->shm, handle)->node;
         session = shm_handle_at(w->shm, handle)->session;
         if (session != SHM_NIL)
             lost = what_is_lost(w, session, key);
         shm_handle_free(w->shm, handle);
         if (session != SHM_NIL)
             closed = session_unref(w, session);
+        else if ((session = shm_node_at(w->shm, node)->session) != SHM_NIL)
+            closed = session_end_unused(w, session); /* an orphan's last reader */
     }
     op_applied(op, 0, NULL, 0);
     worker_unlock(w);

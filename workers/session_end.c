@@ -21,6 +21,9 @@ bool session_end_unused(struct worker *w, uint32_t session)
     if (s->state != SHM_SESSION_LIVE || s->refs ||
         s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING)
         return false;
+    /* Without a name there is nowhere else to read it from. */
+    if ((s->flags & SHM_SESSION_ORPHAN) && shm_node_at(w->shm, s->node)->opens)
+        return false;
     if (shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
         session_discard(w, session);
     shm_session_close(w->shm, session, w->slot);

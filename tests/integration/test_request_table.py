@@ -1,0 +1,199 @@
+"""The table of ARCHITECTURE.md: requests and round trips of each operation, on a mount that knows nothing, with 20 ms
+added to every request. Round trips are elapsed time in units of that; the requests are exact, the times have some air."""
+
+import os
+import random
+import subprocess
+import time
+
+import pytest
+
+from harness.pattern import pattern
+from harness.util import SLOW
+
+LATENCY_MS = 20
+
+
+class Row:
+    """One row: what it may cost at most."""
+
+    def __init__(self, proxy, mount, env=None):
+        self.proxy = proxy
+        self.m = mount(via=proxy, env=env or {})
+        proxy.set_latency(LATENCY_MS)
+
+    def measure(self, function, requests, trips, **exact):
+        self.proxy.wait_idle()
+        self.proxy.reset_counts()
+        start = time.monotonic()
+        result = function()
+        elapsed = (time.monotonic() - start) * 1000 / LATENCY_MS
+        self.proxy.wait_idle()
+        counts = {op: n for op, n in self.proxy.counts().items() if n}
+        assert sum(counts.values()) <= requests, counts
+        for op, n in exact.items():
+            assert counts.get(op, 0) <= n, counts
+        # A trip and a half of air: the machine is shared, and a request takes some time besides.
+        assert elapsed <= (trips * 1.5 + 1.5) * SLOW, f"{elapsed:.1f} trips, expected {trips}; {counts}"
+        return result
+
+
+@pytest.fixture
+def row(proxy, mount):
+    return Row(proxy, mount)
+
+
+def read(path):
+    with open(path, "rb", buffering=0) as f:
+        return f.read()
+
+
+def write(path, data=b"x" * 4096, mode="wb"):
+    with open(path, mode, buffering=0) as f:
+        f.write(data)
+
+
+def test_open_read_close(row, bucket):
+    bucket.put(row.m.key("f.bin"), pattern(4096))
+    path = row.m.path / "f.bin"
+    assert row.measure(lambda: read(path), 1, 1, GetObject=1) == pattern(4096)
+    row.measure(lambda: read(path), 1, 1)
+    row.measure(lambda: read(path), 1, 1)
+
+
+def test_stat(row, bucket):
+    bucket.put(row.m.key("f.bin"), pattern(4096))
+    bucket.put(row.m.key("plain"), pattern(10))
+    row.measure(lambda: os.stat(row.m.path / "f.bin"), 1, 1)
+    row.measure(lambda: os.stat(row.m.path / "plain"), 1, 1)
+
+
+def test_stat_of_a_missing_name(row):
+    def missing(name):
+        with pytest.raises(FileNotFoundError):
+            os.stat(row.m.path / name)
+
+    row.measure(lambda: missing("nothing"), 2, 1)
+    row.measure(lambda: missing("nothing.bin"), 2, 2)   # a name that looks like a file is asked for as one first
+
+
+def test_walking_into_a_directory(row, bucket):
+    bucket.put(row.m.key("d/f.bin"), b"x")
+    row.measure(lambda: os.chdir(row.m.path / "d"), 1, 1)
+    os.chdir("/")
+
+
+def test_open_read_three_directories_down(row, bucket):
+    bucket.put(row.m.key("a/b/c/f.bin"), pattern(4096))
+    row.measure(lambda: read(row.m.path / "a/b/c/f.bin"), 4, 4)
+
+
+def test_create_write_close(row):
+    row.measure(lambda: write(row.m.path / "f.bin"), 3, 3, PutObject=1)
+    row.measure(lambda: write(row.m.path / "plain"), 3, 2, PutObject=1)
+
+
+def test_create_in_a_directory_just_made_or_listed(proxy, mount, bucket):
+    row = Row(proxy, mount, {"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    os.mkdir(row.m.path / "new")
+    row.measure(lambda: write(row.m.path / "new/f.bin"), 1, 1, PutObject=1)
+    bucket.put(row.m.key("old/there.bin"), b"x")
+    os.listdir(row.m.path / "old")
+    row.measure(lambda: write(row.m.path / "old/f.bin"), 1, 1, PutObject=1)
+
+
+def test_overwrite_and_append(row, bucket):
+    bucket.put(row.m.key("f.bin"), pattern(4096))
+    path = row.m.path / "f.bin"
+    row.measure(lambda: write(path), 2, 2, PutObject=1)
+    row.measure(lambda: write(path, b"more", "ab"), 2, 2, PutObject=1)
+    assert bucket.get(row.m.key("f.bin")) == b"x" * 4096 + b"more"
+
+
+def test_unlink_and_rename(row, bucket):
+    for name in "a.bin", "b.bin":
+        bucket.put(row.m.key(name), pattern(4096))
+    row.measure(lambda: os.unlink(row.m.path / "a.bin"), 2, 2, DeleteObject=1)
+    row.measure(lambda: os.rename(row.m.path / "b.bin", row.m.path / "c.bin"), 5, 5,
+                CopyObject=1, DeleteObject=1)
+
+
+def test_ls(proxy, mount, bucket):
+    bucket.put_many([(f"p/d/f{i:04}.txt", b"x") for i in range(1200)])
+    row = Row(proxy, mount, {"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    os.stat(row.m.path / "d")
+    names = row.measure(lambda: [e.stat().st_size for e in os.scandir(row.m.path / "d")], 2, 8,
+                        ListObjectsV2=2)
+    assert len(names) == 1200
+    row.measure(lambda: subprocess.run(["ls", "-l", row.m.path / "d"], stdout=subprocess.DEVNULL,
+                                       check=True), 0, 8)
+    for i in range(3):
+        row.measure(lambda i=i: read(row.m.path / f"d/f{i:04}.txt"), 1, 1, GetObject=1)
+
+
+def test_cp_r_of_a_local_tree(row, scratch, proxy):
+    tree = scratch / "tree"
+    for d in range(20):
+        (tree / f"d{d}").mkdir(parents=True)
+        for f in range(25):
+            (tree / f"d{d}" / f"f{f}.bin").write_bytes(pattern(4096, f))
+    proxy.set_latency(0)
+    proxy.wait_idle()
+    proxy.reset_counts()
+    start = time.monotonic()
+    subprocess.run(["cp", "-r", tree, row.m.path / "copy"], check=True, timeout=120)
+    seconds = time.monotonic() - start
+    proxy.wait_idle()
+    counts = proxy.counts()
+    assert counts["PutObject"] <= 1.1 * 521, counts
+    others = sum(counts.values()) - counts["PutObject"]
+    assert others <= seconds + 5, (counts, seconds)
+
+
+def test_64_mib_in_order(row, bucket, proxy):
+    size = 64 << 20
+    bucket.put(row.m.key("big.bin"), bytes(size))
+    proxy.reset_counts()
+    with open(row.m.path / "big.bin", "rb", buffering=0) as f:
+        while f.read(1 << 20):
+            pass
+    assert proxy.bytes_received("GetObject") <= 1.02 * size
+
+
+def test_random_reads(row, bucket, proxy, seed):
+    size = 64 << 20
+    bucket.put(row.m.key("big.bin"), bytes(size))
+    rng = random.Random(seed)
+    proxy.reset_counts()
+    fd = os.open(row.m.path / "big.bin", os.O_RDONLY)
+    for _ in range(100):
+        os.pread(fd, 4096, rng.randrange(size // 4096) * 4096)
+    os.close(fd)
+    assert proxy.counts()["GetObject"] <= 101
+    assert proxy.bytes_received("GetObject") <= 13.3e6
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sixteen_files_at_once(proxy, mount, bucket, workers):
+    """Several requests of one worker run side by side."""
+    for i in range(17):
+        bucket.put(f"p/f{i}.bin", pattern(4096, i))
+    m = mount(via=proxy, workers=workers)
+    proxy.set_latency(200)      # long beside what 16 processes cost to start
+
+    def together(numbers):
+        start = time.monotonic()
+        readers = [subprocess.Popen(["cat", m.path / f"f{i}.bin"], stdout=subprocess.DEVNULL)
+                   for i in numbers]
+        assert [r.wait(60) for r in readers] == [0] * len(readers)
+        return time.monotonic() - start
+
+    one = together([16])
+    assert together(range(16)) <= 1.3 * one + 0.1 * SLOW
+
+
+def test_idle(row, proxy):
+    proxy.wait_idle()
+    proxy.reset_counts()
+    time.sleep(1.5)             # the time is what is tested
+    assert not proxy.counts()
