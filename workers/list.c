@@ -120,8 +120,12 @@ static void on_restart(void *arg)
 
 /* ---- the end of a LIST ---- */
 
-void list_version(const struct list_entry *e, struct shm_version *ret)
+void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
+                  struct shm_version *ret)
 {
+    uint32_t node = shm_node_find(w->shm, dir, e->name, e->name_len);
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+
     *ret = (struct shm_version){.dir = e->type == LIST_DIR,
                                 .size = e->size,
                                 /* As a GET tells it: whole seconds. */
@@ -130,6 +134,9 @@ void list_version(const struct list_entry *e, struct shm_version *ret)
                                 .mode = SHM_MODE_UNSET,
                                 .uid = SHM_MODE_UNSET,
                                 .gid = SHM_MODE_UNSET};
+    /* A listing tells no metadata: the time that the version is known to have holds. */
+    if (n && !ret->dir && !(n->flags & SHM_NODE_DIR) && strcmp(n->etag, e->etag) == 0)
+        ret->mtime_ns = n->mtime_ns;
 }
 
 /* One entry, one locked section. False: names changed since the LIST began, or there is no room: what it shows must
@@ -140,11 +147,11 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     struct shm_version v;
     int64_t r = -EAGAIN;
 
-    list_version(e, &v);
     worker_lock(w);
     /* (The directory may be gone: nobody may have it open any more.) */
     if (shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
         shm_node_at(w->shm, l->want.node)->content == l->node_content) {
+        list_version(w, l->want.node, e, &v);
         r = shm_node_intern(w->shm, l->want.node, e->name, e->name_len, &v,
                             l->page_ns);
         if (r < 0)

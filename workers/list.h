@@ -32,7 +32,8 @@ must_use int list_load(struct op *op, const struct list_want *want);
 /* The error with which the load that this op started ended, 0 if it goes on or went well. Clears it. */
 int list_failed(struct op *op);
 
-/* Under shm->meta. What a listing entry says, as a version. */
-void list_version(const struct list_entry *e, struct shm_version *ret);
+/* Under shm->meta. What an entry in the listing of `dir` says, as a version. */
+void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
+                  struct shm_version *ret);
 
 #endif

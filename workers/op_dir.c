@@ -186,7 +186,7 @@ static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
         return node;
     if (shm_node_at(w->shm, a->dir)->content != a->content)
         return SHM_NIL;
-    list_version(e, &v);
+    list_version(w, a->dir, e, &v);
     r = shm_node_intern(w->shm, a->dir, e->name, e->name_len, &v, page_ns);
     if (r < 0)
         shm_rollback(w->shm, w->shm->meta);

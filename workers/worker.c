@@ -89,14 +89,16 @@ static void on_tick(struct loop_timer *t)
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
-/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. */
+/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. One from elsewhere is not for
+ * us: a service manager sends it to all processes of the service, and the supervisor drains. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct signalfd_siginfo si;
     struct worker *w = of(signals, watch);
 
     (void)events;
-    if (read(watch->fd, &si, sizeof(si)) == sizeof(si)) {
+    if (read(watch->fd, &si, sizeof(si)) == sizeof(si) &&
+        si.ssi_pid == (uint32_t)getppid()) {
         w->exit_code = WORKER_EXIT_DONE;
         loop_stop(w->loop);
     }

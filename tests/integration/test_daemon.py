@@ -437,3 +437,22 @@ def test_the_log_is_quiet_when_all_is_well(mount):
     m.stop()
     assert m.errors() == [] and not re.search(r"^\S+ warn ", m.log(), re.MULTILINE)
     assert len(m.log().splitlines()) < 15
+
+
+def test_sigterm_to_all_its_processes(mount, proxy, bucket):
+    """As a service manager does it: the workers leave that to the supervisor, and the upload finishes."""
+    m = mount(via=proxy)
+    proxy.hold("h", op="PutObject")
+    writer = util.spawn([*FILEOP, "write", m.path / "f.bin", 1000, 1])
+    proxy.wait_held("h")
+    workers = m.worker_pids()
+    for pid in workers:
+        util.kill(pid, signal.SIGTERM)
+    m.term()
+    util.wait_until(lambda: "draining" in m.log(), what="the drain")
+    assert m.worker_pids() == workers
+    proxy.release("h")
+    assert m.wait_exit() == 0
+    assert json.loads(util.finish(writer).out)["error"] is None
+    assert bucket.get(m.key("f.bin"))
+    m.stopped = True
