@@ -1,6 +1,7 @@
 /* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at every moment each file
  * is at its old name, at its new one, or at both. Memory is bounded by one page of keys. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,8 @@ struct move {
     void (*then)(struct op *op, int error);
     struct buf keys;     /* what is behind `from` in each key of the page, NUL-terminated */
     size_t next;         /* offset in `keys` of the next to be moved */
+    size_t left;         /* end of those in `keys` whose markers are still to be deleted */
+    bool more;           /* keys follow behind this page */
     unsigned running;
     int error;
     struct s3_req *list;
@@ -105,11 +108,14 @@ static void on_copied(void *arg, const struct s3_result *res)
         moved(mv, r, res->text);
 }
 
-/* ---- a marker: put anew, since not every server copies one ---- */
+/* ---- a marker: put anew, since not every server copies one ----
+ *
+ * It is deleted after all that was below it: servers that keep directories of their own refuse to delete one twice that is
+ * not empty, or keep one whose marker and last file go at the same moment. */
 
 static void on_marker_put(void *arg, const struct s3_result *res)
 {
-    on_copied(arg, res);
+    moved(arg, res->error, res->text);
 }
 
 static void on_marker_head(void *arg, const struct s3_result *res)
@@ -134,6 +140,53 @@ static void on_marker_head(void *arg, const struct s3_result *res)
         moved(mv, r == -ENOENT ? 0 : r, res->text);
 }
 
+static bool is_marker(const char *rest)
+{
+    size_t n = strlen(rest);
+
+    return n == 0 || rest[n - 1] == '/'; /* the first is of the directory itself */
+}
+
+/* The last of the page, going back. More may be below it where the page ends in it: then the next page has it again. */
+static const char *last_marker(struct move *m)
+{
+    const char *data = m->keys.data, *end = data + m->keys.len - 1;
+
+    while (end > data && end[-1])
+        end--;
+    while (m->left) {
+        size_t at = m->left - 1;
+
+        while (at && data[at - 1])
+            at--;
+        m->left = at;
+        if (is_marker(data + at) &&
+            !(m->more && strncmp(end, data + at, strlen(data + at)) == 0))
+            return data + at;
+    }
+    return NULL;
+}
+
+/* 1: a DELETE is on its way; 0: all are gone; -errno. */
+static int delete_marker(struct move *m)
+{
+    struct worker *w = m->op->w;
+    struct mover *mv = &m->mover[0];
+    const char *rest = last_marker(m);
+    int r;
+
+    if (!rest)
+        return 0;
+    snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
+    snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
+    w->stats->s3[S3_OP_DELETE]++;
+    r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
+    if (r < 0)
+        return r;
+    m->running++;
+    return 1;
+}
+
 static int start_mover(struct mover *mv, const char *rest)
 {
     struct move *m = mv->m;
@@ -147,7 +200,7 @@ static int start_mover(struct mover *mv, const char *rest)
     memcpy(mv->from + from, rest, n);
     memcpy(mv->to, m->to, to);
     memcpy(mv->to + to, rest, n);
-    if (mv->from[from + n - 2] == '/') {
+    if (is_marker(rest)) {
         w->stats->s3[S3_OP_HEAD]++;
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
@@ -155,13 +208,15 @@ static int start_mover(struct mover *mv, const char *rest)
     return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
 }
 
-/* Starts movers as long as there are keys and free places; at the end of the page asks for the next. */
+/* Starts movers as long as there are keys and free places; at the end of the page deletes its markers, one by one, and
+ * asks for the next. */
 static void fill_movers(struct move *m)
 {
+    int r = 0;
+
     for (int i = 0; i < RENAME_PARALLEL && !m->error; i++) {
         struct mover *mv = &m->mover[i];
         const char *rest;
-        int r;
 
         if (mv->req || m->next >= m->keys.len)
             continue;
@@ -175,9 +230,11 @@ static void fill_movers(struct move *m)
     }
     if (m->running)
         return;
-    if (m->error)
-        end(m, m->error);
-    else
+    if (!m->error)
+        r = delete_marker(m);
+    if (m->error || r < 0)
+        end(m, m->error ? m->error : r);
+    else if (r == 0)
         next_page(m);
 }
 
@@ -205,6 +262,8 @@ static void on_page(void *arg, const struct s3_result *res)
     struct move *m = arg;
 
     m->list = NULL;
+    m->left = m->keys.len;
+    m->more = res->truncated;
     if (res->error || m->keys.len == 0)
         end(m, res->error);
     else

@@ -3,9 +3,9 @@
 
     random_ops.py DIR REFERENCE [--seed N] [--ops N] [--every N]
 
-REFERENCE is a directory of a local file system. Result, error and what was read have to be the same;
-every N operations all files are closed, both trees are compared, "check" is printed and a line is
-awaited on standard input. Every operation is told on stderr; the first difference ends it: exit 1.
+REFERENCE is a directory of a local file system. Result, error and what was read have to be the
+same; every N operations all files are closed, both trees are compared, "check" is printed and a line
+is awaited on standard input. Every operation is told on stderr; the first difference ends it: exit 1.
 
 What differs by design is not asked for, or is let pass (each is counted and printed at the end):
     ESTALE      reading, through a descriptor without write access, a file that has lost its name
@@ -303,7 +303,8 @@ class Twins:
             self.doing = f"fallocate {f.name!r} mode {mode} {size} at {pos}"
             st = os.fstat(f.fds[REFERENCE])
             self.both(lambda side: fallocate(f.fds[side], mode, pos, size))
-            if mode != PUNCH_HOLE and os.fstat(f.fds[REFERENCE]).st_size == st.st_size:
+            if (mode != PUNCH_HOLE or pos >= st.st_size) and \
+                    os.fstat(f.fds[REFERENCE]).st_size == st.st_size:
                 # Nothing has changed, but some file systems set the time all the same.
                 os.utime(f.fds[REFERENCE], ns=(st.st_atime_ns, st.st_mtime_ns))
 

@@ -1,0 +1,88 @@
+"""The other side of each comparison: curl on the same objects, of the same server, in the same
+run. Its URLs are signed beforehand, so that it does nothing but move bytes."""
+
+import contextlib
+import http.client
+import os
+import time
+import urllib.parse
+import xml.etree.ElementTree
+
+from harness import ACCESS, REGION, SECRET, util
+from sigv4 import signed_head
+
+OPTIONS = ["curl", "-q", "--silent", "--show-error", "--fail", "--noproxy", "*"]
+
+
+class Run:
+    """seconds, and cpu_s of the curl processes."""
+
+    def __init__(self, seconds, cpu_s):
+        self.seconds, self.cpu_s = seconds, cpu_s
+
+    def as_dict(self):
+        return {"seconds": self.seconds, "cpu_s": self.cpu_s}
+
+
+class Curl:
+    def __init__(self, s3, scratch):
+        self.s3, self.scratch = s3, scratch
+
+    def url(self, action, key):
+        return self.s3.client.generate_presigned_url(
+            action, {"Bucket": self.s3.bucket, "Key": key}, ExpiresIn=86400)
+
+    @staticmethod
+    def _run(commands):
+        """All at once."""
+        before, start = os.times(), time.monotonic()
+        procs = [util.spawn(c, stdout=-3) for c in commands]
+        for p in procs:
+            util.finish(p, 300)
+        seconds, after = time.monotonic() - start, os.times()
+        return Run(seconds, after.children_user + after.children_system
+                   - before.children_user - before.children_system)
+
+    def get(self, keys):
+        """Each by a process of its own."""
+        return self._run([[*OPTIONS, "-o", "/dev/null", self.url("get_object", k)] for k in keys])
+
+    def put(self, key, path):
+        return self._run([[*OPTIONS, "-o", "/dev/null", "-H", "Expect:", "-T", path,
+                           self.url("put_object", key)]])
+
+    def _many(self, action, keys, each):
+        """One after the other, over one connection."""
+        config = self.scratch / "curl.conf"
+        with open(config, "w") as f:
+            for key in keys:
+                f.write(f'url = "{self.url(action, key)}"\n{each}output = "/dev/null"\n')
+        return self._run([[*OPTIONS, "-K", config]])
+
+    def get_many(self, keys):
+        return self._many("get_object", keys, "")
+
+    def put_many(self, keys, path):
+        return self._many("put_object", keys, f'upload-file = "{path}"\n')
+
+
+def list_pages(s3, prefix):
+    """The same ListObjectsV2 requests by a bare client. (names, Run)"""
+    host = urllib.parse.urlsplit(s3.endpoint).netloc
+    names, token, cpu, start = 0, None, time.process_time(), time.monotonic()
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=60)) as conn:
+        conn.connect()
+        while token != "":
+            query = {"delimiter": "/", "list-type": "2", "prefix": prefix}
+            if token:
+                query["continuation-token"] = token
+            text = urllib.parse.urlencode(sorted(query.items()), safe="-_.~",
+                                          quote_via=urllib.parse.quote)
+            conn.sock.sendall(signed_head("GET", host, "/" + s3.bucket, text, ACCESS, SECRET,
+                                          REGION))
+            answer = http.client.HTTPResponse(conn.sock)
+            answer.begin()
+            page = xml.etree.ElementTree.fromstring(answer.read())
+            names += len(page.findall("{*}Contents"))
+            token = page.findtext("{*}NextContinuationToken") or ""
+    return names, Run(time.monotonic() - start, time.process_time() - cpu)

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Measures a mount against curl on the same objects, and prints a table; needs
+# stateproxyd (tools/build.sh), root or fusermount3, and 4 GiB of free memory.
+#
+#   tests/bench/run.sh [option...]      --help tells the options
+#
+# STATEPROXY_BIN_DIR says where the programs are, as for the tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-.venv/bin/python}
+if [ -z "${PYTHON:-}" ]; then
+    tools/install-deps.sh venv
+fi
+STATEPROXY_S3SERVER=${STATEPROXY_S3SERVER:-$(tools/s3server.sh get)}
+export STATEPROXY_S3SERVER PYTHONDONTWRITEBYTECODE=1
+exec "$python" tests/bench/bench.py "$@"

@@ -1,0 +1,163 @@
+#!/bin/bash
+# Shows stateproxy at work: installs what is needed, builds, starts a real S3 server on this machine, mounts a bucket and
+# uses it as files. Every step is checked against the server with a plain S3 client. Ends with 1 at the first thing that
+# is not as it should be. Leaves nothing running. Root, or a user that may mount with fusermount3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+tools/build.sh
+apt_need curl
+server=$(tools/s3server.sh get)
+
+# ---- a place for everything, and an end for everything ----
+
+shm=/dev/shm
+[ -w $shm ] || shm=${TMPDIR:-/tmp}
+work=$(mktemp -d "$shm/stateproxy-quickstart.XXXXXX")
+mnt=$work/mnt
+mkdir -p "$work/server" "$mnt"
+server_pid='' daemon_pid=''
+
+clean_up() {
+    local pid
+    for pid in $daemon_pid $server_pid; do
+        kill "$pid" 2>/dev/null || true
+    done
+    sleep 0.2
+    ! mountpoint -q "$mnt" || umount -l "$mnt" || fusermount3 -uz "$mnt"
+    for pid in $daemon_pid $server_pid; do
+        kill -9 "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+wrong() {
+    printf '\nNot as it should be: %s\n' "$*" >&2
+    [ ! -s "$work/log" ] || sed 's/^/  log: /' "$work/log" >&2
+    exit 1
+}
+
+title() { printf '\n== %s\n' "$*"; }
+
+# Shows a command and runs it.
+run() {
+    printf '$ %s\n' "$*"
+    (cd "$work" && eval "$*") || wrong "\"$*\" failed"
+}
+
+wait_for() { # what, command...
+    local what=$1 i
+    shift
+    for ((i = 0; i < 200; i++)); do
+        ! "$@" >/dev/null 2>&1 || return 0
+        sleep 0.05
+    done
+    wrong "$what"
+}
+
+# ---- the S3 server, and a plain client for it ----
+
+key=quickstart secret=quickstart-secret region=us-east-1 bucket=demo
+
+free_port() {
+    local port
+    for ((port = 20000 + RANDOM % 20000; ; port++)); do
+        (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+port=$(free_port)
+url=http://127.0.0.1:$port
+"$server" --port "127.0.0.1:$port" --access $key --secret $secret --region $region \
+    --keep-alive --quiet posix "$work/server" >"$work/server.log" 2>&1 &
+server_pid=$!
+
+s3() { # method key [curl option...]
+    local method=$1 path=$2
+    shift 2
+    curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:s3" -u "$key:$secret" \
+        -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X "$method" "$@" "$url/$bucket${path:+/$path}"
+}
+
+# The object must hold exactly this.
+holds() { [ "$(s3 GET "models/$1")" = "$2" ] || wrong "object models/$1 does not hold \"$2\""; }
+gone() { ! s3 GET "models/$1" >/dev/null 2>&1 || wrong "object models/$1 is still there"; }
+
+wait_for 'the S3 server does not start' s3 PUT ''
+s3 PUT models/readme.txt --data-binary 'put by a plain S3 client' -H 'Content-Type: text/plain'
+s3 PUT models/llama/config.json --data-binary '{"layers": 32}' -H 'Content-Type: application/json'
+
+# ---- the mount ----
+
+title "mount the prefix models/ of bucket $bucket at $url"
+export STATE_BUCKET=$bucket STATE_PREFIX=models STATE_MOUNT=$mnt AWS_REGION=$region
+export AWS_ENDPOINT_URL=$url AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret
+export STATEPROXY_CONTROL_SOCKET=$work/control.sock
+echo "\$ STATE_BUCKET=$bucket STATE_PREFIX=models STATE_MOUNT=mnt AWS_ENDPOINT_URL=$url ... ./stateproxyd &"
+./stateproxyd >"$work/log" 2>&1 &
+daemon_pid=$!
+is_ready() { grep -q ' ready ' "$work/log" || { kill -0 "$daemon_pid" || wrong 'stateproxyd ended'; false; }; }
+wait_for 'stateproxyd does not get ready' is_ready
+grep ' ready ' "$work/log"
+
+title 'list and read what is in the bucket'
+run 'ls -lR mnt'
+run 'cat mnt/llama/config.json; echo'
+[ "$(cat "$mnt/readme.txt")" = 'put by a plain S3 client' ] || wrong 'readme.txt reads otherwise'
+
+title 'write, append, rename, delete: on S3 when the command returns'
+run 'echo "hello" > mnt/note.txt'
+holds note.txt hello
+run 'echo "again" >> mnt/note.txt'
+holds note.txt $'hello\nagain'
+run 'mkdir mnt/notes && mv mnt/note.txt mnt/notes/first.txt'
+holds notes/first.txt $'hello\nagain'
+gone note.txt
+run 'rm -r mnt/notes'
+gone notes/first.txt
+echo '(each was looked up on the server with curl)'
+
+# ---- workers are disposable ----
+
+workers() { ./stateproxyctl status | awk '$1 == "worker" { print $4 }'; }
+
+title 'kill workers in the middle of a copy: the copy does not notice'
+head -c 100M /dev/urandom >"$work/model.bin"
+(cd "$work" && cp model.bin mnt/model.bin && cp mnt/model.bin back.bin) &
+copy_pid=$!
+echo '$ cp model.bin mnt/model.bin && cp mnt/model.bin back.bin &'
+kills=0
+while kill -0 $copy_pid 2>/dev/null; do
+    if [ $kills -lt 8 ]; then
+        for pid in $(workers); do
+            ! kill -9 "$pid" 2>/dev/null || kills=$((kills + 1))
+        done
+    fi
+    sleep 0.3
+done
+echo "\$ kill -9 WORKER        # $kills times meanwhile"
+wait $copy_pid || wrong 'the copy failed'
+[ $kills -gt 0 ] || wrong 'no worker was killed'
+run 'cmp model.bin back.bin && echo same'
+s3 GET models/model.bin | cmp - "$work/model.bin" || wrong 'model.bin is otherwise on the server'
+
+title 'look at it'
+run "$PWD/stateproxyctl status | head -n 12"
+run "$PWD/stateproxyctl check"
+
+title 'unmount'
+echo '$ kill -TERM STATEPROXYD'
+kill -TERM $daemon_pid
+status=0
+wait $daemon_pid || status=$?
+daemon_pid=''
+[ $status -eq 0 ] || wrong "stateproxyd ended with $status"
+! mountpoint -q "$mnt" || wrong 'the mount is still there'
+tail -n 1 "$work/log"
+
+printf '\nAll is as it should be. README.md tells how to run it by hand; tools/test.sh runs the tests.\n'
