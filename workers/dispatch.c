@@ -44,6 +44,7 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_SETLKW] = op_setlk,
     [FUSE_FALLOCATE] = op_fallocate,
     /* what is not had, and why: op_refuse.c */
+    [FUSE_SYMLINK] = op_symlink,
     [FUSE_LINK] = op_link,
     [FUSE_IOCTL] = op_ioctl,
     /* the channel itself: op_interrupt.c */
