@@ -23,7 +23,7 @@ import locks                                            # noqa: E402
 import peer                                             # noqa: E402
 import report                                           # noqa: E402
 import work                                             # noqa: E402
-from cost import memfds_of, pss_of                      # noqa: E402
+from cost import Others, memfds_of, pss_of              # noqa: E402
 from harness import BIN_DIR, CTL, DAEMON, util          # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
@@ -93,9 +93,9 @@ class Bench:
     def small_names(self, run):
         return [f"small{run}/{i:04d}.bin" for i in range(self.args.files)]
 
-    def mount(self):
+    def mount(self, **env):
         m = Mount(self.guard, self.s3.bucket, self.server.endpoint, workers=self.args.workers,
-                  env={"STATEPROXY_MEMORY_LIMIT": self.args.memory, **self.args.set})
+                  env={"STATEPROXY_MEMORY_LIMIT": self.args.memory, **env, **self.args.set})
         self.mounts.append(m)
         return m.start()
 
@@ -111,13 +111,15 @@ class Bench:
 
     # -- measuring
 
-    def in_turn(self, ours, theirs):
-        """Runs of both, in alternating order: {"mount": [...], "curl": [...]}."""
+    def in_turn(self, mount, ours, theirs):
+        """Runs of both, in alternating order: {"mount": [...], "curl": [...], "others": share}."""
         out = {"mount": [], "curl": []}
-        for run in range(self.args.runs):
-            sides = [("mount", ours), ("curl", lambda r: theirs(r).as_dict())]
-            for name, side in sides if run % 2 else sides[::-1]:
-                out[name].append(side(run))
+        with Others([*mount.processes(), self.server.process.pid]) as others:
+            for run in range(self.args.runs):
+                sides = [("mount", ours), ("curl", lambda r: theirs(r).as_dict())]
+                for name, side in sides if run % 2 else sides[::-1]:
+                    out[name].append(side(run))
+        out["others"] = others.share
         return out
 
     def memory(self):
@@ -141,31 +143,36 @@ class Bench:
         def turn(run):
             return [LARGE_FILES[run % 3]] if part == "read" else LARGE_FILES
         if part == "write":
-            out = self.in_turn(lambda run: work.write(m, "written", self.source),
+            out = self.in_turn(m, lambda run: work.write(m, "written", self.source),
                                lambda run: self.curl.put("p/put", self.source))
             work.check_written(self.s3, "p/written", self.source)
         else:
-            out = self.in_turn(lambda run: work.read(m, turn(run)),
+            out = self.in_turn(m, lambda run: work.read(m, turn(run)),
                                lambda run: self.curl.get(["p/" + n for n in turn(run)]))
         self.unmount(m)
         return out
 
     def small_files(self):
         m = self.mount()
-        (m.path / "new").mkdir()
-        data = self.small.read_bytes()
-
-        def new(run, who):
-            return [f"new/{who}{run}-{i:04d}.bin" for i in range(self.args.files)]
-        out = {
-            "open+read": self.in_turn(
-                lambda run: work.read_small(m, self.small_names(run), SMALL),
-                lambda run: self.curl.get_many(["p/" + n for n in self.small_names(run)])),
-            "create": self.in_turn(
-                lambda run: work.create_small(m, new(run, "m"), data),
-                lambda run: self.curl.put_many(["p/" + n for n in new(run, "c")], self.small))}
+        out = {"open+read": self.in_turn(
+            m, lambda run: work.read_small(m, self.small_names(run), SMALL),
+            lambda run: self.curl.get_many(["p/" + n for n in self.small_names(run)]))}
+        out["create"] = self.creates(m, "new")
+        self.unmount(m)
+        # whether a name is there must be asked; not in a directory that was listed or made lately
+        m = self.mount(STATEPROXY_DIRECTORIES_TTL="10m")
+        out["create, known"] = self.creates(m, "known")
         self.unmount(m)
         return out
+
+    def creates(self, m, directory):
+        def names(run, who):
+            return [f"{directory}/{who}{run}-{i:04d}.bin" for i in range(self.args.files)]
+        (m.path / directory).mkdir()
+        data = self.small.read_bytes()
+        return self.in_turn(
+            m, lambda run: work.create_small(m, names(run, "m"), data),
+            lambda run: self.curl.put_many(["p/" + n for n in names(run, "c")], self.small))
 
     def listings(self):
         out = {}

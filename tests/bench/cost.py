@@ -89,6 +89,29 @@ class Cost:
                 "counters": self.counters}
 
 
+class Others:
+    """with Others(pids) as o: work. Then o.share: of all CPUs, how much went to programs that have
+    nothing to do with the bench (and to kernel threads). `pids` are of daemon and server."""
+
+    def __init__(self, pids):
+        self.pids = pids
+
+    def _now(self):
+        fields = _read("/proc/stat").split(b"\n", 1)[0].split()[1:]
+        user, nice, system, _, _, irq, softirq = (int(x) for x in fields[:7])
+        busy = (user + nice + system + irq + softirq) / TICK
+        return time.monotonic(), busy - cpu_of(self.pids)[0] / 1e9 - sum(os.times()[:4])
+
+    def __enter__(self):
+        self._start = self._now()
+        return self
+
+    def __exit__(self, *error):
+        end = self._now()
+        seconds, others = (b - a for a, b in zip(self._start, end))
+        self.share = max(0.0, others / seconds / os.cpu_count())
+
+
 class Peak(threading.Thread):
     """with Peak(mount) as p: work. Then p.pss, and p.memfds, the most that was seen of each.
     Looking costs the daemon time, so this goes with runs that are not timed."""

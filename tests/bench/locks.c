@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,10 +15,9 @@
 #define TIMES 300000u
 #define NAMES 1000u
 #define BLOCKS 256u
-#define PROCESSES_MAX 4
 
 static struct shm *shm;
-static uint32_t block[BLOCKS];
+static char name[NAMES][16];
 
 static void empty_section(uint32_t i)
 {
@@ -30,10 +28,9 @@ static void empty_section(uint32_t i)
 
 static uint32_t find(uint32_t i)
 {
-    char name[16];
-    int len = snprintf(name, sizeof(name), "n%u", i % NAMES);
+    const char *n = name[i % NAMES];
 
-    return shm_node_find(shm, SHM_ROOT, name, (size_t)len);
+    return shm_node_find(shm, SHM_ROOT, n, strlen(n));
 }
 
 static void lookup_hit(uint32_t i)
@@ -97,7 +94,7 @@ static double at_once(void (*step)(uint32_t), int n)
     return (double)(clock_mono_ns() - start) / TIMES / n;
 }
 
-static void show(const char *name, void (*step)(uint32_t), int n)
+static void show(const char *what, void (*step)(uint32_t), int n)
 {
     double best = 1e9;
 
@@ -106,7 +103,7 @@ static void show(const char *name, void (*step)(uint32_t), int n)
 
         best = ns < best ? ns : best;
     }
-    printf("%s\t%.1f\n", name, best);
+    printf("%s\t%.1f\n", what, best);
 }
 
 static void fill(void)
@@ -118,21 +115,18 @@ static void fill(void)
                             .gid = SHM_MODE_UNSET};
 
     for (uint32_t i = 0; i < NAMES; i++) {
-        char name[16];
-        int len = snprintf(name, sizeof(name), "n%u", i);
-
+        snprintf(name[i], sizeof(name[i]), "n%u", i);
         shm_lock(shm, shm->meta);
-        if (shm_node_intern(shm, SHM_ROOT, name, (size_t)len, &v, 1) < 0)
+        if (shm_node_intern(shm, SHM_ROOT, name[i], strlen(name[i]), &v, 1) < 0)
             abort();
         shm_unlock(shm, shm->meta);
     }
     for (uint32_t i = 0; i < BLOCKS; i++) {
-        struct shm_block_key key = {1, 1, i};
+        uint32_t idx = shm_block_begin(shm, (struct shm_block_key){1, 1, i}, 0);
 
-        block[i] = shm_block_begin(shm, key, 0);
-        if (block[i] == SHM_NIL)
+        if (idx == SHM_NIL)
             abort();
-        (void)shm_block_ready(shm, block[i], SHM_BLOCK_SIZE);
+        (void)shm_block_ready(shm, idx, SHM_BLOCK_SIZE);
     }
 }
 
@@ -158,7 +152,7 @@ int main(void)
     show("lookup hit, counted", lookup_counted, 1);
     show("block: get + unpin", block_hit, 1);
     show("lock + unlock, 2 processes", empty_section, 2);
-    show("lookup hit, 4 processes", lookup_hit, PROCESSES_MAX);
+    show("lookup hit, 4 processes", lookup_hit, 4);
     shm_close(shm);
     return 0;
 }

@@ -17,7 +17,7 @@ def spread(runs, what):
     return f"{min(values):.0f}-{max(values):.0f}"
 
 
-def line(*cells, widths=(24, 10, 12, 10, 7, 26, 10, 28)):
+def line(*cells, widths=(26, 8, 12, 10, 7, 26, 8, 28)):
     print("".join(f"{str(c):<{w}}" for c, w in zip(cells, widths)).rstrip())
 
 
@@ -27,6 +27,11 @@ def requests(counts, per=1.0):
         return " ".join(f"{k} {v}" for k, v in sorted(counts.items())) or "none"
     return " ".join(f"{k} {v / per:.2f}" for k, v in sorted(counts.items())
                     if v / per >= 0.005) or "none"
+
+
+def others(runs):
+    """A warning where the figures are not to be trusted."""
+    return f"   !! others took {runs['others']:.0%} of the CPUs" if runs["others"] > 0.1 else ""
 
 
 def show_memory(m):
@@ -66,7 +71,7 @@ def show_large(results, size):
              f"{median(mount, rate) / median(curl, rate):.2f}",
              f"{cpu:.2f} ({user:.2f}+{system:.2f})",
              f"{median(curl, lambda r: r['cpu_s']) * GIB / total:.2f}",
-             f"{requests(fuse)}; S3: {requests(mount[-1]['s3'])}")
+             f"{requests(fuse)}; S3: {requests(mount[-1]['s3'])}{others(results[part])}")
 
 
 def show_syscalls(calls, size):
@@ -80,7 +85,8 @@ def show_syscalls(calls, size):
 def show_small(small, files):
     print(f"\nSMALL FILES, 4 KiB, one after the other, {files} a run")
     line("", "per s", "(range)", "curl", "ratio", "CPU ms each", "curl's", "requests each")
-    for key, name in (("open+read", "open + read + close"), ("create", "create + fsync + close")):
+    for key, name in (("open+read", "open + read + close"), ("create", "create + fsync + close"),
+                      ("create, known", "... in a known directory")):
         mount, curl = small[key]["mount"], small[key]["curl"]
 
         def rate(r):
@@ -92,7 +98,8 @@ def show_small(small, files):
              f"{median(mount, rate) / median(curl, rate):.2f}",
              f"{median(mount, lambda r: r['cpu_s']) * 1000 / files:.2f} ({user:.2f}+{system:.2f})",
              f"{median(curl, lambda r: r['cpu_s']) * 1000 / files:.2f}",
-             f"S3: {requests(mount[-1]['s3'], files)}; {requests(mount[-1]['fuse'], files)}")
+             f"S3: {requests(mount[-1]['s3'], files)}; {requests(mount[-1]['fuse'], files)}"
+             f"{others(small[key])}")
 
 
 def show_ls(ls):

@@ -1,0 +1,41 @@
+# Builds the fuzz targets in the folder where it is run, apart from configure:
+# everything is compiled anew for libFuzzer, ASan and UBSan, and nothing else
+# of the tree is touched.
+#
+#   make -f .../tests/fuzz/fuzz.mk TOP=.../ [DEPS=.../.deps]
+
+CC = clang
+DEPS = $(TOP)/.deps
+PKGS = libxml-2.0 yaml-0.1 libsodium nettle
+
+vpath %.c $(TOP)
+
+TARGETS = fuzz_fuse fuzz_http fuzz_list_page fuzz_shm fuzz_xml fuzz_yaml
+LAYERS = base conf shm s3 fuse workers
+SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c)))
+SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS = -g -O1 -fno-omit-frame-pointer $(SAN) -fsanitize=fuzzer-no-link
+WARN = -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wformat=2 -Wvla -Werror
+CPPFLAGS := -D_GNU_SOURCE -iquote $(TOP) -DCURL_STATICLIB \
+	-isystem $(DEPS)/include $(shell pkg-config --cflags $(PKGS))
+LIBS := -L$(DEPS)/lib $(shell cat $(DEPS)/libs) \
+	$(shell pkg-config --libs $(PKGS)) -pthread
+
+all: $(TARGETS)
+
+# (what a target does not call is left out by the linker)
+libfuzzed.a: $(SOURCES:.c=.o)
+	rm -f $@
+	ar rcs $@ $^
+
+fuzz_%: tests/fuzz/fuzz_%.o tests/fuzz/responder.o libfuzzed.a
+	$(CC) -o $@ $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS)
+
+%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -c -MMD -o $@ $(CPPFLAGS) $(WARN) $(CFLAGS) $<
+
+.PHONY: all
+.SECONDARY:
+-include $(SOURCES:.c=.d) $(TARGETS:%=tests/fuzz/%.d) tests/fuzz/responder.d

@@ -1,0 +1,85 @@
+/* workers/list_page.c: a page as another worker may have left it, and a page made of hostile names. */
+#include "tests/fuzz/fuzz.h"
+
+#include <stdbool.h>
+
+#include "workers/list_page.h"
+
+#define CAP 2048
+
+static unsigned read_entries(const uint8_t *page, size_t len)
+{
+    struct list_entry e;
+    size_t off = 0, last = 0;
+    unsigned n = 0, sum = 0;
+
+    for (; list_page_next(page, &off, &e); n++) {
+        fuzz_check(off > last && off <= len);
+        fuzz_check(e.type <= LIST_SHADOWED);
+        fuzz_check(strnlen(e.etag, sizeof(e.etag)) < sizeof(e.etag));
+        for (int i = 0; i < e.name_len; i++)
+            sum += (uint8_t)e.name[i];
+        last = off;
+    }
+    fuzz_check(sum <= n * 255u * 255u);
+    return n;
+}
+
+static void read_page(const uint8_t *data, size_t size)
+{
+    uint8_t *page = fuzz_copy(data, size);
+    unsigned n;
+
+    if (list_page_check(page, size) == 0) {
+        n = read_entries(page, size);
+        fuzz_check(list_page_shadow(page) <= n);
+        fuzz_check(read_entries(page, size) == n);
+        fuzz_check(list_page_shadow(page) == 0);
+    }
+    free(page);
+}
+
+/* Entries of the input: a byte for the type, one for each length, then name and ETag. */
+static void make_page(const uint8_t *data, size_t size)
+{
+    uint8_t *page = malloc(CAP);
+    unsigned n = 0;
+
+    fuzz_check(page);
+    list_page_begin(page, 1, 2);
+    while (size >= 3) {
+        bool dir = data[0] & 1;
+        size_t name_len = data[1], etag_len = data[2] % 72;
+        struct list_entry e = {.type = dir ? LIST_DIR : LIST_FILE,
+                               .size = size,
+                               .name = (const char *)data + 3,
+                               .name_len = data[1]};
+
+        if (size - 3 < name_len + etag_len)
+            break;
+        memcpy(e.etag, data + 3 + name_len, etag_len);
+        n += list_page_add(page, CAP, &e);
+        /* a name of a listing is as long as a key may be, and ends with NUL */
+        if (data[0] & 2) {
+            char *key = strndup(e.name, size - 3);
+
+            fuzz_check(key);
+            list_page_end_at(page, key, strlen(key), dir);
+            free(key);
+        }
+        data += 3 + name_len + etag_len;
+        size -= 3 + name_len + etag_len;
+    }
+    fuzz_check(list_page_check(page, CAP) == 0);
+    fuzz_check(list_page_header(page)->n == n);
+    fuzz_check(read_entries(page, CAP) == n);
+    (void)list_page_shadow(page);
+    free(page);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    read_page(data, size);
+    make_page(data, size);
+    return 0;
+}
