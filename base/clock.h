@@ -1,4 +1,5 @@
-/* Time in nanoseconds: the monotonic clock (the same in all processes of one machine) and the wall. */
+/* Time in nanoseconds: the monotonic clock (the same in all processes of one machine) and the wall.
+ * */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

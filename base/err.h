@@ -1,7 +1,8 @@
 /* An error that an operator reads: an errno and one line of text.
  *
  * Fallible functions return 0 or a positive result, and -errno on failure. Those whose failures an
- * operator reads about (configuration, mount, S3 set-up) take a `struct err *` as last argument too.
+ * operator reads about (configuration, mount, S3 set-up) take a `struct err *` as last argument
+ * too.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -20,8 +21,8 @@ struct err {
 int err_set(struct err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the text that is in *err. Returns -err->code; -EINVAL if err is NULL or was
- * not filled, so that a failure stays one. */
+/* Puts "prefix: " before the text that is in *err. Returns -err->code; -EINVAL if err is NULL or
+ * was not filled, so that a failure stays one. */
 int err_prefix(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

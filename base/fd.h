@@ -12,8 +12,8 @@
  * Returns the bytes read, or -errno of pread(2). */
 must_use ssize_t fd_pread_full(int fd, void *buf, size_t len, off_t off);
 
-/* Writes all len bytes at off. Returns 0, or -errno of pwrite(2) (ENOSPC, EIO, ...): then an unknown
- * part of the bytes was written. */
+/* Writes all len bytes at off. Returns 0, or -errno of pwrite(2) (ENOSPC, EIO, ...): then an
+ * unknown part of the bytes was written. */
 must_use int fd_pwrite_full(int fd, const void *buf, size_t len, off_t off);
 
 /* Writes all len bytes to a stream. Returns 0 or -errno of write(2). */

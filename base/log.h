@@ -2,9 +2,9 @@
  *
  *   2026-11-25T10:11:12.345Z notice worker[1234]: uploaded key="a/b" bytes=4096 ms=12
  *
- * Only daemon/, workers/ and ctl/ log above debug; the layers below return errors. A line is written
- * with one write(2), so lines of several processes do not mix. Control characters in the text are
- * shown as \xNN. Nothing is logged while a shared lock is held.
+ * Only daemon/, workers/ and ctl/ log above debug; the layers below return errors. A line is
+ * written with one write(2), so lines of several processes do not mix. Control characters in the
+ * text are shown as \xNN. Nothing is logged while a shared lock is held.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

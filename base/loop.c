@@ -1,6 +1,7 @@
-/* The epoll loop. Watches sit in a slot table with generations, so that an event fetched for a watch
- * that a callback deleted in the same turn is recognised and dropped. Timers are a sorted list: a
- * process has tens of them, most with the same few delays, so insertion from the back is short. */
+/* The epoll loop. Watches sit in a slot table with generations, so that an event fetched for a
+ * watch that a callback deleted in the same turn is recognised and dropped. Timers are a sorted
+ * list: a process has tens of them, most with the same few delays, so insertion from the back is
+ * short. */
 #include "base/loop.h"
 
 #include <errno.h>

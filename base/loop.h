@@ -1,7 +1,7 @@
 /* One epoll loop: descriptors with callbacks, and timers. Single-threaded.
  *
- * A callback may add, change and delete any watch or timer, itself included. Events already fetched for
- * a watch that was deleted meanwhile are dropped.
+ * A callback may add, change and delete any watch or timer, itself included. Events already fetched
+ * for a watch that was deleted meanwhile are dropped.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -31,7 +31,8 @@ struct loop_timer {
 /* 0 and *ret_loop (loop_free), or -ENOMEM, -EMFILE. */
 must_use int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
-/* In a forked child: closes the epoll descriptor, which is shared with the parent, and nothing else. */
+/* In a forked child: closes the epoll descriptor, which is shared with the parent, and nothing
+ * else. */
 void loop_forget(struct loop *loop);
 
 /* Watches w->fd for `events` (EPOLLEXCLUSIVE allowed). 0, -ENOMEM, or -errno of epoll_ctl(2). */

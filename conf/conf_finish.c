@@ -93,7 +93,8 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
 }
 
 /* Timeouts inside the deadline. The line points to the value that somebody wrote. */
-/* A part of a request cannot take longer than the whole. A default gives way to a deadline that was set. */
+/* A part of a request cannot take longer than the whole. A default gives way to a deadline that was
+ * set. */
 static int check_time(struct conf *conf, const char *name, uint64_t *ns,
                       struct err *err)
 {

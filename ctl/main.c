@@ -50,7 +50,8 @@ static int judge(const char *answer)
     return EXIT_FAILED;
 }
 
-/* The segment that came with the answer; NULL, and said why, if none did or it is of another version. */
+/* The segment that came with the answer; NULL, and said why, if none did or it is of another
+ * version. */
 static struct shm *map_segment(int fd)
 {
     struct err err = {0};

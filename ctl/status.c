@@ -1,4 +1,5 @@
-/* Printing the status. Numbers come from a mapping that others change: they may lag, and are only shown. */
+/* Printing the status. Numbers come from a mapping that others change: they may lag, and are only
+ * shown. */
 #include "ctl/status.h"
 
 #include <assert.h>
@@ -351,8 +352,8 @@ void status_print(char *answer, struct shm *shm, bool json)
 #define DEPTH_MAX 512
 #define PATH_SHOWN 1100
 
-/* One name of a path, put before what is at *at already. False if there is no room, or the node is being changed under
- * our eyes. All numbers are read once, then checked, then used. */
+/* One name of a path, put before what is at *at already. False if there is no room, or the node is
+ * being changed under our eyes. All numbers are read once, then checked, then used. */
 static bool put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
 {
     const struct shm_node *n = shm_node_at(shm, node);
@@ -370,8 +371,8 @@ static bool put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
     return true;
 }
 
-/* shm_node_path() wants the lock, which only workers may take. This does the same without it: with bounds for what can
- * be read half-changed. "/a/b" within buf, or "?". */
+/* shm_node_path() wants the lock, which only workers may take. This does the same without it: with
+ * bounds for what can be read half-changed. "/a/b" within buf, or "?". */
 static const char *unlocked_path(struct shm *shm, uint32_t node,
                                  char buf[PATH_SHOWN])
 {

@@ -9,7 +9,8 @@
 /* Prints. `answer` is changed. `shm` may be NULL: then without tables and counters. */
 void status_print(char *answer, struct shm *shm, bool json);
 
-/* Open write sessions / requests in the journal. The tables are read without lock: a line may be half of two states. */
+/* Open write sessions / requests in the journal. The tables are read without lock: a line may be
+ * half of two states. */
 void status_sessions(struct shm *shm, bool json);
 void status_inflight(struct shm *shm, bool json);
 

@@ -1,4 +1,5 @@
-/* The start-up check of S3. The child's verdict comes through a pipe: an errno and the operator's sentence. */
+/* The start-up check of S3. The child's verdict comes through a pipe: an errno and the operator's
+ * sentence. */
 #include "daemon/check_s3.h"
 
 #include <errno.h>

@@ -1,12 +1,13 @@
-/* Asking S3 before anything is mounted, in a child: the supervisor parses nothing that comes from a network. */
+/* Asking S3 before anything is mounted, in a child: the supervisor parses nothing that comes from a
+ * network. */
 #ifndef DAEMON_CHECK_S3_H
 #define DAEMON_CHECK_S3_H
 
 #include "conf/conf.h"
 #include "daemon/child.h"
 
-/* 0, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the configuration is wrong. Takes at most
- * a few seconds. The child becomes `user`, as the workers will. */
+/* 0, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the configuration is
+ * wrong. Takes at most a few seconds. The child becomes `user`, as the workers will. */
 must_use int check_s3(const struct conf *conf, const struct child_user *user,
                       struct err *err);
 

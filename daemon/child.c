@@ -1,4 +1,5 @@
-/* Children of the supervisor. Who is started when: children.c (roles) and task.c (short-lived ones). */
+/* Children of the supervisor. Who is started when: children.c (roles) and task.c (short-lived
+ * ones). */
 #include "daemon/child.h"
 
 #include <errno.h>
@@ -13,8 +14,8 @@
 /* Of the process that forked this one. */
 static pid_t parent_pid;
 
-/* The death signal must be asked for first, then the parent looked at: in the other order a parent that dies in
- * between would go unnoticed. */
+/* The death signal must be asked for first, then the parent looked at: in the other order a parent
+ * that dies in between would go unnoticed. */
 static void die_with_parent(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -68,7 +69,8 @@ static int find_passwd(const char *name, struct child_user *u,
     }
     if (!numeric)
         return -ENOENT;
-    /* A number without an entry is common in containers: the group of the same number, and no other. */
+    /* A number without an entry is common in containers: the group of the same number, and no
+     * other. */
     u->uid = (uid_t)number;
     u->gid = (gid_t)number;
     *ret_login = NULL;
@@ -114,8 +116,8 @@ int child_become(const struct child_user *user)
         setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
         return -errno;
-    /* Changing the user clears the death signal. It also makes the process undumpable, which is wanted: it holds
-     * the S3 keys. */
+    /* Changing the user clears the death signal. It also makes the process undumpable, which is
+     * wanted: it holds the S3 keys. */
     die_with_parent();
     return 0;
 }

@@ -18,14 +18,15 @@ struct child_user {
     int n_groups;
 };
 
-/* Finds a user by name or number ("" = nobody else). 0, -EINVAL with *err when there is none, or when only root
- * could become that user and we are not root. */
+/* Finds a user by name or number ("" = nobody else). 0, -EINVAL with *err when there is none, or
+ * when only root could become that user and we are not root. */
 must_use int child_find_user(const char *name, struct child_user *ret,
                              struct err *err);
 
 /* Forks. 0; *ret_pid is the child's pid in the parent, 0 in the child. -errno of fork(2).
- * The child is killed when its parent is gone, has no signal blocked, ignores those that a terminal or an operator
- * sends to a whole process group (SIGINT, SIGHUP, SIGUSR1, SIGUSR2) and SIGPIPE, and dies of SIGTERM. */
+ * The child is killed when its parent is gone, has no signal blocked, ignores those that a terminal
+ * or an operator sends to a whole process group (SIGINT, SIGHUP, SIGUSR1, SIGUSR2) and SIGPIPE, and
+ * dies of SIGTERM. */
 must_use int child_fork(pid_t *ret_pid);
 
 /* In the child: becomes the user for good. 0 or -errno. */

@@ -1,4 +1,5 @@
-/* Starting, burying, restarting. When the whole ends is decided in stop.c, how long to wait in respawn.c. */
+/* Starting, burying, restarting. When the whole ends is decided in stop.c, how long to wait in
+ * respawn.c. */
 #include "daemon/children.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ void children_init(struct children *all, struct loop *loop,
     all->ops_ctx = ops_ctx;
 }
 
-/* Does not return. The exit is plain: nothing that the supervisor registered or buffered is run twice. */
+/* Does not return. The exit is plain: nothing that the supervisor registered or buffered is run
+ * twice. */
 static void run_child(struct children *all, const struct child *c)
 {
     int r;
@@ -180,8 +182,8 @@ static uint64_t last_turn(const struct child *c)
     return t > c->respawn.started_ns ? t : c->respawn.started_ns;
 }
 
-/* A supervisor that was itself held up (stopped, or a machine that stalls) judges nobody: its children had no more
- * time than it. */
+/* A supervisor that was itself held up (stopped, or a machine that stalls) judges nobody: its
+ * children had no more time than it. */
 void children_watch(struct children *all, uint64_t now_ns)
 {
     bool late = now_ns - all->looked_ns > CHILDREN_HANG_NS / 2;

@@ -1,5 +1,5 @@
-/* The long-lived children: a table of roles, each with some slots, each slot with one process that is started again
- * when it dies. Knows no role by name. */
+/* The long-lived children: a table of roles, each with some slots, each slot with one process that
+ * is started again when it dies. Knows no role by name. */
 #ifndef DAEMON_CHILDREN_H
 #define DAEMON_CHILDREN_H
 
@@ -23,7 +23,8 @@ struct role {
     /* In the child: its whole life; returns the exit code. */
     int (*entry)(void *ctx, unsigned slot);
 
-    /* In the supervisor. When its loop last turned (monotonic; may be from before its start); NULL: not watched. */
+    /* In the supervisor. When its loop last turned (monotonic; may be from before its start); NULL:
+     * not watched. */
     uint64_t (*turned_ns)(void *ctx, unsigned slot);
     /* In the supervisor, when it has crashed, before it is started again. NULL: nothing to do. */
     void (*on_crash)(void *ctx, unsigned slot);
@@ -71,8 +72,8 @@ struct children {
 void children_init(struct children *all, struct loop *loop,
                    const struct children_ops *ops, void *ops_ctx);
 
-/* Starts all of them. 0, or -errno of fork(2), -E2BIG; then those that run are the caller's to end. `roles` stays in
- * use. */
+/* Starts all of them. 0, or -errno of fork(2), -E2BIG; then those that run are the caller's to end.
+ * `roles` stays in use. */
 must_use int children_start(struct children *all, const struct role *roles,
                             unsigned n_roles, void *role_ctx,
                             const struct child_user *user);
@@ -80,7 +81,8 @@ must_use int children_start(struct children *all, const struct role *roles,
 /* A process has ended (status of waitpid(2)). False if it was none of these. */
 bool children_reaped(struct children *all, pid_t pid, int status);
 
-/* Kills those whose loop has not turned for CHILDREN_HANG_NS. Wants to be called every few seconds. */
+/* Kills those whose loop has not turned for CHILDREN_HANG_NS. Wants to be called every few seconds.
+ * */
 void children_watch(struct children *all, uint64_t now_ns);
 
 /* Nothing is started any more; those that wait to be started have ended. */

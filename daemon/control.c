@@ -111,7 +111,8 @@ static ssize_t send_some(struct client *c)
     return n;
 }
 
-/* Sends what can be sent now; waits for room for the rest; drops a client that is served or lost. */
+/* Sends what can be sent now; waits for room for the rest; drops a client that is served or lost.
+ * */
 static void flush(struct client *c)
 {
     uint32_t events = 0;

@@ -12,7 +12,8 @@
 
 #define BACKLOG 16
 
-/* In a directory that others may write to, a name can be taken away and put back as something else. */
+/* In a directory that others may write to, a name can be taken away and put back as something else.
+ * */
 static int make_dir(const char *dir, struct err *err)
 {
     struct stat st;
@@ -73,7 +74,8 @@ static int clear_place(const struct sockaddr_un *addr, struct err *err)
     return 0;
 }
 
-/* The mode comes from the umask, so that the socket is never open to others, not even for a moment. */
+/* The mode comes from the umask, so that the socket is never open to others, not even for a moment.
+ * */
 static int bind_and_listen(int fd, struct control_path *p, struct err *err)
 {
     mode_t mask = umask(0177);

@@ -14,8 +14,8 @@
 
 #define PATH_SHOWN 1100
 
-/* Requests that change something. The others (a reader, a program that waits for a lock) are served also after the
- * unmount, and must not hold it up. */
+/* Requests that change something. The others (a reader, a program that waits for a lock) are served
+ * also after the unmount, and must not hold it up. */
 static bool has_effect(uint32_t opcode)
 {
     static const uint8_t effects[] = {
@@ -59,8 +59,8 @@ static void count_effect(const struct shm_record *r, uint32_t worker, void *arg)
     *(unsigned *)arg += has_effect(r->opcode);
 }
 
-/* The next session from *at on with bytes that are not on S3 and may still come there; *at is moved behind it, its path
- * goes to `path`. False if there is none. */
+/* The next session from *at on with bytes that are not on S3 and may still come there; *at is moved
+ * behind it, its path goes to `path`. False if there is none. */
 static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
 {
     bool found = false;

@@ -1,4 +1,5 @@
-/* stateproxyd: options, start-up in order, and the roles. Everything after the start is the supervisor's. */
+/* stateproxyd: options, start-up in order, and the roles. Everything after the start is the
+ * supervisor's. */
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -125,9 +126,9 @@ static void blame(struct shm_record *r)
         __atomic_add_fetch(&r->crashes, 1, __ATOMIC_RELAXED);
 }
 
-/* Which of its requests has crashed it is not known: it may have been the one just read, or a kept one that went on.
- * All are blamed; an innocent one comes to harm only if it meets two crashes. The dead worker's arena is nobody's
- * until the next one starts, so no lock is needed. */
+/* Which of its requests has crashed it is not known: it may have been the one just read, or a kept
+ * one that went on. All are blamed; an innocent one comes to harm only if it meets two crashes. The
+ * dead worker's arena is nobody's until the next one starts, so no lock is needed. */
 static void worker_crashed(void *ctx, unsigned slot)
 {
     (void)ctx;
@@ -160,8 +161,8 @@ static void tell_level(void)
                choice_name("log.level", (int)log_level));
 }
 
-/* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the supervisor alone can
- * change. The line is written at the more talkative of the two levels. */
+/* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the
+ * supervisor alone can change. The line is written at the more talkative of the two levels. */
 static void reload(void *ctx)
 {
     struct conf *next;

@@ -1,5 +1,5 @@
-/* The notifier: writes queued invalidations to the kernel. It may wait there for inode locks that a request holds; it
- * serves no request, and nobody waits for it, so that cannot deadlock. */
+/* The notifier: writes queued invalidations to the kernel. It may wait there for inode locks that a
+ * request holds; it serves no request, and nobody waits for it, so that cannot deadlock. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* When a dead child is started again. Arithmetic only: the clock is the caller's.
  *
- * A worker is disposable, and killing one is no fault of its own: it is replaced at once, and only a far limit
- * stands between the OOM killer and a loop of forks. A crash is a fault: the first one is answered at once too, the
- * next ones after longer and longer waits.
+ * A worker is disposable, and killing one is no fault of its own: it is replaced at once, and only
+ * a far limit stands between the OOM killer and a loop of forks. A crash is a fault: the first one
+ * is answered at once too, the next ones after longer and longer waits.
  */
 #ifndef DAEMON_RESPAWN_H
 #define DAEMON_RESPAWN_H

@@ -14,7 +14,8 @@
 
 #define MESSAGE_MAX 1024
 
-/* A path, or "@name" for the abstract name space (there the name begins with NUL and needs none at its end). */
+/* A path, or "@name" for the abstract name space (there the name begins with NUL and needs none at
+ * its end). */
 static void set_address(struct sd_notify *n, const char *name)
 {
     size_t len = strlen(name);

@@ -1,5 +1,5 @@
-/* The service manager's protocol, as far as it is needed: one datagram a message, to the socket in NOTIFY_SOCKET.
- * Nobody there to listen is no error. */
+/* The service manager's protocol, as far as it is needed: one datagram a message, to the socket in
+ * NOTIFY_SOCKET. Nobody there to listen is no error. */
 #ifndef DAEMON_SD_NOTIFY_H
 #define DAEMON_SD_NOTIFY_H
 
@@ -18,7 +18,8 @@ struct sd_notify {
 /* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID of `env`. */
 void sd_notify_init(struct sd_notify *n, char *const *env);
 
-/* Sends lines as "READY=1\nSTATUS=...". Never blocks. 0, also without a listener; -errno of sendto(2). */
+/* Sends lines as "READY=1\nSTATUS=...". Never blocks. 0, also without a listener; -errno of
+ * sendto(2). */
 must_use int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

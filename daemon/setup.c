@@ -1,4 +1,5 @@
-/* Set-up before the first fork. What is made here lives until the supervisor ends: the kernel takes it back. */
+/* Set-up before the first fork. What is made here lives until the supervisor ends: the kernel takes
+ * it back. */
 #include "daemon/setup.h"
 
 #include <errno.h>

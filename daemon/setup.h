@@ -5,7 +5,8 @@
 #include "daemon/child.h"
 #include "workers/worker_abi.h"
 
-/* Number of workers: as configured, or the CPUs of the cgroup quota (or of the affinity mask), 2 to 8. */
+/* Number of workers: as configured, or the CPUs of the cgroup quota (or of the affinity mask), 2 to
+ * 8. */
 uint32_t setup_worker_count(const struct conf *conf);
 
 /* Makes the segment, eventfds, parking files and spool slots. 0, or -errno with *err:

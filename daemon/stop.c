@@ -1,5 +1,6 @@
-/* How the supervisor ends, phase by phase (supervisor.h has the list). Each phase waits for something that children or
- * tasks do, and for a deadline; a second request to end cuts all waiting short. */
+/* How the supervisor ends, phase by phase (supervisor.h has the list). Each phase waits for
+ * something that children or tasks do, and for a deadline; a second request to end cuts all waiting
+ * short. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* The supervisor's loop: signals, deaths of children, readiness, health. How it ends is next door in stop.c, what it
- * answers on the control socket in answer.c. */
+/* The supervisor's loop: signals, deaths of children, readiness, health. How it ends is next door
+ * in stop.c, what it answers on the control socket in answer.c. */
 #include "daemon/supervisor.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* The supervisor: one loop that watches signals, children and the control socket. It parses nothing that came from
- * a network, waits for nothing, and takes no shared lock after the first fork: what needs one is done by a
- * short-lived child (task.h) through the duties below.
+/* The supervisor: one loop that watches signals, children and the control socket. It parses nothing
+ * that came from a network, waits for nothing, and takes no shared lock after the first fork: what
+ * needs one is done by a short-lived child (task.h) through the duties below.
  *
  * Phases, each entered once and in this order; some are skipped:
  *   STARTING  children run, none has turned its loop yet

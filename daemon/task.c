@@ -1,4 +1,5 @@
-/* Short-lived children of the supervisor, on its loop. What they do is their owners' matter (duties.c). */
+/* Short-lived children of the supervisor, on its loop. What they do is their owners' matter
+ * (duties.c). */
 #include "daemon/task.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Short-lived children: what would make the supervisor wait, or take a shared lock, is done by one of these.
- * A task says how it went by its exit code and one line of text. */
+/* Short-lived children: what would make the supervisor wait, or take a shared lock, is done by one
+ * of these. A task says how it went by its exit code and one line of text. */
 #ifndef DAEMON_TASK_H
 #define DAEMON_TASK_H
 
@@ -36,7 +36,8 @@ struct task_set {
 void task_set_init(struct task_set *set, struct loop *loop,
                    void (*in_child)(void *ctx), void *child_ctx);
 
-/* Starts fn(arg) in a child that is killed after `limit_ns`. 0: on_done will be called, from task_reaped.
+/* Starts fn(arg) in a child that is killed after `limit_ns`. 0: on_done will be called, from
+ * task_reaped.
  * -EAGAIN when TASK_MAX run, or -errno of pipe(2), fork(2). */
 must_use int task_start(struct task_set *set, task_fn *fn, void *arg,
                         uint64_t limit_ns, task_done_fn *on_done, void *ctx);

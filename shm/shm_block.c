@@ -1,4 +1,5 @@
-/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what: workers/fetch.c. */
+/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what: workers/fetch.c.
+ * */
 #include "shm/shm_block.h"
 
 #include <assert.h>
@@ -6,8 +7,8 @@
 #include <sodium.h>
 #include <string.h>
 
-/* Rounds of the hand that a block outlives without being used: what is read over and over outlives what streams by
- * and is read once. */
+/* Rounds of the hand that a block outlives without being used: what is read over and over outlives
+ * what streams by and is read once. */
 #define USES_MAX 3
 
 static uint32_t n_heads(const struct shm_sizes *s)
@@ -171,8 +172,9 @@ bool shm_block_known(struct shm *shm, struct shm_block_key key)
     return known;
 }
 
-/* A free block, or the first that the clock finds unpinned and not used since its last rounds. `used` counts down
- * without saving: a lost count costs nothing, and a whole round would not fit the undo log. */
+/* A free block, or the first that the clock finds unpinned and not used since its last rounds.
+ * `used` counts down without saving: a lost count costs nothing, and a whole round would not fit
+ * the undo log. */
 static uint32_t take_victim(struct shm *shm)
 {
     struct shm_block_table *t = shm->blocks;
@@ -268,8 +270,8 @@ void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content)
     }
 }
 
-/* All are woken, not only those who wait for what it fetched: it may have died between the end of a fetch and
- * waking them. */
+/* All are woken, not only those who wait for what it fetched: it may have died between the end of a
+ * fetch and waking them. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
 {
     uint16_t bit = (uint16_t)(1u << worker);

@@ -1,8 +1,8 @@
 /* Blocks of object data, and pages of directory listings, shared by all workers.
  *
- * A block has a key; it is fetched once however many want it (FETCHING has one owner), pinned by a bit for each worker
- * while its bytes are being copied to the kernel, and evicted by a clock when unpinned. All functions take
- * shm->blocks->lock themselves.
+ * A block has a key; it is fetched once however many want it (FETCHING has one owner), pinned by a
+ * bit for each worker while its bytes are being copied to the kernel, and evicted by a clock when
+ * unpinned. All functions take shm->blocks->lock themselves.
  */
 #ifndef SHM_SHM_BLOCK_H
 #define SHM_SHM_BLOCK_H
@@ -11,16 +11,17 @@
 
 enum shm_block_state { SHM_BLOCK_FREE, SHM_BLOCK_FETCHING, SHM_BLOCK_READY };
 
-/* Bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); of a listing see workers/list.h. */
+/* Bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); of a listing see
+ * workers/list.h. */
 struct shm_block_key {
     uint32_t node;
     uint32_t content;
     uint32_t no;
 };
 
-/* Writer: any worker, under the table's lock. The bytes are written by the owner alone while FETCHING, without
- * lock, and are constant while READY. If the owner of the lock dies: rolled back. If the owner of a FETCHING block
- * dies: shm_block_worker_gone() by its replacement.
+/* Writer: any worker, under the table's lock. The bytes are written by the owner alone while
+ * FETCHING, without lock, and are constant while READY. If the owner of the lock dies: rolled back.
+ * If the owner of a FETCHING block dies: shm_block_worker_gone() by its replacement.
  * States: FREE -> FETCHING -> READY -> FREE; FETCHING -> FREE when the fetch failed. */
 struct shm_block {
     uint32_t state;
@@ -65,24 +66,27 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
                                    uint32_t worker, uint32_t *ret_idx);
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker);
 
-/* A sequential reader is through with a block that it has pinned: it goes before those that are yet to be read. */
+/* A sequential reader is through with a block that it has pinned: it goes before those that are yet
+ * to be read. */
 void shm_block_spent(struct shm *shm, uint32_t idx);
 
 /* True if the block is there or being fetched: read-ahead need not ask for it. */
 bool shm_block_known(struct shm *shm, struct shm_block_key key);
 
-/* A FETCHING block owned by `worker`; evicts. Its index, or SHM_NIL: the key is known already (shm_block_known),
- * or every block is pinned or being fetched. */
+/* A FETCHING block owned by `worker`; evicts. Its index, or SHM_NIL: the key is known already
+ * (shm_block_known), or every block is pinned or being fetched. */
 uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker);
 
-/* Ends a fetch of `worker`: READY with len bytes, or FREE (fail). Returns the mask of workers to wake. */
+/* Ends a fetch of `worker`: READY with len bytes, or FREE (fail). Returns the mask of workers to
+ * wake. */
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 
 /* Drops all unpinned READY blocks of this (node, content). */
 void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content);
 
-/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake: all others. */
+/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake:
+ * all others. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker);
 
 #endif

@@ -102,7 +102,8 @@ static bool has_controller(const char *names, const char *one)
     return false;
 }
 
-/* Finds this process's path in a hierarchy: the line with this controller ("" = v2) of /proc/self/cgroup. */
+/* Finds this process's path in a hierarchy: the line with this controller ("" = v2) of
+ * /proc/self/cgroup. */
 static bool cgroup_path(const char *root, const char *controller, char *out,
                         size_t cap)
 {
@@ -129,8 +130,9 @@ static bool cgroup_path(const char *root, const char *controller, char *out,
     return false;
 }
 
-/* The least that `read` says from the process's own group up to the root of the mount. In a container the path may
- * not exist below the mount (it is the host's): then only the root of the mount counts. */
+/* The least that `read` says from the process's own group up to the root of the mount. In a
+ * container the path may not exist below the mount (it is the host's): then only the root of the
+ * mount counts. */
 static uint64_t walk_up(const char *root, const char *controller,
                         const char *mount, uint64_t (*read)(const char *dir))
 {
@@ -189,8 +191,8 @@ static uint32_t nodes_for(uint64_t bytes)
     return nodes;
 }
 
-/* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays free for spool
- * memory, page tables and the kernel's own. */
+/* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays
+ * free for spool memory, page tables and the kernel's own. */
 int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
                      struct shm_sizes *ret, struct err *err)
 {

@@ -1,4 +1,5 @@
-/* The memory budget: how large each table may be so that the whole daemon lives within its limit. */
+/* The memory budget: how large each table may be so that the whole daemon lives within its limit.
+ * */
 #ifndef SHM_SHM_BUDGET_H
 #define SHM_SHM_BUDGET_H
 
@@ -7,14 +8,16 @@
 #define SHM_BUDGET_DEFAULT (UINT64_C(128) << 20)
 #define SHM_BUDGET_MIN (UINT64_C(48) << 20)
 
-/* The memory limit of this process's cgroup in bytes (v2 memory.max, v1 memory.limit_in_bytes, the least up the
- * tree), 0 if there is none. `root` is "/" (tests give another). */
+/* The memory limit of this process's cgroup in bytes (v2 memory.max, v1 memory.limit_in_bytes, the
+ * least up the tree), 0 if there is none. `root` is "/" (tests give another). */
 uint64_t shm_budget_cgroup_limit(const char *root);
 
-/* CPUs of the cgroup quota (v2 cpu.max, v1 cpu.cfs_quota_us, the least up the tree), rounded up; 0 if there is none. */
+/* CPUs of the cgroup quota (v2 cpu.max, v1 cpu.cfs_quota_us, the least up the tree), rounded up; 0
+ * if there is none. */
 uint32_t shm_budget_cgroup_cpus(const char *root);
 
-/* Divides `limit` bytes (0 = SHM_BUDGET_DEFAULT) among the tables of `workers` workers and `sessions` sessions.
+/* Divides `limit` bytes (0 = SHM_BUDGET_DEFAULT) among the tables of `workers` workers and
+ * `sessions` sessions.
  * 0, or -EINVAL with *err below SHM_BUDGET_MIN plus what the workers need. */
 must_use int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
                               struct shm_sizes *ret, struct err *err);

@@ -1,5 +1,5 @@
-/* The table of file locks. Its invariants are checked in shm_flock_check.c; requests for locks, and waiting, are in
- * workers/op_lock.c. */
+/* The table of file locks. Its invariants are checked in shm_flock_check.c; requests for locks, and
+ * waiting, are in workers/op_lock.c. */
 #include "shm/shm_flock.h"
 
 #include <assert.h>
@@ -126,7 +126,8 @@ static void unchain_by_key(struct shm *shm, struct shm_flock_file *f,
     shm_set(shm, shm->meta, *at, f->next_by_key);
 }
 
-/* A new one, which must get a lock before the section ends. As many files as locks: there always is one. */
+/* A new one, which must get a lock before the section ends. As many files as locks: there always is
+ * one. */
 static struct shm_flock_file *file_new(struct shm *shm, uint32_t node)
 {
     struct shm_flock_table *t = shm->flocks;
@@ -359,8 +360,8 @@ static void cut_out(struct shm *shm, struct shm_flock_file *f, uint32_t link,
     }
 }
 
-/* Makes room for `want` among the owner's own ranges, and widens it by those that it joins. True if anything was given
- * up that others may wait for. */
+/* Makes room for `want` among the owner's own ranges, and widens it by those that it joins. True if
+ * anything was given up that others may wait for. */
 static bool clear_range(struct shm *shm, struct shm_flock_file *f,
                         struct shm_flock *want)
 {

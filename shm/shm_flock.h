@@ -1,10 +1,13 @@
-/* File locks: flock(2), and byte ranges (fcntl(2), also those of open file descriptions). Local to this mount.
+/* File locks: flock(2), and byte ranges (fcntl(2), also those of open file descriptions). Local to
+ * this mount.
  *
- * A lock hangs on the node through which it was taken, and conflicts with those of all nodes of the same key (st_ino),
- * since one key may have several versions open. flock locks and ranges do not see each other, as on a local disk.
- * Owners are what the kernel says: a process for ranges, an open file for flock.
+ * A lock hangs on the node through which it was taken, and conflicts with those of all nodes of the
+ * same key (st_ino), since one key may have several versions open. flock locks and ranges do not
+ * see each other, as on a local disk. Owners are what the kernel says: a process for ranges, an
+ * open file for flock.
  *
- * All functions want shm->meta held and save what they change. Nothing here waits: workers/op_lock.c does.
+ * All functions want shm->meta held and save what they change. Nothing here waits:
+ * workers/op_lock.c does.
  */
 #ifndef SHM_SHM_FLOCK_H
 #define SHM_SHM_FLOCK_H
@@ -31,7 +34,8 @@ struct shm_flock {
 
 /* Writer, readers: any worker, under shm->meta. If the owner of that lock dies: rolled back.
  * States: in the chain of its file, or in the chain of free ones.
- * Invariants: the ranges of one owner on one node do not overlap, and those of one type do not touch; an owner has at
+ * Invariants: the ranges of one owner on one node do not overlap, and those of one type do not
+ * touch; an owner has at
  *             most one `whole` lock on a node. */
 struct shm_flock_slot {
     struct shm_flock lock;
@@ -74,14 +78,16 @@ size_t shm_flock_size(const struct shm_sizes *sizes);
 void shm_flock_init(struct shm *shm);
 must_use int shm_flock_check(struct shm *shm, struct err *err);
 
-/* The lock of another owner that keeps `want` from being taken on the node: the one that begins first. False: none. */
+/* The lock of another owner that keeps `want` from being taken on the node: the one that begins
+ * first. False: none. */
 must_use bool shm_flock_find(struct shm *shm, uint32_t node,
                              const struct shm_flock *want,
                              struct shm_flock *ret);
 
-/* Takes, changes or gives back (NONE) a lock. 0; -EAGAIN: others have it; -ENOLCK: too many. *ret_wake is whom to wake,
- * a bit each, whatever is returned. A range that is not granted leaves all as it was. As on a local disk, a flock that
- * is not granted leaves its owner without any: else two that both want to upgrade would wait for each other. */
+/* Takes, changes or gives back (NONE) a lock. 0; -EAGAIN: others have it; -ENOLCK: too many.
+ * *ret_wake is whom to wake, a bit each, whatever is returned. A range that is not granted leaves
+ * all as it was. As on a local disk, a flock that is not granted leaves its owner without any: else
+ * two that both want to upgrade would wait for each other. */
 must_use int shm_flock_set(struct shm *shm, uint32_t node,
                            const struct shm_flock *want, uint32_t *ret_wake);
 
@@ -93,8 +99,8 @@ void shm_flock_wait(struct shm *shm, uint32_t node,
 must_use uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node,
                                        uint64_t owner);
 
-/* The handle is being released: what was taken through it goes, at most SHM_FLOCK_OWNER_MAX at a time; true when there
- * is more. */
+/* The handle is being released: what was taken through it goes, at most SHM_FLOCK_OWNER_MAX at a
+ * time; true when there is more. */
 must_use bool shm_flock_drop_handle(struct shm *shm, uint32_t node,
                                     uint32_t handle, uint32_t *ret_wake);
 

@@ -52,7 +52,8 @@ static int check_chain(struct shm *shm, const struct shm_flock_file *f,
     return r;
 }
 
-/* Walks a chain by node, or by key. 0, or -EUCLEAN if it leads out of the table or round in circles. */
+/* Walks a chain by node, or by key. 0, or -EUCLEAN if it leads out of the table or round in
+ * circles. */
 static int walk(const struct shm_flock_table *t, uint32_t first, bool by_key,
                 uint32_t *files)
 {

@@ -7,8 +7,8 @@
 
 enum shm_handle_kind { SHM_HANDLE_FREE, SHM_HANDLE_FILE, SHM_HANDLE_DIR };
 
-/* Writer, readers: any worker, under shm->meta; `seq_*` without it (a lost update only costs a smaller window).
- * If the owner dies: rolled back. States: FREE -> FILE or DIR -> FREE. */
+/* Writer, readers: any worker, under shm->meta; `seq_*` without it (a lost update only costs a
+ * smaller window). If the owner dies: rolled back. States: FREE -> FILE or DIR -> FREE. */
 struct shm_handle {
     uint32_t kind;
     uint32_t generation;

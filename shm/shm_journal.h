@@ -1,13 +1,14 @@
 /* The journal: every request that a worker has read from the kernel and not answered yet.
  *
- * Each worker slot has an arena. The kernel writes a request straight into the arena's read area; `current` says what
- * became of it. A request that must wait is copied into a record, and the read area is free for the next. When a
- * worker dies, its replacement walks the arena (workers/recover.c):
- *   READING with a non-zero header: taken from the kernel, nothing done yet    -> handle it
- *   IN_FLIGHT                                                                  -> handle it from the start
- *   APPLIED: the effect is done, the answer is stored, perhaps already sent    -> send the stored answer
- * APPLIED is set in the same locked section as the effect, so an effect happens exactly once. A kernel that has had
- * the answer says ENOENT to the second one, which is harmless.
+ * Each worker slot has an arena. The kernel writes a request straight into the arena's read area;
+ * `current` says what became of it. A request that must wait is copied into a record, and the read
+ * area is free for the next. When a worker dies, its replacement walks the arena
+ * (workers/recover.c):
+ *   READING, non-zero header   taken from the kernel, nothing done yet: handle it
+ *   IN_FLIGHT                  handle it from the start
+ *   APPLIED                    the effect is done, the answer is stored, perhaps sent: send it
+ * APPLIED is set in the same locked section as the effect, so an effect happens exactly once. A
+ * kernel that has had the answer says ENOENT to the second one, which is harmless.
  */
 #ifndef SHM_SHM_JOURNAL_H
 #define SHM_SHM_JOURNAL_H
@@ -30,8 +31,8 @@ enum shm_record_state {
 };
 
 /* struct shm_record: one request.
- * Writer:  the worker of the arena's slot; `interrupted` by any worker (atomic). Fields changed together with tables
- *          are changed under shm->meta and saved.
+ * Writer:  the worker of the arena's slot; `interrupted` by any worker (atomic). Fields changed
+ *          together with tables are changed under shm->meta and saved.
  * Readers: the same; stateproxyctl (may see halves).
  * If owner dies: its replacement, as above.
  * `crashes` counts workers that died by a crash while they handled it; at 2 it is answered EIO. */
@@ -58,8 +59,8 @@ struct shm_record {
 #define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff) /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */
 
 /* struct shm_arena: the requests of one worker slot. Same writer and readers as struct shm_record.
- * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED they are taken back
- * when the request is begun anew. Followed in memory by the records. */
+ * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED
+ * they are taken back when the request is begun anew. Followed in memory by the records. */
 struct shm_arena {
     uint32_t pid;      /* of the worker that has the slot; 0 = none yet */
     uint32_t incarnation; /* +1 with each worker */
@@ -81,7 +82,8 @@ struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i
 /* The read area: SHM_READ_HEAD bytes, then `payload` bytes at a page boundary, contiguous. */
 uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker);
 
-/* Start and length of all that the kernel reads and writes in this arena, page-aligned, for madvise(2). */
+/* Start and length of all that the kernel reads and writes in this arena, page-aligned, for
+ * madvise(2). */
 void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len);
 
 /* Names a record in struct shm_node.busy; never 0. */

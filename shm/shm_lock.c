@@ -1,5 +1,5 @@
-/* Robust locks with an undo log. The tables that they guard are next door (shm_node.c, shm_session.c, ...);
- * this file knows only bytes and offsets. */
+/* Robust locks with an undo log. The tables that they guard are next door (shm_node.c,
+ * shm_session.c, ...); this file knows only bytes and offsets. */
 #include "shm/shm_lock.h"
 
 #include <assert.h>
@@ -10,16 +10,16 @@
 #include "base/clock.h"
 #include "shm/shm_segment.h"
 
-/* An entry of the log: the saved bytes, padded to 8, then this trailer, so that the log can be walked
- * backwards from its end. */
+/* An entry of the log: the saved bytes, padded to 8, then this trailer, so that the log can be
+ * walked backwards from its end. */
 struct undo_trailer {
     uint32_t len;
     uint32_t padded;
     uint64_t offset; /* of the bytes, in the segment */
 };
 
-/* How long to sleep for a lock before looking again. A waiter that was woken and killed takes the wake-up with
- * it where the lock was taken by a third at once: nobody wakes the next then. */
+/* How long to sleep for a lock before looking again. A waiter that was woken and killed takes the
+ * wake-up with it where the lock was taken by a third at once: nobody wakes the next then. */
 #define RETRY_NS (20 * NS_PER_MS)
 
 /* Keeps the compiler from moving, merging or dropping accesses to memory across it. */
@@ -41,7 +41,8 @@ void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank)
     m->log_used = 0;
 }
 
-/* Whether this can be an entry that ends at `end`: a log that was overwritten must not make wild writes. */
+/* Whether this can be an entry that ends at `end`: a log that was overwritten must not make wild
+ * writes. */
 static bool sane(const struct shm *shm, const struct undo_trailer *t, uint32_t end)
 {
     return t->padded <= end && t->len <= t->padded && t->len <= shm->size &&

@@ -1,14 +1,15 @@
 /* Locks of the segment: process-shared robust mutexes with an undo log.
  *
- * Any process may be killed at any instruction. Whoever changes a table first saves the old bytes with
- * shm_save(), which writes them to the lock's undo log, in the segment. shm_unlock() empties the log: that one
- * store is the commit. When the owner of a lock dies, the next locker gets EOWNERDEAD, puts the saved bytes back
- * in reverse order, and goes on: the tables are as they were before the dead process took the lock. So every
- * locked section is all or nothing, however many tables it changes, and no table needs a repair of its own.
+ * Any process may be killed at any instruction. Whoever changes a table first saves the old bytes
+ * with shm_save(), which writes them to the lock's undo log, in the segment. shm_unlock() empties
+ * the log: that one store is the commit. When the owner of a lock dies, the next locker gets
+ * EOWNERDEAD, puts the saved bytes back in reverse order, and goes on: the tables are as they were
+ * before the dead process took the lock. So every locked section is all or nothing, however many
+ * tables it changes, and no table needs a repair of its own.
  *
- * Why this order is enough: a kill stops a process between two of its instructions, with all earlier ones done;
- * only the compiler could reorder, and the barriers in shm_save() forbid that. (Memory order between processors is
- * settled by the kernel's robust-futex hand-over.)
+ * Why this order is enough: a kill stops a process between two of its instructions, with all
+ * earlier ones done; only the compiler could reorder, and the barriers in shm_save() forbid that.
+ * (Memory order between processors is settled by the kernel's robust-futex hand-over.)
  *
  * Under a lock: no system call, no log line, no allocation, no S3.
  */
@@ -28,10 +29,11 @@ enum shm_rank {
     SHM_RANK_BLOCK = 2, /* blocks of object data */
 };
 
-/* Bytes of undo log; a locked section must fit. The dearest calls: shm_node_intern 5.5 KiB, shm_node_move 5 KiB,
- * shm_node_detach, shm_session_new, shm_handle_new, a record 1 KiB each, all others less (tests/shm/test_lock_use.c
- * measures them). So all that one request does fits several times over; a loop over many nodes does not: a section
- * each. Memory that no section reached is never touched. */
+/* Bytes of undo log; a locked section must fit. The dearest calls: shm_node_intern 5.5 KiB,
+ * shm_node_move 5 KiB, shm_node_detach, shm_session_new, shm_handle_new, a record 1 KiB each, all
+ * others less (tests/shm/test_lock_use.c measures them). So all that one request does fits several
+ * times over; a loop over many nodes does not: a section each. Memory that no section reached is
+ * never touched. */
 #define SHM_UNDO_MAX 65536
 
 /* Writer, readers: the owner of `mutex`. If the owner dies: see above. */
@@ -50,15 +52,16 @@ void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank);
 void shm_lock(struct shm *shm, struct shm_mutex *m);
 void shm_unlock(struct shm *shm, struct shm_mutex *m);
 
-/* Saves `len` bytes at `p` (inside the segment) so that they come back should this process die before
- * shm_unlock(). Must precede every store to a locked table. */
+/* Saves `len` bytes at `p` (inside the segment) so that they come back should this process die
+ * before shm_unlock(). Must precede every store to a locked table. */
 void shm_save(struct shm *shm, struct shm_mutex *m, void *p, size_t len);
 
-/* Undoes what was changed since shm_lock, in the living process (a step failed half-way). The lock stays. */
+/* Undoes what was changed since shm_lock, in the living process (a step failed half-way). The lock
+ * stays. */
 void shm_rollback(struct shm *shm, struct shm_mutex *m);
 
-/* The same back to a point within the section, m->log_used at that time: for a function that fails half-way and
- * must leave what its caller did before. */
+/* The same back to a point within the section, m->log_used at that time: for a function that fails
+ * half-way and must leave what its caller did before. */
 void shm_rollback_to(struct shm *shm, struct shm_mutex *m, uint32_t mark);
 
 /* Saves and stores. `m` is the lock that guards `lvalue`. */

@@ -1,5 +1,5 @@
-/* Nodes and the name table. Which node a name has, what pins a node, which one is evicted. What the versions
- * mean for reads and writes is decided in workers/. */
+/* Nodes and the name table. Which node a name has, what pins a node, which one is evicted. What the
+ * versions mean for reads and writes is decided in workers/. */
 #include "shm/shm_node.h"
 
 #include <assert.h>
@@ -163,7 +163,8 @@ static void lru_remove(struct shm *shm, uint32_t idx)
     shm_set(shm, shm->meta, t->evictable, t->evictable - 1);
 }
 
-/* Current nodes go to the front; detached ones are of no more use and go to the back, to be evicted first. */
+/* Current nodes go to the front; detached ones are of no more use and go to the back, to be evicted
+ * first. */
 static void lru_push(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -234,8 +235,9 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
 
 static void node_free(struct shm *shm, uint32_t idx);
 
-/* A node with a long name that can go, SHM_NIL if none was found. For when all long names are in use. Where it
- * stopped is not saved: a call that fails is undone, and the next must look further. */
+/* A node with a long name that can go, SHM_NIL if none was found. For when all long names are in
+ * use. Where it stopped is not saved: a call that fails is undone, and the next must look further.
+ * */
 static uint32_t long_victim(struct shm *shm)
 {
     struct shm_node_table *t = shm->nodes;
@@ -341,8 +343,8 @@ static void node_free(struct shm *shm, uint32_t idx)
     child_gone(shm, parent);
 }
 
-/* Puts the node on the evictable list, or takes it off, as its pins say. Frees nothing: freeing a node unpins its
- * parent, and a chain of that would not fit the undo log. */
+/* Puts the node on the evictable list, or takes it off, as its pins say. Frees nothing: freeing a
+ * node unpins its parent, and a chain of that would not fit the undo log. */
 static void update_lru(struct shm *shm, uint32_t idx)
 {
     bool want = is_evictable(shm_node_at(shm, idx));
@@ -459,7 +461,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
     return idx;
 }
 
-/* The arguments are copied: they may lie in the node that is replaced, and that one may be reused at once. */
+/* The arguments are copied: they may lie in the node that is replaced, and that one may be reused
+ * at once. */
 static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent,
                             const char *name, size_t len,
                             const struct shm_version *v, uint64_t now_ns)

@@ -1,11 +1,11 @@
 /* Nodes: what the kernel knows by a node id. A node is one *version* of one key, or a directory.
  *
- * A name (parent, bytes) maps to at most one *current* node. When a lookup finds another ETag, the name gets a new
- * node, and the old one lives on, detached, for those who have it open: their page cache and their pinned reads
- * never mix two versions.
+ * A name (parent, bytes) maps to at most one *current* node. When a lookup finds another ETag, the
+ * name gets a new node, and the old one lives on, detached, for those who have it open: their page
+ * cache and their pinned reads never mix two versions.
  *
- * All functions here want shm->meta held. Those that change something save it first (shm_lock.h), so that the
- * section in which they are called is all or nothing.
+ * All functions here want shm->meta held. Those that change something save it first (shm_lock.h),
+ * so that the section in which they are called is all or nothing.
  */
 #ifndef SHM_SHM_NODE_H
 #define SHM_SHM_NODE_H
@@ -37,9 +37,10 @@ enum shm_node_flag {
 /* struct shm_node: 256 bytes, one node.
  * Writer:   any worker, under shm->meta.       Readers: the same.
  * If owner dies: rolled back by the next locker.
- * States:   FREE -> LIVE -> FREE. LIVE while the kernel counts lookups, children, handles or a session hang on it,
- *           or while it is cached in the list of evictable nodes.
- * Invariants: nlookup, children, opens, busy == 0 and session == NIL exactly for nodes on the evictable list (the root never).
+ * States:   FREE -> LIVE -> FREE. LIVE while the kernel counts lookups, children, handles or a
+ *           session hang on it, or while it is cached in the list of evictable nodes.
+ * Invariants: nlookup, children, opens, busy == 0 and session == NIL exactly for nodes on the
+ * evictable list (the root never).
  *           CURRENT exactly for nodes in their hash chain. */
 struct shm_node {
     uint32_t state;
@@ -73,8 +74,8 @@ struct shm_long_name {
     char bytes[SHM_NAME_MAX + 1];
 };
 
-/* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes and the long
- * names. Memory that was never used stays untouched (`fresh`). */
+/* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
+ * and the long names. Memory that was never used stays untouched (`fresh`). */
 struct shm_node_table {
     uint32_t free_node, fresh_node; /* chain of free ones (index + 1); first never used */
     uint32_t free_long, fresh_long;
@@ -105,33 +106,38 @@ must_use int shm_node_check(struct shm *shm, struct err *err);
 /* The node with this index. */
 struct shm_node *shm_node_at(struct shm *shm, uint32_t idx);
 
-/* The node id that the kernel sees, and back: SHM_NIL for an id that is not (or no longer) known. */
+/* The node id that the kernel sees, and back: SHM_NIL for an id that is not (or no longer) known.
+ * */
 uint64_t shm_node_id(struct shm *shm, uint32_t idx);
 uint32_t shm_node_of_id(struct shm *shm, uint64_t id);
 
 /* The current node of a name, SHM_NIL if there is none. Not that the name does not exist. */
 uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
-/* Makes (parent, name) map to a node of this version and marks it checked now: the current node when its type and
- * ETag are the same (attributes are brought up to date), else a new one, the old one being detached; a current node
- * with an open write session is kept as it is. Returns its index, or -ENOMEM when no node (or none with a long name)
- * can be evicted: the caller asks the notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX
- * bytes; on failure nothing was changed. The node may be evictable: use it before the lock is given up, or pin it.
+/* Makes (parent, name) map to a node of this version and marks it checked now: the current node
+ * when its type and ETag are the same (attributes are brought up to date), else a new one, the old
+ * one being detached; a current node with an open write session is kept as it is. Returns its
+ * index, or -ENOMEM when no node (or none with a long name) can be evicted: the caller asks the
+ * notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX bytes; on failure
+ * nothing was changed. The node may be evictable: use it before the lock is given up, or pin it.
  * `name` and v->etag may point into a node. */
 must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
                                  size_t len, const struct shm_version *v,
                                  uint64_t now_ns);
 
-/* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if not current. */
+/* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if
+ * not current. */
 void shm_node_detach(struct shm *shm, uint32_t idx);
 
-/* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0, -ENOMEM (no
- * long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as above; on failure nothing was
- * changed. `ino` of nodes below a moved directory stays what it was. */
+/* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0,
+ * -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as
+ * above; on failure nothing was changed. `ino` of nodes below a moved directory stays what it was.
+ * */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
                            const char *name, size_t len);
 
-/* The kernel was (or will be) told of the node n times more / forgot n of them. Too large an n is cut. */
+/* The kernel was (or will be) told of the node n times more / forgot n of them. Too large an n is
+ * cut. */
 void shm_node_ref(struct shm *shm, uint32_t idx, uint64_t n);
 void shm_node_forget(struct shm *shm, uint32_t idx, uint64_t n);
 
@@ -142,13 +148,15 @@ void shm_node_close(struct shm *shm, uint32_t idx);
 /* Sets or clears (SHM_NIL) the write session. */
 void shm_node_set_session(struct shm *shm, uint32_t idx, uint32_t session);
 
-/* Marks it as held by an unlink or rename (tag from shm_record_tag()), 0 = no longer: it is not evicted meanwhile. */
+/* Marks it as held by an unlink or rename (tag from shm_record_tag()), 0 = no longer: it is not
+ * evicted meanwhile. */
 void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag);
 
 /* Before changing fields of a node by hand: saves it and returns it. */
 struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx);
 
-/* The node's bytes change (a publish; a new listing of a directory): blocks cached for it no longer match. */
+/* The node's bytes change (a publish; a new listing of a directory): blocks cached for it no longer
+ * match. */
 void shm_node_new_content(struct shm *shm, uint32_t idx);
 
 /* The listing of a directory is no longer known to be complete (an entry came or went). */
@@ -162,7 +170,8 @@ must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t 
 const char *shm_node_name(struct shm *shm, uint32_t idx);
 
 /* A node that only the kernel holds (no child, handle, session): a candidate for
- * NOTIFY_INVAL_ENTRY. Looks at up to `scan` nodes from *cursor on. SHM_NIL if there is none among them. */
+ * NOTIFY_INVAL_ENTRY. Looks at up to `scan` nodes from *cursor on. SHM_NIL if there is none among
+ * them. */
 uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan);
 
 #endif

@@ -1,7 +1,7 @@
 /* Notifications to the kernel, queued by workers and written by the notifier process.
  *
- * A worker must not write them itself: INVAL_ENTRY takes the parent's inode lock and INVAL_INODE waits for pages
- * that a READ has locked, so whoever serves those requests would wait for itself.
+ * A worker must not write them itself: INVAL_ENTRY takes the parent's inode lock and INVAL_INODE
+ * waits for pages that a READ has locked, so whoever serves those requests would wait for itself.
  */
 #ifndef SHM_SHM_NOTIFY_H
 #define SHM_SHM_NOTIFY_H
@@ -20,7 +20,8 @@ struct shm_notify {
 };
 
 /* Writer: any worker (tail), the notifier (head), under shm->meta. If the owner dies: rolled back.
- * A notification that finds the ring full is dropped and counted: each only makes caches forget sooner. */
+ * A notification that finds the ring full is dropped and counted: each only makes caches forget
+ * sooner. */
 struct shm_notify_ring {
     uint32_t head, tail; /* free running; head == tail: empty */
     uint64_t dropped;

@@ -1,7 +1,8 @@
 /* The shared segment: one memfd with all tables, made by the supervisor before the first fork.
  *
- * The header says where each table starts; inside the segment there are indexes and offsets only. `struct shm` is
- * each process's own view: pointers into its mapping. shm_layout.c lists the tables.
+ * The header says where each table starts; inside the segment there are indexes and offsets only.
+ * `struct shm` is each process's own view: pointers into its mapping. shm_layout.c lists the
+ * tables.
  */
 #ifndef SHM_SHM_SEGMENT_H
 #define SHM_SHM_SEGMENT_H
@@ -20,7 +21,8 @@
 #define SHM_BLOCK_SIZE (128u << 10)
 #define SHM_PAGE 4096u
 
-/* The most of each that shm_create() takes: indexes, and all sizes in bytes, stay far from wrapping. */
+/* The most of each that shm_create() takes: indexes, and all sizes in bytes, stay far from
+ * wrapping. */
 #define SHM_COUNT_MAX (1u << 24)
 #define SHM_SESSIONS_MAX (1u << 16)
 #define SHM_RECORDS_MAX 0xfffeu /* shm_record_tag() has 16 bits for one */
@@ -52,8 +54,8 @@ enum shm_table {
     SHM_TABLES
 };
 
-/* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor, atomic).
- * Readers: all, without lock. */
+/* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
+ * atomic). Readers: all, without lock. */
 struct shm_header {
     uint64_t magic;
     uint32_t layout_version;
@@ -94,21 +96,22 @@ struct shm {
     struct shm_stats *stats;
 };
 
-/* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL for sizes
- * that make no sense). The descriptor is CLOEXEC. Called once, before the first fork. */
+/* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL
+ * for sizes that make no sense). The descriptor is CLOEXEC. Called once, before the first fork. */
 must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
                         struct err *err);
 
-/* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be hostile: shm->header
- * is a checked copy (its `draining` is of this moment), and every index found in a table must be checked before use.
+/* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be
+ * hostile: shm->header is a checked copy (its `draining` is of this moment), and every index found
+ * in a table must be checked before use.
  * 0 and *ret_shm; -EPROTO if it is not ours or of another layout. Takes `fd` on success. */
 must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
 
 /* Unmaps and closes. The segment lives on while others have it. NULL is fine. */
 void shm_close(struct shm *shm);
 
-/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes the locks: not for a
- * read-only view. */
+/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes
+ * the locks: not for a read-only view. */
 must_use int shm_check(struct shm *shm, struct err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* The table of write sessions. What a session means is decided in workers/ (publish.c, op_write.c). */
+/* The table of write sessions. What a session means is decided in workers/ (publish.c, op_write.c).
+ * */
 #include "shm/shm_session.h"
 
 #include <assert.h>
@@ -95,8 +96,8 @@ const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s
     return NULL;
 }
 
-/* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: where another entry has
- * the tid, it is that of a thread that is gone. */
+/* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: where
+ * another entry has the tid, it is that of a thread that is gone. */
 static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid,
                                         int32_t tgid, uint64_t start)
 {

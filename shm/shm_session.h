@@ -1,7 +1,8 @@
-/* Write sessions: files that are open for writing (or were truncated by path) and what of them is not on S3 yet.
+/* Write sessions: files that are open for writing (or were truncated by path) and what of them is
+ * not on S3 yet.
  *
- * The bytes lie in the spool slot with the session's index: a memfd while small, an unlinked file beyond
- * (workers/spool.h). All functions want shm->meta held and save what they change.
+ * The bytes lie in the spool slot with the session's index: a memfd while small, an unlinked file
+ * beyond (workers/spool.h). All functions want shm->meta held and save what they change.
  */
 #ifndef SHM_SHM_SESSION_H
 #define SHM_SHM_SESSION_H
@@ -43,8 +44,8 @@ struct shm_session_pid {
     uint32_t unused;
 };
 
-/* A job of a session (its load, its publish) and who does it. When the owner dies its replacement begins the job
- * anew: workers/recover.c. */
+/* A job of a session (its load, its publish) and who does it. When the owner dies its replacement
+ * begins the job anew: workers/recover.c. */
 enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
 struct shm_job {
     uint32_t state;
@@ -55,8 +56,10 @@ struct shm_job {
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back.
  * Lock-free: `size` may be read relaxed for a hint, nothing else.
- * States: FREE -> LIVE -> CLOSING -> FREE (a slot is emptied before it is free; if the worker that does it dies, its
- *         replacement does); LIVE while refs > 0, or a job is RUNNING, or it is dirty, or an ORPHAN that readers have open.
+ * States: FREE -> LIVE -> CLOSING -> FREE (a slot is emptied before it is free; if the worker that
+ * does it dies, its
+ *         replacement does); LIVE while refs > 0, or a job is RUNNING, or it is dirty, or an ORPHAN
+ *         that readers have open.
  * Dirty means write_seq != published_seq or UNPUBLISHED. */
 struct shm_session {
     uint32_t state;
@@ -96,18 +99,20 @@ struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 /* Saves the session and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 
-/* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free slot. */
+/* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free
+ * slot. */
 must_use int64_t shm_session_new(struct shm *shm, uint32_t node);
 
-/* Unhooks it from its node, for `owner` to empty the spool slot (not under the lock) and then free it. */
+/* Unhooks it from its node, for `owner` to empty the spool slot (not under the lock) and then free
+ * it. */
 void shm_session_close(struct shm *shm, uint32_t idx, uint32_t owner);
 /* CLOSING -> FREE. */
 void shm_session_free(struct shm *shm, uint32_t idx);
 
 bool shm_session_dirty(const struct shm_session *s);
 
-/* The entry of this process: found by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when all are taken by
- * others, or when the process is not known (tgid 0). */
+/* The entry of this process: found by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when
+ * all are taken by others, or when the process is not known (tgid 0). */
 struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
                                         int32_t tgid, uint64_t start);
 

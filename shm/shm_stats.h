@@ -1,5 +1,6 @@
-/* Counters, a set for each worker slot, cache lines apart. They go on through a worker's replacement.
- * Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the owner dies: nothing to do. */
+/* Counters, a set for each worker slot, cache lines apart. They go on through a worker's
+ * replacement. Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the
+ * owner dies: nothing to do. */
 #ifndef SHM_SHM_STATS_H
 #define SHM_SHM_STATS_H
 

@@ -1,5 +1,5 @@
-/* The FUSE channel: requests are read straight into the arena, one at a time, and handed to their handlers. All
- * workers read from one descriptor; EPOLLEXCLUSIVE wakes one of them. */
+/* The FUSE channel: requests are read straight into the arena, one at a time, and handed to their
+ * handlers. All workers read from one descriptor; EPOLLEXCLUSIVE wakes one of them. */
 #include "workers/channel.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@
 #define CHANNEL_BURST 32
 
 /* One request. 1: handled; 0: none there; -errno: the channel is at its end.
- * The header is zeroed before the state says READING: a replacement that finds READING and a header knows that the
- * kernel has given this request away, and that nobody has done anything for it. */
+ * The header is zeroed before the state says READING: a replacement that finds READING and a header
+ * knows that the kernel has given this request away, and that nobody has done anything for it. */
 static int read_one(struct worker *w)
 {
     uint8_t *area = shm_arena_read_area(w->shm, w->slot);
@@ -76,7 +76,8 @@ int channel_start(struct worker *w)
     r = loop_add(w->loop, &w->channel, EPOLLIN | EPOLLEXCLUSIVE);
     if (r < 0)
         return r;
-    /* epoll shows what waits already; more than a burst must not keep S3 and the watchdog waiting. */
+    /* epoll shows what waits already; more than a burst must not keep S3 and the watchdog waiting.
+     * */
     for (int i = 0; i < CHANNEL_BURST && r == 1; i++)
         r = read_one(w);
     if (r < 0)

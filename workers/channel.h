@@ -4,7 +4,8 @@
 
 #include "workers/worker.h"
 
-/* Watches the channel. Reads until EAGAIN first: a wake-up may have died with the worker that got it.
+/* Watches the channel. Reads until EAGAIN first: a wake-up may have died with the worker that got
+ * it.
  * 0 or -errno. */
 must_use int channel_start(struct worker *w);
 

@@ -1,5 +1,5 @@
-/* Which handler serves which opcode. An opcode without one is answered ENOSYS, which the kernel remembers: op_refuse.c
- * says what it does then. */
+/* Which handler serves which opcode. An opcode without one is answered ENOSYS, which the kernel
+ * remembers: op_refuse.c says what it does then. */
 #include <errno.h>
 
 #include "fuse/fuse_abi.h"

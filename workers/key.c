@@ -1,4 +1,5 @@
-/* Building S3 keys. Names that S3 servers fold or refuse are not sent: s3/s3_url.c refuses them once more. */
+/* Building S3 keys. Names that S3 servers fold or refuse are not sent: s3/s3_url.c refuses them
+ * once more. */
 #include "workers/key.h"
 
 #include <errno.h>

@@ -7,12 +7,13 @@
 
 #define KEY_CAP (S3_KEY_MAX + 1)
 
-/* Under shm->meta. The key of a node; of a directory with its slash at the end ("" is the whole bucket).
+/* Under shm->meta. The key of a node; of a directory with its slash at the end ("" is the whole
+ * bucket).
  * 0 or -ENAMETOOLONG. */
 must_use int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP]);
 
-/* Under shm->meta. The key of a name in a directory, without a slash at the end. 0, -ENAMETOOLONG (name or key too
- * long), -EINVAL for "", ".", "..", and names with a slash. */
+/* Under shm->meta. The key of a name in a directory, without a slash at the end. 0, -ENAMETOOLONG
+ * (name or key too long), -EINVAL for "", ".", "..", and names with a slash. */
 must_use int key_of_name(struct worker *w, uint32_t dir, const char *name,
                          size_t len, char out[KEY_CAP]);
 

@@ -1,5 +1,5 @@
-/* Loading pages. The LIST is a job of this worker: it goes on when the op that began it is interrupted, because others
- * may wait for the same block. */
+/* Loading pages. The LIST is a job of this worker: it goes on when the op that began it is
+ * interrupted, because others may wait for the same block. */
 #include "workers/list.h"
 
 #include <errno.h>
@@ -139,8 +139,8 @@ void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
         ret->mtime_ns = n->mtime_ns;
 }
 
-/* One entry, one locked section. False: names changed since the LIST began, or there is no room: what it shows must
- * not be taken for the present. */
+/* One entry, one locked section. False: names changed since the LIST began, or there is no room:
+ * what it shows must not be taken for the present. */
 static bool intern_entry(struct list_load *l, const struct list_entry *e)
 {
     struct worker *w = l->w;
@@ -161,7 +161,8 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     return r >= 0;
 }
 
-/* The keys were not on their way to another name, the whole time: then the LIST may have seen a part of them. */
+/* The keys were not on their way to another name, the whole time: then the LIST may have seen a
+ * part of them. */
 static bool was_still(struct list_load *l)
 {
     struct worker *w = l->w;
@@ -192,8 +193,8 @@ static bool intern_pages(struct list_load *l)
     return true;
 }
 
-/* What is known of the directory as a whole: page 0 begins a listing, the last page completes it, if it is still the
- * same one and no entry has been evicted. */
+/* What is known of the directory as a whole: page 0 begins a listing, the last page completes it,
+ * if it is still the same one and no entry has been evicted. */
 static void begin_listing(struct list_load *l)
 {
     struct worker *w = l->w;
@@ -286,7 +287,8 @@ static void on_list_done(void *arg, const struct s3_result *res)
 
 /* ---- beginning ---- */
 
-/* The op is answered or interrupted: the load goes on without it, or has ended with an error that nobody takes. */
+/* The op is answered or interrupted: the load goes on without it, or has ended with an error that
+ * nobody takes. */
 static void leave(void *state)
 {
     struct list_load *l = state;

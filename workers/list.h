@@ -1,8 +1,9 @@
 /* Loading pages of a directory listing into the block pool, and interning what they show.
  *
- * A page is one block with the key (directory node, number of the listing = `content`, page number). It is asked for with
- * start-after the last name of the page before, never with a token: so any worker can load any page, also again after
- * it was evicted. One LIST answer of 1,000 entries may fill more than one page. */
+ * A page is one block with the key (directory node, number of the listing = `content`, page
+ * number). It is asked for with start-after the last name of the page before, never with a token:
+ * so any worker can load any page, also again after it was evicted. One LIST answer of 1,000
+ * entries may fill more than one page. */
 #ifndef WORKERS_LIST_H
 #define WORKERS_LIST_H
 
@@ -25,11 +26,13 @@ static inline struct shm_block_key list_key(const struct list_want *want)
     return (struct shm_block_key){want->node, want->content, want->page};
 }
 
-/* Starts loading; `op` (kept) is woken when it is done, and *ret_error of list_failed(op) tells if it failed. Uses
- * op->state. -EAGAIN: somebody else loads it already, or no block is free: wait for a wake. */
+/* Starts loading; `op` (kept) is woken when it is done, and *ret_error of list_failed(op) tells if
+ * it failed. Uses op->state. -EAGAIN: somebody else loads it already, or no block is free: wait for
+ * a wake. */
 must_use int list_load(struct op *op, const struct list_want *want);
 
-/* The error with which the load that this op started ended, 0 if it goes on or went well. Clears it. */
+/* The error with which the load that this op started ended, 0 if it goes on or went well. Clears
+ * it. */
 int list_failed(struct op *op);
 
 /* Under shm->meta. What an entry in the listing of `dir` says, as a version. */

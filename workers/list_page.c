@@ -1,4 +1,5 @@
-/* The page format. An ETag of 32 hex digits in quotes, which is what most objects have, is kept as 16 bytes. */
+/* The page format. An ETag of 32 hex digits in quotes, which is what most objects have, is kept as
+ * 16 bytes. */
 #include "workers/list_page.h"
 
 #include <errno.h>
@@ -145,8 +146,8 @@ static bool same_name(const struct list_entry *a, const struct list_entry *b)
            memcmp(a->name, b->name, a->name_len) == 0;
 }
 
-/* Where a file of this name stands before `end`, 0 if nowhere. Keys come in order, so everything between "a" and "a/"
- * begins with "a". */
+/* Where a file of this name stands before `end`, 0 if nowhere. Keys come in order, so everything
+ * between "a" and "a/" begins with "a". */
 static size_t find_file(const uint8_t *buf, size_t from, size_t end,
                         const struct list_entry *dir)
 {

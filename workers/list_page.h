@@ -1,5 +1,5 @@
-/* A page of a directory listing as it lies in a block of the pool: a header, then entries one behind the other. Any
- * worker may have written it, so reading it back is bounds-checked. */
+/* A page of a directory listing as it lies in a block of the pool: a header, then entries one
+ * behind the other. Any worker may have written it, so reading it back is bounds-checked. */
 #ifndef WORKERS_LIST_PAGE_H
 #define WORKERS_LIST_PAGE_H
 
@@ -11,7 +11,8 @@
 
 #define LIST_ENTRY_MAX (24 + 255 + 72) /* bytes of one entry at most */
 
-/* A name after which a page starts, in the form of start-after: a name of 255 bytes, a slash, U+10FFFF and NUL fit. */
+/* A name after which a page starts, in the form of start-after: a name of 255 bytes, a slash,
+ * U+10FFFF and NUL fit. */
 #define LIST_START_MAX 264
 
 enum list_type { LIST_FILE, LIST_DIR, LIST_SHADOWED /* a file behind a directory of its name */ };
@@ -42,15 +43,16 @@ void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns);
 /* Appends. False when it does not fit. */
 must_use bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e);
 
-/* The page ends with this name, shown or not: the next one starts behind it. A directory's name is followed by all keys
- * below it, which are skipped; so is what sorts behind the first 255 bytes of a name that is too long to be shown. */
+/* The page ends with this name, shown or not: the next one starts behind it. A directory's name is
+ * followed by all keys below it, which are skipped; so is what sorts behind the first 255 bytes of
+ * a name that is too long to be shown. */
 void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir);
 
 /* 0, or -EPROTO if this is no page of `len` bytes. */
 must_use int list_page_check(const uint8_t *buf, size_t len);
 
-/* Reads the entry at *off (0 = the first) and moves *off behind it. False at the end, and when what is there is
- * no entry. */
+/* Reads the entry at *off (0 = the first) and moves *off behind it. False at the end, and when what
+ * is there is no entry. */
 must_use bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret);
 
 /* Marks files that have the name of a directory of the page as LIST_SHADOWED. Returns how many. */

@@ -7,8 +7,8 @@
 /* FLUSH: the ranges that its lock_owner has on the file go. Done twice it does no harm. */
 void lock_flush(struct op *op);
 
-/* RELEASE: whatever was taken through the handle goes (flock locks, those of the open file description, and what an
- * unheard FLUSH left). Done twice it does no harm. */
+/* RELEASE: whatever was taken through the handle goes (flock locks, those of the open file
+ * description, and what an unheard FLUSH left). Done twice it does no harm. */
 void lock_release(struct op *op);
 
 #endif

@@ -1,5 +1,6 @@
 /* Reading x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
- * bits), rclone an octal mode and seconds with a fraction. What is sent is what s3fs writes, and a fraction of seconds. */
+ * bits), rclone an octal mode and seconds with a fraction. What is sent is what s3fs writes, and a
+ * fraction of seconds. */
 #include "workers/meta.h"
 
 #include <errno.h>

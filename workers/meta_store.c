@@ -1,5 +1,6 @@
-/* Metadata cannot be changed, only copied: HEAD tells what is there, CopyObject onto itself writes it anew, pinned to
- * the version that the node is. Killed in between and begun again, it does the same once more. */
+/* Metadata cannot be changed, only copied: HEAD tells what is there, CopyObject onto itself writes
+ * it anew, pinned to the version that the node is. Killed in between and begun again, it does the
+ * same once more. */
 #include "workers/meta_store.h"
 
 #include <errno.h>

@@ -5,31 +5,34 @@
 #include "workers/key.h"
 #include "workers/op.h"
 
-/* The read-only and draining checks (what was begun goes on while draining: a kept op), and that the directory is known
- * and the name can be a key.
+/* The read-only and draining checks (what was begun goes on while draining: a kept op), and that
+ * the directory is known and the name can be a key.
  * 0 and `key` (without a slash at the end); -EROFS, -ESHUTDOWN, -ESTALE, -ENAMETOOLONG, -EINVAL. */
 must_use int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP]);
 
-/* Under shm->meta. Marks the node as held by this op: no publish begins on it or below it meanwhile, and it is not
- * evicted. False: another op holds it, or a publish runs on it (the op is noted to be woken): wait. The mark is to be
- * noted by the caller in op->rec (op_edit). */
+/* Under shm->meta. Marks the node as held by this op: no publish begins on it or below it
+ * meanwhile, and it is not evicted. False: another op holds it, or a publish runs on it (the op is
+ * noted to be woken): wait. The mark is to be noted by the caller in op->rec (op_edit). */
 must_use bool names_hold(struct op *op, uint32_t node);
 
-/* Under shm->meta. Gives the mark back; wake everybody (worker_wake(w, NAMES_WAKE_ALL)) after unlocking. */
+/* Under shm->meta. Gives the mark back; wake everybody (worker_wake(w, NAMES_WAKE_ALL)) after
+ * unlocking. */
 void names_release(struct op *op, uint32_t node);
 #define NAMES_WAKE_ALL UINT32_MAX
 
-/* Not under a lock: gives back the marks that are noted in op->rec (node, and handle of a rename). */
+/* Not under a lock: gives back the marks that are noted in op->rec (node, and handle of a rename).
+ * */
 void names_give_back(struct op *op);
 
 /* Under shm->meta. True if the node or a directory above it is held by another op than `tag`. */
 must_use bool names_held(struct worker *w, uint32_t node, uint32_t tag);
 
-/* Under shm->meta. An entry of the directory came, went or changed, and the name table says so: the pages of its
- * listing are stale, but that it knows all its names stays true. */
+/* Under shm->meta. An entry of the directory came, went or changed, and the name table says so: the
+ * pages of its listing are stale, but that it knows all its names stays true. */
 void names_changed(struct worker *w, uint32_t dir);
 
-/* Under shm->meta. True if an unpublished file lies below this directory: no listing of S3 shows it. */
+/* Under shm->meta. True if an unpublished file lies below this directory: no listing of S3 shows
+ * it. */
 must_use bool names_local_below(struct worker *w, uint32_t dir);
 
 /* Under shm->meta. True if the node is the directory, or below it. */

@@ -1,6 +1,6 @@
-/* Attributes and validities. A file node is one version, so its attributes hold as long as the node: what changes them
- * on this mount goes through the kernel, and what another machine publishes gets another node. Only the *name* must be
- * asked for each time. */
+/* Attributes and validities. A file node is one version, so its attributes hold as long as the
+ * node: what changes them on this mount goes through the kernel, and what another machine publishes
+ * gets another node. Only the *name* must be asked for each time. */
 #include "workers/node_attr.h"
 
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
-/* The life of an op: journal states, keeping, answering, waking, interrupting. What ops do is in op_*.c; how they
- * are read in channel.c; how they are taken over in recover.c. */
+/* The life of an op: journal states, keeping, answering, waking, interrupting. What ops do is in
+ * op_*.c; how they are read in channel.c; how they are taken over in recover.c. */
 #include "workers/op.h"
 
 #include <assert.h>
@@ -52,7 +52,8 @@ static void release(struct op *op)
     w->free_ops[w->n_free_ops++] = op;
 }
 
-/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an error of ours. */
+/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an
+ * error of ours. */
 static void check_sent(struct op *op, int r)
 {
     if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
@@ -143,8 +144,8 @@ void op_finish(struct op *op)
 
 /* ---- keeping ---- */
 
-/* The record is complete before it becomes IN_FLIGHT, and the read area is given up only then: a worker killed in
- * between leaves both, which recover.c knows by their `unique`. */
+/* The record is complete before it becomes IN_FLIGHT, and the read area is given up only then: a
+ * worker killed in between leaves both, which recover.c knows by their `unique`. */
 static void move_to_record(struct op *op, uint32_t idx, size_t len)
 {
     struct worker *w = op->w;
@@ -156,13 +157,14 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
     to->request_len = (uint32_t)len;
     set_state(to, SHM_RECORD_IN_FLIGHT);
     atomic_store(&from->state, SHM_RECORD_FREE);
-    /* An interrupt that found the read area while it was copied. One that comes later finds it free: op_interrupt.c. */
+    /* An interrupt that found the read area while it was copied. One that comes later finds it
+     * free: op_interrupt.c. */
     if (atomic_load(&from->interrupted))
         atomic_store(&to->interrupted, 1);
 }
 
-/* Some records are left for RELEASE: the kernel does not repeat it, and what was not published would be lost with it.
- * It sends few at a time (max_background). */
+/* Some records are left for RELEASE: the kernel does not repeat it, and what was not published
+ * would be lost with it. It sends few at a time (max_background). */
 static uint32_t record_but(const struct worker *w, uint32_t reserve)
 {
     return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1]
@@ -218,8 +220,8 @@ uint32_t op_node(const struct op *op)
 
 /* ---- beginning ---- */
 
-/* Fills the record's facts of a request that has just been read. Of one that a replacement takes over the effects
- * so far are kept. */
+/* Fills the record's facts of a request that has just been read. Of one that a replacement takes
+ * over the effects so far are kept. */
 static void note_request(struct shm_record *rec, const struct fuse_request *req)
 {
     rec->unique = req->unique;
@@ -290,9 +292,9 @@ void op_resume_all(struct worker *w)
     }
 }
 
-/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A file operation is not ended by
- * a signal that the caller survives (Go programs get them all the time); one that arrives later and kills it is seen
- * because this runs once a second too. */
+/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A file
+ * operation is not ended by a signal that the caller survives (Go programs get them all the time);
+ * one that arrives later and kills it is seen because this runs once a second too. */
 void op_interrupts(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {

@@ -1,8 +1,10 @@
-/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), never from S3: the LOOKUP before has asked.
+/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), never from S3: the LOOKUP
+ * before has asked.
  *
- * A change of size is a change of content: with a handle it is made in the handle's session; by path (truncate(2)) it
- * gets a session of its own, which is published before the answer. Mode, owner and time are metadata of the object: they
- * travel with the next upload if one is due, and are stored by a copy of the object onto itself (meta_store.c) if not. */
+ * A change of size is a change of content: with a handle it is made in the handle's session; by
+ * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
+ * owner and time are metadata of the object: they travel with the next upload if one is due, and
+ * are stored by a copy of the object onto itself (meta_store.c) if not. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +47,8 @@ void op_statfs(struct op *op)
     op_answer(op, &out, sizeof(out));
 }
 
-/* The attributes that the request sets, into a node or a copy of one. What is as configured is not set: it needs no
- * metadata. */
+/* The attributes that the request sets, into a node or a copy of one. What is as configured is not
+ * set: it needs no metadata. */
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = op->req.setattr;
@@ -84,7 +86,8 @@ static void apply_attributes(struct op *op, uint32_t node)
         shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
 }
 
-/* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session ref. */
+/* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session
+ * ref. */
 static void apply(struct op *op)
 {
     struct worker *w = op->w;
@@ -256,8 +259,9 @@ static bool differ(const struct shm_node *a, const struct shm_node *b)
            ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
 }
 
-/* Under shm->meta. True if the object must be told: it is a published file (and has not been unlinked), no upload is due that would tell it, and
- * something changes. `changed` is then the node as it is to be. */
+/* Under shm->meta. True if the object must be told: it is a published file (and has not been
+ * unlinked), no upload is due that would tell it, and something changes. `changed` is then the node
+ * as it is to be. */
 static bool must_store(struct op *op, struct shm_node *changed)
 {
     struct shm *shm = op->w->shm;

@@ -1,5 +1,6 @@
-/* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so nothing is sent until
- * the file is closed; MKNOD, which has no close, publishes the empty file itself. */
+/* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so
+ * nothing is sent until the file is closed; MKNOD, which has no close, publishes the empty file
+ * itself. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -72,8 +73,8 @@ static int64_t make_file(struct op *op, const struct newcomer *nc,
     return node;
 }
 
-/* Under shm->meta. The current node of the name, if it is a directory or has a session: somebody on this mount was
- * faster. */
+/* Under shm->meta. The current node of the name, if it is a directory or has a session: somebody on
+ * this mount was faster. */
 static uint32_t taken_by(struct op *op)
 {
     uint32_t dir = op_node(op), node = SHM_NIL;

@@ -1,8 +1,9 @@
 /* OPENDIR, READDIR, READDIRPLUS, RELEASEDIR: directories as streams of pages (list.h).
  *
- * An offset names the entry to go on with: 0 ".", 1 "..", then page and index, at last the unpublished files of this
- * mount, which no listing of S3 shows. What an answer counts (READDIRPLUS gives the kernel a reference on each node) is
- * noted in arena->counted, and is taken back if the worker dies before the answer is complete.
+ * An offset names the entry to go on with: 0 ".", 1 "..", then page and index, at last the
+ * unpublished files of this mount, which no listing of S3 shows. What an answer counts (READDIRPLUS
+ * gives the kernel a reference on each node) is noted in arena->counted, and is taken back if the
+ * worker dies before the answer is complete.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -34,7 +35,8 @@ static uint64_t local_off(uint32_t session)
 
 /* ---- OPENDIR, RELEASEDIR, FSYNCDIR ---- */
 
-/* Under shm->meta: the handle reads the newest listing of the directory if that is recent enough, else a new one. */
+/* Under shm->meta: the handle reads the newest listing of the directory if that is recent enough,
+ * else a new one. */
 static void choose_listing(struct worker *w, uint32_t handle)
 {
     struct shm_handle *h = shm_handle_edit(w->shm, handle);
@@ -170,9 +172,9 @@ static bool put_dots(struct answer *a)
     return true;
 }
 
-/* Under shm->meta. The node that the kernel is told for a listed name, SHM_NIL for none ("look it up when you need
- * it"): what the name table knows is never older than the page, and a name that is gone from it since must not come
- * back. */
+/* Under shm->meta. The node that the kernel is told for a listed name, SHM_NIL for none ("look it
+ * up when you need it"): what the name table knows is never older than the page, and a name that is
+ * gone from it since must not come back. */
 static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
                               uint64_t page_ns)
 {
@@ -242,7 +244,8 @@ static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
     return true;
 }
 
-/* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name. */
+/* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name.
+ * */
 static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX + 1],
                            size_t *ret_len)
 {
@@ -380,7 +383,8 @@ static enum progress read_page(struct answer *a, struct list_want *want)
 
 static void resume(struct op *op);
 
-/* Another worker began to load it just now (or no block is free: then the worker's tick looks again). */
+/* Another worker began to load it just now (or no block is free: then the worker's tick looks
+ * again). */
 static void wait_for_other(struct worker *w, const struct list_want *want)
 {
     uint32_t idx;
@@ -454,7 +458,8 @@ static int begin_answer(struct op *op, struct answer *a)
     worker_lock(w);
     a->handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_DIR);
     if (a->handle != SHM_NIL) {
-        /* The first read, or rewinddir(3): the directory as it is now. (Never waits: "." and ".." are an answer.) */
+        /* The first read, or rewinddir(3): the directory as it is now. (Never waits: "." and ".."
+         * are an answer.) */
         if (in->offset == 0)
             choose_listing(w, a->handle);
         a->dir = shm_handle_at(w->shm, a->handle)->node;

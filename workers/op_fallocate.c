@@ -2,13 +2,15 @@
  *
  *   mode                       does
  *   0                          the file is at least offset + length long; new bytes are zeroes
- *   KEEP_SIZE                  nothing that can be seen, but ENOSPC or EFBIG where the bytes would not fit
+ *   KEEP_SIZE                  nothing that can be seen, but ENOSPC or EFBIG where the bytes would
+ *                              not fit
  *   PUNCH_HOLE | KEEP_SIZE     zeroes, up to the end of the file
  *   ZERO_RANGE (| KEEP_SIZE)   the same; without KEEP_SIZE the file grows as with 0
  *   all else                   EOPNOTSUPP
  *
- * The room is that in the spool; S3 has no end. In memory it is what spool_reserve() counts. On disk the disk's file
- * system is asked for it; where that cannot say, writes will find out. What is zeroed gives its room back. */
+ * The room is that in the spool; S3 has no end. In memory it is what spool_reserve() counts. On
+ * disk the disk's file system is asked for it; where that cannot say, writes will find out. What is
+ * zeroed gives its room back. */
 #include <errno.h>
 #include <fcntl.h>
 
@@ -73,7 +75,8 @@ static int reserve_on_disk(struct op *op, uint32_t session)
     return r == -EOPNOTSUPP ? 0 : r;
 }
 
-/* What can fail for want of room comes before what changes bytes. `size`: of the file, before and after. */
+/* What can fail for want of room comes before what changes bytes. `size`: of the file, before and
+ * after. */
 static int change_spool(struct op *op, uint32_t session, bool on_disk,
                         uint64_t size, uint64_t new_size)
 {

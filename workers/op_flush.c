@@ -1,7 +1,8 @@
 /* FLUSH (each close of a descriptor) and FSYNC: when unpublished bytes go to S3, and when not.
  *
  *   nothing unpublished, or the file was unlinked            -> done
- *   the caller is being killed by a signal                   -> publish nothing, remember that it was killed
+ *   the caller is being killed by a signal                   -> publish nothing, remember that it
+ *                                                            was killed
  *   the caller neither opened nor wrote the file (a forked
  *   child that closes what it inherited)                     -> publish nothing
  *   nothing written yet, and the caller holds another
@@ -47,7 +48,8 @@ static uint32_t look_at_session(struct op *op, uint64_t fh, struct closing *c)
     return c->session;
 }
 
-/* The caller's entry among those who opened and wrote; false if it has none. Marks it as killed if it is. */
+/* The caller's entry among those who opened and wrote; false if it has none. Marks it as killed if
+ * it is. */
 static bool is_party(struct op *op, struct closing *c)
 {
     struct worker *w = op->w;

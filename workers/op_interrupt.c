@@ -34,8 +34,9 @@ static struct shm_record *find_request(struct worker *w, uint64_t unique,
     return NULL;
 }
 
-/* One that is found is marked, and its worker ends it. One that is not has been answered (then the kernel ignores
- * what is said here), or is being moved between read area and record: EAGAIN, "ask again". */
+/* One that is found is marked, and its worker ends it. One that is not has been answered (then the
+ * kernel ignores what is said here), or is being moved between read area and record: EAGAIN, "ask
+ * again". */
 void op_interrupt(struct op *op)
 {
     struct worker *w = op->w;

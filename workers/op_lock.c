@@ -1,11 +1,14 @@
-/* GETLK, SETLK, SETLKW: fcntl(2) and flock(2) locks, local to the mount. The rules are the table's (shm/shm_flock.h).
+/* GETLK, SETLK, SETLKW: fcntl(2) and flock(2) locks, local to the mount. The rules are the table's
+ * (shm/shm_flock.h).
  *
- * A lock and its answer are one locked section. A SETLKW that has to wait keeps its op and tries again at each wake: it
- * holds nothing meanwhile, so a replacement simply runs it anew, and an interrupt simply ends it. Nobody looks for
- * deadlocks: who waits in a circle waits until a signal comes (EDEADLK is never answered).
+ * A lock and its answer are one locked section. A SETLKW that has to wait keeps its op and tries
+ * again at each wake: it holds nothing meanwhile, so a replacement simply runs it anew, and an
+ * interrupt simply ends it. Nobody looks for deadlocks: who waits in a circle waits until a signal
+ * comes (EDEADLK is never answered).
  *
- * Ranges go at FLUSH, which close(2) waits for. A flock lock goes at RELEASE, which it does not wait for: so `flock -n`
- * that finds a lock looks for a moment longer, lest it be told of one whose file was closed already. */
+ * Ranges go at FLUSH, which close(2) waits for. A flock lock goes at RELEASE, which it does not
+ * wait for: so `flock -n` that finds a lock looks for a moment longer, lest it be told of one whose
+ * file was closed already. */
 #include "workers/lock.h"
 
 #include <errno.h>
@@ -20,7 +23,8 @@
 
 #define GRACE_NS (20 * NS_PER_MS)
 
-/* Waiting locks may take so much of the records: others need some to go on, among them who would unlock. */
+/* Waiting locks may take so much of the records: others need some to go on, among them who would
+ * unlock. */
 #define WAITERS_LEAVE 4 /* one in so many */
 
 static int type_of(uint32_t kernel_type, uint16_t *ret)
@@ -91,8 +95,8 @@ void op_getlk(struct op *op)
 
 /* ---- taking, and giving back ---- */
 
-/* A flock lock that is not granted at once, and that the caller does not want to wait for: until when the op goes on
- * trying. */
+/* A flock lock that is not granted at once, and that the caller does not want to wait for: until
+ * when the op goes on trying. */
 struct grace {
     struct loop_timer over;
     struct worker *w;
@@ -133,8 +137,8 @@ static int try_to_set(struct op *op)
     return waits;
 }
 
-/* Any signal ends the wait for a lock, not only one that kills (op_interrupts); the kernel calls again if the handler
- * of the signal says so. */
+/* Any signal ends the wait for a lock, not only one that kills (op_interrupts); the kernel calls
+ * again if the handler of the signal says so. */
 static void attempt(struct op *op)
 {
     if (op->req.opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))

@@ -1,4 +1,5 @@
-/* MKDIR and RMDIR. A directory is a prefix; an empty one lives on as a marker, an empty object "dir/". */
+/* MKDIR and RMDIR. A directory is a prefix; an empty one lives on as a marker, an empty object
+ * "dir/". */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 
 /* ---- MKDIR ---- */
 
-/* The new directory is known to be empty as of now, so that the files that are made in it next cost no question. */
+/* The new directory is known to be empty as of now, so that the files that are made in it next cost
+ * no question. */
 static int64_t intern_dir(struct op *op)
 {
     struct worker *w = op->w;

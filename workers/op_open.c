@@ -66,9 +66,10 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
 
-/* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all bytes of the one that it
- * found are here: that one is opened, as on a local disk. (The kernel repeats an open that says ESTALE only once, which
- * is too few where a program replaces a file all the time.) */
+/* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all
+ * bytes of the one that it found are here: that one is opened, as on a local disk. (The kernel
+ * repeats an open that says ESTALE only once, which is too few where a program replaces a file all
+ * the time.) */
 static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;

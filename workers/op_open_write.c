@@ -1,4 +1,5 @@
-/* Opening an existing file for writing. The session does the work (session_attach.c); here it gets a handle. */
+/* Opening an existing file for writing. The session does the work (session_attach.c); here it gets
+ * a handle. */
 #include <errno.h>
 
 #include "shm/shm_handle.h"

@@ -1,19 +1,27 @@
 /* What this file system does not have. Three requests need an answer of their own:
  *
- *   SYMLINK EPERM: as symlink(2) says of file systems without them; programs then copy, or say so in plain words
- *   LINK    EOPNOTSUPP: a key is one name. git, cp -l, package managers fall back to a copy or a rename
+ *   SYMLINK EPERM: as symlink(2) says of file systems without them; programs then copy, or say so
+ *   in plain words
+ *   LINK    EOPNOTSUPP: a key is one name. git, cp -l, package managers fall back to a copy or a
+ *           rename
  *   IOCTL   ENOTTY: no file has any, and isatty(3) asks
  *
- * These have no handler (dispatch.c): the kernel remembers their ENOSYS, sends no more of them, and does
+ * These have no handler (dispatch.c): the kernel remembers their ENOSYS, sends no more of them, and
+ * does
  *
- *   LSEEK            SEEK_DATA and SEEK_HOLE by the size: data up to it, the hole at it, ENXIO beyond. S3 knows no holes
- *   COPY_FILE_RANGE  a copy through the page cache. A CopyObject would have to be the content of an open session, whose
- *                    bytes are nowhere here: until its close the source may go, and the copy that was reported with it
- *   TMPFILE          EOPNOTSUPP: a file without a name has no key. tempfile(3) and Python take a name instead
- *   ACCESS           says yes; the operation itself will tell (with mount.default_permissions it is not asked at all)
+ *   LSEEK            SEEK_DATA and SEEK_HOLE by the size: data up to it, the hole at it, ENXIO
+ *                    beyond. S3 knows no holes
+ *   COPY_FILE_RANGE  a copy through the page cache. A CopyObject would have to be the content of an
+ *                    open session, whose bytes are nowhere here: until its close the source may go,
+ *                    and the copy that was reported with it
+ *   TMPFILE          EOPNOTSUPP: a file without a name has no key. tempfile(3) and Python take a
+ *                    name instead
+ *   ACCESS           says yes; the operation itself will tell (with mount.default_permissions it is
+ *                    not asked at all)
  *   POLL             always ready
  *   BMAP             EINVAL: there is no disk below
- *   SYNCFS           not sent to file systems on /dev/fuse. sync(1) publishes nothing: close and fsync do
+ *   SYNCFS           not sent to file systems on /dev/fuse. sync(1) publishes nothing: close and
+ *                    fsync do
  */
 #include <errno.h>
 

@@ -1,5 +1,6 @@
-/* RELEASE: the last descriptor of a handle is gone. What is still unpublished then (a shared mapping written after the
- * close, a close that was not to publish) is published now; nobody hears of an error, so it is logged. */
+/* RELEASE: the last descriptor of a handle is gone. What is still unpublished then (a shared
+ * mapping written after the close, a close that was not to publish) is published now; nobody hears
+ * of an error, so it is logged. */
 #include "base/log.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
@@ -14,8 +15,8 @@ enum ending {
     END_FAILED, /* its publish failed, and the writer was told so */
 };
 
-/* Under shm->meta. A session that others have open too is left to their closes, but for bytes that nobody will close
- * over again. */
+/* Under shm->meta. A session that others have open too is left to their closes, but for bytes that
+ * nobody will close over again. */
 static enum ending how_it_ends(const struct shm_session *s)
 {
     bool last = s->refs <= 1;
@@ -29,7 +30,8 @@ static enum ending how_it_ends(const struct shm_session *s)
     return END_PUBLISH;
 }
 
-/* Under shm->meta. What is unpublished goes with the last who has it open: why, for the log; NULL: nothing is lost. */
+/* Under shm->meta. What is unpublished goes with the last who has it open: why, for the log; NULL:
+ * nothing is lost. */
 static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY_CAP])
 {
     const struct shm_session *s = shm_session_at(w->shm, session);

@@ -1,9 +1,11 @@
-/* RENAME and RENAME2. A file is copied and then deleted; a directory likewise, key by key (rename_dir.c). Neither is
- * atomic on S3: between copy and delete both names exist. Unpublished bytes are published first, under the old name.
+/* RENAME and RENAME2. A file is copied and then deleted; a directory likewise, key by key
+ * (rename_dir.c). Neither is atomic on S3: between copy and delete both names exist. Unpublished
+ * bytes are published first, under the old name.
  *
  * What a replacement finds in op->rec:
  *   node      the source, held (names_hold)
- *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens nothing)
+ *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens
+ *             nothing)
  *   step      STEP_COPIED: the copy is done, its ETag is in rec->reply; only the delete is left
  *             STEP_MOVING: a directory's keys are on their way
  */
@@ -286,7 +288,8 @@ static void check_target(struct op *op)
         finish(op, r);
 }
 
-/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none. */
+/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none.
+ * */
 static uint32_t dirty_below(struct worker *w, uint32_t dir)
 {
     for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {

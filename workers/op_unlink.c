@@ -1,5 +1,5 @@
-/* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of their session, which
- * publishes nothing any more. */
+/* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of
+ * their session, which publishes nothing any more. */
 #include <errno.h>
 
 #include "s3/s3_error.h"
@@ -52,7 +52,8 @@ static void on_deleted(void *arg, const struct s3_result *res)
     apply(op, res->error == -ENOENT ? 0 : res->error);
 }
 
-/* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought it there. */
+/* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
+ * it there. */
 static bool is_local(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -62,7 +63,8 @@ static bool is_local(struct worker *w, uint32_t node)
             shm_session_at(w->shm, n->session)->publish.attempts == 0);
 }
 
-/* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false: wait. */
+/* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false:
+ * wait. */
 static bool take_node(struct op *op, bool *ret_local)
 {
     struct worker *w = op->w;

@@ -1,5 +1,6 @@
-/* WRITE: the bytes go to the session's spool. One that must wait (a publish streams from the spool, or the content
- * moves to disk) parks its bytes in the worker's parking file, so that the read area is free for the next request. */
+/* WRITE: the bytes go to the session's spool. One that must wait (a publish streams from the spool,
+ * or the content moves to disk) parks its bytes in the worker's parking file, so that the read area
+ * is free for the next request. */
 #include <errno.h>
 
 #include "shm/shm_handle.h"
@@ -16,8 +17,8 @@ static uint32_t session_of(struct op *op, uint64_t fh)
                              : shm_handle_at(op->w->shm, handle)->session;
 }
 
-/* The bytes lie in the parking file. (One that is still in the read area has them there, whatever it noted before its
- * worker died.) */
+/* The bytes lie in the parking file. (One that is still in the read area has them there, whatever
+ * it noted before its worker died.) */
 static bool is_parked(const struct op *op)
 {
     return !op_is_current(op) && op->rec->parked_len;
@@ -141,8 +142,8 @@ static void attempt(struct op *op)
         park(op);
 }
 
-/* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets it. A worker that
- * dies in between leaves the request in the read area, with its bytes. */
+/* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets
+ * it. A worker that dies in between leaves the request in the read area, with its bytes. */
 static void park(struct op *op)
 {
     uint32_t len = op->req.write->size;

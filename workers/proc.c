@@ -16,7 +16,8 @@
 
 enum { STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
 
-/* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too. */
+/* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too.
+ * */
 static bool stat_field(const char *text, int want, uint64_t *ret)
 {
     const char *p = strrchr(text, ')');
@@ -81,8 +82,8 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     ret->start = start;
     ret->exiting = flags & PF_EXITING;
     ret->signal = ret->exiting ? (int32_t)(code & 0x7f) : 0;
-    /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had exited normally.
-     * (A process whose memory is gone already shows 0 there.) */
+    /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had
+     * exited normally. (A process whose memory is gone already shows 0 there.) */
     ret->known = start_code != 1;
 }
 

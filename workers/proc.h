@@ -1,5 +1,6 @@
-/* What /proc tells of the process behind a request. All of it may be wrong by the time it is used, or not to be seen
- * at all (another pid namespace, no permission): then `known` is false, and the caller does what is right without. */
+/* What /proc tells of the process behind a request. All of it may be wrong by the time it is used,
+ * or not to be seen at all (another pid namespace, no permission): then `known` is false, and the
+ * caller does what is right without. */
 #ifndef WORKERS_PROC_H
 #define WORKERS_PROC_H
 
@@ -17,13 +18,13 @@ struct proc_info {
 /* `tid` as in a request's header: a thread; 0 = unknown. */
 void proc_look(uint32_t tid, struct proc_info *ret);
 
-/* True if this thread has been told to die (SIGKILL is pending: also what a Ctrl-C becomes that the process does not
- * handle), or cannot be seen. */
+/* True if this thread has been told to die (SIGKILL is pending: also what a Ctrl-C becomes that the
+ * process does not handle), or cannot be seen. */
 bool proc_is_dying(uint32_t tid);
 
-/* True if the process has a descriptor open for writing on a file with this inode number. Looks into at most
- * PROC_FDS_MAX descriptors, by /proc/<pid>/fdinfo: never by stat, which would ask this very mount. `*ret_known` is false
- * if that cannot be seen. */
+/* True if the process has a descriptor open for writing on a file with this inode number. Looks
+ * into at most PROC_FDS_MAX descriptors, by /proc/<pid>/fdinfo: never by stat, which would ask this
+ * very mount. `*ret_known` is false if that cannot be seen. */
 #define PROC_FDS_MAX 4096
 bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known);
 

@@ -1,14 +1,16 @@
 /* Publishing a session: one PutObject at a time of what the spool holds.
  *
- * The publish is a job of the session, not of the op that asked for it: it goes on when that op is interrupted, and
- * other ops wait for it too. Its state is in the segment, so that a worker that dies in the middle only leaves a job
- * that recover() ends: whoever waits (an op replayed by the replacement, or one of another worker) finds the session
- * still dirty and starts anew. The spool does not change while a publish runs (session_change.c).
+ * The publish is a job of the session, not of the op that asked for it: it goes on when that op is
+ * interrupted, and other ops wait for it too. Its state is in the segment, so that a worker that
+ * dies in the middle only leaves a job that recover() ends: whoever waits (an op replayed by the
+ * replacement, or one of another worker) finds the session still dirty and starts anew. The spool
+ * does not change while a publish runs (session_change.c).
  *
- * A PUT that was given up for lost (its worker died, its answer did not come) may be held up somewhere and act after the
- * application's next publish. So each PUT is conditional on the version that this session last knew: one that comes
- * late is refused. A refusal does not mean defeat here: the last writer wins, so the same PUT follows at once on the
- * version that HEAD finds. A server that does not know conditions (501) is not asked for them again.
+ * A PUT that was given up for lost (its worker died, its answer did not come) may be held up
+ * somewhere and act after the application's next publish. So each PUT is conditional on the version
+ * that this session last knew: one that comes late is refused. A refusal does not mean defeat here:
+ * the last writer wins, so the same PUT follows at once on the version that HEAD finds. A server
+ * that does not know conditions (501) is not asked for them again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,7 +83,8 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     publish_node(p, res);
 }
 
-/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be cleared. */
+/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
+ * cleared. */
 static uint32_t end_job(struct publish *p, const struct s3_result *res, int error,
                         bool *ret_closed)
 {

@@ -1,6 +1,6 @@
-/* Recovery of a worker slot. The journal's states say what is to be done with each request (shm_journal.h); jobs that
- * the dead worker ran (loads, publishes, fetches of blocks) are ended as failed-without-a-reason, and whoever waits
- * for them, or is begun again here, starts them anew. */
+/* Recovery of a worker slot. The journal's states say what is to be done with each request
+ * (shm_journal.h); jobs that the dead worker ran (loads, publishes, fetches of blocks) are ended as
+ * failed-without-a-reason, and whoever waits for them, or is begun again here, starts them anew. */
 #include "workers/recover.h"
 
 #include <errno.h>
@@ -28,8 +28,8 @@ static bool end_job(struct worker *w, struct shm_job *job)
     return ours;
 }
 
-/* A session whose job the dead worker ran, or that it was emptying. Its waiters stay noted: they look once more and
- * may wait on. */
+/* A session whose job the dead worker ran, or that it was emptying. Its waiters stay noted: they
+ * look once more and may wait on. */
 static uint32_t end_jobs_of(struct worker *w, uint32_t session)
 {
     struct shm_session *s;
@@ -161,7 +161,8 @@ static void send_stored(struct worker *w, uint32_t idx)
     op_finish(op);
 }
 
-/* Stored answers first: one of them may lie in arena->reply, which running a handler may overwrite. */
+/* Stored answers first: one of them may lie in arena->reply, which running a handler may overwrite.
+ * */
 static void recover_records(struct worker *w, enum shm_record_state state,
                             void (*fn)(struct worker *w, uint32_t idx))
 {
@@ -197,8 +198,8 @@ void recover(struct worker *w)
 
     if (w->arena->incarnation <= 1)
         return;
-    /* First of all, and for our own replacement too: once the record is answered and freed it no longer tells that it
-     * is the same request. */
+    /* First of all, and for our own replacement too: once the record is answered and freed it no
+     * longer tells that it is the same request. */
     counts = current_counts(w);
     if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)
         atomic_store(&cur->state, SHM_RECORD_FREE);

@@ -4,8 +4,9 @@
 
 #include "workers/worker.h"
 
-/* Before the first request is read: frees what the predecessor held (jobs, blocks, counted nodes), sends the answers that
- * are stored, begins what was in flight again. Does nothing in a fresh slot. */
+/* Before the first request is read: frees what the predecessor held (jobs, blocks, counted nodes),
+ * sends the answers that are stored, begins what was in flight again. Does nothing in a fresh slot.
+ * */
 void recover(struct worker *w);
 
 #endif

@@ -5,10 +5,11 @@
 #include "workers/key.h"
 #include "workers/op.h"
 
-/* Moves every key below `from` to `to` (both with a slash at the end): CopyObject and DeleteObject each, some side by
- * side, a page of keys at a time, until a listing of `from` shows none. Not atomic, but resumable: begun again after a
- * worker's death it does what is left. Calls `then` with 0 or -errno, the first error; what was moved by then stays
- * moved. The op is kept, and its `state` is used. */
+/* Moves every key below `from` to `to` (both with a slash at the end): CopyObject and DeleteObject
+ * each, some side by side, a page of keys at a time, until a listing of `from` shows none. Not
+ * atomic, but resumable: begun again after a worker's death it does what is left. Calls `then` with
+ * 0 or -errno, the first error; what was moved by then stays moved. The op is kept, and its `state`
+ * is used. */
 void rename_keys(struct op *op, const char *from, const char *to,
                  void (*then)(struct op *op, int error));
 

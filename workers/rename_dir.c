@@ -1,5 +1,6 @@
-/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at every moment each file
- * is at its old name, at its new one, or at both. Memory is bounded by one page of keys. */
+/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at
+ * every moment each file is at its old name, at its new one, or at both. Memory is bounded by one
+ * page of keys. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,8 +111,9 @@ static void on_copied(void *arg, const struct s3_result *res)
 
 /* ---- a marker: put anew, since not every server copies one ----
  *
- * It is deleted after all that was below it: servers that keep directories of their own refuse to delete one twice that is
- * not empty, or keep one whose marker and last file go at the same moment. */
+ * It is deleted after all that was below it: servers that keep directories of their own refuse to
+ * delete one twice that is not empty, or keep one whose marker and last file go at the same moment.
+ * */
 
 static void on_marker_put(void *arg, const struct s3_result *res)
 {
@@ -147,7 +149,8 @@ static bool is_marker(const char *rest)
     return n == 0 || rest[n - 1] == '/'; /* the first is of the directory itself */
 }
 
-/* The last of the page, going back. More may be below it where the page ends in it: then the next page has it again. */
+/* The last of the page, going back. More may be below it where the page ends in it: then the next
+ * page has it again. */
 static const char *last_marker(struct move *m)
 {
     const char *data = m->keys.data, *end = data + m->keys.len - 1;
@@ -208,8 +211,8 @@ static int start_mover(struct mover *mv, const char *rest)
     return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
 }
 
-/* Starts movers as long as there are keys and free places; at the end of the page deletes its markers, one by one, and
- * asks for the next. */
+/* Starts movers as long as there are keys and free places; at the end of the page deletes its
+ * markers, one by one, and asks for the next. */
 static void fill_movers(struct move *m)
 {
     int r = 0;

@@ -108,7 +108,8 @@ int worker_check_s3(const struct conf *conf, struct err *err)
     struct s3_cred_source *creds;
     int r;
 
-    /* One attempt says what is wrong; the client's own would only say that the deadline has passed. */
+    /* One attempt says what is wrong; the client's own would only say that the deadline has passed.
+     * */
     c.conf.max_attempts = 1;
     snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix,
              *conf->prefix ? "/" : "");

@@ -6,7 +6,8 @@
 #include "conf/conf.h"
 #include "s3/s3.h"
 
-/* A client on this loop with the credentials of the configuration; both live as long as the process.
+/* A client on this loop with the credentials of the configuration; both live as long as the
+ * process.
  * 0 and *ret_client, or -errno with *err. */
 must_use int s3_setup(struct loop *loop, const struct conf *conf,
                       struct s3_client **ret_client, struct err *err);

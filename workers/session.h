@@ -1,5 +1,6 @@
-/* Write sessions, as the handlers use them. The table of sessions is shm/shm_session.h; where their bytes lie is
- * spool.h. "Under shm->meta" says that the caller holds it; all else is to be called without. */
+/* Write sessions, as the handlers use them. The table of sessions is shm/shm_session.h; where their
+ * bytes lie is spool.h. "Under shm->meta" says that the caller holds it; all else is to be called
+ * without. */
 #ifndef WORKERS_SESSION_H
 #define WORKERS_SESSION_H
 
@@ -11,10 +12,12 @@ typedef void session_then_fn(struct op *op, int error);
 
 /* ---- session_attach.c ---- */
 
-/* Takes a ref on the write session of `node` (begun if there is none), notes it in op->rec->session, and sees that the
- * spool holds the file: `truncate` = emptied, else loaded from S3. Then calls `then`, perhaps at once: with 0, or with
- * -errno and the ref given back: -ESTALE when the object is of another version by now (the name was detached: the
- * kernel looks up again), -ENOENT, -ENFILE, -ENOSPC, what S3 says. Keeps the op. A replayed op goes on where it was. */
+/* Takes a ref on the write session of `node` (begun if there is none), notes it in
+ * op->rec->session, and sees that the spool holds the file: `truncate` = emptied, else loaded from
+ * S3. Then calls `then`, perhaps at once: with 0, or with
+ * -errno and the ref given back: -ESTALE when the object is of another version by now (the name was
+ * detached: the kernel looks up again), -ENOENT, -ENFILE, -ENOSPC, what S3 says. Keeps the op. A
+ * replayed op goes on where it was. */
 void session_attach(struct op *op, uint32_t node, bool truncate,
                     session_then_fn *then);
 
@@ -23,27 +26,27 @@ void session_detach(struct op *op);
 
 /* ---- session_change.c: changing the content ---- */
 
-/* Under shm->meta. Nobody may change the spool while a publish streams from it, while it moves to disk or while an open
- * empties it. True: the op is noted (op->rec->step = OP_STEP_CHANGING) and may change it, up to `end` bytes; false:
- * wait. */
+/* Under shm->meta. Nobody may change the spool while a publish streams from it, while it moves to
+ * disk or while an open empties it. True: the op is noted (op->rec->step = OP_STEP_CHANGING) and
+ * may change it, up to `end` bytes; false: wait. */
 must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end);
 
-/* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes who waits for it
- * (returns their mask, for worker_wake after unlocking). */
+/* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes
+ * who waits for it (returns their mask, for worker_wake after unlocking). */
 must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
 #define OP_STEP_CHANGING 1
 #define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
 
-/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more): it must move to disk
- * first, by session_move_to_disk. */
+/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more):
+ * it must move to disk first, by session_move_to_disk. */
 must_use bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end);
-/* 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content stays as it was on
- * failure. */
+/* 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content
+ * stays as it was on failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
-/* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it to be. Every attempt to
- * publish it fails with this error, until the file is emptied. */
+/* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it
+ * to be. Every attempt to publish it fails with this error, until the file is emptied. */
 void session_write_failed(struct worker *w, uint32_t session, int error);
 
 /* Under shm->meta: the content has changed, now, and has this size. */
@@ -51,7 +54,8 @@ void session_written(struct worker *w, uint32_t session, uint64_t new_size);
 
 /* ---- session_pids.c: who opened and wrote ---- */
 
-/* Notes that the caller opened / wrote (enum shm_pid_flag). Reads /proc when the thread is not known yet. */
+/* Notes that the caller opened / wrote (enum shm_pid_flag). Reads /proc when the thread is not
+ * known yet. */
 void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
                       uint32_t flag);
 
@@ -60,15 +64,16 @@ must_use bool session_is_torn(const struct shm_session *s);
 
 /* ---- publish.c ---- */
 
-/* Brings the session's content, as it is now, to S3: starts a publish, or waits for the one that runs, and calls `then`
- * with 0 (also when there is nothing to do) or the error of the attempt that carried it. Keeps the op. The publish
- * itself goes on if the op is interrupted. */
+/* Brings the session's content, as it is now, to S3: starts a publish, or waits for the one that
+ * runs, and calls `then` with 0 (also when there is nothing to do) or the error of the attempt that
+ * carried it. Keeps the op. The publish itself goes on if the op is interrupted. */
 void session_publish(struct op *op, uint32_t session, session_then_fn *then);
 
 /* ---- session_end.c ---- */
 
-/* Under shm->meta: one ref less. True if that was the last one: the session has been closed (CLOSING), and the caller
- * calls session_clear after unlocking. What is still unpublished then is given up (session_discard). */
+/* Under shm->meta: one ref less. True if that was the last one: the session has been closed
+ * (CLOSING), and the caller calls session_clear after unlocking. What is still unpublished then is
+ * given up (session_discard). */
 must_use bool session_unref(struct worker *w, uint32_t session);
 
 /* Under shm->meta: the same when a job has ended. True if nobody uses the session any more. */
@@ -77,12 +82,12 @@ must_use bool session_end_unused(struct worker *w, uint32_t session);
 /* Empties the spool slot of a CLOSING session and frees it. recover() does it for dead owners. */
 void session_clear(struct worker *w, uint32_t session);
 
-/* Under shm->meta: gives the unpublished bytes up. Cached pages are dropped (worker_notify_kernel() after unlocking); a
- * node that was never published loses its name. */
+/* Under shm->meta: gives the unpublished bytes up. Cached pages are dropped (worker_notify_kernel()
+ * after unlocking); a node that was never published loses its name. */
 void session_discard(struct worker *w, uint32_t session);
 
-/* Under shm->meta: the file was unlinked, or replaced by a rename. The session goes on for those who have it open, and
- * publishes nothing any more. */
+/* Under shm->meta: the file was unlinked, or replaced by a rename. The session goes on for those
+ * who have it open, and publishes nothing any more. */
 void session_orphan(struct worker *w, uint32_t session);
 
 /* ---- op_open_write.c: called by op_open.c ---- */

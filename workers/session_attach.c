@@ -1,8 +1,8 @@
 /* Getting hold of a session: taking a ref, and seeing that the spool holds the file.
  *
- * The load is a job of the session, like a publish: it goes on when the op that began it is interrupted, other ops wait
- * for it, and one whose worker died is begun anew by whoever waits. A GET is pinned to the node's version: a node is
- * one version, for its readers' page cache too.
+ * The load is a job of the session, like a publish: it goes on when the op that began it is
+ * interrupted, other ops wait for it, and one whose worker died is begun anew by whoever waits. A
+ * GET is pinned to the node's version: a node is one version, for its readers' page cache too.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,7 +126,8 @@ static void load_start(struct load *l, uint32_t node, uint32_t content,
         load_end(l, r);
 }
 
-/* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit memory goes to disk from the start. */
+/* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit memory goes to disk
+ * from the start. */
 static int load_begin(struct load *l, uint32_t node)
 {
     struct worker *w = l->w;
@@ -193,8 +194,8 @@ static void go_on(struct op *op, int error)
 
 enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
 
-/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool, now and until it is done.
- * True when it may be done. */
+/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool, now
+ * and until it is done. True when it may be done. */
 static bool begin_truncation(struct op *op)
 {
     uint32_t session = op->rec->session;

@@ -1,8 +1,9 @@
 /* Changing the content of a session: who may, and what is noted.
  *
- * A publish streams from the spool, so the spool must stand still meanwhile, and no change may be half done when the
- * publish begins. `writing` counts the changes under way; each is noted in its op's record, so that a replacement that
- * runs the op again neither counts it twice nor forgets it. */
+ * A publish streams from the spool, so the spool must stand still meanwhile, and no change may be
+ * half done when the publish begins. `writing` counts the changes under way; each is noted in its
+ * op's record, so that a replacement that runs the op again neither counts it twice nor forgets it.
+ * */
 #include <errno.h>
 
 #include "base/clock.h"

@@ -1,9 +1,10 @@
-/* Which processes opened and wrote a session: the ground for torn-write protection, and for knowing whose close
- * counts (design: "Which close?"). */
+/* Which processes opened and wrote a session: the ground for torn-write protection, and for knowing
+ * whose close counts (design: "Which close?"). */
 #include "workers/proc.h"
 #include "workers/session.h"
 
-/* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is. */
+/* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is.
+ * */
 static bool knows(struct worker *w, uint32_t session, uint32_t pid, uint32_t flag)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);

@@ -29,8 +29,8 @@ int spool_fd(struct worker *w, uint32_t session)
     return fd_for(w, session, flags_now(w, session));
 }
 
-/* The content may move to disk, and the memory be given back, between the look at the flag and the read: then the
- * flag has changed, and the read is done again. */
+/* The content may move to disk, and the memory be given back, between the look at the flag and the
+ * read: then the flag has changed, and the read is done again. */
 int spool_read(struct worker *w, uint32_t session, void *buf, size_t len,
                uint64_t off)
 {
@@ -126,8 +126,8 @@ void spool_clear(struct worker *w, uint32_t session)
 {
     const struct worker_spool *s = &w->env->spool[session];
 
-    /* Shrinking an unlinked file to nothing does not fail in ways that could be answered; a slot that kept its
-     * bytes would be emptied when its next session is truncated or overwritten. */
+    /* Shrinking an unlinked file to nothing does not fail in ways that could be answered; a slot
+     * that kept its bytes would be emptied when its next session is truncated or overwritten. */
     if (ftruncate(s->mem_fd, 0) < 0 ||
         (s->file_fd >= 0 && ftruncate(s->file_fd, 0) < 0))
         return;

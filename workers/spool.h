@@ -1,4 +1,5 @@
-/* Where the bytes of a write session lie: a memfd while small, an unlinked file on disk beyond buffer.memory. */
+/* Where the bytes of a write session lie: a memfd while small, an unlinked file on disk beyond
+ * buffer.memory. */
 #ifndef WORKERS_SPOOL_H
 #define WORKERS_SPOOL_H
 
@@ -10,13 +11,14 @@
 must_use int spool_read(struct worker *w, uint32_t session, void *buf, size_t len,
                         uint64_t off);
 
-/* Under shm->meta: counts the memory that a file of `end` bytes will take. False: it must go to disk first
- * (spool_to_disk). */
+/* Under shm->meta: counts the memory that a file of `end` bytes will take. False: it must go to
+ * disk first (spool_to_disk). */
 must_use bool spool_reserve(struct worker *w, uint32_t session, uint64_t end);
 
-/* Moves the content to disk. Only while the session's load job is RUNNING by this worker: that keeps all writers away.
- * 0, -ENOSPC, -EIO. The content in memory is the one that counts until ON_DISK is set (by the caller, under the
- * lock). */
+/* Moves the content to disk. Only while the session's load job is RUNNING by this worker: that
+ * keeps all writers away.
+ * 0, -ENOSPC, -EIO. The content in memory is the one that counts until ON_DISK is set (by the
+ * caller, under the lock). */
 must_use int spool_to_disk(struct worker *w, uint32_t session);
 
 /* After that: gives the memory back (also that it was counted). */

@@ -89,8 +89,9 @@ static void on_tick(struct loop_timer *t)
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
-/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. One from elsewhere is not for
- * us: a service manager sends it to all processes of the service, and the supervisor drains. */
+/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. One from
+ * elsewhere is not for us: a service manager sends it to all processes of the service, and the
+ * supervisor drains. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct signalfd_siginfo si;
@@ -104,9 +105,9 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
     }
 }
 
-/* The kernel copies requests into the arena and answers out of it. A SIGKILL that meets a page fault inside such a
- * copy would end the request with EIO, so all pages are made present now, in this process: fork does not copy the
- * page tables of shared mappings. */
+/* The kernel copies requests into the arena and answers out of it. A SIGKILL that meets a page
+ * fault inside such a copy would end the request with EIO, so all pages are made present now, in
+ * this process: fork does not copy the page tables of shared mappings. */
 static void populate_arena(struct worker *w)
 {
     size_t len;

@@ -1,5 +1,5 @@
-/* One worker process: its loop, its S3 client, its view of the segment. Everything that must survive it lies in the
- * segment or in the spool files; what is here dies with it. */
+/* One worker process: its loop, its S3 client, its view of the segment. Everything that must
+ * survive it lies in the segment or in the spool files; what is here dies with it. */
 #ifndef WORKERS_WORKER_H
 #define WORKERS_WORKER_H
 
@@ -37,8 +37,8 @@ struct worker {
     int exit_code;
 };
 
-/* "Look at what you wait for": each worker in the mask (bits by slot), this one included, calls the `resume` of its
- * waiting ops in its next turn. */
+/* "Look at what you wait for": each worker in the mask (bits by slot), this one included, calls the
+ * `resume` of its waiting ops in its next turn. */
 void worker_wake(struct worker *w, uint32_t mask);
 void worker_wake_self(struct worker *w);
 

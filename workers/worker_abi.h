@@ -1,4 +1,5 @@
-/* What a worker inherits from the supervisor: the one list of everything that is made before the first fork. */
+/* What a worker inherits from the supervisor: the one list of everything that is made before the
+ * first fork. */
 #ifndef WORKERS_WORKER_ABI_H
 #define WORKERS_WORKER_ABI_H
 
@@ -34,17 +35,20 @@ enum worker_exit {
     WORKER_EXIT_SETUP = 4,     /* could not start; said in the log */
 };
 
-/* Serves requests as worker `slot` until SIGTERM (exit when idle: the supervisor sends it only after the unmount),
- * the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the child right after fork; returns the
- * exit code. Takes over what the former worker of the slot left. */
+/* Serves requests as worker `slot` until SIGTERM (exit when idle: the supervisor sends it only
+ * after the unmount), the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the
+ * child right after fork; returns the exit code. Takes over what the former worker of the slot
+ * left. */
 int worker_main(const struct worker_env *env, uint32_t slot);
 
-/* Checks bucket, region and credentials with one LIST. For a child process of its own, before the first worker is
- * forked: parses what comes from the network. 0, or -errno with the operator's sentence in *err; -EINVAL if the
- * configuration is wrong (exit 78), anything else if S3 cannot be reached. */
+/* Checks bucket, region and credentials with one LIST. For a child process of its own, before the
+ * first worker is forked: parses what comes from the network. 0, or -errno with the operator's
+ * sentence in *err; -EINVAL if the configuration is wrong (exit 78), anything else if S3 cannot be
+ * reached. */
 must_use int worker_check_s3(const struct conf *conf, struct err *err);
 
-/* Writes queued notifications to the kernel; serves no request. Called in a child; returns the exit code. */
+/* Writes queued notifications to the kernel; serves no request. Called in a child; returns the exit
+ * code. */
 int notifier_main(const struct worker_env *env);
 
 #endif

@@ -1,5 +1,5 @@
-/* A supervisor with stand-in children: it runs in a child process of the test, and what its children and duties do is
- * told and steered through a page that all share. Nothing is mounted. */
+/* A supervisor with stand-in children: it runs in a child process of the test, and what its
+ * children and duties do is told and steered through a page that all share. Nothing is mounted. */
 #ifndef TESTS_DAEMON_STANDIN_H
 #define TESTS_DAEMON_STANDIN_H
 

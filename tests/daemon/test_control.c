@@ -1,5 +1,5 @@
-/* The control socket: what is a request, who gets an answer, what a bad client can do (nothing), and the file. The loop
- * is turned by the test itself; clients are sockets of the test. */
+/* The control socket: what is a request, who gets an answer, what a bad client can do (nothing),
+ * and the file. The loop is turned by the test itself; clients are sockets of the test. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

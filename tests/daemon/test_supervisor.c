@@ -1,5 +1,6 @@
-/* The supervisor with real processes: what happens when its children die, when it is told to end, when it dies itself.
- * The children are stand-ins (standin.c). Nothing sleeps for a fixed time: conditions are waited for. */
+/* The supervisor with real processes: what happens when its children die, when it is told to end,
+ * when it dies itself. The children are stand-ins (standin.c). Nothing sleeps for a fixed time:
+ * conditions are waited for. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>

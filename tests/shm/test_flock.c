@@ -600,7 +600,8 @@ static void do_release(struct model *m)
     look_at_waiters(m, wake);
 }
 
-/* The third node gets the key of the first two, or one of its own again. Who waits is told by the clock then. */
+/* The third node gets the key of the first two, or one of its own again. Who waits is told by the
+ * clock then. */
 static void do_rename(struct model *m)
 {
     bool same = ++m->renames % 2;

@@ -1,5 +1,6 @@
-/* What the tests of workers/ share: a worker with a small segment, memfds in place of spool files, and a socket pair in
- * place of the FUSE descriptor. It has no S3 client: what is tested here must not send anything.
+/* What the tests of workers/ share: a worker with a small segment, memfds in place of spool files,
+ * and a socket pair in place of the FUSE descriptor. It has no S3 client: what is tested here must
+ * not send anything.
  *
  * "fx_" functions fail the running test where they meet an error. */
 #ifndef TESTS_WORKERS_FIXTURE_H
@@ -35,14 +36,16 @@ struct fx {
 int fx_setup(void **state);
 int fx_teardown(void **state);
 
-/* The worker dies, and its replacement comes: all that is its own is made anew, what is in the segment stays. */
+/* The worker dies, and its replacement comes: all that is its own is made anew, what is in the
+ * segment stays. */
 void fx_replace(struct fx *fx);
 
-/* An answer that was sent: its error, and its data in `data` (cap bytes at most; NULL: none is expected).
- * False when nothing (more) was sent. */
+/* An answer that was sent: its error, and its data in `data` (cap bytes at most; NULL: none is
+ * expected). False when nothing (more) was sent. */
 bool fx_answer(struct fx *fx, uint64_t unique, int *ret_error, void *data, size_t len);
 
-/* Writes a request into the read area, as the kernel does: header, arguments, and a name or data behind. */
+/* Writes a request into the read area, as the kernel does: header, arguments, and a name or data
+ * behind. */
 void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid,
                 const void *arg, size_t arg_len, const void *more, size_t more_len);
 

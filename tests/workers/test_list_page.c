@@ -1,4 +1,5 @@
-/* list_page.c: round trips, pages that are cut or hostile, shadowing, and where the next page starts. */
+/* list_page.c: round trips, pages that are cut or hostile, shadowing, and where the next page
+ * starts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -141,7 +142,8 @@ static void sample(void)
     list_page_end_at(page, "b", 1, false);
 }
 
-/* Cut anywhere: what says it is longer than it is, is no page; one that ends within an entry ends before it. */
+/* Cut anywhere: what says it is longer than it is, is no page; one that ends within an entry ends
+ * before it. */
 static void cut_anywhere(void **state)
 {
     uint32_t used;

@@ -1,5 +1,6 @@
-/* op.c and recover.c: the life of a request, and what a replacement makes of each state that its predecessor can have
- * left. The kernel is a socket pair: what is sent, and how often, is what counts. */
+/* op.c and recover.c: the life of a request, and what a replacement makes of each state that its
+ * predecessor can have left. The kernel is a socket pair: what is sent, and how often, is what
+ * counts. */
 #include "tests/workers/fixture.h"
 
 #include <errno.h>
@@ -583,7 +584,8 @@ static void parked_write_is_finished(void **state)
     release(fx, fh, session);
 }
 
-/* Killed when it had given its parked bytes up, without having written them: zeroes must not take their place. */
+/* Killed when it had given its parked bytes up, without having written them: zeroes must not take
+ * their place. */
 static void parked_bytes_gone(void **state)
 {
     struct fx *fx = *state;
@@ -607,7 +609,8 @@ static void parked_bytes_gone(void **state)
     release(fx, fh, session);
 }
 
-/* truncate(2) by path, killed in the middle of the change: cut where it was to be cut, not emptied. */
+/* truncate(2) by path, killed in the middle of the change: cut where it was to be cut, not emptied.
+ * */
 static void truncate_is_finished(void **state)
 {
     struct fx *fx = *state;

@@ -1,5 +1,5 @@
-/* proc.c, with real processes and descriptors. That a process is exiting can only be seen from within its close(2):
- * tests/integration/test_kills.py. */
+/* proc.c, with real processes and descriptors. That a process is exiting can only be seen from
+ * within its close(2): tests/integration/test_kills.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -128,7 +128,8 @@ static void thread_is_its_process(void **state)
     assert_int_equal(thread.start, own.start);
 }
 
-/* A process that ended and was not waited for: PF_EXITING, and how it ended where that may be seen. */
+/* A process that ended and was not waited for: PF_EXITING, and how it ended where that may be seen.
+ * */
 static void sees_how_it_ended(void **state)
 {
     struct proc_info info;

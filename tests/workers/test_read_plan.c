@@ -45,7 +45,8 @@ static void test_small_file_is_fetched_whole(void **state)
     assert_nothing(read_plan_ahead(&h, 3 * MIB, &limits));
 }
 
-/* Reads a file in order, all that was asked for being there at once. Each byte is asked for once. */
+/* Reads a file in order, all that was asked for being there at once. Each byte is asked for once.
+ * */
 static void test_sequential_window_doubles_without_gaps(void **state)
 {
     struct shm_handle h = {0};
@@ -98,7 +99,8 @@ static void test_random_read_closes_the_window(void **state)
     assert_int_equal(h.seq_window, 0);
 }
 
-/* Two workers take one READ of the kernel's read-ahead each, and look at them in the wrong order. */
+/* Two workers take one READ of the kernel's read-ahead each, and look at them in the wrong order.
+ * */
 static void test_overtaking_reads_stay_a_sequence(void **state)
 {
     struct shm_handle h = {0};
