@@ -267,6 +267,12 @@ size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
         return CURL_WRITEFUNC_ERROR;
     if (len == 0)
         return 0; /* curl tells an empty body so */
+    if (!req->reply.complete) {
+        /* to curl a line that begins with CR ends the headers, whatever follows */
+        (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                          "an answer whose headers do not end");
+        return CURL_WRITEFUNC_ERROR;
+    }
     req->body_bytes += len;
     if (success(req) && req->op->on_body) {
         r = req->op->on_body(req, data, len);
@@ -290,8 +296,7 @@ static void guess_skew(struct s3_req *req)
         strcpy(req->result.code, "RequestTimeTooSkewed");
 }
 
-/* For logs and operators: no line ends, no terminal sequences. */
-static void clean(char *text)
+void s3_reply_clean(char *text)
 {
     for (; *text; text++) {
         if ((unsigned char)*text < ' ' || *text == 0x7f)
@@ -305,8 +310,8 @@ static void take_error(struct s3_req *req, const struct s3_xml_doc *doc)
 
     strcpy(res->code, *doc->code ? doc->code : "InternalError");
     snprintf(res->text, sizeof(res->text), "%s", doc->message);
-    clean(res->code);
-    clean(res->text);
+    s3_reply_clean(res->code);
+    s3_reply_clean(res->text);
     if (*doc->region)
         take_region(req, doc->region);
 }

@@ -39,4 +39,7 @@ void s3_reply_begin(struct s3_req *req);
 /* The attempt is over: reads what S3 said, and lets the operation finish a success. */
 void s3_reply_end(struct s3_req *req, CURLcode curl);
 
+/* For logs and operators: no line ends, no terminal sequences. */
+void s3_reply_clean(char *text);
+
 #endif

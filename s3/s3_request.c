@@ -361,6 +361,7 @@ static void write_text(struct s3_req *req, CURLcode curl)
     else
         snprintf(res->text, sizeof(res->text), "%s: %.*s", req->op->name,
                  (int)strcspn(why, "\r\n"), why);
+    s3_reply_clean(res->text); /* curl quotes headers */
 }
 
 /* The deadline is what ended a request that would have been tried again. */

@@ -407,6 +407,8 @@ int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e),
         return -ENOMEM;
     }
     xmlCtxtUseOptions(xml->ctxt, XML_PARSE_NONET);
+    /* or trouble with encodings, which belongs to no parser, goes to stderr */
+    xmlSetStructuredErrorFunc(NULL, on_error);
     *ret_xml = xml;
     return 0;
 }
