@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 import locks                                            # noqa: E402
 import peer                                             # noqa: E402
 import report                                           # noqa: E402
+import trips                                            # noqa: E402
 import work                                             # noqa: E402
 from cost import Others, memfds_of, pss_of              # noqa: E402
 from harness import BIN_DIR, CTL, DAEMON, util          # noqa: E402
@@ -34,7 +35,7 @@ from harness.server import S3Server, find_server        # noqa: E402
 MIB = 1 << 20
 SMALL = 4096
 LARGE_FILES = ["a.bin", "b.bin", "c.bin"]
-PARTS = ["memory", "read", "read3", "write", "small", "ls", "locks"]
+PARTS = ["memory", "read", "read3", "write", "small", "ls", "trips", "locks"]
 LIMIT = 1800            # seconds, of everything
 
 
@@ -75,10 +76,11 @@ class Bench:
 
     def prepare(self):
         a = self.args
-        say(f"preparing {a.size} MiB x 3, {a.files * a.runs} small files, {a.names} names")
-        self.source.write_bytes(pattern(a.size * MIB))
+        say("preparing")
+        if self.wants("memory", "read", "read3", "write"):
+            self.source.write_bytes(pattern(a.size * MIB))
         self.small.write_bytes(pattern(SMALL))
-        if self.wants("read", "read3", "memory"):
+        if self.wants("memory", "read", "read3"):
             for name in LARGE_FILES:
                 self.curl.put("p/" + name, self.source)
         if self.wants("small"):
@@ -93,8 +95,9 @@ class Bench:
     def small_names(self, run):
         return [f"small{run}/{i:04d}.bin" for i in range(self.args.files)]
 
-    def mount(self, **env):
-        m = Mount(self.guard, self.s3.bucket, self.server.endpoint, workers=self.args.workers,
+    def mount(self, endpoint=None, **env):
+        m = Mount(self.guard, self.s3.bucket, endpoint or self.server.endpoint,
+                  workers=self.args.workers,
                   env={"STATEPROXY_MEMORY_LIMIT": self.args.memory, **env, **self.args.set})
         self.mounts.append(m)
         return m.start()
@@ -188,6 +191,12 @@ class Bench:
                 self.unmount(m)
         return out
 
+    def round_trips(self):
+        def make(endpoint):
+            m = self.mount(endpoint)
+            return m, lambda: self.unmount(m)
+        return trips.measure(self.server.port, self.s3, self.scratch, make)
+
     def run(self):
         results = {}
         self.prepare()
@@ -199,7 +208,7 @@ class Bench:
                 results[part] = locks.measure(BIN_DIR, self.scratch)
             else:
                 results[part] = {"memory": self.memory, "small": self.small_files,
-                                 "ls": self.listings}[part]()
+                                 "ls": self.listings, "trips": self.round_trips}[part]()
         return results
 
 

@@ -116,19 +116,30 @@ def show_ls(ls):
              f"S3: {requests(mount[-1]['cold']['s3'])}; {requests(mount[-1]['cold']['fuse'])}")
 
 
+def show_trips(trips):
+    print("\nREQUESTS / ROUND TRIPS, of single operations on a fresh mount, 20 ms a request")
+    for name, t in trips.items():
+        received = f" ({t['received'] / 1e6:.2f} MB)" if t["received"] > 1e6 else ""
+        print(f"  {name:<28}{t['requests']:3d} / {t['trips']:<7.2f}"
+              f"{requests(t['counts'])}{received}")
+
+
 def show(results, size, files):
     m = results["machine"]
     print(f"{m['cpus']} CPUs, shared with server and programs; load before: {m['load_before']}; "
           f"workers: {m['settings']['workers']}, memory.limit: {m['settings']['memory']}")
     if "memory" in results:
         show_memory(results["memory"])
-    show_large(results, size)
+    if any(part in results for part, *_ in LARGE):
+        show_large(results, size)
     if "syscalls" in results.get("memory", {}):
         show_syscalls(results["memory"]["syscalls"], size)
     if "small" in results:
         show_small(results["small"], files)
     if "ls" in results:
         show_ls(results["ls"])
+    if "trips" in results:
+        show_trips(results["trips"])
     if results.get("locks"):
         print("\nLOCKS, ns")
         for name, ns in results["locks"].items():
@@ -156,6 +167,9 @@ def figures(results):
     for name, both in results.get("ls", {}).items():
         out[f"{name}, s"] = median(both["mount"], lambda r: r["cold"]["seconds"])
         out[f"{name}, CPU s"] = median(both["mount"], lambda r: r["cold"]["cpu_s"])
+    for name, t in results.get("trips", {}).items():
+        out[f"{name}, requests"] = t["requests"]
+        out[f"{name}, round trips"] = t["trips"]
     return out
 
 

@@ -29,7 +29,9 @@ libfuzzed.a: $(SOURCES:.c=.o)
 	rm -f $@
 	ar rcs $@ $^
 
-fuzz_%: tests/fuzz/fuzz_%.o tests/fuzz/responder.o libfuzzed.a
+HELPERS = tests/fuzz/responder.o tests/fuzz/toy_s3.o
+
+fuzz_%: tests/fuzz/fuzz_%.o $(HELPERS) libfuzzed.a
 	$(CC) -o $@ $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS)
 
 %.o: %.c
@@ -38,4 +40,4 @@ fuzz_%: tests/fuzz/fuzz_%.o tests/fuzz/responder.o libfuzzed.a
 
 .PHONY: all
 .SECONDARY:
--include $(SOURCES:.c=.d) $(TARGETS:%=tests/fuzz/%.d) tests/fuzz/responder.d
+-include $(SOURCES:.c=.d) $(TARGETS:%=tests/fuzz/%.d) $(HELPERS:.o=.d)

@@ -13,12 +13,12 @@ static struct shm *good;
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     static const struct shm_sizes sizes = {.workers = 1,
-                                           .nodes = 16,
+                                           .nodes = 64,
                                            .long_names = 2,
                                            .handles = 4,
                                            .sessions = 2,
                                            .records = 4,
-                                           .blocks = 2,
+                                           .blocks = 8,
                                            .payload = SHM_PAGE};
 
     (void)argc, (void)argv;
@@ -46,8 +46,8 @@ static void check_view(const struct shm *shm)
 /* The input is the header; a longer one has the segment's length in its last byte's pages. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    size_t n = size < sizeof(struct shm_header) ? size
-                                                : sizeof(struct shm_header);
+    size_t n =
+        size < sizeof(struct shm_header) ? size : sizeof(struct shm_header);
     size_t len = good->size;
     struct shm_header h = *good->header;
     struct shm *shm = NULL;

@@ -51,17 +51,18 @@ static char *print(const struct conf *conf, size_t *ret_len)
     return text;
 }
 
-static void cut_comments(char *text)
+static void cut_origins(char *text)
 {
     char *to = text;
 
-    for (const char *p = text; *p;) {
-        const char *end = strchrnul(p, '\n'), *hash = strstr(p, "  # ");
-        size_t len = (size_t)((hash && hash < end ? hash : end) - p);
+    for (char *p = text, *end; *p; p = end + 1) {
+        char *hash;
 
-        memmove(to, p, len);
-        to += len;
-        p = *end ? end + 1 : end;
+        end = strchrnul(p, '\n');
+        fuzz_check(*end);
+        hash = memrchr(p, '#', (size_t)(end - p));
+        memmove(to, p, (size_t)((hash ? hash : end) - p));
+        to += (hash ? hash : end) - p;
     }
     *to = '\0';
 }
@@ -75,8 +76,8 @@ static void check_printed(const struct conf *conf)
     fuzz_check(len > CONF_FILE_MAX || load(text, len, &other));
     if (len <= CONF_FILE_MAX) {
         again = print(other, &again_len);
-        cut_comments(text);
-        cut_comments(again);
+        cut_origins(text);
+        cut_origins(again);
         fuzz_check(strcmp(text, again) == 0);
         free(again);
         conf_free(other);

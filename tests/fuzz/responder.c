@@ -32,7 +32,7 @@ struct responder {
     responder_fn *fn;
     void *arg;
     struct conn *conns;
-    unsigned ended;
+    unsigned events;
 };
 
 /* Reset, so that no port stays busy. */
@@ -114,10 +114,10 @@ static void on_conn(struct loop_watch *w, uint32_t events)
     static char data[65536];
     ssize_t n = recv(w->fd, data, sizeof(data), MSG_DONTWAIT);
 
+    c->owner->events++;
     if (n > 0) {
         take(c, data, (size_t)n);
     } else if (n == 0 || errno != EAGAIN) {
-        c->owner->ended++;
         end_conn(c);
     } else if (events & EPOLLOUT) {
         flush(c);
@@ -132,6 +132,7 @@ static void on_listener(struct loop_watch *w, uint32_t events)
     struct conn *c;
 
     (void)events;
+    r->events++;
     if (fd < 0)
         return;
     c = calloc(1, sizeof(*c));
@@ -169,9 +170,17 @@ unsigned responder_port(const struct responder *r)
     return ntohs(r->at.sin_port);
 }
 
-unsigned responder_ended(const struct responder *r)
+unsigned responder_events(const struct responder *r)
 {
-    return r->ended;
+    return r->events;
+}
+
+void responder_finish(struct responder *r)
+{
+    for (struct conn *c = r->conns; c; c = c->next) {
+        c->last = true;
+        flush(c);
+    }
 }
 
 void responder_drop_all(struct responder *r)

@@ -17,8 +17,11 @@ typedef bool responder_fn(void *arg, const char *head, struct buf *answer);
 struct responder *responder_new(struct loop *loop, responder_fn *fn, void *arg);
 unsigned responder_port(const struct responder *r);
 
-/* How many connections the client has ended, ever. */
-unsigned responder_ended(const struct responder *r);
+/* Counts whatever the client sends: stands still when it waits, or has nothing to do. */
+unsigned responder_events(const struct responder *r);
+
+/* Sends no more on the connections that there are. */
+void responder_finish(struct responder *r);
 
 /* Ends all connections. */
 void responder_drop_all(struct responder *r);
