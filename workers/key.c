@@ -47,6 +47,8 @@ int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len,
     if (len == 0 || memchr(name, '/', len) || (len == 1 && name[0] == '.') ||
         (len == 2 && name[0] == '.' && name[1] == '.'))
         return -EINVAL;
+    if (!(shm_node_at(w->shm, dir)->flags & SHM_NODE_DIR))
+        return -ENOTDIR;
     r = key_of_node(w, dir, out);
     if (r < 0)
         return r;

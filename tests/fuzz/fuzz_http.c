@@ -1,7 +1,7 @@
 /* The S3 client against a server that answers anything: s3/s3_reply.c (headers, bodies), the
  * operations behind it, and workers/meta.c, which reads the metadata that came.
  *
- * The first line of the input says which requests are made, a letter each (OPS below); the rest
+ * The first line of the input says which requests are made, a letter each (ops below); the rest
  * is the answers, with a line "====" between them. After the last one the server ends the
  * connection. */
 #include "tests/fuzz/fuzz.h"
@@ -200,7 +200,7 @@ static int list(struct s3_client *c, struct call *call, struct s3_req **ret)
 static const struct {
     char letter;
     int (*start)(struct s3_client *c, struct call *call, struct s3_req **ret);
-} OPS[] = {
+} ops[] = {
     {'g', get}, {'r', get_range}, {'c', get_changed}, {'h', head},
     {'p', put}, {'y', copy},      {'d', delete},      {'l', list},
 };
@@ -241,7 +241,7 @@ static void run(struct s3_client *c, unsigned op)
     struct call call = {0};
     struct s3_req *req;
 
-    fuzz_check(OPS[op].start(c, &call, &req) == 0);
+    fuzz_check(ops[op].start(c, &call, &req) == 0);
     if (!turn_until_quiet(&call)) {
         responder_finish(server);
         if (!turn_until_quiet(&call))
@@ -271,8 +271,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answers_len = size - (size_t)(answers - data);
     fuzz_check(s3_client_new(loop, &conf, creds, &client, NULL) == 0);
     for (size_t i = 0; data + i < line && i < REQUESTS_MAX; i++) {
-        for (unsigned op = 0; op < sizeof(OPS) / sizeof(OPS[0]); op++) {
-            if (OPS[op].letter == data[i])
+        for (unsigned op = 0; op < sizeof(ops) / sizeof(ops[0]); op++) {
+            if (ops[op].letter == data[i])
                 run(client, op);
         }
     }
