@@ -54,8 +54,8 @@ run_target() {
         echo "ok $target: ${n:-0} executions"
         return
     fi
-    grep -aE 'does not hold|ERROR: |runtime error|Test unit written' "$log" |
-        sed "s/^/    /" | head -n 20 || true
+    { grep -aE 'does not hold|ERROR: |runtime error|Test unit written' "$log" ||
+        tail -n 5 "$log"; } | head -n 20 | sed "s/^/    /" || true
     echo "FAILED $target: status $status, ${n:-some} executions, $dir/$log"
     return 1
 }
