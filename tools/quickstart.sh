@@ -124,7 +124,7 @@ echo '(each was looked up on the server with curl)'
 
 # ---- workers are disposable ----
 
-workers() { ./stateproxyctl status | awk '$1 == "worker" { print $4 }'; }
+workers() { ./stateproxyctl status | awk '$1 == "worker" && $4 > 0 { print $4 }'; }
 
 title 'kill workers in the middle of a copy: the copy does not notice'
 head -c 100M /dev/urandom >"$work/model.bin"
