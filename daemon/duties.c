@@ -70,7 +70,7 @@ static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
         const struct shm_session *s = shm_session_at(shm, (*at)++);
 
         found = s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
-                !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_LOST));
+                !(s->flags & SHM_SESSION_ORPHAN);
         if (found && shm_node_path(shm, s->node, path, PATH_SHOWN) < 0)
             path[0] = '\0';
     }

@@ -98,6 +98,13 @@ uint32_t shm_handle_of_fh(struct shm *shm, uint64_t fh, enum shm_handle_kind kin
     return idx;
 }
 
+uint32_t shm_handle_session(struct shm *shm, uint64_t fh)
+{
+    uint32_t idx = shm_handle_of_fh(shm, fh, SHM_HANDLE_FILE);
+
+    return idx == SHM_NIL ? SHM_NIL : shm_handle_at(shm, idx)->session;
+}
+
 static int check_slots(struct shm *shm, struct err *err)
 {
     const struct shm_handle_table *t = shm->handles;

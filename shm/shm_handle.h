@@ -50,4 +50,7 @@ void shm_handle_free(struct shm *shm, uint32_t idx);
 uint64_t shm_handle_fh(struct shm *shm, uint32_t idx);
 uint32_t shm_handle_of_fh(struct shm *shm, uint64_t fh, enum shm_handle_kind kind);
 
+/* The write session of an open file; SHM_NIL if fh is none, or not open for writing. */
+uint32_t shm_handle_session(struct shm *shm, uint64_t fh);
+
 #endif

@@ -25,7 +25,6 @@ enum shm_session_flag {
     SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
     SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
     SHM_SESSION_LOADED = 32,   /* the spool holds the file (always, unless a load is under way) */
-    SHM_SESSION_LOST = 64,     /* given up with unpublished bytes (error told or logged) */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };
 

@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 tools/build.sh
-apt_need curl
 server=$(tools/s3server.sh get)
 
 # ---- a place for everything, and an end for everything ----

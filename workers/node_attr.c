@@ -66,10 +66,3 @@ void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret)
                     dir ? w->conf->directories.ttl_ns : 0, attr_valid(w, node));
     node_attr(w, node, &ret->attr);
 }
-
-void node_entry_listed(struct worker *w, uint32_t node, struct fuse_entry_out *ret)
-{
-    fuse_entry_fill(ret, shm_node_id(w->shm, node), 0,
-                    w->conf->directories.ttl_ns, attr_valid(w, node));
-    node_attr(w, node, &ret->attr);
-}

@@ -18,8 +18,4 @@ void node_attr_out(struct worker *w, uint32_t node, struct fuse_attr_out *ret);
  * directory's for directories.ttl. */
 void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
 
-/* The same in a listing, where files' names hold for directories.ttl too. */
-void node_entry_listed(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
-
-
 #endif

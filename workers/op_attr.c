@@ -168,42 +168,29 @@ static void resize_now(struct op *op, uint32_t session)
 
 static uint32_t session_to_resize(struct op *op)
 {
-    uint32_t handle;
+    uint32_t session;
 
     if (!has_handle(op))
         return op->rec->session;
-    handle = shm_handle_of_fh(op->w->shm, op->req.setattr->fh, SHM_HANDLE_FILE);
-    return handle == SHM_NIL ? SHM_NIL
-                             : shm_handle_at(op->w->shm, handle)->session;
+    worker_lock(op->w);
+    session = shm_handle_session(op->w->shm, op->req.setattr->fh);
+    worker_unlock(op->w);
+    return session;
 }
 
 static void resize(struct op *op)
 {
-    struct worker *w = op->w;
-    uint64_t size = op->req.setattr->size;
-    bool disk = false, begun = false;
-    uint32_t session;
-    int r = 0;
+    uint32_t session = session_to_resize(op);
+    int r;
 
-    worker_lock(w);
-    session = session_to_resize(op);
-    if (session != SHM_NIL) {
-        disk = op->rec->step != OP_STEP_CHANGING &&
-               session_wants_disk(w, session, size);
-        begun = !disk && session_change_begin(op, session, size);
-    }
-    worker_unlock(w);
     if (session == SHM_NIL) {
         op_fail(op, -EBADF);
         return;
     }
-    if (disk)
-        r = session_move_to_disk(op, session);
-    if (r < 0)
+    r = session_take_turn(op, session, op->req.setattr->size);
+    if (r < 0) {
         fail(op, r);
-    else if (disk)
-        worker_wake_self(w); /* and look again */
-    else if (begun) {
+    } else if (r) {
         op_stop_waiting(op);
         resize_now(op, session);
     }

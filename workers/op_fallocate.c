@@ -46,14 +46,15 @@ static uint64_t room_for(const struct fuse_fallocate_in *in)
     return in->mode == PUNCH ? 0 : end_of(in);
 }
 
-/* Under shm->meta: the session of the request's handle, SHM_NIL if it is not open for writing. */
+/* The session of the request's handle, SHM_NIL if it is not open for writing. */
 static uint32_t session_of(struct op *op)
 {
-    uint32_t handle =
-        shm_handle_of_fh(op->w->shm, op->req.fallocate->fh, SHM_HANDLE_FILE);
+    uint32_t session;
 
-    return handle == SHM_NIL ? SHM_NIL
-                             : shm_handle_at(op->w->shm, handle)->session;
+    worker_lock(op->w);
+    session = shm_handle_session(op->w->shm, op->req.fallocate->fh);
+    worker_unlock(op->w);
+    return session;
 }
 
 /* ---- the change ---- */
@@ -121,47 +122,17 @@ static void change_now(struct op *op, uint32_t session)
     op_finish(op);
 }
 
-/* ---- whose turn it is ---- */
-
-enum turn { TURN_CHANGE, TURN_DISK, TURN_WAIT, TURN_BAD };
-
-static enum turn whose_turn(struct op *op, uint32_t *ret_session)
-{
-    uint64_t room = room_for(op->req.fallocate);
-    enum turn turn = TURN_BAD;
-
-    worker_lock(op->w);
-    *ret_session = session_of(op);
-    if (*ret_session != SHM_NIL) {
-        if (op->rec->step != OP_STEP_CHANGING &&
-            session_wants_disk(op->w, *ret_session, room))
-            turn = TURN_DISK;
-        else
-            turn = session_change_begin(op, *ret_session, room) ? TURN_CHANGE
-                                                                : TURN_WAIT;
-    }
-    worker_unlock(op->w);
-    return turn;
-}
-
 static void attempt(struct op *op)
 {
-    uint32_t session;
-    enum turn turn = whose_turn(op, &session);
+    uint32_t session = session_of(op);
+    int r = -EBADF;
 
-    while (turn == TURN_DISK) {
-        int r = session_move_to_disk(op, session);
-
-        if (r < 0) {
-            op_fail(op, r);
-            return;
-        }
-        turn = whose_turn(op, &session);
-    }
-    if (turn == TURN_CHANGE)
+    if (session != SHM_NIL)
+        r = session_take_turn(op, session, room_for(op->req.fallocate));
+    if (r < 0)
+        op_fail(op, r);
+    else if (r)
         change_now(op, session);
-    else if (turn == TURN_BAD)
-        op_fail(op, -EBADF);
     else if (op_keep(op) == 0)
         op_wait(op, attempt);
 }
@@ -175,9 +146,7 @@ void op_fallocate(struct op *op)
         op_fail(op, r);
         return;
     }
-    worker_lock(op->w);
     session = session_of(op);
-    worker_unlock(op->w);
     if (session != SHM_NIL)
         session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
     attempt(op);

@@ -32,12 +32,9 @@ struct closing {
 static uint32_t look_at_session(struct op *op, uint64_t fh, struct closing *c)
 {
     struct worker *w = op->w;
-    uint32_t handle = shm_handle_of_fh(w->shm, fh, SHM_HANDLE_FILE);
     const struct shm_session *s;
 
-    if (handle == SHM_NIL)
-        return SHM_NIL;
-    c->session = shm_handle_at(w->shm, handle)->session;
+    c->session = shm_handle_session(w->shm, fh);
     if (c->session == SHM_NIL)
         return SHM_NIL;
     s = shm_session_at(w->shm, c->session);

@@ -87,13 +87,9 @@ static enum ending look_at(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
     enum ending how = END_CLEAN;
-    uint32_t handle;
 
-    *ret_session = SHM_NIL;
     worker_lock(w);
-    handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_FILE);
-    if (handle != SHM_NIL)
-        *ret_session = shm_handle_at(w->shm, handle)->session;
+    *ret_session = shm_handle_session(w->shm, op->req.release->fh);
     if (*ret_session != SHM_NIL)
         how = how_it_ends(shm_session_at(w->shm, *ret_session));
     worker_unlock(w);

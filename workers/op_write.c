@@ -8,13 +8,15 @@
 #include "workers/session.h"
 #include "workers/spool.h"
 
-/* Under shm->meta: the session of the request's handle, SHM_NIL if it is not open for writing. */
-static uint32_t session_of(struct op *op, uint64_t fh)
+/* The session of the request's handle, SHM_NIL if it is not open for writing. */
+static uint32_t session_of(struct op *op)
 {
-    uint32_t handle = shm_handle_of_fh(op->w->shm, fh, SHM_HANDLE_FILE);
+    uint32_t session;
 
-    return handle == SHM_NIL ? SHM_NIL
-                             : shm_handle_at(op->w->shm, handle)->session;
+    worker_lock(op->w);
+    session = shm_handle_session(op->w->shm, op->req.write->fh);
+    worker_unlock(op->w);
+    return session;
 }
 
 /* The bytes lie in the parking file. (One that is still in the read area has them there, whatever
@@ -94,50 +96,25 @@ static void write_now(struct op *op, uint32_t session)
 
 static void park(struct op *op);
 
-enum turn { TURN_WRITE, TURN_DISK, TURN_WAIT, TURN_BAD };
-
-static enum turn whose_turn(struct op *op, uint32_t *ret_session)
-{
-    const struct fuse_write_in *in = op->req.write;
-    enum turn turn = TURN_BAD;
-    uint64_t end = in->offset + in->size;
-
-    worker_lock(op->w);
-    *ret_session = session_of(op, in->fh);
-    if (*ret_session != SHM_NIL) {
-        if (op->rec->step != OP_STEP_CHANGING &&
-            session_wants_disk(op->w, *ret_session, end))
-            turn = TURN_DISK;
-        else
-            turn = session_change_begin(op, *ret_session, end) ? TURN_WRITE
-                                                               : TURN_WAIT;
-    }
-    worker_unlock(op->w);
-    return turn;
-}
-
 static void attempt(struct op *op)
 {
-    uint32_t session;
-    enum turn turn = whose_turn(op, &session);
+    const struct fuse_write_in *in = op->req.write;
+    uint32_t session = session_of(op);
+    int r = -EBADF;
 
-    while (turn == TURN_DISK) {
-        int r = session_move_to_disk(op, session);
-
+    if (session != SHM_NIL) {
+        r = session_take_turn(op, session, in->offset + in->size);
         if (r < 0) {
             worker_lock(op->w);
             session_write_failed(op->w, session, r);
             worker_unlock(op->w);
             unpark(op);
-            op_fail(op, r);
-            return;
         }
-        turn = whose_turn(op, &session);
     }
-    if (turn == TURN_WRITE)
+    if (r < 0)
+        op_fail(op, r);
+    else if (r)
         write_now(op, session);
-    else if (turn == TURN_BAD)
-        op_fail(op, -EBADF);
     else
         park(op);
 }
@@ -173,9 +150,7 @@ void op_write(struct op *op)
         op_fail(op, -EIO);
         return;
     }
-    worker_lock(op->w);
-    session = session_of(op, op->req.write->fh);
-    worker_unlock(op->w);
+    session = session_of(op);
     if (session == SHM_NIL) {
         op_fail(op, -EBADF);
         return;

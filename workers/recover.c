@@ -98,8 +98,7 @@ static bool was_read(struct worker *w)
 /* The session of the handle by which a request changes content; SHM_NIL for all others. */
 static uint32_t session_by_handle(struct op *op)
 {
-    uint64_t fh = 0;
-    uint32_t handle;
+    uint64_t fh;
 
     if (op->req.opcode == FUSE_WRITE)
         fh = op->req.write->fh;
@@ -109,9 +108,7 @@ static uint32_t session_by_handle(struct op *op)
         fh = op->req.fallocate->fh;
     else
         return SHM_NIL;
-    handle = shm_handle_of_fh(op->w->shm, fh, SHM_HANDLE_FILE);
-    return handle == SHM_NIL ? SHM_NIL
-                             : shm_handle_at(op->w->shm, handle)->session;
+    return shm_handle_session(op->w->shm, fh);
 }
 
 /* The op will not be handled again: all that it holds goes back. */

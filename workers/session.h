@@ -38,10 +38,11 @@ must_use uint32_t session_change_end(struct op *op, uint32_t session);
 #define OP_STEP_CHANGING 1
 #define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
 
-/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more):
- * it must move to disk first, by session_move_to_disk. */
-must_use bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end);
-/* 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content
+/* session_change_begin for handlers: moves the content to disk first where `end` bytes do not fit
+ * into memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move and cannot. */
+must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
+
+/* The content goes to disk. 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content
  * stays as it was on failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 

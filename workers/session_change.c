@@ -81,7 +81,8 @@ static bool is_still(const struct shm_session *s)
     return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED);
 }
 
-bool session_wants_disk(struct worker *w, uint32_t session, uint64_t end)
+/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more). */
+static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
     return is_still(shm_session_at(w->shm, session)) &&
            !spool_reserve(w, session, end);
@@ -118,4 +119,24 @@ int session_move_to_disk(struct op *op, uint32_t session)
         spool_drop_memory(w, session);
     worker_wake(w, mask);
     return r;
+}
+
+int session_take_turn(struct op *op, uint32_t session, uint64_t end)
+{
+    struct worker *w = op->w;
+
+    for (;;) {
+        bool disk, begun;
+        int r;
+
+        worker_lock(w);
+        disk = op->rec->step != OP_STEP_CHANGING && wants_disk(w, session, end);
+        begun = !disk && session_change_begin(op, session, end);
+        worker_unlock(w);
+        if (!disk)
+            return begun;
+        r = session_move_to_disk(op, session);
+        if (r < 0)
+            return r;
+    }
 }
