@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 
-enum conf_variant { CONF_S3_BUFFERED_LWW };
+enum conf_variant { CONF_S3_BUFFERED_LWW, CONF_S3_BUFFERED_CAS };
 
 enum conf_addressing {
     CONF_ADDRESSING_AUTO,

@@ -42,7 +42,7 @@ static_assert(sizeof(gid_t) == sizeof(unsigned), "");
 
 static const struct conf_choice variants[] = {
     {"s3-buffered-lww", CONF_S3_BUFFERED_LWW},
-    {"s3-buffered-cas", -1},
+    {"s3-buffered-cas", CONF_S3_BUFFERED_CAS},
     {"s3-passthrough", -1},
     {NULL, 0},
 };
@@ -94,7 +94,8 @@ const struct conf_key conf_keys[] = {
      .doc = "the part of the bucket that is mounted, \"\" = all of it"},
     {.name = "variant", FIELD(variant), .type = CONF_ENUM, .def = "s3-buffered-lww",
      .env = {"STATE_VARIANT", "ASYA_CONNECTOR"}, .choices = variants,
-     .doc = "how writes reach S3: whole files at close, the last writer wins"},
+     .doc = "how writes reach S3: whole files at close, and the last writer wins (-lww), or a writer "
+            "whose file changed since it was read gets EEXIST from close (-cas)"},
     {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
      .choices = metadatas,
      .doc = "mode, owner and time of files: kept as metadata of their objects (x-amz-meta-mode, -uid, "

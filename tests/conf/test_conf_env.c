@@ -82,13 +82,16 @@ static void test_variant_names(void **state)
     (void)state;
     assert_string_equal(conf_origin(c, "variant"), "env ASYA_CONNECTOR");
     conf_free(c);
+    c = load_good(NULL, "ASYA_CONNECTOR=s3_buffered_cas");
+    assert_int_equal(c->variant, CONF_S3_BUFFERED_CAS);
+    conf_free(c);
     load_bad(
-        NULL, "ASYA_CONNECTOR=s3_buffered_cas", EINVAL,
-        "environment ASYA_CONNECTOR: variant: s3-buffered-cas is not in this "
-        "version, expected s3-buffered-lww");
+        NULL, "ASYA_CONNECTOR=s3_passthrough", EINVAL,
+        "environment ASYA_CONNECTOR: variant: s3-passthrough is not in this "
+        "version, expected s3-buffered-lww or s3-buffered-cas");
     load_bad(
         NULL, "STATE_VARIANT=", EINVAL,
-        "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww");
+        "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww or s3-buffered-cas");
 }
 
 static void test_loose_booleans(void **state)

@@ -132,7 +132,7 @@ static void test_expected(void **state)
     must_say("mount.read_only", "true or false", "");
     must_say("mount.allow_other", "auto, true or false", "");
     must_say("mount.file_mode", "octal permissions as 0644", "");
-    must_say("variant", "s3-buffered-lww", "");
+    must_say("variant", "s3-buffered-lww or s3-buffered-cas", "");
     must_say("s3.addressing", "auto, path or virtual", "");
     must_say("log.level", "err, warn, notice or debug", "");
     for (EACH_KEY(key)) {
