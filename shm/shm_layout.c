@@ -1,6 +1,7 @@
 /* The list of all tables: size, place and initialisation of each, in one place. */
 #include "shm/shm_layout.h"
 
+#include "shm/shm_baseline.h"
 #include "shm/shm_block.h"
 #include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
@@ -34,6 +35,8 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_HANDLE] = {"handle", shm_handle_size, shm_handle_init,
                           shm_handle_check},
     [SHM_TABLE_FLOCK] = {"flock", shm_flock_size, shm_flock_init, shm_flock_check},
+    [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init,
+                            shm_baseline_check},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init,
                           shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init,

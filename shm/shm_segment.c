@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "shm/shm_baseline.h"
 #include "shm/shm_layout.h"
 
 static uint64_t page_up(uint64_t v)
@@ -29,6 +30,7 @@ static void view_tables(struct shm *shm)
     shm->sessions = (void *)(shm->base + off[SHM_TABLE_SESSION]);
     shm->handles = (void *)(shm->base + off[SHM_TABLE_HANDLE]);
     shm->flocks = (void *)(shm->base + off[SHM_TABLE_FLOCK]);
+    shm->baselines = (void *)(shm->base + off[SHM_TABLE_BASELINE]);
     shm->notify = (void *)(shm->base + off[SHM_TABLE_NOTIFY]);
     shm->blocks = (void *)(shm->base + off[SHM_TABLE_BLOCK]);
     shm->block_data = shm->base + off[SHM_TABLE_BLOCK_DATA];
@@ -51,6 +53,7 @@ static int check_sizes(const struct shm_sizes *s, struct err *err)
         !within(s->handles, 1, SHM_COUNT_MAX) ||
         !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
         !within(s->records, 1, SHM_RECORDS_MAX) ||
+        !within(s->baselines, 0, SHM_BASELINES_MAX) ||
         !within(s->blocks, 8, SHM_COUNT_MAX) ||
         !within(s->payload, SHM_PAGE, SHM_PAYLOAD_MAX) ||
         s->payload % SHM_PAGE)

@@ -37,6 +37,7 @@ struct shm_sizes {
     uint32_t sessions; /* = spool slots */
     uint32_t records;  /* waiting requests of one worker */
     uint32_t blocks;
+    uint32_t baselines; /* 0..SHM_BASELINES_MAX; 0 where writes compare nothing */
     uint32_t payload; /* largest WRITE payload: max_write */
 };
 
@@ -46,6 +47,7 @@ enum shm_table {
     SHM_TABLE_SESSION,
     SHM_TABLE_HANDLE,
     SHM_TABLE_FLOCK,
+    SHM_TABLE_BASELINE,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
     SHM_TABLE_BLOCK_DATA,
@@ -73,6 +75,7 @@ struct shm_node_table;
 struct shm_session_table;
 struct shm_handle_table;
 struct shm_flock_table;
+struct shm_baseline_table;
 struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
@@ -89,6 +92,7 @@ struct shm {
     struct shm_session_table *sessions;
     struct shm_handle_table *handles;
     struct shm_flock_table *flocks;
+    struct shm_baseline_table *baselines;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;
     uint8_t *block_data;

@@ -30,6 +30,7 @@ static const struct shm_sizes crash_sizes = {
     .sessions = 4,
     .records = 2,
     .blocks = 8,
+    .baselines = 32,
     .payload = SHM_PAGE,
 };
 

@@ -1,0 +1,346 @@
+/* The table of baselines. Which one rules a write is decided in workers/; here they are only
+ * kept. */
+#include "shm/shm_baseline.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+#define FILTER_BYTES 32u /* of the filter for each entry: 256 bits */
+#define FILTER_PROBES 4
+
+static_assert(sizeof(struct shm_baseline) == 512, "a power of two of a page");
+static_assert(sizeof(((struct shm_header *)0)->hash_key) >= crypto_generichash_KEYBYTES_MIN,
+              "the segment's key serves the hash of keys");
+
+/* ---- places ---- */
+
+static uint32_t entries(const struct shm *shm)
+{
+    return shm->header->sizes.baselines;
+}
+
+size_t shm_baseline_size(const struct shm_sizes *s)
+{
+    return sizeof(struct shm_baseline_table) +
+           (size_t)s->baselines *
+               (sizeof(uint32_t) + sizeof(struct shm_baseline) + FILTER_BYTES);
+}
+
+void shm_baseline_init(struct shm *shm)
+{
+    shm->baselines->fresh_entry = 0;
+}
+
+static struct shm_baseline *first(struct shm *shm)
+{
+    return (void *)(shm->baselines + 1);
+}
+
+static uint32_t *heads(struct shm *shm)
+{
+    return (void *)(first(shm) + entries(shm));
+}
+
+static uint8_t *filter(struct shm *shm)
+{
+    return (void *)(heads(shm) + entries(shm));
+}
+
+static struct shm_baseline *at(struct shm *shm, uint32_t link)
+{
+    assert(link && link <= entries(shm));
+    return first(shm) + (link - 1);
+}
+
+static uint64_t word(const struct shm_baseline_key *key, int i)
+{
+    uint64_t v;
+
+    memcpy(&v, key->bytes + 8 * i, sizeof(v));
+    return v;
+}
+
+/* All baselines of a key are in one chain. */
+static uint32_t *head(struct shm *shm, const struct shm_baseline_key *key)
+{
+    return heads(shm) + word(key, 0) % entries(shm);
+}
+
+struct shm_baseline_key shm_baseline_key(const struct shm *shm, const char *key, size_t len)
+{
+    struct shm_baseline_key ret;
+
+    crypto_generichash(ret.bytes, sizeof(ret.bytes), (const uint8_t *)key, len,
+                       shm->header->hash_key, sizeof(shm->header->hash_key));
+    return ret;
+}
+
+static bool same_who(const struct shm_baseline_who *a, const struct shm_baseline_who *b)
+{
+    return a->tgid == b->tgid && a->start == b->start;
+}
+
+/* The link that leads to the entry, or to the end of its chain (0). */
+static uint32_t *find(struct shm *shm, const struct shm_baseline_key *key,
+                      const struct shm_baseline_who *who)
+{
+    uint32_t *link = head(shm, key);
+
+    while (*link && (memcmp(&at(shm, *link)->key, key, sizeof(*key)) != 0 ||
+                     !same_who(&at(shm, *link)->who, who)))
+        link = &at(shm, *link)->next;
+    return link;
+}
+
+/* ---- the filter ---- */
+
+/* Bit number i of this (key, who). */
+static uint64_t filter_bit(struct shm *shm, const struct shm_baseline_key *key,
+                           const struct shm_baseline_who *who, int i)
+{
+    uint64_t mix = ((uint64_t)(uint32_t)who->tgid << 32 ^ who->start) *
+                   UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t a = word(key, 0) ^ mix, b = (word(key, 1) ^ mix >> 7) | 1;
+
+    return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * FILTER_BYTES * 8);
+}
+
+static bool filter_has(struct shm *shm, const struct shm_baseline_key *key,
+                       const struct shm_baseline_who *who)
+{
+    for (int i = 0; i < FILTER_PROBES; i++) {
+        uint64_t bit = filter_bit(shm, key, who, i);
+
+        if (!(filter(shm)[bit / 8] & 1u << bit % 8))
+            return false;
+    }
+    return true;
+}
+
+static void filter_add(struct shm *shm, const struct shm_baseline *b)
+{
+    for (int i = 0; i < FILTER_PROBES; i++) {
+        uint64_t bit = filter_bit(shm, &b->key, &b->who, i);
+        uint8_t *byte = filter(shm) + bit / 8;
+
+        shm_set(shm, shm->meta, *byte, (uint8_t)(*byte | 1u << bit % 8));
+    }
+    shm_set(shm, shm->meta, shm->baselines->dropped, shm->baselines->dropped + 1);
+}
+
+/* ---- the list by use ---- */
+
+static void lru_take_off(struct shm *shm, const struct shm_baseline *b)
+{
+    struct shm_baseline_table *t = shm->baselines;
+    uint32_t *from_prev = b->lru_prev ? &at(shm, b->lru_prev)->lru_next : &t->lru_first;
+    uint32_t *from_next = b->lru_next ? &at(shm, b->lru_next)->lru_prev : &t->lru_last;
+
+    shm_set(shm, shm->meta, *from_prev, b->lru_next);
+    shm_set(shm, shm->meta, *from_next, b->lru_prev);
+}
+
+/* The caller has saved the entry. */
+static void lru_put_first(struct shm *shm, uint32_t link)
+{
+    struct shm_baseline_table *t = shm->baselines;
+    struct shm_baseline *b = at(shm, link);
+    uint32_t *from_next = t->lru_first ? &at(shm, t->lru_first)->lru_prev : &t->lru_last;
+
+    b->lru_prev = 0;
+    b->lru_next = t->lru_first;
+    shm_set(shm, shm->meta, *from_next, link);
+    shm_set(shm, shm->meta, t->lru_first, link);
+}
+
+static void use(struct shm *shm, uint32_t link)
+{
+    if (shm->baselines->lru_first == link)
+        return;
+    lru_take_off(shm, at(shm, link));
+    shm_save(shm, shm->meta, at(shm, link), sizeof(struct shm_baseline));
+    lru_put_first(shm, link);
+}
+
+/* ---- entries ---- */
+
+/* *link leads to it, and to the next afterwards. */
+static void remove_entry(struct shm *shm, uint32_t *link)
+{
+    struct shm_baseline_table *t = shm->baselines;
+    uint32_t idx = *link;
+    struct shm_baseline *b = at(shm, idx);
+
+    lru_take_off(shm, b);
+    shm_set(shm, shm->meta, *link, b->next);
+    shm_save(shm, shm->meta, b, sizeof(*b));
+    memset(b, 0, sizeof(*b));
+    b->next = t->free_entry;
+    shm_set(shm, shm->meta, t->free_entry, idx);
+    shm_set(shm, shm->meta, t->live, t->live - 1);
+}
+
+static void drop_oldest(struct shm *shm)
+{
+    const struct shm_baseline *b = at(shm, shm->baselines->lru_last);
+
+    filter_add(shm, b);
+    remove_entry(shm, find(shm, &b->key, &b->who));
+}
+
+/* A free entry, as index + 1. */
+static uint32_t take_free(struct shm *shm)
+{
+    struct shm_baseline_table *t = shm->baselines;
+    uint32_t link;
+
+    if (!t->free_entry && t->fresh_entry == entries(shm))
+        drop_oldest(shm);
+    link = t->free_entry;
+    if (link) {
+        shm_set(shm, shm->meta, t->free_entry, at(shm, link)->next);
+    } else {
+        link = t->fresh_entry + 1;
+        shm_set(shm, shm->meta, t->fresh_entry, link);
+    }
+    return link;
+}
+
+static uint32_t add_entry(struct shm *shm, const struct shm_baseline_key *key,
+                          const struct shm_baseline_who *who)
+{
+    struct shm_baseline_table *t = shm->baselines;
+    uint32_t link = take_free(shm), *chain = head(shm, key);
+    struct shm_baseline *b = at(shm, link);
+
+    shm_save(shm, shm->meta, b, sizeof(*b));
+    *b = (struct shm_baseline){.key = *key, .who = *who, .next = *chain};
+    shm_set(shm, shm->meta, *chain, link);
+    shm_set(shm, shm->meta, t->live, t->live + 1);
+    lru_put_first(shm, link);
+    return link;
+}
+
+enum shm_baseline_state shm_baseline_get(struct shm *shm,
+                                         const struct shm_baseline_key *key,
+                                         const struct shm_baseline_who *who,
+                                         struct shm_baseline_value *ret)
+{
+    uint32_t link;
+
+    if (!entries(shm))
+        return SHM_BASELINE_NONE;
+    link = *find(shm, key, who);
+    if (!link)
+        return filter_has(shm, key, who) ? SHM_BASELINE_DROPPED : SHM_BASELINE_NONE;
+    use(shm, link);
+    *ret = at(shm, link)->value;
+    return SHM_BASELINE_KNOWN;
+}
+
+void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
+                      const struct shm_baseline_who *who,
+                      const struct shm_baseline_value *value)
+{
+    uint32_t link;
+
+    assert(!*value->etag == !!(value->flags & SHM_BASELINE_ABSENT));
+    if (!entries(shm))
+        return;
+    link = *find(shm, key, who);
+    if (link)
+        use(shm, link);
+    else
+        link = add_entry(shm, key, who);
+    shm_save(shm, shm->meta, &at(shm, link)->value, sizeof(*value));
+    at(shm, link)->value = *value;
+}
+
+void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
+                         const struct shm_baseline_who *who)
+{
+    uint32_t *link;
+
+    if (!entries(shm))
+        return;
+    link = find(shm, key, who);
+    if (*link)
+        remove_entry(shm, link);
+}
+
+/* ---- the check ---- */
+
+static int check_entry(struct shm *shm, uint32_t link, struct err *err)
+{
+    const struct shm_baseline *b = at(shm, link);
+
+    if (*find(shm, &b->key, &b->who) != link)
+        return err_set(err, EUCLEAN, "baseline %u is not in its chain, or not alone",
+                       link - 1);
+    if (!memchr(b->value.etag, '\0', SHM_ETAG_MAX) ||
+        !memchr(b->value.lineage, '\0', SHM_LINEAGE_MAX) ||
+        !*b->value.etag != !!(b->value.flags & SHM_BASELINE_ABSENT))
+        return err_set(err, EUCLEAN, "baseline %u makes no sense", link - 1);
+    return 0;
+}
+
+static int check_lru(struct shm *shm, struct err *err)
+{
+    const struct shm_baseline_table *t = shm->baselines;
+    uint32_t prev = 0, n = 0;
+
+    for (uint32_t l = t->lru_first; l; prev = l, l = at(shm, l)->lru_next) {
+        if (l > t->fresh_entry || ++n > t->live || at(shm, l)->lru_prev != prev)
+            return err_set(err, EUCLEAN, "list of baselines broken at %u", l - 1);
+    }
+    if (n != t->live || t->lru_last != prev)
+        return err_set(err, EUCLEAN, "%u baselines in the list, %u in all", n, t->live);
+    return 0;
+}
+
+static int check_chains(struct shm *shm, struct err *err)
+{
+    const struct shm_baseline_table *t = shm->baselines;
+    uint32_t n = 0, n_free = 0;
+
+    for (uint32_t i = 0; i < entries(shm); i++) {
+        for (uint32_t l = heads(shm)[i]; l; l = at(shm, l)->next) {
+            if (l > t->fresh_entry || ++n > t->live)
+                return err_set(err, EUCLEAN, "chain %u of baselines broken", i);
+        }
+    }
+    for (uint32_t l = t->free_entry; l; l = at(shm, l)->next) {
+        if (l > t->fresh_entry || ++n_free > t->fresh_entry)
+            return err_set(err, EUCLEAN, "chain of free baselines broken");
+    }
+    if (n != t->live || n + n_free != t->fresh_entry)
+        return err_set(err, EUCLEAN, "baselines: %u in chains, %u free, %u live, %u used",
+                       n, n_free, t->live, t->fresh_entry);
+    return 0;
+}
+
+static int check_locked(struct shm *shm, struct err *err)
+{
+    int r;
+
+    if (shm->baselines->fresh_entry > entries(shm))
+        return err_set(err, EUCLEAN, "more baselines than there are");
+    r = check_chains(shm, err);
+    if (r == 0)
+        r = check_lru(shm, err);
+    for (uint32_t l = shm->baselines->lru_first; l && r == 0; l = at(shm, l)->lru_next)
+        r = check_entry(shm, l, err);
+    return r;
+}
+
+int shm_baseline_check(struct shm *shm, struct err *err)
+{
+    int r;
+
+    shm_lock(shm, shm->meta);
+    r = check_locked(shm, err);
+    shm_unlock(shm, shm->meta);
+    return r;
+}

@@ -1,0 +1,317 @@
+/* Baselines: cases, what is dropped is never taken for never read, random operations against a
+ * model, a death at each instruction. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shm/shm_baseline.h"
+#include "tests/shm/crash.h"
+#include "tests/shm/fixture.h"
+
+#define ENTRIES 32u
+
+static const struct shm_sizes few = {
+    .workers = 1,
+    .nodes = 64,
+    .long_names = 8,
+    .handles = 4,
+    .sessions = 1,
+    .records = 4,
+    .baselines = ENTRIES,
+    .blocks = 8,
+    .payload = SHM_PAGE,
+};
+
+static const struct shm_baseline_who mount;
+
+static struct shm_baseline_who process(int tgid)
+{
+    return (struct shm_baseline_who){.tgid = tgid, .start = (uint64_t)tgid * 100};
+}
+
+static struct shm_baseline_key key_no(struct shm *shm, unsigned i)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "key %u", i);
+
+    return shm_baseline_key(shm, text, (size_t)len);
+}
+
+static struct shm_baseline_value version(unsigned i)
+{
+    struct shm_baseline_value v = {.flags = i ? SHM_BASELINE_READ : SHM_BASELINE_ABSENT};
+
+    if (i) {
+        snprintf(v.etag, sizeof(v.etag), "\"%u\"", i);
+        snprintf(v.lineage, sizeof(v.lineage), "lineage of %u", i);
+    }
+    return v;
+}
+
+static int setup(void **state)
+{
+    *state = fx_new(&few);
+    return 0;
+}
+
+static void set(struct shm *shm, unsigned key, int tgid, unsigned v)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+    struct shm_baseline_who who = tgid ? process(tgid) : mount;
+    struct shm_baseline_value value = version(v);
+
+    fx_lock(shm);
+    shm_baseline_set(shm, &k, &who, &value);
+    fx_unlock(shm);
+}
+
+static enum shm_baseline_state get(struct shm *shm, unsigned key, int tgid,
+                                   struct shm_baseline_value *ret)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+    struct shm_baseline_who who = tgid ? process(tgid) : mount;
+    enum shm_baseline_state r;
+
+    fx_lock(shm);
+    r = shm_baseline_get(shm, &k, &who, ret);
+    fx_unlock(shm);
+    return r;
+}
+
+static void forget(struct shm *shm, unsigned key, int tgid)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+    struct shm_baseline_who who = tgid ? process(tgid) : mount;
+
+    fx_lock(shm);
+    shm_baseline_forget(shm, &k, &who);
+    fx_unlock(shm);
+}
+
+static void must_be(struct shm *shm, unsigned key, int tgid, unsigned v)
+{
+    struct shm_baseline_value have, want = version(v);
+
+    assert_int_equal(get(shm, key, tgid, &have), SHM_BASELINE_KNOWN);
+    assert_int_equal(have.flags, want.flags);
+    assert_string_equal(have.etag, want.etag);
+    assert_string_equal(have.lineage, want.lineage);
+}
+
+static void test_each_has_its_own(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_value v;
+
+    assert_int_equal(get(shm, 1, 0, &v), SHM_BASELINE_NONE);
+    set(shm, 1, 0, 5);
+    set(shm, 1, 7, 6);
+    set(shm, 2, 7, 0);
+    must_be(shm, 1, 0, 5);
+    must_be(shm, 1, 7, 6);
+    must_be(shm, 2, 7, 0);
+    assert_int_equal(get(shm, 2, 0, &v), SHM_BASELINE_NONE);
+    assert_int_equal(get(shm, 1, 8, &v), SHM_BASELINE_NONE);
+    set(shm, 1, 7, 9);
+    must_be(shm, 1, 7, 9);
+    must_be(shm, 1, 0, 5);
+    forget(shm, 1, 7);
+    assert_int_equal(get(shm, 1, 7, &v), SHM_BASELINE_NONE);
+    must_be(shm, 1, 0, 5);
+}
+
+/* Another process that has got the same pid. */
+static void test_reused_pid(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_key k = key_no(shm, 1);
+    struct shm_baseline_who other = process(7);
+    struct shm_baseline_value v;
+
+    set(shm, 1, 7, 5);
+    other.start++;
+    fx_lock(shm);
+    assert_int_equal(shm_baseline_get(shm, &k, &other, &v), SHM_BASELINE_NONE);
+    fx_unlock(shm);
+}
+
+static void test_dropped_is_never_forgotten(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_value v;
+
+    for (unsigned i = 0; i < 4 * ENTRIES; i++) {
+        set(shm, i, 1, i + 1);
+        if (i >= 1)
+            must_be(shm, 0, 1, 1); /* in use all the time: it stays */
+    }
+    fx_check(shm);
+    assert_int_equal(shm->baselines->live, ENTRIES);
+    assert_int_equal(shm->baselines->dropped, 3 * ENTRIES);
+    for (unsigned i = 1; i <= 3 * ENTRIES; i++)
+        assert_int_equal(get(shm, i, 1, &v), SHM_BASELINE_DROPPED);
+    for (unsigned i = 3 * ENTRIES + 1; i < 4 * ENTRIES; i++)
+        must_be(shm, i, 1, i + 1);
+    set(shm, 1, 1, 77); /* read again */
+    must_be(shm, 1, 1, 77);
+}
+
+/* 96 drops in 8,192 bits: one never-read key in some 10,000 is taken for dropped. */
+static void test_filter_is_precise(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_value v;
+    unsigned wrong = 0;
+
+    for (unsigned i = 0; i < 4 * ENTRIES; i++)
+        set(shm, i, 1, 1);
+    for (unsigned i = 0; i < 10000; i++)
+        wrong += get(shm, 1000 + i, 1, &v) != SHM_BASELINE_NONE;
+    for (unsigned i = 0; i < 100; i++) /* what one process read another has not */
+        wrong += get(shm, i, 2, &v) != SHM_BASELINE_NONE;
+    assert_true(wrong < 100);
+}
+
+static void test_no_entries(void **state)
+{
+    struct shm *shm = fx_new(&fx_small);
+    struct shm_baseline_value v;
+
+    (void)state;
+    set(shm, 1, 1, 1);
+    forget(shm, 1, 1);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_NONE);
+    fx_check(shm);
+    shm_close(shm);
+}
+
+static void test_check_finds(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline *b = (void *)(shm->baselines + 1);
+    struct err err;
+
+    set(shm, 1, 1, 1);
+    set(shm, 2, 1, 1);
+    b[0].value.etag[0] = '\0';
+    assert_int_equal(shm_baseline_check(shm, &err), -EUCLEAN);
+    b[0].value.etag[0] = '"';
+    b[0].lru_prev = 0;
+    assert_int_equal(shm_baseline_check(shm, &err), -EUCLEAN);
+    b[0].lru_prev = 2;
+    shm->baselines->live++;
+    assert_int_equal(shm_baseline_check(shm, &err), -EUCLEAN);
+    shm->baselines->live--;
+    fx_check(shm);
+}
+
+/* ---- a model: what each may expect ---- */
+
+#define KEYS 24u
+#define WHOS 4
+
+static void test_model(void **state)
+{
+    struct shm *shm = *state;
+    uint64_t seed = fx_seed();
+    unsigned have[KEYS][WHOS] = {{0}}; /* version + 1; 0 = never */
+    bool forgotten[KEYS][WHOS] = {{0}};
+
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned k = fx_below(&seed, KEYS), v = fx_below(&seed, 50);
+        int who = (int)fx_below(&seed, WHOS);
+        struct shm_baseline_value found;
+
+        switch (fx_below(&seed, 8)) {
+        case 0:
+            forget(shm, k, who);
+            have[k][who] = 0;
+            forgotten[k][who] = true; /* it may have been dropped before */
+            break;
+        case 1:
+        case 2:
+            set(shm, k, who, v);
+            have[k][who] = v + 1;
+            break;
+        default:
+            switch (get(shm, k, who, &found)) {
+            case SHM_BASELINE_KNOWN:
+                assert_true(have[k][who]);
+                must_be(shm, k, who, have[k][who] - 1);
+                break;
+            case SHM_BASELINE_NONE:
+                assert_false(have[k][who]); /* the rule that everything hangs on */
+                break;
+            case SHM_BASELINE_DROPPED:
+                assert_true(have[k][who] || forgotten[k][who] ||
+                            shm->baselines->dropped);
+                break;
+            }
+        }
+        if (i % 500 == 0)
+            fx_check(shm);
+    }
+    fx_check(shm);
+}
+
+/* ---- deaths ---- */
+
+static void fill(struct shm *shm)
+{
+    for (unsigned i = 0; i < ENTRIES; i++)
+        set(shm, i, 1, i + 1);
+}
+
+static void set_in_full(struct shm *shm)
+{
+    set(shm, 100, 1, 9);
+}
+
+static void use_oldest(struct shm *shm)
+{
+    struct shm_baseline_value v;
+
+    (void)get(shm, 0, 1, &v);
+}
+
+static void forget_one(struct shm *shm)
+{
+    forget(shm, 5, 1);
+}
+
+static void test_deaths(void **state)
+{
+    const struct crash_op ops[] = {
+        {.name = "set, the oldest goes", .prepare = fill, .run = set_in_full},
+        {.name = "get", .prepare = fill, .run = use_oldest},
+        {.name = "forget", .prepare = fill, .run = forget_one},
+    };
+    uint64_t seed = fx_seed();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+        struct crash_count n;
+
+        if (crash_can_step())
+            crash_at_each_instruction(&ops[i], &seed, &n);
+        else
+            crash_at_random(&ops[i], &seed, &n);
+        assert_true(!crash_can_step() || n.states > 3);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_each_has_its_own, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_reused_pid, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_dropped_is_never_forgotten, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_filter_is_precise, setup, fx_teardown),
+        cmocka_unit_test(test_no_entries),
+        cmocka_unit_test_setup_teardown(test_check_finds, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_model, setup, fx_teardown),
+        cmocka_unit_test(test_deaths),
+    };
+
+    return cmocka_run_group_tests_name("baseline", tests, NULL, NULL);
+}
