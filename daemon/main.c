@@ -247,7 +247,7 @@ static int start(const struct conf *conf)
 
     if (child_find_user(conf->workers.user, &user, &err) < 0)
         return fail(EXIT_CODE_CONFIG, &err);
-    code = check_s3(conf, &user, &err);
+    code = check_s3(conf, &user, &env.traits, &err);
     if (code)
         return fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
