@@ -26,6 +26,8 @@ enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
 enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
 
+enum conf_probe { CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PROBE_OFF };
+
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
@@ -96,6 +98,10 @@ struct conf {
     struct {
         enum conf_on_kill on_kill;
     } write;
+
+    struct {
+        enum conf_probe probe; /* of the variant s3-buffered-cas */
+    } cas;
 
     struct {
         uint64_t open_ttl_ns;

@@ -31,6 +31,7 @@ static_assert(sizeof(enum conf_variant) == sizeof(int), "");
 static_assert(sizeof(enum conf_addressing) == sizeof(int), "");
 static_assert(sizeof(enum conf_metadata) == sizeof(int), "");
 static_assert(sizeof(enum conf_on_kill) == sizeof(int), "");
+static_assert(sizeof(enum conf_probe) == sizeof(int), "");
 static_assert(sizeof(enum conf_payload_signing) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
 static_assert(sizeof(mode_t) == sizeof(unsigned), "");
@@ -56,6 +57,13 @@ static const struct conf_choice metadatas[] = {
 static const struct conf_choice on_kills[] = {
     {"discard", CONF_ON_KILL_DISCARD},
     {"publish", CONF_ON_KILL_PUBLISH},
+    {NULL, 0},
+};
+
+static const struct conf_choice probes[] = {
+    {"require", CONF_PROBE_REQUIRE},
+    {"warn", CONF_PROBE_WARN},
+    {"off", CONF_PROBE_OFF},
     {NULL, 0},
 };
 
@@ -94,8 +102,8 @@ const struct conf_key conf_keys[] = {
      .doc = "the part of the bucket that is mounted, \"\" = all of it"},
     {.name = "variant", FIELD(variant), .type = CONF_ENUM, .def = "s3-buffered-lww",
      .env = {"STATE_VARIANT", "ASYA_CONNECTOR"}, .choices = variants,
-     .doc = "how writes reach S3: whole files at close, and the last writer wins (-lww), or a writer "
-            "whose file changed since it was read gets EEXIST from close (-cas)"},
+     .doc = "how writes reach S3: whole files at close, the last writer wins (-lww); -cas only probes "
+            "in this version what the server does with conditions, and does not start"},
     {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
      .choices = metadatas,
      .doc = "mode, owner and time of files: kept as metadata of their objects (x-amz-meta-mode, -uid, "
@@ -214,6 +222,10 @@ const struct conf_key conf_keys[] = {
      .choices = on_kills,
      .doc = "unpublished bytes of a writer that is killed by a signal: discarded, so that no torn "
             "object is published, or published as a normal end would"},
+    {.name = "cas.probe", FIELD(cas.probe), .type = CONF_ENUM, .def = "require",
+     .choices = probes,
+     .doc = "variant s3-buffered-cas: at start, try whether the server keeps conditions, also among "
+            "writers at once; refuse a server that does not, only warn of it, or do not try"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
      .doc = "how old an answer of S3 may be when a file is opened"},

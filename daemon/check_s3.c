@@ -1,9 +1,11 @@
 /* The start-up check of S3. The child's verdict comes through a pipe: an errno and the operator's
- * sentence. */
+ * sentence, and what the server was found to do. */
 #include "daemon/check_s3.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -14,44 +16,55 @@
 #include "base/fd.h"
 #include "daemon/child.h"
 #include "daemon/exit_code.h"
-#include "workers/worker_abi.h"
 
-#define CHECK_LIMIT_MS 9000
+#define CHECK_LIMIT_MS 9000 /* without a probe */
 
-/* Does not return. What is written fits a pipe's atomic unit: it comes whole or not at all. */
+struct verdict {
+    struct err err; /* code 0: all is well */
+    struct server_traits traits;
+};
+/* A pipe's atomic unit: it comes whole or not at all. */
+static_assert(sizeof(struct verdict) <= PIPE_BUF, "");
+
+static int limit_ms(const struct conf *conf)
+{
+    return CHECK_LIMIT_MS + (worker_probes(conf) ? WORKER_PROBE_MS : 0);
+}
+
+/* Does not return. */
 static void run_check(const struct conf *conf, const struct child_user *user,
                       int fd)
 {
-    struct err err = {0};
+    struct verdict v = {0};
     int r = child_become(user);
 
     if (r < 0)
-        r = err_set(&err, EINVAL, "workers.user: cannot become that user: %s",
+        r = err_set(&v.err, EINVAL, "workers.user: cannot become that user: %s",
                     strerror(-r));
     else
-        r = worker_check_s3(conf, &err);
-    err.code = -r;
-    (void)!fd_write_full(fd, &err, sizeof(err));
+        r = worker_check_s3(conf, &v.traits, &v.err);
+    v.err.code = -r;
+    (void)!fd_write_full(fd, &v, sizeof(v));
     _exit(0);
 }
 
 /* Reads the verdict, waiting no longer than the limit. 0 or -errno. */
-static int read_verdict(int fd, struct err *ret)
+static int read_verdict(int fd, int limit, struct verdict *ret)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     ssize_t n;
 
-    if (poll(&p, 1, CHECK_LIMIT_MS) <= 0)
+    if (poll(&p, 1, limit) <= 0)
         return -ETIMEDOUT;
     n = read(fd, ret, sizeof(*ret));
-    ret->text[ERR_TEXT_MAX - 1] = '\0';
+    ret->err.text[ERR_TEXT_MAX - 1] = '\0';
     return n == sizeof(*ret) ? 0 : -EIO;
 }
 
 int check_s3(const struct conf *conf, const struct child_user *user,
-             struct err *err)
+             struct server_traits *ret_traits, struct err *err)
 {
-    struct err verdict = {0};
+    struct verdict verdict = {0};
     int fds[2], r;
     pid_t pid = -1;
 
@@ -64,23 +77,25 @@ int check_s3(const struct conf *conf, const struct child_user *user,
         run_check(conf, user, fds[1]);
     close(fds[1]);
     if (r == 0)
-        r = read_verdict(fds[0], &verdict);
+        r = read_verdict(fds[0], limit_ms(conf), &verdict);
     close(fds[0]);
     if (pid > 0) {
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
     }
-    if (r == 0 && verdict.code == 0)
+    if (r == 0 && verdict.err.code == 0) {
+        *ret_traits = verdict.traits;
         return 0;
+    }
     if (r == 0) {
-        *err = verdict;
-        return verdict.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;
+        *err = verdict.err;
+        return verdict.err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;
     }
     if (r == -ETIMEDOUT) {
         err_set(err, -r,
                 "S3 does not answer within %d s: endpoint \"%s\", bucket "
                 "\"%s\"",
-                CHECK_LIMIT_MS / 1000, conf->s3.endpoint, conf->bucket);
+                limit_ms(conf) / 1000, conf->s3.endpoint, conf->bucket);
         return EXIT_CODE_S3;
     }
     err_set(err, -r, "the check of S3 failed: %s", strerror(-r));

@@ -5,10 +5,13 @@
 
 #include "conf/conf.h"
 #include "daemon/child.h"
+#include "workers/worker_abi.h"
 
-/* 0, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the configuration is
- * wrong. Takes at most a few seconds. The child becomes `user`, as the workers will. */
+/* 0 and *ret_traits, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the
+ * configuration is wrong, or the server is not what the variant needs. Takes at most a few seconds,
+ * with a probe (worker_abi.h) of a slow server more. The child becomes `user`, as the workers
+ * will. */
 must_use int check_s3(const struct conf *conf, const struct child_user *user,
-                      struct err *err);
+                      struct server_traits *ret_traits, struct err *err);
 
 #endif

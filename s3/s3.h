@@ -23,7 +23,9 @@
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
 #define S3_REGION_MAX 64  /* a region's name, and NUL */
-#define S3_PUT_MAX (UINT64_C(5) << 30)
+#define S3_PUT_MAX (UINT64_C(5) << 30) /* bytes of one PUT, and of a part */
+#define S3_PARTS_MAX 10000             /* of one upload */
+#define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload's id, and NUL */
 
 struct s3_client;
 struct s3_req;
@@ -100,10 +102,12 @@ struct s3_result {
     bool may_have_acted;
     unsigned attempts;
     char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
-    struct s3_object obj; /* GET, HEAD; PUT and COPY: etag (and mtime for COPY) */
+    /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
+    struct s3_object obj;
     bool truncated;       /* LIST: more pages follow */
     const char *next_token; /* LIST: valid during `done` */
     unsigned n_entries;     /* LIST: keys and prefixes told */
+    const char *upload_id;  /* CREATE: valid during `done` */
 };
 
 /* `res` is valid only during the call. The request is gone when this returns; it may start
@@ -138,9 +142,18 @@ struct s3_body {
     uint64_t len;
 };
 
+/* Makes several PUTs, all in flight, act at once: each sends all but the last byte of its body and
+ * waits. Zeroed, then `on_held` set; borrowed until their `done`. */
+struct s3_gate {
+    unsigned held; /* requests that wait at it */
+    bool open;     /* by s3_gate_open; nothing waits any more */
+    void (*on_held)(struct s3_gate *gate); /* one more waits: may open it, or NULL */
+};
+
 struct s3_put {
     const char *key;
     struct s3_body body;
+    struct s3_gate *gate; /* NULL; a body of 2 bytes or more waits at it */
     const char *content_type; /* NULL = binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
@@ -157,6 +170,49 @@ struct s3_copy {
     const char *content_type;
     const struct s3_meta_pair *meta;
     size_t n_meta;
+};
+
+/* Multipart uploads: created, parts sent in any order and side by side, completed (or aborted,
+ * which is another permission). An upload that was neither stays, and is paid for. */
+
+/* The answer has result.upload_id. A repeated attempt may leave one more, empty upload. */
+struct s3_create {
+    const char *key;
+    const char *content_type; /* NULL = binary/octet-stream */
+    const struct s3_meta_pair *meta;
+    size_t n_meta;
+};
+
+/* Sending it again replaces it. -ESTALE with code NoSuchUpload: the upload is over. */
+struct s3_part {
+    const char *key, *upload_id;
+    unsigned number; /* 1..S3_PARTS_MAX */
+    struct s3_body body;
+};
+
+struct s3_part_copy {
+    const char *key, *upload_id;
+    unsigned number;
+    const char *from_key; /* same bucket */
+    uint64_t off, len;    /* len 0 = all of it (off is 0 then) */
+    const char *if_source_match; /* NULL or an ETag; 412 -> -ESTALE, code PreconditionFailed */
+};
+
+struct s3_part_done {
+    unsigned number;
+    const char *etag; /* as the answer gave it */
+};
+
+/* Conditions as of s3_put: 412 -> -EEXIST with code PreconditionFailed (the upload goes on to be),
+ * 404 NoSuchKey -> -ENOENT; -EBUSY: another change came in between, the upload is to be made anew.
+ * -ESTALE with code NoSuchUpload: the upload is over (versitygw: -EINVAL, code InvalidPart); with
+ * may_have_acted, perhaps because an earlier attempt completed it: a HEAD of the key tells. */
+struct s3_complete {
+    const char *key, *upload_id;
+    const struct s3_part_done *parts; /* numbers ascending */
+    size_t n_parts;                   /* 1..S3_PARTS_MAX */
+    const char *if_match;             /* NULL or an ETag, never "*" */
+    const char *if_none_match;        /* "*" or NULL */
 };
 
 struct s3_list_entry {
@@ -197,6 +253,22 @@ must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
                      s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_list(struct s3_client *c, const struct s3_list *list,
                      s3_done_fn *done, void *arg, struct s3_req **ret_req);
+
+/* s3_multipart.c. -EINVAL also for numbers and ETags that cannot be, -EFBIG for a part that is too
+ * large. An abort of an upload that is over: -ESTALE with code NoSuchUpload. */
+must_use int s3_create(struct s3_client *c, const struct s3_create *create,
+                       s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_part(struct s3_client *c, const struct s3_part *part,
+                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy,
+                          s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_complete(struct s3_client *c, const struct s3_complete *complete,
+                         s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_abort(struct s3_client *c, const char *key, const char *upload_id,
+                      s3_done_fn *done, void *arg, struct s3_req **ret_req);
+
+/* Lets go what waits at the gate, in the next turn of the loop; nothing waits at it from now on. */
+void s3_gate_open(struct s3_client *c, struct s3_gate *gate);
 
 /* Ends a request without calling `done`. Not from inside its own callbacks. */
 void s3_cancel(struct s3_req *req);

@@ -73,6 +73,47 @@ static bool better_listen(struct s3_req *req)
     return true;
 }
 
+static void leave_gate(struct s3_req *req)
+{
+    if (s3_op_has_body(req->op->kind) && req->put.held) {
+        req->put.held = false;
+        req->put.gate->held--;
+    }
+}
+
+/* True if the request has to wait before its last byte; what is before it may go (*want). */
+static bool at_gate(struct s3_req *req, size_t *want)
+{
+    struct s3_put_state *put = &req->put;
+    struct s3_gate *gate = put->gate;
+
+    if (!gate || put->body.len < 2 || put->at + *want < put->body.len)
+        return false;
+    if (!gate->open && *want > 1) {
+        --*want;
+        return false;
+    }
+    if (!gate->open && !put->held) {
+        put->held = true;
+        gate->held++;
+        if (gate->on_held)
+            gate->on_held(gate);
+    }
+    if (gate->open)
+        leave_gate(req);
+    return !gate->open;
+}
+
+void s3_gate_open(struct s3_client *c, struct s3_gate *gate)
+{
+    gate->open = true;
+    for (struct s3_req *req = c->busy.first; req; req = req->next) {
+        if (s3_op_has_body(req->op->kind) && req->put.held &&
+            req->put.gate == gate)
+            loop_timer_set(c->loop, &req->resume, 0);
+    }
+}
+
 static size_t on_read(char *to, size_t size, size_t n, void *arg)
 {
     struct s3_req *req = arg;
@@ -84,7 +125,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
         want = STEP; /* more looks at the socket */
     if (req->state == S3_REQ_GONE)
         return CURL_READFUNC_ABORT;
-    if (better_listen(req))
+    if (better_listen(req) || at_gate(req, &want))
         return CURL_READFUNC_PAUSE;
     if (put->body.mem) {
         memcpy(to, (const char *)put->body.mem + put->body.off + put->at, want);
@@ -202,9 +243,9 @@ static int build_list(struct s3_req *req, const char *auth)
 
 static bool set_body(struct s3_req *req, CURL *e)
 {
-    bool big = req->op->kind == S3_OP_PUT && req->put.body.len >= S3_BIG_BODY;
-    curl_off_t len =
-        req->op->kind == S3_OP_PUT ? (curl_off_t)req->put.body.len : 0;
+    bool body = s3_op_has_body(req->op->kind);
+    bool big = body && req->put.body.len >= S3_BIG_BODY;
+    curl_off_t len = body ? (curl_off_t)req->put.body.len : 0;
 
     return !curl_easy_setopt(e, CURLOPT_UPLOAD, 1L) &&
            !curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, len) &&
@@ -219,16 +260,17 @@ static bool set_body(struct s3_req *req, CURL *e)
 
 static bool set_method(struct s3_req *req, CURL *e)
 {
-    switch (req->op->kind) {
-    case S3_OP_PUT:
-    case S3_OP_COPY:
+    const char *method = req->op->method;
+
+    if (strcmp(method, "PUT") == 0)
         return set_body(req, e);
-    case S3_OP_DELETE:
+    if (strcmp(method, "POST") == 0)
+        return set_body(req, e) &&
+               !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "POST");
+    if (strcmp(method, "DELETE") == 0)
         return !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "DELETE");
-    default:
-        return strcmp(req->op->method, "HEAD") != 0 ||
-               !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
-    }
+    return strcmp(method, "HEAD") != 0 ||
+           !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
 }
 
 static bool set_tls(const struct s3_client *c, CURL *e)
@@ -351,7 +393,7 @@ void s3_attempt_start(struct s3_req *req)
     req->state = S3_REQ_ACTIVE;
     c->n_active++;
     reset(req);
-    if (req->op->kind == S3_OP_PUT)
+    if (s3_op_has_body(req->op->kind))
         req->put.at = req->put.next_step = 0;
     if (get_credentials(c) < 0) {
         s3_attempt_release(req);
@@ -377,6 +419,7 @@ void s3_attempt_release(struct s3_req *req)
     struct s3_client *c = req->client;
 
     c->n_active--;
+    leave_gate(req);
     loop_timer_cancel(c->loop, &req->resume);
     if (req->easy)
         s3_multi_give_back(c, req->easy);

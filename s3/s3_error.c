@@ -25,6 +25,10 @@ static const struct code_rule {
     bool refused;
 } code_rules[] = {
     {"NoSuchKey", ENOENT, R_NO, true},
+    /* uploads: completed, aborted, or never there */
+    {"NoSuchUpload", ESTALE, R_NO, true},
+    {"InvalidPart", EINVAL, R_NO, true},
+    {"InvalidPartOrder", EINVAL, R_NO, true},
     /* conflicts */
     {"ConditionalRequestConflict", EBUSY, R_ANSWERED, true},
     {"OperationAborted", EBUSY, R_ANSWERED, true},
@@ -107,9 +111,14 @@ static const struct status_rule {
     {507, ENOSPC, R_NO, true},      {509, EIO, R_THROTTLED, true},
 };
 
-static bool changes(enum s3_op_kind op)
+bool s3_op_changes(enum s3_op_kind op)
 {
-    return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COPY;
+    return op != S3_OP_GET && op != S3_OP_HEAD && op != S3_OP_LIST;
+}
+
+bool s3_op_has_body(enum s3_op_kind op)
+{
+    return op == S3_OP_PUT || op == S3_OP_PART || op == S3_OP_COMPLETE;
 }
 
 static const struct code_rule *find_code(const char *code)
@@ -137,7 +146,8 @@ static struct status_rule status_rule(int status)
 /* A condition did not hold. */
 static int precondition(enum s3_op_kind op)
 {
-    return op == S3_OP_PUT || op == S3_OP_DELETE ? EEXIST : ESTALE;
+    return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COMPLETE ? EEXIST
+                                                                         : ESTALE;
 }
 
 static struct s3_verdict judge_answer(const struct s3_outcome *o)
@@ -152,7 +162,9 @@ static struct s3_verdict judge_answer(const struct s3_outcome *o)
     }
     v.error = c ? -c->error : -s.error;
     v.retry = c ? c->retry : s.retry;
-    v.unclear = changes(o->op) && !(c ? c->refused : s.refused);
+    if (o->op == S3_OP_COMPLETE && v.error == -EBUSY)
+        v.retry = R_NO; /* S3 wants the whole upload anew then */
+    v.unclear = s3_op_changes(o->op) && !(c ? c->refused : s.refused);
     return v;
 }
 
@@ -196,7 +208,7 @@ static struct s3_verdict judge_break(const struct s3_outcome *o)
 {
     struct s3_verdict v = {.error = -EIO, .fail = fail_of_curl(o->curl)};
 
-    v.unclear = changes(o->op) && o->sent;
+    v.unclear = s3_op_changes(o->op) && o->sent;
     switch (v.fail) {
     case S3_FAIL_STALLED:
         v.error = -ETIMEDOUT;

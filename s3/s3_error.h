@@ -14,7 +14,19 @@ enum s3_op_kind {
     S3_OP_DELETE,
     S3_OP_COPY,
     S3_OP_LIST,
+    S3_OP_CREATE, /* of a multipart upload; so are these */
+    S3_OP_PART,
+    S3_OP_PART_COPY,
+    S3_OP_COMPLETE,
+    S3_OP_ABORT,
+    S3_N_OPS
 };
+
+/* True for requests that the server may have carried out though no answer came. */
+bool s3_op_changes(enum s3_op_kind op);
+
+/* True for those that send a body of s3_put_state. */
+bool s3_op_has_body(enum s3_op_kind op);
 
 /* What may be done about a failed attempt; s3_retry.h acts on it. */
 enum s3_retry_class {

@@ -1,5 +1,6 @@
-/* HEAD, PUT, DELETE and COPY of one object. */
-#include "s3/s3.h"
+/* HEAD, PUT, DELETE and COPY of one object, each in one request; s3_multipart.c is for those in
+ * parts. */
+#include "s3/s3_object.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -108,37 +109,48 @@ static int add_condition(struct s3_req *req, const char *name,
     return value ? s3_headers_add(&req->headers, name, value) : 0;
 }
 
-static int put_headers(struct s3_req *req, const struct s3_put *put)
+int s3_object_describe(struct s3_req *req, const char *content_type,
+                       const struct s3_meta_pair *meta, size_t n_meta)
 {
     int r = s3_headers_add(&req->headers, "content-type",
-                           put->content_type ? put->content_type
-                                             : "binary/octet-stream");
+                           content_type ? content_type : "binary/octet-stream");
 
-    if (r == 0)
-        r = s3_headers_meta(&req->headers, put->meta, put->n_meta);
-    if (r == 0)
-        r = add_condition(req, "if-match", put->if_match);
-    if (r == 0)
-        r = add_condition(req, "if-none-match", put->if_none_match);
-    return r;
-}
-
-static void put_init(struct s3_req *req, const struct s3_put *put)
-{
-    req->put.body = put->body;
-    req->put.conditional = put->if_match || put->if_none_match;
-    s3_hash_init(&req->put.hash);
-    if (!s3_client_signs_payload(req->client))
-        strcpy(req->payload_hash, "UNSIGNED-PAYLOAD");
-    else if (put->body.len > 0)
-        req->payload_hash[0] = '\0'; /* to be hashed */
+    return r == 0 ? s3_headers_meta(&req->headers, meta, n_meta) : r;
 }
 
 /* Servers disagree about "*" where an ETag is meant and the other way round: neither is sent. */
-static bool conditions_ok(const struct s3_put *put)
+int s3_object_conditions(struct s3_req *req, const char *if_match,
+                         const char *if_none_match)
 {
-    return !(put->if_match && strcmp(put->if_match, "*") == 0) &&
-           !(put->if_none_match && strcmp(put->if_none_match, "*") != 0);
+    int r;
+
+    if ((if_match && strcmp(if_match, "*") == 0) ||
+        (if_none_match && strcmp(if_none_match, "*") != 0))
+        return -EINVAL;
+    r = add_condition(req, "if-match", if_match);
+    return r == 0 ? add_condition(req, "if-none-match", if_none_match) : r;
+}
+
+void s3_object_body(struct s3_req *req, const struct s3_body *body)
+{
+    req->put.body = *body;
+    s3_hash_init(&req->put.hash);
+    if (!s3_client_signs_payload(req->client))
+        strcpy(req->payload_hash, "UNSIGNED-PAYLOAD");
+    else if (body->len > 0)
+        req->payload_hash[0] = '\0'; /* to be hashed */
+}
+
+static int put_fill(struct s3_req *req, const struct s3_put *put)
+{
+    int r = s3_object_describe(req, put->content_type, put->meta, put->n_meta);
+
+    s3_object_body(req, &put->body);
+    req->put.gate = put->gate;
+    req->put.conditional = put->if_match || put->if_none_match;
+    if (r == 0)
+        r = s3_object_conditions(req, put->if_match, put->if_none_match);
+    return r;
 }
 
 int s3_put(struct s3_client *c, const struct s3_put *put, s3_done_fn *done,
@@ -147,15 +159,14 @@ int s3_put(struct s3_client *c, const struct s3_put *put, s3_done_fn *done,
     struct s3_req *req;
     int r;
 
-    if (!put->key || !conditions_ok(put))
+    if (!put->key)
         return -EINVAL;
     if (put->body.len > S3_PUT_MAX)
         return -EFBIG;
     r = s3_req_new(c, &op_put, put->key, done, arg, &req);
     if (r < 0)
         return r;
-    put_init(req, put);
-    r = put_headers(req, put);
+    r = put_fill(req, put);
     if (r < 0) {
         s3_req_free(req);
         return r;
@@ -212,7 +223,8 @@ static const struct s3_op op_copy = {
 };
 
 /* "/bucket/key", coded, whatever the addressing. */
-static int add_source(struct s3_req *req, const char *from)
+int s3_object_source(struct s3_req *req, const char *from_key,
+                     const char *if_source_match)
 {
     struct buf source;
     int r;
@@ -220,29 +232,24 @@ static int add_source(struct s3_req *req, const char *from)
     buf_init(&source, S3_HEADER_BYTES_MAX);
     r = buf_printf(&source, "/%s/", req->client->conf.bucket);
     if (r == 0)
-        r = s3_url_encode(&source, from, strlen(from), true);
+        r = s3_url_encode(&source, from_key, strlen(from_key), true);
     if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-copy-source", source.data);
+    if (r == 0)
+        r = add_condition(req, "x-amz-copy-source-if-match", if_source_match);
     buf_done(&source);
     return r;
 }
 
 static int copy_headers(struct s3_req *req, const struct s3_copy *copy)
 {
-    int r = add_source(req, copy->from_key);
+    int r = s3_object_source(req, copy->from_key, copy->if_source_match);
 
-    if (r == 0)
-        r = add_condition(req, "x-amz-copy-source-if-match",
-                          copy->if_source_match);
     if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-metadata-directive",
                            copy->replace_meta ? "REPLACE" : "COPY");
     if (r == 0 && copy->replace_meta)
-        r = s3_headers_add(&req->headers, "content-type",
-                           copy->content_type ? copy->content_type
-                                              : "binary/octet-stream");
-    if (r == 0 && copy->replace_meta)
-        r = s3_headers_meta(&req->headers, copy->meta, copy->n_meta);
+        r = s3_object_describe(req, copy->content_type, copy->meta, copy->n_meta);
     return r;
 }
 

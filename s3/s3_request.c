@@ -23,12 +23,6 @@
 static void on_time(struct loop_timer *t);
 static void on_resume(struct loop_timer *t);
 
-static bool changes(const struct s3_req *req)
-{
-    return req->op->kind == S3_OP_PUT || req->op->kind == S3_OP_DELETE ||
-           req->op->kind == S3_OP_COPY;
-}
-
 /* ---- birth and death ---- */
 
 int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key,
@@ -125,7 +119,7 @@ static void finish(struct s3_req *req, const struct s3_verdict *v)
 /* What a server may take to store a body that it has got whole, on top of every limit. */
 static uint64_t storing_ns(const struct s3_req *req)
 {
-    if (req->state != S3_REQ_ACTIVE || req->op->kind != S3_OP_PUT ||
+    if (req->state != S3_REQ_ACTIVE || !s3_op_has_body(req->op->kind) ||
         req->put.at < req->put.body.len)
         return 0;
     return req->put.body.len * (NS_PER_S / STORING_BYTES_PER_S);
@@ -141,13 +135,18 @@ static uint64_t deadline_left(const struct s3_req *req, uint64_t now)
     return end > now ? end - now : 0;
 }
 
+static bool works_long(enum s3_op_kind op)
+{
+    return op == S3_OP_COPY || op == S3_OP_PART_COPY || op == S3_OP_COMPLETE;
+}
+
 /* How long an attempt may be silent. A server may copy for long without a word. */
 static uint64_t stall_left(const struct s3_req *req, uint64_t now)
 {
     const struct s3_client_conf *conf = &req->client->conf;
     uint64_t limit = conf->attempt_timeout_ns, end;
 
-    if (req->op->kind == S3_OP_COPY && limit < conf->deadline_ns / 2)
+    if (works_long(req->op->kind) && limit < conf->deadline_ns / 2)
         limit = conf->deadline_ns / 2;
     end = req->move_ns + limit + storing_ns(req);
     return end > now ? end - now : 0;
@@ -274,7 +273,7 @@ int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
             .error = error,
             .fail = fail,
             .retry = retry,
-            .unclear = error && changes(req) && req->sends > 0,
+            .unclear = error && s3_op_changes(req->op->kind) && req->sends > 0,
         };
         snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
                  req->op->name, text);
@@ -388,10 +387,11 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     req->result.fail = v.fail;
     write_text(req, curl);
     learn(req, &v);
-    if (req->op->kind == S3_OP_PUT && v.fail == S3_FAIL_BROKEN &&
+    if (s3_op_has_body(req->op->kind) && v.fail == S3_FAIL_BROKEN &&
         req->put.at < req->put.body.len && req->put.at < WALK_MAX)
         req->put.walk_until = req->put.at + WALK_BEYOND;
-    req->maybe_acted |= v.unclear || (changes(req) && req->sends > 1);
+    req->maybe_acted |=
+        v.unclear || (s3_op_changes(req->op->kind) && req->sends > 1);
     s3_attempt_release(req);
     req->state = S3_REQ_WAITING;
     if (turned) {

@@ -51,6 +51,9 @@ struct s3_list_state {
 
 struct s3_put_state {
     struct s3_body body;
+    struct s3_gate *gate; /* NULL, or where the last byte waits */
+    bool held;            /* it waits there */
+    struct buf text;      /* COMPLETE: what `body` points to */
     uint64_t at; /* next byte to send */
     bool conditional;
     uint64_t
@@ -118,6 +121,7 @@ struct s3_req {
     bool whole;       /* a 2xx told all that was asked, however it may end */
 
     struct s3_result result;
+    char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: what result points to */
     union {
         struct s3_get_state get;
         struct s3_list_state list_state;

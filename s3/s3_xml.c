@@ -29,6 +29,8 @@ enum element {
     EL_CONTENTS,
     EL_PREFIXES,
     EL_COPY,
+    EL_CREATE,
+    EL_COMPLETE,
     EL_ERROR,
     FIELD_FIRST,
     FIELD_ENCODING = FIELD_FIRST,
@@ -39,8 +41,9 @@ enum element {
     FIELD_MTIME,
     FIELD_ETAG,
     FIELD_PREFIX,
-    FIELD_COPY_ETAG,
+    FIELD_DOC_ETAG,
     FIELD_COPY_MTIME,
+    FIELD_UPLOAD_ID,
     FIELD_CODE,
     FIELD_MESSAGE,
     FIELD_REGION,
@@ -61,8 +64,10 @@ static const struct {
     {EL_CONTENTS, "LastModified", FIELD_MTIME},
     {EL_CONTENTS, "ETag", FIELD_ETAG},
     {EL_PREFIXES, "Prefix", FIELD_PREFIX},
-    {EL_COPY, "ETag", FIELD_COPY_ETAG},
+    {EL_COPY, "ETag", FIELD_DOC_ETAG},
     {EL_COPY, "LastModified", FIELD_COPY_MTIME},
+    {EL_CREATE, "UploadId", FIELD_UPLOAD_ID},
+    {EL_COMPLETE, "ETag", FIELD_DOC_ETAG},
     {EL_ERROR, "Code", FIELD_CODE},
     {EL_ERROR, "Message", FIELD_MESSAGE},
     {EL_ERROR, "Region", FIELD_REGION},
@@ -75,6 +80,9 @@ static const struct {
 } roots[] = {
     {"ListBucketResult", EL_LIST, S3_XML_LIST},
     {"CopyObjectResult", EL_COPY, S3_XML_COPY},
+    {"CopyPartResult", EL_COPY, S3_XML_COPY},
+    {"InitiateMultipartUploadResult", EL_CREATE, S3_XML_CREATE},
+    {"CompleteMultipartUploadResult", EL_COMPLETE, S3_XML_COMPLETE},
     {"Error", EL_ERROR, S3_XML_ERROR},
 };
 
@@ -266,8 +274,12 @@ static void end_field(struct s3_xml *xml, enum element field)
     const char *text = xml->text.data ? xml->text.data : "";
 
     switch (field) {
-    case FIELD_COPY_ETAG:
+    case FIELD_DOC_ETAG:
         copy_etag(doc->etag, text);
+        break;
+    case FIELD_UPLOAD_ID:
+        if (strlen(text) < sizeof(doc->upload_id))
+            strcpy(doc->upload_id, text);
         break;
     case FIELD_COPY_MTIME:
         if (!s3_time_parse_iso(text, &doc->mtime_ns))

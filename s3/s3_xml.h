@@ -1,4 +1,5 @@
-/* S3's XML answers, parsed as they arrive: a page of ListObjectsV2, CopyObjectResult, Error.
+/* S3's XML answers, parsed as they arrive: a page of ListObjectsV2, the results of copies and of
+ * multipart uploads, Error.
  *
  * Bytes are hostile: no DTD, no entities but XML's five, no network; nesting, names, texts and
  * the whole are limited. Entries of a page are told at once where their keys read the same coded
@@ -23,7 +24,9 @@
 enum s3_xml_kind {
     S3_XML_NOTHING,
     S3_XML_LIST,
-    S3_XML_COPY,
+    S3_XML_COPY, /* of an object or into a part */
+    S3_XML_CREATE,
+    S3_XML_COMPLETE,
     S3_XML_ERROR,
     S3_XML_OTHER
 };
@@ -34,10 +37,11 @@ struct s3_xml_doc {
     char code[S3_CODE_MAX]; /* ERROR */
     char message[S3_XML_MESSAGE_MAX]; /* ERROR; cut */
     char region[S3_REGION_MAX];       /* ERROR */
-    char etag[S3_ETAG_MAX];           /* COPY */
+    char etag[S3_ETAG_MAX];           /* COPY, COMPLETE */
     int64_t mtime_ns;                 /* COPY */
     bool truncated;                   /* LIST */
     char next_token[S3_TOKEN_MAX];    /* LIST */
+    char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE; "" also where it does not fit */
     unsigned n_entries;               /* LIST: told */
     unsigned
         n_left_out; /* LIST: keys that no caller could use (NUL, too long) */

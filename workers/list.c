@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/cas_probe.h"
 #include "workers/key.h"
 #include "workers/names.h"
 #include "workers/room.h"
@@ -90,7 +91,9 @@ static int on_entry(void *arg, const struct s3_list_entry *entry)
         return 0; /* the directory's own marker */
     if (entry->is_prefix && len && name[len - 1] == '/')
         len--;
-    if (can_be_name(name, len)) {
+    if (cas_probe_owns(l->w->conf, entry->key, entry->key_len)) {
+        ; /* not the applications' */
+    } else if (can_be_name(name, len)) {
         e.name_len = (uint8_t)len;
         if (entry->etag)
             snprintf(e.etag, sizeof(e.etag), "%s", entry->etag);

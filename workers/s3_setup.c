@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "s3/s3_cred.h"
 #include "s3/s3_explain.h"
+#include "workers/cas_probe.h"
 #include "workers/worker_abi.h"
 
 static struct s3_client_conf client_conf(const struct conf *c)
@@ -102,7 +103,13 @@ static void ask(struct check *c)
         end_check(c, err_set(c->err, -r, "cannot ask S3: %s", strerror(-r)));
 }
 
-int worker_check_s3(const struct conf *conf, struct err *err)
+bool worker_probes(const struct conf *conf)
+{
+    return cas_probe_wanted(conf);
+}
+
+int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
+                    struct err *err)
 {
     struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
     struct s3_cred_source *creds;
@@ -124,5 +131,9 @@ int worker_check_s3(const struct conf *conf, struct err *err)
         return r;
     ask(&c);
     r = loop_run(c.loop);
-    return r < 0 ? err_set(err, -r, "the event loop failed") : c.result;
+    if (r < 0)
+        return err_set(err, -r, "the event loop failed");
+    if (c.result == 0 && cas_probe_wanted(conf))
+        return cas_probe(conf, c.loop, &c.conf, creds, ret_traits, err);
+    return c.result;
 }

@@ -3,6 +3,7 @@
 #ifndef WORKERS_WORKER_ABI_H
 #define WORKERS_WORKER_ABI_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "conf/conf.h"
@@ -16,12 +17,21 @@ struct worker_spool {
     int file_fd; /* O_TMPFILE in buffer.dir, beyond that; -1 if none could be made */
 };
 
+/* What the server was found to do with conditional requests; all false where it was not probed. */
+struct server_traits {
+    bool probed;              /* the others were tried */
+    bool put_conditions;      /* PUT keeps If-Match and If-None-Match, also among racers */
+    bool complete_conditions; /* CompleteMultipartUpload does */
+    bool delete_if_match;     /* DELETE does; else HEAD, compare, DELETE, and a window */
+};
+
 /* Filled by the supervisor before the first fork, constant after it. */
 struct worker_env {
     const struct conf *conf;
     struct shm *shm;
     const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
     struct fuse_negotiated fuse;
+    struct server_traits traits;
     int wake_fd[SHM_WORKERS_MAX]; /* eventfds: one for each worker slot, "look at what you wait for" */
     int notify_fd;                /* eventfd of the notifier: the ring is not empty */
     int park_fd[SHM_WORKERS_MAX]; /* O_TMPFILEs: WRITE payloads of requests that wait */
@@ -41,11 +51,18 @@ enum worker_exit {
  * left. */
 int worker_main(const struct worker_env *env, uint32_t slot);
 
-/* Checks bucket, region and credentials with one LIST. For a child process of its own, before the
- * first worker is forked: parses what comes from the network. 0, or -errno with the operator's
- * sentence in *err; -EINVAL if the configuration is wrong (exit 78), anything else if S3 cannot be
- * reached. */
-must_use int worker_check_s3(const struct conf *conf, struct err *err);
+#define WORKER_PROBE_MS 30000 /* what worker_check_s3 may take longer where it probes */
+
+/* Checks bucket, region and credentials with one LIST, and in the variant s3-buffered-cas probes
+ * what the server does with conditions (cas_probe.h). For a child process of its own, before the
+ * first worker is forked: parses what comes from the network. 0 and *ret_traits, or -errno with the
+ * operator's sentence in *err; -EINVAL if the configuration or the server is wrong (exit 78),
+ * anything else if S3 cannot be reached. */
+must_use int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
+                             struct err *err);
+
+/* True if it will probe. */
+bool worker_probes(const struct conf *conf);
 
 /* Writes queued notifications to the kernel; serves no request. Called in a child; returns the exit
  * code. */

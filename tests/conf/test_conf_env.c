@@ -94,6 +94,21 @@ static void test_variant_names(void **state)
         "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww or s3-buffered-cas");
 }
 
+static void test_probe_names(void **state)
+{
+    struct conf *c = load_good(NULL, "STATEPROXY_CAS_PROBE=warn");
+
+    (void)state;
+    assert_int_equal(c->cas.probe, CONF_PROBE_WARN);
+    conf_free(c);
+    c = load_good(NULL, "STATEPROXY_CAS_PROBE=off");
+    assert_int_equal(c->cas.probe, CONF_PROBE_OFF);
+    conf_free(c);
+    load_bad(NULL, "STATEPROXY_CAS_PROBE=never", EINVAL,
+             "environment STATEPROXY_CAS_PROBE: cas.probe: \"never\", expected require, warn "
+             "or off");
+}
+
 static void test_loose_booleans(void **state)
 {
     static const char *const yes[] = {"true", "TRUE", "yes", "on", "1"};
@@ -252,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_every_seed_name),
         cmocka_unit_test(test_variant_names),
+        cmocka_unit_test(test_probe_names),
         cmocka_unit_test(test_loose_booleans),
         cmocka_unit_test(test_empty_values),
         cmocka_unit_test(test_unknown_names),

@@ -2,9 +2,10 @@
 
     s3server   versitygw, one for the whole run         bucket     a fresh bucket for each test
     proxy      a proxy before it, fresh for each test   mount      starts stateproxyd as often as wanted
+    minio, moto   other servers                         bucket_at  a bucket of a test on another server
 
-Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER
-(the server's binary), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
+Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER and
+STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
 is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random).
 
 @pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
@@ -25,7 +26,8 @@ from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, util     # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
 from harness.s3 import S3                               # noqa: E402
-from harness.server import S3Server, find_server        # noqa: E402
+from harness.server import (MinioServer, MotoServer, S3Server, find_minio,     # noqa: E402
+                            find_moto, find_server)
 from s3proxy_client import ProxyProcess                 # noqa: E402
 
 LIMIT = 60.0            # seconds for a test that says nothing else
@@ -103,6 +105,43 @@ def s3server(guard):
     server.remove()
 
 
+@pytest.fixture(scope="session")
+def minio(guard):
+    """The second server, for tests of what servers differ in."""
+    binary = find_minio()
+    if binary is None:
+        missing("no MinIO: tools/s3server.sh get minio, or STATEPROXY_MINIO")
+    server = MinioServer(binary, guard).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def moto(guard):
+    """The third, which is wrong in many ways."""
+    binary = find_moto()
+    if binary is None:
+        missing("no moto: tools/install-deps.sh venv")
+    server = MotoServer(binary, guard).start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def bucket_at():
+    """bucket_at(server) -> an S3 client on a fresh bucket there."""
+    made = []
+
+    def make(server):
+        s3 = S3(server.endpoint, f"test-{os.getpid()}-{next(_numbers)}", server.root).create()
+        made.append(s3)
+        return s3
+
+    yield make
+    for s3 in made:
+        s3.remove()
+
+
 @pytest.fixture
 def own_server(guard, s3server):
     """A second server, for a test that stops or kills it."""
@@ -163,8 +202,9 @@ def proxy(s3server, make_proxy):
 @pytest.fixture
 def mount(request, guard, bucket, s3server, make_proxy):
     """mount(via=proxy, prefix=..., env={...}, start=False, ...) -> Mount, started; see Mount."""
-    if "own_server" in request.fixturenames:
-        request.getfixturevalue("own_server")       # it has to outlive the mounts
+    for name in ("own_server", "bucket_at"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)           # it has to outlive the mounts
     for program in (DAEMON, CTL):
         if not os.access(program, os.X_OK):
             missing(f"{program} is not built")

@@ -409,6 +409,15 @@ def test_drop_the_answer(via, bucket, proxy):
     assert proxy.log()[0].status is None
 
 
+def test_a_lost_answer_may_leave_its_client_waiting(via, bucket, proxy):
+    proxy.add_rule("drop", op="PutObject", ms=300)
+    begin = time.monotonic()
+    with pytest.raises(NETWORK):
+        via.put("k", b"new")
+    assert time.monotonic() - begin >= 0.3
+    assert bucket.get("k") == b"new"
+
+
 def test_reset_before_the_server_acts(via, bucket, proxy):
     proxy.add_rule("reset", op="PutObject")
     with pytest.raises(NETWORK):
@@ -478,6 +487,17 @@ def test_strip_conditions_signs_again(via, bucket, proxy):
     assert "if-none-match" in proxy.log()[0].headers["authorization"], "it had been signed"
 
 
+def test_strip_conditions_where_the_key_is_missing(via, bucket, proxy):
+    etag = bucket.put("k", b"x")
+    proxy.add_rule("strip", op="PutObject", headers=["if-match"], missing_only=True)
+    via.put("new", b"y", IfMatch=etag)
+    assert bucket.get("new") == b"y"
+    with pytest.raises(ClientError) as e:
+        via.put("k", b"y", IfMatch='"0123"')
+    assert code_of(e) == (412, "PreconditionFailed")
+    assert bucket.get("k") == b"x"
+
+
 def test_nolock_judges_first_and_acts_later(via, bucket, proxy):
     """Two writers with the same condition: both are told yes, as by a server without locks."""
     etag = bucket.put("k", b"0")
@@ -499,6 +519,29 @@ def test_nolock_judges_first_and_acts_later(via, bucket, proxy):
         via.put("new", b"2", IfMatch=etag)
     assert code_of(e) == (404, "NoSuchKey")
     assert bucket.get("k") == b"1"
+
+
+def test_faults_come_in_all_kinds_and_as_often_as_told(via, bucket, proxy):
+    """From a seed: the same requests meet the same faults."""
+    def run():
+        proxy.clear_rules()
+        proxy.reset_counts()
+        proxy.add_faults(0.5, seed=3, lost_ms=1, slow_ms=1, op="PutObject")
+        for i in range(140):
+            try:
+                via.put("k", b"%d" % i)
+            except (ClientError, *NETWORK):
+                pass
+        return [x.faults for x in proxy.log("PutObject")]
+
+    first = run()
+    assert run() == first
+    hit = [f for f in first if f]
+    assert 50 <= len(hit) <= 90
+    assert {f[0] for f in hit} == {"answer", "reset", "drop", "delay"}
+    rules = {(r["action"], r.get("status"), r.get("acted"), r.get("when")): r["applied"]
+             for r in proxy.state().rules}
+    assert len(rules) == 7 and min(rules.values()) >= 3, rules
 
 
 # -- holding

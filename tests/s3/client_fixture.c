@@ -34,6 +34,11 @@ void call_done(void *arg, const struct s3_result *res)
                  res->next_token);
         call->res.next_token = call->next_token;
     }
+    call->res.upload_id = NULL;
+    if (res->upload_id) {
+        snprintf(call->upload_id, sizeof(call->upload_id), "%s", res->upload_id);
+        call->res.upload_id = call->upload_id;
+    }
 }
 
 int call_on_head(void *arg, const struct s3_object *obj)

@@ -9,11 +9,12 @@
 #include "s3/s3_cred.h"
 #include "script_server.h"
 
-/* One request and its outcome. */
+/* One request and its outcome; next_token and upload_id of `res` point into this. */
 struct call {
     unsigned done;
-    struct s3_result res; /* a copy; next_token too */
+    struct s3_result res; /* a copy */
     char next_token[256];
+    char upload_id[S3_UPLOAD_ID_MAX];
     struct buf data;   /* GET: bytes; LIST: "key\n" */
     uint64_t next_off; /* where the next piece must begin */
     unsigned heads, restarts;

@@ -46,6 +46,10 @@ static const struct row {
     {S3_OP_PUT, CURLE_OK, 412, "PreconditionFailed", true, EEXIST, S3_RETRY_NO,
      false},
     {S3_OP_DELETE, CURLE_OK, 412, "", true, EEXIST, S3_RETRY_NO, false},
+    {S3_OP_DELETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST,
+     S3_RETRY_NO, false},
+    {S3_OP_DELETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO,
+     false},
     {S3_OP_PUT, CURLE_SEND_ERROR, 412, "", true, EEXIST, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY,
      S3_RETRY_ANSWERED, false},
@@ -95,6 +99,26 @@ static const struct row {
      false},
     {S3_OP_COPY, CURLE_OK, 200, "Surprise", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_COPY, CURLE_OK, 200, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
+    /* uploads */
+    {S3_OP_COMPLETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST,
+     S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO,
+     false},
+    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO,
+     false},
+    {S3_OP_COMPLETE, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY,
+     S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 200, "InternalError", true, EIO,
+     S3_RETRY_ANSWERED, true},
+    {S3_OP_COMPLETE, CURLE_OK, 400, "InvalidPart", true, EINVAL, S3_RETRY_NO,
+     false},
+    {S3_OP_COMPLETE, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION,
+     true},
+    {S3_OP_PART_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE,
+     S3_RETRY_NO, false},
+    {S3_OP_PART, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO,
+     false},
+    {S3_OP_CREATE, CURLE_OK, 500, "", true, EIO, S3_RETRY_ANSWERED, true},
     /* no answer, or half of one */
     {S3_OP_PUT, CURLE_COULDNT_CONNECT, 0, "", false, EIO, S3_RETRY_CONNECTION,
      false},
@@ -153,7 +177,7 @@ static void test_all_outcomes(void **state)
     static const char *const codes[] = {"", "NoSuchKey", "SlowDown", "What"};
 
     (void)state;
-    for (int op = S3_OP_GET; op <= S3_OP_LIST; op++) {
+    for (int op = S3_OP_GET; op < S3_N_OPS; op++) {
         for (int status = 0; status < 700; status += status < 99 ? 100 : 1) {
             for (int curl = 0; curl < CURL_LAST; curl++) {
                 struct s3_outcome o = {.op = (enum s3_op_kind)op,

@@ -434,6 +434,84 @@ static void test_copy(void **state)
     fixture_end(&f);
 }
 
+/* ---- the gate ---- */
+
+#define RACERS 4
+
+static void open_when_all(struct s3_gate *gate)
+{
+    if (gate->held == RACERS)
+        gate->open = true; /* s3_gate_open is what lets the others go */
+}
+
+static void start_racers(struct fixture *f, struct s3_gate *gate,
+                         struct call calls[RACERS])
+{
+    struct s3_put put = put_of(100000, true);
+
+    put.gate = gate;
+    put.if_none_match = "*";
+    for (int i = 0; i < RACERS; i++) {
+        call_init(&calls[i]);
+        assert_int_equal(s3_put(f->client, &put, call_done, &calls[i], NULL), 0);
+    }
+}
+
+/* All are held, all but the last byte is there, and one step lets all of them go. */
+static void test_gate(void **state)
+{
+    struct s3_gate gate = {.on_held = open_when_all};
+    struct call calls[RACERS];
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, &put_ok, 1);
+    start_racers(&f, &gate, calls);
+    while (!gate.open)
+        assert_int_equal(loop_turn(f.loop), 0);
+    fixture_turn(&f, 50 * NS_PER_MS);
+    assert_in_range(gate.held, RACERS - 1, RACERS); /* the last to come went on by itself */
+    for (unsigned i = 0; i + 1 < RACERS; i++)
+        assert_int_equal(server_request(f.server, i)->body_len, 99999);
+    s3_gate_open(f.client, &gate);
+    for (int i = 0; i < RACERS; i++) {
+        fixture_wait(&f, &calls[i]);
+        assert_int_equal(calls[i].res.error, 0);
+        body_came(&f, (unsigned)i, 100000);
+    }
+    assert_int_equal(gate.held, 0);
+    fixture_end(&f);
+}
+
+/* What ends while it is held leaves the gate: a cancelled one, one refused early. */
+static void test_gate_left(void **state)
+{
+    struct s3_put put = put_of(100, true);
+    struct s3_gate gate = {0};
+    struct s3_req *req;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, &put_ok, 1);
+    put.gate = &gate;
+    assert_int_equal(s3_put(f.client, &put, call_done, &f.call, &req), 0);
+    while (!gate.held)
+        assert_int_equal(loop_turn(f.loop), 0);
+    s3_cancel(req);
+    assert_int_equal(gate.held, 0);
+    server_script(f.server, SCRIPT({.text = REFUSED_412, .early = true}));
+    put.if_match = "\"e\"";
+    fixture_put(&f, &put);
+    failed(&f, EEXIST, 1, false);
+    assert_int_equal(gate.held, 0);
+    /* nothing holds what has no byte to hold back */
+    server_script(f.server, &put_ok, 1);
+    put.body.len = 1;
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    fixture_end(&f);
+}
+
 static int set_up(void **state)
 {
     uint64_t seed = 88172645463325252u;
@@ -472,6 +550,8 @@ int main(void)
         cmocka_unit_test(test_short_file),
         cmocka_unit_test(test_delete),
         cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_gate_left),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

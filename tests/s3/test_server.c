@@ -118,6 +118,115 @@ static void test_conditions(void **state)
     assert_int_equal(f.call.res.error, -ENOENT);
 }
 
+static void delete_is(const char *name, const char *if_match, int error)
+{
+    fresh();
+    finish(s3_delete(f.client, key_of(name), if_match, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, error);
+}
+
+static void test_delete_conditions(void **state)
+{
+    char etag[S3_ETAG_MAX];
+
+    (void)state;
+    put("del", "x", 1);
+    strcpy(etag, f.call.res.obj.etag);
+    delete_is("del", "\"00000000000000000000000000000000\"", -EEXIST);
+    delete_is("del", etag, 0);
+}
+
+static void create(const char *key, char id[S3_UPLOAD_ID_MAX])
+{
+    const struct s3_meta_pair meta = {"mode", "420"};
+    struct s3_create c = {
+        .key = key, .content_type = "text/x-up", .meta = &meta, .n_meta = 1};
+
+    fresh();
+    finish(s3_create(f.client, &c, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, 0);
+    assert_non_null(f.call.res.upload_id);
+    strcpy(id, f.call.res.upload_id);
+}
+
+static void complete_is(const struct s3_complete *c, int error)
+{
+    fresh();
+    finish(s3_complete(f.client, c, call_done, &f.call, NULL));
+    if (f.call.res.error != error)
+        fail_msg("%d: %s", f.call.res.error, f.call.res.text);
+}
+
+#define PART_LEN (5u << 20) /* the least that all but the last part must have */
+
+static void test_upload(void **state)
+{
+    char *data = calloc(1, PART_LEN), id[S3_UPLOAD_ID_MAX];
+    char etags[2][S3_ETAG_MAX];
+    struct s3_part_done parts[] = {{1, etags[0]}, {2, etags[1]}};
+    struct s3_part p = {.key = key_of("up"), .upload_id = id, .number = 1,
+                        .body = {.mem = data, .fd = -1, .len = PART_LEN}};
+    struct s3_part_copy pc = {.key = p.key, .upload_id = id, .number = 2,
+                              .off = 1, .len = 3};
+    struct s3_complete c = {.key = p.key, .upload_id = id, .parts = parts,
+                            .n_parts = 2, .if_match = "\"no\""};
+
+    (void)state;
+    assert_non_null(data);
+    put("source", "abcde", 5);
+    strcpy(etags[0], f.call.res.obj.etag);
+    create(p.key, id);
+    pc.from_key = key_of("source");
+    pc.if_source_match = "\"no\"";
+    fresh();
+    finish(s3_part_copy(f.client, &pc, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, -ESTALE);
+    pc.if_source_match = etags[0];
+    fresh();
+    finish(s3_part_copy(f.client, &pc, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, 0);
+    strcpy(etags[1], f.call.res.obj.etag);
+    fresh();
+    finish(s3_part(f.client, &p, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, 0);
+    strcpy(etags[0], f.call.res.obj.etag);
+
+    complete_is(&c, -ENOENT); /* If-Match, and there is nothing */
+    put("up", "old", 3);
+    complete_is(&c, -EEXIST);
+    c.if_match = NULL;
+    c.if_none_match = "*";
+    complete_is(&c, -EEXIST);
+    delete_is("up", NULL, 0);
+    complete_is(&c, 0);
+    fresh();
+    finish(s3_head(f.client, p.key, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.obj.size, PART_LEN + 3);
+    assert_string_equal(f.call.res.obj.content_type, "text/x-up");
+    assert_string_equal(s3_object_meta(&f.call.res.obj, "mode"), "420");
+    free(data);
+}
+
+static void test_aborted_upload(void **state)
+{
+    char id[S3_UPLOAD_ID_MAX];
+    const char *key = key_of("aborted");
+    struct s3_part_done part = {1, "\"a\""};
+    struct s3_complete c = {
+        .key = key, .upload_id = id, .parts = &part, .n_parts = 1};
+
+    (void)state;
+    create(key, id);
+    complete_is(&c, -EINVAL); /* a part that was never sent */
+    fresh();
+    finish(s3_abort(f.client, key, id, call_done, &f.call, NULL));
+    assert_int_equal(f.call.res.error, 0);
+    fresh();
+    finish(s3_complete(f.client, &c, call_done, &f.call, NULL));
+    if (f.call.res.error != -ESTALE)
+        assert_int_equal(f.call.res.error, -EINVAL); /* versitygw: InvalidPart */
+}
+
 static void test_absent(void **state)
 {
     struct s3_get g = {.key = key_of("no-such")};
@@ -221,6 +330,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_delete_conditions),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_aborted_upload),
         cmocka_unit_test(test_absent),
         cmocka_unit_test(test_odd_keys),
     };

@@ -244,6 +244,43 @@ static void test_copy(void **state)
     s3_xml_free(xml);
 }
 
+#define CREATED(id)                                                            \
+    "<InitiateMultipartUploadResult xmlns=\"x\"><Bucket>b</Bucket><Key>k</Key>" \
+    "<UploadId>" id "</UploadId></InitiateMultipartUploadResult>"
+#define ID_16 "0123456789abcdef"
+#define ID_128 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16
+#define ID_1024 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128
+
+/* One of an upload's answers is of this kind and says so. */
+static void upload_is(const char *text, enum s3_xml_kind kind, const char *id,
+                      const char *etag)
+{
+    struct told t;
+    struct s3_xml *xml;
+
+    told_init(&t);
+    assert_int_equal(parse(text, strlen(text), 3, &t, &xml), 0);
+    assert_int_equal(s3_xml_doc(xml)->kind, kind);
+    assert_string_equal(s3_xml_doc(xml)->upload_id, id);
+    assert_string_equal(s3_xml_doc(xml)->etag, etag);
+    s3_xml_free(xml);
+}
+
+static void test_uploads(void **state)
+{
+    (void)state;
+    upload_is(CREATED("a.b_c&amp;d=="), S3_XML_CREATE, "a.b_c&d==", "");
+    upload_is(CREATED(""), S3_XML_CREATE, "", "");
+    upload_is(CREATED(ID_1024), S3_XML_CREATE, "", ""); /* half of one would be another */
+    upload_is("  <CompleteMultipartUploadResult><Location>http://x/</Location>"
+              "<UploadId>no</UploadId><ETag>&quot;e-2&quot;</ETag>"
+              "</CompleteMultipartUploadResult>",
+              S3_XML_COMPLETE, "", "\"e-2\"");
+    upload_is("<CopyPartResult><LastModified>2015-08-30T12:36:00.000Z"
+              "</LastModified><ETag>\"p\"</ETag></CopyPartResult>",
+              S3_XML_COPY, "", "\"p\"");
+}
+
 /* ---- wrong and hostile ones ---- */
 
 static void test_cut(void **state)
@@ -437,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_odd_ones),
         cmocka_unit_test(test_error),
         cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_uploads),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_not_xml),
         cmocka_unit_test(test_bad_values),

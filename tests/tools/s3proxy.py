@@ -62,6 +62,7 @@ class Proxy:
         self.host = "127.0.0.1"
         self.reserve = self.server = None
         self.links = set()              # clients' connections
+        self.tasks = set()              # of them; the event loop alone would let them be collected
         self.rules = []
         self.next_rule = 1
         self.latency = 0.0
@@ -110,10 +111,12 @@ class Proxy:
         connection = Connection(self, link, self.connections)
         self.links.add(link)
         task = self.loop.create_task(connection.run())
+        self.tasks.add(task)
         task.add_done_callback(lambda t: self._closed(link, t))
 
     def _closed(self, link, task):
         self.links.discard(link)
+        self.tasks.discard(task)
         if not task.cancelled() and task.exception():
             self.loop.call_exception_handler({"message": "connection failed",
                                               "exception": task.exception()})
@@ -300,8 +303,12 @@ class Connection:
             if refused:
                 return await self.answer(x, body, refused)
             head = sign_again(head, ("if-match", "if-none-match"), proxy.credentials)
-        if plan.strip:
-            head = sign_again(head, plan.strip, proxy.credentials)
+        strip = list(plan.strip)
+        if any(name in x.headers for name in plan.strip_missing):
+            status, _ = await self.ask_head(x)
+            strip += plan.strip_missing if status == 404 else []
+        if strip:
+            head = sign_again(head, strip, proxy.credentials)
         return await self.forward(x, head, body, plan)
 
     async def check_blocked(self):
@@ -378,7 +385,7 @@ class Connection:
         match = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/",
                          x.headers.get("authorization", ""))
         if not match or match.group(1) not in self.proxy.credentials:
-            raise CannotSign("nolock needs the credentials of the request")
+            raise CannotSign("this rule needs the credentials of the request")
         path = "/" + urllib.parse.quote(f"{x.bucket}/{x.key}", safe="/-_.~")
         host, port = self.proxy.upstream
         head = signed_head("HEAD", f"{host}:{port}", path, "", match.group(1),
@@ -483,6 +490,8 @@ class Connection:
         if plan.ending == "drop" or plan.is_("reset", when="after"):
             await body.discard()
             x.status = None
+            if plan.args.get("ms"):
+                await asyncio.sleep(plan.args["ms"] / 1000)
             raise Stop(reset=plan.ending == "reset")
         if plan.is_("answer", acted=True):
             await body.discard()

@@ -102,6 +102,23 @@ class ProxyControl:
         s3proxy_rules.py. Returns the rule's number."""
         return self._do("add_rule", action=action, args=args)
 
+    def add_faults(self, probability, seed=0, lost_ms=200, slow_ms=300, **match):
+        """Meets this share of the matching requests with one of what networks and servers do: 500
+        and 503 without acting, 500 after acting, a reset before and after the server acted, an
+        answer that is lost, one that is slow; all as likely. Drawn at random from `seed`."""
+        faults = [("answer", {"status": 500}), ("answer", {"status": 503}),
+                  ("answer", {"status": 500, "acted": True}),
+                  ("reset", {"when": "before"}), ("reset", {"when": "after"}),
+                  ("drop", {"ms": lost_ms}), ("delay", {"ms": slow_ms})]
+        left = 1.0              # share of the requests that came past the rules before
+        numbers = []
+        for i, (action, args) in enumerate(faults):
+            share = probability / len(faults) / left
+            numbers.append(self.add_rule(action, probability=share, seed=seed * 100 + i,
+                                         **args, **match))
+            left *= 1 - share
+        return numbers
+
     def remove_rule(self, number):
         self._do("remove_rule", number=number)
 

@@ -13,14 +13,15 @@ OPERATIONS = ("GetObject", "HeadObject", "PutObject", "DeleteObject", "ListObjec
 
 ACTIONS = {                     # action -> its parameters and their defaults
     "delay": {"ms": 0, "when": "before"},               # when: before | after (the server acted)
-    "drop": {},                                         # server acts, no answer, closed
+    "drop": {"ms": 0},              # server acts, no answer, closed (after so long without a word)
     "reset": {"when": "before"},                        # when: before | after (the server acted)
     "cut_request": {"at": 0.5},                         # fraction, or bytes when above 1
     "cut_response": {"at": 0.5, "reset": False},
     "answer": {"status": 500, "code": None, "message": None, "retry_after": None, "headers": {},
                "body": None, "early": False, "acted": False},
     "rewrite": {"status": 200, "from_status": None, "headers": {}, "body": None},
-    "strip": {"headers": ["if-match", "if-none-match"]},
+    "strip": {"headers": ["if-match", "if-none-match"],
+              "missing_only": False},                   # only where the key does not exist
     "nolock": {"pause_ms": 0, "name": None},
     "hold": {"name": "held", "when": "before", "detach": False},    # when: before | mid | after
 }
@@ -150,6 +151,7 @@ class Plan:
         self.delay_before = self.delay_after = 0.0
         self.holds = []
         self.strip = []
+        self.strip_missing = []         # where the key does not exist
         self.rewrites = []
         self.ending = None
         self.args = {}
@@ -166,7 +168,11 @@ class Plan:
         elif rule.action == "hold":
             self.holds.append(p)
         elif rule.action == "strip":
-            self.strip += [n.lower() for n in p["headers"]]
+            names = [n.lower() for n in p["headers"]]
+            if p["missing_only"]:
+                self.strip_missing += names
+            else:
+                self.strip += names
         elif rule.action == "rewrite":
             self.rewrites.append(p)
         else:

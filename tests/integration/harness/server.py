@@ -1,4 +1,4 @@
-"""The S3 server of the tests: versitygw on a directory with extended attributes."""
+"""The S3 servers of the tests: versitygw on a directory with extended attributes, MinIO, moto."""
 
 import http.client
 import os
@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -30,6 +31,24 @@ def find_server():
     return None
 
 
+def find_minio():
+    """Path of MinIO's binary, or None. Builds nothing: that takes minutes."""
+    if os.environ.get("STATEPROXY_MINIO"):
+        return os.environ["STATEPROXY_MINIO"]
+    script = TOP / "tools" / "s3server.sh"
+    if not os.access(script, os.X_OK):
+        return None
+    done = subprocess.run([script, "find", "minio"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE)
+    return done.stdout.decode().strip() if done.returncode == 0 else None
+
+
+def find_moto():
+    """Path of moto's server beside this Python (tests/requirements.txt), or None."""
+    path = pathlib.Path(sys.executable).parent / "moto_server"
+    return str(path) if os.access(path, os.X_OK) else None
+
+
 def data_directory():
     """A new directory where user xattrs work, in memory if possible (tmpfs has them since 6.6)."""
     for parent in ("/dev/shm", tempfile.gettempdir(), "/var/tmp", str(TOP)):
@@ -45,19 +64,27 @@ def data_directory():
     raise RuntimeError("no directory with user xattrs for the S3 server's data")
 
 
-class S3Server:
-    """start, stop, kill, restart: always on the same port, with the same data."""
+class Server:
+    """start, stop, kill, restart: always on the same port, with the same data (in `dir`; moto's is
+    in memory). `root`: a directory of which each directory is a bucket, or None."""
+
+    start_seconds = 20
 
     def __init__(self, binary, guard=None, extra_args=()):
-        self.binary, self.guard, self.extra_args = binary, guard, list(extra_args)
+        self.binary, self.guard, self.extra_args = str(binary), guard, list(extra_args)
         self.dir = data_directory()
         if guard:
             guard.directory(self.dir)
-        self.root = self.dir / "data"           # a directory in it is a bucket
-        self.root.mkdir()
+        self.root = None
         self.log_path = self.dir / "log"
         self.port = None
         self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def environment(self):
+        return util.clean_env()
 
     @property
     def endpoint(self):
@@ -69,12 +96,9 @@ class S3Server:
             if not fixed:
                 self.port = util.free_port()
             log = open(self.log_path, "ab")
-            self.process = subprocess.Popen(
-                [self.binary, "--port", f"127.0.0.1:{self.port}", "--access", ACCESS,
-                 "--secret", SECRET, "--region", REGION, "--keep-alive", "--quiet",
-                 *self.extra_args, "posix", self.root],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=util.clean_env(),
-                start_new_session=True)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, env=self.environment(),
+                                            start_new_session=True)
             log.close()
             if self.guard:
                 self.guard.watch_process(self.process.pid)
@@ -86,18 +110,20 @@ class S3Server:
                            + self.log_path.read_text(errors="replace")[-2000:])
 
     def _wait_answer(self):
-        deadline = time.monotonic() + 20 * SLOW
+        deadline = time.monotonic() + self.start_seconds * SLOW
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 return False
             try:
                 conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 conn.request("GET", "/")
-                conn.getresponse().read()
+                status = conn.getresponse().status
                 conn.close()
-                return True
-            except OSError:
-                time.sleep(0.02)
+                if status < 500:            # MinIO says 503 until it is through with its start
+                    return True
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.02)
         self.kill()
         return False
 
@@ -126,3 +152,40 @@ class S3Server:
     def remove(self):
         self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class S3Server(Server):
+    """versitygw: the server that most tests run against."""
+
+    def __init__(self, binary, guard=None, extra_args=()):
+        super().__init__(binary, guard, extra_args)
+        self.root = self.dir / "data"
+        self.root.mkdir()
+
+    def command(self):
+        return [self.binary, "--port", f"127.0.0.1:{self.port}", "--access", ACCESS,
+                "--secret", SECRET, "--region", REGION, "--keep-alive", "--quiet",
+                *self.extra_args, "posix", self.root]
+
+
+class MinioServer(Server):
+    """MinIO: ignores conditions on DELETE, and has a key beside keys below it."""
+
+    start_seconds = 40
+
+    def command(self):
+        return [self.binary, "server", "--address", f"127.0.0.1:{self.port}", "--quiet",
+                *self.extra_args, self.dir / "data"]
+
+    def environment(self):
+        return util.clean_env(MINIO_ROOT_USER=ACCESS, MINIO_ROOT_PASSWORD=SECRET,
+                              MINIO_REGION=REGION, MINIO_BROWSER="off", HOME=self.dir)
+
+
+class MotoServer(Server):
+    """moto: ignores If-Match on Complete, closes each connection after an answer, takes any key."""
+
+    start_seconds = 40
+
+    def command(self):
+        return [self.binary, "-H", "127.0.0.1", "-p", str(self.port), *self.extra_args]

@@ -1,0 +1,312 @@
+/* Multipart uploads: create, a part from a body or copied from another object, complete, abort.
+ * Each is one request; who begins an upload keeps count of its parts and ends it. */
+#include "s3/s3.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "s3/s3_client.h"
+#include "s3/s3_object.h"
+#include "s3/s3_request.h"
+#include "s3/s3_url.h"
+
+#define NUMBER_MAX 64 /* a number or a range as text */
+/* The list of parts, each with its tags and an ETag in which every byte is escaped. */
+#define COMPLETE_MAX (S3_PARTS_MAX * (64u + 6 * S3_ETAG_MAX))
+
+/* ---- what they share ---- */
+
+/* Begins a request that names its upload (NULL: of s3_create, which has none yet). */
+static int begin(struct s3_client *c, const struct s3_op *op, const char *key,
+                 const char *upload_id, s3_done_fn *done, void *arg,
+                 struct s3_req **ret_req)
+{
+    int r;
+
+    if (!key || (upload_id && (!*upload_id ||
+                               strlen(upload_id) >= S3_UPLOAD_ID_MAX)))
+        return -EINVAL;
+    r = s3_req_new(c, op, key, done, arg, ret_req);
+    if (r < 0)
+        return r;
+    r = upload_id ? s3_query_add(&(*ret_req)->query, "uploadId", upload_id)
+                  : s3_query_add(&(*ret_req)->query, "uploads", "");
+    if (r < 0)
+        s3_req_free(*ret_req);
+    return r;
+}
+
+/* Submits what was built well, frees it otherwise. Returns `r`. */
+static int submit(struct s3_req *req, int r, struct s3_req **ret_req)
+{
+    if (r < 0)
+        s3_req_free(req);
+    else
+        s3_req_submit(req, ret_req);
+    return r;
+}
+
+/* The document of a success; else the attempt has failed: what went wrong after the 200 was sent
+ * may end in none. */
+static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind kind,
+                                         const char *otherwise)
+{
+    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+
+    if (doc && doc->kind == kind && s3_xml_end(req->xml) == 0)
+        return doc;
+    (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, otherwise);
+    return NULL;
+}
+
+/* ---- create ---- */
+
+static int create_end(struct s3_req *req)
+{
+    const struct s3_xml_doc *doc =
+        end_with(req, S3_XML_CREATE, "an upload without a result");
+
+    if (!doc)
+        return -1;
+    if (!*doc->upload_id)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "an upload without an id");
+    strcpy(req->upload_id, doc->upload_id);
+    req->result.upload_id = req->upload_id;
+    return 0;
+}
+
+static const struct s3_op op_create = {
+    .kind = S3_OP_CREATE,
+    .name = "CREATE UPLOAD",
+    .method = "POST",
+    .on_end = create_end,
+};
+
+int s3_create(struct s3_client *c, const struct s3_create *create,
+              s3_done_fn *done, void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r = begin(c, &op_create, create->key, NULL, done, arg, &req);
+
+    if (r < 0)
+        return r;
+    r = s3_object_describe(req, create->content_type, create->meta,
+                           create->n_meta);
+    return submit(req, r, ret_req);
+}
+
+/* ---- parts ---- */
+
+static int add_number(struct s3_req *req, unsigned number)
+{
+    char text[NUMBER_MAX];
+
+    if (number < 1 || number > S3_PARTS_MAX)
+        return -EINVAL;
+    snprintf(text, sizeof(text), "%u", number);
+    return s3_query_add(&req->query, "partNumber", text);
+}
+
+static const struct s3_op op_part = {
+    .kind = S3_OP_PART,
+    .name = "PUT PART",
+    .method = "PUT",
+};
+
+int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done,
+            void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r;
+
+    if (!part->upload_id)
+        return -EINVAL;
+    if (part->body.len > S3_PUT_MAX)
+        return -EFBIG;
+    r = begin(c, &op_part, part->key, part->upload_id, done, arg, &req);
+    if (r < 0)
+        return r;
+    s3_object_body(req, &part->body);
+    return submit(req, add_number(req, part->number), ret_req);
+}
+
+static int part_copy_end(struct s3_req *req)
+{
+    const struct s3_xml_doc *doc =
+        end_with(req, S3_XML_COPY, "a copy without a result");
+
+    if (!doc)
+        return -1;
+    strcpy(req->result.obj.etag, doc->etag);
+    req->result.obj.mtime_ns = doc->mtime_ns;
+    return 0;
+}
+
+static const struct s3_op op_part_copy = {
+    .kind = S3_OP_PART_COPY,
+    .name = "COPY PART",
+    .method = "PUT",
+    .on_end = part_copy_end,
+};
+
+static int add_range(struct s3_req *req, uint64_t off, uint64_t len)
+{
+    char text[NUMBER_MAX];
+
+    if (len == 0)
+        return off == 0 ? 0 : -EINVAL;
+    if (off > INT64_MAX || len > S3_PUT_MAX)
+        return -EINVAL;
+    snprintf(text, sizeof(text), "bytes=%" PRIu64 "-%" PRIu64, off, off + len - 1);
+    return s3_headers_add(&req->headers, "x-amz-copy-source-range", text);
+}
+
+int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy,
+                 s3_done_fn *done, void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r = copy->from_key && copy->upload_id ? s3_url_check_key(copy->from_key)
+                                              : -EINVAL;
+
+    if (r == 0)
+        r = begin(c, &op_part_copy, copy->key, copy->upload_id, done, arg, &req);
+    if (r < 0)
+        return r;
+    r = add_number(req, copy->number);
+    if (r == 0)
+        r = s3_object_source(req, copy->from_key, copy->if_source_match);
+    if (r == 0)
+        r = add_range(req, copy->off, copy->len);
+    return submit(req, r, ret_req);
+}
+
+/* ---- complete ---- */
+
+static int complete_end(struct s3_req *req)
+{
+    const struct s3_xml_doc *doc =
+        end_with(req, S3_XML_COMPLETE, "a completed upload without a result");
+
+    if (!doc)
+        return -1;
+    strcpy(req->result.obj.etag, doc->etag);
+    return 0;
+}
+
+static void complete_cleanup(struct s3_req *req)
+{
+    buf_done(&req->put.text);
+}
+
+static const struct s3_op op_complete = {
+    .kind = S3_OP_COMPLETE,
+    .name = "COMPLETE UPLOAD",
+    .method = "POST",
+    .on_end = complete_end,
+    .cleanup = complete_cleanup,
+};
+
+static int add_escaped(struct buf *out, const char *text)
+{
+    int r = 0;
+
+    for (; *text && r == 0; text++) {
+        switch (*text) {
+        case '&':
+            r = buf_puts(out, "&amp;");
+            break;
+        case '<':
+            r = buf_puts(out, "&lt;");
+            break;
+        case '>':
+            r = buf_puts(out, "&gt;");
+            break;
+        default:
+            r = *text > ' ' && *text <= '~' ? buf_append(out, text, 1) : -EINVAL;
+        }
+    }
+    return r;
+}
+
+static int add_part(struct buf *out, const struct s3_part_done *part)
+{
+    int r;
+
+    if (!part->etag || !*part->etag || strlen(part->etag) >= S3_ETAG_MAX)
+        return -EINVAL;
+    r = buf_printf(out, "<Part><PartNumber>%u</PartNumber><ETag>", part->number);
+    if (r == 0)
+        r = add_escaped(out, part->etag);
+    return r == 0 ? buf_puts(out, "</ETag></Part>") : r;
+}
+
+static int list_parts(struct buf *out, const struct s3_complete *complete)
+{
+    unsigned last = 0;
+    int r = buf_puts(out, "<CompleteMultipartUpload "
+                          "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+
+    if (complete->n_parts < 1 || complete->n_parts > S3_PARTS_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < complete->n_parts && r == 0; i++) {
+        const struct s3_part_done *part = &complete->parts[i];
+
+        if (part->number <= last || part->number > S3_PARTS_MAX)
+            return -EINVAL;
+        last = part->number;
+        r = add_part(out, part);
+    }
+    return r == 0 ? buf_puts(out, "</CompleteMultipartUpload>") : r;
+}
+
+static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
+{
+    struct s3_body body = {.fd = -1};
+    int r = list_parts(&req->put.text, complete);
+
+    if (r < 0)
+        return r == -EMSGSIZE ? -E2BIG : r;
+    body.mem = req->put.text.data;
+    body.len = req->put.text.len;
+    s3_object_body(req, &body);
+    r = s3_headers_add(&req->headers, "content-type", "application/xml");
+    if (r == 0)
+        r = s3_object_conditions(req, complete->if_match, complete->if_none_match);
+    return r;
+}
+
+int s3_complete(struct s3_client *c, const struct s3_complete *complete,
+                s3_done_fn *done, void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r = complete->upload_id ? 0 : -EINVAL;
+
+    if (r == 0)
+        r = begin(c, &op_complete, complete->key, complete->upload_id, done, arg,
+                  &req);
+    if (r < 0)
+        return r;
+    buf_init(&req->put.text, COMPLETE_MAX);
+    return submit(req, complete_fill(req, complete), ret_req);
+}
+
+/* ---- abort ---- */
+
+static const struct s3_op op_abort = {
+    .kind = S3_OP_ABORT,
+    .name = "ABORT UPLOAD",
+    .method = "DELETE",
+};
+
+int s3_abort(struct s3_client *c, const char *key, const char *upload_id,
+             s3_done_fn *done, void *arg, struct s3_req **ret_req)
+{
+    struct s3_req *req;
+    int r = upload_id ? begin(c, &op_abort, key, upload_id, done, arg, &req)
+                      : -EINVAL;
+
+    return r < 0 ? r : submit(req, 0, ret_req);
+}

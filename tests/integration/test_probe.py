@@ -1,0 +1,284 @@
+"""The server probe of the variant s3-buffered-cas: who is served, who is refused and why, that it
+is short, asks for no more than it needs, and leaves nothing behind, killed or not."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from harness import SLOW, util
+
+CAS = "s3-buffered-cas"
+DIR = ".stateproxy-probe"
+PASSES = "the server keeps conditions"
+OLD = 6 * 60            # seconds: a leftover is old after five minutes
+
+
+NOT_YET = "serves no files in it yet"
+
+
+def passed(m, timeout=30):
+    """Runs the probe of a mount that is not started. It passes; this version ends then."""
+    code, errors = m.start_refused(timeout=timeout)
+    assert code == 78 and len(errors) == 1 and NOT_YET in errors[0], m.log()
+    return m
+
+
+def left(s3):
+    return s3.list(), s3.uploads()
+
+
+def age(s3, seconds):
+    """Makes every object older, as only the file system behind the server can."""
+    for at, _, names in os.walk(s3.root / s3.bucket / "p"):
+        for name in names:
+            then = time.time() - seconds
+            os.utime(os.path.join(at, name), (then, then))
+
+
+@pytest.fixture
+def probing(mount):
+    """probing(probe="require", via=..., ...) -> a mount of the CAS variant, not started."""
+    def make(probe="require", env=None, **kwargs):
+        return mount(variant=CAS, start=False, env={"STATEPROXY_CAS_PROBE": probe, **(env or {})},
+                     **kwargs)
+    return make
+
+
+# -- servers that are served
+
+
+def test_the_default_server_passes(probing, proxy, bucket):
+    m = passed(probing(via=proxy))
+    log = proxy.log()
+    assert PASSES in m.log() and " warn " not in m.log()
+    ops = proxy.counts()
+    # no AbortMultipartUpload, no ListMultipartUploads: other permissions
+    assert set(ops) <= {"PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2",
+                        "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}
+    assert len(log) < 250
+    assert all(x.key.startswith(f"p/{DIR}/") for x in log if x.op != "ListObjectsV2")
+    assert left(bucket) == ({}, [])
+
+
+def test_it_takes_less_than_a_second(probing):
+    def seconds(probe):
+        m = probing(probe)
+        begin = time.monotonic()
+        passed(m)
+        return time.monotonic() - begin
+
+    without = min(seconds("off") for _ in range(2))
+    with_probe = min(seconds("require") for _ in range(2))
+    assert with_probe - without < 1 * SLOW
+
+
+@pytest.mark.parametrize("env, variant", [({"STATEPROXY_CAS_PROBE": "off"}, CAS),
+                                          ({"STATEPROXY_MOUNT_READ_ONLY": "true"}, CAS),
+                                          ({}, "s3-buffered-lww")])
+def test_nothing_is_probed_where_it_does_not_matter(mount, proxy, env, variant):
+    m = mount(via=proxy, variant=variant, env=env, start=False)
+    m.start() if variant != CAS else passed(m)
+    assert proxy.counts() == {"ListObjectsV2": 1}
+    assert PASSES not in m.log()
+
+
+def test_it_runs_once_and_not_once_a_worker(probing, proxy):
+    passed(probing(via=proxy, workers=4))
+    assert proxy.counts()["CompleteMultipartUpload"] == 4       # of one probe
+
+
+@pytest.mark.limit(120)
+def test_minio_passes_with_a_notice(probing, minio, bucket_at):
+    s3 = bucket_at(minio)
+    m = passed(probing(via=minio, s3=s3))
+    assert PASSES in m.log()
+    assert "conditions of DELETE cannot be relied on" in m.log()
+    assert left(s3) == ({}, [])
+
+
+def test_a_mount_of_the_whole_bucket_is_probed_too(probing, bucket):
+    assert PASSES in passed(probing(prefix="")).log()
+    assert left(bucket) == ({}, [])
+
+
+# -- servers that are refused
+
+
+def refused(m, *words):
+    code, errors = m.start_refused(timeout=60)
+    assert code == 78 and len(errors) == 1
+    for word in words:
+        assert word in errors[0], errors[0]
+    assert "cas.probe: warn" in errors[0]
+    return errors[0]
+
+
+STRIPPED = [
+    ("if-match", False, "PUT If-Match with a wrong ETag replaces the object"),
+    ("if-none-match", False, "PUT If-None-Match:* replaces an object that is there"),
+    ("if-match", True, "PUT If-Match creates an object that is missing"),
+]
+
+
+@pytest.mark.parametrize("header, missing_only, sentence", STRIPPED)
+def test_a_server_that_ignores_a_condition(probing, proxy, bucket, header, missing_only, sentence):
+    proxy.add_rule("strip", op="PutObject", headers=[header], missing_only=missing_only)
+    refused(probing(via=proxy), sentence, proxy.endpoint)
+    assert left(bucket) == ({}, [])
+
+
+@pytest.mark.parametrize("pause_ms", [0, 5, 30])
+def test_a_server_without_a_lock_is_found_by_the_race(probing, proxy, bucket, pause_ms):
+    """It looks, then acts: right for whoever comes alone."""
+    proxy.add_rule("nolock", op="PutObject", pause_ms=pause_ms)
+    refused(probing(via=proxy), "of 8 PUTs If-", " at once ", "were told success")
+    assert left(bucket) == ({}, [])
+
+
+def test_a_server_that_locks_creation_only(probing, proxy):
+    proxy.add_rule("nolock", op="PutObject", having={"if-match": "*"}, pause_ms=5)
+    refused(probing(via=proxy), "of 8 PUTs If-Match at once")
+
+
+def test_a_server_that_stores_what_it_refuses(probing, proxy):
+    proxy.add_rule("strip", op="PutObject", headers=["if-match"], having={"if-match": "*"}, nth=2)
+    proxy.add_rule("rewrite", op="PutObject", having={"if-match": "*"}, nth=2, status=412)
+    refused(probing(via=proxy), "a PUT that was refused for its condition was stored")
+
+
+@pytest.mark.parametrize("status, code", [(501, "NotImplemented"), (400, "InvalidArgument")])
+def test_a_server_that_knows_no_conditions(probing, proxy, status, code):
+    proxy.add_rule("answer", op="PutObject", having={"if-match": "*"}, status=status, code=code)
+    refused(probing(via=proxy), f"PUT If-Match with the right ETag answers {status} {code}")
+
+
+@pytest.mark.limit(120)
+def test_moto_is_refused_for_complete(probing, moto, bucket_at):
+    s3 = bucket_at(moto)
+    refused(probing(via=moto, s3=s3), "CompleteMultipartUpload If-Match with a wrong ETag")
+    assert left(s3) == ({}, [])
+
+
+@pytest.mark.parametrize("header", ["if-match", "if-none-match"])
+def test_a_server_that_ignores_a_condition_of_complete(probing, proxy, bucket, header):
+    proxy.add_rule("strip", op="CompleteMultipartUpload", headers=[header])
+    refused(probing(via=proxy), "CompleteMultipartUpload If-")
+    assert left(bucket) == ({}, [])
+
+
+def test_conditions_of_delete_are_not_required(probing, proxy, bucket):
+    proxy.add_rule("strip", op="DeleteObject")
+    m = passed(probing(via=proxy))
+    assert "conditions of DELETE cannot be relied on" in m.log()
+    assert left(bucket) == ({}, [])
+
+
+# -- what the operator may say
+
+
+@pytest.mark.parametrize("header, missing_only, sentence", STRIPPED)
+def test_warn_goes_on(probing, proxy, bucket, header, missing_only, sentence):
+    proxy.add_rule("strip", op="PutObject", headers=[header], missing_only=missing_only)
+    m = passed(probing("warn", via=proxy))
+    warnings = [x for x in m.log().splitlines() if " warn " in x]
+    assert len(warnings) == 1 and sentence in warnings[0]
+    assert left(bucket) == ({}, [])
+
+
+def test_off_asks_nothing_of_a_bad_server(probing, proxy):
+    proxy.add_rule("strip", op="PutObject")
+    m = passed(probing("off", via=proxy))
+    assert " warn " not in m.log()
+
+
+def test_credentials_that_may_not_write(probing, proxy):
+    proxy.add_rule("answer", op="PutObject", status=403)
+    code, errors = probing(via=proxy).start_refused()
+    assert code == 78
+    assert "needs Get, Put, Delete and List" in errors[0] and "403 AccessDenied" in errors[0]
+    assert "cas.probe: off" in errors[0]
+
+
+# -- a server that has a bad day
+
+
+def test_a_server_that_is_busy_is_asked_again(probing, proxy, bucket):
+    proxy.add_rule("answer", op="PutObject", status=503, nth=3)
+    proxy.add_rule("answer", op="CompleteMultipartUpload", status=500, acted=True, nth=2)
+    proxy.add_rule("reset", op="DeleteObject", nth=5)
+    assert PASSES in passed(probing(via=proxy)).log()
+    assert left(bucket) == ({}, [])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_faults_do_not_make_a_good_server_a_bad_one(probing, proxy, seed):
+    """No verdict is worse than "could not be found out"."""
+    proxy.add_faults(0.03, seed=seed, key=f"p/{DIR}/*")
+    m = passed(probing("warn", via=proxy), timeout=40)
+    bad = [x for x in m.log().splitlines() if " warn " in x and "could not be found out" not in x]
+    assert not bad
+
+
+def test_a_server_without_clear_answers(probing, proxy):
+    proxy.add_rule("answer", op="PutObject", status=503)
+    code, errors = probing(via=proxy).start_refused(timeout=40)
+    assert code == 69
+    assert "could not be found out" in errors[0] and "503 SlowDown" in errors[0]
+
+
+# -- leftovers
+
+
+@pytest.mark.parametrize("op, key, nth", [("PutObject", "*.put", 2), ("PutObject", "*.race", 20),
+                                          ("CompleteMultipartUpload", "*.part", 1),
+                                          ("CompleteMultipartUpload", "*.part", 4),
+                                          ("DeleteObject", "*.del", 1)])
+def test_what_a_killed_probe_leaves_goes_at_a_later_start(probing, proxy, bucket, op, key, nth):
+    proxy.add_rule("hold", name="middle", op=op, key=key, nth=nth)
+    m = probing(via=proxy).start(ready=False)
+    proxy.wait_held("middle")
+    m.kill_supervisor()
+    proxy.release("middle", "drop")
+    proxy.wait_idle()
+    objects, uploads = left(bucket)
+    assert objects or uploads
+    assert bool(uploads) == (op == "CompleteMultipartUpload")
+
+    # another probe may be running: what is young stays
+    passed(probing())
+    assert left(bucket) == (objects, uploads)
+    age(bucket, OLD)
+    passed(probing())
+    assert left(bucket) == ({}, [])
+
+
+def test_two_probes_at_once_do_not_disturb_each_other(probing, bucket):
+    mounts = [probing().start(ready=False) for _ in range(4)]
+    for m in mounts:
+        m.wait_exit()
+        m.stopped = True
+        assert PASSES in m.log() and NOT_YET in m.log()
+    assert left(bucket) == ({}, [])
+
+
+def test_leftovers_of_others_are_not_shown(mount, bucket):
+    bucket.put(f"p/{DIR}/0123456789abcdef.put", b"1")
+    bucket.put(f"p/sub/{DIR}/mine", b"1")
+    bucket.put("p/file", b"1")
+    m = mount()
+    assert sorted(os.listdir(m.path)) == ["file", "sub"]
+    assert os.listdir(m.path / "sub") == [DIR]
+    assert "keys hidden" not in m.log()
+    assert bucket.exists(f"p/{DIR}/0123456789abcdef.put")
+
+
+def test_a_signal_during_the_probe_ends_the_start(probing, proxy):
+    proxy.add_rule("hold", name="middle", op="PutObject", nth=3)
+    m = probing(via=proxy).start(ready=False)
+    proxy.wait_held("middle")
+    m.proc.send_signal(signal.SIGTERM)
+    assert m.wait_exit(10) != 0
+    util.wait_until(lambda: not m.processes(), 5, "the end of the probe")
+    m.stopped = True

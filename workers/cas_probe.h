@@ -1,0 +1,37 @@
+/* The server probe of the variant s3-buffered-cas: does the server keep what conditional requests
+ * promise? Servers exist that ignore a condition, and servers that look first and act later, so
+ * that of two writers at once both are told success.
+ *
+ * Files: cas_probe.c has the verdict, cas_checks.c what is checked one request at a time,
+ * cas_race.c what only racers find, cas_sweep.c what a killed probe left, cas_ask.c the requests.
+ */
+#ifndef WORKERS_CAS_PROBE_H
+#define WORKERS_CAS_PROBE_H
+
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "s3/s3.h"
+#include "s3/s3_cred.h"
+#include "workers/worker_abi.h"
+
+/* Below the mount's prefix; hidden from the listing of the mount's root. */
+#define CAS_PROBE_DIR ".stateproxy-probe/"
+
+/* True if this configuration wants the server probed: the variant, cas.probe, and that anything can
+ * be written at all. */
+bool cas_probe_wanted(const struct conf *conf);
+
+/* Probes. Blocks (turns `loop`) for at most WORKER_PROBE_MS; writes and deletes below
+ * CAS_PROBE_DIR. `base` says how the server is reached. 0 and *ret_traits, having logged what the
+ * operator should know; or -errno with the operator's sentence in *err:
+ *   -EINVAL        the server does not keep a condition, or the credentials may not write
+ *   -EHOSTUNREACH  no clear answer was to be had
+ *   -ENOMEM        */
+must_use int cas_probe(const struct conf *conf, struct loop *loop,
+                       const struct s3_client_conf *base, struct s3_cred_source *creds,
+                       struct server_traits *ret_traits, struct err *err);
+
+/* True for keys of the probe's, and their directory itself. */
+bool cas_probe_owns(const struct conf *conf, const char *key, size_t len);
+
+#endif
