@@ -34,6 +34,13 @@ struct s3_cred_source;
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
 
+/* Counted up by the client, for whoever watches it; on restarts they go on from where they are. */
+struct s3_counters {
+    uint64_t *out_bytes; /* of bodies, as handed to the network: repeated ones count again */
+    uint64_t *retries;   /* attempts after the first */
+    uint64_t *errors;    /* requests that failed; that something is not there is no failure */
+};
+
 /* Strings are borrowed and must outlive the client. Times in nanoseconds. */
 struct s3_client_conf {
     const char *endpoint; /* URL, may have a base path; NULL or "" = AWS's for the region */
@@ -50,6 +57,7 @@ struct s3_client_conf {
     uint64_t deadline_ns;
     unsigned max_attempts; /* attempts that the server answered; 1 = no retry of anything */
     unsigned max_connections;
+    const struct s3_counters *counters; /* borrowed; NULL = nobody counts */
 };
 
 /* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle;

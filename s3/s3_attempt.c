@@ -140,6 +140,8 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
         }
     }
     put->at += want;
+    if (req->client->conf.counters)
+        *req->client->conf.counters->out_bytes += want;
     s3_req_moved(req, put->at);
     return want;
 }

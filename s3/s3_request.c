@@ -100,6 +100,23 @@ void s3_cancel(struct s3_req *req)
     s3_req_reap(req);
 }
 
+/* A refused condition is an answer like "not there", not a failure. */
+static bool is_failure(const struct s3_result *res)
+{
+    return res->error && res->error != -ENOENT && res->http_status != 412;
+}
+
+static void count(struct s3_req *req)
+{
+    const struct s3_counters *n = req->client->conf.counters;
+
+    if (!n)
+        return;
+    if (req->result.attempts > 1)
+        *n->retries += req->result.attempts - 1;
+    *n->errors += is_failure(&req->result);
+}
+
 static void finish(struct s3_req *req, const struct s3_verdict *v)
 {
     struct s3_result *res = &req->result;
@@ -109,6 +126,7 @@ static void finish(struct s3_req *req, const struct s3_verdict *v)
     res->may_have_acted = req->maybe_acted;
     if (!v->error)
         res->text[0] = res->region[0] = '\0';
+    count(req);
     detach(req);
     req->done(req->arg, res);
     s3_req_free(req);

@@ -4,8 +4,9 @@
 # each, the integration suite on the gcc and the sanitizer build, distcheck.
 #
 #   tools/test.sh [stage...]      default: all
-#   stages: layers unit integration distcheck, or one build's alone:
+#   stages: layers unit fuzz integration distcheck, or one build's alone:
 #           unit-gcc unit-clang unit-asan integration-gcc integration-asan
+#   STATEPROXY_FUZZ               seconds for each fuzz target (60), or "replay"
 #   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
 #
 # The last line is `N passed, N failed`; the exit status says the same. Logs
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tools/lib.sh
 . tools/lib.sh
 
-ALL=(layers unit-gcc unit-clang unit-asan integration-gcc integration-asan
+ALL=(layers unit-gcc unit-clang unit-asan fuzz integration-gcc integration-asan
     distcheck)
 REPORT=$PWD/build/report
 MAKE=(make --no-print-directory -O -j "$(nproc)")
@@ -176,6 +177,21 @@ stage_unit() {
     then
         show "$log" 60
         bad 1 "$stage: make check ended with status $status"
+    fi
+}
+
+# One test a target; what it finds is shown by tests/fuzz/run.sh.
+stage_fuzz() {
+    local log=$REPORT/fuzz.log ok notok status=0
+    timeout --foreground -k 10 900 tests/fuzz/run.sh -b build/fuzz \
+        "${STATEPROXY_FUZZ:-60}" >"$log" 2>&1 9>&1 || status=$?
+    ok=$(grep -c '^ok fuzz_' "$log" || true)
+    notok=$(grep -c '^FAILED fuzz_' "$log" || true)
+    good "$ok"
+    if [ "$status" -ne 0 ] || [ "$ok" -eq 0 ] || [ "$notok" -gt 0 ]; then
+        show "$log"
+        [ "$notok" -gt 0 ] || notok=1
+        bad "$notok" "fuzz: run.sh ended with status $status"
     fi
 }
 

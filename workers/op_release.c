@@ -40,7 +40,9 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
         return NULL;
     if (key_of_node(w, s->node, key) < 0)
         key[0] = '\0';
-    return session_is_torn(s) ? "its writers were killed" : "its upload failed";
+    if (session_is_torn(s))
+        return "its writers were killed";
+    return s->write_error ? "a write to it failed" : "its upload failed";
 }
 
 static void tell_lost(struct worker *w, const char *key, const char *why)

@@ -35,10 +35,12 @@ static struct s3_client_conf client_conf(const struct conf *c)
     };
 }
 
-int s3_setup(struct loop *loop, const struct conf *conf,
+int s3_setup(struct loop *loop, const struct conf *conf, struct shm_stats *stats,
              struct s3_client **ret_client, struct err *err)
 {
-    static struct s3_client_conf cc; /* borrowed by the client for ever */
+    /* borrowed by the client for ever */
+    static struct s3_client_conf cc;
+    static struct s3_counters counters;
     struct s3_cred_source *creds;
     int r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
                                conf->s3.session_token, &creds, err);
@@ -46,6 +48,10 @@ int s3_setup(struct loop *loop, const struct conf *conf,
     if (r < 0)
         return r;
     cc = client_conf(conf);
+    counters = (struct s3_counters){.out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
+                                    .retries = &stats->count[SHM_STAT_S3_RETRIES],
+                                    .errors = &stats->count[SHM_STAT_S3_ERRORS]};
+    cc.counters = &counters;
     return s3_client_new(loop, &cc, creds, ret_client, err);
 }
 

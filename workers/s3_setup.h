@@ -5,11 +5,12 @@
 #include "base/loop.h"
 #include "conf/conf.h"
 #include "s3/s3.h"
+#include "shm/shm_stats.h"
 
 /* A client on this loop with the credentials of the configuration; both live as long as the
- * process.
+ * process, and so must `stats`, in which it counts.
  * 0 and *ret_client, or -errno with *err. */
-must_use int s3_setup(struct loop *loop, const struct conf *conf,
+must_use int s3_setup(struct loop *loop, const struct conf *conf, struct shm_stats *stats,
                       struct s3_client **ret_client, struct err *err);
 
 #endif

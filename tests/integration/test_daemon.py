@@ -395,6 +395,23 @@ def test_status(mount):
     assert str(m.path) in text and str(m.worker_pids()[0]) in text
 
 
+def test_status_counts_what_goes_to_s3(mount, proxy):
+    m = mount(via=proxy, workers=1)
+    (m.path / "f.txt").write_bytes(b"x" * 5000)
+    before = m.status()["counters"]
+    assert before["s3_out_bytes"] == 5000
+    assert before["s3_retries"] == before["s3_errors"] == 0      # the name was not there: no error
+    proxy.add_rule("answer", op="PutObject", status=503, nth=1)
+    (m.path / "f.txt").write_bytes(b"y" * 7000)
+    assert m.status()["counters"]["s3_retries"] == 1
+    proxy.add_rule("answer", op="PutObject", status=403)
+    with pytest.raises(PermissionError):
+        (m.path / "f.txt").write_bytes(b"z" * 10)
+    after = m.status()["counters"]
+    assert after["s3_errors"] == 1
+    assert after["s3_out_bytes"] >= 12000
+
+
 def test_status_of_a_daemon_that_is_not_there(mount):
     m = mount()
     m.stop()
