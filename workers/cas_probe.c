@@ -23,7 +23,7 @@
 #define AGAIN_NS (250 * NS_PER_MS)
 #define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
 #define REQUEST_NS (5 * NS_PER_S)  /* for one request */
-#define CONNECTIONS 16 /* enough for the race after the server asked for less, which halves it */
+#define CONNECTIONS 32 /* enough for the races after the server asked for less, which halves it */
 
 bool cas_probe_wanted(const struct conf *conf)
 {

@@ -104,11 +104,14 @@ static void on_done(void *arg, const struct s3_result *res)
 static void list(struct sweep *s)
 {
     struct s3_list list = {.prefix = s->p->root, .on_entry = on_entry};
-    int r = s3_list(s->p->client, &list, on_done, s, NULL);
+    struct s3_req *req = NULL;
+    int r = s3_list(s->p->client, &list, on_done, s, &req);
 
     s->p->n_requests++;
     while (r == 0 && !s->done)
         r = loop_turn(s->p->loop);
+    if (req && !s->done)
+        s3_cancel(req);
 }
 
 static void remove_one(struct cas_probe *p, const char *key, bool forget)

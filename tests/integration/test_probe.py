@@ -221,7 +221,7 @@ def test_a_server_without_clear_answers(probing, proxy):
 # -- leftovers
 
 
-@pytest.mark.parametrize("op, key, nth", [("PutObject", "*.put", 2), ("PutObject", "*.race", 20),
+@pytest.mark.parametrize("op, key, nth", [("PutObject", "*.put", 2), ("PutObject", "*.race1", 20),
                                           ("CompleteMultipartUpload", "*.part", 1),
                                           ("CompleteMultipartUpload", "*.part", 4),
                                           ("DeleteObject", "*.del", 1)])
