@@ -189,6 +189,7 @@ static enum cas_outcome run_turn(struct cas_probe *p)
     struct race races[LANES] = {0};
     enum cas_outcome out;
 
+    cas_fresh_name(p);
     for (unsigned i = 0; i < LANES; i++) {
         races[i].p = p;
         cas_key(p, i ? ".race1" : ".race0", races[i].key);

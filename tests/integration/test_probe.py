@@ -202,6 +202,16 @@ def test_a_server_that_is_busy_is_asked_again(probing, proxy, bucket):
     assert left(bucket) == ({}, [])
 
 
+def test_what_cannot_be_deleted_is_not_in_the_way(probing, proxy, bucket):
+    """Of the next round."""
+    proxy.add_rule("answer", op="DeleteObject", key="*.race0", status=503)
+    assert PASSES in probing(via=proxy).start().log()
+    assert len(left(bucket)[0]) == 5
+    age(bucket, OLD)
+    probing().start()
+    assert left(bucket) == ({}, [])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_faults_do_not_make_a_good_server_a_bad_one(probing, proxy, seed):
     """No verdict is worse than "could not be found out"."""
