@@ -98,8 +98,9 @@ const struct conf_key conf_keys[] = {
             "whose file changed since it was read gets EEXIST from close (-cas)"},
     {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
      .choices = metadatas,
-     .doc = "mode, owner and time of files: kept as metadata of their objects (x-amz-meta-mode, -uid, "
-            "-gid, -mtime, as s3fs and rclone do), or neither written nor read"},
+     .doc = "mode, owner and time of files and directories, symbolic links, extended attributes: kept as "
+            "metadata of their objects (x-amz-meta-mode, -uid, -gid, -mtime, -xattr, as s3fs and rclone "
+            "do), or neither written nor read"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,

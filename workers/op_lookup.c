@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
+#include "workers/meta_ask.h"
 #include "workers/node_attr.h"
 #include "workers/resolve.h"
 #include "workers/room.h"
@@ -49,7 +50,8 @@ static void apply(struct op *op, uint32_t node)
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again. When the name
+/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again (unless it is a
+ * LIST that told: the OPEN's GET then tells whether this is a link). When the name
  * had another node that the kernel knows, it forgets this one and looks up once more. */
 static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
 {
@@ -57,8 +59,10 @@ static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
     struct shm_node *n = shm_node_edit(shm, node);
     uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
 
-    if (!(n->flags & SHM_NODE_DIR))
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(op->w, n))
         n->flags |= SHM_NODE_FRESH;
+    if ((n->flags & SHM_NODE_DIR) && n->nlookup && meta_is_unknown(op->w, n))
+        n->flags |= SHM_NODE_ASK;
     if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
         n->flags |= SHM_NODE_LOOKED;
     apply(op, node);
@@ -91,7 +95,7 @@ static enum known look(struct worker *w, uint32_t dir, uint32_t node, uint64_t n
     if (n && (n->session != SHM_NIL || (n->flags & SHM_NODE_LOCAL)))
         return KNOWN_NODE;
     if (n && validity_take(w, node, SHM_NODE_LOOKED, now)) {
-        if (!is_dir)
+        if (!is_dir && !meta_may_be_link(w, n))
             shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
         return KNOWN_NODE;
     }

@@ -97,6 +97,10 @@ static enum look look(struct op *op, int *ret_error)
         *ret_error = -EISDIR;
         return LOOK_FAILED;
     }
+    if (n->flags & SHM_NODE_LINK) { /* the kernel has not heard of that yet */
+        *ret_error = -ESTALE;
+        return LOOK_FAILED;
+    }
     if (n->session != SHM_NIL)
         return open_now(op, node, ret_error);
     if (!(n->flags & SHM_NODE_CURRENT))

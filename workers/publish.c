@@ -38,6 +38,10 @@ struct publish {
     bool absent;      /* expected: no such key */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];
+    struct shm_node node; /* as it was when the job began; its metadata are what is told */
+    bool ask_meta; /* the version that is replaced has metadata that must stay, or may have */
+    bool has_xattr;
+    char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
     struct meta_out meta;
 };
 
@@ -64,6 +68,11 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = clock_mono_ns();
     n->flags &= (uint16_t)~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
+    if (p->w->conf->metadata == CONF_METADATA_FULL) {
+        if (!(n->flags & SHM_NODE_META))
+            meta_adopt(n, &p->node);
+        meta_told(n, &p->meta);
+    }
     memset(n->etag, 0, sizeof(n->etag));
     memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     shm_node_new_content(shm, s->node);
@@ -187,8 +196,12 @@ static int begin_job(struct publish *p)
     if (!p->absent)
         memcpy(p->etag, s->base_etag, sizeof(p->etag));
     p->size = s->size;
-    if (w->conf->metadata == CONF_METADATA_FULL)
-        meta_write(&p->meta, shm_node_at(w->shm, s->node));
+    p->node = *shm_node_at(w->shm, s->node);
+    p->has_xattr = s->flags & SHM_SESSION_XATTR;
+    if (p->has_xattr)
+        memcpy(p->xattr, s->xattr, sizeof(p->xattr));
+    p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
+                  (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
     s->publishing_seq = s->write_seq;
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
@@ -215,6 +228,54 @@ static void start_put(struct publish *p)
         return;
     log_warn("upload cannot begin key=\"%s\" error=\"%s\"", p->key, strerror(-r));
     finish(p, &none, r);
+}
+
+/* What the version has that is replaced; `obj` NULL: nothing, or there is none. */
+static void begin_put(struct publish *p, const struct s3_object *obj)
+{
+    unsigned lost = 0;
+
+    if (p->w->conf->metadata == CONF_METADATA_FULL) {
+        if (obj && !(p->node.flags & SHM_NODE_META))
+            (void)!meta_fill(&p->node, obj); /* -ESTALE: a link there, a file here */
+        meta_write(&p->meta, &p->node);
+        if (p->has_xattr)
+            meta_write_xattr(&p->meta, p->xattr);
+        if (obj)
+            lost = meta_keep(&p->meta, obj, META_KEEP_NEW);
+    }
+    if (lost)
+        log_warn("metadata left out key=\"%s\" names=%u: they do not fit", p->key, lost);
+    start_put(p);
+}
+
+static void on_meta(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error && res->error != -ENOENT) {
+        log_warn("upload cannot begin key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
+                 strerror(-res->error), res->text);
+        finish(p, res, res->error);
+        return;
+    }
+    begin_put(p, res->error ? NULL : &res->obj);
+}
+
+/* The job has begun: metadata that must stay are asked for first. */
+static void run_job(struct publish *p)
+{
+    struct s3_result none = {0};
+    int r;
+
+    if (!p->ask_meta) {
+        begin_put(p, NULL);
+        return;
+    }
+    p->w->stats->s3[S3_OP_HEAD]++;
+    r = s3_head(p->w->s3, p->key, on_meta, p, NULL);
+    if (r < 0)
+        finish(p, &none, r);
 }
 
 /* ---- waiting for it ---- */
@@ -300,7 +361,7 @@ static void resume(struct op *op)
     error = what == LOOK_BEGIN ? begin_job(p) : 0;
     worker_unlock(w);
     if (what == LOOK_BEGIN && error == 0) {
-        start_put(p);
+        run_job(p);
         return;
     }
     free(p);

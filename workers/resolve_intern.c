@@ -22,6 +22,8 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
     ret->node_id = shm_node_id(w->shm, node);
     if (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL))
         return;
+    if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
+        return; /* "not modified" would not tell them */
     /* "Not modified" is of use only where the first bytes are here: those who open a file read
      * it from the start. */
     if (n->size == 0 || fetch_is_cached(w, node, n->content, 0))
