@@ -406,7 +406,10 @@ static void put_version(struct shm_node *n, const struct shm_version *v,
         n->flags = (uint16_t)((n->flags & ~SHM_NODE_META_FLAGS) | SHM_NODE_META |
                               (v->link ? SHM_NODE_LINK : 0) |
                               (v->more ? SHM_NODE_MORE : 0) |
-                              (v->xattr ? SHM_NODE_XATTR : 0));
+                              (v->xattr ? SHM_NODE_XATTR : 0) |
+                              (v->plain ? SHM_NODE_PLAIN : 0));
+    else
+        n->flags &= (uint16_t)~SHM_NODE_PLAIN;
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
     if (v->local)
         n->flags |= SHM_NODE_LOCAL;

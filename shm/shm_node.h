@@ -35,6 +35,7 @@ enum shm_node_flag {
     SHM_NODE_MORE = 1024, /* META: there are others than mode, owner, time: new content keeps them */
     SHM_NODE_XATTR = 2048, /* MORE: extended attributes among them */
     SHM_NODE_ASK = 4096, /* directory, not META: known for so long that they are worth a HEAD */
+    SHM_NODE_PLAIN = 8192, /* META: as of checked_ns there are no others, and the type is S3's default */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };
@@ -105,9 +106,11 @@ struct shm_version {
     bool link;
     bool more;
     bool xattr;
+    bool plain;
 };
 
-#define SHM_NODE_META_FLAGS (SHM_NODE_META | SHM_NODE_LINK | SHM_NODE_MORE | SHM_NODE_XATTR)
+#define SHM_NODE_META_FLAGS                                                    \
+    (SHM_NODE_META | SHM_NODE_LINK | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
 
 size_t shm_node_size(const struct shm_sizes *sizes);
 void shm_node_init(struct shm *shm);

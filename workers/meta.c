@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 
+#define TYPE_DEFAULT "binary/octet-stream" /* what S3 takes one for that came without a type */
 #define PREFIX_LEN 11 /* "x-amz-meta-", which servers count too */
 #define MODE_KEPT 01777 /* set-uid and set-gid bits from elsewhere are not believed */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
@@ -140,8 +141,11 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     v->meta = true;
     v->link = v->more = false;
     v->xattr = *meta_xattr(obj);
-    for (size_t at = 0; next_pair(obj, &at, &name, &value);)
+    v->plain = strcmp(obj->content_type, TYPE_DEFAULT) == 0;
+    for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         v->more |= is_foreign(name);
+        v->plain &= is_own(name);
+    }
     read_mode(obj, v);
     parse_id(s3_object_meta(obj, "uid"), &v->uid);
     parse_id(s3_object_meta(obj, "gid"), &v->gid);
@@ -252,11 +256,16 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     }
 }
 
-void meta_told(struct shm_node *n, const struct meta_out *out)
+void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
 {
-    n->flags &= (uint16_t)~(SHM_NODE_MORE | SHM_NODE_XATTR);
+    bool plain = !content_type || strcmp(content_type, TYPE_DEFAULT) == 0;
+
+    for (size_t i = 0; i < out->n; i++)
+        plain &= is_own(out->pair[i].name);
+    n->flags &= (uint16_t)~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
     n->flags = (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
-                          (out->xattr ? SHM_NODE_XATTR : 0));
+                          (out->xattr ? SHM_NODE_XATTR : 0) |
+                          (plain ? SHM_NODE_PLAIN : 0));
 }
 
 void meta_write_xattr(struct meta_out *out, const char *coded)

@@ -43,8 +43,9 @@ struct meta_out {
 /* What is set on the node (under shm->meta, or a copy). */
 void meta_write(struct meta_out *out, const struct shm_node *n);
 
-/* Under shm->meta: the node, which the caller has saved, has these now. */
-void meta_told(struct shm_node *n, const struct meta_out *out);
+/* Under shm->meta: the node, which the caller has saved, has these now, and this Content-Type
+ * (NULL: none was sent). */
+void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type);
 
 enum meta_keep {
     META_KEEP_COPY, /* for the same content: all but the four above */

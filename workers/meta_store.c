@@ -1,7 +1,8 @@
 /* Metadata cannot be changed, only written anew with their object.
  *
  *   a file        HEAD tells what is there, CopyObject onto itself writes it anew, pinned to the
- *                 version that the node is
+ *                 version that the node is. No HEAD where S3 has just said, or was told, that
+ *                 there is nothing else (rsync and tar set the times of what they have closed)
  *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known
  *                 that nothing else is kept there. (A marker with content is copied, as a file.)
  *
@@ -18,13 +19,16 @@
 #include "workers/meta.h"
 #include "workers/meta_ask.h"
 #include "workers/names.h"
+#include "workers/validity.h"
 
 struct store {
     struct op *op;
     void (*then)(struct op *op, int error);
     struct meta_change change;
     struct shm_node node; /* as it is to be */
+    uint64_t asked_ns;    /* when S3 was asked last, or told */
     struct meta_out out;
+    char type[S3_TYPE_MAX]; /* "" = S3's default */
     char xattr[XATTR_CODED_MAX];
     char key[KEY_CAP];
 };
@@ -68,7 +72,9 @@ static void on_stored(void *arg, const struct s3_result *res)
         n = shm_node_edit(w->shm, st->op->rec->node);
         if (!(n->flags & SHM_NODE_DIR))
             take_etag(w, n, res->obj.etag);
-        meta_told(n, &st->out);
+        meta_told(n, &st->out, *st->type ? st->type : NULL);
+        if (n->checked_ns < st->asked_ns)
+            n->checked_ns = st->asked_ns;
         if (n->session != SHM_NIL && st->change.edit) /* S3 has them now */
             shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
         worker_unlock(w);
@@ -78,31 +84,32 @@ static void on_stored(void *arg, const struct s3_result *res)
 
 /* ---- writing ---- */
 
+/* `obj` NULL: it is plain. */
 static int copy(struct store *st, const struct s3_object *obj)
 {
+    const char *etag = obj ? obj->etag : st->node.etag;
     struct s3_copy copy = {
         .from_key = st->key,
         .to_key = st->key,
-        .if_source_match = *obj->etag ? obj->etag : NULL,
+        .if_source_match = *etag ? etag : NULL,
         .replace_meta = true,
-        .content_type = *obj->content_type ? obj->content_type : NULL,
+        .content_type = *st->type ? st->type : NULL,
         .meta = st->out.pair,
         .n_meta = st->out.n,
     };
 
-    if (obj->size > S3_PUT_MAX)
+    if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
     st->op->w->stats->s3[S3_OP_COPY]++;
     return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
 }
 
-static int put_marker(struct store *st, const struct s3_object *obj)
+static int put_marker(struct store *st)
 {
     struct s3_put put = {
         .key = st->key,
         .body = {.mem = "", .len = 0},
-        .content_type = obj && *obj->content_type ? obj->content_type
-                                                  : "application/x-directory",
+        .content_type = *st->type ? st->type : "application/x-directory",
         .meta = st->out.pair,
         .n_meta = st->out.n,
     };
@@ -152,10 +159,12 @@ static void write_anew(struct store *st, const struct s3_object *obj)
     bool dir = st->node.flags & SHM_NODE_DIR;
     int r = compose(st, obj);
 
+    if (obj)
+        memcpy(st->type, obj->content_type, sizeof(st->type));
     if (r == 1)
         note_sent(st->op);
     if (r == 1)
-        r = dir && (!obj || obj->size == 0) ? put_marker(st, obj) : copy(st, obj);
+        r = dir && (!obj || obj->size == 0) ? put_marker(st) : copy(st, obj);
     else if (r == 0)
         r = 1; /* done */
     if (r != 0)
@@ -183,6 +192,17 @@ static void on_head(void *arg, const struct s3_result *res)
         end(st, r);
 }
 
+/* Nothing can be there that the node does not know. */
+static bool is_known(const struct store *st)
+{
+    const struct shm_node *n = &st->node;
+
+    if (n->flags & SHM_NODE_DIR)
+        return (n->flags & SHM_NODE_META) && !(n->flags & SHM_NODE_MORE);
+    return (n->flags & SHM_NODE_PLAIN) &&
+           validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
+}
+
 static void begin(struct store *st)
 {
     struct op *op = st->op;
@@ -193,8 +213,8 @@ static void begin(struct store *st)
     st->node = *shm_node_at(w->shm, op->rec->node);
     r = key_of_node(w, op->rec->node, st->key);
     worker_unlock(w);
-    if (r == 0 && (st->node.flags & SHM_NODE_DIR) && (st->node.flags & SHM_NODE_META) &&
-        !(st->node.flags & SHM_NODE_MORE)) {
+    st->asked_ns = clock_mono_ns();
+    if (r == 0 && is_known(st)) {
         write_anew(st, NULL);
         return;
     }

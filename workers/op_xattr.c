@@ -50,7 +50,8 @@ static int check_name(const struct op *op)
 
 enum look { LOOK_FAILED, LOOK_CODED, LOOK_ASK };
 
-/* Under shm->meta. What is known without asking, coded. */
+/* Under shm->meta. What is known without asking, coded. (Of a file without a name nobody can be
+ * asked.) */
 static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
 {
     struct worker *w = op->w;
@@ -65,7 +66,8 @@ static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error
     s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
     if (s && (s->flags & SHM_SESSION_XATTR))
         memcpy(coded, s->xattr, XATTR_CODED_MAX);
-    else if (n->parent != SHM_NIL && !(n->flags & SHM_NODE_LOCAL) &&
+    else if (n->parent != SHM_NIL && (n->flags & SHM_NODE_CURRENT) &&
+             !(n->flags & SHM_NODE_LOCAL) &&
              (n->flags & (SHM_NODE_META | SHM_NODE_XATTR)) != SHM_NODE_META)
         return LOOK_ASK;
     return LOOK_CODED;
@@ -348,7 +350,9 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     if (op->rec->node != SHM_NIL) /* a predecessor had begun it */
         return HOW_STORE;
     if (n->session == SHM_NIL)
-        return n->flags & SHM_NODE_LOCAL ? HOW_FAILED : HOW_STORE;
+        return (n->flags & (SHM_NODE_LOCAL | SHM_NODE_CURRENT)) == SHM_NODE_CURRENT
+                   ? HOW_STORE
+                   : HOW_FAILED;
     if (session_is_publishing(w, n->session))
         return HOW_WAIT;
     if (!(n->flags & SHM_NODE_CURRENT) || /* unlinked: told to nobody */

@@ -71,7 +71,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
             meta_adopt(n, &p->node);
-        meta_told(n, &p->meta);
+        meta_told(n, &p->meta, NULL);
     }
     memset(n->etag, 0, sizeof(n->etag));
     memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));

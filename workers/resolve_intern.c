@@ -115,7 +115,9 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
         return intern(w, dir, name, len, node, known, res);
     if (!n || strcmp(n->etag, known->etag) != 0)
         return -EAGAIN;
-    shm_node_edit(w->shm, node)->checked_ns = known->asked_ns;
+    n = shm_node_edit(w->shm, node);
+    n->checked_ns = known->asked_ns;
+    n->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
     return node;
 }
 

@@ -4,6 +4,7 @@ s3fs and rclone."""
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -29,6 +30,27 @@ def test_chmod_of_a_published_file_is_stored(m, proxy, bucket):
     assert p.stat().st_mode == 0o100640
     assert p.read_bytes() == b"content"
     assert bucket.get(m.key("f.txt")) == b"content"
+
+
+def test_right_after_its_upload_nothing_is_asked(m, proxy, bucket):
+    """As rsync and tar do it. Later somebody else may have added metadata: HEAD."""
+    p = m.path / "f.txt"
+    p.write_bytes(b"content")
+    proxy.wait_idle()
+    proxy.reset_counts()
+    fd = os.open(p, os.O_RDONLY)        # (asks for the name)
+    os.fchmod(fd, 0o640)
+    os.utime(fd, ns=(0, 1_500_000_000_000_000_000))
+    assert proxy.counts()["HeadObject"] == 0 and proxy.counts()["CopyObject"] == 2
+    expected = {"mode": str(0o100640), "mtime": "1500000000.000000000"}
+    assert meta(bucket, m, "f.txt") == expected
+    time.sleep(1.1)                     # the time is what is tested
+    bucket.client.copy_object(Bucket=bucket.bucket, Key=m.key("f.txt"), MetadataDirective="REPLACE",
+                              CopySource={"Bucket": bucket.bucket, "Key": m.key("f.txt")},
+                              Metadata={**expected, "origin": "elsewhere"})
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    assert meta(bucket, m, "f.txt") == {**expected, "mode": str(0o100600), "origin": "elsewhere"}
 
 
 def test_the_same_mode_again_costs_nothing(m, proxy):

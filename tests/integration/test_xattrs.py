@@ -292,6 +292,21 @@ def test_killed_workers_keep_those_of_an_open_file(m, bucket):
     m.check()
 
 
+def test_of_a_file_that_was_unlinked(m, bucket):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    os.setxattr(p, "user.a", b"old")
+    reader, writer = os.open(p, os.O_RDONLY), os.open(p, os.O_RDWR)
+    os.unlink(p)
+    p.write_bytes(b"x")                 # another file, of the same content
+    os.setxattr(writer, "user.b", b"1")
+    assert os.getxattr(writer, "user.b") == b"1"
+    os.close(reader)
+    os.close(writer)
+    assert stored(bucket, m, "f.txt") == {}
+    m.check()
+
+
 def test_cp_and_tar_take_them_along(m, scratch, mount):
     src = scratch / "f.txt"
     src.write_bytes(b"x")
