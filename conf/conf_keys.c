@@ -102,12 +102,13 @@ const struct conf_key conf_keys[] = {
      .doc = "the part of the bucket that is mounted, \"\" = all of it"},
     {.name = "variant", FIELD(variant), .type = CONF_ENUM, .def = "s3-buffered-lww",
      .env = {"STATE_VARIANT", "ASYA_CONNECTOR"}, .choices = variants,
-     .doc = "how writes reach S3: whole files at close, the last writer wins (-lww); -cas only probes "
-            "in this version what the server does with conditions, and does not start"},
+     .doc = "how writes reach S3: whole files at close, and the last writer wins (-lww), or a writer "
+            "whose file changed since it was read gets EEXIST from close (-cas)"},
     {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
      .choices = metadatas,
-     .doc = "mode, owner and time of files: kept as metadata of their objects (x-amz-meta-mode, -uid, "
-            "-gid, -mtime, as s3fs and rclone do), or neither written nor read"},
+     .doc = "mode, owner and time of files and directories, symbolic links, extended attributes: kept as "
+            "metadata of their objects (x-amz-meta-mode, -uid, -gid, -mtime, -xattr, as s3fs and rclone "
+            "do), or neither written nor read"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,

@@ -228,15 +228,6 @@ static int supervise(struct supervisor *sup, uint32_t n_workers,
     return supervisor_run(sup, &run);
 }
 
-/* The probe of the server is there, the rules for files are not: nobody may take this for more. */
-static const struct err *not_served_yet(struct err *err)
-{
-    err_set(err, EINVAL,
-            "variant s3-buffered-cas: this version only probes the server for it and serves no files "
-            "in it yet: set variant: s3-buffered-lww");
-    return err;
-}
-
 static int start(const struct conf *conf)
 {
     uint32_t n_workers = setup_worker_count(conf);
@@ -259,8 +250,6 @@ static int start(const struct conf *conf)
     code = check_s3(conf, &user, &env.traits, &err);
     if (code)
         return fail(code, &err);
-    if (conf->variant == CONF_S3_BUFFERED_CAS)
-        return fail(EXIT_CODE_CONFIG, not_served_yet(&err));
     if (setup_env(conf, n_workers, &env, &err) < 0)
         return fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
                     : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM

@@ -57,6 +57,9 @@ static int raise_fd_limit(const struct conf *conf, struct err *err)
     return 0;
 }
 
+/* What processes have read, as compare-and-set needs it: half a KiB each. */
+#define BASELINES 4096
+
 static int make_segment(const struct conf *conf, uint32_t n_workers,
                         struct worker_env *env, struct err *err)
 {
@@ -67,6 +70,8 @@ static int make_segment(const struct conf *conf, uint32_t n_workers,
     if (!limit)
         limit = shm_budget_cgroup_limit("");
     r = shm_budget_sizes(limit, n_workers, conf->buffer.sessions, &sizes, err);
+    if (conf->variant == CONF_S3_BUFFERED_CAS)
+        sizes.baselines = BASELINES;
     if (r == 0)
         r = shm_create(&sizes, &env->shm, err);
     return r;

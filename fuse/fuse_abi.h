@@ -34,9 +34,8 @@
 #define FUSE_NAME_BYTES 255 /* longest name of a directory entry, without NUL */
 
 /* A request that must wait is kept as a record of at most this many bytes
- * (fuse_request_save). Two names of FUSE_NAME_BYTES fit. Only these can be longer: SETXATTR
- * (value), SYMLINK (target), IOCTL, BATCH_FORGET, NOTIFY_REPLY, and any with a name that is
- * too long: answer those at once. */
+ * (fuse_request_save). Two names of FUSE_NAME_BYTES fit. Only these can be longer: IOCTL,
+ * BATCH_FORGET, NOTIFY_REPLY, and any with a name that is too long: answer those at once. */
 #define FUSE_RECORD_BYTES 1024
 
 /* The newest minor version whose additions are known here. */

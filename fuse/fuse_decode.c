@@ -179,12 +179,13 @@ static int take_rest(const struct op_row *row, bool saved, struct cursor *c,
         if (!ret->name)
             return -EPROTO;
     }
-    if (row->names >= 2) {
+    if (row->names >= 2 && !(saved && ret->opcode == FUSE_SYMLINK)) {
         ret->name2 = take_name(c, &ret->name2_len);
         if (!ret->name2)
             return -EPROTO;
     }
-    if (row->data == DATA_NONE || (saved && row->data == DATA_WRITE))
+    if (row->data == DATA_NONE ||
+        (saved && (row->data == DATA_WRITE || row->data == DATA_SETXATTR)))
         return 0;
     len = data_size(row, ret);
     if (len > c->left)
@@ -237,7 +238,15 @@ int fuse_decode_saved(const void *buf, size_t len, struct fuse_request *ret)
 
 size_t fuse_request_size(const struct fuse_request *req)
 {
-    return req->opcode == FUSE_WRITE ? FUSE_READ_HEAD : req->head->len;
+    switch (req->opcode) {
+    case FUSE_WRITE:
+        return FUSE_READ_HEAD;
+    case FUSE_SETXATTR:
+    case FUSE_SYMLINK: /* up to the first name and its NUL */
+        return (size_t)(req->name - (const char *)req->head) + req->name_len + 1;
+    default:
+        return req->head->len;
+    }
 }
 
 size_t fuse_request_save(const struct fuse_request *req, void *dst, size_t cap)

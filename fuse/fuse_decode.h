@@ -74,8 +74,9 @@ struct fuse_request {
  * Answer only where fuse_wants_reply() says so. */
 must_use int fuse_decode(const void *buf, size_t len, struct fuse_request *ret);
 
-/* Keeping a request that must wait: its header, arguments, names and data, but not the data
- * of a WRITE, which must go elsewhere first. */
+/* Keeping a request that must wait: its header, arguments, names and data, but not what can be
+ * long: the data of a WRITE, the value of a SETXATTR, the target of a SYMLINK must go elsewhere
+ * first. */
 
 /* Bytes that fuse_request_save needs. */
 size_t fuse_request_size(const struct fuse_request *req);
@@ -85,7 +86,8 @@ must_use size_t fuse_request_save(const struct fuse_request *req, void *dst,
                                   size_t cap);
 
 /* Decodes what fuse_request_save wrote; `len` is the most the record may have. As
- * fuse_decode; a WRITE comes with data NULL and data_len 0, its size is in write->size. */
+ * fuse_decode; a WRITE or SETXATTR comes with data NULL and data_len 0 (its size is in
+ * write->size, setxattr->size), a SYMLINK with name2 NULL and name2_len 0. */
 must_use int fuse_decode_saved(const void *buf, size_t len,
                                struct fuse_request *ret);
 

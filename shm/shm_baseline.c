@@ -186,7 +186,8 @@ static void drop_oldest(struct shm *shm)
 {
     const struct shm_baseline *b = at(shm, shm->baselines->lru_last);
 
-    filter_add(shm, b);
+    if (b->who.tgid >= 0)
+        filter_add(shm, b);
     remove_entry(shm, find(shm, &b->key, &b->who));
 }
 
@@ -242,7 +243,7 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm,
 
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
-                      const struct shm_baseline_value *value)
+                      const struct shm_baseline_value *value, uint32_t now_ticks)
 {
     uint32_t link;
 
@@ -254,8 +255,17 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
         use(shm, link);
     else
         link = add_entry(shm, key, who);
-    shm_save(shm, shm->meta, &at(shm, link)->value, sizeof(*value));
+    shm_save(shm, shm->meta, at(shm, link), sizeof(struct shm_baseline));
     at(shm, link)->value = *value;
+    at(shm, link)->set_ticks = now_ticks;
+}
+
+uint32_t shm_baseline_set_ticks(struct shm *shm, const struct shm_baseline_key *key,
+                                const struct shm_baseline_who *who)
+{
+    uint32_t link = entries(shm) ? *find(shm, key, who) : 0;
+
+    return link ? at(shm, link)->set_ticks : 0;
 }
 
 void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,

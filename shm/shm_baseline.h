@@ -23,7 +23,8 @@ struct shm_baseline_key {
     uint8_t bytes[16];
 };
 
-/* Whose baseline: a process (its start time tells a reused pid), or the mount: all zero. */
+/* Whose baseline: a process (its start time tells a reused pid), or the mount: all zero. A negative
+ * tgid is nobody's: entries of that kind are dropped without being noted. */
 struct shm_baseline_who {
     int32_t tgid;
     uint32_t unused;
@@ -33,10 +34,11 @@ struct shm_baseline_who {
 enum shm_baseline_flag {
     SHM_BASELINE_READ = 1,   /* the version was read, not only written */
     SHM_BASELINE_ABSENT = 2, /* the key was seen to be gone: the next write must create it */
+    SHM_BASELINE_LINEAGE = 4, /* `lineage` is known, even if that is: none */
 };
 
 struct shm_baseline_value {
-    uint32_t flags;
+    uint32_t flags; /* enum shm_baseline_flag */
     char etag[SHM_ETAG_MAX];       /* "" with ABSENT only */
     char lineage[SHM_LINEAGE_MAX]; /* of that version, "" if it has none */
 };
@@ -50,7 +52,7 @@ struct shm_baseline {
     uint32_t next;               /* index + 1: of the chain of its hash, or of free ones */
     uint32_t lru_prev, lru_next; /* index + 1, 0 = end; prev is used later */
     struct shm_baseline_value value;
-    uint8_t unused[4];
+    uint32_t set_ticks;          /* when it was set: clock ticks since boot, cut to 32 bits */
 };
 
 /* Followed in memory by the hash heads, the entries and the filter. Memory that was never used
@@ -83,11 +85,15 @@ must_use enum shm_baseline_state shm_baseline_get(struct shm *shm,
                                                   const struct shm_baseline_who *who,
                                                   struct shm_baseline_value *ret);
 
+/* When what shm_baseline_get has just found was set. */
+uint32_t shm_baseline_set_ticks(struct shm *shm, const struct shm_baseline_key *key,
+                                const struct shm_baseline_who *who);
+
 /* From now on `who` expects this. The least recently used baseline goes for it if need be, and is
  * noted as dropped. Does nothing in a table without entries (sizes.baselines == 0). */
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
-                      const struct shm_baseline_value *value);
+                      const struct shm_baseline_value *value, uint32_t now_ticks);
 
 /* `who` expects nothing of the key any more, as if it had never touched it. (What the filter holds
  * of it stays.) */

@@ -393,14 +393,23 @@ static void put_version(struct shm_node *n, const struct shm_version *v,
     char etag[SHM_ETAG_MAX] = "";
 
     n->size = v->size;
-    n->mtime_ns = v->mtime_ns;
+    if (!v->dir || v->mtime_ns) /* no answer tells that of a directory: what is known stays */
+        n->mtime_ns = v->mtime_ns;
     n->checked_ns = now_ns;
-    if (v->mode != SHM_MODE_UNSET)
+    if (v->meta || v->mode != SHM_MODE_UNSET)
         n->mode = v->mode;
-    if (v->uid != SHM_MODE_UNSET)
+    if (v->meta || v->uid != SHM_MODE_UNSET)
         n->uid = v->uid;
-    if (v->gid != SHM_MODE_UNSET)
+    if (v->meta || v->gid != SHM_MODE_UNSET)
         n->gid = v->gid;
+    if (v->meta)
+        n->flags = (uint16_t)((n->flags & ~SHM_NODE_META_FLAGS) | SHM_NODE_META |
+                              (v->link ? SHM_NODE_LINK : 0) |
+                              (v->more ? SHM_NODE_MORE : 0) |
+                              (v->xattr ? SHM_NODE_XATTR : 0) |
+                              (v->plain ? SHM_NODE_PLAIN : 0));
+    else
+        n->flags &= (uint16_t)~SHM_NODE_PLAIN;
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
     if (v->local)
         n->flags |= SHM_NODE_LOCAL;
@@ -415,6 +424,8 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
 
     if (dir || v->dir)
         return dir && v->dir;
+    if (v->meta && !(n->flags & SHM_NODE_LINK) != !v->link)
+        return false; /* the kernel must not see an inode change its type */
     return !(n->flags & SHM_NODE_LOCAL) == !v->local &&
            strcmp(n->etag, v->etag ? v->etag : "") == 0;
 }

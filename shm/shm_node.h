@@ -30,6 +30,12 @@ enum shm_node_flag {
     SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
     SHM_NODE_MTIME_SET = 64, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
     SHM_NODE_LISTING = 128, /* directory: a listing that began at listed_ns goes on, and no entry was evicted since */
+    SHM_NODE_META = 256, /* its object's metadata are known: a GET or HEAD told, or we wrote them */
+    SHM_NODE_LINK = 512, /* META: a symbolic link; its target is the content */
+    SHM_NODE_MORE = 1024, /* META: there are others than mode, owner, time: new content keeps them */
+    SHM_NODE_XATTR = 2048, /* MORE: extended attributes among them */
+    SHM_NODE_ASK = 4096, /* directory, not META: known for so long that they are worth a HEAD */
+    SHM_NODE_PLAIN = 8192, /* META: as of checked_ns there are no others, and the type is S3's default */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };
@@ -61,7 +67,10 @@ struct shm_node {
     uint64_t size;
     int64_t mtime_ns;
     uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
-    uint64_t listed_ns;  /* directory: monotonic time at which its newest complete listing began */
+    union {
+        uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
+        uint32_t looked_by; /* file with LOOKED: the thread that may repeat its LOOKUP */
+    };
     uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */
     uint32_t uid, gid;   /* SHM_MODE_UNSET = the configured ones */
     uint32_t busy;       /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
@@ -96,7 +105,15 @@ struct shm_version {
     int64_t mtime_ns;
     const char *etag; /* "" or NULL for directories and unpublished files */
     uint32_t mode, uid, gid; /* SHM_MODE_UNSET = configured */
+    bool meta; /* its metadata are known: the three above, and these; else what was known of them stays */
+    bool link;
+    bool more;
+    bool xattr;
+    bool plain;
 };
+
+#define SHM_NODE_META_FLAGS                                                    \
+    (SHM_NODE_META | SHM_NODE_LINK | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
 
 size_t shm_node_size(const struct shm_sizes *sizes);
 void shm_node_init(struct shm *shm);
@@ -115,7 +132,8 @@ uint32_t shm_node_of_id(struct shm *shm, uint64_t id);
 uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
 /* Makes (parent, name) map to a node of this version and marks it checked now: the current node
- * when its type and ETag are the same (attributes are brought up to date), else a new one, the old
+ * when its type and ETag are the same (attributes are brought up to date; whether a file is a link
+ * counts as its type where metadata tell it), else a new one, the old
  * one being detached; a current node with an open write session is kept as it is. Returns its
  * index, or -ENOMEM when no node (or none with a long name) can be evicted: the caller asks the
  * notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX bytes; on failure

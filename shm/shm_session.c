@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 size_t shm_session_size(const struct shm_sizes *s)
@@ -28,8 +29,19 @@ struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx)
 {
     struct shm_session *s = shm_session_at(shm, idx);
 
-    shm_save(shm, shm->meta, s, sizeof(*s));
+    shm_save(shm, shm->meta, s, offsetof(struct shm_session, xattr));
     return s;
+}
+
+void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text)
+{
+    struct shm_session *s = shm_session_edit(shm, idx);
+    size_t len = strnlen(text, sizeof(s->xattr) - 1);
+
+    shm_save(shm, shm->meta, s->xattr, sizeof(s->xattr));
+    memcpy(s->xattr, text, len);
+    s->xattr[len] = '\0';
+    s->flags |= SHM_SESSION_XATTR;
 }
 
 int64_t shm_session_new(struct shm *shm, uint32_t node)
@@ -43,11 +55,12 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
             continue;
         s = shm_session_edit(shm, i);
         generation = s->generation + 1;
-        *s = (struct shm_session){.state = SHM_SESSION_LIVE,
-                                  .generation = generation,
-                                  .node = node,
-                                  .refs = 1,
-                                  .flags = SHM_SESSION_LOADED};
+        memset(s, 0, offsetof(struct shm_session, xattr));
+        s->state = SHM_SESSION_LIVE;
+        s->generation = generation;
+        s->node = node;
+        s->refs = 1;
+        s->flags = SHM_SESSION_LOADED;
         shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live + 1);
         shm_node_set_session(shm, node, i);
         return i;

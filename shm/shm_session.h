@@ -7,9 +7,11 @@
 #ifndef SHM_SHM_SESSION_H
 #define SHM_SHM_SESSION_H
 
+#include "shm/shm_baseline.h"
 #include "shm/shm_node.h"
 
 #define SHM_SESSION_PIDS 8
+#define SHM_SESSION_META_MAX 1472 /* coded extended attributes, with NUL */
 #define SHM_ID_LEN 12 /* a write-id: 72 random bits in base64url */
 
 enum shm_session_state {
@@ -25,6 +27,13 @@ enum shm_session_flag {
     SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
     SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
     SHM_SESSION_LOADED = 32,   /* the spool holds the file (always, unless a load is under way) */
+    SHM_SESSION_TRIED = 256,   /* compare-and-set: a PUT with write_id has begun, and its end is not known */
+    SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
+    SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */
+    SHM_SESSION_LINEAGE = 4096, /* compare-and-set: `lineage` is that of base_etag; else it is asked for */
+    SHM_SESSION_OURS = 2048,   /* compare-and-set: base_etag is of an empty file made with O_EXCL; as all
+                                * empty files have it, write ids must tell that it is ours */
+    SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };
 
@@ -78,8 +87,14 @@ struct shm_session {
     struct shm_job load;
     struct shm_job publish;
     char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
-    char write_id[SHM_ID_LEN + 4]; /* of the publish under way, for own-write recognition */
+    /* Compare-and-set (workers/lineage.h): */
+    char write_id[SHM_ID_LEN + 4]; /* of the publish under way (or last), for own-write recognition */
+    char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
+    char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
+    uint32_t unused;
     struct shm_session_pid pids[SHM_SESSION_PIDS];
+    /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */
+    char xattr[SHM_SESSION_META_MAX];
 };
 
 struct shm_session_table {
@@ -95,7 +110,7 @@ must_use int shm_session_check(struct shm *shm, struct err *err);
 
 struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 
-/* Saves the session and returns it. */
+/* Saves the session (but for `xattr`) and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 
 /* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free
@@ -107,6 +122,9 @@ must_use int64_t shm_session_new(struct shm *shm, uint32_t node);
 void shm_session_close(struct shm *shm, uint32_t idx, uint32_t owner);
 /* CLOSING -> FREE. */
 void shm_session_free(struct shm *shm, uint32_t idx);
+
+/* Sets `xattr` and its flag. The text, with its NUL, must fit. */
+void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text);
 
 bool shm_session_dirty(const struct shm_session *s);
 

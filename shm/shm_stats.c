@@ -12,6 +12,8 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
     [SHM_STAT_PUBLISH_FAILED] = "publish_failed",
     [SHM_STAT_DISCARDED] = "discarded",
     [SHM_STAT_TORN] = "torn",
+    [SHM_STAT_CONFLICTS] = "conflicts",
+    [SHM_STAT_UNKNOWN] = "unknown_outcomes",
     [SHM_STAT_RECOVERED] = "recovered",
     [SHM_STAT_INTERRUPTED] = "interrupted",
     [SHM_STAT_HIDDEN_NAMES] = "hidden_names",
@@ -20,7 +22,9 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
 };
 
 const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {
-    "get", "head", "put", "delete", "copy", "list", "", ""};
+    "get",  "head",          "put",      "delete",    "copy",
+    "list", "create_upload", "put_part", "copy_part", "complete_upload",
+    "abort_upload", ""};
 
 size_t shm_stats_size(const struct shm_sizes *s)
 {

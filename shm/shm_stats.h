@@ -7,7 +7,7 @@
 #include "shm/shm_segment.h"
 
 #define SHM_STATS_FUSE_OPS 64
-#define SHM_STATS_S3_OPS 8
+#define SHM_STATS_S3_OPS 12
 
 enum shm_stat {
     SHM_STAT_READ_BYTES,     /* answered to READ */
@@ -20,6 +20,8 @@ enum shm_stat {
     SHM_STAT_PUBLISH_FAILED,
     SHM_STAT_DISCARDED,      /* sessions given up with unpublished bytes */
     SHM_STAT_TORN,           /* ... because their writers were killed */
+    SHM_STAT_CONFLICTS,      /* writes that were refused: the file had changed */
+    SHM_STAT_UNKNOWN,        /* writes of which nobody knows whether they took effect */
     SHM_STAT_RECOVERED,      /* requests taken over from a dead worker */
     SHM_STAT_INTERRUPTED,
     SHM_STAT_HIDDEN_NAMES,   /* keys that cannot be names */
@@ -30,7 +32,7 @@ enum shm_stat {
 
 struct shm_stats {
     uint64_t fuse[SHM_STATS_FUSE_OPS]; /* by opcode */
-    uint64_t s3[SHM_STATS_S3_OPS];     /* by enum s3_op order: GET HEAD PUT DELETE COPY LIST */
+    uint64_t s3[SHM_STATS_S3_OPS];     /* by enum s3_op_kind, in its order */
     uint64_t count[SHM_STATS_COUNT];
 } __attribute__((aligned(64)));
 

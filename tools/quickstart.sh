@@ -17,16 +17,18 @@ shm=/dev/shm
 work=$(mktemp -d "$shm/stateproxy-quickstart.XXXXXX")
 mnt=$work/mnt
 mkdir -p "$work/server" "$mnt"
-server_pid='' daemon_pid=''
+server_pid='' daemon_pid='' cas_pid=''
 
 clean_up() {
-    local pid
-    for pid in $daemon_pid $server_pid; do
+    local pid mount
+    for pid in $cas_pid $daemon_pid $server_pid; do
         kill "$pid" 2>/dev/null || true
     done
     sleep 0.2
-    ! mountpoint -q "$mnt" || umount -l "$mnt" || fusermount3 -uz "$mnt"
-    for pid in $daemon_pid $server_pid; do
+    for mount in "$work/cas" "$mnt"; do
+        ! mountpoint -q "$mount" || umount -l "$mount" || fusermount3 -uz "$mount"
+    done
+    for pid in $cas_pid $daemon_pid $server_pid; do
         kill -9 "$pid" 2>/dev/null || true
     done
     rm -rf "$work"
@@ -37,6 +39,7 @@ trap 'exit 130' INT TERM
 wrong() {
     printf '\nNot as it should be: %s\n' "$*" >&2
     [ ! -s "$work/log" ] || sed 's/^/  log: /' "$work/log" >&2
+    [ ! -s "$work/cas.log" ] || sed 's/^/  cas.log: /' "$work/cas.log" >&2
     exit 1
 }
 
@@ -148,6 +151,42 @@ s3 GET models/model.bin | cmp - "$work/model.bin" || wrong 'model.bin is otherwi
 title 'look at it'
 run "$PWD/stateproxyctl status | head -n 12"
 run "$PWD/stateproxyctl check"
+
+# ---- compare-and-set ----
+
+title 'compare-and-set: two programs, one counter, on a second mount with variant s3-buffered-cas'
+s3 PUT models/counter.json --data-binary '{"count": 0}'
+mkdir "$work/cas"
+STATE_MOUNT=$work/cas STATE_VARIANT=s3-buffered-cas STATEPROXY_CONTROL_SOCKET=$work/cas.sock \
+    ./stateproxyd >"$work/cas.log" 2>&1 &
+cas_pid=$!
+cas_is_ready() { grep -q ' ready ' "$work/cas.log" || { kill -0 "$cas_pid" || wrong 'stateproxyd ended'; false; }; }
+wait_for 'the second stateproxyd does not get ready' cas_is_ready
+grep 'keeps conditions' "$work/cas.log"
+cat >"$work/count.py" <<'END'
+import json, sys
+path, conflicts, done = sys.argv[1], 0, 0
+while done < 20:
+    with open(path) as f: d = json.load(f)
+    d["count"] += 1
+    try:
+        with open(path, "w") as f: json.dump(d, f)
+        done += 1
+    except FileExistsError:         # somebody was faster: read again, try again
+        conflicts += 1
+print(f"20 increments, {conflicts} times FileExistsError and tried again")
+END
+sed 's/^/    /' "$work/count.py"
+echo '$ python3 count.py cas/counter.json & python3 count.py cas/counter.json'
+python3 "$work/count.py" "$work/cas/counter.json" &
+other_pid=$!
+python3 "$work/count.py" "$work/cas/counter.json" || wrong 'a counter failed'
+wait $other_pid || wrong 'a counter failed'
+run 'cat cas/counter.json; echo'
+holds counter.json '{"count": 40}'
+kill -TERM $cas_pid
+wait $cas_pid || wrong 'the second stateproxyd did not end well'
+cas_pid=''
 
 title 'unmount'
 echo '$ kill -TERM STATEPROXYD'

@@ -19,11 +19,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define TRIES 3 /* of a check without a clear answer */
-#define AGAIN_NS (250 * NS_PER_MS)
+#define TRIES 5 /* of a check without a clear answer */
+#define AGAIN_NS (100 * NS_PER_MS) /* longer each time */
 #define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
 #define REQUEST_NS (5 * NS_PER_S)  /* for one request */
-#define CONNECTIONS 16 /* enough for the race after the server asked for less, which halves it */
+#define CONNECTIONS 32 /* enough for the races after the server asked for less, which halves it */
 
 bool cas_probe_wanted(const struct conf *conf)
 {
@@ -52,7 +52,7 @@ struct findings {
     char put_text[ERR_TEXT_MAX], complete_text[ERR_TEXT_MAX], del_text[ERR_TEXT_MAX];
 };
 
-static void fresh_name(struct cas_probe *p)
+void cas_fresh_name(struct cas_probe *p)
 {
     uint64_t n = 0;
 
@@ -70,7 +70,7 @@ static enum cas_outcome run(struct cas_probe *p, enum cas_outcome (*check)(struc
     for (unsigned i = 0; i < TRIES && out == CAS_UNSURE; i++) {
         if (i > 0)
             cas_pause(p, i * AGAIN_NS);
-        fresh_name(p);
+        cas_fresh_name(p);
         p->text[0] = '\0';
         out = check(p);
     }

@@ -73,6 +73,9 @@ void cas_take(struct cas_answer *to, const struct s3_result *res);
 /* Turns the loop for so long. */
 void cas_pause(struct cas_probe *p, uint64_t ns);
 
+/* Keys that nobody has used: what an earlier try left, or is still under way, does not disturb. */
+void cas_fresh_name(struct cas_probe *p);
+
 /* A key of the check at hand. */
 void cas_key(const struct cas_probe *p, const char *suffix, char out[KEY_CAP]);
 

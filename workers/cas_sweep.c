@@ -11,6 +11,7 @@
 
 #define OLD_NS (5 * 60 * (int64_t)NS_PER_S) /* no probe lives so long */
 #define FORGET_NS (24 * 60 * 60 * (int64_t)NS_PER_S) /* whose upload cannot be ended by now */
+#define CLEAN_TRIES 3
 #define SWEEP_MAX 100 /* keys of one start: more are left to the next */
 
 struct sweep {
@@ -72,7 +73,11 @@ void cas_clean(struct cas_probe *p, const char *key)
     bool was = p->cleaning;
 
     p->cleaning = true;
-    (void)!cas_delete(p, key, NULL); /* else a later start's cas_sweep does it */
+    for (unsigned i = 0; i < CLEAN_TRIES; i++) { /* then it is left to a later start */
+        if (cas_delete(p, key, NULL) == 0 && p->answer.error != -EIO &&
+            p->answer.error != -ETIMEDOUT)
+            break;
+    }
     p->cleaning = was;
 }
 
@@ -104,11 +109,14 @@ static void on_done(void *arg, const struct s3_result *res)
 static void list(struct sweep *s)
 {
     struct s3_list list = {.prefix = s->p->root, .on_entry = on_entry};
-    int r = s3_list(s->p->client, &list, on_done, s, NULL);
+    struct s3_req *req = NULL;
+    int r = s3_list(s->p->client, &list, on_done, s, &req);
 
     s->p->n_requests++;
     while (r == 0 && !s->done)
         r = loop_turn(s->p->loop);
+    if (req && !s->done)
+        s3_cancel(req);
 }
 
 static void remove_one(struct cas_probe *p, const char *key, bool forget)

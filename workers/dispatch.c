@@ -43,8 +43,14 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_SETLK] = op_setlk,
     [FUSE_SETLKW] = op_setlk,
     [FUSE_FALLOCATE] = op_fallocate,
-    /* what is not had, and why: op_refuse.c */
+    /* symbolic links: op_symlink.c; extended attributes: op_xattr.c */
     [FUSE_SYMLINK] = op_symlink,
+    [FUSE_READLINK] = op_readlink,
+    [FUSE_GETXATTR] = op_getxattr,
+    [FUSE_LISTXATTR] = op_listxattr,
+    [FUSE_SETXATTR] = op_setxattr,
+    [FUSE_REMOVEXATTR] = op_removexattr,
+    /* what is not had, and why: op_refuse.c */
     [FUSE_LINK] = op_link,
     [FUSE_IOCTL] = op_ioctl,
     /* the channel itself: op_interrupt.c */

@@ -1,6 +1,12 @@
-/* Metadata cannot be changed, only copied: HEAD tells what is there, CopyObject onto itself writes
- * it anew, pinned to the version that the node is. Killed in between and begun again, it does the
- * same once more. */
+/* Metadata cannot be changed, only written anew with their object.
+ *
+ *   a file        HEAD tells what is there, CopyObject onto itself writes it anew, pinned to the
+ *                 version that the node is. No HEAD where S3 has just said, or was told, that
+ *                 there is nothing else (rsync and tar set the times of what they have closed)
+ *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known
+ *                 that nothing else is kept there. (A marker with content is copied, as a file.)
+ *
+ * Killed in between and begun again, it does the same once more. */
 #include "workers/meta_store.h"
 
 #include <errno.h>
@@ -8,14 +14,22 @@
 #include <string.h>
 
 #include "s3/s3_error.h"
+#include "shm/shm_session.h"
 #include "workers/key.h"
 #include "workers/meta.h"
+#include "workers/meta_ask.h"
 #include "workers/names.h"
+#include "workers/validity.h"
 
 struct store {
     struct op *op;
     void (*then)(struct op *op, int error);
-    struct shm_node changed;
+    struct meta_change change;
+    struct shm_node node; /* as it is to be */
+    uint64_t asked_ns;    /* when S3 was asked last, or told */
+    struct meta_out out;
+    char type[S3_TYPE_MAX]; /* "" = S3's default */
+    char xattr[XATTR_CODED_MAX];
     char key[KEY_CAP];
 };
 
@@ -30,69 +44,180 @@ static void end(struct store *st, int error)
     then(op, error);
 }
 
-/* A copy of an object that came in parts has another ETag. */
-static void take_etag(struct store *st, const char *etag)
+/* ---- done ---- */
+
+/* Under shm->meta. A copy of an object that came in parts has another ETag. */
+static void take_etag(struct worker *w, struct shm_node *n, const char *etag)
 {
+    if (n->session != SHM_NIL &&
+        strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {
+        struct shm_session *s = shm_session_edit(w->shm, n->session);
+
+        memset(s->base_etag, 0, sizeof(s->base_etag));
+        memcpy(s->base_etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    }
+    memset(n->etag, 0, sizeof(n->etag));
+    memcpy(n->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+}
+
+static void on_stored(void *arg, const struct s3_result *res)
+{
+    struct store *st = arg;
     struct worker *w = st->op->w;
     struct shm_node *n;
 
-    worker_lock(w);
-    n = shm_node_edit(w->shm, st->op->rec->node);
-    memset(n->etag, 0, sizeof(n->etag));
-    memcpy(n->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
-    worker_unlock(w);
-}
-
-static void on_copied(void *arg, const struct s3_result *res)
-{
-    struct store *st = arg;
-
     st->op->s3 = NULL;
-    if (res->error == 0)
-        take_etag(st, res->obj.etag);
+    if (res->error == 0) {
+        worker_lock(w);
+        n = shm_node_edit(w->shm, st->op->rec->node);
+        if (!(n->flags & SHM_NODE_DIR))
+            take_etag(w, n, res->obj.etag);
+        meta_told(n, &st->out, *st->type ? st->type : NULL);
+        if (n->checked_ns < st->asked_ns)
+            n->checked_ns = st->asked_ns;
+        if (n->session != SHM_NIL && st->change.edit) /* S3 has them now */
+            shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
+        worker_unlock(w);
+    }
     end(st, res->error);
 }
+
+/* ---- writing ---- */
+
+/* `obj` NULL: it is plain. */
+static int copy(struct store *st, const struct s3_object *obj)
+{
+    const char *etag = obj ? obj->etag : st->node.etag;
+    struct s3_copy copy = {
+        .from_key = st->key,
+        .to_key = st->key,
+        .if_source_match = *etag ? etag : NULL,
+        .replace_meta = true,
+        .content_type = *st->type ? st->type : NULL,
+        .meta = st->out.pair,
+        .n_meta = st->out.n,
+    };
+
+    if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
+        return -EFBIG; /* needs a copy in parts */
+    st->op->w->stats->s3[S3_OP_COPY]++;
+    return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
+}
+
+static int put_marker(struct store *st)
+{
+    struct s3_put put = {
+        .key = st->key,
+        .body = {.mem = "", .len = 0},
+        .content_type = *st->type ? st->type : "application/x-directory",
+        .meta = st->out.pair,
+        .n_meta = st->out.n,
+    };
+
+    st->op->w->stats->s3[S3_OP_PUT]++;
+    return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
+}
+
+/* What is to be sent. 1: something changes; 0: nothing does; -errno. */
+static int compose(struct store *st, const struct s3_object *obj)
+{
+    struct worker *w = st->op->w;
+    const char *old = obj ? meta_xattr(obj) : "";
+    bool changed = false;
+    int r = 0;
+
+    worker_lock(w);
+    st->node = *shm_node_at(w->shm, st->op->rec->node);
+    if (st->change.set)
+        st->change.set(st->op, &st->node);
+    changed = meta_differ(&st->node, shm_node_at(w->shm, st->op->rec->node));
+    worker_unlock(w);
+    meta_write(&st->out, &st->node);
+    if (st->change.edit) {
+        r = st->change.edit(st->op, old, st->xattr);
+        if (r < 0)
+            return r;
+        changed |= strcmp(old, st->xattr) != 0;
+        meta_write_xattr(&st->out, st->xattr);
+    }
+    if (obj)
+        (void)meta_keep(&st->out, obj, META_KEEP_COPY); /* all that came with it fits */
+    if (st->change.edit && st->out.bytes > META_BYTES_MAX && strlen(st->xattr) > strlen(old))
+        return -ENOSPC;
+    return changed;
+}
+
+static void note_sent(struct op *op)
+{
+    worker_lock(op->w);
+    op_edit(op)->step = META_STEP_SENT;
+    worker_unlock(op->w);
+}
+
+static void write_anew(struct store *st, const struct s3_object *obj)
+{
+    bool dir = st->node.flags & SHM_NODE_DIR;
+    int r = compose(st, obj);
+
+    if (obj)
+        memcpy(st->type, obj->content_type, sizeof(st->type));
+    if (r == 1)
+        note_sent(st->op);
+    if (r == 1)
+        r = dir && (!obj || obj->size == 0) ? put_marker(st) : copy(st, obj);
+    else if (r == 0)
+        r = 1; /* done */
+    if (r != 0)
+        end(st, r < 0 ? r : 0);
+}
+
+/* ---- asking ---- */
 
 static void on_head(void *arg, const struct s3_result *res)
 {
     struct store *st = arg;
     struct worker *w = st->op->w;
-    struct meta_out meta;
-    struct s3_copy copy = {
-        .from_key = st->key,
-        .to_key = st->key,
-        .if_source_match = *st->changed.etag ? st->changed.etag : NULL,
-        .replace_meta = true,
-        .content_type = *res->obj.content_type ? res->obj.content_type : NULL,
-    };
+    const struct s3_object *obj = res->error ? NULL : &res->obj;
     int r = res->error;
 
     st->op->s3 = NULL;
-    if (r == 0 && strcmp(res->obj.etag, st->changed.etag) != 0)
-        r = -ESTALE;
-    if (r == 0 && res->obj.size > S3_PUT_MAX)
-        r = -EFBIG; /* needs a copy in parts */
-    if (r == 0) {
-        meta_write(&meta, &st->changed);
-        meta_keep(&meta, &res->obj);
-        copy.meta = meta.pair;
-        copy.n_meta = meta.n;
-        w->stats->s3[S3_OP_COPY]++;
-        r = s3_copy(w->s3, &copy, on_copied, st, &st->op->s3);
+    if (r == 0 || r == -ENOENT) {
+        worker_lock(w);
+        r = meta_learn(w, st->op->rec->node, obj);
+        worker_unlock(w);
     }
-    if (r < 0)
+    if (r == 0 || (r == -ENOENT && (st->node.flags & SHM_NODE_DIR)))
+        write_anew(st, obj);
+    else
         end(st, r);
 }
 
-static void ask(struct store *st)
+/* Nothing can be there that the node does not know. */
+static bool is_known(const struct store *st)
+{
+    const struct shm_node *n = &st->node;
+
+    if (n->flags & SHM_NODE_DIR)
+        return (n->flags & SHM_NODE_META) && !(n->flags & SHM_NODE_MORE);
+    return (n->flags & SHM_NODE_PLAIN) &&
+           validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
+}
+
+static void begin(struct store *st)
 {
     struct op *op = st->op;
     struct worker *w = op->w;
     int r;
 
     worker_lock(w);
+    st->node = *shm_node_at(w->shm, op->rec->node);
     r = key_of_node(w, op->rec->node, st->key);
     worker_unlock(w);
+    st->asked_ns = clock_mono_ns();
+    if (r == 0 && is_known(st)) {
+        write_anew(st, NULL);
+        return;
+    }
     if (r == 0) {
         w->stats->s3[S3_OP_HEAD]++;
         r = s3_head(w->s3, st->key, on_head, st, &op->s3);
@@ -119,11 +244,11 @@ static void attempt(struct op *op)
         end(op->state, -ESTALE);
     } else if (held) {
         op_stop_waiting(op);
-        ask(op->state);
+        begin(op->state);
     }
 }
 
-void meta_store(struct op *op, const struct shm_node *changed,
+void meta_store(struct op *op, const struct meta_change *change,
                 void (*then)(struct op *op, int error))
 {
     struct store *st;
@@ -137,7 +262,7 @@ void meta_store(struct op *op, const struct shm_node *changed,
     }
     st->op = op;
     st->then = then;
-    st->changed = *changed;
+    st->change = *change;
     op->stays = true;
     op->state = st;
     op->state_free = free;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "fuse/fuse_attr.h"
 #include "shm/shm_session.h"
+#include "workers/meta_ask.h"
 
 #define FILE_ATTR_VALID_NS (3600 * NS_PER_S)
 #define BLKSIZE (1u << 20) /* st_blksize: cp and cat use it as buffer size */
@@ -18,6 +19,8 @@ static uint32_t mode_of(const struct worker *w, const struct shm_node *n)
     mode_t configured = dir ? w->conf->mount.dir_mode : w->conf->mount.file_mode;
     uint32_t mode = n->mode == SHM_MODE_UNSET ? configured : n->mode & NODE_MODE_BITS;
 
+    if (n->flags & SHM_NODE_LINK)
+        return S_IFLNK | 0777;
     return mode | (dir ? S_IFDIR : S_IFREG);
 }
 
@@ -45,11 +48,18 @@ void node_attr(struct worker *w, uint32_t node, struct fuse_attr *ret)
     fuse_attr_fill(ret, &src);
 }
 
+/* A LIST says that a directory is there, and nothing of its metadata. The first LOOKUP of it is to
+ * cost no more than that, with default_permissions too, where the kernel looks at the mode of each
+ * directory on its way: until directories.ttl is over it is as configured. The next LOOKUP then
+ * makes the kernel ask, and one HEAD tells them, once (op_attr.c). */
 static uint64_t attr_valid(const struct worker *w, uint32_t node)
 {
-    return shm_node_at(w->shm, node)->flags & SHM_NODE_DIR
-               ? w->conf->directories.ttl_ns
-               : FILE_ATTR_VALID_NS;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR))
+        return FILE_ATTR_VALID_NS;
+    return (n->flags & SHM_NODE_ASK) && meta_is_unknown(w, n) ? 0
+                                                             : w->conf->directories.ttl_ns;
 }
 
 void node_attr_out(struct worker *w, uint32_t node, struct fuse_attr_out *ret)

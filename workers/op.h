@@ -18,7 +18,13 @@
 #include <sys/uio.h>
 
 #include "fuse/fuse_decode.h"
+#include "shm/shm_baseline.h"
 #include "workers/worker.h"
+
+/* Who asks: filled by cas_identify(), all zero where it is not known. */
+struct op_caller {
+    struct shm_baseline_who self, parent;
+};
 
 struct op {
     struct worker *w; /* NULL = free */
@@ -27,6 +33,7 @@ struct op {
     bool waiting;     /* `resume` is called at each wake */
     bool stays;       /* an interrupt does not end it: what it does must come to its end */
     struct fuse_request req; /* points into the read area, or into rec->request */
+    struct op_caller caller; /* of cas_identify() */
     struct s3_req *s3;       /* running request: cancelled when the op is interrupted */
 
     /* Called when something that the op waits for may have happened: looks again, and answers, goes

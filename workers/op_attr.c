@@ -1,38 +1,77 @@
-/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), never from S3: the LOOKUP
- * before has asked.
+/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), and not from S3: the
+ * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a node
+ * that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`, since
+ * what READDIRPLUS said holds; it does for a program that is to be executed and has no x bit, and
+ * for a directory that it has known for longer than directories.ttl (node_attr.c).
  *
  * A change of size is a change of content: with a handle it is made in the handle's session; by
  * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
  * owner and time are metadata of the object: they travel with the next upload if one is due, and
- * are stored by a copy of the object onto itself (meta_store.c) if not. */
+ * are stored by a copy of the object onto itself (meta_store.c) if not. Those of a directory are
+ * its marker's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
+#include "workers/meta.h"
+#include "workers/meta_ask.h"
 #include "workers/meta_store.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
-void op_getattr(struct op *op)
+/* Under shm->meta. (opendir(3) has a look at what it has opened, and needs nothing of it.) */
+static bool must_ask(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & SHM_NODE_DIR) && (n->opens || !(n->flags & SHM_NODE_ASK)))
+        return false;
+    return meta_is_unknown(w, n) && (n->flags & SHM_NODE_CURRENT) && n->session == SHM_NIL;
+}
+
+/* An answer is owed, whether S3 could tell more or not. */
+static void then_getattr(struct op *op, int error, const struct s3_object *obj)
 {
     struct worker *w = op->w;
     struct fuse_attr_out out;
     uint32_t node;
 
+    (void)obj;
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL)
         node_attr_out(w, node, &out);
+    /* It has turned out to be a link: the kernel looks up again. */
+    if (error == -ESTALE && node != SHM_NIL &&
+        !(shm_node_at(w->shm, node)->flags & SHM_NODE_CURRENT))
+        node = SHM_NIL;
     worker_unlock(w);
     if (node == SHM_NIL)
         op_fail(op, -ESTALE);
     else
         op_answer(op, &out, sizeof(out));
+}
+
+void op_getattr(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node;
+    bool ask;
+
+    worker_lock(w);
+    node = op_node(op);
+    ask = node != SHM_NIL && must_ask(w, node);
+    worker_unlock(w);
+    if (ask)
+        meta_ask(op, then_getattr);
+    else
+        then_getattr(op, 0, NULL);
 }
 
 /* Large, constant and plausible: programs look whether there is room. */
@@ -229,6 +268,8 @@ static void set_size(struct op *op)
 
 /* ---- mode, owner, time ---- */
 
+#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_MTIME | FATTR_MTIME_NOW)
+
 static void then_stored(struct op *op, int error)
 {
     if (error == 0) {
@@ -239,51 +280,68 @@ static void then_stored(struct op *op, int error)
     op_fail(op, error);
 }
 
-static bool differ(const struct shm_node *a, const struct shm_node *b)
-{
-    return a->mode != b->mode || a->uid != b->uid || a->gid != b->gid ||
-           a->mtime_ns != b->mtime_ns ||
-           ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
-}
-
 /* Under shm->meta. True if the object must be told: it is a published file (and has not been
- * unlinked), no upload is due that would tell it, and something changes. `changed` is then the node
- * as it is to be. */
-static bool must_store(struct op *op, struct shm_node *changed)
+ * unlinked) or a directory with a marker, no upload is due that would tell it, and something
+ * changes, or may: what is not known may be as asked for, or not. */
+static bool must_store(struct op *op)
 {
-    struct shm *shm = op->w->shm;
+    struct worker *w = op->w;
     uint32_t node = op_node(op);
     const struct shm_node *n;
+    struct shm_node changed;
 
-    if (node == SHM_NIL || op->w->conf->metadata == CONF_METADATA_IGNORE)
+    if (!(op->req.setattr->valid & STORED) || node == SHM_NIL ||
+        w->conf->metadata == CONF_METADATA_IGNORE)
         return false;
-    n = shm_node_at(shm, node);
-    if ((n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL)) ||
-        !(n->flags & SHM_NODE_CURRENT))
+    n = shm_node_at(w->shm, node);
+    if ((!(n->flags & SHM_NODE_CURRENT) && !(cas_on(w) && n->session != SHM_NIL)) ||
+        n->parent == SHM_NIL || (n->flags & SHM_NODE_LOCAL))
         return false;
-    if (n->session != SHM_NIL && shm_session_dirty(shm_session_at(shm, n->session)))
+    if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;
-    *changed = *n;
-    set_attributes(op, changed);
-    return differ(n, changed);
+    if (n->session != SHM_NIL && shm_session_dirty(shm_session_at(w->shm, n->session)))
+        return false;
+    changed = *n;
+    set_attributes(op, &changed);
+    return meta_is_unknown(w, n) || meta_differ(n, &changed);
+}
+
+/* Under shm->meta. */
+static bool must_wait(struct op *op)
+{
+    uint32_t node = op_node(op);
+    uint32_t session =
+        node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
+
+    return session != SHM_NIL && session_is_publishing(op->w, session);
 }
 
 static void set_others(struct op *op)
 {
-    struct shm_node changed;
-    bool store;
+    static const struct meta_change change = {.set = set_attributes};
+    bool begun, wait, store;
 
     worker_lock(op->w);
-    store = must_store(op, &changed);
+    begun = op->rec->node != SHM_NIL; /* by a predecessor */
+    wait = !begun && must_wait(op);
+    store = begun || (!wait && must_store(op));
     worker_unlock(op->w);
+    if (wait) {
+        if (op_keep(op) == 0)
+            op_wait(op, set_others);
+        return;
+    }
+    if (!op_is_current(op))
+        op_stop_waiting(op);
     if (store)
-        meta_store(op, &changed, then_stored);
+        meta_store(op, &change, then_stored);
     else
         apply(op);
 }
 
 void op_setattr(struct op *op)
 {
+    cas_identify(op);
     if (op->w->conf->mount.read_only)
         op_fail(op, -EROFS);
     else if (op->req.setattr->valid & FATTR_SIZE)

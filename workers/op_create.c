@@ -7,19 +7,14 @@
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
+#include "workers/cas.h"
+#include "workers/create.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
 #include "workers/node_attr.h"
 #include "workers/session.h"
 
-/* Name, mode and owner of the new file, from either request. */
-struct newcomer {
-    const char *name;
-    size_t len;
-    uint32_t mode;
-};
-
-static int check_name(struct op *op)
+int create_check(struct op *op)
 {
     char key[KEY_CAP];
     uint32_t dir;
@@ -38,9 +33,7 @@ static int check_name(struct op *op)
     return r;
 }
 
-/* Under shm->meta: an unpublished node with a session and one ref to it. Node index or -errno. */
-static int64_t make_file(struct op *op, const struct newcomer *nc,
-                         uint32_t *ret_session)
+int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_session)
 {
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
@@ -48,13 +41,15 @@ static int64_t make_file(struct op *op, const struct newcomer *nc,
                             .mtime_ns = (int64_t)clock_wall_ns(),
                             .mode = SHM_MODE_UNSET,
                             .uid = SHM_MODE_UNSET,
-                            .gid = SHM_MODE_UNSET};
+                            .gid = SHM_MODE_UNSET,
+                            .meta = true,
+                            .link = nc->link};
     int64_t node, session;
     struct shm_session *s;
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    if ((nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
+    if (!nc->link && (nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
         v.mode = nc->mode & NODE_MODE_BITS;
     if (op->req.uid != w->conf->mount.uid)
         v.uid = op->req.uid;
@@ -69,13 +64,13 @@ static int64_t make_file(struct op *op, const struct newcomer *nc,
     s = shm_session_at(w->shm, (uint32_t)session);
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
+    if (cas_on(w))
+        cas_begin(op, (uint32_t)session, true, false, nc->excl);
     *ret_session = (uint32_t)session;
     return node;
 }
 
-/* Under shm->meta. The current node of the name, if it is a directory or has a session: somebody on
- * this mount was faster. */
-static uint32_t taken_by(struct op *op)
+uint32_t create_taken_by(struct op *op)
 {
     uint32_t dir = op_node(op), node = SHM_NIL;
 
@@ -144,14 +139,14 @@ static void then_join(struct op *op, int error)
 static int join_session(struct op *op)
 {
     struct worker *w = op->w;
-    uint32_t node = taken_by(op), session;
+    uint32_t node = create_taken_by(op), session;
 
     if (node == SHM_NIL)
         return -ESTALE; /* gone again: the kernel looks up once more */
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
         return -EISDIR;
     session = shm_node_at(w->shm, node)->session;
-    if (session == SHM_NIL)
+    if (session == SHM_NIL || (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK))
         return -ESTALE;
     shm_session_edit(w->shm, session)->refs++;
     op_edit(op)->session = session;
@@ -178,27 +173,85 @@ static void join(struct op *op)
         session_attach(op, node, op->req.create->flags & O_TRUNC, then_join);
 }
 
+/* ---- O_EXCL with compare-and-set: the empty file is put before the answer, so that success means
+ * that nobody else has created it, on any machine ---- */
+
+static void then_ours(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int r = error;
+
+    if (r == 0) {
+        worker_lock(w);
+        r = answer_create(op, shm_session_at(w->shm, session)->node, session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        worker_unlock(w);
+    }
+    if (r < 0)
+        session_detach(op);
+    finish_create(op, session, r);
+}
+
+static void create_exclusively(struct op *op, struct newcomer *nc)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int64_t r = create_check(op);
+
+    if (r < 0) {
+        op_fail(op, (int)r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    nc->name = op->req.name;
+    op->stays = true;
+    if (session == SHM_NIL) {
+        worker_lock(w);
+        r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        else
+            op_edit(op)->session = session;
+        worker_unlock(w);
+    }
+    if (r < 0) {
+        op_fail(op, (int)r);
+        return;
+    }
+    session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    session_publish(op, session, then_ours);
+}
+
 void op_create(struct op *op)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode};
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode, false,
+                          op->req.create->flags & O_EXCL};
     uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
     int64_t node = -EEXIST;
     int r;
 
+    cas_identify(op);
+    if (cas_on(w) && (flags & O_EXCL)) {
+        create_exclusively(op, &nc);
+        return;
+    }
     if (op->rec->session != SHM_NIL) { /* a predecessor came so far */
         join(op);
         return;
     }
-    r = check_name(op);
+    r = create_check(op);
     if (r < 0) {
         op_fail(op, r);
         return;
     }
     worker_lock(w);
-    taken = taken_by(op);
+    taken = create_taken_by(op);
     if (taken == SHM_NIL)
-        node = make_file(op, &nc, &session);
+        node = create_file(op, &nc, &session);
     r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
     if (r < 0)
         shm_rollback(w->shm, w->shm->meta);
@@ -211,7 +264,7 @@ void op_create(struct op *op)
 
 /* ---- MKNOD ---- */
 
-static void then_published(struct op *op, int error)
+void create_published(struct op *op, int error)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session, node;
@@ -236,10 +289,11 @@ static void then_published(struct op *op, int error)
 void op_mknod(struct op *op)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode};
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true};
     uint32_t session = op->rec->session;
-    int64_t r = check_name(op);
+    int64_t r = create_check(op);
 
+    cas_identify(op);
     if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
         r = -EPERM; /* an object is a file: no devices, sockets, pipes */
     if (r < 0) {
@@ -252,7 +306,7 @@ void op_mknod(struct op *op)
     op->stays = true;
     if (session == SHM_NIL) {
         worker_lock(w);
-        r = taken_by(op) != SHM_NIL ? -EEXIST : make_file(op, &nc, &session);
+        r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, &nc, &session);
         if (r < 0)
             shm_rollback(w->shm, w->shm->meta);
         else
@@ -262,5 +316,5 @@ void op_mknod(struct op *op)
     if (r < 0)
         op_fail(op, (int)r);
     else
-        session_publish(op, session, then_published);
+        session_publish(op, session, create_published);
 }

@@ -22,6 +22,7 @@
 #define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of a page number + 1 */
 #define DT_REG_TYPE 8
 #define DT_DIR_TYPE 4
+#define DT_LNK_TYPE 10
 
 static uint64_t page_off(uint32_t page, uint32_t index)
 {
@@ -202,28 +203,48 @@ static uint64_t validity(const struct worker *w, uint64_t page_ns)
     return age < ttl ? ttl - age : 0;
 }
 
+/* Under shm->meta. A name that only listings have told of is a regular file. */
+static uint32_t type_of(struct worker *w, uint32_t node)
+{
+    uint16_t flags = shm_node_at(w->shm, node)->flags;
+
+    if (flags & SHM_NODE_LINK)
+        return DT_LNK_TYPE;
+    return flags & SHM_NODE_DIR ? DT_DIR_TYPE : DT_REG_TYPE;
+}
+
+/* The attributes of a directory hold as long as the entry: `ls -l` must not ask for each. */
+static void set_validity(struct fuse_entry_out *out, uint64_t valid, bool dir)
+{
+    out->entry_valid = valid / NS_PER_S;
+    out->entry_valid_nsec = (uint32_t)(valid % NS_PER_S);
+    if (dir) {
+        out->attr_valid = out->entry_valid;
+        out->attr_valid_nsec = out->entry_valid_nsec;
+    }
+}
+
 static void put_entry(struct answer *a, const struct list_entry *e, uint64_t next,
                       uint64_t page_ns)
 {
     struct worker *w = a->op->w;
     struct fuse_entry_out out = {0};
     uint64_t valid = validity(w, page_ns), ino = 2;
-    uint32_t node;
+    uint32_t type = e->type == LIST_DIR ? DT_DIR_TYPE : DT_REG_TYPE, node;
 
     worker_lock(w);
     node = node_of_entry(a, e, page_ns);
     if (node != SHM_NIL) {
         ino = shm_node_at(w->shm, node)->ino;
+        type = type_of(w, node);
         if (a->plus) {
             node_entry_out(w, node, &out);
-            out.entry_valid = valid / NS_PER_S;
-            out.entry_valid_nsec = (uint32_t)(valid % NS_PER_S);
+            set_validity(&out, valid, type == DT_DIR_TYPE);
             count(a, node);
         }
     }
     worker_unlock(w);
-    put(a, ino, next, e->type == LIST_DIR ? DT_DIR_TYPE : DT_REG_TYPE, e->name,
-        e->name_len, &out);
+    put(a, ino, next, type, e->name, e->name_len, &out);
 }
 
 /* Entries of a page from the answer's offset on. False when the answer is full. */
@@ -277,7 +298,7 @@ static void put_local(struct answer *a)
     for (;;) {
         struct fuse_entry_out out = {0};
         uint64_t ino = 0;
-        uint32_t i;
+        uint32_t i, type = DT_REG_TYPE;
 
         worker_lock(w);
         i = next_local(a, (uint32_t)a->off, name, &len);
@@ -285,6 +306,7 @@ static void put_local(struct answer *a)
             uint32_t node = shm_session_at(w->shm, i)->node;
 
             ino = shm_node_at(w->shm, node)->ino;
+            type = type_of(w, node);
             if (a->plus) {
                 node_entry_out(w, node, &out);
                 count(a, node);
@@ -293,7 +315,7 @@ static void put_local(struct answer *a)
         worker_unlock(w);
         if (!ino)
             return;
-        put(a, ino, local_off(i + 1), DT_REG_TYPE, name, len, &out);
+        put(a, ino, local_off(i + 1), type, name, len, &out);
     }
 }
 

@@ -15,8 +15,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
+#include "workers/lineage.h"
+#include "workers/meta_ask.h"
 #include "workers/node_attr.h"
 #include "workers/resolve.h"
 #include "workers/room.h"
@@ -28,6 +31,7 @@ struct lookup {
     struct op *op;
     struct resolve *resolve;
     struct resolve_known known;
+    uint64_t old_id; /* of the name's node when S3 was asked */
     struct loop_timer retry;
     unsigned again, room;
     struct resolve_result res; /* while it waits for room */
@@ -49,7 +53,8 @@ static void apply(struct op *op, uint32_t node)
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again. When the name
+/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again (unless it is a
+ * LIST that told: the OPEN's GET then tells whether this is a link). When the name
  * had another node that the kernel knows, it forgets this one and looks up once more. */
 static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
 {
@@ -57,16 +62,21 @@ static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
     struct shm_node *n = shm_node_edit(shm, node);
     uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
 
-    if (!(n->flags & SHM_NODE_DIR))
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(op->w, n))
         n->flags |= SHM_NODE_FRESH;
-    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
+    if ((n->flags & SHM_NODE_DIR) && n->nlookup && meta_is_unknown(op->w, n))
+        n->flags |= SHM_NODE_ASK;
+    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup) {
         n->flags |= SHM_NODE_LOOKED;
+        if (!(n->flags & SHM_NODE_DIR))
+            n->looked_by = op->req.pid;
+    }
     apply(op, node);
 }
 
 /* ---- from the segment ---- */
 
-enum known { KNOWN_NODE, KNOWN_NOTHING, UNKNOWN };
+enum known { KNOWN_NODE, KNOWN_AGAIN, KNOWN_NOTHING, UNKNOWN }; /* AGAIN: a repeated LOOKUP */
 
 static enum known in_listing(struct worker *w, uint32_t dir, uint32_t node,
                              uint64_t now)
@@ -82,18 +92,26 @@ static enum known in_listing(struct worker *w, uint32_t dir, uint32_t node,
                                                                 : UNKNOWN;
 }
 
-/* Under shm->meta. */
-static enum known look(struct worker *w, uint32_t dir, uint32_t node, uint64_t now)
+/* Under shm->meta. With compare-and-set a node serves one caller: the repeated LOOKUP must be of
+ * the same one. */
+static bool may_repeat(struct op *op, const struct shm_node *n)
 {
+    return !cas_on(op->w) || (n->flags & SHM_NODE_DIR) || n->looked_by == op->req.pid;
+}
+
+/* Under shm->meta. */
+static enum known look(struct op *op, uint32_t dir, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
     struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
     bool is_dir = n && (n->flags & SHM_NODE_DIR);
 
     if (n && (n->session != SHM_NIL || (n->flags & SHM_NODE_LOCAL)))
         return KNOWN_NODE;
-    if (n && validity_take(w, node, SHM_NODE_LOOKED, now)) {
-        if (!is_dir)
+    if (n && may_repeat(op, n) && validity_take(w, node, SHM_NODE_LOOKED, now)) {
+        if (!is_dir && !meta_may_be_link(w, n))
             shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
-        return KNOWN_NODE;
+        return KNOWN_AGAIN;
     }
     if (n && validity_holds(n->checked_ns,
                             is_dir ? w->conf->directories.ttl_ns
@@ -101,6 +119,18 @@ static enum known look(struct worker *w, uint32_t dir, uint32_t node, uint64_t n
                             now))
         return KNOWN_NODE;
     return in_listing(w, dir, node, now);
+}
+
+/* Under shm->meta. 1, or -ENOMEM. */
+static int apply_known(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    int64_t own = cas_on(w) ? cas_private(w, node) : (int64_t)node;
+
+    if (own < 0)
+        return (int)own;
+    apply(op, (uint32_t)own);
+    return 1;
 }
 
 /* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. Fills what that
@@ -119,17 +149,28 @@ static int answer_known(struct op *op, char key[KEY_CAP],
     r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
     if (r < 0)
         return r;
+    if (cas_on(w)) {
+        node = cas_own_session(op, dir, op->req.name, op->req.name_len);
+        if (node != SHM_NIL) {
+            apply(op, node);
+            return 1;
+        }
+    }
     node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    switch (look(w, dir, node, clock_mono_ns())) {
-    case KNOWN_NODE:
+    switch (look(op, dir, node, clock_mono_ns())) {
+    case KNOWN_AGAIN:
         apply(op, node);
         return 1;
+    case KNOWN_NODE:
+        return apply_known(op, node);
     case KNOWN_NOTHING:
         return -ENOENT;
     case UNKNOWN:
         break;
     }
     resolve_note(w, node, known);
+    if (cas_on(w)) /* another node is to have the bytes */
+        known->etag[0] = '\0';
     *how = node == SHM_NIL ? RESOLVE_GUESS
            : shm_node_at(w->shm, node)->flags & SHM_NODE_DIR ? RESOLVE_NO_DATA
                                                              : RESOLVE_AS_FILE;
@@ -180,6 +221,27 @@ static void not_settled(struct lookup *l, int error, const struct resolve_result
         op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
 }
 
+/* Under shm->meta, compare-and-set: the lineage of what was found, and a node of our own for it. */
+static void note_seen(struct lookup *l, uint32_t dir, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    uint32_t node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    char key[KEY_CAP];
+
+    if (res->kind != RESOLVE_FILE)
+        return;
+    if (res->has_meta && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+        cas_saw(w, key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+    if (node == SHM_NIL) {
+        l->known.node_id = 0;
+        return;
+    }
+    cas_make_way(w, node, res->obj->etag);
+    node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    l->known.node_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, node);
+}
+
 static void settle(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
@@ -189,11 +251,13 @@ static void settle(struct lookup *l, const struct resolve_result *res)
 
     worker_lock(w);
     dir = op_node(op);
+    if (cas_on(w) && dir != SHM_NIL)
+        note_seen(l, dir, res);
     node = dir == SHM_NIL ? -ESTALE
                           : resolve_intern(w, dir, op->req.name, op->req.name_len,
                                            &l->known, res);
     if (node >= 0)
-        apply_validated(op, (uint32_t)node, l->known.node_id);
+        apply_validated(op, (uint32_t)node, l->old_id);
     worker_unlock(w);
     if (node < 0) {
         not_settled(l, (int)node, res);
@@ -268,6 +332,7 @@ static void attempt(struct op *op)
     if (!l)
         return;
     l->known = known;
+    l->old_id = known.node_id;
     r = resolve_start(w, key, how, known.etag, on_resolved, l, &l->resolve);
     if (r < 0)
         op_fail(op, r);
@@ -275,5 +340,6 @@ static void attempt(struct op *op)
 
 void op_lookup(struct op *op)
 {
+    cas_identify(op);
     attempt(op);
 }

@@ -4,16 +4,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "s3/s3_error.h"
 #include "workers/handlers.h"
+#include "workers/meta.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
 #include "workers/session.h"
 
 /* ---- MKDIR ---- */
+
+static struct shm_version version_of(const struct op *op)
+{
+    const struct conf *c = op->w->conf;
+    uint32_t mode = op->req.mkdir->mode & NODE_MODE_BITS;
+
+    return (struct shm_version){
+        .dir = true,
+        .local = !c->directories.marker,
+        .mtime_ns = (int64_t)clock_wall_ns(),
+        .mode = mode == c->mount.dir_mode ? SHM_MODE_UNSET : mode,
+        .uid = op->req.uid == c->mount.uid ? SHM_MODE_UNSET : op->req.uid,
+        .gid = op->req.gid == c->mount.gid ? SHM_MODE_UNSET : op->req.gid,
+        .meta = true,
+    };
+}
 
 /* The new directory is known to be empty as of now, so that the files that are made in it next cost
  * no question. */
@@ -22,15 +38,7 @@ static int64_t intern_dir(struct op *op)
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
     uint64_t now = clock_mono_ns();
-    uint32_t mode = op->req.mkdir->mode & NODE_MODE_BITS;
-    struct shm_version v = {
-        .dir = true,
-        .local = !w->conf->directories.marker,
-        .mtime_ns = (int64_t)clock_wall_ns(),
-        .mode = mode == w->conf->mount.dir_mode ? SHM_MODE_UNSET : mode,
-        .uid = op->req.uid == w->conf->mount.uid ? SHM_MODE_UNSET : op->req.uid,
-        .gid = op->req.gid == w->conf->mount.gid ? SHM_MODE_UNSET : op->req.gid,
-    };
+    struct shm_version v = version_of(op);
     struct shm_node *n;
     int64_t node;
 
@@ -86,20 +94,21 @@ static void on_marker_put(void *arg, const struct s3_result *res)
 
 static int put_marker(struct op *op, char key[KEY_CAP])
 {
-    char mode[16];
-    struct s3_meta_pair meta = {"mode", mode};
+    struct shm_version v = version_of(op);
+    struct shm_node n = {
+        .flags = SHM_NODE_DIR, .mode = v.mode, .uid = v.uid, .gid = v.gid};
+    struct meta_out meta;
     struct s3_put put = {.key = key,
                          .body = {.mem = "", .len = 0},
                          .content_type = "application/x-directory",
-                         .meta = &meta};
+                         .meta = meta.pair};
     int r = key_add_slash(key);
 
     if (r < 0)
         return r;
-    if ((op->req.mkdir->mode & NODE_MODE_BITS) != op->w->conf->mount.dir_mode) {
-        snprintf(mode, sizeof(mode), "%u",
-                 (op->req.mkdir->mode & NODE_MODE_BITS) | S_IFDIR);
-        put.n_meta = 1;
+    if (op->w->conf->metadata == CONF_METADATA_FULL) {
+        meta_write(&meta, &n);
+        put.n_meta = meta.n;
     }
     op->w->stats->s3[S3_OP_PUT]++;
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);

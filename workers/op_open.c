@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
+#include "workers/cas.h"
 #include "workers/fetch.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
@@ -51,6 +52,8 @@ static int apply_read(struct op *op, uint32_t node)
     if (handle < 0)
         return (int)handle;
     out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    if (cas_on(w) && shm_node_at(w->shm, node)->session == SHM_NIL)
+        cas_read(op, node, shm_node_at(w->shm, node)->etag);
     op_applied(op, 0, &out, sizeof(out));
     return 0;
 }
@@ -97,7 +100,16 @@ static enum look look(struct op *op, int *ret_error)
         *ret_error = -EISDIR;
         return LOOK_FAILED;
     }
+    if (n->flags & SHM_NODE_LINK) { /* the kernel has not heard of that yet */
+        *ret_error = -ESTALE;
+        return LOOK_FAILED;
+    }
     if (n->session != SHM_NIL)
+        return cas_on(w) && !cas_is_party(op, n->session)
+                   ? LOOK_FAILED /* the kernel looks up again, and finds what is published */
+                   : open_now(op, node, ret_error);
+    /* The LOOKUP gave it to this caller alone. */
+    if (cas_on(w) && validity_take(w, node, SHM_NODE_FRESH, now))
         return open_now(op, node, ret_error);
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error)
@@ -173,8 +185,13 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
     if (found == node)
         return open_now(op, node, ret_error);
     /* The kernel comes back with a LOOKUP, which need not ask again. */
-    if (found >= 0)
-        shm_node_edit(w->shm, (uint32_t)found)->flags |= SHM_NODE_LOOKED;
+    if (found >= 0) {
+        struct shm_node *n = shm_node_edit(w->shm, (uint32_t)found);
+
+        n->flags |= SHM_NODE_LOOKED;
+        if (!(n->flags & SHM_NODE_DIR))
+            n->looked_by = op->req.pid;
+    }
     *ret_error = found >= 0 || found == -ENOMEM ? -ESTALE : (int)found;
     return LOOK_FAILED;
 }
@@ -268,6 +285,7 @@ void op_open(struct op *op)
 {
     struct worker *w = op->w;
 
+    cas_identify(op);
     /* A predecessor came as far as the session. */
     if (op->rec->session != SHM_NIL)
         go_on(op, LOOK_WRITE, 0);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/fetch.h"
 #include "workers/handlers.h"
 #include "workers/read_blocks.h"
@@ -74,6 +75,8 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
         from->session = n->session;
         from->generation = s->generation;
         cut(l, s->size, in);
+        if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s))
+            cas_read(op, l->node, s->base_etag);
         return;
     }
     from->kind = LOOK_BLOCKS;
@@ -162,5 +165,6 @@ void read_begin(struct op *op, unsigned restarts)
 
 void op_read(struct op *op)
 {
+    cas_identify_reader(op);
     read_begin(op, 0);
 }

@@ -1,7 +1,5 @@
-/* What this file system does not have. Three requests need an answer of their own:
+/* What this file system does not have. Two requests need an answer of their own:
  *
- *   SYMLINK EPERM: as symlink(2) says of file systems without them; programs then copy, or say so
- *   in plain words
  *   LINK    EOPNOTSUPP: a key is one name. git, cp -l, package managers fall back to a copy or a
  *           rename
  *   IOCTL   ENOTTY: no file has any, and isatty(3) asks
@@ -26,11 +24,6 @@
 #include <errno.h>
 
 #include "workers/handlers.h"
-
-void op_symlink(struct op *op)
-{
-    op_fail(op, -EPERM);
-}
 
 void op_link(struct op *op)
 {

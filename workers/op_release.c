@@ -1,6 +1,8 @@
 /* RELEASE: the last descriptor of a handle is gone. What is still unpublished then (a shared
  * mapping written after the close, a close that was not to publish) is published now; nobody hears
  * of an error, so it is logged. */
+#include <errno.h>
+
 #include "base/log.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
@@ -42,6 +44,8 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
         key[0] = '\0';
     if (session_is_torn(s))
         return "its writers were killed";
+    if ((s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST)
+        return "the file has changed since it was read";
     return s->write_error ? "a write to it failed" : "its upload failed";
 }
 

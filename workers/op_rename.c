@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/rename.h"
@@ -416,6 +417,10 @@ void op_rename(struct op *op)
     char key[KEY_CAP];
     int r = names_check(op, a.name, a.len, key);
 
+    /* A copy overwrites whatever is there: mv(1) and others go on with a copy of their own, and that
+     * is compared. */
+    if (r == 0 && cas_on(op->w))
+        r = -EXDEV;
     if (r == 0 && (a.flags & ~(uint32_t)RENAME_NOREPLACE))
         r = -EINVAL; /* RENAME_EXCHANGE, RENAME_WHITEOUT */
     if (r == 0 && a.new_len > SHM_NAME_MAX)

@@ -1,9 +1,11 @@
 /* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of
  * their session, which publishes nothing any more. */
 #include <errno.h>
+#include <string.h>
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/session.h"
@@ -21,6 +23,19 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
+/* Under shm->meta, compare-and-set: the caller's own sessions on the name, and what it expects. */
+static void forget(struct op *op, uint32_t dir)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    uint32_t own;
+
+    while ((own = cas_own_session(op, dir, op->req.name, op->req.name_len)) != SHM_NIL)
+        session_orphan(w, shm_node_at(w->shm, own)->session);
+    if (key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+        cas_removed(op, key);
+}
+
 static void apply(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -29,6 +44,8 @@ static void apply(struct op *op, int error)
     worker_lock(w);
     dir = op_node(op);
     if (!error) {
+        if (cas_on(w) && dir != SHM_NIL)
+            forget(op, dir);
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
         if (dir != SHM_NIL)
@@ -50,6 +67,70 @@ static void on_deleted(void *arg, const struct s3_result *res)
 
     op->s3 = NULL;
     apply(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+/* ---- compare-and-set: what is deleted is what was seen ---- */
+
+/* Under shm->meta. The version to delete: the one that the caller last read or wrote, else the one
+ * that the LOOKUP before found. "" if neither is known. */
+static void seen(struct op *op, const char *key, char etag[SHM_ETAG_MAX])
+{
+    cas_own_etag(op, key, etag);
+    if (!*etag && op->rec->node != SHM_NIL)
+        memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+}
+
+static int delete_seen(struct op *op, const char *key)
+{
+    char etag[SHM_ETAG_MAX];
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    seen(op, key, etag);
+    worker_unlock(w);
+    w->stats->s3[S3_OP_DELETE]++;
+    return s3_delete(w->s3, key, *etag ? etag : NULL, on_deleted, op, &op->s3);
+}
+
+/* A server that does not look at conditions of DELETE: HEAD, compare, DELETE. What comes in between
+ * is lost. */
+static void on_head(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    struct worker *w = op->w;
+    char key[KEY_CAP], etag[SHM_ETAG_MAX];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    op->s3 = NULL;
+    if (r == 0 && res->error)
+        r = res->error;
+    if (r == 0) {
+        worker_lock(w);
+        seen(op, key, etag);
+        worker_unlock(w);
+        if (*etag && strcmp(etag, res->obj.etag) != 0)
+            r = -EEXIST;
+    }
+    if (r == 0) {
+        w->stats->s3[S3_OP_DELETE]++;
+        r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
+    }
+    if (r < 0)
+        apply(op, r == -ENOENT ? 0 : r);
+}
+
+static int ask_delete(struct op *op, const char *key)
+{
+    struct worker *w = op->w;
+
+    if (cas_on(w) && w->env->traits.delete_if_match)
+        return delete_seen(op, key);
+    if (cas_on(w)) {
+        w->stats->s3[S3_OP_HEAD]++;
+        return s3_head(w->s3, key, on_head, op, &op->s3);
+    }
+    w->stats->s3[S3_OP_DELETE]++;
+    return s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
@@ -75,6 +156,8 @@ static bool take_node(struct op *op, bool *ret_local)
         node = op->rec->node; /* a predecessor took it */
     else if (dir != SHM_NIL)
         node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL && dir != SHM_NIL && cas_on(w))
+        node = cas_own_session(op, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL)
         return true;
     if (!names_hold(op, node))
@@ -102,10 +185,8 @@ static void attempt(struct op *op)
         return;
     }
     r = names_check(op, op->req.name, op->req.name_len, key);
-    if (r == 0) {
-        w->stats->s3[S3_OP_DELETE]++;
-        r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
-    }
+    if (r == 0)
+        r = ask_delete(op, key);
     if (r < 0)
         apply(op, r);
 }
@@ -115,6 +196,7 @@ void op_unlink(struct op *op)
     char key[KEY_CAP];
     int r = names_check(op, op->req.name, op->req.name_len, key);
 
+    cas_identify(op);
     if (r < 0) {
         names_give_back(op);
         op_fail(op, r);

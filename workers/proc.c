@@ -14,7 +14,7 @@
 #define PROC_TEXT_MAX 4096
 #define PF_EXITING 0x4
 
-enum { STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
+enum { STAT_PARENT = 4, STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
 
 /* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too.
  * */
@@ -63,7 +63,7 @@ bool proc_is_dying(uint32_t tid)
 void proc_look(uint32_t tid, struct proc_info *ret)
 {
     char text[PROC_TEXT_MAX];
-    uint64_t flags, start, start_code, code;
+    uint64_t flags, start, start_code, code, parent;
 
     *ret = (struct proc_info){0};
     if (tid == 0 || tid > INT32_MAX)
@@ -77,9 +77,11 @@ void proc_look(uint32_t tid, struct proc_info *ret)
         return;
     if (tid != (uint32_t)ret->tgid && !read_proc(ret->tgid, "stat", text))
         return;
-    if (!stat_field(text, STAT_START, &start))
+    if (!stat_field(text, STAT_START, &start) ||
+        !stat_field(text, STAT_PARENT, &parent))
         return;
     ret->start = start;
+    ret->parent = (int32_t)parent;
     ret->exiting = flags & PF_EXITING;
     ret->signal = ret->exiting ? (int32_t)(code & 0x7f) : 0;
     /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had

@@ -10,6 +10,7 @@
 struct proc_info {
     bool known;
     int32_t tgid;
+    int32_t parent;  /* its parent's tgid */
     uint64_t start;  /* of the process, in clock ticks since boot */
     bool exiting;    /* it is in exit(2): the request comes from the kernel closing its files */
     int32_t signal;  /* exiting because of this signal; 0 = it exits by itself */

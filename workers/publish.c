@@ -19,7 +19,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/cas.h"
+#include "workers/cas_put.h"
 #include "workers/key.h"
+#include "workers/lineage.h"
 #include "workers/meta.h"
 #include "workers/names.h"
 #include "workers/session.h"
@@ -38,7 +41,13 @@ struct publish {
     bool absent;      /* expected: no such key */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];
+    struct shm_node node; /* as it was when the job began; its metadata are what is told */
+    bool ask_meta; /* the version that is replaced has metadata that must stay, or may have */
+    bool has_xattr;
+    bool prepared; /* `meta` is complete */
+    char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
     struct meta_out meta;
+    struct cas_put cas;
 };
 
 /* What an op waits for. */
@@ -52,6 +61,32 @@ struct publish_wait {
 
 /* ---- the PUT ---- */
 
+/* Under shm->meta, compare-and-set: the session keeps its node to itself; the name gets another one
+ * of what is published. */
+static void publish_name(struct publish *p, uint32_t node)
+{
+    struct shm *shm = p->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    struct shm_version v = {.size = n->size,
+                            .mtime_ns = n->mtime_ns,
+                            .etag = n->etag,
+                            .mode = n->mode,
+                            .uid = n->uid,
+                            .gid = n->gid};
+    uint32_t old = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    uint16_t told = n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    int64_t r;
+
+    if (old != SHM_NIL)
+        shm_node_detach(shm, old);
+    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v,
+                        clock_mono_ns());
+    if (r < 0)
+        shm_node_list_stale(shm, n->parent);
+    else
+        shm_node_edit(shm, (uint32_t)r)->flags |= told;
+}
+
 /* Under shm->meta, after success: the node is this version now. */
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
@@ -64,9 +99,16 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = clock_mono_ns();
     n->flags &= (uint16_t)~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
+    if (p->w->conf->metadata == CONF_METADATA_FULL) {
+        if (!(n->flags & SHM_NODE_META))
+            meta_adopt(n, &p->node);
+        meta_told(n, &p->meta, NULL);
+    }
     memset(n->etag, 0, sizeof(n->etag));
     memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     shm_node_new_content(shm, s->node);
+    if (cas_on(p->w))
+        publish_name(p, s->node);
     names_changed(p->w, parent);
 }
 
@@ -80,7 +122,22 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
+    if (cas_on(p->w)) {
+        cas_put_done(&p->cas, s, p->size);
+        cas_published(p->w, p->session, p->key, res->obj.etag);
+    }
     publish_node(p, res);
+}
+
+/* Under shm->meta, compare-and-set: it was not published, or nobody knows. */
+static void end_refused(struct publish *p, struct shm_session *s, int error)
+{
+    if (!p->cas.ambiguous)
+        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+    if (error == -EEXIST)
+        cas_conflict(p->w, p->session, p->key, p->cas.gone);
+    if (s->flags & SHM_SESSION_EXPECTS)
+        shm_node_list_stale(p->w->shm, shm_node_at(p->w->shm, s->node)->parent);
 }
 
 /* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
@@ -93,6 +150,8 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
 
     if (!error)
         publish_session(p, res);
+    else if (cas_on(p->w))
+        end_refused(p, s, error);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error;
@@ -118,6 +177,8 @@ static void finish(struct publish *p, const struct s3_result *res, int error)
 }
 
 static void start_put(struct publish *p);
+static void run_job(struct publish *p);
+static void on_looked(void *arg, const struct s3_result *res);
 
 /* This server answered 501 to a condition. */
 static bool conditions_unknown;
@@ -155,12 +216,94 @@ static bool try_on(struct publish *p, const struct s3_result *res)
     return s3_head(p->w->s3, p->key, on_found, p, NULL) == 0;
 }
 
+/* ---- the PUT of compare-and-set: cas_put.c judges, here it is done ---- */
+
+/* S3 has it. `etag` is that of our version, which another one may have replaced by now. */
+static void finish_ours(struct publish *p, const char *etag)
+{
+    struct s3_result res = {0};
+
+    memcpy(res.obj.etag, etag, strnlen(etag, sizeof(res.obj.etag) - 1));
+    finish(p, &res, 0);
+}
+
+static void tell_conflict(struct publish *p)
+{
+    log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since it "
+               "was read, and keeps that content",
+               p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "another",
+               p->cas.id);
+    worker_count(p->w, SHM_STAT_CONFLICTS, 1);
+}
+
+static void tell_unknown(struct publish *p)
+{
+    log_err("outcome unknown key=\"%s\" expected=%s found=%s write_id=%s: whether this upload took "
+            "effect cannot be told; read the file again",
+            p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "nothing",
+            p->cas.id);
+    worker_count(p->w, SHM_STAT_UNKNOWN, 1);
+}
+
+static void do_next(struct publish *p, enum cas_next next)
+{
+    struct s3_result none = {0};
+    int r;
+
+    switch (next) {
+    case CAS_OURS:
+        finish_ours(p, p->cas.etag);
+        return;
+    case CAS_PUT:
+        if (p->prepared)
+            start_put(p);
+        else
+            run_job(p);
+        return;
+    case CAS_LOOK:
+        p->w->stats->s3[S3_OP_HEAD]++;
+        r = s3_head(p->w->s3, p->key, on_looked, p, NULL);
+        if (r < 0)
+            finish(p, &none, r);
+        return;
+    case CAS_CONFLICT:
+        tell_conflict(p);
+        finish(p, &none, -EEXIST);
+        return;
+    case CAS_UNKNOWN:
+        tell_unknown(p);
+        finish(p, &none, -EIO);
+        return;
+    }
+}
+
+static void on_looked(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error && res->error != -ENOENT)
+        finish(p, res, res->error);
+    else
+        do_next(p, cas_put_found(&p->cas, res, p->etag, &p->absent));
+}
+
+/* True if it was a matter of the condition, and is taken care of. */
+static bool refused(struct publish *p, const struct s3_result *res)
+{
+    if (p->cas.expects && (res->http_status == 412 || res->error == -ENOENT)) {
+        do_next(p, cas_put_refused(&p->cas, res));
+        return true;
+    }
+    p->cas.ambiguous |= res->may_have_acted;
+    return !p->cas.expects && try_on(p, res);
+}
+
 static void on_put(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
     unsigned long long ms = (clock_mono_ns() - p->started_ns) / NS_PER_MS;
 
-    if (res->error && try_on(p, res))
+    if (res->error && refused(p, res))
         return;
     if (res->error)
         log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
@@ -187,8 +330,14 @@ static int begin_job(struct publish *p)
     if (!p->absent)
         memcpy(p->etag, s->base_etag, sizeof(p->etag));
     p->size = s->size;
-    if (w->conf->metadata == CONF_METADATA_FULL)
-        meta_write(&p->meta, shm_node_at(w->shm, s->node));
+    p->node = *shm_node_at(w->shm, s->node);
+    p->has_xattr = s->flags & SHM_SESSION_XATTR;
+    if (p->has_xattr)
+        memcpy(p->xattr, s->xattr, sizeof(p->xattr));
+    p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
+                  (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
+    if (cas_on(w))
+        cas_put_begin(&p->cas, s);
     s->publishing_seq = s->write_seq;
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
@@ -198,23 +347,77 @@ static int begin_job(struct publish *p)
 static void start_put(struct publish *p)
 {
     struct worker *w = p->w;
-    struct s3_put put = {
+    struct s3_put put;
+    struct s3_result none = {0};
+    bool asks;
+    int r;
+
+    if (cas_on(w))
+        cas_put_meta(&p->cas, &p->meta);
+    asks = p->cas.expects || !conditions_unknown;
+    put = (struct s3_put){
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
-        .if_match = !conditions_unknown && *p->etag ? p->etag : NULL,
-        .if_none_match = !conditions_unknown && p->absent ? "*" : NULL,
+        .if_match = asks && !p->absent && *p->etag ? p->etag : NULL,
+        .if_none_match = asks && p->absent ? "*" : NULL,
     };
-    struct s3_result none = {0};
-    int r;
-
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
     log_warn("upload cannot begin key=\"%s\" error=\"%s\"", p->key, strerror(-r));
     finish(p, &none, r);
+}
+
+/* What the version has that is replaced; `obj` NULL: nothing, or there is none. */
+static void begin_put(struct publish *p, const struct s3_object *obj)
+{
+    unsigned lost = 0;
+
+    if (p->w->conf->metadata == CONF_METADATA_FULL) {
+        if (obj && !(p->node.flags & SHM_NODE_META))
+            (void)!meta_fill(&p->node, obj); /* -ESTALE: a link there, a file here */
+        meta_write(&p->meta, &p->node);
+        if (p->has_xattr)
+            meta_write_xattr(&p->meta, p->xattr);
+        if (obj)
+            lost = meta_keep(&p->meta, obj, META_KEEP_NEW);
+    }
+    p->prepared = true;
+    if (lost)
+        log_warn("metadata left out key=\"%s\" names=%u: they do not fit", p->key, lost);
+    start_put(p);
+}
+
+static void on_meta(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error && res->error != -ENOENT) {
+        log_warn("upload cannot begin key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
+                 strerror(-res->error), res->text);
+        finish(p, res, res->error);
+        return;
+    }
+    begin_put(p, res->error ? NULL : &res->obj);
+}
+
+/* The job has begun: metadata that must stay are asked for first. */
+static void run_job(struct publish *p)
+{
+    struct s3_result none = {0};
+    int r;
+
+    if (!p->ask_meta) {
+        begin_put(p, NULL);
+        return;
+    }
+    p->w->stats->s3[S3_OP_HEAD]++;
+    r = s3_head(p->w->s3, p->key, on_meta, p, NULL);
+    if (r < 0)
+        finish(p, &none, r);
 }
 
 /* ---- waiting for it ---- */
@@ -238,6 +441,10 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
     if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
         (s->flags & SHM_SESSION_ORPHAN))
         return LOOK_END;
+    if (s->flags & SHM_SESSION_REFUSED) {
+        *ret_error = -EEXIST;
+        return LOOK_END;
+    }
     if (s->write_error) {
         *ret_error = s->write_error;
         return LOOK_END;
@@ -295,12 +502,13 @@ static void resume(struct op *op)
     p->w = w;
     p->session = pw->session;
     p->started_ns = clock_mono_ns();
+    lineage_new_id(p->cas.id);
     worker_lock(w);
     what = look(op, pw, &error); /* another worker may have begun one meanwhile */
     error = what == LOOK_BEGIN ? begin_job(p) : 0;
     worker_unlock(w);
     if (what == LOOK_BEGIN && error == 0) {
-        start_put(p);
+        do_next(p, cas_on(w) ? cas_put_first(&p->cas) : CAS_PUT);
         return;
     }
     free(p);

@@ -133,7 +133,7 @@ static void on_marker_head(void *arg, const struct s3_result *res)
 
     mv->req = NULL;
     if (r == 0) {
-        meta_keep_all(&meta, &res->obj);
+        (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
         put.n_meta = meta.n;
         w->stats->s3[S3_OP_PUT]++;
         r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);

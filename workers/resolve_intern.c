@@ -22,6 +22,8 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
     ret->node_id = shm_node_id(w->shm, node);
     if (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL))
         return;
+    if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
+        return; /* "not modified" would not tell them */
     /* "Not modified" is of use only where the first bytes are here: those who open a file read
      * it from the start. */
     if (n->size == 0 || fetch_is_cached(w, node, n->content, 0))
@@ -113,7 +115,9 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
         return intern(w, dir, name, len, node, known, res);
     if (!n || strcmp(n->etag, known->etag) != 0)
         return -EAGAIN;
-    shm_node_edit(w->shm, node)->checked_ns = known->asked_ns;
+    n = shm_node_edit(w->shm, node);
+    n->checked_ns = known->asked_ns;
+    n->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
     return node;
 }
 

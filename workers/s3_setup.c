@@ -1,6 +1,7 @@
 /* The S3 client of a worker, and the start-up check of bucket, region and credentials. */
 #include "workers/s3_setup.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -8,9 +9,14 @@
 
 #include "base/clock.h"
 #include "s3/s3_cred.h"
+#include "s3/s3_error.h"
 #include "s3/s3_explain.h"
+#include "shm/shm_stats.h"
 #include "workers/cas_probe.h"
 #include "workers/worker_abi.h"
+
+/* workers count what they ask, by kind */
+static_assert((int)S3_N_OPS <= SHM_STATS_S3_OPS, "");
 
 static struct s3_client_conf client_conf(const struct conf *c)
 {

@@ -53,6 +53,10 @@ void session_write_failed(struct worker *w, uint32_t session, int error);
 /* Under shm->meta: the content has changed, now, and has this size. */
 void session_written(struct worker *w, uint32_t session, uint64_t new_size);
 
+/* Under shm->meta. True: a publish of it runs, which would not carry a change of metadata any more.
+ * Wait: this worker is woken when it ends. */
+must_use bool session_is_publishing(struct worker *w, uint32_t session);
+
 /* ---- session_pids.c: who opened and wrote ---- */
 
 /* Notes that the caller opened / wrote (enum shm_pid_flag). Reads /proc when the thread is not

@@ -5,6 +5,7 @@
  * GET is pinned to the node's version: a node is one version, for its readers' page cache too.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_block.h"
+#include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/session.h"
 #include "workers/spool.h"
@@ -150,6 +152,11 @@ static int load_begin(struct load *l, uint32_t node)
 
 /* ---- attaching ---- */
 
+static bool appends(const struct op *op)
+{
+    return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
+}
+
 /* Under shm->meta: takes the ref, beginning a session where there is none. */
 static int take_ref(struct op *op, struct attach *a)
 {
@@ -171,6 +178,8 @@ static int take_ref(struct op *op, struct attach *a)
             s->flags |= SHM_SESSION_ABSENT;
         else
             s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+        if (cas_on(w))
+            cas_begin(op, (uint32_t)idx, a->truncate, appends(op), false);
     } else {
         shm_session_edit(w->shm, (uint32_t)idx)->refs++;
     }

@@ -74,6 +74,14 @@ void session_written(struct worker *w, uint32_t session, uint64_t new_size)
         shm_node_edit(w->shm, s->node)->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
 }
 
+bool session_is_publishing(struct worker *w, uint32_t session)
+{
+    if (shm_session_at(w->shm, session)->publish.state != SHM_JOB_RUNNING)
+        return false;
+    shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+    return true;
+}
+
 /* ---- moving to disk ---- */
 
 static bool is_still(const struct shm_session *s)

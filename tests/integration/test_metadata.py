@@ -1,9 +1,14 @@
-"""Mode, owner and time of files: kept as metadata of the objects, under the names of s3fs and rclone."""
+"""Mode, owner and time of files and directories: kept as metadata of the objects, under the names of
+s3fs and rclone."""
 
 import os
+import shutil
 import subprocess
+import time
 
 import pytest
+
+from harness import util
 
 
 @pytest.fixture
@@ -25,6 +30,27 @@ def test_chmod_of_a_published_file_is_stored(m, proxy, bucket):
     assert p.stat().st_mode == 0o100640
     assert p.read_bytes() == b"content"
     assert bucket.get(m.key("f.txt")) == b"content"
+
+
+def test_right_after_its_upload_nothing_is_asked(m, proxy, bucket):
+    """As rsync and tar do it. Later somebody else may have added metadata: HEAD."""
+    p = m.path / "f.txt"
+    p.write_bytes(b"content")
+    proxy.wait_idle()
+    proxy.reset_counts()
+    fd = os.open(p, os.O_RDONLY)        # (asks for the name)
+    os.fchmod(fd, 0o640)
+    os.utime(fd, ns=(0, 1_500_000_000_000_000_000))
+    assert proxy.counts()["HeadObject"] == 0 and proxy.counts()["CopyObject"] == 2
+    expected = {"mode": str(0o100640), "mtime": "1500000000.000000000"}
+    assert meta(bucket, m, "f.txt") == expected
+    time.sleep(1.1)                     # the time is what is tested
+    bucket.client.copy_object(Bucket=bucket.bucket, Key=m.key("f.txt"), MetadataDirective="REPLACE",
+                              CopySource={"Bucket": bucket.bucket, "Key": m.key("f.txt")},
+                              Metadata={**expected, "origin": "elsewhere"})
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    assert meta(bucket, m, "f.txt") == {**expected, "mode": str(0o100600), "origin": "elsewhere"}
 
 
 def test_the_same_mode_again_costs_nothing(m, proxy):
@@ -130,3 +156,196 @@ def test_killed_workers_do_not_lose_a_change(m, proxy, bucket):
     assert changer.wait(30) == 0
     assert meta(bucket, m, "f.txt")["mode"] == str(0o100600)
     m.check()
+
+
+# ---- what only a listing has told ----
+
+def test_chmod_keeps_what_a_listing_did_not_tell(mount, bucket):
+    m = mount(env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    for name in "f", "g":
+        bucket.put(m.key(name), b"x", Metadata={"mode": "33152", "uid": "7", "gid": "8",
+                                                "mtime": "1500000000", "origin": "elsewhere"})
+    os.listdir(m.path)
+    (m.path / "f").chmod(0o640)
+    assert meta(bucket, m, "f") == {"mode": "33184", "uid": "7", "gid": "8", "origin": "elsewhere",
+                                    "mtime": "1500000000.000000000"}
+    (m.path / "g").chmod(0o644)         # which is what the listing showed
+    assert "mode" not in meta(bucket, m, "g") and meta(bucket, m, "g")["uid"] == "7"
+    st = (m.path / "g").stat()
+    assert (st.st_mode, st.st_uid, st.st_mtime) == (0o100644, 7, 1500000000)
+
+
+def test_a_program_without_an_extension_can_be_executed(mount, proxy, bucket):
+    """A LIST tells no x bit; before it says no, the kernel asks."""
+    m = mount(via=proxy)
+    bucket.put(m.key("tool"), b"#!/bin/sh\necho it runs\n" + b"#" * 5000, Metadata={"mode": "33261"})
+    out = subprocess.run([m.path / "tool"], stdout=subprocess.PIPE, check=True, timeout=30).stdout
+    assert out == b"it runs\n"
+
+
+# ---- directories ----
+
+def in_a_second(path, **expected):
+    """What a directory is that somebody else has made is known when directories.ttl is over."""
+    def is_so():
+        st = path.stat()
+        return all(getattr(st, "st_" + k) == v for k, v in expected.items())
+    path.stat()
+    util.wait_until(is_so, 10)
+
+
+def test_a_directory_keeps_them_on_its_marker(m, mount, bucket):
+    d = m.path / "d"
+    d.mkdir(0o750)
+    assert meta(bucket, m, "d/") == {"mode": str(0o40750)}
+    d.chmod(0o700)
+    os.chown(d, 12, 34)
+    os.utime(d, ns=(0, 1_500_000_000_250_000_000))
+    expected = dict(mode=0o40700, uid=12, gid=34, mtime_ns=1_500_000_000_250_000_000)
+    assert meta(bucket, m, "d/") == {"mode": str(0o40700), "uid": "12", "gid": "34",
+                                     "mtime": "1500000000.250000000"}
+    st = d.stat()
+    assert {k: getattr(st, "st_" + k) for k in expected} == expected
+    in_a_second(mount().path / "d", **expected)
+
+
+def test_changing_a_directory_made_here_is_one_put(m, proxy):
+    (m.path / "d").mkdir()
+    proxy.wait_idle()
+    proxy.reset_counts()
+    (m.path / "d").chmod(0o700)
+    proxy.wait_idle()
+    counts = {op: n for op, n in proxy.counts().items() if n}
+    assert counts.pop("ListObjectsV2", 1) == 1 and counts == {"PutObject": 1}
+
+
+def test_a_directory_without_a_marker_gets_one(m, bucket):
+    bucket.put(m.key("d/f.txt"), b"x")
+    (m.path / "d").chmod(0o700)
+    assert meta(bucket, m, "d/") == {"mode": str(0o40700)}
+    assert (m.path / "d").stat().st_mode == 0o40700 and os.listdir(m.path / "d") == ["f.txt"]
+
+
+def test_what_a_marker_has_besides_stays(m, bucket):
+    bucket.put(m.key("d/"), b"", ContentType="application/x-directory",
+               Metadata={"mode": "16877", "origin": "elsewhere"})
+    for mode in 0o700, 0o711:
+        (m.path / "d").chmod(mode)
+    assert meta(bucket, m, "d/") == {"mode": str(0o40711), "origin": "elsewhere"}
+    assert bucket.head(m.key("d/"))["ContentType"] == "application/x-directory"
+
+
+def test_a_renamed_directory_keeps_them(m, mount, bucket):
+    (m.path / "d").mkdir(0o700)
+    (m.path / "d").rename(m.path / "e")
+    assert (m.path / "e").stat().st_mode == 0o40700
+    assert meta(bucket, m, "e/") == {"mode": str(0o40700)}
+    in_a_second(mount().path / "e", mode=0o40700)
+
+
+def test_a_directory_is_asked_about_once(mount, proxy, bucket):
+    m = mount(via=proxy)
+    bucket.put(m.key("d/"), b"", Metadata={"mode": "16832"})
+    in_a_second(m.path / "d", mode=0o40700)
+    proxy.wait_idle()
+    assert proxy.counts()["HeadObject"] == 1
+    os.listdir(m.path / "d")
+    assert (m.path / "d").stat().st_mode == 0o40700
+    proxy.wait_idle()
+    assert proxy.counts()["HeadObject"] == 1
+
+
+def test_without_markers_nothing_is_stored(mount, bucket):
+    m = mount(env={"STATEPROXY_DIRECTORIES_MARKER": "false"})
+    (m.path / "d").mkdir()
+    (m.path / "d/f").write_bytes(b"x")
+    (m.path / "d").chmod(0o700)
+    assert (m.path / "d").stat().st_mode == 0o40700
+    assert list(bucket.list()) == [m.key("d/f")]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_workers_do_not_lose_a_change_of_a_directory(m, proxy, bucket, when):
+    (m.path / "d").mkdir()
+    proxy.hold("h", op="PutObject", when=when)
+    changer = subprocess.Popen(["chmod", "700", m.path / "d"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.wait_held("h", 2)
+    proxy.release("h")
+    assert changer.wait(30) == 0
+    assert meta(bucket, m, "d/") == {"mode": str(0o40700)}
+    assert (m.path / "d").stat().st_mode == 0o40700
+    m.check()
+
+
+# ---- programs ----
+
+@pytest.fixture
+def tree(scratch):
+    top = scratch / "tree"
+    for i, mode in enumerate([0o700, 0o755, 0o750]):
+        d = top / f"d{i}"
+        (d / "sub").mkdir(parents=True)
+        for j, file_mode in enumerate([0o600, 0o755, 0o644]):
+            f = d / f"f{j}"
+            f.write_bytes(b"x" * j)
+            f.chmod(file_mode)
+            os.utime(f, ns=(0, (1_500_000_000 + j) * 10**9 + 250_000_000))
+        for path in d / "sub", d:
+            path.chmod(mode)
+            os.utime(path, ns=(0, (1_400_000_000 + i) * 10**9 + 500_000_000))
+    return top
+
+
+def shape(top):
+    return {os.path.relpath(p, top): (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns)
+            for d, dirs, files in os.walk(top) for n in dirs + files
+            for p in [os.path.join(d, n)] for st in [os.lstat(p)]}
+
+
+def test_cp_a_of_a_tree(m, tree, scratch):
+    util.run(["cp", "-a", tree, m.path / "copy"])
+    assert shape(m.path / "copy") == shape(tree)
+    util.run(["cp", "-a", m.path / "copy", scratch / "back"])
+    assert shape(scratch / "back") == shape(tree)
+
+
+def test_tar_of_a_tree(m, tree, scratch):
+    util.run(["tar", "-C", tree, "--format=posix", "-cf", scratch / "t.tar", "."])
+    os.mkdir(m.path / "x")
+    util.run(["tar", "-C", m.path / "x", "-xpf", scratch / "t.tar"])
+    assert shape(m.path / "x") == shape(tree)
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="no rsync")
+def test_the_second_rsync_transfers_nothing(m, mount, tree):
+    util.run(["rsync", "-a", f"{tree}/", f"{m.path}/copy/"])
+    assert shape(m.path / "copy") == shape(tree)
+    assert util.run(["rsync", "-ai", f"{tree}/", f"{m.path}/copy/"]).out == ""
+    m.check()
+
+
+def test_a_fresh_mount_knows_all_at_the_second_look(m, mount, tree):
+    """By name. Who lists a directory is told what the LIST tells, and no request is spent on more."""
+    util.run(["cp", "-a", tree, m.path / "copy"])
+    fresh = mount().path / "copy"
+    expected = shape(tree)
+
+    def looked():
+        return {name: (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns)
+                for name in expected for st in [os.lstat(fresh / name)]}
+    looked()
+    util.wait_until(lambda: looked() == expected, 20)
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="no rsync")
+def test_rsync_to_a_fresh_mount(m, mount, tree):
+    """Looks at each name: the second run at the latest has nothing to do, and the first transfers
+    what a LIST has shown with another time."""
+    util.run(["rsync", "-a", f"{tree}/", f"{m.path}/copy/"])
+    fresh = mount()
+    util.run(["rsync", "-a", f"{tree}/", f"{fresh.path}/copy/"])
+    assert util.run(["rsync", "-ai", f"{tree}/", f"{fresh.path}/copy/"]).out == ""
+    assert shape(fresh.path / "copy") == shape(tree)

@@ -54,6 +54,11 @@ static int setup(void **state)
     return 0;
 }
 
+static uint32_t entries_of(const struct shm *shm)
+{
+    return shm->header->sizes.baselines;
+}
+
 static void set(struct shm *shm, unsigned key, int tgid, unsigned v)
 {
     struct shm_baseline_key k = key_no(shm, key);
@@ -61,7 +66,8 @@ static void set(struct shm *shm, unsigned key, int tgid, unsigned v)
     struct shm_baseline_value value = version(v);
 
     fx_lock(shm);
-    shm_baseline_set(shm, &k, &who, &value);
+    shm_baseline_set(shm, &k, &who, &value, 7);
+    assert_int_equal(entries_of(shm) ? shm_baseline_set_ticks(shm, &k, &who) : 7, 7);
     fx_unlock(shm);
 }
 

@@ -1,8 +1,11 @@
-/* meta_read: what other programs write about mode, owner and time. */
+/* What other programs write about mode, owner, time and symbolic links; what is kept of an object's
+ * metadata when they are written anew. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,7 +106,177 @@ static void test_nothing_told(void **state)
 
     (void)state;
     assert_false(meta_read(&obj, &v));
+    assert_true(v.meta);
+    v.meta = false;
     assert_memory_equal(&v, &unset, sizeof(v));
+}
+
+static void test_links(void **state)
+{
+    static const struct {
+        const char *mode;
+        uint64_t size;
+        bool link;
+    } rows[] = {
+        {"41471", 5, true},
+        {"0120777", 5, true},
+        {"41471", 0, false}, /* no target */
+        {"41471", 4096, false}, /* too long for one */
+        {"41471", 4095, true},
+        {"33188", 5, false},
+        {"511", 5, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct s3_object obj = {.size = rows[i].size};
+        struct shm_version v = unset;
+
+        add(&obj, "mode", rows[i].mode);
+        (void)meta_read(&obj, &v);
+        assert_int_equal(v.link, rows[i].link);
+    }
+}
+
+static void test_markers_of_directories(void **state)
+{
+    struct s3_object obj = {0};
+    struct shm_version v = unset;
+
+    (void)state;
+    v.dir = true;
+    add(&obj, "mode", "16832"); /* 040700 */
+    (void)meta_read(&obj, &v);
+    assert_int_equal(v.mode, 0700);
+    assert_false(v.more);
+}
+
+static void test_more(void **state)
+{
+    static const struct {
+        const char *name;
+        bool more, xattr;
+    } rows[] = {
+        {"mode", false, false},  {"mtime", false, false}, {"ctime", false, false},
+        {"stateproxy-lineage", false, false}, {"origin", true, false}, {"xattr", true, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct shm_version v = read_one(rows[i].name, "1", NULL);
+
+        assert_int_equal(v.more, rows[i].more);
+        assert_int_equal(v.xattr, rows[i].xattr);
+    }
+}
+
+static const char *value_of(const struct meta_out *out, const char *name)
+{
+    const char *found = NULL;
+
+    for (size_t i = 0; i < out->n; i++) {
+        if (strcmp(out->pair[i].name, name) == 0) {
+            assert_null(found);
+            found = out->pair[i].value;
+        }
+    }
+    return found;
+}
+
+static const struct shm_node a_file = {
+    .mode = 0600, .uid = 5, .gid = SHM_MODE_UNSET, .flags = SHM_NODE_META, .session = SHM_NIL};
+
+static void test_what_is_kept(void **state)
+{
+    struct s3_object obj = {0};
+    struct meta_out out;
+
+    (void)state;
+    add(&obj, "mode", "33188");
+    add(&obj, "gid", "7");
+    add(&obj, "ctime", "1");
+    add(&obj, "stateproxy-lineage", "abc");
+    add(&obj, "xattr", "old");
+    add(&obj, "origin", "elsewhere");
+
+    meta_write(&out, &a_file);
+    assert_int_equal(meta_keep(&out, &obj, META_KEEP_COPY), 0);
+    assert_string_equal(value_of(&out, "mode"), "33152");
+    assert_string_equal(value_of(&out, "uid"), "5");
+    assert_null(value_of(&out, "gid"));
+    assert_string_equal(value_of(&out, "ctime"), "1");
+    assert_string_equal(value_of(&out, "stateproxy-lineage"), "abc");
+    assert_string_equal(value_of(&out, "xattr"), "old");
+    assert_true(out.more && out.xattr);
+
+    meta_write(&out, &a_file);
+    meta_write_xattr(&out, "new");
+    assert_int_equal(meta_keep(&out, &obj, META_KEEP_NEW), 0);
+    assert_null(value_of(&out, "ctime"));
+    assert_null(value_of(&out, "stateproxy-lineage"));
+    assert_string_equal(value_of(&out, "xattr"), "new");
+    assert_string_equal(value_of(&out, "origin"), "elsewhere");
+
+    meta_write(&out, &a_file);
+    meta_write_xattr(&out, "");
+    assert_int_equal(meta_keep(&out, &obj, META_KEEP_NEW), 0);
+    assert_null(value_of(&out, "xattr"));
+    assert_true(out.more && !out.xattr);
+}
+
+/* As many and as much as an object can have, with ours. */
+static void test_all_that_an_object_can_have(void **state)
+{
+    struct s3_object obj = {0};
+    struct meta_out out;
+    char name[16], value[S3_META_MAX];
+    int n = 0;
+
+    (void)state;
+    while (obj.meta_len + 8 < S3_META_MAX) {
+        snprintf(name, sizeof(name), "n%d", n++);
+        add(&obj, name, "v");
+    }
+    meta_write(&out, &a_file);
+    assert_int_equal(meta_keep(&out, &obj, META_KEEP_COPY), n - (META_PAIRS_MAX - 2));
+    assert_int_equal(out.n, META_PAIRS_MAX);
+
+    obj.meta_len = 0;
+    memset(value, 'x', sizeof(value));
+    value[S3_META_MAX - 3] = '\0';
+    add(&obj, "n", value);
+    meta_write(&out, &a_file);
+    assert_int_equal(meta_keep(&out, &obj, META_KEEP_COPY), 0);
+    assert_string_equal(value_of(&out, "n"), value);
+    assert_true(out.bytes > META_BYTES_MAX);
+}
+
+static void test_filling_what_is_not_known(void **state)
+{
+    struct s3_object obj = {.size = 5};
+    struct shm_node n = {.mode = SHM_MODE_UNSET,
+                         .uid = 1,
+                         .gid = SHM_MODE_UNSET,
+                         .session = SHM_NIL};
+
+    (void)state;
+    add(&obj, "mode", "33152");
+    add(&obj, "uid", "2");
+    add(&obj, "mtime", "1700000000");
+    assert_int_equal(meta_fill(&n, &obj), 0);
+    assert_int_equal(n.mode, 0600);
+    assert_int_equal(n.uid, 1); /* set here meanwhile */
+    assert_int_equal(n.gid, SHM_MODE_UNSET);
+    assert_int_equal(n.mtime_ns, INT64_C(1700000000000000000));
+    assert_int_equal(n.flags, SHM_NODE_META | SHM_NODE_MTIME_SET);
+
+    n.flags = 0;
+    obj.meta_len = 0;
+    add(&obj, "mode", "41471");
+    assert_int_equal(meta_fill(&n, &obj), -ESTALE);
+    assert_int_equal(n.flags, 0);
+    assert_int_equal(meta_fill(&n, NULL), 0);
+    assert_int_equal(n.flags, SHM_NODE_META);
 }
 
 int main(void)
@@ -113,6 +286,12 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_nothing_told),
+        cmocka_unit_test(test_links),
+        cmocka_unit_test(test_markers_of_directories),
+        cmocka_unit_test(test_more),
+        cmocka_unit_test(test_what_is_kept),
+        cmocka_unit_test(test_all_that_an_object_can_have),
+        cmocka_unit_test(test_filling_what_is_not_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,400 @@
+/* Compare-and-set: who expects what, and nodes that nobody shares. */
+#include "workers/cas.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/lineage.h"
+#include "workers/proc.h"
+
+static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
+
+/* All empty objects have it: what tells them apart is the write-id. */
+#define EMPTY_ETAG "\"d41d8cd98f00b204e9800998ecf8427e\""
+
+static const struct shm_baseline_who the_mount;
+static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
+
+/* ---- who ---- */
+
+void cas_identify(struct op *op)
+{
+    struct op_caller *c = &op->caller;
+    struct proc_info info;
+
+    if (!cas_on(op->w) || c->self.tgid || !op->req.pid)
+        return;
+    proc_look(op->req.pid, &info);
+    if (!info.tgid)
+        return;
+    c->self = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+    if (info.parent <= 1)
+        return;
+    proc_look((uint32_t)info.parent, &info);
+    c->parent = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+}
+
+void cas_identify_reader(struct op *op)
+{
+    struct worker *w = op->w;
+    bool wanted;
+
+    if (!cas_on(w))
+        return;
+    worker_lock(w);
+    wanted = shm_handle_session(w->shm, op->req.read->fh) != SHM_NIL;
+    worker_unlock(w);
+    if (wanted)
+        cas_identify(op);
+}
+
+static bool same(const struct shm_session_pid *p, const struct shm_baseline_who *who)
+{
+    return p->tgid == who->tgid && p->start == who->start;
+}
+
+bool cas_is_party(const struct op *op, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(op->w->shm, session);
+
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        if (s->pids[i].tgid && same(&s->pids[i], &op->caller.self))
+            return true;
+    }
+    return false;
+}
+
+/* Clock ticks since boot, as process start times are counted. */
+static uint32_t now_ticks(void)
+{
+    return (uint32_t)(clock_boot_ns() / (NS_PER_S / 100));
+}
+
+/* ---- baselines ---- */
+
+static struct shm_baseline_key name_key(struct worker *w, const char *key)
+{
+    return shm_baseline_key(w->shm, key, strlen(key));
+}
+
+static void fill(struct shm_baseline_value *v, uint32_t flags, const char *etag,
+                 const char *lineage)
+{
+    *v = (struct shm_baseline_value){.flags = flags};
+    memcpy(v->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    if (lineage_is_valid(lineage))
+        memcpy(v->lineage, lineage, strlen(lineage));
+}
+
+void cas_saw(struct worker *w, const char *key, const char *etag, const char *lineage)
+{
+    struct shm_baseline_key k = name_key(w, key);
+    struct shm_baseline_value v;
+
+    if (!*etag)
+        return;
+    fill(&v, SHM_BASELINE_LINEAGE, etag, lineage);
+    shm_baseline_set(w->shm, &k, &nobody, &v, 0);
+}
+
+/* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is not known. */
+static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
+                         char ret[SHM_LINEAGE_MAX])
+{
+    struct shm_baseline_value v;
+
+    memset(ret, 0, SHM_LINEAGE_MAX);
+    if (shm_baseline_get(w->shm, k, &nobody, &v) != SHM_BASELINE_KNOWN ||
+        strcmp(v.etag, etag) != 0)
+        return 0;
+    memcpy(ret, v.lineage, SHM_LINEAGE_MAX);
+    return SHM_BASELINE_LINEAGE;
+}
+
+void cas_read(struct op *op, uint32_t node, const char *etag)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP], lineage[SHM_LINEAGE_MAX];
+    struct shm_baseline_value v;
+    struct shm_baseline_key k;
+    uint32_t known;
+
+    if (!*etag || key_of_node(w, node, key) < 0)
+        return;
+    k = name_key(w, key);
+    known = find_lineage(w, &k, etag, lineage);
+    fill(&v, SHM_BASELINE_READ | known, etag, lineage);
+    shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
+    if (op->caller.self.tgid)
+        shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
+}
+
+/* The baseline that rules a write of the caller. */
+static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_key *k,
+                                     struct shm_baseline_value *ret)
+{
+    const struct op_caller *c = &op->caller;
+    struct shm *shm = op->w->shm;
+    enum shm_baseline_state r = SHM_BASELINE_NONE;
+
+    if (c->self.tgid)
+        r = shm_baseline_get(shm, k, &c->self, ret);
+    if (r == SHM_BASELINE_NONE && c->parent.tgid) {
+        r = shm_baseline_get(shm, k, &c->parent, ret);
+        if (r == SHM_BASELINE_KNOWN &&
+            (int32_t)((uint32_t)c->self.start -
+                      shm_baseline_set_ticks(shm, k, &c->parent)) < 0)
+            r = SHM_BASELINE_NONE; /* the parent learned it after it had this child */
+    }
+    return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
+}
+
+static void expect(struct shm_session *s, const struct shm_baseline_value *v)
+{
+    s->flags |= SHM_SESSION_EXPECTS;
+    if (v->flags & SHM_BASELINE_LINEAGE)
+        s->flags |= SHM_SESSION_LINEAGE;
+    memcpy(s->base_etag, v->etag, SHM_ETAG_MAX);
+    memcpy(s->lineage, v->lineage, SHM_LINEAGE_MAX);
+    if (strcmp(v->etag, EMPTY_ETAG) == 0)
+        s->flags |= SHM_SESSION_OURS;
+    if (v->flags & SHM_BASELINE_ABSENT)
+        s->flags |= SHM_SESSION_ABSENT;
+    else
+        s->flags &= ~(uint32_t)SHM_SESSION_ABSENT;
+}
+
+/* Nothing of the old content stays: what the process knows of it counts. */
+static void expect_known(struct op *op, struct shm_session *s,
+                         const struct shm_baseline_key *k)
+{
+    struct shm_baseline_value v;
+
+    switch (rules(op, k, &v)) {
+    case SHM_BASELINE_KNOWN:
+        expect(s, &v);
+        break;
+    case SHM_BASELINE_DROPPED:
+        s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
+        break;
+    case SHM_BASELINE_NONE:
+        break;
+    }
+}
+
+/* What is loaded is what the write is built on. */
+static void expect_loaded(struct op *op, struct shm_session *s,
+                          const struct shm_baseline_key *k, bool append)
+{
+    struct shm_baseline_value v;
+
+    s->flags |= SHM_SESSION_EXPECTS;
+    if (find_lineage(op->w, k, s->base_etag, s->lineage))
+        s->flags |= SHM_SESSION_LINEAGE;
+    if (append || !op->caller.self.tgid)
+        return;
+    if (shm_baseline_get(op->w->shm, k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+        (v.flags & SHM_BASELINE_READ) && strcmp(v.etag, s->base_etag) != 0)
+        s->flags |= SHM_SESSION_REFUSED;
+}
+
+void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    char key[KEY_CAP];
+    struct shm_baseline_key k;
+
+    memset(s->lineage, 0, sizeof(s->lineage));
+    memset(s->write_id, 0, sizeof(s->write_id));
+    memset(s->old_id, 0, sizeof(s->old_id));
+    shm_node_detach(w->shm, s->node);
+    if (excl) {
+        s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_ABSENT;
+        return;
+    }
+    if (key_of_node(w, s->node, key) < 0)
+        return;
+    k = name_key(w, key);
+    if (truncate)
+        expect_known(op, s, &k);
+    else
+        expect_loaded(op, s, &k, append);
+}
+
+/* ---- after a write ---- */
+
+static void move_one(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *v)
+{
+    struct shm_baseline_value old;
+
+    v->flags = SHM_BASELINE_LINEAGE;
+    if (shm_baseline_get(w->shm, k, who, &old) == SHM_BASELINE_KNOWN)
+        v->flags |= old.flags & SHM_BASELINE_READ;
+    shm_baseline_set(w->shm, k, who, v, now_ticks());
+}
+
+static struct shm_baseline_who who_of(const struct shm_session_pid *p)
+{
+    return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
+}
+
+void cas_published(struct worker *w, uint32_t session, const char *key, const char *etag)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_key k = name_key(w, key);
+    struct shm_baseline_value v;
+
+    if (!*etag)
+        return;
+    fill(&v, SHM_BASELINE_LINEAGE, etag, s->lineage);
+    shm_baseline_set(w->shm, &k, &nobody, &v, 0);
+    move_one(w, &k, &the_mount, &v);
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid)
+            move_one(w, &k, &who, &v);
+    }
+}
+
+static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
+                           const struct shm_baseline_who *who, bool absent)
+{
+    struct shm_baseline_value v;
+
+    if (absent) {
+        v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
+        shm_baseline_set(w->shm, k, who, &v, now_ticks());
+        return;
+    }
+    if (shm_baseline_get(w->shm, k, who, &v) == SHM_BASELINE_KNOWN &&
+        !(v.flags & (SHM_BASELINE_READ | SHM_BASELINE_ABSENT)))
+        shm_baseline_forget(w->shm, k, who);
+}
+
+void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_key k = name_key(w, key);
+
+    if (s->flags & SHM_SESSION_ABSENT)
+        return; /* it was to be new: no version was expected */
+    after_conflict(w, &k, &the_mount, absent);
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid)
+            after_conflict(w, &k, &who, absent);
+    }
+}
+
+void cas_removed(struct op *op, const char *key)
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+
+    shm_baseline_forget(op->w->shm, &k, &the_mount);
+    if (op->caller.self.tgid)
+        shm_baseline_forget(op->w->shm, &k, &op->caller.self);
+}
+
+void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+    struct shm_baseline_value v;
+
+    memset(ret, 0, SHM_ETAG_MAX);
+    if (op->caller.self.tgid &&
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
+        memcpy(ret, v.etag, SHM_ETAG_MAX);
+}
+
+/* ---- nodes ---- */
+
+static bool is_named(struct shm *shm, uint32_t node, uint32_t dir, const char *name,
+                     size_t len)
+{
+    const struct shm_node *n = shm_node_at(shm, node);
+
+    return n->parent == dir && n->name_len == len &&
+           memcmp(shm_node_name(shm, node), name, len) == 0;
+}
+
+/* Its bytes have been refused, or their upload failed, and the writer was told so: nobody sees them
+ * any more. */
+static bool has_failed(const struct shm_session *s)
+{
+    return (s->flags & SHM_SESSION_REFUSED) || s->write_error ||
+           (s->publish.error && s->publishing_seq == s->write_seq);
+}
+
+uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
+{
+    struct shm *shm = op->w->shm;
+
+    for (uint32_t i = 0; op->caller.self.tgid && i < shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(shm, i);
+
+        if (s->state == SHM_SESSION_LIVE && !(s->flags & SHM_SESSION_ORPHAN) &&
+            shm_session_dirty(s) && !has_failed(s) && is_named(shm, s->node, dir, name, len) &&
+            cas_is_party(op, i))
+            return s->node;
+    }
+    return SHM_NIL;
+}
+
+/* Nobody has it. The caller of the LOOKUP that it was meant for must not get it as well. */
+static void take_over(struct worker *w, uint32_t node)
+{
+    shm_node_edit(w->shm, node)->flags &= (uint16_t)~(SHM_NODE_LOOKED | SHM_NODE_FRESH);
+}
+
+static bool is_in_use(const struct shm_node *n)
+{
+    return n->nlookup || n->opens || n->session != SHM_NIL;
+}
+
+void cas_make_way(struct worker *w, uint32_t node, const char *etag)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (n->flags & SHM_NODE_DIR)
+        return;
+    if (is_in_use(n) || strcmp(n->etag, etag) != 0)
+        shm_node_detach(w->shm, node);
+    else
+        take_over(w, node);
+}
+
+int64_t cas_private(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    char name[SHM_NAME_MAX], etag[SHM_ETAG_MAX];
+    uint32_t parent = n->parent;
+    size_t len = n->name_len;
+    struct shm_version v = {.size = n->size,
+                            .mtime_ns = n->mtime_ns,
+                            .etag = etag,
+                            .mode = n->mode,
+                            .uid = n->uid,
+                            .gid = n->gid};
+    uint64_t checked = n->checked_ns;
+    uint16_t set = n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    int64_t r;
+
+    if (n->flags & SHM_NODE_DIR)
+        return node;
+    if (!is_in_use(n)) {
+        take_over(w, node);
+        return node;
+    }
+    memcpy(name, shm_node_name(w->shm, node), len);
+    memcpy(etag, n->etag, sizeof(etag));
+    shm_node_detach(w->shm, node);
+    r = shm_node_intern(w->shm, parent, name, len, &v, checked);
+    if (r >= 0)
+        shm_node_edit(w->shm, (uint32_t)r)->flags |= set;
+    return r;
+}

@@ -1,0 +1,79 @@
+/* The rules of compare-and-set on files (variant s3-buffered-cas), apart from the publish itself
+ * (cas_publish.c).
+ *
+ * Isolation: every LOOKUP of a file gives a node of its own, so that no two callers ever share one;
+ * a session takes its node off the name when it begins. Other processes find the published version;
+ * the process that has the session open finds the session.
+ *
+ * Expectations are fixed when a session begins:
+ *
+ *   opened with O_TRUNC, created        own baseline; else the parent's, if that was set before this
+ *                                       process began; else the mount's; none: unconditional
+ *   O_CREAT|O_EXCL                      the key must be absent, decided at the open
+ *   O_APPEND                            the version that is loaded
+ *   else                                the version that is loaded; refused if the process has read
+ *                                       another one
+ *   a baseline was dropped              refused, until the key is read again
+ */
+#ifndef WORKERS_CAS_H
+#define WORKERS_CAS_H
+
+#include "shm/shm_session.h"
+#include "workers/key.h"
+#include "workers/op.h"
+
+static inline bool cas_on(const struct worker *w)
+{
+    return w->conf->variant == CONF_S3_BUFFERED_CAS;
+}
+
+/* Looks into /proc for who asks, once an op. Not under a lock. Does nothing in other variants. */
+void cas_identify(struct op *op);
+
+/* The same for a READ: only those through a handle that is open for writing too are noted (an open
+ * for reading alone has been). */
+void cas_identify_reader(struct op *op);
+
+/* Under shm->meta. An answer of S3 told this version of the key, and its lineage (NULL: none). No
+ * reading: nobody's baseline moves. */
+void cas_saw(struct worker *w, const char *key, const char *etag, const char *lineage);
+
+/* Under shm->meta. The caller has read this version of the node's key: its baseline, and the
+ * mount's. Does nothing where there is nothing to expect (an unpublished file). */
+void cas_read(struct op *op, uint32_t node, const char *etag);
+
+/* Under shm->meta, when a session begins on the op's node: fixes what it expects (base_etag,
+ * lineage, flags). `truncate`: nothing is loaded; `append`: with O_APPEND; `excl`: O_EXCL. Takes
+ * the node off its name. */
+void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl);
+
+/* Under shm->meta. After a publish: who has the session open now expects `etag`. */
+void cas_published(struct worker *w, uint32_t session, const char *key, const char *etag);
+
+/* Under shm->meta. After a conflict: a baseline of a write goes, one of a read stays; `absent`: the
+ * key is gone, which is what is expected from now on. */
+void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent);
+
+/* Under shm->meta. The key was removed by the caller: nothing is expected of it. */
+void cas_removed(struct op *op, const char *key);
+
+/* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
+void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
+
+/* Under shm->meta. The node of a session on this name that the caller has open, SHM_NIL if it has
+ * none. */
+uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len);
+
+/* Under shm->meta. True if the caller has this session open. */
+bool cas_is_party(const struct op *op, uint32_t session);
+
+/* Under shm->meta. The name's node is in use by others, or of another version than was found now
+ * (`etag`): it is taken off the name, so that what is looked up now gets a node of its own, with
+ * the bytes that came. */
+void cas_make_way(struct worker *w, uint32_t node, const char *etag);
+
+/* Under shm->meta. A node of the caller's own of the version that the name's node is. Its index, or
+ * -ENOMEM. */
+must_use int64_t cas_private(struct worker *w, uint32_t node);
+
+#endif
