@@ -1,0 +1,259 @@
+/* The judgement of one conditional PUT: every row of what may be found, and what follows. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "workers/cas_put.h"
+
+#define OURS "OOOOOOOOOOOO"
+#define OLD "LLLLLLLLLLLL"
+#define BASE "BBBBBBBBBBBB"
+#define THEIRS "TTTTTTTTTTTT"
+#define E0 "\"0\""
+#define E1 "\"1\""
+
+/* A session that expects version E0 of lineage BASE. */
+static struct shm_session session(uint32_t flags)
+{
+    struct shm_session s = {.flags = SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | flags,
+                            .write_seq = 5,
+                            .publishing_seq = 5};
+
+    strcpy(s.base_etag, E0);
+    strcpy(s.lineage, BASE ".");
+    memcpy(s.write_id, OLD, SHM_ID_LEN);
+    return s;
+}
+
+static struct cas_put begun(struct shm_session *s)
+{
+    struct cas_put c = {0};
+
+    strcpy(c.id, OURS);
+    cas_put_begin(&c, s);
+    return c;
+}
+
+/* What HEAD says: error, ETag, lineage (NULL = none). */
+static enum cas_next found(struct cas_put *c, int error, const char *etag, const char *lineage,
+                           const char *expected, bool *absent)
+{
+    static struct s3_result res;
+    static char now[SHM_ETAG_MAX];
+
+    memset(&res, 0, sizeof(res));
+    memset(now, 0, sizeof(now));
+    strcpy(now, expected);
+    res.error = error;
+    strcpy(res.obj.etag, etag);
+    if (lineage) {
+        strcpy(res.obj.meta, LINEAGE_META);
+        strcpy(res.obj.meta + sizeof(LINEAGE_META), lineage);
+        res.obj.meta_len = sizeof(LINEAGE_META) + strlen(lineage) + 1;
+    }
+    return cas_put_found(c, &res, now, absent);
+}
+
+static enum cas_next ends(struct cas_put c, const char *etag, const char *lineage)
+{
+    bool absent = false;
+
+    return found(&c, 0, etag, lineage, E0, &absent);
+}
+
+static void test_first(void **state)
+{
+    struct shm_session s = session(0);
+    struct cas_put c = begun(&s);
+
+    (void)state;
+    assert_int_equal(cas_put_first(&c), CAS_PUT);
+    assert_string_equal(c.lineage, OURS BASE ".");
+    assert_true(s.flags & SHM_SESSION_TRIED);
+    assert_memory_equal(s.write_id, OURS, SHM_ID_LEN);
+
+    s = session(SHM_SESSION_OURS); /* over an empty file: whose is it? */
+    c = begun(&s);
+    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    s = session(0);
+    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    c = begun(&s);
+    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    s = session(0);
+    s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
+    c = begun(&s);
+    assert_int_equal(cas_put_first(&c), CAS_PUT);
+    assert_string_equal(c.lineage, OURS ".");
+}
+
+/* The worker of the first attempt died: the same content keeps its id, other content gets one. */
+static void test_begun_again(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c = begun(&s);
+
+    (void)state;
+    assert_string_equal(c.id, OLD);
+    assert_string_equal(c.old_id, "");
+    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+
+    s = session(SHM_SESSION_TRIED);
+    s.write_seq++;
+    c = begun(&s);
+    assert_string_equal(c.id, OURS);
+    assert_string_equal(c.old_id, OLD);
+    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    s.write_seq++;
+    s.publishing_seq++;
+    s.write_seq++;
+    c = begun(&s); /* two of unknown ends */
+    assert_int_equal(cas_put_first(&c), CAS_UNKNOWN);
+}
+
+static void test_refused(void **state)
+{
+    struct shm_session s = session(0);
+    struct cas_put c = begun(&s);
+    struct s3_result clear = {.error = -EEXIST, .http_status = 412};
+    struct s3_result lost = {.error = -EEXIST, .http_status = 412, .may_have_acted = true};
+    struct s3_result gone = {.error = -ENOENT, .http_status = 404};
+
+    (void)state;
+    assert_int_equal(cas_put_refused(&c, &clear), CAS_CONFLICT);
+    assert_false(c.gone);
+    assert_int_equal(cas_put_refused(&c, &gone), CAS_CONFLICT);
+    assert_true(c.gone);
+    assert_int_equal(cas_put_refused(&c, &lost), CAS_LOOK);
+    assert_true(c.ambiguous);
+}
+
+static void test_found(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c = begun(&s); /* its id is OLD, ambiguous */
+    struct cas_put sure;
+
+    (void)state;
+    assert_int_equal(ends(c, E1, OLD BASE "."), CAS_OURS);
+    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), CAS_OURS);
+    assert_int_equal(ends(c, E1, THEIRS BASE "."), CAS_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS BASE), CAS_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS "."), CAS_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS), CAS_UNKNOWN);
+    assert_int_equal(ends(c, E1, NULL), CAS_UNKNOWN);
+    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT); /* nobody has acted */
+    sure = c;
+    sure.ambiguous = false;
+    assert_int_equal(ends(sure, E1, NULL), CAS_CONFLICT);
+}
+
+static void test_found_is_bounded(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c = begun(&s);
+    enum cas_next next = CAS_PUT;
+    bool absent = false;
+    int n = 0;
+
+    (void)state;
+    for (; next == CAS_PUT && n < 100; n++)
+        next = found(&c, 0, E0, BASE ".", E0, &absent);
+    assert_int_equal(next, CAS_UNKNOWN);
+    assert_int_equal(n, CAS_PUTS_MAX + 1);
+}
+
+static void test_found_gone(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c = begun(&s);
+    bool absent = false;
+
+    (void)state;
+    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), CAS_UNKNOWN);
+    c.ambiguous = false;
+    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), CAS_CONFLICT);
+    absent = true;
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+}
+
+/* An earlier write of ours with other content is there: this one goes on top of it. */
+static void test_found_an_earlier_one_of_ours(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c;
+    bool absent = true;
+
+    (void)state;
+    s.write_seq++;
+    c = begun(&s);
+    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), CAS_CONFLICT);
+    assert_int_equal(found(&c, 0, E1, OLD BASE ".", "", &absent), CAS_PUT);
+    assert_false(absent);
+    assert_string_equal(c.lineage, OURS OLD BASE ".");
+    assert_string_equal(c.expected, OLD);
+}
+
+/* All empty files have one ETag. */
+static void test_found_another_empty_file(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_OURS);
+    struct cas_put c = begun(&s);
+
+    (void)state;
+    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT);
+    assert_int_equal(ends(c, E0, THEIRS "."), CAS_CONFLICT);
+}
+
+static void test_lineage_is_learned(void **state)
+{
+    struct shm_session s = session(0);
+    struct cas_put c;
+    bool absent = false;
+
+    (void)state;
+    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    memset(s.lineage, 0, sizeof(s.lineage));
+    c = begun(&s);
+    assert_int_equal(found(&c, 0, E0, THEIRS BASE ".", E0, &absent), CAS_PUT);
+    assert_string_equal(c.lineage, OURS THEIRS BASE ".");
+    c = begun(&s);
+    c.ambiguous = false;
+    assert_int_equal(ends(c, E1, THEIRS BASE "."), CAS_CONFLICT);
+}
+
+static void test_done(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_OURS);
+    struct cas_put c = begun(&s);
+
+    (void)state;
+    cas_put_done(&c, &s, 10);
+    assert_string_equal(s.lineage, OURS BASE ".");
+    assert_false(s.flags & (SHM_SESSION_TRIED | SHM_SESSION_OURS));
+    cas_put_done(&c, &s, 0);
+    assert_true(s.flags & SHM_SESSION_OURS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first),
+        cmocka_unit_test(test_begun_again),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_found),
+        cmocka_unit_test(test_found_is_bounded),
+        cmocka_unit_test(test_found_gone),
+        cmocka_unit_test(test_found_an_earlier_one_of_ours),
+        cmocka_unit_test(test_found_another_empty_file),
+        cmocka_unit_test(test_lineage_is_learned),
+        cmocka_unit_test(test_done),
+    };
+
+    return cmocka_run_group_tests_name("cas_put", tests, NULL, NULL);
+}
