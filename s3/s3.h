@@ -19,6 +19,8 @@
 #define S3_ETAG_MAX 72    /* bytes of an ETag with its quotes, and NUL */
 #define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
 #define S3_TYPE_MAX 128   /* bytes of a Content-Type, and NUL */
+#define S3_VERSION_MAX 128 /* a version id, and NUL */
+#define S3_CLASS_MAX 32    /* a storage class, and NUL */
 #define S3_META_MAX 2304  /* user metadata of one object: S3's 2 KiB and separators */
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
@@ -75,6 +77,8 @@ struct s3_object {
     int64_t mtime_ns; /* Last-Modified, since the epoch */
     char etag[S3_ETAG_MAX];
     char content_type[S3_TYPE_MAX]; /* "" where none came, or a longer one */
+    char version[S3_VERSION_MAX];   /* the same; "" in a bucket without versions */
+    char storage_class[S3_CLASS_MAX]; /* "" means STANDARD */
     /* User metadata: name NUL value NUL ..., names in lower case without "x-amz-meta-", values as
      * sent (the caller decodes); what does not fit is left out. */
     size_t meta_len;

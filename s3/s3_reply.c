@@ -66,6 +66,18 @@ static void take_type(struct s3_req *req, const char *value)
         strcpy(req->result.obj.content_type, value);
 }
 
+static void take_version(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_VERSION_MAX && visible(value))
+        strcpy(req->result.obj.version, value);
+}
+
+static void take_class(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_CLASS_MAX && visible(value))
+        strcpy(req->result.obj.storage_class, value);
+}
+
 static void take_length(struct s3_req *req, const char *value)
 {
     req->reply.has_length = parse_number(&value, &req->reply.length) && !*value;
@@ -142,6 +154,8 @@ static const struct {
     {"etag", take_etag},
     {"content-length", take_length},
     {"content-type", take_type},
+    {"x-amz-version-id", take_version},
+    {"x-amz-storage-class", take_class},
     {"content-range", take_range},
     {"last-modified", take_mtime},
     {"date", take_date},

@@ -222,10 +222,15 @@ static void cut_copy(char *to, size_t cap, const char *from)
     to[len] = '\0';
 }
 
-/* ETags that do not fit are none: half of one would match nothing. */
+/* ETags that do not fit are none: half of one would match nothing. Nor are those that could not
+ * stand in a header, where an ETag is sent back. */
 static void copy_etag(char *to, const char *from)
 {
-    cut_copy(to, S3_ETAG_MAX, strlen(from) < S3_ETAG_MAX ? from : "");
+    bool good = strlen(from) < S3_ETAG_MAX;
+
+    for (const char *c = from; *c && good; c++)
+        good = *c > ' ' && *c <= '~';
+    cut_copy(to, S3_ETAG_MAX, good ? from : "");
 }
 
 static void end_list_field(struct s3_xml *xml, enum element field,

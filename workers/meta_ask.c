@@ -25,16 +25,21 @@ bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
 int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
 {
     struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t parent = n->parent;
     int r = 0;
 
     if (!(n->flags & SHM_NODE_DIR) && (!obj || strcmp(n->etag, obj->etag) != 0))
         return obj ? -ESTALE : -ENOENT;
     if (!(n->flags & SHM_NODE_META))
         r = meta_fill(shm_node_edit(w->shm, node), obj);
-    if (r == -ESTALE)
+    if (r == -ESTALE) {
+        /* The name must be asked for again, whatever a listing has shown. */
         shm_node_detach(w->shm, node);
-    else if (obj && obj->size && (n->flags & SHM_NODE_DIR))
+        if (parent != SHM_NIL)
+            shm_node_list_stale(w->shm, parent);
+    } else if (obj && obj->size && (n->flags & SHM_NODE_DIR)) {
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_MORE; /* a marker with content */
+    }
     return r < 0 ? r : obj ? 0 : -ENOENT;
 }
 

@@ -70,7 +70,7 @@ static void on_stored(void *arg, const struct s3_result *res)
     if (res->error == 0) {
         worker_lock(w);
         n = shm_node_edit(w->shm, st->op->rec->node);
-        if (!(n->flags & SHM_NODE_DIR))
+        if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
             take_etag(w, n, res->obj.etag);
         meta_told(n, &st->out, *st->type ? st->type : NULL);
         if (n->checked_ns < st->asked_ns)

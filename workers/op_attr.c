@@ -245,25 +245,48 @@ static void then_resize(struct op *op, int error)
     resize(op);
 }
 
-static void set_size(struct op *op)
+static void set_size_by_path(struct op *op);
+
+/* It is a link (ESTALE: the kernel looks up again, and follows it), or known not to be one. */
+static void then_set_size(struct op *op, int error, const struct s3_object *obj)
+{
+    (void)obj;
+    if (error)
+        op_fail(op, error == -ENOENT ? -ESTALE : error);
+    else
+        set_size_by_path(op);
+}
+
+static void set_size_by_path(struct op *op)
 {
     struct worker *w = op->w;
+    bool ask = false;
     uint32_t node;
 
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL && op->rec->session == SHM_NIL &&
+        shm_node_at(w->shm, node)->session == SHM_NIL)
+        ask = meta_may_be_link(w, shm_node_at(w->shm, node));
+    worker_unlock(w);
+    if (node == SHM_NIL)
+        op_fail(op, -ESTALE);
+    else if (ask)
+        meta_ask(op, then_set_size);
+    else
+        session_attach(op, node, op->req.setattr->size == 0, then_resize);
+}
+
+static void set_size(struct op *op)
+{
     if (op_keep(op) < 0)
         return;
     if (has_handle(op)) {
         op_wait(op, resize);
         resize(op);
-        return;
+    } else {
+        set_size_by_path(op);
     }
-    worker_lock(w);
-    node = op_node(op);
-    worker_unlock(w);
-    if (node == SHM_NIL)
-        op_fail(op, -ESTALE);
-    else
-        session_attach(op, node, op->req.setattr->size == 0, then_resize);
 }
 
 /* ---- mode, owner, time ---- */

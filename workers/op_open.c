@@ -14,6 +14,7 @@
 #include "workers/fetch.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
+#include "workers/meta_ask.h"
 #include "workers/resolve.h"
 #include "workers/room.h"
 #include "workers/session.h"
@@ -114,7 +115,7 @@ static enum look look(struct op *op, int *ret_error)
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error)
                                             : LOOK_FAILED;
-    if ((op->req.open->flags & O_TRUNC) ||
+    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         validity_take(w, node, SHM_NODE_FRESH, now) ||
         validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))
         return open_now(op, node, ret_error);

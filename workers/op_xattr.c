@@ -8,7 +8,8 @@
  *
  * Other namespaces are not supported, which costs no request: programs ask for
  * system.posix_acl_access and security.capability of each file. And read-only, not listed (whoever
- * copies all attributes must not copy these): user.asya.{url,etag,content_type}.
+ * copies all attributes must not copy these): user.asya.url, etag, content_type, version,
+ * storage_class, as the connector API has them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -118,12 +119,34 @@ static void then_get(struct op *op, int error, const struct s3_object *obj)
         op_fail(op, error);
 }
 
-static void then_type(struct op *op, int error, const struct s3_object *obj)
+/* Of the attributes below, by HEAD: what the object says, or what it means when it says nothing. */
+static const char *virtual_of(const char *name, const struct s3_object *obj)
 {
-    if (error == 0 && *obj->content_type)
-        answer(op, obj->content_type, strlen(obj->content_type));
-    else
-        op_fail(op, error && error != -ENOENT ? error : -ENODATA);
+    if (strcmp(name, "version") == 0)
+        return obj->version;
+    if (strcmp(name, "storage_class") == 0)
+        return *obj->storage_class ? obj->storage_class : "STANDARD";
+    return *obj->content_type ? obj->content_type : "application/octet-stream";
+}
+
+static bool is_asked(const char *name)
+{
+    return strcmp(name, "content_type") == 0 || strcmp(name, "version") == 0 ||
+           strcmp(name, "storage_class") == 0;
+}
+
+static void then_virtual(struct op *op, int error, const struct s3_object *obj)
+{
+    const char *name = op->req.name + strlen(VIRTUAL_PREFIX), *value;
+
+    if (error == -ENOENT)
+        error = -ENODATA;
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    value = virtual_of(name, obj);
+    answer(op, value, strlen(value));
 }
 
 static void get_url(struct op *op)
@@ -170,8 +193,8 @@ static void get_virtual(struct op *op)
         get_url(op);
     else if (strcmp(name, "etag") == 0)
         get_etag(op);
-    else if (strcmp(name, "content_type") == 0)
-        meta_ask(op, then_type);
+    else if (is_asked(name))
+        meta_ask(op, then_virtual);
     else
         op_fail(op, -ENODATA);
 }

@@ -46,6 +46,7 @@ struct publish {
     bool has_xattr;
     bool prepared; /* `meta` is complete */
     char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
+    char type[S3_TYPE_MAX]; /* of the version that is replaced, where it was asked; "" = S3's default */
     struct meta_out meta;
     struct cas_put cas;
 };
@@ -102,7 +103,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
             meta_adopt(n, &p->node);
-        meta_told(n, &p->meta, NULL);
+        meta_told(n, &p->meta, *p->type ? p->type : NULL);
     }
     memset(n->etag, 0, sizeof(n->etag));
     memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
@@ -358,6 +359,7 @@ static void start_put(struct publish *p)
     put = (struct s3_put){
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
+        .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
         .if_match = asks && !p->absent && *p->etag ? p->etag : NULL,
@@ -382,6 +384,8 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
         meta_write(&p->meta, &p->node);
         if (p->has_xattr)
             meta_write_xattr(&p->meta, p->xattr);
+        if (obj)
+            memcpy(p->type, obj->content_type, sizeof(p->type));
         if (obj)
             lost = meta_keep(&p->meta, obj, META_KEEP_NEW);
     }

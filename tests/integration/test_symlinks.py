@@ -200,6 +200,26 @@ def test_written_through_a_link_that_was_only_listed(mount, bucket):
     assert bucket.get(m.key("f")) == b"old and new" and bucket.get(m.key("l")) == b"f"
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("how", ["open", "truncate", "chmod"])
+def test_changed_through_a_link_that_only_a_list_has_shown(mount, bucket, listed, how):
+    m = mount(env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    bucket.put(m.key("d/f"), b"old")
+    put_link(bucket, m, "d/l", "f")
+    os.stat(m.path / "d")
+    if listed:
+        os.listdir(m.path / "d")
+    {"open": lambda: (m.path / "d/l").write_bytes(b"new"),
+     "truncate": lambda: os.truncate(m.path / "d/l", 0),
+     "chmod": lambda: os.chmod(m.path / "d/l", 0o600)}[how]()
+    assert bucket.get(m.key("d/l")) == b"f"
+    assert bucket.head(m.key("d/l"))["Metadata"]["mode"] == "41471"
+    if how == "chmod":
+        assert bucket.head(m.key("d/f"))["Metadata"]["mode"] == str(0o100600)
+    else:
+        assert bucket.get(m.key("d/f")) == {"open": b"new", "truncate": b""}[how]
+
+
 # ---- errors, kills ----
 
 def test_not_where_metadata_are_ignored(mount):

@@ -160,13 +160,14 @@ def test_they_survive_chmod_rename_and_new_content(m, bucket):
 def test_foreign_metadata_survive_new_content(m, bucket):
     """Also where only a listing has told of the file."""
     for name in "a.txt", "b.txt":
-        bucket.put(m.key(name), b"x", Metadata={"origin": "elsewhere", "mode": "33216",
-                                                "xattr": coded(a=b"one")})
+        bucket.put(m.key(name), b"x", ContentType="text/x-one",
+                   Metadata={"origin": "elsewhere", "mode": "33216", "xattr": coded(a=b"one")})
     (m.path / "a.txt").write_bytes(b"new")
     os.listdir(m.path)
     (m.path / "b.txt").write_bytes(b"new")
     for name in "a.txt", "b.txt":
         metadata = bucket.head(m.key(name))["Metadata"]
+        assert bucket.head(m.key(name))["ContentType"] == "text/x-one"
         assert metadata["origin"] == "elsewhere" and metadata["mode"] == "33216"
         assert stored(bucket, m, name) == {"user.a": b"one"}
         assert (m.path / name).stat().st_mode == 0o100700
@@ -239,6 +240,8 @@ def test_told_about_the_object(m, bucket):
     assert os.getxattr(p, "user.asya.url").decode() == f"s3://{bucket.bucket}/{m.key('f.json')}"
     assert os.getxattr(p, "user.asya.etag").decode() == bucket.head(m.key("f.json"))["ETag"]
     assert os.getxattr(p, "user.asya.content_type") == b"application/json"
+    assert os.getxattr(p, "user.asya.storage_class") == b"STANDARD"
+    assert os.getxattr(p, "user.asya.version") == b""
     assert os.listxattr(p) == []
     fails(errno.ENODATA, os.getxattr, p, "user.asya.other")
     fails(errno.EPERM, os.setxattr, p, "user.asya.etag", b"x")

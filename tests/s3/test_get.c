@@ -53,6 +53,9 @@ static void test_whole(void **state)
     fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT
                                       "X-Amz-Meta-Mode: 33188\r\n"
                                       "x-amz-meta-Empty:\r\n"
+                                      "x-amz-version-id: v 1\r\n" /* no id */
+                                      "x-amz-version-id: v1\r\n"
+                                      "X-Amz-Storage-Class: GLACIER_IR\r\n"
                                       "Content-Length: 10\r\n\r\n" DIGITS}));
     fixture_get(&f, &plain);
     succeeded(&f, DIGITS);
@@ -62,6 +65,8 @@ static void test_whole(void **state)
     assert_string_equal(s3_object_meta(o, "mode"), "33188");
     assert_string_equal(s3_object_meta(o, "empty"), "");
     assert_null(s3_object_meta(o, "other"));
+    assert_string_equal(o->version, "v1");
+    assert_string_equal(o->storage_class, "GLACIER_IR");
     assert_memory_equal(o, &f.call.res.obj, sizeof(*o));
     assert_int_equal(f.call.res.http_status, 200);
     assert_int_equal(f.call.res.attempts, 1);

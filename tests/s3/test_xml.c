@@ -281,6 +281,22 @@ static void test_uploads(void **state)
               S3_XML_COPY, "", "\"p\"");
 }
 
+/* It is sent back in a header. */
+static void test_an_etag_that_is_none(void **state)
+{
+    static const char text[] = "<CopyObjectResult><LastModified>2015-08-30T12:36:00.000Z"
+                               "</LastModified><ETag>\"e\"\nX-Other: 1</ETag>"
+                               "</CopyObjectResult>";
+    struct told t;
+    struct s3_xml *xml;
+
+    (void)state;
+    told_init(&t);
+    assert_int_equal(parse(text, strlen(text), 1, &t, &xml), 0);
+    assert_string_equal(s3_xml_doc(xml)->etag, "");
+    s3_xml_free(xml);
+}
+
 /* ---- wrong and hostile ones ---- */
 
 static void test_cut(void **state)
@@ -475,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_error),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_uploads),
+        cmocka_unit_test(test_an_etag_that_is_none),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_not_xml),
         cmocka_unit_test(test_bad_values),

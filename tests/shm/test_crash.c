@@ -195,6 +195,13 @@ static void prepare_session(struct shm *shm)
     fx_unlock(shm);
 }
 
+static void run_session_set_xattr(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_session_set_xattr(shm, at.session, "some");
+    shm_unlock(shm, shm->meta);
+}
+
 static void run_session_pid(struct shm *shm)
 {
     struct shm_session_pid *p;
@@ -475,6 +482,7 @@ static const struct crash_op ops[] = {
     OP("node_forget", prepare_pinned, run_forget),
     OP("node busy, content, stale", prepare_some, run_marks),
     OP("session_new", prepare_some, run_session_new),
+    OP("session_set_xattr", prepare_session, run_session_set_xattr),
     OP("session_pid", prepare_session, run_session_pid),
     OP("session_close", prepare_session, run_session_close),
     OP("session_free", prepare_closing, run_session_free),

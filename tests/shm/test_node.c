@@ -118,6 +118,79 @@ static void test_intern_other_type(void **state)
     fx_check(shm);
 }
 
+/* What metadata say is kept where an answer does not tell them, and taken exactly where one does. */
+static void test_intern_metadata(void **state)
+{
+    const uint16_t all = SHM_NODE_META | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN;
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    const struct shm_node *n;
+    uint32_t idx;
+
+    v.meta = v.more = v.xattr = v.plain = true;
+    v.mode = 0600;
+    fx_lock(shm);
+    idx = (uint32_t)shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1);
+    fx_unlock(shm);
+    n = shm_node_at(shm, idx);
+    assert_int_equal(n->flags & all, all);
+    assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), idx); /* a listing */
+    assert_int_equal(n->flags & all, all & ~SHM_NODE_PLAIN); /* that is of then, not of now */
+    assert_int_equal(n->mode, 0600);
+    v = fx_file("1");
+    v.meta = true;
+    fx_lock(shm);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1), idx);
+    fx_unlock(shm);
+    assert_int_equal(n->flags & all, SHM_NODE_META);
+    assert_int_equal(n->mode, SHM_MODE_UNSET);
+}
+
+/* A file that turns out to be a link, or no link any more, is another node. */
+static void test_intern_links(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    uint32_t listed = fx_put(shm, SHM_ROOT, "name", "1"), link;
+
+    fx_ref(shm, listed, 1);
+    v.meta = v.link = true;
+    fx_lock(shm);
+    link = (uint32_t)shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1);
+    fx_unlock(shm);
+    assert_int_not_equal(link, listed);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), link);
+    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_LINK);
+    assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), link); /* a listing */
+    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_LINK);
+    v.link = false;
+    fx_ref(shm, link, 1);
+    fx_lock(shm);
+    assert_int_not_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1), link);
+    fx_unlock(shm);
+    fx_forget(shm, listed, 1);
+    fx_forget(shm, link, 1);
+}
+
+/* The time of a directory, which no answer tells. */
+static void test_intern_directory_again(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = {.dir = true,
+                            .mtime_ns = 5000,
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+    int64_t idx;
+
+    fx_lock(shm);
+    idx = shm_node_intern(shm, SHM_ROOT, "dir", 3, &v, 1);
+    v.mtime_ns = 0;
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, "dir", 3, &v, 2), idx);
+    fx_unlock(shm);
+    assert_int_equal(shm_node_at(shm, (uint32_t)idx)->mtime_ns, 5000);
+}
+
 static void test_intern_local(void **state)
 {
     struct shm *shm = *state;
@@ -579,6 +652,9 @@ int main(void)
         TEST(test_intern_same_version),
         TEST(test_intern_other_version),
         TEST(test_intern_other_type),
+        TEST(test_intern_metadata),
+        TEST(test_intern_links),
+        TEST(test_intern_directory_again),
         TEST(test_intern_local),
         TEST(test_intern_with_session),
         TEST(test_intern_from_itself),

@@ -105,6 +105,35 @@ static void test_memory_is_given_back(void **state)
     assert_int_equal(shm->sessions->mem_used, 0);
 }
 
+static void test_xattr(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = (uint32_t)begin(shm, fx_put(shm, SHM_ROOT, "name", "1"));
+    struct shm_session *s = shm_session_at(shm, idx);
+    char text[2 * SHM_SESSION_META_MAX];
+
+    fx_lock(shm);
+    shm_session_set_xattr(shm, idx, "one");
+    fx_unlock(shm);
+    assert_true(s->flags & SHM_SESSION_XATTR);
+    assert_string_equal(s->xattr, "one");
+    fx_lock(shm);
+    shm_session_set_xattr(shm, idx, "two");
+    shm_rollback(shm, shm->meta);
+    fx_unlock(shm);
+    assert_string_equal(s->xattr, "one");
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    fx_lock(shm);
+    shm_session_set_xattr(shm, idx, text); /* never: it is checked before. Cut */
+    fx_unlock(shm);
+    assert_int_equal(strlen(s->xattr), SHM_SESSION_META_MAX - 1);
+    finish(shm, idx);
+    idx = (uint32_t)begin(shm, fx_put(shm, SHM_ROOT, "name", "1"));
+    assert_false(s->flags & SHM_SESSION_XATTR);
+    finish(shm, idx);
+}
+
 static void test_dirty(void **state)
 {
     struct shm_session s = {0};
@@ -245,6 +274,7 @@ int main(void)
         TEST(test_life),
         TEST(test_full),
         TEST(test_memory_is_given_back),
+        TEST(test_xattr),
         cmocka_unit_test(test_dirty),
         TEST(test_pids),
         TEST(test_many_pids),

@@ -133,6 +133,11 @@ static void test_others(void **state)
     assert_true(session >= 0);
     assert_in_range(end(shm, "session_new"), 1, 2048);
     begin(shm);
+    session = shm_session_new(shm, f.replaced);
+    assert_true(session >= 0);
+    shm_session_set_xattr(shm, (uint32_t)session, "x");
+    assert_in_range(end(shm, "session_set_xattr"), 1024, 4096);
+    begin(shm);
     handle = shm_handle_new(shm, SHM_HANDLE_FILE, f.replaced, 0);
     assert_true(handle >= 0);
     assert_in_range(end(shm, "handle_new"), 1, 2048);

@@ -25,16 +25,20 @@ def make_tree(path, files, seed, max_size=20000, depth=3):
 
 
 def read_tree(path):
-    """({relative name: bytes}, {relative names of directories}) as bytes names."""
+    """({relative name: bytes}, {relative names of directories}) as bytes names. The bytes of a
+    symbolic link are its target, as in its object."""
     path = os.fsencode(path)
     files, dirs = {}, set()
     for top, names, found in os.walk(path, onerror=_fail):
         rel = os.path.relpath(top, path)
         rel = b"" if rel == b"." else rel + b"/"
-        dirs.update(rel + n for n in names)
+        links = [n for n in names + found if os.path.islink(os.path.join(top, n))]
+        files.update((rel + n, os.readlink(os.path.join(top, n))) for n in links)
+        dirs.update(rel + n for n in names if n not in links)
         for name in found:
-            with open(os.path.join(top, name), "rb") as f:
-                files[rel + name] = f.read()
+            if name not in links:
+                with open(os.path.join(top, name), "rb") as f:
+                    files[rel + name] = f.read()
     return files, dirs
 
 

@@ -9,7 +9,7 @@ is awaited on standard input. Every operation is told on stderr; the first diffe
 
 What differs by design is not asked for, or is let pass (each is counted and printed at the end):
     ESTALE      reading, through a descriptor without write access, a file that has lost its name
-Links, extended attributes, attributes of directories, holes, and st_blocks are not compared.
+Hard links, times of directories, holes, and st_blocks are not compared.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import stat
 import sys
 import time
 
+ATTRIBUTES = ("user.a", "user.b", "user.Ü c")
 NAMES = ("a", "b.txt", "c", "d.bin", "Ü x+%.txt")
 FLAGS = (os.O_CREAT, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_CREAT | os.O_TRUNC, 0, 0,
          os.O_APPEND, os.O_CREAT | os.O_APPEND)
@@ -511,12 +512,79 @@ class Twins:
         self.both(call)
         self.names = None
 
+    def op_symlink(self):
+        name = self.any_name()
+        target = self.random.choice((*NAMES, "../" + self.random.choice(NAMES), "gone", "x" * 900))
+        paths = self.paths(name)
+        self.doing = f"symlink {target[:40]!r} {name!r}"
+        self.both(lambda side: os.symlink(target, paths[side]))
+        self.names = None
+
+    def op_readlink(self):
+        paths = self.paths(self.file_name())
+        self.doing = f"readlink {paths[REFERENCE]!r}"
+        self.both(lambda side: os.readlink(paths[side]))
+
+    def op_lstat(self):
+        paths = self.paths(self.file_name())
+        self.doing = f"lstat {paths[REFERENCE]!r}"
+
+        def call(side):
+            st = os.lstat(paths[side])
+            return stat.S_IFMT(st.st_mode), None if stat.S_ISDIR(st.st_mode) else st.st_size
+        self.both(call)
+
+    def attributed(self):
+        """[what] on both sides: paths, or descriptors."""
+        f = self.some_file() if self.random.random() < 0.4 else None
+        if f and os.fstat(f.fds[REFERENCE]).st_nlink:
+            return f.name, f.fds
+        name = self.file_name() if self.random.random() < 0.8 else self.dir_name()
+        return name, self.paths(name)
+
+    def op_setxattr(self):
+        name, on = self.attributed()
+        if name == "":
+            return
+        attr, value = self.random.choice(ATTRIBUTES), self.random.randbytes(
+            self.random.choice((0, 1, 20, 80)))
+        flags = self.random.choice((0, 0, os.XATTR_CREATE, os.XATTR_REPLACE))
+        self.doing = f"setxattr {name!r} {attr} {len(value)} bytes flags {flags}"
+        self.both(lambda side: os.setxattr(on[side], attr, value, flags))
+
+    def op_getxattr(self):
+        name, on = self.attributed()
+        attr = self.random.choice(ATTRIBUTES)
+        self.doing = f"getxattr {name!r} {attr}"
+        self.both(lambda side: os.getxattr(on[side], attr))
+
+    def op_listxattr(self):
+        name, on = self.attributed()
+        self.doing = f"listxattr {name!r}"
+        self.both(lambda side: sorted(os.listxattr(on[side])))
+
+    def op_removexattr(self):
+        name, on = self.attributed()
+        attr = self.random.choice(ATTRIBUTES)
+        self.doing = f"removexattr {name!r} {attr}"
+        self.both(lambda side: os.removexattr(on[side], attr))
+
+    def op_chmod_dir(self):
+        name, mode = self.dir_name(), self.random.choice((0o755, 0o700, 0o711))
+        if name == "" or not os.path.isdir(self.paths(name)[REFERENCE]):
+            return
+        paths = self.paths(name)
+        self.doing = f"chmod {name!r} {mode:o}"
+        self.both(lambda side: os.chmod(paths[side], mode))
+
     WEIGHTS = {
         "open": 16, "dup": 2, "close": 9, "pwrite": 10, "write": 6, "writev": 2, "write_refused": 1,
         "pread": 12, "lseek": 3, "seek_data": 1, "ftruncate": 4, "truncate": 3, "fallocate": 2,
         "fsync": 3, "fstat": 3, "mmap": 3, "copy_file_range": 1, "read_file": 8, "write_file": 5,
         "append_file": 3, "child": 1, "stat": 8, "chmod": 2, "fchmod": 1, "utime": 2, "futime": 1,
-        "access": 1, "listdir": 5, "mkdir": 3, "rmdir": 2, "unlink": 4, "rename": 6, "save": 3}
+        "access": 1, "listdir": 5, "mkdir": 3, "rmdir": 2, "unlink": 4, "rename": 6, "save": 3,
+        "symlink": 3, "readlink": 2, "lstat": 2, "setxattr": 4, "getxattr": 2, "listxattr": 2,
+        "removexattr": 2, "chmod_dir": 1}
 
     # -- the run
 
@@ -540,11 +608,17 @@ class Twins:
             self.doing = f"at the check, list {name!r}"
             paths = self.paths(name)
             self.both(lambda side: sorted(os.listdir(paths[side])))
+            if name:
+                self.both(lambda side: stat.S_IMODE(os.stat(paths[side]).st_mode))
+                self.both(lambda side: attributes_of(paths[side]))
         for name in files:
             self.doing = f"at the check, {name!r}"
             paths = self.paths(name)
-            self.both(lambda side: read_all(paths[side]))
-            self.compare_attributes(name)
+            if os.path.islink(paths[REFERENCE]):
+                self.both(lambda side: os.readlink(paths[side]))
+            if self.both(lambda side: read_all(paths[side]))[0] == "ok":
+                self.both(lambda side: attributes_of(paths[side]))
+                self.compare_attributes(name)
 
 
 class Opened:
@@ -571,6 +645,10 @@ def read_all(path):
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def attributes_of(path):
+    return {name: os.getxattr(path, name) for name in sorted(os.listxattr(path))}
 
 
 def pread_all(fd, size, pos):
