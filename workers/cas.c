@@ -351,7 +351,7 @@ static void take_over(struct worker *w, uint32_t node)
     shm_node_edit(w->shm, node)->flags &= (uint16_t)~(SHM_NODE_LOOKED | SHM_NODE_FRESH);
 }
 
-static bool is_in_use(const struct shm_node *n)
+bool cas_in_use(const struct shm_node *n)
 {
     return n->nlookup || n->opens || n->session != SHM_NIL;
 }
@@ -362,7 +362,7 @@ void cas_make_way(struct worker *w, uint32_t node, const char *etag)
 
     if (n->flags & SHM_NODE_DIR)
         return;
-    if (is_in_use(n) || strcmp(n->etag, etag) != 0)
+    if (cas_in_use(n) || strcmp(n->etag, etag) != 0)
         shm_node_detach(w->shm, node);
     else
         take_over(w, node);
@@ -386,7 +386,7 @@ int64_t cas_private(struct worker *w, uint32_t node)
 
     if (n->flags & SHM_NODE_DIR)
         return node;
-    if (!is_in_use(n)) {
+    if (!cas_in_use(n)) {
         take_over(w, node);
         return node;
     }

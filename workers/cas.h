@@ -67,6 +67,9 @@ uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t l
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);
 
+/* Under shm->meta. True if a caller has the node already. */
+bool cas_in_use(const struct shm_node *n);
+
 /* Under shm->meta. The name's node is in use by others, or of another version than was found now
  * (`etag`): it is taken off the name, so that what is looked up now gets a node of its own, with
  * the bytes that came. */

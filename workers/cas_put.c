@@ -37,7 +37,9 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s)
         c->base[0] = '\0';
     (void)lineage_head(c->base, c->expected);
     lineage_extend(c->base, c->id, c->lineage);
-    s->flags |= SHM_SESSION_TRIED;
+    c->tried = cas_put_first(c) == CAS_PUT;
+    if (c->tried)
+        s->flags |= SHM_SESSION_TRIED;
 }
 
 enum cas_next cas_put_first(const struct cas_put *c)
@@ -78,6 +80,9 @@ static enum cas_next put_again(struct cas_put *c)
 static void learn(struct cas_put *c, const char *lineage)
 {
     c->ask = false;
+    memset(c->base, 0, sizeof(c->base));
+    if (lineage_is_valid(lineage))
+        memcpy(c->base, lineage, strlen(lineage));
     (void)lineage_head(lineage, c->expected);
     lineage_extend(lineage, c->id, c->lineage);
 }
@@ -142,6 +147,16 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
     if (!*absent && strcmp(obj->etag, etag) == 0 && (!c->ours || !*c->expected || strcmp(head, c->expected) == 0))
         return put_again(c);
     return not_ours(c, lineage);
+}
+
+void cas_put_sends(struct cas_put *c, struct shm_session *s)
+{
+    c->tried = true;
+    s->flags |= SHM_SESSION_TRIED;
+    if (!c->expects || c->ask)
+        return;
+    s->flags |= SHM_SESSION_LINEAGE;
+    memcpy(s->lineage, c->base, LINEAGE_CAP);
 }
 
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)

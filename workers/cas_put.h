@@ -19,6 +19,7 @@ struct cas_put {
     bool ask;       /* the lineage of the expected version is not known yet */
     bool ours;      /* the expected version is an empty file made with O_EXCL: ids must tell */
     bool lost;      /* two attempts with different content have unknown ends */
+    bool tried;     /* the session knows that it is sent */
     bool gone;      /* the expected version is no longer there, nor another */
     unsigned puts;
     char id[LINEAGE_ID_CAP];       /* of this write, the same in all its attempts */
@@ -47,6 +48,10 @@ must_use enum cas_next cas_put_first(const struct cas_put *c);
 
 /* Adds the lineage to the metadata to be sent (once). */
 void cas_put_meta(struct cas_put *c, struct meta_out *meta);
+
+/* Under shm->meta, before the PUT is sent, where !c->tried: from now on nobody knows whether it has
+ * acted, and whoever judges that after a death needs what has been learned of the expected version. */
+void cas_put_sends(struct cas_put *c, struct shm_session *s);
 
 /* The PUT was refused for its condition: 412, or 404 for If-Match. */
 must_use enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res);

@@ -242,29 +242,65 @@ static void note_seen(struct lookup *l, uint32_t dir, const struct resolve_resul
     l->known.node_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, node);
 }
 
+/* Under shm->meta: the node of what S3 has said. */
+static int64_t intern(struct lookup *l, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    uint32_t dir = op_node(op);
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (cas_on(op->w))
+        note_seen(l, dir, res);
+    return resolve_intern(op->w, dir, op->req.name, op->req.name_len, &l->known, res);
+}
+
+/* Keeps the bytes that came with the answer, then answers. Not the other way round: had this worker
+ * died in between, the READ that follows might find another version on S3. 0, or -EAGAIN: somebody
+ * else has had the node meanwhile. */
+static int keep_and_apply(struct lookup *l, uint64_t id, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    uint32_t node = shm_node_of_id(w->shm, id);
+    const struct shm_node *n;
+
+    resolve_keep_data(w, node, res);
+    worker_lock(w);
+    if (shm_node_of_id(w->shm, id) != node) {
+        worker_unlock(w);
+        return -EAGAIN;
+    }
+    n = shm_node_at(w->shm, node);
+    if (!(n->flags & SHM_NODE_CURRENT) || (cas_on(w) && cas_in_use(n))) {
+        worker_unlock(w);
+        return -EAGAIN;
+    }
+    apply_validated(op, node, l->old_id);
+    worker_unlock(w);
+    return 0;
+}
+
 static void settle(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
     struct worker *w = op->w;
-    int64_t node;
-    uint32_t dir;
+    uint64_t id = 0;
+    int64_t r;
 
     worker_lock(w);
-    dir = op_node(op);
-    if (cas_on(w) && dir != SHM_NIL)
-        note_seen(l, dir, res);
-    node = dir == SHM_NIL ? -ESTALE
-                          : resolve_intern(w, dir, op->req.name, op->req.name_len,
-                                           &l->known, res);
-    if (node >= 0)
-        apply_validated(op, (uint32_t)node, l->old_id);
+    r = intern(l, res);
+    if (r >= 0 && !res->data)
+        apply_validated(op, (uint32_t)r, l->old_id);
+    else if (r >= 0)
+        id = shm_node_id(w->shm, (uint32_t)r);
     worker_unlock(w);
-    if (node < 0) {
-        not_settled(l, (int)node, res);
+    if (r >= 0 && res->data)
+        r = keep_and_apply(l, id, res);
+    if (r < 0) {
+        not_settled(l, (int)r, res);
         return;
     }
-    /* Before the answer: the READ that it leads to is to find the bytes. */
-    resolve_keep_data(w, (uint32_t)node, res);
     op_finish(op);
     room_keep(w);
 }

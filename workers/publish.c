@@ -246,6 +246,15 @@ static void tell_unknown(struct publish *p)
     worker_count(p->w, SHM_STAT_UNKNOWN, 1);
 }
 
+static void remember_that_it_is_sent(struct publish *p)
+{
+    struct worker *w = p->w;
+
+    worker_lock(w);
+    cas_put_sends(&p->cas, shm_session_edit(w->shm, p->session));
+    worker_unlock(w);
+}
+
 static void do_next(struct publish *p, enum cas_next next)
 {
     struct s3_result none = {0};
@@ -256,6 +265,8 @@ static void do_next(struct publish *p, enum cas_next next)
         finish_ours(p, p->cas.etag);
         return;
     case CAS_PUT:
+        if (cas_on(p->w) && !p->cas.tried)
+            remember_that_it_is_sent(p);
         if (p->prepared)
             start_put(p);
         else

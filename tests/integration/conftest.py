@@ -57,7 +57,8 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for mount in getattr(item, "mounts", ()):
             log = mount.log().splitlines()
-            report.sections.append((f"log of {mount.path}", "\n".join(log[-60:])))
+            errors = [line for line in log[:-60] if " err " in line]
+            report.sections.append((f"log of {mount.path}", "\n".join(errors + log[-60:])))
 
 
 def failed(request):

@@ -85,11 +85,35 @@ static void test_first(void **state)
     s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_false(s.flags & SHM_SESSION_TRIED); /* nothing is sent yet */
     s = session(0);
     s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), CAS_PUT);
     assert_string_equal(c.lineage, OURS ".");
+}
+
+/* What was learned before the PUT was sent outlives the worker that sent it. */
+static void test_lineage_learned(void **state)
+{
+    struct shm_session s = session(0);
+    bool absent = false;
+    struct cas_put c;
+
+    (void)state;
+    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    memset(s.lineage, 0, sizeof(s.lineage));
+    c = begun(&s);
+    assert_int_equal(found(&c, 0, E0, BASE ".", E0, &absent), CAS_PUT);
+    cas_put_sends(&c, &s);
+    assert_true(s.flags & SHM_SESSION_TRIED);
+    assert_true(s.flags & SHM_SESSION_LINEAGE);
+    assert_string_equal(s.lineage, BASE ".");
+
+    c = begun(&s); /* by the replacement */
+    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_int_equal(ends(c, E1, THEIRS BASE), CAS_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS OURS BASE), CAS_OURS);
 }
 
 /* The worker of the first attempt died: the same content keeps its id, other content gets one. */
@@ -244,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first),
+        cmocka_unit_test(test_lineage_learned),
         cmocka_unit_test(test_begun_again),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_found),
