@@ -258,27 +258,22 @@ static int64_t intern(struct lookup *l, const struct resolve_result *res)
 /* Keeps the bytes that came with the answer, then answers. Not the other way round: had this worker
  * died in between, the READ that follows might find another version on S3. 0, or -EAGAIN: somebody
  * else has had the node meanwhile. */
-static int keep_and_apply(struct lookup *l, uint64_t id, const struct resolve_result *res)
+static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
+                          const struct resolve_result *res)
 {
     struct op *op = l->op;
     struct worker *w = op->w;
-    uint32_t node = shm_node_of_id(w->shm, id);
-    const struct shm_node *n;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    bool good;
 
-    resolve_keep_data(w, node, res);
+    resolve_keep_data(w, node, res); /* if it is still of this version */
     worker_lock(w);
-    if (shm_node_of_id(w->shm, id) != node) {
-        worker_unlock(w);
-        return -EAGAIN;
-    }
-    n = shm_node_at(w->shm, node);
-    if (!(n->flags & SHM_NODE_CURRENT) || (cas_on(w) && cas_in_use(n))) {
-        worker_unlock(w);
-        return -EAGAIN;
-    }
-    apply_validated(op, node, l->old_id);
+    good = shm_node_of_id(w->shm, id) == node && (n->flags & SHM_NODE_CURRENT) &&
+           !(cas_on(w) && cas_in_use(n));
+    if (good)
+        apply_validated(op, node, l->old_id);
     worker_unlock(w);
-    return 0;
+    return good ? 0 : -EAGAIN;
 }
 
 static void settle(struct lookup *l, const struct resolve_result *res)
@@ -296,7 +291,7 @@ static void settle(struct lookup *l, const struct resolve_result *res)
         id = shm_node_id(w->shm, (uint32_t)r);
     worker_unlock(w);
     if (r >= 0 && res->data)
-        r = keep_and_apply(l, id, res);
+        r = keep_and_apply(l, (uint32_t)r, id, res);
     if (r < 0) {
         not_settled(l, (int)r, res);
         return;
