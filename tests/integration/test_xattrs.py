@@ -262,6 +262,26 @@ def test_broken_ones_are_not_destroyed(m, bucket):
     assert bucket.head(m.key("f.txt"))["Metadata"]["xattr"].endswith("oops")
 
 
+@pytest.mark.parametrize("op", ["set", "remove"])
+def test_killed_workers_change_it_once(m, proxy, bucket, op):
+    """XATTR_CREATE and a removal, done by a worker that then dies, are not told to have failed."""
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    if op == "remove":
+        os.setxattr(p, "user.a", b"v" * 700)
+    call = {"set": f"setxattr({str(p)!r}, 'user.a', b'v' * 700, os.XATTR_CREATE)",
+            "remove": f"removexattr({str(p)!r}, 'user.a')"}[op]
+    proxy.hold("h", op="CopyObject", when="after")
+    changer = subprocess.Popen(["python3", "-c", f"import os; os.{call}"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h")
+    assert changer.wait(30) == 0
+    assert stored(bucket, m, "f.txt") == ({"user.a": b"v" * 700} if op == "set" else {})
+    m.check()
+
+
 def test_killed_workers_keep_those_of_an_open_file(m, bucket):
     fd = os.open(m.path / "f.txt", os.O_CREAT | os.O_WRONLY)
     os.write(fd, b"x")

@@ -188,7 +188,10 @@ class Proxy:
         return True
 
     async def park(self, name, x):
-        """Waits until released; returns how to go on: forward, drop or reset."""
+        """Waits until released; returns how to go on: forward, drop or reset. Does not wait where
+        the rule went while the request was on its way: nobody would release it."""
+        if all(r.params.get("name") != name for r in self.rules):
+            return "forward"
         future = self.loop.create_future()
         self.parked.setdefault(name, []).append((x.number, future))
         self.happened()
