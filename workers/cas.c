@@ -112,6 +112,13 @@ static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k,
     return SHM_BASELINE_LINEAGE;
 }
 
+void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX])
+{
+    struct shm_baseline_key k = name_key(w, key);
+
+    (void)find_lineage(w, &k, etag, ret);
+}
+
 void cas_read(struct op *op, uint32_t node, const char *etag)
 {
     struct worker *w = op->w;
@@ -223,6 +230,41 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
         expect_loaded(op, s, &k, append);
 }
 
+/* What the LOOKUP before the rename has found. */
+static void expect_seen(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                        uint32_t target)
+{
+    struct shm_baseline_value v = {.flags = SHM_BASELINE_ABSENT};
+    char lineage[SHM_LINEAGE_MAX];
+
+    if (target != SHM_NIL) {
+        const char *etag = shm_node_at(op->w->shm, target)->etag;
+
+        fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
+    }
+    expect(s, &v);
+}
+
+void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool noreplace,
+                      const char *lineage)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    char key[KEY_CAP];
+    struct shm_baseline_key k;
+
+    if (key_of_node(w, s->node, key) < 0)
+        return; /* nor will it be published */
+    k = name_key(w, key);
+    s->flags &= ~(uint32_t)(SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | SHM_SESSION_OURS);
+    if (!noreplace)
+        expect_known(op, s, &k);
+    if (!(s->flags & SHM_SESSION_EXPECTS))
+        expect_seen(op, s, &k, noreplace ? SHM_NIL : target);
+    if ((s->flags & SHM_SESSION_ABSENT) && lineage_is_valid(lineage))
+        memcpy(s->lineage, lineage, strlen(lineage));
+}
+
 /* ---- after a write ---- */
 
 static void move_one(struct worker *w, const struct shm_baseline_key *k,
@@ -330,16 +372,29 @@ static bool has_failed(const struct shm_session *s)
            (s->publish.error && s->publishing_seq == s->write_seq);
 }
 
-uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
+uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
 {
     struct shm *shm = op->w->shm;
 
-    for (uint32_t i = 0; op->caller.self.tgid && i < shm->header->sizes.sessions; i++) {
-        const struct shm_session *s = shm_session_at(shm, i);
+    for (; op->caller.self.tgid && at < shm->header->sizes.sessions; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state == SHM_SESSION_LIVE && !(s->flags & SHM_SESSION_ORPHAN) &&
-            shm_session_dirty(s) && !has_failed(s) && is_named(shm, s->node, dir, name, len) &&
-            cas_is_party(op, i))
+            is_named(shm, s->node, dir, name, len) && cas_is_party(op, at))
+            return at;
+    }
+    return SHM_NIL;
+}
+
+uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
+{
+    struct shm *shm = op->w->shm;
+    uint32_t at = 0;
+
+    while ((at = cas_next_session(op, at, dir, name, len)) != SHM_NIL) {
+        const struct shm_session *s = shm_session_at(shm, at++);
+
+        if (shm_session_dirty(s) && !has_failed(s))
             return s->node;
     }
     return SHM_NIL;
@@ -368,7 +423,7 @@ void cas_make_way(struct worker *w, uint32_t node, const char *etag)
         take_over(w, node);
 }
 
-int64_t cas_private(struct worker *w, uint32_t node)
+int64_t cas_twin(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
     char name[SHM_NAME_MAX], etag[SHM_ETAG_MAX];
@@ -384,12 +439,6 @@ int64_t cas_private(struct worker *w, uint32_t node)
     uint16_t set = n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
     int64_t r;
 
-    if (n->flags & SHM_NODE_DIR)
-        return node;
-    if (!cas_in_use(n)) {
-        take_over(w, node);
-        return node;
-    }
     memcpy(name, shm_node_name(w->shm, node), len);
     memcpy(etag, n->etag, sizeof(etag));
     shm_node_detach(w->shm, node);
@@ -397,4 +446,17 @@ int64_t cas_private(struct worker *w, uint32_t node)
     if (r >= 0)
         shm_node_edit(w->shm, (uint32_t)r)->flags |= set;
     return r;
+}
+
+int64_t cas_private(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (n->flags & SHM_NODE_DIR)
+        return node;
+    if (!cas_in_use(n)) {
+        take_over(w, node);
+        return node;
+    }
+    return cas_twin(w, node);
 }

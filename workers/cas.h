@@ -1,5 +1,5 @@
 /* The rules of compare-and-set on files (variant s3-buffered-cas), apart from the publish itself
- * (cas_publish.c).
+ * (publish.c sends it, cas_put.c judges the answers).
  *
  * Isolation: every LOOKUP of a file gives a node of its own, so that no two callers ever share one;
  * a session takes its node off the name when it begins. Other processes find the published version;
@@ -13,6 +13,8 @@
  *   O_APPEND                            the version that is loaded
  *   else                                the version that is loaded; refused if the process has read
  *                                       another one
+ *   what a rename brings to a name      as with O_TRUNC; none: the version that the LOOKUP before
+ *                                       found there; RENAME_NOREPLACE: that the key is absent
  *   a baseline was dropped              refused, until the key is read again
  */
 #ifndef WORKERS_CAS_H
@@ -47,6 +49,15 @@ void cas_read(struct op *op, uint32_t node, const char *etag);
  * the node off its name. */
 void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl);
 
+/* Under shm->meta, when the content of a session is to get another name, which is its node's already:
+ * fixes what it expects there instead. `target`: the node that the name had, SHM_NIL for none;
+ * `noreplace`: the key must be absent; `lineage`: of the version that moves (NULL: none). */
+void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool noreplace,
+                      const char *lineage);
+
+/* Under shm->meta. The lineage of this version of the key ("" where it is not known). */
+void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX]);
+
 /* Under shm->meta. After a publish: who has the session open now expects `etag`. */
 void cas_published(struct worker *w, uint32_t session, const char *key, const char *etag);
 
@@ -60,7 +71,11 @@ void cas_removed(struct op *op, const char *key);
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
 
-/* Under shm->meta. The node of a session on this name that the caller has open, SHM_NIL if it has
+/* Under shm->meta. The next session from index `at` on that the caller has open on this name, SHM_NIL
+ * if there is none. Not unlinked ones. */
+uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len);
+
+/* Under shm->meta. The node of one of them that has something unpublished, SHM_NIL if there is
  * none. */
 uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len);
 
@@ -78,5 +93,9 @@ void cas_make_way(struct worker *w, uint32_t node, const char *etag);
 /* Under shm->meta. A node of the caller's own of the version that the name's node is. Its index, or
  * -ENOMEM. */
 must_use int64_t cas_private(struct worker *w, uint32_t node);
+
+/* Under shm->meta. Another node of the same version and name, which the name has from now on. Its
+ * index, or -ENOMEM. */
+must_use int64_t cas_twin(struct worker *w, uint32_t node);
 
 #endif

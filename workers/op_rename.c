@@ -6,8 +6,7 @@
  *   node      the source, held (names_hold)
  *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens
  *             nothing)
- *   step      STEP_COPIED: the copy is done, its ETag is in rec->reply; only the delete is left
- *             STEP_MOVING: a directory's keys are on their way
+ *   step      rename.h
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,14 +23,11 @@
 #include "workers/rename.h"
 #include "workers/session.h"
 
-#define STEP_COPIED 16
-#define STEP_MOVING 17 /* the target was empty; by now it may hold keys that have moved */
-
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
 #endif
 
-static struct rename_args args_of(const struct op *op)
+struct rename_args rename_args_of(const struct op *op)
 {
     bool two = op->req.opcode == FUSE_RENAME2;
 
@@ -58,7 +54,7 @@ static int move_node(struct op *op, const struct rename_args *a)
 
     if (to == SHM_NIL)
         return -ESTALE;
-    if (op->rec->step == STEP_COPIED && op->rec->reply[0]) {
+    if (op->rec->step == RENAME_COPIED && op->rec->reply[0]) {
         memset(n->etag, 0, sizeof(n->etag));
         memcpy(n->etag, op->rec->reply,
                strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
@@ -88,9 +84,9 @@ static void forget_listings(struct op *op, const struct rename_args *a)
         shm_node_list_stale(w->shm, op->rec->node);
 }
 
-static void finish(struct op *op, int error)
+void rename_finish(struct op *op, int error)
 {
-    struct rename_args a = args_of(op);
+    struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
 
     worker_lock(w);
@@ -111,21 +107,20 @@ static void finish(struct op *op, int error)
 
 /* ---- keys ---- */
 
-/* Both keys; of directories with their slashes. */
-static int keys_of(struct op *op, const struct rename_args *a, bool dir,
-                   char from[KEY_CAP], char to[KEY_CAP])
+int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP])
 {
+    struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
     uint32_t from_dir, to_dir;
     int r = -ESTALE;
 
     worker_lock(w);
     from_dir = op_node(op);
-    to_dir = shm_node_of_id(w->shm, a->new_dir_id);
+    to_dir = shm_node_of_id(w->shm, a.new_dir_id);
     if (from_dir != SHM_NIL && to_dir != SHM_NIL) {
-        r = key_of_name(w, from_dir, a->name, a->len, from);
+        r = key_of_name(w, from_dir, a.name, a.len, from);
         if (r == 0)
-            r = key_of_name(w, to_dir, a->new_name, a->new_len, to);
+            r = key_of_name(w, to_dir, a.new_name, a.new_len, to);
     }
     worker_unlock(w);
     if (r == 0 && dir)
@@ -142,21 +137,20 @@ static void on_deleted(void *arg, const struct s3_result *res)
     struct op *op = arg;
 
     op->s3 = NULL;
-    finish(op, res->error == -ENOENT ? 0 : res->error);
+    rename_finish(op, res->error == -ENOENT ? 0 : res->error);
 }
 
 static void delete_source(struct op *op)
 {
-    struct rename_args a = args_of(op);
     char from[KEY_CAP], to[KEY_CAP];
-    int r = keys_of(op, &a, false, from, to);
+    int r = rename_keys_of(op, false, from, to);
 
     if (r == 0) {
         op->w->stats->s3[S3_OP_DELETE]++;
         r = s3_delete(op->w->s3, from, NULL, on_deleted, op, &op->s3);
     }
     if (r < 0)
-        finish(op, r);
+        rename_finish(op, r);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)
@@ -172,12 +166,12 @@ static void on_copied(void *arg, const struct s3_result *res)
             shm_node_detach(op->w->shm, op->rec->node);
             worker_unlock(op->w);
         }
-        finish(op, res->error);
+        rename_finish(op, res->error);
         return;
     }
     worker_lock(op->w);
     rec = op_edit(op);
-    rec->step = STEP_COPIED;
+    rec->step = RENAME_COPIED;
     snprintf((char *)rec->reply, sizeof(rec->reply), "%s", res->obj.etag);
     worker_unlock(op->w);
     delete_source(op);
@@ -185,13 +179,12 @@ static void on_copied(void *arg, const struct s3_result *res)
 
 static void copy_file(struct op *op, int error)
 {
-    struct rename_args a = args_of(op);
     struct worker *w = op->w;
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
     struct s3_copy copy = {
         .from_key = from, .to_key = to, .if_source_match = etag};
     uint64_t size;
-    int r = error ? error : keys_of(op, &a, false, from, to);
+    int r = error ? error : rename_keys_of(op, false, from, to);
 
     worker_lock(w);
     memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
@@ -206,14 +199,14 @@ static void copy_file(struct op *op, int error)
         r = s3_copy(w->s3, &copy, on_copied, op, &op->s3);
     }
     if (r < 0)
-        finish(op, r);
+        rename_finish(op, r);
 }
 
 static void rename_file(struct op *op)
 {
     uint32_t session;
 
-    if (op->rec->step == STEP_COPIED) {
+    if (op->rec->step == RENAME_COPIED) {
         delete_source(op);
         return;
     }
@@ -247,11 +240,11 @@ static void on_target_listed(void *arg, const struct s3_result *res)
     op->state_free = NULL;
     free(e);
     if (res->error || not_empty) {
-        finish(op, res->error ? res->error : -ENOTEMPTY);
+        rename_finish(op, res->error ? res->error : -ENOTEMPTY);
         return;
     }
     worker_lock(op->w);
-    op_edit(op)->step = STEP_MOVING;
+    op_edit(op)->step = RENAME_MOVING;
     worker_unlock(op->w);
     publish_below(op, 0);
 }
@@ -268,7 +261,6 @@ static int on_target_entry(void *arg, const struct s3_list_entry *entry)
 /* A directory may only replace an empty one. */
 static void check_target(struct op *op)
 {
-    struct rename_args a = args_of(op);
     struct emptiness *e = calloc(1, sizeof(*e));
     struct s3_list list = {.max_keys = 2, .on_entry = on_target_entry};
     char from[KEY_CAP];
@@ -279,14 +271,14 @@ static void check_target(struct op *op)
         op->state = e;
         op->state_free = free;
         list.prefix = e->prefix;
-        r = keys_of(op, &a, true, from, e->prefix);
+        r = rename_keys_of(op, true, from, e->prefix);
     }
     if (r == 0) {
         op->w->stats->s3[S3_OP_LIST]++;
         r = s3_list(op->w->s3, &list, on_target_listed, e, &op->s3);
     }
     if (r < 0)
-        finish(op, r);
+        rename_finish(op, r);
 }
 
 /* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none.
@@ -306,14 +298,13 @@ static uint32_t dirty_below(struct worker *w, uint32_t dir)
 
 static void move_keys(struct op *op)
 {
-    struct rename_args a = args_of(op);
     char from[KEY_CAP], to[KEY_CAP];
-    int r = keys_of(op, &a, true, from, to);
+    int r = rename_keys_of(op, true, from, to);
 
     if (r < 0)
-        finish(op, r);
+        rename_finish(op, r);
     else
-        rename_keys(op, from, to, finish);
+        rename_keys(op, from, to, rename_finish);
 }
 
 static void publish_below(struct op *op, int error)
@@ -321,7 +312,7 @@ static void publish_below(struct op *op, int error)
     uint32_t session;
 
     if (error) {
-        finish(op, error);
+        rename_finish(op, error);
         return;
     }
     worker_lock(op->w);
@@ -342,6 +333,9 @@ static int check_kinds(struct worker *w, uint32_t node, uint32_t target,
     bool dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
     bool target_dir;
 
+    /* Each key would be a PUT of its own: mv(1) goes on with a copy, file by file. */
+    if (dir && cas_on(w))
+        return -EXDEV;
     if (target == SHM_NIL)
         return 0;
     if (flags & RENAME_NOREPLACE)
@@ -386,24 +380,54 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     return 1;
 }
 
+/* Compare-and-set. Under shm->meta. A session of the caller's on the source with something
+ * unpublished, which is to be published first; SHM_NIL if there is none. */
+static uint32_t own_dirty(struct op *op, const struct rename_args *a)
+{
+    uint32_t dir = op_node(op), node = SHM_NIL;
+
+    if (cas_on(op->w) && op->rec->node == SHM_NIL && dir != SHM_NIL)
+        node = cas_own_session(op, dir, a->name, a->len);
+    return node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
+}
+
+static void attempt(struct op *op);
+
+static void then_published(struct op *op, int error)
+{
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    op_wait(op, attempt);
+    attempt(op);
+}
+
 static void attempt(struct op *op)
 {
-    struct rename_args a = args_of(op);
+    struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
+    uint32_t dirty;
     bool dir = false;
-    int r;
+    int r = 0;
 
     worker_lock(w);
-    r = take_nodes(op, &a);
+    dirty = own_dirty(op, &a);
+    if (dirty == SHM_NIL)
+        r = take_nodes(op, &a);
     if (r == 1)
         dir = shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR;
     worker_unlock(w);
-    if (r == 0)
+    if (r == 0 && dirty == SHM_NIL)
         return;
     op_stop_waiting(op);
-    if (r < 0)
+    if (dirty != SHM_NIL)
+        session_publish(op, dirty, then_published);
+    else if (r < 0)
         op_fail(op, r);
-    else if (dir && op->rec->step == STEP_MOVING)
+    else if (cas_on(w))
+        rename_cas(op);
+    else if (dir && op->rec->step == RENAME_MOVING)
         publish_below(op, 0);
     else if (dir)
         check_target(op);
@@ -413,14 +437,10 @@ static void attempt(struct op *op)
 
 void op_rename(struct op *op)
 {
-    struct rename_args a = args_of(op);
+    struct rename_args a = rename_args_of(op);
     char key[KEY_CAP];
     int r = names_check(op, a.name, a.len, key);
 
-    /* A copy overwrites whatever is there: mv(1) and others go on with a copy of their own, and that
-     * is compared. */
-    if (r == 0 && cas_on(op->w))
-        r = -EXDEV;
     if (r == 0 && (a.flags & ~(uint32_t)RENAME_NOREPLACE))
         r = -EINVAL; /* RENAME_EXCHANGE, RENAME_WHITEOUT */
     if (r == 0 && a.new_len > SHM_NAME_MAX)
@@ -430,6 +450,7 @@ void op_rename(struct op *op)
         op_fail(op, r);
         return;
     }
+    cas_identify(op);
     if (op_keep(op) < 0)
         return;
     op->stays = true;

@@ -6,6 +6,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
+#include "workers/cas_delete.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/session.h"
@@ -69,68 +70,33 @@ static void on_deleted(void *arg, const struct s3_result *res)
     apply(op, res->error == -ENOENT ? 0 : res->error);
 }
 
-/* ---- compare-and-set: what is deleted is what was seen ---- */
-
-/* Under shm->meta. The version to delete: the one that the caller last read or wrote, else the one
- * that the LOOKUP before found. "" if neither is known. */
-static void seen(struct op *op, const char *key, char etag[SHM_ETAG_MAX])
+/* Compare-and-set: what is deleted is what was seen, the version that the caller last read or wrote,
+ * else the one that the LOOKUP before found. */
+static void delete_seen(struct op *op, const char *key)
 {
+    char etag[SHM_ETAG_MAX];
+
+    worker_lock(op->w);
     cas_own_etag(op, key, etag);
     if (!*etag && op->rec->node != SHM_NIL)
         memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+    worker_unlock(op->w);
+    cas_delete_seen(op, key, etag, apply);
 }
 
-static int delete_seen(struct op *op, const char *key)
-{
-    char etag[SHM_ETAG_MAX];
-    struct worker *w = op->w;
-
-    worker_lock(w);
-    seen(op, key, etag);
-    worker_unlock(w);
-    w->stats->s3[S3_OP_DELETE]++;
-    return s3_delete(w->s3, key, *etag ? etag : NULL, on_deleted, op, &op->s3);
-}
-
-/* A server that does not look at conditions of DELETE: HEAD, compare, DELETE. What comes in between
- * is lost. */
-static void on_head(void *arg, const struct s3_result *res)
-{
-    struct op *op = arg;
-    struct worker *w = op->w;
-    char key[KEY_CAP], etag[SHM_ETAG_MAX];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
-
-    op->s3 = NULL;
-    if (r == 0 && res->error)
-        r = res->error;
-    if (r == 0) {
-        worker_lock(w);
-        seen(op, key, etag);
-        worker_unlock(w);
-        if (*etag && strcmp(etag, res->obj.etag) != 0)
-            r = -EEXIST;
-    }
-    if (r == 0) {
-        w->stats->s3[S3_OP_DELETE]++;
-        r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
-    }
-    if (r < 0)
-        apply(op, r == -ENOENT ? 0 : r);
-}
-
-static int ask_delete(struct op *op, const char *key)
+static void ask_delete(struct op *op, const char *key)
 {
     struct worker *w = op->w;
+    int r;
 
-    if (cas_on(w) && w->env->traits.delete_if_match)
-        return delete_seen(op, key);
     if (cas_on(w)) {
-        w->stats->s3[S3_OP_HEAD]++;
-        return s3_head(w->s3, key, on_head, op, &op->s3);
+        delete_seen(op, key);
+        return;
     }
     w->stats->s3[S3_OP_DELETE]++;
-    return s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
+    r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
+    if (r < 0)
+        apply(op, r);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
@@ -186,8 +152,8 @@ static void attempt(struct op *op)
     }
     r = names_check(op, op->req.name, op->req.name_len, key);
     if (r == 0)
-        r = ask_delete(op, key);
-    if (r < 0)
+        ask_delete(op, key);
+    else
         apply(op, r);
 }
 

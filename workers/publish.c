@@ -48,17 +48,25 @@ struct publish {
     char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
     char type[S3_TYPE_MAX]; /* of the version that is replaced, where it was asked; "" = S3's default */
     struct meta_out meta;
+    struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
     struct cas_put cas;
 };
 
 /* What an op waits for. */
 struct publish_wait {
     session_then_fn *then;
+    struct s3_object *like; /* session_publish_like; else NULL */
     uint32_t session;
     uint32_t generation;
     uint64_t want;     /* write_seq that must be on S3 */
     uint32_t attempts; /* finished ones when it last looked */
 };
+
+static void publish_free(struct publish *p)
+{
+    free(p->like);
+    free(p);
+}
 
 /* ---- the PUT ---- */
 
@@ -174,7 +182,7 @@ static void finish(struct publish *p, const struct s3_result *res, int error)
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
-    free(p);
+    publish_free(p);
 }
 
 static void start_put(struct publish *p);
@@ -406,6 +414,22 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
     start_put(p);
 }
 
+/* Its metadata and type are those of another object, but for the lineage. */
+static void begin_put_like(struct publish *p)
+{
+    unsigned lost;
+
+    if (!(p->node.flags & SHM_NODE_META))
+        (void)!meta_fill(&p->node, p->like);
+    cas_put_meta(&p->cas, &p->meta);
+    lost = meta_keep(&p->meta, p->like, META_KEEP_ALL);
+    memcpy(p->type, p->like->content_type, sizeof(p->type));
+    p->prepared = true;
+    if (lost)
+        log_warn("metadata left out key=\"%s\" names=%u: they do not fit", p->key, lost);
+    start_put(p);
+}
+
 static void on_meta(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
@@ -425,6 +449,10 @@ static void run_job(struct publish *p)
     struct s3_result none = {0};
     int r;
 
+    if (p->like) {
+        begin_put_like(p);
+        return;
+    }
     if (!p->ask_meta) {
         begin_put(p, NULL);
         return;
@@ -480,6 +508,14 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
     return LOOK_WAIT;
 }
 
+static void wait_free(void *state)
+{
+    struct publish_wait *pw = state;
+
+    free(pw->like);
+    free(pw);
+}
+
 static void go_on(struct op *op, int error)
 {
     struct publish_wait *pw = op->state;
@@ -488,8 +524,19 @@ static void go_on(struct op *op, int error)
     op_stop_waiting(op);
     op->state = NULL;
     op->state_free = NULL;
-    free(pw);
+    wait_free(pw);
     then(op, error);
+}
+
+/* A copy for the job, which outlives who asked for it. False: no memory. */
+static bool take_like(struct publish *p, const struct publish_wait *pw)
+{
+    if (!pw->like)
+        return true;
+    p->like = malloc(sizeof(*p->like));
+    if (p->like)
+        *p->like = *pw->like;
+    return p->like;
 }
 
 static void resume(struct op *op)
@@ -510,7 +557,8 @@ static void resume(struct op *op)
         return;
     }
     p = calloc(1, sizeof(*p));
-    if (!p) {
+    if (!p || !take_like(p, pw)) {
+        free(p);
         go_on(op, -ENOMEM);
         return;
     }
@@ -526,7 +574,7 @@ static void resume(struct op *op)
         do_next(p, cas_on(w) ? cas_put_first(&p->cas) : CAS_PUT);
         return;
     }
-    free(p);
+    publish_free(p);
     if (error)
         go_on(op, error);
     else
@@ -535,27 +583,39 @@ static void resume(struct op *op)
 
 void session_publish(struct op *op, uint32_t session, session_then_fn *then)
 {
+    session_publish_like(op, session, NULL, then);
+}
+
+void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
+                          session_then_fn *then)
+{
     struct worker *w = op->w;
     struct publish_wait *pw;
+    struct s3_object *copy;
     struct shm_session *s;
 
     if (op_keep(op) < 0)
         return;
     pw = calloc(1, sizeof(*pw));
-    if (!pw) {
+    copy = pw && like ? malloc(sizeof(*copy)) : NULL;
+    if (!pw || (like && !copy)) {
+        free(pw);
         then(op, -ENOMEM);
         return;
     }
+    if (copy)
+        *copy = *like;
     worker_lock(w);
     s = shm_session_at(w->shm, session);
     *pw = (struct publish_wait){.then = then,
+                                .like = copy,
                                 .session = session,
                                 .generation = s->generation,
                                 .want = s->write_seq,
                                 .attempts = s->publish.attempts};
     worker_unlock(w);
     op->state = pw;
-    op->state_free = free;
+    op->state_free = wait_free;
     op_wait(op, resume);
     resume(op);
 }

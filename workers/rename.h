@@ -1,4 +1,5 @@
-/* Renames: op_rename.c decides, rename_dir.c moves the keys of a directory. */
+/* Renames: op_rename.c decides, rename_dir.c moves the keys of a directory, rename_cas.c a file with
+ * compare-and-set. */
 #ifndef WORKERS_RENAME_H
 #define WORKERS_RENAME_H
 
@@ -13,6 +14,11 @@
 void rename_keys(struct op *op, const char *from, const char *to,
                  void (*then)(struct op *op, int error));
 
+/* How far it came (op->rec->step), for a replacement. */
+#define RENAME_COPIED 16 /* a file: the new key has it, its ETag is in rec->reply; only the delete is left */
+#define RENAME_MOVING 17 /* a directory: the target was empty; by now it may hold keys that have moved */
+#define RENAME_AIMED 18  /* rename_cas: the session's node has the new name, and what to expect there */
+
 /* Names of either RENAME opcode. */
 struct rename_args {
     const char *name, *new_name;
@@ -20,5 +26,22 @@ struct rename_args {
     uint64_t new_dir_id;
     uint32_t flags;
 };
+
+/* Ends the op: with 0 the source's node moves to the new name, which is its key already; its ETag
+ * there is in rec->reply. */
+void rename_finish(struct op *op, int error);
+
+struct rename_args rename_args_of(const struct op *op);
+
+/* Both keys; of directories with their slashes. 0, -ESTALE, -ENAMETOOLONG, -EINVAL. */
+must_use int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP]);
+
+/* Compare-and-set: brings the file op->rec->node (held) to its new name. No server keeps conditions
+ * on the destination of a copy, so it is a GET into a session's spool, a PUT that is conditional on
+ * what the caller expects at the new name (cas.h), and a DELETE of the version that was read. Calls
+ * rename_finish with 0 or -errno: -EEXIST: the old or the new name has another version than
+ * expected; -EIO: whether the PUT took effect cannot be told; -ESTALE: the source has changed: look
+ * it up again. The op is kept, and its `state` and rec->session are used. */
+void rename_cas(struct op *op);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef WORKERS_SESSION_H
 #define WORKERS_SESSION_H
 
+#include "s3/s3.h"
 #include "shm/shm_session.h"
 #include "workers/op.h"
 
@@ -20,6 +21,10 @@ typedef void session_then_fn(struct op *op, int error);
  * replayed op goes on where it was. */
 void session_attach(struct op *op, uint32_t node, bool truncate,
                     session_then_fn *then);
+
+/* Under shm->meta. A session on the node's version, of which nothing is loaded yet, noted in
+ * op->rec->session; the node has none. Its index; -ENFILE (to be rolled back). */
+must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
 
 /* Gives the ref in op->rec->session back, if there is one. */
 void session_detach(struct op *op);
@@ -73,6 +78,11 @@ must_use bool session_is_torn(const struct shm_session *s);
  * runs, and calls `then` with 0 (also when there is nothing to do) or the error of the attempt that
  * carried it. Keeps the op. The publish itself goes on if the op is interrupted. */
 void session_publish(struct op *op, uint32_t session, session_then_fn *then);
+
+/* The same for content that a rename brings to the session's name: the object gets the metadata and
+ * the type of `like` (which is copied), where it came from. */
+void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
+                          session_then_fn *then);
 
 /* ---- session_end.c ---- */
 

@@ -157,34 +157,42 @@ static bool appends(const struct op *op)
     return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
 }
 
+int64_t session_begin(struct op *op, uint32_t node, bool truncate)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    int64_t idx = shm_session_new(w->shm, node);
+    struct shm_session *s;
+
+    if (idx < 0)
+        return idx;
+    s = shm_session_at(w->shm, (uint32_t)idx);
+    s->size = n->size;
+    s->mtime_ns = n->mtime_ns;
+    memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
+    if (n->flags & SHM_NODE_LOCAL)
+        s->flags |= SHM_SESSION_ABSENT;
+    else
+        s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+    if (cas_on(w))
+        cas_begin(op, (uint32_t)idx, truncate, appends(op), false);
+    op_edit(op)->session = (uint32_t)idx;
+    return idx;
+}
+
 /* Under shm->meta: takes the ref, beginning a session where there is none. */
 static int take_ref(struct op *op, struct attach *a)
 {
-    struct worker *w = op->w;
-    struct shm_node *n = shm_node_at(w->shm, a->node);
-    int64_t idx = n->session;
+    uint32_t session = shm_node_at(op->w->shm, a->node)->session;
+    int64_t r = 0;
 
-    if (idx == SHM_NIL) {
-        struct shm_session *s;
-
-        idx = shm_session_new(w->shm, a->node);
-        if (idx < 0)
-            return (int)idx;
-        s = shm_session_at(w->shm, (uint32_t)idx);
-        s->size = n->size;
-        s->mtime_ns = n->mtime_ns;
-        memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
-        if (n->flags & SHM_NODE_LOCAL)
-            s->flags |= SHM_SESSION_ABSENT;
-        else
-            s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
-        if (cas_on(w))
-            cas_begin(op, (uint32_t)idx, a->truncate, appends(op), false);
+    if (session == SHM_NIL) {
+        r = session_begin(op, a->node, a->truncate);
     } else {
-        shm_session_edit(w->shm, (uint32_t)idx)->refs++;
+        shm_session_edit(op->w->shm, session)->refs++;
+        op_edit(op)->session = session;
     }
-    op_edit(op)->session = (uint32_t)idx;
-    return 0;
+    return r < 0 ? (int)r : 0;
 }
 
 static void go_on(struct op *op, int error)

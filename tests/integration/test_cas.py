@@ -295,16 +295,6 @@ def test_unlink_deletes_what_was_seen(cas, bucket, process):
     assert bucket.get("p/k") == b"3"
 
 
-def test_rename_is_left_to_a_copy(cas, bucket):
-    m = cas()
-    (m.path / "a").write_text("1")
-    with pytest.raises(OSError) as e:
-        os.rename(m.path / "a", m.path / "b")
-    assert e.value.errno == 18      # EXDEV
-    subprocess.run(["mv", m.path / "a", m.path / "b"], check=True)
-    assert bucket.get("p/b") == b"1" and not bucket.exists("p/a")
-
-
 # -- isolation
 
 
