@@ -7,7 +7,9 @@
  *   - it is a directory that was seen within directories.ttl,
  *   - its directory was listed completely within directories.ttl: then also a name that was not
  *     in it is answered,
- *   - it was validated within cache.open_ttl.
+ *   - it was validated within cache.open_ttl,
+ *   - compare-and-set: the caller has just read or written this version. An OPEN that follows asks,
+ *     unless it truncates, so that reading, changing and writing a file are one GET and one PUT.
  * Else S3 is asked (resolve.c).
  */
 #include <errno.h>
@@ -121,6 +123,20 @@ static enum known look(struct op *op, uint32_t dir, uint32_t node, uint64_t now)
     return in_listing(w, dir, node, now);
 }
 
+/* Under shm->meta. */
+static bool just_seen(struct op *op, const char *key, uint32_t node)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    char etag[SHM_ETAG_MAX];
+
+    if (!cas_on(w) || !n || (n->flags & SHM_NODE_DIR) || meta_may_be_link(w, n) ||
+        !validity_holds(n->checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
+        return false;
+    cas_own_etag(op, key, etag);
+    return *etag && strcmp(etag, n->etag) == 0;
+}
+
 /* Under shm->meta. 1, or -ENOMEM. */
 static int apply_known(struct op *op, uint32_t node)
 {
@@ -157,6 +173,8 @@ static int answer_known(struct op *op, char key[KEY_CAP],
         }
     }
     node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (just_seen(op, key, node))
+        return apply_known(op, node);
     switch (look(op, dir, node, clock_mono_ns())) {
     case KNOWN_AGAIN:
         apply(op, node);

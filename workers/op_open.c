@@ -85,6 +85,22 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
            validity_take(w, node, SHM_NODE_FRESH, now);
 }
 
+/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. */
+static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
+        return LOOK_FAILED;
+    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+        validity_take(w, node, SHM_NODE_FRESH, now) ||
+        ((n->flags & SHM_NODE_CURRENT) &&
+         validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now)))
+        return open_now(op, node, ret_error);
+    return LOOK_ASK;
+}
+
 /* Under shm->meta: what can be said without asking. */
 static enum look look(struct op *op, int *ret_error)
 {
@@ -109,9 +125,8 @@ static enum look look(struct op *op, int *ret_error)
         return cas_on(w) && !cas_is_party(op, n->session)
                    ? LOOK_FAILED /* the kernel looks up again, and finds what is published */
                    : open_now(op, node, ret_error);
-    /* The LOOKUP gave it to this caller alone. */
-    if (cas_on(w) && validity_take(w, node, SHM_NODE_FRESH, now))
-        return open_now(op, node, ret_error);
+    if (cas_on(w))
+        return look_private(op, node, now, ret_error);
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error)
                                             : LOOK_FAILED;
@@ -157,6 +172,27 @@ static void drop_job(struct op *op)
     op->state_free = NULL;
 }
 
+/* Under shm->meta, compare-and-set: the node is off its name, but is opened all the same if S3 still
+ * has its version. */
+static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve_result *res)
+{
+    struct shm *shm = job->op->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    const char *etag = res->not_modified ? job->known.etag : res->obj ? res->obj->etag : "";
+    uint32_t named;
+
+    if (res->kind == RESOLVE_FILE && strcmp(n->etag, etag) == 0) {
+        shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
+        return node;
+    }
+    /* The LOOKUP that follows must not find it once more. */
+    named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    if (named != SHM_NIL && strcmp(shm_node_at(shm, named)->etag, n->etag) == 0)
+        shm_node_detach(shm, named);
+    shm_node_list_stale(shm, n->parent);
+    return res->kind == RESOLVE_NONE ? -ENOENT : -ESTALE;
+}
+
 /* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
 static int64_t intern(struct open_job *job, uint32_t node,
                       const struct resolve_result *res)
@@ -165,10 +201,14 @@ static int64_t intern(struct open_job *job, uint32_t node,
     const struct shm_node *n = shm_node_at(w->shm, node);
     char key[KEY_CAP];
 
-    if (!(n->flags & SHM_NODE_CURRENT))
-        return n->session != SHM_NIL ? (int64_t)node : -ESTALE;
+    if (n->session != SHM_NIL)
+        return node;
+    if (!(n->flags & SHM_NODE_CURRENT) && !cas_on(w))
+        return -ESTALE;
     if (key_of_node(w, node, key) < 0 || strcmp(key, job->key) != 0)
         return -EAGAIN;
+    if (!(n->flags & SHM_NODE_CURRENT))
+        return confirm(job, node, res);
     return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len,
                           &job->known, res);
 }
@@ -197,6 +237,18 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
     return LOOK_FAILED;
 }
 
+/* The bytes that came, where they are of the version that is to be opened. */
+static void keep_own_data(struct op *op, const struct resolve_result *res)
+{
+    uint32_t node;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    worker_unlock(op->w);
+    if (node != SHM_NIL)
+        resolve_keep_data(op->w, node, res);
+}
+
 static void on_resolved(void *arg, const struct resolve_result *res)
 {
     struct open_job *job = arg;
@@ -208,6 +260,9 @@ static void on_resolved(void *arg, const struct resolve_result *res)
 
     job->resolve = NULL;
     if (!error) {
+        /* Before the answer is stored: were this worker to die in between, the READ that follows
+         * might find another version. */
+        keep_own_data(op, res);
         worker_lock(w);
         what = judge(job, res, &found, &error);
         worker_unlock(w);

@@ -17,9 +17,9 @@ LATENCY_MS = 20
 class Row:
     """One row: what it may cost at most."""
 
-    def __init__(self, proxy, mount, env=None):
+    def __init__(self, proxy, mount, **kwargs):
         self.proxy = proxy
-        self.m = mount(via=proxy, env=env or {})
+        self.m = mount(via=proxy, **kwargs)
         proxy.set_latency(LATENCY_MS)
 
     def measure(self, function, requests, trips, **exact):
@@ -94,7 +94,7 @@ def test_create_write_close(row):
 
 
 def test_create_in_a_directory_just_made_or_listed(proxy, mount, bucket):
-    row = Row(proxy, mount, {"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    row = Row(proxy, mount, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
     os.mkdir(row.m.path / "new")
     row.measure(lambda: write(row.m.path / "new/f.bin"), 1, 1, PutObject=1)
     bucket.put(row.m.key("old/there.bin"), b"x")
@@ -118,9 +118,27 @@ def test_unlink_and_rename(row, bucket):
                 CopyObject=1, DeleteObject=1)
 
 
+def test_read_modify_write_with_compare_and_set(proxy, mount, bucket):
+    row = Row(proxy, mount, variant="s3-buffered-cas")
+    path = row.m.path / "f.bin"
+
+    def increment():
+        old = read(path)
+        write(path, str(int(old) + 1).encode())
+    bucket.put(row.m.key("f.bin"), b"1")
+    for _ in range(3):
+        row.measure(increment, 2, 2, GetObject=1, PutObject=1)
+    assert bucket.get(row.m.key("f.bin")) == b"4"
+    row.measure(lambda: write(path, b"0", "ab"), 2, 2, GetObject=1, PutObject=1)
+    row.measure(lambda: read(path), 1, 1)
+    write(path.parent / "new.bin", b"5")
+    row.measure(lambda: os.rename(path.parent / "new.bin", path), 5, 5)
+    assert bucket.get(row.m.key("f.bin")) == b"5"
+
+
 def test_ls(proxy, mount, bucket):
     bucket.put_many([(f"p/d/f{i:04}.txt", b"x") for i in range(1200)])
-    row = Row(proxy, mount, {"STATEPROXY_DIRECTORIES_TTL": "60s"})
+    row = Row(proxy, mount, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
     os.stat(row.m.path / "d")
     names = row.measure(lambda: [e.stat().st_size for e in os.scandir(row.m.path / "d")], 2, 8,
                         ListObjectsV2=2)
