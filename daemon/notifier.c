@@ -13,13 +13,28 @@
 
 #define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
 
+static int prune(const struct worker_env *env, const struct shm_notify *n)
+{
+    int r = fuse_notify_prune(env->mount->fd, n->nodes, n->n);
+
+    if (r == -EINVAL)
+        atomic_store(&env->shm->notify->no_prune, 1);
+    return r;
+}
+
 static int write_one(const struct worker_env *env, const struct shm_notify *n)
 {
     int fd = env->mount->fd;
 
-    if (n->kind == SHM_NOTIFY_INODE)
+    switch ((enum shm_notify_kind)n->kind) {
+    case SHM_NOTIFY_INODE:
         return fuse_notify_inval_inode(fd, n->node_id, 0, 0);
-    return fuse_notify_inval_entry(fd, n->node_id, n->name, n->name_len);
+    case SHM_NOTIFY_ENTRY:
+        return fuse_notify_inval_entry(fd, n->node_id, n->name, n->n);
+    case SHM_NOTIFY_PRUNE:
+        return prune(env, n);
+    }
+    return -EINVAL;
 }
 
 /* False when the mount is gone. */

@@ -52,6 +52,15 @@
  * that are answered ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53); the kernel then falls back
  * to GETATTR, COPY_FILE_RANGE. */
 
+/* Since Linux 6.18 (minor 45); `count` node ids follow. */
+#define FUSE_NOTIFY_PRUNE_CODE 9
+struct fuse_notify_prune_head {
+    uint32_t count;
+    uint32_t padding;
+    uint64_t spare;
+};
+
+static_assert(sizeof(struct fuse_notify_prune_head) == 16, "wire");
 static_assert(sizeof(struct fuse_in_header) == 40, "wire");
 static_assert(sizeof(struct fuse_out_header) == 16, "wire");
 static_assert(sizeof(struct fuse_write_in) == 40, "wire");

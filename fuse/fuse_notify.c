@@ -6,27 +6,46 @@
 #include <string.h>
 #include <sys/uio.h>
 
-static int notify(int fd, enum fuse_notify_code code, void *arg, size_t arg_len,
-                  const char *name, size_t name_len)
+/* iov[0] is for the header. */
+static int notify_iov(int fd, int code, struct iovec *iov, int n_iov)
 {
-    struct fuse_out_header out = {.error = (int32_t)code};
-    struct iovec iov[] = {
-        {.iov_base = &out, .iov_len = sizeof(out)},
-        {.iov_base = arg, .iov_len = arg_len},
-        {.iov_base = (void *)name, .iov_len = name_len},
-        {.iov_base = (void *)"", .iov_len = 1}, /* names end with NUL */
-    };
-    int n_iov = name ? 4 : 2;
+    struct fuse_out_header out = {.error = code};
     ssize_t n;
 
-    if (name_len > FUSE_NAME_BYTES)
-        return -ENAMETOOLONG;
+    iov[0] = (struct iovec){.iov_base = &out, .iov_len = sizeof(out)};
     for (int i = 0; i < n_iov; i++)
         out.len += (uint32_t)iov[i].iov_len;
     n = writev(fd, iov, n_iov);
     if (n < 0)
         return -errno;
     return (size_t)n == out.len ? 0 : -EIO;
+}
+
+static int notify(int fd, enum fuse_notify_code code, void *arg, size_t arg_len,
+                  const char *name, size_t name_len)
+{
+    struct iovec iov[] = {
+        {0},
+        {.iov_base = arg, .iov_len = arg_len},
+        {.iov_base = (void *)name, .iov_len = name_len},
+        {.iov_base = (void *)"", .iov_len = 1}, /* names end with NUL */
+    };
+
+    if (name_len > FUSE_NAME_BYTES)
+        return -ENAMETOOLONG;
+    return notify_iov(fd, (int)code, iov, name ? 4 : 2);
+}
+
+int fuse_notify_prune(int fd, const uint64_t *nodeids, uint32_t n)
+{
+    struct fuse_notify_prune_head arg = {.count = n};
+    struct iovec iov[] = {
+        {0},
+        {.iov_base = &arg, .iov_len = sizeof(arg)},
+        {.iov_base = (void *)nodeids, .iov_len = n * sizeof(*nodeids)},
+    };
+
+    return notify_iov(fd, FUSE_NOTIFY_PRUNE_CODE, iov, 3);
 }
 
 int fuse_notify_inval_inode(int fd, uint64_t nodeid, int64_t off, int64_t len)

@@ -254,20 +254,17 @@ uint32_t shm_block_fail(struct shm *shm, uint32_t idx)
     return waiters;
 }
 
-/* One locked section a block: all of them would not fit the undo log. */
-void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content)
+void shm_block_drop(struct shm *shm, struct shm_block_key key)
 {
-    for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
-        struct shm_block *b = at(shm, i);
+    uint32_t idx;
 
-        if (b->key.node != node || b->key.content != content) /* a hint; looked at again */
-            continue;
-        lock(shm);
-        if (b->state == SHM_BLOCK_READY && !b->pins && b->key.node == node &&
-            b->key.content == content)
-            release(shm, i);
-        unlock(shm);
+    lock(shm);
+    idx = find(shm, key);
+    if (idx != SHM_NIL && at(shm, idx)->state == SHM_BLOCK_READY && !at(shm, idx)->pins) {
+        release(shm, idx);
+        set(shm, shm->blocks->hand, idx);
     }
+    unlock(shm);
 }
 
 /* All are woken, not only those who wait for what it fetched: it may have died between the end of a

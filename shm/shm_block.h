@@ -82,8 +82,9 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 
-/* Drops all unpinned READY blocks of this (node, content). */
-void shm_block_drop(struct shm *shm, uint32_t node, uint32_t content);
+/* Drops a block that is of no more use, if it is READY and unpinned. It is the next one to be taken,
+ * so that what streams through the pool stays in little memory. */
+void shm_block_drop(struct shm *shm, struct shm_block_key key);
 
 /* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake:
  * all others. */

@@ -19,7 +19,7 @@ struct shm_handle {
     int32_t tgid;     /* of the process that opened it, 0 = unknown */
     uint32_t content; /* directory: the listing it reads (struct shm_node.content) */
     uint64_t seq_next; /* file: offset after the last read (directory: when its listing began); */
-    uint64_t seq_ahead; /* ... first offset not asked of S3 yet; */
+    uint64_t seq_ahead; /* ... first offset not asked of S3 yet (directory: the one upon which `page` was turned to) */
     uint32_t seq_window; /* ... bytes to ask for at once */
     uint32_t page;       /* directory: page that `start` begins */
     uint16_t start_len;

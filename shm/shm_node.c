@@ -120,6 +120,11 @@ static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name,
     return h;
 }
 
+uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
+{
+    return hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+}
+
 static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name,
                           size_t len)
 {
@@ -465,7 +470,7 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                            .content = take_content(shm)};
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
-    n->ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+    n->ino = shm_node_ino_of(shm, parent, name, len);
     put_version(n, v, now_ns);
     chain_insert(shm, idx);
     lru_push(shm, idx);
@@ -547,8 +552,7 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
     n->parent = to_parent;
-    n->ino = hash_name(shm, shm_node_at(shm, to_parent)->ino,
-                       shm_node_name(shm, idx), len) | 2;
+    n->ino = shm_node_ino_of(shm, to_parent, shm_node_name(shm, idx), len);
     chain_insert(shm, idx);
     touch_lru(shm, idx);
     child_gone(shm, from_parent);

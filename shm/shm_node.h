@@ -36,6 +36,7 @@ enum shm_node_flag {
     SHM_NODE_XATTR = 2048, /* MORE: extended attributes among them */
     SHM_NODE_ASK = 4096, /* directory, not META: known for so long that they are worth a HEAD */
     SHM_NODE_PLAIN = 8192, /* META: as of checked_ns there are no others, and the type is S3's default */
+    SHM_NODE_WANTED = 16384, /* directory: somebody has asked about an entry since its newest listing began */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };
@@ -183,6 +184,9 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir);
 /* Writes the path below the root ("a/b", "" for the root; no slash at the end) and NUL.
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
+
+/* The `ino` that a node of this name has, or would have. */
+uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
 /* The name in its directory, not NUL-terminated; name_len says how long. */
 const char *shm_node_name(struct shm *shm, uint32_t idx);

@@ -47,9 +47,19 @@ void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name,
     if (!n)
         return;
     *n = (struct shm_notify){.kind = SHM_NOTIFY_ENTRY,
-                             .name_len = (uint32_t)len,
+                             .n = (uint32_t)len,
                              .node_id = shm_node_id(shm, parent)};
     memcpy(n->name, name, len);
+}
+
+void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n_ids)
+{
+    struct shm_notify *n = n_ids && n_ids <= SHM_NOTIFY_NODES ? put(shm) : NULL;
+
+    if (!n)
+        return;
+    *n = (struct shm_notify){.kind = SHM_NOTIFY_PRUNE, .n = n_ids};
+    memcpy(n->nodes, node_ids, n_ids * sizeof(*node_ids));
 }
 
 bool shm_notify_take(struct shm *shm, struct shm_notify *ret)

@@ -6,17 +6,24 @@
 #ifndef SHM_SHM_NOTIFY_H
 #define SHM_SHM_NOTIFY_H
 
+#include <stdatomic.h>
+
 #include "shm/shm_node.h"
 
 #define SHM_NOTIFY_SLOTS 256
 
-enum shm_notify_kind { SHM_NOTIFY_INODE, SHM_NOTIFY_ENTRY };
+#define SHM_NOTIFY_NODES 32
+
+enum shm_notify_kind { SHM_NOTIFY_INODE, SHM_NOTIFY_ENTRY, SHM_NOTIFY_PRUNE };
 
 struct shm_notify {
     uint32_t kind;
-    uint32_t name_len;
-    uint64_t node_id; /* the inode, or the parent of the entry */
-    char name[SHM_NAME_MAX + 1];
+    uint32_t n;       /* ENTRY: bytes of the name; PRUNE: nodes */
+    uint64_t node_id; /* INODE: itself; ENTRY: its parent */
+    union {
+        char name[SHM_NAME_MAX + 1];
+        uint64_t nodes[SHM_NOTIFY_NODES]; /* their ids */
+    };
 };
 
 /* Writer: any worker (tail), the notifier (head), under shm->meta. If the owner dies: rolled back.
@@ -26,6 +33,9 @@ struct shm_notify_ring {
     uint32_t head, tail; /* free running; head == tail: empty */
     uint64_t dropped;
     uint64_t written;
+    uint64_t room_ns; /* monotonic: when nodes were last asked back, 0 = never */
+    _Atomic uint32_t no_prune; /* set by the notifier: the kernel does not know PRUNE */
+    uint32_t unused;
     struct shm_notify slot[SHM_NOTIFY_SLOTS];
 };
 
@@ -37,6 +47,9 @@ must_use int shm_notify_check(struct shm *shm, struct err *err);
  * The whole content and the attributes of a node / one name in a directory are to be forgotten. */
 void shm_notify_inode(struct shm *shm, uint32_t node);
 void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name, size_t len);
+
+/* The same: up to SHM_NOTIFY_NODES nodes that nobody is known to use are asked back. */
+void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n);
 
 /* Takes the oldest into *ret. False when empty. Takes shm->meta itself. */
 bool shm_notify_take(struct shm *shm, struct shm_notify *ret);

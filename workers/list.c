@@ -182,7 +182,7 @@ static bool was_still(struct list_load *l)
 
 static bool intern_pages(struct list_load *l)
 {
-    if (!was_still(l))
+    if (l->want.page >= LIST_PAGES_KEPT || !was_still(l))
         return false;
     for (unsigned i = 0; i < l->n_blocks; i++) {
         struct list_entry e;
@@ -206,7 +206,7 @@ static void begin_listing(struct list_load *l)
     worker_lock(w);
     n = shm_node_edit(w->shm, l->want.node);
     n->listed_ns = l->want.listing_ns;
-    n->flags &= (uint16_t)~SHM_NODE_COMPLETE;
+    n->flags &= (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_WANTED);
     n->flags |= SHM_NODE_LISTING;
     worker_unlock(w);
 }

@@ -82,6 +82,12 @@ void names_changed(struct worker *w, uint32_t dir)
         shm_node_new_content(w->shm, dir);
 }
 
+void names_wanted(struct worker *w, uint32_t dir)
+{
+    if (dir != SHM_NIL && !(shm_node_at(w->shm, dir)->flags & SHM_NODE_WANTED))
+        shm_node_edit(w->shm, dir)->flags |= SHM_NODE_WANTED;
+}
+
 bool names_local_below(struct worker *w, uint32_t dir)
 {
     for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {

@@ -31,6 +31,10 @@ must_use bool names_held(struct worker *w, uint32_t node, uint32_t tag);
  * pages of its listing are stale, but that it knows all its names stays true. */
 void names_changed(struct worker *w, uint32_t dir);
 
+/* Under shm->meta. Somebody asks about an entry of the directory: who lists it will want attributes
+ * too. */
+void names_wanted(struct worker *w, uint32_t dir);
+
 /* Under shm->meta. True if an unpublished file lies below this directory: no listing of S3 shows
  * it. */
 must_use bool names_local_below(struct worker *w, uint32_t dir);

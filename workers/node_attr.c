@@ -51,15 +51,16 @@ void node_attr(struct worker *w, uint32_t node, struct fuse_attr *ret)
 /* A LIST says that a directory is there, and nothing of its metadata. The first LOOKUP of it is to
  * cost no more than that, with default_permissions too, where the kernel looks at the mode of each
  * directory on its way: until directories.ttl is over it is as configured. The next LOOKUP then
- * makes the kernel ask, and one HEAD tells them, once (op_attr.c). */
+ * makes the kernel ask, and one HEAD tells them, once (op_attr.c: not while it is open). */
 static uint64_t attr_valid(const struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
     if (!(n->flags & SHM_NODE_DIR))
         return FILE_ATTR_VALID_NS;
-    return (n->flags & SHM_NODE_ASK) && meta_is_unknown(w, n) ? 0
-                                                             : w->conf->directories.ttl_ns;
+    return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)
+               ? 0
+               : w->conf->directories.ttl_ns;
 }
 
 void node_attr_out(struct worker *w, uint32_t node, struct fuse_attr_out *ret)

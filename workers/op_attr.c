@@ -22,8 +22,10 @@
 #include "workers/meta_store.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
+#include "workers/room.h"
 #include "workers/session.h"
 #include "workers/spool.h"
+#include "workers/validity.h"
 
 /* Under shm->meta. (opendir(3) has a look at what it has opened, and needs nothing of it.) */
 static bool must_ask(struct worker *w, uint32_t node)
@@ -31,6 +33,11 @@ static bool must_ask(struct worker *w, uint32_t node)
     const struct shm_node *n = shm_node_at(w->shm, node);
 
     if ((n->flags & SHM_NODE_DIR) && (n->opens || !(n->flags & SHM_NODE_ASK)))
+        return false;
+    /* (A listing of more names than there are nodes: attributes that it has just told are lost while
+     * nodes are given back, and one HEAD for each name would be its end.) */
+    if (room_was_made(w) &&
+        validity_holds(n->checked_ns, w->conf->directories.ttl_ns, clock_mono_ns()))
         return false;
     return meta_is_unknown(w, n) && (n->flags & SHM_NODE_CURRENT) && n->session == SHM_NIL;
 }
@@ -67,6 +74,8 @@ void op_getattr(struct op *op)
     worker_lock(w);
     node = op_node(op);
     ask = node != SHM_NIL && must_ask(w, node);
+    if (node != SHM_NIL)
+        names_wanted(w, shm_node_at(w->shm, node)->parent);
     worker_unlock(w);
     if (ask)
         meta_ask(op, then_getattr);

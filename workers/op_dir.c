@@ -49,7 +49,7 @@ static void choose_listing(struct worker *w, uint32_t handle)
     h->content = n->content;
     h->page = 0;
     h->start_len = 0;
-    h->seq_next = 0;
+    h->seq_next = h->seq_ahead = 0;
 }
 
 static int64_t open_handle(struct op *op, uint32_t node)
@@ -173,6 +173,14 @@ static bool put_dots(struct answer *a)
     return true;
 }
 
+/* Under shm->meta. Far into a large directory, nodes are made only where somebody wants attributes:
+ * `ls -l` does, `ls` does not, and the kernel's request is the same. */
+static bool makes_nodes(const struct answer *a)
+{
+    return a->off >> 32 <= LIST_PAGES_KEPT ||
+           (shm_node_at(a->op->w->shm, a->dir)->flags & SHM_NODE_WANTED);
+}
+
 /* Under shm->meta. The node that the kernel is told for a listed name, SHM_NIL for none ("look it
  * up when you need it"): what the name table knows is never older than the page, and a name that is
  * gone from it since must not come back. */
@@ -187,7 +195,7 @@ static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
     if (node != SHM_NIL && (shm_node_at(w->shm, node)->checked_ns >= page_ns ||
                             shm_node_at(w->shm, node)->session != SHM_NIL))
         return node;
-    if (shm_node_at(w->shm, a->dir)->content != a->content)
+    if (!makes_nodes(a) || shm_node_at(w->shm, a->dir)->content != a->content)
         return SHM_NIL;
     list_version(w, a->dir, e, &v);
     r = shm_node_intern(w->shm, a->dir, e->name, e->name_len, &v, page_ns);
@@ -224,12 +232,21 @@ static void set_validity(struct fuse_entry_out *out, uint64_t valid, bool dir)
     }
 }
 
+/* Whoever wants attributes of these entries asks for them, although they are told, and by that is
+ * known (makes_nodes) before it is too late. */
+static bool is_decoy(const struct answer *a, uint64_t next)
+{
+    uint64_t page = (next >> 32) - 1, index = next & UINT32_MAX;
+
+    return index == 1 && page >= LIST_PAGES_KEPT - 4 && page < LIST_PAGES_KEPT && a->plus;
+}
+
 static void put_entry(struct answer *a, const struct list_entry *e, uint64_t next,
                       uint64_t page_ns)
 {
     struct worker *w = a->op->w;
     struct fuse_entry_out out = {0};
-    uint64_t valid = validity(w, page_ns), ino = 2;
+    uint64_t valid = validity(w, page_ns), ino;
     uint32_t type = e->type == LIST_DIR ? DT_DIR_TYPE : DT_REG_TYPE, node;
 
     worker_lock(w);
@@ -240,8 +257,12 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
         if (a->plus) {
             node_entry_out(w, node, &out);
             set_validity(&out, valid, type == DT_DIR_TYPE);
+            if (is_decoy(a, next))
+                out.attr_valid = out.attr_valid_nsec = 0;
             count(a, node);
         }
+    } else {
+        ino = shm_node_ino_of(w->shm, a->dir, e->name, e->name_len);
     }
     worker_unlock(w);
     put(a, ino, next, type, e->name, e->name_len, &out);
@@ -339,15 +360,20 @@ static void rewind_to_start(struct worker *w, uint32_t handle)
 
     h->page = 0;
     h->start_len = 0;
+    h->seq_ahead = 0;
 }
 
 static void want_page(struct answer *a, struct list_want *want)
 {
     struct worker *w = a->op->w;
     const struct shm_handle *h = shm_handle_at(w->shm, a->handle);
+    bool before;
 
     worker_lock(w);
-    if (a->off >> 32 && (a->off >> 32) - 1 < h->page)
+    before = a->off >> 32 && (a->off >> 32) - 1 < h->page;
+    if (before && h->seq_ahead == a->op->req.read->offset)
+        a->off = page_off(h->page, 0); /* nothing is left on the page before */
+    else if (before)
         rewind_to_start(w, a->handle);
     *want = (struct list_want){.node = a->dir,
                                .content = a->content,
@@ -370,6 +396,7 @@ static void turn_page(struct answer *a, const uint8_t *page)
     h->start_len = (uint16_t)strlen(next);
     memcpy(h->start, next, h->start_len);
     h->seq_next = list_page_header(page)->listing_ns;
+    h->seq_ahead = a->op->req.read->offset;
     worker_unlock(w);
 }
 
@@ -394,12 +421,16 @@ static enum progress read_page(struct answer *a, struct list_want *want)
         p = PROGRESS_FULL;
     else if (list_page_header(page)->last)
         p = PROGRESS_END;
+    else if (a->used) /* the kernel may ask for a part of it again: then it must be there */
+        p = PROGRESS_FULL;
     else {
         turn_page(a, page);
         if (page_off(want->page, 0) >> 32 == a->off >> 32)
             a->off = page_off(want->page + 1, 0);
     }
     shm_block_unpin(w->shm, idx, w->slot);
+    if (want->page >= LIST_PAGES_KEPT && p == PROGRESS_MORE)
+        shm_block_drop(w->shm, list_key(want));
     return p;
 }
 

@@ -22,6 +22,7 @@
 #include "workers/key.h"
 #include "workers/lineage.h"
 #include "workers/meta_ask.h"
+#include "workers/names.h"
 #include "workers/node_attr.h"
 #include "workers/resolve.h"
 #include "workers/room.h"
@@ -165,6 +166,7 @@ static int answer_known(struct op *op, char key[KEY_CAP],
     r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
     if (r < 0)
         return r;
+    names_wanted(w, dir);
     if (cas_on(w)) {
         node = cas_own_session(op, dir, op->req.name, op->req.name_len);
         if (node != SHM_NIL) {

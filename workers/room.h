@@ -16,4 +16,8 @@ void room_make(struct worker *w);
 #define ROOM_RETRY_NS (2 * UINT64_C(1000000))
 #define ROOM_TRIES 50
 
+/* Nodes have just been asked back. (The kernel doubts attributes that it is told while it gives
+ * nodes back, and asks for them again.) */
+bool room_was_made(const struct worker *w);
+
 #endif

@@ -161,11 +161,12 @@ static void test_pins(void **state)
         assert_int_not_equal(idx, pinned);
         assert_int_not_equal(idx, fetching);
     }
-    shm_block_drop(shm, 7, 1);
+    shm_block_drop(shm, key(7, 0));
+    shm_block_drop(shm, key(7, 1));
     assert_true(shm_block_known(shm, key(7, 0)));
     assert_true(shm_block_known(shm, key(7, 1)));
     shm_block_unpin(shm, pinned, 3);
-    shm_block_drop(shm, 7, 1);
+    shm_block_drop(shm, key(7, 0));
     assert_false(shm_block_known(shm, key(7, 0)));
     assert_true(shm_block_known(shm, key(7, 1)));
     shm_block_fail(shm, fetching);
@@ -175,16 +176,16 @@ static void test_drop(void **state)
 {
     struct shm *shm = *state;
     struct shm_block_key other = {.node = 1, .content = 2};
+    uint32_t dropped = ready(shm, key(1, 0));
 
-    ready(shm, key(1, 0));
-    ready(shm, key(1, 5));
     ready(shm, key(2, 0));
     ready(shm, other);
-    shm_block_drop(shm, 1, 1);
+    shm_block_drop(shm, key(1, 0));
+    shm_block_drop(shm, key(1, 5));
     assert_false(shm_block_known(shm, key(1, 0)));
-    assert_false(shm_block_known(shm, key(1, 5)));
     assert_true(shm_block_known(shm, key(2, 0)));
     assert_true(shm_block_known(shm, other));
+    assert_int_equal(ready(shm, key(3, 0)), dropped); /* the next one to be taken */
 }
 
 static void test_exhausted(void **state)
@@ -222,10 +223,10 @@ static void test_worker_gone(void **state)
     assert_false(shm_block_known(shm, key(1, 0)));
     assert_int_not_equal(begin(shm, key(9, 9), 0), SHM_NIL);
     assert_int_equal(shm_block_ready(shm, theirs, 1), 1u << 3);
-    shm_block_drop(shm, 1, 1);
+    shm_block_drop(shm, key(1, 2));
     assert_true(shm_block_known(shm, key(1, 2))); /* worker 3 still copies */
     shm_block_unpin(shm, pinned, 3);
-    shm_block_drop(shm, 1, 1);
+    shm_block_drop(shm, key(1, 2));
     assert_false(shm_block_known(shm, key(1, 2)));
     (void)mine;
 }
@@ -260,7 +261,7 @@ static void test_many_keys(void **state)
             fail();
         }
         if (i % 100 == 0) {
-            shm_block_drop(shm, fx_below(&seed, 4), 1);
+            shm_block_drop(shm, key(fx_below(&seed, 4), 0));
             fx_check(shm);
         }
     }

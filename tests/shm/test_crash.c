@@ -367,7 +367,7 @@ static void run_block_unpin(struct shm *shm)
 
 static void run_block_drop(struct shm *shm)
 {
-    shm_block_drop(shm, 1, 1);
+    shm_block_drop(shm, key(3));
 }
 
 static void prepare_dead_worker(struct shm *shm)
@@ -500,8 +500,7 @@ static const struct crash_op ops[] = {
     OP("block_get, busy", prepare_fetching, run_block_busy, .block_lock = true),
     OP("block_unpin", prepare_block_pinned, run_block_unpin, .block_lock = true,
        .every_kill = true),
-    OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true,
-       .many_sections = true),
+    OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true),
     OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
        .block_lock = true, .many_sections = true),
     OP("a whole CREATE", prepare_full, run_create),

@@ -33,14 +33,34 @@ static void test_both_kinds(void **state)
     assert_true(shm_notify_take(shm, &n));
     assert_int_equal(n.kind, SHM_NOTIFY_INODE);
     assert_int_equal(n.node_id, id);
-    assert_int_equal(n.name_len, 0);
+    assert_int_equal(n.n, 0);
     assert_true(shm_notify_take(shm, &n));
     assert_int_equal(n.kind, SHM_NOTIFY_ENTRY);
     assert_int_equal(n.node_id, id);
-    assert_int_equal(n.name_len, 4);
+    assert_int_equal(n.n, 4);
     assert_string_equal(n.name, "name");
     assert_false(shm_notify_take(shm, &n));
     assert_int_equal(shm->notify->written, 2);
+}
+
+static void test_nodes(void **state)
+{
+    struct shm *shm = *state;
+    uint64_t ids[SHM_NOTIFY_NODES + 1];
+    struct shm_notify n;
+
+    for (uint32_t i = 0; i <= SHM_NOTIFY_NODES; i++)
+        ids[i] = 100 + i;
+    fx_lock(shm);
+    shm_notify_prune(shm, ids, 0); /* neither of these is one */
+    shm_notify_prune(shm, ids, SHM_NOTIFY_NODES + 1);
+    shm_notify_prune(shm, ids, SHM_NOTIFY_NODES);
+    fx_unlock(shm);
+    assert_true(shm_notify_take(shm, &n));
+    assert_int_equal(n.kind, SHM_NOTIFY_PRUNE);
+    assert_int_equal(n.n, SHM_NOTIFY_NODES);
+    assert_memory_equal(n.nodes, ids, sizeof(n.nodes));
+    assert_false(shm_notify_take(shm, &n));
 }
 
 static void test_long_names(void **state)
@@ -98,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_both_kinds),
+        TEST(test_nodes),
         TEST(test_long_names),
         TEST(test_overflow),
         TEST(test_check),
