@@ -1,5 +1,10 @@
 /* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of
- * their session, which publishes nothing any more. */
+ * their session, which publishes nothing any more.
+ *
+ * It is conditional on the version that the LOOKUP before found. Compare-and-set refuses to delete
+ * another one. Last write wins deletes whatever is there: a refusal is followed by the same DELETE
+ * on the version that HEAD finds. The condition is against a stray DELETE, one that was given up
+ * for lost with its worker and acts when the file has been written anew. */
 #include <errno.h>
 #include <string.h>
 
@@ -69,6 +74,85 @@ static void on_deleted(void *arg, const struct s3_result *res)
     apply(op, res->error == -ENOENT ? 0 : res->error);
 }
 
+/* ---- the last write wins: what is there is deleted, but by a DELETE that means it ---- */
+
+#define REFUSED_MAX 16 /* other writers in a row that were faster */
+
+/* This server answered 501 to a condition. */
+static bool conditions_unknown;
+
+static void on_deleted_if(void *arg, const struct s3_result *res);
+
+static int delete_if(struct op *op, const char *key, const char *etag)
+{
+    op->w->stats->s3[S3_OP_DELETE]++;
+    if (!*etag || conditions_unknown || op->rec->step == REFUSED_MAX)
+        return s3_delete(op->w->s3, key, NULL, on_deleted, op, &op->s3);
+    return s3_delete(op->w->s3, key, etag, on_deleted_if, op, &op->s3);
+}
+
+static void on_found(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    char key[KEY_CAP];
+    int r = res->error;
+
+    op->s3 = NULL;
+    if (r == 0)
+        r = names_check(op, op->req.name, op->req.name_len, key);
+    if (r == 0)
+        r = delete_if(op, key, res->obj.etag);
+    if (r < 0)
+        apply(op, r == -ENOENT ? 0 : r);
+}
+
+/* The condition did not hold, or is not known to the server. */
+static int delete_refused(struct op *op, const struct s3_result *res)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r < 0)
+        return r;
+    if (res->http_status == 501) {
+        conditions_unknown = true;
+        return delete_if(op, key, "");
+    }
+    worker_lock(w);
+    op_edit(op)->step++;
+    worker_unlock(w);
+    w->stats->s3[S3_OP_HEAD]++;
+    return s3_head(w->s3, key, on_found, op, &op->s3);
+}
+
+static void on_deleted_if(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    int r;
+
+    if (res->http_status != 501 && res->error != -EEXIST) {
+        on_deleted(arg, res);
+        return;
+    }
+    op->s3 = NULL;
+    r = delete_refused(op, res);
+    if (r < 0)
+        apply(op, r);
+}
+
+static int delete_last(struct op *op, const char *key)
+{
+    char etag[SHM_ETAG_MAX] = "";
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    if (op->rec->node != SHM_NIL)
+        memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+    worker_unlock(w);
+    return delete_if(op, key, etag);
+}
+
 /* ---- compare-and-set: what is deleted is what was seen ---- */
 
 /* Under shm->meta. The version to delete: the one that the caller last read or wrote, else the one
@@ -123,14 +207,12 @@ static int ask_delete(struct op *op, const char *key)
 {
     struct worker *w = op->w;
 
-    if (cas_on(w) && w->env->traits.delete_if_match)
+    if (!cas_on(w))
+        return delete_last(op, key);
+    if (w->env->traits.delete_if_match)
         return delete_seen(op, key);
-    if (cas_on(w)) {
-        w->stats->s3[S3_OP_HEAD]++;
-        return s3_head(w->s3, key, on_head, op, &op->s3);
-    }
-    w->stats->s3[S3_OP_DELETE]++;
-    return s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
+    w->stats->s3[S3_OP_HEAD]++;
+    return s3_head(w->s3, key, on_head, op, &op->s3);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
