@@ -16,6 +16,10 @@ struct proc_info {
     int32_t signal;  /* exiting because of this signal; 0 = it exits by itself */
 };
 
+/* Puts descriptors aside, so that the others can look also when none is left. To be called once, at
+ * a worker's start. */
+void proc_keep_spares(void);
+
 /* `tid` as in a request's header: a thread; 0 = unknown. */
 void proc_look(uint32_t tid, struct proc_info *ret);
 

@@ -16,6 +16,7 @@
 #include "s3/s3_cred.h"
 #include "workers/channel.h"
 #include "workers/op.h"
+#include "workers/proc.h"
 #include "workers/recover.h"
 #include "workers/s3_setup.h"
 
@@ -165,6 +166,7 @@ static int setup(struct worker *w)
     struct err err = {0};
     int r = loop_new(&w->loop);
 
+    proc_keep_spares();
     if (r == 0)
         r = watch_signals(w);
     if (r == 0)
