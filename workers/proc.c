@@ -73,15 +73,25 @@ static bool read_proc(int32_t pid, const char *file, char *text)
     return r > 0;
 }
 
-static int32_t tgid_of(uint32_t tid)
+/* A number of a status file, 0 if it is not there. `name` as "\nTgid:". */
+static int32_t status_number(const char *text, const char *name)
+{
+    const char *p = strstr(text, name);
+
+    return p ? (int32_t)strtol(p + strlen(name), NULL, 10) : 0;
+}
+
+/* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait for,
+ * seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it. Its
+ * memory is new then and has no code yet; statm says that without any lock. (A process that exits
+ * has no memory at all.) */
+static bool is_in_exec(uint32_t tid)
 {
     char text[PROC_TEXT_MAX];
-    const char *p;
+    unsigned long long size, text_pages;
 
-    if (!read_proc((int32_t)tid, "status", text))
-        return 0;
-    p = strstr(text, "\nTgid:");
-    return p ? (int32_t)strtol(p + 6, NULL, 10) : 0;
+    return read_proc((int32_t)tid, "statm", text) &&
+           sscanf(text, "%llu %*u %*u %llu", &size, &text_pages) == 2 && size && !text_pages;
 }
 
 bool proc_is_dying(uint32_t tid)
@@ -102,7 +112,14 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     *ret = (struct proc_info){0};
     if (tid == 0 || tid > INT32_MAX)
         return;
-    ret->tgid = tgid_of(tid);
+    if (!read_proc((int32_t)tid, "status", text))
+        return;
+    ret->tgid = status_number(text, "\nTgid:");
+    if (is_in_exec(tid)) {
+        ret->parent = status_number(text, "\nPPid:");
+        ret->execs = ret->known = true;
+        return;
+    }
     /* The thread itself: the group's leader may have exited before it. */
     if (!ret->tgid || !read_proc((int32_t)tid, "stat", text) ||
         !stat_field(text, STAT_FLAGS, &flags) ||
