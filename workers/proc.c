@@ -81,10 +81,10 @@ static int32_t status_number(const char *text, const char *name)
     return p ? (int32_t)strtol(p + strlen(name), NULL, 10) : 0;
 }
 
-/* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait for,
- * seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it. Its
- * memory is new then and has no code yet; statm says that without any lock. (A process that exits
- * has no memory at all.) */
+/* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait
+ * for, seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it.
+ * Its memory is new then and has no code yet; statm says that without any lock. (A process that
+ * exits has no memory at all.) */
 static bool is_in_exec(uint32_t tid)
 {
     char text[PROC_TEXT_MAX];

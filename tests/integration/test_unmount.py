@@ -1,10 +1,8 @@
 """The mount is taken away by somebody else, in every way there is; and programs that wait for S3 are interrupted."""
 
 import errno
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
