@@ -236,7 +236,7 @@ def test_after_an_outage_fsync_sends_again(mount, proxy, bucket):
 
 
 def failed_uploads(m, name):
-    return [x for x in m.log().splitlines() if "upload failed" in x and name in x]
+    return [x for x in m.log().splitlines() if "upload failed key=" in x and name in x]
 
 
 @pytest.mark.parametrize("again", ["fsync", "close", "another close"])
