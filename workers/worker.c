@@ -20,6 +20,7 @@
 #include "workers/proc.h"
 #include "workers/recover.h"
 #include "workers/s3_setup.h"
+#include "workers/spool.h"
 
 /* The kernel headers of Debian 12's libc may lack them. */
 #ifndef MADV_POPULATE_READ
@@ -238,6 +239,7 @@ int worker_main(const struct worker_env *env, uint32_t slot)
     if (setup(w) < 0)
         return WORKER_EXIT_SETUP;
     recover(w);
+    spool_park_tidy(w);
     if (channel_start(w) < 0)
         return WORKER_EXIT_SETUP;
     if ((w->exit_code == 0 || w->leaving) && loop_run(w->loop) < 0)
