@@ -50,7 +50,11 @@ static void at_end(struct worker *w, int error)
 
     if (error != -ENODEV)
         log_err("reading from the kernel failed: %s; ending", strerror(-error));
-    w->exit_code = gone ? WORKER_EXIT_UNMOUNTED : WORKER_EXIT_SETUP;
+    if (gone) {
+        worker_leave(w);
+        return;
+    }
+    w->exit_code = WORKER_EXIT_SETUP;
     loop_stop(w->loop);
 }
 

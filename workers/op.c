@@ -311,6 +311,15 @@ void op_interrupts(struct worker *w)
     }
 }
 
+bool op_any_stays(const struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        if (w->ops[i].w && w->ops[i].stays)
+            return true;
+    }
+    return false;
+}
+
 uint32_t op_active(const struct worker *w)
 {
     return current_idx(w) + 1 - w->n_free_ops;

@@ -58,7 +58,7 @@ static bool is_party(struct op *op, struct closing *c)
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_session_pid *p = &s->pids[i];
 
-        if (p->tgid != c->who.tgid || p->start != c->who.start)
+        if (p->tgid != c->who.tgid || (p->start != c->who.start && !c->who.execs))
             continue;
         party = true;
         if (c->who.signal)
@@ -89,6 +89,8 @@ static bool must_publish(struct op *op, struct closing *c)
         return false;
     if (!c->empty || c->who.exiting)
         return true;
+    if (c->who.execs)
+        return false; /* and they cannot be asked for: see proc.c */
     /* Where the descriptors cannot be seen, RELEASE publishes the empty file. */
     return !proc_holds_write(c->who.tgid, c->ino, &known) && known;
 }

@@ -18,6 +18,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
+#include "workers/delete.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/rename.h"
@@ -132,25 +133,19 @@ int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP]
 
 /* ---- a file ---- */
 
-static void on_deleted(void *arg, const struct s3_result *res)
-{
-    struct op *op = arg;
-
-    op->s3 = NULL;
-    rename_finish(op, res->error == -ENOENT ? 0 : res->error);
-}
-
+/* The version that was copied. One that was written since is a new file of the old name. */
 static void delete_source(struct op *op)
 {
-    char from[KEY_CAP], to[KEY_CAP];
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
     int r = rename_keys_of(op, false, from, to);
 
-    if (r == 0) {
-        op->w->stats->s3[S3_OP_DELETE]++;
-        r = s3_delete(op->w->s3, from, NULL, on_deleted, op, &op->s3);
-    }
+    worker_lock(op->w);
+    memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
+    worker_unlock(op->w);
     if (r < 0)
         rename_finish(op, r);
+    else
+        delete_key(op, from, etag, DELETE_MOVED, rename_finish);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)

@@ -1,12 +1,17 @@
 /* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of
- * their session, which publishes nothing any more. */
+ * their session, which publishes nothing any more.
+ *
+ * It is conditional on the version that the LOOKUP before found. Compare-and-set refuses to delete
+ * another one. Last write wins deletes whatever is there: a refusal is followed by the same DELETE
+ * on the version that HEAD finds. The condition is against a stray DELETE, one that was given up
+ * for lost with its worker and acts when the file has been written anew. */
 #include <errno.h>
 #include <string.h>
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
-#include "workers/cas_delete.h"
+#include "workers/delete.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/session.h"
@@ -62,41 +67,20 @@ static void apply(struct op *op, int error)
     op_finish(op);
 }
 
-static void on_deleted(void *arg, const struct s3_result *res)
-{
-    struct op *op = arg;
-
-    op->s3 = NULL;
-    apply(op, res->error == -ENOENT ? 0 : res->error);
-}
-
-/* Compare-and-set: what is deleted is what was seen, the version that the caller last read or wrote,
- * else the one that the LOOKUP before found. */
-static void delete_seen(struct op *op, const char *key)
-{
-    char etag[SHM_ETAG_MAX];
-
-    worker_lock(op->w);
-    cas_own_etag(op, key, etag);
-    if (!*etag && op->rec->node != SHM_NIL)
-        memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
-    worker_unlock(op->w);
-    cas_delete_seen(op, key, etag, apply);
-}
-
-static void ask_delete(struct op *op, const char *key)
+/* With compare-and-set what is deleted is what was seen: the version that the caller last read or
+ * wrote. Else the one that the LOOKUP before found. */
+static void delete_file(struct op *op, const char *key)
 {
     struct worker *w = op->w;
-    int r;
+    char etag[SHM_ETAG_MAX] = "";
 
-    if (cas_on(w)) {
-        delete_seen(op, key);
-        return;
-    }
-    w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(w->s3, key, NULL, on_deleted, op, &op->s3);
-    if (r < 0)
-        apply(op, r);
+    worker_lock(w);
+    if (cas_on(w))
+        cas_own_etag(op, key, etag);
+    if (!*etag && op->rec->node != SHM_NIL)
+        memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+    worker_unlock(w);
+    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, apply);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
@@ -152,7 +136,7 @@ static void attempt(struct op *op)
     }
     r = names_check(op, op->req.name, op->req.name_len, key);
     if (r == 0)
-        ask_delete(op, key);
+        delete_file(op, key);
     else
         apply(op, r);
 }

@@ -94,7 +94,8 @@ static void write_now(struct op *op, uint32_t session)
     apply(op, session, r);
 }
 
-static void park(struct op *op);
+static void spoil(struct op *op, uint32_t session, int error);
+static void park(struct op *op, uint32_t session);
 
 static void attempt(struct op *op)
 {
@@ -105,9 +106,7 @@ static void attempt(struct op *op)
     if (session != SHM_NIL) {
         r = session_take_turn(op, session, in->offset + in->size);
         if (r < 0) {
-            worker_lock(op->w);
-            session_write_failed(op->w, session, r);
-            worker_unlock(op->w);
+            spoil(op, session, r);
             unpark(op);
         }
     }
@@ -116,22 +115,33 @@ static void attempt(struct op *op)
     else if (r)
         write_now(op, session);
     else
-        park(op);
+        park(op, session);
+}
+
+/* The writer is told, but may not listen: nothing is published without these bytes. */
+static void spoil(struct op *op, uint32_t session, int error)
+{
+    worker_lock(op->w);
+    session_write_failed(op->w, session, error);
+    worker_unlock(op->w);
 }
 
 /* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets
  * it. A worker that dies in between leaves the request in the read area, with its bytes. */
-static void park(struct op *op)
+static void park(struct op *op, uint32_t session)
 {
     uint32_t len = op->req.write->size;
     uint32_t idx = op_next_record(op->w);
     int r = 0;
 
-    if (op_is_current(op) && idx != SHM_NIL) {
+    if (op_is_current(op) && idx == SHM_NIL) {
+        spoil(op, session, -ENOMEM); /* as op_keep will answer */
+    } else if (op_is_current(op)) {
         r = spool_park(op->w, idx, op->req.data, len);
         op->rec->parked_len = len;
     }
     if (r < 0) {
+        spoil(op, session, r);
         op_fail(op, r);
         return;
     }

@@ -2,6 +2,7 @@
 #include "workers/proc.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,23 +32,66 @@ static bool stat_field(const char *text, int want, uint64_t *ret)
     return end != p + 1;
 }
 
+/* ---- descriptors kept back ---- */
+
+/* Without a free descriptor a killed writer would look like one of whom nothing can be known, and
+ * what it half wrote would be published. So two are kept: for a directory and a file in it. */
+static int spare[2] = {-1, -1};
+
+void proc_keep_spares(void)
+{
+    for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+        if (spare[i] < 0)
+            spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
+
+/* True if `r` says that descriptors are short, and now there are some: until proc_keep_spares. */
+static bool lend_spares(ssize_t r)
+{
+    if (r != -EMFILE && r != -ENFILE)
+        return false;
+    for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+        if (spare[i] >= 0)
+            close(spare[i]);
+        spare[i] = -1;
+    }
+    return true;
+}
+
 static bool read_proc(int32_t pid, const char *file, char *text)
 {
     char path[64];
+    ssize_t r;
 
     snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    return fd_read_file(path, text, PROC_TEXT_MAX) > 0;
+    r = fd_read_file(path, text, PROC_TEXT_MAX);
+    if (lend_spares(r)) {
+        r = fd_read_file(path, text, PROC_TEXT_MAX);
+        proc_keep_spares();
+    }
+    return r > 0;
 }
 
-static int32_t tgid_of(uint32_t tid)
+/* A number of a status file, 0 if it is not there. `name` as "\nTgid:". */
+static int32_t status_number(const char *text, const char *name)
+{
+    const char *p = strstr(text, name);
+
+    return p ? (int32_t)strtol(p + strlen(name), NULL, 10) : 0;
+}
+
+/* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait
+ * for, seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it.
+ * Its memory is new then and has no code yet; statm says that without any lock. (A process that
+ * exits has no memory at all.) */
+static bool is_in_exec(uint32_t tid)
 {
     char text[PROC_TEXT_MAX];
-    const char *p;
+    unsigned long long size, text_pages;
 
-    if (!read_proc((int32_t)tid, "status", text))
-        return 0;
-    p = strstr(text, "\nTgid:");
-    return p ? (int32_t)strtol(p + 6, NULL, 10) : 0;
+    return read_proc((int32_t)tid, "statm", text) &&
+           sscanf(text, "%llu %*u %*u %llu", &size, &text_pages) == 2 && size && !text_pages;
 }
 
 bool proc_is_dying(uint32_t tid)
@@ -68,7 +112,14 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     *ret = (struct proc_info){0};
     if (tid == 0 || tid > INT32_MAX)
         return;
-    ret->tgid = tgid_of(tid);
+    if (!read_proc((int32_t)tid, "status", text))
+        return;
+    ret->tgid = status_number(text, "\nTgid:");
+    if (is_in_exec(tid)) {
+        ret->parent = status_number(text, "\nPPid:");
+        ret->execs = ret->known = true;
+        return;
+    }
     /* The thread itself: the group's leader may have exited before it. */
     if (!ret->tgid || !read_proc((int32_t)tid, "stat", text) ||
         !stat_field(text, STAT_FLAGS, &flags) ||
@@ -101,7 +152,8 @@ static bool info_value(const char *text, const char *name, int base,
     return true;
 }
 
-static bool fd_matches(int dirfd, const char *fd_name, uint64_t ino)
+/* 1, 0, or -errno where no descriptor is left to look with. */
+static int fd_matches(int dirfd, const char *fd_name, uint64_t ino)
 {
     char text[PROC_TEXT_MAX];
     uint64_t flags, found;
@@ -109,31 +161,45 @@ static bool fd_matches(int dirfd, const char *fd_name, uint64_t ino)
     ssize_t n;
 
     if (fd < 0)
-        return false;
+        return errno == EMFILE || errno == ENFILE ? -errno : 0;
     n = read(fd, text, sizeof(text) - 1);
     close(fd);
     if (n <= 0)
-        return false;
+        return 0;
     text[n] = '\0';
     return info_value(text, "flags:", 8, &flags) &&
            (flags & O_ACCMODE) != O_RDONLY &&
            info_value(text, "\nino:", 10, &found) && found == ino;
 }
 
-bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
+/* 1, 0, or -errno. */
+static int any_matches(int32_t tgid, uint64_t ino)
 {
     char path[64];
     const struct dirent *e;
-    bool found = false;
+    int r = 0;
     DIR *dir;
 
     snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)tgid);
     dir = opendir(path);
-    *ret_known = dir != NULL;
     if (!dir)
-        return false;
-    for (int i = 0; !found && i < PROC_FDS_MAX && (e = readdir(dir)); i++)
-        found = e->d_name[0] != '.' && fd_matches(dirfd(dir), e->d_name, ino);
+        return -errno;
+    for (int i = 0; r == 0 && i < PROC_FDS_MAX && (e = readdir(dir)); i++) {
+        if (e->d_name[0] != '.')
+            r = fd_matches(dirfd(dir), e->d_name, ino);
+    }
     closedir(dir);
-    return found;
+    return r;
+}
+
+bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
+{
+    int r = any_matches(tgid, ino);
+
+    if (lend_spares(r)) {
+        r = any_matches(tgid, ino);
+        proc_keep_spares();
+    }
+    *ret_known = r >= 0;
+    return r > 0;
 }

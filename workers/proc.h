@@ -14,7 +14,12 @@ struct proc_info {
     uint64_t start;  /* of the process, in clock ticks since boot */
     bool exiting;    /* it is in exit(2): the request comes from the kernel closing its files */
     int32_t signal;  /* exiting because of this signal; 0 = it exits by itself */
+    bool execs;      /* it is inside execve(2), which closes its files: `start` is not known */
 };
+
+/* Puts descriptors aside, so that the others can look also when none is left. To be called once, at
+ * a worker's start. */
+void proc_keep_spares(void);
 
 /* `tid` as in a request's header: a thread; 0 = unknown. */
 void proc_look(uint32_t tid, struct proc_info *ret);

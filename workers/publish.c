@@ -488,12 +488,12 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
         *ret_error = -EEXIST;
         return LOOK_END;
     }
-    if (s->write_error) {
+    if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
+        return LOOK_END;
+    if (s->write_error) { /* of a later write than what is published */
         *ret_error = s->write_error;
         return LOOK_END;
     }
-    if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
-        return LOOK_END;
     if (s->publish.state == SHM_JOB_IDLE) {
         if (s->publish.attempts != pw->attempts && s->publish.error &&
             s->publishing_seq >= pw->want) {

@@ -20,7 +20,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
-#include "workers/cas_delete.h"
+#include "workers/delete.h"
 #include "workers/lineage.h"
 #include "workers/meta_ask.h"
 #include "workers/rename.h"
@@ -112,7 +112,7 @@ static void delete_source(struct op *op)
     if (r < 0)
         end(op, r);
     else
-        cas_delete_seen(op, from, etag, then_deleted);
+        delete_key(op, from, etag, DELETE_SEEN, then_deleted);
 }
 
 /* ---- the new name ---- */

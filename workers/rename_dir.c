@@ -9,11 +9,14 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/delete.h"
 #include "workers/meta.h"
 #include "workers/rename.h"
 
 #define RENAME_PARALLEL 8
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
+#define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
+#define RENAME_STUCK_MAX 16 /* pages in a row of which no key could be deleted: written all the time */
 
 struct move;
 
@@ -23,16 +26,20 @@ struct mover {
     struct s3_req *req;
     char from[KEY_CAP];
     char to[KEY_CAP];
+    char etag[S3_ETAG_MAX]; /* that the listing told, "" = none */
 };
 
 struct move {
     struct op *op;
     void (*then)(struct op *op, int error);
     struct buf keys;     /* what is behind `from` in each key of the page, NUL-terminated */
+    struct buf etags;    /* of each of them, NUL-terminated */
     size_t next;         /* offset in `keys` of the next to be moved */
+    size_t next_etag;
     size_t left;         /* end of those in `keys` whose markers are still to be deleted */
     bool more;           /* keys follow behind this page */
     unsigned running;
+    unsigned deleted, stuck; /* keys of this page; pages in a row without any */
     int error;
     struct s3_req *list;
     char from[KEY_CAP];
@@ -53,6 +60,7 @@ static void move_free(void *state)
             s3_cancel(m->mover[i].req);
     }
     buf_done(&m->keys);
+    buf_done(&m->etags);
     free(m);
 }
 
@@ -85,15 +93,38 @@ static void moved(struct mover *mv, int error, const char *detail)
     fill_movers(m);
 }
 
+static int delete_source(struct mover *mv);
+
+/* The version that was listed: one that has come since stays, and is moved with the next listing. */
 static void on_deleted(void *arg, const struct s3_result *res)
 {
-    moved(arg, res->error == -ENOENT ? 0 : res->error, res->text);
+    struct mover *mv = arg;
+    int r = res->error;
+
+    mv->req = NULL;
+    if (res->http_status == 501 && delete_asks()) {
+        delete_asks_no_more();
+        r = delete_source(mv);
+        if (r == 0)
+            return;
+    }
+    if (r == 0 || r == -ENOENT)
+        mv->m->deleted++;
+    moved(mv, r == -ENOENT || r == -EEXIST ? 0 : r, res->text);
+}
+
+static int delete_source(struct mover *mv)
+{
+    struct worker *w = mv->m->op->w;
+    bool asks = *mv->etag && delete_asks() && mv->m->stuck < RENAME_STUCK_MAX;
+
+    w->stats->s3[S3_OP_DELETE]++;
+    return s3_delete(w->s3, mv->from, asks ? mv->etag : NULL, on_deleted, mv, &mv->req);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
-    struct worker *w = mv->m->op->w;
     int r = res->error;
 
     mv->req = NULL;
@@ -101,10 +132,8 @@ static void on_copied(void *arg, const struct s3_result *res)
         moved(mv, 0, "");
         return;
     }
-    if (r == 0) {
-        w->stats->s3[S3_OP_DELETE]++;
-        r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
-    }
+    if (r == 0)
+        r = delete_source(mv);
     if (r < 0)
         moved(mv, r, res->text);
 }
@@ -173,7 +202,6 @@ static const char *last_marker(struct move *m)
 /* 1: a DELETE is on its way; 0: all are gone; -errno. */
 static int delete_marker(struct move *m)
 {
-    struct worker *w = m->op->w;
     struct mover *mv = &m->mover[0];
     const char *rest = last_marker(m);
     int r;
@@ -182,8 +210,8 @@ static int delete_marker(struct move *m)
         return 0;
     snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
     snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
-    w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(w->s3, mv->from, NULL, on_deleted, mv, &mv->req);
+    mv->etag[0] = '\0'; /* all markers have the same */
+    r = delete_source(mv);
     if (r < 0)
         return r;
     m->running++;
@@ -225,6 +253,8 @@ static void fill_movers(struct move *m)
             continue;
         rest = m->keys.data + m->next;
         m->next += strlen(rest) + 1;
+        snprintf(mv->etag, sizeof(mv->etag), "%s", m->etags.data + m->next_etag);
+        m->next_etag += strlen(mv->etag) + 1;
         r = start_mover(mv, rest);
         if (r < 0)
             m->error = r;
@@ -244,13 +274,16 @@ static void fill_movers(struct move *m)
 static int on_key(void *arg, const struct s3_list_entry *entry)
 {
     struct move *m = arg;
+    const char *etag = entry->etag && strlen(entry->etag) < S3_ETAG_MAX ? entry->etag : "";
     size_t skip = strlen(m->from);
+    int r;
 
     if (entry->key_len < skip || strncmp(entry->key, m->from, skip) != 0)
         return -EPROTO;
     if (entry->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
-    return buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
+    r = buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
+    return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
 }
 
 static void on_restart(void *arg)
@@ -258,6 +291,7 @@ static void on_restart(void *arg)
     struct move *m = arg;
 
     buf_reset(&m->keys);
+    buf_reset(&m->etags);
 }
 
 static void on_page(void *arg, const struct s3_result *res)
@@ -281,8 +315,11 @@ static void next_page(struct move *m)
     struct worker *w = m->op->w;
     int r;
 
+    m->stuck = m->keys.len && !m->deleted ? m->stuck + 1 : 0;
+    m->deleted = 0;
     buf_reset(&m->keys);
-    m->next = 0;
+    buf_reset(&m->etags);
+    m->next = m->next_etag = 0;
     w->stats->s3[S3_OP_LIST]++;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
@@ -301,6 +338,7 @@ void rename_keys(struct op *op, const char *from, const char *to,
     m->op = op;
     m->then = then;
     buf_init(&m->keys, RENAME_PAGE_BYTES);
+    buf_init(&m->etags, RENAME_ETAG_BYTES);
     memcpy(m->from, from, strlen(from) + 1);
     memcpy(m->to, to, strlen(to) + 1);
     for (int i = 0; i < RENAME_PARALLEL; i++)

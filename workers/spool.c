@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -159,4 +160,14 @@ void spool_park_clear(struct worker *w, uint32_t record, size_t len)
                   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, park_at(w, record),
                   (off_t)len) < 0)
         return;
+}
+
+void spool_park_tidy(struct worker *w)
+{
+    struct stat st;
+
+    if (fstat(w->env->park_fd[w->slot], &st) < 0 || st.st_blocks == 0)
+        return;
+    for (uint32_t i = 0; i < w->n_free_records; i++)
+        spool_park_clear(w, w->free_records[i], w->shm->header->sizes.payload);
 }

@@ -43,4 +43,7 @@ must_use int spool_unpark(struct worker *w, uint32_t record, uint32_t off,
                           void *buf, size_t len);
 void spool_park_clear(struct worker *w, uint32_t record, size_t len);
 
+/* Gives back what a predecessor put aside for a record that it did not come to take. */
+void spool_park_tidy(struct worker *w);
+
 #endif

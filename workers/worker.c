@@ -14,10 +14,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "s3/s3_cred.h"
+#include "shm/shm_session.h"
 #include "workers/channel.h"
 #include "workers/op.h"
+#include "workers/proc.h"
 #include "workers/recover.h"
 #include "workers/s3_setup.h"
+#include "workers/spool.h"
 
 /* The kernel headers of Debian 12's libc may lack them. */
 #ifndef MADV_POPULATE_READ
@@ -62,10 +65,44 @@ void worker_notify_kernel(struct worker *w)
     fd_event_set(w->env->notify_fd);
 }
 
+/* ---- the end of the mount ---- */
+
+/* A publish runs here. It is a job of its session: whoever asked for it may be gone. */
+static bool publishes(struct worker *w)
+{
+    bool any = false;
+
+    worker_lock(w);
+    for (uint32_t i = 0; !any && i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        any = s->state == SHM_SESSION_LIVE && s->publish.owner == w->slot &&
+              s->publish.state == SHM_JOB_RUNNING;
+    }
+    worker_unlock(w);
+    return any;
+}
+
+static void leave_if_done(struct worker *w)
+{
+    if (!op_any_stays(w) && !publishes(w))
+        loop_stop(w->loop);
+}
+
+void worker_leave(struct worker *w)
+{
+    w->exit_code = WORKER_EXIT_UNMOUNTED;
+    w->leaving = true;
+    loop_del(w->loop, &w->channel);
+    worker_wake_self(w);
+}
+
 static void look_again(struct worker *w)
 {
     op_interrupts(w);
     op_resume_all(w);
+    if (w->leaving)
+        leave_if_done(w);
 }
 
 static void on_rescan(struct loop_timer *t)
@@ -165,6 +202,7 @@ static int setup(struct worker *w)
     struct err err = {0};
     int r = loop_new(&w->loop);
 
+    proc_keep_spares();
     if (r == 0)
         r = watch_signals(w);
     if (r == 0)
@@ -201,9 +239,10 @@ int worker_main(const struct worker_env *env, uint32_t slot)
     if (setup(w) < 0)
         return WORKER_EXIT_SETUP;
     recover(w);
+    spool_park_tidy(w);
     if (channel_start(w) < 0)
         return WORKER_EXIT_SETUP;
-    if (w->exit_code == 0 && loop_run(w->loop) < 0)
+    if ((w->exit_code == 0 || w->leaving) && loop_run(w->loop) < 0)
         w->exit_code = WORKER_EXIT_SETUP;
     return w->exit_code;
 }

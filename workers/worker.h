@@ -35,12 +35,17 @@ struct worker {
     uint32_t n_free_records;
 
     int exit_code;
+    bool leaving; /* the mount is gone; what was begun is brought to its end, then the loop stops */
 };
 
 /* "Look at what you wait for": each worker in the mask (bits by slot), this one included, calls the
  * `resume` of its waiting ops in its next turn. */
 void worker_wake(struct worker *w, uint32_t mask);
 void worker_wake_self(struct worker *w);
+
+/* The mount is gone: ends the worker, at once or when what it has begun and nobody repeats (a
+ * RELEASE that publishes, a rename half done) is through. The supervisor's SIGTERM cuts it short. */
+void worker_leave(struct worker *w);
 
 /* Takes shm->meta / gives it back. */
 void worker_lock(struct worker *w);

@@ -18,6 +18,7 @@ FILEOP = [sys.executable, "-B", PROGRAMS / "fileop.py"]
 DEADLINES = {"STATEPROXY_S3_ATTEMPT_TIMEOUT": f"{int(1000 * SLOW)}ms",
              "STATEPROXY_S3_CONNECT_TIMEOUT": f"{int(1000 * SLOW)}ms",
              "STATEPROXY_S3_DEADLINE": f"{int(4000 * SLOW)}ms"}
+BRIEF = {name: f"{int(1000 * SLOW)}ms" for name in DEADLINES}
 OUTAGE_ERRORS = {"EIO", "ETIMEDOUT", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET"}
 
 
@@ -232,6 +233,98 @@ def test_after_an_outage_fsync_sends_again(mount, proxy, bucket):
         assert bucket.get(m.key("f.txt")) == b"content"
     finally:
         os.close(fd)
+
+
+def failed_uploads(m, name):
+    return [x for x in m.log().splitlines() if "upload failed key=" in x and name in x]
+
+
+@pytest.mark.parametrize("again", ["fsync", "close", "another close"])
+def test_what_an_outage_kept_back_is_sent_at_the_next_chance(mount, proxy, bucket, again):
+    """The error is told once and logged once; the bytes are kept as long as somebody has the file
+    open, also those written meanwhile."""
+    m = mount(via=proxy, env=BRIEF)
+    path = m.path / "f.txt"
+    bucket.put(m.key("f.txt"), b"old")
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    other = os.dup(fd)
+    os.write(fd, b"kept")
+    proxy.block()
+    with pytest.raises(OSError) as e:
+        os.close(fd) if again == "another close" else os.fsync(fd)
+    assert errno.errorcode[e.value.errno] in OUTAGE_ERRORS
+    os.write(other, b" and more")
+    proxy.unblock()
+    assert bucket.get(m.key("f.txt")) == b"old"
+    if again == "fsync":
+        os.fsync(fd)
+        assert bucket.get(m.key("f.txt")) == b"kept and more"
+    os.close(other)
+    assert bucket.get(m.key("f.txt")) == b"kept and more"
+    if again != "another close":
+        os.close(fd)
+    assert len(failed_uploads(m, "f.txt")) == 1 and not m.errors()
+    assert path.read_bytes() == b"kept and more"
+    m.check()
+
+
+def test_after_the_last_close_failed_nothing_is_left(mount, proxy, bucket):
+    """It has been told. A later close of somebody else does not bring the bytes back."""
+    m = mount(via=proxy, env=BRIEF)
+    bucket.put(m.key("f.txt"), b"old")
+    fd = os.open(m.path / "f.txt", os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"never published")
+    proxy.block()
+    with pytest.raises(OSError):
+        os.close(fd)
+    proxy.unblock()
+    util.wait_until(lambda: m.status()["tables"]["sessions"] == 0, what="the session's end")
+    with open(m.path / "f.txt", "ab") as f:
+        f.write(b" appended")
+    assert bucket.get(m.key("f.txt")) == b"old appended"
+    assert m.log().count("given up") == 1 and len(failed_uploads(m, "f.txt")) == 1
+    m.check()
+
+
+def test_an_outage_in_the_middle_of_a_body_heals(mount, proxy, bucket):
+    """Half of the PUT is there when the server goes, and half of the GET."""
+    m = mount(via=proxy, env={**DEADLINES, "STATEPROXY_S3_DEADLINE": "60s"})
+    bucket.put(m.key("g.bin"), pattern(6_000_000, 2))
+    proxy.hold("put", op="PutObject", when="mid", times=1)
+    proxy.add_rule("cut_response", op="GetObject", key="*g.bin", at=3_000_000, times=1)
+    writer = util.spawn([*FILEOP, "write", m.path / "f.bin", 6_000_000, 1])
+    reader = util.spawn([*FILEOP, "read", m.path / "g.bin"])
+    proxy.wait_held("put")
+    proxy.block()
+    proxy.release("put", "reset")
+    assert writer.poll() is None
+    proxy.unblock()
+    for p in (writer, reader):
+        assert json.loads(util.finish(p).out)["error"] is None
+    assert bucket.get(m.key("f.bin")) == pattern(6_000_000, 1)
+    m.check()
+
+
+@pytest.mark.parametrize("command, left", [
+    (["unlink", "f.txt"], {"f.txt", "d/"}), (["mkdir", "new"], {"f.txt", "d/"}),
+    (["rmdir", "d"], {"f.txt", "d/"}), (["rename", "f.txt", "g.txt"], {"f.txt", "d/"}),
+    (["truncate", "f.txt", "1"], {"f.txt", "d/"}), (["list", ""], {"f.txt", "d/"}),
+], ids=lambda x: x[0] if isinstance(x, list) else None)
+def test_an_operation_in_an_outage_fails_and_is_done_later(mount, proxy, bucket, command, left):
+    """Within the deadline, having done nothing; the same again is done."""
+    m = mount(via=proxy, env=BRIEF)
+    bucket.put(m.key("f.txt"), b"123")
+    (m.path / "d").mkdir()
+    os.stat(m.path / "f.txt")
+    args = [command[0], *(a if a.isdigit() else m.path / a for a in command[1:])]
+    proxy.block()
+    error, _, out = fileop(*args)
+    assert error in OUTAGE_ERRORS and out["seconds"] < 8 * SLOW
+    proxy.unblock()
+    assert {k[len(m.key("")):] for k in bucket.list(m.key(""))} == left
+    assert bucket.get(m.key("f.txt")) == b"123"
+    assert fileop(*args)[0] is None
+    m.check()
 
 
 def test_a_slow_answer_is_not_an_outage_for_others(m, proxy, bucket):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import signal
 import sys
 
 import pytest
@@ -12,9 +11,10 @@ from harness import PROGRAMS, SLOW, util
 from harness.killer import Killer
 from harness.pattern import pattern
 from harness.tree import assert_same_files, assert_tree_equal, make_tree
+from harness.work import (assert_writers_files, kill_all, start_copier, start_writer,
+                          still_running)
 
-PYTHON = [sys.executable, "-B"]
-FILEOP = [*PYTHON, PROGRAMS / "fileop.py"]
+FILEOP = [sys.executable, "-B", PROGRAMS / "fileop.py"]
 
 pytestmark = pytest.mark.limit(150)
 
@@ -32,43 +32,13 @@ def succeeded(proc, timeout=60):
     return out
 
 
-def start_writer(m, scratch, seed, name="writer", big=True):
-    """The writer-verifier in a directory of its own, until scratch/stop exists."""
-    (m.path / name).mkdir()
-    return util.spawn([*PYTHON, PROGRAMS / "writer_verifier.py", m.path / name, "--seed", seed,
-                       "--until", scratch / "stop", "--state", scratch / f"{name}.json",
-                       *(["--big"] if big else [])])
-
-
-def assert_writers_files(m, bucket, scratch, name="writer"):
-    """Every byte that the writer-verifier thinks it wrote is on the server, and nothing else."""
-    state = json.loads((scratch / f"{name}.json").read_text())
-    prefix = m.key(name) + "/"
-    there = {k[len(prefix):]: n for k, n in bucket.list(prefix).items() if k != prefix}
-    assert there == {n: size for n, (size, _) in state["files"].items()}
-    for file, (_, digest) in state["files"].items():
-        assert hashlib.sha256(bucket.get(prefix + file)).hexdigest() == digest, file
-    return state["ops"]
-
-
-def still_running(*programs):
-    def check():
-        for p in programs:
-            if p.poll() is not None:
-                util.finish(p)
-                raise AssertionError(f"{p.args} ended too early")
-    return check
-
-
 @pytest.mark.slow
 @pytest.mark.limit(240)
 def test_200_random_kills_while_programs_work(mount, bucket, scratch, seed):
     m = mount(workers=2)
     source = make_tree(scratch / "source", 200, seed)
-    (m.path / "copier").mkdir()
     writer = start_writer(m, scratch, seed)
-    copier = util.spawn([*PYTHON, PROGRAMS / "tree_copier.py", source, m.path / "copier", scratch,
-                         "--until", scratch / "stop"])
+    copier = start_copier(m, scratch, source)
     killer = Killer(m, 200, seed)
     try:
         killer.start()
@@ -78,10 +48,7 @@ def test_200_random_kills_while_programs_work(mount, bucket, scratch, seed):
         util.finish(copier)
     finally:
         killer.cancelled.set()
-        for p in (writer, copier):
-            if p.poll() is None:
-                os.killpg(p.pid, signal.SIGKILL)
-                p.wait()
+        kill_all((writer, copier))
     assert assert_writers_files(m, bucket, scratch) > 100
     assert_tree_equal(source, bucket, m.key("copier/tree"))
     assert_same_files(source, scratch / "out")
@@ -321,6 +288,73 @@ def test_a_stray_put_of_a_new_file_does_not_undo_a_later_one(m, proxy, bucket):
     proxy.release("stray")
     proxy.wait_idle()
     assert bucket.get(m.key("new.bin")) == b"after"
+
+
+def test_a_stray_delete_does_not_undo_a_later_write(m, proxy, bucket):
+    """The worker dies while its DELETE is held; its replacement deletes, the program writes the file anew."""
+    path = m.path / "f.bin"
+    path.write_bytes(b"before")
+    proxy.hold("stray", op="DeleteObject", detach=True, times=1)
+    program = util.spawn([*FILEOP, "unlink", path])
+    proxy.wait_held("stray")
+    m.wait_workers(2, without=m.kill_workers())
+    succeeded(program)
+    path.write_bytes(b"after")
+    proxy.release("stray")
+    proxy.wait_idle()
+    assert bucket.get(m.key("f.bin")) == b"after"
+    assert path.read_bytes() == b"after"
+    m.check()
+
+
+def test_a_stray_delete_of_a_rename(m, proxy, bucket):
+    path = m.path / "f.tmp"
+    path.write_bytes(b"version 1")
+    proxy.hold("stray", op="DeleteObject", detach=True, times=1)
+    program = util.spawn([*FILEOP, "rename", path, m.path / "f"])
+    proxy.wait_held("stray")
+    m.wait_workers(2, without=m.kill_workers())
+    succeeded(program)
+    path.write_bytes(b"version 2")
+    proxy.release("stray")
+    proxy.wait_idle()
+    assert bucket.get(m.key("f.tmp")) == b"version 2"
+
+
+def test_a_stray_delete_of_a_directory_rename(m, proxy, bucket):
+    (m.path / "d").mkdir()
+    path = m.path / "d" / "f"
+    path.write_bytes(b"version 1")
+    proxy.hold("stray", op="DeleteObject", key="p/d/f", detach=True, times=1)
+    program = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
+    proxy.wait_held("stray")
+    m.wait_workers(2, without=m.kill_workers())
+    succeeded(program)
+    (m.path / "d").mkdir()
+    path.write_bytes(b"version 2")
+    proxy.release("stray")
+    proxy.wait_idle()
+    assert bucket.get(m.key("d/f")) == b"version 2"
+
+
+def test_what_another_machine_has_written_is_deleted_too(m, proxy, bucket):
+    """The last one wins, also when it deletes; a server that knows no conditions is asked without."""
+    path = m.path / "f.bin"
+    path.write_bytes(b"ours")
+    fd = os.open(path, os.O_RDONLY)     # the kernel asks no more for the name than it has to
+    proxy.hold("h", op="DeleteObject", times=1)
+    program = util.spawn([*FILEOP, "unlink", path])
+    proxy.wait_held("h")
+    bucket.put(m.key("f.bin"), b"theirs")
+    proxy.release("h")
+    succeeded(program)
+    os.close(fd)
+    assert not bucket.exists(m.key("f.bin"))
+    path.write_bytes(b"again")
+    proxy.add_rule("answer", status=501, op="DeleteObject", having={"if-match": "*"})
+    path.unlink()
+    assert not bucket.exists(m.key("f.bin"))
+    m.check()
 
 
 def test_the_last_writer_wins_over_another_machine(m, mount, proxy, bucket):

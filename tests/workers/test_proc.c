@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -259,6 +261,35 @@ static void finds_it_in_a_child(void **state)
     end_child(pid);
 }
 
+/* Two are kept back: for a directory and a file in it. */
+static void looks_without_a_free_descriptor(void **state)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC), low;
+    struct rlimit old, none;
+    struct proc_info info;
+    bool known;
+
+    (void)state;
+    proc_keep_spares();
+    low = dup(fd);
+    close(low);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = (rlim_t)low;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_true(dup(fd) < 0 && errno == EMFILE);
+    for (int i = 0; i < 3; i++) {
+        proc_look((uint32_t)getpid(), &info);
+        assert_true(info.known);
+        assert_false(proc_is_dying((uint32_t)getpid()));
+        assert_true(proc_holds_write(getpid(), ino_of(fd), &known));
+        assert_true(known);
+    }
+    assert_true(dup(fd) < 0 && errno == EMFILE); /* and are kept again */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +302,7 @@ int main(void)
         cmocka_unit_test(finds_writers),
         cmocka_unit_test(another_file_does_not_count),
         cmocka_unit_test(finds_it_in_a_child),
+        cmocka_unit_test(looks_without_a_free_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,26 @@ static void parks_by_record(void **state)
     assert_int_equal(spool_unpark(&fx->w, 4, 0, got, 3), -EIO); /* never parked */
 }
 
+/* A worker that dies between putting bytes aside and taking the record, or after the answer. */
+static void a_successor_gives_back_what_nobody_takes(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t *free = fx->w.free_records, last = --fx->w.n_free_records;
+    char got[8];
+
+    for (uint32_t i = 0; i < last; i++) { /* record 2 is taken */
+        if (free[i] == 2)
+            free[i] = free[last];
+    }
+    assert_int_equal(spool_park(&fx->w, 3, "three", 5), 0);
+    assert_int_equal(spool_park(&fx->w, 2, "two", 3), 0);
+    spool_park_tidy(&fx->w);
+    assert_int_equal(spool_unpark(&fx->w, 3, 0, got, 5), 0);
+    assert_memory_equal(got, "\0\0\0\0\0", 5);
+    assert_int_equal(spool_unpark(&fx->w, 2, 0, got, 3), 0);
+    assert_memory_equal(got, "two", 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +246,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_disk_is_no_space, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(a_move_waits_for_changes, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(parks_by_record, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(a_successor_gives_back_what_nobody_takes, fx_setup,
+                                        fx_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@ class Mount:
         self.reports = sanitizer_files()
         self.stopped = False            # ended and checked, or never ran
         self.tested_by_kill = False
+        self.wrap = lambda *command: command    # a test may start it by way of another program
         if not mountpoint:
             self.path.mkdir()
         self.buffer_dir.mkdir()
@@ -68,7 +69,7 @@ class Mount:
         self.guard.mount(self.path, self.mark)
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(
-                [str(DAEMON), *map(str, self.args)], stdin=subprocess.DEVNULL, stdout=log,
+                self.wrap(str(DAEMON), *map(str, self.args)), stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env=util.clean_env(**self.env, **{util.MARK: self.mark}),
                 start_new_session=True, cwd=self.dir)
         self.guard.session(self.proc.pid, self.mark)
@@ -165,6 +166,10 @@ class Mount:
 
     def status(self):
         return json.loads(self.ctl("status", "--json").out)
+
+    def inflight(self):
+        """The kernel's requests that are not answered: worker, op, unique, age_ms."""
+        return json.loads(self.ctl("inflight", "--json").out)
 
     def worker_pids(self):
         """Pids of the workers that run now, by number of the worker."""

@@ -1,0 +1,27 @@
+/* The DELETE of a file's key, for unlink and rename. It is conditional on the version that it means
+ * (If-Match), in all variants: one that was given up for lost with its worker or its connection, and
+ * acts later, must not take away what was written since. */
+#ifndef WORKERS_DELETE_H
+#define WORKERS_DELETE_H
+
+#include "workers/op.h"
+
+/* What follows where another version is there. */
+enum delete_how {
+    DELETE_SEEN,  /* compare-and-set: -EEXIST. Where the probe found that the server does not look at
+                   * the condition: HEAD, compare, DELETE (what comes in between is lost) */
+    DELETE_LAST,  /* the last one wins: it is deleted too */
+    DELETE_MOVED, /* it was written after this one was copied: it stays */
+};
+
+/* Deletes the key's version `etag` ("" = whichever is there). Then calls `then`, perhaps at once: 0,
+ * also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know the
+ * condition (501) is not asked for it again. The op is kept, and its `state` is used. */
+void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
+                void (*then)(struct op *op, int error));
+
+/* Whether this server is asked for conditions of DELETE, and that it has answered 501 to one. */
+bool delete_asks(void);
+void delete_asks_no_more(void);
+
+#endif
