@@ -21,6 +21,7 @@ static const char help[] =
     "  status     processes, mount, tables, counters\n"
     "  sessions   files that are open for writing\n"
     "  inflight   requests that are being worked on\n"
+    "  conflicts  the last writes that compare-and-set has refused, newest last\n"
     "  check      check the shared tables; exit 0 if they are sound\n"
     "  drain      let it finish its uploads, unmount and end; wait for that\n"
     "  version\n"
@@ -83,6 +84,8 @@ static int show(const struct options *o, const char *what)
         status_print(answer, shm, o->json);
     else if (shm && strcmp(what, "sessions") == 0)
         status_sessions(shm, o->json);
+    else if (shm && strcmp(what, "conflicts") == 0)
+        status_conflicts(shm, o->json);
     else if (shm)
         status_inflight(shm, o->json);
     shm_close(shm);
@@ -134,8 +137,8 @@ static int run(const struct options *o, const char *command)
 
 static bool is_command(const char *s)
 {
-    static const char *const names[] = {"status", "sessions", "inflight", "check",
-                                        "drain"};
+    static const char *const names[] = {"status", "sessions", "inflight", "conflicts",
+                                        "check", "drain"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(s, names[i]) == 0)

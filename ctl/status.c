@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "shm/shm_block.h"
+#include "shm/shm_conflict.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
@@ -388,6 +390,34 @@ static const char *unlocked_path(struct shm *shm, uint32_t node,
     return buf[at] ? buf + at : "/";
 }
 
+/* Ends the line: what the write expects, with compare-and-set. */
+static void print_expectation(struct shm *shm, const struct shm_session *s, bool json)
+{
+    uint32_t flags = s->flags;
+    char etag[SHM_ETAG_MAX];
+    const char *what = etag;
+
+    memcpy(etag, s->base_etag, sizeof(etag));
+    etag[sizeof(etag) - 1] = '\0';
+    if (!shm->header->sizes.baselines) {
+        puts(json ? "}" : "");
+        return;
+    }
+    if (flags & SHM_SESSION_REFUSED)
+        what = "refused";
+    else if (!(flags & SHM_SESSION_EXPECTS))
+        what = "any";
+    else if (flags & SHM_SESSION_ABSENT)
+        what = "absent";
+    if (!json) {
+        printf("  expects %s\n", what);
+        return;
+    }
+    printf(",\"expects\":");
+    json_string(what);
+    putchar('}');
+}
+
 void status_sessions(struct shm *shm, bool json)
 {
     char buf[PATH_SHOWN];
@@ -406,14 +436,15 @@ void status_sessions(struct shm *shm, bool json)
         if (json) {
             printf("%s{\"path\":", any ? "," : "");
             json_string(path);
-            printf(",\"size\":%llu,\"dirty\":%s,\"publishing\":%s}", (ull)s->size,
+            printf(",\"size\":%llu,\"dirty\":%s,\"publishing\":%s", (ull)s->size,
                    shm_session_dirty(s) ? "true" : "false",
                    s->publish.state == SHM_JOB_RUNNING ? "true" : "false");
         } else {
-            printf("%-12llu %-6s %-10s %s\n", (ull)s->size,
+            printf("%-12llu %-6s %-10s %s", (ull)s->size,
                    shm_session_dirty(s) ? "dirty" : "clean",
                    s->publish.state == SHM_JOB_RUNNING ? "publishing" : "", path);
         }
+        print_expectation(shm, s, json);
         any = true;
     }
     if (json)
@@ -467,4 +498,64 @@ void status_inflight(struct shm *shm, bool json)
         puts("]");
     else if (!any)
         puts("no request is in flight");
+}
+
+/* ---- conflicts ---- */
+
+/* "2026-01-02T03:04:05Z" */
+static void format_time(uint64_t wall_ns, char out[32])
+{
+    time_t t = (time_t)(wall_ns / NS_PER_S);
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        snprintf(out, 32, "?");
+}
+
+static void json_member(const char *name, const char *text)
+{
+    printf(",\"%s\":", name);
+    json_string(text);
+}
+
+/* It may be half of two: each text is ended here. */
+static void print_conflict(struct shm_conflict c, bool json, bool first)
+{
+    const char *expected, *found;
+    char when[32];
+
+    c.key[sizeof(c.key) - 1] = c.expected[sizeof(c.expected) - 1] = '\0';
+    c.found[sizeof(c.found) - 1] = c.write_id[sizeof(c.write_id) - 1] = '\0';
+    expected = *c.expected ? c.expected : c.absent ? "absent" : "unknown";
+    found = *c.found ? c.found : "unknown";
+    format_time(c.wall_ns, when);
+    if (!json) {
+        printf("%s  pid %-8d expected %s  found %s  write_id %s  %s\n", when, c.tgid, expected,
+               found, *c.write_id ? c.write_id : "-", c.key);
+        return;
+    }
+    printf("%s{\"time\":\"%s\",\"pid\":%d", first ? "" : ",", when, c.tgid);
+    json_member("key", c.key);
+    json_member("expected", expected);
+    json_member("found", found);
+    json_member("write_id", c.write_id);
+    putchar('}');
+}
+
+void status_conflicts(struct shm *shm, bool json)
+{
+    const volatile uint64_t *count = &shm->conflicts->count;
+    uint64_t n = shm->header->sizes.baselines ? *count : 0;
+    uint64_t first = n > SHM_CONFLICTS ? n - SHM_CONFLICTS : 0;
+
+    if (json)
+        putchar('[');
+    for (uint64_t i = first; i < n; i++)
+        print_conflict(shm->conflicts->slot[i % SHM_CONFLICTS], json, i == first);
+    if (json)
+        puts("]");
+    else if (!n)
+        puts("no write has been refused");
+    else if (first)
+        printf("(the last %d of %llu)\n", SHM_CONFLICTS, (ull)n);
 }

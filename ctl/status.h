@@ -14,4 +14,7 @@ void status_print(char *answer, struct shm *shm, bool json);
 void status_sessions(struct shm *shm, bool json);
 void status_inflight(struct shm *shm, bool json);
 
+/* Compare-and-set: the last writes that were refused, newest last. */
+void status_conflicts(struct shm *shm, bool json);
+
 #endif

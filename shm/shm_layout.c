@@ -3,6 +3,7 @@
 
 #include "shm/shm_baseline.h"
 #include "shm/shm_block.h"
+#include "shm/shm_conflict.h"
 #include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
@@ -37,6 +38,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_FLOCK] = {"flock", shm_flock_size, shm_flock_init, shm_flock_check},
     [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init,
                             shm_baseline_check},
+    [SHM_TABLE_CONFLICT] = {"conflict", shm_conflict_size, NULL, shm_conflict_check},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init,
                           shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init,

@@ -48,6 +48,7 @@ enum shm_table {
     SHM_TABLE_HANDLE,
     SHM_TABLE_FLOCK,
     SHM_TABLE_BASELINE,
+    SHM_TABLE_CONFLICT,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
     SHM_TABLE_BLOCK_DATA,
@@ -76,6 +77,7 @@ struct shm_session_table;
 struct shm_handle_table;
 struct shm_flock_table;
 struct shm_baseline_table;
+struct shm_conflict_ring;
 struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
@@ -93,6 +95,7 @@ struct shm {
     struct shm_handle_table *handles;
     struct shm_flock_table *flocks;
     struct shm_baseline_table *baselines;
+    struct shm_conflict_ring *conflicts;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;
     uint8_t *block_data;

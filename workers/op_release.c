@@ -32,6 +32,9 @@ static enum ending how_it_ends(const struct shm_session *s)
     return END_PUBLISH;
 }
 
+/* A conflict: publish.c has said so. */
+static const char told_already[] = "";
+
 /* Under shm->meta. What is unpublished goes with the last who has it open: why, for the log; NULL:
  * nothing is lost. */
 static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY_CAP])
@@ -45,16 +48,18 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
     if (session_is_torn(s))
         return "its writers were killed";
     if ((s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST)
-        return "the file has changed since it was read";
+        return told_already;
     return s->write_error ? "a write to it failed" : "its upload failed";
 }
 
 static void tell_lost(struct worker *w, const char *key, const char *why)
 {
+    worker_count(w, SHM_STAT_DISCARDED, 1);
+    if (why == told_already)
+        return;
     log_warn("unpublished bytes given up key=\"%s\" reason=\"%s\": the file keeps "
              "its last published content",
              key, why);
-    worker_count(w, SHM_STAT_DISCARDED, 1);
 }
 
 /* The handle and its ref go, and the answer, in one step. */

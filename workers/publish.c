@@ -13,12 +13,14 @@
  * that does not know conditions (501) is not asked for them again.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "shm/shm_conflict.h"
 #include "workers/cas.h"
 #include "workers/cas_put.h"
 #include "workers/key.h"
@@ -236,13 +238,42 @@ static void finish_ours(struct publish *p, const char *etag)
     finish(p, &res, 0);
 }
 
+/* Who wrote, as far as the session knows. Under shm->meta. */
+static int32_t writer_of(const struct shm_session *s)
+{
+    int32_t tgid = 0;
+
+    for (int i = SHM_SESSION_PIDS - 1; i >= 0; i--) {
+        if (s->pids[i].tgid && (!tgid || (s->pids[i].flags & SHM_PID_WROTE)))
+            tgid = s->pids[i].tgid;
+    }
+    return tgid;
+}
+
+/* For `stateproxyctl conflicts`. */
+static void note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c)
+{
+    c->wall_ns = clock_wall_ns();
+    worker_lock(w);
+    c->tgid = writer_of(shm_session_at(w->shm, session));
+    shm_conflict_add(w->shm, c);
+    worker_unlock(w);
+    worker_count(w, SHM_STAT_CONFLICTS, 1);
+}
+
 static void tell_conflict(struct publish *p)
 {
+    struct shm_conflict c = {.absent = p->absent};
+
+    snprintf(c.key, sizeof(c.key), "%s", p->key);
+    snprintf(c.expected, sizeof(c.expected), "%s", p->absent ? "" : p->etag);
+    snprintf(c.found, sizeof(c.found), "%s", p->cas.found);
+    snprintf(c.write_id, sizeof(c.write_id), "%s", p->cas.id);
+    note_conflict(p->w, p->session, &c);
     log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since it "
                "was read, and keeps that content",
                p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "another",
                p->cas.id);
-    worker_count(p->w, SHM_STAT_CONFLICTS, 1);
 }
 
 static void tell_unknown(struct publish *p)
@@ -528,6 +559,26 @@ static void go_on(struct op *op, int error)
     then(op, error);
 }
 
+/* It expects a version that the caller has not read, or that has been forgotten. */
+static void tell_refused(struct worker *w, uint32_t session)
+{
+    struct shm_conflict c = {0};
+    struct shm_session *s;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    s->publish.error = -EEXIST; /* as of an upload, so that it is told once */
+    s->publishing_seq = s->write_seq;
+    if (key_of_node(w, s->node, c.key) < 0)
+        c.key[0] = '\0';
+    memcpy(c.found, s->base_etag, sizeof(c.found));
+    worker_unlock(w);
+    note_conflict(w, session, &c);
+    log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
+               "process read it, or what it read has been forgotten: read it again",
+               c.key, *c.found ? c.found : "unknown");
+}
+
 /* A copy for the job, which outlives who asked for it. False: no memory. */
 static bool take_like(struct publish *p, const struct publish_wait *pw)
 {
@@ -545,13 +596,18 @@ static void resume(struct op *op)
     struct worker *w = op->w;
     struct publish *p = NULL;
     enum look what;
+    bool is_refused;
     int error;
 
     worker_lock(w);
     what = look(op, pw, &error);
+    is_refused = what == LOOK_END && error == -EEXIST &&
+                 (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
     worker_unlock(w);
     if (what == LOOK_WAIT)
         return;
+    if (is_refused)
+        tell_refused(w, pw->session);
     if (what == LOOK_END) {
         go_on(op, error);
         return;

@@ -1,0 +1,126 @@
+"""What the operator sees of compare-and-set: `stateproxyctl conflicts` and `sessions`, the log, the
+counter."""
+
+import calendar
+import json
+import time
+
+import pytest
+
+from test_cas import CAS, cas, process      # noqa: F401
+
+
+def conflicts(m):
+    return json.loads(m.ctl("--json", "conflicts").out)
+
+
+def etag(bucket, key):
+    return bucket.head(key)["ETag"]
+
+
+def lose(a, p, text):
+    with pytest.raises(FileExistsError):
+        a.put(p, text)
+
+
+def test_a_conflict_is_told_once(cas, bucket, process):
+    m, a = cas(), process()
+    p = m.path / 'k "1".txt'
+    key = 'p/k "1".txt'
+    assert m.ctl("conflicts").out == "no write has been refused\n" and conflicts(m) == []
+    bucket.put(key, b"1")
+    a.get(p)
+    expected = etag(bucket, key)
+    bucket.put(key, b"2")
+    lose(a, p, "mine")
+    one, = conflicts(m)
+    assert one["key"] == key and one["expected"] == expected and one["pid"] == a.proc.pid
+    assert abs(calendar.timegm(time.strptime(one["time"], "%Y-%m-%dT%H:%M:%SZ"))
+               - time.time()) < 120
+    assert len(one["write_id"]) == 12 and one["write_id"] in m.log()
+    line = m.ctl("conflicts").out
+    assert key in line and expected in line and f"pid {a.proc.pid}" in line
+    told = [x for x in m.log().splitlines() if "conflict" in x or "given up" in x]
+    assert len(told) == 1 and "p/k " in told[0] and expected in told[0]
+    counters = m.status()["counters"]
+    assert counters["conflicts"] == 1 and counters["discarded"] == 1
+    m.check()
+
+
+def test_what_was_expected_and_found(cas, bucket, process):
+    m, a, b = cas(), process(), process()
+    p = m.path / "k"
+    a("open", "new", p, "w")            # nobody has it yet: whatever comes is overwritten
+    b("open", "excl", p.with_name("e"), "x")
+    bucket.put("p/e", b"theirs")
+    b("write", "excl", "mine")
+    with pytest.raises(FileExistsError):
+        b("close", "excl")
+    bucket.put("p/k", b"1")
+    b("open", "f", p, "r+")             # loads the version that is there
+    b("read", "f")
+    bucket.put("p/k", b"2")
+    b("write", "f", "x")
+    with pytest.raises(FileExistsError):
+        b("close", "f")
+    first, second = conflicts(m)
+    assert first["key"] == "p/e" and first["found"] in ("unknown", etag(bucket, "p/e"))
+    assert second["key"] == "p/k" and second["pid"] == b.proc.pid
+    a("close", "new")
+
+
+def test_refused_before_it_is_sent(cas, bucket, process):
+    """The process has read another version than the one it changes."""
+    m, a = cas(), process()
+    p = m.path / "k"
+    bucket.put("p/k", b"1")
+    a.get(p)
+    bucket.put("p/k", b"2")
+    with pytest.raises(FileExistsError):
+        a("open", "f", p, "r+")
+        a("write", "f", "x")
+        a("close", "f")
+    one, = conflicts(m)
+    assert one["expected"] == "unknown" and one["found"] == etag(bucket, "p/k")
+    assert m.log().count("conflict key=") == 1
+
+
+def test_the_last_hundred_are_kept(cas, bucket, process):
+    m, a = cas(), process()
+    for i in range(104):
+        bucket.put(f"p/k{i}", b"1")
+        a.get(m.path / f"k{i}")
+        bucket.put(f"p/k{i}", b"2")
+        lose(a, m.path / f"k{i}", "mine")
+    assert [c["key"] for c in conflicts(m)] == [f"p/k{i}" for i in range(4, 104)]
+    text = m.ctl("conflicts").out.splitlines()
+    assert len(text) == 101 and text[-1] == "(the last 100 of 104)"
+    m.check()
+
+
+def test_sessions_tell_what_they_expect(cas, bucket, process):
+    m, a = cas(), process()
+    for name in "read", "never":
+        bucket.put(f"p/{name}", b"1")
+    a.get(m.path / "read")
+    for name, mode in ("read", "w"), ("never", "w"), ("excl", "x"), ("new", "w"):
+        a("open", name, m.path / name, mode)
+        a("write", name, "x")
+    told = {s["path"]: s["expects"] for s in json.loads(m.ctl("--json", "sessions").out)}
+    # (The empty file that was put for O_EXCL is a version like any other.)
+    assert told == {"/read": etag(bucket, "p/read"), "/never": "any",
+                    "/excl": etag(bucket, "p/excl"), "/new": "any"}
+    assert f"expects {told['/read']}" in m.ctl("sessions").out
+    for name in told:
+        a("close", name.strip("/"))
+
+
+def test_other_variants_expect_nothing(mount, bucket):
+    m = mount()
+    with open(m.path / "f", "w") as f:
+        f.write("x")
+        f.flush()
+        assert [set(s) for s in json.loads(m.ctl("--json", "sessions").out)] == \
+            [{"path", "size", "dirty", "publishing"}]
+        assert "expects" not in m.ctl("sessions").out
+    assert conflicts(m) == []
