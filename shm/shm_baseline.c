@@ -10,7 +10,7 @@
 #define FILTER_BYTES 32u /* of the filter for each entry: 256 bits */
 #define FILTER_PROBES 4
 
-static_assert(sizeof(struct shm_baseline) == 512, "a power of two of a page");
+static_assert(sizeof(struct shm_baseline) == 1024, "a power of two of a page");
 static_assert(sizeof(((struct shm_header *)0)->hash_key) >= crypto_generichash_KEYBYTES_MIN,
               "the segment's key serves the hash of keys");
 

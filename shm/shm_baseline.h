@@ -15,7 +15,7 @@
 
 #include "shm/shm_node.h"
 
-#define SHM_LINEAGE_MAX 388 /* bytes of a lineage's text and NUL: workers/lineage.h */
+#define SHM_LINEAGE_MAX 900 /* bytes of a lineage's text and NUL: workers/lineage.h */
 #define SHM_BASELINES_MAX (1u << 20)
 
 /* Names an S3 key: a keyed hash, so that nobody can choose keys that fall together. */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define META_COST (strlen("x-amz-meta-") + strlen(LINEAGE_META)) /* of a pair, but for its value */
+
 /* No version has this ETag: ours was replaced before we learned its own. */
 #define REPLACED "\"replaced\""
 
@@ -53,12 +55,17 @@ enum cas_next cas_put_first(const struct cas_put *c)
 
 void cas_put_meta(struct cas_put *c, struct meta_out *meta)
 {
-    for (size_t i = 0; i < meta->n; i++) {
-        if (strcmp(meta->pair[i].name, LINEAGE_META) == 0)
-            return; /* it points to c->lineage */
-    }
-    if (meta->n < META_PAIRS_MAX)
+    bool added = meta->n && strcmp(meta->pair[meta->n - 1].name, LINEAGE_META) == 0;
+
+    if (!added) {
+        c->room = meta->bytes + META_COST < META_BYTES_MAX
+                      ? META_BYTES_MAX - meta->bytes - META_COST
+                      : 0;
+        if (meta->n == META_PAIRS_MAX)
+            meta->n--; /* one that is kept gives way */
         meta->pair[meta->n++] = (struct s3_meta_pair){LINEAGE_META, c->lineage};
+    }
+    lineage_cut(c->lineage, c->room);
 }
 
 enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res)

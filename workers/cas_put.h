@@ -22,6 +22,7 @@ struct cas_put {
     bool tried;     /* the session knows that it is sent */
     bool gone;      /* the expected version is no longer there, nor another */
     unsigned puts;
+    size_t room; /* bytes that metadata leave for the lineage */
     char id[LINEAGE_ID_CAP];       /* of this write, the same in all its attempts */
     char old_id[LINEAGE_ID_CAP];   /* of an earlier one with other content, "" = none */
     char expected[LINEAGE_ID_CAP]; /* of the expected version, "" = none */
@@ -46,7 +47,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s);
 /* What to begin with. */
 must_use enum cas_next cas_put_first(const struct cas_put *c);
 
-/* Adds the lineage to the metadata to be sent (once). */
+/* Adds the lineage to the metadata to be sent, as far as there is room for it. Before each PUT. */
 void cas_put_meta(struct cas_put *c, struct meta_out *meta);
 
 /* Under shm->meta, before the PUT is sent, where !c->tried: from now on nobody knows whether it has

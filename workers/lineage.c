@@ -66,6 +66,15 @@ void lineage_extend(const char *base, const char *id, char ret[LINEAGE_CAP])
     *end = '\0';
 }
 
+void lineage_cut(char text[LINEAGE_CAP], size_t room)
+{
+    size_t ids = room / SHM_ID_LEN;
+
+    if (strlen(text) <= room)
+        return;
+    text[(ids ? ids : 1) * SHM_ID_LEN] = '\0';
+}
+
 bool lineage_head(const char *text, char ret_id[LINEAGE_ID_CAP])
 {
     ret_id[0] = '\0';

@@ -6,7 +6,11 @@
  * written, even if others have written on top since.
  *
  * Text form: ids of SHM_ID_LEN base64url digits, one after the other, then LINEAGE_ROOT if the last
- * of them was built on nothing known; without it the lineage was cut at LINEAGE_IDS_MAX.
+ * of them was built on nothing known; without it the lineage was cut, at LINEAGE_IDS_MAX or at what
+ * metadata have room for.
+ *
+ * An id is short so that many fit: a PUT that is held up is recognised as long as fewer versions than
+ * that are written on top. (That another one of a key has the same is found once in 10^12 judgements.)
  */
 #ifndef WORKERS_LINEAGE_H
 #define WORKERS_LINEAGE_H
@@ -17,12 +21,12 @@
 #include "shm/shm_session.h"
 
 #define LINEAGE_META "stateproxy-lineage" /* the name, without "x-amz-meta-" */
-#define LINEAGE_IDS_MAX 32
+#define LINEAGE_IDS_MAX 96
 #define LINEAGE_ROOT '.'
 #define LINEAGE_CAP (LINEAGE_IDS_MAX * SHM_ID_LEN + 2) /* with the root's mark and NUL */
 #define LINEAGE_ID_CAP (SHM_ID_LEN + 1)
 
-/* A new write-id: 72 random bits, and NUL. */
+/* A new write-id: 48 random bits, and NUL. */
 void lineage_new_id(char id[LINEAGE_ID_CAP]);
 
 /* True for a text of the form above with at least one id. */
@@ -31,6 +35,9 @@ must_use bool lineage_is_valid(const char *text);
 /* The lineage of a write `id` built on a version of lineage `base`. NULL, "" or a text that is no
  * lineage: nothing is known of what it was built on, so the write is a root. */
 void lineage_extend(const char *base, const char *id, char ret[LINEAGE_CAP]);
+
+/* Leaves as many of the newest ids as fit `room` bytes, at least one. */
+void lineage_cut(char text[LINEAGE_CAP], size_t room);
 
 /* The newest id of a lineage: that of the version itself. False (and "") if `text` is none. */
 bool lineage_head(const char *text, char ret_id[LINEAGE_ID_CAP]);

@@ -289,6 +289,8 @@ static bool is_kept(const char *name, enum meta_keep which)
     switch (which) {
     case META_KEEP_COPY:
         return !is_own(name);
+    case META_KEEP_MOVED:
+        return strcmp(name, "stateproxy-lineage") != 0;
     case META_KEEP_NEW:
         return is_foreign(name);
     case META_KEEP_ALL:

@@ -49,6 +49,7 @@ void meta_told(struct shm_node *n, const struct meta_out *out, const char *conte
 
 enum meta_keep {
     META_KEEP_COPY, /* for the same content: all but the four above */
+    META_KEEP_MOVED, /* for the same content under another name: all but our lineage */
     META_KEEP_NEW,  /* for new content: nor what belongs to the old (other times, our lineage) */
     META_KEEP_ALL,
 };

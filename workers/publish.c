@@ -452,8 +452,7 @@ static void begin_put_like(struct publish *p)
 
     if (!(p->node.flags & SHM_NODE_META))
         (void)!meta_fill(&p->node, p->like);
-    cas_put_meta(&p->cas, &p->meta);
-    lost = meta_keep(&p->meta, p->like, META_KEEP_ALL);
+    lost = meta_keep(&p->meta, p->like, META_KEEP_MOVED);
     memcpy(p->type, p->like->content_type, sizeof(p->type));
     p->prepared = true;
     if (lost)

@@ -11,10 +11,10 @@
 
 #include "workers/cas_put.h"
 
-#define OURS "OOOOOOOOOOOO"
-#define OLD "LLLLLLLLLLLL"
-#define BASE "BBBBBBBBBBBB"
-#define THEIRS "TTTTTTTTTTTT"
+#define OURS "OOOOOOOO"
+#define OLD "LLLLLLLL"
+#define BASE "BBBBBBBB"
+#define THEIRS "TTTTTTTT"
 #define E0 "\"0\""
 #define E1 "\"1\""
 

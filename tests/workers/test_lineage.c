@@ -13,10 +13,10 @@
 
 #include "workers/lineage.h"
 
-#define A "AAAAAAAAAAAA"
-#define B "BBBBBBBBBBBB"
-#define C "CCCCCCCCCCCC"
-#define D "-_0123456789"
+#define A "AAAAAAAA"
+#define B "BBBBBBBB"
+#define C "CCCCCCCC"
+#define D "-_012345"
 
 static void test_ids(void **state)
 {
@@ -34,7 +34,7 @@ static void test_valid(void **state)
 {
     static const char *const good[] = {A, A ".", A B, A B ".", D C "."};
     static const char *const bad[] = {
-        NULL, "", ".", "AAAA", A "..", A "." B, A B "C", A " " B, A "=", "AAAAAAAAAAA/",
+        NULL, "", ".", "AAAA", A "..", A "." B, A B "C", A " " B, A "=", "AAAAAAA/",
     };
 
     (void)state;
@@ -63,7 +63,7 @@ static void test_extend(void **state)
     assert_string_equal(head, "");
 }
 
-/* The 33rd write drops the root, and stays within the bound for ever. */
+/* One write more than ids fit drops the root, and it stays within the bound for ever. */
 static void test_cut(void **state)
 {
     char text[2][LINEAGE_CAP] = {"", ""}, id[LINEAGE_ID_CAP];
@@ -78,6 +78,22 @@ static void test_cut(void **state)
         assert_true(strlen(text[0]) < LINEAGE_CAP);
     }
     assert_int_equal(strlen(text[0]), LINEAGE_IDS_MAX * SHM_ID_LEN);
+}
+
+static void test_cut_to_the_room(void **state)
+{
+    static const struct {
+        size_t room;
+        const char *left;
+    } rows[] = {{100, A B C "."}, {25, A B C "."}, {24, A B C}, {23, A B}, {8, A}, {7, A}, {0, A}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[LINEAGE_CAP] = A B C ".";
+
+        lineage_cut(text, rows[i].room);
+        assert_string_equal(text, rows[i].left);
+    }
 }
 
 static void test_judge(void **state)
@@ -99,7 +115,7 @@ static void test_judge(void **state)
         {"", B, A, LINEAGE_UNKNOWN},
         {"junk", B, A, LINEAGE_UNKNOWN},
         {A "." B, B, A, LINEAGE_UNKNOWN},
-        {"xAAAAAAAAAAA.", "AAAAAAAAAAA.", NULL, LINEAGE_CONFLICT}, /* no match across a border */
+        {"xAAAAAAA.", "AAAAAAA.", NULL, LINEAGE_CONFLICT}, /* no match across a border */
     };
 
     (void)state;
@@ -207,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),   cmocka_unit_test(test_valid),
         cmocka_unit_test(test_extend), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut_to_the_room),
         cmocka_unit_test(test_judge), cmocka_unit_test(test_model),
     };
 
