@@ -630,10 +630,10 @@ def test_no_increment_is_lost_under_faults(cas, proxy, bucket):
 @pytest.mark.limit(300)
 def test_no_increment_is_lost_under_kills(cas, bucket):
     mounts = [cas() for _ in range(2)]
-    killers = [Killer(m, 60, seed=i) for i, m in enumerate(mounts)]
+    killers = [Killer(m, at_full(2000, 60), seed=i) for i, m in enumerate(mounts)]
     for k in killers:
         k.start()
-    count_up(mounts, bucket, 8, 25)
+    count_up(mounts, bucket, 8, at_full(200, 25))
     end_kills(killers)
 
 
