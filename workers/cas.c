@@ -353,6 +353,18 @@ void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
         memcpy(ret, v.etag, SHM_ETAG_MAX);
 }
 
+void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+    struct shm_baseline_value v;
+
+    ret[0] = '\0';
+    if (op->caller.self.tgid &&
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+        strcmp(v.etag, EMPTY_ETAG) == 0)
+        (void)lineage_head(v.lineage, ret);
+}
+
 /* ---- nodes ---- */
 
 static bool is_named(struct shm *shm, uint32_t node, uint32_t dir, const char *name,

@@ -22,6 +22,7 @@
 
 #include "shm/shm_session.h"
 #include "workers/key.h"
+#include "workers/lineage.h"
 #include "workers/op.h"
 
 static inline bool cas_on(const struct worker *w)
@@ -70,6 +71,10 @@ void cas_removed(struct op *op, const char *key);
 
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
+
+/* Under shm->meta. Where that is an empty file: its write-id, as all empty files have one ETag. ""
+ * otherwise, and where it is not known. */
+void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);
 
 /* Under shm->meta. The next session from index `at` on that the caller has open on this name, SHM_NIL
  * if there is none. Not unlinked ones. */

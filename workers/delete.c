@@ -7,6 +7,7 @@
 
 #include "s3/s3_error.h"
 #include "workers/key.h"
+#include "workers/lineage.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 
@@ -15,6 +16,7 @@ struct deletion {
     void (*then)(struct op *op, int error);
     enum delete_how how;
     unsigned refused;
+    char id[LINEAGE_ID_CAP]; /* that the version must have, "" = any */
     char key[KEY_CAP];
     char etag[SHM_ETAG_MAX];
 };
@@ -85,18 +87,25 @@ static void on_deleted(void *arg, const struct s3_result *res)
     }
 }
 
+/* It is not the version that is meant. */
+static bool is_another(const struct deletion *d, const struct s3_object *obj)
+{
+    char id[LINEAGE_ID_CAP];
+
+    (void)lineage_head(s3_object_meta(obj, LINEAGE_META), id);
+    return strcmp(d->etag, obj->etag) != 0 || (*d->id && strcmp(d->id, id) != 0);
+}
+
 static void on_head(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
-    bool another;
 
     d->op->s3 = NULL;
     if (res->error) {
         end(d, res->error);
         return;
     }
-    another = strcmp(d->etag, res->obj.etag) != 0;
-    if (another && d->how == DELETE_SEEN) {
+    if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
         end(d, -EEXIST);
         return;
     }
@@ -106,7 +115,7 @@ static void on_head(void *arg, const struct s3_result *res)
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
-                void (*then)(struct op *op, int error))
+                const char *id, void (*then)(struct op *op, int error))
 {
     struct deletion *d = calloc(1, sizeof(*d));
 
@@ -117,9 +126,11 @@ void delete_key(struct op *op, const char *key, const char *etag, enum delete_ho
     *d = (struct deletion){.op = op, .then = then, .how = how};
     memcpy(d->key, key, strlen(key));
     memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
+    if (id)
+        memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));
     op->state = d;
     op->state_free = free;
-    if (*etag && how == DELETE_SEEN && !op->w->env->traits.delete_if_match)
+    if (*etag && how == DELETE_SEEN && (*d->id || !op->w->env->traits.delete_if_match))
         send_head(d);
     else
         send_delete(d);

@@ -233,7 +233,8 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
         if (!(n->flags & SHM_NODE_DIR))
             n->looked_by = op->req.pid;
     }
-    *ret_error = found >= 0 || found == -ENOMEM ? -ESTALE : (int)found;
+    /* (Nothing is there any more: the kernel may want to create it.) */
+    *ret_error = found >= 0 || found == -ENOMEM || found == -ENOENT ? -ESTALE : (int)found;
     return LOOK_FAILED;
 }
 

@@ -145,7 +145,7 @@ static void delete_source(struct op *op)
     if (r < 0)
         rename_finish(op, r);
     else
-        delete_key(op, from, etag, DELETE_MOVED, rename_finish);
+        delete_key(op, from, etag, DELETE_MOVED, NULL, rename_finish);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)

@@ -72,15 +72,17 @@ static void apply(struct op *op, int error)
 static void delete_file(struct op *op, const char *key)
 {
     struct worker *w = op->w;
-    char etag[SHM_ETAG_MAX] = "";
+    char etag[SHM_ETAG_MAX] = "", id[LINEAGE_ID_CAP] = "";
 
     worker_lock(w);
-    if (cas_on(w))
+    if (cas_on(w)) {
         cas_own_etag(op, key, etag);
+        cas_own_id(op, key, id);
+    }
     if (!*etag && op->rec->node != SHM_NIL)
         memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
     worker_unlock(w);
-    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, apply);
+    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, id, apply);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought

@@ -112,7 +112,7 @@ static void delete_source(struct op *op)
     if (r < 0)
         end(op, r);
     else
-        delete_key(op, from, etag, DELETE_SEEN, then_deleted);
+        delete_key(op, from, etag, DELETE_SEEN, NULL, then_deleted);
 }
 
 /* ---- the new name ---- */

@@ -81,7 +81,7 @@ static void on_load_done(void *arg, const struct s3_result *res)
 {
     struct load *l = arg;
 
-    if (res->error && res->error != -ESTALE)
+    if (res->error && res->error != -ESTALE && res->error != -ENOENT) /* it has changed, or gone */
         log_warn("cannot load for writing key=\"%s\" error=\"%s\" detail=\"%s\"",
                  l->key, strerror(-res->error), res->text);
     load_end(l, res->error);

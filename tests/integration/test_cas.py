@@ -44,8 +44,9 @@ class Process:
     """Another process that opens, reads, writes and closes as told; answers what happened."""
 
     CODE = """
-import json, os, sys
+import ctypes, json, os, sys
 files = {}
+libc = ctypes.CDLL(None, use_errno=True)
 for line in sys.stdin:
     what, *args = json.loads(line)
     try:
@@ -67,6 +68,11 @@ for line in sys.stdin:
             out = None
         elif what == "close":
             files.pop(args[0]).close()
+            out = None
+        elif what == "renameat2":
+            old, new, flags = args
+            if libc.renameat2(-100, old.encode(), -100, new.encode(), flags) < 0:
+                raise OSError(ctypes.get_errno(), "renameat2")
             out = None
         else:
             out = getattr(os, what)(*args)
@@ -538,6 +544,21 @@ def test_excl_stolen_lock_is_noticed(cas, bucket, process):
     with pytest.raises(FileExistsError):
         a("close", "f")
     assert bucket.get("p/lock") == b""
+
+
+def test_excl_a_lock_of_another_is_not_removed(cas, bucket, process):
+    """Both are empty, and have one ETag."""
+    one, two, a, b = cas(), cas(), process(), process()
+    a("os.open", "f", one.path / "lock", EXCL)
+    a("close", "f")
+    bucket.delete("p/lock")
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    with pytest.raises(FileExistsError):
+        a("unlink", one.path / "lock")
+    assert bucket.exists("p/lock")
+    b("unlink", two.path / "lock")
+    assert not bucket.exists("p/lock")
 
 
 LOCKS = """

@@ -136,7 +136,7 @@ static void test_others(void **state)
     session = shm_session_new(shm, f.replaced);
     assert_true(session >= 0);
     shm_session_set_xattr(shm, (uint32_t)session, "x");
-    assert_in_range(end(shm, "session_set_xattr"), 1024, 4096);
+    assert_in_range(end(shm, "session_set_xattr"), 1024, 6144);
     begin(shm);
     handle = shm_handle_new(shm, SHM_HANDLE_FILE, f.replaced, 0);
     assert_true(handle >= 0);
