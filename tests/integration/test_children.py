@@ -262,3 +262,48 @@ def test_a_killed_shell_that_appended_keeps_what_it_had_said(m, get):
     assert lines == [str(i) for i in range(1, len(lines) + 1)] and len(lines) >= said, \
         f"{said} were told, {len(lines)} are there"
     m.check()
+
+
+# -- the end of a writer
+
+
+HALF = """
+f = open(sys.argv[1], "r+")
+f.write("half"); f.flush()
+step("written")
+eval(sys.argv[2])
+"""
+
+
+def write_half(m, ending):
+    """Half of a file, and then the end of the writer. Returns when the kernel has let go of it."""
+    writer = Steps(HALF, m.path / "f.txt", ending)
+    writer.reach("written")
+    writer.go()
+    writer.program.wait(20 * SLOW)
+    util.wait_until(lambda: m.status()["tables"]["handles"] == 0, 20, "the last close")
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM"])
+@pytest.mark.parametrize("on_kill", ["discard", "publish"])
+def test_a_writer_killed_by_a_signal(mount, bucket, variant, name, on_kill):
+    m = mount(variant=variant, env={"STATEPROXY_WRITE_ON_KILL": on_kill})
+    bucket.put(m.key("f.txt"), b"old file")
+    write_half(m, f"os.kill(os.getpid(), signal.{name})")
+    there = bucket.get(m.key("f.txt"))
+    if on_kill == "publish":
+        assert there == b"halffile"
+        return
+    assert there == b"old file" and (m.path / "f.txt").read_bytes() == there
+    assert "killed by signal" in m.log() and m.status()["counters"]["torn"] == 1
+    m.check()
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_a_writer_that_ends_without_closing(mount, bucket, variant):
+    """Also with an error code: it has said what it wanted, as on a local disk."""
+    m = mount(variant=variant)
+    bucket.put(m.key("f.txt"), b"old file")
+    write_half(m, "os._exit(3)")
+    assert bucket.get(m.key("f.txt")) == b"halffile"
