@@ -89,6 +89,7 @@ void rename_finish(struct op *op, int error)
 {
     struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
+    uint32_t closed;
 
     worker_lock(w);
     if (error == 0)
@@ -100,8 +101,11 @@ void rename_finish(struct op *op, int error)
     names_release(op, op->rec->node);
     names_release(op, op->rec->handle);
     op_edit(op)->node = op->rec->handle = SHM_NIL;
+    closed = orphan_done(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);
+    if (closed != SHM_NIL)
+        session_clear(w, closed);
     worker_wake(w, NAMES_WAKE_ALL);
     op_finish(op);
 }
@@ -197,14 +201,12 @@ static void copy_file(struct op *op, int error)
         rename_finish(op, r);
 }
 
-static void rename_file(struct op *op)
+/* Who reads the target, which is about to be replaced, has its bytes here now. */
+static void target_is_kept(struct op *op, int error)
 {
     uint32_t session;
 
-    if (op->rec->step == RENAME_COPIED) {
-        delete_source(op);
-        return;
-    }
+    (void)error;
     worker_lock(op->w);
     session = shm_node_at(op->w->shm, op->rec->node)->session;
     worker_unlock(op->w);
@@ -212,6 +214,14 @@ static void rename_file(struct op *op)
         session_publish(op, session, copy_file);
     else
         copy_file(op, 0);
+}
+
+static void rename_file(struct op *op)
+{
+    if (op->rec->step == RENAME_COPIED)
+        delete_source(op);
+    else
+        orphan_prepare(op, op->rec->handle, target_is_kept);
 }
 
 /* ---- a directory ---- */

@@ -1,5 +1,5 @@
-/* UNLINK: one DeleteObject. Those who have the file open keep it: what is cached, and the bytes of
- * their session, which publishes nothing any more.
+/* UNLINK: one DeleteObject. Those who have the file open keep it (orphan.c), and the bytes of their
+ * session, which publishes nothing any more.
  *
  * It is conditional on the version that the LOOKUP before found. Compare-and-set refuses to delete
  * another one. Last write wins deletes whatever is there: a refusal is followed by the same DELETE
@@ -45,7 +45,7 @@ static void forget(struct op *op, uint32_t dir)
 static void apply(struct op *op, int error)
 {
     struct worker *w = op->w;
-    uint32_t dir, node = op->rec->node;
+    uint32_t dir, node = op->rec->node, closed;
 
     worker_lock(w);
     dir = op_node(op);
@@ -61,18 +61,28 @@ static void apply(struct op *op, int error)
     }
     names_release(op, node);
     op_edit(op)->node = SHM_NIL;
+    closed = orphan_done(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);
+    if (closed != SHM_NIL)
+        session_clear(w, closed);
     worker_wake(w, NAMES_WAKE_ALL);
     op_finish(op);
 }
 
 /* With compare-and-set what is deleted is what was seen: the version that the caller last read or
  * wrote. Else the one that the LOOKUP before found. */
-static void delete_file(struct op *op, const char *key)
+static void delete_file(struct op *op, int error)
 {
     struct worker *w = op->w;
-    char etag[SHM_ETAG_MAX] = "", id[LINEAGE_ID_CAP] = "";
+    char key[KEY_CAP], etag[SHM_ETAG_MAX] = "", id[LINEAGE_ID_CAP] = "";
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    (void)error; /* readers may miss it, the file goes all the same */
+    if (r < 0) {
+        apply(op, r);
+        return;
+    }
 
     worker_lock(w);
     if (cas_on(w)) {
@@ -122,9 +132,7 @@ static bool take_node(struct op *op, bool *ret_local)
 static void attempt(struct op *op)
 {
     struct worker *w = op->w;
-    char key[KEY_CAP];
     bool ours, local;
-    int r;
 
     worker_lock(w);
     ours = take_node(op, &local);
@@ -136,11 +144,7 @@ static void attempt(struct op *op)
         apply(op, 0);
         return;
     }
-    r = names_check(op, op->req.name, op->req.name_len, key);
-    if (r == 0)
-        delete_file(op, key);
-    else
-        apply(op, r);
+    orphan_prepare(op, op->rec->node, delete_file);
 }
 
 void op_unlink(struct op *op)

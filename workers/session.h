@@ -105,6 +105,21 @@ void session_discard(struct worker *w, uint32_t session);
  * who have it open, and publishes nothing any more. */
 void session_orphan(struct worker *w, uint32_t session);
 
+/* ---- orphan.c: files without a name ---- */
+
+#define ORPHAN_LOAD_MAX (UINT64_C(64) << 20)
+
+/* Before the node's name goes: if somebody has the file open for reading and not all of it is here, it
+ * is loaded into a session (noted in op->rec->session), as S3 will not have it any more. Not files
+ * over ORPHAN_LOAD_MAX: who reads one of those finds ESTALE. Then calls `then`, perhaps at once;
+ * an error says that it could not be loaded, and need stop nobody. Keeps the op. With compare-and-set
+ * it does nothing: there each reader has a node of its own. */
+void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then);
+
+/* Under shm->meta, last, when the name has gone (the session is an ORPHAN then) or stays: gives the ref
+ * back. The session to be cleared after unlocking, or SHM_NIL. */
+must_use uint32_t orphan_done(struct op *op);
+
 /* ---- op_open_write.c: called by op_open.c ---- */
 
 /* Opens the op's node for writing, makes the handle and answers. */
