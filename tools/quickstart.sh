@@ -10,11 +10,30 @@ cd "$(dirname "$0")/.."
 tools/build.sh
 server=$(tools/s3server.sh get)
 
+# What is set for other servers and other mounts must not reach this one.
+for name in $(compgen -e | grep -E '^(AWS|STATE|STATEPROXY|ASYA)_|^([a-zA-Z]+_)?(proxy|PROXY)$'); do
+    unset "$name"
+done
+
 # ---- a place for everything, and an end for everything ----
 
-shm=/dev/shm
-[ -w $shm ] || shm=${TMPDIR:-/tmp}
-work=$(mktemp -d "$shm/stateproxy-quickstart.XXXXXX")
+# The S3 server keeps metadata in extended attributes (tmpfs has them since Linux 6.6), and the copy
+# below is of 100 MB, three times.
+is_fit() {
+    [ -w "$1" ] && [ "$(df --output=avail -m "$1" | tail -n 1)" -gt 600 ] && python3 - "$1" <<-'END'
+	import os, sys, tempfile
+
+	with tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f:
+	    try:
+	        os.setxattr(f.name, "user.probe", b"1")
+	    except OSError:
+	        sys.exit(1)
+	END
+}
+place=/dev/shm
+is_fit $place || place=${TMPDIR:-/var/tmp}
+is_fit "$place" || die "$place: 600 MB and a file system with extended attributes are needed; set TMPDIR to one"
+work=$(mktemp -d "$place/stateproxy-quickstart.XXXXXX")
 mnt=$work/mnt
 mkdir -p "$work/server" "$mnt"
 server_pid='' daemon_pid='' cas_pid=''
@@ -24,7 +43,9 @@ clean_up() {
     for pid in $cas_pid $daemon_pid $server_pid; do
         kill "$pid" 2>/dev/null || true
     done
-    sleep 0.2
+    for pid in $cas_pid $daemon_pid $server_pid; do
+        timeout 2 tail --pid="$pid" -f /dev/null || true
+    done
     for mount in "$work/cas" "$mnt"; do
         ! mountpoint -q "$mount" || umount -l "$mount" || fusermount3 -uz "$mount"
     done
@@ -82,13 +103,16 @@ server_pid=$!
 s3() { # method key [curl option...]
     local method=$1 path=$2
     shift 2
-    curl -sS --fail-with-body --aws-sigv4 "aws:amz:$region:s3" -u "$key:$secret" \
+    curl -q -sS --noproxy '*' --fail-with-body --aws-sigv4 "aws:amz:$region:s3" -u "$key:$secret" \
         -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X "$method" "$@" "$url/$bucket${path:+/$path}"
 }
 
 # The object must hold exactly this.
 holds() { [ "$(s3 GET "models/$1")" = "$2" ] || wrong "object models/$1 does not hold \"$2\""; }
-gone() { ! s3 GET "models/$1" >/dev/null 2>&1 || wrong "object models/$1 is still there"; }
+gone() {
+    [ "$(s3 GET "models/$1" -o /dev/null -w '%{http_code}' 2>/dev/null)" = 404 ] ||
+        wrong "object models/$1 is still there, or the server does not say that it is gone"
+}
 
 wait_for 'the S3 server does not start' s3 PUT ''
 s3 PUT models/readme.txt --data-binary 'put by a plain S3 client' -H 'Content-Type: text/plain'
@@ -184,6 +208,7 @@ python3 "$work/count.py" "$work/cas/counter.json" || wrong 'a counter failed'
 wait $other_pid || wrong 'a counter failed'
 run 'cat cas/counter.json; echo'
 holds counter.json '{"count": 40}'
+run "$PWD/stateproxyctl --socket cas.sock conflicts | tail -n 2"
 kill -TERM $cas_pid
 wait $cas_pid || wrong 'the second stateproxyd did not end well'
 cas_pid=''
