@@ -151,7 +151,8 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
         return adopt(c, obj, lineage, etag, absent);
     if (c->ask && !*absent && strcmp(obj->etag, etag) == 0)
         learn(c, lineage);
-    if (!*absent && strcmp(obj->etag, etag) == 0 && (!c->ours || !*c->expected || strcmp(head, c->expected) == 0))
+    if (!*absent && strcmp(obj->etag, etag) == 0 &&
+        (!c->ours || !*c->expected || strcmp(head, c->expected) == 0))
         return put_again(c);
     return not_ours(c, lineage);
 }

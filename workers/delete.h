@@ -14,10 +14,11 @@ enum delete_how {
     DELETE_MOVED, /* it was written after this one was copied: it stays */
 };
 
-/* Deletes the key's version `etag` ("" = whichever is there); with DELETE_SEEN `id` may be the write-id
- * that it must have too (NULL or "": any), which takes a HEAD before. Then calls `then`, perhaps at once: 0,
- * also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know the
- * condition (501) is not asked for it again. The op is kept, and its `state` is used. */
+/* Deletes the key's version `etag` ("" = whichever is there); with DELETE_SEEN `id` may be the
+ * write-id that it must have too (NULL or "": any), which takes a HEAD before. Then calls `then`,
+ * perhaps at once: 0, also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server
+ * that does not know the condition (501) is not asked for it again. The op is kept, and its `state`
+ * is used. */
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
                 const char *id, void (*then)(struct op *op, int error));
 

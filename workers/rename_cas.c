@@ -245,6 +245,7 @@ void rename_cas(struct op *op)
         end(op, r);
         return;
     }
-    session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    /* Whose baseline it becomes. */
+    session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED);
     session_attach(op, node, false, then_loaded);
 }

@@ -47,8 +47,8 @@ must_use uint32_t session_change_end(struct op *op, uint32_t session);
  * into memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move and cannot. */
 must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
 
-/* The content goes to disk. 0 (also when somebody else began something meanwhile: look again), -ENOSPC, -EIO. The content
- * stays as it was on failure. */
+/* The content goes to disk. 0 (also when somebody else began something meanwhile: look again),
+ * -ENOSPC, -EIO. The content stays as it was on failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
 /* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it
