@@ -518,6 +518,11 @@ static void json_member(const char *name, const char *text)
     json_string(text);
 }
 
+static const char *etag_or(const char *etag, bool absent)
+{
+    return *etag ? etag : absent ? "absent" : "unknown";
+}
+
 /* It may be half of two: each text is ended here. */
 static void print_conflict(struct shm_conflict c, bool json, bool first)
 {
@@ -526,8 +531,8 @@ static void print_conflict(struct shm_conflict c, bool json, bool first)
 
     c.key[sizeof(c.key) - 1] = c.expected[sizeof(c.expected) - 1] = '\0';
     c.found[sizeof(c.found) - 1] = c.write_id[sizeof(c.write_id) - 1] = '\0';
-    expected = *c.expected ? c.expected : c.absent ? "absent" : "unknown";
-    found = *c.found ? c.found : "unknown";
+    expected = etag_or(c.expected, c.flags & SHM_CONFLICT_EXPECTED_ABSENT);
+    found = etag_or(c.found, c.flags & SHM_CONFLICT_FOUND_ABSENT);
     format_time(c.wall_ns, when);
     if (!json) {
         printf("%s  pid %-8d expected %s  found %s  write_id %s  %s\n", when, c.tgid, expected,

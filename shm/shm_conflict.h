@@ -8,12 +8,17 @@
 #define SHM_CONFLICTS 100
 #define SHM_CONFLICT_KEY_MAX 1025 /* a key of S3, and NUL */
 
+enum shm_conflict_flag {
+    SHM_CONFLICT_EXPECTED_ABSENT = 1, /* the write was to make the key */
+    SHM_CONFLICT_FOUND_ABSENT = 2,    /* the key has been deleted meanwhile */
+};
+
 struct shm_conflict {
     uint64_t wall_ns;            /* when it was refused, since the epoch */
     int32_t tgid;                /* who wrote, 0 = not known */
-    uint32_t absent;             /* it expected that the key is absent */
+    uint32_t flags;              /* enum shm_conflict_flag */
     char expected[SHM_ETAG_MAX]; /* ETag, "" = absent, or a version that is not known any more */
-    char found[SHM_ETAG_MAX];    /* what is there, "" = nothing, or nobody has looked */
+    char found[SHM_ETAG_MAX];    /* ETag, "" = absent, or nobody has looked */
     char write_id[SHM_ID_LEN + 4];
     char key[SHM_CONFLICT_KEY_MAX + 7];
 };

@@ -250,6 +250,8 @@ static int32_t writer_of(const struct shm_session *s)
     return tgid;
 }
 
+static_assert(KEY_CAP <= SHM_CONFLICT_KEY_MAX, "a conflict holds any key");
+
 /* For `stateproxyctl conflicts`. */
 static void note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c)
 {
@@ -263,8 +265,13 @@ static void note_conflict(struct worker *w, uint32_t session, struct shm_conflic
 
 static void tell_conflict(struct publish *p)
 {
-    struct shm_conflict c = {.absent = p->absent};
+    const char *found = p->cas.gone ? "absent" : *p->cas.found ? p->cas.found : "another";
+    struct shm_conflict c = {0};
 
+    if (p->absent)
+        c.flags |= SHM_CONFLICT_EXPECTED_ABSENT;
+    if (p->cas.gone)
+        c.flags |= SHM_CONFLICT_FOUND_ABSENT;
     snprintf(c.key, sizeof(c.key), "%s", p->key);
     snprintf(c.expected, sizeof(c.expected), "%s", p->absent ? "" : p->etag);
     snprintf(c.found, sizeof(c.found), "%s", p->cas.found);
@@ -272,8 +279,7 @@ static void tell_conflict(struct publish *p)
     note_conflict(p->w, p->session, &c);
     log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since it "
                "was read, and keeps that content",
-               p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "another",
-               p->cas.id);
+               p->key, p->absent ? "absent" : p->etag, found, p->cas.id);
 }
 
 static void tell_unknown(struct publish *p)

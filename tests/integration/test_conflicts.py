@@ -69,6 +69,27 @@ def test_what_was_expected_and_found(cas, bucket, process):
     a("close", "new")
 
 
+def test_deleted_meanwhile(cas, bucket, process):
+    m, a = cas(), process()
+    bucket.put("p/k", b"1")
+    a.get(m.path / "k")
+    expected = etag(bucket, "p/k")
+    bucket.delete("p/k")
+    lose(a, m.path / "k", "mine")
+    a("open", "f", m.path / "k", "w")       # from now on it is to be made
+    one, = json.loads(m.ctl("--json", "sessions").out)
+    assert (one["path"], one["expects"]) == ("/k", "absent")
+    bucket.put("p/k", b"theirs")
+    a("write", "f", "x")
+    with pytest.raises(FileExistsError):
+        a("close", "f")
+    first, second = conflicts(m)
+    assert (first["expected"], first["found"]) == (expected, "absent")
+    assert (second["expected"], second["found"]) == ("absent", "unknown")
+    assert "found=absent" in m.log() and "expected=absent" in m.log()
+    m.check()
+
+
 def test_refused_before_it_is_sent(cas, bucket, process):
     """The process has read another version than the one it changes."""
     m, a = cas(), process()
