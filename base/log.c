@@ -49,8 +49,7 @@ static bool is_control(const char *text, size_t i)
            (before == 0xc2 && c >= 0x80 && c < 0xa0);
 }
 
-/* Copies text with control characters as \xNN: a key with a newline must not forge a line. */
-static size_t put_escaped(char *out, size_t cap, const char *text)
+size_t log_escape(char *out, size_t cap, const char *text)
 {
     static const char hex[] = "0123456789abcdef";
     size_t n = 0;
@@ -67,6 +66,7 @@ static size_t put_escaped(char *out, size_t cap, const char *text)
         out[n++] = hex[c >> 4];
         out[n++] = hex[c & 15];
     }
+    out[n] = '\0';
     return n;
 }
 
@@ -83,7 +83,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     n = put_head(line, sizeof(line), level);
-    n += put_escaped(line + n, sizeof(line) - n - 1, text);
+    n += log_escape(line + n, sizeof(line) - n - 1, text);
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) {
         /* Nobody reads our log: there is nowhere left to say so. */

@@ -10,6 +10,7 @@
 #define BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
 
@@ -18,6 +19,10 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
 /* Sets the least important level that is still written, and the name of this process ("supervisor",
  * "worker"; not copied, a literal). May be called again after fork. */
 void log_init(enum log_level level, const char *role);
+
+/* Copies text to out[cap], with control characters as \xNN, so that a key with a newline does not
+ * forge a line; cut where it does not fit. Returns its length, without the NUL. `cap` is 1 or more. */
+size_t log_escape(char *out, size_t cap, const char *text);
 
 /* True if lines of this level are written: guards work that only a log line needs. */
 bool log_enabled(enum log_level level);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
 #include "shm/shm_handle.h"
@@ -75,6 +76,18 @@ static void json_pair(const char *name, const char *value)
     else
         json_string(value);
     putchar(',');
+}
+
+/* ---- names in text ---- */
+
+#define NAME_SHOWN 1100 /* bytes of a path or key */
+
+static void text_name(const char *name)
+{
+    char shown[4 * NAME_SHOWN + 8]; /* \xNN is the longest that a byte becomes */
+
+    (void)log_escape(shown, sizeof(shown), name);
+    fputs(shown, stdout);
 }
 
 /* ---- names of requests ---- */
@@ -352,7 +365,6 @@ void status_print(char *answer, struct shm *shm, bool json)
 /* ---- sessions, in flight ---- */
 
 #define DEPTH_MAX 512
-#define PATH_SHOWN 1100
 
 /* One name of a path, put before what is at *at already. False if there is no room, or the node is
  * being changed under our eyes. All numbers are read once, then checked, then used. */
@@ -376,9 +388,9 @@ static bool put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
 /* shm_node_path() wants the lock, which only workers may take. This does the same without it: with
  * bounds for what can be read half-changed. "/a/b" within buf, or "?". */
 static const char *unlocked_path(struct shm *shm, uint32_t node,
-                                 char buf[PATH_SHOWN])
+                                 char buf[NAME_SHOWN])
 {
-    size_t at = PATH_SHOWN - 1;
+    size_t at = NAME_SHOWN - 1;
 
     buf[at] = '\0';
     for (unsigned depth = 0; node != SHM_ROOT; depth++) {
@@ -420,7 +432,7 @@ static void print_expectation(struct shm *shm, const struct shm_session *s, bool
 
 void status_sessions(struct shm *shm, bool json)
 {
-    char buf[PATH_SHOWN];
+    char buf[NAME_SHOWN];
     const char *path;
     bool any = false;
 
@@ -440,9 +452,10 @@ void status_sessions(struct shm *shm, bool json)
                    shm_session_dirty(s) ? "true" : "false",
                    s->publish.state == SHM_JOB_RUNNING ? "true" : "false");
         } else {
-            printf("%-12llu %-6s %-10s %s", (ull)s->size,
+            printf("%-12llu %-6s %-10s ", (ull)s->size,
                    shm_session_dirty(s) ? "dirty" : "clean",
-                   s->publish.state == SHM_JOB_RUNNING ? "publishing" : "", path);
+                   s->publish.state == SHM_JOB_RUNNING ? "publishing" : "");
+            text_name(path);
         }
         print_expectation(shm, s, json);
         any = true;
@@ -535,8 +548,10 @@ static void print_conflict(struct shm_conflict c, bool json, bool first)
     found = etag_or(c.found, c.flags & SHM_CONFLICT_FOUND_ABSENT);
     format_time(c.wall_ns, when);
     if (!json) {
-        printf("%s  pid %-8d expected %s  found %s  write_id %s  %s\n", when, c.tgid, expected,
-               found, *c.write_id ? c.write_id : "-", c.key);
+        printf("%s  pid %-8d expected %s  found %s  write_id %s  ", when, c.tgid, expected, found,
+               *c.write_id ? c.write_id : "-");
+        text_name(c.key);
+        putchar('\n');
         return;
     }
     printf("%s{\"time\":\"%s\",\"pid\":%d", first ? "" : ",", when, c.tgid);

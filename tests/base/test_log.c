@@ -151,6 +151,25 @@ static void test_long_lines(void **state)
     }
 }
 
+/* It ends within its room, and never half-way through an escape. */
+static void test_escape_in_little_room(void **state)
+{
+    char out[16];
+
+    (void)state;
+    for (size_t cap = 1; cap < sizeof(out); cap++) {
+        size_t n;
+
+        memset(out, '#', sizeof(out));
+        n = log_escape(out, cap, "a\n\n");
+        assert_true(n < cap);
+        assert_int_equal(out[n], '\0');
+        assert_int_equal(out[cap], '#');
+        assert_int_equal(strncmp("a\\x0a\\x0a", out, n), 0);
+        assert_true(n == 0 || n == 1 || n == 5 || n == 9);
+    }
+}
+
 /* Nobody reads the log: nothing happens. */
 static void test_closed_stderr(void **state)
 {
@@ -165,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_form),          cmocka_unit_test(test_levels),
         cmocka_unit_test(test_escaping),      cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_escape_in_little_room),
         cmocka_unit_test(test_closed_stderr),
     };
 

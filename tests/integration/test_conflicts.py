@@ -90,6 +90,22 @@ def test_deleted_meanwhile(cas, bucket, process):
     m.check()
 
 
+def test_a_name_does_not_forge_a_line(cas, bucket, process):
+    m, a = cas(), process()
+    key = "p/k\nforged"
+    bucket.put(key, b"1")
+    a.get(m.path / "k\nforged")
+    bucket.put(key, b"2")
+    lose(a, m.path / "k\nforged", "mine")
+    a("open", "f", m.path / "k\nforged", "w")
+    for command, shown in ("conflicts", "p/k\\x0aforged"), ("sessions", "/k\\x0aforged"):
+        line, = m.ctl(command).out.splitlines()
+        assert shown in line
+    assert conflicts(m)[0]["key"] == key
+    with pytest.raises(FileExistsError):
+        a("close", "f")
+
+
 def test_refused_before_it_is_sent(cas, bucket, process):
     """The process has read another version than the one it changes."""
     m, a = cas(), process()
