@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_block.h"
+#include "shm/shm_conflict.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
@@ -433,6 +434,25 @@ static void run_rollback(struct shm *shm)
     shm_unlock(shm, shm->meta);
 }
 
+/* ---- conflicts ---- */
+
+static void run_conflict(struct shm *shm)
+{
+    struct shm_conflict c = {.wall_ns = 7, .tgid = 7, .key = "refused"};
+
+    shm_lock(shm, shm->meta);
+    shm_conflict_add(shm, &c);
+    shm_unlock(shm, shm->meta);
+}
+
+/* The next one goes over the first. */
+static void prepare_conflicts(struct shm *shm)
+{
+    for (unsigned i = 0; i < SHM_CONFLICTS; i++)
+        run_conflict(shm);
+    shm->conflicts->slot[0].tgid = 1;
+}
+
 /* ---- the death of who undoes another's death ---- */
 
 static void die_half_way(struct shm *shm)
@@ -503,6 +523,8 @@ static const struct crash_op ops[] = {
     OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true),
     OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
        .block_lock = true, .many_sections = true),
+    OP("conflict_add", prepare_nothing, run_conflict),
+    OP("conflict_add, over the oldest", prepare_conflicts, run_conflict),
     OP("a whole CREATE", prepare_full, run_create),
     OP("rollback", prepare_full, run_rollback),
     OP("recovery", prepare_dead_owner, run_lock),
