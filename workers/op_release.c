@@ -47,9 +47,11 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
         key[0] = '\0';
     if (session_is_torn(s))
         return "its writers were killed";
-    if ((s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST)
+    if (s->flags & SHM_SESSION_REFUSED)
         return told_already;
-    return s->write_error ? "a write to it failed" : "its upload failed";
+    if (s->write_error) /* perhaps after a conflict */
+        return "a write to it failed";
+    return s->publish.error == -EEXIST ? told_already : "its upload failed";
 }
 
 static void tell_lost(struct worker *w, const char *key, const char *why)

@@ -2,12 +2,16 @@
 counter."""
 
 import calendar
+import contextlib
+import errno
 import json
+import os
 import time
 
 import pytest
 
 from test_cas import cas, process, s3server      # noqa: F401
+from test_limits import disk, fails_with         # noqa: F401
 
 
 def conflicts(m):
@@ -120,6 +124,32 @@ def test_refused_before_it_is_sent(cas, bucket, process):
     one, = conflicts(m)
     assert one["expected"] == "unknown" and one["found"] == etag(bucket, "p/k")
     assert m.log().count("conflict key=") == 1
+
+
+def test_a_failure_after_a_conflict_is_told(cas, bucket, disk):
+    """The conflict has its line; what was written after it is lost for another reason."""
+    m = cas(workers=1, env={"STATEPROXY_BUFFER_DIR": disk})
+    bucket.put("p/k", b"1")
+    fd = os.open(m.path / "k", os.O_RDWR)
+    bucket.put("p/k", b"2")
+    os.pwrite(fd, b"x", 0)
+    with fails_with(errno.EEXIST):
+        os.fsync(fd)
+    with open(disk / "hog", "wb", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(4096))
+    with fails_with(errno.ENOSPC):
+        for at in range(0, 6 << 20, 1 << 20):       # beyond 4 MiB it goes to the disk
+            os.pwrite(fd, bytes(1 << 20), at)
+    with fails_with(errno.ENOSPC):
+        os.close(fd)
+    (disk / "hog").unlink()
+    assert len(conflicts(m)) == 1
+    given_up, = [x for x in m.log().splitlines() if "given up" in x]
+    assert 'key="p/k"' in given_up and "a write to it failed" in given_up
+    assert bucket.get("p/k") == b"2"
+    m.check()
+    m.stop()        # before the disk goes
 
 
 def test_the_last_hundred_are_kept(cas, bucket, process):
