@@ -173,13 +173,19 @@ def test_sessions_tell_what_they_expect(cas, bucket, process):
     for name, mode in ("read", "w"), ("never", "w"), ("excl", "x"), ("new", "w"):
         a("open", name, m.path / name, mode)
         a("write", name, "x")
+    b = process()
+    bucket.put("p/old", b"1")
+    b.get(m.path / "old")
+    bucket.put("p/old", b"2")
+    b("open", "old", m.path / "old", "r+")
     told = {s["path"]: s["expects"] for s in json.loads(m.ctl("--json", "sessions").out)}
     # (The empty file that was put for O_EXCL is a version like any other.)
     assert told == {"/read": etag(bucket, "p/read"), "/never": "any",
-                    "/excl": etag(bucket, "p/excl"), "/new": "any"}
+                    "/excl": etag(bucket, "p/excl"), "/new": "any", "/old": "refused"}
     assert f"expects {told['/read']}" in m.ctl("sessions").out
-    for name in told:
-        a("close", name.strip("/"))
+    b("close", "old")
+    for name in "read", "never", "excl", "new":
+        a("close", name)
 
 
 def test_other_variants_expect_nothing(mount, bucket):
