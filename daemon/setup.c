@@ -57,21 +57,20 @@ static int raise_fd_limit(const struct conf *conf, struct err *err)
     return 0;
 }
 
-/* What processes have read, as compare-and-set needs it: half a KiB each. */
+/* What processes have read, as compare-and-set needs it: 1 KiB each. */
 #define BASELINES 4096
 
 static int make_segment(const struct conf *conf, uint32_t n_workers,
                         struct worker_env *env, struct err *err)
 {
+    uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? BASELINES : 0;
     uint64_t limit = conf->memory.limit;
     struct shm_sizes sizes;
     int r;
 
     if (!limit)
         limit = shm_budget_cgroup_limit("");
-    r = shm_budget_sizes(limit, n_workers, conf->buffer.sessions, &sizes, err);
-    if (conf->variant == CONF_S3_BUFFERED_CAS)
-        sizes.baselines = BASELINES;
+    r = shm_budget_sizes(limit, n_workers, conf->buffer.sessions, baselines, &sizes, err);
     if (r == 0)
         r = shm_create(&sizes, &env->shm, err);
     return r;

@@ -194,12 +194,13 @@ static uint32_t nodes_for(uint64_t bytes)
 /* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays
  * free for spool memory, page tables and the kernel's own. */
 int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
-                     struct shm_sizes *ret, struct err *err)
+                     uint32_t baselines, struct shm_sizes *ret, struct err *err)
 {
     struct shm_sizes s = {.workers = workers,
                           .handles = 8192,
                           .sessions = sessions,
                           .records = 500,
+                          .baselines = baselines,
                           .payload = PAYLOAD};
     uint64_t fixed = fixed_bytes(&s), needed = fixed + REST_MIN, left;
 

@@ -16,10 +16,10 @@ uint64_t shm_budget_cgroup_limit(const char *root);
  * if there is none. */
 uint32_t shm_budget_cgroup_cpus(const char *root);
 
-/* Divides `limit` bytes (0 = SHM_BUDGET_DEFAULT) among the tables of `workers` workers and
- * `sessions` sessions.
+/* Divides `limit` bytes (0 = SHM_BUDGET_DEFAULT) among the tables of `workers` workers, `sessions`
+ * sessions and `baselines` baselines (0 without compare-and-set).
  * 0, or -EINVAL with *err below SHM_BUDGET_MIN plus what the workers need. */
 must_use int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
-                              struct shm_sizes *ret, struct err *err);
+                              uint32_t baselines, struct shm_sizes *ret, struct err *err);
 
 #endif

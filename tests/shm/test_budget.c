@@ -209,6 +209,8 @@ static void test_this_machine(void **state)
 
 /* ---- the sizes ---- */
 
+#define BASELINES 4096 /* as with compare-and-set */
+
 static uint64_t segment_bytes(const struct shm_sizes *s)
 {
     uint64_t n = SHM_PAGE;
@@ -218,13 +220,13 @@ static uint64_t segment_bytes(const struct shm_sizes *s)
     return n;
 }
 
-static void test_default_fits(void **state)
+static void default_fits(uint32_t baselines)
 {
     struct shm_sizes s;
     struct err err = {0};
 
-    (void)state;
-    assert_int_equal(shm_budget_sizes(0, 2, 128, &s, &err), 0);
+    assert_int_equal(shm_budget_sizes(0, 2, 128, baselines, &s, &err), 0);
+    assert_int_equal(s.baselines, baselines);
     assert_int_equal(s.workers, 2);
     assert_int_equal(s.sessions, 128);
     assert_true(s.nodes >= 65536); /* the smallest pod holds that many */
@@ -237,16 +239,22 @@ static void test_default_fits(void **state)
         (double)segment_bytes(&s) / (double)MIB, s.nodes, s.blocks);
 }
 
-static void test_all_limits_fit(void **state)
+static void test_default_fits(void **state)
 {
     (void)state;
+    default_fits(0);
+    default_fits(BASELINES); /* and the conflicts, which come with them */
+}
+
+static void all_limits_fit(uint32_t baselines)
+{
     for (uint64_t limit = 0; limit < 8192 * MIB;
          limit += limit < 512 * MIB ? MIB : 97 * MIB) {
         for (uint32_t workers = 1; workers <= SHM_WORKERS_MAX; workers++) {
             struct shm_sizes s;
             struct err err = {0};
             uint64_t heap = (workers + 1) * 6 * MIB;
-            int r = shm_budget_sizes(limit, workers, 256, &s, &err);
+            int r = shm_budget_sizes(limit, workers, 256, baselines, &s, &err);
 
             if (r < 0) {
                 assert_int_equal(r, -EINVAL);
@@ -260,14 +268,21 @@ static void test_all_limits_fit(void **state)
     }
 }
 
+static void test_all_limits_fit(void **state)
+{
+    (void)state;
+    all_limits_fit(0);
+    all_limits_fit(BASELINES);
+}
+
 static void test_more_gives_more(void **state)
 {
     struct shm_sizes small, large, huge;
 
     (void)state;
-    assert_int_equal(shm_budget_sizes(128 * MIB, 2, 64, &small, NULL), 0);
-    assert_int_equal(shm_budget_sizes(1024 * MIB, 2, 64, &large, NULL), 0);
-    assert_int_equal(shm_budget_sizes(UINT64_MAX, 2, 64, &huge, NULL), 0);
+    assert_int_equal(shm_budget_sizes(128 * MIB, 2, 64, 0, &small, NULL), 0);
+    assert_int_equal(shm_budget_sizes(1024 * MIB, 2, 64, 0, &large, NULL), 0);
+    assert_int_equal(shm_budget_sizes(UINT64_MAX, 2, 64, 0, &huge, NULL), 0);
     assert_true(large.nodes > small.nodes && large.blocks > small.blocks);
     assert_true(segment_bytes(&huge) <= 2048 * MIB);
 }
@@ -282,14 +297,14 @@ static void test_too_small(void **state)
         unsigned long long needed = 0;
         const char *at;
 
-        assert_int_equal(shm_budget_sizes(MIB, workers, 64, &s, &err), -EINVAL);
+        assert_int_equal(shm_budget_sizes(MIB, workers, 64, 0, &s, &err), -EINVAL);
         at = strstr(err.text, "at least ");
         assert_non_null(at);
         assert_int_equal(sscanf(at, "at least %llu MiB", &needed), 1);
-        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, &s, &err),
+        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, 0, &s, &err),
                          0);
         assert_int_equal(
-            shm_budget_sizes((needed - 1) * MIB, workers, 64, &s, &err),
+            shm_budget_sizes((needed - 1) * MIB, workers, 64, 0, &s, &err),
             -EINVAL);
         assert_true(needed * MIB >= SHM_BUDGET_MIN);
     }
@@ -301,7 +316,7 @@ static void test_segment_can_be_made(void **state)
     struct shm *shm;
 
     (void)state;
-    assert_int_equal(shm_budget_sizes(0, 4, 128, &s, NULL), 0);
+    assert_int_equal(shm_budget_sizes(0, 4, 128, 0, &s, NULL), 0);
     shm = fx_new(&s);
     assert_int_equal(shm->size, segment_bytes(&s));
     fx_check(shm);
