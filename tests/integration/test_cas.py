@@ -313,6 +313,57 @@ def test_unlink_deletes_what_was_seen(cas, bucket, process):
     assert bucket.get("p/k") == b"3"
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_truncation_by_path_is_its_process_write(cas, bucket, process, size):
+    p, a = cas().path / "k", process()
+    bucket.put("p/k", b"123456")
+    a.get(p)
+    a("truncate", p, size)
+    assert bucket.get("p/k") == b"123456"[:size]
+    a.put(p, "x")
+    assert bucket.get("p/k") == b"x"
+
+
+def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
+    p, a = cas().path / "k", process()
+    bucket.put("p/k", b"1")
+    a.get(p)
+    bucket.delete("p/k")
+    with pytest.raises(FileExistsError):
+        a.put(p, "2")
+    a("mknod", p)
+    a.put(p, "3")
+    assert bucket.get("p/k") == b"3"
+
+
+@pytest.mark.parametrize("how", ["created", "opened"])
+def test_what_is_written_after_the_writers_own_unlink_is_nobodys(cas, bucket, process, how):
+    """A temporary file: created, unlinked at once, then used."""
+    p, a = cas().path / "k", process()
+    if how == "created":
+        a("os.open", "f", p, EXCL)
+    else:
+        bucket.put("p/k", b"1")
+        a("open", "f", p, "a")
+    a("unlink", p)
+    a("write", "f", "x")
+    a("close", "f")
+    assert not bucket.exists("p/k")
+
+
+def test_of_two_truncating_opens_the_first_close_publishes_nothing(cas, proxy, bucket, process):
+    p, a = cas(via=proxy).path / "k", process()
+    bucket.put("p/k", b"1")
+    a("open", "f", p, "w")
+    a("open", "g", p, "w")
+    puts = proxy.counts().get("PutObject", 0)
+    a("close", "f")
+    a("write", "g", "x")
+    a("close", "g")
+    assert bucket.get("p/k") == b"x"
+    assert proxy.counts()["PutObject"] == puts + 1
+
+
 # -- isolation
 
 
