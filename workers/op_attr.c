@@ -250,6 +250,7 @@ static void then_resize(struct op *op, int error)
         op_fail(op, error);
         return;
     }
+    session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose write it is */
     op_wait(op, resize);
     resize(op);
 }

@@ -313,8 +313,10 @@ void op_mknod(struct op *op)
             op_edit(op)->session = session;
         worker_unlock(w);
     }
-    if (r < 0)
+    if (r < 0) {
         op_fail(op, (int)r);
-    else
-        session_publish(op, session, create_published);
+        return;
+    }
+    session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    session_publish(op, session, create_published);
 }

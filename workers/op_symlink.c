@@ -108,6 +108,7 @@ void op_symlink(struct op *op)
     if (op_keep(op) < 0) /* cannot be: a record was free */
         return;
     op->stays = true;
+    session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose it is */
     session_publish(op, op->rec->session, create_published);
 }
 

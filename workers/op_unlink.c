@@ -29,15 +29,16 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* Under shm->meta, compare-and-set: the caller's own sessions on the name, and what it expects. */
+/* Under shm->meta, compare-and-set: the caller's own sessions on the name, also those with nothing
+ * unpublished yet (a file that is created, unlinked, and then written), and what it expects. */
 static void forget(struct op *op, uint32_t dir)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
-    uint32_t own;
+    uint32_t at = 0;
 
-    while ((own = cas_own_session(op, dir, op->req.name, op->req.name_len)) != SHM_NIL)
-        session_orphan(w, shm_node_at(w->shm, own)->session);
+    while ((at = cas_next_session(op, at, dir, op->req.name, op->req.name_len)) != SHM_NIL)
+        session_orphan(w, at++);
     if (key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
         cas_removed(op, key);
 }

@@ -17,6 +17,7 @@ from harness.killer import Killer
 
 CAS = "s3-buffered-cas"
 FULL = os.environ.get("STATEPROXY_TEST_FULL") == "1"     # the numbers of a trial, not of each day
+FOREVER = 10**9             # kills: until the work is done
 PATIENT = {"AWS_MAX_ATTEMPTS": "20", "STATEPROXY_S3_DEADLINE": "60s"}
 
 
@@ -311,6 +312,57 @@ def test_unlink_deletes_what_was_seen(cas, bucket, process):
     assert not bucket.exists("p/k")
     a.put(p, "3")               # nothing is expected of it any more
     assert bucket.get("p/k") == b"3"
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_truncation_by_path_is_its_process_write(cas, bucket, process, size):
+    p, a = cas().path / "k", process()
+    bucket.put("p/k", b"123456")
+    a.get(p)
+    a("truncate", p, size)
+    assert bucket.get("p/k") == b"123456"[:size]
+    a.put(p, "x")
+    assert bucket.get("p/k") == b"x"
+
+
+def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
+    p, a = cas().path / "k", process()
+    bucket.put("p/k", b"1")
+    a.get(p)
+    bucket.delete("p/k")
+    with pytest.raises(FileExistsError):
+        a.put(p, "2")
+    a("mknod", p)
+    a.put(p, "3")
+    assert bucket.get("p/k") == b"3"
+
+
+@pytest.mark.parametrize("how", ["created", "opened"])
+def test_what_is_written_after_the_writers_own_unlink_is_nobodys(cas, bucket, process, how):
+    """A temporary file: created, unlinked at once, then used."""
+    p, a = cas().path / "k", process()
+    if how == "created":
+        a("os.open", "f", p, EXCL)
+    else:
+        bucket.put("p/k", b"1")
+        a("open", "f", p, "a")
+    a("unlink", p)
+    a("write", "f", "x")
+    a("close", "f")
+    assert not bucket.exists("p/k")
+
+
+def test_of_two_truncating_opens_the_first_close_publishes_nothing(cas, proxy, bucket, process):
+    p, a = cas(via=proxy).path / "k", process()
+    bucket.put("p/k", b"1")
+    a("open", "f", p, "w")
+    a("open", "g", p, "w")
+    puts = proxy.counts().get("PutObject", 0)
+    a("close", "f")
+    a("write", "g", "x")
+    a("close", "g")
+    assert bucket.get("p/k") == b"x"
+    assert proxy.counts()["PutObject"] == puts + 1
 
 
 # -- isolation
@@ -623,13 +675,16 @@ def count_up(mounts, bucket, processes, n, timeout=200):
     bucket.put("p/c.json", b'{"count": 0}')
     outs = run_all([start(INCREMENT, mounts[i % len(mounts)].path / "c.json", n)
                     for i in range(processes)], timeout)
-    assert json.loads(bucket.get("p/c.json"))["count"] == processes * n, outs
+    done, conflicts = (sum(column) for column in zip(*(map(int, out.split()) for out in outs)))
+    print(f"increments={done} conflicts={conflicts}")
+    assert done == processes * n == json.loads(bucket.get("p/c.json"))["count"], outs
 
 
 def end_kills(killers):
     for k in killers:
         k.cancelled.set()
         k.join(30)
+        print(f"workers killed={k.kills}")
         assert not k.error and k.kills > 5
 
 
@@ -651,7 +706,7 @@ def test_no_increment_is_lost_under_faults(cas, proxy, bucket):
 @pytest.mark.limit(300)
 def test_no_increment_is_lost_under_kills(cas, bucket):
     mounts = [cas() for _ in range(2)]
-    killers = [Killer(m, at_full(2000, 60), seed=i) for i, m in enumerate(mounts)]
+    killers = [Killer(m, FOREVER, seed=i) for i, m in enumerate(mounts)]
     for k in killers:
         k.start()
     count_up(mounts, bucket, 8, at_full(200, 25))
@@ -662,7 +717,7 @@ def test_no_increment_is_lost_under_kills(cas, bucket):
 def test_no_increment_is_lost_under_all_of_it(cas, proxy, bucket):
     mounts = [cas(via=proxy, env=PATIENT) for _ in range(2)]
     proxy.add_faults(0.05, seed=4, key="p/c.json", slow_ms=50, lost_ms=50)
-    killers = [Killer(m, at_full(2000, 40), seed=i) for i, m in enumerate(mounts)]
+    killers = [Killer(m, FOREVER, seed=i) for i, m in enumerate(mounts)]
     for k in killers:
         k.start()
     count_up(mounts, bucket, 8, at_full(200, 15), timeout=800 if FULL else 200)
