@@ -195,14 +195,17 @@ static void expect_loaded(struct op *op, struct shm_session *s,
                           const struct shm_baseline_key *k, bool append)
 {
     struct shm_baseline_value v;
+    enum shm_baseline_state known;
 
     s->flags |= SHM_SESSION_EXPECTS;
     if (find_lineage(op->w, k, s->base_etag, s->lineage))
         s->flags |= SHM_SESSION_LINEAGE;
     if (append || !op->caller.self.tgid)
         return;
-    if (shm_baseline_get(op->w->shm, k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
-        (v.flags & SHM_BASELINE_READ) && strcmp(v.etag, s->base_etag) != 0)
+    known = shm_baseline_get(op->w->shm, k, &op->caller.self, &v);
+    if (known == SHM_BASELINE_DROPPED ||
+        (known == SHM_BASELINE_KNOWN && (v.flags & SHM_BASELINE_READ) &&
+         strcmp(v.etag, s->base_etag) != 0))
         s->flags |= SHM_SESSION_REFUSED;
 }
 
@@ -224,10 +227,13 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
     if (key_of_node(w, s->node, key) < 0)
         return;
     k = name_key(w, key);
-    if (truncate)
-        expect_known(op, s, &k);
-    else
+    if (!truncate && !(s->flags & SHM_SESSION_ABSENT)) {
         expect_loaded(op, s, &k, append);
+        return;
+    }
+    expect_known(op, s, &k);
+    if (!truncate) /* a new file: it is built on nothing */
+        s->flags |= SHM_SESSION_EXPECTS;
 }
 
 /* What the LOOKUP before the rename has found. */

@@ -9,7 +9,8 @@
  *
  *   opened with O_TRUNC, created        own baseline; else the parent's, if that was set before this
  *                                       process began; else the mount's; none: unconditional
- *   O_CREAT|O_EXCL                      the key must be absent, decided at the open
+ *   O_CREAT|O_EXCL, symlink, mknod      the key must be absent, decided at the open
+ *   created without O_TRUNC             the same; none: that the key is absent
  *   O_APPEND                            the version that is loaded
  *   else                                the version that is loaded; refused if the process has read
  *                                       another one

@@ -47,7 +47,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s)
 enum cas_next cas_put_first(const struct cas_put *c)
 {
     if (!c->expects)
-        return CAS_PUT;
+        return c->ambiguous ? CAS_LOOK : CAS_PUT;
     if (c->lost)
         return CAS_UNKNOWN;
     return c->ambiguous || c->ours || c->ask ? CAS_LOOK : CAS_PUT;
@@ -129,6 +129,14 @@ static enum cas_next not_ours(struct cas_put *c, const char *lineage)
     return CAS_UNKNOWN;
 }
 
+/* The next PUT is conditional on what is there now. */
+static void take_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
+{
+    *absent = res->error == -ENOENT;
+    memset(etag, 0, SHM_ETAG_MAX);
+    memcpy(etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+}
+
 enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
                             char etag[SHM_ETAG_MAX], bool *absent)
 {
@@ -136,7 +144,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
     const char *lineage = s3_object_meta(obj, LINEAGE_META);
     char head[LINEAGE_ID_CAP];
 
-    if (res->error == -ENOENT)
+    if (res->error == -ENOENT && c->expects)
         return nothing_there(c, *absent);
     memcpy(c->found, obj->etag, strnlen(obj->etag, SHM_ETAG_MAX - 1));
     (void)lineage_head(lineage, head);
@@ -147,12 +155,16 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
         memcpy(c->etag, now, strnlen(now, SHM_ETAG_MAX - 1));
         return CAS_OURS;
     }
+    if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
+        take_condition(res, etag, absent);
+        return put_again(c);
+    }
     if (*c->old_id && strcmp(head, c->old_id) == 0)
         return adopt(c, obj, lineage, etag, absent);
     if (c->ask && !*absent && strcmp(obj->etag, etag) == 0)
         learn(c, lineage);
     if (!*absent && strcmp(obj->etag, etag) == 0 &&
-        (!c->ours || !*c->expected || strcmp(head, c->expected) == 0))
+        (!c->ours || strcmp(head, c->expected) == 0))
         return put_again(c);
     return not_ours(c, lineage);
 }

@@ -11,6 +11,7 @@ struct newcomer {
     uint32_t mode; /* permission bits */
     bool link;
     bool excl; /* compare-and-set: it must be new, also for other machines */
+    bool loads; /* opened without O_TRUNC: built on what is there, which is nothing */
 };
 
 /* 0 if the op may make a file of its name; -EROFS, -ESHUTDOWN (what was begun goes on), -ESTALE,

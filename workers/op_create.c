@@ -65,7 +65,7 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
     if (cas_on(w))
-        cas_begin(op, (uint32_t)session, true, false, nc->excl);
+        cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
     *ret_session = (uint32_t)session;
     return node;
 }
@@ -229,7 +229,8 @@ void op_create(struct op *op)
 {
     struct worker *w = op->w;
     struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode, false,
-                          op->req.create->flags & O_EXCL};
+                          op->req.create->flags & O_EXCL,
+                          !(op->req.create->flags & O_TRUNC)};
     uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
     int64_t node = -EEXIST;
     int r;
@@ -289,7 +290,7 @@ void create_published(struct op *op, int error)
 void op_mknod(struct op *op)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true};
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
     uint32_t session = op->rec->session;
     int64_t r = create_check(op);
 

@@ -27,7 +27,8 @@
 static int make_link(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {.name = op->req.name, .len = op->req.name_len, .link = true};
+    struct newcomer nc = {.name = op->req.name, .len = op->req.name_len, .link = true,
+                          .excl = true};
     int64_t node;
 
     if (create_taken_by(op) != SHM_NIL)

@@ -198,6 +198,10 @@ static void on_found(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
+    if (cas_on(p->w) && p->cas.ambiguous) {
+        on_looked(p, res); /* perhaps it is ours that is there, or lies below */
+        return;
+    }
     if (res->error && res->error != -ENOENT) {
         finish(p, res, res->error);
         return;

@@ -365,6 +365,66 @@ def test_of_two_truncating_opens_the_first_close_publishes_nothing(cas, proxy, b
     assert proxy.counts()["PutObject"] == puts + 1
 
 
+@pytest.mark.parametrize("mounts", [1, 2])
+@pytest.mark.parametrize("flags", [os.O_APPEND | os.O_WRONLY, os.O_RDWR])
+def test_a_new_file_without_truncation_is_built_on_nothing(cas, bucket, process, mounts, flags):
+    """Two programs begin one log file: neither's first line is lost."""
+    one, a, b = cas(), process(), process()
+    two = cas() if mounts == 2 else one
+    a("os.open", "f", one.path / "log", flags | os.O_CREAT)
+    b("os.open", "f", two.path / "log", flags | os.O_CREAT)
+    a("write", "f", "A")
+    a("close", "f")
+    b("write", "f", "B")
+    with pytest.raises(FileExistsError):
+        b("close", "f")
+    assert bucket.get("p/log") == b"A"
+    b.put(two.path / "log", "B", "a")
+    assert bucket.get("p/log") == b"AB"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_repetition_overwrites_nothing_that_was_built_on_it(cas, proxy, bucket, process, kill):
+    """A never read, so it overwrites; but not what B has built on what A wrote."""
+    slow = cas(via=proxy, env={**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"})
+    other, a, b = cas(), process(), process()
+    lose_answer(proxy, key="p/k.txt")
+    t, result = in_background(a.put, slow.path / "k.txt", "0")
+    proxy.wait_held("lost")
+    assert b.get(other.path / "k.txt") == "0"
+    b.put(other.path / "k.txt", "1")
+    if kill:
+        dead = slow.kill_workers()
+        slow.wait_workers(2, without=dead)
+    proxy.release("lost", "drop")
+    t.join(30)
+    assert result == ["ok"] and bucket.get("p/k.txt") == b"1"
+
+
+def test_a_symlink_is_made_once(cas, proxy, bucket, process):
+    slow = cas(via=proxy, env={**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"})
+    other, a, b = cas(), process(), process()
+    proxy.hold("h", op="PutObject", key="p/lock")
+    t, result = in_background(a, "symlink", "owner-a", slow.path / "lock")
+    proxy.wait_held("h")
+    b("symlink", "owner-b", other.path / "lock")
+    proxy.release("h")
+    t.join(30)
+    assert result == [17] and bucket.get("p/lock") == b"owner-b"
+
+
+def test_an_empty_file_of_another_program_is_told_from_ours(cas, bucket, process):
+    one, two, a, b = cas(), cas(), process(), process()
+    bucket.put("p/lock.x", b"")
+    assert a.get(one.path / "lock.x") == ""
+    b("unlink", two.path / "lock.x")
+    b("os.open", "f", two.path / "lock.x", EXCL)
+    b("close", "f")
+    with pytest.raises(FileExistsError):
+        a.put(one.path / "lock.x", "mine")
+    assert bucket.get("p/lock.x") == b""
+
+
 # -- isolation
 
 

@@ -132,6 +132,8 @@ class Model:
             self.sessions[process] = Session(key, self.server[key], "")
         elif mode == "w" or there is None:
             expects = self.expected_of_new_content(process, key)
+            if mode != "w" and expects == ANY:                  # built on nothing
+                expects = ABSENT
             self.sessions[process] = Session(key, expects, "", dirty=True)
         else:                                                   # "a", "r+": what is loaded
             own = self.baselines.get((process, key))
