@@ -198,6 +198,8 @@ static void expect_loaded(struct op *op, struct shm_session *s,
     enum shm_baseline_state known;
 
     s->flags |= SHM_SESSION_EXPECTS;
+    if (strcmp(s->base_etag, EMPTY_ETAG) == 0)
+        s->flags |= SHM_SESSION_OURS;
     if (find_lineage(op->w, k, s->base_etag, s->lineage))
         s->flags |= SHM_SESSION_LINEAGE;
     if (append || !op->caller.self.tgid)

@@ -85,6 +85,12 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
            validity_take(w, node, SHM_NODE_FRESH, now);
 }
 
+/* An empty file of which a listing has told: whose it is, only its write-id tells. */
+static bool may_be_anybodys(const struct shm_node *n)
+{
+    return n->size == 0 && !(n->flags & SHM_NODE_META);
+}
+
 /* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. */
 static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
 {
@@ -94,9 +100,10 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
     if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
         return LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
-        validity_take(w, node, SHM_NODE_FRESH, now) ||
-        ((n->flags & SHM_NODE_CURRENT) &&
-         validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now)))
+        (!may_be_anybodys(n) &&
+         (validity_take(w, node, SHM_NODE_FRESH, now) ||
+          ((n->flags & SHM_NODE_CURRENT) &&
+           validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now)))))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
 }
@@ -220,8 +227,11 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
     struct op *op = job->op;
     struct worker *w = op->w;
     uint32_t node = op_node(op);
-    int64_t found = node == SHM_NIL ? -ESTALE : intern(job, node, res);
+    int64_t found;
 
+    if (cas_on(w) && res->kind == RESOLVE_FILE && res->has_meta)
+        cas_saw(w, job->key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+    found = node == SHM_NIL ? -ESTALE : intern(job, node, res);
     *ret_found = found;
     if (found == node)
         return open_now(op, node, ret_error);

@@ -161,9 +161,12 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
 {
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
-    int64_t idx = shm_session_new(w->shm, node);
     struct shm_session *s;
+    int64_t idx;
 
+    if (cas_on(w) && n->opens) /* somebody reads it: he would read what is not published */
+        return -ESTALE;
+    idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;
     s = shm_session_at(w->shm, (uint32_t)idx);

@@ -425,7 +425,56 @@ def test_an_empty_file_of_another_program_is_told_from_ours(cas, bucket, process
     assert bucket.get("p/lock.x") == b""
 
 
+@pytest.mark.parametrize("mode", ["a", "r+"])
+def test_an_empty_lock_that_was_taken_over_is_not_written(cas, bucket, process, mode):
+    one, two, a, b = cas(), cas(), process(), process()
+    a("os.open", "f", one.path / "lock", EXCL)
+    a("close", "f")
+    a("open", "g", one.path / "lock", mode)
+    b("unlink", two.path / "lock")
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    a("write", "g", "mine")
+    with pytest.raises(FileExistsError):
+        a("close", "g")
+    assert bucket.get("p/lock") == b""
+
+
+def test_an_empty_lock_that_a_listing_found_has_an_owner(cas, bucket, process):
+    one, two, a, b = cas(), cas(), process(), process()
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    assert a.get(one.path / "lock") == ""
+    b("unlink", two.path / "lock")
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    with pytest.raises(FileExistsError):
+        a.put(one.path / "lock", "mine")
+    assert bucket.get("p/lock") == b""
+
+
 # -- isolation
+
+
+def test_a_reader_never_gets_a_writer_on_its_node(cas, proxy, bucket, process):
+    """A's LOOKUP finds nothing; before its answer comes B publishes the file, and C opens that."""
+    p = cas(via=proxy, env={**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"}).path / "k.txt"
+    a, b, c = process(), process(), process()
+    bucket.put("p/k.txt", b"old")
+    process().get(p)        # the kernel knows the name: it lets others look it up beside A
+    bucket.delete("p/k.txt")
+    proxy.hold("h", when="after", op="ListObjectsV2", nth=1, key="p/k.txt/")
+    t, result = in_background(a, "open", "w", p, "w")
+    proxy.wait_held("h")
+    with pytest.raises(FileExistsError):
+        b.put(p, "published")       # deleted meanwhile: told once
+    b.put(p, "published")
+    c("open", "r", p, "r")
+    proxy.release("h")
+    t.join(30)
+    assert result == ["ok"]
+    a("write", "w", "half of A")
+    assert c("read", "r") == "published"
 
 
 def test_others_read_what_is_published(cas, bucket, process):
