@@ -29,9 +29,6 @@ static enum ending how_it_ends(const struct shm_session *s)
         return last ? END_TORN : END_CLEAN;
     if (s->publish.error && s->publishing_seq == s->write_seq)
         return last ? END_FAILED : END_CLEAN;
-    /* Emptied by an open, and nothing written yet: the close left it to the caller's other one. */
-    if (!last && (s->flags & SHM_SESSION_UNPUBLISHED) && s->size == 0)
-        return END_CLEAN;
     return END_PUBLISH;
 }
 

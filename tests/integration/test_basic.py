@@ -184,6 +184,13 @@ def test_an_opened_and_truncated_file_is_published_empty(m, put, get):
     assert get("f.txt") == b""
 
 
+def test_a_log_that_is_open_for_appending_is_emptied_by_another_open(m, put, get):
+    put("log", b"old")
+    with open(m.path / "log", "ab"):
+        open(m.path / "log", "wb").close()
+        util.wait_until(lambda: get("log") == b"", 5, "the empty log")
+
+
 def test_open_for_writing_without_a_write_changes_nothing(mount, proxy, bucket):
     m = mount(via=proxy)
     etag = bucket.put(m.key("f.txt"), b"old")

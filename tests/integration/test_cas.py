@@ -352,19 +352,6 @@ def test_what_is_written_after_the_writers_own_unlink_is_nobodys(cas, bucket, pr
     assert not bucket.exists("p/k")
 
 
-def test_of_two_truncating_opens_the_first_close_publishes_nothing(cas, proxy, bucket, process):
-    p, a = cas(via=proxy).path / "k", process()
-    bucket.put("p/k", b"1")
-    a("open", "f", p, "w")
-    a("open", "g", p, "w")
-    puts = proxy.counts().get("PutObject", 0)
-    a("close", "f")
-    a("write", "g", "x")
-    a("close", "g")
-    assert bucket.get("p/k") == b"x"
-    assert proxy.counts()["PutObject"] == puts + 1
-
-
 @pytest.mark.parametrize("mounts", [1, 2])
 @pytest.mark.parametrize("flags", [os.O_APPEND | os.O_WRONLY, os.O_RDWR])
 def test_a_new_file_without_truncation_is_built_on_nothing(cas, bucket, process, mounts, flags):
