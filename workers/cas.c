@@ -361,6 +361,30 @@ void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
         memcpy(ret, v.etag, SHM_ETAG_MAX);
 }
 
+bool cas_own_is(struct op *op, const char *key, const char *etag)
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+    struct shm_baseline_value v;
+
+    return op->caller.self.tgid && *etag &&
+           shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+           !(v.flags & SHM_BASELINE_OUTDATED) && strcmp(v.etag, etag) == 0;
+}
+
+void cas_outdated(struct op *op, const char *key)
+{
+    struct shm *shm = op->w->shm;
+    struct shm_baseline_key k = name_key(op->w, key);
+    struct shm_baseline_value v;
+
+    if (!op->caller.self.tgid ||
+        shm_baseline_get(shm, &k, &op->caller.self, &v) != SHM_BASELINE_KNOWN)
+        return;
+    v.flags |= SHM_BASELINE_OUTDATED;
+    shm_baseline_set(shm, &k, &op->caller.self, &v,
+                     shm_baseline_set_ticks(shm, &k, &op->caller.self));
+}
+
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])
 {
     struct shm_baseline_key k = name_key(op->w, key);

@@ -73,6 +73,14 @@ void cas_removed(struct op *op, const char *key);
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
 
+/* Under shm->meta. The caller last read or wrote this version, and nobody has told it of another
+ * since (cas_outdated). */
+bool cas_own_is(struct op *op, const char *key, const char *etag);
+
+/* Under shm->meta. S3 has another version than the caller last read or wrote: what it expects stays,
+ * but no LOOKUP is answered by it any more. */
+void cas_outdated(struct op *op, const char *key);
+
 /* Under shm->meta. Where that is an empty file: its write-id, as all empty files have one ETag. ""
  * otherwise, and where it is not known. */
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);

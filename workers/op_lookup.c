@@ -129,13 +129,11 @@ static bool just_seen(struct op *op, const char *key, uint32_t node)
 {
     struct worker *w = op->w;
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
-    char etag[SHM_ETAG_MAX];
 
     if (!cas_on(w) || !n || (n->flags & SHM_NODE_DIR) || meta_may_be_link(w, n) ||
         !validity_holds(n->checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return false;
-    cas_own_etag(op, key, etag);
-    return *etag && strcmp(etag, n->etag) == 0;
+    return cas_own_is(op, key, n->etag);
 }
 
 /* Under shm->meta. 1, or -ENOMEM. */

@@ -235,6 +235,8 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
     *ret_found = found;
     if (found == node)
         return open_now(op, node, ret_error);
+    if (cas_on(w)) /* the LOOKUP that follows must ask */
+        cas_outdated(op, job->key);
     /* The kernel comes back with a LOOKUP, which need not ask again. */
     if (found >= 0) {
         struct shm_node *n = shm_node_edit(w->shm, (uint32_t)found);
