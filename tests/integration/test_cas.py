@@ -70,6 +70,24 @@ for line in sys.stdin:
         elif what == "close":
             files.pop(args[0]).close()
             out = None
+        elif what == "pread":
+            out = os.pread(files[args[0]].fileno(), 65536, 0).decode()
+        elif what == "size":
+            out = str(os.stat(args[0]).st_size)
+        elif what == "child":
+            path, mode, text = args
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    with open(path, mode) as f:
+                        f.write(text)
+                    os._exit(0)
+                except OSError as e:
+                    os._exit(e.errno)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if code:
+                raise OSError(code, "child")
+            out = None
         elif what == "renameat2":
             old, new, flags = args
             if libc.renameat2(-100, old.encode(), -100, new.encode(), flags) < 0:

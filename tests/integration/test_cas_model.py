@@ -1,36 +1,33 @@
-"""Random sequences of what several processes on two mounts, and a third party at the server, do to
-two keys, compared with the model of the rules (harness/cas_model.py). STATEPROXY_MODEL_SEQUENCES says
-how many; the same ones each time, unless STATEPROXY_TEST_SEED is set."""
+"""Random sequences of what several processes on two mounts, their children, and a third party at the
+server, do to two keys, compared with the model of the rules (harness/cas_model.py).
 
-import ctypes
+STATEPROXY_MODEL_SEQUENCES says how many; the same ones each time, unless STATEPROXY_TEST_SEED is set. A
+failure is told as the shortest sequence that shows it."""
+
 import errno
 import itertools
 import os
+import sys
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from harness import SLOW
-from harness.cas_model import Model, content_of
+from harness.cas_model import REFUSED, Model, content_of
 from test_cas import CAS, Process
 
 SEQUENCES = int(os.environ.get("STATEPROXY_MODEL_SEQUENCES", "2000" if SLOW == 1 else "300"))
+STEPS = 24
 PROCESSES = {0: "m0", 1: "m0", 2: "m1"}
+KEYS = ["a", "b"]
+WRITERS_MAX = 2             # of a process
 
 process = st.sampled_from(sorted(PROCESSES))
-key = st.sampled_from(["a", "b"])
-operation = st.one_of(
-    st.tuples(st.just("read"), process, key),
-    st.tuples(st.just("put"), process, key, st.sampled_from(["w", "w", "a", "r+", "x"])),
-    st.tuples(st.just("open"), process, key, st.sampled_from(["w", "a", "r+", "x"])),
-    st.tuples(st.just("write"), process),
-    st.tuples(st.just("fsync"), process),
-    st.tuples(st.just("close"), process),
-    st.tuples(st.just("unlink"), process, key),
-    st.tuples(st.just("rename"), process, key, st.booleans()),
-    st.tuples(st.just("theirs"), key),
-    st.tuples(st.just("delete"), key))
+key = st.sampled_from(KEYS)
+mode = st.sampled_from(["w", "w", "a", "r+", "x"])
+which = st.integers(0, 5)
 
 
 def outcome_of(function, *args):
@@ -41,141 +38,277 @@ def outcome_of(function, *args):
         return errno.errorcode[e.errno]
 
 
-class World:
-    """The daemons, driven as the model is."""
+class Daemons:
+    """What is there for all sequences."""
 
-    def __init__(self, mounts, bucket, processes):
-        self.mounts, self.bucket, self.processes = mounts, bucket, processes
+    def __init__(self, mounts, bucket):
+        self.mounts, self.server = mounts, bucket.raw()
+        self.processes = {p: Process() for p in PROCESSES}
         self.numbers = itertools.count()
-        self.texts = itertools.count(1)
 
-    def begin(self):
-        number = next(self.numbers)
-        self.name = {k: f"{k}{number}.txt" for k in "ab"}
+    def stop(self):
+        self.server.close()
+        for p in self.processes.values():
+            p.proc.stdin.close()
+            p.proc.wait(20)
+
+
+class Sequence(RuleBasedStateMachine):
+    daemons = None
+    done = 0
+    first = None                # what was done in the first one that failed, before it was shrunk
+
+    def __init__(self):
+        super().__init__()
+        Sequence.done += 1
+        number = next(self.daemons.numbers)
+        self.name = {k: f"{k}{number}.txt" for k in KEYS}
         self.model = Model(PROCESSES)
-        self.mode = {}
+        self.numbers = itertools.count()
+        self.told = []          # what was done, and what came of it
+        self.writers = []       # (process, descriptor, Writer)
+        self.readers = []       # (process, descriptor, Reader)
 
-    def end(self):
-        for p in list(self.mode):
-            outcome_of(self.processes[p], "close", "f")
-        for k in "ab":
-            self.bucket.delete(f"p/{self.name[k]}")
+    def teardown(self):
+        failed = isinstance(sys.exc_info()[1], AssertionError)
+        try:
+            for k in KEYS:
+                self.compare(k)
+        except AssertionError:
+            failed = True
+            raise
+        finally:
+            if failed and not Sequence.first:
+                Sequence.first = self.told
+            for p, fd, _ in self.writers + self.readers:
+                outcome_of(self.daemons.processes[p], "close", fd)
+            for k in KEYS:
+                self.daemons.server.delete(self.key_of(k))
 
     def path(self, p, k):
-        return self.mounts[int(PROCESSES[p][1])].path / self.name[k]
+        return self.daemons.mounts[int(PROCESSES[p][1])].path / self.name[k]
+
+    def do(self, p, *what):
+        outcome = outcome_of(self.daemons.processes[p], *what)
+        self.told.append(f"{p}: {' '.join(map(str, what))} -> {outcome}")
+        return outcome
 
     def text(self):
         """Never the same twice, nor one after another the same as a third."""
-        return f"<{next(self.texts):06}>"
+        return f"<{next(self.numbers):03}>"
 
-    def both(self, expected, actual, *what):
-        assert actual in (expected if isinstance(expected, tuple) else (expected,)), what
+    def key_of(self, k):
+        return f"p/{self.name[k]}"
 
-    # -- operations; each skips what the model does not speak of
+    def compare(self, k):
+        actual = self.daemons.server.get(self.key_of(k))
+        version = self.model.server.get(k)
+        assert actual == (None if version is None else content_of(version).encode()), k
 
+    # -- what the model does not speak of
+
+    def may_be_remembered(self, p, *keys):
+        """A LOOKUP within a second of the process's own read or write is answered from memory."""
+        for k in keys:
+            own = self.model.own_baseline(p, k)
+            if own and not self.model.visible(p, k) and own.version != self.model.server.get(k):
+                return True
+        return False
+
+    def is_ambiguous(self, p, *keys):
+        """Two sessions of one process that are both to be found by one name."""
+        return any(len(self.model.visible(p, k)) > 1 for k in keys)
+
+    # -- reading
+
+    @rule(p=process, k=key)
     def read(self, p, k):
-        self.both(self.model.read(p, k), outcome_of(self.processes[p].get, self.path(p, k)))
-
-    def open(self, p, k, mode):
-        if p in self.mode:
-            return False
-        model = self.model
-        actual = outcome_of(self.processes[p], "open", "f", self.path(p, k), mode)
-        # A LOOKUP within a second of the process's own read or write is answered from memory.
-        if mode == "x" and actual == "EEXIST" and k not in model.server and \
-                (p, k) in model.baselines:
-            return False
-        expected = model.open(p, k, mode)
-        self.both(expected, actual, "open", mode)
-        if expected == "ok":
-            self.mode[p] = mode
-        return expected == "ok"
-
-    def write(self, p):
-        if p not in self.mode:
+        if self.is_ambiguous(p, k):
             return
+        expected, reader = self.model.open_to_read(p, k)
+        if reader:
+            expected = self.model.text_of(reader)
+            self.model.readers.remove(reader)
+        actual = outcome_of(self.daemons.processes[p].get, self.path(p, k))
+        self.told.append(f"{p}: read {k} -> {actual}")
+        assert actual == expected
+
+    @rule(p=process, k=key)
+    def open_to_read(self, p, k):
+        if self.is_ambiguous(p, k) or any(q == p for q, _, _ in self.readers):
+            return
+        expected, reader = self.model.open_to_read(p, k)
+        assert self.do(p, "open", "h", self.path(p, k), "r") == expected
+        if reader:
+            self.readers.append((p, "h", reader))
+
+    @precondition(lambda self: self.readers)
+    @rule(which=which)
+    def read_again(self, which):
+        p, fd, reader = self.readers[which % len(self.readers)]
+        s = reader.session
+        if s and (s.failed or s.expects == REFUSED):
+            return
+        actual = self.do(p, "pread", fd)
+        # Of a version that was written here: what S3 has no more, and nobody has read, is gone.
+        if s and actual == "ESTALE" and not any(w.session is s for w in self.model.writers):
+            return
+        assert actual == self.model.text_of(reader)
+
+    @precondition(lambda self: self.readers)
+    @rule(which=which)
+    def close_reader(self, which):
+        p, fd, reader = self.readers.pop(which % len(self.readers))
+        self.model.readers.remove(reader)
+        assert self.do(p, "close", fd) == "ok"
+
+    @rule(p=process, k=key)
+    def stat(self, p, k):
+        if self.is_ambiguous(p, k):
+            return
+        actual = self.do(p, "size", self.path(p, k))
+        if not self.may_be_remembered(p, k):
+            assert actual == self.model.size(p, k)
+
+    # -- writing
+
+    def try_open(self, p, k, mode, fd):
+        if self.is_ambiguous(p, k):
+            return False
+        actual = self.do(p, "open", fd, self.path(p, k), mode)
+        if mode == "x" and actual == "EEXIST" and self.may_be_remembered(p, k):
+            return False
+        expected, writer = self.model.open(p, k, mode)
+        assert actual == expected
+        if writer:
+            self.writers.append((p, fd, writer))
+        return bool(writer)
+
+    @rule(p=process, k=key, mode=mode)
+    def open_to_write(self, p, k, mode):
+        taken = [fd for q, fd, _ in self.writers if q == p]
+        if len(taken) < WRITERS_MAX:
+            self.try_open(p, k, mode, "g" if "f" in taken else "f")
+
+    @precondition(lambda self: self.writers)
+    @rule(which=which)
+    def write(self, which):
+        p, fd, writer = self.writers[which % len(self.writers)]
         text = self.text()
-        expected = self.model.write(p, text, self.mode[p])
-        if self.mode[p] == "r+":
-            self.mode[p] = "r+ written"         # the next goes behind
-        self.both(expected, outcome_of(self.processes[p], "write", "f", text))
+        assert self.do(p, "write", fd, text) == self.model.write(writer, text)
 
-    def fsync(self, p):
-        if p in self.mode:
-            self.both(self.model.publish(p), outcome_of(self.processes[p], "fsync", "f"))
+    @precondition(lambda self: self.writers)
+    @rule(which=which)
+    def read_of_writer(self, which):
+        """Once, and before anything is written: later ones the kernel may answer."""
+        p, fd, writer = self.writers[which % len(self.writers)]
+        s = writer.session
+        if writer.mode == "r+" and s.content and not s.touched and not s.orphan:
+            assert self.do(p, "pread", fd) == self.model.read_of_writer(writer)
 
-    def close(self, p):
-        if p in self.mode:
-            del self.mode[p]
-            self.both(self.model.close(p), outcome_of(self.processes[p], "close", "f"))
+    @precondition(lambda self: self.writers)
+    @rule(which=which)
+    def fsync(self, which):
+        p, fd, writer = self.writers[which % len(self.writers)]
+        assert self.do(p, "fsync", fd) == self.model.fsync(writer)
 
+    @precondition(lambda self: self.writers)
+    @rule(which=which)
+    def close(self, which):
+        p, fd, writer = self.writers[which % len(self.writers)]
+        if self.model.is_left_to_another(writer):       # when it is published cannot be said
+            return
+        self.writers.remove((p, fd, writer))
+        assert self.do(p, "close", fd) == self.model.close(writer)
+
+    @rule(p=process, k=key, mode=mode)
     def put(self, p, k, mode):
-        if self.open(p, k, mode):
-            self.write(p)
-            self.close(p)
+        if self.try_open(p, k, mode, "t"):
+            self.write(len(self.writers) - 1)
+            self.close(len(self.writers) - 1)
 
+    @rule(p=process, k=key, mode=st.sampled_from(["w", "w", "a", "r+"]))
+    def put_by_child(self, p, k, mode):
+        text = self.text()
+        child = self.model.child(next(self.numbers), p)
+        expected, writer = self.model.open(child, k, mode)
+        if writer:
+            self.model.write(writer, text)
+            expected = self.model.close(writer)
+        assert self.do(p, "child", self.path(p, k), mode, text) == expected
+
+    @rule(p=process, k=key, size=st.sampled_from([0, 3, 12]))
+    def truncate(self, p, k, size):
+        if self.is_ambiguous(p, k) or self.may_be_remembered(p, k):
+            return
+        assert self.do(p, "truncate", self.path(p, k), size) == self.model.truncate(p, k, size)
+
+    # -- names
+
+    @precondition(lambda self: self.model.server or self.writers)
+    @rule(p=process, k=key)
     def unlink(self, p, k):
-        if p in self.mode:
+        model, own = self.model, self.model.visible(p, k)
+        if len(own) > 1:
             return
-        gone = k not in self.model.server and (p, k) in self.model.baselines
-        expected = self.model.unlink(p, k)
-        actual = outcome_of(self.processes[p], "unlink", self.path(p, k))
-        if gone and actual == "ok":             # from memory, as above
-            self.model.has_removed(p, k)
+        # Of a file that it has not published a process knows no other version; an unlink of it
+        # may leave what somebody else has put there meanwhile.
+        baseline = model.own_baseline(p, k)
+        if own and k in model.server and (not baseline or baseline.version != model.server[k]):
             return
-        self.both(expected, actual)
+        gone = k not in model.server and self.may_be_remembered(p, k)
+        actual = self.do(p, "unlink", self.path(p, k))
+        if gone and actual == "ok":
+            model.server[k] = model.own_baseline(p, k).version
+        assert actual == model.unlink(p, k)
 
+    @precondition(lambda self: self.model.server or self.writers)
+    @rule(p=process, k=key, noreplace=st.booleans())
     def rename(self, p, k, noreplace):
-        if p in self.mode:
+        model, new = self.model, "b" if k == "a" else "a"
+        if self.is_ambiguous(p, k, new):
             return
-        new, model = "b" if k == "a" else "a", self.model
-        there = [n in model.server or (p, n) in model.baselines for n in (k, new)]
-        gone = noreplace and all(there) and not {k, new} <= set(model.server)
-        actual = outcome_of(self.processes[p], "renameat2", self.path(p, k), self.path(p, new),
-                            int(noreplace))
+        if model.visible(p, new) and not model.known(p, new):
+            return              # what is expected there is what was found when it was opened
+        gone = noreplace and self.may_be_remembered(p, k, new)
+        actual = self.do(p, "renameat2", self.path(p, k), self.path(p, new), int(noreplace))
         if gone and actual == "EEXIST":         # one is there, or both, from memory
             return
-        self.both(model.rename(p, k, new, noreplace), actual)
+        assert actual == model.rename(p, k, new, noreplace)
 
+    # -- the third party
+
+    @rule(k=key)
     def theirs(self, k):
+        self.compare(k)
         self.model.server[k] = self.text()
-        self.bucket.put(f"p/{self.name[k]}", self.model.server[k].encode())
+        self.told.append(f"theirs {k} {self.model.server[k]}")
+        self.daemons.server.put(self.key_of(k), self.model.server[k].encode())
 
-    def delete(self, k):
-        self.model.server.pop(k, None)
-        self.bucket.delete(f"p/{self.name[k]}")
-
-    def compare(self):
-        for k in "ab":
-            there = f"p/{self.name[k]}"
-            actual = self.bucket.get(there).decode() if self.bucket.exists(there) else None
-            version = self.model.server.get(k)
-            assert actual == (None if version is None else content_of(version)), k
+    @precondition(lambda self: self.model.server)
+    @rule(which=which)
+    def delete(self, which):
+        k = sorted(self.model.server)[which % len(self.model.server)]
+        self.compare(k)
+        del self.model.server[k]
+        self.told.append(f"delete {k}")
+        self.daemons.server.delete(self.key_of(k))
 
 
-@pytest.mark.limit(600)
+@pytest.mark.limit(900)
 def test_the_model(mount, bucket, seed):
     mounts = [mount(variant=CAS) for _ in range(2)]
-    processes = {p: Process() for p in PROCESSES}
-    world = World(mounts, bucket, processes)
-
-    @hypothesis.seed(seed)
-    @hypothesis.settings(max_examples=SEQUENCES, deadline=None, database=None, print_blob=True,
-                         suppress_health_check=list(hypothesis.HealthCheck))
-    @hypothesis.given(st.lists(operation, min_size=4, max_size=16))
-    def run(operations):
-        world.begin()
-        try:
-            for name, *args in operations:
-                getattr(world, name)(*args)
-            world.compare()
-        finally:
-            world.end()
+    Sequence.daemons = daemons = Daemons(mounts, bucket)
     try:
-        run()
+        run_state_machine_as_test(
+            hypothesis.seed(seed)(Sequence),
+            settings=hypothesis.settings(
+                max_examples=SEQUENCES, stateful_step_count=STEPS, deadline=None, database=None,
+                print_blob=True, suppress_health_check=list(hypothesis.HealthCheck)))
     finally:
-        for p in processes.values():
-            p.proc.stdin.close()
-            p.proc.wait(20)
+        daemons.stop()
+        print(f"sequences={Sequence.done} STATEPROXY_TEST_SEED={seed}")
+        if Sequence.first:
+            print("the first that failed, as it went:", *Sequence.first, sep="\n  ")
     for m in mounts:
         m.check()

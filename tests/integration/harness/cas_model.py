@@ -32,35 +32,66 @@ class Baseline:
 class Session:
     """A file that a process has open for writing."""
 
+    who: object
     key: str
     expects: str
+    base: str                   # the version that is expected or loaded; ABSENT: a new file
     content: str
     dirty: bool = False
+    emptied: bool = False       # since the last publish; with no content: nothing written either
     failed: bool = False        # what is unpublished has been refused: nobody sees it any more
+    orphan: bool = False        # unlinked: publishes nothing any more
+    touched: bool = False       # read through a writing descriptor, or written
+    born: str = ""              # its first name, which is what its descriptors are known by
+
+    def __post_init__(self):
+        self.born = self.key
+
+
+@dataclasses.dataclass
+class Writer:
+    """A descriptor."""
+
+    session: Session
+    mode: str
+    at: int = 0
+
+
+@dataclasses.dataclass
+class Reader:
+    """A descriptor: of one version, or (of what its own process was writing) of a session."""
+
+    text: str
+    session: Session = None
 
 
 class Model:
     def __init__(self, mount_of):
-        self.mount_of = mount_of        # process -> mount
+        self.mount_of = dict(mount_of)  # process -> mount
+        self.parent_of = {}             # of a child that has begun after all that its parent did
         self.server = {}                # key -> version
         self.empties = itertools.count(1)
         self.baselines = {}             # (who, key) -> Baseline
-        self.sessions = {}              # process -> Session, one at a time
+        self.writers = []
+        self.readers = []
 
     # -- what somebody knows
 
+    def own_baseline(self, process, key):
+        return self.baselines.get((process, key))
+
     def known(self, process, key):
-        """The process's own baseline, else its mount's."""
-        return (self.baselines.get((process, key)) or
-                self.baselines.get((self.mount_of[process], key)))
+        """The process's own baseline, else its parent's, else its mount's."""
+        holders = (process, self.parent_of.get(process), self.mount_of[process])
+        found = (self.baselines.get((who, key)) for who in holders if who is not None)
+        return next(filter(None, found), None)
 
     def holders(self, process, key):
         return [(process, key), (self.mount_of[process], key)]
 
     def is_outdated(self, own, there):
         """The process has read another version than the one that it goes on from."""
-        return bool(own and own.read and own.version != ABSENT and
-                    not same_content(own.version, there))
+        return bool(own and own.read and not same_content(own.version, there))
 
     def has_read(self, process, key, version):
         for holder in self.holders(process, key):
@@ -70,19 +101,17 @@ class Model:
         """What was read before stays so: a conflict does not take it away."""
         for holder in self.holders(process, key):
             old = self.baselines.get(holder)
-            read = bool(old and old.version != ABSENT and old.read)
-            if old and old.version == ABSENT:
-                read = old.read
-            self.baselines[holder] = Baseline(version, read)
+            self.baselines[holder] = Baseline(version, read=bool(old and old.read))
 
     def has_lost(self, process, key, expected):
         """After a conflict."""
         if expected == ABSENT:
             return
         for holder in self.holders(process, key):
+            old = self.baselines.get(holder)
             if key not in self.server:
                 self.baselines[holder] = Baseline(ABSENT)
-            elif (old := self.baselines.get(holder)) and not old.read and old.version != ABSENT:
+            elif old and not old.read and old.version != ABSENT:
                 del self.baselines[holder]
 
     def has_removed(self, process, key):
@@ -97,96 +126,193 @@ class Model:
 
     def put(self, process, key, expects, content):
         there = self.server.get(key, ABSENT)
-        if expects == REFUSED or expects not in (ANY, there):
-            if expects != REFUSED:
-                self.has_lost(process, key, expects)
+        if expects == REFUSED:
+            return "EEXIST"
+        if expects not in (ANY, there):
+            self.has_lost(process, key, expects)
             return "EEXIST"
         self.server[key] = content or f"#{next(self.empties)}"
         self.has_written(process, key, self.server[key])
         return "ok"
 
-    # -- what processes do
-
-    def own(self, process, key):
-        """The process's session on the key that has something unpublished."""
-        s = self.sessions.get(process)
-        visible = s and s.key == key and s.dirty and not s.failed and s.expects != REFUSED
-        return s if visible else None
-
-    def read(self, process, key):
-        if s := self.own(process, key):
-            return s.content
-        if key not in self.server:
-            return "ENOENT"
-        self.has_read(process, key, self.server[key])
-        return content_of(self.server[key])
-
-    def open(self, process, key, mode):
-        there = self.server.get(key)
-        if mode == "r+" and there is None:
-            return "ENOENT"
-        if mode == "x":
-            if there is not None:
-                return "EEXIST"
-            self.put(process, key, ABSENT, "")
-            self.sessions[process] = Session(key, self.server[key], "")
-        elif mode == "w" or there is None:
-            expects = self.expected_of_new_content(process, key)
-            if mode != "w" and expects == ANY:                  # built on nothing
-                expects = ABSENT
-            self.sessions[process] = Session(key, expects, "", dirty=True)
-        else:                                                   # "a", "r+": what is loaded
-            own = self.baselines.get((process, key))
-            refused = mode == "r+" and self.is_outdated(own, there)
-            self.sessions[process] = Session(key, REFUSED if refused else there,
-                                             content_of(there))
-        return "ok"
-
-    def write(self, process, text, mode):
-        s = self.sessions[process]
-        s.content = text + s.content[len(text):] if mode == "r+" else s.content + text
-        s.dirty, s.failed = True, False
-        return "ok"
-
-    def publish(self, process):
-        s = self.sessions[process]
-        if not s.dirty:
+    def publish(self, s):
+        if s.orphan or not s.dirty:
             return "ok"
-        outcome = self.put(process, s.key, s.expects, s.content)
+        outcome = self.put(s.who, s.key, s.expects, s.content)
         s.failed = outcome != "ok"
         if outcome == "ok":
-            s.expects, s.dirty = self.server[s.key], False
+            s.expects = s.base = self.server[s.key]
+            s.dirty = s.emptied = False
         return outcome
 
-    def close(self, process):
-        outcome = self.publish(process)
-        del self.sessions[process]
-        return outcome
+    # -- sessions
 
-    def unlink(self, process, key):
+    def sessions(self, process, key):
+        """Those that are still of this name."""
+        found = []
+        for w in self.writers:
+            s = w.session
+            if s.who == process and s.key == key and not s.orphan and s not in found:
+                found.append(s)
+        return found
+
+    def visible(self, process, key):
+        """What the process finds by name instead of what is published: its own, as long as
+        something is unpublished and not refused."""
+        return [s for s in self.sessions(process, key)
+                if s.dirty and not s.failed and s.expects != REFUSED]
+
+    def begin(self, process, key, truncate, append):
+        there = self.server.get(key, ABSENT)
+        if truncate or there == ABSENT:
+            expects = self.expected_of_new_content(process, key)
+            if expects == ANY and not truncate:                 # built on nothing
+                expects = ABSENT
+            base = expects if expects != ANY else there
+            return Session(process, key, expects, base, "", dirty=True, emptied=True)
+        refused = not append and self.is_outdated(self.own_baseline(process, key), there)
+        return Session(process, key, REFUSED if refused else there, there, content_of(there))
+
+    def change(self, s, content):
+        s.content = content
+        s.dirty, s.failed, s.touched = True, False, True
+
+    def resize(self, s, size):
+        self.change(s, s.content[:size].ljust(size, "\0"))
+        s.emptied = True
+
+    # -- what processes do
+
+    def open(self, process, key, mode):
+        """-> (outcome, Writer)"""
+        own = self.visible(process, key)
+        there = own or key in self.server
+        if mode == "r+" and not there:
+            return "ENOENT", None
+        if mode == "x":
+            if there:
+                return "EEXIST", None
+            self.put(process, key, ABSENT, "")
+            version = self.server[key]
+            s = Session(process, key, version, version, "")
+        elif own:
+            s = own[0]
+            if mode == "w":
+                self.resize(s, 0)
+        else:
+            s = self.begin(process, key, mode == "w", mode == "a")
+        self.writers.append(Writer(s, mode))
+        return "ok", self.writers[-1]
+
+    def write(self, writer, text):
+        s = writer.session
+        at = len(s.content) if writer.mode == "a" else writer.at
+        before = s.content[:at].ljust(at, "\0")
+        self.change(s, before + text + s.content[at + len(text):])
+        writer.at = at + len(text)
+        return "ok"
+
+    def read_of_writer(self, writer):
+        """Of one that was opened with "r+": counts as a read of the version that is loaded."""
+        s = writer.session
+        if not s.dirty:
+            self.has_read(s.who, s.key, s.base)
+        s.touched = True
+        return s.content
+
+    def fsync(self, writer):
+        return self.publish(writer.session)
+
+    def is_left_to_another(self, writer):
+        """Emptied, nothing written yet, and the process has another descriptor of the file: the
+        close sends nothing, and answers "ok". If it was the last one of its open(2), the file is
+        published all the same, a moment later, and how that went is told to nobody."""
+        s = writer.session
+        return s.emptied and not s.content and any(
+            w is not writer and w.session.who == s.who and w.session.born == s.key
+            for w in self.writers)
+
+    def close(self, writer):
+        assert not self.is_left_to_another(writer)
+        self.writers.remove(writer)
+        return self.publish(writer.session)
+
+    def truncate(self, process, key, size):
+        """By path: published before it returns."""
+        own = self.visible(process, key)
+        if not own and key not in self.server:
+            return "ENOENT"
+        s = own[0] if own else self.begin(process, key, size == 0, append=False)
+        self.resize(s, size)
+        return self.publish(s)
+
+    def open_to_read(self, process, key):
+        """-> (outcome, Reader)"""
+        if own := self.visible(process, key):
+            reader = Reader(own[0].content, own[0])
+        elif key not in self.server:
+            return "ENOENT", None
+        else:
+            self.has_read(process, key, self.server[key])
+            reader = Reader(content_of(self.server[key]))
+        self.readers.append(reader)
+        return "ok", reader
+
+    def text_of(self, reader):
+        return reader.session.content if reader.session else reader.text
+
+    def size(self, process, key):
+        """No read."""
+        if own := self.visible(process, key):
+            return str(len(own[0].content))
         if key not in self.server:
             return "ENOENT"
-        own = self.baselines.get((process, key))
-        if own and own.version not in (ABSENT, self.server[key]):
+        return str(len(content_of(self.server[key])))
+
+    def child(self, number, parent):
+        """A process that has nothing but what its parent had."""
+        child = ("child", number)
+        self.parent_of[child] = parent
+        self.mount_of[child] = self.mount_of[parent]
+        return child
+
+    def unlink(self, process, key):
+        if not self.visible(process, key) and key not in self.server:
+            return "ENOENT"
+        own = self.own_baseline(process, key)
+        there = self.server.get(key)
+        if there and own and own.version not in (ABSENT, there):
             return "EEXIST"
-        del self.server[key]
+        self.server.pop(key, None)
+        for s in self.sessions(process, key):
+            s.orphan, s.dirty, s.emptied = True, False, False
         self.has_removed(process, key)
         return "ok"
 
     def rename(self, process, old, new, noreplace):
-        there = self.server.get(old)
-        if there is None:
+        if not self.visible(process, old) and old not in self.server:
             return "ENOENT"
-        if noreplace and new in self.server:
+        if noreplace and (self.visible(process, new) or new in self.server):
             return "EEXIST"
-        own = self.baselines.get((process, old))
-        if self.is_outdated(own, there):
+        for s in self.visible(process, old):                    # what is unpublished comes first
+            if (outcome := self.publish(s)) != "ok":
+                return outcome
+        there = self.server[old]
+        if self.is_outdated(self.own_baseline(process, old), there):
             return "EEXIST"
         expects = ABSENT if noreplace else self.expected_of_new_content(process, new)
         if expects == ANY:
             expects = self.server.get(new, ABSENT)              # what the lookup has found
         outcome = self.put(process, new, expects, content_of(there))
-        if outcome == "ok":
-            del self.server[old]
-            self.has_removed(process, old)
-        return outcome
+        if outcome != "ok":
+            return outcome
+        del self.server[old]
+        self.has_removed(process, old)
+        for s in self.sessions(process, new):                   # replaced
+            s.orphan, s.dirty, s.emptied = True, False, False
+        for s in self.sessions(process, old):                   # moves along
+            if same_content(s.base, there):
+                s.key, s.base = new, self.server[new]
+                if s.expects not in (ANY, REFUSED):
+                    s.expects = s.base
+        return "ok"
