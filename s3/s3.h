@@ -184,6 +184,12 @@ struct s3_copy {
     size_t n_meta;
 };
 
+struct s3_delete {
+    const char *key;
+    const char *if_match; /* NULL or an ETag; 412 -> -EEXIST */
+    bool once; /* no attempt follows one that the server may have carried out (may_have_acted) */
+};
+
 /* Multipart uploads: created, parts sent in any order and side by side, completed (or aborted,
  * which is another permission). An upload that was neither stays, and is paid for. */
 
@@ -258,8 +264,7 @@ must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
                      void *arg, struct s3_req **ret_req);
 must_use int s3_put(struct s3_client *c, const struct s3_put *put,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_delete(struct s3_client *c, const char *key,
-                       const char *if_match, s3_done_fn *done, void *arg,
+must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,
                        struct s3_req **ret_req);
 must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
                      s3_done_fn *done, void *arg, struct s3_req **ret_req);

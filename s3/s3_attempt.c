@@ -36,7 +36,7 @@ static int on_send(void *arg, char *remote, char *local, int remote_port,
     struct s3_req *req = arg;
 
     (void)remote, (void)local, (void)remote_port, (void)local_port;
-    if (req->state == S3_REQ_GONE)
+    if (req->state == S3_REQ_GONE || (req->once && req->sends > 0))
         return CURL_PREREQFUNC_ABORT;
     req->sends++;
     req->move_ns = clock_mono_ns();

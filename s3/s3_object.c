@@ -183,15 +183,16 @@ static const struct s3_op op_delete = {
     .method = "DELETE",
 };
 
-int s3_delete(struct s3_client *c, const char *key, const char *if_match,
-              s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,
+              struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = key ? s3_req_new(c, &op_delete, key, done, arg, &req) : -EINVAL;
+    int r = del->key ? s3_req_new(c, &op_delete, del->key, done, arg, &req) : -EINVAL;
 
     if (r < 0)
         return r;
-    r = add_condition(req, "if-match", if_match);
+    req->once = del->once;
+    r = add_condition(req, "if-match", del->if_match);
     if (r < 0) {
         s3_req_free(req);
         return r;

@@ -420,7 +420,8 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         finish(req, &v);
         return;
     }
-    if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
+    if ((req->once && req->maybe_acted) ||
+        !s3_retry_again(&req->retry, &c->bucket, v.retry,
                         deadline_left(req, clock_mono_ns()),
                         req->reply.retry_after_ns, &delay)) {
         give_up(req, &v);

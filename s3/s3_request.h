@@ -116,6 +116,7 @@ struct s3_req {
     bool stopped; /* a hook ended the attempt with `verdict` */
     struct s3_verdict verdict;
     char curl_error[CURL_ERROR_SIZE];
+    bool once;        /* an unclear attempt is the last */
     bool maybe_acted; /* an attempt was unclear */
     bool turned;      /* op was exchanged once */
     bool whole;       /* a 2xx told all that was asked, however it may end */

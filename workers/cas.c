@@ -10,9 +10,6 @@
 
 static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 
-/* All empty objects have it: what tells them apart is the write-id. */
-#define EMPTY_ETAG "\"d41d8cd98f00b204e9800998ecf8427e\""
-
 static const struct shm_baseline_who the_mount;
 static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
 
@@ -392,7 +389,6 @@ void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])
 
     ret[0] = '\0';
     if (op->caller.self.tgid &&
-        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
-        strcmp(v.etag, EMPTY_ETAG) == 0)
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
         (void)lineage_head(v.lineage, ret);
 }

@@ -26,6 +26,9 @@
 #include "workers/lineage.h"
 #include "workers/op.h"
 
+/* All empty objects have it: what tells them apart is the write-id. */
+#define EMPTY_ETAG "\"d41d8cd98f00b204e9800998ecf8427e\""
+
 static inline bool cas_on(const struct worker *w)
 {
     return w->conf->variant == CONF_S3_BUFFERED_CAS;
@@ -81,8 +84,7 @@ bool cas_own_is(struct op *op, const char *key, const char *etag);
  * but no LOOKUP is answered by it any more. */
 void cas_outdated(struct op *op, const char *key);
 
-/* Under shm->meta. Where that is an empty file: its write-id, as all empty files have one ETag. ""
- * otherwise, and where it is not known. */
+/* Under shm->meta. Its write-id; "" where it has none or that is not known. */
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);
 
 /* Under shm->meta. The next session from index `at` on that the caller has open on this name, SHM_NIL

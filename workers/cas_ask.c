@@ -102,7 +102,8 @@ int cas_delete(struct cas_probe *p, const char *key, const char *if_match)
     int r = begin(p);
 
     if (r == 0)
-        r = s3_delete(p->client, key, if_match, on_done, p, NULL);
+        r = s3_delete(p->client, &(struct s3_delete){.key = key, .if_match = if_match}, on_done, p,
+                      NULL);
     return wait(p, r);
 }
 

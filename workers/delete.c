@@ -5,18 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
+#define LOST_MAX 8     /* answers that were lost, and the version found still there */
 
 struct deletion {
     struct op *op;
     void (*then)(struct op *op, int error);
     enum delete_how how;
-    unsigned refused;
-    char id[LINEAGE_ID_CAP]; /* that the version must have, "" = any */
+    unsigned refused, lost;
+    bool unclear; /* one of ours may have acted */
+    char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
     char key[KEY_CAP];
     char etag[SHM_ETAG_MAX];
 };
@@ -50,12 +54,20 @@ static void on_head(void *arg, const struct s3_result *res);
 static void send_delete(struct deletion *d)
 {
     struct worker *w = d->op->w;
-    bool asks = d->how == DELETE_SEEN ? w->env->traits.delete_if_match
-                                      : !asks_no_more && d->refused < REFUSED_MAX;
+    bool seen = d->how == DELETE_SEEN;
+    bool asks = seen ? w->env->traits.delete_if_match
+                     : !asks_no_more && d->refused < REFUSED_MAX;
+    struct s3_delete del = {
+        .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = seen};
     int r;
 
+    if (seen && d->op->rec->step != DELETE_SENT) {
+        worker_lock(w);
+        op_edit(d->op)->step = DELETE_SENT;
+        worker_unlock(w);
+    }
     w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(w->s3, d->key, asks && *d->etag ? d->etag : NULL, on_deleted, d, &d->op->s3);
+    r = s3_delete(w->s3, &del, on_deleted, d, &d->op->s3);
     if (r < 0)
         end(d, r);
 }
@@ -71,6 +83,16 @@ static void send_head(struct deletion *d)
         end(d, r);
 }
 
+/* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. */
+static void look_again(struct deletion *d, const struct s3_result *res)
+{
+    d->unclear = true;
+    if (++d->lost > LOST_MAX)
+        end(d, res->error);
+    else
+        send_head(d);
+}
+
 static void on_deleted(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
@@ -79,6 +101,8 @@ static void on_deleted(void *arg, const struct s3_result *res)
     if (res->http_status == 501 && d->how != DELETE_SEEN && !asks_no_more) {
         asks_no_more = true;
         send_delete(d);
+    } else if (d->how == DELETE_SEEN && res->error && res->may_have_acted) {
+        look_again(d, res);
     } else if (res->error == -EEXIST && d->how == DELETE_LAST) {
         d->refused++;
         send_head(d);
@@ -87,13 +111,30 @@ static void on_deleted(void *arg, const struct s3_result *res)
     }
 }
 
-/* It is not the version that is meant. */
+/* It is not the version that is meant. A DELETE that may have acted makes all of them suspect: who
+ * writes the same again makes a file with the same ETag. */
 static bool is_another(const struct deletion *d, const struct s3_object *obj)
 {
+    bool ids_tell = *d->id && (d->unclear || strcmp(d->etag, EMPTY_ETAG) == 0);
     char id[LINEAGE_ID_CAP];
 
     (void)lineage_head(s3_object_meta(obj, LINEAGE_META), id);
-    return strcmp(d->etag, obj->etag) != 0 || (*d->id && strcmp(d->id, id) != 0);
+    return strcmp(d->etag, obj->etag) != 0 || (ids_tell && strcmp(d->id, id) != 0);
+}
+
+/* Another version is there, after one of ours may have acted. What was built on ours shows that it
+ * has not; whatever else is there may have come after it. */
+static int judge(const struct deletion *d, const char *lineage)
+{
+    if (!lineage_is_valid(lineage))
+        return 0;
+    if (!*d->id) {
+        log_notice("delete: it cannot be told whether it acted, look what is there key=\"%s\": the "
+                   "answer was lost, and another version is there now",
+                   d->key);
+        return -EIO;
+    }
+    return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
 }
 
 static void on_head(void *arg, const struct s3_result *res)
@@ -106,12 +147,21 @@ static void on_head(void *arg, const struct s3_result *res)
         return;
     }
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
-        end(d, -EEXIST);
+        end(d, d->unclear ? judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
         return;
     }
     memset(d->etag, 0, sizeof(d->etag));
     memcpy(d->etag, res->obj.etag, strnlen(res->obj.etag, sizeof(d->etag) - 1));
     send_delete(d);
+}
+
+/* Whether the DELETE waits for what a HEAD says. */
+static bool looks_first(const struct deletion *d)
+{
+    if (d->how != DELETE_SEEN || !*d->etag)
+        return false;
+    return d->unclear || !d->op->w->env->traits.delete_if_match ||
+           (*d->id && strcmp(d->etag, EMPTY_ETAG) == 0);
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
@@ -123,14 +173,15 @@ void delete_key(struct op *op, const char *key, const char *etag, enum delete_ho
         then(op, -ENOMEM);
         return;
     }
-    *d = (struct deletion){.op = op, .then = then, .how = how};
+    *d = (struct deletion){
+        .op = op, .then = then, .how = how, .unclear = op->rec->step == DELETE_SENT};
     memcpy(d->key, key, strlen(key));
     memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
     if (id)
         memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));
     op->state = d;
     op->state_free = free;
-    if (*etag && how == DELETE_SEEN && (*d->id || !op->w->env->traits.delete_if_match))
+    if (looks_first(d))
         send_head(d);
     else
         send_delete(d);

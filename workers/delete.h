@@ -14,11 +14,22 @@ enum delete_how {
     DELETE_MOVED, /* it was written after this one was copied: it stays */
 };
 
-/* Deletes the key's version `etag` ("" = whichever is there); with DELETE_SEEN `id` may be the
- * write-id that it must have too (NULL or "": any), which takes a HEAD before. Then calls `then`,
- * perhaps at once: 0, also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server
- * that does not know the condition (501) is not asked for it again. The op is kept, and its `state`
- * is used. */
+/* op->rec->step: a DELETE_SEEN has been sent, and a replacement does not know its end. */
+#define DELETE_SENT 20
+
+/* Deletes the key's version `etag` ("" = whichever is there). Then calls `then`, perhaps at once: 0,
+ * also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know the
+ * condition (501) is not asked for it again. The op is kept, and its `state` is used.
+ *
+ * With DELETE_SEEN `id` is the write-id of that version (NULL or "": not known), which tells an empty
+ * file from all others; that takes a HEAD before. A DELETE whose answer is lost is not repeated
+ * before a HEAD has looked: another may have the name by then, with the same ETag.
+ *
+ *   nothing is there, or another version that was not built on it    0
+ *   another version that was built on it                             -EEXIST
+ *   another version, and it cannot be told                           -EIO
+ *   the same one still                                               the DELETE again
+ */
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
                 const char *id, void (*then)(struct op *op, int error));
 

@@ -191,7 +191,8 @@ static void on_listed_below(void *arg, const struct s3_result *res)
         return;
     }
     op->w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(op->w->s3, rd->marker, NULL, on_marker_deleted, rd, &op->s3);
+    r = s3_delete(op->w->s3, &(struct s3_delete){.key = rd->marker}, on_marker_deleted, rd,
+                  &op->s3);
     if (r < 0)
         rmdir_apply(op, r);
 }

@@ -55,7 +55,7 @@ static int move_node(struct op *op, const struct rename_args *a)
 
     if (to == SHM_NIL)
         return -ESTALE;
-    if (op->rec->step == RENAME_COPIED && op->rec->reply[0]) {
+    if (rename_is_copied(op) && op->rec->reply[0]) {
         memset(n->etag, 0, sizeof(n->etag));
         memcpy(n->etag, op->rec->reply,
                strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
@@ -218,7 +218,7 @@ static void target_is_kept(struct op *op, int error)
 
 static void rename_file(struct op *op)
 {
-    if (op->rec->step == RENAME_COPIED)
+    if (rename_is_copied(op))
         delete_source(op);
     else
         orphan_prepare(op, op->rec->handle, target_is_kept);

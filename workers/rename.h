@@ -3,6 +3,7 @@
 #ifndef WORKERS_RENAME_H
 #define WORKERS_RENAME_H
 
+#include "workers/delete.h"
 #include "workers/key.h"
 #include "workers/op.h"
 
@@ -15,9 +16,15 @@ void rename_keys(struct op *op, const char *from, const char *to,
                  void (*then)(struct op *op, int error));
 
 /* How far it came (op->rec->step), for a replacement. */
-#define RENAME_COPIED 16 /* a file: the new key has it, its ETag is in rec->reply; only the delete is left */
+#define RENAME_COPIED 16 /* a file: only the delete is left (after it DELETE_SENT) */
 #define RENAME_MOVING 17 /* a directory: the target was empty; by now it may hold keys that have moved */
 #define RENAME_AIMED 18  /* rename_cas: the session's node has the new name, and what to expect there */
+
+/* The new key has the file, its ETag is in rec->reply. */
+static inline bool rename_is_copied(const struct op *op)
+{
+    return op->rec->step == RENAME_COPIED || op->rec->step == DELETE_SENT;
+}
 
 /* Names of either RENAME opcode. */
 struct rename_args {

@@ -104,15 +104,19 @@ static void then_deleted(struct op *op, int error)
 static void delete_source(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
+    char lineage[SHM_LINEAGE_MAX] = "", id[LINEAGE_ID_CAP];
     int r = rename_keys_of(op, false, from, to);
 
     worker_lock(op->w);
     memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
+    if (r == 0)
+        cas_lineage(op->w, from, etag, lineage);
     worker_unlock(op->w);
+    (void)lineage_head(lineage, id);
     if (r < 0)
         end(op, r);
     else
-        delete_key(op, from, etag, DELETE_SEEN, NULL, then_deleted);
+        delete_key(op, from, etag, DELETE_SEEN, id, then_deleted);
 }
 
 /* ---- the new name ---- */
@@ -229,7 +233,7 @@ void rename_cas(struct op *op)
     uint32_t node = SHM_NIL;
     int r = 0;
 
-    if (op->rec->step == RENAME_COPIED) {
+    if (rename_is_copied(op)) {
         delete_source(op);
         return;
     }

@@ -117,9 +117,10 @@ static int delete_source(struct mover *mv)
 {
     struct worker *w = mv->m->op->w;
     bool asks = *mv->etag && delete_asks() && mv->m->stuck < RENAME_STUCK_MAX;
+    struct s3_delete del = {.key = mv->from, .if_match = asks ? mv->etag : NULL};
 
     w->stats->s3[S3_OP_DELETE]++;
-    return s3_delete(w->s3, mv->from, asks ? mv->etag : NULL, on_deleted, mv, &mv->req);
+    return s3_delete(w->s3, &del, on_deleted, mv, &mv->req);
 }
 
 static void on_copied(void *arg, const struct s3_result *res)

@@ -184,7 +184,7 @@ static int copy(struct s3_client *c, struct call *call, struct s3_req **ret)
 
 static int delete (struct s3_client *c, struct call *call, struct s3_req **ret)
 {
-    return s3_delete(c, "k", NULL, on_done, call, ret);
+    return s3_delete(c, &(struct s3_delete){.key = "k"}, on_done, call, ret);
 }
 
 static int list(struct s3_client *c, struct call *call, struct s3_req **ret)

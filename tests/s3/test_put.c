@@ -354,8 +354,16 @@ static void test_short_file(void **state)
     fixture_end(&f);
 }
 
+static void delete_one(struct fixture *f, const struct s3_delete *del)
+{
+    f->call.done = 0;
+    assert_int_equal(s3_delete(f->client, del, call_done, &f->call, NULL), 0);
+    fixture_wait(f, &f->call);
+}
+
 static void test_delete(void **state)
 {
+    struct s3_delete one = {.key = "k", .if_match = "\"e\""};
     struct fixture f;
 
     (void)state;
@@ -365,23 +373,43 @@ static void test_delete(void **state)
                {.text = "HTTP/1.1 404 Not Found\r\n"
                         "Content-Length: 101\r\n\r\n" ERROR_DOC("NoSuchKey")},
                {.text = REFUSED_412}));
-    assert_int_equal(s3_delete(f.client, "k", NULL, call_done, &f.call, NULL),
-                     0);
-    fixture_wait(&f, &f.call);
+    delete_one(&f, &(struct s3_delete){.key = "k"});
     succeeded(&f, 1, false);
-    assert_memory_equal(server_request(f.server, 0)->head, "DELETE /bkt/k ",
-                        14);
-    f.call.done = 0;
-    assert_int_equal(
-        s3_delete(f.client, "k", "\"e\"", call_done, &f.call, NULL), 0);
-    fixture_wait(&f, &f.call);
+    assert_memory_equal(server_request(f.server, 0)->head, "DELETE /bkt/k ", 14);
+    delete_one(&f, &one);
     failed(&f, ENOENT, 1, false);
     assert_string_equal(server_header(f.server, 1, "if-match"), "\"e\"");
-    f.call.done = 0;
-    assert_int_equal(
-        s3_delete(f.client, "k", "\"e\"", call_done, &f.call, NULL), 0);
-    fixture_wait(&f, &f.call);
+    delete_one(&f, &one);
     failed(&f, EEXIST, 1, false);
+    fixture_end(&f);
+}
+
+/* A refusal that says that nothing was done is followed by another attempt, what is unclear is not:
+ * a 500, a connection that broke, a kept one that turns out to be dead. */
+static void test_delete_once(void **state)
+{
+    struct s3_delete once = {.key = "k", .once = true};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(
+        &f,
+        SCRIPT({.text = "HTTP/1.1 503 Slow Down\r\n"
+                        "Content-Length: 100\r\n\r\n" ERROR_DOC("SlowDown")},
+               {.text = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"},
+               {.text = NULL, .end = SERVER_CLOSE},
+               {.text = "HTTP/1.1 204 No Content\r\n\r\n"},
+               {.text = NULL, .end = SERVER_CLOSE},
+               {.text = "HTTP/1.1 204 No Content\r\n\r\n"}));
+    delete_one(&f, &once);
+    failed(&f, EIO, 2, true);
+    delete_one(&f, &once);
+    failed(&f, EIO, 1, true);
+    delete_one(&f, &once);
+    succeeded(&f, 1, false);
+    delete_one(&f, &once); /* on the connection of the last one */
+    failed(&f, EIO, 1, true);
+    assert_int_equal(server_count(f.server), 5);
     fixture_end(&f);
 }
 
@@ -549,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_never_through),
         cmocka_unit_test(test_short_file),
         cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_delete_once),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_gate_left),

@@ -120,8 +120,11 @@ static void test_conditions(void **state)
 
 static void delete_is(const char *name, const char *if_match, int error)
 {
+    struct s3_delete del = {.if_match = if_match};
+
     fresh();
-    finish(s3_delete(f.client, key_of(name), if_match, call_done, &f.call, NULL));
+    del.key = key_of(name);
+    finish(s3_delete(f.client, &del, call_done, &f.call, NULL));
     assert_int_equal(f.call.res.error, error);
 }
 
@@ -239,7 +242,8 @@ static void test_absent(void **state)
     assert_int_equal(f.call.res.error, -ENOENT);
     fresh();
     finish(
-        s3_delete(f.client, key_of("no-such"), NULL, call_done, &f.call, NULL));
+        s3_delete(f.client, &(struct s3_delete){.key = key_of("no-such")}, call_done, &f.call,
+                  NULL));
     assert_int_equal(f.call.res.error, 0);
 }
 
@@ -315,7 +319,7 @@ static int tear_down(void **state)
         next = strchr(key, '\n');
         *next++ = '\0';
         fresh();
-        finish(s3_delete(f.client, key, NULL, call_done, &f.call, NULL));
+        finish(s3_delete(f.client, &(struct s3_delete){.key = key}, call_done, &f.call, NULL));
     }
     free(keys);
     s3_client_free(f.client);

@@ -1,0 +1,135 @@
+"""unlink and rename with compare-and-set when the answer to a DELETE is lost: nobody's file goes but
+the version that was meant."""
+
+import pytest
+
+from test_cas import (EXCL, PATIENT, cas, in_background, process, s3server)     # noqa: F401
+
+LATE = {**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"}
+
+
+def lost(proxy, when, key, op="DeleteObject"):
+    proxy.hold("lost", when=when, op=op, nth=1, key=key)
+
+
+def ended(proxy, thread, result, verdict="drop"):
+    proxy.release("lost", verdict)
+    thread.join(60)
+    return result[0]
+
+
+def lock(process_, path):
+    process_("os.open", "f", path, EXCL)
+    process_("close", "f")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["lost answer", "killed worker"])
+def test_the_next_owners_lock_stays(cas, proxy, bucket, process, killed):
+    """The DELETE acts, nobody hears of it, and another takes the lock: empty, as all of them."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    lock(a, slow.path / "lock")
+    lost(proxy, "after", "p/lock")
+    thread, result = in_background(a, "unlink", slow.path / "lock")
+    proxy.wait_held("lost")
+    lock(b, other.path / "lock")
+    if killed:
+        slow.kill_workers()
+    assert ended(proxy, thread, result) == "ok"
+    assert bucket.exists("p/lock"), "the lock of b"
+    with pytest.raises(FileExistsError):
+        lock(a, slow.path / "lock")
+    b("unlink", other.path / "lock")
+    assert not bucket.exists("p/lock")
+    slow.check()
+
+
+@pytest.mark.parametrize("text", ["1", "new work of b"])
+def test_what_came_after_it_stays(cas, proxy, bucket, process, text):
+    """The same with content, also with the same again."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    a.put(slow.path / "k.txt", "1")
+    lost(proxy, "after", "p/k.txt")
+    thread, result = in_background(a, "unlink", slow.path / "k.txt")
+    proxy.wait_held("lost")
+    b.put(other.path / "k.txt", text)
+    assert ended(proxy, thread, result) == "ok"
+    assert bucket.get("p/k.txt") == text.encode()
+    slow.check()
+
+
+def test_what_was_built_on_it_shows_that_it_has_not_acted(cas, proxy, bucket, process):
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    a.put(slow.path / "k.txt", "1")
+    lost(proxy, "before", "p/k.txt")
+    thread, result = in_background(a, "unlink", slow.path / "k.txt")
+    proxy.wait_held("lost")
+    assert b.get(other.path / "k.txt") == "1"
+    b.put(other.path / "k.txt", "2")
+    assert ended(proxy, thread, result) == 17
+    assert bucket.get("p/k.txt") == b"2"
+
+
+def test_what_cannot_be_told(cas, proxy, bucket, process):
+    """A version without a write-id may have been deleted, or have been written upon."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    bucket.put("p/k.txt", b"theirs")
+    assert a.get(slow.path / "k.txt") == "theirs"
+    lost(proxy, "before", "p/k.txt")
+    thread, result = in_background(a, "unlink", slow.path / "k.txt")
+    proxy.wait_held("lost")
+    assert b.get(other.path / "k.txt") == "theirs"
+    b.put(other.path / "k.txt", "2")
+    assert ended(proxy, thread, result) == 5
+    assert bucket.get("p/k.txt") == b"2"
+    assert "it cannot be told whether it acted" in slow.log()
+
+
+@pytest.mark.parametrize("text", ["", "1"])
+@pytest.mark.parametrize("killed", [False, True], ids=["lost request", "killed worker"])
+def test_what_is_still_there_goes(cas, proxy, bucket, process, text, killed):
+    m, a = cas(via=proxy, env=LATE), process()
+    a.put(m.path / "k.txt", text)
+    before = proxy.counts().get("DeleteObject", 0)      # of the probe
+    lost(proxy, "before", "p/k.txt")
+    thread, result = in_background(a, "unlink", m.path / "k.txt")
+    proxy.wait_held("lost")
+    if killed:
+        m.kill_workers()
+    assert ended(proxy, thread, result) == "ok"
+    assert not bucket.exists("p/k.txt")
+    assert proxy.counts()["DeleteObject"] == before + 2
+    m.check()
+
+
+def test_a_delete_that_is_never_heard_of(cas, proxy, bucket, process):
+    m, a = cas(via=proxy, env=LATE), process()
+    a.put(m.path / "k.txt", "1")
+    proxy.add_rule("reset", op="DeleteObject", key="p/k.txt")
+    with pytest.raises(OSError) as e:
+        a("unlink", m.path / "k.txt")
+    assert e.value.errno == 5
+    proxy.clear_rules()
+    a("unlink", m.path / "k.txt")
+    assert not bucket.exists("p/k.txt")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["lost answer", "killed worker"])
+def test_rename_of_an_empty_file(cas, proxy, bucket, process, killed):
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    lock(a, slow.path / "lock")
+    lost(proxy, "after", "p/lock")
+    thread, result = in_background(a, "rename", slow.path / "lock", slow.path / "held")
+    proxy.wait_held("lost")
+    lock(b, other.path / "lock")
+    if killed:
+        slow.kill_workers()
+    assert ended(proxy, thread, result) == "ok"
+    assert bucket.exists("p/lock") and bucket.exists("p/held")
+    a.put(slow.path / "held", "mine")       # what it holds is known
+    assert bucket.get("p/held") == b"mine"
+    slow.check()
