@@ -245,27 +245,66 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
                       const struct shm_baseline_value *value, uint32_t now_ticks)
 {
+    struct shm_baseline *b;
     uint32_t link;
+    bool fresh;
 
     assert(!*value->etag == !!(value->flags & SHM_BASELINE_ABSENT));
     if (!entries(shm))
         return;
     link = *find(shm, key, who);
-    if (link)
-        use(shm, link);
-    else
+    fresh = !link;
+    if (fresh)
         link = add_entry(shm, key, who);
-    shm_save(shm, shm->meta, at(shm, link), sizeof(struct shm_baseline));
-    at(shm, link)->value = *value;
-    at(shm, link)->set_ticks = now_ticks;
+    else
+        use(shm, link);
+    b = at(shm, link);
+    shm_save(shm, shm->meta, b, sizeof(*b));
+    if (fresh)
+        b->first_ticks = now_ticks;
+    if (fresh || strcmp(b->value.etag, value->etag) != 0)
+        b->version_ticks = now_ticks;
+    b->value = *value;
 }
 
-uint32_t shm_baseline_set_ticks(struct shm *shm, const struct shm_baseline_key *key,
-                                const struct shm_baseline_who *who)
+static bool is_later(uint32_t a, uint32_t b)
 {
-    uint32_t link = entries(shm) ? *find(shm, key, who) : 0;
+    return (int32_t)(a - b) > 0;
+}
 
-    return link ? at(shm, link)->set_ticks : 0;
+enum shm_baseline_state shm_baseline_get_at(struct shm *shm, const struct shm_baseline_key *key,
+                                            const struct shm_baseline_who *who, uint32_t ticks,
+                                            struct shm_baseline_value *ret)
+{
+    enum shm_baseline_state r = shm_baseline_get(shm, key, who, ret);
+    const struct shm_baseline *b;
+
+    if (r != SHM_BASELINE_KNOWN)
+        return r;
+    b = at(shm, *find(shm, key, who));
+    if (!is_later(b->version_ticks, ticks))
+        return SHM_BASELINE_KNOWN;
+    return is_later(b->first_ticks, ticks) && !filter_has(shm, key, who) ? SHM_BASELINE_NONE
+                                                                       : SHM_BASELINE_DROPPED;
+}
+
+void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
+                         const char from[SHM_ETAG_MAX], const char to[SHM_ETAG_MAX])
+{
+    unsigned moved = 0;
+
+    if (!entries(shm))
+        return;
+    for (uint32_t link = *head(shm, key); link && moved < SHM_BASELINE_MOVES;
+         link = at(shm, link)->next) {
+        struct shm_baseline *b = at(shm, link);
+
+        if (memcmp(&b->key, key, sizeof(*key)) != 0 || strcmp(b->value.etag, from) != 0)
+            continue;
+        shm_save(shm, shm->meta, b->value.etag, SHM_ETAG_MAX);
+        memcpy(b->value.etag, to, SHM_ETAG_MAX);
+        moved++;
+    }
 }
 
 void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,

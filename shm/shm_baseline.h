@@ -15,7 +15,7 @@
 
 #include "shm/shm_node.h"
 
-#define SHM_LINEAGE_MAX 900 /* bytes of a lineage's text and NUL: workers/lineage.h */
+#define SHM_LINEAGE_MAX 896 /* bytes of a lineage's text and NUL: workers/lineage.h */
 #define SHM_BASELINES_MAX (1u << 20)
 
 /* Names an S3 key: a keyed hash, so that nobody can choose keys that fall together. */
@@ -53,7 +53,8 @@ struct shm_baseline {
     uint32_t next;               /* index + 1: of the chain of its hash, or of free ones */
     uint32_t lru_prev, lru_next; /* index + 1, 0 = end; prev is used later */
     struct shm_baseline_value value;
-    uint32_t set_ticks;          /* when it was set: clock ticks since boot, cut to 32 bits */
+    /* Clock ticks since boot, cut to 32 bits: since when it is this version, or another one. */
+    uint32_t version_ticks, first_ticks;
 };
 
 /* Followed in memory by the hash heads, the entries and the filter. Memory that was never used
@@ -86,15 +87,25 @@ must_use enum shm_baseline_state shm_baseline_get(struct shm *shm,
                                                   const struct shm_baseline_who *who,
                                                   struct shm_baseline_value *ret);
 
-/* When what shm_baseline_get has just found was set. */
-uint32_t shm_baseline_set_ticks(struct shm *shm, const struct shm_baseline_key *key,
-                                const struct shm_baseline_who *who);
+/* What `who` expected at a time (in `ticks`). DROPPED also where it has learned of another version
+ * since; *ret is what it expects now then, or (no longer known at all) left alone. */
+must_use enum shm_baseline_state shm_baseline_get_at(struct shm *shm,
+                                                     const struct shm_baseline_key *key,
+                                                     const struct shm_baseline_who *who,
+                                                     uint32_t ticks,
+                                                     struct shm_baseline_value *ret);
 
 /* From now on `who` expects this. The least recently used baseline goes for it if need be, and is
  * noted as dropped. Does nothing in a table without entries (sizes.baselines == 0). */
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
                       const struct shm_baseline_value *value, uint32_t now_ticks);
+
+/* Whoever expects version `from` of the key expects `to` from now on, which is a copy of it: it goes
+ * for the same reading. Not more than SHM_BASELINE_MOVES of them; the others will find a conflict. */
+#define SHM_BASELINE_MOVES 64
+void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
+                         const char from[SHM_ETAG_MAX], const char to[SHM_ETAG_MAX]);
 
 /* `who` expects nothing of the key any more, as if it had never touched it. (What the filter holds
  * of it stays.) */

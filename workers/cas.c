@@ -145,11 +145,7 @@ static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_ke
     if (c->self.tgid)
         r = shm_baseline_get(shm, k, &c->self, ret);
     if (r == SHM_BASELINE_NONE && c->parent.tgid) {
-        r = shm_baseline_get(shm, k, &c->parent, ret);
-        if (r == SHM_BASELINE_KNOWN &&
-            (int32_t)((uint32_t)c->self.start -
-                      shm_baseline_set_ticks(shm, k, &c->parent)) < 0)
-            r = SHM_BASELINE_NONE; /* the parent learned it after it had this child */
+        r = shm_baseline_get_at(shm, k, &c->parent, (uint32_t)c->self.start, ret);
     }
     return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
 }
@@ -173,7 +169,7 @@ static void expect(struct shm_session *s, const struct shm_baseline_value *v)
 static void expect_known(struct op *op, struct shm_session *s,
                          const struct shm_baseline_key *k)
 {
-    struct shm_baseline_value v;
+    struct shm_baseline_value v = {.flags = SHM_BASELINE_READ};
 
     switch (rules(op, k, &v)) {
     case SHM_BASELINE_KNOWN:
@@ -181,6 +177,8 @@ static void expect_known(struct op *op, struct shm_session *s,
         break;
     case SHM_BASELINE_DROPPED:
         s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
+        if (!(v.flags & SHM_BASELINE_READ))
+            s->flags |= SHM_SESSION_BLIND;
         break;
     case SHM_BASELINE_NONE:
         break;
@@ -307,19 +305,23 @@ void cas_published(struct worker *w, uint32_t session, const char *key, const ch
     }
 }
 
+/* Only a baseline that is what the session expected was wrong: who has learned of another version
+ * meanwhile keeps that. */
 static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
-                           const struct shm_baseline_who *who, bool absent)
+                           const struct shm_baseline_who *who, const char *expected, bool absent)
 {
     struct shm_baseline_value v;
+    enum shm_baseline_state known = shm_baseline_get(w->shm, k, who, &v);
 
+    if (known == SHM_BASELINE_DROPPED ||
+        (known == SHM_BASELINE_KNOWN && strcmp(v.etag, expected) != 0))
+        return;
     if (absent) {
         v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
         shm_baseline_set(w->shm, k, who, &v, now_ticks());
-        return;
-    }
-    if (shm_baseline_get(w->shm, k, who, &v) == SHM_BASELINE_KNOWN &&
-        !(v.flags & (SHM_BASELINE_READ | SHM_BASELINE_ABSENT)))
+    } else if (known == SHM_BASELINE_KNOWN && !(v.flags & SHM_BASELINE_READ)) {
         shm_baseline_forget(w->shm, k, who);
+    }
 }
 
 void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent)
@@ -329,13 +331,47 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
 
     if (s->flags & SHM_SESSION_ABSENT)
         return; /* it was to be new: no version was expected */
-    after_conflict(w, &k, &the_mount, absent);
+    after_conflict(w, &k, &the_mount, s->base_etag, absent);
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_baseline_who who = who_of(&s->pids[i]);
 
         if (who.tgid)
-            after_conflict(w, &k, &who, absent);
+            after_conflict(w, &k, &who, s->base_etag, absent);
     }
+}
+
+void cas_refused(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_value v, own;
+    struct shm_baseline_key k;
+    char key[KEY_CAP];
+
+    if (!(s->flags & SHM_SESSION_BLIND) || key_of_node(w, s->node, key) < 0)
+        return;
+    k = name_key(w, key);
+    if (shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
+        return;
+    v.flags &= ~(uint32_t)SHM_BASELINE_READ;
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid && shm_baseline_get(w->shm, &k, &who, &own) == SHM_BASELINE_NONE)
+            shm_baseline_set(w->shm, &k, &who, &v, now_ticks());
+    }
+}
+
+void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                const char to[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k;
+    char key[KEY_CAP];
+
+    if (!cas_on(w) || key_of_node(w, node, key) < 0)
+        return;
+    k = name_key(w, key);
+    shm_baseline_copied(w->shm, &k, from, to);
+    cas_sessions_copied(w, node, from, to);
 }
 
 void cas_removed(struct op *op, const char *key)
@@ -378,8 +414,7 @@ void cas_outdated(struct op *op, const char *key)
         shm_baseline_get(shm, &k, &op->caller.self, &v) != SHM_BASELINE_KNOWN)
         return;
     v.flags |= SHM_BASELINE_OUTDATED;
-    shm_baseline_set(shm, &k, &op->caller.self, &v,
-                     shm_baseline_set_ticks(shm, &k, &op->caller.self));
+    shm_baseline_set(shm, &k, &op->caller.self, &v, now_ticks());
 }
 
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])

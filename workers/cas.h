@@ -70,6 +70,16 @@ void cas_published(struct worker *w, uint32_t session, const char *key, const ch
  * key is gone, which is what is expected from now on. */
 void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent);
 
+/* Under shm->meta. After a write was refused as it is not known any more what its process may expect.
+ * A child of a process that has only ever written the key is told once, and follows the mount then:
+ * it has nothing that it could read again. */
+void cas_refused(struct worker *w, uint32_t session);
+
+/* Under shm->meta. The node's key, version `from`, was copied onto itself and has ETag `to` now: who
+ * expects the one expects the other. */
+void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                const char to[SHM_ETAG_MAX]);
+
 /* Under shm->meta. The key was removed by the caller: nothing is expected of it. */
 void cas_removed(struct op *op, const char *key);
 
@@ -86,6 +96,10 @@ void cas_outdated(struct op *op, const char *key);
 
 /* Under shm->meta. Its write-id; "" where it has none or that is not known. */
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);
+
+/* Under shm->meta, of cas_copied: the sessions on the node's name that are built on `from`. */
+void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                         const char to[SHM_ETAG_MAX]);
 
 /* Under shm->meta. The next session from index `at` on that the caller has open on this name, SHM_NIL
  * if there is none. Not unlinked ones. */

@@ -34,6 +34,25 @@ uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *
     return SHM_NIL;
 }
 
+void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                         const char to[SHM_ETAG_MAX])
+{
+    struct shm *shm = w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    unsigned moved = 0;
+
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
+        struct shm_session *s = shm_session_at(shm, at);
+
+        if (s->state != SHM_SESSION_LIVE || strcmp(s->base_etag, from) != 0 ||
+            !is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
+            continue;
+        shm_save(shm, shm->meta, s->base_etag, SHM_ETAG_MAX);
+        memcpy(s->base_etag, to, SHM_ETAG_MAX);
+        moved++;
+    }
+}
+
 uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
 {
     struct shm *shm = op->w->shm;

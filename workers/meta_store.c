@@ -15,6 +15,7 @@
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/meta.h"
 #include "workers/meta_ask.h"
@@ -47,17 +48,22 @@ static void end(struct store *st, int error)
 /* ---- done ---- */
 
 /* Under shm->meta. A copy of an object that came in parts has another ETag. */
-static void take_etag(struct worker *w, struct shm_node *n, const char *etag)
+static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const char *etag)
 {
+    char now[SHM_ETAG_MAX] = "";
+
+    memcpy(now, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    if (strcmp(now, n->etag) == 0)
+        return;
+    if (*n->etag)
+        cas_copied(w, node, n->etag, now);
     if (n->session != SHM_NIL &&
         strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {
         struct shm_session *s = shm_session_edit(w->shm, n->session);
 
-        memset(s->base_etag, 0, sizeof(s->base_etag));
-        memcpy(s->base_etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+        memcpy(s->base_etag, now, sizeof(now));
     }
-    memset(n->etag, 0, sizeof(n->etag));
-    memcpy(n->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    memcpy(n->etag, now, sizeof(now));
 }
 
 static void on_stored(void *arg, const struct s3_result *res)
@@ -71,7 +77,7 @@ static void on_stored(void *arg, const struct s3_result *res)
         worker_lock(w);
         n = shm_node_edit(w->shm, st->op->rec->node);
         if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
-            take_etag(w, n, res->obj.etag);
+            take_etag(w, st->op->rec->node, n, res->obj.etag);
         meta_told(n, &st->out, *st->type ? st->type : NULL);
         if (n->checked_ns < st->asked_ns)
             n->checked_ns = st->asked_ns;

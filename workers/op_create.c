@@ -106,14 +106,12 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
     return 0;
 }
 
-static void finish_create(struct op *op, uint32_t session, int r)
+static void finish_create(struct op *op, int r)
 {
-    if (r < 0) {
+    if (r < 0)
         op_fail(op, r);
-        return;
-    }
-    session_note_pid(op->w, session, op->req.pid, SHM_PID_OPENED);
-    op_finish(op);
+    else
+        op_finish(op);
 }
 
 /* The file that was there already is open for us too. */
@@ -124,6 +122,7 @@ static void then_join(struct op *op, int error)
     int r = error;
 
     if (r == 0) {
+        session_note_pid(w, session, op->req.pid, SHM_PID_OPENED);
         worker_lock(w);
         r = answer_create(op, shm_session_at(w->shm, session)->node, session);
         if (r < 0)
@@ -132,7 +131,7 @@ static void then_join(struct op *op, int error)
     }
     if (r < 0)
         session_detach(op);
-    finish_create(op, session, r);
+    finish_create(op, r);
 }
 
 /* Under shm->meta: a ref on the session of the file that was there already, noted in the record. */
@@ -191,7 +190,7 @@ static void then_ours(struct op *op, int error)
     }
     if (r < 0)
         session_detach(op);
-    finish_create(op, session, r);
+    finish_create(op, r);
 }
 
 static void create_exclusively(struct op *op, struct newcomer *nc)
@@ -232,6 +231,7 @@ void op_create(struct op *op)
                           op->req.create->flags & O_EXCL,
                           !(op->req.create->flags & O_TRUNC)};
     uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
+    struct proc_info info;
     int64_t node = -EEXIST;
     int r;
 
@@ -249,6 +249,7 @@ void op_create(struct op *op)
         op_fail(op, r);
         return;
     }
+    proc_look(op->req.pid, &info);
     worker_lock(w);
     taken = create_taken_by(op);
     if (taken == SHM_NIL)
@@ -256,11 +257,13 @@ void op_create(struct op *op)
     r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
     if (r < 0)
         shm_rollback(w->shm, w->shm->meta);
+    else
+        session_note_proc(w, session, op->req.pid, &info, SHM_PID_OPENED);
     worker_unlock(w);
     if (taken != SHM_NIL && !(flags & O_EXCL))
         join(op);
     else
-        finish_create(op, session, r);
+        finish_create(op, r);
 }
 
 /* ---- MKNOD ---- */

@@ -612,6 +612,8 @@ static void resume(struct op *op)
     what = look(op, pw, &error);
     is_refused = what == LOOK_END && error == -EEXIST &&
                  (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
+    if (is_refused)
+        cas_refused(w, pw->session);
     worker_unlock(w);
     if (what == LOOK_WAIT)
         return;

@@ -7,6 +7,7 @@
 #include "s3/s3.h"
 #include "shm/shm_session.h"
 #include "workers/op.h"
+#include "workers/proc.h"
 
 /* Continues a handler; the op has not been answered. */
 typedef void session_then_fn(struct op *op, int error);
@@ -69,6 +70,10 @@ must_use bool session_is_publishing(struct worker *w, uint32_t session);
  * known yet. */
 void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
                       uint32_t flag);
+
+/* The same under shm->meta, with what proc_look has said of the thread. */
+void session_note_proc(struct worker *w, uint32_t session, uint32_t pid,
+                       const struct proc_info *info, uint32_t flag);
 
 /* Under shm->meta: all processes that count for what is unpublished were killed by signals. */
 must_use bool session_is_torn(const struct shm_session *s);

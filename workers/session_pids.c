@@ -1,6 +1,5 @@
 /* Which processes opened and wrote a session: the ground for torn-write protection, and for knowing
  * whose close counts (design: "Which close?"). */
-#include "workers/proc.h"
 #include "workers/session.h"
 
 /* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is.
@@ -23,21 +22,28 @@ void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
                       uint32_t flag)
 {
     struct proc_info info;
-    struct shm_session_pid *p;
 
     if (knows(w, session, pid, flag))
         return;
     proc_look(pid, &info);
     worker_lock(w);
-    if (!info.tgid) {
+    session_note_proc(w, session, pid, &info, flag);
+    worker_unlock(w);
+}
+
+void session_note_proc(struct worker *w, uint32_t session, uint32_t pid,
+                       const struct proc_info *info, uint32_t flag)
+{
+    struct shm_session_pid *p;
+
+    if (!info->tgid) {
         /* Another pid namespace, or gone: it can be anybody, so everybody's close counts. */
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_MANY_PIDS;
-    } else {
-        p = shm_session_pid(w->shm, session, (int32_t)pid, info.tgid, info.start);
-        if (p)
-            p->flags = (p->flags | flag) & ~(uint32_t)SHM_PID_KILLED;
+        return;
     }
-    worker_unlock(w);
+    p = shm_session_pid(w->shm, session, (int32_t)pid, info->tgid, info->start);
+    if (p)
+        p->flags = (p->flags | flag) & ~(uint32_t)SHM_PID_KILLED;
 }
 
 bool session_is_torn(const struct shm_session *s)

@@ -1,6 +1,7 @@
 """Compare-and-set on files (variant s3-buffered-cas): the rule table, isolation, outcomes after lost
 answers, counters and lock files under faults and kills."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -232,6 +233,104 @@ sys.exit(os.waitstatus_to_exitcode(status))
     child.communicate()
     assert child.returncode == 17
     assert bucket.get("p/k") == b"22"
+
+
+def put_in_parts(bucket, key, data):
+    """Has another ETag than a copy of it."""
+    names = {"Bucket": bucket.bucket, "Key": key}
+    upload = bucket.client.create_multipart_upload(**names)["UploadId"]
+    part = bucket.client.upload_part(**names, UploadId=upload, PartNumber=1, Body=data)
+    bucket.client.complete_multipart_upload(
+        **names, UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+
+
+def test_a_change_of_metadata_is_no_other_version(cas, bucket, process):
+    """Also where the copy that makes it has another ETag (MinIO): for who has read the file, and who is
+    changing it."""
+    p, a, b, c = cas().path / "k.bin", process(), process(), process()
+    put_in_parts(bucket, "p/k.bin", b"x" * 100)
+    assert a.get(p) == b.get(p) == "x" * 100
+    c("open", "f", p, "r+")
+    a("chmod", p, 0o600)
+    assert bucket.head("p/k.bin")["Metadata"]["mode"] == str(0o100600)
+    c("write", "f", "c")
+    c("close", "f")
+    assert bucket.get("p/k.bin") == b"c" + b"x" * 99
+    assert a.get(p) == "c" + "x" * 99
+    for who in (b, a):
+        with pytest.raises(FileExistsError) if who is b else contextlib.nullcontext():
+            who.put(p, "mine")
+    assert bucket.get("p/k.bin") == b"mine"
+
+
+def test_a_change_of_metadata_leaves_the_baselines(cas, bucket, process):
+    p, a, b = cas().path / "k.bin", process(), process()
+    put_in_parts(bucket, "p/k.bin", b"x" * 100)
+    assert a.get(p) == b.get(p) == "x" * 100
+    a("chmod", p, 0o600)
+    b.put(p, "mine")
+    assert bucket.get("p/k.bin") == b"mine"
+
+
+TICK = 0.02     # seconds; what process start times are counted in, twice
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["parent reads", "parent only writes"])
+def test_a_child_of_a_parent_that_goes_on(cas, bucket, reads):
+    """What the parent learns later is not what the child knows. A child that has nothing to read
+    again is told once."""
+    m = cas()
+    p = m.path / "k.txt"
+    code = f"""
+import os, sys, time
+p, reads = {str(p)!r}, {reads}
+def do(text):
+    if reads:
+        assert open(p).read() == text
+    else:
+        with open(p, "w") as f: f.write(text)
+do("1")
+time.sleep({TICK})
+r, w = os.pipe()
+if os.fork() == 0:
+    os.read(r, 1)
+    for i in range(2):
+        try:
+            with open(p, "w") as f: f.write("child")
+            os._exit(i)
+        except FileExistsError:
+            pass
+    os._exit(17)
+time.sleep({TICK})
+sys.stdout.write("forked\\n"); sys.stdout.flush(); sys.stdin.readline()
+do("22")
+os.write(w, b"x")
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    bucket.put("p/k.txt", b"1")
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "forked\n"
+    if reads:
+        bucket.put("p/k.txt", b"22")
+    parent.communicate("\n")
+    assert parent.returncode == (17 if reads else 1)
+    assert bucket.get("p/k.txt") == (b"22" if reads else b"child")
+
+
+def test_a_conflict_takes_nobody_elses_baseline(cas, bucket, process):
+    p, a, b, c = cas().path / "k.txt", process(), process(), process()
+    a.put(p, "1")
+    a("open", "f", p, "w")
+    a("write", "f", "x")
+    b.put(p, "2")
+    with pytest.raises(FileExistsError):
+        a("close", "f")
+    bucket.put("p/k.txt", b"theirs")
+    with pytest.raises(FileExistsError):    # the mount has written "2"
+        c.put(p, "3")
+    assert bucket.get("p/k.txt") == b"theirs"
 
 
 def test_a_shell(cas, bucket):

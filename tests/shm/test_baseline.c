@@ -59,6 +59,8 @@ static uint32_t entries_of(const struct shm *shm)
     return shm->header->sizes.baselines;
 }
 
+static uint32_t now = 7;
+
 static void set(struct shm *shm, unsigned key, int tgid, unsigned v)
 {
     struct shm_baseline_key k = key_no(shm, key);
@@ -66,8 +68,7 @@ static void set(struct shm *shm, unsigned key, int tgid, unsigned v)
     struct shm_baseline_value value = version(v);
 
     fx_lock(shm);
-    shm_baseline_set(shm, &k, &who, &value, 7);
-    assert_int_equal(entries_of(shm) ? shm_baseline_set_ticks(shm, &k, &who) : 7, 7);
+    shm_baseline_set(shm, &k, &who, &value, now);
     fx_unlock(shm);
 }
 
@@ -92,6 +93,19 @@ static void forget(struct shm *shm, unsigned key, int tgid)
     fx_lock(shm);
     shm_baseline_forget(shm, &k, &who);
     fx_unlock(shm);
+}
+
+static enum shm_baseline_state get_at(struct shm *shm, unsigned key, int tgid, uint32_t ticks)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+    struct shm_baseline_who who = process(tgid);
+    struct shm_baseline_value v;
+    enum shm_baseline_state r;
+
+    fx_lock(shm);
+    r = shm_baseline_get_at(shm, &k, &who, ticks, &v);
+    fx_unlock(shm);
+    return r;
 }
 
 static void must_be(struct shm *shm, unsigned key, int tgid, unsigned v)
@@ -127,6 +141,64 @@ static void test_each_has_its_own(void **state)
 }
 
 /* Another process that has got the same pid. */
+/* What a process expected when its child began, after it has read other versions. */
+static void test_of_earlier(void **state)
+{
+    struct shm *shm = *state;
+    const uint32_t begin = UINT32_MAX - 5; /* it wraps around while we look */
+
+    assert_int_equal(get_at(shm, 1, 10, begin), SHM_BASELINE_NONE);
+    now = begin;
+    set(shm, 1, 10, 1);
+    assert_int_equal(get_at(shm, 1, 10, begin - 1), SHM_BASELINE_NONE);
+    assert_int_equal(get_at(shm, 1, 10, begin), SHM_BASELINE_KNOWN);
+    now = begin + 10;
+    set(shm, 1, 10, 1); /* the same one again is no news */
+    assert_int_equal(get_at(shm, 1, 10, begin), SHM_BASELINE_KNOWN);
+    set(shm, 1, 10, 2);
+    assert_int_equal(get_at(shm, 1, 10, begin - 1), SHM_BASELINE_NONE);
+    assert_int_equal(get_at(shm, 1, 10, begin), SHM_BASELINE_DROPPED);
+    assert_int_equal(get_at(shm, 1, 10, begin + 9), SHM_BASELINE_DROPPED);
+    assert_int_equal(get_at(shm, 1, 10, begin + 10), SHM_BASELINE_KNOWN);
+    for (unsigned i = 0; i < entries_of(shm); i++)
+        set(shm, 100 + i, 11, 1);
+    assert_int_equal(get_at(shm, 1, 10, begin + 10), SHM_BASELINE_DROPPED);
+    now = begin + 20;
+    set(shm, 1, 10, 3); /* dropped, and learned anew */
+    assert_int_equal(get_at(shm, 1, 10, begin + 10), SHM_BASELINE_DROPPED);
+    now = 7;
+}
+
+static void copied(struct shm *shm, unsigned key, unsigned from, unsigned to)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+
+    fx_lock(shm);
+    shm_baseline_copied(shm, &k, version(from).etag, version(to).etag);
+    fx_unlock(shm);
+}
+
+static void test_copies(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_value v;
+
+    set(shm, 1, 0, 2);
+    set(shm, 1, 10, 1);
+    set(shm, 1, 11, 1);
+    set(shm, 2, 10, 1);
+    copied(shm, 1, 1, 3);
+    for (int tgid = 10; tgid <= 11; tgid++) {
+        assert_int_equal(get(shm, 1, tgid, &v), SHM_BASELINE_KNOWN);
+        assert_string_equal(v.etag, version(3).etag);
+        assert_string_equal(v.lineage, version(1).lineage);
+    }
+    must_be(shm, 1, 0, 2);
+    must_be(shm, 2, 10, 1);
+    copied(shm, 3, 1, 3); /* of which nobody knows */
+    assert_int_equal(get(shm, 3, 10, &v), SHM_BASELINE_NONE);
+}
+
 static void test_reused_pid(void **state)
 {
     struct shm *shm = *state;
@@ -310,6 +382,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_each_has_its_own, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_of_earlier, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_copies, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_dropped_is_never_forgotten, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_filter_is_precise, setup, fx_teardown),

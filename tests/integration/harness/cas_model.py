@@ -109,6 +109,8 @@ class Model:
             return
         for holder in self.holders(process, key):
             old = self.baselines.get(holder)
+            if old and not same_content(old.version, expected):    # it has learned of another one meanwhile
+                continue
             if key not in self.server:
                 self.baselines[holder] = Baseline(ABSENT)
             elif old and not old.read and old.version != ABSENT:
