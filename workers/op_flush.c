@@ -68,9 +68,30 @@ static bool is_party(struct op *op, struct closing *c)
     return party;
 }
 
+/* The caller has another session of this file: one that was refused, or whose name went. Then a
+ * descriptor says nothing, as it may be of that one. */
+static bool has_other_session(struct op *op, const struct closing *c)
+{
+    struct shm *shm = op->w->shm;
+    bool found = false;
+
+    worker_lock(op->w);
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && !found; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
+
+        if (at == c->session || s->state != SHM_SESSION_LIVE ||
+            shm_node_at(shm, s->node)->ino != c->ino)
+            continue;
+        for (int i = 0; i < SHM_SESSION_PIDS; i++)
+            found |= s->pids[i].tgid == c->who.tgid;
+    }
+    worker_unlock(op->w);
+    return found;
+}
+
 static bool must_publish(struct op *op, struct closing *c)
 {
-    bool known, party;
+    bool known, party, holds;
 
     if (!c->dirty)
         return false;
@@ -92,7 +113,8 @@ static bool must_publish(struct op *op, struct closing *c)
     if (c->who.execs)
         return false; /* and they cannot be asked for: see proc.c */
     /* Where the descriptors cannot be seen, RELEASE publishes the empty file. */
-    return !proc_holds_write(c->who.tgid, c->ino, &known) && known;
+    holds = proc_holds_write(c->who.tgid, c->ino, &known);
+    return known && (!holds || has_other_session(op, c));
 }
 
 /* Locks go last: who waits for one finds on S3 what was written under it. */

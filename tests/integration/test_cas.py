@@ -344,6 +344,29 @@ def test_a_shell(cas, bucket):
     assert done.stdout == b"theirs" and bucket.get("p/f") == b"x\n"
 
 
+def test_an_emptied_file_beside_one_that_was_refused(cas, bucket, process):
+    """The descriptor that is still open is of the first attempt: it publishes nothing for the
+    second, whose close must tell."""
+    p, a = cas().path / "k.txt", process()
+    bucket.put("p/k.txt", b"1")
+    assert a.get(p) == "1"
+    a("open", "f", p, "w")
+    a("write", "f", "mine")
+    bucket.put("p/k.txt", b"2")
+    with pytest.raises(FileExistsError):
+        a("fsync", "f")
+    a("open", "g", p, "w")
+    with pytest.raises(FileExistsError):
+        a("close", "g")
+    assert bucket.get("p/k.txt") == b"2"
+    assert a.get(p) == "2"
+    a("open", "g", p, "w")
+    a("close", "g")
+    assert bucket.get("p/k.txt") == b""
+    with pytest.raises(FileExistsError):
+        a("close", "f")
+
+
 def test_deleted_meanwhile_is_told_once(cas, bucket, process):
     """C3 of the reference."""
     p, a = cas().path / "k", process()
