@@ -425,6 +425,12 @@ static void start_put(struct publish *p)
         .if_match = asks && !p->absent && *p->etag ? p->etag : NULL,
         .if_none_match = asks && p->absent ? "*" : NULL,
     };
+    if (p->cas.expects && !put.if_match && !put.if_none_match) {
+        log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "
+                 "told", p->key);
+        finish(p, &none, -EIO);
+        return;
+    }
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
