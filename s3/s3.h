@@ -178,6 +178,9 @@ struct s3_copy {
     const char *from_key; /* same bucket */
     const char *to_key;
     const char *if_source_match; /* NULL or an ETag; 412 -> -ESTALE */
+    /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS looks at it; versitygw, MinIO and
+     * others do not, and copy. */
+    const char *if_match;
     bool replace_meta;           /* true: meta and content_type replace the source's */
     const char *content_type;
     const struct s3_meta_pair *meta;

@@ -247,6 +247,8 @@ static int copy_headers(struct s3_req *req, const struct s3_copy *copy)
     int r = s3_object_source(req, copy->from_key, copy->if_source_match);
 
     if (r == 0)
+        r = add_condition(req, "if-match", copy->if_match);
+    if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-metadata-directive",
                            copy->replace_meta ? "REPLACE" : "COPY");
     if (r == 0 && copy->replace_meta)

@@ -1,8 +1,10 @@
 /* Metadata cannot be changed, only written anew with their object.
  *
  *   a file        HEAD tells what is there, CopyObject onto itself writes it anew, pinned to the
- *                 version that the node is. No HEAD where S3 has just said, or was told, that
- *                 there is nothing else (rsync and tar set the times of what they have closed)
+ *                 version that the node is: its source, and where the server looks at that its
+ *                 target too, so that what is written meanwhile is not overwritten. No HEAD where
+ *                 S3 has just said, or was told, that there is nothing else (rsync and tar set the
+ *                 times of what they have closed)
  *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known
  *                 that nothing else is kept there. (A marker with content is copied, as a file.)
  *
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
@@ -45,6 +48,10 @@ static void end(struct store *st, int error)
     then(op, error);
 }
 
+static bool targets_unknown; /* in this worker: a condition on a copy's target was answered 501 */
+
+static void begin(struct store *st);
+
 /* ---- done ---- */
 
 /* Under shm->meta. A copy of an object that came in parts has another ETag. */
@@ -73,6 +80,13 @@ static void on_stored(void *arg, const struct s3_result *res)
     struct shm_node *n;
 
     st->op->s3 = NULL;
+    if (res->http_status == 501 && !targets_unknown && !(st->node.flags & SHM_NODE_DIR)) {
+        targets_unknown = true;
+        log_notice("the server does not know conditions on the target of CopyObject: a change of "
+                   "metadata may overwrite what is written in the same moment");
+        begin(st);
+        return;
+    }
     if (res->error == 0) {
         worker_lock(w);
         n = shm_node_edit(w->shm, st->op->rec->node);
@@ -98,6 +112,7 @@ static int copy(struct store *st, const struct s3_object *obj)
         .from_key = st->key,
         .to_key = st->key,
         .if_source_match = *etag ? etag : NULL,
+        .if_match = *etag && !targets_unknown ? etag : NULL,
         .replace_meta = true,
         .content_type = *st->type ? st->type : NULL,
         .meta = st->out.pair,

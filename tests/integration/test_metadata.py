@@ -349,3 +349,28 @@ def test_rsync_to_a_fresh_mount(m, mount, tree):
     util.run(["rsync", "-a", f"{tree}/", f"{fresh.path}/copy/"])
     assert util.run(["rsync", "-ai", f"{tree}/", f"{fresh.path}/copy/"]).out == ""
     assert shape(fresh.path / "copy") == shape(tree)
+
+
+def test_a_change_is_conditional_on_what_it_changes(mount, proxy, bucket):
+    """Source and target: what was written between the two steps of a copy is not overwritten by a
+    server that looks (AWS). Most others do not look."""
+    m = mount(via=proxy)
+    bucket.put(m.key("f.txt"), b"1")
+    etag = bucket.head(m.key("f.txt"))["ETag"]
+    proxy.add_rule("answer", status=412, code="PreconditionFailed", op="CopyObject", times=1,
+                   having={"if-match": etag, "x-amz-copy-source-if-match": etag})
+    os.chmod(m.path / "f.txt", 0o600)        # looked up again, and done
+    assert bucket.head(m.key("f.txt"))["Metadata"]["mode"] == str(0o100600)
+    assert proxy.counts()["CopyObject"] == 2
+
+
+def test_a_server_that_refuses_the_condition_is_not_asked_again(mount, proxy, bucket):
+    m = mount(via=proxy, workers=1)
+    proxy.add_rule("answer", status=501, code="NotImplemented", op="CopyObject",
+                   having={"if-match": "*"})
+    for name in ("a.txt", "b.txt"):
+        bucket.put(m.key(name), b"1")
+        os.chmod(m.path / name, 0o600)
+        assert bucket.head(m.key(name))["Metadata"]["mode"] == str(0o100600)
+    assert proxy.counts()["CopyObject"] == 3
+    assert m.log().count("conditions on the target of CopyObject") == 1

@@ -451,12 +451,14 @@ static void test_copy(void **state)
     failed(&f, ENOENT, 1, false);
     c.replace_meta = true;
     c.if_source_match = "\"s\"";
+    c.if_match = "\"t\"";
     copy(&f, &c); /* a 200 without a result is no result */
     succeeded(&f, 2, true);
     assert_string_equal(server_header(f.server, 4, "x-amz-metadata-directive"),
                         "REPLACE");
     assert_string_equal(
         server_header(f.server, 4, "x-amz-copy-source-if-match"), "\"s\"");
+    assert_string_equal(server_header(f.server, 4, "if-match"), "\"t\"");
     c.from_key = "a//b";
     assert_int_equal(s3_copy(f.client, &c, call_done, &f.call, NULL), -EINVAL);
     fixture_end(&f);
