@@ -367,6 +367,19 @@ def test_an_emptied_file_beside_one_that_was_refused(cas, bucket, process):
         a("close", "f")
 
 
+def test_a_directory_with_an_unpublished_file_is_not_empty(cas, bucket, process):
+    m, a = cas(), process()
+    (m.path / "d").mkdir()
+    a("open", "f", m.path / "d/new", "w")
+    with pytest.raises(OSError) as e:
+        os.rmdir(m.path / "d")
+    assert e.value.errno == 39      # ENOTEMPTY
+    a("close", "f")
+    assert bucket.exists("p/d/new")
+    os.unlink(m.path / "d/new")
+    os.rmdir(m.path / "d")
+
+
 def test_deleted_meanwhile_is_told_once(cas, bucket, process):
     """C3 of the reference."""
     p, a = cas().path / "k", process()
