@@ -7,8 +7,9 @@
  *   READING, non-zero header   taken from the kernel, nothing done yet: handle it
  *   IN_FLIGHT                  handle it from the start
  *   APPLIED                    the effect is done, the answer is stored, perhaps sent: send it
- * APPLIED is set in the same locked section as the effect, so an effect happens exactly once. A
- * kernel that has had the answer says ENOENT to the second one, which is harmless.
+ * APPLIED is set in the same locked section as the effect, so an effect happens exactly once; and
+ * before an error is sent. A kernel that has had the answer says ENOENT to the second one, which is
+ * harmless: it was the same.
  */
 #ifndef SHM_SHM_JOURNAL_H
 #define SHM_SHM_JOURNAL_H
