@@ -43,13 +43,14 @@ static bool write_all(const struct worker_env *env)
 {
     struct shm_notify n;
 
-    while (shm_notify_take(env->shm, &n)) {
+    while (shm_notify_next(env->shm, &n)) {
         int r = write_one(env, &n);
 
         if (r == -ENODEV || r == -EPERM)
             return false;
         if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOTEMPTY)
             log_debug("invalidation refused: %s", strerror(-r));
+        shm_notify_written(env->shm);
     }
     return true;
 }
