@@ -326,8 +326,3 @@ bool op_any_stays(const struct worker *w)
     }
     return false;
 }
-
-uint32_t op_active(const struct worker *w)
-{
-    return current_idx(w) + 1 - w->n_free_ops;
-}

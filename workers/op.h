@@ -109,7 +109,4 @@ void op_resume_all(struct worker *w);
 /* An op is under way that comes to its end whatever happens to its caller. */
 bool op_any_stays(const struct worker *w);
 
-/* Number of ops not answered. */
-uint32_t op_active(const struct worker *w);
-
 #endif
