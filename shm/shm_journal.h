@@ -80,6 +80,15 @@ must_use int shm_arena_check(struct shm *shm, struct err *err);
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
 
+/* Where a walk through the journal is: begins as {0}. `worker` is that of the record it gave last. */
+struct shm_in_flight {
+    uint32_t worker, next;
+};
+
+/* The next request that a worker has and has not answered (IN_FLIGHT, or APPLIED); NULL behind the
+ * last one. Without a lock: it may have been answered by now. */
+const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at);
+
 /* The read area: SHM_READ_HEAD bytes, then `payload` bytes at a page boundary, contiguous. */
 uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker);
 
