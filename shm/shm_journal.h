@@ -80,7 +80,7 @@ must_use int shm_arena_check(struct shm *shm, struct err *err);
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
 
-/* Where a walk through the journal is: begins as {0}. `worker` is that of the record it gave last. */
+/* Where a walk through the journal is: begins as {0}. `worker`: of the record that it gave last. */
 struct shm_in_flight {
     uint32_t worker, next;
 };

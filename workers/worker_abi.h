@@ -64,8 +64,8 @@ must_use int worker_check_s3(const struct conf *conf, struct server_traits *ret_
 /* True if it will probe. */
 bool worker_probes(const struct conf *conf);
 
-/* Writes queued notifications to the kernel until the supervisor's SIGTERM or the unmount; serves no
- * request. Called in a child, with SIGTERM blocked (term.h); returns the exit code. */
+/* Writes queued notifications to the kernel until the supervisor's SIGTERM or the unmount; serves
+ * no request. Called in a child, with SIGTERM blocked (term.h); returns the exit code. */
 int notifier_main(const struct worker_env *env);
 
 #endif
