@@ -467,46 +467,36 @@ void status_sessions(struct shm *shm, bool json)
 }
 
 /* Halves of two states are shown too; only what is surely nothing is not. */
-static bool print_record(const struct shm_record *r, uint32_t worker, uint64_t now,
+static void print_record(const struct shm_record *r, uint32_t worker, uint64_t now,
                          bool json, bool first)
 {
-    uint32_t state = r->state;
+    bool applied = r->state == SHM_RECORD_APPLIED;
     uint64_t started = r->started_ns;
     ull age = now > started ? (now - started) / NS_PER_MS : 0;
     char name[16];
 
-    if (state != SHM_RECORD_IN_FLIGHT && state != SHM_RECORD_APPLIED)
-        return false;
     op_name(r->opcode, name);
     if (json)
         printf("%s{\"worker\":%u,\"op\":\"%s\",\"unique\":%llu,\"age_ms\":%llu,"
                "\"answered\":%s}",
                first ? "" : ",", worker, name, (ull)r->unique, age,
-               state == SHM_RECORD_APPLIED ? "true" : "false");
+               applied ? "true" : "false");
     else
         printf("worker %-2u  %-15s unique %-12llu age %llu ms%s\n", worker, name,
-               (ull)r->unique, age,
-               state == SHM_RECORD_APPLIED ? "  (done, being answered)" : "");
-    return true;
+               (ull)r->unique, age, applied ? "  (done, being answered)" : "");
 }
 
 void status_inflight(struct shm *shm, bool json)
 {
     uint64_t now = clock_mono_ns();
-    uint32_t records = shm->header->sizes.records;
+    struct shm_in_flight at = {0};
+    const struct shm_record *r;
     bool any = false;
 
     if (json)
         putchar('[');
-    for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
-        for (uint32_t i = 0; i <= records; i++) {
-            const struct shm_record *r = i == records
-                                             ? &shm_arena_of(shm, w)->current
-                                             : shm_arena_record(shm, w, i);
-
-            any |= print_record(r, w, now, json, !any);
-        }
-    }
+    for (; (r = shm_in_flight_next(shm, &at)); any = true)
+        print_record(r, at.worker, now, json, !any);
     if (json)
         puts("]");
     else if (!any)

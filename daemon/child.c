@@ -23,33 +23,42 @@ static void die_with_parent(void)
         _exit(0);
 }
 
+/* All are blocked still. One that has come meanwhile is dropped as it is ignored. */
 static void reset_signals(void)
 {
     static const int ignored[] = {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
-    sigset_t none;
+    sigset_t set;
 
     signal(SIGTERM, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
         signal(ignored[i], SIG_IGN);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
 int child_fork(pid_t *ret_pid)
 {
+    sigset_t all, before;
     pid_t me = getpid();
-    pid_t pid = fork();
+    pid_t pid;
+    int r;
 
-    if (pid < 0)
-        return -errno;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    r = pid < 0 ? -errno : 0;
     if (pid == 0) {
         parent_pid = me;
         die_with_parent();
         reset_signals();
+    } else {
+        sigprocmask(SIG_SETMASK, &before, NULL);
     }
-    *ret_pid = pid;
-    return 0;
+    if (r == 0)
+        *ret_pid = pid;
+    return r;
 }
 
 static int find_passwd(const char *name, struct child_user *u,

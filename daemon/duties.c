@@ -33,30 +33,16 @@ static bool has_effect(uint32_t opcode)
     return false;
 }
 
-/* Calls fn for every request that a worker has and has not answered. */
-static void each_in_flight(struct shm *shm,
-                           void (*fn)(const struct shm_record *r,
-                                      uint32_t worker, void *arg),
-                           void *arg)
+static bool effects_in_flight(struct shm *shm)
 {
-    for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
-        for (uint32_t i = 0; i <= shm->header->sizes.records; i++) {
-            const struct shm_record *r =
-                i == shm->header->sizes.records
-                    ? &shm_arena_of(shm, w)->current
-                    : shm_arena_record(shm, w, i);
-            uint32_t state = atomic_load(&r->state);
+    struct shm_in_flight at = {0};
+    const struct shm_record *r;
 
-            if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_APPLIED)
-                fn(r, w, arg);
-        }
+    while ((r = shm_in_flight_next(shm, &at))) {
+        if (has_effect(r->opcode))
+            return true;
     }
-}
-
-static void count_effect(const struct shm_record *r, uint32_t worker, void *arg)
-{
-    (void)worker;
-    *(unsigned *)arg += has_effect(r->opcode);
+    return false;
 }
 
 /* The next session from *at on with bytes that are not on S3 and may still come there; *at is moved
@@ -99,12 +85,10 @@ static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
 static int look(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
-    unsigned effects = 0;
 
     if (unpublished(env->shm, false, err))
         return SUPERVISOR_UNPUBLISHED;
-    each_in_flight(env->shm, count_effect, &effects);
-    return effects ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
+    return effects_in_flight(env->shm) ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
 }
 
 static int look_last(void *ctx, struct err *err)
@@ -143,23 +127,19 @@ static int check(void *ctx, struct err *err)
     return shm_check(env->shm, err) < 0;
 }
 
-static void log_record(const struct shm_record *r, uint32_t worker, void *arg)
-{
-    const uint64_t *now = arg;
-
-    log_notice("in flight worker=%u op=%s unique=%llu age_ms=%llu", worker,
-               fuse_op_name(r->opcode), (unsigned long long)r->unique,
-               (unsigned long long)((*now - r->started_ns) / NS_PER_MS));
-}
-
 static int log_inflight(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
     uint64_t now = clock_mono_ns();
+    struct shm_in_flight at = {0};
+    const struct shm_record *r;
 
     (void)err;
     log_notice("in-flight table follows");
-    each_in_flight(env->shm, log_record, &now);
+    while ((r = shm_in_flight_next(env->shm, &at)))
+        log_notice("in flight worker=%u op=%s unique=%llu age_ms=%llu", at.worker,
+                   fuse_op_name(r->opcode), (unsigned long long)r->unique,
+                   (unsigned long long)((now - r->started_ns) / NS_PER_MS));
     return 0;
 }
 

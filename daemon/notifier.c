@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "fuse/fuse_notify.h"
 #include "shm/shm_notify.h"
+#include "workers/term.h"
 #include "workers/worker_abi.h"
 
 #define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
@@ -42,23 +43,33 @@ static bool write_all(const struct worker_env *env)
 {
     struct shm_notify n;
 
-    while (shm_notify_take(env->shm, &n)) {
+    while (shm_notify_next(env->shm, &n)) {
         int r = write_one(env, &n);
 
         if (r == -ENODEV || r == -EPERM)
             return false;
         if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOTEMPTY)
             log_debug("invalidation refused: %s", strerror(-r));
+        shm_notify_written(env->shm);
     }
     return true;
 }
 
 int notifier_main(const struct worker_env *env)
 {
-    struct pollfd p = {.fd = env->notify_fd, .events = POLLIN};
+    struct pollfd p[] = {{.fd = env->notify_fd, .events = POLLIN},
+                         {.fd = term_watch(), .events = POLLIN}};
 
+    if (p[1].fd < 0) {
+        log_err("notifier cannot start: %s", strerror(-p[1].fd));
+        return WORKER_EXIT_SETUP;
+    }
     while (write_all(env)) {
-        if (poll(&p, 1, NOTIFIER_POLL_MS) > 0)
+        if (poll(p, 2, NOTIFIER_POLL_MS) <= 0)
+            continue;
+        if (p[1].revents && term_told(p[1].fd))
+            return WORKER_EXIT_DONE;
+        if (p[0].revents)
             fd_event_clear(env->notify_fd);
     }
     return WORKER_EXIT_UNMOUNTED;

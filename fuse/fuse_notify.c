@@ -77,12 +77,3 @@ int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name,
 {
     return inval_entry(fd, parent, name, name_len, FUSE_EXPIRE_ONLY);
 }
-
-int fuse_notify_delete(int fd, uint64_t parent, uint64_t child,
-                       const char *name, size_t name_len)
-{
-    struct fuse_notify_delete_out arg = {
-        .parent = parent, .child = child, .namelen = (uint32_t)name_len};
-
-    return notify(fd, FUSE_NOTIFY_DELETE, &arg, sizeof(arg), name, name_len);
-}

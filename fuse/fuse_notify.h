@@ -1,7 +1,7 @@
 /* Notifications to the kernel: drop what is cached.
  *
- * They can deadlock when written by a process that serves requests: INVAL_ENTRY and DELETE
- * take the parent's inode lock (fs/fuse/dir.c, fuse_reverse_inval_entry), which the kernel
+ * They can deadlock when written by a process that serves requests: INVAL_ENTRY
+ * takes the parent's inode lock (fs/fuse/dir.c, fuse_reverse_inval_entry), which the kernel
  * holds during LOOKUP, CREATE, UNLINK and RENAME in that directory; INVAL_INODE waits for
  * folios that are locked by READs in flight (fs/fuse/inode.c, fuse_reverse_inval_inode). If
  * the request that holds the lock is one that the writer would have to answer, both wait for
@@ -36,9 +36,5 @@ must_use int fuse_notify_inval_entry(int fd, uint64_t parent, const char *name,
  * inval_entry. */
 must_use int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name,
                                       size_t name_len);
-
-/* The name is gone from the directory if it still leads to `child`: tells inotify watchers too. */
-must_use int fuse_notify_delete(int fd, uint64_t parent, uint64_t child,
-                                const char *name, size_t name_len);
 
 #endif

@@ -50,6 +50,25 @@ struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i
     return (struct shm_record *)(shm_arena_of(shm, worker) + 1) + i;
 }
 
+const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at)
+{
+    uint32_t records = shm->header->sizes.records;
+
+    for (; at->worker < shm->header->sizes.workers; at->worker++, at->next = 0) {
+        while (at->next <= records) {
+            uint32_t i = at->next++;
+            const struct shm_record *r =
+                i == records ? &shm_arena_of(shm, at->worker)->current
+                             : shm_arena_record(shm, at->worker, i);
+            uint32_t state = atomic_load(&r->state);
+
+            if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_APPLIED)
+                return r;
+        }
+    }
+    return NULL;
+}
+
 void shm_arena_init(struct shm *shm)
 {
     (void)shm; /* all FREE is all zero */

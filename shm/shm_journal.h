@@ -7,8 +7,9 @@
  *   READING, non-zero header   taken from the kernel, nothing done yet: handle it
  *   IN_FLIGHT                  handle it from the start
  *   APPLIED                    the effect is done, the answer is stored, perhaps sent: send it
- * APPLIED is set in the same locked section as the effect, so an effect happens exactly once. A
- * kernel that has had the answer says ENOENT to the second one, which is harmless.
+ * APPLIED is set in the same locked section as the effect, so an effect happens exactly once; and
+ * before an error is sent. A kernel that has had the answer says ENOENT to the second one, which is
+ * harmless: it was the same.
  */
 #ifndef SHM_SHM_JOURNAL_H
 #define SHM_SHM_JOURNAL_H
@@ -78,6 +79,15 @@ must_use int shm_arena_check(struct shm *shm, struct err *err);
 
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
+
+/* Where a walk through the journal is: begins as {0}. `worker`: of the record that it gave last. */
+struct shm_in_flight {
+    uint32_t worker, next;
+};
+
+/* The next request that a worker has and has not answered (IN_FLIGHT, or APPLIED); NULL behind the
+ * last one. Without a lock: it may have been answered by now. */
+const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at);
 
 /* The read area: SHM_READ_HEAD bytes, then `payload` bytes at a page boundary, contiguous. */
 uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker);

@@ -62,20 +62,29 @@ void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n_ids)
     memcpy(n->nodes, node_ids, n_ids * sizeof(*node_ids));
 }
 
-bool shm_notify_take(struct shm *shm, struct shm_notify *ret)
+bool shm_notify_next(struct shm *shm, struct shm_notify *ret)
 {
     struct shm_notify_ring *r = shm->notify;
     bool any;
 
     shm_lock(shm, shm->meta);
     any = r->head != r->tail;
-    if (any) {
+    if (any)
         *ret = r->slot[r->head % SHM_NOTIFY_SLOTS];
+    shm_unlock(shm, shm->meta);
+    return any;
+}
+
+void shm_notify_written(struct shm *shm)
+{
+    struct shm_notify_ring *r = shm->notify;
+
+    shm_lock(shm, shm->meta);
+    if (r->head != r->tail) {
         shm_set(shm, shm->meta, r->head, r->head + 1);
         shm_set(shm, shm->meta, r->written, r->written + 1);
     }
     shm_unlock(shm, shm->meta);
-    return any;
 }
 
 int shm_notify_check(struct shm *shm, struct err *err)

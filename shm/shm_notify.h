@@ -28,7 +28,7 @@ struct shm_notify {
 
 /* Writer: any worker (tail), the notifier (head), under shm->meta. If the owner dies: rolled back.
  * A notification that finds the ring full is dropped and counted: each only makes caches forget
- * sooner. */
+ * sooner. For the same reason one may be written twice, when a notifier is killed. */
 struct shm_notify_ring {
     uint32_t head, tail; /* free running; head == tail: empty */
     uint64_t dropped;
@@ -51,7 +51,10 @@ void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name, size_t
 /* The same: up to SHM_NOTIFY_NODES nodes that nobody is known to use are asked back. */
 void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n);
 
-/* Takes the oldest into *ret. False when empty. Takes shm->meta itself. */
-bool shm_notify_take(struct shm *shm, struct shm_notify *ret);
+/* For the notifier; both take shm->meta themselves. Copies the oldest, which stays: a notifier that
+ * is killed before the kernel has it leaves it to the next one. False when empty.
+ * The oldest has been written, and goes. */
+bool shm_notify_next(struct shm *shm, struct shm_notify *ret);
+void shm_notify_written(struct shm *shm);
 
 #endif

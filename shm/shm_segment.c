@@ -39,6 +39,7 @@ static void view_tables(struct shm *shm)
     shm->stats = (void *)(shm->base + off[SHM_TABLE_STATS]);
 }
 
+static_assert(sizeof(PACKAGE_VERSION) <= SHM_VERSION_MAX, "it is compared whole");
 static_assert(sizeof(size_t) == 8, "the sizes below fit 64 bits, not 32");
 
 static bool within(uint32_t v, uint32_t least, uint32_t most)
@@ -112,7 +113,7 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
                struct err *err)
 {
     struct shm_header h = {.magic = SHM_MAGIC,
-                           .layout_version = SHM_LAYOUT_VERSION,
+                           .version = PACKAGE_VERSION,
                            .sizes = *sizes,
                            .started_ns = clock_wall_ns()};
     struct shm *shm;
@@ -141,15 +142,14 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
 /* The header comes from another process: nothing in it is believed before it was checked. */
 static int check_header(const struct shm_header *h, size_t size, struct err *err)
 {
-    struct shm_header own = {.sizes = h->sizes};
+    struct shm_header own = {.version = PACKAGE_VERSION, .sizes = h->sizes};
 
     if (h->magic != SHM_MAGIC)
         return err_set(err, EPROTO, "not a stateproxy segment");
-    if (h->layout_version != SHM_LAYOUT_VERSION)
+    if (memcmp(h->version, own.version, sizeof(own.version)) != 0)
         return err_set(err, EPROTO,
-                       "segment layout %u, expected %u: daemon and "
-                       "stateproxyctl are of different versions",
-                       h->layout_version, SHM_LAYOUT_VERSION);
+                       "the daemon is of another version than this program, "
+                       "which is %s", own.version);
     if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size ||
         h->size != size ||
         memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||

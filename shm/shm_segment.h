@@ -15,7 +15,7 @@
 #include "shm/shm_lock.h"
 
 #define SHM_MAGIC UINT64_C(0x3159584f52505453) /* "STPROXY1" */
-#define SHM_LAYOUT_VERSION 1
+#define SHM_VERSION_MAX 24 /* of PACKAGE_VERSION, with its NUL */
 #define SHM_WORKERS_MAX 16
 #define SHM_NIL UINT32_C(0xffffffff) /* no index */
 #define SHM_BLOCK_SIZE (128u << 10)
@@ -58,11 +58,15 @@ enum shm_table {
 };
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic). Readers: all, without lock. */
+ * atomic). Readers: all, without lock.
+ * The tables have the layout of one version of the program, and only stateproxyctl of the same one
+ * reads them: a number that somebody had to raise with each change would be forgotten. `magic` and
+ * `version` stay where they are. */
 struct shm_header {
     uint64_t magic;
-    uint32_t layout_version;
+    char version[SHM_VERSION_MAX];
     uint32_t draining; /* atomic: no new opens, finish what is open */
+    uint32_t unused;
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */
@@ -111,7 +115,7 @@ must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
 /* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be
  * hostile: shm->header is a checked copy (its `draining` is of this moment), and every index found
  * in a table must be checked before use.
- * 0 and *ret_shm; -EPROTO if it is not ours or of another layout. Takes `fd` on success. */
+ * 0 and *ret_shm; -EPROTO if it is not ours or of another version. Takes `fd` on success. */
 must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
 
 /* Unmaps and closes. The segment lives on while others have it. NULL is fine. */

@@ -215,8 +215,13 @@ read_junit() {
 stage_integration() {
     local kind=$1 stage=integration-$1 log=$REPORT/integration-$1.log
     local xml=$REPORT/integration-$1.xml san=$work/sanitizer-$1 status=0
-    local ok=0 notok=0 slow=1 left file
-    [ "$kind" != asan ] || slow=3
+    local ok=0 notok=0 slow=1 left file sanitizer=()
+    if [ "$kind" = asan ]; then
+        slow=3
+        # tests look at these to know what they run with
+        sanitizer=(ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
+            UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
+    fi
     build "$kind" "$stage" || return 0
     [ -n "$server" ] && [ -n "$minio" ] || {
         bad 1 "$stage: no S3 server, or no second one (MinIO)"
@@ -228,9 +233,7 @@ stage_integration() {
     env "$mark" TMPDIR="$work" STATEPROXY_BIN_DIR="$PWD/build/$kind" \
         STATEPROXY_S3SERVER="$server" STATEPROXY_MINIO="$minio" \
         STATEPROXY_TEST_SLOW="$slow" \
-        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 \
-        ASAN_OPTIONS="detect_leaks=1:log_path=$san/report" \
-        UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report" \
+        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 "${sanitizer[@]}" \
         .venv/bin/python -m pytest --color=no --session-timeout=1500 \
         --junitxml="$xml" \
         ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?

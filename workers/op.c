@@ -71,11 +71,18 @@ static void end(struct op *op, int sent)
     set_state(rec, SHM_RECORD_FREE);
 }
 
+/* Stored before it is sent, as op_applied does it: a request that has been answered must not be
+ * handled again. The name that was missing may be there by then, and a second answer would count a
+ * lookup, or change something, behind the kernel's back. */
 void op_fail(struct op *op, int error)
 {
-    end(op, fuse_reply_err(op->w->env->mount->fd, op->rec->unique, error));
+    op->rec->reply_error = error;
+    op->rec->reply_len = 0;
+    set_state(op->rec, SHM_RECORD_APPLIED);
+    op_finish(op);
 }
 
+/* Of requests that only look, so that these may be handled once more. */
 void op_answer(struct op *op, const void *data, size_t len)
 {
     end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
@@ -318,9 +325,4 @@ bool op_any_stays(const struct worker *w)
             return true;
     }
     return false;
-}
-
-uint32_t op_active(const struct worker *w)
-{
-    return current_idx(w) + 1 - w->n_free_ops;
 }

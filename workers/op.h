@@ -66,7 +66,8 @@ bool op_is_current(const struct op *op);
 void op_wait(struct op *op, void (*resume)(struct op *op));
 void op_stop_waiting(struct op *op);
 
-/* Answers. `error` is 0 or -errno. The op is gone after each. */
+/* Answers. `error` is 0 or -errno. The op is gone after each. Those with data are for requests
+ * without effects: a replacement may answer them anew. */
 void op_fail(struct op *op, int error);
 void op_answer(struct op *op, const void *data, size_t len);
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n);
@@ -107,8 +108,5 @@ void op_resume_all(struct worker *w);
 
 /* An op is under way that comes to its end whatever happens to its caller. */
 bool op_any_stays(const struct worker *w);
-
-/* Number of ops not answered. */
-uint32_t op_active(const struct worker *w);
 
 #endif

@@ -196,10 +196,13 @@ void recover(struct worker *w)
     if (w->arena->incarnation <= 1)
         return;
     /* First of all, and for our own replacement too: once the record is answered and freed it no
-     * longer tells that it is the same request. */
+     * longer tells that it is the same request. Under the lock: whoever takes it first after a
+     * death in a locked section undoes that, also what it said of the request. */
+    worker_lock(w);
     counts = current_counts(w);
     if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)
         atomic_store(&cur->state, SHM_RECORD_FREE);
+    worker_unlock(w);
     waiters = end_jobs(w) | shm_block_worker_gone(w->shm, w->slot);
     uncount(w);
     recover_records(w, SHM_RECORD_APPLIED, send_stored);

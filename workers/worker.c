@@ -2,12 +2,10 @@
 #include "workers/worker.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,6 +19,7 @@
 #include "workers/recover.h"
 #include "workers/s3_setup.h"
 #include "workers/spool.h"
+#include "workers/term.h"
 
 /* The kernel headers of Debian 12's libc may lack them. */
 #ifndef MADV_POPULATE_READ
@@ -126,17 +125,13 @@ static void on_tick(struct loop_timer *t)
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
-/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. One from
- * elsewhere is not for us: a service manager sends it to all processes of the service, and the
- * supervisor drains. */
+/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
-    struct signalfd_siginfo si;
     struct worker *w = of(signals, watch);
 
     (void)events;
-    if (read(watch->fd, &si, sizeof(si)) == sizeof(si) &&
-        si.ssi_pid == (uint32_t)getppid()) {
+    if (term_told(watch->fd)) {
         w->exit_code = WORKER_EXIT_DONE;
         loop_stop(w->loop);
     }
@@ -175,14 +170,9 @@ static int alloc_ops(struct worker *w)
 
 static int watch_signals(struct worker *w)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    w->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    w->signals.fd = term_watch();
     if (w->signals.fd < 0)
-        return -errno;
+        return w->signals.fd;
     w->signals.on_event = on_signal;
     return loop_add(w->loop, &w->signals, EPOLLIN);
 }

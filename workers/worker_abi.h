@@ -47,8 +47,8 @@ enum worker_exit {
 
 /* Serves requests as worker `slot` until SIGTERM (exit when idle: the supervisor sends it only
  * after the unmount), the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the
- * child right after fork; returns the exit code. Takes over what the former worker of the slot
- * left. */
+ * child right after fork, with SIGTERM blocked (term.h); returns the exit code. Takes over what the
+ * former worker of the slot left. */
 int worker_main(const struct worker_env *env, uint32_t slot);
 
 #define WORKER_PROBE_MS 30000 /* what worker_check_s3 may take longer where it probes */
@@ -64,8 +64,8 @@ must_use int worker_check_s3(const struct conf *conf, struct server_traits *ret_
 /* True if it will probe. */
 bool worker_probes(const struct conf *conf);
 
-/* Writes queued notifications to the kernel; serves no request. Called in a child; returns the exit
- * code. */
+/* Writes queued notifications to the kernel until the supervisor's SIGTERM or the unmount; serves
+ * no request. Called in a child, with SIGTERM blocked (term.h); returns the exit code. */
 int notifier_main(const struct worker_env *env);
 
 #endif

@@ -46,6 +46,17 @@ static void nap(void)
     nanosleep(&ts, NULL);
 }
 
+/* Children have it blocked. */
+static void take_term(void (*handler)(int sig))
+{
+    sigset_t set;
+
+    signal(SIGTERM, handler);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static int serve(struct standin *b, struct standin_worker *w)
 {
     while (!told && atomic_load(&b->mounted)) {
@@ -64,7 +75,8 @@ static int worker(void *ctx, unsigned slot)
 
     if (n < STANDIN_STARTS)
         atomic_store(&w->start_ns[n], clock_mono_ns());
-    signal(SIGTERM, does == STANDIN_STUBBORN ? SIG_IGN : on_term);
+    if (does != STANDIN_STUBBORN)
+        take_term(on_term);
     if (does == STANDIN_FAILS)
         return WORKER_EXIT_SETUP;
     if (does == STANDIN_CRASHES) {
@@ -80,6 +92,7 @@ static int notifier(void *ctx, unsigned slot)
     struct standin *b = ctx;
 
     (void)slot;
+    take_term(SIG_DFL);
     atomic_store(&b->notifier, getpid());
     while (pause() < 0)
         ;

@@ -1,5 +1,6 @@
 /* Short-lived children: their verdict, their deadline, their number. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -94,6 +95,13 @@ static int sleep_long(void *arg, struct err *err)
     return 0;
 }
 
+static int succeed(void *arg, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    return 0;
+}
+
 static int crash(void *arg, struct err *err)
 {
     (void)arg;
@@ -113,9 +121,11 @@ static int look_at_signals(void *arg, struct err *err)
     (void)err;
     sigprocmask(SIG_SETMASK, NULL, &mask);
     for (int sig = 1; sig < NSIG; sig++) {
-        if (sigismember(&mask, sig) == 1)
+        if (sig != SIGTERM && sigismember(&mask, sig) == 1)
             return 1;
     }
+    if (sigismember(&mask, SIGTERM) != 1)
+        return 4;
     sigaction(SIGINT, NULL, &sa);
     if (sa.sa_handler != SIG_IGN)
         return 2;
@@ -189,6 +199,62 @@ static void test_signals_of_a_child(void **state)
     assert_int_equal(done.code, 0);
 }
 
+/* In the first instruction of its own that a child runs. */
+static void every_signal_of_a_group(void *ctx)
+{
+    (void)ctx;
+    raise(SIGTERM);
+    raise(SIGINT);
+    raise(SIGHUP);
+    raise(SIGUSR1);
+}
+
+static void test_signals_meant_for_the_parent(void **state)
+{
+    (void)state;
+    task_set_init(&set, loop, every_signal_of_a_group, NULL);
+    for (int i = 0; i < TASK_MAX; i++)
+        assert_int_equal(task_start(&set, succeed, NULL, NS_PER_S, on_done,
+                                    &done), 0);
+    wait_done(TASK_MAX);
+    assert_int_equal(done.code, 0);
+}
+
+static sig_atomic_t met;
+
+static void on_parents(int sig)
+{
+    (void)sig;
+    met++;
+}
+
+/* One that comes while the child is made, to the whole group: the parent gets it when it is
+ * through, the child never runs the parent's handler. */
+static void raise_in_fork(void)
+{
+    raise(SIGTERM);
+}
+
+static int handler_ran(void *arg, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    return met;
+}
+
+static void test_a_signal_while_it_forks(void **state)
+{
+    (void)state;
+    signal(SIGTERM, on_parents);
+    assert_int_equal(pthread_atfork(raise_in_fork, NULL, raise_in_fork), 0);
+    assert_int_equal(task_start(&set, handler_ran, NULL, NS_PER_S, on_done, &done),
+                     0);
+    assert_int_equal(met, 1);
+    signal(SIGTERM, SIG_DFL);
+    wait_done(1);
+    assert_int_equal(done.code, 0);
+}
+
 static void test_other_children_are_no_tasks(void **state)
 {
     (void)state;
@@ -256,9 +322,11 @@ int main(void)
         T(test_a_crash_is_told),
         T(test_their_number_is_bounded),
         T(test_signals_of_a_child),
+        T(test_signals_meant_for_the_parent),
         T(test_other_children_are_no_tasks),
         T(test_find_user),
         T(test_become_user),
+        T(test_a_signal_while_it_forks), /* last: what runs at a fork stays */
     };
 
     log_init(LOG_ERR, "test");

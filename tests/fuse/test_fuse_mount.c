@@ -369,7 +369,6 @@ static void test_notifications(void **state)
     assert_int_equal(fuse_notify_inval_entry(f->mount.fd, 1, "a", 1), 0);
     assert_int_equal(stat(path_of(f, "a"), &st), 0);
     assert_int_equal(f->toy->count[FUSE_LOOKUP], lookups + 2);
-    assert_int_equal(fuse_notify_delete(f->mount.fd, 1, i + 2, "a", 1), 0);
 
     /* What the kernel has not cached */
     assert_int_equal(fuse_notify_inval_inode(f->mount.fd, 999, 0, 0), -ENOENT);

@@ -269,7 +269,6 @@ static void test_notifications(void **state)
     struct ends *e = *state;
     struct fuse_notify_inval_inode_out inode;
     struct fuse_notify_inval_entry_out entry;
-    struct fuse_notify_delete_out del;
     char body[512];
     char name[FUSE_NAME_BYTES + 1];
 
@@ -295,14 +294,6 @@ static void test_notifications(void **state)
                      sizeof(entry) + 5);
     memcpy(&entry, body, sizeof(entry));
     assert_int_equal(entry.flags, 1);
-
-    assert_int_equal(fuse_notify_delete(e->ours, 1, 9, "gone", 4), 0);
-    assert_int_equal(receive(e, 0, FUSE_NOTIFY_DELETE, body, 512),
-                     sizeof(del) + 5);
-    memcpy(&del, body, sizeof(del));
-    assert_int_equal(del.parent, 1);
-    assert_int_equal(del.child, 9);
-    assert_int_equal(del.namelen, 4);
 
     memset(name, 'n', sizeof(name));
     assert_int_equal(fuse_notify_inval_entry(e->ours, 1, name, sizeof(name)),

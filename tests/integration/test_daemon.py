@@ -473,3 +473,21 @@ def test_sigterm_to_all_its_processes(mount, proxy, bucket):
     assert json.loads(util.finish(writer).out)["error"] is None
     assert bucket.get(m.key("f.bin"))
     m.stopped = True
+
+
+def test_sigterm_to_each_process_from_its_first_moment_on(mount):
+    """None of them ever dies of one that does not come from the supervisor."""
+    m = mount(workers=2)
+    old = util.children(m.proc.pid)
+    for _ in range(10):
+        killed = m.worker_pids()[0]
+        util.kill(killed)
+        while len(set(util.children(m.proc.pid)) - {killed}) < len(old):
+            pass
+        for _ in range(20):
+            for pid in util.children(m.proc.pid):
+                util.kill(pid, signal.SIGTERM)
+        m.wait_workers(2, without=[killed])
+    (m.path / "f").write_bytes(b"served")
+    ended = re.findall(r"ended, restarting .*", m.log())
+    assert len(ended) == 10 and all("signal=9" in line for line in ended), ended

@@ -275,11 +275,12 @@ static void prepare_notify(struct shm *shm)
     fx_unlock(shm);
 }
 
-static void run_take(struct shm *shm)
+static void run_written(struct shm *shm)
 {
     struct shm_notify n;
 
-    (void)shm_notify_take(shm, &n);
+    if (shm_notify_next(shm, &n))
+        shm_notify_written(shm);
 }
 
 static void run_notify_dropped(struct shm *shm)
@@ -510,7 +511,7 @@ static const struct crash_op ops[] = {
     OP("handle_free", prepare_handle, run_handle_free),
     OP("notify_entry", prepare_some, run_notify),
     OP("notify_inode, full ring", prepare_ring_full, run_notify_dropped),
-    OP("notify_take", prepare_notify, run_take),
+    OP("notify_written", prepare_notify, run_written),
     OP("block_begin", prepare_nothing, run_block_begin, .block_lock = true),
     OP("block_begin, evicting", prepare_blocks, run_block_begin,
        .block_lock = true),

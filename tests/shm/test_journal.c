@@ -84,6 +84,28 @@ static void test_tags(void **state)
     assert_int_equal(shm_record_tag(0, SHM_RECORDS_MAX) >> 16, 1);
 }
 
+static void test_in_flight(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t last = shm->header->sizes.workers - 1;
+    struct shm_in_flight at = {0};
+
+    assert_null(shm_in_flight_next(shm, &at));
+    assert_null(shm_in_flight_next(shm, &at));
+    shm_arena_record(shm, 0, 1)->state = SHM_RECORD_IN_FLIGHT;
+    shm_arena_record(shm, 0, 2)->state = SHM_RECORD_READING;
+    shm_arena_record(shm, 1, 0)->state = SHM_RECORD_APPLIED;
+    shm_arena_of(shm, last)->current.state = SHM_RECORD_IN_FLIGHT;
+    at = (struct shm_in_flight){0};
+    assert_ptr_equal(shm_in_flight_next(shm, &at), shm_arena_record(shm, 0, 1));
+    assert_int_equal(at.worker, 0);
+    assert_ptr_equal(shm_in_flight_next(shm, &at), shm_arena_record(shm, 1, 0));
+    assert_int_equal(at.worker, 1);
+    assert_ptr_equal(shm_in_flight_next(shm, &at), &shm_arena_of(shm, last)->current);
+    assert_int_equal(at.worker, last);
+    assert_null(shm_in_flight_next(shm, &at));
+}
+
 static void test_check(void **state)
 {
     struct shm *shm = *state;
@@ -139,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_read_area), TEST(test_nothing_overlaps),
         TEST(test_record),    cmocka_unit_test(test_tags),
+        TEST(test_in_flight),
         TEST(test_check),     TEST(test_stats),
     };
 

@@ -238,8 +238,10 @@ static void let_go(struct run *r)
 {
     struct shm_notify n;
 
-    while (shm_notify_take(r->shm, &n))
+    while (shm_notify_next(r->shm, &n)) {
+        shm_notify_written(r->shm);
         r->m.notifications--;
+    }
     for (uint32_t i = 1; i < MODEL_NODES; i++) {
         if (!r->m.n[i].live || below(r, 3) == 0)
             continue;

@@ -239,7 +239,10 @@ static void test_hostile_header(void **state)
     h->magic++;
     refused(reopened(shm));
     *h = good;
-    h->layout_version++;
+    h->version[0]++;
+    refused(reopened(shm));
+    *h = good;
+    h->version[SHM_VERSION_MAX - 1] = 'x';
     refused(reopened(shm));
     *h = good;
     h->size--;

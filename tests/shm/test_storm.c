@@ -277,11 +277,12 @@ static void do_block(struct storm *s)
     }
 }
 
-static void do_take(struct storm *s)
+static void do_notify(struct storm *s)
 {
     struct shm_notify n;
 
-    (void)shm_notify_take(s->shm, &n);
+    if (shm_notify_next(s->shm, &n))
+        shm_notify_written(s->shm);
 }
 
 static void (*const sections[])(struct storm *s) = {
@@ -304,7 +305,7 @@ static void work(struct shm *shm, uint32_t slot)
             sections[what](&s);
             shm_unlock(shm, shm->meta);
         } else if (what == SECTIONS) {
-            do_take(&s);
+            do_notify(&s);
         } else {
             do_block(&s);
         }

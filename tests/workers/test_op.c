@@ -4,7 +4,9 @@
 #include "tests/workers/fixture.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -66,7 +68,7 @@ static void all_free(struct fx *fx)
     assert_int_equal(fx_state(&fx->w.arena->current), SHM_RECORD_FREE);
     for (uint32_t i = 0; i < FX_RECORDS; i++)
         assert_int_equal(fx_state(fx_record(fx, i)), SHM_RECORD_FREE);
-    assert_int_equal(op_active(&fx->w), 0);
+    assert_int_equal(fx->w.n_free_ops, FX_RECORDS + 1);
     assert_int_equal(fx->w.n_free_records, FX_RECORDS);
 }
 
@@ -86,7 +88,7 @@ static void answers_at_once(void **state)
 
     assert_true(op_is_current(op));
     assert_int_equal(fx_state(op->rec), SHM_RECORD_IN_FLIGHT);
-    assert_int_equal(op_active(&fx->w), 1);
+    assert_int_equal(fx->w.n_free_ops, FX_RECORDS);
     op_dispatch(op);
     assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
     all_free(fx);
@@ -360,6 +362,101 @@ static void killed_after_applying_at_once(void **state)
     assert_int_equal(the_answer(fx, UNIQUE, &second, sizeof(second)), 0);
     assert_int_equal(first.fh, second.fh);
     assert_int_equal(fx->w.shm->handles->live, 1);
+    all_free(fx);
+}
+
+static void end_in_child(struct fx *fx, void (*fn)(struct fx *fx))
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fn(fx);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void die(void)
+{
+    raise(SIGKILL);
+}
+
+/* Killed as it writes the answer: the write meets a pipe that nobody reads. */
+static void fail_and_die(struct fx *fx)
+{
+    int ends[2];
+
+    signal(SIGPIPE, SIG_DFL);
+    if (pipe(ends) < 0)
+        return;
+    close(ends[0]);
+    fx->mount.fd = ends[1];
+    op_fail(mkdir_op(fx, UNIQUE, "d"), -EEXIST);
+}
+
+/* The kernel may have had the error, and time to go on by it. */
+static void killed_as_it_fails(void **state)
+{
+    struct fx *fx = *state;
+
+    end_in_child(fx, fail_and_die);
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EEXIST);
+    assert_int_equal(lookups(fx, "d"), 0); /* not made after all */
+    all_free(fx);
+}
+
+static void apply_and_die(struct fx *fx)
+{
+    struct op *op = mkdir_op(fx, UNIQUE, "d");
+
+    worker_lock(&fx->w);
+    op_applied(op, -EPERM, NULL, 0);
+    die();
+}
+
+/* In a section that did not come to its end: nothing has happened. */
+static void killed_as_it_applies(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_entry_out out;
+
+    end_in_child(fx, apply_and_die);
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    assert_int_equal(lookups(fx, "d"), 1);
+    all_free(fx);
+}
+
+static void forget_and_die(struct fx *fx)
+{
+    struct fuse_forget_in in = {.nlookup = 1};
+    struct op *op;
+
+    worker_lock(&fx->w);
+    op = fx_op(fx, FUSE_FORGET, UNIQUE + 2,
+               shm_node_id(fx->w.shm, shm_node_find(fx->w.shm, SHM_ROOT, "d", 1)),
+               &in, sizeof(in), NULL, 0);
+    shm_save(fx->w.shm, fx->w.shm->meta, &op->rec->state, sizeof(op->rec->state));
+    atomic_store(&op->rec->state, SHM_RECORD_FREE); /* as op_forget.c does it */
+    die();
+}
+
+static void killed_as_it_forgets(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_entry_out out;
+
+    op_dispatch(mkdir_op(fx, UNIQUE, "d"));
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    assert_int_equal(lookups(fx, "d"), 1);
+    end_in_child(fx, forget_and_die);
+    replace_and_recover(fx);
+    no_answer(fx);
+    assert_int_equal(lookups(fx, "d"), 0);
     all_free(fx);
 }
 
@@ -791,6 +888,9 @@ int main(void)
         TEST(killed_in_the_handler),
         TEST(killed_after_applying),
         TEST(killed_after_applying_at_once),
+        TEST(killed_as_it_fails),
+        TEST(killed_as_it_applies),
+        TEST(killed_as_it_forgets),
         TEST(malformed_is_answered),
         TEST(kept_is_handled_again),
         TEST(doubled_counts_once),

@@ -49,9 +49,8 @@ def footprint(m):
     return out
 
 
-def assert_footprint(m, expected, more_lookups=0):
-    """It comes back to what it was: FORGETs and RELEASEs are on their way for a moment.
-    more_lookups: so many lookup counts too many are let pass."""
+def assert_footprint(m, expected):
+    """It comes back to what it was: FORGETs and RELEASEs are on their way for a moment."""
     last = {}
 
     def same():
@@ -59,8 +58,6 @@ def assert_footprint(m, expected, more_lookups=0):
             last["is"] = footprint(m)
         except FileNotFoundError:       # a process ended meanwhile
             return False
-        if 0 < last["is"]["lookups"] - expected["lookups"] <= more_lookups:
-            last["is"]["lookups"] = expected["lookups"]
         return last["is"] == expected
     try:
         util.wait_until(same, 20, "what is in use being as before", every=0.05)
