@@ -105,11 +105,12 @@ class ProxyControl:
     def add_faults(self, probability, seed=0, lost_ms=200, slow_ms=300, **match):
         """Meets this share of the matching requests with one of what networks and servers do: 500
         and 503 without acting, 500 after acting, a reset before and after the server acted, an
-        answer that is lost, one that is slow; all as likely. Drawn at random from `seed`."""
+        answer that is lost, one that is slow; all as likely. Drawn at random from `seed`. None of
+        them lets a request act after its client has gone: hold(detach=True) is for that."""
         faults = [("answer", {"status": 500}), ("answer", {"status": 503}),
                   ("answer", {"status": 500, "acted": True}),
                   ("reset", {"when": "before"}), ("reset", {"when": "after"}),
-                  ("drop", {"ms": lost_ms}), ("delay", {"ms": slow_ms})]
+                  ("drop", {"ms": lost_ms}), ("delay", {"ms": slow_ms, "when": "after"})]
         left = 1.0              # share of the requests that came past the rules before
         numbers = []
         for i, (action, args) in enumerate(faults):
