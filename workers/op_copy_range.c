@@ -1,6 +1,6 @@
-/* COPY_FILE_RANGE: a whole file is copied by the server (CopyObject), so that a `cp` within the mount
- * moves no content. Which is a publish of the destination's session (publish.c): made now, and not
- * at the close, since what is to be copied may be gone by then. Its metadata and type are the
+/* COPY_FILE_RANGE: a whole file is copied by the server (CopyObject), so that a `cp` within the
+ * mount moves no content. It is a publish of the destination's session (publish.c): made now, and
+ * not at the close, since what is to be copied may be gone by then. Its metadata and type are the
  * destination's own.
  *
  *   copied    from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as S3 has it: nobody's
@@ -15,11 +15,12 @@
  * Afterwards the session has a size and nothing in its spool. READs are served from blocks, as of a
  * file that nobody writes; the first change of the content loads it (session_take_turn).
  *
- * What a replacement finds in op->rec->step: COPY_SENT. If the session is published then, only the
- * answer was missing. Else the copy is made again. That is harmless: nothing of this mount can have
- * written in between, since the kernel holds the destination's inode lock until we answer, and a
- * page that somebody has mapped makes the session one that is not empty. And the source is pinned,
- * so it is the same content. */
+ * A replacement finds OP_STEP_COPYING. If the session is published then, only the answer was
+ * missing. Else the copy is made again, which is harmless as long as nobody has written the
+ * destination in between: it is pinned, so it is the same content. On this mount nobody has: until
+ * we answer, the kernel holds the destination's inode lock, which keeps writes and truncations of
+ * all descriptors away (what a mapped page writes leaves the session not empty: see above). Of two
+ * machines that write at once, one is the last anyhow. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +36,11 @@
 #include "workers/session.h"
 
 /* Requests that a copy through the page cache takes, those of names left out: a PUT; and GETs, none
- * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB. The CopyObject is
- * one, but after it each thing that `cp -p` sets is another (op_attr.c; two in general), where
- * it would have travelled with the PUT. So around 1 MiB cp takes one request less, cp -p one more,
- * which is about what its bytes are worth. */
+ * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB, more beyond.
+ * The CopyObject is one; but what `cp -p` sets after it is another each (op_attr.c; mostly two),
+ * where it would have travelled with the PUT. So around 1 MiB cp takes one request less and cp -p
+ * one more, which is about what moving its bytes is worth. */
 #define COPY_WHOLE_MIN (UINT64_C(1) << 20)
-
-#define COPY_SENT 32 /* op->rec->step */
 
 struct copy {
     struct publish publish; /* first: publish.c frees it */
@@ -232,7 +231,7 @@ static int begin(struct op *op, struct copy *c)
     session_written(w, session, 0); /* time of the change, which the metadata are to tell */
     r = publish_begin(&c->publish);
     c->publish.size = shm_node_at(w->shm, source)->size;
-    op_edit(op)->step = COPY_SENT;
+    op_edit(op)->step = OP_STEP_COPYING;
     return r;
 }
 
@@ -265,7 +264,7 @@ static uint64_t copied(struct op *op)
     uint64_t size = 0;
     uint32_t session;
 
-    if (op->rec->step != COPY_SENT)
+    if (op->rec->step != OP_STEP_COPYING)
         return 0;
     worker_lock(op->w);
     session = shm_handle_session(op->w->shm, op->req.copy_file_range->fh_out);

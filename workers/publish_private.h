@@ -37,18 +37,18 @@ struct publish {
     bool has_xattr;
     bool prepared; /* `meta` is complete */
     char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
-    char type[S3_TYPE_MAX]; /* of the version that is replaced, where it was asked; "" = S3's default */
+    char type[S3_TYPE_MAX]; /* of the version that is replaced, if asked for; "" = S3's default */
     struct meta_out meta;
     struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
     struct cas_put cas;
 };
 
 /* Under shm->meta, with p->w and p->session set, no job of the session running. Makes its publish
- * RUNNING and fills *p, of which the caller may change `size` then. 0, -ENAMETOOLONG, -ESTALE; nothing
- * was changed then, and *p is the caller's. */
+ * RUNNING and fills *p, of which the caller may change `size` then. 0, or what key_of_node() says
+ * (nothing was changed, *p is the caller's). */
 must_use int publish_begin(struct publish *p);
 
-/* After it, without the lock: goes on, and takes *p over. It is at the start of what malloc gave. */
+/* After it, without the lock: goes on, and takes *p over (which free() takes). */
 void publish_run(struct publish *p);
 
 /* Ends the job. `res` tells the ETag, where error is 0. *p is gone. */

@@ -1,5 +1,5 @@
-"""copy_file_range(2) of whole files: the server copies (CopyObject), no content moves. What cannot be done so goes
-through the page cache, as ever."""
+"""copy_file_range(2) of whole files: the server copies (CopyObject), no content moves. What cannot
+be done so goes through the page cache, as ever."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from harness import SLOW, util
+from harness.killer import Killer
 from harness.pattern import pattern
 
 MIB = 1 << 20
@@ -298,7 +299,7 @@ def test_what_falls_back_once_does_not_for_ever(m, bucket, copies, source, targe
 
 
 def test_compare_and_set_copies_no_other_way(mount, proxy, bucket, copies):
-    """(Its isolation would be for nothing: no server keeps conditions on the destination of a copy.)"""
+    """(No server keeps conditions on the destination of a copy.)"""
     m = mount(via=proxy, variant="s3-buffered-cas")
     bucket.put(m.key("a.bin"), pattern(SIZE))
     copies()
@@ -438,6 +439,19 @@ def test_replaced_elsewhere_before_the_write(m, bucket, source, target):
     settled(m)
 
 
+def test_replaced_elsewhere_while_it_is_open(m, bucket, source, target):
+    """What was copied is read from S3 alone. A reader who comes too late is told, the next one
+    finds what is there now."""
+    copy(source, target)
+    bucket.put(m.key("b.bin"), b"of another machine")
+    with fails_with(errno.ESTALE):
+        (m.path / "b.bin").read_bytes()
+    assert (m.path / "b.bin").read_bytes() == b"of another machine"
+    os.close(target)
+    assert (m.path / "b.bin").read_bytes() == b"of another machine"
+    settled(m)
+
+
 # -- the source changes, the server errs
 
 
@@ -451,7 +465,8 @@ def test_the_source_changes_on_the_server_after_the_open(m, bucket, source, targ
     with fails_with(errno.ESTALE):
         copy(source, target)
     os.close(target)
-    assert bucket.get(m.key("b.bin")) in (b"", pattern(SIZE)[:128 << 10])   # as after any read that failed
+    # As after any read that failed: what had come by then.
+    assert bucket.get(m.key("b.bin")) in (b"", pattern(SIZE)[:128 << 10])
     if change == "replaced":
         util.run(["cp", m.path / "a.bin", m.path / "b.bin"])
         assert bucket.get(m.key("b.bin")) == pattern(SIZE, 2)
@@ -589,6 +604,32 @@ def test_the_worker_and_the_program_are_killed_in_the_copy(m, proxy, bucket):
     settled(m)
     assert bucket.get(m.key("b.bin")) in (b"old", pattern(SIZE))
     assert (m.path / "b.bin").read_bytes() == bucket.get(m.key("b.bin"))
+
+
+@pytest.mark.slow
+@pytest.mark.limit(150)
+def test_copies_under_random_kills(m, proxy, bucket, seed):
+    """One after the other onto the same name, some with a change behind."""
+    for i in range(2):
+        bucket.put(m.key(f"a{i}.bin"), pattern(SIZE, i))
+    proxy.set_latency(5)
+    killer = Killer(m, 60, seed, low=0.02, high=0.1)
+    killer.start()
+    try:
+        for i in range(60):
+            util.run(["cp", m.path / f"a{i % 2}.bin", m.path / "b.bin"])
+            want = pattern(SIZE, i % 2)
+            if i % 3 == 0:
+                with open(m.path / "b.bin", "ab") as f:
+                    f.write(b"more")
+                want += b"more"
+            assert bucket.get(m.key("b.bin")) == want, i
+        killer.finish(100 * SLOW)
+    finally:
+        killer.cancelled.set()
+    proxy.set_latency(0)
+    m.wait_workers(2)
+    settled(m)
 
 
 @pytest.mark.parametrize("operation", ["write", "truncate"])
