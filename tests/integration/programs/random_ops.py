@@ -599,8 +599,8 @@ class Twins:
         "fsync": 3, "fstat": 3, "mmap": 3, "copy_file_range": 1, "copy_whole": 2, "read_file": 8,
         "write_file": 5, "append_file": 3, "child": 1, "stat": 8, "chmod": 2, "fchmod": 1,
         "utime": 2, "futime": 1, "access": 1, "listdir": 5, "mkdir": 3, "rmdir": 2, "unlink": 4,
-        "rename": 6, "save": 3, "symlink": 3, "readlink": 2, "lstat": 2, "setxattr": 4, "getxattr": 2, "listxattr": 2,
-        "removexattr": 2, "chmod_dir": 1}
+        "rename": 6, "save": 3, "symlink": 3, "readlink": 2, "lstat": 2, "setxattr": 4,
+        "getxattr": 2, "listxattr": 2, "removexattr": 2, "chmod_dir": 1}
 
     # -- the run
 
