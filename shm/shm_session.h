@@ -26,7 +26,8 @@ enum shm_session_flag {
     SHM_SESSION_UNPUBLISHED = 4, /* created or truncated: publish even without a written byte */
     SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
     SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
-    SHM_SESSION_LOADED = 32,   /* the spool holds the file (always, unless a load is under way) */
+    SHM_SESSION_LOADED = 32,   /* the spool holds the file. Not while it is being loaded, nor, until
+                                * somebody writes, after a copy by the server */
     SHM_SESSION_TRIED = 256,   /* compare-and-set: a PUT with write_id has begun, and its end is not known */
     SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
     SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */

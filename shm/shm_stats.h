@@ -16,7 +16,7 @@ enum shm_stat {
     SHM_STAT_S3_OUT_BYTES,   /* object data sent */
     SHM_STAT_S3_RETRIES,     /* attempts after the first */
     SHM_STAT_S3_ERRORS,      /* requests that ended in an error other than "not there" */
-    SHM_STAT_PUBLISHED,      /* files put */
+    SHM_STAT_PUBLISHED,      /* files put, or copied by the server */
     SHM_STAT_PUBLISH_FAILED,
     SHM_STAT_DISCARDED,      /* sessions given up with unpublished bytes */
     SHM_STAT_TORN,           /* ... because their writers were killed */

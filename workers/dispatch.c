@@ -38,11 +38,12 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_UNLINK] = op_unlink,
     [FUSE_RENAME] = op_rename,
     [FUSE_RENAME2] = op_rename,
-    /* locks, space: op_lock.c, op_fallocate.c */
+    /* locks, space, copies: op_lock.c, op_fallocate.c, op_copy_range.c */
     [FUSE_GETLK] = op_getlk,
     [FUSE_SETLK] = op_setlk,
     [FUSE_SETLKW] = op_setlk,
     [FUSE_FALLOCATE] = op_fallocate,
+    [FUSE_COPY_FILE_RANGE] = op_copy_range,
     /* symbolic links: op_symlink.c; extended attributes: op_xattr.c */
     [FUSE_SYMLINK] = op_symlink,
     [FUSE_READLINK] = op_readlink,

@@ -11,7 +11,7 @@ op_handler op_read, op_write, op_flush, op_fsync, op_release;
 op_handler op_opendir, op_readdir, op_releasedir, op_fsyncdir;
 op_handler op_mkdir, op_rmdir, op_unlink, op_rename;
 op_handler op_getlk, op_setlk;
-op_handler op_fallocate;
+op_handler op_fallocate, op_copy_range;
 op_handler op_symlink, op_readlink;
 op_handler op_getxattr, op_listxattr, op_setxattr, op_removexattr;
 op_handler op_link, op_ioctl;

@@ -9,9 +9,6 @@
  *
  *   LSEEK            SEEK_DATA and SEEK_HOLE by the size: data up to it, the hole at it, ENXIO
  *                    beyond. S3 knows no holes
- *   COPY_FILE_RANGE  a copy through the page cache. A CopyObject would have to be the content of an
- *                    open session, whose bytes are nowhere here: until its close the source may go,
- *                    and the copy that was reported with it
  *   TMPFILE          EOPNOTSUPP: a file without a name has no key. tempfile(3) and Python take a
  *                    name instead
  *   ACCESS           says yes; the operation itself will tell (with mount.default_permissions it is

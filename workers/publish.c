@@ -27,32 +27,11 @@
 #include "workers/lineage.h"
 #include "workers/meta.h"
 #include "workers/names.h"
+#include "workers/publish_private.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
-
-/* The running PUT, in this worker. */
-struct publish {
-    struct worker *w;
-    uint32_t session;
-    uint32_t generation;
-    uint64_t size;
-    uint64_t started_ns;
-    unsigned refused; /* times that the key was of another version than known */
-    bool absent;      /* expected: no such key */
-    char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
-    char key[KEY_CAP];
-    struct shm_node node; /* as it was when the job began; its metadata are what is told */
-    bool ask_meta; /* the version that is replaced has metadata that must stay, or may have */
-    bool has_xattr;
-    bool prepared; /* `meta` is complete */
-    char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
-    char type[S3_TYPE_MAX]; /* of the version that is replaced, where it was asked; "" = S3's default */
-    struct meta_out meta;
-    struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
-    struct cas_put cas;
-};
 
 /* What an op waits for. */
 struct publish_wait {
@@ -133,6 +112,10 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
+    if (p->way) { /* the spool has nothing of it */
+        s->size = p->size;
+        s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+    }
     if (cas_on(p->w)) {
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, res->obj.etag);
@@ -165,13 +148,21 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         end_refused(p, s, error);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
-    s->publish.error = error;
+    s->publish.error = p->way ? 0 : error; /* of another way only its own op hears */
     s->waiters = 0;
     *ret_closed = session_end_unused(p->w, p->session);
     return mask;
 }
 
-static void finish(struct publish *p, const struct s3_result *res, int error)
+static void count(struct publish *p, int error)
+{
+    if (!error)
+        worker_count(p->w, SHM_STAT_PUBLISHED, 1);
+    else if (!p->way) /* else nothing is lost: the program goes on, or has been told */
+        worker_count(p->w, SHM_STAT_PUBLISH_FAILED, 1);
+}
+
+void publish_finish(struct publish *p, const struct s3_result *res, int error)
 {
     struct worker *w = p->w;
     uint32_t mask;
@@ -180,15 +171,16 @@ static void finish(struct publish *p, const struct s3_result *res, int error)
     worker_lock(w);
     mask = end_job(p, res, error, &closed);
     worker_unlock(w);
-    worker_count(w, error ? SHM_STAT_PUBLISH_FAILED : SHM_STAT_PUBLISHED, 1);
+    count(p, error);
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
+    if (p->way)
+        p->way->ended(p, error);
     publish_free(p);
 }
 
 static void start_put(struct publish *p);
-static void run_job(struct publish *p);
 static void on_looked(void *arg, const struct s3_result *res);
 
 /* This server answered 501 to a condition. */
@@ -203,7 +195,7 @@ static void on_found(void *arg, const struct s3_result *res)
         return;
     }
     if (res->error && res->error != -ENOENT) {
-        finish(p, res, res->error);
+        publish_finish(p, res, res->error);
         return;
     }
     p->absent = res->error == -ENOENT;
@@ -239,7 +231,7 @@ static void finish_ours(struct publish *p, const char *etag)
     struct s3_result res = {0};
 
     memcpy(res.obj.etag, etag, strnlen(etag, sizeof(res.obj.etag) - 1));
-    finish(p, &res, 0);
+    publish_finish(p, &res, 0);
 }
 
 /* Who wrote, as far as the session knows. Under shm->meta. */
@@ -319,21 +311,21 @@ static void do_next(struct publish *p, enum cas_next next)
         if (p->prepared)
             start_put(p);
         else
-            run_job(p);
+            publish_run(p);
         return;
     case CAS_LOOK:
         p->w->stats->s3[S3_OP_HEAD]++;
         r = s3_head(p->w->s3, p->key, on_looked, p, NULL);
         if (r < 0)
-            finish(p, &none, r);
+            publish_finish(p, &none, r);
         return;
     case CAS_CONFLICT:
         tell_conflict(p);
-        finish(p, &none, -EEXIST);
+        publish_finish(p, &none, -EEXIST);
         return;
     case CAS_UNKNOWN:
         tell_unknown(p);
-        finish(p, &none, -EIO);
+        publish_finish(p, &none, -EIO);
         return;
     }
 }
@@ -343,7 +335,7 @@ static void on_looked(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error && res->error != -ENOENT)
-        finish(p, res, res->error);
+        publish_finish(p, res, res->error);
     else
         do_next(p, cas_put_found(&p->cas, res, p->etag, &p->absent));
 }
@@ -374,11 +366,10 @@ static void on_put(void *arg, const struct s3_result *res)
     else
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
-    finish(p, res, res->error);
+    publish_finish(p, res, res->error);
 }
 
-/* Under shm->meta. Makes the job RUNNING and fills *p. */
-static int begin_job(struct publish *p)
+int publish_begin(struct publish *p)
 {
     struct worker *w = p->w;
     struct shm_session *s = shm_session_edit(w->shm, p->session);
@@ -413,6 +404,10 @@ static void start_put(struct publish *p)
     bool asks;
     int r;
 
+    if (p->way) {
+        p->way->send(p);
+        return;
+    }
     if (cas_on(w))
         cas_put_meta(&p->cas, &p->meta);
     asks = p->cas.expects || !conditions_unknown;
@@ -436,7 +431,7 @@ static void start_put(struct publish *p)
     if (r == 0)
         return;
     log_warn("upload cannot begin key=\"%s\" error=\"%s\"", p->key, strerror(-r));
-    finish(p, &none, r);
+    publish_finish(p, &none, r);
 }
 
 /* What the version has that is replaced; `obj` NULL: nothing, or there is none. */
@@ -483,14 +478,14 @@ static void on_meta(void *arg, const struct s3_result *res)
     if (res->error && res->error != -ENOENT) {
         log_warn("upload cannot begin key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
                  strerror(-res->error), res->text);
-        finish(p, res, res->error);
+        publish_finish(p, res, res->error);
         return;
     }
     begin_put(p, res->error ? NULL : &res->obj);
 }
 
 /* The job has begun: metadata that must stay are asked for first. */
-static void run_job(struct publish *p)
+void publish_run(struct publish *p)
 {
     struct s3_result none = {0};
     int r;
@@ -506,7 +501,7 @@ static void run_job(struct publish *p)
     p->w->stats->s3[S3_OP_HEAD]++;
     r = s3_head(p->w->s3, p->key, on_meta, p, NULL);
     if (r < 0)
-        finish(p, &none, r);
+        publish_finish(p, &none, r);
 }
 
 /* ---- waiting for it ---- */
@@ -641,7 +636,7 @@ static void resume(struct op *op)
     lineage_new_id(p->cas.id);
     worker_lock(w);
     what = look(op, pw, &error); /* another worker may have begun one meanwhile */
-    error = what == LOOK_BEGIN ? begin_job(p) : 0;
+    error = what == LOOK_BEGIN ? publish_begin(p) : 0;
     worker_unlock(w);
     if (what == LOOK_BEGIN && error == 0) {
         do_next(p, cas_on(w) ? cas_put_first(&p->cas) : CAS_PUT);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "fuse/fuse_reply.h"
+#include "workers/cas.h"
 #include "workers/fetch.h"
 #include "workers/names.h"
 
@@ -168,6 +169,25 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
     return outdated;
 }
 
+/* A copy that the server has made (op_copy_range.c), still open for writing, and not there any
+ * more: who looks its name up next is to find what is. (Of other files S3 is asked anyway.) */
+static void give_up_name(struct op *op)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n;
+    uint32_t node;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
+    if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !cas_on(op->w) &&
+        !read_is_from_session(op->w, n)) {
+        shm_node_list_stale(shm, n->parent);
+        shm_node_detach(shm, node);
+    }
+    worker_unlock(op->w);
+}
+
 static void failed(struct read_job *job, int error)
 {
     struct op *op = job->op;
@@ -178,9 +198,10 @@ static void failed(struct read_job *job, int error)
         return;
     }
     if (job->restarts >= READ_RESTARTS_MAX ||
-        (!is_outdated(job, &held) && !held))
+        (!is_outdated(job, &held) && !held)) {
+        give_up_name(op);
         op_fail(op, -ESTALE);
-    else if (held)
+    } else if (held)
         retry_soon(job);
     else
         restart(op);

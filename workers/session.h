@@ -28,6 +28,11 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
  * somebody has the node open, the kernel is to look up another. */
 must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
 
+/* Starts the load of a session of which the spool has nothing yet. 0: it runs, or has ended already
+ * (sessions' waiters are woken; load.error tells); -EAGAIN: nothing to do, or somebody else's runs;
+ * -ENOMEM, -ENOSPC, what S3's client says. */
+must_use int session_load(struct worker *w, uint32_t session);
+
 /* Gives the ref in op->rec->session back, if there is one. */
 void session_detach(struct op *op);
 
@@ -44,9 +49,13 @@ must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
 #define OP_STEP_CHANGING 1
 #define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
+#define OP_STEP_LOADING 3   /* session_take_turn: waits for a load that it knows of */
+#define OP_STEP_COPYING 4   /* op_copy_range: the session's publish is a copy for it, or was */
 
-/* session_change_begin for handlers: moves the content to disk first where `end` bytes do not fit
- * into memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move and cannot. */
+/* session_change_begin for handlers: loads the content first where the spool does not have it (a
+ * copy that the server made, op_copy_range.c), and moves it to disk where `end` bytes do not fit
+ * into memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move and cannot; what the
+ * load says, -ESTALE when the object is of another version by now, or gone. */
 must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
 
 /* The content goes to disk. 0 (also when somebody else began something meanwhile: look again),

@@ -150,6 +150,39 @@ static int load_begin(struct load *l, uint32_t node)
     return 0;
 }
 
+/* Under shm->meta: nobody loads it, and there is something to be loaded. */
+static bool may_load(const struct shm_session *s)
+{
+    return s->state == SHM_SESSION_LIVE && s->load.state == SHM_JOB_IDLE &&
+           !(s->flags & SHM_SESSION_LOADED);
+}
+
+int session_load(struct worker *w, uint32_t session)
+{
+    struct load *l = calloc(1, sizeof(*l));
+    uint32_t node = SHM_NIL, content = 0;
+    uint64_t size = 0;
+    int r = -EAGAIN;
+
+    if (!l)
+        return -ENOMEM;
+    l->w = w;
+    l->session = session;
+    worker_lock(w);
+    if (may_load(shm_session_at(w->shm, session))) {
+        node = shm_session_at(w->shm, session)->node;
+        content = shm_node_at(w->shm, node)->content;
+        size = shm_node_at(w->shm, node)->size;
+        r = load_begin(l, node);
+    }
+    worker_unlock(w);
+    if (r == 0)
+        load_start(l, node, content, size);
+    else
+        free(l);
+    return r;
+}
+
 /* ---- attaching ---- */
 
 static bool appends(const struct op *op)
@@ -277,37 +310,13 @@ static void truncate_now(struct op *op)
     go_on(op, r);
 }
 
-static void start_load(struct op *op, struct attach *a)
+static void start_load(struct op *op)
 {
-    struct worker *w = op->w;
-    struct load *l = calloc(1, sizeof(*l));
-    uint32_t content = 0;
-    uint64_t size = 0;
-    int error = 0, r = -ENOMEM;
+    int r = session_load(op->w, op->rec->session);
 
-    if (!l) {
-        go_on(op, -ENOMEM);
-        return;
-    }
-    l->w = w;
-    l->session = op->rec->session;
-    worker_lock(w);
-    if (look(op, a, &error) != LOOK_LOAD) {
-        r = -EAGAIN; /* another worker was first */
-    } else {
-        content = shm_node_at(w->shm, a->node)->content;
-        size = shm_node_at(w->shm, a->node)->size;
-        r = load_begin(l, a->node);
-    }
-    worker_unlock(w);
-    if (r == 0) {
-        load_start(l, a->node, content, size);
-        return;
-    }
-    free(l);
     if (r == -EAGAIN)
-        worker_wake_self(w);
-    else
+        worker_wake_self(op->w);
+    else if (r < 0)
         go_on(op, r);
 }
 
@@ -324,7 +333,7 @@ static void resume(struct op *op)
     case LOOK_WAIT:
         break;
     case LOOK_LOAD:
-        start_load(op, a);
+        start_load(op);
         break;
     case LOOK_TRUNCATE:
         truncate_now(op);

@@ -129,14 +129,57 @@ int session_move_to_disk(struct op *op, uint32_t session)
     return r;
 }
 
+/* ---- loading ---- */
+
+/* Under shm->meta. True: the content is on S3 alone, and a load is to be started. -errno in
+ * *ret_error: the one that this op knew of has failed. One that runs wakes us at its end. */
+static bool wants_load(struct op *op, uint32_t session, int *ret_error)
+{
+    const struct shm_session *s = shm_session_at(op->w->shm, session);
+    bool known = op->rec->step == OP_STEP_LOADING;
+
+    *ret_error = 0;
+    if ((s->flags & SHM_SESSION_LOADED) || op->rec->step == OP_STEP_CHANGING)
+        return false;
+    if (!known)
+        op_edit(op)->step = OP_STEP_LOADING;
+    if (s->load.state == SHM_JOB_RUNNING) {
+        shm_session_edit(op->w->shm, session)->waiters |= UINT32_C(1) << op->w->slot;
+        return false;
+    }
+    if (known)
+        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
+    return !*ret_error;
+}
+
+/* Sees that a load runs where one is needed. */
+static int load_first(struct op *op, uint32_t session)
+{
+    bool load;
+    int r;
+
+    worker_lock(op->w);
+    load = wants_load(op, session, &r);
+    worker_unlock(op->w);
+    if (load)
+        r = session_load(op->w, session);
+    if (r == -EAGAIN) { /* another worker was first: look again */
+        worker_wake_self(op->w);
+        r = 0;
+    }
+    return r;
+}
+
 int session_take_turn(struct op *op, uint32_t session, uint64_t end)
 {
     struct worker *w = op->w;
 
     for (;;) {
         bool disk, begun;
-        int r;
+        int r = load_first(op, session);
 
+        if (r < 0)
+            return r;
         worker_lock(w);
         disk = op->rec->step != OP_STEP_CHANGING && wants_disk(w, session, end);
         begun = !disk && session_change_begin(op, session, end);

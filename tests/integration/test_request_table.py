@@ -110,6 +110,17 @@ def test_overwrite_and_append(row, bucket):
     assert bucket.get(row.m.key("f.bin")) == b"x" * 4096 + b"more"
 
 
+def test_cp_within_the_mount(row, bucket):
+    for name in "a.bin", "b.bin":
+        bucket.put(row.m.key(name), pattern(4 << 20))
+    path = row.m.path
+    row.measure(lambda: subprocess.run(["cp", path / "a.bin", path / "new.bin"], check=True),
+                7, 7, CopyObject=1, PutObject=0, GetObject=4)
+    row.measure(lambda: subprocess.run(["cp", "-p", path / "b.bin", path / "kept.bin"], check=True),
+                9, 9, CopyObject=3, PutObject=0, GetObject=4)
+    assert bucket.get(row.m.key("kept.bin")) == pattern(4 << 20)
+
+
 def test_unlink_and_rename(row, bucket):
     for name in "a.bin", "b.bin":
         bucket.put(row.m.key(name), pattern(4096))

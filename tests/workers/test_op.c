@@ -783,6 +783,176 @@ static void emptying_excludes_writes(void **state)
     session_clear(&fx->w, session);
 }
 
+/* ---- COPY_FILE_RANGE ---- */
+
+#define COPIED_SIZE (UINT32_C(3) << 20)
+
+/* A published file open for reading and an empty one open for writing, and the request for all of
+ * it. */
+struct copying {
+    uint32_t source, target, session;
+    struct fuse_copy_file_range_in in;
+};
+
+static void fx_copying(struct fx *fx, struct copying *c)
+{
+    struct shm_version v = {.size = COPIED_SIZE,
+                            .etag = "\"e\"",
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+    int64_t node;
+
+    *c = (struct copying){.in.len = COPIED_SIZE};
+    worker_lock(&fx->w);
+    node = shm_node_intern(fx->w.shm, SHM_ROOT, "a", 1, &v, 1);
+    assert_true(node >= 0);
+    c->source = (uint32_t)node;
+    worker_unlock(&fx->w);
+    c->session = fx_session(fx, "b", &c->target);
+    open_handle(fx, c->source, SHM_NIL, &c->in.fh_in);
+    open_handle(fx, c->target, c->session, &c->in.fh_out);
+    c->in.nodeid_out = shm_node_id(fx->w.shm, c->target);
+}
+
+static struct op *copy_op(struct fx *fx, const struct copying *c)
+{
+    return fx_op(fx, FUSE_COPY_FILE_RANGE, UNIQUE, shm_node_id(fx->w.shm, c->source), &c->in,
+                 sizeof(c->in), NULL, 0);
+}
+
+static void copying_done(struct fx *fx, struct copying *c)
+{
+    const struct fuse_release_in in = {.fh = c->in.fh_in};
+
+    op_dispatch(fx_op(fx, FUSE_RELEASE, 1002, 1, &in, sizeof(in), NULL, 0));
+    assert_int_equal(the_answer(fx, 1002, NULL, 0), 0);
+    release(fx, c->in.fh_out, c->session);
+}
+
+static void assert_not_copied(struct fx *fx, const struct copying *c, int error)
+{
+    op_dispatch(copy_op(fx, c));
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), error);
+    assert_int_equal(shm_session_at(fx->w.shm, c->session)->write_seq, 0);
+}
+
+/* What is not for the server: the kernel goes on through the page cache. (What is, is sent.) */
+static void copies_whole_files_alone(void **state)
+{
+    struct fx *fx = *state;
+    struct copying good, c;
+
+    fx_copying(fx, &good);
+    c = good;
+    c.in.off_in = 1;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    c = good;
+    c.in.off_out = 1;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    c = good;
+    c.in.len--;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    c = good;
+    c.in.flags = 1;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    c = good;
+    c.in.fh_in = 77777;
+    assert_not_copied(fx, &c, -EBADF);
+    c = good;
+    c.in.fh_out = c.in.fh_in; /* not open for writing */
+    assert_not_copied(fx, &c, -EBADF);
+    copying_done(fx, &good);
+}
+
+static void copies_what_is_on_s3(void **state)
+{
+    struct fx *fx = *state;
+    struct shm_node *n;
+    struct copying c;
+
+    fx_copying(fx, &c);
+    n = shm_node_at(fx->w.shm, c.source);
+    n->size = 1000;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    n->size = UINT64_C(1) << 32; /* the answer has 32 bits */
+    c.in.len = n->size;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    n->size = COPIED_SIZE;
+    n->flags |= SHM_NODE_LOCAL;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    n->flags &= (uint16_t)~SHM_NODE_LOCAL;
+    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    fx->conf.variant = CONF_S3_BUFFERED_LWW;
+    copying_done(fx, &c);
+}
+
+static void copies_into_empty_files(void **state)
+{
+    struct fx *fx = *state;
+    struct shm_session *s;
+    struct copying c;
+
+    fx_copying(fx, &c);
+    s = shm_session_at(fx->w.shm, c.session);
+    s->size = 1;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    s->size = 0;
+    s->writing = 1;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    s->writing = 0;
+    s->publish.state = SHM_JOB_RUNNING;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    s->publish.state = SHM_JOB_IDLE;
+    s->write_error = -ENOSPC;
+    assert_not_copied(fx, &c, -EOPNOTSUPP);
+    s->write_error = 0;
+    copying_done(fx, &c);
+}
+
+/* The copy was made, and its worker died before the answer: it is not made again. */
+static void copy_is_answered(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_write_out out;
+    struct copying c;
+    struct shm_session *s;
+    struct op *op;
+
+    fx_copying(fx, &c);
+    op = copy_op(fx, &c);
+    assert_int_equal(op_keep(op), 0);
+    op->rec->step = OP_STEP_COPYING;
+    s = shm_session_at(fx->w.shm, c.session);
+    s->size = COPIED_SIZE;
+    s->flags = 0;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    assert_int_equal(out.size, COPIED_SIZE);
+    copying_done(fx, &c);
+}
+
+/* Somebody has changed it since (a mapped page): it is no longer what was copied. */
+static void copy_is_left_to_the_kernel(void **state)
+{
+    struct fx *fx = *state;
+    struct copying c;
+    struct shm_session *s;
+    struct op *op;
+
+    fx_copying(fx, &c);
+    op = copy_op(fx, &c);
+    assert_int_equal(op_keep(op), 0);
+    op->rec->step = OP_STEP_COPYING;
+    s = shm_session_at(fx->w.shm, c.session);
+    s->size = COPIED_SIZE;
+    s->write_seq++;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EOPNOTSUPP);
+    copying_done(fx, &c);
+}
+
 /* Jobs of the dead worker are ended, and what it was emptying is emptied. */
 static void jobs_are_ended(void **state)
 {
@@ -903,6 +1073,11 @@ int main(void)
         TEST(parked_bytes_gone),
         TEST(truncate_is_finished),
         TEST(emptying_excludes_writes),
+        TEST(copies_whole_files_alone),
+        TEST(copies_what_is_on_s3),
+        TEST(copies_into_empty_files),
+        TEST(copy_is_answered),
+        TEST(copy_is_left_to_the_kernel),
         TEST(jobs_are_ended),
         TEST(crashed_too_often),
         TEST(unlink_goes_on_while_draining),

@@ -355,6 +355,22 @@ class Twins:
             self.doing = f"copy_file_range {source.name!r} at {pos} to {f.name!r} at {to}: {size}"
             self.both(lambda side: os.copy_file_range(source.fds[side], f.fds[side], size, pos, to))
 
+    def op_copy_whole(self):
+        """As cp does, into a file that is emptied for it."""
+        source, f = self.some_file(reads=True), self.some_file(writes=True)
+        if not source or not f or f.flags & os.O_APPEND or source.name == f.name or \
+                self.may_be_stale(source)(STALE):
+            return
+
+        def call(side):
+            os.ftruncate(f.fds[side], 0)
+            done = 0
+            while n := os.copy_file_range(source.fds[side], f.fds[side], 1 << 20, done, done):
+                done += n
+            return done
+        self.doing = f"copy all of {source.name!r} to {f.name!r}"
+        self.both(call)
+
     def op_read_file(self):
         """As cat does: open, read to the end, close."""
         name = self.file_name()
@@ -580,11 +596,11 @@ class Twins:
     WEIGHTS = {
         "open": 16, "dup": 2, "close": 9, "pwrite": 10, "write": 6, "writev": 2, "write_refused": 1,
         "pread": 12, "lseek": 3, "seek_data": 1, "ftruncate": 4, "truncate": 3, "fallocate": 2,
-        "fsync": 3, "fstat": 3, "mmap": 3, "copy_file_range": 1, "read_file": 8, "write_file": 5,
-        "append_file": 3, "child": 1, "stat": 8, "chmod": 2, "fchmod": 1, "utime": 2, "futime": 1,
-        "access": 1, "listdir": 5, "mkdir": 3, "rmdir": 2, "unlink": 4, "rename": 6, "save": 3,
-        "symlink": 3, "readlink": 2, "lstat": 2, "setxattr": 4, "getxattr": 2, "listxattr": 2,
-        "removexattr": 2, "chmod_dir": 1}
+        "fsync": 3, "fstat": 3, "mmap": 3, "copy_file_range": 1, "copy_whole": 2, "read_file": 8,
+        "write_file": 5, "append_file": 3, "child": 1, "stat": 8, "chmod": 2, "fchmod": 1,
+        "utime": 2, "futime": 1, "access": 1, "listdir": 5, "mkdir": 3, "rmdir": 2, "unlink": 4,
+        "rename": 6, "save": 3, "symlink": 3, "readlink": 2, "lstat": 2, "setxattr": 4,
+        "getxattr": 2, "listxattr": 2, "removexattr": 2, "chmod_dir": 1}
 
     # -- the run
 
