@@ -33,17 +33,7 @@
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 
-/* What an op waits for. */
-struct publish_wait {
-    session_then_fn *then;
-    struct s3_object *like; /* session_publish_like; else NULL */
-    uint32_t session;
-    uint32_t generation;
-    uint64_t want;     /* write_seq that must be on S3 */
-    uint32_t attempts; /* finished ones when it last looked */
-};
-
-static void publish_free(struct publish *p)
+void publish_free(struct publish *p)
 {
     free(p->like);
     free(p);
@@ -248,8 +238,7 @@ static int32_t writer_of(const struct shm_session *s)
 
 static_assert(KEY_CAP <= SHM_CONFLICT_KEY_MAX, "a conflict holds any key");
 
-/* For `stateproxyctl conflicts`. */
-static void note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c)
+void publish_note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c)
 {
     c->wall_ns = clock_wall_ns();
     worker_lock(w);
@@ -272,7 +261,7 @@ static void tell_conflict(struct publish *p)
     snprintf(c.expected, sizeof(c.expected), "%s", p->absent ? "" : p->etag);
     snprintf(c.found, sizeof(c.found), "%s", p->cas.found);
     snprintf(c.write_id, sizeof(c.write_id), "%s", p->cas.id);
-    note_conflict(p->w, p->session, &c);
+    publish_note_conflict(p->w, p->session, &c);
     log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since it "
                "was read, and keeps that content",
                p->key, p->absent ? "absent" : p->etag, found, p->cas.id);
@@ -296,6 +285,8 @@ static void remember_that_it_is_sent(struct publish *p)
     worker_unlock(w);
 }
 
+static void prepare(struct publish *p);
+
 static void do_next(struct publish *p, enum cas_next next)
 {
     struct s3_result none = {0};
@@ -311,7 +302,7 @@ static void do_next(struct publish *p, enum cas_next next)
         if (p->prepared)
             start_put(p);
         else
-            publish_run(p);
+            prepare(p);
         return;
     case CAS_LOOK:
         p->w->stats->s3[S3_OP_HEAD]++;
@@ -423,7 +414,7 @@ static void start_put(struct publish *p)
     if (p->cas.expects && !put.if_match && !put.if_none_match) {
         log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "
                  "told", p->key);
-        finish(p, &none, -EIO);
+        publish_finish(p, &none, -EIO);
         return;
     }
     w->stats->s3[S3_OP_PUT]++;
@@ -485,7 +476,7 @@ static void on_meta(void *arg, const struct s3_result *res)
 }
 
 /* The job has begun: metadata that must stay are asked for first. */
-void publish_run(struct publish *p)
+static void prepare(struct publish *p)
 {
     struct s3_result none = {0};
     int r;
@@ -504,186 +495,7 @@ void publish_run(struct publish *p)
         publish_finish(p, &none, r);
 }
 
-/* ---- waiting for it ---- */
-
-/* Under shm->meta. */
-static bool may_begin(struct op *op, const struct shm_session *s)
+void publish_run(struct publish *p)
 {
-    return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
-           !names_held(op->w, s->node, op_tag(op));
-}
-
-enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_END };
-
-/* Under shm->meta: what is to be done for this op now. */
-static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
-{
-    struct worker *w = op->w;
-    struct shm_session *s = shm_session_at(w->shm, pw->session);
-
-    *ret_error = 0;
-    if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
-        (s->flags & SHM_SESSION_ORPHAN))
-        return LOOK_END;
-    if (s->flags & SHM_SESSION_REFUSED) {
-        *ret_error = -EEXIST;
-        return LOOK_END;
-    }
-    if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
-        return LOOK_END;
-    if (s->write_error) { /* of a later write than what is published */
-        *ret_error = s->write_error;
-        return LOOK_END;
-    }
-    if (s->publish.state == SHM_JOB_IDLE) {
-        if (s->publish.attempts != pw->attempts && s->publish.error &&
-            s->publishing_seq >= pw->want) {
-            *ret_error = s->publish.error;
-            return LOOK_END;
-        }
-        pw->attempts = s->publish.attempts;
-        if (may_begin(op, s))
-            return LOOK_BEGIN;
-    }
-    shm_session_edit(w->shm, pw->session)->waiters |= UINT32_C(1) << w->slot;
-    return LOOK_WAIT;
-}
-
-static void wait_free(void *state)
-{
-    struct publish_wait *pw = state;
-
-    free(pw->like);
-    free(pw);
-}
-
-static void go_on(struct op *op, int error)
-{
-    struct publish_wait *pw = op->state;
-    session_then_fn *then = pw->then;
-
-    op_stop_waiting(op);
-    op->state = NULL;
-    op->state_free = NULL;
-    wait_free(pw);
-    then(op, error);
-}
-
-/* It expects a version that the caller has not read, or that has been forgotten. */
-static void tell_refused(struct worker *w, uint32_t session)
-{
-    struct shm_conflict c = {0};
-    struct shm_session *s;
-
-    worker_lock(w);
-    s = shm_session_edit(w->shm, session);
-    s->publish.error = -EEXIST; /* as of an upload, so that it is told once */
-    s->publishing_seq = s->write_seq;
-    if (key_of_node(w, s->node, c.key) < 0)
-        c.key[0] = '\0';
-    memcpy(c.found, s->base_etag, sizeof(c.found));
-    worker_unlock(w);
-    note_conflict(w, session, &c);
-    log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
-               "process read it, or what it read has been forgotten: read it again",
-               c.key, *c.found ? c.found : "unknown");
-}
-
-/* A copy for the job, which outlives who asked for it. False: no memory. */
-static bool take_like(struct publish *p, const struct publish_wait *pw)
-{
-    if (!pw->like)
-        return true;
-    p->like = malloc(sizeof(*p->like));
-    if (p->like)
-        *p->like = *pw->like;
-    return p->like;
-}
-
-static void resume(struct op *op)
-{
-    struct publish_wait *pw = op->state;
-    struct worker *w = op->w;
-    struct publish *p = NULL;
-    enum look what;
-    bool is_refused;
-    int error;
-
-    worker_lock(w);
-    what = look(op, pw, &error);
-    is_refused = what == LOOK_END && error == -EEXIST &&
-                 (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
-    if (is_refused)
-        cas_refused(w, pw->session);
-    worker_unlock(w);
-    if (what == LOOK_WAIT)
-        return;
-    if (is_refused)
-        tell_refused(w, pw->session);
-    if (what == LOOK_END) {
-        go_on(op, error);
-        return;
-    }
-    p = calloc(1, sizeof(*p));
-    if (!p || !take_like(p, pw)) {
-        free(p);
-        go_on(op, -ENOMEM);
-        return;
-    }
-    p->w = w;
-    p->session = pw->session;
-    p->started_ns = clock_mono_ns();
-    lineage_new_id(p->cas.id);
-    worker_lock(w);
-    what = look(op, pw, &error); /* another worker may have begun one meanwhile */
-    error = what == LOOK_BEGIN ? publish_begin(p) : 0;
-    worker_unlock(w);
-    if (what == LOOK_BEGIN && error == 0) {
-        do_next(p, cas_on(w) ? cas_put_first(&p->cas) : CAS_PUT);
-        return;
-    }
-    publish_free(p);
-    if (error)
-        go_on(op, error);
-    else
-        worker_wake_self(w);
-}
-
-void session_publish(struct op *op, uint32_t session, session_then_fn *then)
-{
-    session_publish_like(op, session, NULL, then);
-}
-
-void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
-                          session_then_fn *then)
-{
-    struct worker *w = op->w;
-    struct publish_wait *pw;
-    struct s3_object *copy;
-    struct shm_session *s;
-
-    if (op_keep(op) < 0)
-        return;
-    pw = calloc(1, sizeof(*pw));
-    copy = pw && like ? malloc(sizeof(*copy)) : NULL;
-    if (!pw || (like && !copy)) {
-        free(pw);
-        then(op, -ENOMEM);
-        return;
-    }
-    if (copy)
-        *copy = *like;
-    worker_lock(w);
-    s = shm_session_at(w->shm, session);
-    *pw = (struct publish_wait){.then = then,
-                                .like = copy,
-                                .session = session,
-                                .generation = s->generation,
-                                .want = s->write_seq,
-                                .attempts = s->publish.attempts};
-    worker_unlock(w);
-    op->state = pw;
-    op->state_free = wait_free;
-    op_wait(op, resume);
-    resume(op);
+    do_next(p, cas_on(p->w) ? cas_put_first(&p->cas) : CAS_PUT);
 }

@@ -1,9 +1,10 @@
-/* A publish, for those who bring content to S3 in another way than publish.c (op_copy_range.c): the
- * job of the session, its metadata and its end are the same. */
+/* A publish: what publish.c makes, publish_wait.c begins and waits for, and op_copy_range.c does in
+ * another way: the job of the session, its metadata and its end are the same. */
 #ifndef WORKERS_PUBLISH_PRIVATE_H
 #define WORKERS_PUBLISH_PRIVATE_H
 
 #include "s3/s3.h"
+#include "shm/shm_conflict.h"
 #include "workers/cas_put.h"
 #include "workers/key.h"
 #include "workers/meta.h"
@@ -48,8 +49,15 @@ struct publish {
  * (nothing was changed, *p is the caller's). */
 must_use int publish_begin(struct publish *p);
 
-/* After it, without the lock: goes on, and takes *p over (which free() takes). */
+/* After it, without the lock: goes on, and takes *p over. */
 void publish_run(struct publish *p);
+
+/* One that was not begun. */
+void publish_free(struct publish *p);
+
+/* Not under a lock. A write of the session was refused: into the ring of conflicts, for
+ * `stateproxyctl conflicts`, with who wrote and when; the rest of *c is the caller's. */
+void publish_note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c);
 
 /* Ends the job. `res` tells the ETag, where error is 0. *p is gone. */
 void publish_finish(struct publish *p, const struct s3_result *res, int error);

@@ -87,7 +87,7 @@ void session_note_proc(struct worker *w, uint32_t session, uint32_t pid,
 /* Under shm->meta: all processes that count for what is unpublished were killed by signals. */
 must_use bool session_is_torn(const struct shm_session *s);
 
-/* ---- publish.c ---- */
+/* ---- publish_wait.c ---- */
 
 /* Brings the session's content, as it is now, to S3: starts a publish, or waits for the one that
  * runs, and calls `then` with 0 (also when there is nothing to do) or the error of the attempt that
