@@ -27,7 +27,10 @@ enum shm_session_flag {
     SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
     SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
     SHM_SESSION_LOADED = 32,   /* the spool holds the file. Not while it is being loaded, nor, until
-                                * somebody writes, after a copy by the server */
+                                * somebody writes, as a copy by the server */
+    SHM_SESSION_COPY = 16384,  /* unpublished, and nothing in the spool: the content is that of `copy` */
+    SHM_SESSION_NO_COPY = 32768, /* which the server would not copy: it is to be loaded and put */
+    SHM_SESSION_LOST = 65536,    /* and could not be loaded: nobody waits until it is */
     SHM_SESSION_TRIED = 256,   /* compare-and-set: a PUT with write_id has begun, and its end is not known */
     SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
     SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */
@@ -43,6 +46,12 @@ enum shm_pid_flag {
     SHM_PID_OPENED = 1,
     SHM_PID_WROTE = 2, /* since the last publish */
     SHM_PID_KILLED = 4,
+};
+
+/* A version of another key, of which a session's content is to be a copy. */
+struct shm_copy {
+    char etag[SHM_ETAG_MAX];
+    char key[SHM_LINEAGE_MAX - SHM_ETAG_MAX];
 };
 
 /* A process that opened or wrote the file: a FLUSH of any other publishes nothing. */
@@ -92,7 +101,10 @@ struct shm_session {
     /* Compare-and-set (workers/lineage.h): */
     char write_id[SHM_ID_LEN + 4]; /* of the publish under way (or last), for own-write recognition */
     char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
-    char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
+    union {
+        char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
+        struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
+    };
     uint32_t unused;
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */

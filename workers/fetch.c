@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "shm/shm_session.h"
 
 #ifndef MADV_POPULATE_READ /* newer than the C library of Debian 12 */
 #define MADV_POPULATE_READ 22
@@ -218,9 +219,17 @@ static int ask(struct fetch *f)
 int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
+    const struct shm_session *s =
+        n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
 
     ret->node = node;
     ret->content = n->content;
+    if (s && (s->flags & SHM_SESSION_COPY)) {
+        ret->size = s->size;
+        memcpy(ret->etag, s->copy.etag, SHM_ETAG_MAX);
+        memcpy(ret->key, s->copy.key, sizeof(s->copy.key));
+        return 0;
+    }
     ret->size = n->size;
     memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
     if ((n->flags & SHM_NODE_LOCAL) || !n->etag[0])

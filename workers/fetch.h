@@ -16,7 +16,8 @@ struct fetch_source {
     char key[KEY_CAP];
 };
 
-/* Under shm->meta. 0 or -ENAMETOOLONG; -ESTALE for a file that is not on S3. */
+/* Under shm->meta. Where the node's bytes are on S3: as a rule under its own key. 0 or -ENAMETOOLONG;
+ * -ESTALE for a file that is not there. */
 must_use int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret);
 
 /* Starts GETs, pinned to the version, of those blocks of the bytes [from, to) that nobody has or

@@ -32,6 +32,15 @@ static void cut(struct read_what *l, uint64_t size, const struct fuse_read_in *i
                                               : in->size;
 }
 
+/* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy of. */
+static uint64_t size_of(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s =
+        n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+
+    return s && (s->flags & SHM_SESSION_COPY) ? s->size : n->size;
+}
+
 bool read_is_from_session(struct worker *w, const struct shm_node *n)
 {
     return n->session != SHM_NIL &&
@@ -80,7 +89,7 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
         return;
     }
     from->kind = LOOK_BLOCKS;
-    cut(l, n->size, in);
+    cut(l, size_of(w, n), in);
     if (!first || !l->len)
         return;
     l->sequential = read_plan_note(h, l->off, l->len);

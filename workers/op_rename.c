@@ -18,6 +18,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
+#include "workers/copy_source.h"
 #include "workers/delete.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
@@ -216,12 +217,35 @@ static void target_is_kept(struct op *op, int error)
         copy_file(op, 0);
 }
 
+static void copies_of_target_are_here(struct op *op, int error)
+{
+    (void)error;
+    orphan_prepare(op, op->rec->handle, target_is_kept);
+}
+
+static void copies_of_source_are_here(struct op *op, int error)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, false, from, to);
+
+    (void)error;
+    if (r < 0)
+        rename_finish(op, r);
+    else
+        copy_source_settle(op, to, false, copies_of_target_are_here);
+}
+
 static void rename_file(struct op *op)
 {
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, false, from, to);
+
     if (rename_is_copied(op))
         delete_source(op);
+    else if (r < 0)
+        rename_finish(op, r);
     else
-        orphan_prepare(op, op->rec->handle, target_is_kept);
+        copy_source_settle(op, from, false, copies_of_source_are_here);
 }
 
 /* ---- a directory ---- */
@@ -301,7 +325,19 @@ static uint32_t dirty_below(struct worker *w, uint32_t dir)
     return SHM_NIL;
 }
 
-static void move_keys(struct op *op)
+static void move_keys(struct op *op, int error)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, true, from, to);
+
+    (void)error;
+    if (r < 0)
+        rename_finish(op, r);
+    else
+        rename_keys(op, from, to, rename_finish);
+}
+
+static void settle_below(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP];
     int r = rename_keys_of(op, true, from, to);
@@ -309,7 +345,7 @@ static void move_keys(struct op *op)
     if (r < 0)
         rename_finish(op, r);
     else
-        rename_keys(op, from, to, rename_finish);
+        copy_source_settle(op, from, true, move_keys);
 }
 
 static void publish_below(struct op *op, int error)
@@ -326,7 +362,7 @@ static void publish_below(struct op *op, int error)
     if (session != SHM_NIL)
         session_publish(op, session, publish_below);
     else
-        move_keys(op);
+        settle_below(op);
 }
 
 /* ---- the beginning ---- */

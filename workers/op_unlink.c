@@ -11,6 +11,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
+#include "workers/copy_source.h"
 #include "workers/delete.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
@@ -130,9 +131,17 @@ static bool take_node(struct op *op, bool *ret_local)
     return true;
 }
 
+/* What others have open of it stays with them. */
+static void then_settled(struct op *op, int error)
+{
+    (void)error;
+    orphan_prepare(op, op->rec->node, delete_file);
+}
+
 static void attempt(struct op *op)
 {
     struct worker *w = op->w;
+    char key[KEY_CAP];
     bool ours, local;
 
     worker_lock(w);
@@ -145,7 +154,10 @@ static void attempt(struct op *op)
         apply(op, 0);
         return;
     }
-    orphan_prepare(op, op->rec->node, delete_file);
+    if (names_check(op, op->req.name, op->req.name_len, key) == 0)
+        copy_source_settle(op, key, false, then_settled);
+    else
+        then_settled(op, 0);
 }
 
 void op_unlink(struct op *op)

@@ -102,10 +102,7 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
-    if (p->way) { /* the spool has nothing of it */
-        s->size = p->size;
-        s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
-    }
+    s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, res->obj.etag);
@@ -138,7 +135,9 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         end_refused(p, s, error);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
-    s->publish.error = p->way ? 0 : error; /* of another way only its own op hears */
+    s->publish.error = error == -EAGAIN ? 0 : error;
+    if (error == -EAGAIN) /* whoever waits goes on */
+        s->flags |= SHM_SESSION_NO_COPY;
     s->waiters = 0;
     *ret_closed = session_end_unused(p->w, p->session);
     return mask;
@@ -148,7 +147,7 @@ static void count(struct publish *p, int error)
 {
     if (!error)
         worker_count(p->w, SHM_STAT_PUBLISHED, 1);
-    else if (!p->way) /* else nothing is lost: the program goes on, or has been told */
+    else if (error != -EAGAIN)
         worker_count(p->w, SHM_STAT_PUBLISH_FAILED, 1);
 }
 
@@ -165,8 +164,6 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
-    if (p->way)
-        p->way->ended(p, error);
     publish_free(p);
 }
 
@@ -373,6 +370,8 @@ int publish_begin(struct publish *p)
     if (!p->absent)
         memcpy(p->etag, s->base_etag, sizeof(p->etag));
     p->size = s->size;
+    if (s->flags & SHM_SESSION_COPY)
+        p->copy = s->copy;
     p->node = *shm_node_at(w->shm, s->node);
     p->has_xattr = s->flags & SHM_SESSION_XATTR;
     if (p->has_xattr)
@@ -395,8 +394,8 @@ static void start_put(struct publish *p)
     bool asks;
     int r;
 
-    if (p->way) {
-        p->way->send(p);
+    if (*p->copy.key) {
+        publish_copy(p);
         return;
     }
     if (cas_on(w))

@@ -1,5 +1,5 @@
-/* A publish: what publish.c makes, publish_wait.c begins and waits for, and op_copy_range.c does in
- * another way: the job of the session, its metadata and its end are the same. */
+/* A publish: publish.c makes it, publish_wait.c begins it and waits for it, publish_copy.c is how the
+ * content comes to S3 where it is there already. */
 #ifndef WORKERS_PUBLISH_PRIVATE_H
 #define WORKERS_PUBLISH_PRIVATE_H
 
@@ -10,20 +10,8 @@
 #include "workers/meta.h"
 #include "workers/worker.h"
 
-struct publish;
-
-/* How the content comes to S3, if not by a PUT of what the spool holds. The session is left with
- * nothing in its spool (not LOADED) and publish.size bytes. */
-struct publish_way {
-    /* meta and type are known: sends, and calls publish_finish in the end. */
-    void (*send)(struct publish *p);
-    /* The job has ended, with 0 or -errno, wherever it came to its end. *p is freed behind it. */
-    void (*ended)(struct publish *p, int error);
-};
-
 /* The running job, in this worker. */
 struct publish {
-    const struct publish_way *way; /* NULL: a PUT */
     struct worker *w;
     uint32_t session;
     uint32_t generation;
@@ -41,11 +29,12 @@ struct publish {
     char type[S3_TYPE_MAX]; /* of the version that is replaced, if asked for; "" = S3's default */
     struct meta_out meta;
     struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
+    struct shm_copy copy; /* of which it is to be a copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
 };
 
 /* Under shm->meta, with p->w and p->session set, no job of the session running. Makes its publish
- * RUNNING and fills *p, of which the caller may change `size` then. 0, or what key_of_node() says
+ * RUNNING and fills *p. 0, or what key_of_node() says
  * (nothing was changed, *p is the caller's). */
 must_use int publish_begin(struct publish *p);
 
@@ -59,7 +48,11 @@ void publish_free(struct publish *p);
  * `stateproxyctl conflicts`, with who wrote and when; the rest of *c is the caller's. */
 void publish_note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c);
 
-/* Ends the job. `res` tells the ETag, where error is 0. *p is gone. */
+/* Sends a CopyObject in place of the PUT, and ends the job with its answer. */
+void publish_copy(struct publish *p);
+
+/* Ends the job. `res` tells the ETag, where error is 0. -EAGAIN: a copy that was not made; the
+ * session is to be loaded, and put. *p is gone. */
 void publish_finish(struct publish *p, const struct s3_result *res, int error);
 
 #endif

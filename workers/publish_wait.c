@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "shm/shm_conflict.h"
 #include "workers/cas.h"
+#include "workers/copy_source.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
 #include "workers/names.h"
@@ -23,6 +24,8 @@ struct publish_wait {
     uint32_t generation;
     uint64_t want;     /* write_seq that must be on S3 */
     uint32_t attempts; /* finished ones when it last looked */
+    uint32_t loads;    /* the same of loads: of what the server would not copy */
+    uint32_t other;    /* LOOK_SETTLE: a session that is to be a copy of what this replaces */
 };
 
 /* Under shm->meta. */
@@ -32,13 +35,42 @@ static bool may_begin(struct op *op, const struct shm_session *s)
            !names_held(op->w, s->node, op_tag(op));
 }
 
-enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_END };
+enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_END };
+
+/* Under shm->meta. The session is to be a copy that the server will not make: loaded first. */
+static enum look look_at_load(struct publish_wait *pw, struct shm_session *s, int *ret_error)
+{
+    if (s->load.state != SHM_JOB_IDLE)
+        return LOOK_WAIT;
+    if (s->load.attempts != pw->loads && s->load.error) {
+        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
+        return LOOK_END;
+    }
+    pw->loads = s->load.attempts;
+    return LOOK_LOAD;
+}
+
+/* Under shm->meta. It may begin, but for copies of the version that goes. */
+static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
+                                const struct shm_session *s)
+{
+    char key[KEY_CAP];
+
+    if (key_of_node(w, s->node, key) < 0)
+        return LOOK_BEGIN; /* which says so */
+    pw->other = copy_source_wanted(w, key, false);
+    if (pw->other == SHM_NIL)
+        return LOOK_BEGIN;
+    shm_session_edit(w->shm, pw->other)->waiters |= UINT32_C(1) << w->slot;
+    return LOOK_SETTLE;
+}
 
 /* Under shm->meta: what is to be done for this op now. */
 static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
 {
     struct worker *w = op->w;
     struct shm_session *s = shm_session_at(w->shm, pw->session);
+    enum look what = LOOK_WAIT;
 
     *ret_error = 0;
     if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
@@ -61,11 +93,14 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
             return LOOK_END;
         }
         pw->attempts = s->publish.attempts;
-        if (may_begin(op, s))
-            return LOOK_BEGIN;
+        if ((s->flags & SHM_SESSION_COPY) && (s->flags & SHM_SESSION_NO_COPY))
+            what = look_at_load(pw, s, ret_error);
+        else if (may_begin(op, s))
+            what = look_at_copies(w, pw, s);
     }
-    shm_session_edit(w->shm, pw->session)->waiters |= UINT32_C(1) << w->slot;
-    return LOOK_WAIT;
+    if (what != LOOK_BEGIN)
+        shm_session_edit(w->shm, pw->session)->waiters |= UINT32_C(1) << w->slot;
+    return what;
 }
 
 static void wait_free(void *state)
@@ -119,6 +154,31 @@ static bool take_like(struct publish *p, const struct publish_wait *pw)
     return p->like;
 }
 
+static void settle(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+    struct worker *w = op->w;
+    int r = session_load(w, pw->other);
+
+    if (r == 0 || r == -EAGAIN) /* its end wakes us */
+        return;
+    worker_lock(w);
+    copy_source_lost(w, pw->other);
+    worker_unlock(w);
+    worker_wake_self(w);
+}
+
+static void load(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+    int r = session_load(op->w, pw->session);
+
+    if (r == -EAGAIN)
+        worker_wake_self(op->w);
+    else if (r < 0)
+        go_on(op, r);
+}
+
 static void resume(struct op *op)
 {
     struct publish_wait *pw = op->state;
@@ -141,6 +201,14 @@ static void resume(struct op *op)
         tell_refused(w, pw->session);
     if (what == LOOK_END) {
         go_on(op, error);
+        return;
+    }
+    if (what == LOOK_SETTLE) {
+        settle(op);
+        return;
+    }
+    if (what == LOOK_LOAD) {
+        load(op);
         return;
     }
     p = calloc(1, sizeof(*p));
@@ -199,7 +267,8 @@ void session_publish_like(struct op *op, uint32_t session, const struct s3_objec
                                 .session = session,
                                 .generation = s->generation,
                                 .want = s->write_seq,
-                                .attempts = s->publish.attempts};
+                                .attempts = s->publish.attempts,
+                                .loads = s->load.attempts};
     worker_unlock(w);
     op->state = pw;
     op->state_free = wait_free;

@@ -170,7 +170,8 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
 }
 
 /* A copy that the server has made (op_copy_range.c), still open for writing, and not there any
- * more: who looks its name up next is to find what is. (Of other files S3 is asked anyway.) */
+ * more: who looks its name up next is to find what is. (Of other files S3 is asked anyway; one that
+ * is not made yet keeps its name, and its close will tell.) */
 static void give_up_name(struct op *op)
 {
     struct shm *shm = op->w->shm;
@@ -181,7 +182,8 @@ static void give_up_name(struct op *op)
     node = op_node(op);
     n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
     if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !cas_on(op->w) &&
-        !read_is_from_session(op->w, n)) {
+        !read_is_from_session(op->w, n) &&
+        !(shm_session_at(shm, n->session)->flags & SHM_SESSION_COPY)) {
         shm_node_list_stale(shm, n->parent);
         shm_node_detach(shm, node);
     }

@@ -50,7 +50,6 @@ must_use uint32_t session_change_end(struct op *op, uint32_t session);
 #define OP_STEP_CHANGING 1
 #define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
 #define OP_STEP_LOADING 3   /* session_take_turn: waits for a load that it knows of */
-#define OP_STEP_COPYING 4   /* op_copy_range: the session's publish is a copy for it, or was */
 
 /* session_change_begin for handlers: loads the content first where the spool does not have it (a
  * copy that the server made, op_copy_range.c), and moves it to disk where `end` bytes do not fit

@@ -14,6 +14,8 @@
 #include "s3/s3_error.h"
 #include "shm/shm_block.h"
 #include "workers/cas.h"
+#include "workers/copy_source.h"
+#include "workers/fetch.h"
 #include "workers/key.h"
 #include "workers/session.h"
 #include "workers/spool.h"
@@ -50,14 +52,17 @@ static void load_end(struct load *l, int error)
     s->load.state = SHM_JOB_IDLE;
     s->load.attempts++;
     s->load.error = error;
-    if (!error) {
-        s->flags |= SHM_SESSION_LOADED;
-        s->size = l->got;
-    }
     /* It is gone, or another version: S3 must be asked for the name again. */
-    if (error == -ESTALE || error == -ENOENT) {
+    if ((error == -ESTALE || error == -ENOENT) && !(s->flags & SHM_SESSION_COPY)) {
         shm_node_detach(w->shm, s->node);
         shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
+    }
+    if (error)
+        copy_source_lost(w, l->session);
+    else {
+        s->flags |= SHM_SESSION_LOADED;
+        s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+        s->size = l->got;
     }
     closed = session_end_unused(w, l->session);
     worker_unlock(w);
@@ -110,15 +115,14 @@ static bool load_from_block(struct load *l, uint32_t node, uint32_t content,
     return all;
 }
 
-static void load_start(struct load *l, uint32_t node, uint32_t content,
-                       uint64_t size)
+static void load_start(struct load *l, const struct fetch_source *from)
 {
     struct s3_get get = {.key = l->key,
                          .if_match = *l->etag ? l->etag : NULL,
                          .on_data = on_load_data};
     int r;
 
-    if (load_from_block(l, node, content, size)) {
+    if (load_from_block(l, from->node, from->content, from->size)) {
         load_end(l, l->error);
         return;
     }
@@ -130,21 +134,18 @@ static void load_start(struct load *l, uint32_t node, uint32_t content,
 
 /* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit memory goes to disk
  * from the start. */
-static int load_begin(struct load *l, uint32_t node)
+static int load_begin(struct load *l, const struct fetch_source *from)
 {
     struct worker *w = l->w;
     struct shm_session *s = shm_session_edit(w->shm, l->session);
-    const struct shm_node *n = shm_node_at(w->shm, node);
-    int r = key_of_node(w, node, l->key);
 
-    if (r < 0)
-        return r;
-    if (!spool_reserve(w, l->session, n->size)) {
+    if (!spool_reserve(w, l->session, from->size)) {
         if (w->env->spool[l->session].file_fd < 0)
             return -ENOSPC;
         s->flags |= SHM_SESSION_ON_DISK;
     }
-    memcpy(l->etag, n->etag, SHM_ETAG_MAX);
+    memcpy(l->key, from->key, sizeof(l->key));
+    memcpy(l->etag, from->etag, SHM_ETAG_MAX);
     s->load.state = SHM_JOB_RUNNING;
     s->load.owner = w->slot;
     return 0;
@@ -160,8 +161,7 @@ static bool may_load(const struct shm_session *s)
 int session_load(struct worker *w, uint32_t session)
 {
     struct load *l = calloc(1, sizeof(*l));
-    uint32_t node = SHM_NIL, content = 0;
-    uint64_t size = 0;
+    struct fetch_source from;
     int r = -EAGAIN;
 
     if (!l)
@@ -170,14 +170,13 @@ int session_load(struct worker *w, uint32_t session)
     l->session = session;
     worker_lock(w);
     if (may_load(shm_session_at(w->shm, session))) {
-        node = shm_session_at(w->shm, session)->node;
-        content = shm_node_at(w->shm, node)->content;
-        size = shm_node_at(w->shm, node)->size;
-        r = load_begin(l, node);
+        r = fetch_source(w, shm_session_at(w->shm, session)->node, &from);
+        if (r == 0)
+            r = load_begin(l, &from);
     }
     worker_unlock(w);
     if (r == 0)
-        load_start(l, node, content, size);
+        load_start(l, &from);
     else
         free(l);
     return r;
@@ -257,6 +256,7 @@ static bool begin_truncation(struct op *op)
     if (!(s->flags & SHM_SESSION_LOADED))
         s->size = 0; /* readers go to the spool from now on */
     s->flags |= SHM_SESSION_LOADED;
+    s->flags &= ~(uint32_t)SHM_SESSION_COPY;
     if (!session_change_begin(op, session, 0))
         return false;
     s->flags |= SHM_SESSION_EMPTYING;

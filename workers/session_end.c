@@ -55,6 +55,10 @@ void session_discard(struct worker *w, uint32_t session)
     uint32_t node = s->node;
 
     mark_clean(s);
+    if (s->flags & SHM_SESSION_COPY) { /* blocks of it are not what the node is again */
+        s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+        shm_node_new_content(w->shm, node);
+    }
     shm_notify_inode(w->shm, node);
     if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL))
         return;

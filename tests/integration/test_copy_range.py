@@ -1,5 +1,5 @@
-"""copy_file_range(2) of whole files: the server copies (CopyObject), no content moves. What cannot
-be done so goes through the page cache, as ever."""
+"""copy_file_range(2) of whole files: the server copies (CopyObject) at the close, no content moves.
+What cannot be done so goes through the page cache, as ever."""
 
 import errno
 import os
@@ -65,6 +65,10 @@ def target(m):
             raise
 
 
+# Whether the server has made the copy by then, or it is only noted.
+made = pytest.mark.parametrize("made", [False, True], ids=["noted", "made"])
+
+
 def copy(source, target, size=SIZE, off_in=0, off_out=0):
     """As programs do it; what the first call says."""
     first = None
@@ -88,7 +92,6 @@ def settled(m):
     m.check()
 
 
-
 # -- copied by the server
 
 
@@ -105,7 +108,7 @@ def test_cp_moves_no_content(m, proxy, bucket, options, there):
     assert proxy.bytes_received() + proxy.bytes_sent() < MIB
     counts = proxy.counts()
     assert counts["PutObject"] == 0
-    assert counts["CopyObject"] == 1 if not options else counts["CopyObject"] <= 3
+    assert counts["CopyObject"] == 1        # which carries what -p sets
     assert bucket.get(m.key("b.bin")) == pattern(size)
     assert (m.path / "b.bin").read_bytes() == pattern(size)
     settled(m)
@@ -118,16 +121,21 @@ def test_one_call_copies_all(m, bucket, copies, size, target):
         copies()
         assert os.copy_file_range(f.fileno(), target, 1 << 40) == size
         assert os.copy_file_range(f.fileno(), target, 1 << 40) == 0
-        assert copies() == 1
         assert os.fstat(target).st_size == size
         assert os.stat(m.path / "b.bin").st_size == size
+        assert copies() == 0 and not bucket.exists(m.key("b.bin"))
+        os.close(target)
+        assert copies() == 1
         assert bucket.get(m.key("b.bin")) == pattern(size)
 
 
-def test_nothing_is_left_to_do_for_fsync_and_close(m, proxy, bucket, source, target):
+def test_fsync_makes_it(m, proxy, bucket, source, target):
     assert copy(source, target) == SIZE
     proxy.reset_counts()
     os.fsync(target)
+    proxy.wait_idle()
+    assert +proxy.counts() == {"CopyObject": 1}
+    proxy.reset_counts()
     os.close(target)
     proxy.wait_idle()
     assert not +proxy.counts()
@@ -144,11 +152,15 @@ def test_after_the_close_another_process_sees_all(m, source, target):
     assert util.run(["ls", m.path]).out.split() == ["a.bin", "b.bin"]
 
 
-def test_a_copy_of_a_copy_that_is_still_open(m, bucket, copies, source, target):
+@made
+def test_a_copy_of_a_copy_that_is_still_open(m, bucket, copies, source, target, made):
+    """Of one that is only noted its content is read."""
     assert copy(source, target) == SIZE
+    if made:
+        os.fsync(target)
     with open(m.path / "c.bin", "wb") as f:
-        assert copy(target, f.fileno()) == SIZE
-    assert copies() == 2
+        copy(target, f.fileno())
+    assert copies() == (2 if made else 0)
     assert bucket.get(m.key("c.bin")) == pattern(SIZE)
 
 
@@ -158,6 +170,7 @@ def test_a_source_that_somebody_has_written_and_published(m, bucket, copies, sou
         f.flush()
         os.fsync(f.fileno())
         assert copy(source, target) == SIZE
+        os.close(target)
         assert copies() == 1
     assert bucket.get(m.key("b.bin")) == b"changed" + pattern(SIZE)[7:]
 
@@ -293,8 +306,8 @@ def test_what_falls_back_once_does_not_for_ever(m, bucket, copies, source, targe
     os.ftruncate(target, 0)
     assert copies() == 0
     assert copy(source, target) == SIZE
-    assert copies() == 1
     os.close(target)
+    assert copies() == 1
     assert bucket.get(m.key("b.bin")) == pattern(SIZE)
 
 
@@ -331,8 +344,11 @@ def test_a_server_that_copies_for_too_long(mount, proxy, bucket):
 # -- the same descriptor afterwards
 
 
-def test_read_after_copy(m, bucket, source, target):
+@made
+def test_read_after_copy(m, bucket, source, target, made):
     copy(source, target)
+    if made:
+        os.fsync(target)
     assert os.pread(target, 1000, MIB) == pattern(SIZE)[MIB:MIB + 1000]
     assert os.pread(target, SIZE + 1, 0) == pattern(SIZE)
     assert os.pread(target, 10, SIZE) == b""
@@ -342,7 +358,8 @@ def test_read_after_copy(m, bucket, source, target):
 
 @pytest.mark.parametrize("memory", ["8Mi", "64Ki"], ids=["memory", "disk"])
 @pytest.mark.parametrize("at", [0, MIB + 5, SIZE, SIZE + 100])
-def test_write_after_copy(mount, bucket, memory, at):
+@made
+def test_write_after_copy(mount, bucket, memory, at, made):
     m = mount(env={"STATEPROXY_BUFFER_MEMORY": memory})
     bucket.put(m.key("a.bin"), pattern(SIZE))
     want = bytearray(pattern(SIZE))
@@ -351,9 +368,14 @@ def test_write_after_copy(mount, bucket, memory, at):
     want[at:at + 7] = b"written"
     with open(m.path / "a.bin", "rb") as a, open(m.path / "b.bin", "w+b", buffering=0) as b:
         copy(a.fileno(), b.fileno())
+        if made:
+            os.fsync(b.fileno())
         assert os.pwrite(b.fileno(), b"written", at) == 7
         assert os.pread(b.fileno(), len(want) + 1, 0) == want
-        assert bucket.get(m.key("b.bin")) == pattern(SIZE)
+        if made:
+            assert bucket.get(m.key("b.bin")) == pattern(SIZE)
+        else:
+            assert not bucket.exists(m.key("b.bin"))
     assert bucket.get(m.key("b.bin")) == want
     assert bucket.get(m.key("a.bin")) == pattern(SIZE)
     settled(m)
@@ -361,8 +383,11 @@ def test_write_after_copy(mount, bucket, memory, at):
 
 @pytest.mark.parametrize("size", [0, 1000, SIZE, SIZE + 1000])
 @pytest.mark.parametrize("by_path", [False, True])
-def test_truncate_after_copy(m, bucket, source, target, size, by_path):
+@made
+def test_truncate_after_copy(m, bucket, source, target, size, by_path, made):
     copy(source, target)
+    if made:
+        os.fsync(target)
     os.truncate(m.path / "b.bin" if by_path else target, size)
     want = (pattern(SIZE) + bytes(1000))[:size]
     assert os.pread(target, SIZE + 1001, 0) == want
@@ -381,18 +406,22 @@ def test_fallocate_after_copy(m, bucket, source, target):
 def test_copy_again(m, bucket, copies, source, target):
     """Upon what is there: through the page cache; once it is empty: by the server."""
     assert copy(source, target) == SIZE
+    os.fsync(target)
     copy(source, target)
     assert copies() == 1
     os.ftruncate(target, 0)
     assert copy(source, target) == SIZE
-    assert copies() == 1
     os.close(target)
+    assert copies() == 1
     assert bucket.get(m.key("b.bin")) == pattern(SIZE)
     settled(m)
 
 
-def test_others_open_it_for_writing_after_the_copy(m, bucket, source, target):
+@made
+def test_others_open_it_for_writing_after_the_copy(m, bucket, source, target, made):
     copy(source, target)
+    if made:
+        os.fsync(target)
     with open(m.path / "b.bin", "r+b", buffering=0) as f:
         f.write(b"first")
         os.pwrite(target, b"second", 100)
@@ -404,8 +433,11 @@ def test_others_open_it_for_writing_after_the_copy(m, bucket, source, target):
     settled(m)
 
 
-def test_unlinked_after_the_copy(m, bucket, source, target):
+@made
+def test_unlinked_after_the_copy(m, bucket, source, target, made):
     copy(source, target)
+    if made:
+        os.fsync(target)
     os.unlink(m.path / "b.bin")
     assert os.pread(target, SIZE, 0) == pattern(SIZE)
     os.pwrite(target, b"more", SIZE)
@@ -415,8 +447,11 @@ def test_unlinked_after_the_copy(m, bucket, source, target):
     settled(m)
 
 
-def test_renamed_after_the_copy(m, bucket, source, target):
+@made
+def test_renamed_after_the_copy(m, bucket, source, target, made):
     copy(source, target)
+    if made:
+        os.fsync(target)
     os.rename(m.path / "b.bin", m.path / "c.bin")
     os.pwrite(target, b"more", SIZE)
     os.close(target)
@@ -429,6 +464,7 @@ def test_replaced_elsewhere_before_the_write(m, bucket, source, target):
     """There is nothing any more that the write could be put into: it is told, and the other's
     content stays."""
     copy(source, target)
+    os.fsync(target)
     bucket.put(m.key("b.bin"), b"of another machine")
     with fails_with(errno.ESTALE):
         os.pwrite(target, b"more", 10)
@@ -443,6 +479,7 @@ def test_replaced_elsewhere_while_it_is_open(m, bucket, source, target):
     """What was copied is read from S3 alone. A reader who comes too late is told, the next one
     finds what is there now."""
     copy(source, target)
+    os.fsync(target)
     bucket.put(m.key("b.bin"), b"of another machine")
     with fails_with(errno.ESTALE):
         (m.path / "b.bin").read_bytes()
@@ -456,30 +493,81 @@ def test_replaced_elsewhere_while_it_is_open(m, bucket, source, target):
 
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
-def test_the_source_changes_on_the_server_after_the_open(m, bucket, source, target, change):
-    """All is of the version that was opened, or nothing is."""
-    if change == "replaced":
-        bucket.put(m.key("a.bin"), pattern(SIZE, 2))
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+def test_the_source_changes_before_the_close(m, bucket, change, there):
+    """The close tells, and the target keeps what it had. Copied anew it is what is there now."""
+    bucket.put(m.key("a.bin"), pattern(SIZE))
+    name = "c.bin" if there else "b.bin"
+    if there:
+        bucket.put(m.key(name), b"old")
+    with open(m.path / "a.bin", "rb") as a:
+        fd = os.open(m.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        assert copy(a.fileno(), fd) == SIZE
+        if change == "replaced":
+            bucket.put(m.key("a.bin"), pattern(SIZE, 2))
+        else:
+            bucket.delete(m.key("a.bin"))
+        with fails_with(errno.ESTALE):
+            os.close(fd)
+    assert "the source has changed since it was read: copy it again" in m.log()
+    if there:
+        assert bucket.get(m.key(name)) == (m.path / name).read_bytes() == b"old"
     else:
-        bucket.delete(m.key("a.bin"))
-    with fails_with(errno.ESTALE):
-        copy(source, target)
-    os.close(target)
-    # As after any read that failed: what had come by then.
-    assert bucket.get(m.key("b.bin")) in (b"", pattern(SIZE)[:128 << 10])
+        assert not bucket.exists(m.key(name)) and not (m.path / name).exists()
     if change == "replaced":
-        util.run(["cp", m.path / "a.bin", m.path / "b.bin"])
-        assert bucket.get(m.key("b.bin")) == pattern(SIZE, 2)
+        util.run(["cp", m.path / "a.bin", m.path / name])
+        assert bucket.get(m.key(name)) == pattern(SIZE, 2)
+
+
+@pytest.mark.parametrize("operation", ["read", "write"])
+def test_the_source_changes_before_it_is_used(m, bucket, source, target, operation):
+    copy(source, target)
+    bucket.put(m.key("a.bin"), pattern(SIZE, 2))
+    with fails_with(errno.ESTALE):
+        if operation == "read":
+            os.pread(target, SIZE, MIB)
+        else:
+            os.pwrite(target, b"x", 10)
+    with fails_with(errno.ESTALE):
+        os.close(target)
+    assert not bucket.exists(m.key("b.bin"))
     settled(m)
 
 
-def test_the_opened_version_is_in_the_cache(m, bucket, copies, source, target):
-    """And is copied from there, though S3 has another by now."""
-    assert os.pread(source, SIZE, 0) == pattern(SIZE)
-    bucket.put(m.key("a.bin"), pattern(SIZE, 2))
+@pytest.mark.parametrize("change", [
+    ["rm", "a.bin"], ["mv", "a.bin", "gone.bin"], ["mv", "small.bin", "a.bin"],
+    ["cp", "small.bin", "a.bin"], ["cp", "large.bin", "a.bin"], ["truncate", "-s", "10", "a.bin"],
+    ["mv", "d", "e"]], ids=" ".join)
+def test_the_source_changes_on_this_mount_before_the_close(m, bucket, copies, change):
+    """As on a local disk: what was copied is the target's."""
+    for name, size in ("a.bin", SIZE), ("d/a.bin", SIZE), ("small.bin", 1000), ("large.bin", 2 * SIZE):
+        bucket.put(m.key(name), pattern(size))
+    source = "d/a.bin" if change[1] == "d" else "a.bin"
+    fd = os.open(m.path / "b.bin", os.O_WRONLY | os.O_CREAT)
+    with open(m.path / source, "rb") as a:
+        assert copy(a.fileno(), fd) == SIZE
+    assert util.run(["sh", "-c", 'cd "$0" && exec "$@"', m.path, *change]).code == 0
+    os.close(fd)
+    assert bucket.get(m.key("b.bin")) == (m.path / "b.bin").read_bytes() == pattern(SIZE)
+    settled(m)
+
+
+def test_the_source_goes_on_this_mount_and_cannot_be_loaded(m, proxy, bucket, source, target):
+    copy(source, target)
+    rule = proxy.add_rule("answer", op="GetObject", key=m.key("a.bin"), status=403,
+                          having={"if-match": "*"})     # not the LOOKUP's
+    util.run(["rm", m.path / "a.bin"])
+    proxy.remove_rule(rule)
+    with fails_with(errno.ESTALE):
+        os.close(target)
+    assert not bucket.exists(m.key("b.bin"))
+
+
+def test_the_source_goes_after_the_close(m, bucket, source, target):
     copy(source, target)
     os.close(target)
-    assert bucket.get(m.key("b.bin")) == pattern(SIZE)
+    os.unlink(m.path / "a.bin")
+    assert bucket.get(m.key("b.bin")) == (m.path / "b.bin").read_bytes() == pattern(SIZE)
 
 
 @pytest.mark.parametrize("action, args", [
@@ -505,18 +593,42 @@ def test_one_fault_and_it_heals(mount, proxy, bucket, action, args):
 
 
 def test_a_fault_that_stays_is_told(mount, proxy, bucket):
-    """The file is as it was: empty; and the program may go on as it likes."""
+    """At the fsync, and nothing is lost by it."""
     m = mount(via=proxy, env=SHORT)
     bucket.put(m.key("a.bin"), pattern(SIZE))
     with open(m.path / "a.bin", "rb") as a, open(m.path / "b.bin", "wb") as b:
         rule = proxy.add_rule("answer", op="CopyObject", status=500)
+        assert copy(a.fileno(), b.fileno()) == SIZE
         with fails_with(errno.EIO):
-            copy(a.fileno(), b.fileno())
+            os.fsync(b.fileno())
         proxy.remove_rule(rule)
-        assert os.fstat(b.fileno()).st_size == 0
-        b.write(pattern(100))
-    assert bucket.get(m.key("b.bin")) == pattern(100)
+        assert os.fstat(b.fileno()).st_size == SIZE
+        os.fsync(b.fileno())
+    assert bucket.get(m.key("b.bin")) == pattern(SIZE)
     settled(m)
+
+
+def test_a_program_that_is_killed_between_two_copies(m, bucket, copies):
+    """cat a b > c, and the like: c is not to be what a is."""
+    for name in "a.bin", "b.bin":
+        bucket.put(m.key(name), pattern(SIZE))
+    bucket.put(m.key("c.bin"), b"old")
+    code = """
+import os, sys, time
+c = os.open(sys.argv[2], os.O_WRONLY | os.O_TRUNC)
+os.copy_file_range(os.open(sys.argv[1], os.O_RDONLY), c, 1 << 30)
+print("copied", flush=True)
+time.sleep(1000)
+"""
+    program = util.spawn([sys.executable, "-B", "-c", code, m.path / "a.bin", m.path / "c.bin"])
+    assert program.stdout.readline() == b"copied\n"
+    program.kill()
+    util.finish(program, check=False)
+    settled(m)
+    assert copies() == 0
+    assert bucket.get(m.key("c.bin")) == (m.path / "c.bin").read_bytes() == b"old"
+    util.run(["sh", "-c", 'cat "$0"/a.bin "$0"/b.bin > "$0"/c.bin', m.path])
+    assert bucket.get(m.key("c.bin")) == pattern(SIZE) * 2
 
 
 # -- killed
@@ -568,7 +680,8 @@ def test_a_signal_that_is_handled_ends_nothing(m, proxy, bucket):
 import os, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: None)
 a, b = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)
-print(os.copy_file_range(a, b, 1 << 30))
+print(os.copy_file_range(a, b, 1 << 30), flush=True)
+os.fsync(b)
 """
     program = util.spawn([sys.executable, "-B", "-c", code, m.path / "a.bin", m.path / "b.bin"])
     proxy.wait_held("h")
@@ -633,12 +746,15 @@ def test_copies_under_random_kills(m, proxy, bucket, seed):
 
 
 @pytest.mark.parametrize("operation", ["write", "truncate"])
-def test_the_worker_is_killed_while_a_change_loads_the_copy(m, proxy, bucket, operation):
+@made
+def test_the_worker_is_killed_while_a_change_loads_the_copy(m, proxy, bucket, operation, made):
     bucket.put(m.key("a.bin"), pattern(SIZE))
     code = """
 import os, sys
 a, b = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)
 os.copy_file_range(a, b, 1 << 30)
+if sys.argv[4] == "True":
+    os.fsync(b)
 print("copied", flush=True)
 sys.stdin.readline()
 if sys.argv[3] == "write":
@@ -648,9 +764,9 @@ else:
 os.close(b)
 """
     program = util.spawn([sys.executable, "-B", "-c", code, m.path / "a.bin", m.path / "b.bin",
-                          operation], stdin=subprocess.PIPE)
+                          operation, str(made)], stdin=subprocess.PIPE)
     assert program.stdout.readline() == b"copied\n"
-    proxy.hold("h", op="GetObject", key=m.key("b.bin"), times=1)
+    proxy.hold("h", op="GetObject", key=m.key("b.bin" if made else "a.bin"), times=1)
     program.stdin.write(b"\n")
     program.stdin.flush()
     proxy.wait_held("h")
@@ -670,7 +786,7 @@ def test_others_wait_for_the_copy(m, proxy, bucket):
     """Who opens the target anew, or renames it, comes after the copy; a stat does not wait."""
     bucket.put(m.key("a.bin"), pattern(SIZE))
     cp = start_cp(m, proxy)
-    assert util.run(["stat", "-c", "%s", m.path / "b.bin"]).out.split() == ["0"]
+    assert util.run(["stat", "-c", "%s", m.path / "b.bin"]).out.split() == [str(SIZE)]
     mv = util.spawn(["mv", m.path / "b.bin", m.path / "c.bin"])
     with pytest.raises(subprocess.TimeoutExpired):
         mv.wait(0.3)

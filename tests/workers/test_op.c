@@ -911,48 +911,6 @@ static void copies_into_empty_files(void **state)
     copying_done(fx, &c);
 }
 
-/* The copy was made, and its worker died before the answer: it is not made again. */
-static void copy_is_answered(void **state)
-{
-    struct fx *fx = *state;
-    struct fuse_write_out out;
-    struct copying c;
-    struct shm_session *s;
-    struct op *op;
-
-    fx_copying(fx, &c);
-    op = copy_op(fx, &c);
-    assert_int_equal(op_keep(op), 0);
-    op->rec->step = OP_STEP_COPYING;
-    s = shm_session_at(fx->w.shm, c.session);
-    s->size = COPIED_SIZE;
-    s->flags = 0;
-    replace_and_recover(fx);
-    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
-    assert_int_equal(out.size, COPIED_SIZE);
-    copying_done(fx, &c);
-}
-
-/* Somebody has changed it since (a mapped page): it is no longer what was copied. */
-static void copy_is_left_to_the_kernel(void **state)
-{
-    struct fx *fx = *state;
-    struct copying c;
-    struct shm_session *s;
-    struct op *op;
-
-    fx_copying(fx, &c);
-    op = copy_op(fx, &c);
-    assert_int_equal(op_keep(op), 0);
-    op->rec->step = OP_STEP_COPYING;
-    s = shm_session_at(fx->w.shm, c.session);
-    s->size = COPIED_SIZE;
-    s->write_seq++;
-    replace_and_recover(fx);
-    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EOPNOTSUPP);
-    copying_done(fx, &c);
-}
-
 /* Jobs of the dead worker are ended, and what it was emptying is emptied. */
 static void jobs_are_ended(void **state)
 {
@@ -1076,8 +1034,6 @@ int main(void)
         TEST(copies_whole_files_alone),
         TEST(copies_what_is_on_s3),
         TEST(copies_into_empty_files),
-        TEST(copy_is_answered),
-        TEST(copy_is_left_to_the_kernel),
         TEST(jobs_are_ended),
         TEST(crashed_too_often),
         TEST(unlink_goes_on_while_draining),
