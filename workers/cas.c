@@ -371,7 +371,6 @@ void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
         return;
     k = name_key(w, key);
     shm_baseline_copied(w->shm, &k, from, to);
-    cas_sessions_copied(w, node, from, to);
 }
 
 void cas_removed(struct op *op, const char *key)

@@ -97,7 +97,7 @@ void cas_outdated(struct op *op, const char *key);
 /* Under shm->meta. Its write-id; "" where it has none or that is not known. */
 void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);
 
-/* Under shm->meta, of cas_copied: the sessions on the node's name that are built on `from`. */
+/* Under shm->meta. The same for the sessions on the node's name that are built on `from`. */
 void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                          const char to[SHM_ETAG_MAX]);
 

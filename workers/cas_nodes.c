@@ -41,6 +41,8 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
     const struct shm_node *n = shm_node_at(shm, node);
     unsigned moved = 0;
 
+    if (!cas_on(w))
+        return;
     for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
         struct shm_session *s = shm_session_at(shm, at);
 

@@ -62,8 +62,10 @@ static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const
     memcpy(now, etag, strnlen(etag, SHM_ETAG_MAX - 1));
     if (strcmp(now, n->etag) == 0)
         return;
-    if (*n->etag)
+    if (*n->etag) {
         cas_copied(w, node, n->etag, now);
+        cas_sessions_copied(w, node, n->etag, now);
+    }
     if (n->session != SHM_NIL &&
         strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {
         struct shm_session *s = shm_session_edit(w->shm, n->session);

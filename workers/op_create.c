@@ -193,16 +193,13 @@ static void then_ours(struct op *op, int error)
     finish_create(op, r);
 }
 
-static void create_exclusively(struct op *op, struct newcomer *nc)
+/* The file begins, and is put before the answer. A replacement finds the session. */
+static void create_and_publish(struct op *op, struct newcomer *nc, session_then_fn *then)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session;
-    int64_t r = create_check(op);
+    int64_t r = 0;
 
-    if (r < 0) {
-        op_fail(op, (int)r);
-        return;
-    }
     if (op_keep(op) < 0)
         return;
     nc->name = op->req.name;
@@ -221,7 +218,17 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
         return;
     }
     session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
-    session_publish(op, session, then_ours);
+    session_publish(op, session, then);
+}
+
+static void create_exclusively(struct op *op, struct newcomer *nc)
+{
+    int r = create_check(op);
+
+    if (r < 0)
+        op_fail(op, r);
+    else
+        create_and_publish(op, nc, then_ours);
 }
 
 void op_create(struct op *op)
@@ -292,35 +299,14 @@ void create_published(struct op *op, int error)
 
 void op_mknod(struct op *op)
 {
-    struct worker *w = op->w;
     struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
-    uint32_t session = op->rec->session;
-    int64_t r = create_check(op);
+    int r = create_check(op);
 
     cas_identify(op);
     if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
         r = -EPERM; /* an object is a file: no devices, sockets, pipes */
-    if (r < 0) {
-        op_fail(op, (int)r);
-        return;
-    }
-    if (op_keep(op) < 0)
-        return;
-    nc.name = op->req.name;
-    op->stays = true;
-    if (session == SHM_NIL) {
-        worker_lock(w);
-        r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, &nc, &session);
-        if (r < 0)
-            shm_rollback(w->shm, w->shm->meta);
-        else
-            op_edit(op)->session = session;
-        worker_unlock(w);
-    }
-    if (r < 0) {
-        op_fail(op, (int)r);
-        return;
-    }
-    session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
-    session_publish(op, session, create_published);
+    if (r < 0)
+        op_fail(op, r);
+    else
+        create_and_publish(op, &nc, create_published);
 }
