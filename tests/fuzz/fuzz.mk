@@ -17,7 +17,8 @@ SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 CFLAGS = -g -O1 -fno-omit-frame-pointer $(SAN) -fsanitize=fuzzer-no-link
 WARN = -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wformat=2 -Wvla -Werror
-CPPFLAGS := -D_GNU_SOURCE -iquote $(TOP) -DCURL_STATICLIB \
+VERSION := $(shell sed -n 's/^AC_INIT(\[stateproxy\], \[\(.*\)\])$$/\1/p' $(TOP)/configure.ac)
+CPPFLAGS := -D_GNU_SOURCE -DPACKAGE_VERSION='"$(VERSION)"' -iquote $(TOP) -DCURL_STATICLIB \
 	-isystem $(DEPS)/include $(shell pkg-config --cflags $(PKGS))
 LIBS := -L$(DEPS)/lib $(shell cat $(DEPS)/libs) \
 	$(shell pkg-config --libs $(PKGS)) -pthread
