@@ -29,18 +29,27 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* Under shm->meta, compare-and-set: the caller's own sessions on the name, also those with nothing
- * unpublished yet (a file that is created, unlinked, and then written), and what it expects. */
-static void forget(struct op *op, uint32_t dir)
+/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet (a
+ * file that is created, unlinked, and then written), and what it expects. Session by session: a
+ * process may have more of them than one section of the lock can change. */
+static void forget(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
-    uint32_t at = 0;
+    uint32_t at = 0, dir;
 
-    while ((at = cas_next_session(op, at, dir, op->req.name, op->req.name_len)) != SHM_NIL)
-        session_orphan(w, at++);
-    if (key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
-        cas_removed(op, key);
+    while (at != SHM_NIL) {
+        worker_lock(w);
+        dir = op_node(op);
+        at = dir == SHM_NIL
+                 ? SHM_NIL
+                 : cas_next_session(op, at, dir, op->req.name, op->req.name_len);
+        if (at != SHM_NIL)
+            session_orphan(w, at++);
+        else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+            cas_removed(op, key);
+        worker_unlock(w);
+    }
 }
 
 static void apply(struct op *op, int error)
@@ -48,11 +57,11 @@ static void apply(struct op *op, int error)
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
 
+    if (!error && cas_on(w))
+        forget(op);
     worker_lock(w);
     dir = op_node(op);
     if (!error) {
-        if (cas_on(w) && dir != SHM_NIL)
-            forget(op, dir);
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
         if (dir != SHM_NIL)
