@@ -319,6 +319,17 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
     assert bucket.get("p/k.txt") == (b"22" if reads else b"child")
 
 
+def test_a_child_of_a_blind_parent_is_told_once(cas, bucket, process):
+    """The parent only ever wrote: none of its children has anything that it could read again."""
+    p, a, b = cas().path / "k.txt", process(), process()
+    a.put(p, "1")
+    b.put(p, "2")
+    with pytest.raises(FileExistsError):
+        a("child", p, "w", "3")
+    a("child", p, "w", "4")
+    assert bucket.get("p/k.txt") == b"4"
+
+
 def test_a_conflict_takes_nobody_elses_baseline(cas, bucket, process):
     p, a, b, c = cas().path / "k.txt", process(), process(), process()
     a.put(p, "1")

@@ -107,6 +107,11 @@ class Model:
         """After a conflict."""
         if expected == ABSENT:
             return
+        parents = (self.parent_of.get(process), key)
+        old = self.baselines.get(parents)
+        if old and not old.read and self.own_baseline(process, key) is None and \
+                old.version == expected:
+            del self.baselines[parents]                         # as its own would
         for holder in self.holders(process, key):
             old = self.baselines.get(holder)
             if old and not same_content(old.version, expected):    # it has learned of another one meanwhile
