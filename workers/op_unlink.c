@@ -126,10 +126,10 @@ static bool take_node(struct op *op, bool *ret_local)
     *ret_local = false;
     if (op->rec->node != SHM_NIL)
         node = op->rec->node; /* a predecessor took it */
-    else if (dir != SHM_NIL)
-        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    if (node == SHM_NIL && dir != SHM_NIL && cas_on(w))
+    else if (dir != SHM_NIL && cas_on(w)) /* what the LOOKUP before has told */
         node = cas_own_session(op, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL && dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL)
         return true;
     if (!names_hold(op, node))

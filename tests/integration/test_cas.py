@@ -501,6 +501,18 @@ def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
     assert bucket.get("p/k") == b"3"
 
 
+def test_an_unlink_of_what_is_unpublished_takes_nobody_elses(cas, bucket, process):
+    """Whoever else looks at the name: the process has its own file by it."""
+    one, two, a, b, c = cas(), cas(), process(), process(), process()
+    a("open", "f", one.path / "k.txt", "w")
+    a("write", "f", "mine")
+    b.put(two.path / "k.txt", "theirs")
+    c("stat", one.path / "k.txt")
+    a("unlink", one.path / "k.txt")
+    a("close", "f")
+    assert bucket.get("p/k.txt") == b"theirs"
+
+
 @pytest.mark.parametrize("how", ["created", "opened"])
 def test_what_is_written_after_the_writers_own_unlink_is_nobodys(cas, bucket, process, how):
     """A temporary file: created, unlinked at once, then used."""
