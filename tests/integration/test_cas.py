@@ -588,6 +588,16 @@ def test_an_empty_file_of_another_program_is_told_from_ours(cas, bucket, process
     assert bucket.get("p/lock.x") == b""
 
 
+def test_an_empty_file_that_was_made_anew_is_read(cas, bucket, process):
+    """Its ETag is that of the one before."""
+    one, two, a, b = cas(), cas(), process(), process()
+    a.put(one.path / "k.txt", "")
+    b.put(two.path / "k.txt", "")
+    assert a.get(one.path / "k.txt") == ""
+    a.put(one.path / "k.txt", "mine")
+    assert bucket.get("p/k.txt") == b"mine"
+
+
 @pytest.mark.parametrize("mode", ["a", "r+"])
 def test_an_empty_lock_that_was_taken_over_is_not_written(cas, bucket, process, mode):
     one, two, a, b = cas(), cas(), process(), process()
