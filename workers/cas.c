@@ -435,13 +435,21 @@ void cas_outdated(struct op *op, const char *key)
     shm_baseline_set(shm, &k, &op->caller.self, &v, now_ticks());
 }
 
-void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])
+void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])
 {
     struct shm_baseline_key k = name_key(op->w, key);
+    bool empty = strcmp(etag, EMPTY_ETAG) == 0;
+    char seen[SHM_LINEAGE_MAX], seen_id[LINEAGE_ID_CAP];
     struct shm_baseline_value v;
 
     ret[0] = '\0';
+    (void)find_lineage(op->w, &k, etag, seen);
+    (void)lineage_head(seen, seen_id);
     if (op->caller.self.tgid &&
-        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
-        (void)lineage_head(v.lineage, ret);
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+        strcmp(v.etag, etag) == 0 && !lineage_head(v.lineage, ret) && empty &&
+        (v.flags & SHM_BASELINE_LINEAGE))
+        strcpy(ret, CAS_NO_ID);
+    if (!*ret || (*seen_id && !empty))
+        memcpy(ret, seen_id, sizeof(seen_id));
 }

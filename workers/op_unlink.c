@@ -95,10 +95,10 @@ static void delete_file(struct op *op, int error)
     }
 
     worker_lock(w);
-    if (cas_on(w)) {
+    if (cas_on(w))
         cas_own_etag(op, key, etag);
-        cas_own_id(op, key, id);
-    }
+    if (*etag)
+        cas_id(op, key, etag, id);
     if (!*etag && op->rec->node != SHM_NIL)
         memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
     worker_unlock(w);

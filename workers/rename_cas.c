@@ -123,16 +123,13 @@ static void then_deleted(struct op *op, int error)
 
 static void delete_source(struct op *op)
 {
-    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    char lineage[SHM_LINEAGE_MAX] = "", id[LINEAGE_ID_CAP];
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
     int r = rename_keys_of(op, false, from, to);
 
     worker_lock(op->w);
     memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
-    if (r == 0)
-        cas_lineage(op->w, from, etag, lineage);
+    memcpy(id, delete_note_of(op)->id, sizeof(id));
     worker_unlock(op->w);
-    (void)lineage_head(lineage, id);
     if (r < 0)
         end(op, r);
     else
@@ -193,6 +190,22 @@ static int aim(struct op *op, const char *lineage)
     return 0;
 }
 
+/* Under shm->meta. The source's write-id, if it was not known before. -EEXIST: it is another empty
+ * file than the one that is meant. */
+static int check_id(struct op *op, const struct s3_object *obj)
+{
+    struct delete_note *note = delete_note_of(op);
+    char id[LINEAGE_ID_CAP];
+
+    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+        strcpy(id, CAS_NO_ID);
+    if (*note->id && strcmp(obj->etag, EMPTY_ETAG) == 0)
+        return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
+    op_edit(op);
+    memcpy(note->id, id, sizeof(id));
+    return 0;
+}
+
 static void on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
@@ -203,6 +216,8 @@ static void on_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         worker_lock(w);
         r = meta_learn(w, op->rec->node, &res->obj);
+        if (r == 0 && op->rec->step != RENAME_AIMED)
+            r = check_id(op, &res->obj);
         if (r == 0 && op->rec->step != RENAME_AIMED) {
             r = aim(op, s3_object_meta(&res->obj, LINEAGE_META));
             if (r < 0)
@@ -235,8 +250,13 @@ static void then_loaded(struct op *op, int error)
 static int begin(struct op *op)
 {
     struct worker *w = op->w;
-    int64_t r;
+    char key[KEY_CAP];
+    int64_t r = key_of_node(w, op->rec->node, key);
 
+    if (r < 0)
+        return (int)r;
+    op_edit(op);
+    cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
     r = cas_twin(w, op->rec->node);

@@ -305,8 +305,11 @@ class Model:
             if (outcome := self.publish(s)) != "ok":
                 return outcome
         there = self.server[old]
-        if self.is_outdated(self.own_baseline(process, old), there):
+        own = self.own_baseline(process, old)
+        if self.is_outdated(own, there):
             return "EEXIST"
+        if own and own.version.startswith("#") and there.startswith("#") and own.version != there:
+            return "EEXIST"                                     # another's empty file
         expects = ABSENT if noreplace else self.expected_of_new_content(process, new)
         if expects == ANY:
             expects = self.server.get(new, ABSENT)              # what the lookup has found
