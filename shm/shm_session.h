@@ -12,7 +12,6 @@
 
 #define SHM_SESSION_PIDS 8
 #define SHM_SESSION_META_MAX 1472 /* coded extended attributes, with NUL */
-#define SHM_ID_LEN 8 /* a write-id: 48 random bits in base64url */
 
 enum shm_session_state {
     SHM_SESSION_FREE,

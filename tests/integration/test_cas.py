@@ -319,6 +319,40 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
     assert bucket.get("p/k.txt") == (b"22" if reads else b"child")
 
 
+def test_a_child_of_a_parent_that_has_seen_anothers_empty_file(cas, bucket, process):
+    """Its ETag is that of the one which the parent had at the fork."""
+    m, two, b = cas(), cas(), process()
+    p = m.path / "k.txt"
+    code = f"""
+import os, sys, time
+p = {str(p)!r}
+os.close(os.open(p, {EXCL}))
+time.sleep({TICK})
+r, w = os.pipe()
+if os.fork() == 0:
+    os.read(r, 1)
+    try:
+        with open(p, "w") as f: f.write("child")
+        os._exit(0)
+    except FileExistsError:
+        os._exit(17)
+time.sleep({TICK})
+sys.stdout.write("forked\\n"); sys.stdout.flush(); sys.stdin.readline()
+assert open(p).read() == ""
+os.write(w, b"x")
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "forked\n"
+    b("unlink", two.path / "k.txt")
+    b("os.open", "f", two.path / "k.txt", EXCL)
+    b("close", "f")
+    parent.communicate("\n")
+    assert parent.returncode == 17
+    assert bucket.get("p/k.txt") == b""
+
+
 def test_a_child_of_a_blind_parent_is_told_once(cas, bucket, process):
     """The parent only ever wrote: none of its children has anything that it could read again."""
     p, a, b = cas().path / "k.txt", process(), process()
