@@ -535,6 +535,21 @@ def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
     assert bucket.get("p/k") == b"3"
 
 
+@pytest.mark.parametrize("how", ["unlinked", "replaced"])
+def test_what_is_read_after_the_readers_own_unlink_is_no_version(cas, bucket, process, how):
+    m, a = cas(), process()
+    bucket.put("p/k.txt", b"1")
+    bucket.put("p/t.txt", b"2")
+    a("open", "f", m.path / "k.txt", "r+")
+    if how == "unlinked":
+        a("unlink", m.path / "k.txt")
+    else:
+        a("rename", m.path / "t.txt", m.path / "k.txt")
+    assert a("pread", "f") == "1"
+    a.put(m.path / "k.txt", "3")
+    assert bucket.get("p/k.txt") == b"3"
+
+
 def test_an_unlink_of_what_is_unpublished_takes_nobody_elses(cas, bucket, process):
     """Whoever else looks at the name: the process has its own file by it."""
     one, two, a, b, c = cas(), cas(), process(), process(), process()
