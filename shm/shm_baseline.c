@@ -241,6 +241,15 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm,
     return SHM_BASELINE_KNOWN;
 }
 
+/* Versions of the same content have one ETag, as all empty files have: their write-ids tell, where both
+ * are known. */
+static bool is_other(const struct shm_baseline_value *a, const struct shm_baseline_value *b)
+{
+    return strcmp(a->etag, b->etag) != 0 ||
+           ((a->flags & b->flags & SHM_BASELINE_LINEAGE) &&
+            strncmp(a->lineage, b->lineage, SHM_ID_LEN) != 0);
+}
+
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
                       const struct shm_baseline_value *value, uint32_t now_ticks)
@@ -262,7 +271,7 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
     shm_save(shm, shm->meta, b, sizeof(*b));
     if (fresh)
         b->first_ticks = now_ticks;
-    if (fresh || strcmp(b->value.etag, value->etag) != 0)
+    if (fresh || is_other(&b->value, value))
         b->version_ticks = now_ticks;
     b->value = *value;
 }

@@ -136,7 +136,7 @@ void cas_read(struct op *op, uint32_t node, const char *etag)
 
 /* The baseline that rules a write of the caller. */
 static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_key *k,
-                                     struct shm_baseline_value *ret)
+                                     struct shm_baseline_value *ret, bool *ret_parents)
 {
     const struct op_caller *c = &op->caller;
     struct shm *shm = op->w->shm;
@@ -146,6 +146,7 @@ static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_ke
         r = shm_baseline_get(shm, k, &c->self, ret);
     if (r == SHM_BASELINE_NONE && c->parent.tgid) {
         r = shm_baseline_get_at(shm, k, &c->parent, (uint32_t)c->self.start, ret);
+        *ret_parents = r == SHM_BASELINE_KNOWN;
     }
     return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
 }
@@ -170,10 +171,13 @@ static void expect_known(struct op *op, struct shm_session *s,
                          const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v = {.flags = SHM_BASELINE_READ};
+    bool parents = false;
 
-    switch (rules(op, k, &v)) {
+    switch (rules(op, k, &v, &parents)) {
     case SHM_BASELINE_KNOWN:
         expect(s, &v);
+        if (parents)
+            s->parent = op->caller.parent;
         break;
     case SHM_BASELINE_DROPPED:
         s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
@@ -324,6 +328,19 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
     }
 }
 
+/* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no child
+ * could ever write the key, which has nothing that it could read again. */
+static void parents_after_conflict(struct worker *w, const struct shm_baseline_key *k,
+                                   const struct shm_session *s)
+{
+    struct shm_baseline_value v;
+
+    if (s->parent.tgid &&
+        shm_baseline_get(w->shm, k, &s->parent, &v) == SHM_BASELINE_KNOWN &&
+        !(v.flags & SHM_BASELINE_READ) && strcmp(v.etag, s->base_etag) == 0)
+        shm_baseline_forget(w->shm, k, &s->parent);
+}
+
 void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -332,6 +349,7 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
     if (s->flags & SHM_SESSION_ABSENT)
         return; /* it was to be new: no version was expected */
     after_conflict(w, &k, &the_mount, s->base_etag, absent);
+    parents_after_conflict(w, &k, s);
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_baseline_who who = who_of(&s->pids[i]);
 
@@ -416,13 +434,21 @@ void cas_outdated(struct op *op, const char *key)
     shm_baseline_set(shm, &k, &op->caller.self, &v, now_ticks());
 }
 
-void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP])
+void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])
 {
     struct shm_baseline_key k = name_key(op->w, key);
+    bool empty = strcmp(etag, EMPTY_ETAG) == 0;
+    char seen[SHM_LINEAGE_MAX], seen_id[LINEAGE_ID_CAP];
     struct shm_baseline_value v;
 
     ret[0] = '\0';
+    (void)find_lineage(op->w, &k, etag, seen);
+    (void)lineage_head(seen, seen_id);
     if (op->caller.self.tgid &&
-        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
-        (void)lineage_head(v.lineage, ret);
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+        strcmp(v.etag, etag) == 0 && !lineage_head(v.lineage, ret) && empty &&
+        (v.flags & SHM_BASELINE_LINEAGE))
+        strcpy(ret, CAS_NO_ID);
+    if (!*ret || (*seen_id && !empty))
+        memcpy(ret, seen_id, sizeof(seen_id));
 }

@@ -94,8 +94,12 @@ bool cas_own_is(struct op *op, const char *key, const char *etag);
  * but no LOOKUP is answered by it any more. */
 void cas_outdated(struct op *op, const char *key);
 
-/* Under shm->meta. Its write-id; "" where it has none or that is not known. */
-void cas_own_id(struct op *op, const char *key, char ret[LINEAGE_ID_CAP]);
+#define CAS_NO_ID "-" /* in place of a write-id: the version is known to have none */
+
+/* Under shm->meta. The write-id of this version, "" where it has none or that is not known. All empty
+ * files have one ETag, so of them it is that of the one which the caller has read or made, if it
+ * has (or CAS_NO_ID); of others that of what was seen last. */
+void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP]);
 
 /* Under shm->meta. The same for the sessions on the node's name that are built on `from`. */
 void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],

@@ -64,6 +64,8 @@ static void send_delete(struct deletion *d)
     if (seen && d->op->rec->step != DELETE_SENT) {
         worker_lock(w);
         op_edit(d->op)->step = DELETE_SENT;
+        memcpy(delete_note_of(d->op)->etag, d->etag, sizeof(d->etag));
+        memcpy(delete_note_of(d->op)->id, d->id, sizeof(d->id));
         worker_unlock(w);
     }
     w->stats->s3[S3_OP_DELETE]++;
@@ -118,7 +120,8 @@ static bool is_another(const struct deletion *d, const struct s3_object *obj)
     bool ids_tell = *d->id && (d->unclear || strcmp(d->etag, EMPTY_ETAG) == 0);
     char id[LINEAGE_ID_CAP];
 
-    (void)lineage_head(s3_object_meta(obj, LINEAGE_META), id);
+    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+        strcpy(id, CAS_NO_ID);
     return strcmp(d->etag, obj->etag) != 0 || (ids_tell && strcmp(d->id, id) != 0);
 }
 
@@ -126,9 +129,9 @@ static bool is_another(const struct deletion *d, const struct s3_object *obj)
  * has not; whatever else is there may have come after it. */
 static int judge(const struct deletion *d, const char *lineage)
 {
-    if (!lineage_is_valid(lineage))
+    if (*d->etag && !lineage_is_valid(lineage))
         return 0;
-    if (!*d->id) {
+    if (!*d->etag || !*d->id || strcmp(d->id, CAS_NO_ID) == 0) {
         log_notice("delete: it cannot be told whether it acted, look what is there key=\"%s\": the "
                    "answer was lost, and another version is there now",
                    d->key);
@@ -158,9 +161,9 @@ static void on_head(void *arg, const struct s3_result *res)
 /* Whether the DELETE waits for what a HEAD says. */
 static bool looks_first(const struct deletion *d)
 {
-    if (d->how != DELETE_SEEN || !*d->etag)
-        return false;
-    return d->unclear || !d->op->w->env->traits.delete_if_match ||
+    if (d->how != DELETE_SEEN || d->unclear || !*d->etag)
+        return d->how == DELETE_SEEN && d->unclear;
+    return !d->op->w->env->traits.delete_if_match ||
            (*d->id && strcmp(d->etag, EMPTY_ETAG) == 0);
 }
 
@@ -176,6 +179,10 @@ void delete_key(struct op *op, const char *key, const char *etag, enum delete_ho
     *d = (struct deletion){
         .op = op, .then = then, .how = how, .unclear = op->rec->step == DELETE_SENT};
     memcpy(d->key, key, strlen(key));
+    if (d->unclear) {
+        etag = delete_note_of(op)->etag;
+        id = delete_note_of(op)->id;
+    }
     memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
     if (id)
         memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));

@@ -4,6 +4,7 @@
 #ifndef WORKERS_DELETE_H
 #define WORKERS_DELETE_H
 
+#include "workers/lineage.h"
 #include "workers/op.h"
 
 /* What follows where another version is there. */
@@ -17,12 +18,26 @@ enum delete_how {
 /* op->rec->step: a DELETE_SEEN has been sent, and a replacement does not know its end. */
 #define DELETE_SENT 20
 
+/* Which version a DELETE_SEEN means, in the op's record: a replacement must not mean what the caller,
+ * or the mount, has learned of since. (What lies in front is a rename's.) */
+struct delete_note {
+    char etag[SHM_ETAG_MAX];
+    char id[LINEAGE_ID_CAP]; /* a rename sets it before it calls delete_key */
+};
+
+static_assert(SHM_ETAG_MAX + sizeof(struct delete_note) <= SHM_RECORD_REPLY, "the record has room");
+
+static inline struct delete_note *delete_note_of(struct op *op)
+{
+    return (struct delete_note *)(op->rec->reply + SHM_ETAG_MAX);
+}
+
 /* Deletes the key's version `etag` ("" = whichever is there). Then calls `then`, perhaps at once: 0,
  * also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know the
  * condition (501) is not asked for it again. The op is kept, and its `state` is used.
  *
- * With DELETE_SEEN `id` is the write-id of that version (NULL or "": not known), which tells an empty
- * file from all others; that takes a HEAD before. A DELETE whose answer is lost is not repeated
+ * With DELETE_SEEN `id` is the write-id of that version (cas_id; NULL or "": not known), which
+ * tells an empty file from all others; that takes a HEAD before. A DELETE whose answer is lost is not repeated
  * before a HEAD has looked: another may have the name by then, with the same ETag.
  *
  *   nothing is there, or another version that was not built on it    0

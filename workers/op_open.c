@@ -323,6 +323,8 @@ static void ask(struct op *op)
     node = op_node(op);
     if (node != SHM_NIL) {
         resolve_note(w, node, &job->known);
+        if (cas_on(w) && strcmp(job->known.etag, EMPTY_ETAG) == 0)
+            job->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
         r = key_of_node(w, node, job->key);
     }
     worker_unlock(w);

@@ -84,7 +84,9 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
         from->session = n->session;
         from->generation = s->generation;
         cut(l, s->size, in);
-        if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s))
+        /* (Of an ORPHAN they are not what the name has any more.) */
+        if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s) &&
+            !(s->flags & SHM_SESSION_ORPHAN))
             cas_read(op, l->node, s->base_etag);
         return;
     }

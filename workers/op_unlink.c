@@ -30,18 +30,27 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* Under shm->meta, compare-and-set: the caller's own sessions on the name, also those with nothing
- * unpublished yet (a file that is created, unlinked, and then written), and what it expects. */
-static void forget(struct op *op, uint32_t dir)
+/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet (a
+ * file that is created, unlinked, and then written), and what it expects. Session by session: a
+ * process may have more of them than one section of the lock can change. */
+static void forget(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
-    uint32_t at = 0;
+    uint32_t at = 0, dir;
 
-    while ((at = cas_next_session(op, at, dir, op->req.name, op->req.name_len)) != SHM_NIL)
-        session_orphan(w, at++);
-    if (key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
-        cas_removed(op, key);
+    while (at != SHM_NIL) {
+        worker_lock(w);
+        dir = op_node(op);
+        at = dir == SHM_NIL
+                 ? SHM_NIL
+                 : cas_next_session(op, at, dir, op->req.name, op->req.name_len);
+        if (at != SHM_NIL)
+            session_orphan(w, at++);
+        else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+            cas_removed(op, key);
+        worker_unlock(w);
+    }
 }
 
 static void apply(struct op *op, int error)
@@ -49,11 +58,11 @@ static void apply(struct op *op, int error)
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
 
+    if (!error && cas_on(w))
+        forget(op);
     worker_lock(w);
     dir = op_node(op);
     if (!error) {
-        if (cas_on(w) && dir != SHM_NIL)
-            forget(op, dir);
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
         if (dir != SHM_NIL)
@@ -87,10 +96,10 @@ static void delete_file(struct op *op, int error)
     }
 
     worker_lock(w);
-    if (cas_on(w)) {
+    if (cas_on(w))
         cas_own_etag(op, key, etag);
-        cas_own_id(op, key, id);
-    }
+    if (*etag)
+        cas_id(op, key, etag, id);
     if (!*etag && op->rec->node != SHM_NIL)
         memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
     worker_unlock(w);
@@ -118,10 +127,10 @@ static bool take_node(struct op *op, bool *ret_local)
     *ret_local = false;
     if (op->rec->node != SHM_NIL)
         node = op->rec->node; /* a predecessor took it */
-    else if (dir != SHM_NIL)
-        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    if (node == SHM_NIL && dir != SHM_NIL && cas_on(w))
+    else if (dir != SHM_NIL && cas_on(w)) /* what the LOOKUP before has told */
         node = cas_own_session(op, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL && dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL)
         return true;
     if (!names_hold(op, node))

@@ -6,7 +6,8 @@
  *   the session's node gets the new name, and what to expect there  RENAME_AIMED
  *   the PUT (publish.c: judged, and begun anew, as each)
  *   its ETag is noted                                               RENAME_COPIED
- *   DELETE of the source, of the version that was read
+ *   DELETE of the source, of the version that was read              DELETE_SENT
+ *   what the caller has open on both names follows                  RENAME_TAKING
  *
  * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has written
  * the source meanwhile, both stay.
@@ -38,81 +39,97 @@ static void end(struct op *op, int error)
 
 /* ---- the old name ---- */
 
-/* Under shm->meta. What the caller has open on the name that was replaced is published no more. */
-static void orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir)
+/* Under shm->meta. What the caller has open on the name that was replaced is published no more: the
+ * first such session from *at on. False: there is none left. */
+static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir, uint32_t *at)
 {
-    uint32_t at = 0;
-
-    while ((at = cas_next_session(op, at, to_dir, a->new_name, a->new_len)) != SHM_NIL) {
-        if (at != op->rec->session)
-            session_orphan(op->w, at);
-        at++;
-    }
+    *at = cas_next_session(op, *at, to_dir, a->new_name, a->new_len);
+    if (*at == SHM_NIL)
+        return false;
+    if (*at != op->rec->session)
+        session_orphan(op->w, *at);
+    ++*at;
+    return true;
 }
 
 /* Under shm->meta. What the caller has open on the file that has moved moves with it; others will
- * find theirs deleted. */
-static void take_along(struct op *op, const struct rename_args *a, uint32_t from_dir,
-                       uint32_t to_dir)
+ * find theirs deleted. As above. */
+static bool take_along(struct op *op, const struct rename_args *a, uint32_t from_dir, uint32_t to_dir,
+                       uint32_t *at)
 {
     struct shm *shm = op->w->shm;
     const char *was = shm_node_at(shm, op->rec->node)->etag, *now = (char *)op->rec->reply;
-    char from[KEY_CAP], to[KEY_CAP];
-    uint32_t at = 0;
+    struct shm_session *s;
+    char to[KEY_CAP];
 
-    while ((at = cas_next_session(op, at, from_dir, a->name, a->len)) != SHM_NIL) {
-        struct shm_session *s = shm_session_edit(shm, at++);
+    *at = cas_next_session(op, *at, from_dir, a->name, a->len);
+    if (*at == SHM_NIL)
+        return false;
+    s = shm_session_edit(shm, (*at)++);
+    if (strcmp(s->base_etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
+        shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
+        return true;
+    shm_node_detach(shm, s->node);
+    memset(s->base_etag, 0, sizeof(s->base_etag));
+    memcpy(s->base_etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+    if (key_of_node(op->w, s->node, to) == 0)
+        cas_lineage(op->w, to, s->base_etag, s->lineage);
+    return true;
+}
 
-        if (strcmp(s->base_etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
-            shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
-            continue;
-        shm_node_detach(shm, s->node);
-        memset(s->base_etag, 0, sizeof(s->base_etag));
-        memcpy(s->base_etag, now, strnlen(now, SHM_ETAG_MAX - 1));
-        if (key_of_node(op->w, s->node, to) == 0)
-            cas_lineage(op->w, to, s->base_etag, s->lineage);
+/* Sessions follow one by one: a process may have more of them than one section of the lock can
+ * change. A replacement must not take those that have moved for what was replaced: hence the step. */
+static bool move_next(struct op *op, uint32_t *at)
+{
+    struct rename_args a = rename_args_of(op);
+    struct worker *w = op->w;
+    uint32_t from_dir, to_dir;
+    char from[KEY_CAP];
+    bool more;
+
+    worker_lock(w);
+    from_dir = op_node(op);
+    to_dir = shm_node_of_id(w->shm, a.new_dir_id);
+    if (from_dir == SHM_NIL || to_dir == SHM_NIL) {
+        more = false;
+    } else if (op->rec->step != RENAME_TAKING) {
+        more = true;
+        if (!orphan_replaced(op, &a, to_dir, at)) {
+            op_edit(op)->step = RENAME_TAKING;
+            *at = 0;
+        }
+    } else {
+        more = take_along(op, &a, from_dir, to_dir, at);
+        if (!more && key_of_name(w, from_dir, a.name, a.len, from) == 0)
+            cas_removed(op, from);
     }
-    if (key_of_name(op->w, from_dir, a->name, a->len, from) == 0)
-        cas_removed(op, from);
+    worker_unlock(w);
+    return more;
 }
 
 static void then_deleted(struct op *op, int error)
 {
     struct rename_args a = rename_args_of(op);
-    struct worker *w = op->w;
-    uint32_t from_dir, to_dir;
+    uint32_t at = 0;
 
     if (error == -EEXIST)
         log_notice("renamed, but the old name stays name=\"%.*s\": it has another version than the "
                    "one that was read",
                    (int)a.len, a.name);
-    if (error) {
-        end(op, error);
-        return;
-    }
-    worker_lock(w);
-    from_dir = op_node(op);
-    to_dir = shm_node_of_id(w->shm, a.new_dir_id);
-    if (from_dir != SHM_NIL && to_dir != SHM_NIL) {
-        orphan_replaced(op, &a, to_dir);
-        take_along(op, &a, from_dir, to_dir);
-    }
-    worker_unlock(w);
-    end(op, 0);
+    while (error == 0 && move_next(op, &at))
+        ;
+    end(op, error);
 }
 
 static void delete_source(struct op *op)
 {
-    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    char lineage[SHM_LINEAGE_MAX] = "", id[LINEAGE_ID_CAP];
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
     int r = rename_keys_of(op, false, from, to);
 
     worker_lock(op->w);
     memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
-    if (r == 0)
-        cas_lineage(op->w, from, etag, lineage);
+    memcpy(id, delete_note_of(op)->id, sizeof(id));
     worker_unlock(op->w);
-    (void)lineage_head(lineage, id);
     if (r < 0)
         end(op, r);
     else
@@ -173,6 +190,22 @@ static int aim(struct op *op, const char *lineage)
     return 0;
 }
 
+/* Under shm->meta. The source's write-id, if it was not known before. -EEXIST: it is another empty
+ * file than the one that is meant. */
+static int check_id(struct op *op, const struct s3_object *obj)
+{
+    struct delete_note *note = delete_note_of(op);
+    char id[LINEAGE_ID_CAP];
+
+    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+        strcpy(id, CAS_NO_ID);
+    if (*note->id && strcmp(obj->etag, EMPTY_ETAG) == 0)
+        return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
+    op_edit(op);
+    memcpy(note->id, id, sizeof(id));
+    return 0;
+}
+
 static void on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
@@ -183,6 +216,8 @@ static void on_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         worker_lock(w);
         r = meta_learn(w, op->rec->node, &res->obj);
+        if (r == 0 && op->rec->step != RENAME_AIMED)
+            r = check_id(op, &res->obj);
         if (r == 0 && op->rec->step != RENAME_AIMED) {
             r = aim(op, s3_object_meta(&res->obj, LINEAGE_META));
             if (r < 0)
@@ -215,8 +250,13 @@ static void then_loaded(struct op *op, int error)
 static int begin(struct op *op)
 {
     struct worker *w = op->w;
-    int64_t r;
+    char key[KEY_CAP];
+    int64_t r = key_of_node(w, op->rec->node, key);
 
+    if (r < 0)
+        return (int)r;
+    op_edit(op);
+    cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
     r = cas_twin(w, op->rec->node);
@@ -233,6 +273,10 @@ void rename_cas(struct op *op)
     uint32_t node = SHM_NIL;
     int r = 0;
 
+    if (op->rec->step == RENAME_TAKING) {
+        then_deleted(op, 0);
+        return;
+    }
     if (rename_is_copied(op)) {
         delete_source(op);
         return;

@@ -319,6 +319,51 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
     assert bucket.get("p/k.txt") == (b"22" if reads else b"child")
 
 
+def test_a_child_of_a_parent_that_has_seen_anothers_empty_file(cas, bucket, process):
+    """Its ETag is that of the one which the parent had at the fork."""
+    m, two, b = cas(), cas(), process()
+    p = m.path / "k.txt"
+    code = f"""
+import os, sys, time
+p = {str(p)!r}
+os.close(os.open(p, {EXCL}))
+time.sleep({TICK})
+r, w = os.pipe()
+if os.fork() == 0:
+    os.read(r, 1)
+    try:
+        with open(p, "w") as f: f.write("child")
+        os._exit(0)
+    except FileExistsError:
+        os._exit(17)
+time.sleep({TICK})
+sys.stdout.write("forked\\n"); sys.stdout.flush(); sys.stdin.readline()
+assert open(p).read() == ""
+os.write(w, b"x")
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "forked\n"
+    b("unlink", two.path / "k.txt")
+    b("os.open", "f", two.path / "k.txt", EXCL)
+    b("close", "f")
+    parent.communicate("\n")
+    assert parent.returncode == 17
+    assert bucket.get("p/k.txt") == b""
+
+
+def test_a_child_of_a_blind_parent_is_told_once(cas, bucket, process):
+    """The parent only ever wrote: none of its children has anything that it could read again."""
+    p, a, b = cas().path / "k.txt", process(), process()
+    a.put(p, "1")
+    b.put(p, "2")
+    with pytest.raises(FileExistsError):
+        a("child", p, "w", "3")
+    a("child", p, "w", "4")
+    assert bucket.get("p/k.txt") == b"4"
+
+
 def test_a_conflict_takes_nobody_elses_baseline(cas, bucket, process):
     p, a, b, c = cas().path / "k.txt", process(), process(), process()
     a.put(p, "1")
@@ -490,6 +535,33 @@ def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
     assert bucket.get("p/k") == b"3"
 
 
+@pytest.mark.parametrize("how", ["unlinked", "replaced"])
+def test_what_is_read_after_the_readers_own_unlink_is_no_version(cas, bucket, process, how):
+    m, a = cas(), process()
+    bucket.put("p/k.txt", b"1")
+    bucket.put("p/t.txt", b"2")
+    a("open", "f", m.path / "k.txt", "r+")
+    if how == "unlinked":
+        a("unlink", m.path / "k.txt")
+    else:
+        a("rename", m.path / "t.txt", m.path / "k.txt")
+    assert a("pread", "f") == "1"
+    a.put(m.path / "k.txt", "3")
+    assert bucket.get("p/k.txt") == b"3"
+
+
+def test_an_unlink_of_what_is_unpublished_takes_nobody_elses(cas, bucket, process):
+    """Whoever else looks at the name: the process has its own file by it."""
+    one, two, a, b, c = cas(), cas(), process(), process(), process()
+    a("open", "f", one.path / "k.txt", "w")
+    a("write", "f", "mine")
+    b.put(two.path / "k.txt", "theirs")
+    c("stat", one.path / "k.txt")
+    a("unlink", one.path / "k.txt")
+    a("close", "f")
+    assert bucket.get("p/k.txt") == b"theirs"
+
+
 @pytest.mark.parametrize("how", ["created", "opened"])
 def test_what_is_written_after_the_writers_own_unlink_is_nobodys(cas, bucket, process, how):
     """A temporary file: created, unlinked at once, then used."""
@@ -563,6 +635,16 @@ def test_an_empty_file_of_another_program_is_told_from_ours(cas, bucket, process
     with pytest.raises(FileExistsError):
         a.put(one.path / "lock.x", "mine")
     assert bucket.get("p/lock.x") == b""
+
+
+def test_an_empty_file_that_was_made_anew_is_read(cas, bucket, process):
+    """Its ETag is that of the one before."""
+    one, two, a, b = cas(), cas(), process(), process()
+    a.put(one.path / "k.txt", "")
+    b.put(two.path / "k.txt", "")
+    assert a.get(one.path / "k.txt") == ""
+    a.put(one.path / "k.txt", "mine")
+    assert bucket.get("p/k.txt") == b"mine"
 
 
 @pytest.mark.parametrize("mode", ["a", "r+"])

@@ -1,6 +1,8 @@
 """unlink and rename with compare-and-set when the answer to a DELETE is lost: nobody's file goes but
 the version that was meant."""
 
+import time
+
 import pytest
 
 from test_cas import (EXCL, PATIENT, cas, in_background, process, s3server)     # noqa: F401
@@ -133,3 +135,63 @@ def test_rename_of_an_empty_file(cas, proxy, bucket, process, killed):
     a.put(slow.path / "held", "mine")       # what it holds is known
     assert bucket.get("p/held") == b"mine"
     slow.check()
+
+
+SEEN_LONG_AGO = 1.1     # seconds, after which a LOOKUP asks
+
+
+@pytest.mark.parametrize("what", ["unlink", "rename"])
+@pytest.mark.parametrize("ours", [True, False], ids=["made here", "made by another program"])
+def test_an_empty_file_that_was_made_anew_stays(cas, bucket, process, what, ours):
+    """Also when the lookup before has seen it: what counts is which one its process has made or
+    read."""
+    one, two, a, b = cas(), cas(), process(), process()
+    if ours:
+        lock(a, one.path / "lock.x")
+    else:
+        bucket.put("p/lock.x", b"")
+        assert a.get(one.path / "lock.x") == ""
+    b("unlink", two.path / "lock.x")
+    lock(b, two.path / "lock.x")
+    time.sleep(SEEN_LONG_AGO)
+    with pytest.raises(FileExistsError):
+        a(what, one.path / "lock.x", *([one.path / "mine"] if what == "rename" else []))
+    assert list(bucket.list("p/")) == ["p/lock.x"]
+    one.check()
+
+
+@pytest.mark.parametrize("what", ["unlink", "rename"])
+def test_what_is_seen_meanwhile_is_not_meant(cas, proxy, bucket, process, what):
+    """The DELETE has acted, its worker dies, and by then the mount knows the next owner's lock."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b, c = process(), process(), process()
+    lock(a, slow.path / "lock.x")
+    c("stat", slow.path / "lock.x")         # so that its next one waits for no lock of the directory
+    lost(proxy, "after", "p/lock.x")
+    thread, result = in_background(a, what, slow.path / "lock.x",
+                                   *([slow.path / "mine"] if what == "rename" else []))
+    proxy.wait_held("lost")
+    lock(b, other.path / "lock.x")
+    time.sleep(SEEN_LONG_AGO)
+    looking, _ = in_background(c, "stat", slow.path / "lock.x")
+    time.sleep(0.5)
+    slow.kill_workers()
+    assert ended(proxy, thread, result) == "ok"
+    looking.join(20)
+    assert bucket.exists("p/lock.x"), "the lock of b"
+    slow.check()
+
+
+def test_the_same_content_made_anew_goes(cas, proxy, bucket, process):
+    """It has another write-id than the one that was read, and still is what the unlink means."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    a.put(slow.path / "k.txt", "1")
+    b("unlink", other.path / "k.txt")
+    b.put(other.path / "k.txt", "1")
+    time.sleep(SEEN_LONG_AGO)
+    lost(proxy, "before", "p/k.txt")
+    thread, result = in_background(a, "unlink", slow.path / "k.txt")
+    proxy.wait_held("lost")
+    assert ended(proxy, thread, result) == "ok"
+    assert not bucket.exists("p/k.txt")

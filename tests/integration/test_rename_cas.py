@@ -222,6 +222,32 @@ def test_what_was_replaced_is_not_published(cas, bucket, process):
     m.check()
 
 
+@pytest.mark.parametrize("how", ["unlinked", "renamed", "replaced"])
+def test_many_descriptors_of_one_process(cas, bucket, process, how):
+    """Each is a session of its own: more than fit one section of the lock."""
+    m, a = cas(), process()
+    bucket.put("p/f.txt", b"1")
+    bucket.put("p/t.txt", b"2")
+    for i in range(60):
+        a("open", f"f{i}", m.path / "f.txt", "r+")
+    if how == "unlinked":
+        a("unlink", m.path / "f.txt")
+        assert not bucket.exists("p/f.txt")
+    elif how == "renamed":
+        a("rename", m.path / "f.txt", m.path / "g.txt")
+        assert bucket.get("p/g.txt") == b"1" and not bucket.exists("p/f.txt")
+    else:
+        a("rename", m.path / "t.txt", m.path / "f.txt")
+        assert bucket.get("p/f.txt") == b"2" and not bucket.exists("p/t.txt")
+    a("write", "f59", "3")
+    a("close", "f59")
+    assert list(bucket.list("p/")) == {"unlinked": ["p/t.txt"], "renamed": ["p/g.txt", "p/t.txt"],
+                                       "replaced": ["p/f.txt"]}[how]
+    assert bucket.get("p/g.txt" if how == "renamed" else list(bucket.list("p/"))[0]) == \
+        (b"3" if how == "renamed" else b"2")
+    m.check()
+
+
 # -- outcomes
 
 

@@ -107,6 +107,11 @@ class Model:
         """After a conflict."""
         if expected == ABSENT:
             return
+        parents = (self.parent_of.get(process), key)
+        old = self.baselines.get(parents)
+        if old and not old.read and self.own_baseline(process, key) is None and \
+                old.version == expected:
+            del self.baselines[parents]                         # as its own would
         for holder in self.holders(process, key):
             old = self.baselines.get(holder)
             if old and not same_content(old.version, expected):    # it has learned of another one meanwhile
@@ -300,8 +305,11 @@ class Model:
             if (outcome := self.publish(s)) != "ok":
                 return outcome
         there = self.server[old]
-        if self.is_outdated(self.own_baseline(process, old), there):
+        own = self.own_baseline(process, old)
+        if self.is_outdated(own, there):
             return "EEXIST"
+        if own and own.version.startswith("#") and there.startswith("#") and own.version != there:
+            return "EEXIST"                                     # another's empty file
         expects = ABSENT if noreplace else self.expected_of_new_content(process, new)
         if expects == ANY:
             expects = self.server.get(new, ABSENT)              # what the lookup has found
