@@ -321,7 +321,9 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
         (known == SHM_BASELINE_KNOWN && strcmp(v.etag, expected) != 0))
         return;
     if (absent) {
-        v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
+        uint32_t read = known == SHM_BASELINE_KNOWN ? v.flags & SHM_BASELINE_READ : 0;
+
+        v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT | read};
         shm_baseline_set(w->shm, k, who, &v, now_ticks());
     } else if (known == SHM_BASELINE_KNOWN && !(v.flags & SHM_BASELINE_READ)) {
         shm_baseline_forget(w->shm, k, who);
@@ -346,8 +348,6 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
     const struct shm_session *s = shm_session_at(w->shm, session);
     struct shm_baseline_key k = name_key(w, key);
 
-    if (s->flags & SHM_SESSION_ABSENT)
-        return; /* it was to be new: no version was expected */
     after_conflict(w, &k, &the_mount, s->base_etag, absent);
     parents_after_conflict(w, &k, s);
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
@@ -391,6 +391,20 @@ void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
     shm_baseline_copied(w->shm, &k, from, to);
 }
 
+/* What a shell has written, and lets rm(1) remove, it expects to be absent. */
+static void removed_by_child(struct op *op, const struct shm_baseline_key *k)
+{
+    const struct shm_baseline_who *parent = &op->caller.parent;
+    struct shm_baseline_value v;
+
+    if (!parent->tgid ||
+        shm_baseline_get(op->w->shm, k, parent, &v) != SHM_BASELINE_KNOWN ||
+        (v.flags & SHM_BASELINE_READ))
+        return;
+    v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
+    shm_baseline_set(op->w->shm, k, parent, &v, now_ticks());
+}
+
 void cas_removed(struct op *op, const char *key)
 {
     struct shm_baseline_key k = name_key(op->w, key);
@@ -398,6 +412,7 @@ void cas_removed(struct op *op, const char *key)
     shm_baseline_forget(op->w->shm, &k, &the_mount);
     if (op->caller.self.tgid)
         shm_baseline_forget(op->w->shm, &k, &op->caller.self);
+    removed_by_child(op, &k);
 }
 
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])

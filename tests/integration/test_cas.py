@@ -425,6 +425,34 @@ def test_a_directory_with_an_unpublished_file_is_not_empty(cas, bucket, process)
     os.rmdir(m.path / "d")
 
 
+@pytest.mark.parametrize("removal", ["rm f", "mv f g"])
+def test_a_shell_that_lets_others_remove_its_file(cas, bucket, removal):
+    """It expects nothing to be there then, and does not overwrite what another has put."""
+    m = cas()
+    subprocess.run(["sh", "-ec", f"echo a > f; {removal}; echo b > f"], cwd=m.path, check=True)
+    assert bucket.get("p/f") == b"b\n"
+    shell = subprocess.Popen(["sh", "-c", "echo a > f; rm f; echo gone; read x; echo b > f"],
+                             cwd=m.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+    assert shell.stdout.readline() == b"gone\n"
+    bucket.put("p/f", b"theirs")
+    shell.communicate(b"\n")
+    assert bucket.get("p/f") == b"theirs"
+
+
+def test_a_blind_writer_of_a_key_that_came_back(cas, bucket, process):
+    p, a = cas().path / "k.txt", process()
+    a.put(p, "1")
+    bucket.delete("p/k.txt")
+    with pytest.raises(FileExistsError):    # deleted
+        a.put(p, "2")
+    bucket.put("p/k.txt", b"theirs")
+    with pytest.raises(FileExistsError):    # there again
+        a.put(p, "3")
+    a.put(p, "4")
+    assert bucket.get("p/k.txt") == b"4"
+
+
 def test_deleted_meanwhile_is_told_once(cas, bucket, process):
     """C3 of the reference."""
     p, a = cas().path / "k", process()

@@ -105,8 +105,6 @@ class Model:
 
     def has_lost(self, process, key, expected):
         """After a conflict."""
-        if expected == ABSENT:
-            return
         parents = (self.parent_of.get(process), key)
         old = self.baselines.get(parents)
         if old and not old.read and self.own_baseline(process, key) is None and \
@@ -117,8 +115,8 @@ class Model:
             if old and not same_content(old.version, expected):    # it has learned of another one meanwhile
                 continue
             if key not in self.server:
-                self.baselines[holder] = Baseline(ABSENT)
-            elif old and not old.read and old.version != ABSENT:
+                self.baselines[holder] = Baseline(ABSENT, read=bool(old and old.read))
+            elif old and not old.read:
                 del self.baselines[holder]
 
     def has_removed(self, process, key):
