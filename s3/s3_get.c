@@ -159,12 +159,22 @@ static int empty_end(struct s3_req *req)
     return first_head(req, 0);
 }
 
+/* It has gone meanwhile, as lock files do. A HEAD's 404 has no code, but the server has just said 416,
+ * which tells that it takes our credentials, and that there is a bucket. */
+static bool empty_turn(struct s3_req *req)
+{
+    if (req->reply.status == 404 && !*req->result.code)
+        strcpy(req->result.code, "NoSuchKey");
+    return false;
+}
+
 static const struct s3_op op_empty = {
     .kind = S3_OP_HEAD,
     .name = "GET",
     .method = "HEAD",
     .prepare = empty_prepare,
     .on_end = empty_end,
+    .turn = empty_turn,
     .cleanup = cleanup,
 };
 

@@ -665,6 +665,21 @@ def test_an_empty_file_of_another_program_is_told_from_ours(cas, bucket, process
     assert bucket.get("p/lock.x") == b""
 
 
+def test_an_empty_file_that_goes_while_it_is_asked_for(cas, proxy, bucket, process):
+    """A range of it is 416; the HEAD that follows says 404, without a code."""
+    m, a = cas(via=proxy), process()
+    bucket.put("p/lock.x", b"")
+    proxy.hold("h", op="HeadObject", key="p/lock.x")
+    t, result = in_background(a, "os.open", "f", m.path / "lock.x", EXCL)
+    proxy.wait_held("h")
+    bucket.delete("p/lock.x")
+    proxy.release("h")
+    t.join(30)
+    assert result == ["ok"]
+    a("close", "f")
+    assert bucket.get("p/lock.x") == b""
+
+
 def test_an_empty_file_that_was_made_anew_is_read(cas, bucket, process):
     """Its ETag is that of the one before."""
     one, two, a, b = cas(), cas(), process(), process()

@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from test_cas import (EXCL, PATIENT, cas, in_background, process, s3server)     # noqa: F401
+from harness.killer import Killer
+from test_cas import (EXCL, FOREVER, PATIENT, cas, in_background, process, run_all,     # noqa: F401
+                      s3server, start)
 
 LATE = {**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"}
 
@@ -195,3 +197,44 @@ def test_the_same_content_made_anew_goes(cas, proxy, bucket, process):
     proxy.wait_held("lost")
     assert ended(proxy, thread, result) == "ok"
     assert not bucket.exists("p/k.txt")
+
+
+MUTEX = """
+import os, random, sys, time
+mount, held, n, how = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+lock, mine = mount + "/lock.x", f"{mount}/mine{os.getpid()}"
+for i in range(n):
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            time.sleep(random.uniform(0, 0.02))
+    os.mkdir(held)      # on a local disk: fails if another has it
+    os.rmdir(held)
+    if how == "rename":
+        os.rename(lock, mine)
+    os.unlink(mine if how == "rename" else lock)
+"""
+
+
+@pytest.mark.limit(240)
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+@pytest.mark.parametrize("faults", [0, 0.04])
+@pytest.mark.parametrize("kills", [False, True])
+def test_one_lock_file_has_one_owner_at_a_time(cas, proxy, bucket, tmp_path, how, faults, kills):
+    mounts = [cas(via=proxy, env=PATIENT) for _ in range(2)]
+    if faults:
+        proxy.add_faults(faults, seed=7, slow_ms=20, lost_ms=20)
+    killers = [Killer(m, FOREVER, i, 0.05, 0.3) for i, m in enumerate(mounts) if kills]
+    for k in killers:
+        k.start()
+    try:
+        run_all([start(MUTEX, mounts[i % 2].path, tmp_path / "held", 12, how) for i in range(5)], 100)
+    finally:
+        for k in killers:
+            k.cancelled.set()
+            k.join(30)
+    assert list(bucket.list("p/")) == []
+    for m in mounts:
+        m.check()
