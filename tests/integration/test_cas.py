@@ -273,6 +273,34 @@ def test_a_change_of_metadata_leaves_the_baselines(cas, bucket, process):
     assert bucket.get("p/k.bin") == b"mine"
 
 
+def test_metadata_through_a_descriptor_that_has_written_nothing(cas, bucket):
+    p = cas().path / "k.txt"
+    bucket.put("p/k.txt", b"1")
+    fd = os.open(p, os.O_RDWR)
+    os.setxattr(fd, "user.color", b"red")
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    assert os.getxattr(p, "user.color") == b"red"
+    assert bucket.head("p/k.txt")["Metadata"]["mode"] == str(0o100600)
+    assert "xattr" in bucket.head("p/k.txt")["Metadata"]
+
+
+def test_metadata_through_a_descriptor_of_what_was_unlinked(cas, bucket, process):
+    """Not those of the file that another has made there."""
+    one, two, b = cas(), cas(), process()
+    p = one.path / "lock"
+    fd = os.open(p, EXCL)
+    os.unlink(p)
+    os.fchmod(fd, 0o640)
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    before = bucket.head("p/lock")["Metadata"]
+    os.fchmod(fd, 0o600)
+    os.setxattr(fd, "user.color", b"red")
+    os.close(fd)
+    assert bucket.head("p/lock")["Metadata"] == before
+
+
 TICK = 0.02     # seconds; what process start times are counted in, twice
 
 
