@@ -121,6 +121,19 @@ def test_a_delete_that_is_never_heard_of(cas, proxy, bucket, process):
     assert not bucket.exists("p/k.txt")
 
 
+def test_a_server_that_is_busy_for_a_second(cas, proxy, bucket, process):
+    """It is not asked eight times within milliseconds."""
+    m, a = cas(via=proxy, env=PATIENT), process()
+    a.put(m.path / "k.txt", "1")
+    proxy.add_rule("reset", op="DeleteObject", key="p/k.txt")
+    thread, result = in_background(a, "unlink", m.path / "k.txt")
+    time.sleep(1)
+    proxy.clear_rules()
+    thread.join(60)
+    assert result == ["ok"]
+    assert not bucket.exists("p/k.txt")
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["lost answer", "killed worker"])
 def test_rename_of_an_empty_file(cas, proxy, bucket, process, killed):
     slow, other = cas(via=proxy, env=LATE), cas()
