@@ -93,7 +93,7 @@ struct shm_session {
     char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
     char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
     uint32_t unused;
-    struct shm_baseline_who parent; /* whose baseline rules, if it is the opener's parent's; else zero */
+    struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */
     char xattr[SHM_SESSION_META_MAX];

@@ -355,8 +355,8 @@ static int edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
     return r;
 }
 
-/* Under shm->meta. It was unlinked: nobody will be told. (With compare-and-set a session's node is never
- * the one that the name has.) */
+/* Under shm->meta. It was unlinked: nobody will be told. (With compare-and-set a session's node is
+ * never the one that the name has.) */
 static bool is_nameless(const struct worker *w, const struct shm_node *n)
 {
     return cas_on(w) ? shm_session_at(w->shm, n->session)->flags & SHM_SESSION_ORPHAN

@@ -278,7 +278,7 @@ def test_a_change_of_metadata_leaves_the_baselines(cas, bucket, process):
 
 @pytest.mark.parametrize("text", ["", "1"])
 def test_metadata_that_a_dead_worker_has_told(cas, proxy, bucket, process, text):
-    """HEAD finds that its PUT has acted: a change of the time must keep what it has brought there."""
+    """HEAD finds that its PUT has acted: a change of the time must keep what that has told."""
     m, a = cas(via=proxy, env=PATIENT), process()
     p = m.path / "k.txt"
     a("open", "f", p, "w")
