@@ -159,8 +159,8 @@ static int empty_end(struct s3_req *req)
     return first_head(req, 0);
 }
 
-/* It has gone meanwhile, as lock files do. A HEAD's 404 has no code, but the server has just said 416,
- * which tells that it takes our credentials, and that there is a bucket. */
+/* It has gone meanwhile, as lock files do. A HEAD's 404 has no code, but the server has just said
+ * 416, which tells that it takes our credentials, and that there is a bucket. */
 static bool empty_turn(struct s3_req *req)
 {
     if (req->reply.status == 404 && !*req->result.code)

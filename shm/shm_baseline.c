@@ -241,8 +241,8 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm,
     return SHM_BASELINE_KNOWN;
 }
 
-/* Versions of the same content have one ETag, as all empty files have: their write-ids tell, where both
- * are known. */
+/* Versions of the same content have one ETag, as all empty files have: their write-ids tell, where
+ * both are known. */
 static bool is_other(const struct shm_baseline_value *a, const struct shm_baseline_value *b)
 {
     return strcmp(a->etag, b->etag) != 0 ||

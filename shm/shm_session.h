@@ -105,7 +105,7 @@ struct shm_session {
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
     };
     uint32_t unused;
-    struct shm_baseline_who parent; /* whose baseline rules, if it is the opener's parent's; else zero */
+    struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */
     char xattr[SHM_SESSION_META_MAX];

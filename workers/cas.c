@@ -330,8 +330,8 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
     }
 }
 
-/* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no child
- * could ever write the key, which has nothing that it could read again. */
+/* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no
+ * child could ever write the key, which has nothing that it could read again. */
 static void parents_after_conflict(struct worker *w, const struct shm_baseline_key *k,
                                    const struct shm_session *s)
 {

@@ -96,8 +96,8 @@ void cas_outdated(struct op *op, const char *key);
 
 #define CAS_NO_ID "-" /* in place of a write-id: the version is known to have none */
 
-/* Under shm->meta. The write-id of this version, "" where it has none or that is not known. All empty
- * files have one ETag, so of them it is that of the one which the caller has read or made, if it
+/* Under shm->meta. The write-id of this version, "" where it has none or that is not known. All
+ * empty files have one ETag, so of them it is that of the one which the caller has read or made, if it
  * has (or CAS_NO_ID); of others that of what was seen last. */
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP]);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "workers/cas.h"
@@ -13,12 +14,14 @@
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 #define LOST_MAX 8     /* answers that were lost, and the version found still there */
+#define LOST_WAIT_NS (50 * NS_PER_MS) /* doubled each time, but for the first */
 
 struct deletion {
     struct op *op;
     void (*then)(struct op *op, int error);
     enum delete_how how;
     unsigned refused, lost;
+    struct loop_timer wait;
     bool unclear; /* one of ours may have acted */
     char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
     char key[KEY_CAP];
@@ -37,6 +40,14 @@ void delete_asks_no_more(void)
     asks_no_more = true;
 }
 
+static void deletion_free(void *state)
+{
+    struct deletion *d = state;
+
+    loop_timer_cancel(d->op->w->loop, &d->wait);
+    free(d);
+}
+
 static void end(struct deletion *d, int error)
 {
     struct op *op = d->op;
@@ -44,7 +55,7 @@ static void end(struct deletion *d, int error)
 
     op->state = NULL;
     op->state_free = NULL;
-    free(d);
+    deletion_free(d);
     then(op, error == -ENOENT ? 0 : error);
 }
 
@@ -85,14 +96,22 @@ static void send_head(struct deletion *d)
         end(d, r);
 }
 
-/* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. */
+static void on_waited(struct loop_timer *t)
+{
+    send_head((struct deletion *)((char *)t - offsetof(struct deletion, wait)));
+}
+
+/* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. The
+ * client does not try again by itself, so the waiting for a server that is busy is here. */
 static void look_again(struct deletion *d, const struct s3_result *res)
 {
     d->unclear = true;
     if (++d->lost > LOST_MAX)
         end(d, res->error);
-    else
+    else if (d->lost == 1)
         send_head(d);
+    else
+        loop_timer_set(d->op->w->loop, &d->wait, LOST_WAIT_NS << (d->lost - 1));
 }
 
 static void on_deleted(void *arg, const struct s3_result *res)
@@ -187,7 +206,8 @@ void delete_key(struct op *op, const char *key, const char *etag, enum delete_ho
     if (id)
         memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));
     op->state = d;
-    op->state_free = free;
+    op->state_free = deletion_free;
+    d->wait.on_time = on_waited;
     if (looks_first(d))
         send_head(d);
     else

@@ -18,8 +18,8 @@ enum delete_how {
 /* op->rec->step: a DELETE_SEEN has been sent, and a replacement does not know its end. */
 #define DELETE_SENT 20
 
-/* Which version a DELETE_SEEN means, in the op's record: a replacement must not mean what the caller,
- * or the mount, has learned of since. (What lies in front is a rename's.) */
+/* Which version a DELETE_SEEN means, in the op's record: a replacement must not mean what the
+ * caller, or the mount, has learned of since. (What lies in front is a rename's.) */
 struct delete_note {
     char etag[SHM_ETAG_MAX];
     char id[LINEAGE_ID_CAP]; /* a rename sets it before it calls delete_key */
@@ -37,8 +37,8 @@ static inline struct delete_note *delete_note_of(struct op *op)
  * condition (501) is not asked for it again. The op is kept, and its `state` is used.
  *
  * With DELETE_SEEN `id` is the write-id of that version (cas_id; NULL or "": not known), which
- * tells an empty file from all others; that takes a HEAD before. A DELETE whose answer is lost is not repeated
- * before a HEAD has looked: another may have the name by then, with the same ETag.
+ * tells an empty file from all others; that takes a HEAD before. A DELETE whose answer is lost is
+ * not repeated before a HEAD has looked: another may have the name by then, with the same ETag.
  *
  *   nothing is there, or another version that was not built on it    0
  *   another version that was built on it                             -EEXIST

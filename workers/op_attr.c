@@ -332,7 +332,8 @@ static bool must_store(struct op *op)
         return false;
     if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;
-    if (n->session != SHM_NIL && shm_session_dirty(shm_session_at(w->shm, n->session)))
+    if (n->session != SHM_NIL && (shm_session_dirty(shm_session_at(w->shm, n->session)) ||
+                                  shm_session_at(w->shm, n->session)->flags & SHM_SESSION_ORPHAN))
         return false;
     changed = *n;
     set_attributes(op, &changed);

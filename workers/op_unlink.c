@@ -30,8 +30,8 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet (a
- * file that is created, unlinked, and then written), and what it expects. Session by session: a
+/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet
+ * (a file that is created, unlinked, and then written), and what it expects. Session by session: a
  * process may have more of them than one section of the lock can change. */
 static void forget(struct op *op)
 {

@@ -18,6 +18,7 @@
 #include <sys/xattr.h>
 
 #include "s3/s3_error.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
 #include "workers/meta.h"
@@ -354,6 +355,14 @@ static int edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
     return r;
 }
 
+/* Under shm->meta. It was unlinked: nobody will be told. (With compare-and-set a session's node is
+ * never the one that the name has.) */
+static bool is_nameless(const struct worker *w, const struct shm_node *n)
+{
+    return cas_on(w) ? shm_session_at(w->shm, n->session)->flags & SHM_SESSION_ORPHAN
+                     : !(n->flags & SHM_NODE_CURRENT);
+}
+
 enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };
 
 /* Under shm->meta. Where the change belongs. `coded`: for HOW_SESSION, those that it changes. */
@@ -378,7 +387,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
                    : HOW_FAILED;
     if (session_is_publishing(w, n->session))
         return HOW_WAIT;
-    if (!(n->flags & SHM_NODE_CURRENT) || /* unlinked: told to nobody */
+    if (is_nameless(w, n) ||
         shm_session_dirty(shm_session_at(w->shm, n->session)))
         return what == LOOK_CODED ? HOW_SESSION : HOW_ASK;
     return HOW_STORE;

@@ -79,7 +79,9 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = clock_mono_ns();
     n->flags &= (uint16_t)~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
-    if (p->w->conf->metadata == CONF_METADATA_FULL) {
+    if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
+        n->flags &= (uint16_t)~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
+    } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
             meta_adopt(n, &p->node);
         meta_told(n, &p->meta, *p->type ? p->type : NULL);

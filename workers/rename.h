@@ -18,7 +18,7 @@ void rename_keys(struct op *op, const char *from, const char *to,
 /* How far it came (op->rec->step), for a replacement. */
 #define RENAME_COPIED 16 /* a file: only the delete is left (after it DELETE_SENT) */
 #define RENAME_MOVING 17 /* a directory: the target was empty; by now it may hold keys that have moved */
-#define RENAME_TAKING 19 /* rename_cas: the source is gone; what is open on it follows, session by session */
+#define RENAME_TAKING 19 /* rename_cas: the source is gone; what is open on it follows */
 #define RENAME_AIMED 18  /* rename_cas: the session's node has the new name, and what to expect there */
 
 /* The new key has the file, its ETag is in rec->reply. */

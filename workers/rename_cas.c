@@ -41,7 +41,8 @@ static void end(struct op *op, int error)
 
 /* Under shm->meta. What the caller has open on the name that was replaced is published no more: the
  * first such session from *at on. False: there is none left. */
-static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir, uint32_t *at)
+static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir,
+                            uint32_t *at)
 {
     *at = cas_next_session(op, *at, to_dir, a->new_name, a->new_len);
     if (*at == SHM_NIL)
@@ -54,8 +55,8 @@ static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t
 
 /* Under shm->meta. What the caller has open on the file that has moved moves with it; others will
  * find theirs deleted. As above. */
-static bool take_along(struct op *op, const struct rename_args *a, uint32_t from_dir, uint32_t to_dir,
-                       uint32_t *at)
+static bool take_along(struct op *op, const struct rename_args *a, uint32_t from_dir,
+                       uint32_t to_dir, uint32_t *at)
 {
     struct shm *shm = op->w->shm;
     const char *was = shm_node_at(shm, op->rec->node)->etag, *now = (char *)op->rec->reply;
@@ -78,7 +79,8 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
 }
 
 /* Sessions follow one by one: a process may have more of them than one section of the lock can
- * change. A replacement must not take those that have moved for what was replaced: hence the step. */
+ * change. A replacement must not take those that have moved for what was replaced: hence the
+ * step. */
 static bool move_next(struct op *op, uint32_t *at)
 {
     struct rename_args a = rename_args_of(op);

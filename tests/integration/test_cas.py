@@ -94,6 +94,9 @@ for line in sys.stdin:
             if libc.renameat2(-100, old.encode(), -100, new.encode(), flags) < 0:
                 raise OSError(ctypes.get_errno(), "renameat2")
             out = None
+        elif what == "setxattr":
+            path, name, value = args
+            out = os.setxattr(path, name, value.encode())
         else:
             out = getattr(os, what)(*args)
             out = None if what == "stat" else out
@@ -271,6 +274,73 @@ def test_a_change_of_metadata_leaves_the_baselines(cas, bucket, process):
     a("chmod", p, 0o600)
     b.put(p, "mine")
     assert bucket.get("p/k.bin") == b"mine"
+
+
+@pytest.mark.parametrize("text", ["", "1"])
+def test_metadata_that_a_dead_worker_has_told(cas, proxy, bucket, process, text):
+    """HEAD finds that its PUT has acted: a change of the time must keep what that has told."""
+    m, a = cas(via=proxy, env=PATIENT), process()
+    p = m.path / "k.txt"
+    a("open", "f", p, "w")
+    a("write", "f", text)
+    a("setxattr", p, "user.color", "red")
+    proxy.hold("h", when="after", op="PutObject", nth=1, key="p/k.txt")
+    t, result = in_background(a, "fsync", "f")
+    proxy.wait_held("h")
+    m.kill_workers()
+    proxy.release("h", "drop")
+    t.join(60)
+    assert result == ["ok"]
+    a("close", "f")
+    before = bucket.head("p/k.txt")["Metadata"]
+    a("utime", p)
+    after = bucket.head("p/k.txt")["Metadata"]
+    assert before["stateproxy-lineage"] == after["stateproxy-lineage"]
+    assert before["xattr"] == after["xattr"]
+    assert a.get(p) == text
+    a.put(p, "mine")
+    assert bucket.get("p/k.txt") == b"mine"
+
+
+def test_a_symlink_that_a_dead_worker_has_made(cas, proxy, bucket, process):
+    m, a = cas(via=proxy, env=PATIENT), process()
+    proxy.hold("h", when="after", op="PutObject", nth=1, key="p/l")
+    t, result = in_background(a, "symlink", "target", m.path / "l")
+    proxy.wait_held("h")
+    m.kill_workers()
+    proxy.release("h", "drop")
+    t.join(60)
+    assert result == ["ok"]
+    assert os.readlink(m.path / "l") == "target"
+    assert os.path.islink(m.path / "l")
+
+
+def test_metadata_through_a_descriptor_that_has_written_nothing(cas, bucket):
+    p = cas().path / "k.txt"
+    bucket.put("p/k.txt", b"1")
+    fd = os.open(p, os.O_RDWR)
+    os.setxattr(fd, "user.color", b"red")
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    assert os.getxattr(p, "user.color") == b"red"
+    assert bucket.head("p/k.txt")["Metadata"]["mode"] == str(0o100600)
+    assert "xattr" in bucket.head("p/k.txt")["Metadata"]
+
+
+def test_metadata_through_a_descriptor_of_what_was_unlinked(cas, bucket, process):
+    """Not those of the file that another has made there."""
+    one, two, b = cas(), cas(), process()
+    p = one.path / "lock"
+    fd = os.open(p, EXCL)
+    os.unlink(p)
+    os.fchmod(fd, 0o640)
+    b("os.open", "f", two.path / "lock", EXCL)
+    b("close", "f")
+    before = bucket.head("p/lock")["Metadata"]
+    os.fchmod(fd, 0o600)
+    os.setxattr(fd, "user.color", b"red")
+    os.close(fd)
+    assert bucket.head("p/lock")["Metadata"] == before
 
 
 TICK = 0.02     # seconds; what process start times are counted in, twice

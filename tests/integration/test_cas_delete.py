@@ -121,6 +121,19 @@ def test_a_delete_that_is_never_heard_of(cas, proxy, bucket, process):
     assert not bucket.exists("p/k.txt")
 
 
+def test_a_server_that_is_busy_for_a_second(cas, proxy, bucket, process):
+    """It is not asked eight times within milliseconds."""
+    m, a = cas(via=proxy, env=PATIENT), process()
+    a.put(m.path / "k.txt", "1")
+    proxy.add_rule("reset", op="DeleteObject", key="p/k.txt")
+    thread, result = in_background(a, "unlink", m.path / "k.txt")
+    time.sleep(1)
+    proxy.clear_rules()
+    thread.join(60)
+    assert result == ["ok"]
+    assert not bucket.exists("p/k.txt")
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["lost answer", "killed worker"])
 def test_rename_of_an_empty_file(cas, proxy, bucket, process, killed):
     slow, other = cas(via=proxy, env=LATE), cas()
@@ -168,7 +181,7 @@ def test_what_is_seen_meanwhile_is_not_meant(cas, proxy, bucket, process, what):
     slow, other = cas(via=proxy, env=LATE), cas()
     a, b, c = process(), process(), process()
     lock(a, slow.path / "lock.x")
-    c("stat", slow.path / "lock.x")         # so that its next one waits for no lock of the directory
+    c("stat", slow.path / "lock.x")     # so that its next one waits for no lock of the directory
     lost(proxy, "after", "p/lock.x")
     thread, result = in_background(a, what, slow.path / "lock.x",
                                    *([slow.path / "mine"] if what == "rename" else []))
@@ -230,7 +243,8 @@ def test_one_lock_file_has_one_owner_at_a_time(cas, proxy, bucket, tmp_path, how
     for k in killers:
         k.start()
     try:
-        run_all([start(MUTEX, mounts[i % 2].path, tmp_path / "held", 12, how) for i in range(5)], 100)
+        run_all([start(MUTEX, mounts[i % 2].path, tmp_path / "held", 12, how) for i in range(5)],
+                100)
     finally:
         for k in killers:
             k.cancelled.set()
