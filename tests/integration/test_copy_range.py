@@ -23,9 +23,16 @@ SHORT = {"STATEPROXY_S3_ATTEMPT_TIMEOUT": f"{int(1000 * SLOW)}ms",
 
 
 # Under the sanitizers (which are slow) the daemon is what is tested, not the servers.
-@pytest.fixture(scope="module", params=["versitygw", "minio"] if SLOW == 1 else ["versitygw"])
+SERVERS = ["versitygw", "minio"] if SLOW == 1 else ["versitygw"]
+FULL = os.environ.get("STATEPROXY_TEST_FULL") == "1"
+
+
+@pytest.fixture(scope="module", params=SERVERS if FULL else ["versitygw"])
 def s3server(request, s3server):
     return s3server if request.param == "versitygw" else request.getfixturevalue("minio")
+
+
+on_both = pytest.mark.parametrize("s3server", SERVERS, indirect=True)
 
 
 @pytest.fixture
@@ -95,6 +102,7 @@ def settled(m):
 # -- copied by the server
 
 
+@on_both
 @pytest.mark.parametrize("options", [[], ["-p"], ["-a"]], ids=["cp", "cp -p", "cp -a"])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
 def test_cp_moves_no_content(m, proxy, bucket, options, there):
@@ -492,6 +500,7 @@ def test_replaced_elsewhere_while_it_is_open(m, bucket, source, target):
 # -- the source changes, the server errs
 
 
+@on_both
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
 def test_the_source_changes_before_the_close(m, bucket, change, there):
