@@ -112,5 +112,6 @@ def test_nodes_are_asked_back(mount, proxy, many):
     status = m.status()
     assert status["tables"]["nodes"] < NAMES
     assert status["fuse"].get("BATCH_FORGET", 0) + status["fuse"].get("FORGET", 0) > 10
-    assert sum(proxy.counts().values()) < 2 * PAGES + 200
+    # Few of those that it forgets are asked for by name: when their page has gone meanwhile, too.
+    assert sum(proxy.counts().values()) < 2 * PAGES + NAMES // 10
     m.check()

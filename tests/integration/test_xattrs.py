@@ -53,8 +53,9 @@ def test_of_a_closed_file(m, mount, bucket, counted):
     p = m.path / "f.txt"
     p.write_bytes(b"content")
     assert os.listxattr(p) == []
-    assert counted(os.setxattr, p, "user.a", b"one") == {
-        "GetObject": 1, "HeadObject": 1, "CopyObject": 1}
+    counts = counted(os.setxattr, p, "user.a", b"one")
+    counts.pop("HeadObject", None)      # not within a second of a GET that told all there is
+    assert counts == {"GetObject": 1, "CopyObject": 1}
     os.setxattr(p, "user.b", bytes(range(256)))
     assert stored(bucket, m, "f.txt") == {"user.a": b"one", "user.b": bytes(range(256))}
     for path in p, mount().path / "f.txt":
