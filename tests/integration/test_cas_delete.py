@@ -12,12 +12,17 @@ from test_cas import (EXCL, FOREVER, PATIENT, cas, in_background, process, run_a
 LATE = {**PATIENT, "STATEPROXY_S3_ATTEMPT_TIMEOUT": "60s"}
 
 
-def lost(proxy, when, key, op="DeleteObject"):
-    proxy.hold("lost", when=when, op=op, nth=1, key=key)
+def under_way(proxy, when, who, what, path, *args):
+    """-> (thread, its result), when the DELETE of the path's key is held before or after it acts."""
+    proxy.hold("lost", when=when, op="DeleteObject", nth=1, key=f"p/{path.name}")
+    background = in_background(who, what, path, *args)
+    proxy.wait_held("lost")
+    return background
 
 
-def ended(proxy, thread, result, verdict="drop"):
-    proxy.release("lost", verdict)
+def ended(proxy, thread, result):
+    """Its answer is lost."""
+    proxy.release("lost", "drop")
     thread.join(60)
     return result[0]
 
@@ -33,9 +38,7 @@ def test_the_next_owners_lock_stays(cas, proxy, bucket, process, killed):
     slow, other = cas(via=proxy, env=LATE), cas()
     a, b = process(), process()
     lock(a, slow.path / "lock")
-    lost(proxy, "after", "p/lock")
-    thread, result = in_background(a, "unlink", slow.path / "lock")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "after", a, "unlink", slow.path / "lock")
     lock(b, other.path / "lock")
     if killed:
         slow.kill_workers()
@@ -54,9 +57,7 @@ def test_what_came_after_it_stays(cas, proxy, bucket, process, text):
     slow, other = cas(via=proxy, env=LATE), cas()
     a, b = process(), process()
     a.put(slow.path / "k.txt", "1")
-    lost(proxy, "after", "p/k.txt")
-    thread, result = in_background(a, "unlink", slow.path / "k.txt")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "after", a, "unlink", slow.path / "k.txt")
     b.put(other.path / "k.txt", text)
     assert ended(proxy, thread, result) == "ok"
     assert bucket.get("p/k.txt") == text.encode()
@@ -67,9 +68,7 @@ def test_what_was_built_on_it_shows_that_it_has_not_acted(cas, proxy, bucket, pr
     slow, other = cas(via=proxy, env=LATE), cas()
     a, b = process(), process()
     a.put(slow.path / "k.txt", "1")
-    lost(proxy, "before", "p/k.txt")
-    thread, result = in_background(a, "unlink", slow.path / "k.txt")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "before", a, "unlink", slow.path / "k.txt")
     assert b.get(other.path / "k.txt") == "1"
     b.put(other.path / "k.txt", "2")
     assert ended(proxy, thread, result) == 17
@@ -82,9 +81,7 @@ def test_what_cannot_be_told(cas, proxy, bucket, process):
     a, b = process(), process()
     bucket.put("p/k.txt", b"theirs")
     assert a.get(slow.path / "k.txt") == "theirs"
-    lost(proxy, "before", "p/k.txt")
-    thread, result = in_background(a, "unlink", slow.path / "k.txt")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "before", a, "unlink", slow.path / "k.txt")
     assert b.get(other.path / "k.txt") == "theirs"
     b.put(other.path / "k.txt", "2")
     assert ended(proxy, thread, result) == 5
@@ -98,9 +95,7 @@ def test_what_is_still_there_goes(cas, proxy, bucket, process, text, killed):
     m, a = cas(via=proxy, env=LATE), process()
     a.put(m.path / "k.txt", text)
     before = proxy.counts().get("DeleteObject", 0)      # of the probe
-    lost(proxy, "before", "p/k.txt")
-    thread, result = in_background(a, "unlink", m.path / "k.txt")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "before", a, "unlink", m.path / "k.txt")
     if killed:
         m.kill_workers()
     assert ended(proxy, thread, result) == "ok"
@@ -139,9 +134,7 @@ def test_rename_of_an_empty_file(cas, proxy, bucket, process, killed):
     slow, other = cas(via=proxy, env=LATE), cas()
     a, b = process(), process()
     lock(a, slow.path / "lock")
-    lost(proxy, "after", "p/lock")
-    thread, result = in_background(a, "rename", slow.path / "lock", slow.path / "held")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "after", a, "rename", slow.path / "lock", slow.path / "held")
     lock(b, other.path / "lock")
     if killed:
         slow.kill_workers()
@@ -182,10 +175,8 @@ def test_what_is_seen_meanwhile_is_not_meant(cas, proxy, bucket, process, what):
     a, b, c = process(), process(), process()
     lock(a, slow.path / "lock.x")
     c("stat", slow.path / "lock.x")     # so that its next one waits for no lock of the directory
-    lost(proxy, "after", "p/lock.x")
-    thread, result = in_background(a, what, slow.path / "lock.x",
-                                   *([slow.path / "mine"] if what == "rename" else []))
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "after", a, what, slow.path / "lock.x",
+                               *([slow.path / "mine"] if what == "rename" else []))
     lock(b, other.path / "lock.x")
     time.sleep(SEEN_LONG_AGO)
     looking, _ = in_background(c, "stat", slow.path / "lock.x")
@@ -205,9 +196,7 @@ def test_the_same_content_made_anew_goes(cas, proxy, bucket, process):
     b("unlink", other.path / "k.txt")
     b.put(other.path / "k.txt", "1")
     time.sleep(SEEN_LONG_AGO)
-    lost(proxy, "before", "p/k.txt")
-    thread, result = in_background(a, "unlink", slow.path / "k.txt")
-    proxy.wait_held("lost")
+    thread, result = under_way(proxy, "before", a, "unlink", slow.path / "k.txt")
     assert ended(proxy, thread, result) == "ok"
     assert not bucket.exists("p/k.txt")
 
