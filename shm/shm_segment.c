@@ -148,8 +148,8 @@ static int check_header(const struct shm_header *h, size_t size, struct err *err
         return err_set(err, EPROTO, "not a stateproxy segment");
     if (memcmp(h->version, own.version, sizeof(own.version)) != 0)
         return err_set(err, EPROTO,
-                       "the daemon is of another version than this program, "
-                       "which is %s", own.version);
+                       "the daemon is of another version than this program, which is %s: "
+                       "use the stateproxyctl that came with the daemon", own.version);
     if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size ||
         h->size != size ||
         memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||

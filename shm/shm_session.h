@@ -33,7 +33,6 @@ enum shm_session_flag {
     SHM_SESSION_TRIED = 256,   /* compare-and-set: a PUT with write_id has begun, and its end is not known */
     SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
     SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */
-    SHM_SESSION_BLIND = 8192,  /* REFUSED for what was only ever written: the next write is not */
     SHM_SESSION_LINEAGE = 4096, /* compare-and-set: `lineage` is that of base_etag; else it is asked for */
     SHM_SESSION_OURS = 2048,   /* compare-and-set: base_etag is of an empty file made with O_EXCL; as all
                                 * empty files have it, write ids must tell that it is ours */

@@ -146,7 +146,7 @@ static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_ke
         r = shm_baseline_get(shm, k, &c->self, ret);
     if (r == SHM_BASELINE_NONE && c->parent.tgid) {
         r = shm_baseline_get_at(shm, k, &c->parent, (uint32_t)c->self.start, ret);
-        *ret_parents = r == SHM_BASELINE_KNOWN;
+        *ret_parents = r != SHM_BASELINE_NONE;
     }
     return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
 }
@@ -158,7 +158,7 @@ static void expect(struct shm_session *s, const struct shm_baseline_value *v)
         s->flags |= SHM_SESSION_LINEAGE;
     memcpy(s->base_etag, v->etag, SHM_ETAG_MAX);
     memcpy(s->lineage, v->lineage, SHM_LINEAGE_MAX);
-    if (strcmp(v->etag, EMPTY_ETAG) == 0)
+    if (cas_is_empty(v->etag))
         s->flags |= SHM_SESSION_OURS;
     if (v->flags & SHM_BASELINE_ABSENT)
         s->flags |= SHM_SESSION_ABSENT;
@@ -170,23 +170,16 @@ static void expect(struct shm_session *s, const struct shm_baseline_value *v)
 static void expect_known(struct op *op, struct shm_session *s,
                          const struct shm_baseline_key *k)
 {
-    struct shm_baseline_value v = {.flags = SHM_BASELINE_READ};
+    struct shm_baseline_value v;
     bool parents = false;
+    enum shm_baseline_state known = rules(op, k, &v, &parents);
 
-    switch (rules(op, k, &v, &parents)) {
-    case SHM_BASELINE_KNOWN:
+    if (parents)
+        s->parent = op->caller.parent;
+    if (known == SHM_BASELINE_KNOWN)
         expect(s, &v);
-        if (parents)
-            s->parent = op->caller.parent;
-        break;
-    case SHM_BASELINE_DROPPED:
+    else if (known == SHM_BASELINE_DROPPED)
         s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
-        if (!(v.flags & SHM_BASELINE_READ))
-            s->flags |= SHM_SESSION_BLIND;
-        break;
-    case SHM_BASELINE_NONE:
-        break;
-    }
 }
 
 /* What is loaded is what the write is built on. */
@@ -197,7 +190,7 @@ static void expect_loaded(struct op *op, struct shm_session *s,
     enum shm_baseline_state known;
 
     s->flags |= SHM_SESSION_EXPECTS;
-    if (strcmp(s->base_etag, EMPTY_ETAG) == 0)
+    if (cas_is_empty(s->base_etag))
         s->flags |= SHM_SESSION_OURS;
     if (find_lineage(op->w, k, s->base_etag, s->lineage))
         s->flags |= SHM_SESSION_LINEAGE;
@@ -330,16 +323,23 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
     }
 }
 
+/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
+ * what it expects. */
+static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN &&
+           !(ret->flags & SHM_BASELINE_READ);
+}
+
 /* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no
- * child could ever write the key, which has nothing that it could read again. */
+ * child could ever write the key. */
 static void parents_after_conflict(struct worker *w, const struct shm_baseline_key *k,
                                    const struct shm_session *s)
 {
     struct shm_baseline_value v;
 
-    if (s->parent.tgid &&
-        shm_baseline_get(w->shm, k, &s->parent, &v) == SHM_BASELINE_KNOWN &&
-        !(v.flags & SHM_BASELINE_READ) && strcmp(v.etag, s->base_etag) == 0)
+    if (is_blind(w, k, &s->parent, &v) && strcmp(v.etag, s->base_etag) == 0)
         shm_baseline_forget(w->shm, k, &s->parent);
 }
 
@@ -365,10 +365,11 @@ void cas_refused(struct worker *w, uint32_t session)
     struct shm_baseline_key k;
     char key[KEY_CAP];
 
-    if (!(s->flags & SHM_SESSION_BLIND) || key_of_node(w, s->node, key) < 0)
+    if (key_of_node(w, s->node, key) < 0)
         return;
     k = name_key(w, key);
-    if (shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
+    if (!is_blind(w, &k, &s->parent, &v) ||
+        shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
         return;
     v.flags &= ~(uint32_t)SHM_BASELINE_READ;
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
@@ -397,9 +398,7 @@ static void removed_by_child(struct op *op, const struct shm_baseline_key *k)
     const struct shm_baseline_who *parent = &op->caller.parent;
     struct shm_baseline_value v;
 
-    if (!parent->tgid ||
-        shm_baseline_get(op->w->shm, k, parent, &v) != SHM_BASELINE_KNOWN ||
-        (v.flags & SHM_BASELINE_READ))
+    if (!is_blind(op->w, k, parent, &v))
         return;
     v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
     shm_baseline_set(op->w->shm, k, parent, &v, now_ticks());
@@ -452,7 +451,7 @@ void cas_outdated(struct op *op, const char *key)
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])
 {
     struct shm_baseline_key k = name_key(op->w, key);
-    bool empty = strcmp(etag, EMPTY_ETAG) == 0;
+    bool empty = cas_is_empty(etag);
     char seen[SHM_LINEAGE_MAX], seen_id[LINEAGE_ID_CAP];
     struct shm_baseline_value v;
 

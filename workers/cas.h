@@ -21,13 +21,18 @@
 #ifndef WORKERS_CAS_H
 #define WORKERS_CAS_H
 
+#include <string.h>
+
 #include "shm/shm_session.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
 #include "workers/op.h"
 
-/* All empty objects have it: what tells them apart is the write-id. */
-#define EMPTY_ETAG "\"d41d8cd98f00b204e9800998ecf8427e\""
+/* All empty objects have one ETag: what tells them apart is the write-id. */
+static inline bool cas_is_empty(const char *etag)
+{
+    return strcmp(etag, "\"d41d8cd98f00b204e9800998ecf8427e\"") == 0;
+}
 
 static inline bool cas_on(const struct worker *w)
 {
@@ -80,6 +85,10 @@ void cas_refused(struct worker *w, uint32_t session);
 void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                 const char to[SHM_ETAG_MAX]);
 
+/* Under shm->meta. The same for the sessions on the node's name that are built on `from`. */
+void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                         const char to[SHM_ETAG_MAX]);
+
 /* Under shm->meta. The key was removed by the caller: nothing is expected of it. */
 void cas_removed(struct op *op, const char *key);
 
@@ -100,10 +109,6 @@ void cas_outdated(struct op *op, const char *key);
  * empty files have one ETag, so of them it is that of the one which the caller has read or made, if it
  * has (or CAS_NO_ID); of others that of what was seen last. */
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP]);
-
-/* Under shm->meta. The same for the sessions on the node's name that are built on `from`. */
-void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
-                         const char to[SHM_ETAG_MAX]);
 
 /* Under shm->meta. The next session from index `at` on that the caller has open on this name, SHM_NIL
  * if there is none. Not unlinked ones. */

@@ -27,8 +27,10 @@ uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
         live--;
         if (s->state == SHM_SESSION_LIVE && (s->flags & SHM_SESSION_COPY) &&
             !(s->flags & SHM_SESSION_LOST) && strncmp(s->copy.key, key, len) == 0 &&
-            (below || !s->copy.key[len]))
+            (below || !s->copy.key[len])) {
+            session_wakes_us(w, i);
             return i;
+        }
     }
     return SHM_NIL;
 }
@@ -41,29 +43,32 @@ void copy_source_lost(struct worker *w, uint32_t session)
         s->flags |= SHM_SESSION_LOST;
 }
 
+bool copy_source_load(struct worker *w, uint32_t session)
+{
+    int r = session_load(w, session);
+
+    if (r == 0 || r == -EAGAIN)
+        return true;
+    worker_lock(w);
+    copy_source_lost(w, session);
+    worker_unlock(w);
+    return false;
+}
+
 static void attempt(struct op *op)
 {
     struct settling *st = op->state;
     struct worker *w = op->w;
     void (*then)(struct op *op, int error) = st->then;
     uint32_t session;
-    int r;
 
-    for (;;) {
+    do {
         worker_lock(w);
         session = copy_source_wanted(w, st->key, st->below);
-        if (session != SHM_NIL) /* the load's end wakes us */
-            shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
         worker_unlock(w);
-        if (session == SHM_NIL)
-            break;
-        r = session_load(w, session);
-        if (r == 0 || r == -EAGAIN)
-            return; /* somebody else's runs */
-        worker_lock(w);
-        copy_source_lost(w, session);
-        worker_unlock(w);
-    }
+        if (session != SHM_NIL && copy_source_load(w, session))
+            return;
+    } while (session != SHM_NIL);
     op_stop_waiting(op);
     op->state = NULL;
     op->state_free = NULL;

@@ -8,8 +8,11 @@
 #include "workers/op.h"
 
 /* Under shm->meta. A session that is to be a copy of this key (`below`: of any that begins with it),
- * and still can be loaded; SHM_NIL if there is none. */
+ * and still can be loaded, the end of which will wake this worker; SHM_NIL if there is none. */
 uint32_t copy_source_wanted(struct worker *w, const char *key, bool below);
+
+/* Not under a lock. Loads it, if nobody does yet. False: it cannot be, look for the next one. */
+must_use bool copy_source_load(struct worker *w, uint32_t session);
 
 /* Under shm->meta. It could not be loaded: nobody waits for it. */
 void copy_source_lost(struct worker *w, uint32_t session);

@@ -136,7 +136,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
  * writes the same again makes a file with the same ETag. */
 static bool is_another(const struct deletion *d, const struct s3_object *obj)
 {
-    bool ids_tell = *d->id && (d->unclear || strcmp(d->etag, EMPTY_ETAG) == 0);
+    bool ids_tell = *d->id && (d->unclear || cas_is_empty(d->etag));
     char id[LINEAGE_ID_CAP];
 
     if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
@@ -180,10 +180,11 @@ static void on_head(void *arg, const struct s3_result *res)
 /* Whether the DELETE waits for what a HEAD says. */
 static bool looks_first(const struct deletion *d)
 {
-    if (d->how != DELETE_SEEN || d->unclear || !*d->etag)
-        return d->how == DELETE_SEEN && d->unclear;
-    return !d->op->w->env->traits.delete_if_match ||
-           (*d->id && strcmp(d->etag, EMPTY_ETAG) == 0);
+    if (d->how != DELETE_SEEN)
+        return false;
+    if (d->unclear)
+        return true;
+    return *d->etag && (!d->op->w->env->traits.delete_if_match || (*d->id && cas_is_empty(d->etag)));
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,

@@ -5,6 +5,7 @@
 
 #include "shm/shm_session.h"
 #include "workers/cas.h"
+#include "workers/session.h"
 
 int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP])
 {
@@ -31,14 +32,8 @@ bool names_hold(struct op *op, uint32_t node)
 
     if (n->busy == tag)
         return true;
-    if (n->session != SHM_NIL) {
-        struct shm_session *s = shm_session_edit(w->shm, n->session);
-
-        if (s->publish.state == SHM_JOB_RUNNING) {
-            s->waiters |= UINT32_C(1) << w->slot;
-            return false;
-        }
-    }
+    if (n->session != SHM_NIL && session_is_publishing(w, n->session))
+        return false;
     /* Whoever holds it wakes everybody when it lets go. */
     if (names_held(w, node, tag))
         return false;

@@ -109,16 +109,21 @@ void op_copy_range(struct op *op)
     struct worker *w = op->w;
     struct fuse_write_out out = {0};
     uint32_t source, session;
-    struct proc_info info;
     int r;
 
-    proc_look(op->req.pid, &info);
+    worker_lock(w);
+    r = look(op, &source, &session);
+    worker_unlock(w);
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    session_note_pid(w, session, op->req.pid, SHM_PID_WROTE);
     worker_lock(w);
     r = look(op, &source, &session);
     if (r == 0)
         r = note(op, source, session);
     if (r == 0) {
-        session_note_proc(w, session, op->req.pid, &info, SHM_PID_WROTE);
         out.size = (uint32_t)shm_node_at(w->shm, source)->size;
         op_applied(op, 0, &out, sizeof(out));
     } else {

@@ -323,7 +323,7 @@ static void ask(struct op *op)
     node = op_node(op);
     if (node != SHM_NIL) {
         resolve_note(w, node, &job->known);
-        if (cas_on(w) && strcmp(job->known.etag, EMPTY_ETAG) == 0)
+        if (cas_on(w) && cas_is_empty(job->known.etag))
             job->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
         r = key_of_node(w, node, job->key);
     }

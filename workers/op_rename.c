@@ -217,6 +217,18 @@ static void target_is_kept(struct op *op, int error)
         copy_file(op, 0);
 }
 
+/* Copies of what is about to change, the source or the target, are loaded first. */
+static void settle(struct op *op, bool dir, bool target, void (*then)(struct op *op, int error))
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, dir, from, to);
+
+    if (r < 0)
+        rename_finish(op, r);
+    else
+        copy_source_settle(op, target ? to : from, dir, then);
+}
+
 static void copies_of_target_are_here(struct op *op, int error)
 {
     (void)error;
@@ -225,27 +237,16 @@ static void copies_of_target_are_here(struct op *op, int error)
 
 static void copies_of_source_are_here(struct op *op, int error)
 {
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, false, from, to);
-
     (void)error;
-    if (r < 0)
-        rename_finish(op, r);
-    else
-        copy_source_settle(op, to, false, copies_of_target_are_here);
+    settle(op, false, true, copies_of_target_are_here);
 }
 
 static void rename_file(struct op *op)
 {
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, false, from, to);
-
     if (rename_is_copied(op))
         delete_source(op);
-    else if (r < 0)
-        rename_finish(op, r);
     else
-        copy_source_settle(op, from, false, copies_of_source_are_here);
+        settle(op, false, false, copies_of_source_are_here);
 }
 
 /* ---- a directory ---- */
@@ -337,17 +338,6 @@ static void move_keys(struct op *op, int error)
         rename_keys(op, from, to, rename_finish);
 }
 
-static void settle_below(struct op *op)
-{
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, true, from, to);
-
-    if (r < 0)
-        rename_finish(op, r);
-    else
-        copy_source_settle(op, from, true, move_keys);
-}
-
 static void publish_below(struct op *op, int error)
 {
     uint32_t session;
@@ -362,7 +352,7 @@ static void publish_below(struct op *op, int error)
     if (session != SHM_NIL)
         session_publish(op, session, publish_below);
     else
-        settle_below(op);
+        settle(op, true, false, move_keys);
 }
 
 /* ---- the beginning ---- */

@@ -258,7 +258,7 @@ static void look(struct op *op, struct source *ret)
     ret->size = (size_t)shm_session_at(shm, n->session)->size;
     ret->kind = LOOK_SPOOL;
     if (shm_session_at(shm, n->session)->writing) {
-        shm_session_edit(shm, n->session)->waiters |= UINT32_C(1) << op->w->slot;
+        session_wakes_us(op->w, n->session);
         ret->kind = LOOK_WAIT;
     }
 }

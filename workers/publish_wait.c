@@ -59,10 +59,7 @@ static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
     if (key_of_node(w, s->node, key) < 0)
         return LOOK_BEGIN; /* which says so */
     pw->other = copy_source_wanted(w, key, false);
-    if (pw->other == SHM_NIL)
-        return LOOK_BEGIN;
-    shm_session_edit(w->shm, pw->other)->waiters |= UINT32_C(1) << w->slot;
-    return LOOK_SETTLE;
+    return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
 }
 
 /* Under shm->meta: what is to be done for this op now. */
@@ -99,7 +96,7 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
             what = look_at_copies(w, pw, s);
     }
     if (what != LOOK_BEGIN)
-        shm_session_edit(w->shm, pw->session)->waiters |= UINT32_C(1) << w->slot;
+        session_wakes_us(w, pw->session);
     return what;
 }
 
@@ -154,20 +151,6 @@ static bool take_like(struct publish *p, const struct publish_wait *pw)
     return p->like;
 }
 
-static void settle(struct op *op)
-{
-    struct publish_wait *pw = op->state;
-    struct worker *w = op->w;
-    int r = session_load(w, pw->other);
-
-    if (r == 0 || r == -EAGAIN) /* its end wakes us */
-        return;
-    worker_lock(w);
-    copy_source_lost(w, pw->other);
-    worker_unlock(w);
-    worker_wake_self(w);
-}
-
 static void load(struct op *op)
 {
     struct publish_wait *pw = op->state;
@@ -204,7 +187,8 @@ static void resume(struct op *op)
         return;
     }
     if (what == LOOK_SETTLE) {
-        settle(op);
+        if (!copy_source_load(w, pw->other))
+            worker_wake_self(w);
         return;
     }
     if (what == LOOK_LOAD) {

@@ -45,7 +45,7 @@ struct rename_args rename_args_of(const struct op *op);
 /* Both keys; of directories with their slashes. 0, -ESTALE, -ENAMETOOLONG, -EINVAL. */
 must_use int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP]);
 
-/* Compare-and-set: brings the file op->rec->node (held) to its new name. No server keeps conditions
+/* Compare-and-set: brings the file op->rec->node (held) to its new name. Few servers keep conditions
  * on the destination of a copy, so it is a GET into a session's spool, a PUT that is conditional on
  * what the caller expects at the new name (cas.h), and a DELETE of the version that was read. Calls
  * rename_finish with 0 or -errno: -EEXIST: the old or the new name has another version than

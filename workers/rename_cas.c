@@ -201,7 +201,7 @@ static int check_id(struct op *op, const struct s3_object *obj)
 
     if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
         strcpy(id, CAS_NO_ID);
-    if (*note->id && strcmp(obj->etag, EMPTY_ETAG) == 0)
+    if (*note->id && cas_is_empty(obj->etag))
         return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
     op_edit(op);
     memcpy(note->id, id, sizeof(id));

@@ -12,6 +12,12 @@
 /* Continues a handler; the op has not been answered. */
 typedef void session_then_fn(struct op *op, int error);
 
+/* Under shm->meta: this worker is woken when a job of the session ends, or a change of its content. */
+static inline void session_wakes_us(struct worker *w, uint32_t session)
+{
+    shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+}
+
 /* ---- session_attach.c ---- */
 
 /* Takes a ref on the write session of `node` (begun if there is none), notes it in

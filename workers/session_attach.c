@@ -285,8 +285,7 @@ static enum look look(struct op *op, struct attach *a, int *ret_error)
         a->attempts = s->load.attempts;
         return LOOK_LOAD;
     }
-    shm_session_edit(op->w->shm, op->rec->session)->waiters |= UINT32_C(1)
-                                                              << op->w->slot;
+    session_wakes_us(op->w, op->rec->session);
     return LOOK_WAIT;
 }
 

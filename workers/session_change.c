@@ -26,7 +26,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
         return true; /* noted by our predecessor, who died in the middle */
     if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) ||
         (s->flags & SHM_SESSION_EMPTYING) || !spool_reserve(w, session, end)) {
-        shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+        session_wakes_us(w, session);
         return false;
     }
     shm_session_edit(w->shm, session)->writing++;
@@ -78,7 +78,7 @@ bool session_is_publishing(struct worker *w, uint32_t session)
 {
     if (shm_session_at(w->shm, session)->publish.state != SHM_JOB_RUNNING)
         return false;
-    shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+    session_wakes_us(w, session);
     return true;
 }
 
@@ -144,7 +144,7 @@ static bool wants_load(struct op *op, uint32_t session, int *ret_error)
     if (!known)
         op_edit(op)->step = OP_STEP_LOADING;
     if (s->load.state == SHM_JOB_RUNNING) {
-        shm_session_edit(op->w->shm, session)->waiters |= UINT32_C(1) << op->w->slot;
+        session_wakes_us(op->w, session);
         return false;
     }
     if (known)
