@@ -101,8 +101,17 @@ static uint32_t find(struct shm *shm, struct shm_block_key key)
     return i ? i - 1 : SHM_NIL;
 }
 
-/* Takes the block out of its chain and marks it FREE. */
-static void release(struct shm *shm, uint32_t idx)
+static void link_in(struct shm *shm, uint32_t idx, struct shm_block_key key)
+{
+    struct shm_block *b = edit(shm, idx);
+    uint32_t *head = chain_of(shm, key);
+
+    b->key = key;
+    b->hash_next = *head;
+    set(shm, *head, idx + 1);
+}
+
+static void link_out(struct shm *shm, uint32_t idx)
 {
     struct shm_block *b = edit(shm, idx);
     uint32_t *link = chain_of(shm, b->key);
@@ -111,6 +120,14 @@ static void release(struct shm *shm, uint32_t idx)
         link = &at(shm, *link - 1)->hash_next;
     if (*link)
         set(shm, *link, b->hash_next);
+}
+
+/* Takes the block out of its chain and marks it FREE. */
+static void release(struct shm *shm, uint32_t idx)
+{
+    struct shm_block *b = edit(shm, idx);
+
+    link_out(shm, idx);
     if (b->state == SHM_BLOCK_READY)
         set(shm, shm->blocks->ready, shm->blocks->ready - 1);
     else
@@ -172,6 +189,21 @@ bool shm_block_known(struct shm *shm, struct shm_block_key key)
     return known;
 }
 
+static bool is_ready(struct shm *shm, uint32_t idx)
+{
+    return idx != SHM_NIL && at(shm, idx)->state == SHM_BLOCK_READY;
+}
+
+bool shm_block_is_ready(struct shm *shm, struct shm_block_key key)
+{
+    bool ready;
+
+    lock(shm);
+    ready = is_ready(shm, find(shm, key));
+    unlock(shm);
+    return ready;
+}
+
 /* A free block, or the first that the clock finds unpinned and not used since its last rounds.
  * `used` counts down without saving: a lost count costs nothing, and a whole round would not fit
  * the undo log. */
@@ -200,6 +232,19 @@ static uint32_t take_victim(struct shm *shm)
     return SHM_NIL;
 }
 
+/* A free block, or an evicted one, that `worker` fetches. SHM_NIL if there is none. */
+static uint32_t take(struct shm *shm, uint32_t worker)
+{
+    uint32_t idx = take_victim(shm);
+
+    if (idx != SHM_NIL) {
+        *edit(shm, idx) =
+            (struct shm_block){.state = SHM_BLOCK_FETCHING, .owner = (uint8_t)worker};
+        set(shm, shm->blocks->fetching, shm->blocks->fetching + 1);
+    }
+    return idx;
+}
+
 uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
                          uint32_t worker)
 {
@@ -207,39 +252,98 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
 
     lock(shm);
     if (find(shm, key) == SHM_NIL)
-        idx = take_victim(shm);
-    if (idx != SHM_NIL) {
-        struct shm_block *b = edit(shm, idx);
-        uint32_t *head = chain_of(shm, key);
-
-        *b = (struct shm_block){.state = SHM_BLOCK_FETCHING,
-                                .key = key,
-                                .owner = (uint8_t)worker,
-                                .hash_next = *head};
-        set(shm, *head, idx + 1);
-        set(shm, shm->blocks->fetching, shm->blocks->fetching + 1);
-    }
+        idx = take(shm, worker);
+    if (idx != SHM_NIL)
+        link_in(shm, idx, key);
     unlock(shm);
     return idx;
 }
 
-uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
+/* The waiters, who are told. */
+static uint32_t make_ready(struct shm *shm, uint32_t idx, uint32_t len)
 {
-    struct shm_block *b;
-    uint32_t waiters;
+    struct shm_block *b = edit(shm, idx);
+    uint32_t waiters = b->waiters;
 
-    lock(shm);
-    b = edit(shm, idx);
     assert(b->state == SHM_BLOCK_FETCHING && len <= SHM_BLOCK_SIZE);
-    waiters = b->waiters;
     b->state = SHM_BLOCK_READY;
     b->len = len;
     b->used = 1;
     b->waiters = 0;
     set(shm, shm->blocks->fetching, shm->blocks->fetching - 1);
     set(shm, shm->blocks->ready, shm->blocks->ready + 1);
+    return waiters;
+}
+
+uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
+{
+    uint32_t waiters = 0;
+
+    lock(shm);
+    if (at(shm, idx)->key.node == SHM_NIL)
+        release(shm, idx);
+    else
+        waiters = make_ready(shm, idx, len);
     unlock(shm);
     return waiters;
+}
+
+/* ---- putting ---- */
+
+/* A key that nobody asks for. */
+static struct shm_block_key nobodys(uint32_t idx)
+{
+    return (struct shm_block_key){.node = SHM_NIL, .no = idx};
+}
+
+static uint32_t begin_put(struct shm *shm, struct shm_block_key key, uint32_t worker)
+{
+    uint32_t idx = SHM_NIL;
+
+    lock(shm);
+    if (!is_ready(shm, find(shm, key)))
+        idx = take(shm, worker);
+    if (idx != SHM_NIL)
+        link_in(shm, idx, nobodys(idx));
+    unlock(shm);
+    return idx;
+}
+
+/* Its key is to be another block's. Its waiters, who find that one. */
+static uint32_t set_aside(struct shm *shm, uint32_t idx)
+{
+    struct shm_block *b = edit(shm, idx);
+    uint32_t waiters = b->waiters;
+
+    link_out(shm, idx);
+    link_in(shm, idx, nobodys(idx));
+    b->waiters = 0;
+    return waiters;
+}
+
+uint32_t shm_block_put(struct shm *shm, struct shm_block_key key, uint32_t worker,
+                       const uint8_t *data, uint32_t len, uint32_t *ret_wake)
+{
+    uint32_t idx = begin_put(shm, key, worker), other;
+
+    *ret_wake = 0;
+    if (idx == SHM_NIL)
+        return SHM_NIL;
+    memcpy(shm_block_data(shm, idx), data, len);
+    lock(shm);
+    other = find(shm, key);
+    if (is_ready(shm, other)) {
+        release(shm, idx);
+        idx = SHM_NIL;
+    } else {
+        if (other != SHM_NIL)
+            *ret_wake = set_aside(shm, other);
+        link_out(shm, idx);
+        link_in(shm, idx, key);
+        (void)make_ready(shm, idx, len);
+    }
+    unlock(shm);
+    return idx;
 }
 
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx)

@@ -22,7 +22,8 @@ struct shm_block_key {
 /* Writer: any worker, under the table's lock. The bytes are written by the owner alone while
  * FETCHING, without lock, and are constant while READY. If the owner of the lock dies: rolled back.
  * If the owner of a FETCHING block dies: shm_block_worker_gone() by its replacement.
- * States: FREE -> FETCHING -> READY -> FREE; FETCHING -> FREE when the fetch failed. */
+ * States: FREE -> FETCHING -> READY -> FREE; FETCHING -> FREE when the fetch failed, or when its
+ * bytes were put by somebody else meanwhile (its key is nobody's then: node is SHM_NIL). */
 struct shm_block {
     uint32_t state;
     uint32_t hash_next; /* index + 1 */
@@ -73,6 +74,10 @@ void shm_block_spent(struct shm *shm, uint32_t idx);
 /* True if the block is there or being fetched: read-ahead need not ask for it. */
 bool shm_block_known(struct shm *shm, struct shm_block_key key);
 
+/* True if the block is there. Not so one that is being fetched: who fetches it may die, and the
+ * version be gone when it is asked for again. */
+bool shm_block_is_ready(struct shm *shm, struct shm_block_key key);
+
 /* A FETCHING block owned by `worker`; evicts. Its index, or SHM_NIL: the key is known already
  * (shm_block_known), or every block is pinned or being fetched. */
 uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker);
@@ -81,6 +86,14 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
  * wake. */
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
+
+/* The bytes of a block that came without a fetch of it: READY when this returns, also where somebody
+ * fetches it (that fetch goes on, for nobody). Nobody sees the block before; a worker that dies in
+ * here leaves what there was. `worker`: the caller; `len` up to SHM_BLOCK_SIZE; *ret_wake: the mask of
+ * workers to wake. The block's index; SHM_NIL, and nothing done: it is READY already, or every block
+ * is pinned or being fetched. */
+uint32_t shm_block_put(struct shm *shm, struct shm_block_key key, uint32_t worker,
+                       const uint8_t *data, uint32_t len, uint32_t *ret_wake);
 
 /* Drops a block that is of no more use, if it is READY and unpinned. It is the next one to be taken,
  * so that what streams through the pool stays in little memory. */

@@ -328,18 +328,16 @@ void fetch_put(struct worker *w, uint32_t node, uint32_t content,
                const uint8_t *data, uint32_t len)
 {
     struct shm_block_key key = {node, content, 0};
-    uint32_t block = shm_block_begin(w->shm, key, w->slot);
+    uint32_t wake, block = shm_block_put(w->shm, key, w->slot, data, len, &wake);
 
-    if (block == SHM_NIL)
-        return;
-    memcpy(shm_block_data(w->shm, block), data, len);
-    note_present(w, block, len);
-    worker_wake(w, shm_block_ready(w->shm, block, len));
+    if (block != SHM_NIL)
+        note_present(w, block, len);
+    worker_wake(w, wake);
 }
 
 bool fetch_is_cached(struct worker *w, uint32_t node, uint32_t content, uint32_t no)
 {
     struct shm_block_key key = {node, content, no};
 
-    return shm_block_known(w->shm, key);
+    return shm_block_is_ready(w->shm, key);
 }

@@ -40,11 +40,13 @@ struct fetch_wait {
 must_use bool fetch_wait_for(struct shm_block_key key, struct fetch_wait *wait);
 void fetch_wait_stop(struct fetch_wait *wait);
 
-/* Bytes that came another way (with a look-up) become a block, if nobody has it. */
+/* Bytes that came another way (with a look-up) become block 0: it is there when this returns, unless
+ * no block can be had. Who opens the file next can rely on it, also if the worker dies that
+ * fetches the same. */
 void fetch_put(struct worker *w, uint32_t node, uint32_t content,
                const uint8_t *data, uint32_t len);
 
-/* The block is there, or being fetched. May be called under shm->meta. */
+/* The block is there. May be called under shm->meta. */
 bool fetch_is_cached(struct worker *w, uint32_t node, uint32_t content, uint32_t no);
 
 /* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL

@@ -231,6 +231,82 @@ static void test_worker_gone(void **state)
     (void)mine;
 }
 
+static uint32_t put(struct shm *shm, struct shm_block_key k, const char *data, uint32_t *ret_wake)
+{
+    return shm_block_put(shm, k, 0, (const uint8_t *)data, (uint32_t)strlen(data), ret_wake);
+}
+
+static void assert_bytes(struct shm *shm, struct shm_block_key k, const char *want)
+{
+    uint32_t idx;
+
+    assert_int_equal(shm_block_get(shm, k, 3, &idx), SHM_BLOCK_HIT);
+    assert_int_equal(shm_block_len(shm, idx), strlen(want));
+    assert_memory_equal(shm_block_data(shm, idx), want, strlen(want));
+    shm_block_unpin(shm, idx, 3);
+}
+
+static void test_put(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t wake = 99;
+
+    assert_false(shm_block_is_ready(shm, key(1, 0)));
+    assert_int_not_equal(put(shm, key(1, 0), "bytes", &wake), SHM_NIL);
+    assert_int_equal(wake, 0);
+    assert_true(shm_block_is_ready(shm, key(1, 0)));
+    assert_bytes(shm, key(1, 0), "bytes");
+    assert_int_equal(put(shm, key(1, 0), "BYTES", &wake), SHM_NIL); /* the first stay */
+    assert_int_equal(wake, 0);
+    assert_bytes(shm, key(1, 0), "bytes");
+    assert_int_equal(shm->blocks->ready, 1);
+    assert_int_equal(shm->blocks->fetching, 0);
+}
+
+/* Whatever becomes of the fetch. */
+static void test_put_while_it_is_fetched(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t fetched, got, wake;
+
+    for (int how = 0; how < 3; how++) {
+        struct shm_block_key k = key(1, (uint32_t)how);
+
+        fetched = begin(shm, k, 1);
+        assert_int_equal(shm_block_get(shm, k, 2, &got), SHM_BLOCK_BUSY);
+        assert_true(shm_block_known(shm, k));
+        assert_false(shm_block_is_ready(shm, k));
+        assert_int_not_equal(put(shm, k, "put", &wake), fetched);
+        assert_int_equal(wake, 1u << 2);
+        assert_bytes(shm, k, "put");
+        fx_check(shm);
+        memcpy(shm_block_data(shm, fetched), "got", 3);
+        if (how == 0)
+            assert_int_equal(shm_block_ready(shm, fetched, 3), 0);
+        else if (how == 1)
+            assert_int_equal(shm_block_fail(shm, fetched), 0);
+        else
+            (void)shm_block_worker_gone(shm, 1);
+        fx_check(shm);
+        assert_bytes(shm, k, "put");
+        assert_int_equal(shm->blocks->ready, how + 1);
+        assert_int_equal(shm->blocks->fetching, 0);
+    }
+}
+
+static void test_put_without_room(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t wake = 99;
+
+    for (uint32_t i = 0; i < 8; i++)
+        begin(shm, key(1, i), 1);
+    assert_int_equal(put(shm, key(1, 3), "put", &wake), SHM_NIL);
+    assert_int_equal(put(shm, key(2, 0), "put", &wake), SHM_NIL);
+    assert_int_equal(wake, 0);
+    assert_int_equal(shm->blocks->fetching, 8);
+}
+
 static void test_many_keys(void **state)
 {
     struct shm_sizes sizes = fx_small;
@@ -250,6 +326,13 @@ static void test_many_keys(void **state)
             shm_block_unpin(shm, idx, worker);
             break;
         case SHM_BLOCK_MISS:
+            if (fx_below(&seed, 4) == 0) {
+                uint8_t byte = (uint8_t)(k.node * 40 + k.no);
+                uint32_t wake;
+
+                assert_int_not_equal(shm_block_put(shm, k, worker, &byte, 1, &wake), SHM_NIL);
+                break;
+            }
             idx = begin(shm, k, worker);
             shm_block_data(shm, idx)[0] = (uint8_t)(k.node * 40 + k.no);
             if (fx_below(&seed, 10))
@@ -318,6 +401,9 @@ int main(void)
         TEST(test_drop),
         TEST(test_exhausted),
         TEST(test_worker_gone),
+        TEST(test_put),
+        TEST(test_put_while_it_is_fetched),
+        TEST(test_put_without_room),
         cmocka_unit_test(test_many_keys),
         TEST(test_check),
     };

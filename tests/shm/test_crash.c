@@ -342,6 +342,25 @@ static void run_block_fail(struct shm *shm)
         (void)shm_block_fail(shm, at.block);
 }
 
+/* All but one are fetched by another. */
+static void prepare_one_free(struct shm *shm)
+{
+    uint32_t idx;
+
+    for (uint32_t i = 1; i < shm->header->sizes.blocks; i++)
+        (void)shm_block_begin(shm, key(99 + i), 1);
+    (void)shm_block_get(shm, key(100), 2, &idx);
+}
+
+/* Over such a fetch. As its replacement does it after the death of a worker. */
+static void run_block_put(struct shm *shm)
+{
+    uint32_t wake;
+
+    (void)shm_block_worker_gone(shm, 0);
+    (void)shm_block_put(shm, key(100), 0, (const uint8_t *)"put", 3, &wake);
+}
+
 static void run_block_hit(struct shm *shm)
 {
     uint32_t idx;
@@ -517,6 +536,8 @@ static const struct crash_op ops[] = {
        .block_lock = true),
     OP("block_ready", prepare_fetching, run_block_ready, .block_lock = true),
     OP("block_fail", prepare_fetching, run_block_fail, .block_lock = true),
+    OP("block_put", prepare_one_free, run_block_put, .block_lock = true,
+       .many_sections = true),
     OP("block_get, hit", prepare_blocks, run_block_hit, .block_lock = true),
     OP("block_get, busy", prepare_fetching, run_block_busy, .block_lock = true),
     OP("block_unpin", prepare_block_pinned, run_block_unpin, .block_lock = true,

@@ -247,6 +247,15 @@ static void do_session(struct storm *s)
     }
 }
 
+static void put_block(struct storm *s, struct shm_block_key key)
+{
+    uint8_t data[20] = {(uint8_t)key.no};
+    uint32_t wake;
+
+    if (key.no) /* one without bytes would not show whose it is */
+        (void)shm_block_put(s->shm, key, s->slot, data, key.no, &wake);
+}
+
 /* Takes the lock of the blocks, and another section for each call. */
 static void do_block(struct storm *s)
 {
@@ -260,6 +269,10 @@ static void do_block(struct storm *s)
         shm_block_unpin(s->shm, idx, s->slot);
         break;
     case SHM_BLOCK_MISS:
+        if (below(s, 4) == 0) {
+            put_block(s, key);
+            break;
+        }
         idx = shm_block_begin(s->shm, key, s->slot);
         if (idx == SHM_NIL)
             break;
@@ -273,6 +286,7 @@ static void do_block(struct storm *s)
         must(false, "a fetch of the dead");
         break;
     case SHM_BLOCK_BUSY:
+        put_block(s, key);
         break;
     }
 }
