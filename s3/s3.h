@@ -138,6 +138,11 @@ struct s3_get {
     const char *if_none_match; /* NULL or an ETag; 304 -> not_modified */
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
+    /* Not NULL: an answer of a whole object (`off` is 0, and `len` reaches to its end) is held against
+     * its ETag, where that is an MD5, before the last piece is told. When it is of another version,
+     * this is called, the request begins anew, and on_head once more; -EIO when it stays so. (Not
+     * without retries: max_attempts.) */
+    void (*on_restart)(void *arg);
 };
 
 struct s3_meta_pair {

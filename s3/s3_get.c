@@ -1,6 +1,9 @@
 /* GET. The object's bytes come in order and once, all of one version: what breaks off is asked
  * again from the next byte, pinned by If-Match to the ETag that the first answer had.
  *
+ * Where the caller can begin anew, the bytes of a whole object are held against its ETag before the
+ * last of them is told (s3_etag.h).
+ *
  * A range that begins at 0 of an empty object is refused by S3 (416) without telling the size:
  * HEAD is asked then, and the caller sees an object of no bytes. */
 #include "s3/s3.h"
@@ -12,6 +15,7 @@
 #include <string.h>
 
 #include "s3/s3_attempt.h"
+#include "s3/s3_client.h"
 #include "s3/s3_request.h"
 
 static int prepare(struct s3_req *req)
@@ -40,6 +44,45 @@ static int no_s3_answer(struct s3_req *req, const char *text)
 {
     return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, text);
 }
+
+/* ---- the ETag ---- */
+
+/* From the first byte on again, whatever version is there then. */
+static int begin_anew(struct s3_req *req)
+{
+    struct s3_get_state *get = &req->get;
+
+    get->on_restart(req->arg);
+    get->next = 0;
+    get->end = get->asked_end;
+    get->headed = false;
+    return no_s3_answer(req, "an answer of other bytes than its ETag's");
+}
+
+/* All bytes have come, the last not told yet. */
+static int check_etag(struct s3_req *req)
+{
+    struct s3_get_state *get = &req->get;
+    struct s3_client *c = req->client;
+
+    if (!get->on_restart || get->size != get->end || req->reply.own_etag || c->other_etags)
+        return 0;
+    switch (s3_etag_end(&get->check, get->etag)) {
+    case S3_ETAG_RIGHT:
+        c->md5_etags = true;
+        return 0;
+    case S3_ETAG_WRONG:
+        return begin_anew(req);
+    case S3_ETAG_OTHER:
+        c->other_etags = !c->md5_etags;
+        return 0;
+    case S3_ETAG_SILENT:
+        return 0;
+    }
+    return 0;
+}
+
+/* ---- an answer ---- */
 
 /* Checks that the answer is of the bytes asked for, and works out the object's size. */
 static int check_part(struct s3_req *req, uint64_t *ret_size)
@@ -78,6 +121,7 @@ static int first_head(struct s3_req *req, uint64_t size)
     if (get->end > size)
         get->end = size;
     strcpy(get->etag, req->result.obj.etag);
+    s3_etag_begin(&get->check);
     return 0;
 }
 
@@ -98,8 +142,10 @@ static int on_head(struct s3_req *req)
     /* the server may give less than asked for, but never nothing */
     if (r == 0 && req->reply.status == 206 && req->reply.last + 1 < get->end)
         r = no_s3_answer(req, "an answer of fewer bytes than asked for");
-    if (r == 0 && get->next == get->end)
-        req->whole = true;
+    if (r == 0 && get->next == get->end) {
+        r = check_etag(req);
+        req->whole = r == 0;
+    }
     return r;
 }
 
@@ -116,6 +162,10 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
         len = (size_t)(get->end - get->next);
     get->next += len;
     s3_req_moved(req, get->next);
+    if (get->on_restart)
+        s3_etag_add(&get->check, data, len);
+    if (get->next == get->end && check_etag(req) < 0)
+        return -1;
     r = get->on_data ? get->on_data(req->arg, off, data, len) : 0;
     if (r < 0)
         return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
@@ -151,12 +201,17 @@ static int empty_prepare(struct s3_req *req)
 
 static int empty_end(struct s3_req *req)
 {
+    int r;
+
     if (!req->reply.has_length || req->reply.length > 0) {
         req->op = &op_get; /* replaced meanwhile */
         return no_s3_answer(req, "an object that both is and is not empty");
     }
     req->get.end = 0;
-    return first_head(req, 0);
+    r = first_head(req, 0);
+    if (r == 0 && (r = check_etag(req)) < 0)
+        req->op = &op_get;
+    return r;
 }
 
 /* It has gone meanwhile, as lock files do. A HEAD's 404 has no code, but the server has just said
@@ -207,9 +262,10 @@ static int init(struct s3_req *req, const struct s3_get *get)
     struct s3_get_state *s = &req->get;
 
     s->next = get->off;
-    s->end = get->len ? get->off + get->len : UINT64_MAX;
+    s->end = s->asked_end = get->len ? get->off + get->len : UINT64_MAX;
     s->on_head = get->on_head;
     s->on_data = get->on_data;
+    s->on_restart = get->off == 0 && req->client->conf.max_attempts > 1 ? get->on_restart : NULL;
     req->high = req->high_mark = req->moved = get->off;
     if (get->if_match && !(s->if_match = strdup(get->if_match)))
         return -ENOMEM;

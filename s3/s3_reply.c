@@ -120,6 +120,19 @@ static void take_retry_after(struct s3_req *req, const char *value)
         req->reply.retry_after_ns = (uint64_t)(at - now);
 }
 
+/* AES256 (SSE-S3) leaves the ETag an MD5; aws:kms, aws:kms:dsse do not. */
+static void take_encryption(struct s3_req *req, const char *value)
+{
+    req->reply.own_etag |= strcasecmp(value, "AES256") != 0;
+}
+
+/* A key of the customer's own. */
+static void take_customer_key(struct s3_req *req, const char *value)
+{
+    (void)value;
+    req->reply.own_etag = true;
+}
+
 static void take_region(struct s3_req *req, const char *value)
 {
     if (strlen(value) < S3_REGION_MAX && visible(value))
@@ -160,6 +173,8 @@ static const struct {
     {"last-modified", take_mtime},
     {"date", take_date},
     {"retry-after", take_retry_after},
+    {"x-amz-server-side-encryption", take_encryption},
+    {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
     {"x-minio-error-code", take_code},
 };

@@ -23,6 +23,7 @@ struct s3_reply {
     size_t bytes;
     bool has_length;
     uint64_t length;
+    bool own_etag; /* it is encrypted so that its ETag is no MD5 */
     bool has_range; /* Content-Range: first-last/total */
     uint64_t first, last, total;
     int64_t date_ns;         /* 0 = none */

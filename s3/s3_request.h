@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "s3/s3.h"
 #include "s3/s3_error.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_hash.h"
 #include "s3/s3_headers.h"
 #include "s3/s3_reply.h"
@@ -31,8 +32,8 @@
 
 struct s3_get_state {
     uint64_t next; /* in the object: the byte to tell next */
-    uint64_t
-        end; /* asked, later that of the object; exclusive; UINT64_MAX = to the end */
+    uint64_t asked_end; /* exclusive; UINT64_MAX = to the end */
+    uint64_t end;       /* the same, later that of the object */
     uint64_t size;          /* of the object, once headed */
     bool headed;            /* on_head was called */
     bool ranged;            /* this attempt asked for a range */
@@ -40,6 +41,8 @@ struct s3_get_state {
     char *if_match, *if_none_match;
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
+    void (*on_restart)(void *arg); /* NULL: not held against the ETag */
+    struct s3_etag_check check;
 };
 
 struct s3_list_state {

@@ -431,7 +431,8 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
         return dir && v->dir;
     if (v->meta && !(n->flags & SHM_NODE_LINK) != !v->link)
         return false; /* the kernel must not see an inode change its type */
-    return !(n->flags & SHM_NODE_LOCAL) == !v->local &&
+    /* (A server may tell the size of one and the ETag of another: s3/s3_etag.h.) */
+    return !(n->flags & SHM_NODE_LOCAL) == !v->local && n->size == v->size &&
            strcmp(n->etag, v->etag ? v->etag : "") == 0;
 }
 

@@ -182,6 +182,12 @@ static int on_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
+/* Of a file of one block: it is not READY before the last piece has come. */
+static void on_restart(void *arg)
+{
+    (void)arg;
+}
+
 static void on_done(void *arg, const struct s3_result *res)
 {
     struct fetch *f = arg;
@@ -208,6 +214,7 @@ static int ask(struct fetch *f)
         .if_match = f->src.etag,
         .on_head = on_head,
         .on_data = on_data,
+        .on_restart = f->src.size <= SHM_BLOCK_SIZE ? on_restart : NULL,
     };
 
     f->w->stats->s3[S3_OP_GET]++;

@@ -143,6 +143,13 @@ static int on_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
+static void on_restart(void *arg)
+{
+    struct readlink *rl = arg;
+
+    rl->len = 0;
+}
+
 static void on_got(void *arg, const struct s3_result *res)
 {
     struct readlink *rl = arg;
@@ -165,7 +172,7 @@ static void on_got(void *arg, const struct s3_result *res)
 static void get(struct op *op, const struct fetch_source *src)
 {
     struct readlink *rl;
-    struct s3_get get = {.on_data = on_data};
+    struct s3_get get = {.on_data = on_data, .on_restart = on_restart};
     int r = -ENOMEM;
 
     if (op_keep(op) < 0)

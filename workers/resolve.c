@@ -203,6 +203,16 @@ static int on_get_head(void *arg, const struct s3_object *obj)
     return r->cap && !r->data ? -ENOMEM : 0;
 }
 
+/* What came was of two versions. */
+static void on_get_restart(void *arg)
+{
+    struct resolve *r = arg;
+
+    free(r->data);
+    r->data = NULL;
+    r->res.data_len = r->cap = 0;
+}
+
 static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
 {
     struct resolve *r = arg;
@@ -241,7 +251,8 @@ static int ask_get(struct resolve *r, const char *etag)
                          .len = speculate,
                          .if_none_match = etag && *etag ? etag : NULL,
                          .on_head = on_get_head,
-                         .on_data = on_get_data};
+                         .on_data = on_get_data,
+                         .on_restart = on_get_restart};
 
     r->w->stats->s3[speculate ? S3_OP_GET : S3_OP_HEAD]++;
     if (!speculate)

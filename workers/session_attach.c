@@ -82,6 +82,14 @@ static int on_load_data(void *arg, uint64_t off, const void *data, size_t len)
     return r;
 }
 
+static void on_load_restart(void *arg)
+{
+    struct load *l = arg;
+
+    spool_clear(l->w, l->session);
+    l->got = 0;
+}
+
 static void on_load_done(void *arg, const struct s3_result *res)
 {
     struct load *l = arg;
@@ -119,7 +127,8 @@ static void load_start(struct load *l, const struct fetch_source *from)
 {
     struct s3_get get = {.key = l->key,
                          .if_match = *l->etag ? l->etag : NULL,
-                         .on_data = on_load_data};
+                         .on_data = on_load_data,
+                         .on_restart = on_load_restart};
     int r;
 
     if (load_from_block(l, from->node, from->content, from->size)) {

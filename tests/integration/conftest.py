@@ -57,7 +57,8 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for mount in getattr(item, "mounts", ()):
             log = mount.log().splitlines()
-            errors = [line for line in log[:-60] if " err " in line]
+            errors = [line for line in log[:-60]
+                      if " err " in line or (" warn " in line and "worker ended" not in line)]
             report.sections.append((f"log of {mount.path}", "\n".join(errors + log[-60:])))
 
 

@@ -307,6 +307,161 @@ static void test_empty_no_more(void **state)
     fixture_end(&f);
 }
 
+/* ---- held against the ETag ---- */
+
+/* MD5 of "abc", of "xyz" and of nothing. */
+#define E_ABC "\"900150983cd24fb0d6963f7d28e17f72\""
+#define E_XYZ "\"d16fb36f0911f878998c136191af705e\""
+#define E_NONE "\"d41d8cd98f00b204e9800998ecf8427e\""
+#define ANSWER(etag, more, length, body)                                       \
+    "HTTP/1.1 200 OK\r\nETag: " etag "\r\n" more "Content-Length: " length "\r\n\r\n" body
+
+static const struct s3_get checked = {.key = "a/b c", .on_restart = call_on_restart};
+
+static void came(const struct fixture *f, const char *data, const char *etag, unsigned restarts)
+{
+    if (f->call.res.error)
+        fail_msg("%s", f->call.res.text);
+    assert_string_equal(f->call.data.data ? f->call.data.data : "", data);
+    assert_string_equal(f->call.res.obj.etag, etag);
+    assert_int_equal(f->call.restarts, restarts);
+    assert_int_equal(f->call.heads, restarts + 1);
+    assert_int_equal(f->call.res.attempts, restarts + 1);
+    assert_int_equal(s3_in_flight(f->client), 0);
+}
+
+/* A server that looked the ETag up before the object was replaced, and opened it after. */
+static void test_torn(void **state)
+{
+    struct fixture f;
+    struct s3_get pinned = checked;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_XYZ, "", "3", "xyz")},
+                             {.text = ANSWER(E_ABC, "", "0", "")},
+                             {.text = ANSWER(E_NONE, "", "0", "")},
+                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = "HTTP/1.1 412 Precondition Failed\r\n"
+                                      "Content-Length: 0\r\n\r\n"}));
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_XYZ, 1);
+    fixture_get(&f, &checked);
+    came(&f, "", E_NONE, 1);
+    pinned.if_match = E_ABC;
+    fixture_get(&f, &pinned);
+    assert_int_equal(f.call.res.error, -ESTALE);
+    assert_string_equal(f.call.data.data ? f.call.data.data : "", ""); /* the last piece never came */
+    assert_string_equal(server_header(f.server, 5, "if-match"), E_ABC);
+    fixture_end(&f);
+}
+
+/* The rest of what broke off is of the next version. */
+static void test_torn_in_the_middle(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "a")},
+                             {.text = "HTTP/1.1 206 Partial Content\r\nETag: " E_ABC
+                                      "\r\nContent-Range: bytes 1-2/3\r\n"
+                                      "Content-Length: 2\r\n\r\nyz"},
+                             {.text = ANSWER(E_XYZ, "", "3", "xyz")}));
+    fixture_get(&f, &checked);
+    assert_int_equal(f.call.res.error, 0);
+    assert_string_equal(f.call.data.data, "xyz");
+    assert_int_equal(f.call.restarts, 1);
+    fixture_end(&f);
+}
+
+/* It stays so: not told as good. */
+static void test_always_torn(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_ABC, "", "2", "xy")},
+                             {.text = ANSWER(E_ABC, "", "1", "x")}));
+    fixture_get(&f, &checked);
+    assert_int_equal(f.call.res.error, -EIO);
+    assert_non_null(strstr(f.call.res.text, "other bytes than its ETag's"));
+    assert_int_equal(f.call.res.attempts, 3);
+    fixture_end(&f);
+}
+
+/* A server whose ETags are no MD5 is found out once. */
+static void test_other_etags(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_NONE, "", "3", "abc")}));
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_ABC, 1);
+    fixture_get(&f, &checked);
+    came(&f, "abc", E_NONE, 0);
+    fixture_end(&f);
+}
+
+/* One object among others: those are still looked at. */
+static void test_one_other_etag(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "abc")},
+                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                             {.text = ANSWER(E_XYZ, "", "3", "xyz")}));
+    fixture_get(&f, &checked);
+    came(&f, "abc", E_ABC, 0);
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_ABC, 1);
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_XYZ, 1);
+    fixture_end(&f);
+}
+
+/* What is not held against an ETag: what KMS or the customer encrypts, a part of an object, a request
+ * whose caller cannot begin anew, one that may not be repeated. */
+static void test_not_looked_at(void **state)
+{
+    struct fixture f;
+    struct s3_get get = checked;
+
+    (void)state;
+    fixture_begin(
+        &f,
+        SCRIPT({.text = ANSWER(E_ABC, "x-amz-server-side-encryption: aws:kms\r\n", "3", "xyz")},
+               {.text = ANSWER(E_ABC,
+                               "x-amz-server-side-encryption-customer-algorithm: AES256\r\n",
+                               "3", "xyz")},
+               {.text = ANSWER(E_ABC, "x-amz-server-side-encryption: AES256\r\n", "3", "xyz")},
+               {.text = ANSWER(E_XYZ, "x-amz-server-side-encryption: AES256\r\n", "3", "xyz")},
+               {.text = PART("0-2/10", "3") "abc"}, {.text = ANSWER(E_ABC, "", "3", "xyz")},
+               {.text = ANSWER(E_ABC, "", "3", "xyz")}));
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_ABC, 0);
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_ABC, 0);
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_XYZ, 1);
+    get.len = 3;
+    fixture_get(&f, &get);
+    came(&f, "abc", "\"e1\"", 0);
+    fixture_get(&f, &plain);
+    came(&f, "xyz", E_ABC, 0);
+    f.conf.max_attempts = 1;
+    fixture_client(&f);
+    fixture_get(&f, &checked);
+    came(&f, "xyz", E_ABC, 0);
+    fixture_end(&f);
+}
+
 static void test_callers_no(void **state)
 {
     struct fixture f;
@@ -392,6 +547,12 @@ int main(void)
         cmocka_unit_test(test_range_ignored),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_empty_no_more),
+        cmocka_unit_test(test_torn),
+        cmocka_unit_test(test_torn_in_the_middle),
+        cmocka_unit_test(test_always_torn),
+        cmocka_unit_test(test_other_etags),
+        cmocka_unit_test(test_one_other_etag),
+        cmocka_unit_test(test_not_looked_at),
         cmocka_unit_test(test_callers_no),
         cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_bad_starts),
