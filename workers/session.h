@@ -23,8 +23,8 @@ static inline void session_wakes_us(struct worker *w, uint32_t session)
 /* Takes a ref on the write session of `node` (begun if there is none), notes it in
  * op->rec->session, and sees that the spool holds the file: `truncate` = emptied, else loaded from
  * S3. Then calls `then`, perhaps at once: with 0, or with
- * -errno and the ref given back: -ESTALE when the object is of another version by now (the name was
- * detached: the kernel looks up again), -ENOENT, -ENFILE, -ENOSPC, what S3 says. Keeps the op. A
+ * -errno and the ref given back: -ESTALE when the object is of another version by now, or gone (the
+ * name was detached: the kernel looks up again), -ENFILE, -ENOSPC, what S3 says. Keeps the op. A
  * replayed op goes on where it was. */
 void session_attach(struct op *op, uint32_t node, bool truncate,
                     session_then_fn *then);
@@ -54,7 +54,7 @@ must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end
 must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
 #define OP_STEP_CHANGING 1
-#define OP_STEP_TRUNCATED 2 /* session_attach: done, not to be done again by a replacement */
+#define OP_STEP_TRUNCATED 2 /* by an open, or by path: done, not to be done again by a replacement */
 #define OP_STEP_LOADING 3   /* session_take_turn: waits for a load that it knows of */
 
 /* session_change_begin for handlers: loads the content first where the spool does not have it (a

@@ -288,7 +288,8 @@ static enum look look(struct op *op, struct attach *a, int *ret_error)
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
         return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
-        *ret_error = s->load.error;
+        /* (Gone: the kernel looks up again, as it may be to create it.) */
+        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
         if (s->load.attempts != a->attempts && s->load.error)
             return LOOK_FAILED;
         a->attempts = s->load.attempts;

@@ -378,3 +378,16 @@ def test_a_file_deleted_elsewhere_is_written_again(m, bucket):
         bucket.delete(m.key("f.txt"))
         f.write(b" two")
     assert bucket.get(m.key("f.txt")) == b"one two"
+
+
+def test_a_file_that_goes_while_it_is_loaded_is_created(m, proxy, bucket):
+    """open(O_CREAT) says no ENOENT: the kernel looks up again, and creates it."""
+    bucket.put(m.key("f.log"), pattern(300_000))
+    proxy.hold("h", op="GetObject", nth=2)      # the first is the LOOKUP's
+    program = util.spawn([*FILEOP, "append", m.path / "f.log", 10, 1])
+    proxy.wait_held("h")
+    bucket.delete(m.key("f.log"))
+    proxy.release("h")
+    succeeded(program)
+    assert bucket.get(m.key("f.log")) == pattern(10, 1)
+    m.check()
