@@ -190,7 +190,8 @@ static bool has_handle(const struct op *op)
     return op->req.setattr->valid & FATTR_FH;
 }
 
-/* The change itself, while session_change_begin holds others off. */
+/* The change itself, while session_change_begin holds others off. By path it is published next: a
+ * replacement must not make it again, as compare-and-set would take that for another write. */
 static void resize_now(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
@@ -204,6 +205,8 @@ static void resize_now(struct op *op, uint32_t session)
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     }
     mask = session_change_end(op, session);
+    if (r == 0 && !has_handle(op))
+        op_edit(op)->step = OP_STEP_TRUNCATED;
     worker_unlock(w);
     worker_wake(w, mask);
     if (r < 0)
@@ -251,6 +254,10 @@ static void then_resize(struct op *op, int error)
         return;
     }
     session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose write it is */
+    if (op->rec->step == OP_STEP_TRUNCATED) {
+        session_publish(op, op->rec->session, then_apply);
+        return;
+    }
     op_wait(op, resize);
     resize(op);
 }

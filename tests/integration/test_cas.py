@@ -621,6 +621,26 @@ def test_a_truncation_by_path_is_its_process_write(cas, bucket, process, size):
     assert bucket.get("p/k") == b"x"
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_truncation_by_path_may_lose_its_worker_again_and_again(cas, proxy, bucket, process, size):
+    """It is one write, however many workers make it: that of two whose ends are unknown could not be
+    told from a third."""
+    m, a = cas(via=proxy), process()
+    bucket.put("p/k", b"123456")
+    proxy.hold("h", op="PutObject", key="p/k")
+    thread, outcome = in_background(a, "truncate", m.path / "k", size)
+    dead = []
+    for i in range(3):
+        proxy.wait_held("h", i + 1)
+        dead += m.kill_workers()
+        m.wait_workers(2, without=dead)
+    proxy.wait_held("h", 4)
+    proxy.release("h")
+    thread.join(30)
+    assert outcome == ["ok"]
+    assert bucket.get("p/k") == b"123456"[:size]
+
+
 def test_a_file_made_by_mknod_is_its_process_write(cas, bucket, process):
     p, a = cas().path / "k", process()
     bucket.put("p/k", b"1")
