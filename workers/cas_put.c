@@ -15,7 +15,7 @@ static void copy_id(char *to, const char *from)
     to[SHM_ID_LEN] = '\0';
 }
 
-void cas_put_begin(struct cas_put *c, struct shm_session *s)
+void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
 {
     bool same = s->publishing_seq == s->write_seq;
 
@@ -39,7 +39,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s)
         c->base[0] = '\0';
     (void)lineage_head(c->base, c->expected);
     lineage_extend(c->base, c->id, c->lineage);
-    c->tried = cas_put_first(c) == CAS_PUT;
+    c->tried = !asks && cas_put_first(c) == CAS_PUT;
     if (c->tried)
         s->flags |= SHM_SESSION_TRIED;
 }

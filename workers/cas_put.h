@@ -41,8 +41,9 @@ enum cas_next {
 };
 
 /* Under shm->meta, before publishing_seq is set: takes over what the session knows. c->id is a new
- * id; it stays that of the session's unfinished write where the content is the same. */
-void cas_put_begin(struct cas_put *c, struct shm_session *s);
+ * id; it stays that of the session's unfinished write where the content is the same. `asks`: S3 is
+ * asked something before the PUT, whatever cas_put_first() says. */
+void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks);
 
 /* What to begin with. */
 must_use enum cas_next cas_put_first(const struct cas_put *c);

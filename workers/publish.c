@@ -275,15 +275,6 @@ static void tell_unknown(struct publish *p)
     worker_count(p->w, SHM_STAT_UNKNOWN, 1);
 }
 
-static void remember_that_it_is_sent(struct publish *p)
-{
-    struct worker *w = p->w;
-
-    worker_lock(w);
-    cas_put_sends(&p->cas, shm_session_edit(w->shm, p->session));
-    worker_unlock(w);
-}
-
 static void prepare(struct publish *p);
 
 static void do_next(struct publish *p, enum cas_next next)
@@ -296,8 +287,6 @@ static void do_next(struct publish *p, enum cas_next next)
         finish_ours(p, p->cas.etag);
         return;
     case CAS_PUT:
-        if (cas_on(p->w) && !p->cas.tried)
-            remember_that_it_is_sent(p);
         if (p->prepared)
             start_put(p);
         else
@@ -381,11 +370,20 @@ int publish_begin(struct publish *p)
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
     if (cas_on(w))
-        cas_put_begin(&p->cas, s);
+        cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
     s->publishing_seq = s->write_seq;
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
     return 0;
+}
+
+static void remember_that_it_is_sent(struct publish *p)
+{
+    struct worker *w = p->w;
+
+    worker_lock(w);
+    cas_put_sends(&p->cas, shm_session_edit(w->shm, p->session));
+    worker_unlock(w);
 }
 
 static void start_put(struct publish *p)
@@ -418,6 +416,8 @@ static void start_put(struct publish *p)
         publish_finish(p, &none, -EIO);
         return;
     }
+    if (cas_on(w) && !p->cas.tried)
+        remember_that_it_is_sent(p);
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)

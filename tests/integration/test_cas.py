@@ -2,6 +2,7 @@
 answers, counters and lock files under faults and kills."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -997,6 +998,25 @@ def test_unknown_when_another_program_wrote(cas, proxy, bucket, process):
     assert result == [5]
     assert a.get(m.path / "k") == "theirs"
     assert "outcome unknown" in m.log()
+
+
+def test_no_put_is_in_doubt_while_metadata_are_asked_for(cas, proxy, bucket, process):
+    """What other programs keep with the object is asked for before the PUT. The worker dies in that, and
+    nothing of it has been sent: a conflict is a conflict."""
+    m, a = cas(via=proxy), process()
+    bucket.put("p/k", b"1", Metadata={"their": "own"})
+    a.get(m.path / "k")
+    a("open", "w", m.path / "k", "w")
+    a("write", "w", "2")
+    proxy.hold("h", op="HeadObject", key="p/k")
+    t, result = in_background(a, "close", "w")
+    proxy.wait_held("h")
+    bucket.put("p/k", b"theirs")
+    m.wait_workers(2, without=m.kill_workers())
+    proxy.release("h")
+    t.join(30)
+    assert result == [errno.EEXIST]
+    assert bucket.get("p/k") == b"theirs"
 
 
 def test_lineages_survive_chmod(cas, bucket, process):

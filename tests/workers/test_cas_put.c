@@ -36,7 +36,7 @@ static struct cas_put begun(struct shm_session *s)
     struct cas_put c = {0};
 
     strcpy(c.id, OURS);
-    cas_put_begin(&c, s);
+    cas_put_begin(&c, s, false);
     return c;
 }
 
@@ -86,6 +86,9 @@ static void test_first(void **state)
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), CAS_LOOK);
     assert_false(s.flags & SHM_SESSION_TRIED); /* nothing is sent yet */
+    s = session(0);
+    cas_put_begin(&c, &s, true); /* nor while other metadata are asked for */
+    assert_false(s.flags & SHM_SESSION_TRIED);
     s = session(0);
     s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
     c = begun(&s);
