@@ -66,8 +66,32 @@ bool names_held(struct worker *w, uint32_t node, uint32_t tag)
     for (; node != SHM_NIL; node = shm_node_at(w->shm, node)->parent) {
         uint32_t busy = shm_node_at(w->shm, node)->busy;
 
-        if (busy && busy != tag)
-            return true;
+        if (busy)
+            return busy != tag;
+    }
+    return false;
+}
+
+/* Under shm->meta. */
+static bool holds_below(struct worker *w, uint32_t node, uint32_t tag, uint32_t dir)
+{
+    return node != SHM_NIL && shm_node_at(w->shm, node)->busy == tag && node != dir &&
+           names_is_below(w, node, dir);
+}
+
+bool names_held_below(struct worker *w, uint32_t dir)
+{
+    const struct shm_sizes *sizes = &w->shm->header->sizes;
+
+    for (uint32_t slot = 0; slot < sizes->workers; slot++) {
+        for (uint32_t i = 0; i < sizes->records; i++) {
+            const struct shm_record *r = shm_arena_record(w->shm, slot, i);
+            uint32_t tag = shm_record_tag(slot, i);
+
+            if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT &&
+                (holds_below(w, r->node, tag, dir) || holds_below(w, r->handle, tag, dir)))
+                return true;
+        }
     }
     return false;
 }

@@ -448,6 +448,8 @@ static void attempt(struct op *op)
         r = take_nodes(op, &a);
     if (r == 1)
         dir = shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR;
+    if (dir && names_held_below(w, op->rec->node))
+        r = 0; /* nobody begins anything more there, as we hold it */
     worker_unlock(w);
     if (r == 0 && dirty == SHM_NIL)
         return;

@@ -391,3 +391,52 @@ def test_a_file_that_goes_while_it_is_loaded_is_created(m, proxy, bucket):
     succeeded(program)
     assert bucket.get(m.key("f.log")) == pattern(10, 1)
     m.check()
+
+
+# -- a directory is renamed while something is under way in it
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
+    """The one has the file and waits for its publish, the other has the directory: neither waits for
+    ever."""
+    bucket.put(m.key("d/b.bin"), pattern(3_000_000))
+    with open(m.path / "d" / "b.bin", "rb", buffering=0) as reader, \
+         open(m.path / "d" / "a.bin", "wb", buffering=0) as writer:
+        reader.read(1000)
+        writer.write(b"unpublished")
+        # The LOOKUP's, then: what is replaced is loaded for its reader.
+        proxy.hold("h", op="GetObject", key=m.key("d/b.bin"), nth=2)
+        first = util.spawn([*FILEOP, "rename", m.path / "d" / "a.bin", m.path / "d" / "b.bin"])
+        proxy.wait_held("h")
+        second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
+        util.wait_until(lambda: len(m.inflight()) == 2, what="the second rename")
+        if kill:
+            m.wait_workers(2, without=m.kill_workers())
+        proxy.release("h")
+        succeeded(first)
+        succeeded(second)
+    assert bucket.get(m.key("e/b.bin")) == b"unpublished"
+    assert not bucket.list(m.key("d/"))
+    m.check()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_an_unlink_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
+    """What was unlinked is not moved before it goes."""
+    bucket.put(m.key("d/a.txt"), b"a")
+    bucket.put(m.key("d/b.txt"), b"b")
+    proxy.hold("h", op="DeleteObject", nth=1)
+    first = util.spawn([*FILEOP, "unlink", m.path / "d" / "a.txt"])
+    proxy.wait_held("h")
+    second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
+    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
+                    what="the rename")
+    if kill:
+        m.wait_workers(2, without=m.kill_workers())
+    proxy.release("h")
+    succeeded(first)
+    succeeded(second)
+    assert bucket.list(m.key("")).keys() == {m.key("e/b.txt")}
+    assert os.listdir(m.path / "e") == ["b.txt"]
+    m.check()
