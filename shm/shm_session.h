@@ -103,7 +103,7 @@ struct shm_session {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
     };
-    uint32_t unused;
+    uint32_t cuts; /* times that the content became shorter: a READ that meets one is made again */
     struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */

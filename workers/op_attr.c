@@ -196,9 +196,13 @@ static void resize_now(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
     uint64_t size = op->req.setattr->size;
-    int r = spool_truncate(w, session, size);
     uint32_t mask;
+    int r;
 
+    worker_lock(w);
+    session_cut(w, session, size);
+    worker_unlock(w);
+    r = spool_truncate(w, session, size);
     worker_lock(w);
     if (r == 0) {
         session_written(w, session, size);

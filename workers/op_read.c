@@ -17,7 +17,7 @@ enum look_kind { LOOK_FAILED, LOOK_SPOOL, LOOK_BLOCKS };
 struct source {
     enum look_kind kind;
     int error;                    /* FAILED */
-    uint32_t session, generation; /* SPOOL */
+    uint32_t session, generation, cuts; /* SPOOL */
 };
 
 /* ---- looking ---- */
@@ -83,6 +83,7 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
         from->kind = LOOK_SPOOL;
         from->session = n->session;
         from->generation = s->generation;
+        from->cuts = s->cuts;
         cut(l, s->size, in);
         /* (Of an ORPHAN they are not what the name has any more.) */
         if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s) &&
@@ -112,14 +113,16 @@ static uint8_t *spool_buffer(const struct worker *w)
     return buffer;
 }
 
-/* The slot may have been emptied, and even taken by another session, while it was read. */
+/* The slot may have been emptied, and even taken by another session, while it was read; or cut, and
+ * perhaps written again: then there may be zeroes that nobody has written. */
 static bool still_there(struct worker *w, const struct source *from)
 {
     const struct shm_session *s = shm_session_at(w->shm, from->session);
     bool same;
 
     worker_lock(w);
-    same = s->state == SHM_SESSION_LIVE && s->generation == from->generation;
+    same = s->state == SHM_SESSION_LIVE && s->generation == from->generation &&
+           s->cuts == from->cuts;
     worker_unlock(w);
     return same;
 }

@@ -67,6 +67,10 @@ must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
  * -ENOSPC, -EIO. The content stays as it was on failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
+/* Under shm->meta, in a change that makes the content shorter, and before the spool is: nobody reads
+ * beyond `size` from now on, where there will be zeroes, however long the change takes. */
+void session_cut(struct worker *w, uint32_t session, uint64_t size);
+
 /* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it
  * to be. Every attempt to publish it fails with this error, until the file is emptied. */
 void session_write_failed(struct worker *w, uint32_t session, int error);

@@ -262,9 +262,8 @@ static bool begin_truncation(struct op *op)
     uint32_t session = op->rec->session;
     struct shm_session *s = shm_session_edit(op->w->shm, session);
 
-    if (!(s->flags & SHM_SESSION_LOADED))
-        s->size = 0; /* readers go to the spool from now on */
-    s->flags |= SHM_SESSION_LOADED;
+    session_cut(op->w, session, 0);
+    s->flags |= SHM_SESSION_LOADED; /* readers go to the spool from now on */
     s->flags &= ~(uint32_t)SHM_SESSION_COPY;
     if (!session_change_begin(op, session, 0))
         return false;

@@ -52,6 +52,16 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     return mask;
 }
 
+void session_cut(struct worker *w, uint32_t session, uint64_t size)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (size >= s->size)
+        return;
+    s->size = size;
+    s->cuts++;
+}
+
 void session_write_failed(struct worker *w, uint32_t session, int error)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);

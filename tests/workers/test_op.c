@@ -4,8 +4,13 @@
 #include "tests/workers/fixture.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -737,6 +742,58 @@ static void truncate_is_finished(void **state)
     release(fx, fh, session);
 }
 
+/* Whoever calls ftruncate from now on is killed by it. */
+static void die_at_ftruncate(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_ftruncate, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        _exit(1);
+}
+
+static uint64_t fh_to_cut;
+
+static void cut_and_die(struct fx *fx)
+{
+    const struct fuse_setattr_in in = {
+        .valid = FATTR_SIZE | FATTR_FH, .size = 3, .fh = fh_to_cut};
+
+    die_at_ftruncate();
+    op_dispatch(fx_op(fx, FUSE_SETATTR, UNIQUE, shm_node_id(fx->w.shm, 1), &in, sizeof(in), NULL,
+                      0));
+}
+
+/* Readers know of it before it is done: else they would find zeroes at the end of what was. */
+static void killed_as_it_cuts(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = fx_session(fx, "f", &node);
+    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct fuse_attr_out out;
+
+    assert_int_equal(node, 1);
+    open_handle(fx, node, session, &fh_to_cut);
+    assert_int_equal(spool_write(&fx->w, session, "hello", 5, 0), 0);
+    s->size = 5;
+    end_in_child(fx, cut_and_die);
+    assert_int_equal(s->size, 3);
+    assert_int_equal(s->cuts, 1);
+    assert_int_equal(s->write_seq, 0);
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    assert_int_equal(out.attr.size, 3);
+    assert_spool(fx, session, "hel");
+    assert_int_equal(s->cuts, 1);
+    release(fx, fh_to_cut, session);
+}
+
 static void fail_at_once(struct op *op, int error)
 {
     op_fail(op, error ? error : -EDOM);
@@ -1030,6 +1087,7 @@ int main(void)
         TEST(parked_write_is_finished),
         TEST(parked_bytes_gone),
         TEST(truncate_is_finished),
+        TEST(killed_as_it_cuts),
         TEST(emptying_excludes_writes),
         TEST(copies_whole_files_alone),
         TEST(copies_what_is_on_s3),
