@@ -26,6 +26,7 @@ struct open_job {
     struct op *op;
     struct resolve *resolve;
     struct resolve_known known;
+    uint64_t other_id; /* of the node of another version that was found, 0 = none */
     unsigned again;
     char key[KEY_CAP];
 };
@@ -237,14 +238,8 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
         return open_now(op, node, ret_error);
     if (cas_on(w)) /* the LOOKUP that follows must ask */
         cas_outdated(op, job->key);
-    /* The kernel comes back with a LOOKUP, which need not ask again. */
-    if (found >= 0) {
-        struct shm_node *n = shm_node_edit(w->shm, (uint32_t)found);
-
-        n->flags |= SHM_NODE_LOOKED;
-        if (!(n->flags & SHM_NODE_DIR))
-            n->looked_by = op->req.pid;
-    }
+    if (found >= 0)
+        job->other_id = shm_node_id(w->shm, (uint32_t)found);
     /* (Nothing is there any more: the kernel may want to create it.) */
     *ret_error = found >= 0 || found == -ENOMEM || found == -ENOENT ? -ESTALE : (int)found;
     return LOOK_FAILED;
@@ -262,6 +257,24 @@ static void keep_own_data(struct op *op, const struct resolve_result *res)
         resolve_keep_data(op->w, node, res);
 }
 
+/* The kernel comes back with a LOOKUP, which need not ask again. The bytes come first here as well:
+ * anybody's LOOKUP may be answered by this, and be followed by a READ. */
+static void keep_for_lookup(struct open_job *job, uint32_t node, const struct resolve_result *res)
+{
+    struct worker *w = job->op->w;
+
+    resolve_keep_data(w, node, res);
+    worker_lock(w);
+    if (shm_node_of_id(w->shm, job->other_id) == node) {
+        struct shm_node *n = shm_node_edit(w->shm, node);
+
+        n->flags |= SHM_NODE_LOOKED;
+        if (!(n->flags & SHM_NODE_DIR))
+            n->looked_by = job->op->req.pid;
+    }
+    worker_unlock(w);
+}
+
 static void on_resolved(void *arg, const struct resolve_result *res)
 {
     struct open_job *job = arg;
@@ -272,6 +285,7 @@ static void on_resolved(void *arg, const struct resolve_result *res)
     int error = res->error;
 
     job->resolve = NULL;
+    job->other_id = 0;
     if (!error) {
         /* Before the answer is stored: were this worker to die in between, the READ that follows
          * might find another version. */
@@ -280,8 +294,8 @@ static void on_resolved(void *arg, const struct resolve_result *res)
         what = judge(job, res, &found, &error);
         worker_unlock(w);
     }
-    if (found >= 0)
-        resolve_keep_data(w, (uint32_t)found, res);
+    if (job->other_id)
+        keep_for_lookup(job, (uint32_t)found, res);
     if (found == -EAGAIN && ++job->again < AGAIN_MAX) {
         attempt(op);
         return;
