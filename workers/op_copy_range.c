@@ -36,13 +36,15 @@ static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)
            size >= COPY_WHOLE_MIN && size <= UINT32_MAX && size <= S3_PUT_MAX;
 }
 
-/* Under shm->meta. Its bytes are those of an object. */
-static bool is_published(struct worker *w, const struct shm_node *n)
+/* Under shm->meta. Its bytes are those of an object, and whoever is about to change or to move that
+ * has yet to look for copies (copy_source.c). */
+static bool is_published(struct worker *w, uint32_t source)
 {
+    const struct shm_node *n = shm_node_at(w->shm, source);
     const struct shm_session *s;
 
     if (!(n->flags & SHM_NODE_CURRENT) || !*n->etag ||
-        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_LOCAL)))
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_LOCAL)) || names_held(w, source, 0))
         return false;
     if (n->session == SHM_NIL)
         return true;
@@ -73,7 +75,7 @@ static int look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
         return -EBADF;
     source = shm_handle_at(w->shm, handle)->node;
     n = shm_node_at(w->shm, source);
-    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, n) ||
+    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, source) ||
         n->session == session || !is_empty(w, shm_session_at(w->shm, session)))
         return -EOPNOTSUPP;
     *ret_source = source;

@@ -572,6 +572,24 @@ def test_the_source_goes_on_this_mount_and_cannot_be_loaded(m, proxy, bucket, so
     assert not bucket.exists(m.key("b.bin"))
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_the_source_is_on_its_way_to_another_directory(m, proxy, bucket, target, kill):
+    """Copies of it were looked for, and there was none: the server makes none then."""
+    bucket.put(m.key("d/a.bin"), pattern(SIZE))
+    with open(m.path / "d" / "a.bin", "rb") as a:
+        proxy.hold("h", op="CopyObject", nth=1)
+        program = util.spawn(["mv", m.path / "d", m.path / "e"])
+        proxy.wait_held("h")
+        assert copy(a.fileno(), target) == SIZE
+        if kill:
+            m.wait_workers(2, without=m.kill_workers())
+        proxy.release("h")
+        util.finish(program)
+    os.close(target)
+    assert bucket.get(m.key("b.bin")) == bucket.get(m.key("e/a.bin")) == pattern(SIZE)
+    settled(m)
+
+
 def test_the_source_goes_after_the_close(m, bucket, source, target):
     copy(source, target)
     os.close(target)
