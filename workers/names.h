@@ -24,12 +24,12 @@ void names_release(struct op *op, uint32_t node);
  * */
 void names_give_back(struct op *op);
 
-/* Under shm->meta. True if the node or a directory above it is held by another op than `tag`; not so
- * what lies above the node that `tag` holds: whoever took that later waits (names_held_below). */
+/* Under shm->meta. True if the node or a directory above it is held by another op than `tag`; not
+ * so what lies above the node that `tag` holds: who took that later waits (names_held_below). */
 must_use bool names_held(struct worker *w, uint32_t node, uint32_t tag);
 
-/* Under shm->meta. True if an op holds something below this directory. Who has taken the directory to
- * move its keys waits for it: its DELETE, or its copy, would be of a key that has moved. */
+/* Under shm->meta. True if an op holds something below this directory. Who has taken the directory
+ * to move its keys waits for it: its DELETE, or its copy, would be of a key that has moved. */
 must_use bool names_held_below(struct worker *w, uint32_t dir);
 
 /* Under shm->meta. An entry of the directory came, went or changed, and the name table says so: the

@@ -54,7 +54,7 @@ must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end
 must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
 #define OP_STEP_CHANGING 1
-#define OP_STEP_TRUNCATED 2 /* by an open, or by path: done, not to be done again by a replacement */
+#define OP_STEP_TRUNCATED 2 /* by an open, or by path: a replacement must not do it again */
 #define OP_STEP_LOADING 3   /* session_take_turn: waits for a load that it knows of */
 
 /* session_change_begin for handlers: loads the content first where the spool does not have it (a
@@ -67,8 +67,8 @@ must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
  * -ENOSPC, -EIO. The content stays as it was on failure. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
-/* Under shm->meta, in a change that makes the content shorter, and before the spool is: nobody reads
- * beyond `size` from now on, where there will be zeroes, however long the change takes. */
+/* Under shm->meta, in a change that makes the content shorter, and before the spool is: nobody
+ * reads beyond `size` from now on, where there will be zeroes, however long the change takes. */
 void session_cut(struct worker *w, uint32_t session, uint64_t size);
 
 /* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it

@@ -623,9 +623,9 @@ def test_a_truncation_by_path_is_its_process_write(cas, bucket, process, size):
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_a_truncation_by_path_may_lose_its_worker_again_and_again(cas, proxy, bucket, process, size):
-    """It is one write, however many workers make it: that of two whose ends are unknown could not be
-    told from a third."""
+def test_a_truncation_by_path_may_lose_its_worker_often(cas, proxy, bucket, process, size):
+    """It is one write, however many workers make it: that of two whose ends are unknown could not
+    be told from a third."""
     m, a = cas(via=proxy), process()
     bucket.put("p/k", b"123456")
     proxy.hold("h", op="PutObject", key="p/k")
@@ -1001,8 +1001,8 @@ def test_unknown_when_another_program_wrote(cas, proxy, bucket, process):
 
 
 def test_no_put_is_in_doubt_while_metadata_are_asked_for(cas, proxy, bucket, process):
-    """What other programs keep with the object is asked for before the PUT. The worker dies in that, and
-    nothing of it has been sent: a conflict is a conflict."""
+    """What other programs keep with the object is asked for before the PUT. The worker dies in
+    that, and nothing of it has been sent: a conflict is a conflict."""
     m, a = cas(via=proxy), process()
     bucket.put("p/k", b"1", Metadata={"their": "own"})
     a.get(m.path / "k")

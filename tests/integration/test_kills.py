@@ -398,8 +398,8 @@ def test_a_file_that_goes_while_it_is_loaded_is_created(m, proxy, bucket):
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
-    """The one has the file and waits for its publish, the other has the directory: neither waits for
-    ever."""
+    """The one has the file and waits for its publish, the other has the directory: neither waits
+    for ever."""
     bucket.put(m.key("d/b.bin"), pattern(3_000_000))
     with open(m.path / "d" / "b.bin", "rb", buffering=0) as reader, \
          open(m.path / "d" / "a.bin", "wb", buffering=0) as writer:
