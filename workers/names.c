@@ -79,6 +79,30 @@ static bool holds_below(struct worker *w, uint32_t node, uint32_t tag, uint32_t 
            names_is_below(w, node, dir);
 }
 
+int names_enter(struct op *op, char key[KEY_CAP])
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    int r;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (op->rec->node == SHM_NIL && names_held(w, dir, op_tag(op)))
+        return 0;
+    r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
+    if (r < 0)
+        return r;
+    op_edit(op)->node = dir;
+    return 1;
+}
+
+/* Under shm->meta. */
+static bool has_entered(struct worker *w, const struct shm_record *r, uint32_t dir)
+{
+    return (r->opcode == FUSE_MKDIR || r->opcode == FUSE_RMDIR) && r->node != SHM_NIL &&
+           names_is_below(w, r->node, dir);
+}
+
 bool names_held_below(struct worker *w, uint32_t dir)
 {
     const struct shm_sizes *sizes = &w->shm->header->sizes;
@@ -89,7 +113,8 @@ bool names_held_below(struct worker *w, uint32_t dir)
             uint32_t tag = shm_record_tag(slot, i);
 
             if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT &&
-                (holds_below(w, r->node, tag, dir) || holds_below(w, r->handle, tag, dir)))
+                (holds_below(w, r->node, tag, dir) || holds_below(w, r->handle, tag, dir) ||
+                 has_entered(w, r, dir)))
                 return true;
         }
     }

@@ -28,7 +28,13 @@ void names_give_back(struct op *op);
  * so what lies above the node that `tag` holds: who took that later waits (names_held_below). */
 must_use bool names_held(struct worker *w, uint32_t node, uint32_t tag);
 
-/* Under shm->meta. True if an op holds something below this directory. Who has taken the directory
+/* For ops that make or remove a key of their name and hold no node (mkdir, rmdir): from now on until
+ * the op ends a rename of the directory, or of one above, waits for it (names_held_below); to wake
+ * that is the caller's. 1 and `key`; 0: such a rename is under way, wait; -ESTALE, -ENAMETOOLONG,
+ * -EINVAL. A replayed op that was in before does not wait. */
+must_use int names_enter(struct op *op, char key[KEY_CAP]);
+
+/* Under shm->meta. True if an op holds something below this directory, or has entered it. Who has taken the directory
  * to move its keys waits for it: its DELETE, or its copy, would be of a key that has moved. */
 must_use bool names_held_below(struct worker *w, uint32_t dir);
 

@@ -57,6 +57,23 @@ static int64_t intern_dir(struct op *op)
     return node;
 }
 
+/* A rename of the directory may have waited for it. */
+static void end_failed(struct op *op, int error)
+{
+    struct worker *w = op->w;
+
+    op_fail(op, error);
+    worker_wake(w, NAMES_WAKE_ALL);
+}
+
+static void end_applied(struct op *op)
+{
+    struct worker *w = op->w;
+
+    op_finish(op);
+    worker_wake(w, NAMES_WAKE_ALL);
+}
+
 static void mkdir_apply(struct op *op)
 {
     struct worker *w = op->w;
@@ -76,9 +93,9 @@ static void mkdir_apply(struct op *op)
     }
     worker_unlock(w);
     if (node < 0)
-        op_fail(op, (int)node);
+        end_failed(op, (int)node);
     else
-        op_finish(op);
+        end_applied(op);
 }
 
 static void on_marker_put(void *arg, const struct s3_result *res)
@@ -87,7 +104,7 @@ static void on_marker_put(void *arg, const struct s3_result *res)
 
     op->s3 = NULL;
     if (res->error)
-        op_fail(op, res->error);
+        end_failed(op, res->error);
     else
         mkdir_apply(op);
 }
@@ -114,6 +131,36 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
+/* True once the directory was entered: `key` then. Waits, or has failed. */
+static bool enter(struct op *op, char key[KEY_CAP])
+{
+    struct worker *w = op->w;
+    int r;
+
+    worker_lock(w);
+    r = names_enter(op, key);
+    worker_unlock(w);
+    if (r == 0)
+        return false;
+    op_stop_waiting(op);
+    op->stays = true;
+    if (r < 0)
+        end_failed(op, r);
+    return r == 1;
+}
+
+static void mkdir_enter(struct op *op)
+{
+    char key[KEY_CAP];
+    int r;
+
+    if (!enter(op, key))
+        return;
+    r = put_marker(op, key);
+    if (r < 0)
+        end_failed(op, r);
+}
+
 void op_mkdir(struct op *op)
 {
     char key[KEY_CAP];
@@ -125,14 +172,12 @@ void op_mkdir(struct op *op)
     }
     if (op_keep(op) < 0)
         return;
-    op->stays = true;
     if (!op->w->conf->directories.marker) {
         mkdir_apply(op);
         return;
     }
-    r = put_marker(op, key);
-    if (r < 0)
-        op_fail(op, r);
+    op_wait(op, mkdir_enter);
+    mkdir_enter(op);
 }
 
 /* ---- RMDIR ---- */
@@ -159,7 +204,7 @@ static void rmdir_apply(struct op *op, int error)
     }
     op_applied(op, error, NULL, 0);
     worker_unlock(w);
-    op_finish(op);
+    end_applied(op);
 }
 
 static void on_marker_deleted(void *arg, const struct s3_result *res)
@@ -233,6 +278,18 @@ static int list_below(struct op *op, const char *key)
     return s3_list(op->w->s3, &list, on_listed_below, rd, &op->s3);
 }
 
+static void rmdir_enter(struct op *op)
+{
+    char key[KEY_CAP];
+    int r;
+
+    if (!enter(op, key))
+        return;
+    r = list_below(op, key);
+    if (r < 0)
+        end_failed(op, r);
+}
+
 void op_rmdir(struct op *op)
 {
     char key[KEY_CAP];
@@ -246,8 +303,6 @@ void op_rmdir(struct op *op)
     }
     if (op_keep(op) < 0)
         return;
-    op->stays = true;
-    r = list_below(op, key);
-    if (r < 0)
-        op_fail(op, r);
+    op_wait(op, rmdir_enter);
+    rmdir_enter(op);
 }

@@ -422,6 +422,50 @@ def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
 
 
 @pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("how", ["mkdir", "rmdir"])
+def test_a_directory_in_a_directory_that_is_renamed(m, proxy, bucket, how, kill):
+    """The marker of the one is where the keys of the other have gone."""
+    bucket.put(m.key("d/b.txt"), b"b")
+    if how == "rmdir":
+        bucket.put(m.key("d/x/"))
+    proxy.hold("h", op="PutObject" if how == "mkdir" else "DeleteObject", key=m.key("d/x/"))
+    first = util.spawn([*FILEOP, how, m.path / "d" / "x"])
+    proxy.wait_held("h")
+    second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
+    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
+                    what="the rename")
+    if kill:
+        m.wait_workers(2, without=m.kill_workers())
+    proxy.release("h")
+    succeeded(first)
+    succeeded(second)
+    there = {m.key("e/b.txt"), m.key("e/x/")} if how == "mkdir" else {m.key("e/b.txt")}
+    assert bucket.list(m.key("")).keys() == there
+    m.check()
+
+
+@pytest.mark.parametrize("how", ["mkdir", "rmdir"])
+def test_a_directory_waits_for_the_rename_above_it(m, proxy, bucket, how):
+    """The other way round: it is made, or removed, where the keys have gone."""
+    bucket.put(m.key("d/b.txt"), b"b")
+    if how == "rmdir":
+        bucket.put(m.key("d/x/"))
+    assert os.listdir(m.path / "d")
+    proxy.hold("h", op="CopyObject", nth=1)
+    first = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
+    proxy.wait_held("h")
+    second = util.spawn([*FILEOP, how, m.path / "d" / "x"])
+    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
+                    what="the other")
+    proxy.release("h")
+    succeeded(first)
+    succeeded(second)
+    there = {m.key("e/b.txt"), m.key("e/x/")} if how == "mkdir" else {m.key("e/b.txt")}
+    assert bucket.list(m.key("")).keys() == there
+    m.check()
+
+
+@pytest.mark.parametrize("kill", [False, True])
 def test_an_unlink_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
     """What was unlinked is not moved before it goes."""
     bucket.put(m.key("d/a.txt"), b"a")
