@@ -20,6 +20,7 @@ struct cas_put {
     bool ours;      /* the expected version is an empty file made with O_EXCL: ids must tell */
     bool lost;      /* two attempts with different content have unknown ends */
     bool tried;     /* the session knows that it is sent */
+    bool doubted;   /* HEAD told the lineage of the expected version and another ETag: once more */
     bool gone;      /* the expected version is no longer there, nor another */
     unsigned puts;
     size_t room; /* bytes that metadata leave for the lineage */

@@ -180,6 +180,20 @@ static void test_found(void **state)
     assert_int_equal(ends(sure, E1, NULL), CAS_CONFLICT);
 }
 
+/* HEAD put together of two versions: asked once more. */
+static void test_found_in_between(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct cas_put c = begun(&s), copied = c;
+    bool absent = false;
+
+    (void)state;
+    assert_int_equal(found(&c, 0, E1, BASE ".", E0, &absent), CAS_LOOK);
+    assert_int_equal(found(&c, 0, E1, OLD BASE ".", E0, &absent), CAS_OURS);
+    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), CAS_LOOK);
+    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), CAS_CONFLICT);
+}
+
 static void test_found_is_bounded(void **state)
 {
     struct shm_session s = session(SHM_SESSION_TRIED);
@@ -275,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_begun_again),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_found),
+        cmocka_unit_test(test_found_in_between),
         cmocka_unit_test(test_found_is_bounded),
         cmocka_unit_test(test_found_gone),
         cmocka_unit_test(test_found_an_earlier_one_of_ours),
