@@ -84,6 +84,16 @@ struct shm_long_name {
     char bytes[SHM_NAME_MAX + 1];
 };
 
+#define SHM_REOPENS 64
+
+/* See shm_reopen.h. Writer, readers, lock, death: as struct shm_node. */
+struct shm_reopen {
+    uint64_t ino;
+    uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
+    uint32_t pid;      /* the thread, 0 = the slot is free */
+    uint32_t repeated; /* its repetition has begun */
+};
+
 /* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
  * and the long names. Memory that was never used stays untouched (`fresh`). */
 struct shm_node_table {
@@ -96,6 +106,7 @@ struct shm_node_table {
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
     uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
+    struct shm_reopen reopens[SHM_REOPENS];
 } __attribute__((aligned(64)));
 
 /* What S3 (or a write session) says of a name. */

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/shm_reopen.h"
 #include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
@@ -131,6 +132,7 @@ static bool just_seen(struct op *op, const char *key, uint32_t node)
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
 
     if (!cas_on(w) || !n || (n->flags & SHM_NODE_DIR) || meta_may_be_link(w, n) ||
+        shm_reopen_waits(w->shm, op->req.pid, n->ino) ||
         !validity_holds(n->checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return false;
     return cas_own_is(op, key, n->etag);

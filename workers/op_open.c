@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
+#include "shm/shm_reopen.h"
 #include "workers/cas.h"
 #include "workers/fetch.h"
 #include "workers/handlers.h"
@@ -71,6 +72,27 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
 
+/* Under shm->meta. So that reading it need not ask S3, which may have another version by now. */
+static bool has_bytes(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return n->size == 0 || fetch_is_cached(w, node, n->content, 0);
+}
+
+/* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or by
+ * that of another thread since this one was told ESTALE. */
+static bool asked_for(struct op *op, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    bool again =
+        shm_reopen_take(w->shm, op->req.pid, n->ino, n->checked_ns, now, VALIDITY_NEXT_NS);
+
+    return validity_take(w, node, SHM_NODE_FRESH, now) ||
+           (again && !meta_may_be_link(w, n) && has_bytes(w, node));
+}
+
 /* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all
  * bytes of the one that it found are here: that one is opened, as on a local disk. (The kernel
  * repeats an open that says ESTALE only once, which is too few where a program replaces a file all
@@ -82,8 +104,7 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
 
     return !for_write(op) && n->size <= SHM_BLOCK_SIZE &&
            !(n->flags & SHM_NODE_LOCAL) &&
-           (n->size == 0 || fetch_is_cached(w, node, n->content, 0)) &&
-           validity_take(w, node, SHM_NODE_FRESH, now);
+           has_bytes(w, node) && asked_for(op, node, now);
 }
 
 /* An empty file of which a listing has told: whose it is, only its write-id tells. */
@@ -102,7 +123,7 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
         return LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!may_be_anybodys(n) &&
-         (validity_take(w, node, SHM_NODE_FRESH, now) ||
+         (asked_for(op, node, now) ||
           ((n->flags & SHM_NODE_CURRENT) &&
            validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now)))))
         return open_now(op, node, ret_error);
@@ -139,17 +160,35 @@ static enum look look(struct op *op, int *ret_error)
         return just_replaced(op, node, now) ? open_now(op, node, ret_error)
                                             : LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
-        validity_take(w, node, SHM_NODE_FRESH, now) ||
+        asked_for(op, node, now) ||
         validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
+}
+
+/* The kernel looks the name up again, and repeats the open, once. */
+static void fail_stale(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node;
+
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino,
+                        op->rec->started_ns);
+    worker_unlock(w);
+    op_fail(op, -ESTALE);
 }
 
 static void go_on(struct op *op, enum look what, int error)
 {
     switch (what) {
     case LOOK_FAILED:
-        op_fail(op, error);
+        if (error == -ESTALE)
+            fail_stale(op);
+        else
+            op_fail(op, error);
         break;
     case LOOK_OPENED:
         op_finish(op);

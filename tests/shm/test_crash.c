@@ -15,6 +15,7 @@
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
+#include "shm/shm_reopen.h"
 #include "shm/shm_session.h"
 
 #define LONG_LEN 200
@@ -473,6 +474,22 @@ static void prepare_conflicts(struct shm *shm)
     shm->conflicts->slot[0].tgid = 1;
 }
 
+/* ---- opens that come back ---- */
+
+static void run_reopen_note(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_reopen_note(shm, 7, 77, 100);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_reopen_take(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)shm_reopen_take(shm, 7, 77, 100, 100, 1);
+    shm_unlock(shm, shm->meta);
+}
+
 /* ---- the death of who undoes another's death ---- */
 
 static void die_half_way(struct shm *shm)
@@ -545,6 +562,8 @@ static const struct crash_op ops[] = {
     OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true),
     OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
        .block_lock = true, .many_sections = true),
+    OP("reopen_note", prepare_nothing, run_reopen_note),
+    OP("reopen_take", run_reopen_note, run_reopen_take),
     OP("conflict_add", prepare_nothing, run_conflict),
     OP("conflict_add, over the oldest", prepare_conflicts, run_conflict),
     OP("a whole CREATE", prepare_full, run_create),

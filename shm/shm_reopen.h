@@ -1,0 +1,24 @@
+/* Opens that were told ESTALE, and will come back. The kernel repeats such an open(2) once, from the
+ * LOOKUP on. What S3 was asked after the first OPEN came in is new enough for the second one, whoever
+ * has asked: without that a file that is replaced all the time, and read by several threads, would
+ * fail to open now and then (their LOOKUPs are one in the kernel, and only one OPEN may go by it). */
+#ifndef SHM_SHM_REOPEN_H
+#define SHM_SHM_REOPEN_H
+
+#include "shm/shm_node.h"
+
+/* Wants shm->meta held. An OPEN of thread `pid` (0: not known, nothing is noted) of the file with
+ * inode number `ino` says ESTALE; it came in at `since_ns`, monotonic. Not noted if it was the
+ * repetition itself: that one fails the open(2). Over what another thread has in the same slot. */
+void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns);
+
+/* Wants shm->meta held. True if an OPEN of this thread and file is to be repeated: the LOOKUP before it
+ * had better ask. */
+bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino);
+
+/* Wants shm->meta held. At each OPEN, once: true if it repeats one that came in before `checked_ns`,
+ * and not longer ago than `max_ns`. */
+bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked_ns,
+                     uint64_t now_ns, uint64_t max_ns);
+
+#endif
