@@ -2,9 +2,10 @@
 #include "s3/s3_etag.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+#include <sodium.h>
 
 #define QUOTED (2 * MD5_DIGEST_SIZE + 2) /* "32 digits" */
 
@@ -34,8 +35,7 @@ enum s3_etag_says s3_etag_end(struct s3_etag_check *check, const char *etag)
     md5_digest(&check->md5, sizeof(md5), md5);
     if (!may_be_md5(etag))
         return S3_ETAG_SILENT;
-    for (size_t i = 0; i < sizeof(md5); i++)
-        snprintf(digits + i * 2, 3, "%02x", md5[i]);
+    sodium_bin2hex(digits, sizeof(digits), md5, sizeof(md5));
     if (strncasecmp(etag + 1, digits, QUOTED - 2) == 0)
         return S3_ETAG_RIGHT;
     again = strcmp(etag, check->wrong) == 0 && memcmp(md5, check->wrong_md5, sizeof(md5)) == 0;

@@ -59,13 +59,24 @@ static int begin_anew(struct s3_req *req)
     return no_s3_answer(req, "an answer of other bytes than its ETag's");
 }
 
+/* The first head is there: says whether the bytes are to be held against the ETag. */
+static void begin_check(struct s3_req *req)
+{
+    struct s3_get_state *get = &req->get;
+
+    get->checked = get->on_restart && get->size == get->end && !req->reply.own_etag &&
+                   !req->client->other_etags;
+    if (get->checked)
+        s3_etag_begin(&get->check);
+}
+
 /* All bytes have come, the last not told yet. */
 static int check_etag(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
     struct s3_client *c = req->client;
 
-    if (!get->on_restart || get->size != get->end || req->reply.own_etag || c->other_etags)
+    if (!get->checked)
         return 0;
     switch (s3_etag_end(&get->check, get->etag)) {
     case S3_ETAG_RIGHT:
@@ -121,7 +132,7 @@ static int first_head(struct s3_req *req, uint64_t size)
     if (get->end > size)
         get->end = size;
     strcpy(get->etag, req->result.obj.etag);
-    s3_etag_begin(&get->check);
+    begin_check(req);
     return 0;
 }
 
@@ -162,7 +173,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
         len = (size_t)(get->end - get->next);
     get->next += len;
     s3_req_moved(req, get->next);
-    if (get->on_restart)
+    if (get->checked)
         s3_etag_add(&get->check, data, len);
     if (get->next == get->end && check_etag(req) < 0)
         return -1;

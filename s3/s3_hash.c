@@ -2,7 +2,8 @@
 #include "s3/s3_hash.h"
 
 #include <errno.h>
-#include <stdio.h>
+
+#include <sodium.h>
 
 #include "base/fd.h"
 
@@ -47,6 +48,5 @@ void s3_hash_hex(struct s3_hash *h, char *hex)
     uint8_t digest[SHA256_DIGEST_SIZE];
 
     sha256_digest(&h->ctx, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(hex + i * 2, 3, "%02x", digest[i]);
+    sodium_bin2hex(hex, S3_HASH_HEX_MAX, digest, sizeof(digest));
 }

@@ -42,6 +42,7 @@ struct s3_get_state {
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
     void (*on_restart)(void *arg); /* NULL: not held against the ETag */
+    bool checked;                  /* this answer is */
     struct s3_etag_check check;
 };
 

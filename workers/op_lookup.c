@@ -70,11 +70,8 @@ static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
         n->flags |= SHM_NODE_FRESH;
     if ((n->flags & SHM_NODE_DIR) && n->nlookup && meta_is_unknown(op->w, n))
         n->flags |= SHM_NODE_ASK;
-    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup) {
-        n->flags |= SHM_NODE_LOOKED;
-        if (!(n->flags & SHM_NODE_DIR))
-            n->looked_by = op->req.pid;
-    }
+    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
+        validity_looked(op->w, node, op->req.pid);
     apply(op, node);
 }
 

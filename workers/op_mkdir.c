@@ -131,55 +131,6 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
-/* True once the directory was entered: `key` then. Waits, or has failed. */
-static bool enter(struct op *op, char key[KEY_CAP])
-{
-    struct worker *w = op->w;
-    int r;
-
-    worker_lock(w);
-    r = names_enter(op, key);
-    worker_unlock(w);
-    if (r == 0)
-        return false;
-    op_stop_waiting(op);
-    op->stays = true;
-    if (r < 0)
-        end_failed(op, r);
-    return r == 1;
-}
-
-static void mkdir_enter(struct op *op)
-{
-    char key[KEY_CAP];
-    int r;
-
-    if (!enter(op, key))
-        return;
-    r = put_marker(op, key);
-    if (r < 0)
-        end_failed(op, r);
-}
-
-void op_mkdir(struct op *op)
-{
-    char key[KEY_CAP];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
-
-    if (r < 0) {
-        op_fail(op, r);
-        return;
-    }
-    if (op_keep(op) < 0)
-        return;
-    if (!op->w->conf->directories.marker) {
-        mkdir_apply(op);
-        return;
-    }
-    op_wait(op, mkdir_enter);
-    mkdir_enter(op);
-}
-
 /* ---- RMDIR ---- */
 
 /* `marker`: the directory's key with its slash. Listing it is what says whether it is empty. */
@@ -278,16 +229,45 @@ static int list_below(struct op *op, const char *key)
     return s3_list(op->w->s3, &list, on_listed_below, rd, &op->s3);
 }
 
-static void rmdir_enter(struct op *op)
+/* ---- both ---- */
+
+/* Enters the directory, or waits until a rename of it is over. */
+static void enter(struct op *op)
 {
+    struct worker *w = op->w;
     char key[KEY_CAP];
     int r;
 
-    if (!enter(op, key))
+    worker_lock(w);
+    r = names_enter(op, key);
+    worker_unlock(w);
+    if (r == 0)
         return;
-    r = list_below(op, key);
+    op_stop_waiting(op);
+    op->stays = true;
+    if (r == 1)
+        r = op->req.opcode == FUSE_MKDIR ? put_marker(op, key) : list_below(op, key);
     if (r < 0)
         end_failed(op, r);
+}
+
+void op_mkdir(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    if (!op->w->conf->directories.marker) {
+        mkdir_apply(op);
+        return;
+    }
+    op_wait(op, enter);
+    enter(op);
 }
 
 void op_rmdir(struct op *op)
@@ -303,6 +283,6 @@ void op_rmdir(struct op *op)
     }
     if (op_keep(op) < 0)
         return;
-    op_wait(op, rmdir_enter);
-    rmdir_enter(op);
+    op_wait(op, enter);
+    enter(op);
 }

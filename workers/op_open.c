@@ -304,13 +304,8 @@ static void keep_for_lookup(struct open_job *job, uint32_t node, const struct re
 
     resolve_keep_data(w, node, res);
     worker_lock(w);
-    if (shm_node_of_id(w->shm, job->other_id) == node) {
-        struct shm_node *n = shm_node_edit(w->shm, node);
-
-        n->flags |= SHM_NODE_LOOKED;
-        if (!(n->flags & SHM_NODE_DIR))
-            n->looked_by = job->op->req.pid;
-    }
+    if (shm_node_of_id(w->shm, job->other_id) == node)
+        validity_looked(w, node, job->op->req.pid);
     worker_unlock(w);
 }
 

@@ -43,7 +43,7 @@ static enum look look_at_load(struct publish_wait *pw, struct shm_session *s, in
     if (s->load.state != SHM_JOB_IDLE)
         return LOOK_WAIT;
     if (s->load.attempts != pw->loads && s->load.error) {
-        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
+        *ret_error = s->load.error;
         return LOOK_END;
     }
     pw->loads = s->load.attempts;

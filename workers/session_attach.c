@@ -38,9 +38,11 @@ struct attach {
 
 /* ---- the load ---- */
 
-static void load_end(struct load *l, int error)
+/* Gone is another version too: the kernel looks up again, and it may be to create it. */
+static void load_end(struct load *l, int result)
 {
     struct worker *w = l->w;
+    int error = result == -ENOENT ? -ESTALE : result;
     struct shm_session *s;
     uint32_t mask;
     bool closed;
@@ -52,8 +54,8 @@ static void load_end(struct load *l, int error)
     s->load.state = SHM_JOB_IDLE;
     s->load.attempts++;
     s->load.error = error;
-    /* It is gone, or another version: S3 must be asked for the name again. */
-    if ((error == -ESTALE || error == -ENOENT) && !(s->flags & SHM_SESSION_COPY)) {
+    /* S3 must be asked for the name again. */
+    if (error == -ESTALE && !(s->flags & SHM_SESSION_COPY)) {
         shm_node_detach(w->shm, s->node);
         shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
     }
@@ -287,8 +289,7 @@ static enum look look(struct op *op, struct attach *a, int *ret_error)
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
         return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
-        /* (Gone: the kernel looks up again, as it may be to create it.) */
-        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
+        *ret_error = s->load.error;
         if (s->load.attempts != a->attempts && s->load.error)
             return LOOK_FAILED;
         a->attempts = s->load.attempts;

@@ -158,7 +158,7 @@ static bool wants_load(struct op *op, uint32_t session, int *ret_error)
         return false;
     }
     if (known)
-        *ret_error = s->load.error == -ENOENT ? -ESTALE : s->load.error;
+        *ret_error = s->load.error;
     return !*ret_error;
 }
 

@@ -15,6 +15,16 @@ static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t
     return ttl_ns && checked_ns && now - checked_ns <= ttl_ns;
 }
 
+/* Under shm->meta. The kernel will look the name up once more, and need not ask for it again. */
+static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid)
+{
+    struct shm_node *n = shm_node_edit(w->shm, node);
+
+    n->flags |= SHM_NODE_LOOKED;
+    if (!(n->flags & SHM_NODE_DIR))
+        n->looked_by = pid;
+}
+
 /* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
  * used up. */
 static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,

@@ -396,6 +396,18 @@ def test_a_file_that_goes_while_it_is_loaded_is_created(m, proxy, bucket):
 # -- a directory is renamed while something is under way in it
 
 
+def both(m, proxy, first, second, kill):
+    """`first` is under way, held up by the proxy; `second` (arguments of fileop.py) comes, and both
+    end well."""
+    second = util.spawn([*FILEOP, *second])
+    util.wait_until(lambda: len(m.inflight()) == 2, what="the second")
+    if kill:
+        m.wait_workers(2, without=m.kill_workers())
+    proxy.release("h")
+    succeeded(first)
+    succeeded(second)
+
+
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
     """The one has the file and waits for its publish, the other has the directory: neither waits
@@ -409,13 +421,7 @@ def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
         proxy.hold("h", op="GetObject", key=m.key("d/b.bin"), nth=2)
         first = util.spawn([*FILEOP, "rename", m.path / "d" / "a.bin", m.path / "d" / "b.bin"])
         proxy.wait_held("h")
-        second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
-        util.wait_until(lambda: len(m.inflight()) == 2, what="the second rename")
-        if kill:
-            m.wait_workers(2, without=m.kill_workers())
-        proxy.release("h")
-        succeeded(first)
-        succeeded(second)
+        both(m, proxy, first, ["rename", m.path / "d", m.path / "e"], kill)
     assert bucket.get(m.key("e/b.bin")) == b"unpublished"
     assert not bucket.list(m.key("d/"))
     m.check()
@@ -431,14 +437,7 @@ def test_a_directory_in_a_directory_that_is_renamed(m, proxy, bucket, how, kill)
     proxy.hold("h", op="PutObject" if how == "mkdir" else "DeleteObject", key=m.key("d/x/"))
     first = util.spawn([*FILEOP, how, m.path / "d" / "x"])
     proxy.wait_held("h")
-    second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
-    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
-                    what="the rename")
-    if kill:
-        m.wait_workers(2, without=m.kill_workers())
-    proxy.release("h")
-    succeeded(first)
-    succeeded(second)
+    both(m, proxy, first, ["rename", m.path / "d", m.path / "e"], kill)
     there = {m.key("e/b.txt"), m.key("e/x/")} if how == "mkdir" else {m.key("e/b.txt")}
     assert bucket.list(m.key("")).keys() == there
     m.check()
@@ -454,12 +453,7 @@ def test_a_directory_waits_for_the_rename_above_it(m, proxy, bucket, how):
     proxy.hold("h", op="CopyObject", nth=1)
     first = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
     proxy.wait_held("h")
-    second = util.spawn([*FILEOP, how, m.path / "d" / "x"])
-    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
-                    what="the other")
-    proxy.release("h")
-    succeeded(first)
-    succeeded(second)
+    both(m, proxy, first, [how, m.path / "d" / "x"], kill=False)
     there = {m.key("e/b.txt"), m.key("e/x/")} if how == "mkdir" else {m.key("e/b.txt")}
     assert bucket.list(m.key("")).keys() == there
     m.check()
@@ -473,14 +467,7 @@ def test_an_unlink_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
     proxy.hold("h", op="DeleteObject", nth=1)
     first = util.spawn([*FILEOP, "unlink", m.path / "d" / "a.txt"])
     proxy.wait_held("h")
-    second = util.spawn([*FILEOP, "rename", m.path / "d", m.path / "e"])
-    util.wait_until(lambda: len(m.inflight()) == 2 or second.poll() is not None,
-                    what="the rename")
-    if kill:
-        m.wait_workers(2, without=m.kill_workers())
-    proxy.release("h")
-    succeeded(first)
-    succeeded(second)
+    both(m, proxy, first, ["rename", m.path / "d", m.path / "e"], kill)
     assert bucket.list(m.key("")).keys() == {m.key("e/b.txt")}
     assert os.listdir(m.path / "e") == ["b.txt"]
     m.check()
