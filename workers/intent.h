@@ -14,7 +14,7 @@
 enum intent_kind {
     INTENT_UNKNOWN,
     INTENT_READ,  /* an open that may want the content, execve, readlink, truncate, openat2 */
-    INTENT_STAT,  /* attributes, or only that the name is there: stat, access, xattrs, chmod, unlink */
+    INTENT_STAT,  /* attributes, or that it is there: stat, access, xattrs, chmod, unlink */
     INTENT_DIR,   /* a directory: chdir, rmdir, open with O_DIRECTORY */
     INTENT_TRUNC, /* an open for writing that drops the content, without O_CREAT */
     /* From here on: what makes a name */

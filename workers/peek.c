@@ -2,8 +2,8 @@
  *
  * That call takes the process's mmap_lock, and may fault pages in. Both can wait for this very
  * mount: one thread of a process unmaps what it has written into a mapping, which waits for our
- * answer to its WRITE; a second waits in malloc for the lock; a third is the one we look at. Seen on
- * Linux 6.18 (tests/workers/test_intent.c). And nothing can interrupt it but a SIGKILL. So the
+ * answer to its WRITE; a second waits in malloc for the lock; a third is the one we look at. Seen
+ * on Linux 6.18 (tests/workers/test_intent.c). And nothing can interrupt it but a SIGKILL. So the
  * worker waits for the thread for PEEK_WAIT_NS; until the thread comes back, there is nothing to be
  * seen. It touches what is below and nothing else. */
 #include "workers/peek.h"

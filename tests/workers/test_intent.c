@@ -791,7 +791,8 @@ static void test_cost(void **state)
         (void)intent_makes(&in, "x");
     made = clock_mono_ns();
     print_message("intent_look %.1f us, intent_makes %.1f us\n",
-                  (double)(looked - begin) / ROUNDS / 1000, (double)(made - looked) / ROUNDS / 1000);
+                  (double)(looked - begin) / ROUNDS / 1000,
+                  (double)(made - looked) / ROUNDS / 1000);
     finish(f, pid);
 }
 
