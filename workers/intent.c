@@ -2,8 +2,8 @@
  *
  * A name that is taken for one to be made is answered without S3, so it must be certain:
  *   - Numbers are those of this program's architecture. A 32-bit program has others (its readlink
- *     is our creat), and so has `int $0x80` in a 64-bit one; nothing in the file tells. But a 32-bit
- *     program has its stack below 4 GiB, and before the place where it goes on there is another
+ *     is our creat), and so has `int $0x80` in a 64-bit one; nothing in the file tells. But a
+ *     32-bit program has its stack below 4 GiB, and before the place where it goes on there is another
  *     instruction. The bit of x32 makes a number that is not in the table.
  *   - A worker of io_uring shows the number 0 or -1, whatever it opens.
  *   - The arguments tell where the path is, and its last name must be the LOOKUP's. The kernel has

@@ -37,6 +37,8 @@ static struct {
     bool ok;
 } peeker;
 
+static uint64_t wait_ns = PEEK_WAIT_NS;
+
 /* ---- in the thread ---- */
 
 static bool read_some(uint64_t at, char *buf, size_t len)
@@ -140,7 +142,7 @@ static bool start_thread(void)
 /* With the lock. False if the time is over. */
 static bool wait_done(void)
 {
-    uint64_t until = clock_mono_ns() + PEEK_WAIT_NS;
+    uint64_t until = clock_mono_ns() + wait_ns;
     struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
                           .tv_nsec = (long)(until % NS_PER_S)};
 
@@ -194,4 +196,9 @@ bool peek_is_stuck(void)
     r = peeker.state == LEFT;
     pthread_mutex_unlock(&peeker.lock);
     return r;
+}
+
+void peek_set_wait(uint64_t ns)
+{
+    wait_ns = ns;
 }

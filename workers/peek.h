@@ -23,4 +23,7 @@ bool peek(uint32_t tid, const struct peek_part *parts, unsigned n, const char *r
 /* For tests: true if an earlier peek waits still, so that the next ones are false at once. */
 bool peek_is_stuck(void);
 
+/* For tests, on a busy machine: instead of PEEK_WAIT_NS. */
+void peek_set_wait(uint64_t ns);
+
 #endif
