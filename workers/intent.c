@@ -3,9 +3,9 @@
  * A name that is taken for one to be made is answered without S3, so it must be certain:
  *   - Numbers are those of this program's architecture. A 32-bit program has others (its readlink
  *     is our creat), and so has `int $0x80` in a 64-bit one; nothing in the file tells. But a
- *     32-bit program has its stack below 4 GiB, and before the place where it goes on there is another
- *     instruction. The bit of x32 makes a number that is not in the table.
- *   - A worker of io_uring shows the number 0 or -1, whatever it opens.
+ *     32-bit program has its stack below 4 GiB, and where `int $0x80` was made another
+ *     instruction stands. The bit of x32 makes a number that is not in the table.
+ *   - io_uring, and its worker threads, show no call of the table (test_uring).
  *   - The arguments tell where the path is, and its last name must be the LOOKUP's. The kernel has
  *     copied the path before: a program that changes it meanwhile deceives nobody but itself.
  */
