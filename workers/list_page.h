@@ -25,7 +25,7 @@ struct list_header {
     uint64_t listing_ns; /* monotonic: when the listing that it belongs to began */
     uint64_t page_ns;    /* monotonic: when this page was asked for */
     char next[LIST_START_MAX]; /* where the page behind this one starts */
-    uint32_t unused;
+    uint32_t token_len;        /* of list_page_token, 0 = none */
 };
 
 struct list_entry {
@@ -55,8 +55,22 @@ must_use int list_page_check(const uint8_t *buf, size_t len);
  * is there is no entry. */
 must_use bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret);
 
-/* Marks files that have the name of a directory of the page as LIST_SHADOWED. Returns how many. */
-unsigned list_page_shadow(uint8_t *buf);
+/* Marks the file at `off` (h->used before it was added) as LIST_SHADOWED. */
+void list_page_shadow(uint8_t *buf, uint32_t off);
+
+/* Takes the entries from `off` (h->used before the first of them was added) on away again, so that
+ * the next page begins with them: if it is not the first and they are not more than `max`. */
+must_use bool list_page_cut(uint8_t *buf, uint32_t off, unsigned max);
+
+/* What the server calls the place where the next page starts: kept behind the entries, after the
+ * last of which nothing may be added then. Too long for what is left of `cap`: it is not kept. */
+void list_page_set_token(uint8_t *buf, size_t cap, const char *token);
+
+/* Copies it, NUL-terminated; "" where there is none, or it does not fit. The page is checked. */
+void list_page_token(const uint8_t *buf, char *to, size_t cap);
+
+/* Bytes of the page, token included. */
+uint32_t list_page_len(const uint8_t *buf);
 
 static inline const struct list_header *list_page_header(const uint8_t *buf)
 {

@@ -400,6 +400,16 @@ static void turn_page(struct answer *a, const uint8_t *page)
     worker_unlock(w);
 }
 
+/* The page at hand is needed no more but for its token. */
+static void drop_page_before(struct worker *w, const struct list_want *want)
+{
+    struct shm_block_key key = list_key(want);
+
+    key.no--;
+    if (want->page > LIST_PAGES_KEPT)
+        shm_block_drop(w->shm, key);
+}
+
 enum progress { PROGRESS_MORE, PROGRESS_FULL, PROGRESS_END, PROGRESS_MISSING, PROGRESS_BAD };
 
 /* One page: the one at which the handle stands, which may still lie before the offset. */
@@ -429,8 +439,8 @@ static enum progress read_page(struct answer *a, struct list_want *want)
             a->off = page_off(want->page + 1, 0);
     }
     shm_block_unpin(w->shm, idx, w->slot);
-    if (want->page >= LIST_PAGES_KEPT && p == PROGRESS_MORE)
-        shm_block_drop(w->shm, list_key(want));
+    if (p == PROGRESS_MORE)
+        drop_page_before(w, want);
     return p;
 }
 
