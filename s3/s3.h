@@ -254,7 +254,7 @@ struct s3_list {
     const char *prefix;
     const char *delimiter;   /* NULL or "/" */
     const char *start_after; /* NULL or a key: nothing is told that is not behind it */
-    const char *token;       /* NULL or a continuation token, sent in place of start_after */
+    const char *token;       /* NULL, or a continuation token, sent in place of start_after; "": neither is sent */
     unsigned max_keys;       /* 1..1000, 0 = 1000: more are never told */
     /* Each entry, sorted by the bytes of its key, each once, when the answer is whole. Negative
      * errno ends the request. */

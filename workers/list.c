@@ -23,9 +23,6 @@
 /* So many entries at the end of an answer are rather asked for again than asked about: list_shadow.h */
 #define LIST_CUT_MAX 16
 
-/* This server was seen not to go on behind start-after: tokens go first. */
-static bool list_trusts_tokens;
-
 struct list_load {
     struct worker *w;
     struct op *op; /* that began it, NULL if it has ended */
@@ -39,7 +36,8 @@ struct list_load {
     int error;
     bool last;             /* no page follows */
     unsigned asks;         /* LISTs sent for this page */
-    bool by_token;         /* the last of them */
+    bool by_token;         /* the last of them, or begun with the first */
+    bool refused;          /* a token was */
     char token[S3_TOKEN_MAX]; /* of the page before, not tried yet; "" = none */
     struct list_shadow shadow; /* files whose directory may still come; .page is an index in `block` */
     bool shadowed;         /* the answer about the last of them */
@@ -62,11 +60,22 @@ static bool can_be_name(const char *name, size_t len)
            !(len == 2 && name[0] == '.' && name[1] == '.');
 }
 
+/* This server was seen not to go on behind start-after: tokens go first. Known to all workers, since
+ * it decides where pages end. */
+static bool trusts_tokens(const struct list_load *l)
+{
+    return __atomic_load_n(&l->w->shm->header->list_tokens, __ATOMIC_RELAXED);
+}
+
 /* Takes the block for one more page. */
 static bool add_page(struct list_load *l)
 {
     struct shm_block_key key = list_key(&l->want);
+    const char *start = l->want.start;
     uint32_t idx;
+
+    if (l->n_blocks)
+        start = list_page_header(page_at(l, l->n_blocks - 1))->next;
 
     key.no += l->n_blocks;
     if (l->n_blocks == LIST_PAGES_MAX)
@@ -75,7 +84,7 @@ static bool add_page(struct list_load *l)
     if (idx == SHM_NIL)
         return false;
     l->block[l->n_blocks++] = idx;
-    list_page_begin(page_at(l, l->n_blocks - 1), l->want.listing_ns, l->page_ns);
+    list_page_begin(page_at(l, l->n_blocks - 1), start, l->want.listing_ns, l->page_ns);
     return true;
 }
 
@@ -370,11 +379,14 @@ static void ask_shadows(struct list_load *l)
 
 /* ---- answers ----
  *
- *   brings something          the page
- *   nothing, all has been     the end; where it was asked for with start-after, the token of the
- *                             page before is tried once: not every server compares start-after right
- *   nothing new, more is said that token; else the answer's own, so that the listing is gone through
- *                             from where the server is; in the end an error
+ *   brings something   the page
+ *   nothing new        to start-after: the token of the page before, if there is one, is tried; else
+ *                      the listing is gone through from its beginning. (Where the server said that
+ *                      nothing follows, too: the page before said that something does. Some do not
+ *                      compare start-after right.)
+ *                      to a token: the one that came with it, or it is the end
+ *
+ * Bounded: in the end there is an error.
  */
 
 static int ask(struct list_load *l, const char *token);
@@ -385,7 +397,7 @@ static bool cut_page(struct list_load *l)
 {
     uint32_t page = l->n_blocks - 1;
 
-    for (unsigned i = 0; i < l->shadow.n && !list_trusts_tokens; i++) {
+    for (unsigned i = 0; i < l->shadow.n && !trusts_tokens(l); i++) {
         if (l->shadow.file[i].page == page &&
             list_page_cut(page_at(l, page), l->shadow.file[i].off, LIST_CUT_MAX)) {
             l->shadow.n = i;
@@ -397,9 +409,9 @@ static bool cut_page(struct list_load *l)
 
 static void note_token_helped(struct list_load *l)
 {
-    if (!l->by_token || list_trusts_tokens || l->asks < 2 || l->want.page == 0)
+    if (!l->by_token || trusts_tokens(l) || l->asks < 2 || l->want.page == 0)
         return;
-    list_trusts_tokens = true;
+    __atomic_store_n(&l->w->shm->header->list_tokens, 1, __ATOMIC_RELAXED);
     log_notice("the server does not go on behind start-after prefix=\"%s\": continuation tokens "
                "are used from now on", l->prefix);
 }
@@ -422,7 +434,7 @@ static void ask_on(struct list_load *l, const char *token)
 {
     int r;
 
-    if (!token || l->asks > l->want.page + LIST_ASKS_MORE) {
+    if (l->asks > l->want.page + LIST_ASKS_MORE) {
         fail(l, -EIO,
              "the server brings nothing behind the page before: it keeps neither start-after nor "
              "continuation tokens; use a release of it that does, or fewer than 1,000 names in "
@@ -434,27 +446,34 @@ static void ask_on(struct list_load *l, const char *token)
         fail(l, r, "");
 }
 
-/* A server that does not take the token any more. */
-static bool refuses_token(const struct list_load *l, const struct s3_result *res)
+/* A server that does not know its token any more. */
+static bool refuses_token(struct list_load *l, const struct s3_result *res)
 {
-    return l->by_token && l->asks == 1 && res->http_status >= 400 && res->http_status < 500;
+    if (!l->by_token || l->refused || res->http_status < 400 || res->http_status >= 500)
+        return false;
+    l->refused = true;
+    return true;
+}
+
+static bool brings_nothing(const struct list_load *l, const struct s3_result *res)
+{
+    return !res->n_entries && (res->truncated || (l->want.page && !l->by_token));
 }
 
 static void on_list_done(void *arg, const struct s3_result *res)
 {
     struct list_load *l = arg;
-    bool nothing = !res->n_entries;
 
     if (res->error && refuses_token(l, res))
-        ask_on(l, "");
+        ask_on(l, l->asks == 1 ? NULL : "");
     else if (res->error)
         fail(l, res->error, res->text);
-    else if (nothing && *l->token)
-        ask_on(l, l->token);
-    else if (nothing && res->truncated)
-        ask_on(l, res->next_token);
-    else
+    else if (!brings_nothing(l, res))
         take_answer(l, res);
+    else if (*l->token)
+        ask_on(l, l->token);
+    else
+        ask_on(l, res->next_token ? res->next_token : "");
 }
 
 /* ---- beginning ---- */
@@ -505,23 +524,23 @@ static int prepare(struct list_load *l)
     return r;
 }
 
-/* Behind the start of the page; the server is told by start-after (token ""), or by a token. What
- * comes by a token may be as old as the listing. */
+/* What comes behind the start of the page. The server is asked by start-after (token NULL), by a
+ * token, or for the beginning (""). What comes by a token may be as old as the listing. */
 static int ask(struct list_load *l, const char *token)
 {
     char start[2 * KEY_CAP];
     struct s3_list list = {.prefix = l->prefix,
                            .delimiter = "/",
                            .start_after = l->want.page ? start : NULL,
-                           .token = *token ? token : NULL,
+                           .token = token,
                            .on_entry = on_entry};
     int r;
 
     l->asks++;
-    l->by_token = *token;
-    if (l->by_token && l->want.page)
+    l->by_token = token;
+    if (token && l->want.page)
         l->page_ns = l->want.listing_ns;
-    list_page_begin(page_at(l, 0), l->want.listing_ns, l->page_ns);
+    list_page_begin(page_at(l, 0), l->want.start, l->want.listing_ns, l->page_ns);
     snprintf(start, sizeof(start), "%s%s", l->prefix, l->want.start);
     l->w->stats->s3[S3_OP_LIST]++;
     r = s3_list(l->w->s3, &list, on_list_done, l, NULL);
@@ -533,7 +552,7 @@ static int ask(struct list_load *l, const char *token)
 static int ask_first(struct list_load *l)
 {
     find_token(l);
-    return ask(l, list_trusts_tokens ? l->token : "");
+    return ask(l, trusts_tokens(l) && *l->token ? l->token : NULL);
 }
 
 int list_load(struct op *op, const struct list_want *want)

@@ -21,13 +21,14 @@ struct packed {
     uint32_t unused;
 };
 
-void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns)
+void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns)
 {
     struct list_header h = {.magic = PAGE_MAGIC,
                             .used = sizeof(h),
                             .listing_ns = listing_ns,
                             .page_ns = page_ns};
 
+    snprintf(h.start, sizeof(h.start), "%s", start);
     memcpy(buf, &h, sizeof(h));
 }
 
@@ -93,7 +94,7 @@ int list_page_check(const uint8_t *buf, size_t len)
     const struct list_header *h = list_page_header(buf);
 
     if (len < sizeof(*h) || h->magic != PAGE_MAGIC || h->used < sizeof(*h) ||
-        h->used > len || h->token_len > len - h->used || !memchr(h->next, '\0', sizeof(h->next)))
+        h->used > len || h->token_len > len - h->used || !memchr(h->next, '\0', sizeof(h->next)) || !memchr(h->start, '\0', sizeof(h->start)))
         return -EPROTO;
     return 0;
 }

@@ -24,7 +24,8 @@ struct list_header {
     uint32_t last;   /* no page follows */
     uint64_t listing_ns; /* monotonic: when the listing that it belongs to began */
     uint64_t page_ns;    /* monotonic: when this page was asked for */
-    char next[LIST_START_MAX]; /* where the page behind this one starts */
+    char start[LIST_START_MAX]; /* where this page starts, "" = with the first name */
+    char next[LIST_START_MAX];  /* where the page behind this one starts */
     uint32_t token_len;        /* of list_page_token, 0 = none */
 };
 
@@ -37,8 +38,8 @@ struct list_entry {
     char etag[72];
 };
 
-/* An empty page in buf (cap bytes, at least the header). */
-void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns);
+/* An empty page in buf (cap bytes, at least the header). `start` shorter than LIST_START_MAX. */
+void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns);
 
 /* Appends. False when it does not fit. */
 must_use bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e);

@@ -307,14 +307,14 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
 
 /* ---- the end ---- */
 
-static void look(struct move *m);
+static void look(struct move *m, const char *token);
 static void list_keys(struct move *m, const char *token);
 
 /* All keys are at the new name: that is what the caller asked for. */
-static void leave_folder(struct move *m, const char *detail)
+static void leave_folder(struct move *m, const char *folder, const char *detail)
 {
     log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
-               "listing it", m->folder, detail);
+               "listing it", folder, detail);
     end(m, 0);
 }
 
@@ -325,7 +325,7 @@ static void on_folder_deleted(void *arg, const struct s3_result *res)
 
     m->list = NULL;
     if (res->error && res->error != -ENOENT) {
-        leave_folder(m, res->text);
+        leave_folder(m, m->folder, res->text);
         return;
     }
     if (strcmp(m->folder, m->from) == 0) {
@@ -336,7 +336,7 @@ static void on_folder_deleted(void *arg, const struct s3_result *res)
     while (len && m->folder[len - 1] != '/')
         len--;
     m->folder[len] = '\0';
-    look(m);
+    look(m, NULL);
 }
 
 static void delete_folder(struct move *m)
@@ -362,10 +362,10 @@ static void go_down(struct move *m)
         m->after[0] = '\0';
         list_keys(m, NULL);
     } else if (strcmp(m->below, m->gone) == 0) {
-        leave_folder(m, "it was deleted");
+        leave_folder(m, m->below, "it was deleted");
     } else {
         strcpy(m->folder, m->below);
-        look(m);
+        look(m, NULL);
     }
 }
 
@@ -380,13 +380,18 @@ static void on_look(void *arg, const struct s3_result *res)
 {
     struct move *m = arg;
 
+    bool found = m->key_below || *m->below;
+    bool vain = found ? m->key_below && m->none : res->truncated;
+
     m->list = NULL;
     if (res->error)
         end(m, res->error);
-    else if (m->key_below && m->none && ++m->vain > RENAME_VAIN_MAX)
+    else if (vain && ++m->vain > RENAME_VAIN_MAX)
         give_up(m);
-    else if (m->key_below || *m->below)
+    else if (found)
         go_down(m);
+    else if (res->truncated)
+        look(m, res->next_token);
     else
         delete_folder(m);
 }
@@ -408,10 +413,13 @@ static int on_look_entry(void *arg, const struct s3_list_entry *entry)
 }
 
 /* At m->folder. */
-static void look(struct move *m)
+static void look(struct move *m, const char *token)
 {
-    struct s3_list list = {
-        .prefix = m->folder, .delimiter = "/", .max_keys = 2, .on_entry = on_look_entry};
+    struct s3_list list = {.prefix = m->folder,
+                           .delimiter = "/",
+                           .token = token,
+                           .max_keys = 2,
+                           .on_entry = on_look_entry};
     int r;
 
     m->below[0] = '\0';
@@ -439,7 +447,7 @@ static void on_page(void *arg, const struct s3_result *res)
         fill_movers(m);
     } else if (!m->more) {
         strcpy(m->folder, m->from);
-        look(m);
+        look(m, NULL);
     } else if (res->next_token && m->vain++ < RENAME_VAIN_MAX) {
         list_keys(m, res->next_token);
     } else {
@@ -478,7 +486,7 @@ static void next_page(struct move *m)
         m->stuck += m->refused != 0;
     if (!m->more) {
         strcpy(m->folder, m->from);
-        look(m);
+        look(m, NULL);
         return;
     }
     while (last > m->keys.data && last[-1])

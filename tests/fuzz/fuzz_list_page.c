@@ -62,7 +62,7 @@ static void make_page(const uint8_t *data, size_t size)
     unsigned n = 0;
 
     fuzz_check(page);
-    list_page_begin(page, 1, 2);
+    list_page_begin(page, "", 1, 2);
     while (size >= 3) {
         bool dir = data[0] & 1;
         uint32_t used = list_page_header(page)->used;

@@ -67,12 +67,13 @@ static void round_trip(void **state)
 
     (void)state;
     memset(name, 'n', sizeof(name));
-    list_page_begin(page, 7, 8);
+    list_page_begin(page, "a start", 7, 8);
     for (size_t i = 0; i < 7; i++)
         assert_true(add(LIST_FILE, name, i ? 30 * i + 75 : 1, etags[i]));
     assert_true(add(LIST_DIR, name, 255, ""));
     assert_int_equal(list_page_check(page, CAP), 0);
     assert_int_equal(list_page_header(page)->n, 8);
+    assert_string_equal(list_page_header(page)->start, "a start");
     assert_int_equal(list_page_header(page)->listing_ns, 7);
     assert_int_equal(list_page_header(page)->page_ns, 8);
     for (size_t i = 0; i < 7; i++)
@@ -92,7 +93,7 @@ static void full_page_takes_no_more(void **state)
     (void)state;
     memset(name, 'n', sizeof(name));
     memset(page, 0xee, CAP);
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     while (add(LIST_FILE, name, 255, MD5))
         n++;
     used = list_page_header(page)->used;
@@ -135,7 +136,7 @@ static void read_all(const uint8_t *from, size_t len)
 
 static void sample(void)
 {
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_FILE, "a");
     add_name(LIST_FILE, "a-b");
     add_name(LIST_DIR, "a");
@@ -191,6 +192,9 @@ static void header_must_be_whole(void **state)
     memset(h->next, 'x', sizeof(h->next));
     assert_int_equal(list_page_check(page, CAP), -EPROTO);
     sample();
+    memset(h->start, 'x', sizeof(h->start));
+    assert_int_equal(list_page_check(page, CAP), -EPROTO);
+    sample();
     h->used = sizeof(*h) - 1;
     assert_int_equal(list_page_check(page, CAP), -EPROTO);
     sample();
@@ -206,7 +210,7 @@ static void a_file_is_shadowed(void **state)
     size_t off = 0;
 
     (void)state;
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_FILE, "a");
     at = list_page_header(page)->used;
     add_name(LIST_FILE, "b");
@@ -222,7 +226,7 @@ static void the_end_is_cut_off(void **state)
     uint32_t b, c, used;
 
     (void)state;
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_DIR, "a");
     b = list_page_header(page)->used;
     add_name(LIST_FILE, "b");
@@ -275,7 +279,7 @@ static void token_is_kept_behind_the_entries(void **state)
 
 static void assert_start(const char *name, size_t len, bool dir, const char *want)
 {
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     list_page_end_at(page, name, len, dir);
     assert_string_equal(list_page_header(page)->next, want);
     assert_int_equal(list_page_check(page, CAP), 0);
