@@ -117,7 +117,7 @@ struct s3_result {
     /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
     struct s3_object obj;
     bool truncated;       /* LIST: more follows, behind the entry that was told last */
-    const char *next_token; /* LIST: the same place for the server, NULL = none; valid during `done` */
+    const char *next_token; /* LIST: the same place to the server, or NULL; valid during `done` */
     unsigned n_entries;     /* LIST: keys and prefixes told; 0 and truncated: none that is new */
     const char *upload_id;  /* CREATE: valid during `done` */
 };
@@ -254,7 +254,8 @@ struct s3_list {
     const char *prefix;
     const char *delimiter;   /* NULL or "/" */
     const char *start_after; /* NULL or a key: nothing is told that is not behind it */
-    const char *token;       /* NULL, or a continuation token, sent in place of start_after; "": neither is sent */
+    const char *token; /* NULL, or a continuation token, sent in place of start_after; "": neither
+                        * is sent */
     unsigned max_keys;       /* 1..1000, 0 = 1000: more are never told */
     /* Each entry, sorted by the bytes of its key, each once, when the answer is whole. Negative
      * errno ends the request. */

@@ -16,11 +16,12 @@
 #include "workers/names.h"
 #include "workers/room.h"
 
-#define LIST_PAGES_MAX 8 /* pages that one LIST may fill: 1,000 entries of the longest names take 3 */
+#define LIST_PAGES_MAX 8 /* that one LIST may fill: 1,000 entries of the longest names take 3 */
 /* LISTs that a page may take beyond one for each page before it: answers may bring nothing new. */
 #define LIST_ASKS_MORE 16
 
-/* So many entries at the end of an answer are rather asked for again than asked about: list_shadow.h */
+/* So many entries at the end of an answer are left to the next page, rather than asked about
+ * (list_shadow.h). */
 #define LIST_CUT_MAX 16
 
 struct list_load {
@@ -39,7 +40,7 @@ struct list_load {
     bool by_token;         /* the last of them, or begun with the first */
     bool refused;          /* a token was */
     char token[S3_TOKEN_MAX]; /* of the page before, not tried yet; "" = none */
-    struct list_shadow shadow; /* files whose directory may still come; .page is an index in `block` */
+    struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
     bool shadowed;         /* the answer about the last of them */
     size_t skip; /* length of the directory's key: what comes behind it is the name */
     char prefix[KEY_CAP];
@@ -60,8 +61,8 @@ static bool can_be_name(const char *name, size_t len)
            !(len == 2 && name[0] == '.' && name[1] == '.');
 }
 
-/* This server was seen not to go on behind start-after: tokens go first. Known to all workers, since
- * it decides where pages end. */
+/* This server was seen not to go on behind start-after: tokens go first. Known to all workers,
+ * since it decides where pages end. */
 static bool trusts_tokens(const struct list_load *l)
 {
     return __atomic_load_n(&l->w->shm->header->list_tokens, __ATOMIC_RELAXED);
@@ -363,8 +364,8 @@ static int ask_shadow(struct list_load *l)
     return s3_list(l->w->s3, &list, on_shadow, l, NULL);
 }
 
-/* One by one, the last first. Each file is asked about once in a listing: where its page ends before
- * its directory could come. Mostly there is none. */
+/* One by one, the last first. Each file is asked about once in a listing: where its page ends
+ * before its directory could come. Mostly there is none. */
 static void ask_shadows(struct list_load *l)
 {
     int r = 0;
@@ -380,8 +381,8 @@ static void ask_shadows(struct list_load *l)
 /* ---- answers ----
  *
  *   brings something   the page
- *   nothing new        to start-after: the token of the page before, if there is one, is tried; else
- *                      the listing is gone through from its beginning. (Where the server said that
+ *   nothing new        to start-after: the token of the page before, if there is one, is tried;
+ *                      else the listing is gone through from its beginning. (Where the server said that
  *                      nothing follows, too: the page before said that something does. Some do not
  *                      compare start-after right.)
  *                      to a token: the one that came with it, or it is the end
@@ -391,8 +392,8 @@ static void ask_shadows(struct list_load *l)
 
 static int ask(struct list_load *l, const char *token);
 
-/* Files among the last entries (the very last, if it is one) are left to the next page, which mostly
- * tells what they are. Not where a token says where that begins. True if there were any. */
+/* Files among the last entries (the very last, if it is one) are left to the next page, which
+ * mostly tells what they are. Not where a token says where that begins. True if there were any. */
 static bool cut_page(struct list_load *l)
 {
     uint32_t page = l->n_blocks - 1;

@@ -410,8 +410,8 @@ static void drop_page_before(struct worker *w, const struct list_want *want)
         shm_block_drop(w->shm, key);
 }
 
-/* The page in the pool starts elsewhere: a page before it was loaded again, and ended at another name
- * than the first time. The handle goes on in a listing of its own, so that no name is missed. */
+/* The page in the pool starts elsewhere: a page before it was loaded again, and ended at another
+ * name than the first time. The handle goes on in a listing of its own, so that no name is missed. */
 static void leave_listing(struct answer *a)
 {
     struct worker *w = a->op->w;

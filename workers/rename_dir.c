@@ -23,7 +23,7 @@
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 #define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
 #define RENAME_STUCK_MAX 16 /* pages in a row of which no key could be deleted: written all the time */
-#define RENAME_VAIN_MAX 16  /* LISTs in a row that brought nothing, though they said that there is more */
+#define RENAME_VAIN_MAX 16 /* LISTs in a row that brought nothing, though more was said to follow */
 
 struct move;
 

@@ -1,5 +1,5 @@
 """Listings of servers that differ: which kind of entries comes first, how many are on a page, what
-start-after and tokens do, folders without objects. Most of them are made by the proxy (its rule `list`).
+start-after and tokens do, folders without objects. Most are made by the proxy (its rule `list`).
 
 STATEPROXY_TEST_TREES is the number of random trees (24); with more of them, they also grow larger.
 """
@@ -48,8 +48,8 @@ def listed(path):
 
 
 def rule(proxy, directory, keys=(), **args):
-    """Listings of this directory, or of its name, are the rule's; of `keys` below it alone, where there
-    are any."""
+    """Listings of this directory, or of its name, are the rule's; of `keys` below it alone, where
+    there are any."""
     return proxy.add_rule("list", op="ListObjectsV2", key_regex=f"^p/{directory}(/|$)",
                           keys=[f"p/{directory}/{k}" for k in keys], only_keys=bool(keys), **args)
 
@@ -198,7 +198,7 @@ def test_a_token_that_is_refused(mount, proxy):
     assert "continuation tokens are used" in m.log()
     rule(proxy, "e", keys)
     with DirStream(m.path / "e") as d:
-        got = [next(iter(d))[0]]                # the first page is there, its token is not known any more
+        got = [next(iter(d))[0]]    # the first page is there, its token is not known any more
         proxy.add_rule("answer", status=400, code="InvalidArgument", op="ListObjectsV2", key="p/e/",
                        times=1)
         got += [name for name, _ in d]

@@ -437,8 +437,9 @@ class Connection:
         """Everything below the prefix, asked for page by page, becomes one page of the rule's."""
         objects, token = own_objects(rule), ""
         while token is not None and not rule["only_keys"]:
-            query = ("list-type=2&encoding-type=url&prefix=" + urllib.parse.quote(x.key, safe="")
-                     + (f"&continuation-token={urllib.parse.quote(token, safe='')}" if token else ""))
+            query = "list-type=2&encoding-type=url&prefix=" + urllib.parse.quote(x.key, safe="")
+            if token:
+                query += "&continuation-token=" + urllib.parse.quote(token, safe="")
             status, _, data = await self.ask(x, "GET", f"/{x.bucket}", query)
             if status != 200:
                 raise Gone(f"upstream: {status} to a listing")

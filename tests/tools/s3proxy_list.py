@@ -1,4 +1,4 @@
-"""Listings as other servers make them, out of what the server behind the proxy has: the rule `list`.
+"""Listings as other servers make them, out of what the server behind has: the rule `list`.
 
 What is right stays right: the same keys, each on some page. What differs is what S3 clients like to
 take for granted: which of the two kinds of entries comes first, how many are on a page, what is
