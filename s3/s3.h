@@ -269,6 +269,10 @@ must_use int s3_get(struct s3_client *c, const struct s3_get *get,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
                      void *arg, struct s3_req **ret_req);
+/* The same, but -ENOENT may be wrong where the server does not take our credentials (a HEAD has no code):
+ * for those who ask on, by a LIST. */
+must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
+                           struct s3_req **ret_req);
 must_use int s3_put(struct s3_client *c, const struct s3_put *put,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,

@@ -241,7 +241,7 @@ static void on_get(void *arg, const struct s3_result *s3)
 static int ask_head(struct resolve *r)
 {
     r->w->stats->s3[S3_OP_HEAD]++;
-    return s3_head(r->w->s3, r->key, on_get, r, &r->req);
+    return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* a 404: LIST tells */
 }
 
 static int ask_get(struct resolve *r, const char *etag)
