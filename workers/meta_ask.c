@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "s3/s3_error.h"
 #include "workers/cas.h"
 #include "workers/key.h"
@@ -23,6 +24,24 @@ bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
            !(n->flags & (SHM_NODE_META | SHM_NODE_LOCAL));
 }
 
+/* Under shm->meta. The name gets a node of the link that its object is. */
+static void become_link(struct worker *w, uint32_t node, const struct s3_object *obj)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    struct shm_version v = {.size = obj->size,
+                            .mtime_ns = n->mtime_ns,
+                            .etag = obj->etag,
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+
+    (void)!meta_read(obj, &v);
+    if (!(n->flags & SHM_NODE_CURRENT) ||
+        shm_node_intern(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len, &v,
+                        clock_mono_ns()) < 0)
+        shm_node_detach(w->shm, node);
+}
+
 int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
 {
     struct shm_node *n = shm_node_at(w->shm, node);
@@ -34,8 +53,8 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
     if (!(n->flags & SHM_NODE_META))
         r = meta_fill(shm_node_edit(w->shm, node), obj);
     if (r == -ESTALE) {
-        /* The name must be asked for again, whatever a listing has shown. */
-        shm_node_detach(w->shm, node);
+        /* The kernel looks the name up again, whatever a listing has shown. */
+        become_link(w, node, obj);
         if (parent != SHM_NIL)
             shm_node_list_stale(w->shm, parent);
     } else if (obj && obj->size && (n->flags & SHM_NODE_DIR)) {

@@ -8,7 +8,7 @@
 
 #define PEEK_PARTS 3
 #define PEEK_MAX 4096 /* bytes of one part */
-#define PEEK_WAIT_NS UINT64_C(10000000)
+#define PEEK_WAIT_NS UINT64_C(100000000)
 
 struct peek_part {
     uint64_t at;
