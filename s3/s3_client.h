@@ -51,6 +51,7 @@ struct s3_client {
     struct s3_retry_bucket bucket;
     bool md5_etags;   /* some were right (s3_etag.h) */
     bool other_etags; /* none was, and some are no MD5 for sure: they are not looked at any more */
+    uint32_t own_habits; /* where nobody shares */
     int64_t skew_ns; /* what the server's clock is ahead */
     uint64_t good_ns,
         good_generation; /* when the server last took these credentials */

@@ -16,6 +16,7 @@
 
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_object.h"
 #include "s3/s3_request.h"
 
 static int prepare(struct s3_req *req)
@@ -34,9 +35,9 @@ static int prepare(struct s3_req *req)
     if (get->ranged)
         r = s3_headers_add(&req->headers, "range", range);
     if (r == 0 && match && *match)
-        r = s3_headers_add(&req->headers, "if-match", match);
+        r = s3_object_match(req, "if-match", match);
     if (r == 0 && get->if_none_match && !get->headed)
-        r = s3_headers_add(&req->headers, "if-none-match", get->if_none_match);
+        r = s3_object_match(req, "if-none-match", get->if_none_match);
     return r;
 }
 
@@ -205,9 +206,7 @@ static const struct s3_op op_get;
 
 static int empty_prepare(struct s3_req *req)
 {
-    const char *match = req->get.if_match;
-
-    return match ? s3_headers_add(&req->headers, "if-match", match) : 0;
+    return s3_object_match(req, "if-match", req->get.if_match);
 }
 
 static int empty_end(struct s3_req *req)

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "s3/s3_client.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_request.h"
 #include "s3/s3_time.h"
 #include "s3/s3_xml.h"
@@ -56,8 +57,35 @@ static bool visible(const char *s)
 
 static void take_etag(struct s3_req *req, const char *value)
 {
-    if (strlen(value) < S3_ETAG_MAX && visible(value))
-        strcpy(req->result.obj.etag, value);
+    unsigned form = s3_etag_read(value, req->result.obj.etag);
+
+    for (unsigned bit = 1; success(req) && bit <= form; bit <<= 1) {
+        if (form & bit)
+            (void)s3_habit_learn(req->client, (enum s3_habit)bit);
+    }
+}
+
+/* "MinIO", "AmazonS3", "nginx/1.22": up to the version. */
+static void take_server(struct s3_req *req, const char *value)
+{
+    char *server = req->client->conf.server;
+    size_t len = strcspn(value, "/(");
+
+    while (len > 0 && value[len - 1] == ' ')
+        len--;
+    if (server && !*server && len > 0 && len < S3_SERVER_MAX) {
+        memcpy(server, value, len);
+        server[len] = '\0';
+        s3_reply_clean(server);
+    }
+}
+
+/* Ceph does not always say its name. */
+static void take_ceph(struct s3_req *req, const char *value)
+{
+    (void)value;
+    if (req->client->conf.server)
+        strcpy(req->client->conf.server, "Ceph");
 }
 
 static void take_type(struct s3_req *req, const char *value)
@@ -177,6 +205,8 @@ static const struct {
     {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
     {"x-minio-error-code", take_code},
+    {"server", take_server},
+    {"x-rgw-object-type", take_ceph},
 };
 
 /* ---- headers ---- */

@@ -58,7 +58,7 @@ enum shm_table {
 };
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic). Readers: all, without lock.
+ * atomic) and `habits` (workers, bits set atomically, none cleared: nothing to do if one dies). Readers: all, without lock.
  * The tables have the layout of one version of the program, and only stateproxyctl of the same one
  * reads them: a number that somebody had to raise with each change would be forgotten. `magic` and
  * `version` stay where they are. */
@@ -66,7 +66,7 @@ struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining; /* atomic: no new opens, finish what is open */
-    uint32_t unused;
+    uint32_t habits;   /* of the S3 server: enum s3_habit */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

@@ -180,11 +180,9 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     if (r < 0 && conf->cas.probe == CONF_PROBE_REQUIRE)
         return err_set(err, found.code, "%.186s: %s", found.text, advice);
     tell(&p, &f, &found);
-    *ret_traits = (struct server_traits){
-        .probed = true,
-        .put_conditions = f.put == CAS_RIGHT,
-        .complete_conditions = f.complete == CAS_RIGHT,
-        .delete_if_match = f.del == CAS_RIGHT,
-    };
+    ret_traits->probed = true;
+    ret_traits->put_conditions = f.put == CAS_RIGHT;
+    ret_traits->complete_conditions = f.complete == CAS_RIGHT;
+    ret_traits->delete_if_match = f.del == CAS_RIGHT;
     return 0;
 }

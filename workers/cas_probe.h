@@ -22,7 +22,8 @@
 bool cas_probe_wanted(const struct conf *conf);
 
 /* Probes. Blocks (turns `loop`) for at most WORKER_PROBE_MS; writes and deletes below
- * CAS_PROBE_DIR. `base` says how the server is reached. 0 and *ret_traits, having logged what the
+ * CAS_PROBE_DIR. `base` says how the server is reached. 0 and *ret_traits (its name and habits
+ * are left alone), having logged what the
  * operator should know; or -errno with the operator's sentence in *err:
  *   -EINVAL        the server does not keep a condition, or the credentials may not write
  *   -EHOSTUNREACH  no clear answer was to be had

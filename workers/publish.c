@@ -10,7 +10,7 @@
  * somewhere and act after the application's next publish. So each PUT is conditional on the version
  * that this session last knew: one that comes late is refused. A refusal does not mean defeat here:
  * the last writer wins, so the same PUT follows at once on the version that HEAD finds. A server
- * that does not know conditions (501) is not asked for them again.
+ * that does not know conditions, or refuses those that hold, is not asked for them again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -172,8 +172,25 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
 static void start_put(struct publish *p);
 static void on_looked(void *arg, const struct s3_result *res);
 
-/* This server answered 501 to a condition. */
-static bool conditions_unknown;
+/* A condition that fails though HEAD shows that it holds: so often in a row, and it is sent without
+ * quotes; so often, and the PUT goes without it. (Once may be another writer, to and fro.) */
+#define BARE_AFTER 2
+#define BLIND_AFTER 3
+
+static bool agrees(const struct publish *p, const struct s3_result *res)
+{
+    if (p->absent)
+        return res->error == -ENOENT;
+    return !res->error && *p->etag && strcmp(p->etag, res->obj.etag) == 0;
+}
+
+/* Only where the last writer wins: a refusal of compare-and-set stays one. */
+static void doubt(struct publish *p, const struct s3_result *res)
+{
+    p->agreed = agrees(p, res) ? p->agreed + 1 : 0;
+    p->bare = !cas_on(p->w) && !p->absent && p->agreed >= BARE_AFTER;
+    p->blind = !cas_on(p->w) && p->agreed >= BLIND_AFTER;
+}
 
 static void on_found(void *arg, const struct s3_result *res)
 {
@@ -187,21 +204,34 @@ static void on_found(void *arg, const struct s3_result *res)
         publish_finish(p, res, res->error);
         return;
     }
+    doubt(p, res);
     p->absent = res->error == -ENOENT;
     memset(p->etag, 0, sizeof(p->etag));
     memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     start_put(p);
 }
 
+static bool asks(const struct publish *p)
+{
+    return p->cas.expects || !(p->blind || s3_habit_has(p->w->s3, S3_HABIT_NO_PUT_MATCH));
+}
+
+/* It was taken, in the form that it had. */
+static void learn(const struct publish *p)
+{
+    if (p->blind)
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_NO_PUT_MATCH);
+    else if (p->bare)
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_BARE_PUT_MATCH);
+}
+
 /* The condition did not hold (or is not known to the server): true if the PUT is tried on. */
 static bool try_on(struct publish *p, const struct s3_result *res)
 {
-    bool conditional = !conditions_unknown && (p->absent || *p->etag);
-
-    if (!conditional || p->refused == REFUSED_MAX)
+    if (!asks(p) || (!p->absent && !*p->etag) || p->refused == REFUSED_MAX)
         return false;
-    if (res->http_status == 501) {
-        conditions_unknown = true;
+    if (s3_condition_unknown(res->http_status, res->code)) {
+        p->blind = true;
         start_put(p);
         return true;
     }
@@ -343,6 +373,8 @@ static void on_put(void *arg, const struct s3_result *res)
                  p->key, (unsigned long long)p->size, strerror(-res->error),
                  res->text, res->attempts, ms);
     else
+        learn(p);
+    if (!res->error)
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
     publish_finish(p, res, res->error);
@@ -391,7 +423,6 @@ static void start_put(struct publish *p)
     struct worker *w = p->w;
     struct s3_put put;
     struct s3_result none = {0};
-    bool asks;
     int r;
 
     if (*p->copy.key) {
@@ -400,15 +431,15 @@ static void start_put(struct publish *p)
     }
     if (cas_on(w))
         cas_put_meta(&p->cas, &p->meta);
-    asks = p->cas.expects || !conditions_unknown;
     put = (struct s3_put){
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
-        .if_match = asks && !p->absent && *p->etag ? p->etag : NULL,
-        .if_none_match = asks && p->absent ? "*" : NULL,
+        .if_match = asks(p) && !p->absent && *p->etag ? p->etag : NULL,
+        .if_none_match = asks(p) && p->absent ? "*" : NULL,
+        .bare_match = p->bare,
     };
     if (p->cas.expects && !put.if_match && !put.if_none_match) {
         log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "

@@ -13,6 +13,7 @@
 #include "s3/s3_explain.h"
 #include "shm/shm_stats.h"
 #include "workers/cas_probe.h"
+#include "workers/server.h"
 #include "workers/worker_abi.h"
 
 /* workers count what they ask, by kind */
@@ -41,9 +42,11 @@ static struct s3_client_conf client_conf(const struct conf *c)
     };
 }
 
-int s3_setup(struct loop *loop, const struct conf *conf, struct shm_stats *stats,
+/* With compare-and-set conditions go out in the form in which they were tried, or in S3's own. */
+int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *stats,
              struct s3_client **ret_client, struct err *err)
 {
+    const struct conf *conf = env->conf;
     /* borrowed by the client for ever */
     static struct s3_client_conf cc;
     static struct s3_counters counters;
@@ -58,6 +61,9 @@ int s3_setup(struct loop *loop, const struct conf *conf, struct shm_stats *stats
                                     .retries = &stats->count[SHM_STAT_S3_RETRIES],
                                     .errors = &stats->count[SHM_STAT_S3_ERRORS]};
     cc.counters = &counters;
+    cc.habits = &env->shm->header->habits;
+    cc.form_is_known = conf->variant == CONF_S3_BUFFERED_CAS;
+    cc.on_habit = server_tell;
     return s3_client_new(loop, &cc, creds, ret_client, err);
 }
 
@@ -130,6 +136,8 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
     /* One attempt says what is wrong; the client's own would only say that the deadline has passed.
      * */
     c.conf.max_attempts = 1;
+    c.conf.habits = &ret_traits->habits;
+    c.conf.server = ret_traits->name;
     snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix,
              *conf->prefix ? "/" : "");
     r = loop_new(&c.loop);

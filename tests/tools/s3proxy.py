@@ -25,6 +25,7 @@ import time
 import urllib.parse
 import xml.sax.saxutils
 
+import s3proxy_habits
 from s3proxy_rules import NO_PLAN, Exchange, Plan, Rule
 from s3proxy_wire import JOIN_BELOW, Body, Gone, Link, SpooledBody, parse_head, pump
 from sigv4 import CannotSign, sign_again, signed_head
@@ -306,6 +307,10 @@ class Connection:
             if refused:
                 return await self.answer(x, body, refused)
             head = sign_again(head, ("if-match", "if-none-match"), proxy.credentials)
+        if plan.habits:
+            head, refused = s3proxy_habits.request(plan.habits, x, head, proxy.credentials)
+            if refused:
+                return await self.answer(x, body, refused)
         strip = list(plan.strip)
         if any(name in x.headers for name in plan.strip_missing):
             status, _ = await self.ask_head(x)
@@ -505,6 +510,12 @@ class Connection:
             if rewrite["from_status"] in (None, x.status):
                 answer = await self.rewritten(x, answer, headers, body, rewrite)
                 break
+        if plan.habits:
+            text = b""
+            while (piece := await body.piece()) is not None:
+                text += piece
+            client.write(s3proxy_habits.answer(plan.habits, x.method, answer, text))
+            return
         if plan.ending == "cut_response":
             client.write(answer)
             await pump(body, client, body.stop_at(plan.args["at"]))
