@@ -97,6 +97,9 @@ must_use int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
 /* Cancels what is in flight, calls nothing back. NULL is fine. Not from inside a callback. */
 void s3_client_free(struct s3_client *client);
 
+/* True for AWS's own endpoints; NULL or "" is one. */
+bool s3_endpoint_is_aws(const char *endpoint);
+
 bool s3_habit_has(const struct s3_client *client, enum s3_habit habit);
 
 /* True if nobody knew it before. */

@@ -142,6 +142,16 @@ static bool host_of_aws(const char *host)
     return false;
 }
 
+bool s3_endpoint_is_aws(const char *endpoint)
+{
+    struct endpoint e;
+    struct err ignored;
+
+    if (!endpoint || !*endpoint)
+        return true;
+    return parse_endpoint(&e, endpoint, &ignored) == 0 && host_of_aws(e.host);
+}
+
 /* A label or labels of a host name. */
 static bool bucket_is_host(const char *bucket)
 {

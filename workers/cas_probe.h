@@ -21,7 +21,11 @@
  * be written at all. */
 bool cas_probe_wanted(const struct conf *conf);
 
-/* Probes. Blocks (turns `loop`) for at most WORKER_PROBE_MS; writes and deletes below
+/* True if it is believed what is written of the server: AWS keeps conditions of PUT, Complete and DELETE
+ * (cas.probe: auto). */
+bool cas_probe_is_documented(const struct conf *conf);
+
+/* Probes, unless what an earlier start has found is kept (cas_kept.h). Blocks (turns `loop`) for at most WORKER_PROBE_MS; writes and deletes below
  * CAS_PROBE_DIR. `base` says how the server is reached. 0 and *ret_traits (its name and habits
  * are left alone), having logged what the
  * operator should know; or -errno with the operator's sentence in *err:

@@ -155,5 +155,8 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
         return err_set(err, -r, "the event loop failed");
     if (c.result == 0 && cas_probe_wanted(conf))
         return cas_probe(conf, c.loop, &c.conf, creds, ret_traits, err);
+    if (c.result == 0 && conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
+        ret_traits->put_conditions = ret_traits->complete_conditions =
+            ret_traits->delete_if_match = true;
     return c.result;
 }

@@ -51,7 +51,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->read.whole_limit, 8 * MIB);
     assert_int_equal(c->read.part_size, 8 * MIB);
     assert_int_equal(c->lookup.speculate, MIB / 8);
-    assert_int_equal(c->cas.probe, CONF_PROBE_REQUIRE);
+    assert_int_equal(c->cas.probe, CONF_PROBE_AUTO);
     assert_int_equal(c->cache.open_ttl_ns, 0);
     assert_int_equal(c->directories.ttl_ns, SEC);
     assert_true(c->directories.marker);

@@ -53,6 +53,11 @@ def error_document(code, message, key):
             f"<RequestId>S3PROXY0000000000</RequestId></Error>").encode()
 
 
+def origin_form(head):
+    """"GET http://host/path" of a client that takes us for its HTTP proxy: as to a server."""
+    return re.sub(rb"\A(\S+) http://[^/ ]+", rb"\1 ", head)
+
+
 class Proxy:
     """Everything that connections share: counts, log, rules, parked requests, the listener."""
 
@@ -235,6 +240,7 @@ class Connection:
                 if head is None:
                     break
                 self.idle = False
+                head = origin_form(head)
                 x = self.proxy.begin(self.number, head)
                 try:
                     again = await self.exchange(x, head)
