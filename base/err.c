@@ -14,7 +14,7 @@ void err_cut(char *text, size_t cap, int wanted)
 
     if (wanted < 0 || (size_t)wanted < cap || cap <= sizeof(MARK))
         return;
-    at = cap - sizeof(MARK);
+    at = cap - sizeof(MARK) - 1;
     while (at > 0 && text[at] != ' ')
         at--;
     if (at == 0)
