@@ -47,7 +47,7 @@ def test_the_default_server_passes(probing, proxy, bucket):
     # no AbortMultipartUpload, no ListMultipartUploads: other permissions
     assert set(ops) <= {"PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2",
                         "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}
-    assert len(log) < 450
+    assert len(log) < 800
     assert all(x.key.startswith(f"p/{DIR}/") for x in log if x.op != "ListObjectsV2")
     assert left(bucket) == ({}, [])
 
@@ -292,3 +292,27 @@ def test_a_signal_during_the_probe_ends_the_start(probing, proxy):
     assert m.wait_exit(10) != 0
     util.wait_until(lambda: not m.processes(), 5, "the end of the probe")
     m.stopped = True
+
+
+# -- a server that is racy now and then
+
+
+STARTS = int(os.environ.get("STATEPROXY_TEST_STARTS", "12"))
+
+
+@pytest.mark.slow
+@pytest.mark.limit(60 + 2 * STARTS)
+def test_a_server_that_is_racy_now_and_then(probing, proxy, seed):
+    """One in a hundred PUTs slips by the lock, so that of races of eight one in 13 goes wrong: 20 of them, as
+    there were once, found 11 of 14 starts. (STATEPROXY_TEST_STARTS=100 for the figure of ARCHITECTURE.md.)"""
+    found = []
+    for i in range(STARTS):
+        proxy.clear_rules()
+        rule = proxy.add_rule("strip", op="PutObject", key="*.race?", probability=0.011,
+                              seed=100003 * seed + 7919 * i)
+        m = probing("warn", via=proxy).start()
+        found.append(" at once " in m.log())
+        m.stop()
+        proxy.remove_rule(rule)
+    print(f"found in {found.count(True)} of {STARTS}")
+    assert found.count(True) >= 0.99 * STARTS - 1
