@@ -93,7 +93,7 @@ static const struct conf_choice levels[] = {
 /* Keys of one section stand together, those outside sections first. */
 const struct conf_key conf_keys[] = {
     {.name = "bucket", FIELD(bucket), .type = CONF_STRING, .required = true,
-     .env = {"STATE_BUCKET"}, .max = 63, .check = conf_check_bucket,
+     .env = {"STATE_BUCKET"}, .max = 255, .check = conf_check_bucket,
      .expected = "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens",
      .example = "my-bucket",
      .doc = "the S3 bucket"},

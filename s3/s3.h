@@ -26,6 +26,8 @@
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
 #define S3_REGION_MAX 64  /* a region's name, and NUL */
+#define S3_HOST_MAX 128   /* scheme and host, and NUL */
+#define S3_TEXT_MAX 256   /* what failed, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* of one upload */
 #define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload's id, and NUL */
@@ -85,6 +87,7 @@ struct s3_client_conf {
     /* S3_HABIT_FORM is as it is: conditions were tried in that form, and in no other. */
     bool form_is_known;
     void (*on_habit)(enum s3_habit habit); /* a new one, told to one of all who share; or NULL */
+    bool etags_required; /* an object without an ETag, but for markers (key/), is no answer: -EIO */
     char *server; /* S3_SERVER_MAX bytes, filled once with the name that answers tell; or NULL */
 };
 
@@ -141,12 +144,13 @@ struct s3_result {
     enum s3_fail fail; /* of the last attempt; NONE when error is 0 */
     int http_status; /* of the last answer; 0 = none came */
     char code[S3_CODE_MAX]; /* S3 error code, "" if none */
-    char text[160];  /* for the log: what failed, in a few words */
+    char text[S3_TEXT_MAX]; /* for the log: what failed, in a few words */
     bool not_modified; /* 304 to If-None-Match: error is 0 */
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;
     unsigned attempts;
+    char location[S3_HOST_MAX]; /* scheme and host that a redirection names; else "" */
     char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
     /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
     struct s3_object obj;

@@ -26,7 +26,7 @@ static int prepare(struct s3_req *req)
     char range[64];
     int r = 0;
 
-    get->ranged = get->next > 0 || get->end != UINT64_MAX;
+    get->ranged = get->next > 0 || get->end != UINT64_MAX || req->client->no_lengths;
     if (get->end == UINT64_MAX)
         snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", get->next);
     else
@@ -102,11 +102,14 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     const struct s3_get_state *get = &req->get;
     const struct s3_reply *rp = &req->reply;
 
-    if (!rp->has_length)
-        return no_s3_answer(req, "an answer without Content-Length");
+    if (!rp->has_length && !rp->has_range) {
+        req->client->no_lengths = true; /* a range tells the size: from now on one is asked for */
+        return no_s3_answer(req, "an answer that does not tell the size");
+    }
     if (rp->status == 206) {
         if (!get->ranged || !rp->has_range || rp->first != get->next ||
-            rp->last >= get->end || rp->length != rp->last - rp->first + 1)
+            rp->last >= get->end ||
+            (rp->has_length && rp->length != rp->last - rp->first + 1))
             return no_s3_answer(req, "an answer of other bytes than asked for");
         *ret_size = rp->total;
         return 0;
@@ -123,8 +126,11 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
 static int first_head(struct s3_req *req, uint64_t size)
 {
     struct s3_get_state *get = &req->get;
-    int r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
+    int r = s3_object_check(req);
 
+    if (r < 0)
+        return r;
+    r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
     if (r < 0)
         return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
                            "ended by its caller");
@@ -213,7 +219,7 @@ static int empty_end(struct s3_req *req)
 {
     int r;
 
-    if (!req->reply.has_length || req->reply.length > 0) {
+    if (req->reply.has_length && req->reply.length > 0) {
         req->op = &op_get; /* replaced meanwhile */
         return no_s3_answer(req, "an object that both is and is not empty");
     }

@@ -56,7 +56,7 @@ static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind ki
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
-    if (doc && doc->kind == kind && s3_xml_end(req->xml) == 0)
+    if (doc && s3_xml_end(req->xml) == 0 && doc->kind == kind)
         return doc;
     (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, otherwise);
     return NULL;

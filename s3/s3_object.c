@@ -16,21 +16,36 @@
 
 static const struct s3_op op_head, op_head_by_get;
 
+int s3_object_check(struct s3_req *req)
+{
+    if (!req->client->conf.etags_required || *req->result.obj.etag ||
+        req->key[strlen(req->key) - 1] == '/')
+        return 0;
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, S3_NO_ETAG);
+}
+
 static int head_end(struct s3_req *req)
 {
     const struct s3_reply *rp = &req->reply;
 
-    if (rp->status == 206 ? !rp->has_range : !rp->has_length)
+    if (rp->status == 200 && !rp->has_length && req->op == &op_head && !req->turned)
+        return 0; /* a GET is asked, whose range tells it */
+    if (rp->status == 206 ? !rp->has_range : !rp->has_length && !req->empty)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "an answer that does not tell the size");
     req->result.obj.size = rp->status == 206 ? rp->total : rp->length;
-    return 0;
+    return s3_object_check(req);
 }
 
 /* A HEAD's 404 cannot say whether it is the key that is missing. It is taken for that only while
  * the server is known to take our credentials; else a GET is asked, whose refusal has a code. */
 static bool head_turn(struct s3_req *req)
 {
+    if (req->reply.status == 200 && !req->reply.has_length && !req->turned) {
+        req->turned = true;
+        req->op = &op_head_by_get;
+        return true;
+    }
     if (req->reply.status != 404 || *req->result.code)
         return false;
     if (s3_client_trusted_lately(req->client)) {
@@ -63,6 +78,7 @@ static bool by_get_turn(struct s3_req *req)
 {
     if (req->reply.status != 416)
         return false;
+    req->empty = true;
     req->op = &op_head;
     return true;
 }
@@ -258,7 +274,7 @@ static int copy_end(struct s3_req *req)
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
     /* a copy that went wrong after the 200 was sent may end like this too */
-    if (!doc || doc->kind != S3_XML_COPY || s3_xml_end(req->xml) < 0)
+    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_COPY)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "a copy without a result");
     strcpy(req->result.obj.etag, doc->etag);

@@ -10,6 +10,8 @@
 
 struct s3_req;
 
+#define S3_NO_ETAG "the server tells no ETag, so that versions cannot be told apart"
+
 /* Content type (NULL = binary/octet-stream) and user metadata. */
 must_use int s3_object_describe(struct s3_req *req, const char *content_type,
                                 const struct s3_meta_pair *meta, size_t n_meta);
@@ -24,6 +26,9 @@ must_use int s3_object_conditions(struct s3_req *req, const char *if_match, bool
 /* Where a copy comes from, and the ETag that it must have there (or NULL). */
 must_use int s3_object_source(struct s3_req *req, const char *from_key,
                               const char *if_source_match);
+
+/* An object without an ETag, where one is required: stops the request. */
+must_use int s3_object_check(struct s3_req *req);
 
 /* The body to send; borrowed. */
 void s3_object_body(struct s3_req *req, const struct s3_body *body);

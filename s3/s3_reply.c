@@ -167,6 +167,19 @@ static void take_region(struct s3_req *req, const char *value)
         strcpy(req->result.region, value);
 }
 
+/* "https://bucket.s3.eu-west-1.amazonaws.com/key": up to the host, for the operator. */
+static void take_location(struct s3_req *req, const char *value)
+{
+    const char *host = strstr(value, "://");
+    size_t len = host ? (size_t)(host + 3 - value) + strcspn(host + 3, "/?#") : 0;
+
+    if (len == 0 || len >= S3_HOST_MAX || req->reply.status < 300 || req->reply.status >= 400 ||
+        !visible(value))
+        return;
+    memcpy(req->result.location, value, len);
+    req->result.location[len] = '\0';
+}
+
 /* MinIO names the code of an answer without a body, where S3 cannot. */
 static void take_code(struct s3_req *req, const char *value)
 {
@@ -204,6 +217,7 @@ static const struct {
     {"x-amz-server-side-encryption", take_encryption},
     {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
+    {"location", take_location},
     {"x-minio-error-code", take_code},
     {"server", take_server},
     {"x-rgw-object-type", take_ceph},
@@ -215,7 +229,7 @@ void s3_reply_begin(struct s3_req *req)
 {
     req->reply = (struct s3_reply){0};
     memset(&req->result.obj, 0, offsetof(struct s3_object, meta));
-    req->result.code[0] = req->result.region[0] = '\0';
+    req->result.code[0] = req->result.region[0] = req->result.location[0] = '\0';
     req->body_bytes = 0;
     s3_xml_free(req->xml);
     req->xml = NULL;
@@ -303,13 +317,38 @@ size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
 
 /* ---- bodies ---- */
 
+/* What a success of this kind of request says; NOTHING: nothing. */
+static enum s3_xml_kind success_says(enum s3_op_kind op)
+{
+    switch (op) {
+    case S3_OP_COPY:
+    case S3_OP_PART_COPY:
+        return S3_XML_COPY;
+    case S3_OP_CREATE:
+        return S3_XML_CREATE;
+    case S3_OP_COMPLETE:
+        return S3_XML_COMPLETE;
+    default:
+        return S3_XML_NOTHING;
+    }
+}
+
+static int begin_xml(struct s3_req *req)
+{
+    int r = s3_xml_new(NULL, NULL, &req->xml);
+
+    if (r == 0 && success(req))
+        s3_xml_expect(req->xml, success_says(req->op->kind));
+    return r;
+}
+
 /* A refusal, or the short answer to a change: S3 explains itself in XML, others do not. */
 static int say(struct s3_req *req, const char *data, size_t len)
 {
     if (req->body_bytes > S3_REFUSAL_MAX)
         return -1; /* enough; the status counts */
     /* what is no XML is swallowed: s3_reply_end asks again */
-    if ((!req->xml && s3_xml_new(NULL, NULL, &req->xml) < 0) ||
+    if ((!req->xml && begin_xml(req) < 0) ||
         s3_xml_feed(req->xml, data, len) == -ENOMEM)
         return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO,
                            "no memory");
@@ -368,7 +407,8 @@ static void take_error(struct s3_req *req, const struct s3_xml_doc *doc)
     struct s3_result *res = &req->result;
 
     strcpy(res->code, *doc->code ? doc->code : "InternalError");
-    snprintf(res->text, sizeof(res->text), "%s", doc->message);
+    err_cut(res->text, sizeof(res->text),
+            snprintf(res->text, sizeof(res->text), "%s", doc->message));
     s3_reply_clean(res->code);
     s3_reply_clean(res->text);
     if (*doc->region)

@@ -135,6 +135,7 @@ struct s3_req {
     bool once;        /* an unclear attempt is the last */
     bool maybe_acted; /* an attempt was unclear */
     bool turned;      /* op was exchanged once */
+    bool empty;       /* HEAD: a range of its first byte was refused */
     bool whole;       /* a 2xx told all that was asked, however it may end */
 
     struct s3_result result;

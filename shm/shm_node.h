@@ -12,6 +12,8 @@
 
 #include <sys/types.h>
 
+#include <string.h>
+
 #include "shm/shm_segment.h"
 
 #define SHM_NAME_MAX 255
@@ -108,6 +110,12 @@ struct shm_node_table {
     uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
 } __attribute__((aligned(64)));
+
+/* ETags of one version. A version without an ETag is the same as no other. */
+static inline bool shm_etag_same(const char *a, const char *b)
+{
+    return *a && strcmp(a, b) == 0;
+}
 
 /* What S3 (or a write session) says of a name. */
 struct shm_version {

@@ -81,7 +81,7 @@ static int on_data(void *arg, uint64_t off, const void *data, size_t len)
 
 void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
-    struct s3_get get = {.key = key, .on_data = on_data};
+    struct s3_get get = {.key = key, .len = CAS_BODY_MAX, .on_data = on_data};
 
     a->r = begin(p, a);
     if (a->r == 0)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "shm/shm_win.h"
 #include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
@@ -77,6 +78,7 @@ static void send_delete(struct deletion *d)
 
     if (seen && d->op->rec->step != DELETE_SENT) {
         worker_lock(w);
+        shm_win_forget(w->shm, d->key);
         op_edit(d->op)->step = DELETE_SENT;
         memcpy(delete_note_of(d->op)->etag, d->etag, sizeof(d->etag));
         memcpy(delete_note_of(d->op)->id, d->id, sizeof(d->id));

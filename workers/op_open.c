@@ -228,7 +228,7 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
     const char *etag = res->not_modified ? job->known.etag : res->obj ? res->obj->etag : "";
     uint32_t named;
 
-    if (res->kind == RESOLVE_FILE && strcmp(n->etag, etag) == 0) {
+    if (res->kind == RESOLVE_FILE && shm_etag_same(n->etag, etag)) {
         shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
         return node;
     }

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_conflict.h"
+#include "shm/shm_win.h"
 #include "workers/cas.h"
 #include "workers/cas_put.h"
 #include "workers/key.h"
@@ -28,6 +29,7 @@
 #include "workers/meta.h"
 #include "workers/names.h"
 #include "workers/publish_private.h"
+#include "workers/server.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
@@ -106,6 +108,9 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
     s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
+        if (p->cas.expects && !p->cas.ambiguous && res->attempts == 1)
+            p->contradicts = !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag, res->obj.etag,
+                                          p->sent_ns, clock_mono_ns());
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, res->obj.etag);
     }
@@ -163,6 +168,10 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     mask = end_job(p, res, error, &closed);
     worker_unlock(w);
     count(p, error);
+    if (!error && p->cas.expects && !p->absent)
+        __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
+    if (p->contradicts)
+        server_contradicts(w, p->key, "two writes at once, on the same version, were both told success");
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
@@ -333,6 +342,8 @@ static void do_next(struct publish *p, enum cas_next next)
         publish_finish(p, &none, -EEXIST);
         return;
     case CAS_UNKNOWN:
+        if (p->cas.puts > CAS_PUTS_MAX)
+            server_contradicts(p->w, p->key, "a condition was refused again and again though it held");
         tell_unknown(p);
         publish_finish(p, &none, -EIO);
         return;
@@ -349,15 +360,86 @@ static void on_looked(void *arg, const struct s3_result *res)
         do_next(p, cas_put_found(&p->cas, res, p->etag, &p->absent));
 }
 
+/* ---- a refusal that looks odd ---- */
+
+/* Refusals in a row, of all of this mount, before one is looked into; where no write-id tells the
+ * expected version from another one with the same content. */
+#define DOUBT_AFTER 3
+#define DOUBT_AFTER_FOREIGN 6
+
+static bool is_odd(const struct publish *p, const struct s3_result *res)
+{
+    uint32_t *refused = &p->w->shm->header->refused;
+
+    return res->error == -EEXIST && !p->absent &&
+           __atomic_add_fetch(refused, 1, __ATOMIC_RELAXED) >=
+               (*p->cas.expected ? DOUBT_AFTER : DOUBT_AFTER_FOREIGN);
+}
+
+/* The refusal stays one, whatever is there. */
+static void on_doubted(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    char head[LINEAGE_ID_CAP];
+
+    (void)lineage_head(s3_object_meta(&res->obj, LINEAGE_META), head);
+    if (!res->error && strcmp(res->obj.etag, p->etag) == 0 &&
+        (!*p->cas.expected || strcmp(head, p->cas.expected) == 0))
+        server_contradicts(p->w, p->key, "If-Match was refused though it held");
+    if (!res->error)
+        snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
+    do_next(p, CAS_CONFLICT);
+}
+
+static void look_into(struct publish *p)
+{
+    p->w->stats->s3[S3_OP_HEAD]++;
+    if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
+        do_next(p, CAS_CONFLICT);
+}
+
 /* True if it was a matter of the condition, and is taken care of. */
 static bool refused(struct publish *p, const struct s3_result *res)
 {
     if (p->cas.expects && (res->http_status == 412 || res->error == -ENOENT)) {
-        do_next(p, cas_put_refused(&p->cas, res));
+        enum cas_next next = cas_put_refused(&p->cas, res);
+
+        if (next == CAS_CONFLICT && is_odd(p, res))
+            look_into(p);
+        else
+            do_next(p, next);
         return true;
     }
     p->cas.ambiguous |= res->may_have_acted;
     return !p->cas.expects && try_on(p, res);
+}
+
+static void on_etag(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error)
+        log_err("uploaded, but of which version it is cannot be told key=\"%s\" detail=\"%s\"", p->key,
+                res->text);
+    publish_finish(p, res, res->error ? -EIO : 0);
+}
+
+/* S3 has it, and has not told the ETag: HEAD may. With compare-and-set the write-id tells whether it is
+ * ours. */
+static void ask_etag(struct publish *p)
+{
+    struct s3_result none = {0};
+    int r;
+
+    if (cas_on(p->w)) {
+        p->cas.ambiguous = true;
+        do_next(p, CAS_LOOK);
+        return;
+    }
+    p->w->stats->s3[S3_OP_HEAD]++;
+    r = s3_head(p->w->s3, p->key, on_etag, p, NULL);
+    if (r < 0)
+        publish_finish(p, &none, r);
 }
 
 static void on_put(void *arg, const struct s3_result *res)
@@ -377,7 +459,10 @@ static void on_put(void *arg, const struct s3_result *res)
     if (!res->error)
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
-    publish_finish(p, res, res->error);
+    if (!res->error && !*res->obj.etag)
+        ask_etag(p);
+    else
+        publish_finish(p, res, res->error);
 }
 
 int publish_begin(struct publish *p)
@@ -401,6 +486,7 @@ int publish_begin(struct publish *p)
         memcpy(p->xattr, s->xattr, sizeof(p->xattr));
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
+    p->cas.look = s3_habit_has(w->s3, S3_HABIT_CONTRADICTS);
     if (cas_on(w))
         cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
     s->publishing_seq = s->write_seq;
@@ -449,6 +535,7 @@ static void start_put(struct publish *p)
     }
     if (cas_on(w) && !p->cas.tried)
         remember_that_it_is_sent(p);
+    p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)

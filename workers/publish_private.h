@@ -17,6 +17,8 @@ struct publish {
     uint32_t generation;
     uint64_t size;
     uint64_t started_ns;
+    uint64_t sent_ns; /* the last PUT */
+    bool contradicts; /* ... was taken, as was another one of the same version */
     unsigned refused; /* times that the key was of another version than known */
     unsigned agreed;  /* ... though HEAD found the version that was expected, in a row */
     bool bare, blind; /* the condition goes without quotes; it does not go at all */

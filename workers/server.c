@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "workers/cas_kept.h"
 
 #define LIST_MAX 256 /* the names of all habits */
 
@@ -45,6 +46,18 @@ void server_tell(enum s3_habit habit)
         if (habits[i].habit == habit && habits[i].means)
             log_notice("learned of the server trait=%s: %s", habits[i].name, habits[i].means);
     }
+}
+
+void server_contradicts(struct worker *w, const char *key, const char *what)
+{
+    worker_count(w, SHM_STAT_CONTRADICTIONS, 1);
+    if (!s3_habit_learn(w->s3, S3_HABIT_CONTRADICTS))
+        return;
+    cas_kept_forget(w->conf);
+    log_err("the server does not keep conditions as it did when it was tried key=\"%s\": %s; from now "
+            "on each write looks first at what is there, which leaves a small window; a new start "
+            "tries the server again",
+            key, what);
 }
 
 /* Names with commas; "none". */

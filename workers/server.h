@@ -6,10 +6,15 @@
 #include <stddef.h>
 
 #include "s3/s3.h"
+#include "workers/worker.h"
 #include "workers/worker_abi.h"
 
 /* Logs what a new habit means for files: struct s3_client_conf.on_habit. */
 void server_tell(enum s3_habit habit);
+
+/* Compare-and-set, not under a lock: an answer that a server which keeps conditions does not give.
+ * Counted; the first is logged, and from then on writes look with HEAD first (S3_HABIT_CONTRADICTS). */
+void server_contradicts(struct worker *w, const char *key, const char *what);
 
 /* `server="Ceph" conditions=put traits=unquoted-if-match`, with what is known by now. `after` is what
  * stands behind each name ('=' in the log), `between` what stands between the three. */

@@ -2,9 +2,12 @@
 what was written, and nothing is refused for the habit's sake."""
 
 import os
+import sys
 import threading
 
 import pytest
+
+from harness import util
 
 QUOTED = {"if-match": '"*'}
 CAS = "s3-buffered-cas"
@@ -197,3 +200,247 @@ def test_a_copy_without_conditions_is_of_the_version_that_is_meant(mount, proxy,
     proxy.release("before the HEAD")
     done.join()
     assert path.read_bytes() == b"another"
+
+
+# -- an answer that a server which keeps conditions does not give
+
+
+def python(code, *args):
+    return util.spawn([sys.executable, "-c", code, *args])
+
+
+def contradictions(m):
+    return m.status()["counters"]["contradictions"]
+
+
+def told_once(m):
+    return len([x for x in m.log().splitlines()
+                if "the server does not keep conditions as it did" in x]) == 1
+
+
+def test_two_writers_are_both_told_success(mount, proxy, bucket, scratch):
+    """It was right when it was tried. Then two processes write at once, and neither hears of the other."""
+    m = mount(via=proxy, variant=CAS, env={"STATEPROXY_CAS_STATE_DIR": scratch})
+    assert len(list(scratch.glob("probe-*"))) == 1
+    bucket.put(m.key("f.txt"), b"0")
+    proxy.add_rule("strip", op="PutObject", headers=["if-match"])
+    proxy.hold("both", op="PutObject", key=m.key("f.txt"))
+    writers = [python(
+        "import os, sys; p = sys.argv[1]; fd = os.open(p, os.O_RDWR); os.read(fd, 9);"
+        "os.pwrite(fd, sys.argv[2].encode(), 0); os.close(fd)", m.path / "f.txt", str(i))
+        for i in (1, 2)]
+    proxy.wait_held("both", 2)
+    proxy.clear_rules()
+    proxy.add_rule("strip", op="PutObject", headers=["if-match"])
+    for w in writers:
+        util.finish(w)
+    assert contradictions(m) == 1 and told_once(m)
+    assert m.status()["traits"] == "contradicts"
+    assert not list(scratch.glob("probe-*"))                  # the next start tries again
+
+    # from now on each write looks first: the server that ignores conditions overwrites nothing
+    path = m.path / "f.txt"
+    assert path.read_bytes() in (b"1", b"2")
+    bucket.put(m.key("f.txt"), b"theirs")
+    with pytest.raises(FileExistsError):
+        overwrite(path, b"mine")
+    assert bucket.get(m.key("f.txt")) == b"theirs"
+    path.read_bytes()
+    overwrite(path, b"mine")
+    assert bucket.get(m.key("f.txt")) == b"mine"
+    new = os.open(m.path / "new.txt", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.close(new)
+    assert contradictions(m) == 1
+
+
+def test_what_holds_is_refused(mount, proxy, bucket):
+    m = mount(via=proxy, variant=CAS)
+    path = m.path / "f.txt"
+    path.write_bytes(b"1")
+    proxy.add_rule("answer", op="PutObject", having={"if-match": "*"}, status=412)
+    for i in range(5):
+        path.read_bytes()
+        with pytest.raises(FileExistsError):
+            overwrite(path, b"2")
+        assert contradictions(m) == max(0, i - 1)
+    assert told_once(m)
+    assert bucket.get(m.key("f.txt")) == b"1"
+
+
+def test_conflicts_in_a_row_are_no_contradiction(mount, proxy, bucket):
+    m = mount(via=proxy, variant=CAS)
+    path = m.path / "f.txt"
+    path.write_bytes(b"1")
+    for i in range(8):
+        path.read_bytes()
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, b"mine")
+        bucket.put(m.key("f.txt"), b"theirs %d" % i)
+        with pytest.raises(FileExistsError):
+            os.close(fd)
+    assert contradictions(m) == 0 and m.status()["traits"] == "none"
+
+
+def test_a_file_that_goes_to_and_fro_is_no_contradiction(mount, bucket):
+    """Locks, flags: the same content again and again, by several processes."""
+    m = mount(variant=CAS)
+    code = """
+import os, sys
+for i in range(200):
+    try:
+        os.close(os.open(sys.argv[1] + '/lock', os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except OSError:
+        continue
+    try:
+        with open(sys.argv[1] + '/flag.txt', 'r+b') as f:
+            f.write(b'1' if f.read(1) == b'0' else b'0')
+    except OSError:
+        pass
+    os.unlink(sys.argv[1] + '/lock')
+"""
+    (m.path / "flag.txt").write_bytes(b"0")
+    writers = [python(code, m.path) for _ in range(4)]
+    for w in writers:
+        util.finish(w)
+    assert contradictions(m) == 0 and " err " not in m.log()
+
+
+# -- no ETags
+
+
+def refused(m, *words, code=78):
+    got, errors = m.start_refused(timeout=30)
+    assert got == code and len(errors) == 1, (got, errors)
+    for word in words:
+        assert word in errors[0], errors[0]
+    return errors[0]
+
+
+def test_a_server_without_etags_is_refused(mount, proxy, bucket):
+    bucket.put("p/f.txt", b"1")
+    proxy.add_rule("habit", etag="none")
+    refused(mount(via=proxy, start=False), "tells no ETags", "--keep-etag", proxy.endpoint)
+
+
+def test_cas_without_etags_is_refused(mount, proxy, bucket):
+    proxy.add_rule("habit", etag="none")
+    refused(mount(via=proxy, variant=CAS, start=False), "PUT answers without an ETag")
+
+
+def test_without_etags_nothing_old_is_shown(mount, proxy, bucket):
+    """In an empty directory it cannot be known at the start."""
+    proxy.add_rule("habit", etag="none")
+    m = mount(via=proxy)
+    path, key = m.path / "f.txt", m.key("f.txt")
+    with pytest.raises(OSError):
+        path.write_bytes(b"1")
+    assert bucket.get(key) == b"1"                      # and the close has not said that it is there
+    assert "the server tells no ETag" in m.log()
+    for data in (b"a", b"b"):
+        bucket.put(key, data)
+        with pytest.raises(OSError):
+            path.read_bytes()
+
+
+def test_etags_are_not_needed_in_listings(mount, proxy, bucket):
+    proxy.add_rule("habit", op="ListObjectsV2", etag="none")
+    bucket.put("p/g.txt", b"0")
+    m = mount(via=proxy)
+    change_all(m, bucket)
+    for i in range(1, 4):
+        assert os.listdir(m.path) == ["g.txt"]
+        bucket.put(m.key("g.txt"), b"%d" % i)
+        assert (m.path / "g.txt").read_bytes() == b"%d" % i
+
+
+def test_etags_are_not_needed_in_answers_to_put(mount, proxy, bucket):
+    proxy.add_rule("habit", op="PutObject", etag="none")
+    m = mount(via=proxy)
+    change_all(m, bucket)
+    assert " err " not in m.log()
+
+
+# -- what an answer does not tell, and how it is called
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", CAS])
+def test_answers_without_content_length(mount, proxy, bucket, variant):
+    proxy.add_rule("habit", no_length=True)
+    m = mount(via=proxy, variant=variant)
+    change_all(m, bucket)
+    big = os.urandom(20 << 20)
+    for name, data in {"empty.txt": b"", "empty": b"", "small": b"x", "big.bin": big}.items():
+        bucket.put(m.key(name), data)
+        assert (m.path / name).read_bytes() == data
+        assert os.stat(m.path / name).st_size == len(data)
+    with open(m.path / "big.bin", "r+b") as f:
+        f.write(b"!")
+    assert bucket.get(m.key("big.bin")) == b"!" + big[1:]
+    assert " err " not in m.log() and " warn " not in m.log()
+
+
+ROOTS = {"ListBucketResult": "ListBucketV2Result", "CopyObjectResult": "CopyResult",
+         "InitiateMultipartUploadResult": "InitiateMultipartUpload",
+         "CompleteMultipartUploadResult": "CompleteMultipartUploadResponse"}
+
+
+def test_roots_of_other_names(mount, proxy, bucket):
+    proxy.add_rule("habit", root=ROOTS)
+    m = mount(via=proxy, variant=CAS)
+    assert " conditions=put,complete,delete " in m.log()
+    (m.path / "d").mkdir()
+    change_all(m, bucket, "d/f.txt")
+    (m.path / "d" / "g.txt").write_bytes(b"1")
+    assert os.listdir(m.path / "d") == ["g.txt"]
+
+
+def test_a_web_page_is_no_listing(mount, proxy):
+    proxy.add_rule("answer", op="ListObjectsV2", status=200, headers={"Content-Type": "text/html"},
+                   body="<html><head><title>Welcome</title></head><body/></html>")
+    refused(mount(via=proxy, start=False), "not as an S3 server does")
+
+
+# -- the reason, in the sentence
+
+
+PATHS = ["SecondLevelDomainForbidden", "PathStyleDomainForbidden", "VirtualHostDomainRequired",
+         "InvalidPathAccess"]
+
+
+@pytest.mark.parametrize("code", PATHS)
+def test_path_style_is_refused(mount, proxy, code):
+    """And the endpoint is an address, so that there is no other style."""
+    proxy.add_rule("answer", status=403, code=code, message="Use a virtual host.")
+    refused(mount(via=proxy, start=False), "s3.addressing: virtual", f"403 {code}",
+            "Use a virtual host.")
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", CAS])
+def test_virtual_hosts_are_tried_once(mount, proxy, bucket, variant):
+    proxy.add_rule("answer", having={"x-proxy-virtual": None}, status=403, code=PATHS[0])
+    m = mount(via=f"http://localhost:{proxy.port}", variant=variant)
+    assert proxy.counts()["ListObjectsV2"] >= 2
+    assert m.status()["traits"] == "virtual-host"
+    change_all(m, bucket)
+    assert len([x for x in proxy.log() if x.status == 403]) == 1
+
+
+def test_what_the_server_says_is_told_whole(mount, proxy):
+    message = "The words of this message are many " + "and each of them is whole " * 20
+    proxy.add_rule("answer", status=403, code="AccessDenied", message=message)
+    line = refused(mount(via=proxy, start=False), "403 AccessDenied", "check keys, policy",
+                   "The words of this message")
+    said = line.split("The words", 1)[1]
+    assert "..." in said
+    assert set(said.split("...")[0].split()) <= set(message.split())
+
+
+@pytest.mark.parametrize("headers, words", [
+    ({"Location": "https://bkt.s3-eu-west-1.example.org/x?y"}, ["https://bkt.s3-eu-west-1.example.org"]),
+    ({"Location": "https://s3.eu-west-3.example.org/", "x-amz-bucket-region": "eu-west-3"},
+     ["https://s3.eu-west-3.example.org", "the region to eu-west-3"]),
+    ({"x-amz-bucket-region": "eu-west-3"}, ["in region eu-west-3"]),
+])
+def test_sent_to_another_host(mount, proxy, headers, words):
+    proxy.add_rule("answer", status=307, code="TemporaryRedirect", headers=headers)
+    refused(mount(via=proxy, start=False), "307 TemporaryRedirect", *words)

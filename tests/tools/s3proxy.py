@@ -58,6 +58,18 @@ def origin_form(head):
     return re.sub(rb"\A(\S+) http://[^/ ]+", rb"\1 ", head)
 
 
+def path_form(head, credentials):
+    """Host: bucket.localhost, as a client with virtual-host addressing sends it: the bucket in the path, and
+    marked so."""
+    match = re.search(rb"\r\n[Hh]ost: ?([^\r.]+)\.(localhost[^\r]*)\r\n", head)
+    if not match:
+        return head
+    bucket, host = match.groups()
+    head = re.sub(rb"\A(\S+) /", rb"\1 /" + bucket + b"/", head)
+    head = head[:-2] + b"x-proxy-virtual: 1\r\n\r\n"
+    return sign_again(head, (), credentials, {"host": host.decode()})
+
+
 class Proxy:
     """Everything that connections share: counts, log, rules, parked requests, the listener."""
 
@@ -240,7 +252,7 @@ class Connection:
                 if head is None:
                     break
                 self.idle = False
-                head = origin_form(head)
+                head = path_form(origin_form(head), self.proxy.credentials)
                 x = self.proxy.begin(self.number, head)
                 try:
                     again = await self.exchange(x, head)
