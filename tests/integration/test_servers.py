@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import util
+from harness import DAEMON, util
 
 QUOTED = {"if-match": '"*'}
 CAS = "s3-buffered-cas"
@@ -444,3 +444,11 @@ def test_what_the_server_says_is_told_whole(mount, proxy):
 def test_sent_to_another_host(mount, proxy, headers, words):
     proxy.add_rule("answer", status=307, code="TemporaryRedirect", headers=headers)
     refused(mount(via=proxy, start=False), "307 TemporaryRedirect", *words)
+
+
+@pytest.mark.parametrize("endpoint, code", [("http://127.0.0.1:1", 0), (None, 78)])
+@pytest.mark.parametrize("name", ["My_bucket", "tenant:bucket"])
+def test_bucket_names_of_other_servers(mount, name, endpoint, code):
+    m = mount(start=False, env={"STATE_BUCKET": name, "AWS_ENDPOINT_URL": endpoint})
+    done = util.run([DAEMON, "--check"], env=util.clean_env(**m.env), check=False)
+    assert done.code == code, done
