@@ -452,3 +452,59 @@ def test_bucket_names_of_other_servers(mount, name, endpoint, code):
     m = mount(start=False, env={"STATE_BUCKET": name, "AWS_ENDPOINT_URL": endpoint})
     done = util.run([DAEMON, "--check"], env=util.clean_env(**m.env), check=False)
     assert done.code == code, done
+
+
+# -- compare-and-set on Ceph
+
+
+def test_ceph_with_compare_and_set(mount, proxy, bucket):
+    ceph(proxy)
+    m = mount(via=proxy, variant=CAS, workers=2)
+    assert 'server="Ceph" conditions=put traits=unquoted-if-match' in m.log()
+    for i in range(2):
+        change_all(m, bucket, f"f{i}.txt")
+    path, key = m.path / "f.txt", m.key("f.txt")
+    path.write_bytes(b"1")
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"mine")
+    bucket.put(key, b"theirs")
+    with pytest.raises(FileExistsError):
+        os.close(fd)
+    assert bucket.get(key) == b"theirs" == path.read_bytes()
+
+    path.write_bytes(b"0")
+    code = """
+import sys
+done = 0
+while done < 25:
+    try:
+        with open(sys.argv[1], 'r+b') as f:
+            n = int(f.read()); f.seek(0); f.write(b'%d' % (n + 1))
+        done += 1
+    except FileExistsError:
+        pass
+"""
+    for w in [python(code, path) for _ in range(3)]:
+        util.finish(w)
+    assert bucket.get(key) == b"75"
+    assert contradictions(m) == 0 and " err " not in m.log()
+
+
+def test_unquoted_conditions_that_are_not_looked_at(mount, proxy, bucket):
+    """Quoted ones are refused, others taken for none: the form alone is no proof."""
+    proxy.add_rule("answer", op="PutObject", having=QUOTED, status=412)
+    proxy.add_rule("strip", op="PutObject", headers=["if-match"])
+    refused(mount(via=proxy, variant=CAS, start=False), "PUT If-Match", "cas.probe: warn")
+    assert bucket.list() == {}
+
+
+def test_unquoted_conditions_that_are_racy(mount, proxy, bucket):
+    proxy.add_rule("answer", op="PutObject", having=QUOTED, status=412)
+    proxy.add_rule("nolock", op="PutObject", having={"if-match": "*"}, pause_ms=5)
+    refused(mount(via=proxy, variant=CAS, start=False), "of 8 PUTs If-Match at once")
+
+
+def test_no_form_is_right(mount, proxy):
+    proxy.add_rule("answer", op="PutObject", having={"if-match": "*"}, status=412)
+    refused(mount(via=proxy, variant=CAS, start=False), "PUT If-Match with the right ETag",
+            "412 PreconditionFailed")
