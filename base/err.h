@@ -29,8 +29,8 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 int err_prefix(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Cuts a text that did not fit into its `cap` bytes (`wanted`: its length, as snprintf(3) told) back to
- * its last whole word, and marks that. */
+/* Cuts a text that did not fit into its `cap` bytes (`wanted`: its length, as snprintf(3) told)
+ * back to its last whole word, and marks that. */
 void err_cut(char *text, size_t cap, int wanted);
 
 #endif

@@ -227,8 +227,8 @@ const struct conf_key conf_keys[] = {
     {.name = "cas.probe", FIELD(cas.probe), .type = CONF_ENUM, .def = "auto",
      .choices = probes,
      .doc = "variant s3-buffered-cas: at start, try whether the server keeps conditions, also among "
-            "writers at once; refuse a server that does not (auto: but AWS's own is not tried), only "
-            "warn of it, or do not try"},
+            "writers at once; refuse a server that does not (auto: but AWS's own is not tried), "
+            "only warn of it, or do not try"},
     {.name = "cas.state_dir", FIELD(cas.state_dir), .type = CONF_STRING, .def = "",
      .max = PATH_BYTES_MAX, .check = conf_check_path_or_none, .expected = PATH_TEXT,
      .doc = "directory in which what was found of a server is kept for a day, "

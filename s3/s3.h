@@ -39,8 +39,8 @@ struct s3_cred_source;
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
 
-/* What a server does otherwise than S3: bits of one word that all share who talk to it. A bit is set
- * atomically, and never cleared; it changes what is sent, never how an answer is judged. */
+/* What a server does otherwise than S3: bits of one word that all share who talk to it. A bit is
+ * set atomically, and never cleared; it changes what is sent, never how an answer is judged. */
 enum s3_habit {
     /* of the form of a condition: */
     S3_HABIT_BARE_PUT_MATCH = 1, /* If-Match of a PUT counts without quotes only (Ceph) */

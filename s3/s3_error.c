@@ -150,7 +150,9 @@ bool s3_condition_unknown(int http_status, const char *code)
 
     if (http_status == 501 || http_status == 405)
         return true;
-    for (size_t i = 0; http_status == 400 && i < sizeof(says_nothing) / sizeof(says_nothing[0]); i++) {
+    if (http_status != 400)
+        return false;
+    for (size_t i = 0; i < sizeof(says_nothing) / sizeof(says_nothing[0]); i++) {
         if (strcmp(code, says_nothing[i]) == 0)
             return true;
     }

@@ -1,12 +1,12 @@
-/* ETags in one form, whatever the server writes: so that the same version has the same ETag in each
- * answer, and ETags can be compared as strings. It has quotes, no W/, and an MD5 is in small letters.
- * "" is none: nothing is of the same version as something without an ETag.
+/* ETags in one form, whatever the server writes: so that the same version has the same ETag in
+ * each answer, and ETags can be compared as strings. It has quotes, no W/, and an MD5 is in
+ * small letters. "" is none: nothing is of the same version as something without an ETag.
  *
- * Are these the bytes of that ETag? That of an object put in one piece is the MD5 of its bytes, unless
- * KMS or the customer encrypts it. A server that looks the ETag up and opens the object in two steps,
- * as gateways on top of a file system do, may tell the ETag of one version and the bytes of the next:
- * a compare-and-set would compare with what nobody has read, and a cache keep them under a wrong
- * name. */
+ * Are these the bytes of that ETag? That of an object put in one piece is the MD5 of its bytes,
+ * unless KMS or the customer encrypts it. A server that looks the ETag up and opens the object
+ * in two steps, as gateways on top of a file system do, may tell the ETag of one version and the
+ * bytes of the next: a compare-and-set would compare with what nobody has read, and a cache keep
+ * them under a wrong name. */
 #ifndef S3_S3_ETAG_H
 #define S3_S3_ETAG_H
 
@@ -25,8 +25,8 @@ enum s3_etag_says {
     S3_ETAG_OTHER, /* the same bytes came with it twice in a row: it is no MD5 */
 };
 
-/* How a server wrote an ETag: enum s3_habit of those that it shows, WEAK_ETAGS among them. `ret` is ""
- * for what is none, or cannot be sent back: too long, blanks, quotes inside. */
+/* How a server wrote an ETag: enum s3_habit of those that it shows, WEAK_ETAGS among them. `ret`
+ * is "" for what is none, or cannot be sent back: too long, blanks, quotes inside. */
 unsigned s3_etag_read(const char *text, char ret[S3_ETAG_MAX]);
 
 /* How it is to be written for a server of these habits; `bare` = without quotes in any case. */

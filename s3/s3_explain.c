@@ -69,12 +69,13 @@ static void write_out(char *out, size_t cap, const struct s3_result *res, const 
     err_cut(out, cap, n);
 }
 
-static void explain_region(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
-                           size_t cap)
+static void explain_region(const struct s3_result *res, const struct s3_client_conf *conf,
+                           char *out, size_t cap)
 {
     if (*res->location)
         write_out(out, cap, res,
-                  "the server sends bucket \"%.63s\" to another host: set the endpoint to that of %s%s%s",
+                  "the server sends bucket \"%.63s\" to another host: set the endpoint to that of "
+                  "%s%s%s",
                   conf->bucket, res->location, *res->region ? ", and the region to " : "",
                   res->region);
     else if (*res->region)
@@ -83,8 +84,8 @@ static void explain_region(const struct s3_result *res, const struct s3_client_c
                   conf->bucket, res->region, conf->region, res->region);
     else
         write_out(out, cap, res,
-                  "bucket \"%.63s\" is not served in region %.63s at %.120s: check the region and the "
-                  "endpoint",
+                  "bucket \"%.63s\" is not served in region %.63s at %.120s: check the region "
+                  "and the endpoint",
                   conf->bucket, conf->region, s3_endpoint_name(conf));
 }
 
@@ -95,8 +96,9 @@ static bool explain_code(const struct s3_result *res, const struct s3_client_con
     const char *at = s3_endpoint_name(conf);
 
     if (is(res, "InvalidBucketName"))
-        write_out(out, cap, res, "%.120s takes \"%.63s\" for no bucket name: check the bucket's name",
-                  at, conf->bucket);
+        write_out(out, cap, res,
+                  "%.120s takes \"%.63s\" for no bucket name: check the bucket's name", at,
+                  conf->bucket);
     else if (is(res, "NoSuchBucket"))
         write_out(out, cap, res,
                   "there is no bucket \"%.63s\" at %.120s: check the bucket's name, or create it",

@@ -155,7 +155,9 @@ int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
         (if_none_match && strcmp(if_none_match, "*") != 0))
         return -EINVAL;
     r = add_etag(req, "if-match", if_match, bare);
-    return r == 0 && if_none_match ? s3_headers_add(&req->headers, "if-none-match", if_none_match) : r;
+    if (r == 0 && if_none_match)
+        r = s3_headers_add(&req->headers, "if-none-match", if_none_match);
+    return r;
 }
 
 void s3_object_body(struct s3_req *req, const struct s3_body *body)
@@ -286,8 +288,8 @@ static int copy_end(struct s3_req *req)
     return 0;
 }
 
-/* Which of two conditions is not known, it does not say: that on the target goes first. (Where a 412
- * was for the target, the copy that follows the HEAD is refused again.) */
+/* Which of two conditions is not known, it does not say: that on the target goes first. (Where a
+ * 412 was for the target, the copy that follows the HEAD is refused again.) */
 static bool copy_turn(struct s3_req *req)
 {
     struct s3_copy_state *copy = &req->copy;

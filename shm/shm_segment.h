@@ -59,10 +59,10 @@ enum shm_table {
 };
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic) `habits` (workers, bits set atomically, none cleared) and `refused` (workers: only a hint). Readers: all, without lock.
- * The tables have the layout of one version of the program, and only stateproxyctl of the same one
- * reads them: a number that somebody had to raise with each change would be forgotten. `magic` and
- * `version` stay where they are. */
+ * atomic), `habits` (workers, bits set atomically, none cleared) and `refused` (workers: only a
+ * hint). Readers: all, without lock. The tables have the layout of one version of the program,
+ * and only stateproxyctl of the same one reads them: a number that somebody had to raise with
+ * each change would be forgotten. `magic` and `version` stay where they are. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];

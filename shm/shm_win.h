@@ -1,5 +1,6 @@
-/* Compare-and-set: the last writes whose condition the server took. Two that were under way at once, on
- * the same version of one key, cannot both have been taken by a server that keeps its word. */
+/* Compare-and-set: the last writes whose condition the server took. Two that were under way at
+ * once, on the same version of one key, cannot both have been taken by a server that keeps its
+ * word. */
 #ifndef SHM_SHM_WIN_H
 #define SHM_SHM_WIN_H
 
@@ -23,13 +24,14 @@ struct shm_win_table {
 
 size_t shm_win_size(const struct shm_sizes *sizes);
 
-/* Wants shm->meta held. A write that was sent at `sent_ns` on the version `from`, and made `to` of it,
- * was taken. False if another one of the same version was taken since it was sent: the server has told
- * both that they came first. */
+/* Wants shm->meta held. A write that was sent at `sent_ns` on the version `from`, and made `to`
+ * of it, was taken. False if another one of the same version was taken since it was sent: the
+ * server has told both that they came first. */
 must_use bool shm_win_add(struct shm *shm, const char *key, const char *from, const char *to,
                           uint64_t sent_ns, uint64_t now_ns);
 
-/* Wants shm->meta held. The key is deleted by this mount: what was won before says nothing any more. */
+/* Wants shm->meta held. The key is deleted by this mount: what was won before says nothing any
+ * more. */
 void shm_win_forget(struct shm *shm, const char *key);
 
 #endif

@@ -1,7 +1,7 @@
-/* What the server probe checks with single requests: conditions on PUT, on CompleteMultipartUpload and
- * on DELETE, apart, since servers keep some and ignore others. Each check is a table of steps in
- * rounds; the steps of a round, of all checks, are under way at the same time, so that the probe takes
- * a few round trips. Races are cas_race.c. */
+/* What the server probe checks with single requests: conditions on PUT, on
+ * CompleteMultipartUpload and on DELETE, apart, since servers keep some and ignore others. Each
+ * check is a table of steps in rounds; the steps of a round, of all checks, are under way at the
+ * same time, so that the probe takes a few round trips. Races are cas_race.c. */
 #include "workers/cas_probe_private.h"
 
 #include <errno.h>
@@ -41,14 +41,14 @@ struct step {
 static const struct step put_steps[] = {
     {1, PUT, ".put", ACT, "PUT If-None-Match:* on a missing key", NULL, "1", 0, true, FIRST, 0},
     {2, PUT, ".put", ACT, "PUT If-Match with the right ETag", NULL, "2", FIRST, false, SECOND, 0},
-    {3, PUT, ".put", REFUSE, "PUT If-None-Match:*", "replaces an object that is there", "3", 0, true,
-     0, 0},
+    {3, PUT, ".put", REFUSE, "PUT If-None-Match:*", "replaces an object that is there", "3", 0,
+     true, 0, 0},
     {3, PUT, ".put", REFUSE, "PUT If-Match with a wrong ETag", "replaces the object", "4", FIRST,
      false, 0, 0},
     {3, PUT, ".none", REFUSE, "PUT If-Match", "creates an object that is missing", "5", SECOND,
      false, 0, 0},
-    {4, GET, ".put", HOLD, "a PUT that was refused for its condition was stored", NULL, "2", 0, false,
-     0, 0},
+    {4, GET, ".put", HOLD, "a PUT that was refused for its condition was stored", NULL, "2", 0,
+     false, 0, 0},
     {4, HEAD, ".none", GONE, "a refused PUT If-Match on a missing key was stored", NULL, NULL, 0,
      false, 0, 0},
 };
@@ -64,8 +64,8 @@ static const struct step complete_steps[] = {
     {3, PART, ".new", ACT, "UploadPart", NULL, NULL, 0, false, 0, 1},
     {4, COMPLETE, ".part", REFUSE, "CompleteMultipartUpload If-None-Match:*",
      "replaces an object that is there", NULL, 0, true, 0, 0},
-    {4, COMPLETE, ".new", ACT, "CompleteMultipartUpload If-None-Match:* on a missing key", NULL, NULL,
-     0, true, 0, 1},
+    {4, COMPLETE, ".new", ACT, "CompleteMultipartUpload If-None-Match:* on a missing key", NULL,
+     NULL, 0, true, 0, 1},
     {5, COMPLETE, ".part", REFUSE, "CompleteMultipartUpload If-Match with a wrong ETag",
      "replaces the object", NULL, WRONG_ETAG, false, 0, 0},
     {6, GET, ".part", HOLD, "a CompleteMultipartUpload that was refused was stored", NULL, "1", 0,
@@ -258,8 +258,8 @@ static void take_answers(struct cas_probe *p, struct check *c)
 
 /* ---- the form of conditions ---- */
 
-/* The right ETag was refused, and it is the right one: Ceph keeps it without quotes only. True if all
- * is to be tried so; that wrong ones are refused is found out in the same form. */
+/* The right ETag was refused, and it is the right one: Ceph keeps it without quotes only. True
+ * if all is to be tried so; that wrong ones are refused is found out in the same form. */
 static bool learn_form(struct cas_probe *p, struct check *c, unsigned round)
 {
     const struct cas_answer *a = &c->ask[0].answer;

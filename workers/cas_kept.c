@@ -1,5 +1,5 @@
-/* See cas_kept.h. The file is a few lines of text; whoever may write to the directory is believed, so a
- * file that others may write to, or that is not ours, is not read. */
+/* See cas_kept.h. The file is a few lines of text; whoever may write to the directory is
+ * believed, so a file that others may write to, or that is not ours, is not read. */
 #include "workers/cas_kept.h"
 
 #include <errno.h>

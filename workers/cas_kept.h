@@ -1,5 +1,5 @@
-/* What the probe found of a server, kept in a file for a day, so that not each start tries again. Only
- * what is good is kept, and for one endpoint, bucket and version of the program. */
+/* What the probe found of a server, kept in a file for a day, so that not each start tries
+ * again. Only what is good is kept, and for one endpoint, bucket and version of the program. */
 #ifndef WORKERS_CAS_KEPT_H
 #define WORKERS_CAS_KEPT_H
 

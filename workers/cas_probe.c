@@ -1,12 +1,12 @@
-/* The verdict of the server probe: runs the checks and the race, and makes sentences of how they ended.
+/* The verdict of the server probe: runs the checks and the race, and makes sentences of how they
+ * ended.
  *
  * A server that does not keep the conditions
  *   of PUT, alone or in the race,   is refused: updates get lost.
- *   of CompleteMultipartUpload      is served, with a notice: files are written with one PUT, and no
- *                                   other way.
+ *   of CompleteMultipartUpload      is served, with a notice: files are written with one PUT.
  *   of DELETE                       is served, with a notice: HEAD, compare, DELETE leave a small
  *                                   window.
- */
+ * */
 #include "workers/cas_probe_private.h"
 
 #include <errno.h>

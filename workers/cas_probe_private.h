@@ -72,7 +72,8 @@ void cas_start_put(struct cas_probe *p, struct cas_ask *a, const char *key, cons
                    const char *if_match, const char *if_none_match);
 void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key);
 void cas_start_head(struct cas_probe *p, struct cas_ask *a, const char *key);
-void cas_start_delete(struct cas_probe *p, struct cas_ask *a, const char *key, const char *if_match);
+void cas_start_delete(struct cas_probe *p, struct cas_ask *a, const char *key,
+                      const char *if_match);
 void cas_start_create(struct cas_probe *p, struct cas_ask *a, const char *key);
 void cas_start_part(struct cas_probe *p, struct cas_ask *a, const char *key, const char *upload_id);
 void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
@@ -97,7 +98,8 @@ void cas_take(struct cas_answer *to, const struct s3_result *res);
 /* Turns the loop for so long. */
 void cas_pause(struct cas_probe *p, uint64_t ns);
 
-/* A name that nobody has used: what an earlier try left, or is still under way, does not disturb. */
+/* A name that nobody has used: what an earlier try left, or is still under way, does not
+ * disturb. */
 void cas_fresh_name(char name[CAS_NAME_MAX]);
 
 /* A key of that name. */
@@ -129,9 +131,9 @@ struct cas_finding {
     char text[ERR_TEXT_MAX]; /* where it is not right */
 };
 
-/* All checks side by side, each again with fresh names when its answers say nothing; begins the race
- * when it is known how conditions of PUT are to be written. Leaves nothing behind if the server lets
- * it. */
+/* All checks side by side, each again with fresh names when its answers say nothing; begins the
+ * race when it is known how conditions of PUT are to be written. Leaves nothing behind if the
+ * server lets it. */
 void cas_check_all(struct cas_probe *p, struct cas_finding found[CAS_CHECKS]);
 
 /* ---- cas_race.c ---- */

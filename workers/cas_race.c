@@ -1,11 +1,11 @@
-/* The race of the server probe: several PUTs with the same condition, all there but for their last
- * bytes, which then come at once. A server that looks and acts under one lock lets one of them win;
- * one that looks first and acts later passes every other check and is found here.
+/* The race of the server probe: several PUTs with the same condition, all there but for their
+ * last bytes, which then come at once. A server that looks and acts under one lock lets one of
+ * them win; one that looks first and acts later passes every other check and is found here.
  *
- * A key sees a create race, then replace races, each on the winner's version: so that who was told
- * success is also who is stored, or nobody wins the next one. Some keys side by side: with some servers
- * losers wait long. How often a racy server goes wrong differs: one that does in one of
- * 13 races (what ten rounds of two found in 11 of 14 starts) is found in 99 of 100 by 60. */
+ * A key sees a create race, then replace races, each on the winner's version: so that who was
+ * told success is also who is stored, or nobody wins the next one. Some keys side by side: with
+ * some servers losers wait long. How often a racy server goes wrong differs: one that does in
+ * one of 13 races (what ten rounds of two found in 11 of 14 starts) is found in 99 of 100 by 60. */
 #include "workers/cas_probe_private.h"
 
 #include <errno.h>
@@ -361,7 +361,8 @@ static void put_away(struct cas_probe *p)
     p->race = NULL;
 }
 
-/* What is under way comes to its end: a PUT that was given up might act after the DELETE of its key. */
+/* What is under way comes to its end: a PUT that was given up might act after the DELETE of its
+ * key. */
 void cas_race_stop(struct cas_probe *p)
 {
     if (!p->race)

@@ -120,7 +120,8 @@ static void look_again(struct deletion *d, const struct s3_result *res)
         loop_timer_set(d->op->w->loop, &d->wait, LOST_WAIT_NS << (d->lost - 1));
 }
 
-/* The server does not know the condition: HEAD looks in its place, where another version may not go. */
+/* The server does not know the condition: HEAD looks in its place, where another version may not
+ * go. */
 static void go_blind(struct deletion *d)
 {
     if (d->how == DELETE_SEEN)

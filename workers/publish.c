@@ -108,9 +108,10 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
     s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
-        if (p->cas.expects && !p->cas.ambiguous && res->attempts == 1)
-            p->contradicts = !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag, res->obj.etag,
-                                          p->sent_ns, clock_mono_ns());
+        if (p->cas.expects && !p->cas.ambiguous && !res->may_have_acted && res->attempts == 1)
+            p->contradicts =
+                !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag, res->obj.etag,
+                             p->sent_ns, clock_mono_ns());
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, res->obj.etag);
     }
@@ -171,7 +172,8 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     if (!error && p->cas.expects && !p->absent)
         __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
     if (p->contradicts)
-        server_contradicts(w, p->key, "two writes at once, on the same version, were both told success");
+        server_contradicts(w, p->key,
+                           "two writes at once, on the same version, were both told success");
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
@@ -239,7 +241,8 @@ static bool try_on(struct publish *p, const struct s3_result *res)
 {
     if (!asks(p) || (!p->absent && !*p->etag) || p->refused == REFUSED_MAX)
         return false;
-    if (s3_condition_unknown(res->http_status, res->code)) {
+    /* (A repetition of compare-and-set must not overwrite what was built on the first.) */
+    if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
         p->blind = true;
         start_put(p);
         return true;
@@ -343,7 +346,8 @@ static void do_next(struct publish *p, enum cas_next next)
         return;
     case CAS_UNKNOWN:
         if (p->cas.puts > CAS_PUTS_MAX)
-            server_contradicts(p->w, p->key, "a condition was refused again and again though it held");
+            server_contradicts(p->w, p->key,
+                               "a condition was refused again and again though it held");
         tell_unknown(p);
         publish_finish(p, &none, -EIO);
         return;
@@ -419,13 +423,13 @@ static void on_etag(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error)
-        log_err("uploaded, but of which version it is cannot be told key=\"%s\" detail=\"%s\"", p->key,
-                res->text);
+        log_err("uploaded, but of which version it is cannot be told key=\"%s\" detail=\"%s\"",
+                p->key, res->text);
     publish_finish(p, res, res->error ? -EIO : 0);
 }
 
-/* S3 has it, and has not told the ETag: HEAD may. With compare-and-set the write-id tells whether it is
- * ours. */
+/* S3 has it, and has not told the ETag: HEAD may. With compare-and-set the write-id tells
+ * whether it is ours. */
 static void ask_etag(struct publish *p)
 {
     struct s3_result none = {0};

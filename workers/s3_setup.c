@@ -126,9 +126,9 @@ static void on_headed(void *arg, const struct s3_result *res)
 
     if (!res->error && !*res->obj.etag)
         end_check(c, err_set(c->err, EINVAL,
-                             "%.200s tells no ETags, and without them an old version of a file cannot "
-                             "be told from a new one: switch them on in the server (JuiceFS gateway: "
-                             "--keep-etag), or use another",
+                             "%.200s tells no ETags, and without them an old version of a file "
+                             "cannot be told from a new one: switch them on in the server "
+                             "(JuiceFS gateway: --keep-etag), or use another",
                              s3_endpoint_name(&c->conf)));
     else
         end_check(c, 0); /* the listing was answered; what is wrong with one key is that key's */
@@ -142,8 +142,8 @@ static void look_for_etags(struct check *c)
         end_check(c, 0);
 }
 
-/* The server wants the bucket in the host name: once it gets it, if it is not said how. The client that
- * was refused lives on, as this process does not. */
+/* The server wants the bucket in the host name: once it gets it, if it is not said how. The
+ * client that was refused lives on, as this process does not. */
 static bool try_virtual(struct check *c, const struct s3_result *res)
 {
     enum s3_addressing was = c->conf.addressing;

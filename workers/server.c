@@ -32,8 +32,8 @@ static const struct habit {
      "the server does not know conditions on the target of CopyObject: a change of metadata may "
      "overwrite what is written in the same moment"},
     {S3_HABIT_NO_COPY_SOURCE, "no-copy-source-conditions",
-     "the server does not know conditions on the source of CopyObject: rename and changes of metadata "
-     "look at the source's version first, and what is written in between is copied too"},
+     "the server does not know conditions on the source of CopyObject: rename and changes of "
+     "metadata look at the source's version first, and what is written in between is copied too"},
     {S3_HABIT_VIRTUAL_HOST, "virtual-host", NULL},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* said where it was found */
 };
@@ -54,9 +54,9 @@ void server_contradicts(struct worker *w, const char *key, const char *what)
     if (!s3_habit_learn(w->s3, S3_HABIT_CONTRADICTS))
         return;
     cas_kept_forget(w->conf);
-    log_err("the server does not keep conditions as it did when it was tried key=\"%s\": %s; from now "
-            "on each write looks first at what is there, which leaves a small window; a new start "
-            "tries the server again",
+    log_err("the server does not keep conditions as it did when it was tried key=\"%s\": %s; from "
+            "now on each write looks first at what is there, which leaves a small window; a new "
+            "start tries the server again",
             key, what);
 }
 
@@ -92,8 +92,8 @@ static void list_habits(uint32_t known, char out[LIST_MAX])
         add_name(out, "none");
 }
 
-void server_describe(const struct worker_env *env, const char *after, const char *between, char *out,
-                     size_t cap)
+void server_describe(const struct worker_env *env, const char *after, const char *between,
+                     char *out, size_t cap)
 {
     uint32_t known = __atomic_load_n(&env->shm->header->habits, __ATOMIC_RELAXED);
     const char *quote = *after == '=' ? "\"" : "";

@@ -19,8 +19,8 @@ struct worker_spool {
 
 #define SERVER_NAME_MAX 64 /* with NUL */
 
-/* What the server was found to do at the start, with conditional requests for one; all false where it
- * was not probed. What is learned later is in the segment (shm_header.habits). */
+/* What the server was found to do at the start, with conditional requests for one; all false
+ * where it was not probed. What is learned later is in the segment (shm_header.habits). */
 struct server_traits {
     bool probed;              /* the others were tried */
     bool put_conditions;      /* PUT keeps If-Match and If-None-Match, also among racers */

@@ -255,7 +255,8 @@ static void test_buckets_of_others(void **state)
     struct s3_url url;
 
     (void)state;
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL), 0);
+    assert_int_equal(
+        s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL), 0);
     assert_string_equal(url.base, "/tenant%3AMy_bkt");
     assert_false(url.virtual_host);
     assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:bkt", S3_ADDRESSING_VIRTUAL, NULL),

@@ -33,7 +33,8 @@ static void test_at_once(void **state)
     struct shm *shm = *state;
 
     assert_true(add(shm, "k", "\"a\"", "\"b\"", 10, 20));
-    assert_false(add(shm, "k", "\"a\"", "\"c\"", 15, 25)); /* was under way when the first was taken */
+    /* was under way when the first was taken */
+    assert_false(add(shm, "k", "\"a\"", "\"c\"", 15, 25));
     assert_true(add(shm, "other", "\"a\"", "\"c\"", 15, 25));
     assert_true(add(shm, "k", "\"b\"", "\"c\"", 15, 25));
 }
