@@ -106,7 +106,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
         req->client->no_lengths = true; /* a range tells the size: from now on one is asked for */
         return no_s3_answer(req, "an answer that does not tell the size");
     }
-    if (rp->status == 206) {
+    if (s3_reply_is_part(rp)) {
         if (!get->ranged || !rp->has_range || rp->first != get->next ||
             rp->last >= get->end ||
             (rp->has_length && rp->length != rp->last - rp->first + 1))
@@ -119,7 +119,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     if (get->next > 0)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO,
                            "the server ignores Range");
-    *ret_size = rp->length;
+    *ret_size = rp->has_range ? rp->total : rp->length;
     return 0;
 }
 
@@ -158,7 +158,7 @@ static int on_head(struct s3_req *req)
         r = s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
                         "the object was replaced meanwhile");
     /* the server may give less than asked for, but never nothing */
-    if (r == 0 && req->reply.status == 206 && req->reply.last + 1 < get->end)
+    if (r == 0 && s3_reply_is_part(&req->reply) && req->reply.last + 1 < get->end)
         r = no_s3_answer(req, "an answer of fewer bytes than asked for");
     if (r == 0 && get->next == get->end) {
         r = check_etag(req);

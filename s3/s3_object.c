@@ -30,10 +30,10 @@ static int head_end(struct s3_req *req)
 
     if (rp->status == 200 && !rp->has_length && req->op == &op_head && !req->turned)
         return 0; /* a GET is asked, whose range tells it */
-    if (rp->status == 206 ? !rp->has_range : !rp->has_length && !req->empty)
+    if (s3_reply_is_part(rp) ? !rp->has_range : !rp->has_length && !rp->has_range && !req->empty)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "an answer that does not tell the size");
-    req->result.obj.size = rp->status == 206 ? rp->total : rp->length;
+    req->result.obj.size = rp->has_range ? rp->total : rp->length;
     return s3_object_check(req);
 }
 

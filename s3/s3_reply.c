@@ -69,7 +69,7 @@ static void take_etag(struct s3_req *req, const char *value)
 static void take_server(struct s3_req *req, const char *value)
 {
     char *server = req->client->conf.server;
-    size_t len = strcspn(value, "/(");
+    size_t len = strcspn(value, "/(\"\\");
 
     while (len > 0 && value[len - 1] == ' ')
         len--;
@@ -116,6 +116,7 @@ static void take_range(struct s3_req *req, const char *value)
 {
     struct s3_reply *rp = &req->reply;
 
+    rp->told_range = true;
     if (strncasecmp(value, "bytes ", 6) != 0)
         return;
     value += 6;
@@ -392,6 +393,13 @@ static void guess_skew(struct s3_req *req)
         !*req->result.code && req->reply.date_ns &&
         (off > SKEW_NS || off < -SKEW_NS))
         strcpy(req->result.code, "RequestTimeTooSkewed");
+}
+
+bool s3_reply_is_part(const struct s3_reply *rp)
+{
+    bool whole = rp->has_range && rp->first == 0 && rp->last + 1 == rp->total;
+
+    return rp->status == 206 || (rp->status == 200 && rp->told_range && !whole);
 }
 
 void s3_reply_clean(char *text)

@@ -379,6 +379,23 @@ def test_answers_without_content_length(mount, proxy, bucket, variant):
     assert " err " not in m.log() and " warn " not in m.log()
 
 
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", CAS])
+def test_parts_with_the_status_of_a_whole(mount, proxy, bucket, variant):
+    """200 and Content-Range, as rclone 1.75 says: the length is that of the part."""
+    proxy.add_rule("rewrite", op="GetObject", from_status=206, status=200)
+    m = mount(via=proxy, variant=variant)
+    change_all(m, bucket)
+    data = os.urandom(20 << 20)
+    for name in ("big.bin", "big"):
+        bucket.put(m.key(name), data)
+        assert os.stat(m.path / name).st_size == len(data)
+        assert (m.path / name).read_bytes() == data
+    with open(m.path / "big.bin", "r+b") as f:
+        f.seek(9 << 20)
+        f.write(b"!")
+    assert bucket.get(m.key("big.bin")) == data[:9 << 20] + b"!" + data[(9 << 20) + 1:]
+
+
 ROOTS = {"ListBucketResult": "ListBucketV2Result", "CopyObjectResult": "CopyResult",
          "InitiateMultipartUploadResult": "InitiateMultipartUpload",
          "CompleteMultipartUploadResult": "CompleteMultipartUploadResponse"}

@@ -273,6 +273,36 @@ static void test_without_length(void **state)
     fixture_end(&f);
 }
 
+#define PART_200(range, len)                                                                       \
+    "HTTP/1.1 200 OK\r\n" OBJECT "Content-Range: bytes " range "\r\nContent-Length: " len "\r\n\r\n"
+
+/* A part that calls itself whole; and a whole one that tells its range. */
+static void test_part_with_status_200(void **state)
+{
+    static const char *const lies[] = {PART_200("0-4/10", "3") "234", PART_200("x", "4") "2345",
+                                       PART_200("2-5/*", "4") "2345"};
+    struct s3_get get = {.key = "k", .off = 2, .len = 4};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = PART_200("2-5/10", "4") "2345"}));
+    fixture_get(&f, &get);
+    succeeded(&f, "2345");
+    assert_int_equal(f.call.head.size, 10);
+    fixture_end(&f);
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        fixture_begin(&f, SCRIPT({.text = lies[i]}));
+        fixture_get(&f, &get);
+        failed(&f, EIO, 3);
+        fixture_end(&f);
+    }
+    get = (struct s3_get){.key = "k"};
+    fixture_begin(&f, SCRIPT({.text = PART_200("0-2/3", "3") "234"}));
+    fixture_get(&f, &get);
+    succeeded(&f, "234");
+    fixture_end(&f);
+}
+
 /* A server that does not know Range: fine from 0, where the rest can be left; else it is said. */
 static void test_range_ignored(void **state)
 {
@@ -573,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_replaced),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_without_length),
+        cmocka_unit_test(test_part_with_status_200),
         cmocka_unit_test(test_range_ignored),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_empty_no_more),
