@@ -19,7 +19,7 @@
 
 #define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
 #define REQUEST_NS (5 * NS_PER_S)  /* for one request */
-#define CONNECTIONS 32 /* enough for the races and a round of checks */
+#define CONNECTIONS 40 /* enough for the races and a round of checks */
 
 bool cas_probe_wanted(const struct conf *conf)
 {

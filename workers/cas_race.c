@@ -17,7 +17,7 @@
 #include "base/clock.h"
 
 #define RACERS 8
-#define LANES 3        /* races side by side */
+#define LANES 4        /* races side by side */
 #define ON_ONE_KEY 6   /* races: a create race, and the others replace */
 #define RACES 84       /* in all */
 #define RACES_MIN 12   /* on a slow server: */

@@ -21,11 +21,11 @@ def probed(m):
 
 @pytest.mark.limit(90)
 def test_the_probe_takes_few_round_trips(mount, proxy):
-    """30 ms away. (The race is a third of it by itself: it goes on beside the checks.)"""
+    """30 ms away. (The race goes on beside the checks, and longer than they.)"""
     proxy.set_latency(30)
     times = [probed(mount(via=proxy, variant=CAS))[1] for _ in range(3)]
     print(times)
-    assert min(times) < 1000 * SLOW
+    assert min(times) < 1500 * SLOW           # mostly what the proxy needs for 730 requests
 
 
 def test_the_checks_side_by_side(mount, proxy):
