@@ -6,6 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MARK "..."
+
+void err_cut(char *text, size_t cap, int wanted)
+{
+    size_t at;
+
+    if (wanted < 0 || (size_t)wanted < cap || cap <= sizeof(MARK))
+        return;
+    at = cap - sizeof(MARK) - 1;
+    while (at > 0 && text[at] != ' ')
+        at--;
+    if (at == 0)
+        at = cap - sizeof(MARK); /* one word */
+    else
+        at++;
+    memcpy(text + at, MARK, sizeof(MARK));
+}
+
 int err_set(struct err *err, int code, const char *fmt, ...)
 {
     if (err) {
@@ -13,7 +31,8 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 
         err->code = code;
         va_start(ap, fmt);
-        vsnprintf(err->text, sizeof(err->text), fmt, ap);
+        err_cut(err->text, sizeof(err->text),
+                vsnprintf(err->text, sizeof(err->text), fmt, ap));
         va_end(ap);
     }
     return -code;
@@ -31,8 +50,11 @@ int err_prefix(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n + 3 < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s",
-                 (int)(sizeof(err->text) - (size_t)n - 3), old);
+    err_cut(err->text, sizeof(err->text), n);
+    if (n >= 0 && (size_t)n + 3 < sizeof(err->text)) {
+        size_t room = sizeof(err->text) - (size_t)n;
+
+        err_cut(err->text + n, room, snprintf(err->text + n, room, ": %s", old));
+    }
     return err->code ? -err->code : -EINVAL;
 }

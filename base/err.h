@@ -7,7 +7,9 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
-#define ERR_TEXT_MAX 240
+#include <stddef.h>
+
+#define ERR_TEXT_MAX 512
 
 #define must_use __attribute__((warn_unused_result))
 
@@ -16,7 +18,8 @@ struct err {
     char text[ERR_TEXT_MAX];
 };
 
-/* Fills *err (may be NULL) with `code` (positive errno) and the formatted, possibly cut text.
+/* Fills *err (may be NULL) with `code` (positive errno) and the formatted text, which is
+ * cut between two words where it is too long ("...").
  * Returns -code, so that a function can end with `return err_set(err, EINVAL, "...")`. */
 int err_set(struct err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -25,5 +28,9 @@ int err_set(struct err *err, int code, const char *fmt, ...)
  * was not filled, so that a failure stays one. */
 int err_prefix(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Cuts a text that did not fit into its `cap` bytes (`wanted`: its length, as snprintf(3) told)
+ * back to its last whole word, and marks that. */
+void err_cut(char *text, size_t cap, int wanted);
 
 #endif

@@ -26,7 +26,7 @@ enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
 enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
 
-enum conf_probe { CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PROBE_OFF };
+enum conf_probe { CONF_PROBE_AUTO, CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PROBE_OFF };
 
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
@@ -101,6 +101,7 @@ struct conf {
 
     struct {
         enum conf_probe probe; /* of the variant s3-buffered-cas */
+        const char *state_dir; /* absolute; "" = what was found is not kept */
     } cas;
 
     struct {

@@ -39,10 +39,19 @@ bool conf_check_bucket(char *text)
 {
     size_t n = strlen(text);
 
+    return conf_is_aws_bucket(text) ||
+           (n >= 3 && consists_of(text, LOWER UPPER DIGITS ".-_:") &&
+            isalnum((unsigned char)text[0]) && isalnum((unsigned char)text[n - 1]) &&
+            !strstr(text, "..") && !is_ipv4(text));
+}
+
+bool conf_is_aws_bucket(const char *text)
+{
+    size_t n = strlen(text);
+
     return n >= 3 && n <= 63 && consists_of(text, LOWER DIGITS ".-") &&
-           isalnum((unsigned char)text[0]) &&
-           isalnum((unsigned char)text[n - 1]) && !strstr(text, "..") &&
-           !is_ipv4(text);
+           isalnum((unsigned char)text[0]) && isalnum((unsigned char)text[n - 1]) &&
+           !strstr(text, "..") && !is_ipv4(text);
 }
 
 /* Each component between slashes is a name: not empty, ".", ".." or too long. */

@@ -5,6 +5,10 @@
 #include <stdbool.h>
 
 /* A bucket name by S3's rules for new buckets: 3 to 63 of a-z 0-9 . - */
+bool conf_is_aws_bucket(const char *text);
+
+/* What other servers take too: capitals, "_", and Ceph's "tenant:bucket". (Which server it is,
+ * is looked at when all is read: conf_finish.c.) */
 bool conf_check_bucket(char *text);
 
 /* A key prefix. Slashes at both ends are taken off; no empty, "." or ".." component. */

@@ -148,10 +148,22 @@ static int check_outside(const struct conf *conf, const char *name,
                          "a path inside mount.path, expected one outside");
 }
 
+/* Of AWS's own buckets. */
+static int check_bucket(const struct conf *conf, struct err *err)
+{
+    const struct conf_key *key = key_of("bucket");
+
+    if (*conf->s3.endpoint || conf_is_aws_bucket(conf->bucket))
+        return 0;
+    return conf_set_fail(conf, key, err, "\"%.80s\", expected %s", conf->bucket, key->expected);
+}
+
 int conf_finish(struct conf *conf, char *const *env, struct err *err)
 {
     int r = check_required(conf, err);
 
+    if (r == 0)
+        r = check_bucket(conf, err);
     if (r == 0)
         r = check_credentials(conf, err);
     if (r == 0)

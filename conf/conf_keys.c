@@ -61,6 +61,7 @@ static const struct conf_choice on_kills[] = {
 };
 
 static const struct conf_choice probes[] = {
+    {"auto", CONF_PROBE_AUTO},
     {"require", CONF_PROBE_REQUIRE},
     {"warn", CONF_PROBE_WARN},
     {"off", CONF_PROBE_OFF},
@@ -92,7 +93,7 @@ static const struct conf_choice levels[] = {
 /* Keys of one section stand together, those outside sections first. */
 const struct conf_key conf_keys[] = {
     {.name = "bucket", FIELD(bucket), .type = CONF_STRING, .required = true,
-     .env = {"STATE_BUCKET"}, .max = 63, .check = conf_check_bucket,
+     .env = {"STATE_BUCKET"}, .max = 255, .check = conf_check_bucket,
      .expected = "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens",
      .example = "my-bucket",
      .doc = "the S3 bucket"},
@@ -223,10 +224,15 @@ const struct conf_key conf_keys[] = {
      .choices = on_kills,
      .doc = "unpublished bytes of a writer that is killed by a signal: discarded, so that no torn "
             "object is published, or published as a normal end would"},
-    {.name = "cas.probe", FIELD(cas.probe), .type = CONF_ENUM, .def = "require",
+    {.name = "cas.probe", FIELD(cas.probe), .type = CONF_ENUM, .def = "auto",
      .choices = probes,
      .doc = "variant s3-buffered-cas: at start, try whether the server keeps conditions, also among "
-            "writers at once; refuse a server that does not, only warn of it, or do not try"},
+            "writers at once; refuse a server that does not (auto: but AWS's own is not tried), "
+            "only warn of it, or do not try"},
+    {.name = "cas.state_dir", FIELD(cas.state_dir), .type = CONF_STRING, .def = "",
+     .max = PATH_BYTES_MAX, .check = conf_check_path_or_none, .expected = PATH_TEXT,
+     .doc = "directory in which what was found of a server is kept for a day, "
+            "/var/lib/stateproxy for one; \"\" = in none"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
      .doc = "how old an answer of S3 may be when a file is opened"},

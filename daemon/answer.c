@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "daemon/supervisor_private.h"
 
+#define TELL_MAX 1024
 #define CHECK_LIMIT_NS (30 * NS_PER_S)
 
 static void add(char *out, size_t cap, size_t *at, const char *fmt, ...)
@@ -36,6 +37,12 @@ static void answer_status(struct supervisor *sup, uint64_t client)
         (unsigned long long)((clock_mono_ns() - sup->started_ns) / NS_PER_MS));
     if (sup->run)
         add(text, sizeof(text), &at, "%s", sup->run->info);
+    if (sup->run && sup->duties->tell) {
+        char more[TELL_MAX] = "";
+
+        sup->duties->tell(sup->ctx, more, sizeof(more));
+        add(text, sizeof(text), &at, "%s", more);
+    }
     for (unsigned i = 0; i < sup->children.n; i++) {
         const struct child *c = &sup->children.child[i];
 

@@ -18,6 +18,7 @@
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
 #include "shm/shm_journal.h"
+#include "workers/server.h"
 
 extern char **environ;
 
@@ -187,10 +188,13 @@ static void reload(void *ctx)
 
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
-    snprintf(out, cap,
-             "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
-             mount.path, env.conf->bucket, env.conf->prefix,
-             choice_name("variant", (int)env.conf->variant), n_workers);
+    int n = snprintf(out, cap,
+                     "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u ",
+                     mount.path, env.conf->bucket, env.conf->prefix,
+                     choice_name("variant", (int)env.conf->variant), n_workers);
+
+    if (n > 0 && (size_t)n < cap)
+        server_describe(&env, "=", " ", out + n, cap - (size_t)n);
 }
 
 static void make_info(char *out, size_t cap)
@@ -198,6 +202,14 @@ static void make_info(char *out, size_t cap)
     snprintf(out, cap, "mount %s\nbucket %s\nprefix %s\nvariant %s\n",
              mount.path, env.conf->bucket, env.conf->prefix,
              choice_name("variant", (int)env.conf->variant));
+}
+
+static void tell_server(void *ctx, char *out, size_t cap)
+{
+    (void)ctx;
+    server_describe(&env, " ", "\n", out, cap);
+    if (strlen(out) + 1 < cap)
+        strcat(out, "\n");
 }
 
 static int supervise(struct supervisor *sup, uint32_t n_workers,
@@ -257,7 +269,9 @@ static int start(const struct conf *conf)
                     &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
+    env.shm->header->habits = env.traits.habits;
     all.reload = reload;
+    all.tell = tell_server;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return fail(EXIT_CODE_CREATE, &err);
     if (setup_mount(&env, &mount, &err) < 0)

@@ -41,6 +41,8 @@ struct supervisor_duties {
     void (*set_draining)(void *ctx);
     void (*abort)(void *ctx); /* nobody serves the mount any more */
     void (*reload)(void *ctx); /* SIGHUP; NULL: nothing to do */
+    /* What has changed since the start, as lines "name value"; NULL: nothing. */
+    void (*tell)(void *ctx, char *out, size_t cap);
 };
 
 struct supervisor_opts {

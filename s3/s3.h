@@ -16,7 +16,8 @@
 #include "base/loop.h"
 
 #define S3_KEY_MAX 1024   /* bytes of a key, without NUL */
-#define S3_ETAG_MAX 72    /* bytes of an ETag with its quotes, and NUL */
+#define S3_ETAG_MAX 72    /* bytes of an ETag in its one form (s3_etag.h), and NUL */
+#define S3_SERVER_MAX 64  /* how a server calls itself, and NUL */
 #define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
 #define S3_TYPE_MAX 128   /* bytes of a Content-Type, and NUL */
 #define S3_VERSION_MAX 128 /* a version id, and NUL */
@@ -25,6 +26,8 @@
 #define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000  /* entries of one page */
 #define S3_REGION_MAX 64  /* a region's name, and NUL */
+#define S3_HOST_MAX 128   /* scheme and host, and NUL */
+#define S3_TEXT_MAX 256   /* what failed, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* of one upload */
 #define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload's id, and NUL */
@@ -35,6 +38,26 @@ struct s3_cred_source;
 
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
+
+/* What a server does otherwise than S3: bits of one word that all share who talk to it. A bit is
+ * set atomically, and never cleared; it changes what is sent, never how an answer is judged. */
+enum s3_habit {
+    /* of the form of a condition: */
+    S3_HABIT_BARE_PUT_MATCH = 1, /* If-Match of a PUT counts without quotes only (Ceph) */
+    S3_HABIT_BARE_ETAGS = 2,     /* headers tell ETags without quotes: they are sent back so */
+    S3_HABIT_UPPER_ETAGS = 4,    /* the same, in capitals */
+    S3_HABIT_FORM = S3_HABIT_BARE_PUT_MATCH | S3_HABIT_BARE_ETAGS | S3_HABIT_UPPER_ETAGS,
+
+    S3_HABIT_WEAK_ETAGS = 8, /* a W/ stands before them */
+    /* conditions that it does not know, or refuses though they hold: */
+    S3_HABIT_NO_PUT_MATCH = 16,
+    S3_HABIT_NO_DELETE_MATCH = 32,
+    S3_HABIT_NO_COPY_TARGET = 64,
+    S3_HABIT_NO_COPY_SOURCE = 128, /* s3_copy looks with HEAD first */
+
+    S3_HABIT_VIRTUAL_HOST = 256, /* it refuses path addressing: AUTO means VIRTUAL */
+    S3_HABIT_CONTRADICTS = 512,  /* an answer in use was not what it had shown before */
+};
 
 /* Counted up by the client, for whoever watches it; on restarts they go on from where they are. */
 struct s3_counters {
@@ -60,6 +83,12 @@ struct s3_client_conf {
     unsigned max_attempts; /* attempts that the server answered; 1 = no retry of anything */
     unsigned max_connections;
     const struct s3_counters *counters; /* borrowed; NULL = nobody counts */
+    uint32_t *habits; /* enum s3_habit; borrowed, may be shared. NULL = this client's own */
+    /* S3_HABIT_FORM is as it is: conditions were tried in that form, and in no other. */
+    bool form_is_known;
+    void (*on_habit)(enum s3_habit habit); /* a new one, told to one of all who share; or NULL */
+    bool etags_required; /* an object without an ETag, but for markers (key/), is no answer: -EIO */
+    char *server; /* S3_SERVER_MAX bytes, filled once with the name that answers tell; or NULL */
 };
 
 /* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle;
@@ -70,6 +99,14 @@ must_use int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
 
 /* Cancels what is in flight, calls nothing back. NULL is fine. Not from inside a callback. */
 void s3_client_free(struct s3_client *client);
+
+/* True for AWS's own endpoints; NULL or "" is one. */
+bool s3_endpoint_is_aws(const char *endpoint);
+
+bool s3_habit_has(const struct s3_client *client, enum s3_habit habit);
+
+/* True if nobody knew it before. */
+bool s3_habit_learn(struct s3_client *client, enum s3_habit habit);
 
 /* What an answer says of an object. Zeroed where the answer says nothing. */
 struct s3_object {
@@ -107,12 +144,13 @@ struct s3_result {
     enum s3_fail fail; /* of the last attempt; NONE when error is 0 */
     int http_status; /* of the last answer; 0 = none came */
     char code[S3_CODE_MAX]; /* S3 error code, "" if none */
-    char text[160];  /* for the log: what failed, in a few words */
+    char text[S3_TEXT_MAX]; /* for the log: what failed, in a few words */
     bool not_modified; /* 304 to If-None-Match: error is 0 */
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;
     unsigned attempts;
+    char location[S3_HOST_MAX]; /* scheme and host that a redirection names; else "" */
     char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
     /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
     struct s3_object obj;
@@ -121,6 +159,10 @@ struct s3_result {
     unsigned n_entries;     /* LIST: keys and prefixes told; 0 and truncated: none that is new */
     const char *upload_id;  /* CREATE: valid during `done` */
 };
+
+/* A request with a condition was refused in a way that may mean that the server does not know the
+ * condition: 501, 405, a 400 that says nothing else. */
+bool s3_condition_unknown(int http_status, const char *code);
 
 /* `res` is valid only during the call. The request is gone when this returns; it may start
  * others. */
@@ -177,14 +219,16 @@ struct s3_put {
     /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT. Never "*". */
     const char *if_match;
     const char *if_none_match; /* "*" or NULL */
+    bool bare_match; /* if_match goes without quotes: a trial (S3_HABIT_BARE_PUT_MATCH) */
 };
 
 struct s3_copy {
     const char *from_key; /* same bucket */
     const char *to_key;
-    const char *if_source_match; /* NULL or an ETag; 412 -> -ESTALE */
+    /* NULL or an ETag; 412 -> -ESTALE. A server that does not know it: HEAD, compare, copy. */
+    const char *if_source_match;
     /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS looks at it; versitygw, MinIO and
-     * others do not, and copy. */
+     * others do not, and copy; one that does not know it is not asked. */
     const char *if_match;
     bool replace_meta;           /* true: meta and content_type replace the source's */
     const char *content_type;
@@ -247,7 +291,7 @@ struct s3_list_entry {
     bool is_prefix; /* a CommonPrefix; size, mtime, etag are then empty */
     uint64_t size;
     int64_t mtime_ns;
-    const char *etag; /* with quotes */
+    const char *etag; /* "" = none was told */
 };
 
 struct s3_list {

@@ -147,6 +147,8 @@ int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
     c->limit = conf->max_connections ? conf->max_connections : 1;
     c->conf.max_connections = c->limit;
     c->kick.on_time = on_kick;
+    if (!c->conf.habits)
+        c->conf.habits = &c->own_habits;
     s3_retry_bucket_init(&c->bucket, uniform);
     r = client_init(c, err);
     if (r < 0) {
@@ -265,6 +267,22 @@ void s3_client_succeeded(struct s3_client *c)
         c->limit++;
         c->in_a_row = 0;
     }
+}
+
+bool s3_habit_has(const struct s3_client *client, enum s3_habit habit)
+{
+    return (__atomic_load_n(client->conf.habits, __ATOMIC_RELAXED) & habit) == (uint32_t)habit;
+}
+
+bool s3_habit_learn(struct s3_client *client, enum s3_habit habit)
+{
+    if (s3_habit_has(client, habit) || (client->conf.form_is_known && (habit & S3_HABIT_FORM)))
+        return false;
+    if (__atomic_fetch_or(client->conf.habits, habit, __ATOMIC_RELAXED) & habit)
+        return false;
+    if (client->conf.on_habit)
+        client->conf.on_habit(habit);
+    return true;
 }
 
 bool s3_client_trusted_lately(const struct s3_client *c)

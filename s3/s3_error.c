@@ -143,6 +143,22 @@ static struct status_rule status_rule(int status)
     return (struct status_rule){status, EIO, R_NO, true};
 }
 
+bool s3_condition_unknown(int http_status, const char *code)
+{
+    static const char *const says_nothing[] = {"", "InvalidArgument", "InvalidRequest",
+                                               "NotImplemented", "BadRequest", "Invalid"};
+
+    if (http_status == 501 || http_status == 405)
+        return true;
+    if (http_status != 400)
+        return false;
+    for (size_t i = 0; i < sizeof(says_nothing) / sizeof(says_nothing[0]); i++) {
+        if (strcmp(code, says_nothing[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A condition did not hold. */
 static int precondition(enum s3_op_kind op)
 {

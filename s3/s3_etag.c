@@ -1,13 +1,97 @@
-/* ETags against MD5, by nettle. */
+/* ETags: their one form, and against MD5, by nettle. */
 #include "s3/s3_etag.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
 #include <sodium.h>
 
-#define QUOTED (2 * MD5_DIGEST_SIZE + 2) /* "32 digits" */
+#define DIGITS (2 * (size_t)MD5_DIGEST_SIZE)
+#define QUOTED (DIGITS + 2)
+
+/* ---- one form ---- */
+
+static bool is_visible(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] <= ' ' || s[i] > '~' || s[i] == '"')
+            return false;
+    }
+    return true;
+}
+
+/* 32 digits, and "-N" behind them where it came in parts. */
+static bool is_md5(const char *s, size_t len)
+{
+    size_t digits = strspn(s, "0123456789abcdefABCDEF");
+
+    if (digits != DIGITS || len < DIGITS)
+        return false;
+    return len == DIGITS || (s[DIGITS] == '-' && len > DIGITS + 1 &&
+                             strspn(s + DIGITS + 1, "0123456789") == len - DIGITS - 1);
+}
+
+static bool has_any(const char *s, size_t len, const char *of)
+{
+    return strcspn(s, of) < len;
+}
+
+/* In capitals throughout: what is mixed is no number, and stays. */
+static bool is_upper(const char *s, size_t len)
+{
+    return is_md5(s, len) && has_any(s, len, "ABCDEF") && !has_any(s, len, "abcdef");
+}
+
+unsigned s3_etag_read(const char *text, char ret[S3_ETAG_MAX])
+{
+    size_t len = strlen(text);
+    unsigned form = 0;
+
+    ret[0] = '\0';
+    if (len >= 2 && (text[0] == 'W' || text[0] == 'w') && text[1] == '/') {
+        form |= S3_HABIT_WEAK_ETAGS;
+        text += 2;
+        len -= 2;
+    }
+    if (len >= 2 && text[0] == '"' && text[len - 1] == '"') {
+        text++;
+        len -= 2;
+    } else {
+        form |= S3_HABIT_BARE_ETAGS;
+    }
+    if (len == 0 || len + 2 >= S3_ETAG_MAX || !is_visible(text, len))
+        return 0;
+    ret[0] = ret[len + 1] = '"';
+    memcpy(ret + 1, text, len);
+    ret[len + 2] = '\0';
+    if (!is_upper(text, len))
+        return form;
+    for (size_t i = 1; i <= len; i++)
+        ret[i] = (char)tolower((unsigned char)ret[i]);
+    return form | S3_HABIT_UPPER_ETAGS;
+}
+
+void s3_etag_write(const char *etag, uint32_t habits, bool bare, char ret[S3_ETAG_MAX])
+{
+    size_t len = strnlen(etag, S3_ETAG_MAX - 1);
+
+    memcpy(ret, etag, len);
+    ret[len] = '\0';
+    if (len < 3 || ret[0] != '"' || ret[len - 1] != '"')
+        return;
+    if ((habits & S3_HABIT_UPPER_ETAGS) && is_md5(ret + 1, len - 2)) {
+        for (size_t i = 1; i < len; i++)
+            ret[i] = (char)toupper((unsigned char)ret[i]);
+    }
+    if (bare || (habits & S3_HABIT_BARE_ETAGS)) {
+        memmove(ret, ret + 1, len - 2);
+        ret[len - 2] = '\0';
+    }
+}
+
+/* ---- MD5 ---- */
 
 void s3_etag_begin(struct s3_etag_check *check)
 {

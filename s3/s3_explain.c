@@ -1,12 +1,13 @@
 /* Sentences for start-up failures. The table of errnos is s3_error.c. */
 #include "s3/s3_explain.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 
-static const char *endpoint_of(const struct s3_client_conf *conf)
+const char *s3_endpoint_name(const struct s3_client_conf *conf)
 {
     return conf->endpoint && *conf->endpoint ? conf->endpoint
                                              : "AWS S3 (no endpoint is set)";
@@ -44,59 +45,99 @@ static const char *key_trouble(const struct s3_result *res)
     return NULL;
 }
 
+bool s3_refuses_path(const struct s3_result *res)
+{
+    /* of OSS, COS, OBS and TOS */
+    return is(res, "SecondLevelDomainForbidden") || is(res, "PathStyleDomainForbidden") ||
+           is(res, "VirtualHostDomainRequired") || is(res, "InvalidPathAccess");
+}
+
+/* A sentence, and what the server said: "(LIST: 403 AccessDenied: ...)". */
+static void write_out(char *out, size_t cap, const struct s3_result *res, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void write_out(char *out, size_t cap, const struct s3_result *res, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(out, cap, fmt, ap);
+    va_end(ap);
+    if (n >= 0 && (size_t)n < cap && *res->text)
+        n += snprintf(out + n, cap - (size_t)n, " (%s)", res->text);
+    err_cut(out, cap, n);
+}
+
+static void explain_region(const struct s3_result *res, const struct s3_client_conf *conf,
+                           char *out, size_t cap)
+{
+    if (*res->location)
+        write_out(out, cap, res,
+                  "the server sends bucket \"%.63s\" to another host: set the endpoint to that of "
+                  "%s%s%s",
+                  conf->bucket, res->location, *res->region ? ", and the region to " : "",
+                  res->region);
+    else if (*res->region)
+        write_out(out, cap, res,
+                  "bucket \"%.63s\" is in region %s, not in %.63s: set the region to %s",
+                  conf->bucket, res->region, conf->region, res->region);
+    else
+        write_out(out, cap, res,
+                  "bucket \"%.63s\" is not served in region %.63s at %.120s: check the region "
+                  "and the endpoint",
+                  conf->bucket, conf->region, s3_endpoint_name(conf));
+}
+
+/* What a code says that is about the configuration; false: nothing. */
+static bool explain_code(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
+                         size_t cap)
+{
+    const char *at = s3_endpoint_name(conf);
+
+    if (is(res, "InvalidBucketName"))
+        write_out(out, cap, res,
+                  "%.120s takes \"%.63s\" for no bucket name: check the bucket's name", at,
+                  conf->bucket);
+    else if (is(res, "NoSuchBucket"))
+        write_out(out, cap, res,
+                  "there is no bucket \"%.63s\" at %.120s: check the bucket's name, or create it",
+                  conf->bucket, at);
+    else if (s3_refuses_path(res))
+        write_out(out, cap, res,
+                  "%.120s wants the bucket in the host name: set s3.addressing: virtual, and an "
+                  "endpoint with a name",
+                  at);
+    else
+        return false;
+    return true;
+}
+
 static bool explain_answer(const struct s3_result *res,
                            const struct s3_client_conf *conf, char *out,
                            size_t cap)
 {
-    const char *at = endpoint_of(conf);
+    const char *at = s3_endpoint_name(conf);
 
-    if (is(res, "InvalidBucketName")) {
-        snprintf(out, cap,
-                 "%.120s takes \"%.63s\" for no bucket name: check the "
-                 "bucket's name",
-                 at, conf->bucket);
+    if (explain_code(res, conf, out, cap))
         return true;
-    }
-    if (is(res, "NoSuchBucket")) {
-        snprintf(
-            out, cap,
-            "there is no bucket \"%.63s\" at %.120s: check the bucket's name, "
-            "or create it",
-            conf->bucket, at);
-        return true;
-    }
-    if (wrong_region(res) && *res->region) {
-        snprintf(out, cap,
-                 "bucket \"%.63s\" is in region %s, not in %.63s: set the "
-                 "region to %s",
-                 conf->bucket, res->region, conf->region, res->region);
-        return true;
-    }
     if (wrong_region(res)) {
-        snprintf(out, cap,
-                 "bucket \"%.63s\" is not served in region %.63s at %.120s: "
-                 "check the "
-                 "region and the endpoint",
-                 conf->bucket, conf->region, at);
+        explain_region(res, conf, out, cap);
         return true;
     }
     if (is(res, "RequestTimeTooSkewed") || is(res, "RequestExpired")) {
-        snprintf(out, cap,
-                 "this machine's clock and that of %.120s differ too much: set "
-                 "the clock",
-                 at);
+        write_out(out, cap, res,
+                  "this machine's clock and that of %.120s differ too much: set the clock", at);
         return false;
     }
     if (res->http_status == 401 || res->http_status == 403) {
-        snprintf(
-            out, cap,
-            "these credentials may not use bucket \"%.63s\" at %.120s (%d %s): "
-            "check keys, policy and the bucket's name",
-            conf->bucket, at, res->http_status, res->code);
+        write_out(out, cap, res,
+                  "these credentials may not use bucket \"%.63s\" at %.120s (%d %s): "
+                  "check keys, policy and the bucket's name",
+                  conf->bucket, at, res->http_status, res->code);
         return true;
     }
-    snprintf(out, cap, "%.120s answered %d %s: %.120s", at, res->http_status,
-             res->code, res->text);
+    write_out(out, cap, res, "%.120s answered %d %s", at, res->http_status, res->code);
     /* what is no S3 server answers the same for ever */
     return res->http_status >= 400 && res->http_status < 500 &&
            res->http_status != 429 && res->http_status != 408 && !*res->code;
@@ -105,52 +146,39 @@ static bool explain_answer(const struct s3_result *res,
 bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf,
                 char *out, size_t cap)
 {
-    const char *at = endpoint_of(conf), *keys = key_trouble(res);
+    const char *at = s3_endpoint_name(conf), *keys = key_trouble(res);
 
     if (keys) {
-        snprintf(out, cap, "%s (%.120s)", keys, at);
+        write_out(out, cap, res, "%s at %.120s", keys, at);
         return true;
     }
     switch (res->fail) {
     case S3_FAIL_ANSWER:
         return explain_answer(res, conf, out, cap);
     case S3_FAIL_RESOLVE:
-        snprintf(out, cap,
-                 "the host of %.120s is unknown: check the endpoint and name "
-                 "resolution",
-                 at);
+        write_out(out, cap, res,
+                  "the host of %.120s is unknown: check the endpoint and name resolution", at);
         return false;
     case S3_FAIL_CONNECT:
-        snprintf(out, cap,
-                 "nobody answers at %.120s: check the endpoint and that the "
-                 "server runs "
-                 "(%.120s)",
-                 at, res->text);
+        write_out(out, cap, res,
+                  "nobody answers at %.120s: check the endpoint and that the server runs", at);
         return false;
     case S3_FAIL_TLS:
-        snprintf(out, cap,
-                 "no trusted TLS connection to %.120s: check the CA bundle and "
-                 "that the "
-                 "endpoint speaks https (%.120s)",
-                 at, res->text);
+        write_out(out, cap, res,
+                  "no trusted TLS connection to %.120s: check the CA bundle and that the endpoint "
+                  "speaks https",
+                  at);
         return true;
     case S3_FAIL_STALLED:
-        snprintf(
-            out, cap,
-            "%.120s did not answer in time: check the endpoint and the network "
-            "(%.120s)",
-            at, res->text);
+        write_out(out, cap, res,
+                  "%.120s did not answer in time: check the endpoint and the network", at);
         return false;
     case S3_FAIL_PROTOCOL:
-        snprintf(
-            out, cap,
-            "%.120s answers, but not as an S3 server does: check the endpoint "
-            "(%.120s)",
-            at, res->text);
+        write_out(out, cap, res,
+                  "%.120s answers, but not as an S3 server does: check the endpoint", at);
         return true;
     default:
-        snprintf(out, cap, "the request to %.120s failed: %.120s", at,
-                 res->text);
+        write_out(out, cap, res, "the request to %.120s failed", at);
         return false;
     }
 }

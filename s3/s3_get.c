@@ -16,6 +16,7 @@
 
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_object.h"
 #include "s3/s3_request.h"
 
 static int prepare(struct s3_req *req)
@@ -25,7 +26,7 @@ static int prepare(struct s3_req *req)
     char range[64];
     int r = 0;
 
-    get->ranged = get->next > 0 || get->end != UINT64_MAX;
+    get->ranged = get->next > 0 || get->end != UINT64_MAX || req->client->no_lengths;
     if (get->end == UINT64_MAX)
         snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", get->next);
     else
@@ -34,9 +35,9 @@ static int prepare(struct s3_req *req)
     if (get->ranged)
         r = s3_headers_add(&req->headers, "range", range);
     if (r == 0 && match && *match)
-        r = s3_headers_add(&req->headers, "if-match", match);
+        r = s3_object_match(req, "if-match", match);
     if (r == 0 && get->if_none_match && !get->headed)
-        r = s3_headers_add(&req->headers, "if-none-match", get->if_none_match);
+        r = s3_object_match(req, "if-none-match", get->if_none_match);
     return r;
 }
 
@@ -101,11 +102,14 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     const struct s3_get_state *get = &req->get;
     const struct s3_reply *rp = &req->reply;
 
-    if (!rp->has_length)
-        return no_s3_answer(req, "an answer without Content-Length");
-    if (rp->status == 206) {
+    if (!rp->has_length && !rp->has_range) {
+        req->client->no_lengths = true; /* a range tells the size: from now on one is asked for */
+        return no_s3_answer(req, "an answer that does not tell the size");
+    }
+    if (s3_reply_is_part(rp)) {
         if (!get->ranged || !rp->has_range || rp->first != get->next ||
-            rp->last >= get->end || rp->length != rp->last - rp->first + 1)
+            rp->last >= get->end ||
+            (rp->has_length && rp->length != rp->last - rp->first + 1))
             return no_s3_answer(req, "an answer of other bytes than asked for");
         *ret_size = rp->total;
         return 0;
@@ -115,15 +119,18 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     if (get->next > 0)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO,
                            "the server ignores Range");
-    *ret_size = rp->length;
+    *ret_size = rp->has_range ? rp->total : rp->length;
     return 0;
 }
 
 static int first_head(struct s3_req *req, uint64_t size)
 {
     struct s3_get_state *get = &req->get;
-    int r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
+    int r = s3_object_check(req);
 
+    if (r < 0)
+        return r;
+    r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
     if (r < 0)
         return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
                            "ended by its caller");
@@ -151,7 +158,7 @@ static int on_head(struct s3_req *req)
         r = s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
                         "the object was replaced meanwhile");
     /* the server may give less than asked for, but never nothing */
-    if (r == 0 && req->reply.status == 206 && req->reply.last + 1 < get->end)
+    if (r == 0 && s3_reply_is_part(&req->reply) && req->reply.last + 1 < get->end)
         r = no_s3_answer(req, "an answer of fewer bytes than asked for");
     if (r == 0 && get->next == get->end) {
         r = check_etag(req);
@@ -205,16 +212,14 @@ static const struct s3_op op_get;
 
 static int empty_prepare(struct s3_req *req)
 {
-    const char *match = req->get.if_match;
-
-    return match ? s3_headers_add(&req->headers, "if-match", match) : 0;
+    return s3_object_match(req, "if-match", req->get.if_match);
 }
 
 static int empty_end(struct s3_req *req)
 {
     int r;
 
-    if (!req->reply.has_length || req->reply.length > 0) {
+    if (req->reply.has_length && req->reply.length > 0) {
         req->op = &op_get; /* replaced meanwhile */
         return no_s3_answer(req, "an object that both is and is not empty");
     }

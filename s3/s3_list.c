@@ -36,6 +36,8 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     if (!req->xml)
         r = s3_xml_new(on_entry, req, &req->xml);
     if (r == 0)
+        s3_xml_expect(req->xml, S3_XML_LIST);
+    if (r == 0)
         r = s3_xml_feed(req->xml, data, len);
     if (r == 0)
         return 0;
@@ -72,7 +74,7 @@ static int on_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
-    if (!doc || doc->kind != S3_XML_LIST || s3_xml_end(req->xml) < 0)
+    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_LIST)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "an answer that is no page of a listing");
     if (doc->truncated && !*doc->next_token)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "s3/s3_client.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_object.h"
 #include "s3/s3_request.h"
 #include "s3/s3_url.h"
@@ -55,7 +56,7 @@ static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind ki
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
-    if (doc && doc->kind == kind && s3_xml_end(req->xml) == 0)
+    if (doc && s3_xml_end(req->xml) == 0 && doc->kind == kind)
         return doc;
     (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, otherwise);
     return NULL;
@@ -231,19 +232,21 @@ static int add_escaped(struct buf *out, const char *text)
     return r;
 }
 
-static int add_part(struct buf *out, const struct s3_part_done *part)
+static int add_part(struct buf *out, const struct s3_part_done *part, uint32_t habits)
 {
+    char etag[S3_ETAG_MAX];
     int r;
 
     if (!part->etag || !*part->etag || strlen(part->etag) >= S3_ETAG_MAX)
         return -EINVAL;
+    s3_etag_write(part->etag, habits, false, etag);
     r = buf_printf(out, "<Part><PartNumber>%u</PartNumber><ETag>", part->number);
     if (r == 0)
-        r = add_escaped(out, part->etag);
+        r = add_escaped(out, etag);
     return r == 0 ? buf_puts(out, "</ETag></Part>") : r;
 }
 
-static int list_parts(struct buf *out, const struct s3_complete *complete)
+static int list_parts(struct buf *out, const struct s3_complete *complete, uint32_t habits)
 {
     unsigned last = 0;
     int r = buf_puts(out, "<CompleteMultipartUpload "
@@ -257,7 +260,7 @@ static int list_parts(struct buf *out, const struct s3_complete *complete)
         if (part->number <= last || part->number > S3_PARTS_MAX)
             return -EINVAL;
         last = part->number;
-        r = add_part(out, part);
+        r = add_part(out, part, habits);
     }
     return r == 0 ? buf_puts(out, "</CompleteMultipartUpload>") : r;
 }
@@ -265,7 +268,8 @@ static int list_parts(struct buf *out, const struct s3_complete *complete)
 static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
 {
     struct s3_body body = {.fd = -1};
-    int r = list_parts(&req->put.text, complete);
+    int r = list_parts(&req->put.text, complete,
+                       __atomic_load_n(req->client->conf.habits, __ATOMIC_RELAXED));
 
     if (r < 0)
         return r == -EMSGSIZE ? -E2BIG : r;
@@ -274,7 +278,7 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
     s3_object_body(req, &body);
     r = s3_headers_add(&req->headers, "content-type", "application/xml");
     if (r == 0)
-        r = s3_object_conditions(req, complete->if_match, complete->if_none_match);
+        r = s3_object_conditions(req, complete->if_match, false, complete->if_none_match);
     return r;
 }
 

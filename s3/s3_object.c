@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "s3/s3_client.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_request.h"
 #include "s3/s3_url.h"
 
@@ -15,21 +16,36 @@
 
 static const struct s3_op op_head, op_head_by_get;
 
+int s3_object_check(struct s3_req *req)
+{
+    if (!req->client->conf.etags_required || *req->result.obj.etag ||
+        req->key[strlen(req->key) - 1] == '/')
+        return 0;
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, S3_NO_ETAG);
+}
+
 static int head_end(struct s3_req *req)
 {
     const struct s3_reply *rp = &req->reply;
 
-    if (rp->status == 206 ? !rp->has_range : !rp->has_length)
+    if (rp->status == 200 && !rp->has_length && req->op == &op_head && !req->turned)
+        return 0; /* a GET is asked, whose range tells it */
+    if (s3_reply_is_part(rp) ? !rp->has_range : !rp->has_length && !rp->has_range && !req->empty)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "an answer that does not tell the size");
-    req->result.obj.size = rp->status == 206 ? rp->total : rp->length;
-    return 0;
+    req->result.obj.size = rp->has_range ? rp->total : rp->length;
+    return s3_object_check(req);
 }
 
 /* A HEAD's 404 cannot say whether it is the key that is missing. It is taken for that only while
  * the server is known to take our credentials; else a GET is asked, whose refusal has a code. */
 static bool head_turn(struct s3_req *req)
 {
+    if (req->reply.status == 200 && !req->reply.has_length && !req->turned) {
+        req->turned = true;
+        req->op = &op_head_by_get;
+        return true;
+    }
     if (req->reply.status != 404 || *req->result.code)
         return false;
     if (s3_client_trusted_lately(req->client)) {
@@ -62,6 +78,7 @@ static bool by_get_turn(struct s3_req *req)
 {
     if (req->reply.status != 416)
         return false;
+    req->empty = true;
     req->op = &op_head;
     return true;
 }
@@ -131,10 +148,20 @@ static const struct s3_op op_put = {
     .method = "PUT",
 };
 
-static int add_condition(struct s3_req *req, const char *name,
-                         const char *value)
+static int add_etag(struct s3_req *req, const char *name, const char *etag, bool bare)
 {
-    return value ? s3_headers_add(&req->headers, name, value) : 0;
+    uint32_t habits = __atomic_load_n(req->client->conf.habits, __ATOMIC_RELAXED);
+    char text[S3_ETAG_MAX];
+
+    if (!etag)
+        return 0;
+    s3_etag_write(etag, habits, bare, text);
+    return s3_headers_add(&req->headers, name, text);
+}
+
+int s3_object_match(struct s3_req *req, const char *name, const char *etag)
+{
+    return add_etag(req, name, etag, false);
 }
 
 int s3_object_describe(struct s3_req *req, const char *content_type,
@@ -147,7 +174,7 @@ int s3_object_describe(struct s3_req *req, const char *content_type,
 }
 
 /* Servers disagree about "*" where an ETag is meant and the other way round: neither is sent. */
-int s3_object_conditions(struct s3_req *req, const char *if_match,
+int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
                          const char *if_none_match)
 {
     int r;
@@ -155,8 +182,10 @@ int s3_object_conditions(struct s3_req *req, const char *if_match,
     if ((if_match && strcmp(if_match, "*") == 0) ||
         (if_none_match && strcmp(if_none_match, "*") != 0))
         return -EINVAL;
-    r = add_condition(req, "if-match", if_match);
-    return r == 0 ? add_condition(req, "if-none-match", if_none_match) : r;
+    r = add_etag(req, "if-match", if_match, bare);
+    if (r == 0 && if_none_match)
+        r = s3_headers_add(&req->headers, "if-none-match", if_none_match);
+    return r;
 }
 
 void s3_object_body(struct s3_req *req, const struct s3_body *body)
@@ -177,7 +206,10 @@ static int put_fill(struct s3_req *req, const struct s3_put *put)
     req->put.gate = put->gate;
     req->put.conditional = put->if_match || put->if_none_match;
     if (r == 0)
-        r = s3_object_conditions(req, put->if_match, put->if_none_match);
+        r = s3_object_conditions(
+            req, put->if_match,
+            put->bare_match || s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
+            put->if_none_match);
     return r;
 }
 
@@ -220,7 +252,7 @@ int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done
     if (r < 0)
         return r;
     req->once = del->once;
-    r = add_condition(req, "if-match", del->if_match);
+    r = s3_object_match(req, "if-match", del->if_match);
     if (r < 0) {
         s3_req_free(req);
         return r;
@@ -229,59 +261,195 @@ int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done
     return 0;
 }
 
-/* ---- COPY ---- */
+/* ---- COPY ----
+ *
+ * A server that does not know x-amz-copy-source-if-match, or refuses one that holds, is asked with
+ * HEAD whether the source is the version that is meant, and then copies without it. */
+
+static const struct s3_op op_copy, op_copy_look;
+
+/* Back and forth between the copy and the HEAD of its source. */
+static void change_places(struct s3_req *req, const struct s3_op *op)
+{
+    struct s3_copy_state *copy = &req->copy;
+    struct s3_headers headers = req->headers;
+    size_t n = req->n_fixed, bytes = req->fixed_bytes;
+    char *key = req->key;
+
+    req->key = copy->other_key;
+    req->headers = copy->other_headers;
+    req->n_fixed = copy->other_n_fixed;
+    req->fixed_bytes = copy->other_fixed_bytes;
+    copy->other_key = key;
+    copy->other_headers = headers;
+    copy->other_n_fixed = n;
+    copy->other_fixed_bytes = bytes;
+    req->op = op;
+}
+
+static int copy_prepare(struct s3_req *req)
+{
+    const struct s3_copy_state *copy = &req->copy;
+    int r = 0;
+
+    if (!copy->looked)
+        r = s3_object_match(req, "x-amz-copy-source-if-match", copy->if_source_match);
+    if (r == 0 && !copy->no_target)
+        r = s3_object_match(req, "if-match", copy->if_match);
+    return r;
+}
 
 static int copy_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
     /* a copy that went wrong after the 200 was sent may end like this too */
-    if (!doc || doc->kind != S3_XML_COPY || s3_xml_end(req->xml) < 0)
+    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_COPY)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "a copy without a result");
     strcpy(req->result.obj.etag, doc->etag);
     req->result.obj.mtime_ns = doc->mtime_ns;
+    if (req->copy.no_target)
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_COPY_TARGET);
+    if (req->copy.unknown)
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_COPY_SOURCE);
     return 0;
+}
+
+/* Which of two conditions is not known, it does not say: that on the target goes first. (Where a
+ * 412 was for the target, the copy that follows the HEAD is refused again.) */
+static bool copy_turn(struct s3_req *req)
+{
+    struct s3_copy_state *copy = &req->copy;
+    bool unknown = s3_condition_unknown(req->reply.status, req->result.code);
+
+    if (unknown && copy->if_match && !copy->no_target) {
+        copy->no_target = true;
+        return true;
+    }
+    if (!copy->if_source_match || copy->looked || (!unknown && req->reply.status != 412))
+        return false;
+    copy->looked = true;
+    copy->unknown = unknown;
+    change_places(req, &op_copy_look);
+    return true;
+}
+
+static int look_end(struct s3_req *req)
+{
+    if (strcmp(req->result.obj.etag, req->copy.if_source_match) == 0)
+        return 0;
+    return s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
+                       "the source is of another version");
+}
+
+static bool look_turn(struct s3_req *req)
+{
+    if (req->reply.status == 404 && !*req->result.code && s3_client_trusted_lately(req->client))
+        strcpy(req->result.code, "NoSuchKey");
+    if (req->reply.status != 200 || *req->result.code)
+        return false;
+    change_places(req, &op_copy);
+    return true;
+}
+
+static void copy_cleanup(struct s3_req *req)
+{
+    buf_done(&req->copy.other_headers.text);
+    free(req->copy.other_key);
+    free(req->copy.if_source_match);
+    free(req->copy.if_match);
 }
 
 static const struct s3_op op_copy = {
     .kind = S3_OP_COPY,
     .name = "COPY",
     .method = "PUT",
+    .prepare = copy_prepare,
     .on_end = copy_end,
+    .turn = copy_turn,
+    .cleanup = copy_cleanup,
+};
+
+static const struct s3_op op_copy_look = {
+    .kind = S3_OP_HEAD,
+    .name = "COPY (HEAD of its source)",
+    .method = "HEAD",
+    .on_end = look_end,
+    .turn = look_turn,
+    .cleanup = copy_cleanup,
 };
 
 /* "/bucket/key", coded, whatever the addressing. */
-int s3_object_source(struct s3_req *req, const char *from_key,
-                     const char *if_source_match)
+static int add_source(struct s3_req *req, const char *from_key)
 {
+    const char *bucket = req->client->conf.bucket;
     struct buf source;
     int r;
 
     buf_init(&source, S3_HEADER_BYTES_MAX);
-    r = buf_printf(&source, "/%s/", req->client->conf.bucket);
+    r = buf_puts(&source, "/");
+    if (r == 0)
+        r = s3_url_encode(&source, bucket, strlen(bucket), false);
+    if (r == 0)
+        r = buf_puts(&source, "/");
     if (r == 0)
         r = s3_url_encode(&source, from_key, strlen(from_key), true);
     if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-copy-source", source.data);
-    if (r == 0)
-        r = add_condition(req, "x-amz-copy-source-if-match", if_source_match);
     buf_done(&source);
+    return r;
+}
+
+int s3_object_source(struct s3_req *req, const char *from_key, const char *if_source_match)
+{
+    int r = add_source(req, from_key);
+
+    return r == 0 ? s3_object_match(req, "x-amz-copy-source-if-match", if_source_match) : r;
+}
+
+static int keep(char **to, const char *text)
+{
+    *to = text ? strdup(text) : NULL;
+    return text && !*to ? -ENOMEM : 0;
+}
+
+static int copy_state(struct s3_req *req, const struct s3_copy *copy)
+{
+    struct s3_copy_state *state = &req->copy;
+    int r;
+
+    buf_init(&state->other_headers.text, S3_HEADER_BYTES_MAX);
+    r = keep(&state->other_key, copy->from_key);
+    if (r == 0)
+        r = keep(&state->if_source_match, copy->if_source_match);
+    if (r == 0)
+        r = keep(&state->if_match, copy->if_match);
+    state->no_target = s3_habit_has(req->client, S3_HABIT_NO_COPY_TARGET);
+    state->looked = copy->if_source_match && s3_habit_has(req->client, S3_HABIT_NO_COPY_SOURCE);
     return r;
 }
 
 static int copy_headers(struct s3_req *req, const struct s3_copy *copy)
 {
-    int r = s3_object_source(req, copy->from_key, copy->if_source_match);
+    int r = copy_state(req, copy);
 
     if (r == 0)
-        r = add_condition(req, "if-match", copy->if_match);
+        r = add_source(req, copy->from_key);
     if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-metadata-directive",
                            copy->replace_meta ? "REPLACE" : "COPY");
     if (r == 0 && copy->replace_meta)
         r = s3_object_describe(req, copy->content_type, copy->meta, copy->n_meta);
     return r;
+}
+
+/* From the start with the HEAD, where that is known to be needed. */
+static void look_first(struct s3_req *req)
+{
+    req->n_fixed = req->headers.n;
+    req->fixed_bytes = req->headers.text.len;
+    change_places(req, &op_copy_look);
 }
 
 int s3_copy(struct s3_client *c, const struct s3_copy *copy, s3_done_fn *done,
@@ -302,6 +470,8 @@ int s3_copy(struct s3_client *c, const struct s3_copy *copy, s3_done_fn *done,
         s3_req_free(req);
         return r;
     }
+    if (req->copy.looked)
+        look_first(req);
     s3_req_submit(req, ret_req);
     return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "s3/s3_client.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_request.h"
 #include "s3/s3_time.h"
 #include "s3/s3_xml.h"
@@ -56,8 +57,35 @@ static bool visible(const char *s)
 
 static void take_etag(struct s3_req *req, const char *value)
 {
-    if (strlen(value) < S3_ETAG_MAX && visible(value))
-        strcpy(req->result.obj.etag, value);
+    unsigned form = s3_etag_read(value, req->result.obj.etag);
+
+    for (unsigned bit = 1; success(req) && bit <= form; bit <<= 1) {
+        if (form & bit)
+            (void)s3_habit_learn(req->client, (enum s3_habit)bit);
+    }
+}
+
+/* "MinIO", "AmazonS3", "nginx/1.22": up to the version. */
+static void take_server(struct s3_req *req, const char *value)
+{
+    char *server = req->client->conf.server;
+    size_t len = strcspn(value, "/(\"\\");
+
+    while (len > 0 && value[len - 1] == ' ')
+        len--;
+    if (server && !*server && len > 0 && len < S3_SERVER_MAX) {
+        memcpy(server, value, len);
+        server[len] = '\0';
+        s3_reply_clean(server);
+    }
+}
+
+/* Ceph does not always say its name. */
+static void take_ceph(struct s3_req *req, const char *value)
+{
+    (void)value;
+    if (req->client->conf.server)
+        strcpy(req->client->conf.server, "Ceph");
 }
 
 static void take_type(struct s3_req *req, const char *value)
@@ -88,6 +116,7 @@ static void take_range(struct s3_req *req, const char *value)
 {
     struct s3_reply *rp = &req->reply;
 
+    rp->told_range = true;
     if (strncasecmp(value, "bytes ", 6) != 0)
         return;
     value += 6;
@@ -139,6 +168,19 @@ static void take_region(struct s3_req *req, const char *value)
         strcpy(req->result.region, value);
 }
 
+/* "https://bucket.s3.eu-west-1.amazonaws.com/key": up to the host, for the operator. */
+static void take_location(struct s3_req *req, const char *value)
+{
+    const char *host = strstr(value, "://");
+    size_t len = host ? (size_t)(host + 3 - value) + strcspn(host + 3, "/?#") : 0;
+
+    if (len == 0 || len >= S3_HOST_MAX || req->reply.status < 300 || req->reply.status >= 400 ||
+        !visible(value))
+        return;
+    memcpy(req->result.location, value, len);
+    req->result.location[len] = '\0';
+}
+
 /* MinIO names the code of an answer without a body, where S3 cannot. */
 static void take_code(struct s3_req *req, const char *value)
 {
@@ -176,7 +218,10 @@ static const struct {
     {"x-amz-server-side-encryption", take_encryption},
     {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
+    {"location", take_location},
     {"x-minio-error-code", take_code},
+    {"server", take_server},
+    {"x-rgw-object-type", take_ceph},
 };
 
 /* ---- headers ---- */
@@ -185,7 +230,7 @@ void s3_reply_begin(struct s3_req *req)
 {
     req->reply = (struct s3_reply){0};
     memset(&req->result.obj, 0, offsetof(struct s3_object, meta));
-    req->result.code[0] = req->result.region[0] = '\0';
+    req->result.code[0] = req->result.region[0] = req->result.location[0] = '\0';
     req->body_bytes = 0;
     s3_xml_free(req->xml);
     req->xml = NULL;
@@ -273,13 +318,38 @@ size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
 
 /* ---- bodies ---- */
 
+/* What a success of this kind of request says; NOTHING: nothing. */
+static enum s3_xml_kind success_says(enum s3_op_kind op)
+{
+    switch (op) {
+    case S3_OP_COPY:
+    case S3_OP_PART_COPY:
+        return S3_XML_COPY;
+    case S3_OP_CREATE:
+        return S3_XML_CREATE;
+    case S3_OP_COMPLETE:
+        return S3_XML_COMPLETE;
+    default:
+        return S3_XML_NOTHING;
+    }
+}
+
+static int begin_xml(struct s3_req *req)
+{
+    int r = s3_xml_new(NULL, NULL, &req->xml);
+
+    if (r == 0 && success(req))
+        s3_xml_expect(req->xml, success_says(req->op->kind));
+    return r;
+}
+
 /* A refusal, or the short answer to a change: S3 explains itself in XML, others do not. */
 static int say(struct s3_req *req, const char *data, size_t len)
 {
     if (req->body_bytes > S3_REFUSAL_MAX)
         return -1; /* enough; the status counts */
     /* what is no XML is swallowed: s3_reply_end asks again */
-    if ((!req->xml && s3_xml_new(NULL, NULL, &req->xml) < 0) ||
+    if ((!req->xml && begin_xml(req) < 0) ||
         s3_xml_feed(req->xml, data, len) == -ENOMEM)
         return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO,
                            "no memory");
@@ -325,6 +395,13 @@ static void guess_skew(struct s3_req *req)
         strcpy(req->result.code, "RequestTimeTooSkewed");
 }
 
+bool s3_reply_is_part(const struct s3_reply *rp)
+{
+    bool whole = rp->has_range && rp->first == 0 && rp->last + 1 == rp->total;
+
+    return rp->status == 206 || (rp->status == 200 && rp->told_range && !whole);
+}
+
 void s3_reply_clean(char *text)
 {
     for (; *text; text++) {
@@ -338,7 +415,8 @@ static void take_error(struct s3_req *req, const struct s3_xml_doc *doc)
     struct s3_result *res = &req->result;
 
     strcpy(res->code, *doc->code ? doc->code : "InternalError");
-    snprintf(res->text, sizeof(res->text), "%s", doc->message);
+    err_cut(res->text, sizeof(res->text),
+            snprintf(res->text, sizeof(res->text), "%s", doc->message));
     s3_reply_clean(res->code);
     s3_reply_clean(res->text);
     if (*doc->region)

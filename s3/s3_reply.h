@@ -24,7 +24,8 @@ struct s3_reply {
     bool has_length;
     uint64_t length;
     bool own_etag; /* it is encrypted so that its ETag is no MD5 */
-    bool has_range; /* Content-Range: first-last/total */
+    bool told_range; /* there is a Content-Range */
+    bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;
     int64_t date_ns;         /* 0 = none */
     uint64_t retry_after_ns; /* 0 = none */
@@ -39,6 +40,9 @@ void s3_reply_begin(struct s3_req *req);
 
 /* The attempt is over: reads what S3 said, and lets the operation finish a success. */
 void s3_reply_end(struct s3_req *req, CURLcode curl);
+
+/* The answer to a GET has a part of the object: 206, or a 200 whose Content-Range says so (rclone). */
+bool s3_reply_is_part(const struct s3_reply *rp);
 
 /* For logs and operators: no line ends, no terminal sequences. */
 void s3_reply_clean(char *text);

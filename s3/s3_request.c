@@ -125,7 +125,7 @@ static void finish(struct s3_req *req, const struct s3_verdict *v)
     res->fail = v->error ? v->fail : S3_FAIL_NONE;
     res->may_have_acted = req->maybe_acted;
     if (!v->error)
-        res->text[0] = res->region[0] = '\0';
+        res->text[0] = res->region[0] = res->location[0] = '\0';
     count(req);
     detach(req);
     req->done(req->arg, res);
@@ -367,17 +367,18 @@ static void write_text(struct s3_req *req, CURLcode curl)
     const char *why =
         *req->curl_error ? req->curl_error : curl_easy_strerror(curl);
     char message[sizeof(res->text)];
+    int n;
 
     if (req->stopped)
         return;
-    snprintf(message, sizeof(message), "%s", res->text);
+    memcpy(message, res->text, sizeof(message));
     if (req->reply.status >= 300 || *res->code)
-        snprintf(res->text, sizeof(res->text), "%s: %d %s%s%.60s",
-                 req->op->name, req->reply.status, res->code,
-                 *message ? ": " : "", message);
+        n = snprintf(res->text, sizeof(res->text), "%s: %d %s%s%s", req->op->name,
+                     req->reply.status, res->code, *message ? ": " : "", message);
     else
-        snprintf(res->text, sizeof(res->text), "%s: %.*s", req->op->name,
-                 (int)strcspn(why, "\r\n"), why);
+        n = snprintf(res->text, sizeof(res->text), "%s: %.*s", req->op->name,
+                     (int)strcspn(why, "\r\n"), why);
+    err_cut(res->text, sizeof(res->text), n);
     s3_reply_clean(res->text); /* curl quotes headers */
 }
 

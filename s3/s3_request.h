@@ -66,6 +66,18 @@ struct s3_put_state {
     uint64_t hashed;
 };
 
+/* The key of the request is the target's, and while HEAD looks at the source the source's: the two
+ * change places, and so do the headers. */
+struct s3_copy_state {
+    char *other_key;
+    struct s3_headers other_headers;
+    size_t other_n_fixed, other_fixed_bytes;
+    char *if_source_match, *if_match;
+    bool no_target; /* the server does not know if_match */
+    bool looked;    /* HEAD has compared the source */
+    bool unknown;   /* ... as the server does not know if_source_match */
+};
+
 enum s3_req_state { S3_REQ_QUEUED, S3_REQ_ACTIVE, S3_REQ_WAITING, S3_REQ_GONE };
 
 /* What the operations differ in. Hooks return 0, or -1 after s3_req_stop; NULL = nothing to do. */
@@ -122,6 +134,7 @@ struct s3_req {
     bool once;        /* an unclear attempt is the last */
     bool maybe_acted; /* an attempt was unclear */
     bool turned;      /* op was exchanged once */
+    bool empty;       /* HEAD: a range of its first byte was refused */
     bool whole;       /* a 2xx told all that was asked, however it may end */
 
     struct s3_result result;
@@ -130,6 +143,7 @@ struct s3_req {
         struct s3_get_state get;
         struct s3_list_state list_state;
         struct s3_put_state put;
+        struct s3_copy_state copy;
     };
 };
 

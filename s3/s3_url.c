@@ -142,6 +142,16 @@ static bool host_of_aws(const char *host)
     return false;
 }
 
+bool s3_endpoint_is_aws(const char *endpoint)
+{
+    struct endpoint e;
+    struct err ignored;
+
+    if (!endpoint || !*endpoint)
+        return true;
+    return parse_endpoint(&e, endpoint, &ignored) == 0 && host_of_aws(e.host);
+}
+
 /* A label or labels of a host name. */
 static bool bucket_is_host(const char *bucket)
 {
@@ -150,7 +160,7 @@ static bool bucket_is_host(const char *bucket)
     if (len < 3 || len > 63)
         return false;
     for (size_t i = 0; i < len; i++) {
-        if (isupper((unsigned char)bucket[i]) || bucket[i] == '_')
+        if (isupper((unsigned char)bucket[i]) || bucket[i] == '_' || bucket[i] == ':')
             return false;
     }
     return isalnum((unsigned char)bucket[0]) &&
@@ -163,7 +173,7 @@ static int choose_addressing(struct s3_url *url, const struct endpoint *e,
 {
     bool address = e->v6 || !strpbrk(e->host, "abcdefghijklmnopqrstuvwxyz");
 
-    if (strlen(bucket) > 255 || !name_is(bucket, "-._") ||
+    if (strlen(bucket) > 255 || !name_is(bucket, url->aws ? "-._" : "-._:") ||
         strcmp(bucket, ".") == 0 || strcmp(bucket, "..") == 0)
         return err_set(err, EINVAL, "\"%.80s\" is no bucket name", bucket);
     url->virtual_host = addressing == S3_ADDRESSING_VIRTUAL;
@@ -176,6 +186,20 @@ static int choose_addressing(struct s3_url *url, const struct endpoint *e,
                        "%.80s: use path addressing",
                        bucket, e->host);
     return 0;
+}
+
+/* "tenant:bucket" of Ceph is coded: there is nothing else in a bucket's name that has to be. */
+static void put_bucket(char *to, const char *bucket)
+{
+    for (; *bucket; bucket++) {
+        if (*bucket == ':') {
+            memcpy(to, "%3A", 3);
+            to += 3;
+        } else {
+            *to++ = *bucket;
+        }
+    }
+    *to = '\0';
 }
 
 /* The base path is taken as it stands, so that it is signed as it is sent. */
@@ -195,13 +219,13 @@ static int put_base(struct s3_url *url, const char *path, const char *bucket,
                            "the endpoint's path may hold letters, digits, "
                            "\"-._~/\" and %%XX only");
     }
-    if (len + strlen(bucket) + 2 > sizeof(url->base))
+    if (len + 3 * strlen(bucket) + 2 > sizeof(url->base))
         return err_set(err, EINVAL, "the endpoint's path is too long");
     memcpy(url->base, path, len);
     url->base[len] = '\0';
     if (!url->virtual_host) {
         url->base[len++] = '/';
-        strcpy(url->base + len, bucket);
+        put_bucket(url->base + len, bucket);
     }
     return 0;
 }

@@ -14,6 +14,7 @@
 #include <libxml/parser.h>
 
 #include "base/buf.h"
+#include "s3/s3_etag.h"
 #include "s3/s3_time.h"
 #include "s3/s3_url.h"
 
@@ -103,6 +104,8 @@ struct s3_xml {
     size_t quiet; /* bytes since the last event */
     bool begun;   /* past the blanks that may come before <?xml */
     bool ended;
+    enum s3_xml_kind expected; /* of a root that is not known; NOTHING = none */
+    bool known;                /* the root, or something in it */
     unsigned depth;
     enum element stack[S3_XML_DEPTH_MAX];
     struct buf text; /* of the field that is open */
@@ -218,15 +221,10 @@ static void cut_copy(char *to, size_t cap, const char *from)
     to[len] = '\0';
 }
 
-/* ETags that do not fit are none: half of one would match nothing. Nor are those that could not
- * stand in a header, where an ETag is sent back. */
+/* (How it was written says nothing of headers, where it is sent back.) */
 static void copy_etag(char *to, const char *from)
 {
-    bool good = strlen(from) < S3_ETAG_MAX;
-
-    for (const char *c = from; *c && good; c++)
-        good = *c > ' ' && *c <= '~';
-    cut_copy(to, S3_ETAG_MAX, good ? from : "");
+    (void)s3_etag_read(from, to);
 }
 
 static void end_list_field(struct s3_xml *xml, enum element field,
@@ -291,6 +289,7 @@ static void end_field(struct s3_xml *xml, enum element field)
         break;
     case FIELD_MESSAGE:
         cut_copy(doc->message, sizeof(doc->message), text);
+        err_cut(doc->message, sizeof(doc->message), (int)strlen(text));
         break;
     case FIELD_REGION:
         cut_copy(doc->region, sizeof(doc->region), text);
@@ -303,6 +302,17 @@ static void end_field(struct s3_xml *xml, enum element field)
 
 /* ---- SAX ---- */
 
+static enum element expected_root(struct s3_xml *xml)
+{
+    for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
+        if (roots[i].kind == xml->expected) {
+            xml->doc.kind = xml->expected;
+            return roots[i].element;
+        }
+    }
+    return EL_UNKNOWN;
+}
+
 static enum element find_element(struct s3_xml *xml, const char *name)
 {
     if (xml->depth == 0) {
@@ -310,15 +320,18 @@ static enum element find_element(struct s3_xml *xml, const char *name)
         for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
             if (strcmp(roots[i].name, name) == 0) {
                 xml->doc.kind = roots[i].kind;
+                xml->known = true;
                 return roots[i].element;
             }
         }
-        return EL_UNKNOWN;
+        return expected_root(xml);
     }
     for (size_t i = 0; i < sizeof(grammar) / sizeof(grammar[0]); i++) {
         if (grammar[i].parent == xml->stack[xml->depth - 1] &&
-            strcmp(grammar[i].name, name) == 0)
+            strcmp(grammar[i].name, name) == 0) {
+            xml->known = true;
             return grammar[i].element;
+        }
     }
     return EL_UNKNOWN;
 }
@@ -442,6 +455,11 @@ void s3_xml_free(struct s3_xml *xml)
     free(xml);
 }
 
+void s3_xml_expect(struct s3_xml *xml, enum s3_xml_kind kind)
+{
+    xml->expected = kind;
+}
+
 static void parse_chunk(struct s3_xml *xml, const char *data, size_t len)
 {
     int r;
@@ -494,6 +512,8 @@ int s3_xml_end(struct s3_xml *xml)
     else if (r != XML_ERR_OK || !xml->ctxt->wellFormed || xml->depth > 0 ||
              xml->doc.kind == S3_XML_NOTHING)
         fail(xml, -EBADMSG);
+    if (!xml->known && !xml->error)
+        xml->doc.kind = S3_XML_OTHER;
     if (!xml->error && xml->doc.kind == S3_XML_LIST)
         release(xml, xml->encoding == ENCODING_UNSAID ? ENCODING_NONE
                                                       : xml->encoding);

@@ -56,6 +56,11 @@ must_use int s3_xml_new(int (*on_entry)(void *arg,
                         void *arg, struct s3_xml **ret_xml);
 void s3_xml_free(struct s3_xml *xml);
 
+/* What the document is if it is no Error, whatever its root is called: servers spell roots in
+ * several ways. (Only if something in it is known; so no web page is taken for a listing.)
+ * Before the first bytes. */
+void s3_xml_expect(struct s3_xml *xml, enum s3_xml_kind kind);
+
 /* Takes the next bytes. 0; -EBADMSG for what is no XML or beyond a limit; -ENOMEM; what on_entry
  * returned. After an error every further call returns it again. */
 must_use int s3_xml_feed(struct s3_xml *xml, const void *data, size_t len);

@@ -11,6 +11,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
+#include "shm/shm_win.h"
 
 static size_t meta_lock_size(const struct shm_sizes *s)
 {
@@ -39,6 +40,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init,
                             shm_baseline_check},
     [SHM_TABLE_CONFLICT] = {"conflict", shm_conflict_size, NULL, shm_conflict_check},
+    [SHM_TABLE_WIN] = {"win", shm_win_size, NULL, NULL},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init,
                           shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init,

@@ -432,8 +432,9 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
     if (v->meta && !(n->flags & SHM_NODE_LINK) != !v->link)
         return false; /* the kernel must not see an inode change its type */
     /* (A server may tell the size of one and the ETag of another: s3/s3_etag.h.) */
-    return !(n->flags & SHM_NODE_LOCAL) == !v->local && n->size == v->size &&
-           strcmp(n->etag, v->etag ? v->etag : "") == 0;
+    if (v->local || (n->flags & SHM_NODE_LOCAL))
+        return v->local && (n->flags & SHM_NODE_LOCAL) && n->size == v->size;
+    return n->size == v->size && shm_etag_same(n->etag, v->etag ? v->etag : "");
 }
 
 static uint32_t take_content(struct shm *shm)

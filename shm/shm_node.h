@@ -12,6 +12,8 @@
 
 #include <sys/types.h>
 
+#include <string.h>
+
 #include "shm/shm_segment.h"
 
 #define SHM_NAME_MAX 255
@@ -128,6 +130,12 @@ struct shm_node_table {
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
 } __attribute__((aligned(64)));
+
+/* ETags of one version. A version without an ETag is the same as no other. */
+static inline bool shm_etag_same(const char *a, const char *b)
+{
+    return *a && strcmp(a, b) == 0;
+}
 
 /* What S3 (or a write session) says of a name. */
 struct shm_version {

@@ -32,6 +32,7 @@ static void view_tables(struct shm *shm)
     shm->flocks = (void *)(shm->base + off[SHM_TABLE_FLOCK]);
     shm->baselines = (void *)(shm->base + off[SHM_TABLE_BASELINE]);
     shm->conflicts = (void *)(shm->base + off[SHM_TABLE_CONFLICT]);
+    shm->wins = (void *)(shm->base + off[SHM_TABLE_WIN]);
     shm->notify = (void *)(shm->base + off[SHM_TABLE_NOTIFY]);
     shm->blocks = (void *)(shm->base + off[SHM_TABLE_BLOCK]);
     shm->block_data = shm->base + off[SHM_TABLE_BLOCK_DATA];

@@ -49,6 +49,7 @@ enum shm_table {
     SHM_TABLE_FLOCK,
     SHM_TABLE_BASELINE,
     SHM_TABLE_CONFLICT,
+    SHM_TABLE_WIN,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
     SHM_TABLE_BLOCK_DATA,
@@ -58,15 +59,17 @@ enum shm_table {
 };
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic). Readers: all, without lock.
- * The tables have the layout of one version of the program, and only stateproxyctl of the same one
- * reads them: a number that somebody had to raise with each change would be forgotten. `magic` and
- * `version` stay where they are. */
+ * atomic), `habits` (workers, bits set atomically, none cleared) and `refused` (workers: only a
+ * hint). Readers: all, without lock. The tables have the layout of one version of the program,
+ * and only stateproxyctl of the same one reads them: a number that somebody had to raise with
+ * each change would be forgotten. `magic` and `version` stay where they are. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining; /* atomic: no new opens, finish what is open */
     uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/list.c) */
+    uint32_t habits;   /* of the S3 server: enum s3_habit */
+    uint32_t refused;  /* atomic, workers: conditional writes in a row that were refused */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */
@@ -82,6 +85,7 @@ struct shm_handle_table;
 struct shm_flock_table;
 struct shm_baseline_table;
 struct shm_conflict_ring;
+struct shm_win_table;
 struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
@@ -100,6 +104,7 @@ struct shm {
     struct shm_flock_table *flocks;
     struct shm_baseline_table *baselines;
     struct shm_conflict_ring *conflicts;
+    struct shm_win_table *wins;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;
     uint8_t *block_data;

@@ -14,6 +14,7 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
     [SHM_STAT_TORN] = "torn",
     [SHM_STAT_CONFLICTS] = "conflicts",
     [SHM_STAT_UNKNOWN] = "unknown_outcomes",
+    [SHM_STAT_CONTRADICTIONS] = "contradictions",
     [SHM_STAT_RECOVERED] = "recovered",
     [SHM_STAT_INTERRUPTED] = "interrupted",
     [SHM_STAT_HIDDEN_NAMES] = "hidden_names",

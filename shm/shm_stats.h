@@ -22,6 +22,7 @@ enum shm_stat {
     SHM_STAT_TORN,           /* ... because their writers were killed */
     SHM_STAT_CONFLICTS,      /* writes that were refused: the file had changed */
     SHM_STAT_UNKNOWN,        /* writes of which nobody knows whether they took effect */
+    SHM_STAT_CONTRADICTIONS, /* answers that a server which keeps conditions does not give */
     SHM_STAT_RECOVERED,      /* requests taken over from a dead worker */
     SHM_STAT_INTERRUPTED,
     SHM_STAT_HIDDEN_NAMES,   /* keys that cannot be names */

@@ -1,4 +1,4 @@
-/* The requests of the server probe, one at a time and to their ends, and what an answer means.
+/* The requests of the server probe, begun or brought to their ends, and what an answer means.
  * There is no retry here: a repeated conditional request meets its own effect. */
 #include "workers/cas_probe_private.h"
 
@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 
@@ -28,48 +29,48 @@ void cas_take(struct cas_answer *to, const struct s3_result *res)
 
 static void on_done(void *arg, const struct s3_result *res)
 {
-    struct cas_probe *p = arg;
+    struct cas_ask *a = arg;
 
-    cas_take(&p->answer, res);
-    p->done = true;
+    cas_take(&a->answer, res);
+    a->done = true;
 }
 
 /* Before a request: 0, or -ETIME when the probe has taken too long. */
-static int begin(struct cas_probe *p)
+static int begin(struct cas_probe *p, struct cas_ask *a)
 {
-    p->answer = (struct cas_answer){0};
-    p->done = false;
+    *a = (struct cas_ask){.p = p};
     if (!p->cleaning && clock_mono_ns() > p->end_ns)
         return -ETIME;
     p->n_requests++;
     return 0;
 }
 
-/* After it was started with `r`. */
-static int wait(struct cas_probe *p, int r)
+int cas_wait(struct cas_probe *p, struct cas_ask *a)
 {
-    while (r == 0 && !p->done)
+    int r = a->r;
+
+    while (r == 0 && !a->done)
         r = loop_turn(p->loop);
+    p->answer = a->answer;
     return r;
 }
 
-int cas_put(struct cas_probe *p, const char *key, const char *body,
-            const char *if_match, const char *if_none_match)
+void cas_start_put(struct cas_probe *p, struct cas_ask *a, const char *key, const char *body,
+                   const char *if_match, const char *if_none_match)
 {
     struct s3_put put = {.key = key,
                          .body = {.mem = body, .fd = -1, .len = strlen(body)},
                          .if_match = if_match,
                          .if_none_match = if_none_match};
-    int r = begin(p);
 
-    if (r == 0)
-        r = s3_put(p->client, &put, on_done, p, NULL);
-    return wait(p, r);
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_put(p->client, &put, on_done, a, NULL);
 }
 
 static int on_data(void *arg, uint64_t off, const void *data, size_t len)
 {
-    struct cas_answer *a = &((struct cas_probe *)arg)->answer;
+    struct cas_answer *a = &((struct cas_ask *)arg)->answer;
 
     if (off >= sizeof(a->body) || len > sizeof(a->body) - off)
         return -EMSGSIZE; /* nothing that a probe has put */
@@ -78,63 +79,55 @@ static int on_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
-int cas_get(struct cas_probe *p, const char *key)
+void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
-    struct s3_get get = {.key = key, .on_data = on_data};
-    int r = begin(p);
+    struct s3_get get = {.key = key, .len = CAS_BODY_MAX, .on_data = on_data};
 
-    if (r == 0)
-        r = s3_get(p->client, &get, on_done, p, NULL);
-    return wait(p, r);
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_get(p->client, &get, on_done, a, NULL);
 }
 
-int cas_head(struct cas_probe *p, const char *key)
+void cas_start_head(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
-    int r = begin(p);
-
-    if (r == 0)
-        r = s3_head(p->client, key, on_done, p, NULL);
-    return wait(p, r);
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_head(p->client, key, on_done, a, NULL);
 }
 
-int cas_delete(struct cas_probe *p, const char *key, const char *if_match)
+void cas_start_delete(struct cas_probe *p, struct cas_ask *a, const char *key, const char *if_match)
 {
-    int r = begin(p);
+    struct s3_delete del = {.key = key, .if_match = if_match};
 
-    if (r == 0)
-        r = s3_delete(p->client, &(struct s3_delete){.key = key, .if_match = if_match}, on_done, p,
-                      NULL);
-    return wait(p, r);
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_delete(p->client, &del, on_done, a, NULL);
 }
 
-int cas_create(struct cas_probe *p, const char *key)
+void cas_start_create(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
     struct s3_create create = {.key = key};
-    int r = begin(p);
 
-    if (r == 0)
-        r = s3_create(p->client, &create, on_done, p, NULL);
-    r = wait(p, r);
-    p->upload_open = p->upload_open || (r == 0 && p->answer.error == 0);
-    return r;
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_create(p->client, &create, on_done, a, NULL);
 }
 
-int cas_part(struct cas_probe *p, const char *key, const char *upload_id)
+void cas_start_part(struct cas_probe *p, struct cas_ask *a, const char *key, const char *upload_id)
 {
     struct s3_part part = {.key = key,
                            .upload_id = upload_id,
                            .number = 1,
                            .body = {.mem = "part", .fd = -1, .len = 4}};
-    int r = begin(p);
 
-    if (r == 0)
-        r = s3_part(p->client, &part, on_done, p, NULL);
-    return wait(p, r);
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_part(p->client, &part, on_done, a, NULL);
 }
 
-int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
-                 const char *part_etag, const char *if_match,
-                 const char *if_none_match)
+void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
+                        const char *upload_id, const char *part_etag, const char *if_match,
+                        const char *if_none_match)
 {
     struct s3_part_done part = {1, part_etag};
     struct s3_complete complete = {.key = key,
@@ -143,13 +136,41 @@ int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
                                    .n_parts = 1,
                                    .if_match = if_match,
                                    .if_none_match = if_none_match};
-    int r = begin(p);
 
-    if (r == 0)
-        r = s3_complete(p->client, &complete, on_done, p, NULL);
-    r = wait(p, r);
-    p->upload_open = p->upload_open && (r < 0 || p->answer.error != 0);
-    return r;
+    a->r = begin(p, a);
+    if (a->r == 0)
+        a->r = s3_complete(p->client, &complete, on_done, a, NULL);
+}
+
+int cas_get(struct cas_probe *p, const char *key)
+{
+    cas_start_get(p, &p->ask, key);
+    return cas_wait(p, &p->ask);
+}
+
+int cas_head(struct cas_probe *p, const char *key)
+{
+    cas_start_head(p, &p->ask, key);
+    return cas_wait(p, &p->ask);
+}
+
+int cas_delete(struct cas_probe *p, const char *key, const char *if_match)
+{
+    cas_start_delete(p, &p->ask, key, if_match);
+    return cas_wait(p, &p->ask);
+}
+
+int cas_part(struct cas_probe *p, const char *key, const char *upload_id)
+{
+    cas_start_part(p, &p->ask, key, upload_id);
+    return cas_wait(p, &p->ask);
+}
+
+int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
+                 const char *part_etag, const char *if_match, const char *if_none_match)
+{
+    cas_start_complete(p, &p->ask, key, upload_id, part_etag, if_match, if_none_match);
+    return cas_wait(p, &p->ask);
 }
 
 static void on_time(struct loop_timer *t)
@@ -168,10 +189,18 @@ void cas_pause(struct cas_probe *p, uint64_t ns)
     loop_timer_cancel(p->loop, &timer);
 }
 
-void cas_key(const struct cas_probe *p, const char *suffix, char out[KEY_CAP])
+void cas_fresh_name(char name[CAS_NAME_MAX])
 {
-    snprintf(out, KEY_CAP, "%.*s%s%s", (int)(KEY_CAP - CAS_NAME_MAX - 16), p->root,
-             p->name, suffix);
+    uint64_t n = 0;
+
+    if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+        n = clock_wall_ns();
+    snprintf(name, CAS_NAME_MAX, "%016llx", (unsigned long long)n);
+}
+
+void cas_key(const struct cas_probe *p, const char *name, const char *suffix, char out[KEY_CAP])
+{
+    snprintf(out, KEY_CAP, "%.*s%s%s", (int)(KEY_CAP - CAS_NAME_MAX - 16), p->root, name, suffix);
 }
 
 /* ---- judging ---- */

@@ -1,34 +1,35 @@
-/* The verdict of the server probe: runs the checks, each again with fresh keys when its answers say
- * nothing, and makes sentences of how they ended.
+/* The verdict of the server probe: runs the checks and the race, and makes sentences of how they
+ * ended.
  *
  * A server that does not keep the conditions
  *   of PUT, alone or in the race,   is refused: updates get lost.
- *   of CompleteMultipartUpload      is refused too. This version publishes with PUT only, and the
- *                                   sentence says so, but a server that is safe until files grow is
- *                                   a trap: it takes a word of the operator (cas.probe: warn).
+ *   of CompleteMultipartUpload      is served, with a notice: files are written with one PUT.
  *   of DELETE                       is served, with a notice: HEAD, compare, DELETE leave a small
  *                                   window.
- */
+ * */
 #include "workers/cas_probe_private.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "workers/cas_kept.h"
 
-#define TRIES 5 /* of a check without a clear answer */
-#define AGAIN_NS (100 * NS_PER_MS) /* longer each time */
 #define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
 #define REQUEST_NS (5 * NS_PER_S)  /* for one request */
-#define CONNECTIONS 32 /* enough for the races after the server asked for less, which halves it */
+#define CONNECTIONS 40 /* enough for the races and a round of checks */
 
 bool cas_probe_wanted(const struct conf *conf)
 {
     return conf->variant == CONF_S3_BUFFERED_CAS && conf->cas.probe != CONF_PROBE_OFF &&
-           !conf->mount.read_only;
+           !conf->mount.read_only && !cas_probe_is_documented(conf);
+}
+
+bool cas_probe_is_documented(const struct conf *conf)
+{
+    return conf->cas.probe == CONF_PROBE_AUTO && s3_endpoint_is_aws(conf->s3.endpoint);
 }
 
 bool cas_probe_owns(const struct conf *conf, const char *key, size_t len)
@@ -47,45 +48,20 @@ bool cas_probe_owns(const struct conf *conf, const char *key, size_t len)
 
 /* ---- running ---- */
 
-struct findings {
-    enum cas_outcome put, complete, del;
-    char put_text[ERR_TEXT_MAX], complete_text[ERR_TEXT_MAX], del_text[ERR_TEXT_MAX];
-};
-
-void cas_fresh_name(struct cas_probe *p)
+static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
 {
-    uint64_t n = 0;
+    enum cas_outcome race;
 
-    if (getrandom(&n, sizeof(n), 0) != sizeof(n))
-        n = clock_wall_ns();
-    snprintf(p->name, sizeof(p->name), "%016llx", (unsigned long long)n);
-}
-
-/* A check, until it has an answer. */
-static enum cas_outcome run(struct cas_probe *p, enum cas_outcome (*check)(struct cas_probe *),
-                            char ret_text[ERR_TEXT_MAX])
-{
-    enum cas_outcome out = CAS_UNSURE;
-
-    for (unsigned i = 0; i < TRIES && out == CAS_UNSURE; i++) {
-        if (i > 0)
-            cas_pause(p, i * AGAIN_NS);
-        cas_fresh_name(p);
-        p->text[0] = '\0';
-        out = check(p);
+    cas_check_all(p, f);
+    if (f[CAS_PUT_CHECK].out != CAS_RIGHT)
+        cas_race_stop(p);
+    cas_sweep(p); /* while the race goes on */
+    p->text[0] = '\0';
+    race = cas_race_end(p);
+    if (race > f[CAS_PUT_CHECK].out) {
+        f[CAS_PUT_CHECK].out = race;
+        memcpy(f[CAS_PUT_CHECK].text, p->text, ERR_TEXT_MAX);
     }
-    memcpy(ret_text, p->text, ERR_TEXT_MAX);
-    return out;
-}
-
-static void run_all(struct cas_probe *p, struct findings *f)
-{
-    f->put = run(p, cas_check_put, f->put_text);
-    if (f->put == CAS_RIGHT)
-        f->put = run(p, cas_check_race, f->put_text);
-    f->complete = run(p, cas_check_complete, f->complete_text);
-    f->del = run(p, cas_check_delete, f->del_text);
-    cas_sweep(p);
 }
 
 static int begin(struct cas_probe *p, const struct s3_client_conf *base,
@@ -110,51 +86,48 @@ static const char *server_name(const struct conf *conf)
     return *conf->s3.endpoint ? conf->s3.endpoint : "AWS S3";
 }
 
-/* The first finding about what may lose updates, as a sentence; *ret_advice says what to do. 0 if
- * there is none. */
-static int explain(const struct cas_probe *p, const struct findings *f,
+/* What may lose updates, as a sentence; *ret_advice says what to do. 0 if nothing does. */
+static int explain(const struct cas_probe *p, const struct cas_finding *put,
                    const char **ret_advice, struct err *err)
 {
-    bool put = f->put != CAS_RIGHT;
-    const char *text = put ? f->put_text : f->complete_text;
     const char *server = server_name(p->conf);
 
-    switch (put ? f->put : f->complete) {
+    switch (put->out) {
     case CAS_RIGHT:
         return 0;
     case CAS_DENIED:
         *ret_advice = "set cas.probe: off";
         return err_set(err, EINVAL,
-                       "the probe of %.50s for s3-buffered-cas needs Get, Put, Delete and "
-                       "List below the prefix: %.80s",
-                       server, text);
+                       "the probe of %.120s for s3-buffered-cas needs Get, Put, Delete and "
+                       "List below the prefix: %s",
+                       server, put->text);
     case CAS_UNSURE:
         *ret_advice = "start again, or set cas.probe: warn";
         return err_set(err, EHOSTUNREACH,
-                       "whether %.50s keeps conditions could not be found out: %.80s", server,
-                       text);
+                       "whether %.120s keeps conditions could not be found out: %s", server,
+                       put->text);
     case CAS_WRONG:
         break;
     }
     *ret_advice = "to go on all the same, set cas.probe: warn";
-    if (put)
-        return err_set(err, EINVAL,
-                       "%.50s would lose updates, so it cannot serve s3-buffered-cas: %.90s",
-                       server, text);
     return err_set(err, EINVAL,
-                   "%.30s: %.80s; not safe for large files later (this version writes with "
-                   "PUT, which is right)",
-                   server, text);
+                   "%.120s would lose updates, so it cannot serve s3-buffered-cas: %s", server,
+                   put->text);
 }
 
-static void tell(const struct cas_probe *p, const struct findings *f, const struct err *err)
+static void tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
+                 const struct err *err)
 {
     unsigned ms = (unsigned)((clock_mono_ns() - p->begin_ns) / NS_PER_MS);
 
-    if (f->del != CAS_RIGHT)
+    if (f[CAS_COMPLETE_CHECK].out != CAS_RIGHT)
+        log_notice("conditions of CompleteMultipartUpload cannot be relied on detail=\"%s\": files "
+                   "are written with one PUT, whose conditions are kept, up to 5 GiB",
+                   f[CAS_COMPLETE_CHECK].text);
+    if (f[CAS_DELETE_CHECK].out != CAS_RIGHT)
         log_notice("conditions of DELETE cannot be relied on detail=\"%s\": a file is "
                    "removed after a look at its version, and a change in between is lost",
-                   f->del_text);
+                   f[CAS_DELETE_CHECK].text);
     if (err->code)
         log_warn("going on all the same, as cas.probe is warn: %s", err->text);
     else
@@ -167,24 +140,30 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
               struct err *err)
 {
     struct cas_probe p = {.conf = conf, .loop = loop};
-    struct findings f = {0};
+    struct cas_finding f[CAS_CHECKS] = {0};
     struct err found = {0};
     const char *advice = "";
-    int r = begin(&p, base, creds, err);
+    int r;
+
+    if (cas_kept_read(conf, ret_traits)) {
+        log_notice("the server keeps conditions: found out by an earlier start dir=\"%s\"",
+                   conf->cas.state_dir);
+        return 0;
+    }
+    r = begin(&p, base, creds, err);
 
     if (r < 0)
         return r;
-    run_all(&p, &f);
+    run_all(&p, f);
     s3_client_free(p.client);
-    r = explain(&p, &f, &advice, &found);
-    if (r < 0 && conf->cas.probe == CONF_PROBE_REQUIRE)
-        return err_set(err, found.code, "%.186s: %s", found.text, advice);
-    tell(&p, &f, &found);
-    *ret_traits = (struct server_traits){
-        .probed = true,
-        .put_conditions = f.put == CAS_RIGHT,
-        .complete_conditions = f.complete == CAS_RIGHT,
-        .delete_if_match = f.del == CAS_RIGHT,
-    };
+    r = explain(&p, &f[CAS_PUT_CHECK], &advice, &found);
+    if (r < 0 && conf->cas.probe != CONF_PROBE_WARN)
+        return err_set(err, found.code, "%s: %s", found.text, advice);
+    tell(&p, f, &found);
+    ret_traits->probed = true;
+    ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
+    ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;
+    ret_traits->delete_if_match = f[CAS_DELETE_CHECK].out == CAS_RIGHT;
+    cas_kept_write(conf, ret_traits);
     return 0;
 }

@@ -21,12 +21,17 @@
  * be written at all. */
 bool cas_probe_wanted(const struct conf *conf);
 
-/* Probes. Blocks (turns `loop`) for at most WORKER_PROBE_MS; writes and deletes below
- * CAS_PROBE_DIR. `base` says how the server is reached. 0 and *ret_traits, having logged what the
+/* True if it is believed what is written of the server: AWS keeps conditions of PUT, Complete
+ * and DELETE (cas.probe: auto). */
+bool cas_probe_is_documented(const struct conf *conf);
+
+/* Probes, unless what an earlier start has found is kept (cas_kept.h). Blocks (turns `loop`) for
+ * at most WORKER_PROBE_MS; writes and deletes below CAS_PROBE_DIR. `base` says how the server is
+ * reached. 0 and *ret_traits (its name and habits are left alone), having logged what the
  * operator should know; or -errno with the operator's sentence in *err:
  *   -EINVAL        the server does not keep a condition, or the credentials may not write
  *   -EHOSTUNREACH  no clear answer was to be had
- *   -ENOMEM        */
+ *   -ENOMEM */
 must_use int cas_probe(const struct conf *conf, struct loop *loop,
                        const struct s3_client_conf *base, struct s3_cred_source *creds,
                        struct server_traits *ret_traits, struct err *err);

@@ -38,6 +38,18 @@ struct cas_answer {
     size_t body_len;
 };
 
+struct cas_probe;
+
+/* A request on its way, or answered. */
+struct cas_ask {
+    struct cas_probe *p;
+    bool done; /* the answer is there */
+    int r;     /* -errno: it could not even be sent */
+    struct cas_answer answer;
+};
+
+struct cas_race;
+
 struct cas_probe {
     const struct conf *conf;
     struct loop *loop;
@@ -45,23 +57,36 @@ struct cas_probe {
     uint64_t begin_ns, end_ns;
     unsigned n_requests;
     char root[KEY_CAP];      /* "<prefix>/.stateproxy-probe/" */
-    char name[CAS_NAME_MAX]; /* of the check at hand, at random */
     int64_t server_ns;       /* the server's clock less ours (clock_mono_ns); 0 = unknown */
     bool cleaning;           /* goes on after end_ns too */
-    bool upload_open;        /* one was created, and no Complete of it succeeded yet */
-    bool done;               /* the request at hand */
-    struct cas_answer answer; /* to it */
+    struct cas_race *race;   /* that is under way; NULL = none */
+    struct cas_ask ask;      /* of the requests that are made one at a time */
+    struct cas_answer answer; /* that is judged */
     char text[ERR_TEXT_MAX]; /* what the last check that was not right met with */
 };
 
-/* ---- cas_ask.c: one request each, to its end. 0 (p->answer tells), or -errno: not sent. ---- */
+/* ---- cas_ask.c ---- */
 
-must_use int cas_put(struct cas_probe *p, const char *key, const char *body,
-                     const char *if_match, const char *if_none_match);
+/* Each starts a request; cas_wait, or turns of the loop, bring the answer. */
+void cas_start_put(struct cas_probe *p, struct cas_ask *a, const char *key, const char *body,
+                   const char *if_match, const char *if_none_match);
+void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key);
+void cas_start_head(struct cas_probe *p, struct cas_ask *a, const char *key);
+void cas_start_delete(struct cas_probe *p, struct cas_ask *a, const char *key,
+                      const char *if_match);
+void cas_start_create(struct cas_probe *p, struct cas_ask *a, const char *key);
+void cas_start_part(struct cas_probe *p, struct cas_ask *a, const char *key, const char *upload_id);
+void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
+                        const char *upload_id, const char *part_etag, const char *if_match,
+                        const char *if_none_match);
+
+/* Turns the loop until it is answered. 0 (p->answer tells), or -errno: not sent. */
+must_use int cas_wait(struct cas_probe *p, struct cas_ask *a);
+
+/* The same to its end, by p->ask. */
 must_use int cas_get(struct cas_probe *p, const char *key);
 must_use int cas_head(struct cas_probe *p, const char *key);
 must_use int cas_delete(struct cas_probe *p, const char *key, const char *if_match);
-must_use int cas_create(struct cas_probe *p, const char *key);
 must_use int cas_part(struct cas_probe *p, const char *key, const char *upload_id);
 must_use int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
                           const char *part_etag, const char *if_match,
@@ -73,11 +98,12 @@ void cas_take(struct cas_answer *to, const struct s3_result *res);
 /* Turns the loop for so long. */
 void cas_pause(struct cas_probe *p, uint64_t ns);
 
-/* Keys that nobody has used: what an earlier try left, or is still under way, does not disturb. */
-void cas_fresh_name(struct cas_probe *p);
+/* A name that nobody has used: what an earlier try left, or is still under way, does not
+ * disturb. */
+void cas_fresh_name(char name[CAS_NAME_MAX]);
 
-/* A key of the check at hand. */
-void cas_key(const struct cas_probe *p, const char *suffix, char out[KEY_CAP]);
+/* A key of that name. */
+void cas_key(const struct cas_probe *p, const char *name, const char *suffix, char out[KEY_CAP]);
 
 /* ---- judging: CAS_RIGHT, or another with p->text; `what` is the request in the operator's words,
  * `r` what its function returned. ---- */
@@ -96,12 +122,30 @@ enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a,
 enum cas_outcome cas_wrong(struct cas_probe *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- the checks; each leaves nothing behind if the server lets it ---- */
+/* ---- cas_checks.c ---- */
 
-enum cas_outcome cas_check_put(struct cas_probe *p);
-enum cas_outcome cas_check_complete(struct cas_probe *p);
-enum cas_outcome cas_check_delete(struct cas_probe *p);
-enum cas_outcome cas_check_race(struct cas_probe *p);
+enum cas_about { CAS_PUT_CHECK, CAS_COMPLETE_CHECK, CAS_DELETE_CHECK, CAS_CHECKS };
+
+struct cas_finding {
+    enum cas_outcome out;
+    char text[ERR_TEXT_MAX]; /* where it is not right */
+};
+
+/* All checks side by side, each again with fresh names when its answers say nothing; begins the
+ * race when it is known how conditions of PUT are to be written. Leaves nothing behind if the
+ * server lets it. */
+void cas_check_all(struct cas_probe *p, struct cas_finding found[CAS_CHECKS]);
+
+/* ---- cas_race.c ---- */
+
+/* Begins the race, unless it has begun; it goes on in turns of the loop. 0 or -ENOMEM. */
+must_use int cas_race_begin(struct cas_probe *p);
+
+/* Waits for its end. CAS_RIGHT where none was begun. */
+enum cas_outcome cas_race_end(struct cas_probe *p);
+
+/* Ends it with the races at hand, without a verdict. */
+void cas_race_stop(struct cas_probe *p);
 
 /* ---- cleaning ---- */
 

@@ -23,6 +23,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
     c->ours = s->flags & SHM_SESSION_OURS;
     c->ambiguous = s->flags & SHM_SESSION_TRIED;
     c->ask = c->expects && !(s->flags & (SHM_SESSION_LINEAGE | SHM_SESSION_ABSENT));
+    c->look &= c->expects;
     if (c->ambiguous && same) {
         copy_id(c->id, s->write_id);
     } else {
@@ -50,7 +51,7 @@ enum cas_next cas_put_first(const struct cas_put *c)
         return c->ambiguous ? CAS_LOOK : CAS_PUT;
     if (c->lost)
         return CAS_UNKNOWN;
-    return c->ambiguous || c->ours || c->ask ? CAS_LOOK : CAS_PUT;
+    return c->ambiguous || c->ours || c->ask || c->look ? CAS_LOOK : CAS_PUT;
 }
 
 void cas_put_meta(struct cas_put *c, struct meta_out *meta)

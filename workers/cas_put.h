@@ -16,6 +16,7 @@
 struct cas_put {
     bool expects;   /* there is an expectation: else the last writer wins */
     bool ambiguous;
+    bool look;      /* set before cas_put_begin: the server is not trusted, HEAD comes first */
     bool ask;       /* the lineage of the expected version is not known yet */
     bool ours;      /* the expected version is an empty file made with O_EXCL: ids must tell */
     bool lost;      /* two attempts with different content have unknown ends */

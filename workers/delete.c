@@ -8,11 +8,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "shm/shm_win.h"
 #include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
+#define BLIND_AFTER 2  /* refusals though HEAD shows that the condition holds */
 #define LOST_MAX 8     /* answers that were lost, and the version found still there */
 #define LOST_WAIT_NS (50 * NS_PER_MS) /* doubled each time, but for the first */
 
@@ -21,6 +23,9 @@ struct deletion {
     void (*then)(struct op *op, int error);
     enum delete_how how;
     unsigned refused, lost;
+    unsigned agreed; /* refusals though HEAD found the version that is meant, in a row */
+    bool asked;      /* the last DELETE had a condition */
+    bool blind;      /* this server's conditions do not count */
     struct loop_timer wait;
     bool unclear; /* one of ours may have acted */
     char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
@@ -28,16 +33,15 @@ struct deletion {
     char etag[SHM_ETAG_MAX];
 };
 
-static bool asks_no_more; /* in this worker */
-
-bool delete_asks(void)
+bool delete_asks(const struct worker *w)
 {
-    return !asks_no_more;
+    return !s3_habit_has(w->s3, S3_HABIT_NO_DELETE_MATCH);
 }
 
-void delete_asks_no_more(void)
+/* With compare-and-set. */
+static bool server_compares(const struct worker *w)
 {
-    asks_no_more = true;
+    return w->env->traits.delete_if_match && delete_asks(w);
 }
 
 static void deletion_free(void *state)
@@ -66,19 +70,21 @@ static void send_delete(struct deletion *d)
 {
     struct worker *w = d->op->w;
     bool seen = d->how == DELETE_SEEN;
-    bool asks = seen ? w->env->traits.delete_if_match
-                     : !asks_no_more && d->refused < REFUSED_MAX;
+    bool asks = seen ? server_compares(w)
+                     : delete_asks(w) && !d->blind && d->refused < REFUSED_MAX;
     struct s3_delete del = {
         .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = seen};
     int r;
 
     if (seen && d->op->rec->step != DELETE_SENT) {
         worker_lock(w);
+        shm_win_forget(w->shm, d->key);
         op_edit(d->op)->step = DELETE_SENT;
         memcpy(delete_note_of(d->op)->etag, d->etag, sizeof(d->etag));
         memcpy(delete_note_of(d->op)->id, d->id, sizeof(d->id));
         worker_unlock(w);
     }
+    d->asked = del.if_match != NULL;
     w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(w->s3, &del, on_deleted, d, &d->op->s3);
     if (r < 0)
@@ -114,21 +120,36 @@ static void look_again(struct deletion *d, const struct s3_result *res)
         loop_timer_set(d->op->w->loop, &d->wait, LOST_WAIT_NS << (d->lost - 1));
 }
 
+/* The server does not know the condition: HEAD looks in its place, where another version may not
+ * go. */
+static void go_blind(struct deletion *d)
+{
+    if (d->how == DELETE_SEEN)
+        (void)s3_habit_learn(d->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    else
+        d->blind = true;
+    if (d->how == DELETE_LAST)
+        send_delete(d);
+    else
+        send_head(d);
+}
+
 static void on_deleted(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
 
     d->op->s3 = NULL;
-    if (res->http_status == 501 && d->how != DELETE_SEEN && !asks_no_more) {
-        asks_no_more = true;
-        send_delete(d);
+    if (!res->error && d->blind)
+        (void)s3_habit_learn(d->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    if (d->asked && s3_condition_unknown(res->http_status, res->code)) {
+        go_blind(d);
     } else if (d->how == DELETE_SEEN && res->error && res->may_have_acted) {
         look_again(d, res);
-    } else if (res->error == -EEXIST && d->how == DELETE_LAST) {
+    } else if (res->error == -EEXIST && d->how != DELETE_SEEN) {
         d->refused++;
         send_head(d);
     } else {
-        end(d, res->error == -EEXIST && d->how == DELETE_MOVED ? 0 : res->error);
+        end(d, res->error);
     }
 }
 
@@ -159,6 +180,17 @@ static int judge(const struct deletion *d, const char *lineage)
     return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
 }
 
+/* After a refusal: false if the version that is there stays. A condition that is refused though it
+ * holds does not count on this server. */
+static bool doubt(struct deletion *d, const struct s3_object *obj)
+{
+    bool same = *d->etag && strcmp(d->etag, obj->etag) == 0;
+
+    d->agreed = same ? d->agreed + 1 : 0;
+    d->blind |= d->agreed >= BLIND_AFTER;
+    return same || d->how == DELETE_LAST;
+}
+
 static void on_head(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
@@ -170,6 +202,10 @@ static void on_head(void *arg, const struct s3_result *res)
     }
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
         end(d, d->unclear ? judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
+        return;
+    }
+    if (d->how != DELETE_SEEN && !doubt(d, &res->obj)) {
+        end(d, 0); /* what was moved is not what is there */
         return;
     }
     memset(d->etag, 0, sizeof(d->etag));
@@ -184,7 +220,7 @@ static bool looks_first(const struct deletion *d)
         return false;
     if (d->unclear)
         return true;
-    return *d->etag && (!d->op->w->env->traits.delete_if_match || (*d->id && cas_is_empty(d->etag)));
+    return *d->etag && (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,

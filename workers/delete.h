@@ -48,8 +48,7 @@ static inline struct delete_note *delete_note_of(struct op *op)
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
                 const char *id, void (*then)(struct op *op, int error));
 
-/* Whether this server is asked for conditions of DELETE, and that it has answered 501 to one. */
-bool delete_asks(void);
-void delete_asks_no_more(void);
+/* Whether this server is asked for conditions of DELETE. */
+bool delete_asks(const struct worker *w);
 
 #endif

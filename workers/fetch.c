@@ -145,8 +145,7 @@ static int on_head(void *arg, const struct s3_object *obj)
 {
     const struct fetch *f = arg;
 
-    return strcmp(obj->etag, f->src.etag) == 0 && obj->size == f->src.size ? 0
-                                                                       : -ESTALE;
+    return shm_etag_same(obj->etag, f->src.etag) && obj->size == f->src.size ? 0 : -ESTALE;
 }
 
 static void block_done(struct fetch *f, uint32_t len)

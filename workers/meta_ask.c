@@ -48,7 +48,7 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
     uint32_t parent = n->parent;
     int r = 0;
 
-    if (!(n->flags & SHM_NODE_DIR) && (!obj || strcmp(n->etag, obj->etag) != 0))
+    if (!(n->flags & SHM_NODE_DIR) && (!obj || !shm_etag_same(n->etag, obj->etag)))
         return obj ? -ESTALE : -ENOENT;
     if (!(n->flags & SHM_NODE_META))
         r = meta_fill(shm_node_edit(w->shm, node), obj);

@@ -48,10 +48,6 @@ static void end(struct store *st, int error)
     then(op, error);
 }
 
-static bool targets_unknown; /* in this worker: a condition on a copy's target was answered 501 */
-
-static void begin(struct store *st);
-
 /* ---- done ---- */
 
 /* Under shm->meta. A copy of an object that came in parts has another ETag. */
@@ -82,13 +78,6 @@ static void on_stored(void *arg, const struct s3_result *res)
     struct shm_node *n;
 
     st->op->s3 = NULL;
-    if (res->http_status == 501 && !targets_unknown && !(st->node.flags & SHM_NODE_DIR)) {
-        targets_unknown = true;
-        log_notice("the server does not know conditions on the target of CopyObject: a change of "
-                   "metadata may overwrite what is written in the same moment");
-        begin(st);
-        return;
-    }
     if (res->error == 0) {
         char was[SHM_ETAG_MAX];
 
@@ -120,7 +109,7 @@ static int copy(struct store *st, const struct s3_object *obj)
         .from_key = st->key,
         .to_key = st->key,
         .if_source_match = *etag ? etag : NULL,
-        .if_match = *etag && !targets_unknown ? etag : NULL,
+        .if_match = *etag ? etag : NULL,
         .replace_meta = true,
         .content_type = *st->type ? st->type : NULL,
         .meta = st->out.pair,

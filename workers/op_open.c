@@ -230,7 +230,7 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
     struct shm *shm = job->op->w->shm;
     const char *etag = res->not_modified ? job->known.etag : res->obj ? res->obj->etag : "";
 
-    if (res->kind != RESOLVE_FILE || strcmp(shm_node_at(shm, node)->etag, etag) != 0)
+    if (res->kind != RESOLVE_FILE || !shm_etag_same(shm_node_at(shm, node)->etag, etag))
         return res->kind == RESOLVE_NONE ? -ENOENT : -ESTALE;
     shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
     return node;

@@ -10,7 +10,7 @@
  * somewhere and act after the application's next publish. So each PUT is conditional on the version
  * that this session last knew: one that comes late is refused. A refusal does not mean defeat here:
  * the last writer wins, so the same PUT follows at once on the version that HEAD finds. A server
- * that does not know conditions (501) is not asked for them again.
+ * that does not know conditions, or refuses those that hold, is not asked for them again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_conflict.h"
+#include "shm/shm_win.h"
 #include "workers/cas.h"
 #include "workers/cas_put.h"
 #include "workers/key.h"
@@ -28,6 +29,7 @@
 #include "workers/meta.h"
 #include "workers/names.h"
 #include "workers/publish_private.h"
+#include "workers/server.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
@@ -149,6 +151,10 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         forget_writer(&s->pids[i]);
     s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
+        if (p->cas.expects && !p->cas.ambiguous && !res->may_have_acted && res->attempts == 1)
+            p->contradicts =
+                !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag, res->obj.etag,
+                             p->sent_ns, clock_mono_ns());
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, res->obj.etag);
     }
@@ -207,6 +213,11 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     mask = end_job(p, res, error, &closed);
     worker_unlock(w);
     count(p, error);
+    if (!error && p->cas.expects && !p->absent)
+        __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
+    if (p->contradicts)
+        server_contradicts(w, p->key,
+                           "two writes at once, on the same version, were both told success");
     if (closed)
         session_clear(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
@@ -216,8 +227,25 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
 static void start_put(struct publish *p);
 static void on_looked(void *arg, const struct s3_result *res);
 
-/* This server answered 501 to a condition. */
-static bool conditions_unknown;
+/* A condition that fails though HEAD shows that it holds: so often in a row, and it is sent without
+ * quotes; so often, and the PUT goes without it. (Once may be another writer, to and fro.) */
+#define BARE_AFTER 2
+#define BLIND_AFTER 3
+
+static bool agrees(const struct publish *p, const struct s3_result *res)
+{
+    if (p->absent)
+        return res->error == -ENOENT;
+    return !res->error && *p->etag && strcmp(p->etag, res->obj.etag) == 0;
+}
+
+/* Only where the last writer wins: a refusal of compare-and-set stays one. */
+static void doubt(struct publish *p, const struct s3_result *res)
+{
+    p->agreed = agrees(p, res) ? p->agreed + 1 : 0;
+    p->bare = !cas_on(p->w) && !p->absent && p->agreed >= BARE_AFTER;
+    p->blind = !cas_on(p->w) && p->agreed >= BLIND_AFTER;
+}
 
 static void on_found(void *arg, const struct s3_result *res)
 {
@@ -231,21 +259,35 @@ static void on_found(void *arg, const struct s3_result *res)
         publish_finish(p, res, res->error);
         return;
     }
+    doubt(p, res);
     p->absent = res->error == -ENOENT;
     memset(p->etag, 0, sizeof(p->etag));
     memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     start_put(p);
 }
 
+static bool asks(const struct publish *p)
+{
+    return p->cas.expects || !(p->blind || s3_habit_has(p->w->s3, S3_HABIT_NO_PUT_MATCH));
+}
+
+/* It was taken, in the form that it had. */
+static void learn(const struct publish *p)
+{
+    if (p->blind)
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_NO_PUT_MATCH);
+    else if (p->bare)
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_BARE_PUT_MATCH);
+}
+
 /* The condition did not hold (or is not known to the server): true if the PUT is tried on. */
 static bool try_on(struct publish *p, const struct s3_result *res)
 {
-    bool conditional = !conditions_unknown && (p->absent || *p->etag);
-
-    if (!conditional || p->refused == REFUSED_MAX)
+    if (!asks(p) || (!p->absent && !*p->etag) || p->refused == REFUSED_MAX)
         return false;
-    if (res->http_status == 501) {
-        conditions_unknown = true;
+    /* (A repetition of compare-and-set must not overwrite what was built on the first.) */
+    if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
+        p->blind = true;
         start_put(p);
         return true;
     }
@@ -347,6 +389,9 @@ static void do_next(struct publish *p, enum cas_next next)
         publish_finish(p, &none, -EEXIST);
         return;
     case CAS_UNKNOWN:
+        if (p->cas.puts > CAS_PUTS_MAX)
+            server_contradicts(p->w, p->key,
+                               "a condition was refused again and again though it held");
         tell_unknown(p);
         publish_finish(p, &none, -EIO);
         return;
@@ -363,15 +408,86 @@ static void on_looked(void *arg, const struct s3_result *res)
         do_next(p, cas_put_found(&p->cas, res, p->etag, &p->absent));
 }
 
+/* ---- a refusal that looks odd ---- */
+
+/* Refusals in a row, of all of this mount, before one is looked into; where no write-id tells the
+ * expected version from another one with the same content. */
+#define DOUBT_AFTER 3
+#define DOUBT_AFTER_FOREIGN 6
+
+static bool is_odd(const struct publish *p, const struct s3_result *res)
+{
+    uint32_t *refused = &p->w->shm->header->refused;
+
+    return res->error == -EEXIST && !p->absent &&
+           __atomic_add_fetch(refused, 1, __ATOMIC_RELAXED) >=
+               (*p->cas.expected ? DOUBT_AFTER : DOUBT_AFTER_FOREIGN);
+}
+
+/* The refusal stays one, whatever is there. */
+static void on_doubted(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    char head[LINEAGE_ID_CAP];
+
+    (void)lineage_head(s3_object_meta(&res->obj, LINEAGE_META), head);
+    if (!res->error && strcmp(res->obj.etag, p->etag) == 0 &&
+        (!*p->cas.expected || strcmp(head, p->cas.expected) == 0))
+        server_contradicts(p->w, p->key, "If-Match was refused though it held");
+    if (!res->error)
+        snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
+    do_next(p, CAS_CONFLICT);
+}
+
+static void look_into(struct publish *p)
+{
+    p->w->stats->s3[S3_OP_HEAD]++;
+    if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
+        do_next(p, CAS_CONFLICT);
+}
+
 /* True if it was a matter of the condition, and is taken care of. */
 static bool refused(struct publish *p, const struct s3_result *res)
 {
     if (p->cas.expects && (res->http_status == 412 || res->error == -ENOENT)) {
-        do_next(p, cas_put_refused(&p->cas, res));
+        enum cas_next next = cas_put_refused(&p->cas, res);
+
+        if (next == CAS_CONFLICT && is_odd(p, res))
+            look_into(p);
+        else
+            do_next(p, next);
         return true;
     }
     p->cas.ambiguous |= res->may_have_acted;
     return !p->cas.expects && try_on(p, res);
+}
+
+static void on_etag(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error)
+        log_err("uploaded, but of which version it is cannot be told key=\"%s\" detail=\"%s\"",
+                p->key, res->text);
+    publish_finish(p, res, res->error ? -EIO : 0);
+}
+
+/* S3 has it, and has not told the ETag: HEAD may. With compare-and-set the write-id tells
+ * whether it is ours. */
+static void ask_etag(struct publish *p)
+{
+    struct s3_result none = {0};
+    int r;
+
+    if (cas_on(p->w)) {
+        p->cas.ambiguous = true;
+        do_next(p, CAS_LOOK);
+        return;
+    }
+    p->w->stats->s3[S3_OP_HEAD]++;
+    r = s3_head(p->w->s3, p->key, on_etag, p, NULL);
+    if (r < 0)
+        publish_finish(p, &none, r);
 }
 
 static void on_put(void *arg, const struct s3_result *res)
@@ -387,9 +503,14 @@ static void on_put(void *arg, const struct s3_result *res)
                  p->key, (unsigned long long)p->size, strerror(-res->error),
                  res->text, res->attempts, ms);
     else
+        learn(p);
+    if (!res->error)
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
-    publish_finish(p, res, res->error);
+    if (!res->error && !*res->obj.etag)
+        ask_etag(p);
+    else
+        publish_finish(p, res, res->error);
 }
 
 int publish_begin(struct publish *p)
@@ -413,6 +534,7 @@ int publish_begin(struct publish *p)
         memcpy(p->xattr, s->xattr, sizeof(p->xattr));
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
+    p->cas.look = s3_habit_has(w->s3, S3_HABIT_CONTRADICTS);
     if (cas_on(w))
         cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
     s->publishing_seq = s->write_seq;
@@ -435,7 +557,6 @@ static void start_put(struct publish *p)
     struct worker *w = p->w;
     struct s3_put put;
     struct s3_result none = {0};
-    bool asks;
     int r;
 
     if (*p->copy.key) {
@@ -444,15 +565,15 @@ static void start_put(struct publish *p)
     }
     if (cas_on(w))
         cas_put_meta(&p->cas, &p->meta);
-    asks = p->cas.expects || !conditions_unknown;
     put = (struct s3_put){
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
-        .if_match = asks && !p->absent && *p->etag ? p->etag : NULL,
-        .if_none_match = asks && p->absent ? "*" : NULL,
+        .if_match = asks(p) && !p->absent && *p->etag ? p->etag : NULL,
+        .if_none_match = asks(p) && p->absent ? "*" : NULL,
+        .bare_match = p->bare,
     };
     if (p->cas.expects && !put.if_match && !put.if_none_match) {
         log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "
@@ -462,6 +583,7 @@ static void start_put(struct publish *p)
     }
     if (cas_on(w) && !p->cas.tried)
         remember_that_it_is_sent(p);
+    p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)

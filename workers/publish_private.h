@@ -17,7 +17,11 @@ struct publish {
     uint32_t generation;
     uint64_t size;
     uint64_t started_ns;
+    uint64_t sent_ns; /* the last PUT */
+    bool contradicts; /* ... was taken, as was another one of the same version */
     unsigned refused; /* times that the key was of another version than known */
+    unsigned agreed;  /* ... though HEAD found the version that was expected, in a row */
+    bool bare, blind; /* the condition goes without quotes; it does not go at all */
     bool absent;      /* expected: no such key */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];

@@ -118,8 +118,8 @@ static void on_deleted(void *arg, const struct s3_result *res)
     int r = res->error;
 
     mv->req = NULL;
-    if (res->http_status == 501 && delete_asks()) {
-        delete_asks_no_more();
+    if (delete_asks(mv->m->op->w) && s3_condition_unknown(res->http_status, res->code)) {
+        (void)s3_habit_learn(mv->m->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
         r = delete_source(mv);
         if (r == 0)
             return;
@@ -134,7 +134,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
 static int delete_source(struct mover *mv)
 {
     struct worker *w = mv->m->op->w;
-    bool asks = *mv->etag && delete_asks() && mv->m->stuck < RENAME_STUCK_MAX;
+    bool asks = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
     struct s3_delete del = {.key = mv->from, .if_match = asks ? mv->etag : NULL};
 
     w->stats->s3[S3_OP_DELETE]++;

@@ -200,7 +200,7 @@ static int setup(struct worker *w)
     if (r == 0)
         r = alloc_ops(w);
     if (r == 0) {
-        r = s3_setup(w->loop, w->conf, w->stats, &w->s3, &err);
+        r = s3_setup(w->loop, w->env, w->stats, &w->s3, &err);
         if (r < 0) {
             log_err("worker cannot start: %s", err.text);
             return r;

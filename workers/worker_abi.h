@@ -17,12 +17,17 @@ struct worker_spool {
     int file_fd; /* O_TMPFILE in buffer.dir, beyond that; -1 if none could be made */
 };
 
-/* What the server was found to do with conditional requests; all false where it was not probed. */
+#define SERVER_NAME_MAX 64 /* with NUL */
+
+/* What the server was found to do at the start, with conditional requests for one; all false
+ * where it was not probed. What is learned later is in the segment (shm_header.habits). */
 struct server_traits {
     bool probed;              /* the others were tried */
     bool put_conditions;      /* PUT keeps If-Match and If-None-Match, also among racers */
     bool complete_conditions; /* CompleteMultipartUpload does */
     bool delete_if_match;     /* DELETE does; else HEAD, compare, DELETE, and a window */
+    uint32_t habits;          /* enum s3_habit */
+    char name[SERVER_NAME_MAX]; /* as it calls itself, "" = it does not */
 };
 
 /* Filled by the supervisor before the first fork, constant after it. */

@@ -33,6 +33,25 @@ static void test_set_cuts(void **state)
     text[sizeof(text) - 1] = '\0';
     (void)err_set(&err, EIO, "%s", text);
     assert_int_equal(strlen(err.text), ERR_TEXT_MAX - 1);
+    assert_string_equal(err.text + ERR_TEXT_MAX - 4, "...");
+}
+
+/* Never in a word. */
+static void test_cut_between_words(void **state)
+{
+    char text[64];
+
+    (void)state;
+    for (size_t cap = 1; cap <= sizeof(text); cap++) {
+        err_cut(text, cap, snprintf(text, cap, "one two three four"));
+        assert_true(strlen(text) < cap);
+        if (cap > 8 && cap <= strlen("one two three four")) {
+            assert_string_equal(text + strlen(text) - 4, " ...");
+            assert_int_equal(strncmp("one two three four", text, strlen(text) - 3), 0);
+        }
+        if (cap > strlen("one two three four"))
+            assert_string_equal(text, "one two three four");
+    }
 }
 
 static void test_prefix(void **state)
@@ -51,6 +70,7 @@ static void test_prefix(void **state)
 static void test_prefix_cuts(void **state)
 {
     char prefix[ERR_TEXT_MAX + 20], whole[2 * ERR_TEXT_MAX + 40];
+    size_t whole_len;
     struct err err;
 
     (void)state;
@@ -62,7 +82,10 @@ static void test_prefix_cuts(void **state)
         snprintf(whole, sizeof(whole), "%s: %s", prefix, err.text);
         assert_int_equal(err_prefix(&err, "%s", prefix), -EIO);
         assert_true(strlen(err.text) < ERR_TEXT_MAX);
-        assert_int_equal(strncmp(err.text, whole, strlen(err.text)), 0);
+        whole_len = strlen(err.text);
+        if (whole_len > 3 && strcmp(err.text + whole_len - 3, "...") == 0)
+            whole_len -= 3;
+        assert_int_equal(strncmp(err.text, whole, whole_len), 0);
     }
 }
 
@@ -81,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_set),
         cmocka_unit_test(test_set_cuts),
+        cmocka_unit_test(test_cut_between_words),
         cmocka_unit_test(test_prefix),
         cmocka_unit_test(test_prefix_cuts),
         cmocka_unit_test(test_prefix_stays_a_failure),

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "conf/conf_check.h"
 #include "conf/conf_yaml.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -51,7 +52,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->read.whole_limit, 8 * MIB);
     assert_int_equal(c->read.part_size, 8 * MIB);
     assert_int_equal(c->lookup.speculate, MIB / 8);
-    assert_int_equal(c->cas.probe, CONF_PROBE_REQUIRE);
+    assert_int_equal(c->cas.probe, CONF_PROBE_AUTO);
     assert_int_equal(c->cache.open_ttl_ns, 0);
     assert_int_equal(c->directories.ttl_ns, SEC);
     assert_true(c->directories.marker);
@@ -176,6 +177,25 @@ static void test_wrong_file_under_good_environment(void **state)
         "bucket: B\n", NULL, EINVAL,
         "c.yaml:1:9: bucket: \"B\", expected a bucket name: 3 to 63 lower-case "
         "letters, digits, dots and hyphens");
+}
+
+/* Capitals, "_" and a tenant are for other servers than AWS. */
+static void test_buckets_of_others(void **state)
+{
+    static const char *const good[] = {"tenant:My_bucket", "BKT", "a_b", "bkt"};
+    static const char *const bad[] = {"ab", "a..b", "-ab", "ab:", "a/b", "1.2.3.4", "a b"};
+    char text[32];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "%s", good[i]);
+        assert_true(conf_check_bucket(text));
+        assert_int_equal(conf_is_aws_bucket(text), i == 3);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "%s", bad[i]);
+        assert_false(conf_check_bucket(text));
+    }
 }
 
 static void test_automatic_words(void **state)
@@ -406,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_environment_beats_file),
         cmocka_unit_test(test_wrong_file_under_good_environment),
+        cmocka_unit_test(test_buckets_of_others),
         cmocka_unit_test(test_automatic_words),
         cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_required),

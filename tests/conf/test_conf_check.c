@@ -50,18 +50,24 @@ static void test_bucket(void **state)
         ".ab",
         "ab.",
         "a..b",
-        "Abc",
-        "a_b",
         "a b",
         "s3://abc",
         "abc/def",
         "192.168.1.1",
         "\xc3\xa4\xc3\xa4\xc3\xa4",
-        "a234567890123456789012345678901234567890123456789012345678901234",
         NULL};
+
+    static const char *const others[] = {
+        "Abc", "a_b", "tenant:bucket",
+        "a234567890123456789012345678901234567890123456789012345678901234", NULL};
 
     (void)state;
     accept_all(conf_check_bucket, good);
+    accept_all(conf_check_bucket, others); /* on other servers than AWS */
+    for (size_t i = 0; good[i]; i++)
+        assert_true(conf_is_aws_bucket(good[i]));
+    for (size_t i = 0; others[i]; i++)
+        assert_false(conf_is_aws_bucket(others[i]));
     refuse_all(conf_check_bucket, bad);
 }
 

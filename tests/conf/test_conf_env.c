@@ -105,8 +105,8 @@ static void test_probe_names(void **state)
     assert_int_equal(c->cas.probe, CONF_PROBE_OFF);
     conf_free(c);
     load_bad(NULL, "STATEPROXY_CAS_PROBE=never", EINVAL,
-             "environment STATEPROXY_CAS_PROBE: cas.probe: \"never\", expected require, warn "
-             "or off");
+             "environment STATEPROXY_CAS_PROBE: cas.probe: \"never\", expected auto, require, "
+             "warn or off");
 }
 
 static void test_loose_booleans(void **state)

@@ -82,7 +82,7 @@ def refused(done):
     ("count: 3", "count: -1", 9, 10, ["workers.count", "1 to 16"]),
     ("count: 3", "count: 10000", 9, 10, ["workers.count", "10000", "1 to 16"]),
     ("count: 3", "count: [1, 2]", 9, 10, ["workers.count"]),
-    ("bucket: models", "bucket: Not_A_Bucket", 1, 9, ["bucket", "lower-case"]),
+    ("bucket: models", "bucket: Not A Bucket", 1, 9, ["bucket", "lower-case"]),
     ("http://127.0.0.1:9000", "ftp://x", 7, 13, ["s3.endpoint", "http://"]),
     ("path: /mnt/models", "path: relative", 4, 9, ["mount.path", "absolute"]),
     ("count: 3", "count: 3\nbuffer:\n  memory: 4 apples", 11, 11, ["buffer.memory", "64Mi"]),
@@ -111,7 +111,7 @@ def test_a_mistake_in_the_file(config, old, new, line, column, words):
     ("STATEPROXY_WORKERS_CUONT", "2", ["STATEPROXY_WORKERS_CUONT", "STATEPROXY_WORKERS_COUNT"]),
     ("STATEPROXY_WORKERS_COUNT", "two", ["STATEPROXY_WORKERS_COUNT", "two", "1 to 16"]),
     ("STATEPROXY_WORKERS_COUNT", "99999999999999999999", ["STATEPROXY_WORKERS_COUNT"]),
-    ("STATE_BUCKET", "UPPER", ["STATE_BUCKET"]),
+    ("STATE_BUCKET", "UP/PER", ["STATE_BUCKET"]),
     ("AWS_ENDPOINT_URL", "localhost:9000", ["AWS_ENDPOINT_URL", "http://"]),
 ])
 def test_a_mistake_in_the_environment(config, name, value, words):

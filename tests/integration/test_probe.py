@@ -47,7 +47,7 @@ def test_the_default_server_passes(probing, proxy, bucket):
     # no AbortMultipartUpload, no ListMultipartUploads: other permissions
     assert set(ops) <= {"PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2",
                         "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}
-    assert len(log) < 250
+    assert len(log) < 800
     assert all(x.key.startswith(f"p/{DIR}/") for x in log if x.op != "ListObjectsV2")
     assert left(bucket) == ({}, [])
 
@@ -144,16 +144,28 @@ def test_a_server_that_knows_no_conditions(probing, proxy, status, code):
 
 
 @pytest.mark.limit(120)
-def test_moto_is_refused_for_complete(probing, moto, bucket_at):
+def test_moto_passes_though_it_ignores_conditions_of_complete(probing, moto, bucket_at):
+    """Files are written with one PUT, whose conditions it keeps."""
     s3 = bucket_at(moto)
-    refused(probing(via=moto, s3=s3), "CompleteMultipartUpload If-Match with a wrong ETag")
+    m = probing(via=moto, s3=s3).start()
+    assert "conditions of CompleteMultipartUpload cannot be relied on" in m.log()
+    assert " conditions=put" in m.log() and "put,complete" not in m.log()
     assert left(s3) == ({}, [])
 
 
 @pytest.mark.parametrize("header", ["if-match", "if-none-match"])
-def test_a_server_that_ignores_a_condition_of_complete(probing, proxy, bucket, header):
+def test_conditions_of_complete_are_not_required(probing, proxy, bucket, header):
     proxy.add_rule("strip", op="CompleteMultipartUpload", headers=[header])
-    refused(probing(via=proxy), "CompleteMultipartUpload If-")
+    m = probing(via=proxy).start()
+    assert "conditions of CompleteMultipartUpload cannot be relied on" in m.log()
+    assert PASSES in m.log() and " conditions=put,delete " in m.log()
+    assert left(bucket) == ({}, [])
+
+
+@pytest.mark.parametrize("status", [403, 501, 503])
+def test_multipart_is_not_required(probing, proxy, bucket, status):
+    proxy.add_rule("answer", op="CreateMultipartUpload", status=status)
+    assert PASSES in probing(via=proxy).start().log()
     assert left(bucket) == ({}, [])
 
 
@@ -206,7 +218,7 @@ def test_what_cannot_be_deleted_is_not_in_the_way(probing, proxy, bucket):
     """Of the next round."""
     proxy.add_rule("answer", op="DeleteObject", key="*.race0", status=503)
     assert PASSES in probing(via=proxy).start().log()
-    assert len(left(bucket)[0]) == 5
+    assert len(left(bucket)[0]) >= 2
     age(bucket, OLD)
     probing().start()
     assert left(bucket) == ({}, [])
@@ -231,9 +243,9 @@ def test_a_server_without_clear_answers(probing, proxy):
 # -- leftovers
 
 
-@pytest.mark.parametrize("op, key, nth", [("PutObject", "*.put", 2), ("PutObject", "*.race1", 20),
+@pytest.mark.parametrize("op, key, nth", [("PutObject", "*.put", 3), ("PutObject", "*.race1", 20),
                                           ("CompleteMultipartUpload", "*.part", 1),
-                                          ("CompleteMultipartUpload", "*.part", 4),
+                                          ("CompleteMultipartUpload", "*.part", 3),
                                           ("DeleteObject", "*.del", 1)])
 def test_what_a_killed_probe_leaves_goes_at_a_later_start(probing, proxy, bucket, op, key, nth):
     proxy.add_rule("hold", name="middle", op=op, key=key, nth=nth)
@@ -243,8 +255,7 @@ def test_what_a_killed_probe_leaves_goes_at_a_later_start(probing, proxy, bucket
     proxy.release("middle", "drop")
     proxy.wait_idle()
     objects, uploads = left(bucket)
-    assert objects or uploads
-    assert bool(uploads) == (op == "CompleteMultipartUpload")
+    assert objects                  # uploads have notes among them
 
     # another probe may be running: what is young stays
     probing().start()
@@ -281,3 +292,27 @@ def test_a_signal_during_the_probe_ends_the_start(probing, proxy):
     assert m.wait_exit(10) != 0
     util.wait_until(lambda: not m.processes(), 5, "the end of the probe")
     m.stopped = True
+
+
+# -- a server that is racy now and then
+
+
+STARTS = int(os.environ.get("STATEPROXY_TEST_STARTS", "12"))
+
+
+@pytest.mark.slow
+@pytest.mark.limit(60 + 2 * STARTS)
+def test_a_server_that_is_racy_now_and_then(probing, proxy, seed):
+    """One in a hundred PUTs slips by the lock, so that of races of eight one in 13 goes wrong: 20 of them, as
+    there were once, found 11 of 14 starts. (STATEPROXY_TEST_STARTS=100 for the figure of ARCHITECTURE.md.)"""
+    found = []
+    for i in range(STARTS):
+        proxy.clear_rules()
+        rule = proxy.add_rule("strip", op="PutObject", key="*.race?", probability=0.011,
+                              seed=100003 * seed + 7919 * i)
+        m = probing("warn", via=proxy).start()
+        found.append(" at once " in m.log())
+        m.stop()
+        proxy.remove_rule(rule)
+    print(f"found in {found.count(True)} of {STARTS}")
+    assert found.count(True) >= 0.99 * STARTS - 1

@@ -226,8 +226,8 @@ static void test_lies(void **state)
         "HTTP/1.1 206 Partial Content\r\n" OBJECT "Content-Length: 4\r\n\r\n"
         "2345",
         "HTTP/1.1 206 Partial Content\r\n" OBJECT
-        "Content-Range: bytes 2-5/10\r\nTransfer-Encoding: chunked\r\n\r\n"
-        "4\r\n2345\r\n0\r\n\r\n",
+        "Content-Range: bytes 2-6/10\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "5\r\n23456\r\n0\r\n\r\n",
         "HTTP/1.1 204 No Content\r\n\r\n",
     };
 
@@ -243,6 +243,64 @@ static void test_lies(void **state)
         assert_int_equal(f.call.res.fail, S3_FAIL_PROTOCOL);
         fixture_end(&f);
     }
+}
+
+#define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
+
+/* The range tells the size; of what has none a range is asked for, from then on. */
+static void test_without_length(void **state)
+{
+    struct fixture f;
+    struct s3_get get = {.key = "k", .off = 2, .len = 4};
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
+                                      "Content-Range: bytes 2-5/10\r\n" CHUNKED
+                                      "4\r\n2345\r\n0\r\n\r\n"}));
+    fixture_get(&f, &get);
+    succeeded(&f, "2345");
+    assert_int_equal(f.call.head.size, 10);
+    fixture_end(&f);
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT CHUNKED
+                                      "3\r\n234\r\n0\r\n\r\n"},
+                             {.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
+                                      "Content-Range: bytes 0-2/3\r\n" CHUNKED
+                                      "3\r\n234\r\n0\r\n\r\n"}));
+    get = (struct s3_get){.key = "k"};
+    fixture_get(&f, &get);
+    succeeded(&f, "234");
+    assert_int_equal(f.call.head.size, 3);
+    fixture_end(&f);
+}
+
+#define PART_200(range, len)                                                                       \
+    "HTTP/1.1 200 OK\r\n" OBJECT "Content-Range: bytes " range "\r\nContent-Length: " len "\r\n\r\n"
+
+/* A part that calls itself whole; and a whole one that tells its range. */
+static void test_part_with_status_200(void **state)
+{
+    static const char *const lies[] = {PART_200("0-4/10", "3") "234", PART_200("x", "4") "2345",
+                                       PART_200("2-5/*", "4") "2345"};
+    struct s3_get get = {.key = "k", .off = 2, .len = 4};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = PART_200("2-5/10", "4") "2345"}));
+    fixture_get(&f, &get);
+    succeeded(&f, "2345");
+    assert_int_equal(f.call.head.size, 10);
+    fixture_end(&f);
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        fixture_begin(&f, SCRIPT({.text = lies[i]}));
+        fixture_get(&f, &get);
+        failed(&f, EIO, 3);
+        fixture_end(&f);
+    }
+    get = (struct s3_get){.key = "k"};
+    fixture_begin(&f, SCRIPT({.text = PART_200("0-2/3", "3") "234"}));
+    fixture_get(&f, &get);
+    succeeded(&f, "234");
+    fixture_end(&f);
 }
 
 /* A server that does not know Range: fine from 0, where the rest can be left; else it is said. */
@@ -544,6 +602,8 @@ int main(void)
         cmocka_unit_test(test_resume_range),
         cmocka_unit_test(test_replaced),
         cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_without_length),
+        cmocka_unit_test(test_part_with_status_200),
         cmocka_unit_test(test_range_ignored),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_empty_no_more),

@@ -249,11 +249,28 @@ static void test_decode(void **state)
     }
 }
 
+/* "tenant:bucket" of Ceph, and names that AWS does not take. */
+static void test_buckets_of_others(void **state)
+{
+    struct s3_url url;
+
+    (void)state;
+    assert_int_equal(
+        s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL), 0);
+    assert_string_equal(url.base, "/tenant%3AMy_bkt");
+    assert_false(url.virtual_host);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:bkt", S3_ADDRESSING_VIRTUAL, NULL),
+                     -EINVAL);
+    assert_int_equal(s3_url_init(&url, "", "us-east-1", "tenant:bkt", S3_ADDRESSING_AUTO, NULL),
+                     -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_bucket_path),
+        cmocka_unit_test(test_buckets_of_others),
         cmocka_unit_test(test_bad_endpoints),
         cmocka_unit_test(test_bad_names),
         cmocka_unit_test(test_keys),

@@ -478,6 +478,34 @@ static void test_damage(void **state)
     }
 }
 
+static enum s3_xml_kind kind_of(const char *text, enum s3_xml_kind expected)
+{
+    struct s3_xml *xml;
+    enum s3_xml_kind kind;
+
+    assert_int_equal(s3_xml_new(NULL, NULL, &xml), 0);
+    s3_xml_expect(xml, expected);
+    assert_int_equal(s3_xml_feed(xml, text, strlen(text)), 0);
+    assert_int_equal(s3_xml_end(xml), 0);
+    kind = s3_xml_doc(xml)->kind;
+    s3_xml_free(xml);
+    return kind;
+}
+
+/* A root may be called as it likes, if there is something in it that is known. */
+static void test_other_roots(void **state)
+{
+    (void)state;
+    assert_int_equal(kind_of("<A><UploadId>x</UploadId></A>", S3_XML_CREATE), S3_XML_CREATE);
+    assert_int_equal(kind_of("<A><IsTruncated>false</IsTruncated></A>", S3_XML_LIST), S3_XML_LIST);
+    assert_int_equal(kind_of("<A><IsTruncated>false</IsTruncated></A>", S3_XML_NOTHING),
+                     S3_XML_OTHER);
+    assert_int_equal(kind_of("<html><body>hello</body></html>", S3_XML_LIST), S3_XML_OTHER);
+    assert_int_equal(kind_of("<A><b><UploadId>x</UploadId></b></A>", S3_XML_CREATE), S3_XML_OTHER);
+    assert_int_equal(kind_of("<Error><Code>x</Code></Error>", S3_XML_COPY), S3_XML_ERROR);
+    assert_int_equal(kind_of("<Error/>", S3_XML_COPY), S3_XML_ERROR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_odd_ones),
         cmocka_unit_test(test_error),
+        cmocka_unit_test(test_other_roots),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_uploads),
         cmocka_unit_test(test_an_etag_that_is_none),

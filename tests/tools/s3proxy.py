@@ -25,6 +25,7 @@ import time
 import urllib.parse
 import xml.sax.saxutils
 
+import s3proxy_habits
 from s3proxy_list import Folders, Listing, own_objects, parse_page
 from s3proxy_rules import NO_PLAN, Exchange, Plan, Rule
 from s3proxy_wire import JOIN_BELOW, Body, Gone, Link, SpooledBody, parse_head, pump
@@ -52,6 +53,23 @@ def error_document(code, message, key):
     return (f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{escape(code)}</Code>'
             f"<Message>{escape(message)}</Message><Resource>/{escape(key)}</Resource>"
             f"<RequestId>S3PROXY0000000000</RequestId></Error>").encode()
+
+
+def origin_form(head):
+    """"GET http://host/path" of a client that takes us for its HTTP proxy: as to a server."""
+    return re.sub(rb"\A(\S+) http://[^/ ]+", rb"\1 ", head)
+
+
+def path_form(head, credentials):
+    """Host: bucket.localhost, as a client with virtual-host addressing sends it: the bucket in the path, and
+    marked so."""
+    match = re.search(rb"\r\n[Hh]ost: ?([^\r.]+)\.(localhost[^\r]*)\r\n", head)
+    if not match:
+        return head
+    bucket, host = match.groups()
+    head = re.sub(rb"\A(\S+) /", rb"\1 /" + bucket + b"/", head)
+    head = head[:-2] + b"x-proxy-virtual: 1\r\n\r\n"
+    return sign_again(head, (), credentials, {"host": host.decode()})
 
 
 class Proxy:
@@ -239,6 +257,7 @@ class Connection:
                 if head is None:
                     break
                 self.idle = False
+                head = path_form(origin_form(head), self.proxy.credentials)
                 x = self.proxy.begin(self.number, head)
                 try:
                     again = await self.exchange(x, head)
@@ -315,6 +334,10 @@ class Connection:
             if refused:
                 return await self.answer(x, body, refused)
             head = sign_again(head, ("if-match", "if-none-match"), proxy.credentials)
+        if plan.habits:
+            head, refused = s3proxy_habits.request(plan.habits, x, head, proxy.credentials)
+            if refused:
+                return await self.answer(x, body, refused)
         strip = list(plan.strip)
         if any(name in x.headers for name in plan.strip_missing):
             status, _ = await self.ask_head(x)
@@ -548,6 +571,12 @@ class Connection:
             if rewrite["from_status"] in (None, x.status):
                 answer = await self.rewritten(x, answer, headers, body, rewrite)
                 break
+        if plan.habits:
+            text = b""
+            while (piece := await body.piece()) is not None:
+                text += piece
+            client.write(s3proxy_habits.answer(plan.habits, x.method, answer, text))
+            return
         if plan.ending == "cut_response":
             client.write(answer)
             await pump(body, client, body.stop_at(plan.args["at"]))

@@ -5,6 +5,7 @@ import random
 import re
 import urllib.parse
 
+import s3proxy_habits
 from s3proxy_wire import Gone
 
 OPERATIONS = ("GetObject", "HeadObject", "PutObject", "DeleteObject", "ListObjectsV2", "CopyObject",
@@ -22,6 +23,7 @@ ACTIONS = {                     # action -> its parameters and their defaults
     "rewrite": {"status": 200, "from_status": None, "headers": {}, "body": None},
     "strip": {"headers": ["if-match", "if-none-match"],
               "missing_only": False},                   # only where the key does not exist
+    "habit": s3proxy_habits.PARAMS,
     "nolock": {"pause_ms": 0, "name": None},
     # a listing as another server would make it: s3proxy_list.py
     "list": {"order": "keys",               # keys | prefixes first; shuffled: within each kind
@@ -96,6 +98,8 @@ class Rule:
                                  f"{', '.join(known)}")
         self.number, self.action = number, action
         self.args = {**known, **args}
+        if action == "habit":
+            s3proxy_habits.check(self.args)
         self.params = {n: self.args[n] for n in ACTIONS[action]}
         self.regex = re.compile(self.args["key_regex"]) if self.args["key_regex"] else None
         self.random = random.Random(self.args["seed"])
@@ -152,7 +156,7 @@ class Rule:
 
 
 class Plan:
-    """What the rules want for one request: any number of delays, holds, strips and rewrites, and
+    """What the rules want for one request: any number of delays, holds, strips, habits and rewrites, and
     at most one ending."""
 
     ENDINGS = ("drop", "reset", "cut_request", "cut_response", "answer", "nolock")
@@ -164,6 +168,7 @@ class Plan:
         self.strip_missing = []         # where the key does not exist
         self.rewrites = []
         self.listing = None
+        self.habits = []
         self.ending = None
         self.args = {}
         self.names = []
@@ -186,6 +191,8 @@ class Plan:
                 self.strip += names
         elif rule.action == "list":
             self.listing = p
+        elif rule.action == "habit":
+            self.habits.append(p)
         elif rule.action == "rewrite":
             self.rewrites.append(p)
         else:

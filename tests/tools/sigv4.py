@@ -54,8 +54,10 @@ class CannotSign(Exception):
     pass
 
 
-def sign_again(head, without, credentials):
-    """`head` without the headers named, signed again if one of them had been signed."""
+def sign_again(head, without, credentials, changed=None):
+    """`head` without the headers named and with those `changed` (lower-case name: value), signed again
+    if one of them had been signed."""
+    changed = changed or {}
     lines = head[:-4].split(b"\r\n")
     kept = [lines[0]]
     headers = {}
@@ -66,11 +68,14 @@ def sign_again(head, without, credentials):
         if name in without:
             removed.add(name)
             continue
+        if name in changed:
+            line = f"{name}: {changed[name]}".encode("latin-1")
+            value = changed[name].encode("latin-1")
         headers[name] = value.strip().decode("latin-1")
         kept.append(line)
     match = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d+)/([^/]+)/s3/aws4_request,\s*"
                      r"SignedHeaders=([^,]+),", headers.get("authorization", ""))
-    if match and removed & set(match.group(4).split(";")):
+    if match and (removed | set(changed)) & set(match.group(4).split(";")):
         secret = credentials.get(match.group(1))
         if secret is None:
             raise CannotSign(f"no secret for access key {match.group(1)}")

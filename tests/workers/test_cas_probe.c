@@ -40,9 +40,22 @@ static void test_owns(void **state)
 
 static void test_wanted(void **state)
 {
-    struct conf conf = {.variant = CONF_S3_BUFFERED_CAS};
+    struct conf conf = {.variant = CONF_S3_BUFFERED_CAS, .s3.endpoint = "http://localhost:9000"};
 
     (void)state;
+    assert_true(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "";
+    assert_false(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com";
+    assert_false(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "https://s3.cn-north-1.amazonaws.com.cn:443/";
+    assert_false(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "https://amazonaws.com.example.org";
+    assert_true(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "https://not-amazonaws.com";
+    assert_true(cas_probe_wanted(&conf));
+    conf.s3.endpoint = "";
+    conf.cas.probe = CONF_PROBE_REQUIRE;
     assert_true(cas_probe_wanted(&conf));
     conf.cas.probe = CONF_PROBE_WARN;
     assert_true(cas_probe_wanted(&conf));

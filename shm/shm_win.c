@@ -1,0 +1,56 @@
+/* The writes that were taken: a short ring. */
+#include "shm/shm_win.h"
+
+#include <string.h>
+
+#include <sodium.h>
+
+size_t shm_win_size(const struct shm_sizes *s)
+{
+    (void)s;
+    return sizeof(struct shm_win_table);
+}
+
+static uint64_t hash(const struct shm *shm, const char *key)
+{
+    uint8_t out[crypto_shorthash_BYTES];
+    uint64_t h;
+
+    crypto_shorthash(out, (const uint8_t *)key, strlen(key), shm->header->hash_key);
+    memcpy(&h, out, sizeof(h));
+    return h ? h : 1;
+}
+
+/* (Who writes what is there already wins as often as he likes.) */
+bool shm_win_add(struct shm *shm, const char *key, const char *from, const char *to,
+                 uint64_t sent_ns, uint64_t now_ns)
+{
+    struct shm_win_table *t = shm->wins;
+    struct shm_win *slot = &t->slot[t->count % SHM_WINS];
+    uint64_t h = hash(shm, key);
+    bool alone = true;
+
+    if (strcmp(from, to) == 0)
+        return true;
+    for (unsigned i = 0; i < SHM_WINS; i++) {
+        const struct shm_win *w = &t->slot[i];
+
+        if (w->key == h && w->at_ns > sent_ns && strcmp(w->from, from) == 0)
+            alone = false;
+    }
+    shm_save(shm, shm->meta, slot, sizeof(*slot));
+    *slot = (struct shm_win){.key = h, .at_ns = now_ns};
+    memcpy(slot->from, from, strnlen(from, SHM_ETAG_MAX - 1));
+    shm_set(shm, shm->meta, t->count, t->count + 1);
+    return alone;
+}
+
+void shm_win_forget(struct shm *shm, const char *key)
+{
+    uint64_t h = hash(shm, key);
+
+    for (unsigned i = 0; i < SHM_WINS; i++) {
+        if (shm->wins->slot[i].key == h)
+            shm_set(shm, shm->meta, shm->wins->slot[i].key, 0);
+    }
+}
