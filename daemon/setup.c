@@ -130,7 +130,8 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     return r;
 }
 
-int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *err)
+int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
+                struct err *err)
 {
     const struct conf *conf = env->conf;
     struct fuse_mount_opts opts = {
@@ -138,6 +139,7 @@ int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *er
         .allow_other = conf->mount.allow_other,
         .default_permissions = conf->mount.default_permissions,
         .read_only = conf->mount.read_only,
+        .end_silent = ours_alone,
     };
     struct fuse_init_wish wish = {
         .max_write = env->shm->header->sizes.payload,

@@ -233,12 +233,14 @@ static void note_request(struct shm_record *rec, const struct fuse_request *req)
 {
     rec->unique = req->unique;
     rec->opcode = req->opcode;
+    rec->node_id = req->nodeid;
     if (atomic_load(&rec->state) != SHM_RECORD_READING)
         return;
     rec->started_ns = clock_mono_ns();
     rec->step = 0;
     rec->handle = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
+    rec->told = 0;
     atomic_store(&rec->interrupted, 0);
     set_state(rec, SHM_RECORD_IN_FLIGHT);
 }
