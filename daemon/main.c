@@ -44,7 +44,7 @@ static void print_help(void)
          "Exit codes: 0 ended as told; 1 bytes that were written did not reach S3;\n"
          "64 wrong option; 69 S3 cannot be reached; 71 the system gives no more memory,\n"
          "processes or descriptors; 73 the mount, the control socket or buffer.dir cannot\n"
-         "be used; 78 the configuration is wrong (also bucket, region, keys).\n"
+         "be used; 75 the kernel has ended the mount's connection: start it again; 78 the configuration is wrong (also bucket, region, keys).\n"
          "\n"
          "Keys of the configuration:\n");
     conf_print_keys(stdout);
@@ -260,7 +260,7 @@ static int start(const struct conf *conf)
     all.reload = reload;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return fail(EXIT_CODE_CREATE, &err);
-    if (setup_mount(&env, &mount, &err) < 0)
+    if (setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
         code = fail(EXIT_CODE_CREATE, &err);
     else
         code = supervise(sup, n_workers, &user);

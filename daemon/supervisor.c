@@ -78,6 +78,15 @@ static void in_child(void *ctx)
     loop_forget(sup->loop);
 }
 
+static void in_task(void *ctx)
+{
+    struct supervisor *sup = ctx;
+
+    in_child(sup);
+    if (sup->duties->in_task)
+        sup->duties->in_task(sup->ctx);
+}
+
 static const struct children_ops children_ops = {
     .on_unmounted = on_unmounted,
     .on_setup_failed = on_setup_failed,
@@ -241,7 +250,7 @@ int supervisor_new(const struct supervisor_opts *opts,
         return r;
     }
     children_init(&sup->children, sup->loop, &children_ops, sup);
-    task_set_init(&sup->tasks, sup->loop, in_child, sup);
+    task_set_init(&sup->tasks, sup->loop, in_task, sup);
     stop_init(sup);
     *ret_sup = sup;
     return 0;

@@ -37,9 +37,13 @@ struct supervisor_duties {
     int (*check)(void *ctx, struct err *err);    /* 0, or 1 with what is wrong */
     int (*log_inflight)(void *ctx, struct err *err);
 
+    /* In the child that is to be a task: gives up what keeps the mount alive. NULL: nothing to do. */
+    void (*in_task)(void *ctx);
+
     /* In the supervisor: must not wait. */
     void (*set_draining)(void *ctx);
     void (*abort)(void *ctx); /* nobody serves the mount any more */
+    bool (*mounted)(void *ctx);  /* NULL: not known */
     void (*reload)(void *ctx); /* SIGHUP; NULL: nothing to do */
 };
 
