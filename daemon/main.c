@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
@@ -185,12 +186,28 @@ static void reload(void *ctx)
 
 #define TITLE_MAX (PATH_MAX + 2048)
 
+/* What the machine sets, where it does. */
+static void add_timeouts(char *out, size_t cap)
+{
+    const struct fuse_timeouts *t = &env.timeouts;
+    size_t n = strlen(out);
+
+    if (t->max)
+        n += (size_t)snprintf(out + n, cap - n, " fs.fuse.max_request_timeout=%u", t->max);
+    if (t->def)
+        n += (size_t)snprintf(out + n, cap - n, " fs.fuse.default_request_timeout=%u", t->def);
+    if (t->max || t->def)
+        snprintf(out + n, cap - n, " requests_end_after=%llus",
+                 (unsigned long long)(env.request_limit_ns / NS_PER_S));
+}
+
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
     snprintf(out, cap,
              "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
              mount.path, env.conf->bucket, env.conf->prefix,
              choice_name("variant", (int)env.conf->variant), n_workers);
+    add_timeouts(out, cap);
 }
 
 static void make_info(char *out, size_t cap)
@@ -221,6 +238,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers,
         .segment_fd = env.shm->fd,
         .title = title,
         .info = info,
+        .request_limit_ns = env.request_limit_ns,
     };
 
     make_title(title, sizeof(title), n_workers);

@@ -18,7 +18,7 @@
 #include "daemon/supervisor_private.h"
 
 #define READY_POLL_NS (5 * NS_PER_MS)
-#define HEALTH_NS (5 * NS_PER_S)
+#define HEALTH_NS (2 * NS_PER_S)
 #define INFLIGHT_LIMIT_NS (10 * NS_PER_S)
 
 #define of(member, ptr)                                                        \
@@ -272,6 +272,9 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     int r;
 
     sup->run = run;
+    /* Its successor needs the rest for what it takes over. */
+    if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
+        sup->children.hang_ns = run->request_limit_ns / 2;
     r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx,
                        &run->user);
     if (r < 0) {

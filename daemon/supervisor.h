@@ -72,6 +72,7 @@ struct supervisor_run {
     bool unmounts;     /* the mount is ours to take off; its end is told by exits of the serving children */
     int segment_fd;    /* given read-only to control clients; -1 = none */
     const char *title; /* "mount=... workers=2": follows "ready" in the log */
+    uint64_t request_limit_ns; /* requests have to be answered by then, 0 = no limit */
     const char *info;  /* lines for the control client: "mount /mnt/x\nbucket b\n" */
 };
 

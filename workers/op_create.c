@@ -204,6 +204,7 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         return;
     nc->name = op->req.name;
     op->stays = true;
+    op->gives_back = session_detach; /* of one that becomes too old: op_limits */
     if (session == SHM_NIL) {
         worker_lock(w);
         r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);

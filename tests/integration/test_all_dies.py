@@ -1,14 +1,15 @@
 """Everything dies at once, or S3 hangs while the daemon is told to end: no process stays that cannot
 be killed, and the next start serves by itself."""
 
+import hashlib
 import os
-import signal
+import random
 import sys
 import time
 
 import pytest
 
-from harness import EX_UNPUBLISHED, SLOW, util
+from harness import EX_UNPUBLISHED, PROGRAMS, SLOW, util
 from harness.pattern import pattern
 
 PYTHON = [sys.executable, "-B"]
@@ -163,3 +164,148 @@ def test_discarded_pages_go_when_the_read_is_answered(mount, proxy, bucket, prog
     util.wait_until(lambda: os.pread(second, 11, 0) == pattern(40 * BLOCK)[:11], what="the published bytes")
     os.close(second)
     m.check()
+
+
+# -- SIGTERM while S3 hangs
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_sigterm_while_s3_hangs(mount, proxy, bucket, programs, variant):
+    """Nothing is left that waits, though the mount was off before those who wait were let go."""
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_DAEMON_DRAIN_TIMEOUT": "1s"})
+    reader, writer = read_that_waits(m, proxy, bucket, programs)
+    dies(m, writer)
+    closer = util.spawn([*PYTHON, PROGRAMS / "fileop.py", "write", m.path / "g.bin", 1000, 1])
+    proxy.hold("put", op="PutObject")
+    daemon = m.processes()
+    proxy.wait_held("put")
+    m.term()
+    assert m.wait_exit(1 + 10) == EX_UNPUBLISHED
+    all_gone(daemon + pids_of(reader, closer))
+    closer.communicate()
+    assert util.mount_entry(m.path) is None
+    m.stopped = True
+
+
+# -- everything is killed, at random, under load
+
+LOAD = """
+import hashlib, os, random, sys
+path, seed = sys.argv[1], int(sys.argv[2])
+draw = random.Random(seed)
+n = 0
+while True:
+    n += 1
+    name = f"{path}/f{draw.randrange(4)}"
+    try:
+        kind = draw.randrange(5)
+        if kind == 0:                       # whole and acknowledged
+            own = f"{path}/own-{seed}-{n}"
+            data = draw.randbytes(draw.choice([10, 5000, 300000]))
+            fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.write(fd, data)
+            os.close(fd)
+            print(os.path.basename(own), hashlib.sha256(data).hexdigest(), flush=True)
+        elif kind == 1:                     # killed half-way: its pages are to go
+            if (child := os.fork()) == 0:
+                fd = os.open(name, os.O_RDWR | os.O_CREAT)
+                os.pwrite(fd, b"torn", 0)
+                os.kill(os.getpid(), 9)
+            os.waitpid(child, 0)
+        elif kind == 2:
+            fd = os.open(name, os.O_RDONLY)
+            os.pread(fd, 4096, draw.randrange(40) * 131072)
+            os.close(fd)
+        elif kind == 3:
+            os.listdir(path)
+            os.stat(name)
+        else:
+            os.rename(name, f"{path}/f{draw.randrange(4)}")
+    except OSError as e:
+        if e.errno in (107, 103):
+            break
+"""
+
+
+def freezer(m):
+    """Puts its processes into a freezer group of their own; None where there is none (cgroup v1)."""
+    path = f"/sys/fs/cgroup/freezer/stateproxy-{m.mark}"
+    try:
+        os.mkdir(path)
+        for pid in m.processes():
+            with open(f"{path}/cgroup.procs", "w") as f:
+                f.write(str(pid))
+    except OSError:
+        return None
+    return path
+
+
+def freeze_and_kill(m, path, pids):
+    for how in ("FROZEN", None, "THAWED"):
+        if how:
+            with open(f"{path}/freezer.state", "w") as f:
+                f.write(how)
+        else:
+            kill_all(pids)
+
+
+def die(m, draw, pids):
+    """All at once; one by one in any order, with gaps; frozen and killed."""
+    group = freezer(m) if draw.randrange(3) == 0 else None
+    if group:
+        freeze_and_kill(m, group, pids)
+    else:
+        gap = draw.choice([0, 0, 0.001, 0.02])
+        for pid in draw.sample(pids, len(pids)):
+            util.kill(pid)
+            time.sleep(gap * draw.random())
+        kill_all(m.processes())             # replacements that the supervisor has started meanwhile
+    return group
+
+
+def one_round(m, proxy, bucket, draw, acknowledged):
+    load = [util.spawn([*PYTHON, "-c", LOAD, m.path, draw.randrange(1 << 30)]) for _ in range(3)]
+    time.sleep(draw.uniform(0.1, 1.2))
+    pids = m.processes()
+    group = die(m, draw, pids)
+    util.wait_until(lambda: not m.processes(), 5, "the daemon's end")
+    all_gone(pids)
+    for p in load:
+        util.kill(p.pid)
+    all_gone(pids_of(*load))
+    for p in load:
+        out = p.communicate()[0].decode()
+        acknowledged.update(line.split() for line in out.splitlines() if line.count(" ") == 1)
+    m.proc.wait()
+    if group:
+        util.wait_until(lambda: not os.path.exists(group) or not open(
+            f"{group}/cgroup.procs").read(), 5, "an empty group")
+        os.rmdir(group)
+
+
+@pytest.mark.slow
+@pytest.mark.limit(3000)
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_everything_is_killed_again_and_again(mount, proxy, bucket, seed, variant):
+    """STATEPROXY_TEST_ROUNDS: how often (by hand 300)."""
+    draw = random.Random(f"{seed} {variant}")
+    m = mount(via=proxy, variant=variant)
+    acknowledged = {}
+    for _ in range(int(os.environ.get("STATEPROXY_TEST_ROUNDS", "6"))):
+        for i in range(4):
+            if not bucket.exists(m.key(f"f{i}")):
+                bucket.put(m.key(f"f{i}"), pattern(40 * BLOCK))
+        proxy.clear_rules()
+        proxy.add_rule("delay", ms=draw.choice([1, 50, 400]), when="before")
+        one_round(m, proxy, bucket, draw, acknowledged)
+        m.log_path.unlink()
+        m.start()
+        assert util.mount_count(m.path) == 1
+        for i in range(4):
+            if bucket.exists(m.key(f"f{i}")):
+                assert bucket.get(m.key(f"f{i}")) == pattern(40 * BLOCK), "torn"
+    proxy.clear_rules()
+    assert acknowledged, "the load did nothing"
+    for name, digest in acknowledged.items():
+        assert hashlib.sha256(bucket.get(m.key(name))).hexdigest() == digest, name
+    m.stop()
