@@ -191,7 +191,7 @@ def test_sigterm_while_s3_hangs(mount, proxy, bucket, programs, variant):
 
 LOAD = """
 import hashlib, os, random, sys
-path, seed = sys.argv[1], int(sys.argv[2])
+path, seed, me = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 draw = random.Random(seed)
 n = 0
 while True:
@@ -208,7 +208,7 @@ while True:
             print(os.path.basename(own), hashlib.sha256(data).hexdigest(), flush=True)
         elif kind == 1:                     # killed half-way: its pages are to go
             if (child := os.fork()) == 0:
-                fd = os.open(name, os.O_RDWR | os.O_CREAT)
+                fd = os.open(f"{path}/f{me}", os.O_RDWR)    # one writer a file
                 os.pwrite(fd, b"torn", 0)
                 os.kill(os.getpid(), 9)
             os.waitpid(child, 0)
@@ -220,7 +220,7 @@ while True:
             os.listdir(path)
             os.stat(name)
         else:
-            os.rename(name, f"{path}/f{draw.randrange(4)}")
+            os.rename(f"{path}/{draw.choice('ab')}{me}", f"{path}/{draw.choice('ab')}{me}")
     except OSError as e:
         if e.errno in (107, 103):
             break
@@ -264,7 +264,8 @@ def die(m, draw, pids):
 
 
 def one_round(m, proxy, bucket, draw, acknowledged):
-    load = [util.spawn([*PYTHON, "-c", LOAD, m.path, draw.randrange(1 << 30)]) for _ in range(3)]
+    load = [util.spawn([*PYTHON, "-c", LOAD, m.path, draw.randrange(1 << 30), i])
+            for i in range(3)]
     time.sleep(draw.uniform(0.1, 1.2))
     pids = m.processes()
     group = die(m, draw, pids)
@@ -291,19 +292,22 @@ def test_everything_is_killed_again_and_again(mount, proxy, bucket, seed, varian
     draw = random.Random(f"{seed} {variant}")
     m = mount(via=proxy, variant=variant)
     acknowledged = {}
+    for i in range(4):
+        bucket.put(m.key(f"f{i}"), pattern(40 * BLOCK))
     for _ in range(int(os.environ.get("STATEPROXY_TEST_ROUNDS", "6"))):
-        for i in range(4):
-            if not bucket.exists(m.key(f"f{i}")):
-                bucket.put(m.key(f"f{i}"), pattern(40 * BLOCK))
-        proxy.clear_rules()
+        for i in range(3):
+            bucket.put(m.key(f"a{i}"), pattern(2 * BLOCK))
         proxy.add_rule("delay", ms=draw.choice([1, 50, 400]), when="before")
         one_round(m, proxy, bucket, draw, acknowledged)
+        proxy.clear_rules()                 # the probe makes many requests
         m.log_path.unlink()
         m.start()
         assert util.mount_count(m.path) == 1
         for i in range(4):
-            if bucket.exists(m.key(f"f{i}")):
-                assert bucket.get(m.key(f"f{i}")) == pattern(40 * BLOCK), "torn"
+            assert bucket.get(m.key(f"f{i}")) == pattern(40 * BLOCK), "torn"
+        for i in range(3):
+            there = [n for n in (f"a{i}", f"b{i}") if bucket.exists(m.key(n))]
+            assert there and all(bucket.get(m.key(n)) == pattern(2 * BLOCK) for n in there)
     proxy.clear_rules()
     assert acknowledged, "the load did nothing"
     for name, digest in acknowledged.items():
