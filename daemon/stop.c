@@ -34,7 +34,7 @@ const char *stop_phase_name(enum phase phase)
 
 static bool is_mounted(const struct supervisor *sup)
 {
-    return sup->run && sup->run->unmounts && sup->duties->mounted &&
+    return sup->run && sup->run->unmounts && !sup->gone && sup->duties->mounted &&
            sup->duties->mounted(sup->ctx);
 }
 
@@ -161,6 +161,7 @@ static void on_unmount_done(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
 
+    sup->gone |= code == 0;
     if (code != 0) {
         log_warn("cannot unmount: %s", *text ? text : "it hangs");
         sup->duties->abort(sup->ctx);
@@ -248,6 +249,7 @@ static void on_gone_timer(struct loop_timer *t)
         return;
     if (!is_mounted(sup)) {
         log_notice("unmounted by somebody else: ending");
+        sup->gone = true;
         end_unserved(sup, "unmounted");
     } else if (sup->gone_looks++ < GONE_LOOKS) {
         loop_timer_set(sup->loop, t, LOOK_EVERY_NS);

@@ -280,8 +280,9 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
 static bool is_ours(const struct fuse_mount *m,
                     const struct fuse_mountinfo *info)
 {
+    /* (The kernel gives both numbers to the next mount anywhere once this one is gone.) */
     return info->mnt_id == m->mnt_id && info->dev_major == m->dev_major &&
-           info->dev_minor == m->dev_minor &&
+           info->dev_minor == m->dev_minor && strcmp(info->path, m->path) == 0 &&
            strcmp(info->type, FUSE_MOUNT_TYPE) == 0;
 }
 
