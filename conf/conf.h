@@ -125,6 +125,7 @@ struct conf {
 
     struct {
         uint64_t drain_timeout_ns;
+        uint64_t request_timeout_ns; /* 0 = none */
     } daemon;
 
     struct conf_origins *origins; /* of conf.c */

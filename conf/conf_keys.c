@@ -265,6 +265,11 @@ const struct conf_key conf_keys[] = {
     {.name = "daemon.drain_timeout", FIELD(daemon.drain_timeout_ns), .type = CONF_DURATION,
      .def = "25s", .min = NS_PER_S, .max = HOUR,
      .doc = "time for uploads to finish after SIGTERM"},
+    {.name = "daemon.request_timeout", FIELD(daemon.request_timeout_ns),
+     .type = CONF_DURATION, .def = "1h", .max = 18 * HOUR,
+     .doc = "the kernel (Linux 6.15) ends the mount's connection when it has waited so long for one "
+            "answer, so that nothing waits for ever for a daemon that died; what is at work is told "
+            "ETIMEDOUT before, a program that waits for a lock EAGAIN; 0s = never"},
 };
 
 /* clang-format on */

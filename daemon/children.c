@@ -19,6 +19,7 @@ void children_init(struct children *all, struct loop *loop,
     all->loop = loop;
     all->ops = ops;
     all->ops_ctx = ops_ctx;
+    all->hang_ns = CHILDREN_HANG_NS;
 }
 
 /* Does not return. The exit is plain: nothing that the supervisor registered or buffered is run
@@ -186,7 +187,7 @@ static uint64_t last_turn(const struct child *c)
  * children had no more time than it. */
 void children_watch(struct children *all, uint64_t now_ns)
 {
-    bool late = now_ns - all->looked_ns > CHILDREN_HANG_NS / 2;
+    bool late = now_ns - all->looked_ns > all->hang_ns / 2;
 
     all->looked_ns = now_ns;
     for (unsigned i = 0; i < all->n && !late; i++) {
@@ -196,7 +197,7 @@ void children_watch(struct children *all, uint64_t now_ns)
         if (c->state != CHILD_RUNNING || !c->role->turned_ns || c->by_watchdog)
             continue;
         turn = last_turn(c);
-        if (turn >= now_ns || now_ns - turn < CHILDREN_HANG_NS)
+        if (turn >= now_ns || now_ns - turn < all->hang_ns)
             continue;
         log_err("%s hangs, killing it slot=%u pid=%d seconds=%llu",
                 c->role->name, c->slot, (int)c->pid,

@@ -12,7 +12,7 @@
 #include "daemon/respawn.h"
 
 #define CHILDREN_MAX 32
-#define CHILDREN_HANG_NS (30 * NS_PER_S) /* a loop that did not turn for so long hangs */
+#define CHILDREN_HANG_NS (30 * NS_PER_S) /* hang_ns, unless somebody lowers it */
 
 /* What one kind of process is. Exit codes are those of enum worker_exit. */
 struct role {
@@ -64,6 +64,7 @@ struct children {
     void *role_ctx; /* given to the roles */
     struct child_user user;
     bool ending; /* nothing is started any more */
+    uint64_t hang_ns;   /* a loop that did not turn for so long hangs */
     uint64_t looked_ns; /* last children_watch */
     unsigned n;
     struct child child[CHILDREN_MAX];
@@ -81,7 +82,7 @@ must_use int children_start(struct children *all, const struct role *roles,
 /* A process has ended (status of waitpid(2)). False if it was none of these. */
 bool children_reaped(struct children *all, pid_t pid, int status);
 
-/* Kills those whose loop has not turned for CHILDREN_HANG_NS. Wants to be called every few seconds.
+/* Kills those whose loop has not turned for hang_ns. Wants to be called every few seconds.
  * */
 void children_watch(struct children *all, uint64_t now_ns);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -160,7 +161,26 @@ static void abort_mount(void *ctx)
         log_warn("cannot end the mount: %s", err.text);
 }
 
+static bool is_mounted(void *ctx)
+{
+    const struct worker_env *env = ctx;
+
+    return fuse_mounted(env->mount);
+}
+
+/* A task may wait in the kernel for those who serve (an unmount does), and cannot be killed then. If
+ * all others are, it must not be what keeps the mount's connection alive. */
+static void close_channel(void *ctx)
+{
+    const struct worker_env *env = ctx;
+
+    if (env->mount)
+        close(env->mount->fd);
+}
+
 const struct supervisor_duties duties = {
+    .mounted = is_mounted,
+    .in_task = close_channel,
     .look = look,
     .linger = linger,
     .look_last = look_last,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
@@ -45,7 +46,7 @@ static void print_help(void)
          "Exit codes: 0 ended as told; 1 bytes that were written did not reach S3;\n"
          "64 wrong option; 69 S3 cannot be reached; 71 the system gives no more memory,\n"
          "processes or descriptors; 73 the mount, the control socket or buffer.dir cannot\n"
-         "be used; 78 the configuration is wrong (also bucket, region, keys).\n"
+         "be used; 75 the kernel has ended the mount's connection: start it again; 78 the configuration is wrong (also bucket, region, keys).\n"
          "\n"
          "Keys of the configuration:\n");
     conf_print_keys(stdout);
@@ -186,15 +187,33 @@ static void reload(void *ctx)
 
 #define TITLE_MAX (PATH_MAX + 2048)
 
+/* What the machine sets, where it does. */
+static void add_timeouts(char *out, size_t cap)
+{
+    const struct fuse_timeouts *t = &env.timeouts;
+    size_t n = strlen(out);
+
+    if (t->max)
+        n += (size_t)snprintf(out + n, cap - n, " fs.fuse.max_request_timeout=%u", t->max);
+    if (t->def)
+        n += (size_t)snprintf(out + n, cap - n, " fs.fuse.default_request_timeout=%u", t->def);
+    if (t->max || t->def)
+        snprintf(out + n, cap - n, " requests_end_after=%llus",
+                 (unsigned long long)(env.request_limit_ns / NS_PER_S));
+}
+
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
     int n = snprintf(out, cap,
-                     "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u ",
+                     "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
                      mount.path, env.conf->bucket, env.conf->prefix,
                      choice_name("variant", (int)env.conf->variant), n_workers);
 
-    if (n > 0 && (size_t)n < cap)
-        server_describe(&env, "=", " ", out + n, cap - (size_t)n);
+    if (n > 0 && (size_t)n + 1 < cap) {
+        out[n] = ' ';
+        server_describe(&env, "=", " ", out + n + 1, cap - (size_t)n - 1);
+    }
+    add_timeouts(out, cap);
 }
 
 static void make_info(char *out, size_t cap)
@@ -233,6 +252,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers,
         .segment_fd = env.shm->fd,
         .title = title,
         .info = info,
+        .request_limit_ns = env.request_limit_ns,
     };
 
     make_title(title, sizeof(title), n_workers);
@@ -274,7 +294,7 @@ static int start(const struct conf *conf)
     all.tell = tell_server;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return fail(EXIT_CODE_CREATE, &err);
-    if (setup_mount(&env, &mount, &err) < 0)
+    if (setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
         code = fail(EXIT_CODE_CREATE, &err);
     else
         code = supervise(sup, n_workers, &user);

@@ -1,5 +1,16 @@
-/* The notifier: writes queued invalidations to the kernel. It may wait there for inode locks that a
- * request holds; it serves no request, and nobody waits for it, so that cannot deadlock. */
+/* The notifier: writes queued invalidations to the kernel. It may wait there for what a request
+ * holds: a directory's lock, a page. It serves no request, and nobody waits for it, so that cannot
+ * deadlock while there are workers. But when all are killed at once, nobody answers the request, and
+ * the notifier, which cannot be killed while it waits so, holds the descriptor that keeps the request
+ * alive: both stay for ever. So nothing is written that may wait for a request under way:
+ *
+ *   attributes of a node, PRUNE     take no such lock
+ *   pages of a node                 when no READ and no WRITE of it is under way (is_quiet)
+ *   a name (before Linux 6.18)      when no request in its directory is under way; it only makes room,
+ *                                   so one that finds no such moment is left out
+ *
+ * What is left open are the microseconds between the look and the kernel's own; who is caught in them
+ * is freed by the next start (fuse_mount.h, end_silent) or by the request timeout. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -7,12 +18,51 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "fuse/fuse_abi.h"
 #include "fuse/fuse_notify.h"
+#include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
 #include "workers/term.h"
 #include "workers/worker_abi.h"
 
 #define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
+#define NOTIFIER_LATER_MS 20  /* something waits for requests to end */
+#define NAME_TRIES 50         /* a millisecond apart */
+
+/* ---- what is under way ---- */
+
+static bool holds_pages(uint32_t opcode)
+{
+    return opcode == FUSE_READ || opcode == FUSE_WRITE;
+}
+
+/* Those with two directories count for all. */
+static bool holds_directory(const struct shm_record *r, uint64_t dir)
+{
+    return r->node_id == dir || r->opcode == FUSE_RENAME || r->opcode == FUSE_RENAME2 ||
+           r->opcode == FUSE_LINK;
+}
+
+/* Nothing that a worker has holds it; and the kernel has no request that no worker has seen yet
+ * (read-ahead waits in a queue of its own, with its pages locked). */
+static bool is_quiet(const struct worker_env *env, uint64_t node_id, bool pages)
+{
+    struct shm_in_flight at = {0};
+    const struct shm_record *r;
+    int waiting = fuse_waiting(env->mount), seen = 0;
+
+    while ((r = shm_in_flight_next(env->shm, &at))) {
+        if (r->told)
+            continue; /* for the kernel it has ended */
+        seen += atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT;
+        if (pages ? r->node_id == node_id && holds_pages(r->opcode)
+                  : holds_directory(r, node_id))
+            return false;
+    }
+    return waiting <= seen;
+}
+
+/* ---- writing ---- */
 
 static int prune(const struct worker_env *env, const struct shm_notify *n)
 {
@@ -23,19 +73,37 @@ static int prune(const struct worker_env *env, const struct shm_notify *n)
     return r;
 }
 
+static int drop_name(const struct worker_env *env, const struct shm_notify *n)
+{
+    for (unsigned i = 0; i < NAME_TRIES; i++) {
+        if (is_quiet(env, n->node_id, false))
+            return fuse_notify_inval_entry(env->mount->fd, n->node_id, n->name, n->n);
+        (void)poll(NULL, 0, 1);
+    }
+    return -EBUSY;
+}
+
 static int write_one(const struct worker_env *env, const struct shm_notify *n)
 {
-    int fd = env->mount->fd;
-
     switch ((enum shm_notify_kind)n->kind) {
     case SHM_NOTIFY_INODE:
-        return fuse_notify_inval_inode(fd, n->node_id, 0, 0);
+        return fuse_notify_inval_inode(env->mount->fd, n->node_id, -1, 0);
     case SHM_NOTIFY_ENTRY:
-        return fuse_notify_inval_entry(fd, n->node_id, n->name, n->n);
+        return drop_name(env, n);
     case SHM_NOTIFY_PRUNE:
         return prune(env, n);
     }
     return -EINVAL;
+}
+
+/* False when the mount is gone. */
+static bool is_there(int r)
+{
+    if (r == -ENODEV || r == -EPERM)
+        return false;
+    if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOTEMPTY)
+        log_debug("invalidation refused: %s", strerror(-r));
+    return true;
 }
 
 /* False when the mount is gone. */
@@ -44,13 +112,34 @@ static bool write_all(const struct worker_env *env)
     struct shm_notify n;
 
     while (shm_notify_next(env->shm, &n)) {
-        int r = write_one(env, &n);
-
-        if (r == -ENODEV || r == -EPERM)
+        if (!is_there(write_one(env, &n)))
             return false;
-        if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENOTEMPTY)
-            log_debug("invalidation refused: %s", strerror(-r));
         shm_notify_written(env->shm);
+    }
+    return true;
+}
+
+/* One of them; false when the mount is gone. */
+static bool drop_one(const struct worker_env *env, uint64_t id)
+{
+    int r = fuse_notify_inval_inode(env->mount->fd, id, 0, 0);
+
+    shm_notify_dropped(env->shm);
+    return is_there(r);
+}
+
+/* What can be dropped now; *ret_left: not all could. False when the mount is gone. */
+static bool drop_pages(const struct worker_env *env, bool *ret_left)
+{
+    uint64_t ids[SHM_NOTIFY_PAGES];
+    uint32_t n = shm_notify_pages(env->shm, ids);
+
+    *ret_left = false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!is_quiet(env, ids[i], true) || !shm_notify_drop(env->shm, ids[i]))
+            *ret_left = true;
+        else if (!drop_one(env, ids[i]))
+            return false;
     }
     return true;
 }
@@ -59,13 +148,15 @@ int notifier_main(const struct worker_env *env)
 {
     struct pollfd p[] = {{.fd = env->notify_fd, .events = POLLIN},
                          {.fd = term_watch(), .events = POLLIN}};
+    bool left = false;
 
     if (p[1].fd < 0) {
         log_err("notifier cannot start: %s", strerror(-p[1].fd));
         return WORKER_EXIT_SETUP;
     }
-    while (write_all(env)) {
-        if (poll(p, 2, NOTIFIER_POLL_MS) <= 0)
+    shm_notify_resume(env->shm);
+    while (write_all(env) && drop_pages(env, &left)) {
+        if (poll(p, 2, left ? NOTIFIER_LATER_MS : NOTIFIER_POLL_MS) <= 0)
             continue;
         if (p[1].revents && term_told(p[1].fd))
             return WORKER_EXIT_DONE;

@@ -13,10 +13,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "fuse/fuse_timeout.h"
 #include "shm/shm_budget.h"
 
 #define INIT_TIMEOUT_MS 10000
+#define TIMEOUT_DEADLINES 3 /* the request timeout is so many of s3.deadline at least */
+#define LIMIT_LEAVES_MAX_S 60
 #define WORKERS_AUTO_MIN 2
 #define WORKERS_AUTO_MAX 8
 #define FDS_OTHER 128 /* descriptors besides spool slots and connections: eventfds, parking files, clients */
@@ -130,7 +134,47 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     return r;
 }
 
-int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *err)
+/* Seconds to ask the kernel for: above all that S3 requests may take. */
+static uint32_t timeout_to_ask(const struct conf *conf)
+{
+    uint64_t ns = conf->daemon.request_timeout_ns;
+
+    if (ns && ns < TIMEOUT_DEADLINES * conf->s3.deadline_ns)
+        ns = TIMEOUT_DEADLINES * conf->s3.deadline_ns;
+    ns = (ns + NS_PER_S - 1) / NS_PER_S;
+    return ns > FUSE_REQUEST_TIMEOUT_MAX ? FUSE_REQUEST_TIMEOUT_MAX : (uint32_t)ns;
+}
+
+/* What is left to answer in, before the kernel ends the connection: a worker looks once a second, may
+ * be killed and replaced meanwhile, and the machine may be busy. */
+static uint64_t limit_of(uint32_t seconds)
+{
+    uint32_t left = seconds / 4;
+
+    if (left > LIMIT_LEAVES_MAX_S)
+        left = LIMIT_LEAVES_MAX_S;
+    return (seconds - left) * NS_PER_S;
+}
+
+static void set_limits(struct worker_env *env, const struct fuse_timeouts *before)
+{
+    struct fuse_timeouts after;
+    uint32_t seconds, other;
+
+    /* One of them was set, or taken back, while we mounted: the shorter one is right in either case. */
+    fuse_timeout_read(&after);
+    seconds = fuse_timeout_in_force(before, env->fuse.request_timeout);
+    other = fuse_timeout_in_force(&after, env->fuse.request_timeout);
+    if (other && (!seconds || other < seconds))
+        seconds = other;
+    env->timeouts = *before;
+    if (after.max && (!before->max || after.max < before->max))
+        env->timeouts = after;
+    env->request_limit_ns = seconds ? limit_of(seconds) : 0;
+}
+
+int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
+                struct err *err)
 {
     const struct conf *conf = env->conf;
     struct fuse_mount_opts opts = {
@@ -138,13 +182,16 @@ int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *er
         .allow_other = conf->mount.allow_other,
         .default_permissions = conf->mount.default_permissions,
         .read_only = conf->mount.read_only,
+        .end_silent = ours_alone,
     };
     struct fuse_init_wish wish = {
         .max_write = env->shm->header->sizes.payload,
         .max_readahead = 128 << 10, /* all that the kernel grants here */
         .flock_locks = true,
         .posix_locks = true,
+        .request_timeout = timeout_to_ask(conf),
     };
+    struct fuse_timeouts timeouts;
     struct err ignored;
     int r = fuse_mount(&opts, mount, err);
 
@@ -154,6 +201,7 @@ int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *er
         log_notice("took off the mount of a stateproxy that is gone mount=\"%s\"",
                    mount->path);
     env->mount = mount;
+    fuse_timeout_read(&timeouts);
     r = fuse_init_answer(mount->fd, &wish, INIT_TIMEOUT_MS, &env->fuse, err);
     if (r < 0) {
         (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to tell */
@@ -161,6 +209,7 @@ int setup_mount(struct worker_env *env, struct fuse_mount *mount, struct err *er
     }
     snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path),
              "%.*s", (int)sizeof(env->shm->header->mount_path) - 1, mount->path);
+    set_limits(env, &timeouts);
     r = fuse_set_readahead(mount, conf->mount.read_ahead);
     if (r < 0)
         log_debug("read-ahead stays at the kernel's 128 KiB: %s", strerror(-r));

@@ -13,6 +13,7 @@
 
 #define LOOK_EVERY_NS (50 * NS_PER_MS)
 #define LOOK_LIMIT_NS (5 * NS_PER_S)
+#define GONE_LOOKS 10
 #define UNMOUNT_LIMIT_NS (10 * NS_PER_S)
 #define STOP_LIMIT_NS (2 * NS_PER_S)
 #define AFTER_DRAIN_NS (UNMOUNT_LIMIT_NS + 2 * STOP_LIMIT_NS + LOOK_LIMIT_NS)
@@ -31,8 +32,25 @@ const char *stop_phase_name(enum phase phase)
 
 /* ---- ENDED ---- */
 
+static bool is_mounted(const struct supervisor *sup)
+{
+    return sup->run && sup->run->unmounts && !sup->gone && sup->duties->mounted &&
+           sup->duties->mounted(sup->ctx);
+}
+
+/* What is worse than an exit code that is set already stays. */
+static void end_with(struct supervisor *sup, int exit_code)
+{
+    if (sup->exit_code == EXIT_CODE_OK)
+        sup->exit_code = exit_code;
+}
+
 static void end(struct supervisor *sup)
 {
+    if (is_mounted(sup)) {
+        log_err("the mount is left: take it off by hand (umount -l)");
+        end_with(sup, EXIT_CODE_SYSTEM);
+    }
     sup->phase = PHASE_ENDED;
     log_notice("ended exit=%d", sup->exit_code);
     answer_ended(sup);
@@ -53,8 +71,9 @@ static void on_last_look(void *ctx, int code, const char *text)
 
     if (code == SUPERVISOR_UNPUBLISHED || code == TASK_DIED) {
         log_err("bytes that were written did not reach S3: %s", text);
-        if (sup->exit_code == EXIT_CODE_OK)
+        if (sup->exit_code == EXIT_CODE_ABORTED)
             sup->exit_code = EXIT_CODE_UNPUBLISHED;
+        end_with(sup, EXIT_CODE_UNPUBLISHED);
     }
     end(sup);
 }
@@ -85,6 +104,7 @@ static void kill_rest(struct supervisor *sup)
 {
     if (sup->killed) {
         log_err("processes cannot be killed: ending without them");
+        end_with(sup, EXIT_CODE_SYSTEM);
         enter_looking(sup);
         return;
     }
@@ -141,6 +161,7 @@ static void on_unmount_done(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
 
+    sup->gone |= code == 0;
     if (code != 0) {
         log_warn("cannot unmount: %s", *text ? text : "it hangs");
         sup->duties->abort(sup->ctx);
@@ -208,6 +229,40 @@ static void enter_draining(struct supervisor *sup)
     loop_timer_set(sup->loop, &sup->look_timer, 0);
 }
 
+/* ---- the mount is gone, or the kernel has ended its connection ---- */
+
+static void end_unserved(struct supervisor *sup, const char *status)
+{
+    if (sup->phase < PHASE_DRAINING) {
+        supervisor_tell(sup, "STOPPING=1\n", status);
+        loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
+    }
+    enter_lingering(sup);
+}
+
+/* `umount -f` does one after the other. */
+static void on_gone_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = of(gone_timer, t);
+
+    if (sup->phase >= PHASE_UNMOUNTING)
+        return;
+    if (!is_mounted(sup)) {
+        log_notice("unmounted by somebody else: ending");
+        sup->gone = true;
+        end_unserved(sup, "unmounted");
+    } else if (sup->gone_looks++ < GONE_LOOKS) {
+        loop_timer_set(sup->loop, t, LOOK_EVERY_NS);
+    } else {
+        log_err("the kernel has ended the mount's connection (umount -f, an abort by hand in "
+                "/sys/fs/fuse/connections, or a request older than fs.fuse.max_request_timeout): "
+                "programs that use it get ENOTCONN; ending, to be started again");
+        end_with(sup, EXIT_CODE_ABORTED);
+        sup->duties->abort(sup->ctx);
+        end_unserved(sup, "the connection has ended");
+    }
+}
+
 /* ---- from outside ---- */
 
 static void force(struct supervisor *sup, const char *why)
@@ -216,6 +271,8 @@ static void force(struct supervisor *sup, const char *why)
         return;
     sup->forced = true;
     log_warn("ending at once: %s", why);
+    /* Before the mount is off: whoever waits in it then is out of reach for all but us. */
+    sup->duties->abort(sup->ctx);
     switch (sup->phase) {
     case PHASE_DRAINING:
         enter_unmounting(sup);
@@ -223,10 +280,7 @@ static void force(struct supervisor *sup, const char *why)
     case PHASE_LINGERING:
         enter_stopping(sup);
         break;
-    case PHASE_UNMOUNTING: /* what its task waits for is cut, then it ends, and we go on */
-        sup->duties->abort(sup->ctx);
-        break;
-    default:
+    default: /* UNMOUNTING: what its task waits for is cut, then it ends, and we go on */
         break;
     }
 }
@@ -246,6 +300,7 @@ void stop_init(struct supervisor *sup)
     sup->phase = PHASE_STARTING;
     sup->look_timer.on_time = on_look_timer;
     sup->deadline_timer.on_time = on_deadline;
+    sup->gone_timer.on_time = on_gone_timer;
 }
 
 void stop_begin(struct supervisor *sup, bool again)
@@ -268,14 +323,8 @@ void stop_failed(struct supervisor *sup, int exit_code)
 /* Workers find it out one by one; the first one tells. The others are left to find it out too. */
 void stop_unmounted(struct supervisor *sup)
 {
-    if (sup->phase >= PHASE_UNMOUNTING)
-        return;
-    log_notice("unmounted by somebody else: ending");
-    if (sup->phase < PHASE_DRAINING) {
-        supervisor_tell(sup, "STOPPING=1\n", "unmounted");
-        loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
-    }
-    enter_lingering(sup);
+    if (sup->phase < PHASE_UNMOUNTING && sup->gone_looks == 0)
+        on_gone_timer(&sup->gone_timer);
 }
 
 void stop_look_around(struct supervisor *sup)

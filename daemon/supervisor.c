@@ -18,7 +18,7 @@
 #include "daemon/supervisor_private.h"
 
 #define READY_POLL_NS (5 * NS_PER_MS)
-#define HEALTH_NS (5 * NS_PER_S)
+#define HEALTH_NS (2 * NS_PER_S)
 #define INFLIGHT_LIMIT_NS (10 * NS_PER_S)
 
 #define of(member, ptr)                                                        \
@@ -76,6 +76,15 @@ static void in_child(void *ctx)
     control_forget(sup->control);
     close(sup->signals.fd);
     loop_forget(sup->loop);
+}
+
+static void in_task(void *ctx)
+{
+    struct supervisor *sup = ctx;
+
+    in_child(sup);
+    if (sup->duties->in_task)
+        sup->duties->in_task(sup->ctx);
 }
 
 static const struct children_ops children_ops = {
@@ -241,7 +250,7 @@ int supervisor_new(const struct supervisor_opts *opts,
         return r;
     }
     children_init(&sup->children, sup->loop, &children_ops, sup);
-    task_set_init(&sup->tasks, sup->loop, in_child, sup);
+    task_set_init(&sup->tasks, sup->loop, in_task, sup);
     stop_init(sup);
     *ret_sup = sup;
     return 0;
@@ -263,6 +272,9 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     int r;
 
     sup->run = run;
+    /* Its successor needs the rest for what it takes over. */
+    if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
+        sup->children.hang_ns = run->request_limit_ns / 2;
     r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx,
                        &run->user);
     if (r < 0) {

@@ -37,9 +37,13 @@ struct supervisor_duties {
     int (*check)(void *ctx, struct err *err);    /* 0, or 1 with what is wrong */
     int (*log_inflight)(void *ctx, struct err *err);
 
+    /* In the child that is to be a task: gives up what keeps the mount alive. NULL: nothing to do. */
+    void (*in_task)(void *ctx);
+
     /* In the supervisor: must not wait. */
     void (*set_draining)(void *ctx);
     void (*abort)(void *ctx); /* nobody serves the mount any more */
+    bool (*mounted)(void *ctx);  /* NULL: not known */
     void (*reload)(void *ctx); /* SIGHUP; NULL: nothing to do */
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
@@ -70,6 +74,7 @@ struct supervisor_run {
     bool unmounts;     /* the mount is ours to take off; its end is told by exits of the serving children */
     int segment_fd;    /* given read-only to control clients; -1 = none */
     const char *title; /* "mount=... workers=2": follows "ready" in the log */
+    uint64_t request_limit_ns; /* requests have to be answered by then, 0 = no limit */
     const char *info;  /* lines for the control client: "mount /mnt/x\nbucket b\n" */
 };
 

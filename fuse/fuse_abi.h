@@ -52,6 +52,19 @@
  * that are answered ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53); the kernel then falls back
  * to GETATTR, COPY_FILE_RANGE. */
 
+/* INIT flags that newer headers have. */
+#ifndef FUSE_HAS_RESEND
+#define FUSE_HAS_RESEND (1ULL << 39) /* Linux 6.9, minor 40 */
+#endif
+#ifndef FUSE_REQUEST_TIMEOUT
+#define FUSE_REQUEST_TIMEOUT (1ULL << 42) /* Linux 6.15, minor 43 */
+#endif
+/* fuse_init_out.request_timeout: 16 bits, seconds; in older headers a part of `unused`. */
+#define FUSE_INIT_OUT_TIMEOUT_AT 40
+#define FUSE_REQUEST_TIMEOUT_MAX 65535u
+/* The kernel looks for requests that are too old every so many seconds, and takes no shorter limit. */
+#define FUSE_REQUEST_TIMEOUT_MIN 15u
+
 /* Since Linux 6.18 (minor 45); `count` node ids follow. */
 #define FUSE_NOTIFY_PRUNE_CODE 9
 struct fuse_notify_prune_head {

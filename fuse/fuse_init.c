@@ -23,6 +23,10 @@
  *                        chown, most simply by never storing them.
  *   INIT_EXT             the upper half of the flags
  *   HAS_EXPIRE_ONLY      see fuse_notify_expire_entry
+ *   HAS_RESEND           the kernel may be asked for requests once more that a process took with it.
+ *                        (Nobody does yet: workers have their journal.)
+ *   REQUEST_TIMEOUT      the dead man's switch: it ends the whole connection when one request is older
+ *                        than what fuse_timeout.h says. Whoever answers must see to it that none is.
  *
  * Never:
  *   WRITEBACK_CACHE      the kernel would own size and mtime, and WRITEs would lose their caller
@@ -32,7 +36,6 @@
  *   EXPLICIT_INVAL_DATA  would keep the pages even when the size changes; a last page that was
  *                        filled when the file was shorter has zeros at its end (fs/fuse/inode.c,
  *                        fuse_change_attributes)
- *   REQUEST_TIMEOUT      it would end the whole connection
  *   and what nothing here needs: POSIX_ACL, DONT_MASK, EXPORT_SUPPORT, NO_OPEN_SUPPORT,
  *   NO_OPENDIR_SUPPORT, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP
  */
@@ -51,7 +54,7 @@
     (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES |                      \
      FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS |        \
      FUSE_ASYNC_DIO | FUSE_ABORT_ERROR | FUSE_HANDLE_KILLPRIV_V2 |             \
-     FUSE_INIT_EXT | FUSE_HAS_EXPIRE_ONLY)
+     FUSE_INIT_EXT | FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND)
 
 #define PAGES_DEFAULT 32 /* of a request, without MAX_PAGES */
 #define MAX_BACKGROUND_DEFAULT 64
@@ -150,6 +153,8 @@ static void negotiate(const struct fuse_init_wish *wish,
         want |= FUSE_FLOCK_LOCKS;
     if (wish->posix_locks)
         want |= FUSE_POSIX_LOCKS;
+    if (wish->request_timeout)
+        want |= FUSE_REQUEST_TIMEOUT;
 
     memset(n, 0, sizeof(*n));
     n->flags = offer->flags & want;
@@ -167,6 +172,9 @@ static void negotiate(const struct fuse_init_wish *wish,
     n->congestion_threshold = wish->congestion_threshold
                                   ? wish->congestion_threshold
                                   : (uint16_t)(n->max_background * 3u / 4u);
+    n->request_timeout = min_u32(wish->request_timeout, FUSE_REQUEST_TIMEOUT_MAX);
+    if (!(n->flags & FUSE_REQUEST_TIMEOUT))
+        n->request_timeout = 0;
 }
 
 static int send_answer(int fd, uint64_t unique, const struct fuse_negotiated *n)
@@ -183,7 +191,9 @@ static int send_answer(int fd, uint64_t unique, const struct fuse_negotiated *n)
         .time_gran = 1,
         .max_pages = (uint16_t)n->max_pages,
     };
+    uint16_t timeout = (uint16_t)n->request_timeout;
 
+    memcpy((uint8_t *)&out + FUSE_INIT_OUT_TIMEOUT_AT, &timeout, sizeof(timeout));
     return fuse_reply_buf(fd, unique, &out, sizeof(out));
 }
 

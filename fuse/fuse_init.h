@@ -18,6 +18,7 @@ struct fuse_init_wish {
     uint16_t congestion_threshold; /* 0 = 3/4 of it */
     bool flock_locks;   /* flock(2) comes to us */
     bool posix_locks;   /* fcntl(F_SETLK) comes to us */
+    uint32_t request_timeout; /* seconds, 0 = none: the connection ends when a request is older */
 };
 
 /* What both sides agreed on. Plain data, fit for shared memory. */
@@ -30,6 +31,7 @@ struct fuse_negotiated {
     uint32_t max_pages; /* of one request */
     uint16_t max_background;
     uint16_t congestion_threshold;
+    uint32_t request_timeout; /* seconds asked for, 0 = none; in force is fuse_timeout_in_force() */
 };
 
 /* Waits up to timeout_ms for INIT on `fd` (non-blocking), and answers it.

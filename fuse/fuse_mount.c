@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "fuse/fuse_ctl.h"
 #include "fuse/fuse_helper.h"
 #include "fuse/fuse_mountpoint.h"
 
@@ -139,20 +140,32 @@ static int mount_helper(const struct fuse_mount_opts *opts, const char *path,
     return fuse_helper_mount(path, o.text, ret_fd, err);
 }
 
-static int detach(const char *path, struct err *err)
+/* `force`: the connection ends first (fs/fuse/inode.c, fuse_umount_begin). */
+static int detach(const char *path, bool force, struct err *err)
 {
     if (geteuid() != 0)
         return fuse_helper_unmount(path, true, err);
-    if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+    if (umount2(path, (force ? MNT_FORCE : 0) | MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
         return err_set(err, errno, "unmounting \"%s\": %s", path,
                        strerror(errno));
     return 0;
 }
 
+/* What does not answer has to be ended, lest whoever waits for it waits for ever, and then no longer
+ * within reach. */
+static int take_off(const struct fuse_mountpoint *point, bool silent, struct err *err)
+{
+    if (silent && geteuid() != 0)
+        fuse_ctl_abort(point->info.dev_major, point->info.dev_minor);
+    return detach(point->path, silent, err);
+}
+
 /* Looks at the mount point and takes off what dead ones of us left there. */
-static int clear_point(const char *path, struct fuse_mountpoint *ret_point,
+static int clear_point(const struct fuse_mount_opts *opts, struct fuse_mountpoint *ret_point,
                        bool *ret_removed, struct err *err)
 {
+    const char *path = opts->path;
+
     *ret_removed = false;
     for (int i = 0; i < STALE_MAX; i++) {
         enum fuse_mount_state state;
@@ -166,12 +179,12 @@ static int clear_point(const char *path, struct fuse_mountpoint *ret_point,
             return err_set(err, EBUSY,
                            "a running stateproxy is mounted on \"%s\" already",
                            ret_point->path);
-        if (state == FUSE_MOUNT_SILENT)
+        if (state == FUSE_MOUNT_SILENT && !opts->end_silent)
             return err_set(err, EBUSY,
                            "a stateproxy that does not answer is mounted on "
                            "\"%s\"",
                            ret_point->path);
-        r = detach(ret_point->path, err);
+        r = take_off(ret_point, state == FUSE_MOUNT_SILENT, err);
         if (r < 0) {
             err_prefix(err, "a dead stateproxy's mount is in the way");
             return r;
@@ -205,6 +218,7 @@ static int take_handed_in(const struct fuse_mount_opts *opts,
     memset(ret_mount, 0, sizeof(*ret_mount));
     ret_mount->fd = (int)fd;
     ret_mount->form = FUSE_MOUNT_HANDED_IN;
+    ret_mount->abort_fd = ret_mount->waiting_fd = -1;
     (void)snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", opts->path);
     return 0;
 }
@@ -231,13 +245,13 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
                struct err *err)
 {
     struct fuse_mountpoint point;
-    struct fuse_mount m = {.fd = -1};
+    struct fuse_mount m = {.fd = -1, .abort_fd = -1, .waiting_fd = -1};
     bool helper = opts->force_fusermount || geteuid() != 0;
     int r;
 
     if (strncmp(opts->path, HANDED_IN_PREFIX, strlen(HANDED_IN_PREFIX)) == 0)
         return take_handed_in(opts, ret_mount, err);
-    r = clear_point(opts->path, &point, &m.removed_stale, err);
+    r = clear_point(opts, &point, &m.removed_stale, err);
     if (r < 0)
         return r;
     memcpy(m.path, point.path, sizeof(m.path));
@@ -254,10 +268,11 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
     if (r < 0) {
         /* The first error is the one to tell; and what somebody else put there meanwhile stays. */
         if (r != -EIO)
-            (void)!detach(m.path, NULL);
+            (void)!detach(m.path, false, NULL);
         close(m.fd);
         return r;
     }
+    fuse_ctl_open(m.dev_major, m.dev_minor, &m.abort_fd, &m.waiting_fd);
     *ret_mount = m;
     return 0;
 }
@@ -265,8 +280,9 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
 static bool is_ours(const struct fuse_mount *m,
                     const struct fuse_mountinfo *info)
 {
+    /* (The kernel gives both numbers to the next mount anywhere once this one is gone.) */
     return info->mnt_id == m->mnt_id && info->dev_major == m->dev_major &&
-           info->dev_minor == m->dev_minor &&
+           info->dev_minor == m->dev_minor && strcmp(info->path, m->path) == 0 &&
            strcmp(info->type, FUSE_MOUNT_TYPE) == 0;
 }
 
@@ -310,25 +326,17 @@ int fuse_unmount(const struct fuse_mount *mount, struct err *err)
     } else if (umount2(mount->path, UMOUNT_NOFOLLOW) == 0) {
         return 0;
     }
-    return detach(mount->path, err);
+    return detach(mount->path, false, err);
 }
 
 int fuse_unmount_force(const struct fuse_mount *mount, struct err *err)
 {
     int r = may_unmount(mount, err);
 
-    if (r <= 0)
-        return r;
-    if (geteuid() != 0) {
-        /* Without fusectl the connection ends with its last descriptor. */
+    /* What is detached already can be ended by nothing else. */
+    if (r <= 0 || geteuid() != 0)
         (void)!fuse_abort(mount);
-        return detach(mount->path, err);
-    }
-    /* MNT_FORCE aborts the connection first (fs/fuse/inode.c, fuse_umount_begin). */
-    if (umount2(mount->path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-        return err_set(err, errno, "unmounting \"%s\": %s", mount->path,
-                       strerror(errno));
-    return 0;
+    return r <= 0 ? r : detach(mount->path, true, err);
 }
 
 static int write_knob(const char *path, const char *text)
@@ -356,12 +364,23 @@ int fuse_set_readahead(const struct fuse_mount *mount, uint64_t bytes)
 
 int fuse_abort(const struct fuse_mount *mount)
 {
-    char path[96];
-
-    if (mount->mnt_id == 0)
+    if (mount->mnt_id == 0 || mount->abort_fd < 0)
         return -ENOTSUP;
-    /* Named after the device number (fs/fuse/control.c); an anonymous one has major 0. */
-    (void)snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort",
-                   (mount->dev_major << 20) | mount->dev_minor);
-    return write_knob(path, "1");
+    /* (ENOTCONN: it has ended.) */
+    (void)!write(mount->abort_fd, "1", 1);
+    return 0;
+}
+
+int fuse_waiting(const struct fuse_mount *mount)
+{
+    char text[24];
+    ssize_t n;
+
+    if (mount->mnt_id == 0 || mount->waiting_fd < 0)
+        return -ENOTSUP;
+    n = pread(mount->waiting_fd, text, sizeof(text) - 1, 0);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return (int)strtol(text, NULL, 10);
 }

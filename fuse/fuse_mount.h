@@ -20,6 +20,7 @@ struct fuse_mount_opts {
     bool read_only;
     uint32_t max_read; /* bytes of one READ, 0 = what INIT agrees on */
     bool force_fusermount; /* use fusermount3 also as root */
+    bool end_silent; /* one of ours that does not answer is ended and taken off, as a dead one is */
 };
 
 enum fuse_mount_form {
@@ -33,6 +34,8 @@ struct fuse_mount {
     int fd; /* close-on-exec and non-blocking; the mount dies with its last copy */
     enum fuse_mount_form form;
     bool removed_stale; /* the mount of a dead stateproxy was in the way, and was taken off */
+    int abort_fd;   /* -1 = not to be had; holds no connection: fuse_abort, also when it is detached */
+    int waiting_fd; /* the same: fuse_waiting */
     unsigned dev_major;
     unsigned dev_minor;
     uint64_t mnt_id;     /* 0 = unknown */
@@ -43,7 +46,7 @@ struct fuse_mount {
  * and calls fuse_unmount before. On failure nothing is left mounted, and *err says in one line
  * what is wrong:
  *   -ENOENT, -ENOTDIR, -EACCES  the mount point, or /dev/fuse
- *   -EBUSY    a living stateproxy (or one that does not answer) is mounted there
+ *   -EBUSY    a living stateproxy is mounted there (or, without end_silent, one that does not answer)
  *   -EPERM    mount(2) or fusermount3 refused; its own words are in *err
  *   -ENOPKG   neither root nor fusermount3
  *   -EBADF    the descriptor handed in is no FUSE device
@@ -59,7 +62,8 @@ must_use int fuse_mount(const struct fuse_mount_opts *opts,
 must_use int fuse_unmount(const struct fuse_mount *mount, struct err *err);
 
 /* Ends the connection at once (requests that wait fail with ECONNABORTED, all later ones with
- * ENOTCONN) and takes the mount off. Waits for nobody. Results as fuse_unmount. */
+ * ENOTCONN), also where the mount is off already and files are open still, and takes the mount off.
+ * Waits for nobody. Results as fuse_unmount. */
 must_use int fuse_unmount_force(const struct fuse_mount *mount,
                                 struct err *err);
 
@@ -71,7 +75,11 @@ bool fuse_mounted(const struct fuse_mount *mount);
 must_use int fuse_set_readahead(const struct fuse_mount *mount, uint64_t bytes);
 
 /* Ends the connection at once as fuse_unmount_force, but the mount stays until it is taken
- * off. 0, -ENOTSUP (device unknown), -ENOENT (no fusectl file system in /sys), or -errno. */
+ * off. 0 (also when there is none any more), -ENOTSUP (fusectl is not to be had). */
 must_use int fuse_abort(const struct fuse_mount *mount);
+
+/* Requests that the kernel has and that are not answered: those that were read, and those that
+ * nobody can see yet. -ENOTSUP: not to be had. Only one process may ask. */
+must_use int fuse_waiting(const struct fuse_mount *mount);
 
 #endif

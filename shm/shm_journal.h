@@ -44,6 +44,7 @@ struct shm_record {
     uint32_t opcode;
     uint32_t crashes;
     uint64_t started_ns; /* monotonic */
+    uint64_t node_id; /* of the request: what it is about, or the directory */
     uint32_t step;    /* of operations with several effects: how far it came */
     uint32_t handle;  /* handle that it made; SHM_NIL */
     uint32_t session; /* session that it holds a ref on; SHM_NIL */
@@ -52,9 +53,11 @@ struct shm_record {
     int32_t reply_error; /* APPLIED: 0 or -errno */
     uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
     uint32_t request_len;
+    uint32_t told; /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
+    uint32_t unused_too;
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
-    uint8_t unused[104];
+    uint8_t unused[88];
 };
 
 #define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff) /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */

@@ -12,7 +12,7 @@ size_t shm_notify_size(const struct shm_sizes *s)
 
 void shm_notify_init(struct shm *shm)
 {
-    shm->notify->head = shm->notify->tail = 0;
+    shm->notify->head = shm->notify->tail = shm->notify->n_pages = 0;
 }
 
 static struct shm_notify *put(struct shm *shm)
@@ -30,10 +30,34 @@ static struct shm_notify *put(struct shm *shm)
     return n;
 }
 
+static uint32_t find_pages(const struct shm_notify_ring *r, uint64_t id)
+{
+    for (uint32_t i = 0; i < r->n_pages; i++) {
+        if (r->pages[i] == id)
+            return i;
+    }
+    return SHM_NIL;
+}
+
+static void put_pages(struct shm *shm, uint64_t id)
+{
+    struct shm_notify_ring *r = shm->notify;
+
+    if (find_pages(r, id) != SHM_NIL)
+        return;
+    if (r->n_pages == SHM_NOTIFY_PAGES) {
+        shm_set(shm, shm->meta, r->pages_lost, 1);
+        return;
+    }
+    shm_set(shm, shm->meta, r->pages[r->n_pages], id);
+    shm_set(shm, shm->meta, r->n_pages, r->n_pages + 1);
+}
+
 void shm_notify_inode(struct shm *shm, uint32_t node)
 {
     struct shm_notify *n = put(shm);
 
+    put_pages(shm, shm_node_id(shm, node));
     if (n)
         *n = (struct shm_notify){.kind = SHM_NOTIFY_INODE,
                                  .node_id = shm_node_id(shm, node)};
@@ -87,13 +111,88 @@ void shm_notify_written(struct shm *shm)
     shm_unlock(shm, shm->meta);
 }
 
-int shm_notify_check(struct shm *shm, struct err *err)
+bool shm_notify_stale(struct shm *shm, uint32_t node)
+{
+    const struct shm_notify_ring *r = shm->notify;
+    uint64_t id;
+
+    if (r->n_pages == 0 && !r->dropping && !r->pages_lost)
+        return false;
+    id = shm_node_id(shm, node);
+    return r->pages_lost || r->dropping == id || find_pages(r, id) != SHM_NIL;
+}
+
+void shm_notify_resume(struct shm *shm)
+{
+    struct shm_notify_ring *r = shm->notify;
+
+    shm_lock(shm, shm->meta);
+    if (r->dropping) {
+        put_pages(shm, r->dropping);
+        shm_set(shm, shm->meta, r->dropping, 0);
+    }
+    shm_unlock(shm, shm->meta);
+}
+
+uint32_t shm_notify_pages(struct shm *shm, uint64_t *ret_ids)
 {
     uint32_t n;
 
     shm_lock(shm, shm->meta);
-    n = shm->notify->tail - shm->notify->head;
+    n = shm->notify->n_pages;
+    memcpy(ret_ids, shm->notify->pages, n * sizeof(*ret_ids));
     shm_unlock(shm, shm->meta);
+    return n;
+}
+
+static void take_pages(struct shm *shm, uint32_t i)
+{
+    struct shm_notify_ring *r = shm->notify;
+
+    shm_set(shm, shm->meta, r->pages[i], r->pages[r->n_pages - 1]);
+    shm_set(shm, shm->meta, r->n_pages, r->n_pages - 1);
+}
+
+/* Whoever discards the node's bytes meanwhile puts it into the list anew. One that is gone has no
+ * pages. */
+bool shm_notify_drop(struct shm *shm, uint64_t node_id)
+{
+    struct shm_notify_ring *r = shm->notify;
+    uint32_t node, i;
+    bool drop = false;
+
+    shm_lock(shm, shm->meta);
+    node = shm_node_of_id(shm, node_id);
+    i = find_pages(r, node_id);
+    if (i != SHM_NIL && node == SHM_NIL) {
+        take_pages(shm, i);
+    } else if (i != SHM_NIL && shm_node_at(shm, node)->session == SHM_NIL) {
+        take_pages(shm, i);
+        shm_set(shm, shm->meta, r->dropping, node_id);
+        drop = true;
+    }
+    shm_unlock(shm, shm->meta);
+    return drop;
+}
+
+void shm_notify_dropped(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_set(shm, shm->meta, shm->notify->dropping, 0);
+    shm_set(shm, shm->meta, shm->notify->written, shm->notify->written + 1);
+    shm_unlock(shm, shm->meta);
+}
+
+int shm_notify_check(struct shm *shm, struct err *err)
+{
+    uint32_t n, pages;
+
+    shm_lock(shm, shm->meta);
+    n = shm->notify->tail - shm->notify->head;
+    pages = shm->notify->n_pages;
+    shm_unlock(shm, shm->meta);
+    if (pages > SHM_NOTIFY_PAGES)
+        return err_set(err, EUCLEAN, "pages of %u nodes to drop", pages);
     if (n > SHM_NOTIFY_SLOTS)
         return err_set(err, EUCLEAN, "%u notifications in %u slots", n,
                        SHM_NOTIFY_SLOTS);

@@ -2,6 +2,11 @@
  *
  * A worker must not write them itself: INVAL_ENTRY takes the parent's inode lock and INVAL_INODE
  * waits for pages that a READ has locked, so whoever serves those requests would wait for itself.
+ * For the notifier the wait is harmless as long as somebody lives to answer the request. When all
+ * are killed it is not: nobody can kill who waits so, and what he holds keeps the mount, and with it
+ * the request, alive. So of a file only the attributes are dropped at once, which waits for nothing;
+ * its pages when no READ or WRITE of it is under way (daemon/notifier.c), and until then at each OPEN,
+ * by whoever opens it.
  */
 #ifndef SHM_SHM_NOTIFY_H
 #define SHM_SHM_NOTIFY_H
@@ -13,6 +18,7 @@
 #define SHM_NOTIFY_SLOTS 256
 
 #define SHM_NOTIFY_NODES 32
+#define SHM_NOTIFY_PAGES 256
 
 enum shm_notify_kind { SHM_NOTIFY_INODE, SHM_NOTIFY_ENTRY, SHM_NOTIFY_PRUNE };
 
@@ -35,7 +41,11 @@ struct shm_notify_ring {
     uint64_t written;
     uint64_t room_ns; /* monotonic: when nodes were last asked back, 0 = never */
     _Atomic uint32_t no_prune; /* set by the notifier: the kernel does not know PRUNE */
+    uint32_t n_pages;
+    uint32_t pages_lost; /* there were too many: all OPENs drop pages from then on */
     uint32_t unused;
+    uint64_t dropping; /* node whose pages the notifier is dropping, 0 = none */
+    uint64_t pages[SHM_NOTIFY_PAGES]; /* nodes with pages that are to go; each once */
     struct shm_notify slot[SHM_NOTIFY_SLOTS];
 };
 
@@ -44,7 +54,8 @@ void shm_notify_init(struct shm *shm);
 must_use int shm_notify_check(struct shm *shm, struct err *err);
 
 /* Queue (want shm->meta held); after unlocking the caller sets the notifier's eventfd.
- * The whole content and the attributes of a node / one name in a directory are to be forgotten. */
+ * The whole content and the attributes of a node / one name in a directory are to be forgotten. (A
+ * node's content is no hint: it is never dropped from the ring.) */
 void shm_notify_inode(struct shm *shm, uint32_t node);
 void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
@@ -56,5 +67,18 @@ void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n);
  * The oldest has been written, and goes. */
 bool shm_notify_next(struct shm *shm, struct shm_notify *ret);
 void shm_notify_written(struct shm *shm);
+
+/* Under shm->meta: an OPEN of the node has to make the kernel drop its pages. */
+bool shm_notify_stale(struct shm *shm, uint32_t node);
+
+/* For the notifier; they take shm->meta themselves. A new one begins: what its predecessor was dropping
+ * is in the list again.
+ * The list: nodes with pages to drop; their number, up to SHM_NOTIFY_PAGES.
+ * Takes one of them in hand: true if it is there, and nobody has it open for writing, so that no page
+ * of it is dirty. It has been written, and goes. */
+void shm_notify_resume(struct shm *shm);
+uint32_t shm_notify_pages(struct shm *shm, uint64_t *ret_ids);
+bool shm_notify_drop(struct shm *shm, uint64_t node_id);
+void shm_notify_dropped(struct shm *shm);
 
 #endif

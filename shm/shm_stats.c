@@ -17,6 +17,7 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
     [SHM_STAT_CONTRADICTIONS] = "contradictions",
     [SHM_STAT_RECOVERED] = "recovered",
     [SHM_STAT_INTERRUPTED] = "interrupted",
+    [SHM_STAT_TIMED_OUT] = "timed_out",
     [SHM_STAT_HIDDEN_NAMES] = "hidden_names",
     [SHM_STAT_OVERLOAD] = "overload",
     [SHM_STAT_PARKED] = "parked",

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "fuse/fuse_attr.h"
+#include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 #include "workers/cas.h"
 #include "workers/meta_ask.h"
@@ -77,4 +78,9 @@ void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret)
     fuse_entry_fill(ret, shm_node_id(w->shm, node), 0,
                     dir ? w->conf->directories.ttl_ns : 0, attr_valid(w, node));
     node_attr(w, node, &ret->attr);
+}
+
+uint32_t node_open_flags(struct worker *w, uint32_t node)
+{
+    return shm_notify_stale(w->shm, node) ? 0 : FOPEN_KEEP_CACHE;
 }

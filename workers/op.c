@@ -101,6 +101,36 @@ void op_done(struct op *op)
     set_state(rec, SHM_RECORD_FREE);
 }
 
+/* What a request is told that takes too long. (EINTR would be for a lock, but the kernel makes of it
+ * "start the system call again", which without a signal reaches the program as an errno of 512. ENOLCK
+ * makes some programs go on without the lock.) */
+static int told_error(const struct shm_record *rec)
+{
+    switch (rec->opcode) {
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+        return 0; /* nobody listens */
+    case FUSE_SETLK:
+    case FUSE_SETLKW:
+        return -EAGAIN;
+    default:
+        return -ETIMEDOUT;
+    }
+}
+
+/* The kernel has been told ETIMEDOUT: it does not know of the node that the answer would give it. */
+static void uncount_told(struct op *op, const void *data, size_t len)
+{
+    const struct fuse_entry_out *entry = data;
+    uint32_t node;
+
+    if (!op->rec->told || len < sizeof(*entry))
+        return;
+    node = shm_node_of_id(op->w->shm, entry->nodeid);
+    if (node != SHM_NIL)
+        shm_node_forget(op->w->shm, node, 1);
+}
+
 struct shm_record *op_edit(struct op *op)
 {
     /* All but the request itself, which does not change. */
@@ -114,6 +144,8 @@ void op_applied(struct op *op, int error, const void *data, size_t len)
     struct shm_record *rec = op_edit(op);
 
     assert(len <= SHM_RECORD_REPLY);
+    if (error == 0)
+        uncount_told(op, data, len);
     rec->reply_error = error;
     rec->reply_len = (uint32_t)len;
     if (len)
@@ -140,7 +172,9 @@ void op_finish(struct op *op)
     struct worker *w = op->w;
     int fd = w->env->mount->fd;
 
-    if (rec->reply_error || rec->reply_len == 0)
+    if (rec->told) /* if that was not sent before: nothing else may be */
+        end(op, fuse_reply_err(fd, rec->unique, told_error(rec)));
+    else if (rec->reply_error || rec->reply_len == 0)
         end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
     else if (rec->reply_len == SHM_REPLY_IN_ARENA)
         end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
@@ -233,12 +267,14 @@ static void note_request(struct shm_record *rec, const struct fuse_request *req)
 {
     rec->unique = req->unique;
     rec->opcode = req->opcode;
+    rec->node_id = req->nodeid;
     if (atomic_load(&rec->state) != SHM_RECORD_READING)
         return;
     rec->started_ns = clock_mono_ns();
     rec->step = 0;
     rec->handle = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
+    rec->told = 0;
     atomic_store(&rec->interrupted, 0);
     set_state(rec, SHM_RECORD_IN_FLIGHT);
 }
@@ -315,6 +351,63 @@ void op_interrupts(struct worker *w)
         if (op->gives_back)
             op->gives_back(op);
         op_fail(op, -EINTR);
+    }
+}
+
+/* It goes on; only the kernel no longer waits for it. */
+static void tell_early(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    if (op->told)
+        return;
+    log_warn("%s takes longer than requests may: told %s, and it goes on op=%llu",
+             fuse_op_name(rec->opcode), told_error(rec) ? "ETIMEDOUT" : "that it is done",
+             (unsigned long long)rec->unique);
+    rec->told = 1;
+    op->told = true;
+    check_sent(op, fuse_reply_err(op->w->env->mount->fd, rec->unique, told_error(rec)));
+}
+
+/* A create goes on too, as the publish of its session, but is nobody's any more. */
+static void end_late(struct op *op)
+{
+    if (op->stays && op->rec->opcode != FUSE_CREATE) {
+        tell_early(op);
+        return;
+    }
+    worker_count(op->w, SHM_STAT_TIMED_OUT, 1);
+    op_stop_waiting(op);
+    if (op->gives_back)
+        op->gives_back(op);
+    op_fail(op, told_error(op->rec));
+}
+
+#define READS_MANY 16 /* so many wait: behind them others do, unseen, in the kernel's background queue */
+
+/* Of the reads: those have been waiting for as long before they came here. */
+static uint64_t read_limit(const struct worker *w, uint64_t limit)
+{
+    unsigned n = 0;
+
+    for (uint32_t i = 0; i <= current_idx(w); i++)
+        n += w->ops[i].w && w->ops[i].req.opcode == FUSE_READ;
+    return n < READS_MANY ? limit : limit / 4;
+}
+
+void op_limits(struct worker *w)
+{
+    uint64_t now = clock_mono_ns(), limit = w->env->request_limit_ns, reads;
+
+    if (!limit)
+        return;
+    reads = read_limit(w, limit);
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        struct op *op = &w->ops[i];
+
+        if (op->w && now - op->rec->started_ns >=
+                         (op->req.opcode == FUSE_READ ? reads : limit))
+            end_late(op);
     }
 }
 

@@ -36,6 +36,7 @@ struct op {
     uint32_t rec_idx; /* index of the record; shm sizes.records = arena->current */
     bool waiting;     /* `resume` is called at each wake */
     bool stays;       /* an interrupt does not end it: what it does must come to its end */
+    bool told;        /* ETIMEDOUT was sent, see op_limits(); rec->told outlives the worker */
     struct fuse_request req; /* points into the read area, or into rec->request */
     struct op_caller caller; /* of cas_identify() */
     struct s3_req *s3;       /* running request: cancelled when the op is interrupted */
@@ -106,6 +107,11 @@ void op_dispatch(struct op *op);
 /* Ends with EINTR the ops that were interrupted by a signal that their caller dies of. Called at
  * each wake, and once a second. */
 void op_interrupts(struct worker *w);
+
+/* Answers what is about to become older than the kernel lets a request be (env->request_limit_ns): it
+ * would end the whole connection. ETIMEDOUT, a waiting lock EAGAIN. What `stays` goes on all the same;
+ * so does a publish, which is a job of its session. Called once a second. */
+void op_limits(struct worker *w);
 
 /* Calls `resume` of all waiting ops. */
 void op_resume_all(struct worker *w);

@@ -97,7 +97,7 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
     struct {
         struct fuse_entry_out entry;
         struct fuse_open_out open;
-    } out = {.open.open_flags = FOPEN_KEEP_CACHE};
+    } out = {.open.open_flags = node_open_flags(w, node)};
     int64_t handle =
         shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
 
@@ -210,6 +210,7 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         return;
     nc->name = op->req.name;
     op->stays = true;
+    op->gives_back = session_detach; /* of one that becomes too old: op_limits */
     if (session == SHM_NIL) {
         worker_lock(w);
         r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);

@@ -16,6 +16,7 @@
 #include "workers/handlers.h"
 #include "workers/key.h"
 #include "workers/meta_ask.h"
+#include "workers/node_attr.h"
 #include "workers/resolve.h"
 #include "workers/room.h"
 #include "workers/session.h"
@@ -43,12 +44,12 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
-/* Under shm->meta. The pages that the kernel has are kept: a node is one version. (FOPEN_NOFLUSH
- * would spare a FLUSH at each close, but that is how the kernel gives POSIX locks back.) */
+/* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel gives
+ * POSIX locks back.) */
 static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
-    struct fuse_open_out out = {.open_flags = FOPEN_KEEP_CACHE};
+    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
     int64_t handle =
         shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
 

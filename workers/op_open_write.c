@@ -4,13 +4,14 @@
 
 #include "shm/shm_handle.h"
 #include "workers/handlers.h"
+#include "workers/node_attr.h"
 #include "workers/session.h"
 
 /* Under shm->meta: the handle takes over the op's session ref. */
 static int make_handle(struct op *op, uint32_t node, uint32_t flags)
 {
     struct worker *w = op->w;
-    struct fuse_open_out out = {.open_flags = FOPEN_KEEP_CACHE};
+    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
     int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, flags);
 
     if (handle < 0)

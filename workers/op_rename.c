@@ -436,6 +436,12 @@ static void attempt(struct op *op)
         rename_file(op);
 }
 
+static bool onto_itself(const struct op *op, const struct rename_args *a)
+{
+    return a->new_dir_id == op->req.nodeid && a->new_len == a->len &&
+           memcmp(a->name, a->new_name, a->len) == 0;
+}
+
 void op_rename(struct op *op)
 {
     struct rename_args a = rename_args_of(op);
@@ -446,6 +452,12 @@ void op_rename(struct op *op)
         r = -EINVAL; /* RENAME_EXCHANGE, RENAME_WHITEOUT */
     if (r == 0 && a.new_len > SHM_NAME_MAX)
         r = -ENAMETOOLONG;
+    /* Onto itself: the kernel lets that through when two lookups gave it two nodes. */
+    if (r == 0 && onto_itself(op, &a)) {
+        names_give_back(op);
+        op_fail(op, a.flags & RENAME_NOREPLACE ? -EEXIST : 0);
+        return;
+    }
     if (r < 0) {
         names_give_back(op);
         op_fail(op, r);

@@ -114,11 +114,6 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
     return 0;
 }
 
-static void on_restart(void *arg)
-{
-    ((struct check *)arg)->without[0] = '\0';
-}
-
 /* A listing without ETags may be just that. */
 static void on_headed(void *arg, const struct s3_result *res)
 {
@@ -186,8 +181,7 @@ static void ask(struct check *c)
 {
     struct s3_list list = {.prefix = c->prefix,
                            .max_keys = CHECK_KEYS,
-                           .on_entry = on_entry,
-                           .on_restart = on_restart};
+                           .on_entry = on_entry};
     int r = s3_list(c->client, &list, on_checked, c, NULL);
 
     if (r < 0)

@@ -121,6 +121,7 @@ static void on_tick(struct loop_timer *t)
     struct worker *w = of(tick, t);
 
     w->arena->turn_ns = clock_mono_ns();
+    op_limits(w);
     look_again(w); /* a wake-up may have died with the worker that was to send it */
     loop_timer_set(w->loop, t, TICK_NS);
 }

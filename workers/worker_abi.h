@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "fuse/fuse_init.h"
 #include "fuse/fuse_mount.h"
+#include "fuse/fuse_timeout.h"
 #include "shm/shm_segment.h"
 
 /* A spool slot: where the bytes of the session with the same index lie. */
@@ -36,6 +37,8 @@ struct worker_env {
     struct shm *shm;
     const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
     struct fuse_negotiated fuse;
+    struct fuse_timeouts timeouts; /* the machine's */
+    uint64_t request_limit_ns; /* each request is answered before it is so old, 0 = no limit */
     struct server_traits traits;
     int wake_fd[SHM_WORKERS_MAX]; /* eventfds: one for each worker slot, "look at what you wait for" */
     int notify_fd;                /* eventfd of the notifier: the ring is not empty */

@@ -496,6 +496,26 @@ static void test_busy(void **state)
     assert_true(fuse_mounted(&f->mount));
 }
 
+/* Whoever knows that nobody serves it takes it off, and lets those go who wait in it. */
+static void test_end_silent(void **state)
+{
+    struct fixture *f = *state;
+    struct fuse_mount_opts opts = {.path = f->point, .end_silent = true};
+    struct fuse_mount m;
+    struct err err = {0};
+
+    mount_toy(f);
+    assert_int_equal(fuse_mount(&opts, &m, &err), -EBUSY); /* it answers */
+    f->toy->silent = 1;
+    assert_int_equal(fuse_mount(&opts, &m, &err), 0);
+    assert_true(m.removed_stale);
+    assert_true(fuse_mounted(&m));
+    assert_int_equal(waitpid(f->server, NULL, 0), f->server);
+    f->server = 0;
+    close(m.fd);
+    assert_int_equal(fuse_unmount(&m, NULL), 0);
+}
+
 /* Other file systems are mounted over, our own unmount never takes theirs. */
 static void test_other_mounts(void **state)
 {
@@ -634,14 +654,11 @@ static void test_unmount_force(void **state)
 static void test_abort(void **state)
 {
     struct fixture *f = *state;
-    const char *fusectl = "/sys/fs/fuse/connections";
     struct stat st;
-    bool mounted = false;
 
-    if (access("/sys/fs/fuse/connections", F_OK) == 0)
-        mounted = mount("fusectl", fusectl, "fusectl", 0, NULL) == 0;
     mount_toy(f);
-    if (fuse_abort(&f->mount) == -ENOENT) {
+    assert_int_equal(fuse_waiting(&f->mount), 0);
+    if (fuse_abort(&f->mount) == -ENOTSUP) {
         print_message("SKIPPED: no fusectl here\n");
         skip();
     }
@@ -652,8 +669,29 @@ static void test_abort(void **state)
     f->server = 0;
     assert_int_equal(f->toy->end_error, ECONNABORTED); /* ABORT_ERROR */
     assert_int_equal(fuse_unmount(&f->mount, NULL), 0);
-    if (mounted)
-        umount(fusectl);
+    assert_int_equal(fuse_abort(&f->mount), 0); /* there is none any more, and nothing else is hit */
+}
+
+/* Off already, and a program has a file open: whoever waits in it is let go all the same. */
+static void test_unmount_force_of_a_detached_one(void **state)
+{
+    struct fixture *f = *state;
+    char buf[8];
+    int fd;
+
+    toy_add(f->toy, "a", "text");
+    f->toy->open_flags = FOPEN_DIRECT_IO;
+    mount_toy(f);
+    fd = open(path_of(f, "a"), O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(fuse_unmount(&f->mount, NULL), 0);
+    assert_false(fuse_mounted(&f->mount));
+    assert_int_equal(read(fd, buf, sizeof(buf)), 4);
+    f->toy->silent = 1;
+    assert_int_equal(fuse_unmount_force(&f->mount, NULL), 0);
+    assert_int_equal(read(fd, buf, sizeof(buf)), -1);
+    assert_int_equal(errno, ENOTCONN);
+    close(fd);
 }
 
 /* A descriptor that somebody else mounted. */
@@ -863,12 +901,14 @@ int main(void)
         MOUNTING(test_wrong_mount_points),
         MOUNTING(test_through_a_link),
         MOUNTING(test_busy),
+        MOUNTING(test_end_silent),
         MOUNTING(test_other_mounts),
         MOUNTING(test_stale_mount),
         MOUNTING(test_mount_that_is_dying),
         MOUNTING(test_stale_mount_of_a_user),
         MOUNTING(test_busy_unmount_is_lazy),
         MOUNTING(test_unmount_force),
+        MOUNTING(test_unmount_force_of_a_detached_one),
         MOUNTING(test_abort),
         MOUNTING(test_handed_in),
         MOUNTING(test_wrong_descriptors),

@@ -21,4 +21,5 @@ ACCESS, SECRET, REGION = "testaccess", "testsecret0123456789", "us-east-1"
 SLOW = float(os.environ.get("STATEPROXY_TEST_SLOW", "1"))
 
 # Exit codes of stateproxyd: daemon/exit_code.h.
-EX_UNPUBLISHED, EX_USAGE, EX_S3, EX_CREATE, EX_CONFIG = 1, 64, 69, 73, 78
+EX_UNPUBLISHED, EX_USAGE, EX_S3, EX_SYSTEM, EX_CREATE, EX_CONFIG = 1, 64, 69, 71, 73, 78
+EX_ABORTED = 75
