@@ -218,7 +218,7 @@ struct trial {
     uintptr_t arg[5];
     enum intent_kind kind;
     uint32_t flags;
-    const char *seen; /* the LOOKUPs; with "+" what is made */
+    const char *seen; /* the LOOKUPs; with "+" what is made, with ">" what is passed */
 };
 
 static void call(const struct trial *t)
@@ -276,12 +276,12 @@ static void check_kind(const struct trial *t, const struct intent *in)
 #define SEEN_MAX 1024
 
 /* Once what is asked twice: the kernel does so where it knows the name from before. */
-static void note(char seen[SEEN_MAX], const char *path, bool makes)
+static void note(char seen[SEEN_MAX], const char *path, bool makes, bool passes)
 {
     static char last[SEEN_MAX];
     char now[SEEN_MAX];
 
-    snprintf(now, sizeof(now), "%s%s", path, makes ? "+" : "");
+    snprintf(now, sizeof(now), "%s%s%s", path, makes ? "+" : "", passes ? ">" : "");
     if (*seen && strcmp(last, now) == 0)
         return;
     strcpy(last, now);
@@ -305,7 +305,7 @@ static void try_it(struct fixture *f, void (*run)(const struct trial *t), const 
             check_kind(t, &in);
         makes = intent_makes(&in, f->toy->held.path);
         check_kind(t, &in);
-        note(seen, f->toy->held.path, makes);
+        note(seen, f->toy->held.path, makes, intent_passes(&in, f->toy->held.path));
         toy_let_go(f->toy);
     }
     waitpid(pid, NULL, 0);
@@ -327,7 +327,7 @@ static const struct trial old_calls[] = {
     {"open", SYS_open, {S("x"), O_RDONLY}, INTENT_READ, O_RDONLY, "x"},
     {"open > f", SYS_open, {S("x"), CREAT_FLAGS, 0600}, INTENT_OPEN, CREAT_FLAGS, "x+"},
     {"creat", SYS_creat, {S("x"), 0600}, INTENT_OPEN, CREAT_FLAGS, "x+"},
-    {"stat", SYS_stat, {S("d/x"), S(&st_room)}, INTENT_STAT, 0, "d d/x"},
+    {"stat", SYS_stat, {S("d/x"), S(&st_room)}, INTENT_STAT, 0, "d> d/x"},
     {"lstat", SYS_lstat, {S("x"), S(&st_room)}, INTENT_STAT, 0, "x"},
     {"access", SYS_access, {S("x"), 0}, INTENT_STAT, 0, "x"},
     {"chmod", SYS_chmod, {S("x"), 0600}, INTENT_STAT, 0, "x"},
@@ -339,11 +339,11 @@ static const struct trial old_calls[] = {
     {"unlink", SYS_unlink, {S("x")}, INTENT_STAT, 0, "x"},
     {"rmdir", SYS_rmdir, {S("x")}, INTENT_DIR, 0, "x"},
     {"readlink", SYS_readlink, {S("x"), BUF, 9}, INTENT_READ, 0, "x"},
-    {"mkdir", SYS_mkdir, {S("d/x"), 0700}, INTENT_MAKE, 0, "d d/x+"},
+    {"mkdir", SYS_mkdir, {S("d/x"), 0700}, INTENT_MAKE, 0, "d> d/x+"},
     {"mknod", SYS_mknod, {S("x"), S_IFREG | 0600, 0}, INTENT_MAKE, 0, "x+"},
     {"symlink", SYS_symlink, {S("d/f"), S("x")}, INTENT_MAKE, 0, "x+"},
     {"link", SYS_link, {S("f"), S("x")}, INTENT_MAKE, 0, "f x+"},
-    {"rename", SYS_rename, {S("f"), S("d/x")}, INTENT_RENAME, 0, "d f d/x+"},
+    {"rename", SYS_rename, {S("f"), S("d/x")}, INTENT_RENAME, 0, "d> f d/x+"},
 };
 #endif
 
@@ -359,11 +359,11 @@ static const struct trial new_calls[] = {
      CREAT_FLAGS | O_EXCL, "x+"},
     {"create to read", SYS_openat, {AT, S("x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "x+"},
     {"create what is there", SYS_openat, {AT, S("f"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "f+"},
-    {"create below", SYS_openat, {AT, S("d/x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "d d/x+"},
+    {"create below", SYS_openat, {AT, S("d/x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "d> d/x+"},
     {"create below, twice its name", SYS_openat, {AT, S("d/d"), O_CREAT, 0600}, INTENT_OPEN,
      O_CREAT, "d d/d"},
     {"create, no directory", SYS_openat, {AT, S("no/x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT,
-     "no"},
+     "no>"},
     {"create through a link", SYS_openat, {AT, S("l"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT,
      "l+ d d/x"},
     {"O_PATH creates nothing", SYS_openat, {AT, S("x"), O_PATH | O_CREAT, 0600}, INTENT_STAT,
@@ -373,7 +373,7 @@ static const struct trial new_calls[] = {
      O_TMPFILE | O_RDWR, "d"},
     {"openat2", SYS_openat2, {AT, S("x"), HOW(O_RDONLY), 24}, INTENT_READ, 0, "x"},
     {"openat2, create", SYS_openat2, {AT, S("d/x"), HOW(CREAT_FLAGS), 24}, INTENT_OPEN,
-     CREAT_FLAGS, "d d/x+"},
+     CREAT_FLAGS, "d> d/x+"},
     {"newfstatat", SYS_newfstatat, {AT, S("x"), S(&st_room), 0}, INTENT_STAT, 0, "x"},
     {"statx", SYS_statx, {AT, S("x"), 0, STATX_BASIC_STATS, BUF}, INTENT_STAT, 0, "x"},
     {"faccessat", SYS_faccessat, {AT, S("x"), 0}, INTENT_STAT, 0, "x"},
@@ -389,20 +389,20 @@ static const struct trial new_calls[] = {
     {"fchownat", SYS_fchownat, {AT, S("x"), 0, 0, 0}, INTENT_STAT, 0, "x"},
     {"unlinkat", SYS_unlinkat, {AT, S("x"), 0}, INTENT_STAT, 0, "x"},
     {"chdir", SYS_chdir, {S("x")}, INTENT_DIR, 0, "x"},
-    {"execve", SYS_execve, {S("f"), 0, 0}, INTENT_READ, 0, "f"},
+    {"execve", SYS_execve, {S("f"), 0, 0}, INTENT_EXEC, 0, "f"},
     {"readlinkat", SYS_readlinkat, {AT, S("x"), BUF, 9}, INTENT_READ, 0, "x"},
     {"truncate", SYS_truncate, {S("x"), 1}, INTENT_READ, 0, "x"},
-    {"mkdirat", SYS_mkdirat, {AT, S("d/x/"), 0700}, INTENT_MAKE, 0, "d d/x+"},
-    {"mkdirat, up", SYS_mkdirat, {AT, S("d/../x"), 0700}, INTENT_MAKE, 0, "d x+"},
+    {"mkdirat", SYS_mkdirat, {AT, S("d/x/"), 0700}, INTENT_MAKE, 0, "d> d/x+"},
+    {"mkdirat, up", SYS_mkdirat, {AT, S("d/../x"), 0700}, INTENT_MAKE, 0, "d> x+"},
     {"mknodat", SYS_mknodat, {AT, S("x"), S_IFREG | 0600, 0}, INTENT_MAKE, 0, "x+"},
     {"symlinkat", SYS_symlinkat, {S("x"), AT, S("x")}, INTENT_MAKE, 0, "x+"},
     {"linkat", SYS_linkat, {AT, S("f"), AT, S("x"), 0}, INTENT_MAKE, 0, "f x+"},
-    {"linkat, same name", SYS_linkat, {AT, S("f"), AT, S("d/f"), 0}, INTENT_MAKE, 0, "f d d/f"},
+    {"linkat, same name", SYS_linkat, {AT, S("f"), AT, S("d/f"), 0}, INTENT_MAKE, 0, "f d> d/f"},
     {"renameat", SYS_renameat, {AT, S("f"), AT, S("x")}, INTENT_RENAME, 0, "f x+"},
     {"renameat2", SYS_renameat2, {AT, S("f"), AT, S("x"), 0}, INTENT_RENAME, 0, "f x+"},
     {"mv -n", SYS_renameat2, {AT, S("f"), AT, S("x"), RENAME_NOREPLACE}, INTENT_RENAME,
      RENAME_NOREPLACE, "f x+"},
-    {"mv f d", SYS_renameat2, {AT, S("f"), AT, S("d/f"), 0}, INTENT_RENAME, 0, "d f d/f"},
+    {"mv f d", SYS_renameat2, {AT, S("f"), AT, S("d/f"), 0}, INTENT_RENAME, 0, "d> f d/f"},
     {"exchange", SYS_renameat2, {AT, S("f"), AT, S("x"), RENAME_EXCHANGE}, INTENT_STAT,
      RENAME_EXCHANGE, "f x"},
 };
@@ -433,7 +433,7 @@ static void call_at_the_edge(const struct trial *t)
 static void test_edges(void **state)
 {
     struct trial t = {"edge", SYS_openat, {AT, S("d/x"), O_CREAT, 0600, 0}, INTENT_OPEN, O_CREAT,
-                      "d d/x+"};
+                      "d> d/x+"};
 
     try_it(*state, call_at_the_edge, &t);
     t.arg[4] = 1;
