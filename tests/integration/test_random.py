@@ -18,7 +18,8 @@ from harness.tree import assert_tree_equal
 OPS = int(os.environ.get("STATEPROXY_TEST_RANDOM_OPS", "6000"))
 LIMIT = max(100, OPS // 50)
 
-pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT)]
+pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT),
+              pytest.mark.noise(strict=True, writers=True)]
 
 # Files move from memory to disk at a size that the operations reach.
 SMALL_BUFFER = {"STATEPROXY_BUFFER_MEMORY": "64Ki"}
@@ -76,6 +77,8 @@ class Run:
 
 
 def assert_nothing_left(m, bucket):
+    m.leave_alone()
+
     def used():
         tables = m.status()["tables"]
         return [tables[n] for n in ("handles", "sessions", "session_bytes", "blocks_fetching")]
