@@ -4,6 +4,7 @@ parent of what it runs; an object comes from elsewhere. Nothing of that may be f
 Both variants, unless a test is about one. What S3 has and says is the truth everywhere here."""
 
 import errno
+import fcntl
 import os
 import pathlib
 import signal
@@ -882,3 +883,30 @@ def test_killed_writers_that_share_a_file_tear_nothing(mount, variant, bucket, a
         if variant == CAS:
             assert there in (b"a" * 4000, b"b" * 4000), (n, len(there), set(there))
         assert (m.path / f"f{n}").read_bytes() == there
+
+
+# -- what the company and the random operations found besides
+
+
+def test_a_moved_directory_and_a_new_one_are_two(m, scratch):
+    """What is below a directory that was renamed is no other file's double: cp, diff, find and du go by
+    the inode number, and locks do."""
+    here = m.path
+    for name in ("x", "x/y"):
+        (here / name).mkdir()
+    (here / "x/f").write_bytes(b"old")
+    util.run(["mv", here / "x", here / "z"])
+    for name in ("x", "x/y"):
+        (here / name).mkdir()
+    (here / "x/f").write_bytes(b"new")
+    for name in ("f", "y"):
+        assert (here / "x" / name).stat().st_ino != (here / "z" / name).stat().st_ino, name
+    assert util.run(["diff", here / "x/f", here / "z/f"], check=False).code == 1
+    with open(here / "x/f", "r+b") as a, open(here / "z/f", "r+b") as b:
+        fcntl.flock(a, fcntl.LOCK_EX)
+        fcntl.flock(b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    util.run(["cp", here / "x/f", here / "z/f"])
+    assert (here / "z/f").read_bytes() == b"new"
+    util.run(["mv", here / "x", here / "z/y/x"])
+    found = util.run(["find", here, "-mindepth", "1", "-printf", "%P\n"]).out.split()
+    assert sorted(found) == ["z", "z/f", "z/y", "z/y/x", "z/y/x/f", "z/y/x/y"]

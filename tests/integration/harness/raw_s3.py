@@ -1,5 +1,6 @@
 """S3 requests by hand, for many small ones, and for programs that have no time to load boto3."""
 
+import html
 import http.client
 import re
 import urllib.parse
@@ -49,19 +50,19 @@ class Raw:
         """{name: (ETag, time)} of the files right below the prefix, if one page tells them all, and
         without names that are directories too or that no file can have; else {}."""
         query = urllib.parse.urlencode(
-            {"delimiter": "/", "encoding-type": "url", "list-type": "2", "prefix": prefix},
+            {"delimiter": "/", "list-type": "2", "prefix": prefix},
             quote_via=urllib.parse.quote, safe="-_.~")
         _, body = self._answer("GET", "", b"", 200, query=query)
         text = body.decode()
         if "<IsTruncated>true" in text:
             return {}
-        dirs = {urllib.parse.unquote_plus(p)[len(prefix):-1] for p in
+        dirs = {html.unescape(p)[len(prefix):-1] for p in
                 re.findall(r"<CommonPrefixes>.*?<Prefix>(.*?)</Prefix>", text, re.DOTALL)}
         found = {}
         for item in re.findall(r"<Contents>(.*?)</Contents>", text, re.DOTALL):
             key, modified, etag = (re.search(f"<{tag}>(.*?)</{tag}>", item).group(1)
                                    for tag in ("Key", "LastModified", "ETag"))
-            name = urllib.parse.unquote_plus(key)[len(prefix):]
+            name = html.unescape(key)[len(prefix):]
             if name and name not in dirs and name not in (".", "..") and len(name.encode()) < 256:
                 found[name] = etag, modified
         return found

@@ -35,7 +35,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from harness.raw_s3 import Raw      # noqa: E402
 
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 UNMOUNTED = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV)
 BUSY = (errno.ETXTBSY, errno.EAGAIN, errno.EINTR)
 READ_MAX = 1 << 20
