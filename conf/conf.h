@@ -109,6 +109,8 @@ struct conf {
 
     struct {
         uint64_t ttl_ns;
+        uint64_t entry_ttl_ns;
+        uint64_t negative_ttl_ns;
         bool marker;
     } directories;
 

@@ -234,6 +234,14 @@ const struct conf_key conf_keys[] = {
     {.name = "directories.ttl", FIELD(directories.ttl_ns), .type = CONF_DURATION,
      .def = "1s", .max = HOUR,
      .doc = "how old a listing may be"},
+    {.name = "directories.entry_ttl", FIELD(directories.entry_ttl_ns), .type = CONF_DURATION,
+     .def = "30s", .max = HOUR,
+     .doc = "how long a directory is believed to be there by who only walks through it, or replaces "
+            "a file in it"},
+    {.name = "directories.negative_ttl", FIELD(directories.negative_ttl_ns), .type = CONF_DURATION,
+     .def = "0", .max = HOUR,
+     .doc = "how old a complete listing may be that says that a name is not there; 0: S3 is asked each "
+            "time, so that a file put elsewhere is found at once"},
     {.name = "directories.marker", FIELD(directories.marker), .type = CONF_BOOL,
      .def = "true",
      .doc = "mkdir puts an empty object NAME/, so that empty directories stay"},

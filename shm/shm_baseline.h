@@ -35,7 +35,6 @@ struct shm_baseline_who {
 enum shm_baseline_flag {
     SHM_BASELINE_READ = 1,   /* the version was read, not only written */
     SHM_BASELINE_ABSENT = 2, /* the key was seen to be gone: the next write must create it */
-    SHM_BASELINE_OUTDATED = 8, /* S3 has been seen to have another version since */
     SHM_BASELINE_LINEAGE = 4, /* `lineage` is known, even if that is: none */
 };
 

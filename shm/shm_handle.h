@@ -16,7 +16,7 @@ struct shm_handle {
     uint32_t node;
     uint32_t session; /* open for writing: its session, else SHM_NIL */
     uint32_t flags;   /* O_ACCMODE, O_APPEND, ... of the open */
-    int32_t tgid;     /* of the process that opened it, 0 = unknown */
+    uint32_t pid;     /* directory: the thread that opened it, 0 = unknown */
     uint32_t content; /* directory: the listing it reads (struct shm_node.content) */
     uint64_t seq_next; /* file: offset after the last read (directory: when its listing began); */
     uint64_t seq_ahead; /* ... first offset not asked of S3 yet (directory: the one upon which `page` was turned to) */

@@ -317,6 +317,7 @@ static void name_drop(struct shm *shm, struct shm_node *n)
 }
 
 static void update_lru(struct shm *shm, uint32_t idx);
+static void forget_entry(struct shm *shm, uint32_t dir);
 
 static void child_gone(struct shm *shm, uint32_t parent)
 {
@@ -337,8 +338,7 @@ static void node_free(struct shm *shm, uint32_t idx)
         lru_remove(shm, idx);
     if (n->flags & SHM_NODE_CURRENT) {
         chain_remove(shm, idx);
-        shm_node_edit(shm, parent)->flags &=
-            (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
+        forget_entry(shm, parent);
     }
     name_drop(shm, n);
     n->state = SHM_NODE_FREE;
@@ -444,9 +444,10 @@ static uint32_t take_content(struct shm *shm)
     return content;
 }
 
-/* On failure half of it is done: the caller goes back. */
+/* `flag`: SHM_NODE_PRIVATE, or 0 for one that the name maps to. On failure half of it is done: the
+ * caller goes back. */
 static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
-                        size_t len, const struct shm_version *v, uint64_t now_ns)
+                        size_t len, const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
     uint32_t idx, generation;
     struct shm_node *n;
@@ -471,9 +472,13 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
                            .content = take_content(shm)};
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
+    n->bytes_node = idx;
     n->ino = shm_node_ino_of(shm, parent, name, len);
     put_version(n, v, now_ns);
-    chain_insert(shm, idx);
+    if (flag & SHM_NODE_PRIVATE)
+        n->flags |= SHM_NODE_PRIVATE;
+    else
+        chain_insert(shm, idx);
     lru_push(shm, idx);
     return idx;
 }
@@ -482,7 +487,7 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
  * at once. */
 static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent,
                             const char *name, size_t len,
-                            const struct shm_version *v, uint64_t now_ns)
+                            const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
     char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX] = "";
     struct shm_version own = *v;
@@ -492,8 +497,22 @@ static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent,
         strncpy(own_etag, v->etag, sizeof(own_etag) - 1);
     own.etag = own_etag;
     if (old != SHM_NIL)
-        shm_node_detach(shm, old);
-    return node_new(shm, parent, own_name, len, &own, now_ns);
+        shm_node_gone(shm, old);
+    return node_new(shm, parent, own_name, len, &own, now_ns, flag);
+}
+
+int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, size_t len,
+                         const struct shm_version *v, uint64_t now_ns)
+{
+    uint32_t mark = shm->meta->log_used;
+    int64_t r;
+
+    if (len == 0 || len > SHM_NAME_MAX)
+        return -EINVAL;
+    r = node_replace(shm, SHM_NIL, parent, name, len, v, now_ns, SHM_NODE_PRIVATE);
+    if (r < 0)
+        shm_rollback_to(shm, shm->meta, mark);
+    return r;
 }
 
 int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
@@ -512,18 +531,35 @@ int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
         touch_lru(shm, at);
         return at;
     }
-    r = node_replace(shm, at, parent, name, len, v, now_ns);
+    r = node_replace(shm, at, parent, name, len, v, now_ns, 0);
     if (r < 0)
         shm_rollback_to(shm, shm->meta, mark);
     return r;
 }
 
-void shm_node_detach(struct shm *shm, uint32_t idx)
+void shm_node_gone(struct shm *shm, uint32_t idx)
 {
     if (!(shm_node_at(shm, idx)->flags & SHM_NODE_CURRENT))
         return;
     chain_remove(shm, idx);
     touch_lru(shm, idx);
+}
+
+/* The directory does not know all its entries. */
+static void forget_entry(struct shm *shm, uint32_t dir)
+{
+    shm_node_edit(shm, dir)->flags &= (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
+}
+
+void shm_node_detach(struct shm *shm, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    if (!(n->flags & SHM_NODE_CURRENT))
+        return;
+    if (n->parent != SHM_NIL)
+        forget_entry(shm, n->parent);
+    shm_node_gone(shm, idx);
 }
 
 /* True if `idx` is `below` or one of its ancestors. */
@@ -545,8 +581,8 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     /* The new directory must not be freed when the node that it may replace there goes. */
     shm_node_edit(shm, to_parent)->children++;
     update_lru(shm, to_parent);
-    if (replaced != SHM_NIL && replaced != idx)
-        shm_node_detach(shm, replaced);
+    if (replaced != SHM_NIL && replaced != idx && !(n->flags & SHM_NODE_PRIVATE))
+        shm_node_gone(shm, replaced);
     if (n->flags & SHM_NODE_CURRENT)
         chain_remove(shm, idx);
     name_drop(shm, n);
@@ -554,7 +590,8 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
         return -ENOMEM;
     n->parent = to_parent;
     n->ino = shm_node_ino_of(shm, to_parent, shm_node_name(shm, idx), len);
-    chain_insert(shm, idx);
+    if (!(n->flags & SHM_NODE_PRIVATE))
+        chain_insert(shm, idx);
     touch_lru(shm, idx);
     child_gone(shm, from_parent);
     return 0;
@@ -629,7 +666,10 @@ void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag)
 
 void shm_node_new_content(struct shm *shm, uint32_t idx)
 {
-    shm_node_edit(shm, idx)->content = take_content(shm);
+    struct shm_node *n = shm_node_edit(shm, idx);
+
+    n->content = take_content(shm);
+    n->bytes_node = idx;
 }
 
 void shm_node_list_stale(struct shm *shm, uint32_t dir)

@@ -15,7 +15,7 @@
 #include "shm/shm_segment.h"
 
 #define SHM_NAME_MAX 255
-#define SHM_NAME_INLINE 72 /* longer names lie in the long-name table */
+#define SHM_NAME_INLINE 68 /* longer names lie in the long-name table */
 #define SHM_ETAG_MAX 72    /* with quotes and NUL, as in S3 answers */
 #define SHM_ROOT 0         /* index of the root node; its node id is FUSE_ROOT_ID, 1 */
 #define SHM_MODE_UNSET UINT32_C(0xffffffff)
@@ -37,6 +37,8 @@ enum shm_node_flag {
     SHM_NODE_ASK = 4096, /* directory, not META: known for so long that they are worth a HEAD */
     SHM_NODE_PLAIN = 8192, /* META: as of checked_ns there are no others, and the type is S3's default */
     SHM_NODE_WANTED = 16384, /* directory: somebody has asked about an entry since its newest listing began */
+    SHM_NODE_PRIVATE = 32768, /* compare-and-set: one caller's own, to write through. It never was in the name table,
+                               which holds what is published */
     SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
                                (the kernel repeats it), needs no request */
 };
@@ -70,11 +72,15 @@ struct shm_node {
     uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
     union {
         uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
-        uint32_t looked_by; /* file with LOOKED: the thread that may repeat its LOOKUP */
+        struct {
+            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one its owner */
+            uint32_t told;      /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
+        };
     };
     uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */
     uint32_t uid, gid;   /* SHM_MODE_UNSET = the configured ones */
     uint32_t busy;       /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
+    uint32_t bytes_node; /* file: with `content` the key of its blocks; a copy of a node shares those of the first */
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
 };
@@ -85,13 +91,26 @@ struct shm_long_name {
 };
 
 #define SHM_REOPENS 64
+#define SHM_REOPEN_ANYBODY UINT32_MAX
 
 /* See shm_reopen.h. Writer, readers, lock, death: as struct shm_node. */
 struct shm_reopen {
     uint64_t ino;
     uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
-    uint32_t pid;      /* the thread, 0 = the slot is free */
-    uint32_t repeated; /* its repetition has begun */
+    uint32_t pid;      /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
+    uint16_t repeated; /* its repetition has begun */
+    uint16_t wants_private; /* it opens for writing, and is to get a node of its own */
+};
+
+#define SHM_LISTERS 256
+
+/* See shm_lister.h. Writer, readers, lock, death: as struct shm_node. */
+struct shm_lister {
+    uint64_t dir; /* its node id */
+    uint64_t fh;  /* the handle that it has, or had */
+    uint64_t last_ns; /* monotonic: when it last did anything there */
+    uint32_t pid; /* the thread, 0 = the slot is free */
+    uint32_t open;
 };
 
 /* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
@@ -107,6 +126,7 @@ struct shm_node_table {
     uint32_t next_content;
     uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
+    struct shm_lister listers[SHM_LISTERS];
 } __attribute__((aligned(64)));
 
 /* What S3 (or a write session) says of a name. */
@@ -156,12 +176,20 @@ must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *n
                                  uint64_t now_ns);
 
 /* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if
- * not current. */
+ * not current. The name may well exist: its directory is no longer known completely. */
 void shm_node_detach(struct shm *shm, uint32_t idx);
+
+/* The same where the name is known to be gone: the rest of the directory is known as before. */
+void shm_node_gone(struct shm *shm, uint32_t idx);
+
+/* A PRIVATE node of this name and version, beside the one that the name maps to. Its index, or
+ * -ENOMEM, -EINVAL, as shm_node_intern. */
+must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, size_t len,
+                                  const struct shm_version *v, uint64_t now_ns);
 
 /* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0,
  * -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as
- * above; on failure nothing was changed. `ino` of nodes below a moved directory stays what it was.
+ * above; on failure nothing was changed. A PRIVATE node gets the name beside the one that has it. `ino` of nodes below a moved directory stays what it was.
  * */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
                            const char *name, size_t len);

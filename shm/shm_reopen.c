@@ -30,6 +30,23 @@ void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since
                             : (struct shm_reopen){.pid = pid, .ino = ino, .since_ns = since_ns};
 }
 
+void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns)
+{
+    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
+
+    *edit(shm, who) = (struct shm_reopen){
+        .pid = who, .ino = ino, .since_ns = since_ns, .wants_private = 1};
+}
+
+bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
+                              uint64_t max_ns)
+{
+    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
+    const struct shm_reopen *r = slot_of(shm, who);
+
+    return is_of(r, who, ino) && r->wants_private && now_ns - r->since_ns <= max_ns;
+}
+
 bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino)
 {
     const struct shm_reopen *r = slot_of(shm, pid);

@@ -12,6 +12,15 @@
  * repetition itself: that one fails the open(2). Over what another thread has in the same slot. */
 void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns);
 
+/* Wants shm->meta held. The same for an OPEN for writing that needs a node of its own (compare-and-set):
+ * the LOOKUP before its repetition is to give it one, also where the thread is not known. */
+void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns);
+
+/* Wants shm->meta held. True if the LOOKUP of this thread and file is to give a node of its own, as
+ * shm_reopen_note_private has asked within max_ns. */
+bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
+                              uint64_t max_ns);
+
 /* Wants shm->meta held. True if an OPEN of this thread and file is to be repeated: the LOOKUP before it
  * had better ask. */
 bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino);

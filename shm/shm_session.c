@@ -61,6 +61,7 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
         s->node = node;
         s->refs = 1;
         s->flags = SHM_SESSION_LOADED;
+        s->changed_from = UINT64_MAX;
         shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live + 1);
         shm_node_set_session(shm, node, i);
         return i;

@@ -11,6 +11,7 @@
 #include "shm/shm_node.h"
 
 #define SHM_SESSION_PIDS 8
+#define SHM_SESSION_FOLLOWERS 4
 #define SHM_SESSION_META_MAX 1472 /* coded extended attributes, with NUL */
 
 enum shm_session_state {
@@ -103,8 +104,12 @@ struct shm_session {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
     };
+    uint64_t changed_from; /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
     uint32_t cuts; /* times that the content became shorter: a READ that meets one is made again */
     struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
+    /* Its parent, that one's parent, ...: those who have only ever written the key, and know the version
+     * that is expected, know what is published as well (cas.h). A free place: zero. */
+    struct shm_baseline_who follower[SHM_SESSION_FOLLOWERS];
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */
     char xattr[SHM_SESSION_META_MAX];

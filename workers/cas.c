@@ -26,10 +26,22 @@ void cas_identify(struct op *op)
     if (!info.tgid)
         return;
     c->self = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
-    if (info.parent <= 1)
+    c->parent = info.parent;
+}
+
+void cas_identify_family(struct op *op)
+{
+    struct op_caller *c = &op->caller;
+    struct proc_info info;
+
+    cas_identify(op);
+    if (c->up[0].tgid)
         return;
-    proc_look((uint32_t)info.parent, &info);
-    c->parent = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+    info.parent = c->parent;
+    for (int i = 0; i < OP_ANCESTORS && info.parent > 1; i++) {
+        proc_look((uint32_t)info.parent, &info);
+        c->up[i] = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+    }
 }
 
 void cas_identify_reader(struct op *op)
@@ -144,8 +156,8 @@ static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_ke
 
     if (c->self.tgid)
         r = shm_baseline_get(shm, k, &c->self, ret);
-    if (r == SHM_BASELINE_NONE && c->parent.tgid) {
-        r = shm_baseline_get_at(shm, k, &c->parent, (uint32_t)c->self.start, ret);
+    if (r == SHM_BASELINE_NONE && c->up[0].tgid) {
+        r = shm_baseline_get_at(shm, k, &c->up[0], (uint32_t)c->self.start, ret);
         *ret_parents = r != SHM_BASELINE_NONE;
     }
     return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
@@ -175,11 +187,35 @@ static void expect_known(struct op *op, struct shm_session *s,
     enum shm_baseline_state known = rules(op, k, &v, &parents);
 
     if (parents)
-        s->parent = op->caller.parent;
+        s->parent = op->caller.up[0];
     if (known == SHM_BASELINE_KNOWN)
         expect(s, &v);
     else if (known == SHM_BASELINE_DROPPED)
         s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
+}
+
+static void expect_absence(struct shm_session *s)
+{
+    static const struct shm_baseline_value absent = {.flags = SHM_BASELINE_ABSENT};
+
+    expect(s, &absent);
+}
+
+/* The LOOKUP before found nothing, and that is what a new file is built on, whatever others know. Two
+ * exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read or
+ * written a version that is gone now is told so; and who would overwrite anything, as nobody here
+ * has ever touched the key, does. */
+static void expect_nothing(struct op *op, struct shm_session *s,
+                           const struct shm_baseline_key *k, bool truncate)
+{
+    struct shm_baseline_value v;
+    bool parents = false;
+
+    if (truncate && op->caller.self.tgid &&
+        shm_baseline_get(op->w->shm, k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
+        expect(s, &v);
+    else if (!truncate || rules(op, k, &v, &parents) != SHM_BASELINE_NONE)
+        expect_absence(s);
 }
 
 /* What is loaded is what the write is built on. */
@@ -203,6 +239,40 @@ static void expect_loaded(struct op *op, struct shm_session *s,
         s->flags |= SHM_SESSION_REFUSED;
 }
 
+/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
+ * what it expects. */
+static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN &&
+           !(ret->flags & SHM_BASELINE_READ);
+}
+
+/* Ancestors that follow: what their child does to the version that they know of is as their own. */
+static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
+{
+    struct shm_baseline_value v;
+    bool absent = s->flags & SHM_SESSION_ABSENT;
+
+    memset(s->follower, 0, sizeof(s->follower));
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        if (is_blind(op->w, k, &op->caller.up[i], &v) &&
+            (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->base_etag) == 0))
+            s->follower[i] = op->caller.up[i];
+    }
+}
+
+static void begin(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                  bool truncate, bool append)
+{
+    if (s->flags & SHM_SESSION_ABSENT)
+        expect_nothing(op, s, k, truncate);
+    else if (truncate)
+        expect_known(op, s, k);
+    else
+        expect_loaded(op, s, k, append);
+}
+
 void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl)
 {
     struct worker *w = op->w;
@@ -213,36 +283,44 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
     memset(s->lineage, 0, sizeof(s->lineage));
     memset(s->write_id, 0, sizeof(s->write_id));
     memset(s->old_id, 0, sizeof(s->old_id));
-    shm_node_detach(w->shm, s->node);
-    if (excl) {
-        s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_ABSENT;
+    if (key_of_node(w, s->node, key) < 0) {
+        if (excl)
+            expect_absence(s);
         return;
     }
-    if (key_of_node(w, s->node, key) < 0)
-        return;
     k = name_key(w, key);
-    if (!truncate && !(s->flags & SHM_SESSION_ABSENT)) {
-        expect_loaded(op, s, &k, append);
-        return;
-    }
-    expect_known(op, s, &k);
-    if (!truncate) /* a new file: it is built on nothing */
-        s->flags |= SHM_SESSION_EXPECTS;
+    if (excl)
+        expect_absence(s);
+    else
+        begin(op, s, &k, truncate, append);
+    note_followers(op, s, &k);
 }
 
 /* What the LOOKUP before the rename has found. */
 static void expect_seen(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                         uint32_t target)
 {
-    struct shm_baseline_value v = {.flags = SHM_BASELINE_ABSENT};
+    const char *etag = shm_node_at(op->w->shm, target)->etag;
+    struct shm_baseline_value v;
     char lineage[SHM_LINEAGE_MAX];
 
-    if (target != SHM_NIL) {
-        const char *etag = shm_node_at(op->w->shm, target)->etag;
-
-        fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
-    }
+    fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
     expect(s, &v);
+}
+
+static void begin_rename(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                         uint32_t target)
+{
+    if (target == SHM_NIL)
+        expect_nothing(op, s, k, true);
+    else
+        expect_known(op, s, k);
+    if (s->flags & SHM_SESSION_EXPECTS)
+        return;
+    if (target == SHM_NIL)
+        expect_absence(s);
+    else
+        expect_seen(op, s, k, target);
 }
 
 void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool noreplace,
@@ -256,11 +334,13 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
     if (key_of_node(w, s->node, key) < 0)
         return; /* nor will it be published */
     k = name_key(w, key);
+    s->changed_from = 0; /* against what the name has */
     s->flags &= ~(uint32_t)(SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | SHM_SESSION_OURS);
-    if (!noreplace)
-        expect_known(op, s, &k);
-    if (!(s->flags & SHM_SESSION_EXPECTS))
-        expect_seen(op, s, &k, noreplace ? SHM_NIL : target);
+    if (noreplace)
+        expect_absence(s);
+    else
+        begin_rename(op, s, &k, target);
+    note_followers(op, s, &k);
     if ((s->flags & SHM_SESSION_ABSENT) && lineage_is_valid(lineage))
         memcpy(s->lineage, lineage, strlen(lineage));
 }
@@ -283,7 +363,22 @@ static struct shm_baseline_who who_of(const struct shm_session_pid *p)
     return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
 }
 
-void cas_published(struct worker *w, uint32_t session, const char *key, const char *etag)
+/* Whoever of the writer's ancestors knew the version that was replaced, and has never read any, knows
+ * this one. */
+static void tell_followers(struct worker *w, const struct shm_session *s,
+                           const struct shm_baseline_key *k, const char *replaced,
+                           struct shm_baseline_value *v)
+{
+    struct shm_baseline_value old;
+
+    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
+        if (is_blind(w, k, &s->follower[i], &old) && strcmp(old.etag, replaced) == 0)
+            move_one(w, k, &s->follower[i], v);
+    }
+}
+
+void cas_published(struct worker *w, uint32_t session, const char *key, const char *replaced,
+                   const char *etag)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
     struct shm_baseline_key k = name_key(w, key);
@@ -300,6 +395,7 @@ void cas_published(struct worker *w, uint32_t session, const char *key, const ch
         if (who.tgid)
             move_one(w, &k, &who, &v);
     }
+    tell_followers(w, s, &k, replaced, &v);
 }
 
 /* Only a baseline that is what the session expected was wrong: who has learned of another version
@@ -321,15 +417,6 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
     } else if (known == SHM_BASELINE_KNOWN && !(v.flags & SHM_BASELINE_READ)) {
         shm_baseline_forget(w->shm, k, who);
     }
-}
-
-/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
- * what it expects. */
-static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
-                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
-{
-    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN &&
-           !(ret->flags & SHM_BASELINE_READ);
 }
 
 /* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no
@@ -392,26 +479,36 @@ void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
     shm_baseline_copied(w->shm, &k, from, to);
 }
 
-/* What a shell has written, and lets rm(1) remove, it expects to be absent. */
-static void removed_by_child(struct op *op, const struct shm_baseline_key *k)
+static void is_absent(struct worker *w, const struct shm_baseline_key *k,
+                      const struct shm_baseline_who *who, uint32_t flags)
 {
-    const struct shm_baseline_who *parent = &op->caller.parent;
-    struct shm_baseline_value v;
+    struct shm_baseline_value v = {.flags = SHM_BASELINE_ABSENT | (flags & SHM_BASELINE_READ)};
 
-    if (!is_blind(op->w, k, parent, &v))
-        return;
-    v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT};
-    shm_baseline_set(op->w->shm, k, parent, &v, now_ticks());
+    shm_baseline_set(w->shm, k, who, &v, now_ticks());
 }
 
-void cas_removed(struct op *op, const char *key)
+/* What a shell has written or read, and lets rm(1) remove, it expects to be absent. */
+static void removed_by_child(struct op *op, const struct shm_baseline_key *k, const char *etag)
+{
+    struct shm_baseline_value v;
+
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        const struct shm_baseline_who *who = &op->caller.up[i];
+
+        if (who->tgid && shm_baseline_get(op->w->shm, k, who, &v) == SHM_BASELINE_KNOWN &&
+            (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0))
+            is_absent(op->w, k, who, v.flags);
+    }
+}
+
+void cas_removed(struct op *op, const char *key, const char *etag)
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
     shm_baseline_forget(op->w->shm, &k, &the_mount);
     if (op->caller.self.tgid)
-        shm_baseline_forget(op->w->shm, &k, &op->caller.self);
-    removed_by_child(op, &k);
+        is_absent(op->w, &k, &op->caller.self, 0);
+    removed_by_child(op, &k, etag);
 }
 
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
@@ -423,29 +520,6 @@ void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
     if (op->caller.self.tgid &&
         shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
         memcpy(ret, v.etag, SHM_ETAG_MAX);
-}
-
-bool cas_own_is(struct op *op, const char *key, const char *etag)
-{
-    struct shm_baseline_key k = name_key(op->w, key);
-    struct shm_baseline_value v;
-
-    return op->caller.self.tgid && *etag &&
-           shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
-           !(v.flags & SHM_BASELINE_OUTDATED) && strcmp(v.etag, etag) == 0;
-}
-
-void cas_outdated(struct op *op, const char *key)
-{
-    struct shm *shm = op->w->shm;
-    struct shm_baseline_key k = name_key(op->w, key);
-    struct shm_baseline_value v;
-
-    if (!op->caller.self.tgid ||
-        shm_baseline_get(shm, &k, &op->caller.self, &v) != SHM_BASELINE_KNOWN)
-        return;
-    v.flags |= SHM_BASELINE_OUTDATED;
-    shm_baseline_set(shm, &k, &op->caller.self, &v, now_ticks());
 }
 
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])

@@ -1,21 +1,25 @@
 /* The rules of compare-and-set on files (variant s3-buffered-cas), apart from the publish itself
  * (publish.c sends it, cas_put.c judges the answers).
  *
- * Isolation: every LOOKUP of a file gives a node of its own, so that no two callers ever share one;
- * a session takes its node off the name when it begins. Other processes find the published version;
- * the process that has the session open finds the session.
+ * Isolation: the name table always holds what is published, and a session hides nothing. Readers share
+ * the name's node; whoever opens a file for writing gets a PRIVATE node beside it, which its session
+ * hangs on, and which nobody but the processes that have the session open is ever given: they find it
+ * by who they are (cas_own_session).
  *
  * Expectations are fixed when a session begins:
  *
- *   opened with O_TRUNC, created        own baseline; else the parent's, if that was set before this
+ *   opened with O_TRUNC                 own baseline; else the parent's, if that was set before this
  *                                       process began; else the mount's; none: unconditional
  *   O_CREAT|O_EXCL, symlink, mknod      the key must be absent, decided at the open
- *   created without O_TRUNC             the same; none: that the key is absent
+ *   created                             that the key is absent, as the LOOKUP has said. With O_TRUNC:
+ *                                       own baseline, if there is one; unconditional, if nobody
+ *                                       has one
  *   O_APPEND                            the version that is loaded
  *   else                                the version that is loaded; refused if the process has read
  *                                       another one
- *   what a rename brings to a name      as with O_TRUNC; none: the version that the LOOKUP before
- *                                       found there; RENAME_NOREPLACE: that the key is absent
+ *   what a rename brings to a name      as with O_TRUNC, or as created; none: the version that the
+ *                                       LOOKUP before found there, or that the key is absent;
+ *                                       RENAME_NOREPLACE: that the key is absent
  *   a baseline was dropped              refused, until the key is read again
  */
 #ifndef WORKERS_CAS_H
@@ -41,6 +45,9 @@ static inline bool cas_on(const struct worker *w)
 
 /* Looks into /proc for who asks, once an op. Not under a lock. Does nothing in other variants. */
 void cas_identify(struct op *op);
+
+/* The same, and whose child it is, and so on: for what writes and removes. */
+void cas_identify_family(struct op *op);
 
 /* The same for a READ: only those through a handle that is open for writing too are noted (an open
  * for reading alone has been). */
@@ -68,8 +75,10 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
 /* Under shm->meta. The lineage of this version of the key ("" where it is not known). */
 void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX]);
 
-/* Under shm->meta. After a publish: who has the session open now expects `etag`. */
-void cas_published(struct worker *w, uint32_t session, const char *key, const char *etag);
+/* Under shm->meta. After a publish over version `replaced` ("": over nothing, or whatever was there):
+ * who has the session open now expects `etag`, and who follows (struct shm_session.follower). */
+void cas_published(struct worker *w, uint32_t session, const char *key, const char *replaced,
+                   const char *etag);
 
 /* Under shm->meta. After a conflict: a baseline of a write goes, one of a read stays; `absent`: the
  * key is gone, which is what is expected from now on. */
@@ -89,19 +98,13 @@ void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
 void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                          const char to[SHM_ETAG_MAX]);
 
-/* Under shm->meta. The key was removed by the caller: nothing is expected of it. */
-void cas_removed(struct op *op, const char *key);
+/* Under shm->meta. The key, of which this version was there, was removed by the caller: it knows that
+ * nothing is there, and so do those of its ancestors that knew this version, or only ever wrote the
+ * key. */
+void cas_removed(struct op *op, const char *key, const char *etag);
 
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
-
-/* Under shm->meta. The caller last read or wrote this version, and nobody has told it of another
- * since (cas_outdated). */
-bool cas_own_is(struct op *op, const char *key, const char *etag);
-
-/* Under shm->meta. S3 has another version than the caller last read or wrote: what it expects stays,
- * but no LOOKUP is answered by it any more. */
-void cas_outdated(struct op *op, const char *key);
 
 #define CAS_NO_ID "-" /* in place of a write-id: the version is known to have none */
 
@@ -121,20 +124,34 @@ uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t l
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);
 
-/* Under shm->meta. True if a caller has the node already. */
-bool cas_in_use(const struct shm_node *n);
+/* Under shm->meta. A PRIVATE copy of the node for the thread that asks, to write through: of the same
+ * version, and with the same bytes. Its index, or -ENOMEM. */
+must_use int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid);
 
-/* Under shm->meta. The name's node is in use by others, or of another version than was found now
- * (`etag`): it is taken off the name, so that what is looked up now gets a node of its own, with
- * the bytes that came. */
-void cas_make_way(struct worker *w, uint32_t node, const char *etag);
+/* Under shm->meta. The node that the kernel was told last under the name of this one, which the name maps
+ * to: itself, or a PRIVATE one. */
+uint32_t cas_told(struct worker *w, uint32_t named);
 
-/* Under shm->meta. A node of the caller's own of the version that the name's node is. Its index, or
- * -ENOMEM. */
-must_use int64_t cas_private(struct worker *w, uint32_t node);
+/* Under shm->meta. The kernel is told this node under its name. */
+void cas_tells(struct worker *w, uint32_t node);
 
-/* Under shm->meta. Another node of the same version and name, which the name has from now on. Its
- * index, or -ENOMEM. */
-must_use int64_t cas_twin(struct worker *w, uint32_t node);
+/* Under shm->meta. What S3 knows of the node's version is known of it from now on by all nodes of its
+ * name that were of version `from`: a change of metadata made through one of them. */
+void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX]);
+
+/* ---- cas_readers.c: who reads what is about to be replaced ---- */
+
+/* Under shm->meta. The name's node is about to be replaced, or to go. If somebody has it open for
+ * reading, and not all of it is here, it goes off the name (which gets another node of the same
+ * version) and gets a session, an orphan that publishes nothing, for its bytes. Files over
+ * ORPHAN_LOAD_MAX are left out: who reads one of those finds ESTALE. */
+void cas_keep_readers(struct worker *w, uint32_t named);
+
+/* Under shm->meta. Such a session of this name that is still to be loaded, or is being loaded; SHM_NIL
+ * if there is none. */
+uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size_t len);
+
+/* Begins the load of such a session, if none runs. One that cannot begin counts as failed. */
+void cas_readers_load(struct worker *w, uint32_t session);
 
 #endif

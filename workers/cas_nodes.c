@@ -3,6 +3,8 @@
 
 #include "workers/cas.h"
 
+#define CAS_SHARES 4 /* sessions of one name that one section of the lock can change */
+
 static bool is_named(struct shm *shm, uint32_t node, uint32_t dir, const char *name,
                      size_t len)
 {
@@ -69,63 +71,100 @@ uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t l
     return SHM_NIL;
 }
 
-/* Nobody has it. The caller of the LOOKUP that it was meant for must not get it as well. */
-static void take_over(struct worker *w, uint32_t node)
-{
-    shm_node_edit(w->shm, node)->flags &= (uint16_t)~(SHM_NODE_LOOKED | SHM_NODE_FRESH);
-}
-
-bool cas_in_use(const struct shm_node *n)
-{
-    return n->nlookup || n->opens || n->session != SHM_NIL;
-}
-
-void cas_make_way(struct worker *w, uint32_t node, const char *etag)
+int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
-
-    if (n->flags & SHM_NODE_DIR)
-        return;
-    if (cas_in_use(n) || strcmp(n->etag, etag) != 0)
-        shm_node_detach(w->shm, node);
-    else
-        take_over(w, node);
-}
-
-int64_t cas_twin(struct worker *w, uint32_t node)
-{
-    const struct shm_node *n = shm_node_at(w->shm, node);
-    char name[SHM_NAME_MAX], etag[SHM_ETAG_MAX];
-    uint32_t parent = n->parent;
-    size_t len = n->name_len;
     struct shm_version v = {.size = n->size,
                             .mtime_ns = n->mtime_ns,
-                            .etag = etag,
+                            .etag = n->etag,
                             .mode = n->mode,
                             .uid = n->uid,
                             .gid = n->gid};
-    uint64_t checked = n->checked_ns;
-    uint16_t set = n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
-    int64_t r;
+    uint16_t same = n->flags & (SHM_NODE_FRESH | SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    uint32_t content = n->content, bytes_node = n->bytes_node;
+    int64_t r = shm_node_private(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len, &v,
+                                 n->checked_ns);
+    struct shm_node *own;
 
-    memcpy(name, shm_node_name(w->shm, node), len);
-    memcpy(etag, n->etag, sizeof(etag));
-    shm_node_detach(w->shm, node);
-    r = shm_node_intern(w->shm, parent, name, len, &v, checked);
-    if (r >= 0)
-        shm_node_edit(w->shm, (uint32_t)r)->flags |= set;
+    if (r < 0)
+        return r;
+    own = shm_node_edit(w->shm, (uint32_t)r);
+    own->flags |= same;
+    own->content = content;
+    own->bytes_node = bytes_node;
+    own->looked_by = pid;
     return r;
 }
 
-int64_t cas_private(struct worker *w, uint32_t node)
+uint32_t cas_told(struct worker *w, uint32_t named)
+{
+    const struct shm_node *n = shm_node_at(w->shm, named), *told;
+
+    if (!cas_on(w) || (n->flags & SHM_NODE_DIR) || !n->told ||
+        n->told > w->shm->header->sizes.nodes)
+        return named;
+    told = shm_node_at(w->shm, n->told - 1);
+    return told->state == SHM_NODE_LIVE && (told->flags & SHM_NODE_PRIVATE) &&
+                   is_named(w->shm, n->told - 1, n->parent, shm_node_name(w->shm, named), n->name_len)
+               ? n->told - 1
+               : named;
+}
+
+void cas_tells(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
+    bool own = n->flags & SHM_NODE_PRIVATE;
+    uint32_t named = node, told = own ? node + 1 : 0;
 
-    if (n->flags & SHM_NODE_DIR)
-        return node;
-    if (!cas_in_use(n)) {
-        take_over(w, node);
-        return node;
+    if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
+        return;
+    if (own)
+        named = shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len);
+    if (named != SHM_NIL && !(shm_node_at(w->shm, named)->flags & SHM_NODE_DIR) &&
+        shm_node_at(w->shm, named)->told != told)
+        shm_node_edit(w->shm, named)->told = told;
+}
+
+/* Under shm->meta. `to`, of version `from`, is as `n`. */
+static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
+                       const char from[SHM_ETAG_MAX])
+{
+    const uint16_t mask = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
+    struct shm_node *other = shm_node_at(w->shm, to);
+
+    if (other == n || (strcmp(other->etag, from) != 0 && strcmp(other->etag, n->etag) != 0))
+        return;
+    other = shm_node_edit(w->shm, to);
+    memcpy(other->etag, n->etag, SHM_ETAG_MAX);
+    other->mode = n->mode;
+    other->uid = n->uid;
+    other->gid = n->gid;
+    other->mtime_ns = n->mtime_ns;
+    other->flags = (uint16_t)((other->flags & ~mask) | (n->flags & mask));
+    if (other->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET) &&
+        !shm_session_dirty(shm_session_at(w->shm, other->session)))
+        shm_session_edit(w->shm, other->session)->mtime_ns = n->mtime_ns;
+}
+
+void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
+{
+    struct shm *shm = w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    const char *name = shm_node_name(shm, node);
+    uint32_t named;
+    unsigned shared = 0;
+
+    if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
+        return;
+    named = shm_node_find(shm, n->parent, name, n->name_len);
+    if (named != SHM_NIL)
+        share_with(w, named, n, from);
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && shared < CAS_SHARES; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
+
+        if (s->state == SHM_SESSION_LIVE && is_named(shm, s->node, n->parent, name, n->name_len)) {
+            share_with(w, s->node, n, from);
+            shared++;
+        }
     }
-    return cas_twin(w, node);
 }

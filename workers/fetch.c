@@ -229,7 +229,7 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     const struct shm_session *s =
         n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
 
-    ret->node = node;
+    ret->node = n->bytes_node;
     ret->content = n->content;
     if (s && (s->flags & SHM_SESSION_COPY)) {
         ret->size = s->size;
@@ -331,10 +331,10 @@ int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
     return r < 0 ? r : out && no < need_no ? -EAGAIN : 0;
 }
 
-void fetch_put(struct worker *w, uint32_t node, uint32_t content,
+void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
                const uint8_t *data, uint32_t len)
 {
-    struct shm_block_key key = {node, content, 0};
+    struct shm_block_key key = {bytes_node, content, 0};
     uint32_t wake, block = shm_block_put(w->shm, key, w->slot, data, len, &wake);
 
     if (block != SHM_NIL)
@@ -342,9 +342,9 @@ void fetch_put(struct worker *w, uint32_t node, uint32_t content,
     worker_wake(w, wake);
 }
 
-bool fetch_is_cached(struct worker *w, uint32_t node, uint32_t content, uint32_t no)
+bool fetch_is_cached(struct worker *w, const struct shm_node *n, uint32_t no)
 {
-    struct shm_block_key key = {node, content, no};
+    struct shm_block_key key = {n->bytes_node, n->content, no};
 
     return shm_block_is_ready(w->shm, key);
 }

@@ -4,12 +4,13 @@
 #define WORKERS_FETCH_H
 
 #include "shm/shm_block.h"
+#include "shm/shm_node.h"
 #include "workers/key.h"
 #include "workers/worker.h"
 
 /* The version of a file that is to be fetched. */
 struct fetch_source {
-    uint32_t node;
+    uint32_t node;    /* whose number its blocks carry: its own, or that of the one it is a copy of */
     uint32_t content;
     uint64_t size;
     char etag[SHM_ETAG_MAX];
@@ -43,11 +44,11 @@ void fetch_wait_stop(struct fetch_wait *wait);
 /* Bytes that came another way (with a look-up) become block 0: it is there when this returns, unless
  * no block can be had. Who opens the file next can rely on it, also if the worker dies that
  * fetches the same. */
-void fetch_put(struct worker *w, uint32_t node, uint32_t content,
+void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
                const uint8_t *data, uint32_t len);
 
-/* The block is there. May be called under shm->meta. */
-bool fetch_is_cached(struct worker *w, uint32_t node, uint32_t content, uint32_t no);
+/* Under shm->meta. Block `no` of the node's content is there. */
+bool fetch_is_cached(struct worker *w, const struct shm_node *n, uint32_t no);
 
 /* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL
  * that met one while the kernel copies an answer would end the request with EIO. */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "fuse/fuse_attr.h"
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/meta_ask.h"
 
 #define FILE_ATTR_VALID_NS (3600 * NS_PER_S)
@@ -56,8 +57,8 @@ static uint64_t attr_valid(const struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if (!(n->flags & SHM_NODE_DIR))
-        return FILE_ATTR_VALID_NS;
+    if (!(n->flags & SHM_NODE_DIR)) /* with compare-and-set one file's attributes are known by several nodes */
+        return cas_on(w) && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
     return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)
                ? 0
                : w->conf->directories.ttl_ns;

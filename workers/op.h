@@ -18,12 +18,16 @@
 #include <sys/uio.h>
 
 #include "fuse/fuse_decode.h"
-#include "shm/shm_baseline.h"
+#include "shm/shm_session.h"
 #include "workers/worker.h"
 
-/* Who asks: filled by cas_identify(), all zero where it is not known. */
+#define OP_ANCESTORS SHM_SESSION_FOLLOWERS
+
+/* Who asks: filled by cas_identify() and cas_identify_family(), all zero where it is not known. */
 struct op_caller {
-    struct shm_baseline_who self, parent;
+    struct shm_baseline_who self;
+    int32_t parent; /* its process id */
+    struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
 };
 
 struct op {

@@ -205,7 +205,7 @@ static void resize_now(struct op *op, uint32_t session)
     r = spool_truncate(w, session, size);
     worker_lock(w);
     if (r == 0) {
-        session_written(w, session, size);
+        session_written(w, session, shm_session_at(w->shm, session)->size, size);
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     }
     mask = session_change_end(op, session);
@@ -386,7 +386,7 @@ static void set_others(struct op *op)
 
 void op_setattr(struct op *op)
 {
-    cas_identify(op);
+    cas_identify_family(op);
     if (op->w->conf->mount.read_only)
         op_fail(op, -EROFS);
     else if (op->req.setattr->valid & FATTR_SIZE)

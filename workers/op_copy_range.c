@@ -101,7 +101,7 @@ static int note(struct op *op, uint32_t source, uint32_t session)
     memcpy(s->copy.etag, n->etag, SHM_ETAG_MAX);
     s->flags |= SHM_SESSION_COPY;
     s->flags &= ~(uint32_t)(SHM_SESSION_LOADED | SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
-    session_written(w, session, n->size);
+    session_written(w, session, 0, n->size);
     shm_node_new_content(w->shm, s->node); /* what was read of it is not of this */
     return 0;
 }

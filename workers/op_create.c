@@ -55,7 +55,8 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
         v.uid = op->req.uid;
     if (op->req.gid != w->conf->mount.gid)
         v.gid = op->req.gid;
-    node = shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
+    node = cas_on(w) ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
+                     : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
     if (node < 0)
         return node;
     session = shm_session_new(w->shm, (uint32_t)node);
@@ -64,24 +65,29 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     s = shm_session_at(w->shm, (uint32_t)session);
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
-    if (cas_on(w))
+    if (cas_on(w)) {
+        shm_node_at(w->shm, (uint32_t)node)->looked_by = op->req.pid; /* saved: it is new */
         cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
+    }
     *ret_session = (uint32_t)session;
     return node;
 }
 
 uint32_t create_taken_by(struct op *op)
 {
-    uint32_t dir = op_node(op), node = SHM_NIL;
+    uint32_t dir = op_node(op);
 
-    if (dir != SHM_NIL)
-        node = shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
-    if (node != SHM_NIL &&
-        shm_node_at(op->w->shm, node)->session == SHM_NIL &&
-        !(shm_node_at(op->w->shm, node)->flags &
-          (SHM_NODE_LOCAL | SHM_NODE_DIR)))
-        node = SHM_NIL; /* a version that the lookup before us found gone */
-    return node;
+    return dir == SHM_NIL
+               ? SHM_NIL
+               : shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
+}
+
+/* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found nothing. */
+static bool has_come(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return n->session == SHM_NIL && !(n->flags & (SHM_NODE_LOCAL | SHM_NODE_DIR));
 }
 
 /* Under shm->meta: the answer to CREATE, with the node counted and the handle made. */
@@ -242,7 +248,7 @@ void op_create(struct op *op)
     int64_t node = -EEXIST;
     int r;
 
-    cas_identify(op);
+    cas_identify_family(op);
     if (cas_on(w) && (flags & O_EXCL)) {
         create_exclusively(op, &nc);
         return;
@@ -259,6 +265,11 @@ void op_create(struct op *op)
     proc_look(op->req.pid, &info);
     worker_lock(w);
     taken = create_taken_by(op);
+    if (taken != SHM_NIL && has_come(w, taken) && !(flags & O_EXCL)) {
+        node = -ESTALE; /* which the kernel opens then, as it is */
+        if (!nc.loads)
+            taken = SHM_NIL; /* nothing of it is to stay */
+    }
     if (taken == SHM_NIL)
         node = create_file(op, &nc, &session);
     r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
@@ -267,7 +278,7 @@ void op_create(struct op *op)
     else
         session_note_proc(w, session, op->req.pid, &info, SHM_PID_OPENED);
     worker_unlock(w);
-    if (taken != SHM_NIL && !(flags & O_EXCL))
+    if (taken != SHM_NIL && !(flags & O_EXCL) && r == -EEXIST)
         join(op);
     else
         finish_create(op, r);
@@ -302,7 +313,7 @@ void op_mknod(struct op *op)
     struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
     int r = create_check(op);
 
-    cas_identify(op);
+    cas_identify_family(op);
     if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
         r = -EPERM; /* an object is a file: no devices, sockets, pipes */
     if (r < 0)

@@ -11,7 +11,9 @@
 
 #include "base/clock.h"
 #include "fuse/fuse_reply.h"
+#include "shm/shm_lister.h"
 #include "shm/shm_session.h"
+#include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/list.h"
 #include "workers/names.h"
@@ -77,6 +79,8 @@ void op_opendir(struct op *op)
                      : -ENOTDIR;
     if (handle >= 0) {
         out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+        shm_handle_at(w->shm, (uint32_t)handle)->pid = op->req.pid; /* saved: it is new */
+        shm_lister_opened(w->shm, op->req.pid, node, out.fh, clock_mono_ns());
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
@@ -95,8 +99,12 @@ void op_releasedir(struct op *op)
 
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_DIR);
-    if (handle != SHM_NIL)
+    if (handle != SHM_NIL) {
+        const struct shm_handle *h = shm_handle_at(w->shm, handle);
+
+        shm_lister_closed(w->shm, h->pid, h->node, op->req.release->fh, clock_mono_ns());
         shm_handle_free(w->shm, handle);
+    }
     op_applied(op, 0, NULL, 0);
     worker_unlock(w);
     op_finish(op);
@@ -150,8 +158,6 @@ static void count(struct answer *a, uint32_t node)
     struct shm_arena *arena = w->arena;
 
     shm_node_ref(w->shm, node, 1);
-    /* Handed out with a validity of its own: an open within it is not preceded by a LOOKUP. */
-    shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_FRESH;
     shm_set(w->shm, w->shm->meta, arena->counted[arena->counted_n], node);
     shm_set(w->shm, w->shm->meta, arena->counted_n, arena->counted_n + 1);
 }
@@ -204,6 +210,8 @@ static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
     return r < 0 ? SHM_NIL : (uint32_t)r;
 }
 
+/* Files are told without their node: whoever wants to know more of one looks it up, and is answered by
+ * S3, or by this listing if it is its own (shm_lister.h). */
 static uint64_t validity(const struct worker *w, uint64_t page_ns)
 {
     uint64_t age = clock_mono_ns() - page_ns, ttl = w->conf->directories.ttl_ns;
@@ -222,23 +230,10 @@ static uint32_t type_of(struct worker *w, uint32_t node)
 }
 
 /* The attributes of a directory hold as long as the entry: `ls -l` must not ask for each. */
-static void set_validity(struct fuse_entry_out *out, uint64_t valid, bool dir)
+static void set_validity(struct fuse_entry_out *out, uint64_t valid)
 {
-    out->entry_valid = valid / NS_PER_S;
-    out->entry_valid_nsec = (uint32_t)(valid % NS_PER_S);
-    if (dir) {
-        out->attr_valid = out->entry_valid;
-        out->attr_valid_nsec = out->entry_valid_nsec;
-    }
-}
-
-/* Whoever wants attributes of these entries asks for them, although they are told, and by that is
- * known (makes_nodes) before it is too late. */
-static bool is_decoy(const struct answer *a, uint64_t next)
-{
-    uint64_t page = (next >> 32) - 1, index = next & UINT32_MAX;
-
-    return index == 1 && page >= LIST_PAGES_KEPT - 4 && page < LIST_PAGES_KEPT && a->plus;
+    out->entry_valid = out->attr_valid = valid / NS_PER_S;
+    out->entry_valid_nsec = out->attr_valid_nsec = (uint32_t)(valid % NS_PER_S);
 }
 
 static void put_entry(struct answer *a, const struct list_entry *e, uint64_t next,
@@ -254,11 +249,9 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
     if (node != SHM_NIL) {
         ino = shm_node_at(w->shm, node)->ino;
         type = type_of(w, node);
-        if (a->plus) {
+        if (a->plus && type == DT_DIR_TYPE) {
             node_entry_out(w, node, &out);
-            set_validity(&out, valid, type == DT_DIR_TYPE);
-            if (is_decoy(a, next))
-                out.attr_valid = out.attr_valid_nsec = 0;
+            set_validity(&out, valid);
             count(a, node);
         }
     } else {
@@ -286,6 +279,15 @@ static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
     return true;
 }
 
+/* Under shm->meta. Compare-and-set: what is not published yet is seen by its writers alone. */
+static bool shows(const struct answer *a, uint32_t session, const struct shm_node *n)
+{
+    if (!cas_on(a->op->w))
+        return n->flags & SHM_NODE_CURRENT;
+    return cas_is_party(a->op, session) &&
+           shm_node_find(a->op->w->shm, a->dir, shm_node_name(a->op->w->shm, shm_session_at(a->op->w->shm, session)->node), n->name_len) == SHM_NIL;
+}
+
 /* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name.
  * */
 static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX + 1],
@@ -301,7 +303,7 @@ static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX 
             continue;
         n = shm_node_at(shm, s->node);
         if (n->parent != a->dir || !(n->flags & SHM_NODE_LOCAL) ||
-            !(n->flags & SHM_NODE_CURRENT))
+            (s->flags & SHM_SESSION_ORPHAN) || !shows(a, i, n))
             continue;
         *ret_len = n->name_len;
         memcpy(name, shm_node_name(shm, s->node), n->name_len);
@@ -328,10 +330,6 @@ static void put_local(struct answer *a)
 
             ino = shm_node_at(w->shm, node)->ino;
             type = type_of(w, node);
-            if (a->plus) {
-                node_entry_out(w, node, &out);
-                count(a, node);
-            }
         }
         worker_unlock(w);
         if (!ino)
@@ -508,6 +506,8 @@ static int begin_answer(struct op *op, struct answer *a)
                          .plus = op->req.opcode == FUSE_READDIRPLUS,
                          .cap = in->size < SHM_REPLY_MAX ? in->size : SHM_REPLY_MAX,
                          .off = in->offset};
+    if (w->shm->sessions->live) /* read as a hint */
+        cas_identify(op);
     worker_lock(w);
     a->handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_DIR);
     if (a->handle != SHM_NIL) {

@@ -1,27 +1,18 @@
 /* LOOKUP: what a name is. FORGET, the other half of it: op_forget.c.
  *
- * A name is answered from the segment when
- *   - it is being written here (last write wins: everybody sees writes at once), or exists here
- *     only,
- *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
- *   - it is a directory that was seen within directories.ttl,
- *   - its directory was listed completely within directories.ttl: then also a name that was not
- *     in it is answered,
- *   - it was validated within cache.open_ttl,
- *   - compare-and-set: the caller has just read or written this version. An OPEN that follows asks,
- *     unless it truncates, so that reading, changing and writing a file are one GET and one PUT.
- * Else S3 is asked (resolve.c).
+ * What the segment knows is in lookup_known.c; else S3 is asked (resolve.c). With compare-and-set who is
+ * to write to the file gets a PRIVATE node beside the name's (cas.h, "Isolation").
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "shm/shm_reopen.h"
 #include "workers/cas.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
+#include "workers/lookup_known.h"
 #include "workers/meta_ask.h"
 #include "workers/names.h"
 #include "workers/node_attr.h"
@@ -34,8 +25,9 @@
 struct lookup {
     struct op *op;
     struct resolve *resolve;
+    struct lookup_asked asked;
     struct resolve_known known;
-    uint64_t old_id; /* of the name's node when S3 was asked */
+    uint64_t old_id; /* of the node that the kernel was told last under this name, when S3 was asked */
     struct loop_timer retry;
     unsigned again, room;
     struct resolve_result res; /* while it waits for room */
@@ -54,144 +46,104 @@ static void apply(struct op *op, uint32_t node)
 
     node_entry_out(w, node, &out);
     shm_node_ref(w->shm, node, 1);
+    cas_tells(w, node);
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again (unless it is a
- * LIST that told: the OPEN's GET then tells whether this is a link). When the name
- * had another node that the kernel knows, it forgets this one and looks up once more. */
-static void apply_validated(struct op *op, uint32_t node, uint64_t old_id)
+/* Under shm->meta. When the kernel has another node under this name, it forgets this one and looks up
+ * once more. */
+static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
 {
     struct shm *shm = op->w->shm;
-    struct shm_node *n = shm_node_edit(shm, node);
     uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
 
-    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(op->w, n))
-        n->flags |= SHM_NODE_FRESH;
-    if ((n->flags & SHM_NODE_DIR) && n->nlookup && meta_is_unknown(op->w, n))
-        n->flags |= SHM_NODE_ASK;
     if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
         validity_looked(op->w, node, op->req.pid);
-    apply(op, node);
 }
 
-/* ---- from the segment ---- */
-
-enum known { KNOWN_NODE, KNOWN_AGAIN, KNOWN_NOTHING, UNKNOWN }; /* AGAIN: a repeated LOOKUP */
-
-static enum known in_listing(struct worker *w, uint32_t dir, uint32_t node,
-                             uint64_t now)
-{
-    const struct shm_node *d = shm_node_at(w->shm, dir);
-
-    if (!(d->flags & SHM_NODE_COMPLETE) ||
-        !validity_holds(d->listed_ns, w->conf->directories.ttl_ns, now))
-        return UNKNOWN;
-    if (node == SHM_NIL)
-        return KNOWN_NOTHING;
-    return shm_node_at(w->shm, node)->checked_ns >= d->listed_ns ? KNOWN_NODE
-                                                                : UNKNOWN;
-}
-
-/* Under shm->meta. With compare-and-set a node serves one caller: the repeated LOOKUP must be of
- * the same one. */
-static bool may_repeat(struct op *op, const struct shm_node *n)
-{
-    return !cas_on(op->w) || (n->flags & SHM_NODE_DIR) || n->looked_by == op->req.pid;
-}
-
-/* Under shm->meta. */
-static enum known look(struct op *op, uint32_t dir, uint32_t node, uint64_t now)
+/* Under shm->meta. The name's node, or one of the caller's own. 0, or -ENOMEM. */
+static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t old_id)
 {
     struct worker *w = op->w;
-    struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
-    bool is_dir = n && (n->flags & SHM_NODE_DIR);
-
-    if (n && (n->session != SHM_NIL || (n->flags & SHM_NODE_LOCAL)))
-        return KNOWN_NODE;
-    if (n && may_repeat(op, n) && validity_take(w, node, SHM_NODE_LOOKED, now)) {
-        if (!is_dir && !meta_may_be_link(w, n))
-            shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
-        return KNOWN_AGAIN;
-    }
-    if (n && validity_holds(n->checked_ns,
-                            is_dir ? w->conf->directories.ttl_ns
-                                   : w->conf->cache.open_ttl_ns,
-                            now))
-        return KNOWN_NODE;
-    return in_listing(w, dir, node, now);
-}
-
-/* Under shm->meta. */
-static bool just_seen(struct op *op, const char *key, uint32_t node)
-{
-    struct worker *w = op->w;
-    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
-
-    if (!cas_on(w) || !n || (n->flags & SHM_NODE_DIR) || meta_may_be_link(w, n) ||
-        shm_reopen_waits(w->shm, op->req.pid, n->ino) ||
-        !validity_holds(n->checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
-        return false;
-    return cas_own_is(op, key, n->etag);
-}
-
-/* Under shm->meta. 1, or -ENOMEM. */
-static int apply_known(struct op *op, uint32_t node)
-{
-    struct worker *w = op->w;
-    int64_t own = cas_on(w) ? cas_private(w, node) : (int64_t)node;
+    int64_t own = lookup_wants_private(op, a, node) ? cas_private(w, node, op->req.pid)
+                                                    : (int64_t)node;
 
     if (own < 0)
         return (int)own;
+    expect_repetition(op, (uint32_t)own, old_id);
     apply(op, (uint32_t)own);
-    return 1;
+    return 0;
 }
 
-/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. Fills what that
- * takes. */
-static int answer_known(struct op *op, char key[KEY_CAP],
-                        struct resolve_known *known, enum resolve_how *how)
+/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again (unless it is a
+ * LIST that told: the OPEN's GET then tells whether this is a link). */
+static int apply_validated(struct lookup *l, uint32_t node)
+{
+    struct worker *w = l->op->w;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n))
+        n->flags |= SHM_NODE_FRESH;
+    return apply_or_own(l->op, &l->asked, node, l->old_id);
+}
+
+/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. */
+static int apply_known(struct op *op, const struct lookup_asked *a, int what,
+                       const struct lookup_answer *known, uint64_t old_id)
 {
     struct worker *w = op->w;
-    uint32_t dir = op_node(op), node;
     int r;
 
-    if (dir == SHM_NIL)
-        return -ESTALE;
-    if (!(shm_node_at(w->shm, dir)->flags & SHM_NODE_DIR))
-        return -ENOTDIR;
-    r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
-    if (r < 0)
-        return r;
-    names_wanted(w, dir);
-    if (cas_on(w)) {
-        node = cas_own_session(op, dir, op->req.name, op->req.name_len);
-        if (node != SHM_NIL) {
-            apply(op, node);
-            return 1;
-        }
-    }
-    node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    if (just_seen(op, key, node))
-        return apply_known(op, node);
-    switch (look(op, dir, node, clock_mono_ns())) {
-    case KNOWN_AGAIN:
-        apply(op, node);
+    switch (what) {
+    case LOOKUP_REPEATED:
+        if (!(shm_node_at(w->shm, known->node)->flags & SHM_NODE_DIR) &&
+            !meta_may_be_link(w, shm_node_at(w->shm, known->node)))
+            shm_node_edit(w->shm, known->node)->flags |= SHM_NODE_FRESH;
+        apply(op, known->node);
         return 1;
-    case KNOWN_NODE:
-        return apply_known(op, node);
-    case KNOWN_NOTHING:
+    case LOOKUP_NODE:
+        r = apply_or_own(op, a, known->node, old_id);
+        return r < 0 ? r : 1;
+    case LOOKUP_NOTHING:
         return -ENOENT;
-    case UNKNOWN:
-        break;
+    default:
+        return what < 0 ? what : 0;
     }
-    resolve_note(w, node, known);
-    if (cas_on(w)) /* another node is to have the bytes */
-        known->etag[0] = '\0';
-    *how = node == SHM_NIL ? RESOLVE_GUESS
-           : shm_node_at(w->shm, node)->flags & SHM_NODE_DIR ? RESOLVE_NO_DATA
-                                                             : RESOLVE_AS_FILE;
-    return 0;
+}
+
+/* Under shm->meta. */
+static uint64_t told_id(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    uint32_t node = dir == SHM_NIL
+                        ? SHM_NIL
+                        : shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+
+    return node == SHM_NIL ? 0 : shm_node_id(w->shm, cas_told(w, node));
+}
+
+/* As apply_known; looks into what the caller wants where that matters. */
+static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_answer *known,
+                        uint64_t *ret_old_id)
+{
+    struct worker *w = op->w;
+    int what;
+
+    worker_lock(w);
+    what = lookup_known(op, a, known);
+    if (what == LOOKUP_SEE) {
+        worker_unlock(w);
+        lookup_see(op, a);
+        worker_lock(w);
+        what = lookup_known(op, a, known);
+    }
+    *ret_old_id = told_id(op);
+    what = apply_known(op, a, what, known, *ret_old_id);
+    if (what < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    return what;
 }
 
 /* ---- asking ---- */
@@ -238,38 +190,28 @@ static void not_settled(struct lookup *l, int error, const struct resolve_result
         op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
 }
 
-/* Under shm->meta, compare-and-set: the lineage of what was found, and a node of our own for it. */
-static void note_seen(struct lookup *l, uint32_t dir, const struct resolve_result *res)
+/* Under shm->meta, compare-and-set: the lineage of what was found. */
+static void note_lineage(struct lookup *l, const struct resolve_result *res)
 {
-    struct op *op = l->op;
-    struct worker *w = op->w;
-    uint32_t node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    char key[KEY_CAP];
-
-    if (res->kind != RESOLVE_FILE)
-        return;
-    if (res->has_meta && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
-        cas_saw(w, key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
-    if (node == SHM_NIL) {
-        l->known.node_id = 0;
-        return;
-    }
-    cas_make_way(w, node, res->obj->etag);
-    node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-    l->known.node_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, node);
+    if (cas_on(l->op->w) && res->kind == RESOLVE_FILE && res->has_meta)
+        cas_saw(l->op->w, l->asked.key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
 }
 
 /* Under shm->meta: the node of what S3 has said. */
 static int64_t intern(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
+    struct worker *w = op->w;
     uint32_t dir = op_node(op);
+    int64_t r;
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    if (cas_on(op->w))
-        note_seen(l, dir, res);
-    return resolve_intern(op->w, dir, op->req.name, op->req.name_len, &l->known, res);
+    note_lineage(l, res);
+    r = resolve_intern(w, dir, op->req.name, op->req.name_len, &l->known, res);
+    if (r >= 0 && res->kind != RESOLVE_NONE)
+        validity_proves(w, dir, l->known.asked_ns);
+    return r;
 }
 
 /* Keeps the bytes that came with the answer, then answers. Not the other way round: had this worker
@@ -281,16 +223,16 @@ static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
     struct op *op = l->op;
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
-    bool good;
+    int r = -EAGAIN;
 
     resolve_keep_data(w, node, res); /* if it is still of this version */
     worker_lock(w);
-    good = shm_node_of_id(w->shm, id) == node && (n->flags & SHM_NODE_CURRENT) &&
-           !(cas_on(w) && cas_in_use(n));
-    if (good)
-        apply_validated(op, node, l->old_id);
+    if (shm_node_of_id(w->shm, id) == node && (n->flags & SHM_NODE_CURRENT))
+        r = apply_validated(l, node);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
     worker_unlock(w);
-    return good ? 0 : -EAGAIN;
+    return r;
 }
 
 static void settle(struct lookup *l, const struct resolve_result *res)
@@ -299,18 +241,21 @@ static void settle(struct lookup *l, const struct resolve_result *res)
     struct worker *w = op->w;
     uint64_t id = 0;
     int64_t r;
+    int e = 0;
 
     worker_lock(w);
     r = intern(l, res);
     if (r >= 0 && !res->data)
-        apply_validated(op, (uint32_t)r, l->old_id);
+        e = apply_validated(l, (uint32_t)r);
     else if (r >= 0)
         id = shm_node_id(w->shm, (uint32_t)r);
+    if (e < 0)
+        shm_rollback(w->shm, w->shm->meta);
     worker_unlock(w);
     if (r >= 0 && res->data)
-        r = keep_and_apply(l, (uint32_t)r, id, res);
-    if (r < 0) {
-        not_settled(l, (int)r, res);
+        e = keep_and_apply(l, (uint32_t)r, id, res);
+    if (r < 0 || e < 0) {
+        not_settled(l, r < 0 ? (int)r : e, res);
         return;
     }
     op_finish(op);
@@ -359,15 +304,15 @@ static struct lookup *kept_lookup(struct op *op)
 static void attempt(struct op *op)
 {
     struct worker *w = op->w;
-    enum resolve_how how = RESOLVE_GUESS;
-    struct resolve_known known;
-    char key[KEY_CAP];
-    struct lookup *l;
+    struct lookup_asked asked = {.seen = false};
+    struct lookup_answer known;
+    struct lookup *l = op->state;
+    uint64_t old_id;
     int r;
 
-    worker_lock(w);
-    r = answer_known(op, key, &known, &how);
-    worker_unlock(w);
+    if (l)
+        asked = l->asked;
+    r = answer_known(op, &asked, &known, &old_id);
     if (r > 0) {
         op_finish(op);
         return;
@@ -379,9 +324,10 @@ static void attempt(struct op *op)
     l = kept_lookup(op);
     if (!l)
         return;
-    l->known = known;
-    l->old_id = known.node_id;
-    r = resolve_start(w, key, how, known.etag, on_resolved, l, &l->resolve);
+    l->asked = asked;
+    l->known = known.known;
+    l->old_id = old_id;
+    r = resolve_start(w, asked.key, known.how, l->known.etag, on_resolved, l, &l->resolve);
     if (r < 0)
         op_fail(op, r);
 }

@@ -150,7 +150,7 @@ static void rmdir_apply(struct op *op, int error)
     if (!error && dir != SHM_NIL) {
         node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
         if (node != SHM_NIL)
-            shm_node_detach(w->shm, node);
+            shm_node_gone(w->shm, node);
         names_changed(w, dir);
     }
     op_applied(op, error, NULL, 0);

@@ -77,7 +77,7 @@ static bool has_bytes(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    return n->size == 0 || fetch_is_cached(w, node, n->content, 0);
+    return n->size == 0 || fetch_is_cached(w, n, 0);
 }
 
 /* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or by
@@ -119,13 +119,12 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
+    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL || n->looked_by != op->req.pid)
         return LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!may_be_anybodys(n) &&
          (asked_for(op, node, now) ||
-          ((n->flags & SHM_NODE_CURRENT) &&
-           validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now)))))
+          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
 }
@@ -154,14 +153,17 @@ static enum look look(struct op *op, int *ret_error)
         return cas_on(w) && !cas_is_party(op, n->session)
                    ? LOOK_FAILED /* the kernel looks up again, and finds what is published */
                    : open_now(op, node, ret_error);
-    if (cas_on(w))
+    if (n->flags & SHM_NODE_PRIVATE)
         return look_private(op, node, now, ret_error);
+    if (cas_on(w) && for_write(op)) /* others read through this one */
+        return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error)
                                             : LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
-        asked_for(op, node, now) ||
-        validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))
+        (!(cas_on(w) && may_be_anybodys(n)) &&
+         (asked_for(op, node, now) ||
+          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
 }
@@ -174,7 +176,10 @@ static void fail_stale(struct op *op)
 
     worker_lock(w);
     node = op_node(op);
-    if (node != SHM_NIL)
+    if (node != SHM_NIL && cas_on(w) && for_write(op))
+        shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino,
+                                clock_mono_ns());
+    else if (node != SHM_NIL)
         shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino,
                         op->rec->started_ns);
     worker_unlock(w);
@@ -219,25 +224,16 @@ static void drop_job(struct op *op)
     op->state_free = NULL;
 }
 
-/* Under shm->meta, compare-and-set: the node is off its name, but is opened all the same if S3 still
- * has its version. */
+/* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its version. */
 static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct shm *shm = job->op->w->shm;
-    const struct shm_node *n = shm_node_at(shm, node);
     const char *etag = res->not_modified ? job->known.etag : res->obj ? res->obj->etag : "";
-    uint32_t named;
 
-    if (res->kind == RESOLVE_FILE && strcmp(n->etag, etag) == 0) {
-        shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
-        return node;
-    }
-    /* The LOOKUP that follows must not find it once more. */
-    named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
-    if (named != SHM_NIL && strcmp(shm_node_at(shm, named)->etag, n->etag) == 0)
-        shm_node_detach(shm, named);
-    shm_node_list_stale(shm, n->parent);
-    return res->kind == RESOLVE_NONE ? -ENOENT : -ESTALE;
+    if (res->kind != RESOLVE_FILE || strcmp(shm_node_at(shm, node)->etag, etag) != 0)
+        return res->kind == RESOLVE_NONE ? -ENOENT : -ESTALE;
+    shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
+    return node;
 }
 
 /* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
@@ -250,11 +246,13 @@ static int64_t intern(struct open_job *job, uint32_t node,
 
     if (n->session != SHM_NIL)
         return node;
-    if (!(n->flags & SHM_NODE_CURRENT) && !cas_on(w))
+    if (!(n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)))
         return -ESTALE;
     if (key_of_node(w, node, key) < 0 || strcmp(key, job->key) != 0)
         return -EAGAIN;
-    if (!(n->flags & SHM_NODE_CURRENT))
+    if (res->kind != RESOLVE_NONE)
+        validity_proves(w, n->parent, job->known.asked_ns);
+    if (n->flags & SHM_NODE_PRIVATE)
         return confirm(job, node, res);
     return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len,
                           &job->known, res);
@@ -275,8 +273,6 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
     *ret_found = found;
     if (found == node)
         return open_now(op, node, ret_error);
-    if (cas_on(w)) /* the LOOKUP that follows must ask */
-        cas_outdated(op, job->key);
     if (found >= 0)
         job->other_id = shm_node_id(w->shm, (uint32_t)found);
     /* (Nothing is there any more: the kernel may want to create it.) */
@@ -404,7 +400,10 @@ void op_open(struct op *op)
 {
     struct worker *w = op->w;
 
-    cas_identify(op);
+    if (for_write(op))
+        cas_identify_family(op);
+    else
+        cas_identify(op);
     /* A predecessor came as far as the session. */
     if (op->rec->session != SHM_NIL)
         go_on(op, LOOK_WRITE, 0);

@@ -77,6 +77,7 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
     h = shm_handle_at(w->shm, handle);
     n = shm_node_at(w->shm, l->node);
     l->content = n->content;
+    l->bytes_node = n->bytes_node;
     if (read_is_from_session(w, n)) {
         const struct shm_session *s = shm_session_at(w->shm, n->session);
 

@@ -483,7 +483,7 @@ void op_rename(struct op *op)
         op_fail(op, r);
         return;
     }
-    cas_identify(op);
+    cas_identify_family(op);
     if (op_keep(op) < 0)
         return;
     op->stays = true;

@@ -25,7 +25,7 @@ static void take_off(struct worker *w, uint32_t node)
     if (node == SHM_NIL)
         return;
     session = shm_node_at(w->shm, node)->session;
-    shm_node_detach(w->shm, node);
+    shm_node_gone(w->shm, node);
     if (session != SHM_NIL)
         session_orphan(w, session);
 }
@@ -48,12 +48,13 @@ static void forget(struct op *op)
         if (at != SHM_NIL)
             session_orphan(w, at++);
         else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
-            cas_removed(op, key);
+            cas_removed(op, key, op->rec->step == DELETE_SENT ? delete_note_of(op)->etag : "");
         worker_unlock(w);
     }
 }
 
-static void apply(struct op *op, int error)
+/* `from_s3`: the key has been deleted, so whatever the name maps to goes. */
+static void end(struct op *op, int error, bool from_s3)
 {
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
@@ -65,7 +66,7 @@ static void apply(struct op *op, int error)
     if (!error) {
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
-        if (dir != SHM_NIL)
+        if (from_s3 && dir != SHM_NIL)
             take_off(w, shm_node_find(w->shm, dir, op->req.name,
                                       op->req.name_len));
         names_changed(w, dir);
@@ -79,6 +80,11 @@ static void apply(struct op *op, int error)
         session_clear(w, closed);
     worker_wake(w, NAMES_WAKE_ALL);
     op_finish(op);
+}
+
+static void apply(struct op *op, int error)
+{
+    end(op, error, true);
 }
 
 /* With compare-and-set what is deleted is what was seen: the version that the caller last read or
@@ -160,7 +166,7 @@ static void attempt(struct op *op)
         return;
     op_stop_waiting(op);
     if (local) {
-        apply(op, 0);
+        end(op, 0, false);
         return;
     }
     if (names_check(op, op->req.name, op->req.name_len, key) == 0)
@@ -174,7 +180,7 @@ void op_unlink(struct op *op)
     char key[KEY_CAP];
     int r = names_check(op, op->req.name, op->req.name_len, key);
 
-    cas_identify(op);
+    cas_identify_family(op);
     if (r < 0) {
         names_give_back(op);
         op_fail(op, r);

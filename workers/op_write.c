@@ -50,7 +50,8 @@ static void apply(struct op *op, uint32_t session, int r)
     worker_lock(w);
     s = shm_session_at(w->shm, session);
     if (r == 0)
-        session_written(w, session, end > s->size ? end : s->size);
+        session_written(w, session, in->offset < s->size ? in->offset : s->size,
+                        end > s->size ? end : s->size);
     else
         session_write_failed(w, session, r);
     mask = session_change_end(op, session);

@@ -41,8 +41,38 @@ void publish_free(struct publish *p)
 
 /* ---- the PUT ---- */
 
-/* Under shm->meta, compare-and-set: the session keeps its node to itself; the name gets another one
- * of what is published. */
+/* Under shm->meta, compare-and-set. All that has changed lies behind what the readers of the name's node
+ * have: a log was appended to. */
+static bool has_grown(const struct publish *p, const struct shm_node *named)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag &&
+           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) &&
+           strcmp(named->etag, p->etag) == 0 && s->changed_from >= named->size &&
+           p->size > named->size;
+}
+
+/* Under shm->meta. As the session's node is. */
+static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, uint64_t now)
+{
+    const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
+    struct shm_node *to = shm_node_edit(shm, named);
+
+    to->size = n->size;
+    to->mtime_ns = n->mtime_ns;
+    to->mode = n->mode;
+    to->uid = n->uid;
+    to->gid = n->gid;
+    to->checked_ns = now;
+    memcpy(to->etag, n->etag, SHM_ETAG_MAX);
+    to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
+    to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
+}
+
+/* Under shm->meta, compare-and-set: the session keeps its node to itself; the name's is of what is
+ * published. It is another one, so that readers keep theirs; but where the file has only grown, they
+ * see that, as on a local disk (`tail -f`). */
 static void publish_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;
@@ -53,18 +83,23 @@ static void publish_name(struct publish *p, uint32_t node)
                             .mode = n->mode,
                             .uid = n->uid,
                             .gid = n->gid};
-    uint32_t old = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
-    uint16_t told = n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    uint64_t now = clock_mono_ns();
     int64_t r;
 
-    if (old != SHM_NIL)
-        shm_node_detach(shm, old);
-    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v,
-                        clock_mono_ns());
-    if (r < 0)
-        shm_node_list_stale(shm, n->parent);
-    else
-        shm_node_edit(shm, (uint32_t)r)->flags |= told;
+    if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
+        shm_node_new_content(shm, named);
+        inherit(shm, named, n, now);
+        return;
+    }
+    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, now);
+    if (r >= 0) {
+        inherit(shm, (uint32_t)r, n, now);
+        return;
+    }
+    if (named != SHM_NIL)
+        shm_node_gone(shm, named);
+    shm_node_list_stale(shm, n->parent);
 }
 
 /* Under shm->meta, after success: the node is this version now. */
@@ -94,6 +129,14 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     names_changed(p->w, parent);
 }
 
+/* What it wrote is decided. Of one that was killed nothing more is to come. */
+static void forget_writer(struct shm_session_pid *pid)
+{
+    if (pid->flags & SHM_PID_KILLED)
+        *pid = (struct shm_session_pid){0};
+    pid->flags &= ~(uint32_t)SHM_PID_WROTE;
+}
+
 static void publish_session(struct publish *p, const struct s3_result *res)
 {
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
@@ -103,13 +146,14 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     memset(s->base_etag, 0, sizeof(s->base_etag));
     memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
-        s->pids[i].flags &= ~(uint32_t)SHM_PID_WROTE;
+        forget_writer(&s->pids[i]);
     s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
         cas_put_done(&p->cas, s, p->size);
-        cas_published(p->w, p->session, p->key, res->obj.etag);
+        cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, res->obj.etag);
     }
     publish_node(p, res);
+    s->changed_from = UINT64_MAX;
 }
 
 /* Under shm->meta, compare-and-set: it was not published, or nobody knows. */

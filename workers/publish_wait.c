@@ -25,7 +25,8 @@ struct publish_wait {
     uint64_t want;     /* write_seq that must be on S3 */
     uint32_t attempts; /* finished ones when it last looked */
     uint32_t loads;    /* the same of loads: of what the server would not copy */
-    uint32_t other;    /* LOOK_SETTLE: a session that is to be a copy of what this replaces */
+    uint32_t other;    /* LOOK_SETTLE: a session that is to be a copy of what this replaces; LOOK_KEEP: one of its
+                        * readers */
 };
 
 /* Under shm->meta. */
@@ -35,7 +36,7 @@ static bool may_begin(struct op *op, const struct shm_session *s)
            !names_held(op->w, s->node, op_tag(op));
 }
 
-enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_END };
+enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };
 
 /* Under shm->meta. The session is to be a copy that the server will not make: loaded first. */
 static enum look look_at_load(struct publish_wait *pw, struct shm_session *s, int *ret_error)
@@ -60,6 +61,26 @@ static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
         return LOOK_BEGIN; /* which says so */
     pw->other = copy_source_wanted(w, key, false);
     return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
+}
+
+/* Under shm->meta, compare-and-set. It may begin, but for readers of the version that goes: what they
+ * lack is loaded first. */
+static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
+                                 const struct shm_session *s)
+{
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+    const char *name = shm_node_name(w->shm, s->node);
+    uint32_t named = shm_node_find(w->shm, n->parent, name, n->name_len);
+
+    if (named != SHM_NIL && s->changed_from < shm_node_at(w->shm, named)->size)
+        cas_keep_readers(w, named);
+    pw->other = cas_readers_wait(w, n->parent, name, n->name_len);
+    if (pw->other == SHM_NIL)
+        return LOOK_BEGIN;
+    if (shm_session_at(w->shm, pw->other)->load.state == SHM_JOB_IDLE)
+        return LOOK_KEEP;
+    session_wakes_us(w, pw->other);
+    return LOOK_WAIT;
 }
 
 /* Under shm->meta: what is to be done for this op now. */
@@ -93,7 +114,7 @@ static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
         if ((s->flags & SHM_SESSION_COPY) && (s->flags & SHM_SESSION_NO_COPY))
             what = look_at_load(pw, s, ret_error);
         else if (may_begin(op, s))
-            what = look_at_copies(w, pw, s);
+            what = cas_on(w) ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
     }
     if (what != LOOK_BEGIN)
         session_wakes_us(w, pw->session);
@@ -162,6 +183,15 @@ static void load(struct op *op)
         go_on(op, r);
 }
 
+/* What its end is, look() says. One that cannot begin is given up: its readers see what is here. */
+static void keep(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+
+    cas_readers_load(op->w, pw->other);
+    worker_wake_self(op->w);
+}
+
 static void resume(struct op *op)
 {
     struct publish_wait *pw = op->state;
@@ -189,6 +219,10 @@ static void resume(struct op *op)
     if (what == LOOK_SETTLE) {
         if (!copy_source_load(w, pw->other))
             worker_wake_self(w);
+        return;
+    }
+    if (what == LOOK_KEEP) {
+        keep(op);
         return;
     }
     if (what == LOOK_LOAD) {

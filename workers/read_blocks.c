@@ -37,7 +37,7 @@ struct pinned {
 
 static struct shm_block_key key_at(const struct read_what *l, uint32_t no)
 {
-    return (struct shm_block_key){l->node, l->content, no};
+    return (struct shm_block_key){l->bytes_node, l->content, no};
 }
 
 static void unpin(struct worker *w, const struct pinned *p, uint32_t from)
@@ -160,7 +160,7 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
     worker_lock(op->w);
     node = op_node(op);
     *ret_held = node != SHM_NIL && names_held(op->w, node, 0);
-    if (node == job->src.node && !read_is_from_session(op->w, shm_node_at(op->w->shm, node)))
+    if (node == job->what.node && !read_is_from_session(op->w, shm_node_at(op->w->shm, node)))
         outdated = fetch_source(op->w, node, &now) == 0 &&
                    (now.content != job->src.content ||
                     strcmp(now.etag, job->src.etag) != 0 ||

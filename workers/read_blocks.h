@@ -9,7 +9,8 @@
 
 /* What a READ wants, by what the segment said of the file when it was looked at. */
 struct read_what {
-    uint32_t node, content;
+    uint32_t node;
+    uint32_t bytes_node, content; /* what its blocks are known by */
     uint64_t size;
     uint64_t off;
     uint32_t len; /* cut at the end of the file */

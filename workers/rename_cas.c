@@ -70,7 +70,6 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
     if (strcmp(s->base_etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
         shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
         return true;
-    shm_node_detach(shm, s->node);
     memset(s->base_etag, 0, sizeof(s->base_etag));
     memcpy(s->base_etag, now, strnlen(now, SHM_ETAG_MAX - 1));
     if (key_of_node(op->w, s->node, to) == 0)
@@ -103,7 +102,7 @@ static bool move_next(struct op *op, uint32_t *at)
     } else {
         more = take_along(op, &a, from_dir, to_dir, at);
         if (!more && key_of_name(w, from_dir, a.name, a.len, from) == 0)
-            cas_removed(op, from);
+            cas_removed(op, from, shm_node_at(w->shm, op->rec->node)->etag);
     }
     worker_unlock(w);
     return more;
@@ -184,7 +183,6 @@ static int aim(struct op *op, const char *lineage)
     r = shm_node_move(shm, s->node, to, a.new_name, a.new_len);
     if (r < 0)
         return r;
-    shm_node_detach(shm, s->node);
     inherit(shm, shm_node_at(shm, op->rec->node), s);
     cas_begin_rename(op, op->rec->session, op->rec->handle, a.flags & RENAME_NOREPLACE, lineage);
     s->flags |= SHM_SESSION_UNPUBLISHED;
@@ -261,7 +259,7 @@ static int begin(struct op *op)
     cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
-    r = cas_twin(w, op->rec->node);
+    r = cas_private(w, op->rec->node, op->req.pid);
     if (r >= 0)
         r = session_begin(op, (uint32_t)r, false);
     if (r < 0)

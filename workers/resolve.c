@@ -2,6 +2,7 @@
  *
  *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of
  *                                    "name/", one key
+ *                                    (no bytes wanted: HEAD)
  *   anything else                    LIST of "name" up to the next slash: "name" itself is a
  *                                    file, "name/" a directory. If the page ends before "name/"
  *                                    could come: LIST of "name/", one key
@@ -9,7 +10,7 @@
  * GET first is right where a file is read next: open, read and close of a small file cost this
  * one request. A LIST answers for files, directories and nothing alike, but brings no data.
  * (What lookups in the same directory turned out to be would be the better guess than the look
- * of the name: guess_get() is the place for it.)
+ * of the name: ask() is the place for it.)
  *
  * What is known without a request: op_lookup.c, op_open.c. What an answer means for the name
  * table: resolve_intern.c.
@@ -244,6 +245,12 @@ static void on_get(void *arg, const struct s3_result *s3)
     }
 }
 
+static int ask_head(struct resolve *r)
+{
+    r->w->stats->s3[S3_OP_HEAD]++;
+    return s3_head(r->w->s3, r->key, on_get, r, &r->req);
+}
+
 static int ask_get(struct resolve *r, const char *etag)
 {
     uint64_t speculate = r->w->conf->lookup.speculate;
@@ -254,9 +261,9 @@ static int ask_get(struct resolve *r, const char *etag)
                          .on_data = on_get_data,
                          .on_restart = on_get_restart};
 
-    r->w->stats->s3[speculate ? S3_OP_GET : S3_OP_HEAD]++;
     if (!speculate)
-        return s3_head(r->w->s3, r->key, on_get, r, &r->req);
+        return ask_head(r);
+    r->w->stats->s3[S3_OP_GET]++;
     return s3_get(r->w->s3, &get, on_get, r, &r->req);
 }
 
@@ -272,10 +279,13 @@ static bool looks_like_file(const char *key)
     return dot && dot > name && dot[1];
 }
 
-static bool guess_get(const char *key, enum resolve_how how)
+static int ask(struct resolve *r, enum resolve_how how, const char *etag)
 {
-    return how == RESOLVE_AS_FILE ||
-           (how == RESOLVE_GUESS && looks_like_file(key));
+    bool guess = how == RESOLVE_GUESS || how == RESOLVE_GUESS_STAT;
+
+    if (how == RESOLVE_NO_DATA || (guess && !looks_like_file(r->key)))
+        return ask_name(r);
+    return how == RESOLVE_STAT || how == RESOLVE_GUESS_STAT ? ask_head(r) : ask_get(r, etag);
 }
 
 int resolve_start(struct worker *w, const char *key, enum resolve_how how,
@@ -296,7 +306,7 @@ int resolve_start(struct worker *w, const char *key, enum resolve_how how,
     r->arg = arg;
     r->key_len = len;
     memcpy(r->key, key, len + 1);
-    e = guess_get(key, how) ? ask_get(r, etag) : ask_name(r);
+    e = ask(r, how, etag);
     if (e < 0) {
         drop(r);
         return e;

@@ -27,6 +27,8 @@ enum resolve_how {
     RESOLVE_GUESS,   /* by the look of the name: see resolve.c */
     RESOLVE_AS_FILE, /* it was a file: GET first, LIST only if it is gone */
     RESOLVE_NO_DATA, /* only what it is, no bytes of it: LIST */
+    RESOLVE_STAT,       /* it was a file, and no bytes of it are wanted: HEAD first */
+    RESOLVE_GUESS_STAT, /* by the look of the name: HEAD, or LIST */
 };
 
 /* Asks about `key` (without slash at the end). `etag` (may be NULL): the version whose bytes are

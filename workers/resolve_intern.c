@@ -26,7 +26,7 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
         return; /* "not modified" would not tell them */
     /* "Not modified" is of use only where the first bytes are here: those who open a file read
      * it from the start. */
-    if (n->size == 0 || fetch_is_cached(w, node, n->content, 0))
+    if (n->size == 0 || fetch_is_cached(w, n, 0))
         memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
 }
 
@@ -53,7 +53,7 @@ static int64_t nothing_there(struct worker *w, uint32_t node)
     if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) &&
         holds_sessions(w, node))
         return node;
-    shm_node_detach(w->shm, node);
+    shm_node_gone(w->shm, node);
     return -ENOENT;
 }
 
@@ -126,7 +126,7 @@ void resolve_keep_data(struct worker *w, uint32_t node,
 {
     uint64_t first = SHM_BLOCK_SIZE;
     const struct shm_node *n;
-    uint32_t content = 0;
+    uint32_t content = 0, bytes_node = 0;
     bool same;
 
     if (!res->data)
@@ -140,7 +140,8 @@ void resolve_keep_data(struct worker *w, uint32_t node,
     same = !(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL &&
            strcmp(n->etag, res->obj->etag) == 0;
     content = n->content;
+    bytes_node = n->bytes_node;
     worker_unlock(w);
     if (same)
-        fetch_put(w, node, content, res->data, (uint32_t)first);
+        fetch_put(w, bytes_node, content, res->data, (uint32_t)first);
 }

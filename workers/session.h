@@ -75,8 +75,8 @@ void session_cut(struct worker *w, uint32_t session, uint64_t size);
  * to be. Every attempt to publish it fails with this error, until the file is emptied. */
 void session_write_failed(struct worker *w, uint32_t session, int error);
 
-/* Under shm->meta: the content has changed, now, and has this size. */
-void session_written(struct worker *w, uint32_t session, uint64_t new_size);
+/* Under shm->meta: the content has changed, now, from `from` on, and has this size. */
+void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size);
 
 /* Under shm->meta. True: a publish of it runs, which would not carry a change of metadata any more.
  * Wait: this worker is woken when it ends. */
@@ -136,8 +136,8 @@ void session_orphan(struct worker *w, uint32_t session);
 /* Before the node's name goes: if somebody has the file open for reading and not all of it is here, it
  * is loaded into a session (noted in op->rec->session), as S3 will not have it any more. Not files
  * over ORPHAN_LOAD_MAX: who reads one of those finds ESTALE. Then calls `then`, perhaps at once;
- * an error says that it could not be loaded, and need stop nobody. Keeps the op. With compare-and-set
- * it does nothing: there each reader has a node of its own. */
+ * an error says that it could not be loaded, and need stop nobody. Keeps the op. (With compare-and-set
+ * the session is not the op's: cas_readers.c.) */
 void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then);
 
 /* Under shm->meta, last, when the name has gone (the session is an ORPHAN then) or stays: gives the ref

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_block.h"
+#include "shm/shm_reopen.h"
 #include "workers/cas.h"
 #include "workers/copy_source.h"
 #include "workers/fetch.h"
@@ -200,6 +201,28 @@ static bool appends(const struct op *op)
     return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
 }
 
+/* Under shm->meta, compare-and-set. The node is the caller's own, and nobody reads through it. */
+static bool may_write_through(struct op *op, const struct shm_node *n)
+{
+    return (n->flags & SHM_NODE_PRIVATE) && n->looked_by == op->req.pid && !n->opens;
+}
+
+/* Under shm->meta. Who may join the session of a node, by whatever way it has come to it: with
+ * compare-and-set those who have it open already. */
+static bool may_join(struct op *op, uint32_t session)
+{
+    return !cas_on(op->w) || cas_is_party(op, session);
+}
+
+/* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may write
+ * through. */
+static void want_private(struct op *op, uint32_t node)
+{
+    if (cas_on(op->w))
+        shm_reopen_note_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, node)->ino,
+                                clock_mono_ns());
+}
+
 int64_t session_begin(struct op *op, uint32_t node, bool truncate)
 {
     struct worker *w = op->w;
@@ -207,7 +230,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     struct shm_session *s;
     int64_t idx;
 
-    if (cas_on(w) && n->opens) /* somebody reads it: he would read what is not published */
+    if (cas_on(w) && !may_write_through(op, n))
         return -ESTALE;
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
@@ -234,6 +257,8 @@ static int take_ref(struct op *op, struct attach *a)
 
     if (session == SHM_NIL) {
         r = session_begin(op, a->node, a->truncate);
+    } else if (!may_join(op, session)) {
+        r = -ESTALE;
     } else {
         shm_session_edit(op->w->shm, session)->refs++;
         op_edit(op)->session = session;
@@ -308,7 +333,7 @@ static void truncate_now(struct op *op)
 
     worker_lock(w);
     if (r == 0) {
-        session_written(w, session, 0);
+        session_written(w, session, 0, 0);
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     }
     mask = session_change_end(op, session);
@@ -379,6 +404,8 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
         a->attempts = shm_session_at(w->shm, op->rec->session)->load.attempts;
     else
         shm_rollback(w->shm, w->shm->meta);
+    if (r == -ESTALE)
+        want_private(op, node);
     worker_unlock(w);
     op->state = a;
     op->state_free = free;

@@ -58,6 +58,8 @@ void session_cut(struct worker *w, uint32_t session, uint64_t size)
 
     if (size >= s->size)
         return;
+    if (size < s->changed_from)
+        s->changed_from = size;
     s->size = size;
     s->cuts++;
 }
@@ -70,10 +72,12 @@ void session_write_failed(struct worker *w, uint32_t session, int error)
     s->write_seq++;
 }
 
-void session_written(struct worker *w, uint32_t session, uint64_t new_size)
+void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
 
+    if (from < s->changed_from)
+        s->changed_from = from;
     s->size = new_size;
     if (new_size == 0)
         s->write_error = 0;

@@ -62,7 +62,7 @@ void session_discard(struct worker *w, uint32_t session)
     shm_notify_inode(w->shm, node);
     if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL))
         return;
-    shm_node_detach(w->shm, node);
+    shm_node_gone(w->shm, node);
     if (s->publish.attempts) /* one that failed may have acted all the same */
         shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
 }

@@ -25,6 +25,22 @@ static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid
         n->looked_by = pid;
 }
 
+#define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
+#define VALIDITY_DEPTH 32 /* directories that one answer renews */
+
+/* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all above it
+ * are there. */
+static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t asked_ns)
+{
+    for (int i = 0; i < VALIDITY_DEPTH && dir != SHM_NIL; i++) {
+        const struct shm_node *n = shm_node_at(w->shm, dir);
+
+        if (n->checked_ns + VALIDITY_RENEW_NS < asked_ns)
+            shm_node_edit(w->shm, dir)->checked_ns = asked_ns;
+        dir = n->parent;
+    }
+}
+
 /* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
  * used up. */
 static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,

@@ -59,6 +59,7 @@ unsigned toy_add(struct toy *toy, const char *name, const char *text)
     unsigned i = toy->n_files++;
 
     snprintf(toy->file[i].name, sizeof(toy->file[i].name), "%s", name);
+    toy->file[i].type = S_IFREG;
     toy->file[i].size = strlen(text);
     memcpy(data_of(toy, i), text, strlen(text));
     return i;
@@ -83,12 +84,12 @@ static void data(struct server *s, const struct fuse_request *req,
 
 static void fill_attr(struct server *s, uint64_t nodeid, struct fuse_attr *ret)
 {
-    bool dir = nodeid == FUSE_ROOT_ID;
+    mode_t type = nodeid == FUSE_ROOT_ID ? S_IFDIR : s->toy->file[nodeid - FIRST_NODE].type;
     struct fuse_attr_src src = {
         .ino = nodeid,
-        .size = dir ? 0 : s->toy->file[nodeid - FIRST_NODE].size,
+        .size = type == S_IFDIR ? 0 : s->toy->file[nodeid - FIRST_NODE].size,
         .mtime_ns = 1000000000000000000,
-        .mode = dir ? S_IFDIR | 0755 : S_IFREG | 0666,
+        .mode = type | (type == S_IFDIR ? 0755 : 0666),
         .nlink = 1,
     };
 
@@ -121,11 +122,62 @@ static unsigned find(struct server *s, const char *name)
     return i;
 }
 
+/* ---- a LOOKUP that is held ---- */
+
+static void nap(void)
+{
+    usleep(100);
+}
+
+static unsigned is_on(const unsigned *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void hold(struct toy *toy, const struct fuse_request *req)
+{
+    bool in_root = req->nodeid == FUSE_ROOT_ID;
+
+    toy->held.pid = req->pid;
+    snprintf(toy->held.path, sizeof(toy->held.path), "%s%s%s",
+             in_root ? "" : toy->file[req->nodeid - FIRST_NODE].name, in_root ? "" : "/",
+             req->name);
+    __atomic_store_n(&toy->held.on, 1, __ATOMIC_RELEASE);
+    while (is_on(&toy->held.on))
+        nap();
+}
+
+bool toy_held(struct toy *toy, pid_t pid)
+{
+    siginfo_t si = {.si_pid = 0};
+
+    while (!is_on(&toy->held.on)) {
+        if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid)
+            return false;
+        nap();
+    }
+    return true;
+}
+
+void toy_let_go(struct toy *toy)
+{
+    __atomic_store_n(&toy->held.on, 0, __ATOMIC_RELEASE);
+}
+
+static void on_readlink(struct server *s, const struct fuse_request *req)
+{
+    unsigned i = (unsigned)req->nodeid - FIRST_NODE;
+
+    data(s, req, s->data[i], s->toy->file[i].size);
+}
+
 static void on_lookup(struct server *s, const struct fuse_request *req)
 {
     unsigned i = find(s, req->name);
     struct fuse_entry_out out;
 
+    if (s->toy->hold)
+        hold(s->toy, req);
     if (req->name_len > FUSE_NAME_BYTES) {
         error(s, req, -ENAMETOOLONG);
         return;
@@ -273,6 +325,9 @@ static void serve(struct server *s, const struct fuse_request *req)
     switch (req->opcode) {
     case FUSE_LOOKUP:
         on_lookup(s, req);
+        break;
+    case FUSE_READLINK:
+        on_readlink(s, req);
         break;
     case FUSE_FORGET:
         forget(s, req->nodeid, req->forget->nlookup);

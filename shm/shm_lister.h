@@ -1,0 +1,25 @@
+/* Who has just listed a directory: a thread that goes on to look at each name (`ls -l`, find, du) may be
+ * answered by what the listing said, as long as it does nothing else in between. Whoever else asks for
+ * a name is answered by S3. */
+#ifndef SHM_SHM_LISTER_H
+#define SHM_SHM_LISTER_H
+
+#include "shm/shm_node.h"
+
+/* After the directory was closed: looks that follow one another as fast as this belong to its listing. A
+ * program that has heard of a change meanwhile, from whomever, has not been that fast. */
+#define SHM_LISTER_GAP_NS UINT64_C(1000000)
+
+/* All want shm->meta held, and do nothing for a thread that is not known (0). A slot may be lost to
+ * another thread or directory: then S3 is asked, no more. */
+
+/* Thread `pid` has opened the directory, as this handle. */
+void shm_lister_opened(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
+
+/* The handle of `pid` on the directory is closed. */
+void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
+
+/* A LOOKUP by `pid` in the directory: true if it belongs to its listing. */
+bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,43 @@
+/* What a LOOKUP can be answered without asking S3. */
+#ifndef WORKERS_LOOKUP_KNOWN_H
+#define WORKERS_LOOKUP_KNOWN_H
+
+#include "workers/intent.h"
+#include "workers/key.h"
+#include "workers/op.h"
+#include "workers/resolve.h"
+
+/* The question: the name, and what the caller wants of it, once that was looked for. */
+struct lookup_asked {
+    char key[KEY_CAP];
+    bool seen; /* lookup_see was called: what follows is known */
+    struct intent intent;
+    bool makes;  /* it is about to make this very name */
+    bool passes; /* the name is of a directory on its way to another one */
+};
+
+enum lookup_known {
+    LOOKUP_NODE,    /* answer with ret->node */
+    LOOKUP_REPEATED, /* the same: the kernel only asks once more */
+    LOOKUP_NOTHING, /* answer ENOENT */
+    LOOKUP_SEE,     /* it depends on what the caller wants: lookup_see, and again */
+    LOOKUP_ASK,     /* S3, with ret->known and ret->how */
+};
+
+struct lookup_answer {
+    uint32_t node;
+    struct resolve_known known;
+    enum resolve_how how;
+};
+
+/* Under shm->meta. One of enum lookup_known, or -ESTALE, -ENOTDIR, -ENAMETOOLONG, -EINVAL. Fills a->key,
+ * and *ret. */
+must_use int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *ret);
+
+/* Not under a lock: looks what the caller wants. */
+void lookup_see(struct op *op, struct lookup_asked *a);
+
+/* Under shm->meta, compare-and-set: the caller is to get a node of its own, to write through. */
+bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node);
+
+#endif
