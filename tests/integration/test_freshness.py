@@ -30,7 +30,7 @@ class Truth:
     def __init__(self):
         self.files = {}             # name -> content
         self.changed = {}           # path -> when its presence changed last
-        self.made = {"made"}        # directories that have markers
+        self.made = set(TOPS[1:])   # directories that have markers
 
     def directories(self):
         found = set(self.made)
@@ -103,7 +103,6 @@ class User:
         """In one of the ways in which programs do it. What is there is read first: who writes over
         what he has not seen is refused with compare-and-set."""
         path = self.path / name
-        self.actor.makedirs(path.parent, 0o755, True)
         self._get(path)
         if how == "save":
             self.actor.write_all(f"{path}.tmp", content)
@@ -118,7 +117,6 @@ class User:
         self.actor.unlink(self.path / name)
 
     def rename(self, old, new, content):
-        self.actor.makedirs((self.path / new).parent, 0o755, True)
         for name in (old, new):
             self._get(self.path / name)
         self.actor.rename(self.path / old, self.path / new)
@@ -205,16 +203,15 @@ class World:
             truth.put(new, truth.files[name])
             truth.remove(name)
             self.look(new)
-        if isinstance(who, User):
-            for top in TOPS[1:]:
-                if os.path.dirname(name) == top or name.startswith(top + "/"):
-                    self.keep_directory(top)
         return name
 
-    def keep_directory(self, top):
-        """A mount keeps a directory that it has made, or emptied."""
-        if top not in self.truth.made:
-            self.truth._change(lambda: self.truth.made.add(top))
+    def put_far(self):
+        """The first object of a new directory, two levels deep, from elsewhere."""
+        name = f"new{self.number}/a/f{self.rng.choice(('', '.txt'))}"
+        self.told.append(f"the client puts {name}")
+        self.users[-1].put(name, b"far", None)
+        self.truth.put(name, b"far")
+        self.look(name)
 
     def look(self, name):
         for who in self.users:
@@ -243,6 +240,8 @@ class World:
         self.look(name)
         if self.rng.random() < 0.5:
             self.look(self.rng.choice(NAMES))
+        if self.rng.random() < 0.1:
+            self.put_far()
         if self.rng.random() < 0.4:
             self.list(self.rng.choice(self.users), self.rng.choice(TOPS))
 
@@ -259,7 +258,8 @@ def actors():
 def test_what_is_acknowledged_is_seen(mount, bucket, seed, actors, variant):
     mounts = [mount(variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": f"{int(TTL * 1000)}ms"})
               for _ in range(2)]
-    bucket.put("p/made/")
+    for top in TOPS[1:]:
+        bucket.put(f"p/{top}/")
     users = [User(m, a, f"mount {i}") for i, (m, a) in enumerate(zip(mounts, actors))]
     world = World([*users, Client(bucket, "p")], seed)
     began = time.monotonic()
