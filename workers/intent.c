@@ -46,7 +46,8 @@ struct call {
     int path, other, flags;
 };
 
-#define CALL(name, kind) {SYS_##name, kind, PLAIN, -1, -1, -1}
+#define CALL(name, kind) {SYS_##name, kind, PLAIN, 0, -1, -1}
+#define CALL_AT(name, kind) {SYS_##name, kind, PLAIN, 1, -1, -1}
 #define OPEN(name, path) {SYS_##name, INTENT_READ, OPENS, path, -1, (path) + 1}
 #define MAKE(name, path, other) {SYS_##name, INTENT_MAKE, PLAIN, path, other, -1}
 #define RENAME(name, path, other, flags) {SYS_##name, INTENT_RENAME, RENAMES, path, other, flags}
@@ -56,10 +57,10 @@ static const struct call calls[] = {
 #ifdef CALL_INSN
     OPEN(openat, 1),
     {SYS_openat2, INTENT_READ, OPENS_HOW, 1, -1, 2},
-    CALL(newfstatat, INTENT_STAT),
-    CALL(statx, INTENT_STAT),
-    CALL(faccessat, INTENT_STAT),
-    CALL(faccessat2, INTENT_STAT),
+    CALL_AT(newfstatat, INTENT_STAT),
+    CALL_AT(statx, INTENT_STAT),
+    CALL_AT(faccessat, INTENT_STAT),
+    CALL_AT(faccessat2, INTENT_STAT),
     CALL(statfs, INTENT_STAT),
     CALL(getxattr, INTENT_STAT),
     CALL(lgetxattr, INTENT_STAT),
@@ -69,17 +70,17 @@ static const struct call calls[] = {
     CALL(lsetxattr, INTENT_STAT),
     CALL(removexattr, INTENT_STAT),
     CALL(lremovexattr, INTENT_STAT),
-    CALL(utimensat, INTENT_STAT),
-    CALL(fchmodat, INTENT_STAT),
-    CALL(fchownat, INTENT_STAT),
-    CALL(unlinkat, INTENT_STAT),
-    CALL(inotify_add_watch, INTENT_STAT),
-    CALL(name_to_handle_at, INTENT_STAT),
+    CALL_AT(utimensat, INTENT_STAT),
+    CALL_AT(fchmodat, INTENT_STAT),
+    CALL_AT(fchownat, INTENT_STAT),
+    CALL_AT(unlinkat, INTENT_STAT),
+    CALL_AT(inotify_add_watch, INTENT_STAT),
+    CALL_AT(name_to_handle_at, INTENT_STAT),
     CALL(chdir, INTENT_DIR),
     CALL(chroot, INTENT_DIR),
-    CALL(execve, INTENT_READ),
-    CALL(execveat, INTENT_READ),
-    CALL(readlinkat, INTENT_READ),
+    CALL(execve, INTENT_EXEC),
+    CALL_AT(execveat, INTENT_EXEC),
+    CALL_AT(readlinkat, INTENT_READ),
     CALL(truncate, INTENT_READ),
     MAKE(mkdirat, 1, -1),
     MAKE(mknodat, 1, -1),
@@ -87,7 +88,7 @@ static const struct call calls[] = {
     MAKE(linkat, 3, 1),
     RENAME(renameat2, 3, 1, 4),
 #ifdef SYS_fchmodat2
-    CALL(fchmodat2, INTENT_STAT),
+    CALL_AT(fchmodat2, INTENT_STAT),
 #endif
 #ifdef SYS_renameat
     RENAME(renameat, 3, 1, -1),
@@ -103,7 +104,7 @@ static const struct call calls[] = {
     CALL(lchown, INTENT_STAT),
     CALL(utime, INTENT_STAT),
     CALL(utimes, INTENT_STAT),
-    CALL(futimesat, INTENT_STAT),
+    CALL_AT(futimesat, INTENT_STAT),
     CALL(unlink, INTENT_STAT),
     CALL(rmdir, INTENT_DIR),
     CALL(readlink, INTENT_READ),
@@ -331,4 +332,35 @@ bool intent_makes(struct intent *in, const char *path)
     }
     return in->kind >= INTENT_OPEN &&
            intent_same_name(got[PATH], in->other ? got[EXTRA] : NULL, path);
+}
+
+/* `made` (or `other`, NULL = none) leads through a directory of the LOOKUP's name, and neither ends with
+ * it. */
+static bool leads_through(const char *made, const char *other, const char *path)
+{
+    struct walk m, o, name;
+    bool found;
+
+    walk_init(&m, made);
+    walk_init(&name, path);
+    if (!walk_back(&m) || !walk_back(&name) || is_up(&m) || same(&m, &name))
+        return false;
+    found = has_name(m, &name);
+    if (!other)
+        return found;
+    walk_init(&o, other);
+    return walk_back(&o) && !is_up(&o) && !same(&o, &name) && (found || has_name(o, &name));
+}
+
+bool intent_passes(const struct intent *in, const char *path)
+{
+    struct peek_part parts[] = {
+        {.at = in->path, .len = PATH_MAX, .text = true},
+        {.at = in->other, .len = PATH_MAX, .text = true},
+    };
+    const char *got[PEEK_PARTS];
+
+    return in->kind != INTENT_UNKNOWN && in->path &&
+           peek(in->tid, parts, in->other ? 2 : 1, got) &&
+           leads_through(got[0], in->other ? got[1] : NULL, path);
 }

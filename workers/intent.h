@@ -13,7 +13,8 @@
 
 enum intent_kind {
     INTENT_UNKNOWN,
-    INTENT_READ,  /* an open that may want the content, execve, readlink, truncate, openat2 */
+    INTENT_READ,  /* an open that may want the content, readlink, truncate, openat2 */
+    INTENT_EXEC,  /* execve */
     INTENT_STAT,  /* attributes, or that it is there: stat, access, xattrs, chmod, unlink */
     INTENT_DIR,   /* a directory: chdir, rmdir, open with O_DIRECTORY */
     INTENT_TRUNC, /* an open for writing that drops the content, without O_CREAT */
@@ -27,9 +28,9 @@ struct intent {
     enum intent_kind kind;
     uint32_t flags; /* O_... of an open, RENAME_... of a rename, else 0 */
 
-    /* For intent_makes: where the thread has them; 0 = none */
+    /* For intent_makes and intent_passes: where the thread has them; 0 = none */
     uint32_t tid;
-    uint64_t path;  /* of what is made */
+    uint64_t path;  /* what the call is about, of what is made */
     uint64_t other; /* of what is there already: link, rename */
     uint64_t how;   /* openat2: its struct open_how */
     uint64_t next;  /* the instruction after the one that made the call */
@@ -45,6 +46,10 @@ void intent_look(uint32_t tid, struct intent *ret);
  * caller's memory is read (peek.h), so ask only when it matters. With openat2 this is what learns
  * its flags: `in` is told. */
 bool intent_makes(struct intent *in, const char *path);
+
+/* True if the LOOKUP of `path` is of a directory on the way to what the call is about: its name stands
+ * in the call's path, but not last. Reads the caller's memory, too. */
+bool intent_passes(const struct intent *in, const char *path);
 
 /* ---- for tests ---- */
 

@@ -33,18 +33,35 @@ void lookup_see(struct op *op, struct lookup_asked *a)
 {
     const char *path = a->key + strlen(op->w->conf->prefix);
 
-    a->seen = true;
-    intent_look(op->req.pid, &a->intent);
     while (*path == '/')
         path++;
-    a->makes = intent_makes(&a->intent, path);
-    a->passes = intent_passes(&a->intent, path);
+    if (!(a->seen & LOOKUP_INTENT))
+        intent_look(op->req.pid, &a->intent);
+    if (a->wanted & ~a->seen & LOOKUP_MAKES)
+        a->makes = intent_makes(&a->intent, path);
+    if (a->wanted & ~a->seen & LOOKUP_PASSES)
+        a->passes = intent_passes(&a->intent, path);
+    a->seen |= a->wanted | LOOKUP_INTENT;
+}
+
+/* True if that has been looked for; else it will be. */
+static bool sees(struct lookup_asked *a, enum lookup_sight what)
+{
+    a->wanted |= what;
+    return (a->seen & what) == what;
 }
 
 static bool opens(const struct lookup_asked *a)
 {
     return a->intent.kind == INTENT_READ || a->intent.kind == INTENT_TRUNC ||
            a->intent.kind == INTENT_OPEN;
+}
+
+/* Under shm->meta. The caller was told ESTALE when it opened the file for writing. */
+static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
+{
+    return cas_on(op->w) &&
+           shm_reopen_wants_private(op->w->shm, op->req.pid, n->ino, now, VALIDITY_NEXT_NS);
 }
 
 bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node)
@@ -55,29 +72,27 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
 
     if (!cas_on(w) || (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
         return false;
-    if (shm_reopen_wants_private(w->shm, op->req.pid, n->ino, clock_mono_ns(), VALIDITY_NEXT_NS))
+    if (asks_private(op, n, clock_mono_ns()))
         return true;
-    return a->seen && opens(a) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
+    return (a->seen & LOOKUP_INTENT) && opens(a) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
            !((flags & O_CREAT) && (flags & O_EXCL));
 }
 
 /* The content of a file that is there goes, whatever it is. */
 static bool drops_content(const struct lookup_asked *a)
 {
-    if (!(a->intent.flags & O_TRUNC) || (a->intent.flags & O_ACCMODE) != O_WRONLY)
-        return false;
-    return a->intent.kind == INTENT_TRUNC ||
-           (a->intent.kind == INTENT_OPEN && a->makes && !(a->intent.flags & O_EXCL));
+    return (a->intent.flags & O_TRUNC) && (a->intent.flags & O_ACCMODE) == O_WRONLY &&
+           (a->intent.kind == INTENT_TRUNC ||
+            (a->intent.kind == INTENT_OPEN && !(a->intent.flags & O_EXCL)));
 }
 
 /* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is to be
  * opened as it is, or made, is not made over one that is there.) */
-static bool makes_surely(const struct lookup_asked *a)
+static bool may_make(const struct lookup_asked *a)
 {
-    if (!a->makes)
-        return false;
     return a->intent.kind == INTENT_MAKE || a->intent.kind == INTENT_RENAME ||
-           (a->intent.flags & (O_TRUNC | O_EXCL));
+           (a->intent.kind == INTENT_OPEN && (a->intent.flags & (O_TRUNC | O_EXCL))) ||
+           a->intent.how;
 }
 
 /* ---- what is known ---- */
@@ -93,7 +108,8 @@ static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
         return SHM_NIL;
     node = cas_told(w, node);
     n = shm_node_at(w->shm, node);
-    if (!(n->flags & SHM_NODE_DIR) && n->looked_by != op->req.pid)
+    if (!(n->flags & SHM_NODE_DIR) &&
+        (n->looked_by != op->req.pid || (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
         return SHM_NIL;
     return validity_take(w, node, SHM_NODE_LOOKED, now) ? node : SHM_NIL;
 }
@@ -103,15 +119,15 @@ static bool is_within(const struct shm_node *n, uint64_t ttl_ns, uint64_t now)
     return validity_holds(n->checked_ns, ttl_ns, now);
 }
 
-/* Under shm->meta. A directory. `known`: the kernel has it, and nobody has asked for its metadata yet. */
-static int look_dir(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t now)
+/* Under shm->meta. A directory. Its metadata are asked for when somebody wants them, once. */
+static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
     const struct conf *c = w->conf;
     bool wanted = n->nlookup && meta_is_unknown(w, n) && !(n->flags & SHM_NODE_ASK);
 
-    if (wanted && !a->seen)
+    if (wanted && !sees(a, LOOKUP_PASSES))
         return LOOKUP_SEE;
     if (wanted && !a->passes)
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_ASK;
@@ -119,11 +135,25 @@ static int look_dir(struct op *op, const struct lookup_asked *a, uint32_t node, 
         return LOOKUP_NODE;
     if (!is_within(n, c->directories.entry_ttl_ns, now))
         return LOOKUP_ASK;
-    return !a->seen ? LOOKUP_SEE : a->passes ? LOOKUP_NODE : LOOKUP_ASK;
+    if (!sees(a, LOOKUP_PASSES))
+        return LOOKUP_SEE;
+    return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
+}
+
+/* Under shm->meta. With compare-and-set what is replaced unseen must be what the process itself knows: an
+ * absence that others have not heard of is none of its conflicts. */
+static bool may_replace_unseen(struct op *op, const struct lookup_asked *a, const struct shm_node *n)
+{
+    char own[SHM_ETAG_MAX];
+
+    if (!cas_on(op->w))
+        return true;
+    cas_own_etag(op, a->key, own);
+    return *own && strcmp(own, n->etag) == 0;
 }
 
 /* Under shm->meta. A file that S3 has, or had. */
-static int look_file(struct op *op, const struct lookup_asked *a, uint32_t dir, uint32_t node,
+static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node,
                      uint64_t now)
 {
     struct worker *w = op->w;
@@ -135,34 +165,38 @@ static int look_file(struct op *op, const struct lookup_asked *a, uint32_t dir, 
     if (is_within(n, c->directories.ttl_ns, now) && !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
         shm_lister_looks(w->shm, op->req.pid, dir, now))
         return LOOKUP_NODE;
-    if (!a->seen)
+    if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    return drops_content(a) && !meta_may_be_link(w, n) &&
-                   is_within(n, c->directories.entry_ttl_ns, now)
-               ? LOOKUP_NODE
-               : LOOKUP_ASK;
+    if (!drops_content(a) || meta_may_be_link(w, n) || !may_replace_unseen(op, a, n) ||
+        !is_within(n, c->directories.entry_ttl_ns, now))
+        return LOOKUP_ASK;
+    return a->intent.kind == INTENT_TRUNC ? LOOKUP_NODE
+           : !sees(a, LOOKUP_MAKES)       ? LOOKUP_SEE
+           : a->makes                     ? LOOKUP_NODE
+                                          : LOOKUP_ASK;
 }
 
 /* Under shm->meta. A name that is not known. */
-static int look_nothing(struct op *op, const struct lookup_asked *a, uint32_t dir, uint64_t now)
+static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uint64_t now)
 {
     struct worker *w = op->w;
     const struct shm_node *d = shm_node_at(w->shm, dir);
     const struct conf *c = w->conf;
+    bool complete = d->flags & SHM_NODE_COMPLETE;
 
-    if (!(d->flags & SHM_NODE_COMPLETE))
-        return a->seen ? LOOKUP_ASK : LOOKUP_SEE;
-    if (validity_holds(d->listed_ns, c->directories.negative_ttl_ns, now))
+    if (complete && validity_holds(d->listed_ns, c->directories.negative_ttl_ns, now))
         return LOOKUP_NOTHING;
-    if (!a->seen)
+    if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    return validity_holds(d->listed_ns, c->directories.ttl_ns, now) && makes_surely(a)
-               ? LOOKUP_NOTHING
-               : LOOKUP_ASK;
+    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) || !may_make(a))
+        return LOOKUP_ASK;
+    if (!sees(a, LOOKUP_MAKES))
+        return LOOKUP_SEE;
+    return a->makes && may_make(a) ? LOOKUP_NOTHING : LOOKUP_ASK;
 }
 
 /* Under shm->meta. */
-static int look(struct op *op, const struct lookup_asked *a, uint32_t dir, uint32_t node)
+static int look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node)
 {
     struct worker *w = op->w;
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);

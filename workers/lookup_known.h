@@ -7,20 +7,26 @@
 #include "workers/op.h"
 #include "workers/resolve.h"
 
-/* The question: the name, and what the caller wants of it, once that was looked for. */
+/* What can be seen of the caller, each at its price (intent.h). */
+enum lookup_sight {
+    LOOKUP_INTENT = 1,
+    LOOKUP_MAKES = 2,  /* it is about to make this very name */
+    LOOKUP_PASSES = 4, /* the name is of a directory on its way to something else */
+};
+
+/* The question: the name, and what the caller wants of it, as far as that was looked for. */
 struct lookup_asked {
     char key[KEY_CAP];
-    bool seen; /* lookup_see was called: what follows is known */
+    unsigned seen, wanted; /* enum lookup_sight */
     struct intent intent;
-    bool makes;  /* it is about to make this very name */
-    bool passes; /* the name is of a directory on its way to another one */
+    bool makes, passes;
 };
 
 enum lookup_known {
     LOOKUP_NODE,    /* answer with ret->node */
     LOOKUP_REPEATED, /* the same: the kernel only asks once more */
     LOOKUP_NOTHING, /* answer ENOENT */
-    LOOKUP_SEE,     /* it depends on what the caller wants: lookup_see, and again */
+    LOOKUP_SEE,     /* it depends on what the caller wants (a->wanted): lookup_see, and again */
     LOOKUP_ASK,     /* S3, with ret->known and ret->how */
 };
 
@@ -34,7 +40,7 @@ struct lookup_answer {
  * and *ret. */
 must_use int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *ret);
 
-/* Not under a lock: looks what the caller wants. */
+/* Not under a lock: looks for what is wanted. */
 void lookup_see(struct op *op, struct lookup_asked *a);
 
 /* Under shm->meta, compare-and-set: the caller is to get a node of its own, to write through. */

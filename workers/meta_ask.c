@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "s3/s3_error.h"
+#include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/meta.h"
 
@@ -69,6 +70,8 @@ static void on_head(void *arg, const struct s3_result *res)
     }
     worker_lock(w);
     node = op_node(ask->op);
+    if (obj && cas_on(w))
+        cas_saw(w, ask->key, obj->etag, s3_object_meta(obj, LINEAGE_META));
     error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
     worker_unlock(w);
     end(ask, error, obj);

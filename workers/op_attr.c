@@ -17,6 +17,7 @@
 #include "shm/shm_handle.h"
 #include "workers/cas.h"
 #include "workers/handlers.h"
+#include "workers/intent.h"
 #include "workers/meta.h"
 #include "workers/meta_ask.h"
 #include "workers/meta_store.h"
@@ -65,19 +66,33 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
         op_answer(op, &out, sizeof(out));
 }
 
+/* With compare-and-set the kernel asks each time, as attributes of files have no validity: what it cannot
+ * do without is then seen by the call. */
+static bool is_to_be_run(const struct op *op)
+{
+    struct intent in;
+
+    if (!cas_on(op->w))
+        return true;
+    intent_look(op->req.pid, &in);
+    return in.kind == INTENT_EXEC;
+}
+
 void op_getattr(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node;
-    bool ask;
+    bool ask, dir = false;
 
     worker_lock(w);
     node = op_node(op);
     ask = node != SHM_NIL && must_ask(w, node);
-    if (node != SHM_NIL)
+    if (node != SHM_NIL) {
         names_wanted(w, shm_node_at(w->shm, node)->parent);
+        dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    }
     worker_unlock(w);
-    if (ask)
+    if (ask && (dir || is_to_be_run(op)))
         meta_ask(op, then_getattr);
     else
         then_getattr(op, 0, NULL);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "workers/cas.h"
+#include "workers/fetch.h"
 #include "workers/handlers.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
@@ -75,15 +76,22 @@ static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t no
     return 0;
 }
 
-/* Under shm->meta: from S3, so an OPEN that follows at once need not ask again (unless it is a
- * LIST that told: the OPEN's GET then tells whether this is a link). */
+/* Under shm->meta. An OPEN that follows at once need not ask again. (Unless it is a LIST that told: the
+ * OPEN's GET then tells whether this is a link. Nor where the bytes are not here: a READ might find
+ * another version.) */
+static void make_fresh(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n) &&
+        (n->size == 0 || fetch_is_cached(w, n, 0)))
+        shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
+}
+
+/* Under shm->meta: what S3 has told. */
 static int apply_validated(struct lookup *l, uint32_t node)
 {
-    struct worker *w = l->op->w;
-    struct shm_node *n = shm_node_edit(w->shm, node);
-
-    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n))
-        n->flags |= SHM_NODE_FRESH;
+    make_fresh(l->op->w, node);
     return apply_or_own(l->op, &l->asked, node, l->old_id);
 }
 
@@ -96,9 +104,7 @@ static int apply_known(struct op *op, const struct lookup_asked *a, int what,
 
     switch (what) {
     case LOOKUP_REPEATED:
-        if (!(shm_node_at(w->shm, known->node)->flags & SHM_NODE_DIR) &&
-            !meta_may_be_link(w, shm_node_at(w->shm, known->node)))
-            shm_node_edit(w->shm, known->node)->flags |= SHM_NODE_FRESH;
+        make_fresh(w, known->node);
         apply(op, known->node);
         return 1;
     case LOOKUP_NODE:
@@ -131,12 +137,10 @@ static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_ans
     int what;
 
     worker_lock(w);
-    what = lookup_known(op, a, known);
-    if (what == LOOKUP_SEE) {
+    while ((what = lookup_known(op, a, known)) == LOOKUP_SEE) {
         worker_unlock(w);
         lookup_see(op, a);
         worker_lock(w);
-        what = lookup_known(op, a, known);
     }
     *ret_old_id = told_id(op);
     what = apply_known(op, a, what, known, *ret_old_id);
@@ -304,7 +308,7 @@ static struct lookup *kept_lookup(struct op *op)
 static void attempt(struct op *op)
 {
     struct worker *w = op->w;
-    struct lookup_asked asked = {.seen = false};
+    struct lookup_asked asked = {.seen = 0};
     struct lookup_answer known;
     struct lookup *l = op->state;
     uint64_t old_id;

@@ -108,14 +108,6 @@ class Sequence(RuleBasedStateMachine):
 
     # -- what the model does not speak of
 
-    def may_be_remembered(self, p, *keys):
-        """A LOOKUP within a second of the process's own read or write is answered from memory."""
-        for k in keys:
-            own = self.model.own_baseline(p, k)
-            if own and not self.model.visible(p, k) and own.version != self.model.server.get(k):
-                return True
-        return False
-
     def is_ambiguous(self, p, *keys):
         """Two sessions of one process that are both to be found by one name."""
         return any(len(self.model.visible(p, k)) > 1 for k in keys)
@@ -128,7 +120,7 @@ class Sequence(RuleBasedStateMachine):
             return
         expected, reader = self.model.open_to_read(p, k)
         if reader:
-            expected = self.model.text_of(reader)
+            expected, = reader.texts()
             self.model.readers.remove(reader)
         actual = outcome_of(self.daemons.processes[p].get, self.path(p, k))
         self.told.append(f"{p}: read {k} -> {actual}")
@@ -154,7 +146,7 @@ class Sequence(RuleBasedStateMachine):
         # Of a version that was written here: what S3 has no more, and nobody has read, is gone.
         if s and actual == "ESTALE" and not any(w.session is s for w in self.model.writers):
             return
-        assert actual == self.model.text_of(reader)
+        assert actual in reader.texts()
 
     @precondition(lambda self: self.readers)
     @rule(which=which)
@@ -167,9 +159,7 @@ class Sequence(RuleBasedStateMachine):
     def stat(self, p, k):
         if self.is_ambiguous(p, k):
             return
-        actual = self.do(p, "size", self.path(p, k))
-        if not self.may_be_remembered(p, k):
-            assert actual == self.model.size(p, k)
+        assert self.do(p, "size", self.path(p, k)) == self.model.size(p, k)
 
     # -- writing
 
@@ -177,8 +167,6 @@ class Sequence(RuleBasedStateMachine):
         if self.is_ambiguous(p, k):
             return False
         actual = self.do(p, "open", fd, self.path(p, k), mode)
-        if mode == "x" and actual == "EEXIST" and self.may_be_remembered(p, k):
-            return False
         expected, writer = self.model.open(p, k, mode)
         assert actual == expected
         if writer:
@@ -195,6 +183,8 @@ class Sequence(RuleBasedStateMachine):
     @rule(which=which)
     def write(self, which):
         p, fd, writer = self.writers[which % len(self.writers)]
+        if writer.mode == "a" and writer.session.untold:
+            return
         text = self.text()
         assert self.do(p, "write", fd, text) == self.model.write(writer, text)
 
@@ -240,7 +230,7 @@ class Sequence(RuleBasedStateMachine):
 
     @rule(p=process, k=key, size=st.sampled_from([0, 3, 12]))
     def truncate(self, p, k, size):
-        if self.is_ambiguous(p, k) or self.may_be_remembered(p, k):
+        if self.is_ambiguous(p, k):
             return
         assert self.do(p, "truncate", self.path(p, k), size) == self.model.truncate(p, k, size)
 
@@ -257,11 +247,7 @@ class Sequence(RuleBasedStateMachine):
         baseline = model.own_baseline(p, k)
         if own and k in model.server and (not baseline or baseline.version != model.server[k]):
             return
-        gone = k not in model.server and self.may_be_remembered(p, k)
-        actual = self.do(p, "unlink", self.path(p, k))
-        if gone and actual == "ok":
-            model.server[k] = model.own_baseline(p, k).version
-        assert actual == model.unlink(p, k)
+        assert self.do(p, "unlink", self.path(p, k)) == model.unlink(p, k)
 
     @precondition(lambda self: self.model.server or self.writers)
     @rule(p=process, k=key, noreplace=st.booleans())
@@ -269,12 +255,9 @@ class Sequence(RuleBasedStateMachine):
         model, new = self.model, "b" if k == "a" else "a"
         if self.is_ambiguous(p, k, new):
             return
-        if model.visible(p, new) and not model.known(p, new):
+        if model.visible(p, new) and new not in model.server:
             return              # what is expected there is what was found when it was opened
-        gone = noreplace and self.may_be_remembered(p, k, new)
         actual = self.do(p, "renameat2", self.path(p, k), self.path(p, new), int(noreplace))
-        if gone and actual == "EEXIST":         # one is there, or both, from memory
-            return
         assert actual == model.rename(p, k, new, noreplace)
 
     # -- the third party

@@ -42,6 +42,7 @@ class Session:
     failed: bool = False        # what is unpublished has been refused: nobody sees it any more
     orphan: bool = False        # unlinked: publishes nothing any more
     touched: bool = False       # read through a writing descriptor, or written
+    untold: bool = False        # truncated by path, refused: the kernel has not heard of its size
     born: str = ""              # its first name, which is what its descriptors are known by
 
     def __post_init__(self):
@@ -57,12 +58,19 @@ class Writer:
     at: int = 0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Reader:
-    """A descriptor: of one version, or (of what its own process was writing) of a session."""
+    """A descriptor: of one version, or (of what its own process was writing) of a session. A version to
+    which something was appended on this mount may show that, too (`tail -f`)."""
 
     text: str
     session: Session = None
+    mount: object = None
+    key: str = ""
+    grown: list = dataclasses.field(default_factory=list)
+
+    def texts(self):
+        return [self.session.content] if self.session else [self.text, *self.grown]
 
 
 class Model:
@@ -119,15 +127,41 @@ class Model:
             elif old and not old.read:
                 del self.baselines[holder]
 
-    def has_removed(self, process, key):
-        for holder in self.holders(process, key):
-            self.baselines.pop(holder, None)
+    def has_removed(self, process, key, version):
+        """It knows that nothing is there; so does its parent, of what it has only written, or of this
+        very version."""
+        self.baselines[process, key] = Baseline(ABSENT)
+        self.baselines.pop((self.mount_of[process], key), None)
+        parents = (self.parent_of.get(process), key)
+        old = self.baselines.get(parents)
+        if old and (not old.read or (old.version != ABSENT and same_content(old.version, version))):
+            self.baselines[parents] = Baseline(ABSENT, read=old.read)
+
+    def followed(self, process, key, expects):
+        """The parent has only ever written the key, and knows what its child replaces."""
+        old = self.baselines.get((self.parent_of.get(process), key))
+        return bool(old and not old.read and expects not in (ANY, REFUSED) and
+                    (old.version == ABSENT) == (expects == ABSENT) and
+                    same_content(old.version, expects))
 
     # -- a write
 
     def expected_of_new_content(self, process, key):
         baseline = self.known(process, key)
         return baseline.version if baseline else ANY
+
+    def expected_of_new_file(self, process, key, truncate):
+        """It was told that nothing is there."""
+        own = self.own_baseline(process, key)
+        if truncate and own:
+            return own.version              # gone meanwhile: told once
+        return ABSENT if not truncate or self.known(process, key) else ANY
+
+    def has_grown(self, process, key, expects, content):
+        for r in self.readers:
+            if (r.mount, r.key) == (self.mount_of[process], key) and \
+                    content_of(expects) in r.texts() and content.startswith(content_of(expects)):
+                r.grown.append(content)
 
     def put(self, process, key, expects, content):
         there = self.server.get(key, ABSENT)
@@ -136,8 +170,12 @@ class Model:
         if expects not in (ANY, there):
             self.has_lost(process, key, expects)
             return "EEXIST"
+        followed = self.followed(process, key, expects)
+        self.has_grown(process, key, expects, content)
         self.server[key] = content or f"#{next(self.empties)}"
         self.has_written(process, key, self.server[key])
+        if followed:
+            self.baselines[self.parent_of[process], key] = Baseline(self.server[key])
         return "ok"
 
     def publish(self, s):
@@ -170,9 +208,8 @@ class Model:
     def begin(self, process, key, truncate, append):
         there = self.server.get(key, ABSENT)
         if truncate or there == ABSENT:
-            expects = self.expected_of_new_content(process, key)
-            if expects == ANY and not truncate:                 # built on nothing
-                expects = ABSENT
+            expects = (self.expected_of_new_file(process, key, truncate) if there == ABSENT
+                       else self.expected_of_new_content(process, key))
             base = expects if expects != ANY else there
             return Session(process, key, expects, base, "", dirty=True, emptied=True)
         refused = not append and self.is_outdated(self.own_baseline(process, key), there)
@@ -249,7 +286,9 @@ class Model:
             return "ENOENT"
         s = own[0] if own else self.begin(process, key, size == 0, append=False)
         self.resize(s, size)
-        return self.publish(s)
+        outcome = self.publish(s)
+        s.untold = s.untold or outcome != "ok"
+        return outcome
 
     def open_to_read(self, process, key):
         """-> (outcome, Reader)"""
@@ -259,12 +298,9 @@ class Model:
             return "ENOENT", None
         else:
             self.has_read(process, key, self.server[key])
-            reader = Reader(content_of(self.server[key]))
+            reader = Reader(content_of(self.server[key]), mount=self.mount_of[process], key=key)
         self.readers.append(reader)
         return "ok", reader
-
-    def text_of(self, reader):
-        return reader.session.content if reader.session else reader.text
 
     def size(self, process, key):
         """No read."""
@@ -291,7 +327,7 @@ class Model:
         self.server.pop(key, None)
         for s in self.sessions(process, key):
             s.orphan, s.dirty, s.emptied = True, False, False
-        self.has_removed(process, key)
+        self.has_removed(process, key, there or ABSENT)
         return "ok"
 
     def rename(self, process, old, new, noreplace):
@@ -308,14 +344,16 @@ class Model:
             return "EEXIST"
         if own and own.version.startswith("#") and there.startswith("#") and own.version != there:
             return "EEXIST"                                     # another's empty file
-        expects = ABSENT if noreplace else self.expected_of_new_content(process, new)
+        expects = (ABSENT if noreplace else
+                   self.expected_of_new_content(process, new) if new in self.server else
+                   self.expected_of_new_file(process, new, truncate=True))
         if expects == ANY:
             expects = self.server.get(new, ABSENT)              # what the lookup has found
         outcome = self.put(process, new, expects, content_of(there))
         if outcome != "ok":
             return outcome
         del self.server[old]
-        self.has_removed(process, old)
+        self.has_removed(process, old, there)
         for s in self.sessions(process, new):                   # replaced
             s.orphan, s.dirty, s.emptied = True, False, False
         for s in self.sessions(process, old):                   # moves along
