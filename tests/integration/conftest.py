@@ -223,7 +223,7 @@ def noise_of(request, via, seed):
 @pytest.fixture
 def mount(request, guard, bucket, s3server, make_proxy, seed):
     """mount(via=proxy, prefix=..., env={...}, start=False, ...) -> Mount, started; see Mount."""
-    for name in ("own_server", "bucket_at"):
+    for name in ("own_server", "bucket_at", "versioned"):
         if name in request.fixturenames:
             request.getfixturevalue(name)           # it has to outlive the mounts
     for program in (DAEMON, CTL):

@@ -480,24 +480,29 @@ def test_tail_f_shows_new_lines(m, keeps_open, scratch, actor):
         tail.communicate()
 
 
-def test_what_a_version_id_names_is_read_after_it_was_replaced_elsewhere(mount, minio, bucket_at,
-                                                                         variant, actor):
-    s3, reader = bucket_at(minio), actor()
+@pytest.fixture
+def versioned(minio, bucket_at):
+    s3 = bucket_at(minio)
     s3.client.put_bucket_versioning(Bucket=s3.bucket,
                                     VersioningConfiguration={"Status": "Enabled"})
-    m, data = mount(via=minio.endpoint, s3=s3, variant=variant), content(3) * 12
+    yield s3
+    found = s3.client.list_object_versions(Bucket=s3.bucket)
+    for v in found.get("Versions", []) + found.get("DeleteMarkers", []):
+        s3.client.delete_object(Bucket=s3.bucket, Key=v["Key"], VersionId=v["VersionId"])
+
+
+def test_what_a_version_id_names_is_read_after_it_was_replaced_elsewhere(mount, minio, versioned,
+                                                                         variant, actor):
+    m, reader = mount(via=minio.endpoint, s3=versioned, variant=variant), actor()
+    data = content(3) * 12
     with Wrongs() as wrongs:
-        for n, change in enumerate([lambda key: s3.put(key, content(4)), s3.delete]):
-            s3.put(f"p/d/{n}", data)
+        for n, change in enumerate([lambda key: versioned.put(key, content(4)), versioned.delete]):
+            versioned.put(f"p/d/{n}", data)
             fd = reader.open(m.path / f"d/{n}", os.O_RDONLY)
             assert reader.read(fd, 10) == data[:10]
             change(f"p/d/{n}")
             wrongs.expect(result_of(reader.read_to_end, fd), data[10:], n)
             reader.close(fd)
-    for v in s3.client.list_object_versions(Bucket=s3.bucket).get("Versions", ()):
-        s3.client.delete_object(Bucket=s3.bucket, Key=v["Key"], VersionId=v["VersionId"])
-    for v in s3.client.list_object_versions(Bucket=s3.bucket).get("DeleteMarkers", ()):
-        s3.client.delete_object(Bucket=s3.bucket, Key=v["Key"], VersionId=v["VersionId"])
 
 
 # -- 5. a new file's attributes are its own from the first moment
