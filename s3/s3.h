@@ -116,9 +116,9 @@ struct s3_result {
     char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
     /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
     struct s3_object obj;
-    bool truncated;       /* LIST: more pages follow */
-    const char *next_token; /* LIST: valid during `done` */
-    unsigned n_entries;     /* LIST: keys and prefixes told */
+    bool truncated;       /* LIST: more follows, behind the entry that was told last */
+    const char *next_token; /* LIST: the same place to the server, or NULL; valid during `done` */
+    unsigned n_entries;     /* LIST: keys and prefixes told; 0 and truncated: none that is new */
     const char *upload_id;  /* CREATE: valid during `done` */
 };
 
@@ -253,14 +253,13 @@ struct s3_list_entry {
 struct s3_list {
     const char *prefix;
     const char *delimiter;   /* NULL or "/" */
-    const char *start_after; /* NULL or a key */
-    const char *token;       /* NULL or a continuation token */
-    unsigned max_keys;       /* 1..1000, 0 = 1000 */
-    /* Each entry, in the server's order, as the answer arrives. Entries of an attempt that then
-     * fails have been told already: `on_restart` says that the page begins anew. Negative errno
-     * ends the request. */
+    const char *start_after; /* NULL or a key: nothing is told that is not behind it */
+    const char *token; /* NULL, or a continuation token, sent in place of start_after; "": neither
+                        * is sent */
+    unsigned max_keys;       /* 1..1000, 0 = 1000: more are never told */
+    /* Each entry, sorted by the bytes of its key, each once, when the answer is whole. Negative
+     * errno ends the request. */
     int (*on_entry)(void *arg, const struct s3_list_entry *entry);
-    void (*on_restart)(void *arg);
 };
 
 /* Each starts a request. 0 and *ret_req (valid until `done` or s3_cancel; may be NULL if not
@@ -270,6 +269,10 @@ must_use int s3_get(struct s3_client *c, const struct s3_get *get,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
                      void *arg, struct s3_req **ret_req);
+/* The same, but -ENOENT may be wrong where the server does not take our credentials (a HEAD has no code):
+ * for those who ask on, by a LIST. */
+must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
+                           struct s3_req **ret_req);
 must_use int s3_put(struct s3_client *c, const struct s3_put *put,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,

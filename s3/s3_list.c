@@ -1,34 +1,31 @@
-/* A page of ListObjectsV2, told entry by entry while it arrives. */
+/* A page of ListObjectsV2: taken while it arrives (s3_page.h), told in order when it is whole. */
 #include "s3/s3.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "s3/s3_page.h"
 #include "s3/s3_request.h"
 #include "s3/s3_xml.h"
 
 static int on_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct s3_req *req = arg;
-    int r;
 
-    req->list_state.told = true;
-    r = req->list_state.on_entry ? req->list_state.on_entry(req->arg, entry)
-                                 : 0;
-    if (r < 0)
-        (void)s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
-                          "ended by its caller");
-    return r;
+    return s3_page_add(req->list_state.page, entry);
 }
 
-/* Entries that an earlier attempt told do not count. */
+/* What an earlier attempt brought does not count. */
 static int prepare(struct s3_req *req)
 {
-    if (req->list_state.told && req->list_state.on_restart)
-        req->list_state.on_restart(req->arg);
-    req->list_state.told = false;
+    s3_page_reset(req->list_state.page);
     return 0;
+}
+
+static void cleanup(struct s3_req *req)
+{
+    s3_page_free(req->list_state.page);
 }
 
 static int on_body(struct s3_req *req, const char *data, size_t len)
@@ -48,10 +45,32 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
                        "a page that is no sound XML");
 }
 
+static int tell(struct s3_req *req)
+{
+    const struct s3_page *page = req->list_state.page;
+    int r = 0;
+
+    for (unsigned i = 0; req->list_state.on_entry && i < s3_page_count(page) && r == 0; i++)
+        r = req->list_state.on_entry(req->arg, s3_page_entry(page, i));
+    return r < 0 ? s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "ended by its caller") : 0;
+}
+
+/* A token goes on behind all that the server sent: no use where not all of that was taken. */
+static void fill_result(struct s3_req *req, const struct s3_xml_doc *doc)
+{
+    struct s3_list_state *state = &req->list_state;
+    struct s3_result *res = &req->result;
+    bool cut = s3_page_end(state->page, doc->truncated);
+
+    strcpy(state->next_token, doc->next_token);
+    res->n_entries = s3_page_count(state->page);
+    res->truncated = doc->truncated || cut;
+    res->next_token = doc->truncated && (!cut || !res->n_entries) ? state->next_token : NULL;
+}
+
 static int on_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
-    struct s3_result *res = &req->result;
 
     if (!doc || doc->kind != S3_XML_LIST || s3_xml_end(req->xml) < 0)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
@@ -59,11 +78,8 @@ static int on_end(struct s3_req *req)
     if (doc->truncated && !*doc->next_token)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "a cut page without a token for the next");
-    strcpy(req->list_state.next_token, doc->next_token);
-    res->truncated = doc->truncated;
-    res->next_token = doc->truncated ? req->list_state.next_token : NULL;
-    res->n_entries = doc->n_entries;
-    return 0;
+    fill_result(req, doc);
+    return tell(req);
 }
 
 static const struct s3_op op_list = {
@@ -73,6 +89,7 @@ static const struct s3_op op_list = {
     .prepare = prepare,
     .on_body = on_body,
     .on_end = on_end,
+    .cleanup = cleanup,
 };
 
 static int add_text(struct s3_req *req, const char *name, const char *value)
@@ -85,17 +102,18 @@ static int build_query(struct s3_req *req, const struct s3_list *list)
     char max[16];
     int r = s3_query_add(&req->query, "list-type", "2");
 
-    snprintf(max, sizeof(max), "%u", list->max_keys);
+    /* Always: some servers have another number in mind. */
+    snprintf(max, sizeof(max), "%u", list->max_keys ? list->max_keys : S3_LIST_MAX);
     if (r == 0)
         r = s3_query_add(&req->query, "encoding-type", "url");
-    if (r == 0 && list->max_keys)
+    if (r == 0)
         r = s3_query_add(&req->query, "max-keys", max);
     if (r == 0)
         r = s3_query_add(&req->query, "prefix",
                          list->prefix ? list->prefix : "");
     if (r == 0)
         r = add_text(req, "delimiter", list->delimiter);
-    if (r == 0)
+    if (r == 0 && !list->token)
         r = add_text(req, "start-after", list->start_after);
     if (r == 0)
         r = add_text(req, "continuation-token", list->token);
@@ -114,8 +132,10 @@ int s3_list(struct s3_client *c, const struct s3_list *list, s3_done_fn *done,
     if (r < 0)
         return r;
     req->list_state.on_entry = list->on_entry;
-    req->list_state.on_restart = list->on_restart;
-    r = build_query(req, list);
+    r = s3_page_new(list->max_keys ? list->max_keys : S3_LIST_MAX, list->start_after,
+                    &req->list_state.page);
+    if (r == 0)
+        r = build_query(req, list);
     if (r < 0) {
         s3_req_free(req);
         return r;

@@ -48,8 +48,7 @@ struct s3_get_state {
 
 struct s3_list_state {
     int (*on_entry)(void *arg, const struct s3_list_entry *entry);
-    void (*on_restart)(void *arg);
-    bool told; /* an attempt told entries */
+    struct s3_page *page;
     char next_token[S3_TOKEN_MAX];
 };
 

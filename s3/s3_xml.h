@@ -15,7 +15,7 @@
 
 #include "s3/s3.h"
 
-#define S3_XML_SIZE_MAX (8u << 20) /* one answer */
+#define S3_XML_SIZE_MAX (64u << 20) /* one answer, of which a page is kept: 200,000 usual entries */
 #define S3_XML_TEXT_MAX 8192       /* one text that matters */
 #define S3_XML_DEPTH_MAX 16
 #define S3_XML_NAME_MAX 128

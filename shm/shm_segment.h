@@ -66,7 +66,7 @@ struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining; /* atomic: no new opens, finish what is open */
-    uint32_t unused;
+    uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/list.c) */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

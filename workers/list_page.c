@@ -21,13 +21,14 @@ struct packed {
     uint32_t unused;
 };
 
-void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns)
+void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns)
 {
     struct list_header h = {.magic = PAGE_MAGIC,
                             .used = sizeof(h),
                             .listing_ns = listing_ns,
                             .page_ns = page_ns};
 
+    snprintf(h.start, sizeof(h.start), "%s", start);
     memcpy(buf, &h, sizeof(h));
 }
 
@@ -93,7 +94,8 @@ int list_page_check(const uint8_t *buf, size_t len)
     const struct list_header *h = list_page_header(buf);
 
     if (len < sizeof(*h) || h->magic != PAGE_MAGIC || h->used < sizeof(*h) ||
-        h->used > len || !memchr(h->next, '\0', sizeof(h->next)))
+        h->used > len || h->token_len > len - h->used || 
+        !memchr(h->next, '\0', sizeof(h->next)) || !memchr(h->start, '\0', sizeof(h->start)))
         return -EPROTO;
     return 0;
 }
@@ -140,51 +142,53 @@ void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir)
              dir && !cut ? "/" : "", dir || cut ? AFTER_ALL : "");
 }
 
-static bool same_name(const struct list_entry *a, const struct list_entry *b)
+void list_page_shadow(uint8_t *buf, uint32_t off)
 {
-    return a->name_len == b->name_len &&
-           memcmp(a->name, b->name, a->name_len) == 0;
+    buf[off + offsetof(struct packed, type)] = LIST_SHADOWED;
 }
 
-/* Where a file of this name stands before `end`, 0 if nowhere. Keys come in order, so everything
- * between "a" and "a/" begins with "a". */
-static size_t find_file(const uint8_t *buf, size_t from, size_t end,
-                        const struct list_entry *dir)
+bool list_page_cut(uint8_t *buf, uint32_t off, unsigned max)
 {
-    size_t off = from;
+    struct list_header *h = (struct list_header *)buf;
+    struct list_entry e = {0};
+    size_t at = 0;
+    uint32_t n = 0;
 
-    while (off < end) {
-        struct list_entry e;
-        size_t at = off ? off : sizeof(struct list_header);
-
-        if (!list_page_next(buf, &off, &e))
-            return 0;
-        if (e.type == LIST_FILE && same_name(&e, dir))
-            return at;
-    }
-    return 0;
+    while (at < off && list_page_next(buf, &at, &e))
+        n++;
+    if (at != off || h->n - n > max)
+        return false;
+    h->used = off;
+    h->n = n;
+    list_page_end_at(buf, e.name, e.name_len, e.type == LIST_DIR);
+    return true;
 }
 
-unsigned list_page_shadow(uint8_t *buf)
+/* ---- the token ---- */
+
+void list_page_set_token(uint8_t *buf, size_t cap, const char *token)
 {
-    struct list_entry e, first = {0};
-    size_t off = 0, from = 0, at;
-    unsigned n = 0;
+    struct list_header *h = (struct list_header *)buf;
+    size_t len = strlen(token);
 
-    /* `from` is where the run of entries that begin with `first` begins. */
-    for (at = 0; list_page_next(buf, &off, &e); at = off) {
-        size_t file;
+    if (len > cap - h->used)
+        return;
+    memcpy(buf + h->used, token, len);
+    h->token_len = (uint32_t)len;
+}
 
-        if (!first.name || e.name_len < first.name_len ||
-            memcmp(e.name, first.name, first.name_len) != 0) {
-            first = e;
-            from = at;
-        }
-        file = e.type == LIST_DIR ? find_file(buf, from, at, &e) : 0;
-        if (file) {
-            buf[file + offsetof(struct packed, type)] = LIST_SHADOWED;
-            n++;
-        }
-    }
-    return n;
+void list_page_token(const uint8_t *buf, char *to, size_t cap)
+{
+    const struct list_header *h = list_page_header(buf);
+    size_t len = h->token_len < cap ? h->token_len : 0;
+
+    memcpy(to, buf + h->used, len);
+    to[len] = '\0';
+}
+
+uint32_t list_page_len(const uint8_t *buf)
+{
+    const struct list_header *h = list_page_header(buf);
+
+    return h->used + h->token_len;
 }

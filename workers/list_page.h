@@ -24,8 +24,9 @@ struct list_header {
     uint32_t last;   /* no page follows */
     uint64_t listing_ns; /* monotonic: when the listing that it belongs to began */
     uint64_t page_ns;    /* monotonic: when this page was asked for */
-    char next[LIST_START_MAX]; /* where the page behind this one starts */
-    uint32_t unused;
+    char start[LIST_START_MAX]; /* where this page starts, "" = with the first name */
+    char next[LIST_START_MAX];  /* where the page behind this one starts */
+    uint32_t token_len;        /* of list_page_token, 0 = none */
 };
 
 struct list_entry {
@@ -37,8 +38,8 @@ struct list_entry {
     char etag[72];
 };
 
-/* An empty page in buf (cap bytes, at least the header). */
-void list_page_begin(uint8_t *buf, uint64_t listing_ns, uint64_t page_ns);
+/* An empty page in buf (cap bytes, at least the header). `start` shorter than LIST_START_MAX. */
+void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns);
 
 /* Appends. False when it does not fit. */
 must_use bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e);
@@ -55,8 +56,22 @@ must_use int list_page_check(const uint8_t *buf, size_t len);
  * is there is no entry. */
 must_use bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret);
 
-/* Marks files that have the name of a directory of the page as LIST_SHADOWED. Returns how many. */
-unsigned list_page_shadow(uint8_t *buf);
+/* Marks the file at `off` (h->used before it was added) as LIST_SHADOWED. */
+void list_page_shadow(uint8_t *buf, uint32_t off);
+
+/* Takes the entries from `off` (h->used before the first of them was added) on away again, so that
+ * the next page begins with them: if it is not the first and they are not more than `max`. */
+must_use bool list_page_cut(uint8_t *buf, uint32_t off, unsigned max);
+
+/* What the server calls the place where the next page starts: kept behind the entries, after the
+ * last of which nothing may be added then. Too long for what is left of `cap`: it is not kept. */
+void list_page_set_token(uint8_t *buf, size_t cap, const char *token);
+
+/* Copies it, NUL-terminated; "" where there is none, or it does not fit. The page is checked. */
+void list_page_token(const uint8_t *buf, char *to, size_t cap);
+
+/* Bytes of the page, token included. */
+uint32_t list_page_len(const uint8_t *buf);
 
 static inline const struct list_header *list_page_header(const uint8_t *buf)
 {

@@ -213,8 +213,11 @@ static int look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t no
 static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *a, uint32_t node)
 {
     bool no_bytes = a->intent.kind == INTENT_STAT || drops_content(a) ||
-                    a->intent.kind == INTENT_MAKE || a->intent.kind == INTENT_RENAME;
+                    a->intent.kind == INTENT_MAKE ||
+                    (a->intent.kind == INTENT_RENAME && !cas_on(w)); /* which loads the source */
 
+    if (a->intent.kind == INTENT_DIR)
+        return RESOLVE_NO_DATA;
     if (node == SHM_NIL)
         return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)

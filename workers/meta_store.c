@@ -90,8 +90,11 @@ static void on_stored(void *arg, const struct s3_result *res)
         return;
     }
     if (res->error == 0) {
+        char was[SHM_ETAG_MAX];
+
         worker_lock(w);
         n = shm_node_edit(w->shm, st->op->rec->node);
+        memcpy(was, n->etag, sizeof(was));
         if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
             take_etag(w, st->op->rec->node, n, res->obj.etag);
         meta_told(n, &st->out, *st->type ? st->type : NULL);
@@ -99,6 +102,9 @@ static void on_stored(void *arg, const struct s3_result *res)
             n->checked_ns = st->asked_ns;
         if (n->session != SHM_NIL && st->change.edit) /* S3 has them now */
             shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
+        if (st->change.set) /* as the op will set them on the node itself */
+            st->change.set(st->op, n);
+        cas_share(w, st->op->rec->node, was);
         worker_unlock(w);
     }
     end(st, res->error);

@@ -398,6 +398,29 @@ static void turn_page(struct answer *a, const uint8_t *page)
     worker_unlock(w);
 }
 
+/* The page at hand is needed no more but for its token. */
+static void drop_page_before(struct worker *w, const struct list_want *want)
+{
+    struct shm_block_key key = list_key(want);
+
+    key.no--;
+    if (want->page > LIST_PAGES_KEPT)
+        shm_block_drop(w->shm, key);
+}
+
+/* The page in the pool starts elsewhere: a page before it was loaded again, and ended at another
+ * name than the first time. The handle goes on in a listing of its own, so that no name is missed. */
+static void leave_listing(struct answer *a)
+{
+    struct worker *w = a->op->w;
+
+    worker_lock(w);
+    shm_node_new_content(w->shm, a->dir);
+    a->content = shm_node_at(w->shm, a->dir)->content;
+    shm_handle_edit(w->shm, a->handle)->content = a->content;
+    worker_unlock(w);
+}
+
 enum progress { PROGRESS_MORE, PROGRESS_FULL, PROGRESS_END, PROGRESS_MISSING, PROGRESS_BAD };
 
 /* One page: the one at which the handle stands, which may still lie before the offset. */
@@ -414,6 +437,8 @@ static enum progress read_page(struct answer *a, struct list_want *want)
     page = shm_block_data(w->shm, idx);
     if (list_page_check(page, shm_block_len(w->shm, idx)) < 0)
         p = PROGRESS_BAD;
+    else if (strcmp(list_page_header(page)->start, want->start) != 0)
+        leave_listing(a);
     else if (page_off(want->page, 0) >> 32 == a->off >> 32 &&
              !put_page(a, page, want->page))
         p = PROGRESS_FULL;
@@ -427,8 +452,8 @@ static enum progress read_page(struct answer *a, struct list_want *want)
             a->off = page_off(want->page + 1, 0);
     }
     shm_block_unpin(w->shm, idx, w->slot);
-    if (want->page >= LIST_PAGES_KEPT && p == PROGRESS_MORE)
-        shm_block_drop(w->shm, list_key(want));
+    if (p == PROGRESS_MORE && a->content == want->content)
+        drop_page_before(w, want);
     return p;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "s3/s3_error.h"
+#include "workers/dir_empty.h"
 #include "workers/handlers.h"
 #include "workers/meta.h"
 #include "workers/names.h"
@@ -133,13 +134,6 @@ static int put_marker(struct op *op, char key[KEY_CAP])
 
 /* ---- RMDIR ---- */
 
-/* `marker`: the directory's key with its slash. Listing it is what says whether it is empty. */
-struct rmdir {
-    struct op *op;
-    bool not_empty;
-    char marker[KEY_CAP];
-};
-
 static void rmdir_apply(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -160,35 +154,23 @@ static void rmdir_apply(struct op *op, int error)
 
 static void on_marker_deleted(void *arg, const struct s3_result *res)
 {
-    struct rmdir *rd = arg;
-
-    rd->op->s3 = NULL;
-    rmdir_apply(rd->op, res->error == -ENOENT ? 0 : res->error);
-}
-
-static int on_entry_below(void *arg, const struct s3_list_entry *entry)
-{
-    struct rmdir *rd = arg;
-
-    if (strcmp(entry->key, rd->marker) != 0)
-        rd->not_empty = true;
-    return 0;
-}
-
-static void on_listed_below(void *arg, const struct s3_result *res)
-{
-    struct rmdir *rd = arg;
-    struct op *op = rd->op;
-    int r;
+    struct op *op = arg;
 
     op->s3 = NULL;
-    if (res->error || rd->not_empty) {
-        rmdir_apply(op, res->error ? res->error : -ENOTEMPTY);
-        return;
+    rmdir_apply(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+/* The DELETE is sent where the listing showed no marker, too: it ends folders that a server keeps
+ * without an object. */
+static void delete_marker(struct op *op, const char *marker, int error)
+{
+    int r = error;
+
+    if (r == 0) {
+        op->w->stats->s3[S3_OP_DELETE]++;
+        r = s3_delete(op->w->s3, &(struct s3_delete){.key = marker}, on_marker_deleted, op,
+                      &op->s3);
     }
-    op->w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(op->w->s3, &(struct s3_delete){.key = rd->marker}, on_marker_deleted, rd,
-                  &op->s3);
     if (r < 0)
         rmdir_apply(op, r);
 }
@@ -209,24 +191,11 @@ static bool has_local(struct op *op)
     return local;
 }
 
-static int list_below(struct op *op, const char *key)
+static int check_empty(struct op *op, char key[KEY_CAP])
 {
-    struct rmdir *rd = calloc(1, sizeof(*rd));
-    struct s3_list list = {.max_keys = 2, .on_entry = on_entry_below};
-    int r;
+    int r = key_add_slash(key);
 
-    if (!rd)
-        return -ENOMEM;
-    op->state = rd;
-    op->state_free = free;
-    rd->op = op;
-    snprintf(rd->marker, sizeof(rd->marker), "%s", key);
-    r = key_add_slash(rd->marker);
-    if (r < 0)
-        return r;
-    list.prefix = rd->marker;
-    op->w->stats->s3[S3_OP_LIST]++;
-    return s3_list(op->w->s3, &list, on_listed_below, rd, &op->s3);
+    return r < 0 ? r : dir_check_empty(op, key, delete_marker);
 }
 
 /* ---- both ---- */
@@ -246,7 +215,7 @@ static void enter(struct op *op)
     op_stop_waiting(op);
     op->stays = true;
     if (r == 1)
-        r = op->req.opcode == FUSE_MKDIR ? put_marker(op, key) : list_below(op, key);
+        r = op->req.opcode == FUSE_MKDIR ? put_marker(op, key) : check_empty(op, key);
     if (r < 0)
         end_failed(op, r);
 }

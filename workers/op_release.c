@@ -17,8 +17,20 @@ enum ending {
     END_FAILED, /* its publish failed, and the writer was told so */
 };
 
+/* Under shm->meta. One of those who wrote what is unpublished, or emptied the file, was killed. */
+static bool has_dead_writer(const struct shm_session *s)
+{
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        if (s->pids[i].tgid && (s->pids[i].flags & SHM_PID_KILLED))
+            return true;
+    }
+    return false;
+}
+
 /* Under shm->meta. A session that others have open too is left to their closes, but for bytes that
- * nobody will close over again. */
+ * nobody will close over again. If one of its writers was killed, what it wrote may be half of
+ * something: then nothing is published before one of the living closes the file, or syncs it. That
+ * carries what the dead one wrote, too: it is one file, as on a local disk. */
 static enum ending how_it_ends(const struct shm_session *s)
 {
     bool last = s->refs <= 1;
@@ -29,7 +41,7 @@ static enum ending how_it_ends(const struct shm_session *s)
         return last ? END_TORN : END_CLEAN;
     if (s->publish.error && s->publishing_seq == s->write_seq)
         return last ? END_FAILED : END_CLEAN;
-    return END_PUBLISH;
+    return !last && has_dead_writer(s) ? END_CLEAN : END_PUBLISH;
 }
 
 /* A conflict: publish.c has said so. */

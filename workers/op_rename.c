@@ -20,6 +20,7 @@
 #include "workers/cas.h"
 #include "workers/copy_source.h"
 #include "workers/delete.h"
+#include "workers/dir_empty.h"
 #include "workers/handlers.h"
 #include "workers/names.h"
 #include "workers/rename.h"
@@ -251,26 +252,13 @@ static void rename_file(struct op *op)
 
 /* ---- a directory ---- */
 
-struct emptiness {
-    struct op *op;
-    bool not_empty;
-    char prefix[KEY_CAP];
-};
-
 static void publish_below(struct op *op, int error);
 
-static void on_target_listed(void *arg, const struct s3_result *res)
+static void target_is_empty(struct op *op, const char *to, int error)
 {
-    struct emptiness *e = arg;
-    struct op *op = e->op;
-    bool not_empty = e->not_empty;
-
-    op->s3 = NULL;
-    op->state = NULL;
-    op->state_free = NULL;
-    free(e);
-    if (res->error || not_empty) {
-        rename_finish(op, res->error ? res->error : -ENOTEMPTY);
+    (void)to;
+    if (error) {
+        rename_finish(op, error);
         return;
     }
     worker_lock(op->w);
@@ -279,34 +267,14 @@ static void on_target_listed(void *arg, const struct s3_result *res)
     publish_below(op, 0);
 }
 
-static int on_target_entry(void *arg, const struct s3_list_entry *entry)
-{
-    struct emptiness *e = arg;
-
-    if (strcmp(entry->key, e->prefix) != 0)
-        e->not_empty = true;
-    return 0;
-}
-
 /* A directory may only replace an empty one. */
 static void check_target(struct op *op)
 {
-    struct emptiness *e = calloc(1, sizeof(*e));
-    struct s3_list list = {.max_keys = 2, .on_entry = on_target_entry};
-    char from[KEY_CAP];
-    int r = -ENOMEM;
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, true, from, to);
 
-    if (e) {
-        e->op = op;
-        op->state = e;
-        op->state_free = free;
-        list.prefix = e->prefix;
-        r = rename_keys_of(op, true, from, e->prefix);
-    }
-    if (r == 0) {
-        op->w->stats->s3[S3_OP_LIST]++;
-        r = s3_list(op->w->s3, &list, on_target_listed, e, &op->s3);
-    }
+    if (r == 0)
+        r = dir_check_empty(op, to, target_is_empty);
     if (r < 0)
         rename_finish(op, r);
 }

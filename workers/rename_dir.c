@@ -1,6 +1,12 @@
 /* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at
  * every moment each file is at its old name, at its new one, or at both. Memory is bounded by one
- * page of keys. */
+ * page of keys.
+ *
+ *   pages    of keys, moved one after the other, until none follows
+ *   a look   at what is left below the old name: keys that came meanwhile are moved as well
+ *   the end  the old name's marker is deleted if no page had one: on some servers folders are there
+ *            without any object, until that; folders within go first, the deepest first
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +23,7 @@
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 #define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
 #define RENAME_STUCK_MAX 16 /* pages in a row of which no key could be deleted: written all the time */
+#define RENAME_VAIN_MAX 16 /* LISTs in a row that brought nothing, though more was said to follow */
 
 struct move;
 
@@ -39,11 +46,20 @@ struct move {
     size_t left;         /* end of those in `keys` whose markers are still to be deleted */
     bool more;           /* keys follow behind this page */
     unsigned running;
-    unsigned deleted, stuck; /* keys of this page; pages in a row without any */
+    unsigned deleted, refused; /* keys of this page; not deleted since written meanwhile */
+    unsigned stuck;            /* pages in a row with some refused, none deleted */
+    unsigned vain;
+    bool none;        /* the last page had no key */
+    bool marker_gone; /* that of `from` */
     int error;
     struct s3_req *list;
     char from[KEY_CAP];
     char to[KEY_CAP];
+    char after[KEY_CAP];  /* the page begins behind it, "" = with the first key */
+    char folder[KEY_CAP]; /* looked at, or being deleted */
+    char below[KEY_CAP];  /* a folder in it, "" = none was seen */
+    char gone[KEY_CAP];   /* the folder that was deleted last */
+    bool key_below;       /* a key was seen in it */
     struct mover mover[RENAME_PARALLEL];
 };
 
@@ -110,6 +126,8 @@ static void on_deleted(void *arg, const struct s3_result *res)
     }
     if (r == 0 || r == -ENOENT)
         mv->m->deleted++;
+    mv->m->refused += r == -EEXIST;
+    mv->m->marker_gone |= r == 0 && strcmp(mv->from, mv->m->from) == 0;
     moved(mv, r == -ENOENT || r == -EEXIST ? 0 : r, res->text);
 }
 
@@ -287,13 +305,132 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
     return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
 }
 
-static void on_restart(void *arg)
+/* ---- the end ---- */
+
+static void look(struct move *m, const char *token);
+static void list_keys(struct move *m, const char *token);
+
+/* All keys are at the new name: that is what the caller asked for. */
+static void leave_folder(struct move *m, const char *folder, const char *detail)
+{
+    log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
+               "listing it", folder, detail);
+    end(m, 0);
+}
+
+static void on_folder_deleted(void *arg, const struct s3_result *res)
+{
+    struct move *m = arg;
+    size_t len = strlen(m->folder) - 1;
+
+    m->list = NULL;
+    if (res->error && res->error != -ENOENT) {
+        leave_folder(m, m->folder, res->text);
+        return;
+    }
+    if (strcmp(m->folder, m->from) == 0) {
+        end(m, 0);
+        return;
+    }
+    strcpy(m->gone, m->folder);
+    while (len && m->folder[len - 1] != '/')
+        len--;
+    m->folder[len] = '\0';
+    look(m, NULL);
+}
+
+static void delete_folder(struct move *m)
+{
+    int r;
+
+    if (m->marker_gone && strcmp(m->folder, m->from) == 0) {
+        end(m, 0);
+        return;
+    }
+    m->op->w->stats->s3[S3_OP_DELETE]++;
+    r = s3_delete(m->op->w->s3, &(struct s3_delete){.key = m->folder}, on_folder_deleted, m,
+                  &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+/* Something is left: keys, which the next page tells, or, where that had none, folders. */
+static void go_down(struct move *m)
+{
+    m->marker_gone = false;
+    if (m->key_below || !m->none) {
+        m->after[0] = '\0';
+        list_keys(m, NULL);
+    } else if (strcmp(m->below, m->gone) == 0) {
+        leave_folder(m, m->below, "it was deleted");
+    } else {
+        strcpy(m->folder, m->below);
+        look(m, NULL);
+    }
+}
+
+static void give_up(struct move *m)
+{
+    log_warn("rename stopped key=\"%s\" to=\"%s\": the server says that there are more keys, and "
+             "does not tell them; what it told has been moved", m->from, m->to);
+    end(m, -EIO);
+}
+
+static void on_look(void *arg, const struct s3_result *res)
 {
     struct move *m = arg;
 
-    buf_reset(&m->keys);
-    buf_reset(&m->etags);
+    bool found = m->key_below || *m->below;
+    bool vain = found ? m->key_below && m->none : res->truncated;
+
+    m->list = NULL;
+    if (res->error)
+        end(m, res->error);
+    else if (vain && ++m->vain > RENAME_VAIN_MAX)
+        give_up(m);
+    else if (found)
+        go_down(m);
+    else if (res->truncated)
+        look(m, res->next_token);
+    else
+        delete_folder(m);
 }
+
+static int on_look_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct move *m = arg;
+
+    if (entry->key_len >= sizeof(m->below) ||
+        strncmp(entry->key, m->folder, strlen(m->folder)) != 0)
+        return -EPROTO;
+    if (strcmp(entry->key, m->folder) == 0)
+        return 0; /* its marker */
+    if (entry->is_prefix)
+        strcpy(m->below, entry->key);
+    else
+        m->key_below = true;
+    return 0;
+}
+
+/* At m->folder. */
+static void look(struct move *m, const char *token)
+{
+    struct s3_list list = {.prefix = m->folder,
+                           .delimiter = "/",
+                           .token = token,
+                           .max_keys = 2,
+                           .on_entry = on_look_entry};
+    int r;
+
+    m->below[0] = '\0';
+    m->key_below = false;
+    m->op->w->stats->s3[S3_OP_LIST]++;
+    r = s3_list(m->op->w->s3, &list, on_look, m, &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+/* ---- pages ---- */
 
 static void on_page(void *arg, const struct s3_result *res)
 {
@@ -302,22 +439,32 @@ static void on_page(void *arg, const struct s3_result *res)
     m->list = NULL;
     m->left = m->keys.len;
     m->more = res->truncated;
-    if (res->error || m->keys.len == 0)
+    m->none = m->keys.len == 0;
+    if (res->error) {
         end(m, res->error);
-    else
+    } else if (!m->none) {
+        m->vain = 0;
         fill_movers(m);
+    } else if (!m->more) {
+        strcpy(m->folder, m->from);
+        look(m, NULL);
+    } else if (res->next_token && m->vain++ < RENAME_VAIN_MAX) {
+        list_keys(m, res->next_token);
+    } else {
+        give_up(m);
+    }
 }
 
-/* Always from the start: what was moved is no longer there. */
-static void next_page(struct move *m)
+static void list_keys(struct move *m, const char *token)
 {
-    struct s3_list list = {
-        .prefix = m->from, .on_entry = on_key, .on_restart = on_restart};
+    struct s3_list list = {.prefix = m->from,
+                           .start_after = *m->after ? m->after : NULL,
+                           .token = token,
+                           .on_entry = on_key};
     struct worker *w = m->op->w;
     int r;
 
-    m->stuck = m->keys.len && !m->deleted ? m->stuck + 1 : 0;
-    m->deleted = 0;
+    m->deleted = m->refused = 0;
     buf_reset(&m->keys);
     buf_reset(&m->etags);
     m->next = m->next_etag = 0;
@@ -325,6 +472,28 @@ static void next_page(struct move *m)
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
         end(m, r);
+}
+
+/* Where nothing could be deleted (markers, with more below them), it goes on behind that, and comes
+ * back later. Else from the same place: what was moved is no longer there. */
+static void next_page(struct move *m)
+{
+    const char *last = m->keys.data + m->keys.len - 1;
+
+    if (m->deleted)
+        m->stuck = 0;
+    else
+        m->stuck += m->refused != 0;
+    if (!m->more) {
+        strcpy(m->folder, m->from);
+        look(m, NULL);
+        return;
+    }
+    while (last > m->keys.data && last[-1])
+        last--;
+    if (!m->deleted)
+        snprintf(m->after, sizeof(m->after), "%s%s", m->from, last);
+    list_keys(m, NULL);
 }
 
 void rename_keys(struct op *op, const char *from, const char *to,
@@ -346,5 +515,5 @@ void rename_keys(struct op *op, const char *from, const char *to,
         m->mover[i].m = m;
     op->state = m;
     op->state_free = move_free;
-    next_page(m);
+    list_keys(m, NULL);
 }

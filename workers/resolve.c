@@ -38,7 +38,7 @@ struct resolve {
     struct resolve_result res;
     struct s3_object obj;
     bool file, dir; /* seen in a listing */
-    bool passed;    /* the page came to where "name/" would be */
+    bool passed;    /* the page has something that sorts at "name/", or behind it */
     uint8_t *data;
     size_t cap;
     size_t key_len;
@@ -104,6 +104,7 @@ static void on_below(void *arg, const struct s3_result *s3)
     struct resolve *r = arg;
 
     r->req = NULL;
+    r->dir |= s3->truncated; /* by a key that no file can have */
     if (s3->error)
         fail(r, s3, s3->error);
     else
@@ -160,13 +161,6 @@ static int on_name_entry(void *arg, const struct s3_list_entry *entry)
     return 0;
 }
 
-static void on_name_restart(void *arg)
-{
-    struct resolve *r = arg;
-
-    r->file = r->dir = r->passed = false;
-}
-
 static void on_name(void *arg, const struct s3_result *s3)
 {
     struct resolve *r = arg;
@@ -185,8 +179,7 @@ static int ask_name(struct resolve *r)
     struct s3_list how = {.prefix = r->key,
                           .delimiter = "/",
                           .max_keys = NAME_PAGE,
-                          .on_entry = on_name_entry,
-                          .on_restart = on_name_restart};
+                          .on_entry = on_name_entry};
 
     return list(r, &how, on_name);
 }
@@ -248,7 +241,7 @@ static void on_get(void *arg, const struct s3_result *s3)
 static int ask_head(struct resolve *r)
 {
     r->w->stats->s3[S3_OP_HEAD]++;
-    return s3_head(r->w->s3, r->key, on_get, r, &r->req);
+    return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* a 404: LIST tells */
 }
 
 static int ask_get(struct resolve *r, const char *etag)

@@ -106,11 +106,6 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
     return 0;
 }
 
-static void on_restart(void *arg)
-{
-    ((struct call *)arg)->entries = 0;
-}
-
 static void on_done(void *arg, const struct s3_result *res)
 {
     struct call *call = arg;
@@ -191,8 +186,7 @@ static int list(struct s3_client *c, struct call *call, struct s3_req **ret)
 {
     struct s3_list l = {.prefix = "p/",
                         .delimiter = "/",
-                        .on_entry = on_entry,
-                        .on_restart = on_restart};
+                        .on_entry = on_entry};
 
     return s3_list(c, &l, on_done, call, ret);
 }

@@ -29,14 +29,30 @@ static unsigned read_entries(const uint8_t *page, size_t len)
 static void read_page(const uint8_t *data, size_t size)
 {
     uint8_t *page = fuzz_copy(data, size);
+    char token[64];
     unsigned n;
 
     if (list_page_check(page, size) == 0) {
         n = read_entries(page, size);
-        fuzz_check(list_page_shadow(page) <= n);
-        fuzz_check(read_entries(page, size) == n);
+        fuzz_check(n <= size);
+        fuzz_check(list_page_len(page) <= size);
+        list_page_token(page, token, sizeof(token));
+        fuzz_check(strnlen(token, sizeof(token)) < sizeof(token));
     }
     free(page);
+}
+
+/* What is left of the input, which holds no NUL in a token. */
+static void add_token(uint8_t *page, const uint8_t *data, size_t size)
+{
+    char *token = strndup((const char *)data, size), got[CAP + 1];
+
+    fuzz_check(token);
+    list_page_set_token(page, CAP, token);
+    fuzz_check(list_page_check(page, CAP) == 0 && list_page_len(page) <= CAP);
+    list_page_token(page, got, sizeof(got));
+    fuzz_check(!*got || strcmp(got, token) == 0);
+    free(token);
 }
 
 /* Entries of the input: a byte for the type, one for each length, then name and ETag. */
@@ -46,9 +62,10 @@ static void make_page(const uint8_t *data, size_t size)
     unsigned n = 0;
 
     fuzz_check(page);
-    list_page_begin(page, 1, 2);
+    list_page_begin(page, "", 1, 2);
     while (size >= 3) {
         bool dir = data[0] & 1;
+        uint32_t used = list_page_header(page)->used;
         size_t name_len = data[1], etag_len = data[2] % 72;
         struct list_entry e = {.type = dir ? LIST_DIR : LIST_FILE,
                                .size = size,
@@ -58,7 +75,11 @@ static void make_page(const uint8_t *data, size_t size)
         if (size - 3 < name_len + etag_len)
             break;
         memcpy(e.etag, data + 3 + name_len, etag_len);
-        n += list_page_add(page, CAP, &e);
+        if (list_page_add(page, CAP, &e)) {
+            n++;
+            if (data[0] & 4)
+                list_page_shadow(page, used);
+        }
         /* a name of a listing is as long as a key may be, and ends with NUL */
         if (data[0] & 2) {
             char *key = strndup(e.name, size - 3);
@@ -73,7 +94,7 @@ static void make_page(const uint8_t *data, size_t size)
     fuzz_check(list_page_check(page, CAP) == 0);
     fuzz_check(list_page_header(page)->n == n);
     fuzz_check(read_entries(page, CAP) == n);
-    (void)list_page_shadow(page);
+    add_token(page, data, size);
     free(page);
 }
 

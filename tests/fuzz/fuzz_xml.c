@@ -28,7 +28,7 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
     fuzz_check(e->key_len > 0 && e->key_len <= S3_KEY_MAX);
     fuzz_check(strlen(e->key) == e->key_len);
     fuzz_check(strlen(e->etag) < S3_ETAG_MAX);
-    fuzz_check(++told->n <= S3_LIST_MAX);
+    told->n++;
     add(told, e->key, e->key_len + 1);
     add(told, e->etag, strlen(e->etag) + 1);
     add(told, &e->size, sizeof(e->size));

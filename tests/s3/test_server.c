@@ -249,8 +249,7 @@ static void test_absent(void **state)
 
 static void test_odd_keys(void **state)
 {
-    struct s3_list l = {.on_entry = call_on_entry,
-                        .on_restart = call_on_restart};
+    struct s3_list l = {.on_entry = call_on_entry};
     char name[256];
 
     (void)state;

@@ -25,11 +25,13 @@ import time
 import urllib.parse
 import xml.sax.saxutils
 
+from s3proxy_list import Folders, Listing, own_objects, parse_page
 from s3proxy_rules import NO_PLAN, Exchange, Plan, Rule
 from s3proxy_wire import JOIN_BELOW, Body, Gone, Link, SpooledBody, parse_head, pump
 from sigv4 import CannotSign, sign_again, signed_head
 
 LOG_LIMIT = 500_000             # requests remembered
+MAX_COMMAND = 8 * 1024 * 1024   # bytes of a line at the control socket: rules that name many keys
 
 DEFAULT_CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey",
                  409: "ConditionalRequestConflict", 412: "PreconditionFailed",
@@ -67,6 +69,7 @@ class Proxy:
         self.next_rule = 1
         self.latency = 0.0
         self.credentials = {}
+        self.folders = Folders()
         self.parked = {}                # name -> [(exchange number, future)]
         self.blocked = None             # None | "refuse" | "blackhole"
         self.unblocked = None
@@ -154,6 +157,8 @@ class Proxy:
 
     def finish(self, x):
         x.end = time.monotonic()
+        if x.sent is not None and x.status in (200, 204):
+            self.folders.happened(x)
         self.in_flight -= 1
         self.finished[x.op, x.key] += 1
         self.bytes_in[x.op] += x.bytes_in
@@ -301,6 +306,10 @@ class Connection:
             raise Stop(reset=True)
         if plan.is_("answer", acted=False):
             return await self.answer(x, body, plan.args)
+        if plan.listing and x.op == "ListObjectsV2":
+            text = await self.make_listing(x, plan.listing)
+            return await self.answer(x, body, {"status": 200, "body": text,
+                                               "headers": {"Content-Type": "application/xml"}})
         if plan.ending == "nolock" and any(c in x.headers for c in ("if-match", "if-none-match")):
             refused = await self.check_unlocked(x, plan.args)
             if refused:
@@ -385,25 +394,59 @@ class Connection:
         return None
 
     async def ask_head(self, x):
+        path = "/" + urllib.parse.quote(f"{x.bucket}/{x.key}", safe="/-_.~")
+        status, headers, _ = await self.ask(x, "HEAD", path, "")
+        return status, headers
+
+    async def ask(self, x, method, path, query):
+        """A request of our own, with the credentials of that one: (status, headers, body)."""
         match = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/",
                          x.headers.get("authorization", ""))
         if not match or match.group(1) not in self.proxy.credentials:
             raise CannotSign("this rule needs the credentials of the request")
-        path = "/" + urllib.parse.quote(f"{x.bucket}/{x.key}", safe="/-_.~")
         host, port = self.proxy.upstream
-        head = signed_head("HEAD", f"{host}:{port}", path, "", match.group(1),
+        head = signed_head(method, f"{host}:{port}", path, query, match.group(1),
                            self.proxy.credentials[match.group(1)], match.group(2),
                            {"connection": "close"})
         reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(head)
             answer = await reader.readuntil(b"\r\n\r\n")
+            first, headers = parse_head(answer)
+            body = b"" if method == "HEAD" else await self.read_own(reader, headers)
         except asyncio.IncompleteReadError:
-            raise Gone("upstream: no answer to HEAD") from None
+            raise Gone(f"upstream: no answer to {method}") from None
         finally:
             writer.close()
-        first, headers = parse_head(answer)
-        return int(first.split(" ", 2)[1]), headers
+        return int(first.split(" ", 2)[1]), headers, body
+
+    @staticmethod
+    async def read_own(reader, headers):
+        if "content-length" in headers:
+            return await reader.readexactly(int(headers["content-length"]))
+        data = await reader.read()
+        if headers.get("transfer-encoding", "") != "chunked":
+            return data
+        out = b""
+        while data:
+            size, _, data = data.partition(b"\r\n")
+            out, data = out + data[:int(size, 16)], data[int(size, 16) + 2:]
+        return out
+
+    async def make_listing(self, x, rule):
+        """Everything below the prefix, asked for page by page, becomes one page of the rule's."""
+        objects, token = own_objects(rule), ""
+        while token is not None and not rule["only_keys"]:
+            query = "list-type=2&encoding-type=url&prefix=" + urllib.parse.quote(x.key, safe="")
+            if token:
+                query += "&continuation-token=" + urllib.parse.quote(token, safe="")
+            status, _, data = await self.ask(x, "GET", f"/{x.bucket}", query)
+            if status != 200:
+                raise Gone(f"upstream: {status} to a listing")
+            page, token = parse_page(data)
+            objects.update(page)
+        folders = self.proxy.folders.known.get(x.bucket, ()) if rule["folders"] else ()
+        return Listing(x.query, rule, objects, folders).document()
 
     # -- what the server says
 
@@ -685,7 +728,7 @@ async def amain(args):
     control = None
     path = args.control.removeprefix("unix:") if args.control else None
     if path:
-        control = await asyncio.start_unix_server(Control(proxy).serve, path)
+        control = await asyncio.start_unix_server(Control(proxy).serve, path, limit=MAX_COMMAND)
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)

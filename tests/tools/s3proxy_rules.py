@@ -23,6 +23,16 @@ ACTIONS = {                     # action -> its parameters and their defaults
     "strip": {"headers": ["if-match", "if-none-match"],
               "missing_only": False},                   # only where the key does not exist
     "nolock": {"pause_ms": 0, "name": None},
+    # a listing as another server would make it: s3proxy_list.py
+    "list": {"order": "keys",               # keys | prefixes first; shuffled: within each kind
+             "shuffle": 0,                  # how
+             "page": None,                  # entries of a page at most
+             "ignore": [],                  # parameters: start-after, continuation-token, max-keys
+             "compare": "keys",             # coded: start-after with keys as they are in the answer
+             "uncounted": False,            # prefixes do not count, and all come at once
+             "folders": False,              # folders stay without objects, until they are deleted
+             "keys": [],                    # listed, too
+             "only_keys": False},           # nothing else is
     "hold": {"name": "held", "when": "before", "detach": False},    # when: before | mid | after
 }
 MATCH = {"op": None, "key": None, "key_regex": None, "bucket": None, "method": None,
@@ -153,6 +163,7 @@ class Plan:
         self.strip = []
         self.strip_missing = []         # where the key does not exist
         self.rewrites = []
+        self.listing = None
         self.ending = None
         self.args = {}
         self.names = []
@@ -173,6 +184,8 @@ class Plan:
                 self.strip_missing += names
             else:
                 self.strip += names
+        elif rule.action == "list":
+            self.listing = p
         elif rule.action == "rewrite":
             self.rewrites.append(p)
         else:

@@ -1,5 +1,4 @@
-/* list_page.c: round trips, pages that are cut or hostile, shadowing, and where the next page
- * starts. */
+/* list_page.c: round trips, pages that are cut or hostile, tokens, and where the next page starts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -68,12 +67,13 @@ static void round_trip(void **state)
 
     (void)state;
     memset(name, 'n', sizeof(name));
-    list_page_begin(page, 7, 8);
+    list_page_begin(page, "a start", 7, 8);
     for (size_t i = 0; i < 7; i++)
         assert_true(add(LIST_FILE, name, i ? 30 * i + 75 : 1, etags[i]));
     assert_true(add(LIST_DIR, name, 255, ""));
     assert_int_equal(list_page_check(page, CAP), 0);
     assert_int_equal(list_page_header(page)->n, 8);
+    assert_string_equal(list_page_header(page)->start, "a start");
     assert_int_equal(list_page_header(page)->listing_ns, 7);
     assert_int_equal(list_page_header(page)->page_ns, 8);
     for (size_t i = 0; i < 7; i++)
@@ -93,7 +93,7 @@ static void full_page_takes_no_more(void **state)
     (void)state;
     memset(name, 'n', sizeof(name));
     memset(page, 0xee, CAP);
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     while (add(LIST_FILE, name, 255, MD5))
         n++;
     used = list_page_header(page)->used;
@@ -115,6 +115,7 @@ static void read_all(const uint8_t *from, size_t len)
     struct list_entry e;
     size_t off = 0, last = 0;
     unsigned sum = 0;
+    char token[64];
 
     assert_non_null(copy);
     memcpy(copy, from, len);
@@ -126,7 +127,8 @@ static void read_all(const uint8_t *from, size_t len)
                 sum += (uint8_t)e.name[i];
             last = off;
         }
-        (void)list_page_shadow(copy);
+        list_page_token(copy, token, sizeof(token));
+        sum += (uint8_t)token[0];
     }
     free(copy);
     assert_true(sum < UINT32_MAX);
@@ -134,7 +136,7 @@ static void read_all(const uint8_t *from, size_t len)
 
 static void sample(void)
 {
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_FILE, "a");
     add_name(LIST_FILE, "a-b");
     add_name(LIST_DIR, "a");
@@ -190,6 +192,9 @@ static void header_must_be_whole(void **state)
     memset(h->next, 'x', sizeof(h->next));
     assert_int_equal(list_page_check(page, CAP), -EPROTO);
     sample();
+    memset(h->start, 'x', sizeof(h->start));
+    assert_int_equal(list_page_check(page, CAP), -EPROTO);
+    sample();
     h->used = sizeof(*h) - 1;
     assert_int_equal(list_page_check(page, CAP), -EPROTO);
     sample();
@@ -197,57 +202,84 @@ static void header_must_be_whole(void **state)
     assert_int_equal(list_page_check(page, CAP), -EPROTO);
 }
 
-/* ---- shadowing ---- */
+/* ---- shadowed files ---- */
 
-static void assert_types(const char *want)
+static void a_file_is_shadowed(void **state)
 {
-    struct list_entry e;
+    uint32_t at;
     size_t off = 0;
 
-    for (; *want; want++) {
-        assert_true(list_page_next(page, &off, &e));
-        assert_int_equal("FDS"[e.type], *want);
-    }
-    assert_false(list_page_next(page, &off, &e));
-}
-
-static void directory_shadows_file(void **state)
-{
     (void)state;
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_FILE, "a");
-    add_name(LIST_FILE, "a-");
-    add_name(LIST_FILE, "a-b");
-    add_name(LIST_DIR, "a-b");
-    add_name(LIST_FILE, "a.c");
-    add_name(LIST_DIR, "a");
+    at = list_page_header(page)->used;
     add_name(LIST_FILE, "b");
-    add_name(LIST_FILE, "c");
-    add_name(LIST_DIR, "c");
-    assert_int_equal(list_page_shadow(page), 3);
-    assert_types("SFSDFDFSD");
-    assert_int_equal(list_page_shadow(page), 0);
+    add_name(LIST_DIR, "b");
+    list_page_shadow(page, at);
+    assert_next(&off, LIST_FILE, "a", 1, MD5);
+    assert_next(&off, LIST_SHADOWED, "b", 1, MD5);
+    assert_next(&off, LIST_DIR, "b", 1, "");
 }
 
-static void only_the_same_name_is_shadowed(void **state)
+static void the_end_is_cut_off(void **state)
 {
+    uint32_t b, c, used;
+
     (void)state;
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     add_name(LIST_DIR, "a");
-    add_name(LIST_FILE, "aa");
+    b = list_page_header(page)->used;
     add_name(LIST_FILE, "b");
-    add_name(LIST_DIR, "bb");
-    assert_int_equal(list_page_shadow(page), 0);
-    assert_types("DFFD");
-    list_page_begin(page, 1, 1);
-    assert_int_equal(list_page_shadow(page), 0);
+    c = list_page_header(page)->used;
+    add_name(LIST_FILE, "c");
+    add_name(LIST_FILE, "d");
+    used = list_page_header(page)->used;
+    list_page_end_at(page, "d", 1, false);
+    assert_false(list_page_cut(page, c, 1)); /* two they are */
+    assert_false(list_page_cut(page, sizeof(struct list_header), 9)); /* nothing would be left */
+    assert_false(list_page_cut(page, c + 1, 9));
+    assert_int_equal(list_page_header(page)->used, used);
+    assert_true(list_page_cut(page, c, 2));
+    assert_int_equal(list_page_header(page)->n, 2);
+    assert_int_equal(list_page_header(page)->used, c);
+    assert_string_equal(list_page_header(page)->next, "b");
+    assert_true(list_page_cut(page, b, 1));
+    assert_string_equal(list_page_header(page)->next, "a/" AFTER_ALL);
+    assert_int_equal(list_page_check(page, CAP), 0);
+}
+
+/* ---- the token ---- */
+
+static void token_is_kept_behind_the_entries(void **state)
+{
+    char long_token[CAP], got[CAP];
+    size_t off = 0;
+
+    (void)state;
+    sample();
+    list_page_token(page, got, sizeof(got));
+    assert_string_equal(got, "");
+    list_page_set_token(page, CAP, "1/a+b=");
+    assert_int_equal(list_page_len(page), list_page_header(page)->used + 6);
+    assert_int_equal(list_page_check(page, list_page_len(page)), 0);
+    assert_int_equal(list_page_check(page, list_page_len(page) - 1), -EPROTO);
+    list_page_token(page, got, sizeof(got));
+    assert_string_equal(got, "1/a+b=");
+    list_page_token(page, got, 6);
+    assert_string_equal(got, "");
+    assert_next(&off, LIST_FILE, "a", 1, MD5);
+    sample();
+    memset(long_token, 't', sizeof(long_token));
+    long_token[CAP - list_page_header(page)->used + 1] = '\0';
+    list_page_set_token(page, CAP, long_token);
+    assert_int_equal(list_page_len(page), list_page_header(page)->used);
 }
 
 /* ---- where the next page starts ---- */
 
 static void assert_start(const char *name, size_t len, bool dir, const char *want)
 {
-    list_page_begin(page, 1, 1);
+    list_page_begin(page, "", 1, 1);
     list_page_end_at(page, name, len, dir);
     assert_string_equal(list_page_header(page)->next, want);
     assert_int_equal(list_page_check(page, CAP), 0);
@@ -306,8 +338,9 @@ int main(void)
         cmocka_unit_test(cut_anywhere),
         cmocka_unit_test(any_byte_may_be_wrong),
         cmocka_unit_test(header_must_be_whole),
-        cmocka_unit_test(directory_shadows_file),
-        cmocka_unit_test(only_the_same_name_is_shadowed),
+        cmocka_unit_test(a_file_is_shadowed),
+        cmocka_unit_test(the_end_is_cut_off),
+        cmocka_unit_test(token_is_kept_behind_the_entries),
         cmocka_unit_test(starts_behind_the_last),
         cmocka_unit_test(starts_behind_long_names),
         cmocka_unit_test(cuts_between_characters),
