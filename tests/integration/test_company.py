@@ -379,6 +379,34 @@ def test_own_unpublished_file_is_changed_by_name(m, bucket, actor):
                     wrongs.expect(result_of(b.attributes, top / "f")[0], 0o100600, what, old)
 
 
+@pytest.mark.parametrize("between", ["nothing", "list"])
+@pytest.mark.parametrize("second", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_DSYNC,
+                                    os.O_WRONLY | os.O_APPEND])
+def test_two_descriptors_of_one_process_are_of_one_file(m, bucket, actor, second, between):
+    """As LMDB has them: both are opened before anything is written, and each publishes."""
+    a, b = actor(), actor()
+    f, key = m.path / "d/f", m.key("d/f")
+    for origin in ("elsewhere", "here"):
+        a.write_all(f, TEXT) if origin == "here" else bucket.put(key, TEXT)
+        first = a.open(f, os.O_RDWR)
+        b.list_long(m.path / "d") if between == "list" else None
+        other = a.open(f, second)
+        expected = bytearray(TEXT)
+        for i in range(3):
+            a.pwrite(first, b"1%d" % i, 10)
+            a.fdatasync(first)
+            expected[10:12] = b"1%d" % i
+            b.list_long(m.path / "d") if between == "list" else None
+            a.pwrite(other, b"2%d" % i, 20)
+            a.fsync(other)
+            expected = expected + b"2%d" % i if second & os.O_APPEND else \
+                expected[:20] + b"2%d" % i + expected[22:]
+            assert a.pread(first, 4000, 0) == expected
+        a.close(other)
+        a.close(first)
+        assert bucket.get(key) == expected
+
+
 # -- 4. who has a file open reads it to its end
 
 
@@ -628,6 +656,24 @@ def test_what_is_gone_elsewhere_is_gone_here_at_once(m, bucket, actor):
                 wrongs.expect(result_of(a.read_all, f), "FileNotFoundError", known, name)
                 bucket.put(key, b"again")
                 wrongs.expect(result_of(a.read_all, f), b"again", known, name)
+
+
+@pytest.mark.parametrize("ask", ["read", "stat", "r+", "append", "truncate", "rename"])
+def test_a_writer_that_has_written_nothing_keeps_no_old_bytes(m, bucket, actor, ask):
+    """Whose file is replaced elsewhere meanwhile: who opens it now finds what S3 has."""
+    a, b = actor(), actor()
+    f, key = str(m.path / "d/f"), m.key("d/f")
+    bucket.put(key, b"old")
+    fd = a.open(f, os.O_RDWR)
+    bucket.put(key, TEXT)
+    doings = {"read": lambda: b.read_all(f), "stat": lambda: b.size(f) * b"x",
+              "r+": lambda: b.pread(b.open(f, os.O_RDWR), 2000, 0),
+              "append": lambda: (b.write_all(f, b"y", os.O_APPEND), bucket.get(key))[1][:-1],
+              "truncate": lambda: (b.truncate(f, 1001), bucket.get(key))[1][:-1],
+              "rename": lambda: (b.rename(f, f + "2"), bucket.get(key + "2"))[1]}
+    assert result_of(doings[ask]) == TEXT
+    assert result_of(a.close, fd) is None
+    assert bucket.get(key + "2" if ask == "rename" else key)[:1000] == TEXT
 
 
 def test_creating_does_not_lose_what_came_from_elsewhere(m, bucket, actor, variant):
