@@ -965,3 +965,18 @@ def test_a_moved_directory_and_a_new_one_are_two(m, scratch):
     util.run(["mv", here / "x", here / "z/y/x"])
     found = util.run(["find", here, "-mindepth", "1", "-printf", "%P\n"]).out.split()
     assert sorted(found) == ["z", "z/f", "z/y", "z/y/x", "z/y/x/f", "z/y/x/y"]
+
+
+@pytest.mark.parametrize("change", ["truncate", "append", "rewrite", "chmod"])
+def test_what_was_changed_by_name_is_changed_again(m, actor, change):
+    """One after another, by path, of a file that this process has just written."""
+    a, f = actor(), m.path / "f.bin"
+    a.write_all(f, TEXT)
+    a.size(f)
+    {"truncate": lambda: a.truncate(f, 5000), "chmod": lambda: a.chmod(f, 0o600),
+     "append": lambda: a.write_all(f, b"y", os.O_APPEND),
+     "rewrite": lambda: a.write_all(f, b"y")}[change]()
+    a.setxattr(f, "user.color", b"red")
+    a.utime(f, (7, 7))
+    assert a.getxattr(f, "user.color") == b"red"
+    assert a.attributes(f)[2] == 7 * 10**9

@@ -8,7 +8,7 @@ Members fork, go on as another program (exec), end, hand descriptors to each oth
 shells that work for them. Only one of them does something at a time.
 
 --isolated: of the variant that compares and sets. Then each member, before it gives up its turn,
-publishes what it has written; it opens what others have changed before it writes over it; it leaves
+publishes what it has written; it opens what others, also its children, have changed before it writes over it; it leaves
 alone what others have open for writing, and changes in place nothing that others read: all else
 would be contention. What a reader has open it may see as it was when it was opened, whole. And
 directories are renamed by mv only, while nobody has a file open in them.
@@ -37,6 +37,7 @@ LOOKS = {"read_file", "stat", "lstat", "access", "readlink", "listdir", "open_re
 REPLACES = {"unlink", "rename", "save", "child_unlink", "child_rename"}
 CREATES = {"open", "write_file", "append_file", "save", "rename", "sh", "child_write",
            "child_rename"}
+BY_CHILDREN = {"sh", "child", "child_write", "child_unlink", "child_rename"}
 SED_NAME = re.compile(rb"sed[A-Za-z0-9]{6}")
 
 # F and G are names; each is run by a shell that stays.
@@ -323,9 +324,12 @@ class Member(Twins):
         self.n += 1
         self.kind = self.random.choices(list(self.WEIGHTS), list(self.WEIGHTS.values()))[0]
         self.doing = ""
+        before = self.args.isolated and self.kind in BY_CHILDREN and tree_of(self.roots[REFERENCE])
         try:
             getattr(self, "op_" + self.kind)()
             self.describe()
+            if before:
+                self.stale |= differing(before, tree_of(self.roots[REFERENCE]))
         finally:
             if self.doing:
                 self.counts[self.kind] += 1
@@ -359,6 +363,22 @@ def pread_whole(fd, size, pos):
         parts.append(data)
         size, pos = size - len(data), pos + len(data)
     return b"".join(parts)
+
+
+def tree_of(top):
+    """{name: what changes with a file}"""
+    tree = {}
+    for at, below, files in os.walk(top):
+        for name in below + files:
+            path = os.path.join(at, name)
+            st = os.lstat(path)
+            tree[os.path.relpath(path, top)] = st.st_ino, st.st_size, st.st_ctime_ns
+    return tree
+
+
+def differing(old, new):
+    """Names that are of another file now, or of a changed one."""
+    return {n for n in old.keys() | new.keys() if old.get(n) != new.get(n)}
 
 
 class Slots:
@@ -532,15 +552,8 @@ class Team:
                 self.stale[other] |= changed
 
     def what_changed(self):
-        """Names that are of another file now, or of a changed one."""
-        tree, top = {}, self.args.reference
-        for at, below, files in os.walk(top):
-            for name in below + files:
-                path = os.path.join(at, name)
-                st = os.lstat(path)
-                tree[os.path.relpath(path, top)] = st.st_ino, st.st_size, st.st_ctime_ns
-        old, self.tree = self.tree, tree
-        return {n for n in old.keys() | tree.keys() if old.get(n) != tree.get(n)}
+        old, self.tree = self.tree, tree_of(self.args.reference)
+        return differing(old, self.tree)
 
     def something(self, slot):
         """Of what happens between turns."""
