@@ -6,7 +6,13 @@
 
 Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER and
 STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
-is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random).
+is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random), STATEPROXY_TEST_NOISE=1 (company
+for every mount).
+
+Company (programs/noise.py) lists, reads and touches locks on a mount while the test uses it. Tests with
+@pytest.mark.noise always have it, and say how much of it; the others with STATEPROXY_TEST_NOISE=1, but for
+those with @pytest.mark.quiet("why not"), mounts that go through a proxy (whose requests are counted,
+or held up), and those on a server that the test stops.
 
 @pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
 by a process of its own (programs/guard.py), so that a test stuck in a mount fails instead of hanging.
@@ -37,6 +43,8 @@ _numbers = itertools.count(1)
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than five seconds")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
+    config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")
+    config.addinivalue_line("markers", "quiet(why): never with company")
 
 
 def limit_of(item):
@@ -201,10 +209,21 @@ def proxy(s3server, make_proxy):
     return make_proxy(s3server.port)
 
 
+def noise_of(request, via, seed):
+    """How much company a mount of this test has, as Noise's arguments; or None."""
+    mark = request.node.get_closest_marker("noise")
+    if mark:
+        return {"seed": seed, **mark.kwargs}
+    if os.environ.get("STATEPROXY_TEST_NOISE") != "1" or via is not None:
+        return None
+    alone = request.node.get_closest_marker("quiet") or "own_server" in request.fixturenames
+    return None if alone else {"seed": seed}
+
+
 @pytest.fixture
-def mount(request, guard, bucket, s3server, make_proxy):
+def mount(request, guard, bucket, s3server, make_proxy, seed):
     """mount(via=proxy, prefix=..., env={...}, start=False, ...) -> Mount, started; see Mount."""
-    for name in ("own_server", "bucket_at"):
+    for name in ("own_server", "bucket_at", "versioned"):
         if name in request.fixturenames:
             request.getfixturevalue(name)           # it has to outlive the mounts
     for program in (DAEMON, CTL):
@@ -216,7 +235,9 @@ def mount(request, guard, bucket, s3server, make_proxy):
 
     def make(via=None, s3=None, start=True, **kwargs):
         endpoint = via if isinstance(via, str) else (via or s3server).endpoint
-        m = Mount(guard, (s3 or bucket).bucket, endpoint, **kwargs)
+        if start:
+            kwargs.setdefault("noise", noise_of(request, via, seed + len(made)))
+        m = Mount(guard, (s3 or bucket).bucket, endpoint, server=(s3 or bucket).endpoint, **kwargs)
         made.append(m)
         return m.start() if start else m
 

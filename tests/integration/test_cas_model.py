@@ -161,6 +161,33 @@ class Sequence(RuleBasedStateMachine):
             return
         assert self.do(p, "size", self.path(p, k)) == self.model.size(p, k)
 
+    # -- company, which changes nothing
+
+    @rule(p=process, times=st.integers(1, 2))
+    def list_long(self, p, times):
+        """As ls -l: the kernel is told of every name, and by a process that may be anybody's."""
+        for _ in range(times):
+            found = self.do(p, "list_long", self.path(p, "a").parent)
+            for k in KEYS:
+                own = self.model.visible(p, k)
+                if own and not self.is_ambiguous(p, k) and k in self.model.server:
+                    assert self.name[k] in found, "its own file"
+
+    @rule(p=process, k=key)
+    def read_by_child(self, p, k):
+        """It has nothing unpublished; what it reads, its mount has read."""
+        child = self.model.child(next(self.numbers), p)
+        expected, reader = self.model.open_to_read(child, k)
+        if reader:
+            expected, = reader.texts()
+            self.model.readers.remove(reader)
+        assert self.do(p, "child_read", self.path(p, k)) == expected
+
+    @rule(p=process, k=key)
+    def stat_by_child(self, p, k):
+        child = self.model.child(next(self.numbers), p)
+        assert self.do(p, "child_size", self.path(p, k)) == self.model.size(child, k)
+
     # -- writing
 
     def try_open(self, p, k, mode, fd):
@@ -227,6 +254,19 @@ class Sequence(RuleBasedStateMachine):
             self.model.write(writer, text)
             expected = self.model.close(writer)
         assert self.do(p, "child", self.path(p, k), mode, text) == expected
+
+    @precondition(lambda self: self.model.server)
+    @rule(p=process, k=key)
+    def unlink_by_child(self, p, k):
+        child = self.model.child(next(self.numbers), p)
+        assert self.do(p, "child_unlink", self.path(p, k)) == self.model.unlink(child, k)
+
+    @precondition(lambda self: self.model.server)
+    @rule(p=process, k=key)
+    def rename_by_child(self, p, k):
+        child, new = self.model.child(next(self.numbers), p), "b" if k == "a" else "a"
+        assert self.do(p, "child_rename", self.path(p, k), self.path(p, new)) == \
+            self.model.rename(child, k, new, noreplace=False)
 
     @rule(p=process, k=key, size=st.sampled_from([0, 3, 12]))
     def truncate(self, p, k, size):

@@ -256,6 +256,7 @@ def loop_runs(pid):
         return "poll" in f.read()
 
 
+@pytest.mark.quiet("others meet the outage too")
 def test_no_descriptor_for_a_connection_is_an_outage(starved, bucket):
     m = starved()
     error, at, out = fileop("read", m.path / "f.txt")

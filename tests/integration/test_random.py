@@ -1,7 +1,7 @@
 """Random operations on the mount and on a local directory at once: the same results, errors, bytes.
 
 STATEPROXY_TEST_RANDOM_OPS is the number of operations of the longest of them (6,000), the others do
-a part of it. programs/random_ops.py says what they are, and which differences are documented.
+a part of it. programs/random_ops.py and random_team.py say what they are, and which differences are documented.
 """
 
 import os
@@ -14,11 +14,14 @@ import pytest
 from harness import PROGRAMS, util
 from harness.killer import Killer
 from harness.tree import assert_tree_equal
+from test_cas import CAS
 
+LWW = "s3-buffered-lww"
 OPS = int(os.environ.get("STATEPROXY_TEST_RANDOM_OPS", "6000"))
 LIMIT = max(100, OPS // 50)
 
-pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT)]
+pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT),
+              pytest.mark.noise(strict=True, writers=True)]
 
 # Files move from memory to disk at a size that the operations reach.
 SMALL_BUFFER = {"STATEPROXY_BUFFER_MEMORY": "64Ki"}
@@ -31,22 +34,23 @@ def reference():
 
 
 class Run:
-    """random_ops.py in a directory of its own on the mount."""
+    """random_ops.py, or another such program, in a directory of its own on the mount."""
 
-    def __init__(self, m, bucket, reference, seed, ops, name="w", every=500):
+    def __init__(self, m, bucket, reference, seed, ops, name="w", every=500,
+                 program=("random_ops.py",)):
         self.m, self.bucket, self.name = m, bucket, name
         self.reference = reference / name
         self.reference.mkdir()
         (m.path / name).mkdir()
         self.out = tempfile.TemporaryFile()
         self.proc = util.spawn(
-            [sys.executable, "-B", PROGRAMS / "random_ops.py", m.path / name, self.reference,
-             "--seed", seed, "--ops", ops, "--every", min(every, ops)],
+            [sys.executable, "-B", PROGRAMS / program[0], m.path / name, self.reference,
+             "--seed", seed, "--ops", ops, "--every", min(every, ops), *program[1:]],
             stdin=-1, stderr=self.out)
 
     def go_on(self):
         """Until it awaits a comparison, which is made; False at its end."""
-        line = self.proc.stdout.readline()
+        self.last = line = self.proc.stdout.readline()
         if line != b"check\n":
             return False
         assert_tree_equal(self.reference, self.bucket, self.m.key(self.name))
@@ -59,6 +63,7 @@ class Run:
             pass
         code = self.proc.wait(60)
         assert code == 0, self.last_words()
+        print(self.last.decode())
 
     def last_words(self):
         self.out.seek(0)
@@ -76,6 +81,8 @@ class Run:
 
 
 def assert_nothing_left(m, bucket):
+    m.leave_alone()
+
     def used():
         tables = m.status()["tables"]
         return [tables[n] for n in ("handles", "sessions", "session_bytes", "blocks_fetching")]
@@ -87,6 +94,17 @@ def assert_nothing_left(m, bucket):
 def test_as_a_local_directory(mount, bucket, reference, seed):
     m = mount(env=SMALL_BUFFER)
     with Run(m, bucket, reference, seed, OPS) as run:
+        run.finish()
+    assert not m.errors()
+    assert_nothing_left(m, bucket)
+
+
+@pytest.mark.parametrize("variant", [LWW, CAS], ids=["lww", "cas"])
+def test_a_team_as_in_a_local_directory(mount, bucket, reference, seed, variant):
+    """Processes that take turns: compare-and-set without contention is a local disk too."""
+    m = mount(env=SMALL_BUFFER, variant=variant)
+    program = ["random_team.py", *(["--isolated"] if variant == CAS else [])]
+    with Run(m, bucket, reference, seed, OPS, program=program) as run:
         run.finish()
     assert not m.errors()
     assert_nothing_left(m, bucket)

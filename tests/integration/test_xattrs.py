@@ -215,6 +215,7 @@ def test_other_namespaces_cost_no_request(m, counted, bucket):
     os.close(fd)
 
 
+@pytest.mark.quiet("counts what is asked")
 def test_ls_asks_nothing_more(mount, proxy, counted, bucket):
     m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
     bucket.put_many((m.key(f"d/{i}.txt"), b"x") for i in range(20))
@@ -227,6 +228,7 @@ def test_ls_asks_nothing_more(mount, proxy, counted, bucket):
     assert counted(look) == {"ListObjectsV2": 1}
 
 
+@pytest.mark.quiet("about what nobody has opened")
 def test_of_a_file_only_listed_they_are_asked_for(mount, proxy, counted, bucket):
     m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
     bucket.put(m.key("f.txt"), b"x", Metadata={"xattr": coded(a=b"one")})

@@ -13,6 +13,7 @@ import time
 import uuid
 
 from . import ACCESS, CTL, DAEMON, REGION, SECRET, SLOW, util
+from .noise import Noise
 
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
                        r"|runtime error:|UndefinedBehaviorSanitizer")
@@ -28,11 +29,13 @@ class Mount:
     """Made by the `mount` fixture. `path` is the mount point, `proc` the supervisor.
 
     endpoint: of the S3 server, or of a proxy before it. env: more environment variables (None takes
-    one away). mountpoint: another than a fresh directory of its own."""
+    one away). mountpoint: another than a fresh directory of its own. noise: how to make company for
+    it as soon as it serves, Noise's arguments; server: where that asks S3 itself, past a proxy."""
 
     def __init__(self, guard, bucket, endpoint, prefix="p", variant="s3-buffered-lww", workers=2,
-                 env=None, mountpoint=None, args=()):
+                 env=None, mountpoint=None, args=(), noise=None, server=None):
         self.guard, self.bucket, self.prefix = guard, bucket, prefix
+        self.noise, self.company, self.server = noise, None, server
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sp-", dir=util.short_tmp()))
         guard.directory(self.dir)
         self.path = pathlib.Path(mountpoint) if mountpoint else self.dir / "mnt"
@@ -76,7 +79,14 @@ class Mount:
         self.stopped = False
         if ready:
             self.wait_ready(timeout)
+            if self.noise:
+                self.company = Noise(self, **self.noise)
         return self
+
+    def leave_alone(self):
+        """Ends the company, and fails if that met what nobody may meet."""
+        company, self.company = self.company, None
+        return company.stop() if company else {}
 
     def wait_ready(self, timeout=20.0):
         deadline = time.monotonic() + timeout * SLOW
@@ -103,6 +113,7 @@ class Mount:
                                f"{util.stack(self.proc.pid)}\n{self.log()}") from None
 
     def term(self):
+        self.leave_alone()
         self.proc.send_signal(signal.SIGTERM)
 
     def stop(self, timeout=30.0):
@@ -115,6 +126,7 @@ class Mount:
 
     def kill_supervisor(self, timeout=15.0):
         """SIGKILL: the workers have to end by themselves. The stale mount stays."""
+        self.leave_alone()
         self.proc.kill()
         self.proc.wait()
         util.wait_until(lambda: not self.processes(), timeout,
@@ -199,6 +211,7 @@ class Mount:
     def clean_up(self, failed):
         """The end of a test. Where the test passed, what is not as it should be fails it."""
         try:
+            self.leave_alone()
             if not failed and self.proc and not self.stopped:
                 if self.proc.poll() is not None:
                     raise DaemonFailed(f"stateproxyd ended during the test with "

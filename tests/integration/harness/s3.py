@@ -1,15 +1,13 @@
 """A plain S3 client for looking at what the daemon did, beside the daemon: boto3, by raw key."""
 
-import http.client
 import shutil
-import urllib.parse
 
 import boto3
 import botocore.config
 import botocore.exceptions
 
 from . import ACCESS, REGION, SECRET
-from sigv4 import signed_head
+from .raw_s3 import Raw
 
 
 def client(endpoint, access=ACCESS, secret=SECRET, attempts=1, timeout=30):
@@ -91,40 +89,3 @@ class S3:
         for key, data in items:
             raw.put(key, data)
         raw.close()
-
-
-class Raw:
-    """One connection to one bucket, a tenth of boto3's time a request. Answers that are not
-    expected are an error."""
-
-    def __init__(self, endpoint, bucket):
-        self.bucket = bucket
-        self.host = urllib.parse.urlsplit(endpoint).netloc
-        self.conn = http.client.HTTPConnection(self.host, timeout=30)
-        self.conn.connect()
-
-    def close(self):
-        self.conn.close()
-
-    def _ask(self, method, key, data, *good):
-        path = "/" + urllib.parse.quote(f"{self.bucket}/{key}", safe="/-_.~")
-        head = signed_head(method, self.host, path, "", ACCESS, SECRET, REGION,
-                           {"content-length": str(len(data))})
-        self.conn.sock.sendall(head + data)
-        answer = http.client.HTTPResponse(self.conn.sock, method=method)
-        answer.begin()
-        body = answer.read()
-        if answer.status not in good:
-            raise AssertionError(f"{method} {key}: {answer.status} {body[:500]!r}")
-        return answer.status, body
-
-    def put(self, key, data):
-        self._ask("PUT", key, data, 200)
-
-    def get(self, key):
-        """None where there is nothing."""
-        status, body = self._ask("GET", key, b"", 200, 404)
-        return body if status == 200 else None
-
-    def delete(self, key):
-        self._ask("DELETE", key, b"", 204, 404)
