@@ -38,6 +38,7 @@ enum shm_session_flag {
     SHM_SESSION_OURS = 2048,   /* compare-and-set: base_etag is of an empty file made with O_EXCL; as all
                                 * empty files have it, write ids must tell that it is ours */
     SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
+    SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file; TRIED counts here, too */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };
 
@@ -107,8 +108,8 @@ struct shm_session {
     uint64_t changed_from; /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
     uint32_t cuts; /* times that the content became shorter: a READ that meets one is made again */
     struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
-    /* Its parent, that one's parent, ...: those who have only ever written the key, and know the version
-     * that is expected, know what is published as well (cas.h). A free place: zero. */
+    /* Its parent, that one's parent, ...: those who know the version that is expected, and have only ever
+     * written the key, or wait for their child, know what is published as well. A free place: zero. */
     struct shm_baseline_who follower[SHM_SESSION_FOLLOWERS];
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */

@@ -39,7 +39,8 @@ void cas_identify_family(struct op *op)
         return;
     info.parent = c->parent;
     for (int i = 0; i < OP_ANCESTORS && info.parent > 1; i++) {
-        proc_look((uint32_t)info.parent, &info);
+        proc_look_parent(info.parent, &info);
+        c->waits[i] = info.waits && (i == 0 || c->waits[i - 1]);
         c->up[i] = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
     }
 }
@@ -248,7 +249,15 @@ static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
            !(ret->flags & SHM_BASELINE_READ);
 }
 
-/* Ancestors that follow: what their child does to the version that they know of is as their own. */
+static bool knows(struct worker *w, const struct shm_baseline_key *k,
+                  const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
+}
+
+/* Ancestors that follow: what their child does to the version that they know of is as their own. Those who
+ * have read it may go on from that: only if they wait for their child now, as a shell does, or
+ * subprocess.run(), is what it does a step of theirs. */
 static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
@@ -256,7 +265,8 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
 
     memset(s->follower, 0, sizeof(s->follower));
     for (int i = 0; i < OP_ANCESTORS; i++) {
-        if (is_blind(op->w, k, &op->caller.up[i], &v) &&
+        if ((is_blind(op->w, k, &op->caller.up[i], &v) ||
+             (op->caller.waits[i] && knows(op->w, k, &op->caller.up[i], &v))) &&
             (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->base_etag) == 0))
             s->follower[i] = op->caller.up[i];
     }
@@ -363,8 +373,7 @@ static struct shm_baseline_who who_of(const struct shm_session_pid *p)
     return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
 }
 
-/* Whoever of the writer's ancestors knew the version that was replaced, and has never read any, knows
- * this one. */
+/* Whoever of the writer's ancestors that follow knows the version that was replaced knows this one. */
 static void tell_followers(struct worker *w, const struct shm_session *s,
                            const struct shm_baseline_key *k, const char *replaced,
                            struct shm_baseline_value *v)
@@ -372,7 +381,7 @@ static void tell_followers(struct worker *w, const struct shm_session *s,
     struct shm_baseline_value old;
 
     for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
-        if (is_blind(w, k, &s->follower[i], &old) && strcmp(old.etag, replaced) == 0)
+        if (knows(w, k, &s->follower[i], &old) && strcmp(old.etag, replaced) == 0)
             move_one(w, k, &s->follower[i], v);
     }
 }

@@ -121,6 +121,10 @@ uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *
  * none. */
 uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len);
 
+/* Under shm->meta. The node of a session of the caller's on the name of `named`, that has nothing
+ * unpublished and is built on the version which that one is of; SHM_NIL if there is none. */
+uint32_t cas_own_clean(struct op *op, uint32_t named);
+
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);
 

@@ -71,6 +71,23 @@ uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t l
     return SHM_NIL;
 }
 
+uint32_t cas_own_clean(struct op *op, uint32_t named)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n = shm_node_at(shm, named);
+    uint32_t at = 0;
+
+    while ((at = cas_next_session(op, at, n->parent, shm_node_name(shm, named), n->name_len)) !=
+           SHM_NIL) {
+        const struct shm_session *s = shm_session_at(shm, at++);
+
+        if (!shm_session_dirty(s) && !has_failed(s) && s->publish.state == SHM_JOB_IDLE &&
+            shm_etag_same(s->base_etag, n->etag))
+            return s->node;
+    }
+    return SHM_NIL;
+}
+
 int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);

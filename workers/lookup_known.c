@@ -5,7 +5,7 @@
  *   - it is a directory that was seen within directories.ttl, or one on the way to something else that
  *     was seen within directories.entry_ttl,
  *   - it was validated within cache.open_ttl,
- *   - the thread that asks has just listed the directory (shm_lister.h),
+ *   - the thread that asks for attributes has just listed the directory (shm_lister.h),
  *   - its content is to be dropped: what is written then is conditional on S3,
  *   - its directory was listed completely within directories.ttl, it is not there, and the caller is
  *     about to make it: that is conditional, too.
@@ -78,6 +78,16 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
            !((flags & O_CREAT) && (flags & O_EXCL));
 }
 
+uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+
+    if (!cas_on(op->w) || !(a->seen & LOOKUP_INTENT) || !opens(a) ||
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+        return SHM_NIL;
+    return cas_own_clean(op, node);
+}
+
 /* The content of a file that is there goes, whatever it is. */
 static bool drops_content(const struct lookup_asked *a)
 {
@@ -87,10 +97,13 @@ static bool drops_content(const struct lookup_asked *a)
 }
 
 /* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is to be
- * opened as it is, or made, is not made over one that is there.) */
-static bool may_make(const struct lookup_asked *a)
+ * opened as it is, or made, is not made over one that is there. A rename replaces what is there, unless
+ * it must not; with compare-and-set, if that is the version that was seen.) */
+static bool may_make(const struct op *op, const struct lookup_asked *a)
 {
-    return a->intent.kind == INTENT_MAKE || a->intent.kind == INTENT_RENAME ||
+    if (a->intent.kind == INTENT_RENAME)
+        return !a->intent.flags && !cas_on(op->w);
+    return a->intent.kind == INTENT_MAKE ||
            (a->intent.kind == INTENT_OPEN && (a->intent.flags & (O_TRUNC | O_EXCL))) ||
            a->intent.how;
 }
@@ -162,11 +175,12 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
 
     if (is_within(n, c->cache.open_ttl_ns, now))
         return LOOKUP_NODE;
-    if (is_within(n, c->directories.ttl_ns, now) && !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
-        shm_lister_looks(w->shm, op->req.pid, dir, now))
-        return LOOKUP_NODE;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
+    if (a->intent.kind == INTENT_STAT && is_within(n, c->directories.ttl_ns, now) &&
+        !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
+        shm_lister_looks(w->shm, op->req.pid, dir, now))
+        return LOOKUP_NODE;
     if (!drops_content(a) || meta_may_be_link(w, n) || !may_replace_unseen(op, a, n) ||
         !is_within(n, c->directories.entry_ttl_ns, now))
         return LOOKUP_ASK;
@@ -188,11 +202,12 @@ static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uin
         return LOOKUP_NOTHING;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) || !may_make(a))
+    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) ||
+        !may_make(op, a))
         return LOOKUP_ASK;
     if (!sees(a, LOOKUP_MAKES))
         return LOOKUP_SEE;
-    return a->makes && may_make(a) ? LOOKUP_NOTHING : LOOKUP_ASK;
+    return a->makes && may_make(op, a) ? LOOKUP_NOTHING : LOOKUP_ASK;
 }
 
 /* Under shm->meta. */
@@ -204,7 +219,7 @@ static int look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t no
 
     if (!n)
         return look_nothing(op, a, dir, now);
-    if (n->session != SHM_NIL || (n->flags & SHM_NODE_LOCAL))
+    if ((n->flags & SHM_NODE_LOCAL) || resolve_is_ours(w, n))
         return LOOKUP_NODE;
     return n->flags & SHM_NODE_DIR ? look_dir(op, a, node, now)
                                    : look_file(op, a, dir, node, now);

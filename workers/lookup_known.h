@@ -46,4 +46,8 @@ void lookup_see(struct op *op, struct lookup_asked *a);
 /* Under shm->meta, compare-and-set: the caller is to get a node of its own, to write through. */
 bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node);
 
+/* Under shm->meta, compare-and-set. The caller opens a file that it has open for writing already, and
+ * nobody has written another version: the node that it has. SHM_NIL if not. */
+uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node);
+
 #endif

@@ -28,6 +28,7 @@ struct op_caller {
     struct shm_baseline_who self;
     int32_t parent; /* its process id */
     struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
+    bool waits[OP_ANCESTORS]; /* each of them, up to there, waits for its child */
 };
 
 struct op {

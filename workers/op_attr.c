@@ -88,6 +88,7 @@ void op_getattr(struct op *op)
     node = op_node(op);
     ask = node != SHM_NIL && must_ask(w, node);
     if (node != SHM_NIL) {
+        validity_used(w, node, op->req.pid);
         names_wanted(w, shm_node_at(w->shm, node)->parent);
         dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
     }

@@ -68,6 +68,8 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     if (cas_on(w)) {
         shm_node_at(w->shm, (uint32_t)node)->looked_by = op->req.pid; /* saved: it is new */
         cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
+    } else if (nc->excl) {
+        s->flags |= SHM_SESSION_EXCL;
     }
     *ret_session = (uint32_t)session;
     return node;

@@ -66,8 +66,10 @@ static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
 static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t old_id)
 {
     struct worker *w = op->w;
-    int64_t own = lookup_wants_private(op, a, node) ? cas_private(w, node, op->req.pid)
-                                                    : (int64_t)node;
+    uint32_t open = lookup_own(op, a, node);
+    int64_t own = open != SHM_NIL                      ? (int64_t)open
+                  : lookup_wants_private(op, a, node) ? cas_private(w, node, op->req.pid)
+                                                      : (int64_t)node;
 
     if (own < 0)
         return (int)own;

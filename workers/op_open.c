@@ -44,6 +44,20 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
+/* Under shm->meta, compare-and-set. The caller reads what is published, or what its own session, in which
+ * nothing is written yet, was built on. */
+static void note_read(struct op *op, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+    const struct shm_session *s =
+        n->session == SHM_NIL ? NULL : shm_session_at(op->w->shm, n->session);
+
+    if (!s)
+        cas_read(op, node, n->etag);
+    else if (!shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
+        cas_read(op, node, s->base_etag);
+}
+
 /* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel gives
  * POSIX locks back.) */
 static int apply_read(struct op *op, uint32_t node)
@@ -56,8 +70,8 @@ static int apply_read(struct op *op, uint32_t node)
     if (handle < 0)
         return (int)handle;
     out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
-    if (cas_on(w) && shm_node_at(w->shm, node)->session == SHM_NIL)
-        cas_read(op, node, shm_node_at(w->shm, node)->etag);
+    if (cas_on(w))
+        note_read(op, node);
     op_applied(op, 0, &out, sizeof(out));
     return 0;
 }
@@ -141,6 +155,7 @@ static enum look look(struct op *op, int *ret_error)
     *ret_error = -ESTALE;
     if (node == SHM_NIL)
         return LOOK_FAILED;
+    validity_used(w, node, op->req.pid);
     n = shm_node_at(w->shm, node);
     if (n->flags & SHM_NODE_DIR) {
         *ret_error = -EISDIR;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -138,6 +139,16 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had
      * exited normally. (A process whose memory is gone already shows 0 there.) */
     ret->known = start_code != 1;
+}
+
+void proc_look_parent(int32_t tgid, struct proc_info *ret)
+{
+    char text[PROC_TEXT_MAX];
+
+    proc_look((uint32_t)tgid, ret);
+    if (ret->execs || !read_proc(tgid, "syscall", text))
+        return;
+    ret->waits = strtol(text, NULL, 10) == SYS_wait4 || strtol(text, NULL, 10) == SYS_waitid;
 }
 
 /* A value of an fdinfo file: "name:\t123". */

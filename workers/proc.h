@@ -14,6 +14,7 @@ struct proc_info {
     uint64_t start;  /* of the process, in clock ticks since boot */
     bool exiting;    /* it is in exit(2): the request comes from the kernel closing its files */
     int32_t signal;  /* exiting because of this signal; 0 = it exits by itself */
+    bool waits;      /* it waits for a child of its own (wait4, waitid): proc_look_parent */
     bool execs;      /* it is inside execve(2), which closes its files: `start` is not known */
 };
 
@@ -23,6 +24,9 @@ void proc_keep_spares(void);
 
 /* `tid` as in a request's header: a thread; 0 = unknown. */
 void proc_look(uint32_t tid, struct proc_info *ret);
+
+/* The same of a process, its first thread, and whether it waits for a child. */
+void proc_look_parent(int32_t tgid, struct proc_info *ret);
 
 /* True if this thread has been told to die (SIGKILL is pending: also what a Ctrl-C becomes that the
  * process does not handle), or cannot be seen. */

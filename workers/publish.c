@@ -144,7 +144,9 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
 
     s->published_seq = s->publishing_seq;
-    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT);
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL);
+    if (!cas_on(p->w))
+        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
     memset(s->base_etag, 0, sizeof(s->base_etag));
     memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
@@ -162,13 +164,26 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     s->changed_from = UINT64_MAX;
 }
 
+/* Under shm->meta, compare-and-set: S3 has another version than the name's node is, or nothing. */
+static void lose_name(struct publish *p, uint32_t node)
+{
+    struct shm *shm = p->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+
+    if (named != SHM_NIL && !p->absent && shm_etag_same(shm_node_at(shm, named)->etag, p->etag))
+        shm_node_detach(shm, named);
+}
+
 /* Under shm->meta, compare-and-set: it was not published, or nobody knows. */
 static void end_refused(struct publish *p, struct shm_session *s, int error)
 {
     if (!p->cas.ambiguous)
         s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
-    if (error == -EEXIST)
+    if (error == -EEXIST) {
         cas_conflict(p->w, p->session, p->key, p->cas.gone);
+        lose_name(p, s->node);
+    }
     if (s->flags & SHM_SESSION_EXPECTS)
         shm_node_list_stale(p->w->shm, shm_node_at(p->w->shm, s->node)->parent);
 }
@@ -185,6 +200,8 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         publish_session(p, res);
     else if (cas_on(p->w))
         end_refused(p, s, error);
+    else if (p->excl) /* it was refused, for certain */
+        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;
@@ -292,6 +309,8 @@ static bool try_on(struct publish *p, const struct s3_result *res)
         return true;
     }
     if (res->error != -EEXIST && res->error != -ENOENT)
+        return false;
+    if (p->excl) /* somebody else has made it, on another machine: nothing of ours can be there */
         return false;
     p->refused++;
     p->w->stats->s3[S3_OP_HEAD]++;
@@ -459,6 +478,7 @@ static bool refused(struct publish *p, const struct s3_result *res)
         return true;
     }
     p->cas.ambiguous |= res->may_have_acted;
+    p->excl = p->excl && !res->may_have_acted;
     return !p->cas.expects && try_on(p, res);
 }
 
@@ -523,6 +543,7 @@ int publish_begin(struct publish *p)
         return r;
     p->generation = s->generation;
     p->absent = s->flags & SHM_SESSION_ABSENT;
+    p->excl = (s->flags & SHM_SESSION_EXCL) && !(s->flags & SHM_SESSION_TRIED);
     if (!p->absent)
         memcpy(p->etag, s->base_etag, sizeof(p->etag));
     p->size = s->size;
@@ -581,7 +602,7 @@ static void start_put(struct publish *p)
         publish_finish(p, &none, -EIO);
         return;
     }
-    if (cas_on(w) && !p->cas.tried)
+    if ((cas_on(w) || p->excl) && !p->cas.tried)
         remember_that_it_is_sent(p);
     p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;

@@ -23,6 +23,7 @@ struct publish {
     unsigned agreed;  /* ... though HEAD found the version that was expected, in a row */
     bool bare, blind; /* the condition goes without quotes; it does not go at all */
     bool absent;      /* expected: no such key */
+    bool excl;        /* last write wins: a refusal says that the file is no new one */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];
     struct shm_node node; /* as it was when the job began; its metadata are what is told */

@@ -96,6 +96,28 @@ static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t l
     return r;
 }
 
+bool resolve_is_ours(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s;
+
+    if (n->session == SHM_NIL)
+        return false;
+    s = shm_session_at(w->shm, n->session);
+    return shm_session_dirty(s) || s->writing || s->publish.state != SHM_JOB_IDLE ||
+           !(s->flags & SHM_SESSION_LOADED) || (s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_COPY));
+}
+
+/* Under shm->meta. S3 has another version than the node is, on which a session hangs that has written
+ * nothing: its name goes to that one, as it would without the session. */
+static void leave_name(struct worker *w, uint32_t node, const struct resolve_result *res)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (n->session != SHM_NIL && !res->not_modified &&
+        (res->kind != RESOLVE_FILE || !shm_etag_same(n->etag, res->obj->etag)))
+        shm_node_gone(w->shm, node);
+}
+
 /* An answer tells how things were somewhere between asking and now. What was found out,
  * published or unlinked here since the asking is newer. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
@@ -105,10 +127,12 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
     uint32_t node = shm_node_find(w->shm, dir, name, len);
     struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
 
-    if (n && (n->session != SHM_NIL || n->checked_ns > known->asked_ns))
+    if (n && (resolve_is_ours(w, n) || n->checked_ns > known->asked_ns))
         return node;
     if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id)
         return -EAGAIN;
+    if (n)
+        leave_name(w, node, res);
     if (res->kind == RESOLVE_NONE)
         return nothing_there(w, node);
     if (!res->not_modified)

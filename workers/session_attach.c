@@ -20,6 +20,7 @@
 #include "workers/key.h"
 #include "workers/session.h"
 #include "workers/spool.h"
+#include "workers/validity.h"
 
 struct load {
     struct worker *w;
@@ -232,6 +233,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
 
     if (cas_on(w) && !may_write_through(op, n))
         return -ESTALE;
+    validity_used(w, node, op->req.pid);
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;

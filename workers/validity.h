@@ -25,6 +25,15 @@ static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid
         n->looked_by = pid;
 }
 
+/* Under shm->meta. This thread uses the node that it was told: it looks the name up no more for that. */
+static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & (SHM_NODE_LOOKED | SHM_NODE_DIR)) == SHM_NODE_LOOKED && n->looked_by == pid)
+        shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_LOOKED;
+}
+
 #define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
 #define VALIDITY_DEPTH 32 /* directories that one answer renews */
 

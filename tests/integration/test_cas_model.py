@@ -110,7 +110,8 @@ class Sequence(RuleBasedStateMachine):
 
     def is_ambiguous(self, p, *keys):
         """Two sessions of one process that are both to be found by one name."""
-        return any(len(self.model.visible(p, k)) > 1 for k in keys)
+        model = self.model
+        return any(len(model.visible(p, k) or model.clean(p, k)) > 1 for k in keys)
 
     # -- reading
 
@@ -295,7 +296,7 @@ class Sequence(RuleBasedStateMachine):
         model, new = self.model, "b" if k == "a" else "a"
         if self.is_ambiguous(p, k, new):
             return
-        if model.visible(p, new) and new not in model.server:
+        if model.visible(p, new) and not (new in model.server and model.known(p, new)):
             return              # what is expected there is what was found when it was opened
         actual = self.do(p, "renameat2", self.path(p, k), self.path(p, new), int(noreplace))
         assert actual == model.rename(p, k, new, noreplace)

@@ -138,9 +138,9 @@ class Model:
             self.baselines[parents] = Baseline(ABSENT, read=old.read)
 
     def followed(self, process, key, expects):
-        """The parent has only ever written the key, and knows what its child replaces."""
+        """The parent, which waits for its child, knows what that replaces."""
         old = self.baselines.get((self.parent_of.get(process), key))
-        return bool(old and not old.read and expects not in (ANY, REFUSED) and
+        return bool(old and expects not in (ANY, REFUSED) and
                     (old.version == ABSENT) == (expects == ABSENT) and
                     same_content(old.version, expects))
 
@@ -175,7 +175,8 @@ class Model:
         self.server[key] = content or f"#{next(self.empties)}"
         self.has_written(process, key, self.server[key])
         if followed:
-            self.baselines[self.parent_of[process], key] = Baseline(self.server[key])
+            parent = self.parent_of[process], key
+            self.baselines[parent] = Baseline(self.server[key], self.baselines[parent].read)
         return "ok"
 
     def publish(self, s):
@@ -204,6 +205,14 @@ class Model:
         something is unpublished and not refused."""
         return [s for s in self.sessions(process, key)
                 if s.dirty and not s.failed and s.expects != REFUSED]
+
+    def clean(self, process, key):
+        """Its own in which nothing is unpublished, of the version that is there: one that it opens once
+        more is the same file."""
+        there = self.server.get(key, ABSENT)
+        return [s for s in self.sessions(process, key)
+                if not s.dirty and not s.failed and s.expects != REFUSED and
+                there != ABSENT and s.base != ABSENT and same_content(s.base, there)]
 
     def begin(self, process, key, truncate, append):
         there = self.server.get(key, ABSENT)
@@ -237,7 +246,7 @@ class Model:
             self.put(process, key, ABSENT, "")
             version = self.server[key]
             s = Session(process, key, version, version, "")
-        elif own:
+        elif own := own or self.clean(process, key):
             s = own[0]
             if mode == "w":
                 self.resize(s, 0)
@@ -284,6 +293,7 @@ class Model:
         own = self.visible(process, key)
         if not own and key not in self.server:
             return "ENOENT"
+        own = own or self.clean(process, key)
         s = own[0] if own else self.begin(process, key, size == 0, append=False)
         self.resize(s, size)
         outcome = self.publish(s)
@@ -298,7 +308,10 @@ class Model:
             return "ENOENT", None
         else:
             self.has_read(process, key, self.server[key])
-            reader = Reader(content_of(self.server[key]), mount=self.mount_of[process], key=key)
+            own = self.clean(process, key)
+            reader = (Reader(own[0].content, own[0]) if own else
+                      Reader(content_of(self.server[key]), mount=self.mount_of[process],
+                             key=key))
         self.readers.append(reader)
         return "ok", reader
 
