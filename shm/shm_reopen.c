@@ -38,6 +38,14 @@ void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64
         .pid = who, .ino = ino, .since_ns = since_ns, .wants_private = 1};
 }
 
+void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino)
+{
+    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
+
+    if (is_of(slot_of(shm, who), who, ino) && slot_of(shm, who)->wants_private)
+        *edit(shm, who) = (struct shm_reopen){0};
+}
+
 bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
                               uint64_t max_ns)
 {

@@ -16,6 +16,9 @@ void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since
  * the LOOKUP before its repetition is to give it one, also where the thread is not known. */
 void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns);
 
+/* Wants shm->meta held. It has one. */
+void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino);
+
 /* Wants shm->meta held. True if the LOOKUP of this thread and file is to give a node of its own, as
  * shm_reopen_note_private has asked within max_ns. */
 bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,

@@ -234,6 +234,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     if (cas_on(w) && !may_write_through(op, n))
         return -ESTALE;
     validity_used(w, node, op->req.pid);
+    shm_reopen_has_private(w->shm, op->req.pid, n->ino);
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;
