@@ -48,7 +48,7 @@ static bool head_turn(struct s3_req *req)
     }
     if (req->reply.status != 404 || *req->result.code)
         return false;
-    if (s3_client_trusted_lately(req->client)) {
+    if (req->guess || s3_client_trusted_lately(req->client)) {
         strcpy(req->result.code, "NoSuchKey");
         return false;
     }
@@ -83,22 +83,6 @@ static bool by_get_turn(struct s3_req *req)
     return true;
 }
 
-/* Whoever asks goes on with a request whose answer has a code. */
-static bool head_guess_turn(struct s3_req *req)
-{
-    if (req->reply.status == 404 && !*req->result.code)
-        strcpy(req->result.code, "NoSuchKey");
-    return false;
-}
-
-static const struct s3_op op_head_guess = {
-    .kind = S3_OP_HEAD,
-    .name = "HEAD",
-    .method = "HEAD",
-    .on_end = head_end,
-    .turn = head_guess_turn,
-};
-
 static const struct s3_op op_head = {
     .kind = S3_OP_HEAD,
     .name = "HEAD",
@@ -117,27 +101,30 @@ static const struct s3_op op_head_by_get = {
     .turn = by_get_turn,
 };
 
-static int head(struct s3_client *c, const struct s3_op *op, const char *key, s3_done_fn *done,
-                void *arg, struct s3_req **ret_req)
+static int head(struct s3_client *c, const char *key, bool guess, s3_done_fn *done, void *arg,
+                struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = key ? s3_req_new(c, op, key, done, arg, &req) : -EINVAL;
+    int r = key ? s3_req_new(c, &op_head, key, done, arg, &req) : -EINVAL;
 
-    if (r == 0)
-        s3_req_submit(req, ret_req);
-    return r;
+    if (r < 0)
+        return r;
+    req->guess = guess;
+    s3_req_submit(req, ret_req);
+    return 0;
 }
 
 int s3_head(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
             struct s3_req **ret_req)
 {
-    return head(c, &op_head, key, done, arg, ret_req);
+    return head(c, key, false, done, arg, ret_req);
 }
 
+/* Whoever asks goes on with a request whose answer has a code. */
 int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                   struct s3_req **ret_req)
 {
-    return head(c, &op_head_guess, key, done, arg, ret_req);
+    return head(c, key, true, done, arg, ret_req);
 }
 
 /* ---- PUT ---- */

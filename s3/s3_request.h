@@ -133,6 +133,7 @@ struct s3_req {
     char curl_error[CURL_ERROR_SIZE];
     bool once;        /* an unclear attempt is the last */
     bool maybe_acted; /* an attempt was unclear */
+    bool guess;  /* HEAD: a 404 without a code is believed */
     bool turned;      /* op was exchanged once */
     bool empty;       /* HEAD: a range of its first byte was refused */
     bool whole;       /* a 2xx told all that was asked, however it may end */

@@ -129,6 +129,17 @@ void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[S
     (void)find_lineage(w, &k, etag, ret);
 }
 
+/* It is the version that the node's name has, as far as is known. */
+static bool is_named_version(struct worker *w, uint32_t node, const char *etag)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t named = n->parent == SHM_NIL ? SHM_NIL
+                                          : shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node),
+                                                          n->name_len);
+
+    return named == SHM_NIL || shm_etag_same(shm_node_at(w->shm, named)->etag, etag);
+}
+
 void cas_read(struct op *op, uint32_t node, const char *etag)
 {
     struct worker *w = op->w;
@@ -142,7 +153,8 @@ void cas_read(struct op *op, uint32_t node, const char *etag)
     k = name_key(w, key);
     known = find_lineage(w, &k, etag, lineage);
     fill(&v, SHM_BASELINE_READ | known, etag, lineage);
-    shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
+    if (is_named_version(w, node, etag)) /* else somebody has published another one since */
+        shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
     if (op->caller.self.tgid)
         shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
 }

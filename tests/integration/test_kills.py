@@ -417,8 +417,8 @@ def test_a_rename_in_a_directory_that_is_renamed(m, proxy, bucket, kill):
          open(m.path / "d" / "a.bin", "wb", buffering=0) as writer:
         reader.read(1000)
         writer.write(b"unpublished")
-        # The LOOKUP's, then: what is replaced is loaded for its reader.
-        proxy.hold("h", op="GetObject", key=m.key("d/b.bin"), nth=2)
+        # (The rename's LOOKUP asks with HEAD.) What is replaced is loaded for its reader.
+        proxy.hold("h", op="GetObject", key=m.key("d/b.bin"), nth=1)
         first = util.spawn([*FILEOP, "rename", m.path / "d" / "a.bin", m.path / "d" / "b.bin"])
         proxy.wait_held("h")
         both(m, proxy, first, ["rename", m.path / "d", m.path / "e"], kill)

@@ -241,7 +241,8 @@ PLAIN = [*PYTHON, "-c", "import runpy, signal, sys\n"
 
 
 @pytest.mark.parametrize("op, request_, command", [
-    ("LOOKUP", "GetObject", ["stat", "cold.bin"]),
+    ("LOOKUP", "HeadObject", ["stat", "cold.bin"]),
+    ("LOOKUP", "GetObject", ["read", "cold.bin"]),
     ("LOOKUP", "ListObjectsV2", ["stat", "cold"]),
     ("READ", "GetObject", ["read", "big.bin"]),
     ("READDIRPLUS", "ListObjectsV2", ["list", ""]),
