@@ -708,6 +708,26 @@ ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap)
     return (ssize_t)len;
 }
 
+#define SETTLE_DEPTH 64 /* directories above a node that are looked at */
+
+void shm_node_settle_ino(struct shm *shm, uint32_t idx)
+{
+    uint32_t path[SETTLE_DEPTH], n = 0;
+
+    for (; idx != SHM_ROOT && n < SETTLE_DEPTH; idx = shm_node_at(shm, idx)->parent)
+        path[n++] = idx;
+    while (n > 0) {
+        uint32_t at = path[--n];
+        const struct shm_node *node = shm_node_at(shm, at);
+        uint64_t ino = shm_node_ino_of(shm, node->parent, shm_node_name(shm, at), node->name_len);
+
+        if (node->ino == ino)
+            continue;
+        shm_node_edit(shm, at)->ino = ino;
+        shm_flock_renamed(shm, at);
+    }
+}
+
 uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan)
 {
     uint32_t total = shm->nodes->fresh_node;

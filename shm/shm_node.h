@@ -232,6 +232,10 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir);
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
 
+/* The node's `ino`, and those of the directories above it, are those of its path: below a directory that
+ * was moved they still are those of the old one, until this. */
+void shm_node_settle_ino(struct shm *shm, uint32_t idx);
+
 /* The `ino` that a node of this name has, or would have. */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len);
 

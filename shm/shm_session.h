@@ -38,6 +38,8 @@ enum shm_session_flag {
     SHM_SESSION_OURS = 2048,   /* compare-and-set: base_etag is of an empty file made with O_EXCL; as all
                                 * empty files have it, write ids must tell that it is ours */
     SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
+    SHM_SESSION_REPLACED = 262144, /* compare-and-set: another process has removed or replaced the file: it is not
+                                    * found by name any more, and its upload will be refused */
     SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file; TRIED counts here, too */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };

@@ -29,11 +29,44 @@ uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *
     for (; op->caller.self.tgid && at < shm->header->sizes.sessions; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
-        if (s->state == SHM_SESSION_LIVE && !(s->flags & SHM_SESSION_ORPHAN) &&
+        if (s->state == SHM_SESSION_LIVE &&
+            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) &&
             is_named(shm, s->node, dir, name, len) && cas_is_party(op, at))
             return at;
     }
     return SHM_NIL;
+}
+
+/* Under shm->meta. The next session of others on this name. */
+static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
+{
+    struct shm *shm = op->w->shm;
+
+    for (; at < shm->header->sizes.sessions; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
+
+        if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
+            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) &&
+            is_named(shm, s->node, dir, name, len) && !cas_is_party(op, at))
+            return at;
+    }
+    return SHM_NIL;
+}
+
+/* Session by session, as there may be more than one section of the lock can change. */
+void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len)
+{
+    struct worker *w = op->w;
+    uint32_t at = cas_on(w) && op->caller.self.tgid ? 0 : SHM_NIL, dir;
+
+    while (at != SHM_NIL) {
+        worker_lock(w);
+        dir = shm_node_of_id(w->shm, dir_id);
+        at = dir == SHM_NIL ? SHM_NIL : next_of_others(op, at, dir, name, len);
+        if (at != SHM_NIL)
+            shm_session_edit(w->shm, at++)->flags |= SHM_SESSION_REPLACED;
+        worker_unlock(w);
+    }
 }
 
 void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],

@@ -45,6 +45,7 @@ static void apply(struct op *op, uint32_t node)
     struct worker *w = op->w;
     struct fuse_entry_out out;
 
+    shm_node_settle_ino(w->shm, node);
     node_entry_out(w, node, &out);
     shm_node_ref(w->shm, node, 1);
     cas_tells(w, node);

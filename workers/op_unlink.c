@@ -59,8 +59,11 @@ static void end(struct op *op, int error, bool from_s3)
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
 
-    if (!error && cas_on(w))
+    if (!error && cas_on(w)) {
         forget(op);
+        if (from_s3)
+            cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len);
+    }
     worker_lock(w);
     dir = op_node(op);
     if (!error) {

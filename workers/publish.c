@@ -44,12 +44,12 @@ void publish_free(struct publish *p)
 /* ---- the PUT ---- */
 
 /* Under shm->meta, compare-and-set. All that has changed lies behind what the readers of the name's node
- * have: a log was appended to. */
+ * have: a log was appended to. (What a rename brings is another file.) */
 static bool has_grown(const struct publish *p, const struct shm_node *named)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag &&
+    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
            !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) &&
            strcmp(named->etag, p->etag) == 0 && s->changed_from >= named->size &&
            p->size > named->size;

@@ -119,6 +119,10 @@ static void then_deleted(struct op *op, int error)
                    (int)a.len, a.name);
     while (error == 0 && move_next(op, &at))
         ;
+    if (error == 0) {
+        cas_replaced(op, op->req.nodeid, a.name, a.len);
+        cas_replaced(op, a.new_dir_id, a.new_name, a.new_len);
+    }
     end(op, error);
 }
 
