@@ -144,6 +144,33 @@ static void test_slot_lost(void **state)
     }
 }
 
+/* Two directories of one thread. */
+static void test_slot_lost_to_itself(void **state)
+{
+    struct shm_sizes sizes = fx_small;
+    uint32_t first = SHM_NIL, dir = SHM_NIL;
+    struct shm *shm;
+    char name[16];
+
+    (void)state;
+    sizes.nodes = 4 * SHM_LISTERS;
+    shm = fx_new(&sizes);
+    for (unsigned i = 0; i < 2 * SHM_LISTERS; i++) {
+        fx_name(name, 8, 'd', i);
+        dir = fx_mkdir(shm, SHM_ROOT, name);
+        first = i ? first : dir;
+        opened(shm, PID, first, FH, 100);
+        opened(shm, PID, dir, FH, 100);
+        if (!looks(shm, PID, first, 100))
+            break;
+    }
+    assert_false(looks(shm, PID, first, 100));
+    closed(shm, PID, first, FH, 100);
+    assert_true(looks(shm, PID, dir, 101 + GAP));
+    fx_check(shm);
+    shm_close(shm);
+}
+
 /* Another directory in the same place of the node table. */
 static void test_reused_node(void **state)
 {
@@ -196,6 +223,7 @@ int main(void)
         TEST(test_two_handles),
         TEST(test_nobody),
         TEST(test_slot_lost),
+        cmocka_unit_test(test_slot_lost_to_itself),
         TEST(test_reused_node),
         TEST(test_rolled_back),
     };

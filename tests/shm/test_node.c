@@ -631,7 +631,7 @@ static void test_private_move(void **state)
     assert_int_equal(shm_node_at(shm, own)->flags, SHM_NODE_PRIVATE);
 }
 
-/* Of no more use without its caller, it goes before all others, and its directory stays complete. */
+/* Of no more use without its caller, it goes before all others. Its directory stays complete. */
 static void test_private_evicted_first(void **state)
 {
     struct shm *shm = *state;

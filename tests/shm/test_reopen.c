@@ -67,6 +67,8 @@ static void test_too_late(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
+    assert_true(take(shm, 5, INO, 100 + MAX, 100 + MAX)); /* not yet */
+    note(shm, 5, 100);
     assert_false(take(shm, 5, INO, 100 + MAX, 101 + MAX));
     assert_false(take(shm, 5, INO, 100 + MAX, 100 + MAX));
 }
