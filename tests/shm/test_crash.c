@@ -14,6 +14,7 @@
 #include "shm/shm_conflict.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
+#include "shm/shm_lister.h"
 #include "shm/shm_notify.h"
 #include "shm/shm_reopen.h"
 #include "shm/shm_session.h"
@@ -137,6 +138,46 @@ static void run_detach(struct shm *shm)
     shm_unlock(shm, shm->meta);
 }
 
+/* Its directory is known completely, and is being listed. */
+static void prepare_listed(struct shm *shm)
+{
+    prepare_some(shm);
+    fx_lock(shm);
+    shm_node_edit(shm, at.dir)->flags |= SHM_NODE_COMPLETE | SHM_NODE_LISTING;
+    fx_unlock(shm);
+}
+
+static void run_gone(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_node_gone(shm, at.node);
+    shm_unlock(shm, shm->meta);
+}
+
+/* Name and ETag lie in the node that the name maps to. */
+static int64_t make_private(struct shm *shm)
+{
+    struct shm_version v = fx_file(shm_node_at(shm, at.node)->etag);
+
+    return shm_node_private(shm, at.dir, shm_node_name(shm, at.node), 4, &v, 7);
+}
+
+static void run_private(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)!make_private(shm);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_private_long(struct shm *shm)
+{
+    struct shm_version v = fx_file("1");
+
+    shm_lock(shm, shm->meta);
+    (void)!shm_node_private(shm, at.dir, at.long_name, LONG_LEN, &v, 7);
+    shm_unlock(shm, shm->meta);
+}
+
 static void prepare_move(struct shm *shm)
 {
     prepare_some(shm);
@@ -148,6 +189,14 @@ static void run_move(struct shm *shm)
     shm_lock(shm, shm->meta);
     (void)!shm_node_move(shm, at.node, at.other, at.long_name, LONG_LEN);
     shm_unlock(shm, shm->meta);
+}
+
+static void prepare_move_private(struct shm *shm)
+{
+    prepare_move(shm);
+    fx_lock(shm);
+    at.node = (uint32_t)make_private(shm);
+    fx_unlock(shm);
 }
 
 static void run_ref(struct shm *shm)
@@ -483,10 +532,47 @@ static void run_reopen_note(struct shm *shm)
     shm_unlock(shm, shm->meta);
 }
 
+static void run_reopen_note_private(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_reopen_note_private(shm, 7, 77, 100);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_reopen_has_private(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_reopen_has_private(shm, 7, 77);
+    shm_unlock(shm, shm->meta);
+}
+
 static void run_reopen_take(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
     (void)shm_reopen_take(shm, 7, 77, 100, 100, 1);
+    shm_unlock(shm, shm->meta);
+}
+
+/* ---- who lists ---- */
+
+static void run_lister_opened(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_lister_opened(shm, 7, SHM_ROOT, 3, 100);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_lister_closed(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_lister_closed(shm, 7, SHM_ROOT, 3, 200);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_lister_looks(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)shm_lister_looks(shm, 7, SHM_ROOT, 300);
     shm_unlock(shm, shm->meta);
 }
 
@@ -532,6 +618,12 @@ static const struct crash_op ops[] = {
     OP("node_intern, evicting two", prepare_full, run_intern_long),
     OP("node_intern, failing", prepare_no_long_name, run_intern_long),
     OP("node_detach", prepare_some, run_detach),
+    OP("node_detach, listed", prepare_listed, run_detach),
+    OP("node_gone", prepare_listed, run_gone),
+    OP("node_private", prepare_some, run_private),
+    OP("node_private, evicting two", prepare_full, run_private_long),
+    OP("node_private, failing", prepare_no_long_name, run_private_long),
+    OP("node_move, private", prepare_move_private, run_move),
     OP("node_move, replacing", prepare_move, run_move),
     OP("node_move, evicting", prepare_full, run_move),
     OP("node_move, failing", prepare_no_long_name, run_move),
@@ -563,6 +655,11 @@ static const struct crash_op ops[] = {
     OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
        .block_lock = true, .many_sections = true),
     OP("reopen_note", prepare_nothing, run_reopen_note),
+    OP("reopen_note_private", prepare_nothing, run_reopen_note_private),
+    OP("reopen_has_private", run_reopen_note_private, run_reopen_has_private),
+    OP("lister_opened", prepare_nothing, run_lister_opened),
+    OP("lister_closed", run_lister_opened, run_lister_closed),
+    OP("lister_looks", run_lister_opened, run_lister_looks),
     OP("reopen_take", run_reopen_note, run_reopen_take),
     OP("conflict_add", prepare_nothing, run_conflict),
     OP("conflict_add, over the oldest", prepare_conflicts, run_conflict),

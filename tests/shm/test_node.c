@@ -503,6 +503,273 @@ static void test_move_long_names(void **state)
     assert_int_equal(shm->nodes->fresh_long, 1);
 }
 
+/* ---- private nodes ---- */
+
+static uint32_t put_private(struct shm *shm, uint32_t parent, const char *name, const char *etag)
+{
+    struct shm_version v = fx_file(etag);
+    int64_t r;
+
+    fx_lock(shm);
+    r = shm_node_private(shm, parent, name, strlen(name), &v, 9);
+    fx_unlock(shm);
+    assert_true(r >= 0);
+    fx_check(shm);
+    return (uint32_t)r;
+}
+
+/* It is a file of the same key, but the name does not map to it. */
+static void test_private(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
+    uint32_t named = fx_put(shm, dir, "name", "1");
+    uint32_t own = put_private(shm, dir, "name", "1"), other = put_private(shm, dir, "name", "1");
+    const struct shm_node *n = shm_node_at(shm, own);
+    char path[16];
+
+    assert_int_not_equal(own, named);
+    assert_int_not_equal(own, other);
+    assert_int_equal(n->state, SHM_NODE_LIVE);
+    assert_int_equal(n->flags, SHM_NODE_PRIVATE);
+    assert_int_equal(n->ino, shm_node_at(shm, named)->ino);
+    assert_int_equal(n->size, 100);
+    assert_int_equal(n->checked_ns, 9);
+    assert_string_equal(n->etag, "1");
+    assert_int_equal(n->bytes_node, own);
+    assert_int_not_equal(n->content, shm_node_at(shm, named)->content);
+    assert_int_equal(shm_node_path(shm, own, path, sizeof(path)), 8);
+    assert_string_equal(path, "dir/name");
+    assert_int_equal(shm_node_at(shm, dir)->children, 3);
+    assert_int_equal(fx_find(shm, dir, "name"), named);
+    assert_int_equal(shm_node_at(shm, named)->flags, SHM_NODE_CURRENT);
+    /* What S3 says of the name is of the node that the name maps to. */
+    assert_int_equal(fx_put(shm, dir, "name", "1"), named);
+    assert_int_not_equal(fx_put(shm, dir, "name", "2"), named);
+    assert_string_equal(n->etag, "1");
+    assert_int_equal(n->flags, SHM_NODE_PRIVATE);
+    fx_check(shm);
+}
+
+/* No name maps to it even where none maps to another: what is published is to be looked up. */
+static void test_private_alone(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t own = put_private(shm, SHM_ROOT, "name", ""), named;
+
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), SHM_NIL);
+    named = fx_put(shm, SHM_ROOT, "name", "1");
+    assert_int_not_equal(named, own);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), named);
+    fx_lock(shm);
+    shm_node_gone(shm, own);
+    shm_node_detach(shm, own); /* it is not in the table */
+    fx_unlock(shm);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "name"), named);
+    assert_int_equal(shm_node_at(shm, own)->flags, SHM_NODE_PRIVATE);
+}
+
+/* Name and ETag may be those of the node beside it. */
+static void test_private_from_itself(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file(NULL);
+    char name[SHM_NAME_MAX + 1];
+    uint32_t named, own;
+
+    fx_name(name, SHM_NAME_MAX, 'n', 0);
+    named = fx_put(shm, SHM_ROOT, name, "1");
+    v.etag = shm_node_at(shm, named)->etag;
+    fx_lock(shm);
+    own = (uint32_t)shm_node_private(shm, SHM_ROOT, shm_node_name(shm, named), SHM_NAME_MAX, &v, 1);
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_string_equal(shm_node_at(shm, own)->etag, "1");
+    assert_memory_equal(shm_node_name(shm, own), name, SHM_NAME_MAX);
+    assert_int_equal(fx_find(shm, SHM_ROOT, name), named);
+}
+
+static void test_private_refused(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    char name[SHM_NAME_MAX + 2];
+
+    fx_name(name, SHM_NAME_MAX + 1, 'n', 0);
+    fx_lock(shm);
+    assert_int_equal(shm_node_private(shm, SHM_ROOT, "", 0, &v, 1), -EINVAL);
+    assert_int_equal(shm_node_private(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1), -EINVAL);
+    assert_int_equal(shm->meta->log_used, 0);
+    fx_unlock(shm);
+    assert_int_equal(shm->nodes->live, 1);
+}
+
+/* Renamed, it stays beside what the names map to, at both places. */
+static void test_private_move(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
+    uint32_t from = fx_put(shm, SHM_ROOT, "from", "1"), to = fx_put(shm, dir, "to", "2");
+    uint32_t own = put_private(shm, SHM_ROOT, "from", "1");
+    char path[16];
+
+    assert_int_equal(move(shm, own, dir, "to"), 0);
+    assert_int_equal(fx_find(shm, SHM_ROOT, "from"), from);
+    assert_int_equal(fx_find(shm, dir, "to"), to);
+    assert_true(shm_node_at(shm, to)->flags & SHM_NODE_CURRENT);
+    assert_int_equal(shm_node_at(shm, own)->flags, SHM_NODE_PRIVATE);
+    assert_int_equal(shm_node_at(shm, own)->ino, shm_node_at(shm, to)->ino);
+    assert_int_equal(shm_node_path(shm, own, path, sizeof(path)), 6);
+    assert_string_equal(path, "dir/to");
+    assert_int_equal(shm_node_at(shm, dir)->children, 2);
+    assert_int_equal(move(shm, own, dir, "to"), 0); /* to where it is */
+    assert_int_equal(fx_find(shm, dir, "to"), to);
+    assert_int_equal(move(shm, own, dir, "free"), 0); /* which it does not take, either */
+    assert_int_equal(fx_find(shm, dir, "free"), SHM_NIL);
+    assert_int_equal(move(shm, from, dir, "free"), 0); /* under it, and it stays */
+    assert_int_equal(fx_find(shm, dir, "free"), from);
+    assert_int_equal(shm_node_at(shm, own)->flags, SHM_NODE_PRIVATE);
+}
+
+/* Of no more use without its caller, it goes before all others. Its directory stays complete. */
+static void test_private_evicted_first(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t named = fx_put(shm, SHM_ROOT, "name", "1");
+    uint32_t own = put_private(shm, SHM_ROOT, "name", "1");
+    uint64_t id = shm_node_id(shm, own), named_id = shm_node_id(shm, named);
+    char name[16];
+
+    fx_ref(shm, own, 1);
+    for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
+        fx_name(name, 8, 'f', i);
+        fx_put(shm, SHM_ROOT, name, "1");
+    }
+    fx_lock(shm);
+    shm_node_edit(shm, SHM_ROOT)->flags |= SHM_NODE_COMPLETE | SHM_NODE_LISTING;
+    fx_unlock(shm);
+    fx_forget(shm, own, 1); /* the youngest of the list, were it current */
+    fx_check(shm);
+    assert_int_equal(fx_put(shm, SHM_ROOT, "new", "1"), own);
+    assert_int_equal(shm_node_of_id(shm, id), SHM_NIL);
+    assert_false(shm_node_at(shm, own)->flags & SHM_NODE_PRIVATE);
+    assert_int_equal(shm_node_of_id(shm, named_id), named);
+    assert_true(shm_node_at(shm, SHM_ROOT)->flags & SHM_NODE_COMPLETE);
+    assert_true(shm_node_at(shm, SHM_ROOT)->flags & SHM_NODE_LISTING);
+    fx_check(shm);
+}
+
+/* No node can go: an error, and nothing changed. */
+static void test_private_exhausted(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_version v = fx_file("1");
+    char name[16];
+
+    for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
+        fx_name(name, 8, 'f', i);
+        fx_ref(shm, fx_put(shm, SHM_ROOT, name, "1"), 1);
+    }
+    fx_lock(shm);
+    assert_int_equal(shm_node_private(shm, SHM_ROOT, name, 8, &v, 1), -ENOMEM);
+    assert_int_equal(shm->meta->log_used, 0);
+    fx_unlock(shm);
+    fx_check(shm);
+    fx_forget(shm, 1, 1);
+    assert_int_equal(put_private(shm, SHM_ROOT, name, "1"), 1);
+}
+
+/* ---- what is known of a directory ---- */
+
+#define KNOWN (SHM_NODE_COMPLETE | SHM_NODE_LISTING)
+
+static uint32_t mkdir_known(struct shm *shm)
+{
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
+
+    fx_put(shm, dir, "name", "1");
+    fx_put(shm, dir, "other", "1");
+    fx_lock(shm);
+    shm_node_edit(shm, dir)->flags |= KNOWN;
+    fx_unlock(shm);
+    return dir;
+}
+
+/* The name may well exist: not all entries are known any more. */
+static void test_known_until_detach(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = mkdir_known(shm), idx = fx_find(shm, dir, "name");
+
+    fx_lock(shm);
+    shm_node_detach(shm, idx);
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_int_equal(fx_find(shm, dir, "name"), SHM_NIL);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, 0);
+    fx_lock(shm);
+    shm_node_edit(shm, dir)->flags |= KNOWN;
+    shm_node_detach(shm, idx); /* known anew, without it: once is enough */
+    fx_unlock(shm);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+}
+
+/* It is known that the name does not exist. */
+static void test_known_without_it(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = mkdir_known(shm), idx = fx_find(shm, dir, "name");
+    uint64_t id = shm_node_id(shm, idx);
+
+    fx_lock(shm);
+    shm_node_gone(shm, idx);
+    shm_node_gone(shm, idx); /* once is enough */
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_int_equal(fx_find(shm, dir, "name"), SHM_NIL);
+    assert_int_not_equal(fx_find(shm, dir, "other"), SHM_NIL);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+    assert_int_equal(shm_node_of_id(shm, id), idx); /* for those who have it */
+    assert_int_equal(shm->nodes->lru_last, idx + 1); /* else the next to go */
+}
+
+static void test_known_as_replaced(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = mkdir_known(shm), old = fx_find(shm, dir, "name"), new;
+    uint32_t other = fx_find(shm, dir, "other");
+
+    new = fx_put(shm, dir, "name", "2");
+    assert_int_not_equal(new, old);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+    fx_check(shm);
+    put_private(shm, dir, "name", "2");
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+    assert_int_equal(move(shm, other, dir, "name"), 0); /* and as renamed */
+    assert_int_equal(fx_find(shm, dir, "name"), other);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+}
+
+/* The same where the old one is evicted for the new one. */
+static void test_known_as_evicted(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = mkdir_known(shm), old = fx_find(shm, dir, "name");
+    char name[16];
+
+    for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
+        fx_name(name, 8, 'f', i);
+        fx_put(shm, SHM_ROOT, name, "1");
+    }
+    assert_int_equal(fx_put(shm, dir, "name", "2"), old);
+    assert_string_equal(shm_node_at(shm, old)->etag, "2");
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
+    fx_check(shm);
+    fx_put(shm, SHM_ROOT, "new", "1"); /* "other" goes, unseen */
+    assert_int_equal(fx_find(shm, dir, "other"), SHM_NIL);
+    assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, 0);
+}
+
 /* ---- paths ---- */
 
 static void test_path_cap(void **state)
@@ -566,6 +833,38 @@ static void test_content(void **state)
     assert_int_equal(shm_node_at(shm, dir)->listed_ns, 0);
     shm_node_list_stale(shm, SHM_ROOT);
     fx_unlock(shm);
+}
+
+/* A copy shares the blocks of the first until its bytes are its own. */
+static void test_content_of_copy(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t named = fx_put(shm, SHM_ROOT, "name", "1");
+    uint32_t own = put_private(shm, SHM_ROOT, "name", "1");
+    const struct shm_node *a = shm_node_at(shm, named), *b = shm_node_at(shm, own);
+    uint32_t content = a->content, first = b->content;
+
+    assert_int_equal(a->bytes_node, named);
+    fx_lock(shm);
+    shm_node_edit(shm, own)->content = content;
+    shm_node_edit(shm, own)->bytes_node = named;
+    shm_node_new_content(shm, own);
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_int_equal(b->bytes_node, own);
+    assert_int_not_equal(b->content, content);
+    assert_int_not_equal(b->content, first); /* what it had before it shared */
+    assert_int_equal(a->bytes_node, named);
+    assert_int_equal(a->content, content);
+    fx_lock(shm);
+    shm_node_edit(shm, own)->content = content;
+    shm_node_edit(shm, own)->bytes_node = named;
+    shm_node_new_content(shm, named); /* nor does the copy change with the first */
+    fx_unlock(shm);
+    assert_int_equal(b->bytes_node, named);
+    assert_int_equal(b->content, content);
+    assert_int_not_equal(a->content, content);
+    fx_check(shm);
 }
 
 static void test_kernel_only(void **state)
@@ -669,9 +968,21 @@ int main(void)
         TEST(test_move_directory),
         TEST(test_move_detached),
         TEST(test_move_long_names),
+        TEST(test_private),
+        TEST(test_private_alone),
+        TEST(test_private_from_itself),
+        TEST(test_private_refused),
+        TEST(test_private_move),
+        TEST(test_private_evicted_first),
+        TEST(test_private_exhausted),
+        TEST(test_known_until_detach),
+        TEST(test_known_without_it),
+        TEST(test_known_as_replaced),
+        TEST(test_known_as_evicted),
         TEST(test_path_cap),
         cmocka_unit_test(test_path_deep),
         TEST(test_content),
+        TEST(test_content_of_copy),
         TEST(test_kernel_only),
         TEST(test_check),
     };

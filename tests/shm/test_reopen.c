@@ -67,6 +67,8 @@ static void test_too_late(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
+    assert_true(take(shm, 5, INO, 100 + MAX, 100 + MAX)); /* not yet */
+    note(shm, 5, 100);
     assert_false(take(shm, 5, INO, 100 + MAX, 101 + MAX));
     assert_false(take(shm, 5, INO, 100 + MAX, 100 + MAX));
 }
@@ -84,6 +86,117 @@ static void test_slots(void **state)
     fx_check(shm);
 }
 
+/* ---- for writing, compare-and-set ---- */
+
+static void note_private(struct shm *shm, uint32_t pid, uint64_t since)
+{
+    fx_lock(shm);
+    shm_reopen_note_private(shm, pid, INO, since);
+    fx_unlock(shm);
+}
+
+static void has_private(struct shm *shm, uint32_t pid, uint64_t ino)
+{
+    fx_lock(shm);
+    shm_reopen_has_private(shm, pid, ino);
+    fx_unlock(shm);
+}
+
+static bool wants(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now)
+{
+    bool r;
+
+    fx_lock(shm);
+    r = shm_reopen_wants_private(shm, pid, ino, now, MAX);
+    fx_unlock(shm);
+    return r;
+}
+
+static void test_private(void **state)
+{
+    struct shm *shm = *state;
+
+    assert_false(wants(shm, 5, INO, 100)); /* nothing noted */
+    note_private(shm, 5, 100);
+    assert_true(wants(shm, 5, INO, 100));
+    assert_true(wants(shm, 5, INO, 200)); /* until it has one */
+    assert_false(wants(shm, 6, INO, 200));
+    assert_false(wants(shm, 0, INO, 200));
+    assert_false(wants(shm, 5, INO + 1, 200));
+    has_private(shm, 6, INO);
+    has_private(shm, 0, INO);
+    has_private(shm, 5, INO + 1);
+    assert_true(wants(shm, 5, INO, 200));
+    has_private(shm, 5, INO);
+    assert_false(wants(shm, 5, INO, 200));
+    assert_false(take(shm, 5, INO, 200, 200)); /* nor is anything left of it */
+}
+
+static void test_private_too_late(void **state)
+{
+    struct shm *shm = *state;
+
+    note_private(shm, 5, 100);
+    assert_true(wants(shm, 5, INO, 100 + MAX));
+    assert_false(wants(shm, 5, INO, 101 + MAX));
+    note_private(shm, 5, 200); /* told so again: from now on */
+    assert_true(wants(shm, 5, INO, 200 + MAX));
+    assert_false(wants(shm, 5, INO, 201 + MAX));
+}
+
+/* A thread that is not known is all of those that are not known, and none that is. */
+static void test_private_of_anybody(void **state)
+{
+    struct shm *shm = *state;
+
+    note_private(shm, 0, 100);
+    assert_true(wants(shm, 0, INO, 200));
+    assert_false(wants(shm, 0, INO + 1, 200));
+    assert_false(wants(shm, 5, INO, 200));
+    assert_false(wants(shm, 0, INO, 101 + MAX));
+    has_private(shm, 5, INO);
+    has_private(shm, 0, INO + 1);
+    assert_true(wants(shm, 0, INO, 200));
+    has_private(shm, 0, INO);
+    assert_false(wants(shm, 0, INO, 200));
+}
+
+/* What asks for a node is one thing, what goes by another's answer the other. */
+static void test_private_and_plain(void **state)
+{
+    struct shm *shm = *state;
+
+    note(shm, 5, 100);
+    assert_false(wants(shm, 5, INO, 100)); /* an OPEN for reading */
+    has_private(shm, 5, INO);
+    assert_true(shm_reopen_waits(shm, 5, INO));
+    note_private(shm, 5, 200); /* over it */
+    assert_true(wants(shm, 5, INO, 200));
+    note(shm, 5, 300);
+    assert_false(wants(shm, 5, INO, 300));
+    assert_true(take(shm, 5, INO, 300, 300));
+    note_private(shm, 0, 100); /* nobody's open(2) goes by what anybody's was told */
+    assert_false(shm_reopen_waits(shm, 0, INO));
+    assert_false(take(shm, 0, INO, 100, 100));
+    assert_true(wants(shm, 0, INO, 100));
+}
+
+static void test_private_slots(void **state)
+{
+    struct shm *shm = *state;
+
+    note_private(shm, 5, 100);
+    note_private(shm, 5 + SHM_REOPENS, 100);
+    assert_false(wants(shm, 5, INO, 100));
+    has_private(shm, 5, INO); /* the slot is another's by now */
+    assert_true(wants(shm, 5 + SHM_REOPENS, INO, 100));
+    fx_lock(shm);
+    shm_reopen_has_private(shm, 5 + SHM_REOPENS, INO);
+    shm_rollback(shm, shm->meta);
+    fx_unlock(shm);
+    assert_true(wants(shm, 5 + SHM_REOPENS, INO, 100));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
 
 int main(void)
@@ -94,6 +207,11 @@ int main(void)
         TEST(test_repetition_fails),
         TEST(test_too_late),
         TEST(test_slots),
+        TEST(test_private),
+        TEST(test_private_too_late),
+        TEST(test_private_of_anybody),
+        TEST(test_private_and_plain),
+        TEST(test_private_slots),
     };
 
     return cmocka_run_group_tests_name("shm_reopen", tests, NULL, NULL);

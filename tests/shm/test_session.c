@@ -38,6 +38,7 @@ static void test_life(void **state)
     assert_int_equal(s->refs, 1);
     assert_int_equal(s->flags, SHM_SESSION_LOADED);
     assert_int_equal(s->size, 0);
+    assert_true(s->changed_from == UINT64_MAX); /* all of it is that of base_etag */
     assert_false(shm_session_dirty(s));
     assert_int_equal(shm_node_at(shm, node)->session, idx);
     assert_int_equal(shm->nodes->evictable, 0);
@@ -45,6 +46,7 @@ static void test_life(void **state)
     generation = s->generation;
 
     fx_lock(shm);
+    shm_session_edit(shm, (uint32_t)idx)->changed_from = 7;
     shm_session_free(shm, (uint32_t)idx); /* not yet closed: stays */
     assert_int_equal(s->state, SHM_SESSION_LIVE);
     shm_session_close(shm, (uint32_t)idx, 3);
@@ -64,6 +66,7 @@ static void test_life(void **state)
     assert_int_equal(shm->sessions->live, 0);
     assert_int_equal(begin(shm, node), idx);
     assert_int_equal(s->generation, generation + 1);
+    assert_true(s->changed_from == UINT64_MAX); /* nothing is left of the one before */
     finish(shm, (uint32_t)idx);
 }
 
