@@ -42,6 +42,7 @@ class Session:
     failed: bool = False        # what is unpublished has been refused: nobody sees it any more
     orphan: bool = False        # unlinked: publishes nothing any more
     touched: bool = False       # read through a writing descriptor, or written
+    replaced: bool = False      # another process on this mount has removed or replaced the file
     untold: bool = False        # truncated by path, refused: the kernel has not heard of its size
     born: str = ""              # its first name, which is what its descriptors are known by
 
@@ -196,7 +197,8 @@ class Model:
         found = []
         for w in self.writers:
             s = w.session
-            if s.who == process and s.key == key and not s.orphan and s not in found:
+            if s.who == process and s.key == key and not (s.orphan or s.replaced) and \
+                    s not in found:
                 found.append(s)
         return found
 
@@ -231,6 +233,14 @@ class Model:
     def resize(self, s, size):
         self.change(s, s.content[:size].ljust(size, "\0"))
         s.emptied = True
+
+    def replaces(self, process, key):
+        """What others on the mount have open of this name is another file than it has from now on."""
+        for w in self.writers:
+            s = w.session
+            if s.key == key and s.who != process and not s.orphan and \
+                    self.mount_of[s.who] == self.mount_of[process]:
+                s.replaced = True
 
     # -- what processes do
 
@@ -337,6 +347,8 @@ class Model:
         there = self.server.get(key)
         if there and own and own.version not in (ABSENT, there):
             return "EEXIST"
+        if there:
+            self.replaces(process, key)
         self.server.pop(key, None)
         for s in self.sessions(process, key):
             s.orphan, s.dirty, s.emptied = True, False, False
@@ -366,6 +378,8 @@ class Model:
         if outcome != "ok":
             return outcome
         del self.server[old]
+        self.replaces(process, old)
+        self.replaces(process, new)
         self.has_removed(process, old, there)
         for s in self.sessions(process, new):                   # replaced
             s.orphan, s.dirty, s.emptied = True, False, False
