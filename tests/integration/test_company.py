@@ -15,6 +15,7 @@ import pytest
 
 from harness import util
 from harness.actor import Actor
+from harness.pattern import pattern
 from harness.work import PYTHON
 from test_cas import CAS
 
@@ -444,6 +445,25 @@ def test_an_open_reader_reads_the_old_file_to_its_end(m, bucket, actor, change):
             wrongs.expect(result_of(reader.read_to_end, fd), data[10:], *case)
             wrongs.expect(result_of(reader.fstat, fd)[6], BIG, *case, "fstat")
             reader.close(fd)
+
+
+def test_an_open_reader_keeps_what_a_writer_of_it_unlinks(m, bucket, actor, variant):
+    """The writer has unpublished bytes in it: what it removes by name is its own node."""
+    a, b = actor(), actor()
+    bucket.put(m.key("f"), pattern(BIG))
+    fd = b.open(m.path / "f", os.O_RDONLY)
+    got = b.read(fd, 10)
+    writer = a.open(m.path / "f", os.O_RDWR)
+    if variant == CAS:                          # (else its reader sees what is written, as he should)
+        a.write(writer, b"new")
+    a.unlink(m.path / "f")
+    assert not bucket.exists(m.key("f"))
+    while more := b.read(fd, BIG):
+        got += more
+    assert got == pattern(BIG)
+    a.close(writer)
+    assert not bucket.exists(m.key("f"))
+    m.check()
 
 
 @pytest.mark.parametrize("change", [*CHANGES, "rewrite"])
