@@ -190,6 +190,9 @@ void shm_node_detach(struct shm *shm, uint32_t idx);
 /* The same where the name is known to be gone: the rest of the directory is known as before. */
 void shm_node_gone(struct shm *shm, uint32_t idx);
 
+/* The name maps to the node again, which had lost it; what it maps to now is detached. */
+void shm_node_regain(struct shm *shm, uint32_t idx);
+
 /* A PRIVATE node of this name and version, beside the one that the name maps to. Its index, or
  * -ENOMEM, -EINVAL, as shm_node_intern. */
 must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, size_t len,

@@ -736,6 +736,54 @@ def test_a_caller_that_cannot_be_looked_at_asks(m, bucket, scratch):
         assert bucket.get(m.key(f"d{n}/g")) == b"new\n"
 
 
+AFTERWARDS = {
+    "unlink": (lambda m: os.unlink(m.path / "f"), None),
+    "rename": (lambda m: os.rename(m.path / "f", m.path / "g"), None),
+    "replace": (lambda m: os.rename(m.path / "h", m.path / "f"), b"h"),
+}
+
+
+@pytest.mark.parametrize("what", AFTERWARDS)
+@pytest.mark.parametrize("written", ["before", "after"])
+def test_a_writer_of_what_was_replaced_elsewhere_brings_nothing_back(m, bucket, actor, what,
+                                                                     written):
+    """With last write wins he publishes over what came from elsewhere. But what was removed here
+    since, or replaced, stays so."""
+    a = actor()
+    bucket.put(m.key("f"), TEXT)
+    bucket.put(m.key("h"), b"h")
+    fd = a.open(m.path / "f", os.O_RDWR)
+    bucket.put(m.key("f"), b"from elsewhere")
+    assert os.stat(m.path / "f").st_size == 14
+    if written == "before":
+        a.write(fd, b"new")
+    AFTERWARDS[what][0](m)
+    if written == "after":
+        a.write(fd, b"new")
+    result_of(a.close, fd)
+    expected = AFTERWARDS[what][1]
+    assert (bucket.get(m.key("f")) if bucket.exists(m.key("f")) else None) == expected
+    m.check()
+
+
+def test_who_writes_over_what_came_from_elsewhere_is_seen_again(mount, bucket, actor):
+    m, a, b = mount(variant=LWW, env=TTL), actor(), actor()
+    bucket.put(m.key("f"), TEXT)
+    fd = a.open(m.path / "f", os.O_RDWR)
+    bucket.put(m.key("f"), b"from elsewhere")
+    assert b.read_all(m.path / "f") == b"from elsewhere"
+    a.write(fd, b"new")
+    a.fsync(fd)
+    assert b.read_all(m.path / "f") == b"new" + TEXT[3:]
+    a.write(fd, b"er")
+    assert b.read_all(m.path / "f") == b"newer" + TEXT[5:]
+    b.unlink(m.path / "f")
+    a.write(fd, b"!")
+    a.close(fd)
+    assert not bucket.exists(m.key("f"))
+    m.check()
+
+
 # -- 7. requests: see also test_requests.py, test_request_table.py
 
 
