@@ -110,7 +110,7 @@ struct shm_reopen {
 struct shm_lister {
     uint64_t dir; /* its node id */
     uint64_t fh;  /* the handle that it has, or had */
-    uint64_t last_ns; /* monotonic: when it last did anything there */
+    uint64_t last_ns; /* monotonic: when it last read there, or after the close looked at a name */
     uint32_t pid; /* the thread, 0 = the slot is free */
     uint32_t open;
 };

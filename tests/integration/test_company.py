@@ -736,6 +736,18 @@ def test_a_caller_that_cannot_be_looked_at_asks(m, bucket, scratch):
         assert bucket.get(m.key(f"d{n}/g")) == b"new\n"
 
 
+def test_who_only_names_files_below_an_open_directory_is_told_by_s3(m, bucket, actor):
+    """He has not listed it, so no listing has told him anything."""
+    bucket.put(m.key("d/f"), b"1")
+    d = os.open(m.path / "d", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for n in range(2, 6):
+            assert os.stat("f", dir_fd=d).st_size == n - 1
+            bucket.put(m.key("d/f"), b"1" * n)
+    finally:
+        os.close(d)
+
+
 AFTERWARDS = {
     "unlink": (lambda m: os.unlink(m.path / "f"), None),
     "rename": (lambda m: os.rename(m.path / "f", m.path / "g"), None),
