@@ -3,12 +3,14 @@ parent of what it runs; an object comes from elsewhere. Nothing of that may be f
 
 Both variants, unless a test is about one. What S3 has and says is the truth everywhere here."""
 
+import concurrent.futures
 import errno
 import fcntl
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -406,6 +408,31 @@ def test_two_descriptors_of_one_process_are_of_one_file(m, bucket, actor, second
         a.close(other)
         a.close(first)
         assert bucket.get(key) == expected
+
+
+def test_threads_of_one_process_write_one_file(m, bucket):
+    """Whichever of them opens it, changes its part, or closes it in between."""
+    threads, files, wrong = 2, 30, []
+    gate = threading.Barrier(threads)
+
+    def change(part):
+        for n in range(files):
+            gate.wait()
+            try:
+                fd = os.open(m.path / f"f{n}", os.O_RDWR)
+                os.pwrite(fd, b"new", part * 10)
+                os.close(fd)
+            except OSError as e:
+                wrong.append((n, part, e))
+
+    for n in range(files):
+        bucket.put(m.key(f"f{n}"), TEXT)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(change, range(threads)))
+    assert not wrong
+    for n in range(files):
+        assert bucket.get(m.key(f"f{n}")) == (b"new" + TEXT[:7]) * threads + TEXT[threads * 10:], n
+    m.check()
 
 
 # -- 4. who has a file open reads it to its end
