@@ -75,7 +75,7 @@ struct shm_node {
     union {
         uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
         struct {
-            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one its owner */
+            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it was made for */
             uint32_t told;      /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
         };
     };
