@@ -1,6 +1,7 @@
 /* Who has just listed a directory: a thread that goes on to look at each name (`ls -l`, find, du) may be
  * answered by what the listing said, as long as it does nothing else in between. Whoever else asks for
- * a name is answered by S3, also who has a directory open only to name files in it (openat, fstatat). */
+ * a name is answered by S3, also who has a directory open only to name files in it (openat,
+ * fstatat). */
 #ifndef SHM_SHM_LISTER_H
 #define SHM_SHM_LISTER_H
 
@@ -19,8 +20,8 @@ void shm_lister_reads(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, 
 /* The handle of `pid` on the directory is closed. */
 void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
 
-/* A LOOKUP by `pid` in the directory: true if it belongs to its listing, which it has read not longer
- * ago than `ttl_ns`. */
+/* A LOOKUP by `pid` in the directory: true if it belongs to its listing, which it has read not
+ * longer ago than `ttl_ns`. */
 bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns,
                       uint64_t ttl_ns);
 

@@ -128,8 +128,8 @@ static bool may_be_anybodys(const struct shm_node *n)
     return n->size == 0 && !(n->flags & SHM_NODE_META);
 }
 
-/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. (Or that
- * of another thread of its process, which has closed it since the LOOKUP.) */
+/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. (Or
+ * that of another thread of its process, which has closed it since the LOOKUP.) */
 static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
 {
     struct worker *w = op->w;

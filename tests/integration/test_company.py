@@ -481,7 +481,7 @@ def test_an_open_reader_keeps_what_a_writer_of_it_unlinks(m, bucket, actor, vari
     fd = b.open(m.path / "f", os.O_RDONLY)
     got = b.read(fd, 10)
     writer = a.open(m.path / "f", os.O_RDWR)
-    if variant == CAS:                          # (else its reader sees what is written, as he should)
+    if variant == CAS:                          # (else its reader sees what is written)
         a.write(writer, b"new")
     a.unlink(m.path / "f")
     assert not bucket.exists(m.key("f"))
