@@ -12,7 +12,7 @@ static struct shm_lister *edit(struct shm *shm, struct shm_lister *l)
     return l;
 }
 
-void shm_lister_opened(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns)
+void shm_lister_reads(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns)
 {
     uint64_t id = shm_node_id(shm, dir);
 
@@ -33,14 +33,17 @@ void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh,
     l->last_ns = now_ns;
 }
 
-bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns)
+/* (While it is open, last_ns is when it was read.) */
+bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns,
+                      uint64_t ttl_ns)
 {
     uint64_t id = shm_node_id(shm, dir);
     struct shm_lister *l = slot_of(shm, pid, id);
 
     if (!pid || l->pid != pid || l->dir != id ||
-        (!l->open && now_ns - l->last_ns > SHM_LISTER_GAP_NS))
+        now_ns - l->last_ns > (l->open ? ttl_ns : SHM_LISTER_GAP_NS))
         return false;
-    edit(shm, l)->last_ns = now_ns;
+    if (!l->open)
+        edit(shm, l)->last_ns = now_ns;
     return true;
 }

@@ -1,6 +1,7 @@
 /* Who has just listed a directory: a thread that goes on to look at each name (`ls -l`, find, du) may be
  * answered by what the listing said, as long as it does nothing else in between. Whoever else asks for
- * a name is answered by S3. */
+ * a name is answered by S3, also who has a directory open only to name files in it (openat,
+ * fstatat). */
 #ifndef SHM_SHM_LISTER_H
 #define SHM_SHM_LISTER_H
 
@@ -13,13 +14,15 @@
 /* All want shm->meta held, and do nothing for a thread that is not known (0). A slot may be lost to
  * another thread or directory: then S3 is asked, no more. */
 
-/* Thread `pid` has opened the directory, as this handle. */
-void shm_lister_opened(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
+/* Thread `pid` reads the directory, through this handle. */
+void shm_lister_reads(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
 
 /* The handle of `pid` on the directory is closed. */
 void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns);
 
-/* A LOOKUP by `pid` in the directory: true if it belongs to its listing. */
-bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns);
+/* A LOOKUP by `pid` in the directory: true if it belongs to its listing, which it has read not
+ * longer ago than `ttl_ns`. */
+bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns,
+                      uint64_t ttl_ns);
 
 #endif

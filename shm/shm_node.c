@@ -546,6 +546,20 @@ void shm_node_gone(struct shm *shm, uint32_t idx)
     touch_lru(shm, idx);
 }
 
+void shm_node_regain(struct shm *shm, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+    uint32_t other;
+
+    if ((n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) || n->parent == SHM_NIL)
+        return;
+    other = shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len);
+    if (other != SHM_NIL)
+        shm_node_gone(shm, other);
+    chain_insert(shm, idx);
+    touch_lru(shm, idx);
+}
+
 /* The directory does not know all its entries. */
 static void forget_entry(struct shm *shm, uint32_t dir)
 {

@@ -75,7 +75,7 @@ struct shm_node {
     union {
         uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
         struct {
-            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one its owner */
+            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it was made for */
             uint32_t told;      /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
         };
     };
@@ -110,7 +110,7 @@ struct shm_reopen {
 struct shm_lister {
     uint64_t dir; /* its node id */
     uint64_t fh;  /* the handle that it has, or had */
-    uint64_t last_ns; /* monotonic: when it last did anything there */
+    uint64_t last_ns; /* monotonic: when it last read there, or after the close looked at a name */
     uint32_t pid; /* the thread, 0 = the slot is free */
     uint32_t open;
 };
@@ -189,6 +189,9 @@ void shm_node_detach(struct shm *shm, uint32_t idx);
 
 /* The same where the name is known to be gone: the rest of the directory is known as before. */
 void shm_node_gone(struct shm *shm, uint32_t idx);
+
+/* The name maps to the node again, which had lost it; what it maps to now is detached. */
+void shm_node_regain(struct shm *shm, uint32_t idx);
 
 /* A PRIVATE node of this name and version, beside the one that the name maps to. Its index, or
  * -ENOMEM, -EINVAL, as shm_node_intern. */

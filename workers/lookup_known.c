@@ -178,8 +178,9 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
     if (a->intent.kind == INTENT_STAT && is_within(n, c->directories.ttl_ns, now) &&
+        n->checked_ns >= shm_node_at(w->shm, dir)->listed_ns && /* its listing has shown it */
         !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
-        shm_lister_looks(w->shm, op->req.pid, dir, now))
+        shm_lister_looks(w->shm, op->req.pid, dir, now, c->directories.ttl_ns))
         return LOOKUP_NODE;
     if (!drops_content(a) || meta_may_be_link(w, n) || !may_replace_unseen(op, a, n) ||
         !is_within(n, c->directories.entry_ttl_ns, now))

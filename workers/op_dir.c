@@ -80,7 +80,6 @@ void op_opendir(struct op *op)
     if (handle >= 0) {
         out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
         shm_handle_at(w->shm, (uint32_t)handle)->pid = op->req.pid; /* saved: it is new */
-        shm_lister_opened(w->shm, op->req.pid, node, out.fh, clock_mono_ns());
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
@@ -543,6 +542,7 @@ static int begin_answer(struct op *op, struct answer *a)
         if (in->offset == 0)
             choose_listing(w, a->handle);
         a->dir = shm_handle_at(w->shm, a->handle)->node;
+        shm_lister_reads(w->shm, op->req.pid, a->dir, in->fh, clock_mono_ns());
         a->content = shm_handle_at(w->shm, a->handle)->content;
         r = 0;
     }

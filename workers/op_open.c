@@ -128,13 +128,14 @@ static bool may_be_anybodys(const struct shm_node *n)
     return n->size == 0 && !(n->flags & SHM_NODE_META);
 }
 
-/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. */
+/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. (Or
+ * that of another thread of its process, which has closed it since the LOOKUP.) */
 static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
 {
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL || n->looked_by != op->req.pid)
+    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
         return LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!may_be_anybodys(n) &&

@@ -64,6 +64,8 @@ static int move_node(struct op *op, const struct rename_args *a)
     }
     if (target != SHM_NIL && shm_node_at(w->shm, target)->session != SHM_NIL)
         session_orphan(w, shm_node_at(w->shm, target)->session);
+    session_orphan_left(w, from, a->name, a->len);
+    session_orphan_left(w, to, a->new_name, a->new_len);
     r = shm_node_move(w->shm, node, to, a->new_name, a->new_len);
     if (r == 0) {
         names_changed(w, from);

@@ -72,6 +72,7 @@ static void end(struct op *op, int error, bool from_s3)
         if (from_s3 && dir != SHM_NIL)
             take_off(w, shm_node_find(w->shm, dir, op->req.name,
                                       op->req.name_len));
+        session_orphan_left(w, dir, op->req.name, op->req.name_len);
         names_changed(w, dir);
     }
     names_release(op, node);

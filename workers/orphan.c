@@ -64,6 +64,14 @@ static void keep_resume(struct op *op)
     then(op, 0);
 }
 
+/* Under shm->meta. The node that others read: `node` may be PRIVATE, where its writer removes it. */
+static uint32_t name_of(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len);
+}
+
 static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
 {
     struct worker *w = op->w;
@@ -82,8 +90,7 @@ static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
     }
     *k = (struct keep){then, node};
     worker_lock(w);
-    if (shm_node_at(w->shm, node)->flags & SHM_NODE_CURRENT)
-        cas_keep_readers(w, node);
+    cas_keep_readers(w, name_of(w, node));
     worker_unlock(w);
     op->state = k;
     op->state_free = free;

@@ -104,6 +104,18 @@ static void publish_name(struct publish *p, uint32_t node)
     shm_node_list_stale(shm, n->parent);
 }
 
+/* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
+ * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he publishes.) */
+static void regain_name(struct shm *shm, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(shm, node);
+    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+
+    if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
+                             !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
+        shm_node_regain(shm, node);
+}
+
 /* Under shm->meta, after success: the node is this version now. */
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
@@ -128,6 +140,8 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     shm_node_new_content(shm, s->node);
     if (cas_on(p->w))
         publish_name(p, s->node);
+    else if (!(s->flags & SHM_SESSION_ORPHAN))
+        regain_name(shm, s->node);
     names_changed(p->w, parent);
 }
 

@@ -32,8 +32,14 @@ struct publish_wait {
 /* Under shm->meta. */
 static bool may_begin(struct op *op, const struct shm_session *s)
 {
+    const struct shm_node *n = shm_node_at(op->w->shm, s->node);
+    uint32_t named = shm_node_find(op->w->shm, n->parent, shm_node_name(op->w->shm, s->node),
+                                   n->name_len);
+
+    /* (The name may have another node by now: who removes or moves that one has the key in hand.) */
     return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
-           !names_held(op->w, s->node, op_tag(op));
+           !names_held(op->w, s->node, op_tag(op)) &&
+           (named == SHM_NIL || !names_held(op->w, named, op_tag(op)));
 }
 
 enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };

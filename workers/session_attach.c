@@ -202,10 +202,11 @@ static bool appends(const struct op *op)
     return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
 }
 
-/* Under shm->meta, compare-and-set. The node is the caller's own, and nobody reads through it. */
-static bool may_write_through(struct op *op, const struct shm_node *n)
+/* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for another
+ * thread of its process, which has closed it meanwhile. */
+static bool may_write_through(const struct shm_node *n)
 {
-    return (n->flags & SHM_NODE_PRIVATE) && n->looked_by == op->req.pid && !n->opens;
+    return (n->flags & SHM_NODE_PRIVATE) && !n->opens;
 }
 
 /* Under shm->meta. Who may join the session of a node, by whatever way it has come to it: with
@@ -231,7 +232,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     struct shm_session *s;
     int64_t idx;
 
-    if (cas_on(w) && !may_write_through(op, n))
+    if (cas_on(w) && !may_write_through(n))
         return -ESTALE;
     validity_used(w, node, op->req.pid);
     shm_reopen_has_private(w->shm, op->req.pid, n->ino);
@@ -252,19 +253,79 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     return idx;
 }
 
+/* Under shm->meta, compare-and-set. Another thread of the caller's process has opened the file since the
+ * LOOKUP for this open: the file of one process is one, and the next LOOKUP finds it. */
+static bool has_been_opened(struct op *op, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+
+    return cas_on(op->w) && !(n->flags & SHM_NODE_LOCAL) && n->parent != SHM_NIL &&
+           (cas_own_clean(op, node) != SHM_NIL ||
+            cas_own_session(op, n->parent, shm_node_name(op->w->shm, node), n->name_len) != SHM_NIL);
+}
+
+/* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be read. */
+static bool has_been_published(struct op *op, uint32_t node)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node), *named;
+    char key[KEY_CAP], own[SHM_ETAG_MAX];
+    uint32_t now;
+
+    if (!cas_on(op->w) || n->parent == SHM_NIL || key_of_node(op->w, node, key) < 0)
+        return false;
+    now = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    if (now == SHM_NIL)
+        return false;
+    named = shm_node_at(shm, now);
+    cas_own_etag(op, key, own);
+    return named->checked_ns > n->checked_ns && !shm_etag_same(n->etag, own) &&
+           shm_etag_same(named->etag, own);
+}
+
+/* Under shm->meta. The kernel is to look up again; once, since it does so no more often. */
+static bool is_behind(struct op *op, const struct attach *a)
+{
+    struct shm *shm = op->w->shm;
+
+    return (has_been_opened(op, a->node) ||
+            (!a->truncate && has_been_published(op, a->node))) &&
+           !shm_reopen_wants_private(shm, op->req.pid, shm_node_at(shm, a->node)->ino,
+                                     clock_mono_ns(), VALIDITY_NEXT_NS);
+}
+
+/* Under shm->meta. Whose it is must be known at once: see above. */
+static void note_opener(struct op *op)
+{
+    const struct shm_baseline_who *self = &op->caller.self;
+    struct shm_session_pid *p;
+
+    if (!self->tgid)
+        return;
+    p = shm_session_pid(op->w->shm, op->rec->session, (int32_t)op->req.pid, self->tgid,
+                        self->start);
+    if (p)
+        p->flags |= SHM_PID_OPENED;
+}
+
 /* Under shm->meta: takes the ref, beginning a session where there is none. */
 static int take_ref(struct op *op, struct attach *a)
 {
     uint32_t session = shm_node_at(op->w->shm, a->node)->session;
     int64_t r = 0;
 
-    if (session == SHM_NIL) {
+    if (session == SHM_NIL && is_behind(op, a)) {
+        r = -ESTALE;
+    } else if (session == SHM_NIL) {
         r = session_begin(op, a->node, a->truncate);
+        if (r >= 0)
+            note_opener(op);
     } else if (!may_join(op, session)) {
         r = -ESTALE;
     } else {
         shm_session_edit(op->w->shm, session)->refs++;
         op_edit(op)->session = session;
+        shm_reopen_has_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, a->node)->ino);
     }
     return r < 0 ? (int)r : 0;
 }

@@ -1,7 +1,9 @@
 /* The end of a session: the last ref, giving up, becoming an orphan. */
 #include <errno.h>
+#include <string.h>
 
 #include "shm/shm_notify.h"
+#include "workers/cas.h"
 #include "workers/session.h"
 #include "workers/spool.h"
 
@@ -73,4 +75,33 @@ void session_orphan(struct worker *w, uint32_t session)
 
     s->flags |= SHM_SESSION_ORPHAN;
     mark_clean(s);
+}
+
+#define LEFT_MAX 8 /* sessions that one section of the lock can change, besides all else */
+
+static bool has_left(struct shm *shm, const struct shm_session *s, uint32_t dir, const char *name,
+                     size_t len)
+{
+    const struct shm_node *n;
+
+    if (s->state != SHM_SESSION_LIVE || (s->flags & SHM_SESSION_ORPHAN))
+        return false;
+    n = shm_node_at(shm, s->node);
+    return !(n->flags & SHM_NODE_CURRENT) && n->parent == dir && n->name_len == len &&
+           memcmp(shm_node_name(shm, s->node), name, len) == 0;
+}
+
+void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_t len)
+{
+    struct shm *shm = w->shm;
+    unsigned left = 0;
+
+    if (cas_on(w) || dir == SHM_NIL)
+        return;
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && left < LEFT_MAX; at++) {
+        if (!has_left(shm, shm_session_at(shm, at), dir, name, len))
+            continue;
+        session_orphan(w, at);
+        left++;
+    }
 }

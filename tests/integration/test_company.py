@@ -3,18 +3,21 @@ parent of what it runs; an object comes from elsewhere. Nothing of that may be f
 
 Both variants, unless a test is about one. What S3 has and says is the truth everywhere here."""
 
+import concurrent.futures
 import errno
 import fcntl
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 
 from harness import util
 from harness.actor import Actor
+from harness.pattern import pattern
 from harness.work import PYTHON
 from test_cas import CAS
 
@@ -407,6 +410,31 @@ def test_two_descriptors_of_one_process_are_of_one_file(m, bucket, actor, second
         assert bucket.get(key) == expected
 
 
+def test_threads_of_one_process_write_one_file(m, bucket):
+    """Whichever of them opens it, changes its part, or closes it in between."""
+    threads, files, wrong = 2, 30, []
+    gate = threading.Barrier(threads)
+
+    def change(part):
+        for n in range(files):
+            gate.wait()
+            try:
+                fd = os.open(m.path / f"f{n}", os.O_RDWR)
+                os.pwrite(fd, b"new", part * 10)
+                os.close(fd)
+            except OSError as e:
+                wrong.append((n, part, e))
+
+    for n in range(files):
+        bucket.put(m.key(f"f{n}"), TEXT)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(change, range(threads)))
+    assert not wrong
+    for n in range(files):
+        assert bucket.get(m.key(f"f{n}")) == (b"new" + TEXT[:7]) * threads + TEXT[threads * 10:], n
+    m.check()
+
+
 # -- 4. who has a file open reads it to its end
 
 
@@ -444,6 +472,25 @@ def test_an_open_reader_reads_the_old_file_to_its_end(m, bucket, actor, change):
             wrongs.expect(result_of(reader.read_to_end, fd), data[10:], *case)
             wrongs.expect(result_of(reader.fstat, fd)[6], BIG, *case, "fstat")
             reader.close(fd)
+
+
+def test_an_open_reader_keeps_what_a_writer_of_it_unlinks(m, bucket, actor, variant):
+    """The writer has unpublished bytes in it: what it removes by name is its own node."""
+    a, b = actor(), actor()
+    bucket.put(m.key("f"), pattern(BIG))
+    fd = b.open(m.path / "f", os.O_RDONLY)
+    got = b.read(fd, 10)
+    writer = a.open(m.path / "f", os.O_RDWR)
+    if variant == CAS:                          # (else its reader sees what is written)
+        a.write(writer, b"new")
+    a.unlink(m.path / "f")
+    assert not bucket.exists(m.key("f"))
+    while more := b.read(fd, BIG):
+        got += more
+    assert got == pattern(BIG)
+    a.close(writer)
+    assert not bucket.exists(m.key("f"))
+    m.check()
 
 
 @pytest.mark.parametrize("change", [*CHANGES, "rewrite"])
@@ -714,6 +761,66 @@ def test_a_caller_that_cannot_be_looked_at_asks(m, bucket, scratch):
                   f"echo $? >{scratch}/code; echo new >{top}/g"])
         assert (scratch / "code").read_text() == "0\n", command
         assert bucket.get(m.key(f"d{n}/g")) == b"new\n"
+
+
+def test_who_only_names_files_below_an_open_directory_is_told_by_s3(m, bucket, actor):
+    """He has not listed it, so no listing has told him anything."""
+    bucket.put(m.key("d/f"), b"1")
+    d = os.open(m.path / "d", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for n in range(2, 6):
+            assert os.stat("f", dir_fd=d).st_size == n - 1
+            bucket.put(m.key("d/f"), b"1" * n)
+    finally:
+        os.close(d)
+
+
+AFTERWARDS = {
+    "unlink": (lambda m: os.unlink(m.path / "f"), None),
+    "rename": (lambda m: os.rename(m.path / "f", m.path / "g"), None),
+    "replace": (lambda m: os.rename(m.path / "h", m.path / "f"), b"h"),
+}
+
+
+@pytest.mark.parametrize("what", AFTERWARDS)
+@pytest.mark.parametrize("written", ["before", "after"])
+def test_a_writer_of_what_was_replaced_elsewhere_brings_nothing_back(m, bucket, actor, what,
+                                                                     written):
+    """With last write wins he publishes over what came from elsewhere. But what was removed here
+    since, or replaced, stays so."""
+    a = actor()
+    bucket.put(m.key("f"), TEXT)
+    bucket.put(m.key("h"), b"h")
+    fd = a.open(m.path / "f", os.O_RDWR)
+    bucket.put(m.key("f"), b"from elsewhere")
+    assert os.stat(m.path / "f").st_size == 14
+    if written == "before":
+        a.write(fd, b"new")
+    AFTERWARDS[what][0](m)
+    if written == "after":
+        a.write(fd, b"new")
+    result_of(a.close, fd)
+    expected = AFTERWARDS[what][1]
+    assert (bucket.get(m.key("f")) if bucket.exists(m.key("f")) else None) == expected
+    m.check()
+
+
+def test_who_writes_over_what_came_from_elsewhere_is_seen_again(mount, bucket, actor):
+    m, a, b = mount(variant=LWW, env=TTL), actor(), actor()
+    bucket.put(m.key("f"), TEXT)
+    fd = a.open(m.path / "f", os.O_RDWR)
+    bucket.put(m.key("f"), b"from elsewhere")
+    assert b.read_all(m.path / "f") == b"from elsewhere"
+    a.write(fd, b"new")
+    a.fsync(fd)
+    assert b.read_all(m.path / "f") == b"new" + TEXT[3:]
+    a.write(fd, b"er")
+    assert b.read_all(m.path / "f") == b"newer" + TEXT[5:]
+    b.unlink(m.path / "f")
+    a.write(fd, b"!")
+    a.close(fd)
+    assert not bucket.exists(m.key("f"))
+    m.check()
 
 
 # -- 7. requests: see also test_requests.py, test_request_table.py

@@ -865,6 +865,26 @@ static void test_content_of_copy(void **state)
     assert_int_equal(b->content, content);
     assert_int_not_equal(a->content, content);
     fx_check(shm);
+static void test_regain(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t a = fx_put(shm, SHM_ROOT, "f", "1"), b;
+
+    fx_lock(shm);
+    shm_node_ref(shm, a, 1);
+    fx_unlock(shm);
+    b = fx_put(shm, SHM_ROOT, "f", "2");
+    fx_lock(shm);
+    assert_int_not_equal(a, b);
+    shm_node_regain(shm, b); /* has it */
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, "f", 1), b);
+    shm_node_regain(shm, a);
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, "f", 1), a);
+    assert_false(shm_node_at(shm, b)->flags & SHM_NODE_CURRENT);
+    shm_node_gone(shm, a);
+    shm_node_regain(shm, a); /* nobody has it */
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, "f", 1), a);
+    fx_unlock(shm);
 }
 
 static void test_kernel_only(void **state)
@@ -983,6 +1003,7 @@ int main(void)
         cmocka_unit_test(test_path_deep),
         TEST(test_content),
         TEST(test_content_of_copy),
+        TEST(test_regain),
         TEST(test_kernel_only),
         TEST(test_check),
     };
