@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from harness import SLOW
-from harness.cas_model import REFUSED, Model, content_of
+from harness.cas_model import ABSENT, REFUSED, Model, content_of
 from harness.server import MinioServer
 from test_cas import CAS, Process, s3server     # noqa: F401
 
@@ -66,6 +66,7 @@ class Sequence(RuleBasedStateMachine):
         self.name = {k: f"{k}{number}.txt" for k in KEYS}
         self.model = Model(PROCESSES)
         self.numbers = itertools.count()
+        self.lister = None      # who does nothing but list, and look at names, since it has listed
         self.told = []          # what was done, and what came of it
         self.writers = []       # (process, descriptor, Writer)
         self.readers = []       # (process, descriptor, Reader)
@@ -90,6 +91,10 @@ class Sequence(RuleBasedStateMachine):
         return self.daemons.mounts[int(PROCESSES[p][1])].path / self.name[k]
 
     def do(self, p, *what):
+        if what[0] == "list_long":
+            self.lister = p
+        elif what[0] not in ("size", "unlink") or self.lister != p:
+            self.lister = None
         outcome = outcome_of(self.daemons.processes[p], *what)
         self.told.append(f"{p}: {' '.join(map(str, what))} -> {outcome}")
         return outcome
@@ -160,7 +165,8 @@ class Sequence(RuleBasedStateMachine):
     def stat(self, p, k):
         if self.is_ambiguous(p, k):
             return
-        assert self.do(p, "size", self.path(p, k)) == self.model.size(p, k)
+        actual = self.do(p, "size", self.path(p, k))
+        assert actual == self.model.size(p, k) or self.lister == p      # as its listing has told
 
     # -- company, which changes nothing
 
@@ -288,7 +294,13 @@ class Sequence(RuleBasedStateMachine):
         baseline = model.own_baseline(p, k)
         if own and k in model.server and (not baseline or baseline.version != model.server[k]):
             return
-        assert self.do(p, "unlink", self.path(p, k)) == model.unlink(p, k)
+        there = k in model.server
+        actual = self.do(p, "unlink", self.path(p, k))
+        expected = model.unlink(p, k)
+        if actual == "ok" and not there and expected == "ENOENT" and self.lister == p:
+            model.has_removed(p, k, ABSENT)     # its listing has told that it is there
+            return
+        assert actual == expected
 
     @precondition(lambda self: self.model.server or self.writers)
     @rule(p=process, k=key, noreplace=st.booleans())

@@ -555,10 +555,10 @@ static void run_reopen_take(struct shm *shm)
 
 /* ---- who lists ---- */
 
-static void run_lister_opened(struct shm *shm)
+static void run_lister_reads(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    shm_lister_opened(shm, 7, SHM_ROOT, 3, 100);
+    shm_lister_reads(shm, 7, SHM_ROOT, 3, 100);
     shm_unlock(shm, shm->meta);
 }
 
@@ -572,7 +572,7 @@ static void run_lister_closed(struct shm *shm)
 static void run_lister_looks(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)shm_lister_looks(shm, 7, SHM_ROOT, 300);
+    (void)shm_lister_looks(shm, 7, SHM_ROOT, 300, 1000);
     shm_unlock(shm, shm->meta);
 }
 
@@ -657,9 +657,9 @@ static const struct crash_op ops[] = {
     OP("reopen_note", prepare_nothing, run_reopen_note),
     OP("reopen_note_private", prepare_nothing, run_reopen_note_private),
     OP("reopen_has_private", run_reopen_note_private, run_reopen_has_private),
-    OP("lister_opened", prepare_nothing, run_lister_opened),
-    OP("lister_closed", run_lister_opened, run_lister_closed),
-    OP("lister_looks", run_lister_opened, run_lister_looks),
+    OP("lister_reads", prepare_nothing, run_lister_reads),
+    OP("lister_closed", run_lister_reads, run_lister_closed),
+    OP("lister_looks", run_lister_reads, run_lister_looks),
     OP("reopen_take", run_reopen_note, run_reopen_take),
     OP("conflict_add", prepare_nothing, run_conflict),
     OP("conflict_add, over the oldest", prepare_conflicts, run_conflict),

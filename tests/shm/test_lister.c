@@ -5,12 +5,13 @@
 #define PID 5
 #define FH 3
 #define GAP SHM_LISTER_GAP_NS
+#define TTL (1000 * GAP)
 #define PIDS_MAX (64 * SHM_LISTERS) /* one of them shares a slot with PID */
 
 static void opened(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now)
 {
     fx_lock(shm);
-    shm_lister_opened(shm, pid, dir, fh, now);
+    shm_lister_reads(shm, pid, dir, fh, now);
     fx_unlock(shm);
 }
 
@@ -26,7 +27,7 @@ static bool looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now)
     bool r;
 
     fx_lock(shm);
-    r = shm_lister_looks(shm, pid, dir, now);
+    r = shm_lister_looks(shm, pid, dir, now, TTL);
     fx_unlock(shm);
     return r;
 }
@@ -203,9 +204,9 @@ static void test_rolled_back(void **state)
     assert_true(looks(shm, PID, SHM_ROOT, 101 + GAP));
     closed(shm, PID, SHM_ROOT, FH, 200 + GAP);
     fx_lock(shm);
-    assert_true(shm_lister_looks(shm, PID, SHM_ROOT, 200 + 2 * GAP));
+    assert_true(shm_lister_looks(shm, PID, SHM_ROOT, 200 + 2 * GAP, TTL));
     shm_rollback(shm, shm->meta);
-    shm_lister_opened(shm, PID, SHM_ROOT, FH, 200 + GAP);
+    shm_lister_reads(shm, PID, SHM_ROOT, FH, 200 + GAP);
     shm_rollback(shm, shm->meta);
     fx_unlock(shm);
     assert_false(looks(shm, PID, SHM_ROOT, 201 + 2 * GAP));

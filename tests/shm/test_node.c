@@ -865,6 +865,8 @@ static void test_content_of_copy(void **state)
     assert_int_equal(b->content, content);
     assert_int_not_equal(a->content, content);
     fx_check(shm);
+}
+
 static void test_regain(void **state)
 {
     struct shm *shm = *state;
