@@ -45,8 +45,9 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
     for (; at < shm->header->sizes.sessions; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
+        /* (A file that they have made, and nobody else has seen, is none that was removed.) */
         if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
-            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) &&
+            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED | SHM_SESSION_ABSENT)) &&
             is_named(shm, s->node, dir, name, len) && !cas_is_party(op, at))
             return at;
     }

@@ -238,7 +238,7 @@ class Model:
         """What others on the mount have open of this name is another file than it has from now on."""
         for w in self.writers:
             s = w.session
-            if s.key == key and s.who != process and not s.orphan and \
+            if s.key == key and s.who != process and not s.orphan and s.base != ABSENT and \
                     self.mount_of[s.who] == self.mount_of[process]:
                 s.replaced = True
 
@@ -347,8 +347,7 @@ class Model:
         there = self.server.get(key)
         if there and own and own.version not in (ABSENT, there):
             return "EEXIST"
-        if there:
-            self.replaces(process, key)
+        self.replaces(process, key)
         self.server.pop(key, None)
         for s in self.sessions(process, key):
             s.orphan, s.dirty, s.emptied = True, False, False
