@@ -234,7 +234,7 @@ stage_integration() {
         STATEPROXY_S3SERVER="$server" STATEPROXY_MINIO="$minio" \
         STATEPROXY_TEST_SLOW="$slow" \
         STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 "${sanitizer[@]}" \
-        .venv/bin/python -m pytest --color=no --session-timeout=1500 \
+        .venv/bin/python -m pytest --color=no --session-timeout=2400 \
         --junitxml="$xml" \
         ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?
     if [ -s "$xml" ]; then
