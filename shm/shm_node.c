@@ -218,6 +218,14 @@ static void chain_remove(struct shm *shm, uint32_t idx)
     n->flags &= (uint16_t)~SHM_NODE_CURRENT;
 }
 
+bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name, size_t len)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    return n->parent == parent && n->name_len == len &&
+           memcmp(shm_node_name(shm, idx), name, len) == 0;
+}
+
 uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
                        size_t len)
 {
@@ -226,14 +234,20 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
     if (len == 0 || len > SHM_NAME_MAX)
         return SHM_NIL;
     for (at = *chain_of(shm, parent, name, len); at;) {
-        struct shm_node *n = shm_node_at(shm, at - 1);
-
-        if (n->parent == parent && n->name_len == len &&
-            memcmp(shm_node_name(shm, at - 1), name, len) == 0)
+        if (shm_node_is_named(shm, at - 1, parent, name, len))
             return at - 1;
-        at = n->hash_next;
+        at = shm_node_at(shm, at - 1)->hash_next;
     }
     return SHM_NIL;
+}
+
+uint32_t shm_node_named(struct shm *shm, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    return n->parent == SHM_NIL
+               ? SHM_NIL
+               : shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len);
 }
 
 /* ---- allocation ---- */
@@ -391,6 +405,16 @@ static uint32_t node_alloc(struct shm *shm)
 }
 
 /* ---- versions ---- */
+
+struct shm_version shm_node_version(const struct shm_node *n)
+{
+    return (struct shm_version){.size = n->size,
+                                .mtime_ns = n->mtime_ns,
+                                .etag = n->etag,
+                                .mode = n->mode,
+                                .uid = n->uid,
+                                .gid = n->gid};
+}
 
 static void put_version(struct shm_node *n, const struct shm_version *v,
                         uint64_t now_ns)

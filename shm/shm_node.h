@@ -171,6 +171,16 @@ uint32_t shm_node_of_id(struct shm *shm, uint64_t id);
 /* The current node of a name, SHM_NIL if there is none. Not that the name does not exist. */
 uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
+/* The current node of this node's name: itself, another one, or SHM_NIL. */
+uint32_t shm_node_named(struct shm *shm, uint32_t idx);
+
+/* True if it is, or was, a node of this name. */
+bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name, size_t len);
+
+/* What the node, a file, is a version of; `etag` points into it. Of the metadata it tells mode and owner
+ * alone (`meta` is not set). */
+struct shm_version shm_node_version(const struct shm_node *n);
+
 /* Makes (parent, name) map to a node of this version and marks it checked now: the current node
  * when its type and ETag are the same (attributes are brought up to date; whether a file is a link
  * counts as its type where metadata tell it), else a new one, the old

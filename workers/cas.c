@@ -132,10 +132,7 @@ void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[S
 /* It is the version that the node's name has, as far as is known. */
 static bool is_named_version(struct worker *w, uint32_t node, const char *etag)
 {
-    const struct shm_node *n = shm_node_at(w->shm, node);
-    uint32_t named = n->parent == SHM_NIL ? SHM_NIL
-                                          : shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node),
-                                                          n->name_len);
+    uint32_t named = shm_node_named(w->shm, node);
 
     return named == SHM_NIL || shm_etag_same(shm_node_at(w->shm, named)->etag, etag);
 }

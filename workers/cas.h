@@ -132,6 +132,10 @@ void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len);
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);
 
+/* Under shm->meta. Another node of the same version, with the same bytes: PRIVATE, or (once this one has left
+ * its name) the one that the name has from now on. Its index, or -ENOMEM. */
+must_use int64_t cas_copy(struct worker *w, uint32_t node, bool private);
+
 /* Under shm->meta. A PRIVATE copy of the node for the thread that asks, to write through: of the same
  * version, and with the same bytes. Its index, or -ENOMEM. */
 must_use int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid);

@@ -5,15 +5,6 @@
 
 #define CAS_SHARES 4 /* sessions of one name that one section of the lock can change */
 
-static bool is_named(struct shm *shm, uint32_t node, uint32_t dir, const char *name,
-                     size_t len)
-{
-    const struct shm_node *n = shm_node_at(shm, node);
-
-    return n->parent == dir && n->name_len == len &&
-           memcmp(shm_node_name(shm, node), name, len) == 0;
-}
-
 /* Its bytes have been refused, or their upload failed, and the writer was told so: nobody sees them
  * any more. */
 static bool has_failed(const struct shm_session *s)
@@ -31,7 +22,7 @@ uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *
 
         if (s->state == SHM_SESSION_LIVE &&
             !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) &&
-            is_named(shm, s->node, dir, name, len) && cas_is_party(op, at))
+            shm_node_is_named(shm, s->node, dir, name, len) && cas_is_party(op, at))
             return at;
     }
     return SHM_NIL;
@@ -48,7 +39,7 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
         /* (A file that they have made, and nobody else has seen, is none that was removed.) */
         if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
             !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED | SHM_SESSION_ABSENT)) &&
-            is_named(shm, s->node, dir, name, len) && !cas_is_party(op, at))
+            shm_node_is_named(shm, s->node, dir, name, len) && !cas_is_party(op, at))
             return at;
     }
     return SHM_NIL;
@@ -83,7 +74,7 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
         struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state != SHM_SESSION_LIVE || strcmp(s->base_etag, from) != 0 ||
-            !is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
+            !shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
             continue;
         shm_save(shm, shm->meta, s->base_etag, SHM_ETAG_MAX);
         memcpy(s->base_etag, to, SHM_ETAG_MAX);
@@ -122,27 +113,35 @@ uint32_t cas_own_clean(struct op *op, uint32_t named)
     return SHM_NIL;
 }
 
+/* (The node may be evicted for its copy: what is wanted of it is taken first.) */
+int64_t cas_copy(struct worker *w, uint32_t node, bool private)
+{
+    const struct shm_node n = *shm_node_at(w->shm, node);
+    const char *name = shm_node_name(w->shm, node);
+    struct shm_version v = shm_node_version(&n);
+    struct shm_node *copy;
+    int64_t r = private ? shm_node_private(w->shm, n.parent, name, n.name_len, &v, n.checked_ns)
+                        : shm_node_intern(w->shm, n.parent, name, n.name_len, &v, n.checked_ns);
+
+    if (r < 0)
+        return r;
+    copy = shm_node_edit(w->shm, (uint32_t)r);
+    copy->flags |= n.flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    copy->content = n.content;
+    copy->bytes_node = n.bytes_node;
+    return r;
+}
+
 int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid)
 {
-    const struct shm_node *n = shm_node_at(w->shm, node);
-    struct shm_version v = {.size = n->size,
-                            .mtime_ns = n->mtime_ns,
-                            .etag = n->etag,
-                            .mode = n->mode,
-                            .uid = n->uid,
-                            .gid = n->gid};
-    uint16_t same = n->flags & (SHM_NODE_FRESH | SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
-    uint32_t content = n->content, bytes_node = n->bytes_node;
-    int64_t r = shm_node_private(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len, &v,
-                                 n->checked_ns);
+    uint16_t fresh = shm_node_at(w->shm, node)->flags & SHM_NODE_FRESH;
+    int64_t r = cas_copy(w, node, true);
     struct shm_node *own;
 
     if (r < 0)
         return r;
     own = shm_node_edit(w->shm, (uint32_t)r);
-    own->flags |= same;
-    own->content = content;
-    own->bytes_node = bytes_node;
+    own->flags |= fresh;
     own->looked_by = pid;
     return r;
 }
@@ -156,7 +155,7 @@ uint32_t cas_told(struct worker *w, uint32_t named)
         return named;
     told = shm_node_at(w->shm, n->told - 1);
     return told->state == SHM_NODE_LIVE && (told->flags & SHM_NODE_PRIVATE) &&
-                   is_named(w->shm, n->told - 1, n->parent, shm_node_name(w->shm, named), n->name_len)
+                   shm_node_named(w->shm, n->told - 1) == named
                ? n->told - 1
                : named;
 }
@@ -170,7 +169,7 @@ void cas_tells(struct worker *w, uint32_t node)
     if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
         return;
     if (own)
-        named = shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len);
+        named = shm_node_named(w->shm, node);
     if (named != SHM_NIL && !(shm_node_at(w->shm, named)->flags & SHM_NODE_DIR) &&
         shm_node_at(w->shm, named)->told != told)
         shm_node_edit(w->shm, named)->told = told;
@@ -207,13 +206,14 @@ void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
 
     if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
         return;
-    named = shm_node_find(shm, n->parent, name, n->name_len);
+    named = shm_node_named(shm, node);
     if (named != SHM_NIL)
         share_with(w, named, n, from);
     for (uint32_t at = 0; at < shm->header->sizes.sessions && shared < CAS_SHARES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
-        if (s->state == SHM_SESSION_LIVE && is_named(shm, s->node, n->parent, name, n->name_len)) {
+        if (s->state == SHM_SESSION_LIVE &&
+            shm_node_is_named(shm, s->node, n->parent, name, n->name_len)) {
             share_with(w, s->node, n, from);
             shared++;
         }

@@ -14,36 +14,15 @@ static bool is_needed(struct worker *w, const struct shm_node *n)
     if (!n->opens || n->session != SHM_NIL || !*n->etag || n->size > ORPHAN_LOAD_MAX ||
         (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_LINK)))
         return false;
-    if (n->size > SHM_BLOCK_SIZE) /* many blocks may be evicted while it is read */
-        return true;
-    return n->size && !fetch_is_cached(w, n, 0);
+    return !fetch_is_whole(w, n);
 }
 
 /* Under shm->meta. The name gets another node of the same version. */
 static void step_aside(struct worker *w, uint32_t node)
 {
-    struct shm *shm = w->shm;
-    const struct shm_node *n = shm_node_at(shm, node);
-    struct shm_version v = {.size = n->size,
-                            .mtime_ns = n->mtime_ns,
-                            .etag = n->etag,
-                            .mode = n->mode,
-                            .uid = n->uid,
-                            .gid = n->gid};
-    uint32_t parent = n->parent;
-    struct shm_node *other;
-    int64_t r;
-
-    shm_node_gone(shm, node);
-    r = shm_node_intern(shm, parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
-    if (r < 0) {
-        shm_node_list_stale(shm, parent);
-        return;
-    }
-    other = shm_node_edit(shm, (uint32_t)r);
-    other->flags |= n->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
-    other->content = n->content;
-    other->bytes_node = n->bytes_node;
+    shm_node_gone(w->shm, node);
+    if (cas_copy(w, node, false) < 0)
+        shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
 }
 
 void cas_keep_readers(struct worker *w, uint32_t named)
@@ -79,13 +58,8 @@ uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size
 
     for (uint32_t at = 0; at < shm->header->sizes.sessions; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
-        const struct shm_node *n;
 
-        if (!is_waited_for(shm, s))
-            continue;
-        n = shm_node_at(shm, s->node);
-        if (n->parent == dir && n->name_len == len &&
-            memcmp(shm_node_name(shm, s->node), name, len) == 0)
+        if (is_waited_for(shm, s) && shm_node_is_named(shm, s->node, dir, name, len))
             return at;
     }
     return SHM_NIL;

@@ -341,9 +341,14 @@ void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
     worker_wake(w, wake);
 }
 
-bool fetch_is_cached(struct worker *w, const struct shm_node *n, uint32_t no)
+bool fetch_has_start(struct worker *w, const struct shm_node *n)
 {
-    struct shm_block_key key = {n->bytes_node, n->content, no};
+    struct shm_block_key key = {n->bytes_node, n->content, 0};
 
-    return shm_block_is_ready(w->shm, key);
+    return n->size == 0 || shm_block_is_ready(w->shm, key);
+}
+
+bool fetch_is_whole(struct worker *w, const struct shm_node *n)
+{
+    return n->size <= SHM_BLOCK_SIZE && fetch_has_start(w, n);
 }

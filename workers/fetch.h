@@ -47,8 +47,12 @@ void fetch_wait_stop(struct fetch_wait *wait);
 void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
                const uint8_t *data, uint32_t len);
 
-/* Under shm->meta. Block `no` of the node's content is there. */
-bool fetch_is_cached(struct worker *w, const struct shm_node *n, uint32_t no);
+/* Under shm->meta. The first block of the node's content is there (of an empty file: nothing need be). */
+bool fetch_has_start(struct worker *w, const struct shm_node *n);
+
+/* Under shm->meta. All of it is there, and will be as long as it is read: it is one block. (Of many, some
+ * may be evicted meanwhile.) */
+bool fetch_is_whole(struct worker *w, const struct shm_node *n);
 
 /* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL
  * that met one while the kernel copies an answer would end the request with EIO. */

@@ -281,12 +281,13 @@ static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
 }
 
 /* Under shm->meta. Compare-and-set: what is not published yet is seen by its writers alone. */
-static bool shows(const struct answer *a, uint32_t session, const struct shm_node *n)
+static bool shows(const struct answer *a, uint32_t session, uint32_t node)
 {
+    struct shm *shm = a->op->w->shm;
+
     if (!cas_on(a->op->w))
-        return n->flags & SHM_NODE_CURRENT;
-    return cas_is_party(a->op, session) &&
-           shm_node_find(a->op->w->shm, a->dir, shm_node_name(a->op->w->shm, shm_session_at(a->op->w->shm, session)->node), n->name_len) == SHM_NIL;
+        return shm_node_at(shm, node)->flags & SHM_NODE_CURRENT;
+    return cas_is_party(a->op, session) && shm_node_named(shm, node) == SHM_NIL;
 }
 
 /* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name.
@@ -304,7 +305,7 @@ static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX 
             continue;
         n = shm_node_at(shm, s->node);
         if (n->parent != a->dir || !(n->flags & SHM_NODE_LOCAL) ||
-            (s->flags & SHM_SESSION_ORPHAN) || !shows(a, i, n))
+            (s->flags & SHM_SESSION_ORPHAN) || !shows(a, i, s->node))
             continue;
         *ret_len = n->name_len;
         memcpy(name, shm_node_name(shm, s->node), n->name_len);

@@ -87,14 +87,6 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
 
-/* Under shm->meta. So that reading it need not ask S3, which may have another version by now. */
-static bool has_bytes(struct worker *w, uint32_t node)
-{
-    const struct shm_node *n = shm_node_at(w->shm, node);
-
-    return n->size == 0 || fetch_is_cached(w, n, 0);
-}
-
 /* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or by
  * that of another thread since this one was told ESTALE. */
 static bool asked_for(struct op *op, uint32_t node, uint64_t now)
@@ -105,7 +97,7 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
         shm_reopen_take(w->shm, op->req.pid, n->ino, n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
-           (again && !meta_may_be_link(w, n) && has_bytes(w, node));
+           (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
 }
 
 /* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all
@@ -119,7 +111,7 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
 
     return !for_write(op) && n->size <= SHM_BLOCK_SIZE &&
            !(n->flags & SHM_NODE_LOCAL) &&
-           has_bytes(w, node) && asked_for(op, node, now);
+           fetch_has_start(w, n) && asked_for(op, node, now);
 }
 
 /* An empty file of which a listing has told: whose it is, only its write-id tells. */

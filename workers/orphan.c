@@ -19,11 +19,7 @@ static bool is_needed(struct worker *w, uint32_t node)
         return false;
     if (n->session != SHM_NIL) /* who has it may go on to write */
         return true;
-    for (uint32_t no = 0; (uint64_t)no * SHM_BLOCK_SIZE < n->size; no++) {
-        if (!fetch_is_cached(w, n, no))
-            return true;
-    }
-    return n->size > SHM_BLOCK_SIZE; /* many blocks may be evicted while it is read */
+    return !fetch_is_whole(w, n);
 }
 
 /* ---- compare-and-set: the node has stepped aside, and its session is loaded (cas_readers.c) ---- */
@@ -64,14 +60,6 @@ static void keep_resume(struct op *op)
     then(op, 0);
 }
 
-/* Under shm->meta. The node that others read: `node` may be PRIVATE, where its writer removes it. */
-static uint32_t name_of(struct worker *w, uint32_t node)
-{
-    const struct shm_node *n = shm_node_at(w->shm, node);
-
-    return shm_node_find(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len);
-}
-
 static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
 {
     struct worker *w = op->w;
@@ -90,7 +78,7 @@ static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
     }
     *k = (struct keep){then, node};
     worker_lock(w);
-    cas_keep_readers(w, name_of(w, node));
+    cas_keep_readers(w, shm_node_named(w->shm, node));
     worker_unlock(w);
     op->state = k;
     op->state_free = free;

@@ -79,13 +79,8 @@ static void publish_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;
     const struct shm_node *n = shm_node_at(shm, node);
-    struct shm_version v = {.size = n->size,
-                            .mtime_ns = n->mtime_ns,
-                            .etag = n->etag,
-                            .mode = n->mode,
-                            .uid = n->uid,
-                            .gid = n->gid};
-    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    struct shm_version v = shm_node_version(n);
+    uint32_t named = shm_node_named(shm, node);
     uint64_t now = clock_mono_ns();
     int64_t r;
 
@@ -108,8 +103,7 @@ static void publish_name(struct publish *p, uint32_t node)
  * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he publishes.) */
 static void regain_name(struct shm *shm, uint32_t node)
 {
-    const struct shm_node *n = shm_node_at(shm, node);
-    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    uint32_t named = shm_node_named(shm, node);
 
     if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
                              !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
@@ -182,8 +176,7 @@ static void publish_session(struct publish *p, const struct s3_result *res)
 static void lose_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;
-    const struct shm_node *n = shm_node_at(shm, node);
-    uint32_t named = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    uint32_t named = shm_node_named(shm, node);
 
     if (named != SHM_NIL && !p->absent && shm_etag_same(shm_node_at(shm, named)->etag, p->etag))
         shm_node_detach(shm, named);

@@ -32,9 +32,7 @@ struct publish_wait {
 /* Under shm->meta. */
 static bool may_begin(struct op *op, const struct shm_session *s)
 {
-    const struct shm_node *n = shm_node_at(op->w->shm, s->node);
-    uint32_t named = shm_node_find(op->w->shm, n->parent, shm_node_name(op->w->shm, s->node),
-                                   n->name_len);
+    uint32_t named = shm_node_named(op->w->shm, s->node);
 
     /* (The name may have another node by now: who removes or moves that one has the key in hand.) */
     return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
@@ -76,7 +74,7 @@ static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
 {
     const struct shm_node *n = shm_node_at(w->shm, s->node);
     const char *name = shm_node_name(w->shm, s->node);
-    uint32_t named = shm_node_find(w->shm, n->parent, name, n->name_len);
+    uint32_t named = shm_node_named(w->shm, s->node);
 
     if (named != SHM_NIL && s->changed_from < shm_node_at(w->shm, named)->size)
         cas_keep_readers(w, named);

@@ -26,7 +26,7 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
         return; /* "not modified" would not tell them */
     /* "Not modified" is of use only where the first bytes are here: those who open a file read
      * it from the start. */
-    if (n->size == 0 || fetch_is_cached(w, n, 0))
+    if (fetch_has_start(w, n))
         memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
 }
 

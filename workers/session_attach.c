@@ -274,7 +274,7 @@ static bool has_been_published(struct op *op, uint32_t node)
 
     if (!cas_on(op->w) || n->parent == SHM_NIL || key_of_node(op->w, node, key) < 0)
         return false;
-    now = shm_node_find(shm, n->parent, shm_node_name(shm, node), n->name_len);
+    now = shm_node_named(shm, node);
     if (now == SHM_NIL)
         return false;
     named = shm_node_at(shm, now);

@@ -1,6 +1,5 @@
 /* The end of a session: the last ref, giving up, becoming an orphan. */
 #include <errno.h>
-#include <string.h>
 
 #include "shm/shm_notify.h"
 #include "workers/cas.h"
@@ -87,8 +86,7 @@ static bool has_left(struct shm *shm, const struct shm_session *s, uint32_t dir,
     if (s->state != SHM_SESSION_LIVE || (s->flags & SHM_SESSION_ORPHAN))
         return false;
     n = shm_node_at(shm, s->node);
-    return !(n->flags & SHM_NODE_CURRENT) && n->parent == dir && n->name_len == len &&
-           memcmp(shm_node_name(shm, s->node), name, len) == 0;
+    return !(n->flags & SHM_NODE_CURRENT) && shm_node_is_named(shm, s->node, dir, name, len);
 }
 
 void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_t len)
