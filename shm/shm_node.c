@@ -627,6 +627,8 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     name_drop(shm, n);
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
+    if (n->flags & SHM_NODE_DIR)
+        shm_set(shm, shm->meta, shm->nodes->moved_dirs, 1);
     n->parent = to_parent;
     n->ino = shm_node_ino_of(shm, to_parent, shm_node_name(shm, idx), len);
     if (!(n->flags & SHM_NODE_PRIVATE))
@@ -751,6 +753,9 @@ ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap)
 void shm_node_settle_ino(struct shm *shm, uint32_t idx)
 {
     uint32_t path[SETTLE_DEPTH], n = 0;
+
+    if (!shm->nodes->moved_dirs)
+        return;
 
     for (; idx != SHM_ROOT && n < SETTLE_DEPTH; idx = shm_node_at(shm, idx)->parent)
         path[n++] = idx;

@@ -126,6 +126,7 @@ struct shm_node_table {
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
+    uint32_t moved_dirs; /* a directory was renamed: not before are there inode numbers to settle */
     uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
