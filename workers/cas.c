@@ -156,6 +156,21 @@ void cas_read(struct op *op, uint32_t node, const char *etag)
         shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
 }
 
+/* True, and *ret, if it has read or written the key. */
+static bool knows(struct worker *w, const struct shm_baseline_key *k,
+                  const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
+}
+
+/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
+ * what it expects. */
+static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return knows(w, k, who, ret) && !(ret->flags & SHM_BASELINE_READ);
+}
+
 /* The baseline that rules a write of the caller. */
 static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_key *k,
                                      struct shm_baseline_value *ret, bool *ret_parents)
@@ -221,8 +236,7 @@ static void expect_nothing(struct op *op, struct shm_session *s,
     struct shm_baseline_value v;
     bool parents = false;
 
-    if (truncate && op->caller.self.tgid &&
-        shm_baseline_get(op->w->shm, k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
+    if (truncate && knows(op->w, k, &op->caller.self, &v))
         expect(s, &v);
     else if (!truncate || rules(op, k, &v, &parents) != SHM_BASELINE_NONE)
         expect_absence(s);
@@ -249,21 +263,6 @@ static void expect_loaded(struct op *op, struct shm_session *s,
         s->flags |= SHM_SESSION_REFUSED;
 }
 
-/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
- * what it expects. */
-static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
-                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
-{
-    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN &&
-           !(ret->flags & SHM_BASELINE_READ);
-}
-
-static bool knows(struct worker *w, const struct shm_baseline_key *k,
-                  const struct shm_baseline_who *who, struct shm_baseline_value *ret)
-{
-    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
-}
-
 /* Ancestors that follow: what their child does to the version that they know of is as their own. Those who
  * have read it may go on from that: only if they wait for their child now, as a shell does, or
  * subprocess.run(), is what it does a step of theirs. */
@@ -274,8 +273,8 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
 
     memset(s->follower, 0, sizeof(s->follower));
     for (int i = 0; i < OP_ANCESTORS; i++) {
-        if ((is_blind(op->w, k, &op->caller.up[i], &v) ||
-             (op->caller.waits[i] && knows(op->w, k, &op->caller.up[i], &v))) &&
+        if (knows(op->w, k, &op->caller.up[i], &v) &&
+            (op->caller.waits[i] || !(v.flags & SHM_BASELINE_READ)) &&
             (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->base_etag) == 0))
             s->follower[i] = op->caller.up[i];
     }
@@ -302,15 +301,12 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
     memset(s->lineage, 0, sizeof(s->lineage));
     memset(s->write_id, 0, sizeof(s->write_id));
     memset(s->old_id, 0, sizeof(s->old_id));
-    if (key_of_node(w, s->node, key) < 0) {
-        if (excl)
-            expect_absence(s);
-        return;
-    }
-    k = name_key(w, key);
     if (excl)
         expect_absence(s);
-    else
+    if (key_of_node(w, s->node, key) < 0)
+        return;
+    k = name_key(w, key);
+    if (!excl)
         begin(op, s, &k, truncate, append);
     note_followers(op, s, &k);
 }
@@ -319,10 +315,15 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
 static void expect_seen(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                         uint32_t target)
 {
-    const char *etag = shm_node_at(op->w->shm, target)->etag;
     struct shm_baseline_value v;
     char lineage[SHM_LINEAGE_MAX];
+    const char *etag;
 
+    if (target == SHM_NIL) {
+        expect_absence(s);
+        return;
+    }
+    etag = shm_node_at(op->w->shm, target)->etag;
     fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
     expect(s, &v);
 }
@@ -334,11 +335,7 @@ static void begin_rename(struct op *op, struct shm_session *s, const struct shm_
         expect_nothing(op, s, k, true);
     else
         expect_known(op, s, k);
-    if (s->flags & SHM_SESSION_EXPECTS)
-        return;
-    if (target == SHM_NIL)
-        expect_absence(s);
-    else
+    if (!(s->flags & SHM_SESSION_EXPECTS))
         expect_seen(op, s, k, target);
 }
 
@@ -513,7 +510,7 @@ static void removed_by_child(struct op *op, const struct shm_baseline_key *k, co
     for (int i = 0; i < OP_ANCESTORS; i++) {
         const struct shm_baseline_who *who = &op->caller.up[i];
 
-        if (who->tgid && shm_baseline_get(op->w->shm, k, who, &v) == SHM_BASELINE_KNOWN &&
+        if (knows(op->w, k, who, &v) &&
             (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0))
             is_absent(op->w, k, who, v.flags);
     }

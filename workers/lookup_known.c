@@ -249,6 +249,7 @@ static int known_name(struct op *op, struct lookup_asked *a, uint32_t dir,
     uint32_t node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
     int r;
 
+    ret->told_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, cas_told(w, node));
     ret->node = repeated(op, node, clock_mono_ns());
     if (ret->node != SHM_NIL)
         return LOOKUP_REPEATED;
@@ -277,6 +278,7 @@ int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *re
     if (r < 0)
         return r;
     names_wanted(w, dir);
+    ret->told_id = 0;
     ret->node = cas_on(w) ? cas_own_session(op, dir, op->req.name, op->req.name_len) : SHM_NIL;
     return ret->node != SHM_NIL ? LOOKUP_REPEATED : known_name(op, a, dir, ret);
 }

@@ -32,6 +32,7 @@ enum lookup_known {
 
 struct lookup_answer {
     uint32_t node;
+    uint64_t told_id; /* of the node that the kernel was told last under this name, 0 = of none that is known */
     struct resolve_known known;
     enum resolve_how how;
 };

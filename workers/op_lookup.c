@@ -100,7 +100,7 @@ static int apply_validated(struct lookup *l, uint32_t node)
 
 /* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. */
 static int apply_known(struct op *op, const struct lookup_asked *a, int what,
-                       const struct lookup_answer *known, uint64_t old_id)
+                       const struct lookup_answer *known)
 {
     struct worker *w = op->w;
     int r;
@@ -111,7 +111,7 @@ static int apply_known(struct op *op, const struct lookup_asked *a, int what,
         apply(op, known->node);
         return 1;
     case LOOKUP_NODE:
-        r = apply_or_own(op, a, known->node, old_id);
+        r = apply_or_own(op, a, known->node, known->told_id);
         return r < 0 ? r : 1;
     case LOOKUP_NOTHING:
         return -ENOENT;
@@ -120,21 +120,8 @@ static int apply_known(struct op *op, const struct lookup_asked *a, int what,
     }
 }
 
-/* Under shm->meta. */
-static uint64_t told_id(struct op *op)
-{
-    struct worker *w = op->w;
-    uint32_t dir = op_node(op);
-    uint32_t node = dir == SHM_NIL
-                        ? SHM_NIL
-                        : shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
-
-    return node == SHM_NIL ? 0 : shm_node_id(w->shm, cas_told(w, node));
-}
-
 /* As apply_known; looks into what the caller wants where that matters. */
-static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_answer *known,
-                        uint64_t *ret_old_id)
+static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_answer *known)
 {
     struct worker *w = op->w;
     int what;
@@ -145,8 +132,7 @@ static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_ans
         lookup_see(op, a);
         worker_lock(w);
     }
-    *ret_old_id = told_id(op);
-    what = apply_known(op, a, what, known, *ret_old_id);
+    what = apply_known(op, a, what, known);
     if (what < 0)
         shm_rollback(w->shm, w->shm->meta);
     worker_unlock(w);
@@ -314,12 +300,11 @@ static void attempt(struct op *op)
     struct lookup_asked asked = {.seen = 0};
     struct lookup_answer known;
     struct lookup *l = op->state;
-    uint64_t old_id;
     int r;
 
     if (l)
         asked = l->asked;
-    r = answer_known(op, &asked, &known, &old_id);
+    r = answer_known(op, &asked, &known);
     if (r > 0) {
         op_finish(op);
         return;
@@ -333,7 +318,7 @@ static void attempt(struct op *op)
         return;
     l->asked = asked;
     l->known = known.known;
-    l->old_id = old_id;
+    l->old_id = known.told_id;
     r = resolve_start(w, asked.key, known.how, l->known.etag, on_resolved, l, &l->resolve);
     if (r < 0)
         op_fail(op, r);
