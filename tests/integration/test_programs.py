@@ -18,6 +18,7 @@ from conftest import missing
 from harness import SLOW, util
 from harness.pattern import pattern
 from harness.tree import assert_same_files, assert_tree_equal, make_tree
+from harness.work import SQLITE_INCREMENT
 
 PYTHON = [sys.executable, "-B"]
 
@@ -258,18 +259,6 @@ def test_configure_and_make(here, get):
 # -- databases
 
 
-INCREMENT = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-for _ in range(int(sys.argv[2])):
-    db.execute("begin immediate")
-    n, = db.execute("select n from counter").fetchone()
-    db.execute("update counter set n = ?", (n + 1,))
-    db.execute("insert into log (line) values (?)", ("x" * 500,))
-    db.execute("commit")
-"""
-
-
 @pytest.mark.slow
 def test_sqlite(here, bucket, m, scratch):
     """Rollback journal; two processes, each in turn; and the object is a good database too."""
@@ -277,7 +266,7 @@ def test_sqlite(here, bucket, m, scratch):
     db = here / "test.db"
     run("sqlite3", db, "pragma journal_mode=delete; create table counter (n); "
                        "insert into counter values (0); create table log (line);")
-    users = [util.spawn([*PYTHON, "-c", INCREMENT, db, 40]) for _ in range(2)]
+    users = [util.spawn([*PYTHON, "-c", SQLITE_INCREMENT, db, 40]) for _ in range(2)]
     for user in users:
         util.finish(user)
     assert run("sqlite3", db, "pragma integrity_check; select n from counter; "
@@ -296,7 +285,7 @@ def test_a_killed_sqlite_leaves_a_good_database(here):
     run("sqlite3", db, "create table counter (n); insert into counter values (0); "
                        "create table log (line);")
     for i in range(3):
-        user = util.spawn([*PYTHON, "-c", INCREMENT, db, 100_000])
+        user = util.spawn([*PYTHON, "-c", SQLITE_INCREMENT, db, 100_000])
         time.sleep(0.4 * SLOW)
         os.killpg(user.pid, signal.SIGKILL)
         user.communicate()

@@ -12,7 +12,7 @@ import pytest
 from conftest import missing
 from harness import util
 from harness.tree import assert_same_files, assert_tree_equal, make_tree
-from harness.work import PYTHON
+from harness.work import PYTHON, SQLITE_INCREMENT
 from test_cas import CAS
 
 LWW = "s3-buffered-lww"
@@ -150,18 +150,6 @@ def test_npm(here, scratch):
     assert sh("node -p 'require(\"demo\")'", cwd=here / "app") == "demo works\n"
 
 
-INCREMENT = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-for _ in range(int(sys.argv[2])):
-    db.execute("begin immediate")
-    n, = db.execute("select n from counter").fetchone()
-    db.execute("update counter set n = ?", (n + 1,))
-    db.execute("insert into log (line) values (?)", ("x" * 500,))
-    db.execute("commit")
-"""
-
-
 def sqlite(db, statements):
     return sh('sqlite3 "$1" "$2"', db, statements)
 
@@ -174,12 +162,12 @@ def test_sqlite_by_two_processes(here, m, bucket, scratch):
     sqlite(db, "create table counter (n); insert into counter values (0); "
                "create table log (line);")
     if together:
-        users = [util.spawn([*PYTHON, "-c", INCREMENT, db, 20]) for _ in range(2)]
+        users = [util.spawn([*PYTHON, "-c", SQLITE_INCREMENT, db, 20]) for _ in range(2)]
         for user in users:
             util.finish(user)
     else:
         for _ in range(4):
-            python(INCREMENT, db, 10)
+            python(SQLITE_INCREMENT, db, 10)
     check = "pragma integrity_check; select n, (select count(*) from log) from counter;"
     assert sqlite(db, check) == "ok\n40|40\n"
     sqlite(db, "begin; update counter set n = 7; delete from log; rollback; vacuum;")

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from harness import DAEMON, util
+from harness.work import FILE_INCREMENT
 
 QUOTED = {"if-match": '"*'}
 CAS = "s3-buffered-cas"
@@ -490,18 +491,7 @@ def test_ceph_with_compare_and_set(mount, proxy, bucket):
     assert bucket.get(key) == b"theirs" == path.read_bytes()
 
     path.write_bytes(b"0")
-    code = """
-import sys
-done = 0
-while done < 25:
-    try:
-        with open(sys.argv[1], 'r+b') as f:
-            n = int(f.read()); f.seek(0); f.write(b'%d' % (n + 1))
-        done += 1
-    except FileExistsError:
-        pass
-"""
-    for w in [python(code, path) for _ in range(3)]:
+    for w in [python(FILE_INCREMENT, path, 25) for _ in range(3)]:
         util.finish(w)
     assert bucket.get(key) == b"75"
     assert contradictions(m) == 0 and " err " not in m.log()

@@ -1,12 +1,12 @@
 """What programs do with files, on servers that people run. Which, and what is known of them: servers.py."""
 
 import os
-import sys
 import uuid
 
 import pytest
 
 from harness import util
+from harness.work import FILE_INCREMENT, PYTHON
 
 CAS = "s3-buffered-cas"
 
@@ -106,19 +106,6 @@ def test_a_large_file(place):
     assert (place / "big.bin").read_bytes() == data
 
 
-COUNT = """
-import sys
-done = 0
-while done < 20:
-    try:
-        with open(sys.argv[1], "r+b") as f:
-            n = int(f.read()); f.seek(0); f.write(b"%d" % (n + 1))
-        done += 1
-    except FileExistsError:
-        pass
-"""
-
-
 def test_compare_and_set(mount, server):
     """Exact, or refused with the reason, at every start."""
     for _ in range(1 if server.cas == "exact" else 5):
@@ -130,6 +117,6 @@ def test_compare_and_set(mount, server):
         m.start()
         path = m.path / "n.txt"
         path.write_bytes(b"0")
-        for w in [util.spawn([sys.executable, "-c", COUNT, path]) for _ in range(4)]:
+        for w in [util.spawn([*PYTHON, "-c", FILE_INCREMENT, path, 20]) for _ in range(4)]:
             util.finish(w)
         assert path.read_bytes() == b"80"

@@ -10,6 +10,31 @@ from . import PROGRAMS, util
 
 PYTHON = [sys.executable, "-B"]
 
+# python -c ... DATABASE COUNT: transactions that count up, and log.
+SQLITE_INCREMENT = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+for _ in range(int(sys.argv[2])):
+    db.execute("begin immediate")
+    n, = db.execute("select n from counter").fetchone()
+    db.execute("update counter set n = ?", (n + 1,))
+    db.execute("insert into log (line) values (?)", ("x" * 500,))
+    db.execute("commit")
+"""
+
+# python -c ... PATH COUNT: with compare-and-set, a conflict is begun anew.
+FILE_INCREMENT = """
+import sys
+done = 0
+while done < int(sys.argv[2]):
+    try:
+        with open(sys.argv[1], "r+b") as f:
+            n = int(f.read()); f.seek(0); f.write(b"%d" % (n + 1))
+        done += 1
+    except FileExistsError:
+        pass
+"""
+
 
 def start_writer(m, scratch, seed, name="writer", big=True):
     """The writer-verifier in a directory of its own, until scratch/stop exists."""
