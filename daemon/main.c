@@ -45,8 +45,10 @@ static void print_help(void)
          "\n"
          "Exit codes: 0 ended as told; 1 bytes that were written did not reach S3;\n"
          "64 wrong option; 69 S3 cannot be reached; 71 the system gives no more memory,\n"
-         "processes or descriptors; 73 the mount, the control socket or buffer.dir cannot\n"
-         "be used; 75 the kernel has ended the mount's connection: start it again; 78 the configuration is wrong (also bucket, region, keys).\n"
+         "processes or descriptors, or something is left that cannot be ended; 73 the\n"
+         "mount, the control socket or buffer.dir cannot be used; 75 the kernel has ended\n"
+         "the mount's connection: start it again; 78 the configuration is wrong (also\n"
+         "bucket, region, keys).\n"
          "\n"
          "Keys of the configuration:\n");
     conf_print_keys(stdout);

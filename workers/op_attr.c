@@ -1,8 +1,9 @@
 /* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), and not from S3: the
  * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a node
- * that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`, since
- * what READDIRPLUS said holds; it does for a program that is to be executed and has no x bit, and
- * for a directory that it has known for longer than directories.ttl (node_attr.c).
+ * that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`, since what
+ * the LOOKUP said holds (with compare-and-set it asks all the same, and is answered with that); it
+ * does for a program that is to be executed and has no x bit, and for a directory that somebody
+ * asks about and that it has known for longer than directories.ttl (node_attr.c).
  *
  * A change of size is a change of content: with a handle it is made in the handle's session; by
  * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
