@@ -163,7 +163,8 @@ void cas_keep_readers(struct worker *w, uint32_t named);
  * if there is none. */
 uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size_t len);
 
-/* Begins the load of such a session, if none runs. One that cannot begin counts as failed. */
+/* Begins the load of such a session, if none runs; whoever waits in this worker looks again. One that
+ * cannot begin counts as failed: its readers see what is here. */
 void cas_readers_load(struct worker *w, uint32_t session);
 
 #endif

@@ -70,11 +70,12 @@ void cas_readers_load(struct worker *w, uint32_t session)
     int r = session_load(w, session);
     struct shm_session *s;
 
-    if (r == 0 || r == -EAGAIN)
-        return;
-    worker_lock(w);
-    s = shm_session_edit(w->shm, session);
-    s->load.attempts++;
-    s->load.error = r;
-    worker_unlock(w);
+    if (r < 0 && r != -EAGAIN) {
+        worker_lock(w);
+        s = shm_session_edit(w->shm, session);
+        s->load.attempts++;
+        s->load.error = r;
+        worker_unlock(w);
+    }
+    worker_wake_self(w);
 }

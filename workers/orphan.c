@@ -47,10 +47,8 @@ static void keep_resume(struct op *op)
     }
     worker_unlock(w);
     if (waits != SHM_NIL) {
-        if (idle) {
+        if (idle)
             cas_readers_load(w, waits);
-            worker_wake_self(w);
-        }
         return;
     }
     op_stop_waiting(op);

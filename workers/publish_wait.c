@@ -187,15 +187,6 @@ static void load(struct op *op)
         go_on(op, r);
 }
 
-/* What its end is, look() says. One that cannot begin is given up: its readers see what is here. */
-static void keep(struct op *op)
-{
-    struct publish_wait *pw = op->state;
-
-    cas_readers_load(op->w, pw->other);
-    worker_wake_self(op->w);
-}
-
 static void resume(struct op *op)
 {
     struct publish_wait *pw = op->state;
@@ -226,7 +217,7 @@ static void resume(struct op *op)
         return;
     }
     if (what == LOOK_KEEP) {
-        keep(op);
+        cas_readers_load(w, pw->other);
         return;
     }
     if (what == LOOK_LOAD) {
