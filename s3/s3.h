@@ -12,11 +12,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/loop.h"
 
 #define S3_KEY_MAX 1024   /* bytes of a key, without NUL */
 #define S3_ETAG_MAX 72    /* bytes of an ETag in its one form (s3_etag.h), and NUL */
+#define S3_ETAG_EMPTY "\"d41d8cd98f00b204e9800998ecf8427e\"" /* of all empty objects */
 #define S3_SERVER_MAX 64  /* how a server calls itself, and NUL */
 #define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
 #define S3_TYPE_MAX 128   /* bytes of a Content-Type, and NUL */
@@ -235,6 +237,11 @@ struct s3_copy {
     const struct s3_meta_pair *meta;
     size_t n_meta;
 };
+
+/* A PUT on the condition that nothing is there, or an empty object, whose attempt may have acted (no
+ * answer came, or a gateway's) is made again after this time only: an attempt that acts late may
+ * find that its condition holds once more, and bring back what has been removed. */
+#define S3_SETTLE_NS NS_PER_S
 
 struct s3_delete {
     const char *key;

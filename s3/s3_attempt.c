@@ -29,15 +29,21 @@
 
 /* ---- what curl calls ---- */
 
-/* The connection stands (again: curl itself resends on a kept connection that turned out dead). */
+/* The connection stands (again: curl itself resends on a kept connection that turned out dead, and
+ * without Expect to a server that does not know it). */
 static int on_send(void *arg, char *remote, char *local, int remote_port,
                    int local_port)
 {
     struct s3_req *req = arg;
 
     (void)remote, (void)local, (void)remote_port, (void)local_port;
-    if (req->state == S3_REQ_GONE || (req->once && req->sends > 0))
+    if (req->state == S3_REQ_GONE)
         return CURL_PREREQFUNC_ABORT;
+    if ((req->once || req->settles) && req->sends > 0 && req->reply.status != 417) {
+        (void)s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
+                          "the connection ended without an answer");
+        return CURL_PREREQFUNC_ABORT;
+    }
     req->sends++;
     req->move_ns = clock_mono_ns();
     s3_reply_begin(req);

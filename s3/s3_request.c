@@ -390,6 +390,23 @@ static void give_up(struct s3_req *req, struct s3_verdict *v)
     finish(req, v);
 }
 
+/* By who carries it out: no gateway that has lost sight of it. */
+static bool is_answered(const struct s3_req *req)
+{
+    int status = req->reply.complete ? req->reply.status : 0;
+
+    return status && status != 502 && status != 504;
+}
+
+/* The attempt may be held back somewhere, and would do harm behind the next one. */
+static uint64_t settled(const struct s3_req *req, uint64_t delay)
+{
+    uint64_t half = deadline_left(req, clock_mono_ns()) / 2;
+    uint64_t least = S3_SETTLE_NS < half ? S3_SETTLE_NS : half;
+
+    return delay > least ? delay : least;
+}
+
 void s3_req_ended(struct s3_req *req, CURLcode curl)
 {
     struct s3_client *c = req->client;
@@ -417,16 +434,17 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         requeue(req);
         return;
     }
-    if (v.error == 0) {
+    if (v.error == 0 || (req->once && req->maybe_acted)) {
         finish(req, &v);
         return;
     }
-    if ((req->once && req->maybe_acted) ||
-        !s3_retry_again(&req->retry, &c->bucket, v.retry,
+    if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
                         deadline_left(req, clock_mono_ns()),
                         req->reply.retry_after_ns, &delay)) {
         give_up(req, &v);
         return;
     }
+    if (req->settles && v.unclear && !is_answered(req))
+        delay = settled(req, delay);
     loop_timer_set(c->loop, &req->timer, delay);
 }

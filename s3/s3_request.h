@@ -132,6 +132,7 @@ struct s3_req {
     struct s3_verdict verdict;
     char curl_error[CURL_ERROR_SIZE];
     bool once;        /* an unclear attempt is the last */
+    bool settles;     /* after an unclear attempt the next one waits: S3_SETTLE_NS */
     bool maybe_acted; /* an attempt was unclear */
     bool guess;  /* HEAD: a 404 without a code is believed */
     bool turned;      /* op was exchanged once */

@@ -20,7 +20,7 @@
 
 #define SHM_READ_HEAD 80 /* in front of the payload: fuse_in_header and fuse_write_in */
 #define SHM_RECORD_REQUEST 696 /* bytes of a request that can wait: two names of 255 and their header fit */
-#define SHM_RECORD_REPLY 160 /* fuse_entry_out and fuse_open_out fit */
+#define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
 #define SHM_REPLY_MAX 65536 /* one READDIRPLUS answer */
 #define SHM_COUNTED_MAX 512 /* nodes that one READDIRPLUS answer may count */
 
@@ -57,7 +57,7 @@ struct shm_record {
     uint32_t unused_too;
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
-    uint8_t unused[88];
+    uint8_t unused[80];
 };
 
 #define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff) /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */

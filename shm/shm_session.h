@@ -31,7 +31,8 @@ enum shm_session_flag {
     SHM_SESSION_COPY = 16384,  /* unpublished, and nothing in the spool: the content is that of `copy` */
     SHM_SESSION_NO_COPY = 32768, /* which the server would not copy: it is to be loaded and put */
     SHM_SESSION_LOST = 65536,    /* and could not be loaded: nobody waits until it is */
-    SHM_SESSION_TRIED = 256,   /* compare-and-set: a PUT with write_id has begun, and its end is not known */
+    SHM_SESSION_TRIED = 256,   /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and
+                                * its end is not known */
     SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
     SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */
     SHM_SESSION_LINEAGE = 4096, /* compare-and-set: `lineage` is that of base_etag; else it is asked for */
@@ -40,7 +41,7 @@ enum shm_session_flag {
     SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
     SHM_SESSION_REPLACED = 262144, /* compare-and-set: another process has removed or replaced the file: it is not
                                     * found by name any more, and its upload will be refused */
-    SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file; TRIED counts here, too */
+    SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };
 
@@ -103,6 +104,7 @@ struct shm_session {
     /* Compare-and-set (workers/lineage.h): */
     char write_id[SHM_ID_LEN + 4]; /* of the publish under way (or last), for own-write recognition */
     char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
+    uint64_t sent_ns;              /* TRIED: when a PUT went out last (workers/settle.h) */
     union {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */

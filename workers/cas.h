@@ -35,7 +35,7 @@
 /* All empty objects have one ETag: what tells them apart is the write-id. */
 static inline bool cas_is_empty(const char *etag)
 {
-    return strcmp(etag, "\"d41d8cd98f00b204e9800998ecf8427e\"") == 0;
+    return strcmp(etag, S3_ETAG_EMPTY) == 0;
 }
 
 static inline bool cas_on(const struct worker *w)

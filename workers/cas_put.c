@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "workers/cas.h"
+#include "workers/settle.h"
+
 #define META_COST (strlen("x-amz-meta-") + strlen(LINEAGE_META)) /* of a pair, but for its value */
 
 /* No version has this ETag: ours was replaced before we learned its own. */
@@ -13,6 +17,13 @@ static void copy_id(char *to, const char *from)
 {
     memcpy(to, from, SHM_ID_LEN);
     to[SHM_ID_LEN] = '\0';
+}
+
+static void mark_sent(struct cas_put *c, struct shm_session *s)
+{
+    c->tried = true;
+    c->since_ns = s->sent_ns = clock_mono_ns();
+    s->flags |= SHM_SESSION_TRIED;
 }
 
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
@@ -41,8 +52,9 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
     (void)lineage_head(c->base, c->expected);
     lineage_extend(c->base, c->id, c->lineage);
     c->tried = !asks && cas_put_first(c) == CAS_PUT;
+    c->since_ns = s->sent_ns;
     if (c->tried)
-        s->flags |= SHM_SESSION_TRIED;
+        mark_sent(c, s);
 }
 
 enum cas_next cas_put_first(const struct cas_put *c)
@@ -73,6 +85,7 @@ enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res)
 {
     if (c->ambiguous || res->may_have_acted) {
         c->ambiguous = true;
+        c->since_ns = clock_mono_ns();
         return CAS_LOOK;
     }
     c->gone = res->error == -ENOENT;
@@ -81,7 +94,15 @@ enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res)
 
 static enum cas_next put_again(struct cas_put *c)
 {
+    c->waits = 0;
     return ++c->puts <= CAS_PUTS_MAX ? CAS_PUT : CAS_UNKNOWN;
+}
+
+/* The first one's condition may come to hold again: that nothing is there, or an empty file. */
+static enum cas_next put_settled(struct cas_put *c)
+{
+    c->wait_ns = c->ambiguous ? settle_ns(c->since_ns, clock_mono_ns(), c->waits++) : 0;
+    return c->wait_ns ? CAS_WAIT : put_again(c);
 }
 
 /* What the expected version was built on: only now known. */
@@ -111,7 +132,7 @@ static enum cas_next adopt(struct cas_put *c, const struct s3_object *obj, const
 static enum cas_next nothing_there(struct cas_put *c, bool absent)
 {
     if (absent)
-        return put_again(c);
+        return put_settled(c);
     c->gone = true;
     return c->ambiguous ? CAS_UNKNOWN : CAS_CONFLICT;
 }
@@ -158,7 +179,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
     }
     if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
         take_condition(res, etag, absent);
-        return put_again(c);
+        return *absent ? put_settled(c) : put_again(c);
     }
     if (*c->old_id && strcmp(head, c->old_id) == 0)
         return adopt(c, obj, lineage, etag, absent);
@@ -166,7 +187,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
         learn(c, lineage);
     if (!*absent && strcmp(obj->etag, etag) == 0 &&
         (!c->ours || strcmp(head, c->expected) == 0))
-        return put_again(c);
+        return cas_is_empty(etag) ? put_settled(c) : put_again(c);
     /* A server that reads the two one after the other may have been overtaken by our own PUT. Said
      * twice, it is a copy of the expected version onto itself. */
     if (!c->doubted && *c->expected && strcmp(head, c->expected) == 0) {
@@ -178,8 +199,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
 
 void cas_put_sends(struct cas_put *c, struct shm_session *s)
 {
-    c->tried = true;
-    s->flags |= SHM_SESSION_TRIED;
+    mark_sent(c, s);
     if (!c->expects || c->ask)
         return;
     s->flags |= SHM_SESSION_LINEAGE;

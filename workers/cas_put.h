@@ -24,6 +24,9 @@ struct cas_put {
     bool doubted;   /* HEAD told the lineage of the expected version and another ETag: once more */
     bool gone;      /* the expected version is no longer there, nor another */
     unsigned puts;
+    unsigned waits;    /* for a PUT that may still act */
+    uint64_t wait_ns;  /* WAIT: how long */
+    uint64_t since_ns; /* it was sent, or known to be lost */
     size_t room; /* bytes that metadata leave for the lineage */
     char id[LINEAGE_ID_CAP];       /* of this write, the same in all its attempts */
     char old_id[LINEAGE_ID_CAP];   /* of an earlier one with other content, "" = none */
@@ -38,6 +41,7 @@ enum cas_next {
     CAS_OURS,     /* it has acted: c->etag */
     CAS_PUT,      /* send it (again) */
     CAS_LOOK,     /* HEAD, then cas_put_found */
+    CAS_WAIT,     /* the same after c->wait_ns */
     CAS_CONFLICT, /* -EEXIST */
     CAS_UNKNOWN,  /* -EIO: neither success nor conflict can be proven */
 };

@@ -12,22 +12,24 @@
 #include "workers/cas.h"
 #include "workers/key.h"
 #include "workers/lineage.h"
+#include "workers/settle.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 #define BLIND_AFTER 2  /* refusals though HEAD shows that the condition holds */
 #define LOST_MAX 8     /* answers that were lost, and the version found still there */
-#define LOST_WAIT_NS (50 * NS_PER_MS) /* doubled each time, but for the first */
 
 struct deletion {
     struct op *op;
     void (*then)(struct op *op, int error);
     enum delete_how how;
-    unsigned refused, lost;
+    unsigned refused, lost, looks;
     unsigned agreed; /* refusals though HEAD found the version that is meant, in a row */
     bool asked;      /* the last DELETE had a condition */
     bool blind;      /* this server's conditions do not count */
     struct loop_timer wait;
     bool unclear; /* one of ours may have acted */
+    bool missing; /* ... the last one; its answer, or who waited for it, is gone */
+    uint64_t since_ns;
     char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
     char key[KEY_CAP];
     char etag[SHM_ETAG_MAX];
@@ -66,6 +68,22 @@ static void end(struct deletion *d, int error)
 static void on_deleted(void *arg, const struct s3_result *res);
 static void on_head(void *arg, const struct s3_result *res);
 
+/* What is sent, for whoever comes after this worker. */
+static void note(struct deletion *d)
+{
+    struct delete_note *n = delete_note_of(d->op);
+    struct worker *w = d->op->w;
+
+    worker_lock(w);
+    if (d->how == DELETE_SEEN)
+        shm_win_forget(w->shm, d->key);
+    op_edit(d->op)->step = DELETE_SENT;
+    n->sent_ns = clock_mono_ns();
+    memcpy(n->etag, d->etag, sizeof(d->etag));
+    memcpy(n->id, d->id, sizeof(d->id));
+    worker_unlock(w);
+}
+
 static void send_delete(struct deletion *d)
 {
     struct worker *w = d->op->w;
@@ -73,17 +91,12 @@ static void send_delete(struct deletion *d)
     bool asks = seen ? server_compares(w)
                      : delete_asks(w) && !d->blind && d->refused < REFUSED_MAX;
     struct s3_delete del = {
-        .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = seen};
+        .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = true};
     int r;
 
-    if (seen && d->op->rec->step != DELETE_SENT) {
-        worker_lock(w);
-        shm_win_forget(w->shm, d->key);
-        op_edit(d->op)->step = DELETE_SENT;
-        memcpy(delete_note_of(d->op)->etag, d->etag, sizeof(d->etag));
-        memcpy(delete_note_of(d->op)->id, d->id, sizeof(d->id));
-        worker_unlock(w);
-    }
+    note(d);
+    d->missing = false;
+    d->looks = 0;
     d->asked = del.if_match != NULL;
     w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(w->s3, &del, on_deleted, d, &d->op->s3);
@@ -108,16 +121,26 @@ static void on_waited(struct loop_timer *t)
 }
 
 /* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. The
- * client does not try again by itself, so the waiting for a server that is busy is here. */
+ * client does not try again by itself. */
 static void look_again(struct deletion *d, const struct s3_result *res)
 {
-    d->unclear = true;
+    d->unclear = d->missing = true;
+    d->since_ns = clock_mono_ns();
     if (++d->lost > LOST_MAX)
         end(d, res->error);
-    else if (d->lost == 1)
-        send_head(d);
     else
-        loop_timer_set(d->op->w->loop, &d->wait, LOST_WAIT_NS << (d->lost - 1));
+        send_head(d);
+}
+
+/* The version that is meant is still there. */
+static void settle(struct deletion *d)
+{
+    uint64_t wait = settle_ns(d->since_ns, clock_mono_ns(), d->looks++);
+
+    if (wait)
+        loop_timer_set(d->op->w->loop, &d->wait, wait);
+    else
+        send_delete(d);
 }
 
 /* The server does not know the condition: HEAD looks in its place, where another version may not
@@ -143,7 +166,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
         (void)s3_habit_learn(d->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
     if (d->asked && s3_condition_unknown(res->http_status, res->code)) {
         go_blind(d);
-    } else if (d->how == DELETE_SEEN && res->error && res->may_have_acted) {
+    } else if (res->error && res->may_have_acted) {
         look_again(d, res);
     } else if (res->error == -EEXIST && d->how != DELETE_SEEN) {
         d->refused++;
@@ -180,12 +203,14 @@ static int judge(const struct deletion *d, const char *lineage)
     return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
 }
 
-/* After a refusal: false if the version that is there stays. A condition that is refused though it
- * holds does not count on this server. */
-static bool doubt(struct deletion *d, const struct s3_object *obj)
+/* Where the last one wins: false if the version that is there stays, as it came after ours had acted, or
+ * is not what was moved. A condition that is refused though it holds does not count on this server. */
+static bool goes(struct deletion *d, const struct s3_object *obj)
 {
     bool same = *d->etag && strcmp(d->etag, obj->etag) == 0;
 
+    if (d->missing)
+        return same || !*d->etag;
     d->agreed = same ? d->agreed + 1 : 0;
     d->blind |= d->agreed >= BLIND_AFTER;
     return same || d->how == DELETE_LAST;
@@ -204,23 +229,24 @@ static void on_head(void *arg, const struct s3_result *res)
         end(d, d->unclear ? judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
         return;
     }
-    if (d->how != DELETE_SEEN && !doubt(d, &res->obj)) {
-        end(d, 0); /* what was moved is not what is there */
+    if (d->how != DELETE_SEEN && !goes(d, &res->obj)) {
+        end(d, 0);
         return;
     }
     memset(d->etag, 0, sizeof(d->etag));
     memcpy(d->etag, res->obj.etag, strnlen(res->obj.etag, sizeof(d->etag) - 1));
-    send_delete(d);
+    if (d->missing)
+        settle(d);
+    else
+        send_delete(d);
 }
 
 /* Whether the DELETE waits for what a HEAD says. */
 static bool looks_first(const struct deletion *d)
 {
-    if (d->how != DELETE_SEEN)
-        return false;
-    if (d->unclear)
+    if (d->missing)
         return true;
-    return *d->etag && (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
+    return d->how == DELETE_SEEN && *d->etag && (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
@@ -233,7 +259,9 @@ void delete_key(struct op *op, const char *key, const char *etag, enum delete_ho
         return;
     }
     *d = (struct deletion){
-        .op = op, .then = then, .how = how, .unclear = op->rec->step == DELETE_SENT};
+        .op = op, .then = then, .how = how, .missing = op->rec->step == DELETE_SENT};
+    d->unclear = d->missing;
+    d->since_ns = delete_note_of(op)->sent_ns; /* where it is missing */
     memcpy(d->key, key, strlen(key));
     if (d->unclear) {
         etag = delete_note_of(op)->etag;

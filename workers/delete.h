@@ -15,16 +15,19 @@ enum delete_how {
     DELETE_MOVED, /* it was written after this one was copied: it stays */
 };
 
-/* op->rec->step: a DELETE_SEEN has been sent, and a replacement does not know its end. */
+/* op->rec->step: a DELETE has been sent, and a replacement does not know its end. */
 #define DELETE_SENT 20
 
-/* Which version a DELETE_SEEN means, in the op's record: a replacement must not mean what the
- * caller, or the mount, has learned of since. (What lies in front is a rename's.) */
+/* Which version it means, in the op's record: a replacement must not mean what the caller, or the
+ * mount, has learned of since. (What lies in front is a rename's.) */
 struct delete_note {
+    uint64_t sent_ns; /* the last one */
     char etag[SHM_ETAG_MAX];
     char id[LINEAGE_ID_CAP]; /* a rename sets it before it calls delete_key */
 };
 
+static_assert((offsetof(struct shm_record, reply) + SHM_ETAG_MAX) % _Alignof(struct delete_note) == 0,
+              "the record is aligned for it");
 static_assert(SHM_ETAG_MAX + sizeof(struct delete_note) <= SHM_RECORD_REPLY, "the record has room");
 
 static inline struct delete_note *delete_note_of(struct op *op)
@@ -37,13 +40,17 @@ static inline struct delete_note *delete_note_of(struct op *op)
  * condition (501) is not asked for it again. The op is kept, and its `state` is used.
  *
  * With DELETE_SEEN `id` is the write-id of that version (cas_id; NULL or "": not known), which
- * tells an empty file from all others; that takes a HEAD before. A DELETE whose answer is lost is
- * not repeated before a HEAD has looked: another may have the name by then, with the same ETag.
+ * tells an empty file from all others; that takes a HEAD before.
  *
- *   nothing is there, or another version that was not built on it    0
- *   another version that was built on it                             -EEXIST
- *   another version, and it cannot be told                           -EIO
- *   the same one still                                               the DELETE again
+ * A DELETE whose answer is lost is not repeated before a HEAD has looked: another may have the name
+ * by then, with the same ETag.
+ *
+ *   nothing is there                                                 0
+ *   the same one still, also after a while (settle.h)                the DELETE again
+ *   another version: DELETE_LAST, DELETE_MOVED                       0
+ *   DELETE_SEEN      that was not built on it                        0
+ *                    that was built on it                            -EEXIST
+ *                    and it cannot be told                           -EIO
  */
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
                 const char *id, void (*then)(struct op *op, int error));

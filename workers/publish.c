@@ -31,6 +31,7 @@
 #include "workers/publish_private.h"
 #include "workers/server.h"
 #include "workers/session.h"
+#include "workers/settle.h"
 #include "workers/spool.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
@@ -207,7 +208,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         publish_session(p, res);
     else if (cas_on(p->w))
         end_refused(p, s, error);
-    else if (p->excl) /* it was refused, for certain */
+    else if (!p->cas.ambiguous)
         s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
@@ -271,6 +272,14 @@ static void doubt(struct publish *p, const struct s3_result *res)
     p->blind = !cas_on(p->w) && p->agreed >= BLIND_AFTER;
 }
 
+/* The PUT is conditional on what HEAD has found. */
+static void take_condition(struct publish *p, const struct s3_result *res)
+{
+    p->absent = res->error == -ENOENT;
+    memset(p->etag, 0, sizeof(p->etag));
+    memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+}
+
 static void on_found(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
@@ -284,9 +293,7 @@ static void on_found(void *arg, const struct s3_result *res)
         return;
     }
     doubt(p, res);
-    p->absent = res->error == -ENOENT;
-    memset(p->etag, 0, sizeof(p->etag));
-    memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    take_condition(p, res);
     start_put(p);
 }
 
@@ -388,6 +395,30 @@ static void tell_unknown(struct publish *p)
 }
 
 static void prepare(struct publish *p);
+static void do_next(struct publish *p, enum cas_next next);
+
+static void on_waited(struct loop_timer *t)
+{
+    do_next((struct publish *)((char *)t - offsetof(struct publish, wait)), CAS_LOOK);
+}
+
+/* Last write wins: what was made meanwhile, by a predecessor's upload or by others, is replaced. */
+static void on_settled(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    struct cas_put *c = &p->cas;
+
+    c->wait_ns = settle_ns(c->since_ns, clock_mono_ns(), c->waits++);
+    if (res->error && res->error != -ENOENT) {
+        publish_finish(p, res, res->error);
+    } else if (res->error && c->wait_ns) {
+        do_next(p, CAS_WAIT);
+    } else {
+        p->unsure = false;
+        take_condition(p, res);
+        do_next(p, CAS_PUT);
+    }
+}
 
 static void do_next(struct publish *p, enum cas_next next)
 {
@@ -406,9 +437,13 @@ static void do_next(struct publish *p, enum cas_next next)
         return;
     case CAS_LOOK:
         p->w->stats->s3[S3_OP_HEAD]++;
-        r = s3_head(p->w->s3, p->key, on_looked, p, NULL);
+        r = s3_head(p->w->s3, p->key, p->unsure ? on_settled : on_looked, p, NULL);
         if (r < 0)
             publish_finish(p, &none, r);
+        return;
+    case CAS_WAIT:
+        p->wait.on_time = on_waited;
+        loop_timer_set(p->w->loop, &p->wait, p->cas.wait_ns);
         return;
     case CAS_CONFLICT:
         tell_conflict(p);
@@ -563,6 +598,8 @@ int publish_begin(struct publish *p)
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
     p->cas.look = s3_habit_has(w->s3, S3_HABIT_CONTRADICTS);
+    p->unsure = !cas_on(w) && p->absent && (s->flags & SHM_SESSION_TRIED);
+    p->cas.since_ns = s->sent_ns;
     if (cas_on(w))
         cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
     s->publishing_seq = s->write_seq;
@@ -609,7 +646,7 @@ static void start_put(struct publish *p)
         publish_finish(p, &none, -EIO);
         return;
     }
-    if ((cas_on(w) || p->excl) && !p->cas.tried)
+    if ((cas_on(w) || p->absent) && (!p->cas.tried || p->cas.puts))
         remember_that_it_is_sent(p);
     p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
@@ -692,5 +729,8 @@ static void prepare(struct publish *p)
 
 void publish_run(struct publish *p)
 {
-    do_next(p, cas_on(p->w) ? cas_put_first(&p->cas) : CAS_PUT);
+    if (cas_on(p->w))
+        do_next(p, cas_put_first(&p->cas));
+    else
+        do_next(p, p->unsure ? CAS_LOOK : CAS_PUT);
 }

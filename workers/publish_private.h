@@ -36,6 +36,8 @@ struct publish {
     struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
     struct shm_copy copy; /* of which it is to be a copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
+    bool unsure; /* last write wins: an upload of this new file by a worker that died may still act */
+    struct loop_timer wait;
 };
 
 /* Under shm->meta, with p->w and p->session set, no job of the session running. Makes its publish

@@ -41,6 +41,8 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config):
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):   # of the make that runs this
+        os.environ.pop(name, None)
     config.addinivalue_line("markers", "slow: takes more than five seconds")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")

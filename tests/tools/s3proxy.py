@@ -476,7 +476,14 @@ class Connection:
     async def forward(self, x, head, body, plan):
         up = await self.connect()
         await self.send_request(x, up, head, body, plan)
-        answer, first, headers = await self.read_answer(x, up)
+        if not isinstance(body, SpooledBody):       # which is sent on whoever has gone
+            self.client.on_end = lambda _: up.reset()
+            if self.client.eof:
+                up.reset()
+        try:
+            answer, first, headers = await self.read_answer(x, up)
+        finally:
+            self.client.on_end = None
         body_out = Body.of_answer(up, x.method, x.status, headers)
         try:
             await self.send_answer(x, answer, headers, body_out, plan)

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "workers/cas_put.h"
+#include "workers/settle.h"
 
 #define OURS "OOOOOOOO"
 #define OLD "LLLLLLLL"
@@ -223,6 +225,42 @@ static void test_found_gone(void **state)
     assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
 }
 
+/* What condition the one under way has, and whether it may come to hold once more. */
+static void test_waits_for_what_may_still_act(void **state)
+{
+    struct shm_session s = session(SHM_SESSION_TRIED);
+    bool absent = true, empty = false;
+    struct cas_put c;
+    unsigned n = 0;
+
+    (void)state;
+    s.sent_ns = clock_mono_ns();
+    c = begun(&s);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT);
+    assert_in_range(c.wait_ns, 1, SETTLE_FIRST_NS);
+    assert_int_equal(found(&c, 0, S3_ETAG_EMPTY, BASE ".", S3_ETAG_EMPTY, &empty), CAS_WAIT);
+    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT); /* will not hold again */
+    c.since_ns -= S3_SETTLE_NS;
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+    cas_put_sends(&c, &s);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT); /* the second one */
+    c.ambiguous = false;
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+
+    s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
+    s.sent_ns = clock_mono_ns();
+    c = begun(&s);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT);
+
+    /* Looks become rarer, and end in time. */
+    for (uint64_t at = 1000, wait = 1, last = 0; wait; at += wait, last = wait) {
+        wait = settle_ns(1000, at, n++);
+        assert_true(n < 12 && at + wait <= 1000 + S3_SETTLE_NS);
+        assert_true(wait >= last || at + wait == 1000 + S3_SETTLE_NS || wait == 0);
+    }
+    assert_int_equal(settle_ns(0, clock_mono_ns(), 0), 0); /* never sent */
+}
+
 /* An earlier write of ours with other content is there: this one goes on top of it. */
 static void test_found_an_earlier_one_of_ours(void **state)
 {
@@ -292,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_found_in_between),
         cmocka_unit_test(test_found_is_bounded),
         cmocka_unit_test(test_found_gone),
+        cmocka_unit_test(test_waits_for_what_may_still_act),
         cmocka_unit_test(test_found_an_earlier_one_of_ours),
         cmocka_unit_test(test_found_another_empty_file),
         cmocka_unit_test(test_lineage_is_learned),

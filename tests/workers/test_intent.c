@@ -634,7 +634,7 @@ static void test_permission(void **state)
 /* Waits until the thread waits in the kernel for something that is no signal. */
 static void wait_asleep(pid_t tid)
 {
-    char path[64], text[1024];
+    char path[64], text[1024] = ""; /* its pages are there: see touch */
     const char *p;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
@@ -685,7 +685,7 @@ static void test_joined(void **state)
 struct locked {
     struct toy *toy;
     char *map;
-    unsigned go; /* for the thread that is to map */
+    unsigned ready, go; /* the thread that is to map runs; it is to map */
     pid_t tid;   /* of this thread, when it begins */
 };
 
@@ -707,10 +707,17 @@ static void *map_more(void *arg)
 {
     struct locked *l = arg;
 
+    __atomic_store_n(&l->ready, 1, __ATOMIC_RELEASE);
     reach(&l->go, 1);
     __atomic_store_n(&l->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* waits for it */
     return NULL;
+}
+
+/* A page that the kernel meets first while the memory is locked is waited for, too. */
+static void touch(const char *text)
+{
+    (void)*(const volatile char *)text;
 }
 
 static void lock_memory(const struct trial *t)
@@ -724,8 +731,10 @@ static void lock_memory(const struct trial *t)
     if (fd < 0 || l.map == MAP_FAILED)
         _exit(1);
     l.map[0] = 'T';
+    touch((const char *)t->arg[1]);
     l.toy->silent = 1;
     pthread_create(&b, NULL, map_more, &l);
+    reach(&l.ready, 1); /* a thread that begins maps */
     pthread_create(&a, NULL, unmap_it, &l);
     reach(&l.toy->count[FUSE_WRITE], writes + 1);
     __atomic_store_n(&l.go, 1, __ATOMIC_RELEASE); /* now, since a stack is mapped, too */
