@@ -64,15 +64,29 @@ static bool same(const struct shm_session_pid *p, const struct shm_baseline_who 
     return p->tgid == who->tgid && p->start == who->start;
 }
 
-bool cas_is_party(const struct op *op, uint32_t session)
+static bool has_open(const struct op *op, uint32_t session, const struct shm_baseline_who *who)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);
 
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
-        if (s->pids[i].tgid && same(&s->pids[i], &op->caller.self))
+        if (s->pids[i].tgid && same(&s->pids[i], who))
             return true;
     }
     return false;
+}
+
+bool cas_is_party(const struct op *op, uint32_t session)
+{
+    return has_open(op, session, &op->caller.self);
+}
+
+bool cas_is_family(const struct op *op, uint32_t session)
+{
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        if (op->caller.waits[i] && has_open(op, session, &op->caller.up[i]))
+            return true;
+    }
+    return cas_is_party(op, session);
 }
 
 /* Clock ticks since boot, as process start times are counted. */
@@ -242,6 +256,12 @@ static void expect_nothing(struct op *op, struct shm_session *s,
         expect_absence(s);
 }
 
+/* Which is read by whoever looks its name up. */
+static bool is_link(struct worker *w, uint32_t node)
+{
+    return shm_node_at(w->shm, node)->flags & SHM_NODE_LINK;
+}
+
 /* What is loaded is what the write is built on. */
 static void expect_loaded(struct op *op, struct shm_session *s,
                           const struct shm_baseline_key *k, bool append)
@@ -254,7 +274,7 @@ static void expect_loaded(struct op *op, struct shm_session *s,
         s->flags |= SHM_SESSION_OURS;
     if (find_lineage(op->w, k, s->base_etag, s->lineage))
         s->flags |= SHM_SESSION_LINEAGE;
-    if (append || !op->caller.self.tgid)
+    if (append || is_link(op->w, s->node) || !op->caller.self.tgid)
         return;
     known = shm_baseline_get(op->w->shm, k, &op->caller.self, &v);
     if (known == SHM_BASELINE_DROPPED ||
@@ -333,7 +353,7 @@ static void begin_rename(struct op *op, struct shm_session *s, const struct shm_
 {
     if (target == SHM_NIL)
         expect_nothing(op, s, k, true);
-    else
+    else if (!is_link(op->w, target))
         expect_known(op, s, k);
     if (!(s->flags & SHM_SESSION_EXPECTS))
         expect_seen(op, s, k, target);

@@ -117,6 +117,10 @@ void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_I
  * if there is none. Not unlinked ones. */
 uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len);
 
+/* The same with those of ancestors that wait for the caller (cas_identify_family): what it removes or
+ * moves is removed or moved by them. */
+uint32_t cas_next_of_family(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len);
+
 /* Under shm->meta. The node of one of them that has something unpublished, SHM_NIL if there is
  * none. */
 uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t len);
@@ -131,6 +135,9 @@ void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len);
 
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);
+
+/* ... or an ancestor has that waits for it. */
+bool cas_is_family(const struct op *op, uint32_t session);
 
 /* Under shm->meta. Another node of the same version, with the same bytes: PRIVATE, or (once this one has left
  * its name) the one that the name has from now on. Its index, or -ENOMEM. */

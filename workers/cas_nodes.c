@@ -13,7 +13,10 @@ static bool has_failed(const struct shm_session *s)
            (s->publish.error && s->publishing_seq == s->write_seq);
 }
 
-uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
+typedef bool whose_fn(const struct op *op, uint32_t session);
+
+static uint32_t next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len,
+                             whose_fn *is_theirs)
 {
     struct shm *shm = op->w->shm;
 
@@ -22,10 +25,20 @@ uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *
 
         if (s->state == SHM_SESSION_LIVE &&
             !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) &&
-            shm_node_is_named(shm, s->node, dir, name, len) && cas_is_party(op, at))
+            shm_node_is_named(shm, s->node, dir, name, len) && is_theirs(op, at))
             return at;
     }
     return SHM_NIL;
+}
+
+uint32_t cas_next_session(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
+{
+    return next_session(op, at, dir, name, len, cas_is_party);
+}
+
+uint32_t cas_next_of_family(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
+{
+    return next_session(op, at, dir, name, len, cas_is_family);
 }
 
 /* Under shm->meta. The next session of others on this name. */
@@ -39,7 +52,7 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
         /* (A file that they have made, and nobody else has seen, is none that was removed.) */
         if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
             !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED | SHM_SESSION_ABSENT)) &&
-            shm_node_is_named(shm, s->node, dir, name, len) && !cas_is_party(op, at))
+            shm_node_is_named(shm, s->node, dir, name, len) && !cas_is_family(op, at))
             return at;
     }
     return SHM_NIL;

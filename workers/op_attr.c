@@ -355,8 +355,8 @@ static bool must_store(struct op *op)
         w->conf->metadata == CONF_METADATA_IGNORE)
         return false;
     n = shm_node_at(w->shm, node);
-    if ((!(n->flags & SHM_NODE_CURRENT) && !(cas_on(w) && n->session != SHM_NIL)) ||
-        n->parent == SHM_NIL || (n->flags & SHM_NODE_LOCAL))
+    if (!(n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) || n->parent == SHM_NIL ||
+        (n->flags & SHM_NODE_LOCAL))
         return false;
     if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;

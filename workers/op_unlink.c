@@ -44,7 +44,7 @@ static void forget(struct op *op)
         dir = op_node(op);
         at = dir == SHM_NIL
                  ? SHM_NIL
-                 : cas_next_session(op, at, dir, op->req.name, op->req.name_len);
+                 : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
         if (at != SHM_NIL)
             session_orphan(w, at++);
         else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
@@ -91,8 +91,16 @@ static void apply(struct op *op, int error)
     end(op, error, true);
 }
 
+/* Under shm->meta. */
+static bool is_link(const struct op *op)
+{
+    return op->rec->node != SHM_NIL &&
+           (shm_node_at(op->w->shm, op->rec->node)->flags & SHM_NODE_LINK);
+}
+
 /* With compare-and-set what is deleted is what was seen: the version that the caller last read or
- * wrote. Else the one that the LOOKUP before found. */
+ * wrote. Else, and of a link, which is read by whoever looks its name up, the one that the LOOKUP
+ * before found. */
 static void delete_file(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -106,7 +114,7 @@ static void delete_file(struct op *op, int error)
     }
 
     worker_lock(w);
-    if (cas_on(w))
+    if (cas_on(w) && !is_link(op))
         cas_own_etag(op, key, etag);
     if (*etag)
         cas_id(op, key, etag, id);

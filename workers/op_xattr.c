@@ -68,8 +68,8 @@ static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error
     s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
     if (s && (s->flags & SHM_SESSION_XATTR))
         memcpy(coded, s->xattr, XATTR_CODED_MAX);
-    else if (n->parent != SHM_NIL && (n->flags & SHM_NODE_CURRENT) &&
-             !(n->flags & SHM_NODE_LOCAL) &&
+    else if (n->parent != SHM_NIL && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) &&
+             !(n->flags & SHM_NODE_LOCAL) && !(s && (s->flags & SHM_SESSION_ORPHAN)) &&
              (n->flags & (SHM_NODE_META | SHM_NODE_XATTR)) != SHM_NODE_META)
         return LOOK_ASK;
     return LOOK_CODED;
@@ -382,7 +382,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     if (op->rec->node != SHM_NIL) /* a predecessor had begun it */
         return HOW_STORE;
     if (n->session == SHM_NIL)
-        return (n->flags & (SHM_NODE_LOCAL | SHM_NODE_CURRENT)) == SHM_NODE_CURRENT
+        return !(n->flags & SHM_NODE_LOCAL) && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE))
                    ? HOW_STORE
                    : HOW_FAILED;
     if (session_is_publishing(w, n->session))

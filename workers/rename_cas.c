@@ -44,7 +44,7 @@ static void end(struct op *op, int error)
 static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir,
                             uint32_t *at)
 {
-    *at = cas_next_session(op, *at, to_dir, a->new_name, a->new_len);
+    *at = cas_next_of_family(op, *at, to_dir, a->new_name, a->new_len);
     if (*at == SHM_NIL)
         return false;
     if (*at != op->rec->session)
@@ -63,7 +63,7 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
     struct shm_session *s;
     char to[KEY_CAP];
 
-    *at = cas_next_session(op, *at, from_dir, a->name, a->len);
+    *at = cas_next_of_family(op, *at, from_dir, a->name, a->len);
     if (*at == SHM_NIL)
         return false;
     s = shm_session_edit(shm, (*at)++);

@@ -9,7 +9,7 @@ shells that work for them. Only one of them does something at a time.
 
 --isolated: of the variant that compares and sets. Then each member, before it gives up its turn,
 publishes what it has written; it opens what others, also its children, have changed before it writes over it; it leaves
-alone what others have open for writing, and changes in place nothing that others read: all else
+alone what others have open for writing (its children what it has), and changes in place nothing that others read: all else
 would be contention. What a reader has open it may see as it was when it was opened, whole. And
 directories are renamed by mv only, while nobody has a file open in them.
 """
@@ -38,6 +38,7 @@ REPLACES = {"unlink", "rename", "save", "child_unlink", "child_rename"}
 CREATES = {"open", "write_file", "append_file", "save", "rename", "sh", "child_write",
            "child_rename"}
 BY_CHILDREN = {"sh", "child", "child_write", "child_unlink", "child_rename"}
+WAITED = {"child_unlink", "child_rename"}   # what they do is done by who waits for them
 SED_NAME = re.compile(rb"sed[A-Za-z0-9]{6}")
 
 # F and G are names; each is run by a shell that stays.
@@ -97,9 +98,13 @@ class Member(Twins):
         if not self.args.isolated or self.kind in LOOKS:
             return True
         try:
-            held = self.holders(os.stat(self.paths(name)[REFERENCE]).st_ino)
+            inode = os.stat(self.paths(name)[REFERENCE]).st_ino
         except OSError:
             return True
+        if self.kind in BY_CHILDREN - WAITED and \
+                any(f.writes and f.key() == inode for f in self.files):
+            return False
+        held = self.holders(inode)
         return not any(writes or self.kind not in REPLACES for _, writes in held)
 
     def free_name(self, draw):
@@ -346,7 +351,7 @@ class Member(Twins):
 
     def publish(self):
         for f in self.files:
-            if f.writes:
+            if f.writes or f.flags & os.O_CREAT:
                 self.doing = f"fsync {f.name!r}"
                 self.both(lambda side: os.fsync(f.fds[side]))
 

@@ -1,0 +1,115 @@
+"""What the random team (test_random.py) has found: processes that take turns have nothing to fear of
+compare-and-set. Both variants."""
+
+import os
+import subprocess
+
+import pytest
+
+from harness.work import PYTHON
+from test_cas import CAS
+
+LWW = "s3-buffered-lww"
+
+
+@pytest.fixture(params=[LWW, CAS], ids=["lww", "cas"])
+def m(request, mount):
+    return mount(variant=request.param)
+
+
+def another(code, *args, **kwargs):
+    """Another process, which is waited for."""
+    return subprocess.run([*PYTHON, "-c", "import os, sys\n_, a, *b = sys.argv\n" + code, *args],
+                          check=True, **kwargs)
+
+
+def a_shell(script, **env):
+    subprocess.run(["sh", "-e", "-c", script + "\n:"], check=True, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("flags", [0, os.O_CREAT])
+@pytest.mark.parametrize("read", [False, True], ids=["not read", "read"])
+@pytest.mark.parametrize("by", ["path", "descriptor"])
+def test_attributes_of_a_file_that_is_being_written(m, bucket, flags, read, by):
+    """The others stay."""
+    f = m.path / "f.txt"
+    f.write_text("x" * 5000)
+    another("os.setxattr(a, 'user.a', b'1')", f)
+    if read:
+        f.read_bytes()
+    fd = os.open(f, os.O_RDWR | flags)
+    try:
+        os.write(fd, b"abc")
+        assert os.getxattr(fd, "user.a") == b"1"
+        os.setxattr(fd if by == "descriptor" else f, "user.b", b"2")
+        assert sorted(os.listxattr(f)) == ["user.a", "user.b"]
+        os.fsync(fd)
+        os.pwrite(fd, b"abc", 902)
+    finally:
+        os.close(fd)
+    another("assert sorted(os.listxattr(a)) == ['user.a', 'user.b']", f)
+
+
+def test_attributes_of_a_file_that_was_written(m, bucket):
+    """Through the inode that the writer had."""
+    f = m.path / "f.txt"
+    f.write_text("old")
+    with open(f, "r+") as file:
+        file.write("new")
+    f.chmod(0o640)
+    os.setxattr(f, "user.a", b"1")
+    another("assert os.stat(a).st_mode & 0o777 == 0o640 and os.listxattr(a) == ['user.a']", f)
+    assert "mode" in bucket.head("p/f.txt")["Metadata"]
+    os.removexattr(f, "user.a")
+    assert os.listxattr(f) == []
+
+
+@pytest.fixture
+def link_of_another(m):
+    """A name that this process has read as a file, and that is another's link by now."""
+    name = m.path / "name"
+    name.write_text("a file")
+    assert name.read_text() == "a file"
+    another("os.unlink(a); os.symlink('elsewhere', a)", name)
+    return name
+
+
+def test_a_link_of_another_is_removed(link_of_another):
+    link_of_another.unlink()
+    assert not os.path.lexists(link_of_another)
+
+
+def test_a_link_of_another_is_renamed(link_of_another, m):
+    link_of_another.rename(m.path / "moved")
+    assert os.readlink(m.path / "moved") == "elsewhere"
+    assert not os.path.lexists(link_of_another)
+
+
+def test_a_link_of_another_is_replaced(link_of_another, m):
+    (m.path / "new").write_text("new")
+    (m.path / "new").rename(link_of_another)
+    assert link_of_another.read_text() == "new" and not link_of_another.is_symlink()
+
+
+def test_what_a_shell_has_open_and_its_child_removes(m, bucket):
+    """As on a local disk it goes on with a file that has no name."""
+    a_shell('exec 3>"$F"; echo 1 >&3; rm "$F"; echo 2 >&3; echo new >"$F"; exec 3>&-',
+            F=str(m.path / "f"))
+    assert bucket.get("p/f") == b"new\n"
+
+
+def test_what_a_shell_has_open_and_its_child_replaces(m, bucket):
+    (m.path / "f").write_text("old")
+    (m.path / "g").write_text("new")
+    a_shell('exec 3<>"$F"; mv "$G" "$F"; echo lost >&3; exec 3>&-', F=str(m.path / "f"),
+            G=str(m.path / "g"))
+    assert bucket.get("p/f") == b"new"
+
+
+def test_what_a_shell_has_open_and_its_child_renames(m, bucket):
+    """It is written on under the new name."""
+    (m.path / "f").write_text("old\n")
+    a_shell('exec 3>>"$F"; mv "$F" "$G"; echo more >&3; exec 3>&-', F=str(m.path / "f"),
+            G=str(m.path / "g"))
+    assert bucket.get("p/g") == b"old\nmore\n"
+    assert not bucket.exists("p/f")
