@@ -243,6 +243,9 @@ struct s3_copy {
  * find that its condition holds once more, and bring back what has been removed. */
 #define S3_SETTLE_NS NS_PER_S
 
+/* That, or half of this client's deadline where it is less. */
+uint64_t s3_settle_ns(const struct s3_client *c);
+
 struct s3_delete {
     const char *key;
     const char *if_match; /* NULL or an ETag; 412 -> -EEXIST */

@@ -402,9 +402,14 @@ static bool is_answered(const struct s3_req *req)
 static uint64_t settled(const struct s3_req *req, uint64_t delay)
 {
     uint64_t half = deadline_left(req, clock_mono_ns()) / 2;
-    uint64_t least = S3_SETTLE_NS < half ? S3_SETTLE_NS : half;
+    uint64_t least = s3_settle_ns(req->client) < half ? s3_settle_ns(req->client) : half;
 
     return delay > least ? delay : least;
+}
+
+uint64_t s3_settle_ns(const struct s3_client *c)
+{
+    return c->conf.deadline_ns / 2 < S3_SETTLE_NS ? c->conf.deadline_ns / 2 : S3_SETTLE_NS;
 }
 
 void s3_req_ended(struct s3_req *req, CURLcode curl)

@@ -101,7 +101,8 @@ static enum cas_next put_again(struct cas_put *c)
 /* The first one's condition may come to hold again: that nothing is there, or an empty file. */
 static enum cas_next put_settled(struct cas_put *c)
 {
-    c->wait_ns = c->ambiguous ? settle_ns(c->since_ns, clock_mono_ns(), c->waits++) : 0;
+    c->wait_ns = c->ambiguous ? settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++)
+                              : 0;
     return c->wait_ns ? CAS_WAIT : put_again(c);
 }
 

@@ -25,6 +25,7 @@ struct cas_put {
     bool gone;      /* the expected version is no longer there, nor another */
     unsigned puts;
     unsigned waits;    /* for a PUT that may still act */
+    uint64_t settle_ns; /* set before cas_put_begin: s3_settle_ns */
     uint64_t wait_ns;  /* WAIT: how long */
     uint64_t since_ns; /* it was sent, or known to be lost */
     size_t room; /* bytes that metadata leave for the lineage */

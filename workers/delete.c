@@ -135,10 +135,12 @@ static void look_again(struct deletion *d, const struct s3_result *res)
 /* The version that is meant is still there. */
 static void settle(struct deletion *d)
 {
-    uint64_t wait = settle_ns(d->since_ns, clock_mono_ns(), d->looks++);
+    struct worker *w = d->op->w;
+    uint64_t wait =
+        settle_wait_ns(s3_settle_ns(w->s3), d->since_ns, clock_mono_ns(), d->looks++);
 
     if (wait)
-        loop_timer_set(d->op->w->loop, &d->wait, wait);
+        loop_timer_set(w->loop, &d->wait, wait);
     else
         send_delete(d);
 }

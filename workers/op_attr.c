@@ -361,7 +361,7 @@ static bool must_store(struct op *op)
     if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;
     if (n->session != SHM_NIL && (shm_session_dirty(shm_session_at(w->shm, n->session)) ||
-                                  shm_session_at(w->shm, n->session)->flags & SHM_SESSION_ORPHAN))
+                                  session_is_nameless(shm_session_at(w->shm, n->session))))
         return false;
     changed = *n;
     set_attributes(op, &changed);

@@ -69,7 +69,7 @@ static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error
     if (s && (s->flags & SHM_SESSION_XATTR))
         memcpy(coded, s->xattr, XATTR_CODED_MAX);
     else if (n->parent != SHM_NIL && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) &&
-             !(n->flags & SHM_NODE_LOCAL) && !(s && (s->flags & SHM_SESSION_ORPHAN)) &&
+             !(n->flags & SHM_NODE_LOCAL) && !(s && session_is_nameless(s)) &&
              (n->flags & (SHM_NODE_META | SHM_NODE_XATTR)) != SHM_NODE_META)
         return LOOK_ASK;
     return LOOK_CODED;
@@ -359,7 +359,7 @@ static int edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
  * never the one that the name has.) */
 static bool is_nameless(const struct worker *w, const struct shm_node *n)
 {
-    return cas_on(w) ? shm_session_at(w->shm, n->session)->flags & SHM_SESSION_ORPHAN
+    return cas_on(w) ? session_is_nameless(shm_session_at(w->shm, n->session))
                      : !(n->flags & SHM_NODE_CURRENT);
 }
 

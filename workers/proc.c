@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "base/fd.h"
 
 #define PROC_TEXT_MAX 4096
+#define WAIT_LOOKS 8 /* a shell that has just made a child is about to wait for it */
 #define PF_EXITING 0x4
 
 enum { STAT_PARENT = 4, STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
@@ -143,11 +145,17 @@ void proc_look(uint32_t tid, struct proc_info *ret)
 
 void proc_look_parent(int32_t tgid, struct proc_info *ret)
 {
-    char text[PROC_TEXT_MAX];
+    char text[PROC_TEXT_MAX] = "";
 
     proc_look((uint32_t)tgid, ret);
-    if (ret->execs || !read_proc(tgid, "syscall", text))
+    if (ret->execs)
         return;
+    for (int i = 0; i < WAIT_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
+        if (i)
+            sched_yield();
+        if (!read_proc(tgid, "syscall", text))
+            return;
+    }
     ret->waits = strtol(text, NULL, 10) == SYS_wait4 || strtol(text, NULL, 10) == SYS_waitid;
 }
 

@@ -408,7 +408,7 @@ static void on_settled(void *arg, const struct s3_result *res)
     struct publish *p = arg;
     struct cas_put *c = &p->cas;
 
-    c->wait_ns = settle_ns(c->since_ns, clock_mono_ns(), c->waits++);
+    c->wait_ns = settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++);
     if (res->error && res->error != -ENOENT) {
         publish_finish(p, res, res->error);
     } else if (res->error && c->wait_ns) {
@@ -600,6 +600,7 @@ int publish_begin(struct publish *p)
     p->cas.look = s3_habit_has(w->s3, S3_HABIT_CONTRADICTS);
     p->unsure = !cas_on(w) && p->absent && (s->flags & SHM_SESSION_TRIED);
     p->cas.since_ns = s->sent_ns;
+    p->cas.settle_ns = s3_settle_ns(w->s3);
     if (cas_on(w))
         cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
     s->publishing_seq = s->write_seq;

@@ -16,10 +16,11 @@
 #define SETTLE_FIRST_NS (10 * NS_PER_MS)
 
 /* How long to wait for the next look, after `looks` others, 0 = long enough: at `now_ns` after the request
- * was sent, or known to be lost, at `since_ns` (clock_mono_ns() both). */
-static inline uint64_t settle_ns(uint64_t since_ns, uint64_t now_ns, unsigned looks)
+ * was sent, or known to be lost, at `since_ns` (clock_mono_ns() both). `all_ns`: s3_settle_ns. */
+static inline uint64_t settle_wait_ns(uint64_t all_ns, uint64_t since_ns, uint64_t now_ns,
+                                      unsigned looks)
 {
-    uint64_t end = since_ns + S3_SETTLE_NS, wait = SETTLE_FIRST_NS << (looks < 8 ? looks : 8);
+    uint64_t end = since_ns + all_ns, wait = SETTLE_FIRST_NS << (looks < 8 ? looks : 8);
 
     if (now_ns >= end)
         return 0;

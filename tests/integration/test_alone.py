@@ -3,6 +3,7 @@ compare-and-set. Both variants."""
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -23,8 +24,20 @@ def another(code, *args, **kwargs):
                           check=True, **kwargs)
 
 
+WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]
+A_CHILD = f"""
+import os, sys
+while open(f"/proc/{{os.getppid()}}/syscall").read().split()[0] != "{WAIT4}":
+    pass
+getattr(os, sys.argv[1])(*sys.argv[2:])
+"""
+
+
 def a_shell(script, **env):
-    subprocess.run(["sh", "-e", "-c", script + "\n:"], check=True, env={**os.environ, **env})
+    """A shell that has files open. `child NAME ...` calls os.NAME once the shell waits for it."""
+    subprocess.run(["sh", "-e", "-c", 'child() { "$PYTHON" -B -c "$A_CHILD" "$@"; }\n' + script + "\n:"],
+                   check=True,
+                   env={**os.environ, "PYTHON": sys.executable, "A_CHILD": A_CHILD, **env})
 
 
 @pytest.mark.parametrize("flags", [0, os.O_CREAT])
@@ -93,7 +106,7 @@ def test_a_link_of_another_is_replaced(link_of_another, m):
 
 def test_what_a_shell_has_open_and_its_child_removes(m, bucket):
     """As on a local disk it goes on with a file that has no name."""
-    a_shell('exec 3>"$F"; echo 1 >&3; rm "$F"; echo 2 >&3; echo new >"$F"; exec 3>&-',
+    a_shell('exec 3>"$F"; echo 1 >&3; child unlink "$F"; echo 2 >&3; echo new >"$F"; exec 3>&-',
             F=str(m.path / "f"))
     assert bucket.get("p/f") == b"new\n"
 
@@ -101,7 +114,7 @@ def test_what_a_shell_has_open_and_its_child_removes(m, bucket):
 def test_what_a_shell_has_open_and_its_child_replaces(m, bucket):
     (m.path / "f").write_text("old")
     (m.path / "g").write_text("new")
-    a_shell('exec 3<>"$F"; mv "$G" "$F"; echo lost >&3; exec 3>&-', F=str(m.path / "f"),
+    a_shell('exec 3<>"$F"; child rename "$G" "$F"; echo lost >&3; exec 3>&-', F=str(m.path / "f"),
             G=str(m.path / "g"))
     assert bucket.get("p/f") == b"new"
 
@@ -109,7 +122,23 @@ def test_what_a_shell_has_open_and_its_child_replaces(m, bucket):
 def test_what_a_shell_has_open_and_its_child_renames(m, bucket):
     """It is written on under the new name."""
     (m.path / "f").write_text("old\n")
-    a_shell('exec 3>>"$F"; mv "$F" "$G"; echo more >&3; exec 3>&-', F=str(m.path / "f"),
+    a_shell('exec 3>>"$F"; child rename "$F" "$G"; echo more >&3; exec 3>&-', F=str(m.path / "f"),
             G=str(m.path / "g"))
     assert bucket.get("p/g") == b"old\nmore\n"
     assert not bucket.exists("p/f")
+
+
+@pytest.mark.parametrize("what", ["os.unlink(a)", "open(a + '.new', 'w').close(); os.rename(a + '.new', a)"],
+                         ids=["removed", "replaced"])
+def test_attributes_of_a_file_that_another_has_removed(m, what):
+    """They are those of a file without a name."""
+    f = m.path / "f"
+    f.write_text("mine")
+    with open(f, "r+") as file:
+        another(what, f)
+        os.utime(file.fileno(), (5, 5))
+        os.fchmod(file.fileno(), 0o600)
+        os.setxattr(file.fileno(), "user.a", b"1")
+        assert os.getxattr(file.fileno(), "user.a") == b"1"
+        if "rename" in what:
+            assert os.listxattr(f) == [] and f.stat().st_mtime != 5

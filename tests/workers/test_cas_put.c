@@ -35,7 +35,7 @@ static struct shm_session session(uint32_t flags)
 
 static struct cas_put begun(struct shm_session *s)
 {
-    struct cas_put c = {0};
+    struct cas_put c = {.settle_ns = S3_SETTLE_NS};
 
     strcpy(c.id, OURS);
     cas_put_begin(&c, s, false);
@@ -254,11 +254,11 @@ static void test_waits_for_what_may_still_act(void **state)
 
     /* Looks become rarer, and end in time. */
     for (uint64_t at = 1000, wait = 1, last = 0; wait; at += wait, last = wait) {
-        wait = settle_ns(1000, at, n++);
+        wait = settle_wait_ns(S3_SETTLE_NS, 1000, at, n++);
         assert_true(n < 12 && at + wait <= 1000 + S3_SETTLE_NS);
         assert_true(wait >= last || at + wait == 1000 + S3_SETTLE_NS || wait == 0);
     }
-    assert_int_equal(settle_ns(0, clock_mono_ns(), 0), 0); /* never sent */
+    assert_int_equal(settle_wait_ns(S3_SETTLE_NS, 0, clock_mono_ns(), 0), 0); /* never sent */
 }
 
 /* An earlier write of ours with other content is there: this one goes on top of it. */
