@@ -248,7 +248,8 @@ static bool looks_first(const struct deletion *d)
 {
     if (d->missing)
         return true;
-    return d->how == DELETE_SEEN && *d->etag && (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
+    return d->how == DELETE_SEEN && *d->etag &&
+           (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
 }
 
 void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,

@@ -208,7 +208,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         publish_session(p, res);
     else if (cas_on(p->w))
         end_refused(p, s, error);
-    else if (!p->cas.ambiguous)
+    else if (!p->cas.ambiguous && !p->unsure)
         s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
