@@ -48,6 +48,12 @@ class Process:
 
     CODE = """
 import ctypes, json, os, sys
+WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]
+
+def until_waited_for():
+    while open(f"/proc/{os.getppid()}/syscall").read().split()[0] != WAIT4:
+        pass
+
 files = {}
 libc = ctypes.CDLL(None, use_errno=True)
 for line in sys.stdin:
@@ -81,6 +87,7 @@ for line in sys.stdin:
             pid = os.fork()
             if pid == 0:
                 try:
+                    until_waited_for()
                     with open(path, mode) as f:
                         f.write(text)
                     os._exit(0)
@@ -101,6 +108,7 @@ for line in sys.stdin:
                     elif what == "child_size":
                         text = str(os.stat(args[0]).st_size)
                     else:
+                        until_waited_for()
                         getattr(os, what[6:])(*args)
                 except OSError as e:
                     code = e.errno

@@ -192,12 +192,16 @@ class Model:
 
     # -- sessions
 
-    def sessions(self, process, key):
+    def family(self, process):
+        """What a child does to names, while its parent waits for it, the parent does."""
+        return {process, self.parent_of.get(process, process)}
+
+    def sessions(self, whose, key):
         """Those that are still of this name."""
         found = []
         for w in self.writers:
             s = w.session
-            if s.who == process and s.key == key and not (s.orphan or s.replaced) and \
+            if s.who in whose and s.key == key and not (s.orphan or s.replaced) and \
                     s not in found:
                 found.append(s)
         return found
@@ -205,14 +209,14 @@ class Model:
     def visible(self, process, key):
         """What the process finds by name instead of what is published: its own, as long as
         something is unpublished and not refused."""
-        return [s for s in self.sessions(process, key)
+        return [s for s in self.sessions({process}, key)
                 if s.dirty and not s.failed and s.expects != REFUSED]
 
     def clean(self, process, key):
         """Its own in which nothing is unpublished, of the version that is there: one that it opens once
         more is the same file."""
         there = self.server.get(key, ABSENT)
-        return [s for s in self.sessions(process, key)
+        return [s for s in self.sessions({process}, key)
                 if not s.dirty and not s.failed and s.expects != REFUSED and
                 there != ABSENT and s.base != ABSENT and same_content(s.base, there)]
 
@@ -238,7 +242,7 @@ class Model:
         """What others on the mount have open of this name is another file than it has from now on."""
         for w in self.writers:
             s = w.session
-            if s.key == key and s.who != process and not s.orphan and s.base != ABSENT and \
+            if s.key == key and s.who not in self.family(process) and not s.orphan and s.base != ABSENT and \
                     self.mount_of[s.who] == self.mount_of[process]:
                 s.replaced = True
 
@@ -349,7 +353,7 @@ class Model:
             return "EEXIST"
         self.replaces(process, key)
         self.server.pop(key, None)
-        for s in self.sessions(process, key):
+        for s in self.sessions(self.family(process), key):
             s.orphan, s.dirty, s.emptied = True, False, False
         self.has_removed(process, key, there or ABSENT)
         return "ok"
@@ -380,9 +384,9 @@ class Model:
         self.replaces(process, old)
         self.replaces(process, new)
         self.has_removed(process, old, there)
-        for s in self.sessions(process, new):                   # replaced
+        for s in self.sessions(self.family(process), new):      # replaced
             s.orphan, s.dirty, s.emptied = True, False, False
-        for s in self.sessions(process, old):                   # moves along
+        for s in self.sessions(self.family(process), old):      # moves along
             if same_content(s.base, there):
                 s.key, s.base = new, self.server[new]
                 if s.expects not in (ANY, REFUSED):
