@@ -95,7 +95,9 @@ def mount(guard, server):
     made = []
 
     def make(start=True, **kwargs):
-        m = Mount(guard, server.bucket, server.endpoint, env=server.settings, **kwargs)
+        env = {"AWS_ACCESS_KEY_ID": server.access, "AWS_SECRET_ACCESS_KEY": server.secret,
+               **server.settings}
+        m = Mount(guard, server.bucket, server.endpoint, env=env, **kwargs)
         made.append(m)
         if start:
             begin = time.monotonic()

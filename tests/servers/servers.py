@@ -14,8 +14,8 @@ import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
 
-from harness import ACCESS, SECRET, TOP, util            # noqa: E402
-from harness.s3 import S3                                # noqa: E402
+from harness import ACCESS, REGION, SECRET, TOP, util    # noqa: E402
+from harness.s3 import S3, client                        # noqa: E402
 from harness.server import (MinioServer, MotoServer, S3Server, Server, find_moto,  # noqa: E402
                             find_server)
 
@@ -80,6 +80,17 @@ def go(name):
     return done.stdout.decode().strip()
 
 
+def cargo(crate, version, *options):
+    """The folder of the programs of a crate, built."""
+    def make(folder):
+        if not shutil.which("cargo"):
+            raise NotHere(f"{crate} is built with Rust 1.95, which this machine has not")
+        run("cargo", "install", "--quiet", "--root", folder, "--target-dir", folder / "target", crate,
+            "--version", version, *options)
+        shutil.rmtree(folder / "target")
+    return once(f"{crate}-{version}", make) / "bin"
+
+
 class Kind(Server):
     """lww, cas: what the variants have to come to: "serves" and "exact", or words of the refusal.
     header: what the ready line says the server calls itself (cas_header: after the probe, if that is
@@ -89,6 +100,7 @@ class Kind(Server):
 
     start_seconds = 60
     bucket = "bkt"
+    access, secret = ACCESS, SECRET
     lww, cas = "serves", "exact"
     header, conditions, traits = "unknown", "", "none"
     cas_header = None
@@ -111,8 +123,14 @@ class Kind(Server):
         self.make_bucket()
         return self
 
+    def s3(self):
+        """A plain client of the bucket."""
+        s3 = S3(self.endpoint, self.bucket)
+        s3.client = client(self.endpoint, self.access, self.secret)
+        return s3
+
     def make_bucket(self):
-        S3(self.endpoint, self.bucket).create()
+        self.s3().create()
 
     def environment(self):
         return util.clean_env(HOME=self.dir)
@@ -293,8 +311,9 @@ class LocalStack(Kind):
 
 class SeaweedFs(Kind):
     """Lists folders that hold no object until they are deleted, which is done with every directory that
-    is removed or renamed. A backslash in a name becomes a slash. Writes to one key that come at once take
-    it seconds: a start with compare-and-set lasts about ten."""
+    is removed or renamed. A backslash in a name becomes a slash. Of those who write one key at once each
+    waits seconds for the others, as its lock is asked for once a second: so a start with compare-and-set,
+    which has a race in it, takes about ten."""
 
     name, version, source = "SeaweedFS", "4.53", "Go module"
     header, conditions = "SeaweedFS 30GB 4.53", "put,complete,delete"
@@ -328,14 +347,7 @@ class S3sFs(Kind):
                 "names": "a listing does not tell `+` and `%` in a name from what they code"}
 
     def get(self):
-        if not shutil.which("cargo"):
-            raise NotHere("it is built with Rust 1.95, which this machine has not")
-
-        def make(folder):
-            run("cargo", "install", "--quiet", "--root", folder, "--target-dir", folder / "target",
-                "s3s-fs", "--version", "0.14.1", "--features", "binary")
-            shutil.rmtree(folder / "target")
-        return once("s3s-fs-0.14.1", make) / "bin" / "s3s-fs"
+        return cargo("s3s-fs", "0.14.1", "--features", "binary") / "s3s-fs"
 
     def prepare(self):
         (self.dir / "data").mkdir()
@@ -343,6 +355,37 @@ class S3sFs(Kind):
     def command(self):
         return [self.binary, "--host", "127.0.0.1", "--port", str(self.port), "--access-key", ACCESS,
                 "--secret-key", SECRET, self.dir / "data"]
+
+
+class Garage(Kind):
+    """Keeps no conditions of writes, so that compare-and-set is refused. Its region is called `garage`
+    unless its configuration says otherwise: set `s3.region` to that."""
+
+    name, version, source = "Garage", "2.5.0", "crate"
+    access, secret = "GK" + "0123456789ab" * 2, "0123456789abcdef" * 4     # the forms that it takes
+    cas = "would lose updates"
+
+    def get(self):
+        return cargo("garage", "2.5.0", "--locked") / "garage"
+
+    def prepare(self):
+        self.rpc = util.free_port()
+
+    def make_bucket(self):
+        pass                            # made by its start
+
+    def command(self):
+        (self.dir / "conf").write_text(
+            f'metadata_dir = "{self.dir}/meta"\ndata_dir = "{self.dir}/data"\ndb_engine = "lmdb"\n'
+            f'replication_factor = 1\nrpc_bind_addr = "127.0.0.1:{self.rpc}"\n'
+            f'rpc_public_addr = "127.0.0.1:{self.rpc}"\nrpc_secret = "{self.secret}"\n'
+            f'[s3_api]\ns3_region = "{REGION}"\napi_bind_addr = "127.0.0.1:{self.port}"\n')
+        return [self.binary, "-c", self.dir / "conf", "server", "--single-node", "--default-bucket"]
+
+    def environment(self):
+        return util.clean_env(HOME=self.dir, GARAGE_DEFAULT_ACCESS_KEY=self.access,
+                              GARAGE_DEFAULT_SECRET_KEY=self.secret,
+                              GARAGE_DEFAULT_BUCKET=self.bucket)
 
 
 class Ceph(Kind):
@@ -437,4 +480,4 @@ rgw_override_bucket_index_max_shards = 1
 
 KINDS = {"versitygw": Versitygw, "minio": Minio, "moto": Moto, "rclone": Rclone, "juicefs": JuiceFs,
          "juicefs-etags": JuiceFsEtags, "s3proxy": S3Proxy, "s3mock": S3Mock, "localstack": LocalStack,
-         "seaweedfs": SeaweedFs, "s3s-fs": S3sFs, "ceph": Ceph}
+         "seaweedfs": SeaweedFs, "s3s-fs": S3sFs, "garage": Garage, "ceph": Ceph}

@@ -9,7 +9,6 @@ import uuid
 import pytest
 
 from harness import util
-from harness.s3 import S3
 from harness.work import FILE_INCREMENT, PYTHON
 
 CAS = "s3-buffered-cas"
@@ -171,7 +170,7 @@ def test_a_long_listing(mount, server):
     if server.lww != "serves":
         pytest.skip("not served")
     prefix = f"t/{uuid.uuid4().hex}"
-    s3 = S3(server.endpoint, server.bucket)
+    s3 = server.s3()
     keys = [f"{prefix}/ein Ordner é/n{i:04d}" + ("/x.txt" if i % 2 else ".txt") for i in range(1100)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: s3.put(key, b"1"), keys))
