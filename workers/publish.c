@@ -314,7 +314,7 @@ static void learn(const struct publish *p)
 /* The condition did not hold (or is not known to the server): true if the PUT is tried on. */
 static bool try_on(struct publish *p, const struct s3_result *res)
 {
-    if (!asks(p) || (!p->absent && !*p->etag) || p->refused == REFUSED_MAX)
+    if (!p->asked || p->refused == REFUSED_MAX)
         return false;
     /* (A repetition of compare-and-set must not overwrite what was built on the first.) */
     if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
@@ -641,7 +641,8 @@ static void start_put(struct publish *p)
         .if_none_match = asks(p) && p->absent ? "*" : NULL,
         .bare_match = p->bare,
     };
-    if (p->cas.expects && !put.if_match && !put.if_none_match) {
+    p->asked = put.if_match || put.if_none_match;
+    if (p->cas.expects && !p->asked) {
         log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "
                  "told", p->key);
         publish_finish(p, &none, -EIO);

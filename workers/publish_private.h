@@ -22,6 +22,7 @@ struct publish {
     unsigned refused; /* times that the key was of another version than known */
     unsigned agreed;  /* ... though HEAD found the version that was expected, in a row */
     bool bare, blind; /* the condition goes without quotes; it does not go at all */
+    bool asked;       /* the last PUT had one (what is known of the server may be new since) */
     bool absent;      /* expected: no such key */
     bool excl;        /* last write wins: a refusal says that the file is no new one */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */

@@ -34,6 +34,7 @@ struct mover {
     char from[KEY_CAP];
     char to[KEY_CAP];
     char etag[S3_ETAG_MAX]; /* that the listing told, "" = none */
+    bool asked;             /* the DELETE had it as its condition */
 };
 
 struct move {
@@ -118,7 +119,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
     int r = res->error;
 
     mv->req = NULL;
-    if (delete_asks(mv->m->op->w) && s3_condition_unknown(res->http_status, res->code)) {
+    if (mv->asked && s3_condition_unknown(res->http_status, res->code)) {
         (void)s3_habit_learn(mv->m->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
         r = delete_source(mv);
         if (r == 0)
@@ -134,9 +135,10 @@ static void on_deleted(void *arg, const struct s3_result *res)
 static int delete_source(struct mover *mv)
 {
     struct worker *w = mv->m->op->w;
-    bool asks = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
-    struct s3_delete del = {.key = mv->from, .if_match = asks ? mv->etag : NULL};
+    struct s3_delete del = {.key = mv->from};
 
+    mv->asked = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
+    del.if_match = mv->asked ? mv->etag : NULL;
     w->stats->s3[S3_OP_DELETE]++;
     return s3_delete(w->s3, &del, on_deleted, mv, &mv->req);
 }

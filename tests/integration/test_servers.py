@@ -128,6 +128,43 @@ def test_conditions_of_delete(mount, proxy, bucket, status):
     assert len(learned(m, "no-delete-conditions")) == 1
 
 
+def test_one_upload_learns_while_another_waits(mount, proxy, bucket):
+    """The other was sent with a condition, whatever is known by the time of its answer."""
+    for name in ("a", "b"):
+        bucket.put(f"p/{name}", b"old")
+    proxy.hold("later", op="PutObject", key="p/b", nth=1)
+    proxy.add_rule("answer", op="PutObject", having={"if-match": "*"}, status=501)
+    m = mount(via=proxy, workers=1)
+    thread = threading.Thread(target=overwrite, args=(m.path / "b", b"new"))
+    thread.start()
+    proxy.wait_held("later")
+    overwrite(m.path / "a", b"new")
+    util.wait_until(lambda: learned(m, "no-put-conditions"))
+    proxy.release("later")
+    thread.join(30)
+    assert bucket.get("p/a") == bucket.get("p/b") == b"new"
+    assert not m.errors()
+
+
+def test_one_delete_learns_while_another_waits(mount, proxy, bucket):
+    """... of a directory that is renamed."""
+    for name in ("a", "b"):
+        bucket.put(f"p/d/{name}", b"text")
+        proxy.hold(name, op="DeleteObject", key=f"p/d/{name}", nth=1)
+    proxy.add_rule("answer", op="DeleteObject", having={"if-match": "*"}, status=501)
+    m = mount(via=proxy, workers=1)
+    thread = threading.Thread(target=os.rename, args=(m.path / "d", m.path / "e"))
+    thread.start()
+    proxy.wait_held("a")
+    proxy.wait_held("b")
+    proxy.release("a")
+    util.wait_until(lambda: not bucket.exists("p/d/a"))
+    proxy.release("b")
+    thread.join(30)
+    assert sorted(bucket.list("p/")) == ["p/e/a", "p/e/b"]
+    assert sorted(os.listdir(m.path / "e")) == ["a", "b"] and not (m.path / "d").exists()
+
+
 # -- compare-and-set never learns to overwrite
 
 

@@ -291,8 +291,6 @@ class LocalStack(Kind):
     not_here = {"a_long_listing": "more than 1,000 names in a directory whose path has a space or a "
                                   "letter that is not ASCII: an error, as neither start-after nor "
                                   "tokens go on there"}
-    faults = {"directories": "the rename of a directory of several files stops half-way with "
-                             "EOPNOTSUPP if nothing was deleted on this mount before"}
 
     def get(self):
         # what it is silent about, in versions that it works with
