@@ -100,7 +100,8 @@ def test_as_a_local_directory(mount, bucket, reference, seed):
 
 
 @pytest.mark.parametrize("variant", [LWW, pytest.param(CAS, marks=pytest.mark.xfail(
-    strict=False, reason="descriptors that a child has inherited, of files that its parent renames"))],
+    strict=False, reason="attributes through the descriptor of a reader whose file was replaced; files that only who made "
+                         "them sees"))],
                          ids=["lww", "cas"])
 def test_a_team_as_in_a_local_directory(mount, bucket, reference, seed, variant):
     """Processes that take turns: compare-and-set without contention is a local disk too."""
