@@ -41,6 +41,7 @@ enum shm_session_flag {
     SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
     SHM_SESSION_REPLACED = 262144, /* compare-and-set: another process has removed or replaced the file: it is not
                                     * found by name any more, and its upload will be refused */
+    SHM_SESSION_MOVED = 524288, /* REPLACED: it has another name now, which the session does not follow */
     SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file */
     SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
 };

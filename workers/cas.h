@@ -129,9 +129,9 @@ uint32_t cas_own_session(struct op *op, uint32_t dir, const char *name, size_t l
  * unpublished and is built on the version which that one is of; SHM_NIL if there is none. */
 uint32_t cas_own_clean(struct op *op, uint32_t named);
 
-/* Not under a lock. The caller has removed or replaced the file of this name: what others have open of it
- * is another file than the name has now. */
-void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len);
+/* Not under a lock. The caller has removed, replaced or (`moved`) renamed the file of this name: what others
+ * have open of it is another file than the name has now. */
+void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len, bool moved);
 
 /* Under shm->meta. True if the caller has this session open. */
 bool cas_is_party(const struct op *op, uint32_t session);

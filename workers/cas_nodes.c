@@ -59,8 +59,9 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
 }
 
 /* Session by session, as there may be more than one section of the lock can change. */
-void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len)
+void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len, bool moved)
 {
+    uint32_t flags = SHM_SESSION_REPLACED | (moved ? SHM_SESSION_MOVED : 0);
     struct worker *w = op->w;
     uint32_t at = cas_on(w) && op->caller.self.tgid ? 0 : SHM_NIL, dir;
 
@@ -69,7 +70,7 @@ void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len)
         dir = shm_node_of_id(w->shm, dir_id);
         at = dir == SHM_NIL ? SHM_NIL : next_of_others(op, at, dir, name, len);
         if (at != SHM_NIL)
-            shm_session_edit(w->shm, at++)->flags |= SHM_SESSION_REPLACED;
+            shm_session_edit(w->shm, at++)->flags |= flags;
         worker_unlock(w);
     }
 }

@@ -62,7 +62,7 @@ static void end(struct op *op, int error, bool from_s3)
     if (!error && cas_on(w)) {
         forget(op);
         if (from_s3)
-            cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len);
+            cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len, false);
     }
     worker_lock(w);
     dir = op_node(op);

@@ -120,8 +120,8 @@ static void then_deleted(struct op *op, int error)
     while (error == 0 && move_next(op, &at))
         ;
     if (error == 0) {
-        cas_replaced(op, op->req.nodeid, a.name, a.len);
-        cas_replaced(op, a.new_dir_id, a.new_name, a.new_len);
+        cas_replaced(op, op->req.nodeid, a.name, a.len, true);
+        cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
     }
     end(op, error);
 }

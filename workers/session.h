@@ -39,10 +39,11 @@ must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
  * -ENOMEM, -ENOSPC, what S3's client says. */
 must_use int session_load(struct worker *w, uint32_t session);
 
-/* Its file has been unlinked, or replaced by another on this mount: nobody is to be told of it by name. */
+/* Its file has been unlinked, or replaced by another, on this mount: it has no name to be told of by. */
 static inline bool session_is_nameless(const struct shm_session *s)
 {
-    return s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED);
+    return (s->flags & SHM_SESSION_ORPHAN) ||
+           ((s->flags & SHM_SESSION_REPLACED) && !(s->flags & SHM_SESSION_MOVED));
 }
 
 /* Gives the ref in op->rec->session back, if there is one. */

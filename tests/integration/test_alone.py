@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from harness.util import wait_until
 from harness.work import PYTHON
 from test_cas import CAS
 
@@ -22,6 +23,13 @@ def another(code, *args, **kwargs):
     """Another process, which is waited for."""
     return subprocess.run([*PYTHON, "-c", "import os, sys\n_, a, *b = sys.argv\n" + code, *args],
                           check=True, **kwargs)
+
+
+def a_stranger(code, *args):
+    """Another process, for which nobody waits while it works."""
+    p = subprocess.Popen([*PYTHON, "-c", "import os, sys\n_, a, *b = sys.argv\n" + code, *args])
+    wait_until(lambda: p.poll() is not None)
+    assert p.returncode == 0
 
 
 WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]
@@ -130,15 +138,27 @@ def test_what_a_shell_has_open_and_its_child_renames(m, bucket):
 
 @pytest.mark.parametrize("what", ["os.unlink(a)", "open(a + '.new', 'w').close(); os.rename(a + '.new', a)"],
                          ids=["removed", "replaced"])
-def test_attributes_of_a_file_that_another_has_removed(m, what):
+@pytest.mark.parametrize("who", [another, a_stranger])
+def test_attributes_of_a_file_that_another_has_removed(m, what, who):
     """They are those of a file without a name."""
     f = m.path / "f"
     f.write_text("mine")
     with open(f, "r+") as file:
-        another(what, f)
+        who(what, f)
         os.utime(file.fileno(), (5, 5))
         os.fchmod(file.fileno(), 0o600)
         os.setxattr(file.fileno(), "user.a", b"1")
         assert os.getxattr(file.fileno(), "user.a") == b"1"
         if "rename" in what:
             assert os.listxattr(f) == [] and f.stat().st_mtime != 5
+
+
+def test_attributes_of_a_file_that_another_has_renamed(mount):
+    """They would have to be those of the new name, which the descriptor does not follow: an error."""
+    m = mount(variant=CAS)
+    f = m.path / "f"
+    f.write_text("mine")
+    with open(f, "r+") as file:
+        a_stranger("os.rename(a, a + '.new')", f)
+        with pytest.raises(FileNotFoundError):
+            os.utime(file.fileno(), (5, 5))
