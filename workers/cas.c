@@ -256,12 +256,6 @@ static void expect_nothing(struct op *op, struct shm_session *s,
         expect_absence(s);
 }
 
-/* Which is read by whoever looks its name up. */
-static bool is_link(struct worker *w, uint32_t node)
-{
-    return shm_node_at(w->shm, node)->flags & SHM_NODE_LINK;
-}
-
 /* What is loaded is what the write is built on. */
 static void expect_loaded(struct op *op, struct shm_session *s,
                           const struct shm_baseline_key *k, bool append)
@@ -274,7 +268,7 @@ static void expect_loaded(struct op *op, struct shm_session *s,
         s->flags |= SHM_SESSION_OURS;
     if (find_lineage(op->w, k, s->base_etag, s->lineage))
         s->flags |= SHM_SESSION_LINEAGE;
-    if (append || is_link(op->w, s->node) || !op->caller.self.tgid)
+    if (append || cas_is_link(op->w, s->node) || !op->caller.self.tgid)
         return;
     known = shm_baseline_get(op->w->shm, k, &op->caller.self, &v);
     if (known == SHM_BASELINE_DROPPED ||
@@ -353,7 +347,7 @@ static void begin_rename(struct op *op, struct shm_session *s, const struct shm_
 {
     if (target == SHM_NIL)
         expect_nothing(op, s, k, true);
-    else if (!is_link(op->w, target))
+    else if (!cas_is_link(op->w, target))
         expect_known(op, s, k);
     if (!(s->flags & SHM_SESSION_EXPECTS))
         expect_seen(op, s, k, target);

@@ -38,6 +38,13 @@ static inline bool cas_is_empty(const char *etag)
     return strcmp(etag, S3_ETAG_EMPTY) == 0;
 }
 
+/* Under shm->meta. A symbolic link is read by whoever looks its name up: what a process knew of the name
+ * before does not count. False for SHM_NIL. */
+static inline bool cas_is_link(const struct worker *w, uint32_t node)
+{
+    return node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK);
+}
+
 static inline bool cas_on(const struct worker *w)
 {
     return w->conf->variant == CONF_S3_BUFFERED_CAS;

@@ -98,12 +98,16 @@ static enum cas_next put_again(struct cas_put *c)
     return ++c->puts <= CAS_PUTS_MAX ? CAS_PUT : CAS_UNKNOWN;
 }
 
+bool cas_put_waits(struct cas_put *c)
+{
+    c->wait_ns = settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++);
+    return c->wait_ns;
+}
+
 /* The first one's condition may come to hold again: that nothing is there, or an empty file. */
 static enum cas_next put_settled(struct cas_put *c)
 {
-    c->wait_ns = c->ambiguous ? settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++)
-                              : 0;
-    return c->wait_ns ? CAS_WAIT : put_again(c);
+    return c->ambiguous && cas_put_waits(c) ? CAS_WAIT : put_again(c);
 }
 
 /* What the expected version was built on: only now known. */
@@ -152,8 +156,7 @@ static enum cas_next not_ours(struct cas_put *c, const char *lineage)
     return CAS_UNKNOWN;
 }
 
-/* The next PUT is conditional on what is there now. */
-static void take_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
+void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
 {
     *absent = res->error == -ENOENT;
     memset(etag, 0, SHM_ETAG_MAX);
@@ -179,7 +182,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
         return CAS_OURS;
     }
     if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
-        take_condition(res, etag, absent);
+        cas_put_condition(res, etag, absent);
         return *absent ? put_settled(c) : put_again(c);
     }
     if (*c->old_id && strcmp(head, c->old_id) == 0)

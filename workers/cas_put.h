@@ -70,6 +70,12 @@ must_use enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result
 must_use enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
                                      char etag[SHM_ETAG_MAX], bool *absent);
 
+/* The next PUT is conditional on what HEAD has found (error 0 or -ENOENT). */
+void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent);
+
+/* The PUT that is in doubt has had too little time to act: true, and c->wait_ns until the next look. */
+must_use bool cas_put_waits(struct cas_put *c);
+
 /* Under shm->meta, after success: the session's next write is built on this one. */
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size);
 

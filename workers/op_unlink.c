@@ -91,16 +91,8 @@ static void apply(struct op *op, int error)
     end(op, error, true);
 }
 
-/* Under shm->meta. */
-static bool is_link(const struct op *op)
-{
-    return op->rec->node != SHM_NIL &&
-           (shm_node_at(op->w->shm, op->rec->node)->flags & SHM_NODE_LINK);
-}
-
 /* With compare-and-set what is deleted is what was seen: the version that the caller last read or
- * wrote. Else, and of a link, which is read by whoever looks its name up, the one that the LOOKUP
- * before found. */
+ * wrote. Else, and of a link, the one that the LOOKUP before found. */
 static void delete_file(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -114,7 +106,7 @@ static void delete_file(struct op *op, int error)
     }
 
     worker_lock(w);
-    if (cas_on(w) && !is_link(op))
+    if (cas_on(w) && !cas_is_link(w, op->rec->node))
         cas_own_etag(op, key, etag);
     if (*etag)
         cas_id(op, key, etag, id);

@@ -31,7 +31,6 @@
 #include "workers/publish_private.h"
 #include "workers/server.h"
 #include "workers/session.h"
-#include "workers/settle.h"
 #include "workers/spool.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
@@ -272,14 +271,6 @@ static void doubt(struct publish *p, const struct s3_result *res)
     p->blind = !cas_on(p->w) && p->agreed >= BLIND_AFTER;
 }
 
-/* The PUT is conditional on what HEAD has found. */
-static void take_condition(struct publish *p, const struct s3_result *res)
-{
-    p->absent = res->error == -ENOENT;
-    memset(p->etag, 0, sizeof(p->etag));
-    memcpy(p->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
-}
-
 static void on_found(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
@@ -293,7 +284,7 @@ static void on_found(void *arg, const struct s3_result *res)
         return;
     }
     doubt(p, res);
-    take_condition(p, res);
+    cas_put_condition(res, p->etag, &p->absent);
     start_put(p);
 }
 
@@ -406,16 +397,14 @@ static void on_waited(struct loop_timer *t)
 static void on_settled(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
-    struct cas_put *c = &p->cas;
 
-    c->wait_ns = settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++);
     if (res->error && res->error != -ENOENT) {
         publish_finish(p, res, res->error);
-    } else if (res->error && c->wait_ns) {
+    } else if (res->error && cas_put_waits(&p->cas)) {
         do_next(p, CAS_WAIT);
     } else {
         p->unsure = false;
-        take_condition(p, res);
+        cas_put_condition(res, p->etag, &p->absent);
         do_next(p, CAS_PUT);
     }
 }

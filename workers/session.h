@@ -39,7 +39,8 @@ must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
  * -ENOMEM, -ENOSPC, what S3's client says. */
 must_use int session_load(struct worker *w, uint32_t session);
 
-/* Its file has been unlinked, or replaced by another, on this mount: it has no name to be told of by. */
+/* Its file has been unlinked, or replaced by another, on this mount: it has no name to be told of by.
+ * (One that has only moved has.) */
 static inline bool session_is_nameless(const struct shm_session *s)
 {
     return (s->flags & SHM_SESSION_ORPHAN) ||

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness.util import wait_until
-from harness.work import PYTHON
+from harness.work import PYTHON, UNTIL_WAITED_FOR
 from test_cas import CAS
 
 LWW = "s3-buffered-lww"
@@ -19,24 +19,26 @@ def m(request, mount):
     return mount(variant=request.param)
 
 
-def another(code, *args, **kwargs):
+def running(code, path):
+    """The process that runs it, with `a` for the path."""
+    return subprocess.Popen([*PYTHON, "-c", "import os, sys\na = sys.argv[1]\n" + code, path])
+
+
+def another(code, path):
     """Another process, which is waited for."""
-    return subprocess.run([*PYTHON, "-c", "import os, sys\n_, a, *b = sys.argv\n" + code, *args],
-                          check=True, **kwargs)
+    assert running(code, path).wait() == 0
 
 
-def a_stranger(code, *args):
+def a_stranger(code, path):
     """Another process, for which nobody waits while it works."""
-    p = subprocess.Popen([*PYTHON, "-c", "import os, sys\n_, a, *b = sys.argv\n" + code, *args])
+    p = running(code, path)
     wait_until(lambda: p.poll() is not None)
     assert p.returncode == 0
 
 
-WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]
-A_CHILD = f"""
-import os, sys
-while open(f"/proc/{{os.getppid()}}/syscall").read().split()[0] != "{WAIT4}":
-    pass
+A_CHILD = UNTIL_WAITED_FOR + """
+import sys
+until_waited_for()
 getattr(os, sys.argv[1])(*sys.argv[2:])
 """
 

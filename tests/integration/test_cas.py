@@ -16,6 +16,7 @@ import pytest
 
 from harness import SLOW, util
 from harness.killer import Killer
+from harness.work import UNTIL_WAITED_FOR
 
 CAS = "s3-buffered-cas"
 FULL = os.environ.get("STATEPROXY_TEST_FULL") == "1"     # the numbers of a trial, not of each day
@@ -46,14 +47,8 @@ def at_full(full, else_):
 class Process:
     """Another process that opens, reads, writes and closes as told; answers what happened."""
 
-    CODE = """
+    CODE = UNTIL_WAITED_FOR + """
 import ctypes, json, os, sys
-WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]
-
-def until_waited_for():
-    while open(f"/proc/{os.getppid()}/syscall").read().split()[0] != WAIT4:
-        pass
-
 files = {}
 libc = ctypes.CDLL(None, use_errno=True)
 for line in sys.stdin:

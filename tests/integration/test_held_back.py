@@ -123,11 +123,16 @@ def test_an_upload_whose_answer_is_lost(m, proxy, made):
     assert again.start - first.end > 0.95
 
 
-def test_a_delete(m, proxy, bucket):
+def being_removed(m, proxy):
+    """-> (its path, the DELETE that is held back, thread, its result)"""
     path = m.path / "f.txt"
     path.write_text("old")
     stray = Stray(proxy, "DeleteObject", "p/f.txt")
-    thread, result = in_background(path.unlink)
+    return path, stray, *in_background(path.unlink)
+
+
+def test_a_delete(m, proxy, bucket):
+    path, stray, thread, result = being_removed(m, proxy)
     stray.worker_dies(m)
     stray.acts()
     thread.join(30)
@@ -139,10 +144,7 @@ def test_a_delete(m, proxy, bucket):
 
 
 def test_a_delete_that_never_acts(m, proxy, bucket):
-    path = m.path / "f.txt"
-    path.write_text("old")
-    stray = Stray(proxy, "DeleteObject", "p/f.txt")
-    thread, result = in_background(path.unlink)
+    path, stray, thread, result = being_removed(m, proxy)
     stray.worker_dies(m)
     proxy.release("stray", "drop")
     thread.join(30)
@@ -154,10 +156,7 @@ def test_a_delete_that_never_acts(m, proxy, bucket):
 
 def test_a_delete_and_what_was_written_since(m, proxy, bucket):
     """Whether it acted before that or not: what came last stays."""
-    path = m.path / "f.txt"
-    path.write_text("old")
-    stray = Stray(proxy, "DeleteObject", "p/f.txt")
-    thread, result = in_background(path.unlink)
+    path, stray, thread, result = being_removed(m, proxy)
     proxy.wait_held("stray")
     bucket.put("p/f.txt", b"theirs")
     m.kill_workers()

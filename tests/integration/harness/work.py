@@ -10,6 +10,9 @@ from . import PROGRAMS, util
 
 PYTHON = [sys.executable, "-B"]
 
+# In front of a program of python -c: its children call until_waited_for().
+UNTIL_WAITED_FOR = (PROGRAMS / "waited.py").read_text()
+
 # python -c ... DATABASE COUNT: transactions that count up, and log.
 SQLITE_INCREMENT = """
 import sqlite3, sys

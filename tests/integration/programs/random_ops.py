@@ -23,6 +23,8 @@ import stat
 import sys
 import time
 
+from waited import until_waited_for
+
 ATTRIBUTES = ("user.a", "user.b", "user.Ü c")
 NAMES = ("a", "b.txt", "c", "d.bin", "Ü x+%.txt")
 FLAGS = (os.O_CREAT, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_CREAT | os.O_TRUNC, 0, 0,
@@ -30,7 +32,6 @@ FLAGS = (os.O_CREAT, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_CREAT 
 OLD = 1_200_000_000 * 10**9     # before it: a time that utime set
 RENAME_NOREPLACE = 1
 KEEP_SIZE, PUNCH_HOLE = 1, 3
-WAIT4 = {"x86_64": "61", "aarch64": "260"}[os.uname().machine]      # of a parent that waits
 MOUNT, REFERENCE = 0, 1
 STALE = ("error", errno.ESTALE)
 
@@ -691,8 +692,7 @@ def in_child(call):
     if pid == 0:
         code = 0
         try:
-            while open(f"/proc/{os.getppid()}/syscall").read().split()[0] != WAIT4:
-                pass
+            until_waited_for()
             call()
         except OSError as e:
             code = e.errno
