@@ -92,7 +92,9 @@ struct shm_long_name {
     char bytes[SHM_NAME_MAX + 1];
 };
 
-#define SHM_REOPENS 64
+#define SHM_REOPEN_SETS 256 /* a thread's notes are in one of them; a power of two */
+#define SHM_REOPEN_WAYS 4
+#define SHM_REOPENS (SHM_REOPEN_SETS * SHM_REOPEN_WAYS)
 #define SHM_REOPEN_ANYBODY UINT32_MAX
 
 /* See shm_reopen.h. Writer, readers, lock, death: as struct shm_node. */
@@ -100,8 +102,9 @@ struct shm_reopen {
     uint64_t ino;
     uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
     uint32_t pid;      /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
-    uint16_t repeated; /* its repetition has begun */
-    uint16_t wants_private; /* it opens for writing, and is to get a node of its own */
+    uint32_t noted_by; /* that OPEN, as shm_reopen_request() */
+    uint32_t repeated_by; /* the one that repeats it; 0 = none has come yet */
+    uint32_t wants_private; /* it opens for writing, and is to get a node of its own */
 };
 
 #define SHM_LISTERS 256
@@ -127,6 +130,7 @@ struct shm_node_table {
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
     uint32_t moved_dirs; /* a directory was renamed: not before are there inode numbers to settle */
+    uint64_t reopened_ns; /* monotonic: when the newest of the OPENs in `reopens` came in */
     uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];

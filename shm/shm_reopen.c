@@ -1,80 +1,134 @@
-/* A slot for each thread, by its number: two that share one lose what was noted first. */
+/* Notes in sets, by the number of the thread: a set that is full loses the oldest. */
 #include "shm/shm_reopen.h"
 
-static struct shm_reopen *slot_of(struct shm *shm, uint32_t pid)
+static const struct shm_reopen *set_of(const struct shm *shm, uint32_t pid)
 {
-    return &shm->nodes->reopens[pid % SHM_REOPENS];
+    return &shm->nodes->reopens[pid % SHM_REOPEN_SETS * SHM_REOPEN_WAYS];
 }
 
-static struct shm_reopen *edit(struct shm *shm, uint32_t pid)
+/* NULL if nothing is noted. */
+static const struct shm_reopen *find(const struct shm *shm, uint32_t pid, uint64_t ino)
 {
-    struct shm_reopen *r = slot_of(shm, pid);
+    const struct shm_reopen *set = set_of(shm, pid);
 
-    shm_save(shm, shm->meta, r, sizeof(*r));
+    for (int i = 0; pid && i < SHM_REOPEN_WAYS; i++) {
+        if (set[i].pid == pid && set[i].ino == ino)
+            return &set[i];
+    }
+    return NULL;
+}
+
+/* What a new note of the set goes over. (A free slot is the oldest.) */
+static const struct shm_reopen *oldest(const struct shm_reopen *set)
+{
+    const struct shm_reopen *r = set;
+
+    for (int i = 1; i < SHM_REOPEN_WAYS; i++) {
+        if (set[i].since_ns < r->since_ns)
+            r = &set[i];
+    }
     return r;
 }
 
-static bool is_of(const struct shm_reopen *r, uint32_t pid, uint64_t ino)
+static struct shm_reopen *edit(struct shm *shm, const struct shm_reopen *r)
 {
-    return r->pid && r->pid == pid && r->ino == ino;
+    struct shm_reopen *w = &shm->nodes->reopens[r - shm->nodes->reopens];
+
+    shm_save(shm, shm->meta, w, sizeof(*w));
+    return w;
 }
 
-void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns)
+static void put(struct shm *shm, const struct shm_reopen *note)
 {
-    const struct shm_reopen *r = slot_of(shm, pid);
-    bool again = is_of(r, pid, ino) && r->repeated;
+    const struct shm_reopen *at = find(shm, note->pid, note->ino);
 
-    if (!pid)
-        return;
-    *edit(shm, pid) = again ? (struct shm_reopen){0}
-                            : (struct shm_reopen){.pid = pid, .ino = ino, .since_ns = since_ns};
+    *edit(shm, at ? at : oldest(set_of(shm, note->pid))) = *note;
+    if (note->since_ns > shm->nodes->reopened_ns)
+        shm_set(shm, shm->meta, shm->nodes->reopened_ns, note->since_ns);
 }
 
-void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t since_ns)
+static void drop(struct shm *shm, const struct shm_reopen *r)
 {
-    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
+    *edit(shm, r) = (struct shm_reopen){0};
+}
 
-    *edit(shm, who) = (struct shm_reopen){
-        .pid = who, .ino = ino, .since_ns = since_ns, .wants_private = 1};
+void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+                     uint64_t since_ns)
+{
+    const struct shm_reopen *r = find(shm, pid, ino);
+
+    if (pid && !(r && r->repeated_by == request))
+        put(shm, &(struct shm_reopen){
+                     .pid = pid, .ino = ino, .noted_by = request, .since_ns = since_ns});
+}
+
+static uint32_t who_is(uint32_t pid)
+{
+    return pid ? pid : SHM_REOPEN_ANYBODY;
+}
+
+void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+                             uint64_t since_ns)
+{
+    put(shm, &(struct shm_reopen){.pid = who_is(pid),
+                                  .ino = ino,
+                                  .noted_by = request,
+                                  .since_ns = since_ns,
+                                  .wants_private = 1});
 }
 
 void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino)
 {
-    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
+    const struct shm_reopen *r = find(shm, who_is(pid), ino);
 
-    if (is_of(slot_of(shm, who), who, ino) && slot_of(shm, who)->wants_private)
-        *edit(shm, who) = (struct shm_reopen){0};
+    if (r && r->wants_private)
+        drop(shm, r);
 }
 
 bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
                               uint64_t max_ns)
 {
-    uint32_t who = pid ? pid : SHM_REOPEN_ANYBODY;
-    const struct shm_reopen *r = slot_of(shm, who);
+    const struct shm_reopen *r = find(shm, who_is(pid), ino);
 
-    return is_of(r, who, ino) && r->wants_private && now_ns - r->since_ns <= max_ns;
+    return r && r->wants_private && now_ns - r->since_ns <= max_ns;
 }
 
 bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino)
 {
-    const struct shm_reopen *r = slot_of(shm, pid);
+    const struct shm_reopen *r = find(shm, pid, ino);
 
-    return is_of(r, pid, ino) && !r->repeated;
+    return r && !r->repeated_by;
 }
 
-bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked_ns,
-                     uint64_t now_ns, uint64_t max_ns)
+bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+                     uint64_t checked_ns, uint64_t now_ns, uint64_t max_ns)
 {
-    const struct shm_reopen *r = slot_of(shm, pid);
-    bool late, good;
+    const struct shm_reopen *r = find(shm, pid, ino);
 
-    if (!is_of(r, pid, ino))
+    if (!r || r->noted_by == request)
         return false;
-    late = r->repeated || now_ns - r->since_ns > max_ns;
-    good = !late && checked_ns >= r->since_ns;
-    if (late || good)
-        *edit(shm, pid) = (struct shm_reopen){0};
-    else
-        edit(shm, pid)->repeated = 1;
-    return good;
+    if ((r->repeated_by && r->repeated_by != request) || now_ns - r->since_ns > max_ns) {
+        drop(shm, r);
+        return false;
+    }
+    if (!r->repeated_by)
+        edit(shm, r)->repeated_by = request;
+    return checked_ns >= r->since_ns;
+}
+
+bool shm_reopen_since(struct shm *shm, uint64_t ino, uint64_t checked_ns, uint64_t now_ns,
+                      uint64_t max_ns)
+{
+    const struct shm_node_table *t = shm->nodes;
+
+    if (t->reopened_ns <= checked_ns)
+        return false;
+    for (uint32_t i = 0; i < SHM_REOPENS; i++) {
+        const struct shm_reopen *r = &t->reopens[i];
+
+        if (r->pid && r->ino == ino && r->since_ns > checked_ns && !r->repeated_by &&
+            now_ns - r->since_ns <= max_ns)
+            return true;
+    }
+    return false;
 }

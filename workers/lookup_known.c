@@ -88,6 +88,13 @@ uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node)
     return cas_own_clean(op, node);
 }
 
+bool lookup_is_awaited(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return shm_reopen_since(w->shm, n->ino, n->checked_ns, clock_mono_ns(), VALIDITY_NEXT_NS);
+}
+
 /* The content of a file that is there goes, whatever it is. */
 static bool drops_content(const struct lookup_asked *a)
 {
@@ -122,7 +129,8 @@ static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
     node = cas_told(w, node);
     n = shm_node_at(w->shm, node);
     if (!(n->flags & SHM_NODE_DIR) &&
-        (n->looked_by != op->req.pid || (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
+        (n->looked_by != op->req.pid || lookup_is_awaited(w, node) ||
+         (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
         return SHM_NIL;
     return validity_take(w, node, SHM_NODE_LOOKED, now) ? node : SHM_NIL;
 }
@@ -238,7 +246,7 @@ static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *
         return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
         return RESOLVE_NO_DATA;
-    return no_bytes ? RESOLVE_STAT : RESOLVE_AS_FILE;
+    return no_bytes && !lookup_is_awaited(w, node) ? RESOLVE_STAT : RESOLVE_AS_FILE;
 }
 
 /* Under shm->meta. */

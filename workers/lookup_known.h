@@ -51,4 +51,8 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
  * nobody has written another version: the node that it has. SHM_NIL if not. */
 uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node);
 
+/* Under shm->meta. Some thread was told ESTALE when it opened the file, after this node was validated, and
+ * will look the name up once more; the kernel may give it the answer to this LOOKUP. */
+bool lookup_is_awaited(struct worker *w, uint32_t node);
+
 #endif

@@ -21,7 +21,7 @@
 #include "workers/room.h"
 #include "workers/validity.h"
 
-#define AGAIN_MAX 4 /* answers overtaken by changes made here */
+#define AGAIN_MAX 16 /* answers overtaken by changes made here */
 
 struct lookup {
     struct op *op;
@@ -30,6 +30,7 @@ struct lookup {
     struct resolve_known known;
     uint64_t old_id; /* of the node that the kernel was told last under this name, when S3 was asked */
     struct loop_timer retry;
+    bool wants_bytes; /* of what is found, and asks for them */
     unsigned again, room;
     struct resolve_result res; /* while it waits for room */
     struct s3_object obj;
@@ -91,9 +92,25 @@ static void make_fresh(struct worker *w, uint32_t node)
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
 }
 
-/* Under shm->meta: what S3 has told. */
+/* Under shm->meta. The name has a version that is newer than the answer, and what an OPEN wants of it (its
+ * bytes, whether it is a link) is not here. That OPEN could fail, were this one replaced, too. */
+static bool lacks_much(const struct lookup *l, uint32_t node)
+{
+    struct worker *w = l->op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return l->wants_bytes && n->checked_ns > l->known.asked_ns &&
+           (meta_may_be_link(w, n) || !fetch_has_start(w, n));
+}
+
+/* Under shm->meta: what S3 has told. 0, -ENOMEM, or -EAGAIN: S3 is to be asked once more. */
 static int apply_validated(struct lookup *l, uint32_t node)
 {
+    const struct shm_node *n = shm_node_at(l->op->w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL && l->again + 1 < AGAIN_MAX &&
+        (lacks_much(l, node) || lookup_is_awaited(l->op->w, node)))
+        return -EAGAIN;
     make_fresh(l->op->w, node);
     return apply_or_own(l->op, &l->asked, node, l->old_id);
 }
@@ -319,6 +336,7 @@ static void attempt(struct op *op)
     l->asked = asked;
     l->known = known.known;
     l->old_id = known.told_id;
+    l->wants_bytes = known.how == RESOLVE_GUESS || known.how == RESOLVE_AS_FILE;
     r = resolve_start(w, asked.key, known.how, l->known.etag, on_resolved, l, &l->resolve);
     if (r < 0)
         op_fail(op, r);

@@ -94,7 +94,8 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
     bool again =
-        shm_reopen_take(w->shm, op->req.pid, n->ino, n->checked_ns, now, VALIDITY_NEXT_NS);
+        shm_reopen_take(w->shm, op->req.pid, n->ino, shm_reopen_request(op->rec->unique),
+                        n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
            (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
@@ -181,15 +182,15 @@ static enum look look(struct op *op, int *ret_error)
 static void fail_stale(struct op *op)
 {
     struct worker *w = op->w;
-    uint32_t node;
+    uint32_t node, request = shm_reopen_request(op->rec->unique);
 
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL && cas_on(w) && for_write(op))
-        shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino,
+        shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
                                 clock_mono_ns());
     else if (node != SHM_NIL)
-        shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino,
+        shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
                         op->rec->started_ns);
     worker_unlock(w);
     op_fail(op, -ESTALE);

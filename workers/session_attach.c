@@ -222,7 +222,7 @@ static void want_private(struct op *op, uint32_t node)
 {
     if (cas_on(op->w))
         shm_reopen_note_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, node)->ino,
-                                clock_mono_ns());
+                                shm_reopen_request(op->rec->unique), clock_mono_ns());
 }
 
 int64_t session_begin(struct op *op, uint32_t node, bool truncate)

@@ -5,21 +5,30 @@
 #define INO 77
 #define MAX 1000
 
+static uint32_t request = 1; /* the OPEN that came last */
+
 static void note(struct shm *shm, uint32_t pid, uint64_t since)
 {
     fx_lock(shm);
-    shm_reopen_note(shm, pid, INO, since);
+    shm_reopen_note(shm, pid, INO, request, since);
     fx_unlock(shm);
 }
 
-static bool take(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked, uint64_t now)
+/* That OPEN is looked at (again, if its worker has died). */
+static bool take_again(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked, uint64_t now)
 {
     bool good;
 
     fx_lock(shm);
-    good = shm_reopen_take(shm, pid, ino, checked, now, MAX);
+    good = shm_reopen_take(shm, pid, ino, request, checked, now, MAX);
     fx_unlock(shm);
     return good;
+}
+
+static bool take(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked, uint64_t now)
+{
+    request += 2;
+    return take_again(shm, pid, ino, checked, now);
 }
 
 static void test_asked_since(void **state)
@@ -62,12 +71,31 @@ static void test_repetition_fails(void **state)
     assert_true(take(shm, 5, INO, 350, 400));
 }
 
+/* A worker may die at any time, and what it has begun is handled once more. */
+static void test_handled_again(void **state)
+{
+    struct shm *shm = *state;
+
+    note(shm, 5, 100);
+    assert_false(take_again(shm, 5, INO, 99, 200)); /* this one is no repetition */
+    note(shm, 5, 100);
+    assert_true(take(shm, 5, INO, 150, 200));
+    assert_true(take_again(shm, 5, INO, 150, 210));
+    assert_false(take_again(shm, 5, INO, 99, 220));
+    note(shm, 5, 200); /* it fails after all, twice told */
+    note(shm, 5, 200);
+    request += 2;
+    note(shm, 5, 300);
+    assert_true(take(shm, 5, INO, 350, 400));
+}
+
 static void test_too_late(void **state)
 {
     struct shm *shm = *state;
 
     note(shm, 5, 100);
     assert_true(take(shm, 5, INO, 100 + MAX, 100 + MAX)); /* not yet */
+    request += 2;
     note(shm, 5, 100);
     assert_false(take(shm, 5, INO, 100 + MAX, 101 + MAX));
     assert_false(take(shm, 5, INO, 100 + MAX, 100 + MAX));
@@ -79,11 +107,55 @@ static void test_slots(void **state)
 
     note(shm, 0, 100); /* the kernel does not know who it is */
     assert_false(take(shm, 0, INO, 100, 100));
-    note(shm, 5, 100);
-    note(shm, 5 + SHM_REOPENS, 100);
-    assert_false(take(shm, 5, INO, 100, 100));
-    assert_true(take(shm, 5 + SHM_REOPENS, INO, 100, 100));
+    for (uint32_t i = 0; i <= SHM_REOPEN_WAYS; i++)
+        note(shm, 5 + i * SHM_REOPEN_SETS, 100 + i);
+    assert_false(take(shm, 5, INO, 200, 200)); /* the oldest of its set */
+    for (uint32_t i = 1; i <= SHM_REOPEN_WAYS; i++)
+        assert_true(take(shm, 5 + i * SHM_REOPEN_SETS, INO, 200, 200));
     fx_check(shm);
+}
+
+/* A thread may wait for several files at once: it may have been told of one, and gone on to the next. */
+static void test_files(void **state)
+{
+    struct shm *shm = *state;
+
+    note(shm, 5, 100);
+    fx_lock(shm);
+    shm_reopen_note(shm, 5, INO + 1, request, 110);
+    fx_unlock(shm);
+    assert_true(take(shm, 5, INO + 1, 150, 200));
+    assert_true(take(shm, 5, INO, 150, 200));
+}
+
+static bool since(struct shm *shm, uint64_t ino, uint64_t checked, uint64_t now)
+{
+    bool r;
+
+    fx_lock(shm);
+    r = shm_reopen_since(shm, ino, checked, now, MAX);
+    fx_unlock(shm);
+    return r;
+}
+
+/* What is answered to one thread's LOOKUP may be answered to another one's. */
+static void test_since(void **state)
+{
+    struct shm *shm = *state;
+
+    assert_false(since(shm, INO, 0, 100)); /* nothing noted */
+    note(shm, 5, 100);
+    note(shm, 6, 120);
+    assert_true(since(shm, INO, 99, 200));
+    assert_true(since(shm, INO, 119, 200));
+    assert_false(since(shm, INO, 120, 200));
+    assert_false(since(shm, INO + 1, 99, 200));
+    assert_false(since(shm, INO, 99, 121 + MAX));
+    assert_true(take(shm, 6, INO, 130, 200));
+    assert_false(since(shm, INO, 100, 200));
+    assert_true(since(shm, INO, 99, 200));
+    assert_true(take(shm, 5, INO, 130, 200));
+    assert_false(since(shm, INO, 99, 200));
 }
 
 /* ---- for writing, compare-and-set ---- */
@@ -91,7 +163,7 @@ static void test_slots(void **state)
 static void note_private(struct shm *shm, uint32_t pid, uint64_t since)
 {
     fx_lock(shm);
-    shm_reopen_note_private(shm, pid, INO, since);
+    shm_reopen_note_private(shm, pid, INO, request, since);
     fx_unlock(shm);
 }
 
@@ -184,17 +256,34 @@ static void test_private_and_plain(void **state)
 static void test_private_slots(void **state)
 {
     struct shm *shm = *state;
+    uint32_t last = 5 + SHM_REOPEN_WAYS * SHM_REOPEN_SETS;
 
-    note_private(shm, 5, 100);
-    note_private(shm, 5 + SHM_REOPENS, 100);
-    assert_false(wants(shm, 5, INO, 100));
+    for (uint32_t i = 0; i <= SHM_REOPEN_WAYS; i++)
+        note_private(shm, 5 + i * SHM_REOPEN_SETS, 100 + i);
+    assert_false(wants(shm, 5, INO, 200));
     has_private(shm, 5, INO); /* the slot is another's by now */
-    assert_true(wants(shm, 5 + SHM_REOPENS, INO, 100));
+    assert_true(wants(shm, last, INO, 200));
     fx_lock(shm);
-    shm_reopen_has_private(shm, 5 + SHM_REOPENS, INO);
+    shm_reopen_has_private(shm, last, INO);
     shm_rollback(shm, shm->meta);
     fx_unlock(shm);
-    assert_true(wants(shm, 5 + SHM_REOPENS, INO, 100));
+    assert_true(wants(shm, last, INO, 200));
+}
+
+/* The repetition goes by what S3 was asked since, and still is to get a node of its own. */
+static void test_private_stays_wanted(void **state)
+{
+    struct shm *shm = *state;
+
+    note_private(shm, 5, 100);
+    assert_true(take(shm, 5, INO, 150, 200));
+    assert_true(wants(shm, 5, INO, 200));
+    has_private(shm, 5, INO);
+    assert_false(wants(shm, 5, INO, 200));
+    note_private(shm, 5, 300);
+    assert_true(take(shm, 5, INO, 350, 400));
+    assert_false(take(shm, 5, INO, 450, 500)); /* another open(2) */
+    assert_false(wants(shm, 5, INO, 500));
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
@@ -205,13 +294,17 @@ int main(void)
         TEST(test_asked_since),
         TEST(test_asked_before),
         TEST(test_repetition_fails),
+        TEST(test_handled_again),
         TEST(test_too_late),
         TEST(test_slots),
+        TEST(test_files),
+        TEST(test_since),
         TEST(test_private),
         TEST(test_private_too_late),
         TEST(test_private_of_anybody),
         TEST(test_private_and_plain),
         TEST(test_private_slots),
+        TEST(test_private_stays_wanted),
     };
 
     return cmocka_run_group_tests_name("shm_reopen", tests, NULL, NULL);
