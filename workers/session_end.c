@@ -15,6 +15,44 @@ bool session_unref(struct worker *w, uint32_t session)
     return session_end_unused(w, session);
 }
 
+static void mark_clean(struct shm_session *s)
+{
+    s->published_seq = s->write_seq;
+    s->flags &= ~(uint32_t)SHM_SESSION_UNPUBLISHED;
+}
+
+static bool was_refused(const struct shm_session *s)
+{
+    return (s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST;
+}
+
+/* Under shm->meta, compare-and-set. Somebody reads on through the node that was the writer's own. Of the
+ * bytes that it has open this is the only copy, as soon as others replace what was published; or they
+ * were refused, and never will be. They stay, as those of a file that has lost its name do. (Half of the
+ * sessions are for writers.) */
+static bool is_read_on(struct worker *w, const struct shm_session *s)
+{
+    const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+
+    return cas_on(w) && (n->flags & SHM_NODE_PRIVATE) && n->opens &&
+           !(n->flags & SHM_NODE_LOCAL) && (s->flags & content) == SHM_SESSION_LOADED &&
+           (!shm_session_dirty(s) || was_refused(s)) &&
+           w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
+}
+
+/* Under shm->meta. What is written to it from now on is refused, too. */
+static void keep_for_readers(struct worker *w, uint32_t session)
+{
+    struct shm_session *s;
+
+    if (!shm_session_dirty(shm_session_at(w->shm, session)))
+        return;
+    s = shm_session_edit(w->shm, session);
+    s->flags |= SHM_SESSION_REFUSED;
+    mark_clean(s);
+}
+
 bool session_end_unused(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -22,6 +60,10 @@ bool session_end_unused(struct worker *w, uint32_t session)
     if (s->state != SHM_SESSION_LIVE || s->refs ||
         s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING)
         return false;
+    if (is_read_on(w, s)) {
+        keep_for_readers(w, session);
+        return false;
+    }
     /* Without a name there is nowhere else to read it from. */
     if ((s->flags & SHM_SESSION_ORPHAN) && shm_node_at(w->shm, s->node)->opens)
         return false;
@@ -42,12 +84,6 @@ void session_clear(struct worker *w, uint32_t session)
     worker_unlock(w);
     if (told) /* perhaps by session_discard, when it was closed */
         worker_notify_kernel(w);
-}
-
-static void mark_clean(struct shm_session *s)
-{
-    s->published_seq = s->write_seq;
-    s->flags &= ~(uint32_t)SHM_SESSION_UNPUBLISHED;
 }
 
 void session_discard(struct worker *w, uint32_t session)
