@@ -276,6 +276,7 @@ static const struct s3_op op_get = {
 static int init(struct s3_req *req, const struct s3_get *get)
 {
     struct s3_get_state *s = &req->get;
+    int r = 0;
 
     s->next = get->off;
     s->end = s->asked_end = get->len ? get->off + get->len : UINT64_MAX;
@@ -283,11 +284,13 @@ static int init(struct s3_req *req, const struct s3_get *get)
     s->on_data = get->on_data;
     s->on_restart = get->off == 0 && req->client->conf.max_attempts > 1 ? get->on_restart : NULL;
     req->high = req->high_mark = req->moved = get->off;
-    if (get->if_match && !(s->if_match = strdup(get->if_match)))
-        return -ENOMEM;
-    if (get->if_none_match && !(s->if_none_match = strdup(get->if_none_match)))
-        return -ENOMEM;
-    return 0;
+    if (get->version && *get->version)
+        r = s3_query_add(&req->query, "versionId", get->version);
+    if (r == 0 && get->if_match && !(s->if_match = strdup(get->if_match)))
+        r = -ENOMEM;
+    if (r == 0 && get->if_none_match && !(s->if_none_match = strdup(get->if_none_match)))
+        r = -ENOMEM;
+    return r;
 }
 
 int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done,
