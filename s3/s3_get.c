@@ -249,9 +249,13 @@ static const struct s3_op op_empty = {
     .cleanup = cleanup,
 };
 
-/* 416 to a range from 0: nothing is there to range over. */
+/* 416 to a range from 0: nothing is there to range over. To the rest of what an answer has begun: the
+ * object is a shorter one by now, and the server looks at the range before the condition (MinIO). */
 static bool turn(struct s3_req *req)
 {
+    if (req->reply.status == 416 && req->get.headed)
+        (void)s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
+                          "the object was replaced meanwhile");
     if (req->reply.status != 416 || !req->get.ranged || req->get.next > 0 ||
         req->get.headed)
         return false;

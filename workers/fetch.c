@@ -225,6 +225,8 @@ static void on_done(void *arg, const struct s3_result *res)
 
     if (!error && f->ready < f->n)
         error = -EIO;
+    if (error == -ERANGE) /* the version is longer: the object is another */
+        error = -ESTALE;
     if (goes_on(f, error))
         return;
     if (error && *f->src.version)

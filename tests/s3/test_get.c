@@ -227,10 +227,11 @@ static void test_replaced(void **state)
         "10-99/100\r\nContent-Length: 90\r\n\r\n" DIGITS,
         "HTTP/1.1 206 Partial Content\r\nETag: \"e1\"\r\nContent-Range: bytes "
         "10-99/101\r\nContent-Length: 90\r\n\r\n" DIGITS,
+        "HTTP/1.1 416 Requested Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n",
     };
 
     (void)state;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct fixture f;
 
         fixture_begin(&f, SCRIPT({.text = WHOLE DIGITS, .end = SERVER_CLOSE},
