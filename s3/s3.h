@@ -59,6 +59,7 @@ enum s3_habit {
 
     S3_HABIT_VIRTUAL_HOST = 256, /* it refuses path addressing: AUTO means VIRTUAL */
     S3_HABIT_CONTRADICTS = 512,  /* an answer in use was not what it had shown before */
+    S3_HABIT_NO_VERSIONS = 1024, /* it, or its policy, refuses a GET that names a version */
 };
 
 /* Counted up by the client, for whoever watches it; on restarts they go on from where they are. */
@@ -166,6 +167,10 @@ struct s3_result {
  * condition: 501, 405, a 400 that says nothing else. */
 bool s3_condition_unknown(int http_status, const char *code);
 
+/* A GET that named a version was refused in a way that the next one will be, too: it is not permitted,
+ * or the server does not know versions. */
+bool s3_version_refused(int http_status, const char *code);
+
 /* `res` is valid only during the call. The request is gone when this returns; it may start
  * others. */
 typedef void s3_done_fn(void *arg, const struct s3_result *res);
@@ -176,6 +181,7 @@ typedef void s3_done_fn(void *arg, const struct s3_result *res);
  * passed is that in the object. */
 struct s3_get {
     const char *key;
+    const char *version; /* NULL, or the id of a version: -ESTALE where it is gone (code NoSuchVersion) */
     uint64_t off;
     uint64_t len; /* 0 = to the end (no Range header when off is 0) */
     const char *if_match;      /* NULL or an ETag; 412 -> -ESTALE */

@@ -25,6 +25,7 @@ static const struct code_rule {
     bool refused;
 } code_rules[] = {
     {"NoSuchKey", ENOENT, R_NO, true},
+    {"NoSuchVersion", ESTALE, R_NO, true},
     /* uploads: completed, aborted, or never there */
     {"NoSuchUpload", ESTALE, R_NO, true},
     {"InvalidPart", EINVAL, R_NO, true},
@@ -157,6 +158,13 @@ bool s3_condition_unknown(int http_status, const char *code)
             return true;
     }
     return false;
+}
+
+bool s3_version_refused(int http_status, const char *code)
+{
+    if (http_status == 403)
+        return !*code || strcmp(code, "AccessDenied") == 0;
+    return s3_condition_unknown(http_status, code);
 }
 
 /* A condition did not hold. */

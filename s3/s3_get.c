@@ -249,9 +249,13 @@ static const struct s3_op op_empty = {
     .cleanup = cleanup,
 };
 
-/* 416 to a range from 0: nothing is there to range over. */
+/* 416 to a range from 0: nothing is there to range over. To the rest of what an answer has begun: the
+ * object is a shorter one by now, and the server looks at the range before the condition (MinIO). */
 static bool turn(struct s3_req *req)
 {
+    if (req->reply.status == 416 && req->get.headed)
+        (void)s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
+                          "the object was replaced meanwhile");
     if (req->reply.status != 416 || !req->get.ranged || req->get.next > 0 ||
         req->get.headed)
         return false;
@@ -276,6 +280,7 @@ static const struct s3_op op_get = {
 static int init(struct s3_req *req, const struct s3_get *get)
 {
     struct s3_get_state *s = &req->get;
+    int r = 0;
 
     s->next = get->off;
     s->end = s->asked_end = get->len ? get->off + get->len : UINT64_MAX;
@@ -283,11 +288,13 @@ static int init(struct s3_req *req, const struct s3_get *get)
     s->on_data = get->on_data;
     s->on_restart = get->off == 0 && req->client->conf.max_attempts > 1 ? get->on_restart : NULL;
     req->high = req->high_mark = req->moved = get->off;
-    if (get->if_match && !(s->if_match = strdup(get->if_match)))
-        return -ENOMEM;
-    if (get->if_none_match && !(s->if_none_match = strdup(get->if_none_match)))
-        return -ENOMEM;
-    return 0;
+    if (get->version && *get->version)
+        r = s3_query_add(&req->query, "versionId", get->version);
+    if (r == 0 && get->if_match && !(s->if_match = strdup(get->if_match)))
+        r = -ENOMEM;
+    if (r == 0 && get->if_none_match && !(s->if_none_match = strdup(get->if_none_match)))
+        r = -ENOMEM;
+    return r;
 }
 
 int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done,

@@ -11,6 +11,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
+#include "shm/shm_version_id.h"
 #include "shm/shm_win.h"
 
 static size_t meta_lock_size(const struct shm_sizes *s)
@@ -41,6 +42,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
                             shm_baseline_check},
     [SHM_TABLE_CONFLICT] = {"conflict", shm_conflict_size, NULL, shm_conflict_check},
     [SHM_TABLE_WIN] = {"win", shm_win_size, NULL, NULL},
+    [SHM_TABLE_VERSION_ID] = {"version_id", shm_version_id_size, NULL, shm_version_id_check},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init,
                           shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init,

@@ -50,6 +50,7 @@ enum shm_table {
     SHM_TABLE_BASELINE,
     SHM_TABLE_CONFLICT,
     SHM_TABLE_WIN,
+    SHM_TABLE_VERSION_ID,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
     SHM_TABLE_BLOCK_DATA,
@@ -86,6 +87,7 @@ struct shm_flock_table;
 struct shm_baseline_table;
 struct shm_conflict_ring;
 struct shm_win_table;
+struct shm_version_table;
 struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
@@ -105,6 +107,7 @@ struct shm {
     struct shm_baseline_table *baselines;
     struct shm_conflict_ring *conflicts;
     struct shm_win_table *wins;
+    struct shm_version_table *version_ids;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;
     uint8_t *block_data;

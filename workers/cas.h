@@ -170,7 +170,7 @@ void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX]);
 /* Under shm->meta. The name's node is about to be replaced, or to go. If somebody has it open for
  * reading, and not all of it is here, it goes off the name (which gets another node of the same
  * version) and gets a session, an orphan that publishes nothing, for its bytes. Files over
- * ORPHAN_LOAD_MAX are left out: who reads one of those finds ESTALE. */
+ * ORPHAN_LOAD_MAX are left out: those are read on by version id, or are ESTALE. */
 void cas_keep_readers(struct worker *w, uint32_t named);
 
 /* Under shm->meta. Such a session of this name that is still to be loaded, or is being loaded; SHM_NIL

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/version_id.h"
 
 #ifndef MADV_POPULATE_READ /* newer than the C library of Debian 12 */
 #define MADV_POPULATE_READ 22
@@ -140,12 +141,33 @@ static void end(struct fetch *f, int error)
     free(f);
 }
 
-/* A server that ignores If-Match is found out here. */
+/* Under shm->meta. The node is still what is fetched. */
+static bool is_source(struct worker *w, const struct fetch_source *src)
+{
+    const struct shm_node *n = shm_node_at(w->shm, src->of);
+
+    return n->state == SHM_NODE_LIVE && n->bytes_node == src->node && n->content == src->content;
+}
+
+static void note_version(struct fetch *f, const struct s3_object *obj)
+{
+    if (!*obj->version || *f->src.version)
+        return;
+    worker_lock(f->w);
+    if (is_source(f->w, &f->src))
+        version_id_told(f->w, f->src.of, f->src.key, obj);
+    worker_unlock(f->w);
+}
+
+/* A server that ignores If-Match, or the version's id, is found out here. */
 static int on_head(void *arg, const struct s3_object *obj)
 {
-    const struct fetch *f = arg;
+    struct fetch *f = arg;
 
-    return shm_etag_same(obj->etag, f->src.etag) && obj->size == f->src.size ? 0 : -ESTALE;
+    if (!shm_etag_same(obj->etag, f->src.etag) || obj->size != f->src.size)
+        return -ESTALE;
+    note_version(f, obj);
+    return 0;
 }
 
 static void block_done(struct fetch *f, uint32_t len)
@@ -187,6 +209,15 @@ static void on_restart(void *arg)
     (void)arg;
 }
 
+static int ask(struct fetch *f);
+
+/* What is missing is asked for by the version's id, where the key has another object. */
+static bool goes_on(struct fetch *f, int error)
+{
+    return (error == -ESTALE || error == -ENOENT) && !*f->src.version && f->ready < f->n &&
+           version_id_go_on(f->w, &f->src) && ask(f) == 0;
+}
+
 static void on_done(void *arg, const struct s3_result *res)
 {
     struct fetch *f = arg;
@@ -194,6 +225,12 @@ static void on_done(void *arg, const struct s3_result *res)
 
     if (!error && f->ready < f->n)
         error = -EIO;
+    if (error == -ERANGE) /* the version is longer: the object is another */
+        error = -ESTALE;
+    if (goes_on(f, error))
+        return;
+    if (error && *f->src.version)
+        error = version_id_failed(f->w, &f->src, res, error);
     if (error && error != -ESTALE && error != -ENOENT)
         log_warn("reading from S3 failed key=\"%s\" offset=%llu error=\"%s\" "
                  "detail=\"%s\" attempts=%u",
@@ -205,11 +242,12 @@ static void on_done(void *arg, const struct s3_result *res)
 
 static int ask(struct fetch *f)
 {
-    uint64_t off = (uint64_t)f->first * SHM_BLOCK_SIZE;
+    uint64_t off = (uint64_t)(f->first + f->ready) * SHM_BLOCK_SIZE;
     struct s3_get get = {
         .key = f->src.key,
+        .version = f->src.version,
         .off = off,
-        .len = least((uint64_t)f->n * SHM_BLOCK_SIZE, f->src.size - off),
+        .len = least((uint64_t)(f->n - f->ready) * SHM_BLOCK_SIZE, f->src.size - off),
         .if_match = f->src.etag,
         .on_head = on_head,
         .on_data = on_data,
@@ -227,20 +265,26 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     const struct shm_node *n = shm_node_at(w->shm, node);
     const struct shm_session *s =
         n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+    int r;
 
+    ret->of = node;
     ret->node = n->bytes_node;
     ret->content = n->content;
     if (s && (s->flags & SHM_SESSION_COPY)) {
         ret->size = s->size;
         memcpy(ret->etag, s->copy.etag, SHM_ETAG_MAX);
         memcpy(ret->key, s->copy.key, sizeof(s->copy.key));
+        version_id_choose(w, ret);
         return 0;
     }
     ret->size = n->size;
     memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
     if ((n->flags & SHM_NODE_LOCAL) || !n->etag[0])
         return -ESTALE;
-    return key_of_node(w, node, ret->key);
+    r = key_of_node(w, node, ret->key);
+    if (r == 0)
+        version_id_choose(w, ret);
+    return r;
 }
 
 /* Blocks that are being fetched cannot be evicted; those that need one now must find one. */

@@ -5,16 +5,19 @@
 
 #include "shm/shm_block.h"
 #include "shm/shm_node.h"
+#include "shm/shm_version_id.h"
 #include "workers/key.h"
 #include "workers/worker.h"
 
 /* The version of a file that is to be fetched. */
 struct fetch_source {
+    uint32_t of;      /* the node that is read */
     uint32_t node;    /* whose number its blocks carry: its own, or that of the one it is a copy of */
     uint32_t content;
     uint64_t size;
     char etag[SHM_ETAG_MAX];
     char key[KEY_CAP];
+    char version[SHM_VERSION_ID_MAX]; /* "", or the key has another object: what to ask for (version_id.h) */
 };
 
 /* Under shm->meta. Where the node's bytes are on S3: as a rule under its own key. 0 or -ENAMETOOLONG;

@@ -32,6 +32,7 @@
 #include "workers/server.h"
 #include "workers/session.h"
 #include "workers/spool.h"
+#include "workers/version_id.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 
@@ -136,6 +137,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
         publish_name(p, s->node);
     else if (!(s->flags & SHM_SESSION_ORPHAN))
         regain_name(shm, s->node);
+    version_id_told(p->w, cas_on(p->w) ? shm_node_named(shm, s->node) : s->node, p->key, &res->obj);
     names_changed(p->w, parent);
 }
 

@@ -16,6 +16,7 @@
 #include "workers/cas.h"
 #include "workers/fetch.h"
 #include "workers/names.h"
+#include "workers/version_id.h"
 
 #define BLOCKS_MAX FUSE_REPLY_IOV
 #define RETRY_NS (5 * NS_PER_MS) /* without a free block, or while a rename has the key in hand */
@@ -235,6 +236,7 @@ static int ask(struct read_job *job)
     if (handle != SHM_NIL)
         range = read_plan_miss(shm_handle_at(w->shm, handle), l->off, l->len,
                                l->sequential, l->size, &lim);
+    version_id_choose(w, &job->src); /* it may have turned out since that the object is another */
     worker_unlock(w);
     return fetch_start(w, &job->src, range.from, range.to, l->off + l->len);
 }

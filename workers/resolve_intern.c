@@ -10,6 +10,7 @@
 #include "workers/fetch.h"
 #include "workers/meta.h"
 #include "workers/resolve.h"
+#include "workers/version_id.h"
 
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
 {
@@ -79,6 +80,14 @@ static void version_of(const struct shm_node *n, const struct resolve_result *re
         v->mtime_ns = n->mtime_ns;
 }
 
+static void note_version_id(struct worker *w, uint32_t node, const struct s3_object *obj)
+{
+    char key[KEY_CAP];
+
+    if (*obj->version && obj->size > SHM_BLOCK_SIZE && key_of_node(w, node, key) == 0)
+        version_id_told(w, node, key, obj);
+}
+
 static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                       uint32_t node, const struct resolve_known *known,
                       const struct resolve_result *res)
@@ -93,6 +102,8 @@ static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t l
     r = shm_node_intern(w->shm, dir, name, len, &v, known->asked_ns);
     if (r >= 0 && set && shm_node_at(w->shm, (uint32_t)r)->session == SHM_NIL)
         shm_node_edit(w->shm, (uint32_t)r)->flags |= SHM_NODE_MTIME_SET;
+    if (r >= 0 && !v.dir)
+        note_version_id(w, (uint32_t)r, res->obj);
     return r;
 }
 

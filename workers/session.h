@@ -148,7 +148,7 @@ void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_
 
 /* Before the node's name goes: if somebody has the file open for reading and not all of it is here, it
  * is loaded into a session (noted in op->rec->session), as S3 will not have it any more. Not files
- * over ORPHAN_LOAD_MAX: who reads one of those finds ESTALE. Then calls `then`, perhaps at once;
+ * over ORPHAN_LOAD_MAX: those are read on by version id, or are ESTALE. Then calls `then`, perhaps at once;
  * an error says that it could not be loaded, and need stop nobody. Keeps the op. (With compare-and-set
  * the session is not the op's: cas_readers.c.) */
 void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then);

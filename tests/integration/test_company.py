@@ -570,7 +570,6 @@ def versioned(minio, bucket_at):
         s3.client.delete_object(Bucket=s3.bucket, Key=v["Key"], VersionId=v["VersionId"])
 
 
-@pytest.mark.xfail(strict=False, reason="reads by version id are not built")
 def test_what_a_version_id_names_is_read_after_it_was_replaced_elsewhere(mount, minio, versioned,
                                                                          variant, actor):
     m, reader = mount(via=minio.endpoint, s3=versioned, variant=variant), actor()

@@ -323,6 +323,7 @@ def test_probability_is_seeded(via, bucket, proxy):
     ({"method": "HEAD"}, True), ({"method": "PUT"}, False),
     ({"having": {"if-none-match": "*"}}, True), ({"having": {"If-Match": "*"}}, False),
     ({"having": {"if-match": None}}, True), ({"having": {"if-none-match": None}}, False),
+    ({"query": ""}, True), ({"query": "*versionId=*"}, False),
     ({"bucket": "other"}, False), ({"min_bytes": 1}, False), ({"max_bytes": 0}, True),
 ])
 def test_which_requests_a_rule_matches(via, bucket, proxy, match, hit):

@@ -38,6 +38,7 @@ static const struct row {
     {S3_OP_GET, CURLE_OK, 404, "XAdminUserNotFound", true, EACCES, S3_RETRY_NO,
      false},
     {S3_OP_GET, CURLE_OK, 404, "Surprise", true, EIO, S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_OK, 404, "NoSuchVersion", true, ESTALE, S3_RETRY_NO, false},
     /* conditions */
     {S3_OP_GET, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO,
      false},
@@ -170,6 +171,24 @@ static void test_table(void **state)
     }
 }
 
+/* It will be so again, or was of this version, of this moment. */
+static void test_version_refused(void **state)
+{
+    (void)state;
+    assert_true(s3_version_refused(403, "AccessDenied"));
+    assert_true(s3_version_refused(403, ""));
+    assert_true(s3_version_refused(501, "NotImplemented"));
+    assert_true(s3_version_refused(405, "MethodNotAllowed"));
+    assert_true(s3_version_refused(400, "InvalidArgument"));
+    assert_false(s3_version_refused(404, "NoSuchVersion"));
+    assert_false(s3_version_refused(404, "NoSuchKey"));
+    assert_false(s3_version_refused(412, "PreconditionFailed"));
+    assert_false(s3_version_refused(403, "ExpiredToken"));
+    assert_false(s3_version_refused(403, "RequestTimeTooSkewed"));
+    assert_false(s3_version_refused(400, "ExpiredToken"));
+    assert_false(s3_version_refused(503, "SlowDown"));
+}
+
 /* Whatever comes, a failure has an errno, a success none, and nothing that was never sent was
  * carried out. */
 static void test_all_outcomes(void **state)
@@ -252,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_version_refused),
         cmocka_unit_test(test_all_outcomes),
         cmocka_unit_test(test_explain),
     };

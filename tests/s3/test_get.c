@@ -188,6 +188,36 @@ static void test_resume_range(void **state)
     fixture_end(&f);
 }
 
+/* A version that is named: in each attempt, beside the conditions. */
+static void test_version(void **state)
+{
+    static const char gone[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 42\r\n\r\n"
+                               "<Error><Code>NoSuchVersion</Code></Error> ";
+    struct fixture f;
+    struct s3_get get = plain;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = PART("10-29/100", "20") DIGITS, .end = SERVER_CLOSE},
+                             {.text = PART("20-29/100", "10") DIGITS}, {.text = gone},
+                             {.text = WHOLE D100}));
+    get.off = 10, get.len = 20, get.if_match = "\"e1\"", get.version = "a+b/c=&d";
+    fixture_get(&f, &get);
+    succeeded(&f, DIGITS DIGITS);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_non_null(strstr(server_request(f.server, i)->head,
+                               "GET /bkt/a/b%20c?versionId=a%2Bb%2Fc%3D%26d HTTP/1.1\r\n"));
+        assert_string_equal(server_header(f.server, i, "if-match"), "\"e1\"");
+    }
+    fixture_get(&f, &get);
+    failed(&f, ESTALE, 1);
+    assert_string_equal(f.call.res.code, "NoSuchVersion");
+    get = plain, get.version = "";
+    fixture_get(&f, &get);
+    succeeded(&f, D100);
+    assert_non_null(strstr(server_request(f.server, 3)->head, "GET /bkt/a/b%20c HTTP/1.1\r\n"));
+    fixture_end(&f);
+}
+
 /* Never bytes of two versions. */
 static void test_replaced(void **state)
 {
@@ -197,10 +227,11 @@ static void test_replaced(void **state)
         "10-99/100\r\nContent-Length: 90\r\n\r\n" DIGITS,
         "HTTP/1.1 206 Partial Content\r\nETag: \"e1\"\r\nContent-Range: bytes "
         "10-99/101\r\nContent-Length: 90\r\n\r\n" DIGITS,
+        "HTTP/1.1 416 Requested Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n",
     };
 
     (void)state;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct fixture f;
 
         fixture_begin(&f, SCRIPT({.text = WHOLE DIGITS, .end = SERVER_CLOSE},
@@ -600,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_stray_304),
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_resume_range),
+        cmocka_unit_test(test_version),
         cmocka_unit_test(test_replaced),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_without_length),

@@ -18,6 +18,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_reopen.h"
 #include "shm/shm_session.h"
+#include "shm/shm_version_id.h"
 
 #define LONG_LEN 200
 
@@ -576,6 +577,41 @@ static void run_lister_looks(struct shm *shm)
     shm_unlock(shm, shm->meta);
 }
 
+/* ---- version ids ---- */
+
+static void run_version_told(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_version_id_told(shm, at.node, "p/dir/name", "v1");
+    shm_unlock(shm, shm->meta);
+}
+
+static void prepare_version(struct shm *shm)
+{
+    prepare_some(shm);
+    run_version_told(shm);
+}
+
+static void run_version_replaced(struct shm *shm)
+{
+    const struct shm_node *n = shm_node_at(shm, at.node);
+
+    shm_lock(shm, shm->meta);
+    shm_version_id_replaced(
+        shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_version_forget(struct shm *shm)
+{
+    const struct shm_node *n = shm_node_at(shm, at.node);
+
+    shm_lock(shm, shm->meta);
+    shm_version_id_forget(
+        shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
+    shm_unlock(shm, shm->meta);
+}
+
 /* ---- the death of who undoes another's death ---- */
 
 static void die_half_way(struct shm *shm)
@@ -661,6 +697,10 @@ static const struct crash_op ops[] = {
     OP("lister_closed", run_lister_reads, run_lister_closed),
     OP("lister_looks", run_lister_reads, run_lister_looks),
     OP("reopen_take", run_reopen_note, run_reopen_take),
+    OP("version_id_told", prepare_some, run_version_told),
+    OP("version_id_told, again", prepare_version, run_version_told),
+    OP("version_id_replaced", prepare_version, run_version_replaced),
+    OP("version_id_forget", prepare_version, run_version_forget),
     OP("conflict_add", prepare_nothing, run_conflict),
     OP("conflict_add, over the oldest", prepare_conflicts, run_conflict),
     OP("a whole CREATE", prepare_full, run_create),

@@ -38,6 +38,7 @@ ACTIONS = {                     # action -> its parameters and their defaults
     "hold": {"name": "held", "when": "before", "detach": False},    # when: before | mid | after
 }
 MATCH = {"op": None, "key": None, "key_regex": None, "bucket": None, "method": None,
+         "query": None,         # glob
          "having": {},          # request headers: name -> glob, or None where it must be absent
          "min_bytes": None, "max_bytes": None}
 SELECT = {"nth": None, "skip": 0, "times": None, "probability": 1.0, "seed": 0}
@@ -134,6 +135,8 @@ class Rule:
         if a["bucket"] is not None and x.bucket != a["bucket"]:
             return False
         if a["method"] is not None and x.method != a["method"]:
+            return False
+        if a["query"] is not None and not fnmatch.fnmatchcase(x.query, a["query"]):
             return False
         size = x.request_length or 0
         if a["min_bytes"] is not None and size < a["min_bytes"]:

@@ -155,17 +155,21 @@ class Server:
 
 
 class S3Server(Server):
-    """versitygw: the server that most tests run against."""
+    """versitygw: the server that most tests run against. `versions`: its buckets may be versioned."""
 
-    def __init__(self, binary, guard=None, extra_args=()):
+    def __init__(self, binary, guard=None, extra_args=(), versions=False):
         super().__init__(binary, guard, extra_args)
         self.root = self.dir / "data"
         self.root.mkdir()
+        self.posix_args = []
+        if versions:
+            (self.dir / "versions").mkdir()
+            self.posix_args = ["--versioning-dir", self.dir / "versions"]
 
     def command(self):
         return [self.binary, "--port", f"127.0.0.1:{self.port}", "--access", ACCESS,
                 "--secret", SECRET, "--region", REGION, "--keep-alive", "--quiet",
-                *self.extra_args, "posix", self.root]
+                *self.extra_args, "posix", *self.posix_args, self.root]
 
 
 class MinioServer(Server):
