@@ -399,6 +399,18 @@ void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX])
     }
 }
 
+void conf_key_default(const struct conf_key *key, char out[CONF_DEFAULT_MAX])
+{
+    if (key->required)
+        snprintf(out, CONF_DEFAULT_MAX, "required");
+    else if (key->automatic)
+        snprintf(out, CONF_DEFAULT_MAX, "default auto: %s", key->automatic);
+    else if (key->type == CONF_SECRET)
+        snprintf(out, CONF_DEFAULT_MAX, "only from the environment");
+    else
+        snprintf(out, CONF_DEFAULT_MAX, "default %s", *key->def ? key->def : "\"\"");
+}
+
 const char *conf_key_form(const struct conf_key *key)
 {
     switch (key->type) {

@@ -142,30 +142,17 @@ static void put_env_names(const struct conf_key *key, FILE *out)
         fprintf(out, "%s%s", i ? ", " : "", name);
 }
 
-static void put_default(const struct conf_key *key, FILE *out)
-{
-    if (key->required)
-        fprintf(out, "required");
-    else if (key->automatic)
-        fprintf(out, "default auto: %s", key->automatic);
-    else if (key->type == CONF_SECRET)
-        fprintf(out, "only from the environment");
-    else
-        fprintf(out, "default %s", *key->def ? key->def : "\"\"");
-}
-
 void conf_print_keys(FILE *out)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
-        char expected[CONF_EXPECTED_MAX];
+        char expected[CONF_EXPECTED_MAX], usual[CONF_DEFAULT_MAX];
 
         conf_key_expected(key, expected);
+        conf_key_default(key, usual);
         fprintf(out, "  %s\n", key->name);
         manual_wrap(out, KEY_INDENT, KEY_INDENT, key->doc, MANUAL_WIDTH);
-        fprintf(out, KEY_INDENT "%s; ", expected);
-        put_default(key, out);
-        fprintf(out, "\n" KEY_INDENT);
+        fprintf(out, KEY_INDENT "%s; %s\n" KEY_INDENT, expected, usual);
         put_env_names(key, out);
         putc('\n', out);
     }
