@@ -147,12 +147,15 @@ void conf_print_keys(FILE *out)
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
         char expected[CONF_EXPECTED_MAX], usual[CONF_DEFAULT_MAX];
+        char value[CONF_EXPECTED_MAX + CONF_DEFAULT_MAX + 2];
 
         conf_key_expected(key, expected);
         conf_key_default(key, usual);
         fprintf(out, "  %s\n", key->name);
         manual_wrap(out, KEY_INDENT, KEY_INDENT, key->doc, MANUAL_WIDTH);
-        fprintf(out, KEY_INDENT "%s; %s\n" KEY_INDENT, expected, usual);
+        snprintf(value, sizeof(value), "%s; %s", expected, usual);
+        manual_wrap(out, KEY_INDENT, KEY_INDENT, value, MANUAL_WIDTH);
+        fputs(KEY_INDENT, out);
         put_env_names(key, out);
         putc('\n', out);
     }
