@@ -53,16 +53,14 @@ static int check_credentials(const struct conf *conf, struct err *err)
         return 0;
     if (id)
         return conf_set_fail(conf, key_of("s3.access_key_id"), err,
-                             "set without its secret, expected "
-                             "AWS_SECRET_ACCESS_KEY too");
+                             "set without a secret key, expected AWS_SECRET_ACCESS_KEY as well");
     if (secret)
         return conf_set_fail(conf, key_of("s3.secret_access_key"), err,
-                             "set without its key id, expected "
-                             "AWS_ACCESS_KEY_ID too");
+                             "set without a key ID, expected AWS_ACCESS_KEY_ID as well");
     if (conf->s3.session_token)
         return conf_set_fail(conf, key_of("s3.session_token"), err,
-                             "set without keys, expected AWS_ACCESS_KEY_ID "
-                             "and AWS_SECRET_ACCESS_KEY too");
+                             "set without keys, expected AWS_ACCESS_KEY_ID and "
+                             "AWS_SECRET_ACCESS_KEY as well");
     return err_set(err, EINVAL,
                    "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
                    "AWS_SECRET_ACCESS_KEY in the environment");
@@ -85,8 +83,8 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
     r = conf_control_default(env, conf->mount.path, socket, sizeof(socket));
     if (r < 0)
         return err_set(err, EINVAL,
-                       "control.socket: its usual place has too long a path, "
-                       "expected another in the file or environment");
+                       "control.socket: its default path is too long, expected a shorter one in "
+                       "the file or the environment");
     if (conf_set_string(conf, key_of("control.socket"), socket) < 0)
         return err_set(err, ENOMEM, "out of memory");
     return 0;
@@ -141,8 +139,7 @@ static int check_outside(const struct conf *conf, const char *name,
         return 0;
     if (is_default(conf, name))
         return conf_set_fail(conf, key_of("mount.path"), err,
-                             "it would hide %s, the default of %s, expected "
-                             "them apart",
+                             "hides %s, the default of %s, expected separate paths",
                              path, name);
     return conf_set_fail(conf, key_of(name), err,
                          "a path inside mount.path, expected one outside");

@@ -99,177 +99,180 @@ const struct conf_key conf_keys[] = {
      .doc = "the S3 bucket"},
     {.name = "prefix", FIELD(prefix), .type = CONF_STRING, .def = "",
      .env = {"STATE_PREFIX"}, .max = 512, .check = conf_check_prefix,
-     .expected = "a key prefix as models/v2, without empty, . and .. components",
-     .doc = "the part of the bucket that is mounted, \"\" = all of it"},
+     .expected = "a key prefix such as models/v2, without empty, . or .. components",
+     .doc = "the key prefix that is mounted, \"\" = the whole bucket"},
     {.name = "variant", FIELD(variant), .type = CONF_ENUM, .def = "s3-buffered-lww",
      .env = {"STATE_VARIANT", "ASYA_CONNECTOR"}, .choices = variants,
-     .doc = "how writes reach S3: whole files at close, and the last writer wins (-lww), or a writer "
-            "whose file changed since it was read gets EEXIST from close (-cas)"},
+     .doc = "how writes reach S3: whole files at close, and the last writer wins (-lww), or "
+            "close fails with EEXIST if the file has changed since this writer read it (-cas)"},
     {.name = "metadata", FIELD(metadata), .type = CONF_ENUM, .def = "full",
      .choices = metadatas,
-     .doc = "mode, owner and time of files and directories, symbolic links, extended attributes: kept as "
-            "metadata of their objects (x-amz-meta-mode, -uid, -gid, -mtime, -xattr, as s3fs and rclone "
-            "do), or neither written nor read"},
+     .doc = "full: mode, owner, times, symbolic links and extended attributes are stored as "
+            "object metadata (x-amz-meta-mode, -uid, -gid, -mtime, -xattr, compatible with s3fs "
+            "and rclone); ignore: they are neither written nor read"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,
-     .expected = "a region as us-east-1",
+     .expected = "a region such as us-east-1",
      .doc = "the region that requests are signed for"},
     {.name = "s3.endpoint", FIELD(s3.endpoint), .type = CONF_STRING, .def = "",
      .env = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"}, .max = 1024,
      .check = conf_check_url,
      .expected = "an http:// or https:// URL without user, query and fragment",
-     .doc = "URL of another S3 server, may have a base path, \"\" = AWS"},
+     .doc = "URL of another S3 server, optionally with a base path, \"\" = AWS"},
     {.name = "s3.addressing", FIELD(s3.addressing), .type = CONF_ENUM, .def = "auto",
      .choices = addressings,
-     .doc = "where the bucket's name goes: into the path or the host name"},
+     .doc = "where requests carry the bucket name: in the path or in the host name"},
     {.name = "s3.payload_signing", FIELD(s3.payload_signing), .type = CONF_ENUM,
      .def = "auto", .choices = signings,
-     .doc = "sign request bodies too, auto = over plain HTTP only"},
+     .doc = "sign request bodies as well, auto = only over plain HTTP"},
     {.name = "s3.ca_bundle", FIELD(s3.ca_bundle), .type = CONF_STRING, .def = "",
      .env = {"AWS_CA_BUNDLE"}, .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
      .expected = PATH_TEXT,
-     .doc = "PEM file of the authorities to trust, \"\" = the system's"},
+     .doc = "PEM file of trusted certificate authorities, \"\" = those of the system"},
     {.name = "s3.connect_timeout", FIELD(s3.connect_timeout_ns), .type = CONF_DURATION,
      .def = "5s", .min = 10 * NS_PER_MS, .max = 5 * MINUTE,
-     .doc = "longest wait for a connection, TLS included"},
+     .doc = "longest time to establish a connection, TLS included"},
     {.name = "s3.attempt_timeout", FIELD(s3.attempt_timeout_ns), .type = CONF_DURATION,
      .def = "20s", .min = 10 * NS_PER_MS, .max = HOUR,
-     .doc = "an attempt without a byte moving for so long has failed"},
+     .doc = "an attempt fails when no byte has moved for this long"},
     {.name = "s3.deadline", FIELD(s3.deadline_ns), .type = CONF_DURATION, .def = "60s",
      .min = 10 * NS_PER_MS, .max = DAY,
-     .doc = "end of a request with all its attempts"},
+     .doc = "longest time for one request with all its attempts"},
     {.name = "s3.max_attempts", FIELD(s3.max_attempts), .type = CONF_UINT, .def = "3",
      .env = {"AWS_MAX_ATTEMPTS"}, .min = 1, .max = 20,
-     .doc = "attempts of a request, 1 = no retry"},
+     .doc = "attempts per request, 1 = no retry"},
     {.name = "s3.connections", FIELD(s3.connections), .type = CONF_UINT, .def = "16",
      .min = 1, .max = 256,
-     .doc = "most connections of one worker"},
+     .doc = "maximum number of connections per worker"},
     {.name = "s3.access_key_id", FIELD(s3.access_key_id), .type = CONF_SECRET,
      .env = {"AWS_ACCESS_KEY_ID"}, .min = 1, .max = 256, .check = conf_check_token,
-     .expected = "printable ASCII without spaces and line ends",
-     .doc = "who signs the requests"},
+     .expected = "printable ASCII without spaces or line breaks",
+     .doc = "the AWS access key ID"},
     {.name = "s3.secret_access_key", FIELD(s3.secret_access_key), .type = CONF_SECRET,
      .env = {"AWS_SECRET_ACCESS_KEY"}, .min = 1, .max = 256, .check = conf_check_token,
-     .expected = "printable ASCII without spaces and line ends",
-     .doc = "the key that they are signed with"},
+     .expected = "printable ASCII without spaces or line breaks",
+     .doc = "the AWS secret access key"},
     {.name = "s3.session_token", FIELD(s3.session_token), .type = CONF_SECRET,
      .env = {"AWS_SESSION_TOKEN"}, .min = 1, .max = 8192, .check = conf_check_token,
-     .expected = "printable ASCII without spaces and line ends",
-     .doc = "goes with temporary keys"},
+     .expected = "printable ASCII without spaces or line breaks",
+     .doc = "the session token of temporary credentials"},
 
     {.name = "mount.path", FIELD(mount.path), .type = CONF_STRING, .required = true,
      .env = {"STATE_MOUNT"}, .max = PATH_BYTES_MAX, .check = conf_check_mount,
      .expected = "an absolute path of a directory, or /dev/fd/N",
      .example = "/mnt/my-bucket",
-     .doc = "where the files appear, or an open FUSE descriptor as /dev/fd/3"},
+     .doc = "where the files appear, or an open FUSE descriptor such as /dev/fd/3"},
     {.name = "mount.allow_other", FIELD(mount.allow_other), .type = CONF_BOOL,
-     .automatic = "true when started by root",
-     .doc = "let other users in"},
+     .automatic = "true when root starts the daemon",
+     .doc = "allow access by users other than the one who mounts"},
     {.name = "mount.default_permissions", FIELD(mount.default_permissions),
      .type = CONF_BOOL, .def = "true",
-     .doc = "the kernel checks owner and mode of files"},
+     .doc = "the kernel checks owners and modes"},
     {.name = "mount.read_only", FIELD(mount.read_only), .type = CONF_BOOL, .def = "false",
      .doc = "refuse every change"},
     {.name = "mount.uid", FIELD(mount.uid), .type = CONF_UINT, .max = UINT32_MAX - 1,
-     .automatic = "that of the starting user",
-     .doc = "owner of all files"},
+     .automatic = "the starting user's",
+     .doc = "owner of everything whose metadata name no owner"},
     {.name = "mount.gid", FIELD(mount.gid), .type = CONF_UINT, .max = UINT32_MAX - 1,
-     .automatic = "that of the starting user",
-     .doc = "group of all files"},
+     .automatic = "the starting user's",
+     .doc = "group of everything whose metadata name no group"},
     {.name = "mount.file_mode", FIELD(mount.file_mode), .type = CONF_MODE, .def = "0644",
-     .doc = "permissions of files"},
+     .doc = "permissions of files whose metadata name none"},
     {.name = "mount.dir_mode", FIELD(mount.dir_mode), .type = CONF_MODE, .def = "0755",
-     .doc = "permissions of directories"},
+     .doc = "permissions of directories whose metadata name none"},
     {.name = "mount.read_ahead", FIELD(mount.read_ahead), .type = CONF_SIZE, .def = "1Mi",
      .max = 16 * MiB,
-     .doc = "what the kernel reads ahead of a sequential reader"},
+     .doc = "how far the kernel reads ahead of a sequential reader"},
 
     {.name = "workers.count", FIELD(workers.count), .type = CONF_UINT, .min = 1, .max = 16,
-     .automatic = "the CPUs of the cgroup's quota, 2 to 8",
-     .doc = "worker processes"},
+     .automatic = "the CPU quota of the cgroup, 2 to 8",
+     .doc = "number of worker processes"},
     {.name = "workers.user", FIELD(workers.user), .type = CONF_STRING, .def = "",
      .max = 255, .check = conf_check_user,
      .expected = "a user name or number",
-     .doc = "who workers run as when started by root, \"\" = the starting user"},
+     .doc = "the user that workers run as when root starts the daemon, \"\" = the starting user"},
 
     {.name = "memory.limit", FIELD(memory.limit), .type = CONF_SIZE, .min = 32 * MiB,
      .max = TiB,
-     .automatic = "the cgroup's limit, 128Mi without one",
-     .doc = "what all processes together may use"},
+     .automatic = "the limit of the cgroup, or 128Mi without one",
+     .doc = "memory for all processes together"},
 
     {.name = "buffer.memory", FIELD(buffer.memory), .type = CONF_SIZE, .def = "4Mi",
      .min = 64 * KiB, .max = GiB,
-     .doc = "a file being written stays in memory up to this size"},
+     .doc = "a file that is being written stays in memory up to this size"},
     {.name = "buffer.dir", FIELD(buffer.dir), .type = CONF_STRING, .def = "/var/tmp",
      .max = PATH_BYTES_MAX, .check = conf_check_path,
      .expected = PATH_TEXT,
-     .doc = "directory of the nameless files that hold larger ones"},
+     .doc = "directory of the unnamed files that hold larger ones"},
     {.name = "buffer.sessions", FIELD(buffer.sessions), .type = CONF_UINT, .def = "64",
      .min = 1, .max = 1024,
-     .doc = "files open for writing at once"},
+     .doc = "maximum number of files open for writing at the same time"},
 
     {.name = "read.whole_limit", FIELD(read.whole_limit), .type = CONF_SIZE, .def = "8Mi",
      .max = GiB,
-     .doc = "objects up to this size are fetched in one request"},
+     .doc = "objects up to this size are fetched with one request"},
     {.name = "read.part_size", FIELD(read.part_size), .type = CONF_SIZE, .def = "8Mi",
      .min = MiB, .max = 64 * MiB,
-     .doc = "larger ones are fetched in parts of this size"},
+     .doc = "larger objects are fetched in parts of this size"},
 
     {.name = "lookup.speculate", FIELD(lookup.speculate), .type = CONF_SIZE,
      .def = "128Ki", .max = 128 * KiB,
-     .doc = "bytes fetched along with a look-up of what seems to be a file"},
+     .doc = "bytes fetched together with the lookup of a name that looks like a file"},
 
     {.name = "write.on_kill", FIELD(write.on_kill), .type = CONF_ENUM, .def = "discard",
      .choices = on_kills,
-     .doc = "unpublished bytes of a writer that is killed by a signal: discarded, so that no torn "
-            "object is published, or published as a normal end would"},
+     .doc = "unpublished bytes of a writer that is killed by a signal: discard them, so that no "
+            "torn object is published, or publish them as a normal exit would"},
     {.name = "cas.probe", FIELD(cas.probe), .type = CONF_ENUM, .def = "auto",
      .choices = probes,
-     .doc = "variant s3-buffered-cas: at start, try whether the server keeps conditions, also among "
-            "writers at once; refuse a server that does not (auto: but AWS's own is not tried), "
-            "only warn of it, or do not try"},
+     .doc = "variant s3-buffered-cas: whether the start tests that the server enforces "
+            "conditional writes, also between concurrent writers: require refuses a server that "
+            "does not; auto does the same, but trusts AWS endpoints without a test; warn only "
+            "logs a warning; off skips the test"},
     {.name = "cas.state_dir", FIELD(cas.state_dir), .type = CONF_STRING, .def = "",
      .max = PATH_BYTES_MAX, .check = conf_check_path_or_none, .expected = PATH_TEXT,
-     .doc = "directory in which what was found of a server is kept for a day, "
-            "/var/lib/stateproxy for one; \"\" = in none"},
+     .doc = "directory that keeps the result of the probe for a day, such as "
+            "/var/lib/stateproxy; \"\" = not kept"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
-     .doc = "how old an answer of S3 may be when a file is opened"},
+     .doc = "maximum age of an answer of S3 that may be used to open a file"},
 
     {.name = "directories.ttl", FIELD(directories.ttl_ns), .type = CONF_DURATION,
      .def = "1s", .max = HOUR,
-     .doc = "how old a listing may be"},
+     .doc = "maximum age of a listing"},
     {.name = "directories.entry_ttl", FIELD(directories.entry_ttl_ns), .type = CONF_DURATION,
      .def = "30s", .max = HOUR,
-     .doc = "how long a directory is believed to be there by who only walks through it, or replaces "
-            "a file in it"},
+     .doc = "how long a directory is assumed to exist by calls that only pass through it or "
+            "replace a file in it"},
     {.name = "directories.negative_ttl", FIELD(directories.negative_ttl_ns), .type = CONF_DURATION,
      .def = "0", .max = HOUR,
-     .doc = "how old a complete listing may be that says that a name is not there; 0: S3 is asked each "
-            "time, so that a file put elsewhere is found at once"},
+     .doc = "maximum age of a complete listing that may answer that a name does not exist; 0 = "
+            "S3 is asked each time, so that a file created elsewhere is found at once"},
     {.name = "directories.marker", FIELD(directories.marker), .type = CONF_BOOL,
      .def = "true",
-     .doc = "mkdir puts an empty object NAME/, so that empty directories stay"},
+     .doc = "mkdir writes an empty object NAME/, so that empty directories persist"},
 
     {.name = "log.level", FIELD(log.level), .type = CONF_ENUM, .def = "notice",
      .choices = levels,
-     .doc = "the least important lines that are written"},
+     .doc = "the least important level that is logged"},
 
     {.name = "control.socket", FIELD(control.socket), .type = CONF_STRING,
-     .automatic = "named after mount.path, in /run/stateproxy or $XDG_RUNTIME_DIR/stateproxy",
+     .automatic = "named after mount.path; in /run/stateproxy for root, else in "
+                  "$XDG_RUNTIME_DIR/stateproxy or /tmp/stateproxy-UID",
      .max = CONF_SOCKET_MAX - 1, .check = conf_check_path,
      .expected = PATH_TEXT,
-     .doc = "Unix socket that stateproxyctl talks to"},
+     .doc = "Unix socket for stateproxyctl"},
 
     {.name = "daemon.drain_timeout", FIELD(daemon.drain_timeout_ns), .type = CONF_DURATION,
      .def = "25s", .min = NS_PER_S, .max = HOUR,
      .doc = "time for uploads to finish after SIGTERM"},
     {.name = "daemon.request_timeout", FIELD(daemon.request_timeout_ns),
      .type = CONF_DURATION, .def = "1h", .max = 18 * HOUR,
-     .doc = "the kernel (Linux 6.15) ends the mount's connection when it has waited so long for one "
-            "answer, so that nothing waits for ever for a daemon that died; what is at work is told "
-            "ETIMEDOUT before, a program that waits for a lock EAGAIN; 0s = never"},
+     .doc = "the kernel (Linux 6.15) ends the connection of the mount when one request has had "
+            "no reply for this long, so that no program waits forever for a daemon that died; "
+            "shortly before, a request in progress fails with ETIMEDOUT and a wait for a lock "
+            "with EAGAIN; 0s = never"},
 };
 
 /* clang-format on */
@@ -375,7 +378,7 @@ void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX])
     case CONF_DURATION:
         conf_value_format_duration(key->min, low);
         conf_value_format_duration(key->max, high);
-        snprintf(out, CONF_EXPECTED_MAX, "%sa time from %s to %s", word, low,
+        snprintf(out, CONF_EXPECTED_MAX, "%sa duration from %s to %s", word, low,
                  high);
         break;
     case CONF_UINT:
@@ -384,7 +387,7 @@ void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX])
                  key->max);
         break;
     case CONF_MODE:
-        snprintf(out, CONF_EXPECTED_MAX, "%soctal permissions as 0644", word);
+        snprintf(out, CONF_EXPECTED_MAX, "%soctal permissions such as 0644", word);
         break;
     case CONF_BOOL:
         snprintf(out, CONF_EXPECTED_MAX, "%strue or false",
@@ -396,13 +399,25 @@ void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX])
     }
 }
 
+void conf_key_default(const struct conf_key *key, char out[CONF_DEFAULT_MAX])
+{
+    if (key->required)
+        snprintf(out, CONF_DEFAULT_MAX, "required");
+    else if (key->automatic)
+        snprintf(out, CONF_DEFAULT_MAX, "default auto: %s", key->automatic);
+    else if (key->type == CONF_SECRET)
+        snprintf(out, CONF_DEFAULT_MAX, "only from the environment");
+    else
+        snprintf(out, CONF_DEFAULT_MAX, "default %s", *key->def ? key->def : "\"\"");
+}
+
 const char *conf_key_form(const struct conf_key *key)
 {
     switch (key->type) {
     case CONF_SIZE:
-        return ", as 64Mi (B, Ki, Mi, Gi, Ti)";
+        return ", such as 64Mi (B, Ki, Mi, Gi, Ti)";
     case CONF_DURATION:
-        return ", as 250ms (ms, s, m, h)";
+        return ", such as 250ms (ms, s, m, h)";
     default:
         return "";
     }

@@ -14,6 +14,7 @@
 #define CONF_N_ENV                                                             \
     2 /* environment names of a key besides its own STATEPROXY_ one */
 #define CONF_EXPECTED_MAX 128
+#define CONF_DEFAULT_MAX 160
 #define CONF_N_KEYS_MAX 64 /* rows of the table, at most */
 
 enum conf_type {
@@ -77,6 +78,8 @@ const char *conf_key_env(const struct conf_key *key, unsigned i,
 
 /* What a value must be: "a size from 64Ki to 1Gi". */
 void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX]);
+/* "required", "default 5s", "default auto: the limit of ...", "only from the environment". */
+void conf_key_default(const struct conf_key *key, char out[CONF_DEFAULT_MAX]);
 /* How values of that type are written, after what is expected: ", as 64Mi (...)", or "". */
 const char *conf_key_form(const struct conf_key *key);
 

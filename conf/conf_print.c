@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/manual.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
 #include "conf/conf_keys.h"
@@ -12,6 +13,8 @@
 #include "conf/conf_value.h"
 
 #define ORIGIN_COLUMN 44
+#define KEY_INDENT "      "
+#define SAMPLE_WIDTH 90
 
 /* Text that YAML reads back as text without quotes. */
 static bool is_plain(const char *text)
@@ -139,54 +142,43 @@ static void put_env_names(const struct conf_key *key, FILE *out)
         fprintf(out, "%s%s", i ? ", " : "", name);
 }
 
-static void put_default(const struct conf_key *key, FILE *out)
-{
-    if (key->required)
-        fprintf(out, "required");
-    else if (key->automatic)
-        fprintf(out, "default auto: %s", key->automatic);
-    else if (key->type == CONF_SECRET)
-        fprintf(out, "environment only");
-    else
-        fprintf(out, "default %s", *key->def ? key->def : "\"\"");
-}
-
 void conf_print_keys(FILE *out)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
-        char expected[CONF_EXPECTED_MAX];
+        char expected[CONF_EXPECTED_MAX], usual[CONF_DEFAULT_MAX];
+        char value[CONF_EXPECTED_MAX + CONF_DEFAULT_MAX + 2];
 
         conf_key_expected(key, expected);
-        fprintf(out, "  %s\n      %s\n      %s; ", key->name, key->doc,
-                expected);
-        put_default(key, out);
-        fprintf(out, "\n      ");
+        conf_key_default(key, usual);
+        fprintf(out, "  %s\n", key->name);
+        manual_wrap(out, KEY_INDENT, KEY_INDENT, key->doc, MANUAL_WIDTH);
+        snprintf(value, sizeof(value), "%s; %s", expected, usual);
+        manual_wrap(out, KEY_INDENT, KEY_INDENT, value, MANUAL_WIDTH);
+        fputs(KEY_INDENT, out);
         put_env_names(key, out);
         putc('\n', out);
     }
 }
 
 static const char sample_head[] =
-    "# Configuration of stateproxyd: one bucket prefix as files.\n"
-    "# This file is what stateproxyd --print-sample prints.\n"
+    "# Configuration of stateproxyd, which mounts one bucket prefix as files.\n"
+    "# This file is the output of stateproxyd --print-sample.\n"
     "#\n"
-    "# The environment beats this file, this file beats the defaults, which "
-    "are shown here\n"
-    "# behind a #. Each key may also be given as the environment variables "
-    "named with it; the\n"
-    "# first that is set counts. Sizes: 64Mi (B, Ki, Mi, Gi, Ti). Durations: "
-    "250ms (ms, s, m, h).\n"
-    "# stateproxyd --check tells what is wrong, --print-config where each "
-    "value comes from.\n";
+    "# Environment variables override this file, and this file overrides the defaults, which\n"
+    "# are shown here behind a #. Each key can also be set by the environment variables that\n"
+    "# are named with it; the first one that is set counts. Sizes: 64Mi (B, Ki, Mi, Gi, Ti).\n"
+    "# Durations: 250ms (ms, s, m, h). stateproxyd --check reports the first error,\n"
+    "# --print-config shows each value and where it comes from.\n";
 
 static void put_sample_comment(const struct conf_key *key, FILE *out)
 {
     const char *indent = indent_of(key);
-    char expected[CONF_EXPECTED_MAX];
+    char expected[CONF_EXPECTED_MAX], begin[8];
 
     conf_key_expected(key, expected);
-    fprintf(out, "%s# %s\n", indent, key->doc);
+    snprintf(begin, sizeof(begin), "%s# ", indent);
+    manual_wrap(out, begin, begin, key->doc, SAMPLE_WIDTH);
     if (key->automatic)
         fprintf(out, "%s# auto: %s\n", indent, key->automatic);
     fprintf(out, "%s# expected: %s\n%s# environment: ", indent, expected,
@@ -201,7 +193,7 @@ static void put_sample_value(const struct conf_key *key, FILE *out)
     const char *last = conf_key_last(key);
 
     if (key->type == CONF_SECRET) {
-        fprintf(out, "%s# %s: in the environment only\n", indent, last);
+        fprintf(out, "%s# %s: only from the environment\n", indent, last);
         return;
     }
     fprintf(out, "%s%s%s: ", indent, key->required ? "" : "#", last);

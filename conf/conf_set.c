@@ -110,7 +110,7 @@ static int set_text(struct conf *conf, const struct conf_key *key,
         if (!conf_value_is_clean(copy))
             return conf_source_fail(
                 src, key->name, err,
-                "a control character or no UTF-8, expected %s", key->expected);
+                "control character or invalid UTF-8, expected %s", key->expected);
         if (!key->check(copy))
             return refuse(key, text, "", src, err);
         r = conf_set_string(conf, key, copy);
@@ -145,7 +145,7 @@ static int set_choice(struct conf *conf, const struct conf_key *key,
     if (c->value < 0) {
         conf_key_expected(key, expected);
         return conf_source_fail(src, key->name, err,
-                                "%s is not in this version, expected %s",
+                                "%s is not available in this version, expected %s",
                                 c->name, expected);
     }
     memcpy(conf_field(conf, key), &c->value, sizeof(c->value));

@@ -78,7 +78,7 @@ static int fail_syntax(const struct reader *r)
         return err_set(r->err, ENOMEM, "out of memory");
     if (p->error == YAML_READER_ERROR)
         return fail_at(r, mark_of_offset(r, p->problem_offset), NULL,
-                       "not a text in UTF-8: %s", p->problem);
+                       "not UTF-8 text: %s", p->problem);
     return fail_at(r, p->problem_mark, NULL, "not YAML: %s", p->problem);
 }
 
@@ -186,7 +186,7 @@ static int mark_seen(struct reader *r, struct seen *seen,
 {
     if (seen->line)
         return fail_at(r, ev->start_mark, name,
-                       "given twice, first at %u:%u, expected it once",
+                       "duplicate key, first given at %u:%u",
                        seen->line, seen->column);
     seen->line = (unsigned)ev->start_mark.line + 1;
     seen->column = (unsigned)ev->start_mark.column + 1;
@@ -197,8 +197,7 @@ static int fail_secret(struct reader *r, const yaml_event_t *ev,
                        const struct conf_key *key)
 {
     return fail_at(r, ev->start_mark, key->name,
-                   "a secret must not stand in a file that others may read, "
-                   "expected it in the environment (%s)",
+                   "secrets are not read from a file, expected the environment variable %s",
                    key->env[0]);
 }
 

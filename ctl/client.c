@@ -57,7 +57,7 @@ int client_find(char *out, size_t cap, struct err *err)
     DIR *d;
 
     if (conf_control_dir(environ, dir, sizeof(dir)) < 0)
-        return err_set(err, ENAMETOOLONG, "the path of the sockets is too long");
+        return err_set(err, ENAMETOOLONG, "the path of the control sockets is too long");
     d = opendir(dir);
     while (d && (e = readdir(d))) {
         snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
@@ -70,12 +70,12 @@ int client_find(char *out, size_t cap, struct err *err)
         closedir(d);
     if (found == 0)
         return err_set(err, ENOENT,
-                       "no stateproxyd of this user runs (no socket in %s answers); "
-                       "if its control.socket lies elsewhere, name it with --socket",
+                       "no stateproxyd of this user is running (no socket in %s replies); if its "
+                       "control.socket is elsewhere, name it with --socket",
                        dir);
     if (found > 1)
         return err_set(err, EBUSY,
-                       "%u daemons run: choose one with --socket %s/NAME.sock", found,
+                       "%u daemons are running: choose one with --socket %s/NAME.sock", found,
                        dir);
     return 0;
 }
@@ -133,7 +133,7 @@ int client_ask(const char *socket, const char *request, int timeout_ms,
                        strerror(-r));
     snprintf(line, sizeof(line), "%s\n", request);
     if (send(sock, line, strlen(line), MSG_NOSIGNAL) < 0)
-        return err_set(err, errno, "cannot ask stateproxyd: %s", strerror(errno));
+        return err_set(err, errno, "cannot send to stateproxyd: %s", strerror(errno));
     do {
         n = receive(sock, answer + len, CLIENT_ANSWER_MAX - 1 - len, timeout_ms,
                     &fd);
@@ -142,7 +142,7 @@ int client_ask(const char *socket, const char *request, int timeout_ms,
     } while (n > 0 && len < CLIENT_ANSWER_MAX - 1);
     answer[len] = '\0';
     if (n < 0)
-        return err_set(err, (int)-n, "stateproxyd does not answer: %s",
+        return err_set(err, (int)-n, "stateproxyd does not reply: %s",
                        strerror((int)-n));
     *ret_fd = take_fd(&fd);
     return 0;

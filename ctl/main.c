@@ -1,4 +1,5 @@
-/* stateproxyctl: looks at a running stateproxyd and tells it to drain. */
+/* stateproxyctl: inspects a running stateproxyd and tells it to drain. Options and commands are
+ * listed in options.c. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -6,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/manual.h"
 #include "ctl/client.h"
+#include "ctl/options.h"
 #include "ctl/status.h"
 
 #define ASK_MS 10000
@@ -15,21 +18,16 @@
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-static const char help[] =
-    "Usage: stateproxyctl [--socket PATH] [--json] COMMAND\n"
-    "\n"
-    "  status     processes, mount, tables, counters\n"
-    "  sessions   files that are open for writing; with compare-and-set, what each expects:\n"
-    "             an ETag, absent, any (it overwrites), refused (its close will fail)\n"
-    "  inflight   requests that are being worked on\n"
-    "  conflicts  the last 100 writes that compare-and-set has refused, newest last\n"
-    "  check      check the shared tables; exit 0 if they are sound\n"
-    "  drain      let it finish its uploads, unmount and end; wait for that\n"
-    "  version\n"
-    "\n"
-    "Without --socket, STATEPROXY_CONTROL_SOCKET in the environment says whom to ask; else\n"
-    "the only daemon of this user is asked.\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage.\n";
+static void print_help(FILE *out)
+{
+    fputs("Usage: stateproxyctl [OPTION]... COMMAND\n"
+          "Inspects a running stateproxyd, or stops it.\n\n", out);
+    manual_print_rows(ctl_commands, out);
+    putc('\n', out);
+    manual_print_options(ctl_options, out);
+    fputs("\nExit codes:\n", out);
+    manual_print_rows(ctl_exit_codes, out);
+}
 
 struct options {
     const char *socket;
@@ -48,7 +46,7 @@ static int judge(const char *answer)
     if (strncmp(answer, "ok\n", 3) == 0)
         return 0;
     fprintf(stderr, "stateproxyctl: %s",
-            strncmp(answer, "error ", 6) == 0 ? answer + 6 : "no answer\n");
+            strncmp(answer, "error ", 6) == 0 ? answer + 6 : "no reply\n");
     return EXIT_FAILED;
 }
 
@@ -60,8 +58,8 @@ static struct shm *map_segment(int fd)
     struct shm *shm = NULL;
 
     if (fd < 0) {
-        fputs("stateproxyctl: the daemon gives no tables (it is starting, or "
-              "cannot open /proc/self/fd)\n", stderr);
+        fputs("stateproxyctl: the daemon sent no tables (it is starting, or cannot open "
+              "/proc/self/fd)\n", stderr);
     } else if (shm_open_readonly(fd, &shm, &err) < 0) {
         fprintf(stderr, "stateproxyctl: no tables: %s\n", err.text);
         close(fd);
@@ -103,7 +101,7 @@ static int check(const struct options *o)
         return fail(&err);
     r = judge(answer);
     if (r == 0)
-        puts("the shared tables are sound");
+        puts("the shared tables are consistent");
     return r;
 }
 
@@ -120,10 +118,10 @@ static int drain(const struct options *o)
     if (judge(answer) != 0)
         return EXIT_FAILED;
     if (!ended || atoi(ended + 6) != 0) {
-        fprintf(stderr, "stateproxyctl: it did not end well; see its log\n");
+        fprintf(stderr, "stateproxyctl: the daemon did not stop cleanly; see its log\n");
         return EXIT_FAILED;
     }
-    puts("drained and ended");
+    puts("drained and stopped");
     return 0;
 }
 
@@ -138,49 +136,48 @@ static int run(const struct options *o, const char *command)
 
 static bool is_command(const char *s)
 {
-    static const char *const names[] = {"status", "sessions", "inflight", "conflicts",
-                                        "check", "drain"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(s, names[i]) == 0)
+    for (const struct manual_row *row = ctl_commands; row->name; row++) {
+        if (strcmp(s, row->name) == 0)
             return true;
     }
     return false;
 }
 
+static int print_version(void)
+{
+    return puts("stateproxyctl " PACKAGE_VERSION) < 0;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
+    struct option options[MANUAL_OPTIONS_MAX + 1];
     struct options o = {0};
     struct err err = {0};
     char found[512];
     int c;
 
+    manual_getopt(ctl_options, options);
     while ((c = getopt_long(argc, argv, "s:jh", options, NULL)) != -1) {
         if (c == 's')
             o.socket = optarg;
         else if (c == 'j')
             o.json = true;
         else if (c == 'V')
-            return puts("stateproxyctl " PACKAGE_VERSION) < 0;
+            return print_version();
         else {
-            fputs(help, c == 'h' ? stdout : stderr);
+            print_help(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : EXIT_USAGE;
         }
     }
     if (optind < argc && strcmp(argv[optind], "version") == 0)
-        return puts("stateproxyctl " PACKAGE_VERSION) < 0;
-    if (optind < argc && strcmp(argv[optind], "help") == 0)
-        return fputs(help, stdout) < 0;
+        return print_version();
+    if (optind < argc && strcmp(argv[optind], "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
     /* Options may follow the command too: getopt has moved them in front. */
     if (optind + 1 != argc || !is_command(argv[optind])) {
-        fputs(help, stderr);
+        print_help(stderr);
         return EXIT_USAGE;
     }
     if (!o.socket)

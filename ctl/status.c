@@ -483,7 +483,7 @@ static void print_record(const struct shm_record *r, uint32_t worker, uint64_t n
                applied ? "true" : "false");
     else
         printf("worker %-2u  %-15s unique %-12llu age %llu ms%s\n", worker, name,
-               (ull)r->unique, age, applied ? "  (done, being answered)" : "");
+               (ull)r->unique, age, applied ? "  (done, reply is being sent)" : "");
 }
 
 void status_inflight(struct shm *shm, bool json)
@@ -565,7 +565,7 @@ void status_conflicts(struct shm *shm, bool json)
     if (json)
         puts("]");
     else if (!n)
-        puts("no write has been refused");
+        puts("no write was refused");
     else if (first)
-        printf("(the last %d of %llu)\n", SHM_CONFLICTS, (ull)n);
+        printf("(last %d of %llu)\n", SHM_CONFLICTS, (ull)n);
 }

@@ -76,7 +76,7 @@ static void on_checked(void *ctx, int code, const char *text)
         snprintf(answer, sizeof(answer), "ok\n");
     else
         snprintf(answer, sizeof(answer), "error %s\n",
-                 *text ? text : "the check did not end");
+                 *text ? text : "the check did not finish");
     control_answer(c->sup->control, c->client, answer, -1, true);
     free(c);
 }

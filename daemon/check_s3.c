@@ -98,6 +98,6 @@ int check_s3(const struct conf *conf, const struct child_user *user,
                 limit_ms(conf) / 1000, conf->s3.endpoint, conf->bucket);
         return EXIT_CODE_S3;
     }
-    err_set(err, -r, "the check of S3 failed: %s", strerror(-r));
+    err_set(err, -r, "the start-up check of S3 failed: %s", strerror(-r));
     return EXIT_CODE_SYSTEM;
 }

@@ -199,7 +199,7 @@ void children_watch(struct children *all, uint64_t now_ns)
         turn = last_turn(c);
         if (turn >= now_ns || now_ns - turn < all->hang_ns)
             continue;
-        log_err("%s hangs, killing it slot=%u pid=%d seconds=%llu",
+        log_err("%s does not respond, killing it slot=%u pid=%d seconds=%llu",
                 c->role->name, c->slot, (int)c->pid,
                 (unsigned long long)((now_ns - turn) / NS_PER_S));
         c->by_watchdog = true;

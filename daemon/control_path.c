@@ -19,7 +19,7 @@ static int make_dir(const char *dir, struct err *err)
     struct stat st;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return err_set(err, errno, "control.socket: cannot make \"%s\": %s",
+        return err_set(err, errno, "control.socket: cannot create \"%s\": %s",
                        dir, strerror(errno));
     if (lstat(dir, &st) < 0)
         return err_set(err, errno, "control.socket: \"%s\": %s", dir,
@@ -27,8 +27,7 @@ static int make_dir(const char *dir, struct err *err)
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
         (st.st_mode & (S_IWGRP | S_IWOTH)))
         return err_set(err, EPERM,
-                       "control.socket: \"%s\" is not a directory that only "
-                       "this user can write to",
+                       "control.socket: \"%s\" is not a directory that only this user can write to",
                        dir);
     return 0;
 }
@@ -63,7 +62,7 @@ static int clear_place(const struct sockaddr_un *addr, struct err *err)
         return 0; /* nothing there; anything worse is bind's to tell */
     if (!S_ISSOCK(st.st_mode))
         return err_set(err, EEXIST,
-                       "control.socket: \"%s\" exists and is no socket", path);
+                       "control.socket: \"%s\" exists and is not a socket", path);
     if (answers(addr))
         return err_set(err, EADDRINUSE,
                        "control.socket: another stateproxyd listens on \"%s\"",
@@ -85,7 +84,7 @@ static int bind_and_listen(int fd, struct control_path *p, struct err *err)
 
     umask(mask);
     if (r < 0)
-        return err_set(err, e, "control.socket: cannot make \"%s\": %s",
+        return err_set(err, e, "control.socket: cannot create \"%s\": %s",
                        p->addr.sun_path, strerror(e));
     if (lstat(p->addr.sun_path, &st) == 0) {
         p->dev = st.st_dev;

@@ -79,7 +79,7 @@ static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
             log_err("not published path=\"%s\"", path);
     }
     if (n)
-        err_prefix(err, "%u files, among them", n);
+        err_prefix(err, "%u files, including", n);
     return n;
 }
 
@@ -158,7 +158,7 @@ static void abort_mount(void *ctx)
     struct err err = {0};
 
     if (env->mount && fuse_unmount_force(env->mount, &err) < 0)
-        log_warn("cannot end the mount: %s", err.text);
+        log_warn("cannot abort the connection of the mount: %s", err.text);
 }
 
 static bool is_mounted(void *ctx)

@@ -10,12 +10,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/manual.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
 #include "conf/conf_keys.h"
 #include "daemon/check_s3.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
+#include "daemon/options.h"
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
 #include "shm/shm_journal.h"
@@ -34,41 +36,23 @@ enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 
 static void print_help(void)
 {
-    puts("Usage: stateproxyd [--config FILE] [--check | --print-config]\n"
-         "Puts an S3 bucket prefix in front of programs as files.\n"
-         "\n"
-         "  --config FILE    read FILE; the environment beats it\n"
-         "  --check          check the configuration and end\n"
-         "  --print-config   print every value and where it came from, and end\n"
-         "  --print-sample   print a sample configuration file, and end\n"
-         "  --version, --help\n"
-         "\n"
-         "Exit codes: 0 ended as told; 1 bytes that were written did not reach S3;\n"
-         "64 wrong option; 69 S3 cannot be reached; 71 the system gives no more memory,\n"
-         "processes or descriptors, or something is left that cannot be ended; 73 the\n"
-         "mount, the control socket or buffer.dir cannot be used; 75 the kernel has ended\n"
-         "the mount's connection: start it again; 78 the configuration is wrong (also\n"
-         "bucket, region, keys).\n"
-         "\n"
-         "Keys of the configuration:\n");
+    puts("Usage: stateproxyd [OPTION]...\n"
+         "Mounts an S3 bucket prefix as files.\n");
+    manual_print_options(daemon_options, stdout);
+    puts("\nExit codes:");
+    manual_print_rows(daemon_exit_codes, stdout);
+    puts("\nConfiguration keys:");
     conf_print_keys(stdout);
 }
 
 /* Options that answer and end. Returns the action, or exits. */
 static enum action parse_options(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check", no_argument, NULL, 'k'},
-        {"print-config", no_argument, NULL, 'p'},
-        {"print-sample", no_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
+    struct option options[MANUAL_OPTIONS_MAX + 1];
     enum action action = ACTION_RUN;
     int c;
 
+    manual_getopt(daemon_options, options);
     while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (c) {
         case 'c':
@@ -94,7 +78,7 @@ static enum action parse_options(int argc, char **argv)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "stateproxyd: unexpected \"%s\"; see --help\n",
+        fprintf(stderr, "stateproxyd: unexpected argument \"%s\"; see --help\n",
                 argv[optind]);
         exit(EXIT_CODE_USAGE);
     }
@@ -160,8 +144,9 @@ static const char *choice_name(const char *key, int value)
 
 static void tell_level(void)
 {
-    log_notice("SIGHUP: log.level is %s now, for the supervisor and for processes "
-               "that start from now on; any other change needs a restart",
+    log_notice("SIGHUP: log.level is now %s, in the supervisor and in processes that start from "
+               "now "
+               "on; any other change needs a restart",
                choice_name("log.level", (int)log_level));
 }
 
@@ -175,7 +160,7 @@ static void reload(void *ctx)
 
     (void)ctx;
     if (conf_load(config_file, environ, &next, &err) < 0) {
-        log_err("SIGHUP: going on as before: %s", err.text);
+        log_err("SIGHUP: keeping the current configuration: %s", err.text);
         return;
     }
     log_level = next->log.level;
@@ -318,7 +303,7 @@ int main(int argc, char **argv)
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
     } else if (action == ACTION_CHECK) {
-        puts("configuration is valid");
+        puts("the configuration is valid");
     } else {
         log_level = conf->log.level;
         log_init(log_level, "supervisor");

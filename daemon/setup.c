@@ -55,7 +55,7 @@ static int raise_fd_limit(const struct conf *conf, struct err *err)
         lim.rlim_max = need;
     if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
         return err_set(err, EMFILE,
-                       "%u descriptors are needed for buffer.sessions %u: raise "
+                       "%u file descriptors are needed for buffer.sessions %u: raise "
                        "the limit (ulimit -n) or lower buffer.sessions",
                        (unsigned)need, conf->buffer.sessions);
     return 0;
@@ -94,7 +94,7 @@ static int make_file(const char *dir, int *ret_fd, struct err *err)
     *ret_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (*ret_fd < 0)
         return err_set(err, errno,
-                       "buffer.dir: no unnamed file can be made in \"%s\": %s%s", dir,
+                       "buffer.dir: cannot create an unnamed file in \"%s\": %s%s", dir,
                        strerror(errno),
                        errno == EOPNOTSUPP || errno == EISDIR
                            ? " (its file system cannot; choose another)"
@@ -198,7 +198,7 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     if (r < 0)
         return r;
     if (mount->removed_stale)
-        log_notice("took off the mount of a stateproxy that is gone mount=\"%s\"",
+        log_notice("removed the mount of a stateproxyd that is gone mount=\"%s\"",
                    mount->path);
     env->mount = mount;
     fuse_timeout_read(&timeouts);

@@ -48,7 +48,7 @@ static void end_with(struct supervisor *sup, int exit_code)
 static void end(struct supervisor *sup)
 {
     if (is_mounted(sup)) {
-        log_err("the mount is left: take it off by hand (umount -l)");
+        log_err("the mount could not be removed: remove it with umount -l");
         end_with(sup, EXIT_CODE_SYSTEM);
     }
     sup->phase = PHASE_ENDED;
@@ -70,7 +70,7 @@ static void on_last_look(void *ctx, int code, const char *text)
     struct supervisor *sup = ctx;
 
     if (code == SUPERVISOR_UNPUBLISHED || code == TASK_DIED) {
-        log_err("bytes that were written did not reach S3: %s", text);
+        log_err("written data did not reach S3: %s", text);
         if (sup->exit_code == EXIT_CODE_ABORTED)
             sup->exit_code = EXIT_CODE_UNPUBLISHED;
         end_with(sup, EXIT_CODE_UNPUBLISHED);
@@ -103,13 +103,13 @@ static void enter_stopping(struct supervisor *sup)
 static void kill_rest(struct supervisor *sup)
 {
     if (sup->killed) {
-        log_err("processes cannot be killed: ending without them");
+        log_err("some processes cannot be killed: exiting without them");
         end_with(sup, EXIT_CODE_SYSTEM);
         enter_looking(sup);
         return;
     }
     sup->killed = true;
-    log_warn("processes do not end: killing them");
+    log_warn("processes did not exit in time: killing them");
     task_kill_all(&sup->tasks);
     children_signal(&sup->children, SIGKILL);
     /* One that waits in the kernel for an answer to a request does not even die of that. */
@@ -163,7 +163,7 @@ static void on_unmount_done(void *ctx, int code, const char *text)
 
     sup->gone |= code == 0;
     if (code != 0) {
-        log_warn("cannot unmount: %s", *text ? text : "it hangs");
+        log_warn("cannot unmount: %s", *text ? text : "timed out");
         sup->duties->abort(sup->ctx);
     }
     if (sup->phase == PHASE_UNMOUNTING)
@@ -178,7 +178,7 @@ static void enter_unmounting(struct supervisor *sup)
         enter_stopping(sup);
     else if (task_start(&sup->tasks, unmount, sup, UNMOUNT_LIMIT_NS,
                         on_unmount_done, sup) < 0)
-        on_unmount_done(sup, TASK_DIED, "no process for it");
+        on_unmount_done(sup, TASK_DIED, "no process could be started for it");
 }
 
 /* ---- DRAINING: nothing is in flight, everything published? ---- */
@@ -219,7 +219,7 @@ static void enter_draining(struct supervisor *sup)
 
     sup->phase = PHASE_DRAINING;
     sup->duties->set_draining(sup->ctx);
-    log_notice("draining: new opens are refused, uploads finish");
+    log_notice("draining: refusing new opens, finishing uploads");
     /* Its own limit for stopping may be shorter than the one configured here. */
     snprintf(what, sizeof(what), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n",
              (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) /
@@ -248,15 +248,15 @@ static void on_gone_timer(struct loop_timer *t)
     if (sup->phase >= PHASE_UNMOUNTING)
         return;
     if (!is_mounted(sup)) {
-        log_notice("unmounted by somebody else: ending");
+        log_notice("unmounted from outside: exiting");
         sup->gone = true;
         end_unserved(sup, "unmounted");
     } else if (sup->gone_looks++ < GONE_LOOKS) {
         loop_timer_set(sup->loop, t, LOOK_EVERY_NS);
     } else {
-        log_err("the kernel has ended the mount's connection (umount -f, an abort by hand in "
+        log_err("the kernel has ended the connection of the mount (umount -f, an abort in "
                 "/sys/fs/fuse/connections, or a request older than fs.fuse.max_request_timeout): "
-                "programs that use it get ENOTCONN; ending, to be started again");
+                "programs that use the mount get ENOTCONN; exiting, to be started again");
         end_with(sup, EXIT_CODE_ABORTED);
         sup->duties->abort(sup->ctx);
         end_unserved(sup, "the connection has ended");
@@ -270,7 +270,7 @@ static void force(struct supervisor *sup, const char *why)
     if (sup->forced)
         return;
     sup->forced = true;
-    log_warn("ending at once: %s", why);
+    log_warn("shutting down at once: %s", why);
     /* Before the mount is off: whoever waits in it then is out of reach for all but us. */
     sup->duties->abort(sup->ctx);
     switch (sup->phase) {
@@ -308,7 +308,7 @@ void stop_begin(struct supervisor *sup, bool again)
     if (sup->phase <= PHASE_RUNNING)
         enter_draining(sup);
     else if (again)
-        force(sup, "told twice");
+        force(sup, "requested twice");
 }
 
 void stop_failed(struct supervisor *sup, int exit_code)

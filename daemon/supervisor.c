@@ -32,7 +32,7 @@ void supervisor_tell(struct supervisor *sup, const char *what,
     int r = sd_notify_send(&sup->notify, "%sSTATUS=%s", what, status);
 
     if (r < 0)
-        log_debug("service manager not told: %s", strerror(-r));
+        log_debug("cannot notify the service manager: %s", strerror(-r));
 }
 
 /* ---- children ---- */
@@ -100,7 +100,7 @@ static void on_inflight_logged(void *ctx, int code, const char *text)
 {
     (void)ctx;
     if (code != 0)
-        log_warn("in-flight table not shown: %s", text);
+        log_warn("in-flight table not logged: %s", text);
 }
 
 static int log_inflight(void *arg, struct err *err)
@@ -128,7 +128,7 @@ static void on_signal(struct supervisor *sup, int sig)
         if (sup->phase >= PHASE_STOPPING ||
             task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS,
                        on_inflight_logged, sup) < 0)
-            log_warn("in-flight table not shown: too busy");
+            log_warn("in-flight table not logged: too busy");
         break;
     default:
         break;
@@ -206,7 +206,7 @@ static void on_watchdog_timer(struct loop_timer *t)
     struct supervisor *sup = of(watchdog_timer, t);
 
     if (sd_notify_send(&sup->notify, "WATCHDOG=1") < 0)
-        log_debug("service manager's watchdog not told");
+        log_debug("cannot notify the watchdog of the service manager");
     loop_timer_set(sup->loop, t, sup->notify.watchdog_ns / 2);
 }
 

@@ -28,7 +28,7 @@ static void on_deadline(struct loop_timer *t)
     struct task *task = (struct task *)((char *)t -
                                         offsetof(struct task, deadline));
 
-    log_warn("a helper process takes too long, killing it pid=%d",
+    log_warn("helper process timed out, killing it pid=%d",
              (int)task->pid);
     kill(task->pid, SIGKILL);
 }

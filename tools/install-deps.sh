@@ -16,7 +16,7 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
     cmake ninja-build dpkg-dev xz-utils ca-certificates
     python3 python3-venv curl fuse3 util-linux)
 TEST=(clang llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
-    logrotate)
+    logrotate groff-base)
 JAVA=(openjdk-17-jre-headless maven)
 CEPH=(radosgw ceph-mon ceph-osd)
 

@@ -289,14 +289,14 @@ static void test_credentials(void **state)
               "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
               "AWS_SECRET_ACCESS_KEY in the environment");
     check_env(
-        id, "environment AWS_ACCESS_KEY_ID: s3.access_key_id: set without its "
-            "secret, expected AWS_SECRET_ACCESS_KEY too");
+        id, "environment AWS_ACCESS_KEY_ID: s3.access_key_id: set without a secret key, expected "
+            "AWS_SECRET_ACCESS_KEY as well");
     check_env(secret, "environment STATEPROXY_S3_SECRET_ACCESS_KEY: "
-                      "s3.secret_access_key: set without its key id, expected "
-                      "AWS_ACCESS_KEY_ID too");
+                      "s3.secret_access_key: set without a key ID, expected AWS_ACCESS_KEY_ID as "
+                      "well");
     check_env(token,
-              "environment AWS_SESSION_TOKEN: s3.session_token: set without "
-              "keys, expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY too");
+              "environment AWS_SESSION_TOKEN: s3.session_token: set without keys, expected "
+              "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY as well");
 }
 
 static void test_times_fit(void **state)
@@ -353,8 +353,8 @@ static void test_paths_outside(void **state)
         "expected one outside");
     check_env(
         hide,
-        "environment STATE_MOUNT: mount.path: it would hide /var/tmp, the "
-        "default of buffer.dir, expected them apart");
+        "environment STATE_MOUNT: mount.path: hides /var/tmp, the "
+        "default of buffer.dir, expected separate paths");
     conf_free(load_good("buffer: {dir: /mnt/xy}\n", NULL));
 }
 

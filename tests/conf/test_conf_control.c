@@ -91,8 +91,8 @@ static void test_user(void **state)
     assert_int_equal(conf_control_default(env, "/m", path, sizeof(path)),
                      -ENAMETOOLONG);
     load_bad(NULL, far, EINVAL,
-             "control.socket: its usual place has too long a path, expected "
-             "another in the file or environment");
+             "control.socket: its default path is too long, expected a shorter one in the file "
+             "or the environment");
     assert_int_equal(conf_control_default(NULL, "/m", path, sizeof(path)), 0);
     assert_string_equal(path + strlen(usual_dir()), "/m.sock");
     assert_int_equal(seteuid(was), 0);

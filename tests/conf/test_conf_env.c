@@ -87,8 +87,8 @@ static void test_variant_names(void **state)
     conf_free(c);
     load_bad(
         NULL, "ASYA_CONNECTOR=s3_passthrough", EINVAL,
-        "environment ASYA_CONNECTOR: variant: s3-passthrough is not in this "
-        "version, expected s3-buffered-lww or s3-buffered-cas");
+        "environment ASYA_CONNECTOR: variant: s3-passthrough is not available in this version, "
+        "expected s3-buffered-lww or s3-buffered-cas");
     load_bad(
         NULL, "STATE_VARIANT=", EINVAL,
         "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww or s3-buffered-cas");
@@ -230,7 +230,7 @@ static void test_bad_secrets(void **state)
     assert_string_equal(
         err.text,
         "environment AWS_SECRET_ACCESS_KEY: s3.secret_access_key: bad "
-        "value, expected printable ASCII without spaces and line ends");
+        "value, expected printable ASCII without spaces or line breaks");
     env[3] = "AWS_SECRET_ACCESS_KEY=h\xc3\xa9";
     assert_int_equal(conf_load(NULL, env, &c, &err), -EINVAL);
     assert_null(strstr(err.text, "\xc3"));
@@ -247,13 +247,12 @@ static void test_dirty_values(void **state)
     (void)state;
     load_bad(
         NULL, "STATE_PREFIX=a\xff", EINVAL,
-        "environment STATE_PREFIX: prefix: a control character or no UTF-8, "
-        "expected a key prefix as models/v2, without empty, . and .. "
-        "components");
+        "environment STATE_PREFIX: prefix: control character or invalid UTF-8, "
+        "expected a key prefix such as models/v2, without empty, . or .. components");
     load_bad(
         NULL, "AWS_REGION=us-east-1\r", EINVAL,
-        "environment AWS_REGION: s3.region: a control character or no UTF-8, "
-        "expected a region as us-east-1");
+        "environment AWS_REGION: s3.region: control character or invalid UTF-8, "
+        "expected a region such as us-east-1");
     load_bad(NULL, "AWS_ENDPOINT_URL=http://me:hush@h", EINVAL,
              "environment AWS_ENDPOINT_URL: s3.endpoint: bad value, expected "
              "an http:// "

@@ -123,15 +123,15 @@ static void test_expected(void **state)
 {
     (void)state;
     must_say("buffer.memory", "a size from 64Ki to 1Gi",
-             ", as 64Mi (B, Ki, Mi, Gi, Ti)");
+             ", such as 64Mi (B, Ki, Mi, Gi, Ti)");
     must_say("memory.limit", "auto or a size from 32Mi to 1Ti",
-             ", as 64Mi (B, Ki, Mi, Gi, Ti)");
-    must_say("directories.ttl", "a time from 0 to 1h",
-             ", as 250ms (ms, s, m, h)");
+             ", such as 64Mi (B, Ki, Mi, Gi, Ti)");
+    must_say("directories.ttl", "a duration from 0 to 1h",
+             ", such as 250ms (ms, s, m, h)");
     must_say("s3.max_attempts", "a number from 1 to 20", "");
     must_say("mount.read_only", "true or false", "");
     must_say("mount.allow_other", "auto, true or false", "");
-    must_say("mount.file_mode", "octal permissions as 0644", "");
+    must_say("mount.file_mode", "octal permissions such as 0644", "");
     must_say("variant", "s3-buffered-lww or s3-buffered-cas", "");
     must_say("s3.addressing", "auto, path or virtual", "");
     must_say("log.level", "err, warn, notice or debug", "");

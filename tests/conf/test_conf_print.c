@@ -112,24 +112,49 @@ static void test_sample_loads(void **state)
     free(text);
 }
 
+/* A copy with the line breaks taken out that manual_wrap makes: `begin` is what a line begins
+ * with, spaces before it aside. */
+static char *unwrapped(const char *text, const char *begin)
+{
+    char *copy = malloc(strlen(text) + 1), *to = copy;
+
+    assert_non_null(copy);
+    while (*text) {
+        const char *next = text + 1 + strspn(text + 1, " ");
+
+        if (*text == '\n' && strncmp(next, begin, strlen(begin)) == 0) {
+            *to++ = ' ';
+            text = next + strlen(begin);
+        } else {
+            *to++ = *text++;
+        }
+    }
+    *to = '\0';
+    return copy;
+}
+
 static void test_sample_has_every_key(void **state)
 {
+    char *sample = unwrapped(tree_sample, "# ");
+
     (void)state;
     for (size_t i = 0; i < conf_n_keys; i++) {
         char own[CONF_ENV_NAME_MAX];
         const char *name;
 
-        assert_non_null(strstr(tree_sample, conf_keys[i].doc));
+        assert_non_null(strstr(sample, conf_keys[i].doc));
         for (unsigned n = 0; (name = conf_key_env(&conf_keys[i], n, own)); n++)
             assert_non_null(strstr(tree_sample, name));
     }
     assert_non_null(
-        strstr(tree_sample, "# secret_access_key: in the environment"));
+        strstr(tree_sample, "# secret_access_key: only from the environment"));
+    free(sample);
 }
 
 static void test_help_has_every_key(void **state)
 {
     char *text = printed(conf_print_keys);
+    char *flat = unwrapped(text, "");
 
     (void)state;
     for (size_t i = 0; i < conf_n_keys; i++) {
@@ -138,15 +163,16 @@ static void test_help_has_every_key(void **state)
         conf_key_expected(&conf_keys[i], expected);
         conf_key_own_env(&conf_keys[i], own);
         assert_non_null(strstr(text, conf_keys[i].name));
-        assert_non_null(strstr(text, conf_keys[i].doc));
-        assert_non_null(strstr(text, expected));
+        assert_non_null(strstr(flat, conf_keys[i].doc));
+        assert_non_null(strstr(flat, expected));
         assert_non_null(strstr(text, own));
     }
     assert_non_null(
         strstr(text, "  s3.max_attempts\n"
-                     "      attempts of a request, 1 = no retry\n"
+                     "      attempts per request, 1 = no retry\n"
                      "      a number from 1 to 20; default 3\n"
                      "      AWS_MAX_ATTEMPTS, STATEPROXY_S3_MAX_ATTEMPTS\n"));
+    free(flat);
     free(text);
 }
 

@@ -68,15 +68,15 @@ static void test_duplicates(void **state)
 {
     static const struct row rows[] = {
         {"bucket: abc\nprefix: a\nbucket: abc\n",
-         "c.yaml:3:1: bucket: given twice, first at 1:1, expected it once"},
+         "c.yaml:3:1: bucket: duplicate key, first given at 1:1"},
         {"s3: {region: a}\nlog: {}\ns3:\n  endpoint: \"\"\n",
-         "c.yaml:3:1: s3: given twice, first at 1:1, expected it once"},
+         "c.yaml:3:1: s3: duplicate key, first given at 1:1"},
         {"s3:\n  region: a\n  region: a\n",
-         "c.yaml:3:3: s3.region: given twice, first at 2:3, expected it once"},
+         "c.yaml:3:3: s3.region: duplicate key, first given at 2:3"},
         {"s3.region: a\ns3: {region: b}\n",
-         "c.yaml:2:6: s3.region: given twice, first at 1:1, expected it once"},
+         "c.yaml:2:6: s3.region: duplicate key, first given at 1:1"},
         {"s3:\ns3:\n",
-         "c.yaml:2:1: s3: given twice, first at 1:1, expected it once"},
+         "c.yaml:2:1: s3: duplicate key, first given at 1:1"},
     };
 
     (void)state;
@@ -94,24 +94,22 @@ static void test_wrong_kinds(void **state)
         {"s3: [a]\n", "c.yaml:1:5: s3: a list, expected keys and values"},
         {"s3:\n- region: x\n",
          "c.yaml:2:1: s3: a list, expected keys and values"},
-        {"prefix: {a: b}\n", "c.yaml:1:9: prefix: keys and values, expected a "
-                             "key prefix as models/v2, "
-                             "without empty, . and .. components"},
+        {"prefix: {a: b}\n", "c.yaml:1:9: prefix: keys and values, expected a key prefix such as "
+                             "models/v2, without empty, . or .. components"},
         {"s3:\n  region: [a, b]\n",
-         "c.yaml:2:11: s3.region: a list, expected a region as us-east-1"},
+         "c.yaml:2:11: s3.region: a list, expected a region such as us-east-1"},
         {"s3:\n  region: {a: b}\n", "c.yaml:2:11: s3.region: keys and values, "
-                                    "expected a region as us-east-1"},
+                                    "expected a region such as us-east-1"},
         {"? {a: b}\n: c\n", "c.yaml:1:3: keys and values, expected a key"},
         {"? [a]\n: c\n", "c.yaml:1:3: a list, expected a key"},
         {"s3: {{a: b}: c}\n",
          "c.yaml:1:6: s3: keys and values, expected a key"},
-        {"prefix:\n", "c.yaml:1:8: prefix: no value, expected a key prefix as "
-                      "models/v2, without "
-                      "empty, . and .. components"},
+        {"prefix:\n", "c.yaml:1:8: prefix: no value, expected a key prefix such as models/v2, "
+                      "without empty, . or .. components"},
         {"s3: {region: ~}\n",
-         "c.yaml:1:14: s3.region: no value, expected a region as us-east-1"},
+         "c.yaml:1:14: s3.region: no value, expected a region such as us-east-1"},
         {"s3: {region: null}\n",
-         "c.yaml:1:14: s3.region: no value, expected a region as us-east-1"},
+         "c.yaml:1:14: s3.region: no value, expected a region such as us-east-1"},
     };
 
     (void)state;
@@ -133,8 +131,8 @@ static void test_wrong_values(void **state)
          "number "
          "from 1 to 20"},
         {"buffer: {memory: 64M}\n", "c.yaml:1:18: buffer.memory: \"64M\", "
-                                    "expected a size from 64Ki to 1Gi, as "
-                                    "64Mi (B, Ki, Mi, Gi, Ti)"},
+                                    "expected a size from 64Ki to 1Gi, such as 64Mi (B, Ki, Mi, "
+                                    "Gi, Ti)"},
         {"buffer: {memory: 2Gi}\n", "c.yaml:1:18: buffer.memory: \"2Gi\", "
                                     "expected a size from 64Ki to 1Gi"},
         {"buffer: {memory: 1}\n",
@@ -143,34 +141,32 @@ static void test_wrong_values(void **state)
          "c.yaml:1:18: buffer.memory: \"99999999Ti\", expected a size from "
          "64Ki to 1Gi"},
         {"directories: {ttl: 5}\n", "c.yaml:1:20: directories.ttl: \"5\", "
-                                    "expected a time from 0 to 1h, as 250ms "
-                                    "(ms, s, m, h)"},
+                                    "expected a duration from 0 to 1h, such as 250ms (ms, s, m, "
+                                    "h)"},
         {"directories: {ttl: 2h}\n",
-         "c.yaml:1:20: directories.ttl: \"2h\", expected a time from 0 to 1h"},
+         "c.yaml:1:20: directories.ttl: \"2h\", expected a duration from 0 to 1h"},
         {"mount: {read_only: yes}\n",
          "c.yaml:1:20: mount.read_only: \"yes\", expected true or false"},
         {"mount: {allow_other: 1}\n",
          "c.yaml:1:22: mount.allow_other: \"1\", expected auto, true or false"},
         {"mount: {file_mode: 4755}\n",
-         "c.yaml:1:20: mount.file_mode: \"4755\", expected octal permissions "
-         "as 0644"},
+         "c.yaml:1:20: mount.file_mode: \"4755\", expected octal permissions such as 0644"},
         {"mount: {uid: 4294967295}\n",
          "c.yaml:1:14: mount.uid: \"4294967295\", expected auto or a number "
          "from 0 to "
          "4294967294"},
         {"log: {level: info}\n", "c.yaml:1:14: log.level: \"info\", expected "
                                  "err, warn, notice or debug"},
-        {"variant: s3-passthrough\n", "c.yaml:1:10: variant: s3-passthrough is "
-                                      "not in this version, expected "
+        {"variant: s3-passthrough\n", "c.yaml:1:10: variant: s3-passthrough is not available in "
+                                      "this version, expected "
                                       "s3-buffered-lww or s3-buffered-cas"},
         {"variant: s3-buffered\n",
          "c.yaml:1:10: variant: \"s3-buffered\", expected s3-buffered-lww or s3-buffered-cas"},
         {"variant: s3-buffered-lww-x\n",
          "c.yaml:1:10: variant: \"s3-buffered-lww-x\", expected "
          "s3-buffered-lww or s3-buffered-cas"},
-        {"prefix: a/../b\n", "c.yaml:1:9: prefix: \"a/../b\", expected a key "
-                             "prefix as models/v2, without "
-                             "empty, . and .. components"},
+        {"prefix: a/../b\n", "c.yaml:1:9: prefix: \"a/../b\", expected a key prefix such as "
+                             "models/v2, without empty, . or .. components"},
         {"s3: {endpoint: \"127.0.0.1:9000\"}\n",
          "c.yaml:1:16: s3.endpoint: \"127.0.0.1:9000\", expected an http:// or "
          "https:// URL without user, query and fragment"},
@@ -181,15 +177,13 @@ static void test_wrong_values(void **state)
                                "absolute path of a directory, or "
                                "/dev/fd/N"},
         {"prefix: \"a\\0b\"\n", "c.yaml:1:9: prefix: a NUL character, expected "
-                                "a key prefix as models/v2, "
-                                "without empty, . and .. components"},
-        {"prefix: |\n  a\n", "c.yaml:1:9: prefix: a control character or no "
-                             "UTF-8, expected a key prefix as "
-                             "models/v2, without empty, . and .. components"},
+                                "a key prefix such as models/v2, without empty, . or .. "
+                                "components"},
+        {"prefix: |\n  a\n", "c.yaml:1:9: prefix: control character or invalid UTF-8, expected a "
+                             "key prefix such as models/v2, without empty, . or .. components"},
         {"prefix: \"\\x1b[31m\"\n",
-         "c.yaml:1:9: prefix: a control character or no UTF-8, expected a key "
-         "prefix as "
-         "models/v2, without empty, . and .. components"},
+         "c.yaml:1:9: prefix: control character or invalid UTF-8, expected a key prefix such as "
+         "models/v2, without empty, . or .. components"},
         {"s3: {region: "
          "a23456789012345678901234567890123456789012345678901234567890123"
          "45}\n",
@@ -205,18 +199,14 @@ static void test_secrets(void **state)
 {
     static const struct row rows[] = {
         {"s3: {access_key_id: AKID}\n",
-         "c.yaml:1:6: s3.access_key_id: a secret must not stand in a file that "
-         "others "
-         "may read, expected it in the environment (AWS_ACCESS_KEY_ID)"},
+         "c.yaml:1:6: s3.access_key_id: secrets are not read from a file, expected the "
+         "environment variable AWS_ACCESS_KEY_ID"},
         {"s3:\n  secret_access_key: hush\n",
-         "c.yaml:2:3: s3.secret_access_key: a secret must not stand in a file "
-         "that "
-         "others may read, expected it in the environment "
-         "(AWS_SECRET_ACCESS_KEY)"},
+         "c.yaml:2:3: s3.secret_access_key: secrets are not read from a file, expected the "
+         "environment variable AWS_SECRET_ACCESS_KEY"},
         {"s3: {session_token: }\n",
-         "c.yaml:1:6: s3.session_token: a secret must not stand in a file that "
-         "others "
-         "may read, expected it in the environment (AWS_SESSION_TOKEN)"},
+         "c.yaml:1:6: s3.session_token: secrets are not read from a file, expected the "
+         "environment variable AWS_SESSION_TOKEN"},
         {"secret_access_key: hush\n",
          "c.yaml:1:1: secret_access_key: unknown key, did "
          "you mean s3.secret_access_key?"},
@@ -236,9 +226,8 @@ static void test_refused_yaml(void **state)
         {"bucket: &a abc\n",
          "c.yaml:1:9: bucket: an anchor, expected a bucket name: 3 "
          "to 63 lower-case letters, digits, dots and hyphens"},
-        {"prefix: *a\n", "c.yaml:1:9: prefix: an alias, expected a key prefix "
-                         "as models/v2, without "
-                         "empty, . and .. components"},
+        {"prefix: *a\n", "c.yaml:1:9: prefix: an alias, expected a key prefix such as models/v2, "
+                         "without empty, . or .. components"},
         {"s3: &a {region: x}\n",
          "c.yaml:1:5: s3: an anchor, expected keys and values"},
         {"s3: *a\n", "c.yaml:1:5: s3: an alias, expected keys and values"},
@@ -249,9 +238,9 @@ static void test_refused_yaml(void **state)
         {"!!map {bucket: abc}\n",
          "c.yaml:1:1: a tag, expected keys and values"},
         {"s3: {region: !!str x}\n",
-         "c.yaml:1:14: s3.region: a tag, expected a region as us-east-1"},
+         "c.yaml:1:14: s3.region: a tag, expected a region such as us-east-1"},
         {"s3: {region: ! x}\n",
-         "c.yaml:1:14: s3.region: a tag, expected a region as us-east-1"},
+         "c.yaml:1:14: s3.region: a tag, expected a region such as us-east-1"},
         {"s3: !x {region: x}\n",
          "c.yaml:1:5: s3: a tag, expected keys and values"},
         {"%TAG ! tag:x,2000:\n---\nbucket: abc\n",
@@ -276,13 +265,13 @@ static void test_refused_yaml(void **state)
         {"%YAML 3.0\n---\n",
          "c.yaml:1:1: not YAML: found incompatible YAML document"},
         {"prefix: a\n# \xc3\xbc \xff\n",
-         "c.yaml:2:5: not a text in UTF-8: invalid leading UTF-8 octet"},
-        {"prefix: a\x01\n", "c.yaml:1:10: not a text in UTF-8: control "
+         "c.yaml:2:5: not UTF-8 text: invalid leading UTF-8 octet"},
+        {"prefix: a\x01\n", "c.yaml:1:10: not UTF-8 text: control "
                             "characters are not allowed"},
         {"\xff\xfe",
-         "c.yaml:1:1: not a text in UTF-8: invalid leading UTF-8 octet"},
+         "c.yaml:1:1: not UTF-8 text: invalid leading UTF-8 octet"},
         {"\xc3",
-         "c.yaml:1:1: not a text in UTF-8: incomplete UTF-8 octet sequence"},
+         "c.yaml:1:1: not UTF-8 text: incomplete UTF-8 octet sequence"},
     };
 
     (void)state;

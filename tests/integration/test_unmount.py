@@ -46,7 +46,7 @@ def test_nothing_is_open(mount, way):
     start = time.monotonic()
     ended(m)
     assert time.monotonic() - start < 3 * SLOW
-    assert "unmounted by somebody else" in m.log() and not m.errors()
+    assert "unmounted from outside" in m.log() and not m.errors()
 
 
 def test_a_file_is_being_written(mount, bucket, way):
@@ -156,7 +156,7 @@ def test_what_only_the_last_close_publishes_is_not_lost(mount, proxy, bucket, wa
     util.run([*PYTHON, "-c", MAP_LATE, m.path / "f.bin"])
     proxy.wait_held("h")
     util.run([*WAYS[way], m.path])
-    util.wait_until(lambda: "unmounted by somebody else" in m.log(), what="the daemon's notice")
+    util.wait_until(lambda: "unmounted from outside" in m.log(), what="the daemon's notice")
     proxy.release("h")
     ended(m)
     assert bucket.get(m.key("f.bin")) == b"late" + pattern(10_000)[4:]

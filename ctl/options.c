@@ -1,0 +1,38 @@
+/* What stateproxyctl takes and how it ends. main.c runs the commands. */
+#include "ctl/options.h"
+
+const struct manual_row ctl_options[] = {
+    {.name = "socket", .arg = "PATH", .letter = 's',
+     .doc = "the control socket of the daemon; without it $STATEPROXY_CONTROL_SOCKET, else the "
+            "only "
+            "running daemon of this user"},
+    {.name = "json", .letter = 'j',
+     .doc = "print JSON (status, sessions, inflight, conflicts)"},
+    {.name = "version", .letter = 'V', .doc = "print the version"},
+    {.name = "help", .letter = 'h', .doc = "print this help"},
+    {0},
+};
+
+const struct manual_row ctl_commands[] = {
+    {.name = "status", .doc = "show processes, mount, server, tables and counters"},
+    {.name = "sessions",
+     .doc = "list the files that are open for writing; with compare-and-set also what each write "
+            "expects: an ETag, absent, any (it overwrites) or refused (its close will fail)"},
+    {.name = "inflight", .doc = "list the requests in progress"},
+    {.name = "conflicts",
+     .doc = "list the last 100 writes that compare-and-set refused, newest last"},
+    {.name = "check", .doc = "check the shared tables; exit 0 if they are consistent"},
+    {.name = "drain", .doc = "finish uploads, unmount and stop the daemon; wait until it has "
+                             "stopped"},
+    {.name = "version", .doc = "print the version"},
+    {.name = "help", .doc = "print this help"},
+    {0},
+};
+
+const struct manual_row ctl_exit_codes[] = {
+    {.name = "0", .doc = "success"},
+    {.name = "1", .doc = "failure: no daemon replies, the check found an error, or the daemon exited "
+                         "with another code than 0 after drain"},
+    {.name = "2", .doc = "wrong usage"},
+    {0},
+};
