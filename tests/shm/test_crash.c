@@ -529,14 +529,14 @@ static void prepare_conflicts(struct shm *shm)
 static void run_reopen_note(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    shm_reopen_note(shm, 7, 77, 100);
+    shm_reopen_note(shm, 7, 77, 1, 100);
     shm_unlock(shm, shm->meta);
 }
 
 static void run_reopen_note_private(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    shm_reopen_note_private(shm, 7, 77, 100);
+    shm_reopen_note_private(shm, 7, 77, 1, 100);
     shm_unlock(shm, shm->meta);
 }
 
@@ -550,7 +550,7 @@ static void run_reopen_has_private(struct shm *shm)
 static void run_reopen_take(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)shm_reopen_take(shm, 7, 77, 100, 100, 1);
+    (void)shm_reopen_take(shm, 7, 77, 3, 100, 100, 1);
     shm_unlock(shm, shm->meta);
 }
 
