@@ -16,6 +16,9 @@ or held up), and those on a server that the test stops.
 
 @pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
 by a process of its own (programs/guard.py), so that a test stuck in a mount fails instead of hanging.
+
+What is inherited from whoever starts the tests (signals, umask, language, limits, ...) is put right by
+harness/surroundings.py.
 """
 
 import itertools
@@ -28,7 +31,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, util     # noqa: E402
+from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, surroundings, util     # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
 from harness.s3 import S3                               # noqa: E402
@@ -36,13 +39,13 @@ from harness.server import (MinioServer, MotoServer, S3Server, find_minio,     #
                             find_moto, find_server)
 from s3proxy_client import ProxyProcess                 # noqa: E402
 
+surroundings.settle()   # before anything is started
+
 LIMIT = 60.0            # seconds for a test that says nothing else
 _numbers = itertools.count(1)
 
 
 def pytest_configure(config):
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):   # of the make that runs this
-        os.environ.pop(name, None)
     config.addinivalue_line("markers", "slow: takes more than five seconds")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")
