@@ -148,6 +148,21 @@ static bool is_command(const char *s)
     return false;
 }
 
+/* What was printed has arrived, or the exit code says that it has not (a full disk). */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "stateproxyctl: cannot write: %s\n", strerror(errno));
+    return EXIT_FAILED;
+}
+
+static int print(const char *text)
+{
+    fputs(text, stdout);
+    return printed(0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -168,16 +183,18 @@ int main(int argc, char **argv)
         else if (c == 'j')
             o.json = true;
         else if (c == 'V')
-            return puts("stateproxyctl " PACKAGE_VERSION) < 0;
+            return print("stateproxyctl " PACKAGE_VERSION "\n");
+        else if (c == 'h')
+            return print(help);
         else {
-            fputs(help, c == 'h' ? stdout : stderr);
-            return c == 'h' ? 0 : EXIT_USAGE;
+            fputs(help, stderr);
+            return EXIT_USAGE;
         }
     }
     if (optind < argc && strcmp(argv[optind], "version") == 0)
-        return puts("stateproxyctl " PACKAGE_VERSION) < 0;
+        return print("stateproxyctl " PACKAGE_VERSION "\n");
     if (optind < argc && strcmp(argv[optind], "help") == 0)
-        return fputs(help, stdout) < 0;
+        return print(help);
     /* Options may follow the command too: getopt has moved them in front. */
     if (optind + 1 != argc || !is_command(argv[optind])) {
         fputs(help, stderr);
@@ -190,5 +207,5 @@ int main(int argc, char **argv)
             return fail(&err);
         o.socket = found;
     }
-    return run(&o, argv[optind]);
+    return printed(run(&o, argv[optind]));
 }
