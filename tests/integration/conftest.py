@@ -17,6 +17,11 @@ or held up), and those on a server that the test stops.
 @pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
 by a process of its own (programs/guard.py), so that a test stuck in a mount fails instead of hanging.
 
+@pytest.mark.counts says that a test only counts requests, or measures time: on a mount that other tests
+exercise too, so that it need not be run with sanitizers; and by itself, with nothing else going on.
+@pytest.mark.tool: about the proxy or the harness, the same for every build. So tools/test.sh runs both on one
+build only.
+
 What is inherited from whoever starts the tests (signals, umask, language, limits, ...) is put right by
 harness/surroundings.py.
 """
@@ -47,6 +52,8 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than five seconds")
+    config.addinivalue_line("markers", "counts: counts requests, or measures time")
+    config.addinivalue_line("markers", "tool: of the tests' own tools, not of stateproxy")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")
     config.addinivalue_line("markers", "quiet(why): never with company")

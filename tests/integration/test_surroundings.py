@@ -6,6 +6,8 @@ import pytest
 
 from harness import PROGRAMS, util
 
+pytestmark = pytest.mark.tool
+
 # Says how this process is to be, then becomes pytest.
 START = """
 import os, resource, signal, sys
