@@ -135,7 +135,7 @@ configure_kind() {
         # Counters in a file that is mapped: a worker that is killed has counted too.
         configure_in build/coverage CC=clang --enable-werror CFLAGS="-g -O0 \
             -fprofile-instr-generate -fcoverage-mapping \
-            -mllvm -runtime-counter-relocation"
+            -mllvm -runtime-counter-relocation -Wno-unused-command-line-argument"
         ;;
     esac
 }
