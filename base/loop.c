@@ -117,7 +117,7 @@ void loop_del(struct loop *loop, struct loop_watch *w)
 {
     if (w->slot >= loop->n_slots || loop->slots[w->slot].watch != w)
         return;
-    epoll_ctl(loop->epfd, EPOLL_CTL_DEL, w->fd, NULL);
+    (void)epoll_ctl(loop->epfd, EPOLL_CTL_DEL, w->fd, NULL); /* closed already: it is out */
     loop->slots[w->slot].watch = NULL;
 }
 

@@ -143,9 +143,19 @@ static bool is_command(const char *s)
     return false;
 }
 
+/* What was printed has arrived, or the exit code says that it has not (a full disk). */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "stateproxyctl: cannot write: %s\n", strerror(errno));
+    return EXIT_FAILED;
+}
+
 static int print_version(void)
 {
-    return puts("stateproxyctl " PACKAGE_VERSION) < 0;
+    puts("stateproxyctl " PACKAGE_VERSION);
+    return printed(0);
 }
 
 int main(int argc, char **argv)
@@ -166,14 +176,14 @@ int main(int argc, char **argv)
             return print_version();
         else {
             print_help(c == 'h' ? stdout : stderr);
-            return c == 'h' ? 0 : EXIT_USAGE;
+            return c == 'h' ? printed(0) : EXIT_USAGE;
         }
     }
     if (optind < argc && strcmp(argv[optind], "version") == 0)
         return print_version();
     if (optind < argc && strcmp(argv[optind], "help") == 0) {
         print_help(stdout);
-        return 0;
+        return printed(0);
     }
     /* Options may follow the command too: getopt has moved them in front. */
     if (optind + 1 != argc || !is_command(argv[optind])) {
@@ -187,5 +197,5 @@ int main(int argc, char **argv)
             return fail(&err);
         o.socket = found;
     }
-    return run(&o, argv[optind]);
+    return printed(run(&o, argv[optind]));
 }

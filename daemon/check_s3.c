@@ -81,7 +81,7 @@ int check_s3(const struct conf *conf, const struct child_user *user,
     close(fds[0]);
     if (pid > 0) {
         kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        (void)waitpid(pid, NULL, 0); /* how it ended says no more than its verdict */
     }
     if (r == 0 && verdict.err.code == 0) {
         *ret_traits = verdict.traits;

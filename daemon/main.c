@@ -45,6 +45,15 @@ static void print_help(void)
     conf_print_keys(stdout);
 }
 
+/* The exit code of what only prints: a full disk is not passed over. */
+static int printed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_CODE_OK;
+    fprintf(stderr, "stateproxyd: cannot write: %s\n", strerror(errno));
+    return EXIT_CODE_SYSTEM;
+}
+
 /* Options that answer and end. Returns the action, or exits. */
 static enum action parse_options(int argc, char **argv)
 {
@@ -66,13 +75,13 @@ static enum action parse_options(int argc, char **argv)
             break;
         case 's':
             conf_print_sample(stdout);
-            exit(0);
+            exit(printed());
         case 'h':
             print_help();
-            exit(0);
+            exit(printed());
         case 'V':
             puts("stateproxyd " PACKAGE_VERSION);
-            exit(0);
+            exit(printed());
         default:
             exit(EXIT_CODE_USAGE);
         }
@@ -302,8 +311,10 @@ int main(int argc, char **argv)
                     &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
+        code = printed();
     } else if (action == ACTION_CHECK) {
         puts("the configuration is valid");
+        code = printed();
     } else {
         log_level = conf->log.level;
         log_init(log_level, "supervisor");

@@ -164,7 +164,7 @@ enum fuse_mount_state fuse_mountpoint_probe(const struct fuse_mountpoint *point)
     if (pid > 0) {
         kill(pid, SIGKILL);
         /* One that hangs in the kernel cannot be waited for; init takes it over. */
-        waitpid(pid, NULL, answer < 0 ? WNOHANG : 0);
+        (void)waitpid(pid, NULL, answer < 0 ? WNOHANG : 0);
     }
     if (answer < 0)
         return FUSE_MOUNT_SILENT;

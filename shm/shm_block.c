@@ -63,12 +63,12 @@ uint32_t shm_block_len(struct shm *shm, uint32_t idx)
     return at(shm, idx)->len;
 }
 
-static void lock(struct shm *shm)
+static void lock(struct shm *shm) lock_takes(shm->blocks->lock)
 {
     shm_lock(shm, &shm->blocks->lock);
 }
 
-static void unlock(struct shm *shm)
+static void unlock(struct shm *shm) lock_gives(shm->blocks->lock)
 {
     shm_unlock(shm, &shm->blocks->lock);
 }

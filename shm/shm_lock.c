@@ -86,7 +86,7 @@ static int take(pthread_mutex_t *mutex)
     return r;
 }
 
-void shm_lock(struct shm *shm, struct shm_mutex *m)
+lock_itself void shm_lock(struct shm *shm, struct shm_mutex *m)
 {
     int r;
 
@@ -104,7 +104,7 @@ void shm_lock(struct shm *shm, struct shm_mutex *m)
     pthread_mutex_consistent(&m->mutex);
 }
 
-void shm_unlock(struct shm *shm, struct shm_mutex *m)
+lock_itself void shm_unlock(struct shm *shm, struct shm_mutex *m)
 {
     (void)shm;
     barrier();

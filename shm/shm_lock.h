@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/lock_check.h"
+
 struct shm;
 
 /* A lock of a higher rank may be taken while holding a lower one, never the other way round. */
@@ -36,7 +38,7 @@ enum shm_rank {
 #define SHM_UNDO_MAX 65536
 
 /* Writer, readers: the owner of `mutex`. If the owner dies: see above. */
-struct shm_mutex {
+struct lock_kind shm_mutex {
     pthread_mutex_t mutex;
     uint32_t rank;
     uint32_t log_used;   /* bytes of `log` in use; 0 = the tables are consistent */
@@ -48,8 +50,8 @@ struct shm_mutex {
 /* Once, before the first fork. */
 void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank);
 
-void shm_lock(struct shm *shm, struct shm_mutex *m);
-void shm_unlock(struct shm *shm, struct shm_mutex *m);
+void shm_lock(struct shm *shm, struct shm_mutex *m) lock_takes(*m);
+void shm_unlock(struct shm *shm, struct shm_mutex *m) lock_gives(*m);
 
 /* Saves `len` bytes at `p` (inside the segment) so that they come back should this process die
  * before shm_unlock(). Must precede every store to a locked table. */

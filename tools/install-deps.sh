@@ -5,7 +5,8 @@
 #
 #   tools/install-deps.sh [build] [test] [venv]        default: build
 #
-# For tools/test-servers.sh there are `java` and `ceph` too.
+# For tools/test.sh tidy there is `tidy` too, for tools/test-servers.sh `java` and
+# `ceph`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/lib.sh
@@ -17,6 +18,7 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
     python3 python3-venv curl fuse3 util-linux)
 TEST=(clang llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
     logrotate groff-base)
+TIDY=(clang-tidy)
 JAVA=(openjdk-17-jre-headless maven)
 CEPH=(radosgw ceph-mon ceph-osd)
 
@@ -52,8 +54,9 @@ for set in "$@"; do
     build) apt_need "${BUILD[@]}" ;;
     test) apt_need "${TEST[@]}" ;;
     venv) make_venv ;;
+    tidy) apt_need "${TIDY[@]}" ;;
     java) apt_need "${JAVA[@]}" ;;
     ceph) [ -z "$(apt_missing "${CEPH[@]}")" ] || install_ceph ;;
-    *) die "unknown set '$set': build, test, venv, java or ceph" ;;
+    *) die "unknown set '$set': build, test, venv, tidy, java or ceph" ;;
     esac
 done

@@ -4,11 +4,34 @@
 # each, the integration suite on the gcc and the sanitizer build, two other
 # servers (tools/test-servers.sh) on the gcc build, distcheck.
 #
+# This is for the CI and before a merge. While working on something, in a tree
+# that tools/build.sh has built once:
+#
+#   make check                    after every change; seconds, needs no root: unit
+#                                 tests, headers, layers, signatures, sources
+#   make check-mount K=rename     the part of the integration suite that pytest
+#                                 -k takes that to mean; without K, all of it
+#   make tidy                     clang-tidy
+#
+# They use the build folder where they run: build/default from the top of the
+# tree, `make -C build/asan check` another one.
+#
 #   tools/test.sh [stage...]      default: all
 #   stages: layers unit fuzz integration servers distcheck, or one build's alone:
 #           unit-gcc unit-clang unit-asan integration-gcc integration-asan
+#   not among all:
+#     tidy       clang-tidy with the checks of .clang-tidy
+#     threads    clang's -Wthread-safety: locks are given back on every way out
+#     coverage   which lines unit tests and a part of the integration suite reach,
+#                as a table by folders (build/report/coverage.txt)
 #   STATEPROXY_FUZZ               seconds for each fuzz target (60), or "replay"
 #   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
+#   STATEPROXY_TEST_JOBS          integration tests at a time (2): they mostly wait
+#   STATEPROXY_COVERAGE           the part for coverage, as for -k
+#
+# Integration tests that count requests or measure time (pytest.mark.counts) run
+# one at a time, after the others, and on the gcc build only; so do those of the
+# tests' own tools (pytest.mark.tool), which are the same for every build.
 #
 # The last line is `N passed, N failed`; the exit status says the same. Logs
 # stay in build/report.
@@ -20,12 +43,17 @@ cd "$(dirname "$0")/.."
 
 ALL=(layers unit-gcc unit-clang unit-asan fuzz integration-gcc integration-asan
     servers distcheck)
+EXTRA=(tidy threads coverage)
+# For the stage `coverage`: what each operation does, and some of what goes wrong.
+COVERED="test_basic or test_metadata or test_symlinks or test_xattrs or test_locks
+    or test_fallocate or test_conflicts or test_rename_cas or test_faults or test_unmount"
 # For the stage `servers`: from PyPI, and far from versitygw and MinIO. One closes
 # each connection and ignores a condition, the other keeps none, takes markers
 # for files and has other names in its XML.
 SERVERS=(moto rclone)
 REPORT=$PWD/build/report
 MAKE=(make --no-print-directory -O -j "$(nproc)")
+export LC_ALL=C.UTF-8
 
 passed=0
 failed=0
@@ -103,6 +131,12 @@ configure_kind() {
     gcc) configure_in build/gcc CC=gcc --enable-werror ;;
     clang) configure_in build/clang CC=clang --enable-werror ;;
     asan) configure_in build/asan CC=clang --enable-werror --enable-sanitize ;;
+    coverage)
+        # Counters in a file that is mapped: a worker that is killed has counted too.
+        configure_in build/coverage CC=clang --enable-werror CFLAGS="-g -O0 \
+            -fprofile-instr-generate -fcoverage-mapping \
+            -mllvm -runtime-counter-relocation -Wno-unused-command-line-argument"
+        ;;
     esac
 }
 
@@ -164,13 +198,25 @@ count_trs() {
     fi
 }
 
+# What looks at sources need not do so for each build; but headers are to please
+# both compilers.
+tests_of() {
+    case $1 in
+    gcc) echo "" ;;
+    clang) echo "TESTS=\$(unit_tests) tools/check-headers" ;;
+    *) echo "TESTS=\$(unit_tests)" ;;
+    esac
+}
+
 stage_unit() {
-    local kind=$1 stage=unit-$1 log=$REPORT/unit-$1.log status=0 trs n=0
+    local kind=$1 stage=unit-$1 log=$REPORT/unit-$1.log status=0 trs n=0 tests
+    tests=$(tests_of "$kind")
     build "$kind" "$stage" || return 0
     find "build/$kind" -name '*.trs' -delete
     # a test that hangs is a failure, not a CI that never ends
-    timeout --foreground -k 10 900 env CMOCKA_MESSAGE_OUTPUT=TAP TMPDIR="$work" \
-        "${MAKE[@]}" -C "build/$kind" -k check >"$log" 2>&1 ||
+    timeout --foreground -k 10 900 env CMOCKA_MESSAGE_OUTPUT=TAP \
+        TMPDIR="$work" \
+        "${MAKE[@]}" -C "build/$kind" -k check ${tests:+"$tests"} >"$log" 2>&1 ||
         status=$?
     local before=$failed
     while IFS= read -r trs; do
@@ -246,34 +292,50 @@ check_left() {
     fi
 }
 
-# A sanitizer's report ends a worker, and a replacement takes over without the
-# application noticing: so reports go to files, and each is a failure.
-stage_integration() {
-    local kind=$1 stage=integration-$1 log=$REPORT/integration-$1.log
-    local xml=$REPORT/integration-$1.xml san=$work/sanitizer-$1 status=0
-    local slow=1 file sanitizer=()
-    if [ "$kind" = asan ]; then
-        slow=3
-        # tests look at these to know what they run with
-        sanitizer=(ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
-            UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
-    fi
-    build "$kind" "$stage" || return 0
-    [ -n "$server" ] && [ -n "$minio" ] || {
-        bad 1 "$stage: no S3 server, or no second one (MinIO)"
-        return 0
-    }
-    mkdir -m 1777 "$san"
+# run_pytest KIND PART OPTION...: a part of the integration suite, with the
+# programs of that build. 1: no test is in it.
+run_pytest() {
+    local kind=$1 stage=integration-$1 part=$1-$2 status=0
+    local log=$REPORT/integration-$part.log xml=$REPORT/integration-$part.xml
+    shift 2
     rm -f "$xml"
     # shellcheck disable=SC2086 # a list of options
     env "$mark" TMPDIR="$work" STATEPROXY_BIN_DIR="$PWD/build/$kind" \
         STATEPROXY_S3SERVER="$server" STATEPROXY_MINIO="$minio" \
-        STATEPROXY_TEST_SLOW="$slow" \
-        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 "${sanitizer[@]}" \
+        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 "${settings[@]}" \
         .venv/bin/python -m pytest --color=no --session-timeout=2400 \
-        --junitxml="$xml" \
+        --durations=30 --junitxml="$xml" "$@" \
         ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?
+    [ "$status" -ne 5 ] || return 1
     count_junit "$stage" "$xml" "$log" "$status"
+}
+
+need_servers() {
+    [ -n "$server" ] && [ -n "$minio" ] || {
+        bad 1 "$1: no S3 server, or no second one (MinIO)"
+        return 1
+    }
+}
+
+# A sanitizer's report ends a worker, and a replacement takes over without the
+# application noticing: so reports go to files, and each is a failure.
+stage_integration() {
+    local kind=$1 stage=integration-$1 san=$work/sanitizer-$1 settings=() some=no
+    local side_by_side=(-n "${STATEPROXY_TEST_JOBS:-2}" --dist worksteal) file
+    build "$kind" "$stage" && need_servers "$stage" || return 0
+    mkdir -m 1777 "$san"
+    if [ "$kind" = asan ]; then
+        # tests look at these to know what they run with
+        settings=(STATEPROXY_TEST_SLOW=3
+            ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
+            UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
+        run_pytest asan main "${side_by_side[@]}" -m "not counts and not tool" &&
+            some=yes
+    else
+        run_pytest gcc main "${side_by_side[@]}" -m "not counts" && some=yes
+        run_pytest gcc counts -m counts && some=yes
+    fi
+    [ "$some" = yes ] || bad 1 "$stage: no test ran"
 
     for file in "$san"/*; do
         [ -e "$file" ] || continue
@@ -308,6 +370,53 @@ stage_distcheck() {
     fi
 }
 
+# ---- stages that are not among all
+
+stage_tidy() {
+    local log=$REPORT/tidy.log
+    if (configure_kind clang && "${MAKE[@]}" -C build/clang tidy) >"$log" 2>&1; then
+        good 1
+    else
+        show "$log"
+        bad 1 "tidy: clang-tidy has found something"
+    fi
+}
+
+# The programs only: unit tests die on purpose while they hold a lock.
+stage_threads() {
+    local log=$REPORT/threads.log
+    if (configure_in build/threads CC=clang --enable-werror \
+        CFLAGS="-O0 -Wthread-safety" &&
+        "${MAKE[@]}" -C build/threads all) >"$log" 2>&1; then
+        good 1
+    else
+        show "$log"
+        bad 1 "threads: -Wthread-safety has found something"
+    fi
+}
+
+stage_coverage() {
+    local raw=$work/profiles table=$REPORT/coverage.txt
+    local settings=(LLVM_PROFILE_FILE="$raw/%c%p-%m.profraw" STATEPROXY_TEST_SLOW=2)
+    build coverage coverage && need_servers coverage || return 0
+    mkdir -m 1777 "$raw"
+    env "${settings[@]}" TMPDIR="$work" "${MAKE[@]}" -C build/coverage -k check \
+        TESTS='$(unit_tests)' >"$REPORT/unit-coverage.log" 2>&1 || {
+        show "$REPORT/unit-coverage.log" 60
+        bad 1 "coverage: a unit test failed"
+    }
+    run_pytest coverage main -n "${STATEPROXY_TEST_JOBS:-2}" --dist worksteal \
+        -k "${STATEPROXY_COVERAGE:-$COVERED}" ||
+        bad 1 "coverage: no integration test ran"
+    check_left coverage
+    if tools/coverage-table build/coverage "$raw" >"$table"; then
+        good 1
+        cat "$table"
+    else
+        bad 1 "coverage: no table"
+    fi
+}
+
 # ---- the run
 
 stages=()
@@ -318,8 +427,8 @@ for arg in "$@"; do
     unit) stages+=(unit-gcc unit-clang unit-asan) ;;
     integration) stages+=(integration-gcc integration-asan) ;;
     *)
-        [[ " ${ALL[*]} " == *" $arg "* ]] || {
-            bad 1 "no stage '$arg'; there are: ${ALL[*]} unit integration"
+        [[ " ${ALL[*]} ${EXTRA[*]} " == *" $arg "* ]] || {
+            bad 1 "no stage '$arg'; there are: ${ALL[*]} unit integration ${EXTRA[*]}"
             exit 1
         }
         stages+=("$arg")
@@ -328,12 +437,14 @@ for arg in "$@"; do
 done
 
 mkdir -p "$REPORT"
-if ! { tools/install-deps.sh build test venv && tools/deps.sh; }; then
+sets=(build test venv)
+[[ " ${stages[*]} " != *' tidy '* ]] || sets+=(tidy)
+if ! { tools/install-deps.sh "${sets[@]}" && tools/deps.sh; }; then
     bad 1 "setup: the dependencies could not be installed"
     exit 1
 fi
 server='' minio=''
-if [[ " ${stages[*]}" == *' integration'* ]]; then
+if [[ " ${stages[*]}" == *' integration'* || " ${stages[*]}" == *' coverage'* ]]; then
     server=$(tools/s3server.sh get) || true
     minio=$(tools/s3server.sh get minio) || true
 fi

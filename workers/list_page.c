@@ -94,7 +94,7 @@ int list_page_check(const uint8_t *buf, size_t len)
     const struct list_header *h = list_page_header(buf);
 
     if (len < sizeof(*h) || h->magic != PAGE_MAGIC || h->used < sizeof(*h) ||
-        h->used > len || h->token_len > len - h->used || 
+        h->used > len || h->token_len > len - h->used ||
         !memchr(h->next, '\0', sizeof(h->next)) || !memchr(h->start, '\0', sizeof(h->start)))
         return -EPROTO;
     return 0;

@@ -48,8 +48,8 @@ void worker_wake_self(struct worker *w);
 void worker_leave(struct worker *w);
 
 /* Takes shm->meta / gives it back. */
-void worker_lock(struct worker *w);
-void worker_unlock(struct worker *w);
+void worker_lock(struct worker *w) lock_takes(w->shm->meta);
+void worker_unlock(struct worker *w) lock_gives(w->shm->meta);
 
 /* After unlocking a section that queued notifications. */
 void worker_notify_kernel(struct worker *w);

@@ -16,6 +16,14 @@ or held up), and those on a server that the test stops.
 
 @pytest.mark.limit(seconds) sets a test's time limit. When it is over, the test's mounts are aborted
 by a process of its own (programs/guard.py), so that a test stuck in a mount fails instead of hanging.
+
+@pytest.mark.counts says that a test only counts requests, or measures time: on a mount that other tests
+exercise too, so that it need not be run with sanitizers; and by itself, with nothing else going on.
+@pytest.mark.tool: about the proxy or the harness, the same for every build. So tools/test.sh runs both on one
+build only.
+
+What is inherited from whoever starts the tests (signals, umask, language, limits, ...) is put right by
+harness/surroundings.py.
 """
 
 import itertools
@@ -28,7 +36,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, util     # noqa: E402
+from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, surroundings, util     # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
 from harness.s3 import S3                               # noqa: E402
@@ -36,14 +44,16 @@ from harness.server import (MinioServer, MotoServer, S3Server, find_minio,     #
                             find_moto, find_server)
 from s3proxy_client import ProxyProcess                 # noqa: E402
 
+surroundings.settle()   # before anything is started
+
 LIMIT = 60.0            # seconds for a test that says nothing else
 _numbers = itertools.count(1)
 
 
 def pytest_configure(config):
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):   # of the make that runs this
-        os.environ.pop(name, None)
     config.addinivalue_line("markers", "slow: takes more than five seconds")
+    config.addinivalue_line("markers", "counts: counts requests, or measures time")
+    config.addinivalue_line("markers", "tool: of the tests' own tools, not of stateproxy")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")
     config.addinivalue_line("markers", "quiet(why): never with company")

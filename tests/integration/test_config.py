@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import DAEMON, EX_CONFIG, EX_USAGE, SECRET, util
+from harness import CTL, DAEMON, EX_CONFIG, EX_SYSTEM, EX_USAGE, SECRET, util
 
 from conftest import missing
 
@@ -192,6 +192,18 @@ def test_help_names_every_key():
                  "AWS_ENDPOINT_URL", "STATEPROXY_WORKERS_COUNT", "--config", "--check",
                  "--print-config"):
         assert name in done.out
+
+
+@pytest.mark.parametrize("program, args", [
+    (DAEMON, ["--help"]), (DAEMON, ["--print-sample"]), (DAEMON, ["--print-config"]), (DAEMON, ["--check"]),
+    (DAEMON, ["--version"]), (CTL, ["--help"]), (CTL, ["version"])])
+def test_what_cannot_be_printed_is_a_failure(program, args):
+    """stateproxyd --print-sample > FILE, on a full disk."""
+    with open("/dev/full", "w") as full:
+        env = util.clean_env(**ENV, STATE_BUCKET="models", STATE_MOUNT="/mnt/x")
+        done = util.finish(util.spawn([program, *args], stdout=full, env=env), check=False)
+    assert done.code == (EX_SYSTEM if program == DAEMON else 1), repr(done)
+    assert "No space left" in done.err
 
 
 def test_environment_beats_file_beats_default(config):

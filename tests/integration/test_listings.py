@@ -97,6 +97,7 @@ def test_a_file_and_a_directory_of_one_name(mount, proxy, between, order):
     assert kinds == {"n": stat.S_IFDIR, "f": stat.S_IFREG}
 
 
+@pytest.mark.counts
 def test_what_that_costs(mount, proxy):
     """One LIST a page. A name that begins pages of others is asked about once more."""
     m = mount(via=proxy)
@@ -301,6 +302,7 @@ def test_a_folder_that_cannot_be_ended(folders, bucket, proxy):
     assert 'a folder without objects stays folder="p/old/a/"' in folders.log()
 
 
+@pytest.mark.counts
 def test_what_rmdir_and_rename_cost(mount, proxy, bucket):
     """A DELETE of the marker, always; one."""
     m = mount(via=proxy, env=TTL)

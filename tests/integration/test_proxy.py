@@ -24,6 +24,8 @@ from s3proxy_client import ProxyControl, ProxyError
 from s3proxy_rules import OPERATIONS
 from sigv4 import signed_head
 
+pytestmark = pytest.mark.tool
+
 ClientError = botocore.exceptions.ClientError
 NETWORK = (botocore.exceptions.ConnectionClosedError, botocore.exceptions.EndpointConnectionError,
            botocore.exceptions.ConnectionError, botocore.exceptions.ResponseStreamingError,

@@ -11,6 +11,8 @@ import pytest
 from harness.pattern import pattern
 from harness.util import SLOW
 
+pytestmark = pytest.mark.counts
+
 LATENCY_MS = 20
 
 

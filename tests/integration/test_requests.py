@@ -7,6 +7,8 @@ import pytest
 from harness import util
 from harness.pattern import pattern
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture
 def m(mount, proxy):

@@ -19,6 +19,7 @@ def probed(m):
     return int(words[1]), int(words[4])
 
 
+@pytest.mark.counts
 @pytest.mark.limit(90)
 def test_the_probe_takes_few_round_trips(mount, proxy):
     """30 ms away. (The race goes on beside the checks, and longer than they.)"""
@@ -28,6 +29,7 @@ def test_the_probe_takes_few_round_trips(mount, proxy):
     assert min(times) < 1500 * SLOW           # mostly what the proxy needs for 730 requests
 
 
+@pytest.mark.counts
 def test_the_checks_side_by_side(mount, proxy):
     """Without the race, which refuses to begin where creating is refused: rounds are counted."""
     proxy.set_latency(30)
@@ -96,6 +98,7 @@ def test_a_result_is_kept(mount, proxy, scratch, bucket):
     assert bucket.get("p/f.txt") == b"2"
 
 
+@pytest.mark.counts
 @pytest.mark.limit(90)
 def test_a_cold_start_takes_no_time(mount, scratch, bucket):
     bucket.put("p/f.txt", b"1")

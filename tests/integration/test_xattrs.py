@@ -215,6 +215,7 @@ def test_other_namespaces_cost_no_request(m, counted, bucket):
     os.close(fd)
 
 
+@pytest.mark.counts
 @pytest.mark.quiet("counts what is asked")
 def test_ls_asks_nothing_more(mount, proxy, counted, bucket):
     m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})

@@ -12,10 +12,12 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from harness import TOP                                 # noqa: E402
+from harness import TOP, surroundings                   # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
 from servers import KINDS, NotHere                      # noqa: E402
+
+surroundings.settle()   # before anything is started
 
 LIMIT = 120             # seconds for a test
 RESULTS = TOP / "build" / "servers"
