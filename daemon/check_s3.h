@@ -5,7 +5,7 @@
 
 #include "conf/conf.h"
 #include "daemon/child.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
 
 /* 0 and *ret_traits, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the
  * configuration is wrong, or the server is not what the variant needs. Takes at most a few seconds,

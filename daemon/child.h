@@ -27,7 +27,7 @@ must_use int child_find_user(const char *name, struct child_user *ret,
  * The child is killed when its parent is gone, ignores SIGPIPE and the signals that a terminal or
  * an operator sends to a whole process group (SIGINT, SIGHUP, SIGUSR1, SIGUSR2), and has SIGTERM
  * blocked, and no other: it never dies of one that was meant for the parent. Who is to end by
- * SIGTERM waits for it (workers/term.h); the others end by SIGKILL. */
+ * SIGTERM waits for it (workers/process/term.h); the others end by SIGKILL. */
 must_use int child_fork(pid_t *ret_pid);
 
 /* In the child: becomes the user for good. 0 or -errno. */

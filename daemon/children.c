@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
 
 void children_init(struct children *all, struct loop *loop,
                    const struct children_ops *ops, void *ops_ctx)

@@ -3,7 +3,7 @@
 #define DAEMON_DUTIES_H
 
 #include "daemon/supervisor.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
 
 /* `ctx` of each is the struct worker_env. */
 extern const struct supervisor_duties duties;

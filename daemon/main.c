@@ -21,7 +21,7 @@
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
 #include "shm/shm_journal.h"
-#include "workers/server.h"
+#include "workers/server/server.h"
 
 extern char **environ;
 

@@ -22,8 +22,8 @@
 #include "fuse/fuse_notify.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
-#include "workers/term.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
+#include "workers/process/term.h"
 
 #define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
 #define NOTIFIER_LATER_MS 20  /* something waits for requests to end */

@@ -15,7 +15,7 @@
 
 #include "shm/shm_node.h"
 
-#define SHM_LINEAGE_MAX 896 /* bytes of a lineage's text and NUL: workers/lineage.h */
+#define SHM_LINEAGE_MAX 896 /* bytes of a lineage's text and NUL: workers/objmeta/lineage.h */
 #define SHM_ID_LEN 8 /* a write-id, with which it begins: 48 random bits in base64url */
 #define SHM_BASELINES_MAX (1u << 20)
 

@@ -12,7 +12,7 @@
 enum shm_block_state { SHM_BLOCK_FREE, SHM_BLOCK_FETCHING, SHM_BLOCK_READY };
 
 /* Bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); of a listing see
- * workers/list.h. */
+ * workers/names/list.h. */
 struct shm_block_key {
     uint32_t node;
     uint32_t content;

@@ -1,5 +1,5 @@
 /* The table of file locks. Its invariants are checked in shm_flock_check.c; requests for locks, and
- * waiting, are in workers/op_lock.c. */
+ * waiting, are in workers/handlers/op_lock.c. */
 #include "shm/shm_flock.h"
 
 #include <assert.h>

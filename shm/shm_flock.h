@@ -7,7 +7,7 @@
  * open file for flock.
  *
  * All functions want shm->meta held and save what they change. Nothing here waits:
- * workers/op_lock.c does.
+ * workers/handlers/op_lock.c does.
  */
 #ifndef SHM_SHM_FLOCK_H
 #define SHM_SHM_FLOCK_H

@@ -1,4 +1,4 @@
-/* Arenas and records: where they are and what must hold of them. Their life is in workers/channel.c
+/* Arenas and records: where they are and what must hold of them. Their life is in workers/process/channel.c
  * and op.c. */
 #include "shm/shm_journal.h"
 

@@ -3,7 +3,7 @@
  * Each worker slot has an arena. The kernel writes a request straight into the arena's read area;
  * `current` says what became of it. A request that must wait is copied into a record, and the read
  * area is free for the next. When a worker dies, its replacement walks the arena
- * (workers/recover.c):
+ * (workers/process/recover.c):
  *   READING, non-zero header   taken from the kernel, nothing done yet: handle it
  *   IN_FLIGHT                  handle it from the start
  *   APPLIED                    the effect is done, the answer is stored, perhaps sent: send it

@@ -68,7 +68,7 @@ struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining; /* atomic: no new opens, finish what is open */
-    uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/list.c) */
+    uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/names/list.c) */
     uint32_t habits;   /* of the S3 server: enum s3_habit */
     uint32_t refused;  /* atomic, workers: conditional writes in a row that were refused */
     uint64_t size;

@@ -2,7 +2,7 @@
  * not on S3 yet.
  *
  * The bytes lie in the spool slot with the session's index: a memfd while small, an unlinked file
- * beyond (workers/spool.h). All functions want shm->meta held and save what they change.
+ * beyond (workers/op/spool.h). All functions want shm->meta held and save what they change.
  */
 #ifndef SHM_SHM_SESSION_H
 #define SHM_SHM_SESSION_H
@@ -68,7 +68,7 @@ struct shm_session_pid {
 };
 
 /* A job of a session (its load, its publish) and who does it. When the owner dies its replacement
- * begins the job anew: workers/recover.c. */
+ * begins the job anew: workers/process/recover.c. */
 enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
 struct shm_job {
     uint32_t state;
@@ -102,10 +102,10 @@ struct shm_session {
     struct shm_job load;
     struct shm_job publish;
     char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
-    /* Compare-and-set (workers/lineage.h): */
+    /* Compare-and-set (workers/objmeta/lineage.h): */
     char write_id[SHM_ID_LEN + 4]; /* of the publish under way (or last), for own-write recognition */
     char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
-    uint64_t sent_ns;              /* TRIED: when a PUT went out last (workers/settle.h) */
+    uint64_t sent_ns;              /* TRIED: when a PUT went out last (workers/op/settle.h) */
     union {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/supervisor.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
 
 struct standin *standin_new(void)
 {

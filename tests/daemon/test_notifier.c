@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "fuse/fuse_abi.h"
 #include "shm/shm_notify.h"
-#include "workers/worker_abi.h"
+#include "workers/op/worker_abi.h"
 
 static struct fuse_mount mount;
 static struct worker_env env;

@@ -22,8 +22,8 @@
 #include "s3/s3_cred.h"
 #include "tests/fuzz/responder.h"
 #include "tests/fuzz/toy_s3.h"
-#include "workers/channel.h"
-#include "workers/op.h"
+#include "workers/op/op.h"
+#include "workers/process/channel.h"
 
 #define RECORDS 16
 #define SESSIONS 3

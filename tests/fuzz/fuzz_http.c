@@ -1,5 +1,5 @@
 /* The S3 client against a server that answers anything: s3/s3_reply.c (headers, bodies), the
- * operations behind it, and workers/meta.c, which reads the metadata that came.
+ * operations behind it, and workers/objmeta/meta.c, which reads the metadata that came.
  *
  * The first line of the input says which requests are made, a letter each (ops below); the rest
  * is the answers, with a line "====" between them. After the last one the server ends the
@@ -13,7 +13,7 @@
 #include "s3/s3.h"
 #include "s3/s3_cred.h"
 #include "tests/fuzz/responder.h"
-#include "workers/meta.h"
+#include "workers/objmeta/meta.h"
 
 #define REQUESTS_MAX 4
 #define QUIET_TURNS 5

@@ -1,10 +1,10 @@
-/* workers/list_page.c: a page as another worker may have left it, and a page made of hostile names.
+/* workers/names/list_page.c: a page as another worker may have left it, and a page made of hostile names.
  * */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdbool.h>
 
-#include "workers/list_page.h"
+#include "workers/names/list_page.h"
 
 #define CAP 2048
 

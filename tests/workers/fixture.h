@@ -17,7 +17,7 @@
 
 #include "fuse/fuse_abi.h"
 #include "shm/shm_session.h"
-#include "workers/op.h"
+#include "workers/op/op.h"
 
 #define FX_SLOT 1
 #define FX_RECORDS 16

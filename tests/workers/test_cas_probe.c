@@ -11,13 +11,14 @@
 
 #include <cmocka.h>
 
-#include "workers/cas_probe_private.h"
+#include "workers/op/key.h"
+#include "workers/probe/cas_probe_private.h"
 
 static void owns(const char *prefix, const char *key, bool want)
 {
     struct conf conf = {.prefix = prefix};
 
-    if (cas_probe_owns(&conf, key, strlen(key)) != want)
+    if (key_is_reserved(&conf, key, strlen(key)) != want)
         fail_msg("prefix %s, key %s", prefix, key);
 }
 

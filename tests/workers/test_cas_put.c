@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "workers/cas_put.h"
-#include "workers/settle.h"
+#include "workers/cas/cas_put.h"
+#include "workers/op/settle.h"
 
 #define OURS "OOOOOOOO"
 #define OLD "LLLLLLLL"

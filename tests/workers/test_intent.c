@@ -34,8 +34,8 @@
 #include "fuse/fuse_init.h"
 #include "fuse/fuse_mount.h"
 #include "tests/fuse/toyfs.h"
-#include "workers/intent.h"
-#include "workers/peek.h"
+#include "workers/names/intent.h"
+#include "workers/names/peek.h"
 
 /* After so long the process is killed, and its mounts go with it. */
 #define TEST_SECONDS 120

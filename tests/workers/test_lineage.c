@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "workers/lineage.h"
+#include "workers/objmeta/lineage.h"
 
 #define A "AAAAAAAA"
 #define B "BBBBBBBB"

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "workers/list_page.h"
+#include "workers/names/list_page.h"
 
 #define CAP 4096
 #define MD5 "\"0123456789abcdef0123456789abcdef\""

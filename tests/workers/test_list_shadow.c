@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "workers/list_shadow.h"
+#include "workers/names/list_shadow.h"
 
 #define NAMES 400
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "workers/meta.h"
+#include "workers/objmeta/meta.h"
 
 static const struct shm_version unset = {
     .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET, .mtime_ns = 7};

@@ -16,11 +16,11 @@
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
-#include "workers/handlers.h"
-#include "workers/names.h"
-#include "workers/recover.h"
-#include "workers/session.h"
-#include "workers/spool.h"
+#include "workers/handlers/handlers.h"
+#include "workers/op/hold.h"
+#include "workers/op/spool.h"
+#include "workers/process/recover.h"
+#include "workers/write/session.h"
 
 #define UNIQUE UINT64_C(42)
 
@@ -1018,7 +1018,7 @@ static void crashed_too_often(void **state)
     op = fx_op(fx, FUSE_UNLINK, UNIQUE, 1, NULL, 0, "f", 2);
     assert_int_equal(op_keep(op), 0);
     worker_lock(&fx->w);
-    assert_true(names_hold(op, node));
+    assert_true(hold_take(op, node));
     op_edit(op)->node = node;
     worker_unlock(&fx->w);
     op->rec->crashes = 2;
@@ -1044,7 +1044,7 @@ static void unlink_goes_on_while_draining(void **state)
     op = fx_op(fx, FUSE_UNLINK, UNIQUE, 1, NULL, 0, "f", 2);
     assert_int_equal(op_keep(op), 0);
     worker_lock(&fx->w);
-    assert_true(names_hold(op, node));
+    assert_true(hold_take(op, node));
     op_edit(op)->node = node;
     worker_unlock(&fx->w);
     replace_and_recover(fx);

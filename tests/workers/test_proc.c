@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "workers/proc.h"
+#include "workers/op/proc.h"
 
 /* A child that does nothing until it is killed. `name`: as shown in /proc. */
 static pid_t sleeper(const char *name)

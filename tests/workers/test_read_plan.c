@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "workers/read_plan.h"
+#include "workers/read/read_plan.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define STEP ((uint32_t)(256u << 10))

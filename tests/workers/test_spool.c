@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "workers/session.h"
-#include "workers/spool.h"
+#include "workers/op/spool.h"
+#include "workers/write/session.h"
 
 #define KIB (UINT64_C(1) << 10)
 

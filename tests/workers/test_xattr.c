@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "workers/xattr.h"
+#include "workers/objmeta/xattr.h"
 
 static void assert_value(const struct xattr_set *set, const char *name, const void *value,
                          size_t len)

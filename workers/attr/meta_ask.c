@@ -1,0 +1,127 @@
+/* One HEAD for metadata. Who wants it: GETATTR of what only a listing told (op_attr.c), extended
+ * attributes (op_xattr.c). A change of metadata asks for itself (meta_store.c). */
+#include "workers/attr/meta_ask.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "s3/s3_error.h"
+#include "workers/cas/cas.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/key.h"
+
+struct ask {
+    struct op *op;
+    meta_asked_fn *then;
+    char key[KEY_CAP];
+};
+
+bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
+{
+    return w->conf->metadata == CONF_METADATA_FULL && n->parent != SHM_NIL &&
+           !(n->flags & (SHM_NODE_META | SHM_NODE_LOCAL));
+}
+
+/* Under shm->meta. The name gets a node of the link that its object is. */
+static void become_link(struct worker *w, uint32_t node, const struct s3_object *obj)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    struct shm_version v = {.size = obj->size,
+                            .mtime_ns = n->mtime_ns,
+                            .etag = obj->etag,
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+
+    (void)!meta_read(obj, &v);
+    if (!(n->flags & SHM_NODE_CURRENT) ||
+        shm_node_intern(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len, &v,
+                        clock_mono_ns()) < 0)
+        shm_node_detach(w->shm, node);
+}
+
+int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
+{
+    struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t parent = n->parent;
+    int r = 0;
+
+    if (!(n->flags & SHM_NODE_DIR) && (!obj || !shm_etag_same(n->etag, obj->etag)))
+        return obj ? -ESTALE : -ENOENT;
+    if (!(n->flags & SHM_NODE_META))
+        r = meta_fill(shm_node_edit(w->shm, node), obj);
+    if (r == -ESTALE) {
+        /* The kernel looks the name up again, whatever a listing has shown. */
+        become_link(w, node, obj);
+        if (parent != SHM_NIL)
+            shm_node_list_stale(w->shm, parent);
+    } else if (obj && obj->size && (n->flags & SHM_NODE_DIR)) {
+        shm_node_edit(w->shm, node)->flags |= SHM_NODE_MORE; /* a marker with content */
+    }
+    return r < 0 ? r : obj ? 0 : -ENOENT;
+}
+
+static void end(struct ask *ask, int error, const struct s3_object *obj)
+{
+    struct op *op = ask->op;
+    meta_asked_fn *then = ask->then;
+
+    op->state = NULL;
+    op->state_free = NULL;
+    free(ask);
+    then(op, error, obj);
+}
+
+static void on_head(void *arg, const struct s3_result *res)
+{
+    struct ask *ask = arg;
+    struct worker *w = ask->op->w;
+    const struct s3_object *obj = res->error ? NULL : &res->obj;
+    int error = res->error;
+    uint32_t node;
+
+    ask->op->s3 = NULL;
+    if (error && error != -ENOENT) {
+        end(ask, error, NULL);
+        return;
+    }
+    worker_lock(w);
+    node = op_node(ask->op);
+    if (obj && cas_on(w))
+        cas_saw(w, ask->key, obj->etag, s3_object_meta(obj, LINEAGE_META));
+    error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
+    worker_unlock(w);
+    end(ask, error, obj);
+}
+
+void meta_ask(struct op *op, meta_asked_fn *then)
+{
+    struct worker *w = op->w;
+    struct ask *ask;
+    uint32_t node;
+    int r = -ESTALE;
+
+    if (op_keep(op) < 0)
+        return;
+    ask = calloc(1, sizeof(*ask));
+    if (!ask) {
+        then(op, -ENOMEM, NULL);
+        return;
+    }
+    *ask = (struct ask){.op = op, .then = then};
+    op->state = ask;
+    op->state_free = free;
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        r = key_of_node(w, node, ask->key);
+    worker_unlock(w);
+    if (r == 0) {
+        w->stats->s3[S3_OP_HEAD]++;
+        r = s3_head(w->s3, ask->key, on_head, ask, &op->s3);
+    }
+    if (r < 0)
+        end(ask, r, NULL);
+}

@@ -1,0 +1,288 @@
+/* Metadata cannot be changed, only written anew with their object.
+ *
+ *   a file        HEAD tells what is there, CopyObject onto itself writes it anew, pinned to the
+ *                 version that the node is: its source, and where the server looks at that its
+ *                 target too, so that what is written meanwhile is not overwritten. No HEAD where
+ *                 S3 has just said, or was told, that there is nothing else (rsync and tar set the
+ *                 times of what they have closed)
+ *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known
+ *                 that nothing else is kept there. (A marker with content is copied, as a file.)
+ *
+ * Killed in between and begun again, it does the same once more. */
+#include "workers/attr/meta_store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3/s3_error.h"
+#include "shm/shm_session.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/cas/cas.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
+#include "workers/op/key.h"
+#include "workers/op/validity.h"
+
+struct store {
+    struct op *op;
+    void (*then)(struct op *op, int error);
+    struct meta_change change;
+    struct shm_node node; /* as it is to be */
+    uint64_t asked_ns;    /* when S3 was asked last, or told */
+    struct meta_out out;
+    char type[S3_TYPE_MAX]; /* "" = S3's default */
+    char xattr[XATTR_CODED_MAX];
+    char key[KEY_CAP];
+};
+
+static void end(struct store *st, int error)
+{
+    struct op *op = st->op;
+    void (*then)(struct op *op, int error) = st->then;
+
+    op->state = NULL;
+    op->state_free = NULL;
+    free(st);
+    then(op, error);
+}
+
+/* ---- done ---- */
+
+/* Under shm->meta. A copy of an object that came in parts has another ETag. */
+static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const char *etag)
+{
+    char now[SHM_ETAG_MAX] = "";
+
+    memcpy(now, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    if (strcmp(now, n->etag) == 0)
+        return;
+    if (*n->etag) {
+        cas_copied(w, node, n->etag, now);
+        cas_sessions_copied(w, node, n->etag, now);
+    }
+    if (n->session != SHM_NIL &&
+        strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {
+        struct shm_session *s = shm_session_edit(w->shm, n->session);
+
+        memcpy(s->base_etag, now, sizeof(now));
+    }
+    memcpy(n->etag, now, sizeof(now));
+}
+
+static void on_stored(void *arg, const struct s3_result *res)
+{
+    struct store *st = arg;
+    struct worker *w = st->op->w;
+    struct shm_node *n;
+
+    st->op->s3 = NULL;
+    if (res->error == 0) {
+        char was[SHM_ETAG_MAX];
+
+        worker_lock(w);
+        n = shm_node_edit(w->shm, st->op->rec->node);
+        memcpy(was, n->etag, sizeof(was));
+        if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
+            take_etag(w, st->op->rec->node, n, res->obj.etag);
+        meta_told(n, &st->out, *st->type ? st->type : NULL);
+        if (n->checked_ns < st->asked_ns)
+            n->checked_ns = st->asked_ns;
+        if (n->session != SHM_NIL && st->change.edit) /* S3 has them now */
+            shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
+        if (st->change.set) /* as the op will set them on the node itself */
+            st->change.set(st->op, n);
+        cas_share(w, st->op->rec->node, was);
+        worker_unlock(w);
+    }
+    end(st, res->error);
+}
+
+/* ---- writing ---- */
+
+/* `obj` NULL: it is plain. */
+static int copy(struct store *st, const struct s3_object *obj)
+{
+    const char *etag = obj ? obj->etag : st->node.etag;
+    struct s3_copy copy = {
+        .from_key = st->key,
+        .to_key = st->key,
+        .if_source_match = *etag ? etag : NULL,
+        .if_match = *etag ? etag : NULL,
+        .replace_meta = true,
+        .content_type = *st->type ? st->type : NULL,
+        .meta = st->out.pair,
+        .n_meta = st->out.n,
+    };
+
+    if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
+        return -EFBIG; /* needs a copy in parts */
+    st->op->w->stats->s3[S3_OP_COPY]++;
+    return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
+}
+
+static int put_marker(struct store *st)
+{
+    struct s3_put put = {
+        .key = st->key,
+        .body = {.mem = "", .len = 0},
+        .content_type = *st->type ? st->type : "application/x-directory",
+        .meta = st->out.pair,
+        .n_meta = st->out.n,
+    };
+
+    st->op->w->stats->s3[S3_OP_PUT]++;
+    return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
+}
+
+/* What is to be sent. 1: something changes; 0: nothing does; -errno. */
+static int compose(struct store *st, const struct s3_object *obj)
+{
+    struct worker *w = st->op->w;
+    const char *old = obj ? meta_xattr(obj) : "";
+    bool changed = false;
+    int r = 0;
+
+    worker_lock(w);
+    st->node = *shm_node_at(w->shm, st->op->rec->node);
+    if (st->change.set)
+        st->change.set(st->op, &st->node);
+    changed = meta_differ(&st->node, shm_node_at(w->shm, st->op->rec->node));
+    worker_unlock(w);
+    meta_write(&st->out, &st->node);
+    if (st->change.edit) {
+        r = st->change.edit(st->op, old, st->xattr);
+        if (r < 0)
+            return r;
+        changed |= strcmp(old, st->xattr) != 0;
+        meta_write_xattr(&st->out, st->xattr);
+    }
+    if (obj)
+        (void)meta_keep(&st->out, obj, META_KEEP_COPY); /* all that came with it fits */
+    if (st->change.edit && st->out.bytes > META_BYTES_MAX && strlen(st->xattr) > strlen(old))
+        return -ENOSPC;
+    return changed;
+}
+
+static void note_sent(struct op *op)
+{
+    worker_lock(op->w);
+    op_edit(op)->step = META_STEP_SENT;
+    worker_unlock(op->w);
+}
+
+static void write_anew(struct store *st, const struct s3_object *obj)
+{
+    bool dir = st->node.flags & SHM_NODE_DIR;
+    int r = compose(st, obj);
+
+    if (obj)
+        memcpy(st->type, obj->content_type, sizeof(st->type));
+    if (r == 1)
+        note_sent(st->op);
+    if (r == 1)
+        r = dir && (!obj || obj->size == 0) ? put_marker(st) : copy(st, obj);
+    else if (r == 0)
+        r = 1; /* done */
+    if (r != 0)
+        end(st, r < 0 ? r : 0);
+}
+
+/* ---- asking ---- */
+
+static void on_head(void *arg, const struct s3_result *res)
+{
+    struct store *st = arg;
+    struct worker *w = st->op->w;
+    const struct s3_object *obj = res->error ? NULL : &res->obj;
+    int r = res->error;
+
+    st->op->s3 = NULL;
+    if (r == 0 || r == -ENOENT) {
+        worker_lock(w);
+        r = meta_learn(w, st->op->rec->node, obj);
+        worker_unlock(w);
+    }
+    if (r == 0 || (r == -ENOENT && (st->node.flags & SHM_NODE_DIR)))
+        write_anew(st, obj);
+    else
+        end(st, r);
+}
+
+/* Nothing can be there that the node does not know. */
+static bool is_known(const struct store *st)
+{
+    const struct shm_node *n = &st->node;
+
+    if (n->flags & SHM_NODE_DIR)
+        return (n->flags & SHM_NODE_META) && !(n->flags & SHM_NODE_MORE);
+    return (n->flags & SHM_NODE_PLAIN) &&
+           validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
+}
+
+static void begin(struct store *st)
+{
+    struct op *op = st->op;
+    struct worker *w = op->w;
+    int r;
+
+    worker_lock(w);
+    st->node = *shm_node_at(w->shm, op->rec->node);
+    r = key_of_node(w, op->rec->node, st->key);
+    worker_unlock(w);
+    st->asked_ns = clock_mono_ns();
+    if (r == 0 && is_known(st)) {
+        write_anew(st, NULL);
+        return;
+    }
+    if (r == 0) {
+        w->stats->s3[S3_OP_HEAD]++;
+        r = s3_head(w->s3, st->key, on_head, st, &op->s3);
+    }
+    if (r < 0)
+        end(st, r);
+}
+
+/* The node is held, so that no publish, rename or unlink comes in between. */
+static void attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node;
+    bool held;
+
+    worker_lock(w);
+    node = op->rec->node != SHM_NIL ? op->rec->node : op_node(op);
+    held = node != SHM_NIL && hold_take(op, node);
+    if (held)
+        op_edit(op)->node = node;
+    worker_unlock(w);
+    if (node == SHM_NIL) {
+        op_stop_waiting(op);
+        end(op->state, -ESTALE);
+    } else if (held) {
+        op_stop_waiting(op);
+        begin(op->state);
+    }
+}
+
+void meta_store(struct op *op, const struct meta_change *change,
+                void (*then)(struct op *op, int error))
+{
+    struct store *st;
+
+    if (op_keep(op) < 0)
+        return;
+    st = calloc(1, sizeof(*st));
+    if (!st) {
+        then(op, -ENOMEM);
+        return;
+    }
+    st->op = op;
+    st->then = then;
+    st->change = *change;
+    op->stays = true;
+    op->state = st;
+    op->state_free = free;
+    op_wait(op, attempt);
+    attempt(op);
+}

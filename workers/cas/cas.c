@@ -1,0 +1,571 @@
+/* Compare-and-set: who expects what. */
+#include "workers/cas/cas.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/objmeta/lineage.h"
+#include "workers/op/proc.h"
+
+static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
+
+static const struct shm_baseline_who the_mount;
+static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
+
+/* ---- who ---- */
+
+void cas_identify(struct op *op)
+{
+    struct op_caller *c = &op->caller;
+    struct proc_info info;
+
+    if (!cas_on(op->w) || c->self.tgid || !op->req.pid)
+        return;
+    proc_look(op->req.pid, &info);
+    if (!info.tgid)
+        return;
+    c->self = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+    c->parent = info.parent;
+}
+
+void cas_identify_family(struct op *op)
+{
+    struct op_caller *c = &op->caller;
+    struct proc_info info;
+
+    cas_identify(op);
+    if (c->up[0].tgid)
+        return;
+    info.parent = c->parent;
+    for (int i = 0; i < OP_ANCESTORS && info.parent > 1; i++) {
+        proc_look_parent(info.parent, &info);
+        c->waits[i] = info.waits && (i == 0 || c->waits[i - 1]);
+        c->up[i] = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
+    }
+}
+
+void cas_identify_reader(struct op *op)
+{
+    struct worker *w = op->w;
+    bool wanted;
+
+    if (!cas_on(w))
+        return;
+    worker_lock(w);
+    wanted = shm_handle_session(w->shm, op->req.read->fh) != SHM_NIL;
+    worker_unlock(w);
+    if (wanted)
+        cas_identify(op);
+}
+
+static bool same(const struct shm_session_pid *p, const struct shm_baseline_who *who)
+{
+    return p->tgid == who->tgid && p->start == who->start;
+}
+
+static bool has_open(const struct op *op, uint32_t session, const struct shm_baseline_who *who)
+{
+    const struct shm_session *s = shm_session_at(op->w->shm, session);
+
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        if (s->pids[i].tgid && same(&s->pids[i], who))
+            return true;
+    }
+    return false;
+}
+
+bool cas_is_party(const struct op *op, uint32_t session)
+{
+    return has_open(op, session, &op->caller.self);
+}
+
+bool cas_is_family(const struct op *op, uint32_t session)
+{
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        if (op->caller.waits[i] && has_open(op, session, &op->caller.up[i]))
+            return true;
+    }
+    return cas_is_party(op, session);
+}
+
+/* Clock ticks since boot, as process start times are counted. */
+static uint32_t now_ticks(void)
+{
+    return (uint32_t)(clock_boot_ns() / (NS_PER_S / 100));
+}
+
+/* ---- baselines ---- */
+
+static struct shm_baseline_key name_key(struct worker *w, const char *key)
+{
+    return shm_baseline_key(w->shm, key, strlen(key));
+}
+
+static void fill(struct shm_baseline_value *v, uint32_t flags, const char *etag,
+                 const char *lineage)
+{
+    *v = (struct shm_baseline_value){.flags = flags};
+    memcpy(v->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    if (lineage_is_valid(lineage))
+        memcpy(v->lineage, lineage, strlen(lineage));
+}
+
+void cas_saw(struct worker *w, const char *key, const char *etag, const char *lineage)
+{
+    struct shm_baseline_key k = name_key(w, key);
+    struct shm_baseline_value v;
+
+    if (!*etag)
+        return;
+    fill(&v, SHM_BASELINE_LINEAGE, etag, lineage);
+    shm_baseline_set(w->shm, &k, &nobody, &v, 0);
+}
+
+/* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is not known. */
+static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
+                         char ret[SHM_LINEAGE_MAX])
+{
+    struct shm_baseline_value v;
+
+    memset(ret, 0, SHM_LINEAGE_MAX);
+    if (shm_baseline_get(w->shm, k, &nobody, &v) != SHM_BASELINE_KNOWN ||
+        strcmp(v.etag, etag) != 0)
+        return 0;
+    memcpy(ret, v.lineage, SHM_LINEAGE_MAX);
+    return SHM_BASELINE_LINEAGE;
+}
+
+void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX])
+{
+    struct shm_baseline_key k = name_key(w, key);
+
+    (void)find_lineage(w, &k, etag, ret);
+}
+
+/* It is the version that the node's name has, as far as is known. */
+static bool is_named_version(struct worker *w, uint32_t node, const char *etag)
+{
+    uint32_t named = shm_node_named(w->shm, node);
+
+    return named == SHM_NIL || shm_etag_same(shm_node_at(w->shm, named)->etag, etag);
+}
+
+void cas_read(struct op *op, uint32_t node, const char *etag)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP], lineage[SHM_LINEAGE_MAX];
+    struct shm_baseline_value v;
+    struct shm_baseline_key k;
+    uint32_t known;
+
+    if (!*etag || key_of_node(w, node, key) < 0)
+        return;
+    k = name_key(w, key);
+    known = find_lineage(w, &k, etag, lineage);
+    fill(&v, SHM_BASELINE_READ | known, etag, lineage);
+    if (is_named_version(w, node, etag)) /* else somebody has published another one since */
+        shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
+    if (op->caller.self.tgid)
+        shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
+}
+
+/* True, and *ret, if it has read or written the key. */
+static bool knows(struct worker *w, const struct shm_baseline_key *k,
+                  const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
+}
+
+/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
+ * what it expects. */
+static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+{
+    return knows(w, k, who, ret) && !(ret->flags & SHM_BASELINE_READ);
+}
+
+/* The baseline that rules a write of the caller. */
+static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_key *k,
+                                     struct shm_baseline_value *ret, bool *ret_parents)
+{
+    const struct op_caller *c = &op->caller;
+    struct shm *shm = op->w->shm;
+    enum shm_baseline_state r = SHM_BASELINE_NONE;
+
+    if (c->self.tgid)
+        r = shm_baseline_get(shm, k, &c->self, ret);
+    if (r == SHM_BASELINE_NONE && c->up[0].tgid) {
+        r = shm_baseline_get_at(shm, k, &c->up[0], (uint32_t)c->self.start, ret);
+        *ret_parents = r != SHM_BASELINE_NONE;
+    }
+    return r == SHM_BASELINE_NONE ? shm_baseline_get(shm, k, &the_mount, ret) : r;
+}
+
+static void expect(struct shm_session *s, const struct shm_baseline_value *v)
+{
+    s->flags |= SHM_SESSION_EXPECTS;
+    if (v->flags & SHM_BASELINE_LINEAGE)
+        s->flags |= SHM_SESSION_LINEAGE;
+    memcpy(s->base_etag, v->etag, SHM_ETAG_MAX);
+    memcpy(s->lineage, v->lineage, SHM_LINEAGE_MAX);
+    if (cas_is_empty(v->etag))
+        s->flags |= SHM_SESSION_OURS;
+    if (v->flags & SHM_BASELINE_ABSENT)
+        s->flags |= SHM_SESSION_ABSENT;
+    else
+        s->flags &= ~(uint32_t)SHM_SESSION_ABSENT;
+}
+
+/* Nothing of the old content stays: what the process knows of it counts. */
+static void expect_known(struct op *op, struct shm_session *s,
+                         const struct shm_baseline_key *k)
+{
+    struct shm_baseline_value v;
+    bool parents = false;
+    enum shm_baseline_state known = rules(op, k, &v, &parents);
+
+    if (parents)
+        s->parent = op->caller.up[0];
+    if (known == SHM_BASELINE_KNOWN)
+        expect(s, &v);
+    else if (known == SHM_BASELINE_DROPPED)
+        s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
+}
+
+static void expect_absence(struct shm_session *s)
+{
+    static const struct shm_baseline_value absent = {.flags = SHM_BASELINE_ABSENT};
+
+    expect(s, &absent);
+}
+
+/* The LOOKUP before found nothing, and that is what a new file is built on, whatever others know. Two
+ * exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read or
+ * written a version that is gone now is told so; and who would overwrite anything, as nobody here
+ * has ever touched the key, does. */
+static void expect_nothing(struct op *op, struct shm_session *s,
+                           const struct shm_baseline_key *k, bool truncate)
+{
+    struct shm_baseline_value v;
+    bool parents = false;
+
+    if (truncate && knows(op->w, k, &op->caller.self, &v))
+        expect(s, &v);
+    else if (!truncate || rules(op, k, &v, &parents) != SHM_BASELINE_NONE)
+        expect_absence(s);
+}
+
+/* What is loaded is what the write is built on. */
+static void expect_loaded(struct op *op, struct shm_session *s,
+                          const struct shm_baseline_key *k, bool append)
+{
+    struct shm_baseline_value v;
+    enum shm_baseline_state known;
+
+    s->flags |= SHM_SESSION_EXPECTS;
+    if (cas_is_empty(s->base_etag))
+        s->flags |= SHM_SESSION_OURS;
+    if (find_lineage(op->w, k, s->base_etag, s->lineage))
+        s->flags |= SHM_SESSION_LINEAGE;
+    if (append || cas_is_link(op->w, s->node) || !op->caller.self.tgid)
+        return;
+    known = shm_baseline_get(op->w->shm, k, &op->caller.self, &v);
+    if (known == SHM_BASELINE_DROPPED ||
+        (known == SHM_BASELINE_KNOWN && (v.flags & SHM_BASELINE_READ) &&
+         strcmp(v.etag, s->base_etag) != 0))
+        s->flags |= SHM_SESSION_REFUSED;
+}
+
+/* Ancestors that follow: what their child does to the version that they know of is as their own. Those who
+ * have read it may go on from that: only if they wait for their child now, as a shell does, or
+ * subprocess.run(), is what it does a step of theirs. */
+static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
+{
+    struct shm_baseline_value v;
+    bool absent = s->flags & SHM_SESSION_ABSENT;
+
+    memset(s->follower, 0, sizeof(s->follower));
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        if (knows(op->w, k, &op->caller.up[i], &v) &&
+            (op->caller.waits[i] || !(v.flags & SHM_BASELINE_READ)) &&
+            (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->base_etag) == 0))
+            s->follower[i] = op->caller.up[i];
+    }
+}
+
+static void begin(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                  bool truncate, bool append)
+{
+    if (s->flags & SHM_SESSION_ABSENT)
+        expect_nothing(op, s, k, truncate);
+    else if (truncate)
+        expect_known(op, s, k);
+    else
+        expect_loaded(op, s, k, append);
+}
+
+void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    char key[KEY_CAP];
+    struct shm_baseline_key k;
+
+    memset(s->lineage, 0, sizeof(s->lineage));
+    memset(s->write_id, 0, sizeof(s->write_id));
+    memset(s->old_id, 0, sizeof(s->old_id));
+    if (excl)
+        expect_absence(s);
+    if (key_of_node(w, s->node, key) < 0)
+        return;
+    k = name_key(w, key);
+    if (!excl)
+        begin(op, s, &k, truncate, append);
+    note_followers(op, s, &k);
+}
+
+/* What the LOOKUP before the rename has found. */
+static void expect_seen(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                        uint32_t target)
+{
+    struct shm_baseline_value v;
+    char lineage[SHM_LINEAGE_MAX];
+    const char *etag;
+
+    if (target == SHM_NIL) {
+        expect_absence(s);
+        return;
+    }
+    etag = shm_node_at(op->w->shm, target)->etag;
+    fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
+    expect(s, &v);
+}
+
+static void begin_rename(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                         uint32_t target)
+{
+    if (target == SHM_NIL)
+        expect_nothing(op, s, k, true);
+    else if (!cas_is_link(op->w, target))
+        expect_known(op, s, k);
+    if (!(s->flags & SHM_SESSION_EXPECTS))
+        expect_seen(op, s, k, target);
+}
+
+void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool noreplace,
+                      const char *lineage)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    char key[KEY_CAP];
+    struct shm_baseline_key k;
+
+    if (key_of_node(w, s->node, key) < 0)
+        return; /* nor will it be published */
+    k = name_key(w, key);
+    s->changed_from = 0; /* against what the name has */
+    s->flags &= ~(uint32_t)(SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | SHM_SESSION_OURS);
+    if (noreplace)
+        expect_absence(s);
+    else
+        begin_rename(op, s, &k, target);
+    note_followers(op, s, &k);
+    if ((s->flags & SHM_SESSION_ABSENT) && lineage_is_valid(lineage))
+        memcpy(s->lineage, lineage, strlen(lineage));
+}
+
+/* ---- after a write ---- */
+
+static void move_one(struct worker *w, const struct shm_baseline_key *k,
+                     const struct shm_baseline_who *who, struct shm_baseline_value *v)
+{
+    struct shm_baseline_value old;
+
+    v->flags = SHM_BASELINE_LINEAGE;
+    if (shm_baseline_get(w->shm, k, who, &old) == SHM_BASELINE_KNOWN)
+        v->flags |= old.flags & SHM_BASELINE_READ;
+    shm_baseline_set(w->shm, k, who, v, now_ticks());
+}
+
+static struct shm_baseline_who who_of(const struct shm_session_pid *p)
+{
+    return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
+}
+
+/* Whoever of the writer's ancestors that follow knows the version that was replaced knows this one. */
+static void tell_followers(struct worker *w, const struct shm_session *s,
+                           const struct shm_baseline_key *k, const char *replaced,
+                           struct shm_baseline_value *v)
+{
+    struct shm_baseline_value old;
+
+    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
+        if (knows(w, k, &s->follower[i], &old) && strcmp(old.etag, replaced) == 0)
+            move_one(w, k, &s->follower[i], v);
+    }
+}
+
+void cas_published(struct worker *w, uint32_t session, const char *key, const char *replaced,
+                   const char *etag)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_key k = name_key(w, key);
+    struct shm_baseline_value v;
+
+    if (!*etag)
+        return;
+    fill(&v, SHM_BASELINE_LINEAGE, etag, s->lineage);
+    shm_baseline_set(w->shm, &k, &nobody, &v, 0);
+    move_one(w, &k, &the_mount, &v);
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid)
+            move_one(w, &k, &who, &v);
+    }
+    tell_followers(w, s, &k, replaced, &v);
+}
+
+/* Only a baseline that is what the session expected was wrong: who has learned of another version
+ * meanwhile keeps that. */
+static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
+                           const struct shm_baseline_who *who, const char *expected, bool absent)
+{
+    struct shm_baseline_value v;
+    enum shm_baseline_state known = shm_baseline_get(w->shm, k, who, &v);
+
+    if (known == SHM_BASELINE_DROPPED ||
+        (known == SHM_BASELINE_KNOWN && strcmp(v.etag, expected) != 0))
+        return;
+    if (absent) {
+        uint32_t read = known == SHM_BASELINE_KNOWN ? v.flags & SHM_BASELINE_READ : 0;
+
+        v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT | read};
+        shm_baseline_set(w->shm, k, who, &v, now_ticks());
+    } else if (known == SHM_BASELINE_KNOWN && !(v.flags & SHM_BASELINE_READ)) {
+        shm_baseline_forget(w->shm, k, who);
+    }
+}
+
+/* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no
+ * child could ever write the key. */
+static void parents_after_conflict(struct worker *w, const struct shm_baseline_key *k,
+                                   const struct shm_session *s)
+{
+    struct shm_baseline_value v;
+
+    if (is_blind(w, k, &s->parent, &v) && strcmp(v.etag, s->base_etag) == 0)
+        shm_baseline_forget(w->shm, k, &s->parent);
+}
+
+void cas_conflict(struct worker *w, uint32_t session, const char *key, bool absent)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_key k = name_key(w, key);
+
+    after_conflict(w, &k, &the_mount, s->base_etag, absent);
+    parents_after_conflict(w, &k, s);
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid)
+            after_conflict(w, &k, &who, s->base_etag, absent);
+    }
+}
+
+void cas_refused(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_baseline_value v, own;
+    struct shm_baseline_key k;
+    char key[KEY_CAP];
+
+    if (key_of_node(w, s->node, key) < 0)
+        return;
+    k = name_key(w, key);
+    if (!is_blind(w, &k, &s->parent, &v) ||
+        shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
+        return;
+    v.flags &= ~(uint32_t)SHM_BASELINE_READ;
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (who.tgid && shm_baseline_get(w->shm, &k, &who, &own) == SHM_BASELINE_NONE)
+            shm_baseline_set(w->shm, &k, &who, &v, now_ticks());
+    }
+}
+
+void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                const char to[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k;
+    char key[KEY_CAP];
+
+    if (!cas_on(w) || key_of_node(w, node, key) < 0)
+        return;
+    k = name_key(w, key);
+    shm_baseline_copied(w->shm, &k, from, to);
+}
+
+static void is_absent(struct worker *w, const struct shm_baseline_key *k,
+                      const struct shm_baseline_who *who, uint32_t flags)
+{
+    struct shm_baseline_value v = {.flags = SHM_BASELINE_ABSENT | (flags & SHM_BASELINE_READ)};
+
+    shm_baseline_set(w->shm, k, who, &v, now_ticks());
+}
+
+/* What a shell has written or read, and lets rm(1) remove, it expects to be absent. */
+static void removed_by_child(struct op *op, const struct shm_baseline_key *k, const char *etag)
+{
+    struct shm_baseline_value v;
+
+    for (int i = 0; i < OP_ANCESTORS; i++) {
+        const struct shm_baseline_who *who = &op->caller.up[i];
+
+        if (knows(op->w, k, who, &v) &&
+            (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0))
+            is_absent(op->w, k, who, v.flags);
+    }
+}
+
+void cas_removed(struct op *op, const char *key, const char *etag)
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+
+    shm_baseline_forget(op->w->shm, &k, &the_mount);
+    if (op->caller.self.tgid)
+        is_absent(op->w, &k, &op->caller.self, 0);
+    removed_by_child(op, &k, etag);
+}
+
+void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+    struct shm_baseline_value v;
+
+    memset(ret, 0, SHM_ETAG_MAX);
+    if (op->caller.self.tgid &&
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
+        memcpy(ret, v.etag, SHM_ETAG_MAX);
+}
+
+void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+    bool empty = cas_is_empty(etag);
+    char seen[SHM_LINEAGE_MAX], seen_id[LINEAGE_ID_CAP];
+    struct shm_baseline_value v;
+
+    ret[0] = '\0';
+    (void)find_lineage(op->w, &k, etag, seen);
+    (void)lineage_head(seen, seen_id);
+    if (op->caller.self.tgid &&
+        shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&
+        strcmp(v.etag, etag) == 0 && !lineage_head(v.lineage, ret) && empty &&
+        (v.flags & SHM_BASELINE_LINEAGE))
+        strcpy(ret, CAS_NO_ID);
+    if (!*ret || (*seen_id && !empty))
+        memcpy(ret, seen_id, sizeof(seen_id));
+}

@@ -1,0 +1,222 @@
+/* The judgement of compare-and-set: see cas_put.h. */
+#include "workers/cas/cas_put.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "workers/cas/cas.h"
+#include "workers/op/settle.h"
+
+#define META_COST (strlen("x-amz-meta-") + strlen(LINEAGE_META)) /* of a pair, but for its value */
+
+/* No version has this ETag: ours was replaced before we learned its own. */
+#define REPLACED "\"replaced\""
+
+static void copy_id(char *to, const char *from)
+{
+    memcpy(to, from, SHM_ID_LEN);
+    to[SHM_ID_LEN] = '\0';
+}
+
+static void mark_sent(struct cas_put *c, struct shm_session *s)
+{
+    c->tried = true;
+    c->since_ns = s->sent_ns = clock_mono_ns();
+    s->flags |= SHM_SESSION_TRIED;
+}
+
+void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
+{
+    bool same = s->publishing_seq == s->write_seq;
+
+    c->expects = s->flags & SHM_SESSION_EXPECTS;
+    c->ours = s->flags & SHM_SESSION_OURS;
+    c->ambiguous = s->flags & SHM_SESSION_TRIED;
+    c->ask = c->expects && !(s->flags & (SHM_SESSION_LINEAGE | SHM_SESSION_ABSENT));
+    c->look &= c->expects;
+    if (c->ambiguous && same) {
+        copy_id(c->id, s->write_id);
+    } else {
+        if (c->ambiguous) {
+            c->lost = *s->old_id;
+            copy_id(s->old_id, s->write_id);
+        }
+        copy_id(s->write_id, c->id);
+    }
+    copy_id(c->old_id, s->old_id);
+    memcpy(c->base, s->lineage, LINEAGE_CAP);
+    c->base[LINEAGE_CAP - 1] = '\0';
+    if (!c->expects)
+        c->base[0] = '\0';
+    (void)lineage_head(c->base, c->expected);
+    lineage_extend(c->base, c->id, c->lineage);
+    c->tried = !asks && cas_put_first(c) == CAS_PUT;
+    c->since_ns = s->sent_ns;
+    if (c->tried)
+        mark_sent(c, s);
+}
+
+enum cas_next cas_put_first(const struct cas_put *c)
+{
+    if (!c->expects)
+        return c->ambiguous ? CAS_LOOK : CAS_PUT;
+    if (c->lost)
+        return CAS_UNKNOWN;
+    return c->ambiguous || c->ours || c->ask || c->look ? CAS_LOOK : CAS_PUT;
+}
+
+void cas_put_meta(struct cas_put *c, struct meta_out *meta)
+{
+    bool added = meta->n && strcmp(meta->pair[meta->n - 1].name, LINEAGE_META) == 0;
+
+    if (!added) {
+        c->room = meta->bytes + META_COST < META_BYTES_MAX
+                      ? META_BYTES_MAX - meta->bytes - META_COST
+                      : 0;
+        if (meta->n == META_PAIRS_MAX)
+            meta->n--; /* one that is kept gives way */
+        meta->pair[meta->n++] = (struct s3_meta_pair){LINEAGE_META, c->lineage};
+    }
+    lineage_cut(c->lineage, c->room);
+}
+
+enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res)
+{
+    if (c->ambiguous || res->may_have_acted) {
+        c->ambiguous = true;
+        c->since_ns = clock_mono_ns();
+        return CAS_LOOK;
+    }
+    c->gone = res->error == -ENOENT;
+    return CAS_CONFLICT;
+}
+
+static enum cas_next put_again(struct cas_put *c)
+{
+    c->waits = 0;
+    return ++c->puts <= CAS_PUTS_MAX ? CAS_PUT : CAS_UNKNOWN;
+}
+
+bool cas_put_waits(struct cas_put *c)
+{
+    c->wait_ns = settle_wait_ns(c->settle_ns, c->since_ns, clock_mono_ns(), c->waits++);
+    return c->wait_ns;
+}
+
+/* The first one's condition may come to hold again: that nothing is there, or an empty file. */
+static enum cas_next put_settled(struct cas_put *c)
+{
+    return c->ambiguous && cas_put_waits(c) ? CAS_WAIT : put_again(c);
+}
+
+/* What the expected version was built on: only now known. */
+static void learn(struct cas_put *c, const char *lineage)
+{
+    c->ask = false;
+    memset(c->base, 0, sizeof(c->base));
+    if (lineage_is_valid(lineage))
+        memcpy(c->base, lineage, strlen(lineage));
+    (void)lineage_head(lineage, c->expected);
+    lineage_extend(lineage, c->id, c->lineage);
+}
+
+/* An earlier write of ours, with other content, is what is there: this one goes on top. */
+static enum cas_next adopt(struct cas_put *c, const struct s3_object *obj, const char *lineage,
+                           char etag[SHM_ETAG_MAX], bool *absent)
+{
+    memset(etag, 0, SHM_ETAG_MAX);
+    memcpy(etag, obj->etag, strnlen(obj->etag, SHM_ETAG_MAX - 1));
+    *absent = false;
+    copy_id(c->expected, c->old_id);
+    c->old_id[0] = '\0';
+    lineage_extend(lineage, c->id, c->lineage);
+    return put_again(c);
+}
+
+static enum cas_next nothing_there(struct cas_put *c, bool absent)
+{
+    if (absent)
+        return put_settled(c);
+    c->gone = true;
+    return c->ambiguous ? CAS_UNKNOWN : CAS_CONFLICT;
+}
+
+/* Somebody else's version is there. */
+static enum cas_next not_ours(struct cas_put *c, const char *lineage)
+{
+    bool earlier = *c->old_id && lineage_judge(lineage, c->old_id, c->expected) == LINEAGE_OURS;
+
+    /* Built on an earlier write of ours, not on this one; or no attempt can have acted. */
+    if (earlier || !c->ambiguous ||
+        lineage_judge(lineage, c->id, c->expected) == LINEAGE_CONFLICT) {
+        c->ambiguous = false;
+        return CAS_CONFLICT;
+    }
+    return CAS_UNKNOWN;
+}
+
+void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
+{
+    *absent = res->error == -ENOENT;
+    memset(etag, 0, SHM_ETAG_MAX);
+    memcpy(etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+}
+
+enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
+                            char etag[SHM_ETAG_MAX], bool *absent)
+{
+    const struct s3_object *obj = &res->obj;
+    const char *lineage = s3_object_meta(obj, LINEAGE_META);
+    char head[LINEAGE_ID_CAP];
+
+    if (res->error == -ENOENT && c->expects)
+        return nothing_there(c, *absent);
+    memcpy(c->found, obj->etag, strnlen(obj->etag, SHM_ETAG_MAX - 1));
+    (void)lineage_head(lineage, head);
+    if (lineage_judge(lineage, c->id, c->expected) == LINEAGE_OURS) {
+        const char *now = strcmp(head, c->id) == 0 ? obj->etag : REPLACED;
+
+        memset(c->etag, 0, sizeof(c->etag));
+        memcpy(c->etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+        return CAS_OURS;
+    }
+    if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
+        cas_put_condition(res, etag, absent);
+        return *absent ? put_settled(c) : put_again(c);
+    }
+    if (*c->old_id && strcmp(head, c->old_id) == 0)
+        return adopt(c, obj, lineage, etag, absent);
+    if (c->ask && !*absent && strcmp(obj->etag, etag) == 0)
+        learn(c, lineage);
+    if (!*absent && strcmp(obj->etag, etag) == 0 &&
+        (!c->ours || strcmp(head, c->expected) == 0))
+        return cas_is_empty(etag) ? put_settled(c) : put_again(c);
+    /* A server that reads the two one after the other may have been overtaken by our own PUT. Said
+     * twice, it is a copy of the expected version onto itself. */
+    if (!c->doubted && *c->expected && strcmp(head, c->expected) == 0) {
+        c->doubted = true;
+        return CAS_LOOK;
+    }
+    return not_ours(c, lineage);
+}
+
+void cas_put_sends(struct cas_put *c, struct shm_session *s)
+{
+    mark_sent(c, s);
+    if (!c->expects || c->ask)
+        return;
+    s->flags |= SHM_SESSION_LINEAGE;
+    memcpy(s->lineage, c->base, LINEAGE_CAP);
+}
+
+void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)
+{
+    s->flags &= ~(uint32_t)(SHM_SESSION_TRIED | SHM_SESSION_OURS);
+    s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE;
+    if (size == 0)
+        s->flags |= SHM_SESSION_OURS;
+    memset(s->old_id, 0, sizeof(s->old_id));
+    memset(s->lineage, 0, sizeof(s->lineage));
+    memcpy(s->lineage, c->lineage, strlen(c->lineage));
+}

@@ -1,0 +1,103 @@
+/* Making a file: a node that is not published yet, with a session. What CREATE, MKNOD and SYMLINK
+ * share. */
+#include "workers/handlers/create.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "workers/attr/node_attr.h"
+#include "workers/cas/cas.h"
+#include "workers/op/key.h"
+#include "workers/write/session.h"
+
+int create_check(struct op *op)
+{
+    char key[KEY_CAP];
+    uint32_t dir;
+    int r;
+
+    if (op->w->conf->mount.read_only)
+        return -EROFS;
+    if (op->w->shm->header->draining && op_is_current(op))
+        return -ESHUTDOWN; /* what was begun goes on */
+    worker_lock(op->w);
+    dir = op_node(op);
+    r = dir == SHM_NIL
+            ? -ESTALE
+            : key_of_name(op->w, dir, op->req.name, op->req.name_len, key);
+    worker_unlock(op->w);
+    return r;
+}
+
+int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_session)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    struct shm_version v = {.local = true,
+                            .mtime_ns = (int64_t)clock_wall_ns(),
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET,
+                            .meta = true,
+                            .link = nc->link};
+    int64_t node, session;
+    struct shm_session *s;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (!nc->link && (nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
+        v.mode = nc->mode & NODE_MODE_BITS;
+    if (op->req.uid != w->conf->mount.uid)
+        v.uid = op->req.uid;
+    if (op->req.gid != w->conf->mount.gid)
+        v.gid = op->req.gid;
+    node = cas_on(w) ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
+                     : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
+    if (node < 0)
+        return node;
+    session = shm_session_new(w->shm, (uint32_t)node);
+    if (session < 0)
+        return session;
+    s = shm_session_at(w->shm, (uint32_t)session);
+    s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
+    s->mtime_ns = v.mtime_ns;
+    if (cas_on(w)) {
+        shm_node_at(w->shm, (uint32_t)node)->looked_by = op->req.pid; /* saved: it is new */
+        cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
+    } else if (nc->excl) {
+        s->flags |= SHM_SESSION_EXCL;
+    }
+    *ret_session = (uint32_t)session;
+    return node;
+}
+
+uint32_t create_taken_by(struct op *op)
+{
+    uint32_t dir = op_node(op);
+
+    return dir == SHM_NIL
+               ? SHM_NIL
+               : shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
+}
+
+void create_published(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, node;
+    struct fuse_entry_out out;
+    bool closed;
+
+    worker_lock(w);
+    node = shm_session_at(w->shm, session)->node;
+    if (!error) {
+        shm_node_ref(w->shm, node, 1);
+        node_entry_out(w, node, &out);
+    }
+    closed = session_unref(w, session);
+    op_edit(op)->session = SHM_NIL;
+    op_applied(op, error, &out, error ? 0 : sizeof(out));
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, session);
+    op_finish(op);
+}

@@ -1,0 +1,292 @@
+/* A name is answered from the segment when
+ *   - it is being written here (last write wins: everybody sees writes at once; compare-and-set: the
+ *     processes that write it), or exists here only,
+ *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
+ *   - it is a directory that was seen within directories.ttl, or one on the way to something else that
+ *     was seen within directories.entry_ttl,
+ *   - it was validated within cache.open_ttl,
+ *   - the thread that asks for attributes has just listed the directory (shm_lister.h),
+ *   - its content is to be dropped: what is written then is conditional on S3,
+ *   - its directory was listed completely within directories.ttl, it is not there, and the caller is
+ *     about to make it: that is conditional, too.
+ * Absence is believed for nothing else (but for directories.negative_ttl, which is off by default): what
+ * another machine has put is found by whoever looks for it. What the caller is about to do is seen in
+ * /proc (intent.c), where it can be.
+ */
+#include "workers/handlers/lookup_known.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_lister.h"
+#include "shm/shm_reopen.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/cas/cas.h"
+#include "workers/names/names.h"
+#include "workers/op/validity.h"
+
+/* ---- what the caller wants ---- */
+
+void lookup_see(struct op *op, struct lookup_asked *a)
+{
+    const char *path = a->key + strlen(op->w->conf->prefix);
+
+    while (*path == '/')
+        path++;
+    if (!(a->seen & LOOKUP_INTENT))
+        intent_look(op->req.pid, &a->intent);
+    if (a->wanted & ~a->seen & LOOKUP_MAKES)
+        a->makes = intent_makes(&a->intent, path);
+    if (a->wanted & ~a->seen & LOOKUP_PASSES)
+        a->passes = intent_passes(&a->intent, path);
+    a->seen |= a->wanted | LOOKUP_INTENT;
+}
+
+/* True if that has been looked for; else it will be. */
+static bool sees(struct lookup_asked *a, enum lookup_sight what)
+{
+    a->wanted |= what;
+    return (a->seen & what) == what;
+}
+
+static bool opens(const struct lookup_asked *a)
+{
+    return a->intent.kind == INTENT_READ || a->intent.kind == INTENT_TRUNC ||
+           a->intent.kind == INTENT_OPEN;
+}
+
+/* Under shm->meta. The caller was told ESTALE when it opened the file for writing. */
+static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
+{
+    return cas_on(op->w) &&
+           shm_reopen_wants_private(op->w->shm, op->req.pid, n->ino, now, VALIDITY_NEXT_NS);
+}
+
+bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t flags = a->intent.flags;
+
+    if (!cas_on(w) || (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+        return false;
+    if (asks_private(op, n, clock_mono_ns()))
+        return true;
+    return (a->seen & LOOKUP_INTENT) && opens(a) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
+           !((flags & O_CREAT) && (flags & O_EXCL));
+}
+
+uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+
+    if (!cas_on(op->w) || !(a->seen & LOOKUP_INTENT) || !opens(a) ||
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+        return SHM_NIL;
+    return cas_own_clean(op, node);
+}
+
+bool lookup_is_awaited(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return shm_reopen_since(w->shm, n->ino, n->checked_ns, clock_mono_ns(), VALIDITY_NEXT_NS);
+}
+
+/* The content of a file that is there goes, whatever it is. */
+static bool drops_content(const struct lookup_asked *a)
+{
+    return (a->intent.flags & O_TRUNC) && (a->intent.flags & O_ACCMODE) == O_WRONLY &&
+           (a->intent.kind == INTENT_TRUNC ||
+            (a->intent.kind == INTENT_OPEN && !(a->intent.flags & O_EXCL)));
+}
+
+/* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is to be
+ * opened as it is, or made, is not made over one that is there. A rename replaces what is there, unless
+ * it must not; with compare-and-set, if that is the version that was seen.) */
+static bool may_make(const struct op *op, const struct lookup_asked *a)
+{
+    if (a->intent.kind == INTENT_RENAME)
+        return !a->intent.flags && !cas_on(op->w);
+    return a->intent.kind == INTENT_MAKE ||
+           (a->intent.kind == INTENT_OPEN && (a->intent.flags & (O_TRUNC | O_EXCL))) ||
+           a->intent.how;
+}
+
+/* ---- what is known ---- */
+
+/* Under shm->meta. The node that the kernel was told just now, and asks for once more; SHM_NIL if it does
+ * not. */
+static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n;
+
+    if (node == SHM_NIL)
+        return SHM_NIL;
+    node = cas_told(w, node);
+    n = shm_node_at(w->shm, node);
+    if (!(n->flags & SHM_NODE_DIR) &&
+        (n->looked_by != op->req.pid || lookup_is_awaited(w, node) ||
+         (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
+        return SHM_NIL;
+    return validity_take(w, node, SHM_NODE_LOOKED, now) ? node : SHM_NIL;
+}
+
+static bool is_within(const struct shm_node *n, uint64_t ttl_ns, uint64_t now)
+{
+    return validity_holds(n->checked_ns, ttl_ns, now);
+}
+
+/* Under shm->meta. A directory. Its metadata are asked for when somebody wants them, once. */
+static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    const struct conf *c = w->conf;
+    bool wanted = n->nlookup && meta_is_unknown(w, n) && !(n->flags & SHM_NODE_ASK);
+
+    if (wanted && !sees(a, LOOKUP_PASSES))
+        return LOOKUP_SEE;
+    if (wanted && !a->passes)
+        shm_node_edit(w->shm, node)->flags |= SHM_NODE_ASK;
+    if (is_within(n, c->directories.ttl_ns, now))
+        return LOOKUP_NODE;
+    if (!is_within(n, c->directories.entry_ttl_ns, now))
+        return LOOKUP_ASK;
+    if (!sees(a, LOOKUP_PASSES))
+        return LOOKUP_SEE;
+    return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
+}
+
+/* Under shm->meta. With compare-and-set what is replaced unseen must be what the process itself knows: an
+ * absence that others have not heard of is none of its conflicts. */
+static bool may_replace_unseen(struct op *op, const struct lookup_asked *a, const struct shm_node *n)
+{
+    char own[SHM_ETAG_MAX];
+
+    if (!cas_on(op->w))
+        return true;
+    cas_own_etag(op, a->key, own);
+    return *own && strcmp(own, n->etag) == 0;
+}
+
+/* Under shm->meta. A file that S3 has, or had. */
+static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node,
+                     uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    const struct conf *c = w->conf;
+
+    if (is_within(n, c->cache.open_ttl_ns, now))
+        return LOOKUP_NODE;
+    if (!sees(a, LOOKUP_INTENT))
+        return LOOKUP_SEE;
+    if (a->intent.kind == INTENT_STAT && is_within(n, c->directories.ttl_ns, now) &&
+        n->checked_ns >= shm_node_at(w->shm, dir)->listed_ns && /* its listing has shown it */
+        !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
+        shm_lister_looks(w->shm, op->req.pid, dir, now, c->directories.ttl_ns))
+        return LOOKUP_NODE;
+    if (!drops_content(a) || meta_may_be_link(w, n) || !may_replace_unseen(op, a, n) ||
+        !is_within(n, c->directories.entry_ttl_ns, now))
+        return LOOKUP_ASK;
+    return a->intent.kind == INTENT_TRUNC ? LOOKUP_NODE
+           : !sees(a, LOOKUP_MAKES)       ? LOOKUP_SEE
+           : a->makes                     ? LOOKUP_NODE
+                                          : LOOKUP_ASK;
+}
+
+/* Under shm->meta. A name that is not known. */
+static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *d = shm_node_at(w->shm, dir);
+    const struct conf *c = w->conf;
+    bool complete = d->flags & SHM_NODE_COMPLETE;
+
+    if (complete && validity_holds(d->listed_ns, c->directories.negative_ttl_ns, now))
+        return LOOKUP_NOTHING;
+    if (!sees(a, LOOKUP_INTENT))
+        return LOOKUP_SEE;
+    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) ||
+        !may_make(op, a))
+        return LOOKUP_ASK;
+    if (!sees(a, LOOKUP_MAKES))
+        return LOOKUP_SEE;
+    return a->makes && may_make(op, a) ? LOOKUP_NOTHING : LOOKUP_ASK;
+}
+
+/* Under shm->meta. */
+static int look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    uint64_t now = clock_mono_ns();
+
+    if (!n)
+        return look_nothing(op, a, dir, now);
+    if ((n->flags & SHM_NODE_LOCAL) || resolve_is_ours(w, n))
+        return LOOKUP_NODE;
+    return n->flags & SHM_NODE_DIR ? look_dir(op, a, node, now)
+                                   : look_file(op, a, dir, node, now);
+}
+
+static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *a, uint32_t node)
+{
+    bool no_bytes = a->intent.kind == INTENT_STAT || drops_content(a) ||
+                    a->intent.kind == INTENT_MAKE ||
+                    (a->intent.kind == INTENT_RENAME && !cas_on(w)); /* which loads the source */
+
+    if (a->intent.kind == INTENT_DIR)
+        return RESOLVE_NO_DATA;
+    if (node == SHM_NIL)
+        return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;
+    if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
+        return RESOLVE_NO_DATA;
+    return no_bytes && !lookup_is_awaited(w, node) ? RESOLVE_STAT : RESOLVE_AS_FILE;
+}
+
+/* Under shm->meta. */
+static int known_name(struct op *op, struct lookup_asked *a, uint32_t dir,
+                      struct lookup_answer *ret)
+{
+    struct worker *w = op->w;
+    uint32_t node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    int r;
+
+    ret->told_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, cas_told(w, node));
+    ret->node = repeated(op, node, clock_mono_ns());
+    if (ret->node != SHM_NIL)
+        return LOOKUP_REPEATED;
+    ret->node = node;
+    r = look(op, a, dir, node);
+    if (r != LOOKUP_ASK)
+        return r;
+    resolve_note(w, node, &ret->known);
+    if (cas_on(w) && cas_is_empty(ret->known.etag))
+        ret->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
+    ret->how = how_to_ask(w, a, node);
+    return LOOKUP_ASK;
+}
+
+int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *ret)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    int r;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (!(shm_node_at(w->shm, dir)->flags & SHM_NODE_DIR))
+        return -ENOTDIR;
+    r = key_of_name(w, dir, op->req.name, op->req.name_len, a->key);
+    if (r < 0)
+        return r;
+    names_wanted(w, dir);
+    ret->told_id = 0;
+    ret->node = cas_on(w) ? cas_own_session(op, dir, op->req.name, op->req.name_len) : SHM_NIL;
+    return ret->node != SHM_NIL ? LOOKUP_REPEATED : known_name(op, a, dir, ret);
+}

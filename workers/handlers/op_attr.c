@@ -1,0 +1,414 @@
+/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), and not from S3: the
+ * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a node
+ * that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`, since what
+ * the LOOKUP said holds (with compare-and-set it asks all the same, and is answered with that); it
+ * does for a program that is to be executed and has no x bit, and for a directory that somebody
+ * asks about and that it has known for longer than directories.ttl (node_attr.c).
+ *
+ * A change of size is a change of content: with a handle it is made in the handle's session; by
+ * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
+ * owner and time are metadata of the object: they travel with the next upload if one is due, and
+ * are stored by a copy of the object onto itself (meta_store.c) if not. Those of a directory are
+ * its marker's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/attr/meta_store.h"
+#include "workers/attr/node_attr.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/names/intent.h"
+#include "workers/names/names.h"
+#include "workers/names/room.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
+#include "workers/op/spool.h"
+#include "workers/op/validity.h"
+#include "workers/write/session.h"
+
+/* Under shm->meta. (opendir(3) has a look at what it has opened, and needs nothing of it.) */
+static bool must_ask(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & SHM_NODE_DIR) && (n->opens || !(n->flags & SHM_NODE_ASK)))
+        return false;
+    /* (A listing of more names than there are nodes: attributes that it has just told are lost while
+     * nodes are given back, and one HEAD for each name would be its end.) */
+    if (room_was_made(w) &&
+        validity_holds(n->checked_ns, w->conf->directories.ttl_ns, clock_mono_ns()))
+        return false;
+    return meta_is_unknown(w, n) && (n->flags & SHM_NODE_CURRENT) && n->session == SHM_NIL;
+}
+
+/* An answer is owed, whether S3 could tell more or not. */
+static void then_getattr(struct op *op, int error, const struct s3_object *obj)
+{
+    struct worker *w = op->w;
+    struct fuse_attr_out out;
+    uint32_t node;
+
+    (void)obj;
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        node_attr_out(w, node, &out);
+    /* It has turned out to be a link: the kernel looks up again. */
+    if (error == -ESTALE && node != SHM_NIL &&
+        !(shm_node_at(w->shm, node)->flags & SHM_NODE_CURRENT))
+        node = SHM_NIL;
+    worker_unlock(w);
+    if (node == SHM_NIL)
+        op_fail(op, -ESTALE);
+    else
+        op_answer(op, &out, sizeof(out));
+}
+
+/* With compare-and-set the kernel asks each time, as attributes of files have no validity: what it cannot
+ * do without is then seen by the call. */
+static bool is_to_be_run(const struct op *op)
+{
+    struct intent in;
+
+    if (!cas_on(op->w))
+        return true;
+    intent_look(op->req.pid, &in);
+    return in.kind == INTENT_EXEC;
+}
+
+void op_getattr(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node;
+    bool ask, dir = false;
+
+    worker_lock(w);
+    node = op_node(op);
+    ask = node != SHM_NIL && must_ask(w, node);
+    if (node != SHM_NIL) {
+        validity_used(w, node, op->req.pid);
+        names_wanted(w, shm_node_at(w->shm, node)->parent);
+        dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    }
+    worker_unlock(w);
+    if (ask && (dir || is_to_be_run(op)))
+        meta_ask(op, then_getattr);
+    else
+        then_getattr(op, 0, NULL);
+}
+
+/* Large, constant and plausible: programs look whether there is room. */
+void op_statfs(struct op *op)
+{
+    struct fuse_statfs_out out = {0};
+
+    out.st.bsize = out.st.frsize = 1u << 20;
+    out.st.blocks = out.st.bfree = out.st.bavail = UINT64_C(1) << 40; /* 1 EiB */
+    out.st.files = out.st.ffree = UINT64_C(1) << 40;
+    out.st.namelen = SHM_NAME_MAX;
+    op_answer(op, &out, sizeof(out));
+}
+
+/* The attributes that the request sets, into a node or a copy of one. What is as configured is not
+ * set: it needs no metadata. */
+static void set_attributes(const struct op *op, struct shm_node *n)
+{
+    const struct fuse_setattr_in *in = op->req.setattr;
+    const struct conf *c = op->w->conf;
+    mode_t mode = n->flags & SHM_NODE_DIR ? c->mount.dir_mode : c->mount.file_mode;
+
+    if (in->valid & FATTR_MODE)
+        n->mode = in->mode & NODE_MODE_BITS;
+    if (in->valid & FATTR_UID)
+        n->uid = in->uid;
+    if (in->valid & FATTR_GID)
+        n->gid = in->gid;
+    if (n->mode == mode)
+        n->mode = SHM_MODE_UNSET;
+    if (n->uid == c->mount.uid)
+        n->uid = SHM_MODE_UNSET;
+    if (n->gid == c->mount.gid)
+        n->gid = SHM_MODE_UNSET;
+    if (!(in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)))
+        return;
+    n->flags |= SHM_NODE_MTIME_SET;
+    n->mtime_ns = in->valid & FATTR_MTIME_NOW
+                      ? (int64_t)clock_wall_ns()
+                      : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
+}
+
+/* Under shm->meta. */
+static void apply_attributes(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+
+    set_attributes(op, n);
+    if (n->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET))
+        shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
+}
+
+/* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session
+ * ref. */
+static void apply(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    struct fuse_attr_out out;
+    bool closed = false, held = false;
+    uint32_t node;
+
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL) {
+        apply_attributes(op, node);
+        if (session != SHM_NIL) {
+            op_edit(op)->session = SHM_NIL;
+            closed = session_unref(w, session);
+        }
+        node_attr_out(w, node, &out);
+    }
+    if (op->rec->node != SHM_NIL) {
+        hold_release(op, op->rec->node);
+        op_edit(op)->node = SHM_NIL;
+        held = true;
+    }
+    op_applied(op, node == SHM_NIL ? -ESTALE : 0, &out,
+               node == SHM_NIL ? 0 : sizeof(out));
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, session);
+    if (held)
+        worker_wake(w, HOLD_WAKE_ALL);
+    op_finish(op);
+}
+
+static void fail(struct op *op, int error)
+{
+    session_detach(op);
+    op_fail(op, error);
+}
+
+static void then_apply(struct op *op, int error)
+{
+    if (error)
+        fail(op, error);
+    else
+        apply(op);
+}
+
+/* ---- size ---- */
+
+static bool has_handle(const struct op *op)
+{
+    return op->req.setattr->valid & FATTR_FH;
+}
+
+/* The change itself, while session_change_begin holds others off. By path it is published next: a
+ * replacement must not make it again, as compare-and-set would take that for another write. */
+static void resize_now(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+    uint64_t size = op->req.setattr->size;
+    uint32_t mask;
+    int r;
+
+    worker_lock(w);
+    session_cut(w, session, size);
+    worker_unlock(w);
+    r = spool_truncate(w, session, size);
+    worker_lock(w);
+    if (r == 0) {
+        session_written(w, session, shm_session_at(w->shm, session)->size, size);
+        shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
+    }
+    mask = session_change_end(op, session);
+    if (r == 0 && !has_handle(op))
+        op_edit(op)->step = OP_STEP_TRUNCATED;
+    worker_unlock(w);
+    worker_wake(w, mask);
+    if (r < 0)
+        fail(op, r);
+    else if (has_handle(op))
+        apply(op);
+    else
+        session_publish(op, session, then_apply);
+}
+
+static uint32_t session_to_resize(struct op *op)
+{
+    uint32_t session;
+
+    if (!has_handle(op))
+        return op->rec->session;
+    worker_lock(op->w);
+    session = shm_handle_session(op->w->shm, op->req.setattr->fh);
+    worker_unlock(op->w);
+    return session;
+}
+
+static void resize(struct op *op)
+{
+    uint32_t session = session_to_resize(op);
+    int r;
+
+    if (session == SHM_NIL) {
+        op_fail(op, -EBADF);
+        return;
+    }
+    r = session_take_turn(op, session, op->req.setattr->size);
+    if (r < 0) {
+        fail(op, r);
+    } else if (r) {
+        op_stop_waiting(op);
+        resize_now(op, session);
+    }
+}
+
+static void then_resize(struct op *op, int error)
+{
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose write it is */
+    if (op->rec->step == OP_STEP_TRUNCATED) {
+        session_publish(op, op->rec->session, then_apply);
+        return;
+    }
+    op_wait(op, resize);
+    resize(op);
+}
+
+static void set_size_by_path(struct op *op);
+
+/* It is a link (ESTALE: the kernel looks up again, and follows it), or known not to be one. */
+static void then_set_size(struct op *op, int error, const struct s3_object *obj)
+{
+    (void)obj;
+    if (error)
+        op_fail(op, error == -ENOENT ? -ESTALE : error);
+    else
+        set_size_by_path(op);
+}
+
+static void set_size_by_path(struct op *op)
+{
+    struct worker *w = op->w;
+    bool ask = false;
+    uint32_t node;
+
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL && op->rec->session == SHM_NIL &&
+        shm_node_at(w->shm, node)->session == SHM_NIL)
+        ask = meta_may_be_link(w, shm_node_at(w->shm, node));
+    worker_unlock(w);
+    if (node == SHM_NIL)
+        op_fail(op, -ESTALE);
+    else if (ask)
+        meta_ask(op, then_set_size);
+    else
+        session_attach(op, node, op->req.setattr->size == 0, then_resize);
+}
+
+static void set_size(struct op *op)
+{
+    if (op_keep(op) < 0)
+        return;
+    if (has_handle(op)) {
+        op_wait(op, resize);
+        resize(op);
+    } else {
+        set_size_by_path(op);
+    }
+}
+
+/* ---- mode, owner, time ---- */
+
+#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_MTIME | FATTR_MTIME_NOW)
+
+static void then_stored(struct op *op, int error)
+{
+    if (error == 0) {
+        apply(op);
+        return;
+    }
+    hold_give_back(op);
+    op_fail(op, error);
+}
+
+/* Under shm->meta. True if the object must be told: it is a published file (and has not been
+ * unlinked) or a directory with a marker, no upload is due that would tell it, and something
+ * changes, or may: what is not known may be as asked for, or not. */
+static bool must_store(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    const struct shm_node *n;
+    struct shm_node changed;
+
+    if (!(op->req.setattr->valid & STORED) || node == SHM_NIL ||
+        w->conf->metadata == CONF_METADATA_IGNORE)
+        return false;
+    n = shm_node_at(w->shm, node);
+    if (!(n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) || n->parent == SHM_NIL ||
+        (n->flags & SHM_NODE_LOCAL))
+        return false;
+    if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
+        return false;
+    if (n->session != SHM_NIL && (shm_session_dirty(shm_session_at(w->shm, n->session)) ||
+                                  session_is_nameless(shm_session_at(w->shm, n->session))))
+        return false;
+    changed = *n;
+    set_attributes(op, &changed);
+    return meta_is_unknown(w, n) || meta_differ(n, &changed);
+}
+
+/* Under shm->meta. */
+static bool must_wait(struct op *op)
+{
+    uint32_t node = op_node(op);
+    uint32_t session =
+        node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
+
+    return session != SHM_NIL && hold_is_publishing(op->w, session);
+}
+
+static void set_others(struct op *op)
+{
+    static const struct meta_change change = {.set = set_attributes};
+    bool begun, wait, store;
+
+    worker_lock(op->w);
+    begun = op->rec->node != SHM_NIL; /* by a predecessor */
+    wait = !begun && must_wait(op);
+    store = begun || (!wait && must_store(op));
+    worker_unlock(op->w);
+    if (wait) {
+        if (op_keep(op) == 0)
+            op_wait(op, set_others);
+        return;
+    }
+    if (!op_is_current(op))
+        op_stop_waiting(op);
+    if (store)
+        meta_store(op, &change, then_stored);
+    else
+        apply(op);
+}
+
+void op_setattr(struct op *op)
+{
+    cas_identify_family(op);
+    if (op->w->conf->mount.read_only)
+        op_fail(op, -EROFS);
+    else if (op->req.setattr->valid & FATTR_SIZE)
+        set_size(op);
+    else
+        set_others(op);
+}

@@ -1,0 +1,139 @@
+/* COPY_FILE_RANGE: a whole file is to be copied by the server, so that a `cp` within the mount moves
+ * no content. Here it is only noted: the target's session has a size and nothing in its spool, and
+ * says of which version of which key it is a copy (SHM_SESSION_COPY). Its publish, at the close as
+ * always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of the source
+ * (fetch_source), and the first change of the content loads it (session_take_turn): a program that
+ * writes on, or is killed, finds what it would find after a copy through the page cache.
+ *
+ *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as S3 has it: nobody's
+ *             unpublished bytes; into a file that is empty, and in which nothing is under way
+ *   all else, and all with compare-and-set (few servers keep conditions on the target of a copy):
+ *             EOPNOTSUPP, with which the kernel copies through the page cache, this once (ENOSYS
+ *             would be for ever)
+ *
+ * The source is pinned to the version of its node, which is that of its readers. What this mount
+ * does to it waits until the copy is loaded (copy_source.c). What others do is told by the close:
+ * ESTALE, and the target keeps what it had. */
+#include <errno.h>
+#include <string.h>
+
+#include "s3/s3.h"
+#include "shm/shm_handle.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/op/hold.h"
+#include "workers/write/session.h"
+
+/* Requests that a copy through the page cache takes, those of names left out: a PUT; and GETs, none
+ * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB, more beyond.
+ * The CopyObject is one. Below this size it saves little, and a source that changes before the close
+ * costs the copy. */
+#define COPY_WHOLE_MIN (UINT64_C(1) << 20)
+
+static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)
+{
+    return in->off_in == 0 && in->off_out == 0 && in->flags == 0 && in->len >= size &&
+           size >= COPY_WHOLE_MIN && size <= UINT32_MAX && size <= S3_PUT_MAX;
+}
+
+/* Under shm->meta. Its bytes are those of an object, and whoever is about to change or to move that
+ * has yet to look for copies (copy_source.c). */
+static bool is_published(struct worker *w, uint32_t source)
+{
+    const struct shm_node *n = shm_node_at(w->shm, source);
+    const struct shm_session *s;
+
+    if (!(n->flags & SHM_NODE_CURRENT) || !*n->etag ||
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_LOCAL)) || hold_is_taken(w, source, 0))
+        return false;
+    if (n->session == SHM_NIL)
+        return true;
+    s = shm_session_at(w->shm, n->session);
+    return !shm_session_dirty(s) && !s->writing && !(s->flags & SHM_SESSION_ORPHAN);
+}
+
+/* Under shm->meta. Nothing is in it, and nobody is about to change that. */
+static bool is_empty(struct worker *w, const struct shm_session *s)
+{
+    return s->size == 0 && !s->write_error && !s->writing &&
+           (s->flags & SHM_SESSION_LOADED) &&
+           !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_EMPTYING)) &&
+           s->load.state == SHM_JOB_IDLE && s->publish.state == SHM_JOB_IDLE &&
+           !hold_is_taken(w, s->node, 0);
+}
+
+/* Under shm->meta. 0 and what to copy where; -EOPNOTSUPP; -EBADF. */
+static int look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
+{
+    const struct fuse_copy_file_range_in *in = op->req.copy_file_range;
+    struct worker *w = op->w;
+    uint32_t handle = shm_handle_of_fh(w->shm, in->fh_in, SHM_HANDLE_FILE);
+    uint32_t session = shm_handle_session(w->shm, in->fh_out), source;
+    const struct shm_node *n;
+
+    if (handle == SHM_NIL || session == SHM_NIL)
+        return -EBADF;
+    source = shm_handle_at(w->shm, handle)->node;
+    n = shm_node_at(w->shm, source);
+    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, source) ||
+        n->session == session || !is_empty(w, shm_session_at(w->shm, session)))
+        return -EOPNOTSUPP;
+    *ret_source = source;
+    *ret_session = session;
+    return 0;
+}
+
+/* Under shm->meta. From now on the target's content is that of the source. */
+static int note(struct op *op, uint32_t source, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    const struct shm_node *n = shm_node_at(w->shm, source);
+    char key[KEY_CAP];
+    int r = key_of_node(w, source, key);
+
+    if (r < 0)
+        return r;
+    if (strlen(key) >= sizeof(s->copy.key))
+        return -EOPNOTSUPP;
+    memset(&s->copy, 0, sizeof(s->copy));
+    memcpy(s->copy.key, key, strlen(key));
+    memcpy(s->copy.etag, n->etag, SHM_ETAG_MAX);
+    s->flags |= SHM_SESSION_COPY;
+    s->flags &= ~(uint32_t)(SHM_SESSION_LOADED | SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
+    session_written(w, session, 0, n->size);
+    shm_node_new_content(w->shm, s->node); /* what was read of it is not of this */
+    return 0;
+}
+
+void op_copy_range(struct op *op)
+{
+    struct worker *w = op->w;
+    struct fuse_write_out out = {0};
+    uint32_t source, session;
+    int r;
+
+    worker_lock(w);
+    r = look(op, &source, &session);
+    worker_unlock(w);
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    session_note_pid(w, session, op->req.pid, SHM_PID_WROTE);
+    worker_lock(w);
+    r = look(op, &source, &session);
+    if (r == 0)
+        r = note(op, source, session);
+    if (r == 0) {
+        out.size = (uint32_t)shm_node_at(w->shm, source)->size;
+        op_applied(op, 0, &out, sizeof(out));
+    } else {
+        shm_rollback(w->shm, w->shm->meta);
+    }
+    worker_unlock(w);
+    if (r == 0)
+        op_finish(op);
+    else
+        op_fail(op, r);
+}

@@ -1,0 +1,240 @@
+/* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so
+ * nothing is sent until the file is closed; MKNOD, which has no close, publishes the empty file
+ * itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "workers/attr/node_attr.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/create.h"
+#include "workers/handlers/handlers.h"
+#include "workers/write/session.h"
+
+/* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found nothing. */
+static bool has_come(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return n->session == SHM_NIL && !(n->flags & (SHM_NODE_LOCAL | SHM_NODE_DIR));
+}
+
+/* Under shm->meta: the answer to CREATE, with the node counted and the handle made. */
+static int answer_create(struct op *op, uint32_t node, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out open;
+    } out = {.open.open_flags = node_open_flags(w, node)};
+    int64_t handle =
+        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
+
+    if (handle < 0)
+        return (int)handle;
+    shm_handle_at(w->shm, (uint32_t)handle)->session = session;
+    shm_node_ref(w->shm, node, 1);
+    node_entry_out(w, node, &out.entry);
+    out.open.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    op_edit(op)->session = SHM_NIL;
+    op_applied(op, 0, &out, sizeof(out));
+    return 0;
+}
+
+static void finish_create(struct op *op, int r)
+{
+    if (r < 0)
+        op_fail(op, r);
+    else
+        op_finish(op);
+}
+
+/* The file that was there already is open for us too. */
+static void then_join(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int r = error;
+
+    if (r == 0) {
+        session_note_pid(w, session, op->req.pid, SHM_PID_OPENED);
+        worker_lock(w);
+        r = answer_create(op, shm_session_at(w->shm, session)->node, session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        worker_unlock(w);
+    }
+    if (r < 0)
+        session_detach(op);
+    finish_create(op, r);
+}
+
+/* Under shm->meta: a ref on the session of the file that was there already, noted in the record. */
+static int join_session(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = create_taken_by(op), session;
+
+    if (node == SHM_NIL)
+        return -ESTALE; /* gone again: the kernel looks up once more */
+    if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
+        return -EISDIR;
+    session = shm_node_at(w->shm, node)->session;
+    if (session == SHM_NIL || (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK))
+        return -ESTALE;
+    shm_session_edit(w->shm, session)->refs++;
+    op_edit(op)->session = session;
+    return 0;
+}
+
+static void join(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = SHM_NIL;
+    int r = 0;
+
+    if (op_keep(op) < 0)
+        return;
+    worker_lock(w);
+    if (op->rec->session == SHM_NIL)
+        r = join_session(op);
+    if (r == 0)
+        node = shm_session_at(w->shm, op->rec->session)->node;
+    worker_unlock(w);
+    if (r < 0)
+        op_fail(op, r);
+    else
+        session_attach(op, node, op->req.create->flags & O_TRUNC, then_join);
+}
+
+/* ---- O_EXCL with compare-and-set: the empty file is put before the answer, so that success means
+ * that nobody else has created it, on any machine ---- */
+
+static void then_ours(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int r = error;
+
+    if (r == 0) {
+        worker_lock(w);
+        r = answer_create(op, shm_session_at(w->shm, session)->node, session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        worker_unlock(w);
+    }
+    if (r < 0)
+        session_detach(op);
+    finish_create(op, r);
+}
+
+/* The file begins, and is put before the answer. A replacement finds the session. */
+static void create_and_publish(struct op *op, struct newcomer *nc, session_then_fn *then)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int64_t r = 0;
+
+    if (op_keep(op) < 0)
+        return;
+    nc->name = op->req.name;
+    op->stays = true;
+    op->gives_back = session_detach; /* of one that becomes too old: op_limits */
+    if (session == SHM_NIL) {
+        worker_lock(w);
+        r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        else
+            op_edit(op)->session = session;
+        worker_unlock(w);
+    }
+    if (r < 0) {
+        op_fail(op, (int)r);
+        return;
+    }
+    session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    session_publish(op, session, then);
+}
+
+/* Perhaps after a predecessor had come further. */
+static void refuse(struct op *op, int error)
+{
+    session_detach(op);
+    op_fail(op, error);
+}
+
+static void create_exclusively(struct op *op, struct newcomer *nc)
+{
+    int r = create_check(op);
+
+    if (r < 0)
+        refuse(op, r);
+    else
+        create_and_publish(op, nc, then_ours);
+}
+
+void op_create(struct op *op)
+{
+    struct worker *w = op->w;
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode, false,
+                          op->req.create->flags & O_EXCL,
+                          !(op->req.create->flags & O_TRUNC)};
+    uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
+    struct proc_info info;
+    int64_t node = -EEXIST;
+    int r;
+
+    cas_identify_family(op);
+    if (cas_on(w) && (flags & O_EXCL)) {
+        create_exclusively(op, &nc);
+        return;
+    }
+    if (op->rec->session != SHM_NIL) { /* a predecessor came so far */
+        join(op);
+        return;
+    }
+    r = create_check(op);
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    proc_look(op->req.pid, &info);
+    worker_lock(w);
+    taken = create_taken_by(op);
+    if (taken != SHM_NIL && has_come(w, taken) && !(flags & O_EXCL)) {
+        node = -ESTALE; /* which the kernel opens then, as it is */
+        if (!nc.loads)
+            taken = SHM_NIL; /* nothing of it is to stay */
+    }
+    if (taken == SHM_NIL)
+        node = create_file(op, &nc, &session);
+    r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    else
+        session_note_proc(w, session, op->req.pid, &info, SHM_PID_OPENED);
+    worker_unlock(w);
+    if (taken != SHM_NIL && !(flags & O_EXCL) && r == -EEXIST)
+        join(op);
+    else
+        finish_create(op, r);
+}
+
+/* ---- MKNOD ---- */
+
+void op_mknod(struct op *op)
+{
+    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
+    int r = create_check(op);
+
+    cas_identify_family(op);
+    if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
+        r = -EPERM; /* an object is a file: no devices, sockets, pipes */
+    if (r < 0)
+        refuse(op, r);
+    else
+        create_and_publish(op, &nc, create_published);
+}

@@ -1,0 +1,159 @@
+/* FLUSH (each close of a descriptor) and FSYNC: when unpublished bytes go to S3, and when not.
+ *
+ *   nothing unpublished, or the file was unlinked            -> done
+ *   the caller is being killed by a signal                   -> publish nothing, remember that it
+ *                                                            was killed
+ *   the caller neither opened nor wrote the file (a forked
+ *   child that closes what it inherited)                     -> publish nothing
+ *   nothing written yet, and the caller holds another
+ *   descriptor for writing (a shell's `cmd > f`)             -> not yet
+ *   else                                                     -> publish, and answer how it went
+ */
+#include <errno.h>
+
+#include "base/log.h"
+#include "shm/shm_handle.h"
+#include "workers/handlers/handlers.h"
+#include "workers/handlers/lock.h"
+#include "workers/op/proc.h"
+#include "workers/write/session.h"
+
+/* What is known of the caller and the session at a close. */
+struct closing {
+    uint32_t session;
+    bool dirty;
+    bool empty; /* created or truncated, and nothing written since */
+    bool anybody; /* it is not known who is who */
+    uint64_t ino;
+    struct proc_info who;
+};
+
+/* Under shm->meta. */
+static uint32_t look_at_session(struct op *op, uint64_t fh, struct closing *c)
+{
+    struct worker *w = op->w;
+    const struct shm_session *s;
+
+    c->session = shm_handle_session(w->shm, fh);
+    if (c->session == SHM_NIL)
+        return SHM_NIL;
+    s = shm_session_at(w->shm, c->session);
+    c->dirty = shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN);
+    c->empty = (s->flags & SHM_SESSION_UNPUBLISHED) && s->size == 0;
+    c->anybody = s->flags & SHM_SESSION_MANY_PIDS;
+    c->ino = shm_node_at(w->shm, s->node)->ino;
+    return c->session;
+}
+
+/* The caller's entry among those who opened and wrote; false if it has none. Marks it as killed if
+ * it is. */
+static bool is_party(struct op *op, struct closing *c)
+{
+    struct worker *w = op->w;
+    struct shm_session *s;
+    bool party = false;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, c->session);
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_session_pid *p = &s->pids[i];
+
+        if (p->tgid != c->who.tgid || (p->start != c->who.start && !c->who.execs))
+            continue;
+        party = true;
+        if (c->who.signal)
+            p->flags |= SHM_PID_KILLED;
+    }
+    worker_unlock(w);
+    return party;
+}
+
+/* The caller has another session of this file: one that was refused, or whose name went. Then a
+ * descriptor says nothing, as it may be of that one. */
+static bool has_other_session(struct op *op, const struct closing *c)
+{
+    struct shm *shm = op->w->shm;
+    bool found = false;
+
+    worker_lock(op->w);
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && !found; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
+
+        if (at == c->session || s->state != SHM_SESSION_LIVE ||
+            shm_node_at(shm, s->node)->ino != c->ino)
+            continue;
+        for (int i = 0; i < SHM_SESSION_PIDS; i++)
+            found |= s->pids[i].tgid == c->who.tgid;
+    }
+    worker_unlock(op->w);
+    return found;
+}
+
+static bool must_publish(struct op *op, struct closing *c)
+{
+    bool known, party, holds;
+
+    if (!c->dirty)
+        return false;
+    proc_look(op->req.pid, &c->who);
+    if (op->w->conf->write.on_kill == CONF_ON_KILL_PUBLISH)
+        c->who.signal = 0;
+    if (!c->who.known)
+        return true; /* as POSIX would */
+    party = is_party(op, c);
+    if (c->who.signal) {
+        log_notice("writer killed by signal %d pid=%d: its unpublished bytes are "
+                   "not published", c->who.signal, c->who.tgid);
+        return false;
+    }
+    if (!party && !c->anybody)
+        return false;
+    if (!c->empty || c->who.exiting)
+        return true;
+    if (c->who.execs)
+        return false; /* and they cannot be asked for: see proc.c */
+    /* Where the descriptors cannot be seen, RELEASE publishes the empty file. */
+    holds = proc_holds_write(c->who.tgid, c->ino, &known);
+    return known && (!holds || has_other_session(op, c));
+}
+
+/* Locks go last: who waits for one finds on S3 what was written under it. */
+static void unlock_and_answer(struct op *op, int error)
+{
+    lock_flush(op);
+    op_fail(op, error);
+}
+
+void op_flush(struct op *op)
+{
+    struct closing c = {0};
+    uint32_t session;
+
+    worker_lock(op->w);
+    session = look_at_session(op, op->req.flush->fh, &c);
+    worker_unlock(op->w);
+    op->gives_back = lock_flush; /* a close that is interrupted closes nevertheless */
+    if (session == SHM_NIL || !must_publish(op, &c))
+        unlock_and_answer(op, 0);
+    else
+        session_publish(op, session, unlock_and_answer);
+}
+
+static void then_answer(struct op *op, int error)
+{
+    op_fail(op, error);
+}
+
+void op_fsync(struct op *op)
+{
+    struct closing c = {0};
+    uint32_t session;
+
+    worker_lock(op->w);
+    session = look_at_session(op, op->req.fsync->fh, &c);
+    worker_unlock(op->w);
+    if (session == SHM_NIL || !c.dirty)
+        op_fail(op, 0);
+    else
+        session_publish(op, session, then_answer);
+}

@@ -1,0 +1,57 @@
+/* FORGET, BATCH_FORGET: the kernel gives references back. No answer is wanted, so the end of the
+ * request (its record FREE) is stored in the section that counts: a replacement must not count
+ * again. */
+#include "workers/handlers/handlers.h"
+
+#define BATCH 8 /* nodes of one locked section: each takes up to 1 KiB of the undo log */
+
+/* Under shm->meta. Unknown ids are those of nodes that were taken for unknown once, as after a
+ * kill of all: nothing to give back. */
+static void forget(struct worker *w, uint64_t node_id, uint64_t n)
+{
+    uint32_t node = shm_node_of_id(w->shm, node_id);
+
+    if (node != SHM_NIL)
+        shm_node_forget(w->shm, node, n);
+}
+
+/* Under shm->meta. */
+static void free_record(struct op *op)
+{
+    shm_save(op->w->shm, op->w->shm->meta, &op->rec->state,
+             sizeof(op->rec->state));
+    atomic_store_explicit(&op->rec->state, SHM_RECORD_FREE,
+                          memory_order_release);
+}
+
+void op_forget(struct op *op)
+{
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    forget(w, op->req.nodeid, op->req.forget->nlookup);
+    free_record(op);
+    worker_unlock(w);
+    op_done(op);
+}
+
+void op_batch_forget(struct op *op)
+{
+    struct worker *w = op->w;
+    const struct fuse_forget_one *one = op->req.data;
+    uint32_t n = op->req.batch_forget->count, i;
+
+    if (n > op->req.data_len / sizeof(*one))
+        n = (uint32_t)(op->req.data_len / sizeof(*one));
+    do {
+        worker_lock(w);
+        i = op->rec->step;
+        for (unsigned k = 0; k < BATCH && i < n; k++, i++)
+            forget(w, one[i].nodeid, one[i].nlookup);
+        op_edit(op)->step = i;
+        if (i >= n)
+            free_record(op);
+        worker_unlock(w);
+    } while (i < n);
+    op_done(op);
+}

@@ -1,0 +1,58 @@
+/* INTERRUPT and DESTROY. The request that an INTERRUPT means may be with any worker. */
+#include <errno.h>
+
+#include "workers/handlers/handlers.h"
+
+/* Marks it, if it is still where it was found. */
+static bool mark(struct shm_record *rec, uint64_t unique)
+{
+    atomic_store(&rec->interrupted, 1);
+    return atomic_load(&rec->state) == SHM_RECORD_IN_FLIGHT &&
+           rec->unique == unique;
+}
+
+static struct shm_record *find_request(struct worker *w, uint64_t unique,
+                                       uint32_t *ret_slot)
+{
+    const struct shm_sizes *s = &w->shm->header->sizes;
+
+    for (uint32_t slot = 0; slot < s->workers; slot++) {
+        struct shm_record *cur = &shm_arena_of(w->shm, slot)->current;
+
+        *ret_slot = slot;
+        if (slot != w->slot && cur->unique == unique &&
+            atomic_load(&cur->state) == SHM_RECORD_IN_FLIGHT)
+            return cur;
+        for (uint32_t i = 0; i < s->records; i++) {
+            struct shm_record *r = shm_arena_record(w->shm, slot, i);
+
+            if (r->unique == unique &&
+                atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
+                return r;
+        }
+    }
+    return NULL;
+}
+
+/* One that is found is marked, and its worker ends it. One that is not has been answered (then the
+ * kernel ignores what is said here), or is being moved between read area and record: EAGAIN, "ask
+ * again". */
+void op_interrupt(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t slot;
+    struct shm_record *rec = find_request(w, op->req.interrupt->unique, &slot);
+
+    if (!rec || !mark(rec, op->req.interrupt->unique)) {
+        op_fail(op, -EAGAIN);
+        return;
+    }
+    op_done(op);
+    worker_wake(w, UINT32_C(1) << slot);
+}
+
+/* The unmount: the next read says ENODEV. */
+void op_destroy(struct op *op)
+{
+    op_fail(op, 0);
+}

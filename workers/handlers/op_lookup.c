@@ -1,0 +1,347 @@
+/* LOOKUP: what a name is. FORGET, the other half of it: op_forget.c.
+ *
+ * What the segment knows is in lookup_known.c; else S3 is asked (resolve.c). With compare-and-set who is
+ * to write to the file gets a PRIVATE node beside the name's (cas.h, "Isolation").
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/attr/node_attr.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/handlers/lookup_known.h"
+#include "workers/names/resolve.h"
+#include "workers/names/room.h"
+#include "workers/objmeta/lineage.h"
+#include "workers/op/validity.h"
+#include "workers/read/fetch.h"
+
+#define AGAIN_MAX 16 /* answers overtaken by changes made here */
+
+struct lookup {
+    struct op *op;
+    struct resolve *resolve;
+    struct lookup_asked asked;
+    struct resolve_known known;
+    uint64_t old_id; /* of the node that the kernel was told last under this name, when S3 was asked */
+    struct loop_timer retry;
+    bool wants_bytes; /* of what is found, and asks for them */
+    unsigned again, room;
+    struct resolve_result res; /* while it waits for room */
+    struct s3_object obj;
+};
+
+static void attempt(struct op *op);
+
+/* ---- answering ---- */
+
+/* Under shm->meta: counts the lookup and stores the answer. */
+static void apply(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct fuse_entry_out out;
+
+    shm_node_settle_ino(w->shm, node);
+    node_entry_out(w, node, &out);
+    shm_node_ref(w->shm, node, 1);
+    cas_tells(w, node);
+    op_applied(op, 0, &out, sizeof(out));
+}
+
+/* Under shm->meta. When the kernel has another node under this name, it forgets this one and looks up
+ * once more. */
+static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
+{
+    struct shm *shm = op->w->shm;
+    uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
+
+    if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
+        validity_looked(op->w, node, op->req.pid);
+}
+
+/* Under shm->meta. The name's node, or one of the caller's own. 0, or -ENOMEM. */
+static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t old_id)
+{
+    struct worker *w = op->w;
+    uint32_t open = lookup_own(op, a, node);
+    int64_t own = open != SHM_NIL                      ? (int64_t)open
+                  : lookup_wants_private(op, a, node) ? cas_private(w, node, op->req.pid)
+                                                      : (int64_t)node;
+
+    if (own < 0)
+        return (int)own;
+    expect_repetition(op, (uint32_t)own, old_id);
+    apply(op, (uint32_t)own);
+    return 0;
+}
+
+/* Under shm->meta. An OPEN that follows at once need not ask again. (Unless it is a LIST that told: the
+ * OPEN's GET then tells whether this is a link. Nor where the bytes are not here: a READ might find
+ * another version.) */
+static void make_fresh(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n) &&
+        fetch_has_start(w, n))
+        shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
+}
+
+/* Under shm->meta. The name has a version that is newer than the answer, and what an OPEN wants of it (its
+ * bytes, whether it is a link) is not here. That OPEN could fail, were this one replaced, too. */
+static bool lacks_much(const struct lookup *l, uint32_t node)
+{
+    struct worker *w = l->op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return l->wants_bytes && n->checked_ns > l->known.asked_ns &&
+           (meta_may_be_link(w, n) || !fetch_has_start(w, n));
+}
+
+/* Under shm->meta: what S3 has told. 0, -ENOMEM, or -EAGAIN: S3 is to be asked once more. */
+static int apply_validated(struct lookup *l, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(l->op->w->shm, node);
+
+    if (!(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL && l->again + 1 < AGAIN_MAX &&
+        (lacks_much(l, node) || lookup_is_awaited(l->op->w, node)))
+        return -EAGAIN;
+    make_fresh(l->op->w, node);
+    return apply_or_own(l->op, &l->asked, node, l->old_id);
+}
+
+/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. */
+static int apply_known(struct op *op, const struct lookup_asked *a, int what,
+                       const struct lookup_answer *known)
+{
+    struct worker *w = op->w;
+    int r;
+
+    switch (what) {
+    case LOOKUP_REPEATED:
+        make_fresh(w, known->node);
+        apply(op, known->node);
+        return 1;
+    case LOOKUP_NODE:
+        r = apply_or_own(op, a, known->node, known->told_id);
+        return r < 0 ? r : 1;
+    case LOOKUP_NOTHING:
+        return -ENOENT;
+    default:
+        return what < 0 ? what : 0;
+    }
+}
+
+/* As apply_known; looks into what the caller wants where that matters. */
+static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_answer *known)
+{
+    struct worker *w = op->w;
+    int what;
+
+    worker_lock(w);
+    while ((what = lookup_known(op, a, known)) == LOOKUP_SEE) {
+        worker_unlock(w);
+        lookup_see(op, a);
+        worker_lock(w);
+    }
+    what = apply_known(op, a, what, known);
+    if (what < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    return what;
+}
+
+/* ---- asking ---- */
+
+static void lookup_free(void *state)
+{
+    struct lookup *l = state;
+
+    resolve_cancel(l->resolve);
+    loop_timer_cancel(l->op->w->loop, &l->retry);
+    free(l);
+}
+
+/* No node is free: keeps what S3 said, but for the data, until the kernel has given some back.
+ * It gives back none of this directory as long as this LOOKUP holds its lock; hence ESTALE at
+ * last, upon which the kernel looks up again. */
+static void wait_for_room(struct lookup *l, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+
+    if (++l->room > ROOM_TRIES) {
+        op_fail(op, -ESTALE);
+        return;
+    }
+    if (res != &l->res) {
+        l->res = *res;
+        l->res.data = NULL;
+        l->res.data_len = 0;
+        if (res->obj)
+            l->obj = *res->obj;
+        l->res.obj = res->obj ? &l->obj : NULL;
+    }
+    room_make(op->w);
+    loop_timer_set(op->w->loop, &l->retry, ROOM_RETRY_NS);
+}
+
+static void not_settled(struct lookup *l, int error, const struct resolve_result *res)
+{
+    if (error == -ENOMEM)
+        wait_for_room(l, res);
+    else if (error == -EAGAIN && ++l->again < AGAIN_MAX)
+        attempt(l->op);
+    else
+        op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
+}
+
+/* Under shm->meta, compare-and-set: the lineage of what was found. */
+static void note_lineage(struct lookup *l, const struct resolve_result *res)
+{
+    if (cas_on(l->op->w) && res->kind == RESOLVE_FILE && res->has_meta)
+        cas_saw(l->op->w, l->asked.key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+}
+
+/* Under shm->meta: the node of what S3 has said. */
+static int64_t intern(struct lookup *l, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    int64_t r;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    note_lineage(l, res);
+    r = resolve_intern(w, dir, op->req.name, op->req.name_len, &l->known, res);
+    if (r >= 0 && res->kind != RESOLVE_NONE)
+        validity_proves(w, dir, l->known.asked_ns);
+    return r;
+}
+
+/* Keeps the bytes that came with the answer, then answers. Not the other way round: had this worker
+ * died in between, the READ that follows might find another version on S3. 0, or -EAGAIN: somebody
+ * else has had the node meanwhile. */
+static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
+                          const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    int r = -EAGAIN;
+
+    resolve_keep_data(w, node, res); /* if it is still of this version */
+    worker_lock(w);
+    if (shm_node_of_id(w->shm, id) == node && (n->flags & SHM_NODE_CURRENT))
+        r = apply_validated(l, node);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    return r;
+}
+
+static void settle(struct lookup *l, const struct resolve_result *res)
+{
+    struct op *op = l->op;
+    struct worker *w = op->w;
+    uint64_t id = 0;
+    int64_t r;
+    int e = 0;
+
+    worker_lock(w);
+    r = intern(l, res);
+    if (r >= 0 && !res->data)
+        e = apply_validated(l, (uint32_t)r);
+    else if (r >= 0)
+        id = shm_node_id(w->shm, (uint32_t)r);
+    if (e < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    worker_unlock(w);
+    if (r >= 0 && res->data)
+        e = keep_and_apply(l, (uint32_t)r, id, res);
+    if (r < 0 || e < 0) {
+        not_settled(l, r < 0 ? (int)r : e, res);
+        return;
+    }
+    op_finish(op);
+    room_keep(w);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+    struct lookup *l =
+        (struct lookup *)((char *)t - offsetof(struct lookup, retry));
+
+    settle(l, &l->res);
+}
+
+static void on_resolved(void *arg, const struct resolve_result *res)
+{
+    struct lookup *l = arg;
+
+    l->resolve = NULL;
+    if (res->error)
+        op_fail(l->op, res->error);
+    else
+        settle(l, res);
+}
+
+static struct lookup *kept_lookup(struct op *op)
+{
+    struct lookup *l = op->state;
+
+    if (l)
+        return l;
+    if (op_keep(op) < 0)
+        return NULL;
+    l = calloc(1, sizeof(*l));
+    if (!l) {
+        op_fail(op, -ENOMEM);
+        return NULL;
+    }
+    l->op = op;
+    l->retry.on_time = on_retry;
+    op->state = l;
+    op->state_free = lookup_free;
+    return l;
+}
+
+static void attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    struct lookup_asked asked = {.seen = 0};
+    struct lookup_answer known;
+    struct lookup *l = op->state;
+    int r;
+
+    if (l)
+        asked = l->asked;
+    r = answer_known(op, &asked, &known);
+    if (r > 0) {
+        op_finish(op);
+        return;
+    }
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    l = kept_lookup(op);
+    if (!l)
+        return;
+    l->asked = asked;
+    l->known = known.known;
+    l->old_id = known.told_id;
+    l->wants_bytes = known.how == RESOLVE_GUESS || known.how == RESOLVE_AS_FILE;
+    r = resolve_start(w, asked.key, known.how, l->known.etag, on_resolved, l, &l->resolve);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+void op_lookup(struct op *op)
+{
+    cas_identify(op);
+    attempt(op);
+}

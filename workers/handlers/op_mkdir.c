@@ -1,0 +1,259 @@
+/* MKDIR and RMDIR. A directory is a prefix; an empty one lives on as a marker, an empty object
+ * "dir/". */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "s3/s3_error.h"
+#include "workers/attr/node_attr.h"
+#include "workers/handlers/handlers.h"
+#include "workers/names/dir_empty.h"
+#include "workers/names/names.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
+#include "workers/op/validity.h"
+#include "workers/write/session.h"
+
+/* ---- MKDIR ---- */
+
+static struct shm_version version_of(const struct op *op)
+{
+    const struct conf *c = op->w->conf;
+    uint32_t mode = op->req.mkdir->mode & NODE_MODE_BITS;
+
+    return (struct shm_version){
+        .dir = true,
+        .local = !c->directories.marker,
+        .mtime_ns = (int64_t)clock_wall_ns(),
+        .mode = mode == c->mount.dir_mode ? SHM_MODE_UNSET : mode,
+        .uid = op->req.uid == c->mount.uid ? SHM_MODE_UNSET : op->req.uid,
+        .gid = op->req.gid == c->mount.gid ? SHM_MODE_UNSET : op->req.gid,
+        .meta = true,
+    };
+}
+
+/* The new directory is known to be empty as of now, so that the files that are made in it next cost
+ * no question. */
+static int64_t intern_dir(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    uint64_t now = clock_mono_ns();
+    struct shm_version v = version_of(op);
+    struct shm_node *n;
+    int64_t node;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    node = shm_node_intern(w->shm, dir, op->req.name, op->req.name_len, &v, now);
+    if (node < 0)
+        return node;
+    n = shm_node_edit(w->shm, (uint32_t)node);
+    if (n->children == 0) {
+        n->flags |= SHM_NODE_COMPLETE;
+        n->listed_ns = now;
+        shm_node_new_content(w->shm, (uint32_t)node);
+    }
+    validity_dir_changed(w, dir);
+    return node;
+}
+
+/* A rename of the directory may have waited for it. */
+static void end_failed(struct op *op, int error)
+{
+    struct worker *w = op->w;
+
+    op_fail(op, error);
+    worker_wake(w, HOLD_WAKE_ALL);
+}
+
+static void end_applied(struct op *op)
+{
+    struct worker *w = op->w;
+
+    op_finish(op);
+    worker_wake(w, HOLD_WAKE_ALL);
+}
+
+static void mkdir_apply(struct op *op)
+{
+    struct worker *w = op->w;
+    struct fuse_entry_out out;
+    int64_t node;
+
+    worker_lock(w);
+    node = intern_dir(op);
+    if (node >= 0) {
+        shm_node_ref(w->shm, (uint32_t)node, 1);
+        node_entry_out(w, (uint32_t)node, &out);
+        op_applied(op, 0, &out, sizeof(out));
+    } else {
+        shm_rollback(w->shm, w->shm->meta);
+        if (op_node(op) != SHM_NIL) /* the marker is there all the same */
+            shm_node_list_stale(w->shm, op_node(op));
+    }
+    worker_unlock(w);
+    if (node < 0)
+        end_failed(op, (int)node);
+    else
+        end_applied(op);
+}
+
+static void on_marker_put(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    if (res->error)
+        end_failed(op, res->error);
+    else
+        mkdir_apply(op);
+}
+
+static int put_marker(struct op *op, char key[KEY_CAP])
+{
+    struct shm_version v = version_of(op);
+    struct shm_node n = {
+        .flags = SHM_NODE_DIR, .mode = v.mode, .uid = v.uid, .gid = v.gid};
+    struct meta_out meta;
+    struct s3_put put = {.key = key,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = "application/x-directory",
+                         .meta = meta.pair};
+    int r = key_add_slash(key);
+
+    if (r < 0)
+        return r;
+    if (op->w->conf->metadata == CONF_METADATA_FULL) {
+        meta_write(&meta, &n);
+        put.n_meta = meta.n;
+    }
+    op->w->stats->s3[S3_OP_PUT]++;
+    return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
+}
+
+/* ---- RMDIR ---- */
+
+static void rmdir_apply(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (!error && dir != SHM_NIL) {
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+        if (node != SHM_NIL)
+            shm_node_gone(w->shm, node);
+        validity_dir_changed(w, dir);
+    }
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    end_applied(op);
+}
+
+static void on_marker_deleted(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    rmdir_apply(op, res->error == -ENOENT ? 0 : res->error);
+}
+
+/* The DELETE is sent where the listing showed no marker, too: it ends folders that a server keeps
+ * without an object. */
+static void delete_marker(struct op *op, const char *marker, int error)
+{
+    int r = error;
+
+    if (r == 0) {
+        op->w->stats->s3[S3_OP_DELETE]++;
+        r = s3_delete(op->w->s3, &(struct s3_delete){.key = marker}, on_marker_deleted, op,
+                      &op->s3);
+    }
+    if (r < 0)
+        rmdir_apply(op, r);
+}
+
+static bool has_local(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node = SHM_NIL;
+    bool local = false;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (node != SHM_NIL)
+        local = names_local_below(w, node);
+    worker_unlock(w);
+    return local;
+}
+
+static int check_empty(struct op *op, char key[KEY_CAP])
+{
+    int r = key_add_slash(key);
+
+    return r < 0 ? r : dir_check_empty(op, key, delete_marker);
+}
+
+/* ---- both ---- */
+
+/* Enters the directory, or waits until a rename of it is over. */
+static void enter(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    int r;
+
+    worker_lock(w);
+    r = hold_enter(op, key);
+    worker_unlock(w);
+    if (r == 0)
+        return;
+    op_stop_waiting(op);
+    op->stays = true;
+    if (r == 1)
+        r = op->req.opcode == FUSE_MKDIR ? put_marker(op, key) : check_empty(op, key);
+    if (r < 0)
+        end_failed(op, r);
+}
+
+void op_mkdir(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    if (!op->w->conf->directories.marker) {
+        mkdir_apply(op);
+        return;
+    }
+    op_wait(op, enter);
+    enter(op);
+}
+
+void op_rmdir(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    if (r == 0 && has_local(op))
+        r = -ENOTEMPTY;
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op_wait(op, enter);
+    enter(op);
+}

@@ -1,0 +1,426 @@
+/* OPEN of a file. Close-to-open: each open asks S3 whether the node is still the version that
+ * the name has, unless the LOOKUP just before did. When it is not, ESTALE makes the kernel look
+ * the name up again, once, and it gets the node of the newer version. What opening for writing
+ * takes beyond that: op_open_write.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_handle.h"
+#include "shm/shm_reopen.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/attr/node_attr.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/names/resolve.h"
+#include "workers/names/room.h"
+#include "workers/op/key.h"
+#include "workers/op/validity.h"
+#include "workers/read/fetch.h"
+#include "workers/write/session.h"
+
+#define AGAIN_MAX 4 /* answers overtaken by changes made here */
+
+struct open_job {
+    struct op *op;
+    struct resolve *resolve;
+    struct resolve_known known;
+    uint64_t other_id; /* of the node of another version that was found, 0 = none */
+    unsigned again;
+    char key[KEY_CAP];
+};
+
+static void attempt(struct op *op);
+
+static bool for_write(const struct op *op)
+{
+    uint32_t flags = op->req.open->flags;
+
+    return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+/* ---- opening ---- */
+
+/* Under shm->meta, compare-and-set. The caller reads what is published, or what its own session, in which
+ * nothing is written yet, was built on. */
+static void note_read(struct op *op, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+    const struct shm_session *s =
+        n->session == SHM_NIL ? NULL : shm_session_at(op->w->shm, n->session);
+
+    if (!s)
+        cas_read(op, node, n->etag);
+    else if (!shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
+        cas_read(op, node, s->base_etag);
+}
+
+/* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel gives
+ * POSIX locks back.) */
+static int apply_read(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
+    int64_t handle =
+        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
+
+    if (handle < 0)
+        return (int)handle;
+    out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    if (cas_on(w))
+        note_read(op, node);
+    op_applied(op, 0, &out, sizeof(out));
+    return 0;
+}
+
+enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK };
+
+/* Under shm->meta. The node's version is good: a handle for reading, or on to the session. */
+static enum look open_now(struct op *op, uint32_t node, int *ret_error)
+{
+    if (for_write(op))
+        return LOOK_WRITE;
+    *ret_error = apply_read(op, node);
+    return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
+}
+
+/* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or by
+ * that of another thread since this one was told ESTALE. */
+static bool asked_for(struct op *op, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    bool again =
+        shm_reopen_take(w->shm, op->req.pid, n->ino, shm_reopen_request(op->rec->unique),
+                        n->checked_ns, now, VALIDITY_NEXT_NS);
+
+    return validity_take(w, node, SHM_NODE_FRESH, now) ||
+           (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
+}
+
+/* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all
+ * bytes of the one that it found are here: that one is opened, as on a local disk. (The kernel
+ * repeats an open that says ESTALE only once, which is too few where a program replaces a file all
+ * the time.) */
+static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return !for_write(op) && n->size <= SHM_BLOCK_SIZE &&
+           !(n->flags & SHM_NODE_LOCAL) &&
+           fetch_has_start(w, n) && asked_for(op, node, now);
+}
+
+/* An empty file of which a listing has told: whose it is, only its write-id tells. */
+static bool may_be_anybodys(const struct shm_node *n)
+{
+    return n->size == 0 && !(n->flags & SHM_NODE_META);
+}
+
+/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. (Or
+ * that of another thread of its process, which has closed it since the LOOKUP.) */
+static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
+        return LOOK_FAILED;
+    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+        (!may_be_anybodys(n) &&
+         (asked_for(op, node, now) ||
+          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
+        return open_now(op, node, ret_error);
+    return LOOK_ASK;
+}
+
+/* Under shm->meta: what can be said without asking. */
+static enum look look(struct op *op, int *ret_error)
+{
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    uint64_t now = clock_mono_ns();
+    const struct shm_node *n;
+
+    *ret_error = -ESTALE;
+    if (node == SHM_NIL)
+        return LOOK_FAILED;
+    validity_used(w, node, op->req.pid);
+    n = shm_node_at(w->shm, node);
+    if (n->flags & SHM_NODE_DIR) {
+        *ret_error = -EISDIR;
+        return LOOK_FAILED;
+    }
+    if (n->flags & SHM_NODE_LINK) { /* the kernel has not heard of that yet */
+        *ret_error = -ESTALE;
+        return LOOK_FAILED;
+    }
+    if (n->session != SHM_NIL)
+        return cas_on(w) && !cas_is_party(op, n->session)
+                   ? LOOK_FAILED /* the kernel looks up again, and finds what is published */
+                   : open_now(op, node, ret_error);
+    if (n->flags & SHM_NODE_PRIVATE)
+        return look_private(op, node, now, ret_error);
+    if (cas_on(w) && for_write(op)) /* others read through this one */
+        return LOOK_FAILED;
+    if (!(n->flags & SHM_NODE_CURRENT))
+        return just_replaced(op, node, now) ? open_now(op, node, ret_error)
+                                            : LOOK_FAILED;
+    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+        (!(cas_on(w) && may_be_anybodys(n)) &&
+         (asked_for(op, node, now) ||
+          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
+        return open_now(op, node, ret_error);
+    return LOOK_ASK;
+}
+
+/* The kernel looks the name up again, and repeats the open, once. */
+static void fail_stale(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node, request = shm_reopen_request(op->rec->unique);
+
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL && cas_on(w) && for_write(op))
+        shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
+                                clock_mono_ns());
+    else if (node != SHM_NIL)
+        shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
+                        op->rec->started_ns);
+    worker_unlock(w);
+    op_fail(op, -ESTALE);
+}
+
+static void go_on(struct op *op, enum look what, int error)
+{
+    switch (what) {
+    case LOOK_FAILED:
+        if (error == -ESTALE)
+            fail_stale(op);
+        else
+            op_fail(op, error);
+        break;
+    case LOOK_OPENED:
+        op_finish(op);
+        break;
+    case LOOK_WRITE:
+        open_for_write(op, shm_node_of_id(op->w->shm, op->req.nodeid),
+                       op->req.open->flags & O_TRUNC);
+        break;
+    case LOOK_ASK:
+        break;
+    }
+}
+
+/* ---- asking ---- */
+
+static void job_free(void *state)
+{
+    struct open_job *job = state;
+
+    resolve_cancel(job->resolve);
+    free(job);
+}
+
+static void drop_job(struct op *op)
+{
+    job_free(op->state);
+    op->state = NULL;
+    op->state_free = NULL;
+}
+
+/* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its version. */
+static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve_result *res)
+{
+    struct shm *shm = job->op->w->shm;
+    const char *etag = res->not_modified ? job->known.etag : res->obj ? res->obj->etag : "";
+
+    if (res->kind != RESOLVE_FILE || !shm_etag_same(shm_node_at(shm, node)->etag, etag))
+        return res->kind == RESOLVE_NONE ? -ENOENT : -ESTALE;
+    shm_node_edit(shm, node)->checked_ns = job->known.asked_ns;
+    return node;
+}
+
+/* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
+static int64_t intern(struct open_job *job, uint32_t node,
+                      const struct resolve_result *res)
+{
+    struct worker *w = job->op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    char key[KEY_CAP];
+
+    if (n->session != SHM_NIL)
+        return node;
+    if (!(n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)))
+        return -ESTALE;
+    if (key_of_node(w, node, key) < 0 || strcmp(key, job->key) != 0)
+        return -EAGAIN;
+    if (res->kind != RESOLVE_NONE)
+        validity_proves(w, n->parent, job->known.asked_ns);
+    if (n->flags & SHM_NODE_PRIVATE)
+        return confirm(job, node, res);
+    return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len,
+                          &job->known, res);
+}
+
+/* Under shm->meta. */
+static enum look judge(struct open_job *job, const struct resolve_result *res,
+                       int64_t *ret_found, int *ret_error)
+{
+    struct op *op = job->op;
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    int64_t found;
+
+    if (cas_on(w) && res->kind == RESOLVE_FILE && res->has_meta)
+        cas_saw(w, job->key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+    found = node == SHM_NIL ? -ESTALE : intern(job, node, res);
+    *ret_found = found;
+    if (found == node)
+        return open_now(op, node, ret_error);
+    if (found >= 0)
+        job->other_id = shm_node_id(w->shm, (uint32_t)found);
+    /* (Nothing is there any more: the kernel may want to create it.) */
+    *ret_error = found >= 0 || found == -ENOMEM || found == -ENOENT ? -ESTALE : (int)found;
+    return LOOK_FAILED;
+}
+
+/* The bytes that came, where they are of the version that is to be opened. */
+static void keep_own_data(struct op *op, const struct resolve_result *res)
+{
+    uint32_t node;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    worker_unlock(op->w);
+    if (node != SHM_NIL)
+        resolve_keep_data(op->w, node, res);
+}
+
+/* The kernel comes back with a LOOKUP, which need not ask again. The bytes come first here as well:
+ * anybody's LOOKUP may be answered by this, and be followed by a READ. */
+static void keep_for_lookup(struct open_job *job, uint32_t node, const struct resolve_result *res)
+{
+    struct worker *w = job->op->w;
+
+    resolve_keep_data(w, node, res);
+    worker_lock(w);
+    if (shm_node_of_id(w->shm, job->other_id) == node)
+        validity_looked(w, node, job->op->req.pid);
+    worker_unlock(w);
+}
+
+static void on_resolved(void *arg, const struct resolve_result *res)
+{
+    struct open_job *job = arg;
+    struct op *op = job->op;
+    struct worker *w = op->w;
+    enum look what = LOOK_FAILED;
+    int64_t found = -EIO;
+    int error = res->error;
+
+    job->resolve = NULL;
+    job->other_id = 0;
+    if (!error) {
+        /* Before the answer is stored: were this worker to die in between, the READ that follows
+         * might find another version. */
+        keep_own_data(op, res);
+        worker_lock(w);
+        what = judge(job, res, &found, &error);
+        worker_unlock(w);
+    }
+    if (job->other_id)
+        keep_for_lookup(job, (uint32_t)found, res);
+    if (found == -EAGAIN && ++job->again < AGAIN_MAX) {
+        attempt(op);
+        return;
+    }
+    drop_job(op);
+    go_on(op, what, error == -EAGAIN ? -ESTALE : error);
+    room_keep(w);
+}
+
+static struct open_job *kept_job(struct op *op)
+{
+    struct open_job *job = op->state;
+
+    if (job)
+        return job;
+    if (op_keep(op) < 0)
+        return NULL;
+    job = calloc(1, sizeof(*job));
+    if (!job) {
+        op_fail(op, -ENOMEM);
+        return NULL;
+    }
+    job->op = op;
+    op->state = job;
+    op->state_free = job_free;
+    return job;
+}
+
+static void ask(struct op *op)
+{
+    struct open_job *job = kept_job(op);
+    struct worker *w = op->w;
+    uint32_t node;
+    int r = -ESTALE;
+
+    if (!job)
+        return;
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL) {
+        resolve_note(w, node, &job->known);
+        if (cas_on(w) && cas_is_empty(job->known.etag))
+            job->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
+        r = key_of_node(w, node, job->key);
+    }
+    worker_unlock(w);
+    if (r == 0)
+        r = resolve_start(w, job->key, RESOLVE_AS_FILE, job->known.etag,
+                          on_resolved, job, &job->resolve);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+static void attempt(struct op *op)
+{
+    enum look what;
+    int error;
+
+    worker_lock(op->w);
+    what = look(op, &error);
+    worker_unlock(op->w);
+    if (what == LOOK_ASK) {
+        ask(op);
+        return;
+    }
+    if (op->state)
+        drop_job(op);
+    go_on(op, what, error);
+}
+
+void op_open(struct op *op)
+{
+    struct worker *w = op->w;
+
+    if (for_write(op))
+        cas_identify_family(op);
+    else
+        cas_identify(op);
+    /* A predecessor came as far as the session. */
+    if (op->rec->session != SHM_NIL)
+        go_on(op, LOOK_WRITE, 0);
+    else if (w->shm->header->draining)
+        op_fail(op, -ESHUTDOWN);
+    else if (for_write(op) && w->conf->mount.read_only)
+        op_fail(op, -EROFS);
+    else
+        attempt(op);
+}

@@ -1,0 +1,49 @@
+/* Opening an existing file for writing. The session does the work (session_attach.c); here it gets
+ * a handle. */
+#include <errno.h>
+
+#include "shm/shm_handle.h"
+#include "workers/attr/node_attr.h"
+#include "workers/write/session.h"
+
+/* Under shm->meta: the handle takes over the op's session ref. */
+static int make_handle(struct op *op, uint32_t node, uint32_t flags)
+{
+    struct worker *w = op->w;
+    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
+    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, flags);
+
+    if (handle < 0)
+        return (int)handle;
+    shm_handle_at(w->shm, (uint32_t)handle)->session = op->rec->session;
+    op_edit(op)->session = SHM_NIL;
+    out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
+    op_applied(op, 0, &out, sizeof(out));
+    return 0;
+}
+
+static void then_open(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    int r = error;
+
+    if (r == 0) {
+        session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+        worker_lock(w);
+        r = make_handle(op, op_node(op), op->req.open->flags);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+        worker_unlock(w);
+    }
+    if (r == 0) {
+        op_finish(op);
+        return;
+    }
+    session_detach(op);
+    op_fail(op, r);
+}
+
+void open_for_write(struct op *op, uint32_t node, bool truncate)
+{
+    session_attach(op, node, truncate, then_open);
+}

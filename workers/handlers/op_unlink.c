@@ -1,0 +1,199 @@
+/* UNLINK: one DeleteObject. Those who have the file open keep it (orphan.c), and the bytes of their
+ * session, which publishes nothing any more.
+ *
+ * It is conditional on the version that the LOOKUP before found. Compare-and-set refuses to delete
+ * another one. Last write wins deletes whatever is there: a refusal is followed by the same DELETE
+ * on the version that HEAD finds. The condition is against a stray DELETE, one that was given up
+ * for lost with its worker and acts when the file has been written anew. */
+#include <errno.h>
+#include <string.h>
+
+#include "shm/shm_session.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/names/names.h"
+#include "workers/op/hold.h"
+#include "workers/op/validity.h"
+#include "workers/write/copy_source.h"
+#include "workers/write/delete.h"
+#include "workers/write/session.h"
+
+/* Under shm->meta. */
+static void take_off(struct worker *w, uint32_t node)
+{
+    uint32_t session;
+
+    if (node == SHM_NIL)
+        return;
+    session = shm_node_at(w->shm, node)->session;
+    shm_node_gone(w->shm, node);
+    if (session != SHM_NIL)
+        session_orphan(w, session);
+}
+
+/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet
+ * (a file that is created, unlinked, and then written), and what it expects. Session by session: a
+ * process may have more of them than one section of the lock can change. */
+static void forget(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    uint32_t at = 0, dir;
+
+    while (at != SHM_NIL) {
+        worker_lock(w);
+        dir = op_node(op);
+        at = dir == SHM_NIL
+                 ? SHM_NIL
+                 : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
+        if (at != SHM_NIL)
+            session_orphan(w, at++);
+        else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+            cas_removed(op, key, op->rec->step == DELETE_SENT ? delete_note_of(op)->etag : "");
+        worker_unlock(w);
+    }
+}
+
+/* `from_s3`: the key has been deleted, so whatever the name maps to goes. */
+static void end(struct op *op, int error, bool from_s3)
+{
+    struct worker *w = op->w;
+    uint32_t dir, node = op->rec->node, closed;
+
+    if (!error && cas_on(w)) {
+        forget(op);
+        if (from_s3)
+            cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len, false);
+    }
+    worker_lock(w);
+    dir = op_node(op);
+    if (!error) {
+        take_off(w, node);
+        /* A lookup may have found another version while the DELETE was under way. */
+        if (from_s3 && dir != SHM_NIL)
+            take_off(w, shm_node_find(w->shm, dir, op->req.name,
+                                      op->req.name_len));
+        session_orphan_left(w, dir, op->req.name, op->req.name_len);
+        validity_dir_changed(w, dir);
+    }
+    hold_release(op, node);
+    op_edit(op)->node = SHM_NIL;
+    closed = orphan_done(op);
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    if (closed != SHM_NIL)
+        session_clear(w, closed);
+    worker_wake(w, HOLD_WAKE_ALL);
+    op_finish(op);
+}
+
+static void apply(struct op *op, int error)
+{
+    end(op, error, true);
+}
+
+/* With compare-and-set what is deleted is what was seen: the version that the caller last read or
+ * wrote. Else, and of a link, the one that the LOOKUP before found. */
+static void delete_file(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP], etag[SHM_ETAG_MAX] = "", id[LINEAGE_ID_CAP] = "";
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    (void)error; /* readers may miss it, the file goes all the same */
+    if (r < 0) {
+        apply(op, r);
+        return;
+    }
+
+    worker_lock(w);
+    if (cas_on(w) && !cas_is_link(w, op->rec->node))
+        cas_own_etag(op, key, etag);
+    if (*etag)
+        cas_id(op, key, etag, id);
+    if (!*etag && op->rec->node != SHM_NIL)
+        memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+    worker_unlock(w);
+    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, id, apply);
+}
+
+/* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
+ * it there. */
+static bool is_local(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return (n->flags & SHM_NODE_LOCAL) &&
+           (n->session == SHM_NIL ||
+            shm_session_at(w->shm, n->session)->publish.attempts == 0);
+}
+
+/* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false:
+ * wait. */
+static bool take_node(struct op *op, bool *ret_local)
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op), node = SHM_NIL;
+
+    *ret_local = false;
+    if (op->rec->node != SHM_NIL)
+        node = op->rec->node; /* a predecessor took it */
+    else if (dir != SHM_NIL && cas_on(w)) /* what the LOOKUP before has told */
+        node = cas_own_session(op, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL && dir != SHM_NIL)
+        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    if (node == SHM_NIL)
+        return true;
+    if (!hold_take(op, node))
+        return false;
+    op_edit(op)->node = node;
+    *ret_local = is_local(w, node);
+    return true;
+}
+
+/* What others have open of it stays with them. */
+static void then_settled(struct op *op, int error)
+{
+    (void)error;
+    orphan_prepare(op, op->rec->node, delete_file);
+}
+
+static void attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    bool ours, local;
+
+    worker_lock(w);
+    ours = take_node(op, &local);
+    worker_unlock(w);
+    if (!ours)
+        return;
+    op_stop_waiting(op);
+    if (local) {
+        end(op, 0, false);
+        return;
+    }
+    if (names_check(op, op->req.name, op->req.name_len, key) == 0)
+        copy_source_settle(op, key, false, then_settled);
+    else
+        then_settled(op, 0);
+}
+
+void op_unlink(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, op->req.name, op->req.name_len, key);
+
+    cas_identify_family(op);
+    if (r < 0) {
+        hold_give_back(op);
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    op_wait(op, attempt);
+    attempt(op);
+}

@@ -1,0 +1,172 @@
+/* WRITE: the bytes go to the session's spool. One that must wait (a publish streams from the spool,
+ * or the content moves to disk) parks its bytes in the worker's parking file, so that the read area
+ * is free for the next request. */
+#include <errno.h>
+
+#include "shm/shm_handle.h"
+#include "workers/handlers/handlers.h"
+#include "workers/op/spool.h"
+#include "workers/write/session.h"
+
+/* The session of the request's handle, SHM_NIL if it is not open for writing. */
+static uint32_t session_of(struct op *op)
+{
+    uint32_t session;
+
+    worker_lock(op->w);
+    session = shm_handle_session(op->w->shm, op->req.write->fh);
+    worker_unlock(op->w);
+    return session;
+}
+
+/* The bytes lie in the parking file. (One that is still in the read area has them there, whatever
+ * it noted before its worker died.) */
+static bool is_parked(const struct op *op)
+{
+    return !op_is_current(op) && op->rec->parked_len;
+}
+
+/* In this order: a replacement must not take the hole for what was to be written. */
+static void unpark(struct op *op)
+{
+    uint32_t len = op->rec->parked_len;
+
+    if (!is_parked(op))
+        return;
+    op->rec->parked_len = 0;
+    spool_park_clear(op->w, op->rec_idx, len);
+}
+
+/* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
+static void apply(struct op *op, uint32_t session, int r)
+{
+    const struct fuse_write_in *in = op->req.write;
+    struct fuse_write_out out = {.size = in->size};
+    struct worker *w = op->w;
+    struct shm_session *s;
+    uint64_t end = in->offset + in->size;
+    uint32_t mask;
+
+    worker_lock(w);
+    s = shm_session_at(w->shm, session);
+    if (r == 0)
+        session_written(w, session, in->offset < s->size ? in->offset : s->size,
+                        end > s->size ? end : s->size);
+    else
+        session_write_failed(w, session, r);
+    mask = session_change_end(op, session);
+    op_applied(op, r, &out, r ? 0 : sizeof(out));
+    worker_unlock(w);
+    if (r == 0)
+        worker_count(w, SHM_STAT_WRITTEN_BYTES, in->size);
+    unpark(op);
+    worker_wake(w, mask);
+    op_finish(op);
+}
+
+static int write_parked(struct op *op, uint32_t session)
+{
+    char buf[65536];
+    const struct fuse_write_in *in = op->req.write;
+    uint32_t done = 0;
+
+    while (done < in->size) {
+        uint32_t n = in->size - done < sizeof(buf) ? in->size - done : sizeof(buf);
+        int r = spool_unpark(op->w, op->rec_idx, done, buf, n);
+
+        if (r == 0)
+            r = spool_write(op->w, session, buf, n, in->offset + done);
+        if (r < 0)
+            return r;
+        done += n;
+    }
+    return 0;
+}
+
+static void write_now(struct op *op, uint32_t session)
+{
+    const struct fuse_write_in *in = op->req.write;
+    int r;
+
+    if (is_parked(op))
+        r = write_parked(op, session);
+    else
+        r = spool_write(op->w, session, op->req.data, in->size, in->offset);
+    apply(op, session, r);
+}
+
+static void spoil(struct op *op, uint32_t session, int error);
+static void park(struct op *op, uint32_t session);
+
+static void attempt(struct op *op)
+{
+    const struct fuse_write_in *in = op->req.write;
+    uint32_t session = session_of(op);
+    int r = -EBADF;
+
+    if (session != SHM_NIL) {
+        r = session_take_turn(op, session, in->offset + in->size);
+        if (r < 0) {
+            spoil(op, session, r);
+            unpark(op);
+        }
+    }
+    if (r < 0)
+        op_fail(op, r);
+    else if (r)
+        write_now(op, session);
+    else
+        park(op, session);
+}
+
+/* The writer is told, but may not listen: nothing is published without these bytes. */
+static void spoil(struct op *op, uint32_t session, int error)
+{
+    worker_lock(op->w);
+    session_write_failed(op->w, session, error);
+    worker_unlock(op->w);
+}
+
+/* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets
+ * it. A worker that dies in between leaves the request in the read area, with its bytes. */
+static void park(struct op *op, uint32_t session)
+{
+    uint32_t len = op->req.write->size;
+    uint32_t idx = op_next_record(op->w);
+    int r = 0;
+
+    if (op_is_current(op) && idx == SHM_NIL) {
+        spoil(op, session, -ENOMEM); /* as op_keep will answer */
+    } else if (op_is_current(op)) {
+        r = spool_park(op->w, idx, op->req.data, len);
+        op->rec->parked_len = len;
+    }
+    if (r < 0) {
+        spoil(op, session, r);
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    worker_count(op->w, SHM_STAT_PARKED, 1);
+    op->gives_back = unpark;
+    op_wait(op, attempt);
+}
+
+void op_write(struct op *op)
+{
+    uint32_t session;
+
+    if (op->req.data_len < op->req.write->size && !is_parked(op)) {
+        op_fail(op, -EIO);
+        return;
+    }
+    session = session_of(op);
+    if (session == SHM_NIL) {
+        op_fail(op, -EBADF);
+        return;
+    }
+    if (!(op->req.write->write_flags & FUSE_WRITE_CACHE))
+        session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
+    attempt(op);
+}

@@ -1,0 +1,527 @@
+/* GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR: extended attributes of the user namespace, kept in
+ * the metadata of the object (xattr.h), of a directory in those of its marker.
+ *
+ *   which        closed file, directory        file with unpublished bytes
+ *   read         HEAD; nothing where it is     what was set since; else as a closed one
+ *                known that there are none
+ *   changed      HEAD, COPY (meta_store.c)     kept with the session, travels with the upload
+ *
+ * Other namespaces are not supported, which costs no request: programs ask for
+ * system.posix_acl_access and security.capability of each file. And read-only, not listed (whoever
+ * copies all attributes must not copy these): user.asya.url, etag, content_type, version,
+ * storage_class, as the connector API has them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "workers/attr/meta_ask.h"
+#include "workers/attr/meta_store.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/handlers.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
+#include "workers/op/key.h"
+#include "workers/op/spool.h"
+#include "workers/op/validity.h"
+#include "workers/write/session.h"
+
+#define VIRTUAL_PREFIX XATTR_PREFIX "asya."
+
+static_assert(XATTR_CODED_MAX == SHM_SESSION_META_MAX, "a session keeps them coded");
+
+static bool begins_with(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* 0 if the name can be one of ours. */
+static int check_name(const struct op *op)
+{
+    if (op->w->conf->metadata == CONF_METADATA_IGNORE)
+        return -ENOSYS; /* the kernel remembers that, and asks no more */
+    if (!begins_with(op->req.name, XATTR_PREFIX) || op->req.name_len > XATTR_NAME_LEN_MAX)
+        return -EOPNOTSUPP;
+    return 0;
+}
+
+/* ---- where they are ---- */
+
+enum look { LOOK_FAILED, LOOK_CODED, LOOK_ASK };
+
+/* Under shm->meta. What is known without asking, coded. (Of a file without a name nobody can be
+ * asked.) */
+static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
+{
+    struct worker *w = op->w;
+    uint32_t node = op_node(op);
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    const struct shm_session *s;
+
+    *ret_error = -ESTALE;
+    if (!n)
+        return LOOK_FAILED;
+    *coded = '\0';
+    s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+    if (s && (s->flags & SHM_SESSION_XATTR))
+        memcpy(coded, s->xattr, XATTR_CODED_MAX);
+    else if (n->parent != SHM_NIL && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) &&
+             !(n->flags & SHM_NODE_LOCAL) && !(s && session_is_nameless(s)) &&
+             (n->flags & (SHM_NODE_META | SHM_NODE_XATTR)) != SHM_NODE_META)
+        return LOOK_ASK;
+    return LOOK_CODED;
+}
+
+/* Those of a version that is there no more are those of none. */
+static const char *coded_of(const struct s3_object *obj)
+{
+    return obj ? meta_xattr(obj) : "";
+}
+
+/* ---- GETXATTR ---- */
+
+/* What both reading requests answer: the size alone where no room is offered. */
+static void answer(struct op *op, const void *data, size_t len)
+{
+    struct fuse_getxattr_out out = {.size = (uint32_t)len};
+
+    if (op->req.getxattr->size == 0)
+        op_answer(op, &out, sizeof(out));
+    else if (len > op->req.getxattr->size)
+        op_fail(op, -ERANGE);
+    else if (len == 0)
+        op_fail(op, 0);
+    else
+        op_answer(op, data, len);
+}
+
+static void answer_get(struct op *op, const char *coded)
+{
+    struct xattr_set set;
+    size_t len;
+    const uint8_t *value;
+
+    (void)!xattr_decode(coded, &set); /* what could be read is told */
+    value = xattr_get(&set, op->req.name, &len);
+    if (value)
+        answer(op, value, len);
+    else
+        op_fail(op, -ENODATA);
+}
+
+static void then_get(struct op *op, int error, const struct s3_object *obj)
+{
+    if (error == 0 || error == -ENOENT || (error == -ESTALE && obj))
+        answer_get(op, coded_of(obj));
+    else
+        op_fail(op, error);
+}
+
+/* Of the attributes below, by HEAD: what the object says, or what it means when it says nothing. */
+static const char *virtual_of(const char *name, const struct s3_object *obj)
+{
+    if (strcmp(name, "version") == 0)
+        return obj->version;
+    if (strcmp(name, "storage_class") == 0)
+        return *obj->storage_class ? obj->storage_class : "STANDARD";
+    return *obj->content_type ? obj->content_type : "application/octet-stream";
+}
+
+static bool is_asked(const char *name)
+{
+    return strcmp(name, "content_type") == 0 || strcmp(name, "version") == 0 ||
+           strcmp(name, "storage_class") == 0;
+}
+
+static void then_virtual(struct op *op, int error, const struct s3_object *obj)
+{
+    const char *name = op->req.name + strlen(VIRTUAL_PREFIX), *value;
+
+    if (error == -ENOENT)
+        error = -ENODATA;
+    if (error) {
+        op_fail(op, error);
+        return;
+    }
+    value = virtual_of(name, obj);
+    answer(op, value, strlen(value));
+}
+
+static void get_url(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP], url[KEY_CAP + 128];
+    uint32_t node;
+    int r = -ESTALE;
+
+    worker_lock(w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        r = key_of_node(w, node, key);
+    worker_unlock(w);
+    if (r == 0)
+        r = snprintf(url, sizeof(url), "s3://%s/%s", w->conf->bucket, key);
+    if (r < 0)
+        op_fail(op, r);
+    else
+        answer(op, url, strlen(url));
+}
+
+static void get_etag(struct op *op)
+{
+    char etag[SHM_ETAG_MAX] = "";
+    uint32_t node;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        memcpy(etag, shm_node_at(op->w->shm, node)->etag, sizeof(etag));
+    worker_unlock(op->w);
+    if (*etag)
+        answer(op, etag, strlen(etag));
+    else
+        op_fail(op, node == SHM_NIL ? -ESTALE : -ENODATA);
+}
+
+static void get_virtual(struct op *op)
+{
+    const char *name = op->req.name + strlen(VIRTUAL_PREFIX);
+
+    if (strcmp(name, "url") == 0)
+        get_url(op);
+    else if (strcmp(name, "etag") == 0)
+        get_etag(op);
+    else if (is_asked(name))
+        meta_ask(op, then_virtual);
+    else
+        op_fail(op, -ENODATA);
+}
+
+void op_getxattr(struct op *op)
+{
+    char coded[XATTR_CODED_MAX];
+    enum look what;
+    int r = check_name(op);
+
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (begins_with(op->req.name, VIRTUAL_PREFIX)) {
+        get_virtual(op);
+        return;
+    }
+    worker_lock(op->w);
+    what = look(op, coded, &r);
+    worker_unlock(op->w);
+    if (what == LOOK_FAILED)
+        op_fail(op, r);
+    else if (what == LOOK_CODED)
+        answer_get(op, coded);
+    else
+        meta_ask(op, then_get);
+}
+
+/* ---- LISTXATTR ---- */
+
+static void answer_list(struct op *op, const char *coded)
+{
+    struct xattr_set set;
+    char names[sizeof(set.bytes)];
+    ssize_t len;
+
+    (void)!xattr_decode(coded, &set);
+    len = xattr_list(&set, names, sizeof(names));
+    if (len < 0)
+        op_fail(op, (int)len);
+    else
+        answer(op, names, (size_t)len);
+}
+
+static void then_list(struct op *op, int error, const struct s3_object *obj)
+{
+    if (error == 0 || error == -ENOENT || (error == -ESTALE && obj))
+        answer_list(op, coded_of(obj));
+    else
+        op_fail(op, error);
+}
+
+/* Under shm->meta. Newer versions of ls(1) want this list of every file that they show. What a
+ * listing has told of less than a TTL ago is as the listing shows it: without any. */
+static bool just_listed(struct op *op)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, op_node(op));
+
+    return !(n->flags & SHM_NODE_META) &&
+           validity_holds(n->checked_ns, w->conf->directories.ttl_ns, clock_mono_ns());
+}
+
+void op_listxattr(struct op *op)
+{
+    char coded[XATTR_CODED_MAX];
+    enum look what;
+    int r;
+
+    if (op->w->conf->metadata == CONF_METADATA_IGNORE) {
+        op_fail(op, -ENOSYS);
+        return;
+    }
+    worker_lock(op->w);
+    what = look(op, coded, &r);
+    if (what == LOOK_ASK && just_listed(op))
+        what = LOOK_CODED;
+    worker_unlock(op->w);
+    if (what == LOOK_FAILED)
+        op_fail(op, r);
+    else if (what == LOOK_CODED)
+        answer_list(op, coded);
+    else
+        meta_ask(op, then_list);
+}
+
+/* ---- SETXATTR, REMOVEXATTR ---- */
+
+static bool removes(const struct op *op)
+{
+    return op->req.opcode == FUSE_REMOVEXATTR;
+}
+
+/* The value lies in the parking file: of a kept op, put there before it was. */
+static void unpark(struct op *op)
+{
+    uint32_t len = op->rec->parked_len;
+
+    if (op_is_current(op) || !len)
+        return;
+    op->rec->parked_len = 0;
+    spool_park_clear(op->w, op->rec_idx, len);
+}
+
+static int park(struct op *op)
+{
+    uint32_t idx = op_next_record(op->w);
+    uint32_t len = (uint32_t)op->req.data_len;
+    int r;
+
+    if (!op_is_current(op) || removes(op) || !len || idx == SHM_NIL)
+        return 0;
+    r = spool_park(op->w, idx, op->req.data, len);
+    if (r == 0)
+        op->rec->parked_len = len;
+    return r;
+}
+
+static void finish(struct op *op, int error)
+{
+    unpark(op);
+    hold_give_back(op);
+    op_fail(op, error);
+}
+
+/* In the set. A worker that died may have done it already. */
+static int change(struct op *op, struct xattr_set *set, const void *value)
+{
+    bool again = op->rec->step == META_STEP_SENT;
+    size_t len;
+    const uint8_t *there = xattr_get(set, op->req.name, &len);
+    int flags = removes(op) ? 0 : (int)op->req.setxattr->flags;
+    int r;
+
+    if (removes(op)) {
+        r = xattr_remove(set, op->req.name);
+        return again && r == -ENODATA ? 0 : r;
+    }
+    if (again && there && len == op->req.setxattr->size && memcmp(there, value, len) == 0)
+        return 0;
+    return xattr_put(set, op->req.name, value, op->req.setxattr->size, flags);
+}
+
+static int edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
+{
+    uint8_t value[XATTR_CODED_MAX];
+    struct xattr_set set;
+    int r = xattr_decode(old, &set); /* -EIO: others' would be lost */
+
+    if (r == 0 && !removes(op) && op->rec->parked_len)
+        r = spool_unpark(op->w, op->rec_idx, 0, value, op->rec->parked_len);
+    if (r == 0)
+        r = change(op, &set, value);
+    if (r == 0)
+        r = xattr_encode(&set, new);
+    return r;
+}
+
+/* Under shm->meta. It was unlinked: nobody will be told. (With compare-and-set a session's node is
+ * never the one that the name has.) */
+static bool is_nameless(const struct worker *w, const struct shm_node *n)
+{
+    return cas_on(w) ? session_is_nameless(shm_session_at(w->shm, n->session))
+                     : !(n->flags & SHM_NODE_CURRENT);
+}
+
+enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };
+
+/* Under shm->meta. Where the change belongs. `coded`: for HOW_SESSION, those that it changes. */
+static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
+{
+    struct worker *w = op->w;
+    enum look what = look(op, coded, ret_error);
+    const struct shm_node *n;
+
+    if (what == LOOK_FAILED)
+        return HOW_FAILED;
+    n = shm_node_at(w->shm, op_node(op));
+    *ret_error = n->parent == SHM_NIL ? -EOPNOTSUPP : -ESTALE;
+    if (n->parent == SHM_NIL ||
+        ((n->flags & SHM_NODE_DIR) && (n->flags & SHM_NODE_LOCAL)))
+        return HOW_FAILED;
+    if (op->rec->node != SHM_NIL) /* a predecessor had begun it */
+        return HOW_STORE;
+    if (n->session == SHM_NIL)
+        return !(n->flags & SHM_NODE_LOCAL) && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE))
+                   ? HOW_STORE
+                   : HOW_FAILED;
+    if (hold_is_publishing(w, n->session))
+        return HOW_WAIT;
+    if (is_nameless(w, n) ||
+        shm_session_dirty(shm_session_at(w->shm, n->session)))
+        return what == LOOK_CODED ? HOW_SESSION : HOW_ASK;
+    return HOW_STORE;
+}
+
+/* Into the session, if that still waits for its upload; -EAGAIN: look again. */
+static int put_into_session(struct op *op, const char *coded)
+{
+    struct worker *w = op->w;
+    char was[XATTR_CODED_MAX];
+    int error, r = -EAGAIN;
+    enum how where;
+
+    worker_lock(w);
+    where = how(op, was, &error);
+    if (where == HOW_SESSION || where == HOW_ASK) {
+        shm_session_set_xattr(w->shm, shm_node_at(w->shm, op_node(op))->session, coded);
+        op_applied(op, 0, NULL, 0);
+        r = 0;
+    }
+    worker_unlock(w);
+    return r;
+}
+
+static void attempt(struct op *op);
+
+/* With what else the object has, which the upload will keep. */
+static bool has_room(const struct s3_object *obj, const char *coded)
+{
+    static const struct shm_node none = {
+        .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET};
+    struct meta_out out;
+
+    meta_write(&out, &none);
+    meta_write_xattr(&out, coded);
+    return meta_keep(&out, obj, META_KEEP_NEW) == 0 &&
+           out.bytes <= META_BYTES_MAX - META_OWN * META_VALUE_MAX;
+}
+
+/* `obj`: that has them now, NULL: there is none, or it has nothing else. */
+static void change_in_session(struct op *op, const char *old, const struct s3_object *obj)
+{
+    char new[XATTR_CODED_MAX];
+    int r = edit(op, old, new);
+
+    if (r == 0 && obj && strlen(new) > strlen(old) && !has_room(obj, new))
+        r = -ENOSPC;
+    if (r == 0)
+        r = put_into_session(op, new);
+    if (r == -EAGAIN) {
+        attempt(op);
+        return;
+    }
+    if (r < 0) {
+        finish(op, r);
+        return;
+    }
+    unpark(op);
+    op_finish(op);
+}
+
+static void then_change(struct op *op, int error, const struct s3_object *obj)
+{
+    if (error == 0 || error == -ENOENT || (error == -ESTALE && obj))
+        change_in_session(op, coded_of(obj), obj);
+    else
+        finish(op, error);
+}
+
+static void attempt(struct op *op)
+{
+    static const struct meta_change store = {.edit = edit};
+    char coded[XATTR_CODED_MAX];
+    enum how where;
+    int error;
+
+    worker_lock(op->w);
+    where = how(op, coded, &error);
+    worker_unlock(op->w);
+    if (where != HOW_WAIT)
+        op_stop_waiting(op);
+    switch (where) {
+    case HOW_FAILED:
+        finish(op, error);
+        break;
+    case HOW_WAIT:
+        op_wait(op, attempt);
+        break;
+    case HOW_STORE:
+        meta_store(op, &store, finish);
+        break;
+    case HOW_SESSION:
+        change_in_session(op, coded, NULL);
+        break;
+    case HOW_ASK:
+        meta_ask(op, then_change);
+        break;
+    }
+}
+
+static int check_change(const struct op *op)
+{
+    int r = check_name(op);
+
+    if (r == 0 && op->w->conf->mount.read_only)
+        r = -EROFS;
+    if (r == 0 && begins_with(op->req.name, VIRTUAL_PREFIX))
+        r = -EPERM;
+    if (r == 0 && !removes(op) && op->req.setxattr->size >= XATTR_CODED_MAX)
+        r = -E2BIG;
+    return r;
+}
+
+static void begin_change(struct op *op)
+{
+    int r = check_change(op);
+
+    if (r == 0)
+        r = park(op);
+    if (r < 0) {
+        op_fail(op, r);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    op->gives_back = unpark;
+    attempt(op);
+}
+
+void op_setxattr(struct op *op)
+{
+    begin_change(op);
+}
+
+void op_removexattr(struct op *op)
+{
+    begin_change(op);
+}

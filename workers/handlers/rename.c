@@ -1,0 +1,117 @@
+/* What all renames share: the names of the request, both keys, and the end, when the source's node moves
+ * to the name that its key already has. */
+#include "workers/handlers/rename.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "workers/cas/cas.h"
+#include "workers/op/hold.h"
+#include "workers/op/validity.h"
+#include "workers/write/session.h"
+
+
+struct rename_args rename_args_of(const struct op *op)
+{
+    bool two = op->req.opcode == FUSE_RENAME2;
+
+    return (struct rename_args){
+        .name = op->req.name,
+        .len = op->req.name_len,
+        .new_name = op->req.name2,
+        .new_len = op->req.name2_len,
+        .new_dir_id = two ? op->req.rename2->newdir : op->req.rename->newdir,
+        .flags = two ? op->req.rename2->flags : 0,
+    };
+}
+
+/* Under shm->meta, after the keys have moved. */
+static int move_node(struct op *op, const struct rename_args *a)
+{
+    struct worker *w = op->w;
+    uint32_t from = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
+    uint32_t node = op->rec->node, target = op->rec->handle;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+    int r;
+
+    if (to == SHM_NIL)
+        return -ESTALE;
+    if (rename_is_copied(op) && op->rec->reply[0]) {
+        memset(n->etag, 0, sizeof(n->etag));
+        memcpy(n->etag, op->rec->reply,
+               strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
+    }
+    if (target != SHM_NIL && shm_node_at(w->shm, target)->session != SHM_NIL)
+        session_orphan(w, shm_node_at(w->shm, target)->session);
+    session_orphan_left(w, from, a->name, a->len);
+    session_orphan_left(w, to, a->new_name, a->new_len);
+    r = shm_node_move(w->shm, node, to, a->new_name, a->new_len);
+    if (r == 0) {
+        validity_dir_changed(w, from);
+        validity_dir_changed(w, to);
+    }
+    return r;
+}
+
+/* Under shm->meta. It failed, perhaps half-way: what is where must be asked again. */
+static void forget_listings(struct op *op, const struct rename_args *a)
+{
+    struct worker *w = op->w;
+    uint32_t from = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
+
+    if (from != SHM_NIL)
+        shm_node_list_stale(w->shm, from);
+    if (to != SHM_NIL)
+        shm_node_list_stale(w->shm, to);
+    if (op->rec->node != SHM_NIL &&
+        (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR))
+        shm_node_list_stale(w->shm, op->rec->node);
+}
+
+void rename_finish(struct op *op, int error)
+{
+    struct rename_args a = rename_args_of(op);
+    struct worker *w = op->w;
+    uint32_t closed;
+
+    worker_lock(w);
+    if (error == 0)
+        error = move_node(op, &a);
+    if (error) {
+        shm_rollback(w->shm, w->shm->meta);
+        forget_listings(op, &a);
+    }
+    hold_release(op, op->rec->node);
+    hold_release(op, op->rec->handle);
+    op_edit(op)->node = op->rec->handle = SHM_NIL;
+    closed = orphan_done(op);
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    if (closed != SHM_NIL)
+        session_clear(w, closed);
+    worker_wake(w, HOLD_WAKE_ALL);
+    op_finish(op);
+}
+
+int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP])
+{
+    struct rename_args a = rename_args_of(op);
+    struct worker *w = op->w;
+    uint32_t from_dir, to_dir;
+    int r = -ESTALE;
+
+    worker_lock(w);
+    from_dir = op_node(op);
+    to_dir = shm_node_of_id(w->shm, a.new_dir_id);
+    if (from_dir != SHM_NIL && to_dir != SHM_NIL) {
+        r = key_of_name(w, from_dir, a.name, a.len, from);
+        if (r == 0)
+            r = key_of_name(w, to_dir, a.new_name, a.new_len, to);
+    }
+    worker_unlock(w);
+    if (r == 0 && dir)
+        r = key_add_slash(from);
+    if (r == 0 && dir)
+        r = key_add_slash(to);
+    return r;
+}

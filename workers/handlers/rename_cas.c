@@ -1,0 +1,303 @@
+/* A rename with compare-and-set (rename.h). What is done, in this order, and what a replacement goes
+ * on with:
+ *
+ *   a session on a twin of the source's node, filled by GET         rec->session
+ *   HEAD of the source: its metadata, its lineage
+ *   the session's node gets the new name, and what to expect there  RENAME_AIMED
+ *   the PUT (publish.c: judged, and begun anew, as each)
+ *   its ETag is noted                                               RENAME_COPIED
+ *   DELETE of the source, of the version that was read              DELETE_SENT
+ *   what the caller has open on both names follows                  RENAME_TAKING
+ *
+ * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has written
+ * the source meanwhile, both stay.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "shm/shm_session.h"
+#include "workers/attr/meta_ask.h"
+#include "workers/cas/cas.h"
+#include "workers/handlers/rename.h"
+#include "workers/objmeta/lineage.h"
+#include "workers/write/delete.h"
+#include "workers/write/session.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
+
+static void end(struct op *op, int error)
+{
+    session_detach(op);
+    rename_finish(op, error);
+}
+
+/* ---- the old name ---- */
+
+/* Under shm->meta. What the caller has open on the name that was replaced is published no more: the
+ * first such session from *at on. False: there is none left. */
+static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir,
+                            uint32_t *at)
+{
+    *at = cas_next_of_family(op, *at, to_dir, a->new_name, a->new_len);
+    if (*at == SHM_NIL)
+        return false;
+    if (*at != op->rec->session)
+        session_orphan(op->w, *at);
+    ++*at;
+    return true;
+}
+
+/* Under shm->meta. What the caller has open on the file that has moved moves with it; others will
+ * find theirs deleted. As above. */
+static bool take_along(struct op *op, const struct rename_args *a, uint32_t from_dir,
+                       uint32_t to_dir, uint32_t *at)
+{
+    struct shm *shm = op->w->shm;
+    const char *was = shm_node_at(shm, op->rec->node)->etag, *now = (char *)op->rec->reply;
+    struct shm_session *s;
+    char to[KEY_CAP];
+
+    *at = cas_next_of_family(op, *at, from_dir, a->name, a->len);
+    if (*at == SHM_NIL)
+        return false;
+    s = shm_session_edit(shm, (*at)++);
+    if (strcmp(s->base_etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
+        shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
+        return true;
+    memset(s->base_etag, 0, sizeof(s->base_etag));
+    memcpy(s->base_etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+    if (key_of_node(op->w, s->node, to) == 0)
+        cas_lineage(op->w, to, s->base_etag, s->lineage);
+    return true;
+}
+
+/* Sessions follow one by one: a process may have more of them than one section of the lock can
+ * change. A replacement must not take those that have moved for what was replaced: hence the
+ * step. */
+static bool move_next(struct op *op, uint32_t *at)
+{
+    struct rename_args a = rename_args_of(op);
+    struct worker *w = op->w;
+    uint32_t from_dir, to_dir;
+    char from[KEY_CAP];
+    bool more;
+
+    worker_lock(w);
+    from_dir = op_node(op);
+    to_dir = shm_node_of_id(w->shm, a.new_dir_id);
+    if (from_dir == SHM_NIL || to_dir == SHM_NIL) {
+        more = false;
+    } else if (op->rec->step != RENAME_TAKING) {
+        more = true;
+        if (!orphan_replaced(op, &a, to_dir, at)) {
+            op_edit(op)->step = RENAME_TAKING;
+            *at = 0;
+        }
+    } else {
+        more = take_along(op, &a, from_dir, to_dir, at);
+        if (!more && key_of_name(w, from_dir, a.name, a.len, from) == 0)
+            cas_removed(op, from, shm_node_at(w->shm, op->rec->node)->etag);
+    }
+    worker_unlock(w);
+    return more;
+}
+
+static void then_deleted(struct op *op, int error)
+{
+    struct rename_args a = rename_args_of(op);
+    uint32_t at = 0;
+
+    if (error == -EEXIST)
+        log_notice("renamed, but the old name stays name=\"%.*s\": it has another version than the "
+                   "one that was read",
+                   (int)a.len, a.name);
+    while (error == 0 && move_next(op, &at))
+        ;
+    if (error == 0) {
+        cas_replaced(op, op->req.nodeid, a.name, a.len, true);
+        cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
+    }
+    end(op, error);
+}
+
+static void delete_source(struct op *op)
+{
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
+    int r = rename_keys_of(op, false, from, to);
+
+    worker_lock(op->w);
+    memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
+    memcpy(id, delete_note_of(op)->id, sizeof(id));
+    worker_unlock(op->w);
+    if (r < 0)
+        end(op, r);
+    else
+        delete_key(op, from, etag, DELETE_SEEN, id, then_deleted);
+}
+
+/* ---- the new name ---- */
+
+static void then_put(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    struct shm_record *rec;
+
+    if (error) {
+        end(op, error);
+        return;
+    }
+    worker_lock(w);
+    rec = op_edit(op);
+    rec->step = RENAME_COPIED;
+    snprintf((char *)rec->reply, sizeof(rec->reply), "%s",
+             shm_session_at(w->shm, rec->session)->base_etag);
+    worker_unlock(w);
+    delete_source(op);
+}
+
+/* Under shm->meta. The session's node is as the source's, of which HEAD has told. */
+static void inherit(struct shm *shm, const struct shm_node *source, struct shm_session *s)
+{
+    struct shm_node *n = shm_node_edit(shm, s->node);
+
+    n->mode = source->mode;
+    n->uid = source->uid;
+    n->gid = source->gid;
+    n->mtime_ns = s->mtime_ns = source->mtime_ns;
+    n->flags |= source->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+}
+
+/* Under shm->meta. From now on the session's content belongs to the new name. */
+static int aim(struct op *op, const char *lineage)
+{
+    struct rename_args a = rename_args_of(op);
+    struct shm *shm = op->w->shm;
+    uint32_t to = shm_node_of_id(shm, a.new_dir_id);
+    struct shm_session *s = shm_session_edit(shm, op->rec->session);
+    int r;
+
+    if (to == SHM_NIL)
+        return -ESTALE;
+    r = shm_node_move(shm, s->node, to, a.new_name, a.new_len);
+    if (r < 0)
+        return r;
+    inherit(shm, shm_node_at(shm, op->rec->node), s);
+    cas_begin_rename(op, op->rec->session, op->rec->handle, a.flags & RENAME_NOREPLACE, lineage);
+    s->flags |= SHM_SESSION_UNPUBLISHED;
+    op_edit(op)->step = RENAME_AIMED;
+    return 0;
+}
+
+/* Under shm->meta. The source's write-id, if it was not known before. -EEXIST: it is another empty
+ * file than the one that is meant. */
+static int check_id(struct op *op, const struct s3_object *obj)
+{
+    struct delete_note *note = delete_note_of(op);
+    char id[LINEAGE_ID_CAP];
+
+    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+        strcpy(id, CAS_NO_ID);
+    if (*note->id && cas_is_empty(obj->etag))
+        return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
+    op_edit(op);
+    memcpy(note->id, id, sizeof(id));
+    return 0;
+}
+
+static void on_head(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    struct worker *w = op->w;
+    int r = res->error;
+
+    op->s3 = NULL;
+    if (r == 0) {
+        worker_lock(w);
+        r = meta_learn(w, op->rec->node, &res->obj);
+        if (r == 0 && op->rec->step != RENAME_AIMED)
+            r = check_id(op, &res->obj);
+        if (r == 0 && op->rec->step != RENAME_AIMED) {
+            r = aim(op, s3_object_meta(&res->obj, LINEAGE_META));
+            if (r < 0)
+                shm_rollback(w->shm, w->shm->meta);
+        }
+        worker_unlock(w);
+    }
+    if (r == 0)
+        session_publish_like(op, op->rec->session, &res->obj, then_put);
+    else
+        end(op, r == -ENOENT ? -ESTALE : r);
+}
+
+static void then_loaded(struct op *op, int error)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = error ? error : rename_keys_of(op, false, from, to);
+
+    if (r == 0) {
+        op->w->stats->s3[S3_OP_HEAD]++;
+        r = s3_head(op->w->s3, from, on_head, op, &op->s3);
+    }
+    if (r < 0)
+        end(op, r);
+}
+
+/* ---- the source ---- */
+
+/* Under shm->meta. -EEXIST: the caller has read another version of the source than is there. */
+static int begin(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    int64_t r = key_of_node(w, op->rec->node, key);
+
+    if (r < 0)
+        return (int)r;
+    op_edit(op);
+    cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
+    if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
+        return -EFBIG; /* needs a copy in parts */
+    r = cas_private(w, op->rec->node, op->req.pid);
+    if (r >= 0)
+        r = session_begin(op, (uint32_t)r, false);
+    if (r < 0)
+        return (int)r;
+    return shm_session_at(w->shm, (uint32_t)r)->flags & SHM_SESSION_REFUSED ? -EEXIST : 0;
+}
+
+void rename_cas(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t node = SHM_NIL;
+    int r = 0;
+
+    if (op->rec->step == RENAME_TAKING) {
+        then_deleted(op, 0);
+        return;
+    }
+    if (rename_is_copied(op)) {
+        delete_source(op);
+        return;
+    }
+    worker_lock(w);
+    if (op->rec->session == SHM_NIL)
+        r = begin(op);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    else
+        node = shm_session_at(w->shm, op->rec->session)->node;
+    worker_unlock(w);
+    if (r < 0) {
+        end(op, r);
+        return;
+    }
+    /* Whose baseline it becomes. */
+    session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+    session_attach(op, node, false, then_loaded);
+}

@@ -1,0 +1,521 @@
+/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at
+ * every moment each file is at its old name, at its new one, or at both. Memory is bounded by one
+ * page of keys.
+ *
+ *   pages    of keys, moved one after the other, until none follows
+ *   a look   at what is left below the old name: keys that came meanwhile are moved as well
+ *   the end  the old name's marker is deleted if no page had one: on some servers folders are there
+ *            without any object, until that; folders within go first, the deepest first
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/handlers/rename.h"
+#include "workers/objmeta/meta.h"
+#include "workers/write/delete.h"
+
+#define RENAME_PARALLEL 8
+#define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
+#define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
+#define RENAME_STUCK_MAX 16 /* pages in a row of which no key could be deleted: written all the time */
+#define RENAME_VAIN_MAX 16 /* LISTs in a row that brought nothing, though more was said to follow */
+
+struct move;
+
+/* One key on its way. */
+struct mover {
+    struct move *m;
+    struct s3_req *req;
+    char from[KEY_CAP];
+    char to[KEY_CAP];
+    char etag[S3_ETAG_MAX]; /* that the listing told, "" = none */
+    bool asked;             /* the DELETE had it as its condition */
+};
+
+struct move {
+    struct op *op;
+    void (*then)(struct op *op, int error);
+    struct buf keys;     /* what is behind `from` in each key of the page, NUL-terminated */
+    struct buf etags;    /* of each of them, NUL-terminated */
+    size_t next;         /* offset in `keys` of the next to be moved */
+    size_t next_etag;
+    size_t left;         /* end of those in `keys` whose markers are still to be deleted */
+    bool more;           /* keys follow behind this page */
+    unsigned running;
+    unsigned deleted, refused; /* keys of this page; not deleted since written meanwhile */
+    unsigned stuck;            /* pages in a row with some refused, none deleted */
+    unsigned vain;
+    bool none;        /* the last page had no key */
+    bool marker_gone; /* that of `from` */
+    int error;
+    struct s3_req *list;
+    char from[KEY_CAP];
+    char to[KEY_CAP];
+    char after[KEY_CAP];  /* the page begins behind it, "" = with the first key */
+    char folder[KEY_CAP]; /* looked at, or being deleted */
+    char below[KEY_CAP];  /* a folder in it, "" = none was seen */
+    char gone[KEY_CAP];   /* the folder that was deleted last */
+    bool key_below;       /* a key was seen in it */
+    struct mover mover[RENAME_PARALLEL];
+};
+
+static void next_page(struct move *m);
+
+static void move_free(void *state)
+{
+    struct move *m = state;
+
+    if (m->list)
+        s3_cancel(m->list);
+    for (int i = 0; i < RENAME_PARALLEL; i++) {
+        if (m->mover[i].req)
+            s3_cancel(m->mover[i].req);
+    }
+    buf_done(&m->keys);
+    buf_done(&m->etags);
+    free(m);
+}
+
+static void end(struct move *m, int error)
+{
+    struct op *op = m->op;
+    void (*then)(struct op *op, int error) = m->then;
+
+    op->state = NULL;
+    op->state_free = NULL;
+    move_free(m);
+    then(op, error);
+}
+
+static void fill_movers(struct move *m);
+
+/* One mover is free again. */
+static void moved(struct mover *mv, int error, const char *detail)
+{
+    struct move *m = mv->m;
+
+    mv->req = NULL;
+    m->running--;
+    if (error && !m->error) {
+        m->error = error;
+        log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\" detail=\"%s\": a "
+                 "part of the directory has been moved, the rest is at the old name",
+                 mv->from, mv->to, strerror(-error), detail);
+    }
+    fill_movers(m);
+}
+
+static int delete_source(struct mover *mv);
+
+/* The version that was listed: one that has come since stays, and is moved with the next listing. */
+static void on_deleted(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    int r = res->error;
+
+    mv->req = NULL;
+    if (mv->asked && s3_condition_unknown(res->http_status, res->code)) {
+        (void)s3_habit_learn(mv->m->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+        r = delete_source(mv);
+        if (r == 0)
+            return;
+    }
+    if (r == 0 || r == -ENOENT)
+        mv->m->deleted++;
+    mv->m->refused += r == -EEXIST;
+    mv->m->marker_gone |= r == 0 && strcmp(mv->from, mv->m->from) == 0;
+    moved(mv, r == -ENOENT || r == -EEXIST ? 0 : r, res->text);
+}
+
+static int delete_source(struct mover *mv)
+{
+    struct worker *w = mv->m->op->w;
+    struct s3_delete del = {.key = mv->from};
+
+    mv->asked = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
+    del.if_match = mv->asked ? mv->etag : NULL;
+    w->stats->s3[S3_OP_DELETE]++;
+    return s3_delete(w->s3, &del, on_deleted, mv, &mv->req);
+}
+
+static void on_copied(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    int r = res->error;
+
+    mv->req = NULL;
+    if (r == -ENOENT) { /* deleted by somebody else meanwhile */
+        moved(mv, 0, "");
+        return;
+    }
+    if (r == 0)
+        r = delete_source(mv);
+    if (r < 0)
+        moved(mv, r, res->text);
+}
+
+/* ---- a marker: put anew, since not every server copies one ----
+ *
+ * It is deleted after all that was below it: servers that keep directories of their own refuse to
+ * delete one twice that is not empty, or keep one whose marker and last file go at the same moment.
+ * */
+
+static void on_marker_put(void *arg, const struct s3_result *res)
+{
+    moved(arg, res->error, res->text);
+}
+
+static void on_marker_head(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    struct worker *w = mv->m->op->w;
+    struct meta_out meta = {0};
+    struct s3_put put = {.key = mv->to,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = "application/x-directory",
+                         .meta = meta.pair};
+    int r = res->error;
+
+    mv->req = NULL;
+    if (r == 0) {
+        (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
+        put.n_meta = meta.n;
+        w->stats->s3[S3_OP_PUT]++;
+        r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
+    }
+    if (r < 0)
+        moved(mv, r == -ENOENT ? 0 : r, res->text);
+}
+
+static bool is_marker(const char *rest)
+{
+    size_t n = strlen(rest);
+
+    return n == 0 || rest[n - 1] == '/'; /* the first is of the directory itself */
+}
+
+/* The last of the page, going back. More may be below it where the page ends in it: then the next
+ * page has it again. */
+static const char *last_marker(struct move *m)
+{
+    const char *data = m->keys.data, *end = data + m->keys.len - 1;
+
+    while (end > data && end[-1])
+        end--;
+    while (m->left) {
+        size_t at = m->left - 1;
+
+        while (at && data[at - 1])
+            at--;
+        m->left = at;
+        if (is_marker(data + at) &&
+            !(m->more && strncmp(end, data + at, strlen(data + at)) == 0))
+            return data + at;
+    }
+    return NULL;
+}
+
+/* 1: a DELETE is on its way; 0: all are gone; -errno. */
+static int delete_marker(struct move *m)
+{
+    struct mover *mv = &m->mover[0];
+    const char *rest = last_marker(m);
+    int r;
+
+    if (!rest)
+        return 0;
+    snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
+    snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
+    mv->etag[0] = '\0'; /* all markers have the same */
+    r = delete_source(mv);
+    if (r < 0)
+        return r;
+    m->running++;
+    return 1;
+}
+
+static int start_mover(struct mover *mv, const char *rest)
+{
+    struct move *m = mv->m;
+    struct worker *w = m->op->w;
+    struct s3_copy copy = {.from_key = mv->from, .to_key = mv->to};
+    size_t from = strlen(m->from), to = strlen(m->to), n = strlen(rest) + 1;
+
+    if (from + n > KEY_CAP || to + n > KEY_CAP)
+        return -ENAMETOOLONG;
+    memcpy(mv->from, m->from, from);
+    memcpy(mv->from + from, rest, n);
+    memcpy(mv->to, m->to, to);
+    memcpy(mv->to + to, rest, n);
+    if (is_marker(rest)) {
+        w->stats->s3[S3_OP_HEAD]++;
+        return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
+    }
+    w->stats->s3[S3_OP_COPY]++;
+    return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
+}
+
+/* Starts movers as long as there are keys and free places; at the end of the page deletes its
+ * markers, one by one, and asks for the next. */
+static void fill_movers(struct move *m)
+{
+    int r = 0;
+
+    for (int i = 0; i < RENAME_PARALLEL && !m->error; i++) {
+        struct mover *mv = &m->mover[i];
+        const char *rest;
+
+        if (mv->req || m->next >= m->keys.len)
+            continue;
+        rest = m->keys.data + m->next;
+        m->next += strlen(rest) + 1;
+        snprintf(mv->etag, sizeof(mv->etag), "%s", m->etags.data + m->next_etag);
+        m->next_etag += strlen(mv->etag) + 1;
+        r = start_mover(mv, rest);
+        if (r < 0)
+            m->error = r;
+        else
+            m->running++;
+    }
+    if (m->running)
+        return;
+    if (!m->error)
+        r = delete_marker(m);
+    if (m->error || r < 0)
+        end(m, m->error ? m->error : r);
+    else if (r == 0)
+        next_page(m);
+}
+
+static int on_key(void *arg, const struct s3_list_entry *entry)
+{
+    struct move *m = arg;
+    const char *etag = entry->etag && strlen(entry->etag) < S3_ETAG_MAX ? entry->etag : "";
+    size_t skip = strlen(m->from);
+    int r;
+
+    if (entry->key_len < skip || strncmp(entry->key, m->from, skip) != 0)
+        return -EPROTO;
+    if (entry->size > S3_PUT_MAX)
+        return -EFBIG; /* needs a copy in parts */
+    r = buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
+    return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
+}
+
+/* ---- the end ---- */
+
+static void look(struct move *m, const char *token);
+static void list_keys(struct move *m, const char *token);
+
+/* All keys are at the new name: that is what the caller asked for. */
+static void leave_folder(struct move *m, const char *folder, const char *detail)
+{
+    log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
+               "listing it", folder, detail);
+    end(m, 0);
+}
+
+static void on_folder_deleted(void *arg, const struct s3_result *res)
+{
+    struct move *m = arg;
+    size_t len = strlen(m->folder) - 1;
+
+    m->list = NULL;
+    if (res->error && res->error != -ENOENT) {
+        leave_folder(m, m->folder, res->text);
+        return;
+    }
+    if (strcmp(m->folder, m->from) == 0) {
+        end(m, 0);
+        return;
+    }
+    strcpy(m->gone, m->folder);
+    while (len && m->folder[len - 1] != '/')
+        len--;
+    m->folder[len] = '\0';
+    look(m, NULL);
+}
+
+static void delete_folder(struct move *m)
+{
+    int r;
+
+    if (m->marker_gone && strcmp(m->folder, m->from) == 0) {
+        end(m, 0);
+        return;
+    }
+    m->op->w->stats->s3[S3_OP_DELETE]++;
+    r = s3_delete(m->op->w->s3, &(struct s3_delete){.key = m->folder}, on_folder_deleted, m,
+                  &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+/* Something is left: keys, which the next page tells, or, where that had none, folders. */
+static void go_down(struct move *m)
+{
+    m->marker_gone = false;
+    if (m->key_below || !m->none) {
+        m->after[0] = '\0';
+        list_keys(m, NULL);
+    } else if (strcmp(m->below, m->gone) == 0) {
+        leave_folder(m, m->below, "it was deleted");
+    } else {
+        strcpy(m->folder, m->below);
+        look(m, NULL);
+    }
+}
+
+static void give_up(struct move *m)
+{
+    log_warn("rename stopped key=\"%s\" to=\"%s\": the server says that there are more keys, and "
+             "does not tell them; what it told has been moved", m->from, m->to);
+    end(m, -EIO);
+}
+
+static void on_look(void *arg, const struct s3_result *res)
+{
+    struct move *m = arg;
+
+    bool found = m->key_below || *m->below;
+    bool vain = found ? m->key_below && m->none : res->truncated;
+
+    m->list = NULL;
+    if (res->error)
+        end(m, res->error);
+    else if (vain && ++m->vain > RENAME_VAIN_MAX)
+        give_up(m);
+    else if (found)
+        go_down(m);
+    else if (res->truncated)
+        look(m, res->next_token);
+    else
+        delete_folder(m);
+}
+
+static int on_look_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct move *m = arg;
+
+    if (entry->key_len >= sizeof(m->below) ||
+        strncmp(entry->key, m->folder, strlen(m->folder)) != 0)
+        return -EPROTO;
+    if (strcmp(entry->key, m->folder) == 0)
+        return 0; /* its marker */
+    if (entry->is_prefix)
+        strcpy(m->below, entry->key);
+    else
+        m->key_below = true;
+    return 0;
+}
+
+/* At m->folder. */
+static void look(struct move *m, const char *token)
+{
+    struct s3_list list = {.prefix = m->folder,
+                           .delimiter = "/",
+                           .token = token,
+                           .max_keys = 2,
+                           .on_entry = on_look_entry};
+    int r;
+
+    m->below[0] = '\0';
+    m->key_below = false;
+    m->op->w->stats->s3[S3_OP_LIST]++;
+    r = s3_list(m->op->w->s3, &list, on_look, m, &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+/* ---- pages ---- */
+
+static void on_page(void *arg, const struct s3_result *res)
+{
+    struct move *m = arg;
+
+    m->list = NULL;
+    m->left = m->keys.len;
+    m->more = res->truncated;
+    m->none = m->keys.len == 0;
+    if (res->error) {
+        end(m, res->error);
+    } else if (!m->none) {
+        m->vain = 0;
+        fill_movers(m);
+    } else if (!m->more) {
+        strcpy(m->folder, m->from);
+        look(m, NULL);
+    } else if (res->next_token && m->vain++ < RENAME_VAIN_MAX) {
+        list_keys(m, res->next_token);
+    } else {
+        give_up(m);
+    }
+}
+
+static void list_keys(struct move *m, const char *token)
+{
+    struct s3_list list = {.prefix = m->from,
+                           .start_after = *m->after ? m->after : NULL,
+                           .token = token,
+                           .on_entry = on_key};
+    struct worker *w = m->op->w;
+    int r;
+
+    m->deleted = m->refused = 0;
+    buf_reset(&m->keys);
+    buf_reset(&m->etags);
+    m->next = m->next_etag = 0;
+    w->stats->s3[S3_OP_LIST]++;
+    r = s3_list(w->s3, &list, on_page, m, &m->list);
+    if (r < 0)
+        end(m, r);
+}
+
+/* Where nothing could be deleted (markers, with more below them), it goes on behind that, and comes
+ * back later. Else from the same place: what was moved is no longer there. */
+static void next_page(struct move *m)
+{
+    const char *last = m->keys.data + m->keys.len - 1;
+
+    if (m->deleted)
+        m->stuck = 0;
+    else
+        m->stuck += m->refused != 0;
+    if (!m->more) {
+        strcpy(m->folder, m->from);
+        look(m, NULL);
+        return;
+    }
+    while (last > m->keys.data && last[-1])
+        last--;
+    if (!m->deleted)
+        snprintf(m->after, sizeof(m->after), "%s%s", m->from, last);
+    list_keys(m, NULL);
+}
+
+void rename_keys(struct op *op, const char *from, const char *to,
+                 void (*then)(struct op *op, int error))
+{
+    struct move *m = calloc(1, sizeof(*m));
+
+    if (!m) {
+        then(op, -ENOMEM);
+        return;
+    }
+    m->op = op;
+    m->then = then;
+    buf_init(&m->keys, RENAME_PAGE_BYTES);
+    buf_init(&m->etags, RENAME_ETAG_BYTES);
+    memcpy(m->from, from, strlen(from) + 1);
+    memcpy(m->to, to, strlen(to) + 1);
+    for (int i = 0; i < RENAME_PARALLEL; i++)
+        m->mover[i].m = m;
+    op->state = m;
+    op->state_free = move_free;
+    list_keys(m, NULL);
+}

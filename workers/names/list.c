@@ -1,0 +1,597 @@
+/* Loading pages. The LIST is a job of this worker: it goes on when the op that began it is
+ * interrupted, because others may wait for the same block. */
+#include "workers/names/list.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/names/list_shadow.h"
+#include "workers/names/room.h"
+#include "workers/op/hold.h"
+#include "workers/op/key.h"
+
+#define LIST_PAGES_MAX 8 /* that one LIST may fill: 1,000 entries of the longest names take 3 */
+/* LISTs that a page may take beyond one for each page before it: answers may bring nothing new. */
+#define LIST_ASKS_MORE 16
+
+/* So many entries at the end of an answer are left to the next page, rather than asked about
+ * (list_shadow.h). */
+#define LIST_CUT_MAX 16
+
+struct list_load {
+    struct worker *w;
+    struct op *op; /* that began it, NULL if it has ended */
+    struct list_want want;
+    uint32_t node_content; /* of the directory when it began: another at the end = names changed meanwhile */
+    uint64_t page_ns;
+    uint32_t block[LIST_PAGES_MAX];
+    unsigned n_blocks;
+    bool full; /* no further page could be had: the rest of the answer is dropped */
+    unsigned hidden;
+    int error;
+    bool last;             /* no page follows */
+    unsigned asks;         /* LISTs sent for this page */
+    bool by_token;         /* the last of them, or begun with the first */
+    bool refused;          /* a token was */
+    char token[S3_TOKEN_MAX]; /* of the page before, not tried yet; "" = none */
+    struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
+    bool shadowed;         /* the answer about the last of them */
+    size_t skip; /* length of the directory's key: what comes behind it is the name */
+    char prefix[KEY_CAP];
+};
+
+static uint8_t *page_at(struct list_load *l, unsigned i)
+{
+    return shm_block_data(l->w->shm, l->block[i]);
+}
+
+/* ---- entries ---- */
+
+/* A name in a directory, as a file system can have it. */
+static bool can_be_name(const char *name, size_t len)
+{
+    return len > 0 && len <= SHM_NAME_MAX && !memchr(name, '/', len) &&
+           !(len == 1 && name[0] == '.') &&
+           !(len == 2 && name[0] == '.' && name[1] == '.');
+}
+
+/* This server was seen not to go on behind start-after: tokens go first. Known to all workers,
+ * since it decides where pages end. */
+static bool trusts_tokens(const struct list_load *l)
+{
+    return __atomic_load_n(&l->w->shm->header->list_tokens, __ATOMIC_RELAXED);
+}
+
+/* Takes the block for one more page. */
+static bool add_page(struct list_load *l)
+{
+    struct shm_block_key key = list_key(&l->want);
+    const char *start = l->want.start;
+    uint32_t idx;
+
+    if (l->n_blocks)
+        start = list_page_header(page_at(l, l->n_blocks - 1))->next;
+
+    key.no += l->n_blocks;
+    if (l->n_blocks == LIST_PAGES_MAX)
+        return false;
+    idx = shm_block_begin(l->w->shm, key, l->w->slot);
+    if (idx == SHM_NIL)
+        return false;
+    l->block[l->n_blocks++] = idx;
+    list_page_begin(page_at(l, l->n_blocks - 1), start, l->want.listing_ns, l->page_ns);
+    return true;
+}
+
+/* False: there is no room for it any more. */
+static bool add_entry(struct list_load *l, const struct list_entry *e)
+{
+    if (l->full)
+        return false;
+    if (list_page_add(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, e))
+        return true;
+    l->full = !add_page(l) ||
+              !list_page_add(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, e);
+    return !l->full;
+}
+
+/* The file that waits for its directory has it. */
+static void shadow_last(struct list_load *l)
+{
+    unsigned i = l->shadow.n - 1;
+
+    list_page_shadow(page_at(l, l->shadow.file[i].page), l->shadow.file[i].off);
+    list_shadow_pop(&l->shadow);
+    l->hidden++;
+}
+
+static void show_entry(struct list_load *l, const struct list_entry *e)
+{
+    uint32_t used = list_page_header(page_at(l, l->n_blocks - 1))->used;
+    unsigned page = l->n_blocks - 1;
+
+    if (!add_entry(l, e) || e->type != LIST_FILE)
+        return;
+    if (page != l->n_blocks - 1)
+        used = sizeof(struct list_header); /* it is the first of another page */
+    list_shadow_push(&l->shadow, e->name, e->name_len, l->n_blocks - 1, used);
+}
+
+static void take_entry(struct list_load *l, const struct s3_list_entry *entry, size_t len, bool dir)
+{
+    struct list_entry e = {.type = dir ? LIST_DIR : LIST_FILE,
+                           .size = entry->size,
+                           .mtime_ns = entry->mtime_ns,
+                           .name = entry->key + l->skip};
+
+    if (list_shadow_pass(&l->shadow, e.name, len, dir))
+        shadow_last(l);
+    if (key_is_reserved(l->w->conf, entry->key, entry->key_len)) {
+        ; /* not the applications' */
+    } else if (can_be_name(e.name, len)) {
+        e.name_len = (uint8_t)len;
+        if (entry->etag)
+            snprintf(e.etag, sizeof(e.etag), "%s", entry->etag);
+        show_entry(l, &e);
+    } else {
+        l->hidden++;
+    }
+    if (!l->full)
+        list_page_end_at(page_at(l, l->n_blocks - 1), e.name, len, dir);
+}
+
+static int on_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct list_load *l = arg;
+    size_t len = entry->key_len - l->skip;
+    bool dir;
+
+    if (entry->key_len < l->skip || memcmp(entry->key, l->prefix, l->skip) != 0)
+        return -EPROTO;
+    if (len == 0 && !entry->is_prefix)
+        return 0; /* the directory's own marker */
+    /* (Some servers list the marker of a directory among the keys.) */
+    dir = entry->is_prefix || entry->key[entry->key_len - 1] == '/';
+    if (len && entry->key[entry->key_len - 1] == '/')
+        len--;
+    take_entry(l, entry, len, dir);
+    return 0;
+}
+
+/* ---- the end of a LIST ---- */
+
+void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
+                  struct shm_version *ret)
+{
+    uint32_t node = shm_node_find(w->shm, dir, e->name, e->name_len);
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+
+    *ret = (struct shm_version){.dir = e->type == LIST_DIR,
+                                .size = e->size,
+                                /* As a GET tells it: whole seconds. */
+                                .mtime_ns = e->mtime_ns - e->mtime_ns % 1000000000,
+                                .etag = e->etag,
+                                .mode = SHM_MODE_UNSET,
+                                .uid = SHM_MODE_UNSET,
+                                .gid = SHM_MODE_UNSET};
+    /* A listing tells no metadata: the time that the version is known to have holds. */
+    if (n && !ret->dir && !(n->flags & SHM_NODE_DIR) && strcmp(n->etag, e->etag) == 0)
+        ret->mtime_ns = n->mtime_ns;
+}
+
+/* One entry, one locked section. False: names changed since the LIST began, or there is no room:
+ * what it shows must not be taken for the present. */
+static bool intern_entry(struct list_load *l, const struct list_entry *e)
+{
+    struct worker *w = l->w;
+    struct shm_version v;
+    int64_t r = -EAGAIN;
+
+    worker_lock(w);
+    /* (The directory may be gone: nobody may have it open any more.) */
+    if (shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
+        shm_node_at(w->shm, l->want.node)->content == l->node_content) {
+        list_version(w, l->want.node, e, &v);
+        r = shm_node_intern(w->shm, l->want.node, e->name, e->name_len, &v,
+                            l->page_ns);
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
+    }
+    worker_unlock(w);
+    return r >= 0;
+}
+
+/* The keys were not on their way to another name, the whole time: then the LIST may have seen a
+ * part of them. */
+static bool was_still(struct list_load *l)
+{
+    struct worker *w = l->w;
+    char key[KEY_CAP];
+    bool still;
+
+    worker_lock(w);
+    still = shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
+            !hold_is_taken(w, l->want.node, 0) &&
+            key_of_node(w, l->want.node, key) == 0 && strcmp(key, l->prefix) == 0;
+    worker_unlock(w);
+    return still;
+}
+
+static bool intern_pages(struct list_load *l)
+{
+    if (l->want.page >= LIST_PAGES_KEPT || !was_still(l))
+        return false;
+    for (unsigned i = 0; i < l->n_blocks; i++) {
+        struct list_entry e;
+        size_t off = 0;
+
+        while (list_page_next(page_at(l, i), &off, &e)) {
+            if (e.type != LIST_SHADOWED && !intern_entry(l, &e))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* What is known of the directory as a whole: page 0 begins a listing, the last page completes it,
+ * if it is still the same one and no entry has been evicted. */
+static void begin_listing(struct list_load *l)
+{
+    struct worker *w = l->w;
+    struct shm_node *n;
+
+    worker_lock(w);
+    n = shm_node_edit(w->shm, l->want.node);
+    n->listed_ns = l->want.listing_ns;
+    n->flags &= (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_WANTED);
+    n->flags |= SHM_NODE_LISTING;
+    worker_unlock(w);
+}
+
+static void end_listing(struct list_load *l, bool interned, bool last)
+{
+    struct worker *w = l->w;
+    struct shm_node *n;
+
+    worker_lock(w);
+    n = shm_node_edit(w->shm, l->want.node);
+    if (n->listed_ns == l->want.listing_ns && (n->flags & SHM_NODE_LISTING)) {
+        if (!interned)
+            n->flags &= (uint16_t)~SHM_NODE_LISTING;
+        else if (last)
+            n->flags = (uint16_t)((n->flags | SHM_NODE_COMPLETE) &
+                                  ~SHM_NODE_LISTING);
+    }
+    worker_unlock(w);
+}
+
+static void tell_hidden(struct list_load *l)
+{
+    if (!l->hidden)
+        return;
+    worker_count(l->w, SHM_STAT_HIDDEN_NAMES, l->hidden);
+    if (l->want.page == 0)
+        log_notice("keys hidden in a listing prefix=\"%s\" keys=%u: they cannot be "
+                   "names (empty, \".\", \"..\", over %d bytes), or are a file and "
+                   "a directory at once, of which the directory shows",
+                   l->prefix, l->hidden, SHM_NAME_MAX);
+}
+
+static void complete_pages(struct list_load *l)
+{
+    bool interned;
+
+    tell_hidden(l);
+    interned = intern_pages(l);
+    ((struct list_header *)(void *)page_at(l, l->n_blocks - 1))->last = l->last;
+    end_listing(l, interned, l->last);
+}
+
+/* Ends the job: pages become READY, or are given back. */
+static void finish(struct list_load *l, int error)
+{
+    struct worker *w = l->w;
+    uint32_t wake = UINT32_C(1) << w->slot;
+
+    l->error = error;
+    if (!error)
+        complete_pages(l);
+    for (unsigned i = 0; i < l->n_blocks; i++)
+        wake |= error ? shm_block_fail(w->shm, l->block[i])
+                      : shm_block_ready(w->shm, l->block[i], list_page_len(page_at(l, i)));
+    worker_wake(w, wake);
+    room_keep(w);
+    l->n_blocks = 0;
+    if (l->op && error)
+        return; /* the op takes the error and frees it: list_failed */
+    if (l->op) {
+        l->op->state = NULL;
+        l->op->state_free = NULL;
+    }
+    free(l);
+}
+
+static void fail(struct list_load *l, int error, const char *detail)
+{
+    log_warn("listing failed prefix=\"%s\" error=\"%s\" detail=\"%s\"", l->prefix,
+             strerror(-error), detail);
+    finish(l, error);
+}
+
+/* ---- files whose directory would stand behind this page ---- */
+
+static void ask_shadows(struct list_load *l);
+
+static int on_shadow_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct list_load *l = arg;
+
+    (void)entry;
+    l->shadowed = true;
+    return 0;
+}
+
+static void on_shadow(void *arg, const struct s3_result *res)
+{
+    struct list_load *l = arg;
+
+    if (res->error) {
+        fail(l, res->error, res->text);
+        return;
+    }
+    if (l->shadowed || res->truncated)
+        shadow_last(l);
+    else
+        list_shadow_pop(&l->shadow);
+    ask_shadows(l);
+}
+
+static int ask_shadow(struct list_load *l)
+{
+    char key[2 * KEY_CAP];
+    struct s3_list list = {.prefix = key, .max_keys = 1, .on_entry = on_shadow_entry};
+
+    l->shadowed = false;
+    snprintf(key, sizeof(key), "%s%.*s/", l->prefix,
+             (int)l->shadow.file[l->shadow.n - 1].len, l->shadow.name);
+    l->w->stats->s3[S3_OP_LIST]++;
+    return s3_list(l->w->s3, &list, on_shadow, l, NULL);
+}
+
+/* One by one, the last first. Each file is asked about once in a listing: where its page ends
+ * before its directory could come. Mostly there is none. */
+static void ask_shadows(struct list_load *l)
+{
+    int r = 0;
+
+    if (l->shadow.n)
+        r = ask_shadow(l);
+    if (r < 0)
+        fail(l, r, "");
+    else if (!l->shadow.n)
+        finish(l, 0);
+}
+
+/* ---- answers ----
+ *
+ *   brings something   the page
+ *   nothing new        to start-after: the token of the page before, if there is one, is tried;
+ *                      else the listing is gone through from its beginning. (Where the server said that
+ *                      nothing follows, too: the page before said that something does. Some do not
+ *                      compare start-after right.)
+ *                      to a token: the one that came with it, or it is the end
+ *
+ * Bounded: in the end there is an error.
+ */
+
+static int ask(struct list_load *l, const char *token);
+
+/* Files among the last entries (the very last, if it is one) are left to the next page, which
+ * mostly tells what they are. Not where a token says where that begins. True if there were any. */
+static bool cut_page(struct list_load *l)
+{
+    uint32_t page = l->n_blocks - 1;
+
+    for (unsigned i = 0; i < l->shadow.n && !trusts_tokens(l); i++) {
+        if (l->shadow.file[i].page == page &&
+            list_page_cut(page_at(l, page), l->shadow.file[i].off, LIST_CUT_MAX)) {
+            l->shadow.n = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_token_helped(struct list_load *l)
+{
+    if (!l->by_token || trusts_tokens(l) || l->asks < 2 || l->want.page == 0)
+        return;
+    __atomic_store_n(&l->w->shm->header->list_tokens, 1, __ATOMIC_RELAXED);
+    log_notice("the server does not go on behind start-after prefix=\"%s\": continuation tokens "
+               "are used from now on", l->prefix);
+}
+
+/* Some entries came, or the listing is over. */
+static void take_answer(struct list_load *l, const struct s3_result *res)
+{
+    if (res->n_entries)
+        note_token_helped(l);
+    if (!res->truncated)
+        l->shadow.n = 0; /* no directory follows */
+    l->last = !res->truncated && !l->full;
+    if (!cut_page(l) && res->next_token && !l->full)
+        list_page_set_token(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, res->next_token);
+    ask_shadows(l);
+}
+
+/* The answer is of no use. Asks again if there is a way. */
+static void ask_on(struct list_load *l, const char *token)
+{
+    int r;
+
+    if (l->asks > l->want.page + LIST_ASKS_MORE) {
+        fail(l, -EIO,
+             "the server brings nothing behind the page before: it keeps neither start-after nor "
+             "continuation tokens; use a release of it that does, or fewer than 1,000 names in "
+             "this directory");
+        return;
+    }
+    r = ask(l, token);
+    if (r < 0)
+        fail(l, r, "");
+}
+
+/* A server that does not know its token any more. */
+static bool refuses_token(struct list_load *l, const struct s3_result *res)
+{
+    if (!l->by_token || l->refused || res->http_status < 400 || res->http_status >= 500)
+        return false;
+    l->refused = true;
+    return true;
+}
+
+static bool brings_nothing(const struct list_load *l, const struct s3_result *res)
+{
+    return !res->n_entries && (res->truncated || (l->want.page && !l->by_token));
+}
+
+static void on_list_done(void *arg, const struct s3_result *res)
+{
+    struct list_load *l = arg;
+
+    if (res->error && refuses_token(l, res))
+        ask_on(l, l->asks == 1 ? NULL : "");
+    else if (res->error)
+        fail(l, res->error, res->text);
+    else if (!brings_nothing(l, res))
+        take_answer(l, res);
+    else if (*l->token)
+        ask_on(l, l->token);
+    else
+        ask_on(l, res->next_token ? res->next_token : "");
+}
+
+/* ---- beginning ---- */
+
+/* The op is answered or interrupted: the load goes on without it, or has ended with an error that
+ * nobody takes. */
+static void leave(void *state)
+{
+    struct list_load *l = state;
+
+    l->op = NULL;
+    if (l->error)
+        free(l);
+}
+
+/* The token that came with the page before, if that is still there. */
+static void find_token(struct list_load *l)
+{
+    struct worker *w = l->w;
+    struct shm_block_key key = list_key(&l->want);
+    const uint8_t *page;
+    uint32_t idx;
+
+    key.no--;
+    if (l->want.page == 0 || !shm_block_is_ready(w->shm, key) ||
+        shm_block_get(w->shm, key, w->slot, &idx) != SHM_BLOCK_HIT)
+        return;
+    page = shm_block_data(w->shm, idx);
+    if (list_page_check(page, shm_block_len(w->shm, idx)) == 0 &&
+        strcmp(list_page_header(page)->next, l->want.start) == 0)
+        list_page_token(page, l->token, sizeof(l->token));
+    shm_block_unpin(w->shm, idx, w->slot);
+}
+
+static int prepare(struct list_load *l)
+{
+    struct worker *w = l->w;
+    int r;
+
+    worker_lock(w);
+    r = key_of_node(w, l->want.node, l->prefix);
+    l->node_content = shm_node_at(w->shm, l->want.node)->content;
+    worker_unlock(w);
+    l->skip = strlen(l->prefix);
+    l->page_ns = clock_mono_ns();
+    if (l->want.page == 0)
+        l->want.listing_ns = l->page_ns;
+    return r;
+}
+
+/* What comes behind the start of the page. The server is asked by start-after (token NULL), by a
+ * token, or for the beginning (""). What comes by a token may be as old as the listing. */
+static int ask(struct list_load *l, const char *token)
+{
+    char start[2 * KEY_CAP];
+    struct s3_list list = {.prefix = l->prefix,
+                           .delimiter = "/",
+                           .start_after = l->want.page ? start : NULL,
+                           .token = token,
+                           .on_entry = on_entry};
+    int r;
+
+    l->asks++;
+    l->by_token = token;
+    if (token && l->want.page)
+        l->page_ns = l->want.listing_ns;
+    list_page_begin(page_at(l, 0), l->want.start, l->want.listing_ns, l->page_ns);
+    snprintf(start, sizeof(start), "%s%s", l->prefix, l->want.start);
+    l->w->stats->s3[S3_OP_LIST]++;
+    r = s3_list(l->w->s3, &list, on_list_done, l, NULL);
+    if (token == l->token)
+        l->token[0] = '\0';
+    return r;
+}
+
+static int ask_first(struct list_load *l)
+{
+    find_token(l);
+    return ask(l, trusts_tokens(l) && *l->token ? l->token : NULL);
+}
+
+int list_load(struct op *op, const struct list_want *want)
+{
+    struct list_load *l = calloc(1, sizeof(*l));
+    int r;
+
+    if (!l)
+        return -ENOMEM;
+    l->w = op->w;
+    l->want = *want;
+    r = prepare(l);
+    if (r == 0 && !add_page(l))
+        r = -EAGAIN;
+    if (r == 0 && want->page == 0)
+        begin_listing(l);
+    if (r == 0)
+        r = ask_first(l);
+    if (r < 0) {
+        if (l->n_blocks)
+            worker_wake(l->w, shm_block_fail(l->w->shm, l->block[0]));
+        free(l);
+        return r;
+    }
+    l->op = op;
+    op->state = l;
+    op->state_free = leave;
+    return 0;
+}
+
+int list_failed(struct op *op)
+{
+    struct list_load *l = op->state;
+    int error = l ? l->error : 0;
+
+    if (error) {
+        op->state = NULL;
+        op->state_free = NULL;
+        free(l);
+    }
+    return error;
+}

@@ -1,0 +1,55 @@
+/* Shared pieces of the handlers that change names: checks, the busy mark, stale listings. */
+#include "workers/names/names.h"
+
+#include <errno.h>
+
+#include "shm/shm_session.h"
+#include "workers/cas/cas.h"
+#include "workers/op/key.h"
+
+int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP])
+{
+    struct worker *w = op->w;
+    uint32_t dir;
+    int r;
+
+    if (w->conf->mount.read_only)
+        return -EROFS;
+    if (w->shm->header->draining && op_is_current(op))
+        return -ESHUTDOWN;
+    worker_lock(w);
+    dir = op_node(op);
+    r = dir == SHM_NIL ? -ESTALE : key_of_name(w, dir, name, len, key);
+    worker_unlock(w);
+    return r;
+}
+
+void names_wanted(struct worker *w, uint32_t dir)
+{
+    if (dir != SHM_NIL && !(shm_node_at(w->shm, dir)->flags & SHM_NODE_WANTED))
+        shm_node_edit(w->shm, dir)->flags |= SHM_NODE_WANTED;
+}
+
+/* Under shm->meta. With compare-and-set a session's node is not the one that the name has: it counts
+ * until its upload was refused. */
+static bool will_be_there(const struct worker *w, const struct shm_session *s)
+{
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+
+    if (!(n->flags & SHM_NODE_LOCAL) || (s->flags & SHM_SESSION_ORPHAN))
+        return false;
+    return (n->flags & SHM_NODE_CURRENT) ||
+           (cas_on(w) && !s->publish.error && !(s->flags & SHM_SESSION_REFUSED));
+}
+
+bool names_local_below(struct worker *w, uint32_t dir)
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        if (s->state == SHM_SESSION_LIVE && will_be_there(w, s) &&
+            key_is_below(w, shm_node_at(w->shm, s->node)->parent, dir))
+            return true;
+    }
+    return false;
+}

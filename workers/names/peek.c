@@ -1,0 +1,204 @@
+/* Reads memory of other processes with process_vm_readv(2), in a thread of its own.
+ *
+ * That call takes the process's mmap_lock, and may fault pages in. Both can wait for this very
+ * mount: one thread of a process unmaps what it has written into a mapping, which waits for our
+ * answer to its WRITE; a second waits in malloc for the lock; a third is the one we look at. Seen
+ * on Linux 6.18 (tests/workers/test_intent.c). And nothing can interrupt it but a SIGKILL. So the
+ * worker waits for the thread for PEEK_WAIT_NS; until the thread comes back, there is nothing to be
+ * seen. It touches what is below and nothing else. */
+#include "workers/names/peek.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define STACK_BYTES (64u << 10)
+
+/* IDLE -> ASKED -> DONE -> IDLE; who gives up: ASKED -> LEFT -> IDLE. */
+enum state { IDLE, ASKED, DONE, LEFT };
+
+static struct {
+    pid_t runs_in; /* this process, or one that has forked us; 0 = it does not run */
+    pthread_mutex_t lock;
+    pthread_cond_t asked, done;
+    enum state state;
+
+    /* The thread's while ASKED or LEFT, else the caller's */
+    uint32_t tid;
+    unsigned n;
+    struct peek_part part[PEEK_PARTS];
+    char bytes[PEEK_PARTS][PEEK_MAX];
+    bool ok;
+} peeker;
+
+static uint64_t wait_ns = PEEK_WAIT_NS;
+
+/* ---- in the thread ---- */
+
+static bool read_some(uint64_t at, char *buf, size_t len)
+{
+    struct iovec to = {buf, len};
+    struct iovec from = {(void *)(uintptr_t)at, len}; /* NOLINT: an address of another process */
+
+    return process_vm_readv((pid_t)peeker.tid, &to, 1, &from, 1, 0) == (ssize_t)len;
+}
+
+/* Page by page: what follows the text may not be there, or not be in memory. */
+static bool read_text(const struct peek_part *p, char *buf)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), have = 0;
+
+    while (have < p->len) {
+        size_t n = page - (p->at + have) % page;
+
+        if (n > p->len - have)
+            n = p->len - have;
+        if (!read_some(p->at + have, buf + have, n))
+            return false;
+        if (memchr(buf + have, '\0', n))
+            return true;
+        have += n;
+    }
+    return false;
+}
+
+static bool read_parts(void)
+{
+    for (unsigned i = 0; i < peeker.n; i++) {
+        const struct peek_part *p = &peeker.part[i];
+        char *buf = peeker.bytes[i];
+
+        if (!(p->text ? read_text(p, buf) : read_some(p->at, buf, p->len)))
+            return false;
+    }
+    return true;
+}
+
+static void *run(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&peeker.lock);
+    for (;;) {
+        bool ok;
+
+        while (peeker.state != ASKED) {
+            if (peeker.state == LEFT) /* before it was begun */
+                peeker.state = IDLE;
+            else
+                pthread_cond_wait(&peeker.asked, &peeker.lock);
+        }
+        pthread_mutex_unlock(&peeker.lock);
+        ok = read_parts();
+        pthread_mutex_lock(&peeker.lock);
+        peeker.ok = ok;
+        peeker.state = peeker.state == LEFT ? IDLE : DONE;
+        pthread_cond_signal(&peeker.done);
+    }
+    return NULL;
+}
+
+/* ---- in the worker ---- */
+
+static void init(void)
+{
+    pthread_condattr_t mono;
+
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_mutex_init(&peeker.lock, NULL);
+    pthread_cond_init(&peeker.asked, NULL);
+    pthread_cond_init(&peeker.done, &mono);
+    pthread_condattr_destroy(&mono);
+    peeker.state = IDLE;
+}
+
+/* Anew after a fork, which threads do not survive. */
+static bool start_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all, before;
+    int r;
+
+    init();
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the worker's */
+    r = pthread_create(&thread, &attr, run, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    peeker.runs_in = r == 0 ? getpid() : 0;
+    return r == 0;
+}
+
+/* With the lock. False if the time is over. */
+static bool wait_done(void)
+{
+    uint64_t until = clock_mono_ns() + wait_ns;
+    struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
+                          .tv_nsec = (long)(until % NS_PER_S)};
+
+    while (peeker.state == ASKED) {
+        if (pthread_cond_timedwait(&peeker.done, &peeker.lock, &ts) != 0)
+            break;
+    }
+    if (peeker.state == DONE) {
+        peeker.state = IDLE;
+        return true;
+    }
+    peeker.state = LEFT;
+    return false;
+}
+
+/* With the lock. */
+static bool ask(uint32_t tid, const struct peek_part *parts, unsigned n)
+{
+    if (peeker.state != IDLE)
+        return false; /* still at an earlier one */
+    peeker.tid = tid;
+    peeker.n = n;
+    memcpy(peeker.part, parts, n * sizeof(*parts));
+    peeker.state = ASKED;
+    pthread_cond_signal(&peeker.asked);
+    return wait_done() && peeker.ok;
+}
+
+bool peek(uint32_t tid, const struct peek_part *parts, unsigned n, const char *ret[PEEK_PARTS])
+{
+    bool ok;
+
+    assert(n <= PEEK_PARTS);
+    for (unsigned i = 0; i < n; i++) {
+        assert(parts[i].len <= PEEK_MAX);
+        ret[i] = peeker.bytes[i];
+    }
+    if (peeker.runs_in != getpid() && !start_thread())
+        return false;
+    pthread_mutex_lock(&peeker.lock);
+    ok = ask(tid, parts, n);
+    pthread_mutex_unlock(&peeker.lock);
+    return ok;
+}
+
+bool peek_is_stuck(void)
+{
+    bool r;
+
+    pthread_mutex_lock(&peeker.lock);
+    r = peeker.state == LEFT;
+    pthread_mutex_unlock(&peeker.lock);
+    return r;
+}
+
+void peek_set_wait(uint64_t ns)
+{
+    wait_ns = ns;
+}

@@ -1,0 +1,309 @@
+/* The lookup plan: which requests tell what a name is, and in which order.
+ *
+ *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of
+ *                                    "name/", one key
+ *                                    (no bytes wanted: HEAD)
+ *   anything else                    LIST of "name" up to the next slash: "name" itself is a
+ *                                    file, "name/" a directory. If the page ends before "name/"
+ *                                    could come: LIST of "name/", one key
+ *
+ * GET first is right where a file is read next: open, read and close of a small file cost this
+ * one request. A LIST answers for files, directories and nothing alike, but brings no data.
+ * (What lookups in the same directory turned out to be would be the better guess than the look
+ * of the name: ask() is the place for it.)
+ *
+ * What is known without a request: op_lookup.c, op_open.c. What an answer means for the name
+ * table: resolve_intern.c.
+ */
+#include "workers/names/resolve.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/op/key.h"
+
+/* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2",
+ * "name.txt"): few pages have more of them, and a page of a thousand would mostly tell of
+ * siblings that sort behind. */
+#define NAME_PAGE 16
+
+struct resolve {
+    struct worker *w;
+    resolve_done_fn *done;
+    void *arg;
+    struct s3_req *req;
+    struct resolve_result res;
+    struct s3_object obj;
+    bool file, dir; /* seen in a listing */
+    bool passed;    /* the page has something that sorts at "name/", or behind it */
+    uint8_t *data;
+    size_t cap;
+    size_t key_len;
+    char key[KEY_CAP + 1]; /* room for a slash */
+};
+
+/* ---- the end ---- */
+
+static void drop(struct resolve *r)
+{
+    free(r->data);
+    free(r);
+}
+
+void resolve_cancel(struct resolve *r)
+{
+    if (!r)
+        return;
+    s3_cancel(r->req);
+    drop(r);
+}
+
+static void finish(struct resolve *r)
+{
+    r->res.obj = r->res.kind == RESOLVE_FILE && !r->res.not_modified ? &r->obj : NULL;
+    r->res.data = r->res.data_len ? r->data : NULL;
+    r->done(r->arg, &r->res);
+    drop(r);
+}
+
+static void fail(struct resolve *r, const struct s3_result *s3, int error)
+{
+    r->res.error = error;
+    log_warn("asking S3 for a name failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
+             "attempts=%u",
+             (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "",
+             s3 ? s3->attempts : 0);
+    finish(r);
+}
+
+/* ---- LIST of "name/": a directory or nothing ---- */
+
+static int on_below_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct resolve *r = arg;
+
+    (void)entry;
+    r->dir = true;
+    return 0;
+}
+
+static void conclude(struct resolve *r)
+{
+    r->res.kind = r->dir ? RESOLVE_DIR : r->file ? RESOLVE_FILE : RESOLVE_NONE;
+    if (r->dir && r->file)
+        log_debug("both a file and a directory, showing the directory key=\"%.*s\"",
+                  (int)r->key_len, r->key);
+    finish(r);
+}
+
+static void on_below(void *arg, const struct s3_result *s3)
+{
+    struct resolve *r = arg;
+
+    r->req = NULL;
+    r->dir |= s3->truncated; /* by a key that no file can have */
+    if (s3->error)
+        fail(r, s3, s3->error);
+    else
+        conclude(r);
+}
+
+static int list(struct resolve *r, const struct s3_list *how, s3_done_fn *done)
+{
+    r->w->stats->s3[S3_OP_LIST]++;
+    return s3_list(r->w->s3, how, done, r, &r->req);
+}
+
+static void ask_below(struct resolve *r)
+{
+    struct s3_list how = {
+        .prefix = r->key, .max_keys = 1, .on_entry = on_below_entry};
+    int e;
+
+    if (r->key_len >= S3_KEY_MAX) { /* nothing can be below so long a key */
+        conclude(r);
+        return;
+    }
+    r->key[r->key_len] = '/';
+    e = list(r, &how, on_below);
+    r->key[r->key_len] = '\0';
+    if (e < 0)
+        fail(r, NULL, e);
+}
+
+/* ---- LIST of "name" up to the next slash ---- */
+
+static void take_entry(struct resolve *r, const struct s3_list_entry *entry)
+{
+    r->file = true;
+    r->obj.size = entry->size;
+    r->obj.mtime_ns = entry->mtime_ns;
+    if (entry->etag && strlen(entry->etag) < sizeof(r->obj.etag))
+        strcpy(r->obj.etag, entry->etag);
+}
+
+static int on_name_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct resolve *r = arg;
+    unsigned char next;
+
+    if (entry->key_len < r->key_len || memcmp(entry->key, r->key, r->key_len) != 0)
+        return -EPROTO;
+    next = (unsigned char)entry->key[r->key_len];
+    if (!entry->is_prefix && entry->key_len == r->key_len)
+        take_entry(r, entry);
+    else if (next == '/')
+        r->dir = true;
+    r->passed |= next >= '/';
+    return 0;
+}
+
+static void on_name(void *arg, const struct s3_result *s3)
+{
+    struct resolve *r = arg;
+
+    r->req = NULL;
+    if (s3->error)
+        fail(r, s3, s3->error);
+    else if (s3->truncated && !r->dir && !r->passed)
+        ask_below(r);
+    else
+        conclude(r);
+}
+
+static int ask_name(struct resolve *r)
+{
+    struct s3_list how = {.prefix = r->key,
+                          .delimiter = "/",
+                          .max_keys = NAME_PAGE,
+                          .on_entry = on_name_entry};
+
+    return list(r, &how, on_name);
+}
+
+/* ---- GET ---- */
+
+/* Memory for the data only now: of requests that wait for a connection there may be hundreds. */
+static int on_get_head(void *arg, const struct s3_object *obj)
+{
+    struct resolve *r = arg;
+    uint64_t want = r->w->conf->lookup.speculate;
+
+    r->cap = (size_t)(obj->size < want ? obj->size : want);
+    r->data = r->cap ? malloc(r->cap) : NULL;
+    return r->cap && !r->data ? -ENOMEM : 0;
+}
+
+/* What came was of two versions. */
+static void on_get_restart(void *arg)
+{
+    struct resolve *r = arg;
+
+    free(r->data);
+    r->data = NULL;
+    r->res.data_len = r->cap = 0;
+}
+
+static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
+{
+    struct resolve *r = arg;
+
+    if (off != r->res.data_len || len > r->cap - r->res.data_len)
+        return -EPROTO;
+    memcpy(r->data + off, data, len);
+    r->res.data_len += len;
+    worker_count(r->w, SHM_STAT_S3_IN_BYTES, len);
+    return 0;
+}
+
+static void on_get(void *arg, const struct s3_result *s3)
+{
+    struct resolve *r = arg;
+
+    r->req = NULL;
+    /* EISDIR: how servers on top of a file system may call a directory. */
+    if (s3->error == -ENOENT || s3->error == -EISDIR) {
+        ask_below(r);
+    } else if (s3->error) {
+        fail(r, s3, s3->error);
+    } else {
+        r->obj = s3->obj;
+        r->res.kind = RESOLVE_FILE;
+        r->res.not_modified = s3->not_modified;
+        r->res.has_meta = !s3->not_modified;
+        finish(r);
+    }
+}
+
+static int ask_head(struct resolve *r)
+{
+    r->w->stats->s3[S3_OP_HEAD]++;
+    return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* a 404: LIST tells */
+}
+
+static int ask_get(struct resolve *r, const char *etag)
+{
+    uint64_t speculate = r->w->conf->lookup.speculate;
+    struct s3_get get = {.key = r->key,
+                         .len = speculate,
+                         .if_none_match = etag && *etag ? etag : NULL,
+                         .on_head = on_get_head,
+                         .on_data = on_get_data,
+                         .on_restart = on_get_restart};
+
+    if (!speculate)
+        return ask_head(r);
+    r->w->stats->s3[S3_OP_GET]++;
+    return s3_get(r->w->s3, &get, on_get, r, &r->req);
+}
+
+/* ---- the plan ---- */
+
+/* A name with an extension: a dot that neither begins nor ends it. */
+static bool looks_like_file(const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    const char *name = slash ? slash + 1 : key;
+    const char *dot = strrchr(name, '.');
+
+    return dot && dot > name && dot[1];
+}
+
+static int ask(struct resolve *r, enum resolve_how how, const char *etag)
+{
+    bool guess = how == RESOLVE_GUESS || how == RESOLVE_GUESS_STAT;
+
+    if (how == RESOLVE_NO_DATA || (guess && !looks_like_file(r->key)))
+        return ask_name(r);
+    return how == RESOLVE_STAT || how == RESOLVE_GUESS_STAT ? ask_head(r) : ask_get(r, etag);
+}
+
+int resolve_start(struct worker *w, const char *key, enum resolve_how how,
+                  const char *etag, resolve_done_fn *done, void *arg,
+                  struct resolve **ret)
+{
+    struct resolve *r;
+    size_t len = strlen(key);
+    int e;
+
+    if (len > S3_KEY_MAX)
+        return -ENAMETOOLONG;
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return -ENOMEM;
+    r->w = w;
+    r->done = done;
+    r->arg = arg;
+    r->key_len = len;
+    memcpy(r->key, key, len + 1);
+    e = ask(r, how, etag);
+    if (e < 0) {
+        drop(r);
+        return e;
+    }
+    *ret = r;
+    return 0;
+}

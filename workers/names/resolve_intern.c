@@ -1,0 +1,182 @@
+/* From an answer of S3 (resolve.c) to the name table: versions, metadata, and answers that came
+ * too late. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "shm/shm_session.h"
+#include "workers/names/resolve.h"
+#include "workers/objmeta/meta.h"
+#include "workers/read/fetch.h"
+#include "workers/read/version_id.h"
+
+void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
+{
+    struct shm_node *n;
+
+    *ret = (struct resolve_known){.asked_ns = clock_mono_ns()};
+    if (node == SHM_NIL)
+        return;
+    n = shm_node_at(w->shm, node);
+    ret->node_id = shm_node_id(w->shm, node);
+    if (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL))
+        return;
+    if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
+        return; /* "not modified" would not tell them */
+    /* "Not modified" is of use only where the first bytes are here: those who open a file read
+     * it from the start. */
+    if (fetch_has_start(w, n))
+        memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
+}
+
+/* Whatever S3 says of a directory, it is there as long as a file that is not published yet lies
+ * below it. */
+static bool holds_sessions(struct worker *w, uint32_t dir)
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+        uint32_t at = s->state == SHM_SESSION_LIVE ? s->node : SHM_NIL;
+
+        while (at != SHM_NIL && at != dir)
+            at = shm_node_at(w->shm, at)->parent;
+        if (at == dir)
+            return true;
+    }
+    return false;
+}
+
+static int64_t nothing_there(struct worker *w, uint32_t node)
+{
+    if (node == SHM_NIL)
+        return -ENOENT;
+    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) &&
+        holds_sessions(w, node))
+        return node;
+    shm_node_gone(w->shm, node);
+    return -ENOENT;
+}
+
+/* Times are of whole seconds: a listing tells finer ones than a GET of the same object, and a
+ * file's time must not depend on how it was found. For the same reason a known version keeps the
+ * time that it has, unless metadata tell another (a file published here has the time of its last
+ * write). */
+static void version_of(const struct shm_node *n, const struct resolve_result *res,
+                       struct shm_version *v)
+{
+    const struct s3_object *obj = res->obj;
+
+    *v = (struct shm_version){.mode = SHM_MODE_UNSET,
+                              .uid = SHM_MODE_UNSET,
+                              .gid = SHM_MODE_UNSET,
+                              .dir = res->kind == RESOLVE_DIR};
+    if (v->dir)
+        return;
+    v->size = obj->size;
+    v->etag = obj->etag;
+    v->mtime_ns = obj->mtime_ns / (int64_t)NS_PER_S * (int64_t)NS_PER_S;
+    if (n && !(n->flags & SHM_NODE_DIR) && strcmp(n->etag, obj->etag) == 0)
+        v->mtime_ns = n->mtime_ns;
+}
+
+static void note_version_id(struct worker *w, uint32_t node, const struct s3_object *obj)
+{
+    char key[KEY_CAP];
+
+    if (*obj->version && obj->size > SHM_BLOCK_SIZE && key_of_node(w, node, key) == 0)
+        version_id_told(w, node, key, obj);
+}
+
+static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t len,
+                      uint32_t node, const struct resolve_known *known,
+                      const struct resolve_result *res)
+{
+    struct shm_version v;
+    bool set = false;
+    int64_t r;
+
+    version_of(node == SHM_NIL ? NULL : shm_node_at(w->shm, node), res, &v);
+    if (res->has_meta)
+        set = w->conf->metadata == CONF_METADATA_FULL && meta_read(res->obj, &v);
+    r = shm_node_intern(w->shm, dir, name, len, &v, known->asked_ns);
+    if (r >= 0 && set && shm_node_at(w->shm, (uint32_t)r)->session == SHM_NIL)
+        shm_node_edit(w->shm, (uint32_t)r)->flags |= SHM_NODE_MTIME_SET;
+    if (r >= 0 && !v.dir)
+        note_version_id(w, (uint32_t)r, res->obj);
+    return r;
+}
+
+bool resolve_is_ours(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s;
+
+    if (n->session == SHM_NIL)
+        return false;
+    s = shm_session_at(w->shm, n->session);
+    return shm_session_dirty(s) || s->writing || s->publish.state != SHM_JOB_IDLE ||
+           !(s->flags & SHM_SESSION_LOADED) || (s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_COPY));
+}
+
+/* Under shm->meta. S3 has another version than the node is, on which a session hangs that has written
+ * nothing: its name goes to that one, as it would without the session. */
+static void leave_name(struct worker *w, uint32_t node, const struct resolve_result *res)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (n->session != SHM_NIL && !res->not_modified &&
+        (res->kind != RESOLVE_FILE || !shm_etag_same(n->etag, res->obj->etag)))
+        shm_node_gone(w->shm, node);
+}
+
+/* An answer tells how things were somewhere between asking and now. What was found out,
+ * published or unlinked here since the asking is newer. */
+int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
+                       const struct resolve_known *known,
+                       const struct resolve_result *res)
+{
+    uint32_t node = shm_node_find(w->shm, dir, name, len);
+    struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+
+    if (n && (resolve_is_ours(w, n) || n->checked_ns > known->asked_ns))
+        return node;
+    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id)
+        return -EAGAIN;
+    if (n)
+        leave_name(w, node, res);
+    if (res->kind == RESOLVE_NONE)
+        return nothing_there(w, node);
+    if (!res->not_modified)
+        return intern(w, dir, name, len, node, known, res);
+    if (!n || strcmp(n->etag, known->etag) != 0)
+        return -EAGAIN;
+    n = shm_node_edit(w->shm, node);
+    n->checked_ns = known->asked_ns;
+    n->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
+    return node;
+}
+
+void resolve_keep_data(struct worker *w, uint32_t node,
+                       const struct resolve_result *res)
+{
+    uint64_t first = SHM_BLOCK_SIZE;
+    const struct shm_node *n;
+    uint32_t content = 0, bytes_node = 0;
+    bool same;
+
+    if (!res->data)
+        return;
+    if (res->obj->size < first)
+        first = res->obj->size;
+    if (res->data_len < first) /* part of a block is of no use */
+        return;
+    worker_lock(w);
+    n = shm_node_at(w->shm, node);
+    same = !(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL &&
+           strcmp(n->etag, res->obj->etag) == 0;
+    content = n->content;
+    bytes_node = n->bytes_node;
+    worker_unlock(w);
+    if (same)
+        fetch_put(w, bytes_node, content, res->data, (uint32_t)first);
+}

@@ -1,0 +1,111 @@
+/* The kernel keeps a dentry of every name that was looked up until memory is short, and with it
+ * our node. So a walk over a million names would fill the table. Nodes that nobody has open are
+ * asked back (FORGETs follow) before the table is full, in the order of the table, which is about
+ * the order of their making: by NOTIFY_PRUNE, many at once.
+ *
+ * Kernels before Linux 6.18 do not know that. There NOTIFY_INVAL_ENTRY does it, name by name, which is
+ * slow: it takes the directory's lock, which LOOKUPs there keep sharing among them; the kernel hands
+ * it over to the notifier after 4 ms (kernel/locking/rwsem.c), so 250 nodes a second come back from a
+ * directory that is being searched. */
+#include "workers/names/room.h"
+
+#include "base/clock.h"
+#include "shm/shm_notify.h"
+
+#define LOW_SHARE 16 /* room is low when less than 1/16 of the nodes is free or evictable */
+#define BATCH 16     /* notifications of one locked section: each takes 300 bytes of the undo log */
+#define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
+#define MADE_NS NS_PER_S
+#define SCAN 512     /* nodes looked at for each of them */
+
+static uint32_t cursor; /* of this worker */
+
+static bool is_low(const struct worker *w)
+{
+    const struct shm_node_table *t = w->shm->nodes; /* read as a hint */
+    uint32_t nodes = w->shm->header->sizes.nodes;
+
+    return nodes - t->live + t->evictable < nodes / LOW_SHARE;
+}
+
+bool room_was_made(const struct worker *w)
+{
+    uint64_t at = w->shm->notify->room_ns; /* read as a hint */
+
+    return at && clock_mono_ns() - at < MADE_NS;
+}
+
+static bool is_asked(const struct worker *w)
+{
+    const struct shm_notify_ring *r = w->shm->notify;
+
+    return r->tail - r->head >= PENDING_MAX;
+}
+
+/* Directories only if no file is found: one may be somebody's working directory, which then has
+ * no path any more. */
+static uint32_t candidate(struct worker *w, uint32_t *scan)
+{
+    uint32_t other = SHM_NIL;
+
+    while (*scan) {
+        uint32_t from = cursor, node;
+
+        node = shm_node_kernel_only(w->shm, &cursor, *scan);
+        *scan -= cursor - from < *scan ? cursor - from : *scan;
+        if (node == SHM_NIL)
+            break;
+        if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_DIR))
+            return node;
+        other = node;
+    }
+    return other;
+}
+
+/* Under shm->meta. One notification; false: no node is left to be asked back. */
+static bool ask_name(struct worker *w, uint32_t *scan)
+{
+    uint32_t node = candidate(w, scan);
+    const struct shm_node *n;
+
+    if (node == SHM_NIL)
+        return false;
+    n = shm_node_at(w->shm, node);
+    shm_notify_entry(w->shm, n->parent, shm_node_name(w->shm, node), n->name_len);
+    return true;
+}
+
+static bool ask_nodes(struct worker *w, uint32_t *scan)
+{
+    uint64_t ids[SHM_NOTIFY_NODES];
+    uint32_t n = 0, node;
+
+    while (n < SHM_NOTIFY_NODES && (node = candidate(w, scan)) != SHM_NIL)
+        ids[n++] = shm_node_id(w->shm, node);
+    if (n)
+        shm_notify_prune(w->shm, ids, n);
+    return n == SHM_NOTIFY_NODES;
+}
+
+void room_make(struct worker *w)
+{
+    bool by_name = atomic_load(&w->shm->notify->no_prune);
+    uint32_t scan = BATCH * SCAN;
+
+    if (is_asked(w))
+        return;
+    worker_lock(w);
+    shm_set(w->shm, w->shm->meta, w->shm->notify->room_ns, clock_mono_ns());
+    for (unsigned i = 0; i < BATCH && scan; i++) {
+        if (!(by_name ? ask_name(w, &scan) : ask_nodes(w, &scan)))
+            break;
+    }
+    worker_unlock(w);
+    worker_notify_kernel(w);
+}
+
+void room_keep(struct worker *w)
+{
+    if (is_low(w))
+        room_make(w);
+}

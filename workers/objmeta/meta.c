@@ -1,0 +1,319 @@
+/* Reading x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
+ * bits, those of a symbolic link too: then the content is the target), rclone an octal mode and
+ * seconds with a fraction. What is sent is what s3fs writes, and a fraction of seconds. */
+#include "workers/objmeta/meta.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+
+#define TYPE_DEFAULT "binary/octet-stream" /* what S3 takes one for that came without a type */
+#define PREFIX_LEN 11 /* "x-amz-meta-", which servers count too */
+#define MODE_KEPT 01777 /* set-uid and set-gid bits from elsewhere are not believed */
+#define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
+
+static bool parse(const char *text, int base, unsigned long max, unsigned long *ret)
+{
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    *ret = strtoul(text, &end, base);
+    return !errno && !*end && *ret <= max;
+}
+
+/* A type that a mode in the metadata of such an object can have. */
+static bool is_type(unsigned long mode, bool dir)
+{
+    return dir ? S_ISDIR(mode) : S_ISREG(mode) || S_ISLNK(mode);
+}
+
+/* Decimal where that makes a mode of such an object (33188 = 0100644), else octal ("100644",
+ * "0644", "644"), else decimal permissions alone. With its type bits, where they are told. */
+static bool parse_mode(const char *text, bool dir, uint32_t *ret)
+{
+    unsigned long v;
+
+    if ((*text != '0' && parse(text, 10, 0177777, &v) && is_type(v, dir)) ||
+        (parse(text, 8, 0177777, &v) && (is_type(v, dir) || v <= 07777)) ||
+        parse(text, 10, 07777, &v)) {
+        *ret = (uint32_t)v;
+        return true;
+    }
+    return false;
+}
+
+/* Digits behind the point, as nanoseconds; more than nine are cut. */
+static bool parse_fraction(const char *text, int64_t *ret)
+{
+    int64_t ns = 0, unit = NS_PER_S / 10;
+
+    for (; *text >= '0' && *text <= '9'; text++) {
+        ns += (*text - '0') * unit;
+        unit /= 10;
+    }
+    *ret = ns;
+    return !*text;
+}
+
+static bool parse_time(const char *text, int64_t *ret)
+{
+    char *end;
+    long long s;
+    int64_t ns = 0;
+
+    errno = 0;
+    s = strtoll(text, &end, 10);
+    if (end == text || errno || s < 0 || s >= SECONDS_MAX)
+        return false;
+    if (*end == '.' ? !parse_fraction(end + 1, &ns) : *end != '\0')
+        return false;
+    *ret = s * (int64_t)NS_PER_S + ns;
+    return true;
+}
+
+static void parse_id(const char *text, uint32_t *ret)
+{
+    unsigned long v;
+
+    if (text && parse(text, 10, SHM_MODE_UNSET - 1, &v))
+        *ret = (uint32_t)v;
+}
+
+/* What is not a matter of the content: extended attributes, and what other programs keep. */
+static bool is_foreign(const char *name)
+{
+    static const char *const ours[] = {"mode", "uid", "gid", "mtime", "atime", "ctime"};
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if (strcmp(name, ours[i]) == 0)
+            return false;
+    }
+    return strncmp(name, "stateproxy-", strlen("stateproxy-")) != 0;
+}
+
+static bool is_own(const char *name)
+{
+    return strcmp(name, "mode") == 0 || strcmp(name, "uid") == 0 ||
+           strcmp(name, "gid") == 0 || strcmp(name, "mtime") == 0;
+}
+
+/* The pair at *at, which moves on to the next; false at the end. */
+static bool next_pair(const struct s3_object *obj, size_t *at, const char **ret_name,
+                      const char **ret_value)
+{
+    if (*at >= obj->meta_len)
+        return false;
+    *ret_name = obj->meta + *at;
+    *ret_value = *ret_name + strlen(*ret_name) + 1;
+    *at += strlen(*ret_name) + strlen(*ret_value) + 2;
+    return true;
+}
+
+const char *meta_xattr(const struct s3_object *obj)
+{
+    const char *coded = s3_object_meta(obj, META_XATTR);
+
+    return coded ? coded : "";
+}
+
+static void read_mode(const struct s3_object *obj, struct shm_version *v)
+{
+    const char *text = s3_object_meta(obj, "mode");
+    uint32_t mode;
+
+    if (!text || !parse_mode(text, v->dir, &mode))
+        return; /* the configured one */
+    v->link = S_ISLNK(mode) && obj->size > 0 && obj->size < PATH_MAX;
+    v->mode = mode & MODE_KEPT;
+}
+
+bool meta_read(const struct s3_object *obj, struct shm_version *v)
+{
+    const char *mtime = s3_object_meta(obj, "mtime"), *name, *value;
+
+    v->meta = true;
+    v->link = v->more = false;
+    v->xattr = *meta_xattr(obj);
+    v->plain = strcmp(obj->content_type, TYPE_DEFAULT) == 0;
+    for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
+        v->more |= is_foreign(name);
+        v->plain &= is_own(name);
+    }
+    read_mode(obj, v);
+    parse_id(s3_object_meta(obj, "uid"), &v->uid);
+    parse_id(s3_object_meta(obj, "gid"), &v->gid);
+    return mtime && parse_time(mtime, &v->mtime_ns);
+}
+
+static void adopt(struct shm_node *n, uint32_t mode, uint32_t uid, uint32_t gid)
+{
+    if (n->mode == SHM_MODE_UNSET)
+        n->mode = mode;
+    if (n->uid == SHM_MODE_UNSET)
+        n->uid = uid;
+    if (n->gid == SHM_MODE_UNSET)
+        n->gid = gid;
+}
+
+void meta_adopt(struct shm_node *n, const struct shm_node *from)
+{
+    adopt(n, from->mode, from->uid, from->gid);
+}
+
+int meta_fill(struct shm_node *n, const struct s3_object *obj)
+{
+    static const struct s3_object none;
+    struct shm_version v = {.dir = n->flags & SHM_NODE_DIR,
+                            .mode = SHM_MODE_UNSET,
+                            .uid = SHM_MODE_UNSET,
+                            .gid = SHM_MODE_UNSET};
+    bool timed = meta_read(obj ? obj : &none, &v);
+
+    if (!(n->flags & SHM_NODE_LINK) != !v.link)
+        return -ESTALE;
+    adopt(n, v.mode, v.uid, v.gid);
+    /* (A session's time is that of its last write.) */
+    if (timed && !(n->flags & SHM_NODE_MTIME_SET) && n->session == SHM_NIL) {
+        n->mtime_ns = v.mtime_ns;
+        n->flags |= SHM_NODE_MTIME_SET;
+    }
+    n->flags = (uint16_t)(n->flags | SHM_NODE_META | (v.more ? SHM_NODE_MORE : 0) |
+                          (v.xattr ? SHM_NODE_XATTR : 0));
+    return 0;
+}
+
+bool meta_differ(const struct shm_node *a, const struct shm_node *b)
+{
+    return a->mode != b->mode || a->uid != b->uid || a->gid != b->gid ||
+           a->mtime_ns != b->mtime_ns || ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
+}
+
+/* ---- writing ---- */
+
+static const char *put_text(struct meta_out *out, const char *text)
+{
+    char *to = out->text + out->n_text;
+
+    out->n_text += strlen(text) + 1;
+    memcpy(to, text, strlen(text) + 1);
+    return to;
+}
+
+/* Copies the pair; false: it does not fit. */
+static bool add(struct meta_out *out, const char *name, const char *value)
+{
+    size_t len = strlen(name) + strlen(value);
+
+    if (out->n == META_PAIRS_MAX || out->n_text + len + 2 > sizeof(out->text))
+        return false;
+    out->pair[out->n].name = put_text(out, name);
+    out->pair[out->n++].value = put_text(out, value);
+    out->bytes += PREFIX_LEN + len;
+    return true;
+}
+
+static void add_number(struct meta_out *out, const char *name, uint32_t v)
+{
+    char text[META_VALUE_MAX];
+
+    snprintf(text, sizeof(text), "%u", v);
+    (void)add(out, name, text); /* the first ones: they fit */
+}
+
+static uint32_t type_of(const struct shm_node *n)
+{
+    if (n->flags & SHM_NODE_LINK)
+        return S_IFLNK;
+    return n->flags & SHM_NODE_DIR ? S_IFDIR : S_IFREG;
+}
+
+void meta_write(struct meta_out *out, const struct shm_node *n)
+{
+    char text[META_VALUE_MAX];
+
+    out->n = out->bytes = out->n_text = 0;
+    out->more = out->xattr = out->no_xattr = false;
+    if (n->flags & SHM_NODE_LINK)
+        add_number(out, "mode", S_IFLNK | 0777);
+    else if (n->mode != SHM_MODE_UNSET)
+        add_number(out, "mode", (n->mode & MODE_KEPT) | type_of(n));
+    if (n->uid != SHM_MODE_UNSET)
+        add_number(out, "uid", n->uid);
+    if (n->gid != SHM_MODE_UNSET)
+        add_number(out, "gid", n->gid);
+    if (n->flags & SHM_NODE_MTIME_SET) {
+        snprintf(text, sizeof(text), "%lld.%09lld",
+                 (long long)(n->mtime_ns / (int64_t)NS_PER_S),
+                 (long long)(n->mtime_ns % (int64_t)NS_PER_S));
+        (void)add(out, "mtime", text);
+    }
+}
+
+void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
+{
+    bool plain = !content_type || strcmp(content_type, TYPE_DEFAULT) == 0;
+
+    for (size_t i = 0; i < out->n; i++)
+        plain &= is_own(out->pair[i].name);
+    n->flags &= (uint16_t)~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
+    n->flags = (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
+                          (out->xattr ? SHM_NODE_XATTR : 0) |
+                          (plain ? SHM_NODE_PLAIN : 0));
+}
+
+void meta_write_xattr(struct meta_out *out, const char *coded)
+{
+    out->xattr = *coded && add(out, META_XATTR, coded);
+    out->more |= out->xattr;
+    out->no_xattr = !out->xattr;
+}
+
+static bool is_there(const struct meta_out *out, const char *name)
+{
+    for (size_t i = 0; i < out->n; i++) {
+        if (strcmp(out->pair[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_kept(const char *name, enum meta_keep which)
+{
+    switch (which) {
+    case META_KEEP_COPY:
+        return !is_own(name);
+    case META_KEEP_MOVED:
+        return strcmp(name, "stateproxy-lineage") != 0;
+    case META_KEEP_NEW:
+        return is_foreign(name);
+    case META_KEEP_ALL:
+        break;
+    }
+    return true;
+}
+
+unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_keep which)
+{
+    const char *name, *value;
+    unsigned lost = 0;
+
+    for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
+        if (!is_kept(name, which) || is_there(out, name) ||
+            (out->no_xattr && strcmp(name, META_XATTR) == 0))
+            continue;
+        if (!add(out, name, value)) {
+            lost++;
+            continue;
+        }
+        out->more |= is_foreign(name);
+        out->xattr |= strcmp(name, META_XATTR) == 0 && *value;
+    }
+    return lost;
+}

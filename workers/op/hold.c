@@ -1,0 +1,112 @@
+/* Names that an op holds: marks on nodes, noted in its record, so that they outlive its worker. */
+#include "workers/op/hold.h"
+
+#include <errno.h>
+
+#include "shm/shm_session.h"
+#include "workers/op/key.h"
+
+bool hold_is_publishing(struct worker *w, uint32_t session)
+{
+    if (shm_session_at(w->shm, session)->publish.state != SHM_JOB_RUNNING)
+        return false;
+    worker_awaits_session(w, session);
+    return true;
+}
+
+bool hold_take(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    uint32_t tag = op_tag(op);
+
+    if (n->busy == tag)
+        return true;
+    if (n->session != SHM_NIL && hold_is_publishing(w, n->session))
+        return false;
+    /* Whoever holds it wakes everybody when it lets go. */
+    if (hold_is_taken(w, node, tag))
+        return false;
+    shm_node_set_busy(w->shm, node, tag);
+    return true;
+}
+
+void hold_release(struct op *op, uint32_t node)
+{
+    if (node != SHM_NIL && shm_node_at(op->w->shm, node)->busy == op_tag(op))
+        shm_node_set_busy(op->w->shm, node, 0);
+}
+
+void hold_give_back(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    if (op_is_current(op) || rec->node == SHM_NIL)
+        return;
+    worker_lock(op->w);
+    hold_release(op, rec->node);
+    hold_release(op, rec->handle);
+    op_edit(op)->node = rec->handle = SHM_NIL;
+    worker_unlock(op->w);
+    worker_wake(op->w, HOLD_WAKE_ALL);
+}
+
+bool hold_is_taken(struct worker *w, uint32_t node, uint32_t tag)
+{
+    for (; node != SHM_NIL; node = shm_node_at(w->shm, node)->parent) {
+        uint32_t busy = shm_node_at(w->shm, node)->busy;
+
+        if (busy)
+            return busy != tag;
+    }
+    return false;
+}
+
+/* Under shm->meta. */
+static bool holds_below(struct worker *w, uint32_t node, uint32_t tag, uint32_t dir)
+{
+    return node != SHM_NIL && shm_node_at(w->shm, node)->busy == tag && node != dir &&
+           key_is_below(w, node, dir);
+}
+
+int hold_enter(struct op *op, char key[KEY_CAP])
+{
+    struct worker *w = op->w;
+    uint32_t dir = op_node(op);
+    int r;
+
+    if (dir == SHM_NIL)
+        return -ESTALE;
+    if (op->rec->node == SHM_NIL && hold_is_taken(w, dir, op_tag(op)))
+        return 0;
+    r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
+    if (r < 0)
+        return r;
+    op_edit(op)->node = dir;
+    return 1;
+}
+
+/* Under shm->meta. */
+static bool has_entered(struct worker *w, const struct shm_record *r, uint32_t dir)
+{
+    return (r->opcode == FUSE_MKDIR || r->opcode == FUSE_RMDIR) && r->node != SHM_NIL &&
+           key_is_below(w, r->node, dir);
+}
+
+bool hold_is_taken_below(struct worker *w, uint32_t dir)
+{
+    const struct shm_sizes *sizes = &w->shm->header->sizes;
+
+    for (uint32_t slot = 0; slot < sizes->workers; slot++) {
+        for (uint32_t i = 0; i < sizes->records; i++) {
+            const struct shm_record *r = shm_arena_record(w->shm, slot, i);
+            uint32_t tag = shm_record_tag(slot, i);
+
+            if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT &&
+                (holds_below(w, r->node, tag, dir) || holds_below(w, r->handle, tag, dir) ||
+                 has_entered(w, r, dir)))
+                return true;
+        }
+    }
+    return false;
+}

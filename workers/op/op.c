@@ -1,0 +1,421 @@
+/* The life of an op: journal states, keeping, answering, waking, interrupting. What ops do is in
+ * op_*.c; how they are read in channel.c; how they are taken over in recover.c. */
+#include "workers/op/op.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fuse/fuse_reply.h"
+#include "workers/op/proc.h"
+
+#define RESERVE_SHARE 8 /* one record in so many is kept back */
+
+static uint32_t current_idx(const struct worker *w)
+{
+    return w->shm->header->sizes.records;
+}
+
+static struct shm_record *record_at(struct worker *w, uint32_t idx)
+{
+    return idx == current_idx(w) ? &w->arena->current
+                                 : shm_arena_record(w->shm, w->slot, idx);
+}
+
+bool op_is_current(const struct op *op)
+{
+    return op->rec_idx == current_idx(op->w);
+}
+
+static void set_state(struct shm_record *rec, enum shm_record_state state)
+{
+    atomic_store_explicit(&rec->state, state, memory_order_release);
+}
+
+/* The op's slot is free again; its record too, and goes back to the stack. */
+static void release(struct op *op)
+{
+    struct worker *w = op->w;
+
+    if (op->s3)
+        s3_cancel(op->s3);
+    if (op->state && op->state_free)
+        op->state_free(op->state);
+    if (!op_is_current(op))
+        w->free_records[w->n_free_records++] = op->rec_idx;
+    *op = (struct op){0};
+    w->free_ops[w->n_free_ops++] = op;
+}
+
+/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an
+ * error of ours. */
+static void check_sent(struct op *op, int r)
+{
+    if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
+        log_warn("answer to %s refused: %s op=%llu",
+                 fuse_op_name(op->rec->opcode), strerror(-r),
+                 (unsigned long long)op->rec->unique);
+}
+
+static void end(struct op *op, int sent)
+{
+    struct shm_record *rec = op->rec;
+
+    check_sent(op, sent);
+    release(op);
+    set_state(rec, SHM_RECORD_FREE);
+}
+
+/* Stored before it is sent, as op_applied does it: a request that has been answered must not be
+ * handled again. The name that was missing may be there by then, and a second answer would count a
+ * lookup, or change something, behind the kernel's back. */
+void op_fail(struct op *op, int error)
+{
+    op->rec->reply_error = error;
+    op->rec->reply_len = 0;
+    set_state(op->rec, SHM_RECORD_APPLIED);
+    op_finish(op);
+}
+
+/* Of requests that only look, so that these may be handled once more. */
+void op_answer(struct op *op, const void *data, size_t len)
+{
+    end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
+}
+
+void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
+{
+    end(op, fuse_reply_data(op->w->env->mount->fd, op->rec->unique, iov, n));
+}
+
+void op_done(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    release(op);
+    set_state(rec, SHM_RECORD_FREE);
+}
+
+/* What a request is told that takes too long. (EINTR would be for a lock, but the kernel makes of it
+ * "start the system call again", which without a signal reaches the program as an errno of 512. ENOLCK
+ * makes some programs go on without the lock.) */
+static int told_error(const struct shm_record *rec)
+{
+    switch (rec->opcode) {
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+        return 0; /* nobody listens */
+    case FUSE_SETLK:
+    case FUSE_SETLKW:
+        return -EAGAIN;
+    default:
+        return -ETIMEDOUT;
+    }
+}
+
+/* The kernel has been told ETIMEDOUT: it does not know of the node that the answer would give it. */
+static void uncount_told(struct op *op, const void *data, size_t len)
+{
+    const struct fuse_entry_out *entry = data;
+    uint32_t node;
+
+    if (!op->rec->told || len < sizeof(*entry))
+        return;
+    node = shm_node_of_id(op->w->shm, entry->nodeid);
+    if (node != SHM_NIL)
+        shm_node_forget(op->w->shm, node, 1);
+}
+
+struct shm_record *op_edit(struct op *op)
+{
+    /* All but the request itself, which does not change. */
+    shm_save(op->w->shm, op->w->shm->meta, op->rec,
+             offsetof(struct shm_record, request));
+    return op->rec;
+}
+
+void op_applied(struct op *op, int error, const void *data, size_t len)
+{
+    struct shm_record *rec = op_edit(op);
+
+    assert(len <= SHM_RECORD_REPLY);
+    if (error == 0)
+        uncount_told(op, data, len);
+    rec->reply_error = error;
+    rec->reply_len = (uint32_t)len;
+    if (len)
+        memcpy(rec->reply, data, len);
+    set_state(rec, SHM_RECORD_APPLIED);
+}
+
+void op_applied_in_arena(struct op *op, size_t len)
+{
+    struct worker *w = op->w;
+    struct shm_record *rec = op_edit(op);
+
+    assert(len <= SHM_REPLY_MAX);
+    shm_set(w->shm, w->shm->meta, w->arena->reply_len, (uint32_t)len);
+    shm_set(w->shm, w->shm->meta, w->arena->counted_n, 0);
+    rec->reply_error = 0;
+    rec->reply_len = SHM_REPLY_IN_ARENA;
+    set_state(rec, SHM_RECORD_APPLIED);
+}
+
+void op_finish(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+    struct worker *w = op->w;
+    int fd = w->env->mount->fd;
+
+    if (rec->told) /* if that was not sent before: nothing else may be */
+        end(op, fuse_reply_err(fd, rec->unique, told_error(rec)));
+    else if (rec->reply_error || rec->reply_len == 0)
+        end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
+    else if (rec->reply_len == SHM_REPLY_IN_ARENA)
+        end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
+                               w->arena->reply_len));
+    else
+        end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
+}
+
+/* ---- keeping ---- */
+
+/* The record is complete before it becomes IN_FLIGHT, and the read area is given up only then: a
+ * worker killed in between leaves both, which recover.c knows by their `unique`. */
+static void move_to_record(struct op *op, uint32_t idx, size_t len)
+{
+    struct worker *w = op->w;
+    struct shm_record *from = op->rec, *to = record_at(w, idx);
+    size_t fixed = offsetof(struct shm_record, request);
+
+    memcpy((uint8_t *)to + sizeof(to->state), (uint8_t *)from + sizeof(from->state),
+           fixed - sizeof(to->state));
+    to->request_len = (uint32_t)len;
+    set_state(to, SHM_RECORD_IN_FLIGHT);
+    atomic_store(&from->state, SHM_RECORD_FREE);
+    /* An interrupt that found the read area while it was copied. One that comes later finds it
+     * free: op_interrupt.c. */
+    if (atomic_load(&from->interrupted))
+        atomic_store(&to->interrupted, 1);
+}
+
+/* Some records are left for RELEASE: the kernel does not repeat it, and what was not published
+ * would be lost with it. It sends few at a time (max_background). */
+static uint32_t record_but(const struct worker *w, uint32_t reserve)
+{
+    return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1]
+                                       : SHM_NIL;
+}
+
+uint32_t op_next_record(const struct worker *w)
+{
+    return record_but(w, current_idx(w) / RESERVE_SHARE);
+}
+
+int op_keep(struct op *op)
+{
+    struct worker *w = op->w;
+    struct shm_record *rec;
+    uint32_t idx;
+    size_t len;
+
+    if (!op_is_current(op))
+        return 0;
+    idx = op->req.opcode == FUSE_RELEASE ? record_but(w, 0) : op_next_record(w);
+    if (idx == SHM_NIL) {
+        worker_count(w, SHM_STAT_OVERLOAD, 1);
+        op_fail(op, -ENOMEM);
+        return -ENOMEM;
+    }
+    rec = record_at(w, idx);
+    len = fuse_request_save(&op->req, rec->request, SHM_RECORD_REQUEST);
+    if (!len) {
+        op_fail(op, -ENAMETOOLONG);
+        return -ENOMEM;
+    }
+    w->n_free_records--;
+    move_to_record(op, idx, len);
+    op->rec = rec;
+    op->rec_idx = idx;
+    /* Names and arguments are in the record now. It was decoded once, so it decodes again. */
+    if (fuse_decode_saved(rec->request, len, &op->req) < 0)
+        abort();
+    return 0;
+}
+
+uint32_t op_tag(const struct op *op)
+{
+    assert(!op_is_current(op));
+    return shm_record_tag(op->w->slot, op->rec_idx);
+}
+
+uint32_t op_node(const struct op *op)
+{
+    return shm_node_of_id(op->w->shm, op->req.nodeid);
+}
+
+/* ---- beginning ---- */
+
+/* Fills the record's facts of a request that has just been read. Of one that a replacement takes
+ * over the effects so far are kept. */
+static void note_request(struct shm_record *rec, const struct fuse_request *req)
+{
+    rec->unique = req->unique;
+    rec->opcode = req->opcode;
+    rec->node_id = req->nodeid;
+    if (atomic_load(&rec->state) != SHM_RECORD_READING)
+        return;
+    rec->started_ns = clock_mono_ns();
+    rec->step = 0;
+    rec->handle = rec->session = rec->node = SHM_NIL;
+    rec->parked_len = 0;
+    rec->told = 0;
+    atomic_store(&rec->interrupted, 0);
+    set_state(rec, SHM_RECORD_IN_FLIGHT);
+}
+
+/* Bytes of the request in the read area: what its own header says, if that can be. */
+static int decode_current(struct worker *w, struct fuse_request *req)
+{
+    const uint8_t *area = shm_arena_read_area(w->shm, w->slot);
+    const struct fuse_in_header *head = (const void *)area;
+
+    if (head->len > SHM_READ_HEAD + w->shm->header->sizes.payload)
+        return -EPROTO;
+    return fuse_decode(area, head->len, req);
+}
+
+struct op *op_begin(struct worker *w, uint32_t rec_idx)
+{
+    struct shm_record *rec = record_at(w, rec_idx);
+    struct op *op = w->free_ops[--w->n_free_ops];
+    int r;
+
+    *op = (struct op){.w = w, .rec = rec, .rec_idx = rec_idx};
+    if (rec_idx == current_idx(w))
+        r = decode_current(w, &op->req);
+    else
+        r = fuse_decode_saved(rec->request, rec->request_len, &op->req);
+    if (op->req.head)
+        note_request(rec, &op->req);
+    if (r == 0)
+        return op;
+    if (op->req.head && fuse_wants_reply(op->req.opcode))
+        op_fail(op, r == -ENOSYS ? r : -EIO);
+    else
+        op_done(op);
+    return NULL;
+}
+
+/* ---- waiting ---- */
+
+void op_wait(struct op *op, void (*resume)(struct op *op))
+{
+    assert(!op_is_current(op));
+    op->resume = resume;
+    op->waiting = true;
+}
+
+void op_stop_waiting(struct op *op)
+{
+    op->waiting = false;
+}
+
+/* `resume` may end this op and others, and begin none: so the array can be walked. */
+void op_resume_all(struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        if (w->ops[i].w && w->ops[i].waiting)
+            w->ops[i].resume(&w->ops[i]);
+    }
+}
+
+/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A file
+ * operation is not ended by a signal that the caller survives (Go programs get them all the time);
+ * one that arrives later and kills it is seen because this runs once a second too. */
+void op_interrupts(struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        struct op *op = &w->ops[i];
+
+        if (!op->w || op->stays || !atomic_load(&op->rec->interrupted) ||
+            !proc_is_dying(op->req.pid))
+            continue;
+        worker_count(w, SHM_STAT_INTERRUPTED, 1);
+        op_stop_waiting(op);
+        if (op->gives_back)
+            op->gives_back(op);
+        op_fail(op, -EINTR);
+    }
+}
+
+/* It goes on; only the kernel no longer waits for it. */
+static void tell_early(struct op *op)
+{
+    struct shm_record *rec = op->rec;
+
+    if (op->told)
+        return;
+    log_warn("%s takes longer than requests may: told %s, and it goes on op=%llu",
+             fuse_op_name(rec->opcode), told_error(rec) ? "ETIMEDOUT" : "that it is done",
+             (unsigned long long)rec->unique);
+    rec->told = 1;
+    op->told = true;
+    check_sent(op, fuse_reply_err(op->w->env->mount->fd, rec->unique, told_error(rec)));
+}
+
+/* A create goes on too, as the publish of its session, but is nobody's any more. */
+static void end_late(struct op *op)
+{
+    if (op->stays && op->rec->opcode != FUSE_CREATE) {
+        tell_early(op);
+        return;
+    }
+    worker_count(op->w, SHM_STAT_TIMED_OUT, 1);
+    op_stop_waiting(op);
+    if (op->gives_back)
+        op->gives_back(op);
+    op_fail(op, told_error(op->rec));
+}
+
+#define READS_MANY 16 /* so many wait: behind them others do, unseen, in the kernel's background queue */
+
+/* Of the reads: those have been waiting for as long before they came here. */
+static uint64_t read_limit(const struct worker *w, uint64_t limit)
+{
+    unsigned n = 0;
+
+    for (uint32_t i = 0; i <= current_idx(w); i++)
+        n += w->ops[i].w && w->ops[i].req.opcode == FUSE_READ;
+    return n < READS_MANY ? limit : limit / 4;
+}
+
+void op_limits(struct worker *w)
+{
+    uint64_t now = clock_mono_ns(), limit = w->env->request_limit_ns, reads;
+
+    if (!limit)
+        return;
+    reads = read_limit(w, limit);
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        struct op *op = &w->ops[i];
+
+        if (op->w && now - op->rec->started_ns >=
+                         (op->req.opcode == FUSE_READ ? reads : limit))
+            end_late(op);
+    }
+}
+
+bool op_any_stays(const struct worker *w)
+{
+    for (uint32_t i = 0; i <= current_idx(w); i++) {
+        if (w->ops[i].w && w->ops[i].stays)
+            return true;
+    }
+    return false;
+}

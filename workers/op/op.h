@@ -1,0 +1,123 @@
+/* One request of the kernel, from being read to being answered.
+ *
+ * A handler (dispatch.c has the table) gets an op and either answers it, or keeps it: op_keep()
+ * moves the request from the read area into a journal record, and the handler returns with S3
+ * requests running or with `resume` set. Whatever way: each op is answered exactly once, by one of
+ *   op_fail, op_answer, op_answer_iov   nothing was changed that a second run of the handler would
+ *                                       not do again
+ *   op_applied + op_finish              something was: op_applied stores the answer in the section
+ *                                       that makes the change, so that a replacement only sends it
+ *
+ * When this worker dies, its replacement runs the handler of every op that was not APPLIED again,
+ * from the start, with what the handler had recorded in op->rec (step, handle, session, node).
+ * Handlers are written for that.
+ */
+#ifndef WORKERS_OP_OP_H
+#define WORKERS_OP_OP_H
+
+#include <sys/uio.h>
+
+#include "fuse/fuse_decode.h"
+#include "shm/shm_session.h"
+#include "workers/op/worker.h"
+
+#define OP_ANCESTORS SHM_SESSION_FOLLOWERS
+
+/* Who asks: filled by cas_identify() and cas_identify_family(), all zero where it is not known. */
+struct op_caller {
+    struct shm_baseline_who self;
+    int32_t parent; /* its process id */
+    struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
+    bool waits[OP_ANCESTORS]; /* each of them, up to there, waits for its child */
+};
+
+struct op {
+    struct worker *w; /* NULL = free */
+    struct shm_record *rec;
+    uint32_t rec_idx; /* index of the record; shm sizes.records = arena->current */
+    bool waiting;     /* `resume` is called at each wake */
+    bool stays;       /* an interrupt does not end it: what it does must come to its end */
+    bool told;        /* ETIMEDOUT was sent, see op_limits(); rec->told outlives the worker */
+    struct fuse_request req; /* points into the read area, or into rec->request */
+    struct op_caller caller; /* of cas_identify() */
+    struct s3_req *s3;       /* running request: cancelled when the op is interrupted */
+
+    /* Called when something that the op waits for may have happened: looks again, and answers, goes
+     * on, or stays waiting. */
+    void (*resume)(struct op *op);
+    /* What the handler needs while the op is kept; `state` is freed with state_free (NULL: nothing)
+     * when the op is answered or interrupted. state_free cancels what `state` still has running. */
+    void *state;
+    void (*state_free)(void *state);
+    /* Gives back what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL:
+     * nothing. */
+    void (*gives_back)(struct op *op);
+};
+
+typedef void op_handler(struct op *op);
+
+/* Keeps the request beyond this turn. 0; or -ENOMEM: no record is free, and the op has been
+ * answered with it. To be called before anything is started for the op; pointers into op->req
+ * change. Does nothing to a kept op. */
+must_use int op_keep(struct op *op);
+
+/* The record that the next op_keep will take (of all but RELEASE); SHM_NIL if none is free. */
+uint32_t op_next_record(const struct worker *w);
+
+/* True while the op's request still lies in the read area. */
+bool op_is_current(const struct op *op);
+
+/* Calls op->resume at each wake until the op is answered or op_stop_waiting. The op must be kept.
+ * */
+void op_wait(struct op *op, void (*resume)(struct op *op));
+void op_stop_waiting(struct op *op);
+
+/* Answers. `error` is 0 or -errno. The op is gone after each. Those with data are for requests
+ * without effects: a replacement may answer them anew. */
+void op_fail(struct op *op, int error);
+void op_answer(struct op *op, const void *data, size_t len);
+void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n);
+/* No answer is wanted (FORGET). */
+void op_done(struct op *op);
+
+/* Under shm->meta, last in the section: the effect and this answer become one. len <=
+ * SHM_RECORD_REPLY. */
+void op_applied(struct op *op, int error, const void *data, size_t len);
+/* Under shm->meta: the same with arena->reply[0 .. len) as the answer. */
+void op_applied_in_arena(struct op *op, size_t len);
+/* After unlocking: sends what op_applied stored. The op is gone. */
+void op_finish(struct op *op);
+
+/* Under shm->meta: before changing step, handle, session, node of op->rec. */
+struct shm_record *op_edit(struct op *op);
+
+/* The tag of this op for shm_node_set_busy(): stays the same through a worker's replacement. Kept
+ * ops only. */
+uint32_t op_tag(const struct op *op);
+
+/* The node of the request's nodeid, under shm->meta: SHM_NIL if not known (answer ESTALE). */
+uint32_t op_node(const struct op *op);
+
+/* An op for this record of our own arena, decoded; used by channel.c and recover.c. NULL:
+ * malformed, answered. */
+struct op *op_begin(struct worker *w, uint32_t rec_idx);
+
+/* Runs the handler of the op's opcode. */
+void op_dispatch(struct op *op);
+
+/* Ends with EINTR the ops that were interrupted by a signal that their caller dies of. Called at
+ * each wake, and once a second. */
+void op_interrupts(struct worker *w);
+
+/* Answers what is about to become older than the kernel lets a request be (env->request_limit_ns): it
+ * would end the whole connection. ETIMEDOUT, a waiting lock EAGAIN. What `stays` goes on all the same;
+ * so does a publish, which is a job of its session. Called once a second. */
+void op_limits(struct worker *w);
+
+/* Calls `resume` of all waiting ops. */
+void op_resume_all(struct worker *w);
+
+/* An op is under way that comes to its end whatever happens to its caller. */
+bool op_any_stays(const struct worker *w);
+
+#endif

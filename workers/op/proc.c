@@ -1,0 +1,224 @@
+/* Reading /proc. Field numbers are those of proc(5), "/proc/pid/stat". */
+#include "workers/op/proc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+#define PROC_TEXT_MAX 4096
+#define WAIT_LOOKS 8 /* a shell that has just made a child is about to wait for it */
+#define PF_EXITING 0x4
+
+enum { STAT_PARENT = 4, STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
+
+/* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too.
+ * */
+static bool stat_field(const char *text, int want, uint64_t *ret)
+{
+    const char *p = strrchr(text, ')');
+    char *end;
+
+    for (int field = 2; p && field < want; field++)
+        p = strchr(p + 1, ' ');
+    if (!p)
+        return false;
+    *ret = strtoull(p + 1, &end, 10);
+    return end != p + 1;
+}
+
+/* ---- descriptors kept back ---- */
+
+/* Without a free descriptor a killed writer would look like one of whom nothing can be known, and
+ * what it half wrote would be published. So two are kept: for a directory and a file in it. */
+static int spare[2] = {-1, -1};
+
+void proc_keep_spares(void)
+{
+    for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+        if (spare[i] < 0)
+            spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
+
+/* True if `r` says that descriptors are short, and now there are some: until proc_keep_spares. */
+static bool lend_spares(ssize_t r)
+{
+    if (r != -EMFILE && r != -ENFILE)
+        return false;
+    for (size_t i = 0; i < sizeof(spare) / sizeof(spare[0]); i++) {
+        if (spare[i] >= 0)
+            close(spare[i]);
+        spare[i] = -1;
+    }
+    return true;
+}
+
+static bool read_proc(int32_t pid, const char *file, char *text)
+{
+    char path[64];
+    ssize_t r;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    r = fd_read_file(path, text, PROC_TEXT_MAX);
+    if (lend_spares(r)) {
+        r = fd_read_file(path, text, PROC_TEXT_MAX);
+        proc_keep_spares();
+    }
+    return r > 0;
+}
+
+/* A number of a status file, 0 if it is not there. `name` as "\nTgid:". */
+static int32_t status_number(const char *text, const char *name)
+{
+    const char *p = strstr(text, name);
+
+    return p ? (int32_t)strtol(p + strlen(name), NULL, 10) : 0;
+}
+
+/* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait
+ * for, seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it.
+ * Its memory is new then and has no code yet; statm says that without any lock. (A process that
+ * exits has no memory at all.) */
+static bool is_in_exec(uint32_t tid)
+{
+    char text[PROC_TEXT_MAX];
+    unsigned long long size, text_pages;
+
+    return read_proc((int32_t)tid, "statm", text) &&
+           sscanf(text, "%llu %*u %*u %llu", &size, &text_pages) == 2 && size && !text_pages;
+}
+
+bool proc_is_dying(uint32_t tid)
+{
+    char text[PROC_TEXT_MAX];
+    const char *p = NULL;
+
+    if (tid != 0 && tid <= INT32_MAX && read_proc((int32_t)tid, "status", text))
+        p = strstr(text, "\nSigPnd:");
+    return !p || (strtoull(p + 8, NULL, 16) & (UINT64_C(1) << (SIGKILL - 1)));
+}
+
+void proc_look(uint32_t tid, struct proc_info *ret)
+{
+    char text[PROC_TEXT_MAX];
+    uint64_t flags, start, start_code, code, parent;
+
+    *ret = (struct proc_info){0};
+    if (tid == 0 || tid > INT32_MAX)
+        return;
+    if (!read_proc((int32_t)tid, "status", text))
+        return;
+    ret->tgid = status_number(text, "\nTgid:");
+    if (is_in_exec(tid)) {
+        ret->parent = status_number(text, "\nPPid:");
+        ret->execs = ret->known = true;
+        return;
+    }
+    /* The thread itself: the group's leader may have exited before it. */
+    if (!ret->tgid || !read_proc((int32_t)tid, "stat", text) ||
+        !stat_field(text, STAT_FLAGS, &flags) ||
+        !stat_field(text, STAT_START_CODE, &start_code) ||
+        !stat_field(text, STAT_EXIT_CODE, &code))
+        return;
+    if (tid != (uint32_t)ret->tgid && !read_proc(ret->tgid, "stat", text))
+        return;
+    if (!stat_field(text, STAT_START, &start) ||
+        !stat_field(text, STAT_PARENT, &parent))
+        return;
+    ret->start = start;
+    ret->parent = (int32_t)parent;
+    ret->exiting = flags & PF_EXITING;
+    ret->signal = ret->exiting ? (int32_t)(code & 0x7f) : 0;
+    /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had
+     * exited normally. (A process whose memory is gone already shows 0 there.) */
+    ret->known = start_code != 1;
+}
+
+void proc_look_parent(int32_t tgid, struct proc_info *ret)
+{
+    char text[PROC_TEXT_MAX] = "";
+
+    proc_look((uint32_t)tgid, ret);
+    if (ret->execs)
+        return;
+    for (int i = 0; i < WAIT_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
+        if (i)
+            sched_yield();
+        if (!read_proc(tgid, "syscall", text))
+            return;
+    }
+    ret->waits = strtol(text, NULL, 10) == SYS_wait4 || strtol(text, NULL, 10) == SYS_waitid;
+}
+
+/* A value of an fdinfo file: "name:\t123". */
+static bool info_value(const char *text, const char *name, int base,
+                       uint64_t *ret)
+{
+    const char *p = strstr(text, name);
+
+    if (!p)
+        return false;
+    *ret = strtoull(p + strlen(name), NULL, base);
+    return true;
+}
+
+/* 1, 0, or -errno where no descriptor is left to look with. */
+static int fd_matches(int dirfd, const char *fd_name, uint64_t ino)
+{
+    char text[PROC_TEXT_MAX];
+    uint64_t flags, found;
+    int fd = openat(dirfd, fd_name, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return errno == EMFILE || errno == ENFILE ? -errno : 0;
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return info_value(text, "flags:", 8, &flags) &&
+           (flags & O_ACCMODE) != O_RDONLY &&
+           info_value(text, "\nino:", 10, &found) && found == ino;
+}
+
+/* 1, 0, or -errno. */
+static int any_matches(int32_t tgid, uint64_t ino)
+{
+    char path[64];
+    const struct dirent *e;
+    int r = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)tgid);
+    dir = opendir(path);
+    if (!dir)
+        return -errno;
+    for (int i = 0; r == 0 && i < PROC_FDS_MAX && (e = readdir(dir)); i++) {
+        if (e->d_name[0] != '.')
+            r = fd_matches(dirfd(dir), e->d_name, ino);
+    }
+    closedir(dir);
+    return r;
+}
+
+bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
+{
+    int r = any_matches(tgid, ino);
+
+    if (lend_spares(r)) {
+        r = any_matches(tgid, ino);
+        proc_keep_spares();
+    }
+    *ret_known = r >= 0;
+    return r > 0;
+}

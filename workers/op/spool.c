@@ -1,0 +1,173 @@
+/* The bytes of write sessions. Who may change them when is session_change.c's matter. */
+#include "workers/op/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+#define SPOOL_GRAIN (UINT64_C(64) << 10) /* memory is counted in steps of this */
+
+/* A shared flag that another worker may set at any time. */
+static uint32_t flags_now(struct worker *w, uint32_t session)
+{
+    return __atomic_load_n(&shm_session_at(w->shm, session)->flags,
+                           __ATOMIC_ACQUIRE);
+}
+
+static int fd_for(struct worker *w, uint32_t session, uint32_t flags)
+{
+    const struct worker_spool *s = &w->env->spool[session];
+
+    return flags & SHM_SESSION_ON_DISK ? s->file_fd : s->mem_fd;
+}
+
+int spool_fd(struct worker *w, uint32_t session)
+{
+    return fd_for(w, session, flags_now(w, session));
+}
+
+/* The content may move to disk, and the memory be given back, between the look at the flag and the
+ * read: then the flag has changed, and the read is done again. */
+int spool_read(struct worker *w, uint32_t session, void *buf, size_t len,
+               uint64_t off)
+{
+    for (;;) {
+        uint32_t flags = flags_now(w, session);
+        ssize_t n = fd_pread_full(fd_for(w, session, flags), buf, len, (off_t)off);
+
+        if ((flags_now(w, session) ^ flags) & SHM_SESSION_ON_DISK)
+            continue;
+        if (n < 0)
+            return (int)n;
+        memset((uint8_t *)buf + n, 0, len - (size_t)n);
+        return (int)len;
+    }
+}
+
+/* All memfds together may take half as much as the block pool. */
+static uint64_t mem_limit(const struct worker *w)
+{
+    return (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / 2;
+}
+
+bool spool_reserve(struct worker *w, uint32_t session, uint64_t end)
+{
+    struct shm_session_table *t = w->shm->sessions;
+    struct shm_session *s = shm_session_at(w->shm, session);
+    uint64_t want = (end + SPOOL_GRAIN - 1) / SPOOL_GRAIN * SPOOL_GRAIN;
+
+    if ((s->flags & SHM_SESSION_ON_DISK) || want <= s->mem_reserved)
+        return true;
+    if (end > w->conf->buffer.memory ||
+        t->mem_used + want - s->mem_reserved > mem_limit(w))
+        return false;
+    shm_set(w->shm, w->shm->meta, t->mem_used,
+            t->mem_used + want - s->mem_reserved);
+    shm_session_edit(w->shm, session)->mem_reserved = want;
+    return true;
+}
+
+int spool_to_disk(struct worker *w, uint32_t session)
+{
+    const struct worker_spool *s = &w->env->spool[session];
+    char buf[65536];
+    off_t off = 0;
+
+    if (s->file_fd < 0)
+        return -ENOSPC;
+    if (ftruncate(s->file_fd, 0) < 0)
+        return -errno;
+    for (;;) {
+        ssize_t n = fd_pread_full(s->mem_fd, buf, sizeof(buf), off);
+        int r;
+
+        if (n <= 0)
+            return (int)n;
+        r = fd_pwrite_full(s->file_fd, buf, (size_t)n, off);
+        if (r < 0)
+            return r;
+        off += n;
+    }
+}
+
+void spool_drop_memory(struct worker *w, uint32_t session)
+{
+    struct shm_session *s;
+
+    if (ftruncate(w->env->spool[session].mem_fd, 0) < 0)
+        return; /* still counted, then */
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    shm_set(w->shm, w->shm->meta, w->shm->sessions->mem_used,
+            w->shm->sessions->mem_used - s->mem_reserved);
+    s->mem_reserved = 0;
+    worker_unlock(w);
+}
+
+int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len,
+                uint64_t off)
+{
+    if (off > S3_PUT_MAX || len > S3_PUT_MAX - off)
+        return -EFBIG;
+    return fd_pwrite_full(spool_fd(w, session), buf, len, (off_t)off);
+}
+
+int spool_truncate(struct worker *w, uint32_t session, uint64_t size)
+{
+    if (size > S3_PUT_MAX)
+        return -EFBIG;
+    return ftruncate(spool_fd(w, session), (off_t)size) < 0 ? -errno : 0;
+}
+
+void spool_clear(struct worker *w, uint32_t session)
+{
+    const struct worker_spool *s = &w->env->spool[session];
+
+    /* Shrinking an unlinked file to nothing does not fail in ways that could be answered; a slot
+     * that kept its bytes would be emptied when its next session is truncated or overwritten. */
+    if (ftruncate(s->mem_fd, 0) < 0 ||
+        (s->file_fd >= 0 && ftruncate(s->file_fd, 0) < 0))
+        return;
+}
+
+static off_t park_at(const struct worker *w, uint32_t record)
+{
+    return (off_t)record * w->shm->header->sizes.payload;
+}
+
+int spool_park(struct worker *w, uint32_t record, const void *buf, size_t len)
+{
+    return fd_pwrite_full(w->env->park_fd[w->slot], buf, len, park_at(w, record));
+}
+
+int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf,
+                 size_t len)
+{
+    ssize_t n = fd_pread_full(w->env->park_fd[w->slot], buf, len,
+                              park_at(w, record) + off);
+
+    return n < 0 ? (int)n : (size_t)n == len ? 0 : -EIO;
+}
+
+void spool_park_clear(struct worker *w, uint32_t record, size_t len)
+{
+    /* Best effort: bytes that stay are overwritten by the next that is parked there. */
+    if (fallocate(w->env->park_fd[w->slot],
+                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, park_at(w, record),
+                  (off_t)len) < 0)
+        return;
+}
+
+void spool_park_tidy(struct worker *w)
+{
+    struct stat st;
+
+    if (fstat(w->env->park_fd[w->slot], &st) < 0 || st.st_blocks == 0)
+        return;
+    for (uint32_t i = 0; i < w->n_free_records; i++)
+        spool_park_clear(w, w->free_records[i], w->shm->header->sizes.payload);
+}

@@ -1,0 +1,75 @@
+/* How long what S3 has said of a name is good for. Times are monotonic, of when S3 was asked. */
+#ifndef WORKERS_OP_VALIDITY_H
+#define WORKERS_OP_VALIDITY_H
+
+#include "base/clock.h"
+#include "workers/op/worker.h"
+
+/* FRESH and LOOKED serve the request that the kernel sends right after the one that set them,
+ * and only that. If it does not come, they must not serve another much later. Counted from the
+ * asking, so the answer's way is in it. */
+#define VALIDITY_NEXT_NS NS_PER_S
+
+static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t now)
+{
+    return ttl_ns && checked_ns && now - checked_ns <= ttl_ns;
+}
+
+/* Under shm->meta. The kernel will look the name up once more, and need not ask for it again. */
+static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid)
+{
+    struct shm_node *n = shm_node_edit(w->shm, node);
+
+    n->flags |= SHM_NODE_LOOKED;
+    if (!(n->flags & SHM_NODE_DIR))
+        n->looked_by = pid;
+}
+
+/* Under shm->meta. This thread uses the node that it was told: it looks the name up no more for that. */
+static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if ((n->flags & (SHM_NODE_LOOKED | SHM_NODE_DIR)) == SHM_NODE_LOOKED && n->looked_by == pid)
+        shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_LOOKED;
+}
+
+#define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
+#define VALIDITY_DEPTH 32 /* directories that one answer renews */
+
+/* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all above it
+ * are there. */
+static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t asked_ns)
+{
+    for (int i = 0; i < VALIDITY_DEPTH && dir != SHM_NIL; i++) {
+        const struct shm_node *n = shm_node_at(w->shm, dir);
+
+        if (n->checked_ns + VALIDITY_RENEW_NS < asked_ns)
+            shm_node_edit(w->shm, dir)->checked_ns = asked_ns;
+        dir = n->parent;
+    }
+}
+
+/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
+ * used up. */
+static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
+                                 uint64_t now)
+{
+    struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & flag))
+        return false;
+    n = shm_node_edit(w->shm, node);
+    n->flags &= (uint16_t)~flag;
+    return validity_holds(n->checked_ns, VALIDITY_NEXT_NS, now);
+}
+
+/* Under shm->meta. An entry of the directory came, went or changed, and the name table says so: the
+ * pages of its listing are stale, but that it knows all its names stays true. */
+static inline void validity_dir_changed(struct worker *w, uint32_t dir)
+{
+    if (dir != SHM_NIL)
+        shm_node_new_content(w->shm, dir);
+}
+
+#endif

@@ -1,0 +1,37 @@
+/* What every file of a worker needs of it: the lock, and how to wake. */
+#include "workers/op/worker.h"
+
+#include "base/fd.h"
+
+void worker_lock(struct worker *w)
+{
+    shm_lock(w->shm, w->shm->meta);
+}
+
+void worker_unlock(struct worker *w)
+{
+    shm_unlock(w->shm, w->shm->meta);
+}
+
+void worker_wake_self(struct worker *w)
+{
+    if (!w->rescan.armed)
+        loop_timer_set(w->loop, &w->rescan, 0);
+}
+
+void worker_wake(struct worker *w, uint32_t mask)
+{
+    for (uint32_t i = 0; mask; i++, mask >>= 1) {
+        if (!(mask & 1))
+            continue;
+        if (i == w->slot)
+            worker_wake_self(w);
+        else if (i < w->shm->header->sizes.workers)
+            fd_event_set(w->env->wake_fd[i]);
+    }
+}
+
+void worker_notify_kernel(struct worker *w)
+{
+    fd_event_set(w->env->notify_fd);
+}

@@ -1,0 +1,70 @@
+/* One worker process: its loop, its S3 client, its view of the segment. Everything that must
+ * survive it lies in the segment or in the spool files; what is here dies with it. */
+#ifndef WORKERS_OP_WORKER_H
+#define WORKERS_OP_WORKER_H
+
+#include "base/loop.h"
+#include "s3/s3.h"
+#include "shm/shm_journal.h"
+#include "shm/shm_node.h"
+#include "shm/shm_session.h"
+#include "shm/shm_stats.h"
+#include "workers/op/worker_abi.h"
+
+struct op;
+
+struct worker {
+    const struct worker_env *env;
+    const struct conf *conf;
+    struct shm *shm;
+    uint32_t slot;
+    struct loop *loop;
+    struct s3_client *s3;
+    struct shm_arena *arena;
+    struct shm_stats *stats;
+
+    struct loop_watch channel; /* the fuse descriptor */
+    struct loop_watch wake;    /* our eventfd */
+    struct loop_watch signals;
+    struct loop_timer rescan;  /* looks at waiting ops in the next turn */
+    struct loop_timer tick;    /* watchdog and counters, once a second */
+
+    struct op *ops;       /* one for each record, and one for `current` */
+    struct op **free_ops; /* stack */
+    uint32_t n_free_ops;
+    uint32_t *free_records; /* stack of indexes */
+    uint32_t n_free_records;
+
+    int exit_code;
+    bool leaving; /* the mount is gone; what was begun is brought to its end, then the loop stops */
+};
+
+/* "Look at what you wait for": each worker in the mask (bits by slot), this one included, calls the
+ * `resume` of its waiting ops in its next turn. */
+void worker_wake(struct worker *w, uint32_t mask);
+void worker_wake_self(struct worker *w);
+
+/* The mount is gone: ends the worker, at once or when what it has begun and nobody repeats (a
+ * RELEASE that publishes, a rename half done) is through. The supervisor's SIGTERM cuts it short. */
+void worker_leave(struct worker *w);
+
+/* Takes shm->meta / gives it back. */
+void worker_lock(struct worker *w) lock_takes(w->shm->meta);
+void worker_unlock(struct worker *w) lock_gives(w->shm->meta);
+
+/* Under shm->meta: this worker is woken when a job of the session ends, or a change of its content. */
+static inline void worker_awaits_session(struct worker *w, uint32_t session)
+{
+    shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+}
+
+
+/* After unlocking a section that queued notifications. */
+void worker_notify_kernel(struct worker *w);
+
+static inline void worker_count(struct worker *w, enum shm_stat what, uint64_t n)
+{
+    w->stats->count[what] += n;
+}
+
+#endif

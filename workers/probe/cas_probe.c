@@ -1,0 +1,156 @@
+/* The verdict of the server probe: runs the checks and the race, and makes sentences of how they
+ * ended.
+ *
+ * A server that does not keep the conditions
+ *   of PUT, alone or in the race,   is refused: updates get lost.
+ *   of CompleteMultipartUpload      is served, with a notice: files are written with one PUT.
+ *   of DELETE                       is served, with a notice: HEAD, compare, DELETE leave a small
+ *                                   window.
+ * */
+#include "workers/probe/cas_probe_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "workers/op/key.h"
+#include "workers/server/cas_kept.h"
+
+#define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
+#define REQUEST_NS (5 * NS_PER_S)  /* for one request */
+#define CONNECTIONS 40 /* enough for the races and a round of checks */
+
+bool cas_probe_wanted(const struct conf *conf)
+{
+    return conf->variant == CONF_S3_BUFFERED_CAS && conf->cas.probe != CONF_PROBE_OFF &&
+           !conf->mount.read_only && !cas_probe_is_documented(conf);
+}
+
+bool cas_probe_is_documented(const struct conf *conf)
+{
+    return conf->cas.probe == CONF_PROBE_AUTO && s3_endpoint_is_aws(conf->s3.endpoint);
+}
+
+/* ---- running ---- */
+
+static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
+{
+    enum cas_outcome race;
+
+    cas_check_all(p, f);
+    if (f[CAS_PUT_CHECK].out != CAS_RIGHT)
+        cas_race_stop(p);
+    cas_sweep(p); /* while the race goes on */
+    p->text[0] = '\0';
+    race = cas_race_end(p);
+    if (race > f[CAS_PUT_CHECK].out) {
+        f[CAS_PUT_CHECK].out = race;
+        memcpy(f[CAS_PUT_CHECK].text, p->text, ERR_TEXT_MAX);
+    }
+}
+
+static int begin(struct cas_probe *p, const struct s3_client_conf *base,
+                 struct s3_cred_source *creds, struct err *err)
+{
+    struct s3_client_conf cc = *base;
+
+    cc.max_attempts = 1; /* no retry */
+    cc.max_connections = CONNECTIONS;
+    cc.deadline_ns = cc.attempt_timeout_ns = REQUEST_NS;
+    p->begin_ns = clock_mono_ns();
+    p->end_ns = p->begin_ns + LIMIT_NS;
+    snprintf(p->root, sizeof(p->root), "%s%s" KEY_RESERVED_DIR, p->conf->prefix,
+             *p->conf->prefix ? "/" : "");
+    return s3_client_new(p->loop, &cc, creds, &p->client, err);
+}
+
+/* ---- telling ---- */
+
+static const char *server_name(const struct conf *conf)
+{
+    return *conf->s3.endpoint ? conf->s3.endpoint : "AWS S3";
+}
+
+/* What may lose updates, as a sentence; *ret_advice says what to do. 0 if nothing does. */
+static int explain(const struct cas_probe *p, const struct cas_finding *put,
+                   const char **ret_advice, struct err *err)
+{
+    const char *server = server_name(p->conf);
+
+    switch (put->out) {
+    case CAS_RIGHT:
+        return 0;
+    case CAS_DENIED:
+        *ret_advice = "set cas.probe: off";
+        return err_set(err, EINVAL,
+                       "the probe of %.120s for s3-buffered-cas needs Get, Put, Delete and "
+                       "List below the prefix: %s",
+                       server, put->text);
+    case CAS_UNSURE:
+        *ret_advice = "start again, or set cas.probe: warn";
+        return err_set(err, EHOSTUNREACH,
+                       "whether %.120s keeps conditions could not be found out: %s", server,
+                       put->text);
+    case CAS_WRONG:
+        break;
+    }
+    *ret_advice = "to go on all the same, set cas.probe: warn";
+    return err_set(err, EINVAL,
+                   "%.120s would lose updates, so it cannot serve s3-buffered-cas: %s", server,
+                   put->text);
+}
+
+static void tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
+                 const struct err *err)
+{
+    unsigned ms = (unsigned)((clock_mono_ns() - p->begin_ns) / NS_PER_MS);
+
+    if (f[CAS_COMPLETE_CHECK].out != CAS_RIGHT)
+        log_notice("conditions of CompleteMultipartUpload cannot be relied on detail=\"%s\": files "
+                   "are written with one PUT, whose conditions are kept, up to 5 GiB",
+                   f[CAS_COMPLETE_CHECK].text);
+    if (f[CAS_DELETE_CHECK].out != CAS_RIGHT)
+        log_notice("conditions of DELETE cannot be relied on detail=\"%s\": a file is "
+                   "removed after a look at its version, and a change in between is lost",
+                   f[CAS_DELETE_CHECK].text);
+    if (err->code)
+        log_warn("going on all the same, as cas.probe is warn: %s", err->text);
+    else
+        log_notice("the server keeps conditions: probed with %u requests in %u ms",
+                   p->n_requests, ms);
+}
+
+int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client_conf *base,
+              struct s3_cred_source *creds, struct server_traits *ret_traits,
+              struct err *err)
+{
+    struct cas_probe p = {.conf = conf, .loop = loop};
+    struct cas_finding f[CAS_CHECKS] = {0};
+    struct err found = {0};
+    const char *advice = "";
+    int r;
+
+    if (cas_kept_read(conf, ret_traits)) {
+        log_notice("the server keeps conditions: found out by an earlier start dir=\"%s\"",
+                   conf->cas.state_dir);
+        return 0;
+    }
+    r = begin(&p, base, creds, err);
+
+    if (r < 0)
+        return r;
+    run_all(&p, f);
+    s3_client_free(p.client);
+    r = explain(&p, &f[CAS_PUT_CHECK], &advice, &found);
+    if (r < 0 && conf->cas.probe != CONF_PROBE_WARN)
+        return err_set(err, found.code, "%s: %s", found.text, advice);
+    tell(&p, f, &found);
+    ret_traits->probed = true;
+    ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
+    ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;
+    ret_traits->delete_if_match = f[CAS_DELETE_CHECK].out == CAS_RIGHT;
+    cas_kept_write(conf, ret_traits);
+    return 0;
+}

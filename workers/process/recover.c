@@ -1,0 +1,214 @@
+/* Recovery of a worker slot. The journal's states say what is to be done with each request
+ * (shm_journal.h); jobs that the dead worker ran (loads, publishes, fetches of blocks) are ended as
+ * failed-without-a-reason, and whoever waits for them, or is begun again here, starts them anew. */
+#include "workers/process/recover.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "shm/shm_block.h"
+#include "shm/shm_handle.h"
+#include "workers/op/hold.h"
+#include "workers/op/op.h"
+#include "workers/write/session.h"
+
+#define CRASHES_MAX 2 /* a request that crashed so many workers is answered EIO */
+
+static bool end_job(struct worker *w, struct shm_job *job)
+{
+    bool ours = job->state == SHM_JOB_RUNNING && job->owner == w->slot;
+
+    if (ours) {
+        job->state = SHM_JOB_IDLE;
+        job->attempts++; /* what it had sent may still act (op_unlink.c) */
+        job->error = 0;
+    }
+    return ours;
+}
+
+/* A session whose job the dead worker ran, or that it was emptying. Its waiters stay noted: they
+ * look once more and may wait on. */
+static uint32_t end_jobs_of(struct worker *w, uint32_t session)
+{
+    struct shm_session *s;
+    uint32_t waiters = 0;
+    bool ours, closing;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    ours = end_job(w, &s->load);
+    ours |= end_job(w, &s->publish);
+    if (ours)
+        waiters = s->waiters;
+    closing = (ours && session_end_unused(w, session)) ||
+              (s->state == SHM_SESSION_CLOSING && s->publish.owner == w->slot);
+    worker_unlock(w);
+    if (closing)
+        session_clear(w, session);
+    return waiters;
+}
+
+static uint32_t end_jobs(struct worker *w)
+{
+    uint32_t waiters = 0;
+
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++)
+        waiters |= end_jobs_of(w, i);
+    return waiters;
+}
+
+/* An answer was being built: the lookups that it had counted were never told to the kernel. */
+static void uncount(struct worker *w)
+{
+    struct shm_arena *a = w->arena;
+
+    while (a->counted_n) {
+        worker_lock(w);
+        shm_node_forget(w->shm, a->counted[a->counted_n - 1], 1);
+        shm_set(w->shm, w->shm->meta, a->counted_n, a->counted_n - 1);
+        worker_unlock(w);
+    }
+}
+
+/* Moved to a record, but the read area not yet given up: the record counts. */
+static bool is_doubled(struct worker *w)
+{
+    uint64_t unique = w->arena->current.unique;
+
+    for (uint32_t i = 0; i < w->shm->header->sizes.records; i++) {
+        struct shm_record *r = shm_arena_record(w->shm, w->slot, i);
+
+        if (atomic_load(&r->state) != SHM_RECORD_FREE && r->unique == unique)
+            return true;
+    }
+    return false;
+}
+
+/* A request that the kernel has given away but that nobody has looked at. */
+static bool was_read(struct worker *w)
+{
+    const struct fuse_in_header *head =
+        (const void *)shm_arena_read_area(w->shm, w->slot);
+
+    return head->len != 0;
+}
+
+/* The session of the handle by which a request changes content; SHM_NIL for all others. */
+static uint32_t session_by_handle(struct op *op)
+{
+    uint64_t fh;
+
+    if (op->req.opcode == FUSE_WRITE)
+        fh = op->req.write->fh;
+    else if (op->req.opcode == FUSE_SETATTR && (op->req.setattr->valid & FATTR_FH))
+        fh = op->req.setattr->fh;
+    else if (op->req.opcode == FUSE_FALLOCATE)
+        fh = op->req.fallocate->fh;
+    else
+        return SHM_NIL;
+    return shm_handle_session(op->w->shm, fh);
+}
+
+/* The op will not be handled again: all that it holds goes back. */
+static void give_back(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session, mask = 0;
+
+    hold_give_back(op);
+    session_detach(op);
+    worker_lock(w);
+    session = session_by_handle(op);
+    if (session != SHM_NIL && op->rec->step == OP_STEP_CHANGING)
+        mask = session_change_end(op, session);
+    worker_unlock(w);
+    worker_wake(w, mask);
+}
+
+static void again(struct worker *w, uint32_t idx)
+{
+    struct op *op = op_begin(w, idx);
+
+    if (!op)
+        return;
+    worker_count(w, SHM_STAT_RECOVERED, 1);
+    if (op->rec->crashes < CRASHES_MAX) {
+        op_dispatch(op);
+        return;
+    }
+    give_back(op);
+    log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
+            fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique,
+            op->rec->crashes);
+    if (fuse_wants_reply(op->req.opcode))
+        op_fail(op, -EIO);
+    else
+        op_done(op);
+}
+
+static void send_stored(struct worker *w, uint32_t idx)
+{
+    struct op *op = op_begin(w, idx);
+
+    if (!op)
+        return;
+    worker_count(w, SHM_STAT_RECOVERED, 1);
+    op_finish(op);
+}
+
+/* Stored answers first: one of them may lie in arena->reply, which running a handler may overwrite.
+ * */
+static void recover_records(struct worker *w, enum shm_record_state state,
+                            void (*fn)(struct worker *w, uint32_t idx))
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.records; i++) {
+        struct shm_record *r = shm_arena_record(w->shm, w->slot, i);
+
+        if (atomic_load(&r->state) == state)
+            fn(w, i);
+    }
+}
+
+/* What the read area holds; false if there is nothing (left) to do for it. */
+static bool current_counts(struct worker *w)
+{
+    struct shm_record *cur = &w->arena->current;
+
+    switch (atomic_load(&cur->state)) {
+    case SHM_RECORD_READING:
+        return was_read(w);
+    case SHM_RECORD_IN_FLIGHT:
+        return !is_doubled(w);
+    default:
+        return false;
+    }
+}
+
+void recover(struct worker *w)
+{
+    struct shm_record *cur = &w->arena->current;
+    uint32_t idx = w->shm->header->sizes.records;
+    uint32_t waiters;
+    bool counts;
+
+    if (w->arena->incarnation <= 1)
+        return;
+    /* First of all, and for our own replacement too: once the record is answered and freed it no
+     * longer tells that it is the same request. Under the lock: whoever takes it first after a
+     * death in a locked section undoes that, also what it said of the request. */
+    worker_lock(w);
+    counts = current_counts(w);
+    if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)
+        atomic_store(&cur->state, SHM_RECORD_FREE);
+    worker_unlock(w);
+    waiters = end_jobs(w) | shm_block_worker_gone(w->shm, w->slot);
+    uncount(w);
+    recover_records(w, SHM_RECORD_APPLIED, send_stored);
+    if (atomic_load(&cur->state) == SHM_RECORD_APPLIED)
+        send_stored(w, idx);
+    recover_records(w, SHM_RECORD_IN_FLIGHT, again);
+    if (counts)
+        again(w, idx);
+    worker_wake(w, waiters);
+}

@@ -1,0 +1,228 @@
+/* The S3 client of a worker, and the start-up check of bucket, region and credentials. */
+#include "workers/process/s3_setup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "s3/s3_cred.h"
+#include "s3/s3_error.h"
+#include "s3/s3_explain.h"
+#include "shm/shm_stats.h"
+#include "workers/op/worker_abi.h"
+#include "workers/probe/cas_probe.h"
+#include "workers/server/server.h"
+
+/* workers count what they ask, by kind */
+static_assert((int)S3_N_OPS <= SHM_STATS_S3_OPS, "");
+
+static struct s3_client_conf client_conf(const struct conf *c)
+{
+    return (struct s3_client_conf){
+        .endpoint = c->s3.endpoint,
+        .region = c->s3.region,
+        .bucket = c->bucket,
+        .ca_bundle = c->s3.ca_bundle,
+        .addressing = c->s3.addressing == CONF_ADDRESSING_PATH ? S3_ADDRESSING_PATH
+                      : c->s3.addressing == CONF_ADDRESSING_VIRTUAL
+                          ? S3_ADDRESSING_VIRTUAL
+                          : S3_ADDRESSING_AUTO,
+        .payload_signing = c->s3.payload_signing == CONF_SIGN_ALWAYS ? S3_SIGN_ALWAYS
+                           : c->s3.payload_signing == CONF_SIGN_NEVER
+                               ? S3_SIGN_NEVER
+                               : S3_SIGN_AUTO,
+        .connect_timeout_ns = c->s3.connect_timeout_ns,
+        .attempt_timeout_ns = c->s3.attempt_timeout_ns,
+        .deadline_ns = c->s3.deadline_ns,
+        .max_attempts = c->s3.max_attempts,
+        .max_connections = c->s3.connections,
+    };
+}
+
+/* With compare-and-set conditions go out in the form in which they were tried, or in S3's own. */
+int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *stats,
+             struct s3_client **ret_client, struct err *err)
+{
+    const struct conf *conf = env->conf;
+    /* borrowed by the client for ever */
+    static struct s3_client_conf cc;
+    static struct s3_counters counters;
+    struct s3_cred_source *creds;
+    int r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
+                               conf->s3.session_token, &creds, err);
+
+    if (r < 0)
+        return r;
+    cc = client_conf(conf);
+    counters = (struct s3_counters){.out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
+                                    .retries = &stats->count[SHM_STAT_S3_RETRIES],
+                                    .errors = &stats->count[SHM_STAT_S3_ERRORS]};
+    cc.counters = &counters;
+    cc.etags_required = true;
+    cc.habits = &env->shm->header->habits;
+    cc.form_is_known = conf->variant == CONF_S3_BUFFERED_CAS;
+    cc.on_habit = server_tell;
+    if (cc.addressing == S3_ADDRESSING_AUTO && (*cc.habits & S3_HABIT_VIRTUAL_HOST))
+        cc.addressing = S3_ADDRESSING_VIRTUAL;
+    return s3_client_new(loop, &cc, creds, ret_client, err);
+}
+
+/* ---- the check at start-up ---- */
+
+/* A server that starts beside us gets this long; what is wrong for good is told at once. */
+#define CHECK_TRIES 6
+#define CHECK_KEYS 10 /* an object among them, perhaps */
+#define CHECK_PAUSE_NS (500 * NS_PER_MS)
+
+struct check {
+    struct loop *loop;
+    struct loop_timer again;
+    struct s3_cred_source *creds;
+    struct s3_client *client;
+    struct s3_client_conf conf;
+    char prefix[S3_KEY_MAX + 2];
+    char without[S3_KEY_MAX + 1]; /* a key of which the listing told no ETag, "" = none */
+    unsigned tries;
+    int result;
+    struct err *err;
+};
+
+static void ask(struct check *c);
+
+static void on_again(struct loop_timer *t)
+{
+    ask((struct check *)((char *)t - offsetof(struct check, again)));
+}
+
+static void end_check(struct check *c, int result)
+{
+    c->result = result;
+    loop_stop(c->loop);
+}
+
+/* Of an object, not of a directory's marker: of those some servers tell no ETag. */
+static int on_entry(void *arg, const struct s3_list_entry *e)
+{
+    struct check *c = arg;
+
+    if (!*c->without && !e->is_prefix && !*e->etag && e->key_len < sizeof(c->without) &&
+        e->key[e->key_len - 1] != '/')
+        memcpy(c->without, e->key, e->key_len + 1);
+    return 0;
+}
+
+/* A listing without ETags may be just that. */
+static void on_headed(void *arg, const struct s3_result *res)
+{
+    struct check *c = arg;
+
+    if (!res->error && !*res->obj.etag)
+        end_check(c, err_set(c->err, EINVAL,
+                             "%.200s tells no ETags, and without them an old version of a file "
+                             "cannot be told from a new one: switch them on in the server "
+                             "(JuiceFS gateway: --keep-etag), or use another",
+                             s3_endpoint_name(&c->conf)));
+    else
+        end_check(c, 0); /* the listing was answered; what is wrong with one key is that key's */
+}
+
+static void look_for_etags(struct check *c)
+{
+    int r = s3_head(c->client, c->without, on_headed, c, NULL);
+
+    if (r < 0)
+        end_check(c, 0);
+}
+
+/* The server wants the bucket in the host name: once it gets it, if it is not said how. The
+ * client that was refused lives on, as this process does not. */
+static bool try_virtual(struct check *c, const struct s3_result *res)
+{
+    enum s3_addressing was = c->conf.addressing;
+    struct s3_client *client;
+    struct err ignored;
+
+    if (was != S3_ADDRESSING_AUTO || !s3_refuses_path(res))
+        return false;
+    c->conf.addressing = S3_ADDRESSING_VIRTUAL;
+    if (s3_client_new(c->loop, &c->conf, c->creds, &client, &ignored) < 0) {
+        c->conf.addressing = was; /* an address, or a bucket that is no host: the sentence tells */
+        return false;
+    }
+    c->client = client;
+    (void)s3_habit_learn(client, S3_HABIT_VIRTUAL_HOST);
+    ask(c);
+    return true;
+}
+
+static void on_checked(void *arg, const struct s3_result *res)
+{
+    struct check *c = arg;
+    char text[ERR_TEXT_MAX];
+
+    if (!res->error && *c->without)
+        look_for_etags(c);
+    else if (!res->error)
+        end_check(c, 0);
+    else if (try_virtual(c, res))
+        return;
+    else if (s3_explain(res, &c->conf, text, sizeof(text)))
+        end_check(c, err_set(c->err, EINVAL, "%s", text));
+    else if (++c->tries == CHECK_TRIES)
+        end_check(c, err_set(c->err, EHOSTUNREACH, "%s", text));
+    else
+        loop_timer_set(c->loop, &c->again, CHECK_PAUSE_NS);
+}
+
+static void ask(struct check *c)
+{
+    struct s3_list list = {.prefix = c->prefix,
+                           .max_keys = CHECK_KEYS,
+                           .on_entry = on_entry};
+    int r = s3_list(c->client, &list, on_checked, c, NULL);
+
+    if (r < 0)
+        end_check(c, err_set(c->err, -r, "cannot ask S3: %s", strerror(-r)));
+}
+
+bool worker_probes(const struct conf *conf)
+{
+    return cas_probe_wanted(conf);
+}
+
+int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
+                    struct err *err)
+{
+    struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
+    int r;
+
+    /* One attempt says what is wrong; the client's own would only say that the deadline has passed.
+     * */
+    c.conf.max_attempts = 1;
+    c.conf.habits = &ret_traits->habits;
+    c.conf.server = ret_traits->name;
+    snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix,
+             *conf->prefix ? "/" : "");
+    r = loop_new(&c.loop);
+    if (r < 0)
+        return err_set(err, -r, "no event loop: %s", strerror(-r));
+    r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
+                           conf->s3.session_token, &c.creds, err);
+    if (r == 0)
+        r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
+    if (r < 0)
+        return r;
+    ask(&c);
+    r = loop_run(c.loop);
+    if (r < 0)
+        return err_set(err, -r, "the event loop failed");
+    if (c.result == 0 && cas_probe_wanted(conf))
+        return cas_probe(conf, c.loop, &c.conf, c.creds, ret_traits, err);
+    if (c.result == 0 && conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
+        ret_traits->put_conditions = ret_traits->complete_conditions =
+            ret_traits->delete_if_match = true;
+    return c.result;
+}

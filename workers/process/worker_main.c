@@ -1,0 +1,207 @@
+/* A worker's life: set-up after fork, take-over of its slot, the loop, the end. */
+#include "workers/op/worker_abi.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "s3/s3_cred.h"
+#include "shm/shm_session.h"
+#include "workers/op/op.h"
+#include "workers/op/proc.h"
+#include "workers/op/spool.h"
+#include "workers/op/worker.h"
+#include "workers/process/channel.h"
+#include "workers/process/recover.h"
+#include "workers/process/s3_setup.h"
+#include "workers/process/term.h"
+
+/* The kernel headers of Debian 12's libc may lack them. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define TICK_NS NS_PER_S
+
+#define of(member, ptr) ((struct worker *)((char *)(ptr) - offsetof(struct worker, member)))
+
+/* ---- the end of the mount ---- */
+
+/* A publish runs here. It is a job of its session: whoever asked for it may be gone. */
+static bool publishes(struct worker *w)
+{
+    bool any = false;
+
+    worker_lock(w);
+    for (uint32_t i = 0; !any && i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        any = s->state == SHM_SESSION_LIVE && s->publish.owner == w->slot &&
+              s->publish.state == SHM_JOB_RUNNING;
+    }
+    worker_unlock(w);
+    return any;
+}
+
+static void leave_if_done(struct worker *w)
+{
+    if (!op_any_stays(w) && !publishes(w))
+        loop_stop(w->loop);
+}
+
+void worker_leave(struct worker *w)
+{
+    w->exit_code = WORKER_EXIT_UNMOUNTED;
+    w->leaving = true;
+    loop_del(w->loop, &w->channel);
+    worker_wake_self(w);
+}
+
+static void look_again(struct worker *w)
+{
+    op_interrupts(w);
+    op_resume_all(w);
+    if (w->leaving)
+        leave_if_done(w);
+}
+
+static void on_rescan(struct loop_timer *t)
+{
+    look_again(of(rescan, t));
+}
+
+static void on_wake(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    fd_event_clear(watch->fd);
+    look_again(of(wake, watch));
+}
+
+static void on_tick(struct loop_timer *t)
+{
+    struct worker *w = of(tick, t);
+
+    w->arena->turn_ns = clock_mono_ns();
+    op_limits(w);
+    look_again(w); /* a wake-up may have died with the worker that was to send it */
+    loop_timer_set(w->loop, t, TICK_NS);
+}
+
+/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. */
+static void on_signal(struct loop_watch *watch, uint32_t events)
+{
+    struct worker *w = of(signals, watch);
+
+    (void)events;
+    if (term_told(watch->fd)) {
+        w->exit_code = WORKER_EXIT_DONE;
+        loop_stop(w->loop);
+    }
+}
+
+/* The kernel copies requests into the arena and answers out of it. A SIGKILL that meets a page
+ * fault inside such a copy would end the request with EIO, so all pages are made present now, in
+ * this process: fork does not copy the page tables of shared mappings. */
+static void populate_arena(struct worker *w)
+{
+    size_t len;
+    void *p = shm_arena_span(w->shm, w->slot, &len);
+
+    if (madvise(p, len, MADV_POPULATE_WRITE) < 0)
+        log_debug("arena not populated: %s", strerror(errno));
+}
+
+static int alloc_ops(struct worker *w)
+{
+    uint32_t n = w->shm->header->sizes.records;
+
+    w->ops = calloc(n + 1, sizeof(*w->ops));
+    w->free_ops = calloc(n + 1, sizeof(*w->free_ops));
+    w->free_records = calloc(n, sizeof(*w->free_records));
+    if (!w->ops || !w->free_ops || !w->free_records)
+        return -ENOMEM;
+    for (uint32_t i = n + 1; i-- > 0;)
+        w->free_ops[w->n_free_ops++] = &w->ops[i];
+    for (uint32_t i = n; i-- > 0;) {
+        if (atomic_load(&shm_arena_record(w->shm, w->slot, i)->state) ==
+            SHM_RECORD_FREE)
+            w->free_records[w->n_free_records++] = i;
+    }
+    return 0;
+}
+
+static int watch_signals(struct worker *w)
+{
+    w->signals.fd = term_watch();
+    if (w->signals.fd < 0)
+        return w->signals.fd;
+    w->signals.on_event = on_signal;
+    return loop_add(w->loop, &w->signals, EPOLLIN);
+}
+
+static int watch_wake(struct worker *w)
+{
+    w->wake.fd = w->env->wake_fd[w->slot];
+    w->wake.on_event = on_wake;
+    w->rescan.on_time = on_rescan;
+    w->tick.on_time = on_tick;
+    loop_timer_set(w->loop, &w->tick, 0);
+    return loop_add(w->loop, &w->wake, EPOLLIN);
+}
+
+static int setup(struct worker *w)
+{
+    struct err err = {0};
+    int r = loop_new(&w->loop);
+
+    proc_keep_spares();
+    if (r == 0)
+        r = watch_signals(w);
+    if (r == 0)
+        r = watch_wake(w);
+    if (r == 0)
+        r = alloc_ops(w);
+    if (r == 0) {
+        r = s3_setup(w->loop, w->env, w->stats, &w->s3, &err);
+        if (r < 0) {
+            log_err("worker cannot start: %s", err.text);
+            return r;
+        }
+    }
+    if (r < 0)
+        log_err("worker cannot start: %s", strerror(-r));
+    return r;
+}
+
+int worker_main(const struct worker_env *env, uint32_t slot)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return WORKER_EXIT_SETUP;
+    *w = (struct worker){.env = env,
+                         .conf = env->conf,
+                         .shm = env->shm,
+                         .slot = slot,
+                         .arena = shm_arena_of(env->shm, slot),
+                         .stats = shm_stats_of(env->shm, slot)};
+    w->arena->pid = (uint32_t)getpid();
+    w->arena->incarnation++;
+    populate_arena(w);
+    if (setup(w) < 0)
+        return WORKER_EXIT_SETUP;
+    recover(w);
+    spool_park_tidy(w);
+    if (channel_start(w) < 0)
+        return WORKER_EXIT_SETUP;
+    if ((w->exit_code == 0 || w->leaving) && loop_run(w->loop) < 0)
+        w->exit_code = WORKER_EXIT_SETUP;
+    return w->exit_code;
+}

@@ -1,0 +1,179 @@
+/* What a READ is to read, and from where. A file that is open for writing is read from its spool, any
+ * other from blocks (read_blocks.c). How far ahead of the reader to fetch is read_plan.c's matter. */
+#include "workers/read/read.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "shm/shm_session.h"
+#include "workers/cas/cas.h"
+#include "workers/op/spool.h"
+#include "workers/read/fetch.h"
+#include "workers/read/read_blocks.h"
+
+enum look_kind { LOOK_FAILED, LOOK_SPOOL, LOOK_BLOCKS };
+
+/* Where the bytes are. */
+struct source {
+    enum look_kind kind;
+    int error;                    /* FAILED */
+    uint32_t session, generation, cuts; /* SPOOL */
+};
+
+/* ---- looking ---- */
+
+static void cut(struct read_what *l, uint64_t size, const struct fuse_read_in *in)
+{
+    l->size = size;
+    l->off = in->offset;
+    l->len = 0;
+    if (in->offset < size)
+        l->len = size - in->offset < in->size ? (uint32_t)(size - in->offset)
+                                              : in->size;
+}
+
+/* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy of. */
+static uint64_t size_of(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s =
+        n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+
+    return s && (s->flags & SHM_SESSION_COPY) ? s->size : n->size;
+}
+
+bool read_is_from_session(struct worker *w, const struct shm_node *n)
+{
+    return n->session != SHM_NIL &&
+           (shm_session_at(w->shm, n->session)->flags & SHM_SESSION_LOADED);
+}
+
+struct read_limits read_limits(const struct worker *w)
+{
+    uint64_t share = (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / 4;
+    const struct conf *c = w->conf;
+
+    return (struct read_limits){
+        .whole = c->read.whole_limit < share ? c->read.whole_limit : share,
+        .window = (uint32_t)(c->read.part_size < share ? c->read.part_size : share),
+    };
+}
+
+/* Under shm->meta. `first`: the read is noted in the handle, and *ahead is to be fetched, from
+ * *src. */
+static void look(struct op *op, struct source *from, struct read_what *l, bool first,
+                 struct read_range *ahead, struct fetch_source *src)
+{
+    struct worker *w = op->w;
+    const struct fuse_read_in *in = op->req.read;
+    uint32_t handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_FILE);
+    struct read_limits lim = read_limits(w);
+    const struct shm_node *n;
+    struct shm_handle *h;
+
+    *from = (struct source){.kind = LOOK_FAILED, .error = -EBADF};
+    *l = (struct read_what){.node = op_node(op)};
+    if (handle == SHM_NIL || l->node == SHM_NIL)
+        return;
+    h = shm_handle_at(w->shm, handle);
+    n = shm_node_at(w->shm, l->node);
+    l->content = n->content;
+    l->bytes_node = n->bytes_node;
+    if (read_is_from_session(w, n)) {
+        const struct shm_session *s = shm_session_at(w->shm, n->session);
+
+        from->kind = LOOK_SPOOL;
+        from->session = n->session;
+        from->generation = s->generation;
+        from->cuts = s->cuts;
+        cut(l, s->size, in);
+        /* (Of an ORPHAN they are not what the name has any more.) */
+        if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s) &&
+            !(s->flags & SHM_SESSION_ORPHAN))
+            cas_read(op, l->node, s->base_etag);
+        return;
+    }
+    from->kind = LOOK_BLOCKS;
+    cut(l, size_of(w, n), in);
+    if (!first || !l->len)
+        return;
+    l->sequential = read_plan_note(h, l->off, l->len);
+    *ahead = read_plan_ahead(h, l->size, &lim);
+    if (ahead->from < ahead->to && fetch_source(w, l->node, src) < 0)
+        ahead->to = ahead->from;
+}
+
+/* ---- from the spool ---- */
+
+/* One for all: an answer is written before the next request is looked at. */
+static uint8_t *spool_buffer(const struct worker *w)
+{
+    static uint8_t *buffer;
+
+    if (!buffer)
+        buffer = malloc(w->shm->header->sizes.payload);
+    return buffer;
+}
+
+/* The slot may have been emptied, and even taken by another session, while it was read; or cut, and
+ * perhaps written again: then there may be zeroes that nobody has written. */
+static bool still_there(struct worker *w, const struct source *from)
+{
+    const struct shm_session *s = shm_session_at(w->shm, from->session);
+    bool same;
+
+    worker_lock(w);
+    same = s->state == SHM_SESSION_LIVE && s->generation == from->generation &&
+           s->cuts == from->cuts;
+    worker_unlock(w);
+    return same;
+}
+
+static void read_spool(struct op *op, const struct source *from,
+                       const struct read_what *l, unsigned restarts)
+{
+    struct worker *w = op->w;
+    uint8_t *buf = spool_buffer(w);
+    int n;
+
+    if (!buf || l->len > w->shm->header->sizes.payload) {
+        op_fail(op, buf ? -EIO : -ENOMEM);
+        return;
+    }
+    n = l->len ? spool_read(w, from->session, buf, l->len, l->off) : 0;
+    if (!still_there(w, from)) {
+        read_begin(op, restarts + 1);
+        return;
+    }
+    if (n < 0) {
+        op_fail(op, n);
+        return;
+    }
+    worker_count(w, SHM_STAT_READ_BYTES, (uint64_t)n);
+    op_answer(op, buf, (size_t)n);
+}
+
+void read_begin(struct op *op, unsigned restarts)
+{
+    struct worker *w = op->w;
+    struct read_range ahead = {0, 0};
+    struct fetch_source src;
+    struct read_what l;
+    struct source from;
+
+    if (restarts > READ_RESTARTS_MAX) {
+        op_fail(op, -EIO);
+        return;
+    }
+    worker_lock(w);
+    look(op, &from, &l, restarts == 0, &ahead, &src);
+    worker_unlock(w);
+    if (from.kind == LOOK_FAILED)
+        op_fail(op, from.error);
+    else if (from.kind == LOOK_SPOOL)
+        read_spool(op, &from, &l, restarts);
+    else
+        read_blocks(op, &l, restarts);
+    /* Read-ahead that cannot be had now is asked for by the read that needs it. */
+    if (ahead.from < ahead.to)
+        (void)!fetch_start(w, &src, ahead.from, ahead.to, 0);
+}

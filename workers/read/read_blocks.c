@@ -1,0 +1,334 @@
+/* Reads from blocks: if all are there, the answer goes from them to the kernel at once; else the
+ * request is kept, what is missing is asked for (fetch.c), and the answer is given when the last
+ * of its blocks has come.
+ *
+ * A kept read holds no pins: blocks are pinned only while an answer is being written. A block
+ * that is evicted before all have come is fetched again; blocks that are being fetched cannot be
+ * evicted, so every reader gets on. */
+#include "workers/read/read_blocks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "fuse/fuse_reply.h"
+#include "workers/cas/cas.h"
+#include "workers/op/hold.h"
+#include "workers/read/fetch.h"
+#include "workers/read/read.h"
+#include "workers/read/version_id.h"
+
+#define BLOCKS_MAX FUSE_REPLY_IOV
+#define RETRY_NS (5 * NS_PER_MS) /* without a free block, or while a rename has the key in hand */
+
+/* A kept read. */
+struct read_job {
+    struct op *op;
+    struct read_what what;
+    struct fetch_source src;
+    struct fetch_wait wait;
+    struct loop_timer retry;
+    unsigned restarts;
+};
+
+struct pinned {
+    uint32_t first, n; /* blocks of the file */
+    uint32_t block[BLOCKS_MAX];
+};
+
+static struct shm_block_key key_at(const struct read_what *l, uint32_t no)
+{
+    return (struct shm_block_key){l->bytes_node, l->content, no};
+}
+
+static void unpin(struct worker *w, const struct pinned *p, uint32_t from)
+{
+    for (uint32_t i = from; i < p->n; i++)
+        shm_block_unpin(w->shm, p->block[i], w->slot);
+}
+
+/* Pins all blocks of the read, or none and says why. From the last to the first: blocks come in
+ * order, so that a read that must wait learns it, and registers for a wake, at the one that
+ * comes last. */
+static enum shm_block_found pin_all(struct worker *w, const struct read_what *l,
+                                    struct pinned *p, uint32_t *ret_no)
+{
+    p->first = (uint32_t)(l->off / SHM_BLOCK_SIZE);
+    p->n = (uint32_t)((l->off + l->len - 1) / SHM_BLOCK_SIZE) - p->first + 1;
+    for (uint32_t i = p->n; i-- > 0;) {
+        enum shm_block_found found = shm_block_get(
+            w->shm, key_at(l, p->first + i), w->slot, &p->block[i]);
+
+        if (found != SHM_BLOCK_HIT) {
+            *ret_no = p->first + i;
+            unpin(w, p, i + 1);
+            return found;
+        }
+    }
+    return SHM_BLOCK_HIT;
+}
+
+/* What a sequential reader has read to its end is in the kernel's page cache, and hardly wanted
+ * here again. */
+static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        if ((uint64_t)(p->first + i + 1) * SHM_BLOCK_SIZE <= end)
+            shm_block_spent(w->shm, p->block[i]);
+    }
+}
+
+static void answer(struct op *op, const struct read_what *l, const struct pinned *p)
+{
+    struct worker *w = op->w;
+    uint64_t end = l->off + l->len;
+    bool spent = l->sequential && l->size > SHM_BLOCK_SIZE;
+    struct iovec iov[BLOCKS_MAX];
+    uint32_t skip = (uint32_t)(l->off % SHM_BLOCK_SIZE), left = l->len;
+    int r = 0;
+
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t len = left < SHM_BLOCK_SIZE - skip ? left : SHM_BLOCK_SIZE - skip;
+
+        if (shm_block_len(w->shm, p->block[i]) < skip + len)
+            r = -EIO;
+        fetch_make_present(w, p->block[i], skip + len);
+        iov[i].iov_base = shm_block_data(w->shm, p->block[i]) + skip;
+        iov[i].iov_len = len;
+        left -= len;
+        skip = 0;
+    }
+    worker_count(w, SHM_STAT_READ_BYTES, l->len);
+    if (r < 0)
+        op_fail(op, r);
+    else
+        op_answer_iov(op, iov, p->n);
+    if (spent)
+        mark_spent(w, p, end);
+    unpin(w, p, 0);
+}
+
+/* ---- waiting for blocks ---- */
+
+static void attempt(struct op *op);
+
+static void job_free(void *state)
+{
+    struct read_job *job = state;
+
+    fetch_wait_stop(&job->wait);
+    loop_timer_cancel(job->op->w->loop, &job->retry);
+    free(job);
+}
+
+static void drop_job(struct op *op)
+{
+    job_free(op->state);
+    op->state = NULL;
+    op_stop_waiting(op);
+}
+
+static void restart(struct op *op)
+{
+    unsigned restarts = ((struct read_job *)op->state)->restarts + 1;
+
+    drop_job(op);
+    read_begin(op, restarts);
+}
+
+static void on_retry(struct loop_timer *t)
+{
+    struct read_job *job =
+        (struct read_job *)((char *)t - offsetof(struct read_job, retry));
+
+    restart(job->op);
+}
+
+static void retry_soon(struct read_job *job)
+{
+    loop_timer_set(job->op->w->loop, &job->retry, RETRY_NS);
+}
+
+/* "Gone" or "another version" is believed only if our own side has not moved meanwhile: a
+ * publish gives the node another ETag, a rename another key. */
+static bool is_outdated(struct read_job *job, bool *ret_held)
+{
+    struct op *op = job->op;
+    struct fetch_source now;
+    uint32_t node;
+    bool outdated = true;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    *ret_held = node != SHM_NIL && hold_is_taken(op->w, node, 0);
+    if (node == job->what.node && !read_is_from_session(op->w, shm_node_at(op->w->shm, node)))
+        outdated = fetch_source(op->w, node, &now) == 0 &&
+                   (now.content != job->src.content ||
+                    strcmp(now.etag, job->src.etag) != 0 ||
+                    strcmp(now.key, job->src.key) != 0);
+    worker_unlock(op->w);
+    return outdated;
+}
+
+/* A copy that the server has made (op_copy_range.c), still open for writing, and not there any
+ * more: who looks its name up next is to find what is. (Of other files S3 is asked anyway; one that
+ * is not made yet keeps its name, and its close will tell.) */
+static void give_up_name(struct op *op)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n;
+    uint32_t node;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
+    if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !cas_on(op->w) &&
+        !read_is_from_session(op->w, n) &&
+        !(shm_session_at(shm, n->session)->flags & SHM_SESSION_COPY)) {
+        shm_node_list_stale(shm, n->parent);
+        shm_node_detach(shm, node);
+    }
+    worker_unlock(op->w);
+}
+
+static void failed(struct read_job *job, int error)
+{
+    struct op *op = job->op;
+    bool held = false;
+
+    if (error != -ESTALE && error != -ENOENT) {
+        op_fail(op, error);
+        return;
+    }
+    if (job->restarts >= READ_RESTARTS_MAX ||
+        (!is_outdated(job, &held) && !held)) {
+        give_up_name(op);
+        op_fail(op, -ESTALE);
+    } else if (held)
+        retry_soon(job);
+    else
+        restart(op);
+}
+
+static void on_fetched(struct fetch_wait *wait, int error)
+{
+    struct read_job *job =
+        (struct read_job *)((char *)wait - offsetof(struct read_job, wait));
+
+    if (error)
+        failed(job, error);
+    else
+        attempt(job->op);
+}
+
+/* Asks for what is missing, and for what this reader will want next. */
+static int ask(struct read_job *job)
+{
+    struct op *op = job->op;
+    struct worker *w = op->w;
+    struct read_what *l = &job->what;
+    struct read_limits lim = read_limits(w);
+    struct read_range range = {l->off, l->off + l->len};
+    uint32_t handle;
+
+    worker_lock(w);
+    handle = shm_handle_of_fh(w->shm, op->req.read->fh, SHM_HANDLE_FILE);
+    if (handle != SHM_NIL)
+        range = read_plan_miss(shm_handle_at(w->shm, handle), l->off, l->len,
+                               l->sequential, l->size, &lim);
+    version_id_choose(w, &job->src); /* it may have turned out since that the object is another */
+    worker_unlock(w);
+    return fetch_start(w, &job->src, range.from, range.to, l->off + l->len);
+}
+
+/* Waits for block `no`, by whoever it is fetched. */
+static void wait_for(struct read_job *job, enum shm_block_found found, uint32_t no)
+{
+    struct op *op = job->op;
+    int r;
+
+    if (found == SHM_BLOCK_BUSY) {
+        op_wait(op, attempt);
+        return;
+    }
+    op_stop_waiting(op);
+    if (found == SHM_BLOCK_MINE) {
+        if (!fetch_wait_for(key_at(&job->what, no), &job->wait))
+            retry_soon(job);
+        return;
+    }
+    r = ask(job);
+    if (r == -EAGAIN)
+        retry_soon(job);
+    else if (r < 0)
+        op_fail(op, r);
+    else
+        attempt(op);
+}
+
+static void attempt(struct op *op)
+{
+    struct read_job *job = op->state;
+    enum shm_block_found found;
+    struct pinned p;
+    uint32_t no = 0;
+
+    if (job->wait.link || job->retry.armed)
+        return;
+    found = pin_all(op->w, &job->what, &p, &no);
+    if (found == SHM_BLOCK_HIT)
+        answer(op, &job->what, &p);
+    else
+        wait_for(job, found, no);
+}
+
+static void keep(struct op *op, const struct read_what *l, unsigned restarts)
+{
+    struct worker *w = op->w;
+    struct read_job *job;
+    int r;
+
+    if (op_keep(op) < 0)
+        return;
+    job = calloc(1, sizeof(*job));
+    if (!job) {
+        op_fail(op, -ENOMEM);
+        return;
+    }
+    *job = (struct read_job){.op = op, .what = *l, .restarts = restarts};
+    job->wait.done = on_fetched;
+    job->retry.on_time = on_retry;
+    op->state = job;
+    op->state_free = job_free;
+    worker_lock(w);
+    r = op_node(op) == l->node ? fetch_source(w, l->node, &job->src) : -ESTALE;
+    worker_unlock(w);
+    if (r < 0)
+        op_fail(op, r);
+    else if (job->src.content != l->content)
+        restart(op);
+    else
+        attempt(op);
+}
+
+void read_blocks(struct op *op, const struct read_what *l, unsigned restarts)
+{
+    enum shm_block_found found;
+    struct pinned p;
+    uint32_t no;
+
+    if (l->len == 0) {
+        op_answer(op, NULL, 0);
+        return;
+    }
+    if (l->len > (BLOCKS_MAX - 1) * SHM_BLOCK_SIZE) {
+        op_fail(op, -EINVAL); /* more than INIT agreed on */
+        return;
+    }
+    found = pin_all(op->w, l, &p, &no);
+    if (found == SHM_BLOCK_HIT)
+        answer(op, l, &p);
+    else
+        keep(op, l, restarts);
+}

@@ -1,0 +1,80 @@
+/* See copy_source.h. */
+#include "workers/write/copy_source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/shm_session.h"
+#include "workers/write/session.h"
+
+struct settling {
+    void (*then)(struct op *op, int error);
+    bool below;
+    char key[KEY_CAP];
+};
+
+uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
+{
+    uint32_t live = w->shm->sessions->live;
+    size_t len = strlen(key);
+
+    for (uint32_t i = 0; live && i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        if (s->state == SHM_SESSION_FREE)
+            continue;
+        live--;
+        if (s->state == SHM_SESSION_LIVE && (s->flags & SHM_SESSION_COPY) &&
+            !(s->flags & SHM_SESSION_LOST) && strncmp(s->copy.key, key, len) == 0 &&
+            (below || !s->copy.key[len])) {
+            worker_awaits_session(w, i);
+            return i;
+        }
+    }
+    return SHM_NIL;
+}
+
+static void attempt(struct op *op)
+{
+    struct settling *st = op->state;
+    struct worker *w = op->w;
+    void (*then)(struct op *op, int error) = st->then;
+    uint32_t session;
+
+    do {
+        worker_lock(w);
+        session = copy_source_wanted(w, st->key, st->below);
+        worker_unlock(w);
+        if (session != SHM_NIL && session_load_copy(w, session))
+            return;
+    } while (session != SHM_NIL);
+    op_stop_waiting(op);
+    op->state = NULL;
+    op->state_free = NULL;
+    free(st);
+    then(op, 0);
+}
+
+void copy_source_settle(struct op *op, const char *key, bool below,
+                        void (*then)(struct op *op, int error))
+{
+    struct worker *w = op->w;
+    struct settling *st;
+    bool wanted;
+
+    worker_lock(w);
+    wanted = copy_source_wanted(w, key, below) != SHM_NIL;
+    worker_unlock(w);
+    st = wanted ? calloc(1, sizeof(*st)) : NULL;
+    if (!st) { /* without memory they are not loaded, and their closes will tell */
+        then(op, 0);
+        return;
+    }
+    *st = (struct settling){.then = then, .below = below};
+    memcpy(st->key, key, strlen(key));
+    op->state = st;
+    op->state_free = free;
+    op_wait(op, attempt);
+    attempt(op);
+}

@@ -1,0 +1,283 @@
+/* See delete.h. */
+#include "workers/write/delete.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "shm/shm_win.h"
+#include "workers/cas/cas.h"
+#include "workers/objmeta/lineage.h"
+#include "workers/op/key.h"
+#include "workers/op/settle.h"
+
+#define REFUSED_MAX 16 /* other writers in a row that were faster */
+#define BLIND_AFTER 2  /* refusals though HEAD shows that the condition holds */
+#define LOST_MAX 8     /* answers that were lost, and the version found still there */
+
+struct deletion {
+    struct op *op;
+    void (*then)(struct op *op, int error);
+    enum delete_how how;
+    unsigned refused, lost, looks;
+    unsigned agreed; /* refusals though HEAD found the version that is meant, in a row */
+    bool asked;      /* the last DELETE had a condition */
+    bool blind;      /* this server's conditions do not count */
+    struct loop_timer wait;
+    bool unclear; /* one of ours may have acted */
+    bool missing; /* ... the last one; its answer, or who waited for it, is gone */
+    uint64_t since_ns;
+    char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
+    char key[KEY_CAP];
+    char etag[SHM_ETAG_MAX];
+};
+
+bool delete_asks(const struct worker *w)
+{
+    return !s3_habit_has(w->s3, S3_HABIT_NO_DELETE_MATCH);
+}
+
+/* With compare-and-set. */
+static bool server_compares(const struct worker *w)
+{
+    return w->env->traits.delete_if_match && delete_asks(w);
+}
+
+static void deletion_free(void *state)
+{
+    struct deletion *d = state;
+
+    loop_timer_cancel(d->op->w->loop, &d->wait);
+    free(d);
+}
+
+static void end(struct deletion *d, int error)
+{
+    struct op *op = d->op;
+    void (*then)(struct op *op, int error) = d->then;
+
+    op->state = NULL;
+    op->state_free = NULL;
+    deletion_free(d);
+    then(op, error == -ENOENT ? 0 : error);
+}
+
+static void on_deleted(void *arg, const struct s3_result *res);
+static void on_head(void *arg, const struct s3_result *res);
+
+/* What is sent, for whoever comes after this worker. */
+static void note(struct deletion *d)
+{
+    struct delete_note *n = delete_note_of(d->op);
+    struct worker *w = d->op->w;
+
+    worker_lock(w);
+    if (d->how == DELETE_SEEN)
+        shm_win_forget(w->shm, d->key);
+    op_edit(d->op)->step = DELETE_SENT;
+    n->sent_ns = clock_mono_ns();
+    memcpy(n->etag, d->etag, sizeof(d->etag));
+    memcpy(n->id, d->id, sizeof(d->id));
+    worker_unlock(w);
+}
+
+static void send_delete(struct deletion *d)
+{
+    struct worker *w = d->op->w;
+    bool seen = d->how == DELETE_SEEN;
+    bool asks = seen ? server_compares(w)
+                     : delete_asks(w) && !d->blind && d->refused < REFUSED_MAX;
+    struct s3_delete del = {
+        .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = true};
+    int r;
+
+    note(d);
+    d->missing = false;
+    d->looks = 0;
+    d->asked = del.if_match != NULL;
+    w->stats->s3[S3_OP_DELETE]++;
+    r = s3_delete(w->s3, &del, on_deleted, d, &d->op->s3);
+    if (r < 0)
+        end(d, r);
+}
+
+static void send_head(struct deletion *d)
+{
+    struct worker *w = d->op->w;
+    int r;
+
+    w->stats->s3[S3_OP_HEAD]++;
+    r = s3_head(w->s3, d->key, on_head, d, &d->op->s3);
+    if (r < 0)
+        end(d, r);
+}
+
+static void on_waited(struct loop_timer *t)
+{
+    send_head((struct deletion *)((char *)t - offsetof(struct deletion, wait)));
+}
+
+/* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. The
+ * client does not try again by itself. */
+static void look_again(struct deletion *d, const struct s3_result *res)
+{
+    d->unclear = d->missing = true;
+    d->since_ns = clock_mono_ns();
+    if (++d->lost > LOST_MAX)
+        end(d, res->error);
+    else
+        send_head(d);
+}
+
+/* The version that is meant is still there. */
+static void settle(struct deletion *d)
+{
+    struct worker *w = d->op->w;
+    uint64_t wait =
+        settle_wait_ns(s3_settle_ns(w->s3), d->since_ns, clock_mono_ns(), d->looks++);
+
+    if (wait)
+        loop_timer_set(w->loop, &d->wait, wait);
+    else
+        send_delete(d);
+}
+
+/* The server does not know the condition: HEAD looks in its place, where another version may not
+ * go. */
+static void go_blind(struct deletion *d)
+{
+    if (d->how == DELETE_SEEN)
+        (void)s3_habit_learn(d->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    else
+        d->blind = true;
+    if (d->how == DELETE_LAST)
+        send_delete(d);
+    else
+        send_head(d);
+}
+
+static void on_deleted(void *arg, const struct s3_result *res)
+{
+    struct deletion *d = arg;
+
+    d->op->s3 = NULL;
+    if (!res->error && d->blind)
+        (void)s3_habit_learn(d->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    if (d->asked && s3_condition_unknown(res->http_status, res->code)) {
+        go_blind(d);
+    } else if (res->error && res->may_have_acted) {
+        look_again(d, res);
+    } else if (res->error == -EEXIST && d->how != DELETE_SEEN) {
+        d->refused++;
+        send_head(d);
+    } else {
+        end(d, res->error);
+    }
+}
+
+/* It is not the version that is meant. A DELETE that may have acted makes all of them suspect: who
+ * writes the same again makes a file with the same ETag. */
+static bool is_another(const struct deletion *d, const struct s3_object *obj)
+{
+    bool ids_tell = *d->id && (d->unclear || cas_is_empty(d->etag));
+    char id[LINEAGE_ID_CAP];
+
+    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+        strcpy(id, CAS_NO_ID);
+    return strcmp(d->etag, obj->etag) != 0 || (ids_tell && strcmp(d->id, id) != 0);
+}
+
+/* Another version is there, after one of ours may have acted. What was built on ours shows that it
+ * has not; whatever else is there may have come after it. */
+static int judge(const struct deletion *d, const char *lineage)
+{
+    if (*d->etag && !lineage_is_valid(lineage))
+        return 0;
+    if (!*d->etag || !*d->id || strcmp(d->id, CAS_NO_ID) == 0) {
+        log_notice("delete: it cannot be told whether it acted, look what is there key=\"%s\": the "
+                   "answer was lost, and another version is there now",
+                   d->key);
+        return -EIO;
+    }
+    return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
+}
+
+/* Where the last one wins: false if the version that is there stays, as it came after ours had acted, or
+ * is not what was moved. A condition that is refused though it holds does not count on this server. */
+static bool goes(struct deletion *d, const struct s3_object *obj)
+{
+    bool same = *d->etag && strcmp(d->etag, obj->etag) == 0;
+
+    if (d->missing)
+        return same || !*d->etag;
+    d->agreed = same ? d->agreed + 1 : 0;
+    d->blind |= d->agreed >= BLIND_AFTER;
+    return same || d->how == DELETE_LAST;
+}
+
+static void on_head(void *arg, const struct s3_result *res)
+{
+    struct deletion *d = arg;
+
+    d->op->s3 = NULL;
+    if (res->error) {
+        end(d, res->error);
+        return;
+    }
+    if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
+        end(d, d->unclear ? judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
+        return;
+    }
+    if (d->how != DELETE_SEEN && !goes(d, &res->obj)) {
+        end(d, 0);
+        return;
+    }
+    memset(d->etag, 0, sizeof(d->etag));
+    memcpy(d->etag, res->obj.etag, strnlen(res->obj.etag, sizeof(d->etag) - 1));
+    if (d->missing)
+        settle(d);
+    else
+        send_delete(d);
+}
+
+/* Whether the DELETE waits for what a HEAD says. */
+static bool looks_first(const struct deletion *d)
+{
+    if (d->missing)
+        return true;
+    return d->how == DELETE_SEEN && *d->etag &&
+           (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
+}
+
+void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
+                const char *id, void (*then)(struct op *op, int error))
+{
+    struct deletion *d = calloc(1, sizeof(*d));
+
+    if (!d) {
+        then(op, -ENOMEM);
+        return;
+    }
+    *d = (struct deletion){
+        .op = op, .then = then, .how = how, .missing = op->rec->step == DELETE_SENT};
+    d->unclear = d->missing;
+    d->since_ns = delete_note_of(op)->sent_ns; /* where it is missing */
+    memcpy(d->key, key, strlen(key));
+    if (d->unclear) {
+        etag = delete_note_of(op)->etag;
+        id = delete_note_of(op)->id;
+    }
+    memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
+    if (id)
+        memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));
+    op->state = d;
+    op->state_free = deletion_free;
+    d->wait.on_time = on_waited;
+    if (looks_first(d))
+        send_head(d);
+    else
+        send_delete(d);
+}

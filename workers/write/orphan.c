@@ -1,0 +1,114 @@
+/* Files that lose their name while somebody reads them: by unlink, or replaced by a rename. As on a
+ * local disk they can be read to their end. What writers have open is in their session anyway, but
+ * for a copy that the server has made (op_copy_range.c). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "workers/cas/cas.h"
+#include "workers/read/fetch.h"
+#include "workers/read/read.h"
+#include "workers/write/cas_readers.h"
+#include "workers/write/session.h"
+
+/* Under shm->meta. */
+static bool is_needed(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+
+    if (!n || !n->opens || read_is_from_session(w, n) ||
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL)) || n->size > ORPHAN_LOAD_MAX)
+        return false;
+    if (n->session != SHM_NIL) /* who has it may go on to write */
+        return true;
+    return !fetch_is_whole(w, n);
+}
+
+/* ---- compare-and-set: the node has stepped aside, and its session is loaded (cas_readers.c) ---- */
+
+struct keep {
+    session_then_fn *then;
+    uint32_t node;
+};
+
+static void keep_resume(struct op *op)
+{
+    struct keep *k = op->state;
+    session_then_fn *then = k->then;
+    struct worker *w = op->w;
+    bool idle = false;
+    uint32_t waits;
+
+    worker_lock(w);
+    waits = cas_readers_wait(w, shm_node_at(w->shm, k->node)->parent,
+                             shm_node_name(w->shm, k->node),
+                             shm_node_at(w->shm, k->node)->name_len);
+    if (waits != SHM_NIL) {
+        idle = shm_session_at(w->shm, waits)->load.state == SHM_JOB_IDLE;
+        worker_awaits_session(w, waits);
+    }
+    worker_unlock(w);
+    if (waits != SHM_NIL) {
+        if (idle)
+            cas_readers_load(w, waits);
+        return;
+    }
+    op_stop_waiting(op);
+    op->state = NULL;
+    op->state_free = NULL;
+    free(k);
+    then(op, 0);
+}
+
+static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
+{
+    struct worker *w = op->w;
+    struct keep *k;
+
+    if (node == SHM_NIL) {
+        then(op, 0);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    k = malloc(sizeof(*k));
+    if (!k) {
+        then(op, -ENOMEM);
+        return;
+    }
+    *k = (struct keep){then, node};
+    worker_lock(w);
+    cas_keep_readers(w, shm_node_named(w->shm, node));
+    worker_unlock(w);
+    op->state = k;
+    op->state_free = free;
+    op_wait(op, keep_resume);
+    keep_resume(op);
+}
+
+void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then)
+{
+    bool needed;
+
+    if (cas_on(op->w)) {
+        keep_readers(op, node, then);
+        return;
+    }
+
+    worker_lock(op->w);
+    needed = op->rec->session != SHM_NIL || is_needed(op->w, node);
+    worker_unlock(op->w);
+    if (needed)
+        session_attach(op, node, false, then);
+    else
+        then(op, 0);
+}
+
+uint32_t orphan_done(struct op *op)
+{
+    uint32_t session = op->rec->session;
+
+    if (session == SHM_NIL)
+        return SHM_NIL;
+    op_edit(op)->session = SHM_NIL;
+    return session_unref(op->w, session) ? session : SHM_NIL;
+}

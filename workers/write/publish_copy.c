@@ -1,0 +1,67 @@
+/* A publish whose content is on S3 already, under another key (op_copy_range.c): CopyObject, pinned to
+ * the version that was copied. Metadata and type are the session's own, as of a PUT. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/write/publish_private.h"
+
+/* True: what the server would not do is done by a GET and a PUT. Not where the source has gone: its
+ * bytes would be those of two versions, or none. Nor while S3 is away: to wait for that once is
+ * enough. */
+static bool may_fall_back(const struct s3_result *res)
+{
+    if (res->error == -ESTALE || res->error == -ENOENT)
+        return false;
+    if (res->fail == S3_FAIL_STALLED) /* it takes longer than a request may */
+        return true;
+    return res->fail == S3_FAIL_ANSWER && !res->may_have_acted &&
+           ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501);
+}
+
+static int judge(const struct publish *p, const struct s3_result *res)
+{
+    bool gone = res->error == -ESTALE || res->error == -ENOENT;
+
+    if (!res->error)
+        return *res->obj.etag ? 0 : -EIO;
+    log_warn("copy failed key=\"%s\" from=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
+             "attempts=%u%s",
+             p->key, p->copy.key, (unsigned long long)p->size, strerror(-res->error), res->text,
+             res->attempts,
+             gone                 ? ": the source has changed since it was read: copy it again"
+             : may_fall_back(res) ? ": its content is read and uploaded instead"
+                                  : "");
+    if (gone)
+        return -ESTALE;
+    return may_fall_back(res) ? -EAGAIN : res->error;
+}
+
+static void on_copied(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    publish_finish(p, res, judge(p, res));
+}
+
+/* No condition on the target: few servers look at one, and the last writer wins. */
+void publish_copy(struct publish *p)
+{
+    struct s3_copy copy = {
+        .from_key = p->copy.key,
+        .to_key = p->key,
+        .if_source_match = p->copy.etag,
+        .replace_meta = true,
+        .content_type = *p->type ? p->type : NULL,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+    };
+    struct s3_result none = {0};
+    int r;
+
+    p->w->stats->s3[S3_OP_COPY]++;
+    r = s3_copy(p->w->s3, &copy, on_copied, p, NULL);
+    if (r < 0)
+        publish_finish(p, &none, r);
+}

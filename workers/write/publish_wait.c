@@ -1,0 +1,290 @@
+/* Who waits for a publish (publish.c), and begins one if none runs: a close, an fsync, a rename with
+ * compare-and-set. What a waiter wants is on S3 when published_seq has reached what was written when
+ * it came; an attempt that failed meanwhile, and carried that, is its answer. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/shm_conflict.h"
+#include "workers/cas/cas.h"
+#include "workers/op/hold.h"
+#include "workers/op/key.h"
+#include "workers/write/cas_readers.h"
+#include "workers/write/copy_source.h"
+#include "workers/write/publish_private.h"
+#include "workers/write/session.h"
+
+/* What an op waits for. */
+struct publish_wait {
+    session_then_fn *then;
+    struct s3_object *like; /* session_publish_like; else NULL */
+    uint32_t session;
+    uint32_t generation;
+    uint64_t want;     /* write_seq that must be on S3 */
+    uint32_t attempts; /* finished ones when it last looked */
+    uint32_t loads;    /* the same of loads: of what the server would not copy */
+    uint32_t other;    /* LOOK_SETTLE: a session that is to be a copy of what this replaces; LOOK_KEEP: one of its
+                        * readers */
+};
+
+/* Under shm->meta. */
+static bool may_begin(struct op *op, const struct shm_session *s)
+{
+    uint32_t named = shm_node_named(op->w->shm, s->node);
+
+    /* (The name may have another node by now: who removes or moves that one has the key in hand.) */
+    return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
+           !hold_is_taken(op->w, s->node, op_tag(op)) &&
+           (named == SHM_NIL || !hold_is_taken(op->w, named, op_tag(op)));
+}
+
+enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };
+
+/* Under shm->meta. The session is to be a copy that the server will not make: loaded first. */
+static enum look look_at_load(struct publish_wait *pw, struct shm_session *s, int *ret_error)
+{
+    if (s->load.state != SHM_JOB_IDLE)
+        return LOOK_WAIT;
+    if (s->load.attempts != pw->loads && s->load.error) {
+        *ret_error = s->load.error;
+        return LOOK_END;
+    }
+    pw->loads = s->load.attempts;
+    return LOOK_LOAD;
+}
+
+/* Under shm->meta. It may begin, but for copies of the version that goes. */
+static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
+                                const struct shm_session *s)
+{
+    char key[KEY_CAP];
+
+    if (key_of_node(w, s->node, key) < 0)
+        return LOOK_BEGIN; /* which says so */
+    pw->other = copy_source_wanted(w, key, false);
+    return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
+}
+
+/* Under shm->meta, compare-and-set. It may begin, but for readers of the version that goes: what they
+ * lack is loaded first. */
+static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
+                                 const struct shm_session *s)
+{
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+    const char *name = shm_node_name(w->shm, s->node);
+    uint32_t named = shm_node_named(w->shm, s->node);
+
+    if (named != SHM_NIL && s->changed_from < shm_node_at(w->shm, named)->size)
+        cas_keep_readers(w, named);
+    pw->other = cas_readers_wait(w, n->parent, name, n->name_len);
+    if (pw->other == SHM_NIL)
+        return LOOK_BEGIN;
+    if (shm_session_at(w->shm, pw->other)->load.state == SHM_JOB_IDLE)
+        return LOOK_KEEP;
+    worker_awaits_session(w, pw->other);
+    return LOOK_WAIT;
+}
+
+/* Under shm->meta: what is to be done for this op now. */
+static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_at(w->shm, pw->session);
+    enum look what = LOOK_WAIT;
+
+    *ret_error = 0;
+    if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
+        (s->flags & SHM_SESSION_ORPHAN))
+        return LOOK_END;
+    if (s->flags & SHM_SESSION_REFUSED) {
+        *ret_error = -EEXIST;
+        return LOOK_END;
+    }
+    if (s->published_seq >= pw->want && !(s->flags & SHM_SESSION_UNPUBLISHED))
+        return LOOK_END;
+    if (s->write_error) { /* of a later write than what is published */
+        *ret_error = s->write_error;
+        return LOOK_END;
+    }
+    if (s->publish.state == SHM_JOB_IDLE) {
+        if (s->publish.attempts != pw->attempts && s->publish.error &&
+            s->publishing_seq >= pw->want) {
+            *ret_error = s->publish.error;
+            return LOOK_END;
+        }
+        pw->attempts = s->publish.attempts;
+        if ((s->flags & SHM_SESSION_COPY) && (s->flags & SHM_SESSION_NO_COPY))
+            what = look_at_load(pw, s, ret_error);
+        else if (may_begin(op, s))
+            what = cas_on(w) ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
+    }
+    if (what != LOOK_BEGIN)
+        worker_awaits_session(w, pw->session);
+    return what;
+}
+
+static void wait_free(void *state)
+{
+    struct publish_wait *pw = state;
+
+    free(pw->like);
+    free(pw);
+}
+
+static void go_on(struct op *op, int error)
+{
+    struct publish_wait *pw = op->state;
+    session_then_fn *then = pw->then;
+
+    op_stop_waiting(op);
+    op->state = NULL;
+    op->state_free = NULL;
+    wait_free(pw);
+    then(op, error);
+}
+
+/* It expects a version that the caller has not read, or that has been forgotten. */
+static void tell_refused(struct worker *w, uint32_t session)
+{
+    struct shm_conflict c = {0};
+    struct shm_session *s;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    s->publish.error = -EEXIST; /* as of an upload, so that it is told once */
+    s->publishing_seq = s->write_seq;
+    if (key_of_node(w, s->node, c.key) < 0)
+        c.key[0] = '\0';
+    memcpy(c.found, s->base_etag, sizeof(c.found));
+    worker_unlock(w);
+    publish_note_conflict(w, session, &c);
+    log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
+               "process read it, or what it read has been forgotten: read it again",
+               c.key, *c.found ? c.found : "unknown");
+}
+
+/* A copy for the job, which outlives who asked for it. False: no memory. */
+static bool take_like(struct publish *p, const struct publish_wait *pw)
+{
+    if (!pw->like)
+        return true;
+    p->like = malloc(sizeof(*p->like));
+    if (p->like)
+        *p->like = *pw->like;
+    return p->like;
+}
+
+static void load(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+    int r = session_load(op->w, pw->session);
+
+    if (r == -EAGAIN)
+        worker_wake_self(op->w);
+    else if (r < 0)
+        go_on(op, r);
+}
+
+static void resume(struct op *op)
+{
+    struct publish_wait *pw = op->state;
+    struct worker *w = op->w;
+    struct publish *p = NULL;
+    enum look what;
+    bool is_refused;
+    int error;
+
+    worker_lock(w);
+    what = look(op, pw, &error);
+    is_refused = what == LOOK_END && error == -EEXIST &&
+                 (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
+    if (is_refused)
+        cas_refused(w, pw->session);
+    worker_unlock(w);
+    if (what == LOOK_WAIT)
+        return;
+    if (is_refused)
+        tell_refused(w, pw->session);
+    if (what == LOOK_END) {
+        go_on(op, error);
+        return;
+    }
+    if (what == LOOK_SETTLE) {
+        if (!session_load_copy(w, pw->other))
+            worker_wake_self(w);
+        return;
+    }
+    if (what == LOOK_KEEP) {
+        cas_readers_load(w, pw->other);
+        return;
+    }
+    if (what == LOOK_LOAD) {
+        load(op);
+        return;
+    }
+    p = calloc(1, sizeof(*p));
+    if (!p || !take_like(p, pw)) {
+        free(p);
+        go_on(op, -ENOMEM);
+        return;
+    }
+    p->w = w;
+    p->session = pw->session;
+    p->started_ns = clock_mono_ns();
+    lineage_new_id(p->cas.id);
+    worker_lock(w);
+    what = look(op, pw, &error); /* another worker may have begun one meanwhile */
+    error = what == LOOK_BEGIN ? publish_begin(p) : 0;
+    worker_unlock(w);
+    if (what == LOOK_BEGIN && error == 0) {
+        publish_run(p);
+        return;
+    }
+    publish_free(p);
+    if (error)
+        go_on(op, error);
+    else
+        worker_wake_self(w);
+}
+
+void session_publish(struct op *op, uint32_t session, session_then_fn *then)
+{
+    session_publish_like(op, session, NULL, then);
+}
+
+void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
+                          session_then_fn *then)
+{
+    struct worker *w = op->w;
+    struct publish_wait *pw;
+    struct s3_object *copy;
+    struct shm_session *s;
+
+    if (op_keep(op) < 0)
+        return;
+    pw = calloc(1, sizeof(*pw));
+    copy = pw && like ? malloc(sizeof(*copy)) : NULL;
+    if (!pw || (like && !copy)) {
+        free(pw);
+        then(op, -ENOMEM);
+        return;
+    }
+    if (copy)
+        *copy = *like;
+    worker_lock(w);
+    s = shm_session_at(w->shm, session);
+    *pw = (struct publish_wait){.then = then,
+                                .like = copy,
+                                .session = session,
+                                .generation = s->generation,
+                                .want = s->write_seq,
+                                .attempts = s->publish.attempts,
+                                .loads = s->load.attempts};
+    worker_unlock(w);
+    op->state = pw;
+    op->state_free = wait_free;
+    op_wait(op, resume);
+    resume(op);
+}

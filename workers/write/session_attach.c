@@ -1,0 +1,328 @@
+/* Getting hold of a session: taking a ref, and seeing that the spool holds the file
+ * (session_load.c). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "shm/shm_reopen.h"
+#include "workers/cas/cas.h"
+#include "workers/op/key.h"
+#include "workers/op/spool.h"
+#include "workers/op/validity.h"
+#include "workers/read/fetch.h"
+#include "workers/write/session.h"
+
+struct attach {
+    session_then_fn *then;
+    uint32_t node;
+    uint32_t attempts; /* finished loads when it last looked */
+    bool truncate;
+};
+
+/* ---- attaching ---- */
+
+static bool appends(const struct op *op)
+{
+    return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
+}
+
+/* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for another
+ * thread of its process, which has closed it meanwhile. */
+static bool may_write_through(const struct shm_node *n)
+{
+    return (n->flags & SHM_NODE_PRIVATE) && !n->opens;
+}
+
+/* Under shm->meta. Who may join the session of a node, by whatever way it has come to it: with
+ * compare-and-set those who have it open already. */
+static bool may_join(struct op *op, uint32_t session)
+{
+    return !cas_on(op->w) || cas_is_party(op, session);
+}
+
+/* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may write
+ * through. */
+static void want_private(struct op *op, uint32_t node)
+{
+    if (cas_on(op->w))
+        shm_reopen_note_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, node)->ino,
+                                shm_reopen_request(op->rec->unique), clock_mono_ns());
+}
+
+int64_t session_begin(struct op *op, uint32_t node, bool truncate)
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    struct shm_session *s;
+    int64_t idx;
+
+    if (cas_on(w) && !may_write_through(n))
+        return -ESTALE;
+    validity_used(w, node, op->req.pid);
+    shm_reopen_has_private(w->shm, op->req.pid, n->ino);
+    idx = shm_session_new(w->shm, node);
+    if (idx < 0)
+        return idx;
+    s = shm_session_at(w->shm, (uint32_t)idx);
+    s->size = n->size;
+    s->mtime_ns = n->mtime_ns;
+    memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
+    if (n->flags & SHM_NODE_LOCAL)
+        s->flags |= SHM_SESSION_ABSENT;
+    else
+        s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+    if (cas_on(w))
+        cas_begin(op, (uint32_t)idx, truncate, appends(op), false);
+    op_edit(op)->session = (uint32_t)idx;
+    return idx;
+}
+
+/* Under shm->meta, compare-and-set. Another thread of the caller's process has opened the file since the
+ * LOOKUP for this open: the file of one process is one, and the next LOOKUP finds it. */
+static bool has_been_opened(struct op *op, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(op->w->shm, node);
+
+    return cas_on(op->w) && !(n->flags & SHM_NODE_LOCAL) && n->parent != SHM_NIL &&
+           (cas_own_clean(op, node) != SHM_NIL ||
+            cas_own_session(op, n->parent, shm_node_name(op->w->shm, node), n->name_len) != SHM_NIL);
+}
+
+/* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be read. */
+static bool has_been_published(struct op *op, uint32_t node)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node), *named;
+    char key[KEY_CAP], own[SHM_ETAG_MAX];
+    uint32_t now;
+
+    if (!cas_on(op->w) || n->parent == SHM_NIL || key_of_node(op->w, node, key) < 0)
+        return false;
+    now = shm_node_named(shm, node);
+    if (now == SHM_NIL)
+        return false;
+    named = shm_node_at(shm, now);
+    cas_own_etag(op, key, own);
+    return named->checked_ns > n->checked_ns && !shm_etag_same(n->etag, own) &&
+           shm_etag_same(named->etag, own);
+}
+
+/* Under shm->meta. The kernel is to look up again; once, since it does so no more often. */
+static bool is_behind(struct op *op, const struct attach *a)
+{
+    struct shm *shm = op->w->shm;
+
+    return (has_been_opened(op, a->node) ||
+            (!a->truncate && has_been_published(op, a->node))) &&
+           !shm_reopen_wants_private(shm, op->req.pid, shm_node_at(shm, a->node)->ino,
+                                     clock_mono_ns(), VALIDITY_NEXT_NS);
+}
+
+/* Under shm->meta. Whose it is must be known at once: see above. */
+static void note_opener(struct op *op)
+{
+    const struct shm_baseline_who *self = &op->caller.self;
+    struct shm_session_pid *p;
+
+    if (!self->tgid)
+        return;
+    p = shm_session_pid(op->w->shm, op->rec->session, (int32_t)op->req.pid, self->tgid,
+                        self->start);
+    if (p)
+        p->flags |= SHM_PID_OPENED;
+}
+
+/* Under shm->meta: takes the ref, beginning a session where there is none. */
+static int take_ref(struct op *op, struct attach *a)
+{
+    uint32_t session = shm_node_at(op->w->shm, a->node)->session;
+    int64_t r = 0;
+
+    if (session == SHM_NIL && is_behind(op, a)) {
+        r = -ESTALE;
+    } else if (session == SHM_NIL) {
+        r = session_begin(op, a->node, a->truncate);
+        if (r >= 0)
+            note_opener(op);
+    } else if (!may_join(op, session)) {
+        r = -ESTALE;
+    } else {
+        shm_session_edit(op->w->shm, session)->refs++;
+        op_edit(op)->session = session;
+        shm_reopen_has_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, a->node)->ino);
+    }
+    return r < 0 ? (int)r : 0;
+}
+
+static void go_on(struct op *op, int error)
+{
+    struct attach *a = op->state;
+    session_then_fn *then = a->then;
+
+    op_stop_waiting(op);
+    op->state = NULL;
+    op->state_free = NULL;
+    free(a);
+    if (error)
+        session_detach(op);
+    then(op, error);
+}
+
+enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
+
+/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool, now
+ * and until it is done. True when it may be done. */
+static bool begin_truncation(struct op *op)
+{
+    uint32_t session = op->rec->session;
+    struct shm_session *s = shm_session_edit(op->w->shm, session);
+
+    session_cut(op->w, session, 0);
+    s->flags |= SHM_SESSION_LOADED; /* readers go to the spool from now on */
+    s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+    if (!session_change_begin(op, session, 0))
+        return false;
+    s->flags |= SHM_SESSION_EMPTYING;
+    return true;
+}
+
+/* Under shm->meta. */
+static enum look look(struct op *op, struct attach *a, int *ret_error)
+{
+    struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
+    bool idle = s->load.state == SHM_JOB_IDLE;
+
+    *ret_error = 0;
+    if (op->rec->step == OP_STEP_CHANGING) /* here, or in a SETATTR's own change */
+        return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
+    if (op->rec->step == OP_STEP_TRUNCATED)
+        return LOOK_READY;
+    if (!a->truncate && (s->flags & SHM_SESSION_LOADED))
+        return LOOK_READY;
+    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
+        return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
+    if (!a->truncate && idle) {
+        *ret_error = s->load.error;
+        if (s->load.attempts != a->attempts && s->load.error)
+            return LOOK_FAILED;
+        a->attempts = s->load.attempts;
+        return LOOK_LOAD;
+    }
+    worker_awaits_session(op->w, op->rec->session);
+    return LOOK_WAIT;
+}
+
+/* The file is empty from now on, and published so at a close even if nothing is written. */
+static void truncate_now(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, mask;
+    int r = spool_truncate(w, session, 0);
+
+    worker_lock(w);
+    if (r == 0) {
+        session_written(w, session, 0, 0);
+        shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
+    }
+    mask = session_change_end(op, session);
+    if (r == 0)
+        op_edit(op)->step = OP_STEP_TRUNCATED;
+    worker_unlock(w);
+    worker_wake(w, mask);
+    go_on(op, r);
+}
+
+static void start_load(struct op *op)
+{
+    int r = session_load(op->w, op->rec->session);
+
+    if (r == -EAGAIN)
+        worker_wake_self(op->w);
+    else if (r < 0)
+        go_on(op, r);
+}
+
+static void resume(struct op *op)
+{
+    struct attach *a = op->state;
+    enum look what;
+    int error;
+
+    worker_lock(op->w);
+    what = look(op, a, &error);
+    worker_unlock(op->w);
+    switch (what) {
+    case LOOK_WAIT:
+        break;
+    case LOOK_LOAD:
+        start_load(op);
+        break;
+    case LOOK_TRUNCATE:
+        truncate_now(op);
+        break;
+    case LOOK_READY:
+        go_on(op, 0);
+        break;
+    case LOOK_FAILED:
+        go_on(op, error);
+        break;
+    }
+}
+
+void session_attach(struct op *op, uint32_t node, bool truncate,
+                    session_then_fn *then)
+{
+    struct worker *w = op->w;
+    struct attach *a;
+    int r = 0;
+
+    if (op_keep(op) < 0)
+        return;
+    a = calloc(1, sizeof(*a));
+    if (!a) {
+        session_detach(op);
+        then(op, -ENOMEM);
+        return;
+    }
+    *a = (struct attach){.then = then, .node = node, .truncate = truncate};
+    worker_lock(w);
+    if (op->rec->session == SHM_NIL)
+        r = take_ref(op, a);
+    if (r == 0)
+        a->attempts = shm_session_at(w->shm, op->rec->session)->load.attempts;
+    else
+        shm_rollback(w->shm, w->shm->meta);
+    if (r == -ESTALE)
+        want_private(op, node);
+    worker_unlock(w);
+    op->state = a;
+    op->state_free = free;
+    op->gives_back = session_detach;
+    if (r < 0) {
+        go_on(op, r);
+        return;
+    }
+    op_wait(op, resume);
+    resume(op);
+}
+
+void session_detach(struct op *op)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, mask = 0;
+    bool closed = false;
+
+    if (session == SHM_NIL)
+        return;
+    worker_lock(w);
+    if (op->rec->step == OP_STEP_CHANGING)
+        mask = session_change_end(op, session);
+    op_edit(op)->session = SHM_NIL;
+    closed = session_unref(w, session);
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, session);
+    worker_wake(w, mask);
+}

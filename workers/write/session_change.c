@@ -1,0 +1,199 @@
+/* Changing the content of a session: who may, and what is noted.
+ *
+ * A publish streams from the spool, so the spool must stand still meanwhile, and no change may be
+ * half done when the publish begins. `writing` counts the changes under way; each is noted in its
+ * op's record, so that a replacement that runs the op again neither counts it twice nor forgets it.
+ * */
+#include <errno.h>
+
+#include "base/clock.h"
+#include "workers/op/spool.h"
+#include "workers/write/session.h"
+
+static bool job_runs(const struct shm_session *s)
+{
+    return s->publish.state == SHM_JOB_RUNNING ||
+           s->load.state == SHM_JOB_RUNNING;
+}
+
+bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_record *rec = op->rec;
+
+    if (rec->step == OP_STEP_CHANGING)
+        return true; /* noted by our predecessor, who died in the middle */
+    if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) ||
+        (s->flags & SHM_SESSION_EMPTYING) || !spool_reserve(w, session, end)) {
+        worker_awaits_session(w, session);
+        return false;
+    }
+    shm_session_edit(w->shm, session)->writing++;
+    rec = op_edit(op);
+    rec->step = OP_STEP_CHANGING;
+    return true;
+}
+
+uint32_t session_change_end(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    uint32_t mask = 0;
+
+    s->writing--;
+    if (s->writing == 0) /* else it is not ours: one that empties is alone */
+        s->flags &= ~(uint32_t)SHM_SESSION_EMPTYING;
+    op_edit(op)->step = 0;
+    if (s->writing == 0) {
+        mask = s->waiters;
+        s->waiters = 0;
+    }
+    return mask;
+}
+
+void session_cut(struct worker *w, uint32_t session, uint64_t size)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (size >= s->size)
+        return;
+    if (size < s->changed_from)
+        s->changed_from = size;
+    s->size = size;
+    s->cuts++;
+}
+
+void session_write_failed(struct worker *w, uint32_t session, int error)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->write_error = error;
+    s->write_seq++;
+}
+
+void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (from < s->changed_from)
+        s->changed_from = from;
+    s->size = new_size;
+    if (new_size == 0)
+        s->write_error = 0;
+    s->write_seq++;
+    s->mtime_ns = (int64_t)clock_wall_ns();
+    /* A time that was set before does not travel with the new content. */
+    if (shm_node_at(w->shm, s->node)->flags & SHM_NODE_MTIME_SET)
+        shm_node_edit(w->shm, s->node)->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
+}
+
+/* ---- moving to disk ---- */
+
+static bool is_still(const struct shm_session *s)
+{
+    return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED);
+}
+
+/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more). */
+static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
+{
+    return is_still(shm_session_at(w->shm, session)) &&
+           !spool_reserve(w, session, end);
+}
+
+int session_move_to_disk(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+    struct shm_session *s;
+    uint32_t mask;
+    bool begun;
+    int r;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    begun = is_still(s) && !(s->flags & SHM_SESSION_ON_DISK);
+    if (begun)
+        s->load = (struct shm_job){.state = SHM_JOB_RUNNING,
+                                   .owner = w->slot,
+                                   .attempts = s->load.attempts};
+    worker_unlock(w);
+    if (!begun)
+        return 0;
+    r = spool_to_disk(w, session);
+    worker_lock(w);
+    s = shm_session_edit(w->shm, session);
+    s->load.state = SHM_JOB_IDLE;
+    if (r == 0)
+        s->flags |= SHM_SESSION_ON_DISK;
+    mask = s->waiters;
+    s->waiters = 0;
+    worker_unlock(w);
+    if (r == 0)
+        spool_drop_memory(w, session);
+    worker_wake(w, mask);
+    return r;
+}
+
+/* ---- loading ---- */
+
+/* Under shm->meta. True: the content is on S3 alone, and a load is to be started. -errno in
+ * *ret_error: the one that this op knew of has failed. One that runs wakes us at its end. */
+static bool wants_load(struct op *op, uint32_t session, int *ret_error)
+{
+    const struct shm_session *s = shm_session_at(op->w->shm, session);
+    bool known = op->rec->step == OP_STEP_LOADING;
+
+    *ret_error = 0;
+    if ((s->flags & SHM_SESSION_LOADED) || op->rec->step == OP_STEP_CHANGING)
+        return false;
+    if (!known)
+        op_edit(op)->step = OP_STEP_LOADING;
+    if (s->load.state == SHM_JOB_RUNNING) {
+        worker_awaits_session(op->w, session);
+        return false;
+    }
+    if (known)
+        *ret_error = s->load.error;
+    return !*ret_error;
+}
+
+/* Sees that a load runs where one is needed. */
+static int load_first(struct op *op, uint32_t session)
+{
+    bool load;
+    int r;
+
+    worker_lock(op->w);
+    load = wants_load(op, session, &r);
+    worker_unlock(op->w);
+    if (load)
+        r = session_load(op->w, session);
+    if (r == -EAGAIN) { /* another worker was first: look again */
+        worker_wake_self(op->w);
+        r = 0;
+    }
+    return r;
+}
+
+int session_take_turn(struct op *op, uint32_t session, uint64_t end)
+{
+    struct worker *w = op->w;
+
+    for (;;) {
+        bool disk, begun;
+        int r = load_first(op, session);
+
+        if (r < 0)
+            return r;
+        worker_lock(w);
+        disk = op->rec->step != OP_STEP_CHANGING && wants_disk(w, session, end);
+        begun = !disk && session_change_begin(op, session, end);
+        worker_unlock(w);
+        if (!disk)
+            return begun;
+        r = session_move_to_disk(op, session);
+        if (r < 0)
+            return r;
+    }
+}

@@ -1,0 +1,141 @@
+/* The end of a session: the last ref, giving up, becoming an orphan. */
+#include <errno.h>
+
+#include "shm/shm_notify.h"
+#include "workers/cas/cas.h"
+#include "workers/op/spool.h"
+#include "workers/write/session.h"
+
+bool session_unref(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (s->refs)
+        s->refs--;
+    return session_end_unused(w, session);
+}
+
+static void mark_clean(struct shm_session *s)
+{
+    s->published_seq = s->write_seq;
+    s->flags &= ~(uint32_t)SHM_SESSION_UNPUBLISHED;
+}
+
+static bool was_refused(const struct shm_session *s)
+{
+    return (s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST;
+}
+
+/* Under shm->meta, compare-and-set. Somebody reads on through the node that was the writer's own. Of the
+ * bytes that it has open this is the only copy, as soon as others replace what was published; or they
+ * were refused, and never will be. They stay, as those of a file that has lost its name do. (Half of the
+ * sessions are for writers.) */
+static bool is_read_on(struct worker *w, const struct shm_session *s)
+{
+    const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+
+    return cas_on(w) && (n->flags & SHM_NODE_PRIVATE) && n->opens &&
+           !(n->flags & SHM_NODE_LOCAL) && (s->flags & content) == SHM_SESSION_LOADED &&
+           (!shm_session_dirty(s) || was_refused(s)) &&
+           w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
+}
+
+/* Under shm->meta. What is written to it from now on is refused, too. */
+static void keep_for_readers(struct worker *w, uint32_t session)
+{
+    struct shm_session *s;
+
+    if (!shm_session_dirty(shm_session_at(w->shm, session)))
+        return;
+    s = shm_session_edit(w->shm, session);
+    s->flags |= SHM_SESSION_REFUSED;
+    mark_clean(s);
+}
+
+bool session_end_unused(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    if (s->state != SHM_SESSION_LIVE || s->refs ||
+        s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING)
+        return false;
+    if (is_read_on(w, s)) {
+        keep_for_readers(w, session);
+        return false;
+    }
+    /* Without a name there is nowhere else to read it from. */
+    if ((s->flags & SHM_SESSION_ORPHAN) && shm_node_at(w->shm, s->node)->opens)
+        return false;
+    if (shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
+        session_discard(w, session);
+    shm_session_close(w->shm, session, w->slot);
+    return true;
+}
+
+void session_clear(struct worker *w, uint32_t session)
+{
+    bool told;
+
+    spool_clear(w, session);
+    worker_lock(w);
+    shm_session_free(w->shm, session);
+    told = w->shm->notify->head != w->shm->notify->tail;
+    worker_unlock(w);
+    if (told) /* perhaps by session_discard, when it was closed */
+        worker_notify_kernel(w);
+}
+
+void session_discard(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    uint32_t node = s->node;
+
+    mark_clean(s);
+    if (s->flags & SHM_SESSION_COPY) { /* blocks of it are not what the node is again */
+        s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+        shm_node_new_content(w->shm, node);
+    }
+    shm_notify_inode(w->shm, node);
+    if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL))
+        return;
+    shm_node_gone(w->shm, node);
+    if (s->publish.attempts) /* one that failed may have acted all the same */
+        shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
+}
+
+void session_orphan(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->flags |= SHM_SESSION_ORPHAN;
+    mark_clean(s);
+}
+
+#define LEFT_MAX 8 /* sessions that one section of the lock can change, besides all else */
+
+static bool has_left(struct shm *shm, const struct shm_session *s, uint32_t dir, const char *name,
+                     size_t len)
+{
+    const struct shm_node *n;
+
+    if (s->state != SHM_SESSION_LIVE || (s->flags & SHM_SESSION_ORPHAN))
+        return false;
+    n = shm_node_at(shm, s->node);
+    return !(n->flags & SHM_NODE_CURRENT) && shm_node_is_named(shm, s->node, dir, name, len);
+}
+
+void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_t len)
+{
+    struct shm *shm = w->shm;
+    unsigned left = 0;
+
+    if (cas_on(w) || dir == SHM_NIL)
+        return;
+    for (uint32_t at = 0; at < shm->header->sizes.sessions && left < LEFT_MAX; at++) {
+        if (!has_left(shm, shm_session_at(shm, at), dir, name, len))
+            continue;
+        session_orphan(w, at);
+        left++;
+    }
+}
