@@ -15,7 +15,7 @@ void shm_handle_init(struct shm *shm)
     shm->handles->fresh_handle = 0;
 }
 
-struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx)
+const struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx)
 {
     assert(idx < shm->header->sizes.handles);
     return &shm->handles->slot[idx];
@@ -23,10 +23,16 @@ struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx)
 
 struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx)
 {
-    struct shm_handle *h = shm_handle_at(shm, idx);
+    struct shm_handle *h = shm_handle_hints(shm, idx);
 
     shm_save(shm, shm->meta, h, sizeof(*h));
     return h;
+}
+
+struct shm_handle *shm_handle_hints(struct shm *shm, uint32_t idx)
+{
+    assert(idx < shm->header->sizes.handles);
+    return &shm->handles->slot[idx];
 }
 
 static uint32_t take_slot(struct shm *shm)

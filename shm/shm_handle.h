@@ -37,8 +37,14 @@ size_t shm_handle_size(const struct shm_sizes *sizes);
 void shm_handle_init(struct shm *shm);
 must_use int shm_handle_check(struct shm *shm, struct err *err);
 
-struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx);
+const struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx);
+
+/* Saves the handle and returns it. */
 struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx);
+
+/* Not saved: only for `seq_*`, which plan the read-ahead (read_plan.h). They need not be right: what a
+ * process that dies leaves of them costs a request too many, or a smaller window. */
+struct shm_handle *shm_handle_hints(struct shm *shm, uint32_t idx);
 
 /* A handle on the node (whose opens are counted up). Its index, or -ENFILE. */
 must_use int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind,

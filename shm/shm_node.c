@@ -44,7 +44,8 @@ size_t shm_node_size(const struct shm_sizes *s)
            (size_t)s->long_names * sizeof(struct shm_long_name);
 }
 
-struct shm_node *shm_node_at(struct shm *shm, uint32_t idx)
+/* To be saved by whoever stores through it. */
+static struct shm_node *slot_of(struct shm *shm, uint32_t idx)
 {
     uint8_t *base = (uint8_t *)shm->nodes + nodes_off(&shm->header->sizes);
 
@@ -52,9 +53,14 @@ struct shm_node *shm_node_at(struct shm *shm, uint32_t idx)
     return (struct shm_node *)base + idx;
 }
 
+const struct shm_node *shm_node_at(struct shm *shm, uint32_t idx)
+{
+    return slot_of(shm, idx);
+}
+
 struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx)
 {
-    struct shm_node *n = shm_node_at(shm, idx);
+    struct shm_node *n = slot_of(shm, idx);
 
     shm_save(shm, shm->meta, n, sizeof(*n));
     return n;
@@ -62,7 +68,7 @@ struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx)
 
 void shm_node_init(struct shm *shm)
 {
-    struct shm_node *root = shm_node_at(shm, SHM_ROOT);
+    struct shm_node *root = slot_of(shm, SHM_ROOT);
 
     *root = (struct shm_node){.state = SHM_NODE_LIVE,
                               .parent = SHM_NIL,
@@ -88,7 +94,7 @@ uint64_t shm_node_id(struct shm *shm, uint32_t idx)
 uint32_t shm_node_of_id(struct shm *shm, uint64_t id)
 {
     uint32_t low = (uint32_t)id;
-    struct shm_node *n;
+    const struct shm_node *n;
 
     if (low == 0 || low > shm->header->sizes.nodes)
         return SHM_NIL;
@@ -100,7 +106,7 @@ uint32_t shm_node_of_id(struct shm *shm, uint64_t id)
 
 const char *shm_node_name(struct shm *shm, uint32_t idx)
 {
-    struct shm_node *n = shm_node_at(shm, idx);
+    const struct shm_node *n = shm_node_at(shm, idx);
 
     return n->long_name == SHM_NIL ? n->name
                                    : long_name_at(shm, n->long_name)->bytes;
@@ -155,12 +161,12 @@ static void lru_remove(struct shm *shm, uint32_t idx)
     struct shm_node_table *t = shm->nodes;
 
     if (n->lru_prev)
-        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_prev - 1)->lru_next,
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next,
                 n->lru_next);
     else
         shm_set(shm, shm->meta, t->lru_first, n->lru_next);
     if (n->lru_next)
-        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_next - 1)->lru_prev,
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev,
                 n->lru_prev);
     else
         shm_set(shm, shm->meta, t->lru_last, n->lru_prev);
@@ -179,12 +185,12 @@ static void lru_push(struct shm *shm, uint32_t idx)
     n->lru_prev = front ? 0 : t->lru_last;
     n->lru_next = front ? t->lru_first : 0;
     if (n->lru_next)
-        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_next - 1)->lru_prev,
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev,
                 idx + 1);
     else
         shm_set(shm, shm->meta, t->lru_last, idx + 1);
     if (n->lru_prev)
-        shm_set(shm, shm->meta, shm_node_at(shm, n->lru_prev - 1)->lru_next,
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next,
                 idx + 1);
     else
         shm_set(shm, shm->meta, t->lru_first, idx + 1);
@@ -211,7 +217,7 @@ static void chain_remove(struct shm *shm, uint32_t idx)
         chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
 
     while (*at && *at != idx + 1)
-        at = &shm_node_at(shm, *at - 1)->hash_next;
+        at = &slot_of(shm, *at - 1)->hash_next;
     if (*at)
         shm_set(shm, shm->meta, *at, n->hash_next);
     n->hash_next = 0;

@@ -166,7 +166,7 @@ void shm_node_init(struct shm *shm);
 must_use int shm_node_check(struct shm *shm, struct err *err);
 
 /* The node with this index. */
-struct shm_node *shm_node_at(struct shm *shm, uint32_t idx);
+const struct shm_node *shm_node_at(struct shm *shm, uint32_t idx);
 
 /* The node id that the kernel sees, and back: SHM_NIL for an id that is not (or no longer) known.
  * */

@@ -19,7 +19,7 @@ void shm_session_init(struct shm *shm)
         shm->sessions->slot[i].node = SHM_NIL;
 }
 
-struct shm_session *shm_session_at(struct shm *shm, uint32_t idx)
+const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx)
 {
     assert(idx < shm->header->sizes.sessions);
     return &shm->sessions->slot[idx];
@@ -27,8 +27,9 @@ struct shm_session *shm_session_at(struct shm *shm, uint32_t idx)
 
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx)
 {
-    struct shm_session *s = shm_session_at(shm, idx);
+    struct shm_session *s = &shm->sessions->slot[idx];
 
+    assert(idx < shm->header->sizes.sessions);
     shm_save(shm, shm->meta, s, offsetof(struct shm_session, xattr));
     return s;
 }
@@ -48,10 +49,10 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
 {
     assert(shm_node_at(shm, node)->session == SHM_NIL);
     for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
-        struct shm_session *s = shm_session_at(shm, i);
+        struct shm_session *s;
         uint32_t generation;
 
-        if (s->state != SHM_SESSION_FREE)
+        if (shm_session_at(shm, i)->state != SHM_SESSION_FREE)
             continue;
         s = shm_session_edit(shm, i);
         generation = s->generation + 1;
@@ -148,7 +149,7 @@ struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t t
 
 static int check_slot(struct shm *shm, uint32_t i, struct err *err)
 {
-    struct shm_session *s = shm_session_at(shm, i);
+    const struct shm_session *s = shm_session_at(shm, i);
 
     if (s->state > SHM_SESSION_CLOSING)
         return err_set(err, EUCLEAN, "session %u: state %u", i, s->state);

@@ -132,7 +132,7 @@ size_t shm_session_size(const struct shm_sizes *sizes);
 void shm_session_init(struct shm *shm);
 must_use int shm_session_check(struct shm *shm, struct err *err);
 
-struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
+const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 
 /* Saves the session (but for `xattr`) and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);

@@ -4,6 +4,7 @@
 
 #include "shm/shm_handle.h"
 #include "tests/shm/fixture.h"
+#include "tests/shm/stores.h"
 
 static int64_t open_one(struct shm *shm, enum shm_handle_kind kind,
                         uint32_t node)
@@ -56,8 +57,8 @@ static void test_reuse_is_told(void **state)
     uint32_t idx = (uint32_t)open_one(shm, SHM_HANDLE_FILE, node);
     uint64_t fh = shm_handle_fh(shm, idx);
 
-    shm_handle_at(shm, idx)->seq_window = 5;
-    memcpy(shm_handle_at(shm, idx)->start, "x", 2);
+    store_handle(shm, idx)->seq_window = 5;
+    memcpy(store_handle(shm, idx)->start, "x", 2);
     release(shm, idx);
     assert_int_equal(open_one(shm, SHM_HANDLE_DIR, SHM_ROOT), idx);
     assert_int_not_equal(shm_handle_fh(shm, idx), fh);
@@ -112,7 +113,7 @@ static void test_check(void **state)
 {
     struct shm *shm = *state;
     uint32_t idx = (uint32_t)open_one(shm, SHM_HANDLE_DIR, SHM_ROOT);
-    struct shm_handle *h = shm_handle_at(shm, idx), good = *h;
+    struct shm_handle *h = store_handle(shm, idx), good = *h;
     struct err err;
 
     h->kind = SHM_HANDLE_FREE;

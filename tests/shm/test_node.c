@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/shm/fixture.h"
+#include "tests/shm/stores.h"
 
 static void test_root(void **state)
 {
@@ -921,7 +922,7 @@ static void test_check(void **state)
     struct shm *shm = *state;
     uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
     uint32_t idx = fx_put(shm, dir, "name", "1");
-    struct shm_node *n = shm_node_at(shm, idx), good = *n;
+    struct shm_node *n = store_node(shm, idx), good = *n;
     struct err err;
 
 #define SEEN(change)                                                           \

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/shm/fixture.h"
+#include "tests/shm/stores.h"
 
 /* Interns "<prefix><number>"; its index or -errno. */
 static int64_t put(struct shm *shm, uint32_t parent, const char *prefix,
@@ -212,7 +213,7 @@ static void test_generation_wraps(void **state)
 
     fill(shm, "f");
     idx = fx_find(shm, SHM_ROOT, "f0");
-    shm_node_at(shm, idx)->generation =
+    store_node(shm, idx)->generation =
         UINT32_MAX; /* f0 is in the root's chain: no child depends on it */
     old = shm_node_id(shm, idx);
     assert_int_equal(put(shm, SHM_ROOT, "new", 0), idx);

@@ -4,6 +4,7 @@
 
 #include "shm/shm_session.h"
 #include "tests/shm/fixture.h"
+#include "tests/shm/stores.h"
 
 static int64_t begin(struct shm *shm, uint32_t node)
 {
@@ -112,7 +113,7 @@ static void test_xattr(void **state)
 {
     struct shm *shm = *state;
     uint32_t idx = (uint32_t)begin(shm, fx_put(shm, SHM_ROOT, "name", "1"));
-    struct shm_session *s = shm_session_at(shm, idx);
+    struct shm_session *s = store_session(shm, idx);
     char text[2 * SHM_SESSION_META_MAX];
 
     fx_lock(shm);
@@ -235,7 +236,7 @@ static void test_check(void **state)
 {
     struct shm *shm = *state;
     uint32_t node = fx_put(shm, SHM_ROOT, "name", "1");
-    struct shm_session *s = shm_session_at(shm, (uint32_t)begin(shm, node));
+    struct shm_session *s = store_session(shm, (uint32_t)begin(shm, node));
     struct shm_session good = *s;
     struct err err;
 
@@ -260,12 +261,12 @@ static void test_check(void **state)
     s->mem_reserved = 1;
     assert_int_equal(shm_session_check(shm, &err), -EUCLEAN);
     *s = good;
-    shm_node_at(shm, node)->session = 3;
+    store_node(shm, node)->session = 3;
     assert_int_equal(shm_session_check(shm, &err), -EUCLEAN);
-    shm_node_at(shm, node)->session = 0;
-    shm_node_at(shm, SHM_ROOT)->session = 0;
+    store_node(shm, node)->session = 0;
+    store_node(shm, SHM_ROOT)->session = 0;
     assert_int_equal(shm_session_check(shm, &err), -EUCLEAN);
-    shm_node_at(shm, SHM_ROOT)->session = SHM_NIL;
+    store_node(shm, SHM_ROOT)->session = SHM_NIL;
     finish(shm, 0);
 }
 

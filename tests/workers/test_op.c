@@ -21,6 +21,7 @@
 #include "workers/op/spool.h"
 #include "workers/process/recover.h"
 #include "workers/write/session.h"
+#include "tests/shm/stores.h"
 
 #define UNIQUE UINT64_C(42)
 
@@ -664,7 +665,7 @@ static void parked_write_is_finished(void **state)
     struct fx *fx = *state;
     uint64_t fh;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     struct fuse_write_in in = {.size = 5};
     struct fuse_write_out out;
 
@@ -693,7 +694,7 @@ static void parked_bytes_gone(void **state)
     struct fx *fx = *state;
     uint64_t fh;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     struct fuse_write_in in = {.size = 5};
     uint32_t record = op_next_record(&fx->w);
 
@@ -718,7 +719,7 @@ static void truncate_is_finished(void **state)
     struct fx *fx = *state;
     uint64_t fh;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     const struct fuse_setattr_in in = {.valid = FATTR_SIZE, .size = 3};
     struct fuse_attr_out out;
     struct op *op;
@@ -775,7 +776,7 @@ static void killed_as_it_cuts(void **state)
 {
     struct fx *fx = *state;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     struct fuse_attr_out out;
 
     assert_int_equal(node, 1);
@@ -804,7 +805,7 @@ static void emptying_excludes_writes(void **state)
 {
     struct fx *fx = *state;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     const struct fuse_open_in in = {.flags = 0};
     struct op *op, *other;
 
@@ -929,7 +930,7 @@ static void copies_what_is_on_s3(void **state)
     struct copying c;
 
     fx_copying(fx, &c);
-    n = shm_node_at(fx->w.shm, c.source);
+    n = store_node(fx->w.shm, c.source);
     n->size = 1000;
     assert_not_copied(fx, &c, -EOPNOTSUPP);
     n->size = UINT64_C(1) << 32; /* the answer has 32 bits */
@@ -952,7 +953,7 @@ static void copies_into_empty_files(void **state)
     struct copying c;
 
     fx_copying(fx, &c);
-    s = shm_session_at(fx->w.shm, c.session);
+    s = store_session(fx->w.shm, c.session);
     s->size = 1;
     assert_not_copied(fx, &c, -EOPNOTSUPP);
     s->size = 0;
@@ -975,12 +976,12 @@ static void jobs_are_ended(void **state)
     uint32_t node, mine = fx_session(fx, "mine", &node);
     uint32_t other = fx_session(fx, "other", &node), unused = fx_session(fx, "u", &node);
     struct shm *shm = fx->w.shm;
-    struct shm_session *s = shm_session_at(shm, mine);
+    struct shm_session *s = store_session(shm, mine);
 
     s->publish = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 3, -EIO};
-    shm_session_at(shm, other)->load = (struct shm_job){.state = SHM_JOB_RUNNING};
+    store_session(shm, other)->load = (struct shm_job){.state = SHM_JOB_RUNNING};
     worker_lock(&fx->w);
-    shm_session_at(shm, unused)->publish = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 0, 0};
+    store_session(shm, unused)->publish = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 0, 0};
     assert_false(session_unref(&fx->w, unused)); /* the job uses it */
     worker_unlock(&fx->w);
     assert_int_equal(spool_write(&fx->w, unused, "x", 1, 0), 0);
@@ -991,7 +992,7 @@ static void jobs_are_ended(void **state)
     assert_int_equal(shm_session_at(shm, other)->load.state, SHM_JOB_RUNNING);
     assert_int_equal(shm_session_at(shm, unused)->state, SHM_SESSION_FREE);
     assert_int_equal(lseek(fx->env.spool[unused].mem_fd, 0, SEEK_END), 0);
-    shm_session_at(shm, other)->load.state = SHM_JOB_IDLE;
+    store_session(shm, other)->load.state = SHM_JOB_IDLE;
 }
 
 /* One that crashed too often is answered EIO, and holds nothing any more. */
@@ -1000,7 +1001,7 @@ static void crashed_too_often(void **state)
     struct fx *fx = *state;
     uint64_t fh;
     uint32_t node, session = fx_session(fx, "f", &node);
-    struct shm_session *s = shm_session_at(fx->w.shm, session);
+    struct shm_session *s = store_session(fx->w.shm, session);
     struct fuse_write_in in = {.size = 5};
     struct op *op;
 

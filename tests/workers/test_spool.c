@@ -7,6 +7,7 @@
 
 #include "workers/op/spool.h"
 #include "workers/write/session.h"
+#include "tests/shm/stores.h"
 
 #define KIB (UINT64_C(1) << 10)
 
@@ -173,7 +174,7 @@ static void a_move_waits_for_changes(void **state)
 {
     struct fx *fx = *state;
     uint32_t node, s = fx_session(fx, "a", &node);
-    struct shm_session *session = shm_session_at(fx->w.shm, s);
+    struct shm_session *session = store_session(fx->w.shm, s);
     struct op *op = fx_op(fx, FUSE_STATFS, 2, 1, NULL, 0, NULL, 0);
 
     assert_int_equal(spool_write(&fx->w, s, "abc", 3, 0), 0);

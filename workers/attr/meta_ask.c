@@ -44,7 +44,7 @@ static void become_link(struct worker *w, uint32_t node, const struct s3_object 
 
 int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
 {
-    struct shm_node *n = shm_node_at(w->shm, node);
+    const struct shm_node *n = shm_node_at(w->shm, node);
     uint32_t parent = n->parent;
     int r = 0;
 

@@ -85,13 +85,12 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
     if (!cas_on(w))
         return;
     for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
-        struct shm_session *s = shm_session_at(shm, at);
+        const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state != SHM_SESSION_LIVE || strcmp(s->base_etag, from) != 0 ||
             !shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
             continue;
-        shm_save(shm, shm->meta, s->base_etag, SHM_ETAG_MAX);
-        memcpy(s->base_etag, to, SHM_ETAG_MAX);
+        memcpy(shm_session_edit(shm, at)->base_etag, to, SHM_ETAG_MAX);
         moved++;
     }
 }
@@ -194,9 +193,10 @@ static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
                        const char from[SHM_ETAG_MAX])
 {
     const uint16_t mask = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
-    struct shm_node *other = shm_node_at(w->shm, to);
+    const struct shm_node *old = shm_node_at(w->shm, to);
+    struct shm_node *other;
 
-    if (other == n || (strcmp(other->etag, from) != 0 && strcmp(other->etag, n->etag) != 0))
+    if (old == n || (strcmp(old->etag, from) != 0 && strcmp(old->etag, n->etag) != 0))
         return;
     other = shm_node_edit(w->shm, to);
     memcpy(other->etag, n->etag, SHM_ETAG_MAX);

@@ -58,11 +58,11 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     session = shm_session_new(w->shm, (uint32_t)node);
     if (session < 0)
         return session;
-    s = shm_session_at(w->shm, (uint32_t)session);
+    s = shm_session_edit(w->shm, (uint32_t)session);
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
     if (cas_on(w)) {
-        shm_node_at(w->shm, (uint32_t)node)->looked_by = op->req.pid; /* saved: it is new */
+        shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->req.pid;
         cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
     } else if (nc->excl) {
         s->flags |= SHM_SESSION_EXCL;

@@ -34,7 +34,7 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
 
     if (handle < 0)
         return (int)handle;
-    shm_handle_at(w->shm, (uint32_t)handle)->session = session;
+    shm_handle_edit(w->shm, (uint32_t)handle)->session = session;
     shm_node_ref(w->shm, node, 1);
     node_entry_out(w, node, &out.entry);
     out.open.fh = shm_handle_fh(w->shm, (uint32_t)handle);

@@ -78,7 +78,7 @@ void op_opendir(struct op *op)
                      : -ENOTDIR;
     if (handle >= 0) {
         out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
-        shm_handle_at(w->shm, (uint32_t)handle)->pid = op->req.pid; /* saved: it is new */
+        shm_handle_edit(w->shm, (uint32_t)handle)->pid = op->req.pid;
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);

@@ -15,7 +15,7 @@ static int make_handle(struct op *op, uint32_t node, uint32_t flags)
 
     if (handle < 0)
         return (int)handle;
-    shm_handle_at(w->shm, (uint32_t)handle)->session = op->rec->session;
+    shm_handle_edit(w->shm, (uint32_t)handle)->session = op->rec->session;
     op_edit(op)->session = SHM_NIL;
     out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
     op_applied(op, 0, &out, sizeof(out));

@@ -43,7 +43,7 @@ static void apply(struct op *op, uint32_t session, int r)
     const struct fuse_write_in *in = op->req.write;
     struct fuse_write_out out = {.size = in->size};
     struct worker *w = op->w;
-    struct shm_session *s;
+    const struct shm_session *s;
     uint64_t end = in->offset + in->size;
     uint32_t mask;
 

@@ -14,7 +14,7 @@
 
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
 {
-    struct shm_node *n;
+    const struct shm_node *n;
 
     *ret = (struct resolve_known){.asked_ns = clock_mono_ns()};
     if (node == SHM_NIL)
@@ -136,7 +136,8 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
                        const struct resolve_result *res)
 {
     uint32_t node = shm_node_find(w->shm, dir, name, len);
-    struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    struct shm_node *confirmed;
 
     if (n && (resolve_is_ours(w, n) || n->checked_ns > known->asked_ns))
         return node;
@@ -150,9 +151,9 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
         return intern(w, dir, name, len, node, known, res);
     if (!n || strcmp(n->etag, known->etag) != 0)
         return -EAGAIN;
-    n = shm_node_edit(w->shm, node);
-    n->checked_ns = known->asked_ns;
-    n->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
+    confirmed = shm_node_edit(w->shm, node);
+    confirmed->checked_ns = known->asked_ns;
+    confirmed->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
     return node;
 }
 

@@ -57,7 +57,7 @@ static uint64_t mem_limit(const struct worker *w)
 bool spool_reserve(struct worker *w, uint32_t session, uint64_t end)
 {
     struct shm_session_table *t = w->shm->sessions;
-    struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_session *s = shm_session_at(w->shm, session);
     uint64_t want = (end + SPOOL_GRAIN - 1) / SPOOL_GRAIN * SPOOL_GRAIN;
 
     if ((s->flags & SHM_SESSION_ON_DISK) || want <= s->mem_reserved)

@@ -55,12 +55,11 @@ static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t aske
 static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
                                  uint64_t now)
 {
-    struct shm_node *n = shm_node_at(w->shm, node);
+    const struct shm_node *n = shm_node_at(w->shm, node);
 
     if (!(n->flags & flag))
         return false;
-    n = shm_node_edit(w->shm, node);
-    n->flags &= (uint16_t)~flag;
+    shm_node_edit(w->shm, node)->flags &= (uint16_t)~flag;
     return validity_holds(n->checked_ns, VALIDITY_NEXT_NS, now);
 }
 

@@ -74,7 +74,7 @@ static void look(struct op *op, struct source *from, struct read_what *l, bool f
     *l = (struct read_what){.node = op_node(op)};
     if (handle == SHM_NIL || l->node == SHM_NIL)
         return;
-    h = shm_handle_at(w->shm, handle);
+    h = shm_handle_hints(w->shm, handle);
     n = shm_node_at(w->shm, l->node);
     l->content = n->content;
     l->bytes_node = n->bytes_node;

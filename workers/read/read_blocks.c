@@ -235,7 +235,7 @@ static int ask(struct read_job *job)
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, op->req.read->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL)
-        range = read_plan_miss(shm_handle_at(w->shm, handle), l->off, l->len,
+        range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len,
                                l->sequential, l->size, &lim);
     version_id_choose(w, &job->src); /* it may have turned out since that the object is another */
     worker_unlock(w);

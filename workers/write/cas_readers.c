@@ -37,7 +37,7 @@ void cas_keep_readers(struct worker *w, uint32_t named)
     r = shm_session_new(w->shm, named);
     if (r < 0) /* no slot is free: its readers see what is here */
         return;
-    s = shm_session_at(w->shm, (uint32_t)r); /* saved by shm_session_new */
+    s = shm_session_edit(w->shm, (uint32_t)r);
     s->refs = 0; /* its readers keep it */
     s->size = shm_node_at(w->shm, named)->size;
     s->mtime_ns = shm_node_at(w->shm, named)->mtime_ns;

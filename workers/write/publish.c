@@ -115,7 +115,7 @@ static void regain_name(struct shm *shm, uint32_t node)
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
     struct shm *shm = p->w->shm;
-    struct shm_session *s = shm_session_at(shm, p->session);
+    const struct shm_session *s = shm_session_at(shm, p->session);
     struct shm_node *n = shm_node_edit(shm, s->node);
     uint32_t parent = n->parent;
 

@@ -43,7 +43,7 @@ static bool may_begin(struct op *op, const struct shm_session *s)
 enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };
 
 /* Under shm->meta. The session is to be a copy that the server will not make: loaded first. */
-static enum look look_at_load(struct publish_wait *pw, struct shm_session *s, int *ret_error)
+static enum look look_at_load(struct publish_wait *pw, const struct shm_session *s, int *ret_error)
 {
     if (s->load.state != SHM_JOB_IDLE)
         return LOOK_WAIT;
@@ -91,7 +91,7 @@ static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
 static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
 {
     struct worker *w = op->w;
-    struct shm_session *s = shm_session_at(w->shm, pw->session);
+    const struct shm_session *s = shm_session_at(w->shm, pw->session);
     enum look what = LOOK_WAIT;
 
     *ret_error = 0;
@@ -260,7 +260,7 @@ void session_publish_like(struct op *op, uint32_t session, const struct s3_objec
     struct worker *w = op->w;
     struct publish_wait *pw;
     struct s3_object *copy;
-    struct shm_session *s;
+    const struct shm_session *s;
 
     if (op_keep(op) < 0)
         return;

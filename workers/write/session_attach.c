@@ -65,7 +65,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;
-    s = shm_session_at(w->shm, (uint32_t)idx);
+    s = shm_session_edit(w->shm, (uint32_t)idx);
     s->size = n->size;
     s->mtime_ns = n->mtime_ns;
     memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
@@ -191,7 +191,7 @@ static bool begin_truncation(struct op *op)
 /* Under shm->meta. */
 static enum look look(struct op *op, struct attach *a, int *ret_error)
 {
-    struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
+    const struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
     bool idle = s->load.state == SHM_JOB_IDLE;
 
     *ret_error = 0;

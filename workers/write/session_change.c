@@ -19,7 +19,7 @@ static bool job_runs(const struct shm_session *s)
 bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
 {
     struct worker *w = op->w;
-    struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_session *s = shm_session_at(w->shm, session);
     struct shm_record *rec = op->rec;
 
     if (rec->step == OP_STEP_CHANGING)
