@@ -16,12 +16,14 @@
 
 #include "base/clock.h"
 #include "shm/shm_handle.h"
+#include "tests/shm/stores.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/op/spool.h"
 #include "workers/process/recover.h"
-#include "workers/write/session.h"
-#include "tests/shm/stores.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_end.h"
 
 #define UNIQUE UINT64_C(42)
 

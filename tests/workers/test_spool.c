@@ -5,9 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "workers/op/spool.h"
-#include "workers/write/session.h"
 #include "tests/shm/stores.h"
+#include "workers/op/spool.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_end.h"
 
 #define KIB (UINT64_C(1) << 10)
 

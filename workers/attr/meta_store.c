@@ -19,6 +19,7 @@
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"

@@ -1,4 +1,6 @@
 /* Compare-and-set: nodes that nobody shares, and whose sessions are whose (cas.h, "Isolation"). */
+#include "workers/cas/cas_nodes.h"
+
 #include <string.h>
 
 #include "workers/cas/cas.h"

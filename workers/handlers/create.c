@@ -8,7 +8,7 @@
 #include "workers/attr/node_attr.h"
 #include "workers/cas/cas.h"
 #include "workers/op/key.h"
-#include "workers/write/session.h"
+#include "workers/write/session_end.h"
 
 int create_check(struct op *op)
 {

@@ -24,6 +24,7 @@
 #include "shm/shm_reopen.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/names/names.h"
 #include "workers/op/validity.h"
 

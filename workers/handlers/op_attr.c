@@ -28,7 +28,12 @@
 #include "workers/op/hold.h"
 #include "workers/op/spool.h"
 #include "workers/op/validity.h"
+#include "workers/write/publish_wait.h"
 #include "workers/write/session.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_end.h"
+#include "workers/write/session_pids.h"
 
 /* Under shm->meta. (opendir(3) has a look at what it has opened, and needs nothing of it.) */
 static bool must_ask(struct worker *w, uint32_t node)

@@ -22,7 +22,8 @@
 #include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
-#include "workers/write/session.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_pids.h"
 
 /* Requests that a copy through the page cache takes, those of names left out: a PUT; and GETs, none
  * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB, more beyond.

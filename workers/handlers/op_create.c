@@ -11,7 +11,10 @@
 #include "workers/cas/cas.h"
 #include "workers/handlers/create.h"
 #include "workers/handlers/handlers.h"
+#include "workers/write/publish_wait.h"
 #include "workers/write/session.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_pids.h"
 
 /* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found nothing. */
 static bool has_come(struct worker *w, uint32_t node)

@@ -17,7 +17,8 @@
 #include "shm/shm_handle.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
-#include "workers/write/session.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_pids.h"
 
 #define KEEP FALLOC_FL_KEEP_SIZE
 #define PUNCH (FALLOC_FL_PUNCH_HOLE | KEEP)

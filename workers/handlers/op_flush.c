@@ -16,7 +16,7 @@
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
 #include "workers/op/proc.h"
-#include "workers/write/session.h"
+#include "workers/write/publish_wait.h"
 
 /* What is known of the caller and the session at a close. */
 struct closing {

@@ -11,6 +11,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/node_attr.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lookup_known.h"
 #include "workers/names/resolve.h"

@@ -14,7 +14,6 @@
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
 #include "workers/op/validity.h"
-#include "workers/write/session.h"
 
 /* ---- MKDIR ---- */
 

@@ -15,12 +15,12 @@
 #include "workers/attr/node_attr.h"
 #include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
+#include "workers/handlers/op_open_write.h"
 #include "workers/names/resolve.h"
 #include "workers/names/room.h"
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
-#include "workers/write/session.h"
 
 #define AGAIN_MAX 4 /* answers overtaken by changes made here */
 

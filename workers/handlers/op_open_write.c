@@ -1,10 +1,13 @@
 /* Opening an existing file for writing. The session does the work (session_attach.c); here it gets
  * a handle. */
+#include "workers/handlers/op_open_write.h"
+
 #include <errno.h>
 
 #include "shm/shm_handle.h"
 #include "workers/attr/node_attr.h"
-#include "workers/write/session.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_pids.h"
 
 /* Under shm->meta: the handle takes over the op's session ref. */
 static int make_handle(struct op *op, uint32_t node, uint32_t flags)

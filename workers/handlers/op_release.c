@@ -8,7 +8,9 @@
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
 #include "workers/op/key.h"
-#include "workers/write/session.h"
+#include "workers/write/publish_wait.h"
+#include "workers/write/session_end.h"
+#include "workers/write/session_pids.h"
 
 enum ending {
     END_CLEAN,

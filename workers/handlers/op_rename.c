@@ -17,6 +17,7 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/rename.h"
 #include "workers/names/dir_empty.h"
@@ -26,7 +27,8 @@
 #include "workers/op/validity.h"
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
-#include "workers/write/session.h"
+#include "workers/write/orphan.h"
+#include "workers/write/publish_wait.h"
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1

@@ -15,7 +15,10 @@
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
-#include "workers/write/session.h"
+#include "workers/write/publish_wait.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_pids.h"
 
 #define TARGET_MAX (PATH_MAX - 1)
 

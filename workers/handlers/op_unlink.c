@@ -10,13 +10,15 @@
 
 #include "shm/shm_session.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
 #include "workers/op/validity.h"
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
-#include "workers/write/session.h"
+#include "workers/write/orphan.h"
+#include "workers/write/session_end.h"
 
 /* Under shm->meta. */
 static void take_off(struct worker *w, uint32_t node)

@@ -6,7 +6,8 @@
 #include "shm/shm_handle.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
-#include "workers/write/session.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_pids.h"
 
 /* The session of the request's handle, SHM_NIL if it is not open for writing. */
 static uint32_t session_of(struct op *op)

@@ -8,7 +8,8 @@
 #include "workers/cas/cas.h"
 #include "workers/op/hold.h"
 #include "workers/op/validity.h"
-#include "workers/write/session.h"
+#include "workers/write/orphan.h"
+#include "workers/write/session_end.h"
 
 
 struct rename_args rename_args_of(const struct op *op)

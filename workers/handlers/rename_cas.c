@@ -22,10 +22,14 @@
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/lineage.h"
 #include "workers/write/delete.h"
-#include "workers/write/session.h"
+#include "workers/write/publish_wait.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_end.h"
+#include "workers/write/session_pids.h"
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1

@@ -11,7 +11,9 @@
 #include "shm/shm_handle.h"
 #include "workers/op/hold.h"
 #include "workers/op/op.h"
-#include "workers/write/session.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_end.h"
 
 #define CRASHES_MAX 2 /* a request that crashed so many workers is answered EIO */
 

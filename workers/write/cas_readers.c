@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/read/fetch.h"
-#include "workers/write/session.h"
+#include "workers/write/orphan.h"
+#include "workers/write/session_load.h"
 
 /* Under shm->meta. */
 static bool is_needed(struct worker *w, const struct shm_node *n)

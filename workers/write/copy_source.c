@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "shm/shm_session.h"
-#include "workers/write/session.h"
+#include "workers/write/session_load.h"
 
 struct settling {
     void (*then)(struct op *op, int error);

@@ -1,6 +1,8 @@
 /* Files that lose their name while somebody reads them: by unlink, or replaced by a rename. As on a
  * local disk they can be read to their end. What writers have open is in their session anyway, but
  * for a copy that the server has made (op_copy_range.c). */
+#include "workers/write/orphan.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -9,6 +11,8 @@
 #include "workers/read/read.h"
 #include "workers/write/cas_readers.h"
 #include "workers/write/session.h"
+#include "workers/write/session_attach.h"
+#include "workers/write/session_end.h"
 
 /* Under shm->meta. */
 static bool is_needed(struct worker *w, uint32_t node)

@@ -32,7 +32,7 @@
 #include "workers/read/version_id.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
-#include "workers/write/session.h"
+#include "workers/write/session_end.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 

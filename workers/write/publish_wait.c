@@ -1,6 +1,8 @@
 /* Who waits for a publish (publish.c), and begins one if none runs: a close, an fsync, a rename with
  * compare-and-set. What a waiter wants is on S3 when published_seq has reached what was written when
  * it came; an attempt that failed meanwhile, and carried that, is its answer. */
+#include "workers/write/publish_wait.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include "workers/write/copy_source.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session.h"
+#include "workers/write/session_load.h"
 
 /* What an op waits for. */
 struct publish_wait {

@@ -1,5 +1,7 @@
 /* Getting hold of a session: taking a ref, and seeing that the spool holds the file
  * (session_load.c). */
+#include "workers/write/session_attach.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,11 +10,15 @@
 #include "base/clock.h"
 #include "shm/shm_reopen.h"
 #include "workers/cas/cas.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
 #include "workers/write/session.h"
+#include "workers/write/session_change.h"
+#include "workers/write/session_end.h"
+#include "workers/write/session_load.h"
 
 struct attach {
     session_then_fn *then;

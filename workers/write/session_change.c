@@ -4,11 +4,13 @@
  * half done when the publish begins. `writing` counts the changes under way; each is noted in its
  * op's record, so that a replacement that runs the op again neither counts it twice nor forgets it.
  * */
+#include "workers/write/session_change.h"
+
 #include <errno.h>
 
 #include "base/clock.h"
 #include "workers/op/spool.h"
-#include "workers/write/session.h"
+#include "workers/write/session_load.h"
 
 static bool job_runs(const struct shm_session *s)
 {

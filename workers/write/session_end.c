@@ -1,10 +1,11 @@
 /* The end of a session: the last ref, giving up, becoming an orphan. */
+#include "workers/write/session_end.h"
+
 #include <errno.h>
 
 #include "shm/shm_notify.h"
 #include "workers/cas/cas.h"
 #include "workers/op/spool.h"
-#include "workers/write/session.h"
 
 bool session_unref(struct worker *w, uint32_t session)
 {

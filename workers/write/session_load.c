@@ -4,6 +4,8 @@
  * interrupted, other ops wait for it, and one whose worker died is begun anew by whoever waits. A
  * GET is pinned to the node's version: a node is one version, for its readers' page cache too.
  */
+#include "workers/write/session_load.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,7 @@
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
-#include "workers/write/session.h"
+#include "workers/write/session_end.h"
 
 struct load {
     struct worker *w;

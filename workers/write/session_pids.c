@@ -1,6 +1,7 @@
 /* Which processes opened and wrote a session: the ground for torn-write protection, and for knowing
  * whose close counts (design: "Which close?"). */
-#include "workers/write/session.h"
+#include "workers/write/session_pids.h"
+
 
 /* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is.
  * */
