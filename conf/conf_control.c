@@ -30,7 +30,7 @@ int conf_control_dir(char *const *env, char *out, size_t cap)
 }
 
 /* FNV-1a: spreads names, protects nothing. */
-static uint64_t hash(const char *text)
+static uint64_t control_hash(const char *text)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
 
@@ -64,7 +64,7 @@ int conf_control_default(char *const *env, const char *mount_path, char *out,
     if (n < 0)
         return n;
     if (!show_path(mount_path, name))
-        snprintf(tail, sizeof(tail), "-%08x", (unsigned)hash(mount_path));
+        snprintf(tail, sizeof(tail), "-%08x", (unsigned)control_hash(mount_path));
     n = snprintf(out, cap, "%s/%s%s.sock", dir, name, tail);
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }

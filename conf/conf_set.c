@@ -71,7 +71,7 @@ static int set_secret(struct conf *conf, const struct conf_key *key,
 
 /* The error line for a value that will not do. Secrets and what may hold one are not repeated.
  * `form` says how it is written, where that was wrong. */
-static int refuse(const struct conf_key *key, const char *text,
+static int set_refuse(const struct conf_key *key, const char *text,
                   const char *form, const struct conf_source *src,
                   struct err *err)
 {
@@ -101,7 +101,7 @@ static int set_text(struct conf *conf, const struct conf_key *key,
     if (key->type == CONF_SECRET) {
         /* Checked where it is, so that no copy is left in the heap; its check changes nothing. */
         if (len < key->min || !key->check((char *)(uintptr_t)text))
-            return refuse(key, text, "", src, err);
+            return set_refuse(key, text, "", src, err);
         r = set_secret(conf, key, text);
     } else {
         copy = strdup(text);
@@ -112,7 +112,7 @@ static int set_text(struct conf *conf, const struct conf_key *key,
                 src, key->name, err,
                 "control character or invalid UTF-8, expected %s", key->expected);
         if (!key->check(copy))
-            return refuse(key, text, "", src, err);
+            return set_refuse(key, text, "", src, err);
         r = conf_set_string(conf, key, copy);
     }
     return r < 0 ? err_set(err, -r, "out of memory") : 0;
@@ -141,7 +141,7 @@ static int set_choice(struct conf *conf, const struct conf_key *key,
     char expected[CONF_EXPECTED_MAX];
 
     if (!c)
-        return refuse(key, text, "", src, err);
+        return set_refuse(key, text, "", src, err);
     if (c->value < 0) {
         conf_key_expected(key, expected);
         return conf_source_fail(src, key->name, err,
@@ -152,7 +152,7 @@ static int set_choice(struct conf *conf, const struct conf_key *key,
     return 0;
 }
 
-static int parse_number(const struct conf_key *key, const char *text,
+static int set_parse_number(const struct conf_key *key, const char *text,
                         bool loose, uint64_t *ret)
 {
     switch (key->type) {
@@ -189,12 +189,12 @@ static int set_number(struct conf *conf, const struct conf_key *key,
     bool ranged = key->type != CONF_BOOL && key->type != CONF_MODE;
     uint64_t v;
 
-    int r = parse_number(key, text, src->kind == CONF_FROM_ENV, &v);
+    int r = set_parse_number(key, text, src->kind == CONF_FROM_ENV, &v);
 
     if (r == -EINVAL)
-        return refuse(key, text, conf_key_form(key), src, err);
+        return set_refuse(key, text, conf_key_form(key), src, err);
     if (r < 0 || (ranged && (v < key->min || v > key->max)))
-        return refuse(key, text, "", src, err);
+        return set_refuse(key, text, "", src, err);
     store_number(conf, key, v);
     return 0;
 }

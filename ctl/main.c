@@ -34,14 +34,14 @@ struct options {
     bool json;
 };
 
-static int fail(const struct err *err)
+static int ctl_fail(const struct err *err)
 {
     fprintf(stderr, "stateproxyctl: %s\n", err->text);
     return EXIT_FAILED;
 }
 
 /* "ok", or "error TEXT" */
-static int judge(const char *answer)
+static int ctl_judge(const char *answer)
 {
     if (strncmp(answer, "ok\n", 3) == 0)
         return 0;
@@ -75,8 +75,8 @@ static int show(const struct options *o, const char *what)
     int fd;
 
     if (client_ask(o->socket, "status", ASK_MS, answer, &fd, &err) < 0)
-        return fail(&err);
-    if (judge(answer) != 0)
+        return ctl_fail(&err);
+    if (ctl_judge(answer) != 0)
         return EXIT_FAILED;
     shm = map_segment(fd);
     if (strcmp(what, "status") == 0)
@@ -91,15 +91,15 @@ static int show(const struct options *o, const char *what)
     return shm ? 0 : EXIT_FAILED;
 }
 
-static int check(const struct options *o)
+static int ctl_check(const struct options *o)
 {
     char answer[CLIENT_ANSWER_MAX];
     struct err err = {0};
     int fd, r;
 
     if (client_ask(o->socket, "check", CHECK_MS, answer, &fd, &err) < 0)
-        return fail(&err);
-    r = judge(answer);
+        return ctl_fail(&err);
+    r = ctl_judge(answer);
     if (r == 0)
         puts("the shared tables are consistent");
     return r;
@@ -113,9 +113,9 @@ static int drain(const struct options *o)
     int fd;
 
     if (client_ask(o->socket, "drain", DRAIN_MS, answer, &fd, &err) < 0)
-        return fail(&err);
+        return ctl_fail(&err);
     ended = strstr(answer, "ended ");
-    if (judge(answer) != 0)
+    if (ctl_judge(answer) != 0)
         return EXIT_FAILED;
     if (!ended || atoi(ended + 6) != 0) {
         fprintf(stderr, "stateproxyctl: the daemon did not stop cleanly; see its log\n");
@@ -128,7 +128,7 @@ static int drain(const struct options *o)
 static int run(const struct options *o, const char *command)
 {
     if (strcmp(command, "check") == 0)
-        return check(o);
+        return ctl_check(o);
     if (strcmp(command, "drain") == 0)
         return drain(o);
     return show(o, command);
@@ -194,7 +194,7 @@ int main(int argc, char **argv)
         o.socket = getenv("STATEPROXY_CONTROL_SOCKET");
     if (!o.socket || !*o.socket) {
         if (client_find(found, sizeof(found), &err) < 0)
-            return fail(&err);
+            return ctl_fail(&err);
         o.socket = found;
     }
     return printed(run(&o, argv[optind]));

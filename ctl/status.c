@@ -368,7 +368,7 @@ void status_print(char *answer, struct shm *shm, bool json)
 
 /* One name of a path, put before what is at *at already. False if there is no room, or the node is
  * being changed under our eyes. All numbers are read once, then checked, then used. */
-static bool put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
+static bool status_put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
 {
     const struct shm_node *n = shm_node_at(shm, node);
     const volatile uint32_t *long_name = &n->long_name;
@@ -395,7 +395,7 @@ static const char *unlocked_path(struct shm *shm, uint32_t node,
     buf[at] = '\0';
     for (unsigned depth = 0; node != SHM_ROOT; depth++) {
         if (node >= shm->header->sizes.nodes || depth == DEPTH_MAX ||
-            !put_name(shm, node, buf, &at))
+            !status_put_name(shm, node, buf, &at))
             return "?";
         node = *(const volatile uint32_t *)&shm_node_at(shm, node)->parent;
     }

@@ -60,7 +60,7 @@ struct check {
     uint64_t client;
 };
 
-static int check(void *arg, struct err *err)
+static int answer_check_tables(void *arg, struct err *err)
 {
     struct check *c = arg;
 
@@ -89,7 +89,7 @@ static void answer_check(struct supervisor *sup, uint64_t client)
 
     if (c) {
         *c = (struct check){sup, client};
-        if (task_start(&sup->tasks, check, c, CHECK_LIMIT_NS, on_checked, c) ==
+        if (task_start(&sup->tasks, answer_check_tables, c, CHECK_LIMIT_NS, on_checked, c) ==
             0)
             return;
     }

@@ -38,7 +38,7 @@ static void run_child(struct children *all, const struct child *c)
     _exit(c->role->entry(all->role_ctx, c->slot));
 }
 
-static int start(struct child *c)
+static int children_start_one(struct child *c)
 {
     struct children *all = c->all;
     pid_t pid;
@@ -68,7 +68,7 @@ static void restart(struct child *c)
     int r;
 
     c->restarts++;
-    r = start(c);
+    r = children_start_one(c);
     if (r == 0)
         return;
     log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot,
@@ -102,7 +102,7 @@ int children_start(struct children *all, const struct role *roles,
                                 .role = &roles[i],
                                 .slot = slot};
             all->n++;
-            r = start(c);
+            r = children_start_one(c);
             if (r < 0)
                 return r;
         }

@@ -68,7 +68,7 @@ int control_parse(const char *data, size_t len, enum control_request *ret)
     return -EINVAL;
 }
 
-static void drop(struct client *c)
+static void control_drop(struct client *c)
 {
     struct loop *loop = c->control->loop;
 
@@ -125,20 +125,20 @@ static void flush(struct client *c)
             break;
         }
         if (n < 0) {
-            drop(c);
+            control_drop(c);
             return;
         }
         c->out_sent += (size_t)n;
     }
     if (!events && c->state == CLIENT_LAST) {
-        drop(c);
+        control_drop(c);
         return;
     }
     if (loop_mod(c->control->loop, &c->watch, events) < 0)
-        drop(c);
+        control_drop(c);
 }
 
-static struct client *find(struct control *control, uint64_t id)
+static struct client *control_find(struct control *control, uint64_t id)
 {
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *c = &control->client[i];
@@ -152,12 +152,12 @@ static struct client *find(struct control *control, uint64_t id)
 void control_answer(struct control *control, uint64_t client, const char *text,
                     int fd, bool last)
 {
-    struct client *c = control ? find(control, client) : NULL;
+    struct client *c = control ? control_find(control, client) : NULL;
 
     if (!c)
         return;
     if (buf_puts(&c->out, text) < 0) {
-        drop(c); /* half an answer is worse than none */
+        control_drop(c); /* half an answer is worse than none */
         return;
     }
     if (fd >= 0 && c->pass_fd < 0)
@@ -188,7 +188,7 @@ static void take_request(struct client *c)
     loop_timer_cancel(c->control->loop, &c->timer);
     c->state = CLIENT_ASKED;
     if (loop_mod(c->control->loop, &c->watch, 0) < 0)
-        drop(c);
+        control_drop(c);
     else if (r < 0)
         control_answer(c->control, c->id, "error unknown request\n", -1, true);
     else
@@ -203,7 +203,7 @@ static void read_line(struct client *c)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        drop(c);
+        control_drop(c);
         return;
     }
     c->line_len += (size_t)n;
@@ -218,7 +218,7 @@ static void on_client(struct loop_watch *w, uint32_t events)
     if (c->state == CLIENT_READING && (events & EPOLLIN))
         read_line(c);
     else if (events & (EPOLLHUP | EPOLLERR))
-        drop(c);
+        control_drop(c);
     else if (events & EPOLLOUT)
         flush(c);
 }
@@ -229,7 +229,7 @@ static void on_timeout(struct loop_timer *t)
         (struct client *)((char *)t - offsetof(struct client, timer));
 
     log_debug("control client is too slow, dropping it");
-    drop(c);
+    control_drop(c);
 }
 
 static void welcome(struct control *control, int fd)
@@ -256,7 +256,7 @@ static void welcome(struct control *control, int fd)
     buf_init(&c->out, CONTROL_ANSWER_MAX);
     loop_timer_set(control->loop, &c->timer, CONTROL_REQUEST_NS);
     if (loop_add(control->loop, &c->watch, EPOLLIN) < 0)
-        drop(c);
+        control_drop(c);
 }
 
 /* One a turn: the loop comes back while more of them wait. */
@@ -305,7 +305,7 @@ void control_close(struct control *control)
         return;
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         if (control->client[i].state != CLIENT_FREE)
-            drop(&control->client[i]);
+            control_drop(&control->client[i]);
     }
     loop_del(control->loop, &control->listener);
     control_path_remove(&control->path);

@@ -83,7 +83,7 @@ static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
     return n;
 }
 
-static int look(void *ctx, struct err *err)
+static int duties_look(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
 
@@ -111,7 +111,7 @@ static int linger(void *ctx, struct err *err)
     for (uint32_t i = 0; i < shm->handles->fresh_handle; i++)
         open_files += shm_handle_at(shm, i)->kind == SHM_HANDLE_FILE;
     shm_unlock(shm, shm->meta);
-    return open_files ? SUPERVISOR_BUSY : look(ctx, err);
+    return open_files ? SUPERVISOR_BUSY : duties_look(ctx, err);
 }
 
 static int unmount(void *ctx, struct err *err)
@@ -121,7 +121,7 @@ static int unmount(void *ctx, struct err *err)
     return fuse_unmount(env->mount, err) < 0;
 }
 
-static int check(void *ctx, struct err *err)
+static int duties_check(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
 
@@ -181,11 +181,11 @@ static void close_channel(void *ctx)
 const struct supervisor_duties duties = {
     .mounted = is_mounted,
     .in_task = close_channel,
-    .look = look,
+    .look = duties_look,
     .linger = linger,
     .look_last = look_last,
     .unmount = unmount,
-    .check = check,
+    .check = duties_check,
     .log_inflight = log_inflight,
     .set_draining = set_draining,
     .abort = abort_mount,

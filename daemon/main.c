@@ -136,7 +136,7 @@ static void worker_crashed(void *ctx, unsigned slot)
 
 /* ---- start-up ---- */
 
-static int fail(int code, const struct err *err)
+static int daemon_fail(int code, const struct err *err)
 {
     log_err("%s", err->text);
     return code;
@@ -256,7 +256,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers,
     return supervisor_run(sup, &run);
 }
 
-static int start(const struct conf *conf)
+static int daemon_start(const struct conf *conf)
 {
     uint32_t n_workers = setup_worker_count(conf);
     char dir[CONF_SOCKET_MAX];
@@ -274,12 +274,12 @@ static int start(const struct conf *conf)
     int code;
 
     if (child_find_user(conf->workers.user, &user, &err) < 0)
-        return fail(EXIT_CODE_CONFIG, &err);
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
     code = check_s3(conf, &user, &env.traits, &err);
     if (code)
-        return fail(code, &err);
+        return daemon_fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
-        return fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
+        return daemon_fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
                     : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                : EXIT_CODE_CREATE,
                     &err);
@@ -289,9 +289,9 @@ static int start(const struct conf *conf)
     all.reload = reload;
     all.tell = tell_server;
     if (supervisor_new(&opts, &sup, &err) < 0)
-        return fail(EXIT_CODE_CREATE, &err);
+        return daemon_fail(EXIT_CODE_CREATE, &err);
     if (setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
-        code = fail(EXIT_CODE_CREATE, &err);
+        code = daemon_fail(EXIT_CODE_CREATE, &err);
     else
         code = supervise(sup, n_workers, &user);
     supervisor_free(sup);
@@ -307,7 +307,7 @@ int main(int argc, char **argv)
 
     log_init(LOG_NOTICE, "supervisor");
     if (conf_load(config_file, environ, &conf, &err) < 0)
-        return fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG,
+        return daemon_fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG,
                     &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
@@ -318,7 +318,7 @@ int main(int argc, char **argv)
     } else {
         log_level = conf->log.level;
         log_init(log_level, "supervisor");
-        code = start(conf);
+        code = daemon_start(conf);
     }
     conf_free(conf);
     return code;

@@ -45,7 +45,7 @@ static void end_with(struct supervisor *sup, int exit_code)
         sup->exit_code = exit_code;
 }
 
-static void end(struct supervisor *sup)
+static void stop_end(struct supervisor *sup)
 {
     if (is_mounted(sup)) {
         log_err("the mount could not be removed: remove it with umount -l");
@@ -75,7 +75,7 @@ static void on_last_look(void *ctx, int code, const char *text)
             sup->exit_code = EXIT_CODE_UNPUBLISHED;
         end_with(sup, EXIT_CODE_UNPUBLISHED);
     }
-    end(sup);
+    stop_end(sup);
 }
 
 static void enter_looking(struct supervisor *sup)
@@ -84,7 +84,7 @@ static void enter_looking(struct supervisor *sup)
     loop_timer_cancel(sup->loop, &sup->deadline_timer);
     if (task_start(&sup->tasks, look_last, sup, LOOK_LIMIT_NS, on_last_look,
                    sup) < 0)
-        end(sup);
+        stop_end(sup);
 }
 
 /* ---- STOPPING: children end, or are killed ---- */
@@ -183,7 +183,7 @@ static void enter_unmounting(struct supervisor *sup)
 
 /* ---- DRAINING: nothing is in flight, everything published? ---- */
 
-static int look(void *arg, struct err *err)
+static int stop_look(void *arg, struct err *err)
 {
     struct supervisor *sup = arg;
 
@@ -208,7 +208,7 @@ static void on_look_timer(struct loop_timer *t)
     struct supervisor *sup = of(look_timer, t);
     bool lingering = sup->phase == PHASE_LINGERING;
 
-    if (task_start(&sup->tasks, lingering ? linger : look, sup, LOOK_LIMIT_NS,
+    if (task_start(&sup->tasks, lingering ? linger : stop_look, sup, LOOK_LIMIT_NS,
                    lingering ? on_lingered : on_looked, sup) < 0)
         loop_timer_set(sup->loop, t, LOOK_EVERY_NS);
 }

@@ -48,7 +48,7 @@ static void run_child(const struct task_set *set, task_fn *fn, void *arg,
     _exit(code);
 }
 
-static struct task *find(struct task_set *set, pid_t pid)
+static struct task *task_find(struct task_set *set, pid_t pid)
 {
     for (unsigned i = 0; i < TASK_MAX; i++) {
         if (set->task[i].pid == pid)
@@ -60,7 +60,7 @@ static struct task *find(struct task_set *set, pid_t pid)
 int task_start(struct task_set *set, task_fn *fn, void *arg, uint64_t limit_ns,
                task_done_fn *on_done, void *ctx)
 {
-    struct task *task = find(set, 0);
+    struct task *task = task_find(set, 0);
     int fds[2], r;
     pid_t pid;
 
@@ -87,7 +87,7 @@ int task_start(struct task_set *set, task_fn *fn, void *arg, uint64_t limit_ns,
 
 bool task_reaped(struct task_set *set, pid_t pid, int status)
 {
-    struct task *task = find(set, pid);
+    struct task *task = task_find(set, pid);
     task_done_fn *on_done;
     char text[ERR_TEXT_MAX] = "";
     ssize_t n;

@@ -99,7 +99,7 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
     }
 }
 
-static int refuse(int fd, uint64_t unique, struct err *err, const char *why)
+static int init_refuse(int fd, uint64_t unique, struct err *err, const char *why)
 {
     /* Best effort: the mount is given up anyway. */
     (void)!fuse_reply_err(fd, unique, -EPROTO);
@@ -212,7 +212,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
         return r;
     if (r == 1 || offer.in.major < FUSE_KERNEL_VERSION ||
         offer.in.minor < FUSE_MINOR_OLDEST)
-        return refuse(fd, offer.unique, err,
+        return init_refuse(fd, offer.unique, err,
                       "the kernel's FUSE version is not supported: Linux 5.4 "
                       "or newer is needed");
 

@@ -52,7 +52,7 @@ static void add_option(struct options *o, const char *text)
         add_char(o, *text++);
 }
 
-static void add_number(struct options *o, const char *name, unsigned value)
+static void mount_add_number(struct options *o, const char *name, unsigned value)
 {
     char text[64];
 
@@ -67,7 +67,7 @@ static void add_common(struct options *o, const struct fuse_mount_opts *opts)
     if (opts->default_permissions)
         add_option(o, "default_permissions");
     if (opts->max_read)
-        add_number(o, "max_read", opts->max_read);
+        mount_add_number(o, "max_read", opts->max_read);
 }
 
 static const char *source_of(const struct fuse_mount_opts *opts)
@@ -99,10 +99,10 @@ static int mount_syscall(const struct fuse_mount_opts *opts, const char *path,
 
     if (fd < 0)
         return fd;
-    add_number(&o, "fd", (unsigned)fd);
+    mount_add_number(&o, "fd", (unsigned)fd);
     add_option(&o, "rootmode=40000");
-    add_number(&o, "user_id", geteuid());
-    add_number(&o, "group_id", getegid());
+    mount_add_number(&o, "user_id", geteuid());
+    mount_add_number(&o, "group_id", getegid());
     add_common(&o, opts);
     if (opts->read_only)
         flags |= MS_RDONLY;

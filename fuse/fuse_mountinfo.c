@@ -53,7 +53,7 @@ static bool unescape(const char *f, size_t len, char *ret, size_t cap)
     return true;
 }
 
-static int parse_number(const char **at, char end, uint64_t *ret)
+static int mountinfo_parse_number(const char **at, char end, uint64_t *ret)
 {
     char *stop;
 
@@ -110,9 +110,9 @@ int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret)
     size_t len;
 
     memset(ret, 0, sizeof(*ret));
-    if (parse_number(&at, ' ', &ret->mnt_id) ||
-        parse_number(&at, ' ', &parent) || parse_number(&at, ':', &major) ||
-        parse_number(&at, ' ', &minor) || major > UINT32_MAX ||
+    if (mountinfo_parse_number(&at, ' ', &ret->mnt_id) ||
+        mountinfo_parse_number(&at, ' ', &parent) || mountinfo_parse_number(&at, ':', &major) ||
+        mountinfo_parse_number(&at, ' ', &minor) || major > UINT32_MAX ||
         minor > UINT32_MAX)
         return -EINVAL;
     ret->dev_major = (unsigned)major;

@@ -96,7 +96,7 @@ int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret,
 
 /* In the child. Only its owner may look into a mount without allow_other (fs/fuse/dir.c,
  * fuse_allow_current_process), root neither. */
-static int ask(const struct fuse_mountpoint *point)
+static int mountpoint_ask(const struct fuse_mountpoint *point)
 {
     struct statx st;
 
@@ -121,7 +121,7 @@ probe_child(const struct fuse_mountpoint *point, int out)
     if (dup2(out, 3) < 0)
         _exit(1);
     (void)syscall(SYS_close_range, 4, ~0U, 0); /* Linux 5.9 */
-    answer = (unsigned char)ask(point);
+    answer = (unsigned char)mountpoint_ask(point);
     (void)!write(3, &answer, 1);
     _exit(0);
 }

@@ -338,7 +338,7 @@ static int build_url(struct s3_req *req, struct buf *url, size_t *ret_path)
 }
 
 /* Signs and hands over to curl. */
-static int prepare(struct s3_req *req, struct buf *url)
+static int attempt_prepare(struct s3_req *req, struct buf *url)
 {
     struct s3_client *c = req->client;
     char date[S3_TIME_AMZ_MAX], auth[S3_SIGV4_AUTH_MAX];
@@ -410,7 +410,7 @@ void s3_attempt_start(struct s3_req *req)
         return;
     }
     buf_init(&url, S3_HEADER_BYTES_MAX);
-    r = prepare(req, &url);
+    r = attempt_prepare(req, &url);
     buf_done(&url);
     sodium_memzero(c->cred, sizeof(*c->cred));
     if (r < 0) {

@@ -19,7 +19,7 @@
 #include "s3/s3_object.h"
 #include "s3/s3_request.h"
 
-static int prepare(struct s3_req *req)
+static int get_prepare(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
     const char *match = get->headed ? get->etag : get->if_match;
@@ -143,7 +143,7 @@ static int first_head(struct s3_req *req, uint64_t size)
     return 0;
 }
 
-static int on_head(struct s3_req *req)
+static int get_on_head(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
     uint64_t size = 0;
@@ -194,7 +194,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 }
 
 /* curl is content, yet bytes are missing. */
-static int on_end(struct s3_req *req)
+static int get_on_end(struct s3_req *req)
 {
     return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
                        "the answer ended early");
@@ -267,10 +267,10 @@ static const struct s3_op op_get = {
     .kind = S3_OP_GET,
     .name = "GET",
     .method = "GET",
-    .prepare = prepare,
-    .on_head = on_head,
+    .prepare = get_prepare,
+    .on_head = get_on_head,
     .on_body = on_body,
-    .on_end = on_end,
+    .on_end = get_on_end,
     .cleanup = cleanup,
     .turn = turn,
 };

@@ -9,7 +9,7 @@
 #include "s3/s3_request.h"
 #include "s3/s3_xml.h"
 
-static int on_entry(void *arg, const struct s3_list_entry *entry)
+static int list_on_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct s3_req *req = arg;
 
@@ -17,7 +17,7 @@ static int on_entry(void *arg, const struct s3_list_entry *entry)
 }
 
 /* What an earlier attempt brought does not count. */
-static int prepare(struct s3_req *req)
+static int list_prepare(struct s3_req *req)
 {
     s3_page_reset(req->list_state.page);
     return 0;
@@ -34,7 +34,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 
     s3_req_moved(req, req->body_bytes);
     if (!req->xml)
-        r = s3_xml_new(on_entry, req, &req->xml);
+        r = s3_xml_new(list_on_entry, req, &req->xml);
     if (r == 0)
         s3_xml_expect(req->xml, S3_XML_LIST);
     if (r == 0)
@@ -47,7 +47,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
                        "a page that is no sound XML");
 }
 
-static int tell(struct s3_req *req)
+static int list_tell(struct s3_req *req)
 {
     const struct s3_page *page = req->list_state.page;
     int r = 0;
@@ -70,7 +70,7 @@ static void fill_result(struct s3_req *req, const struct s3_xml_doc *doc)
     res->next_token = doc->truncated && (!cut || !res->n_entries) ? state->next_token : NULL;
 }
 
-static int on_end(struct s3_req *req)
+static int list_on_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
@@ -81,16 +81,16 @@ static int on_end(struct s3_req *req)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "a cut page without a token for the next");
     fill_result(req, doc);
-    return tell(req);
+    return list_tell(req);
 }
 
 static const struct s3_op op_list = {
     .kind = S3_OP_LIST,
     .name = "LIST",
     .method = "GET",
-    .prepare = prepare,
+    .prepare = list_prepare,
     .on_body = on_body,
-    .on_end = on_end,
+    .on_end = list_on_end,
     .cleanup = cleanup,
 };
 

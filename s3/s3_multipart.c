@@ -20,7 +20,7 @@
 /* ---- what they share ---- */
 
 /* Begins a request that names its upload (NULL: of s3_create, which has none yet). */
-static int begin(struct s3_client *c, const struct s3_op *op, const char *key,
+static int multipart_begin(struct s3_client *c, const struct s3_op *op, const char *key,
                  const char *upload_id, s3_done_fn *done, void *arg,
                  struct s3_req **ret_req)
 {
@@ -90,7 +90,7 @@ int s3_create(struct s3_client *c, const struct s3_create *create,
               s3_done_fn *done, void *arg, struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = begin(c, &op_create, create->key, NULL, done, arg, &req);
+    int r = multipart_begin(c, &op_create, create->key, NULL, done, arg, &req);
 
     if (r < 0)
         return r;
@@ -101,7 +101,7 @@ int s3_create(struct s3_client *c, const struct s3_create *create,
 
 /* ---- parts ---- */
 
-static int add_number(struct s3_req *req, unsigned number)
+static int multipart_add_number(struct s3_req *req, unsigned number)
 {
     char text[NUMBER_MAX];
 
@@ -127,11 +127,11 @@ int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done,
         return -EINVAL;
     if (part->body.len > S3_PUT_MAX)
         return -EFBIG;
-    r = begin(c, &op_part, part->key, part->upload_id, done, arg, &req);
+    r = multipart_begin(c, &op_part, part->key, part->upload_id, done, arg, &req);
     if (r < 0)
         return r;
     s3_object_body(req, &part->body);
-    return submit(req, add_number(req, part->number), ret_req);
+    return submit(req, multipart_add_number(req, part->number), ret_req);
 }
 
 static int part_copy_end(struct s3_req *req)
@@ -173,10 +173,10 @@ int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy,
                                               : -EINVAL;
 
     if (r == 0)
-        r = begin(c, &op_part_copy, copy->key, copy->upload_id, done, arg, &req);
+        r = multipart_begin(c, &op_part_copy, copy->key, copy->upload_id, done, arg, &req);
     if (r < 0)
         return r;
-    r = add_number(req, copy->number);
+    r = multipart_add_number(req, copy->number);
     if (r == 0)
         r = s3_object_source(req, copy->from_key, copy->if_source_match);
     if (r == 0)
@@ -289,7 +289,7 @@ int s3_complete(struct s3_client *c, const struct s3_complete *complete,
     int r = complete->upload_id ? 0 : -EINVAL;
 
     if (r == 0)
-        r = begin(c, &op_complete, complete->key, complete->upload_id, done, arg,
+        r = multipart_begin(c, &op_complete, complete->key, complete->upload_id, done, arg,
                   &req);
     if (r < 0)
         return r;
@@ -309,7 +309,7 @@ int s3_abort(struct s3_client *c, const char *key, const char *upload_id,
              s3_done_fn *done, void *arg, struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = upload_id ? begin(c, &op_abort, key, upload_id, done, arg, &req)
+    int r = upload_id ? multipart_begin(c, &op_abort, key, upload_id, done, arg, &req)
                       : -EINVAL;
 
     return r < 0 ? r : submit(req, 0, ret_req);

@@ -76,7 +76,7 @@ static int compare(const void *a, const void *b)
 }
 
 /* Sorted, each key once, not more than the page may have. */
-static void settle(struct s3_page *page)
+static void page_settle(struct s3_page *page)
 {
     unsigned n = 0;
 
@@ -134,7 +134,7 @@ int s3_page_add(struct s3_page *page, const struct s3_list_entry *e)
     if (page->behind && strcmp(e->key, page->behind) <= 0)
         return 0;
     if (page->n == page->cap)
-        settle(page);
+        page_settle(page);
     if (page->cut && strcmp(e->key, page->item[page->max - 1]->key) > 0)
         return 0; /* those that settle() kept are in front, in order */
     item = copy_of(e);
@@ -159,7 +159,7 @@ static void end_at_last_key(struct s3_page *page)
 
 bool s3_page_end(struct s3_page *page, bool truncated)
 {
-    settle(page);
+    page_settle(page);
     if (truncated && page->n_seen > page->max && page->last_key)
         end_at_last_key(page);
     return page->cut;

@@ -29,7 +29,7 @@ static bool success(const struct s3_req *req)
 
 /* ---- values ---- */
 
-static bool parse_number(const char **p, uint64_t *ret)
+static bool reply_parse_number(const char **p, uint64_t *ret)
 {
     uint64_t v = 0;
 
@@ -108,7 +108,7 @@ static void take_class(struct s3_req *req, const char *value)
 
 static void take_length(struct s3_req *req, const char *value)
 {
-    req->reply.has_length = parse_number(&value, &req->reply.length) && !*value;
+    req->reply.has_length = reply_parse_number(&value, &req->reply.length) && !*value;
 }
 
 /* "bytes 0-9/100" */
@@ -120,9 +120,9 @@ static void take_range(struct s3_req *req, const char *value)
     if (strncasecmp(value, "bytes ", 6) != 0)
         return;
     value += 6;
-    rp->has_range = parse_number(&value, &rp->first) && *value++ == '-' &&
-                    parse_number(&value, &rp->last) && *value++ == '/' &&
-                    parse_number(&value, &rp->total) && !*value &&
+    rp->has_range = reply_parse_number(&value, &rp->first) && *value++ == '-' &&
+                    reply_parse_number(&value, &rp->last) && *value++ == '/' &&
+                    reply_parse_number(&value, &rp->total) && !*value &&
                     rp->first <= rp->last && rp->last < rp->total;
 }
 
@@ -142,7 +142,7 @@ static void take_retry_after(struct s3_req *req, const char *value)
     int64_t at, now = (int64_t)clock_wall_ns();
     uint64_t s;
 
-    if (parse_number(&value, &s) && !*value)
+    if (reply_parse_number(&value, &s) && !*value)
         req->reply.retry_after_ns =
             (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
     else if (s3_time_parse_http(value, &at) && at > now)
@@ -249,7 +249,7 @@ static void status_line(struct s3_req *req, const char *line)
     req->reply.bytes = bytes;
     if (p)
         p += strspn(p, " ");
-    if (p && parse_number(&p, &status) && status >= 100 && status <= 999)
+    if (p && reply_parse_number(&p, &status) && status >= 100 && status <= 999)
         req->reply.status = (int)status;
 }
 

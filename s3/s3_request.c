@@ -106,7 +106,7 @@ static bool is_failure(const struct s3_result *res)
     return res->error && res->error != -ENOENT && res->http_status != 412;
 }
 
-static void count(struct s3_req *req)
+static void request_count(struct s3_req *req)
 {
     const struct s3_counters *n = req->client->conf.counters;
 
@@ -117,7 +117,7 @@ static void count(struct s3_req *req)
     *n->errors += is_failure(&req->result);
 }
 
-static void finish(struct s3_req *req, const struct s3_verdict *v)
+static void request_finish(struct s3_req *req, const struct s3_verdict *v)
 {
     struct s3_result *res = &req->result;
 
@@ -126,7 +126,7 @@ static void finish(struct s3_req *req, const struct s3_verdict *v)
     res->may_have_acted = req->maybe_acted;
     if (!v->error)
         res->text[0] = res->region[0] = res->location[0] = '\0';
-    count(req);
+    request_count(req);
     detach(req);
     req->done(req->arg, res);
     s3_req_free(req);
@@ -308,7 +308,7 @@ void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail,
         snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
                  req->op->name,
                  text ? text : "the deadline passed in the queue");
-    finish(req, &v);
+    request_finish(req, &v);
 }
 
 /* A server's clock, from its Date, when ours is why it refused. */
@@ -324,7 +324,7 @@ static void learn_clock(struct s3_req *req, struct s3_verdict *v)
         c->skew_ns = req->reply.date_ns - (int64_t)clock_wall_ns();
 }
 
-static void learn(struct s3_req *req, struct s3_verdict *v)
+static void request_learn(struct s3_req *req, struct s3_verdict *v)
 {
     struct s3_client *c = req->client;
 
@@ -340,7 +340,7 @@ static void learn(struct s3_req *req, struct s3_verdict *v)
     learn_clock(req, v);
 }
 
-static struct s3_verdict judge(struct s3_req *req, CURLcode curl)
+static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
 {
     struct s3_outcome o = {
         .op = req->op->kind,
@@ -387,7 +387,7 @@ static void give_up(struct s3_req *req, struct s3_verdict *v)
 {
     if (v->retry == S3_RETRY_CONNECTION && req->retry.max_attempts > 1)
         v->error = -ETIMEDOUT;
-    finish(req, v);
+    request_finish(req, v);
 }
 
 /* By who carries it out: no gateway that has lost sight of it. */
@@ -424,10 +424,10 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     req->result.http_status = req->reply.status;
     turned =
         !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
-    v = judge(req, curl);
+    v = request_judge(req, curl);
     req->result.fail = v.fail;
     write_text(req, curl);
-    learn(req, &v);
+    request_learn(req, &v);
     if (s3_op_has_body(req->op->kind) && v.fail == S3_FAIL_BROKEN &&
         req->put.at < req->put.body.len && req->put.at < WALK_MAX)
         req->put.walk_until = req->put.at + WALK_BEYOND;
@@ -440,7 +440,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         return;
     }
     if (v.error == 0 || (req->once && req->maybe_acted)) {
-        finish(req, &v);
+        request_finish(req, &v);
         return;
     }
     if (!s3_retry_again(&req->retry, &c->bucket, v.retry,

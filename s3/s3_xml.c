@@ -117,7 +117,7 @@ struct s3_xml {
     struct s3_xml_doc doc;
 };
 
-static void fail(struct s3_xml *xml, int error)
+static void xml_fail(struct s3_xml *xml, int error)
 {
     if (xml->error == 0 && error < 0) {
         xml->error = error;
@@ -126,15 +126,15 @@ static void fail(struct s3_xml *xml, int error)
 }
 
 /* buf's "beyond the maximum" is the document's fault. */
-static void check(struct s3_xml *xml, int r)
+static void xml_check(struct s3_xml *xml, int r)
 {
-    fail(xml, r == -EMSGSIZE ? -EBADMSG : r);
+    xml_fail(xml, r == -EMSGSIZE ? -EBADMSG : r);
 }
 
 /* ---- entries ---- */
 
 /* Tells an entry, its key as it was sent. `key` is changed. */
-static void tell(struct s3_xml *xml, struct s3_list_entry *e, char *key,
+static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key,
                  size_t len, const char *etag)
 {
     if (xml->encoding == ENCODING_URL)
@@ -148,7 +148,7 @@ static void tell(struct s3_xml *xml, struct s3_list_entry *e, char *key,
     e->etag = etag;
     xml->doc.n_entries++;
     if (xml->on_entry)
-        fail(xml, xml->on_entry(xml->arg, e));
+        xml_fail(xml, xml->on_entry(xml->arg, e));
 }
 
 static void hold(struct s3_xml *xml)
@@ -157,13 +157,13 @@ static void hold(struct s3_xml *xml)
 
     memcpy(h.etag, xml->etag, sizeof(h.etag));
     h.entry.key_len = xml->key.len;
-    check(xml, buf_append(&xml->held, &h, sizeof(h)));
+    xml_check(xml, buf_append(&xml->held, &h, sizeof(h)));
     if (!xml->error)
-        check(xml, buf_append(&xml->held, xml->key.data, xml->key.len + 1));
+        xml_check(xml, buf_append(&xml->held, xml->key.data, xml->key.len + 1));
 }
 
 /* The encoding is known now: tells what was held. */
-static void release(struct s3_xml *xml, enum encoding encoding)
+static void xml_release(struct s3_xml *xml, enum encoding encoding)
 {
     xml->encoding = encoding;
     for (size_t at = 0; at < xml->held.len && !xml->error;) {
@@ -173,7 +173,7 @@ static void release(struct s3_xml *xml, enum encoding encoding)
         memcpy(&h, xml->held.data + at, sizeof(h));
         at += sizeof(h);
         len = h.entry.key_len;
-        tell(xml, &h.entry, xml->held.data + at, len, h.etag);
+        xml_tell(xml, &h.entry, xml->held.data + at, len, h.etag);
         at += len + 1;
     }
     buf_done(&xml->held);
@@ -188,7 +188,7 @@ static void end_entry(struct s3_xml *xml)
     else if (xml->encoding == ENCODING_UNSAID && (xml->held.len || !plain))
         hold(xml);
     else
-        tell(xml, &xml->entry, xml->key.data, xml->key.len, xml->etag);
+        xml_tell(xml, &xml->entry, xml->key.data, xml->key.len, xml->etag);
     buf_reset(&xml->key);
     xml->etag[0] = '\0';
     xml->entry = (struct s3_list_entry){0};
@@ -232,32 +232,32 @@ static void end_list_field(struct s3_xml *xml, enum element field,
 {
     switch (field) {
     case FIELD_ENCODING:
-        release(xml, strcmp(text, "url") == 0 ? ENCODING_URL : ENCODING_NONE);
+        xml_release(xml, strcmp(text, "url") == 0 ? ENCODING_URL : ENCODING_NONE);
         break;
     case FIELD_TRUNCATED:
         xml->doc.truncated = strcmp(text, "true") == 0;
         break;
     case FIELD_TOKEN:
         if (strlen(text) >= sizeof(xml->doc.next_token))
-            fail(xml, -EBADMSG);
+            xml_fail(xml, -EBADMSG);
         else
             strcpy(xml->doc.next_token, text);
         break;
     case FIELD_KEY:
     case FIELD_PREFIX:
         buf_reset(&xml->key);
-        check(xml, buf_puts(&xml->key, text));
+        xml_check(xml, buf_puts(&xml->key, text));
         xml->entry.is_prefix = field == FIELD_PREFIX;
         if (field == FIELD_PREFIX && !xml->error)
             end_entry(xml); /* some servers put several into one element */
         break;
     case FIELD_SIZE:
         if (!parse_size(text, &xml->entry.size))
-            fail(xml, -EBADMSG);
+            xml_fail(xml, -EBADMSG);
         break;
     case FIELD_MTIME:
         if (!s3_time_parse_iso(text, &xml->entry.mtime_ns))
-            fail(xml, -EBADMSG);
+            xml_fail(xml, -EBADMSG);
         break;
     case FIELD_ETAG:
         copy_etag(xml->etag, text);
@@ -282,7 +282,7 @@ static void end_field(struct s3_xml *xml, enum element field)
         break;
     case FIELD_COPY_MTIME:
         if (!s3_time_parse_iso(text, &doc->mtime_ns))
-            fail(xml, -EBADMSG);
+            xml_fail(xml, -EBADMSG);
         break;
     case FIELD_CODE:
         cut_copy(doc->code, sizeof(doc->code), text);
@@ -350,7 +350,7 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix,
         return;
     if (xml->depth == S3_XML_DEPTH_MAX ||
         strnlen((const char *)name, S3_XML_NAME_MAX) == S3_XML_NAME_MAX) {
-        fail(xml, -EBADMSG);
+        xml_fail(xml, -EBADMSG);
         return;
     }
     xml->stack[xml->depth] = find_element(xml, (const char *)name);
@@ -358,7 +358,7 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix,
     buf_reset(&xml->text);
 }
 
-static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix,
+static void xml_on_end(void *ctx, const xmlChar *name, const xmlChar *prefix,
                    const xmlChar *uri)
 {
     struct s3_xml *xml = ctx;
@@ -384,14 +384,14 @@ static void on_text(void *ctx, const xmlChar *text, int len)
     if (xml->error || xml->depth == 0 ||
         xml->stack[xml->depth - 1] < FIELD_FIRST)
         return;
-    check(xml, buf_append(&xml->text, text, (size_t)len));
+    xml_check(xml, buf_append(&xml->text, text, (size_t)len));
 }
 
 static void on_dtd(void *ctx, const xmlChar *name, const xmlChar *external,
                    const xmlChar *system)
 {
     (void)name, (void)external, (void)system;
-    fail(ctx, -EBADMSG);
+    xml_fail(ctx, -EBADMSG);
 }
 
 #if LIBXML_VERSION >= 21200
@@ -417,7 +417,7 @@ int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e),
     static const xmlSAXHandler handler = {
         .initialized = XML_SAX2_MAGIC,
         .startElementNs = on_start,
-        .endElementNs = on_end,
+        .endElementNs = xml_on_end,
         .characters = on_text,
         .cdataBlock = on_text,
         .internalSubset = on_dtd,
@@ -469,9 +469,9 @@ static void parse_chunk(struct s3_xml *xml, const char *data, size_t len)
     if (xml->error)
         return;
     if (r == XML_ERR_NO_MEMORY)
-        fail(xml, -ENOMEM);
+        xml_fail(xml, -ENOMEM);
     else if (!xml->ctxt->wellFormed || xml->quiet > QUIET_MAX)
-        fail(xml, -EBADMSG);
+        xml_fail(xml, -EBADMSG);
 }
 
 int s3_xml_feed(struct s3_xml *xml, const void *data, size_t len)
@@ -480,7 +480,7 @@ int s3_xml_feed(struct s3_xml *xml, const void *data, size_t len)
 
     xml->size += len;
     if (xml->size > S3_XML_SIZE_MAX)
-        fail(xml, -EBADMSG);
+        xml_fail(xml, -EBADMSG);
     /* Servers keep a slow copy's connection alive with blanks, where XML wants "<?xml" first. */
     while (!xml->begun && len > 0 && strchr(" \t\r\n", *p) && *p) {
         p++;
@@ -508,14 +508,14 @@ int s3_xml_end(struct s3_xml *xml)
     if (xml->error)
         return xml->error;
     if (r == XML_ERR_NO_MEMORY)
-        fail(xml, -ENOMEM);
+        xml_fail(xml, -ENOMEM);
     else if (r != XML_ERR_OK || !xml->ctxt->wellFormed || xml->depth > 0 ||
              xml->doc.kind == S3_XML_NOTHING)
-        fail(xml, -EBADMSG);
+        xml_fail(xml, -EBADMSG);
     if (!xml->known && !xml->error)
         xml->doc.kind = S3_XML_OTHER;
     if (!xml->error && xml->doc.kind == S3_XML_LIST)
-        release(xml, xml->encoding == ENCODING_UNSAID ? ENCODING_NONE
+        xml_release(xml, xml->encoding == ENCODING_UNSAID ? ENCODING_NONE
                                                       : xml->encoding);
     return xml->error;
 }

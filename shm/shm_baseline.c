@@ -38,14 +38,14 @@ static struct shm_baseline *first(struct shm *shm)
     return (void *)(shm->baselines + 1);
 }
 
-static uint32_t *heads(struct shm *shm)
+static uint32_t *baseline_heads(struct shm *shm)
 {
     return (void *)(first(shm) + entries(shm));
 }
 
 static uint8_t *filter(struct shm *shm)
 {
-    return (void *)(heads(shm) + entries(shm));
+    return (void *)(baseline_heads(shm) + entries(shm));
 }
 
 static struct shm_baseline *at(struct shm *shm, uint32_t link)
@@ -65,7 +65,7 @@ static uint64_t word(const struct shm_baseline_key *key, int i)
 /* All baselines of a key are in one chain. */
 static uint32_t *head(struct shm *shm, const struct shm_baseline_key *key)
 {
-    return heads(shm) + word(key, 0) % entries(shm);
+    return baseline_heads(shm) + word(key, 0) % entries(shm);
 }
 
 struct shm_baseline_key shm_baseline_key(const struct shm *shm, const char *key, size_t len)
@@ -83,7 +83,7 @@ static bool same_who(const struct shm_baseline_who *a, const struct shm_baseline
 }
 
 /* The link that leads to the entry, or to the end of its chain (0). */
-static uint32_t *find(struct shm *shm, const struct shm_baseline_key *key,
+static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who)
 {
     uint32_t *link = head(shm, key);
@@ -188,7 +188,7 @@ static void drop_oldest(struct shm *shm)
 
     if (b->who.tgid >= 0)
         filter_add(shm, b);
-    remove_entry(shm, find(shm, &b->key, &b->who));
+    remove_entry(shm, baseline_find(shm, &b->key, &b->who));
 }
 
 /* A free entry, as index + 1. */
@@ -233,7 +233,7 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm,
 
     if (!entries(shm))
         return SHM_BASELINE_NONE;
-    link = *find(shm, key, who);
+    link = *baseline_find(shm, key, who);
     if (!link)
         return filter_has(shm, key, who) ? SHM_BASELINE_DROPPED : SHM_BASELINE_NONE;
     use(shm, link);
@@ -261,7 +261,7 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
     assert(!*value->etag == !!(value->flags & SHM_BASELINE_ABSENT));
     if (!entries(shm))
         return;
-    link = *find(shm, key, who);
+    link = *baseline_find(shm, key, who);
     fresh = !link;
     if (fresh)
         link = add_entry(shm, key, who);
@@ -290,7 +290,7 @@ enum shm_baseline_state shm_baseline_get_at(struct shm *shm, const struct shm_ba
 
     if (r != SHM_BASELINE_KNOWN)
         return r;
-    b = at(shm, *find(shm, key, who));
+    b = at(shm, *baseline_find(shm, key, who));
     if (!is_later(b->version_ticks, ticks))
         return SHM_BASELINE_KNOWN;
     return is_later(b->first_ticks, ticks) && !filter_has(shm, key, who) ? SHM_BASELINE_NONE
@@ -323,7 +323,7 @@ void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
 
     if (!entries(shm))
         return;
-    link = find(shm, key, who);
+    link = baseline_find(shm, key, who);
     if (*link)
         remove_entry(shm, link);
 }
@@ -334,7 +334,7 @@ static int check_entry(struct shm *shm, uint32_t link, struct err *err)
 {
     const struct shm_baseline *b = at(shm, link);
 
-    if (*find(shm, &b->key, &b->who) != link)
+    if (*baseline_find(shm, &b->key, &b->who) != link)
         return err_set(err, EUCLEAN, "baseline %u is not in its chain, or not alone",
                        link - 1);
     if (!memchr(b->value.etag, '\0', SHM_ETAG_MAX) ||
@@ -358,13 +358,13 @@ static int check_lru(struct shm *shm, struct err *err)
     return 0;
 }
 
-static int check_chains(struct shm *shm, struct err *err)
+static int baseline_check_chains(struct shm *shm, struct err *err)
 {
     const struct shm_baseline_table *t = shm->baselines;
     uint32_t n = 0, n_free = 0;
 
     for (uint32_t i = 0; i < entries(shm); i++) {
-        for (uint32_t l = heads(shm)[i]; l; l = at(shm, l)->next) {
+        for (uint32_t l = baseline_heads(shm)[i]; l; l = at(shm, l)->next) {
             if (l > t->fresh_entry || ++n > t->live)
                 return err_set(err, EUCLEAN, "chain %u of baselines broken", i);
         }
@@ -379,13 +379,13 @@ static int check_chains(struct shm *shm, struct err *err)
     return 0;
 }
 
-static int check_locked(struct shm *shm, struct err *err)
+static int baseline_check_locked(struct shm *shm, struct err *err)
 {
     int r;
 
     if (shm->baselines->fresh_entry > entries(shm))
         return err_set(err, EUCLEAN, "more baselines than there are");
-    r = check_chains(shm, err);
+    r = baseline_check_chains(shm, err);
     if (r == 0)
         r = check_lru(shm, err);
     for (uint32_t l = shm->baselines->lru_first; l && r == 0; l = at(shm, l)->lru_next)
@@ -398,7 +398,7 @@ int shm_baseline_check(struct shm *shm, struct err *err)
     int r;
 
     shm_lock(shm, shm->meta);
-    r = check_locked(shm, err);
+    r = baseline_check_locked(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

@@ -20,7 +20,7 @@ static uint32_t n_heads(const struct shm_sizes *s)
     return n;
 }
 
-static uint32_t *heads(struct shm *shm)
+static uint32_t *block_heads(struct shm *shm)
 {
     return (uint32_t *)(shm->blocks + 1);
 }
@@ -28,13 +28,13 @@ static uint32_t *heads(struct shm *shm)
 static struct shm_block *at(struct shm *shm, uint32_t idx)
 {
     struct shm_block *first =
-        (struct shm_block *)(heads(shm) + n_heads(&shm->header->sizes));
+        (struct shm_block *)(block_heads(shm) + n_heads(&shm->header->sizes));
 
     assert(idx < shm->header->sizes.blocks);
     return first + idx;
 }
 
-static struct shm_block *edit(struct shm *shm, uint32_t idx)
+static struct shm_block *block_edit(struct shm *shm, uint32_t idx)
 {
     struct shm_block *b = at(shm, idx);
 
@@ -89,10 +89,10 @@ static uint32_t *chain_of(struct shm *shm, struct shm_block_key key)
     crypto_shorthash(out, (const uint8_t *)&key, sizeof(key),
                      shm->header->hash_key);
     memcpy(&h, out, sizeof(h));
-    return &heads(shm)[h & (n_heads(&shm->header->sizes) - 1)];
+    return &block_heads(shm)[h & (n_heads(&shm->header->sizes) - 1)];
 }
 
-static uint32_t find(struct shm *shm, struct shm_block_key key)
+static uint32_t block_find(struct shm *shm, struct shm_block_key key)
 {
     uint32_t i = *chain_of(shm, key);
 
@@ -103,7 +103,7 @@ static uint32_t find(struct shm *shm, struct shm_block_key key)
 
 static void link_in(struct shm *shm, uint32_t idx, struct shm_block_key key)
 {
-    struct shm_block *b = edit(shm, idx);
+    struct shm_block *b = block_edit(shm, idx);
     uint32_t *head = chain_of(shm, key);
 
     b->key = key;
@@ -113,7 +113,7 @@ static void link_in(struct shm *shm, uint32_t idx, struct shm_block_key key)
 
 static void link_out(struct shm *shm, uint32_t idx)
 {
-    struct shm_block *b = edit(shm, idx);
+    struct shm_block *b = block_edit(shm, idx);
     uint32_t *link = chain_of(shm, b->key);
 
     while (*link && *link != idx + 1)
@@ -123,9 +123,9 @@ static void link_out(struct shm *shm, uint32_t idx)
 }
 
 /* Takes the block out of its chain and marks it FREE. */
-static void release(struct shm *shm, uint32_t idx)
+static void block_release(struct shm *shm, uint32_t idx)
 {
-    struct shm_block *b = edit(shm, idx);
+    struct shm_block *b = block_edit(shm, idx);
 
     link_out(shm, idx);
     if (b->state == SHM_BLOCK_READY)
@@ -146,9 +146,9 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
     uint32_t idx;
 
     lock(shm);
-    idx = find(shm, key);
+    idx = block_find(shm, key);
     if (idx != SHM_NIL) {
-        struct shm_block *b = edit(shm, idx);
+        struct shm_block *b = block_edit(shm, idx);
 
         if (b->state == SHM_BLOCK_READY) {
             b->pins |= (uint16_t)(1u << worker);
@@ -170,7 +170,7 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker)
 {
     lock(shm);
-    edit(shm, idx)->pins &= (uint16_t)~(1u << worker);
+    block_edit(shm, idx)->pins &= (uint16_t)~(1u << worker);
     unlock(shm);
 }
 
@@ -184,7 +184,7 @@ bool shm_block_known(struct shm *shm, struct shm_block_key key)
     bool known;
 
     lock(shm);
-    known = find(shm, key) != SHM_NIL;
+    known = block_find(shm, key) != SHM_NIL;
     unlock(shm);
     return known;
 }
@@ -199,7 +199,7 @@ bool shm_block_is_ready(struct shm *shm, struct shm_block_key key)
     bool ready;
 
     lock(shm);
-    ready = is_ready(shm, find(shm, key));
+    ready = is_ready(shm, block_find(shm, key));
     unlock(shm);
     return ready;
 }
@@ -224,7 +224,7 @@ static uint32_t take_victim(struct shm *shm)
             continue;
         if (b->state == SHM_BLOCK_READY) {
             set(shm, t->evictions, t->evictions + 1);
-            release(shm, idx);
+            block_release(shm, idx);
         }
         set(shm, t->hand, (idx + 1) % n);
         return idx;
@@ -238,7 +238,7 @@ static uint32_t take(struct shm *shm, uint32_t worker)
     uint32_t idx = take_victim(shm);
 
     if (idx != SHM_NIL) {
-        *edit(shm, idx) =
+        *block_edit(shm, idx) =
             (struct shm_block){.state = SHM_BLOCK_FETCHING, .owner = (uint8_t)worker};
         set(shm, shm->blocks->fetching, shm->blocks->fetching + 1);
     }
@@ -251,7 +251,7 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
     uint32_t idx = SHM_NIL;
 
     lock(shm);
-    if (find(shm, key) == SHM_NIL)
+    if (block_find(shm, key) == SHM_NIL)
         idx = take(shm, worker);
     if (idx != SHM_NIL)
         link_in(shm, idx, key);
@@ -262,7 +262,7 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
 /* The waiters, who are told. */
 static uint32_t make_ready(struct shm *shm, uint32_t idx, uint32_t len)
 {
-    struct shm_block *b = edit(shm, idx);
+    struct shm_block *b = block_edit(shm, idx);
     uint32_t waiters = b->waiters;
 
     assert(b->state == SHM_BLOCK_FETCHING && len <= SHM_BLOCK_SIZE);
@@ -281,7 +281,7 @@ uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
 
     lock(shm);
     if (at(shm, idx)->key.node == SHM_NIL)
-        release(shm, idx);
+        block_release(shm, idx);
     else
         waiters = make_ready(shm, idx, len);
     unlock(shm);
@@ -301,7 +301,7 @@ static uint32_t begin_put(struct shm *shm, struct shm_block_key key, uint32_t wo
     uint32_t idx = SHM_NIL;
 
     lock(shm);
-    if (!is_ready(shm, find(shm, key)))
+    if (!is_ready(shm, block_find(shm, key)))
         idx = take(shm, worker);
     if (idx != SHM_NIL)
         link_in(shm, idx, nobodys(idx));
@@ -312,7 +312,7 @@ static uint32_t begin_put(struct shm *shm, struct shm_block_key key, uint32_t wo
 /* Its key is to be another block's. Its waiters, who find that one. */
 static uint32_t set_aside(struct shm *shm, uint32_t idx)
 {
-    struct shm_block *b = edit(shm, idx);
+    struct shm_block *b = block_edit(shm, idx);
     uint32_t waiters = b->waiters;
 
     link_out(shm, idx);
@@ -331,9 +331,9 @@ uint32_t shm_block_put(struct shm *shm, struct shm_block_key key, uint32_t worke
         return SHM_NIL;
     memcpy(shm_block_data(shm, idx), data, len);
     lock(shm);
-    other = find(shm, key);
+    other = block_find(shm, key);
     if (is_ready(shm, other)) {
-        release(shm, idx);
+        block_release(shm, idx);
         idx = SHM_NIL;
     } else {
         if (other != SHM_NIL)
@@ -353,7 +353,7 @@ uint32_t shm_block_fail(struct shm *shm, uint32_t idx)
     lock(shm);
     assert(at(shm, idx)->state == SHM_BLOCK_FETCHING);
     waiters = at(shm, idx)->waiters;
-    release(shm, idx);
+    block_release(shm, idx);
     unlock(shm);
     return waiters;
 }
@@ -363,9 +363,9 @@ void shm_block_drop(struct shm *shm, struct shm_block_key key)
     uint32_t idx;
 
     lock(shm);
-    idx = find(shm, key);
+    idx = block_find(shm, key);
     if (idx != SHM_NIL && at(shm, idx)->state == SHM_BLOCK_READY && !at(shm, idx)->pins) {
-        release(shm, idx);
+        block_release(shm, idx);
         set(shm, shm->blocks->hand, idx);
     }
     unlock(shm);
@@ -382,12 +382,12 @@ uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
 
         lock(shm);
         if ((b->pins | b->waiters) & bit) {
-            b = edit(shm, i);
+            b = block_edit(shm, i);
             b->pins &= (uint16_t)~bit;
             b->waiters &= (uint16_t)~bit;
         }
         if (b->state == SHM_BLOCK_FETCHING && b->owner == worker)
-            release(shm, i);
+            block_release(shm, i);
         unlock(shm);
     }
     return ((UINT32_C(1) << shm->header->sizes.workers) - 1) & ~(uint32_t)bit;
@@ -409,18 +409,18 @@ static int check_block(struct shm *shm, uint32_t i, uint32_t count[3],
 }
 
 /* Each chain holds blocks in use, of its own, each once; together all that are in use. */
-static int check_chains(struct shm *shm, uint32_t in_use, struct err *err)
+static int block_check_chains(struct shm *shm, uint32_t in_use, struct err *err)
 {
     uint32_t n = 0;
 
     for (uint32_t h = 0; h < n_heads(&shm->header->sizes); h++) {
-        uint32_t *head = &heads(shm)[h];
+        uint32_t *head = &block_heads(shm)[h];
 
         for (uint32_t i = *head; i; i = at(shm, i - 1)->hash_next) {
             const struct shm_block *b = at(shm, i - 1);
 
             if (b->state == SHM_BLOCK_FREE || chain_of(shm, b->key) != head ||
-                find(shm, b->key) != i - 1 || ++n > in_use)
+                block_find(shm, b->key) != i - 1 || ++n > in_use)
                 return err_set(err, EUCLEAN, "block %u: in a wrong chain", i - 1);
         }
     }
@@ -429,7 +429,7 @@ static int check_chains(struct shm *shm, uint32_t in_use, struct err *err)
     return 0;
 }
 
-static int check_locked(struct shm *shm, struct err *err)
+static int block_check_locked(struct shm *shm, struct err *err)
 {
     uint32_t count[3] = {0};
 
@@ -444,7 +444,7 @@ static int check_locked(struct shm *shm, struct err *err)
         return err_set(err, EUCLEAN, "%u blocks ready, %u fetching, counted %u, %u",
                        shm->blocks->ready, shm->blocks->fetching,
                        count[SHM_BLOCK_READY], count[SHM_BLOCK_FETCHING]);
-    return check_chains(shm, shm->blocks->ready + shm->blocks->fetching, err);
+    return block_check_chains(shm, shm->blocks->ready + shm->blocks->fetching, err);
 }
 
 int shm_block_check(struct shm *shm, struct err *err)
@@ -452,7 +452,7 @@ int shm_block_check(struct shm *shm, struct err *err)
     int r;
 
     lock(shm);
-    r = check_locked(shm, err);
+    r = block_check_locked(shm, err);
     unlock(shm);
     return r;
 }

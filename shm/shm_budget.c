@@ -25,7 +25,7 @@
 #define NODES_MAX (1u << 20)
 #define NODE_BYTES 320 /* a node, its hash head, its share of the long names */
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t budget_least(uint64_t a, uint64_t b)
 {
     return a && (!b || a < b) ? a : b;
 }
@@ -144,7 +144,7 @@ static uint64_t walk_up(const char *root, const char *controller,
         return 0;
     do {
         if (snprintf(dir, sizeof(dir), "%s%s%s", root, mount, path) <= DIR_MAX)
-            v = least(read(dir), v);
+            v = budget_least(read(dir), v);
         slash = strrchr(path, '/');
         if (slash)
             *slash = '\0';
@@ -157,14 +157,14 @@ uint64_t shm_budget_cgroup_limit(const char *root)
     uint64_t v2 = walk_up(root, "", "/sys/fs/cgroup", memory_v2);
     uint64_t v1 = walk_up(root, "memory", "/sys/fs/cgroup/memory", memory_v1);
 
-    return least(v2, v1);
+    return budget_least(v2, v1);
 }
 
 uint32_t shm_budget_cgroup_cpus(const char *root)
 {
     uint64_t v2 = walk_up(root, "", "/sys/fs/cgroup", cpus_v2);
     uint64_t v1 = walk_up(root, "cpu", "/sys/fs/cgroup/cpu", cpus_v1);
-    uint64_t n = least(v2, v1);
+    uint64_t n = budget_least(v2, v1);
 
     return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }

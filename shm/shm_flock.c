@@ -424,7 +424,7 @@ int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want,
 /* ---- closing ---- */
 
 /* Removes the locks of the file of which `goes` says so, up to SHM_FLOCK_OWNER_MAX. */
-static uint32_t drop(struct shm *shm, uint32_t node, uint64_t id,
+static uint32_t flock_drop(struct shm *shm, uint32_t node, uint64_t id,
                      bool (*goes)(const struct shm_flock *l, uint64_t id),
                      uint32_t *ret_wake)
 {
@@ -460,7 +460,7 @@ uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node, uint64_t owner)
 {
     uint32_t wake = 0;
 
-    (void)drop(shm, node, owner, is_range_of, &wake); /* no owner has more */
+    (void)flock_drop(shm, node, owner, is_range_of, &wake); /* no owner has more */
     return wake;
 }
 
@@ -468,5 +468,5 @@ bool shm_flock_drop_handle(struct shm *shm, uint32_t node, uint32_t handle,
                            uint32_t *ret_wake)
 {
     *ret_wake = 0;
-    return drop(shm, node, handle, is_through, ret_wake) == SHM_FLOCK_OWNER_MAX;
+    return flock_drop(shm, node, handle, is_through, ret_wake) == SHM_FLOCK_OWNER_MAX;
 }

@@ -124,7 +124,7 @@ static int check_buckets(struct shm *shm, struct err *err)
     return 0;
 }
 
-static int check_free(const struct shm_flock_table *t, struct err *err)
+static int flock_check_free(const struct shm_flock_table *t, struct err *err)
 {
     uint32_t n = t->live;
 
@@ -151,7 +151,7 @@ int shm_flock_check(struct shm *shm, struct err *err)
     if (r == 0)
         r = check_buckets(shm, err);
     if (r == 0)
-        r = check_free(t, err);
+        r = flock_check_free(t, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

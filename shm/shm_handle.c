@@ -132,7 +132,7 @@ static int check_slots(struct shm *shm, struct err *err)
     return 0;
 }
 
-static int check_free(struct shm *shm, struct err *err)
+static int handle_check_free(struct shm *shm, struct err *err)
 {
     const struct shm_handle_table *t = shm->handles;
     uint32_t n = t->live;
@@ -155,7 +155,7 @@ int shm_handle_check(struct shm *shm, struct err *err)
     shm_lock(shm, shm->meta);
     r = check_slots(shm, err);
     if (r == 0)
-        r = check_free(shm, err);
+        r = handle_check_free(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

@@ -6,7 +6,7 @@ static struct shm_lister *slot_of(struct shm *shm, uint32_t pid, uint64_t dir)
     return &shm->nodes->listers[(pid * UINT32_C(2654435761) ^ (uint32_t)dir) % SHM_LISTERS];
 }
 
-static struct shm_lister *edit(struct shm *shm, struct shm_lister *l)
+static struct shm_lister *lister_edit(struct shm *shm, struct shm_lister *l)
 {
     shm_save(shm, shm->meta, l, sizeof(*l));
     return l;
@@ -17,7 +17,7 @@ void shm_lister_reads(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, 
     uint64_t id = shm_node_id(shm, dir);
 
     if (pid)
-        *edit(shm, slot_of(shm, pid, id)) =
+        *lister_edit(shm, slot_of(shm, pid, id)) =
             (struct shm_lister){.pid = pid, .dir = id, .fh = fh, .open = 1, .last_ns = now_ns};
 }
 
@@ -28,7 +28,7 @@ void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh,
 
     if (!pid || l->pid != pid || l->dir != id || l->fh != fh)
         return;
-    l = edit(shm, l);
+    l = lister_edit(shm, l);
     l->open = 0;
     l->last_ns = now_ns;
 }
@@ -44,6 +44,6 @@ bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_
         now_ns - l->last_ns > (l->open ? ttl_ns : SHM_LISTER_GAP_NS))
         return false;
     if (!l->open)
-        edit(shm, l)->last_ns = now_ns;
+        lister_edit(shm, l)->last_ns = now_ns;
     return true;
 }

@@ -14,7 +14,7 @@ static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines
 
 #define LONG_SCAN 1024u /* long names that one search for a victim looks at */
 
-static uint32_t *heads(struct shm *shm)
+static uint32_t *node_heads(struct shm *shm)
 {
     return (uint32_t *)(shm->nodes + 1);
 }
@@ -136,7 +136,7 @@ static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name,
 {
     uint64_t seed = (uint64_t)shm_node_at(shm, parent)->generation << 32 | parent;
 
-    return &heads(shm)[hash_name(shm, seed, name, len) &
+    return &node_heads(shm)[hash_name(shm, seed, name, len) &
                        (shm->header->sizes.nodes - 1)];
 }
 

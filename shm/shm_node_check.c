@@ -97,7 +97,7 @@ static int check_lru(struct shm *shm, uint32_t expected, struct err *err)
 }
 
 /* Before the names are looked up: a ring in a chain would keep that from ending. */
-static int check_chains(struct shm *shm, struct err *err)
+static int node_check_chains(struct shm *shm, struct err *err)
 {
     const uint32_t *heads = (const uint32_t *)(shm->nodes + 1);
     uint32_t in_chains = 0, current = 0;
@@ -122,7 +122,7 @@ static int check_chains(struct shm *shm, struct err *err)
 }
 
 /* What is not in use is in the chain of free ones. */
-static int check_free(struct shm *shm, const struct tally *t, struct err *err)
+static int node_check_free(struct shm *shm, const struct tally *t, struct err *err)
 {
     uint32_t nodes = t->live, longs = t->long_names, at;
 
@@ -156,10 +156,10 @@ static int check_tally(struct shm *shm, const struct tally *t, struct err *err)
     return 0;
 }
 
-static int check_locked(struct shm *shm, struct err *err)
+static int node_check_locked(struct shm *shm, struct err *err)
 {
     struct tally t = {0};
-    int r = check_chains(shm, err);
+    int r = node_check_chains(shm, err);
 
     for (uint32_t i = 0; r == 0 && i < shm->nodes->fresh_node; i++)
         r = check_node(shm, i, &t, err);
@@ -168,7 +168,7 @@ static int check_locked(struct shm *shm, struct err *err)
     if (r == 0)
         r = check_lru(shm, t.evictable, err);
     if (r == 0)
-        r = check_free(shm, &t, err);
+        r = node_check_free(shm, &t, err);
     /* Quadratic, so only where the table is small enough not to stop the mount. */
     if (r == 0 && shm->nodes->fresh_node <= 4096)
         r = check_children(shm, err);
@@ -180,7 +180,7 @@ int shm_node_check(struct shm *shm, struct err *err)
     int r;
 
     shm_lock(shm, shm->meta);
-    r = check_locked(shm, err);
+    r = node_check_locked(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

@@ -15,7 +15,7 @@ void shm_notify_init(struct shm *shm)
     shm->notify->head = shm->notify->tail = shm->notify->n_pages = 0;
 }
 
-static struct shm_notify *put(struct shm *shm)
+static struct shm_notify *notify_put(struct shm *shm)
 {
     struct shm_notify_ring *r = shm->notify;
     struct shm_notify *n;
@@ -55,7 +55,7 @@ static void put_pages(struct shm *shm, uint64_t id)
 
 void shm_notify_inode(struct shm *shm, uint32_t node)
 {
-    struct shm_notify *n = put(shm);
+    struct shm_notify *n = notify_put(shm);
 
     put_pages(shm, shm_node_id(shm, node));
     if (n)
@@ -66,7 +66,7 @@ void shm_notify_inode(struct shm *shm, uint32_t node)
 void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name,
                       size_t len)
 {
-    struct shm_notify *n = len <= SHM_NAME_MAX ? put(shm) : NULL;
+    struct shm_notify *n = len <= SHM_NAME_MAX ? notify_put(shm) : NULL;
 
     if (!n)
         return;
@@ -78,7 +78,7 @@ void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name,
 
 void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n_ids)
 {
-    struct shm_notify *n = n_ids && n_ids <= SHM_NOTIFY_NODES ? put(shm) : NULL;
+    struct shm_notify *n = n_ids && n_ids <= SHM_NOTIFY_NODES ? notify_put(shm) : NULL;
 
     if (!n)
         return;

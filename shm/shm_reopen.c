@@ -7,7 +7,7 @@ static const struct shm_reopen *set_of(const struct shm *shm, uint32_t pid)
 }
 
 /* NULL if nothing is noted. */
-static const struct shm_reopen *find(const struct shm *shm, uint32_t pid, uint64_t ino)
+static const struct shm_reopen *reopen_find(const struct shm *shm, uint32_t pid, uint64_t ino)
 {
     const struct shm_reopen *set = set_of(shm, pid);
 
@@ -30,7 +30,7 @@ static const struct shm_reopen *oldest(const struct shm_reopen *set)
     return r;
 }
 
-static struct shm_reopen *edit(struct shm *shm, const struct shm_reopen *r)
+static struct shm_reopen *reopen_edit(struct shm *shm, const struct shm_reopen *r)
 {
     struct shm_reopen *w = &shm->nodes->reopens[r - shm->nodes->reopens];
 
@@ -38,27 +38,27 @@ static struct shm_reopen *edit(struct shm *shm, const struct shm_reopen *r)
     return w;
 }
 
-static void put(struct shm *shm, const struct shm_reopen *note)
+static void reopen_put(struct shm *shm, const struct shm_reopen *note)
 {
-    const struct shm_reopen *at = find(shm, note->pid, note->ino);
+    const struct shm_reopen *at = reopen_find(shm, note->pid, note->ino);
 
-    *edit(shm, at ? at : oldest(set_of(shm, note->pid))) = *note;
+    *reopen_edit(shm, at ? at : oldest(set_of(shm, note->pid))) = *note;
     if (note->since_ns > shm->nodes->reopened_ns)
         shm_set(shm, shm->meta, shm->nodes->reopened_ns, note->since_ns);
 }
 
-static void drop(struct shm *shm, const struct shm_reopen *r)
+static void reopen_drop(struct shm *shm, const struct shm_reopen *r)
 {
-    *edit(shm, r) = (struct shm_reopen){0};
+    *reopen_edit(shm, r) = (struct shm_reopen){0};
 }
 
 void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
                      uint64_t since_ns)
 {
-    const struct shm_reopen *r = find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, ino);
 
     if (pid && !(r && r->repeated_by == request))
-        put(shm, &(struct shm_reopen){
+        reopen_put(shm, &(struct shm_reopen){
                      .pid = pid, .ino = ino, .noted_by = request, .since_ns = since_ns});
 }
 
@@ -70,7 +70,7 @@ static uint32_t who_is(uint32_t pid)
 void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
                              uint64_t since_ns)
 {
-    put(shm, &(struct shm_reopen){.pid = who_is(pid),
+    reopen_put(shm, &(struct shm_reopen){.pid = who_is(pid),
                                   .ino = ino,
                                   .noted_by = request,
                                   .since_ns = since_ns,
@@ -79,23 +79,23 @@ void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint32
 
 void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino)
 {
-    const struct shm_reopen *r = find(shm, who_is(pid), ino);
+    const struct shm_reopen *r = reopen_find(shm, who_is(pid), ino);
 
     if (r && r->wants_private)
-        drop(shm, r);
+        reopen_drop(shm, r);
 }
 
 bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
                               uint64_t max_ns)
 {
-    const struct shm_reopen *r = find(shm, who_is(pid), ino);
+    const struct shm_reopen *r = reopen_find(shm, who_is(pid), ino);
 
     return r && r->wants_private && now_ns - r->since_ns <= max_ns;
 }
 
 bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino)
 {
-    const struct shm_reopen *r = find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, ino);
 
     return r && !r->repeated_by;
 }
@@ -103,16 +103,16 @@ bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino)
 bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
                      uint64_t checked_ns, uint64_t now_ns, uint64_t max_ns)
 {
-    const struct shm_reopen *r = find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, ino);
 
     if (!r || r->noted_by == request)
         return false;
     if ((r->repeated_by && r->repeated_by != request) || now_ns - r->since_ns > max_ns) {
-        drop(shm, r);
+        reopen_drop(shm, r);
         return false;
     }
     if (!r->repeated_by)
-        edit(shm, r)->repeated_by = request;
+        reopen_edit(shm, r)->repeated_by = request;
     return checked_ns >= r->since_ns;
 }
 

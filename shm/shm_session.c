@@ -188,7 +188,7 @@ static int check_nodes(struct shm *shm, struct err *err)
     return 0;
 }
 
-static int check_locked(struct shm *shm, struct err *err)
+static int session_check_locked(struct shm *shm, struct err *err)
 {
     const struct shm_session_table *t = shm->sessions;
     uint64_t mem = 0;
@@ -215,7 +215,7 @@ int shm_session_check(struct shm *shm, struct err *err)
     int r;
 
     shm_lock(shm, shm->meta);
-    r = check_locked(shm, err);
+    r = session_check_locked(shm, err);
     shm_unlock(shm, shm->meta);
     return r;
 }

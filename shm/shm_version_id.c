@@ -17,7 +17,7 @@ size_t shm_version_id_size(const struct shm_sizes *s)
     return sizeof(struct shm_version_table);
 }
 
-static uint64_t hash(const struct shm *shm, const char *key)
+static uint64_t version_id_hash(const struct shm *shm, const char *key)
 {
     uint8_t out[crypto_shorthash_BYTES];
     uint64_t h;
@@ -33,7 +33,7 @@ static struct shm_version_id *places(struct shm *shm, uint32_t content)
     return &shm->version_ids->slot[content % SETS * SHM_VERSION_WAYS];
 }
 
-static struct shm_version_id *find(struct shm *shm, uint32_t bytes_node, uint32_t content,
+static struct shm_version_id *version_id_find(struct shm *shm, uint32_t bytes_node, uint32_t content,
                                    uint64_t key)
 {
     struct shm_version_id *v = places(shm, content);
@@ -84,12 +84,12 @@ static bool is_kept(const char *id)
 void shm_version_id_told(struct shm *shm, uint32_t node, const char *key, const char *id)
 {
     const struct shm_node *n = shm_node_at(shm, node);
-    uint64_t h = hash(shm, key);
+    uint64_t h = version_id_hash(shm, key);
     struct shm_version_id *v;
 
     if (!is_kept(id))
         return;
-    v = find(shm, n->bytes_node, n->content, h);
+    v = version_id_find(shm, n->bytes_node, n->content, h);
     if (v && need_of(shm, v) == NEED_OPEN && !n->opens)
         node = v->node;
     if (!v && !(v = free_place(shm, n->content)))
@@ -107,10 +107,10 @@ void shm_version_id_told(struct shm *shm, uint32_t node, const char *key, const 
 const struct shm_version_id *shm_version_id_find(struct shm *shm, uint32_t bytes_node,
                                                  uint32_t content, const char *key)
 {
-    return find(shm, bytes_node, content, hash(shm, key));
+    return version_id_find(shm, bytes_node, content, version_id_hash(shm, key));
 }
 
-static struct shm_version_id *edit(struct shm *shm, const struct shm_version_id *v)
+static struct shm_version_id *version_id_edit(struct shm *shm, const struct shm_version_id *v)
 {
     struct shm_version_id *own = &shm->version_ids->slot[v - shm->version_ids->slot];
 
@@ -120,12 +120,12 @@ static struct shm_version_id *edit(struct shm *shm, const struct shm_version_id 
 
 void shm_version_id_replaced(struct shm *shm, const struct shm_version_id *v)
 {
-    edit(shm, v)->replaced = 1;
+    version_id_edit(shm, v)->replaced = 1;
 }
 
 void shm_version_id_forget(struct shm *shm, const struct shm_version_id *v)
 {
-    *edit(shm, v) = (struct shm_version_id){0};
+    *version_id_edit(shm, v) = (struct shm_version_id){0};
 }
 
 static int check_place(struct shm *shm, uint32_t at, struct err *err)
@@ -138,7 +138,7 @@ static int check_place(struct shm *shm, uint32_t at, struct err *err)
         return err_set(err, EUCLEAN, "version id %u: of no node", at);
     if (!memchr(v->id, '\0', sizeof(v->id)) || !is_kept(v->id))
         return err_set(err, EUCLEAN, "version id %u: not one that is kept", at);
-    if (find(shm, v->bytes_node, v->content, v->key) != v)
+    if (version_id_find(shm, v->bytes_node, v->content, v->key) != v)
         return err_set(err, EUCLEAN, "version id %u: twice, or where it is not found", at);
     return 0;
 }

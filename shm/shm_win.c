@@ -11,7 +11,7 @@ size_t shm_win_size(const struct shm_sizes *s)
     return sizeof(struct shm_win_table);
 }
 
-static uint64_t hash(const struct shm *shm, const char *key)
+static uint64_t win_hash(const struct shm *shm, const char *key)
 {
     uint8_t out[crypto_shorthash_BYTES];
     uint64_t h;
@@ -27,7 +27,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
 {
     struct shm_win_table *t = shm->wins;
     struct shm_win *slot = &t->slot[t->count % SHM_WINS];
-    uint64_t h = hash(shm, key);
+    uint64_t h = win_hash(shm, key);
     bool alone = true;
 
     if (strcmp(from, to) == 0)
@@ -47,7 +47,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
 
 void shm_win_forget(struct shm *shm, const char *key)
 {
-    uint64_t h = hash(shm, key);
+    uint64_t h = win_hash(shm, key);
 
     for (unsigned i = 0; i < SHM_WINS; i++) {
         if (shm->wins->slot[i].key == h)

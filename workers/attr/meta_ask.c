@@ -63,7 +63,7 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
     return r < 0 ? r : obj ? 0 : -ENOENT;
 }
 
-static void end(struct ask *ask, int error, const struct s3_object *obj)
+static void meta_ask_end(struct ask *ask, int error, const struct s3_object *obj)
 {
     struct op *op = ask->op;
     meta_asked_fn *then = ask->then;
@@ -74,7 +74,7 @@ static void end(struct ask *ask, int error, const struct s3_object *obj)
     then(op, error, obj);
 }
 
-static void on_head(void *arg, const struct s3_result *res)
+static void meta_ask_on_head(void *arg, const struct s3_result *res)
 {
     struct ask *ask = arg;
     struct worker *w = ask->op->w;
@@ -84,7 +84,7 @@ static void on_head(void *arg, const struct s3_result *res)
 
     ask->op->s3 = NULL;
     if (error && error != -ENOENT) {
-        end(ask, error, NULL);
+        meta_ask_end(ask, error, NULL);
         return;
     }
     worker_lock(w);
@@ -93,7 +93,7 @@ static void on_head(void *arg, const struct s3_result *res)
         cas_saw(w, ask->key, obj->etag, s3_object_meta(obj, LINEAGE_META));
     error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
     worker_unlock(w);
-    end(ask, error, obj);
+    meta_ask_end(ask, error, obj);
 }
 
 void meta_ask(struct op *op, meta_asked_fn *then)
@@ -120,8 +120,8 @@ void meta_ask(struct op *op, meta_asked_fn *then)
     worker_unlock(w);
     if (r == 0) {
         w->stats->s3[S3_OP_HEAD]++;
-        r = s3_head(w->s3, ask->key, on_head, ask, &op->s3);
+        r = s3_head(w->s3, ask->key, meta_ask_on_head, ask, &op->s3);
     }
     if (r < 0)
-        end(ask, r, NULL);
+        meta_ask_end(ask, r, NULL);
 }

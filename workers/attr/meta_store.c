@@ -37,7 +37,7 @@ struct store {
     char key[KEY_CAP];
 };
 
-static void end(struct store *st, int error)
+static void meta_store_end(struct store *st, int error)
 {
     struct op *op = st->op;
     void (*then)(struct op *op, int error) = st->then;
@@ -96,7 +96,7 @@ static void on_stored(void *arg, const struct s3_result *res)
         cas_share(w, st->op->rec->node, was);
         worker_unlock(w);
     }
-    end(st, res->error);
+    meta_store_end(st, res->error);
 }
 
 /* ---- writing ---- */
@@ -186,12 +186,12 @@ static void write_anew(struct store *st, const struct s3_object *obj)
     else if (r == 0)
         r = 1; /* done */
     if (r != 0)
-        end(st, r < 0 ? r : 0);
+        meta_store_end(st, r < 0 ? r : 0);
 }
 
 /* ---- asking ---- */
 
-static void on_head(void *arg, const struct s3_result *res)
+static void meta_store_on_head(void *arg, const struct s3_result *res)
 {
     struct store *st = arg;
     struct worker *w = st->op->w;
@@ -207,7 +207,7 @@ static void on_head(void *arg, const struct s3_result *res)
     if (r == 0 || (r == -ENOENT && (st->node.flags & SHM_NODE_DIR)))
         write_anew(st, obj);
     else
-        end(st, r);
+        meta_store_end(st, r);
 }
 
 /* Nothing can be there that the node does not know. */
@@ -221,7 +221,7 @@ static bool is_known(const struct store *st)
            validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
 }
 
-static void begin(struct store *st)
+static void meta_store_begin(struct store *st)
 {
     struct op *op = st->op;
     struct worker *w = op->w;
@@ -238,14 +238,14 @@ static void begin(struct store *st)
     }
     if (r == 0) {
         w->stats->s3[S3_OP_HEAD]++;
-        r = s3_head(w->s3, st->key, on_head, st, &op->s3);
+        r = s3_head(w->s3, st->key, meta_store_on_head, st, &op->s3);
     }
     if (r < 0)
-        end(st, r);
+        meta_store_end(st, r);
 }
 
 /* The node is held, so that no publish, rename or unlink comes in between. */
-static void attempt(struct op *op)
+static void meta_store_attempt(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node;
@@ -259,10 +259,10 @@ static void attempt(struct op *op)
     worker_unlock(w);
     if (node == SHM_NIL) {
         op_stop_waiting(op);
-        end(op->state, -ESTALE);
+        meta_store_end(op->state, -ESTALE);
     } else if (held) {
         op_stop_waiting(op);
-        begin(op->state);
+        meta_store_begin(op->state);
     }
 }
 
@@ -284,6 +284,6 @@ void meta_store(struct op *op, const struct meta_change *change,
     op->stays = true;
     op->state = st;
     op->state_free = free;
-    op_wait(op, attempt);
-    attempt(op);
+    op_wait(op, meta_store_attempt);
+    meta_store_attempt(op);
 }

@@ -294,7 +294,7 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
     }
 }
 
-static void begin(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+static void cas_begin_session(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                   bool truncate, bool append)
 {
     if (s->flags & SHM_SESSION_ABSENT)
@@ -321,7 +321,7 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
         return;
     k = name_key(w, key);
     if (!excl)
-        begin(op, s, &k, truncate, append);
+        cas_begin_session(op, s, &k, truncate, append);
     note_followers(op, s, &k);
 }
 

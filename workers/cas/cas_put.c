@@ -111,7 +111,7 @@ static enum cas_next put_settled(struct cas_put *c)
 }
 
 /* What the expected version was built on: only now known. */
-static void learn(struct cas_put *c, const char *lineage)
+static void put_learn(struct cas_put *c, const char *lineage)
 {
     c->ask = false;
     memset(c->base, 0, sizeof(c->base));
@@ -188,7 +188,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
     if (*c->old_id && strcmp(head, c->old_id) == 0)
         return adopt(c, obj, lineage, etag, absent);
     if (c->ask && !*absent && strcmp(obj->etag, etag) == 0)
-        learn(c, lineage);
+        put_learn(c, lineage);
     if (!*absent && strcmp(obj->etag, etag) == 0 &&
         (!c->ours || strcmp(head, c->expected) == 0))
         return cas_is_empty(etag) ? put_settled(c) : put_again(c);

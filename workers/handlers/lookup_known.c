@@ -221,7 +221,7 @@ static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uin
 }
 
 /* Under shm->meta. */
-static int look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node)
+static int lookup_known_look(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node)
 {
     struct worker *w = op->w;
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
@@ -263,7 +263,7 @@ static int known_name(struct op *op, struct lookup_asked *a, uint32_t dir,
     if (ret->node != SHM_NIL)
         return LOOKUP_REPEATED;
     ret->node = node;
-    r = look(op, a, dir, node);
+    r = lookup_known_look(op, a, dir, node);
     if (r != LOOKUP_ASK)
         return r;
     resolve_note(w, node, &ret->known);

@@ -159,7 +159,7 @@ static void apply_attributes(struct op *op, uint32_t node)
 
 /* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session
  * ref. */
-static void apply(struct op *op)
+static void attr_apply(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session;
@@ -192,7 +192,7 @@ static void apply(struct op *op)
     op_finish(op);
 }
 
-static void fail(struct op *op, int error)
+static void attr_fail(struct op *op, int error)
 {
     session_detach(op);
     op_fail(op, error);
@@ -201,9 +201,9 @@ static void fail(struct op *op, int error)
 static void then_apply(struct op *op, int error)
 {
     if (error)
-        fail(op, error);
+        attr_fail(op, error);
     else
-        apply(op);
+        attr_apply(op);
 }
 
 /* ---- size ---- */
@@ -237,9 +237,9 @@ static void resize_now(struct op *op, uint32_t session)
     worker_unlock(w);
     worker_wake(w, mask);
     if (r < 0)
-        fail(op, r);
+        attr_fail(op, r);
     else if (has_handle(op))
-        apply(op);
+        attr_apply(op);
     else
         session_publish(op, session, then_apply);
 }
@@ -267,7 +267,7 @@ static void resize(struct op *op)
     }
     r = session_take_turn(op, session, op->req.setattr->size);
     if (r < 0) {
-        fail(op, r);
+        attr_fail(op, r);
     } else if (r) {
         op_stop_waiting(op);
         resize_now(op, session);
@@ -340,7 +340,7 @@ static void set_size(struct op *op)
 static void then_stored(struct op *op, int error)
 {
     if (error == 0) {
-        apply(op);
+        attr_apply(op);
         return;
     }
     hold_give_back(op);
@@ -404,7 +404,7 @@ static void set_others(struct op *op)
     if (store)
         meta_store(op, &change, then_stored);
     else
-        apply(op);
+        attr_apply(op);
 }
 
 void op_setattr(struct op *op)

@@ -64,7 +64,7 @@ static bool is_empty(struct worker *w, const struct shm_session *s)
 }
 
 /* Under shm->meta. 0 and what to copy where; -EOPNOTSUPP; -EBADF. */
-static int look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
+static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
 {
     const struct fuse_copy_file_range_in *in = op->req.copy_file_range;
     struct worker *w = op->w;
@@ -85,7 +85,7 @@ static int look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
 }
 
 /* Under shm->meta. From now on the target's content is that of the source. */
-static int note(struct op *op, uint32_t source, uint32_t session)
+static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
 {
     struct worker *w = op->w;
     struct shm_session *s = shm_session_edit(w->shm, session);
@@ -115,7 +115,7 @@ void op_copy_range(struct op *op)
     int r;
 
     worker_lock(w);
-    r = look(op, &source, &session);
+    r = copy_range_look(op, &source, &session);
     worker_unlock(w);
     if (r < 0) {
         op_fail(op, r);
@@ -123,9 +123,9 @@ void op_copy_range(struct op *op)
     }
     session_note_pid(w, session, op->req.pid, SHM_PID_WROTE);
     worker_lock(w);
-    r = look(op, &source, &session);
+    r = copy_range_look(op, &source, &session);
     if (r == 0)
-        r = note(op, source, session);
+        r = copy_range_note(op, source, session);
     if (r == 0) {
         out.size = (uint32_t)shm_node_at(w->shm, source)->size;
         op_applied(op, 0, &out, sizeof(out));

@@ -163,7 +163,7 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
 }
 
 /* Perhaps after a predecessor had come further. */
-static void refuse(struct op *op, int error)
+static void create_refuse(struct op *op, int error)
 {
     session_detach(op);
     op_fail(op, error);
@@ -174,7 +174,7 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
     int r = create_check(op);
 
     if (r < 0)
-        refuse(op, r);
+        create_refuse(op, r);
     else
         create_and_publish(op, nc, then_ours);
 }
@@ -237,7 +237,7 @@ void op_mknod(struct op *op)
     if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
         r = -EPERM; /* an object is a file: no devices, sockets, pipes */
     if (r < 0)
-        refuse(op, r);
+        create_refuse(op, r);
     else
         create_and_publish(op, &nc, create_published);
 }

@@ -137,7 +137,7 @@ static bool fits(const struct answer *a, size_t name_len)
 }
 
 /* The size was checked by fits(). */
-static void put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type,
+static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type,
                 const char *name, size_t len, const struct fuse_entry_out *entry)
 {
     uint8_t *buf = a->op->w->arena->reply;
@@ -150,7 +150,7 @@ static void put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type,
 }
 
 /* Under shm->meta: one reference more, noted. */
-static void count(struct answer *a, uint32_t node)
+static void dir_count(struct answer *a, uint32_t node)
 {
     struct worker *w = a->op->w;
     struct shm_arena *arena = w->arena;
@@ -171,7 +171,7 @@ static bool put_dots(struct answer *a)
 
         if (!fits(a, strlen(name)))
             return false;
-        put(a, 1, a->off + 1 == OFF_PAGES ? page_off(0, 0) : a->off + 1,
+        dir_put(a, 1, a->off + 1 == OFF_PAGES ? page_off(0, 0) : a->off + 1,
             DT_DIR_TYPE, name, strlen(name), &none);
     }
     return true;
@@ -218,7 +218,7 @@ static uint64_t validity(const struct worker *w, uint64_t page_ns)
 }
 
 /* Under shm->meta. A name that only listings have told of is a regular file. */
-static uint32_t type_of(struct worker *w, uint32_t node)
+static uint32_t dir_type_of(struct worker *w, uint32_t node)
 {
     uint16_t flags = shm_node_at(w->shm, node)->flags;
 
@@ -247,18 +247,18 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
     if (node != SHM_NIL) {
         shm_node_settle_ino(w->shm, node);
         ino = shm_node_at(w->shm, node)->ino;
-        type = type_of(w, node);
+        type = dir_type_of(w, node);
         if (a->plus && type == DT_DIR_TYPE) {
             node_entry_out(w, node, &out);
             set_validity(&out, valid);
-            count(a, node);
+            dir_count(a, node);
         }
     } else {
         shm_node_settle_ino(w->shm, a->dir);
         ino = shm_node_ino_of(w->shm, a->dir, e->name, e->name_len);
     }
     worker_unlock(w);
-    put(a, ino, next, type, e->name, e->name_len, &out);
+    dir_put(a, ino, next, type, e->name, e->name_len, &out);
 }
 
 /* Entries of a page from the answer's offset on. False when the answer is full. */
@@ -330,12 +330,12 @@ static void put_local(struct answer *a)
             uint32_t node = shm_session_at(w->shm, i)->node;
 
             ino = shm_node_at(w->shm, node)->ino;
-            type = type_of(w, node);
+            type = dir_type_of(w, node);
         }
         worker_unlock(w);
         if (!ino)
             return;
-        put(a, ino, local_off(i + 1), type, name, len, &out);
+        dir_put(a, ino, local_off(i + 1), type, name, len, &out);
     }
 }
 
@@ -458,7 +458,7 @@ static enum progress read_page(struct answer *a, struct list_want *want)
     return p;
 }
 
-static void resume(struct op *op);
+static void dir_resume(struct op *op);
 
 /* Another worker began to load it just now (or no block is free: then the worker's tick looks
  * again). */
@@ -484,7 +484,7 @@ static void wait_for_page(struct answer *a, const struct list_want *want)
     }
     if (op_keep(op) < 0)
         return;
-    op_wait(op, resume);
+    op_wait(op, dir_resume);
     if (op->state)
         return; /* our own load goes on */
     r = list_load(op, want);
@@ -550,7 +550,7 @@ static int begin_answer(struct op *op, struct answer *a)
     return r;
 }
 
-static void resume(struct op *op)
+static void dir_resume(struct op *op)
 {
     struct answer a;
     int r = list_failed(op);

@@ -123,7 +123,7 @@ static void change_now(struct op *op, uint32_t session)
     op_finish(op);
 }
 
-static void attempt(struct op *op)
+static void fallocate_attempt(struct op *op)
 {
     uint32_t session = session_of(op);
     int r = -EBADF;
@@ -135,7 +135,7 @@ static void attempt(struct op *op)
     else if (r)
         change_now(op, session);
     else if (op_keep(op) == 0)
-        op_wait(op, attempt);
+        op_wait(op, fallocate_attempt);
 }
 
 void op_fallocate(struct op *op)
@@ -150,5 +150,5 @@ void op_fallocate(struct op *op)
     session = session_of(op);
     if (session != SHM_NIL)
         session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
-    attempt(op);
+    fallocate_attempt(op);
 }

@@ -7,7 +7,7 @@
 
 /* Under shm->meta. Unknown ids are those of nodes that were taken for unknown once, as after a
  * kill of all: nothing to give back. */
-static void forget(struct worker *w, uint64_t node_id, uint64_t n)
+static void forget_forget(struct worker *w, uint64_t node_id, uint64_t n)
 {
     uint32_t node = shm_node_of_id(w->shm, node_id);
 
@@ -29,7 +29,7 @@ void op_forget(struct op *op)
     struct worker *w = op->w;
 
     worker_lock(w);
-    forget(w, op->req.nodeid, op->req.forget->nlookup);
+    forget_forget(w, op->req.nodeid, op->req.forget->nlookup);
     free_record(op);
     worker_unlock(w);
     op_done(op);
@@ -47,7 +47,7 @@ void op_batch_forget(struct op *op)
         worker_lock(w);
         i = op->rec->step;
         for (unsigned k = 0; k < BATCH && i < n; k++, i++)
-            forget(w, one[i].nodeid, one[i].nlookup);
+            forget_forget(w, one[i].nodeid, one[i].nlookup);
         op_edit(op)->step = i;
         if (i >= n)
             free_record(op);

@@ -25,7 +25,7 @@
  * unlock. */
 #define WAITERS_LEAVE 4 /* one in so many */
 
-static int type_of(uint32_t kernel_type, uint16_t *ret)
+static int lock_type_of(uint32_t kernel_type, uint16_t *ret)
 {
     switch (kernel_type) {
     case F_RDLCK:
@@ -53,7 +53,7 @@ static int read_request(const struct op *op, struct shm_flock *ret)
                               .whole = !!(in->lk_flags & FUSE_LK_FLOCK)};
     if (!ret->whole && (ret->start > ret->end || ret->end > SHM_FLOCK_END))
         return -EINVAL;
-    return type_of(in->lk.type, &ret->type);
+    return lock_type_of(in->lk.type, &ret->type);
 }
 
 void op_getlk(struct op *op)
@@ -129,7 +129,7 @@ static int try_to_set(struct op *op)
 
 /* Any signal ends the wait for a lock, not only one that kills (op_interrupts); the kernel calls
  * again if the handler of the signal says so. */
-static void attempt(struct op *op)
+static void lock_attempt(struct op *op)
 {
     if (op->req.opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))
         op_fail(op, -EINTR);
@@ -194,5 +194,5 @@ void op_setlk(struct op *op)
         op_fail(op, -EAGAIN);
         return;
     }
-    op_wait(op, attempt);
+    op_wait(op, lock_attempt);
 }

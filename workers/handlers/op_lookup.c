@@ -35,12 +35,12 @@ struct lookup {
     struct s3_object obj;
 };
 
-static void attempt(struct op *op);
+static void lookup_attempt(struct op *op);
 
 /* ---- answering ---- */
 
 /* Under shm->meta: counts the lookup and stores the answer. */
-static void apply(struct op *op, uint32_t node)
+static void lookup_apply(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
     struct fuse_entry_out out;
@@ -75,7 +75,7 @@ static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t no
     if (own < 0)
         return (int)own;
     expect_repetition(op, (uint32_t)own, old_id);
-    apply(op, (uint32_t)own);
+    lookup_apply(op, (uint32_t)own);
     return 0;
 }
 
@@ -124,7 +124,7 @@ static int apply_known(struct op *op, const struct lookup_asked *a, int what,
     switch (what) {
     case LOOKUP_REPEATED:
         make_fresh(w, known->node);
-        apply(op, known->node);
+        lookup_apply(op, known->node);
         return 1;
     case LOOKUP_NODE:
         r = apply_or_own(op, a, known->node, known->told_id);
@@ -194,7 +194,7 @@ static void not_settled(struct lookup *l, int error, const struct resolve_result
     if (error == -ENOMEM)
         wait_for_room(l, res);
     else if (error == -EAGAIN && ++l->again < AGAIN_MAX)
-        attempt(l->op);
+        lookup_attempt(l->op);
     else
         op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
 }
@@ -207,7 +207,7 @@ static void note_lineage(struct lookup *l, const struct resolve_result *res)
 }
 
 /* Under shm->meta: the node of what S3 has said. */
-static int64_t intern(struct lookup *l, const struct resolve_result *res)
+static int64_t lookup_intern(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
     struct worker *w = op->w;
@@ -244,7 +244,7 @@ static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
     return r;
 }
 
-static void settle(struct lookup *l, const struct resolve_result *res)
+static void lookup_settle(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
     struct worker *w = op->w;
@@ -253,7 +253,7 @@ static void settle(struct lookup *l, const struct resolve_result *res)
     int e = 0;
 
     worker_lock(w);
-    r = intern(l, res);
+    r = lookup_intern(l, res);
     if (r >= 0 && !res->data)
         e = apply_validated(l, (uint32_t)r);
     else if (r >= 0)
@@ -276,7 +276,7 @@ static void on_retry(struct loop_timer *t)
     struct lookup *l =
         (struct lookup *)((char *)t - offsetof(struct lookup, retry));
 
-    settle(l, &l->res);
+    lookup_settle(l, &l->res);
 }
 
 static void on_resolved(void *arg, const struct resolve_result *res)
@@ -287,7 +287,7 @@ static void on_resolved(void *arg, const struct resolve_result *res)
     if (res->error)
         op_fail(l->op, res->error);
     else
-        settle(l, res);
+        lookup_settle(l, res);
 }
 
 static struct lookup *kept_lookup(struct op *op)
@@ -310,7 +310,7 @@ static struct lookup *kept_lookup(struct op *op)
     return l;
 }
 
-static void attempt(struct op *op)
+static void lookup_attempt(struct op *op)
 {
     struct worker *w = op->w;
     struct lookup_asked asked = {.seen = 0};
@@ -344,5 +344,5 @@ static void attempt(struct op *op)
 void op_lookup(struct op *op)
 {
     cas_identify(op);
-    attempt(op);
+    lookup_attempt(op);
 }

@@ -33,7 +33,7 @@ struct open_job {
     char key[KEY_CAP];
 };
 
-static void attempt(struct op *op);
+static void open_attempt(struct op *op);
 
 static bool for_write(const struct op *op)
 {
@@ -139,7 +139,7 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
 }
 
 /* Under shm->meta: what can be said without asking. */
-static enum look look(struct op *op, int *ret_error)
+static enum look open_look(struct op *op, int *ret_error)
 {
     struct worker *w = op->w;
     uint32_t node = op_node(op);
@@ -196,7 +196,7 @@ static void fail_stale(struct op *op)
     op_fail(op, -ESTALE);
 }
 
-static void go_on(struct op *op, enum look what, int error)
+static void open_go_on(struct op *op, enum look what, int error)
 {
     switch (what) {
     case LOOK_FAILED:
@@ -247,7 +247,7 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
 }
 
 /* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
-static int64_t intern(struct open_job *job, uint32_t node,
+static int64_t open_intern(struct open_job *job, uint32_t node,
                       const struct resolve_result *res)
 {
     struct worker *w = job->op->w;
@@ -269,7 +269,7 @@ static int64_t intern(struct open_job *job, uint32_t node,
 }
 
 /* Under shm->meta. */
-static enum look judge(struct open_job *job, const struct resolve_result *res,
+static enum look open_judge(struct open_job *job, const struct resolve_result *res,
                        int64_t *ret_found, int *ret_error)
 {
     struct op *op = job->op;
@@ -279,7 +279,7 @@ static enum look judge(struct open_job *job, const struct resolve_result *res,
 
     if (cas_on(w) && res->kind == RESOLVE_FILE && res->has_meta)
         cas_saw(w, job->key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
-    found = node == SHM_NIL ? -ESTALE : intern(job, node, res);
+    found = node == SHM_NIL ? -ESTALE : open_intern(job, node, res);
     *ret_found = found;
     if (found == node)
         return open_now(op, node, ret_error);
@@ -331,17 +331,17 @@ static void on_resolved(void *arg, const struct resolve_result *res)
          * might find another version. */
         keep_own_data(op, res);
         worker_lock(w);
-        what = judge(job, res, &found, &error);
+        what = open_judge(job, res, &found, &error);
         worker_unlock(w);
     }
     if (job->other_id)
         keep_for_lookup(job, (uint32_t)found, res);
     if (found == -EAGAIN && ++job->again < AGAIN_MAX) {
-        attempt(op);
+        open_attempt(op);
         return;
     }
     drop_job(op);
-    go_on(op, what, error == -EAGAIN ? -ESTALE : error);
+    open_go_on(op, what, error == -EAGAIN ? -ESTALE : error);
     room_keep(w);
 }
 
@@ -364,7 +364,7 @@ static struct open_job *kept_job(struct op *op)
     return job;
 }
 
-static void ask(struct op *op)
+static void open_ask(struct op *op)
 {
     struct open_job *job = kept_job(op);
     struct worker *w = op->w;
@@ -389,21 +389,21 @@ static void ask(struct op *op)
         op_fail(op, r);
 }
 
-static void attempt(struct op *op)
+static void open_attempt(struct op *op)
 {
     enum look what;
     int error;
 
     worker_lock(op->w);
-    what = look(op, &error);
+    what = open_look(op, &error);
     worker_unlock(op->w);
     if (what == LOOK_ASK) {
-        ask(op);
+        open_ask(op);
         return;
     }
     if (op->state)
         drop_job(op);
-    go_on(op, what, error);
+    open_go_on(op, what, error);
 }
 
 void op_open(struct op *op)
@@ -416,11 +416,11 @@ void op_open(struct op *op)
         cas_identify(op);
     /* A predecessor came as far as the session. */
     if (op->rec->session != SHM_NIL)
-        go_on(op, LOOK_WRITE, 0);
+        open_go_on(op, LOOK_WRITE, 0);
     else if (w->shm->header->draining)
         op_fail(op, -ESHUTDOWN);
     else if (for_write(op) && w->conf->mount.read_only)
         op_fail(op, -EROFS);
     else
-        attempt(op);
+        open_attempt(op);
 }

@@ -37,7 +37,7 @@
 /* ---- a file ---- */
 
 /* The version that was copied. One that was written since is a new file of the old name. */
-static void delete_source(struct op *op)
+static void rename_delete_source(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
     int r = rename_keys_of(op, false, from, to);
@@ -51,7 +51,7 @@ static void delete_source(struct op *op)
         delete_key(op, from, etag, DELETE_MOVED, NULL, rename_finish);
 }
 
-static void on_copied(void *arg, const struct s3_result *res)
+static void rename_on_copied(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
     struct shm_record *rec;
@@ -72,7 +72,7 @@ static void on_copied(void *arg, const struct s3_result *res)
     rec->step = RENAME_COPIED;
     snprintf((char *)rec->reply, sizeof(rec->reply), "%s", res->obj.etag);
     worker_unlock(op->w);
-    delete_source(op);
+    rename_delete_source(op);
 }
 
 static void copy_file(struct op *op, int error)
@@ -94,7 +94,7 @@ static void copy_file(struct op *op, int error)
         r = -EFBIG; /* needs a copy in parts */
     if (r == 0) {
         w->stats->s3[S3_OP_COPY]++;
-        r = s3_copy(w->s3, &copy, on_copied, op, &op->s3);
+        r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
     }
     if (r < 0)
         rename_finish(op, r);
@@ -116,7 +116,7 @@ static void target_is_kept(struct op *op, int error)
 }
 
 /* Copies of what is about to change, the source or the target, are loaded first. */
-static void settle(struct op *op, bool dir, bool target, void (*then)(struct op *op, int error))
+static void rename_settle(struct op *op, bool dir, bool target, void (*then)(struct op *op, int error))
 {
     char from[KEY_CAP], to[KEY_CAP];
     int r = rename_keys_of(op, dir, from, to);
@@ -136,15 +136,15 @@ static void copies_of_target_are_here(struct op *op, int error)
 static void copies_of_source_are_here(struct op *op, int error)
 {
     (void)error;
-    settle(op, false, true, copies_of_target_are_here);
+    rename_settle(op, false, true, copies_of_target_are_here);
 }
 
 static void rename_file(struct op *op)
 {
     if (rename_is_copied(op))
-        delete_source(op);
+        rename_delete_source(op);
     else
-        settle(op, false, false, copies_of_source_are_here);
+        rename_settle(op, false, false, copies_of_source_are_here);
 }
 
 /* ---- a directory ---- */
@@ -217,7 +217,7 @@ static void publish_below(struct op *op, int error)
     if (session != SHM_NIL)
         session_publish(op, session, publish_below);
     else
-        settle(op, true, false, move_keys);
+        rename_settle(op, true, false, move_keys);
 }
 
 /* ---- the beginning ---- */
@@ -287,7 +287,7 @@ static uint32_t own_dirty(struct op *op, const struct rename_args *a)
     return node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
 }
 
-static void attempt(struct op *op);
+static void rename_attempt(struct op *op);
 
 static void then_published(struct op *op, int error)
 {
@@ -295,11 +295,11 @@ static void then_published(struct op *op, int error)
         op_fail(op, error);
         return;
     }
-    op_wait(op, attempt);
-    attempt(op);
+    op_wait(op, rename_attempt);
+    rename_attempt(op);
 }
 
-static void attempt(struct op *op)
+static void rename_attempt(struct op *op)
 {
     struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
@@ -364,6 +364,6 @@ void op_rename(struct op *op)
     if (op_keep(op) < 0)
         return;
     op->stays = true;
-    op_wait(op, attempt);
-    attempt(op);
+    op_wait(op, rename_attempt);
+    rename_attempt(op);
 }

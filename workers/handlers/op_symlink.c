@@ -65,7 +65,7 @@ static int write_target(struct op *op, uint32_t session)
     return r;
 }
 
-static int prepare(struct op *op)
+static int symlink_prepare(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session;
@@ -84,7 +84,7 @@ static int prepare(struct op *op)
     return r;
 }
 
-static int check(struct op *op)
+static int symlink_check(struct op *op)
 {
     int r = create_check(op);
 
@@ -99,10 +99,10 @@ static int check(struct op *op)
 
 void op_symlink(struct op *op)
 {
-    int r = check(op);
+    int r = symlink_check(op);
 
     if (r == 0 && op_is_current(op))
-        r = prepare(op);
+        r = symlink_prepare(op);
     if (r < 0) {
         session_detach(op);
         op_fail(op, r);
@@ -125,7 +125,7 @@ struct readlink {
 };
 
 /* Up to a NUL, which no path can have. */
-static void answer(struct op *op, const char *target, size_t len)
+static void symlink_answer(struct op *op, const char *target, size_t len)
 {
     len = strnlen(target, len);
     if (len)
@@ -134,7 +134,7 @@ static void answer(struct op *op, const char *target, size_t len)
         op_fail(op, -EIO);
 }
 
-static int on_data(void *arg, uint64_t off, const void *data, size_t len)
+static int symlink_on_data(void *arg, uint64_t off, const void *data, size_t len)
 {
     struct readlink *rl = arg;
 
@@ -168,13 +168,13 @@ static void on_got(void *arg, const struct s3_result *res)
     fetch_put(op->w, rl->src.node, rl->src.content, (const uint8_t *)rl->target,
               (uint32_t)rl->len);
     memcpy(target, rl->target, len);
-    answer(op, target, len);
+    symlink_answer(op, target, len);
 }
 
 static void get(struct op *op, const struct fetch_source *src)
 {
     struct readlink *rl;
-    struct s3_get get = {.on_data = on_data, .on_restart = on_restart};
+    struct s3_get get = {.on_data = symlink_on_data, .on_restart = on_restart};
     int r = -ENOMEM;
 
     if (op_keep(op) < 0)
@@ -211,7 +211,7 @@ static bool read_cached(struct op *op, const struct fetch_source *src)
     }
     shm_block_unpin(w->shm, idx, w->slot);
     if (len)
-        answer(op, target, len);
+        symlink_answer(op, target, len);
     return len;
 }
 
@@ -232,7 +232,7 @@ static bool read_spool(struct op *op, uint32_t session, uint32_t generation, siz
     if (n < 0)
         op_fail(op, n);
     else
-        answer(op, target, (size_t)n);
+        symlink_answer(op, target, (size_t)n);
     return true;
 }
 
@@ -247,7 +247,7 @@ struct source {
 };
 
 /* Under shm->meta. */
-static void look(struct op *op, struct source *ret)
+static void symlink_look(struct op *op, struct source *ret)
 {
     struct shm *shm = op->w->shm;
     uint32_t node = op_node(op);
@@ -277,7 +277,7 @@ void op_readlink(struct op *op)
     struct source from;
 
     worker_lock(op->w);
-    look(op, &from);
+    symlink_look(op, &from);
     worker_unlock(op->w);
     if (!op_is_current(op))
         op_stop_waiting(op);

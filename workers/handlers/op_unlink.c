@@ -36,7 +36,7 @@ static void take_off(struct worker *w, uint32_t node)
 /* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet
  * (a file that is created, unlinked, and then written), and what it expects. Session by session: a
  * process may have more of them than one section of the lock can change. */
-static void forget(struct op *op)
+static void unlink_forget(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
@@ -57,13 +57,13 @@ static void forget(struct op *op)
 }
 
 /* `from_s3`: the key has been deleted, so whatever the name maps to goes. */
-static void end(struct op *op, int error, bool from_s3)
+static void unlink_end(struct op *op, int error, bool from_s3)
 {
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
 
     if (!error && cas_on(w)) {
-        forget(op);
+        unlink_forget(op);
         if (from_s3)
             cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len, false);
     }
@@ -89,9 +89,9 @@ static void end(struct op *op, int error, bool from_s3)
     op_finish(op);
 }
 
-static void apply(struct op *op, int error)
+static void unlink_apply(struct op *op, int error)
 {
-    end(op, error, true);
+    unlink_end(op, error, true);
 }
 
 /* With compare-and-set what is deleted is what was seen: the version that the caller last read or
@@ -104,7 +104,7 @@ static void delete_file(struct op *op, int error)
 
     (void)error; /* readers may miss it, the file goes all the same */
     if (r < 0) {
-        apply(op, r);
+        unlink_apply(op, r);
         return;
     }
 
@@ -116,7 +116,7 @@ static void delete_file(struct op *op, int error)
     if (!*etag && op->rec->node != SHM_NIL)
         memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
     worker_unlock(w);
-    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, id, apply);
+    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, id, unlink_apply);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
@@ -160,7 +160,7 @@ static void then_settled(struct op *op, int error)
     orphan_prepare(op, op->rec->node, delete_file);
 }
 
-static void attempt(struct op *op)
+static void unlink_attempt(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
@@ -173,7 +173,7 @@ static void attempt(struct op *op)
         return;
     op_stop_waiting(op);
     if (local) {
-        end(op, 0, false);
+        unlink_end(op, 0, false);
         return;
     }
     if (names_check(op, op->req.name, op->req.name_len, key) == 0)
@@ -196,6 +196,6 @@ void op_unlink(struct op *op)
     if (op_keep(op) < 0)
         return;
     op->stays = true;
-    op_wait(op, attempt);
-    attempt(op);
+    op_wait(op, unlink_attempt);
+    unlink_attempt(op);
 }

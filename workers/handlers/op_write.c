@@ -39,7 +39,7 @@ static void unpark(struct op *op)
 }
 
 /* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
-static void apply(struct op *op, uint32_t session, int r)
+static void write_apply(struct op *op, uint32_t session, int r)
 {
     const struct fuse_write_in *in = op->req.write;
     struct fuse_write_out out = {.size = in->size};
@@ -93,13 +93,13 @@ static void write_now(struct op *op, uint32_t session)
         r = write_parked(op, session);
     else
         r = spool_write(op->w, session, op->req.data, in->size, in->offset);
-    apply(op, session, r);
+    write_apply(op, session, r);
 }
 
 static void spoil(struct op *op, uint32_t session, int error);
 static void park(struct op *op, uint32_t session);
 
-static void attempt(struct op *op)
+static void write_attempt(struct op *op)
 {
     const struct fuse_write_in *in = op->req.write;
     uint32_t session = session_of(op);
@@ -151,7 +151,7 @@ static void park(struct op *op, uint32_t session)
         return;
     worker_count(op->w, SHM_STAT_PARKED, 1);
     op->gives_back = unpark;
-    op_wait(op, attempt);
+    op_wait(op, write_attempt);
 }
 
 void op_write(struct op *op)
@@ -169,5 +169,5 @@ void op_write(struct op *op)
     }
     if (!(op->req.write->write_flags & FUSE_WRITE_CACHE))
         session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
-    attempt(op);
+    write_attempt(op);
 }

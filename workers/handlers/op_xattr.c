@@ -53,7 +53,7 @@ enum look { LOOK_FAILED, LOOK_CODED, LOOK_ASK };
 
 /* Under shm->meta. What is known without asking, coded. (Of a file without a name nobody can be
  * asked.) */
-static enum look look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
+static enum look xattr_look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
 {
     struct worker *w = op->w;
     uint32_t node = op_node(op);
@@ -83,7 +83,7 @@ static const char *coded_of(const struct s3_object *obj)
 /* ---- GETXATTR ---- */
 
 /* What both reading requests answer: the size alone where no room is offered. */
-static void answer(struct op *op, const void *data, size_t len)
+static void xattr_answer(struct op *op, const void *data, size_t len)
 {
     struct fuse_getxattr_out out = {.size = (uint32_t)len};
 
@@ -106,7 +106,7 @@ static void answer_get(struct op *op, const char *coded)
     (void)!xattr_decode(coded, &set); /* what could be read is told */
     value = xattr_get(&set, op->req.name, &len);
     if (value)
-        answer(op, value, len);
+        xattr_answer(op, value, len);
     else
         op_fail(op, -ENODATA);
 }
@@ -146,7 +146,7 @@ static void then_virtual(struct op *op, int error, const struct s3_object *obj)
         return;
     }
     value = virtual_of(name, obj);
-    answer(op, value, strlen(value));
+    xattr_answer(op, value, strlen(value));
 }
 
 static void get_url(struct op *op)
@@ -166,7 +166,7 @@ static void get_url(struct op *op)
     if (r < 0)
         op_fail(op, r);
     else
-        answer(op, url, strlen(url));
+        xattr_answer(op, url, strlen(url));
 }
 
 static void get_etag(struct op *op)
@@ -180,7 +180,7 @@ static void get_etag(struct op *op)
         memcpy(etag, shm_node_at(op->w->shm, node)->etag, sizeof(etag));
     worker_unlock(op->w);
     if (*etag)
-        answer(op, etag, strlen(etag));
+        xattr_answer(op, etag, strlen(etag));
     else
         op_fail(op, node == SHM_NIL ? -ESTALE : -ENODATA);
 }
@@ -214,7 +214,7 @@ void op_getxattr(struct op *op)
         return;
     }
     worker_lock(op->w);
-    what = look(op, coded, &r);
+    what = xattr_look(op, coded, &r);
     worker_unlock(op->w);
     if (what == LOOK_FAILED)
         op_fail(op, r);
@@ -237,7 +237,7 @@ static void answer_list(struct op *op, const char *coded)
     if (len < 0)
         op_fail(op, (int)len);
     else
-        answer(op, names, (size_t)len);
+        xattr_answer(op, names, (size_t)len);
 }
 
 static void then_list(struct op *op, int error, const struct s3_object *obj)
@@ -270,7 +270,7 @@ void op_listxattr(struct op *op)
         return;
     }
     worker_lock(op->w);
-    what = look(op, coded, &r);
+    what = xattr_look(op, coded, &r);
     if (what == LOOK_ASK && just_listed(op))
         what = LOOK_CODED;
     worker_unlock(op->w);
@@ -314,7 +314,7 @@ static int park(struct op *op)
     return r;
 }
 
-static void finish(struct op *op, int error)
+static void xattr_finish(struct op *op, int error)
 {
     unpark(op);
     hold_give_back(op);
@@ -339,7 +339,7 @@ static int change(struct op *op, struct xattr_set *set, const void *value)
     return xattr_put(set, op->req.name, value, op->req.setxattr->size, flags);
 }
 
-static int edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
+static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
 {
     uint8_t value[XATTR_CODED_MAX];
     struct xattr_set set;
@@ -368,7 +368,7 @@ enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };
 static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
 {
     struct worker *w = op->w;
-    enum look what = look(op, coded, ret_error);
+    enum look what = xattr_look(op, coded, ret_error);
     const struct shm_node *n;
 
     if (what == LOOK_FAILED)
@@ -411,7 +411,7 @@ static int put_into_session(struct op *op, const char *coded)
     return r;
 }
 
-static void attempt(struct op *op);
+static void xattr_attempt(struct op *op);
 
 /* With what else the object has, which the upload will keep. */
 static bool has_room(const struct s3_object *obj, const char *coded)
@@ -430,18 +430,18 @@ static bool has_room(const struct s3_object *obj, const char *coded)
 static void change_in_session(struct op *op, const char *old, const struct s3_object *obj)
 {
     char new[XATTR_CODED_MAX];
-    int r = edit(op, old, new);
+    int r = xattr_edit(op, old, new);
 
     if (r == 0 && obj && strlen(new) > strlen(old) && !has_room(obj, new))
         r = -ENOSPC;
     if (r == 0)
         r = put_into_session(op, new);
     if (r == -EAGAIN) {
-        attempt(op);
+        xattr_attempt(op);
         return;
     }
     if (r < 0) {
-        finish(op, r);
+        xattr_finish(op, r);
         return;
     }
     unpark(op);
@@ -453,12 +453,12 @@ static void then_change(struct op *op, int error, const struct s3_object *obj)
     if (error == 0 || error == -ENOENT || (error == -ESTALE && obj))
         change_in_session(op, coded_of(obj), obj);
     else
-        finish(op, error);
+        xattr_finish(op, error);
 }
 
-static void attempt(struct op *op)
+static void xattr_attempt(struct op *op)
 {
-    static const struct meta_change store = {.edit = edit};
+    static const struct meta_change store = {.edit = xattr_edit};
     char coded[XATTR_CODED_MAX];
     enum how where;
     int error;
@@ -470,13 +470,13 @@ static void attempt(struct op *op)
         op_stop_waiting(op);
     switch (where) {
     case HOW_FAILED:
-        finish(op, error);
+        xattr_finish(op, error);
         break;
     case HOW_WAIT:
-        op_wait(op, attempt);
+        op_wait(op, xattr_attempt);
         break;
     case HOW_STORE:
-        meta_store(op, &store, finish);
+        meta_store(op, &store, xattr_finish);
         break;
     case HOW_SESSION:
         change_in_session(op, coded, NULL);
@@ -513,7 +513,7 @@ static void begin_change(struct op *op)
     if (op_keep(op) < 0)
         return;
     op->gives_back = unpark;
-    attempt(op);
+    xattr_attempt(op);
 }
 
 void op_setxattr(struct op *op)

@@ -35,7 +35,7 @@
 #define RENAME_NOREPLACE 1
 #endif
 
-static void end(struct op *op, int error)
+static void rename_cas_end(struct op *op, int error)
 {
     session_detach(op);
     rename_finish(op, error);
@@ -127,10 +127,10 @@ static void then_deleted(struct op *op, int error)
         cas_replaced(op, op->req.nodeid, a.name, a.len, true);
         cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
     }
-    end(op, error);
+    rename_cas_end(op, error);
 }
 
-static void delete_source(struct op *op)
+static void rename_cas_delete_source(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
     int r = rename_keys_of(op, false, from, to);
@@ -140,7 +140,7 @@ static void delete_source(struct op *op)
     memcpy(id, delete_note_of(op)->id, sizeof(id));
     worker_unlock(op->w);
     if (r < 0)
-        end(op, r);
+        rename_cas_end(op, r);
     else
         delete_key(op, from, etag, DELETE_SEEN, id, then_deleted);
 }
@@ -153,7 +153,7 @@ static void then_put(struct op *op, int error)
     struct shm_record *rec;
 
     if (error) {
-        end(op, error);
+        rename_cas_end(op, error);
         return;
     }
     worker_lock(w);
@@ -162,7 +162,7 @@ static void then_put(struct op *op, int error)
     snprintf((char *)rec->reply, sizeof(rec->reply), "%s",
              shm_session_at(w->shm, rec->session)->base_etag);
     worker_unlock(w);
-    delete_source(op);
+    rename_cas_delete_source(op);
 }
 
 /* Under shm->meta. The session's node is as the source's, of which HEAD has told. */
@@ -214,7 +214,7 @@ static int check_id(struct op *op, const struct s3_object *obj)
     return 0;
 }
 
-static void on_head(void *arg, const struct s3_result *res)
+static void rename_cas_on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
     struct worker *w = op->w;
@@ -236,7 +236,7 @@ static void on_head(void *arg, const struct s3_result *res)
     if (r == 0)
         session_publish_like(op, op->rec->session, &res->obj, then_put);
     else
-        end(op, r == -ENOENT ? -ESTALE : r);
+        rename_cas_end(op, r == -ENOENT ? -ESTALE : r);
 }
 
 static void then_loaded(struct op *op, int error)
@@ -246,16 +246,16 @@ static void then_loaded(struct op *op, int error)
 
     if (r == 0) {
         op->w->stats->s3[S3_OP_HEAD]++;
-        r = s3_head(op->w->s3, from, on_head, op, &op->s3);
+        r = s3_head(op->w->s3, from, rename_cas_on_head, op, &op->s3);
     }
     if (r < 0)
-        end(op, r);
+        rename_cas_end(op, r);
 }
 
 /* ---- the source ---- */
 
 /* Under shm->meta. -EEXIST: the caller has read another version of the source than is there. */
-static int begin(struct op *op)
+static int rename_cas_begin(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
@@ -286,19 +286,19 @@ void rename_cas(struct op *op)
         return;
     }
     if (rename_is_copied(op)) {
-        delete_source(op);
+        rename_cas_delete_source(op);
         return;
     }
     worker_lock(w);
     if (op->rec->session == SHM_NIL)
-        r = begin(op);
+        r = rename_cas_begin(op);
     if (r < 0)
         shm_rollback(w->shm, w->shm->meta);
     else
         node = shm_session_at(w->shm, op->rec->session)->node;
     worker_unlock(w);
     if (r < 0) {
-        end(op, r);
+        rename_cas_end(op, r);
         return;
     }
     /* Whose baseline it becomes. */

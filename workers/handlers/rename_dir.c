@@ -81,7 +81,7 @@ static void move_free(void *state)
     free(m);
 }
 
-static void end(struct move *m, int error)
+static void rename_dir_end(struct move *m, int error)
 {
     struct op *op = m->op;
     void (*then)(struct op *op, int error) = m->then;
@@ -110,10 +110,10 @@ static void moved(struct mover *mv, int error, const char *detail)
     fill_movers(m);
 }
 
-static int delete_source(struct mover *mv);
+static int rename_dir_delete_source(struct mover *mv);
 
 /* The version that was listed: one that has come since stays, and is moved with the next listing. */
-static void on_deleted(void *arg, const struct s3_result *res)
+static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
     int r = res->error;
@@ -121,7 +121,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
     mv->req = NULL;
     if (mv->asked && s3_condition_unknown(res->http_status, res->code)) {
         (void)s3_habit_learn(mv->m->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
-        r = delete_source(mv);
+        r = rename_dir_delete_source(mv);
         if (r == 0)
             return;
     }
@@ -132,7 +132,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
     moved(mv, r == -ENOENT || r == -EEXIST ? 0 : r, res->text);
 }
 
-static int delete_source(struct mover *mv)
+static int rename_dir_delete_source(struct mover *mv)
 {
     struct worker *w = mv->m->op->w;
     struct s3_delete del = {.key = mv->from};
@@ -140,10 +140,10 @@ static int delete_source(struct mover *mv)
     mv->asked = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
     del.if_match = mv->asked ? mv->etag : NULL;
     w->stats->s3[S3_OP_DELETE]++;
-    return s3_delete(w->s3, &del, on_deleted, mv, &mv->req);
+    return s3_delete(w->s3, &del, rename_dir_on_deleted, mv, &mv->req);
 }
 
-static void on_copied(void *arg, const struct s3_result *res)
+static void rename_dir_on_copied(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
     int r = res->error;
@@ -154,7 +154,7 @@ static void on_copied(void *arg, const struct s3_result *res)
         return;
     }
     if (r == 0)
-        r = delete_source(mv);
+        r = rename_dir_delete_source(mv);
     if (r < 0)
         moved(mv, r, res->text);
 }
@@ -232,7 +232,7 @@ static int delete_marker(struct move *m)
     snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
     snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
     mv->etag[0] = '\0'; /* all markers have the same */
-    r = delete_source(mv);
+    r = rename_dir_delete_source(mv);
     if (r < 0)
         return r;
     m->running++;
@@ -257,7 +257,7 @@ static int start_mover(struct mover *mv, const char *rest)
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
     w->stats->s3[S3_OP_COPY]++;
-    return s3_copy(w->s3, &copy, on_copied, mv, &mv->req);
+    return s3_copy(w->s3, &copy, rename_dir_on_copied, mv, &mv->req);
 }
 
 /* Starts movers as long as there are keys and free places; at the end of the page deletes its
@@ -287,7 +287,7 @@ static void fill_movers(struct move *m)
     if (!m->error)
         r = delete_marker(m);
     if (m->error || r < 0)
-        end(m, m->error ? m->error : r);
+        rename_dir_end(m, m->error ? m->error : r);
     else if (r == 0)
         next_page(m);
 }
@@ -309,7 +309,7 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
 
 /* ---- the end ---- */
 
-static void look(struct move *m, const char *token);
+static void rename_dir_look(struct move *m, const char *token);
 static void list_keys(struct move *m, const char *token);
 
 /* All keys are at the new name: that is what the caller asked for. */
@@ -317,7 +317,7 @@ static void leave_folder(struct move *m, const char *folder, const char *detail)
 {
     log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
                "listing it", folder, detail);
-    end(m, 0);
+    rename_dir_end(m, 0);
 }
 
 static void on_folder_deleted(void *arg, const struct s3_result *res)
@@ -331,14 +331,14 @@ static void on_folder_deleted(void *arg, const struct s3_result *res)
         return;
     }
     if (strcmp(m->folder, m->from) == 0) {
-        end(m, 0);
+        rename_dir_end(m, 0);
         return;
     }
     strcpy(m->gone, m->folder);
     while (len && m->folder[len - 1] != '/')
         len--;
     m->folder[len] = '\0';
-    look(m, NULL);
+    rename_dir_look(m, NULL);
 }
 
 static void delete_folder(struct move *m)
@@ -346,14 +346,14 @@ static void delete_folder(struct move *m)
     int r;
 
     if (m->marker_gone && strcmp(m->folder, m->from) == 0) {
-        end(m, 0);
+        rename_dir_end(m, 0);
         return;
     }
     m->op->w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(m->op->w->s3, &(struct s3_delete){.key = m->folder}, on_folder_deleted, m,
                   &m->list);
     if (r < 0)
-        end(m, r);
+        rename_dir_end(m, r);
 }
 
 /* Something is left: keys, which the next page tells, or, where that had none, folders. */
@@ -367,7 +367,7 @@ static void go_down(struct move *m)
         leave_folder(m, m->below, "it was deleted");
     } else {
         strcpy(m->folder, m->below);
-        look(m, NULL);
+        rename_dir_look(m, NULL);
     }
 }
 
@@ -375,7 +375,7 @@ static void give_up(struct move *m)
 {
     log_warn("rename stopped key=\"%s\" to=\"%s\": the server says that there are more keys, and "
              "does not tell them; what it told has been moved", m->from, m->to);
-    end(m, -EIO);
+    rename_dir_end(m, -EIO);
 }
 
 static void on_look(void *arg, const struct s3_result *res)
@@ -387,13 +387,13 @@ static void on_look(void *arg, const struct s3_result *res)
 
     m->list = NULL;
     if (res->error)
-        end(m, res->error);
+        rename_dir_end(m, res->error);
     else if (vain && ++m->vain > RENAME_VAIN_MAX)
         give_up(m);
     else if (found)
         go_down(m);
     else if (res->truncated)
-        look(m, res->next_token);
+        rename_dir_look(m, res->next_token);
     else
         delete_folder(m);
 }
@@ -415,7 +415,7 @@ static int on_look_entry(void *arg, const struct s3_list_entry *entry)
 }
 
 /* At m->folder. */
-static void look(struct move *m, const char *token)
+static void rename_dir_look(struct move *m, const char *token)
 {
     struct s3_list list = {.prefix = m->folder,
                            .delimiter = "/",
@@ -429,7 +429,7 @@ static void look(struct move *m, const char *token)
     m->op->w->stats->s3[S3_OP_LIST]++;
     r = s3_list(m->op->w->s3, &list, on_look, m, &m->list);
     if (r < 0)
-        end(m, r);
+        rename_dir_end(m, r);
 }
 
 /* ---- pages ---- */
@@ -443,13 +443,13 @@ static void on_page(void *arg, const struct s3_result *res)
     m->more = res->truncated;
     m->none = m->keys.len == 0;
     if (res->error) {
-        end(m, res->error);
+        rename_dir_end(m, res->error);
     } else if (!m->none) {
         m->vain = 0;
         fill_movers(m);
     } else if (!m->more) {
         strcpy(m->folder, m->from);
-        look(m, NULL);
+        rename_dir_look(m, NULL);
     } else if (res->next_token && m->vain++ < RENAME_VAIN_MAX) {
         list_keys(m, res->next_token);
     } else {
@@ -473,7 +473,7 @@ static void list_keys(struct move *m, const char *token)
     w->stats->s3[S3_OP_LIST]++;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
-        end(m, r);
+        rename_dir_end(m, r);
 }
 
 /* Where nothing could be deleted (markers, with more below them), it goes on behind that, and comes
@@ -488,7 +488,7 @@ static void next_page(struct move *m)
         m->stuck += m->refused != 0;
     if (!m->more) {
         strcpy(m->folder, m->from);
-        look(m, NULL);
+        rename_dir_look(m, NULL);
         return;
     }
     while (last > m->keys.data && last[-1])

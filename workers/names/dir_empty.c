@@ -26,7 +26,7 @@ static int on_entry_below(void *arg, const struct s3_list_entry *entry)
     return 0;
 }
 
-static void end(struct dir_empty *d, int error)
+static void dir_empty_end(struct dir_empty *d, int error)
 {
     struct op *op = d->op;
     dir_empty_fn *then = d->then;
@@ -52,7 +52,7 @@ static void on_listed_below(void *arg, const struct s3_result *res)
         if (r == 0)
             return;
     }
-    end(d, r == 0 && d->not_empty ? -ENOTEMPTY : r);
+    dir_empty_end(d, r == 0 && d->not_empty ? -ENOTEMPTY : r);
 }
 
 static int list_below(struct dir_empty *d, const char *token)

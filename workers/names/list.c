@@ -145,7 +145,7 @@ static void take_entry(struct list_load *l, const struct s3_list_entry *entry, s
         list_page_end_at(page_at(l, l->n_blocks - 1), e.name, len, dir);
 }
 
-static int on_entry(void *arg, const struct s3_list_entry *entry)
+static int list_on_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct list_load *l = arg;
     size_t len = entry->key_len - l->skip;
@@ -293,7 +293,7 @@ static void complete_pages(struct list_load *l)
 }
 
 /* Ends the job: pages become READY, or are given back. */
-static void finish(struct list_load *l, int error)
+static void list_finish(struct list_load *l, int error)
 {
     struct worker *w = l->w;
     uint32_t wake = UINT32_C(1) << w->slot;
@@ -316,11 +316,11 @@ static void finish(struct list_load *l, int error)
     free(l);
 }
 
-static void fail(struct list_load *l, int error, const char *detail)
+static void list_fail(struct list_load *l, int error, const char *detail)
 {
     log_warn("listing failed prefix=\"%s\" error=\"%s\" detail=\"%s\"", l->prefix,
              strerror(-error), detail);
-    finish(l, error);
+    list_finish(l, error);
 }
 
 /* ---- files whose directory would stand behind this page ---- */
@@ -341,7 +341,7 @@ static void on_shadow(void *arg, const struct s3_result *res)
     struct list_load *l = arg;
 
     if (res->error) {
-        fail(l, res->error, res->text);
+        list_fail(l, res->error, res->text);
         return;
     }
     if (l->shadowed || res->truncated)
@@ -372,9 +372,9 @@ static void ask_shadows(struct list_load *l)
     if (l->shadow.n)
         r = ask_shadow(l);
     if (r < 0)
-        fail(l, r, "");
+        list_fail(l, r, "");
     else if (!l->shadow.n)
-        finish(l, 0);
+        list_finish(l, 0);
 }
 
 /* ---- answers ----
@@ -389,7 +389,7 @@ static void ask_shadows(struct list_load *l)
  * Bounded: in the end there is an error.
  */
 
-static int ask(struct list_load *l, const char *token);
+static int list_ask(struct list_load *l, const char *token);
 
 /* Files among the last entries (the very last, if it is one) are left to the next page, which
  * mostly tells what they are. Not where a token says where that begins. True if there were any. */
@@ -435,15 +435,15 @@ static void ask_on(struct list_load *l, const char *token)
     int r;
 
     if (l->asks > l->want.page + LIST_ASKS_MORE) {
-        fail(l, -EIO,
+        list_fail(l, -EIO,
              "the server brings nothing behind the page before: it keeps neither start-after nor "
              "continuation tokens; use a release of it that does, or fewer than 1,000 names in "
              "this directory");
         return;
     }
-    r = ask(l, token);
+    r = list_ask(l, token);
     if (r < 0)
-        fail(l, r, "");
+        list_fail(l, r, "");
 }
 
 /* A server that does not know its token any more. */
@@ -467,7 +467,7 @@ static void on_list_done(void *arg, const struct s3_result *res)
     if (res->error && refuses_token(l, res))
         ask_on(l, l->asks == 1 ? NULL : "");
     else if (res->error)
-        fail(l, res->error, res->text);
+        list_fail(l, res->error, res->text);
     else if (!brings_nothing(l, res))
         take_answer(l, res);
     else if (*l->token)
@@ -508,7 +508,7 @@ static void find_token(struct list_load *l)
     shm_block_unpin(w->shm, idx, w->slot);
 }
 
-static int prepare(struct list_load *l)
+static int list_prepare(struct list_load *l)
 {
     struct worker *w = l->w;
     int r;
@@ -526,14 +526,14 @@ static int prepare(struct list_load *l)
 
 /* What comes behind the start of the page. The server is asked by start-after (token NULL), by a
  * token, or for the beginning (""). What comes by a token may be as old as the listing. */
-static int ask(struct list_load *l, const char *token)
+static int list_ask(struct list_load *l, const char *token)
 {
     char start[2 * KEY_CAP];
     struct s3_list list = {.prefix = l->prefix,
                            .delimiter = "/",
                            .start_after = l->want.page ? start : NULL,
                            .token = token,
-                           .on_entry = on_entry};
+                           .on_entry = list_on_entry};
     int r;
 
     l->asks++;
@@ -552,7 +552,7 @@ static int ask(struct list_load *l, const char *token)
 static int ask_first(struct list_load *l)
 {
     find_token(l);
-    return ask(l, trusts_tokens(l) && *l->token ? l->token : NULL);
+    return list_ask(l, trusts_tokens(l) && *l->token ? l->token : NULL);
 }
 
 int list_load(struct op *op, const struct list_want *want)
@@ -564,7 +564,7 @@ int list_load(struct op *op, const struct list_want *want)
         return -ENOMEM;
     l->w = op->w;
     l->want = *want;
-    r = prepare(l);
+    r = list_prepare(l);
     if (r == 0 && !add_page(l))
         r = -EAGAIN;
     if (r == 0 && want->page == 0)

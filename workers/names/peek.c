@@ -159,7 +159,7 @@ static bool wait_done(void)
 }
 
 /* With the lock. */
-static bool ask(uint32_t tid, const struct peek_part *parts, unsigned n)
+static bool peek_ask(uint32_t tid, const struct peek_part *parts, unsigned n)
 {
     if (peeker.state != IDLE)
         return false; /* still at an earlier one */
@@ -183,7 +183,7 @@ bool peek(uint32_t tid, const struct peek_part *parts, unsigned n, const char *r
     if (peeker.runs_in != getpid() && !start_thread())
         return false;
     pthread_mutex_lock(&peeker.lock);
-    ok = ask(tid, parts, n);
+    ok = peek_ask(tid, parts, n);
     pthread_mutex_unlock(&peeker.lock);
     return ok;
 }

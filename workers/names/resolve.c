@@ -47,7 +47,7 @@ struct resolve {
 
 /* ---- the end ---- */
 
-static void drop(struct resolve *r)
+static void resolve_drop(struct resolve *r)
 {
     free(r->data);
     free(r);
@@ -58,25 +58,25 @@ void resolve_cancel(struct resolve *r)
     if (!r)
         return;
     s3_cancel(r->req);
-    drop(r);
+    resolve_drop(r);
 }
 
-static void finish(struct resolve *r)
+static void resolve_finish(struct resolve *r)
 {
     r->res.obj = r->res.kind == RESOLVE_FILE && !r->res.not_modified ? &r->obj : NULL;
     r->res.data = r->res.data_len ? r->data : NULL;
     r->done(r->arg, &r->res);
-    drop(r);
+    resolve_drop(r);
 }
 
-static void fail(struct resolve *r, const struct s3_result *s3, int error)
+static void resolve_fail(struct resolve *r, const struct s3_result *s3, int error)
 {
     r->res.error = error;
     log_warn("asking S3 for a name failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
              "attempts=%u",
              (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "",
              s3 ? s3->attempts : 0);
-    finish(r);
+    resolve_finish(r);
 }
 
 /* ---- LIST of "name/": a directory or nothing ---- */
@@ -96,7 +96,7 @@ static void conclude(struct resolve *r)
     if (r->dir && r->file)
         log_debug("both a file and a directory, showing the directory key=\"%.*s\"",
                   (int)r->key_len, r->key);
-    finish(r);
+    resolve_finish(r);
 }
 
 static void on_below(void *arg, const struct s3_result *s3)
@@ -106,7 +106,7 @@ static void on_below(void *arg, const struct s3_result *s3)
     r->req = NULL;
     r->dir |= s3->truncated; /* by a key that no file can have */
     if (s3->error)
-        fail(r, s3, s3->error);
+        resolve_fail(r, s3, s3->error);
     else
         conclude(r);
 }
@@ -131,7 +131,7 @@ static void ask_below(struct resolve *r)
     e = list(r, &how, on_below);
     r->key[r->key_len] = '\0';
     if (e < 0)
-        fail(r, NULL, e);
+        resolve_fail(r, NULL, e);
 }
 
 /* ---- LIST of "name" up to the next slash ---- */
@@ -167,7 +167,7 @@ static void on_name(void *arg, const struct s3_result *s3)
 
     r->req = NULL;
     if (s3->error)
-        fail(r, s3, s3->error);
+        resolve_fail(r, s3, s3->error);
     else if (s3->truncated && !r->dir && !r->passed)
         ask_below(r);
     else
@@ -228,13 +228,13 @@ static void on_get(void *arg, const struct s3_result *s3)
     if (s3->error == -ENOENT || s3->error == -EISDIR) {
         ask_below(r);
     } else if (s3->error) {
-        fail(r, s3, s3->error);
+        resolve_fail(r, s3, s3->error);
     } else {
         r->obj = s3->obj;
         r->res.kind = RESOLVE_FILE;
         r->res.not_modified = s3->not_modified;
         r->res.has_meta = !s3->not_modified;
-        finish(r);
+        resolve_finish(r);
     }
 }
 
@@ -272,7 +272,7 @@ static bool looks_like_file(const char *key)
     return dot && dot > name && dot[1];
 }
 
-static int ask(struct resolve *r, enum resolve_how how, const char *etag)
+static int resolve_ask(struct resolve *r, enum resolve_how how, const char *etag)
 {
     bool guess = how == RESOLVE_GUESS || how == RESOLVE_GUESS_STAT;
 
@@ -299,9 +299,9 @@ int resolve_start(struct worker *w, const char *key, enum resolve_how how,
     r->arg = arg;
     r->key_len = len;
     memcpy(r->key, key, len + 1);
-    e = ask(r, how, etag);
+    e = resolve_ask(r, how, etag);
     if (e < 0) {
-        drop(r);
+        resolve_drop(r);
         return e;
     }
     *ret = r;

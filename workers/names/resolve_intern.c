@@ -88,7 +88,7 @@ static void note_version_id(struct worker *w, uint32_t node, const struct s3_obj
         version_id_told(w, node, key, obj);
 }
 
-static int64_t intern(struct worker *w, uint32_t dir, const char *name, size_t len,
+static int64_t resolve_intern_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                       uint32_t node, const struct resolve_known *known,
                       const struct resolve_result *res)
 {
@@ -148,7 +148,7 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
     if (res->kind == RESOLVE_NONE)
         return nothing_there(w, node);
     if (!res->not_modified)
-        return intern(w, dir, name, len, node, known, res);
+        return resolve_intern_intern(w, dir, name, len, node, known, res);
     if (!n || strcmp(n->etag, known->etag) != 0)
         return -EAGAIN;
     confirmed = shm_node_edit(w->shm, node);

@@ -219,7 +219,7 @@ static bool add(struct meta_out *out, const char *name, const char *value)
     return true;
 }
 
-static void add_number(struct meta_out *out, const char *name, uint32_t v)
+static void meta_add_number(struct meta_out *out, const char *name, uint32_t v)
 {
     char text[META_VALUE_MAX];
 
@@ -227,7 +227,7 @@ static void add_number(struct meta_out *out, const char *name, uint32_t v)
     (void)add(out, name, text); /* the first ones: they fit */
 }
 
-static uint32_t type_of(const struct shm_node *n)
+static uint32_t meta_type_of(const struct shm_node *n)
 {
     if (n->flags & SHM_NODE_LINK)
         return S_IFLNK;
@@ -241,13 +241,13 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     out->n = out->bytes = out->n_text = 0;
     out->more = out->xattr = out->no_xattr = false;
     if (n->flags & SHM_NODE_LINK)
-        add_number(out, "mode", S_IFLNK | 0777);
+        meta_add_number(out, "mode", S_IFLNK | 0777);
     else if (n->mode != SHM_MODE_UNSET)
-        add_number(out, "mode", (n->mode & MODE_KEPT) | type_of(n));
+        meta_add_number(out, "mode", (n->mode & MODE_KEPT) | meta_type_of(n));
     if (n->uid != SHM_MODE_UNSET)
-        add_number(out, "uid", n->uid);
+        meta_add_number(out, "uid", n->uid);
     if (n->gid != SHM_MODE_UNSET)
-        add_number(out, "gid", n->gid);
+        meta_add_number(out, "gid", n->gid);
     if (n->flags & SHM_NODE_MTIME_SET) {
         snprintf(text, sizeof(text), "%lld.%09lld",
                  (long long)(n->mtime_ns / (int64_t)NS_PER_S),

@@ -171,7 +171,7 @@ static void put_char(struct writer *w, uint8_t c)
     w->out[w->n++] = hex[c & 15];
 }
 
-static void put_name(struct writer *w, const char *name)
+static void xattr_put_name(struct writer *w, const char *name)
 {
     put_char(w, '"');
     for (; *name; name++) {
@@ -201,7 +201,7 @@ int xattr_encode(const struct xattr_set *set, char out[XATTR_CODED_MAX])
         const struct xattr_item *item = &set->item[i];
 
         put_char(&w, i ? ',' : '{');
-        put_name(&w, (const char *)set->bytes + item->name);
+        xattr_put_name(&w, (const char *)set->bytes + item->name);
         put_char(&w, ':');
         put_value(&w, set->bytes + item->value, item->len);
     }
@@ -213,7 +213,7 @@ int xattr_encode(const struct xattr_set *set, char out[XATTR_CODED_MAX])
 
 /* ---- the set ---- */
 
-static size_t find(const struct xattr_set *set, const char *name)
+static size_t xattr_find(const struct xattr_set *set, const char *name)
 {
     size_t i = 0;
 
@@ -224,7 +224,7 @@ static size_t find(const struct xattr_set *set, const char *name)
 
 const uint8_t *xattr_get(const struct xattr_set *set, const char *name, size_t *ret_len)
 {
-    size_t i = find(set, name);
+    size_t i = xattr_find(set, name);
 
     if (i == set->n)
         return NULL;
@@ -274,7 +274,7 @@ static bool fits(const struct xattr_set *set)
 int xattr_put(struct xattr_set *set, const char *name, const void *value, size_t len, int flags)
 {
     struct xattr_set alone = {0}, changed = *set;
-    size_t i = find(set, name);
+    size_t i = xattr_find(set, name);
 
     if (i < set->n && (flags & XATTR_CREATE))
         return -EEXIST;
@@ -291,7 +291,7 @@ int xattr_put(struct xattr_set *set, const char *name, const void *value, size_t
 
 int xattr_remove(struct xattr_set *set, const char *name)
 {
-    size_t i = find(set, name);
+    size_t i = xattr_find(set, name);
 
     if (i == set->n)
         return -ENODATA;

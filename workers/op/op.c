@@ -38,7 +38,7 @@ static void set_state(struct shm_record *rec, enum shm_record_state state)
 }
 
 /* The op's slot is free again; its record too, and goes back to the stack. */
-static void release(struct op *op)
+static void op_free_now(struct op *op)
 {
     struct worker *w = op->w;
 
@@ -62,12 +62,12 @@ static void check_sent(struct op *op, int r)
                  (unsigned long long)op->rec->unique);
 }
 
-static void end(struct op *op, int sent)
+static void op_end(struct op *op, int sent)
 {
     struct shm_record *rec = op->rec;
 
     check_sent(op, sent);
-    release(op);
+    op_free_now(op);
     set_state(rec, SHM_RECORD_FREE);
 }
 
@@ -85,19 +85,19 @@ void op_fail(struct op *op, int error)
 /* Of requests that only look, so that these may be handled once more. */
 void op_answer(struct op *op, const void *data, size_t len)
 {
-    end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
+    op_end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
 }
 
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
 {
-    end(op, fuse_reply_data(op->w->env->mount->fd, op->rec->unique, iov, n));
+    op_end(op, fuse_reply_data(op->w->env->mount->fd, op->rec->unique, iov, n));
 }
 
 void op_done(struct op *op)
 {
     struct shm_record *rec = op->rec;
 
-    release(op);
+    op_free_now(op);
     set_state(rec, SHM_RECORD_FREE);
 }
 
@@ -173,14 +173,14 @@ void op_finish(struct op *op)
     int fd = w->env->mount->fd;
 
     if (rec->told) /* if that was not sent before: nothing else may be */
-        end(op, fuse_reply_err(fd, rec->unique, told_error(rec)));
+        op_end(op, fuse_reply_err(fd, rec->unique, told_error(rec)));
     else if (rec->reply_error || rec->reply_len == 0)
-        end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
+        op_end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
     else if (rec->reply_len == SHM_REPLY_IN_ARENA)
-        end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
+        op_end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
                                w->arena->reply_len));
     else
-        end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
+        op_end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
 }
 
 /* ---- keeping ---- */

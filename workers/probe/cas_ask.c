@@ -27,7 +27,7 @@ void cas_take(struct cas_answer *to, const struct s3_result *res)
              res->upload_id ? res->upload_id : "");
 }
 
-static void on_done(void *arg, const struct s3_result *res)
+static void ask_on_done(void *arg, const struct s3_result *res)
 {
     struct cas_ask *a = arg;
 
@@ -36,7 +36,7 @@ static void on_done(void *arg, const struct s3_result *res)
 }
 
 /* Before a request: 0, or -ETIME when the probe has taken too long. */
-static int begin(struct cas_probe *p, struct cas_ask *a)
+static int ask_begin(struct cas_probe *p, struct cas_ask *a)
 {
     *a = (struct cas_ask){.p = p};
     if (!p->cleaning && clock_mono_ns() > p->end_ns)
@@ -63,12 +63,12 @@ void cas_start_put(struct cas_probe *p, struct cas_ask *a, const char *key, cons
                          .if_match = if_match,
                          .if_none_match = if_none_match};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_put(p->client, &put, on_done, a, NULL);
+        a->r = s3_put(p->client, &put, ask_on_done, a, NULL);
 }
 
-static int on_data(void *arg, uint64_t off, const void *data, size_t len)
+static int ask_on_data(void *arg, uint64_t off, const void *data, size_t len)
 {
     struct cas_answer *a = &((struct cas_ask *)arg)->answer;
 
@@ -81,36 +81,36 @@ static int on_data(void *arg, uint64_t off, const void *data, size_t len)
 
 void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
-    struct s3_get get = {.key = key, .len = CAS_BODY_MAX, .on_data = on_data};
+    struct s3_get get = {.key = key, .len = CAS_BODY_MAX, .on_data = ask_on_data};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_get(p->client, &get, on_done, a, NULL);
+        a->r = s3_get(p->client, &get, ask_on_done, a, NULL);
 }
 
 void cas_start_head(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_head(p->client, key, on_done, a, NULL);
+        a->r = s3_head(p->client, key, ask_on_done, a, NULL);
 }
 
 void cas_start_delete(struct cas_probe *p, struct cas_ask *a, const char *key, const char *if_match)
 {
     struct s3_delete del = {.key = key, .if_match = if_match};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_delete(p->client, &del, on_done, a, NULL);
+        a->r = s3_delete(p->client, &del, ask_on_done, a, NULL);
 }
 
 void cas_start_create(struct cas_probe *p, struct cas_ask *a, const char *key)
 {
     struct s3_create create = {.key = key};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_create(p->client, &create, on_done, a, NULL);
+        a->r = s3_create(p->client, &create, ask_on_done, a, NULL);
 }
 
 void cas_start_part(struct cas_probe *p, struct cas_ask *a, const char *key, const char *upload_id)
@@ -120,9 +120,9 @@ void cas_start_part(struct cas_probe *p, struct cas_ask *a, const char *key, con
                            .number = 1,
                            .body = {.mem = "part", .fd = -1, .len = 4}};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_part(p->client, &part, on_done, a, NULL);
+        a->r = s3_part(p->client, &part, ask_on_done, a, NULL);
 }
 
 void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
@@ -137,9 +137,9 @@ void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
                                    .if_match = if_match,
                                    .if_none_match = if_none_match};
 
-    a->r = begin(p, a);
+    a->r = ask_begin(p, a);
     if (a->r == 0)
-        a->r = s3_complete(p->client, &complete, on_done, a, NULL);
+        a->r = s3_complete(p->client, &complete, ask_on_done, a, NULL);
 }
 
 int cas_get(struct cas_probe *p, const char *key)

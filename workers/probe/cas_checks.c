@@ -122,7 +122,7 @@ static const char *etag_of(const struct check *c, int which)
     return which == NO_ETAG ? NULL : which == WRONG_ETAG ? CAS_WRONG_ETAG : c->etag[which - FIRST];
 }
 
-static void start(struct cas_probe *p, struct check *c, const struct step *s, struct cas_ask *a)
+static void checks_start(struct cas_probe *p, struct check *c, const struct step *s, struct cas_ask *a)
 {
     struct upload *u = &c->upload[s->upload];
     const char *if_match = etag_of(c, s->if_match), *none = s->if_none_match ? "*" : NULL;
@@ -164,7 +164,7 @@ static void start_round(struct cas_probe *p, struct check *c, unsigned round)
         if (c->table->steps[i].round != round)
             continue;
         c->at[c->n] = &c->table->steps[i];
-        start(p, c, c->at[c->n], &c->ask[c->n]);
+        checks_start(p, c, c->at[c->n], &c->ask[c->n]);
         c->n++;
     }
 }
@@ -197,7 +197,7 @@ static enum cas_outcome must_be_missing(struct cas_probe *p, int r, const struct
 }
 
 /* p->answer is that to the step. */
-static enum cas_outcome judge(struct cas_probe *p, int r, const struct step *s)
+static enum cas_outcome checks_judge(struct cas_probe *p, int r, const struct step *s)
 {
     enum cas_outcome out = CAS_RIGHT;
 
@@ -220,7 +220,7 @@ static enum cas_outcome judge(struct cas_probe *p, int r, const struct step *s)
     return out;
 }
 
-static void note(struct check *c, const struct step *s, const struct cas_answer *a)
+static void checks_note(struct check *c, const struct step *s, const struct cas_answer *a)
 {
     struct upload *u = &c->upload[s->upload];
 
@@ -247,8 +247,8 @@ static void take_answers(struct cas_probe *p, struct check *c)
 
         p->text[0] = '\0';
         if (r == 0)
-            note(c, c->at[i], &p->answer);
-        out = judge(p, r, c->at[i]);
+            checks_note(c, c->at[i], &p->answer);
+        out = checks_judge(p, r, c->at[i]);
         if (out > c->found->out) {
             c->found->out = out;
             memcpy(c->found->text, p->text, ERR_TEXT_MAX);
@@ -278,7 +278,7 @@ static bool learn_form(struct cas_probe *p, struct check *c, unsigned round)
 
 /* ---- one try ---- */
 
-static void begin(struct check *c)
+static void checks_begin(struct check *c)
 {
     c->found->out = CAS_RIGHT;
     c->found->text[0] = '\0';
@@ -398,7 +398,7 @@ void cas_check_all(struct cas_probe *p, struct cas_finding found[CAS_CHECKS])
             cas_pause(p, pause * AGAIN_NS);
         for (unsigned i = 0; i < CAS_CHECKS; i++) {
             if (runs[i])
-                begin(&checks[i]);
+                checks_begin(&checks[i]);
         }
         run_rounds(p, checks, runs);
         for (unsigned i = 0; i < CAS_CHECKS; i++) {

@@ -51,7 +51,7 @@ static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
     }
 }
 
-static int begin(struct cas_probe *p, const struct s3_client_conf *base,
+static int probe_begin(struct cas_probe *p, const struct s3_client_conf *base,
                  struct s3_cred_source *creds, struct err *err)
 {
     struct s3_client_conf cc = *base;
@@ -102,7 +102,7 @@ static int explain(const struct cas_probe *p, const struct cas_finding *put,
                    put->text);
 }
 
-static void tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
+static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
                  const struct err *err)
 {
     unsigned ms = (unsigned)((clock_mono_ns() - p->begin_ns) / NS_PER_MS);
@@ -137,7 +137,7 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
                    conf->cas.state_dir);
         return 0;
     }
-    r = begin(&p, base, creds, err);
+    r = probe_begin(&p, base, creds, err);
 
     if (r < 0)
         return r;
@@ -146,7 +146,7 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     r = explain(&p, &f[CAS_PUT_CHECK], &advice, &found);
     if (r < 0 && conf->cas.probe != CONF_PROBE_WARN)
         return err_set(err, found.code, "%s: %s", found.text, advice);
-    tell(&p, f, &found);
+    probe_tell(&p, f, &found);
     ret_traits->probed = true;
     ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
     ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;

@@ -74,7 +74,7 @@ static struct lane *of_gate(struct s3_gate *gate)
 
 /* ---- one race ---- */
 
-static void look(struct lane *lane)
+static void race_look(struct lane *lane)
 {
     if (!lane->gate.open && lane->n_started == RACERS &&
         lane->gate.held + lane->n_done == RACERS)
@@ -83,7 +83,7 @@ static void look(struct lane *lane)
 
 static void on_held(struct s3_gate *gate)
 {
-    look(of_gate(gate));
+    race_look(of_gate(gate));
 }
 
 static void on_patience(struct loop_timer *t)
@@ -100,7 +100,7 @@ static void on_pause(struct loop_timer *t)
 
 static void end_race(struct lane *lane);
 
-static void on_done(void *arg, const struct s3_result *res)
+static void race_on_done(void *arg, const struct s3_result *res)
 {
     struct racer *racer = arg;
     struct lane *lane = racer->lane;
@@ -108,12 +108,12 @@ static void on_done(void *arg, const struct s3_result *res)
     cas_take(&racer->answer, res);
     racer->req = NULL;
     lane->n_done++;
-    look(lane);
+    race_look(lane);
     if (lane->n_done == lane->n_started)
         end_race(lane);
 }
 
-static int start(struct lane *lane)
+static int race_start(struct lane *lane)
 {
     struct cas_race *race = lane->race;
     struct cas_probe *p = race->p;
@@ -134,7 +134,7 @@ static int start(struct lane *lane)
         snprintf(racer->body, sizeof(racer->body), "race %u of %u, %u", lane->on_key,
                  lane->number, i);
         put.body = (struct s3_body){.mem = racer->body, .fd = -1, .len = strlen(racer->body)};
-        r = s3_put(p->client, &put, on_done, racer, &racer->req);
+        r = s3_put(p->client, &put, race_on_done, racer, &racer->req);
         lane->n_started += r == 0;
     }
     p->n_requests += lane->n_started;
@@ -149,7 +149,7 @@ static bool lost(const struct cas_answer *a)
     return (a->error == -EEXIST || a->error == -ENOENT) && !a->maybe_acted;
 }
 
-static enum cas_outcome judge(struct lane *lane)
+static enum cas_outcome race_judge(struct lane *lane)
 {
     const char *name = *lane->etag ? "If-Match" : "If-None-Match:*";
     struct cas_probe *p = lane->race->p;
@@ -187,7 +187,7 @@ static void worse(struct cas_race *race, enum cas_outcome out)
     memcpy(race->text, race->p->text, sizeof(race->text));
 }
 
-static void on_deleted(void *arg, const struct s3_result *res)
+static void race_on_deleted(void *arg, const struct s3_result *res)
 {
     struct used_key *used = arg;
 
@@ -206,7 +206,7 @@ static void leave_key(struct lane *lane)
         used->race = race;
         strcpy(used->key, lane->key);
         race->p->n_requests++;
-        if (s3_delete(race->p->client, &(struct s3_delete){.key = used->key}, on_deleted, used,
+        if (s3_delete(race->p->client, &(struct s3_delete){.key = used->key}, race_on_deleted, used,
                       NULL) == 0)
             race->n_removing++;
     }
@@ -255,7 +255,7 @@ static void begin_race(struct lane *lane)
     }
     lane->race->n_begun++;
     lane->on_key++;
-    if (start(lane) < 0) {
+    if (race_start(lane) < 0) {
         snprintf(p->text, sizeof(p->text), "a PUT could not be sent");
         end_lane(lane, CAS_UNSURE);
     }
@@ -265,7 +265,7 @@ static void end_race(struct lane *lane)
 {
     struct cas_race *race = lane->race;
     struct loop *loop = race->p->loop;
-    enum cas_outcome out = judge(lane);
+    enum cas_outcome out = race_judge(lane);
 
     loop_timer_cancel(loop, &lane->patience);
     if (out == CAS_UNSURE && ++lane->unsure < UNSURE_MAX) {

@@ -84,7 +84,7 @@ void cas_clean(struct cas_probe *p, const char *key)
 
 /* ---- objects ---- */
 
-static int on_entry(void *arg, const struct s3_list_entry *e)
+static int sweep_on_entry(void *arg, const struct s3_list_entry *e)
 {
     struct sweep *s = arg;
 
@@ -99,7 +99,7 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
     return 0;
 }
 
-static void on_done(void *arg, const struct s3_result *res)
+static void sweep_on_done(void *arg, const struct s3_result *res)
 {
     struct sweep *s = arg;
 
@@ -109,9 +109,9 @@ static void on_done(void *arg, const struct s3_result *res)
 
 static void list(struct sweep *s)
 {
-    struct s3_list list = {.prefix = s->p->root, .on_entry = on_entry};
+    struct s3_list list = {.prefix = s->p->root, .on_entry = sweep_on_entry};
     struct s3_req *req = NULL;
-    int r = s3_list(s->p->client, &list, on_done, s, &req);
+    int r = s3_list(s->p->client, &list, sweep_on_done, s, &req);
 
     s->p->n_requests++;
     while (r == 0 && !s->done)

@@ -90,11 +90,11 @@ struct check {
     struct err *err;
 };
 
-static void ask(struct check *c);
+static void setup_ask(struct check *c);
 
 static void on_again(struct loop_timer *t)
 {
-    ask((struct check *)((char *)t - offsetof(struct check, again)));
+    setup_ask((struct check *)((char *)t - offsetof(struct check, again)));
 }
 
 static void end_check(struct check *c, int result)
@@ -104,7 +104,7 @@ static void end_check(struct check *c, int result)
 }
 
 /* Of an object, not of a directory's marker: of those some servers tell no ETag. */
-static int on_entry(void *arg, const struct s3_list_entry *e)
+static int setup_on_entry(void *arg, const struct s3_list_entry *e)
 {
     struct check *c = arg;
 
@@ -154,7 +154,7 @@ static bool try_virtual(struct check *c, const struct s3_result *res)
     }
     c->client = client;
     (void)s3_habit_learn(client, S3_HABIT_VIRTUAL_HOST);
-    ask(c);
+    setup_ask(c);
     return true;
 }
 
@@ -177,11 +177,11 @@ static void on_checked(void *arg, const struct s3_result *res)
         loop_timer_set(c->loop, &c->again, CHECK_PAUSE_NS);
 }
 
-static void ask(struct check *c)
+static void setup_ask(struct check *c)
 {
     struct s3_list list = {.prefix = c->prefix,
                            .max_keys = CHECK_KEYS,
-                           .on_entry = on_entry};
+                           .on_entry = setup_on_entry};
     int r = s3_list(c->client, &list, on_checked, c, NULL);
 
     if (r < 0)
@@ -215,7 +215,7 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
         r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
     if (r < 0)
         return r;
-    ask(&c);
+    setup_ask(&c);
     r = loop_run(c.loop);
     if (r < 0)
         return err_set(err, -r, "the event loop failed");

@@ -38,7 +38,7 @@ static struct fetch *fetches;
 /* Leading pages of each block that are in this process's page table. */
 static uint8_t *present;
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t fetch_least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
@@ -104,7 +104,7 @@ void fetch_wait_stop(struct fetch_wait *wait)
 }
 
 /* Each call may end other waits, and begin some: so the list is looked through anew. */
-static void tell(struct fetch *f, uint32_t end, int error)
+static void fetch_tell(struct fetch *f, uint32_t end, int error)
 {
     struct fetch_wait *wait = f->waits;
 
@@ -129,7 +129,7 @@ static void unlink_fetch(struct fetch *f)
 }
 
 /* Gives back the blocks that did not come, and ends. */
-static void end(struct fetch *f, int error)
+static void fetch_end(struct fetch *f, int error)
 {
     uint32_t mask = 0;
 
@@ -137,7 +137,7 @@ static void end(struct fetch *f, int error)
     for (uint32_t i = f->ready; i < f->n; i++)
         mask |= shm_block_fail(f->w->shm, f->block[i]);
     worker_wake(f->w, mask);
-    tell(f, UINT32_MAX, error);
+    fetch_tell(f, UINT32_MAX, error);
     free(f);
 }
 
@@ -160,7 +160,7 @@ static void note_version(struct fetch *f, const struct s3_object *obj)
 }
 
 /* A server that ignores If-Match, or the version's id, is found out here. */
-static int on_head(void *arg, const struct s3_object *obj)
+static int fetch_on_head(void *arg, const struct s3_object *obj)
 {
     struct fetch *f = arg;
 
@@ -178,18 +178,18 @@ static void block_done(struct fetch *f, uint32_t len)
     note_present(f->w, block, len);
     f->ready++;
     worker_wake(f->w, shm_block_ready(f->w->shm, block, len));
-    tell(f, no + 1, 0);
+    fetch_tell(f, no + 1, 0);
 }
 
-static int on_data(void *arg, uint64_t off, const void *data, size_t len)
+static int fetch_on_data(void *arg, uint64_t off, const void *data, size_t len)
 {
     struct fetch *f = arg;
 
     worker_count(f->w, SHM_STAT_S3_IN_BYTES, len);
     while (len) {
         uint64_t at = (uint64_t)(f->first + f->ready) * SHM_BLOCK_SIZE;
-        uint64_t full = least(at + SHM_BLOCK_SIZE, f->src.size);
-        size_t n = (size_t)least(len, full - off);
+        uint64_t full = fetch_least(at + SHM_BLOCK_SIZE, f->src.size);
+        size_t n = (size_t)fetch_least(len, full - off);
 
         if (f->ready == f->n || off < at || off >= full)
             return -EPROTO;
@@ -209,16 +209,16 @@ static void on_restart(void *arg)
     (void)arg;
 }
 
-static int ask(struct fetch *f);
+static int fetch_ask(struct fetch *f);
 
 /* What is missing is asked for by the version's id, where the key has another object. */
 static bool goes_on(struct fetch *f, int error)
 {
     return (error == -ESTALE || error == -ENOENT) && !*f->src.version && f->ready < f->n &&
-           version_id_go_on(f->w, &f->src) && ask(f) == 0;
+           version_id_go_on(f->w, &f->src) && fetch_ask(f) == 0;
 }
 
-static void on_done(void *arg, const struct s3_result *res)
+static void fetch_on_done(void *arg, const struct s3_result *res)
 {
     struct fetch *f = arg;
     int error = res->error;
@@ -237,25 +237,25 @@ static void on_done(void *arg, const struct s3_result *res)
                  f->src.key,
                  (unsigned long long)(f->first + f->ready) * SHM_BLOCK_SIZE,
                  strerror(-error), res->text, res->attempts);
-    end(f, error);
+    fetch_end(f, error);
 }
 
-static int ask(struct fetch *f)
+static int fetch_ask(struct fetch *f)
 {
     uint64_t off = (uint64_t)(f->first + f->ready) * SHM_BLOCK_SIZE;
     struct s3_get get = {
         .key = f->src.key,
         .version = f->src.version,
         .off = off,
-        .len = least((uint64_t)(f->n - f->ready) * SHM_BLOCK_SIZE, f->src.size - off),
+        .len = fetch_least((uint64_t)(f->n - f->ready) * SHM_BLOCK_SIZE, f->src.size - off),
         .if_match = f->src.etag,
-        .on_head = on_head,
-        .on_data = on_data,
+        .on_head = fetch_on_head,
+        .on_data = fetch_on_data,
         .on_restart = f->src.size <= SHM_BLOCK_SIZE ? on_restart : NULL,
     };
 
     f->w->stats->s3[S3_OP_GET]++;
-    return s3_get(f->w->s3, &get, on_done, f, NULL);
+    return s3_get(f->w->s3, &get, fetch_on_done, f, NULL);
 }
 
 /* ---- beginning ---- */
@@ -317,7 +317,7 @@ static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need,
     }
 }
 
-static int begin(struct fetch *f)
+static int fetch_begin(struct fetch *f)
 {
     int r;
 
@@ -326,9 +326,9 @@ static int begin(struct fetch *f)
     if (fetches)
         fetches->prev = f;
     fetches = f;
-    r = ask(f);
+    r = fetch_ask(f);
     if (r < 0)
-        end(f, r);
+        fetch_end(f, r);
     return r;
 }
 
@@ -350,21 +350,21 @@ int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
                 uint64_t to, uint64_t need)
 {
     uint32_t no = (uint32_t)(from / SHM_BLOCK_SIZE);
-    uint32_t end_no = blocks_of(least(to, src->size));
+    uint32_t end_no = blocks_of(fetch_least(to, src->size));
     uint32_t need_no = blocks_of(need);
     struct fetch *f = NULL;
     bool out = false;
     int r = 0;
 
     while (no < end_no && !out && r == 0) {
-        uint32_t n = (uint32_t)least(end_no - no, RUN_MAX);
+        uint32_t n = (uint32_t)fetch_least(end_no - no, RUN_MAX);
 
         if (!f && !(f = fetch_new(w, src, n)))
             return -ENOMEM;
         take_run(f, no, no + n, need_no, &out);
         if (f->n) {
             no += f->n;
-            r = begin(f);
+            r = fetch_begin(f);
             f = NULL;
         } else if (!out) {
             no++; /* known */

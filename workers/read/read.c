@@ -60,7 +60,7 @@ struct read_limits read_limits(const struct worker *w)
 
 /* Under shm->meta. `first`: the read is noted in the handle, and *ahead is to be fetched, from
  * *src. */
-static void look(struct op *op, struct source *from, struct read_what *l, bool first,
+static void read_look(struct op *op, struct source *from, struct read_what *l, bool first,
                  struct read_range *ahead, struct fetch_source *src)
 {
     struct worker *w = op->w;
@@ -165,7 +165,7 @@ void read_begin(struct op *op, unsigned restarts)
         return;
     }
     worker_lock(w);
-    look(op, &from, &l, restarts == 0, &ahead, &src);
+    read_look(op, &from, &l, restarts == 0, &ahead, &src);
     worker_unlock(w);
     if (from.kind == LOOK_FAILED)
         op_fail(op, from.error);

@@ -79,7 +79,7 @@ static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
     }
 }
 
-static void answer(struct op *op, const struct read_what *l, const struct pinned *p)
+static void read_blocks_answer(struct op *op, const struct read_what *l, const struct pinned *p)
 {
     struct worker *w = op->w;
     uint64_t end = l->off + l->len;
@@ -111,7 +111,7 @@ static void answer(struct op *op, const struct read_what *l, const struct pinned
 
 /* ---- waiting for blocks ---- */
 
-static void attempt(struct op *op);
+static void read_blocks_attempt(struct op *op);
 
 static void job_free(void *state)
 {
@@ -219,11 +219,11 @@ static void on_fetched(struct fetch_wait *wait, int error)
     if (error)
         failed(job, error);
     else
-        attempt(job->op);
+        read_blocks_attempt(job->op);
 }
 
 /* Asks for what is missing, and for what this reader will want next. */
-static int ask(struct read_job *job)
+static int read_blocks_ask(struct read_job *job)
 {
     struct op *op = job->op;
     struct worker *w = op->w;
@@ -249,7 +249,7 @@ static void wait_for(struct read_job *job, enum shm_block_found found, uint32_t 
     int r;
 
     if (found == SHM_BLOCK_BUSY) {
-        op_wait(op, attempt);
+        op_wait(op, read_blocks_attempt);
         return;
     }
     op_stop_waiting(op);
@@ -258,16 +258,16 @@ static void wait_for(struct read_job *job, enum shm_block_found found, uint32_t 
             retry_soon(job);
         return;
     }
-    r = ask(job);
+    r = read_blocks_ask(job);
     if (r == -EAGAIN)
         retry_soon(job);
     else if (r < 0)
         op_fail(op, r);
     else
-        attempt(op);
+        read_blocks_attempt(op);
 }
 
-static void attempt(struct op *op)
+static void read_blocks_attempt(struct op *op)
 {
     struct read_job *job = op->state;
     enum shm_block_found found;
@@ -278,7 +278,7 @@ static void attempt(struct op *op)
         return;
     found = pin_all(op->w, &job->what, &p, &no);
     if (found == SHM_BLOCK_HIT)
-        answer(op, &job->what, &p);
+        read_blocks_answer(op, &job->what, &p);
     else
         wait_for(job, found, no);
 }
@@ -309,7 +309,7 @@ static void keep(struct op *op, const struct read_what *l, unsigned restarts)
     else if (job->src.content != l->content)
         restart(op);
     else
-        attempt(op);
+        read_blocks_attempt(op);
 }
 
 void read_blocks(struct op *op, const struct read_what *l, unsigned restarts)
@@ -328,7 +328,7 @@ void read_blocks(struct op *op, const struct read_what *l, unsigned restarts)
     }
     found = pin_all(op->w, l, &p, &no);
     if (found == SHM_BLOCK_HIT)
-        answer(op, l, &p);
+        read_blocks_answer(op, l, &p);
     else
         keep(op, l, restarts);
 }

@@ -11,7 +11,7 @@
 #define NEAR (UINT64_C(4) << 20)
 #define LARGE (64u << 10)
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t read_plan_least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
@@ -35,12 +35,12 @@ bool read_plan_note(struct shm_handle *h, uint64_t off, uint32_t len)
 
 static void open_window(struct shm_handle *h, const struct read_limits *lim)
 {
-    h->seq_window = (uint32_t)least(WINDOW_FIRST, lim->window);
+    h->seq_window = (uint32_t)read_plan_least(WINDOW_FIRST, lim->window);
 }
 
 static void widen(struct shm_handle *h, const struct read_limits *lim)
 {
-    h->seq_window = (uint32_t)least((uint64_t)h->seq_window * 2, lim->window);
+    h->seq_window = (uint32_t)read_plan_least((uint64_t)h->seq_window * 2, lim->window);
 }
 
 struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
@@ -52,7 +52,7 @@ struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
         h->seq_ahead > h->seq_next + h->seq_window / 2)
         return r;
     r.from = h->seq_ahead > h->seq_next ? h->seq_ahead : h->seq_next;
-    r.to = least(size, r.from + h->seq_window);
+    r.to = read_plan_least(size, r.from + h->seq_window);
     h->seq_ahead = r.to;
     widen(h, lim);
     return r;
@@ -71,13 +71,13 @@ struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t le
     else if (r.to <= h->seq_ahead) /* evicted before it was read: too much is under way */
         h->seq_window = (uint32_t)(h->seq_window / 2 > WINDOW_FIRST
                                        ? h->seq_window / 2
-                                       : least(WINDOW_FIRST, lim->window));
+                                       : read_plan_least(WINDOW_FIRST, lim->window));
     else
         widen(h, lim);
     if (size <= lim->whole)
         r.to = size;
     else if (r.to < off + h->seq_window)
-        r.to = least(size, off + h->seq_window);
+        r.to = read_plan_least(size, off + h->seq_window);
     if (r.to > h->seq_ahead)
         h->seq_ahead = r.to;
     return r;

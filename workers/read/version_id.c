@@ -15,7 +15,7 @@ void version_id_told(struct worker *w, uint32_t node, const char *key, const str
         shm_version_id_told(w->shm, node, key, obj->version);
 }
 
-static const struct shm_version_id *find(struct worker *w, const struct fetch_source *src)
+static const struct shm_version_id *version_id_find(struct worker *w, const struct fetch_source *src)
 {
     return s3_habit_has(w->s3, S3_HABIT_NO_VERSIONS)
                ? NULL
@@ -24,7 +24,7 @@ static const struct shm_version_id *find(struct worker *w, const struct fetch_so
 
 void version_id_choose(struct worker *w, struct fetch_source *src)
 {
-    const struct shm_version_id *v = find(w, src);
+    const struct shm_version_id *v = version_id_find(w, src);
 
     src->version[0] = '\0';
     if (v && v->replaced)
@@ -36,7 +36,7 @@ bool version_id_go_on(struct worker *w, struct fetch_source *src)
     const struct shm_version_id *v;
 
     worker_lock(w);
-    v = find(w, src);
+    v = version_id_find(w, src);
     if (v) {
         memcpy(src->version, v->id, sizeof(src->version));
         shm_version_id_replaced(w->shm, v);
@@ -45,12 +45,12 @@ bool version_id_go_on(struct worker *w, struct fetch_source *src)
     return v;
 }
 
-static void forget(struct worker *w, const struct fetch_source *src)
+static void version_id_forget(struct worker *w, const struct fetch_source *src)
 {
     const struct shm_version_id *v;
 
     worker_lock(w);
-    v = find(w, src);
+    v = version_id_find(w, src);
     if (v && strcmp(v->id, src->version) == 0)
         shm_version_id_forget(w->shm, v);
     worker_unlock(w);
@@ -62,7 +62,7 @@ int version_id_failed(struct worker *w, const struct fetch_source *src,
     if (res->fail == S3_FAIL_ANSWER && s3_version_refused(res->http_status, res->code))
         (void)s3_habit_learn(w->s3, S3_HABIT_NO_VERSIONS);
     else if (error == -ESTALE || error == -ENOENT)
-        forget(w, src);
+        version_id_forget(w, src);
     else
         return error;
     return -ESTALE;

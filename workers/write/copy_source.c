@@ -35,7 +35,7 @@ uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
     return SHM_NIL;
 }
 
-static void attempt(struct op *op)
+static void copy_source_attempt(struct op *op)
 {
     struct settling *st = op->state;
     struct worker *w = op->w;
@@ -75,6 +75,6 @@ void copy_source_settle(struct op *op, const char *key, bool below,
     memcpy(st->key, key, strlen(key));
     op->state = st;
     op->state_free = free;
-    op_wait(op, attempt);
-    attempt(op);
+    op_wait(op, copy_source_attempt);
+    copy_source_attempt(op);
 }

@@ -54,7 +54,7 @@ static void deletion_free(void *state)
     free(d);
 }
 
-static void end(struct deletion *d, int error)
+static void delete_end(struct deletion *d, int error)
 {
     struct op *op = d->op;
     void (*then)(struct op *op, int error) = d->then;
@@ -65,11 +65,11 @@ static void end(struct deletion *d, int error)
     then(op, error == -ENOENT ? 0 : error);
 }
 
-static void on_deleted(void *arg, const struct s3_result *res);
-static void on_head(void *arg, const struct s3_result *res);
+static void delete_on_deleted(void *arg, const struct s3_result *res);
+static void delete_on_head(void *arg, const struct s3_result *res);
 
 /* What is sent, for whoever comes after this worker. */
-static void note(struct deletion *d)
+static void delete_note_sent(struct deletion *d)
 {
     struct delete_note *n = delete_note_of(d->op);
     struct worker *w = d->op->w;
@@ -94,14 +94,14 @@ static void send_delete(struct deletion *d)
         .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = true};
     int r;
 
-    note(d);
+    delete_note_sent(d);
     d->missing = false;
     d->looks = 0;
     d->asked = del.if_match != NULL;
     w->stats->s3[S3_OP_DELETE]++;
-    r = s3_delete(w->s3, &del, on_deleted, d, &d->op->s3);
+    r = s3_delete(w->s3, &del, delete_on_deleted, d, &d->op->s3);
     if (r < 0)
-        end(d, r);
+        delete_end(d, r);
 }
 
 static void send_head(struct deletion *d)
@@ -110,9 +110,9 @@ static void send_head(struct deletion *d)
     int r;
 
     w->stats->s3[S3_OP_HEAD]++;
-    r = s3_head(w->s3, d->key, on_head, d, &d->op->s3);
+    r = s3_head(w->s3, d->key, delete_on_head, d, &d->op->s3);
     if (r < 0)
-        end(d, r);
+        delete_end(d, r);
 }
 
 static void on_waited(struct loop_timer *t)
@@ -127,13 +127,13 @@ static void look_again(struct deletion *d, const struct s3_result *res)
     d->unclear = d->missing = true;
     d->since_ns = clock_mono_ns();
     if (++d->lost > LOST_MAX)
-        end(d, res->error);
+        delete_end(d, res->error);
     else
         send_head(d);
 }
 
 /* The version that is meant is still there. */
-static void settle(struct deletion *d)
+static void delete_settle(struct deletion *d)
 {
     struct worker *w = d->op->w;
     uint64_t wait =
@@ -159,7 +159,7 @@ static void go_blind(struct deletion *d)
         send_head(d);
 }
 
-static void on_deleted(void *arg, const struct s3_result *res)
+static void delete_on_deleted(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
 
@@ -174,7 +174,7 @@ static void on_deleted(void *arg, const struct s3_result *res)
         d->refused++;
         send_head(d);
     } else {
-        end(d, res->error);
+        delete_end(d, res->error);
     }
 }
 
@@ -192,7 +192,7 @@ static bool is_another(const struct deletion *d, const struct s3_object *obj)
 
 /* Another version is there, after one of ours may have acted. What was built on ours shows that it
  * has not; whatever else is there may have come after it. */
-static int judge(const struct deletion *d, const char *lineage)
+static int delete_judge(const struct deletion *d, const char *lineage)
 {
     if (*d->etag && !lineage_is_valid(lineage))
         return 0;
@@ -218,27 +218,27 @@ static bool goes(struct deletion *d, const struct s3_object *obj)
     return same || d->how == DELETE_LAST;
 }
 
-static void on_head(void *arg, const struct s3_result *res)
+static void delete_on_head(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
 
     d->op->s3 = NULL;
     if (res->error) {
-        end(d, res->error);
+        delete_end(d, res->error);
         return;
     }
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
-        end(d, d->unclear ? judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
+        delete_end(d, d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
         return;
     }
     if (d->how != DELETE_SEEN && !goes(d, &res->obj)) {
-        end(d, 0);
+        delete_end(d, 0);
         return;
     }
     memset(d->etag, 0, sizeof(d->etag));
     memcpy(d->etag, res->obj.etag, strnlen(res->obj.etag, sizeof(d->etag) - 1));
     if (d->missing)
-        settle(d);
+        delete_settle(d);
     else
         send_delete(d);
 }

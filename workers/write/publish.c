@@ -221,7 +221,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     return mask;
 }
 
-static void count(struct publish *p, int error)
+static void publish_count(struct publish *p, int error)
 {
     if (!error)
         worker_count(p->w, SHM_STAT_PUBLISHED, 1);
@@ -238,7 +238,7 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     worker_lock(w);
     mask = end_job(p, res, error, &closed);
     worker_unlock(w);
-    count(p, error);
+    publish_count(p, error);
     if (!error && p->cas.expects && !p->absent)
         __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
     if (p->contradicts)
@@ -296,7 +296,7 @@ static bool asks(const struct publish *p)
 }
 
 /* It was taken, in the form that it had. */
-static void learn(const struct publish *p)
+static void publish_learn(const struct publish *p)
 {
     if (p->blind)
         (void)s3_habit_learn(p->w->s3, S3_HABIT_NO_PUT_MATCH);
@@ -387,7 +387,7 @@ static void tell_unknown(struct publish *p)
     worker_count(p->w, SHM_STAT_UNKNOWN, 1);
 }
 
-static void prepare(struct publish *p);
+static void publish_prepare(struct publish *p);
 static void do_next(struct publish *p, enum cas_next next);
 
 static void on_waited(struct loop_timer *t)
@@ -424,7 +424,7 @@ static void do_next(struct publish *p, enum cas_next next)
         if (p->prepared)
             start_put(p);
         else
-            prepare(p);
+            publish_prepare(p);
         return;
     case CAS_LOOK:
         p->w->stats->s3[S3_OP_HEAD]++;
@@ -556,7 +556,7 @@ static void on_put(void *arg, const struct s3_result *res)
                  p->key, (unsigned long long)p->size, strerror(-res->error),
                  res->text, res->attempts, ms);
     else
-        learn(p);
+        publish_learn(p);
     if (!res->error)
         log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
                   (unsigned long long)p->size, ms);
@@ -701,7 +701,7 @@ static void on_meta(void *arg, const struct s3_result *res)
 }
 
 /* The job has begun: metadata that must stay are asked for first. */
-static void prepare(struct publish *p)
+static void publish_prepare(struct publish *p)
 {
     struct s3_result none = {0};
     int r;

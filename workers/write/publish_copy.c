@@ -20,7 +20,7 @@ static bool may_fall_back(const struct s3_result *res)
            ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501);
 }
 
-static int judge(const struct publish *p, const struct s3_result *res)
+static int publish_copy_judge(const struct publish *p, const struct s3_result *res)
 {
     bool gone = res->error == -ESTALE || res->error == -ENOENT;
 
@@ -38,11 +38,11 @@ static int judge(const struct publish *p, const struct s3_result *res)
     return may_fall_back(res) ? -EAGAIN : res->error;
 }
 
-static void on_copied(void *arg, const struct s3_result *res)
+static void publish_copy_on_copied(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
-    publish_finish(p, res, judge(p, res));
+    publish_finish(p, res, publish_copy_judge(p, res));
 }
 
 /* No condition on the target: few servers look at one, and the last writer wins. */
@@ -61,7 +61,7 @@ void publish_copy(struct publish *p)
     int r;
 
     p->w->stats->s3[S3_OP_COPY]++;
-    r = s3_copy(p->w->s3, &copy, on_copied, p, NULL);
+    r = s3_copy(p->w->s3, &copy, publish_copy_on_copied, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);
 }

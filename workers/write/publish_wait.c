@@ -91,7 +91,7 @@ static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
 }
 
 /* Under shm->meta: what is to be done for this op now. */
-static enum look look(struct op *op, struct publish_wait *pw, int *ret_error)
+static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *ret_error)
 {
     struct worker *w = op->w;
     const struct shm_session *s = shm_session_at(w->shm, pw->session);
@@ -136,7 +136,7 @@ static void wait_free(void *state)
     free(pw);
 }
 
-static void go_on(struct op *op, int error)
+static void publish_wait_go_on(struct op *op, int error)
 {
     struct publish_wait *pw = op->state;
     session_then_fn *then = pw->then;
@@ -187,10 +187,10 @@ static void load(struct op *op)
     if (r == -EAGAIN)
         worker_wake_self(op->w);
     else if (r < 0)
-        go_on(op, r);
+        publish_wait_go_on(op, r);
 }
 
-static void resume(struct op *op)
+static void publish_wait_resume(struct op *op)
 {
     struct publish_wait *pw = op->state;
     struct worker *w = op->w;
@@ -200,7 +200,7 @@ static void resume(struct op *op)
     int error;
 
     worker_lock(w);
-    what = look(op, pw, &error);
+    what = publish_wait_look(op, pw, &error);
     is_refused = what == LOOK_END && error == -EEXIST &&
                  (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
     if (is_refused)
@@ -211,7 +211,7 @@ static void resume(struct op *op)
     if (is_refused)
         tell_refused(w, pw->session);
     if (what == LOOK_END) {
-        go_on(op, error);
+        publish_wait_go_on(op, error);
         return;
     }
     if (what == LOOK_SETTLE) {
@@ -230,7 +230,7 @@ static void resume(struct op *op)
     p = calloc(1, sizeof(*p));
     if (!p || !take_like(p, pw)) {
         free(p);
-        go_on(op, -ENOMEM);
+        publish_wait_go_on(op, -ENOMEM);
         return;
     }
     p->w = w;
@@ -238,7 +238,7 @@ static void resume(struct op *op)
     p->started_ns = clock_mono_ns();
     lineage_new_id(p->cas.id);
     worker_lock(w);
-    what = look(op, pw, &error); /* another worker may have begun one meanwhile */
+    what = publish_wait_look(op, pw, &error); /* another worker may have begun one meanwhile */
     error = what == LOOK_BEGIN ? publish_begin(p) : 0;
     worker_unlock(w);
     if (what == LOOK_BEGIN && error == 0) {
@@ -247,7 +247,7 @@ static void resume(struct op *op)
     }
     publish_free(p);
     if (error)
-        go_on(op, error);
+        publish_wait_go_on(op, error);
     else
         worker_wake_self(w);
 }
@@ -288,6 +288,6 @@ void session_publish_like(struct op *op, uint32_t session, const struct s3_objec
     worker_unlock(w);
     op->state = pw;
     op->state_free = wait_free;
-    op_wait(op, resume);
-    resume(op);
+    op_wait(op, publish_wait_resume);
+    publish_wait_resume(op);
 }

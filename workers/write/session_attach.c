@@ -162,7 +162,7 @@ static int take_ref(struct op *op, struct attach *a)
     return r < 0 ? (int)r : 0;
 }
 
-static void go_on(struct op *op, int error)
+static void attach_go_on(struct op *op, int error)
 {
     struct attach *a = op->state;
     session_then_fn *then = a->then;
@@ -195,7 +195,7 @@ static bool begin_truncation(struct op *op)
 }
 
 /* Under shm->meta. */
-static enum look look(struct op *op, struct attach *a, int *ret_error)
+static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
     bool idle = s->load.state == SHM_JOB_IDLE;
@@ -237,7 +237,7 @@ static void truncate_now(struct op *op)
         op_edit(op)->step = OP_STEP_TRUNCATED;
     worker_unlock(w);
     worker_wake(w, mask);
-    go_on(op, r);
+    attach_go_on(op, r);
 }
 
 static void start_load(struct op *op)
@@ -247,17 +247,17 @@ static void start_load(struct op *op)
     if (r == -EAGAIN)
         worker_wake_self(op->w);
     else if (r < 0)
-        go_on(op, r);
+        attach_go_on(op, r);
 }
 
-static void resume(struct op *op)
+static void attach_resume(struct op *op)
 {
     struct attach *a = op->state;
     enum look what;
     int error;
 
     worker_lock(op->w);
-    what = look(op, a, &error);
+    what = attach_look(op, a, &error);
     worker_unlock(op->w);
     switch (what) {
     case LOOK_WAIT:
@@ -269,10 +269,10 @@ static void resume(struct op *op)
         truncate_now(op);
         break;
     case LOOK_READY:
-        go_on(op, 0);
+        attach_go_on(op, 0);
         break;
     case LOOK_FAILED:
-        go_on(op, error);
+        attach_go_on(op, error);
         break;
     }
 }
@@ -307,11 +307,11 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
     op->state_free = free;
     op->gives_back = session_detach;
     if (r < 0) {
-        go_on(op, r);
+        attach_go_on(op, r);
         return;
     }
-    op_wait(op, resume);
-    resume(op);
+    op_wait(op, attach_resume);
+    attach_resume(op);
 }
 
 void session_detach(struct op *op)
