@@ -76,7 +76,10 @@ struct shm_node {
         uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
         struct {
             uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it was made for */
-            uint32_t told;      /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
+            union {
+                uint32_t told;  /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
+                uint32_t maker; /* PRIVATE: the process that it was made for, 0 = not known */
+            };
         };
     };
     uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */

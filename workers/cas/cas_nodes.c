@@ -147,8 +147,9 @@ int64_t cas_copy(struct worker *w, uint32_t node, bool private)
     return r;
 }
 
-int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid)
+int64_t cas_private(struct op *op, uint32_t node)
 {
+    struct worker *w = op->w;
     uint16_t fresh = shm_node_at(w->shm, node)->flags & SHM_NODE_FRESH;
     int64_t r = cas_copy(w, node, true);
     struct shm_node *own;
@@ -157,8 +158,28 @@ int64_t cas_private(struct worker *w, uint32_t node, uint32_t pid)
         return r;
     own = shm_node_edit(w->shm, (uint32_t)r);
     own->flags |= fresh;
-    own->looked_by = pid;
+    own->looked_by = op->req.pid;
+    own->maker = (uint32_t)op->caller.self.tgid;
     return r;
+}
+
+uint32_t cas_made(struct op *op, uint32_t named)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *n = shm_node_at(shm, named), *made;
+    uint32_t told = cas_told(op->w, named);
+    struct shm_node *own;
+
+    if (told == named || !op->caller.self.tgid)
+        return SHM_NIL;
+    made = shm_node_at(shm, told);
+    if (made->maker != (uint32_t)op->caller.self.tgid || made->opens || made->session != SHM_NIL ||
+        !shm_etag_same(made->etag, n->etag))
+        return SHM_NIL;
+    own = shm_node_edit(shm, told);
+    own->flags |= n->flags & SHM_NODE_FRESH;
+    own->checked_ns = n->checked_ns;
+    return told;
 }
 
 uint32_t cas_told(struct worker *w, uint32_t named)

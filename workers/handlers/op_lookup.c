@@ -66,12 +66,14 @@ static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
 /* Under shm->meta. The name's node, or one of the caller's own. 0, or -ENOMEM. */
 static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t old_id)
 {
-    struct worker *w = op->w;
     uint32_t open = lookup_own(op, a, node);
-    int64_t own = open != SHM_NIL                      ? (int64_t)open
-                  : lookup_wants_private(op, a, node) ? cas_private(w, node, op->req.pid)
-                                                      : (int64_t)node;
+    int64_t own = open != SHM_NIL ? (int64_t)open : (int64_t)node;
 
+    if (open == SHM_NIL && lookup_wants_private(op, a, node)) {
+        uint32_t made = cas_made(op, node);
+
+        own = made != SHM_NIL ? (int64_t)made : cas_private(op, node);
+    }
     if (own < 0)
         return (int)own;
     expect_repetition(op, (uint32_t)own, old_id);

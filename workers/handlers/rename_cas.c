@@ -267,7 +267,7 @@ static int rename_cas_begin(struct op *op)
     cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
-    r = cas_private(w, op->rec->node, op->req.pid);
+    r = cas_private(op, op->rec->node);
     if (r >= 0)
         r = session_begin(op, (uint32_t)r, false);
     if (r < 0)
