@@ -402,6 +402,22 @@ static const char *unlocked_path(struct shm *shm, uint32_t node,
     return buf[at] ? buf + at : "/";
 }
 
+/* The names of its flags: "loaded,absent", or a list of strings. */
+static void print_flags(uint32_t flags, bool json)
+{
+    const char *between = "";
+
+    fputs(json ? ",\"flags\":[" : "  ", stdout);
+    for (unsigned bit = 0; bit < SHM_SESSION_FLAGS; bit++) {
+        if (!(flags & (1u << bit)))
+            continue;
+        printf(json ? "%s\"%s\"" : "%s%s", between, shm_session_flag_name(bit));
+        between = ",";
+    }
+    if (json)
+        putchar(']');
+}
+
 /* Ends the line: what the write expects, with compare-and-set. */
 static void print_expectation(struct shm *shm, const struct shm_session *s, bool json)
 {
@@ -457,6 +473,7 @@ void status_sessions(struct shm *shm, bool json)
                    s->publish.state == SHM_JOB_RUNNING ? "publishing" : "");
             text_name(path);
         }
+        print_flags(s->flags, json);
         print_expectation(shm, s, json);
         any = true;
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "conf/conf_env.h"
 
 #define MESSAGE_MAX 1024
@@ -80,4 +81,12 @@ int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
                (const struct sockaddr *)&n->addr, n->addr_len) < 0)
         return -errno;
     return 0;
+}
+
+void sd_notify_tell(const struct sd_notify *n, const char *what, const char *status)
+{
+    int r = sd_notify_send(n, "%sSTATUS=%s", what, status);
+
+    if (r < 0)
+        log_debug("cannot notify the service manager: %s", strerror(-r));
 }

@@ -53,7 +53,6 @@ static void stop_end(struct supervisor *sup)
     }
     sup->phase = PHASE_ENDED;
     log_notice("ended exit=%d", sup->exit_code);
-    answer_ended(sup);
 }
 
 /* ---- LOOKING: was everything published? ---- */
@@ -224,7 +223,7 @@ static void enter_draining(struct supervisor *sup)
     snprintf(what, sizeof(what), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n",
              (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) /
                                   1000));
-    supervisor_tell(sup, what, "finishing uploads");
+    sd_notify_tell(&sup->notify, what, "finishing uploads");
     loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
     loop_timer_set(sup->loop, &sup->look_timer, 0);
 }
@@ -234,7 +233,7 @@ static void enter_draining(struct supervisor *sup)
 static void end_unserved(struct supervisor *sup, const char *status)
 {
     if (sup->phase < PHASE_DRAINING) {
-        supervisor_tell(sup, "STOPPING=1\n", status);
+        sd_notify_tell(&sup->notify, "STOPPING=1\n", status);
         loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
     }
     enter_lingering(sup);

@@ -26,15 +26,6 @@
 
 static const int handled[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
-void supervisor_tell(struct supervisor *sup, const char *what,
-                     const char *status)
-{
-    int r = sd_notify_send(&sup->notify, "%sSTATUS=%s", what, status);
-
-    if (r < 0)
-        log_debug("cannot notify the service manager: %s", strerror(-r));
-}
-
 /* ---- children ---- */
 
 static void reap(struct supervisor *sup)
@@ -170,7 +161,7 @@ static void become_ready(struct supervisor *sup)
     sup->phase = PHASE_RUNNING;
     log_notice("ready %s", sup->run->title);
     snprintf(status, sizeof(status), "serving %s", sup->run->title);
-    supervisor_tell(sup, "READY=1\n", status);
+    sd_notify_tell(&sup->notify, "READY=1\n", status);
 }
 
 static void on_ready_timer(struct loop_timer *t)
@@ -195,7 +186,7 @@ static void on_health_timer(struct loop_timer *t)
     if (sup->phase == PHASE_RUNNING && restarts != sup->told_restarts) {
         snprintf(status, sizeof(status), "serving, %u restarts of workers",
                  restarts);
-        supervisor_tell(sup, "", status);
+        sd_notify_tell(&sup->notify, "", status);
         sup->told_restarts = restarts;
     }
     loop_timer_set(sup->loop, t, HEALTH_NS);
@@ -290,5 +281,6 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
             return EXIT_CODE_SYSTEM;
         }
     }
+    answer_ended(sup);
     return sup->exit_code;
 }

@@ -48,10 +48,6 @@ struct supervisor {
     struct loop_timer deadline_timer; /* of DRAINING and LINGERING together; then of STOPPING */
 };
 
-/* One message to the service manager; failures are logged at debug and ignored. */
-void supervisor_tell(struct supervisor *sup, const char *what,
-                     const char *status);
-
 /* stop.c */
 void stop_init(struct supervisor *sup);
 /* The operator wants it to end; a second time (`again`): at once. */

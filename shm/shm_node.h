@@ -25,24 +25,30 @@
 enum shm_node_state { SHM_NODE_FREE, SHM_NODE_LIVE };
 
 enum shm_node_flag {
-    SHM_NODE_DIR = 1,
-    SHM_NODE_CURRENT = 2, /* the name (parent, name) maps to it */
-    SHM_NODE_FRESH = 4,   /* a lookup has just validated it and no open has used that up */
-    SHM_NODE_LOCAL = 8,   /* not on S3 (yet): an unpublished file */
-    SHM_NODE_COMPLETE = 16, /* directory: all its entries are nodes, as of listed_ns */
-    SHM_NODE_MTIME_SET = 64, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
-    SHM_NODE_LISTING = 128, /* directory: a listing that began at listed_ns goes on, and no entry was evicted since */
-    SHM_NODE_META = 256, /* its object's metadata are known: a GET or HEAD told, or we wrote them */
-    SHM_NODE_LINK = 512, /* META: a symbolic link; its target is the content */
-    SHM_NODE_MORE = 1024, /* META: there are others than mode, owner, time: new content keeps them */
-    SHM_NODE_XATTR = 2048, /* MORE: extended attributes among them */
-    SHM_NODE_ASK = 4096, /* directory, not META: known for so long that they are worth a HEAD */
-    SHM_NODE_PLAIN = 8192, /* META: as of checked_ns there are no others, and the type is S3's default */
-    SHM_NODE_WANTED = 16384, /* directory: somebody has asked about an entry since its newest listing began */
-    SHM_NODE_PRIVATE = 32768, /* compare-and-set: one caller's own, to write through. It never was in the name table,
-                               which holds what is published */
-    SHM_NODE_LOOKED = 32,   /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
-                               (the kernel repeats it), needs no request */
+    SHM_NODE_DIR = 1u << 0,
+    SHM_NODE_CURRENT = 1u << 1, /* the name (parent, name) maps to it */
+    SHM_NODE_LOCAL = 1u << 2,   /* not on S3 (yet): an unpublished file */
+    SHM_NODE_PRIVATE = 1u << 3, /* compare-and-set: one caller's own, to write through. It never was in the
+                                 * name table, which holds what is published */
+
+    /* how fresh */
+    SHM_NODE_FRESH = 1u << 4,  /* a lookup has just validated it and no open has used that up */
+    SHM_NODE_LOOKED = 1u << 5, /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it
+                                * comes at once (the kernel repeats it), needs no request */
+
+    /* a directory */
+    SHM_NODE_COMPLETE = 1u << 6, /* all its entries are nodes, as of listed_ns */
+    SHM_NODE_LISTING = 1u << 7,  /* a listing that began at listed_ns goes on, and no entry was evicted since */
+    SHM_NODE_WANTED = 1u << 8,   /* somebody has asked about an entry since its newest listing began */
+    SHM_NODE_ASK = 1u << 9,      /* not META: known for so long that they are worth a HEAD */
+
+    /* metadata */
+    SHM_NODE_MTIME_SET = 1u << 10, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
+    SHM_NODE_META = 1u << 11,  /* its object's metadata are known: a GET or HEAD told, or we wrote them */
+    SHM_NODE_LINK = 1u << 12,  /* META: a symbolic link; its target is the content */
+    SHM_NODE_MORE = 1u << 13,  /* META: there are others than mode, owner, time: new content keeps them */
+    SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes among them */
+    SHM_NODE_PLAIN = 1u << 15, /* META: as of checked_ns there are no others, and the type is S3's default */
 };
 
 /* struct shm_node: 256 bytes, one node.

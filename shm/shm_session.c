@@ -19,6 +19,18 @@ void shm_session_init(struct shm *shm)
         shm->sessions->slot[i].node = SHM_NIL;
 }
 
+const char *shm_session_flag_name(unsigned bit)
+{
+    static const char *const names[SHM_SESSION_FLAGS] = {
+        "loaded", "on-disk", "emptying", "copy", "no-copy", "lost", "xattr", "absent",
+        "unpublished", "excl", "tried", "orphan", "many-pids", "expects", "lineage",
+        "ours", "refused", "replaced", "moved",
+    };
+
+    assert(bit < SHM_SESSION_FLAGS);
+    return names[bit];
+}
+
 const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx)
 {
     assert(idx < shm->header->sizes.sessions);

@@ -20,31 +20,43 @@ enum shm_session_state {
     SHM_SESSION_CLOSING, /* unhooked from its node; publish.owner is emptying the spool slot */
 };
 
+/* Where the content is, what a publish will do, and (compare-and-set) what it expects.
+ * shm_session_flags says their names, as `stateproxyctl sessions` shows them. */
 enum shm_session_flag {
-    SHM_SESSION_ON_DISK = 1,   /* the bytes are in the spool file, not in the memfd */
-    SHM_SESSION_ABSENT = 2,    /* the key was not on S3 when the session began, nor published since */
-    SHM_SESSION_UNPUBLISHED = 4, /* created or truncated: publish even without a written byte */
-    SHM_SESSION_ORPHAN = 8,    /* unlinked: nothing is published any more */
-    SHM_SESSION_MANY_PIDS = 16, /* more processes than fit `pids`: each counts as a living writer */
-    SHM_SESSION_LOADED = 32,   /* the spool holds the file. Not while it is being loaded, nor, until
-                                * somebody writes, as a copy by the server */
-    SHM_SESSION_COPY = 16384,  /* unpublished, and nothing in the spool: the content is that of `copy` */
-    SHM_SESSION_NO_COPY = 32768, /* which the server would not copy: it is to be loaded and put */
-    SHM_SESSION_LOST = 65536,    /* and could not be loaded: nobody waits until it is */
-    SHM_SESSION_TRIED = 256,   /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and
-                                * its end is not known */
-    SHM_SESSION_EXPECTS = 512, /* compare-and-set: base_etag (or ABSENT) is a condition, not a help */
-    SHM_SESSION_REFUSED = 1024, /* compare-and-set: what was read is known to be outdated, or not known */
-    SHM_SESSION_LINEAGE = 4096, /* compare-and-set: `lineage` is that of base_etag; else it is asked for */
-    SHM_SESSION_OURS = 2048,   /* compare-and-set: base_etag is of an empty file made with O_EXCL; as all
-                                * empty files have it, write ids must tell that it is ours */
-    SHM_SESSION_XATTR = 64,    /* `xattr` is what the file has, told to S3 or not */
-    SHM_SESSION_REPLACED = 262144, /* compare-and-set: another process has removed or replaced the file: it is not
-                                    * found by name any more, and its upload will be refused */
-    SHM_SESSION_MOVED = 524288, /* REPLACED: it has another name now, which the session does not follow */
-    SHM_SESSION_EXCL = 131072,  /* last write wins: it is to be a new file */
-    SHM_SESSION_EMPTYING = 128, /* an open with O_TRUNC empties the spool: nobody else may change it */
+    /* the content */
+    SHM_SESSION_LOADED = 1u << 0,   /* the spool holds the file. Not while it is being loaded, nor, until
+                                     * somebody writes, as a copy by the server */
+    SHM_SESSION_ON_DISK = 1u << 1,  /* the bytes are in the spool file, not in the memfd */
+    SHM_SESSION_EMPTYING = 1u << 2, /* an open with O_TRUNC empties the spool: nobody else may change it */
+    SHM_SESSION_COPY = 1u << 3,     /* unpublished, and nothing in the spool: the content is that of `copy` */
+    SHM_SESSION_NO_COPY = 1u << 4,  /* which the server would not copy: it is to be loaded and put */
+    SHM_SESSION_LOST = 1u << 5,     /* and could not be loaded: nobody waits until it is */
+    SHM_SESSION_XATTR = 1u << 6,    /* `xattr` is what the file has, told to S3 or not */
+
+    /* the publish */
+    SHM_SESSION_ABSENT = 1u << 7, /* the key was not on S3 when the session began, nor published since */
+    SHM_SESSION_UNPUBLISHED = 1u << 8, /* created or truncated: publish even without a written byte */
+    SHM_SESSION_EXCL = 1u << 9,   /* last write wins: it is to be a new file */
+    SHM_SESSION_TRIED = 1u << 10, /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and
+                                   * its end is not known */
+    SHM_SESSION_ORPHAN = 1u << 11, /* unlinked: nothing is published any more */
+    SHM_SESSION_MANY_PIDS = 1u << 12, /* more processes than fit `pids`: each counts as a living writer */
+
+    /* compare-and-set */
+    SHM_SESSION_EXPECTS = 1u << 13, /* base_etag (or ABSENT) must match; without it, it is only a hint */
+    SHM_SESSION_LINEAGE = 1u << 14, /* `lineage` is that of base_etag; else it is asked for */
+    SHM_SESSION_OURS = 1u << 15,    /* base_etag is of an empty file made with O_EXCL; as all empty files have
+                                     * it, write ids must tell that it is ours */
+    SHM_SESSION_REFUSED = 1u << 16, /* what was read is known to be outdated, or not known */
+    SHM_SESSION_REPLACED = 1u << 17, /* another process has removed or replaced the file: it is not found by
+                                      * name any more, and its upload will be refused */
+    SHM_SESSION_MOVED = 1u << 18,   /* REPLACED: it has another name now, which the session does not follow */
 };
+
+#define SHM_SESSION_FLAGS 19
+
+/* The name of the flag 1u << bit, in lower case; bit < SHM_SESSION_FLAGS. */
+const char *shm_session_flag_name(unsigned bit);
 
 enum shm_pid_flag {
     SHM_PID_OPENED = 1,

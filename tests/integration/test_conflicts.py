@@ -178,11 +178,16 @@ def test_sessions_tell_what_they_expect(cas, bucket, process):
     b.get(m.path / "old")
     bucket.put("p/old", b"2")
     b("open", "old", m.path / "old", "r+")
-    told = {s["path"]: s["expects"] for s in json.loads(m.ctl("--json", "sessions").out)}
+    sessions = json.loads(m.ctl("--json", "sessions").out)
+    told = {s["path"]: s["expects"] for s in sessions}
     # (The empty file that was put for O_EXCL is a version like any other.)
     assert told == {"/read": etag(bucket, "p/read"), "/never": "any",
                     "/excl": etag(bucket, "p/excl"), "/new": "any", "/old": "refused"}
     assert f"expects {told['/read']}" in m.ctl("sessions").out
+    flags = {s["path"]: set(s["flags"]) for s in sessions}
+    assert {"expects", "loaded"} <= flags["/read"] and "expects" not in flags["/never"]
+    assert {"expects", "refused"} <= flags["/old"] and "refused" not in flags["/excl"]
+    assert all(f in m.ctl("sessions").out for f in flags["/old"])
     b("close", "old")
     for name in "read", "never", "excl", "new":
         a("close", name)
@@ -194,6 +199,6 @@ def test_other_variants_expect_nothing(mount, bucket):
         f.write("x")
         f.flush()
         assert [set(s) for s in json.loads(m.ctl("--json", "sessions").out)] == \
-            [{"path", "size", "dirty", "publishing"}]
+            [{"path", "size", "dirty", "publishing", "flags"}]
         assert "expects" not in m.ctl("sessions").out
     assert conflicts(m) == []
