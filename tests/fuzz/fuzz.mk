@@ -12,7 +12,8 @@ vpath %.c $(TOP)
 
 TARGETS = fuzz_fuse fuzz_http fuzz_list_page fuzz_shm fuzz_xml fuzz_yaml
 LAYERS = base conf shm s3 fuse workers
-SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c)))
+# (workers/ has rooms below it)
+SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c) $(TOP)/workers/*/*.c))
 SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 CFLAGS = -g -O1 -fno-omit-frame-pointer $(SAN) -fsanitize=fuzzer-no-link
 WARN = -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes \
