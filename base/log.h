@@ -21,7 +21,8 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
 void log_init(enum log_level level, const char *role);
 
 /* Copies text to out[cap], with control characters as \xNN, so that a key with a newline does not
- * forge a line; cut where it does not fit. Returns its length, without the NUL. `cap` is 1 or more. */
+ * forge a line; cut where it does not fit. Returns its length, without the NUL. `cap` is 1 or
+ * more. */
 size_t log_escape(char *out, size_t cap, const char *text);
 
 /* True if lines of this level are written: guards work that only a log line needs. */

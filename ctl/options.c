@@ -31,8 +31,8 @@ const struct manual_row ctl_commands[] = {
 
 const struct manual_row ctl_exit_codes[] = {
     {.name = "0", .doc = "success"},
-    {.name = "1", .doc = "failure: no daemon replies, the check found an error, or the daemon exited "
-                         "with another code than 0 after drain"},
+    {.name = "1", .doc = "failure: no daemon replies, the check found an error, or the daemon "
+                         "exited with another code than 0 after drain"},
     {.name = "2", .doc = "wrong usage"},
     {0},
 };

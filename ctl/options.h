@@ -1,4 +1,5 @@
-/* The commands, options and exit codes of stateproxyctl: for main.c and the manual (man/pages.c). */
+/* The commands, options and exit codes of stateproxyctl: for main.c and the manual
+ * (man/pages.c). */
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H
 

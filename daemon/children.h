@@ -18,7 +18,8 @@
 struct role {
     const char *name;
     unsigned count;
-    bool serves; /* its processes serve the mount: without one of them there is nothing to supervise */
+    /* its processes serve the mount: without one of them there is nothing to supervise */
+    bool serves;
 
     /* In the child: its whole life; returns the exit code. */
     int (*entry)(void *ctx, unsigned slot);
@@ -54,7 +55,8 @@ struct children_ops {
     void (*on_unmounted)(void *ctx);    /* a child ended because the mount is gone */
     void (*on_setup_failed)(void *ctx); /* a child could not start */
     void (*on_ended)(void *ctx);        /* a child ended for good */
-    void (*in_child)(void *ctx);        /* in a new child: closes what only the supervisor may hold */
+    /* in a new child: closes what only the supervisor may hold */
+    void (*in_child)(void *ctx);
 };
 
 struct children {

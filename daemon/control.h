@@ -25,7 +25,8 @@
 #define CONTROL_CLIENTS_MAX 8
 #define CONTROL_LINE_MAX 64 /* of a request, with its newline */
 #define CONTROL_ANSWER_MAX 16384
-#define CONTROL_REQUEST_NS (UINT64_C(5) * 1000 * 1000 * 1000) /* to send the line, and to take the answer */
+/* to send the line, and to take the answer */
+#define CONTROL_REQUEST_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
 enum control_request { CONTROL_STATUS, CONTROL_CHECK, CONTROL_DRAIN };
 

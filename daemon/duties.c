@@ -168,8 +168,8 @@ static bool is_mounted(void *ctx)
     return fuse_mounted(env->mount);
 }
 
-/* A task may wait in the kernel for those who serve (an unmount does), and cannot be killed then. If
- * all others are, it must not be what keeps the mount's connection alive. */
+/* A task may wait in the kernel for those who serve (an unmount does), and cannot be killed then.
+ * If all others are, it must not be what keeps the mount's connection alive. */
 static void close_channel(void *ctx)
 {
     const struct worker_env *env = ctx;

@@ -1,16 +1,16 @@
 /* The notifier: writes queued invalidations to the kernel. It may wait there for what a request
  * holds: a directory's lock, a page. It serves no request, and nobody waits for it, so that cannot
- * deadlock while there are workers. But when all are killed at once, nobody answers the request, and
- * the notifier, which cannot be killed while it waits so, holds the descriptor that keeps the request
- * alive: both stay for ever. So nothing is written that may wait for a request under way:
+ * deadlock while there are workers. But when all are killed at once, nobody answers the request,
+ * and the notifier, which cannot be killed while it waits so, holds the descriptor that keeps the
+ * request alive: both stay for ever. So nothing is written that may wait for a request under way:
  *
  *   attributes of a node, PRUNE     take no such lock
  *   pages of a node                 when no READ and no WRITE of it is under way (is_quiet)
- *   a name (before Linux 6.18)      when no request in its directory is under way; it only makes room,
- *                                   so one that finds no such moment is left out
+ *   a name (before Linux 6.18)      when no request in its directory is under way; it only makes
+ *                                   room, so one that finds no such moment is left out
  *
- * What is left open are the microseconds between the look and the kernel's own; who is caught in them
- * is freed by the next start (fuse_mount.h, end_silent) or by the request timeout. */
+ * What is left open are the microseconds between the look and the kernel's own; who is caught in
+ * them is freed by the next start (fuse_mount.h, end_silent) or by the request timeout. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>

@@ -12,7 +12,8 @@
 
 #include "base/clock.h"
 
-#define RESPAWN_FIRST_NS (100 * NS_PER_MS)  /* the second crash in a row; doubled by each further one */
+/* the second crash in a row; doubled by each further one */
+#define RESPAWN_FIRST_NS (100 * NS_PER_MS)
 #define RESPAWN_CRASH_MAX_NS (5 * NS_PER_S)
 #define RESPAWN_KILL_MAX_NS NS_PER_S
 #define RESPAWN_WELL_NS (10 * NS_PER_S)     /* who lived that long begins with a clean sheet */

@@ -23,8 +23,8 @@ void sd_notify_init(struct sd_notify *n, char *const *env);
 must_use int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The lines of `what` ("READY=1\n", or ""), and the status that the service manager shows. Failures are
- * logged at debug and ignored. */
+/* The lines of `what` ("READY=1\n", or ""), and the status that the service manager shows. Failures
+ * are logged at debug and ignored. */
 void sd_notify_tell(const struct sd_notify *n, const char *what, const char *status);
 
 #endif

@@ -23,7 +23,8 @@
 #define LIMIT_LEAVES_MAX_S 60
 #define WORKERS_AUTO_MIN 2
 #define WORKERS_AUTO_MAX 8
-#define FDS_OTHER 128 /* descriptors besides spool slots and connections: eventfds, parking files, clients */
+/* descriptors besides spool slots and connections: eventfds, parking files, clients */
+#define FDS_OTHER 128
 
 uint32_t setup_worker_count(const struct conf *conf)
 {
@@ -145,8 +146,8 @@ static uint32_t timeout_to_ask(const struct conf *conf)
     return ns > FUSE_REQUEST_TIMEOUT_MAX ? FUSE_REQUEST_TIMEOUT_MAX : (uint32_t)ns;
 }
 
-/* What is left to answer in, before the kernel ends the connection: a worker looks once a second, may
- * be killed and replaced meanwhile, and the machine may be busy. */
+/* What is left to answer in, before the kernel ends the connection: a worker looks once a second,
+ * may be killed and replaced meanwhile, and the machine may be busy. */
 static uint64_t limit_of(uint32_t seconds)
 {
     uint32_t left = seconds / 4;
@@ -161,7 +162,8 @@ static void set_limits(struct worker_env *env, const struct fuse_timeouts *befor
     struct fuse_timeouts after;
     uint32_t seconds, other;
 
-    /* One of them was set, or taken back, while we mounted: the shorter one is right in either case. */
+    /* One of them was set, or taken back, while we mounted: the shorter one is right in either
+     * case. */
     fuse_timeout_read(&after);
     seconds = fuse_timeout_in_force(before, env->fuse.request_timeout);
     other = fuse_timeout_in_force(&after, env->fuse.request_timeout);

@@ -16,8 +16,8 @@ must_use int setup_env(const struct conf *conf, uint32_t n_workers,
                        struct worker_env *env, struct err *err);
 
 /* Mounts, agrees with the kernel on the protocol, raises the read-ahead. `ours_alone`: the control
- * socket named after the mount point is ours now, so nobody who lives serves one that is mounted there
- * and silent: it is ended. 0, or -errno with *err. */
+ * socket named after the mount point is ours now, so nobody who lives serves one that is mounted
+ * there and silent: it is ended. 0, or -errno with *err. */
 must_use int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
                          struct err *err);
 

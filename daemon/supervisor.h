@@ -37,7 +37,8 @@ struct supervisor_duties {
     int (*check)(void *ctx, struct err *err);    /* 0, or 1 with what is wrong */
     int (*log_inflight)(void *ctx, struct err *err);
 
-    /* In the child that is to be a task: gives up what keeps the mount alive. NULL: nothing to do. */
+    /* In the child that is to be a task: gives up what keeps the mount alive. NULL: nothing to
+     * do. */
     void (*in_task)(void *ctx);
 
     /* In the supervisor: must not wait. */
@@ -71,7 +72,8 @@ struct supervisor_run {
     const struct role *roles;
     unsigned n_roles;
     struct child_user user;
-    bool unmounts;     /* the mount is ours to take off; its end is told by exits of the serving children */
+    /* the mount is ours to take off; its end is told by exits of the serving children */
+    bool unmounts;
     int segment_fd;    /* given read-only to control clients; -1 = none */
     const char *title; /* "mount=... workers=2": follows "ready" in the log */
     uint64_t request_limit_ns; /* requests have to be answered by then, 0 = no limit */

@@ -62,7 +62,8 @@
 /* fuse_init_out.request_timeout: 16 bits, seconds; in older headers a part of `unused`. */
 #define FUSE_INIT_OUT_TIMEOUT_AT 40
 #define FUSE_REQUEST_TIMEOUT_MAX 65535u
-/* The kernel looks for requests that are too old every so many seconds, and takes no shorter limit. */
+/* The kernel looks for requests that are too old every so many seconds, and takes no shorter
+ * limit. */
 #define FUSE_REQUEST_TIMEOUT_MIN 15u
 
 /* Since Linux 6.18 (minor 45); `count` node ids follow. */

@@ -23,10 +23,11 @@
  *                        chown, most simply by never storing them.
  *   INIT_EXT             the upper half of the flags
  *   HAS_EXPIRE_ONLY      see fuse_notify_expire_entry
- *   HAS_RESEND           the kernel may be asked for requests once more that a process took with it.
- *                        (Nobody does yet: workers have their journal.)
- *   REQUEST_TIMEOUT      the dead man's switch: it ends the whole connection when one request is older
- *                        than what fuse_timeout.h says. Whoever answers must see to it that none is.
+ *   HAS_RESEND           the kernel may be asked for requests once more that a process took with
+ *                        it. (Nobody does yet: workers have their journal.)
+ *   REQUEST_TIMEOUT      the dead man's switch: it ends the whole connection when one request is
+ *                        older than what fuse_timeout.h says. Whoever answers must see to it that
+ *                        none is.
  *
  * Never:
  *   WRITEBACK_CACHE      the kernel would own size and mtime, and WRITEs would lose their caller

@@ -151,8 +151,8 @@ static int detach(const char *path, bool force, struct err *err)
     return 0;
 }
 
-/* What does not answer has to be ended, lest whoever waits for it waits for ever, and then no longer
- * within reach. */
+/* What does not answer has to be ended, lest whoever waits for it waits for ever, and then no
+ * longer within reach. */
 static int take_off(const struct fuse_mountpoint *point, bool silent, struct err *err)
 {
     if (silent && geteuid() != 0)

@@ -34,7 +34,8 @@ struct fuse_mount {
     int fd; /* close-on-exec and non-blocking; the mount dies with its last copy */
     enum fuse_mount_form form;
     bool removed_stale; /* the mount of a dead stateproxy was in the way, and was taken off */
-    int abort_fd;   /* -1 = not to be had; holds no connection: fuse_abort, also when it is detached */
+    /* -1 = not to be had; holds no connection: fuse_abort, also when it is detached */
+    int abort_fd;
     int waiting_fd; /* the same: fuse_waiting */
     unsigned dev_major;
     unsigned dev_minor;
@@ -46,7 +47,8 @@ struct fuse_mount {
  * and calls fuse_unmount before. On failure nothing is left mounted, and *err says in one line
  * what is wrong:
  *   -ENOENT, -ENOTDIR, -EACCES  the mount point, or /dev/fuse
- *   -EBUSY    a living stateproxy is mounted there (or, without end_silent, one that does not answer)
+ *   -EBUSY    a living stateproxy is mounted there (or, without end_silent, one that does not
+ *             answer)
  *   -EPERM    mount(2) or fusermount3 refused; its own words are in *err
  *   -ENOPKG   neither root nor fusermount3
  *   -EBADF    the descriptor handed in is no FUSE device

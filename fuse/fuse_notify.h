@@ -23,8 +23,8 @@
 must_use int fuse_notify_inval_inode(int fd, uint64_t nodeid, int64_t off,
                                      int64_t len);
 
-/* Drops the names of these nodes that nobody uses; FORGETs follow. Takes no directory's lock. -EINVAL:
- * the kernel is older than Linux 6.18 (or n is 0). */
+/* Drops the names of these nodes that nobody uses; FORGETs follow. Takes no directory's lock.
+ * -EINVAL: the kernel is older than Linux 6.18 (or n is 0). */
 must_use int fuse_notify_prune(int fd, const uint64_t *nodeids, uint32_t n);
 
 /* Drops a name in a directory; the kernel FORGETs what it led to when nothing else holds it. */

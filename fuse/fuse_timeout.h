@@ -10,7 +10,8 @@
 
 struct fuse_timeouts {
     bool known;           /* the kernel has them */
-    uint32_t def, max; /* fs.fuse.default_request_timeout, max_request_timeout: seconds, 0 = not set */
+    /* fs.fuse.default_request_timeout, max_request_timeout: seconds, 0 = not set */
+    uint32_t def, max;
 };
 
 void fuse_timeout_read(struct fuse_timeouts *ret);

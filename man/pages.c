@@ -1,6 +1,7 @@
-/* Prints a manual page or docs/CONFIGURATION.md from its template: lines of the form @NAME@ become the
- * tables that the programs themselves use (conf_keys.c, options.c of daemon/ and ctl/), all else is
- * copied. Run by tools/check-manual, which compares, and by `make update-manual`, which writes. */
+/* Prints a manual page or docs/CONFIGURATION.md from its template: lines of the form @NAME@ become
+ * the tables that the programs themselves use (conf_keys.c, options.c of daemon/ and ctl/), all
+ * else is copied. Run by tools/check-manual, which compares, and by `make update-manual`, which
+ * writes. */
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>

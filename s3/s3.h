@@ -167,8 +167,8 @@ struct s3_result {
  * condition: 501, 405, a 400 that says nothing else. */
 bool s3_condition_unknown(int http_status, const char *code);
 
-/* A GET that named a version was refused in a way that the next one will be, too: it is not permitted,
- * or the server does not know versions. */
+/* A GET that named a version was refused in a way that the next one will be, too: it is not
+ * permitted, or the server does not know versions. */
 bool s3_version_refused(int http_status, const char *code);
 
 /* `res` is valid only during the call. The request is gone when this returns; it may start
@@ -181,17 +181,18 @@ typedef void s3_done_fn(void *arg, const struct s3_result *res);
  * passed is that in the object. */
 struct s3_get {
     const char *key;
-    const char *version; /* NULL, or the id of a version: -ESTALE where it is gone (code NoSuchVersion) */
+    /* NULL, or the id of a version: -ESTALE where it is gone (code NoSuchVersion) */
+    const char *version;
     uint64_t off;
     uint64_t len; /* 0 = to the end (no Range header when off is 0) */
     const char *if_match;      /* NULL or an ETag; 412 -> -ESTALE */
     const char *if_none_match; /* NULL or an ETag; 304 -> not_modified */
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
-    /* Not NULL: an answer of a whole object (`off` is 0, and `len` reaches to its end) is held against
-     * its ETag, where that is an MD5, before the last piece is told. When it is of another version,
-     * this is called, the request begins anew, and on_head once more; -EIO when it stays so. (Not
-     * without retries: max_attempts.) */
+    /* Not NULL: an answer of a whole object (`off` is 0, and `len` reaches to its end) is held
+     * against its ETag, where that is an MD5, before the last piece is told. When it is of another
+     * version, this is called, the request begins anew, and on_head once more; -EIO when it stays
+     * so. (Not without retries: max_attempts.) */
     void (*on_restart)(void *arg);
 };
 
@@ -244,9 +245,9 @@ struct s3_copy {
     size_t n_meta;
 };
 
-/* A PUT on the condition that nothing is there, or an empty object, whose attempt may have acted (no
- * answer came, or a gateway's) is made again after this time only: an attempt that acts late may
- * find that its condition holds once more, and bring back what has been removed. */
+/* A PUT on the condition that nothing is there, or an empty object, whose attempt may have acted
+ * (no answer came, or a gateway's) is made again after this time only: an attempt that acts late
+ * may find that its condition holds once more, and bring back what has been removed. */
 #define S3_SETTLE_NS NS_PER_S
 
 /* That, or half of this client's deadline where it is less. */
@@ -329,13 +330,14 @@ must_use int s3_get(struct s3_client *c, const struct s3_get *get,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
                      void *arg, struct s3_req **ret_req);
-/* The same, but -ENOENT may be wrong where the server does not take our credentials (a HEAD has no code):
- * for those who ask on, by a LIST. */
+/* The same, but -ENOENT may be wrong where the server does not take our credentials (a HEAD has no
+ * code): for those who ask on, by a LIST. */
 must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                            struct s3_req **ret_req);
 must_use int s3_put(struct s3_client *c, const struct s3_put *put,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,
+must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done,
+                       void *arg,
                        struct s3_req **ret_req);
 must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
                      s3_done_fn *done, void *arg, struct s3_req **ret_req);

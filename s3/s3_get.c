@@ -249,8 +249,9 @@ static const struct s3_op op_empty = {
     .cleanup = cleanup,
 };
 
-/* 416 to a range from 0: nothing is there to range over. To the rest of what an answer has begun: the
- * object is a shorter one by now, and the server looks at the range before the condition (MinIO). */
+/* 416 to a range from 0: nothing is there to range over. To the rest of what an answer has begun:
+ * the object is a shorter one by now, and the server looks at the range before the condition
+ * (MinIO). */
 static bool turn(struct s3_req *req)
 {
     if (req->reply.status == 416 && req->get.headed)

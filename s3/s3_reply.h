@@ -41,7 +41,8 @@ void s3_reply_begin(struct s3_req *req);
 /* The attempt is over: reads what S3 said, and lets the operation finish a success. */
 void s3_reply_end(struct s3_req *req, CURLcode curl);
 
-/* The answer to a GET has a part of the object: 206, or a 200 whose Content-Range says so (rclone). */
+/* The answer to a GET has a part of the object: 206, or a 200 whose Content-Range says so
+ * (rclone). */
 bool s3_reply_is_part(const struct s3_reply *rp);
 
 /* For logs and operators: no line ends, no terminal sequences. */

@@ -101,8 +101,9 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who,
                       const struct shm_baseline_value *value, uint32_t now_ticks);
 
-/* Whoever expects version `from` of the key expects `to` from now on, which is a copy of it: it goes
- * for the same reading. Not more than SHM_BASELINE_MOVES of them; the others will find a conflict. */
+/* Whoever expects version `from` of the key expects `to` from now on, which is a copy of it: it
+ * goes for the same reading. Not more than SHM_BASELINE_MOVES of them; the others will find a
+ * conflict. */
 #define SHM_BASELINE_MOVES 64
 void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
                          const char from[SHM_ETAG_MAX], const char to[SHM_ETAG_MAX]);

@@ -1,4 +1,5 @@
-/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what: workers/read/fetch.c.
+/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what:
+ * workers/read/fetch.c.
  * */
 #include "shm/shm_block.h"
 

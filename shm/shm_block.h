@@ -87,16 +87,16 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 
-/* The bytes of a block that came without a fetch of it: READY when this returns, also where somebody
- * fetches it (that fetch goes on, for nobody). Nobody sees the block before; a worker that dies in
- * here leaves what there was. `worker`: the caller; `len` up to SHM_BLOCK_SIZE; *ret_wake: the mask of
- * workers to wake. The block's index; SHM_NIL, and nothing done: it is READY already, or every block
- * is pinned or being fetched. */
+/* The bytes of a block that came without a fetch of it: READY when this returns, also where
+ * somebody fetches it (that fetch goes on, for nobody). Nobody sees the block before; a worker that
+ * dies in here leaves what there was. `worker`: the caller; `len` up to SHM_BLOCK_SIZE; *ret_wake:
+ * the mask of workers to wake. The block's index; SHM_NIL, and nothing done: it is READY already,
+ * or every block is pinned or being fetched. */
 uint32_t shm_block_put(struct shm *shm, struct shm_block_key key, uint32_t worker,
                        const uint8_t *data, uint32_t len, uint32_t *ret_wake);
 
-/* Drops a block that is of no more use, if it is READY and unpinned. It is the next one to be taken,
- * so that what streams through the pool stays in little memory. */
+/* Drops a block that is of no more use, if it is READY and unpinned. It is the next one to be
+ * taken, so that what streams through the pool stays in little memory. */
 void shm_block_drop(struct shm *shm, struct shm_block_key key);
 
 /* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake:

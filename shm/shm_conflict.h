@@ -24,8 +24,8 @@ struct shm_conflict {
 };
 
 /* Writer: any worker, under shm->meta. Readers: the same; stateproxyctl without it (may see half an
- * entry). If the owner of the lock dies: rolled back. The entry of number n is slot[n % SHM_CONFLICTS].
- * Without compare-and-set (sizes.baselines 0) there are no slots. */
+ * entry). If the owner of the lock dies: rolled back. The entry of number n is slot[n %
+ * SHM_CONFLICTS]. Without compare-and-set (sizes.baselines 0) there are no slots. */
 struct shm_conflict_ring {
     uint64_t count; /* of all that there have been */
     struct shm_conflict slot[];

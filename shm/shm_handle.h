@@ -19,11 +19,13 @@ struct shm_handle {
     uint32_t pid;     /* directory: the thread that opened it, 0 = unknown */
     uint32_t content; /* directory: the listing it reads (struct shm_node.content) */
     uint64_t seq_next; /* file: offset after the last read (directory: when its listing began); */
-    uint64_t seq_ahead; /* ... first offset not asked of S3 yet (directory: the one upon which `page` was turned to) */
+    /* ... first offset not asked of S3 yet (directory: the one upon which `page` was turned to) */
+    uint64_t seq_ahead;
     uint32_t seq_window; /* ... bytes to ask for at once */
     uint32_t page;       /* directory: page that `start` begins */
     uint16_t start_len;
-    char start[SHM_NAME_MAX + 5]; /* directory: name after which that page starts; room for a U+10FFFF after it */
+    /* directory: name after which that page starts; room for a U+10FFFF after it */
+    char start[SHM_NAME_MAX + 5];
 };
 
 struct shm_handle_table {
@@ -42,8 +44,8 @@ const struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx);
 /* Saves the handle and returns it. */
 struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx);
 
-/* Not saved: only for `seq_*`, which plan the read-ahead (read_plan.h). They need not be right: what a
- * process that dies leaves of them costs a request too many, or a smaller window. */
+/* Not saved: only for `seq_*`, which plan the read-ahead (read_plan.h). They need not be right:
+ * what a process that dies leaves of them costs a request too many, or a smaller window. */
 struct shm_handle *shm_handle_hints(struct shm *shm, uint32_t idx);
 
 /* A handle on the node (whose opens are counted up). Its index, or -ENFILE. */

@@ -1,5 +1,5 @@
-/* Arenas and records: where they are and what must hold of them. Their life is in workers/process/channel.c
- * and op.c. */
+/* Arenas and records: where they are and what must hold of them. Their life is in
+ * workers/process/channel.c and op.c. */
 #include "shm/shm_journal.h"
 
 #include <assert.h>

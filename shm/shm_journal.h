@@ -19,7 +19,8 @@
 #include "shm/shm_segment.h"
 
 #define SHM_READ_HEAD 80 /* in front of the payload: fuse_in_header and fuse_write_in */
-#define SHM_RECORD_REQUEST 696 /* bytes of a request that can wait: two names of 255 and their header fit */
+/* bytes of a request that can wait: two names of 255 and their header fit */
+#define SHM_RECORD_REQUEST 696
 #define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
 #define SHM_REPLY_MAX 65536 /* one READDIRPLUS answer */
 #define SHM_COUNTED_MAX 512 /* nodes that one READDIRPLUS answer may count */
@@ -60,7 +61,8 @@ struct shm_record {
     uint8_t unused[80];
 };
 
-#define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff) /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */
+/* reply_len: the answer is arena->reply[0 .. arena->reply_len) */
+#define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff)
 
 /* struct shm_arena: the requests of one worker slot. Same writer and readers as struct shm_record.
  * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED

@@ -1,14 +1,15 @@
-/* Who has just listed a directory: a thread that goes on to look at each name (`ls -l`, find, du) may be
- * answered by what the listing said, as long as it does nothing else in between. Whoever else asks for
- * a name is answered by S3, also who has a directory open only to name files in it (openat,
- * fstatat). */
+/* Who has just listed a directory: a thread that goes on to look at each name (`ls -l`, find, du)
+ * may be answered by what the listing said, as long as it does nothing else in between. Whoever
+ * else asks for a name is answered by S3, also who has a directory open only to name files in it
+ * (openat, fstatat). */
 #ifndef SHM_SHM_LISTER_H
 #define SHM_SHM_LISTER_H
 
 #include "shm/shm_node.h"
 
-/* After the directory was closed: looks that follow one another as fast as this belong to its listing. A
- * program that has heard of a change meanwhile, from whomever, has not been that fast. */
+/* After the directory was closed: looks that follow one another as fast as this belong to its
+ * listing. A program that has heard of a change meanwhile, from whomever, has not been that
+ * fast. */
 #define SHM_LISTER_GAP_NS UINT64_C(1000000)
 
 /* All want shm->meta held, and do nothing for a thread that is not known (0). A slot may be lost to

@@ -32,9 +32,10 @@ enum shm_rank {
 };
 
 /* Bytes of undo log; a locked section must fit. The dearest calls: shm_node_intern 5.5 KiB,
- * shm_node_move 5 KiB, shm_session_set_xattr 3 KiB, shm_node_detach, shm_session_new, shm_handle_new,
- * a record 1 KiB each, all others less. So all that one request does fits several times over; a loop
- * over many nodes does not: a section each. Memory that no section reached is never touched. */
+ * shm_node_move 5 KiB, shm_session_set_xattr 3 KiB, shm_node_detach, shm_session_new,
+ * shm_handle_new, a record 1 KiB each, all others less. So all that one request does fits several
+ * times over; a loop over many nodes does not: a section each. Memory that no section reached is
+ * never touched. */
 #define SHM_UNDO_MAX 65536
 
 /* Writer, readers: the owner of `mutex`. If the owner dies: see above. */

@@ -28,27 +28,35 @@ enum shm_node_flag {
     SHM_NODE_DIR = 1u << 0,
     SHM_NODE_CURRENT = 1u << 1, /* the name (parent, name) maps to it */
     SHM_NODE_LOCAL = 1u << 2,   /* not on S3 (yet): an unpublished file */
-    SHM_NODE_PRIVATE = 1u << 3, /* compare-and-set: one caller's own, to write through. It never was in the
-                                 * name table, which holds what is published */
+    /* compare-and-set: one caller's own, to write through. It never was in the name table, which
+     * holds what is published */
+    SHM_NODE_PRIVATE = 1u << 3,
 
     /* how fresh */
     SHM_NODE_FRESH = 1u << 4,  /* a lookup has just validated it and no open has used that up */
-    SHM_NODE_LOOKED = 1u << 5, /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it
-                                * comes at once (the kernel repeats it), needs no request */
+    /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
+     * (the kernel repeats it), needs no request */
+    SHM_NODE_LOOKED = 1u << 5,
 
     /* a directory */
     SHM_NODE_COMPLETE = 1u << 6, /* all its entries are nodes, as of listed_ns */
-    SHM_NODE_LISTING = 1u << 7,  /* a listing that began at listed_ns goes on, and no entry was evicted since */
-    SHM_NODE_WANTED = 1u << 8,   /* somebody has asked about an entry since its newest listing began */
+    /* a listing that began at listed_ns goes on, and no entry was evicted since */
+    SHM_NODE_LISTING = 1u << 7,
+    /* somebody has asked about an entry since its newest listing began */
+    SHM_NODE_WANTED = 1u << 8,
     SHM_NODE_ASK = 1u << 9,      /* not META: known for so long that they are worth a HEAD */
 
     /* metadata */
-    SHM_NODE_MTIME_SET = 1u << 10, /* mtime_ns was set by the user (or metadata), not by S3 or a write */
-    SHM_NODE_META = 1u << 11,  /* its object's metadata are known: a GET or HEAD told, or we wrote them */
+    /* mtime_ns was set by the user (or metadata), not by S3 or a write */
+    SHM_NODE_MTIME_SET = 1u << 10,
+    /* its object's metadata are known: a GET or HEAD told, or we wrote them */
+    SHM_NODE_META = 1u << 11,
     SHM_NODE_LINK = 1u << 12,  /* META: a symbolic link; its target is the content */
-    SHM_NODE_MORE = 1u << 13,  /* META: there are others than mode, owner, time: new content keeps them */
+    /* META: there are others than mode, owner, time: new content keeps them */
+    SHM_NODE_MORE = 1u << 13,
     SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes among them */
-    SHM_NODE_PLAIN = 1u << 15, /* META: as of checked_ns there are no others, and the type is S3's default */
+    /* META: as of checked_ns there are no others, and the type is S3's default */
+    SHM_NODE_PLAIN = 1u << 15,
 };
 
 /* struct shm_node: 256 bytes, one node.
@@ -71,19 +79,25 @@ struct shm_node {
     uint16_t name_len;
     uint16_t flags;
     uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
-    uint32_t content;   /* names its bytes in the block pool: another number after each change of them; directory: of
-                           its newest listing */
+    /* names its bytes in the block pool: another number after each change of them; directory: of
+     * its newest listing */
+    uint32_t content;
     uint64_t nlookup;   /* references that the kernel holds */
     uint64_t ino;       /* st_ino: a hash of the path */
     uint64_t size;
     int64_t mtime_ns;
     uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
     union {
-        uint64_t listed_ns; /* directory: monotonic time at which its newest complete listing began */
+        /* directory: monotonic time at which its newest complete listing began */
+        uint64_t listed_ns;
         struct {
-            uint32_t looked_by; /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it was made for */
+            /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it
+             * was made for */
+            uint32_t looked_by;
             union {
-                uint32_t told;  /* file: the PRIVATE node (index + 1) that the kernel was told last under this name, 0 = none */
+                /* file: the PRIVATE node (index + 1) that the kernel was told last under this
+                 * name, 0 = none */
+                uint32_t told;
                 uint32_t maker; /* PRIVATE: the process that it was made for, 0 = not known */
             };
         };
@@ -91,7 +105,8 @@ struct shm_node {
     uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */
     uint32_t uid, gid;   /* SHM_MODE_UNSET = the configured ones */
     uint32_t busy;       /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
-    uint32_t bytes_node; /* file: with `content` the key of its blocks; a copy of a node shares those of the first */
+    /* file: with `content` the key of its blocks; a copy of a node shares those of the first */
+    uint32_t bytes_node;
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
 };
@@ -110,7 +125,8 @@ struct shm_long_name {
 struct shm_reopen {
     uint64_t ino;
     uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
-    uint32_t pid;      /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
+    /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
+    uint32_t pid;
     uint32_t noted_by; /* that OPEN, as shm_reopen_request() */
     uint32_t repeated_by; /* the one that repeats it; 0 = none has come yet */
     uint32_t wants_private; /* it opens for writing, and is to get a node of its own */
@@ -159,7 +175,8 @@ struct shm_version {
     int64_t mtime_ns;
     const char *etag; /* "" or NULL for directories and unpublished files */
     uint32_t mode, uid, gid; /* SHM_MODE_UNSET = configured */
-    bool meta; /* its metadata are known: the three above, and these; else what was known of them stays */
+    /* its metadata are known: the three above, and these; else what was known of them stays */
+    bool meta;
     bool link;
     bool more;
     bool xattr;
@@ -189,10 +206,11 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_
 uint32_t shm_node_named(struct shm *shm, uint32_t idx);
 
 /* True if it is, or was, a node of this name. */
-bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name, size_t len);
+bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name,
+                       size_t len);
 
-/* What the node, a file, is a version of; `etag` points into it. Of the metadata it tells mode and owner
- * alone (`meta` is not set). */
+/* What the node, a file, is a version of; `etag` points into it. Of the metadata it tells mode and
+ * owner alone (`meta` is not set). */
 struct shm_version shm_node_version(const struct shm_node *n);
 
 /* Makes (parent, name) map to a node of this version and marks it checked now: the current node
@@ -224,7 +242,8 @@ must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *
 
 /* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0,
  * -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as
- * above; on failure nothing was changed. A PRIVATE node gets the name beside the one that has it. `ino` of nodes below a moved directory stays what it was.
+ * above; on failure nothing was changed. A PRIVATE node gets the name beside the one that has it.
+ * `ino` of nodes below a moved directory stays what it was.
  * */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
                            const char *name, size_t len);
@@ -259,8 +278,8 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir);
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
 
-/* The node's `ino`, and those of the directories above it, are those of its path: below a directory that
- * was moved they still are those of the old one, until this. */
+/* The node's `ino`, and those of the directories above it, are those of its path: below a directory
+ * that was moved they still are those of the old one, until this. */
 void shm_node_settle_ino(struct shm *shm, uint32_t idx);
 
 /* The `ino` that a node of this name has, or would have. */

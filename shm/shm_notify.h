@@ -3,10 +3,10 @@
  * A worker must not write them itself: INVAL_ENTRY takes the parent's inode lock and INVAL_INODE
  * waits for pages that a READ has locked, so whoever serves those requests would wait for itself.
  * For the notifier the wait is harmless as long as somebody lives to answer the request. When all
- * are killed it is not: nobody can kill who waits so, and what he holds keeps the mount, and with it
- * the request, alive. So of a file only the attributes are dropped at once, which waits for nothing;
- * its pages when no READ or WRITE of it is under way (daemon/notifier.c), and until then at each OPEN,
- * by whoever opens it.
+ * are killed it is not: nobody can kill who waits so, and what he holds keeps the mount, and with
+ * it the request, alive. So of a file only the attributes are dropped at once, which waits for
+ * nothing; its pages when no READ or WRITE of it is under way (daemon/notifier.c), and until then
+ * at each OPEN, by whoever opens it.
  */
 #ifndef SHM_SHM_NOTIFY_H
 #define SHM_SHM_NOTIFY_H
@@ -71,11 +71,10 @@ void shm_notify_written(struct shm *shm);
 /* Under shm->meta: an OPEN of the node has to make the kernel drop its pages. */
 bool shm_notify_stale(struct shm *shm, uint32_t node);
 
-/* For the notifier; they take shm->meta themselves. A new one begins: what its predecessor was dropping
- * is in the list again.
- * The list: nodes with pages to drop; their number, up to SHM_NOTIFY_PAGES.
- * Takes one of them in hand: true if it is there, and nobody has it open for writing, so that no page
- * of it is dirty. It has been written, and goes. */
+/* For the notifier; they take shm->meta themselves. A new one begins: what its predecessor was
+ * dropping is in the list again. The list: nodes with pages to drop; their number, up to
+ * SHM_NOTIFY_PAGES. Takes one of them in hand: true if it is there, and nobody has it open for
+ * writing, so that no page of it is dirty. It has been written, and goes. */
 void shm_notify_resume(struct shm *shm);
 uint32_t shm_notify_pages(struct shm *shm, uint64_t *ret_ids);
 bool shm_notify_drop(struct shm *shm, uint64_t node_id);

@@ -179,7 +179,8 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
     if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE &&
         s->load.state == SHM_JOB_IDLE && !shm_session_dirty(s) &&
         !(shm_node_at(shm, s->node)->opens &&
-          ((s->flags & SHM_SESSION_ORPHAN) || (shm_node_at(shm, s->node)->flags & SHM_NODE_PRIVATE))))
+          ((s->flags & SHM_SESSION_ORPHAN) ||
+           (shm_node_at(shm, s->node)->flags & SHM_NODE_PRIVATE))))
         return err_set(err, EUCLEAN, "session %u: nobody uses it", i);
     return 0;
 }

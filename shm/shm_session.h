@@ -24,33 +24,45 @@ enum shm_session_state {
  * shm_session_flags says their names, as `stateproxyctl sessions` shows them. */
 enum shm_session_flag {
     /* the content */
-    SHM_SESSION_LOADED = 1u << 0,   /* the spool holds the file. Not while it is being loaded, nor, until
-                                     * somebody writes, as a copy by the server */
+    /* the spool holds the file. Not while it is being loaded, nor, until somebody writes, as a
+     * copy by the server */
+    SHM_SESSION_LOADED = 1u << 0,
     SHM_SESSION_ON_DISK = 1u << 1,  /* the bytes are in the spool file, not in the memfd */
-    SHM_SESSION_EMPTYING = 1u << 2, /* an open with O_TRUNC empties the spool: nobody else may change it */
-    SHM_SESSION_COPY = 1u << 3,     /* unpublished, and nothing in the spool: the content is that of `copy` */
-    SHM_SESSION_NO_COPY = 1u << 4,  /* which the server would not copy: it is to be loaded and put */
+    /* an open with O_TRUNC empties the spool: nobody else may change it */
+    SHM_SESSION_EMPTYING = 1u << 2,
+    /* unpublished, and nothing in the spool: the content is that of `copy` */
+    SHM_SESSION_COPY = 1u << 3,
+    /* which the server would not copy: it is to be loaded and put */
+    SHM_SESSION_NO_COPY = 1u << 4,
     SHM_SESSION_LOST = 1u << 5,     /* and could not be loaded: nobody waits until it is */
     SHM_SESSION_XATTR = 1u << 6,    /* `xattr` is what the file has, told to S3 or not */
 
     /* the publish */
-    SHM_SESSION_ABSENT = 1u << 7, /* the key was not on S3 when the session began, nor published since */
-    SHM_SESSION_UNPUBLISHED = 1u << 8, /* created or truncated: publish even without a written byte */
+    /* the key was not on S3 when the session began, nor published since */
+    SHM_SESSION_ABSENT = 1u << 7,
+    /* created or truncated: publish even without a written byte */
+    SHM_SESSION_UNPUBLISHED = 1u << 8,
     SHM_SESSION_EXCL = 1u << 9,   /* last write wins: it is to be a new file */
-    SHM_SESSION_TRIED = 1u << 10, /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and
-                                   * its end is not known */
+    /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and its end is not
+     * known */
+    SHM_SESSION_TRIED = 1u << 10,
     SHM_SESSION_ORPHAN = 1u << 11, /* unlinked: nothing is published any more */
-    SHM_SESSION_MANY_PIDS = 1u << 12, /* more processes than fit `pids`: each counts as a living writer */
+    /* more processes than fit `pids`: each counts as a living writer */
+    SHM_SESSION_MANY_PIDS = 1u << 12,
 
     /* compare-and-set */
-    SHM_SESSION_EXPECTS = 1u << 13, /* base_etag (or ABSENT) must match; without it, it is only a hint */
+    /* base_etag (or ABSENT) must match; without it, it is only a hint */
+    SHM_SESSION_EXPECTS = 1u << 13,
     SHM_SESSION_LINEAGE = 1u << 14, /* `lineage` is that of base_etag; else it is asked for */
-    SHM_SESSION_OURS = 1u << 15,    /* base_etag is of an empty file made with O_EXCL; as all empty files have
-                                     * it, write ids must tell that it is ours */
+    /* base_etag is of an empty file made with O_EXCL; as all empty files have it, write ids must
+     * tell that it is ours */
+    SHM_SESSION_OURS = 1u << 15,
     SHM_SESSION_REFUSED = 1u << 16, /* what was read is known to be outdated, or not known */
-    SHM_SESSION_REPLACED = 1u << 17, /* another process has removed or replaced the file: it is not found by
-                                      * name any more, and its upload will be refused */
-    SHM_SESSION_MOVED = 1u << 18,   /* REPLACED: it has another name now, which the session does not follow */
+    /* another process has removed or replaced the file: it is not found by name any more, and
+     * its upload will be refused */
+    SHM_SESSION_REPLACED = 1u << 17,
+    /* REPLACED: it has another name now, which the session does not follow */
+    SHM_SESSION_MOVED = 1u << 18,
 };
 
 #define SHM_SESSION_FLAGS 19
@@ -109,27 +121,33 @@ struct shm_session {
     uint64_t published_seq; /* write_seq that S3 has */
     uint64_t publishing_seq; /* that the running (or last) publish carries */
     uint64_t mem_reserved;   /* bytes of the memfd that are counted in the table's mem_used */
-    uint32_t writing; /* requests that are changing the spool right now: no publish begins meanwhile */
-    int32_t write_error; /* a WRITE failed: nothing is published until the file is emptied and begun anew */
+    /* requests that are changing the spool right now: no publish begins meanwhile */
+    uint32_t writing;
+    /* a WRITE failed: nothing is published until the file is emptied and begun anew */
+    int32_t write_error;
     struct shm_job load;
     struct shm_job publish;
     char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
     /* Compare-and-set (workers/objmeta/lineage.h): */
-    char write_id[SHM_ID_LEN + 4]; /* of the publish under way (or last), for own-write recognition */
+    /* of the publish under way (or last), for own-write recognition */
+    char write_id[SHM_ID_LEN + 4];
     char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
     uint64_t sent_ns;              /* TRIED: when a PUT went out last (workers/op/settle.h) */
     union {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
         struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
     };
-    uint64_t changed_from; /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
+    /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
+    uint64_t changed_from;
     uint32_t cuts; /* times that the content became shorter: a READ that meets one is made again */
     struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
-    /* Its parent, that one's parent, ...: those who know the version that is expected, and have only ever
-     * written the key, or wait for their child, know what is published as well. A free place: zero. */
+    /* Its parent, that one's parent, ...: those who know the version that is expected, and have
+     * only ever written the key, or wait for their child, know what is published as well. A free
+     * place: zero. */
     struct shm_baseline_who follower[SHM_SESSION_FOLLOWERS];
     struct shm_session_pid pids[SHM_SESSION_PIDS];
-    /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr alone. */
+    /* With SHM_SESSION_XATTR, else of no meaning. Last, and saved by shm_session_set_xattr
+     * alone. */
     char xattr[SHM_SESSION_META_MAX];
 };
 

@@ -25,7 +25,8 @@ enum shm_stat {
     SHM_STAT_CONTRADICTIONS, /* answers that a server which keeps conditions does not give */
     SHM_STAT_RECOVERED,      /* requests taken over from a dead worker */
     SHM_STAT_INTERRUPTED,
-    SHM_STAT_TIMED_OUT,      /* requests ended with ETIMEDOUT, or EAGAIN, since they became too old */
+    /* requests ended with ETIMEDOUT, or EAGAIN, since they became too old */
+    SHM_STAT_TIMED_OUT,
     SHM_STAT_HIDDEN_NAMES,   /* keys that cannot be names */
     SHM_STAT_OVERLOAD,       /* requests refused with ENOMEM: no free record */
     SHM_STAT_PARKED,         /* WRITEs that had to wait */

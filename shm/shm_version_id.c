@@ -33,7 +33,8 @@ static struct shm_version_id *places(struct shm *shm, uint32_t content)
     return &shm->version_ids->slot[content % SETS * SHM_VERSION_WAYS];
 }
 
-static struct shm_version_id *version_id_find(struct shm *shm, uint32_t bytes_node, uint32_t content,
+static struct shm_version_id *version_id_find(struct shm *shm, uint32_t bytes_node,
+                                              uint32_t content,
                                    uint64_t key)
 {
     struct shm_version_id *v = places(shm, content);
@@ -57,8 +58,8 @@ static enum need need_of(struct shm *shm, const struct shm_version_id *v)
     return n->opens ? NEED_OPEN : NEED_PERHAPS;
 }
 
-/* Where a new one may go: to the place that is needed least, and was told longest ago. NULL: files are
- * open on all. */
+/* Where a new one may go: to the place that is needed least, and was told longest ago. NULL: files
+ * are open on all. */
 static struct shm_version_id *free_place(struct shm *shm, uint32_t content)
 {
     struct shm_version_id *v = places(shm, content), *best = NULL;

@@ -1,9 +1,10 @@
-/* The version ids of objects, as a versioned bucket tells them: by them a file that somebody has open is
- * read on after its key has got another object, or none.
+/* The version ids of objects, as a versioned bucket tells them: by them a file that somebody has
+ * open is read on after its key has got another object, or none.
  *
- * Few files need one: those that are more than what came with their LOOKUP, and are open. So the ids
- * are no part of a node, but lie in a small table, from which an id that no open file needs goes
- * first. An id that is not kept is learnt again from the next GET, as long as its object is there.
+ * Few files need one: those that are more than what came with their LOOKUP, and are open. So the
+ * ids are no part of a node, but lie in a small table, from which an id that no open file needs
+ * goes first. An id that is not kept is learnt again from the next GET, as long as its object is
+ * there.
  *
  * All functions here want shm->meta held, and save what they change. */
 #ifndef SHM_SHM_VERSION_ID_H
@@ -24,7 +25,8 @@ struct shm_version_id {
     uint32_t content;
     uint32_t node;     /* a node of these bytes: while it is open, the id stays */
     uint32_t told;     /* when it was told last, by the table's `clock` */
-    uint32_t replaced; /* the key has another object by now, or none: the next GET names the version */
+    /* the key has another object by now, or none: the next GET names the version */
+    uint32_t replaced;
     char id[SHM_VERSION_ID_MAX];
 };
 
@@ -37,8 +39,8 @@ struct shm_version_table {
 size_t shm_version_id_size(const struct shm_sizes *sizes);
 must_use int shm_version_id_check(struct shm *shm, struct err *err);
 
-/* The object that `key` has now is of the bytes of `node`, and has this id. One that is empty, "null"
- * (it is overwritten while versioning is suspended) or too long is not kept. */
+/* The object that `key` has now is of the bytes of `node`, and has this id. One that is empty,
+ * "null" (it is overwritten while versioning is suspended) or too long is not kept. */
 void shm_version_id_told(struct shm *shm, uint32_t node, const char *key, const char *id);
 
 /* What is known of these bytes under this key, or NULL. */

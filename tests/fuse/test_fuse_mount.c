@@ -669,7 +669,8 @@ static void test_abort(void **state)
     f->server = 0;
     assert_int_equal(f->toy->end_error, ECONNABORTED); /* ABORT_ERROR */
     assert_int_equal(fuse_unmount(&f->mount, NULL), 0);
-    assert_int_equal(fuse_abort(&f->mount), 0); /* there is none any more, and nothing else is hit */
+    /* there is none any more, and nothing else is hit */
+    assert_int_equal(fuse_abort(&f->mount), 0);
 }
 
 /* Off already, and a program has a file open: whoever waits in it is let go all the same. */

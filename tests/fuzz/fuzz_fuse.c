@@ -1,5 +1,5 @@
-/* Whole requests against a running worker: its channel is a socket pair, its S3 server toy_s3.c, its
- * segment a small one, made anew for each input.
+/* Whole requests against a running worker: its channel is a socket pair, its S3 server toy_s3.c,
+ * its segment a small one, made anew for each input.
  *
  * The input: two bytes for the server's faults (toy_s3.h), then requests, each a struct item and
  * its bytes. Node ids and file handles are given as numbers into what was answered before, so that

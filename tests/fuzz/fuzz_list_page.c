@@ -1,4 +1,5 @@
-/* workers/names/list_page.c: a page as another worker may have left it, and a page made of hostile names.
+/* workers/names/list_page.c: a page as another worker may have left it, and a page made of hostile
+ * names.
  * */
 #include "tests/fuzz/fuzz.h"
 

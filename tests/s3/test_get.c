@@ -440,7 +440,8 @@ static void test_torn(void **state)
     pinned.if_match = E_ABC;
     fixture_get(&f, &pinned);
     assert_int_equal(f.call.res.error, -ESTALE);
-    assert_string_equal(f.call.data.data ? f.call.data.data : "", ""); /* the last piece never came */
+    /* the last piece never came */
+    assert_string_equal(f.call.data.data ? f.call.data.data : "", "");
     assert_string_equal(server_header(f.server, 5, "if-match"), E_ABC);
     fixture_end(&f);
 }
@@ -515,8 +516,8 @@ static void test_one_other_etag(void **state)
     fixture_end(&f);
 }
 
-/* What is not held against an ETag: what KMS or the customer encrypts, a part of an object, a request
- * whose caller cannot begin anew, one that may not be repeated. */
+/* What is not held against an ETag: what KMS or the customer encrypts, a part of an object, a
+ * request whose caller cannot begin anew, one that may not be repeated. */
 static void test_not_looked_at(void **state)
 {
     struct fixture f;

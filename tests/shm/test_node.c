@@ -119,7 +119,8 @@ static void test_intern_other_type(void **state)
     fx_check(shm);
 }
 
-/* What metadata say is kept where an answer does not tell them, and taken exactly where one does. */
+/* What metadata say is kept where an answer does not tell them, and taken exactly where one
+ * does. */
 static void test_intern_metadata(void **state)
 {
     const uint16_t all = SHM_NODE_META | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN;

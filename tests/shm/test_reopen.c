@@ -115,7 +115,8 @@ static void test_slots(void **state)
     fx_check(shm);
 }
 
-/* A thread may wait for several files at once: it may have been told of one, and gone on to the next. */
+/* A thread may wait for several files at once: it may have been told of one, and gone on to the
+ * next. */
 static void test_files(void **state)
 {
     struct shm *shm = *state;

@@ -103,8 +103,8 @@ static void test_replaced(void **state)
     assert_string_equal(id_of(shm, node, "p/f1"), "");
 }
 
-/* More than have a place: first goes what no node is of, then what nobody has open, the oldest first; what
- * is open stays. */
+/* More than have a place: first goes what no node is of, then what nobody has open, the oldest
+ * first; what is open stays. */
 static void test_the_one_that_goes(void **state)
 {
     struct shm *shm = *state;

@@ -1,4 +1,5 @@
-/* list_page.c: round trips, pages that are cut or hostile, tokens, and where the next page starts. */
+/* list_page.c: round trips, pages that are cut or hostile, tokens, and where the next page
+ * starts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -58,7 +58,8 @@ static uint64_t attr_valid(const struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if (!(n->flags & SHM_NODE_DIR)) /* with compare-and-set one file's attributes are known by several nodes */
+    /* with compare-and-set one file's attributes are known by several nodes */
+    if (!(n->flags & SHM_NODE_DIR))
         return cas_on(w) && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
     return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)
                ? 0

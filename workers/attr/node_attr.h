@@ -18,8 +18,8 @@ void node_attr_out(struct worker *w, uint32_t node, struct fuse_attr_out *ret);
  * directory's for directories.ttl. */
 void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
 
-/* Under shm->meta. What OPEN and CREATE answer: the pages that the kernel has of the node are kept (a
- * node is one version), unless they are of bytes that were discarded. */
+/* Under shm->meta. What OPEN and CREATE answer: the pages that the kernel has of the node are kept
+ * (a node is one version), unless they are of bytes that were discarded. */
 uint32_t node_open_flags(struct worker *w, uint32_t node);
 
 #endif

@@ -177,8 +177,8 @@ static bool knows(struct worker *w, const struct shm_baseline_key *k,
     return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
 }
 
-/* It has only ever written the key, so neither it nor its children have anything to read again. *ret is
- * what it expects. */
+/* It has only ever written the key, so neither it nor its children have anything to read again.
+ * *ret is what it expects. */
 static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
                      const struct shm_baseline_who *who, struct shm_baseline_value *ret)
 {
@@ -240,10 +240,10 @@ static void expect_absence(struct shm_session *s)
     expect(s, &absent);
 }
 
-/* The LOOKUP before found nothing, and that is what a new file is built on, whatever others know. Two
- * exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read or
- * written a version that is gone now is told so; and who would overwrite anything, as nobody here
- * has ever touched the key, does. */
+/* The LOOKUP before found nothing, and that is what a new file is built on, whatever others know.
+ * Two exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read
+ * or written a version that is gone now is told so; and who would overwrite anything, as nobody
+ * here has ever touched the key, does. */
 static void expect_nothing(struct op *op, struct shm_session *s,
                            const struct shm_baseline_key *k, bool truncate)
 {
@@ -277,9 +277,9 @@ static void expect_loaded(struct op *op, struct shm_session *s,
         s->flags |= SHM_SESSION_REFUSED;
 }
 
-/* Ancestors that follow: what their child does to the version that they know of is as their own. Those who
- * have read it may go on from that: only if they wait for their child now, as a shell does, or
- * subprocess.run(), is what it does a step of theirs. */
+/* Ancestors that follow: what their child does to the version that they know of is as their own.
+ * Those who have read it may go on from that: only if they wait for their child now, as a shell
+ * does, or subprocess.run(), is what it does a step of theirs. */
 static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
@@ -294,7 +294,8 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
     }
 }
 
-static void cas_begin_session(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+static void cas_begin_session(struct op *op, struct shm_session *s,
+                              const struct shm_baseline_key *k,
                   bool truncate, bool append)
 {
     if (s->flags & SHM_SESSION_ABSENT)
@@ -393,7 +394,8 @@ static struct shm_baseline_who who_of(const struct shm_session_pid *p)
     return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
 }
 
-/* Whoever of the writer's ancestors that follow knows the version that was replaced knows this one. */
+/* Whoever of the writer's ancestors that follow knows the version that was replaced knows this
+ * one. */
 static void tell_followers(struct worker *w, const struct shm_session *s,
                            const struct shm_baseline_key *k, const char *replaced,
                            struct shm_baseline_value *v)

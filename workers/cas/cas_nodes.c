@@ -44,7 +44,8 @@ uint32_t cas_next_of_family(struct op *op, uint32_t at, uint32_t dir, const char
 }
 
 /* Under shm->meta. The next session of others on this name. */
-static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const char *name, size_t len)
+static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const char *name,
+                               size_t len)
 {
     struct shm *shm = op->w->shm;
 

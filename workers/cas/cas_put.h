@@ -1,8 +1,8 @@
 /* One conditional PUT of compare-and-set, from its write-id to a proven outcome: what follows on
  * each answer. Sends nothing itself: publish.c does, under the same names.
  *
- * "Ambiguous" is a PUT of which an earlier attempt may have acted without our having heard of it: its
- * answer was lost, or its worker died. Only then a refusal is looked into (HEAD, lineage.h); a
+ * "Ambiguous" is a PUT of which an earlier attempt may have acted without our having heard of it:
+ * its answer was lost, or its worker died. Only then a refusal is looked into (HEAD, lineage.h); a
  * refusal of a first attempt is a conflict without further ado. */
 #ifndef WORKERS_CAS_CAS_PUT_H
 #define WORKERS_CAS_CAS_PUT_H
@@ -11,7 +11,8 @@
 #include "workers/objmeta/lineage.h"
 #include "workers/objmeta/meta.h"
 
-#define CAS_PUTS_MAX 8 /* times that the expected version was found still there, and the PUT repeated */
+/* times that the expected version was found still there, and the PUT repeated */
+#define CAS_PUTS_MAX 8
 
 struct cas_put {
     bool expects;   /* there is an expectation: else the last writer wins */
@@ -58,8 +59,9 @@ must_use enum cas_next cas_put_first(const struct cas_put *c);
 /* Adds the lineage to the metadata to be sent, as far as there is room for it. Before each PUT. */
 void cas_put_meta(struct cas_put *c, struct meta_out *meta);
 
-/* Under shm->meta, before the PUT is sent, where !c->tried: from now on nobody knows whether it has
- * acted, and whoever judges that after a death needs what has been learned of the expected version. */
+/* Under shm->meta, before the PUT is sent, where !c->tried: from now on nobody knows whether it
+ * has acted, and whoever judges that after a death needs what has been learned of the expected
+ * version. */
 void cas_put_sends(struct cas_put *c, struct shm_session *s);
 
 /* The PUT was refused for its condition: 412, or 404 for If-Match. */
@@ -73,7 +75,8 @@ must_use enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *
 /* The next PUT is conditional on what HEAD has found (error 0 or -ENOENT). */
 void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent);
 
-/* The PUT that is in doubt has had too little time to act: true, and c->wait_ns until the next look. */
+/* The PUT that is in doubt has had too little time to act: true, and c->wait_ns until the next
+ * look. */
 must_use bool cas_put_waits(struct cas_put *c);
 
 /* Under shm->meta, after success: the session's next write is built on this one. */

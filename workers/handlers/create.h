@@ -22,7 +22,8 @@ must_use int create_check(struct op *op);
  * -ENFILE, -ENOMEM: to be rolled back. */
 must_use int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_session);
 
-/* Under shm->meta. The node that the op's name has by now: somebody was faster. SHM_NIL for none. */
+/* Under shm->meta. The node that the op's name has by now: somebody was faster. SHM_NIL for
+ * none. */
 uint32_t create_taken_by(struct op *op);
 
 /* After the publish of a file that nobody has open (MKNOD, SYMLINK): answers with its entry and

@@ -4,7 +4,8 @@
 
 #include "workers/op/op.h"
 
-/* Under shm->meta: the node of an open file, and its handle into *ret_handle; SHM_NIL if it is none. */
+/* Under shm->meta: the node of an open file, and its handle into *ret_handle; SHM_NIL if it is
+ * none. */
 uint32_t lock_node(struct worker *w, uint64_t fh, uint32_t *ret_handle);
 
 /* FLUSH: the ranges that its lock_owner has on the file go. Done twice it does no harm. */

@@ -1,17 +1,17 @@
 /* A name is answered from the segment when
- *   - it is being written here (last write wins: everybody sees writes at once; compare-and-set: the
- *     processes that write it), or exists here only,
+ *   - it is being written here (last write wins: everybody sees writes at once; compare-and-set:
+ *     the processes that write it), or exists here only,
  *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
- *   - it is a directory that was seen within directories.ttl, or one on the way to something else that
- *     was seen within directories.entry_ttl,
+ *   - it is a directory that was seen within directories.ttl, or one on the way to something else
+ *     that was seen within directories.entry_ttl,
  *   - it was validated within cache.open_ttl,
  *   - the thread that asks for attributes has just listed the directory (shm_lister.h),
  *   - its content is to be dropped: what is written then is conditional on S3,
- *   - its directory was listed completely within directories.ttl, it is not there, and the caller is
- *     about to make it: that is conditional, too.
- * Absence is believed for nothing else (but for directories.negative_ttl, which is off by default): what
- * another machine has put is found by whoever looks for it. What the caller is about to do is seen in
- * /proc (intent.c), where it can be.
+ *   - its directory was listed completely within directories.ttl, it is not there, and the caller
+ *     is about to make it: that is conditional, too.
+ * Absence is believed for nothing else (but for directories.negative_ttl, which is off by default):
+ * what another machine has put is found by whoever looks for it. What the caller is about to do is
+ * seen in /proc (intent.c), where it can be.
  */
 #include "workers/handlers/lookup_known.h"
 
@@ -75,7 +75,8 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
         return false;
     if (asks_private(op, n, clock_mono_ns()))
         return true;
-    return (a->seen & LOOKUP_INTENT) && opens(a) && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
+    return (a->seen & LOOKUP_INTENT) && opens(a) &&
+           ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
            !((flags & O_CREAT) && (flags & O_EXCL));
 }
 
@@ -104,9 +105,9 @@ static bool drops_content(const struct lookup_asked *a)
             (a->intent.kind == INTENT_OPEN && !(a->intent.flags & O_EXCL)));
 }
 
-/* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is to be
- * opened as it is, or made, is not made over one that is there. A rename replaces what is there, unless
- * it must not; with compare-and-set, if that is the version that was seen.) */
+/* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is
+ * to be opened as it is, or made, is not made over one that is there. A rename replaces what is
+ * there, unless it must not; with compare-and-set, if that is the version that was seen.) */
 static bool may_make(const struct op *op, const struct lookup_asked *a)
 {
     if (a->intent.kind == INTENT_RENAME)
@@ -118,8 +119,8 @@ static bool may_make(const struct op *op, const struct lookup_asked *a)
 
 /* ---- what is known ---- */
 
-/* Under shm->meta. The node that the kernel was told just now, and asks for once more; SHM_NIL if it does
- * not. */
+/* Under shm->meta. The node that the kernel was told just now, and asks for once more; SHM_NIL if
+ * it does not. */
 static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -162,9 +163,10 @@ static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64
     return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
 }
 
-/* Under shm->meta. With compare-and-set what is replaced unseen must be what the process itself knows: an
- * absence that others have not heard of is none of its conflicts. */
-static bool may_replace_unseen(struct op *op, const struct lookup_asked *a, const struct shm_node *n)
+/* Under shm->meta. With compare-and-set what is replaced unseen must be what the process itself
+ * knows: an absence that others have not heard of is none of its conflicts. */
+static bool may_replace_unseen(struct op *op, const struct lookup_asked *a,
+                               const struct shm_node *n)
 {
     char own[SHM_ETAG_MAX];
 

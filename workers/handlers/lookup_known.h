@@ -32,13 +32,14 @@ enum lookup_known {
 
 struct lookup_answer {
     uint32_t node;
-    uint64_t told_id; /* of the node that the kernel was told last under this name, 0 = of none that is known */
+    /* of the node that the kernel was told last under this name, 0 = of none that is known */
+    uint64_t told_id;
     struct resolve_known known;
     enum resolve_how how;
 };
 
-/* Under shm->meta. One of enum lookup_known, or -ESTALE, -ENOTDIR, -ENAMETOOLONG, -EINVAL. Fills a->key,
- * and *ret. */
+/* Under shm->meta. One of enum lookup_known, or -ESTALE, -ENOTDIR, -ENAMETOOLONG, -EINVAL. Fills
+ * a->key, and *ret. */
 must_use int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *ret);
 
 /* Not under a lock: looks for what is wanted. */
@@ -47,12 +48,13 @@ void lookup_see(struct op *op, struct lookup_asked *a);
 /* Under shm->meta, compare-and-set: the caller is to get a node of its own, to write through. */
 bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node);
 
-/* Under shm->meta, compare-and-set. The caller opens a file that it has open for writing already, and
- * nobody has written another version: the node that it has. SHM_NIL if not. */
+/* Under shm->meta, compare-and-set. The caller opens a file that it has open for writing already,
+ * and nobody has written another version: the node that it has. SHM_NIL if not. */
 uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node);
 
-/* Under shm->meta. Some thread was told ESTALE when it opened the file, after this node was validated, and
- * will look the name up once more; the kernel may give it the answer to this LOOKUP. */
+/* Under shm->meta. Some thread was told ESTALE when it opened the file, after this node was
+ * validated, and will look the name up once more; the kernel may give it the answer to this
+ * LOOKUP. */
 bool lookup_is_awaited(struct worker *w, uint32_t node);
 
 #endif

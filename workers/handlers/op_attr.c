@@ -1,9 +1,9 @@
 /* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), and not from S3: the
- * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a node
- * that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`, since what
- * the LOOKUP said holds (with compare-and-set it asks all the same, and is answered with that); it
- * does for a program that is to be executed and has no x bit, and for a directory that somebody
- * asks about and that it has known for longer than directories.ttl (node_attr.c).
+ * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a
+ * node that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`,
+ * since what the LOOKUP said holds (with compare-and-set it asks all the same, and is answered with
+ * that); it does for a program that is to be executed and has no x bit, and for a directory that
+ * somebody asks about and that it has known for longer than directories.ttl (node_attr.c).
  *
  * A change of size is a change of content: with a handle it is made in the handle's session; by
  * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
@@ -42,8 +42,8 @@ static bool must_ask(struct worker *w, uint32_t node)
 
     if ((n->flags & SHM_NODE_DIR) && (n->opens || !(n->flags & SHM_NODE_ASK)))
         return false;
-    /* (A listing of more names than there are nodes: attributes that it has just told are lost while
-     * nodes are given back, and one HEAD for each name would be its end.) */
+    /* (A listing of more names than there are nodes: attributes that it has just told are lost
+     * while nodes are given back, and one HEAD for each name would be its end.) */
     if (room_was_made(w) &&
         validity_holds(n->checked_ns, w->conf->directories.ttl_ns, clock_mono_ns()))
         return false;
@@ -73,8 +73,8 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
         op_answer(op, &out, sizeof(out));
 }
 
-/* With compare-and-set the kernel asks each time, as attributes of files have no validity: what it cannot
- * do without is then seen by the call. */
+/* With compare-and-set the kernel asks each time, as attributes of files have no validity: what it
+ * cannot do without is then seen by the call. */
 static bool is_to_be_run(const struct op *op)
 {
     struct intent in;

@@ -1,9 +1,10 @@
-/* COPY_FILE_RANGE: a whole file is to be copied by the server, so that a `cp` within the mount moves
- * no content. Here it is only noted: the target's session has a size and nothing in its spool, and
- * says of which version of which key it is a copy (SHM_SESSION_COPY). Its publish, at the close as
- * always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of the source
- * (fetch_source), and the first change of the content loads it (session_take_turn): a program that
- * writes on, or is killed, finds what it would find after a copy through the page cache.
+/* COPY_FILE_RANGE: a whole file is to be copied by the server, so that a `cp` within the mount
+ * moves no content. Here it is only noted: the target's session has a size and nothing in its
+ * spool, and says of which version of which key it is a copy (SHM_SESSION_COPY). Its publish, at
+ * the close as always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of
+ * the source (fetch_source), and the first change of the content loads it (session_take_turn): a
+ * program that writes on, or is killed, finds what it would find after a copy through the page
+ * cache.
  *
  *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as S3 has it: nobody's
  *             unpublished bytes; into a file that is empty, and in which nothing is under way
@@ -27,8 +28,8 @@
 
 /* Requests that a copy through the page cache takes, those of names left out: a PUT; and GETs, none
  * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB, more beyond.
- * The CopyObject is one. Below this size it saves little, and a source that changes before the close
- * costs the copy. */
+ * The CopyObject is one. Below this size it saves little, and a source that changes before the
+ * close costs the copy. */
 #define COPY_WHOLE_MIN (UINT64_C(1) << 20)
 
 static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)

@@ -16,7 +16,8 @@
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
 
-/* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found nothing. */
+/* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found
+ * nothing. */
 static bool has_come(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);

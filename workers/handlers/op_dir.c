@@ -208,8 +208,8 @@ static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
     return r < 0 ? SHM_NIL : (uint32_t)r;
 }
 
-/* Files are told without their node: whoever wants to know more of one looks it up, and is answered by
- * S3, or by this listing if it is its own (shm_lister.h). */
+/* Files are told without their node: whoever wants to know more of one looks it up, and is answered
+ * by S3, or by this listing if it is its own (shm_lister.h). */
 static uint64_t validity(const struct worker *w, uint64_t page_ns)
 {
     uint64_t age = clock_mono_ns() - page_ns, ttl = w->conf->directories.ttl_ns;
@@ -410,7 +410,8 @@ static void drop_page_before(struct worker *w, const struct list_want *want)
 }
 
 /* The page in the pool starts elsewhere: a page before it was loaded again, and ended at another
- * name than the first time. The handle goes on in a listing of its own, so that no name is missed. */
+ * name than the first time. The handle goes on in a listing of its own, so that no name is
+ * missed. */
 static void leave_listing(struct answer *a)
 {
     struct worker *w = a->op->w;

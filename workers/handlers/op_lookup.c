@@ -1,7 +1,7 @@
 /* LOOKUP: what a name is. FORGET, the other half of it: op_forget.c.
  *
- * What the segment knows is in lookup_known.c; else S3 is asked (resolve.c). With compare-and-set who is
- * to write to the file gets a PRIVATE node beside the name's (cas.h, "Isolation").
+ * What the segment knows is in lookup_known.c; else S3 is asked (resolve.c). With compare-and-set
+ * who is to write to the file gets a PRIVATE node beside the name's (cas.h, "Isolation").
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ struct lookup {
     struct resolve *resolve;
     struct lookup_asked asked;
     struct resolve_known known;
-    uint64_t old_id; /* of the node that the kernel was told last under this name, when S3 was asked */
+    /* of the node that the kernel was told last under this name, when S3 was asked */
+    uint64_t old_id;
     struct loop_timer retry;
     bool wants_bytes; /* of what is found, and asks for them */
     unsigned again, room;
@@ -52,8 +53,8 @@ static void lookup_apply(struct op *op, uint32_t node)
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta. When the kernel has another node under this name, it forgets this one and looks up
- * once more. */
+/* Under shm->meta. When the kernel has another node under this name, it forgets this one and looks
+ * up once more. */
 static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
 {
     struct shm *shm = op->w->shm;
@@ -81,9 +82,9 @@ static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t no
     return 0;
 }
 
-/* Under shm->meta. An OPEN that follows at once need not ask again. (Unless it is a LIST that told: the
- * OPEN's GET then tells whether this is a link. Nor where the bytes are not here: a READ might find
- * another version.) */
+/* Under shm->meta. An OPEN that follows at once need not ask again. (Unless it is a LIST that told:
+ * the OPEN's GET then tells whether this is a link. Nor where the bytes are not here: a READ might
+ * find another version.) */
 static void make_fresh(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -93,8 +94,9 @@ static void make_fresh(struct worker *w, uint32_t node)
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
 }
 
-/* Under shm->meta. The name has a version that is newer than the answer, and what an OPEN wants of it (its
- * bytes, whether it is a link) is not here. That OPEN could fail, were this one replaced, too. */
+/* Under shm->meta. The name has a version that is newer than the answer, and what an OPEN wants of
+ * it (its bytes, whether it is a link) is not here. That OPEN could fail, were this one replaced,
+ * too. */
 static bool lacks_much(const struct lookup *l, uint32_t node)
 {
     struct worker *w = l->op->w;

@@ -44,8 +44,8 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
-/* Under shm->meta, compare-and-set. The caller reads what is published, or what its own session, in which
- * nothing is written yet, was built on. */
+/* Under shm->meta, compare-and-set. The caller reads what is published, or what its own session, in
+ * which nothing is written yet, was built on. */
 static void note_read(struct op *op, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
@@ -58,8 +58,8 @@ static void note_read(struct op *op, uint32_t node)
         cas_read(op, node, s->base_etag);
 }
 
-/* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel gives
- * POSIX locks back.) */
+/* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel
+ * gives POSIX locks back.) */
 static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
@@ -87,8 +87,8 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
 
-/* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or by
- * that of another thread since this one was told ESTALE. */
+/* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or
+ * by that of another thread since this one was told ESTALE. */
 static bool asked_for(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -121,8 +121,8 @@ static bool may_be_anybodys(const struct shm_node *n)
     return n->size == 0 && !(n->flags & SHM_NODE_META);
 }
 
-/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now. (Or
- * that of another thread of its process, which has closed it since the LOOKUP.) */
+/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now.
+ * (Or that of another thread of its process, which has closed it since the LOOKUP.) */
 static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
 {
     struct worker *w = op->w;
@@ -234,7 +234,8 @@ static void drop_job(struct op *op)
     op->state_free = NULL;
 }
 
-/* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its version. */
+/* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its
+ * version. */
 static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct shm *shm = job->op->w->shm;

@@ -116,7 +116,8 @@ static void target_is_kept(struct op *op, int error)
 }
 
 /* Copies of what is about to change, the source or the target, are loaded first. */
-static void rename_settle(struct op *op, bool dir, bool target, void (*then)(struct op *op, int error))
+static void rename_settle(struct op *op, bool dir, bool target,
+                          void (*then)(struct op *op, int error))
 {
     char from[KEY_CAP], to[KEY_CAP];
     int r = rename_keys_of(op, dir, from, to);

@@ -1,5 +1,5 @@
-/* What all renames share: the names of the request, both keys, and the end, when the source's node moves
- * to the name that its key already has. */
+/* What all renames share: the names of the request, both keys, and the end, when the source's node
+ * moves to the name that its key already has. */
 #include "workers/handlers/rename.h"
 
 #include <errno.h>

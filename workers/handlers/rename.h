@@ -1,5 +1,5 @@
-/* Renames: op_rename.c decides, rename_dir.c moves the keys of a directory, rename_cas.c a file with
- * compare-and-set; rename.c is what they share. */
+/* Renames: op_rename.c decides, rename_dir.c moves the keys of a directory, rename_cas.c a file
+ * with compare-and-set; rename.c is what they share. */
 #ifndef WORKERS_HANDLERS_RENAME_H
 #define WORKERS_HANDLERS_RENAME_H
 
@@ -17,9 +17,11 @@ void rename_keys(struct op *op, const char *from, const char *to,
 
 /* How far it came (op->rec->step), for a replacement. */
 #define RENAME_COPIED 16 /* a file: only the delete is left (after it DELETE_SENT) */
-#define RENAME_MOVING 17 /* a directory: the target was empty; by now it may hold keys that have moved */
+/* a directory: the target was empty; by now it may hold keys that have moved */
+#define RENAME_MOVING 17
 #define RENAME_TAKING 19 /* rename_cas: the source is gone; what is open on it follows */
-#define RENAME_AIMED 18  /* rename_cas: the session's node has the new name, and what to expect there */
+/* rename_cas: the session's node has the new name, and what to expect there */
+#define RENAME_AIMED 18
 
 /* The new key has the file, its ETag is in rec->reply. */
 static inline bool rename_is_copied(const struct op *op)
@@ -45,12 +47,12 @@ struct rename_args rename_args_of(const struct op *op);
 /* Both keys; of directories with their slashes. 0, -ESTALE, -ENAMETOOLONG, -EINVAL. */
 must_use int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP]);
 
-/* Compare-and-set: brings the file op->rec->node (held) to its new name. Few servers keep conditions
- * on the destination of a copy, so it is a GET into a session's spool, a PUT that is conditional on
- * what the caller expects at the new name (cas.h), and a DELETE of the version that was read. Calls
- * rename_finish with 0 or -errno: -EEXIST: the old or the new name has another version than
- * expected; -EIO: whether the PUT took effect cannot be told; -ESTALE: the source has changed: look
- * it up again. The op is kept, and its `state` and rec->session are used. */
+/* Compare-and-set: brings the file op->rec->node (held) to its new name. Few servers keep
+ * conditions on the destination of a copy, so it is a GET into a session's spool, a PUT that is
+ * conditional on what the caller expects at the new name (cas.h), and a DELETE of the version that
+ * was read. Calls rename_finish with 0 or -errno: -EEXIST: the old or the new name has another
+ * version than expected; -EIO: whether the PUT took effect cannot be told; -ESTALE: the source has
+ * changed: look it up again. The op is kept, and its `state` and rec->session are used. */
 void rename_cas(struct op *op);
 
 #endif

@@ -1,5 +1,5 @@
-/* A rename with compare-and-set (rename.h). What is done, in this order, and what a replacement goes
- * on with:
+/* A rename with compare-and-set (rename.h). What is done, in this order, and what a replacement
+ * goes on with:
  *
  *   a session on a twin of the source's node, filled by GET         rec->session
  *   HEAD of the source: its metadata, its lineage
@@ -9,8 +9,8 @@
  *   DELETE of the source, of the version that was read              DELETE_SENT
  *   what the caller has open on both names follows                  RENAME_TAKING
  *
- * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has written
- * the source meanwhile, both stay.
+ * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has
+ * written the source meanwhile, both stay.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -22,7 +22,8 @@
 #define RENAME_PARALLEL 8
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 #define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
-#define RENAME_STUCK_MAX 16 /* pages in a row of which no key could be deleted: written all the time */
+/* pages in a row of which no key could be deleted: written all the time */
+#define RENAME_STUCK_MAX 16
 #define RENAME_VAIN_MAX 16 /* LISTs in a row that brought nothing, though more was said to follow */
 
 struct move;
@@ -112,7 +113,8 @@ static void moved(struct mover *mv, int error, const char *detail)
 
 static int rename_dir_delete_source(struct mover *mv);
 
-/* The version that was listed: one that has come since stays, and is moved with the next listing. */
+/* The version that was listed: one that has come since stays, and is moved with the next
+ * listing. */
 static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;

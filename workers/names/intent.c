@@ -334,8 +334,8 @@ bool intent_makes(struct intent *in, const char *path)
            intent_same_name(got[PATH], in->other ? got[EXTRA] : NULL, path);
 }
 
-/* `made` (or `other`, NULL = none) leads through a directory of the LOOKUP's name, and neither ends with
- * it. */
+/* `made` (or `other`, NULL = none) leads through a directory of the LOOKUP's name, and neither ends
+ * with it. */
 static bool leads_through(const char *made, const char *other, const char *path)
 {
     struct walk m, o, name;

@@ -47,8 +47,8 @@ void intent_look(uint32_t tid, struct intent *ret);
  * its flags: `in` is told. */
 bool intent_makes(struct intent *in, const char *path);
 
-/* True if the LOOKUP of `path` is of a directory on the way to what the call is about: its name stands
- * in the call's path, but not last. Reads the caller's memory, too. */
+/* True if the LOOKUP of `path` is of a directory on the way to what the call is about: its name
+ * stands in the call's path, but not last. Reads the caller's memory, too. */
 bool intent_passes(const struct intent *in, const char *path);
 
 /* ---- for tests ---- */

@@ -27,7 +27,8 @@ struct list_load {
     struct worker *w;
     struct op *op; /* that began it, NULL if it has ended */
     struct list_want want;
-    uint32_t node_content; /* of the directory when it began: another at the end = names changed meanwhile */
+    /* of the directory when it began: another at the end = names changed meanwhile */
+    uint32_t node_content;
     uint64_t page_ns;
     uint32_t block[LIST_PAGES_MAX];
     unsigned n_blocks;
@@ -381,9 +382,9 @@ static void ask_shadows(struct list_load *l)
  *
  *   brings something   the page
  *   nothing new        to start-after: the token of the page before, if there is one, is tried;
- *                      else the listing is gone through from its beginning. (Where the server said that
- *                      nothing follows, too: the page before said that something does. Some do not
- *                      compare start-after right.)
+ *                      else the listing is gone through from its beginning. (Where the server said
+ *                      that nothing follows, too: the page before said that something does. Some do
+ *                      not compare start-after right.)
  *                      to a token: the one that came with it, or it is the end
  *
  * Bounded: in the end there is an error.

@@ -12,9 +12,9 @@
 #include "workers/names/list_page.h"
 #include "workers/op/op.h"
 
-/* Of so many pages (about 1,000 names each) what they show is known by name afterwards, and the pages
- * stay for others who read the directory. What comes behind them streams through: each name of a
- * directory of 100,000 would be a node, and each of its pages a block. */
+/* Of so many pages (about 1,000 names each) what they show is known by name afterwards, and the
+ * pages stay for others who read the directory. What comes behind them streams through: each name
+ * of a directory of 100,000 would be a node, and each of its pages a block. */
 #define LIST_PAGES_KEPT 16
 
 /* The page that a directory handle is about to read. */

@@ -30,8 +30,8 @@ void names_wanted(struct worker *w, uint32_t dir)
         shm_node_edit(w->shm, dir)->flags |= SHM_NODE_WANTED;
 }
 
-/* Under shm->meta. With compare-and-set a session's node is not the one that the name has: it counts
- * until its upload was refused. */
+/* Under shm->meta. With compare-and-set a session's node is not the one that the name has: it
+ * counts until its upload was refused. */
 static bool will_be_there(const struct worker *w, const struct shm_session *s)
 {
     const struct shm_node *n = shm_node_at(w->shm, s->node);

@@ -57,8 +57,8 @@ must_use int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name
                                 size_t len, const struct resolve_known *known,
                                 const struct resolve_result *res);
 
-/* Under shm->meta. What the node's session holds is what everybody sees, whatever S3 says: something is
- * unpublished, or on its way. A session in which nothing is written hides nothing. */
+/* Under shm->meta. What the node's session holds is what everybody sees, whatever S3 says:
+ * something is unpublished, or on its way. A session in which nothing is written hides nothing. */
 bool resolve_is_ours(struct worker *w, const struct shm_node *n);
 
 /* Not under a lock: the bytes that came with the answer become block 0 of the node, if it is of

@@ -118,8 +118,8 @@ bool resolve_is_ours(struct worker *w, const struct shm_node *n)
            !(s->flags & SHM_SESSION_LOADED) || (s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_COPY));
 }
 
-/* Under shm->meta. S3 has another version than the node is, on which a session hangs that has written
- * nothing: its name goes to that one, as it would without the session. */
+/* Under shm->meta. S3 has another version than the node is, on which a session hangs that has
+ * written nothing: its name goes to that one, as it would without the session. */
 static void leave_name(struct worker *w, uint32_t node, const struct resolve_result *res)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);

@@ -3,10 +3,10 @@
  * asked back (FORGETs follow) before the table is full, in the order of the table, which is about
  * the order of their making: by NOTIFY_PRUNE, many at once.
  *
- * Kernels before Linux 6.18 do not know that. There NOTIFY_INVAL_ENTRY does it, name by name, which is
- * slow: it takes the directory's lock, which LOOKUPs there keep sharing among them; the kernel hands
- * it over to the notifier after 4 ms (kernel/locking/rwsem.c), so 250 nodes a second come back from a
- * directory that is being searched. */
+ * Kernels before Linux 6.18 do not know that. There NOTIFY_INVAL_ENTRY does it, name by name, which
+ * is slow: it takes the directory's lock, which LOOKUPs there keep sharing among them; the kernel
+ * hands it over to the notifier after 4 ms (kernel/locking/rwsem.c), so 250 nodes a second come
+ * back from a directory that is being searched. */
 #include "workers/names/room.h"
 
 #include "base/clock.h"

@@ -9,8 +9,9 @@
  * of them was built on nothing known; without it the lineage was cut, at LINEAGE_IDS_MAX or at what
  * metadata have room for.
  *
- * An id is short so that many fit: a PUT that is held up is recognised as long as fewer versions than
- * that are written on top. (That another one of a key has the same is found once in 10^12 judgements.)
+ * An id is short so that many fit: a PUT that is held up is recognised as long as fewer versions
+ * than that are written on top. (That another one of a key has the same is found once in 10^12
+ * judgements.)
  */
 #ifndef WORKERS_OBJMETA_LINEAGE_H
 #define WORKERS_OBJMETA_LINEAGE_H

@@ -1,5 +1,5 @@
-/* Holding names: an op that publishes, moves or removes a key holds its node, so that nothing else is
- * done to it meanwhile, and nothing above it is moved. */
+/* Holding names: an op that publishes, moves or removes a key holds its node, so that nothing else
+ * is done to it meanwhile, and nothing above it is moved. */
 #ifndef WORKERS_OP_HOLD_H
 #define WORKERS_OP_HOLD_H
 
@@ -24,14 +24,15 @@ void hold_give_back(struct op *op);
  * so what lies above the node that `tag` holds: who took that later waits (hold_is_taken_below). */
 must_use bool hold_is_taken(struct worker *w, uint32_t node, uint32_t tag);
 
-/* For ops that make or remove a key of their name and hold no node (mkdir, rmdir): from now on until
- * the op ends a rename of the directory, or of one above, waits for it (hold_is_taken_below); to wake
- * that is the caller's. 1 and `key`; 0: such a rename is under way, wait; -ESTALE, -ENAMETOOLONG,
- * -EINVAL. A replayed op that was in before does not wait. */
+/* For ops that make or remove a key of their name and hold no node (mkdir, rmdir): from now on
+ * until the op ends a rename of the directory, or of one above, waits for it (hold_is_taken_below);
+ * to wake that is the caller's. 1 and `key`; 0: such a rename is under way, wait; -ESTALE,
+ * -ENAMETOOLONG, -EINVAL. A replayed op that was in before does not wait. */
 must_use int hold_enter(struct op *op, char key[KEY_CAP]);
 
-/* Under shm->meta. True if an op holds something below this directory, or has entered it. Who has taken the directory
- * to move its keys waits for it: its DELETE, or its copy, would be of a key that has moved. */
+/* Under shm->meta. True if an op holds something below this directory, or has entered it. Who has
+ * taken the directory to move its keys waits for it: its DELETE, or its copy, would be of a key
+ * that has moved. */
 must_use bool hold_is_taken_below(struct worker *w, uint32_t dir);
 
 /* Under shm->meta. True: a publish of it runs, which would not carry a change of metadata any more.

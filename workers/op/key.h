@@ -23,8 +23,8 @@ must_use int key_add_slash(char key[KEY_CAP]);
 /* Under shm->meta. True if the node is the directory, or below it. */
 must_use bool key_is_below(struct worker *w, uint32_t node, uint32_t dir);
 
-/* Below the mount's prefix, for stateproxy itself (the probe of the server): hidden from the listing of
- * the mount's root. */
+/* Below the mount's prefix, for stateproxy itself (the probe of the server): hidden from the
+ * listing of the mount's root. */
 #define KEY_RESERVED_DIR ".stateproxy-probe/"
 
 /* True for keys below KEY_RESERVED_DIR, and the directory itself. */

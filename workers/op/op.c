@@ -101,9 +101,9 @@ void op_done(struct op *op)
     set_state(rec, SHM_RECORD_FREE);
 }
 
-/* What a request is told that takes too long. (EINTR would be for a lock, but the kernel makes of it
- * "start the system call again", which without a signal reaches the program as an errno of 512. ENOLCK
- * makes some programs go on without the lock.) */
+/* What a request is told that takes too long. (EINTR would be for a lock, but the kernel makes of
+ * it "start the system call again", which without a signal reaches the program as an errno of 512.
+ * ENOLCK makes some programs go on without the lock.) */
 static int told_error(const struct shm_record *rec)
 {
     switch (rec->opcode) {
@@ -118,7 +118,8 @@ static int told_error(const struct shm_record *rec)
     }
 }
 
-/* The kernel has been told ETIMEDOUT: it does not know of the node that the answer would give it. */
+/* The kernel has been told ETIMEDOUT: it does not know of the node that the answer would give
+ * it. */
 static void uncount_told(struct op *op, const void *data, size_t len)
 {
     const struct fuse_entry_out *entry = data;
@@ -383,7 +384,8 @@ static void end_late(struct op *op)
     op_fail(op, told_error(op->rec));
 }
 
-#define READS_MANY 16 /* so many wait: behind them others do, unseen, in the kernel's background queue */
+/* so many wait: behind them others do, unseen, in the kernel's background queue */
+#define READS_MANY 16
 
 /* Of the reads: those have been waiting for as long before they came here. */
 static uint64_t read_limit(const struct worker *w, uint64_t limit)

@@ -109,9 +109,9 @@ void op_dispatch(struct op *op);
  * each wake, and once a second. */
 void op_interrupts(struct worker *w);
 
-/* Answers what is about to become older than the kernel lets a request be (env->request_limit_ns): it
- * would end the whole connection. ETIMEDOUT, a waiting lock EAGAIN. What `stays` goes on all the same;
- * so does a publish, which is a job of its session. Called once a second. */
+/* Answers what is about to become older than the kernel lets a request be (env->request_limit_ns):
+ * it would end the whole connection. ETIMEDOUT, a waiting lock EAGAIN. What `stays` goes on all the
+ * same; so does a publish, which is a job of its session. Called once a second. */
 void op_limits(struct worker *w);
 
 /* Calls `resume` of all waiting ops. */

@@ -18,7 +18,13 @@
 #define WAIT_LOOKS 8 /* a shell that has just made a child is about to wait for it */
 #define PF_EXITING 0x4
 
-enum { STAT_PARENT = 4, STAT_FLAGS = 9, STAT_START = 22, STAT_START_CODE = 26, STAT_EXIT_CODE = 52 };
+enum {
+    STAT_PARENT = 4,
+    STAT_FLAGS = 9,
+    STAT_START = 22,
+    STAT_START_CODE = 26,
+    STAT_EXIT_CODE = 52
+};
 
 /* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too.
  * */

@@ -25,7 +25,8 @@ static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid
         n->looked_by = pid;
 }
 
-/* Under shm->meta. This thread uses the node that it was told: it looks the name up no more for that. */
+/* Under shm->meta. This thread uses the node that it was told: it looks the name up no more for
+ * that. */
 static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -37,8 +38,8 @@ static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
 #define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
 #define VALIDITY_DEPTH 32 /* directories that one answer renews */
 
-/* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all above it
- * are there. */
+/* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all
+ * above it are there. */
 static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t asked_ns)
 {
     for (int i = 0; i < VALIDITY_DEPTH && dir != SHM_NIL; i++) {

@@ -45,14 +45,16 @@ void worker_wake(struct worker *w, uint32_t mask);
 void worker_wake_self(struct worker *w);
 
 /* The mount is gone: ends the worker, at once or when what it has begun and nobody repeats (a
- * RELEASE that publishes, a rename half done) is through. The supervisor's SIGTERM cuts it short. */
+ * RELEASE that publishes, a rename half done) is through. The supervisor's SIGTERM cuts it
+ * short. */
 void worker_leave(struct worker *w);
 
 /* Takes shm->meta / gives it back. */
 void worker_lock(struct worker *w) lock_takes(w->shm->meta);
 void worker_unlock(struct worker *w) lock_gives(w->shm->meta);
 
-/* Under shm->meta: this worker is woken when a job of the session ends, or a change of its content. */
+/* Under shm->meta: this worker is woken when a job of the session ends, or a change of its
+ * content. */
 static inline void worker_awaits_session(struct worker *w, uint32_t session)
 {
     shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;

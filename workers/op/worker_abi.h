@@ -40,7 +40,8 @@ struct worker_env {
     struct fuse_timeouts timeouts; /* the machine's */
     uint64_t request_limit_ns; /* each request is answered before it is so old, 0 = no limit */
     struct server_traits traits;
-    int wake_fd[SHM_WORKERS_MAX]; /* eventfds: one for each worker slot, "look at what you wait for" */
+    /* eventfds: one for each worker slot, "look at what you wait for" */
+    int wake_fd[SHM_WORKERS_MAX];
     int notify_fd;                /* eventfd of the notifier: the ring is not empty */
     int park_fd[SHM_WORKERS_MAX]; /* O_TMPFILEs: WRITE payloads of requests that wait */
     struct worker_spool *spool;   /* shm sizes.sessions of them */

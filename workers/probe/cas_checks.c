@@ -122,7 +122,8 @@ static const char *etag_of(const struct check *c, int which)
     return which == NO_ETAG ? NULL : which == WRONG_ETAG ? CAS_WRONG_ETAG : c->etag[which - FIRST];
 }
 
-static void checks_start(struct cas_probe *p, struct check *c, const struct step *s, struct cas_ask *a)
+static void checks_start(struct cas_probe *p, struct check *c, const struct step *s,
+                         struct cas_ask *a)
 {
     struct upload *u = &c->upload[s->upload];
     const char *if_match = etag_of(c, s->if_match), *none = s->if_none_match ? "*" : NULL;

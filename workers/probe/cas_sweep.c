@@ -1,5 +1,5 @@
-/* What a probe that was killed has left: objects below KEY_RESERVED_DIR, and uploads, of which notes
- * tell. A later start deletes them when they are too old to be a running probe's. */
+/* What a probe that was killed has left: objects below KEY_RESERVED_DIR, and uploads, of which
+ * notes tell. A later start deletes them when they are too old to be a running probe's. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>

@@ -12,16 +12,18 @@
 /* The version of a file that is to be fetched. */
 struct fetch_source {
     uint32_t of;      /* the node that is read */
-    uint32_t node;    /* whose number its blocks carry: its own, or that of the one it is a copy of */
+    /* whose number its blocks carry: its own, or that of the one it is a copy of */
+    uint32_t node;
     uint32_t content;
     uint64_t size;
     char etag[SHM_ETAG_MAX];
     char key[KEY_CAP];
-    char version[SHM_VERSION_ID_MAX]; /* "", or the key has another object: what to ask for (version_id.h) */
+    /* "", or the key has another object: what to ask for (version_id.h) */
+    char version[SHM_VERSION_ID_MAX];
 };
 
-/* Under shm->meta. Where the node's bytes are on S3: as a rule under its own key. 0 or -ENAMETOOLONG;
- * -ESTALE for a file that is not there. */
+/* Under shm->meta. Where the node's bytes are on S3: as a rule under its own key. 0 or
+ * -ENAMETOOLONG; -ESTALE for a file that is not there. */
 must_use int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret);
 
 /* Starts GETs, pinned to the version, of those blocks of the bytes [from, to) that nobody has or
@@ -44,17 +46,18 @@ struct fetch_wait {
 must_use bool fetch_wait_for(struct shm_block_key key, struct fetch_wait *wait);
 void fetch_wait_stop(struct fetch_wait *wait);
 
-/* Bytes that came another way (with a look-up) become block 0: it is there when this returns, unless
- * no block can be had. Who opens the file next can rely on it, also if the worker dies that
+/* Bytes that came another way (with a look-up) become block 0: it is there when this returns,
+ * unless no block can be had. Who opens the file next can rely on it, also if the worker dies that
  * fetches the same. */
 void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
                const uint8_t *data, uint32_t len);
 
-/* Under shm->meta. The first block of the node's content is there (of an empty file: nothing need be). */
+/* Under shm->meta. The first block of the node's content is there (of an empty file: nothing need
+ * be). */
 bool fetch_has_start(struct worker *w, const struct shm_node *n);
 
-/* Under shm->meta. All of it is there, and will be as long as it is read: it is one block. (Of many, some
- * may be evicted meanwhile.) */
+/* Under shm->meta. All of it is there, and will be as long as it is read: it is one block. (Of
+ * many, some may be evicted meanwhile.) */
 bool fetch_is_whole(struct worker *w, const struct shm_node *n);
 
 /* Sees that the first len bytes of a pinned block can be read without a page fault: a SIGKILL

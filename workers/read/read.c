@@ -1,5 +1,6 @@
-/* What a READ is to read, and from where. A file that is open for writing is read from its spool, any
- * other from blocks (read_blocks.c). How far ahead of the reader to fetch is read_plan.c's matter. */
+/* What a READ is to read, and from where. A file that is open for writing is read from its spool,
+ * any other from blocks (read_blocks.c). How far ahead of the reader to fetch is read_plan.c's
+ * matter. */
 #include "workers/read/read.h"
 
 #include <errno.h>
@@ -32,7 +33,8 @@ static void cut(struct read_what *l, uint64_t size, const struct fuse_read_in *i
                                               : in->size;
 }
 
-/* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy of. */
+/* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy
+ * of. */
 static uint64_t size_of(struct worker *w, const struct shm_node *n)
 {
     const struct shm_session *s =

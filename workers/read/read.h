@@ -12,8 +12,8 @@ void read_begin(struct op *op, unsigned restarts);
 /* Under shm->meta: the file is read from its session's spool. */
 bool read_is_from_session(struct worker *w, const struct shm_node *n);
 
-/* How much of a file is fetched whole, and how far ahead of a reader: the configuration, within a quarter
- * of the block pool. */
+/* How much of a file is fetched whole, and how far ahead of a reader: the configuration, within a
+ * quarter of the block pool. */
 struct read_limits read_limits(const struct worker *w);
 
 #endif

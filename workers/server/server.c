@@ -36,9 +36,9 @@ static const struct habit {
      "metadata look at the source's version first, and what is written in between is copied too"},
     {S3_HABIT_VIRTUAL_HOST, "virtual-host", NULL},
     {S3_HABIT_NO_VERSIONS, "no-version-reads",
-     "the bucket keeps versions, but an earlier one may not be read: a file that is replaced elsewhere "
-     "while it is open ends with ESTALE where it was not read yet (to have it read on, permit "
-     "s3:GetObjectVersion)"},
+     "the bucket keeps versions, but an earlier one may not be read: a file that is replaced "
+     "elsewhere while it is open ends with ESTALE where it was not read yet (to have it read on, "
+     "permit s3:GetObjectVersion)"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* said where it was found */
 };
 

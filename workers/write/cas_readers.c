@@ -1,6 +1,6 @@
-/* Compare-and-set: readers keep the version that they have open when this mount replaces it, as with
- * last write wins (orphan.c). Their node goes off the name, and what it lacks is loaded into a session
- * of it before S3 has it no more. */
+/* Compare-and-set: readers keep the version that they have open when this mount replaces it, as
+ * with last write wins (orphan.c). Their node goes off the name, and what it lacks is loaded into a
+ * session of it before S3 has it no more. */
 #include "workers/write/cas_readers.h"
 
 #include <errno.h>

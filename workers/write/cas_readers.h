@@ -10,12 +10,12 @@
  * ORPHAN_LOAD_MAX are left out: those are read on by version id, or are ESTALE. */
 void cas_keep_readers(struct worker *w, uint32_t named);
 
-/* Under shm->meta. Such a session of this name that is still to be loaded, or is being loaded; SHM_NIL
- * if there is none. */
+/* Under shm->meta. Such a session of this name that is still to be loaded, or is being loaded;
+ * SHM_NIL if there is none. */
 uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size_t len);
 
-/* Begins the load of such a session, if none runs; whoever waits in this worker looks again. One that
- * cannot begin counts as failed: its readers see what is here. */
+/* Begins the load of such a session, if none runs; whoever waits in this worker looks again. One
+ * that cannot begin counts as failed: its readers see what is here. */
 void cas_readers_load(struct worker *w, uint32_t session);
 
 #endif

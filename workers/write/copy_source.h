@@ -7,8 +7,9 @@
 #include "workers/op/key.h"
 #include "workers/op/op.h"
 
-/* Under shm->meta. A session that is to be a copy of this key (`below`: of any that begins with it),
- * and still can be loaded, the end of which will wake this worker; SHM_NIL if there is none. */
+/* Under shm->meta. A session that is to be a copy of this key (`below`: of any that begins with
+ * it), and still can be loaded, the end of which will wake this worker; SHM_NIL if there is
+ * none. */
 uint32_t copy_source_wanted(struct worker *w, const char *key, bool below);
 
 /* Loads all of them, then calls `then` with 0, perhaps at once. The op must be kept; its `state` is

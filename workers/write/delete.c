@@ -205,8 +205,9 @@ static int delete_judge(const struct deletion *d, const char *lineage)
     return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
 }
 
-/* Where the last one wins: false if the version that is there stays, as it came after ours had acted, or
- * is not what was moved. A condition that is refused though it holds does not count on this server. */
+/* Where the last one wins: false if the version that is there stays, as it came after ours had
+ * acted, or is not what was moved. A condition that is refused though it holds does not count on
+ * this server. */
 static bool goes(struct deletion *d, const struct s3_object *obj)
 {
     bool same = *d->etag && strcmp(d->etag, obj->etag) == 0;
@@ -228,7 +229,8 @@ static void delete_on_head(void *arg, const struct s3_result *res)
         return;
     }
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
-        delete_end(d, d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
+        delete_end(d, d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META))
+                                 : -EEXIST);
         return;
     }
     if (d->how != DELETE_SEEN && !goes(d, &res->obj)) {

@@ -1,6 +1,6 @@
 /* The DELETE of a file's key, for unlink and rename. It is conditional on the version that it means
- * (If-Match), in all variants: one that was given up for lost with its worker or its connection, and
- * acts later, must not take away what was written since. */
+ * (If-Match), in all variants: one that was given up for lost with its worker or its connection,
+ * and acts later, must not take away what was written since. */
 #ifndef WORKERS_WRITE_DELETE_H
 #define WORKERS_WRITE_DELETE_H
 
@@ -9,8 +9,9 @@
 
 /* What follows where another version is there. */
 enum delete_how {
-    DELETE_SEEN,  /* compare-and-set: -EEXIST. Where the probe found that the server does not look at
-                   * the condition: HEAD, compare, DELETE (what comes in between is lost) */
+    /* compare-and-set: -EEXIST. Where the probe found that the server does not look at the
+     * condition: HEAD, compare, DELETE (what comes in between is lost) */
+    DELETE_SEEN,
     DELETE_LAST,  /* the last one wins: it is deleted too */
     DELETE_MOVED, /* it was written after this one was copied: it stays */
 };
@@ -26,7 +27,8 @@ struct delete_note {
     char id[LINEAGE_ID_CAP]; /* a rename sets it before it calls delete_key */
 };
 
-static_assert((offsetof(struct shm_record, reply) + SHM_ETAG_MAX) % _Alignof(struct delete_note) == 0,
+static_assert((offsetof(struct shm_record, reply) + SHM_ETAG_MAX) %
+                      _Alignof(struct delete_note) == 0,
               "the record is aligned for it");
 static_assert(SHM_ETAG_MAX + sizeof(struct delete_note) <= SHM_RECORD_REPLY, "the record has room");
 
@@ -35,9 +37,9 @@ static inline struct delete_note *delete_note_of(struct op *op)
     return (struct delete_note *)(op->rec->reply + SHM_ETAG_MAX);
 }
 
-/* Deletes the key's version `etag` ("" = whichever is there). Then calls `then`, perhaps at once: 0,
- * also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know the
- * condition (501) is not asked for it again. The op is kept, and its `state` is used.
+/* Deletes the key's version `etag` ("" = whichever is there). Then calls `then`, perhaps at once:
+ * 0, also if nothing is there; -EEXIST as above; -ENOMEM; what S3 says. A server that does not know
+ * the condition (501) is not asked for it again. The op is kept, and its `state` is used.
  *
  * With DELETE_SEEN `id` is the write-id of that version (cas_id; NULL or "": not known), which
  * tells an empty file from all others; that takes a HEAD before.

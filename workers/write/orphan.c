@@ -27,7 +27,8 @@ static bool is_needed(struct worker *w, uint32_t node)
     return !fetch_is_whole(w, n);
 }
 
-/* ---- compare-and-set: the node has stepped aside, and its session is loaded (cas_readers.c) ---- */
+/* ---- compare-and-set: the node has stepped aside, and its session is loaded (cas_readers.c)
+ * ---- */
 
 struct keep {
     session_then_fn *then;

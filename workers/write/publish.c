@@ -44,8 +44,8 @@ void publish_free(struct publish *p)
 
 /* ---- the PUT ---- */
 
-/* Under shm->meta, compare-and-set. All that has changed lies behind what the readers of the name's node
- * have: a log was appended to. (What a rename brings is another file.) */
+/* Under shm->meta, compare-and-set. All that has changed lies behind what the readers of the name's
+ * node have: a log was appended to. (What a rename brings is another file.) */
 static bool has_grown(const struct publish *p, const struct shm_node *named)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
@@ -74,8 +74,8 @@ static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, u
 }
 
 /* Under shm->meta, compare-and-set: the session keeps its node to itself; the name's is of what is
- * published. It is another one, so that readers keep theirs; but where the file has only grown, they
- * see that, as on a local disk (`tail -f`). */
+ * published. It is another one, so that readers keep theirs; but where the file has only grown,
+ * they see that, as on a local disk (`tail -f`). */
 static void publish_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;
@@ -101,7 +101,8 @@ static void publish_name(struct publish *p, uint32_t node)
 }
 
 /* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
- * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he publishes.) */
+ * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he
+ * publishes.) */
 static void regain_name(struct shm *shm, uint32_t node)
 {
     uint32_t named = shm_node_named(shm, node);
@@ -373,8 +374,8 @@ static void tell_conflict(struct publish *p)
     snprintf(c.found, sizeof(c.found), "%s", p->cas.found);
     snprintf(c.write_id, sizeof(c.write_id), "%s", p->cas.id);
     publish_note_conflict(p->w, p->session, &c);
-    log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since it "
-               "was read, and keeps that content",
+    log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since "
+               "it was read, and keeps that content",
                p->key, p->absent ? "absent" : p->etag, found, p->cas.id);
 }
 
@@ -634,8 +635,8 @@ static void start_put(struct publish *p)
     };
     p->asked = put.if_match || put.if_none_match;
     if (p->cas.expects && !p->asked) {
-        log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has not "
-                 "told", p->key);
+        log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has "
+                 "not told", p->key);
         publish_finish(p, &none, -EIO);
         return;
     }

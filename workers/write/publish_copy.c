@@ -1,5 +1,5 @@
-/* A publish whose content is on S3 already, under another key (op_copy_range.c): CopyObject, pinned to
- * the version that was copied. Metadata and type are the session's own, as of a PUT. */
+/* A publish whose content is on S3 already, under another key (op_copy_range.c): CopyObject, pinned
+ * to the version that was copied. Metadata and type are the session's own, as of a PUT. */
 #include <errno.h>
 #include <string.h>
 

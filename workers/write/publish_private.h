@@ -1,5 +1,5 @@
-/* A publish: publish.c makes it, publish_wait.c begins it and waits for it, publish_copy.c is how the
- * content comes to S3 where it is there already. */
+/* A publish: publish.c makes it, publish_wait.c begins it and waits for it, publish_copy.c is how
+ * the content comes to S3 where it is there already. */
 #ifndef WORKERS_WRITE_PUBLISH_PRIVATE_H
 #define WORKERS_WRITE_PUBLISH_PRIVATE_H
 
@@ -37,7 +37,8 @@ struct publish {
     struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
     struct shm_copy copy; /* of which it is to be a copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
-    bool unsure; /* last write wins: an upload of this new file by a worker that died may still act */
+    /* last write wins: an upload of this new file by a worker that died may still act */
+    bool unsure;
     struct loop_timer wait;
 };
 

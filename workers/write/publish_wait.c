@@ -1,6 +1,6 @@
-/* Who waits for a publish (publish.c), and begins one if none runs: a close, an fsync, a rename with
- * compare-and-set. What a waiter wants is on S3 when published_seq has reached what was written when
- * it came; an attempt that failed meanwhile, and carried that, is its answer. */
+/* Who waits for a publish (publish.c), and begins one if none runs: a close, an fsync, a rename
+ * with compare-and-set. What a waiter wants is on S3 when published_seq has reached what was
+ * written when it came; an attempt that failed meanwhile, and carried that, is its answer. */
 #include "workers/write/publish_wait.h"
 
 #include <errno.h>
@@ -28,8 +28,9 @@ struct publish_wait {
     uint64_t want;     /* write_seq that must be on S3 */
     uint32_t attempts; /* finished ones when it last looked */
     uint32_t loads;    /* the same of loads: of what the server would not copy */
-    uint32_t other;    /* LOOK_SETTLE: a session that is to be a copy of what this replaces; LOOK_KEEP: one of its
-                        * readers */
+    /* LOOK_SETTLE: a session that is to be a copy of what this replaces; LOOK_KEEP: one of its
+     * readers */
+    uint32_t other;
 };
 
 /* Under shm->meta. */
@@ -37,7 +38,8 @@ static bool may_begin(struct op *op, const struct shm_session *s)
 {
     uint32_t named = shm_node_named(op->w->shm, s->node);
 
-    /* (The name may have another node by now: who removes or moves that one has the key in hand.) */
+    /* (The name may have another node by now: who removes or moves that one has the key in
+     * hand.) */
     return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
            !hold_is_taken(op->w, s->node, op_tag(op)) &&
            (named == SHM_NIL || !hold_is_taken(op->w, named, op_tag(op)));
@@ -70,8 +72,8 @@ static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
     return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
 }
 
-/* Under shm->meta, compare-and-set. It may begin, but for readers of the version that goes: what they
- * lack is loaded first. */
+/* Under shm->meta, compare-and-set. It may begin, but for readers of the version that goes: what
+ * they lack is loaded first. */
 static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
                                  const struct shm_session *s)
 {

@@ -1,7 +1,7 @@
 /* Write sessions: what their headers share. A session is attached to (session_attach.h), loaded
- * (session_load.h), changed (session_change.h), published (publish_wait.h) and ends (session_end.h). The
- * table of sessions is shm/shm_session.h; where their bytes lie is spool.h. "Under shm->meta" says that
- * the caller holds it; all else is to be called without. */
+ * (session_load.h), changed (session_change.h), published (publish_wait.h) and ends
+ * (session_end.h). The table of sessions is shm/shm_session.h; where their bytes lie is spool.h.
+ * "Under shm->meta" says that the caller holds it; all else is to be called without. */
 #ifndef WORKERS_WRITE_SESSION_H
 #define WORKERS_WRITE_SESSION_H
 
@@ -11,8 +11,8 @@
 /* Continues a handler; the op has not been answered. */
 typedef void session_then_fn(struct op *op, int error);
 
-/* Its file has been unlinked, or replaced by another, on this mount: it has no name to be told of by.
- * (One that has only moved has.) */
+/* Its file has been unlinked, or replaced by another, on this mount: it has no name to be told of
+ * by. (One that has only moved has.) */
 static inline bool session_is_nameless(const struct shm_session *s)
 {
     return (s->flags & SHM_SESSION_ORPHAN) ||

@@ -34,8 +34,8 @@ static bool appends(const struct op *op)
     return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
 }
 
-/* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for another
- * thread of its process, which has closed it meanwhile. */
+/* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for
+ * another thread of its process, which has closed it meanwhile. */
 static bool may_write_through(const struct shm_node *n)
 {
     return (n->flags & SHM_NODE_PRIVATE) && !n->opens;
@@ -48,8 +48,8 @@ static bool may_join(struct op *op, uint32_t session)
     return !cas_on(op->w) || cas_is_party(op, session);
 }
 
-/* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may write
- * through. */
+/* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may
+ * write through. */
 static void want_private(struct op *op, uint32_t node)
 {
     if (cas_on(op->w))
@@ -85,18 +85,20 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     return idx;
 }
 
-/* Under shm->meta, compare-and-set. Another thread of the caller's process has opened the file since the
- * LOOKUP for this open: the file of one process is one, and the next LOOKUP finds it. */
+/* Under shm->meta, compare-and-set. Another thread of the caller's process has opened the file
+ * since the LOOKUP for this open: the file of one process is one, and the next LOOKUP finds it. */
 static bool has_been_opened(struct op *op, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
 
     return cas_on(op->w) && !(n->flags & SHM_NODE_LOCAL) && n->parent != SHM_NIL &&
            (cas_own_clean(op, node) != SHM_NIL ||
-            cas_own_session(op, n->parent, shm_node_name(op->w->shm, node), n->name_len) != SHM_NIL);
+            cas_own_session(op, n->parent, shm_node_name(op->w->shm, node), n->name_len) !=
+                SHM_NIL);
 }
 
-/* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be read. */
+/* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be
+ * read. */
 static bool has_been_published(struct op *op, uint32_t node)
 {
     struct shm *shm = op->w->shm;

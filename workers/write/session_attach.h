@@ -14,8 +14,8 @@ void session_attach(struct op *op, uint32_t node, bool truncate,
                     session_then_fn *then);
 
 /* Under shm->meta. A session on the node's version, of which nothing is loaded yet, noted in
- * op->rec->session; the node has none. Its index; to be rolled back: -ENFILE; -ESTALE (compare-and-set):
- * somebody has the node open, the kernel is to look up another. */
+ * op->rec->session; the node has none. Its index; to be rolled back: -ENFILE; -ESTALE
+ * (compare-and-set): somebody has the node open, the kernel is to look up another. */
 must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
 
 /* Gives the ref in op->rec->session back, if there is one. */

@@ -97,7 +97,8 @@ static bool is_still(const struct shm_session *s)
     return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED);
 }
 
-/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any more). */
+/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any
+ * more). */
 static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
     return is_still(shm_session_at(w->shm, session)) &&

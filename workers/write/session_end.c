@@ -27,10 +27,10 @@ static bool was_refused(const struct shm_session *s)
     return (s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST;
 }
 
-/* Under shm->meta, compare-and-set. Somebody reads on through the node that was the writer's own. Of the
- * bytes that it has open this is the only copy, as soon as others replace what was published; or they
- * were refused, and never will be. They stay, as those of a file that has lost its name do. (Half of the
- * sessions are for writers.) */
+/* Under shm->meta, compare-and-set. Somebody reads on through the node that was the writer's own.
+ * Of the bytes that it has open this is the only copy, as soon as others replace what was
+ * published; or they were refused, and never will be. They stay, as those of a file that has lost
+ * its name do. (Half of the sessions are for writers.) */
 static bool is_read_on(struct worker *w, const struct shm_session *s)
 {
     const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;

@@ -23,9 +23,9 @@ void session_discard(struct worker *w, uint32_t session);
  * who have it open, and publishes nothing any more. */
 void session_orphan(struct worker *w, uint32_t session);
 
-/* Under shm->meta, last write wins: the file of this name was removed, or replaced by a rename. Sessions
- * that had left the name to a version from elsewhere (resolve_intern.c) publish nothing any more
- * either: they would bring it back. */
+/* Under shm->meta, last write wins: the file of this name was removed, or replaced by a rename.
+ * Sessions that had left the name to a version from elsewhere (resolve_intern.c) publish nothing
+ * any more either: they would bring it back. */
 void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_t len);
 
 #endif

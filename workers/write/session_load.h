@@ -9,7 +9,8 @@
  * -ENOMEM, -ENOSPC, what S3's client says. */
 must_use int session_load(struct worker *w, uint32_t session);
 
-/* Not under a lock. Loads a session that is to be a copy (copy_source.h), if nobody does yet. False: it cannot be, look for the next one. */
+/* Not under a lock. Loads a session that is to be a copy (copy_source.h), if nobody does yet.
+ * False: it cannot be, look for the next one. */
 must_use bool session_load_copy(struct worker *w, uint32_t session);
 
 /* Under shm->meta. It could not be loaded: nobody waits for it. */
