@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "workers/op/worker_abi.h"
 
@@ -78,8 +79,7 @@ static void restart(struct child *c)
 
 static void on_start_at(struct loop_timer *t)
 {
-    struct child *c =
-        (struct child *)((char *)t - offsetof(struct child, start_at));
+    struct child *c = container_of(t, struct child, start_at);
 
     restart(c);
 }

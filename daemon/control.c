@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "daemon/control_path.h"
 
@@ -212,8 +213,7 @@ static void read_line(struct client *c)
 
 static void on_client(struct loop_watch *w, uint32_t events)
 {
-    struct client *c =
-        (struct client *)((char *)w - offsetof(struct client, watch));
+    struct client *c = container_of(w, struct client, watch);
 
     if (c->state == CLIENT_READING && (events & EPOLLIN))
         read_line(c);
@@ -225,8 +225,7 @@ static void on_client(struct loop_watch *w, uint32_t events)
 
 static void on_timeout(struct loop_timer *t)
 {
-    struct client *c =
-        (struct client *)((char *)t - offsetof(struct client, timer));
+    struct client *c = container_of(t, struct client, timer);
 
     log_debug("control client is too slow, dropping it");
     control_drop(c);
@@ -262,8 +261,7 @@ static void welcome(struct control *control, int fd)
 /* One a turn: the loop comes back while more of them wait. */
 static void on_listener(struct loop_watch *w, uint32_t events)
 {
-    struct control *control =
-        (struct control *)((char *)w - offsetof(struct control, listener));
+    struct control *control = container_of(w, struct control, listener);
     int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     (void)events;

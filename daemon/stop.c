@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor_private.h"
@@ -17,9 +18,6 @@
 #define UNMOUNT_LIMIT_NS (10 * NS_PER_S)
 #define STOP_LIMIT_NS (2 * NS_PER_S)
 #define AFTER_DRAIN_NS (UNMOUNT_LIMIT_NS + 2 * STOP_LIMIT_NS + LOOK_LIMIT_NS)
-
-#define of(member, ptr)                                                        \
-    ((struct supervisor *)((char *)(ptr) - offsetof(struct supervisor, member)))
 
 const char *stop_phase_name(enum phase phase)
 {
@@ -204,7 +202,7 @@ static void on_looked(void *ctx, int code, const char *text)
 
 static void on_look_timer(struct loop_timer *t)
 {
-    struct supervisor *sup = of(look_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, look_timer);
     bool lingering = sup->phase == PHASE_LINGERING;
 
     if (task_start(&sup->tasks, lingering ? linger : stop_look, sup, LOOK_LIMIT_NS,
@@ -242,7 +240,7 @@ static void end_unserved(struct supervisor *sup, const char *status)
 /* `umount -f` does one after the other. */
 static void on_gone_timer(struct loop_timer *t)
 {
-    struct supervisor *sup = of(gone_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, gone_timer);
 
     if (sup->phase >= PHASE_UNMOUNTING)
         return;
@@ -286,7 +284,7 @@ static void force(struct supervisor *sup, const char *why)
 
 static void on_deadline(struct loop_timer *t)
 {
-    struct supervisor *sup = of(deadline_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, deadline_timer);
 
     if (sup->phase == PHASE_STOPPING)
         kill_rest(sup);

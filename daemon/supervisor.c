@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor_private.h"
@@ -20,9 +21,6 @@
 #define READY_POLL_NS (5 * NS_PER_MS)
 #define HEALTH_NS (2 * NS_PER_S)
 #define INFLIGHT_LIMIT_NS (10 * NS_PER_S)
-
-#define of(member, ptr)                                                        \
-    ((struct supervisor *)((char *)(ptr) - offsetof(struct supervisor, member)))
 
 static const int handled[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
@@ -132,7 +130,7 @@ static void on_signals(struct loop_watch *w, uint32_t events)
 
     (void)events;
     while (read(w->fd, &si, sizeof(si)) == sizeof(si))
-        on_signal(of(signals, w), (int)si.ssi_signo);
+        on_signal(container_of(w, struct supervisor, signals), (int)si.ssi_signo);
 }
 
 static int watch_signals(struct supervisor *sup)
@@ -166,7 +164,7 @@ static void become_ready(struct supervisor *sup)
 
 static void on_ready_timer(struct loop_timer *t)
 {
-    struct supervisor *sup = of(ready_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, ready_timer);
 
     if (sup->phase != PHASE_STARTING)
         return;
@@ -178,7 +176,7 @@ static void on_ready_timer(struct loop_timer *t)
 
 static void on_health_timer(struct loop_timer *t)
 {
-    struct supervisor *sup = of(health_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, health_timer);
     unsigned restarts = children_restarts(&sup->children);
     char status[80];
 
@@ -194,7 +192,7 @@ static void on_health_timer(struct loop_timer *t)
 
 static void on_watchdog_timer(struct loop_timer *t)
 {
-    struct supervisor *sup = of(watchdog_timer, t);
+    struct supervisor *sup = container_of(t, struct supervisor, watchdog_timer);
 
     if (sd_notify_send(&sup->notify, "WATCHDOG=1") < 0)
         log_debug("cannot notify the watchdog of the service manager");

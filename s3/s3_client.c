@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/fd.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_hash.h"
@@ -105,8 +106,7 @@ static uint32_t uniform(uint32_t upper)
 
 static void on_kick(struct loop_timer *t)
 {
-    struct s3_client *c =
-        (struct s3_client *)((char *)t - offsetof(struct s3_client, kick));
+    struct s3_client *c = container_of(t, struct s3_client, kick);
 
     s3_queue_run(c);
 }

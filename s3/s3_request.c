@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
@@ -227,8 +228,7 @@ static void on_active_time(struct s3_req *req)
 
 static void on_time(struct loop_timer *t)
 {
-    struct s3_req *req =
-        (struct s3_req *)((char *)t - offsetof(struct s3_req, timer));
+    struct s3_req *req = container_of(t, struct s3_req, timer);
 
     switch (req->state) {
     case S3_REQ_QUEUED:
@@ -252,8 +252,7 @@ static void on_time(struct loop_timer *t)
 
 static void on_resume(struct loop_timer *t)
 {
-    struct s3_req *req =
-        (struct s3_req *)((char *)t - offsetof(struct s3_req, resume));
+    struct s3_req *req = container_of(t, struct s3_req, resume);
 
     if (req->easy)
         s3_multi_resume(req->client, req->easy);

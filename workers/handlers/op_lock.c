@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "shm/shm_flock.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
@@ -147,7 +148,7 @@ static void grace_free(void *state)
 
 static void on_over(struct loop_timer *t)
 {
-    struct grace *grace = (void *)((char *)t - offsetof(struct grace, over));
+    struct grace *grace = container_of(t, struct grace, over);
 
     worker_wake_self(grace->w);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/node_attr.h"
 #include "workers/cas/cas.h"
@@ -277,8 +278,7 @@ static void lookup_settle(struct lookup *l, const struct resolve_result *res)
 
 static void on_retry(struct loop_timer *t)
 {
-    struct lookup *l =
-        (struct lookup *)((char *)t - offsetof(struct lookup, retry));
+    struct lookup *l = container_of(t, struct lookup, retry);
 
     lookup_settle(l, &l->res);
 }

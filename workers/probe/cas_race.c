@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 
 #define RACERS 8
 #define LANES 4        /* races side by side */
@@ -69,7 +70,7 @@ static void begin_race(struct lane *lane);
 
 static struct lane *of_gate(struct s3_gate *gate)
 {
-    return (struct lane *)((char *)gate - offsetof(struct lane, gate));
+    return container_of(gate, struct lane, gate);
 }
 
 /* ---- one race ---- */
@@ -88,14 +89,14 @@ static void on_held(struct s3_gate *gate)
 
 static void on_patience(struct loop_timer *t)
 {
-    struct lane *lane = (struct lane *)((char *)t - offsetof(struct lane, patience));
+    struct lane *lane = container_of(t, struct lane, patience);
 
     s3_gate_open(lane->race->p->client, &lane->gate);
 }
 
 static void on_pause(struct loop_timer *t)
 {
-    begin_race((struct lane *)((char *)t - offsetof(struct lane, pause)));
+    begin_race(container_of(t, struct lane, pause));
 }
 
 static void end_race(struct lane *lane);

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/container.h"
 #include "base/log.h"
 #include "workers/op/op.h"
 
@@ -59,8 +60,7 @@ static void at_end(struct worker *w, int error)
 
 static void on_channel(struct loop_watch *watch, uint32_t events)
 {
-    struct worker *w =
-        (void *)((char *)watch - offsetof(struct worker, channel));
+    struct worker *w = container_of(watch, struct worker, channel);
     int r = 1;
 
     (void)events;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "s3/s3_cred.h"
 #include "s3/s3_error.h"
 #include "s3/s3_explain.h"
@@ -94,7 +95,7 @@ static void setup_ask(struct check *c);
 
 static void on_again(struct loop_timer *t)
 {
-    setup_ask((struct check *)((char *)t - offsetof(struct check, again)));
+    setup_ask(container_of(t, struct check, again));
 }
 
 static void end_check(struct check *c, int result)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "s3/s3_cred.h"
@@ -29,8 +30,6 @@
 #endif
 
 #define TICK_NS NS_PER_S
-
-#define of(member, ptr) ((struct worker *)((char *)(ptr) - offsetof(struct worker, member)))
 
 /* ---- the end of the mount ---- */
 
@@ -74,19 +73,19 @@ static void look_again(struct worker *w)
 
 static void on_rescan(struct loop_timer *t)
 {
-    look_again(of(rescan, t));
+    look_again(container_of(t, struct worker, rescan));
 }
 
 static void on_wake(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
     fd_event_clear(watch->fd);
-    look_again(of(wake, watch));
+    look_again(container_of(watch, struct worker, wake));
 }
 
 static void on_tick(struct loop_timer *t)
 {
-    struct worker *w = of(tick, t);
+    struct worker *w = container_of(t, struct worker, tick);
 
     w->arena->turn_ns = clock_mono_ns();
     op_limits(w);
@@ -97,7 +96,7 @@ static void on_tick(struct loop_timer *t)
 /* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
-    struct worker *w = of(signals, watch);
+    struct worker *w = container_of(watch, struct worker, signals);
 
     (void)events;
     if (term_told(watch->fd)) {

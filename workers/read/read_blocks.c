@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "fuse/fuse_reply.h"
 #include "workers/cas/cas.h"
 #include "workers/op/hold.h"
@@ -139,8 +140,7 @@ static void restart(struct op *op)
 
 static void on_retry(struct loop_timer *t)
 {
-    struct read_job *job =
-        (struct read_job *)((char *)t - offsetof(struct read_job, retry));
+    struct read_job *job = container_of(t, struct read_job, retry);
 
     restart(job->op);
 }
@@ -213,8 +213,7 @@ static void failed(struct read_job *job, int error)
 
 static void on_fetched(struct fetch_wait *wait, int error)
 {
-    struct read_job *job =
-        (struct read_job *)((char *)wait - offsetof(struct read_job, wait));
+    struct read_job *job = container_of(wait, struct read_job, wait);
 
     if (error)
         failed(job, error);

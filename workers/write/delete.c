@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_win.h"
@@ -117,7 +118,7 @@ static void send_head(struct deletion *d)
 
 static void on_waited(struct loop_timer *t)
 {
-    send_head((struct deletion *)((char *)t - offsetof(struct deletion, wait)));
+    send_head(container_of(t, struct deletion, wait));
 }
 
 /* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. The

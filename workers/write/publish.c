@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_conflict.h"
@@ -393,7 +394,7 @@ static void do_next(struct publish *p, enum cas_next next);
 
 static void on_waited(struct loop_timer *t)
 {
-    do_next((struct publish *)((char *)t - offsetof(struct publish, wait)), CAS_LOOK);
+    do_next(container_of(t, struct publish, wait), CAS_LOOK);
 }
 
 /* Last write wins: what was made meanwhile, by a predecessor's upload or by others, is replaced. */
