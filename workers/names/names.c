@@ -1,4 +1,5 @@
-/* Shared pieces of the handlers that change names: checks, the busy mark, stale listings. */
+/* What the handlers that change names share: the checks before, and what lies below a directory. Names
+ * that an op holds: hold.c. */
 #include "workers/names/names.h"
 
 #include <errno.h>
