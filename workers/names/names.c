@@ -1,5 +1,5 @@
-/* What the handlers that change names share: the checks before, and what lies below a directory. Names
- * that an op holds: hold.c. */
+/* What the handlers that change names share: the checks before, and what lies below a directory.
+ * Names that an op holds: hold.c. */
 #include "workers/names/names.h"
 
 #include <errno.h>
