@@ -175,7 +175,8 @@ uint32_t cas_made(struct op *op, uint32_t named)
         return SHM_NIL;
     made = shm_node_at(shm, told);
     if (made->maker != (uint32_t)op->caller.self.tgid || made->opens || made->session != SHM_NIL ||
-        !shm_etag_same(made->etag, n->etag))
+        !shm_etag_same(made->etag, n->etag) || made->content != n->content ||
+        made->bytes_node != n->bytes_node)
         return SHM_NIL;
     own = shm_node_edit(shm, told);
     own->flags |= n->flags & SHM_NODE_FRESH;

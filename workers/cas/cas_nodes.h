@@ -32,10 +32,10 @@ must_use int64_t cas_copy(struct worker *w, uint32_t node, bool private);
  * same version, and with the same bytes. Its index, or -ENOMEM. */
 must_use int64_t cas_private(struct op *op, uint32_t node);
 
-/* Under shm->meta. The PRIVATE node that was made last for a thread of the caller's process, if
- * it is of the version that this one is, which the name maps to, and nobody has opened it yet;
- * else SHM_NIL. Threads that open a file at once get one node, and so one session, whoever comes
- * first. */
+/* Under shm->meta. The PRIVATE node that was made last for a thread of the caller's process, if it
+ * is a copy of what the name maps to now (the same version and the same bytes), and nobody has
+ * opened it yet; else SHM_NIL. Threads that open a file at once get one node, and so one session,
+ * whoever comes first. */
 uint32_t cas_made(struct op *op, uint32_t named);
 
 /* Under shm->meta. The node that the kernel was told last under the name of this one, which the
