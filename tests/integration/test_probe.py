@@ -261,7 +261,10 @@ def test_what_a_killed_probe_leaves_goes_at_a_later_start(probing, proxy, bucket
     probing().start()
     assert left(bucket) == (objects, uploads)
     age(bucket, OLD)
-    probing().start()
+    for _ in range(3):              # it takes what the time of the probe allows
+        probing().start()
+        if left(bucket) == ({}, []):
+            break
     assert left(bucket) == ({}, [])
 
 
