@@ -72,8 +72,8 @@ static int set_secret(struct conf *conf, const struct conf_key *key,
 /* The error line for a value that will not do. Secrets and what may hold one are not repeated.
  * `form` says how it is written, where that was wrong. */
 static int set_refuse(const struct conf_key *key, const char *text,
-                  const char *form, const struct conf_source *src,
-                  struct err *err)
+                      const char *form, const struct conf_source *src,
+                      struct err *err)
 {
     char expected[CONF_EXPECTED_MAX], quoted[CONF_QUOTE_MAX];
 
@@ -153,7 +153,7 @@ static int set_choice(struct conf *conf, const struct conf_key *key,
 }
 
 static int set_parse_number(const struct conf_key *key, const char *text,
-                        bool loose, uint64_t *ret)
+                            bool loose, uint64_t *ret)
 {
     switch (key->type) {
     case CONF_SIZE:

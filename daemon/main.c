@@ -280,9 +280,9 @@ static int daemon_start(const struct conf *conf)
         return daemon_fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
         return daemon_fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
-                    : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
-                                                               : EXIT_CODE_CREATE,
-                    &err);
+                           : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
+                                                                      : EXIT_CODE_CREATE,
+                           &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
     env.shm->header->habits = env.traits.habits;
@@ -308,7 +308,7 @@ int main(int argc, char **argv)
     log_init(LOG_NOTICE, "supervisor");
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG,
-                    &err);
+                           &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
         code = printed();

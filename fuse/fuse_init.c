@@ -214,8 +214,8 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
     if (r == 1 || offer.in.major < FUSE_KERNEL_VERSION ||
         offer.in.minor < FUSE_MINOR_OLDEST)
         return init_refuse(fd, offer.unique, err,
-                      "the kernel's FUSE version is not supported: Linux 5.4 "
-                      "or newer is needed");
+                           "the kernel's FUSE version is not supported: Linux 5.4 "
+                           "or newer is needed");
 
     negotiate(wish, &offer, &n);
     r = send_answer(fd, offer.unique, &n);

@@ -72,7 +72,7 @@ size_t fuse_direntplus_size(size_t name_len)
 
 /* The padding is zeroed: it goes to the kernel, and this memory may have held anything. */
 static void reply_put_name(struct fuse_dirent *d, uint64_t ino, uint64_t off,
-                     uint32_t type, const char *name, size_t name_len)
+                           uint32_t type, const char *name, size_t name_len)
 {
     size_t padded = fuse_dirent_size(name_len) - FUSE_NAME_OFFSET;
 
@@ -93,7 +93,7 @@ bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino,
     if (*used > cap || size > cap - *used)
         return false;
     reply_put_name((struct fuse_dirent *)(void *)((char *)buf + *used), ino, off,
-             type, name, name_len);
+                   type, name, name_len);
     *used += size;
     return true;
 }

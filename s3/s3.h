@@ -337,8 +337,7 @@ must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *don
 must_use int s3_put(struct s3_client *c, const struct s3_put *put,
                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done,
-                       void *arg,
-                       struct s3_req **ret_req);
+                       void *arg, struct s3_req **ret_req);
 must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
                      s3_done_fn *done, void *arg, struct s3_req **ret_req);
 must_use int s3_list(struct s3_client *c, const struct s3_list *list,

@@ -21,8 +21,8 @@
 
 /* Begins a request that names its upload (NULL: of s3_create, which has none yet). */
 static int multipart_begin(struct s3_client *c, const struct s3_op *op, const char *key,
-                 const char *upload_id, s3_done_fn *done, void *arg,
-                 struct s3_req **ret_req)
+                           const char *upload_id, s3_done_fn *done, void *arg,
+                           struct s3_req **ret_req)
 {
     int r;
 
@@ -290,7 +290,7 @@ int s3_complete(struct s3_client *c, const struct s3_complete *complete,
 
     if (r == 0)
         r = multipart_begin(c, &op_complete, complete->key, complete->upload_id, done, arg,
-                  &req);
+                            &req);
     if (r < 0)
         return r;
     buf_init(&req->put.text, COMPLETE_MAX);

@@ -135,7 +135,7 @@ static void xml_check(struct s3_xml *xml, int r)
 
 /* Tells an entry, its key as it was sent. `key` is changed. */
 static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key,
-                 size_t len, const char *etag)
+                     size_t len, const char *etag)
 {
     if (xml->encoding == ENCODING_URL)
         len = s3_url_decode(key, len, true);
@@ -359,7 +359,7 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix,
 }
 
 static void xml_on_end(void *ctx, const xmlChar *name, const xmlChar *prefix,
-                   const xmlChar *uri)
+                       const xmlChar *uri)
 {
     struct s3_xml *xml = ctx;
     enum element el;

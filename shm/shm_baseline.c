@@ -84,7 +84,7 @@ static bool same_who(const struct shm_baseline_who *a, const struct shm_baseline
 
 /* The link that leads to the entry, or to the end of its chain (0). */
 static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *key,
-                      const struct shm_baseline_who *who)
+                               const struct shm_baseline_who *who)
 {
     uint32_t *link = head(shm, key);
 

@@ -425,8 +425,8 @@ int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want,
 
 /* Removes the locks of the file of which `goes` says so, up to SHM_FLOCK_OWNER_MAX. */
 static uint32_t flock_drop(struct shm *shm, uint32_t node, uint64_t id,
-                     bool (*goes)(const struct shm_flock *l, uint64_t id),
-                     uint32_t *ret_wake)
+                           bool (*goes)(const struct shm_flock *l, uint64_t id),
+                           uint32_t *ret_wake)
 {
     struct shm_flock_file *f = file_of(shm, node);
     uint32_t n = 0;

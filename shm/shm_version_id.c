@@ -34,8 +34,7 @@ static struct shm_version_id *places(struct shm *shm, uint32_t content)
 }
 
 static struct shm_version_id *version_id_find(struct shm *shm, uint32_t bytes_node,
-                                              uint32_t content,
-                                   uint64_t key)
+                                              uint32_t content, uint64_t key)
 {
     struct shm_version_id *v = places(shm, content);
 

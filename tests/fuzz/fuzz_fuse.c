@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "fuse/fuse_abi.h"
 #include "s3/s3_cred.h"
@@ -115,8 +116,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void on_rescan(struct loop_timer *t)
 {
-    struct worker *w =
-        (struct worker *)((char *)t - offsetof(struct worker, rescan));
+    struct worker *w = container_of(t, struct worker, rescan);
 
     op_interrupts(w);
     op_resume_all(w);

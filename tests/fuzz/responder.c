@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/container.h"
 #include "tests/fuzz/fuzz.h"
 
 #define HEAD_MAX (64u << 10)
@@ -126,8 +127,7 @@ static void on_conn(struct loop_watch *w, uint32_t events)
 
 static void on_listener(struct loop_watch *w, uint32_t events)
 {
-    struct responder *r =
-        (struct responder *)((char *)w - offsetof(struct responder, watch));
+    struct responder *r = container_of(w, struct responder, watch);
     int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct conn *c;
 

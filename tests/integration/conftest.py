@@ -37,6 +37,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from harness import ACCESS, CTL, DAEMON, SECRET, SLOW, surroundings, util     # noqa: E402
+from harness.actor import Actor                         # noqa: E402
 from harness.guard import Guard                         # noqa: E402
 from harness.mount import Mount                         # noqa: E402
 from harness.s3 import S3                               # noqa: E402
@@ -198,6 +199,19 @@ def scratch(guard):
                                      ignore_cleanup_errors=True) as path:
         guard.directory(path)
         yield pathlib.Path(path)
+
+
+@pytest.fixture
+def actor():
+    """actor() -> another process that works on files as told."""
+    made = []
+
+    def make():
+        made.append(Actor())
+        return made[-1]
+    yield make
+    for a in made:
+        a.stop()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import time
 import pytest
 
 from harness import util
-from harness.actor import Actor
 from harness.pattern import pattern
 from harness.work import PYTHON
 from test_cas import CAS
@@ -36,18 +35,6 @@ def variant(request):
 @pytest.fixture
 def m(mount, variant):
     return mount(variant=variant, env=TTL)
-
-
-@pytest.fixture
-def actor():
-    made = []
-
-    def make():
-        made.append(Actor())
-        return made[-1]
-    yield make
-    for a in made:
-        a.stop()
 
 
 class Wrongs:

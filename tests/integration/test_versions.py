@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from harness import util
-from harness.actor import Actor
 from harness.pattern import pattern
 from harness.server import S3Server
 from test_cas import CAS
@@ -65,18 +64,6 @@ def wire(server, make_proxy):
 @pytest.fixture
 def m(mount, versioned, wire, variant):
     return mount(via=wire, s3=versioned, variant=variant)
-
-
-@pytest.fixture
-def actor():
-    made = []
-
-    def make():
-        made.append(Actor())
-        return made[-1]
-    yield make
-    for a in made:
-        a.stop()
 
 
 def opened(m, s3, name, size=SIZE, seed=0):

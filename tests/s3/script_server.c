@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "base/container.h"
+
 struct conn {
     struct loop_watch watch;
     struct server *server;
@@ -148,8 +150,7 @@ static void on_conn(struct loop_watch *w, uint32_t events)
 
 static void on_listener(struct loop_watch *w, uint32_t events)
 {
-    struct server *s =
-        (struct server *)((char *)w - offsetof(struct server, watch));
+    struct server *s = container_of(w, struct server, watch);
     int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
     struct conn *c;
 

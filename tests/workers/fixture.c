@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 
 static int memory_file(void)
 {
@@ -39,7 +40,7 @@ static struct shm *new_segment(void)
 
 static void on_rescan(struct loop_timer *t)
 {
-    struct worker *w = (struct worker *)((char *)t - offsetof(struct worker, rescan));
+    struct worker *w = container_of(t, struct worker, rescan);
 
     op_interrupts(w);
     op_resume_all(w);

@@ -186,19 +186,28 @@ static void test_a_writers_node_is_read_on(void **state)
     is_free(fx, session);
 }
 
+/* A session on a node that somebody reads, whose upload ended with this error. */
+static uint32_t not_published(struct fx *fx, int error, uint32_t *ret_handle)
+{
+    uint32_t node, session = published(fx, "f", true, &node);
+    struct shm_session *s = store_session(fx->w.shm, session);
+
+    *ret_handle = open_handle(fx, node);
+    s->write_seq = s->publishing_seq = 4;
+    s->publish.error = error;
+    return session;
+}
+
 /* What was refused is read by those who have it open, and never published. */
 static void test_refused_bytes_are_read_on(void **state)
 {
     struct fx *fx = *state;
-    struct shm_session *s;
-    uint32_t node, session, handle;
+    const struct shm_session *s;
+    uint32_t session, handle;
 
     fx->conf.variant = CONF_S3_BUFFERED_CAS;
-    session = published(fx, "f", true, &node);
-    handle = open_handle(fx, node);
-    s = store_session(fx->w.shm, session);
-    s->write_seq = s->publishing_seq = 4;
-    s->publish.error = -EEXIST;
+    session = not_published(fx, -EEXIST, &handle);
+    s = shm_session_at(fx->w.shm, session);
     assert_false(unref(fx, session));
     assert_bytes(fx, session, "abc");
     assert_false(shm_session_dirty(s));
@@ -212,15 +221,10 @@ static void test_refused_bytes_are_read_on(void **state)
 static void test_failed_bytes_are_not(void **state)
 {
     struct fx *fx = *state;
-    struct shm_session *s;
-    uint32_t node, session, handle;
+    uint32_t session, handle;
 
     fx->conf.variant = CONF_S3_BUFFERED_CAS;
-    session = published(fx, "f", true, &node);
-    handle = open_handle(fx, node);
-    s = store_session(fx->w.shm, session);
-    s->write_seq = s->publishing_seq = 4;
-    s->publish.error = -EIO;
+    session = not_published(fx, -EIO, &handle);
     assert_true(unref(fx, session));
     is_free(fx, session);
     close_handle(fx, handle);

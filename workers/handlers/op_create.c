@@ -55,15 +55,14 @@ static void finish_create(struct op *op, int r)
         op_finish(op);
 }
 
-/* The file that was there already is open for us too. */
-static void then_join(struct op *op, int error)
+/* Not under a lock: the session in the record is of the file, unless there was an error. */
+static void then_answer(struct op *op, int error)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session;
     int r = error;
 
     if (r == 0) {
-        session_note_pid(w, session, op->req.pid, SHM_PID_OPENED);
         worker_lock(w);
         r = answer_create(op, shm_session_at(w->shm, session)->node, session);
         if (r < 0)
@@ -73,6 +72,14 @@ static void then_join(struct op *op, int error)
     if (r < 0)
         session_detach(op);
     finish_create(op, r);
+}
+
+/* The file that was there already is open for us too. */
+static void then_join(struct op *op, int error)
+{
+    if (error == 0)
+        session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+    then_answer(op, error);
 }
 
 /* Under shm->meta: a ref on the session of the file that was there already, noted in the record. */
@@ -115,24 +122,6 @@ static void join(struct op *op)
 
 /* ---- O_EXCL with compare-and-set: the empty file is put before the answer, so that success means
  * that nobody else has created it, on any machine ---- */
-
-static void then_ours(struct op *op, int error)
-{
-    struct worker *w = op->w;
-    uint32_t session = op->rec->session;
-    int r = error;
-
-    if (r == 0) {
-        worker_lock(w);
-        r = answer_create(op, shm_session_at(w->shm, session)->node, session);
-        if (r < 0)
-            shm_rollback(w->shm, w->shm->meta);
-        worker_unlock(w);
-    }
-    if (r < 0)
-        session_detach(op);
-    finish_create(op, r);
-}
 
 /* The file begins, and is put before the answer. A replacement finds the session. */
 static void create_and_publish(struct op *op, struct newcomer *nc, session_then_fn *then)
@@ -177,7 +166,7 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
     if (r < 0)
         create_refuse(op, r);
     else
-        create_and_publish(op, nc, then_ours);
+        create_and_publish(op, nc, then_answer);
 }
 
 void op_create(struct op *op)

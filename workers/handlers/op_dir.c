@@ -138,7 +138,7 @@ static bool fits(const struct answer *a, size_t name_len)
 
 /* The size was checked by fits(). */
 static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type,
-                const char *name, size_t len, const struct fuse_entry_out *entry)
+                    const char *name, size_t len, const struct fuse_entry_out *entry)
 {
     uint8_t *buf = a->op->w->arena->reply;
     bool ok = a->plus ? fuse_direntplus_put(buf, a->cap, &a->used, ino, next,
@@ -172,7 +172,7 @@ static bool put_dots(struct answer *a)
         if (!fits(a, strlen(name)))
             return false;
         dir_put(a, 1, a->off + 1 == OFF_PAGES ? page_off(0, 0) : a->off + 1,
-            DT_DIR_TYPE, name, strlen(name), &none);
+                DT_DIR_TYPE, name, strlen(name), &none);
     }
     return true;
 }

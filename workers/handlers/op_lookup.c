@@ -65,21 +65,29 @@ static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
         validity_looked(op->w, node, op->req.pid);
 }
 
-/* Under shm->meta. The name's node, or one of the caller's own. 0, or -ENOMEM. */
+/* Under shm->meta. What the caller is told of: a node that it, or a thread of its process, writes
+ * through already, a new one to write through, or the name's. Its index, or -ENOMEM. */
+static int64_t node_to_tell(struct op *op, const struct lookup_asked *a, uint32_t node)
+{
+    uint32_t own = lookup_own(op, a, node);
+
+    if (own != SHM_NIL)
+        return own;
+    if (!lookup_wants_private(op, a, node))
+        return node;
+    own = cas_made(op, node);
+    return own != SHM_NIL ? (int64_t)own : cas_private(op, node);
+}
+
+/* Under shm->meta. 0, or -ENOMEM. */
 static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t node, uint64_t old_id)
 {
-    uint32_t open = lookup_own(op, a, node);
-    int64_t own = open != SHM_NIL ? (int64_t)open : (int64_t)node;
+    int64_t told = node_to_tell(op, a, node);
 
-    if (open == SHM_NIL && lookup_wants_private(op, a, node)) {
-        uint32_t made = cas_made(op, node);
-
-        own = made != SHM_NIL ? (int64_t)made : cas_private(op, node);
-    }
-    if (own < 0)
-        return (int)own;
-    expect_repetition(op, (uint32_t)own, old_id);
-    lookup_apply(op, (uint32_t)own);
+    if (told < 0)
+        return (int)told;
+    expect_repetition(op, (uint32_t)told, old_id);
+    lookup_apply(op, (uint32_t)told);
     return 0;
 }
 

@@ -249,7 +249,7 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
 
 /* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
 static int64_t open_intern(struct open_job *job, uint32_t node,
-                      const struct resolve_result *res)
+                           const struct resolve_result *res)
 {
     struct worker *w = job->op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -271,7 +271,7 @@ static int64_t open_intern(struct open_job *job, uint32_t node,
 
 /* Under shm->meta. */
 static enum look open_judge(struct open_job *job, const struct resolve_result *res,
-                       int64_t *ret_found, int *ret_error)
+                            int64_t *ret_found, int *ret_error)
 {
     struct op *op = job->op;
     struct worker *w = op->w;

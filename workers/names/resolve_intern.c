@@ -89,8 +89,8 @@ static void note_version_id(struct worker *w, uint32_t node, const struct s3_obj
 }
 
 static int64_t resolve_intern_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
-                      uint32_t node, const struct resolve_known *known,
-                      const struct resolve_result *res)
+                                     uint32_t node, const struct resolve_known *known,
+                                     const struct resolve_result *res)
 {
     struct shm_version v;
     bool set = false;

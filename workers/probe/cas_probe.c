@@ -52,7 +52,7 @@ static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
 }
 
 static int probe_begin(struct cas_probe *p, const struct s3_client_conf *base,
-                 struct s3_cred_source *creds, struct err *err)
+                       struct s3_cred_source *creds, struct err *err)
 {
     struct s3_client_conf cc = *base;
 
@@ -103,7 +103,7 @@ static int explain(const struct cas_probe *p, const struct cas_finding *put,
 }
 
 static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
-                 const struct err *err)
+                       const struct err *err)
 {
     unsigned ms = (unsigned)((clock_mono_ns() - p->begin_ns) / NS_PER_MS);
 

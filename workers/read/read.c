@@ -63,7 +63,7 @@ struct read_limits read_limits(const struct worker *w)
 /* Under shm->meta. `first`: the read is noted in the handle, and *ahead is to be fetched, from
  * *src. */
 static void read_look(struct op *op, struct source *from, struct read_what *l, bool first,
-                 struct read_range *ahead, struct fetch_source *src)
+                      struct read_range *ahead, struct fetch_source *src)
 {
     struct worker *w = op->w;
     const struct fuse_read_in *in = op->req.read;

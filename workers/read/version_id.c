@@ -15,10 +15,11 @@ void version_id_told(struct worker *w, uint32_t node, const char *key, const str
         shm_version_id_told(w->shm, node, key, obj->version);
 }
 
+/* (Of files of one block none is noted.) */
 static const struct shm_version_id *version_id_find(struct worker *w,
                                                     const struct fetch_source *src)
 {
-    return s3_habit_has(w->s3, S3_HABIT_NO_VERSIONS)
+    return src->size <= SHM_BLOCK_SIZE || s3_habit_has(w->s3, S3_HABIT_NO_VERSIONS)
                ? NULL
                : shm_version_id_find(w->shm, src->node, src->content, src->key);
 }
