@@ -16,8 +16,10 @@ const struct manual_row ctl_options[] = {
 const struct manual_row ctl_commands[] = {
     {.name = "status", .doc = "show processes, mount, server, tables and counters"},
     {.name = "sessions",
-     .doc = "list the files that are open for writing; with compare-and-set also what each write "
-            "expects: an ETag, absent, any (it overwrites) or refused (its close will fail)"},
+     .doc = "list the files that are open for writing, and those that are kept for their readers, "
+            "with the flags of each (orphan: it has no name any more; loaded: its bytes are here); "
+            "with compare-and-set also what each write expects: an ETag, absent, any (it "
+            "overwrites) or refused (its close will fail)"},
     {.name = "inflight", .doc = "list the requests in progress"},
     {.name = "conflicts",
      .doc = "list the last 100 writes that compare-and-set refused, newest last"},
