@@ -24,7 +24,6 @@ void buf_reset(struct buf *b);
 /* Appends. 0, -EMSGSIZE beyond max, -ENOMEM; on failure nothing was appended. */
 must_use int buf_append(struct buf *b, const void *data, size_t len);
 must_use int buf_puts(struct buf *b, const char *text);
-must_use int buf_printf(struct buf *b, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+must_use int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -28,11 +28,11 @@ static inline int take_fd(int *fd)
 #define cleanup_free __attribute__((cleanup(cleanup_freep)))
 #define cleanup_fd __attribute__((cleanup(cleanup_closep)))
 
-#define take_ptr(pp)                                                           \
-    ({                                                                         \
-        __typeof__(*(pp)) take_v = *(pp);                                      \
-        *(pp) = NULL;                                                          \
-        take_v;                                                                \
+#define take_ptr(pp)                                                                               \
+    ({                                                                                             \
+        __typeof__(*(pp)) take_v = *(pp);                                                          \
+        *(pp) = NULL;                                                                              \
+        take_v;                                                                                    \
     })
 
 #endif

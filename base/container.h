@@ -8,7 +8,7 @@
 /* `ptr` must point to the member `member` of a `type`; a pointer of another type does not compile
  * without a warning. */
 #define container_of(ptr, type, member)                                                            \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member) +                                     \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member) +                                       \
                       0 * sizeof((ptr) == &((type *)0)->member)))
 
 #endif

@@ -31,8 +31,7 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 
         err->code = code;
         va_start(ap, fmt);
-        err_cut(err->text, sizeof(err->text),
-                vsnprintf(err->text, sizeof(err->text), fmt, ap));
+        err_cut(err->text, sizeof(err->text), vsnprintf(err->text, sizeof(err->text), fmt, ap));
         va_end(ap);
     }
     return -code;

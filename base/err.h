@@ -21,13 +21,11 @@ struct err {
 /* Fills *err (may be NULL) with `code` (positive errno) and the formatted text, which is
  * cut between two words where it is too long ("...").
  * Returns -code, so that a function can end with `return err_set(err, EINVAL, "...")`. */
-int err_set(struct err *err, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " before the text that is in *err. Returns -err->code; -EINVAL if err is NULL or
  * was not filled, so that a failure stays one. */
-int err_prefix(struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Cuts a text that did not fit into its `cap` bytes (`wanted`: its length, as snprintf(3) told)
  * back to its last whole word, and marks that. */

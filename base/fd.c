@@ -12,8 +12,7 @@ ssize_t fd_pread_full(int fd, void *buf, size_t len, off_t off)
     size_t done = 0;
 
     while (done < len) {
-        ssize_t n =
-            pread(fd, (char *)buf + done, len - done, off + (off_t)done);
+        ssize_t n = pread(fd, (char *)buf + done, len - done, off + (off_t)done);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -31,8 +30,7 @@ int fd_pwrite_full(int fd, const void *buf, size_t len, off_t off)
     size_t done = 0;
 
     while (done < len) {
-        ssize_t n =
-            pwrite(fd, (const char *)buf + done, len - done, off + (off_t)done);
+        ssize_t n = pwrite(fd, (const char *)buf + done, len - done, off + (off_t)done);
 
         if (n < 0 && errno == EINTR)
             continue;

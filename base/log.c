@@ -29,11 +29,9 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
 
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    n = snprintf(out, cap,
-                 "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ",
-                 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                 tm.tm_min, tm.tm_sec, (int)(ts.tv_nsec / 1000000),
-                 names[level], log_role, (int)getpid());
+    n = snprintf(out, cap, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                 (int)(ts.tv_nsec / 1000000), names[level], log_role, (int)getpid());
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
@@ -44,8 +42,7 @@ static bool is_control(const char *text, size_t i)
     unsigned char before = i > 0 ? (unsigned char)text[i - 1] : 0;
     unsigned char after = (unsigned char)text[i + 1];
 
-    return c < 0x20 || c == 0x7f ||
-           (c == 0xc2 && after >= 0x80 && after < 0xa0) ||
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && after >= 0x80 && after < 0xa0) ||
            (before == 0xc2 && c >= 0x80 && c < 0xa0);
 }
 

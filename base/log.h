@@ -28,16 +28,15 @@ size_t log_escape(char *out, size_t cap, const char *text);
 /* True if lines of this level are written: guards work that only a log line needs. */
 bool log_enabled(enum log_level level);
 
-void log_line(enum log_level level, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_err(...) log_line(LOG_ERR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
 #define log_notice(...) log_line(LOG_NOTICE, __VA_ARGS__)
-#define log_debug(...)                                                         \
-    do {                                                                       \
-        if (log_enabled(LOG_DEBUG))                                            \
-            log_line(LOG_DEBUG, __VA_ARGS__);                                  \
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_DEBUG))                                                                \
+            log_line(LOG_DEBUG, __VA_ARGS__);                                                      \
     } while (0)
 
 #endif

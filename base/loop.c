@@ -81,13 +81,10 @@ static int find_slot(struct loop *loop, unsigned *ret_slot)
     return 0;
 }
 
-static int control(struct loop *loop, int op, struct loop_watch *w,
-                   uint32_t events)
+static int control(struct loop *loop, int op, struct loop_watch *w, uint32_t events)
 {
-    struct epoll_event ev = {
-        .events = events,
-        .data.u64 =
-            (uint64_t)loop->slots[w->slot].generation << 32 | w->slot};
+    struct epoll_event ev = {.events = events,
+                             .data.u64 = (uint64_t)loop->slots[w->slot].generation << 32 | w->slot};
 
     return epoll_ctl(loop->epfd, op, w->fd, &ev) < 0 ? -errno : 0;
 }

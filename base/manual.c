@@ -14,9 +14,8 @@ void manual_getopt(const struct manual_row *options, struct option out[MANUAL_OP
 
     for (const struct manual_row *o = options; o->name; o++, n++) {
         assert(n < MANUAL_OPTIONS_MAX);
-        out[n] = (struct option){.name = o->name,
-                                 .has_arg = o->arg ? required_argument : no_argument,
-                                 .val = o->letter};
+        out[n] = (struct option){
+            .name = o->name, .has_arg = o->arg ? required_argument : no_argument, .val = o->letter};
     }
     out[n] = (struct option){0};
 }

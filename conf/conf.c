@@ -27,8 +27,7 @@ static int apply_defaults(struct conf *conf, struct err *err)
     return 0;
 }
 
-static int fill(struct conf *conf, const char *file, char *const *env,
-                struct err *err)
+static int fill(struct conf *conf, const char *file, char *const *env, struct err *err)
 {
     int r = apply_defaults(conf, err);
 
@@ -41,8 +40,7 @@ static int fill(struct conf *conf, const char *file, char *const *env,
     return r;
 }
 
-int conf_load(const char *file, char *const *env, struct conf **ret_conf,
-              struct err *err)
+int conf_load(const char *file, char *const *env, struct conf **ret_conf, struct err *err)
 {
     struct conf *conf;
     int r;
@@ -53,8 +51,7 @@ int conf_load(const char *file, char *const *env, struct conf **ret_conf,
     if (!conf)
         return err_set(err, ENOMEM, "out of memory");
     conf->origins = calloc(1, sizeof(*conf->origins));
-    r = conf->origins ? fill(conf, file, env, err)
-                      : err_set(err, ENOMEM, "out of memory");
+    r = conf->origins ? fill(conf, file, env, err) : err_set(err, ENOMEM, "out of memory");
     if (r < 0) {
         conf_free(conf);
         return r;

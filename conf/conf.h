@@ -16,11 +16,7 @@
 
 enum conf_variant { CONF_S3_BUFFERED_LWW, CONF_S3_BUFFERED_CAS };
 
-enum conf_addressing {
-    CONF_ADDRESSING_AUTO,
-    CONF_ADDRESSING_PATH,
-    CONF_ADDRESSING_VIRTUAL
-};
+enum conf_addressing { CONF_ADDRESSING_AUTO, CONF_ADDRESSING_PATH, CONF_ADDRESSING_VIRTUAL };
 
 enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
@@ -134,8 +130,7 @@ struct conf {
 /* Loads `file` (NULL = none) and `env` ("NAME=value" strings, NULL-terminated; NULL = none).
  * 0 and *ret_conf (conf_free), or -errno with *err filled: the first thing that is wrong, as
  * "file:line:column: key: what, what was expected". Opens no file but `file`. */
-must_use int conf_load(const char *file, char *const *env,
-                       struct conf **ret_conf, struct err *err);
+must_use int conf_load(const char *file, char *const *env, struct conf **ret_conf, struct err *err);
 void conf_free(struct conf *conf);
 
 /* Wipes the credentials: for a process that was forked and sends no request. */

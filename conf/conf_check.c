@@ -91,8 +91,7 @@ static bool is_port(const char *text)
 
     if (*text == '\0')
         return true;
-    return *text == ':' && conf_value_uint(text + 1, &port) == 0 && port >= 1 &&
-           port <= 65535;
+    return *text == ':' && conf_value_uint(text + 1, &port) == 0 && port >= 1 && port <= 65535;
 }
 
 /* "host:port" of len bytes, host a name, an IPv4 or a bracketed IPv6 address. */
@@ -137,8 +136,7 @@ bool conf_check_url(char *text)
     rest += len;
     if (*rest == '\0')
         return true;
-    return consists_of(rest, LOWER UPPER DIGITS "/-._~%+") &&
-           components_are_names(rest + 1);
+    return consists_of(rest, LOWER UPPER DIGITS "/-._~%+") && components_are_names(rest + 1);
 }
 
 bool conf_check_path(char *text)
@@ -168,16 +166,14 @@ int conf_check_fd_of(const char *path)
 
     if (strncmp(path, DEV_FD, strlen(DEV_FD)) != 0)
         return -1;
-    if (conf_value_uint(path + strlen(DEV_FD), &fd) < 0 || fd < 3 ||
-        fd > INT32_MAX)
+    if (conf_value_uint(path + strlen(DEV_FD), &fd) < 0 || fd < 3 || fd > INT32_MAX)
         return -2;
     return (int)fd;
 }
 
 bool conf_check_mount(char *text)
 {
-    return conf_check_path(text) && text[1] != '\0' &&
-           conf_check_fd_of(text) != -2;
+    return conf_check_path(text) && text[1] != '\0' && conf_check_fd_of(text) != -2;
 }
 
 bool conf_check_user(char *text)

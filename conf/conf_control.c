@@ -55,8 +55,7 @@ static bool show_path(const char *path, char out[NAME_SHOWN + 1])
     return whole && *path == '\0';
 }
 
-int conf_control_default(char *const *env, const char *mount_path, char *out,
-                         size_t cap)
+int conf_control_default(char *const *env, const char *mount_path, char *out, size_t cap)
 {
     char dir[CONF_SOCKET_MAX], name[NAME_SHOWN + 1], tail[24] = "";
     int n = conf_control_dir(env, dir, sizeof(dir));

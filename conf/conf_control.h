@@ -16,7 +16,6 @@
 must_use int conf_control_dir(char *const *env, char *out, size_t cap);
 
 /* The default path of control.socket for a mount path. 0 or -ENAMETOOLONG. */
-must_use int conf_control_default(char *const *env, const char *mount_path,
-                                  char *out, size_t cap);
+must_use int conf_control_default(char *const *env, const char *mount_path, char *out, size_t cap);
 
 #endif

@@ -47,9 +47,8 @@ static bool is_service_link(const char *name, const char *value)
         size_t digits = strspn(p, "0123456789");
 
         p += digits;
-        if (digits &&
-            (strncmp(p, "_TCP", 4) == 0 || strncmp(p, "_UDP", 4) == 0 ||
-             strncmp(p, "_SCTP", 5) == 0))
+        if (digits && (strncmp(p, "_TCP", 4) == 0 || strncmp(p, "_UDP", 4) == 0 ||
+                       strncmp(p, "_SCTP", 5) == 0))
             return true;
     }
     return false;
@@ -69,9 +68,8 @@ static int check_own_name(const char *name, struct err *err)
         conf_suggest_offer(&near, own);
     }
     if (*near.best)
-        return err_set(err, EINVAL,
-                       "environment %.*s: unknown name, did you mean %s?",
-                       NAME_SHOWN, name, near.best);
+        return err_set(err, EINVAL, "environment %.*s: unknown name, did you mean %s?", NAME_SHOWN,
+                       name, near.best);
     return err_set(err, EINVAL,
                    "environment %.*s: unknown name, expected one that --help "
                    "lists",
@@ -97,8 +95,8 @@ static int check_names(char *const *env, struct err *err)
     return 0;
 }
 
-static int apply_key(struct conf *conf, const struct conf_key *key,
-                     char *const *env, struct err *err)
+static int apply_key(struct conf *conf, const struct conf_key *key, char *const *env,
+                     struct err *err)
 {
     char own[CONF_ENV_NAME_MAX];
     const char *name;

@@ -8,8 +8,7 @@
  * is one of those that Kubernetes puts there for a service called stateproxy. An empty AWS_
  * variable counts as not set, as for AWS's own tools; any other empty one is a value. 0, or
  * -EINVAL, -ENOMEM with *err filled. */
-must_use int conf_env_apply(struct conf *conf, char *const *env,
-                            struct err *err);
+must_use int conf_env_apply(struct conf *conf, char *const *env, struct err *err);
 
 /* Value of the first variable of that name, NULL if there is none. `env` may be NULL. */
 const char *conf_env_get(char *const *env, const char *name);

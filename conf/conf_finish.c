@@ -93,8 +93,7 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
 /* Timeouts inside the deadline. The line points to the value that somebody wrote. */
 /* A part of a request cannot take longer than the whole. A default gives way to a deadline that was
  * set. */
-static int check_time(struct conf *conf, const char *name, uint64_t *ns,
-                      struct err *err)
+static int check_time(struct conf *conf, const char *name, uint64_t *ns, struct err *err)
 {
     char part[CONF_VALUE_TEXT_MAX], whole[CONF_VALUE_TEXT_MAX];
 
@@ -106,9 +105,8 @@ static int check_time(struct conf *conf, const char *name, uint64_t *ns,
     }
     conf_value_format_duration(*ns, part);
     conf_value_format_duration(conf->s3.deadline_ns, whole);
-    return conf_set_fail(conf, key_of(name), err,
-                         "%s, expected at most the %s of s3.deadline", part,
-                         whole);
+    return conf_set_fail(conf, key_of(name), err, "%s, expected at most the %s of s3.deadline",
+                         part, whole);
 }
 
 static int check_memory(const struct conf *conf, struct err *err)
@@ -120,8 +118,7 @@ static int check_memory(const struct conf *conf, struct err *err)
     conf_value_format_size(conf->buffer.memory, part);
     conf_value_format_size(conf->memory.limit, whole);
     return conf_set_fail(conf, key_of("buffer.memory"), err,
-                         "%s, expected at most the %s of memory.limit", part,
-                         whole);
+                         "%s, expected at most the %s of memory.limit", part, whole);
 }
 
 static bool is_inside(const char *path, const char *dir)
@@ -132,17 +129,15 @@ static bool is_inside(const char *path, const char *dir)
 }
 
 /* What the daemon opens must not lie behind its own mount: it would wait for itself. */
-static int check_outside(const struct conf *conf, const char *name,
-                         const char *path, struct err *err)
+static int check_outside(const struct conf *conf, const char *name, const char *path,
+                         struct err *err)
 {
     if (conf->mount.fd >= 0 || !is_inside(path, conf->mount.path))
         return 0;
     if (is_default(conf, name))
         return conf_set_fail(conf, key_of("mount.path"), err,
-                             "hides %s, the default of %s, expected separate paths",
-                             path, name);
-    return conf_set_fail(conf, key_of(name), err,
-                         "a path inside mount.path, expected one outside");
+                             "hides %s, the default of %s, expected separate paths", path, name);
+    return conf_set_fail(conf, key_of(name), err, "a path inside mount.path, expected one outside");
 }
 
 /* Of AWS's own buckets. */
@@ -166,11 +161,9 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = find_out(conf, env, err);
     if (r == 0)
-        r = check_time(conf, "s3.connect_timeout", &conf->s3.connect_timeout_ns,
-                       err);
+        r = check_time(conf, "s3.connect_timeout", &conf->s3.connect_timeout_ns, err);
     if (r == 0)
-        r = check_time(conf, "s3.attempt_timeout", &conf->s3.attempt_timeout_ns,
-                       err);
+        r = check_time(conf, "s3.attempt_timeout", &conf->s3.attempt_timeout_ns, err);
     if (r == 0)
         r = check_memory(conf, err);
     if (r == 0)

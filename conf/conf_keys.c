@@ -324,8 +324,7 @@ void conf_key_own_env(const struct conf_key *key, char out[CONF_ENV_NAME_MAX])
         *p = (char)(*p == '.' ? '_' : toupper((unsigned char)*p));
 }
 
-const char *conf_key_env(const struct conf_key *key, unsigned i,
-                         char own[CONF_ENV_NAME_MAX])
+const char *conf_key_env(const struct conf_key *key, unsigned i, char own[CONF_ENV_NAME_MAX])
 {
     unsigned n = 0;
 
@@ -372,26 +371,22 @@ void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX])
     case CONF_SIZE:
         conf_value_format_size(key->min, low);
         conf_value_format_size(key->max, high);
-        snprintf(out, CONF_EXPECTED_MAX, "%sa size from %s to %s", word, low,
-                 high);
+        snprintf(out, CONF_EXPECTED_MAX, "%sa size from %s to %s", word, low, high);
         break;
     case CONF_DURATION:
         conf_value_format_duration(key->min, low);
         conf_value_format_duration(key->max, high);
-        snprintf(out, CONF_EXPECTED_MAX, "%sa duration from %s to %s", word, low,
-                 high);
+        snprintf(out, CONF_EXPECTED_MAX, "%sa duration from %s to %s", word, low, high);
         break;
     case CONF_UINT:
-        snprintf(out, CONF_EXPECTED_MAX,
-                 "%sa number from %" PRIu64 " to %" PRIu64, word, key->min,
+        snprintf(out, CONF_EXPECTED_MAX, "%sa number from %" PRIu64 " to %" PRIu64, word, key->min,
                  key->max);
         break;
     case CONF_MODE:
         snprintf(out, CONF_EXPECTED_MAX, "%soctal permissions such as 0644", word);
         break;
     case CONF_BOOL:
-        snprintf(out, CONF_EXPECTED_MAX, "%strue or false",
-                 key->automatic ? "auto, " : "");
+        snprintf(out, CONF_EXPECTED_MAX, "%strue or false", key->automatic ? "auto, " : "");
         break;
     case CONF_ENUM:
         expected_choices(key, out);

@@ -11,8 +11,7 @@
 
 #define CONF_KEY_NAME_MAX 48 /* "section.key" with NUL */
 #define CONF_ENV_NAME_MAX 64 /* with NUL */
-#define CONF_N_ENV                                                             \
-    2 /* environment names of a key besides its own STATEPROXY_ one */
+#define CONF_N_ENV 2         /* environment names of a key besides its own STATEPROXY_ one */
 #define CONF_EXPECTED_MAX 128
 #define CONF_DEFAULT_MAX 160
 #define CONF_N_KEYS_MAX 64 /* rows of the table, at most */
@@ -37,15 +36,13 @@ struct conf_choice {
 typedef bool conf_check_fn(char *text);
 
 struct conf_key {
-    const char *name; /* "bucket", "s3.region" */
-    const char *env
-        [CONF_N_ENV]; /* names that come before STATEPROXY_<NAME>; first wins */
+    const char *name;            /* "bucket", "s3.region" */
+    const char *env[CONF_N_ENV]; /* names that come before STATEPROXY_<NAME>; first wins */
     enum conf_type type;
     bool required;
-    const char *def; /* as text; NULL: required, a secret, or `automatic` */
-    const char
-        *automatic; /* what "auto" (the default) means; NULL = no such word */
-    uint64_t min, max; /* of numbers; of the bytes of strings */
+    const char *def;       /* as text; NULL: required, a secret, or `automatic` */
+    const char *automatic; /* what "auto" (the default) means; NULL = no such word */
+    uint64_t min, max;     /* of numbers; of the bytes of strings */
     const struct conf_choice *choices;
     conf_check_fn *check;
     const char *expected; /* strings: what `check` wants, after "expected" */
@@ -73,8 +70,7 @@ void conf_key_own_env(const struct conf_key *key, char out[CONF_ENV_NAME_MAX]);
 
 /* The i-th environment name of a key, most important first, own one last; NULL beyond.
  * `own` is where the own one is written. */
-const char *conf_key_env(const struct conf_key *key, unsigned i,
-                         char own[CONF_ENV_NAME_MAX]);
+const char *conf_key_env(const struct conf_key *key, unsigned i, char own[CONF_ENV_NAME_MAX]);
 
 /* What a value must be: "a size from 64Ki to 1Gi". */
 void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX]);

@@ -21,8 +21,7 @@ static bool is_plain(const char *text)
 {
     return (isalnum((unsigned char)*text) || strchr("/._", *text)) &&
            text[strspn(text, "abcdefghijklmnopqrstuvwxyz"
-                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")] ==
-               '\0' &&
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")] == '\0' &&
            strcasecmp(text, "null") != 0 && strcmp(text, "...") != 0;
 }
 
@@ -56,8 +55,7 @@ static const char *choice_name(const struct conf_key *key, int value)
 }
 
 /* Returns the bytes written. */
-static int put_value(const struct conf *conf, const struct conf_key *key,
-                     FILE *out)
+static int put_value(const struct conf *conf, const struct conf_key *key, FILE *out)
 {
     const void *field = conf_field(conf, key);
     char text[CONF_VALUE_TEXT_MAX];
@@ -68,8 +66,7 @@ static int put_value(const struct conf *conf, const struct conf_key *key,
     case CONF_STRING:
         return put_text(*(const char *const *)field, out);
     case CONF_SECRET:
-        return fprintf(out,
-                       *(const char *const *)field ? "redacted" : "not set");
+        return fprintf(out, *(const char *const *)field ? "redacted" : "not set");
     case CONF_SIZE:
         conf_value_format_size(*(const uint64_t *)field, text);
         return fprintf(out, "%s", text);
@@ -106,8 +103,7 @@ static bool put_section(size_t i, FILE *out)
     const char *name = conf_keys[i].name;
     size_t len = conf_key_section_len(&conf_keys[i]);
 
-    if (len == 0 ||
-        (i > 0 && strncmp(conf_keys[i - 1].name, name, len + 1) == 0))
+    if (len == 0 || (i > 0 && strncmp(conf_keys[i - 1].name, name, len + 1) == 0))
         return false;
     fprintf(out, "\n%.*s:\n", (int)len, name);
     return true;
@@ -125,8 +121,8 @@ void conf_print(const struct conf *conf, FILE *out)
         int n;
 
         (void)put_section(i, out);
-        n = fprintf(out, "%s%s%s: ", indent_of(key),
-                    key->type == CONF_SECRET ? "# " : "", conf_key_last(key));
+        n = fprintf(out, "%s%s%s: ", indent_of(key), key->type == CONF_SECRET ? "# " : "",
+                    conf_key_last(key));
         n += put_value(conf, key, out);
         fprintf(out, "%*s # ", n < ORIGIN_COLUMN ? ORIGIN_COLUMN - n : 0, "");
         put_origin(conf_origin(conf, key->name), out);
@@ -181,8 +177,7 @@ static void put_sample_comment(const struct conf_key *key, FILE *out)
     manual_wrap(out, begin, begin, key->doc, SAMPLE_WIDTH);
     if (key->automatic)
         fprintf(out, "%s# auto: %s\n", indent, key->automatic);
-    fprintf(out, "%s# expected: %s\n%s# environment: ", indent, expected,
-            indent);
+    fprintf(out, "%s# expected: %s\n%s# environment: ", indent, expected, indent);
     put_env_names(key, out);
     putc('\n', out);
 }
@@ -197,10 +192,7 @@ static void put_sample_value(const struct conf_key *key, FILE *out)
         return;
     }
     fprintf(out, "%s%s%s: ", indent, key->required ? "" : "#", last);
-    put_text(key->required    ? key->example
-             : key->automatic ? "auto"
-                              : key->def,
-             out);
+    put_text(key->required ? key->example : key->automatic ? "auto" : key->def, out);
     putc('\n', out);
 }
 

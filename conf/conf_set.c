@@ -16,8 +16,7 @@ void *conf_field(const struct conf *conf, const struct conf_key *key)
     return (char *)(uintptr_t)conf + key->offset;
 }
 
-struct conf_origin *conf_origin_of(const struct conf *conf,
-                                   const struct conf_key *key)
+struct conf_origin *conf_origin_of(const struct conf *conf, const struct conf_key *key)
 {
     return &conf->origins->of[key - conf_keys];
 }
@@ -42,8 +41,7 @@ void conf_unset(struct conf *conf, const struct conf_key *key)
         free(value);
 }
 
-int conf_set_string(struct conf *conf, const struct conf_key *key,
-                    const char *text)
+int conf_set_string(struct conf *conf, const struct conf_key *key, const char *text)
 {
     char *copy = strdup(text);
 
@@ -54,8 +52,7 @@ int conf_set_string(struct conf *conf, const struct conf_key *key,
     return 0;
 }
 
-static int set_secret(struct conf *conf, const struct conf_key *key,
-                      const char *text)
+static int set_secret(struct conf *conf, const struct conf_key *key, const char *text)
 {
     size_t size = strlen(text) + 1;
     char *copy = sodium_malloc(size);
@@ -71,32 +68,27 @@ static int set_secret(struct conf *conf, const struct conf_key *key,
 
 /* The error line for a value that will not do. Secrets and what may hold one are not repeated.
  * `form` says how it is written, where that was wrong. */
-static int set_refuse(const struct conf_key *key, const char *text,
-                      const char *form, const struct conf_source *src,
-                      struct err *err)
+static int set_refuse(const struct conf_key *key, const char *text, const char *form,
+                      const struct conf_source *src, struct err *err)
 {
     char expected[CONF_EXPECTED_MAX], quoted[CONF_QUOTE_MAX];
 
     conf_key_expected(key, expected);
     if (key->type == CONF_SECRET || strchr(text, '@'))
-        return conf_source_fail(src, key->name, err, "bad value, expected %s",
-                                expected);
+        return conf_source_fail(src, key->name, err, "bad value, expected %s", expected);
     conf_value_quote(text, quoted);
-    return conf_source_fail(src, key->name, err, "%s, expected %s%s", quoted,
-                            expected, form);
+    return conf_source_fail(src, key->name, err, "%s, expected %s%s", quoted, expected, form);
 }
 
-static int set_text(struct conf *conf, const struct conf_key *key,
-                    const char *text, const struct conf_source *src,
-                    struct err *err)
+static int set_text(struct conf *conf, const struct conf_key *key, const char *text,
+                    const struct conf_source *src, struct err *err)
 {
     size_t len = strlen(text);
     cleanup_free char *copy = NULL;
     int r;
 
     if (len > key->max)
-        return conf_source_fail(src, key->name, err,
-                                "%zu bytes, expected at most %llu", len,
+        return conf_source_fail(src, key->name, err, "%zu bytes, expected at most %llu", len,
                                 (unsigned long long)key->max);
     if (key->type == CONF_SECRET) {
         /* Checked where it is, so that no copy is left in the heap; its check changes nothing. */
@@ -108,9 +100,9 @@ static int set_text(struct conf *conf, const struct conf_key *key,
         if (!copy)
             return err_set(err, ENOMEM, "out of memory");
         if (!conf_value_is_clean(copy))
-            return conf_source_fail(
-                src, key->name, err,
-                "control character or invalid UTF-8, expected %s", key->expected);
+            return conf_source_fail(src, key->name, err,
+                                    "control character or invalid UTF-8, expected %s",
+                                    key->expected);
         if (!key->check(copy))
             return set_refuse(key, text, "", src, err);
         r = conf_set_string(conf, key, copy);
@@ -119,8 +111,7 @@ static int set_text(struct conf *conf, const struct conf_key *key,
 }
 
 /* A name of the list; underscores will do for hyphens. NULL if it is none. */
-static const struct conf_choice *find_choice(const struct conf_key *key,
-                                             const char *text)
+static const struct conf_choice *find_choice(const struct conf_key *key, const char *text)
 {
     for (const struct conf_choice *c = key->choices; c->name; c++) {
         size_t i = 0;
@@ -133,9 +124,8 @@ static const struct conf_choice *find_choice(const struct conf_key *key,
     return NULL;
 }
 
-static int set_choice(struct conf *conf, const struct conf_key *key,
-                      const char *text, const struct conf_source *src,
-                      struct err *err)
+static int set_choice(struct conf *conf, const struct conf_key *key, const char *text,
+                      const struct conf_source *src, struct err *err)
 {
     const struct conf_choice *c = find_choice(key, text);
     char expected[CONF_EXPECTED_MAX];
@@ -145,15 +135,14 @@ static int set_choice(struct conf *conf, const struct conf_key *key,
     if (c->value < 0) {
         conf_key_expected(key, expected);
         return conf_source_fail(src, key->name, err,
-                                "%s is not available in this version, expected %s",
-                                c->name, expected);
+                                "%s is not available in this version, expected %s", c->name,
+                                expected);
     }
     memcpy(conf_field(conf, key), &c->value, sizeof(c->value));
     return 0;
 }
 
-static int set_parse_number(const struct conf_key *key, const char *text,
-                            bool loose, uint64_t *ret)
+static int set_parse_number(const struct conf_key *key, const char *text, bool loose, uint64_t *ret)
 {
     switch (key->type) {
     case CONF_SIZE:
@@ -169,8 +158,7 @@ static int set_parse_number(const struct conf_key *key, const char *text,
     }
 }
 
-static void store_number(struct conf *conf, const struct conf_key *key,
-                         uint64_t v)
+static void store_number(struct conf *conf, const struct conf_key *key, uint64_t v)
 {
     void *field = conf_field(conf, key);
 
@@ -182,9 +170,8 @@ static void store_number(struct conf *conf, const struct conf_key *key,
         *(uint64_t *)field = v;
 }
 
-static int set_number(struct conf *conf, const struct conf_key *key,
-                      const char *text, const struct conf_source *src,
-                      struct err *err)
+static int set_number(struct conf *conf, const struct conf_key *key, const char *text,
+                      const struct conf_source *src, struct err *err)
 {
     bool ranged = key->type != CONF_BOOL && key->type != CONF_MODE;
     uint64_t v;
@@ -244,13 +231,12 @@ int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
     if (!copy)
         return err_set(err, ENOMEM, "out of memory");
     free(origin->text);
-    *origin = (struct conf_origin){
-        .text = copy, .kind = src->kind, .automatic = automatic};
+    *origin = (struct conf_origin){.text = copy, .kind = src->kind, .automatic = automatic};
     return 0;
 }
 
-int conf_set_fail(const struct conf *conf, const struct conf_key *key,
-                  struct err *err, const char *fmt, ...)
+int conf_set_fail(const struct conf *conf, const struct conf_key *key, struct err *err,
+                  const char *fmt, ...)
 {
     const struct conf_origin *origin = conf_origin_of(conf, key);
     char what[ERR_TEXT_MAX];
@@ -261,11 +247,10 @@ int conf_set_fail(const struct conf *conf, const struct conf_key *key,
     va_end(ap);
     switch (origin->text ? origin->kind : CONF_FROM_DEFAULT) {
     case CONF_FROM_FILE:
-        return err_set(err, EINVAL, "%s: %s: %s", origin->text, key->name,
-                       what);
+        return err_set(err, EINVAL, "%s: %s: %s", origin->text, key->name, what);
     case CONF_FROM_ENV:
-        return err_set(err, EINVAL, "environment %s: %s: %s",
-                       origin->text + strlen("env "), key->name, what);
+        return err_set(err, EINVAL, "environment %s: %s: %s", origin->text + strlen("env "),
+                       key->name, what);
     default:
         return err_set(err, EINVAL, "%s: %s", key->name, what);
     }

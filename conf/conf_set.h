@@ -13,31 +13,26 @@ struct conf_origins {
     struct conf_origin {
         char *text; /* conf_source_text, owned; NULL = never set */
         enum conf_source_kind kind;
-        bool
-            automatic; /* "auto": the field is 0 or NULL until it is found out */
+        bool automatic; /* "auto": the field is 0 or NULL until it is found out */
     } of[CONF_N_KEYS_MAX];
 };
 
 /* Checks `text` by the rules of `key` and stores it, in place of what was there.
  * 0, or -EINVAL, -ENOMEM with *err filled. */
-must_use int conf_set(struct conf *conf, const struct conf_key *key,
-                      const char *text, const struct conf_source *src,
-                      struct err *err);
+must_use int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
+                      const struct conf_source *src, struct err *err);
 
 /* Stores a string that was found out rather than written; the origin stays. 0 or -ENOMEM. */
-must_use int conf_set_string(struct conf *conf, const struct conf_key *key,
-                             const char *text);
+must_use int conf_set_string(struct conf *conf, const struct conf_key *key, const char *text);
 
 /* Frees the value of a string or secret, which becomes NULL. Nothing for other types. */
 void conf_unset(struct conf *conf, const struct conf_key *key);
 
 /* An error line about the value that `key` has now. Returns -EINVAL. */
-int conf_set_fail(const struct conf *conf, const struct conf_key *key,
-                  struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+int conf_set_fail(const struct conf *conf, const struct conf_key *key, struct err *err,
+                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 void *conf_field(const struct conf *conf, const struct conf_key *key);
-struct conf_origin *conf_origin_of(const struct conf *conf,
-                                   const struct conf_key *key);
+struct conf_origin *conf_origin_of(const struct conf *conf, const struct conf_key *key);
 
 #endif

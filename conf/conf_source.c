@@ -17,16 +17,14 @@ const char *conf_source_file(const char *file, const char **ret_dots)
     return n > FILE_NAME_SHOWN ? file + n - FILE_NAME_SHOWN : file;
 }
 
-void conf_source_text(const struct conf_source *src,
-                      char out[CONF_SOURCE_TEXT_MAX])
+void conf_source_text(const struct conf_source *src, char out[CONF_SOURCE_TEXT_MAX])
 {
     const char *dots, *name;
 
     switch (src->kind) {
     case CONF_FROM_FILE:
         name = conf_source_file(src->name, &dots);
-        snprintf(out, CONF_SOURCE_TEXT_MAX, "%s%s:%u:%u", dots, name, src->line,
-                 src->column);
+        snprintf(out, CONF_SOURCE_TEXT_MAX, "%s%s:%u:%u", dots, name, src->line, src->column);
         break;
     case CONF_FROM_ENV:
         snprintf(out, CONF_SOURCE_TEXT_MAX, "env %s", src->name);
@@ -37,8 +35,8 @@ void conf_source_text(const struct conf_source *src,
     }
 }
 
-int conf_source_fail(const struct conf_source *src, const char *key,
-                     struct err *err, const char *fmt, ...)
+int conf_source_fail(const struct conf_source *src, const char *key, struct err *err,
+                     const char *fmt, ...)
 {
     char where[CONF_SOURCE_TEXT_MAX] = "";
     char what[ERR_TEXT_MAX];
@@ -51,6 +49,6 @@ int conf_source_fail(const struct conf_source *src, const char *key,
         snprintf(where, sizeof(where), "environment %s", src->name);
     else if (src->kind == CONF_FROM_FILE)
         conf_source_text(src, where);
-    return err_set(err, EINVAL, "%s%s%s%s%s", where, *where ? ": " : "",
-                   key ? key : "", key ? ": " : "", what);
+    return err_set(err, EINVAL, "%s%s%s%s%s", where, *where ? ": " : "", key ? key : "",
+                   key ? ": " : "", what);
 }

@@ -18,13 +18,11 @@ struct conf_source {
 const char *conf_source_file(const char *file, const char **ret_dots);
 
 /* "default", "file:line:column" (only the end of a long file name), "env NAME". */
-void conf_source_text(const struct conf_source *src,
-                      char out[CONF_SOURCE_TEXT_MAX]);
+void conf_source_text(const struct conf_source *src, char out[CONF_SOURCE_TEXT_MAX]);
 
 /* "file:line:column: key: <text>", "environment NAME: key: <text>", "key: <text>". `key` may
  * be NULL. Returns -EINVAL. */
-int conf_source_fail(const struct conf_source *src, const char *key,
-                     struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+int conf_source_fail(const struct conf_source *src, const char *key, struct err *err,
+                     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

@@ -33,8 +33,7 @@ size_t conf_suggest_distance(const char *a, const char *b)
         for (size_t j = 1; j <= lb; j++) {
             size_t differ = fold(a[i - 1]) != fold(b[j - 1]);
 
-            row[j] =
-                min_of(above[j - 1] + differ, min_of(above[j], row[j - 1]) + 1);
+            row[j] = min_of(above[j - 1] + differ, min_of(above[j], row[j - 1]) + 1);
             if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
                 fold(a[i - 2]) == fold(b[j - 1]))
                 row[j] = min_of(row[j], older[j - 2] + differ);
@@ -51,8 +50,7 @@ void conf_suggest_init(struct conf_suggest *s, const char *wanted)
     *s = (struct conf_suggest){.wanted = wanted, .distance = (size_t)-1};
 }
 
-void conf_suggest_offer_at(struct conf_suggest *s, const char *name,
-                           size_t distance)
+void conf_suggest_offer_at(struct conf_suggest *s, const char *name, size_t distance)
 {
     size_t n = strlen(name);
 

@@ -18,8 +18,7 @@ void conf_suggest_init(struct conf_suggest *s, const char *wanted);
 void conf_suggest_offer(struct conf_suggest *s, const char *name);
 
 /* Keeps `name` unless one at less than `distance` was offered before. */
-void conf_suggest_offer_at(struct conf_suggest *s, const char *name,
-                           size_t distance);
+void conf_suggest_offer_at(struct conf_suggest *s, const char *name, size_t distance);
 
 /* Edits (insert, delete, replace, swap neighbours) from a to b; case and '-' against '_' cost
  * nothing. (size_t)-1 for names that are too long to compare. */

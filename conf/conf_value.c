@@ -53,8 +53,8 @@ static int parse_digits(const char *text, uint64_t *ret, const char **ret_end)
     return 0;
 }
 
-static int parse_with_unit(const char *text, const struct unit *units,
-                           size_t n_units, uint64_t *ret)
+static int parse_with_unit(const char *text, const struct unit *units, size_t n_units,
+                           uint64_t *ret)
 {
     const char *end;
     uint64_t v;
@@ -127,14 +127,12 @@ int conf_value_bool(const char *text, bool loose, uint64_t *ret)
         const char *text;
         bool value, loose;
     } words[] = {
-        {"true", true, false}, {"false", false, false}, {"yes", true, true},
-        {"no", false, true},   {"on", true, true},      {"off", false, true},
-        {"1", true, true},     {"0", false, true},
+        {"true", true, false}, {"false", false, false}, {"yes", true, true}, {"no", false, true},
+        {"on", true, true},    {"off", false, true},    {"1", true, true},   {"0", false, true},
     };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        bool same = loose ? strcasecmp(text, words[i].text) == 0
-                          : strcmp(text, words[i].text) == 0;
+        bool same = loose ? strcasecmp(text, words[i].text) == 0 : strcmp(text, words[i].text) == 0;
 
         if (same && (loose || !words[i].loose)) {
             *ret = words[i].value;
@@ -145,15 +143,13 @@ int conf_value_bool(const char *text, bool loose, uint64_t *ret)
 }
 
 /* The largest unit that divides v. */
-static void format_with_unit(uint64_t v, const struct unit *units,
-                             size_t n_units, char *out)
+static void format_with_unit(uint64_t v, const struct unit *units, size_t n_units, char *out)
 {
     size_t i = n_units - 1;
 
     while (i > 0 && v % units[i].factor != 0)
         i--;
-    snprintf(out, CONF_VALUE_TEXT_MAX, "%" PRIu64 "%s", v / units[i].factor,
-             units[i].name);
+    snprintf(out, CONF_VALUE_TEXT_MAX, "%" PRIu64 "%s", v / units[i].factor, units[i].name);
 }
 
 void conf_value_format_size(uint64_t v, char out[CONF_VALUE_TEXT_MAX])

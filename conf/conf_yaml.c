@@ -46,10 +46,10 @@ static struct conf_source source_at(const struct reader *r, yaml_mark_t mark)
                                 .column = (unsigned)mark.column + 1};
 }
 
-#define fail_at(r, mark, key, ...)                                             \
-    ({                                                                         \
-        struct conf_source fail_src = source_at((r), (mark));                  \
-        conf_source_fail(&fail_src, (key), (r)->err, __VA_ARGS__);             \
+#define fail_at(r, mark, key, ...)                                                                 \
+    ({                                                                                             \
+        struct conf_source fail_src = source_at((r), (mark));                                      \
+        conf_source_fail(&fail_src, (key), (r)->err, __VA_ARGS__);                                 \
     })
 
 /* Line and column of a byte: libyaml tells only the offset of bytes that are no characters. */
@@ -77,8 +77,8 @@ static int fail_syntax(const struct reader *r)
     if (p->error == YAML_MEMORY_ERROR)
         return err_set(r->err, ENOMEM, "out of memory");
     if (p->error == YAML_READER_ERROR)
-        return fail_at(r, mark_of_offset(r, p->problem_offset), NULL,
-                       "not UTF-8 text: %s", p->problem);
+        return fail_at(r, mark_of_offset(r, p->problem_offset), NULL, "not UTF-8 text: %s",
+                       p->problem);
     return fail_at(r, p->problem_mark, NULL, "not YAML: %s", p->problem);
 }
 
@@ -107,8 +107,7 @@ static const char *refused_form(const yaml_event_t *ev)
 }
 
 /* The next event. `name` (may be NULL) and `expected` are for the error line. */
-static int next_event(struct reader *r, yaml_event_t *ev, const char *name,
-                      const char *expected)
+static int next_event(struct reader *r, yaml_event_t *ev, const char *name, const char *expected)
 {
     const char *what;
 
@@ -116,8 +115,7 @@ static int next_event(struct reader *r, yaml_event_t *ev, const char *name,
         return fail_syntax(r);
     what = refused_form(ev);
     if (what)
-        return fail_at(r, ev->start_mark, name, "%s, expected %s", what,
-                       expected);
+        return fail_at(r, ev->start_mark, name, "%s, expected %s", what, expected);
     return 0;
 }
 
@@ -134,18 +132,16 @@ static const char *scalar(const yaml_event_t *ev)
 /* No value, ~ or null, without quotes. */
 static bool is_nothing(const yaml_event_t *ev)
 {
-    return ev->type == YAML_SCALAR_EVENT &&
-           ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+    return ev->type == YAML_SCALAR_EVENT && ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
            (*scalar(ev) == '\0' || strcmp(scalar(ev), "~") == 0 ||
             strcasecmp(scalar(ev), "null") == 0);
 }
 
 /* "section.key" for look-up and messages; what cannot be a known name shows as "?" or is cut. */
-static void full_name(const char *section, const yaml_event_t *key,
-                      char out[CONF_KEY_NAME_MAX])
+static void full_name(const char *section, const yaml_event_t *key, char out[CONF_KEY_NAME_MAX])
 {
-    int n = snprintf(out, CONF_KEY_NAME_MAX, "%s%s%s%s", section,
-                     *section ? "." : "", scalar(key), has_nul(key) ? "?" : "");
+    int n = snprintf(out, CONF_KEY_NAME_MAX, "%s%s%s%s", section, *section ? "." : "", scalar(key),
+                     has_nul(key) ? "?" : "");
 
     for (char *p = out; *p; p++) {
         if (*p < 0x20 || *p >= 0x7f)
@@ -155,8 +151,7 @@ static void full_name(const char *section, const yaml_event_t *key,
         memcpy(out + CONF_KEY_NAME_MAX - 4, "...", 4);
 }
 
-static int fail_unknown(struct reader *r, const yaml_event_t *ev,
-                        const char *name)
+static int fail_unknown(struct reader *r, const yaml_event_t *ev, const char *name)
 {
     const char *last = strrchr(name, '.') ? strrchr(name, '.') + 1 : name;
     struct conf_suggest near;
@@ -167,34 +162,28 @@ static int fail_unknown(struct reader *r, const yaml_event_t *ev,
         char section[CONF_KEY_NAME_MAX];
 
         conf_suggest_offer(&near, key->name);
-        snprintf(section, sizeof(section), "%.*s",
-                 (int)conf_key_section_len(key), key->name);
+        snprintf(section, sizeof(section), "%.*s", (int)conf_key_section_len(key), key->name);
         conf_suggest_offer(&near, section);
         if (strcmp(conf_key_last(key), last) == 0)
             conf_suggest_offer_at(&near, key->name, 1);
     }
     if (*near.best)
-        return fail_at(r, ev->start_mark, name, "unknown key, did you mean %s?",
-                       near.best);
-    return fail_at(r, ev->start_mark, name,
-                   "unknown key, expected one that --help lists");
+        return fail_at(r, ev->start_mark, name, "unknown key, did you mean %s?", near.best);
+    return fail_at(r, ev->start_mark, name, "unknown key, expected one that --help lists");
 }
 
 /* Notes that a key or section was given; -EINVAL if it was before. */
-static int mark_seen(struct reader *r, struct seen *seen,
-                     const yaml_event_t *ev, const char *name)
+static int mark_seen(struct reader *r, struct seen *seen, const yaml_event_t *ev, const char *name)
 {
     if (seen->line)
-        return fail_at(r, ev->start_mark, name,
-                       "duplicate key, first given at %u:%u",
-                       seen->line, seen->column);
+        return fail_at(r, ev->start_mark, name, "duplicate key, first given at %u:%u", seen->line,
+                       seen->column);
     seen->line = (unsigned)ev->start_mark.line + 1;
     seen->column = (unsigned)ev->start_mark.column + 1;
     return 0;
 }
 
-static int fail_secret(struct reader *r, const yaml_event_t *ev,
-                       const struct conf_key *key)
+static int fail_secret(struct reader *r, const yaml_event_t *ev, const struct conf_key *key)
 {
     return fail_at(r, ev->start_mark, key->name,
                    "secrets are not read from a file, expected the environment variable %s",
@@ -213,14 +202,11 @@ static int read_value(struct reader *r, const struct conf_key *key)
     if (n < 0)
         return n;
     if (ev.type != YAML_SCALAR_EVENT)
-        return fail_at(r, ev.start_mark, key->name,
-                       "keys and values, expected %s", expected);
+        return fail_at(r, ev.start_mark, key->name, "keys and values, expected %s", expected);
     if (is_nothing(&ev))
-        return fail_at(r, ev.start_mark, key->name, "no value, expected %s",
-                       expected);
+        return fail_at(r, ev.start_mark, key->name, "no value, expected %s", expected);
     if (has_nul(&ev))
-        return fail_at(r, ev.start_mark, key->name,
-                       "a NUL character, expected %s", expected);
+        return fail_at(r, ev.start_mark, key->name, "a NUL character, expected %s", expected);
     src = source_at(r, ev.start_mark);
     return conf_set(r->conf, key, scalar(&ev), &src, r->err);
 }
@@ -228,8 +214,7 @@ static int read_value(struct reader *r, const struct conf_key *key)
 static int read_mapping(struct reader *r, const char *section);
 
 /* The value of a section: keys and values, or nothing. */
-static int read_section(struct reader *r, const char *name,
-                        const yaml_event_t *name_ev)
+static int read_section(struct reader *r, const char *name, const yaml_event_t *name_ev)
 {
     cleanup_event yaml_event_t ev = {0};
     size_t first = 0;
@@ -251,8 +236,7 @@ static int read_section(struct reader *r, const char *name,
     return fail_at(r, ev.start_mark, name, "text, expected keys and values");
 }
 
-static int read_pair(struct reader *r, const char *section,
-                     const yaml_event_t *ev)
+static int read_pair(struct reader *r, const char *section, const yaml_event_t *ev)
 {
     char name[CONF_KEY_NAME_MAX];
     const struct conf_key *key;
@@ -283,8 +267,7 @@ static int read_mapping(struct reader *r, const char *section)
         if (ev.type == YAML_MAPPING_END_EVENT)
             return 0;
         if (ev.type != YAML_SCALAR_EVENT)
-            return fail_at(r, ev.start_mark, name,
-                           "keys and values, expected a key");
+            return fail_at(r, ev.start_mark, name, "keys and values, expected a key");
         n = read_pair(r, section, &ev);
         if (n < 0)
             return n;
@@ -319,23 +302,20 @@ static int read_stream(struct reader *r)
         if (ev.type != YAML_DOCUMENT_START_EVENT)
             continue;
         if (documents++ > 0)
-            return fail_at(r, ev.start_mark, NULL,
-                           "a second document, expected one");
+            return fail_at(r, ev.start_mark, NULL, "a second document, expected one");
         if (ev.data.document_start.tag_directives.start !=
             ev.data.document_start.tag_directives.end)
-            return fail_at(r, ev.start_mark, NULL,
-                           "a %%TAG directive, expected keys and values");
+            return fail_at(r, ev.start_mark, NULL, "a %%TAG directive, expected keys and values");
         n = read_root(r);
         if (n < 0)
             return n;
     }
 }
 
-int conf_yaml_apply_text(struct conf *conf, const char *file, const char *text,
-                         size_t len, struct err *err)
+int conf_yaml_apply_text(struct conf *conf, const char *file, const char *text, size_t len,
+                         struct err *err)
 {
-    struct reader r = {
-        .conf = conf, .file = file, .text = text, .len = len, .err = err};
+    struct reader r = {.conf = conf, .file = file, .text = text, .len = len, .err = err};
     int n;
 
     if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
@@ -345,8 +325,7 @@ int conf_yaml_apply_text(struct conf *conf, const char *file, const char *text,
     if (!yaml_parser_initialize(&r.parser))
         return err_set(err, ENOMEM, "out of memory");
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.text,
-                                 r.len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.text, r.len);
     n = read_stream(&r);
     yaml_parser_delete(&r.parser);
     return n;
@@ -362,10 +341,9 @@ int conf_yaml_apply(struct conf *conf, const char *file, struct err *err)
         return err_set(err, ENOMEM, "out of memory");
     len = fd_read_file(file, text, CONF_FILE_MAX + 1);
     if (len == -EFBIG)
-        return err_set(err, EFBIG, "%s%s: too large, expected at most %d KiB",
-                       dots, name, CONF_FILE_MAX / 1024);
+        return err_set(err, EFBIG, "%s%s: too large, expected at most %d KiB", dots, name,
+                       CONF_FILE_MAX / 1024);
     if (len < 0)
-        return err_set(err, (int)-len, "%s%s: %s", dots, name,
-                       strerror((int)-len));
+        return err_set(err, (int)-len, "%s%s: %s", dots, name, strerror((int)-len));
     return conf_yaml_apply_text(conf, file, text, (size_t)len, err);
 }

@@ -10,12 +10,10 @@
 /* Sets every key that the file gives. Refused, with line and column: what is not YAML or not
  * UTF-8, unknown and duplicate keys, lists, deeper nesting, anchors, aliases, tags, a second
  * document, secrets. 0, or -EINVAL, -EFBIG, -ENOMEM or the error of open(2), with *err filled. */
-must_use int conf_yaml_apply(struct conf *conf, const char *file,
-                             struct err *err);
+must_use int conf_yaml_apply(struct conf *conf, const char *file, struct err *err);
 
 /* The same from memory; `file` is the name for messages. */
-must_use int conf_yaml_apply_text(struct conf *conf, const char *file,
-                                  const char *text, size_t len,
+must_use int conf_yaml_apply_text(struct conf *conf, const char *file, const char *text, size_t len,
                                   struct err *err);
 
 #endif

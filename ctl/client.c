@@ -74,9 +74,8 @@ int client_find(char *out, size_t cap, struct err *err)
                        "control.socket is elsewhere, name it with --socket",
                        dir);
     if (found > 1)
-        return err_set(err, EBUSY,
-                       "%u daemons are running: choose one with --socket %s/NAME.sock", found,
-                       dir);
+        return err_set(err, EBUSY, "%u daemons are running: choose one with --socket %s/NAME.sock",
+                       found, dir);
     return 0;
 }
 
@@ -129,21 +128,18 @@ int client_ask(const char *socket, const char *request, int timeout_ms,
     int r = connect_to(socket, &sock);
 
     if (r < 0)
-        return err_set(err, -r, "cannot reach stateproxyd at %s: %s", socket,
-                       strerror(-r));
+        return err_set(err, -r, "cannot reach stateproxyd at %s: %s", socket, strerror(-r));
     snprintf(line, sizeof(line), "%s\n", request);
     if (send(sock, line, strlen(line), MSG_NOSIGNAL) < 0)
         return err_set(err, errno, "cannot send to stateproxyd: %s", strerror(errno));
     do {
-        n = receive(sock, answer + len, CLIENT_ANSWER_MAX - 1 - len, timeout_ms,
-                    &fd);
+        n = receive(sock, answer + len, CLIENT_ANSWER_MAX - 1 - len, timeout_ms, &fd);
         if (n > 0)
             len += (size_t)n;
     } while (n > 0 && len < CLIENT_ANSWER_MAX - 1);
     answer[len] = '\0';
     if (n < 0)
-        return err_set(err, (int)-n, "stateproxyd does not reply: %s",
-                       strerror((int)-n));
+        return err_set(err, (int)-n, "stateproxyd does not reply: %s", strerror((int)-n));
     *ret_fd = take_fd(&fd);
     return 0;
 }

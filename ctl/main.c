@@ -21,7 +21,8 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 static void print_help(FILE *out)
 {
     fputs("Usage: stateproxyctl [OPTION]... COMMAND\n"
-          "Inspects a running stateproxyd, or stops it.\n\n", out);
+          "Inspects a running stateproxyd, or stops it.\n\n",
+          out);
     manual_print_rows(ctl_commands, out);
     putc('\n', out);
     manual_print_options(ctl_options, out);
@@ -59,7 +60,8 @@ static struct shm *map_segment(int fd)
 
     if (fd < 0) {
         fputs("stateproxyctl: the daemon sent no tables (it is starting, or cannot open "
-              "/proc/self/fd)\n", stderr);
+              "/proc/self/fd)\n",
+              stderr);
     } else if (shm_open_readonly(fd, &shm, &err) < 0) {
         fprintf(stderr, "stateproxyctl: no tables: %s\n", err.text);
         close(fd);

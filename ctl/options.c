@@ -2,12 +2,13 @@
 #include "ctl/options.h"
 
 const struct manual_row ctl_options[] = {
-    {.name = "socket", .arg = "PATH", .letter = 's',
+    {.name = "socket",
+     .arg = "PATH",
+     .letter = 's',
      .doc = "the control socket of the daemon; without it $STATEPROXY_CONTROL_SOCKET, else the "
             "only "
             "running daemon of this user"},
-    {.name = "json", .letter = 'j',
-     .doc = "print JSON (status, sessions, inflight, conflicts)"},
+    {.name = "json", .letter = 'j', .doc = "print JSON (status, sessions, inflight, conflicts)"},
     {.name = "version", .letter = 'V', .doc = "print the version"},
     {.name = "help", .letter = 'h', .doc = "print this help"},
     {0},
@@ -24,8 +25,9 @@ const struct manual_row ctl_commands[] = {
     {.name = "conflicts",
      .doc = "list the last 100 writes that compare-and-set refused, newest last"},
     {.name = "check", .doc = "check the shared tables; exit 0 if they are consistent"},
-    {.name = "drain", .doc = "finish uploads, unmount and stop the daemon; wait until it has "
-                             "stopped"},
+    {.name = "drain",
+     .doc = "finish uploads, unmount and stop the daemon; wait until it has "
+            "stopped"},
     {.name = "version", .doc = "print the version"},
     {.name = "help", .doc = "print this help"},
     {0},
@@ -33,8 +35,9 @@ const struct manual_row ctl_commands[] = {
 
 const struct manual_row ctl_exit_codes[] = {
     {.name = "0", .doc = "success"},
-    {.name = "1", .doc = "failure: no daemon replies, the check found an error, or the daemon "
-                         "exited with another code than 0 after drain"},
+    {.name = "1",
+     .doc = "failure: no daemon replies, the check found an error, or the daemon "
+            "exited with another code than 0 after drain"},
     {.name = "2", .doc = "wrong usage"},
     {0},
 };

@@ -26,7 +26,7 @@ typedef unsigned long long ull;
 /* Bytes of the UTF-8 character at s; 0 if it is none (also overlong forms, surrogates). */
 static unsigned utf8_len(const unsigned char *s)
 {
-    unsigned n = s[0] < 0x80                      ? 1
+    unsigned n = s[0] < 0x80                    ? 1
                  : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
                  : s[0] >= 0xe0 && s[0] <= 0xef ? 3
                  : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
@@ -269,8 +269,8 @@ struct child_line {
 
 static bool parse_child(const char *line, struct child_line *ret)
 {
-    return sscanf(line, "child %31s %u pid %d restarts %u state %31s", ret->role,
-                  &ret->slot, &ret->pid, &ret->restarts, ret->state) == 5;
+    return sscanf(line, "child %31s %u pid %d restarts %u state %31s", ret->role, &ret->slot,
+                  &ret->pid, &ret->restarts, ret->state) == 5;
 }
 
 static void text_line(const char *line)
@@ -278,8 +278,7 @@ static void text_line(const char *line)
     struct child_line c;
 
     if (parse_child(line, &c)) {
-        printf("%-9s %u  pid %-8d restarts %-6u %s\n", c.role, c.slot, c.pid,
-               c.restarts, c.state);
+        printf("%-9s %u  pid %-8d restarts %-6u %s\n", c.role, c.slot, c.pid, c.restarts, c.state);
         return;
     }
     printf("%.*s%*s%s\n", (int)strcspn(line, " "), line,
@@ -287,8 +286,7 @@ static void text_line(const char *line)
            line[strcspn(line, " ")] ? strchr(line, ' ') + 1 : "");
 }
 
-static void json_children(char *const lines[], unsigned n, const char *role,
-                          const char *title)
+static void json_children(char *const lines[], unsigned n, const char *role, const char *title)
 {
     struct child_line c;
     bool any = false;
@@ -297,8 +295,8 @@ static void json_children(char *const lines[], unsigned n, const char *role,
     for (unsigned i = 0; i < n; i++) {
         if (!parse_child(lines[i], &c) || strcmp(c.role, role) != 0)
             continue;
-        printf("%s{\"slot\":%u,\"pid\":%d,\"restarts\":%u,\"state\":", any ? "," : "",
-               c.slot, c.pid, c.restarts);
+        printf("%s{\"slot\":%u,\"pid\":%d,\"restarts\":%u,\"state\":", any ? "," : "", c.slot,
+               c.pid, c.restarts);
         json_string(c.state);
         putchar('}');
         any = true;
@@ -387,8 +385,7 @@ static bool status_put_name(struct shm *shm, uint32_t node, char *path, size_t *
 
 /* shm_node_path() wants the lock, which only workers may take. This does the same without it: with
  * bounds for what can be read half-changed. "/a/b" within buf, or "?". */
-static const char *unlocked_path(struct shm *shm, uint32_t node,
-                                 char buf[NAME_SHOWN])
+static const char *unlocked_path(struct shm *shm, uint32_t node, char buf[NAME_SHOWN])
 {
     size_t at = NAME_SHOWN - 1;
 
@@ -468,8 +465,7 @@ void status_sessions(struct shm *shm, bool json)
                    shm_session_dirty(s) ? "true" : "false",
                    s->publish.state == SHM_JOB_RUNNING ? "true" : "false");
         } else {
-            printf("%-12llu %-6s %-10s ", (ull)s->size,
-                   shm_session_dirty(s) ? "dirty" : "clean",
+            printf("%-12llu %-6s %-10s ", (ull)s->size, shm_session_dirty(s) ? "dirty" : "clean",
                    s->publish.state == SHM_JOB_RUNNING ? "publishing" : "");
             text_name(path);
         }
@@ -484,8 +480,8 @@ void status_sessions(struct shm *shm, bool json)
 }
 
 /* Halves of two states are shown too; only what is surely nothing is not. */
-static void print_record(const struct shm_record *r, uint32_t worker, uint64_t now,
-                         bool json, bool first)
+static void print_record(const struct shm_record *r, uint32_t worker, uint64_t now, bool json,
+                         bool first)
 {
     bool applied = r->state == SHM_RECORD_APPLIED;
     uint64_t started = r->started_ns;
@@ -496,11 +492,10 @@ static void print_record(const struct shm_record *r, uint32_t worker, uint64_t n
     if (json)
         printf("%s{\"worker\":%u,\"op\":\"%s\",\"unique\":%llu,\"age_ms\":%llu,"
                "\"answered\":%s}",
-               first ? "" : ",", worker, name, (ull)r->unique, age,
-               applied ? "true" : "false");
+               first ? "" : ",", worker, name, (ull)r->unique, age, applied ? "true" : "false");
     else
-        printf("worker %-2u  %-15s unique %-12llu age %llu ms%s\n", worker, name,
-               (ull)r->unique, age, applied ? "  (done, reply is being sent)" : "");
+        printf("worker %-2u  %-15s unique %-12llu age %llu ms%s\n", worker, name, (ull)r->unique,
+               age, applied ? "  (done, reply is being sent)" : "");
 }
 
 void status_inflight(struct shm *shm, bool json)

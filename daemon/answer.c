@@ -32,8 +32,8 @@ static void answer_status(struct supervisor *sup, uint64_t client)
     size_t at = 0;
 
     add(text, sizeof(text), &at,
-        "ok\nversion " PACKAGE_VERSION "\npid %d\nphase %s\nuptime_ms %llu\n",
-        (int)getpid(), stop_phase_name(sup->phase),
+        "ok\nversion " PACKAGE_VERSION "\npid %d\nphase %s\nuptime_ms %llu\n", (int)getpid(),
+        stop_phase_name(sup->phase),
         (unsigned long long)((clock_mono_ns() - sup->started_ns) / NS_PER_MS));
     if (sup->run)
         add(text, sizeof(text), &at, "%s", sup->run->info);
@@ -46,13 +46,11 @@ static void answer_status(struct supervisor *sup, uint64_t client)
     for (unsigned i = 0; i < sup->children.n; i++) {
         const struct child *c = &sup->children.child[i];
 
-        add(text, sizeof(text), &at, "child %s %u pid %d restarts %u state %s\n",
-            c->role->name, c->slot,
-            c->state == CHILD_RUNNING ? (int)c->pid : 0, c->restarts,
+        add(text, sizeof(text), &at, "child %s %u pid %d restarts %u state %s\n", c->role->name,
+            c->slot, c->state == CHILD_RUNNING ? (int)c->pid : 0, c->restarts,
             child_state_name(c->state));
     }
-    control_answer(sup->control, client, text,
-                   sup->run ? sup->run->segment_fd : -1, true);
+    control_answer(sup->control, client, text, sup->run ? sup->run->segment_fd : -1, true);
 }
 
 struct check {
@@ -75,8 +73,7 @@ static void on_checked(void *ctx, int code, const char *text)
     if (code == 0)
         snprintf(answer, sizeof(answer), "ok\n");
     else
-        snprintf(answer, sizeof(answer), "error %s\n",
-                 *text ? text : "the check did not finish");
+        snprintf(answer, sizeof(answer), "error %s\n", *text ? text : "the check did not finish");
     control_answer(c->sup->control, c->client, answer, -1, true);
     free(c);
 }
@@ -84,18 +81,15 @@ static void on_checked(void *ctx, int code, const char *text)
 /* While children are being ended no task may begin: it would be waited for. */
 static void answer_check(struct supervisor *sup, uint64_t client)
 {
-    struct check *c =
-        sup->phase < PHASE_STOPPING ? malloc(sizeof(*c)) : NULL;
+    struct check *c = sup->phase < PHASE_STOPPING ? malloc(sizeof(*c)) : NULL;
 
     if (c) {
         *c = (struct check){sup, client};
-        if (task_start(&sup->tasks, answer_check_tables, c, CHECK_LIMIT_NS, on_checked, c) ==
-            0)
+        if (task_start(&sup->tasks, answer_check_tables, c, CHECK_LIMIT_NS, on_checked, c) == 0)
             return;
     }
     free(c);
-    control_answer(sup->control, client, "error too busy, try again\n", -1,
-                   true);
+    control_answer(sup->control, client, "error too busy, try again\n", -1, true);
 }
 
 /* The client stays, and hears of the end: answer_ended. */

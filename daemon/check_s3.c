@@ -32,15 +32,13 @@ static int limit_ms(const struct conf *conf)
 }
 
 /* Does not return. */
-static void run_check(const struct conf *conf, const struct child_user *user,
-                      int fd)
+static void run_check(const struct conf *conf, const struct child_user *user, int fd)
 {
     struct verdict v = {0};
     int r = child_become(user);
 
     if (r < 0)
-        r = err_set(&v.err, EINVAL, "workers.user: cannot become that user: %s",
-                    strerror(-r));
+        r = err_set(&v.err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
     else
         r = worker_check_s3(conf, &v.traits, &v.err);
     v.err.code = -r;

@@ -61,14 +61,12 @@ int child_fork(pid_t *ret_pid)
     return r;
 }
 
-static int find_passwd(const char *name, struct child_user *u,
-                       const char **ret_login)
+static int find_passwd(const char *name, struct child_user *u, const char **ret_login)
 {
     char *end;
     unsigned long number = strtoul(name, &end, 10);
     bool numeric = *name && *end == '\0';
-    const struct passwd *pw =
-        numeric ? getpwuid((uid_t)number) : getpwnam(name);
+    const struct passwd *pw = numeric ? getpwuid((uid_t)number) : getpwnam(name);
 
     if (pw) {
         u->uid = pw->pw_uid;
@@ -96,8 +94,7 @@ int child_find_user(const char *name, struct child_user *ret, struct err *err)
         return 0;
     }
     if (find_passwd(name, &u, &login) < 0)
-        return err_set(err, EINVAL, "workers.user: there is no user \"%s\"",
-                       name);
+        return err_set(err, EINVAL, "workers.user: there is no user \"%s\"", name);
     if (geteuid() != 0) {
         if (u.uid != geteuid())
             return err_set(err, EINVAL,
@@ -110,9 +107,10 @@ int child_find_user(const char *name, struct child_user *ret, struct err *err)
     if (!login)
         u.n_groups = 1;
     else if (getgrouplist(login, u.gid, u.groups, &u.n_groups) < 0)
-        return err_set(err, EINVAL, "workers.user: \"%s\" is in %d groups, "
-                       "expected at most %d", name, u.n_groups,
-                       CHILD_GROUPS_MAX);
+        return err_set(err, EINVAL,
+                       "workers.user: \"%s\" is in %d groups, "
+                       "expected at most %d",
+                       name, u.n_groups, CHILD_GROUPS_MAX);
     *ret = u;
     return 0;
 }

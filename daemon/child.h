@@ -20,8 +20,7 @@ struct child_user {
 
 /* Finds a user by name or number ("" = nobody else). 0, -EINVAL with *err when there is none, or
  * when only root could become that user and we are not root. */
-must_use int child_find_user(const char *name, struct child_user *ret,
-                             struct err *err);
+must_use int child_find_user(const char *name, struct child_user *ret, struct err *err);
 
 /* Forks. 0; *ret_pid is the child's pid in the parent, 0 in the child. -errno of fork(2).
  * The child is killed when its parent is gone, ignores SIGPIPE and the signals that a terminal or

@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "workers/op/worker_abi.h"
 
-void children_init(struct children *all, struct loop *loop,
-                   const struct children_ops *ops, void *ops_ctx)
+void children_init(struct children *all, struct loop *loop, const struct children_ops *ops,
+                   void *ops_ctx)
 {
     memset(all, 0, sizeof(*all));
     all->loop = loop;
@@ -32,8 +32,7 @@ static void run_child(struct children *all, const struct child *c)
     all->ops->in_child(all->ops_ctx);
     r = child_become(&all->user);
     if (r < 0) {
-        log_err("%s %u cannot change its user: %s", c->role->name, c->slot,
-                strerror(-r));
+        log_err("%s %u cannot change its user: %s", c->role->name, c->slot, strerror(-r));
         _exit(WORKER_EXIT_SETUP);
     }
     _exit(c->role->entry(all->role_ctx, c->slot));
@@ -72,8 +71,7 @@ static void restart(struct child *c)
     r = children_start_one(c);
     if (r == 0)
         return;
-    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot,
-            strerror(-r));
+    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot, strerror(-r));
     start_later(c, RESPAWN_FIRST_NS);
 }
 
@@ -84,8 +82,7 @@ static void on_start_at(struct loop_timer *t)
     restart(c);
 }
 
-int children_start(struct children *all, const struct role *roles,
-                   unsigned n_roles, void *role_ctx,
+int children_start(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx,
                    const struct child_user *user)
 {
     all->role_ctx = role_ctx;
@@ -97,10 +94,8 @@ int children_start(struct children *all, const struct role *roles,
 
             if (all->n == CHILDREN_MAX)
                 return -E2BIG;
-            *c = (struct child){.start_at.on_time = on_start_at,
-                                .all = all,
-                                .role = &roles[i],
-                                .slot = slot};
+            *c = (struct child){
+                .start_at.on_time = on_start_at, .all = all, .role = &roles[i], .slot = slot};
             all->n++;
             r = children_start_one(c);
             if (r < 0)
@@ -117,12 +112,11 @@ static void log_death(const struct child *c, int status, uint64_t delay_ns)
     if (c->by_watchdog)
         snprintf(how, sizeof(how), "watchdog");
     else if (WIFSIGNALED(status))
-        snprintf(how, sizeof(how), "signal=%d (%s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
+        snprintf(how, sizeof(how), "signal=%d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(how, sizeof(how), "exit=%d", WEXITSTATUS(status));
-    log_warn("%s ended, restarting slot=%u pid=%d %s restarts=%u delay_ms=%llu",
-             c->role->name, c->slot, (int)c->pid, how, c->restarts + 1,
+    log_warn("%s ended, restarting slot=%u pid=%d %s restarts=%u delay_ms=%llu", c->role->name,
+             c->slot, (int)c->pid, how, c->restarts + 1,
              (unsigned long long)(delay_ns / NS_PER_MS));
 }
 
@@ -159,8 +153,7 @@ static void bury(struct child *c, bool unmounted)
 
 bool children_reaped(struct children *all, pid_t pid, int status)
 {
-    bool unmounted =
-        WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_UNMOUNTED;
+    bool unmounted = WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_UNMOUNTED;
 
     for (unsigned i = 0; i < all->n; i++) {
         struct child *c = &all->child[i];
@@ -199,9 +192,8 @@ void children_watch(struct children *all, uint64_t now_ns)
         turn = last_turn(c);
         if (turn >= now_ns || now_ns - turn < all->hang_ns)
             continue;
-        log_err("%s does not respond, killing it slot=%u pid=%d seconds=%llu",
-                c->role->name, c->slot, (int)c->pid,
-                (unsigned long long)((now_ns - turn) / NS_PER_S));
+        log_err("%s does not respond, killing it slot=%u pid=%d seconds=%llu", c->role->name,
+                c->slot, (int)c->pid, (unsigned long long)((now_ns - turn) / NS_PER_S));
         c->by_watchdog = true;
         kill(c->pid, SIGKILL);
     }
@@ -261,8 +253,8 @@ bool children_turned(const struct children *all)
 
         if (!c->role->serves || c->state != CHILD_RUNNING)
             continue;
-        if (!c->role->turned_ns || c->role->turned_ns(all->role_ctx, c->slot) >=
-                                       c->respawn.started_ns)
+        if (!c->role->turned_ns ||
+            c->role->turned_ns(all->role_ctx, c->slot) >= c->respawn.started_ns)
             return true;
     }
     return false;

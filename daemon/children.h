@@ -32,7 +32,7 @@ struct role {
 };
 
 enum child_state {
-    CHILD_NONE,    /* not started yet */
+    CHILD_NONE, /* not started yet */
     CHILD_RUNNING,
     CHILD_WAITING, /* dead, its next start is timed */
     CHILD_ENDED,   /* ended for good */
@@ -65,21 +65,20 @@ struct children {
     void *ops_ctx;
     void *role_ctx; /* given to the roles */
     struct child_user user;
-    bool ending; /* nothing is started any more */
+    bool ending;        /* nothing is started any more */
     uint64_t hang_ns;   /* a loop that did not turn for so long hangs */
     uint64_t looked_ns; /* last children_watch */
     unsigned n;
     struct child child[CHILDREN_MAX];
 };
 
-void children_init(struct children *all, struct loop *loop,
-                   const struct children_ops *ops, void *ops_ctx);
+void children_init(struct children *all, struct loop *loop, const struct children_ops *ops,
+                   void *ops_ctx);
 
 /* Starts all of them. 0, or -errno of fork(2), -E2BIG; then those that run are the caller's to end.
  * `roles` stays in use. */
-must_use int children_start(struct children *all, const struct role *roles,
-                            unsigned n_roles, void *role_ctx,
-                            const struct child_user *user);
+must_use int children_start(struct children *all, const struct role *roles, unsigned n_roles,
+                            void *role_ctx, const struct child_user *user);
 
 /* A process has ended (status of waitpid(2)). False if it was none of these. */
 bool children_reaped(struct children *all, pid_t pid, int status);

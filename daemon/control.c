@@ -85,8 +85,7 @@ static void control_drop(struct client *c)
 /* Sends some of the answer, and the descriptor with its first byte. Bytes sent or -errno. */
 static ssize_t send_some(struct client *c)
 {
-    struct iovec iov = {.iov_base = c->out.data + c->out_sent,
-                        .iov_len = c->out.len - c->out_sent};
+    struct iovec iov = {.iov_base = c->out.data + c->out_sent, .iov_len = c->out.len - c->out_sent};
     union {
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(int))];
@@ -150,8 +149,7 @@ static struct client *control_find(struct control *control, uint64_t id)
     return NULL;
 }
 
-void control_answer(struct control *control, uint64_t client, const char *text,
-                    int fd, bool last)
+void control_answer(struct control *control, uint64_t client, const char *text, int fd, bool last)
 {
     struct client *c = control ? control_find(control, client) : NULL;
 
@@ -198,8 +196,8 @@ static void take_request(struct client *c)
 
 static void read_line(struct client *c)
 {
-    ssize_t n = recv(c->watch.fd, c->line + c->line_len,
-                     sizeof(c->line) - c->line_len, MSG_DONTWAIT);
+    ssize_t n =
+        recv(c->watch.fd, c->line + c->line_len, sizeof(c->line) - c->line_len, MSG_DONTWAIT);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -269,9 +267,8 @@ static void on_listener(struct loop_watch *w, uint32_t events)
         welcome(control, fd);
 }
 
-int control_open(struct loop *loop, const char *path, const char *dir,
-                 control_fn *on_request, void *ctx,
-                 struct control **ret_control, struct err *err)
+int control_open(struct loop *loop, const char *path, const char *dir, control_fn *on_request,
+                 void *ctx, struct control **ret_control, struct err *err)
 {
     struct control *control = calloc(1, sizeof(*control));
     int r;
@@ -320,8 +317,7 @@ void control_forget(struct control *control)
     for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         if (control->client[i].state != CLIENT_FREE)
             close(control->client[i].watch.fd);
-        if (control->client[i].state != CLIENT_FREE &&
-            control->client[i].pass_fd >= 0)
+        if (control->client[i].state != CLIENT_FREE && control->client[i].pass_fd >= 0)
             close(control->client[i].pass_fd);
     }
 }

@@ -32,21 +32,19 @@ enum control_request { CONTROL_STATUS, CONTROL_CHECK, CONTROL_DRAIN };
 
 /* Parses what has come so far. 1 and *ret: a whole request; 0: more must come; -EMSGSIZE, -EINVAL:
  * it is none. */
-must_use int control_parse(const char *data, size_t len,
-                           enum control_request *ret);
+must_use int control_parse(const char *data, size_t len, enum control_request *ret);
 
 struct control;
 
 /* Asked once for each client; control_answer is called then or later. */
-typedef void control_fn(void *ctx, uint64_t client,
-                        enum control_request request);
+typedef void control_fn(void *ctx, uint64_t client, enum control_request request);
 
 /* Binds `path` (mode 0600). A socket that nobody listens on is replaced. `dir` (may be NULL) is
  * made first, 0700, if path lies in it. 0; -EADDRINUSE: somebody listens there; -EEXIST: something
  * else is there; -EPERM: `dir` is not ours alone; -errno. */
 must_use int control_open(struct loop *loop, const char *path, const char *dir,
-                          control_fn *on_request, void *ctx,
-                          struct control **ret_control, struct err *err);
+                          control_fn *on_request, void *ctx, struct control **ret_control,
+                          struct err *err);
 
 /* Closes all, and removes the socket if it is still ours. NULL is fine. */
 void control_close(struct control *control);
@@ -56,8 +54,7 @@ void control_forget(struct control *control);
 
 /* Adds to the answer of a client (one that has left is fine). `fd` (borrowed, -1 = none) goes with
  * the first bytes. With `last` the connection ends when all is sent. */
-void control_answer(struct control *control, uint64_t client, const char *text,
-                    int fd, bool last);
+void control_answer(struct control *control, uint64_t client, const char *text, int fd, bool last);
 
 /* The last words to all who have asked and wait. NULL is fine. */
 void control_answer_all(struct control *control, const char *text);

@@ -19,13 +19,11 @@ static int make_dir(const char *dir, struct err *err)
     struct stat st;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return err_set(err, errno, "control.socket: cannot create \"%s\": %s",
-                       dir, strerror(errno));
-    if (lstat(dir, &st) < 0)
-        return err_set(err, errno, "control.socket: \"%s\": %s", dir,
+        return err_set(err, errno, "control.socket: cannot create \"%s\": %s", dir,
                        strerror(errno));
-    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & (S_IWGRP | S_IWOTH)))
+    if (lstat(dir, &st) < 0)
+        return err_set(err, errno, "control.socket: \"%s\": %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
         return err_set(err, EPERM,
                        "control.socket: \"%s\" is not a directory that only this user can write to",
                        dir);
@@ -36,15 +34,13 @@ static bool lies_in(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
 
-    return strncmp(path, dir, n) == 0 && path[n] == '/' &&
-           !strchr(path + n + 1, '/');
+    return strncmp(path, dir, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/');
 }
 
 /* True if somebody listens on the socket. */
 static bool answers(const struct sockaddr_un *addr)
 {
-    cleanup_fd int fd =
-        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)
         return true; /* not known: better not to take it away */
@@ -61,15 +57,13 @@ static int clear_place(const struct sockaddr_un *addr, struct err *err)
     if (lstat(path, &st) < 0)
         return 0; /* nothing there; anything worse is bind's to tell */
     if (!S_ISSOCK(st.st_mode))
-        return err_set(err, EEXIST,
-                       "control.socket: \"%s\" exists and is not a socket", path);
+        return err_set(err, EEXIST, "control.socket: \"%s\" exists and is not a socket", path);
     if (answers(addr))
-        return err_set(err, EADDRINUSE,
-                       "control.socket: another stateproxyd listens on \"%s\"",
+        return err_set(err, EADDRINUSE, "control.socket: another stateproxyd listens on \"%s\"",
                        path);
     if (unlink(path) < 0 && errno != ENOENT)
-        return err_set(err, errno, "control.socket: cannot replace \"%s\": %s",
-                       path, strerror(errno));
+        return err_set(err, errno, "control.socket: cannot replace \"%s\": %s", path,
+                       strerror(errno));
     return 0;
 }
 
@@ -84,8 +78,8 @@ static int bind_and_listen(int fd, struct control_path *p, struct err *err)
 
     umask(mask);
     if (r < 0)
-        return err_set(err, e, "control.socket: cannot create \"%s\": %s",
-                       p->addr.sun_path, strerror(e));
+        return err_set(err, e, "control.socket: cannot create \"%s\": %s", p->addr.sun_path,
+                       strerror(e));
     if (lstat(p->addr.sun_path, &st) == 0) {
         p->dev = st.st_dev;
         p->ino = st.st_ino;
@@ -98,8 +92,8 @@ static int bind_and_listen(int fd, struct control_path *p, struct err *err)
     return 0;
 }
 
-int control_path_listen(const char *path, const char *dir,
-                        struct control_path *ret, struct err *err)
+int control_path_listen(const char *path, const char *dir, struct control_path *ret,
+                        struct err *err)
 {
     struct control_path p = {.addr.sun_family = AF_UNIX};
     cleanup_fd int fd = -1;
@@ -128,7 +122,6 @@ void control_path_remove(const struct control_path *path)
 {
     struct stat st;
 
-    if (lstat(path->addr.sun_path, &st) == 0 && st.st_dev == path->dev &&
-        st.st_ino == path->ino)
+    if (lstat(path->addr.sun_path, &st) == 0 && st.st_dev == path->dev && st.st_ino == path->ino)
         (void)unlink(path->addr.sun_path); /* the next start replaces it */
 }

@@ -14,8 +14,8 @@ struct control_path {
 };
 
 /* A listening socket (non-blocking, CLOEXEC), or -errno with *err; see control_open. */
-must_use int control_path_listen(const char *path, const char *dir,
-                                 struct control_path *ret, struct err *err);
+must_use int control_path_listen(const char *path, const char *dir, struct control_path *ret,
+                                 struct err *err);
 
 /* Removes the socket if it is still the one that was bound. */
 void control_path_remove(const struct control_path *path);

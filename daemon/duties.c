@@ -19,13 +19,13 @@
  * also after the unmount, and must not hold it up. */
 static bool has_effect(uint32_t opcode)
 {
-    static const uint8_t effects[] = {
-        FUSE_WRITE,     FUSE_FLUSH,       FUSE_RELEASE,  FUSE_FSYNC,
-        FUSE_FSYNCDIR,  FUSE_SETATTR,     FUSE_CREATE,   FUSE_MKNOD,
-        FUSE_MKDIR,     FUSE_UNLINK,      FUSE_RMDIR,    FUSE_RENAME,
-        FUSE_RENAME2,   FUSE_SYMLINK,     FUSE_LINK,     FUSE_FALLOCATE,
-        FUSE_SETXATTR,  FUSE_REMOVEXATTR, FUSE_COPY_FILE_RANGE,
-        FUSE_OPEN /* it may truncate */};
+    static const uint8_t effects[] = {FUSE_WRITE,           FUSE_FLUSH,    FUSE_RELEASE,
+                                      FUSE_FSYNC,           FUSE_FSYNCDIR, FUSE_SETATTR,
+                                      FUSE_CREATE,          FUSE_MKNOD,    FUSE_MKDIR,
+                                      FUSE_UNLINK,          FUSE_RMDIR,    FUSE_RENAME,
+                                      FUSE_RENAME2,         FUSE_SYMLINK,  FUSE_LINK,
+                                      FUSE_FALLOCATE,       FUSE_SETXATTR, FUSE_REMOVEXATTR,
+                                      FUSE_COPY_FILE_RANGE, FUSE_OPEN /* it may truncate */};
 
     for (size_t i = 0; i < sizeof(effects); i++) {
         if (effects[i] == opcode)
@@ -96,8 +96,7 @@ static int look_last(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
 
-    return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED
-                                            : SUPERVISOR_IDLE;
+    return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED : SUPERVISOR_IDLE;
 }
 
 /* Directories that somebody sits in or reads do not count: they lose nothing. */

@@ -10,9 +10,9 @@ enum exit_code {
     /* no memory, processes or descriptors; workers do not start; something is left at the end
      * that cannot be killed or taken off */
     EXIT_CODE_SYSTEM = 71,
-    EXIT_CODE_CREATE = 73,     /* the mount, the control socket or a file in buffer.dir */
-    EXIT_CODE_ABORTED = 75,    /* the kernel has ended the connection: to be started again */
-    EXIT_CODE_CONFIG = 78,     /* the configuration, as S3 sees it too: bucket, region, keys */
+    EXIT_CODE_CREATE = 73,  /* the mount, the control socket or a file in buffer.dir */
+    EXIT_CODE_ABORTED = 75, /* the kernel has ended the connection: to be started again */
+    EXIT_CODE_CONFIG = 78,  /* the configuration, as S3 sees it too: bucket, region, keys */
 };
 
 #endif

@@ -27,7 +27,7 @@ extern char **environ;
 
 static struct worker_env env;
 static struct fuse_mount mount;
-static const char *config_file; /* --config; NULL = none */
+static const char *config_file;  /* --config; NULL = none */
 static enum log_level log_level; /* of this process and those that it starts: SIGHUP changes it */
 
 /* ---- options ---- */
@@ -87,8 +87,7 @@ static enum action parse_options(int argc, char **argv)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "stateproxyd: unexpected argument \"%s\"; see --help\n",
-                argv[optind]);
+        fprintf(stderr, "stateproxyd: unexpected argument \"%s\"; see --help\n", argv[optind]);
         exit(EXIT_CODE_USAGE);
     }
     return action;
@@ -113,8 +112,7 @@ static int run_notifier(void *ctx, unsigned slot)
 static uint64_t worker_turned(void *ctx, unsigned slot)
 {
     (void)ctx;
-    return __atomic_load_n(&shm_arena_of(env.shm, slot)->turn_ns,
-                           __ATOMIC_RELAXED);
+    return __atomic_load_n(&shm_arena_of(env.shm, slot)->turn_ns, __ATOMIC_RELAXED);
 }
 
 static void blame(struct shm_record *r)
@@ -200,8 +198,7 @@ static void add_timeouts(char *out, size_t cap)
 
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
-    int n = snprintf(out, cap,
-                     "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
+    int n = snprintf(out, cap, "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
                      mount.path, env.conf->bucket, env.conf->prefix,
                      choice_name("variant", (int)env.conf->variant), n_workers);
 
@@ -214,9 +211,8 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
 
 static void make_info(char *out, size_t cap)
 {
-    snprintf(out, cap, "mount %s\nbucket %s\nprefix %s\nvariant %s\n",
-             mount.path, env.conf->bucket, env.conf->prefix,
-             choice_name("variant", (int)env.conf->variant));
+    snprintf(out, cap, "mount %s\nbucket %s\nprefix %s\nvariant %s\n", mount.path, env.conf->bucket,
+             env.conf->prefix, choice_name("variant", (int)env.conf->variant));
 }
 
 static void tell_server(void *ctx, char *out, size_t cap)
@@ -227,8 +223,7 @@ static void tell_server(void *ctx, char *out, size_t cap)
         strcat(out, "\n");
 }
 
-static int supervise(struct supervisor *sup, uint32_t n_workers,
-                     const struct child_user *user)
+static int supervise(struct supervisor *sup, uint32_t n_workers, const struct child_user *user)
 {
     char title[TITLE_MAX], info[TITLE_MAX];
     struct role roles[] = {
@@ -279,7 +274,7 @@ static int daemon_start(const struct conf *conf)
     if (code)
         return daemon_fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
-        return daemon_fail(err.code == EINVAL                        ? EXIT_CODE_CONFIG
+        return daemon_fail(err.code == EINVAL                         ? EXIT_CODE_CONFIG
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
@@ -307,8 +302,7 @@ int main(int argc, char **argv)
 
     log_init(LOG_NOTICE, "supervisor");
     if (conf_load(config_file, environ, &conf, &err) < 0)
-        return daemon_fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG,
-                           &err);
+        return daemon_fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG, &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
         code = printed();

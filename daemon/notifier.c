@@ -55,8 +55,7 @@ static bool is_quiet(const struct worker_env *env, uint64_t node_id, bool pages)
         if (r->told)
             continue; /* for the kernel it has ended */
         seen += atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT;
-        if (pages ? r->node_id == node_id && holds_pages(r->opcode)
-                  : holds_directory(r, node_id))
+        if (pages ? r->node_id == node_id && holds_pages(r->opcode) : holds_directory(r, node_id))
             return false;
     }
     return waiting <= seen;

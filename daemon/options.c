@@ -2,32 +2,41 @@
 #include "daemon/options.h"
 
 const struct manual_row daemon_options[] = {
-    {.name = "config", .arg = "FILE", .letter = 'c',
+    {.name = "config",
+     .arg = "FILE",
+     .letter = 'c',
      .doc = "read the configuration from FILE; environment variables override it"},
     {.name = "check", .letter = 'k', .doc = "check the configuration and exit"},
-    {.name = "print-config", .letter = 'p',
+    {.name = "print-config",
+     .letter = 'p',
      .doc = "print every value and where it comes from, and exit"},
     {.name = "print-sample", .letter = 's', .doc = "print a sample configuration file and exit"},
     {.name = "version", .letter = 'V', .doc = "print the version and exit"},
-    {.name = "help", .letter = 'h', .doc = "print this help, with every configuration key, and "
-                                           "exit"},
+    {.name = "help",
+     .letter = 'h',
+     .doc = "print this help, with every configuration key, and "
+            "exit"},
     {0},
 };
 
 const struct manual_row daemon_exit_codes[] = {
-    {.name = "0", .doc = "stopped on request, or unmounted from outside; all written data is on "
-                         "S3"},
+    {.name = "0",
+     .doc = "stopped on request, or unmounted from outside; all written data is on "
+            "S3"},
     {.name = "1", .doc = "the same, but written data did not reach S3; the log names the files"},
     {.name = "64", .doc = "wrong option"},
     {.name = "69", .doc = "S3 cannot be reached"},
-    {.name = "71", .doc = "the system provides no more memory, processes or descriptors, or a "
-                          "process "
-                          "cannot be killed or the mount cannot be removed"},
+    {.name = "71",
+     .doc = "the system provides no more memory, processes or descriptors, or a "
+            "process "
+            "cannot be killed or the mount cannot be removed"},
     {.name = "73", .doc = "the mount point, the control socket or buffer.dir cannot be used"},
-    {.name = "75", .doc = "the kernel has ended the connection of the mount: start the daemon "
-                          "again"},
-    {.name = "78", .doc = "the configuration is wrong; this includes what S3 says about the "
-                          "bucket, "
-                          "the region and the credentials"},
+    {.name = "75",
+     .doc = "the kernel has ended the connection of the mount: start the daemon "
+            "again"},
+    {.name = "78",
+     .doc = "the configuration is wrong; this includes what S3 says about the "
+            "bucket, "
+            "the region and the credentials"},
     {0},
 };

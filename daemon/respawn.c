@@ -40,8 +40,7 @@ static uint64_t back_off(unsigned nth, uint64_t max)
     return d < max ? d : max;
 }
 
-uint64_t respawn_delay(struct respawn *r, enum respawn_death death,
-                       uint64_t now_ns)
+uint64_t respawn_delay(struct respawn *r, enum respawn_death death, uint64_t now_ns)
 {
     uint64_t lived = now_ns - r->started_ns;
 

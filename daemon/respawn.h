@@ -16,9 +16,9 @@
 #define RESPAWN_FIRST_NS (100 * NS_PER_MS)
 #define RESPAWN_CRASH_MAX_NS (5 * NS_PER_S)
 #define RESPAWN_KILL_MAX_NS NS_PER_S
-#define RESPAWN_WELL_NS (10 * NS_PER_S)     /* who lived that long begins with a clean sheet */
-#define RESPAWN_EARLY_NS (20 * NS_PER_MS)   /* who lived less was killed "early" ... */
-#define RESPAWN_EARLY_KILLS 16              /* ... and so many of those in a row go free */
+#define RESPAWN_WELL_NS (10 * NS_PER_S)   /* who lived that long begins with a clean sheet */
+#define RESPAWN_EARLY_NS (20 * NS_PER_MS) /* who lived less was killed "early" ... */
+#define RESPAWN_EARLY_KILLS 16            /* ... and so many of those in a row go free */
 
 enum respawn_death {
     RESPAWN_KILLED,  /* by SIGKILL or another signal from outside, or ended with 0 untold */
@@ -38,7 +38,6 @@ enum respawn_death respawn_judge(int status, bool by_watchdog);
 void respawn_started(struct respawn *r, uint64_t now_ns);
 
 /* It died: how long to wait before the next start. */
-uint64_t respawn_delay(struct respawn *r, enum respawn_death death,
-                       uint64_t now_ns);
+uint64_t respawn_delay(struct respawn *r, enum respawn_death death, uint64_t now_ns);
 
 #endif

@@ -21,15 +21,13 @@ static void set_address(struct sd_notify *n, const char *name)
 {
     size_t len = strlen(name);
 
-    if ((*name != '/' && *name != '@') || len < 2 ||
-        len >= sizeof(n->addr.sun_path))
+    if ((*name != '/' && *name != '@') || len < 2 || len >= sizeof(n->addr.sun_path))
         return;
     n->addr.sun_family = AF_UNIX;
     memcpy(n->addr.sun_path, name, len);
     if (*name == '@')
         n->addr.sun_path[0] = '\0';
-    n->addr_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len +
-                              (*name == '/'));
+    n->addr_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (*name == '/'));
 }
 
 static uint64_t number(const char *text)

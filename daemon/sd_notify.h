@@ -11,7 +11,7 @@
 
 struct sd_notify {
     struct sockaddr_un addr;
-    socklen_t addr_len; /* 0: nobody listens */
+    socklen_t addr_len;   /* 0: nobody listens */
     uint64_t watchdog_ns; /* expected at least so often; 0 = never */
 };
 

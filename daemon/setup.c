@@ -43,8 +43,7 @@ uint32_t setup_worker_count(const struct conf *conf)
 
 static int raise_fd_limit(const struct conf *conf, struct err *err)
 {
-    rlim_t need = 2 * (rlim_t)conf->buffer.sessions +
-                  2 * (rlim_t)conf->s3.connections + FDS_OTHER;
+    rlim_t need = 2 * (rlim_t)conf->buffer.sessions + 2 * (rlim_t)conf->s3.connections + FDS_OTHER;
     struct rlimit lim;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
@@ -65,8 +64,8 @@ static int raise_fd_limit(const struct conf *conf, struct err *err)
 /* What processes have read, as compare-and-set needs it: 1 KiB each. */
 #define BASELINES 4096
 
-static int make_segment(const struct conf *conf, uint32_t n_workers,
-                        struct worker_env *env, struct err *err)
+static int make_segment(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
+                        struct err *err)
 {
     uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? BASELINES : 0;
     uint64_t limit = conf->memory.limit;
@@ -94,8 +93,7 @@ static int make_file(const char *dir, int *ret_fd, struct err *err)
 {
     *ret_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (*ret_fd < 0)
-        return err_set(err, errno,
-                       "buffer.dir: cannot create an unnamed file in \"%s\": %s%s", dir,
+        return err_set(err, errno, "buffer.dir: cannot create an unnamed file in \"%s\": %s%s", dir,
                        strerror(errno),
                        errno == EOPNOTSUPP || errno == EISDIR
                            ? " (its file system cannot; choose another)"
@@ -103,8 +101,7 @@ static int make_file(const char *dir, int *ret_fd, struct err *err)
     return 0;
 }
 
-static int make_slot(const struct conf *conf, struct worker_spool *slot,
-                     struct err *err)
+static int make_slot(const struct conf *conf, struct worker_spool *slot, struct err *err)
 {
     slot->mem_fd = memfd_create("stateproxy-spool", MFD_CLOEXEC);
     if (slot->mem_fd < 0)
@@ -112,8 +109,7 @@ static int make_slot(const struct conf *conf, struct worker_spool *slot,
     return make_file(conf->buffer.dir, &slot->file_fd, err);
 }
 
-int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
-              struct err *err)
+int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env, struct err *err)
 {
     int r = raise_fd_limit(conf, err);
 
@@ -175,8 +171,7 @@ static void set_limits(struct worker_env *env, const struct fuse_timeouts *befor
     env->request_limit_ns = seconds ? limit_of(seconds) : 0;
 }
 
-int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
-                struct err *err)
+int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount, struct err *err)
 {
     const struct conf *conf = env->conf;
     struct fuse_mount_opts opts = {
@@ -200,8 +195,7 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     if (r < 0)
         return r;
     if (mount->removed_stale)
-        log_notice("removed the mount of a stateproxyd that is gone mount=\"%s\"",
-                   mount->path);
+        log_notice("removed the mount of a stateproxyd that is gone mount=\"%s\"", mount->path);
     env->mount = mount;
     fuse_timeout_read(&timeouts);
     r = fuse_init_answer(mount->fd, &wish, INIT_TIMEOUT_MS, &env->fuse, err);
@@ -209,8 +203,8 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
         (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to tell */
         return r;
     }
-    snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path),
-             "%.*s", (int)sizeof(env->shm->header->mount_path) - 1, mount->path);
+    snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path), "%.*s",
+             (int)sizeof(env->shm->header->mount_path) - 1, mount->path);
     set_limits(env, &timeouts);
     r = fuse_set_readahead(mount, conf->mount.read_ahead);
     if (r < 0)

@@ -12,8 +12,8 @@ uint32_t setup_worker_count(const struct conf *conf);
 /* Makes the segment, eventfds, parking files and spool slots. 0, or -errno with *err:
  *   -EINVAL  the memory limit is too small    -EMFILE, -ENOMEM  the system gives no more
  *   -ENOENT, -EACCES, -EROFS, ...             buffer.dir cannot be used */
-must_use int setup_env(const struct conf *conf, uint32_t n_workers,
-                       struct worker_env *env, struct err *err);
+must_use int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
+                       struct err *err);
 
 /* Mounts, agrees with the kernel on the protocol, raises the read-ahead. `ours_alone`: the control
  * socket named after the mount point is ours now, so nobody who lives serves one that is mounted

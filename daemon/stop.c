@@ -21,9 +21,8 @@
 
 const char *stop_phase_name(enum phase phase)
 {
-    static const char *const names[] = {
-        "starting",  "running",  "draining", "unmounting",
-        "lingering", "stopping", "looking",  "ended"};
+    static const char *const names[] = {"starting",  "running",  "draining", "unmounting",
+                                        "lingering", "stopping", "looking",  "ended"};
 
     return names[phase];
 }
@@ -79,8 +78,7 @@ static void enter_looking(struct supervisor *sup)
 {
     sup->phase = PHASE_LOOKING;
     loop_timer_cancel(sup->loop, &sup->deadline_timer);
-    if (task_start(&sup->tasks, look_last, sup, LOOK_LIMIT_NS, on_last_look,
-                   sup) < 0)
+    if (task_start(&sup->tasks, look_last, sup, LOOK_LIMIT_NS, on_last_look, sup) < 0)
         stop_end(sup);
 }
 
@@ -173,8 +171,7 @@ static void enter_unmounting(struct supervisor *sup)
     loop_timer_cancel(sup->loop, &sup->look_timer);
     if (!sup->run || !sup->run->unmounts)
         enter_stopping(sup);
-    else if (task_start(&sup->tasks, unmount, sup, UNMOUNT_LIMIT_NS,
-                        on_unmount_done, sup) < 0)
+    else if (task_start(&sup->tasks, unmount, sup, UNMOUNT_LIMIT_NS, on_unmount_done, sup) < 0)
         on_unmount_done(sup, TASK_DIED, "no process could be started for it");
 }
 
@@ -219,8 +216,7 @@ static void enter_draining(struct supervisor *sup)
     log_notice("draining: refusing new opens, finishing uploads");
     /* Its own limit for stopping may be shorter than the one configured here. */
     snprintf(what, sizeof(what), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n",
-             (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) /
-                                  1000));
+             (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) / 1000));
     sd_notify_tell(&sup->notify, what, "finishing uploads");
     loop_timer_set(sup->loop, &sup->deadline_timer, sup->drain_timeout_ns);
     loop_timer_set(sup->loop, &sup->look_timer, 0);
@@ -329,7 +325,6 @@ void stop_look_around(struct supervisor *sup)
     if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0 &&
         task_running(&sup->tasks) == 0)
         enter_looking(sup);
-    else if (sup->phase == PHASE_LINGERING &&
-             children_serving(&sup->children) == 0)
+    else if (sup->phase == PHASE_LINGERING && children_serving(&sup->children) == 0)
         enter_stopping(sup); /* nobody is left whom an open file could wait for */
 }

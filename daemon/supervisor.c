@@ -115,8 +115,8 @@ static void on_signal(struct supervisor *sup, int sig)
         break;
     case SIGUSR1:
         if (sup->phase >= PHASE_STOPPING ||
-            task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS,
-                       on_inflight_logged, sup) < 0)
+            task_start(&sup->tasks, log_inflight, sup, INFLIGHT_LIMIT_NS, on_inflight_logged, sup) <
+                0)
             log_warn("in-flight table not logged: too busy");
         break;
     default:
@@ -182,8 +182,7 @@ static void on_health_timer(struct loop_timer *t)
 
     children_watch(&sup->children, clock_mono_ns());
     if (sup->phase == PHASE_RUNNING && restarts != sup->told_restarts) {
-        snprintf(status, sizeof(status), "serving, %u restarts of workers",
-                 restarts);
+        snprintf(status, sizeof(status), "serving, %u restarts of workers", restarts);
         sd_notify_tell(&sup->notify, "", status);
         sup->told_restarts = restarts;
     }
@@ -212,8 +211,7 @@ static void start_timers(struct supervisor *sup)
 
 /* ---- life ---- */
 
-int supervisor_new(const struct supervisor_opts *opts,
-                   struct supervisor **ret_sup, struct err *err)
+int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_sup, struct err *err)
 {
     struct supervisor *sup = calloc(1, sizeof(*sup));
     int r;
@@ -232,8 +230,8 @@ int supervisor_new(const struct supervisor_opts *opts,
     if (r < 0)
         err_set(err, -r, "cannot watch for signals: %s", strerror(-r));
     if (r == 0 && opts->socket)
-        r = control_open(sup->loop, opts->socket, opts->socket_dir,
-                         answer_request, sup, &sup->control, err);
+        r = control_open(sup->loop, opts->socket, opts->socket_dir, answer_request, sup,
+                         &sup->control, err);
     if (r < 0) {
         supervisor_free(sup);
         return r;
@@ -264,8 +262,7 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     /* Its successor needs the rest for what it takes over. */
     if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
         sup->children.hang_ns = run->request_limit_ns / 2;
-    r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx,
-                       &run->user);
+    r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx, &run->user);
     if (r < 0) {
         log_err("cannot start the workers: %s", strerror(-r));
         stop_failed(sup, EXIT_CODE_SYSTEM);

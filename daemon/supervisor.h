@@ -30,11 +30,11 @@ enum supervisor_look {
 /* What is supervised. All get `ctx`. */
 struct supervisor_duties {
     /* In a task (task_fn): may wait, and may take shared locks. */
-    int (*look)(void *ctx, struct err *err);     /* enum supervisor_look */
-    int (*linger)(void *ctx, struct err *err);   /* the same, and BUSY while a file is open */
+    int (*look)(void *ctx, struct err *err);      /* enum supervisor_look */
+    int (*linger)(void *ctx, struct err *err);    /* the same, and BUSY while a file is open */
     int (*look_last)(void *ctx, struct err *err); /* the same; logs what is unpublished */
-    int (*unmount)(void *ctx, struct err *err);  /* 0 or 1 */
-    int (*check)(void *ctx, struct err *err);    /* 0, or 1 with what is wrong */
+    int (*unmount)(void *ctx, struct err *err);   /* 0 or 1 */
+    int (*check)(void *ctx, struct err *err);     /* 0, or 1 with what is wrong */
     int (*log_inflight)(void *ctx, struct err *err);
 
     /* In the child that is to be a task: gives up what keeps the mount alive. NULL: nothing to
@@ -43,9 +43,9 @@ struct supervisor_duties {
 
     /* In the supervisor: must not wait. */
     void (*set_draining)(void *ctx);
-    void (*abort)(void *ctx); /* nobody serves the mount any more */
-    bool (*mounted)(void *ctx);  /* NULL: not known */
-    void (*reload)(void *ctx); /* SIGHUP; NULL: nothing to do */
+    void (*abort)(void *ctx);   /* nobody serves the mount any more */
+    bool (*mounted)(void *ctx); /* NULL: not known */
+    void (*reload)(void *ctx);  /* SIGHUP; NULL: nothing to do */
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
 };
@@ -63,8 +63,8 @@ struct supervisor;
 
 /* Blocks the signals and opens the control socket. From now on nothing ends this process half-way.
  * 0, or -errno with *err. */
-must_use int supervisor_new(const struct supervisor_opts *opts,
-                            struct supervisor **ret_sup, struct err *err);
+must_use int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_sup,
+                            struct err *err);
 /* Removes the control socket. NULL is fine. */
 void supervisor_free(struct supervisor *sup);
 
@@ -74,10 +74,10 @@ struct supervisor_run {
     struct child_user user;
     /* the mount is ours to take off; its end is told by exits of the serving children */
     bool unmounts;
-    int segment_fd;    /* given read-only to control clients; -1 = none */
-    const char *title; /* "mount=... workers=2": follows "ready" in the log */
+    int segment_fd;            /* given read-only to control clients; -1 = none */
+    const char *title;         /* "mount=... workers=2": follows "ready" in the log */
     uint64_t request_limit_ns; /* requests have to be answered by then, 0 = no limit */
-    const char *info;  /* lines for the control client: "mount /mnt/x\nbucket b\n" */
+    const char *info;          /* lines for the control client: "mount /mnt/x\nbucket b\n" */
 };
 
 /* Starts the children and supervises until the end. Returns the exit code (exit_code.h). */

@@ -39,12 +39,12 @@ struct supervisor {
     /* stop.c */
     enum phase phase;
     int exit_code;
-    bool forced; /* no more waiting for anybody */
-    bool killed; /* STOPPING: SIGKILL was sent */
-    struct loop_timer look_timer;     /* DRAINING */
+    bool forced;                  /* no more waiting for anybody */
+    bool killed;                  /* STOPPING: SIGKILL was sent */
+    struct loop_timer look_timer; /* DRAINING */
     struct loop_timer gone_timer; /* the channel is at its end: unmounted or aborted? */
     unsigned gone_looks;
-    bool gone; /* it was seen to be off: what is there now is another's */
+    bool gone;                        /* it was seen to be off: what is there now is another's */
     struct loop_timer deadline_timer; /* of DRAINING and LINGERING together; then of STOPPING */
 };
 

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "daemon/child.h"
 
-void task_set_init(struct task_set *set, struct loop *loop,
-                   void (*in_child)(void *ctx), void *child_ctx)
+void task_set_init(struct task_set *set, struct loop *loop, void (*in_child)(void *ctx),
+                   void *child_ctx)
 {
     memset(set, 0, sizeof(*set));
     set->loop = loop;
@@ -25,17 +25,14 @@ void task_set_init(struct task_set *set, struct loop *loop,
 
 static void on_deadline(struct loop_timer *t)
 {
-    struct task *task = (struct task *)((char *)t -
-                                        offsetof(struct task, deadline));
+    struct task *task = (struct task *)((char *)t - offsetof(struct task, deadline));
 
-    log_warn("helper process timed out, killing it pid=%d",
-             (int)task->pid);
+    log_warn("helper process timed out, killing it pid=%d", (int)task->pid);
     kill(task->pid, SIGKILL);
 }
 
 /* Does not return: no atexit handler, no buffer of the parent's is run or flushed twice. */
-static void run_child(const struct task_set *set, task_fn *fn, void *arg,
-                      int out_fd)
+static void run_child(const struct task_set *set, task_fn *fn, void *arg, int out_fd)
 {
     struct err err = {0};
     int code;
@@ -100,8 +97,7 @@ bool task_reaped(struct task_set *set, pid_t pid, int status)
     close(task->out_fd);
     task->pid = 0;
     on_done = task->on_done; /* which may start the next task in this place */
-    on_done(task->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : TASK_DIED,
-            text);
+    on_done(task->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : TASK_DIED, text);
     return true;
 }
 

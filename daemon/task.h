@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 
-#define TASK_MAX 16 /* at once */
+#define TASK_MAX 16    /* at once */
 #define TASK_DIED (-1) /* instead of an exit code: by a signal, or at its deadline */
 
 /* In the child. Returns the exit code; *err->text is what the supervisor is told. */
@@ -33,14 +33,14 @@ struct task_set {
     struct task task[TASK_MAX];
 };
 
-void task_set_init(struct task_set *set, struct loop *loop,
-                   void (*in_child)(void *ctx), void *child_ctx);
+void task_set_init(struct task_set *set, struct loop *loop, void (*in_child)(void *ctx),
+                   void *child_ctx);
 
 /* Starts fn(arg) in a child that is killed after `limit_ns`. 0: on_done will be called, from
  * task_reaped.
  * -EAGAIN when TASK_MAX run, or -errno of pipe(2), fork(2). */
-must_use int task_start(struct task_set *set, task_fn *fn, void *arg,
-                        uint64_t limit_ns, task_done_fn *on_done, void *ctx);
+must_use int task_start(struct task_set *set, task_fn *fn, void *arg, uint64_t limit_ns,
+                        task_done_fn *on_done, void *ctx);
 
 /* A child has ended (status of waitpid(2)). False if it was no task. */
 bool task_reaped(struct task_set *set, pid_t pid, int status);

@@ -23,9 +23,9 @@
  * Other errors of that read: EAGAIN (nothing there), EINTR, ENOENT (a request that was given up
  * meanwhile: read again), ENODEV (unmounted), ECONNABORTED (aborted). The end of a connection
  * shows in poll(2) as POLLERR alone. */
-#define FUSE_READ_SIZE(max_write)                                              \
-    ((size_t)FUSE_READ_HEAD + (max_write) > FUSE_MIN_READ_BUFFER               \
-         ? (size_t)FUSE_READ_HEAD + (max_write)                                \
+#define FUSE_READ_SIZE(max_write)                                                                  \
+    ((size_t)FUSE_READ_HEAD + (max_write) > FUSE_MIN_READ_BUFFER                                   \
+         ? (size_t)FUSE_READ_HEAD + (max_write)                                                    \
          : (size_t)FUSE_MIN_READ_BUFFER)
 
 /* 256 pages of 4 KiB: the default of the sysctl fs.fuse.max_pages_limit. */
@@ -78,8 +78,7 @@ static_assert(sizeof(struct fuse_notify_prune_head) == 16, "wire");
 static_assert(sizeof(struct fuse_in_header) == 40, "wire");
 static_assert(sizeof(struct fuse_out_header) == 16, "wire");
 static_assert(sizeof(struct fuse_write_in) == 40, "wire");
-static_assert(sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) ==
-                  FUSE_READ_HEAD,
+static_assert(sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) == FUSE_READ_HEAD,
               "payload of a WRITE begins at the page");
 static_assert(sizeof(struct fuse_read_in) == 40, "wire");
 static_assert(sizeof(struct fuse_setattr_in) == 88, "wire");

@@ -37,9 +37,8 @@ void fuse_attr_fill(struct fuse_attr *ret, const struct fuse_attr_src *src)
     ret->blksize = src->blksize ? src->blksize : BLKSIZE_DEFAULT;
 }
 
-void fuse_entry_fill(struct fuse_entry_out *ret, uint64_t nodeid,
-                     uint64_t generation, uint64_t entry_valid_ns,
-                     uint64_t attr_valid_ns)
+void fuse_entry_fill(struct fuse_entry_out *ret, uint64_t nodeid, uint64_t generation,
+                     uint64_t entry_valid_ns, uint64_t attr_valid_ns)
 {
     ret->nodeid = nodeid;
     ret->generation = generation;

@@ -24,9 +24,8 @@ void fuse_attr_fill(struct fuse_attr *ret, const struct fuse_attr_src *src);
 
 /* Fills all but attr, which stays as it is. A node id of 0 tells the kernel that the name
  * does not exist, and to remember that for entry_valid_ns. */
-void fuse_entry_fill(struct fuse_entry_out *ret, uint64_t nodeid,
-                     uint64_t generation, uint64_t entry_valid_ns,
-                     uint64_t attr_valid_ns);
+void fuse_entry_fill(struct fuse_entry_out *ret, uint64_t nodeid, uint64_t generation,
+                     uint64_t entry_valid_ns, uint64_t attr_valid_ns);
 
 /* Fills all but attr, which stays as it is. */
 void fuse_attr_out_fill(struct fuse_attr_out *ret, uint64_t attr_valid_ns);

@@ -6,14 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum data_kind {
-    DATA_NONE,
-    DATA_WRITE,
-    DATA_SETXATTR,
-    DATA_IOCTL,
-    DATA_RETRIEVE,
-    DATA_FORGETS
-};
+enum data_kind { DATA_NONE, DATA_WRITE, DATA_SETXATTR, DATA_IOCTL, DATA_RETRIEVE, DATA_FORGETS };
 
 struct op_row {
     const char *name; /* NULL: not known */
@@ -46,44 +39,34 @@ static const struct op_row op_rows[] = {
     [FUSE_RELEASE] = {"RELEASE", ARG(fuse_release_in), 0, DATA_NONE, false},
     [FUSE_FSYNC] = {"FSYNC", ARG(fuse_fsync_in), 0, DATA_NONE, false},
     /* The short form: FUSE_SETXATTR_EXT is never negotiated. */
-    [FUSE_SETXATTR] = {"SETXATTR", FUSE_COMPAT_SETXATTR_IN_SIZE, 1,
-                       DATA_SETXATTR, false},
+    [FUSE_SETXATTR] = {"SETXATTR", FUSE_COMPAT_SETXATTR_IN_SIZE, 1, DATA_SETXATTR, false},
     [FUSE_GETXATTR] = {"GETXATTR", ARG(fuse_getxattr_in), 1, DATA_NONE, false},
-    [FUSE_LISTXATTR] = {"LISTXATTR", ARG(fuse_getxattr_in), 0, DATA_NONE,
-                        false},
+    [FUSE_LISTXATTR] = {"LISTXATTR", ARG(fuse_getxattr_in), 0, DATA_NONE, false},
     [FUSE_REMOVEXATTR] = {"REMOVEXATTR", 0, 1, DATA_NONE, false},
     [FUSE_FLUSH] = {"FLUSH", ARG(fuse_flush_in), 0, DATA_NONE, false},
     /* Longer since 7.36: arg_len tells. */
-    [FUSE_INIT] = {"INIT", offsetof(struct fuse_init_in, flags2), 0, DATA_NONE,
-                   false},
+    [FUSE_INIT] = {"INIT", offsetof(struct fuse_init_in, flags2), 0, DATA_NONE, false},
     [FUSE_OPENDIR] = {"OPENDIR", ARG(fuse_open_in), 0, DATA_NONE, false},
     [FUSE_READDIR] = {"READDIR", ARG(fuse_read_in), 0, DATA_NONE, false},
-    [FUSE_RELEASEDIR] = {"RELEASEDIR", ARG(fuse_release_in), 0, DATA_NONE,
-                         false},
+    [FUSE_RELEASEDIR] = {"RELEASEDIR", ARG(fuse_release_in), 0, DATA_NONE, false},
     [FUSE_FSYNCDIR] = {"FSYNCDIR", ARG(fuse_fsync_in), 0, DATA_NONE, false},
     [FUSE_GETLK] = {"GETLK", ARG(fuse_lk_in), 0, DATA_NONE, false},
     [FUSE_SETLK] = {"SETLK", ARG(fuse_lk_in), 0, DATA_NONE, false},
     [FUSE_SETLKW] = {"SETLKW", ARG(fuse_lk_in), 0, DATA_NONE, false},
     [FUSE_ACCESS] = {"ACCESS", ARG(fuse_access_in), 0, DATA_NONE, false},
     [FUSE_CREATE] = {"CREATE", ARG(fuse_create_in), 1, DATA_NONE, false},
-    [FUSE_INTERRUPT] = {"INTERRUPT", ARG(fuse_interrupt_in), 0, DATA_NONE,
-                        true},
+    [FUSE_INTERRUPT] = {"INTERRUPT", ARG(fuse_interrupt_in), 0, DATA_NONE, true},
     [FUSE_BMAP] = {"BMAP", ARG(fuse_bmap_in), 0, DATA_NONE, false},
     [FUSE_DESTROY] = {"DESTROY", 0, 0, DATA_NONE, false},
     [FUSE_IOCTL] = {"IOCTL", ARG(fuse_ioctl_in), 0, DATA_IOCTL, false},
     [FUSE_POLL] = {"POLL", ARG(fuse_poll_in), 0, DATA_NONE, false},
-    [FUSE_NOTIFY_REPLY] = {"NOTIFY_REPLY", ARG(fuse_notify_retrieve_in), 0,
-                           DATA_RETRIEVE, true},
-    [FUSE_BATCH_FORGET] = {"BATCH_FORGET", ARG(fuse_batch_forget_in), 0,
-                           DATA_FORGETS, true},
-    [FUSE_FALLOCATE] = {"FALLOCATE", ARG(fuse_fallocate_in), 0, DATA_NONE,
-                        false},
-    [FUSE_READDIRPLUS] = {"READDIRPLUS", ARG(fuse_read_in), 0, DATA_NONE,
-                          false},
+    [FUSE_NOTIFY_REPLY] = {"NOTIFY_REPLY", ARG(fuse_notify_retrieve_in), 0, DATA_RETRIEVE, true},
+    [FUSE_BATCH_FORGET] = {"BATCH_FORGET", ARG(fuse_batch_forget_in), 0, DATA_FORGETS, true},
+    [FUSE_FALLOCATE] = {"FALLOCATE", ARG(fuse_fallocate_in), 0, DATA_NONE, false},
+    [FUSE_READDIRPLUS] = {"READDIRPLUS", ARG(fuse_read_in), 0, DATA_NONE, false},
     [FUSE_RENAME2] = {"RENAME2", ARG(fuse_rename2_in), 2, DATA_NONE, false},
     [FUSE_LSEEK] = {"LSEEK", ARG(fuse_lseek_in), 0, DATA_NONE, false},
-    [FUSE_COPY_FILE_RANGE] = {"COPY_FILE_RANGE", ARG(fuse_copy_file_range_in),
-                              0, DATA_NONE, false},
+    [FUSE_COPY_FILE_RANGE] = {"COPY_FILE_RANGE", ARG(fuse_copy_file_range_in), 0, DATA_NONE, false},
     [FUSE_SYNCFS] = {"SYNCFS", ARG(fuse_syncfs_in), 0, DATA_NONE, false},
     [FUSE_TMPFILE] = {"TMPFILE", ARG(fuse_create_in), 1, DATA_NONE, false},
 };
@@ -128,8 +111,7 @@ static const char *take_name(struct cursor *c, size_t *ret_len)
     return name;
 }
 
-static size_t data_size(const struct op_row *row,
-                        const struct fuse_request *req)
+static size_t data_size(const struct op_row *row, const struct fuse_request *req)
 {
     switch ((enum data_kind)row->data) {
     case DATA_NONE:
@@ -143,23 +125,19 @@ static size_t data_size(const struct op_row *row,
     case DATA_RETRIEVE:
         return req->retrieve->size;
     case DATA_FORGETS: /* cannot overflow: 2^32 times 16 */
-        return sizeof(struct fuse_forget_one) *
-               (uint64_t)req->batch_forget->count;
+        return sizeof(struct fuse_forget_one) * (uint64_t)req->batch_forget->count;
     }
     return 0;
 }
 
-static int take_arg(const struct op_row *row, struct cursor *c,
-                    struct fuse_request *ret)
+static int take_arg(const struct op_row *row, struct cursor *c, struct fuse_request *ret)
 {
     size_t len = row->arg;
 
     if (c->left < len)
         return -EPROTO;
     if (ret->opcode == FUSE_INIT) /* as much of it as this kernel has */
-        len = c->left < sizeof(struct fuse_init_in)
-                  ? c->left
-                  : sizeof(struct fuse_init_in);
+        len = c->left < sizeof(struct fuse_init_in) ? c->left : sizeof(struct fuse_init_in);
     if (len > 0)
         ret->arg = c->at;
     ret->arg_len = len;
@@ -195,8 +173,7 @@ static int take_rest(const struct op_row *row, bool saved, struct cursor *c,
     return 0;
 }
 
-static int decode(const void *buf, size_t len, bool saved,
-                  struct fuse_request *ret)
+static int decode(const void *buf, size_t len, bool saved, struct fuse_request *ret)
 {
     const struct fuse_in_header *head = buf;
     struct cursor c;
@@ -213,8 +190,7 @@ static int decode(const void *buf, size_t len, bool saved,
     ret->uid = head->uid;
     ret->gid = head->gid;
     ret->pid = head->pid;
-    if (head->len < sizeof(*head) || head->len > len ||
-        (!saved && head->len != len))
+    if (head->len < sizeof(*head) || head->len > len || (!saved && head->len != len))
         return -EPROTO;
 
     row = row_of(ret->opcode);

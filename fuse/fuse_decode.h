@@ -15,7 +15,7 @@ struct fuse_request {
     uint32_t opcode;
     uint32_t uid;
     uint32_t gid;
-    uint32_t pid; /* a thread's; 0 in RELEASE, and for callers in another pid namespace */
+    uint32_t pid;    /* a thread's; 0 in RELEASE, and for callers in another pid namespace */
     uint64_t unique; /* what an answer refers to */
     uint64_t nodeid;
 
@@ -31,18 +31,18 @@ struct fuse_request {
         const struct fuse_rename_in *rename;
         const struct fuse_rename2_in *rename2;
         const struct fuse_link_in *link;
-        const struct fuse_open_in *open; /* OPEN, OPENDIR */
-        const struct fuse_create_in *create; /* CREATE, TMPFILE */
-        const struct fuse_read_in *read; /* READ, READDIR, READDIRPLUS */
-        const struct fuse_write_in *write; /* data: what is written */
+        const struct fuse_open_in *open;       /* OPEN, OPENDIR */
+        const struct fuse_create_in *create;   /* CREATE, TMPFILE */
+        const struct fuse_read_in *read;       /* READ, READDIR, READDIRPLUS */
+        const struct fuse_write_in *write;     /* data: what is written */
         const struct fuse_release_in *release; /* RELEASE, RELEASEDIR */
         const struct fuse_flush_in *flush;
-        const struct fuse_fsync_in *fsync; /* FSYNC, FSYNCDIR */
+        const struct fuse_fsync_in *fsync;       /* FSYNC, FSYNCDIR */
         const struct fuse_setxattr_in *setxattr; /* size and flags only; data: the value */
         const struct fuse_getxattr_in *getxattr; /* GETXATTR, LISTXATTR */
-        const struct fuse_lk_in *lk; /* GETLK, SETLK, SETLKW */
+        const struct fuse_lk_in *lk;             /* GETLK, SETLK, SETLKW */
         const struct fuse_access_in *access;
-        const struct fuse_init_in *init; /* may be short: see arg_len */
+        const struct fuse_init_in *init;           /* may be short: see arg_len */
         const struct fuse_interrupt_in *interrupt; /* ->unique: the request to end */
         const struct fuse_bmap_in *bmap;
         const struct fuse_ioctl_in *ioctl; /* data: in_size bytes */
@@ -82,14 +82,12 @@ must_use int fuse_decode(const void *buf, size_t len, struct fuse_request *ret);
 size_t fuse_request_size(const struct fuse_request *req);
 
 /* Copies it to `dst` (8-byte aligned). Returns its size, or 0 when it does not fit `cap`. */
-must_use size_t fuse_request_save(const struct fuse_request *req, void *dst,
-                                  size_t cap);
+must_use size_t fuse_request_save(const struct fuse_request *req, void *dst, size_t cap);
 
 /* Decodes what fuse_request_save wrote; `len` is the most the record may have. As
  * fuse_decode; a WRITE or SETXATTR comes with data NULL and data_len 0 (its size is in
  * write->size, setxattr->size), a SYMLINK with name2 NULL and name2_len 0. */
-must_use int fuse_decode_saved(const void *buf, size_t len,
-                               struct fuse_request *ret);
+must_use int fuse_decode_saved(const void *buf, size_t len, struct fuse_request *ret);
 
 /* False for the requests that the kernel takes no answer to: FORGET, BATCH_FORGET,
  * NOTIFY_REPLY, and INTERRUPT (to which EAGAIN may be answered: "ask again"). */

@@ -45,8 +45,7 @@ static void helper_done(struct helper *h)
         close(h->dev);
 }
 
-static int set_actions(posix_spawn_file_actions_t *fa, posix_spawnattr_t *attr,
-                       int words, int comm)
+static int set_actions(posix_spawn_file_actions_t *fa, posix_spawnattr_t *attr, int words, int comm)
 {
     sigset_t none, all;
     int r = posix_spawn_file_actions_adddup2(fa, words, STDERR_FILENO);
@@ -60,8 +59,7 @@ static int set_actions(posix_spawn_file_actions_t *fa, posix_spawnattr_t *attr,
     if (r == 0)
         r = posix_spawnattr_setsigdefault(attr, &all);
     if (r == 0)
-        r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK |
-                                               POSIX_SPAWN_SETSIGDEF);
+        r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     return r;
 }
 
@@ -90,8 +88,7 @@ static int spawn(char *const argv[], int words, int comm, pid_t *ret_pid)
     return -r;
 }
 
-static int helper_start(struct helper *h, char *const argv[], bool with_comm,
-                        struct err *err)
+static int helper_start(struct helper *h, char *const argv[], bool with_comm, struct err *err)
 {
     int pipe_ends[2];
     int pair[2] = {-1, -1};
@@ -101,8 +98,7 @@ static int helper_start(struct helper *h, char *const argv[], bool with_comm,
     if (pipe2(pipe_ends, O_CLOEXEC) < 0)
         return err_set(err, errno, "pipe: %s", strerror(errno));
     h->words = pipe_ends[0];
-    if (with_comm &&
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+    if (with_comm && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         close(pipe_ends[1]);
         return err_set(err, errno, "socketpair: %s", strerror(errno));
     }
@@ -170,8 +166,7 @@ static bool helper_listen(struct helper *h)
     uint64_t deadline_ns = clock_mono_ns() + HELPER_TIMEOUT_MS * NS_PER_MS;
 
     while (h->comm >= 0 || h->words >= 0) {
-        struct pollfd p[] = {{.fd = h->comm, .events = POLLIN},
-                             {.fd = h->words, .events = POLLIN}};
+        struct pollfd p[] = {{.fd = h->comm, .events = POLLIN}, {.fd = h->words, .events = POLLIN}};
         uint64_t now = clock_mono_ns();
 
         if (now >= deadline_ns)
@@ -217,8 +212,7 @@ static const char *first_line(struct helper *h)
     return *text ? text : "failed without a word";
 }
 
-static int helper_run(struct helper *h, char *const argv[], bool with_comm,
-                      struct err *err)
+static int helper_run(struct helper *h, char *const argv[], bool with_comm, struct err *err)
 {
     int r = helper_start(h, argv, with_comm, err);
 
@@ -227,8 +221,7 @@ static int helper_run(struct helper *h, char *const argv[], bool with_comm,
     if (!helper_listen(h)) {
         kill(h->pid, SIGKILL);
         (void)helper_reap(h);
-        return err_set(err, ETIMEDOUT, HELPER " did not end within %d s",
-                       HELPER_TIMEOUT_MS / 1000);
+        return err_set(err, ETIMEDOUT, HELPER " did not end within %d s", HELPER_TIMEOUT_MS / 1000);
     }
     r = helper_reap(h);
     if (r != 0 || (with_comm && h->dev < 0))
@@ -236,11 +229,9 @@ static int helper_run(struct helper *h, char *const argv[], bool with_comm,
     return 0;
 }
 
-int fuse_helper_mount(const char *path, const char *options, int *ret_fd,
-                      struct err *err)
+int fuse_helper_mount(const char *path, const char *options, int *ret_fd, struct err *err)
 {
-    char *const argv[] = {HELPER, "-o",         (char *)options,
-                          "--",   (char *)path, NULL};
+    char *const argv[] = {HELPER, "-o", (char *)options, "--", (char *)path, NULL};
     struct helper h;
     int r = helper_run(&h, argv, true, err);
 

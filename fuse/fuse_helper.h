@@ -8,8 +8,7 @@
 
 /* Mounts on `path` (absolute) and receives the FUSE descriptor (close-on-exec). `options` as
  * for -o. 0; -ENOPKG (not installed), -EPERM (refused, its words in *err), -ETIMEDOUT. */
-must_use int fuse_helper_mount(const char *path, const char *options,
-                               int *ret_fd, struct err *err);
+must_use int fuse_helper_mount(const char *path, const char *options, int *ret_fd, struct err *err);
 
 /* The same errors. */
 must_use int fuse_helper_unmount(const char *path, bool lazy, struct err *err);

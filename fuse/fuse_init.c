@@ -51,11 +51,10 @@
 #include "fuse/fuse_decode.h"
 #include "fuse/fuse_reply.h"
 
-#define WANT_ALWAYS                                                            \
-    (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES |                      \
-     FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS |        \
-     FUSE_ASYNC_DIO | FUSE_ABORT_ERROR | FUSE_HANDLE_KILLPRIV_V2 |             \
-     FUSE_INIT_EXT | FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND)
+#define WANT_ALWAYS                                                                                \
+    (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_ATOMIC_O_TRUNC |                    \
+     FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO | FUSE_ABORT_ERROR |              \
+     FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT | FUSE_HAS_EXPIRE_ONLY | FUSE_HAS_RESEND)
 
 #define PAGES_DEFAULT 32 /* of a request, without MAX_PAGES */
 #define MAX_BACKGROUND_DEFAULT 64
@@ -73,8 +72,7 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 }
 
 /* Waits for one message; its length, or -errno. */
-static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
-                            struct err *err)
+static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap, struct err *err)
 {
     for (;;) {
         uint64_t now = clock_mono_ns();
@@ -82,10 +80,8 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
         ssize_t n;
 
         if (now >= deadline_ns)
-            return err_set(err, ETIMEDOUT,
-                           "the kernel sent no FUSE_INIT in time");
-        if (poll(&p, 1, (int)((deadline_ns - now) / NS_PER_MS + 1)) < 0 &&
-            errno != EINTR)
+            return err_set(err, ETIMEDOUT, "the kernel sent no FUSE_INIT in time");
+        if (poll(&p, 1, (int)((deadline_ns - now) / NS_PER_MS + 1)) < 0 && errno != EINTR)
             return err_set(err, errno, "poll: %s", strerror(errno));
         n = read(fd, buf, cap);
         if (n > 0)
@@ -95,8 +91,7 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
         if (errno == EPERM)
             return err_set(err, EPERM, "the FUSE descriptor is not of a mount");
         if (errno != EAGAIN && errno != EINTR)
-            return err_set(err, errno, "reading FUSE_INIT: %s",
-                           strerror(errno));
+            return err_set(err, errno, "reading FUSE_INIT: %s", strerror(errno));
     }
 }
 
@@ -108,8 +103,7 @@ static int init_refuse(int fd, uint64_t unique, struct err *err, const char *why
 }
 
 /* Reads INIT into *ret. 1: another major version, and the kernel has been told ours. */
-static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret,
-                      struct err *err)
+static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret, struct err *err)
 {
     _Alignas(8) char buf[FUSE_MIN_READ_BUFFER];
     struct fuse_request req;
@@ -131,8 +125,7 @@ static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret,
     memset(&ret->in, 0, sizeof(ret->in));
     memcpy(&ret->in, req.init, req.arg_len);
     if (ret->in.major > FUSE_KERNEL_VERSION) {
-        struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION,
-                                    .minor = FUSE_MINOR_KNOWN};
+        struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = FUSE_MINOR_KNOWN};
 
         r = fuse_reply_buf(fd, ret->unique, &out, sizeof(out));
         return r < 0 ? err_set(err, -r, "FUSE_INIT: %s", strerror(-r)) : 1;
@@ -143,8 +136,8 @@ static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret,
     return 0;
 }
 
-static void negotiate(const struct fuse_init_wish *wish,
-                      const struct init_offer *offer, struct fuse_negotiated *n)
+static void negotiate(const struct fuse_init_wish *wish, const struct init_offer *offer,
+                      struct fuse_negotiated *n)
 {
     uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
     uint32_t max_write = min_u32(wish->max_write, FUSE_MAX_WRITE_MAX);
@@ -168,11 +161,9 @@ static void negotiate(const struct fuse_init_wish *wish,
         n->max_pages = min_u32(n->max_pages, PAGES_DEFAULT);
     n->max_write = n->max_pages * page;
     n->max_readahead = min_u32(wish->max_readahead, offer->in.max_readahead);
-    n->max_background =
-        wish->max_background ? wish->max_background : MAX_BACKGROUND_DEFAULT;
-    n->congestion_threshold = wish->congestion_threshold
-                                  ? wish->congestion_threshold
-                                  : (uint16_t)(n->max_background * 3u / 4u);
+    n->max_background = wish->max_background ? wish->max_background : MAX_BACKGROUND_DEFAULT;
+    n->congestion_threshold = wish->congestion_threshold ? wish->congestion_threshold
+                                                         : (uint16_t)(n->max_background * 3u / 4u);
     n->request_timeout = min_u32(wish->request_timeout, FUSE_REQUEST_TIMEOUT_MAX);
     if (!(n->flags & FUSE_REQUEST_TIMEOUT))
         n->request_timeout = 0;
@@ -198,8 +189,7 @@ static int send_answer(int fd, uint64_t unique, const struct fuse_negotiated *n)
     return fuse_reply_buf(fd, unique, &out, sizeof(out));
 }
 
-int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
-                     unsigned timeout_ms,
+int fuse_init_answer(int fd, const struct fuse_init_wish *wish, unsigned timeout_ms,
                      struct fuse_negotiated *ret_negotiated, struct err *err)
 {
     uint64_t deadline_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
@@ -211,8 +201,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
         r = read_offer(fd, deadline_ns, &offer, err);
     if (r < 0)
         return r;
-    if (r == 1 || offer.in.major < FUSE_KERNEL_VERSION ||
-        offer.in.minor < FUSE_MINOR_OLDEST)
+    if (r == 1 || offer.in.major < FUSE_KERNEL_VERSION || offer.in.minor < FUSE_MINOR_OLDEST)
         return init_refuse(fd, offer.unique, err,
                            "the kernel's FUSE version is not supported: Linux 5.4 "
                            "or newer is needed");
@@ -220,8 +209,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
     negotiate(wish, &offer, &n);
     r = send_answer(fd, offer.unique, &n);
     if (r < 0)
-        return err_set(err, r == -ENOENT ? ENODEV : -r,
-                       "answering FUSE_INIT: %s",
+        return err_set(err, r == -ENOENT ? ENODEV : -r, "answering FUSE_INIT: %s",
                        r == -ENOENT ? "unmounted meanwhile" : strerror(-r));
     *ret_negotiated = n;
     return 0;

@@ -11,13 +11,13 @@
 
 /* What is asked for; fuse_init.c says which flags are wanted always, which never, and why. */
 struct fuse_init_wish {
-    uint32_t max_write;     /* bytes of one WRITE or READ; rounded down to whole pages, between
+    uint32_t max_write;      /* bytes of one WRITE or READ; rounded down to whole pages, between
                                one page and FUSE_MAX_WRITE_MAX */
-    uint32_t max_readahead; /* bytes; the kernel clamps it to 128 KiB: see fuse_set_readahead */
-    uint16_t max_background;       /* read-ahead and other background requests in flight; 0 = 64 */
+    uint32_t max_readahead;  /* bytes; the kernel clamps it to 128 KiB: see fuse_set_readahead */
+    uint16_t max_background; /* read-ahead and other background requests in flight; 0 = 64 */
     uint16_t congestion_threshold; /* 0 = 3/4 of it */
-    bool flock_locks;   /* flock(2) comes to us */
-    bool posix_locks;   /* fcntl(F_SETLK) comes to us */
+    bool flock_locks;              /* flock(2) comes to us */
+    bool posix_locks;              /* fcntl(F_SETLK) comes to us */
     uint32_t request_timeout; /* seconds, 0 = none: the connection ends when a request is older */
 };
 
@@ -37,9 +37,7 @@ struct fuse_negotiated {
 /* Waits up to timeout_ms for INIT on `fd` (non-blocking), and answers it.
  * 0; -ETIMEDOUT; -ENODEV (unmounted meanwhile); -EPERM (a descriptor that is not mounted);
  * -EPROTO (kernel too old, or INIT was answered before); -errno of read, poll, write. */
-must_use int fuse_init_answer(int fd, const struct fuse_init_wish *wish,
-                              unsigned timeout_ms,
-                              struct fuse_negotiated *ret_negotiated,
-                              struct err *err);
+must_use int fuse_init_answer(int fd, const struct fuse_init_wish *wish, unsigned timeout_ms,
+                              struct fuse_negotiated *ret_negotiated, struct err *err);
 
 #endif

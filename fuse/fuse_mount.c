@@ -90,8 +90,8 @@ static int open_device(struct err *err)
     return err_set(err, errno, "/dev/fuse: %s", strerror(errno));
 }
 
-static int mount_syscall(const struct fuse_mount_opts *opts, const char *path,
-                         int *ret_fd, struct err *err)
+static int mount_syscall(const struct fuse_mount_opts *opts, const char *path, int *ret_fd,
+                         struct err *err)
 {
     struct options o = {.len = 0};
     unsigned long flags = MS_NOSUID | MS_NODEV;
@@ -120,8 +120,8 @@ static int mount_syscall(const struct fuse_mount_opts *opts, const char *path,
     return err_set(err, errno, "mounting on \"%s\": %s", path, strerror(errno));
 }
 
-static int mount_helper(const struct fuse_mount_opts *opts, const char *path,
-                        int *ret_fd, struct err *err)
+static int mount_helper(const struct fuse_mount_opts *opts, const char *path, int *ret_fd,
+                        struct err *err)
 {
     struct options o = {.len = 0};
 
@@ -135,8 +135,7 @@ static int mount_helper(const struct fuse_mount_opts *opts, const char *path,
     if (opts->read_only)
         add_option(&o, "ro");
     if (o.full)
-        return err_set(err, EINVAL, "the source \"%.100s...\" is too long",
-                       source_of(opts));
+        return err_set(err, EINVAL, "the source \"%.100s...\" is too long", source_of(opts));
     return fuse_helper_mount(path, o.text, ret_fd, err);
 }
 
@@ -146,8 +145,7 @@ static int detach(const char *path, bool force, struct err *err)
     if (geteuid() != 0)
         return fuse_helper_unmount(path, true, err);
     if (umount2(path, (force ? MNT_FORCE : 0) | MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-        return err_set(err, errno, "unmounting \"%s\": %s", path,
-                       strerror(errno));
+        return err_set(err, errno, "unmounting \"%s\": %s", path, strerror(errno));
     return 0;
 }
 
@@ -171,13 +169,11 @@ static int clear_point(const struct fuse_mount_opts *opts, struct fuse_mountpoin
         enum fuse_mount_state state;
         int r = fuse_mountpoint_look(path, ret_point, err);
 
-        if (r < 0 || !ret_point->is_mount ||
-            strcmp(ret_point->info.type, FUSE_MOUNT_TYPE) != 0)
+        if (r < 0 || !ret_point->is_mount || strcmp(ret_point->info.type, FUSE_MOUNT_TYPE) != 0)
             return r;
         state = fuse_mountpoint_probe(ret_point);
         if (state == FUSE_MOUNT_ALIVE)
-            return err_set(err, EBUSY,
-                           "a running stateproxy is mounted on \"%s\" already",
+            return err_set(err, EBUSY, "a running stateproxy is mounted on \"%s\" already",
                            ret_point->path);
         if (state == FUSE_MOUNT_SILENT && !opts->end_silent)
             return err_set(err, EBUSY,
@@ -194,8 +190,8 @@ static int clear_point(const struct fuse_mount_opts *opts, struct fuse_mountpoin
     return err_set(err, EBUSY, "too many dead mounts on \"%s\"", path);
 }
 
-static int take_handed_in(const struct fuse_mount_opts *opts,
-                          struct fuse_mount *ret_mount, struct err *err)
+static int take_handed_in(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
+                          struct err *err)
 {
     const char *number = opts->path + strlen(HANDED_IN_PREFIX);
     char *end;
@@ -204,17 +200,14 @@ static int take_handed_in(const struct fuse_mount_opts *opts,
     int r;
 
     if (*number < '0' || *number > '9' || *end || fd > INT_MAX)
-        return err_set(err, EINVAL, "\"%s\" does not name a descriptor",
-                       opts->path);
+        return err_set(err, EINVAL, "\"%s\" does not name a descriptor", opts->path);
     if (fstat((int)fd, &st) < 0)
         return err_set(err, EBADF, "descriptor %lu is not open", fd);
-    if (!S_ISCHR(st.st_mode) ||
-        st.st_rdev != makedev(DEV_FUSE_MAJOR, DEV_FUSE_MINOR))
+    if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(DEV_FUSE_MAJOR, DEV_FUSE_MINOR))
         return err_set(err, EBADF, "descriptor %lu is not of /dev/fuse", fd);
     r = fd_set_nonblock((int)fd);
     if (r < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
-        return err_set(err, r < 0 ? -r : errno, "descriptor %lu: fcntl failed",
-                       fd);
+        return err_set(err, r < 0 ? -r : errno, "descriptor %lu: fcntl failed", fd);
     memset(ret_mount, 0, sizeof(*ret_mount));
     ret_mount->fd = (int)fd;
     ret_mount->form = FUSE_MOUNT_HANDED_IN;
@@ -232,17 +225,14 @@ static int identify(struct fuse_mount *m, struct err *err)
     if (r < 0)
         return r;
     if (!point.is_mount || strcmp(point.info.type, FUSE_MOUNT_TYPE) != 0)
-        return err_set(err, EIO,
-                       "mounted on \"%s\", but something else is there now",
-                       m->path);
+        return err_set(err, EIO, "mounted on \"%s\", but something else is there now", m->path);
     m->mnt_id = point.info.mnt_id;
     m->dev_major = point.info.dev_major;
     m->dev_minor = point.info.dev_minor;
     return 0;
 }
 
-int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
-               struct err *err)
+int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount, struct err *err)
 {
     struct fuse_mountpoint point;
     struct fuse_mount m = {.fd = -1, .abort_fd = -1, .waiting_fd = -1};
@@ -256,8 +246,7 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
         return r;
     memcpy(m.path, point.path, sizeof(m.path));
     m.form = helper ? FUSE_MOUNT_HELPER : FUSE_MOUNT_SYSCALL;
-    r = helper ? mount_helper(opts, m.path, &m.fd, err)
-               : mount_syscall(opts, m.path, &m.fd, err);
+    r = helper ? mount_helper(opts, m.path, &m.fd, err) : mount_syscall(opts, m.path, &m.fd, err);
     if (r < 0)
         return r;
     r = fd_set_nonblock(m.fd);
@@ -277,8 +266,7 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
     return 0;
 }
 
-static bool is_ours(const struct fuse_mount *m,
-                    const struct fuse_mountinfo *info)
+static bool is_ours(const struct fuse_mount *m, const struct fuse_mountinfo *info)
 {
     /* (The kernel gives both numbers to the next mount anywhere once this one is gone.) */
     return info->mnt_id == m->mnt_id && info->dev_major == m->dev_major &&
@@ -292,8 +280,7 @@ bool fuse_mounted(const struct fuse_mount *mount)
 
     if (mount->form == FUSE_MOUNT_HANDED_IN)
         return true;
-    return fuse_mountinfo_find("/proc/self/mountinfo", mount->mnt_id, &info) ==
-               0 &&
+    return fuse_mountinfo_find("/proc/self/mountinfo", mount->mnt_id, &info) == 0 &&
            is_ours(mount, &info);
 }
 
@@ -309,8 +296,7 @@ static int may_unmount(const struct fuse_mount *mount, struct err *err)
     if (r < 0)
         return r;
     if (!point.is_mount || !is_ours(mount, &point.info))
-        return err_set(err, EBUSY, "something is mounted over \"%s\"",
-                       mount->path);
+        return err_set(err, EBUSY, "something is mounted over \"%s\"", mount->path);
     return 1;
 }
 
@@ -355,10 +341,9 @@ int fuse_set_readahead(const struct fuse_mount *mount, uint64_t bytes)
 
     if (mount->mnt_id == 0)
         return -ENOTSUP;
-    (void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-                   mount->dev_major, mount->dev_minor);
-    (void)snprintf(text, sizeof(text), "%llu",
-                   (unsigned long long)(bytes / 1024));
+    (void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", mount->dev_major,
+                   mount->dev_minor);
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)(bytes / 1024));
     return write_knob(path, text);
 }
 

@@ -18,7 +18,7 @@ struct fuse_mount_opts {
     bool allow_other;
     bool default_permissions;
     bool read_only;
-    uint32_t max_read; /* bytes of one READ, 0 = what INIT agrees on */
+    uint32_t max_read;     /* bytes of one READ, 0 = what INIT agrees on */
     bool force_fusermount; /* use fusermount3 also as root */
     bool end_silent; /* one of ours that does not answer is ended and taken off, as a dead one is */
 };
@@ -54,8 +54,8 @@ struct fuse_mount {
  *   -EBADF    the descriptor handed in is no FUSE device
  *   -ETIMEDOUT fusermount3 hangs
  * A directory that is not empty, or on which something else is mounted, is fine: it is hidden. */
-must_use int fuse_mount(const struct fuse_mount_opts *opts,
-                        struct fuse_mount *ret_mount, struct err *err);
+must_use int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
+                        struct err *err);
 
 /* Takes the mount off, lazily when it is busy; files that are open go on being served for as
  * long as the descriptor is held. 0 also when it is gone already, or was handed in. -EBUSY
@@ -66,8 +66,7 @@ must_use int fuse_unmount(const struct fuse_mount *mount, struct err *err);
 /* Ends the connection at once (requests that wait fail with ECONNABORTED, all later ones with
  * ENOTCONN), also where the mount is off already and files are open still, and takes the mount off.
  * Waits for nobody. Results as fuse_unmount. */
-must_use int fuse_unmount_force(const struct fuse_mount *mount,
-                                struct err *err);
+must_use int fuse_unmount_force(const struct fuse_mount *mount, struct err *err);
 
 /* True while the mount is there, in this mount namespace. True for HANDED_IN: unknown. */
 bool fuse_mounted(const struct fuse_mount *mount);

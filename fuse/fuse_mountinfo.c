@@ -28,8 +28,8 @@ static const char *next_field(const char **at, size_t *ret_len)
 
 static int octal(const char *s, size_t len)
 {
-    if (len < 4 || s[0] != '\\' || s[1] < '0' || s[1] > '3' || s[2] < '0' ||
-        s[2] > '7' || s[3] < '0' || s[3] > '7')
+    if (len < 4 || s[0] != '\\' || s[1] < '0' || s[1] > '3' || s[2] < '0' || s[2] > '7' ||
+        s[3] < '0' || s[3] > '7')
         return -1;
     return (s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0');
 }
@@ -112,8 +112,7 @@ int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret)
     memset(ret, 0, sizeof(*ret));
     if (mountinfo_parse_number(&at, ' ', &ret->mnt_id) ||
         mountinfo_parse_number(&at, ' ', &parent) || mountinfo_parse_number(&at, ':', &major) ||
-        mountinfo_parse_number(&at, ' ', &minor) || major > UINT32_MAX ||
-        minor > UINT32_MAX)
+        mountinfo_parse_number(&at, ' ', &minor) || major > UINT32_MAX || minor > UINT32_MAX)
         return -EINVAL;
     ret->dev_major = (unsigned)major;
     ret->dev_minor = (unsigned)minor;
@@ -137,8 +136,7 @@ static void skip_rest(FILE *in)
     while (c != '\n' && c != EOF);
 }
 
-int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
-                        struct fuse_mountinfo *ret)
+int fuse_mountinfo_find(const char *file, uint64_t mnt_id, struct fuse_mountinfo *ret)
 {
     FILE *in = fopen(file, "re");
     char line[LINE_BYTES];

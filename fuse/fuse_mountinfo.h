@@ -25,7 +25,6 @@ must_use int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret);
 
 /* Finds a mount by its id in `file` ("/proc/self/mountinfo", or a test's). 0, -ENOENT, or
  * -errno. */
-must_use int fuse_mountinfo_find(const char *file, uint64_t mnt_id,
-                                 struct fuse_mountinfo *ret);
+must_use int fuse_mountinfo_find(const char *file, uint64_t mnt_id, struct fuse_mountinfo *ret);
 
 #endif

@@ -28,11 +28,9 @@ static int open_error(const char *path, int code, struct err *err)
     case ENOENT:
         return err_set(err, code, "mount point \"%s\" does not exist", path);
     case ENOTDIR:
-        return err_set(err, code, "mount point \"%s\" is not a directory",
-                       path);
+        return err_set(err, code, "mount point \"%s\" is not a directory", path);
     default:
-        return err_set(err, code, "mount point \"%s\": %s", path,
-                       strerror(code));
+        return err_set(err, code, "mount point \"%s\": %s", path, strerror(code));
     }
 }
 
@@ -69,8 +67,7 @@ static int fd_mount_id(int fd, uint64_t *ret)
     return 0;
 }
 
-int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret,
-                         struct err *err)
+int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret, struct err *err)
 {
     cleanup_fd int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     uint64_t mnt_id = 0;
@@ -88,8 +85,7 @@ int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret,
         r = 0;
     }
     if (r < 0)
-        return err_set(err, -r, "mount point \"%s\": reading /proc: %s", path,
-                       strerror(-r));
+        return err_set(err, -r, "mount point \"%s\": reading /proc: %s", path, strerror(-r));
     ret->is_mount = strcmp(ret->info.path, ret->path) == 0;
     return 0;
 }
@@ -101,19 +97,16 @@ static int mountpoint_ask(const struct fuse_mountpoint *point)
     struct statx st;
 
     if (geteuid() == 0 && point->info.user_id != 0 &&
-        (setresgid(point->info.group_id, point->info.group_id,
-                   point->info.group_id) < 0 ||
-         setresuid(point->info.user_id, point->info.user_id,
-                   point->info.user_id) < 0))
+        (setresgid(point->info.group_id, point->info.group_id, point->info.group_id) < 0 ||
+         setresuid(point->info.user_id, point->info.user_id, point->info.user_id) < 0))
         return EPERM;
-    if (statx(AT_FDCWD, point->path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT,
-              STATX_BASIC_STATS, &st) == 0)
+    if (statx(AT_FDCWD, point->path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS,
+              &st) == 0)
         return 0;
     return errno;
 }
 
-static __attribute__((noreturn)) void
-probe_child(const struct fuse_mountpoint *point, int out)
+static __attribute__((noreturn)) void probe_child(const struct fuse_mountpoint *point, int out)
 {
     unsigned char answer;
 
@@ -169,6 +162,5 @@ enum fuse_mount_state fuse_mountpoint_probe(const struct fuse_mountpoint *point)
     if (answer < 0)
         return FUSE_MOUNT_SILENT;
     /* ECONNABORTED: its last descriptor was closed while we waited. */
-    return answer == ENOTCONN || answer == ECONNABORTED ? FUSE_MOUNT_STALE
-                                                        : FUSE_MOUNT_ALIVE;
+    return answer == ENOTCONN || answer == ECONNABORTED ? FUSE_MOUNT_STALE : FUSE_MOUNT_ALIVE;
 }

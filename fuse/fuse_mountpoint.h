@@ -16,8 +16,7 @@ struct fuse_mountpoint {
 
 /* Looks at a directory. 0; -ENOENT, -ENOTDIR, -EACCES, ..., with a line about the mount point
  * in *err. */
-must_use int fuse_mountpoint_look(const char *path,
-                                  struct fuse_mountpoint *ret, struct err *err);
+must_use int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret, struct err *err);
 
 enum fuse_mount_state {
     FUSE_MOUNT_ALIVE,  /* it answers, or it cannot be told */

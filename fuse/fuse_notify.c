@@ -21,8 +21,8 @@ static int notify_iov(int fd, int code, struct iovec *iov, int n_iov)
     return (size_t)n == out.len ? 0 : -EIO;
 }
 
-static int notify(int fd, enum fuse_notify_code code, void *arg, size_t arg_len,
-                  const char *name, size_t name_len)
+static int notify(int fd, enum fuse_notify_code code, void *arg, size_t arg_len, const char *name,
+                  size_t name_len)
 {
     struct iovec iov[] = {
         {0},
@@ -50,30 +50,25 @@ int fuse_notify_prune(int fd, const uint64_t *nodeids, uint32_t n)
 
 int fuse_notify_inval_inode(int fd, uint64_t nodeid, int64_t off, int64_t len)
 {
-    struct fuse_notify_inval_inode_out arg = {
-        .ino = nodeid, .off = off, .len = len};
+    struct fuse_notify_inval_inode_out arg = {.ino = nodeid, .off = off, .len = len};
 
     return notify(fd, FUSE_NOTIFY_INVAL_INODE, &arg, sizeof(arg), NULL, 0);
 }
 
-static int inval_entry(int fd, uint64_t parent, const char *name,
-                       size_t name_len, uint32_t flags)
+static int inval_entry(int fd, uint64_t parent, const char *name, size_t name_len, uint32_t flags)
 {
     struct fuse_notify_inval_entry_out arg = {
         .parent = parent, .namelen = (uint32_t)name_len, .flags = flags};
 
-    return notify(fd, FUSE_NOTIFY_INVAL_ENTRY, &arg, sizeof(arg), name,
-                  name_len);
+    return notify(fd, FUSE_NOTIFY_INVAL_ENTRY, &arg, sizeof(arg), name, name_len);
 }
 
-int fuse_notify_inval_entry(int fd, uint64_t parent, const char *name,
-                            size_t name_len)
+int fuse_notify_inval_entry(int fd, uint64_t parent, const char *name, size_t name_len)
 {
     return inval_entry(fd, parent, name, name_len, 0);
 }
 
-int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name,
-                             size_t name_len)
+int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name, size_t name_len)
 {
     return inval_entry(fd, parent, name, name_len, FUSE_EXPIRE_ONLY);
 }

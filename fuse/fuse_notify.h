@@ -20,21 +20,18 @@
 
 /* Drops the attributes of a node, and its pages from `off` on, `len` bytes (0 = to the end).
  * off < 0: the attributes only. */
-must_use int fuse_notify_inval_inode(int fd, uint64_t nodeid, int64_t off,
-                                     int64_t len);
+must_use int fuse_notify_inval_inode(int fd, uint64_t nodeid, int64_t off, int64_t len);
 
 /* Drops the names of these nodes that nobody uses; FORGETs follow. Takes no directory's lock.
  * -EINVAL: the kernel is older than Linux 6.18 (or n is 0). */
 must_use int fuse_notify_prune(int fd, const uint64_t *nodeids, uint32_t n);
 
 /* Drops a name in a directory; the kernel FORGETs what it led to when nothing else holds it. */
-must_use int fuse_notify_inval_entry(int fd, uint64_t parent, const char *name,
-                                     size_t name_len);
+must_use int fuse_notify_inval_entry(int fd, uint64_t parent, const char *name, size_t name_len);
 
 /* The same, but only its validity ends: the next use looks up again, and what is in use below
  * stays. Only where FUSE_HAS_EXPIRE_ONLY was negotiated: kernels without it do as for
  * inval_entry. */
-must_use int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name,
-                                      size_t name_len);
+must_use int fuse_notify_expire_entry(int fd, uint64_t parent, const char *name, size_t name_len);
 
 #endif

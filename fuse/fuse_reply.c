@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int send_out(int fd, const struct iovec *iov, unsigned n_iov,
-                    size_t total)
+static int send_out(int fd, const struct iovec *iov, unsigned n_iov, size_t total)
 {
     ssize_t n;
 
@@ -22,8 +21,7 @@ static int send_out(int fd, const struct iovec *iov, unsigned n_iov,
 
 int fuse_reply_err(int fd, uint64_t unique, int error)
 {
-    struct fuse_out_header out = {
-        .len = sizeof(out), .error = error, .unique = unique};
+    struct fuse_out_header out = {.len = sizeof(out), .error = error, .unique = unique};
     struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
 
     /* 0 would be a notification, and `error` its code. */
@@ -39,8 +37,7 @@ int fuse_reply_buf(int fd, uint64_t unique, const void *data, size_t len)
     return fuse_reply_data(fd, unique, &iov, 1);
 }
 
-int fuse_reply_data(int fd, uint64_t unique, const struct iovec *iov,
-                    unsigned n_iov)
+int fuse_reply_data(int fd, uint64_t unique, const struct iovec *iov, unsigned n_iov)
 {
     struct iovec all[1 + FUSE_REPLY_IOV];
     struct fuse_out_header out = {.unique = unique};
@@ -71,8 +68,8 @@ size_t fuse_direntplus_size(size_t name_len)
 }
 
 /* The padding is zeroed: it goes to the kernel, and this memory may have held anything. */
-static void reply_put_name(struct fuse_dirent *d, uint64_t ino, uint64_t off,
-                           uint32_t type, const char *name, size_t name_len)
+static void reply_put_name(struct fuse_dirent *d, uint64_t ino, uint64_t off, uint32_t type,
+                           const char *name, size_t name_len)
 {
     size_t padded = fuse_dirent_size(name_len) - FUSE_NAME_OFFSET;
 
@@ -84,23 +81,22 @@ static void reply_put_name(struct fuse_dirent *d, uint64_t ino, uint64_t off,
     memset(d->name + name_len, 0, padded - name_len);
 }
 
-bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino,
-                     uint64_t off, uint32_t type, const char *name,
-                     size_t name_len)
+bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino, uint64_t off, uint32_t type,
+                     const char *name, size_t name_len)
 {
     size_t size = fuse_dirent_size(name_len);
 
     if (*used > cap || size > cap - *used)
         return false;
-    reply_put_name((struct fuse_dirent *)(void *)((char *)buf + *used), ino, off,
-                   type, name, name_len);
+    reply_put_name((struct fuse_dirent *)(void *)((char *)buf + *used), ino, off, type, name,
+                   name_len);
     *used += size;
     return true;
 }
 
-bool fuse_direntplus_put(void *buf, size_t cap, size_t *used, uint64_t ino,
-                         uint64_t off, uint32_t type, const char *name,
-                         size_t name_len, const struct fuse_entry_out *entry)
+bool fuse_direntplus_put(void *buf, size_t cap, size_t *used, uint64_t ino, uint64_t off,
+                         uint32_t type, const char *name, size_t name_len,
+                         const struct fuse_entry_out *entry)
 {
     size_t size = fuse_direntplus_size(name_len);
     struct fuse_direntplus *d;

@@ -24,12 +24,10 @@
 /* `error` is 0 (done, nothing to tell) or -errno. */
 must_use int fuse_reply_err(int fd, uint64_t unique, int error);
 
-must_use int fuse_reply_buf(int fd, uint64_t unique, const void *data,
-                            size_t len);
+must_use int fuse_reply_buf(int fd, uint64_t unique, const void *data, size_t len);
 
 /* Up to FUSE_REPLY_IOV pieces. */
-must_use int fuse_reply_data(int fd, uint64_t unique, const struct iovec *iov,
-                             unsigned n_iov);
+must_use int fuse_reply_data(int fd, uint64_t unique, const struct iovec *iov, unsigned n_iov);
 
 /* Bytes that an entry with a name of `name_len` takes in an answer to READDIR, READDIRPLUS. */
 size_t fuse_dirent_size(size_t name_len);
@@ -38,16 +36,14 @@ size_t fuse_direntplus_size(size_t name_len);
 /* Appends an entry at buf + *used (8-byte aligned) and moves *used; false, and nothing done,
  * when it does not fit `cap`. `off` is where a reader goes on *after* this entry (never 0),
  * `type` is DT_REG or DT_DIR. An empty answer means the end of the directory. */
-must_use bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino,
-                              uint64_t off, uint32_t type, const char *name,
-                              size_t name_len);
+must_use bool fuse_dirent_put(void *buf, size_t cap, size_t *used, uint64_t ino, uint64_t off,
+                              uint32_t type, const char *name, size_t name_len);
 
 /* The same with what a LOOKUP of the name would have answered. The kernel counts a lookup of
  * entry->nodeid, unless that is 0 (which here means "no attributes told", not "no such name")
  * or the name is "." or "..". */
-must_use bool fuse_direntplus_put(void *buf, size_t cap, size_t *used,
-                                  uint64_t ino, uint64_t off, uint32_t type,
-                                  const char *name, size_t name_len,
+must_use bool fuse_direntplus_put(void *buf, size_t cap, size_t *used, uint64_t ino, uint64_t off,
+                                  uint32_t type, const char *name, size_t name_len,
                                   const struct fuse_entry_out *entry);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 struct fuse_timeouts {
-    bool known;           /* the kernel has them */
+    bool known; /* the kernel has them */
     /* fs.fuse.default_request_timeout, max_request_timeout: seconds, 0 = not set */
     uint32_t def, max;
 };

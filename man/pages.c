@@ -135,10 +135,8 @@ static const struct {
     const struct manual_row *rows;
     const char *dashes;
 } lists[] = {
-    {"@DAEMON_OPTIONS@\n", daemon_options, "--"},
-    {"@DAEMON_EXIT_CODES@\n", daemon_exit_codes, ""},
-    {"@CTL_COMMANDS@\n", ctl_commands, ""},
-    {"@CTL_OPTIONS@\n", ctl_options, "--"},
+    {"@DAEMON_OPTIONS@\n", daemon_options, "--"}, {"@DAEMON_EXIT_CODES@\n", daemon_exit_codes, ""},
+    {"@CTL_COMMANDS@\n", ctl_commands, ""},       {"@CTL_OPTIONS@\n", ctl_options, "--"},
     {"@CTL_EXIT_CODES@\n", ctl_exit_codes, ""},
 };
 

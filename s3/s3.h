@@ -16,20 +16,20 @@
 #include "base/err.h"
 #include "base/loop.h"
 
-#define S3_KEY_MAX 1024   /* bytes of a key, without NUL */
-#define S3_ETAG_MAX 72    /* bytes of an ETag in its one form (s3_etag.h), and NUL */
+#define S3_KEY_MAX 1024 /* bytes of a key, without NUL */
+#define S3_ETAG_MAX 72  /* bytes of an ETag in its one form (s3_etag.h), and NUL */
 #define S3_ETAG_EMPTY "\"d41d8cd98f00b204e9800998ecf8427e\"" /* of all empty objects */
-#define S3_SERVER_MAX 64  /* how a server calls itself, and NUL */
-#define S3_CODE_MAX 64    /* bytes of an S3 error code, and NUL */
-#define S3_TYPE_MAX 128   /* bytes of a Content-Type, and NUL */
-#define S3_VERSION_MAX 128 /* a version id, and NUL */
-#define S3_CLASS_MAX 32    /* a storage class, and NUL */
-#define S3_META_MAX 2304  /* user metadata of one object: S3's 2 KiB and separators */
-#define S3_TOKEN_MAX 2048 /* a continuation token, and NUL */
-#define S3_LIST_MAX 1000  /* entries of one page */
-#define S3_REGION_MAX 64  /* a region's name, and NUL */
-#define S3_HOST_MAX 128   /* scheme and host, and NUL */
-#define S3_TEXT_MAX 256   /* what failed, and NUL */
+#define S3_SERVER_MAX 64               /* how a server calls itself, and NUL */
+#define S3_CODE_MAX 64                 /* bytes of an S3 error code, and NUL */
+#define S3_TYPE_MAX 128                /* bytes of a Content-Type, and NUL */
+#define S3_VERSION_MAX 128             /* a version id, and NUL */
+#define S3_CLASS_MAX 32                /* a storage class, and NUL */
+#define S3_META_MAX 2304               /* user metadata of one object: S3's 2 KiB and separators */
+#define S3_TOKEN_MAX 2048              /* a continuation token, and NUL */
+#define S3_LIST_MAX 1000               /* entries of one page */
+#define S3_REGION_MAX 64               /* a region's name, and NUL */
+#define S3_HOST_MAX 128                /* scheme and host, and NUL */
+#define S3_TEXT_MAX 256                /* what failed, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* of one upload */
 #define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload's id, and NUL */
@@ -97,8 +97,8 @@ struct s3_client_conf {
 /* 0 and *ret_client, or -errno with *err filled (EINVAL: bad endpoint, unreadable CA bundle;
  * ENOMEM). `loop` and `creds` (s3_cred.h) are borrowed. To be called after fork. */
 must_use int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
-                           struct s3_cred_source *creds,
-                           struct s3_client **ret_client, struct err *err);
+                           struct s3_cred_source *creds, struct s3_client **ret_client,
+                           struct err *err);
 
 /* Cancels what is in flight, calls nothing back. NULL is fine. Not from inside a callback. */
 void s3_client_free(struct s3_client *client);
@@ -116,8 +116,8 @@ struct s3_object {
     uint64_t size;    /* of the whole object, also on a ranged GET */
     int64_t mtime_ns; /* Last-Modified, since the epoch */
     char etag[S3_ETAG_MAX];
-    char content_type[S3_TYPE_MAX]; /* "" where none came, or a longer one */
-    char version[S3_VERSION_MAX];   /* the same; "" in a bucket without versions */
+    char content_type[S3_TYPE_MAX];   /* "" where none came, or a longer one */
+    char version[S3_VERSION_MAX];     /* the same; "" in a bucket without versions */
     char storage_class[S3_CLASS_MAX]; /* "" means STANDARD */
     /* User metadata: name NUL value NUL ..., names in lower case without "x-amz-meta-", values as
      * sent (the caller decodes); what does not fit is left out. */
@@ -143,12 +143,12 @@ enum s3_fail {
 };
 
 struct s3_result {
-    int error;       /* 0 or -errno (s3_error.h has the table) */
-    enum s3_fail fail; /* of the last attempt; NONE when error is 0 */
-    int http_status; /* of the last answer; 0 = none came */
+    int error;              /* 0 or -errno (s3_error.h has the table) */
+    enum s3_fail fail;      /* of the last attempt; NONE when error is 0 */
+    int http_status;        /* of the last answer; 0 = none came */
     char code[S3_CODE_MAX]; /* S3 error code, "" if none */
     char text[S3_TEXT_MAX]; /* for the log: what failed, in a few words */
-    bool not_modified; /* 304 to If-None-Match: error is 0 */
+    bool not_modified;      /* 304 to If-None-Match: error is 0 */
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;
@@ -157,7 +157,7 @@ struct s3_result {
     char region[S3_REGION_MAX]; /* the bucket's, where a refusal named it; else "" */
     /* GET, HEAD; PUT, COPY, a part and a completed upload: etag (and mtime of copies) */
     struct s3_object obj;
-    bool truncated;       /* LIST: more follows, behind the entry that was told last */
+    bool truncated;         /* LIST: more follows, behind the entry that was told last */
     const char *next_token; /* LIST: the same place to the server, or NULL; valid during `done` */
     unsigned n_entries;     /* LIST: keys and prefixes told; 0 and truncated: none that is new */
     const char *upload_id;  /* CREATE: valid during `done` */
@@ -184,7 +184,7 @@ struct s3_get {
     /* NULL, or the id of a version: -ESTALE where it is gone (code NoSuchVersion) */
     const char *version;
     uint64_t off;
-    uint64_t len; /* 0 = to the end (no Range header when off is 0) */
+    uint64_t len;              /* 0 = to the end (no Range header when off is 0) */
     const char *if_match;      /* NULL or an ETag; 412 -> -ESTALE */
     const char *if_none_match; /* NULL or an ETag; 304 -> not_modified */
     int (*on_head)(void *arg, const struct s3_object *obj);
@@ -197,7 +197,7 @@ struct s3_get {
 };
 
 struct s3_meta_pair {
-    const char *name; /* without "x-amz-meta-" */
+    const char *name;  /* without "x-amz-meta-" */
     const char *value; /* ASCII; the caller percent-codes */
 };
 
@@ -213,22 +213,22 @@ struct s3_body {
 /* Makes several PUTs, all in flight, act at once: each sends all but the last byte of its body and
  * waits. Zeroed, then `on_held` set; borrowed until their `done`. */
 struct s3_gate {
-    unsigned held; /* requests that wait at it */
-    bool open;     /* by s3_gate_open; nothing waits any more */
+    unsigned held;                         /* requests that wait at it */
+    bool open;                             /* by s3_gate_open; nothing waits any more */
     void (*on_held)(struct s3_gate *gate); /* one more waits: may open it, or NULL */
 };
 
 struct s3_put {
     const char *key;
     struct s3_body body;
-    struct s3_gate *gate; /* NULL; a body of 2 bytes or more waits at it */
+    struct s3_gate *gate;     /* NULL; a body of 2 bytes or more waits at it */
     const char *content_type; /* NULL = binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
     /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT. Never "*". */
     const char *if_match;
     const char *if_none_match; /* "*" or NULL */
-    bool bare_match; /* if_match goes without quotes: a trial (S3_HABIT_BARE_PUT_MATCH) */
+    bool bare_match;           /* if_match goes without quotes: a trial (S3_HABIT_BARE_PUT_MATCH) */
 };
 
 struct s3_copy {
@@ -239,7 +239,7 @@ struct s3_copy {
     /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS looks at it; versitygw, MinIO and
      * others do not, and copy; one that does not know it is not asked. */
     const char *if_match;
-    bool replace_meta;           /* true: meta and content_type replace the source's */
+    bool replace_meta; /* true: meta and content_type replace the source's */
     const char *content_type;
     const struct s3_meta_pair *meta;
     size_t n_meta;
@@ -280,8 +280,8 @@ struct s3_part {
 struct s3_part_copy {
     const char *key, *upload_id;
     unsigned number;
-    const char *from_key; /* same bucket */
-    uint64_t off, len;    /* len 0 = all of it (off is 0 then) */
+    const char *from_key;        /* same bucket */
+    uint64_t off, len;           /* len 0 = all of it (off is 0 then) */
     const char *if_source_match; /* NULL or an ETag; 412 -> -ESTALE, code PreconditionFailed */
 };
 
@@ -317,7 +317,7 @@ struct s3_list {
     const char *start_after; /* NULL or a key: nothing is told that is not behind it */
     const char *token; /* NULL, or a continuation token, sent in place of start_after; "": neither
                         * is sent */
-    unsigned max_keys;       /* 1..1000, 0 = 1000: more are never told */
+    unsigned max_keys; /* 1..1000, 0 = 1000: more are never told */
     /* Each entry, sorted by the bytes of its key, each once, when the answer is whole. Negative
      * errno ends the request. */
     int (*on_entry)(void *arg, const struct s3_list_entry *entry);
@@ -326,35 +326,35 @@ struct s3_list {
 /* Each starts a request. 0 and *ret_req (valid until `done` or s3_cancel; may be NULL if not
  * wanted), or -errno (-ENOMEM, -EINVAL for a key that must not be sent) without calling `done`.
  * Strings are copied, bodies are not. `done` is never called before the function returned. */
-must_use int s3_get(struct s3_client *c, const struct s3_get *get,
-                    s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done,
-                     void *arg, struct s3_req **ret_req);
+must_use int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done, void *arg,
+                    struct s3_req **ret_req);
+must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
+                     struct s3_req **ret_req);
 /* The same, but -ENOENT may be wrong where the server does not take our credentials (a HEAD has no
  * code): for those who ask on, by a LIST. */
 must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                            struct s3_req **ret_req);
-must_use int s3_put(struct s3_client *c, const struct s3_put *put,
-                    s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_put(struct s3_client *c, const struct s3_put *put, s3_done_fn *done, void *arg,
+                    struct s3_req **ret_req);
 must_use int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done,
                        void *arg, struct s3_req **ret_req);
-must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy,
-                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_list(struct s3_client *c, const struct s3_list *list,
-                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_copy(struct s3_client *c, const struct s3_copy *copy, s3_done_fn *done, void *arg,
+                     struct s3_req **ret_req);
+must_use int s3_list(struct s3_client *c, const struct s3_list *list, s3_done_fn *done, void *arg,
+                     struct s3_req **ret_req);
 
 /* s3_multipart.c. -EINVAL also for numbers and ETags that cannot be, -EFBIG for a part that is too
  * large. An abort of an upload that is over: -ESTALE with code NoSuchUpload. */
-must_use int s3_create(struct s3_client *c, const struct s3_create *create,
-                       s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_part(struct s3_client *c, const struct s3_part *part,
-                     s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy,
-                          s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_complete(struct s3_client *c, const struct s3_complete *complete,
-                         s3_done_fn *done, void *arg, struct s3_req **ret_req);
-must_use int s3_abort(struct s3_client *c, const char *key, const char *upload_id,
-                      s3_done_fn *done, void *arg, struct s3_req **ret_req);
+must_use int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *done,
+                       void *arg, struct s3_req **ret_req);
+must_use int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, void *arg,
+                     struct s3_req **ret_req);
+must_use int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy, s3_done_fn *done,
+                          void *arg, struct s3_req **ret_req);
+must_use int s3_complete(struct s3_client *c, const struct s3_complete *complete, s3_done_fn *done,
+                         void *arg, struct s3_req **ret_req);
+must_use int s3_abort(struct s3_client *c, const char *key, const char *upload_id, s3_done_fn *done,
+                      void *arg, struct s3_req **ret_req);
 
 /* Lets go what waits at the gate, in the next turn of the loop; nothing waits at it from now on. */
 void s3_gate_open(struct s3_client *c, struct s3_gate *gate);

@@ -31,8 +31,7 @@
 
 /* The connection stands (again: curl itself resends on a kept connection that turned out dead, and
  * without Expect to a server that does not know it). */
-static int on_send(void *arg, char *remote, char *local, int remote_port,
-                   int local_port)
+static int on_send(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
     struct s3_req *req = arg;
 
@@ -71,8 +70,7 @@ static bool better_listen(struct s3_req *req)
     struct s3_put_state *put = &req->put;
     bool step = put->at < put->walk_until && put->at >= put->next_step;
 
-    if (put->at == 0 || put->at == put->body.len ||
-        (!step && !answer_waits(req)))
+    if (put->at == 0 || put->at == put->body.len || (!step && !answer_waits(req)))
         return false;
     put->next_step = put->at + STEP;
     loop_timer_set(req->client->loop, &req->resume, step ? STEP_NS : 0);
@@ -114,8 +112,7 @@ void s3_gate_open(struct s3_client *c, struct s3_gate *gate)
 {
     gate->open = true;
     for (struct s3_req *req = c->busy.first; req; req = req->next) {
-        if (s3_op_has_body(req->op->kind) && req->put.held &&
-            req->put.gate == gate)
+        if (s3_op_has_body(req->op->kind) && req->put.held && req->put.gate == gate)
             loop_timer_set(c->loop, &req->resume, 0);
     }
 }
@@ -136,12 +133,11 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
     if (put->body.mem) {
         memcpy(to, (const char *)put->body.mem + put->body.off + put->at, want);
     } else if (want > 0) {
-        ssize_t r = fd_pread_full(put->body.fd, to, want,
-                                  (off_t)(put->body.off + put->at));
+        ssize_t r = fd_pread_full(put->body.fd, to, want, (off_t)(put->body.off + put->at));
 
         if (r < 0 || (size_t)r < want) {
-            (void)s3_req_stop(req, r < 0 ? (int)r : -EIO, S3_FAIL_LOCAL,
-                              S3_RETRY_NO, "cannot read the body to send");
+            (void)s3_req_stop(req, r < 0 ? (int)r : -EIO, S3_FAIL_LOCAL, S3_RETRY_NO,
+                              "cannot read the body to send");
             return CURL_READFUNC_ABORT;
         }
     }
@@ -184,8 +180,7 @@ static int build_headers(struct s3_req *req, const char *date)
     return r;
 }
 
-static int sign(struct s3_req *req, const char *date, const char *path,
-                char *auth, size_t cap)
+static int sign(struct s3_req *req, const char *date, const char *path, char *auth, size_t cap)
 {
     struct s3_client *c = req->client;
     struct s3_sigv4_header headers[S3_HEADERS_MAX];
@@ -201,8 +196,8 @@ static int sign(struct s3_req *req, const char *date, const char *path,
     struct s3_sigv4_scope scope = {c->region, "s3", date};
 
     for (size_t i = 0; i < h->n; i++)
-        headers[i] = (struct s3_sigv4_header){h->text.data + h->at[i].name,
-                                              h->text.data + h->at[i].value};
+        headers[i] =
+            (struct s3_sigv4_header){h->text.data + h->at[i].name, h->text.data + h->at[i].value};
     return s3_sigv4_sign(c->keys, &sig, &scope, c->cred, auth, cap);
 }
 
@@ -220,8 +215,8 @@ static int list_add(struct s3_req *req, const char *line)
 static int build_list(struct s3_req *req, const char *auth)
 {
     const struct s3_headers *h = &req->headers;
-    bool expect = req->op->kind == S3_OP_PUT && req->put.conditional &&
-                  req->put.body.len > S3_BIG_BODY;
+    bool expect =
+        req->op->kind == S3_OP_PUT && req->put.conditional && req->put.body.len > S3_BIG_BODY;
     struct buf line;
     int r = 0;
 
@@ -230,8 +225,7 @@ static int build_list(struct s3_req *req, const char *auth)
         const char *value = h->text.data + h->at[i].value;
 
         buf_reset(&line);
-        r = buf_printf(&line, *value ? "%s: %s" : "%s;%s",
-                       h->text.data + h->at[i].name, value);
+        r = buf_printf(&line, *value ? "%s: %s" : "%s;%s", h->text.data + h->at[i].name, value);
         if (r == 0)
             r = list_add(req, line.data);
     }
@@ -261,8 +255,7 @@ static bool set_body(struct s3_req *req, CURL *e)
            !curl_easy_setopt(e, CURLOPT_READDATA, req) &&
            !curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek) &&
            !curl_easy_setopt(e, CURLOPT_SEEKDATA, req) &&
-           !curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE,
-                             big ? BIG_BUFFER : SMALL_BUFFER) &&
+           !curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, big ? BIG_BUFFER : SMALL_BUFFER) &&
            !curl_easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
 }
 
@@ -273,12 +266,10 @@ static bool set_method(struct s3_req *req, CURL *e)
     if (strcmp(method, "PUT") == 0)
         return set_body(req, e);
     if (strcmp(method, "POST") == 0)
-        return set_body(req, e) &&
-               !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "POST");
+        return set_body(req, e) && !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "POST");
     if (strcmp(method, "DELETE") == 0)
         return !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "DELETE");
-    return strcmp(method, "HEAD") != 0 ||
-           !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+    return strcmp(method, "HEAD") != 0 || !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
 }
 
 static bool set_tls(const struct s3_client *c, CURL *e)
@@ -286,14 +277,12 @@ static bool set_tls(const struct s3_client *c, CURL *e)
     struct curl_blob ca = {c->ca, c->ca_len, CURL_BLOB_NOCOPY};
 
     return !c->url.tls || (!curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &ca) &&
-                           !curl_easy_setopt(e, CURLOPT_SSLVERSION,
-                                             (long)CURL_SSLVERSION_TLSv1_2));
+                           !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2));
 }
 
 static bool set_answer(struct s3_req *req, CURL *e)
 {
-    bool big = req->op->kind == S3_OP_GET &&
-               req->get.end - req->get.next >= S3_BIG_BODY;
+    bool big = req->op->kind == S3_OP_GET && req->get.end - req->get.next >= S3_BIG_BODY;
 
     return !curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, s3_reply_header) &&
            !curl_easy_setopt(e, CURLOPT_HEADERDATA, req) &&
@@ -301,8 +290,7 @@ static bool set_answer(struct s3_req *req, CURL *e)
            !curl_easy_setopt(e, CURLOPT_WRITEDATA, req) &&
            !curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_send) &&
            !curl_easy_setopt(e, CURLOPT_PREREQDATA, req) &&
-           !curl_easy_setopt(e, CURLOPT_BUFFERSIZE,
-                             big ? BIG_BUFFER : SMALL_BUFFER);
+           !curl_easy_setopt(e, CURLOPT_BUFFERSIZE, big ? BIG_BUFFER : SMALL_BUFFER);
 }
 
 static bool set_options(struct s3_req *req, CURL *e, const char *url)
@@ -310,22 +298,19 @@ static bool set_options(struct s3_req *req, CURL *e, const char *url)
     const struct s3_client *c = req->client;
     long connect_ms = (long)(c->conf.connect_timeout_ns / NS_PER_MS);
 
-    return !curl_easy_setopt(e, CURLOPT_URL, url) &&
-           !curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L) &&
+    return !curl_easy_setopt(e, CURLOPT_URL, url) && !curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L) &&
            !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") &&
-           !curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
-                             (long)CURL_HTTP_VERSION_1_1) &&
+           !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
            !curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) &&
            !curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L) &&
            !curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) &&
            !curl_easy_setopt(e, CURLOPT_USERAGENT, USER_AGENT) &&
-           !curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
-                             connect_ms ? connect_ms : 1L) &&
+           !curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms ? connect_ms : 1L) &&
            !curl_easy_setopt(e, CURLOPT_SHARE, c->share) &&
            !curl_easy_setopt(e, CURLOPT_PRIVATE, (char *)req) &&
            !curl_easy_setopt(e, CURLOPT_ERRORBUFFER, req->curl_error) &&
-           !curl_easy_setopt(e, CURLOPT_HTTPHEADER, req->list) &&
-           set_method(req, e) && set_answer(req, e) && set_tls(c, e);
+           !curl_easy_setopt(e, CURLOPT_HTTPHEADER, req->list) && set_method(req, e) &&
+           set_answer(req, e) && set_tls(c, e);
 }
 
 static int build_url(struct s3_req *req, struct buf *url, size_t *ret_path)

@@ -2,8 +2,7 @@
 #ifndef S3_S3_ATTEMPT_H
 #define S3_S3_ATTEMPT_H
 
-#define S3_BIG_BODY                                                            \
-    (1u << 20) /* above: big buffers and, if conditional, Expect */
+#define S3_BIG_BODY (1u << 20) /* above: big buffers and, if conditional, Expect */
 
 struct s3_req;
 

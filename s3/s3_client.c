@@ -64,21 +64,18 @@ static int read_ca(struct s3_client *c, const char *path, struct err *err)
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_set(err, EINVAL, "CA bundle %s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode) || st.st_size < 1 || st.st_size > CA_MAX)
-        return err_set(err, EINVAL,
-                       "CA bundle %s: not a file of 1 byte to 8 MiB", path);
+        return err_set(err, EINVAL, "CA bundle %s: not a file of 1 byte to 8 MiB", path);
     c->ca = malloc((size_t)st.st_size + 1);
     if (!c->ca)
         return err_set(err, ENOMEM, "no memory for the CA bundle");
     n = fd_pread_full(fd, c->ca, (size_t)st.st_size, 0);
     if (n < 0)
-        return err_set(err, EINVAL, "CA bundle %s: %s", path,
-                       strerror((int)-n));
+        return err_set(err, EINVAL, "CA bundle %s: %s", path, strerror((int)-n));
     c->ca[n] = '\0';
     c->ca_len = (size_t)n;
     if (!strstr(c->ca, "-----BEGIN CERTIFICATE-----") &&
         !strstr(c->ca, "-----BEGIN TRUSTED CERTIFICATE-----"))
-        return err_set(err, EINVAL, "CA bundle %s: no PEM certificate in it",
-                       path);
+        return err_set(err, EINVAL, "CA bundle %s: no PEM certificate in it", path);
     return 0;
 }
 
@@ -118,8 +115,7 @@ static int client_init(struct s3_client *c, struct err *err)
     if (sodium_init() < 0)
         return err_set(err, ENOMEM, "libsodium does not start");
     xmlInitParser();
-    r = s3_url_init(&c->url, c->conf.endpoint, c->region, c->conf.bucket,
-                    c->conf.addressing, err);
+    r = s3_url_init(&c->url, c->conf.endpoint, c->region, c->conf.bucket, c->conf.addressing, err);
     if (r < 0)
         return r;
     r = load_ca(c, err);
@@ -132,8 +128,7 @@ static int client_init(struct s3_client *c, struct err *err)
 }
 
 int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
-                  struct s3_cred_source *creds, struct s3_client **ret_client,
-                  struct err *err)
+                  struct s3_cred_source *creds, struct s3_client **ret_client, struct err *err)
 {
     struct s3_client *c = calloc(1, sizeof(*c));
     int r;

@@ -52,11 +52,10 @@ struct s3_client {
     bool no_lengths;  /* an answer came without Content-Length */
     bool md5_etags;   /* some were right (s3_etag.h) */
     bool other_etags; /* none was, and some are no MD5 for sure: they are not looked at any more */
-    uint32_t own_habits; /* where nobody shares */
-    int64_t skew_ns; /* what the server's clock is ahead */
-    uint64_t good_ns,
-        good_generation; /* when the server last took these credentials */
-    uint64_t generation; /* of the credentials last used */
+    uint32_t own_habits;               /* where nobody shares */
+    int64_t skew_ns;                   /* what the server's clock is ahead */
+    uint64_t good_ns, good_generation; /* when the server last took these credentials */
+    uint64_t generation;               /* of the credentials last used */
 };
 
 void s3_list_push(struct s3_req_list *list, struct s3_req *req);

@@ -23,20 +23,17 @@ static void static_free(struct s3_cred_source *src)
     sodium_free(src); /* wipes */
 }
 
-static const struct s3_cred_ops static_ops = {.get = static_get,
-                                              .free = static_free};
+static const struct s3_cred_ops static_ops = {.get = static_get, .free = static_free};
 
 /* Copies what can stand in a header: visible ASCII, at least one. */
-static int copy_part(char *to, size_t cap, const char *from, const char *what,
-                     struct err *err)
+static int copy_part(char *to, size_t cap, const char *from, const char *what, struct err *err)
 {
     size_t len = from ? strlen(from) : 0;
 
     if (len == 0)
         return err_set(err, EINVAL, "the %s is empty", what);
     if (len >= cap)
-        return err_set(err, EINVAL, "the %s is longer than %zu characters",
-                       what, cap - 1);
+        return err_set(err, EINVAL, "the %s is longer than %zu characters", what, cap - 1);
     for (size_t i = 0; i < len; i++) {
         if (from[i] <= ' ' || from[i] > '~')
             return err_set(err, EINVAL,
@@ -48,8 +45,7 @@ static int copy_part(char *to, size_t cap, const char *from, const char *what,
     return 0;
 }
 
-int s3_cred_static_new(const char *access_key, const char *secret,
-                       const char *session_token,
+int s3_cred_static_new(const char *access_key, const char *secret, const char *session_token,
                        struct s3_cred_source **ret_src, struct err *err)
 {
     struct static_source *s;
@@ -60,14 +56,12 @@ int s3_cred_static_new(const char *access_key, const char *secret,
     memset(s, 0, sizeof(*s));
     s->source.ops = &static_ops;
     s->cred.generation = 1;
-    r = copy_part(s->cred.access_key, sizeof(s->cred.access_key), access_key,
-                  "access key", err);
+    r = copy_part(s->cred.access_key, sizeof(s->cred.access_key), access_key, "access key", err);
     if (r == 0)
-        r = copy_part(s->cred.secret, sizeof(s->cred.secret), secret,
-                      "secret key", err);
+        r = copy_part(s->cred.secret, sizeof(s->cred.secret), secret, "secret key", err);
     if (r == 0 && session_token && *session_token)
-        r = copy_part(s->cred.session_token, sizeof(s->cred.session_token),
-                      session_token, "session token", err);
+        r = copy_part(s->cred.session_token, sizeof(s->cred.session_token), session_token,
+                      "session token", err);
     if (r < 0) {
         sodium_free(s);
         return r;

@@ -18,8 +18,7 @@ struct s3_cred {
     char secret[S3_SECRET_MAX];
     char session_token[S3_SESSION_TOKEN_MAX]; /* "" = none */
     uint64_t expires_ns;                      /* clock_wall_ns; 0 = never */
-    uint64_t
-        generation; /* another number whenever any of the three changed; never 0 */
+    uint64_t generation; /* another number whenever any of the three changed; never 0 */
 };
 
 struct s3_cred_source;
@@ -40,8 +39,7 @@ struct s3_cred_source {
  * (s3_cred_free), or -errno with *err: EINVAL for an empty, too long or unprintable one (the
  * text never shows it), ENOMEM. */
 must_use int s3_cred_static_new(const char *access_key, const char *secret,
-                                const char *session_token,
-                                struct s3_cred_source **ret_src,
+                                const char *session_token, struct s3_cred_source **ret_src,
                                 struct err *err);
 
 /* Wipes and frees. NULL is fine. After the clients that use it. */

@@ -101,15 +101,12 @@ static const struct status_rule {
     enum s3_retry_class retry;
     bool refused;
 } status_rules[] = {
-    {401, EACCES, R_NO, true},      {403, EACCES, R_NO, true},
-    {404, EIO, R_NO, true},         {405, EOPNOTSUPP, R_NO, true},
-    {407, EACCES, R_NO, true},      {408, EIO, R_ANSWERED, true},
-    {409, EIO, R_NO, true},         {413, EFBIG, R_NO, true},
-    {416, ERANGE, R_NO, true},      {425, EIO, R_ANSWERED, true},
-    {429, EIO, R_THROTTLED, true},  {500, EIO, R_ANSWERED, false},
-    {501, EOPNOTSUPP, R_NO, true},  {502, EIO, R_ANSWERED, false},
-    {503, EIO, R_THROTTLED, false}, {504, EIO, R_ANSWERED, false},
-    {507, ENOSPC, R_NO, true},      {509, EIO, R_THROTTLED, true},
+    {401, EACCES, R_NO, true},     {403, EACCES, R_NO, true},     {404, EIO, R_NO, true},
+    {405, EOPNOTSUPP, R_NO, true}, {407, EACCES, R_NO, true},     {408, EIO, R_ANSWERED, true},
+    {409, EIO, R_NO, true},        {413, EFBIG, R_NO, true},      {416, ERANGE, R_NO, true},
+    {425, EIO, R_ANSWERED, true},  {429, EIO, R_THROTTLED, true}, {500, EIO, R_ANSWERED, false},
+    {501, EOPNOTSUPP, R_NO, true}, {502, EIO, R_ANSWERED, false}, {503, EIO, R_THROTTLED, false},
+    {504, EIO, R_ANSWERED, false}, {507, ENOSPC, R_NO, true},     {509, EIO, R_THROTTLED, true},
 };
 
 bool s3_op_changes(enum s3_op_kind op)
@@ -133,8 +130,7 @@ static const struct code_rule *find_code(const char *code)
 
 static struct status_rule status_rule(int status)
 {
-    for (size_t i = 0; i < sizeof(status_rules) / sizeof(status_rules[0]);
-         i++) {
+    for (size_t i = 0; i < sizeof(status_rules) / sizeof(status_rules[0]); i++) {
         if (status_rules[i].status == status)
             return status_rules[i];
     }
@@ -146,8 +142,8 @@ static struct status_rule status_rule(int status)
 
 bool s3_condition_unknown(int http_status, const char *code)
 {
-    static const char *const says_nothing[] = {"", "InvalidArgument", "InvalidRequest",
-                                               "NotImplemented", "BadRequest", "Invalid"};
+    static const char *const says_nothing[] = {
+        "", "InvalidArgument", "InvalidRequest", "NotImplemented", "BadRequest", "Invalid"};
 
     if (http_status == 501 || http_status == 405)
         return true;
@@ -170,8 +166,7 @@ bool s3_version_refused(int http_status, const char *code)
 /* A condition did not hold. */
 static int precondition(enum s3_op_kind op)
 {
-    return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COMPLETE ? EEXIST
-                                                                         : ESTALE;
+    return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COMPLETE ? EEXIST : ESTALE;
 }
 
 static struct s3_verdict judge_answer(const struct s3_outcome *o)

@@ -9,8 +9,7 @@
 
 const char *s3_endpoint_name(const struct s3_client_conf *conf)
 {
-    return conf->endpoint && *conf->endpoint ? conf->endpoint
-                                             : "AWS S3 (no endpoint is set)";
+    return conf->endpoint && *conf->endpoint ? conf->endpoint : "AWS S3 (no endpoint is set)";
 }
 
 static bool is(const struct s3_result *res, const char *code)
@@ -21,16 +20,14 @@ static bool is(const struct s3_result *res, const char *code)
 static bool wrong_region(const struct s3_result *res)
 {
     return res->http_status == 301 || res->http_status == 307 ||
-           is(res, "AuthorizationHeaderMalformed") ||
-           is(res, "PermanentRedirect") ||
+           is(res, "AuthorizationHeaderMalformed") || is(res, "PermanentRedirect") ||
            is(res, "IllegalLocationConstraintException");
 }
 
 /* The server said no to the keys. */
 static const char *key_trouble(const struct s3_result *res)
 {
-    if (is(res, "InvalidAccessKeyId") || is(res, "XAdminUserNotFound") ||
-        is(res, "NotSignedUp"))
+    if (is(res, "InvalidAccessKeyId") || is(res, "XAdminUserNotFound") || is(res, "NotSignedUp"))
         return "the server does not know the access key: check the access key";
     if (is(res, "SignatureDoesNotMatch"))
         return "the secret key does not belong to the access key: check the "
@@ -113,9 +110,8 @@ static bool explain_code(const struct s3_result *res, const struct s3_client_con
     return true;
 }
 
-static bool explain_answer(const struct s3_result *res,
-                           const struct s3_client_conf *conf, char *out,
-                           size_t cap)
+static bool explain_answer(const struct s3_result *res, const struct s3_client_conf *conf,
+                           char *out, size_t cap)
 {
     const char *at = s3_endpoint_name(conf);
 
@@ -139,12 +135,12 @@ static bool explain_answer(const struct s3_result *res,
     }
     write_out(out, cap, res, "%.120s answered %d %s", at, res->http_status, res->code);
     /* what is no S3 server answers the same for ever */
-    return res->http_status >= 400 && res->http_status < 500 &&
-           res->http_status != 429 && res->http_status != 408 && !*res->code;
+    return res->http_status >= 400 && res->http_status < 500 && res->http_status != 429 &&
+           res->http_status != 408 && !*res->code;
 }
 
-bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf,
-                char *out, size_t cap)
+bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
+                size_t cap)
 {
     const char *at = s3_endpoint_name(conf), *keys = key_trouble(res);
 
@@ -174,8 +170,8 @@ bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf,
                   "%.120s did not answer in time: check the endpoint and the network", at);
         return false;
     case S3_FAIL_PROTOCOL:
-        write_out(out, cap, res,
-                  "%.120s answers, but not as an S3 server does: check the endpoint", at);
+        write_out(out, cap, res, "%.120s answers, but not as an S3 server does: check the endpoint",
+                  at);
         return true;
     default:
         write_out(out, cap, res, "the request to %.120s failed", at);

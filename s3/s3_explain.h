@@ -18,7 +18,7 @@ bool s3_refuses_path(const struct s3_result *res);
 /* One sentence on why `res` failed into `out` (cut between words, S3_EXPLAIN_MAX is mostly
  * enough). True when it is the configuration that is wrong (endpoint, CA, bucket, region, keys),
  * so that trying again is useless. */
-bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf,
-                char *out, size_t cap);
+bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
+                size_t cap);
 
 #endif

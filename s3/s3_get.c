@@ -30,8 +30,7 @@ static int get_prepare(struct s3_req *req)
     if (get->end == UINT64_MAX)
         snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", get->next);
     else
-        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, get->next,
-                 get->end - 1);
+        snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, get->next, get->end - 1);
     if (get->ranged)
         r = s3_headers_add(&req->headers, "range", range);
     if (r == 0 && match && *match)
@@ -107,8 +106,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
         return no_s3_answer(req, "an answer that does not tell the size");
     }
     if (s3_reply_is_part(rp)) {
-        if (!get->ranged || !rp->has_range || rp->first != get->next ||
-            rp->last >= get->end ||
+        if (!get->ranged || !rp->has_range || rp->first != get->next || rp->last >= get->end ||
             (rp->has_length && rp->length != rp->last - rp->first + 1))
             return no_s3_answer(req, "an answer of other bytes than asked for");
         *ret_size = rp->total;
@@ -117,8 +115,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     if (rp->status != 200)
         return no_s3_answer(req, "a success that is none of a GET");
     if (get->next > 0)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO,
-                           "the server ignores Range");
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, "the server ignores Range");
     *ret_size = rp->has_range ? rp->total : rp->length;
     return 0;
 }
@@ -132,8 +129,7 @@ static int first_head(struct s3_req *req, uint64_t size)
         return r;
     r = get->on_head ? get->on_head(req->arg, &req->result.obj) : 0;
     if (r < 0)
-        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
-                           "ended by its caller");
+        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "ended by its caller");
     get->headed = true;
     get->size = size;
     if (get->end > size)
@@ -186,8 +182,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
         return -1;
     r = get->on_data ? get->on_data(req->arg, off, data, len) : 0;
     if (r < 0)
-        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO,
-                           "ended by its caller");
+        return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "ended by its caller");
     if (get->next == get->end)
         req->whole = true;
     return 0;
@@ -196,8 +191,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 /* curl is content, yet bytes are missing. */
 static int get_on_end(struct s3_req *req)
 {
-    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
-                       "the answer ended early");
+    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION, "the answer ended early");
 }
 
 static void cleanup(struct s3_req *req)
@@ -257,8 +251,7 @@ static bool turn(struct s3_req *req)
     if (req->reply.status == 416 && req->get.headed)
         (void)s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
                           "the object was replaced meanwhile");
-    if (req->reply.status != 416 || !req->get.ranged || req->get.next > 0 ||
-        req->get.headed)
+    if (req->reply.status != 416 || !req->get.ranged || req->get.next > 0 || req->get.headed)
         return false;
     req->op = &op_empty;
     return true;
@@ -298,8 +291,8 @@ static int init(struct s3_req *req, const struct s3_get *get)
     return r;
 }
 
-int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done,
-           void *arg, struct s3_req **ret_req)
+int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *done, void *arg,
+           struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r;

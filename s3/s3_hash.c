@@ -33,13 +33,11 @@ static int hash_fd(struct s3_hash *h, int fd, uint64_t off, uint64_t len)
     return 0;
 }
 
-int s3_hash_body(struct s3_hash *h, const struct s3_body *body, uint64_t off,
-                 uint64_t len)
+int s3_hash_body(struct s3_hash *h, const struct s3_body *body, uint64_t off, uint64_t len)
 {
     if (!body->mem)
         return len ? hash_fd(h, body->fd, body->off + off, len) : 0;
-    sha256_update(&h->ctx, (size_t)len,
-                  (const uint8_t *)body->mem + body->off + off);
+    sha256_update(&h->ctx, (size_t)len, (const uint8_t *)body->mem + body->off + off);
     return 0;
 }
 

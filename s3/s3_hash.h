@@ -12,8 +12,7 @@
 #include "s3/s3.h"
 
 #define S3_HASH_HEX_MAX 65
-#define S3_HASH_EMPTY                                                          \
-    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define S3_HASH_EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 struct s3_hash {
     struct sha256_ctx ctx;
@@ -23,8 +22,8 @@ void s3_hash_init(struct s3_hash *h);
 
 /* Adds `len` bytes of `body` from `off` within it. 0, or -errno of pread(2); -EIO when the file
  * is shorter. */
-must_use int s3_hash_body(struct s3_hash *h, const struct s3_body *body,
-                          uint64_t off, uint64_t len);
+must_use int s3_hash_body(struct s3_hash *h, const struct s3_body *body, uint64_t off,
+                          uint64_t len);
 
 /* Ends it: 64 lower-case digits and NUL into S3_HASH_HEX_MAX bytes. */
 void s3_hash_hex(struct s3_hash *h, char *hex);

@@ -37,8 +37,7 @@ int s3_headers_add(struct s3_headers *h, const char *name, const char *value)
     return 0;
 }
 
-int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta,
-                    size_t n)
+int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta, size_t n)
 {
     size_t total = 0;
     int r = 0;

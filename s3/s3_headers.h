@@ -21,18 +21,15 @@ struct s3_headers {
 };
 
 /* Adds one. 0, -EINVAL for what cannot stand in a header, -E2BIG beyond the limits, -ENOMEM. */
-must_use int s3_headers_add(struct s3_headers *h, const char *name,
-                            const char *value);
+must_use int s3_headers_add(struct s3_headers *h, const char *name, const char *value);
 
 /* Adds user metadata. As s3_headers_add. */
-must_use int s3_headers_meta(struct s3_headers *h,
-                             const struct s3_meta_pair *meta, size_t n);
+must_use int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta, size_t n);
 
 /* Back to the first `n`, which had `bytes` of text. */
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes);
 
 /* Appends "name=value", coded, to a query. 0, -E2BIG, -ENOMEM. */
-must_use int s3_query_add(struct buf *query, const char *name,
-                          const char *value);
+must_use int s3_query_add(struct buf *query, const char *name, const char *value);
 
 #endif

@@ -111,8 +111,7 @@ static int build_query(struct s3_req *req, const struct s3_list *list)
     if (r == 0)
         r = s3_query_add(&req->query, "max-keys", max);
     if (r == 0)
-        r = s3_query_add(&req->query, "prefix",
-                         list->prefix ? list->prefix : "");
+        r = s3_query_add(&req->query, "prefix", list->prefix ? list->prefix : "");
     if (r == 0)
         r = add_text(req, "delimiter", list->delimiter);
     if (r == 0 && !list->token)
@@ -122,8 +121,8 @@ static int build_query(struct s3_req *req, const struct s3_list *list)
     return r;
 }
 
-int s3_list(struct s3_client *c, const struct s3_list *list, s3_done_fn *done,
-            void *arg, struct s3_req **ret_req)
+int s3_list(struct s3_client *c, const struct s3_list *list, s3_done_fn *done, void *arg,
+            struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r;

@@ -20,8 +20,7 @@ struct s3_sock {
 
 static uint32_t to_epoll(int what)
 {
-    return (what & CURL_POLL_IN ? EPOLLIN : 0u) |
-           (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    return (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
 }
 
 /* Frees what was cancelled while curl was at it. */
@@ -81,9 +80,7 @@ static void on_socket_event(struct loop_watch *w, uint32_t events)
 
 static void on_curl_time(struct loop_timer *t)
 {
-    struct s3_client *c =
-        (struct s3_client *)((char *)t -
-                             offsetof(struct s3_client, curl_timer));
+    struct s3_client *c = (struct s3_client *)((char *)t - offsetof(struct s3_client, curl_timer));
 
     act(c, CURL_SOCKET_TIMEOUT, 0);
 }
@@ -96,8 +93,7 @@ static int timer_function(CURLM *multi, long timeout_ms, void *arg)
     if (timeout_ms < 0)
         loop_timer_cancel(c->loop, &c->curl_timer);
     else
-        loop_timer_set(c->loop, &c->curl_timer,
-                       (uint64_t)timeout_ms * NS_PER_MS);
+        loop_timer_set(c->loop, &c->curl_timer, (uint64_t)timeout_ms * NS_PER_MS);
     return 0;
 }
 
@@ -132,8 +128,7 @@ static void add_sock(struct s3_client *c, curl_socket_t fd, int what)
     curl_multi_assign(c->multi, fd, s);
 }
 
-static int socket_function(CURL *easy, curl_socket_t fd, int what, void *arg,
-                           void *sock)
+static int socket_function(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock)
 {
     struct s3_client *c = arg;
     struct s3_sock *s = sock;

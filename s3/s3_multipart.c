@@ -26,8 +26,7 @@ static int multipart_begin(struct s3_client *c, const struct s3_op *op, const ch
 {
     int r;
 
-    if (!key || (upload_id && (!*upload_id ||
-                               strlen(upload_id) >= S3_UPLOAD_ID_MAX)))
+    if (!key || (upload_id && (!*upload_id || strlen(upload_id) >= S3_UPLOAD_ID_MAX)))
         return -EINVAL;
     r = s3_req_new(c, op, key, done, arg, ret_req);
     if (r < 0)
@@ -66,8 +65,7 @@ static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind ki
 
 static int create_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_CREATE, "an upload without a result");
+    const struct s3_xml_doc *doc = end_with(req, S3_XML_CREATE, "an upload without a result");
 
     if (!doc)
         return -1;
@@ -86,16 +84,15 @@ static const struct s3_op op_create = {
     .on_end = create_end,
 };
 
-int s3_create(struct s3_client *c, const struct s3_create *create,
-              s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *done, void *arg,
+              struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r = multipart_begin(c, &op_create, create->key, NULL, done, arg, &req);
 
     if (r < 0)
         return r;
-    r = s3_object_describe(req, create->content_type, create->meta,
-                           create->n_meta);
+    r = s3_object_describe(req, create->content_type, create->meta, create->n_meta);
     return submit(req, r, ret_req);
 }
 
@@ -117,8 +114,8 @@ static const struct s3_op op_part = {
     .method = "PUT",
 };
 
-int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done,
-            void *arg, struct s3_req **ret_req)
+int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, void *arg,
+            struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r;
@@ -136,8 +133,7 @@ int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done,
 
 static int part_copy_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_COPY, "a copy without a result");
+    const struct s3_xml_doc *doc = end_with(req, S3_XML_COPY, "a copy without a result");
 
     if (!doc)
         return -1;
@@ -165,12 +161,11 @@ static int add_range(struct s3_req *req, uint64_t off, uint64_t len)
     return s3_headers_add(&req->headers, "x-amz-copy-source-range", text);
 }
 
-int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy,
-                 s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy, s3_done_fn *done, void *arg,
+                 struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = copy->from_key && copy->upload_id ? s3_url_check_key(copy->from_key)
-                                              : -EINVAL;
+    int r = copy->from_key && copy->upload_id ? s3_url_check_key(copy->from_key) : -EINVAL;
 
     if (r == 0)
         r = multipart_begin(c, &op_part_copy, copy->key, copy->upload_id, done, arg, &req);
@@ -282,15 +277,14 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
     return r;
 }
 
-int s3_complete(struct s3_client *c, const struct s3_complete *complete,
-                s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_complete(struct s3_client *c, const struct s3_complete *complete, s3_done_fn *done,
+                void *arg, struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r = complete->upload_id ? 0 : -EINVAL;
 
     if (r == 0)
-        r = multipart_begin(c, &op_complete, complete->key, complete->upload_id, done, arg,
-                            &req);
+        r = multipart_begin(c, &op_complete, complete->key, complete->upload_id, done, arg, &req);
     if (r < 0)
         return r;
     buf_init(&req->put.text, COMPLETE_MAX);
@@ -305,12 +299,11 @@ static const struct s3_op op_abort = {
     .method = "DELETE",
 };
 
-int s3_abort(struct s3_client *c, const char *key, const char *upload_id,
-             s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_abort(struct s3_client *c, const char *key, const char *upload_id, s3_done_fn *done,
+             void *arg, struct s3_req **ret_req)
 {
     struct s3_req *req;
-    int r = upload_id ? multipart_begin(c, &op_abort, key, upload_id, done, arg, &req)
-                      : -EINVAL;
+    int r = upload_id ? multipart_begin(c, &op_abort, key, upload_id, done, arg, &req) : -EINVAL;
 
     return r < 0 ? r : submit(req, 0, ret_req);
 }

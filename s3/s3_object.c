@@ -193,17 +193,17 @@ static int put_fill(struct s3_req *req, const struct s3_put *put)
     req->put.gate = put->gate;
     req->put.conditional = put->if_match || put->if_none_match;
     if (r == 0)
-        r = s3_object_conditions(
-            req, put->if_match,
-            put->bare_match || s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
-            put->if_none_match);
-    req->settles = put->if_none_match ||
-                   (put->if_match && strcmp(put->if_match, S3_ETAG_EMPTY) == 0);
+        r = s3_object_conditions(req, put->if_match,
+                                 put->bare_match ||
+                                     s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
+                                 put->if_none_match);
+    req->settles =
+        put->if_none_match || (put->if_match && strcmp(put->if_match, S3_ETAG_EMPTY) == 0);
     return r;
 }
 
-int s3_put(struct s3_client *c, const struct s3_put *put, s3_done_fn *done,
-           void *arg, struct s3_req **ret_req)
+int s3_put(struct s3_client *c, const struct s3_put *put, s3_done_fn *done, void *arg,
+           struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r;
@@ -441,8 +441,8 @@ static void look_first(struct s3_req *req)
     change_places(req, &op_copy_look);
 }
 
-int s3_copy(struct s3_client *c, const struct s3_copy *copy, s3_done_fn *done,
-            void *arg, struct s3_req **ret_req)
+int s3_copy(struct s3_client *c, const struct s3_copy *copy, s3_done_fn *done, void *arg,
+            struct s3_req **ret_req)
 {
     struct s3_req *req;
     int r;

@@ -13,11 +13,11 @@ struct item {
 
 struct s3_page {
     unsigned max;
-    char *behind;     /* or NULL */
-    unsigned n, cap;  /* in `item` */
-    unsigned n_seen;  /* all that the server sent */
-    bool cut;         /* greater ones went */
-    char *last_key;   /* the greatest key (no prefix) of all, NULL = none */
+    char *behind;    /* or NULL */
+    unsigned n, cap; /* in `item` */
+    unsigned n_seen; /* all that the server sent */
+    bool cut;        /* greater ones went */
+    char *last_key;  /* the greatest key (no prefix) of all, NULL = none */
     struct item *item[];
 };
 

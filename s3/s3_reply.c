@@ -122,8 +122,8 @@ static void take_range(struct s3_req *req, const char *value)
     value += 6;
     rp->has_range = reply_parse_number(&value, &rp->first) && *value++ == '-' &&
                     reply_parse_number(&value, &rp->last) && *value++ == '/' &&
-                    reply_parse_number(&value, &rp->total) && !*value &&
-                    rp->first <= rp->last && rp->last < rp->total;
+                    reply_parse_number(&value, &rp->total) && !*value && rp->first <= rp->last &&
+                    rp->last < rp->total;
 }
 
 static void take_mtime(struct s3_req *req, const char *value)
@@ -143,8 +143,7 @@ static void take_retry_after(struct s3_req *req, const char *value)
     uint64_t s;
 
     if (reply_parse_number(&value, &s) && !*value)
-        req->reply.retry_after_ns =
-            (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
+        req->reply.retry_after_ns = (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
     else if (s3_time_parse_http(value, &at) && at > now)
         req->reply.retry_after_ns = (uint64_t)(at - now);
 }
@@ -188,8 +187,7 @@ static void take_code(struct s3_req *req, const char *value)
         strcpy(req->result.code, value);
 }
 
-static void take_meta(struct s3_object *obj, const char *name,
-                      const char *value)
+static void take_meta(struct s3_object *obj, const char *name, const char *value)
 {
     size_t name_len = strlen(name) + 1, value_len = strlen(value) + 1;
     char *to = obj->meta + obj->meta_len;
@@ -275,8 +273,7 @@ static int headers_over(struct s3_req *req)
         return 0; /* 100 Continue */
     req->reply.complete = true;
     if (req->reply.status == 304)
-        req->result.not_modified =
-            req->op->kind == S3_OP_GET && req->get.if_none_match;
+        req->result.not_modified = req->op->kind == S3_OP_GET && req->get.if_none_match;
     return success(req) && req->op->on_head ? req->op->on_head(req) : 0;
 }
 
@@ -349,10 +346,8 @@ static int say(struct s3_req *req, const char *data, size_t len)
     if (req->body_bytes > S3_REFUSAL_MAX)
         return -1; /* enough; the status counts */
     /* what is no XML is swallowed: s3_reply_end asks again */
-    if ((!req->xml && begin_xml(req) < 0) ||
-        s3_xml_feed(req->xml, data, len) == -ENOMEM)
-        return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO,
-                           "no memory");
+    if ((!req->xml && begin_xml(req) < 0) || s3_xml_feed(req->xml, data, len) == -ENOMEM)
+        return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO, "no memory");
     return 0;
 }
 
@@ -386,12 +381,10 @@ size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
  * clock. */
 static void guess_skew(struct s3_req *req)
 {
-    int64_t off =
-        req->reply.date_ns - (int64_t)clock_wall_ns() - req->client->skew_ns;
+    int64_t off = req->reply.date_ns - (int64_t)clock_wall_ns() - req->client->skew_ns;
 
-    if (req->op->kind == S3_OP_HEAD && req->reply.status == 403 &&
-        !*req->result.code && req->reply.date_ns &&
-        (off > SKEW_NS || off < -SKEW_NS))
+    if (req->op->kind == S3_OP_HEAD && req->reply.status == 403 && !*req->result.code &&
+        req->reply.date_ns && (off > SKEW_NS || off < -SKEW_NS))
         strcpy(req->result.code, "RequestTimeTooSkewed");
 }
 
@@ -436,8 +429,7 @@ void s3_reply_end(struct s3_req *req, CURLcode curl)
             take_error(req, doc);
     }
     guess_skew(req);
-    if (curl == CURLE_OK && success(req) && !*req->result.code &&
-        req->op->on_end)
+    if (curl == CURLE_OK && success(req) && !*req->result.code && req->op->on_end)
         (void)req->op->on_end(req); /* a failure is in req->verdict */
 }
 

@@ -10,8 +10,7 @@
 
 #define S3_REPLY_LINES_MAX 256 /* headers of an answer */
 #define S3_REPLY_BYTES_MAX (64u << 10)
-#define S3_REFUSAL_MAX                                                         \
-    (64u << 10) /* body of an answer that is not the data asked for */
+#define S3_REFUSAL_MAX (64u << 10) /* body of an answer that is not the data asked for */
 
 struct s3_req;
 
@@ -23,7 +22,7 @@ struct s3_reply {
     size_t bytes;
     bool has_length;
     uint64_t length;
-    bool own_etag; /* it is encrypted so that its ETag is no MD5 */
+    bool own_etag;   /* it is encrypted so that its ETag is no MD5 */
     bool told_range; /* there is a Content-Range */
     bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;

@@ -26,8 +26,8 @@ static void on_resume(struct loop_timer *t);
 
 /* ---- birth and death ---- */
 
-int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key,
-               s3_done_fn *done, void *arg, struct s3_req **ret_req)
+int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key, s3_done_fn *done,
+               void *arg, struct s3_req **ret_req)
 {
     int r = key ? s3_url_check_key(key) : 0;
     struct s3_req *req;
@@ -215,8 +215,7 @@ static void on_active_time(struct s3_req *req)
     uint64_t now = clock_mono_ns();
 
     if (deadline_left(req, now) == 0)
-        (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO,
-                          "the deadline passed");
+        (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO, "the deadline passed");
     else if (stall_left(req, now) == 0)
         (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_CONNECTION,
                           "no byte moved for too long");
@@ -233,8 +232,7 @@ static void on_time(struct loop_timer *t)
     switch (req->state) {
     case S3_REQ_QUEUED:
         if (deadline_left(req, clock_mono_ns()) == 0)
-            s3_req_fail(req, -ETIMEDOUT,
-                        req->result.fail ? req->result.fail : S3_FAIL_STALLED,
+            s3_req_fail(req, -ETIMEDOUT, req->result.fail ? req->result.fail : S3_FAIL_STALLED,
                         NULL);
         else
             arm(req);
@@ -281,8 +279,8 @@ void s3_req_begun(struct s3_req *req)
     arm(req);
 }
 
-int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
-                enum s3_retry_class retry, const char *text)
+int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_class retry,
+                const char *text)
 {
     if (!req->stopped) {
         req->stopped = true;
@@ -292,20 +290,17 @@ int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
             .retry = retry,
             .unclear = error && s3_op_changes(req->op->kind) && req->sends > 0,
         };
-        snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
-                 req->op->name, text);
+        snprintf(req->result.text, sizeof(req->result.text), "%s: %s", req->op->name, text);
     }
     return -1;
 }
 
-void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail,
-                 const char *text)
+void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text)
 {
     struct s3_verdict v = {.error = error, .fail = fail};
 
     if (text || !*req->result.text)
-        snprintf(req->result.text, sizeof(req->result.text), "%s: %s",
-                 req->op->name,
+        snprintf(req->result.text, sizeof(req->result.text), "%s: %s", req->op->name,
                  text ? text : "the deadline passed in the queue");
     request_finish(req, &v);
 }
@@ -363,8 +358,7 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
 static void write_text(struct s3_req *req, CURLcode curl)
 {
     struct s3_result *res = &req->result;
-    const char *why =
-        *req->curl_error ? req->curl_error : curl_easy_strerror(curl);
+    const char *why = *req->curl_error ? req->curl_error : curl_easy_strerror(curl);
     char message[sizeof(res->text)];
     int n;
 
@@ -421,8 +415,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     req->result.attempts++;
     s3_reply_end(req, curl);
     req->result.http_status = req->reply.status;
-    turned =
-        !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
+    turned = !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
     v = request_judge(req, curl);
     req->result.fail = v.fail;
     write_text(req, curl);
@@ -430,8 +423,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     if (s3_op_has_body(req->op->kind) && v.fail == S3_FAIL_BROKEN &&
         req->put.at < req->put.body.len && req->put.at < WALK_MAX)
         req->put.walk_until = req->put.at + WALK_BEYOND;
-    req->maybe_acted |=
-        v.unclear || (s3_op_changes(req->op->kind) && req->sends > 1);
+    req->maybe_acted |= v.unclear || (s3_op_changes(req->op->kind) && req->sends > 1);
     s3_attempt_release(req);
     req->state = S3_REQ_WAITING;
     if (turned) {
@@ -442,8 +434,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         request_finish(req, &v);
         return;
     }
-    if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
-                        deadline_left(req, clock_mono_ns()),
+    if (!s3_retry_again(&req->retry, &c->bucket, v.retry, deadline_left(req, clock_mono_ns()),
                         req->reply.retry_after_ns, &delay)) {
         give_up(req, &v);
         return;

@@ -31,9 +31,9 @@
 #define S3_PROGRESS_BYTES (64u << 10) /* of a body: less is no progress */
 
 struct s3_get_state {
-    uint64_t next; /* in the object: the byte to tell next */
-    uint64_t asked_end; /* exclusive; UINT64_MAX = to the end */
-    uint64_t end;       /* the same, later that of the object */
+    uint64_t next;          /* in the object: the byte to tell next */
+    uint64_t asked_end;     /* exclusive; UINT64_MAX = to the end */
+    uint64_t end;           /* the same, later that of the object */
     uint64_t size;          /* of the object, once headed */
     bool headed;            /* on_head was called */
     bool ranged;            /* this attempt asked for a range */
@@ -57,10 +57,9 @@ struct s3_put_state {
     struct s3_gate *gate; /* NULL, or where the last byte waits */
     bool held;            /* it waits there */
     struct buf text;      /* COMPLETE: what `body` points to */
-    uint64_t at; /* next byte to send */
+    uint64_t at;          /* next byte to send */
     bool conditional;
-    uint64_t
-        walk_until; /* the last attempt broke before: up to here in small steps */
+    uint64_t walk_until; /* the last attempt broke before: up to here in small steps */
     uint64_t next_step;
     struct s3_hash hash;
     uint64_t hashed;
@@ -85,10 +84,8 @@ struct s3_op {
     enum s3_op_kind kind;
     const char *name; /* for texts */
     const char *method;
-    int (*prepare)(
-        struct s3_req *req); /* the headers of this attempt; -errno */
-    int (*on_head)(
-        struct s3_req *req); /* a 2xx with its headers, before its body */
+    int (*prepare)(struct s3_req *req); /* the headers of this attempt; -errno */
+    int (*on_head)(struct s3_req *req); /* a 2xx with its headers, before its body */
     int (*on_body)(struct s3_req *req, const char *data, size_t len);
     int (*on_end)(struct s3_req *req); /* a whole 2xx: fills the result */
     void (*cleanup)(struct s3_req *req);
@@ -113,19 +110,17 @@ struct s3_req {
     struct loop_timer timer;
     struct loop_timer resume; /* goes on sending a body */
     uint64_t mark_ns;         /* the deadline counts from here */
-    uint64_t
-        attempt_mark_ns; /* the same for an attempt whose body moves; 0 = it did not */
+    uint64_t attempt_mark_ns; /* the same for an attempt whose body moves; 0 = it did not */
     uint64_t move_ns;         /* when a byte moved last */
     uint64_t high, high_mark; /* of the body, ever; when mark_ns was set */
-    uint64_t moved;      /* of the body in this attempt, at attempt_mark_ns */
-    uint64_t body_bytes; /* of the answer's body in this attempt */
+    uint64_t moved;           /* of the body in this attempt, at attempt_mark_ns */
+    uint64_t body_bytes;      /* of the answer's body in this attempt */
     struct s3_retry retry;
 
     /* the attempt at hand */
     CURL *easy;
     struct curl_slist *list;
-    unsigned
-        sends; /* how often curl sent it: more than once after a dead connection */
+    unsigned sends; /* how often curl sent it: more than once after a dead connection */
     struct s3_reply reply;
     struct s3_xml *xml;
     bool stopped; /* a hook ended the attempt with `verdict` */
@@ -134,7 +129,7 @@ struct s3_req {
     bool once;        /* an unclear attempt is the last */
     bool settles;     /* after an unclear attempt the next one waits: S3_SETTLE_NS */
     bool maybe_acted; /* an attempt was unclear */
-    bool guess;  /* HEAD: a 404 without a code is believed */
+    bool guess;       /* HEAD: a 404 without a code is believed */
     bool turned;      /* op was exchanged once */
     bool empty;       /* HEAD: a range of its first byte was refused */
     bool whole;       /* a 2xx told all that was asked, however it may end */
@@ -151,9 +146,8 @@ struct s3_req {
 
 /* 0 and *ret_req, or -errno (-EINVAL, -ENAMETOOLONG for the key, -ENOMEM). `key` NULL: the bucket.
  * The request has an empty body and no headers; s3_req_submit or s3_req_free comes next. */
-must_use int s3_req_new(struct s3_client *c, const struct s3_op *op,
-                        const char *key, s3_done_fn *done, void *arg,
-                        struct s3_req **ret_req);
+must_use int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key,
+                        s3_done_fn *done, void *arg, struct s3_req **ret_req);
 
 /* Frees one that was not submitted. */
 void s3_req_free(struct s3_req *req);
@@ -171,12 +165,11 @@ void s3_req_begun(struct s3_req *req);
 void s3_req_ended(struct s3_req *req, CURLcode curl);
 
 /* Ends the request outside an attempt. Without `text` that of the last attempt stays. */
-void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail,
-                 const char *text);
+void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text);
 
 /* Ends the attempt, from inside a hook, with a verdict of its own. Returns -1. */
-int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail,
-                enum s3_retry_class retry, const char *text);
+int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_class retry,
+                const char *text);
 
 /* The body got to `body_at`: of a PUT what was sent, of others what came. */
 void s3_req_moved(struct s3_req *req, uint64_t body_at);

@@ -1,8 +1,7 @@
 /* The arithmetic of trying again; s3_error.c says which failures are worth it. */
 #include "s3/s3_retry.h"
 
-void s3_retry_bucket_init(struct s3_retry_bucket *b,
-                          uint32_t (*uniform)(uint32_t upper))
+void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper))
 {
     b->tokens = S3_RETRY_TOKENS;
     b->uniform = uniform;
@@ -18,9 +17,8 @@ static uint64_t jitter(const struct s3_retry_bucket *b, unsigned n)
     return b->uniform((uint32_t)(top / 1000)) * UINT64_C(1000);
 }
 
-static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b,
-                           uint64_t left_ns, uint64_t retry_after_ns,
-                           uint64_t *ret_delay_ns)
+static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b, uint64_t left_ns,
+                           uint64_t retry_after_ns, uint64_t *ret_delay_ns)
 {
     uint64_t delay;
 
@@ -39,8 +37,7 @@ static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b,
 
 /* The last wait before the deadline is shortened rather than given up, so that an outage that
  * ends just in time is survived; what is too short for an attempt is not used. */
-static bool again_connection(struct s3_retry *r,
-                             const struct s3_retry_bucket *b, uint64_t left_ns,
+static bool again_connection(struct s3_retry *r, const struct s3_retry_bucket *b, uint64_t left_ns,
                              uint64_t *ret_delay_ns)
 {
     uint64_t delay;
@@ -56,9 +53,8 @@ static bool again_connection(struct s3_retry *r,
     return true;
 }
 
-bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b,
-                    enum s3_retry_class cls, uint64_t left_ns,
-                    uint64_t retry_after_ns, uint64_t *ret_delay_ns)
+bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b, enum s3_retry_class cls,
+                    uint64_t left_ns, uint64_t retry_after_ns, uint64_t *ret_delay_ns)
 {
     switch (cls) {
     case S3_RETRY_NO:

@@ -31,20 +31,17 @@ struct s3_retry_bucket {
 struct s3_retry {
     unsigned max_attempts;
     unsigned answered; /* failed attempts that the server answered */
-    unsigned
-        breaks; /* failed attempts without an answer, since the last progress */
-    unsigned paid; /* tokens of the last retry, given back when it succeeds */
-    bool skewed;   /* the one retry with the server's clock was made */
+    unsigned breaks;   /* failed attempts without an answer, since the last progress */
+    unsigned paid;     /* tokens of the last retry, given back when it succeeds */
+    bool skewed;       /* the one retry with the server's clock was made */
 };
 
-void s3_retry_bucket_init(struct s3_retry_bucket *b,
-                          uint32_t (*uniform)(uint32_t upper));
+void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper));
 
 /* May the attempt that failed with `cls` be made again, given `left_ns` until the deadline and
  * the server's Retry-After (0 = none)? True and *ret_delay_ns, which ends before the deadline. */
-bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b,
-                    enum s3_retry_class cls, uint64_t left_ns,
-                    uint64_t retry_after_ns, uint64_t *ret_delay_ns);
+bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b, enum s3_retry_class cls,
+                    uint64_t left_ns, uint64_t retry_after_ns, uint64_t *ret_delay_ns);
 
 /* More of a body came than ever before: the back-off starts from its base again. */
 void s3_retry_progress(struct s3_retry *r);

@@ -85,8 +85,7 @@ static int canonical_path(const struct s3_sigv4_request *req, struct buf *out)
         return -ENOMEM;
     if (req->normalize_path && copy[0] == '/')
         normalize_path(copy);
-    r = req->encode_path ? s3_url_encode(out, copy, strlen(copy), true)
-                         : buf_puts(out, copy);
+    r = req->encode_path ? s3_url_encode(out, copy, strlen(copy), true) : buf_puts(out, copy);
     free(copy);
     return r;
 }
@@ -98,8 +97,7 @@ struct param {
     const char *text;                        /* that buffer, once it is whole */
 };
 
-static int compare_text(const char *a, size_t a_len, const char *b,
-                        size_t b_len)
+static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
 
@@ -109,17 +107,13 @@ static int compare_text(const char *a, size_t a_len, const char *b,
 static int compare_params(const void *x, const void *y)
 {
     const struct param *a = x, *b = y;
-    int r = compare_text(a->text + a->name, a->name_len, b->text + b->name,
-                         b->name_len);
+    int r = compare_text(a->text + a->name, a->name_len, b->text + b->name, b->name_len);
 
-    return r ? r
-             : compare_text(a->text + a->value, a->value_len,
-                            b->text + b->value, b->value_len);
+    return r ? r : compare_text(a->text + a->value, a->value_len, b->text + b->value, b->value_len);
 }
 
 /* Decodes and codes again, so that any spelling comes out in the one that is signed. */
-static int recode(struct buf *out, const char *text, size_t len, size_t *ret_at,
-                  size_t *ret_len)
+static int recode(struct buf *out, const char *text, size_t len, size_t *ret_at, size_t *ret_len)
 {
     char *copy = strndup(text, len);
     int r;
@@ -127,15 +121,13 @@ static int recode(struct buf *out, const char *text, size_t len, size_t *ret_at,
     if (!copy)
         return -ENOMEM;
     *ret_at = out->len;
-    r = s3_url_encode(out, copy, s3_url_decode(copy, strlen(copy), false),
-                      false);
+    r = s3_url_encode(out, copy, s3_url_decode(copy, strlen(copy), false), false);
     *ret_len = out->len - *ret_at;
     free(copy);
     return r;
 }
 
-static int split_query(const char *query, struct buf *text,
-                       struct param *params, size_t *ret_n)
+static int split_query(const char *query, struct buf *text, struct param *params, size_t *ret_n)
 {
     size_t n = 0;
 
@@ -173,9 +165,9 @@ static int canonical_query(const char *query, struct buf *out)
     if (r == 0)
         qsort(params, n, sizeof(params[0]), compare_params);
     for (size_t i = 0; i < n && r == 0; i++) {
-        r = buf_printf(out, "%s%.*s=%.*s", i ? "&" : "",
-                       (int)params[i].name_len, text.data + params[i].name,
-                       (int)params[i].value_len, text.data + params[i].value);
+        r = buf_printf(out, "%s%.*s=%.*s", i ? "&" : "", (int)params[i].name_len,
+                       text.data + params[i].name, (int)params[i].value_len,
+                       text.data + params[i].value);
     }
     buf_done(&text);
     return r;
@@ -224,8 +216,7 @@ static int put_trimmed(struct buf *out, const char *value)
     return r;
 }
 
-static int canonical_headers(const struct s3_sigv4_request *req,
-                             struct buf *out, struct buf *names)
+static int canonical_headers(const struct s3_sigv4_request *req, struct buf *out, struct buf *names)
 {
     struct ordered order[S3_SIGV4_HEADERS_MAX];
     int r = 0;
@@ -237,8 +228,7 @@ static int canonical_headers(const struct s3_sigv4_request *req,
     qsort(order, req->n_headers, sizeof(order[0]), compare_headers);
     for (size_t i = 0; i < req->n_headers && r == 0; i++) {
         const struct s3_sigv4_header *h = order[i].header;
-        bool same =
-            i > 0 && strcasecmp(order[i - 1].header->name, h->name) == 0;
+        bool same = i > 0 && strcasecmp(order[i - 1].header->name, h->name) == 0;
 
         if (!same && names->len)
             r = buf_puts(names, ";");
@@ -256,8 +246,8 @@ static int canonical_headers(const struct s3_sigv4_request *req,
     return r == 0 ? buf_puts(out, "\n") : r;
 }
 
-int s3_sigv4_canonical(const struct s3_sigv4_request *req,
-                       struct buf *canonical, struct buf *signed_headers)
+int s3_sigv4_canonical(const struct s3_sigv4_request *req, struct buf *canonical,
+                       struct buf *signed_headers)
 {
     int r = buf_printf(canonical, "%s\n", req->method);
 
@@ -272,26 +262,21 @@ int s3_sigv4_canonical(const struct s3_sigv4_request *req,
     if (r == 0)
         r = canonical_headers(req, canonical, signed_headers);
     if (r == 0)
-        r = buf_printf(canonical, "\n%s\n%s", signed_headers->data,
-                       req->payload_hash);
+        r = buf_printf(canonical, "\n%s\n%s", signed_headers->data, req->payload_hash);
     return r == -EMSGSIZE ? -E2BIG : r;
 }
 
 /* ---- signature ---- */
 
-static int hmac(const unsigned char *key, size_t key_len, const char *text,
-                size_t len, unsigned char *out)
+static int hmac(const unsigned char *key, size_t key_len, const char *text, size_t len,
+                unsigned char *out)
 {
     const mbedtls_md_info_t *md = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
 
-    return mbedtls_md_hmac(md, key, key_len, (const unsigned char *)text, len,
-                           out)
-               ? -ENOMEM
-               : 0;
+    return mbedtls_md_hmac(md, key, key_len, (const unsigned char *)text, len, out) ? -ENOMEM : 0;
 }
 
-static int derive(unsigned char *key, const char *secret,
-                  const struct s3_sigv4_scope *scope)
+static int derive(unsigned char *key, const char *secret, const struct s3_sigv4_scope *scope)
 {
     char first[S3_SECRET_MAX + 4];
     unsigned char k1[HASH_LEN], k2[HASH_LEN];
@@ -312,13 +297,11 @@ static int derive(unsigned char *key, const char *secret,
 
 /* Makes keys->key the one for this scope ("20150830/us-east-1/s3/aws4_request") and secret. */
 static int refresh_key(struct s3_sigv4_keys *keys, const char *scope_text,
-                       const struct s3_sigv4_scope *scope,
-                       const struct s3_cred *cred)
+                       const struct s3_sigv4_scope *scope, const struct s3_cred *cred)
 {
     int r;
 
-    if (keys->generation == cred->generation &&
-        strcmp(keys->scope, scope_text) == 0)
+    if (keys->generation == cred->generation && strcmp(keys->scope, scope_text) == 0)
         return 0;
     keys->generation = 0;
     r = derive(keys->key, cred->secret, scope);
@@ -335,26 +318,24 @@ static void put_hex(const unsigned char *digest, char *hex)
 }
 
 /* Signs a finished canonical request. */
-static int sign_canonical(struct s3_sigv4_keys *keys,
-                          const struct buf *canonical, const char *names,
-                          const struct s3_sigv4_scope *scope,
+static int sign_canonical(struct s3_sigv4_keys *keys, const struct buf *canonical,
+                          const char *names, const struct s3_sigv4_scope *scope,
                           const struct s3_cred *cred, char *auth, size_t cap)
 {
     const mbedtls_md_info_t *md = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
     char scope_text[SCOPE_MAX], hex[HASH_LEN * 2 + 1], to_sign[512];
     unsigned char digest[HASH_LEN];
-    int n = snprintf(scope_text, sizeof(scope_text), "%.8s/%s/%s/aws4_request",
-                     scope->amz_date, scope->region, scope->service);
+    int n = snprintf(scope_text, sizeof(scope_text), "%.8s/%s/%s/aws4_request", scope->amz_date,
+                     scope->region, scope->service);
     int r;
 
     if ((size_t)n >= sizeof(scope_text))
         return -E2BIG;
-    if (mbedtls_md(md, (const unsigned char *)canonical->data, canonical->len,
-                   digest))
+    if (mbedtls_md(md, (const unsigned char *)canonical->data, canonical->len, digest))
         return -ENOMEM;
     put_hex(digest, hex);
-    n = snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s\n%s",
-                 scope->amz_date, scope_text, hex);
+    n = snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s\n%s", scope->amz_date,
+                 scope_text, hex);
     r = refresh_key(keys, scope_text, scope, cred);
     if (r == 0)
         r = hmac(keys->key, HASH_LEN, to_sign, (size_t)n, digest);
@@ -368,10 +349,9 @@ static int sign_canonical(struct s3_sigv4_keys *keys,
     return (size_t)n < cap ? 0 : -E2BIG;
 }
 
-int s3_sigv4_sign(struct s3_sigv4_keys *keys,
-                  const struct s3_sigv4_request *req,
-                  const struct s3_sigv4_scope *scope,
-                  const struct s3_cred *cred, char *auth, size_t cap)
+int s3_sigv4_sign(struct s3_sigv4_keys *keys, const struct s3_sigv4_request *req,
+                  const struct s3_sigv4_scope *scope, const struct s3_cred *cred, char *auth,
+                  size_t cap)
 {
     struct buf canonical, names;
     int r;
@@ -380,8 +360,7 @@ int s3_sigv4_sign(struct s3_sigv4_keys *keys,
     buf_init(&names, S3_SIGV4_AUTH_MAX);
     r = s3_sigv4_canonical(req, &canonical, &names);
     if (r == 0)
-        r = sign_canonical(keys, &canonical, names.data, scope, cred, auth,
-                           cap);
+        r = sign_canonical(keys, &canonical, names.data, scope, cred, auth, cap);
     buf_done(&canonical);
     buf_done(&names);
     return r;

@@ -17,17 +17,15 @@
 #define S3_SIGV4_AUTH_MAX 4096 /* the value of Authorization, and NUL */
 
 struct s3_sigv4_header {
-    const char *name; /* any case */
-    const char
-        *value; /* as sent; outer blanks and runs of blanks do not count */
+    const char *name;  /* any case */
+    const char *value; /* as sent; outer blanks and runs of blanks do not count */
 };
 
 struct s3_sigv4_request {
     const char *method;
-    const char *path;  /* as sent (S3), or as meant (others) */
-    const char *query; /* as sent without "?", any order; "" = none */
-    const struct s3_sigv4_header
-        *headers; /* all that shall be signed: host, x-amz-date, ... */
+    const char *path;                      /* as sent (S3), or as meant (others) */
+    const char *query;                     /* as sent without "?", any order; "" = none */
+    const struct s3_sigv4_header *headers; /* all that shall be signed: host, x-amz-date, ... */
     size_t n_headers;
     const char *payload_hash; /* hex, or UNSIGNED-PAYLOAD */
     bool encode_path;         /* false for S3 */
@@ -50,14 +48,12 @@ void s3_sigv4_keys_free(struct s3_sigv4_keys *keys);
 
 /* Appends the canonical request, and puts "a;b;c" into *signed_headers. 0, -E2BIG beyond a limit
  * above, -ENOMEM. For s3_sigv4_sign and its tests. */
-must_use int s3_sigv4_canonical(const struct s3_sigv4_request *req,
-                                struct buf *canonical,
+must_use int s3_sigv4_canonical(const struct s3_sigv4_request *req, struct buf *canonical,
                                 struct buf *signed_headers);
 
 /* Puts the value of the Authorization header into `auth`. 0, -E2BIG, -ENOMEM. */
-must_use int s3_sigv4_sign(struct s3_sigv4_keys *keys,
-                           const struct s3_sigv4_request *req,
-                           const struct s3_sigv4_scope *scope,
-                           const struct s3_cred *cred, char *auth, size_t cap);
+must_use int s3_sigv4_sign(struct s3_sigv4_keys *keys, const struct s3_sigv4_request *req,
+                           const struct s3_sigv4_scope *scope, const struct s3_cred *cred,
+                           char *auth, size_t cap);
 
 #endif

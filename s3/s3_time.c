@@ -16,9 +16,8 @@ void s3_time_amz(uint64_t wall_ns, char *out)
 
     gmtime_r(&t, &tm);
     snprintf(out, S3_TIME_AMZ_MAX, "%04u%02u%02uT%02u%02u%02uZ",
-             (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_mon + 1,
-             (unsigned)tm.tm_mday, (unsigned)tm.tm_hour, (unsigned)tm.tm_min,
-             (unsigned)tm.tm_sec);
+             (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_mon + 1, (unsigned)tm.tm_mday,
+             (unsigned)tm.tm_hour, (unsigned)tm.tm_min, (unsigned)tm.tm_sec);
 }
 
 /* Reads `n` digits at *p and moves past them. False if there are fewer. */
@@ -48,17 +47,15 @@ static bool literal(const char **p, const char *text)
 
 static bool clock_of_day(const char **p, struct tm *tm)
 {
-    return digits(p, 2, &tm->tm_hour) && literal(p, ":") &&
-           digits(p, 2, &tm->tm_min) && literal(p, ":") &&
-           digits(p, 2, &tm->tm_sec);
+    return digits(p, 2, &tm->tm_hour) && literal(p, ":") && digits(p, 2, &tm->tm_min) &&
+           literal(p, ":") && digits(p, 2, &tm->tm_sec);
 }
 
 /* Field ranges; timegm(3) would silently carry them over. */
 static bool to_ns(struct tm *tm, int64_t fraction_ns, int64_t *ret_ns)
 {
-    if (tm->tm_year < 70 || tm->tm_mon < 0 || tm->tm_mon > 11 ||
-        tm->tm_mday < 1 || tm->tm_mday > 31 || tm->tm_hour > 23 ||
-        tm->tm_min > 59 || tm->tm_sec > 60)
+    if (tm->tm_year < 70 || tm->tm_mon < 0 || tm->tm_mon > 11 || tm->tm_mday < 1 ||
+        tm->tm_mday > 31 || tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 60)
         return false;
     if (tm->tm_year > 2200 - 1900)
         return false; /* would not fit nanoseconds for long */
@@ -72,9 +69,8 @@ bool s3_time_parse_iso(const char *text, int64_t *ret_ns)
     const char *p = text;
     int64_t fraction = 0, unit = (int64_t)NS_PER_S;
 
-    if (!digits(&p, 4, &tm.tm_year) || !literal(&p, "-") ||
-        !digits(&p, 2, &tm.tm_mon) || !literal(&p, "-") ||
-        !digits(&p, 2, &tm.tm_mday) || !literal(&p, "T") ||
+    if (!digits(&p, 4, &tm.tm_year) || !literal(&p, "-") || !digits(&p, 2, &tm.tm_mon) ||
+        !literal(&p, "-") || !digits(&p, 2, &tm.tm_mday) || !literal(&p, "T") ||
         !clock_of_day(&p, &tm))
         return false;
     if (*p == '.') {
@@ -100,8 +96,7 @@ bool s3_time_parse_http(const char *text, int64_t *ret_ns)
     if (!p || p - text != 3)
         return false;
     p++;
-    if (!literal(&p, " ") || !digits(&p, 2, &tm.tm_mday) || !literal(&p, " ") ||
-        strlen(p) < 4)
+    if (!literal(&p, " ") || !digits(&p, 2, &tm.tm_mday) || !literal(&p, " ") || strlen(p) < 4)
         return false;
     memcpy(name, p, 3);
     name[3] = '\0';

@@ -16,9 +16,8 @@ static const struct {
     const char *region;
     const char *domain;
 } partitions[] = {
-    {"cn-", "amazonaws.com.cn"},    {"us-iso-", "c2s.ic.gov"},
-    {"us-isob-", "sc2s.sgov.gov"},  {"us-isof-", "csp.hci.ic.gov"},
-    {"eu-isoe-", "cloud.adc-e.uk"}, {"eusc-", "amazonaws.eu"},
+    {"cn-", "amazonaws.com.cn"},    {"us-iso-", "c2s.ic.gov"},      {"us-isob-", "sc2s.sgov.gov"},
+    {"us-isof-", "csp.hci.ic.gov"}, {"eu-isoe-", "cloud.adc-e.uk"}, {"eusc-", "amazonaws.eu"},
     {"", "amazonaws.com"},
 };
 
@@ -32,8 +31,7 @@ struct endpoint {
 
 static bool unreserved(unsigned char c)
 {
-    return (c < 0x80 && isalnum(c)) || c == '-' || c == '.' || c == '_' ||
-           c == '~';
+    return (c < 0x80 && isalnum(c)) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 static bool name_is(const char *s, const char *also)
@@ -41,8 +39,7 @@ static bool name_is(const char *s, const char *also)
     if (!*s)
         return false;
     for (; *s; s++) {
-        if (!(isalnum((unsigned char)*s) && (unsigned char)*s < 0x80) &&
-            !strchr(also, *s))
+        if (!(isalnum((unsigned char)*s) && (unsigned char)*s < 0x80) && !strchr(also, *s))
             return false;
     }
     return true;
@@ -56,15 +53,13 @@ static bool ends_with(const char *s, const char *end)
 }
 
 /* "host", "host:port" or "[v6]:port", up to the path. */
-static int parse_authority(struct endpoint *e, const char *text, size_t len,
-                           struct err *err)
+static int parse_authority(struct endpoint *e, const char *text, size_t len, struct err *err)
 {
     char buf[HOST_MAX + 8];
     char *port;
 
     if (len == 0 || len >= sizeof(buf))
-        return err_set(err, EINVAL,
-                       "the endpoint has no host, or one that is too long");
+        return err_set(err, EINVAL, "the endpoint has no host, or one that is too long");
     memcpy(buf, text, len);
     buf[len] = '\0';
     e->v6 = buf[0] == '[';
@@ -78,16 +73,14 @@ static int parse_authority(struct endpoint *e, const char *text, size_t len,
         unsigned long n = strtoul(port + 1, &end, 10);
 
         if (!isdigit((unsigned char)port[1]) || *end || n < 1 || n > 65535)
-            return err_set(err, EINVAL,
-                           "the endpoint's port must be 1 to 65535");
+            return err_set(err, EINVAL, "the endpoint's port must be 1 to 65535");
         e->port = (unsigned)n;
         *port = '\0';
     }
     for (char *c = buf; *c; c++)
         *c = (char)tolower((unsigned char)*c);
     if (!name_is(buf, e->v6 ? "[]:." : "-._") || strlen(buf) >= HOST_MAX)
-        return err_set(err, EINVAL,
-                       "the endpoint's host is no host name or address");
+        return err_set(err, EINVAL, "the endpoint's host is no host name or address");
     strcpy(e->host, buf);
     return 0;
 }
@@ -103,33 +96,27 @@ static int parse_endpoint(struct endpoint *e, const char *text, struct err *err)
     } else if (strncasecmp(text, "http://", 7) == 0) {
         host = text + 7;
     } else {
-        return err_set(err, EINVAL,
-                       "the endpoint must begin with http:// or https://");
+        return err_set(err, EINVAL, "the endpoint must begin with http:// or https://");
     }
     end = host + strcspn(host, "/?#");
     if (memchr(host, '@', (size_t)(end - host)))
-        return err_set(err, EINVAL,
-                       "the endpoint must not hold user names or passwords");
+        return err_set(err, EINVAL, "the endpoint must not hold user names or passwords");
     if (strpbrk(host, "?#"))
-        return err_set(err, EINVAL,
-                       "the endpoint must not hold a query or a fragment");
+        return err_set(err, EINVAL, "the endpoint must not hold a query or a fragment");
     e->path = end;
     return parse_authority(e, host, (size_t)(end - host), err);
 }
 
-static int default_endpoint(struct endpoint *e, const char *region,
-                            struct err *err)
+static int default_endpoint(struct endpoint *e, const char *region, struct err *err)
 {
     size_t i = 0;
 
     if (strlen(region) >= S3_REGION_MAX || !name_is(region, "-"))
         return err_set(err, EINVAL, "\"%.80s\" is no region", region);
-    while (strncmp(region, partitions[i].region,
-                   strlen(partitions[i].region)) != 0)
+    while (strncmp(region, partitions[i].region, strlen(partitions[i].region)) != 0)
         i++;
     *e = (struct endpoint){.tls = true, .path = ""};
-    snprintf(e->host, sizeof(e->host), "s3.%s.%s", region,
-             partitions[i].domain);
+    snprintf(e->host, sizeof(e->host), "s3.%s.%s", region, partitions[i].domain);
     return 0;
 }
 
@@ -163,13 +150,12 @@ static bool bucket_is_host(const char *bucket)
         if (isupper((unsigned char)bucket[i]) || bucket[i] == '_' || bucket[i] == ':')
             return false;
     }
-    return isalnum((unsigned char)bucket[0]) &&
-           isalnum((unsigned char)bucket[len - 1]) && !strstr(bucket, "..");
+    return isalnum((unsigned char)bucket[0]) && isalnum((unsigned char)bucket[len - 1]) &&
+           !strstr(bucket, "..");
 }
 
-static int choose_addressing(struct s3_url *url, const struct endpoint *e,
-                             const char *bucket, enum s3_addressing addressing,
-                             struct err *err)
+static int choose_addressing(struct s3_url *url, const struct endpoint *e, const char *bucket,
+                             enum s3_addressing addressing, struct err *err)
 {
     bool address = e->v6 || !strpbrk(e->host, "abcdefghijklmnopqrstuvwxyz");
 
@@ -178,8 +164,7 @@ static int choose_addressing(struct s3_url *url, const struct endpoint *e,
         return err_set(err, EINVAL, "\"%.80s\" is no bucket name", bucket);
     url->virtual_host = addressing == S3_ADDRESSING_VIRTUAL;
     if (addressing == S3_ADDRESSING_AUTO)
-        url->virtual_host =
-            url->aws && bucket_is_host(bucket) && !strchr(bucket, '.');
+        url->virtual_host = url->aws && bucket_is_host(bucket) && !strchr(bucket, '.');
     if (url->virtual_host && (address || !bucket_is_host(bucket)))
         return err_set(err, EINVAL,
                        "bucket \"%.80s\" cannot be part of a host name at "
@@ -203,8 +188,7 @@ static void put_bucket(char *to, const char *bucket)
 }
 
 /* The base path is taken as it stands, so that it is signed as it is sent. */
-static int put_base(struct s3_url *url, const char *path, const char *bucket,
-                    struct err *err)
+static int put_base(struct s3_url *url, const char *path, const char *bucket, struct err *err)
 {
     size_t len = strlen(path);
 
@@ -230,9 +214,8 @@ static int put_base(struct s3_url *url, const char *path, const char *bucket,
     return 0;
 }
 
-int s3_url_init(struct s3_url *ret_url, const char *endpoint,
-                const char *region, const char *bucket,
-                enum s3_addressing addressing, struct err *err)
+int s3_url_init(struct s3_url *ret_url, const char *endpoint, const char *region,
+                const char *bucket, enum s3_addressing addressing, struct err *err)
 {
     struct s3_url url = {0};
     struct endpoint e;
@@ -249,9 +232,8 @@ int s3_url_init(struct s3_url *ret_url, const char *endpoint,
         return r;
     if (e.port && e.port != (e.tls ? 443u : 80u))
         snprintf(port, sizeof(port), ":%u", e.port);
-    snprintf(url.authority, sizeof(url.authority), "%s%s%s%s",
-             url.virtual_host ? bucket : "", url.virtual_host ? "." : "",
-             e.host, port);
+    snprintf(url.authority, sizeof(url.authority), "%s%s%s%s", url.virtual_host ? bucket : "",
+             url.virtual_host ? "." : "", e.host, port);
     r = put_base(&url, e.path, bucket, err);
     if (r < 0)
         return r;
@@ -314,8 +296,7 @@ int s3_url_check_key(const char *key)
     }
 }
 
-int s3_url_encode(struct buf *out, const char *text, size_t len,
-                  bool keep_slash)
+int s3_url_encode(struct buf *out, const char *text, size_t len, bool keep_slash)
 {
     static const char hex[] = "0123456789ABCDEF";
     int r = 0;
@@ -324,8 +305,8 @@ int s3_url_encode(struct buf *out, const char *text, size_t len,
         size_t run = i;
         unsigned char c;
 
-        while (run < len && (unreserved((unsigned char)text[run]) ||
-                             (keep_slash && text[run] == '/')))
+        while (run < len &&
+               (unreserved((unsigned char)text[run]) || (keep_slash && text[run] == '/')))
             run++;
         r = buf_append(out, text + i, run - i);
         if (run < len && r == 0) {

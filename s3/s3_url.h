@@ -19,27 +19,23 @@ struct s3_url {
     bool aws; /* one of AWS's own endpoints */
     bool virtual_host;
     char authority[S3_URL_AUTHORITY_MAX]; /* host[:port], as in Host */
-    char base
-        [S3_URL_BASE_MAX]; /* what every path begins with; no "/" at its end */
+    char base[S3_URL_BASE_MAX];           /* what every path begins with; no "/" at its end */
 };
 
 /* 0, or -EINVAL with *err. `endpoint` NULL or "" is AWS's for the region. */
-must_use int s3_url_init(struct s3_url *ret_url, const char *endpoint,
-                         const char *region, const char *bucket,
-                         enum s3_addressing addressing, struct err *err);
+must_use int s3_url_init(struct s3_url *ret_url, const char *endpoint, const char *region,
+                         const char *bucket, enum s3_addressing addressing, struct err *err);
 
 /* 0; -EINVAL for a key that servers fold into another or refuse (empty, "//", a component "." or
  * "..", not UTF-8), -ENAMETOOLONG. A "/" at the end is fine. */
 must_use int s3_url_check_key(const char *key);
 
 /* Appends the coded path of `key` (NULL = the bucket itself). 0 or what buf_append says. */
-must_use int s3_url_path(const struct s3_url *url, const char *key,
-                         struct buf *out);
+must_use int s3_url_path(const struct s3_url *url, const char *key, struct buf *out);
 
 /* Appends `text` percent-coded as SigV4 wants it, "/" too unless keep_slash. 0 or what
  * buf_append says. */
-must_use int s3_url_encode(struct buf *out, const char *text, size_t len,
-                           bool keep_slash);
+must_use int s3_url_encode(struct buf *out, const char *text, size_t len, bool keep_slash);
 
 /* Decodes %XX in place, and "+" to a space if `plus`; puts a NUL at the end, where there must be
  * room for it. What is no valid code stays. Returns the new length. */

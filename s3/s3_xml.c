@@ -18,9 +18,8 @@
 #include "s3/s3_time.h"
 #include "s3/s3_url.h"
 
-#define FEED_CHUNK 16384 /* given to libxml2 at once */
-#define QUIET_MAX                                                              \
-    (256u << 10) /* bytes without any event: one token is that long */
+#define FEED_CHUNK 16384       /* given to libxml2 at once */
+#define QUIET_MAX (256u << 10) /* bytes without any event: one token is that long */
 #define HELD_MAX (16u << 20) /* held entries: 5,000 of the longest keys, coded; 60,000 usual ones */
 
 /* What an element is; FIELD_* have a text. */
@@ -134,8 +133,8 @@ static void xml_check(struct s3_xml *xml, int r)
 /* ---- entries ---- */
 
 /* Tells an entry, its key as it was sent. `key` is changed. */
-static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key,
-                     size_t len, const char *etag)
+static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key, size_t len,
+                     const char *etag)
 {
     if (xml->encoding == ENCODING_URL)
         len = s3_url_decode(key, len, true);
@@ -227,8 +226,7 @@ static void copy_etag(char *to, const char *from)
     (void)s3_etag_read(from, to);
 }
 
-static void end_list_field(struct s3_xml *xml, enum element field,
-                           const char *text)
+static void end_list_field(struct s3_xml *xml, enum element field, const char *text)
 {
     switch (field) {
     case FIELD_ENCODING:
@@ -327,8 +325,7 @@ static enum element find_element(struct s3_xml *xml, const char *name)
         return expected_root(xml);
     }
     for (size_t i = 0; i < sizeof(grammar) / sizeof(grammar[0]); i++) {
-        if (grammar[i].parent == xml->stack[xml->depth - 1] &&
-            strcmp(grammar[i].name, name) == 0) {
+        if (grammar[i].parent == xml->stack[xml->depth - 1] && strcmp(grammar[i].name, name) == 0) {
             xml->known = true;
             return grammar[i].element;
         }
@@ -336,9 +333,8 @@ static enum element find_element(struct s3_xml *xml, const char *name)
     return EL_UNKNOWN;
 }
 
-static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix,
-                     const xmlChar *uri, int n_namespaces,
-                     const xmlChar **namespaces, int n_attributes,
+static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
+                     int n_namespaces, const xmlChar **namespaces, int n_attributes,
                      int n_defaulted, const xmlChar **attributes)
 {
     struct s3_xml *xml = ctx;
@@ -358,8 +354,7 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix,
     buf_reset(&xml->text);
 }
 
-static void xml_on_end(void *ctx, const xmlChar *name, const xmlChar *prefix,
-                       const xmlChar *uri)
+static void xml_on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
 {
     struct s3_xml *xml = ctx;
     enum element el;
@@ -381,14 +376,12 @@ static void on_text(void *ctx, const xmlChar *text, int len)
     struct s3_xml *xml = ctx;
 
     xml->quiet = 0;
-    if (xml->error || xml->depth == 0 ||
-        xml->stack[xml->depth - 1] < FIELD_FIRST)
+    if (xml->error || xml->depth == 0 || xml->stack[xml->depth - 1] < FIELD_FIRST)
         return;
     xml_check(xml, buf_append(&xml->text, text, (size_t)len));
 }
 
-static void on_dtd(void *ctx, const xmlChar *name, const xmlChar *external,
-                   const xmlChar *system)
+static void on_dtd(void *ctx, const xmlChar *name, const xmlChar *external, const xmlChar *system)
 {
     (void)name, (void)external, (void)system;
     xml_fail(ctx, -EBADMSG);
@@ -411,8 +404,8 @@ static void on_words(void *ctx, const char *format, ...)
 
 /* ---- the parser ---- */
 
-int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e),
-               void *arg, struct s3_xml **ret_xml)
+int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e), void *arg,
+               struct s3_xml **ret_xml)
 {
     static const xmlSAXHandler handler = {
         .initialized = XML_SAX2_MAGIC,
@@ -432,8 +425,7 @@ int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e),
     buf_init(&xml->text, S3_XML_TEXT_MAX);
     buf_init(&xml->key, S3_XML_TEXT_MAX);
     buf_init(&xml->held, HELD_MAX);
-    xml->ctxt =
-        xmlCreatePushParserCtxt((xmlSAXHandlerPtr)&handler, xml, NULL, 0, NULL);
+    xml->ctxt = xmlCreatePushParserCtxt((xmlSAXHandlerPtr)&handler, xml, NULL, 0, NULL);
     if (!xml->ctxt) {
         free(xml);
         return -ENOMEM;
@@ -515,8 +507,7 @@ int s3_xml_end(struct s3_xml *xml)
     if (!xml->known && !xml->error)
         xml->doc.kind = S3_XML_OTHER;
     if (!xml->error && xml->doc.kind == S3_XML_LIST)
-        xml_release(xml, xml->encoding == ENCODING_UNSAID ? ENCODING_NONE
-                                                      : xml->encoding);
+        xml_release(xml, xml->encoding == ENCODING_UNSAID ? ENCODING_NONE : xml->encoding);
     return xml->error;
 }
 

@@ -16,7 +16,7 @@
 #include "s3/s3.h"
 
 #define S3_XML_SIZE_MAX (64u << 20) /* one answer, of which a page is kept: 200,000 usual entries */
-#define S3_XML_TEXT_MAX 8192       /* one text that matters */
+#define S3_XML_TEXT_MAX 8192        /* one text that matters */
 #define S3_XML_DEPTH_MAX 16
 #define S3_XML_NAME_MAX 128
 #define S3_XML_MESSAGE_MAX 160
@@ -33,8 +33,8 @@ enum s3_xml_kind {
 
 /* What the document said beside entries; "" or 0 where it said nothing. */
 struct s3_xml_doc {
-    enum s3_xml_kind kind;  /* by its root; NOTHING before that was seen */
-    char code[S3_CODE_MAX]; /* ERROR */
+    enum s3_xml_kind kind;            /* by its root; NOTHING before that was seen */
+    char code[S3_CODE_MAX];           /* ERROR */
     char message[S3_XML_MESSAGE_MAX]; /* ERROR; cut */
     char region[S3_REGION_MAX];       /* ERROR */
     char etag[S3_ETAG_MAX];           /* COPY, COMPLETE */
@@ -43,17 +43,15 @@ struct s3_xml_doc {
     char next_token[S3_TOKEN_MAX];    /* LIST */
     char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE; "" also where it does not fit */
     unsigned n_entries;               /* LIST: told */
-    unsigned
-        n_left_out; /* LIST: keys that no caller could use (NUL, too long) */
+    unsigned n_left_out;              /* LIST: keys that no caller could use (NUL, too long) */
 };
 
 struct s3_xml;
 
 /* `on_entry` may be NULL; its negative result ends the parsing with it.
  * 0 and *ret_xml (s3_xml_free), or -ENOMEM. */
-must_use int s3_xml_new(int (*on_entry)(void *arg,
-                                        const struct s3_list_entry *e),
-                        void *arg, struct s3_xml **ret_xml);
+must_use int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e), void *arg,
+                        struct s3_xml **ret_xml);
 void s3_xml_free(struct s3_xml *xml);
 
 /* What the document is if it is no Error, whatever its root is called: servers spell roots in

@@ -24,8 +24,7 @@ static uint32_t entries(const struct shm *shm)
 size_t shm_baseline_size(const struct shm_sizes *s)
 {
     return sizeof(struct shm_baseline_table) +
-           (size_t)s->baselines *
-               (sizeof(uint32_t) + sizeof(struct shm_baseline) + FILTER_BYTES);
+           (size_t)s->baselines * (sizeof(uint32_t) + sizeof(struct shm_baseline) + FILTER_BYTES);
 }
 
 void shm_baseline_init(struct shm *shm)
@@ -100,8 +99,8 @@ static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *k
 static uint64_t filter_bit(struct shm *shm, const struct shm_baseline_key *key,
                            const struct shm_baseline_who *who, int i)
 {
-    uint64_t mix = ((uint64_t)(uint32_t)who->tgid << 32 ^ who->start) *
-                   UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t mix =
+        ((uint64_t)(uint32_t)who->tgid << 32 ^ who->start) * UINT64_C(0x9e3779b97f4a7c15);
     uint64_t a = word(key, 0) ^ mix, b = (word(key, 1) ^ mix >> 7) | 1;
 
     return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * FILTER_BYTES * 8);
@@ -224,8 +223,7 @@ static uint32_t add_entry(struct shm *shm, const struct shm_baseline_key *key,
     return link;
 }
 
-enum shm_baseline_state shm_baseline_get(struct shm *shm,
-                                         const struct shm_baseline_key *key,
+enum shm_baseline_state shm_baseline_get(struct shm *shm, const struct shm_baseline_key *key,
                                          const struct shm_baseline_who *who,
                                          struct shm_baseline_value *ret)
 {
@@ -245,14 +243,13 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm,
  * both are known. */
 static bool is_other(const struct shm_baseline_value *a, const struct shm_baseline_value *b)
 {
-    return strcmp(a->etag, b->etag) != 0 ||
-           ((a->flags & b->flags & SHM_BASELINE_LINEAGE) &&
-            strncmp(a->lineage, b->lineage, SHM_ID_LEN) != 0);
+    return strcmp(a->etag, b->etag) != 0 || ((a->flags & b->flags & SHM_BASELINE_LINEAGE) &&
+                                             strncmp(a->lineage, b->lineage, SHM_ID_LEN) != 0);
 }
 
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
-                      const struct shm_baseline_who *who,
-                      const struct shm_baseline_value *value, uint32_t now_ticks)
+                      const struct shm_baseline_who *who, const struct shm_baseline_value *value,
+                      uint32_t now_ticks)
 {
     struct shm_baseline *b;
     uint32_t link;
@@ -294,7 +291,7 @@ enum shm_baseline_state shm_baseline_get_at(struct shm *shm, const struct shm_ba
     if (!is_later(b->version_ticks, ticks))
         return SHM_BASELINE_KNOWN;
     return is_later(b->first_ticks, ticks) && !filter_has(shm, key, who) ? SHM_BASELINE_NONE
-                                                                       : SHM_BASELINE_DROPPED;
+                                                                         : SHM_BASELINE_DROPPED;
 }
 
 void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
@@ -335,8 +332,7 @@ static int check_entry(struct shm *shm, uint32_t link, struct err *err)
     const struct shm_baseline *b = at(shm, link);
 
     if (*baseline_find(shm, &b->key, &b->who) != link)
-        return err_set(err, EUCLEAN, "baseline %u is not in its chain, or not alone",
-                       link - 1);
+        return err_set(err, EUCLEAN, "baseline %u is not in its chain, or not alone", link - 1);
     if (!memchr(b->value.etag, '\0', SHM_ETAG_MAX) ||
         !memchr(b->value.lineage, '\0', SHM_LINEAGE_MAX) ||
         !*b->value.etag != !!(b->value.flags & SHM_BASELINE_ABSENT))
@@ -374,8 +370,8 @@ static int baseline_check_chains(struct shm *shm, struct err *err)
             return err_set(err, EUCLEAN, "chain of free baselines broken");
     }
     if (n != t->live || n + n_free != t->fresh_entry)
-        return err_set(err, EUCLEAN, "baselines: %u in chains, %u free, %u live, %u used",
-                       n, n_free, t->live, t->fresh_entry);
+        return err_set(err, EUCLEAN, "baselines: %u in chains, %u free, %u live, %u used", n,
+                       n_free, t->live, t->fresh_entry);
     return 0;
 }
 

@@ -16,7 +16,7 @@
 #include "shm/shm_node.h"
 
 #define SHM_LINEAGE_MAX 896 /* bytes of a lineage's text and NUL: workers/objmeta/lineage.h */
-#define SHM_ID_LEN 8 /* a write-id, with which it begins: 48 random bits in base64url */
+#define SHM_ID_LEN 8        /* a write-id, with which it begins: 48 random bits in base64url */
 #define SHM_BASELINES_MAX (1u << 20)
 
 /* Names an S3 key: a keyed hash, so that nobody can choose keys that fall together. */
@@ -33,13 +33,13 @@ struct shm_baseline_who {
 };
 
 enum shm_baseline_flag {
-    SHM_BASELINE_READ = 1,   /* the version was read, not only written */
-    SHM_BASELINE_ABSENT = 2, /* the key was seen to be gone: the next write must create it */
+    SHM_BASELINE_READ = 1,    /* the version was read, not only written */
+    SHM_BASELINE_ABSENT = 2,  /* the key was seen to be gone: the next write must create it */
     SHM_BASELINE_LINEAGE = 4, /* `lineage` is known, even if that is: none */
 };
 
 struct shm_baseline_value {
-    uint32_t flags; /* enum shm_baseline_flag */
+    uint32_t flags;                /* enum shm_baseline_flag */
     char etag[SHM_ETAG_MAX];       /* "" with ABSENT only */
     char lineage[SHM_LINEAGE_MAX]; /* of that version, "" if it has none */
 };
@@ -76,7 +76,7 @@ must_use int shm_baseline_check(struct shm *shm, struct err *err);
 struct shm_baseline_key shm_baseline_key(const struct shm *shm, const char *key, size_t len);
 
 enum shm_baseline_state {
-    SHM_BASELINE_NONE,    /* never read or written */
+    SHM_BASELINE_NONE, /* never read or written */
     SHM_BASELINE_KNOWN,
     SHM_BASELINE_DROPPED, /* perhaps once known; must be read again */
 };
@@ -98,8 +98,8 @@ must_use enum shm_baseline_state shm_baseline_get_at(struct shm *shm,
 /* From now on `who` expects this. The least recently used baseline goes for it if need be, and is
  * noted as dropped. Does nothing in a table without entries (sizes.baselines == 0). */
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
-                      const struct shm_baseline_who *who,
-                      const struct shm_baseline_value *value, uint32_t now_ticks);
+                      const struct shm_baseline_who *who, const struct shm_baseline_value *value,
+                      uint32_t now_ticks);
 
 /* Whoever expects version `from` of the key expects `to` from now on, which is a copy of it: it
  * goes for the same reading. Not more than SHM_BASELINE_MOVES of them; the others will find a

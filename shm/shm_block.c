@@ -28,8 +28,7 @@ static uint32_t *block_heads(struct shm *shm)
 
 static struct shm_block *at(struct shm *shm, uint32_t idx)
 {
-    struct shm_block *first =
-        (struct shm_block *)(block_heads(shm) + n_heads(&shm->header->sizes));
+    struct shm_block *first = (struct shm_block *)(block_heads(shm) + n_heads(&shm->header->sizes));
 
     assert(idx < shm->header->sizes.blocks);
     return first + idx;
@@ -87,8 +86,7 @@ static uint32_t *chain_of(struct shm *shm, struct shm_block_key key)
     uint32_t h;
 
     static_assert(sizeof(key) == 12, "a key has no padding to hash");
-    crypto_shorthash(out, (const uint8_t *)&key, sizeof(key),
-                     shm->header->hash_key);
+    crypto_shorthash(out, (const uint8_t *)&key, sizeof(key), shm->header->hash_key);
     memcpy(&h, out, sizeof(h));
     return &block_heads(shm)[h & (n_heads(&shm->header->sizes) - 1)];
 }
@@ -140,8 +138,8 @@ static void block_release(struct shm *shm, uint32_t idx)
     b->used = 0;
 }
 
-enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
-                                   uint32_t worker, uint32_t *ret_idx)
+enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key, uint32_t worker,
+                                   uint32_t *ret_idx)
 {
     enum shm_block_found found = SHM_BLOCK_MISS;
     uint32_t idx;
@@ -171,7 +169,7 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker)
 {
     lock(shm);
-    block_edit(shm, idx)->pins &= (uint16_t)~(1u << worker);
+    block_edit(shm, idx)->pins &= (uint16_t) ~(1u << worker);
     unlock(shm);
 }
 
@@ -246,8 +244,7 @@ static uint32_t take(struct shm *shm, uint32_t worker)
     return idx;
 }
 
-uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key,
-                         uint32_t worker)
+uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker)
 {
     uint32_t idx = SHM_NIL;
 
@@ -394,15 +391,14 @@ uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
     return ((UINT32_C(1) << shm->header->sizes.workers) - 1) & ~(uint32_t)bit;
 }
 
-static int check_block(struct shm *shm, uint32_t i, uint32_t count[3],
-                       struct err *err)
+static int check_block(struct shm *shm, uint32_t i, uint32_t count[3], struct err *err)
 {
     const struct shm_block *b = at(shm, i);
 
     if (b->state > SHM_BLOCK_READY || (b->pins && b->state != SHM_BLOCK_READY) ||
         (b->waiters && b->state != SHM_BLOCK_FETCHING))
-        return err_set(err, EUCLEAN, "block %u: state %u, pins %x, waiters %x", i,
-                       b->state, b->pins, b->waiters);
+        return err_set(err, EUCLEAN, "block %u: state %u, pins %x, waiters %x", i, b->state,
+                       b->pins, b->waiters);
     count[b->state]++;
     if (b->len > SHM_BLOCK_SIZE)
         return err_set(err, EUCLEAN, "block %u: %u bytes", i, b->len);
@@ -443,8 +439,8 @@ static int block_check_locked(struct shm *shm, struct err *err)
     if (count[SHM_BLOCK_READY] != shm->blocks->ready ||
         count[SHM_BLOCK_FETCHING] != shm->blocks->fetching)
         return err_set(err, EUCLEAN, "%u blocks ready, %u fetching, counted %u, %u",
-                       shm->blocks->ready, shm->blocks->fetching,
-                       count[SHM_BLOCK_READY], count[SHM_BLOCK_FETCHING]);
+                       shm->blocks->ready, shm->blocks->fetching, count[SHM_BLOCK_READY],
+                       count[SHM_BLOCK_FETCHING]);
     return block_check_chains(shm, shm->blocks->ready + shm->blocks->fetching, err);
 }
 

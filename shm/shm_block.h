@@ -28,11 +28,11 @@ struct shm_block {
     uint32_t state;
     uint32_t hash_next; /* index + 1 */
     struct shm_block_key key;
-    uint32_t len;    /* valid bytes, READY */
-    uint16_t pins;   /* a bit for each worker: it is copying from this block */
+    uint32_t len;     /* valid bytes, READY */
+    uint16_t pins;    /* a bit for each worker: it is copying from this block */
     uint16_t waiters; /* a bit for each worker: wake it when the fetch ends */
-    uint8_t owner;   /* of FETCHING */
-    uint8_t used;    /* clock: uses since the hand passed, as far as they count */
+    uint8_t owner;    /* of FETCHING */
+    uint8_t used;     /* clock: uses since the hand passed, as far as they count */
     uint16_t unused;
 };
 
@@ -63,8 +63,8 @@ enum shm_block_found {
 };
 
 /* Looks up and pins, or registers to wait. */
-enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key,
-                                   uint32_t worker, uint32_t *ret_idx);
+enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key, uint32_t worker,
+                                   uint32_t *ret_idx);
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker);
 
 /* A sequential reader is through with a block that it has pinned: it goes before those that are yet

@@ -104,8 +104,7 @@ static bool has_controller(const char *names, const char *one)
 
 /* Finds this process's path in a hierarchy: the line with this controller ("" = v2) of
  * /proc/self/cgroup. */
-static bool cgroup_path(const char *root, const char *controller, char *out,
-                        size_t cap)
+static bool cgroup_path(const char *root, const char *controller, char *out, size_t cap)
 {
     char file[PATH_CAP], text[CGROUP_TEXT_MAX];
     char *line, *save = NULL;
@@ -113,8 +112,7 @@ static bool cgroup_path(const char *root, const char *controller, char *out,
     snprintf(file, sizeof(file), "%.*s/proc/self/cgroup", DIR_MAX, root);
     if (fd_read_file(file, text, sizeof(text)) <= 0)
         return false;
-    for (line = strtok_r(text, "\n", &save); line;
-         line = strtok_r(NULL, "\n", &save)) {
+    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char *names = strchr(line, ':');
         char *path = names ? strchr(names + 1, ':') : NULL;
 
@@ -133,8 +131,8 @@ static bool cgroup_path(const char *root, const char *controller, char *out,
 /* The least that `read` says from the process's own group up to the root of the mount. In a
  * container the path may not exist below the mount (it is the host's): then only the root of the
  * mount counts. */
-static uint64_t walk_up(const char *root, const char *controller,
-                        const char *mount, uint64_t (*read)(const char *dir))
+static uint64_t walk_up(const char *root, const char *controller, const char *mount,
+                        uint64_t (*read)(const char *dir))
 {
     char path[PATH_CAP], dir[PATH_CAP];
     uint64_t v = 0;
@@ -175,8 +173,7 @@ static uint64_t fixed_bytes(const struct shm_sizes *s)
     uint64_t n = DAEMON_HEAP + s->workers * WORKER_HEAP;
 
     for (int i = 0; i < SHM_TABLES; i++) {
-        if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK &&
-            i != SHM_TABLE_BLOCK_DATA)
+        if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK && i != SHM_TABLE_BLOCK_DATA)
             n += shm_layout[i].size(s);
     }
     return n;
@@ -193,8 +190,8 @@ static uint32_t nodes_for(uint64_t bytes)
 
 /* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays
  * free for spool memory, page tables and the kernel's own. */
-int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions,
-                     uint32_t baselines, struct shm_sizes *ret, struct err *err)
+int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions, uint32_t baselines,
+                     struct shm_sizes *ret, struct err *err)
 {
     struct shm_sizes s = {.workers = workers,
                           .handles = 8192,

@@ -38,8 +38,7 @@ static uint32_t free_slots(const struct shm *shm)
 }
 
 /* There is one: the caller has looked. */
-static void add_lock(struct shm *shm, struct shm_flock_file *f,
-                     const struct shm_flock *lock)
+static void add_lock(struct shm *shm, struct shm_flock_file *f, const struct shm_flock *lock)
 {
     struct shm_flock_table *t = shm->flocks;
     uint32_t link = t->free_lock;
@@ -50,8 +49,7 @@ static void add_lock(struct shm *shm, struct shm_flock_file *f,
         link = t->fresh_lock + 1;
         shm_set(shm, shm->meta, t->fresh_lock, link);
     }
-    *slot_edit(shm, link) =
-        (struct shm_flock_slot){.lock = *lock, .next = f->first};
+    *slot_edit(shm, link) = (struct shm_flock_slot){.lock = *lock, .next = f->first};
     shm_set(shm, shm->meta, f->first, link);
     shm_set(shm, shm->meta, t->live, t->live + 1);
 }
@@ -88,8 +86,7 @@ static struct shm_flock_file *file_at(struct shm *shm, uint32_t link)
 }
 
 /* The file of a node, and the link that leads to it; NULL if it has no locks. */
-static struct shm_flock_file *find_file(struct shm *shm, uint32_t node,
-                                        uint32_t **ret_at)
+static struct shm_flock_file *find_file(struct shm *shm, uint32_t node, uint32_t **ret_at)
 {
     uint32_t *at = node_head(shm, node);
 
@@ -107,8 +104,7 @@ static struct shm_flock_file *file_of(struct shm *shm, uint32_t node)
 }
 
 /* The caller has saved *f. */
-static void chain_by_key(struct shm *shm, struct shm_flock_file *f,
-                         uint32_t link)
+static void chain_by_key(struct shm *shm, struct shm_flock_file *f, uint32_t link)
 {
     uint32_t *head = key_head(shm, f->ino);
 
@@ -116,8 +112,7 @@ static void chain_by_key(struct shm *shm, struct shm_flock_file *f,
     shm_set(shm, shm->meta, *head, link);
 }
 
-static void unchain_by_key(struct shm *shm, struct shm_flock_file *f,
-                           uint32_t link)
+static void unchain_by_key(struct shm *shm, struct shm_flock_file *f, uint32_t link)
 {
     uint32_t *at = key_head(shm, f->ino);
 
@@ -142,9 +137,8 @@ static struct shm_flock_file *file_new(struct shm *shm, uint32_t node)
     }
     f = file_at(shm, link);
     shm_save(shm, shm->meta, f, sizeof(*f));
-    *f = (struct shm_flock_file){.node = node,
-                                 .next_by_node = *head,
-                                 .ino = shm_node_at(shm, node)->ino};
+    *f = (struct shm_flock_file){
+        .node = node, .next_by_node = *head, .ino = shm_node_at(shm, node)->ino};
     shm_set(shm, shm->meta, *head, link);
     chain_by_key(shm, f, link);
     return f;
@@ -198,8 +192,7 @@ static bool conflict(const struct shm_flock *a, const struct shm_flock *b)
 }
 
 /* The one of the file that begins first, or NULL. */
-static const struct shm_flock *find_in(struct shm *shm,
-                                       const struct shm_flock_file *f,
+static const struct shm_flock *find_in(struct shm *shm, const struct shm_flock_file *f,
                                        const struct shm_flock *want)
 {
     const struct shm_flock *found = NULL;
@@ -213,16 +206,15 @@ static const struct shm_flock *find_in(struct shm *shm,
     return found;
 }
 
-bool shm_flock_find(struct shm *shm, uint32_t node,
-                    const struct shm_flock *want, struct shm_flock *ret)
+bool shm_flock_find(struct shm *shm, uint32_t node, const struct shm_flock *want,
+                    struct shm_flock *ret)
 {
     uint64_t ino = shm_node_at(shm, node)->ino;
     const struct shm_flock *found = NULL;
 
     if (want->type == SHM_FLOCK_NONE)
         return false;
-    for (uint32_t at = *key_head(shm, ino); at;
-         at = file_at(shm, at)->next_by_key) {
+    for (uint32_t at = *key_head(shm, ino); at; at = file_at(shm, at)->next_by_key) {
         const struct shm_flock *l;
 
         if (file_at(shm, at)->ino != ino)
@@ -236,33 +228,29 @@ bool shm_flock_find(struct shm *shm, uint32_t node,
     return found;
 }
 
-void shm_flock_wait(struct shm *shm, uint32_t node,
-                    const struct shm_flock *want, uint32_t worker)
+void shm_flock_wait(struct shm *shm, uint32_t node, const struct shm_flock *want, uint32_t worker)
 {
     uint64_t ino = shm_node_at(shm, node)->ino;
 
-    for (uint32_t at = *key_head(shm, ino); at;
-         at = file_at(shm, at)->next_by_key) {
+    for (uint32_t at = *key_head(shm, ino); at; at = file_at(shm, at)->next_by_key) {
         struct shm_flock_file *f = file_at(shm, at);
 
         if (f->ino == ino && find_in(shm, f, want))
-            shm_set(shm, shm->meta, f->waiters,
-                    f->waiters | UINT32_C(1) << worker);
+            shm_set(shm, shm->meta, f->waiters, f->waiters | UINT32_C(1) << worker);
     }
 }
 
 /* ---- flock(2) ---- */
 
-static int set_whole(struct shm *shm, uint32_t node,
-                     const struct shm_flock *want, uint32_t *ret_wake)
+static int set_whole(struct shm *shm, uint32_t node, const struct shm_flock *want,
+                     uint32_t *ret_wake)
 {
     struct shm_flock lock = *want, other;
     struct shm_flock_file *f = file_of(shm, node);
     uint32_t *at = f ? &f->first : NULL;
 
     while (f && *at &&
-           !(slot_at(shm, *at)->lock.whole &&
-             slot_at(shm, *at)->lock.owner == want->owner))
+           !(slot_at(shm, *at)->lock.whole && slot_at(shm, *at)->lock.owner == want->owner))
         at = &slot_at(shm, *at)->next;
     if (f && *at) {
         if (slot_at(shm, *at)->lock.type == want->type)
@@ -298,8 +286,7 @@ static bool overlaps(const struct shm_flock *l, const struct shm_flock *want)
 /* One more byte on either side, and they would overlap. */
 static bool touches(const struct shm_flock *l, const struct shm_flock *want)
 {
-    return overlaps(l, want) || l->end + 1 == want->start ||
-           want->end + 1 == l->start;
+    return overlaps(l, want) || l->end + 1 == want->start || want->end + 1 == l->start;
 }
 
 /* What becomes of a range of the owner's own. */
@@ -310,8 +297,7 @@ enum fate {
     FATE_SPLIT, /* both */
 };
 
-static enum fate fate_of(const struct shm_flock *l,
-                         const struct shm_flock *want)
+static enum fate fate_of(const struct shm_flock *l, const struct shm_flock *want)
 {
     bool left = l->start<want->start, right = l->end> want->end;
 
@@ -325,8 +311,7 @@ static enum fate fate_of(const struct shm_flock *l,
 }
 
 /* Whether the table, and this owner's share of it, have room for what the change makes more. */
-static bool has_room(struct shm *shm, const struct shm_flock_file *f,
-                     const struct shm_flock *want)
+static bool has_room(struct shm *shm, const struct shm_flock_file *f, const struct shm_flock *want)
 {
     int64_t own = 0, more = want->type != SHM_FLOCK_NONE;
 
@@ -338,8 +323,8 @@ static bool has_room(struct shm *shm, const struct shm_flock_file *f,
         more += fate == FATE_SPLIT;
         more -= fate == FATE_GOES;
     }
-    return more <= 0 || (more <= (int64_t)free_slots(shm) &&
-                         own + more <= (int64_t)SHM_FLOCK_OWNER_MAX);
+    return more <= 0 ||
+           (more <= (int64_t)free_slots(shm) && own + more <= (int64_t)SHM_FLOCK_OWNER_MAX);
 }
 
 /* Cuts `want` out of the lock in the slot. */
@@ -362,8 +347,7 @@ static void cut_out(struct shm *shm, struct shm_flock_file *f, uint32_t link,
 
 /* Makes room for `want` among the owner's own ranges, and widens it by those that it joins. True if
  * anything was given up that others may wait for. */
-static bool clear_range(struct shm *shm, struct shm_flock_file *f,
-                        struct shm_flock *want)
+static bool clear_range(struct shm *shm, struct shm_flock_file *f, struct shm_flock *want)
 {
     const struct shm_flock asked = *want;
     bool gave_up = false;
@@ -380,8 +364,7 @@ static bool clear_range(struct shm *shm, struct shm_flock_file *f,
             continue;
         }
         if (s->lock.type == asked.type) {
-            want->start =
-                s->lock.start < want->start ? s->lock.start : want->start;
+            want->start = s->lock.start < want->start ? s->lock.start : want->start;
             want->end = s->lock.end > want->end ? s->lock.end : want->end;
         }
         remove_lock(shm, at);
@@ -389,8 +372,8 @@ static bool clear_range(struct shm *shm, struct shm_flock_file *f,
     return gave_up;
 }
 
-static int set_range(struct shm *shm, uint32_t node,
-                     const struct shm_flock *want, uint32_t *ret_wake)
+static int set_range(struct shm *shm, uint32_t node, const struct shm_flock *want,
+                     uint32_t *ret_wake)
 {
     struct shm_flock_file *f = file_of(shm, node);
     struct shm_flock lock = *want, other;
@@ -413,8 +396,7 @@ static int set_range(struct shm *shm, uint32_t node,
     return 0;
 }
 
-int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want,
-                  uint32_t *ret_wake)
+int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want, uint32_t *ret_wake)
 {
     *ret_wake = 0;
     return want->whole ? set_whole(shm, node, want, ret_wake)
@@ -425,8 +407,7 @@ int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want,
 
 /* Removes the locks of the file of which `goes` says so, up to SHM_FLOCK_OWNER_MAX. */
 static uint32_t flock_drop(struct shm *shm, uint32_t node, uint64_t id,
-                           bool (*goes)(const struct shm_flock *l, uint64_t id),
-                           uint32_t *ret_wake)
+                           bool (*goes)(const struct shm_flock *l, uint64_t id), uint32_t *ret_wake)
 {
     struct shm_flock_file *f = file_of(shm, node);
     uint32_t n = 0;
@@ -464,8 +445,7 @@ uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node, uint64_t owner)
     return wake;
 }
 
-bool shm_flock_drop_handle(struct shm *shm, uint32_t node, uint32_t handle,
-                           uint32_t *ret_wake)
+bool shm_flock_drop_handle(struct shm *shm, uint32_t node, uint32_t handle, uint32_t *ret_wake)
 {
     *ret_wake = 0;
     return flock_drop(shm, node, handle, is_through, ret_wake) == SHM_FLOCK_OWNER_MAX;

@@ -25,11 +25,11 @@ enum shm_flock_type { SHM_FLOCK_READ, SHM_FLOCK_WRITE, SHM_FLOCK_NONE };
 struct shm_flock {
     uint64_t owner;
     uint64_t start, end; /* inclusive; ignored for `whole` */
-    uint32_t handle; /* through which open file: its RELEASE ends the lock */
-    uint32_t pid;    /* to be told to who asks */
-    uint16_t type;   /* enum shm_flock_type; NONE unlocks */
-    uint16_t whole;  /* 1: by flock(2) */
-    uint32_t unused; /* no padding: bytes that nobody sets differ between processes */
+    uint32_t handle;     /* through which open file: its RELEASE ends the lock */
+    uint32_t pid;        /* to be told to who asks */
+    uint16_t type;       /* enum shm_flock_type; NONE unlocks */
+    uint16_t whole;      /* 1: by flock(2) */
+    uint32_t unused;     /* no padding: bytes that nobody sets differ between processes */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of that lock dies: rolled back.
@@ -61,8 +61,7 @@ struct shm_flock_table {
     uint32_t unused;
     uint32_t by_node[SHM_FLOCK_BUCKETS]; /* files, index + 1 */
     uint32_t by_key[SHM_FLOCK_BUCKETS];
-    struct
-    { /* as many as handles; the two have nothing to do with each other */
+    struct { /* as many as handles; the two have nothing to do with each other */
         struct shm_flock_file file;
         struct shm_flock_slot slot;
     } cell[];
@@ -80,29 +79,26 @@ must_use int shm_flock_check(struct shm *shm, struct err *err);
 
 /* The lock of another owner that keeps `want` from being taken on the node: the one that begins
  * first. False: none. */
-must_use bool shm_flock_find(struct shm *shm, uint32_t node,
-                             const struct shm_flock *want,
+must_use bool shm_flock_find(struct shm *shm, uint32_t node, const struct shm_flock *want,
                              struct shm_flock *ret);
 
 /* Takes, changes or gives back (NONE) a lock. 0; -EAGAIN: others have it; -ENOLCK: too many.
  * *ret_wake is whom to wake, a bit each, whatever is returned. A range that is not granted leaves
  * all as it was. As on a local disk, a flock that is not granted leaves its owner without any: else
  * two that both want to upgrade would wait for each other. */
-must_use int shm_flock_set(struct shm *shm, uint32_t node,
-                           const struct shm_flock *want, uint32_t *ret_wake);
+must_use int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want,
+                           uint32_t *ret_wake);
 
 /* Notes that this worker waits for what keeps `want` from being taken. */
-void shm_flock_wait(struct shm *shm, uint32_t node,
-                    const struct shm_flock *want, uint32_t worker);
+void shm_flock_wait(struct shm *shm, uint32_t node, const struct shm_flock *want, uint32_t worker);
 
 /* The owner closed the file: its ranges on the node go. Returns whom to wake. */
-must_use uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node,
-                                       uint64_t owner);
+must_use uint32_t shm_flock_drop_owner(struct shm *shm, uint32_t node, uint64_t owner);
 
 /* The handle is being released: what was taken through it goes, at most SHM_FLOCK_OWNER_MAX at a
  * time; true when there is more. */
-must_use bool shm_flock_drop_handle(struct shm *shm, uint32_t node,
-                                    uint32_t handle, uint32_t *ret_wake);
+must_use bool shm_flock_drop_handle(struct shm *shm, uint32_t node, uint32_t handle,
+                                    uint32_t *ret_wake);
 
 /* The node's `ino` has changed (a rename): its locks follow. */
 void shm_flock_renamed(struct shm *shm, uint32_t node);

@@ -6,8 +6,7 @@
 
 size_t shm_handle_size(const struct shm_sizes *s)
 {
-    return sizeof(struct shm_handle_table) +
-           (size_t)s->handles * sizeof(struct shm_handle);
+    return sizeof(struct shm_handle_table) + (size_t)s->handles * sizeof(struct shm_handle);
 }
 
 void shm_handle_init(struct shm *shm)
@@ -53,8 +52,7 @@ static uint32_t take_slot(struct shm *shm)
     return idx;
 }
 
-int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node,
-                       uint32_t flags)
+int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node, uint32_t flags)
 {
     uint32_t idx = take_slot(shm);
     uint32_t generation;
@@ -64,11 +62,8 @@ int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node
         return -ENFILE;
     h = shm_handle_edit(shm, idx);
     generation = h->generation + 1;
-    *h = (struct shm_handle){.kind = kind,
-                             .generation = generation,
-                             .node = node,
-                             .session = SHM_NIL,
-                             .flags = flags};
+    *h = (struct shm_handle){
+        .kind = kind, .generation = generation, .node = node, .session = SHM_NIL, .flags = flags};
     shm_node_open(shm, node);
     return idx;
 }
@@ -124,8 +119,7 @@ static int check_slots(struct shm *shm, struct err *err)
         live++;
         if (h->kind > SHM_HANDLE_DIR || h->node >= shm->header->sizes.nodes ||
             shm_node_at(shm, h->node)->opens == 0)
-            return err_set(err, EUCLEAN, "handle %u: its node %u is not open", i,
-                           h->node);
+            return err_set(err, EUCLEAN, "handle %u: its node %u is not open", i, h->node);
     }
     if (live != t->live)
         return err_set(err, EUCLEAN, "%u handles live, counted %u", t->live, live);
@@ -143,8 +137,7 @@ static int handle_check_free(struct shm *shm, struct err *err)
             return err_set(err, EUCLEAN, "chain of free handles broken at %u", at);
     }
     if (n != t->fresh_handle)
-        return err_set(err, EUCLEAN, "%u handles in use or free, of %u", n,
-                       t->fresh_handle);
+        return err_set(err, EUCLEAN, "%u handles in use or free, of %u", n, t->fresh_handle);
     return 0;
 }
 

@@ -14,10 +14,10 @@ struct shm_handle {
     uint32_t generation;
     uint32_t next_free; /* index + 1 */
     uint32_t node;
-    uint32_t session; /* open for writing: its session, else SHM_NIL */
-    uint32_t flags;   /* O_ACCMODE, O_APPEND, ... of the open */
-    uint32_t pid;     /* directory: the thread that opened it, 0 = unknown */
-    uint32_t content; /* directory: the listing it reads (struct shm_node.content) */
+    uint32_t session;  /* open for writing: its session, else SHM_NIL */
+    uint32_t flags;    /* O_ACCMODE, O_APPEND, ... of the open */
+    uint32_t pid;      /* directory: the thread that opened it, 0 = unknown */
+    uint32_t content;  /* directory: the listing it reads (struct shm_node.content) */
     uint64_t seq_next; /* file: offset after the last read (directory: when its listing began); */
     /* ... first offset not asked of S3 yet (directory: the one upon which `page` was turned to) */
     uint64_t seq_ahead;
@@ -49,8 +49,8 @@ struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx);
 struct shm_handle *shm_handle_hints(struct shm *shm, uint32_t idx);
 
 /* A handle on the node (whose opens are counted up). Its index, or -ENFILE. */
-must_use int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind,
-                                uint32_t node, uint32_t flags);
+must_use int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node,
+                                uint32_t flags);
 /* Frees it and counts the node's opens down. */
 void shm_handle_free(struct shm *shm, uint32_t idx);
 

@@ -40,8 +40,7 @@ void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len)
 
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker)
 {
-    return (struct shm_arena *)(arena_base(shm, worker) + SHM_PAGE +
-                                shm->header->sizes.payload);
+    return (struct shm_arena *)(arena_base(shm, worker) + SHM_PAGE + shm->header->sizes.payload);
 }
 
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i)
@@ -57,9 +56,8 @@ const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_fligh
     for (; at->worker < shm->header->sizes.workers; at->worker++, at->next = 0) {
         while (at->next <= records) {
             uint32_t i = at->next++;
-            const struct shm_record *r =
-                i == records ? &shm_arena_of(shm, at->worker)->current
-                             : shm_arena_record(shm, at->worker, i);
+            const struct shm_record *r = i == records ? &shm_arena_of(shm, at->worker)->current
+                                                      : shm_arena_record(shm, at->worker, i);
             uint32_t state = atomic_load(&r->state);
 
             if (state == SHM_RECORD_IN_FLIGHT || state == SHM_RECORD_APPLIED)
@@ -74,16 +72,14 @@ void shm_arena_init(struct shm *shm)
     (void)shm; /* all FREE is all zero */
 }
 
-static int check_record(const struct shm_record *r, uint32_t worker, uint32_t i,
-                        struct err *err)
+static int check_record(const struct shm_record *r, uint32_t worker, uint32_t i, struct err *err)
 {
     uint32_t state = atomic_load_explicit(&r->state, memory_order_relaxed);
 
     if (state > SHM_RECORD_APPLIED || r->request_len > SHM_RECORD_REQUEST ||
         (r->reply_len > SHM_RECORD_REPLY && r->reply_len != SHM_REPLY_IN_ARENA))
-        return err_set(err, EUCLEAN,
-                       "arena %u, record %u: state %u, request %u, reply %u",
-                       worker, i, state, r->request_len, r->reply_len);
+        return err_set(err, EUCLEAN, "arena %u, record %u: state %u, request %u, reply %u", worker,
+                       i, state, r->request_len, r->reply_len);
     return 0;
 }
 
@@ -94,8 +90,8 @@ static int check_arena(struct shm *shm, uint32_t worker, struct err *err)
     int r = check_record(&a->current, worker, records, err);
 
     if (a->counted_n > SHM_COUNTED_MAX || a->reply_len > SHM_REPLY_MAX)
-        return err_set(err, EUCLEAN, "arena %u: %u counted nodes, reply of %u",
-                       worker, a->counted_n, a->reply_len);
+        return err_set(err, EUCLEAN, "arena %u: %u counted nodes, reply of %u", worker,
+                       a->counted_n, a->reply_len);
     for (uint32_t i = 0; r == 0 && i < records; i++)
         r = check_record(shm_arena_record(shm, worker, i), worker, i, err);
     return r;

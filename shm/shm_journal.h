@@ -22,8 +22,8 @@
 /* bytes of a request that can wait: two names of 255 and their header fit */
 #define SHM_RECORD_REQUEST 696
 #define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
-#define SHM_REPLY_MAX 65536 /* one READDIRPLUS answer */
-#define SHM_COUNTED_MAX 512 /* nodes that one READDIRPLUS answer may count */
+#define SHM_REPLY_MAX 65536  /* one READDIRPLUS answer */
+#define SHM_COUNTED_MAX 512  /* nodes that one READDIRPLUS answer may count */
 
 enum shm_record_state {
     SHM_RECORD_FREE,
@@ -45,11 +45,11 @@ struct shm_record {
     uint32_t opcode;
     uint32_t crashes;
     uint64_t started_ns; /* monotonic */
-    uint64_t node_id; /* of the request: what it is about, or the directory */
-    uint32_t step;    /* of operations with several effects: how far it came */
-    uint32_t handle;  /* handle that it made; SHM_NIL */
-    uint32_t session; /* session that it holds a ref on; SHM_NIL */
-    uint32_t node;    /* node that it has marked busy; SHM_NIL */
+    uint64_t node_id;    /* of the request: what it is about, or the directory */
+    uint32_t step;       /* of operations with several effects: how far it came */
+    uint32_t handle;     /* handle that it made; SHM_NIL */
+    uint32_t session;    /* session that it holds a ref on; SHM_NIL */
+    uint32_t node;       /* node that it has marked busy; SHM_NIL */
     uint32_t parked_len; /* WRITE: bytes that lie in the parking file at this record's place */
     int32_t reply_error; /* APPLIED: 0 or -errno */
     uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
@@ -68,9 +68,9 @@ struct shm_record {
  * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED
  * they are taken back when the request is begun anew. Followed in memory by the records. */
 struct shm_arena {
-    uint32_t pid;      /* of the worker that has the slot; 0 = none yet */
+    uint32_t pid;         /* of the worker that has the slot; 0 = none yet */
     uint32_t incarnation; /* +1 with each worker */
-    uint64_t turn_ns;  /* monotonic: when its loop last turned (watchdog) */
+    uint64_t turn_ns;     /* monotonic: when its loop last turned (watchdog) */
     uint32_t counted_n;
     uint32_t reply_len;
     uint32_t counted[SHM_COUNTED_MAX];

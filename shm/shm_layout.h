@@ -7,7 +7,7 @@
 struct shm_layout_row {
     const char *name;
     size_t (*size)(const struct shm_sizes *sizes);
-    void (*init)(struct shm *shm);                     /* NULL: zeroes are right */
+    void (*init)(struct shm *shm);                  /* NULL: zeroes are right */
     int (*check)(struct shm *shm, struct err *err); /* NULL: nothing to check */
 };
 

@@ -34,8 +34,7 @@ void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh,
 }
 
 /* (While it is open, last_ns is when it was read.) */
-bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns,
-                      uint64_t ttl_ns)
+bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns, uint64_t ttl_ns)
 {
     uint64_t id = shm_node_id(shm, dir);
     struct shm_lister *l = slot_of(shm, pid, id);

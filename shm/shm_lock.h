@@ -27,7 +27,7 @@ struct shm;
 
 /* A lock of a higher rank may be taken while holding a lower one, never the other way round. */
 enum shm_rank {
-    SHM_RANK_META = 1, /* nodes, names, sessions, handles, journal records, notifications */
+    SHM_RANK_META = 1,  /* nodes, names, sessions, handles, journal records, notifications */
     SHM_RANK_BLOCK = 2, /* blocks of object data */
 };
 
@@ -42,7 +42,7 @@ enum shm_rank {
 struct lock_kind shm_mutex {
     pthread_mutex_t mutex;
     uint32_t rank;
-    uint32_t log_used;   /* bytes of `log` in use; 0 = the tables are consistent */
+    uint32_t log_used;     /* bytes of `log` in use; 0 = the tables are consistent */
     uint64_t owner_deaths; /* times that an owner died inside */
     uint64_t rollbacks;    /* ... and had changed something */
     uint8_t log[SHM_UNDO_MAX];
@@ -67,10 +67,10 @@ void shm_rollback(struct shm *shm, struct shm_mutex *m);
 void shm_rollback_to(struct shm *shm, struct shm_mutex *m, uint32_t mark);
 
 /* Saves and stores. `m` is the lock that guards `lvalue`. */
-#define shm_set(shm, m, lvalue, value)                                         \
-    do {                                                                       \
-        shm_save((shm), (m), &(lvalue), sizeof(lvalue));                       \
-        (lvalue) = (value);                                                    \
+#define shm_set(shm, m, lvalue, value)                                                             \
+    do {                                                                                           \
+        shm_save((shm), (m), &(lvalue), sizeof(lvalue));                                           \
+        (lvalue) = (value);                                                                        \
     } while (0)
 
 #endif

@@ -32,8 +32,8 @@ static size_t nodes_off(const struct shm_sizes *s)
 static struct shm_long_name *long_name_at(struct shm *shm, uint32_t i)
 {
     const struct shm_sizes *s = &shm->header->sizes;
-    uint8_t *base = (uint8_t *)shm->nodes + nodes_off(s) +
-                    (size_t)s->nodes * sizeof(struct shm_node);
+    uint8_t *base =
+        (uint8_t *)shm->nodes + nodes_off(s) + (size_t)s->nodes * sizeof(struct shm_node);
 
     return (struct shm_long_name *)base + i;
 }
@@ -108,12 +108,10 @@ const char *shm_node_name(struct shm *shm, uint32_t idx)
 {
     const struct shm_node *n = shm_node_at(shm, idx);
 
-    return n->long_name == SHM_NIL ? n->name
-                                   : long_name_at(shm, n->long_name)->bytes;
+    return n->long_name == SHM_NIL ? n->name : long_name_at(shm, n->long_name)->bytes;
 }
 
-static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name,
-                          size_t len)
+static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name, size_t len)
 {
     uint8_t buf[8 + SHM_NAME_MAX];
     uint8_t out[crypto_shorthash_BYTES];
@@ -131,21 +129,19 @@ uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, siz
     return hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
 }
 
-static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name,
-                          size_t len)
+static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
     uint64_t seed = (uint64_t)shm_node_at(shm, parent)->generation << 32 | parent;
 
-    return &node_heads(shm)[hash_name(shm, seed, name, len) &
-                       (shm->header->sizes.nodes - 1)];
+    return &node_heads(shm)[hash_name(shm, seed, name, len) & (shm->header->sizes.nodes - 1)];
 }
 
 /* ---- the list of evictable nodes ---- */
 
 static bool is_evictable(const struct shm_node *n)
 {
-    return n->nlookup == 0 && n->children == 0 && n->opens == 0 &&
-           n->session == SHM_NIL && n->parent != SHM_NIL && n->busy == 0;
+    return n->nlookup == 0 && n->children == 0 && n->opens == 0 && n->session == SHM_NIL &&
+           n->parent != SHM_NIL && n->busy == 0;
 }
 
 static bool in_lru(struct shm *shm, uint32_t idx)
@@ -161,13 +157,11 @@ static void lru_remove(struct shm *shm, uint32_t idx)
     struct shm_node_table *t = shm->nodes;
 
     if (n->lru_prev)
-        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next,
-                n->lru_next);
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next, n->lru_next);
     else
         shm_set(shm, shm->meta, t->lru_first, n->lru_next);
     if (n->lru_next)
-        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev,
-                n->lru_prev);
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev, n->lru_prev);
     else
         shm_set(shm, shm->meta, t->lru_last, n->lru_prev);
     n->lru_prev = n->lru_next = 0;
@@ -185,13 +179,11 @@ static void lru_push(struct shm *shm, uint32_t idx)
     n->lru_prev = front ? 0 : t->lru_last;
     n->lru_next = front ? t->lru_first : 0;
     if (n->lru_next)
-        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev,
-                idx + 1);
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_next - 1)->lru_prev, idx + 1);
     else
         shm_set(shm, shm->meta, t->lru_last, idx + 1);
     if (n->lru_prev)
-        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next,
-                idx + 1);
+        shm_set(shm, shm->meta, slot_of(shm, n->lru_prev - 1)->lru_next, idx + 1);
     else
         shm_set(shm, shm->meta, t->lru_first, idx + 1);
     shm_set(shm, shm->meta, t->evictable, t->evictable + 1);
@@ -202,8 +194,7 @@ static void lru_push(struct shm *shm, uint32_t idx)
 static void chain_insert(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
-    uint32_t *head =
-        chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
+    uint32_t *head = chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
 
     n->hash_next = *head;
     n->flags |= SHM_NODE_CURRENT;
@@ -213,8 +204,7 @@ static void chain_insert(struct shm *shm, uint32_t idx)
 static void chain_remove(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
-    uint32_t *at =
-        chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
+    uint32_t *at = chain_of(shm, n->parent, shm_node_name(shm, idx), n->name_len);
 
     while (*at && *at != idx + 1)
         at = &slot_of(shm, *at - 1)->hash_next;
@@ -232,8 +222,7 @@ bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const cha
            memcmp(shm_node_name(shm, idx), name, len) == 0;
 }
 
-uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name,
-                       size_t len)
+uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
     uint32_t at;
 
@@ -422,8 +411,7 @@ struct shm_version shm_node_version(const struct shm_node *n)
                                 .gid = n->gid};
 }
 
-static void put_version(struct shm_node *n, const struct shm_version *v,
-                        uint64_t now_ns)
+static void put_version(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
 {
     char etag[SHM_ETAG_MAX] = "";
 
@@ -439,10 +427,8 @@ static void put_version(struct shm_node *n, const struct shm_version *v,
         n->gid = v->gid;
     if (v->meta)
         n->flags = (uint16_t)((n->flags & ~SHM_NODE_META_FLAGS) | SHM_NODE_META |
-                              (v->link ? SHM_NODE_LINK : 0) |
-                              (v->more ? SHM_NODE_MORE : 0) |
-                              (v->xattr ? SHM_NODE_XATTR : 0) |
-                              (v->plain ? SHM_NODE_PLAIN : 0));
+                              (v->link ? SHM_NODE_LINK : 0) | (v->more ? SHM_NODE_MORE : 0) |
+                              (v->xattr ? SHM_NODE_XATTR : 0) | (v->plain ? SHM_NODE_PLAIN : 0));
     else
         n->flags &= (uint16_t)~SHM_NODE_PLAIN;
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
@@ -477,8 +463,8 @@ static uint32_t take_content(struct shm *shm)
 
 /* `flag`: SHM_NODE_PRIVATE, or 0 for one that the name maps to. On failure half of it is done: the
  * caller goes back. */
-static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
-                        size_t len, const struct shm_version *v, uint64_t now_ns, uint16_t flag)
+static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size_t len,
+                        const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
     uint32_t idx, generation;
     struct shm_node *n;
@@ -516,9 +502,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name,
 
 /* The arguments are copied: they may lie in the node that is replaced, and that one may be reused
  * at once. */
-static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent,
-                            const char *name, size_t len,
-                            const struct shm_version *v, uint64_t now_ns, uint16_t flag)
+static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent, const char *name,
+                            size_t len, const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
     char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX] = "";
     struct shm_version own = *v;
@@ -546,8 +531,8 @@ int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, siz
     return r;
 }
 
-int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
-                        size_t len, const struct shm_version *v, uint64_t now_ns)
+int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name, size_t len,
+                        const struct shm_version *v, uint64_t now_ns)
 {
     uint32_t at = shm_node_find(shm, parent, name, len);
     uint32_t mark = shm->meta->log_used;
@@ -593,7 +578,7 @@ void shm_node_regain(struct shm *shm, uint32_t idx)
 /* The directory does not know all its entries. */
 static void forget_entry(struct shm *shm, uint32_t dir)
 {
-    shm_node_edit(shm, dir)->flags &= (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
+    shm_node_edit(shm, dir)->flags &= (uint16_t) ~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
 }
 
 void shm_node_detach(struct shm *shm, uint32_t idx)
@@ -616,8 +601,7 @@ static bool is_ancestor(struct shm *shm, uint32_t idx, uint32_t below)
 }
 
 /* On failure half of it is done: the caller goes back. */
-static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
-                size_t len)
+static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name, size_t len)
 {
     uint32_t replaced = shm_node_find(shm, to_parent, name, len);
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -644,8 +628,7 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     return 0;
 }
 
-int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
-                  const char *name, size_t len)
+int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name, size_t len)
 {
     uint32_t mark = shm->meta->log_used;
     int r;
@@ -785,9 +768,8 @@ uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan)
         uint32_t idx = (*cursor)++ % total;
         const struct shm_node *n = shm_node_at(shm, idx);
 
-        if (n->state == SHM_NODE_LIVE && n->nlookup && n->children == 0 &&
-            n->opens == 0 && n->session == SHM_NIL && idx != SHM_ROOT &&
-            n->busy == 0)
+        if (n->state == SHM_NODE_LIVE && n->nlookup && n->children == 0 && n->opens == 0 &&
+            n->session == SHM_NIL && idx != SHM_ROOT && n->busy == 0)
             return idx;
     }
     return SHM_NIL;

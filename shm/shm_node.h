@@ -33,7 +33,7 @@ enum shm_node_flag {
     SHM_NODE_PRIVATE = 1u << 3,
 
     /* how fresh */
-    SHM_NODE_FRESH = 1u << 4,  /* a lookup has just validated it and no open has used that up */
+    SHM_NODE_FRESH = 1u << 4, /* a lookup has just validated it and no open has used that up */
     /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
      * (the kernel repeats it), needs no request */
     SHM_NODE_LOOKED = 1u << 5,
@@ -44,14 +44,14 @@ enum shm_node_flag {
     SHM_NODE_LISTING = 1u << 7,
     /* somebody has asked about an entry since its newest listing began */
     SHM_NODE_WANTED = 1u << 8,
-    SHM_NODE_ASK = 1u << 9,      /* not META: known for so long that they are worth a HEAD */
+    SHM_NODE_ASK = 1u << 9, /* not META: known for so long that they are worth a HEAD */
 
     /* metadata */
     /* mtime_ns was set by the user (or metadata), not by S3 or a write */
     SHM_NODE_MTIME_SET = 1u << 10,
     /* its object's metadata are known: a GET or HEAD told, or we wrote them */
     SHM_NODE_META = 1u << 11,
-    SHM_NODE_LINK = 1u << 12,  /* META: a symbolic link; its target is the content */
+    SHM_NODE_LINK = 1u << 12, /* META: a symbolic link; its target is the content */
     /* META: there are others than mode, owner, time: new content keeps them */
     SHM_NODE_MORE = 1u << 13,
     SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes among them */
@@ -71,19 +71,19 @@ struct shm_node {
     uint32_t state;
     uint32_t generation; /* +1 at each reuse: old node ids do not match */
     uint32_t parent;
-    uint32_t children; /* LIVE nodes with this parent */
-    uint32_t hash_next; /* index + 1; chain of the name table, or of free nodes */
+    uint32_t children;           /* LIVE nodes with this parent */
+    uint32_t hash_next;          /* index + 1; chain of the name table, or of free nodes */
     uint32_t lru_prev, lru_next; /* indexes + 1; evictable list, 0 = end */
-    uint32_t session; /* open write session, SHM_NIL = none */
-    uint32_t opens;   /* handles open on it */
+    uint32_t session;            /* open write session, SHM_NIL = none */
+    uint32_t opens;              /* handles open on it */
     uint16_t name_len;
     uint16_t flags;
     uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
     /* names its bytes in the block pool: another number after each change of them; directory: of
      * its newest listing */
     uint32_t content;
-    uint64_t nlookup;   /* references that the kernel holds */
-    uint64_t ino;       /* st_ino: a hash of the path */
+    uint64_t nlookup; /* references that the kernel holds */
+    uint64_t ino;     /* st_ino: a hash of the path */
     uint64_t size;
     int64_t mtime_ns;
     uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
@@ -102,9 +102,9 @@ struct shm_node {
             };
         };
     };
-    uint32_t mode;       /* permission bits, SHM_MODE_UNSET = the configured ones */
-    uint32_t uid, gid;   /* SHM_MODE_UNSET = the configured ones */
-    uint32_t busy;       /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
+    uint32_t mode;     /* permission bits, SHM_MODE_UNSET = the configured ones */
+    uint32_t uid, gid; /* SHM_MODE_UNSET = the configured ones */
+    uint32_t busy;     /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
     /* file: with `content` the key of its blocks; a copy of a node shares those of the first */
     uint32_t bytes_node;
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
@@ -127,8 +127,8 @@ struct shm_reopen {
     uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
     /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
     uint32_t pid;
-    uint32_t noted_by; /* that OPEN, as shm_reopen_request() */
-    uint32_t repeated_by; /* the one that repeats it; 0 = none has come yet */
+    uint32_t noted_by;      /* that OPEN, as shm_reopen_request() */
+    uint32_t repeated_by;   /* the one that repeats it; 0 = none has come yet */
     uint32_t wants_private; /* it opens for writing, and is to get a node of its own */
 };
 
@@ -136,10 +136,10 @@ struct shm_reopen {
 
 /* See shm_lister.h. Writer, readers, lock, death: as struct shm_node. */
 struct shm_lister {
-    uint64_t dir; /* its node id */
-    uint64_t fh;  /* the handle that it has, or had */
+    uint64_t dir;     /* its node id */
+    uint64_t fh;      /* the handle that it has, or had */
     uint64_t last_ns; /* monotonic: when it last read there, or after the close looked at a name */
-    uint32_t pid; /* the thread, 0 = the slot is free */
+    uint32_t pid;     /* the thread, 0 = the slot is free */
     uint32_t open;
 };
 
@@ -156,7 +156,7 @@ struct shm_node_table {
     uint32_t next_content;
     uint32_t moved_dirs; /* a directory was renamed: not before are there inode numbers to settle */
     uint64_t reopened_ns; /* monotonic: when the newest of the OPENs in `reopens` came in */
-    uint32_t long_hand; /* where the search for a long name to evict goes on; never saved */
+    uint32_t long_hand;   /* where the search for a long name to evict goes on; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
 } __attribute__((aligned(64)));
@@ -173,7 +173,7 @@ struct shm_version {
     bool local; /* not on S3 yet */
     uint64_t size;
     int64_t mtime_ns;
-    const char *etag; /* "" or NULL for directories and unpublished files */
+    const char *etag;        /* "" or NULL for directories and unpublished files */
     uint32_t mode, uid, gid; /* SHM_MODE_UNSET = configured */
     /* its metadata are known: the three above, and these; else what was known of them stays */
     bool meta;
@@ -183,7 +183,7 @@ struct shm_version {
     bool plain;
 };
 
-#define SHM_NODE_META_FLAGS                                                    \
+#define SHM_NODE_META_FLAGS                                                                        \
     (SHM_NODE_META | SHM_NODE_LINK | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
 
 size_t shm_node_size(const struct shm_sizes *sizes);
@@ -221,9 +221,8 @@ struct shm_version shm_node_version(const struct shm_node *n);
  * notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX bytes; on failure
  * nothing was changed. The node may be evictable: use it before the lock is given up, or pin it.
  * `name` and v->etag may point into a node. */
-must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name,
-                                 size_t len, const struct shm_version *v,
-                                 uint64_t now_ns);
+must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name, size_t len,
+                                 const struct shm_version *v, uint64_t now_ns);
 
 /* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if
  * not current. The name may well exist: its directory is no longer known completely. */
@@ -245,8 +244,8 @@ must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *
  * above; on failure nothing was changed. A PRIVATE node gets the name beside the one that has it.
  * `ino` of nodes below a moved directory stays what it was.
  * */
-must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent,
-                           const char *name, size_t len);
+must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
+                           size_t len);
 
 /* The kernel was (or will be) told of the node n times more / forgot n of them. Too large an n is
  * cut. */

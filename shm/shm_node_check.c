@@ -19,25 +19,22 @@ static int check_name(struct shm *shm, uint32_t idx, struct err *err)
     bool is_long = n->name_len > SHM_NAME_INLINE;
 
     if (n->name_len == 0 || n->name_len > SHM_NAME_MAX)
-        return err_set(err, EUCLEAN, "node %u: name of %u bytes", idx,
-                       n->name_len);
-    if (is_long ? n->long_name >= shm->nodes->fresh_long ||
-                      long_names(shm)[n->long_name].link != idx
-                : n->long_name != SHM_NIL)
-        return err_set(err, EUCLEAN, "node %u: long name %u is not its own", idx,
-                       n->long_name);
+        return err_set(err, EUCLEAN, "node %u: name of %u bytes", idx, n->name_len);
+    if (is_long
+            ? n->long_name >= shm->nodes->fresh_long || long_names(shm)[n->long_name].link != idx
+            : n->long_name != SHM_NIL)
+        return err_set(err, EUCLEAN, "node %u: long name %u is not its own", idx, n->long_name);
     if ((n->flags & SHM_NODE_CURRENT) &&
         shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len) != idx)
         return err_set(err, EUCLEAN, "node %u: its name maps elsewhere", idx);
     return 0;
 }
 
-static int check_node(struct shm *shm, uint32_t idx, struct tally *t,
-                      struct err *err)
+static int check_node(struct shm *shm, uint32_t idx, struct tally *t, struct err *err)
 {
     const struct shm_node *n = shm_node_at(shm, idx);
-    bool pinned = n->nlookup || n->children || n->opens || n->busy ||
-                  n->session != SHM_NIL || idx == SHM_ROOT;
+    bool pinned = n->nlookup || n->children || n->opens || n->busy || n->session != SHM_NIL ||
+                  idx == SHM_ROOT;
     bool listed = n->lru_prev || n->lru_next || shm->nodes->lru_first == idx + 1;
 
     if (n->state == SHM_NODE_FREE)
@@ -50,15 +47,13 @@ static int check_node(struct shm *shm, uint32_t idx, struct tally *t,
     t->evictable += listed;
     t->long_names += n->long_name != SHM_NIL;
     if (pinned == listed)
-        return err_set(err, EUCLEAN, "node %u: pinned %d, evictable %d", idx,
-                       pinned, listed);
+        return err_set(err, EUCLEAN, "node %u: pinned %d, evictable %d", idx, pinned, listed);
     if (idx == SHM_ROOT)
         return 0;
     if (n->parent >= shm->header->sizes.nodes ||
         shm_node_at(shm, n->parent)->state != SHM_NODE_LIVE ||
         !(shm_node_at(shm, n->parent)->flags & SHM_NODE_DIR))
-        return err_set(err, EUCLEAN, "node %u: parent %u is no live directory",
-                       idx, n->parent);
+        return err_set(err, EUCLEAN, "node %u: parent %u is no live directory", idx, n->parent);
     return check_name(shm, idx, err);
 }
 
@@ -71,11 +66,10 @@ static int check_children(struct shm *shm, struct err *err)
         if (n->state != SHM_NODE_LIVE)
             continue;
         for (uint32_t k = 0; k < shm->nodes->fresh_node; k++)
-            found += shm_node_at(shm, k)->state == SHM_NODE_LIVE &&
-                     shm_node_at(shm, k)->parent == i;
+            found +=
+                shm_node_at(shm, k)->state == SHM_NODE_LIVE && shm_node_at(shm, k)->parent == i;
         if (found != n->children)
-            return err_set(err, EUCLEAN, "node %u: %u children, counted %u", i,
-                           n->children, found);
+            return err_set(err, EUCLEAN, "node %u: %u children, counted %u", i, n->children, found);
     }
     return 0;
 }
@@ -89,10 +83,8 @@ static int check_lru(struct shm *shm, uint32_t expected, struct err *err)
         if (shm_node_at(shm, at - 1)->lru_prev != prev || ++n > expected)
             return err_set(err, EUCLEAN, "evictable list broken at %u", at - 1);
     }
-    if (n != expected || shm->nodes->lru_last != prev ||
-        shm->nodes->evictable != n)
-        return err_set(err, EUCLEAN, "evictable list has %u nodes, expected %u",
-                       n, expected);
+    if (n != expected || shm->nodes->lru_last != prev || shm->nodes->evictable != n)
+        return err_set(err, EUCLEAN, "evictable list has %u nodes, expected %u", n, expected);
     return 0;
 }
 
@@ -111,13 +103,11 @@ static int node_check_chains(struct shm *shm, struct err *err)
 
             if (n->state != SHM_NODE_LIVE || !(n->flags & SHM_NODE_CURRENT) ||
                 ++in_chains > current)
-                return err_set(err, EUCLEAN, "chain %u broken at node %u", h,
-                               at - 1);
+                return err_set(err, EUCLEAN, "chain %u broken at node %u", h, at - 1);
         }
     }
     if (in_chains != current)
-        return err_set(err, EUCLEAN, "%u current nodes, %u in chains", current,
-                       in_chains);
+        return err_set(err, EUCLEAN, "%u current nodes, %u in chains", current, in_chains);
     return 0;
 }
 
@@ -136,10 +126,8 @@ static int node_check_free(struct shm *shm, const struct tally *t, struct err *e
          at = long_names(shm)[at - 1].link)
         longs++;
     if (nodes != shm->nodes->fresh_node || longs != shm->nodes->fresh_long)
-        return err_set(err, EUCLEAN,
-                       "%u of %u nodes, %u of %u long names in use or free",
-                       nodes, shm->nodes->fresh_node, longs,
-                       shm->nodes->fresh_long);
+        return err_set(err, EUCLEAN, "%u of %u nodes, %u of %u long names in use or free", nodes,
+                       shm->nodes->fresh_node, longs, shm->nodes->fresh_long);
     return 0;
 }
 
@@ -151,8 +139,7 @@ static int check_tally(struct shm *shm, const struct tally *t, struct err *err)
                        "%u nodes live, counted %u, %u of them children; lookups "
                        "%llu, counted %llu",
                        shm->nodes->live, t->live, t->children,
-                       (unsigned long long)shm->nodes->lookups,
-                       (unsigned long long)t->lookups);
+                       (unsigned long long)shm->nodes->lookups, (unsigned long long)t->lookups);
     return 0;
 }
 

@@ -59,20 +59,17 @@ void shm_notify_inode(struct shm *shm, uint32_t node)
 
     put_pages(shm, shm_node_id(shm, node));
     if (n)
-        *n = (struct shm_notify){.kind = SHM_NOTIFY_INODE,
-                                 .node_id = shm_node_id(shm, node)};
+        *n = (struct shm_notify){.kind = SHM_NOTIFY_INODE, .node_id = shm_node_id(shm, node)};
 }
 
-void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name,
-                      size_t len)
+void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
     struct shm_notify *n = len <= SHM_NAME_MAX ? notify_put(shm) : NULL;
 
     if (!n)
         return;
-    *n = (struct shm_notify){.kind = SHM_NOTIFY_ENTRY,
-                             .n = (uint32_t)len,
-                             .node_id = shm_node_id(shm, parent)};
+    *n = (struct shm_notify){
+        .kind = SHM_NOTIFY_ENTRY, .n = (uint32_t)len, .node_id = shm_node_id(shm, parent)};
     memcpy(n->name, name, len);
 }
 
@@ -194,7 +191,6 @@ int shm_notify_check(struct shm *shm, struct err *err)
     if (pages > SHM_NOTIFY_PAGES)
         return err_set(err, EUCLEAN, "pages of %u nodes to drop", pages);
     if (n > SHM_NOTIFY_SLOTS)
-        return err_set(err, EUCLEAN, "%u notifications in %u slots", n,
-                       SHM_NOTIFY_SLOTS);
+        return err_set(err, EUCLEAN, "%u notifications in %u slots", n, SHM_NOTIFY_SLOTS);
     return 0;
 }

@@ -39,12 +39,12 @@ struct shm_notify_ring {
     uint32_t head, tail; /* free running; head == tail: empty */
     uint64_t dropped;
     uint64_t written;
-    uint64_t room_ns; /* monotonic: when nodes were last asked back, 0 = never */
+    uint64_t room_ns;          /* monotonic: when nodes were last asked back, 0 = never */
     _Atomic uint32_t no_prune; /* set by the notifier: the kernel does not know PRUNE */
     uint32_t n_pages;
     uint32_t pages_lost; /* there were too many: all OPENs drop pages from then on */
     uint32_t unused;
-    uint64_t dropping; /* node whose pages the notifier is dropping, 0 = none */
+    uint64_t dropping;                /* node whose pages the notifier is dropping, 0 = none */
     uint64_t pages[SHM_NOTIFY_PAGES]; /* nodes with pages that are to go; each once */
     struct shm_notify slot[SHM_NOTIFY_SLOTS];
 };

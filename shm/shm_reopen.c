@@ -59,7 +59,7 @@ void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t reque
 
     if (pid && !(r && r->repeated_by == request))
         reopen_put(shm, &(struct shm_reopen){
-                     .pid = pid, .ino = ino, .noted_by = request, .since_ns = since_ns});
+                            .pid = pid, .ino = ino, .noted_by = request, .since_ns = since_ns});
 }
 
 static uint32_t who_is(uint32_t pid)
@@ -71,10 +71,10 @@ void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint32
                              uint64_t since_ns)
 {
     reopen_put(shm, &(struct shm_reopen){.pid = who_is(pid),
-                                  .ino = ino,
-                                  .noted_by = request,
-                                  .since_ns = since_ns,
-                                  .wants_private = 1});
+                                         .ino = ino,
+                                         .noted_by = request,
+                                         .since_ns = since_ns,
+                                         .wants_private = 1});
 }
 
 void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino)

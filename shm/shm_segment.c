@@ -51,15 +51,11 @@ static bool within(uint32_t v, uint32_t least, uint32_t most)
 
 static int check_sizes(const struct shm_sizes *s, struct err *err)
 {
-    if (!within(s->workers, 1, SHM_WORKERS_MAX) ||
-        !within(s->nodes, 64, SHM_COUNT_MAX) || (s->nodes & (s->nodes - 1)) ||
-        !within(s->long_names, 0, SHM_COUNT_MAX) ||
-        !within(s->handles, 1, SHM_COUNT_MAX) ||
-        !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
-        !within(s->records, 1, SHM_RECORDS_MAX) ||
-        !within(s->baselines, 0, SHM_BASELINES_MAX) ||
-        !within(s->blocks, 8, SHM_COUNT_MAX) ||
-        !within(s->payload, SHM_PAGE, SHM_PAYLOAD_MAX) ||
+    if (!within(s->workers, 1, SHM_WORKERS_MAX) || !within(s->nodes, 64, SHM_COUNT_MAX) ||
+        (s->nodes & (s->nodes - 1)) || !within(s->long_names, 0, SHM_COUNT_MAX) ||
+        !within(s->handles, 1, SHM_COUNT_MAX) || !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
+        !within(s->records, 1, SHM_RECORDS_MAX) || !within(s->baselines, 0, SHM_BASELINES_MAX) ||
+        !within(s->blocks, 8, SHM_COUNT_MAX) || !within(s->payload, SHM_PAGE, SHM_PAYLOAD_MAX) ||
         s->payload % SHM_PAGE)
         return err_set(err, EINVAL, "shared memory: sizes make no sense");
     return 0;
@@ -82,8 +78,8 @@ static int map_segment(struct shm *shm, int prot, struct err *err)
     void *p = mmap(NULL, shm->size, prot, MAP_SHARED, shm->fd, 0);
 
     if (p == MAP_FAILED)
-        return err_set(err, errno, "shared memory: cannot map %zu bytes: %s",
-                       shm->size, strerror(errno));
+        return err_set(err, errno, "shared memory: cannot map %zu bytes: %s", shm->size,
+                       strerror(errno));
     shm->base = p;
     shm->header = p;
     return 0;
@@ -95,8 +91,8 @@ static int create_memfd(struct shm *shm, struct err *err)
     shm->fd = memfd_create("stateproxy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (shm->fd < 0 || ftruncate(shm->fd, (off_t)shm->size) < 0 ||
         fcntl(shm->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-        return err_set(err, errno, "shared memory: cannot make %zu bytes: %s",
-                       shm->size, strerror(errno));
+        return err_set(err, errno, "shared memory: cannot make %zu bytes: %s", shm->size,
+                       strerror(errno));
     return map_segment(shm, PROT_READ | PROT_WRITE, err);
 }
 
@@ -111,8 +107,7 @@ static void init_tables(struct shm *shm, const struct shm_header *h)
     }
 }
 
-int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
-               struct err *err)
+int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *err)
 {
     struct shm_header h = {.magic = SHM_MAGIC,
                            .version = PACKAGE_VERSION,
@@ -151,9 +146,9 @@ static int check_header(const struct shm_header *h, size_t size, struct err *err
     if (memcmp(h->version, own.version, sizeof(own.version)) != 0)
         return err_set(err, EPROTO,
                        "the daemon is of another version than this program, which is %s: "
-                       "use the stateproxyctl that came with the daemon", own.version);
-    if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size ||
-        h->size != size ||
+                       "use the stateproxyctl that came with the daemon",
+                       own.version);
+    if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size || h->size != size ||
         memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||
         memcmp(own.table_len, h->table_len, sizeof(own.table_len)) != 0)
         return err_set(err, EPROTO, "segment header: sizes do not fit");

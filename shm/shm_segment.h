@@ -15,7 +15,7 @@
 #include "shm/shm_lock.h"
 
 #define SHM_MAGIC UINT64_C(0x3159584f52505453) /* "STPROXY1" */
-#define SHM_VERSION_MAX 24 /* of PACKAGE_VERSION, with its NUL */
+#define SHM_VERSION_MAX 24                     /* of PACKAGE_VERSION, with its NUL */
 #define SHM_WORKERS_MAX 16
 #define SHM_NIL UINT32_C(0xffffffff) /* no index */
 #define SHM_BLOCK_SIZE (128u << 10)
@@ -30,15 +30,15 @@
 
 /* How many of each; from the memory budget (shm_budget.h) and the configuration. */
 struct shm_sizes {
-    uint32_t workers;  /* 1..SHM_WORKERS_MAX */
-    uint32_t nodes;    /* a power of two */
+    uint32_t workers;    /* 1..SHM_WORKERS_MAX */
+    uint32_t nodes;      /* a power of two */
     uint32_t long_names; /* names that do not fit a node */
     uint32_t handles;
     uint32_t sessions; /* = spool slots */
     uint32_t records;  /* waiting requests of one worker */
     uint32_t blocks;
     uint32_t baselines; /* 0..SHM_BASELINES_MAX; 0 where writes compare nothing */
-    uint32_t payload; /* largest WRITE payload: max_write */
+    uint32_t payload;   /* largest WRITE payload: max_write */
 };
 
 enum shm_table {
@@ -67,10 +67,10 @@ enum shm_table {
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
-    uint32_t draining; /* atomic: no new opens, finish what is open */
+    uint32_t draining;    /* atomic: no new opens, finish what is open */
     uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/names/list.c) */
-    uint32_t habits;   /* of the S3 server: enum s3_habit */
-    uint32_t refused;  /* atomic, workers: conditional writes in a row that were refused */
+    uint32_t habits;      /* of the S3 server: enum s3_habit */
+    uint32_t refused;     /* atomic, workers: conditional writes in a row that were refused */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */
@@ -117,8 +117,7 @@ struct shm {
 
 /* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL
  * for sizes that make no sense). The descriptor is CLOEXEC. Called once, before the first fork. */
-must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm,
-                        struct err *err);
+must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *err);
 
 /* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be
  * hostile: shm->header is a checked copy (its `draining` is of this moment), and every index found

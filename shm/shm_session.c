@@ -9,8 +9,7 @@
 
 size_t shm_session_size(const struct shm_sizes *s)
 {
-    return sizeof(struct shm_session_table) +
-           (size_t)s->sessions * sizeof(struct shm_session);
+    return sizeof(struct shm_session_table) + (size_t)s->sessions * sizeof(struct shm_session);
 }
 
 void shm_session_init(struct shm *shm)
@@ -22,9 +21,9 @@ void shm_session_init(struct shm *shm)
 const char *shm_session_flag_name(unsigned bit)
 {
     static const char *const names[SHM_SESSION_FLAGS] = {
-        "loaded", "on-disk", "emptying", "copy", "no-copy", "lost", "xattr", "absent",
-        "unpublished", "excl", "tried", "orphan", "many-pids", "expects", "lineage",
-        "ours", "refused", "replaced", "moved",
+        "loaded",  "on-disk",     "emptying", "copy",     "no-copy", "lost",      "xattr",
+        "absent",  "unpublished", "excl",     "tried",    "orphan",  "many-pids", "expects",
+        "lineage", "ours",        "refused",  "replaced", "moved",
     };
 
     assert(bit < SHM_SESSION_FLAGS);
@@ -101,20 +100,17 @@ void shm_session_free(struct shm *shm, uint32_t idx)
     if (s->state != SHM_SESSION_CLOSING)
         return;
     s->state = SHM_SESSION_FREE;
-    shm_set(shm, shm->meta, shm->sessions->mem_used,
-            shm->sessions->mem_used - s->mem_reserved);
+    shm_set(shm, shm->meta, shm->sessions->mem_used, shm->sessions->mem_used - s->mem_reserved);
     s->mem_reserved = 0;
     shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live - 1);
 }
 
 bool shm_session_dirty(const struct shm_session *s)
 {
-    return s->write_seq != s->published_seq ||
-           (s->flags & SHM_SESSION_UNPUBLISHED);
+    return s->write_seq != s->published_seq || (s->flags & SHM_SESSION_UNPUBLISHED);
 }
 
-const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s,
-                                                     int32_t tid)
+const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s, int32_t tid)
 {
     for (int i = 0; tid && i < SHM_SESSION_PIDS; i++) {
         if (s->pids[i].tgid && s->pids[i].tid == tid)
@@ -125,8 +121,8 @@ const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s
 
 /* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: where
  * another entry has the tid, it is that of a thread that is gone. */
-static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid,
-                                        int32_t tgid, uint64_t start)
+static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid, int32_t tgid,
+                                        uint64_t start)
 {
     struct shm_session_pid *found = NULL, *free_slot = NULL;
 
@@ -143,8 +139,8 @@ static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid,
     return found ? found : free_slot;
 }
 
-struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
-                                        int32_t tgid, uint64_t start)
+struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid, int32_t tgid,
+                                        uint64_t start)
 {
     struct shm_session *s = shm_session_edit(shm, idx);
     struct shm_session_pid *p = tgid > 0 ? find_pid(s, tid, tgid, start) : NULL;
@@ -166,18 +162,15 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
     if (s->state > SHM_SESSION_CLOSING)
         return err_set(err, EUCLEAN, "session %u: state %u", i, s->state);
     if (s->state != SHM_SESSION_LIVE)
-        return s->node == SHM_NIL ? 0
-                                  : err_set(err, EUCLEAN,
-                                            "session %u: ended, on node %u", i,
-                                            s->node);
-    if (s->node >= shm->header->sizes.nodes ||
-        shm_node_at(shm, s->node)->session != i)
-        return err_set(err, EUCLEAN, "session %u: its node %u has another", i,
-                       s->node);
+        return s->node == SHM_NIL
+                   ? 0
+                   : err_set(err, EUCLEAN, "session %u: ended, on node %u", i, s->node);
+    if (s->node >= shm->header->sizes.nodes || shm_node_at(shm, s->node)->session != i)
+        return err_set(err, EUCLEAN, "session %u: its node %u has another", i, s->node);
     if (s->published_seq > s->write_seq)
         return err_set(err, EUCLEAN, "session %u: published the future", i);
-    if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE &&
-        s->load.state == SHM_JOB_IDLE && !shm_session_dirty(s) &&
+    if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE && s->load.state == SHM_JOB_IDLE &&
+        !shm_session_dirty(s) &&
         !(shm_node_at(shm, s->node)->opens &&
           ((s->flags & SHM_SESSION_ORPHAN) ||
            (shm_node_at(shm, s->node)->flags & SHM_NODE_PRIVATE))))
@@ -193,10 +186,8 @@ static int check_nodes(struct shm *shm, struct err *err)
 
         if (n->state != SHM_NODE_LIVE || n->session == SHM_NIL)
             continue;
-        if (n->session >= shm->header->sizes.sessions ||
-            shm_session_at(shm, n->session)->node != i)
-            return err_set(err, EUCLEAN, "node %u: session %u is not its own", i,
-                           n->session);
+        if (n->session >= shm->header->sizes.sessions || shm_session_at(shm, n->session)->node != i)
+            return err_set(err, EUCLEAN, "node %u: session %u is not its own", i, n->session);
     }
     return 0;
 }
@@ -216,10 +207,8 @@ static int session_check_locked(struct shm *shm, struct err *err)
         mem += t->slot[i].mem_reserved;
     }
     if (live != t->live || mem != t->mem_used)
-        return err_set(err, EUCLEAN,
-                       "%u sessions live, counted %u; %llu bytes, counted %llu",
-                       t->live, live, (unsigned long long)t->mem_used,
-                       (unsigned long long)mem);
+        return err_set(err, EUCLEAN, "%u sessions live, counted %u; %llu bytes, counted %llu",
+                       t->live, live, (unsigned long long)t->mem_used, (unsigned long long)mem);
     return check_nodes(shm, err);
 }
 

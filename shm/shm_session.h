@@ -27,22 +27,22 @@ enum shm_session_flag {
     /* the spool holds the file. Not while it is being loaded, nor, until somebody writes, as a
      * copy by the server */
     SHM_SESSION_LOADED = 1u << 0,
-    SHM_SESSION_ON_DISK = 1u << 1,  /* the bytes are in the spool file, not in the memfd */
+    SHM_SESSION_ON_DISK = 1u << 1, /* the bytes are in the spool file, not in the memfd */
     /* an open with O_TRUNC empties the spool: nobody else may change it */
     SHM_SESSION_EMPTYING = 1u << 2,
     /* unpublished, and nothing in the spool: the content is that of `copy` */
     SHM_SESSION_COPY = 1u << 3,
     /* which the server would not copy: it is to be loaded and put */
     SHM_SESSION_NO_COPY = 1u << 4,
-    SHM_SESSION_LOST = 1u << 5,     /* and could not be loaded: nobody waits until it is */
-    SHM_SESSION_XATTR = 1u << 6,    /* `xattr` is what the file has, told to S3 or not */
+    SHM_SESSION_LOST = 1u << 5,  /* and could not be loaded: nobody waits until it is */
+    SHM_SESSION_XATTR = 1u << 6, /* `xattr` is what the file has, told to S3 or not */
 
     /* the publish */
     /* the key was not on S3 when the session began, nor published since */
     SHM_SESSION_ABSENT = 1u << 7,
     /* created or truncated: publish even without a written byte */
     SHM_SESSION_UNPUBLISHED = 1u << 8,
-    SHM_SESSION_EXCL = 1u << 9,   /* last write wins: it is to be a new file */
+    SHM_SESSION_EXCL = 1u << 9, /* last write wins: it is to be a new file */
     /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and its end is not
      * known */
     SHM_SESSION_TRIED = 1u << 10,
@@ -84,8 +84,8 @@ struct shm_copy {
 
 /* A process that opened or wrote the file: a FLUSH of any other publishes nothing. */
 struct shm_session_pid {
-    int32_t tid;  /* as the kernel tells it in requests: of the thread that was last seen */
-    int32_t tgid; /* 0 = free */
+    int32_t tid;    /* as the kernel tells it in requests: of the thread that was last seen */
+    int32_t tgid;   /* 0 = free */
     uint64_t start; /* start time in clock ticks, tells a reused pid */
     uint32_t flags;
     uint32_t unused;
@@ -96,9 +96,9 @@ struct shm_session_pid {
 enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
 struct shm_job {
     uint32_t state;
-    uint32_t owner;   /* worker slot */
+    uint32_t owner;    /* worker slot */
     uint32_t attempts; /* finished ones; a waiter waits for a later number than it saw */
-    int32_t error;    /* of the last finished attempt: 0 or -errno */
+    int32_t error;     /* of the last finished attempt: 0 or -errno */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back.
@@ -117,8 +117,8 @@ struct shm_session {
     uint32_t waiters; /* workers to wake when a job ends, a bit each */
     uint64_t size;
     int64_t mtime_ns;
-    uint64_t write_seq;     /* +1 at each change of content */
-    uint64_t published_seq; /* write_seq that S3 has */
+    uint64_t write_seq;      /* +1 at each change of content */
+    uint64_t published_seq;  /* write_seq that S3 has */
     uint64_t publishing_seq; /* that the running (or last) publish carries */
     uint64_t mem_reserved;   /* bytes of the memfd that are counted in the table's mem_used */
     /* requests that are changing the spool right now: no publish begins meanwhile */
@@ -131,11 +131,11 @@ struct shm_session {
     /* Compare-and-set (workers/objmeta/lineage.h): */
     /* of the publish under way (or last), for own-write recognition */
     char write_id[SHM_ID_LEN + 4];
-    char old_id[SHM_ID_LEN + 4];   /* of an attempt with other content whose end is not known */
-    uint64_t sent_ns;              /* TRIED: when a PUT went out last (workers/op/settle.h) */
+    char old_id[SHM_ID_LEN + 4]; /* of an attempt with other content whose end is not known */
+    uint64_t sent_ns;            /* TRIED: when a PUT went out last (workers/op/settle.h) */
     union {
         char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
-        struct shm_copy copy; /* with SHM_SESSION_COPY; not with compare-and-set */
+        struct shm_copy copy;          /* with SHM_SESSION_COPY; not with compare-and-set */
     };
     /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
     uint64_t changed_from;
@@ -184,11 +184,10 @@ bool shm_session_dirty(const struct shm_session *s);
 
 /* The entry of this process: found by (tgid, start), or taken anew; NULL (and MANY_PIDS set) when
  * all are taken by others, or when the process is not known (tgid 0). */
-struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid,
-                                        int32_t tgid, uint64_t start);
+struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid, int32_t tgid,
+                                        uint64_t start);
 
 /* The same by tid alone: NULL if this thread has not been seen (or is 0). */
-const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s,
-                                                     int32_t tid);
+const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s, int32_t tid);
 
 #endif

@@ -24,9 +24,8 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
 };
 
 const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {
-    "get",  "head",          "put",      "delete",    "copy",
-    "list", "create_upload", "put_part", "copy_part", "complete_upload",
-    "abort_upload", ""};
+    "get",           "head",     "put",       "delete",          "copy",         "list",
+    "create_upload", "put_part", "copy_part", "complete_upload", "abort_upload", ""};
 
 size_t shm_stats_size(const struct shm_sizes *s)
 {

@@ -10,13 +10,13 @@
 #define SHM_STATS_S3_OPS 12
 
 enum shm_stat {
-    SHM_STAT_READ_BYTES,     /* answered to READ */
-    SHM_STAT_WRITTEN_BYTES,  /* taken by WRITE */
-    SHM_STAT_S3_IN_BYTES,    /* object data received */
-    SHM_STAT_S3_OUT_BYTES,   /* object data sent */
-    SHM_STAT_S3_RETRIES,     /* attempts after the first */
-    SHM_STAT_S3_ERRORS,      /* requests that ended in an error other than "not there" */
-    SHM_STAT_PUBLISHED,      /* files put, or copied by the server */
+    SHM_STAT_READ_BYTES,    /* answered to READ */
+    SHM_STAT_WRITTEN_BYTES, /* taken by WRITE */
+    SHM_STAT_S3_IN_BYTES,   /* object data received */
+    SHM_STAT_S3_OUT_BYTES,  /* object data sent */
+    SHM_STAT_S3_RETRIES,    /* attempts after the first */
+    SHM_STAT_S3_ERRORS,     /* requests that ended in an error other than "not there" */
+    SHM_STAT_PUBLISHED,     /* files put, or copied by the server */
     SHM_STAT_PUBLISH_FAILED,
     SHM_STAT_DISCARDED,      /* sessions given up with unpublished bytes */
     SHM_STAT_TORN,           /* ... because their writers were killed */
@@ -27,9 +27,9 @@ enum shm_stat {
     SHM_STAT_INTERRUPTED,
     /* requests ended with ETIMEDOUT, or EAGAIN, since they became too old */
     SHM_STAT_TIMED_OUT,
-    SHM_STAT_HIDDEN_NAMES,   /* keys that cannot be names */
-    SHM_STAT_OVERLOAD,       /* requests refused with ENOMEM: no free record */
-    SHM_STAT_PARKED,         /* WRITEs that had to wait */
+    SHM_STAT_HIDDEN_NAMES, /* keys that cannot be names */
+    SHM_STAT_OVERLOAD,     /* requests refused with ENOMEM: no free record */
+    SHM_STAT_PARKED,       /* WRITEs that had to wait */
     SHM_STATS_COUNT
 };
 

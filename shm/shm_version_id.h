@@ -23,8 +23,8 @@ struct shm_version_id {
     uint64_t key;        /* its hash; 0 = the place is free */
     uint32_t bytes_node; /* with `content` of which bytes it is, as in struct shm_node */
     uint32_t content;
-    uint32_t node;     /* a node of these bytes: while it is open, the id stays */
-    uint32_t told;     /* when it was told last, by the table's `clock` */
+    uint32_t node; /* a node of these bytes: while it is open, the id stays */
+    uint32_t told; /* when it was told last, by the table's `clock` */
     /* the key has another object by now, or none: the next GET names the version */
     uint32_t replaced;
     char id[SHM_VERSION_ID_MAX];

@@ -11,8 +11,8 @@
 #define SHM_WINS 64
 
 struct shm_win {
-    uint64_t key;   /* its hash; 0 = none */
-    uint64_t at_ns; /* when its answer came */
+    uint64_t key;            /* its hash; 0 = none */
+    uint64_t at_ns;          /* when its answer came */
     char from[SHM_ETAG_MAX]; /* the version that was replaced, "" = there was none */
 };
 

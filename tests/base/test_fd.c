@@ -205,8 +205,7 @@ static void test_cleanup(void **state)
     (void)state;
     leave_scope(fd, memory, true);
     assert_true(fcntl(fd, F_GETFD) >= 0);
-    leave_scope(fd, memory,
-                false); /* frees; a second free or a leak would show */
+    leave_scope(fd, memory, false); /* frees; a second free or a leak would show */
     assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 

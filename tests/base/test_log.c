@@ -61,8 +61,7 @@ static const char *logged(const char *text)
     begin();
     log_line(LOG_ERR, "%s", text);
     snprintf(line, sizeof(line), "%s", end());
-    assert_true(strlen(line) > 0 &&
-                strchr(line, '\n') == line + strlen(line) - 1);
+    assert_true(strlen(line) > 0 && strchr(line, '\n') == line + strlen(line) - 1);
     line[strlen(line) - 1] = '\0';
     start = strstr(line, "]: ");
     assert_non_null(start);
@@ -138,8 +137,7 @@ static void test_long_lines(void **state)
     for (size_t n = LOG_LINE_MAX - 5; n < sizeof(text); n++) {
         memset(text, 'x', n);
         text[n] = '\0';
-        assert_int_equal(strlen(logged(text)),
-                         n < LOG_LINE_MAX ? n : LOG_LINE_MAX - 1);
+        assert_int_equal(strlen(logged(text)), n < LOG_LINE_MAX ? n : LOG_LINE_MAX - 1);
     }
     memset(text, '\n', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
@@ -182,8 +180,10 @@ static void test_closed_stderr(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_form),          cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_escaping),      cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_form),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_escaping),
+        cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_escape_in_little_room),
         cmocka_unit_test(test_closed_stderr),
     };

@@ -163,8 +163,7 @@ static void test_timer_moves_and_cancels(void **state)
     mark_set(&m[2], loop, 'c', 3);
     mark_set(&m[3], loop, 'd', 6);
     m[3].stop = true;
-    loop_timer_set(loop, &m[0].timer,
-                   5 * NS_PER_MS); /* from first to after c */
+    loop_timer_set(loop, &m[0].timer, 5 * NS_PER_MS); /* from first to after c */
     loop_timer_cancel(loop, &m[1].timer);
     loop_timer_cancel(loop, &m[1].timer);
     assert_false(m[1].timer.armed);

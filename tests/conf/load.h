@@ -19,8 +19,8 @@
 #define LOAD_ENV_MAX 16
 
 /* What every configuration needs. */
-#define LOAD_BASE_ENV                                                          \
-    "STATE_BUCKET=bkt", "STATE_MOUNT=/mnt/x", "AWS_ACCESS_KEY_ID=AKIDTEST",    \
+#define LOAD_BASE_ENV                                                                              \
+    "STATE_BUCKET=bkt", "STATE_MOUNT=/mnt/x", "AWS_ACCESS_KEY_ID=AKIDTEST",                        \
         "AWS_SECRET_ACCESS_KEY=sesame"
 
 static char load_dir[] = "/tmp/stateproxy-test-XXXXXX";
@@ -49,8 +49,8 @@ static inline void load_write(const void *text, size_t len)
 }
 
 /* Loads `text` (NULL = no file) with exactly the variables in `env`. */
-static inline int load_exact(const char *text, char *const *env,
-                             struct conf **ret_conf, struct err *err)
+static inline int load_exact(const char *text, char *const *env, struct conf **ret_conf,
+                             struct err *err)
 {
     if (text)
         load_write(text, strlen(text));
@@ -58,8 +58,8 @@ static inline int load_exact(const char *text, char *const *env,
 }
 
 /* Loads `text` with LOAD_BASE_ENV and then `extra` ("NAME=value", NULL = none). */
-static inline int load_text(const char *text, const char *extra,
-                            struct conf **ret_conf, struct err *err)
+static inline int load_text(const char *text, const char *extra, struct conf **ret_conf,
+                            struct err *err)
 {
     char copy[512];
     char *env[LOAD_ENV_MAX] = {LOAD_BASE_ENV};
@@ -84,8 +84,7 @@ static inline struct conf *load_good(const char *text, const char *extra)
 }
 
 /* It must fail, with this code and exactly this line, and touch nothing. */
-static inline void load_bad(const char *text, const char *extra, int code,
-                            const char *line)
+static inline void load_bad(const char *text, const char *extra, int code, const char *line)
 {
     struct conf *untouched = (struct conf *)&load_dir, *conf = untouched;
     struct err err = {0};

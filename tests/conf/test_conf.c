@@ -98,8 +98,7 @@ static const char everything[] =
 
 static void test_file(void **state)
 {
-    char *env[] = {"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b",
-                   "AWS_SESSION_TOKEN=c", NULL};
+    char *env[] = {"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", NULL};
     struct err err = {0};
     struct conf *c;
 
@@ -146,8 +145,7 @@ static void test_file(void **state)
     assert_string_equal(conf_origin(c, "bucket"), "c.yaml:1:9");
     assert_string_equal(conf_origin(c, "s3.region"), "c.yaml:5:11");
     assert_string_equal(conf_origin(c, "mount.dir_mode"), "c.yaml:16:69");
-    assert_string_equal(conf_origin(c, "s3.session_token"),
-                        "env AWS_SESSION_TOKEN");
+    assert_string_equal(conf_origin(c, "s3.session_token"), "env AWS_SESSION_TOKEN");
     conf_free(c);
 }
 
@@ -164,8 +162,7 @@ static void test_environment_beats_file(void **state)
 
     c = load_good("log: {level: warn}\n", "STATEPROXY_LOG_LEVEL=err");
     assert_int_equal(c->log.level, LOG_ERR);
-    assert_string_equal(conf_origin(c, "log.level"),
-                        "env STATEPROXY_LOG_LEVEL");
+    assert_string_equal(conf_origin(c, "log.level"), "env STATEPROXY_LOG_LEVEL");
     conf_free(c);
 }
 
@@ -173,10 +170,9 @@ static void test_environment_beats_file(void **state)
 static void test_wrong_file_under_good_environment(void **state)
 {
     (void)state;
-    load_bad(
-        "bucket: B\n", NULL, EINVAL,
-        "c.yaml:1:9: bucket: \"B\", expected a bucket name: 3 to 63 lower-case "
-        "letters, digits, dots and hyphens");
+    load_bad("bucket: B\n", NULL, EINVAL,
+             "c.yaml:1:9: bucket: \"B\", expected a bucket name: 3 to 63 lower-case "
+             "letters, digits, dots and hyphens");
 }
 
 /* Capitals, "_" and a tenant are for other servers than AWS. */
@@ -229,16 +225,14 @@ static void test_automatic_words(void **state)
 
 static void test_descriptor(void **state)
 {
-    struct conf *c =
-        load_good("buffer: {dir: /dev/fd/3/x}\n", "STATE_MOUNT_IGNORED=1");
+    struct conf *c = load_good("buffer: {dir: /dev/fd/3/x}\n", "STATE_MOUNT_IGNORED=1");
     struct err err;
-    char *env[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/dev/fd/17",
-                   "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", NULL};
+    char *env[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/dev/fd/17", "AWS_ACCESS_KEY_ID=a",
+                   "AWS_SECRET_ACCESS_KEY=b", NULL};
 
     (void)state;
     conf_free(c);
-    assert_int_equal(load_exact("buffer: {dir: /dev/fd/17/x}\n", env, &c, &err),
-                     0);
+    assert_int_equal(load_exact("buffer: {dir: /dev/fd/17/x}\n", env, &c, &err), 0);
     assert_string_equal(c->mount.path, "/dev/fd/17");
     assert_int_equal(c->mount.fd, 17);
     assert_non_null(strstr(c->control.socket, "/dev-fd-17.sock"));
@@ -260,12 +254,10 @@ static void test_required(void **state)
     char *no_mount[] = {"STATE_BUCKET=bkt", NULL};
 
     (void)state;
-    check_env(NULL,
-              "bucket: not set, expected it in the file or as STATE_BUCKET in "
-              "the environment");
-    check_env(no_bucket,
-              "bucket: not set, expected it in the file or as STATE_BUCKET "
-              "in the environment");
+    check_env(NULL, "bucket: not set, expected it in the file or as STATE_BUCKET in "
+                    "the environment");
+    check_env(no_bucket, "bucket: not set, expected it in the file or as STATE_BUCKET "
+                         "in the environment");
     check_env(no_mount, "mount.path: not set, expected it in the file or as "
                         "STATE_MOUNT in the environment");
 }
@@ -275,28 +267,24 @@ static void test_credentials(void **state)
     char *none[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", NULL};
     char *empty[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m",
                      "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", NULL};
-    char *id[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", "AWS_ACCESS_KEY_ID=a",
-                  NULL};
-    char *secret[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m",
-                      "STATEPROXY_S3_SECRET_ACCESS_KEY=b", NULL};
-    char *token[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m",
-                     "AWS_SESSION_TOKEN=t", NULL};
+    char *id[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", "AWS_ACCESS_KEY_ID=a", NULL};
+    char *secret[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", "STATEPROXY_S3_SECRET_ACCESS_KEY=b",
+                      NULL};
+    char *token[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", "AWS_SESSION_TOKEN=t", NULL};
 
     (void)state;
     check_env(none, "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
                     "AWS_SECRET_ACCESS_KEY in the environment");
-    check_env(empty,
-              "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
-              "AWS_SECRET_ACCESS_KEY in the environment");
-    check_env(
-        id, "environment AWS_ACCESS_KEY_ID: s3.access_key_id: set without a secret key, expected "
-            "AWS_SECRET_ACCESS_KEY as well");
+    check_env(empty, "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
+                     "AWS_SECRET_ACCESS_KEY in the environment");
+    check_env(id,
+              "environment AWS_ACCESS_KEY_ID: s3.access_key_id: set without a secret key, expected "
+              "AWS_SECRET_ACCESS_KEY as well");
     check_env(secret, "environment STATEPROXY_S3_SECRET_ACCESS_KEY: "
                       "s3.secret_access_key: set without a key ID, expected AWS_ACCESS_KEY_ID as "
                       "well");
-    check_env(token,
-              "environment AWS_SESSION_TOKEN: s3.session_token: set without keys, expected "
-              "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY as well");
+    check_env(token, "environment AWS_SESSION_TOKEN: s3.session_token: set without keys, expected "
+                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY as well");
 }
 
 static void test_times_fit(void **state)
@@ -305,11 +293,10 @@ static void test_times_fit(void **state)
     load_bad("s3: {attempt_timeout: 2m}\n", NULL, EINVAL,
              "c.yaml:1:23: s3.attempt_timeout: 2m, expected at most the 1m of "
              "s3.deadline");
-    load_bad(
-        "s3: {deadline: 10s, attempt_timeout: 9s}\n",
-        "STATEPROXY_S3_CONNECT_TIMEOUT=11s", EINVAL,
-        "environment STATEPROXY_S3_CONNECT_TIMEOUT: s3.connect_timeout: 11s, "
-        "expected at most the 10s of s3.deadline");
+    load_bad("s3: {deadline: 10s, attempt_timeout: 9s}\n", "STATEPROXY_S3_CONNECT_TIMEOUT=11s",
+             EINVAL,
+             "environment STATEPROXY_S3_CONNECT_TIMEOUT: s3.connect_timeout: 11s, "
+             "expected at most the 10s of s3.deadline");
     conf_free(load_good("s3: {deadline: 10s, attempt_timeout: 10s}\n", NULL));
 
     /* A default gives way. */
@@ -326,15 +313,14 @@ static void test_memory_fits(void **state)
     load_bad("memory: {limit: 64Mi}\nbuffer: {memory: 65Mi}\n", NULL, EINVAL,
              "c.yaml:2:18: buffer.memory: 65Mi, expected at most the 64Mi of "
              "memory.limit");
-    conf_free(
-        load_good("memory: {limit: 64Mi}\nbuffer: {memory: 64Mi}\n", NULL));
+    conf_free(load_good("memory: {limit: 64Mi}\nbuffer: {memory: 64Mi}\n", NULL));
 }
 
 /* What the daemon opens itself must not lie behind its own mount. */
 static void test_paths_outside(void **state)
 {
-    char *hide[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/var",
-                    "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", NULL};
+    char *hide[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/var", "AWS_ACCESS_KEY_ID=a",
+                    "AWS_SECRET_ACCESS_KEY=b", NULL};
 
     (void)state;
     load_bad("buffer: {dir: /mnt/x/spool}\n", NULL, EINVAL,
@@ -343,18 +329,14 @@ static void test_paths_outside(void **state)
     load_bad("buffer: {dir: /mnt/x}\n", NULL, EINVAL,
              "c.yaml:1:15: buffer.dir: a path inside mount.path, expected one "
              "outside");
-    load_bad(
-        "control: {socket: /mnt/x/s}\n", NULL, EINVAL,
-        "c.yaml:1:19: control.socket: a path inside mount.path, expected one "
-        "outside");
-    load_bad(
-        NULL, "AWS_CA_BUNDLE=/mnt/x/ca.pem", EINVAL,
-        "environment AWS_CA_BUNDLE: s3.ca_bundle: a path inside mount.path, "
-        "expected one outside");
-    check_env(
-        hide,
-        "environment STATE_MOUNT: mount.path: hides /var/tmp, the "
-        "default of buffer.dir, expected separate paths");
+    load_bad("control: {socket: /mnt/x/s}\n", NULL, EINVAL,
+             "c.yaml:1:19: control.socket: a path inside mount.path, expected one "
+             "outside");
+    load_bad(NULL, "AWS_CA_BUNDLE=/mnt/x/ca.pem", EINVAL,
+             "environment AWS_CA_BUNDLE: s3.ca_bundle: a path inside mount.path, "
+             "expected one outside");
+    check_env(hide, "environment STATE_MOUNT: mount.path: hides /var/tmp, the "
+                    "default of buffer.dir, expected separate paths");
     conf_free(load_good("buffer: {dir: /mnt/xy}\n", NULL));
 }
 
@@ -387,8 +369,7 @@ static void test_file_trouble(void **state)
     memset(path, 'd', sizeof(path));
     snprintf(path + 200, sizeof(path) - 200, "/end.yaml");
     assert_int_equal(conf_load(path, env, &c, &err), -ENOENT);
-    snprintf(line, sizeof(line), "...%s: No such file or directory",
-             path + strlen(path) - 80);
+    snprintf(line, sizeof(line), "...%s: No such file or directory", path + strlen(path) - 80);
     assert_string_equal(err.text, line);
     assert_int_equal(conf_load(path, env, &c, NULL), -ENOENT);
 }

@@ -5,8 +5,7 @@
 #include "conf/conf_keys.h"
 
 /* `becomes` NULL: must be refused. */
-static void check_one(conf_check_fn *check, const char *text,
-                      const char *becomes)
+static void check_one(conf_check_fn *check, const char *text, const char *becomes)
 {
     char copy[600];
     bool good;
@@ -43,18 +42,8 @@ static void test_bucket(void **state)
         "a23456789012345678901234567890123456789012345678901234567890123",
         NULL};
     static const char *const bad[] = {
-        "",
-        "ab",
-        "-ab",
-        "ab-",
-        ".ab",
-        "ab.",
-        "a..b",
-        "a b",
-        "s3://abc",
-        "abc/def",
-        "192.168.1.1",
-        "\xc3\xa4\xc3\xa4\xc3\xa4",
+        "",     "ab",  "-ab",      "ab-",     ".ab",         "ab.",
+        "a..b", "a b", "s3://abc", "abc/def", "192.168.1.1", "\xc3\xa4\xc3\xa4\xc3\xa4",
         NULL};
 
     static const char *const others[] = {
@@ -75,8 +64,7 @@ static void test_prefix(void **state)
 {
     static const char *const good[] = {"",    "a",    "models/v2",  "a b/c",
                                        "...", "a/.b", "\xc3\xbc/x", NULL};
-    static const char *const bad[] = {"a//b",   ".",    "..",   "a/./b",
-                                      "a/../b", "../a", "a/..", NULL};
+    static const char *const bad[] = {"a//b", ".", "..", "a/./b", "a/../b", "../a", "a/..", NULL};
     char component[257];
 
     (void)state;
@@ -149,8 +137,7 @@ static void test_url(void **state)
 
 static void test_path(void **state)
 {
-    static const char *const good[] = {"/",    "/a",  "/var/tmp",
-                                       "/a b", "/.a", NULL};
+    static const char *const good[] = {"/", "/a", "/var/tmp", "/a b", "/.a", NULL};
     static const char *const bad[] = {"",   "a",      "./a", "/a/../b", "/..",
                                       "/.", "/a/./b", "~/a", NULL};
 
@@ -166,22 +153,12 @@ static void test_path(void **state)
 
 static void test_mount(void **state)
 {
-    static const char *const good[] = {"/mnt/x", "/dev/fd/3", "/dev/fd",
-                                       "/mnt",   "/dev/fdx",  "/dev/fd/1023",
-                                       NULL};
-    static const char *const bad[] = {"",
-                                      "/",
-                                      "//",
-                                      "x",
-                                      "/dev/fd/0",
-                                      "/dev/fd/2",
-                                      "/dev/fd/x",
-                                      "/dev/fd/3/a",
-                                      "/dev/fd/03",
-                                      "/dev/fd/-1",
-                                      "/dev/fd/2147483648",
-                                      "/a/..",
-                                      NULL};
+    static const char *const good[] = {"/mnt/x",   "/dev/fd/3",    "/dev/fd", "/mnt",
+                                       "/dev/fdx", "/dev/fd/1023", NULL};
+    static const char *const bad[] = {
+        "",          "/",           "//",         "x",          "/dev/fd/0",          "/dev/fd/2",
+        "/dev/fd/x", "/dev/fd/3/a", "/dev/fd/03", "/dev/fd/-1", "/dev/fd/2147483648", "/a/..",
+        NULL};
 
     (void)state;
     accept_all(conf_check_mount, good);
@@ -201,8 +178,7 @@ static void test_words(void **state)
     static const char *const users[] = {"", "nobody", "a.b-c_d", "65534", NULL};
     static const char *const no_users[] = {"-x", "a b", "a/b", "a:b", NULL};
     static const char *const tokens[] = {"AKID", "a/b+c==", "!~", NULL};
-    static const char *const no_tokens[] = {"a b", "a\n", "a\x7f", "\xc3\xa9",
-                                            NULL};
+    static const char *const no_tokens[] = {"a b", "a\n", "a\x7f", "\xc3\xa9", NULL};
 
     (void)state;
     accept_all(conf_check_region, regions);
@@ -216,9 +192,8 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bucket), cmocka_unit_test(test_prefix),
-        cmocka_unit_test(test_url),    cmocka_unit_test(test_path),
-        cmocka_unit_test(test_mount),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_bucket), cmocka_unit_test(test_prefix), cmocka_unit_test(test_url),
+        cmocka_unit_test(test_path),   cmocka_unit_test(test_mount),  cmocka_unit_test(test_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

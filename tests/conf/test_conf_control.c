@@ -27,8 +27,7 @@ static void test_dir(void **state)
     assert_int_equal(conf_control_dir(relative, dir, sizeof(dir)), 0);
     assert_string_equal(dir, usual_dir());
     assert_int_equal(conf_control_dir(env, dir, sizeof(dir)), 0);
-    assert_string_equal(dir, geteuid() == 0 ? usual_dir()
-                                            : "/run/user/7/stateproxy");
+    assert_string_equal(dir, geteuid() == 0 ? usual_dir() : "/run/user/7/stateproxy");
     assert_int_equal(conf_control_dir(env, dir, 5), -ENAMETOOLONG);
 }
 
@@ -88,8 +87,7 @@ static void test_user(void **state)
     assert_int_equal(conf_control_default(env, "/m", path, sizeof(path)), 0);
     assert_string_equal(path, "/run/user/7/stateproxy/m.sock");
     env[0] = far;
-    assert_int_equal(conf_control_default(env, "/m", path, sizeof(path)),
-                     -ENAMETOOLONG);
+    assert_int_equal(conf_control_default(env, "/m", path, sizeof(path)), -ENAMETOOLONG);
     load_bad(NULL, far, EINVAL,
              "control.socket: its default path is too long, expected a shorter one in the file "
              "or the environment");
@@ -103,8 +101,7 @@ static void test_too_long(void **state)
     char out[20];
 
     (void)state;
-    assert_int_equal(conf_control_default(NULL, "/mnt/x", out, sizeof(out)),
-                     -ENAMETOOLONG);
+    assert_int_equal(conf_control_default(NULL, "/mnt/x", out, sizeof(out)), -ENAMETOOLONG);
 }
 
 int main(void)

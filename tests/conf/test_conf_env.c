@@ -22,8 +22,8 @@ static void test_get(void **state)
 /* The names that other tools use come before our own, each in the order of the table. */
 static void test_order(void **state)
 {
-    char *env[] = {"STATEPROXY_S3_REGION=own", "AWS_DEFAULT_REGION=second",
-                   "AWS_REGION=first", LOAD_BASE_ENV, NULL};
+    char *env[] = {"STATEPROXY_S3_REGION=own", "AWS_DEFAULT_REGION=second", "AWS_REGION=first",
+                   LOAD_BASE_ENV, NULL};
     struct conf *c;
 
     (void)state;
@@ -38,8 +38,7 @@ static void test_order(void **state)
     env[1] = "X=y";
     assert_int_equal(load_exact(NULL, env, &c, NULL), 0);
     assert_string_equal(c->s3.region, "own");
-    assert_string_equal(conf_origin(c, "s3.region"),
-                        "env STATEPROXY_S3_REGION");
+    assert_string_equal(conf_origin(c, "s3.region"), "env STATEPROXY_S3_REGION");
     conf_free(c);
 }
 
@@ -129,10 +128,9 @@ static void test_loose_booleans(void **state)
         assert_false(c->mount.allow_other);
         conf_free(c);
     }
-    load_bad(
-        NULL, "STATEPROXY_MOUNT_READ_ONLY=maybe", EINVAL,
-        "environment STATEPROXY_MOUNT_READ_ONLY: mount.read_only: \"maybe\", "
-        "expected true or false");
+    load_bad(NULL, "STATEPROXY_MOUNT_READ_ONLY=maybe", EINVAL,
+             "environment STATEPROXY_MOUNT_READ_ONLY: mount.read_only: \"maybe\", "
+             "expected true or false");
 }
 
 static void test_empty_values(void **state)
@@ -171,15 +169,14 @@ static void test_unknown_names(void **state)
     load_bad(NULL, "STATEPROXY_=x", EINVAL,
              "environment STATEPROXY_: unknown name, expected one that --help "
              "lists");
-    load_bad(
-        NULL,
-        "STATEPROXY_"
-        "A234567890123456789012345678901234567890123456789012345678901234567"
-        "890123456789012345678901234567890123456789012345678901234567890=x",
-        EINVAL,
-        "environment "
-        "STATEPROXY_A2345678901234567890123456789012345678901234567890123"
-        "4567890123456789: unknown name, expected one that --help lists");
+    load_bad(NULL,
+             "STATEPROXY_"
+             "A234567890123456789012345678901234567890123456789012345678901234567"
+             "890123456789012345678901234567890123456789012345678901234567890=x",
+             EINVAL,
+             "environment "
+             "STATEPROXY_A2345678901234567890123456789012345678901234567890123"
+             "4567890123456789: unknown name, expected one that --help lists");
     conf_free(load_good(NULL, "STATEPROXY=x"));
     conf_free(load_good(NULL, "STATEPROXY_NO_EQUALS_SIGN"));
     conf_free(load_good(NULL, "STATE_BUKET=x"));
@@ -206,10 +203,9 @@ static void test_service_links(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
         conf_free(load_good(NULL, links[i]));
-    load_bad(
-        NULL, "STATEPROXY_PORT=80", EINVAL,
-        "environment STATEPROXY_PORT: unknown name, expected one that --help "
-        "lists");
+    load_bad(NULL, "STATEPROXY_PORT=80", EINVAL,
+             "environment STATEPROXY_PORT: unknown name, expected one that --help "
+             "lists");
     load_bad(NULL, "STATEPROXY_PORT_HTTP=80", EINVAL,
              "environment STATEPROXY_PORT_HTTP: unknown name, expected one "
              "that --help "
@@ -227,32 +223,27 @@ static void test_bad_secrets(void **state)
 
     (void)state;
     assert_int_equal(conf_load(NULL, env, &c, &err), -EINVAL);
-    assert_string_equal(
-        err.text,
-        "environment AWS_SECRET_ACCESS_KEY: s3.secret_access_key: bad "
-        "value, expected printable ASCII without spaces or line breaks");
+    assert_string_equal(err.text, "environment AWS_SECRET_ACCESS_KEY: s3.secret_access_key: bad "
+                                  "value, expected printable ASCII without spaces or line breaks");
     env[3] = "AWS_SECRET_ACCESS_KEY=h\xc3\xa9";
     assert_int_equal(conf_load(NULL, env, &c, &err), -EINVAL);
     assert_null(strstr(err.text, "\xc3"));
     env[3] = token;
     memset(token + strlen(token), 't', 8193);
     assert_int_equal(conf_load(NULL, env, &c, &err), -EINVAL);
-    assert_string_equal(err.text,
-                        "environment AWS_SESSION_TOKEN: s3.session_token: 8193 "
-                        "bytes, expected at most 8192");
+    assert_string_equal(err.text, "environment AWS_SESSION_TOKEN: s3.session_token: 8193 "
+                                  "bytes, expected at most 8192");
 }
 
 static void test_dirty_values(void **state)
 {
     (void)state;
-    load_bad(
-        NULL, "STATE_PREFIX=a\xff", EINVAL,
-        "environment STATE_PREFIX: prefix: control character or invalid UTF-8, "
-        "expected a key prefix such as models/v2, without empty, . or .. components");
-    load_bad(
-        NULL, "AWS_REGION=us-east-1\r", EINVAL,
-        "environment AWS_REGION: s3.region: control character or invalid UTF-8, "
-        "expected a region such as us-east-1");
+    load_bad(NULL, "STATE_PREFIX=a\xff", EINVAL,
+             "environment STATE_PREFIX: prefix: control character or invalid UTF-8, "
+             "expected a key prefix such as models/v2, without empty, . or .. components");
+    load_bad(NULL, "AWS_REGION=us-east-1\r", EINVAL,
+             "environment AWS_REGION: s3.region: control character or invalid UTF-8, "
+             "expected a region such as us-east-1");
     load_bad(NULL, "AWS_ENDPOINT_URL=http://me:hush@h", EINVAL,
              "environment AWS_ENDPOINT_URL: s3.endpoint: bad value, expected "
              "an http:// "

@@ -6,9 +6,9 @@
 
 #include "conf/conf_keys.h"
 
-#define EACH_KEY(key)                                                          \
-    const struct conf_key *key = conf_keys;                                    \
-    key < conf_keys + conf_n_keys;                                             \
+#define EACH_KEY(key)                                                                              \
+    const struct conf_key *key = conf_keys;                                                        \
+    key < conf_keys + conf_n_keys;                                                                 \
     key++
 
 static void test_names(void **state)
@@ -18,8 +18,7 @@ static void test_names(void **state)
         size_t len = strlen(key->name);
 
         assert_true(len < CONF_KEY_NAME_MAX);
-        assert_int_equal(
-            strspn(key->name, "abcdefghijklmnopqrstuvwxyz0123456789_."), len);
+        assert_int_equal(strspn(key->name, "abcdefghijklmnopqrstuvwxyz0123456789_."), len);
         assert_ptr_equal(conf_key_find(key->name), key);
         assert_true(*conf_key_last(key) != '\0');
         assert_null(strchr(conf_key_last(key), '.'));
@@ -38,14 +37,12 @@ static void test_sections_stand_together(void **state)
     (void)state;
     for (size_t i = 1; i < conf_n_keys; i++) {
         size_t len = conf_key_section_len(&conf_keys[i]);
-        bool opened =
-            strncmp(conf_keys[i].name, conf_keys[i - 1].name, len + 1) != 0;
+        bool opened = strncmp(conf_keys[i].name, conf_keys[i - 1].name, len + 1) != 0;
 
         if (len == 0)
             assert_int_equal(conf_key_section_len(&conf_keys[i - 1]), 0);
         for (size_t j = 0; len && opened && j < i; j++)
-            assert_true(
-                strncmp(conf_keys[i].name, conf_keys[j].name, len + 1) != 0);
+            assert_true(strncmp(conf_keys[i].name, conf_keys[j].name, len + 1) != 0);
     }
 }
 
@@ -58,23 +55,19 @@ static void test_env_names(void **state)
     for (size_t i = 0; i < conf_n_keys; i++) {
         for (unsigned n = 0; (a = conf_key_env(&conf_keys[i], n, a_own)); n++) {
             for (size_t j = 0; j < i; j++) {
-                for (unsigned m = 0;
-                     (b = conf_key_env(&conf_keys[j], m, b_own)); m++)
+                for (unsigned m = 0; (b = conf_key_env(&conf_keys[j], m, b_own)); m++)
                     assert_string_not_equal(a, b);
             }
         }
-        assert_true(conf_keys[i].env[0] || (!conf_keys[i].required &&
-                                            conf_keys[i].type != CONF_SECRET));
+        assert_true(conf_keys[i].env[0] ||
+                    (!conf_keys[i].required && conf_keys[i].type != CONF_SECRET));
     }
     conf_key_own_env(conf_key_find("s3.max_attempts"), a_own);
     assert_string_equal(a_own, "STATEPROXY_S3_MAX_ATTEMPTS");
-    assert_string_equal(conf_key_env(conf_key_find("bucket"), 0, a_own),
-                        "STATE_BUCKET");
-    assert_string_equal(conf_key_env(conf_key_find("bucket"), 1, a_own),
-                        "STATEPROXY_BUCKET");
+    assert_string_equal(conf_key_env(conf_key_find("bucket"), 0, a_own), "STATE_BUCKET");
+    assert_string_equal(conf_key_env(conf_key_find("bucket"), 1, a_own), "STATEPROXY_BUCKET");
     assert_null(conf_key_env(conf_key_find("bucket"), 2, a_own));
-    assert_string_equal(conf_key_env(conf_key_find("log.level"), 0, a_own),
-                        "STATEPROXY_LOG_LEVEL");
+    assert_string_equal(conf_key_env(conf_key_find("log.level"), 0, a_own), "STATEPROXY_LOG_LEVEL");
 }
 
 /* Every key has either a default, a meaning for "auto", or must be set. */
@@ -82,19 +75,18 @@ static void test_defaults(void **state)
 {
     (void)state;
     for (EACH_KEY(key)) {
-        int ways = (key->def != NULL) + (key->automatic != NULL) +
-                   key->required + (key->type == CONF_SECRET);
+        int ways = (key->def != NULL) + (key->automatic != NULL) + key->required +
+                   (key->type == CONF_SECRET);
 
         if (ways != 1)
             fail_msg("%s has %d ways to its value", key->name, ways);
         assert_int_equal(key->required, key->example != NULL);
         assert_int_equal(key->type == CONF_ENUM, key->choices != NULL);
-        assert_int_equal(key->type == CONF_STRING || key->type == CONF_SECRET,
-                         key->check != NULL);
+        assert_int_equal(key->type == CONF_STRING || key->type == CONF_SECRET, key->check != NULL);
         assert_int_equal(key->check != NULL, key->expected != NULL);
-        assert_true(key->doc && (islower((unsigned char)*key->doc) ||
-                                 isupper((unsigned char)key->doc[1]) ||
-                                 strncmp(key->doc, "Unix", 4) == 0));
+        assert_true(key->doc &&
+                    (islower((unsigned char)*key->doc) || isupper((unsigned char)key->doc[1]) ||
+                     strncmp(key->doc, "Unix", 4) == 0));
         assert_true(key->doc[strlen(key->doc) - 1] != '.');
     }
 }
@@ -122,12 +114,10 @@ static void must_say(const char *name, const char *text, const char *form)
 static void test_expected(void **state)
 {
     (void)state;
-    must_say("buffer.memory", "a size from 64Ki to 1Gi",
-             ", such as 64Mi (B, Ki, Mi, Gi, Ti)");
+    must_say("buffer.memory", "a size from 64Ki to 1Gi", ", such as 64Mi (B, Ki, Mi, Gi, Ti)");
     must_say("memory.limit", "auto or a size from 32Mi to 1Ti",
              ", such as 64Mi (B, Ki, Mi, Gi, Ti)");
-    must_say("directories.ttl", "a duration from 0 to 1h",
-             ", such as 250ms (ms, s, m, h)");
+    must_say("directories.ttl", "a duration from 0 to 1h", ", such as 250ms (ms, s, m, h)");
     must_say("s3.max_attempts", "a number from 1 to 20", "");
     must_say("mount.read_only", "true or false", "");
     must_say("mount.allow_other", "auto, true or false", "");
@@ -146,12 +136,9 @@ static void test_expected(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_sections_stand_together),
-        cmocka_unit_test(test_env_names),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_offsets),
-        cmocka_unit_test(test_expected),
+        cmocka_unit_test(test_names),     cmocka_unit_test(test_sections_stand_together),
+        cmocka_unit_test(test_env_names), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_offsets),   cmocka_unit_test(test_expected),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,8 +61,8 @@ static void test_sample_is_in_the_tree(void **state)
     free(text);
 }
 
-static void check_is_default(const struct conf *c, const struct conf *d,
-                             const struct conf_key *key, const char *origin)
+static void check_is_default(const struct conf *c, const struct conf *d, const struct conf_key *key,
+                             const char *origin)
 {
     const char *a = (const char *)c + key->offset;
     const char *b = (const char *)d + key->offset;
@@ -146,8 +146,7 @@ static void test_sample_has_every_key(void **state)
         for (unsigned n = 0; (name = conf_key_env(&conf_keys[i], n, own)); n++)
             assert_non_null(strstr(tree_sample, name));
     }
-    assert_non_null(
-        strstr(tree_sample, "# secret_access_key: only from the environment"));
+    assert_non_null(strstr(tree_sample, "# secret_access_key: only from the environment"));
     free(sample);
 }
 
@@ -167,11 +166,10 @@ static void test_help_has_every_key(void **state)
         assert_non_null(strstr(flat, expected));
         assert_non_null(strstr(text, own));
     }
-    assert_non_null(
-        strstr(text, "  s3.max_attempts\n"
-                     "      attempts per request, 1 = no retry\n"
-                     "      a number from 1 to 20; default 3\n"
-                     "      AWS_MAX_ATTEMPTS, STATEPROXY_S3_MAX_ATTEMPTS\n"));
+    assert_non_null(strstr(text, "  s3.max_attempts\n"
+                                 "      attempts per request, 1 = no retry\n"
+                                 "      a number from 1 to 20; default 3\n"
+                                 "      AWS_MAX_ATTEMPTS, STATEPROXY_S3_MAX_ATTEMPTS\n"));
     free(flat);
     free(text);
 }
@@ -190,29 +188,18 @@ static void test_origins(void **state)
     char *text = printed_conf(c);
 
     (void)state;
-    assert_true(has_line(
-        text,
-        "bucket: bkt                                  # env STATE_BUCKET"));
-    assert_true(has_line(
-        text, "prefix: \"\"                                   # default"));
-    assert_true(has_line(
-        text, "  region: eu-1                               # c.yaml:2:11"));
-    assert_true(has_line(
-        text, "  count: auto                                # c.yaml:3:18"));
-    assert_true(has_line(
-        text, "  limit: auto                                # default"));
-    assert_true(has_line(text,
-                         "  memory: 128Ki                              # env "
-                         "STATEPROXY_BUFFER_MEMORY"));
-    assert_true(has_line(
-        text, "  file_mode: 0644                            # default"));
-    assert_true(has_line(
-        text, "  deadline: 1m                               # default"));
-    assert_true(has_line(text,
-                         "  # access_key_id: redacted                  # env "
-                         "AWS_ACCESS_KEY_ID"));
-    assert_true(has_line(
-        text, "  # session_token: not set                   # default"));
+    assert_true(has_line(text, "bucket: bkt                                  # env STATE_BUCKET"));
+    assert_true(has_line(text, "prefix: \"\"                                   # default"));
+    assert_true(has_line(text, "  region: eu-1                               # c.yaml:2:11"));
+    assert_true(has_line(text, "  count: auto                                # c.yaml:3:18"));
+    assert_true(has_line(text, "  limit: auto                                # default"));
+    assert_true(has_line(text, "  memory: 128Ki                              # env "
+                               "STATEPROXY_BUFFER_MEMORY"));
+    assert_true(has_line(text, "  file_mode: 0644                            # default"));
+    assert_true(has_line(text, "  deadline: 1m                               # default"));
+    assert_true(has_line(text, "  # access_key_id: redacted                  # env "
+                               "AWS_ACCESS_KEY_ID"));
+    assert_true(has_line(text, "  # session_token: not set                   # default"));
     free(text);
     conf_free(c);
 }
@@ -226,9 +213,8 @@ static void test_no_secret_is_printed(void **state)
     assert_null(strstr(text, "AKIDTEST"));
     assert_null(strstr(text, "sesame"));
     assert_null(strstr(text, "tokentoken"));
-    assert_true(has_line(text,
-                         "  # session_token: redacted                  # env "
-                         "AWS_SESSION_TOKEN"));
+    assert_true(has_line(text, "  # session_token: redacted                  # env "
+                               "AWS_SESSION_TOKEN"));
     free(text);
     conf_forget_secrets(c);
     text = printed_conf(c);
@@ -249,8 +235,7 @@ static void check_reads_back(const struct conf *c)
         fail_msg("%s\n%s", err.text, text);
     for (size_t i = 0; i < conf_n_keys; i++) {
         if (conf_keys[i].type != CONF_SECRET)
-            check_is_default(d, c, &conf_keys[i],
-                             conf_origin(d, conf_keys[i].name));
+            check_is_default(d, c, &conf_keys[i], conf_origin(d, conf_keys[i].name));
     }
     conf_free(d);
     free(text);
@@ -315,17 +300,17 @@ static void test_reads_back(void **state)
 
 static void test_everything_reads_back(void **state)
 {
-    struct conf *c = load_good(
-        "s3: {region: r, endpoint: \"http://[::1]:9000/b\", addressing: "
-        "virtual,\n"
-        "     payload_signing: never, connect_timeout: 1500ms, deadline: 24h}\n"
-        "mount: {uid: 0, gid: 4294967294, file_mode: \"000\", allow_other: "
-        "false}\n"
-        "workers: {count: 16, user: \"65534\"}\n"
-        "memory: {limit: 1Ti}\n"
-        "read: {whole_limit: 12345}\n"
-        "control: {socket: \"/run/with space: # and \\\"quotes\\\"\"}\n",
-        NULL);
+    struct conf *c =
+        load_good("s3: {region: r, endpoint: \"http://[::1]:9000/b\", addressing: "
+                  "virtual,\n"
+                  "     payload_signing: never, connect_timeout: 1500ms, deadline: 24h}\n"
+                  "mount: {uid: 0, gid: 4294967294, file_mode: \"000\", allow_other: "
+                  "false}\n"
+                  "workers: {count: 16, user: \"65534\"}\n"
+                  "memory: {limit: 1Ti}\n"
+                  "read: {whole_limit: 12345}\n"
+                  "control: {socket: \"/run/with space: # and \\\"quotes\\\"\"}\n",
+                  NULL);
 
     (void)state;
     check_reads_back(c);

@@ -27,8 +27,7 @@ static void check_rows(parse_fn *parse, const struct row *rows, size_t n)
     }
 }
 
-#define CHECK(parse, rows)                                                     \
-    check_rows((parse), (rows), sizeof(rows) / sizeof((rows)[0]))
+#define CHECK(parse, rows) check_rows((parse), (rows), sizeof(rows) / sizeof((rows)[0]))
 
 static void test_size(void **state)
 {
@@ -120,12 +119,11 @@ static void test_uint(void **state)
 static void test_mode(void **state)
 {
     static const struct row rows[] = {
-        {"0644", 0, 0644},     {"644", 0, 0644},       {"0o644", 0, 0644},
-        {"000", 0, 0},         {"0000", 0, 0},         {"007", 0, 7},
-        {"0o000", 0, 0},       {"777", 0, 0777},       {"", -EINVAL, 0},
-        {"0", -EINVAL, 0},     {"44", -EINVAL, 0},     {"4755", -EINVAL, 0},
-        {"04755", -EINVAL, 0}, {"0888", -EINVAL, 0},   {"0x1ff", -EINVAL, 0},
-        {"0o", -EINVAL, 0},    {"rw-r--", -EINVAL, 0}, {"0o0644", -EINVAL, 0},
+        {"0644", 0, 0644},      {"644", 0, 0644},       {"0o644", 0, 0644},    {"000", 0, 0},
+        {"0000", 0, 0},         {"007", 0, 7},          {"0o000", 0, 0},       {"777", 0, 0777},
+        {"", -EINVAL, 0},       {"0", -EINVAL, 0},      {"44", -EINVAL, 0},    {"4755", -EINVAL, 0},
+        {"04755", -EINVAL, 0},  {"0888", -EINVAL, 0},   {"0x1ff", -EINVAL, 0}, {"0o", -EINVAL, 0},
+        {"rw-r--", -EINVAL, 0}, {"0o0644", -EINVAL, 0},
     };
 
     (void)state;
@@ -145,9 +143,8 @@ static int bool_loose(const char *text, uint64_t *ret)
 static void test_bool(void **state)
 {
     static const struct row strict[] = {
-        {"true", 0, 1},       {"false", 0, 0},   {"yes", -EINVAL, 0},
-        {"True", -EINVAL, 0}, {"1", -EINVAL, 0}, {"", -EINVAL, 0},
-        {"off", -EINVAL, 0},
+        {"true", 0, 1},    {"false", 0, 0},  {"yes", -EINVAL, 0}, {"True", -EINVAL, 0},
+        {"1", -EINVAL, 0}, {"", -EINVAL, 0}, {"off", -EINVAL, 0},
     };
     static const struct row loose[] = {
         {"true", 0, 1},    {"FALSE", 0, 0},  {"yes", 0, 1},     {"No", 0, 0},
@@ -223,14 +220,8 @@ static void test_quote(void **state)
 static void test_clean(void **state)
 {
     static const char *const clean[] = {
-        "",
-        "plain",
-        "gr\xc3\xbc\xc3\x9f",
-        "\xe2\x82\xac",
-        "\xf0\x9f\x98\x80",
-        "\xc2\xa0",
-        "\xed\x9f\xbf",
-        "\xf4\x8f\xbf\xbf",
+        "",         "plain",        "gr\xc3\xbc\xc3\x9f", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+        "\xc2\xa0", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf",
     };
     static const char *const dirty[] = {
         "a\n", /* control characters */

@@ -22,32 +22,20 @@ static void check_rows(const struct row *rows, size_t n)
 static void test_unknown_keys(void **state)
 {
     static const struct row rows[] = {
-        {"s3:\n  regoin: x\n",
-         "c.yaml:2:3: s3.regoin: unknown key, did you mean s3.region?"},
-        {"\n\nbuket: x\n",
-         "c.yaml:3:1: buket: unknown key, did you mean bucket?"},
-        {"mont: {path: /x}\n",
-         "c.yaml:1:1: mont: unknown key, did you mean mount?"},
-        {"region: x\n",
-         "c.yaml:1:1: region: unknown key, did you mean s3.region?"},
-        {"s3: {path: /x}\n",
-         "c.yaml:1:6: s3.path: unknown key, did you mean mount.path?"},
+        {"s3:\n  regoin: x\n", "c.yaml:2:3: s3.regoin: unknown key, did you mean s3.region?"},
+        {"\n\nbuket: x\n", "c.yaml:3:1: buket: unknown key, did you mean bucket?"},
+        {"mont: {path: /x}\n", "c.yaml:1:1: mont: unknown key, did you mean mount?"},
+        {"region: x\n", "c.yaml:1:1: region: unknown key, did you mean s3.region?"},
+        {"s3: {path: /x}\n", "c.yaml:1:6: s3.path: unknown key, did you mean mount.path?"},
         {"s3: {max-attempts: 1}\n", "c.yaml:1:6: s3.max-attempts: unknown key, "
                                     "did you mean s3.max_attempts?"},
-        {"Bucket: abc\n",
-         "c.yaml:1:1: Bucket: unknown key, did you mean bucket?"},
-        {"version: 1\n",
-         "c.yaml:1:1: version: unknown key, expected one that --help lists"},
-        {"<<: {}\n",
-         "c.yaml:1:1: <<: unknown key, expected one that --help lists"},
-        {"\"\": 1\n",
-         "c.yaml:1:1: : unknown key, expected one that --help lists"},
-        {"s3: {\"\": 1}\n",
-         "c.yaml:1:6: s3.: unknown key, expected one that --help lists"},
-        {"\"buc\\0ket\": 1\n",
-         "c.yaml:1:1: buc?: unknown key, expected one that --help lists"},
-        {"\"bucket\\0\": 1\n",
-         "c.yaml:1:1: bucket?: unknown key, did you mean bucket?"},
+        {"Bucket: abc\n", "c.yaml:1:1: Bucket: unknown key, did you mean bucket?"},
+        {"version: 1\n", "c.yaml:1:1: version: unknown key, expected one that --help lists"},
+        {"<<: {}\n", "c.yaml:1:1: <<: unknown key, expected one that --help lists"},
+        {"\"\": 1\n", "c.yaml:1:1: : unknown key, expected one that --help lists"},
+        {"s3: {\"\": 1}\n", "c.yaml:1:6: s3.: unknown key, expected one that --help lists"},
+        {"\"buc\\0ket\": 1\n", "c.yaml:1:1: buc?: unknown key, expected one that --help lists"},
+        {"\"bucket\\0\": 1\n", "c.yaml:1:1: bucket?: unknown key, did you mean bucket?"},
         {"\"a\\nb\\e[1m\": 1\n",
          "c.yaml:1:1: a?b?[1m: unknown key, expected one that --help lists"},
         {"gr\xc3\xbc\xc3\x9f: {k\xc3\xb6: 1}\n",
@@ -75,8 +63,7 @@ static void test_duplicates(void **state)
          "c.yaml:3:3: s3.region: duplicate key, first given at 2:3"},
         {"s3.region: a\ns3: {region: b}\n",
          "c.yaml:2:6: s3.region: duplicate key, first given at 1:1"},
-        {"s3:\ns3:\n",
-         "c.yaml:2:1: s3: duplicate key, first given at 1:1"},
+        {"s3:\ns3:\n", "c.yaml:2:1: s3: duplicate key, first given at 1:1"},
     };
 
     (void)state;
@@ -92,8 +79,7 @@ static void test_wrong_kinds(void **state)
         {"s3: text\n", "c.yaml:1:5: s3: text, expected keys and values"},
         {"s3: \"\"\n", "c.yaml:1:5: s3: text, expected keys and values"},
         {"s3: [a]\n", "c.yaml:1:5: s3: a list, expected keys and values"},
-        {"s3:\n- region: x\n",
-         "c.yaml:2:1: s3: a list, expected keys and values"},
+        {"s3:\n- region: x\n", "c.yaml:2:1: s3: a list, expected keys and values"},
         {"prefix: {a: b}\n", "c.yaml:1:9: prefix: keys and values, expected a key prefix such as "
                              "models/v2, without empty, . or .. components"},
         {"s3:\n  region: [a, b]\n",
@@ -102,8 +88,7 @@ static void test_wrong_kinds(void **state)
                                     "expected a region such as us-east-1"},
         {"? {a: b}\n: c\n", "c.yaml:1:3: keys and values, expected a key"},
         {"? [a]\n: c\n", "c.yaml:1:3: a list, expected a key"},
-        {"s3: {{a: b}: c}\n",
-         "c.yaml:1:6: s3: keys and values, expected a key"},
+        {"s3: {{a: b}: c}\n", "c.yaml:1:6: s3: keys and values, expected a key"},
         {"prefix:\n", "c.yaml:1:8: prefix: no value, expected a key prefix such as models/v2, "
                       "without empty, . or .. components"},
         {"s3: {region: ~}\n",
@@ -162,9 +147,8 @@ static void test_wrong_values(void **state)
                                       "s3-buffered-lww or s3-buffered-cas"},
         {"variant: s3-buffered\n",
          "c.yaml:1:10: variant: \"s3-buffered\", expected s3-buffered-lww or s3-buffered-cas"},
-        {"variant: s3-buffered-lww-x\n",
-         "c.yaml:1:10: variant: \"s3-buffered-lww-x\", expected "
-         "s3-buffered-lww or s3-buffered-cas"},
+        {"variant: s3-buffered-lww-x\n", "c.yaml:1:10: variant: \"s3-buffered-lww-x\", expected "
+                                         "s3-buffered-lww or s3-buffered-cas"},
         {"prefix: a/../b\n", "c.yaml:1:9: prefix: \"a/../b\", expected a key prefix such as "
                              "models/v2, without empty, . or .. components"},
         {"s3: {endpoint: \"127.0.0.1:9000\"}\n",
@@ -207,9 +191,8 @@ static void test_secrets(void **state)
         {"s3: {session_token: }\n",
          "c.yaml:1:6: s3.session_token: secrets are not read from a file, expected the "
          "environment variable AWS_SESSION_TOKEN"},
-        {"secret_access_key: hush\n",
-         "c.yaml:1:1: secret_access_key: unknown key, did "
-         "you mean s3.secret_access_key?"},
+        {"secret_access_key: hush\n", "c.yaml:1:1: secret_access_key: unknown key, did "
+                                      "you mean s3.secret_access_key?"},
         {"s3: {endpoint: \"https://me:hush@h\"}\n",
          "c.yaml:1:16: s3.endpoint: bad value, expected an http:// or https:// "
          "URL "
@@ -223,55 +206,40 @@ static void test_secrets(void **state)
 static void test_refused_yaml(void **state)
 {
     static const struct row rows[] = {
-        {"bucket: &a abc\n",
-         "c.yaml:1:9: bucket: an anchor, expected a bucket name: 3 "
-         "to 63 lower-case letters, digits, dots and hyphens"},
+        {"bucket: &a abc\n", "c.yaml:1:9: bucket: an anchor, expected a bucket name: 3 "
+                             "to 63 lower-case letters, digits, dots and hyphens"},
         {"prefix: *a\n", "c.yaml:1:9: prefix: an alias, expected a key prefix such as models/v2, "
                          "without empty, . or .. components"},
-        {"s3: &a {region: x}\n",
-         "c.yaml:1:5: s3: an anchor, expected keys and values"},
+        {"s3: &a {region: x}\n", "c.yaml:1:5: s3: an anchor, expected keys and values"},
         {"s3: *a\n", "c.yaml:1:5: s3: an alias, expected keys and values"},
         {"&a bucket: abc\n", "c.yaml:1:1: an anchor, expected a key"},
         {"*a : abc\n", "c.yaml:1:1: an alias, expected a key"},
-        {"&a {bucket: abc}\n",
-         "c.yaml:1:1: an anchor, expected keys and values"},
-        {"!!map {bucket: abc}\n",
-         "c.yaml:1:1: a tag, expected keys and values"},
+        {"&a {bucket: abc}\n", "c.yaml:1:1: an anchor, expected keys and values"},
+        {"!!map {bucket: abc}\n", "c.yaml:1:1: a tag, expected keys and values"},
         {"s3: {region: !!str x}\n",
          "c.yaml:1:14: s3.region: a tag, expected a region such as us-east-1"},
         {"s3: {region: ! x}\n",
          "c.yaml:1:14: s3.region: a tag, expected a region such as us-east-1"},
-        {"s3: !x {region: x}\n",
-         "c.yaml:1:5: s3: a tag, expected keys and values"},
+        {"s3: !x {region: x}\n", "c.yaml:1:5: s3: a tag, expected keys and values"},
         {"%TAG ! tag:x,2000:\n---\nbucket: abc\n",
          "c.yaml:1:1: a %TAG directive, expected keys and values"},
-        {"bucket: abc\n---\nbucket: abc\n",
-         "c.yaml:2:1: a second document, expected one"},
-        {"bucket: abc\n...\n---\n",
-         "c.yaml:3:1: a second document, expected one"},
+        {"bucket: abc\n---\nbucket: abc\n", "c.yaml:2:1: a second document, expected one"},
+        {"bucket: abc\n...\n---\n", "c.yaml:3:1: a second document, expected one"},
         {"--- \n---\n", "c.yaml:2:1: a second document, expected one"},
         {"bucket: abc: b\n", "c.yaml:1:12: not YAML: mapping values are not "
                              "allowed in this context"},
-        {"s3:\n\tregion: x\n",
-         "c.yaml:2:1: not YAML: found character that cannot start any token"},
-        {"s3: {region: x\n",
-         "c.yaml:2:1: not YAML: did not find expected ',' or '}'"},
-        {"prefix: \"a\n",
-         "c.yaml:2:1: not YAML: found unexpected end of stream"},
+        {"s3:\n\tregion: x\n", "c.yaml:2:1: not YAML: found character that cannot start any token"},
+        {"s3: {region: x\n", "c.yaml:2:1: not YAML: did not find expected ',' or '}'"},
+        {"prefix: \"a\n", "c.yaml:2:1: not YAML: found unexpected end of stream"},
         {"prefix: a\n bucket: x\n", "c.yaml:2:8: not YAML: mapping values "
                                     "are not allowed in this context"},
-        {"prefix: \"\\q\"\n",
-         "c.yaml:1:10: not YAML: found unknown escape character"},
-        {"%YAML 3.0\n---\n",
-         "c.yaml:1:1: not YAML: found incompatible YAML document"},
-        {"prefix: a\n# \xc3\xbc \xff\n",
-         "c.yaml:2:5: not UTF-8 text: invalid leading UTF-8 octet"},
+        {"prefix: \"\\q\"\n", "c.yaml:1:10: not YAML: found unknown escape character"},
+        {"%YAML 3.0\n---\n", "c.yaml:1:1: not YAML: found incompatible YAML document"},
+        {"prefix: a\n# \xc3\xbc \xff\n", "c.yaml:2:5: not UTF-8 text: invalid leading UTF-8 octet"},
         {"prefix: a\x01\n", "c.yaml:1:10: not UTF-8 text: control "
                             "characters are not allowed"},
-        {"\xff\xfe",
-         "c.yaml:1:1: not UTF-8 text: invalid leading UTF-8 octet"},
-        {"\xc3",
-         "c.yaml:1:1: not UTF-8 text: incomplete UTF-8 octet sequence"},
+        {"\xff\xfe", "c.yaml:1:1: not UTF-8 text: invalid leading UTF-8 octet"},
+        {"\xc3", "c.yaml:1:1: not UTF-8 text: incomplete UTF-8 octet sequence"},
     };
 
     (void)state;
@@ -282,10 +250,8 @@ static void test_refused_yaml(void **state)
 static void test_columns(void **state)
 {
     (void)state;
-    load_bad(
-        "s3: {ca_bundle: \"/\xc3\xbc\xc3\xbc\", max_attempts: 0}\n", NULL,
-        EINVAL,
-        "c.yaml:1:38: s3.max_attempts: \"0\", expected a number from 1 to 20");
+    load_bad("s3: {ca_bundle: \"/\xc3\xbc\xc3\xbc\", max_attempts: 0}\n", NULL, EINVAL,
+             "c.yaml:1:38: s3.max_attempts: \"0\", expected a number from 1 to 20");
 }
 
 static void test_harmless_forms(void **state)
@@ -353,20 +319,10 @@ static void check_soon(const char *what, const char *text, size_t len)
 static void test_hostile(void **state)
 {
     static const char *const pieces[] = {
-        "[",        "{",
-        "- ",       "? ",
-        "a: ",      "{a: ",
-        "[[a]: ",   "&a ",
-        "*a ",      "!a ",
-        "!<a> ",    "\"",
-        "'",        "|\n",
-        "#",        "\n",
-        " ",        "\t",
-        "---\n",    "...\n",
-        "%a b\n",   "\r",
-        "\\",       "a,",
-        "[a,b]: [", "bucket: |\n ",
-        "\"\\x",    "<<: *a\n",
+        "[",        "{",           "- ",  "? ",       "a: ",          "{a: ",  "[[a]: ",
+        "&a ",      "*a ",         "!a ", "!<a> ",    "\"",           "'",     "|\n",
+        "#",        "\n",          " ",   "\t",       "---\n",        "...\n", "%a b\n",
+        "\r",       "\\",          "a,",  "[a,b]: [", "bucket: |\n ", "\"\\x", "<<: *a\n",
         "\xc2\x85", "a:\n a:\n  ",
     };
     char *text = malloc(CONF_FILE_MAX);
@@ -408,8 +364,7 @@ static void test_broken_files(void **state)
             load_write(text, len);
             if (conf_load(LOAD_FILE, env, &c, &err) == 0)
                 conf_free(c);
-            else if (strncmp(err.text, "c.yaml:", 7) != 0 ||
-                     strchr(err.text, '\n'))
+            else if (strncmp(err.text, "c.yaml:", 7) != 0 || strchr(err.text, '\n'))
                 fail_msg("%s", err.text);
         }
     }
@@ -418,16 +373,11 @@ static void test_broken_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown_keys),
-        cmocka_unit_test(test_duplicates),
-        cmocka_unit_test(test_wrong_kinds),
-        cmocka_unit_test(test_wrong_values),
-        cmocka_unit_test(test_secrets),
-        cmocka_unit_test(test_refused_yaml),
-        cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_harmless_forms),
-        cmocka_unit_test(test_values_as_written),
-        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_unknown_keys),      cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_wrong_kinds),       cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_secrets),           cmocka_unit_test(test_refused_yaml),
+        cmocka_unit_test(test_columns),           cmocka_unit_test(test_harmless_forms),
+        cmocka_unit_test(test_values_as_written), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_broken_files),
     };
 

@@ -17,8 +17,8 @@
 
 struct standin *standin_new(void)
 {
-    struct standin *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct standin *b =
+        mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     assert(b != MAP_FAILED);
     return b;
@@ -217,10 +217,8 @@ static int supervise(struct standin *b, const char *socket, uint64_t drain_ns)
          .on_crash = on_crash},
         {.name = "notifier", .count = 1, .entry = notifier},
     };
-    struct supervisor_opts opts = {.duties = &duties,
-                                   .ctx = b,
-                                   .drain_timeout_ns = drain_ns,
-                                   .socket = socket};
+    struct supervisor_opts opts = {
+        .duties = &duties, .ctx = b, .drain_timeout_ns = drain_ns, .socket = socket};
     struct supervisor_run run = {.roles = roles,
                                  .n_roles = 2,
                                  .unmounts = true,

@@ -13,9 +13,9 @@
 
 /* What a worker does. */
 enum standin_does {
-    STANDIN_SERVES,  /* until SIGTERM or the end of the mount */
-    STANDIN_CRASHES, /* by SIGSEGV, at once */
-    STANDIN_FAILS,   /* its set-up, at once */
+    STANDIN_SERVES,   /* until SIGTERM or the end of the mount */
+    STANDIN_CRASHES,  /* by SIGSEGV, at once */
+    STANDIN_FAILS,    /* its set-up, at once */
     STANDIN_STUBBORN, /* serves, and takes no SIGTERM */
 };
 
@@ -30,18 +30,17 @@ struct standin_worker {
 struct standin {
     struct standin_worker worker[STANDIN_WORKERS];
     _Atomic pid_t notifier;
-    _Atomic int does;    /* enum standin_does, of all workers */
-    _Atomic int look;    /* enum supervisor_look: what duties say */
+    _Atomic int does; /* enum standin_does, of all workers */
+    _Atomic int look; /* enum supervisor_look: what duties say */
     _Atomic int linger;
     _Atomic int last;
-    _Atomic int check;   /* 0 or 1 */
+    _Atomic int check; /* 0 or 1 */
     _Atomic bool mounted;
     _Atomic unsigned looks, unmounts, aborts, drains, reloads, dumps, lasts;
 };
 
 /* Starts the supervisor; `b` is fresh and all zero but mounted. Its pid. */
-pid_t standin_start(struct standin *b, const char *socket,
-                    uint64_t drain_timeout_ns);
+pid_t standin_start(struct standin *b, const char *socket, uint64_t drain_timeout_ns);
 
 /* A zeroed page that children share. */
 struct standin *standin_new(void);

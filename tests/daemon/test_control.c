@@ -102,10 +102,8 @@ static void read_answer(int fd, char *out, size_t cap, int *ret_fd)
 
     for (int i = 0; i < 1000; i++) {
         struct iovec iov = {out + len, cap - 1 - len};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = room,
-                             .msg_controllen = sizeof(room)};
+        struct msghdr msg = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
         ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
@@ -149,9 +147,8 @@ static void test_parse(void **state)
 
 static void test_parse_refuses(void **state)
 {
-    static const char *const odd[] = {"\n",       "statu\n",   "statuss\n",
-                                      " status\n", "status \n", "STATUS\n",
-                                      "status\r\n", "\xff\xfe\n"};
+    static const char *const odd[] = {"\n",        "statu\n",  "statuss\n",  " status\n",
+                                      "status \n", "STATUS\n", "status\r\n", "\xff\xfe\n"};
     enum control_request r = CONTROL_CHECK;
 
     (void)state;
@@ -230,8 +227,7 @@ static void test_a_large_answer_to_a_slow_reader(void **state)
     want[sizeof(want) - 2] = '\n';
     assert_int_equal(open_control(NULL, NULL), 0);
     fd = connect_client();
-    assert_int_equal(
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
     say(fd, "status\n");
     wait_asked(1);
     control_answer(control, asked.client, want, -1, true);
@@ -384,8 +380,7 @@ static void test_a_living_socket_is_not(void **state)
 
     (void)state;
     assert_int_equal(open_control(NULL, NULL), 0);
-    assert_int_equal(control_open(loop, path, NULL, on_request, &asked, &second,
-                                  &err),
+    assert_int_equal(control_open(loop, path, NULL, on_request, &asked, &second, &err),
                      -EADDRINUSE);
     assert_non_null(strstr(err.text, path));
     assert_null(second);
@@ -452,8 +447,7 @@ static void test_a_path_that_is_too_long(void **state)
     memset(much, 'x', sizeof(much) - 1);
     much[0] = '/';
     much[sizeof(much) - 1] = '\0';
-    assert_int_equal(control_open(loop, much, NULL, on_request, &asked, &control,
-                                  NULL),
+    assert_int_equal(control_open(loop, much, NULL, on_request, &asked, &control, NULL),
                      -ENAMETOOLONG);
 }
 

@@ -42,8 +42,7 @@ static int setup(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     mount.fd = pair[0];
     kernel = pair[1];
-    env = (struct worker_env){.mount = &mount,
-                              .notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    env = (struct worker_env){.mount = &mount, .notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (shm_create(&sizes, &env.shm, &err) < 0)
         fail_msg("shm_create: %s", err.text);
     return 0;

@@ -14,8 +14,7 @@
 
 static void test_judge(void **state)
 {
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGABRT,
-                                 SIGILL,  SIGFPE, SIGSYS};
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGSYS};
 
     (void)state;
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
@@ -32,8 +31,7 @@ static void test_judge(void **state)
 }
 
 /* Dies `lived_ns` after its start; the next start comes after the delay. */
-static uint64_t die(struct respawn *r, uint64_t *now, uint64_t lived_ns,
-                    enum respawn_death death)
+static uint64_t die(struct respawn *r, uint64_t *now, uint64_t lived_ns, enum respawn_death death)
 {
     uint64_t delay;
 
@@ -46,16 +44,14 @@ static uint64_t die(struct respawn *r, uint64_t *now, uint64_t lived_ns,
 
 static void test_crashes_back_off(void **state)
 {
-    static const uint64_t want_ms[] = {0,    100,  200,  400, 800,
-                                       1600, 3200, 5000, 5000};
+    static const uint64_t want_ms[] = {0, 100, 200, 400, 800, 1600, 3200, 5000, 5000};
     struct respawn r = {0};
     uint64_t now = 1000 * NS_PER_S;
 
     (void)state;
     respawn_started(&r, now);
     for (size_t i = 0; i < sizeof(want_ms) / sizeof(want_ms[0]); i++)
-        assert_int_equal(die(&r, &now, 5 * MS, RESPAWN_CRASHED),
-                         want_ms[i] * MS);
+        assert_int_equal(die(&r, &now, 5 * MS, RESPAWN_CRASHED), want_ms[i] * MS);
 }
 
 static void test_endless_crashes_do_not_overflow(void **state)
@@ -76,8 +72,7 @@ static void test_being_well_clears_the_sheet(void **state)
     (void)state;
     for (int i = 0; i < 5; i++)
         die(&r, &now, MS, RESPAWN_CRASHED);
-    assert_int_equal(die(&r, &now, RESPAWN_WELL_NS - 1, RESPAWN_CRASHED),
-                     1600 * MS);
+    assert_int_equal(die(&r, &now, RESPAWN_WELL_NS - 1, RESPAWN_CRASHED), 1600 * MS);
     assert_int_equal(die(&r, &now, RESPAWN_WELL_NS, RESPAWN_CRASHED), 0);
     assert_int_equal(die(&r, &now, MS, RESPAWN_CRASHED), 100 * MS);
 }

@@ -23,8 +23,7 @@ static int listen_at(const char *name)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-                                strlen(name));
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
 
     snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", name);
     if (*name == '@')
@@ -36,8 +35,7 @@ static int listen_at(const char *name)
     return fd;
 }
 
-static void init(struct sd_notify *n, const char *sock, const char *usec,
-                 const char *pid)
+static void init(struct sd_notify *n, const char *sock, const char *usec, const char *pid)
 {
     char a[200], b[200], c[200];
     char *env[4] = {NULL};
@@ -171,9 +169,8 @@ static void test_watchdog(void **state)
 
 static void test_watchdog_values_that_are_none(void **state)
 {
-    static const char *const odd[] = {NULL, "", "0", "-1", "1s", " 1", "+1",
-                                      "99999999999999999999",
-                                      "18446744073709551615"};
+    static const char *const odd[] = {
+        NULL, "", "0", "-1", "1s", " 1", "+1", "99999999999999999999", "18446744073709551615"};
     struct sd_notify n;
 
     (void)state;

@@ -44,14 +44,14 @@ static void nap(void)
     nanosleep(&ts, NULL);
 }
 
-#define WAIT_FOR(condition)                                                    \
-    do {                                                                       \
-        uint64_t end_ = clock_mono_ns() + PATIENCE_NS;                         \
-        while (!(condition)) {                                                 \
-            if (clock_mono_ns() > end_)                                        \
-                fail_msg("never came true: %s", #condition);                   \
-            nap();                                                             \
-        }                                                                      \
+#define WAIT_FOR(condition)                                                                        \
+    do {                                                                                           \
+        uint64_t end_ = clock_mono_ns() + PATIENCE_NS;                                             \
+        while (!(condition)) {                                                                     \
+            if (clock_mono_ns() > end_)                                                            \
+                fail_msg("never came true: %s", #condition);                                       \
+            nap();                                                                                 \
+        }                                                                                          \
     } while (0)
 
 /* The exit code of the supervisor, or 1000 + the signal that killed it. */
@@ -199,8 +199,7 @@ static uint64_t gap_ms(unsigned n)
 {
     struct standin_worker *w = &b->worker[0];
 
-    return (atomic_load(&w->start_ns[n]) - atomic_load(&w->start_ns[n - 1])) /
-           NS_PER_MS;
+    return (atomic_load(&w->start_ns[n]) - atomic_load(&w->start_ns[n - 1])) / NS_PER_MS;
 }
 
 static void test_crashes_back_off(void **state)
@@ -215,8 +214,7 @@ static void test_crashes_back_off(void **state)
     assert_true(gap_ms(3) >= 200);
     assert_true(gap_ms(4) >= 400);
     WAIT_FOR(serving()); /* and it comes back */
-    assert_int_equal(atomic_load(&b->worker[0].blamed),
-                     atomic_load(&b->worker[0].starts) - 1);
+    assert_int_equal(atomic_load(&b->worker[0].blamed), atomic_load(&b->worker[0].starts) - 1);
     kill(sup, SIGTERM);
     assert_int_equal(wait_exit(), 0);
 }

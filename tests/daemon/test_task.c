@@ -138,8 +138,7 @@ static void test_code_and_text(void **state)
     char text[] = "what is wrong";
 
     (void)state;
-    assert_int_equal(task_start(&set, say_seven, text, NS_PER_S, on_done, &done),
-                     0);
+    assert_int_equal(task_start(&set, say_seven, text, NS_PER_S, on_done, &done), 0);
     assert_int_equal(task_running(&set), 1);
     assert_int_equal(done.n, 0);
     wait_done(1);
@@ -153,9 +152,7 @@ static void test_killed_at_its_deadline(void **state)
     uint64_t start = clock_mono_ns();
 
     (void)state;
-    assert_int_equal(task_start(&set, sleep_long, NULL, 50 * NS_PER_MS, on_done,
-                                &done),
-                     0);
+    assert_int_equal(task_start(&set, sleep_long, NULL, 50 * NS_PER_MS, on_done, &done), 0);
     wait_done(1);
     assert_int_equal(done.code, TASK_DIED);
     assert_string_equal(done.text, "");
@@ -174,11 +171,8 @@ static void test_their_number_is_bounded(void **state)
 {
     (void)state;
     for (int i = 0; i < TASK_MAX; i++)
-        assert_int_equal(task_start(&set, sleep_long, NULL, 60 * NS_PER_S,
-                                    on_done, &done),
-                         0);
-    assert_int_equal(task_start(&set, sleep_long, NULL, NS_PER_S, on_done, &done),
-                     -EAGAIN);
+        assert_int_equal(task_start(&set, sleep_long, NULL, 60 * NS_PER_S, on_done, &done), 0);
+    assert_int_equal(task_start(&set, sleep_long, NULL, NS_PER_S, on_done, &done), -EAGAIN);
     task_kill_all(&set);
     wait_done(TASK_MAX);
     assert_int_equal(task_running(&set), 0);
@@ -191,9 +185,7 @@ static void test_signals_of_a_child(void **state)
     (void)state;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    assert_int_equal(task_start(&set, look_at_signals, NULL, NS_PER_S, on_done,
-                                &done),
-                     0);
+    assert_int_equal(task_start(&set, look_at_signals, NULL, NS_PER_S, on_done, &done), 0);
     sigprocmask(SIG_SETMASK, &before, NULL);
     wait_done(1);
     assert_int_equal(done.code, 0);
@@ -214,8 +206,7 @@ static void test_signals_meant_for_the_parent(void **state)
     (void)state;
     task_set_init(&set, loop, every_signal_of_a_group, NULL);
     for (int i = 0; i < TASK_MAX; i++)
-        assert_int_equal(task_start(&set, succeed, NULL, NS_PER_S, on_done,
-                                    &done), 0);
+        assert_int_equal(task_start(&set, succeed, NULL, NS_PER_S, on_done, &done), 0);
     wait_done(TASK_MAX);
     assert_int_equal(done.code, 0);
 }
@@ -247,8 +238,7 @@ static void test_a_signal_while_it_forks(void **state)
     (void)state;
     signal(SIGTERM, on_parents);
     assert_int_equal(pthread_atfork(raise_in_fork, NULL, raise_in_fork), 0);
-    assert_int_equal(task_start(&set, handler_ran, NULL, NS_PER_S, on_done, &done),
-                     0);
+    assert_int_equal(task_start(&set, handler_ran, NULL, NS_PER_S, on_done, &done), 0);
     assert_int_equal(met, 1);
     signal(SIGTERM, SIG_DFL);
     wait_done(1);

@@ -110,12 +110,8 @@ static size_t put(char *buf, size_t at, const void *data, size_t len)
 /* Writes the request into `buf` (4 KiB); its length. */
 static size_t build(const struct op_case *op, char *buf)
 {
-    struct fuse_in_header head = {.opcode = op->opcode,
-                                  .unique = UNIQUE,
-                                  .nodeid = 42,
-                                  .uid = 1,
-                                  .gid = 2,
-                                  .pid = 3};
+    struct fuse_in_header head = {
+        .opcode = op->opcode, .unique = UNIQUE, .nodeid = 42, .uid = 1, .gid = 2, .pid = 3};
     _Alignas(8) char arg[128];
     size_t at = sizeof(head);
 
@@ -146,8 +142,7 @@ static void *cut(const char *request, size_t len, size_t said)
     return copy;
 }
 
-static void check_whole(const struct op_case *op,
-                        const struct fuse_request *req)
+static void check_whole(const struct op_case *op, const struct fuse_request *req)
 {
     assert_int_equal(req->opcode, op->opcode);
     assert_true(req->unique == UNIQUE);
@@ -263,14 +258,12 @@ static void test_data_size_lies(void **state)
 
 static void test_unknown_opcodes(void **state)
 {
-    static const uint32_t unknown[] = {
-        0,  7,  19,   FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING,
-        52, 53, 1000, CUSE_INIT,         0xffffffff};
+    static const uint32_t unknown[] = {0,  7,  19,   FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING,
+                                       52, 53, 1000, CUSE_INIT,         0xffffffff};
 
     (void)state;
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
-        struct fuse_in_header head = {
-            .len = 40, .opcode = unknown[i], .unique = UNIQUE};
+        struct fuse_in_header head = {.len = 40, .opcode = unknown[i], .unique = UNIQUE};
         struct fuse_request req;
 
         assert_int_equal(fuse_decode(&head, 40, &req), -ENOSYS);
@@ -448,8 +441,7 @@ static void test_random_bytes(void **state)
 
             memcpy(buf, start, sizeof(start));
         }
-        r = saved ? fuse_decode_saved(buf, len, &req)
-                  : fuse_decode(buf, len, &req);
+        r = saved ? fuse_decode_saved(buf, len, &req) : fuse_decode(buf, len, &req);
         assert_true(r == 0 || r == -EPROTO || r == -ENOSYS);
         if (r == 0) {
             decoded++;

@@ -13,10 +13,9 @@
 
 #include "fuse/fuse_init.h"
 
-#define ALL_WANTED                                                             \
-    (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES |                      \
-     FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS |        \
-     FUSE_ASYNC_DIO | FUSE_ABORT_ERROR)
+#define ALL_WANTED                                                                                 \
+    (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_ATOMIC_O_TRUNC |                    \
+     FUSE_PARALLEL_DIROPS | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO | FUSE_ABORT_ERROR)
 
 struct kernel {
     int ours;
@@ -33,8 +32,7 @@ static int boot(void **state)
     static struct kernel k;
     int fds[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   fds) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return -1;
     k.ours = fds[0];
     k.fd = fds[1];
@@ -53,8 +51,7 @@ static int halt(void **state)
 }
 
 /* Sends INIT as a kernel of this version does: 16 bytes of arguments before 7.36, then 64. */
-static void offer(const struct kernel *k, uint32_t major, uint32_t minor,
-                  uint64_t flags)
+static void offer(const struct kernel *k, uint32_t major, uint32_t minor, uint64_t flags)
 {
     struct {
         struct fuse_in_header head;
@@ -74,8 +71,7 @@ static void offer(const struct kernel *k, uint32_t major, uint32_t minor,
     assert_int_equal(write(k->fd, &m, len), len);
 }
 
-static void answer(const struct kernel *k, int32_t error,
-                   struct fuse_init_out *ret)
+static void answer(const struct kernel *k, int32_t error, struct fuse_init_out *ret)
 {
     struct {
         struct fuse_out_header head;
@@ -104,11 +100,9 @@ static void test_every_version(void **state)
     struct kernel *k = *state;
     const uint64_t never =
         FUSE_WRITEBACK_CACHE | FUSE_READDIRPLUS_AUTO | FUSE_AUTO_INVAL_DATA |
-        FUSE_EXPLICIT_INVAL_DATA | FUSE_NO_OPEN_SUPPORT |
-        FUSE_NO_OPENDIR_SUPPORT | FUSE_POSIX_ACL | FUSE_DONT_MASK |
-        FUSE_EXPORT_SUPPORT | FUSE_SECURITY_CTX | FUSE_SETXATTR_EXT |
-        FUSE_FLOCK_LOCKS | FUSE_POSIX_LOCKS | 1ULL << 37 | 1ULL << 40 |
-        1ULL << 42;
+        FUSE_EXPLICIT_INVAL_DATA | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_POSIX_ACL |
+        FUSE_DONT_MASK | FUSE_EXPORT_SUPPORT | FUSE_SECURITY_CTX | FUSE_SETXATTR_EXT |
+        FUSE_FLOCK_LOCKS | FUSE_POSIX_LOCKS | 1ULL << 37 | 1ULL << 40 | 1ULL << 42;
 
     for (uint32_t minor = FUSE_MINOR_OLDEST; minor < 60; minor++) {
         /* No kernel before 7.36 offered bit 30. */
@@ -215,8 +209,7 @@ static void test_too_old(void **state)
         struct err err = {0};
 
         offer(k, versions[i][0], versions[i][1], UINT32_MAX);
-        assert_int_equal(fuse_init_answer(k->ours, &wish, 1000, &n, &err),
-                         -EPROTO);
+        assert_int_equal(fuse_init_answer(k->ours, &wish, 1000, &n, &err), -EPROTO);
         answer(k, -EPROTO, &out);
         assert_non_null(strstr(err.text, "Linux 5.4"));
         assert_int_equal(n.minor, 99);
@@ -251,8 +244,7 @@ static void test_no_init_comes(void **state)
     struct fuse_negotiated n;
     struct err err = {0};
 
-    assert_int_equal(fuse_init_answer(k->ours, &wish, 20, &n, &err),
-                     -ETIMEDOUT);
+    assert_int_equal(fuse_init_answer(k->ours, &wish, 20, &n, &err), -ETIMEDOUT);
     assert_int_equal(err.code, ETIMEDOUT);
     close(k->fd);
     k->fd = -1;
@@ -262,8 +254,7 @@ static void test_no_init_comes(void **state)
 static void test_something_else_comes(void **state)
 {
     struct kernel *k = *state;
-    struct fuse_in_header head = {
-        .len = sizeof(head), .opcode = FUSE_STATFS, .unique = 2};
+    struct fuse_in_header head = {.len = sizeof(head), .opcode = FUSE_STATFS, .unique = 2};
     struct fuse_negotiated n;
     struct fuse_init_out out;
     struct err err = {0};
@@ -282,14 +273,10 @@ static void test_something_else_comes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_KERNEL(test_every_version),
-        WITH_KERNEL(test_upper_flags_need_init_ext),
-        WITH_KERNEL(test_nothing_offered),
-        WITH_KERNEL(test_wishes),
-        WITH_KERNEL(test_too_old),
-        WITH_KERNEL(test_later_major),
-        WITH_KERNEL(test_no_init_comes),
-        WITH_KERNEL(test_something_else_comes),
+        WITH_KERNEL(test_every_version),   WITH_KERNEL(test_upper_flags_need_init_ext),
+        WITH_KERNEL(test_nothing_offered), WITH_KERNEL(test_wishes),
+        WITH_KERNEL(test_too_old),         WITH_KERNEL(test_later_major),
+        WITH_KERNEL(test_no_init_comes),   WITH_KERNEL(test_something_else_comes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,8 +115,7 @@ static char *path_of(const struct fixture *f, const char *name)
     return path;
 }
 
-static size_t slurp(const struct fixture *f, const char *name, char *buf,
-                    size_t cap)
+static size_t slurp(const struct fixture *f, const char *name, char *buf, size_t cap)
 {
     int fd = open(path_of(f, name), O_RDONLY);
     ssize_t n;
@@ -214,8 +213,7 @@ static void test_list_with_attributes(void **state)
     while ((e = readdir(dir)))
         listed += e->d_type == DT_REG;
     assert_int_equal(listed, TOY_FILES);
-    rewinddir(
-        dir); /* all names have been read; only then are they stat'ed, as find does */
+    rewinddir(dir); /* all names have been read; only then are they stat'ed, as find does */
     lookups = f->toy->count[FUSE_LOOKUP];
     f->toy->count[FUSE_GETATTR] = 0;
     for (unsigned i = 0; i < TOY_FILES; i++) {
@@ -333,8 +331,7 @@ static void test_forgets_balance(void **state)
             usleep(10000);
         assert_int_equal(*balance, 0);
     }
-    assert_true(f->toy->count[FUSE_BATCH_FORGET] + f->toy->count[FUSE_FORGET] >
-                0);
+    assert_true(f->toy->count[FUSE_BATCH_FORGET] + f->toy->count[FUSE_FORGET] > 0);
     check_served_well(f);
 }
 
@@ -373,8 +370,7 @@ static void test_notifications(void **state)
     /* What the kernel has not cached */
     assert_int_equal(fuse_notify_inval_inode(f->mount.fd, 999, 0, 0), -ENOENT);
     assert_int_equal(fuse_notify_inval_entry(f->mount.fd, 1, "b", 1), -ENOENT);
-    assert_int_equal(fuse_notify_inval_entry(f->mount.fd, 999, "b", 1),
-                     -ENOENT);
+    assert_int_equal(fuse_notify_inval_entry(f->mount.fd, 999, "b", 1), -ENOENT);
     check_served_well(f);
 }
 
@@ -416,8 +412,7 @@ static unsigned long read_knob(const struct fuse_mount *m)
     char path[96], text[32] = "";
     FILE *in;
 
-    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-             m->dev_major, m->dev_minor);
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", m->dev_major, m->dev_minor);
     in = fopen(path, "re");
     assert_non_null(in);
     assert_non_null(fgets(text, sizeof(text), in));
@@ -596,8 +591,8 @@ static void test_stale_mount_of_a_user(void **state)
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
     assert_true(fd >= 0);
-    snprintf(options, sizeof(options),
-             "fd=%d,rootmode=40000,user_id=%d,group_id=%d", fd, NOBODY, NOBODY);
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%d,group_id=%d", fd, NOBODY,
+             NOBODY);
     assert_int_equal(mount("x", f->point, FUSE_MOUNT_TYPE, 0, options), 0);
     close(fd);
     assert_int_equal(stat(f->point, &st), -1);
@@ -703,8 +698,7 @@ static void test_handed_in(void **state)
     int fd = open("/dev/fuse", O_RDWR);
 
     assert_true(fd >= 0);
-    snprintf(options, sizeof(options),
-             "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
     assert_int_equal(mount("csi", f->point, "fuse", 0, options), 0);
     snprintf(path, sizeof(path), "/dev/fd/%d", fd);
     toy_add(f->toy, "a", "text");
@@ -720,8 +714,7 @@ static void test_handed_in(void **state)
 
 static void test_wrong_descriptors(void **state)
 {
-    static const char *const paths[] = {"/dev/fd/", "/dev/fd/x", "/dev/fd/-1",
-                                        "/dev/fd/3x",
+    static const char *const paths[] = {"/dev/fd/", "/dev/fd/x", "/dev/fd/-1", "/dev/fd/3x",
                                         "/dev/fd/99999999999999999999"};
     struct fuse_mount_opts opts;
     struct fuse_mount m;
@@ -748,13 +741,12 @@ static void test_wrong_descriptors(void **state)
 
 /* In a process of its own, which becomes nobody; exits with the line where something was
  * wrong, or 0. */
-#define CHECK(x)                                                               \
-    do {                                                                       \
-        if (!(x)) {                                                            \
-            fprintf(stderr, "line %d: %s: errno %d, %s\n", __LINE__, #x,       \
-                    errno, err.text);                                          \
-            _exit(1);                                                          \
-        }                                                                      \
+#define CHECK(x)                                                                                   \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            fprintf(stderr, "line %d: %s: errno %d, %s\n", __LINE__, #x, errno, err.text);         \
+            _exit(1);                                                                              \
+        }                                                                                          \
     } while (0)
 
 static void become_nobody(void)
@@ -768,9 +760,8 @@ static void become_nobody(void)
 
 static __attribute__((noreturn)) void run_as_nobody(struct fixture *f)
 {
-    struct fuse_mount_opts opts = {.path = f->point,
-                                   .source = "s3://b/x,y\\z w",
-                                   .default_permissions = true};
+    struct fuse_mount_opts opts = {
+        .path = f->point, .source = "s3://b/x,y\\z w", .default_permissions = true};
     struct fuse_mountpoint p;
     struct err err = {0};
     char buf[16];
@@ -789,8 +780,7 @@ static __attribute__((noreturn)) void run_as_nobody(struct fixture *f)
     CHECK(fuse_mount(&opts, &f->mount, &err) == 0);
     CHECK(f->mount.form == FUSE_MOUNT_HELPER);
     CHECK(fcntl(f->mount.fd, F_GETFD) & FD_CLOEXEC);
-    CHECK(fuse_init_answer(f->mount.fd, &wish, 5000, &f->negotiated, &err) ==
-          0);
+    CHECK(fuse_init_answer(f->mount.fd, &wish, 5000, &f->negotiated, &err) == 0);
     f->server = toy_start(f->toy, f->mount.fd, &f->negotiated);
     CHECK(fuse_mountpoint_look(f->point, &p, &err) == 0);
     CHECK(strcmp(p.info.type, FUSE_MOUNT_TYPE) == 0);
@@ -842,8 +832,8 @@ static bool device_for_users(const struct fixture *f)
     snprintf(node, sizeof(node), "%s/fuse", dir);
     return mkdir(dir, 0755) == 0 && mount("dev", dir, "tmpfs", 0, NULL) == 0 &&
            mknod(node, S_IFCHR, st.st_rdev) == 0 && chmod(node, 0666) == 0 &&
-           mount(node, "/dev/fuse", NULL, MS_BIND, NULL) == 0 &&
-           umount2(dir, MNT_DETACH) == 0 && rmdir(dir) == 0;
+           mount(node, "/dev/fuse", NULL, MS_BIND, NULL) == 0 && umount2(dir, MNT_DETACH) == 0 &&
+           rmdir(dir) == 0;
 }
 
 static void test_fusermount(void **state)
@@ -854,8 +844,7 @@ static void test_fusermount(void **state)
         print_message("SKIPPED: users cannot open /dev/fuse here\n");
         skip();
     }
-    if (access("/usr/bin/fusermount3", X_OK) < 0 &&
-        access("/bin/fusermount3", X_OK) < 0) {
+    if (access("/usr/bin/fusermount3", X_OK) < 0 && access("/bin/fusermount3", X_OK) < 0) {
         print_message("SKIPPED: no fusermount3 here\n");
         skip();
     }
@@ -917,11 +906,9 @@ int main(void)
         MOUNTING(test_fusermount_refuses),
     };
 
-    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0 ||
-        unshare(CLONE_NEWNS) < 0 ||
+    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0 || unshare(CLONE_NEWNS) < 0 ||
         mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-        fprintf(stderr,
-                "SKIPPED: mounting needs root, CAP_SYS_ADMIN and /dev/fuse\n");
+        fprintf(stderr, "SKIPPED: mounting needs root, CAP_SYS_ADMIN and /dev/fuse\n");
         return 77;
     }
     alarm(TEST_SECONDS);

@@ -39,8 +39,7 @@ static void test_other_lines(void **state)
     struct fuse_mountinfo m;
 
     (void)state;
-    assert_int_equal(
-        fuse_mountinfo_parse("1 0 8:1 / / rw - ext4 /dev/sda1 rw", &m), 0);
+    assert_int_equal(fuse_mountinfo_parse("1 0 8:1 / / rw - ext4 /dev/sda1 rw", &m), 0);
     assert_int_equal(m.mnt_id, 1);
     assert_int_equal(m.dev_major, 8);
     assert_string_equal(m.path, "/");
@@ -49,9 +48,7 @@ static void test_other_lines(void **state)
     assert_int_equal(m.user_id, 0);
 
     /* No optional fields, no source, a name that only looks like the option. */
-    assert_int_equal(
-        fuse_mountinfo_parse("2 1 0:3 / /x rw - proc  rw,not_user_id=5", &m),
-        0);
+    assert_int_equal(fuse_mountinfo_parse("2 1 0:3 / /x rw - proc  rw,not_user_id=5", &m), 0);
     assert_string_equal(m.type, "proc");
     assert_string_equal(m.source, "");
     assert_int_equal(m.user_id, 0);
@@ -130,8 +127,7 @@ static void test_escapes_at_the_edge(void **state)
     struct fuse_mountinfo m;
 
     (void)state;
-    assert_int_equal(
-        fuse_mountinfo_parse("1 0 8:1 / /a\\04 rw - t\\0 s\\999 rw", &m), 0);
+    assert_int_equal(fuse_mountinfo_parse("1 0 8:1 / /a\\04 rw - t\\0 s\\999 rw", &m), 0);
     assert_string_equal(m.path, "/a\\04");
     assert_string_equal(m.type, "t\\0");
     assert_string_equal(m.source, "s\\999");
@@ -161,8 +157,7 @@ static void test_find(void **state)
     (void)state;
     assert_non_null(text);
     /* A line longer than any buffer, whose rest looks like a line of its own. */
-    at +=
-        (size_t)sprintf(text + at, "5 1 0:9 / /long rw - overlay o lowerdir=");
+    at += (size_t)sprintf(text + at, "5 1 0:9 / /long rw - overlay o lowerdir=");
     memset(text + at, ' ', 100000);
     at += 100000;
     at += (size_t)sprintf(text + at, "90 25 0:1 / /wrong rw - t s rw\n");
@@ -200,8 +195,7 @@ static void test_random_lines(void **state)
         line[len] = '\0';
         if (len > 20 && random() % 2)
             memcpy(line, "1 0 8:1 / /", 11);
-        (void)!fuse_mountinfo_parse(line,
-                                    &m); /* only that it reads no further */
+        (void)!fuse_mountinfo_parse(line, &m); /* only that it reads no further */
         free(line);
     }
 }
@@ -209,14 +203,10 @@ static void test_random_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fuse_line),
-        cmocka_unit_test(test_other_lines),
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_long_fields),
-        cmocka_unit_test(test_escapes_at_the_edge),
-        cmocka_unit_test(test_find),
-        cmocka_unit_test(test_random_lines),
+        cmocka_unit_test(test_fuse_line),   cmocka_unit_test(test_other_lines),
+        cmocka_unit_test(test_cut),         cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_long_fields), cmocka_unit_test(test_escapes_at_the_edge),
+        cmocka_unit_test(test_find),        cmocka_unit_test(test_random_lines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,8 +27,7 @@ static int open_ends(void **state)
     static struct ends e;
     int fds[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   fds) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return -1;
     e.ours = fds[0];
     e.kernel = fds[1];
@@ -47,8 +46,7 @@ static int close_ends(void **state)
 }
 
 /* Receives one message, checks its header; the bytes after it. */
-static size_t receive(const struct ends *e, uint64_t unique, int error,
-                      char *body, size_t cap)
+static size_t receive(const struct ends *e, uint64_t unique, int error, char *body, size_t cap)
 {
     struct fuse_out_header out;
     char buf[65536];
@@ -89,15 +87,13 @@ static void test_data(void **state)
     assert_int_equal(receive(e, 8, 0, body, sizeof(body)), 0);
 
     for (int i = 0; i <= FUSE_REPLY_IOV; i++)
-        iov[i] =
-            (struct iovec){.iov_base = &"0123456789"[i % 10], .iov_len = 1};
+        iov[i] = (struct iovec){.iov_base = &"0123456789"[i % 10], .iov_len = 1};
     assert_int_equal(fuse_reply_data(e->ours, 9, iov, FUSE_REPLY_IOV), 0);
     assert_int_equal(receive(e, 9, 0, body, sizeof(body)), FUSE_REPLY_IOV);
     for (int i = 0; i < FUSE_REPLY_IOV; i++)
         assert_int_equal(body[i], '0' + i % 10);
 
-    assert_int_equal(fuse_reply_data(e->ours, 9, iov, FUSE_REPLY_IOV + 1),
-                     -EINVAL);
+    assert_int_equal(fuse_reply_data(e->ours, 9, iov, FUSE_REPLY_IOV + 1), -EINVAL);
     iov[0].iov_len = UINT32_MAX; /* longer than a header can tell */
     assert_int_equal(fuse_reply_data(e->ours, 9, iov, 1), -EINVAL);
 }
@@ -137,11 +133,9 @@ static void test_dirents(void **state)
     assert_int_equal(fuse_dirent_size(9), 40);
     assert_true(fuse_dirent_put(buf, sizeof(buf), &used, 5, 1, DT_REG, "a", 1));
     assert_int_equal(used, 32);
-    assert_true(
-        fuse_dirent_put(buf, sizeof(buf), &used, 6, 2, DT_DIR, "ninebytes", 9));
+    assert_true(fuse_dirent_put(buf, sizeof(buf), &used, 6, 2, DT_DIR, "ninebytes", 9));
     assert_int_equal(used, sizeof(buf));
-    assert_false(
-        fuse_dirent_put(buf, sizeof(buf), &used, 7, 3, DT_DIR, "x", 1));
+    assert_false(fuse_dirent_put(buf, sizeof(buf), &used, 7, 3, DT_DIR, "x", 1));
     assert_int_equal(used, sizeof(buf));
 
     memcpy(&d, buf + 32, sizeof(d));
@@ -166,17 +160,14 @@ static void test_dirent_one_byte_short(void **state)
 
         assert_non_null(buf);
         memset(name, 'n', sizeof(name));
-        assert_false(fuse_dirent_put(buf, size - 1, &used, 1, 1, DT_REG, name,
-                                     name_len));
-        assert_false(fuse_direntplus_put(buf, plus - 1, &used, 1, 1, DT_REG,
-                                         name, name_len, &entry));
+        assert_false(fuse_dirent_put(buf, size - 1, &used, 1, 1, DT_REG, name, name_len));
+        assert_false(
+            fuse_direntplus_put(buf, plus - 1, &used, 1, 1, DT_REG, name, name_len, &entry));
         assert_int_equal(used, 0);
-        assert_true(fuse_direntplus_put(buf, plus, &used, 1, 1, DT_REG, name,
-                                        name_len, &entry));
+        assert_true(fuse_direntplus_put(buf, plus, &used, 1, 1, DT_REG, name, name_len, &entry));
         assert_int_equal(used, plus);
         used = SIZE_MAX; /* beyond the buffer: nothing fits */
-        assert_false(
-            fuse_dirent_put(buf, size, &used, 1, 1, DT_REG, name, name_len));
+        assert_false(fuse_dirent_put(buf, size, &used, 1, 1, DT_REG, name, name_len));
         free(buf);
     }
 }
@@ -191,8 +182,7 @@ static void test_direntplus(void **state)
     (void)state;
     entry.attr.size = 1234;
     assert_int_equal(fuse_direntplus_size(3), 128 + 32);
-    assert_true(fuse_direntplus_put(buf, sizeof(buf), &used, 5, 6, DT_REG,
-                                    "abc", 3, &entry));
+    assert_true(fuse_direntplus_put(buf, sizeof(buf), &used, 5, 6, DT_REG, "abc", 3, &entry));
     memcpy(&d, buf, sizeof(d));
     assert_int_equal(d.entry_out.nodeid, 77);
     assert_int_equal(d.entry_out.attr.size, 1234);
@@ -273,16 +263,14 @@ static void test_notifications(void **state)
     char name[FUSE_NAME_BYTES + 1];
 
     assert_int_equal(fuse_notify_inval_inode(e->ours, 5, 4096, 8192), 0);
-    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_INODE, body, 512),
-                     sizeof(inode));
+    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_INODE, body, 512), sizeof(inode));
     memcpy(&inode, body, sizeof(inode));
     assert_int_equal(inode.ino, 5);
     assert_int_equal(inode.off, 4096);
     assert_int_equal(inode.len, 8192);
 
     assert_int_equal(fuse_notify_inval_entry(e->ours, 1, "name", 4), 0);
-    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_ENTRY, body, 512),
-                     sizeof(entry) + 5);
+    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_ENTRY, body, 512), sizeof(entry) + 5);
     memcpy(&entry, body, sizeof(entry));
     assert_int_equal(entry.parent, 1);
     assert_int_equal(entry.namelen, 4);
@@ -290,14 +278,12 @@ static void test_notifications(void **state)
     assert_memory_equal(body + sizeof(entry), "name\0", 5);
 
     assert_int_equal(fuse_notify_expire_entry(e->ours, 1, "name", 4), 0);
-    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_ENTRY, body, 512),
-                     sizeof(entry) + 5);
+    assert_int_equal(receive(e, 0, FUSE_NOTIFY_INVAL_ENTRY, body, 512), sizeof(entry) + 5);
     memcpy(&entry, body, sizeof(entry));
     assert_int_equal(entry.flags, 1);
 
     memset(name, 'n', sizeof(name));
-    assert_int_equal(fuse_notify_inval_entry(e->ours, 1, name, sizeof(name)),
-                     -ENAMETOOLONG);
+    assert_int_equal(fuse_notify_inval_entry(e->ours, 1, name, sizeof(name)), -ENAMETOOLONG);
 }
 
 #define WITH_ENDS(f) cmocka_unit_test_setup_teardown(f, open_ends, close_ends)

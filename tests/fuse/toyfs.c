@@ -33,8 +33,8 @@ struct server {
 struct toy *toy_new(void)
 {
     size_t size = sizeof(struct toy) + (size_t)TOY_FILES * TOY_BYTES;
-    struct toy *toy = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                           MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct toy *toy =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (toy == MAP_FAILED) {
         perror("mmap");
@@ -76,8 +76,7 @@ static void error(struct server *s, const struct fuse_request *req, int code)
     said(s, fuse_reply_err(s->fd, req->unique, code));
 }
 
-static void data(struct server *s, const struct fuse_request *req,
-                 const void *buf, size_t len)
+static void data(struct server *s, const struct fuse_request *req, const void *buf, size_t len)
 {
     said(s, fuse_reply_buf(s->fd, req->unique, buf, len));
 }
@@ -266,8 +265,7 @@ static void on_write(struct server *s, const struct fuse_request *req)
         error(s, req, -EFBIG);
         return;
     }
-    memcpy(s->data[req->nodeid - FIRST_NODE] + req->write->offset, req->data,
-           req->data_len);
+    memcpy(s->data[req->nodeid - FIRST_NODE] + req->write->offset, req->data, req->data_len);
     if (end > *size)
         *size = end;
     data(s, req, &out, sizeof(out));
@@ -286,12 +284,11 @@ static void on_readdir(struct server *s, const struct fuse_request *req)
 
         if (plus) {
             fill_entry(s, (unsigned)i, &entry);
-            fits =
-                fuse_direntplus_put(s->answer, cap, &used, i + FIRST_NODE,
-                                    i + 1, DT_REG, name, strlen(name), &entry);
+            fits = fuse_direntplus_put(s->answer, cap, &used, i + FIRST_NODE, i + 1, DT_REG, name,
+                                       strlen(name), &entry);
         } else {
-            fits = fuse_dirent_put(s->answer, cap, &used, i + FIRST_NODE, i + 1,
-                                   DT_REG, name, strlen(name));
+            fits = fuse_dirent_put(s->answer, cap, &used, i + FIRST_NODE, i + 1, DT_REG, name,
+                                   strlen(name));
         }
         if (!fits) {
             s->toy->balance[i] -= plus;
@@ -406,14 +403,13 @@ static bool drain(struct server *s, char *buf, size_t size)
     }
 }
 
-static __attribute__((noreturn)) void child(struct toy *toy, int fd,
-                                            uint32_t max_write)
+static __attribute__((noreturn)) void child(struct toy *toy, int fd, uint32_t max_write)
 {
     struct server s = {.toy = toy, .fd = fd};
     struct pollfd p = {.fd = fd, .events = POLLIN};
     size_t size = FUSE_READ_SIZE(max_write);
-    char *pages = mmap(NULL, PAGE + size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *pages =
+        mmap(NULL, PAGE + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     s.answer = malloc(DIR_BYTES);
     if (pages == MAP_FAILED || !s.answer)
@@ -425,8 +421,7 @@ static __attribute__((noreturn)) void child(struct toy *toy, int fd,
     _exit(0);
 }
 
-pid_t toy_start(struct toy *toy, int fd,
-                const struct fuse_negotiated *negotiated)
+pid_t toy_start(struct toy *toy, int fd, const struct fuse_negotiated *negotiated)
 {
     pid_t pid = fork();
 

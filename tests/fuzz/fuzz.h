@@ -13,13 +13,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 /* What must hold whatever the input is. */
-#define fuzz_check(what)                                                       \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,  \
-                    #what);                                                    \
-            abort();                                                           \
-        }                                                                      \
+#define fuzz_check(what)                                                                           \
+    do {                                                                                           \
+        if (!(what)) {                                                                             \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what);              \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 /* Text for an operator or a log: one line, no terminal sequences. */

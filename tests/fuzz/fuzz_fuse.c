@@ -101,8 +101,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     log_init(getenv("FUZZ_LOG") ? LOG_DEBUG : LOG_ERR, "worker");
     fuzz_check(loop_new(&loop) == 0);
     server = responder_new(loop, toy_s3_answer, NULL);
-    snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u",
-             responder_port(server));
+    snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u", responder_port(server));
     fuzz_check(s3_cred_static_new("AKID", "secret", "", &creds, NULL) == 0);
     for (int i = 0; i < SESSIONS; i++)
         spool[i] = (struct worker_spool){memory_file(), memory_file()};
@@ -205,8 +204,7 @@ static void learn_handle(struct client *c, const uint8_t *p, size_t len)
     memcpy(&c->handles[++c->n_handles], p, sizeof(uint64_t));
 }
 
-static void learn_dirents(struct client *c, const uint8_t *p, size_t len,
-                          size_t head)
+static void learn_dirents(struct client *c, const uint8_t *p, size_t len, size_t head)
 {
     for (size_t at = 0; at < len;) {
         struct fuse_dirent d;
@@ -224,8 +222,7 @@ static void learn_dirents(struct client *c, const uint8_t *p, size_t len,
     }
 }
 
-static void learn(struct client *c, uint32_t opcode, const uint8_t *p,
-                  size_t len)
+static void learn(struct client *c, uint32_t opcode, const uint8_t *p, size_t len)
 {
     uint64_t node;
 
@@ -238,8 +235,7 @@ static void learn(struct client *c, uint32_t opcode, const uint8_t *p,
         memcpy(&node, p, sizeof(node));
         learn_node(c, node);
         if (opcode == FUSE_CREATE)
-            learn_handle(c, p + sizeof(struct fuse_entry_out),
-                         len - sizeof(struct fuse_entry_out));
+            learn_handle(c, p + sizeof(struct fuse_entry_out), len - sizeof(struct fuse_entry_out));
         break;
     case FUSE_OPEN:
     case FUSE_OPENDIR:
@@ -249,8 +245,7 @@ static void learn(struct client *c, uint32_t opcode, const uint8_t *p,
         learn_dirents(c, p, len, 0);
         break;
     case FUSE_READDIRPLUS:
-        learn_dirents(c, p, len,
-                      FUSE_NAME_OFFSET_DIRENTPLUS - FUSE_NAME_OFFSET);
+        learn_dirents(c, p, len, FUSE_NAME_OFFSET_DIRENTPLUS - FUSE_NAME_OFFSET);
         break;
     }
 }
@@ -345,8 +340,7 @@ static void finish(struct worker *w, struct client *c)
     }
     take_answers(c);
     for (unsigned i = 0; i < c->n_sent; i++)
-        fuzz_check(!c->sent[i].waits || c->raw ||
-                   !fuse_wants_reply(c->sent[i].opcode));
+        fuzz_check(!c->sent[i].waits || c->raw || !fuse_wants_reply(c->sent[i].opcode));
 }
 
 /* ---- requests ---- */
@@ -387,15 +381,13 @@ static void put(uint8_t *args, size_t len, size_t at, uint64_t value)
 }
 
 /* Puts ids that exist where the arguments have ids. */
-static void put_ids(const struct client *c, const struct item *it,
-                    uint8_t *args, size_t len)
+static void put_ids(const struct client *c, const struct item *it, uint8_t *args, size_t len)
 {
     int at = handle_at(it->opcode);
 
     if (at >= 0)
         put(args, len, (size_t)at, c->handles[it->id]);
-    else if (it->opcode == FUSE_RENAME || it->opcode == FUSE_RENAME2 ||
-             it->opcode == FUSE_LINK)
+    else if (it->opcode == FUSE_RENAME || it->opcode == FUSE_RENAME2 || it->opcode == FUSE_LINK)
         put(args, len, 0, c->nodes[it->id]);
     else if (it->opcode == FUSE_INTERRUPT)
         put(args, len, 0, 2 * (uint64_t)it->id);
@@ -403,8 +395,7 @@ static void put_ids(const struct client *c, const struct item *it,
         put(args, len, 8, c->nodes[it->id]);
 }
 
-static void send_request(struct client *c, const struct item *it,
-                         const uint8_t *args, size_t len)
+static void send_request(struct client *c, const struct item *it, const uint8_t *args, size_t len)
 {
     uint8_t request[SHM_READ_HEAD + PAYLOAD];
     struct fuse_in_header head = {.opcode = it->opcode,
@@ -415,8 +406,7 @@ static void send_request(struct client *c, const struct item *it,
 
     if (it->flags & ITEM_RAW) {
         c->raw = true;
-        if (send(c->fd, args, len < sizeof(request) ? len : sizeof(request),
-                 MSG_DONTWAIT) < 0)
+        if (send(c->fd, args, len < sizeof(request) ? len : sizeof(request), MSG_DONTWAIT) < 0)
             fuzz_check(errno == EAGAIN);
         return;
     }
@@ -431,8 +421,7 @@ static void send_request(struct client *c, const struct item *it,
     c->sent[c->n_sent].opcode = it->opcode;
     c->sent[c->n_sent].waits = true;
     c->n_sent++;
-    fuzz_check(send(c->fd, request, head.len, MSG_DONTWAIT) ==
-               (ssize_t)head.len);
+    fuzz_check(send(c->fd, request, head.len, MSG_DONTWAIT) == (ssize_t)head.len);
 }
 
 static void run(struct client *c, const uint8_t *data, size_t size)
@@ -466,9 +455,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 2)
         return 0;
-    fuzz_check(socketpair(AF_UNIX,
-                          SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                          pair) == 0);
+    fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     /* (an answer must fit; as root, beyond the limit) */
     if (setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)))
         (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));

@@ -52,8 +52,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc, (void)argv;
     fuzz_check(loop_new(&loop) == 0);
     server = responder_new(loop, on_request, NULL);
-    snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u",
-             responder_port(server));
+    snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u", responder_port(server));
     fuzz_check(s3_cred_static_new("AKID", "secret", "", &creds, NULL) == 0);
     return 0;
 }
@@ -132,8 +131,7 @@ static int get(struct s3_client *c, struct call *call, struct s3_req **ret)
     return s3_get(c, &g, on_done, call, ret);
 }
 
-static int get_range(struct s3_client *c, struct call *call,
-                     struct s3_req **ret)
+static int get_range(struct s3_client *c, struct call *call, struct s3_req **ret)
 {
     struct s3_get g = {.key = "k",
                        .off = 2,
@@ -145,14 +143,10 @@ static int get_range(struct s3_client *c, struct call *call,
     return s3_get(c, &g, on_done, call, ret);
 }
 
-static int get_changed(struct s3_client *c, struct call *call,
-                       struct s3_req **ret)
+static int get_changed(struct s3_client *c, struct call *call, struct s3_req **ret)
 {
-    struct s3_get g = {.key = "k",
-                       .len = 8,
-                       .if_none_match = "\"e\"",
-                       .on_head = on_head,
-                       .on_data = on_data};
+    struct s3_get g = {
+        .key = "k", .len = 8, .if_none_match = "\"e\"", .on_head = on_head, .on_data = on_data};
 
     return s3_get(c, &g, on_done, call, ret);
 }
@@ -164,8 +158,7 @@ static int head(struct s3_client *c, struct call *call, struct s3_req **ret)
 
 static int put(struct s3_client *c, struct call *call, struct s3_req **ret)
 {
-    struct s3_put p = {
-        .key = "k", .body = {.mem = "hello", .len = 5}, .if_match = "\"e\""};
+    struct s3_put p = {.key = "k", .body = {.mem = "hello", .len = 5}, .if_match = "\"e\""};
 
     return s3_put(c, &p, on_done, call, ret);
 }
@@ -184,9 +177,7 @@ static int delete (struct s3_client *c, struct call *call, struct s3_req **ret)
 
 static int list(struct s3_client *c, struct call *call, struct s3_req **ret)
 {
-    struct s3_list l = {.prefix = "p/",
-                        .delimiter = "/",
-                        .on_entry = on_entry};
+    struct s3_list l = {.prefix = "p/", .delimiter = "/", .on_entry = on_entry};
 
     return s3_list(c, &l, on_done, call, ret);
 }

@@ -36,8 +36,7 @@ static void check_view(const struct shm *shm)
         fuzz_check(h->table_off[i] <= shm->size);
         fuzz_check(h->table_len[i] <= shm->size - h->table_off[i]);
         if (h->table_len[i])
-            sum += shm->base[h->table_off[i]] +
-                   shm->base[h->table_off[i] + h->table_len[i] - 1];
+            sum += shm->base[h->table_off[i]] + shm->base[h->table_off[i] + h->table_len[i] - 1];
     }
     fuzz_check(sum <= SHM_TABLES * 2 * 255u);
     fuzz_check(memchr(h->mount_path, '\0', sizeof(h->mount_path)));
@@ -46,8 +45,7 @@ static void check_view(const struct shm *shm)
 /* The input is the header; a longer one has the segment's length in its last byte's pages. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    size_t n =
-        size < sizeof(struct shm_header) ? size : sizeof(struct shm_header);
+    size_t n = size < sizeof(struct shm_header) ? size : sizeof(struct shm_header);
     size_t len = good->size;
     struct shm_header h = *good->header;
     struct shm *shm = NULL;

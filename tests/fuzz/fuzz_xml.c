@@ -37,8 +37,7 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
     return 0;
 }
 
-static void parse(const uint8_t *data, size_t size, size_t piece,
-                  struct told *ret)
+static void parse(const uint8_t *data, size_t size, size_t piece, struct told *ret)
 {
     struct s3_xml *xml;
     int r = 0;

@@ -23,8 +23,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static bool load(const void *text, size_t len, struct conf **ret_conf)
 {
-    static char *env[] = {"AWS_ACCESS_KEY_ID=AKIDTEST",
-                          "AWS_SECRET_ACCESS_KEY=sesame", NULL};
+    static char *env[] = {"AWS_ACCESS_KEY_ID=AKIDTEST", "AWS_SECRET_ACCESS_KEY=sesame", NULL};
     struct err err = {0};
     int r;
 

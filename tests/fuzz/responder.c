@@ -57,8 +57,8 @@ static void flush(struct conn *c)
     uint32_t events = EPOLLIN;
 
     while (c->sent < c->out.len) {
-        ssize_t n = send(c->watch.fd, c->out.data + c->sent,
-                         c->out.len - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(c->watch.fd, c->out.data + c->sent, c->out.len - c->sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0)
             break; /* EAGAIN; an end shows as an event */
@@ -103,8 +103,7 @@ static void take(struct conn *c, const char *data, size_t len)
         }
         fuzz_check(c->head_len < HEAD_MAX);
         c->head[c->head_len++] = data[i];
-        if (c->head_len >= 4 &&
-            memcmp(c->head + c->head_len - 4, "\r\n\r\n", 4) == 0)
+        if (c->head_len >= 4 && memcmp(c->head + c->head_len - 4, "\r\n\r\n", 4) == 0)
             head_over(c);
     }
 }
@@ -155,8 +154,7 @@ struct responder *responder_new(struct loop *loop, responder_fn *fn, void *arg)
     r->at.sin_family = AF_INET;
     r->at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     r->watch.on_event = on_listener;
-    r->watch.fd =
-        socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    r->watch.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     fuzz_check(r->watch.fd >= 0);
     fuzz_check(bind(r->watch.fd, (void *)&r->at, sizeof(r->at)) == 0);
     fuzz_check(listen(r->watch.fd, 128) == 0);

@@ -34,19 +34,18 @@ void toy_s3_begin(uint8_t new_every, uint8_t new_fault)
     count = 0;
 }
 
-#define add(answer, ...)                                                       \
-    do {                                                                       \
-        int added = buf_printf((answer), __VA_ARGS__);                         \
-        fuzz_check(added == 0);                                                \
+#define add(answer, ...)                                                                           \
+    do {                                                                                           \
+        int added = buf_printf((answer), __VA_ARGS__);                                             \
+        fuzz_check(added == 0);                                                                    \
     } while (0)
 
 static void add_refusal(struct buf *answer, int status)
 {
     const char *code = status == 404 ? "NoSuchKey" : "InvalidRange";
 
-    add(answer,
-        "HTTP/1.1 %d No\r\nContent-Length: 0\r\nx-minio-error-code: %s\r\n\r\n",
-        status, code);
+    add(answer, "HTTP/1.1 %d No\r\nContent-Length: 0\r\nx-minio-error-code: %s\r\n\r\n", status,
+        code);
 }
 
 static void add_xml(struct buf *answer, const struct buf *xml)
@@ -57,8 +56,7 @@ static void add_xml(struct buf *answer, const struct buf *xml)
 
 /* ---- listings ---- */
 
-static void add_file(struct buf *xml, const char *prefix, const char *name,
-                     unsigned size)
+static void add_file(struct buf *xml, const char *prefix, const char *name, unsigned size)
 {
     add(xml,
         "<Contents><Key>%s%s</Key><Size>%u</Size>"
@@ -82,14 +80,12 @@ static void add_entries(struct buf *xml, const char *prefix)
     const char *name = last_name(prefix);
 
     if (*name == 'd') {
-        add(xml, "<CommonPrefixes><Prefix>%s%%2F</Prefix></CommonPrefixes>",
-            prefix);
+        add(xml, "<CommonPrefixes><Prefix>%s%%2F</Prefix></CommonPrefixes>", prefix);
     } else if (*name == 'f' || *name == 'F') {
         add_file(xml, prefix, "", *name == 'f' ? 5 : BIG);
     } else if (!*name) {
         add_file(xml, prefix, "F", BIG);
-        add(xml, "<CommonPrefixes><Prefix>%sd%%2F</Prefix></CommonPrefixes>",
-            prefix);
+        add(xml, "<CommonPrefixes><Prefix>%sd%%2F</Prefix></CommonPrefixes>", prefix);
         add_file(xml, prefix, "f", 5);
         add_file(xml, prefix, "f.txt", 5);
     }
@@ -103,8 +99,7 @@ static void list(const char *query, struct buf *answer)
     struct buf xml;
 
     if (at)
-        snprintf(prefix, sizeof(prefix), "%.*s", (int)strcspn(at + 7, "& "),
-                 at + 7);
+        snprintf(prefix, sizeof(prefix), "%.*s", (int)strcspn(at + 7, "& "), at + 7);
     buf_init(&xml, 1 << 20);
     add(&xml, "<ListBucketResult><EncodingType>url</EncodingType>"
               "<IsTruncated>false</IsTruncated>");
@@ -118,8 +113,7 @@ static void list(const char *query, struct buf *answer)
 /* ---- objects ---- */
 
 /* The bytes of a file that are asked for; *ret_first beyond the end: none. */
-static void range_of(const char *head, unsigned size, unsigned *ret_first,
-                     unsigned *ret_end)
+static void range_of(const char *head, unsigned size, unsigned *ret_first, unsigned *ret_end)
 {
     const char *range = strcasestr(head, "\nrange: bytes=");
     unsigned long last = size;
@@ -149,9 +143,8 @@ static void get(const char *head, unsigned size, struct buf *answer)
         return;
     }
     if (strcasestr(head, "\nrange:"))
-        add(answer,
-            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %u-%u/%u\r\n",
-            first, end - 1, size);
+        add(answer, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %u-%u/%u\r\n", first,
+            end - 1, size);
     else
         add(answer, "HTTP/1.1 200 OK\r\n");
     add(answer,
@@ -171,8 +164,7 @@ static void change(const char *head, struct buf *answer)
         return;
     }
     if (!strcasestr(head, "\nx-amz-copy-source:")) {
-        add(answer,
-            "HTTP/1.1 200 OK\r\nETag: " ETAG "\r\nContent-Length: 0\r\n\r\n");
+        add(answer, "HTTP/1.1 200 OK\r\nETag: " ETAG "\r\nContent-Length: 0\r\n\r\n");
         return;
     }
     buf_init(&xml, 1 << 10);

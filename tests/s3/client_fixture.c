@@ -30,8 +30,7 @@ void call_done(void *arg, const struct s3_result *res)
     call->res = *res;
     call->res.next_token = NULL;
     if (res->next_token) {
-        snprintf(call->next_token, sizeof(call->next_token), "%s",
-                 res->next_token);
+        snprintf(call->next_token, sizeof(call->next_token), "%s", res->next_token);
         call->res.next_token = call->next_token;
     }
     call->res.upload_id = NULL;
@@ -89,17 +88,14 @@ void fixture_client(struct fixture *f)
         fail_msg("%s", err.text);
 }
 
-void fixture_begin(struct fixture *f, const struct server_answer *script,
-                   size_t n)
+void fixture_begin(struct fixture *f, const struct server_answer *script, size_t n)
 {
     *f = (struct fixture){0};
     call_init(&f->call);
     assert_int_equal(loop_new(&f->loop), 0);
     f->server = server_new(f->loop, script, n);
-    snprintf(f->endpoint, sizeof(f->endpoint), "http://127.0.0.1:%u",
-             server_port(f->server));
-    assert_int_equal(
-        s3_cred_static_new("AKID", "secret", "token", &f->creds, NULL), 0);
+    snprintf(f->endpoint, sizeof(f->endpoint), "http://127.0.0.1:%u", server_port(f->server));
+    assert_int_equal(s3_cred_static_new("AKID", "secret", "token", &f->creds, NULL), 0);
     f->conf = (struct s3_client_conf){
         .endpoint = f->endpoint,
         .region = "us-east-1",

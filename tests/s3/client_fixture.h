@@ -33,8 +33,7 @@ struct fixture {
 };
 
 /* A client with short times against a server with this script; 3 attempts, 4 connections. */
-void fixture_begin(struct fixture *f, const struct server_answer *script,
-                   size_t n);
+void fixture_begin(struct fixture *f, const struct server_answer *script, size_t n);
 void fixture_end(struct fixture *f);
 
 /* Makes the client anew, after f->conf was changed. */
@@ -61,13 +60,12 @@ void fixture_put(struct fixture *f, const struct s3_put *put);
 /* The answer of a good PUT. */
 extern const struct server_answer put_ok;
 
-#define SCRIPT(...)                                                            \
-    (const struct server_answer[]){__VA_ARGS__},                               \
-        sizeof((const struct server_answer[]){__VA_ARGS__}) /                  \
-            sizeof(struct server_answer)
+#define SCRIPT(...)                                                                                \
+    (const struct server_answer[]){__VA_ARGS__},                                                   \
+        sizeof((const struct server_answer[]){__VA_ARGS__}) / sizeof(struct server_answer)
 
-#define ERROR_DOC(code)                                                        \
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code             \
+#define ERROR_DOC(code)                                                                            \
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code                                 \
     "</Code><Message>because</Message></Error>"
 
 #endif

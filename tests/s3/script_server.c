@@ -124,8 +124,7 @@ static bool take(struct conn *c, const char *data, size_t len)
         }
         assert_true(c->head_len + 1 < SERVER_HEAD_MAX);
         c->req->head[c->head_len++] = data[i];
-        if (c->head_len >= 4 &&
-            memcmp(c->req->head + c->head_len - 4, "\r\n\r\n", 4) == 0 &&
+        if (c->head_len >= 4 && memcmp(c->req->head + c->head_len - 4, "\r\n\r\n", 4) == 0 &&
             !head_over(c))
             return false;
     }
@@ -175,8 +174,7 @@ void server_open(struct server *s)
     int one = 1;
     socklen_t len = sizeof(s->at);
 
-    s->watch.fd =
-        socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    s->watch.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_true(s->watch.fd >= 0);
     setsockopt(s->watch.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     assert_int_equal(bind(s->watch.fd, (void *)&s->at, sizeof(s->at)), 0);
@@ -192,8 +190,7 @@ void server_shut(struct server *s)
     s->watch.fd = -1;
 }
 
-struct server *server_new(struct loop *loop, const struct server_answer *script,
-                          size_t n)
+struct server *server_new(struct loop *loop, const struct server_answer *script, size_t n)
 {
     struct server *s = calloc(1, sizeof(*s));
 
@@ -210,8 +207,7 @@ struct server *server_new(struct loop *loop, const struct server_answer *script,
     return s;
 }
 
-void server_script(struct server *s, const struct server_answer *script,
-                   size_t n)
+void server_script(struct server *s, const struct server_answer *script, size_t n)
 {
     s->script = script;
     s->n = n;

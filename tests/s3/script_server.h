@@ -15,29 +15,26 @@
 enum server_end { SERVER_KEEP, SERVER_CLOSE, SERVER_RESET };
 
 struct server_answer {
-    const char *text; /* all of it, status line and body; NULL = nothing */
-    size_t len;       /* 0 = strlen(text) */
-    bool early;       /* answers after the head, and reads no more */
-    unsigned
-        continues; /* how many "100 Continue" to send before reading the body */
+    const char *text;   /* all of it, status line and body; NULL = nothing */
+    size_t len;         /* 0 = strlen(text) */
+    bool early;         /* answers after the head, and reads no more */
+    unsigned continues; /* how many "100 Continue" to send before reading the body */
     enum server_end end;
 };
 
 struct server_request {
     char head[SERVER_HEAD_MAX]; /* with the blank line */
     uint64_t body_len;          /* that came */
-    uint64_t body_sum; /* of its bytes, each times its place (from 1) */
+    uint64_t body_sum;          /* of its bytes, each times its place (from 1) */
 };
 
 struct server;
 
 /* Fails the test on errors. The script is borrowed; requests beyond its end repeat the last
  * entry. */
-struct server *server_new(struct loop *loop, const struct server_answer *script,
-                          size_t n);
+struct server *server_new(struct loop *loop, const struct server_answer *script, size_t n);
 void server_free(struct server *s);
-void server_script(struct server *s, const struct server_answer *script,
-                   size_t n);
+void server_script(struct server *s, const struct server_answer *script, size_t n);
 unsigned server_port(const struct server *s);
 
 /* Refuses connections until server_open. */

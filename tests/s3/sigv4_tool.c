@@ -107,8 +107,7 @@ int main(void)
         } else {
             free(d.fields[letter]);
             /* the query stays as it is sent, the path of S3 too */
-            d.fields[letter] =
-                letter == 'Q' ? strdup(line + 1) : decoded(line + 1);
+            d.fields[letter] = letter == 'Q' ? strdup(line + 1) : decoded(line + 1);
         }
     }
     s3_sigv4_keys_free(keys);

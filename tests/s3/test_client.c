@@ -44,8 +44,8 @@ static void test_answered(void **state)
 
     (void)state;
     fixture_begin(&f, SCRIPT({.text = EMPTY("500 Oops")},
-                             {.text = EMPTY("502 Oops"), .end = SERVER_CLOSE},
-                             {.text = GOT}, {.text = EMPTY("500 Oops")}));
+                             {.text = EMPTY("502 Oops"), .end = SERVER_CLOSE}, {.text = GOT},
+                             {.text = EMPTY("500 Oops")}));
     fixture_get(&f, &get_k);
     succeeded(&f, 3);
     fixture_get(&f, &get_k);
@@ -129,9 +129,8 @@ static void test_silence(void **state)
     uint64_t begin = clock_mono_ns();
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = NULL}, {.text = GOT},
-                             {.text = "HTTP/1.1 200 OK\r\n"}, {.text = GOT},
-                             {.text = NULL}));
+    fixture_begin(&f, SCRIPT({.text = NULL}, {.text = GOT}, {.text = "HTTP/1.1 200 OK\r\n"},
+                             {.text = GOT}, {.text = NULL}));
     for (int i = 0; i < 2; i++) {
         fixture_get(&f, &get_k);
         succeeded(&f, 2);
@@ -184,9 +183,7 @@ static void test_garbage(void **state)
     garbage("HTTP/1.1 99999 X\r\n\r\n", S3_FAIL_NONE);
     garbage("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", S3_FAIL_NONE);
     garbage("HTTP/1.1 200 OK\r\nContent-Length: 1x\r\n\r\n1", S3_FAIL_NONE);
-    garbage(
-        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        S3_FAIL_NONE);
+    garbage("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", S3_FAIL_NONE);
     garbage("HTTP/1.1 200 OK\r\n\r\nno length", S3_FAIL_PROTOCOL);
     garbage("HTTP/1.1 200 OK\r\nNo colon\r\n\r\n", S3_FAIL_NONE);
     text = many("X-A: b\r\n", 1000, "HTTP/1.1 200 OK\r\n");
@@ -235,8 +232,7 @@ static void test_html(void **state)
     (void)state;
     text = malloc(strlen(page) + 200);
     assert_non_null(text);
-    sprintf(text, "HTTP/1.1 403 Forbidden\r\nContent-Length: %zu\r\n\r\n%s",
-            strlen(page), page);
+    sprintf(text, "HTTP/1.1 403 Forbidden\r\nContent-Length: %zu\r\n\r\n%s", strlen(page), page);
     fixture_begin(&f, SCRIPT({.text = text}));
     fixture_get(&f, &get_k);
     failed(&f, EACCES, 0);
@@ -251,12 +247,10 @@ static void test_region(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f,
-        SCRIPT({.text = "HTTP/1.1 301 Moved Permanently\r\nLocation: "
-                        "http://127.0.0.1:1/\r\nx-amz-bucket-region: "
-                        "eu-west-1\r\nContent-Length: 109\r\n\r\n" ERROR_DOC(
-                            "PermanentRedirect")}));
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 301 Moved Permanently\r\nLocation: "
+                                      "http://127.0.0.1:1/\r\nx-amz-bucket-region: "
+                                      "eu-west-1\r\nContent-Length: 109\r\n\r\n" ERROR_DOC(
+                                          "PermanentRedirect")}));
     fixture_get(&f, &get_k);
     failed(&f, EIO, 1);
     assert_string_equal(f.call.res.region, "eu-west-1");
@@ -272,28 +266,22 @@ static void test_skew(void **state)
     char today[S3_TIME_AMZ_MAX];
 
     (void)state;
-    fixture_begin(
-        &f,
-        SCRIPT({.text = "HTTP/1.1 403 Forbidden\r\nDate: Sun, 30 Aug 2015 "
-                        "12:36:00 GMT\r\nContent-Length: 112\r\n\r\n" ERROR_DOC(
-                            "RequestTimeTooSkewed")},
-               {.text = GOT}));
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 403 Forbidden\r\nDate: Sun, 30 Aug 2015 "
+                                      "12:36:00 GMT\r\nContent-Length: 112\r\n\r\n" ERROR_DOC(
+                                          "RequestTimeTooSkewed")},
+                             {.text = GOT}));
     fixture_get(&f, &get_k);
     succeeded(&f, 2);
     s3_time_amz(clock_wall_ns(), today);
     assert_memory_equal(server_header(f.server, 0, "x-amz-date"), today, 8);
-    assert_memory_equal(server_header(f.server, 1, "x-amz-date"), "20150830T",
-                        9);
+    assert_memory_equal(server_header(f.server, 1, "x-amz-date"), "20150830T", 9);
     fixture_get(&f, &get_k);
     succeeded(&f, 1);
-    assert_memory_equal(server_header(f.server, 2, "x-amz-date"), "20150830T",
-                        9);
+    assert_memory_equal(server_header(f.server, 2, "x-amz-date"), "20150830T", 9);
     /* once */
-    server_script(
-        f.server,
-        SCRIPT({.text = "HTTP/1.1 403 Forbidden\r\nDate: Sun, 30 Aug "
-                        "2015 14:36:00 GMT\r\nContent-Length: 112"
-                        "\r\n\r\n" ERROR_DOC("RequestTimeTooSkewed")}));
+    server_script(f.server, SCRIPT({.text = "HTTP/1.1 403 Forbidden\r\nDate: Sun, 30 Aug "
+                                            "2015 14:36:00 GMT\r\nContent-Length: 112"
+                                            "\r\n\r\n" ERROR_DOC("RequestTimeTooSkewed")}));
     fixture_get(&f, &get_k);
     failed(&f, EACCES, 2);
     fixture_end(&f);
@@ -308,9 +296,7 @@ static void head(struct fixture *f)
     fixture_wait(f, &f->call);
 }
 
-#define NO_SUCH_KEY                                                            \
-    "HTTP/1.1 404 Not Found\r\nContent-Length: 101\r\n\r\n" ERROR_DOC(         \
-        "NoSuchKey")
+#define NO_SUCH_KEY "HTTP/1.1 404 Not Found\r\nContent-Length: 101\r\n\r\n" ERROR_DOC("NoSuchKey")
 
 static void test_head(void **state)
 {
@@ -343,8 +329,7 @@ static void test_head_bare_404(void **state)
         uint64_t size;
     } cases[] = {
         {NO_SUCH_KEY, ENOENT, 2, 0},
-        {"HTTP/1.1 404 Not Found\r\nContent-Length: 110\r\n\r\n" ERROR_DOC(
-             "XAdminUserNotFound"),
+        {"HTTP/1.1 404 Not Found\r\nContent-Length: 110\r\n\r\n" ERROR_DOC("XAdminUserNotFound"),
          EACCES, 2, 0},
         {EMPTY("404 Not Found"), EIO, 2, 0},
         {"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-0/77\r\nContent-Length: 1"
@@ -357,8 +342,7 @@ static void test_head_bare_404(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fixture f;
 
-        fixture_begin(&f, SCRIPT({.text = EMPTY("404 Not Found")},
-                                 {.text = cases[i].second}));
+        fixture_begin(&f, SCRIPT({.text = EMPTY("404 Not Found")}, {.text = cases[i].second}));
         head(&f);
         if (cases[i].error)
             failed(&f, cases[i].error, cases[i].attempts);
@@ -383,8 +367,7 @@ static void test_many(void **state)
     (void)state;
     fixture_begin(&f, SCRIPT({.text = GOT}));
     for (int i = 0; i < MANY; i++) {
-        struct s3_get get = {
-            .key = "k", .on_head = call_on_head, .on_data = call_on_data};
+        struct s3_get get = {.key = "k", .on_head = call_on_head, .on_data = call_on_data};
 
         call_init(&calls[i]);
         assert_int_equal(s3_get(f.client, &get, call_done, &calls[i], NULL), 0);
@@ -409,8 +392,7 @@ static void test_cancel(void **state)
     (void)state;
     fixture_begin(&f, SCRIPT({.text = NULL}));
     for (int i = 0; i < 12; i++)
-        assert_int_equal(s3_get(f.client, &get_k, call_done, &f.call, &reqs[i]),
-                         0);
+        assert_int_equal(s3_get(f.client, &get_k, call_done, &f.call, &reqs[i]), 0);
     s3_cancel(reqs[0]); /* was never begun */
     fixture_turn(&f, 50 * NS_PER_MS);
     assert_int_equal(server_count(f.server), 4);
@@ -448,8 +430,7 @@ static int cancel_in_data(void *arg, uint64_t off, const void *data, size_t len)
         s3_cancel(c->other);
     c->other = NULL;
     call_init(&c->started);
-    assert_int_equal(s3_get(c->f->client, &get, call_done, &c->started, NULL),
-                     0);
+    assert_int_equal(s3_get(c->f->client, &get, call_done, &c->started, NULL), 0);
     assert_int_equal(c->started.done, 0);
     return 0;
 }
@@ -501,8 +482,7 @@ static void test_chain_and_free(void **state)
     assert_int_equal(s3_get(f.client, &get_k, chain_done, &c, NULL), 0);
     while (c.left > 0)
         assert_int_equal(loop_turn(f.loop), 0);
-    server_script(f.server,
-                  SCRIPT({.text = EMPTY("500 Oops")}, {.text = NULL}));
+    server_script(f.server, SCRIPT({.text = EMPTY("500 Oops")}, {.text = NULL}));
     for (int i = 0; i < 10; i++)
         assert_int_equal(s3_get(f.client, &get_k, call_done, &f.call, NULL), 0);
     fixture_turn(&f, 20 * NS_PER_MS);
@@ -545,8 +525,7 @@ static void refused(struct fixture *f, const char *word)
     struct s3_client *c = NULL;
     struct err err = {0};
 
-    assert_int_equal(s3_client_new(f->loop, &f->conf, f->creds, &c, &err),
-                     -EINVAL);
+    assert_int_equal(s3_client_new(f->loop, &f->conf, f->creds, &c, &err), -EINVAL);
     assert_null(c);
     if (!strstr(err.text, word))
         fail_msg("no \"%s\" in \"%s\"", word, err.text);
@@ -574,22 +553,14 @@ static void test_bad_conf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answered),
-        cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_long_headers),
-        cmocka_unit_test(test_html),
-        cmocka_unit_test(test_region),
-        cmocka_unit_test(test_skew),
-        cmocka_unit_test(test_head),
-        cmocka_unit_test(test_head_bare_404),
-        cmocka_unit_test(test_many),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_cancel_inside),
-        cmocka_unit_test(test_chain_and_free),
-        cmocka_unit_test(test_no_credentials),
+        cmocka_unit_test(test_answered),       cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_outage),         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_garbage),        cmocka_unit_test(test_long_headers),
+        cmocka_unit_test(test_html),           cmocka_unit_test(test_region),
+        cmocka_unit_test(test_skew),           cmocka_unit_test(test_head),
+        cmocka_unit_test(test_head_bare_404),  cmocka_unit_test(test_many),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_cancel_inside),
+        cmocka_unit_test(test_chain_and_free), cmocka_unit_test(test_no_credentials),
         cmocka_unit_test(test_bad_conf),
     };
 

@@ -34,14 +34,12 @@ static void test_static(void **state)
     s3_cred_free(NULL);
 }
 
-static void refused(const char *access_key, const char *secret,
-                    const char *token)
+static void refused(const char *access_key, const char *secret, const char *token)
 {
     struct s3_cred_source *src = NULL;
     struct err err = {0};
 
-    assert_int_equal(s3_cred_static_new(access_key, secret, token, &src, &err),
-                     -EINVAL);
+    assert_int_equal(s3_cred_static_new(access_key, secret, token, &src, &err), -EINVAL);
     assert_null(src);
     assert_true(*err.text);
     assert_null(strstr(err.text, "hunter2"));

@@ -35,119 +35,76 @@ static const struct row {
     {S3_OP_HEAD, CURLE_OK, 404, "", true, EIO, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_OK, 404, "", true, EIO, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_OK, 404, "NoSuchBucket", true, EIO, S3_RETRY_NO, false},
-    {S3_OP_GET, CURLE_OK, 404, "XAdminUserNotFound", true, EACCES, S3_RETRY_NO,
-     false},
+    {S3_OP_GET, CURLE_OK, 404, "XAdminUserNotFound", true, EACCES, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_OK, 404, "Surprise", true, EIO, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_OK, 404, "NoSuchVersion", true, ESTALE, S3_RETRY_NO, false},
     /* conditions */
-    {S3_OP_GET, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO,
-     false},
-    {S3_OP_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO,
-     false},
-    {S3_OP_PUT, CURLE_OK, 412, "PreconditionFailed", true, EEXIST, S3_RETRY_NO,
-     false},
+    {S3_OP_GET, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO, false},
+    {S3_OP_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO, false},
+    {S3_OP_PUT, CURLE_OK, 412, "PreconditionFailed", true, EEXIST, S3_RETRY_NO, false},
     {S3_OP_DELETE, CURLE_OK, 412, "", true, EEXIST, S3_RETRY_NO, false},
-    {S3_OP_DELETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST,
-     S3_RETRY_NO, false},
-    {S3_OP_DELETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO,
-     false},
+    {S3_OP_DELETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST, S3_RETRY_NO, false},
+    {S3_OP_DELETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_SEND_ERROR, 412, "", true, EEXIST, S3_RETRY_NO, false},
-    {S3_OP_PUT, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY,
-     S3_RETRY_ANSWERED, false},
-    {S3_OP_COPY, CURLE_OK, 409, "OperationAborted", true, EBUSY,
-     S3_RETRY_ANSWERED, false},
-    {S3_OP_PUT, CURLE_OK, 409, "ObjectParentIsFile", true, ENOTDIR, S3_RETRY_NO,
-     false},
-    {S3_OP_PUT, CURLE_OK, 409, "ExistingObjectIsDirectory", true, EISDIR,
-     S3_RETRY_NO, false},
+    {S3_OP_PUT, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY, S3_RETRY_ANSWERED, false},
+    {S3_OP_COPY, CURLE_OK, 409, "OperationAborted", true, EBUSY, S3_RETRY_ANSWERED, false},
+    {S3_OP_PUT, CURLE_OK, 409, "ObjectParentIsFile", true, ENOTDIR, S3_RETRY_NO, false},
+    {S3_OP_PUT, CURLE_OK, 409, "ExistingObjectIsDirectory", true, EISDIR, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 409, "Surprise", true, EIO, S3_RETRY_NO, false},
     /* names, sizes */
-    {S3_OP_PUT, CURLE_OK, 400, "KeyTooLongError", true, ENAMETOOLONG,
-     S3_RETRY_NO, false},
+    {S3_OP_PUT, CURLE_OK, 400, "KeyTooLongError", true, ENAMETOOLONG, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 413, "", true, EFBIG, S3_RETRY_NO, false},
-    {S3_OP_PUT, CURLE_OK, 507, "XMinioStorageFull", true, ENOSPC, S3_RETRY_NO,
-     false},
-    {S3_OP_GET, CURLE_OK, 416, "InvalidRange", true, ERANGE, S3_RETRY_NO,
-     false},
+    {S3_OP_PUT, CURLE_OK, 507, "XMinioStorageFull", true, ENOSPC, S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_OK, 416, "InvalidRange", true, ERANGE, S3_RETRY_NO, false},
     /* keys */
-    {S3_OP_GET, CURLE_OK, 403, "AccessDenied", true, EACCES, S3_RETRY_NO,
-     false},
+    {S3_OP_GET, CURLE_OK, 403, "AccessDenied", true, EACCES, S3_RETRY_NO, false},
     {S3_OP_HEAD, CURLE_OK, 403, "", true, EACCES, S3_RETRY_NO, false},
-    {S3_OP_GET, CURLE_OK, 403, "RequestTimeTooSkewed", true, EACCES,
-     S3_RETRY_SKEW, false},
-    {S3_OP_LIST, CURLE_OK, 400, "AuthorizationHeaderMalformed", true, EACCES,
-     S3_RETRY_NO, false},
-    {S3_OP_LIST, CURLE_OK, 301, "PermanentRedirect", true, EIO, S3_RETRY_NO,
-     false},
+    {S3_OP_GET, CURLE_OK, 403, "RequestTimeTooSkewed", true, EACCES, S3_RETRY_SKEW, false},
+    {S3_OP_LIST, CURLE_OK, 400, "AuthorizationHeaderMalformed", true, EACCES, S3_RETRY_NO, false},
+    {S3_OP_LIST, CURLE_OK, 301, "PermanentRedirect", true, EIO, S3_RETRY_NO, false},
     /* not now */
-    {S3_OP_GET, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED,
-     false},
-    {S3_OP_PUT, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED,
-     false},
+    {S3_OP_GET, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
+    {S3_OP_PUT, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
     {S3_OP_PUT, CURLE_OK, 503, "", true, EIO, S3_RETRY_THROTTLED, true},
-    {S3_OP_PUT, CURLE_OK, 500, "InternalError", true, EIO, S3_RETRY_ANSWERED,
-     true},
+    {S3_OP_PUT, CURLE_OK, 500, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_GET, CURLE_OK, 500, "", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_DELETE, CURLE_OK, 502, "", true, EIO, S3_RETRY_ANSWERED, true},
-    {S3_OP_PUT, CURLE_OK, 400, "RequestTimeout", true, EIO, S3_RETRY_ANSWERED,
-     false},
+    {S3_OP_PUT, CURLE_OK, 400, "RequestTimeout", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_PUT, CURLE_OK, 400, "", true, EIO, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 599, "", true, EIO, S3_RETRY_ANSWERED, true},
     /* an error document in a 200 */
-    {S3_OP_COPY, CURLE_OK, 200, "InternalError", true, EIO, S3_RETRY_ANSWERED,
-     true},
-    {S3_OP_COPY, CURLE_OK, 200, "SlowDown", true, EIO, S3_RETRY_THROTTLED,
-     false},
+    {S3_OP_COPY, CURLE_OK, 200, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
+    {S3_OP_COPY, CURLE_OK, 200, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
     {S3_OP_COPY, CURLE_OK, 200, "Surprise", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_COPY, CURLE_OK, 200, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
     /* uploads */
-    {S3_OP_COMPLETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST,
-     S3_RETRY_NO, false},
-    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO,
-     false},
-    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO,
-     false},
-    {S3_OP_COMPLETE, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY,
-     S3_RETRY_NO, false},
-    {S3_OP_COMPLETE, CURLE_OK, 200, "InternalError", true, EIO,
-     S3_RETRY_ANSWERED, true},
-    {S3_OP_COMPLETE, CURLE_OK, 400, "InvalidPart", true, EINVAL, S3_RETRY_NO,
-     false},
-    {S3_OP_COMPLETE, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION,
-     true},
-    {S3_OP_PART_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE,
-     S3_RETRY_NO, false},
-    {S3_OP_PART, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO,
-     false},
+    {S3_OP_COMPLETE, CURLE_OK, 412, "PreconditionFailed", true, EEXIST, S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY, S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_OK, 200, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
+    {S3_OP_COMPLETE, CURLE_OK, 400, "InvalidPart", true, EINVAL, S3_RETRY_NO, false},
+    {S3_OP_COMPLETE, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
+    {S3_OP_PART_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO, false},
+    {S3_OP_PART, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO, false},
     {S3_OP_CREATE, CURLE_OK, 500, "", true, EIO, S3_RETRY_ANSWERED, true},
     /* no answer, or half of one */
-    {S3_OP_PUT, CURLE_COULDNT_CONNECT, 0, "", false, EIO, S3_RETRY_CONNECTION,
-     false},
-    {S3_OP_PUT, CURLE_COULDNT_RESOLVE_HOST, 0, "", false, EIO,
-     S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_COULDNT_CONNECT, 0, "", false, EIO, S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_COULDNT_RESOLVE_HOST, 0, "", false, EIO, S3_RETRY_CONNECTION, false},
     {S3_OP_PUT, CURLE_SEND_ERROR, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
     {S3_OP_PUT, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
     {S3_OP_GET, CURLE_RECV_ERROR, 0, "", true, EIO, S3_RETRY_CONNECTION, false},
-    {S3_OP_GET, CURLE_PARTIAL_FILE, 206, "", true, EIO, S3_RETRY_CONNECTION,
-     false},
-    {S3_OP_PUT, CURLE_PARTIAL_FILE, 200, "", true, EIO, S3_RETRY_CONNECTION,
-     true},
-    {S3_OP_PUT, CURLE_OPERATION_TIMEDOUT, 0, "", false, ETIMEDOUT,
-     S3_RETRY_CONNECTION, false},
-    {S3_OP_GET, CURLE_PEER_FAILED_VERIFICATION, 0, "", false, EIO, S3_RETRY_NO,
-     false},
-    {S3_OP_GET, CURLE_SSL_CONNECT_ERROR, 0, "", false, EIO, S3_RETRY_ANSWERED,
-     false},
-    {S3_OP_GET, CURLE_WEIRD_SERVER_REPLY, 0, "", true, EIO, S3_RETRY_ANSWERED,
-     false},
+    {S3_OP_GET, CURLE_PARTIAL_FILE, 206, "", true, EIO, S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_PARTIAL_FILE, 200, "", true, EIO, S3_RETRY_CONNECTION, true},
+    {S3_OP_PUT, CURLE_OPERATION_TIMEDOUT, 0, "", false, ETIMEDOUT, S3_RETRY_CONNECTION, false},
+    {S3_OP_GET, CURLE_PEER_FAILED_VERIFICATION, 0, "", false, EIO, S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_SSL_CONNECT_ERROR, 0, "", false, EIO, S3_RETRY_ANSWERED, false},
+    {S3_OP_GET, CURLE_WEIRD_SERVER_REPLY, 0, "", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_GET, CURLE_OUT_OF_MEMORY, 0, "", false, ENOMEM, S3_RETRY_NO, false},
     /* a refusal whose code was cut off */
-    {S3_OP_GET, CURLE_PARTIAL_FILE, 404, "", true, EIO, S3_RETRY_ANSWERED,
-     false},
-    {S3_OP_PUT, CURLE_RECV_ERROR, 403, "", true, EACCES, S3_RETRY_ANSWERED,
-     false},
-    {S3_OP_PUT, CURLE_RECV_ERROR, 403, "AccessDenied", true, EACCES,
-     S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_PARTIAL_FILE, 404, "", true, EIO, S3_RETRY_ANSWERED, false},
+    {S3_OP_PUT, CURLE_RECV_ERROR, 403, "", true, EACCES, S3_RETRY_ANSWERED, false},
+    {S3_OP_PUT, CURLE_RECV_ERROR, 403, "AccessDenied", true, EACCES, S3_RETRY_NO, false},
 };
 
 static void test_table(void **state)
@@ -162,11 +119,9 @@ static void test_table(void **state)
                                .sent = w->sent};
         struct s3_verdict v = s3_judge(&o);
 
-        if (v.error != -w->error || v.retry != w->retry ||
-            v.unclear != w->unclear)
-            fail_msg("row %zu (%d %s, curl %d): error %d retry %d unclear %d",
-                     i, w->status, w->code, w->curl, v.error, v.retry,
-                     v.unclear);
+        if (v.error != -w->error || v.retry != w->retry || v.unclear != w->unclear)
+            fail_msg("row %zu (%d %s, curl %d): error %d retry %d unclear %d", i, w->status,
+                     w->code, w->curl, v.error, v.retry, v.unclear);
         assert_int_equal(v.fail == S3_FAIL_NONE, v.error == 0);
     }
 }
@@ -205,8 +160,7 @@ static void test_all_outcomes(void **state)
                                        .code = codes[(status + curl) % 4],
                                        .sent = status > 0};
                 struct s3_verdict v = s3_judge(&o);
-                bool good =
-                    status >= 200 && status < 300 && curl == 0 && !*o.code;
+                bool good = status >= 200 && status < 300 && curl == 0 && !*o.code;
 
                 assert_true(v.error <= 0 && v.error > -4096);
                 assert_int_equal(v.error == 0, good);
@@ -262,8 +216,7 @@ static void test_explain(void **state)
     explains((struct s3_result){.fail = S3_FAIL_TLS}, true, "CA bundle");
     explains((struct s3_result){.fail = S3_FAIL_STALLED}, false, "in time");
     explains((struct s3_result){.fail = S3_FAIL_PROTOCOL}, true, "endpoint");
-    explains((struct s3_result){.fail = S3_FAIL_CREDENTIALS}, true,
-             "no credentials");
+    explains((struct s3_result){.fail = S3_FAIL_CREDENTIALS}, true, "no credentials");
     explains((struct s3_result){.fail = S3_FAIL_LOCAL}, false, "failed");
 }
 

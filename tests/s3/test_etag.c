@@ -35,7 +35,9 @@ static void test_right(void **state)
 
 static void test_no_md5(void **state)
 {
-    const char *etags[] = {"", "\"e1\"", "900150983cd24fb0d6963f7d28e17f72",
+    const char *etags[] = {"",
+                           "\"e1\"",
+                           "900150983cd24fb0d6963f7d28e17f72",
                            "\"900150983cd24fb0d6963f7d28e17f72-1\"",
                            "\"900150983cd24fb0d6963f7d28e17f7\"",
                            "\"900150983cd24fb0d6963f7d28e17f7z\"",
@@ -131,10 +133,8 @@ static void test_without_quotes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right),
-        cmocka_unit_test(test_no_md5),
-        cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_one_form),
+        cmocka_unit_test(test_right),          cmocka_unit_test(test_no_md5),
+        cmocka_unit_test(test_wrong),          cmocka_unit_test(test_one_form),
         cmocka_unit_test(test_without_quotes),
     };
 

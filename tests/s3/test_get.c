@@ -13,14 +13,12 @@
 
 #include "client_fixture.h"
 
-#define OBJECT                                                                 \
-    "Last-Modified: Sun, 30 Aug 2015 12:36:00 GMT\r\nETag: \"e1\"\r\n"
+#define OBJECT "Last-Modified: Sun, 30 Aug 2015 12:36:00 GMT\r\nETag: \"e1\"\r\n"
 #define DIGITS "0123456789"
-#define D100                                                                   \
-    DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS
+#define D100 DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS DIGITS
 #define WHOLE "HTTP/1.1 200 OK\r\n" OBJECT "Content-Length: 100\r\n\r\n"
-#define PART(range, length)                                                    \
-    "HTTP/1.1 206 Partial Content\r\n" OBJECT "Content-Range: bytes " range    \
+#define PART(range, length)                                                                        \
+    "HTTP/1.1 206 Partial Content\r\n" OBJECT "Content-Range: bytes " range                        \
     "\r\nContent-Length: " length "\r\n\r\n"
 
 static const struct s3_get plain = {.key = "a/b c"};
@@ -50,8 +48,7 @@ static void test_whole(void **state)
     const struct s3_object *o = &f.call.head;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT
-                                      "X-Amz-Meta-Mode: 33188\r\n"
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT "X-Amz-Meta-Mode: 33188\r\n"
                                       "x-amz-meta-Empty:\r\n"
                                       "x-amz-version-id: v 1\r\n" /* no id */
                                       "x-amz-version-id: v1\r\n"
@@ -70,12 +67,10 @@ static void test_whole(void **state)
     assert_memory_equal(o, &f.call.res.obj, sizeof(*o));
     assert_int_equal(f.call.res.http_status, 200);
     assert_int_equal(f.call.res.attempts, 1);
-    assert_non_null(strstr(server_request(f.server, 0)->head,
-                           "GET /bkt/a/b%20c HTTP/1.1\r\n"));
+    assert_non_null(strstr(server_request(f.server, 0)->head, "GET /bkt/a/b%20c HTTP/1.1\r\n"));
     assert_string_equal(server_header(f.server, 0, "range"), "");
     assert_string_equal(server_header(f.server, 0, "host"), f.endpoint + 7);
-    assert_string_equal(server_header(f.server, 0, "x-amz-security-token"),
-                        "token");
+    assert_string_equal(server_header(f.server, 0, "x-amz-security-token"), "token");
     assert_string_equal(server_header(f.server, 0, "accept"), "");
     /* the connection is used again */
     fixture_get(&f, &plain);
@@ -90,9 +85,9 @@ static void test_ranges(void **state)
     struct s3_get get = plain;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = PART("2-5/10", "4") "2345"},
-                             {.text = PART("8-9/10", "2") "89"},
-                             {.text = PART("5-9/10", "5") "56789"}));
+    fixture_begin(&f,
+                  SCRIPT({.text = PART("2-5/10", "4") "2345"}, {.text = PART("8-9/10", "2") "89"},
+                         {.text = PART("5-9/10", "5") "56789"}));
     get.off = 2, get.len = 4;
     fixture_get(&f, &get);
     succeeded(&f, "2345");
@@ -155,12 +150,11 @@ static void test_resume(void **state)
     for (int i = 0; i < 2; i++) {
         struct fixture f;
 
-        fixture_begin(
-            &f, SCRIPT({.text = cut, .end = ends[i]},
-                       {.text = PART("40-99/100", "60") DIGITS, .end = ends[i]},
-                       {.text = NULL, .end = ends[i]},
-                       {.text = PART("50-99/100", "50")
-                            DIGITS DIGITS DIGITS DIGITS DIGITS}));
+        fixture_begin(&f,
+                      SCRIPT({.text = cut, .end = ends[i]},
+                             {.text = PART("40-99/100", "60") DIGITS, .end = ends[i]},
+                             {.text = NULL, .end = ends[i]},
+                             {.text = PART("50-99/100", "50") DIGITS DIGITS DIGITS DIGITS DIGITS}));
         fixture_get(&f, &plain);
         succeeded(&f, D100);
         assert_int_equal(f.call.res.attempts, 4);
@@ -178,8 +172,7 @@ static void test_resume_range(void **state)
     struct s3_get get = plain;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = PART("10-29/100", "20") DIGITS,
-                              .end = SERVER_CLOSE},
+    fixture_begin(&f, SCRIPT({.text = PART("10-29/100", "20") DIGITS, .end = SERVER_CLOSE},
                              {.text = PART("20-29/100", "10") DIGITS}));
     get.off = 10, get.len = 20;
     fixture_get(&f, &get);
@@ -234,8 +227,7 @@ static void test_replaced(void **state)
     for (int i = 0; i < 4; i++) {
         struct fixture f;
 
-        fixture_begin(&f, SCRIPT({.text = WHOLE DIGITS, .end = SERVER_CLOSE},
-                                 {.text = second[i]}));
+        fixture_begin(&f, SCRIPT({.text = WHOLE DIGITS, .end = SERVER_CLOSE}, {.text = second[i]}));
         fixture_get(&f, &plain);
         failed(&f, ESTALE, 2);
         assert_string_equal(f.call.data.data, DIGITS);
@@ -285,18 +277,17 @@ static void test_without_length(void **state)
     struct s3_get get = {.key = "k", .off = 2, .len = 4};
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
-                                      "Content-Range: bytes 2-5/10\r\n" CHUNKED
-                                      "4\r\n2345\r\n0\r\n\r\n"}));
+    fixture_begin(
+        &f, SCRIPT({.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
+                            "Content-Range: bytes 2-5/10\r\n" CHUNKED "4\r\n2345\r\n0\r\n\r\n"}));
     fixture_get(&f, &get);
     succeeded(&f, "2345");
     assert_int_equal(f.call.head.size, 10);
     fixture_end(&f);
-    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT CHUNKED
-                                      "3\r\n234\r\n0\r\n\r\n"},
-                             {.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
-                                      "Content-Range: bytes 0-2/3\r\n" CHUNKED
-                                      "3\r\n234\r\n0\r\n\r\n"}));
+    fixture_begin(
+        &f, SCRIPT({.text = "HTTP/1.1 200 OK\r\n" OBJECT CHUNKED "3\r\n234\r\n0\r\n\r\n"},
+                   {.text = "HTTP/1.1 206 Partial Content\r\n" OBJECT
+                            "Content-Range: bytes 0-2/3\r\n" CHUNKED "3\r\n234\r\n0\r\n\r\n"}));
     get = (struct s3_get){.key = "k"};
     fixture_get(&f, &get);
     succeeded(&f, "234");
@@ -305,7 +296,8 @@ static void test_without_length(void **state)
 }
 
 #define PART_200(range, len)                                                                       \
-    "HTTP/1.1 200 OK\r\n" OBJECT "Content-Range: bytes " range "\r\nContent-Length: " len "\r\n\r\n"
+    "HTTP/1.1 200 OK\r\n" OBJECT "Content-Range: bytes " range "\r\nContent-Length: " len "\r\n\r" \
+    "\n"
 
 /* A part that calls itself whole; and a whole one that tells its range. */
 static void test_part_with_status_200(void **state)
@@ -352,8 +344,7 @@ static void test_range_ignored(void **state)
     fixture_end(&f);
 }
 
-#define EMPTY_416                                                              \
-    "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n"
+#define EMPTY_416 "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n"
 
 static void test_empty(void **state)
 {
@@ -361,9 +352,8 @@ static void test_empty(void **state)
     struct s3_get get = {.key = "k", .len = 100};
 
     (void)state;
-    fixture_begin(
-        &f, SCRIPT({.text = EMPTY_416}, {.text = "HTTP/1.1 200 OK\r\n" OBJECT
-                                                 "Content-Length: 0\r\n\r\n"}));
+    fixture_begin(&f, SCRIPT({.text = EMPTY_416},
+                             {.text = "HTTP/1.1 200 OK\r\n" OBJECT "Content-Length: 0\r\n\r\n"}));
     fixture_get(&f, &get);
     succeeded(&f, "");
     assert_int_equal(f.call.head.size, 0);
@@ -388,8 +378,8 @@ static void test_empty_no_more(void **state)
     struct s3_get get = {.key = "k", .len = 10};
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = EMPTY_416}, {.text = WHOLE},
-                             {.text = PART("0-9/100", "10") DIGITS}));
+    fixture_begin(
+        &f, SCRIPT({.text = EMPTY_416}, {.text = WHOLE}, {.text = PART("0-9/100", "10") DIGITS}));
     fixture_get(&f, &get);
     succeeded(&f, DIGITS);
     assert_memory_equal(server_request(f.server, 2)->head, "GET ", 4);
@@ -402,7 +392,7 @@ static void test_empty_no_more(void **state)
 #define E_ABC "\"900150983cd24fb0d6963f7d28e17f72\""
 #define E_XYZ "\"d16fb36f0911f878998c136191af705e\""
 #define E_NONE "\"d41d8cd98f00b204e9800998ecf8427e\""
-#define ANSWER(etag, more, length, body)                                       \
+#define ANSWER(etag, more, length, body)                                                           \
     "HTTP/1.1 200 OK\r\nETag: " etag "\r\n" more "Content-Length: " length "\r\n\r\n" body
 
 static const struct s3_get checked = {.key = "a/b c", .on_restart = call_on_restart};
@@ -426,13 +416,12 @@ static void test_torn(void **state)
     struct s3_get pinned = checked;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "xyz")},
-                             {.text = ANSWER(E_XYZ, "", "3", "xyz")},
-                             {.text = ANSWER(E_ABC, "", "0", "")},
-                             {.text = ANSWER(E_NONE, "", "0", "")},
-                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
-                             {.text = "HTTP/1.1 412 Precondition Failed\r\n"
-                                      "Content-Length: 0\r\n\r\n"}));
+    fixture_begin(
+        &f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "xyz")}, {.text = ANSWER(E_XYZ, "", "3", "xyz")},
+                   {.text = ANSWER(E_ABC, "", "0", "")}, {.text = ANSWER(E_NONE, "", "0", "")},
+                   {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                   {.text = "HTTP/1.1 412 Precondition Failed\r\n"
+                            "Content-Length: 0\r\n\r\n"}));
     fixture_get(&f, &checked);
     came(&f, "xyz", E_XYZ, 1);
     fixture_get(&f, &checked);
@@ -502,11 +491,10 @@ static void test_one_other_etag(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "abc")},
-                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
-                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
-                             {.text = ANSWER(E_ABC, "", "3", "xyz")},
-                             {.text = ANSWER(E_XYZ, "", "3", "xyz")}));
+    fixture_begin(
+        &f, SCRIPT({.text = ANSWER(E_ABC, "", "3", "abc")}, {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                   {.text = ANSWER(E_ABC, "", "3", "xyz")}, {.text = ANSWER(E_ABC, "", "3", "xyz")},
+                   {.text = ANSWER(E_XYZ, "", "3", "xyz")}));
     fixture_get(&f, &checked);
     came(&f, "abc", E_ABC, 0);
     fixture_get(&f, &checked);
@@ -527,8 +515,7 @@ static void test_not_looked_at(void **state)
     fixture_begin(
         &f,
         SCRIPT({.text = ANSWER(E_ABC, "x-amz-server-side-encryption: aws:kms\r\n", "3", "xyz")},
-               {.text = ANSWER(E_ABC,
-                               "x-amz-server-side-encryption-customer-algorithm: AES256\r\n",
+               {.text = ANSWER(E_ABC, "x-amz-server-side-encryption-customer-algorithm: AES256\r\n",
                                "3", "xyz")},
                {.text = ANSWER(E_ABC, "x-amz-server-side-encryption: AES256\r\n", "3", "xyz")},
                {.text = ANSWER(E_XYZ, "x-amz-server-side-encryption: AES256\r\n", "3", "xyz")},
@@ -581,8 +568,8 @@ static void test_trickle(void **state)
     uint64_t begin = clock_mono_ns();
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = WHOLE "0", .end = SERVER_CLOSE},
-                             {.text = NULL, .end = SERVER_CLOSE}));
+    fixture_begin(
+        &f, SCRIPT({.text = WHOLE "0", .end = SERVER_CLOSE}, {.text = NULL, .end = SERVER_CLOSE}));
     f.conf.deadline_ns = NS_PER_S;
     fixture_client(&f);
     fixture_get(&f, &plain);
@@ -607,16 +594,14 @@ static void test_bad_starts(void **state)
     (void)state;
     fixture_begin(&f, SCRIPT({.text = WHOLE D100}));
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        assert_int_equal(s3_get(f.client, &bad[i], call_done, &f.call, NULL),
-                         -EINVAL);
+        assert_int_equal(s3_get(f.client, &bad[i], call_done, &f.call, NULL), -EINVAL);
     fixture_turn(&f, 20 * NS_PER_MS);
     assert_int_equal(f.call.done, 0);
     assert_int_equal(server_count(f.server), 0);
     /* a condition with a line's end fails the request, not the header */
-    assert_int_equal(
-        s3_get(f.client, &(struct s3_get){.key = "k", .if_match = "a\r\nb: c"},
-               call_done, &f.call, NULL),
-        0);
+    assert_int_equal(s3_get(f.client, &(struct s3_get){.key = "k", .if_match = "a\r\nb: c"},
+                            call_done, &f.call, NULL),
+                     0);
     fixture_wait(&f, &f.call);
     assert_int_equal(f.call.res.error, -EINVAL);
     assert_int_equal(server_count(f.server), 0);

@@ -19,8 +19,7 @@
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
-static void hash_is(const struct s3_body *body, uint64_t slice,
-                    const char *want)
+static void hash_is(const struct s3_body *body, uint64_t slice, const char *want)
 {
     struct s3_hash h;
     char hex[S3_HASH_HEX_MAX];

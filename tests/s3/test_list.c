@@ -29,32 +29,28 @@ static void list(struct fixture *f, const struct s3_list *l)
 
 static void test_page(void **state)
 {
-    struct s3_list l = {.prefix = "a b/",
-                        .delimiter = "/",
-                        .start_after = "a b/\xc3\xbc",
-                        .max_keys = 7};
+    struct s3_list l = {
+        .prefix = "a b/", .delimiter = "/", .start_after = "a b/\xc3\xbc", .max_keys = 7};
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f, SCRIPT({.text = OK "<ListBucketResult><EncodingType>url"
-                               "</EncodingType><IsTruncated>true</IsTruncated>"
-                               "<NextContinuationToken>n&amp;1"
-                               "</NextContinuationToken>" ENTRY(
-                                   "a+b%2F%C3%BDx") "<CommonPrefixes><Prefix>p/</"
-                                              "Prefix></CommonPrefixes>"
-                                              "</ListBucketResult>",
-                    .end = SERVER_CLOSE}));
+    fixture_begin(&f, SCRIPT({.text = OK "<ListBucketResult><EncodingType>url"
+                                         "</EncodingType><IsTruncated>true</IsTruncated>"
+                                         "<NextContinuationToken>n&amp;1"
+                                         "</NextContinuationToken>" ENTRY(
+                                             "a+b%2F%C3%BDx") "<CommonPrefixes><Prefix>p/</"
+                                                              "Prefix></CommonPrefixes>"
+                                                              "</ListBucketResult>",
+                              .end = SERVER_CLOSE}));
     list(&f, &l);
     assert_int_equal(f.call.res.error, 0);
     assert_string_equal(f.call.data.data, "a b/\xc3\xbdx\np/\n");
     assert_true(f.call.res.truncated);
     assert_string_equal(f.call.res.next_token, "n&1");
     assert_int_equal(f.call.res.n_entries, 2);
-    assert_non_null(strstr(
-        server_request(f.server, 0)->head,
-        "GET /bkt?list-type=2&encoding-type=url&max-keys=7&prefix=a%20b%2F&"
-        "delimiter=%2F&start-after=a%20b%2F%C3%BC HTTP/1.1\r\n"));
+    assert_non_null(strstr(server_request(f.server, 0)->head,
+                           "GET /bkt?list-type=2&encoding-type=url&max-keys=7&prefix=a%20b%2F&"
+                           "delimiter=%2F&start-after=a%20b%2F%C3%BC HTTP/1.1\r\n"));
     l.max_keys = 1001;
     assert_int_equal(s3_list(f.client, &l, call_done, &f.call, NULL), -EINVAL);
     fixture_end(&f);
@@ -65,8 +61,7 @@ static void test_last_page(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = OK "<ListBucketResult>" ENTRY(
-                                  "a%") "</ListBucketResult>",
+    fixture_begin(&f, SCRIPT({.text = OK "<ListBucketResult>" ENTRY("a%") "</ListBucketResult>",
                               .end = SERVER_CLOSE}));
     list(&f, &(struct s3_list){0});
     assert_int_equal(f.call.res.error, 0);
@@ -81,17 +76,15 @@ static void test_last_page(void **state)
 /* Cut, then whole: what the first answer brought does not count. */
 static void test_restart(void **state)
 {
-    static const char whole[] =
-        OK "<ListBucketResult>" ENTRY("a") ENTRY("b") "</ListBucketResult>";
+    static const char whole[] = OK "<ListBucketResult>" ENTRY("a") ENTRY("b") "</ListBucketResult>";
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f, SCRIPT({.text = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
-                            "<ListBucketResult>" ENTRY("a"),
-                    .end = SERVER_CLOSE},
-                   {.text = "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"},
-                   {.text = whole, .end = SERVER_CLOSE}));
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+                                      "<ListBucketResult>" ENTRY("a"),
+                              .end = SERVER_CLOSE},
+                             {.text = "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"},
+                             {.text = whole, .end = SERVER_CLOSE}));
     list(&f, &(struct s3_list){0});
     assert_int_equal(f.call.res.error, 0);
     assert_string_equal(f.call.data.data, "a\nb\n");
@@ -118,9 +111,7 @@ static void test_no_page(void **state)
          EIO, 3},
         {OK ERROR_DOC("AccessDenied"), EACCES, 1},
         {OK ERROR_DOC("InternalError"), EIO, 3},
-        {"HTTP/1.1 404 X\r\nContent-Length: 104\r\n\r\n" ERROR_DOC(
-             "NoSuchBucket"),
-         EIO, 1},
+        {"HTTP/1.1 404 X\r\nContent-Length: 104\r\n\r\n" ERROR_DOC("NoSuchBucket"), EIO, 1},
     };
 
     (void)state;
@@ -129,10 +120,9 @@ static void test_no_page(void **state)
 
         fixture_begin(&f, SCRIPT({.text = cases[i].text, .end = SERVER_CLOSE}));
         list(&f, &(struct s3_list){0});
-        if (f.call.res.error != -cases[i].error ||
-            f.call.res.attempts != cases[i].attempts)
-            fail_msg("%zu: %d after %u: %s", i, f.call.res.error,
-                     f.call.res.attempts, f.call.res.text);
+        if (f.call.res.error != -cases[i].error || f.call.res.attempts != cases[i].attempts)
+            fail_msg("%zu: %d after %u: %s", i, f.call.res.error, f.call.res.attempts,
+                     f.call.res.text);
         fixture_end(&f);
     }
 }
@@ -193,17 +183,23 @@ static void test_any_order(void **state)
     static const char want[] = "a/\nb\nb/\nc\nd/\n";
 
     (void)state;
-    check_told(&(struct told){ENTRY("b") ENTRY("c") PREFIX("a/") PREFIX("b/") PREFIX("d/"),
-                              {0}, want, false, false});
-    check_told(&(struct told){PREFIX("d/") PREFIX("a/") PREFIX("b/") ENTRY("c") ENTRY("b"),
-                              {0}, want, false, false});
+    check_told(&(struct told){
+        ENTRY("b") ENTRY("c") PREFIX("a/") PREFIX("b/") PREFIX("d/"), {0}, want, false, false});
+    check_told(&(struct told){
+        PREFIX("d/") PREFIX("a/") PREFIX("b/") ENTRY("c") ENTRY("b"), {0}, want, false, false});
     /* each once, and of a marker and its prefix the prefix */
     check_told(&(struct told){ENTRY("b") PREFIX("a/") ENTRY("d/") PREFIX("b/") ENTRY("c")
-                              PREFIX("d/") ENTRY("b") PREFIX("a/"),
-                              {0}, want, false, false});
+                                  PREFIX("d/") ENTRY("b") PREFIX("a/"),
+                              {0},
+                              want,
+                              false,
+                              false});
     /* bytes, not letters of some language; unsigned */
     check_told(&(struct told){ENTRY("\xc3\xa9") ENTRY("a") ENTRY("B") ENTRY("~"),
-                              {0}, "B\na\n~\n\xc3\xa9\n", false, false});
+                              {0},
+                              "B\na\n~\n\xc3\xa9\n",
+                              false,
+                              false});
 }
 
 static void test_more_than_asked_for(void **state)
@@ -211,33 +207,49 @@ static void test_more_than_asked_for(void **state)
     (void)state;
     /* all at once: the smallest, and no token would tell of the rest */
     check_told(&(struct told){ENTRY("e") ENTRY("d") ENTRY("c") ENTRY("b") ENTRY("a") PREFIX("a/"),
-                              {.max_keys = 2}, "a\na/\n", true, false});
+                              {.max_keys = 2},
+                              "a\na/\n",
+                              true,
+                              false});
     check_told(&(struct told){CUT ENTRY("e") ENTRY("d") ENTRY("c") ENTRY("b") ENTRY("a"),
-                              {.max_keys = 1}, "a\n", true, false});
+                              {.max_keys = 1},
+                              "a\n",
+                              true,
+                              false});
     /* a page that is as it should be */
-    check_told(&(struct told){CUT ENTRY("b") PREFIX("a/"),
-                              {.max_keys = 2}, "a/\nb\n", true, true});
-    check_told(&(struct told){CUT ENTRY("a") PREFIX("b/"),
-                              {.max_keys = 2}, "a\nb/\n", true, true});
+    check_told(&(struct told){CUT ENTRY("b") PREFIX("a/"), {.max_keys = 2}, "a/\nb\n", true, true});
+    check_told(&(struct told){CUT ENTRY("a") PREFIX("b/"), {.max_keys = 2}, "a\nb/\n", true, true});
     /* prefixes that the server has not counted: keys may be missing between them */
     check_told(&(struct told){CUT ENTRY("b") ENTRY("d") PREFIX("a/") PREFIX("e/") PREFIX("g/"),
-                              {.max_keys = 4}, "a/\nb\nd\n", true, false});
-    check_told(&(struct told){CUT PREFIX("a/") PREFIX("b/") PREFIX("c/"),
-                              {.max_keys = 2}, "a/\nb/\n", true, false});
+                              {.max_keys = 4},
+                              "a/\nb\nd\n",
+                              true,
+                              false});
+    check_told(&(struct told){
+        CUT PREFIX("a/") PREFIX("b/") PREFIX("c/"), {.max_keys = 2}, "a/\nb/\n", true, false});
 }
 
 static void test_start_after_is_held(void **state)
 {
     (void)state;
     check_told(&(struct told){ENTRY("a") ENTRY("b") ENTRY("c") PREFIX("b/") PREFIX("a/"),
-                              {.start_after = "b"}, "b/\nc\n", false, false});
+                              {.start_after = "b"},
+                              "b/\nc\n",
+                              false,
+                              false});
     check_told(&(struct told){ENTRY("d") PREFIX("b/") PREFIX("c/"),
-                              {.start_after = "b/\xf4\x8f\xbf\xbf"}, "c/\nd\n", false, false});
+                              {.start_after = "b/\xf4\x8f\xbf\xbf"},
+                              "c/\nd\n",
+                              false,
+                              false});
     /* a server that begins with the first again: nothing new, but its token */
-    check_told(&(struct told){CUT ENTRY("a") ENTRY("b"),
-                              {.start_after = "b", .max_keys = 2}, "", true, true});
+    check_told(&(struct told){
+        CUT ENTRY("a") ENTRY("b"), {.start_after = "b", .max_keys = 2}, "", true, true});
     check_told(&(struct told){CUT ENTRY("a") ENTRY("b") PREFIX("c/"),
-                              {.start_after = "b", .max_keys = 2}, "", true, true});
+                              {.start_after = "b", .max_keys = 2},
+                              "",
+                              true,
+                              true});
     check_told(&(struct told){CUT, {.start_after = "b"}, "", true, true});
 }
 
@@ -247,9 +259,9 @@ static void test_token_instead(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = OK "<ListBucketResult>" ENTRY("b") ENTRY(
-                                  "c") "</ListBucketResult>",
-                              .end = SERVER_CLOSE}));
+    fixture_begin(
+        &f, SCRIPT({.text = OK "<ListBucketResult>" ENTRY("b") ENTRY("c") "</ListBucketResult>",
+                    .end = SERVER_CLOSE}));
     list(&f, &l);
     assert_string_equal(f.call.data.data, "c\n");
     assert_non_null(strstr(server_request(f.server, 0)->head,
@@ -289,9 +301,12 @@ static void test_huge_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page),       cmocka_unit_test(test_last_page),
-        cmocka_unit_test(test_restart),    cmocka_unit_test(test_no_page),
-        cmocka_unit_test(test_callers_no), cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_page),
+        cmocka_unit_test(test_last_page),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_no_page),
+        cmocka_unit_test(test_callers_no),
+        cmocka_unit_test(test_any_order),
         cmocka_unit_test(test_more_than_asked_for),
         cmocka_unit_test(test_start_after_is_held),
         cmocka_unit_test(test_token_instead),

@@ -15,20 +15,22 @@
 #include "client_fixture.h"
 
 #define OK_CLOSE "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-#define CREATED                                                                \
-    OK_CLOSE "<InitiateMultipartUploadResult><UploadId>u+1/=</UploadId>"       \
+#define CREATED                                                                                    \
+    OK_CLOSE "<InitiateMultipartUploadResult><UploadId>u+1/=</UploadId>"                           \
              "</InitiateMultipartUploadResult>"
-#define COMPLETED                                                              \
-    OK_CLOSE " \n<?xml version=\"1.0\"?><CompleteMultipartUploadResult>"       \
+#define COMPLETED                                                                                  \
+    OK_CLOSE " \n<?xml version=\"1.0\"?><CompleteMultipartUploadResult>"                           \
              "<ETag>&quot;e-2&quot;</ETag></CompleteMultipartUploadResult>"
-#define COPIED                                                                 \
-    OK_CLOSE "<CopyPartResult><ETag>\"p\"</ETag>"                              \
-             "<LastModified>2015-08-30T12:36:00Z</LastModified>"               \
+#define COPIED                                                                                     \
+    OK_CLOSE "<CopyPartResult><ETag>\"p\"</ETag>"                                                  \
+             "<LastModified>2015-08-30T12:36:00Z</LastModified>"                                   \
              "</CopyPartResult>"
 #define IN_A_200(code) OK_CLOSE " \n" ERROR_DOC(code)
-#define REFUSED(status, code)                                                  \
-    "HTTP/1.1 " status " No\r\nConnection: close\r\n\r\n" ERROR_DOC(code)
-#define ONE(t) {.text = t, .end = SERVER_CLOSE}
+#define REFUSED(status, code) "HTTP/1.1 " status " No\r\nConnection: close\r\n\r\n" ERROR_DOC(code)
+#define ONE(t)                                                                                     \
+    {                                                                                              \
+        .text = t, .end = SERVER_CLOSE                                                             \
+    }
 
 static const struct s3_part_done two[] = {{1, "\"a\""}, {7, "\"<&>\""}};
 
@@ -60,14 +62,13 @@ static void line_is(const struct fixture *f, unsigned i, const char *line)
 static void test_create(void **state)
 {
     const struct s3_meta_pair meta = {"mode", "420"};
-    struct s3_create c = {
-        .key = "k", .content_type = "text/x", .meta = &meta, .n_meta = 1};
+    struct s3_create c = {.key = "k", .content_type = "text/x", .meta = &meta, .n_meta = 1};
     struct fixture f;
 
     (void)state;
     fixture_begin(&f, SCRIPT(ONE(CREATED), ONE(IN_A_200("InternalError")),
-                             ONE(OK_CLOSE "<InitiateMultipartUploadResult/>"),
-                             ONE(CREATED), ONE(REFUSED("403", "AccessDenied"))));
+                             ONE(OK_CLOSE "<InitiateMultipartUploadResult/>"), ONE(CREATED),
+                             ONE(REFUSED("403", "AccessDenied"))));
     wait(&f, s3_create(f.client, &c, call_done, &f.call, NULL));
     ended(&f, 0, 1, false);
     assert_string_equal(f.call.res.upload_id, "u+1/=");
@@ -108,11 +109,8 @@ static void test_part(void **state)
 
 static void test_part_copy(void **state)
 {
-    struct s3_part_copy c = {.key = "k",
-                             .upload_id = "u",
-                             .number = 1,
-                             .from_key = "a b",
-                             .if_source_match = "\"s\""};
+    struct s3_part_copy c = {
+        .key = "k", .upload_id = "u", .number = 1, .from_key = "a b", .if_source_match = "\"s\""};
     struct fixture f;
 
     (void)state;
@@ -122,16 +120,13 @@ static void test_part_copy(void **state)
     ended(&f, 0, 1, false);
     assert_string_equal(f.call.res.obj.etag, "\"p\"");
     assert_int_equal(f.call.res.obj.mtime_ns / 1000000000, 1440938160);
-    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source"),
-                        "/bkt/a%20b");
-    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source-if-match"),
-                        "\"s\"");
+    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source"), "/bkt/a%20b");
+    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source-if-match"), "\"s\"");
     assert_string_equal(server_header(f.server, 0, "x-amz-copy-source-range"), "");
     c.off = 5, c.len = 10;
     wait(&f, s3_part_copy(f.client, &c, call_done, &f.call, NULL));
     ended(&f, 0, 2, false);
-    assert_string_equal(server_header(f.server, 2, "x-amz-copy-source-range"),
-                        "bytes=5-14");
+    assert_string_equal(server_header(f.server, 2, "x-amz-copy-source-range"), "bytes=5-14");
     wait(&f, s3_part_copy(f.client, &c, call_done, &f.call, NULL));
     ended(&f, ESTALE, 1, false);
     fixture_end(&f);
@@ -144,11 +139,8 @@ static void test_complete(void **state)
         "<Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag></Part>"
         "<Part><PartNumber>7</PartNumber><ETag>\"&lt;&amp;&gt;\"</ETag></Part>"
         "</CompleteMultipartUpload>";
-    struct s3_complete c = {.key = "k",
-                            .upload_id = "u",
-                            .parts = two,
-                            .n_parts = 2,
-                            .if_match = "\"e\""};
+    struct s3_complete c = {
+        .key = "k", .upload_id = "u", .parts = two, .n_parts = 2, .if_match = "\"e\""};
     uint64_t sum = 0;
     struct fixture f;
 
@@ -183,8 +175,7 @@ static void test_complete(void **state)
  * proves nothing, and the caller is told so. */
 static void test_complete_in_doubt(void **state)
 {
-    struct s3_complete c = {
-        .key = "k", .upload_id = "u", .parts = two, .n_parts = 2};
+    struct s3_complete c = {.key = "k", .upload_id = "u", .parts = two, .n_parts = 2};
     const struct server_answer ways[] = {
         ONE(IN_A_200("InternalError")),
         ONE(OK_CLOSE),
@@ -199,8 +190,7 @@ static void test_complete_in_doubt(void **state)
         server_script(f.server, SCRIPT(ways[i], ONE(COMPLETED)));
         wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
         ended(&f, 0, 2, true);
-        server_script(f.server,
-                      SCRIPT(ways[i], ONE(REFUSED("404", "NoSuchUpload"))));
+        server_script(f.server, SCRIPT(ways[i], ONE(REFUSED("404", "NoSuchUpload"))));
         wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
         ended(&f, ESTALE, 2, true);
     }
@@ -225,8 +215,7 @@ static void test_abort(void **state)
 static void complete_refused(struct fixture *f, struct s3_part_done part, size_t n)
 {
     const struct s3_part_done parts[2] = {{5, "\"a\""}, part};
-    struct s3_complete c = {
-        .key = "k", .upload_id = "u", .parts = parts, .n_parts = n};
+    struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = n};
 
     assert_int_equal(s3_complete(f->client, &c, call_done, &f->call, NULL), -EINVAL);
 }
@@ -235,8 +224,7 @@ static void test_bad_starts(void **state)
 {
     static char long_id[S3_UPLOAD_ID_MAX + 1];
     struct s3_part p = {.key = "k", .upload_id = "u", .body = {.mem = "x", .fd = -1}};
-    struct s3_part_copy c = {
-        .key = "k", .upload_id = "u", .number = 1, .from_key = "a//b"};
+    struct s3_part_copy c = {.key = "k", .upload_id = "u", .number = 1, .from_key = "a//b"};
     struct fixture f;
 
     (void)state;
@@ -258,8 +246,7 @@ static void test_bad_starts(void **state)
     complete_refused(&f, (struct s3_part_done){6, ""}, 2);
     assert_int_equal(s3_abort(f.client, "k", "", call_done, &f.call, NULL), -EINVAL);
     memset(long_id, 'i', sizeof(long_id) - 1);
-    assert_int_equal(s3_abort(f.client, "k", long_id, call_done, &f.call, NULL),
-                     -EINVAL);
+    assert_int_equal(s3_abort(f.client, "k", long_id, call_done, &f.call, NULL), -EINVAL);
     assert_int_equal(s3_in_flight(f.client), 0);
     fixture_end(&f);
 }
@@ -268,8 +255,7 @@ static void test_bad_starts(void **state)
 static void test_many_parts(void **state)
 {
     struct s3_part_done *parts = calloc(S3_PARTS_MAX, sizeof(*parts));
-    struct s3_complete c = {
-        .key = "k", .upload_id = "u", .parts = parts, .n_parts = S3_PARTS_MAX};
+    struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = S3_PARTS_MAX};
     char etag[S3_ETAG_MAX];
     struct fixture f;
 

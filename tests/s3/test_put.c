@@ -20,8 +20,8 @@
 
 #define BIG (20u << 20)
 #define MIDDLE (2u << 20)
-#define REFUSED_412                                                            \
-    "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 110\r\n"              \
+#define REFUSED_412                                                                                \
+    "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 110\r\n"                                  \
     "Connection: close\r\n\r\n" ERROR_DOC("PreconditionFailed")
 
 static char *bytes; /* BIG of them */
@@ -44,8 +44,7 @@ static void body_came(const struct fixture *f, unsigned i, size_t len)
 
 static struct s3_put put_of(size_t len, bool file)
 {
-    return (struct s3_put){
-        .key = "k", .body = {.mem = file ? NULL : bytes, .fd = fd, .len = len}};
+    return (struct s3_put){.key = "k", .body = {.mem = file ? NULL : bytes, .fd = fd, .len = len}};
 }
 
 static void succeeded(const struct fixture *f, unsigned attempts, bool maybe)
@@ -57,8 +56,7 @@ static void succeeded(const struct fixture *f, unsigned attempts, bool maybe)
     assert_int_equal(s3_in_flight(f->client), 0);
 }
 
-static void failed(const struct fixture *f, int error, unsigned attempts,
-                   bool maybe)
+static void failed(const struct fixture *f, int error, unsigned attempts, bool maybe)
 {
     if (f->call.res.error != -error)
         fail_msg("%d: %s", f->call.res.error, f->call.res.text);
@@ -86,11 +84,9 @@ static void test_bodies(void **state)
             assert_string_equal(f.call.res.obj.etag, "\"new\"");
             body_came(&f, n, lens[i]);
             snprintf(length, sizeof(length), "%zu", lens[i]);
-            assert_string_equal(server_header(f.server, n, "content-length"),
-                                length);
+            assert_string_equal(server_header(f.server, n, "content-length"), length);
             assert_string_equal(server_header(f.server, n, "expect"), "");
-            assert_string_equal(server_header(f.server, n, "transfer-encoding"),
-                                "");
+            assert_string_equal(server_header(f.server, n, "transfer-encoding"), "");
         }
     }
     assert_int_equal(server_connections(f.server), 1);
@@ -113,22 +109,18 @@ static void test_headers(void **state)
     fixture_put(&f, &put);
     succeeded(&f, 1, false);
     assert_string_equal(server_header(f.server, 0, "x-amz-meta-mode"), "33188");
-    assert_non_null(strcasestr(server_request(f.server, 0)->head,
-                               "\r\nx-amz-meta-none:\r\n"));
-    assert_string_equal(server_header(f.server, 0, "content-type"),
-                        "text/plain");
+    assert_non_null(strcasestr(server_request(f.server, 0)->head, "\r\nx-amz-meta-none:\r\n"));
+    assert_string_equal(server_header(f.server, 0, "content-type"), "text/plain");
     assert_string_equal(server_header(f.server, 0, "if-match"), "\"old\"");
-    assert_string_equal(
-        server_header(f.server, 0, "x-amz-content-sha256"),
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_string_equal(server_header(f.server, 0, "x-amz-content-sha256"),
+                        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_non_null(strstr(server_header(f.server, 0, "authorization"),
                            "x-amz-meta-mode;x-amz-meta-none;"
                            "x-amz-security-token, Signature="));
     f.conf.payload_signing = S3_SIGN_NEVER;
     fixture_client(&f);
     fixture_put(&f, &put);
-    assert_string_equal(server_header(f.server, 1, "x-amz-content-sha256"),
-                        "UNSIGNED-PAYLOAD");
+    assert_string_equal(server_header(f.server, 1, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
     fixture_end(&f);
 }
 
@@ -190,17 +182,14 @@ static void test_bad_starts(void **state)
 /* The answer comes while the body is being sent, and a reset after it. */
 static void test_early(void **state)
 {
-    static const enum server_end ends[] = {SERVER_CLOSE, SERVER_RESET,
-                                           SERVER_KEEP};
+    static const enum server_end ends[] = {SERVER_CLOSE, SERVER_RESET, SERVER_KEEP};
     struct s3_put put = put_of(BIG, true);
 
     (void)state;
     for (int i = 0; i < 60; i++) {
         struct fixture f;
 
-        fixture_begin(
-            &f,
-            SCRIPT({.text = REFUSED_412, .early = true, .end = ends[i % 3]}));
+        fixture_begin(&f, SCRIPT({.text = REFUSED_412, .early = true, .end = ends[i % 3]}));
         f.conf.payload_signing = S3_SIGN_NEVER;
         fixture_client(&f);
         fixture_put(&f, &put);
@@ -220,8 +209,7 @@ static void test_expect(void **state)
     put.if_none_match = "*";
     fixture_begin(&f, SCRIPT({.text = REFUSED_412, .early = true},
                              {.text = put_ok.text, .continues = 1},
-                             {.text = put_ok.text, .continues = 2},
-                             {.text = put_ok.text},
+                             {.text = put_ok.text, .continues = 2}, {.text = put_ok.text},
                              {.text = "HTTP/1.1 417 Expectation Failed\r\n"
                                       "Content-Length: 0\r\n\r\n",
                               .early = true,
@@ -278,15 +266,13 @@ static void test_lost_answers(void **state)
         succeeded(&f, 2, true);
         body_came(&f, 1, MIDDLE);
         /* and if it then fails for good */
-        server_script(f.server, SCRIPT(ways[i], {.text = REFUSED_412,
-                                                 .end = SERVER_CLOSE}));
+        server_script(f.server, SCRIPT(ways[i], {.text = REFUSED_412, .end = SERVER_CLOSE}));
         fixture_put(&f, &put);
         failed(&f, EEXIST, 0, true); /* curl may resend by itself */
         /* refusals are no doubt */
-        server_script(f.server,
-                      SCRIPT({.text = "HTTP/1.1 503 Slow\r\nContent-Length: "
-                                      "100\r\n\r\n" ERROR_DOC("SlowDown")},
-                             put_ok));
+        server_script(f.server, SCRIPT({.text = "HTTP/1.1 503 Slow\r\nContent-Length: "
+                                                "100\r\n\r\n" ERROR_DOC("SlowDown")},
+                                       put_ok));
         fixture_put(&f, &put);
         succeeded(&f, 2, false);
         fixture_end(&f);
@@ -300,8 +286,7 @@ static void test_dead_connection(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(&f,
-                  SCRIPT(put_ok, {.text = NULL, .end = SERVER_CLOSE}, put_ok));
+    fixture_begin(&f, SCRIPT(put_ok, {.text = NULL, .end = SERVER_CLOSE}, put_ok));
     fixture_put(&f, &put);
     succeeded(&f, 1, false);
     fixture_put(&f, &put);
@@ -324,8 +309,7 @@ static void test_never_through(void **state)
     uint64_t begin = clock_mono_ns();
 
     (void)state;
-    fixture_begin(&f,
-                  SCRIPT({.text = NULL, .early = true, .end = SERVER_RESET}));
+    fixture_begin(&f, SCRIPT({.text = NULL, .early = true, .end = SERVER_RESET}));
     f.conf.deadline_ns = NS_PER_S;
     fixture_client(&f);
     fixture_put(&f, &put);
@@ -367,12 +351,10 @@ static void test_delete(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f,
-        SCRIPT({.text = "HTTP/1.1 204 No Content\r\n\r\n"},
-               {.text = "HTTP/1.1 404 Not Found\r\n"
-                        "Content-Length: 101\r\n\r\n" ERROR_DOC("NoSuchKey")},
-               {.text = REFUSED_412}));
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 204 No Content\r\n\r\n"},
+                             {.text = "HTTP/1.1 404 Not Found\r\n"
+                                      "Content-Length: 101\r\n\r\n" ERROR_DOC("NoSuchKey")},
+                             {.text = REFUSED_412}));
     delete_one(&f, &(struct s3_delete){.key = "k"});
     succeeded(&f, 1, false);
     assert_memory_equal(server_request(f.server, 0)->head, "DELETE /bkt/k ", 14);
@@ -392,15 +374,13 @@ static void test_delete_once(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f,
-        SCRIPT({.text = "HTTP/1.1 503 Slow Down\r\n"
-                        "Content-Length: 100\r\n\r\n" ERROR_DOC("SlowDown")},
-               {.text = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"},
-               {.text = NULL, .end = SERVER_CLOSE},
-               {.text = "HTTP/1.1 204 No Content\r\n\r\n"},
-               {.text = NULL, .end = SERVER_CLOSE},
-               {.text = "HTTP/1.1 204 No Content\r\n\r\n"}));
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 503 Slow Down\r\n"
+                                      "Content-Length: 100\r\n\r\n" ERROR_DOC("SlowDown")},
+                             {.text = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"},
+                             {.text = NULL, .end = SERVER_CLOSE},
+                             {.text = "HTTP/1.1 204 No Content\r\n\r\n"},
+                             {.text = NULL, .end = SERVER_CLOSE},
+                             {.text = "HTTP/1.1 204 No Content\r\n\r\n"}));
     delete_one(&f, &once);
     failed(&f, EIO, 2, true);
     delete_one(&f, &once);
@@ -420,12 +400,11 @@ static void copy(struct fixture *f, const struct s3_copy *c)
     fixture_wait(f, &f->call);
 }
 
-#define COPY_OK                                                                \
-    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n  \n<?xml version=\"1.0\"?>"  \
-    "<CopyObjectResult><LastModified>2015-08-30T12:36:00Z</LastModified>"      \
+#define COPY_OK                                                                                    \
+    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n  \n<?xml version=\"1.0\"?>"                      \
+    "<CopyObjectResult><LastModified>2015-08-30T12:36:00Z</LastModified>"                          \
     "<ETag>&quot;c&quot;</ETag></CopyObjectResult>"
-#define IN_A_200(code)                                                         \
-    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n \n" ERROR_DOC(code)
+#define IN_A_200(code) "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n \n" ERROR_DOC(code)
 
 static void test_copy(void **state)
 {
@@ -433,20 +412,17 @@ static void test_copy(void **state)
     struct fixture f;
 
     (void)state;
-    fixture_begin(
-        &f, SCRIPT({.text = IN_A_200("InternalError"), .end = SERVER_CLOSE},
-                   {.text = COPY_OK, .end = SERVER_CLOSE},
-                   {.text = IN_A_200("NoSuchKey"), .end = SERVER_CLOSE},
-                   {.text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
-                   {.text = COPY_OK, .end = SERVER_CLOSE}));
+    fixture_begin(&f, SCRIPT({.text = IN_A_200("InternalError"), .end = SERVER_CLOSE},
+                             {.text = COPY_OK, .end = SERVER_CLOSE},
+                             {.text = IN_A_200("NoSuchKey"), .end = SERVER_CLOSE},
+                             {.text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+                             {.text = COPY_OK, .end = SERVER_CLOSE}));
     copy(&f, &c);
     succeeded(&f, 2, true);
     assert_string_equal(f.call.res.obj.etag, "\"c\"");
     assert_int_equal(f.call.res.obj.mtime_ns / 1000000000, 1440938160);
-    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source"),
-                        "/bkt/a%20b/%C3%BC");
-    assert_string_equal(server_header(f.server, 0, "x-amz-metadata-directive"),
-                        "COPY");
+    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source"), "/bkt/a%20b/%C3%BC");
+    assert_string_equal(server_header(f.server, 0, "x-amz-metadata-directive"), "COPY");
     copy(&f, &c);
     failed(&f, ENOENT, 1, false);
     c.replace_meta = true;
@@ -454,10 +430,8 @@ static void test_copy(void **state)
     c.if_match = "\"t\"";
     copy(&f, &c); /* a 200 without a result is no result */
     succeeded(&f, 2, true);
-    assert_string_equal(server_header(f.server, 4, "x-amz-metadata-directive"),
-                        "REPLACE");
-    assert_string_equal(
-        server_header(f.server, 4, "x-amz-copy-source-if-match"), "\"s\"");
+    assert_string_equal(server_header(f.server, 4, "x-amz-metadata-directive"), "REPLACE");
+    assert_string_equal(server_header(f.server, 4, "x-amz-copy-source-if-match"), "\"s\"");
     assert_string_equal(server_header(f.server, 4, "if-match"), "\"t\"");
     c.from_key = "a//b";
     assert_int_equal(s3_copy(f.client, &c, call_done, &f.call, NULL), -EINVAL);
@@ -474,8 +448,7 @@ static void open_when_all(struct s3_gate *gate)
         gate->open = true; /* s3_gate_open is what lets the others go */
 }
 
-static void start_racers(struct fixture *f, struct s3_gate *gate,
-                         struct call calls[RACERS])
+static void start_racers(struct fixture *f, struct s3_gate *gate, struct call calls[RACERS])
 {
     struct s3_put put = put_of(100000, true);
 

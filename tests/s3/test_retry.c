@@ -20,8 +20,8 @@ static uint32_t uniform(uint32_t upper)
     return (uint32_t)((uint64_t)(upper - 1) * chance / 1000);
 }
 
-static void begin(struct s3_retry *r, struct s3_retry_bucket *b,
-                  unsigned attempts, uint32_t permille)
+static void begin(struct s3_retry *r, struct s3_retry_bucket *b, unsigned attempts,
+                  uint32_t permille)
 {
     *r = (struct s3_retry){.max_attempts = attempts};
     s3_retry_bucket_init(b, uniform);
@@ -39,11 +39,9 @@ static void test_answered(void **state)
     assert_true(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
     assert_in_range(delay, 49 * NS_PER_MS, 50 * NS_PER_MS);
     assert_int_equal(b.tokens, S3_RETRY_TOKENS - S3_RETRY_COST);
-    assert_true(
-        s3_retry_again(&r, &b, S3_RETRY_THROTTLED, NS_PER_S, 0, &delay));
+    assert_true(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, NS_PER_S, 0, &delay));
     assert_in_range(delay, 99 * NS_PER_MS, 100 * NS_PER_MS);
-    assert_false(
-        s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    assert_false(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
     assert_false(s3_retry_again(&r, &b, S3_RETRY_NO, NS_PER_S, 0, &delay));
 }
 
@@ -56,12 +54,10 @@ static void test_cap_and_jitter(void **state)
     (void)state;
     begin(&r, &b, 100, 1000);
     for (int i = 0; i < 40; i++)
-        assert_true(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, 60 * NS_PER_S, 0,
-                                   &delay));
+        assert_true(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, 60 * NS_PER_S, 0, &delay));
     assert_in_range(delay, S3_RETRY_CAP_NS - NS_PER_MS, S3_RETRY_CAP_NS);
     chance = 0;
-    assert_true(
-        s3_retry_again(&r, &b, S3_RETRY_ANSWERED, 60 * NS_PER_S, 0, &delay));
+    assert_true(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, 60 * NS_PER_S, 0, &delay));
     assert_int_equal(delay, 0);
 }
 
@@ -73,12 +69,10 @@ static void test_retry_after(void **state)
 
     (void)state;
     begin(&r, &b, 10, 1000);
-    assert_true(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, 3 * NS_PER_S,
-                               2 * NS_PER_S, &delay));
+    assert_true(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, 3 * NS_PER_S, 2 * NS_PER_S, &delay));
     assert_int_equal(delay, 2 * NS_PER_S);
     /* beyond the deadline there is no point in waiting */
-    assert_false(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, 2 * NS_PER_S,
-                                2 * NS_PER_S, &delay));
+    assert_false(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, 2 * NS_PER_S, 2 * NS_PER_S, &delay));
 }
 
 /* The bucket ends a storm, and successes fill it again. */
@@ -140,10 +134,8 @@ static void test_no_retry_at_all(void **state)
 
     (void)state;
     begin(&r, &b, 1, 0);
-    assert_false(
-        s3_retry_again(&r, &b, S3_RETRY_CONNECTION, NS_PER_S, 0, &delay));
-    assert_false(
-        s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    assert_false(s3_retry_again(&r, &b, S3_RETRY_CONNECTION, NS_PER_S, 0, &delay));
+    assert_false(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
 }
 
 static void test_progress_and_skew(void **state)
@@ -155,12 +147,10 @@ static void test_progress_and_skew(void **state)
     (void)state;
     begin(&r, &b, 3, 1000);
     for (int i = 0; i < 5; i++)
-        assert_true(s3_retry_again(&r, &b, S3_RETRY_CONNECTION, 60 * NS_PER_S,
-                                   0, &delay));
+        assert_true(s3_retry_again(&r, &b, S3_RETRY_CONNECTION, 60 * NS_PER_S, 0, &delay));
     assert_true(delay > 700 * NS_PER_MS);
     s3_retry_progress(&r);
-    assert_true(
-        s3_retry_again(&r, &b, S3_RETRY_CONNECTION, 60 * NS_PER_S, 0, &delay));
+    assert_true(s3_retry_again(&r, &b, S3_RETRY_CONNECTION, 60 * NS_PER_S, 0, &delay));
     assert_true(delay <= S3_RETRY_BASE_NS);
     assert_true(s3_retry_again(&r, &b, S3_RETRY_SKEW, NS_PER_S, 0, &delay));
     assert_int_equal(delay, 0);

@@ -45,8 +45,7 @@ static const char *key_of(const char *name)
 
 static void put(const char *name, const void *data, size_t len)
 {
-    struct s3_put p = {.key = key_of(name),
-                       .body = {.mem = data, .fd = -1, .len = len}};
+    struct s3_put p = {.key = key_of(name), .body = {.mem = data, .fd = -1, .len = len}};
 
     fixture_put(&f, &p);
     if (f.call.res.error)
@@ -95,9 +94,8 @@ static void test_round_trip(void **state)
 
 static void test_conditions(void **state)
 {
-    struct s3_put p = {.key = key_of("cas"),
-                       .body = {.mem = "x", .fd = -1, .len = 1},
-                       .if_none_match = "*"};
+    struct s3_put p = {
+        .key = key_of("cas"), .body = {.mem = "x", .fd = -1, .len = 1}, .if_none_match = "*"};
     char etag[S3_ETAG_MAX];
 
     (void)state;
@@ -142,8 +140,7 @@ static void test_delete_conditions(void **state)
 static void create(const char *key, char id[S3_UPLOAD_ID_MAX])
 {
     const struct s3_meta_pair meta = {"mode", "420"};
-    struct s3_create c = {
-        .key = key, .content_type = "text/x-up", .meta = &meta, .n_meta = 1};
+    struct s3_create c = {.key = key, .content_type = "text/x-up", .meta = &meta, .n_meta = 1};
 
     fresh();
     finish(s3_create(f.client, &c, call_done, &f.call, NULL));
@@ -167,12 +164,13 @@ static void test_upload(void **state)
     char *data = calloc(1, PART_LEN), id[S3_UPLOAD_ID_MAX];
     char etags[2][S3_ETAG_MAX];
     struct s3_part_done parts[] = {{1, etags[0]}, {2, etags[1]}};
-    struct s3_part p = {.key = key_of("up"), .upload_id = id, .number = 1,
+    struct s3_part p = {.key = key_of("up"),
+                        .upload_id = id,
+                        .number = 1,
                         .body = {.mem = data, .fd = -1, .len = PART_LEN}};
-    struct s3_part_copy pc = {.key = p.key, .upload_id = id, .number = 2,
-                              .off = 1, .len = 3};
-    struct s3_complete c = {.key = p.key, .upload_id = id, .parts = parts,
-                            .n_parts = 2, .if_match = "\"no\""};
+    struct s3_part_copy pc = {.key = p.key, .upload_id = id, .number = 2, .off = 1, .len = 3};
+    struct s3_complete c = {
+        .key = p.key, .upload_id = id, .parts = parts, .n_parts = 2, .if_match = "\"no\""};
 
     (void)state;
     assert_non_null(data);
@@ -215,8 +213,7 @@ static void test_aborted_upload(void **state)
     char id[S3_UPLOAD_ID_MAX];
     const char *key = key_of("aborted");
     struct s3_part_done part = {1, "\"a\""};
-    struct s3_complete c = {
-        .key = key, .upload_id = id, .parts = &part, .n_parts = 1};
+    struct s3_complete c = {.key = key, .upload_id = id, .parts = &part, .n_parts = 1};
 
     (void)state;
     create(key, id);
@@ -241,9 +238,8 @@ static void test_absent(void **state)
     finish(s3_head(f.client, key_of("no-such"), call_done, &f.call, NULL));
     assert_int_equal(f.call.res.error, -ENOENT);
     fresh();
-    finish(
-        s3_delete(f.client, &(struct s3_delete){.key = key_of("no-such")}, call_done, &f.call,
-                  NULL));
+    finish(s3_delete(f.client, &(struct s3_delete){.key = key_of("no-such")}, call_done, &f.call,
+                     NULL));
     assert_int_equal(f.call.res.error, 0);
 }
 
@@ -281,8 +277,7 @@ static void test_odd_keys(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    snprintf(prefix, sizeof(prefix), "test-%d-%lu/", (int)getpid(),
-             (unsigned long)clock_wall_ns());
+    snprintf(prefix, sizeof(prefix), "test-%d-%lu/", (int)getpid(), (unsigned long)clock_wall_ns());
     f.conf = (struct s3_client_conf){
         .endpoint = getenv("STATEPROXY_TEST_S3"),
         .region = env("AWS_REGION", "us-east-1"),
@@ -296,8 +291,7 @@ static int set_up(void **state)
     };
     call_init(&f.call);
     if (loop_new(&f.loop) < 0 ||
-        s3_cred_static_new(getenv("AWS_ACCESS_KEY_ID"),
-                           getenv("AWS_SECRET_ACCESS_KEY"),
+        s3_cred_static_new(getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY"),
                            getenv("AWS_SESSION_TOKEN"), &f.creds, NULL) < 0)
         return -1;
     fixture_client(&f);
@@ -331,12 +325,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_conditions),
-        cmocka_unit_test(test_delete_conditions),
-        cmocka_unit_test(test_upload),
-        cmocka_unit_test(test_aborted_upload),
-        cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_delete_conditions), cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_aborted_upload),    cmocka_unit_test(test_absent),
         cmocka_unit_test(test_odd_keys),
     };
 

@@ -163,8 +163,7 @@ static void check_vector(const char *name)
     read_part(name, "header-canonical-request.txt", want);
     assert_string_equal(canonical.data, want);
     assert_int_equal(s3_sigv4_keys_new(&keys), 0);
-    assert_int_equal(
-        s3_sigv4_sign(keys, &v.req, &scope, &cred, auth, sizeof(auth)), 0);
+    assert_int_equal(s3_sigv4_sign(keys, &v.req, &scope, &cred, auth, sizeof(auth)), 0);
     read_part(name, "header-signature.txt", want);
     want[strcspn(want, "\n")] = '\0';
     assert_string_equal(strstr(auth, "Signature=") + 10, want);
@@ -183,8 +182,7 @@ static bool find_folder(void)
     if (given && *given)
         snprintf(folder, sizeof(folder), "%s", given);
     else
-        snprintf(folder, sizeof(folder), "%s/../shared/sigv4",
-                 src && *src ? src : ".");
+        snprintf(folder, sizeof(folder), "%s/../shared/sigv4", src && *src ? src : ".");
     d = opendir(folder);
     if (d)
         closedir(d);
@@ -199,8 +197,7 @@ static void test_vectors(void **state)
 
     (void)state;
     if (!find_folder()) {
-        print_message("SKIPPED: no SigV4 vectors in %s (set SIGV4_VECTORS)\n",
-                      folder);
+        print_message("SKIPPED: no SigV4 vectors in %s (set SIGV4_VECTORS)\n", folder);
         skip();
     }
     d = opendir(folder);
@@ -276,8 +273,7 @@ static void test_normalize(void **state)
                                        .payload_hash = "x",
                                        .normalize_path = true};
 
-        snprintf(want, sizeof(want), "GET\n%s\n\nhost:h\n\nhost\nx",
-                 cases[i].want);
+        snprintf(want, sizeof(want), "GET\n%s\n\nhost:h\n\nhost\nx", cases[i].want);
         canonical_is(&req, want);
     }
 }
@@ -337,10 +333,8 @@ static void test_key_cache(void **state)
             cred.generation = 2;
         }
         assert_int_equal(s3_sigv4_keys_new(&fresh), 0);
-        assert_int_equal(s3_sigv4_sign(keys, &req, &scope, &cred, a, sizeof(a)),
-                         0);
-        assert_int_equal(
-            s3_sigv4_sign(fresh, &req, &scope, &cred, b, sizeof(b)), 0);
+        assert_int_equal(s3_sigv4_sign(keys, &req, &scope, &cred, a, sizeof(a)), 0);
+        assert_int_equal(s3_sigv4_sign(fresh, &req, &scope, &cred, b, sizeof(b)), 0);
         assert_string_equal(a, b);
         s3_sigv4_keys_free(fresh);
     }

@@ -21,32 +21,28 @@ static void test_addresses(void **state)
         bool tls;
         const char *authority, *path; /* of key "k/x y" */
     } cases[] = {
-        {"http://127.0.0.1:9000", "r", "bkt", S3_ADDRESSING_AUTO, false,
-         "127.0.0.1:9000", "/bkt/k/x%20y"},
-        {"https://Minio.Example/s3/", "r", "bkt", S3_ADDRESSING_AUTO, true,
-         "minio.example", "/s3/bkt/k/x%20y"},
-        {"HTTP://[::1]:81/", "r", "bkt", S3_ADDRESSING_PATH, false, "[::1]:81",
+        {"http://127.0.0.1:9000", "r", "bkt", S3_ADDRESSING_AUTO, false, "127.0.0.1:9000",
          "/bkt/k/x%20y"},
-        {"http://[::1]", "r", "bkt", S3_ADDRESSING_PATH, false, "[::1]",
+        {"https://Minio.Example/s3/", "r", "bkt", S3_ADDRESSING_AUTO, true, "minio.example",
+         "/s3/bkt/k/x%20y"},
+        {"HTTP://[::1]:81/", "r", "bkt", S3_ADDRESSING_PATH, false, "[::1]:81", "/bkt/k/x%20y"},
+        {"http://[::1]", "r", "bkt", S3_ADDRESSING_PATH, false, "[::1]", "/bkt/k/x%20y"},
+        {"https://h:443", "r", "bkt", S3_ADDRESSING_AUTO, true, "h", "/bkt/k/x%20y"},
+        {"http://h:443", "r", "bkt", S3_ADDRESSING_AUTO, false, "h:443", "/bkt/k/x%20y"},
+        {NULL, "eu-west-1", "bkt", S3_ADDRESSING_AUTO, true, "bkt.s3.eu-west-1.amazonaws.com",
+         "/k/x%20y"},
+        {"", "cn-north-1", "bkt", S3_ADDRESSING_AUTO, true, "bkt.s3.cn-north-1.amazonaws.com.cn",
+         "/k/x%20y"},
+        {"", "us-east-1", "my.bkt", S3_ADDRESSING_AUTO, true, "s3.us-east-1.amazonaws.com",
+         "/my.bkt/k/x%20y"},
+        {"", "us-east-1", "Old_Bucket", S3_ADDRESSING_AUTO, true, "s3.us-east-1.amazonaws.com",
+         "/Old_Bucket/k/x%20y"},
+        {"", "us-east-1", "bkt", S3_ADDRESSING_PATH, true, "s3.us-east-1.amazonaws.com",
          "/bkt/k/x%20y"},
-        {"https://h:443", "r", "bkt", S3_ADDRESSING_AUTO, true, "h",
-         "/bkt/k/x%20y"},
-        {"http://h:443", "r", "bkt", S3_ADDRESSING_AUTO, false, "h:443",
-         "/bkt/k/x%20y"},
-        {NULL, "eu-west-1", "bkt", S3_ADDRESSING_AUTO, true,
-         "bkt.s3.eu-west-1.amazonaws.com", "/k/x%20y"},
-        {"", "cn-north-1", "bkt", S3_ADDRESSING_AUTO, true,
-         "bkt.s3.cn-north-1.amazonaws.com.cn", "/k/x%20y"},
-        {"", "us-east-1", "my.bkt", S3_ADDRESSING_AUTO, true,
-         "s3.us-east-1.amazonaws.com", "/my.bkt/k/x%20y"},
-        {"", "us-east-1", "Old_Bucket", S3_ADDRESSING_AUTO, true,
-         "s3.us-east-1.amazonaws.com", "/Old_Bucket/k/x%20y"},
-        {"", "us-east-1", "bkt", S3_ADDRESSING_PATH, true,
-         "s3.us-east-1.amazonaws.com", "/bkt/k/x%20y"},
         {"https://s3.example:1/p", "r", "my.bkt", S3_ADDRESSING_VIRTUAL, true,
          "my.bkt.s3.example:1", "/p/k/x%20y"},
-        {"https://evilamazonaws.com", "r", "bkt", S3_ADDRESSING_AUTO, true,
-         "evilamazonaws.com", "/bkt/k/x%20y"},
+        {"https://evilamazonaws.com", "r", "bkt", S3_ADDRESSING_AUTO, true, "evilamazonaws.com",
+         "/bkt/k/x%20y"},
     };
 
     (void)state;
@@ -55,9 +51,8 @@ static void test_addresses(void **state)
         struct buf path;
         struct err err;
 
-        assert_int_equal(s3_url_init(&url, cases[i].endpoint, cases[i].region,
-                                     cases[i].bucket, cases[i].addressing,
-                                     &err),
+        assert_int_equal(s3_url_init(&url, cases[i].endpoint, cases[i].region, cases[i].bucket,
+                                     cases[i].addressing, &err),
                          0);
         assert_string_equal(url.authority, cases[i].authority);
         assert_int_equal(url.tls, cases[i].tls);
@@ -76,14 +71,11 @@ static void test_bucket_path(void **state)
 
     (void)state;
     buf_init(&path, 4096);
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_PATH, NULL), 0);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_PATH, NULL), 0);
     assert_int_equal(s3_url_path(&url, NULL, &path), 0);
     assert_string_equal(path.data, "/bkt");
     buf_reset(&path);
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL),
-        0);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL), 0);
     assert_int_equal(s3_url_path(&url, NULL, &path), 0);
     assert_string_equal(path.data, "/");
     buf_done(&path);
@@ -92,11 +84,10 @@ static void test_bucket_path(void **state)
 static void test_bad_endpoints(void **state)
 {
     static const char *const bad[] = {
-        "h:9000",       "ftp://h",     "http://",     "http:///b",
-        "http://u:p@h", "http://h:0",  "http://h:",   "http://h:65536",
-        "http://h:1x",  "http://h?q",  "http://h/#f", "http://h/a b",
-        "http://h/%zz", "http://h\nx", "http://[::1", "http://[::1]x",
-        "http://h h",   "http://h:+1",
+        "h:9000",        "ftp://h",      "http://",        "http:///b",   "http://u:p@h",
+        "http://h:0",    "http://h:",    "http://h:65536", "http://h:1x", "http://h?q",
+        "http://h/#f",   "http://h/a b", "http://h/%zz",   "http://h\nx", "http://[::1",
+        "http://[::1]x", "http://h h",   "http://h:+1",
     };
 
     (void)state;
@@ -104,9 +95,7 @@ static void test_bad_endpoints(void **state)
         struct s3_url url = {.authority = "untouched"};
         struct err err = {0};
 
-        assert_int_equal(
-            s3_url_init(&url, bad[i], "r", "bkt", S3_ADDRESSING_AUTO, &err),
-            -EINVAL);
+        assert_int_equal(s3_url_init(&url, bad[i], "r", "bkt", S3_ADDRESSING_AUTO, &err), -EINVAL);
         assert_int_equal(err.code, EINVAL);
         assert_true(strlen(err.text) > 10);
         assert_string_equal(url.authority, "untouched");
@@ -118,25 +107,14 @@ static void test_bad_names(void **state)
     struct s3_url url;
 
     (void)state;
-    assert_int_equal(
-        s3_url_init(&url, "", "eu/west", "bkt", S3_ADDRESSING_AUTO, NULL),
-        -EINVAL);
-    assert_int_equal(s3_url_init(&url, "", "", "bkt", S3_ADDRESSING_AUTO, NULL),
+    assert_int_equal(s3_url_init(&url, "", "eu/west", "bkt", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(s3_url_init(&url, "", "", "bkt", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "a/b", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "..", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(s3_url_init(&url, "http://127.0.0.1", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL),
                      -EINVAL);
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "a/b", S3_ADDRESSING_AUTO, NULL),
-        -EINVAL);
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "", S3_ADDRESSING_AUTO, NULL),
-        -EINVAL);
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "..", S3_ADDRESSING_AUTO, NULL),
-        -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://127.0.0.1", "r", "bkt",
-                                 S3_ADDRESSING_VIRTUAL, NULL),
-                     -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "Bucket",
-                                 S3_ADDRESSING_VIRTUAL, NULL),
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "Bucket", S3_ADDRESSING_VIRTUAL, NULL),
                      -EINVAL);
 }
 
@@ -240,8 +218,7 @@ static void test_decode(void **state)
         char text[64];
 
         strcpy(text, cases[i].in);
-        assert_int_equal(s3_url_decode(text, strlen(text), true),
-                         strlen(cases[i].plus));
+        assert_int_equal(s3_url_decode(text, strlen(text), true), strlen(cases[i].plus));
         assert_string_equal(text, cases[i].plus);
         strcpy(text, cases[i].in);
         (void)s3_url_decode(text, strlen(text), false);
@@ -255,8 +232,8 @@ static void test_buckets_of_others(void **state)
     struct s3_url url;
 
     (void)state;
-    assert_int_equal(
-        s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL), 0);
+    assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL),
+                     0);
     assert_string_equal(url.base, "/tenant%3AMy_bkt");
     assert_false(url.virtual_host);
     assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:bkt", S3_ADDRESSING_VIRTUAL, NULL),

@@ -14,8 +14,7 @@
 #include "base/buf.h"
 #include "s3/s3_xml.h"
 
-#define LIST                                                                   \
-    "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+#define LIST "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
 
 struct told {
     struct buf text; /* "key|size|etag|seconds\n", "prefix/\n" */
@@ -34,9 +33,8 @@ static int on_entry(void *arg, const struct s3_list_entry *e)
         assert_string_equal(e->etag, "");
         assert_int_equal(buf_printf(&t->text, "%s\n", e->key), 0);
     } else {
-        assert_int_equal(buf_printf(&t->text, "%s|%lu|%s|%ld\n", e->key,
-                                    (unsigned long)e->size, e->etag,
-                                    (long)(e->mtime_ns / 1000000000)),
+        assert_int_equal(buf_printf(&t->text, "%s|%lu|%s|%ld\n", e->key, (unsigned long)e->size,
+                                    e->etag, (long)(e->mtime_ns / 1000000000)),
                          0);
     }
     return 0;
@@ -69,8 +67,7 @@ static void told_init(struct told *t)
 }
 
 /* Parses as a whole, byte by byte and in odd pieces: the same comes out. */
-static void list_is(const char *text, const char *want,
-                    struct s3_xml_doc *ret_doc)
+static void list_is(const char *text, const char *want, struct s3_xml_doc *ret_doc)
 {
     static const size_t pieces[] = {1, 2, 7, 100, 1 << 20};
 
@@ -111,11 +108,11 @@ static void refused_text(const char *text)
 
 /* ---- right ones ---- */
 
-#define PAGE                                                                   \
-    "<Contents><Key>a%2Fb+c%25</Key><LastModified>2015-08-30T12:36:00.000Z"    \
-    "</LastModified><ETag>&quot;abc&quot;</ETag><Size>42</Size><Owner><ID>x"   \
-    "</ID></Owner><StorageClass>STANDARD</StorageClass></Contents>"            \
-    "<Contents><Size>0</Size><Key>plain</Key></Contents>"                      \
+#define PAGE                                                                                       \
+    "<Contents><Key>a%2Fb+c%25</Key><LastModified>2015-08-30T12:36:00.000Z"                        \
+    "</LastModified><ETag>&quot;abc&quot;</ETag><Size>42</Size><Owner><ID>x"                       \
+    "</ID></Owner><StorageClass>STANDARD</StorageClass></Contents>"                                \
+    "<Contents><Size>0</Size><Key>plain</Key></Contents>"                                          \
     "<CommonPrefixes><Prefix>d%20/</Prefix></CommonPrefixes>"
 
 #define PAGE_DECODED "a/b c%|42|\"abc\"|1440938160\nplain|0||0\nd /\n"
@@ -134,14 +131,11 @@ static void test_order(void **state)
     assert_true(doc.truncated);
     assert_string_equal(doc.next_token, "1/a+b&=");
     assert_int_equal(doc.n_entries, 3);
-    list_is(LIST PAGE "<EncodingType>url</EncodingType></ListBucketResult>",
-            PAGE_DECODED, &doc);
+    list_is(LIST PAGE "<EncodingType>url</EncodingType></ListBucketResult>", PAGE_DECODED, &doc);
     assert_false(doc.truncated);
     list_is(LIST PAGE "</ListBucketResult>", PAGE_RAW, NULL);
-    list_is(LIST "<EncodingType></EncodingType>" PAGE "</ListBucketResult>",
-            PAGE_RAW, NULL);
-    list_is(LIST "<Contents><Key>one</Key></Contents>" PAGE
-                 "<Contents><Key>two</Key></Contents>"
+    list_is(LIST "<EncodingType></EncodingType>" PAGE "</ListBucketResult>", PAGE_RAW, NULL);
+    list_is(LIST "<Contents><Key>one</Key></Contents>" PAGE "<Contents><Key>two</Key></Contents>"
                  "<EncodingType>url</EncodingType>"
                  "<Contents><Key>%C3%BC</Key></Contents></ListBucketResult>",
             "one|0||0\n" PAGE_DECODED "two|0||0\n\xc3\xbc|0||0\n", NULL);
@@ -178,11 +172,10 @@ static void test_odd_ones(void **state)
                  "<Key>no</Key></Contents></X></ListBucketResult>",
             "a/\nb/\n", NULL);
     /* CDATA, comments, character references, a namespace prefix */
-    list_is(
-        "<s:ListBucketResult xmlns:s=\"u\"><s:Contents><s:Key><![CDATA[a<]]>"
-        "<!-- c -->b&#x41;&#229;&lt;</s:Key></s:Contents>"
-        "</s:ListBucketResult>",
-        "a<bA\xc3\xa5<|0||0\n", NULL);
+    list_is("<s:ListBucketResult xmlns:s=\"u\"><s:Contents><s:Key><![CDATA[a<]]>"
+            "<!-- c -->b&#x41;&#229;&lt;</s:Key></s:Contents>"
+            "</s:ListBucketResult>",
+            "a<bA\xc3\xa5<|0||0\n", NULL);
     /* Latin-1 */
     list_is("<?xml version='1.0' encoding='ISO-8859-1'?><ListBucketResult>"
             "<Contents><Key>\xfc</Key></Contents></ListBucketResult>",
@@ -204,10 +197,9 @@ static void test_odd_ones(void **state)
 
 static void test_error(void **state)
 {
-    static const char text[] =
-        "<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationHeaderMalformed"
-        "</Code><Message>The region is wrong</Message><Region>eu-west-1"
-        "</Region><RequestId>1</RequestId></Error>";
+    static const char text[] = "<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationHeaderMalformed"
+                               "</Code><Message>The region is wrong</Message><Region>eu-west-1"
+                               "</Region><RequestId>1</RequestId></Error>";
     struct told t;
     struct s3_xml *xml;
 
@@ -228,10 +220,9 @@ static void test_error(void **state)
 /* Blanks keep a slow copy's connection alive before the document begins. */
 static void test_copy(void **state)
 {
-    static const char text[] =
-        " \n \r\n<?xml version=\"1.0\"?><CopyObjectResult><LastModified>"
-        "2015-08-30T12:36:00.000Z</LastModified><ETag>&#34;e&#34;</ETag>"
-        "</CopyObjectResult>";
+    static const char text[] = " \n \r\n<?xml version=\"1.0\"?><CopyObjectResult><LastModified>"
+                               "2015-08-30T12:36:00.000Z</LastModified><ETag>&#34;e&#34;</ETag>"
+                               "</CopyObjectResult>";
     struct told t;
     struct s3_xml *xml;
 
@@ -244,16 +235,15 @@ static void test_copy(void **state)
     s3_xml_free(xml);
 }
 
-#define CREATED(id)                                                            \
-    "<InitiateMultipartUploadResult xmlns=\"x\"><Bucket>b</Bucket><Key>k</Key>" \
+#define CREATED(id)                                                                                \
+    "<InitiateMultipartUploadResult xmlns=\"x\"><Bucket>b</Bucket><Key>k</Key>"                    \
     "<UploadId>" id "</UploadId></InitiateMultipartUploadResult>"
 #define ID_16 "0123456789abcdef"
 #define ID_128 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16 ID_16
 #define ID_1024 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128 ID_128
 
 /* One of an upload's answers is of this kind and says so. */
-static void upload_is(const char *text, enum s3_xml_kind kind, const char *id,
-                      const char *etag)
+static void upload_is(const char *text, enum s3_xml_kind kind, const char *id, const char *etag)
 {
     struct told t;
     struct s3_xml *xml;
@@ -352,11 +342,10 @@ static void test_bad_values(void **state)
 static void test_entities(void **state)
 {
     (void)state;
-    refused_text(
-        "<?xml version=\"1.0\"?><!DOCTYPE lolz [<!ENTITY a \"lol\"><!ENTITY b "
-        "\"&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c "
-        "\"&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;\">]><ListBucketResult><Contents><Key>"
-        "&c;</Key></Contents></ListBucketResult>");
+    refused_text("<?xml version=\"1.0\"?><!DOCTYPE lolz [<!ENTITY a \"lol\"><!ENTITY b "
+                 "\"&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c "
+                 "\"&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;\">]><ListBucketResult><Contents><Key>"
+                 "&c;</Key></Contents></ListBucketResult>");
     refused_text("<!DOCTYPE ListBucketResult SYSTEM \"http://127.0.0.1:1/x\">"
                  "<ListBucketResult/>");
     refused_text("<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]>"
@@ -364,8 +353,8 @@ static void test_entities(void **state)
     refused_text("<Error><Code>&unknown;</Code></Error>");
 }
 
-static char *repeat(const char *part, size_t n, const char *before,
-                    const char *after, size_t *ret_len)
+static char *repeat(const char *part, size_t n, const char *before, const char *after,
+                    size_t *ret_len)
 {
     size_t len = strlen(part), b = strlen(before), a = strlen(after);
     char *text = malloc(b + len * n + a + 1);
@@ -379,8 +368,7 @@ static char *repeat(const char *part, size_t n, const char *before,
     return text;
 }
 
-static void refused_repeat(const char *part, size_t n, const char *before,
-                           const char *after)
+static void refused_repeat(const char *part, size_t n, const char *before, const char *after)
 {
     size_t len;
     char *text = repeat(part, n, before, after, &len);
@@ -407,8 +395,7 @@ static void test_huge(void **state)
     /* beyond the page's size: nothing but harmless elements */
     refused_repeat("<a>0123456789</a>", 4000000, LIST, "</ListBucketResult>");
     /* more entries than can be held */
-    refused_repeat("<Contents><Key>%41</Key></Contents>", 200000, LIST,
-                   "</ListBucketResult>");
+    refused_repeat("<Contents><Key>%41</Key></Contents>", 200000, LIST, "</ListBucketResult>");
 }
 
 /* A full page of the longest keys, coded, with the encoding said last, fits. */
@@ -423,8 +410,7 @@ static void test_full_page(void **state)
     for (size_t i = 0; i < S3_KEY_MAX; i++)
         strcat(key, "%41");
     snprintf(entry, sizeof(entry), "<Contents><Key>%s</Key></Contents>", key);
-    text = repeat(entry, 1000, LIST,
-                  "<EncodingType>url</EncodingType></ListBucketResult>", &len);
+    text = repeat(entry, 1000, LIST, "<EncodingType>url</EncodingType></ListBucketResult>", &len);
     told_init(&t);
     assert_int_equal(parse(text, len, 16384, &t, &xml), 0);
     assert_int_equal(t.n, 1000);
@@ -435,8 +421,7 @@ static void test_full_page(void **state)
 
 static void test_refusing_caller(void **state)
 {
-    static const char text[] =
-        LIST "<Contents><Key>a</Key></Contents>" PAGE "</ListBucketResult>";
+    static const char text[] = LIST "<Contents><Key>a</Key></Contents>" PAGE "</ListBucketResult>";
 
     (void)state;
     for (unsigned at = 1; at <= 4; at++) {
@@ -455,9 +440,8 @@ static void test_refusing_caller(void **state)
 /* Random damage never crashes it; the sanitizers look on. */
 static void test_damage(void **state)
 {
-    static const char good[] =
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>" LIST
-        "<EncodingType>url</EncodingType>" PAGE "</ListBucketResult>";
+    static const char good[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>" LIST
+                               "<EncodingType>url</EncodingType>" PAGE "</ListBucketResult>";
     uint64_t seed = 88172645463325252u;
 
     (void)state;

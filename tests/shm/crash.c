@@ -17,8 +17,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 
-#define REAL_KILLS                                                             \
-    8 /* of an operation that is not killed for real everywhere */
+#define REAL_KILLS 8 /* of an operation that is not killed for real everywhere */
 #define STEPS_MAX 200000
 
 /* Small, so that it can be copied and compared thousands of times. */
@@ -43,8 +42,7 @@ struct range {
 
 #define RANGES (SHM_TABLES + 1)
 
-static struct range table(const struct shm_header *h, enum shm_table i,
-                          size_t skip)
+static struct range table(const struct shm_header *h, enum shm_table i, size_t skip)
 {
     return (struct range){h->table_off[i] + skip, h->table_len[i] - skip};
 }
@@ -59,11 +57,10 @@ static void get_ranges(const struct shm *shm, struct range r[RANGES])
     r[SHM_TABLE_META_LOCK].len = 0;
     r[SHM_TABLE_BLOCK_DATA].len = 0;
     r[SHM_TABLE_BLOCK] = table(h, SHM_TABLE_BLOCK, sizeof(struct shm_mutex));
-    r[SHM_TABLE_ARENA] = (struct range){(size_t)((uint8_t *)a - shm->base),
-                                        offsetof(struct shm_arena, reply)};
-    r[SHM_TABLES] =
-        (struct range){(size_t)((uint8_t *)(a + 1) - shm->base),
-                       h->sizes.records * sizeof(struct shm_record)};
+    r[SHM_TABLE_ARENA] =
+        (struct range){(size_t)((uint8_t *)a - shm->base), offsetof(struct shm_arena, reply)};
+    r[SHM_TABLES] = (struct range){(size_t)((uint8_t *)(a + 1) - shm->base),
+                                   h->sizes.records * sizeof(struct shm_record)};
 }
 
 /* A state of the tables and of the log of one lock. */
@@ -78,8 +75,7 @@ static struct shm_mutex *lock_of(const struct crash_op *op, struct shm *shm)
     return op->block_lock ? &shm->blocks->lock : shm->meta;
 }
 
-static void state_take(struct state *s, const struct crash_op *op,
-                       struct shm *shm)
+static void state_take(struct state *s, const struct crash_op *op, struct shm *shm)
 {
     const struct shm_mutex *m = lock_of(op, shm);
     struct range r[RANGES];
@@ -94,8 +90,7 @@ static void state_take(struct state *s, const struct crash_op *op,
     memcpy(s->log, m->log, m->log_used);
 }
 
-static bool state_changed(const struct state *s, const struct crash_op *op,
-                          struct shm *shm)
+static bool state_changed(const struct state *s, const struct crash_op *op, struct shm *shm)
 {
     struct range r[RANGES];
 
@@ -120,16 +115,13 @@ static void state_free(struct state *s)
 static void copy_unsaved(struct shm *shm, uint8_t *to, const uint8_t *from)
 {
     const struct shm_header *h = shm->header;
-    size_t hand = h->table_off[SHM_TABLE_NODE] +
-                  offsetof(struct shm_node_table, long_hand);
-    size_t block = h->table_off[SHM_TABLE_BLOCK] +
-                   h->table_len[SHM_TABLE_BLOCK] -
+    size_t hand = h->table_off[SHM_TABLE_NODE] + offsetof(struct shm_node_table, long_hand);
+    size_t block = h->table_off[SHM_TABLE_BLOCK] + h->table_len[SHM_TABLE_BLOCK] -
                    h->sizes.blocks * sizeof(struct shm_block);
 
     memcpy(to + hand, from + hand, sizeof(uint32_t));
     for (uint32_t i = 0; i < h->sizes.blocks; i++) {
-        size_t used = block + i * sizeof(struct shm_block) +
-                      offsetof(struct shm_block, used);
+        size_t used = block + i * sizeof(struct shm_block) + offsetof(struct shm_block, used);
 
         to[used] = from[used];
     }
@@ -160,8 +152,7 @@ static size_t first_difference(const struct state *s, struct shm *shm)
 }
 
 /* Makes a process that has the lock, brings the tables and the log into this state, and dies. */
-static void die_in(const struct state *s, const struct crash_op *op,
-                   struct shm *shm)
+static void die_in(const struct state *s, const struct crash_op *op, struct shm *shm)
 {
     struct shm_mutex *m = lock_of(op, shm);
     pid_t pid = fork();
@@ -210,8 +201,7 @@ static void start_anew(struct trial *t)
 
 static void trial_init(struct trial *t, const struct crash_op *op)
 {
-    *t = (struct trial){
-        .op = op, .shm = fx_new(&crash_sizes), .copy = fx_new(&crash_sizes)};
+    *t = (struct trial){.op = op, .shm = fx_new(&crash_sizes), .copy = fx_new(&crash_sizes)};
     op->prepare(t->shm);
     /* The copy has the same hash key, the same tables. Nobody holds a lock of it. */
     memcpy(&t->copy->header->hash_key, &t->shm->header->hash_key,
@@ -248,10 +238,9 @@ static void look_after_death(struct trial *t, struct shm *shm, unsigned at)
     before = first_difference(&t->before, shm);
     after = first_difference(&t->after, shm);
     if (before && after && !t->op->many_sections)
-        fail_msg(
-            "%s: killed after %u instructions: neither before (offset %zu) "
-            "nor after (offset %zu)",
-            t->op->name, at, before, after);
+        fail_msg("%s: killed after %u instructions: neither before (offset %zu) "
+                 "nor after (offset %zu)",
+                 t->op->name, at, before, after);
     if (!after)
         return;
     copy_unsaved(shm, shm->base, t->before.bytes);
@@ -259,9 +248,8 @@ static void look_after_death(struct trial *t, struct shm *shm, unsigned at)
     fx_check(shm);
     after = first_difference(&t->after, shm);
     if (after)
-        fail_msg(
-            "%s: killed after %u instructions and run again: differs at %zu",
-            t->op->name, at, after);
+        fail_msg("%s: killed after %u instructions and run again: differs at %zu", t->op->name, at,
+                 after);
 }
 
 /* ---- stepping ---- */
@@ -368,8 +356,7 @@ static cpu_set_t pin(void)
     return all;
 }
 
-void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed,
-                               struct crash_count *ret)
+void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed, struct crash_count *ret)
 {
     cpu_set_t cpus = pin();
     struct trial t;
@@ -413,8 +400,7 @@ bool crash_can_step(void)
         return false;
     can = ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0;
     if (can)
-        can = waitpid(pid, &status, 0) == pid && WIFSTOPPED(status) &&
-              WSTOPSIG(status) == SIGTRAP;
+        can = waitpid(pid, &status, 0) == pid && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     return can;
@@ -422,8 +408,7 @@ bool crash_can_step(void)
 
 /* ---- without ptrace ---- */
 
-void crash_at_random(const struct crash_op *op, uint64_t *seed,
-                     struct crash_count *ret)
+void crash_at_random(const struct crash_op *op, uint64_t *seed, struct crash_count *ret)
 {
     struct trial t;
 

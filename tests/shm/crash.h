@@ -19,9 +19,9 @@ struct crash_op {
     const char *name;
     void (*prepare)(struct shm *shm); /* makes the state before it */
     void (*run)(struct shm *shm);     /* takes and gives back the lock itself */
-    bool block_lock;    /* shm->blocks->lock rather than shm->meta */
-    bool many_sections; /* not one, but several that are each all or nothing */
-    bool every_kill;    /* kill for real at every instruction */
+    bool block_lock;                  /* shm->blocks->lock rather than shm->meta */
+    bool many_sections;               /* not one, but several that are each all or nothing */
+    bool every_kill;                  /* kill for real at every instruction */
 };
 
 struct crash_count {
@@ -34,11 +34,9 @@ struct crash_count {
 bool crash_can_step(void);
 
 /* Fails the running test where anything is wrong. */
-void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed,
-                               struct crash_count *ret);
+void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed, struct crash_count *ret);
 
 /* Without ptrace: kills at random times. */
-void crash_at_random(const struct crash_op *op, uint64_t *seed,
-                     struct crash_count *ret);
+void crash_at_random(const struct crash_op *op, uint64_t *seed, struct crash_count *ret);
 
 #endif

@@ -110,8 +110,7 @@ static uint32_t intern(struct shm *shm, uint32_t parent, const char *name,
     return (uint32_t)r;
 }
 
-uint32_t fx_put(struct shm *shm, uint32_t parent, const char *name,
-                const char *etag)
+uint32_t fx_put(struct shm *shm, uint32_t parent, const char *name, const char *etag)
 {
     struct shm_version v = fx_file(etag);
 
@@ -169,8 +168,7 @@ uint64_t fx_seed(void)
         seed = strtoull(given, NULL, 0);
     else
         randombytes_buf(&seed, sizeof(seed));
-    print_message("seed: STATEPROXY_TEST_SEED=0x%llx\n",
-                  (unsigned long long)seed);
+    print_message("seed: STATEPROXY_TEST_SEED=0x%llx\n", (unsigned long long)seed);
     return seed;
 }
 

@@ -37,8 +37,7 @@ struct shm_version fx_file(const char *etag);
 struct shm_version fx_dir(void);
 
 /* Interns a file of this ETag / a directory; its index. */
-uint32_t fx_put(struct shm *shm, uint32_t parent, const char *name,
-                const char *etag);
+uint32_t fx_put(struct shm *shm, uint32_t parent, const char *name, const char *etag);
 uint32_t fx_mkdir(struct shm *shm, uint32_t parent, const char *name);
 
 /* The current node of a name, SHM_NIL if none. */

@@ -12,18 +12,13 @@
 void model_init(struct model *m)
 {
     memset(m, 0, sizeof(*m));
-    m->n[SHM_ROOT] = (struct model_node){.live = true,
-                                         .dir = true,
-                                         .parent = SHM_NIL,
-                                         .nlookup = 1,
-                                         .session = SHM_NIL,
-                                         .id = 1};
+    m->n[SHM_ROOT] = (struct model_node){
+        .live = true, .dir = true, .parent = SHM_NIL, .nlookup = 1, .session = SHM_NIL, .id = 1};
     for (int i = 0; i < MODEL_SESSIONS; i++)
         m->session_node[i] = SHM_NIL;
 }
 
-uint32_t model_find(const struct model *m, uint32_t parent, const char *name,
-                    size_t len)
+uint32_t model_find(const struct model *m, uint32_t parent, const char *name, size_t len)
 {
     for (uint32_t i = 1; i < MODEL_NODES; i++) {
         const struct model_node *n = &m->n[i];
@@ -75,8 +70,8 @@ static bool evictable(const struct model *m, uint32_t idx)
 {
     const struct model_node *n = &m->n[idx];
 
-    return idx != SHM_ROOT && n->live && !n->nlookup && !n->opens && !n->busy &&
-           !n->pins && n->session == SHM_NIL && !model_children(m, idx);
+    return idx != SHM_ROOT && n->live && !n->nlookup && !n->opens && !n->busy && !n->pins &&
+           n->session == SHM_NIL && !model_children(m, idx);
 }
 
 static bool listed(const struct model *m, uint32_t idx)
@@ -149,8 +144,7 @@ static bool any_long_evictable(const struct model *m)
 }
 
 /* Makes room for a long name; false if there cannot be any. */
-static bool room_for_long(struct model *m, struct shm *shm, size_t len,
-                          bool failed)
+static bool room_for_long(struct model *m, struct shm *shm, size_t len, bool failed)
 {
     uint32_t victim;
 
@@ -175,8 +169,7 @@ void model_detach(struct model *m, uint32_t idx)
     touch(m, idx);
 }
 
-static bool same_version(const struct model_node *n,
-                         const struct shm_version *v)
+static bool same_version(const struct model_node *n, const struct shm_version *v)
 {
     if (n->dir || v->dir)
         return n->dir && v->dir;
@@ -194,8 +187,8 @@ static bool make_room(struct model *m, struct shm *shm, size_t len, bool failed)
     return room_for_long(m, shm, len, failed);
 }
 
-static void add(struct model *m, struct shm *shm, uint32_t idx, uint32_t parent,
-                const char *name, size_t len, const struct shm_version *v)
+static void add(struct model *m, struct shm *shm, uint32_t idx, uint32_t parent, const char *name,
+                size_t len, const struct shm_version *v)
 {
     struct model_node *n = &m->n[idx];
 
@@ -213,9 +206,8 @@ static void add(struct model *m, struct shm *shm, uint32_t idx, uint32_t parent,
     model_update(m, idx);
 }
 
-void model_intern(struct model *m, struct shm *shm, uint32_t parent,
-                  const char *name, size_t len, const struct shm_version *v,
-                  int64_t r)
+void model_intern(struct model *m, struct shm *shm, uint32_t parent, const char *name, size_t len,
+                  const struct shm_version *v, int64_t r)
 {
     struct model before = *m;
     uint32_t at = model_find(m, parent, name, len);
@@ -243,8 +235,8 @@ void model_intern(struct model *m, struct shm *shm, uint32_t parent,
     m->n[parent].pins--;
 }
 
-void model_move(struct model *m, struct shm *shm, uint32_t idx, uint32_t to,
-                const char *name, size_t len, int r)
+void model_move(struct model *m, struct shm *shm, uint32_t idx, uint32_t to, const char *name,
+                size_t len, int r)
 {
     struct model before = *m;
     struct model_node *n = &m->n[idx];
@@ -327,8 +319,7 @@ static void compare_path(const struct model *m, struct shm *shm, uint32_t idx)
         at -= m->n[i].len;
         memcpy(expected + at, m->n[i].name, m->n[i].len);
     }
-    assert_int_equal(shm_node_path(shm, idx, got, sizeof(got)),
-                     sizeof(expected) - 1 - at);
+    assert_int_equal(shm_node_path(shm, idx, got, sizeof(got)), sizeof(expected) - 1 - at);
     assert_string_equal(got, expected + at);
 }
 
@@ -342,8 +333,7 @@ void model_compare(const struct model *m, struct shm *shm)
             compare_path(m, shm, i);
     }
     for (uint32_t i = 0; i < MODEL_HANDLES; i++)
-        assert_int_equal(shm_handle_at(shm, i)->kind != SHM_HANDLE_FREE,
-                         m->handle[i].live);
+        assert_int_equal(shm_handle_at(shm, i)->kind != SHM_HANDLE_FREE, m->handle[i].live);
     for (uint32_t i = 0; i < MODEL_SESSIONS; i++)
         assert_int_equal(shm_session_at(shm, i)->node, m->session_node[i]);
     assert_int_equal(shm->notify->tail - shm->notify->head, m->notifications);

@@ -22,7 +22,7 @@ struct model_node {
 
 struct model {
     struct model_node n[MODEL_NODES]; /* by index in the segment */
-    uint32_t lru[MODEL_NODES]; /* evictable nodes, most recently used first */
+    uint32_t lru[MODEL_NODES];        /* evictable nodes, most recently used first */
     uint32_t n_lru;
     struct {
         bool live;
@@ -35,18 +35,16 @@ struct model {
 
 void model_init(struct model *m);
 
-uint32_t model_find(const struct model *m, uint32_t parent, const char *name,
-                    size_t len);
+uint32_t model_find(const struct model *m, uint32_t parent, const char *name, size_t len);
 bool model_is_below(const struct model *m, uint32_t idx, uint32_t ancestor);
 uint32_t model_children(const struct model *m, uint32_t idx);
 
 /* The same as the calls of shm_node.h. `shm` has made the call already and returned r; fails the
  * test if that cannot be. */
-void model_intern(struct model *m, struct shm *shm, uint32_t parent,
-                  const char *name, size_t len, const struct shm_version *v,
-                  int64_t r);
-void model_move(struct model *m, struct shm *shm, uint32_t idx, uint32_t to,
-                const char *name, size_t len, int r);
+void model_intern(struct model *m, struct shm *shm, uint32_t parent, const char *name, size_t len,
+                  const struct shm_version *v, int64_t r);
+void model_move(struct model *m, struct shm *shm, uint32_t idx, uint32_t to, const char *name,
+                size_t len, int r);
 void model_detach(struct model *m, uint32_t idx);
 
 /* After changing a pin of the node. */

@@ -321,8 +321,7 @@ static void test_model(void **state)
                 assert_false(have[k][who]); /* the rule that everything hangs on */
                 break;
             case SHM_BASELINE_DROPPED:
-                assert_true(have[k][who] || forgotten[k][who] ||
-                            shm->baselines->dropped);
+                assert_true(have[k][who] || forgotten[k][who] || shm->baselines->dropped);
                 break;
             }
         }

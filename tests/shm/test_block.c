@@ -89,8 +89,7 @@ static void test_eviction(void **state)
 
     for (uint32_t i = 0; i < 8; i++)
         ready(shm, key(1, i));
-    ready(shm,
-          key(1, 8)); /* a round takes the one use of each; the first goes */
+    ready(shm, key(1, 8)); /* a round takes the one use of each; the first goes */
     assert_false(shm_block_known(shm, key(1, 0)));
     assert_int_equal(shm_block_get(shm, key(1, 1), 0, &got), SHM_BLOCK_HIT);
     shm_block_unpin(shm, got, 0);
@@ -149,8 +148,7 @@ static void test_clock_is_fair(void **state)
 static void test_pins(void **state)
 {
     struct shm *shm = *state;
-    uint32_t pinned = ready(shm, key(7, 0)),
-             fetching = begin(shm, key(7, 1), 1), got;
+    uint32_t pinned = ready(shm, key(7, 0)), fetching = begin(shm, key(7, 1), 1), got;
 
     assert_int_equal(shm_block_get(shm, key(7, 0), 2, &got), SHM_BLOCK_HIT);
     assert_int_equal(shm_block_get(shm, key(7, 0), 3, &got), SHM_BLOCK_HIT);
@@ -217,8 +215,7 @@ static void test_worker_gone(void **state)
     assert_int_equal(shm_block_get(shm, key(1, 2), 1, &got), SHM_BLOCK_HIT);
     assert_int_equal(shm_block_get(shm, key(1, 2), 3, &got), SHM_BLOCK_HIT);
     /* All others: it may have ended a fetch and died before it woke those who waited. */
-    assert_int_equal(shm_block_worker_gone(shm, 1),
-                     1u << 0 | 1u << 2 | 1u << 3);
+    assert_int_equal(shm_block_worker_gone(shm, 1), 1u << 0 | 1u << 2 | 1u << 3);
     fx_check(shm);
     assert_false(shm_block_known(shm, key(1, 0)));
     assert_int_not_equal(begin(shm, key(9, 9), 0), SHM_NIL);
@@ -360,12 +357,12 @@ static void test_check(void **state)
     struct err err;
 
     assert_int_equal(b->key.node, 1);
-#define SEEN(change)                                                           \
-    do {                                                                       \
-        change;                                                                \
-        assert_int_equal(shm_block_check(shm, &err), -EUCLEAN);                \
-        *b = good;                                                             \
-        assert_int_equal(shm_block_check(shm, &err), 0);                       \
+#define SEEN(change)                                                                               \
+    do {                                                                                           \
+        change;                                                                                    \
+        assert_int_equal(shm_block_check(shm, &err), -EUCLEAN);                                    \
+        *b = good;                                                                                 \
+        assert_int_equal(shm_block_check(shm, &err), 0);                                           \
     } while (0)
     SEEN(b->state = 3);
     SEEN(b->state = SHM_BLOCK_FREE);
@@ -373,8 +370,7 @@ static void test_check(void **state)
     SEEN(b->len = SHM_BLOCK_SIZE + 1);
     SEEN(b->waiters = 1);
     SEEN(b->hash_next = idx + 2);
-    for (uint32_t other = 1; other < 50;
-         other++) { /* some of them hash to the same chain */
+    for (uint32_t other = 1; other < 50; other++) { /* some of them hash to the same chain */
         int r;
 
         b->key.no = other;

@@ -23,8 +23,7 @@ static int root_setup(void **state)
     return *state ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type,
-                      struct FTW *at)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st;
     (void)type;
@@ -73,8 +72,7 @@ static void test_v2(void **state)
     put(root, "/sys/fs/cgroup/pods/one/cpu.max", "150000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 134217728);
     assert_int_equal(shm_budget_cgroup_cpus(root), 2);
-    put(root, "/sys/fs/cgroup/pods/memory.max",
-        "67108864\n"); /* the least counts */
+    put(root, "/sys/fs/cgroup/pods/memory.max", "67108864\n"); /* the least counts */
     put(root, "/sys/fs/cgroup/pods/cpu.max", "50000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 67108864);
     assert_int_equal(shm_budget_cgroup_cpus(root), 1);
@@ -101,8 +99,7 @@ static void test_path_of_the_host(void **state)
 {
     const char *root = *state;
 
-    put(root, "/proc/self/cgroup",
-        "0::/kubepods.slice/pod1.slice/cri-1.scope\n");
+    put(root, "/proc/self/cgroup", "0::/kubepods.slice/pod1.slice/cri-1.scope\n");
     put(root, "/sys/fs/cgroup/memory.max", "268435456\n");
     put(root, "/sys/fs/cgroup/cpu.max", "100000 100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 268435456);
@@ -126,17 +123,14 @@ static void test_v1(void **state)
     put(root, "/proc/self/cgroup",
         "12:pids:/docker/1\n4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n"
         "1:name=systemd:/docker/1\n");
-    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes",
-        "104857600\n");
-    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "9223372036854771712\n");
+    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "104857600\n");
+    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
     put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "250000\n");
     put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us", "100000\n");
     put(root, "/sys/fs/cgroup/cpu/docker/cpu.cfs_quota_us", "-1\n");
     put(root, "/sys/fs/cgroup/cpu/docker/cpu.cfs_period_us", "50000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 104857600);
-    assert_int_equal(shm_budget_cgroup_cpus(root),
-                     3); /* of one group, not mixed */
+    assert_int_equal(shm_budget_cgroup_cpus(root), 3); /* of one group, not mixed */
 }
 
 static void test_v1_without_limit(void **state)
@@ -144,8 +138,7 @@ static void test_v1_without_limit(void **state)
     const char *root = *state;
 
     put(root, "/proc/self/cgroup", "4:memory:/\n3:cpu:/\n");
-    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "9223372036854771712\n");
+    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
     put(root, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
     put(root, "/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
     assert_int_equal(shm_budget_cgroup_limit(root), 0);
@@ -202,8 +195,7 @@ static void test_nonsense(void **state)
 static void test_this_machine(void **state)
 {
     (void)state;
-    print_message("  limit %llu, cpus %u\n",
-                  (unsigned long long)shm_budget_cgroup_limit(""),
+    print_message("  limit %llu, cpus %u\n", (unsigned long long)shm_budget_cgroup_limit(""),
                   shm_budget_cgroup_cpus(""));
 }
 
@@ -232,11 +224,9 @@ static void default_fits(uint32_t baselines)
     assert_true(s.nodes >= 65536); /* the smallest pod holds that many */
     /* 6 MiB of heap for each process beside the segment; something is left for spool files in
      * memory. */
-    assert_true(segment_bytes(&s) + 3 * 6 * MIB + 16 * MIB <=
-                SHM_BUDGET_DEFAULT);
-    print_message(
-        "  2 workers in 128 MiB: segment %.1f MiB, %u nodes, %u blocks\n",
-        (double)segment_bytes(&s) / (double)MIB, s.nodes, s.blocks);
+    assert_true(segment_bytes(&s) + 3 * 6 * MIB + 16 * MIB <= SHM_BUDGET_DEFAULT);
+    print_message("  2 workers in 128 MiB: segment %.1f MiB, %u nodes, %u blocks\n",
+                  (double)segment_bytes(&s) / (double)MIB, s.nodes, s.blocks);
 }
 
 static void test_default_fits(void **state)
@@ -248,8 +238,7 @@ static void test_default_fits(void **state)
 
 static void all_limits_fit(uint32_t baselines)
 {
-    for (uint64_t limit = 0; limit < 8192 * MIB;
-         limit += limit < 512 * MIB ? MIB : 97 * MIB) {
+    for (uint64_t limit = 0; limit < 8192 * MIB; limit += limit < 512 * MIB ? MIB : 97 * MIB) {
         for (uint32_t workers = 1; workers <= SHM_WORKERS_MAX; workers++) {
             struct shm_sizes s;
             struct err err = {0};
@@ -262,8 +251,7 @@ static void all_limits_fit(uint32_t baselines)
             }
             assert_true(s.blocks >= 64);
             assert_true(s.nodes >= 16384 && s.long_names >= 1024);
-            assert_true(segment_bytes(&s) + heap <=
-                        (limit ? limit : SHM_BUDGET_DEFAULT));
+            assert_true(segment_bytes(&s) + heap <= (limit ? limit : SHM_BUDGET_DEFAULT));
         }
     }
 }
@@ -301,11 +289,8 @@ static void test_too_small(void **state)
         at = strstr(err.text, "at least ");
         assert_non_null(at);
         assert_int_equal(sscanf(at, "at least %llu MiB", &needed), 1);
-        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, 0, &s, &err),
-                         0);
-        assert_int_equal(
-            shm_budget_sizes((needed - 1) * MIB, workers, 64, 0, &s, &err),
-            -EINVAL);
+        assert_int_equal(shm_budget_sizes(needed * MIB, workers, 64, 0, &s, &err), 0);
+        assert_int_equal(shm_budget_sizes((needed - 1) * MIB, workers, 64, 0, &s, &err), -EINVAL);
         assert_true(needed * MIB >= SHM_BUDGET_MIN);
     }
 }
@@ -323,8 +308,7 @@ static void test_segment_can_be_made(void **state)
     shm_close(shm);
 }
 
-#define ROOT_TEST(fn)                                                          \
-    cmocka_unit_test_setup_teardown(fn, root_setup, root_teardown)
+#define ROOT_TEST(fn) cmocka_unit_test_setup_teardown(fn, root_setup, root_teardown)
 
 int main(void)
 {

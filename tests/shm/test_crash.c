@@ -29,8 +29,7 @@ static struct {
     char long_name[SHM_NAME_MAX + 1];
 } at;
 
-static uint32_t put_long(struct shm *shm, uint32_t parent, char c,
-                         unsigned number)
+static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number)
 {
     fx_name(at.long_name, LONG_LEN, c, number);
     return fx_put(shm, parent, at.long_name, "1");
@@ -597,8 +596,7 @@ static void run_version_replaced(struct shm *shm)
     const struct shm_node *n = shm_node_at(shm, at.node);
 
     shm_lock(shm, shm->meta);
-    shm_version_id_replaced(
-        shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
+    shm_version_id_replaced(shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
     shm_unlock(shm, shm->meta);
 }
 
@@ -607,8 +605,7 @@ static void run_version_forget(struct shm *shm)
     const struct shm_node *n = shm_node_at(shm, at.node);
 
     shm_lock(shm, shm->meta);
-    shm_version_id_forget(
-        shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
+    shm_version_id_forget(shm, shm_version_id_find(shm, n->bytes_node, n->content, "p/dir/name"));
     shm_unlock(shm, shm->meta);
 }
 
@@ -641,9 +638,9 @@ static void prepare_one_change(struct shm *shm)
     fx_in_child(die_at_once, shm);
 }
 
-#define OP(op_name, before, op, ...)                                           \
-    {                                                                          \
-        .name = op_name, .prepare = before, .run = op, __VA_ARGS__             \
+#define OP(op_name, before, op, ...)                                                               \
+    {                                                                                              \
+        .name = op_name, .prepare = before, .run = op, __VA_ARGS__                                 \
     }
 
 static const struct crash_op ops[] = {
@@ -677,19 +674,17 @@ static const struct crash_op ops[] = {
     OP("notify_inode, full ring", prepare_ring_full, run_notify_dropped),
     OP("notify_written", prepare_notify, run_written),
     OP("block_begin", prepare_nothing, run_block_begin, .block_lock = true),
-    OP("block_begin, evicting", prepare_blocks, run_block_begin,
-       .block_lock = true),
+    OP("block_begin, evicting", prepare_blocks, run_block_begin, .block_lock = true),
     OP("block_ready", prepare_fetching, run_block_ready, .block_lock = true),
     OP("block_fail", prepare_fetching, run_block_fail, .block_lock = true),
-    OP("block_put", prepare_one_free, run_block_put, .block_lock = true,
-       .many_sections = true),
+    OP("block_put", prepare_one_free, run_block_put, .block_lock = true, .many_sections = true),
     OP("block_get, hit", prepare_blocks, run_block_hit, .block_lock = true),
     OP("block_get, busy", prepare_fetching, run_block_busy, .block_lock = true),
     OP("block_unpin", prepare_block_pinned, run_block_unpin, .block_lock = true,
        .every_kill = true),
     OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true),
-    OP("block_worker_gone", prepare_dead_worker, run_worker_gone,
-       .block_lock = true, .many_sections = true),
+    OP("block_worker_gone", prepare_dead_worker, run_worker_gone, .block_lock = true,
+       .many_sections = true),
     OP("reopen_note", prepare_nothing, run_reopen_note),
     OP("reopen_note_private", prepare_nothing, run_reopen_note_private),
     OP("reopen_has_private", run_reopen_note_private, run_reopen_has_private),
@@ -706,8 +701,7 @@ static const struct crash_op ops[] = {
     OP("a whole CREATE", prepare_full, run_create),
     OP("rollback", prepare_full, run_rollback),
     OP("recovery", prepare_dead_owner, run_lock),
-    OP("recovery of one change", prepare_one_change, run_lock,
-       .every_kill = true),
+    OP("recovery of one change", prepare_one_change, run_lock, .every_kill = true),
 };
 
 static void test_crash(void **state)
@@ -722,21 +716,17 @@ static void test_crash(void **state)
                       "valgrind): deaths at random times only.\n"
                       "*** What this test is for is not tested in this run.\n");
     if (fx_under_asan())
-        print_message(
-            "*** AddressSanitizer: all states, but few deaths for real. "
-            "Run it without as well.\n");
+        print_message("*** AddressSanitizer: all states, but few deaths for real. "
+                      "Run it without as well.\n");
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
         struct crash_count n;
         uint64_t began = clock_mono_ns();
 
         if (only && !strstr(ops[i].name, only))
             continue;
-        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed,
-                                                                 &n);
-        print_message(
-            "  %-28s %5u instructions, %4u states, %4u kills, %5.0f ms\n",
-            ops[i].name, n.instructions, n.states, n.kills,
-            (double)(clock_mono_ns() - began) / 1e6);
+        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed, &n);
+        print_message("  %-28s %5u instructions, %4u states, %4u kills, %5.0f ms\n", ops[i].name,
+                      n.instructions, n.states, n.kills, (double)(clock_mono_ns() - began) / 1e6);
     }
 }
 

@@ -81,8 +81,8 @@ static int two_teardown(void **state)
     return 0;
 }
 
-static struct shm_flock range(const struct two *t, uint64_t owner,
-                              uint16_t type, uint64_t start, uint64_t end)
+static struct shm_flock range(const struct two *t, uint64_t owner, uint16_t type, uint64_t start,
+                              uint64_t end)
 {
     return (struct shm_flock){.owner = owner,
                               .start = start,
@@ -92,8 +92,7 @@ static struct shm_flock range(const struct two *t, uint64_t owner,
                               .type = type};
 }
 
-static struct shm_flock whole(const struct two *t, uint64_t owner,
-                              uint16_t type)
+static struct shm_flock whole(const struct two *t, uint64_t owner, uint16_t type)
 {
     struct shm_flock l = range(t, owner, type, 0, 0);
 
@@ -137,8 +136,7 @@ static void test_ranges_exclude(void **state)
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 10, 19)), 0);
     assert_int_equal(set(t, range(t, 2, SHM_FLOCK_READ, 19, 19)), -EAGAIN);
     assert_int_equal(set(t, range(t, 2, SHM_FLOCK_READ, 0, 9)), 0);
-    assert_int_equal(set(t, range(t, 2, SHM_FLOCK_WRITE, 20, SHM_FLOCK_END)),
-                     0);
+    assert_int_equal(set(t, range(t, 2, SHM_FLOCK_WRITE, 20, SHM_FLOCK_END)), 0);
     assert_true(find(t, range(t, 2, SHM_FLOCK_READ, 0, 100), &found));
     assert_int_equal(found.start, 10);
     assert_int_equal(found.end, 19);
@@ -192,8 +190,7 @@ static void test_who_is_woken(void **state)
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 0, 99)), 0);
     wait_for(t, range(t, 2, SHM_FLOCK_WRITE, 50, 50), 0);
     wait_for(t, range(t, 2, SHM_FLOCK_READ, 50, 50), 2);
-    wait_for(t, range(t, 2, SHM_FLOCK_READ, 200, 300),
-             3); /* nothing is in the way */
+    wait_for(t, range(t, 2, SHM_FLOCK_READ, 200, 300), 3); /* nothing is in the way */
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 100, 199)), 0);
     assert_int_equal(t->wake, 0);
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_READ, 40, 60)), 0);
@@ -234,10 +231,8 @@ static void test_one_owner_has_a_limit(void **state)
     uint32_t i;
 
     for (i = 0; i < SHM_FLOCK_OWNER_MAX; i++)
-        assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, i * 3, i * 3 + 1)),
-                         0);
-    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, i * 3, i * 3)),
-                     -ENOLCK);
+        assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, i * 3, i * 3 + 1)), 0);
+    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, i * 3, i * 3)), -ENOLCK);
     assert_int_equal(set(t, range(t, 2, SHM_FLOCK_WRITE, i * 3, i * 3)), 0);
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_READ, 0, 0)), -ENOLCK);
     assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 2, 2)), 0);
@@ -250,11 +245,8 @@ static void test_one_owner_has_a_limit(void **state)
 static void fill(struct two *t, uint64_t owner)
 {
     while (t->shm->flocks->live < MANY_HANDLES) {
-        for (uint64_t i = 0;
-             i < SHM_FLOCK_OWNER_MAX && t->shm->flocks->live < MANY_HANDLES;
-             i++)
-            assert_int_equal(
-                set(t, range(t, owner, SHM_FLOCK_READ, i * 2, i * 2)), 0);
+        for (uint64_t i = 0; i < SHM_FLOCK_OWNER_MAX && t->shm->flocks->live < MANY_HANDLES; i++)
+            assert_int_equal(set(t, range(t, owner, SHM_FLOCK_READ, i * 2, i * 2)), 0);
         owner++;
     }
 }
@@ -364,13 +356,13 @@ static void is_bad(struct shm *shm)
 }
 
 /* The value is another for the time of a check. */
-#define BAD(shm, lvalue, value)                                                \
-    do {                                                                       \
-        __typeof__(lvalue) was = (lvalue);                                     \
-        (lvalue) = (value);                                                    \
-        is_bad(shm);                                                           \
-        (lvalue) = was;                                                        \
-        fx_check(shm);                                                         \
+#define BAD(shm, lvalue, value)                                                                    \
+    do {                                                                                           \
+        __typeof__(lvalue) was = (lvalue);                                                         \
+        (lvalue) = (value);                                                                        \
+        is_bad(shm);                                                                               \
+        (lvalue) = was;                                                                            \
+        fx_check(shm);                                                                             \
     } while (0)
 
 static void test_check(void **state)
@@ -400,8 +392,7 @@ static void test_check(void **state)
     BAD(t->shm, f->cell[0].file.node, 1000);
     BAD(t->shm, f->cell[0].file.first, 0);
     BAD(t->shm, f->cell[0].file.first, 99);
-    BAD(t->shm, f->cell[f->cell[0].file.first - 1].slot.next,
-        f->cell[0].file.first);
+    BAD(t->shm, f->cell[f->cell[0].file.first - 1].slot.next, f->cell[0].file.first);
     BAD(t->shm, l->type, SHM_FLOCK_NONE);
     BAD(t->shm, l->whole, 2);
     BAD(t->shm, l->end, 19);
@@ -446,13 +437,11 @@ static uint32_t byte_of(uint64_t offset)
 
 static bool excludes(uint8_t have, const struct shm_flock *want)
 {
-    return have == SHM_FLOCK_WRITE + 1 ||
-           (have && want->type == SHM_FLOCK_WRITE);
+    return have == SHM_FLOCK_WRITE + 1 || (have && want->type == SHM_FLOCK_WRITE);
 }
 
 /* The first byte of the lock that is in the way and begins first; SHM_NIL: none. */
-static uint32_t model_find(const struct model *m, uint32_t node,
-                           const struct shm_flock *want)
+static uint32_t model_find(const struct model *m, uint32_t node, const struct shm_flock *want)
 {
     uint32_t found = SHM_NIL;
 
@@ -467,8 +456,7 @@ static uint32_t model_find(const struct model *m, uint32_t node,
                 continue;
             if (want->whole && excludes(m->whole[n][o], want))
                 found = 0;
-            for (uint32_t i = byte_of(want->start);
-                 !want->whole && i <= byte_of(want->end); i++) {
+            for (uint32_t i = byte_of(want->start); !want->whole && i <= byte_of(want->end); i++) {
                 uint32_t first = i;
 
                 if (!excludes(b[i], want))
@@ -482,8 +470,7 @@ static uint32_t model_find(const struct model *m, uint32_t node,
     return found;
 }
 
-static int model_set(struct model *m, uint32_t node,
-                     const struct shm_flock *want)
+static int model_set(struct model *m, uint32_t node, const struct shm_flock *want)
 {
     uint8_t type = want->type == SHM_FLOCK_NONE ? 0 : (uint8_t)(want->type + 1);
 
@@ -532,16 +519,14 @@ static void look_at_waiters(struct model *m, uint32_t wake)
 
         if (!m->waiter[i].waits)
             continue;
-        blocked =
-            model_find(m, m->waiter[i].node, &m->waiter[i].want) != SHM_NIL;
+        blocked = model_find(m, m->waiter[i].node, &m->waiter[i].want) != SHM_NIL;
         if (!(wake & UINT32_C(1) << i)) {
             assert_true(blocked);
             continue;
         }
         m->waiter[i].waits = blocked;
         if (blocked)
-            shm_flock_wait(m->shm, m->node[m->waiter[i].node],
-                           &m->waiter[i].want, i);
+            shm_flock_wait(m->shm, m->node[m->waiter[i].node], &m->waiter[i].want, i);
     }
 }
 
@@ -591,8 +576,7 @@ static void do_release(struct model *m)
 {
     uint32_t node = fx_below(&m->seed, NODES), h = fx_below(&m->seed, 2), wake;
 
-    assert_false(shm_flock_drop_handle(m->shm, m->node[node],
-                                       m->handle[node][h], &wake));
+    assert_false(shm_flock_drop_handle(m->shm, m->node[node], m->handle[node][h], &wake));
     for (uint32_t o = h; o < OWNERS; o += 2) {
         memset(m->byte[node][o], 0, BYTES);
         m->whole[node][o] = 0;
@@ -609,8 +593,7 @@ static void do_rename(struct model *m)
 
     assert_int_equal(shm_node_move(m->shm, m->node[2], SHM_ROOT, name, 1), 0);
     shm_flock_renamed(m->shm, m->node[2]);
-    m->same_key[0][2] = m->same_key[2][0] = m->same_key[1][2] =
-        m->same_key[2][1] = same;
+    m->same_key[0][2] = m->same_key[2][0] = m->same_key[1][2] = m->same_key[2][1] = same;
     look_at_waiters(m, UINT32_MAX);
 }
 
@@ -624,17 +607,14 @@ static void compare(struct model *m)
         const struct shm_flock_file *f = &t->cell[i].file;
         uint32_t n = 0;
 
-        while (n < NODES &&
-               (m->node[n] != f->node || t->by_node[f->node] != i + 1))
+        while (n < NODES && (m->node[n] != f->node || t->by_node[f->node] != i + 1))
             n++;
-        for (uint32_t at = n < NODES ? f->first : 0; at;
-             at = t->cell[at - 1].slot.next) {
+        for (uint32_t at = n < NODES ? f->first : 0; at; at = t->cell[at - 1].slot.next) {
             const struct shm_flock *l = &t->cell[at - 1].slot.lock;
 
             if (l->whole)
                 all[n][l->owner % OWNERS] = (uint8_t)(l->type + 1);
-            for (uint32_t b = byte_of(l->start);
-                 !l->whole && b <= byte_of(l->end); b++)
+            for (uint32_t b = byte_of(l->start); !l->whole && b <= byte_of(l->end); b++)
                 byte[n][l->owner][b] = (uint8_t)(l->type + 1);
         }
     }
@@ -683,16 +663,14 @@ static void model_init(struct model *m)
 {
     *m = (struct model){.shm = fx_new(&many), .seed = fx_seed()};
     for (uint32_t n = 0; n < NODES; n++) {
-        m->node[n] =
-            fx_put(m->shm, SHM_ROOT, n < 2 ? "a" : "b", n == 1 ? "2" : "1");
+        m->node[n] = fx_put(m->shm, SHM_ROOT, n < 2 ? "a" : "b", n == 1 ? "2" : "1");
         m->handle[n][0] = open_file(m->shm, m->node[n]);
         m->handle[n][1] = open_file(m->shm, m->node[n]);
         for (uint32_t other = 0; other < NODES; other++)
             m->same_key[n][other] = n == other || (n < 2 && other < 2);
     }
     assert_int_not_equal(m->node[0], m->node[1]);
-    assert_int_equal(shm_node_at(m->shm, m->node[0])->ino,
-                     shm_node_at(m->shm, m->node[1])->ino);
+    assert_int_equal(shm_node_at(m->shm, m->node[0])->ino, shm_node_at(m->shm, m->node[1])->ino);
 }
 
 static void test_model(void **state)
@@ -727,8 +705,8 @@ static struct {
     uint32_t node, handle;
 } at;
 
-static void set_now(struct shm *shm, uint64_t owner, uint16_t type,
-                    uint64_t start, uint64_t end, uint16_t is_whole)
+static void set_now(struct shm *shm, uint64_t owner, uint16_t type, uint64_t start, uint64_t end,
+                    uint16_t is_whole)
 {
     struct shm_flock l = {.owner = owner,
                           .start = start,
@@ -824,15 +802,13 @@ static void test_crash(void **state)
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
         struct crash_count n;
 
-        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed,
-                                                                 &n);
-        print_message("  %-12s %5u instructions, %4u states, %4u kills\n",
-                      ops[i].name, n.instructions, n.states, n.kills);
+        (stepping ? crash_at_each_instruction : crash_at_random)(&ops[i], &seed, &n);
+        print_message("  %-12s %5u instructions, %4u states, %4u kills\n", ops[i].name,
+                      n.instructions, n.states, n.kills);
     }
 }
 
-#define CASE(test)                                                             \
-    cmocka_unit_test_setup_teardown(test, two_setup, two_teardown)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, two_setup, two_teardown)
 
 int main(void)
 {

@@ -6,8 +6,7 @@
 #include "tests/shm/fixture.h"
 #include "tests/shm/stores.h"
 
-static int64_t open_one(struct shm *shm, enum shm_handle_kind kind,
-                        uint32_t node)
+static int64_t open_one(struct shm *shm, enum shm_handle_kind kind, uint32_t node)
 {
     int64_t r;
 
@@ -104,8 +103,7 @@ static void test_strange_fh(void **state)
                                 shm_handle_fh(shm, idx) | UINT32_MAX};
 
     for (size_t i = 0; i < sizeof(strange) / sizeof(*strange); i++)
-        assert_int_equal(shm_handle_of_fh(shm, strange[i], SHM_HANDLE_DIR),
-                         SHM_NIL);
+        assert_int_equal(shm_handle_of_fh(shm, strange[i], SHM_HANDLE_DIR), SHM_NIL);
     release(shm, idx);
 }
 

@@ -49,10 +49,8 @@ static void test_nothing_overlaps(void **state)
         if (w + 1 < workers)
             assert_ptr_equal(shm_arena_span(shm, w + 1, &len), end);
         else
-            assert_int_equal(end - (uint8_t *)shm->arenas,
-                             shm_arena_size(&shm->header->sizes));
-        memset(shm_arena_read_area(shm, w), 0xff,
-               SHM_READ_HEAD + shm->header->sizes.payload);
+            assert_int_equal(end - (uint8_t *)shm->arenas, shm_arena_size(&shm->header->sizes));
+        memset(shm_arena_read_area(shm, w), 0xff, SHM_READ_HEAD + shm->header->sizes.payload);
         assert_int_equal(shm_arena_of(shm, w)->pid, 0);
     }
     fx_check(shm);
@@ -64,8 +62,7 @@ static void test_record(void **state)
     struct shm_record *r = shm_arena_record(shm, 0, 0);
 
     assert_int_equal(sizeof(*r), 1024);
-    assert_int_equal((uint8_t *)shm_arena_record(shm, 0, 1) - (uint8_t *)r,
-                     1024);
+    assert_int_equal((uint8_t *)shm_arena_record(shm, 0, 1) - (uint8_t *)r, 1024);
     assert_int_equal(r->state, SHM_RECORD_FREE);
     /* A rename of two longest names: header, its argument, both with NUL. */
     assert_true(SHM_RECORD_REQUEST >= 40 + 16 + 2 * (SHM_NAME_MAX + 1));
@@ -109,8 +106,7 @@ static void test_in_flight(void **state)
 static void test_check(void **state)
 {
     struct shm *shm = *state;
-    struct shm_record *records[] = {shm_arena_record(shm, 3, 3),
-                                    &shm_arena_of(shm, 2)->current};
+    struct shm_record *records[] = {shm_arena_record(shm, 3, 3), &shm_arena_of(shm, 2)->current};
     struct shm_arena *a = shm_arena_of(shm, 1);
     struct err err;
 
@@ -145,8 +141,7 @@ static void test_stats(void **state)
 
     for (uint32_t w = 0; w < shm->header->sizes.workers; w++) {
         assert_int_equal((uintptr_t)shm_stats_of(shm, w) % 64, 0);
-        assert_true((uint8_t *)(shm_stats_of(shm, w) + 1) <=
-                    shm->base + shm->size);
+        assert_true((uint8_t *)(shm_stats_of(shm, w) + 1) <= shm->base + shm->size);
     }
     for (int i = 0; i < SHM_STATS_COUNT; i++)
         assert_non_null(shm_stat_names[i]);
@@ -161,8 +156,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_read_area), TEST(test_nothing_overlaps),
         TEST(test_record),    cmocka_unit_test(test_tags),
-        TEST(test_in_flight),
-        TEST(test_check),     TEST(test_stats),
+        TEST(test_in_flight), TEST(test_check),
+        TEST(test_stats),
     };
 
     return cmocka_run_group_tests_name("shm_journal", tests, NULL, NULL);

@@ -217,16 +217,11 @@ static void test_rolled_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_open),
-        TEST(test_closed),
-        TEST(test_late_at_once),
-        TEST(test_others),
-        TEST(test_two_handles),
-        TEST(test_nobody),
-        TEST(test_slot_lost),
-        cmocka_unit_test(test_slot_lost_to_itself),
-        TEST(test_reused_node),
-        TEST(test_rolled_back),
+        TEST(test_open),         TEST(test_closed),
+        TEST(test_late_at_once), TEST(test_others),
+        TEST(test_two_handles),  TEST(test_nobody),
+        TEST(test_slot_lost),    cmocka_unit_test(test_slot_lost_to_itself),
+        TEST(test_reused_node),  TEST(test_rolled_back),
     };
 
     return cmocka_run_group_tests_name("shm_lister", tests, NULL, NULL);

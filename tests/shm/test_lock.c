@@ -320,19 +320,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_rollback_order, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_rollback_to_mark, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_any_rollback, fx_setup,
-                                        fx_teardown),
+        cmocka_unit_test_setup_teardown(test_rollback_order, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_rollback_to_mark, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_any_rollback, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_owner_dies, fx_setup, fx_teardown),
         cmocka_unit_test(test_bugs_abort),
         cmocka_unit_test_setup_teardown(test_contention, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_waiter_inherits, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_lost_wakeup, fx_setup,
-                                        fx_teardown),
+        cmocka_unit_test_setup_teardown(test_waiter_inherits, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_lost_wakeup, fx_setup, fx_teardown),
     };
 
     return cmocka_run_group_tests_name("shm_lock", tests, NULL, NULL);

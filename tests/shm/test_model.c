@@ -63,8 +63,7 @@ static void do_move(struct run *r)
 
     if (idx == SHM_NIL || idx == SHM_ROOT)
         return;
-    model_move(&r->m, r->shm, idx, to, name, len,
-               shm_node_move(r->shm, idx, to, name, len));
+    model_move(&r->m, r->shm, idx, to, name, len, shm_node_move(r->shm, idx, to, name, len));
 }
 
 static void do_detach(struct run *r)
@@ -135,8 +134,7 @@ static void do_handle_new(struct run *r)
     assert_false(r->m.handle[got].live);
     r->m.handle[got].live = true;
     r->m.handle[got].node = node;
-    assert_int_not_equal(r->m.handle[got].fh,
-                         shm_handle_fh(r->shm, (uint32_t)got));
+    assert_int_not_equal(r->m.handle[got].fh, shm_handle_fh(r->shm, (uint32_t)got));
     r->m.handle[got].fh = shm_handle_fh(r->shm, (uint32_t)got);
     r->m.n[node].opens++;
     model_update(&r->m, node);
@@ -148,11 +146,9 @@ static void do_handle_free(struct run *r)
 
     if (!r->m.handle[i].live)
         return;
-    assert_int_equal(
-        shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), i);
+    assert_int_equal(shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), i);
     shm_handle_free(r->shm, i);
-    assert_int_equal(
-        shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), SHM_NIL);
+    assert_int_equal(shm_handle_of_fh(r->shm, r->m.handle[i].fh, SHM_HANDLE_FILE), SHM_NIL);
     r->m.handle[i].live = false;
     r->m.n[node].opens--;
     model_update(&r->m, node);
@@ -204,11 +200,10 @@ static void do_notify(struct run *r)
 }
 
 static void (*const operations[])(struct run *r) = {
-    do_intern,      do_intern,      do_intern,      do_intern,
-    do_intern,      do_intern,      do_move,        do_detach,
-    do_ref,         do_forget,      do_forget,      do_forget,
-    do_busy,        do_handle_new,  do_handle_free, do_handle_free,
-    do_session_new, do_session_end, do_session_end, do_notify,
+    do_intern,      do_intern,      do_intern,      do_intern,      do_intern,
+    do_intern,      do_move,        do_detach,      do_ref,         do_forget,
+    do_forget,      do_forget,      do_busy,        do_handle_new,  do_handle_free,
+    do_handle_free, do_session_new, do_session_end, do_session_end, do_notify,
 };
 
 #define OPERATIONS (sizeof(operations) / sizeof(*operations))
@@ -258,9 +253,7 @@ static void let_go(struct run *r)
 
 static void test_random(void **state)
 {
-    unsigned sections = fx_under_valgrind() ? 500
-                        : fx_under_asan()   ? 8000
-                                            : 40000;
+    unsigned sections = fx_under_valgrind() ? 500 : fx_under_asan() ? 8000 : 40000;
     struct run r = {.shm = *state, .seed = fx_seed()};
 
     model_init(&r.m);
@@ -269,8 +262,7 @@ static void test_random(void **state)
         if (i % 50 == 49)
             let_go(&r);
     }
-    print_message("  %llu evictions\n",
-                  (unsigned long long)r.shm->nodes->evictions);
+    print_message("  %llu evictions\n", (unsigned long long)r.shm->nodes->evictions);
     assert_true(r.shm->nodes->evictions > sections / 100);
 }
 

@@ -93,8 +93,7 @@ static void test_intern_other_version(void **state)
     new = fx_put(shm, SHM_ROOT, "name", "2");
     assert_int_not_equal(new, old);
     assert_int_not_equal(shm_node_id(shm, new), old_id);
-    assert_int_not_equal(shm_node_at(shm, new)->content,
-                         shm_node_at(shm, old)->content);
+    assert_int_not_equal(shm_node_at(shm, new)->content, shm_node_at(shm, old)->content);
     assert_int_equal(shm_node_at(shm, new)->ino, ino); /* the same key */
     assert_int_equal(fx_find(shm, SHM_ROOT, "name"), new);
     assert_int_equal(shm_node_of_id(shm, old_id), old);
@@ -137,7 +136,7 @@ static void test_intern_metadata(void **state)
     n = shm_node_at(shm, idx);
     assert_int_equal(n->flags & all, all);
     assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), idx); /* a listing */
-    assert_int_equal(n->flags & all, all & ~SHM_NODE_PLAIN); /* that is of then, not of now */
+    assert_int_equal(n->flags & all, all & ~SHM_NODE_PLAIN);   /* that is of then, not of now */
     assert_int_equal(n->mode, 0600);
     v = fx_file("1");
     v.meta = true;
@@ -244,19 +243,15 @@ static void test_intern_from_itself(void **state)
     v.etag = shm_node_at(shm, old)->etag;
     v.dir = false;
     fx_lock(shm);
-    shm_node_edit(shm, old)->flags |=
-        SHM_NODE_LOCAL; /* so that it is another */
-    new = (uint32_t)shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20,
-                                    &v, 1);
+    shm_node_edit(shm, old)->flags |= SHM_NODE_LOCAL; /* so that it is another */
+    new = (uint32_t)shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1);
     fx_unlock(shm);
     assert_int_equal(new, old); /* evicted and reused */
     assert_int_equal(fx_find(shm, SHM_ROOT, name), new);
     assert_string_equal(shm_node_at(shm, new)->etag, "1");
     /* The same version with its own ETag. */
     fx_lock(shm);
-    assert_int_equal(
-        shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1),
-        new);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, shm_node_name(shm, old), 20, &v, 1), new);
     fx_unlock(shm);
     assert_string_equal(shm_node_at(shm, new)->etag, "1");
 }
@@ -271,13 +266,10 @@ static void test_names_refused(void **state)
     fx_name(name, SHM_NAME_MAX + 1, 'n', 0);
     fx_lock(shm);
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "", 0, &v, 1), -EINVAL);
-    assert_int_equal(
-        shm_node_intern(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1), -EINVAL);
-    assert_int_equal(shm_node_find(shm, SHM_ROOT, name, SHM_NAME_MAX + 1),
-                     SHM_NIL);
+    assert_int_equal(shm_node_intern(shm, SHM_ROOT, name, SHM_NAME_MAX + 1, &v, 1), -EINVAL);
+    assert_int_equal(shm_node_find(shm, SHM_ROOT, name, SHM_NAME_MAX + 1), SHM_NIL);
     assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, "", 0), -EINVAL);
-    assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, name, SHM_NAME_MAX + 1),
-                     -EINVAL);
+    assert_int_equal(shm_node_move(shm, idx, SHM_ROOT, name, SHM_NAME_MAX + 1), -EINVAL);
     assert_int_equal(shm->meta->log_used, 0);
     fx_unlock(shm);
 }
@@ -326,8 +318,7 @@ static void test_ids(void **state)
     assert_int_equal(shm_node_of_id(shm, id & UINT32_MAX), SHM_NIL);
     assert_int_equal(shm_node_of_id(shm, 0), SHM_NIL);
     assert_int_equal(shm_node_of_id(shm, UINT64_MAX), SHM_NIL);
-    assert_int_equal(shm_node_of_id(shm, shm->header->sizes.nodes + 1),
-                     SHM_NIL);
+    assert_int_equal(shm_node_of_id(shm, shm->header->sizes.nodes + 1), SHM_NIL);
 }
 
 static void test_detach(void **state)
@@ -425,8 +416,7 @@ static void test_move(void **state)
     assert_int_equal(fx_find(shm, b, "other"), file);
     /* With its own name. */
     fx_lock(shm);
-    assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5),
-                     0);
+    assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5), 0);
     fx_unlock(shm);
     assert_int_equal(fx_find(shm, a, "other"), file);
     /* A new file at the old place has the old st_ino: the hash of its key. */
@@ -453,8 +443,7 @@ static void test_move_directory(void **state)
 {
     struct shm *shm = *state;
     uint32_t a = fx_mkdir(shm, SHM_ROOT, "a"), b = fx_mkdir(shm, SHM_ROOT, "b");
-    uint32_t sub = fx_mkdir(shm, a, "sub"),
-             file = fx_put(shm, sub, "file", "1");
+    uint32_t sub = fx_mkdir(shm, a, "sub"), file = fx_put(shm, sub, "file", "1");
     char path[64];
 
     assert_int_equal(move(shm, a, b, "moved"), 0);
@@ -484,8 +473,7 @@ static void test_move_detached(void **state)
     assert_int_equal(move(shm, idx, SHM_ROOT, "back"), 0);
     assert_int_equal(fx_find(shm, SHM_ROOT, "back"), idx);
     fx_forget(shm, idx, 1);
-    assert_int_equal(shm->nodes->lru_first,
-                     idx + 1); /* current again: at the front */
+    assert_int_equal(shm->nodes->lru_first, idx + 1); /* current again: at the front */
 }
 
 static void test_move_long_names(void **state)
@@ -731,7 +719,7 @@ static void test_known_without_it(void **state)
     assert_int_equal(fx_find(shm, dir, "name"), SHM_NIL);
     assert_int_not_equal(fx_find(shm, dir, "other"), SHM_NIL);
     assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
-    assert_int_equal(shm_node_of_id(shm, id), idx); /* for those who have it */
+    assert_int_equal(shm_node_of_id(shm, id), idx);  /* for those who have it */
     assert_int_equal(shm->nodes->lru_last, idx + 1); /* else the next to go */
 }
 
@@ -926,12 +914,12 @@ static void test_check(void **state)
     struct shm_node *n = store_node(shm, idx), good = *n;
     struct err err;
 
-#define SEEN(change)                                                           \
-    do {                                                                       \
-        change;                                                                \
-        assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);                 \
-        *n = good;                                                             \
-        assert_int_equal(shm_node_check(shm, &err), 0);                        \
+#define SEEN(change)                                                                               \
+    do {                                                                                           \
+        change;                                                                                    \
+        assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);                                     \
+        *n = good;                                                                                 \
+        assert_int_equal(shm_node_check(shm, &err), 0);                                            \
     } while (0)
     SEEN(n->nlookup = 1);
     SEEN(n->opens = 1);

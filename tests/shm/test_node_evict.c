@@ -7,8 +7,7 @@
 #include "tests/shm/stores.h"
 
 /* Interns "<prefix><number>"; its index or -errno. */
-static int64_t put(struct shm *shm, uint32_t parent, const char *prefix,
-                   unsigned number)
+static int64_t put(struct shm *shm, uint32_t parent, const char *prefix, unsigned number)
 {
     struct shm_version v = fx_file("1");
     char name[SHM_NAME_MAX + 1];
@@ -104,8 +103,7 @@ static void test_exhausted(void **state)
     assert_int_equal(shm->nodes->evictable, 0);
     assert_int_equal(put(shm, SHM_ROOT, "new", 0), -ENOMEM);
     first = fx_find(shm, SHM_ROOT, "f0");
-    fx_lock(
-        shm); /* a new version of a known name: the old one stays in place */
+    fx_lock(shm); /* a new version of a known name: the old one stays in place */
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "f0", 2, &v, 1), -ENOMEM);
     fx_unlock(shm);
     assert_int_equal(fx_find(shm, SHM_ROOT, "f0"), first);
@@ -157,8 +155,7 @@ static void test_directories_follow(void **state)
     struct shm *shm = *state;
     uint32_t a = fx_mkdir(shm, SHM_ROOT, "a"), b = fx_mkdir(shm, a, "b");
     uint32_t leaf = fx_put(shm, b, "leaf", "1");
-    uint64_t ids[] = {shm_node_id(shm, a), shm_node_id(shm, b),
-                      shm_node_id(shm, leaf)};
+    uint64_t ids[] = {shm_node_id(shm, a), shm_node_id(shm, b), shm_node_id(shm, leaf)};
 
     for (unsigned i = 0; i < 500; i++) {
         assert_true(put(shm, SHM_ROOT, "f", i) >= 0);
@@ -183,8 +180,7 @@ static void test_listing_is_no_longer_complete(void **state)
         assert_true(put(shm, SHM_ROOT, "f", i) >= 0);
     assert_int_equal(fx_find(shm, dir, "child"), SHM_NIL);
     assert_false(shm_node_at(shm, dir)->flags & SHM_NODE_COMPLETE);
-    assert_int_equal(shm_node_at(shm, dir)->content,
-                     content); /* its pages are still true */
+    assert_int_equal(shm_node_at(shm, dir)->content, content); /* its pages are still true */
     fx_forget(shm, dir, 1);
 }
 
@@ -232,8 +228,7 @@ static int64_t put_long(struct shm *shm, unsigned number)
 {
     struct shm_version v = fx_file("1");
     char name[SHM_NAME_MAX + 1];
-    size_t len =
-        SHM_NAME_INLINE + 1 + number % (SHM_NAME_MAX - SHM_NAME_INLINE);
+    size_t len = SHM_NAME_INLINE + 1 + number % (SHM_NAME_MAX - SHM_NAME_INLINE);
     int64_t r;
 
     fx_name(name, len, 'l', number);

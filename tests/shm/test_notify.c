@@ -12,8 +12,7 @@ static void put_inode(struct shm *shm, uint32_t node)
     fx_unlock(shm);
 }
 
-static void put_entry(struct shm *shm, uint32_t parent, const char *name,
-                      size_t len)
+static void put_entry(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
     fx_lock(shm);
     shm_notify_entry(shm, parent, name, len);
@@ -131,11 +130,8 @@ static void test_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_both_kinds),
-        TEST(test_nodes),
-        TEST(test_long_names),
-        TEST(test_overflow),
-        TEST(test_check),
+        TEST(test_both_kinds), TEST(test_nodes), TEST(test_long_names),
+        TEST(test_overflow),   TEST(test_check),
     };
 
     return cmocka_run_group_tests_name("shm_notify", tests, NULL, NULL);

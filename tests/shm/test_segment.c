@@ -143,8 +143,7 @@ static void test_short_of_resources(void **state)
         skip();
     assert_int_equal(fx_in_child(no_descriptor, NULL), 0);
     assert_int_equal(fx_in_child(no_room_for_the_file, NULL), 0);
-    if (!fx_under_asan() &&
-        !fx_under_valgrind()) /* which need more than that */
+    if (!fx_under_asan() && !fx_under_valgrind()) /* which need more than that */
         assert_int_equal(fx_in_child(no_address_space, NULL), 0);
 }
 
@@ -174,8 +173,7 @@ static void test_readonly(void **state)
     assert_int_equal(shm_node_find(view, SHM_ROOT, "name", 4), idx);
     assert_int_equal(view->nodes->live, 2);
     assert_ptr_equal(shm_arena_of(view, 3),
-                     view->base +
-                         ((uint8_t *)shm_arena_of(shm, 3) - shm->base));
+                     view->base + ((uint8_t *)shm_arena_of(shm, 3) - shm->base));
 
     /* What is checked stays so: the header is the view's own. */
     shm->header->sizes.nodes = 1u << 24;
@@ -186,8 +184,7 @@ static void test_readonly(void **state)
     shm_close(view);
 
     assert_int_equal(shm_open_readonly(reopened(shm), &view, &err), 0);
-    assert_int_equal(strlen(view->header->mount_path),
-                     sizeof(view->header->mount_path) - 1);
+    assert_int_equal(strlen(view->header->mount_path), sizeof(view->header->mount_path) - 1);
     shm_close(view);
 }
 
@@ -210,8 +207,7 @@ static void test_hostile_sizes(void **state)
         shm->header->sizes = with(senseless[i].field, senseless[i].value);
         refused(reopened(shm));
     }
-    shm->header->sizes =
-        with(FIELD(nodes), 128); /* sensible, and not this one's */
+    shm->header->sizes = with(FIELD(nodes), 128); /* sensible, and not this one's */
     refused(reopened(shm));
     shm->header->sizes = with(FIELD(workers), 3);
     refused(reopened(shm));
@@ -305,14 +301,10 @@ int main(void)
         cmocka_unit_test(test_senseless_sizes),
         cmocka_unit_test(test_short_of_resources),
         cmocka_unit_test_setup_teardown(test_readonly, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_hostile_sizes, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_hostile_header, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_not_a_segment, fx_setup,
-                                        fx_teardown),
-        cmocka_unit_test_setup_teardown(test_check_names_the_table, fx_setup,
-                                        fx_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_sizes, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_header, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_not_a_segment, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_check_names_the_table, fx_setup, fx_teardown),
     };
 
     return cmocka_run_group_tests_name("shm_segment", tests, NULL, NULL);

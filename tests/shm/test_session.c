@@ -87,8 +87,7 @@ static void test_full(void **state)
     fx_lock(shm);
     shm_session_close(shm, 2, 0);
     fx_unlock(shm);
-    assert_int_equal(begin(shm, node[4]),
-                     -ENFILE); /* its slot is being emptied */
+    assert_int_equal(begin(shm, node[4]), -ENFILE); /* its slot is being emptied */
     finish(shm, 2);
     assert_int_equal(begin(shm, node[4]), 2);
     for (uint32_t i = 0; i < 4; i++)
@@ -152,8 +151,8 @@ static void test_dirty(void **state)
     assert_true(shm_session_dirty(&s));
 }
 
-static struct shm_session_pid *pid(struct shm *shm, uint32_t idx, int32_t tid,
-                                   int32_t tgid, uint64_t start)
+static struct shm_session_pid *pid(struct shm *shm, uint32_t idx, int32_t tid, int32_t tgid,
+                                   uint64_t start)
 {
     struct shm_session_pid *p;
 

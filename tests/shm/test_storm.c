@@ -119,8 +119,7 @@ static uint32_t some_dir(struct storm *s)
 
 static void do_intern(struct storm *s)
 {
-    struct shm_version v =
-        below(s, 5) ? fx_file(below(s, 3) ? "1" : "2") : fx_dir();
+    struct shm_version v = below(s, 5) ? fx_file(below(s, 3) ? "1" : "2") : fx_dir();
     uint32_t i = below(s, 200);
     char name[SHM_NAME_MAX + 1];
     size_t len = i % 8 == 0 ? 90 + i % 100 : 6;
@@ -141,8 +140,7 @@ static void do_forget(struct storm *s)
     if (!h->n_refs)
         return;
     i = below(s, h->n_refs);
-    must(shm_node_of_id(s->shm, h->ref[i].id) == h->ref[i].node,
-         "a held node is gone");
+    must(shm_node_of_id(s->shm, h->ref[i].id) == h->ref[i].node, "a held node is gone");
     shm_node_forget(s->shm, h->ref[i].node, h->ref[i].count);
     h->ref[i] = h->ref[--h->n_refs];
 }
@@ -197,8 +195,7 @@ static void do_open(struct storm *s)
 
     if (!h->n_refs || h->n_handles == HANDLES_MAX)
         return;
-    idx = shm_handle_new(s->shm, SHM_HANDLE_FILE,
-                         h->ref[below(s, h->n_refs)].node, 0);
+    idx = shm_handle_new(s->shm, SHM_HANDLE_FILE, h->ref[below(s, h->n_refs)].node, 0);
     must(idx >= 0 || idx == -ENFILE, "handle_new");
     if (idx < 0)
         return;
@@ -215,8 +212,7 @@ static void do_close(struct storm *s)
     if (!h->n_handles)
         return;
     i = below(s, h->n_handles);
-    must(shm_handle_of_fh(s->shm, h->handle[i].fh, SHM_HANDLE_FILE) ==
-             h->handle[i].idx,
+    must(shm_handle_of_fh(s->shm, h->handle[i].fh, SHM_HANDLE_FILE) == h->handle[i].idx,
          "a held handle is gone");
     shm_handle_free(s->shm, h->handle[i].idx);
     h->handle[i] = h->handle[--h->n_handles];
@@ -229,8 +225,7 @@ static void do_session(struct storm *s)
     if (h->n_sessions && below(s, 2)) {
         uint32_t idx = h->session[--h->n_sessions];
 
-        must(shm_session_at(s->shm, idx)->state == SHM_SESSION_LIVE,
-             "a held session is gone");
+        must(shm_session_at(s->shm, idx)->state == SHM_SESSION_LIVE, "a held session is gone");
         shm_session_close(s->shm, idx, s->slot);
         shm_session_free(s->shm, idx);
     } else if (h->n_refs && h->n_sessions < SESSIONS_MAX) {
@@ -408,8 +403,7 @@ static void test_storm(void **state)
     (void)state;
     alarm(TIMEOUT_S); /* a lock that is never given back */
     for (uint32_t w = 0; w < WORKERS; w++) {
-        *held_of(shm, w) =
-            (struct held){.seed = fx_rand(&seed), .busy = SHM_NIL};
+        *held_of(shm, w) = (struct held){.seed = fx_rand(&seed), .busy = SHM_NIL};
         pids[w] = start(shm, w);
     }
     for (unsigned i = 0; i < kills; i++) {
@@ -437,11 +431,9 @@ static void test_storm(void **state)
     print_message(
         "  %llu operations, %u kills; died in a section: %llu + %llu, "
         "undone %llu + %llu\n",
-        (unsigned long long)operations, kills,
-        (unsigned long long)shm->meta->owner_deaths,
+        (unsigned long long)operations, kills, (unsigned long long)shm->meta->owner_deaths,
         (unsigned long long)shm->blocks->lock.owner_deaths,
-        (unsigned long long)shm->meta->rollbacks,
-        (unsigned long long)shm->blocks->lock.rollbacks);
+        (unsigned long long)shm->meta->rollbacks, (unsigned long long)shm->blocks->lock.rollbacks);
     alarm(0);
     shm_close(shm);
 }

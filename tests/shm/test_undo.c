@@ -12,8 +12,8 @@
 
 #define LONG_LEN 200
 
-static uint32_t put_long(struct shm *shm, uint32_t parent, char c,
-                         unsigned number, const char *etag)
+static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number,
+                         const char *etag)
 {
     char name[SHM_NAME_MAX + 1];
 
@@ -175,8 +175,7 @@ static void test_one_request(void **state)
     shm_notify_inode(shm, (uint32_t)node);
     shm_save(shm, shm->meta, rec, sizeof(*rec));
     shm_save(shm, shm->meta, rec, sizeof(*rec));
-    assert_int_equal(
-        shm_node_move(shm, (uint32_t)node, SHM_ROOT, "elsewhere", 9), 0);
+    assert_int_equal(shm_node_move(shm, (uint32_t)node, SHM_ROOT, "elsewhere", 9), 0);
     shm_node_list_stale(shm, SHM_ROOT);
     used = end(shm, "all of one request");
     assert_in_range(used, 8192, SHM_UNDO_MAX / 3);
@@ -211,8 +210,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_intern, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_move, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_others, fx_setup, fx_teardown),
-        cmocka_unit_test_setup_teardown(test_one_request, fx_setup,
-                                        fx_teardown),
+        cmocka_unit_test_setup_teardown(test_one_request, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_block, fx_setup, fx_teardown),
     };
 

@@ -87,9 +87,8 @@ int fx_setup(void **state)
     int pair[2];
 
     assert_non_null(fx);
-    assert_int_equal(
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
-        0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
+                     0);
     fx->mount.fd = pair[0];
     fx->kernel = pair[1];
     fx->conf.prefix = "pre";
@@ -166,8 +165,8 @@ bool fx_answer(struct fx *fx, uint64_t unique, int *ret_error, void *data, size_
     return true;
 }
 
-void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid,
-                const void *arg, size_t arg_len, const void *more, size_t more_len)
+void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid, const void *arg,
+                size_t arg_len, const void *more, size_t more_len)
 {
     uint8_t *area = shm_arena_read_area(fx->w.shm, FX_SLOT);
     struct fuse_in_header head = {
@@ -186,8 +185,8 @@ void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid
     atomic_store(&fx->w.arena->current.state, SHM_RECORD_READING);
 }
 
-struct op *fx_op(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid,
-                 const void *arg, size_t arg_len, const void *more, size_t more_len)
+struct op *fx_op(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid, const void *arg,
+                 size_t arg_len, const void *more, size_t more_len)
 {
     struct op *op;
 
@@ -210,10 +209,8 @@ uint32_t fx_state(struct shm_record *rec)
 uint32_t fx_session(struct fx *fx, const char *name, uint32_t *ret_node)
 {
     struct shm *shm = fx->w.shm;
-    struct shm_version v = {.local = true,
-                            .mode = SHM_MODE_UNSET,
-                            .uid = SHM_MODE_UNSET,
-                            .gid = SHM_MODE_UNSET};
+    struct shm_version v = {
+        .local = true, .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET};
     int64_t node, session = -1;
 
     worker_lock(&fx->w);

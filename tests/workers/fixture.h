@@ -46,12 +46,12 @@ bool fx_answer(struct fx *fx, uint64_t unique, int *ret_error, void *data, size_
 
 /* Writes a request into the read area, as the kernel does: header, arguments, and a name or data
  * behind. */
-void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid,
-                const void *arg, size_t arg_len, const void *more, size_t more_len);
+void fx_request(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid, const void *arg,
+                size_t arg_len, const void *more, size_t more_len);
 
 /* The same, taken up as an op that lies in the read area. */
-struct op *fx_op(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid,
-                 const void *arg, size_t arg_len, const void *more, size_t more_len);
+struct op *fx_op(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodeid, const void *arg,
+                 size_t arg_len, const void *more, size_t more_len);
 
 struct shm_record *fx_record(struct fx *fx, uint32_t i);
 uint32_t fx_state(struct shm_record *rec);

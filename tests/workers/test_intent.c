@@ -80,12 +80,21 @@ static void test_parse(void **state)
 static void test_parse_odd(void **state)
 {
     static const char *const texts[] = {
-        "", "\n", "running\n", "-1 0x7ffc00001000 0x7f0000001234\n", "257", "257\n", "257 ",
-        "257 0x1\n", "257 0x 0x 0x 0x 0x 0x 0x 0x\n", "257 1 2 3 4 5 6 7 8\n",
+        "",
+        "\n",
+        "running\n",
+        "-1 0x7ffc00001000 0x7f0000001234\n",
+        "257",
+        "257\n",
+        "257 ",
+        "257 0x1\n",
+        "257 0x 0x 0x 0x 0x 0x 0x 0x\n",
+        "257 1 2 3 4 5 6 7 8\n",
         "257 0xffffff9c 0x5000 0x241 0x1a4 0x0 0x0 0x7ffc00001000 0x7f0000001234",
         "257 0xffffff9c 0x5000 0x241 0x1a4 0x0 0x0 0x7ffc00001000 0x7f0000001234 0x1\n",
         "257 0xffffff9c 0x5000 0x241 0x1a4 0x0 0x0 0x7ffc00001000 0x7f0000001234\n0",
-        "99999999999999999999 0x1 0x1 0x1 0x1" REST, "-257 0x1 0x1 0x1 0x1" REST};
+        "99999999999999999999 0x1 0x1 0x1 0x1" REST,
+        "-257 0x1 0x1 0x1 0x1" REST};
     struct intent in;
 
     (void)state;
@@ -125,13 +134,13 @@ static void test_same_name(void **state)
         {"/", NULL, "x", false},
         {".", NULL, "x", false},
         {"..", NULL, "..", false},
-        {"d/x", NULL, "d", false},     /* on the way */
-        {"x/x", NULL, "x", false},     /* it could be */
-        {"x/x", NULL, "x/x", false},   /* cannot be told from the one before */
+        {"d/x", NULL, "d", false},   /* on the way */
+        {"x/x", NULL, "x", false},   /* it could be */
+        {"x/x", NULL, "x/x", false}, /* cannot be told from the one before */
         {"x/../x", NULL, "x", false},
-        {"l/x", NULL, "d/x", false},   /* l is a link: "x" may be on its way */
+        {"l/x", NULL, "d/x", false}, /* l is a link: "x" may be on its way */
         {"/mnt/d/x", NULL, "e/x", false},
-        {"x", "x", "x", false},        /* the source of a rename */
+        {"x", "x", "x", false}, /* the source of a rename */
         {"b/x", "a/x", "b/x", false},
         {"x", "x/y", "x", false},
         {"x", "/x/y/z", "x", false},
@@ -314,8 +323,12 @@ static void try_it(struct fixture *f, void (*run)(const struct trial *t), const 
 }
 
 #define S(text) (uintptr_t)(text)
-#define AT (uintptr_t)AT_FDCWD
-#define HOW(f) (uintptr_t) & (const struct open_how){.flags = (f), .mode = (f)&O_CREAT ? 0600 : 0}
+#define AT (uintptr_t) AT_FDCWD
+#define HOW(f)                                                                                     \
+    (uintptr_t) & (const struct open_how)                                                          \
+    {                                                                                              \
+        .flags = (f), .mode = (f)&O_CREAT ? 0600 : 0                                               \
+    }
 #define CREAT_FLAGS (O_CREAT | O_WRONLY | O_TRUNC)
 
 static struct stat st_room;
@@ -350,30 +363,66 @@ static const struct trial old_calls[] = {
 static const struct trial new_calls[] = {
     {"openat", SYS_openat, {AT, S("x"), O_RDONLY}, INTENT_READ, O_RDONLY, "x"},
     {"write", SYS_openat, {AT, S("x"), O_WRONLY}, INTENT_READ, O_WRONLY, "x"},
-    {"read and write, empty", SYS_openat, {AT, S("x"), O_RDWR | O_TRUNC}, INTENT_READ,
-     O_RDWR | O_TRUNC, "x"},
-    {"write, empty", SYS_openat, {AT, S("x"), O_WRONLY | O_TRUNC}, INTENT_TRUNC,
-     O_WRONLY | O_TRUNC, "x"},
+    {"read and write, empty",
+     SYS_openat,
+     {AT, S("x"), O_RDWR | O_TRUNC},
+     INTENT_READ,
+     O_RDWR | O_TRUNC,
+     "x"},
+    {"write, empty",
+     SYS_openat,
+     {AT, S("x"), O_WRONLY | O_TRUNC},
+     INTENT_TRUNC,
+     O_WRONLY | O_TRUNC,
+     "x"},
     {"create", SYS_openat, {AT, S("x"), CREAT_FLAGS, 0600}, INTENT_OPEN, CREAT_FLAGS, "x+"},
-    {"create, exclusive", SYS_openat, {AT, S("x"), CREAT_FLAGS | O_EXCL, 0600}, INTENT_OPEN,
-     CREAT_FLAGS | O_EXCL, "x+"},
+    {"create, exclusive",
+     SYS_openat,
+     {AT, S("x"), CREAT_FLAGS | O_EXCL, 0600},
+     INTENT_OPEN,
+     CREAT_FLAGS | O_EXCL,
+     "x+"},
     {"create to read", SYS_openat, {AT, S("x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "x+"},
     {"create what is there", SYS_openat, {AT, S("f"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "f+"},
     {"create below", SYS_openat, {AT, S("d/x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT, "d> d/x+"},
-    {"create below, twice its name", SYS_openat, {AT, S("d/d"), O_CREAT, 0600}, INTENT_OPEN,
-     O_CREAT, "d d/d"},
-    {"create, no directory", SYS_openat, {AT, S("no/x"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT,
+    {"create below, twice its name",
+     SYS_openat,
+     {AT, S("d/d"), O_CREAT, 0600},
+     INTENT_OPEN,
+     O_CREAT,
+     "d d/d"},
+    {"create, no directory",
+     SYS_openat,
+     {AT, S("no/x"), O_CREAT, 0600},
+     INTENT_OPEN,
+     O_CREAT,
      "no>"},
-    {"create through a link", SYS_openat, {AT, S("l"), O_CREAT, 0600}, INTENT_OPEN, O_CREAT,
+    {"create through a link",
+     SYS_openat,
+     {AT, S("l"), O_CREAT, 0600},
+     INTENT_OPEN,
+     O_CREAT,
      "l+ d d/x"},
-    {"O_PATH creates nothing", SYS_openat, {AT, S("x"), O_PATH | O_CREAT, 0600}, INTENT_STAT,
-     O_PATH | O_CREAT, "x"},
+    {"O_PATH creates nothing",
+     SYS_openat,
+     {AT, S("x"), O_PATH | O_CREAT, 0600},
+     INTENT_STAT,
+     O_PATH | O_CREAT,
+     "x"},
     {"opendir", SYS_openat, {AT, S("x"), O_DIRECTORY}, INTENT_DIR, O_DIRECTORY, "x"},
-    {"unnamed", SYS_openat, {AT, S("d"), O_TMPFILE | O_RDWR, 0600}, INTENT_DIR,
-     O_TMPFILE | O_RDWR, "d"},
+    {"unnamed",
+     SYS_openat,
+     {AT, S("d"), O_TMPFILE | O_RDWR, 0600},
+     INTENT_DIR,
+     O_TMPFILE | O_RDWR,
+     "d"},
     {"openat2", SYS_openat2, {AT, S("x"), HOW(O_RDONLY), 24}, INTENT_READ, 0, "x"},
-    {"openat2, create", SYS_openat2, {AT, S("d/x"), HOW(CREAT_FLAGS), 24}, INTENT_OPEN,
-     CREAT_FLAGS, "d> d/x+"},
+    {"openat2, create",
+     SYS_openat2,
+     {AT, S("d/x"), HOW(CREAT_FLAGS), 24},
+     INTENT_OPEN,
+     CREAT_FLAGS,
+     "d> d/x+"},
     {"newfstatat", SYS_newfstatat, {AT, S("x"), S(&st_room), 0}, INTENT_STAT, 0, "x"},
     {"statx", SYS_statx, {AT, S("x"), 0, STATX_BASIC_STATS, BUF}, INTENT_STAT, 0, "x"},
     {"faccessat", SYS_faccessat, {AT, S("x"), 0}, INTENT_STAT, 0, "x"},
@@ -400,11 +449,19 @@ static const struct trial new_calls[] = {
     {"linkat, same name", SYS_linkat, {AT, S("f"), AT, S("d/f"), 0}, INTENT_MAKE, 0, "f d> d/f"},
     {"renameat", SYS_renameat, {AT, S("f"), AT, S("x")}, INTENT_RENAME, 0, "f x+"},
     {"renameat2", SYS_renameat2, {AT, S("f"), AT, S("x"), 0}, INTENT_RENAME, 0, "f x+"},
-    {"mv -n", SYS_renameat2, {AT, S("f"), AT, S("x"), RENAME_NOREPLACE}, INTENT_RENAME,
-     RENAME_NOREPLACE, "f x+"},
+    {"mv -n",
+     SYS_renameat2,
+     {AT, S("f"), AT, S("x"), RENAME_NOREPLACE},
+     INTENT_RENAME,
+     RENAME_NOREPLACE,
+     "f x+"},
     {"mv f d", SYS_renameat2, {AT, S("f"), AT, S("d/f"), 0}, INTENT_RENAME, 0, "d> f d/f"},
-    {"exchange", SYS_renameat2, {AT, S("f"), AT, S("x"), RENAME_EXCHANGE}, INTENT_STAT,
-     RENAME_EXCHANGE, "f x"},
+    {"exchange",
+     SYS_renameat2,
+     {AT, S("f"), AT, S("x"), RENAME_EXCHANGE},
+     INTENT_STAT,
+     RENAME_EXCHANGE,
+     "f x"},
 };
 
 static void test_calls(void **state)
@@ -425,15 +482,15 @@ static void call_at_the_edge(const struct trial *t)
     struct trial at = *t;
 
     munmap(p + 3 * page, page);
-    at.arg[1] = S(memcpy(p + (t->arg[4] ? t->arg[4] * page - 1 : 3 * page - len),
-                         (char *)t->arg[1], len));
+    at.arg[1] =
+        S(memcpy(p + (t->arg[4] ? t->arg[4] * page - 1 : 3 * page - len), (char *)t->arg[1], len));
     call(&at);
 }
 
 static void test_edges(void **state)
 {
-    struct trial t = {"edge", SYS_openat, {AT, S("d/x"), O_CREAT, 0600, 0}, INTENT_OPEN, O_CREAT,
-                      "d> d/x+"};
+    struct trial t = {"edge",      SYS_openat, {AT, S("d/x"), O_CREAT, 0600, 0},
+                      INTENT_OPEN, O_CREAT,    "d> d/x+"};
 
     try_it(*state, call_at_the_edge, &t);
     t.arg[4] = 1;
@@ -465,8 +522,8 @@ static void call_in_namespace(const struct trial *t)
     wait(NULL);
 }
 
-static const struct trial create_x = {"create", SYS_openat, {AT, S("x"), O_CREAT, 0600},
-                                      INTENT_OPEN, O_CREAT, "x+"};
+static const struct trial create_x = {"create",    SYS_openat, {AT, S("x"), O_CREAT, 0600},
+                                      INTENT_OPEN, O_CREAT,    "x+"};
 
 static void test_other_callers(void **state)
 {
@@ -489,9 +546,12 @@ static void open_by_uring(const struct trial *t)
               MAP_SHARED, fd, IORING_OFF_SQ_RING);
     sqe = mmap(NULL, p.sq_entries * sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                IORING_OFF_SQES);
-    *sqe = (struct io_uring_sqe){.opcode = IORING_OP_OPENAT, .flags = (uint8_t)t->arg[4],
-                                 .fd = AT_FDCWD, .addr = t->arg[1],
-                                 .open_flags = (uint32_t)t->arg[2], .len = 0600};
+    *sqe = (struct io_uring_sqe){.opcode = IORING_OP_OPENAT,
+                                 .flags = (uint8_t)t->arg[4],
+                                 .fd = AT_FDCWD,
+                                 .addr = t->arg[1],
+                                 .open_flags = (uint32_t)t->arg[2],
+                                 .len = 0600};
     *(unsigned *)(sq + p.sq_off.array) = 0;
     __atomic_store_n((unsigned *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
     syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
@@ -509,8 +569,8 @@ static bool has_uring(void)
 
 static void test_uring(void **state)
 {
-    struct trial t = {"io_uring", SYS_io_uring_enter, {AT, S("x"), O_CREAT | O_RDWR},
-                      INTENT_UNKNOWN, 0, "x"};
+    struct trial t = {
+        "io_uring", SYS_io_uring_enter, {AT, S("x"), O_CREAT | O_RDWR}, INTENT_UNKNOWN, 0, "x"};
 
     if (!has_uring()) {
         print_message("SKIPPED: no io_uring here\n");
@@ -537,8 +597,8 @@ static long int80(long number, uintptr_t b, uintptr_t c, uintptr_t d)
 
 static void readlink_i386(const struct trial *t)
 {
-    char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    char *low =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
     strcpy(low, "x");
     int80(t->number, (uintptr_t)low, (uintptr_t)low + 100, 9);
@@ -686,7 +746,7 @@ struct locked {
     struct toy *toy;
     char *map;
     unsigned ready, go; /* the thread that is to map runs; it is to map */
-    pid_t tid;   /* of this thread, when it begins */
+    pid_t tid;          /* of this thread, when it begins */
 };
 
 static void reach(const unsigned *count, unsigned want)
@@ -817,17 +877,13 @@ int main(void)
         cmocka_unit_test(test_same_name),
     };
     const struct CMUnitTest mounting[] = {
-        MOUNTING(test_calls),
-        MOUNTING(test_edges),
-        MOUNTING(test_other_callers),
-        MOUNTING(test_uring),
+        MOUNTING(test_calls),         MOUNTING(test_edges),
+        MOUNTING(test_other_callers), MOUNTING(test_uring),
 #ifdef __x86_64__
         MOUNTING(test_int80),
 #endif
-        MOUNTING(test_permission),
-        MOUNTING(test_joined),
-        MOUNTING(test_cost),
-        MOUNTING(test_locked_memory),
+        MOUNTING(test_permission),    MOUNTING(test_joined),
+        MOUNTING(test_cost),          MOUNTING(test_locked_memory),
     };
     int failed = cmocka_run_group_tests(pure, NULL, NULL);
 

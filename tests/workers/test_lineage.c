@@ -103,15 +103,15 @@ static void test_judge(void **state)
         enum lineage_verdict verdict;
     } rows[] = {
         {A ".", A, NULL, LINEAGE_OURS},
-        {C B A, A, NULL, LINEAGE_OURS},   /* others on top */
+        {C B A, A, NULL, LINEAGE_OURS}, /* others on top */
         {C B A, A, B, LINEAGE_OURS},
-        {C A, B, A, LINEAGE_CONFLICT},    /* another was built on what we expected */
-        {A, B, A, LINEAGE_CONFLICT},      /* the same version with another ETag */
-        {C ".", B, A, LINEAGE_CONFLICT},  /* whole, and neither is in it */
+        {C A, B, A, LINEAGE_CONFLICT},   /* another was built on what we expected */
+        {A, B, A, LINEAGE_CONFLICT},     /* the same version with another ETag */
+        {C ".", B, A, LINEAGE_CONFLICT}, /* whole, and neither is in it */
         {C ".", B, NULL, LINEAGE_CONFLICT},
-        {C D, B, A, LINEAGE_UNKNOWN},     /* cut */
+        {C D, B, A, LINEAGE_UNKNOWN}, /* cut */
         {C D, B, "", LINEAGE_UNKNOWN},
-        {NULL, B, A, LINEAGE_UNKNOWN},    /* another program wrote */
+        {NULL, B, A, LINEAGE_UNKNOWN}, /* another program wrote */
         {"", B, A, LINEAGE_UNKNOWN},
         {"junk", B, A, LINEAGE_UNKNOWN},
         {A "." B, B, A, LINEAGE_UNKNOWN},
@@ -137,7 +137,7 @@ struct version {
 
 struct world {
     struct version v[VERSIONS_MAX + 1];
-    unsigned n;       /* newest = what is there */
+    unsigned n; /* newest = what is there */
     unsigned seed;
 };
 
@@ -221,10 +221,13 @@ static void test_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),   cmocka_unit_test(test_valid),
-        cmocka_unit_test(test_extend), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_valid),
+        cmocka_unit_test(test_extend),
+        cmocka_unit_test(test_cut),
         cmocka_unit_test(test_cut_to_the_room),
-        cmocka_unit_test(test_judge), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_judge),
+        cmocka_unit_test(test_model),
     };
 
     if (sodium_init() < 0)

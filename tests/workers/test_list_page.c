@@ -22,11 +22,8 @@ static _Alignas(8) uint8_t page[CAP];
 
 static bool add(enum list_type type, const char *name, size_t len, const char *etag)
 {
-    struct list_entry e = {.type = type,
-                           .size = len * 1000,
-                           .mtime_ns = -5,
-                           .name = name,
-                           .name_len = (uint8_t)len};
+    struct list_entry e = {
+        .type = type, .size = len * 1000, .mtime_ns = -5, .name = name, .name_len = (uint8_t)len};
 
     strncpy(e.etag, etag, sizeof(e.etag) - 1);
     return list_page_add(page, CAP, &e);
@@ -37,8 +34,8 @@ static void add_name(enum list_type type, const char *name)
     assert_true(add(type, name, strlen(name), type == LIST_DIR ? "" : MD5));
 }
 
-static void assert_next(size_t *off, enum list_type type, const char *name,
-                        size_t len, const char *etag)
+static void assert_next(size_t *off, enum list_type type, const char *name, size_t len,
+                        const char *etag)
 {
     struct list_entry e;
 
@@ -236,7 +233,7 @@ static void the_end_is_cut_off(void **state)
     add_name(LIST_FILE, "d");
     used = list_page_header(page)->used;
     list_page_end_at(page, "d", 1, false);
-    assert_false(list_page_cut(page, c, 1)); /* two they are */
+    assert_false(list_page_cut(page, c, 1));                          /* two they are */
     assert_false(list_page_cut(page, sizeof(struct list_header), 9)); /* nothing would be left */
     assert_false(list_page_cut(page, c + 1, 9));
     assert_int_equal(list_page_header(page)->used, used);

@@ -43,7 +43,7 @@ static void test_modes(void **state)
         const char *text;
         uint32_t mode;
     } rows[] = {
-        {"33188", 0644},  /* s3fs: decimal, with type */
+        {"33188", 0644}, /* s3fs: decimal, with type */
         {"33261", 0755},
         {"100644", 0644}, /* rclone: octal, with type */
         {"0100600", 0600},
@@ -54,7 +54,7 @@ static void test_modes(void **state)
         {"", SHM_MODE_UNSET},
         {"99999999999999999999", SHM_MODE_UNSET},
         {"16877", SHM_MODE_UNSET}, /* of a directory */
-        {"35309", 0755}, /* set-uid and set-gid are dropped */
+        {"35309", 0755},           /* set-uid and set-gid are dropped */
     };
 
     (void)state;
@@ -84,8 +84,7 @@ static void test_times(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         bool timed;
 
-        assert_int_equal(read_one("mtime", rows[i].text, &timed).mtime_ns,
-                         rows[i].ns);
+        assert_int_equal(read_one("mtime", rows[i].text, &timed).mtime_ns, rows[i].ns);
         assert_int_equal(timed, rows[i].ns != 7);
     }
 }
@@ -118,13 +117,9 @@ static void test_links(void **state)
         uint64_t size;
         bool link;
     } rows[] = {
-        {"41471", 5, true},
-        {"0120777", 5, true},
-        {"41471", 0, false}, /* no target */
-        {"41471", 4096, false}, /* too long for one */
-        {"41471", 4095, true},
-        {"33188", 5, false},
-        {"511", 5, false},
+        {"41471", 5, true},     {"0120777", 5, true}, {"41471", 0, false}, /* no target */
+        {"41471", 4096, false},                                            /* too long for one */
+        {"41471", 4095, true},  {"33188", 5, false},  {"511", 5, false},
     };
 
     (void)state;
@@ -157,8 +152,9 @@ static void test_more(void **state)
         const char *name;
         bool more, xattr;
     } rows[] = {
-        {"mode", false, false},  {"mtime", false, false}, {"ctime", false, false},
-        {"stateproxy-lineage", false, false}, {"origin", true, false}, {"xattr", true, true},
+        {"mode", false, false},  {"mtime", false, false},
+        {"ctime", false, false}, {"stateproxy-lineage", false, false},
+        {"origin", true, false}, {"xattr", true, true},
     };
 
     (void)state;
@@ -254,10 +250,8 @@ static void test_all_that_an_object_can_have(void **state)
 static void test_filling_what_is_not_known(void **state)
 {
     struct s3_object obj = {.size = 5};
-    struct shm_node n = {.mode = SHM_MODE_UNSET,
-                         .uid = 1,
-                         .gid = SHM_MODE_UNSET,
-                         .session = SHM_NIL};
+    struct shm_node n = {
+        .mode = SHM_MODE_UNSET, .uid = 1, .gid = SHM_MODE_UNSET, .session = SHM_NIL};
 
     (void)state;
     add(&obj, "mode", "33152");

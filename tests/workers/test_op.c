@@ -36,8 +36,7 @@ static struct op *statfs_op(struct fx *fx, uint64_t unique)
 
 static struct op *mkdir_op(struct fx *fx, uint64_t unique, const char *name)
 {
-    return fx_op(fx, FUSE_MKDIR, unique, 1, &mkdir_in, sizeof(mkdir_in), name,
-                 strlen(name) + 1);
+    return fx_op(fx, FUSE_MKDIR, unique, 1, &mkdir_in, sizeof(mkdir_in), name, strlen(name) + 1);
 }
 
 static uint64_t lookups(struct fx *fx, const char *name)
@@ -446,8 +445,8 @@ static void forget_and_die(struct fx *fx)
 
     worker_lock(&fx->w);
     op = fx_op(fx, FUSE_FORGET, UNIQUE + 2,
-               shm_node_id(fx->w.shm, shm_node_find(fx->w.shm, SHM_ROOT, "d", 1)),
-               &in, sizeof(in), NULL, 0);
+               shm_node_id(fx->w.shm, shm_node_find(fx->w.shm, SHM_ROOT, "d", 1)), &in, sizeof(in),
+               NULL, 0);
     shm_save(fx->w.shm, fx->w.shm->meta, &op->rec->state, sizeof(op->rec->state));
     atomic_store(&op->rec->state, SHM_RECORD_FREE); /* as op_forget.c does it */
     die();
@@ -590,8 +589,7 @@ static void counted_lookups_are_taken_back(void **state)
 
 /* ---- taken over: effects under way ---- */
 
-static uint32_t open_handle(struct fx *fx, uint32_t node, uint32_t session,
-                            uint64_t *ret_fh)
+static uint32_t open_handle(struct fx *fx, uint32_t node, uint32_t session, uint64_t *ret_fh)
 {
     int64_t handle;
 
@@ -631,8 +629,7 @@ static void assert_spool(struct fx *fx, uint32_t session, const char *want)
     char got[64];
 
     assert_int_equal(s->size, strlen(want));
-    assert_int_equal(spool_read(&fx->w, session, got, strlen(want), 0),
-                     strlen(want));
+    assert_int_equal(spool_read(&fx->w, session, got, strlen(want), 0), strlen(want));
     assert_memory_equal(got, want, strlen(want));
 }
 
@@ -648,8 +645,7 @@ static void write_is_finished(void **state)
 
     open_handle(fx, node, session, &fh);
     in.fh = fh;
-    op = fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in,
-               sizeof(in), "hello", 5);
+    op = fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), "hello", 5);
     begin_change(op, session, 5);
     assert_int_equal(shm_session_at(fx->w.shm, session)->writing, 1);
     replace_and_recover(fx);
@@ -674,8 +670,8 @@ static void parked_write_is_finished(void **state)
     open_handle(fx, node, session, &fh);
     in.fh = fh;
     s->publish = (struct shm_job){.state = SHM_JOB_RUNNING, .owner = 0};
-    op_dispatch(fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in,
-                      sizeof(in), "hello", 5));
+    op_dispatch(
+        fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), "hello", 5));
     no_answer(fx);
     assert_int_equal(fx_state(&fx->w.arena->current), SHM_RECORD_FREE);
     assert_int_equal(s->waiters, UINT32_C(1) << FX_SLOT);
@@ -703,8 +699,8 @@ static void parked_bytes_gone(void **state)
     open_handle(fx, node, session, &fh);
     in.fh = fh;
     s->publish = (struct shm_job){.state = SHM_JOB_RUNNING, .owner = 0};
-    op_dispatch(fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in,
-                      sizeof(in), "hello", 5));
+    op_dispatch(
+        fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), "hello", 5));
     fx_record(fx, record)->parked_len = 0;
     s->publish.state = SHM_JOB_IDLE;
     replace_and_recover(fx);
@@ -730,8 +726,7 @@ static void truncate_is_finished(void **state)
     assert_int_equal(spool_write(&fx->w, session, "hello", 5, 0), 0);
     s->size = 5;
     s->flags |= SHM_SESSION_ORPHAN; /* so that nothing is sent */
-    op = fx_op(fx, FUSE_SETATTR, UNIQUE, shm_node_id(fx->w.shm, node), &in,
-               sizeof(in), NULL, 0);
+    op = fx_op(fx, FUSE_SETATTR, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), NULL, 0);
     assert_int_equal(op_keep(op), 0);
     op->rec->session = session;
     s->refs++;
@@ -765,12 +760,11 @@ static uint64_t fh_to_cut;
 
 static void cut_and_die(struct fx *fx)
 {
-    const struct fuse_setattr_in in = {
-        .valid = FATTR_SIZE | FATTR_FH, .size = 3, .fh = fh_to_cut};
+    const struct fuse_setattr_in in = {.valid = FATTR_SIZE | FATTR_FH, .size = 3, .fh = fh_to_cut};
 
     die_at_ftruncate();
-    op_dispatch(fx_op(fx, FUSE_SETATTR, UNIQUE, shm_node_id(fx->w.shm, 1), &in, sizeof(in), NULL,
-                      0));
+    op_dispatch(
+        fx_op(fx, FUSE_SETATTR, UNIQUE, shm_node_id(fx->w.shm, 1), &in, sizeof(in), NULL, 0));
 }
 
 /* Readers know of it before it is done: else they would find zeroes at the end of what was. */
@@ -814,8 +808,7 @@ static void emptying_excludes_writes(void **state)
     assert_int_equal(spool_write(&fx->w, session, "hello", 5, 0), 0);
     s->size = 5;
     s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
-    op = fx_op(fx, FUSE_OPEN, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in),
-               NULL, 0);
+    op = fx_op(fx, FUSE_OPEN, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), NULL, 0);
     assert_int_equal(op_keep(op), 0);
     other = statfs_op(fx, UNIQUE + 2);
     assert_int_equal(op_keep(other), 0);
@@ -1009,8 +1002,7 @@ static void crashed_too_often(void **state)
 
     open_handle(fx, node, session, &fh);
     in.fh = fh;
-    op = fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in,
-               sizeof(in), "hello", 5);
+    op = fx_op(fx, FUSE_WRITE, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), "hello", 5);
     begin_change(op, session, 5);
     op->rec->crashes = 2;
     replace_and_recover(fx);

@@ -293,16 +293,11 @@ static void looks_without_a_free_descriptor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sees_itself),
-        cmocka_unit_test(sees_a_child),
-        cmocka_unit_test(name_may_be_anything),
-        cmocka_unit_test(thread_is_its_process),
-        cmocka_unit_test(sees_how_it_ended),
-        cmocka_unit_test(unknown_is_unknown),
-        cmocka_unit_test(finds_writers),
-        cmocka_unit_test(another_file_does_not_count),
-        cmocka_unit_test(finds_it_in_a_child),
-        cmocka_unit_test(looks_without_a_free_descriptor),
+        cmocka_unit_test(sees_itself),          cmocka_unit_test(sees_a_child),
+        cmocka_unit_test(name_may_be_anything), cmocka_unit_test(thread_is_its_process),
+        cmocka_unit_test(sees_how_it_ended),    cmocka_unit_test(unknown_is_unknown),
+        cmocka_unit_test(finds_writers),        cmocka_unit_test(another_file_does_not_count),
+        cmocka_unit_test(finds_it_in_a_child),  cmocka_unit_test(looks_without_a_free_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,8 +82,8 @@ static void test_random_reads_fetch_what_they_read(void **state)
 
         assert_false(sequential);
         assert_nothing(read_plan_ahead(&h, 64 * MIB, &limits));
-        assert_range(read_plan_miss(&h, offs[i], 4096, sequential, 64 * MIB, &limits),
-                     offs[i], offs[i] + 4096);
+        assert_range(read_plan_miss(&h, offs[i], 4096, sequential, 64 * MIB, &limits), offs[i],
+                     offs[i] + 4096);
     }
 }
 
@@ -116,14 +116,11 @@ static void test_overtaking_reads_stay_a_sequence(void **state)
 /* What was fetched ahead is gone before it was read: there are too many readers for the pool. */
 static void test_evicted_read_ahead_halves_the_window(void **state)
 {
-    struct shm_handle h = {.seq_next = 20 * MIB,
-                           .seq_ahead = 30 * MIB,
-                           .seq_window = 8 * MIB};
+    struct shm_handle h = {.seq_next = 20 * MIB, .seq_ahead = 30 * MIB, .seq_window = 8 * MIB};
 
     (void)state;
     assert_true(read_plan_note(&h, 20 * MIB, STEP));
-    assert_range(read_plan_miss(&h, 20 * MIB, STEP, true, 100 * MIB, &limits),
-                 20 * MIB, 24 * MIB);
+    assert_range(read_plan_miss(&h, 20 * MIB, STEP, true, 100 * MIB, &limits), 20 * MIB, 24 * MIB);
     assert_int_equal(h.seq_window, 4 * MIB);
 }
 

@@ -95,8 +95,8 @@ static void all_sessions_have_one_limit(void **state)
     assert_int_equal(mem_used(fx), 0);
 }
 
-static void assert_content(struct fx *fx, uint32_t session, uint64_t off,
-                           const char *want, size_t len)
+static void assert_content(struct fx *fx, uint32_t session, uint64_t off, const char *want,
+                           size_t len)
 {
     char got[64];
 

@@ -13,8 +13,7 @@ bool meta_is_unknown(const struct worker *w, const struct shm_node *n);
 /* Under shm->meta. It may turn out to be a symbolic link, which an open must know. */
 static inline bool meta_may_be_link(const struct worker *w, const struct shm_node *n)
 {
-    return meta_is_unknown(w, n) && !(n->flags & SHM_NODE_DIR) && n->size > 0 &&
-           n->size < PATH_MAX;
+    return meta_is_unknown(w, n) && !(n->flags & SHM_NODE_DIR) && n->size > 0 && n->size < PATH_MAX;
 }
 
 /* `obj` is valid during the call, NULL where no answer came. Continues a handler; the op has not

@@ -40,7 +40,7 @@ struct store {
 static void meta_store_end(struct store *st, int error)
 {
     struct op *op = st->op;
-    void (*then)(struct op *op, int error) = st->then;
+    void (*then)(struct op * op, int error) = st->then;
 
     op->state = NULL;
     op->state_free = NULL;

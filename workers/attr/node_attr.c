@@ -76,8 +76,8 @@ void node_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret)
 {
     bool dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
 
-    fuse_entry_fill(ret, shm_node_id(w->shm, node), 0,
-                    dir ? w->conf->directories.ttl_ns : 0, attr_valid(w, node));
+    fuse_entry_fill(ret, shm_node_id(w->shm, node), 0, dir ? w->conf->directories.ttl_ns : 0,
+                    attr_valid(w, node));
     node_attr(w, node, &ret->attr);
 }
 

@@ -124,13 +124,12 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
 
 /* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is not known. */
 static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
-                         char ret[SHM_LINEAGE_MAX])
+                             char ret[SHM_LINEAGE_MAX])
 {
     struct shm_baseline_value v;
 
     memset(ret, 0, SHM_LINEAGE_MAX);
-    if (shm_baseline_get(w->shm, k, &nobody, &v) != SHM_BASELINE_KNOWN ||
-        strcmp(v.etag, etag) != 0)
+    if (shm_baseline_get(w->shm, k, &nobody, &v) != SHM_BASELINE_KNOWN || strcmp(v.etag, etag) != 0)
         return 0;
     memcpy(ret, v.lineage, SHM_LINEAGE_MAX);
     return SHM_BASELINE_LINEAGE;
@@ -218,8 +217,7 @@ static void expect(struct shm_session *s, const struct shm_baseline_value *v)
 }
 
 /* Nothing of the old content stays: what the process knows of it counts. */
-static void expect_known(struct op *op, struct shm_session *s,
-                         const struct shm_baseline_key *k)
+static void expect_known(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
     bool parents = false;
@@ -244,8 +242,8 @@ static void expect_absence(struct shm_session *s)
  * Two exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read
  * or written a version that is gone now is told so; and who would overwrite anything, as nobody
  * here has ever touched the key, does. */
-static void expect_nothing(struct op *op, struct shm_session *s,
-                           const struct shm_baseline_key *k, bool truncate)
+static void expect_nothing(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                           bool truncate)
 {
     struct shm_baseline_value v;
     bool parents = false;
@@ -257,8 +255,8 @@ static void expect_nothing(struct op *op, struct shm_session *s,
 }
 
 /* What is loaded is what the write is built on. */
-static void expect_loaded(struct op *op, struct shm_session *s,
-                          const struct shm_baseline_key *k, bool append)
+static void expect_loaded(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
+                          bool append)
 {
     struct shm_baseline_value v;
     enum shm_baseline_state known;
@@ -295,8 +293,7 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
 }
 
 static void cas_begin_session(struct op *op, struct shm_session *s,
-                              const struct shm_baseline_key *k,
-                  bool truncate, bool append)
+                              const struct shm_baseline_key *k, bool truncate, bool append)
 {
     if (s->flags & SHM_SESSION_ABSENT)
         expect_nothing(op, s, k, truncate);

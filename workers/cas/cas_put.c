@@ -71,9 +71,8 @@ void cas_put_meta(struct cas_put *c, struct meta_out *meta)
     bool added = meta->n && strcmp(meta->pair[meta->n - 1].name, LINEAGE_META) == 0;
 
     if (!added) {
-        c->room = meta->bytes + META_COST < META_BYTES_MAX
-                      ? META_BYTES_MAX - meta->bytes - META_COST
-                      : 0;
+        c->room =
+            meta->bytes + META_COST < META_BYTES_MAX ? META_BYTES_MAX - meta->bytes - META_COST : 0;
         if (meta->n == META_PAIRS_MAX)
             meta->n--; /* one that is kept gives way */
         meta->pair[meta->n++] = (struct s3_meta_pair){LINEAGE_META, c->lineage};
@@ -163,8 +162,8 @@ void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], boo
     memcpy(etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
 }
 
-enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
-                            char etag[SHM_ETAG_MAX], bool *absent)
+enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res, char etag[SHM_ETAG_MAX],
+                            bool *absent)
 {
     const struct s3_object *obj = &res->obj;
     const char *lineage = s3_object_meta(obj, LINEAGE_META);
@@ -189,8 +188,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
         return adopt(c, obj, lineage, etag, absent);
     if (c->ask && !*absent && strcmp(obj->etag, etag) == 0)
         put_learn(c, lineage);
-    if (!*absent && strcmp(obj->etag, etag) == 0 &&
-        (!c->ours || strcmp(head, c->expected) == 0))
+    if (!*absent && strcmp(obj->etag, etag) == 0 && (!c->ours || strcmp(head, c->expected) == 0))
         return cas_is_empty(etag) ? put_settled(c) : put_again(c);
     /* A server that reads the two one after the other may have been overtaken by our own PUT. Said
      * twice, it is a copy of the expected version onto itself. */

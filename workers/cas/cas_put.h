@@ -15,21 +15,21 @@
 #define CAS_PUTS_MAX 8
 
 struct cas_put {
-    bool expects;   /* there is an expectation: else the last writer wins */
+    bool expects; /* there is an expectation: else the last writer wins */
     bool ambiguous;
-    bool look;      /* set before cas_put_begin: the server is not trusted, HEAD comes first */
-    bool ask;       /* the lineage of the expected version is not known yet */
-    bool ours;      /* the expected version is an empty file made with O_EXCL: ids must tell */
-    bool lost;      /* two attempts with different content have unknown ends */
-    bool tried;     /* the session knows that it is sent */
-    bool doubted;   /* HEAD told the lineage of the expected version and another ETag: once more */
-    bool gone;      /* the expected version is no longer there, nor another */
+    bool look;    /* set before cas_put_begin: the server is not trusted, HEAD comes first */
+    bool ask;     /* the lineage of the expected version is not known yet */
+    bool ours;    /* the expected version is an empty file made with O_EXCL: ids must tell */
+    bool lost;    /* two attempts with different content have unknown ends */
+    bool tried;   /* the session knows that it is sent */
+    bool doubted; /* HEAD told the lineage of the expected version and another ETag: once more */
+    bool gone;    /* the expected version is no longer there, nor another */
     unsigned puts;
-    unsigned waits;    /* for a PUT that may still act */
-    uint64_t settle_ns; /* set before cas_put_begin: s3_settle_ns */
-    uint64_t wait_ns;  /* WAIT: how long */
-    uint64_t since_ns; /* it was sent, or known to be lost */
-    size_t room; /* bytes that metadata leave for the lineage */
+    unsigned waits;                /* for a PUT that may still act */
+    uint64_t settle_ns;            /* set before cas_put_begin: s3_settle_ns */
+    uint64_t wait_ns;              /* WAIT: how long */
+    uint64_t since_ns;             /* it was sent, or known to be lost */
+    size_t room;                   /* bytes that metadata leave for the lineage */
     char id[LINEAGE_ID_CAP];       /* of this write, the same in all its attempts */
     char old_id[LINEAGE_ID_CAP];   /* of an earlier one with other content, "" = none */
     char expected[LINEAGE_ID_CAP]; /* of the expected version, "" = none */

@@ -22,9 +22,7 @@ int create_check(struct op *op)
         return -ESHUTDOWN; /* what was begun goes on */
     worker_lock(op->w);
     dir = op_node(op);
-    r = dir == SHM_NIL
-            ? -ESTALE
-            : key_of_name(op->w, dir, op->req.name, op->req.name_len, key);
+    r = dir == SHM_NIL ? -ESTALE : key_of_name(op->w, dir, op->req.name, op->req.name_len, key);
     worker_unlock(op->w);
     return r;
 }
@@ -75,9 +73,8 @@ uint32_t create_taken_by(struct op *op)
 {
     uint32_t dir = op_node(op);
 
-    return dir == SHM_NIL
-               ? SHM_NIL
-               : shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
+    return dir == SHM_NIL ? SHM_NIL
+                          : shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
 }
 
 void create_published(struct op *op, int error)

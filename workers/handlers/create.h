@@ -10,7 +10,7 @@ struct newcomer {
     size_t len;
     uint32_t mode; /* permission bits */
     bool link;
-    bool excl; /* compare-and-set: it must be new, also for other machines */
+    bool excl;  /* compare-and-set: it must be new, also for other machines */
     bool loads; /* opened without O_TRUNC: built on what is there, which is nothing */
 };
 

@@ -7,8 +7,7 @@
 uint32_t lock_node(struct worker *w, uint64_t fh, uint32_t *ret_handle)
 {
     *ret_handle = shm_handle_of_fh(w->shm, fh, SHM_HANDLE_FILE);
-    return *ret_handle == SHM_NIL ? SHM_NIL
-                                  : shm_handle_at(w->shm, *ret_handle)->node;
+    return *ret_handle == SHM_NIL ? SHM_NIL : shm_handle_at(w->shm, *ret_handle)->node;
 }
 
 void lock_flush(struct op *op)

@@ -214,8 +214,7 @@ static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uin
         return LOOKUP_NOTHING;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) ||
-        !may_make(op, a))
+    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) || !may_make(op, a))
         return LOOKUP_ASK;
     if (!sees(a, LOOKUP_MAKES))
         return LOOKUP_SEE;
@@ -233,8 +232,7 @@ static int lookup_known_look(struct op *op, struct lookup_asked *a, uint32_t dir
         return look_nothing(op, a, dir, now);
     if ((n->flags & SHM_NODE_LOCAL) || resolve_is_ours(w, n))
         return LOOKUP_NODE;
-    return n->flags & SHM_NODE_DIR ? look_dir(op, a, node, now)
-                                   : look_file(op, a, dir, node, now);
+    return n->flags & SHM_NODE_DIR ? look_dir(op, a, node, now) : look_file(op, a, dir, node, now);
 }
 
 static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *a, uint32_t node)

@@ -23,11 +23,11 @@ struct lookup_asked {
 };
 
 enum lookup_known {
-    LOOKUP_NODE,    /* answer with ret->node */
+    LOOKUP_NODE,     /* answer with ret->node */
     LOOKUP_REPEATED, /* the same: the kernel only asks once more */
-    LOOKUP_NOTHING, /* answer ENOENT */
-    LOOKUP_SEE,     /* it depends on what the caller wants (a->wanted): lookup_see, and again */
-    LOOKUP_ASK,     /* S3, with ret->known and ret->how */
+    LOOKUP_NOTHING,  /* answer ENOENT */
+    LOOKUP_SEE,      /* it depends on what the caller wants (a->wanted): lookup_see, and again */
+    LOOKUP_ASK,      /* S3, with ret->known and ret->how */
 };
 
 struct lookup_answer {

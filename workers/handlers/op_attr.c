@@ -141,9 +141,8 @@ static void set_attributes(const struct op *op, struct shm_node *n)
     if (!(in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)))
         return;
     n->flags |= SHM_NODE_MTIME_SET;
-    n->mtime_ns = in->valid & FATTR_MTIME_NOW
-                      ? (int64_t)clock_wall_ns()
-                      : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
+    n->mtime_ns = in->valid & FATTR_MTIME_NOW ? (int64_t)clock_wall_ns()
+                                              : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
 }
 
 /* Under shm->meta. */
@@ -182,8 +181,7 @@ static void attr_apply(struct op *op)
         op_edit(op)->node = SHM_NIL;
         held = true;
     }
-    op_applied(op, node == SHM_NIL ? -ESTALE : 0, &out,
-               node == SHM_NIL ? 0 : sizeof(out));
+    op_applied(op, node == SHM_NIL ? -ESTALE : 0, &out, node == SHM_NIL ? 0 : sizeof(out));
     worker_unlock(w);
     if (closed)
         session_clear(w, session);
@@ -378,8 +376,7 @@ static bool must_store(struct op *op)
 static bool must_wait(struct op *op)
 {
     uint32_t node = op_node(op);
-    uint32_t session =
-        node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
+    uint32_t session = node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
 
     return session != SHM_NIL && hold_is_publishing(op->w, session);
 }

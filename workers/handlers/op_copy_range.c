@@ -57,8 +57,7 @@ static bool is_published(struct worker *w, uint32_t source)
 /* Under shm->meta. Nothing is in it, and nobody is about to change that. */
 static bool is_empty(struct worker *w, const struct shm_session *s)
 {
-    return s->size == 0 && !s->write_error && !s->writing &&
-           (s->flags & SHM_SESSION_LOADED) &&
+    return s->size == 0 && !s->write_error && !s->writing && (s->flags & SHM_SESSION_LOADED) &&
            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_EMPTYING)) &&
            s->load.state == SHM_JOB_IDLE && s->publish.state == SHM_JOB_IDLE &&
            !hold_is_taken(w, s->node, 0);
@@ -77,8 +76,8 @@ static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_se
         return -EBADF;
     source = shm_handle_at(w->shm, handle)->node;
     n = shm_node_at(w->shm, source);
-    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, source) ||
-        n->session == session || !is_empty(w, shm_session_at(w->shm, session)))
+    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, source) || n->session == session ||
+        !is_empty(w, shm_session_at(w->shm, session)))
         return -EOPNOTSUPP;
     *ret_source = source;
     *ret_session = session;

@@ -33,8 +33,7 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
         struct fuse_entry_out entry;
         struct fuse_open_out open;
     } out = {.open.open_flags = node_open_flags(w, node)};
-    int64_t handle =
-        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
+    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
 
     if (handle < 0)
         return (int)handle;
@@ -172,7 +171,10 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
 void op_create(struct op *op)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {op->req.name, op->req.name_len, op->req.create->mode, false,
+    struct newcomer nc = {op->req.name,
+                          op->req.name_len,
+                          op->req.create->mode,
+                          false,
                           op->req.create->flags & O_EXCL,
                           !(op->req.create->flags & O_TRUNC)};
     uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;

@@ -19,7 +19,7 @@
 #include "workers/names/list.h"
 #include "workers/names/room.h"
 
-#define OFF_PAGES 2 /* offsets 0 and 1 are "." and ".." */
+#define OFF_PAGES 2                    /* offsets 0 and 1 are "." and ".." */
 #define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of a page number + 1 */
 #define DT_REG_TYPE 8
 #define DT_DIR_TYPE 4
@@ -73,9 +73,7 @@ void op_opendir(struct op *op)
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL)
-        handle = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR
-                     ? open_handle(op, node)
-                     : -ENOTDIR;
+        handle = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR ? open_handle(op, node) : -ENOTDIR;
     if (handle >= 0) {
         out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
         shm_handle_edit(w->shm, (uint32_t)handle)->pid = op->req.pid;
@@ -129,22 +127,19 @@ struct answer {
 
 static bool fits(const struct answer *a, size_t name_len)
 {
-    size_t need = a->plus ? fuse_direntplus_size(name_len)
-                          : fuse_dirent_size(name_len);
+    size_t need = a->plus ? fuse_direntplus_size(name_len) : fuse_dirent_size(name_len);
 
-    return a->used + need <= a->cap &&
-           (!a->plus || a->op->w->arena->counted_n < SHM_COUNTED_MAX);
+    return a->used + need <= a->cap && (!a->plus || a->op->w->arena->counted_n < SHM_COUNTED_MAX);
 }
 
 /* The size was checked by fits(). */
-static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type,
-                    const char *name, size_t len, const struct fuse_entry_out *entry)
+static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type, const char *name,
+                    size_t len, const struct fuse_entry_out *entry)
 {
     uint8_t *buf = a->op->w->arena->reply;
-    bool ok = a->plus ? fuse_direntplus_put(buf, a->cap, &a->used, ino, next,
-                                            type, name, len, entry)
-                      : fuse_dirent_put(buf, a->cap, &a->used, ino, next, type,
-                                        name, len);
+    bool ok = a->plus
+                  ? fuse_direntplus_put(buf, a->cap, &a->used, ino, next, type, name, len, entry)
+                  : fuse_dirent_put(buf, a->cap, &a->used, ino, next, type, name, len);
     if (ok)
         a->off = next;
 }
@@ -171,8 +166,8 @@ static bool put_dots(struct answer *a)
 
         if (!fits(a, strlen(name)))
             return false;
-        dir_put(a, 1, a->off + 1 == OFF_PAGES ? page_off(0, 0) : a->off + 1,
-                DT_DIR_TYPE, name, strlen(name), &none);
+        dir_put(a, 1, a->off + 1 == OFF_PAGES ? page_off(0, 0) : a->off + 1, DT_DIR_TYPE, name,
+                strlen(name), &none);
     }
     return true;
 }
@@ -188,8 +183,7 @@ static bool makes_nodes(const struct answer *a)
 /* Under shm->meta. The node that the kernel is told for a listed name, SHM_NIL for none ("look it
  * up when you need it"): what the name table knows is never older than the page, and a name that is
  * gone from it since must not come back. */
-static uint32_t node_of_entry(struct answer *a, const struct list_entry *e,
-                              uint64_t page_ns)
+static uint32_t node_of_entry(struct answer *a, const struct list_entry *e, uint64_t page_ns)
 {
     struct worker *w = a->op->w;
     uint32_t node = shm_node_find(w->shm, a->dir, e->name, e->name_len);
@@ -234,8 +228,7 @@ static void set_validity(struct fuse_entry_out *out, uint64_t valid)
     out->entry_valid_nsec = out->attr_valid_nsec = (uint32_t)(valid % NS_PER_S);
 }
 
-static void put_entry(struct answer *a, const struct list_entry *e, uint64_t next,
-                      uint64_t page_ns)
+static void put_entry(struct answer *a, const struct list_entry *e, uint64_t next, uint64_t page_ns)
 {
     struct worker *w = a->op->w;
     struct fuse_entry_out out = {0};
@@ -374,10 +367,8 @@ static void want_page(struct answer *a, struct list_want *want)
         a->off = page_off(h->page, 0); /* nothing is left on the page before */
     else if (before)
         rewind_to_start(w, a->handle);
-    *want = (struct list_want){.node = a->dir,
-                               .content = a->content,
-                               .page = h->page,
-                               .listing_ns = h->seq_next};
+    *want = (struct list_want){
+        .node = a->dir, .content = a->content, .page = h->page, .listing_ns = h->seq_next};
     memcpy(want->start, h->start, h->start_len);
     worker_unlock(w);
 }
@@ -441,8 +432,7 @@ static enum progress read_page(struct answer *a, struct list_want *want)
         p = PROGRESS_BAD;
     else if (strcmp(list_page_header(page)->start, want->start) != 0)
         leave_listing(a);
-    else if (page_off(want->page, 0) >> 32 == a->off >> 32 &&
-             !put_page(a, page, want->page))
+    else if (page_off(want->page, 0) >> 32 == a->off >> 32 && !put_page(a, page, want->page))
         p = PROGRESS_FULL;
     else if (list_page_header(page)->last)
         p = PROGRESS_END;

@@ -26,8 +26,8 @@
 
 static int check_request(const struct fuse_fallocate_in *in)
 {
-    if (in->mode != 0 && in->mode != KEEP && in->mode != PUNCH &&
-        in->mode != ZERO && in->mode != (ZERO | KEEP))
+    if (in->mode != 0 && in->mode != KEEP && in->mode != PUNCH && in->mode != ZERO &&
+        in->mode != (ZERO | KEEP))
         return -EOPNOTSUPP;
     if (in->length == 0)
         return -EINVAL;
@@ -60,11 +60,10 @@ static uint32_t session_of(struct op *op)
 
 /* ---- the change ---- */
 
-static int call_fallocate(struct op *op, uint32_t session, uint32_t mode,
-                          uint64_t from, uint64_t to)
+static int call_fallocate(struct op *op, uint32_t session, uint32_t mode, uint64_t from,
+                          uint64_t to)
 {
-    return fallocate(spool_fd(op->w, session), (int)mode, (off_t)from,
-                     (off_t)(to - from)) < 0
+    return fallocate(spool_fd(op->w, session), (int)mode, (off_t)from, (off_t)(to - from)) < 0
                ? -errno
                : 0;
 }
@@ -79,8 +78,8 @@ static int reserve_on_disk(struct op *op, uint32_t session)
 
 /* What can fail for want of room comes before what changes bytes. `size`: of the file, before and
  * after. */
-static int change_spool(struct op *op, uint32_t session, bool on_disk,
-                        uint64_t size, uint64_t new_size)
+static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t size,
+                        uint64_t new_size)
 {
     const struct fuse_fallocate_in *in = op->req.fallocate;
     uint64_t to = end_of(in) < size ? end_of(in) : size;

@@ -22,7 +22,7 @@
 struct closing {
     uint32_t session;
     bool dirty;
-    bool empty; /* created or truncated, and nothing written since */
+    bool empty;   /* created or truncated, and nothing written since */
     bool anybody; /* it is not known who is who */
     uint64_t ino;
     struct proc_info who;
@@ -103,7 +103,8 @@ static bool must_publish(struct op *op, struct closing *c)
     party = is_party(op, c);
     if (c->who.signal) {
         log_notice("writer killed by signal %d pid=%d: its unpublished bytes are "
-                   "not published", c->who.signal, c->who.tgid);
+                   "not published",
+                   c->who.signal, c->who.tgid);
         return false;
     }
     if (!party && !c->anybody)

@@ -18,10 +18,8 @@ static void forget_forget(struct worker *w, uint64_t node_id, uint64_t n)
 /* Under shm->meta. */
 static void free_record(struct op *op)
 {
-    shm_save(op->w->shm, op->w->shm->meta, &op->rec->state,
-             sizeof(op->rec->state));
-    atomic_store_explicit(&op->rec->state, SHM_RECORD_FREE,
-                          memory_order_release);
+    shm_save(op->w->shm, op->w->shm->meta, &op->rec->state, sizeof(op->rec->state));
+    atomic_store_explicit(&op->rec->state, SHM_RECORD_FREE, memory_order_release);
 }
 
 void op_forget(struct op *op)

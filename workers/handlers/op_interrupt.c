@@ -7,12 +7,10 @@
 static bool mark(struct shm_record *rec, uint64_t unique)
 {
     atomic_store(&rec->interrupted, 1);
-    return atomic_load(&rec->state) == SHM_RECORD_IN_FLIGHT &&
-           rec->unique == unique;
+    return atomic_load(&rec->state) == SHM_RECORD_IN_FLIGHT && rec->unique == unique;
 }
 
-static struct shm_record *find_request(struct worker *w, uint64_t unique,
-                                       uint32_t *ret_slot)
+static struct shm_record *find_request(struct worker *w, uint64_t unique, uint32_t *ret_slot)
 {
     const struct shm_sizes *s = &w->shm->header->sizes;
 
@@ -26,8 +24,7 @@ static struct shm_record *find_request(struct worker *w, uint64_t unique,
         for (uint32_t i = 0; i < s->records; i++) {
             struct shm_record *r = shm_arena_record(w->shm, slot, i);
 
-            if (r->unique == unique &&
-                atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
+            if (r->unique == unique && atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
                 return r;
         }
     }

@@ -72,11 +72,10 @@ void op_getlk(struct op *op)
     worker_lock(w);
     node = lock_node(w, op->req.lk->fh, &want.handle);
     if (node != SHM_NIL && shm_flock_find(w->shm, node, &want, &found))
-        out.lk = (struct fuse_file_lock){
-            .start = found.start,
-            .end = found.end,
-            .type = found.type == SHM_FLOCK_READ ? F_RDLCK : F_WRLCK,
-            .pid = found.pid};
+        out.lk = (struct fuse_file_lock){.start = found.start,
+                                         .end = found.end,
+                                         .type = found.type == SHM_FLOCK_READ ? F_RDLCK : F_WRLCK,
+                                         .pid = found.pid};
     worker_unlock(w);
     if (node == SHM_NIL)
         op_fail(op, -EBADF);
@@ -116,8 +115,7 @@ static int try_to_set(struct op *op)
     worker_lock(w);
     node = lock_node(w, op->req.lk->fh, &want.handle);
     if (r == 0)
-        r = node == SHM_NIL ? -EBADF
-                            : shm_flock_set(w->shm, node, &want, &wake);
+        r = node == SHM_NIL ? -EBADF : shm_flock_set(w->shm, node, &want, &wake);
     waits = waits && r == -EAGAIN;
     if (waits)
         shm_flock_wait(w->shm, node, &want, w->slot);
@@ -173,8 +171,7 @@ static bool is_crowded(const struct op *op)
 {
     const struct worker *w = op->w;
 
-    return op_is_current(op) &&
-           w->n_free_records <= w->shm->header->sizes.records / WAITERS_LEAVE;
+    return op_is_current(op) && w->n_free_records <= w->shm->header->sizes.records / WAITERS_LEAVE;
 }
 
 void op_setlk(struct op *op)

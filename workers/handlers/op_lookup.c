@@ -98,8 +98,7 @@ static void make_fresh(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n) &&
-        fetch_has_start(w, n))
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n) && fetch_has_start(w, n))
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
 }
 

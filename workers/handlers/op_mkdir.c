@@ -114,8 +114,7 @@ static void on_marker_put(void *arg, const struct s3_result *res)
 static int put_marker(struct op *op, char key[KEY_CAP])
 {
     struct shm_version v = version_of(op);
-    struct shm_node n = {
-        .flags = SHM_NODE_DIR, .mode = v.mode, .uid = v.uid, .gid = v.gid};
+    struct shm_node n = {.flags = SHM_NODE_DIR, .mode = v.mode, .uid = v.uid, .gid = v.gid};
     struct meta_out meta;
     struct s3_put put = {.key = key,
                          .body = {.mem = "", .len = 0},

@@ -64,8 +64,7 @@ static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
     struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
-    int64_t handle =
-        shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
+    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
 
     if (handle < 0)
         return (int)handle;
@@ -93,9 +92,8 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
-    bool again =
-        shm_reopen_take(w->shm, op->req.pid, n->ino, shm_reopen_request(op->rec->unique),
-                        n->checked_ns, now, VALIDITY_NEXT_NS);
+    bool again = shm_reopen_take(w->shm, op->req.pid, n->ino, shm_reopen_request(op->rec->unique),
+                                 n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
            (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
@@ -110,8 +108,7 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    return !for_write(op) && n->size <= SHM_BLOCK_SIZE &&
-           !(n->flags & SHM_NODE_LOCAL) &&
+    return !for_write(op) && n->size <= SHM_BLOCK_SIZE && !(n->flags & SHM_NODE_LOCAL) &&
            fetch_has_start(w, n) && asked_for(op, node, now);
 }
 
@@ -131,9 +128,8 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
     if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
         return LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
-        (!may_be_anybodys(n) &&
-         (asked_for(op, node, now) ||
-          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
+        (!may_be_anybodys(n) && (asked_for(op, node, now) ||
+                                 validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
 }
@@ -168,8 +164,7 @@ static enum look open_look(struct op *op, int *ret_error)
     if (cas_on(w) && for_write(op)) /* others read through this one */
         return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
-        return just_replaced(op, node, now) ? open_now(op, node, ret_error)
-                                            : LOOK_FAILED;
+        return just_replaced(op, node, now) ? open_now(op, node, ret_error) : LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!(cas_on(w) && may_be_anybodys(n)) &&
          (asked_for(op, node, now) ||
@@ -248,8 +243,7 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
 }
 
 /* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
-static int64_t open_intern(struct open_job *job, uint32_t node,
-                           const struct resolve_result *res)
+static int64_t open_intern(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct worker *w = job->op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -265,8 +259,7 @@ static int64_t open_intern(struct open_job *job, uint32_t node,
         validity_proves(w, n->parent, job->known.asked_ns);
     if (n->flags & SHM_NODE_PRIVATE)
         return confirm(job, node, res);
-    return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len,
-                          &job->known, res);
+    return resolve_intern(w, n->parent, shm_node_name(w->shm, node), n->name_len, &job->known, res);
 }
 
 /* Under shm->meta. */
@@ -384,8 +377,8 @@ static void open_ask(struct op *op)
     }
     worker_unlock(w);
     if (r == 0)
-        r = resolve_start(w, job->key, RESOLVE_AS_FILE, job->known.etag,
-                          on_resolved, job, &job->resolve);
+        r = resolve_start(w, job->key, RESOLVE_AS_FILE, job->known.etag, on_resolved, job,
+                          &job->resolve);
     if (r < 0)
         op_fail(op, r);
 }

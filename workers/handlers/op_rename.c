@@ -79,8 +79,7 @@ static void copy_file(struct op *op, int error)
 {
     struct worker *w = op->w;
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    struct s3_copy copy = {
-        .from_key = from, .to_key = to, .if_source_match = etag};
+    struct s3_copy copy = {.from_key = from, .to_key = to, .if_source_match = etag};
     uint64_t size;
     int r = error ? error : rename_keys_of(op, false, from, to);
 
@@ -185,8 +184,7 @@ static uint32_t dirty_below(struct worker *w, uint32_t dir)
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
-            !(s->flags & SHM_SESSION_ORPHAN) &&
-            key_is_below(w, s->node, dir))
+            !(s->flags & SHM_SESSION_ORPHAN) && key_is_below(w, s->node, dir))
             return i;
     }
     return SHM_NIL;
@@ -224,8 +222,7 @@ static void publish_below(struct op *op, int error)
 /* ---- the beginning ---- */
 
 /* Under shm->meta: may the source replace the target? */
-static int check_kinds(struct worker *w, uint32_t node, uint32_t target,
-                       uint32_t flags)
+static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_t flags)
 {
     bool dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
     bool target_dir;

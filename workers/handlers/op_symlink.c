@@ -29,8 +29,8 @@
 static int make_link(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {.name = op->req.name, .len = op->req.name_len, .link = true,
-                          .excl = true};
+    struct newcomer nc = {
+        .name = op->req.name, .len = op->req.name_len, .link = true, .excl = true};
     int64_t node;
 
     if (create_taken_by(op) != SHM_NIL)
@@ -165,8 +165,7 @@ static void on_got(void *arg, const struct s3_result *res)
         op_fail(op, res->error == -ENOENT ? -ESTALE : res->error);
         return;
     }
-    fetch_put(op->w, rl->src.node, rl->src.content, (const uint8_t *)rl->target,
-              (uint32_t)rl->len);
+    fetch_put(op->w, rl->src.node, rl->src.content, (const uint8_t *)rl->target, (uint32_t)rl->len);
     memcpy(target, rl->target, len);
     symlink_answer(op, target, len);
 }

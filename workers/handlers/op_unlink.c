@@ -45,9 +45,8 @@ static void unlink_forget(struct op *op)
     while (at != SHM_NIL) {
         worker_lock(w);
         dir = op_node(op);
-        at = dir == SHM_NIL
-                 ? SHM_NIL
-                 : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
+        at = dir == SHM_NIL ? SHM_NIL
+                            : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
         if (at != SHM_NIL)
             session_orphan(w, at++);
         else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
@@ -73,8 +72,7 @@ static void unlink_end(struct op *op, int error, bool from_s3)
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
         if (from_s3 && dir != SHM_NIL)
-            take_off(w, shm_node_find(w->shm, dir, op->req.name,
-                                      op->req.name_len));
+            take_off(w, shm_node_find(w->shm, dir, op->req.name, op->req.name_len));
         session_orphan_left(w, dir, op->req.name, op->req.name_len);
         validity_dir_changed(w, dir);
     }
@@ -126,8 +124,7 @@ static bool is_local(struct worker *w, uint32_t node)
     const struct shm_node *n = shm_node_at(w->shm, node);
 
     return (n->flags & SHM_NODE_LOCAL) &&
-           (n->session == SHM_NIL ||
-            shm_session_at(w->shm, n->session)->publish.attempts == 0);
+           (n->session == SHM_NIL || shm_session_at(w->shm, n->session)->publish.attempts == 0);
 }
 
 /* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false:
@@ -139,7 +136,7 @@ static bool take_node(struct op *op, bool *ret_local)
 
     *ret_local = false;
     if (op->rec->node != SHM_NIL)
-        node = op->rec->node; /* a predecessor took it */
+        node = op->rec->node;             /* a predecessor took it */
     else if (dir != SHM_NIL && cas_on(w)) /* what the LOOKUP before has told */
         node = cas_own_session(op, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL && dir != SHM_NIL)

@@ -375,8 +375,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
         return HOW_FAILED;
     n = shm_node_at(w->shm, op_node(op));
     *ret_error = n->parent == SHM_NIL ? -EOPNOTSUPP : -ESTALE;
-    if (n->parent == SHM_NIL ||
-        ((n->flags & SHM_NODE_DIR) && (n->flags & SHM_NODE_LOCAL)))
+    if (n->parent == SHM_NIL || ((n->flags & SHM_NODE_DIR) && (n->flags & SHM_NODE_LOCAL)))
         return HOW_FAILED;
     if (op->rec->node != SHM_NIL) /* a predecessor had begun it */
         return HOW_STORE;
@@ -386,8 +385,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
                    : HOW_FAILED;
     if (hold_is_publishing(w, n->session))
         return HOW_WAIT;
-    if (is_nameless(w, n) ||
-        shm_session_dirty(shm_session_at(w->shm, n->session)))
+    if (is_nameless(w, n) || shm_session_dirty(shm_session_at(w->shm, n->session)))
         return what == LOOK_CODED ? HOW_SESSION : HOW_ASK;
     return HOW_STORE;
 }

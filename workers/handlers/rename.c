@@ -11,7 +11,6 @@
 #include "workers/write/orphan.h"
 #include "workers/write/session_end.h"
 
-
 struct rename_args rename_args_of(const struct op *op)
 {
     bool two = op->req.opcode == FUSE_RENAME2;
@@ -39,8 +38,7 @@ static int move_node(struct op *op, const struct rename_args *a)
         return -ESTALE;
     if (rename_is_copied(op) && op->rec->reply[0]) {
         memset(n->etag, 0, sizeof(n->etag));
-        memcpy(n->etag, op->rec->reply,
-               strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
+        memcpy(n->etag, op->rec->reply, strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
     }
     if (target != SHM_NIL && shm_node_at(w->shm, target)->session != SHM_NIL)
         session_orphan(w, shm_node_at(w->shm, target)->session);
@@ -64,8 +62,7 @@ static void forget_listings(struct op *op, const struct rename_args *a)
         shm_node_list_stale(w->shm, from);
     if (to != SHM_NIL)
         shm_node_list_stale(w->shm, to);
-    if (op->rec->node != SHM_NIL &&
-        (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR))
+    if (op->rec->node != SHM_NIL && (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR))
         shm_node_list_stale(w->shm, op->rec->node);
 }
 

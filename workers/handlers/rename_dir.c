@@ -41,12 +41,12 @@ struct mover {
 struct move {
     struct op *op;
     void (*then)(struct op *op, int error);
-    struct buf keys;     /* what is behind `from` in each key of the page, NUL-terminated */
-    struct buf etags;    /* of each of them, NUL-terminated */
-    size_t next;         /* offset in `keys` of the next to be moved */
+    struct buf keys;  /* what is behind `from` in each key of the page, NUL-terminated */
+    struct buf etags; /* of each of them, NUL-terminated */
+    size_t next;      /* offset in `keys` of the next to be moved */
     size_t next_etag;
-    size_t left;         /* end of those in `keys` whose markers are still to be deleted */
-    bool more;           /* keys follow behind this page */
+    size_t left; /* end of those in `keys` whose markers are still to be deleted */
+    bool more;   /* keys follow behind this page */
     unsigned running;
     unsigned deleted, refused; /* keys of this page; not deleted since written meanwhile */
     unsigned stuck;            /* pages in a row with some refused, none deleted */
@@ -85,7 +85,7 @@ static void move_free(void *state)
 static void rename_dir_end(struct move *m, int error)
 {
     struct op *op = m->op;
-    void (*then)(struct op *op, int error) = m->then;
+    void (*then)(struct op * op, int error) = m->then;
 
     op->state = NULL;
     op->state_free = NULL;
@@ -215,8 +215,7 @@ static const char *last_marker(struct move *m)
         while (at && data[at - 1])
             at--;
         m->left = at;
-        if (is_marker(data + at) &&
-            !(m->more && strncmp(end, data + at, strlen(data + at)) == 0))
+        if (is_marker(data + at) && !(m->more && strncmp(end, data + at, strlen(data + at)) == 0))
             return data + at;
     }
     return NULL;
@@ -318,7 +317,8 @@ static void list_keys(struct move *m, const char *token);
 static void leave_folder(struct move *m, const char *folder, const char *detail)
 {
     log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
-               "listing it", folder, detail);
+               "listing it",
+               folder, detail);
     rename_dir_end(m, 0);
 }
 
@@ -376,7 +376,8 @@ static void go_down(struct move *m)
 static void give_up(struct move *m)
 {
     log_warn("rename stopped key=\"%s\" to=\"%s\": the server says that there are more keys, and "
-             "does not tell them; what it told has been moved", m->from, m->to);
+             "does not tell them; what it told has been moved",
+             m->from, m->to);
     rename_dir_end(m, -EIO);
 }
 

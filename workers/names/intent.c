@@ -46,11 +46,26 @@ struct call {
     int path, other, flags;
 };
 
-#define CALL(name, kind) {SYS_##name, kind, PLAIN, 0, -1, -1}
-#define CALL_AT(name, kind) {SYS_##name, kind, PLAIN, 1, -1, -1}
-#define OPEN(name, path) {SYS_##name, INTENT_READ, OPENS, path, -1, (path) + 1}
-#define MAKE(name, path, other) {SYS_##name, INTENT_MAKE, PLAIN, path, other, -1}
-#define RENAME(name, path, other, flags) {SYS_##name, INTENT_RENAME, RENAMES, path, other, flags}
+#define CALL(name, kind)                                                                           \
+    {                                                                                              \
+        SYS_##name, kind, PLAIN, 0, -1, -1                                                         \
+    }
+#define CALL_AT(name, kind)                                                                        \
+    {                                                                                              \
+        SYS_##name, kind, PLAIN, 1, -1, -1                                                         \
+    }
+#define OPEN(name, path)                                                                           \
+    {                                                                                              \
+        SYS_##name, INTENT_READ, OPENS, path, -1, (path) + 1                                       \
+    }
+#define MAKE(name, path, other)                                                                    \
+    {                                                                                              \
+        SYS_##name, INTENT_MAKE, PLAIN, path, other, -1                                            \
+    }
+#define RENAME(name, path, other, flags)                                                           \
+    {                                                                                              \
+        SYS_##name, INTENT_RENAME, RENAMES, path, other, flags                                     \
+    }
 
 /* Of any other architecture nothing is known. */
 static const struct call calls[] = {
@@ -293,8 +308,8 @@ bool intent_same_name(const char *made, const char *other, const char *path)
     walk_init(&m, made);
     walk_init(&p, path);
     walk_init(&o, other ? other : "");
-    return walk_back(&m) && walk_back(&p) && !is_up(&m) && same(&m, &p) &&
-           !has_name(m, &p) && !has_name(o, &p) && same_directories(m, p);
+    return walk_back(&m) && walk_back(&p) && !is_up(&m) && same(&m, &p) && !has_name(m, &p) &&
+           !has_name(o, &p) && same_directories(m, p);
 }
 
 /* ---- the caller's memory ---- */
@@ -360,7 +375,6 @@ bool intent_passes(const struct intent *in, const char *path)
     };
     const char *got[PEEK_PARTS];
 
-    return in->kind != INTENT_UNKNOWN && in->path &&
-           peek(in->tid, parts, in->other ? 2 : 1, got) &&
+    return in->kind != INTENT_UNKNOWN && in->path && peek(in->tid, parts, in->other ? 2 : 1, got) &&
            leads_through(got[0], in->other ? got[1] : NULL, path);
 }

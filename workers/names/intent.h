@@ -19,8 +19,8 @@ enum intent_kind {
     INTENT_DIR,   /* a directory: chdir, rmdir, open with O_DIRECTORY */
     INTENT_TRUNC, /* an open for writing that drops the content, without O_CREAT */
     /* From here on: what makes a name */
-    INTENT_OPEN,  /* an open with O_CREAT; O_EXCL, O_TRUNC and the mode are in `flags` */
-    INTENT_MAKE,  /* mkdir, mknod, symlink, link */
+    INTENT_OPEN,   /* an open with O_CREAT; O_EXCL, O_TRUNC and the mode are in `flags` */
+    INTENT_MAKE,   /* mkdir, mknod, symlink, link */
     INTENT_RENAME, /* `flags`: RENAME_NOREPLACE or 0; an exchange is INTENT_STAT */
 };
 

@@ -35,14 +35,14 @@ struct list_load {
     bool full; /* no further page could be had: the rest of the answer is dropped */
     unsigned hidden;
     int error;
-    bool last;             /* no page follows */
-    unsigned asks;         /* LISTs sent for this page */
-    bool by_token;         /* the last of them, or begun with the first */
-    bool refused;          /* a token was */
-    char token[S3_TOKEN_MAX]; /* of the page before, not tried yet; "" = none */
+    bool last;                 /* no page follows */
+    unsigned asks;             /* LISTs sent for this page */
+    bool by_token;             /* the last of them, or begun with the first */
+    bool refused;              /* a token was */
+    char token[S3_TOKEN_MAX];  /* of the page before, not tried yet; "" = none */
     struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
-    bool shadowed;         /* the answer about the last of them */
-    size_t skip; /* length of the directory's key: what comes behind it is the name */
+    bool shadowed;             /* the answer about the last of them */
+    size_t skip;               /* length of the directory's key: what comes behind it is the name */
     char prefix[KEY_CAP];
 };
 
@@ -57,8 +57,7 @@ static uint8_t *page_at(struct list_load *l, unsigned i)
 static bool can_be_name(const char *name, size_t len)
 {
     return len > 0 && len <= SHM_NAME_MAX && !memchr(name, '/', len) &&
-           !(len == 1 && name[0] == '.') &&
-           !(len == 2 && name[0] == '.' && name[1] == '.');
+           !(len == 1 && name[0] == '.') && !(len == 2 && name[0] == '.' && name[1] == '.');
 }
 
 /* This server was seen not to go on behind start-after: tokens go first. Known to all workers,
@@ -96,8 +95,7 @@ static bool add_entry(struct list_load *l, const struct list_entry *e)
         return false;
     if (list_page_add(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, e))
         return true;
-    l->full = !add_page(l) ||
-              !list_page_add(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, e);
+    l->full = !add_page(l) || !list_page_add(page_at(l, l->n_blocks - 1), SHM_BLOCK_SIZE, e);
     return !l->full;
 }
 
@@ -198,8 +196,7 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     if (shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
         shm_node_at(w->shm, l->want.node)->content == l->node_content) {
         list_version(w, l->want.node, e, &v);
-        r = shm_node_intern(w->shm, l->want.node, e->name, e->name_len, &v,
-                            l->page_ns);
+        r = shm_node_intern(w->shm, l->want.node, e->name, e->name_len, &v, l->page_ns);
         if (r < 0)
             shm_rollback(w->shm, w->shm->meta);
     }
@@ -217,8 +214,8 @@ static bool was_still(struct list_load *l)
 
     worker_lock(w);
     still = shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
-            !hold_is_taken(w, l->want.node, 0) &&
-            key_of_node(w, l->want.node, key) == 0 && strcmp(key, l->prefix) == 0;
+            !hold_is_taken(w, l->want.node, 0) && key_of_node(w, l->want.node, key) == 0 &&
+            strcmp(key, l->prefix) == 0;
     worker_unlock(w);
     return still;
 }
@@ -249,7 +246,7 @@ static void begin_listing(struct list_load *l)
     worker_lock(w);
     n = shm_node_edit(w->shm, l->want.node);
     n->listed_ns = l->want.listing_ns;
-    n->flags &= (uint16_t)~(SHM_NODE_COMPLETE | SHM_NODE_WANTED);
+    n->flags &= (uint16_t) ~(SHM_NODE_COMPLETE | SHM_NODE_WANTED);
     n->flags |= SHM_NODE_LISTING;
     worker_unlock(w);
 }
@@ -265,8 +262,7 @@ static void end_listing(struct list_load *l, bool interned, bool last)
         if (!interned)
             n->flags &= (uint16_t)~SHM_NODE_LISTING;
         else if (last)
-            n->flags = (uint16_t)((n->flags | SHM_NODE_COMPLETE) &
-                                  ~SHM_NODE_LISTING);
+            n->flags = (uint16_t)((n->flags | SHM_NODE_COMPLETE) & ~SHM_NODE_LISTING);
     }
     worker_unlock(w);
 }
@@ -319,8 +315,8 @@ static void list_finish(struct list_load *l, int error)
 
 static void list_fail(struct list_load *l, int error, const char *detail)
 {
-    log_warn("listing failed prefix=\"%s\" error=\"%s\" detail=\"%s\"", l->prefix,
-             strerror(-error), detail);
+    log_warn("listing failed prefix=\"%s\" error=\"%s\" detail=\"%s\"", l->prefix, strerror(-error),
+             detail);
     list_finish(l, error);
 }
 
@@ -358,8 +354,8 @@ static int ask_shadow(struct list_load *l)
     struct s3_list list = {.prefix = key, .max_keys = 1, .on_entry = on_shadow_entry};
 
     l->shadowed = false;
-    snprintf(key, sizeof(key), "%s%.*s/", l->prefix,
-             (int)l->shadow.file[l->shadow.n - 1].len, l->shadow.name);
+    snprintf(key, sizeof(key), "%s%.*s/", l->prefix, (int)l->shadow.file[l->shadow.n - 1].len,
+             l->shadow.name);
     l->w->stats->s3[S3_OP_LIST]++;
     return s3_list(l->w->s3, &list, on_shadow, l, NULL);
 }
@@ -414,7 +410,8 @@ static void note_token_helped(struct list_load *l)
         return;
     __atomic_store_n(&l->w->shm->header->list_tokens, 1, __ATOMIC_RELAXED);
     log_notice("the server does not go on behind start-after prefix=\"%s\": continuation tokens "
-               "are used from now on", l->prefix);
+               "are used from now on",
+               l->prefix);
 }
 
 /* Some entries came, or the listing is over. */
@@ -436,10 +433,11 @@ static void ask_on(struct list_load *l, const char *token)
     int r;
 
     if (l->asks > l->want.page + LIST_ASKS_MORE) {
-        list_fail(l, -EIO,
-             "the server brings nothing behind the page before: it keeps neither start-after nor "
-             "continuation tokens; use a release of it that does, or fewer than 1,000 names in "
-             "this directory");
+        list_fail(
+            l, -EIO,
+            "the server brings nothing behind the page before: it keeps neither start-after nor "
+            "continuation tokens; use a release of it that does, or fewer than 1,000 names in "
+            "this directory");
         return;
     }
     r = list_ask(l, token);

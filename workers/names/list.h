@@ -20,9 +20,9 @@
 /* The page that a directory handle is about to read. */
 struct list_want {
     uint32_t node;
-    uint32_t content;     /* of the handle */
+    uint32_t content; /* of the handle */
     uint32_t page;
-    uint64_t listing_ns;  /* when the listing began; 0 with page 0: it begins now */
+    uint64_t listing_ns;        /* when the listing began; 0 with page 0: it begins now */
     char start[LIST_START_MAX]; /* "" = from the first */
 };
 

@@ -23,10 +23,8 @@ struct packed {
 
 void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns)
 {
-    struct list_header h = {.magic = PAGE_MAGIC,
-                            .used = sizeof(h),
-                            .listing_ns = listing_ns,
-                            .page_ns = page_ns};
+    struct list_header h = {
+        .magic = PAGE_MAGIC, .used = sizeof(h), .listing_ns = listing_ns, .page_ns = page_ns};
 
     snprintf(h.start, sizeof(h.start), "%s", start);
     memcpy(buf, &h, sizeof(h));
@@ -44,8 +42,7 @@ static int hex_value(char c)
 /* "<32 lower-case hex digits>" with its quotes. */
 static bool pack_md5(const char *etag, uint8_t out[MD5_LEN])
 {
-    if (strlen(etag) != 2 * MD5_LEN + 2 || etag[0] != '"' ||
-        etag[2 * MD5_LEN + 1] != '"')
+    if (strlen(etag) != 2 * MD5_LEN + 2 || etag[0] != '"' || etag[2 * MD5_LEN + 1] != '"')
         return false;
     for (int i = 0; i < MD5_LEN; i++) {
         int hi = hex_value(etag[1 + 2 * i]), lo = hex_value(etag[2 + 2 * i]);
@@ -76,14 +73,12 @@ bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e)
                        .etag_is_md5 = pack_md5(e->etag, md5)};
     uint8_t *at = buf + h->used;
 
-    p.etag_len = p.etag_is_md5 ? MD5_LEN
-                               : (uint8_t)strnlen(e->etag, sizeof(e->etag) - 1);
+    p.etag_len = p.etag_is_md5 ? MD5_LEN : (uint8_t)strnlen(e->etag, sizeof(e->etag) - 1);
     if (cap - h->used < sizeof(p) + p.name_len + p.etag_len)
         return false;
     memcpy(at, &p, sizeof(p));
     memcpy(at + sizeof(p), e->name, p.name_len);
-    memcpy(at + sizeof(p) + p.name_len,
-           p.etag_is_md5 ? (const void *)md5 : e->etag, p.etag_len);
+    memcpy(at + sizeof(p) + p.name_len, p.etag_is_md5 ? (const void *)md5 : e->etag, p.etag_len);
     h->used += (uint32_t)(sizeof(p) + p.name_len + p.etag_len);
     h->n++;
     return true;
@@ -93,9 +88,9 @@ int list_page_check(const uint8_t *buf, size_t len)
 {
     const struct list_header *h = list_page_header(buf);
 
-    if (len < sizeof(*h) || h->magic != PAGE_MAGIC || h->used < sizeof(*h) ||
-        h->used > len || h->token_len > len - h->used ||
-        !memchr(h->next, '\0', sizeof(h->next)) || !memchr(h->start, '\0', sizeof(h->start)))
+    if (len < sizeof(*h) || h->magic != PAGE_MAGIC || h->used < sizeof(*h) || h->used > len ||
+        h->token_len > len - h->used || !memchr(h->next, '\0', sizeof(h->next)) ||
+        !memchr(h->start, '\0', sizeof(h->start)))
         return -EPROTO;
     return 0;
 }
@@ -111,8 +106,8 @@ bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret)
         return false;
     memcpy(&p, buf + at, sizeof(p));
     if (h->used - at - sizeof(p) < (size_t)p.name_len + p.etag_len ||
-        p.etag_len >= sizeof(ret->etag) ||
-        (p.etag_is_md5 && p.etag_len != MD5_LEN) || p.type > LIST_SHADOWED)
+        p.etag_len >= sizeof(ret->etag) || (p.etag_is_md5 && p.etag_len != MD5_LEN) ||
+        p.type > LIST_SHADOWED)
         return false;
     *ret = (struct list_entry){.type = p.type,
                                .size = p.size,
@@ -138,8 +133,8 @@ void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir)
         for (len = 255; len && ((uint8_t)name[len] & 0xc0) == 0x80;)
             len--;
     }
-    snprintf(h->next, sizeof(h->next), "%.*s%s%s", (int)len, name,
-             dir && !cut ? "/" : "", dir || cut ? AFTER_ALL : "");
+    snprintf(h->next, sizeof(h->next), "%.*s%s%s", (int)len, name, dir && !cut ? "/" : "",
+             dir || cut ? AFTER_ALL : "");
 }
 
 void list_page_shadow(uint8_t *buf, uint32_t off)

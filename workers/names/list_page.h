@@ -19,14 +19,14 @@ enum list_type { LIST_FILE, LIST_DIR, LIST_SHADOWED /* a file behind a directory
 
 struct list_header {
     uint32_t magic;
-    uint32_t n;      /* entries */
-    uint32_t used;   /* bytes, header included */
-    uint32_t last;   /* no page follows */
-    uint64_t listing_ns; /* monotonic: when the listing that it belongs to began */
-    uint64_t page_ns;    /* monotonic: when this page was asked for */
+    uint32_t n;                 /* entries */
+    uint32_t used;              /* bytes, header included */
+    uint32_t last;              /* no page follows */
+    uint64_t listing_ns;        /* monotonic: when the listing that it belongs to began */
+    uint64_t page_ns;           /* monotonic: when this page was asked for */
     char start[LIST_START_MAX]; /* where this page starts, "" = with the first name */
     char next[LIST_START_MAX];  /* where the page behind this one starts */
-    uint32_t token_len;        /* of list_page_token, 0 = none */
+    uint32_t token_len;         /* of list_page_token, 0 = none */
 };
 
 struct list_entry {

@@ -74,8 +74,7 @@ static void resolve_fail(struct resolve *r, const struct s3_result *s3, int erro
     r->res.error = error;
     log_warn("asking S3 for a name failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
              "attempts=%u",
-             (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "",
-             s3 ? s3->attempts : 0);
+             (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "", s3 ? s3->attempts : 0);
     resolve_finish(r);
 }
 
@@ -119,8 +118,7 @@ static int list(struct resolve *r, const struct s3_list *how, s3_done_fn *done)
 
 static void ask_below(struct resolve *r)
 {
-    struct s3_list how = {
-        .prefix = r->key, .max_keys = 1, .on_entry = on_below_entry};
+    struct s3_list how = {.prefix = r->key, .max_keys = 1, .on_entry = on_below_entry};
     int e;
 
     if (r->key_len >= S3_KEY_MAX) { /* nothing can be below so long a key */
@@ -176,10 +174,8 @@ static void on_name(void *arg, const struct s3_result *s3)
 
 static int ask_name(struct resolve *r)
 {
-    struct s3_list how = {.prefix = r->key,
-                          .delimiter = "/",
-                          .max_keys = NAME_PAGE,
-                          .on_entry = on_name_entry};
+    struct s3_list how = {
+        .prefix = r->key, .delimiter = "/", .max_keys = NAME_PAGE, .on_entry = on_name_entry};
 
     return list(r, &how, on_name);
 }
@@ -281,9 +277,8 @@ static int resolve_ask(struct resolve *r, enum resolve_how how, const char *etag
     return how == RESOLVE_STAT || how == RESOLVE_GUESS_STAT ? ask_head(r) : ask_get(r, etag);
 }
 
-int resolve_start(struct worker *w, const char *key, enum resolve_how how,
-                  const char *etag, resolve_done_fn *done, void *arg,
-                  struct resolve **ret)
+int resolve_start(struct worker *w, const char *key, enum resolve_how how, const char *etag,
+                  resolve_done_fn *done, void *arg, struct resolve **ret)
 {
     struct resolve *r;
     size_t len = strlen(key);

@@ -51,8 +51,7 @@ static int64_t nothing_there(struct worker *w, uint32_t node)
 {
     if (node == SHM_NIL)
         return -ENOENT;
-    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) &&
-        holds_sessions(w, node))
+    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
         return node;
     shm_node_gone(w->shm, node);
     return -ENOENT;
@@ -132,8 +131,7 @@ static void leave_name(struct worker *w, uint32_t node, const struct resolve_res
 /* An answer tells how things were somewhere between asking and now. What was found out,
  * published or unlinked here since the asking is newer. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
-                       const struct resolve_known *known,
-                       const struct resolve_result *res)
+                       const struct resolve_known *known, const struct resolve_result *res)
 {
     uint32_t node = shm_node_find(w->shm, dir, name, len);
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
@@ -157,8 +155,7 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
     return node;
 }
 
-void resolve_keep_data(struct worker *w, uint32_t node,
-                       const struct resolve_result *res)
+void resolve_keep_data(struct worker *w, uint32_t node, const struct resolve_result *res)
 {
     uint64_t first = SHM_BLOCK_SIZE;
     const struct shm_node *n;
@@ -173,8 +170,8 @@ void resolve_keep_data(struct worker *w, uint32_t node,
         return;
     worker_lock(w);
     n = shm_node_at(w->shm, node);
-    same = !(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL &&
-           strcmp(n->etag, res->obj->etag) == 0;
+    same =
+        !(n->flags & SHM_NODE_DIR) && n->session == SHM_NIL && strcmp(n->etag, res->obj->etag) == 0;
     content = n->content;
     bytes_node = n->bytes_node;
     worker_unlock(w);

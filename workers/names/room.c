@@ -16,7 +16,7 @@
 #define BATCH 16     /* notifications of one locked section: each takes 300 bytes of the undo log */
 #define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
 #define MADE_NS NS_PER_S
-#define SCAN 512     /* nodes looked at for each of them */
+#define SCAN 512 /* nodes looked at for each of them */
 
 static uint32_t cursor; /* of this worker */
 

@@ -10,8 +10,7 @@
 
 static_assert(SHM_ID_LEN % 4 == 0, "an id is whole groups of base64");
 
-static const char digits[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 void lineage_new_id(char id[LINEAGE_ID_CAP])
 {
@@ -96,8 +95,7 @@ static bool has_id(const char *text, int n, const char *id)
     return false;
 }
 
-enum lineage_verdict lineage_judge(const char *found, const char *ours,
-                                   const char *expected)
+enum lineage_verdict lineage_judge(const char *found, const char *ours, const char *expected)
 {
     bool root = false;
     int n = count_ids(found, &root);

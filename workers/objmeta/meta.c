@@ -13,7 +13,7 @@
 #include "base/clock.h"
 
 #define TYPE_DEFAULT "binary/octet-stream" /* what S3 takes one for that came without a type */
-#define PREFIX_LEN 11 /* "x-amz-meta-", which servers count too */
+#define PREFIX_LEN 11                      /* "x-amz-meta-", which servers count too */
 #define MODE_KEPT 01777 /* set-uid and set-gid bits from elsewhere are not believed */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
 
@@ -100,8 +100,8 @@ static bool is_foreign(const char *name)
 
 static bool is_own(const char *name)
 {
-    return strcmp(name, "mode") == 0 || strcmp(name, "uid") == 0 ||
-           strcmp(name, "gid") == 0 || strcmp(name, "mtime") == 0;
+    return strcmp(name, "mode") == 0 || strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0 ||
+           strcmp(name, "mtime") == 0;
 }
 
 /* The pair at *at, which moves on to the next; false at the end. */
@@ -249,8 +249,7 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     if (n->gid != SHM_MODE_UNSET)
         meta_add_number(out, "gid", n->gid);
     if (n->flags & SHM_NODE_MTIME_SET) {
-        snprintf(text, sizeof(text), "%lld.%09lld",
-                 (long long)(n->mtime_ns / (int64_t)NS_PER_S),
+        snprintf(text, sizeof(text), "%lld.%09lld", (long long)(n->mtime_ns / (int64_t)NS_PER_S),
                  (long long)(n->mtime_ns % (int64_t)NS_PER_S));
         (void)add(out, "mtime", text);
     }
@@ -262,10 +261,9 @@ void meta_told(struct shm_node *n, const struct meta_out *out, const char *conte
 
     for (size_t i = 0; i < out->n; i++)
         plain &= is_own(out->pair[i].name);
-    n->flags &= (uint16_t)~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
+    n->flags &= (uint16_t) ~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
     n->flags = (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
-                          (out->xattr ? SHM_NODE_XATTR : 0) |
-                          (plain ? SHM_NODE_PLAIN : 0));
+                          (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
 }
 
 void meta_write_xattr(struct meta_out *out, const char *coded)

@@ -24,8 +24,8 @@ void meta_adopt(struct shm_node *n, const struct shm_node *from);
 /* What would be written of the two is not the same. */
 bool meta_differ(const struct shm_node *a, const struct shm_node *b);
 
-#define META_OWN 4         /* mode, uid, gid, mtime */
-#define META_PAIRS_MAX 56  /* of one object; others are left out. (A request has 64 headers.) */
+#define META_OWN 4        /* mode, uid, gid, mtime */
+#define META_PAIRS_MAX 56 /* of one object; others are left out. (A request has 64 headers.) */
 #define META_VALUE_MAX 40
 #define META_BYTES_MAX 2048 /* of names, with "x-amz-meta-", and values: any server takes it */
 
@@ -48,9 +48,9 @@ void meta_write(struct meta_out *out, const struct shm_node *n);
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type);
 
 enum meta_keep {
-    META_KEEP_COPY, /* for the same content: all but the four above */
+    META_KEEP_COPY,  /* for the same content: all but the four above */
     META_KEEP_MOVED, /* for the same content under another name: all but our lineage */
-    META_KEEP_NEW,  /* for new content: nor what belongs to the old (other times, our lineage) */
+    META_KEEP_NEW,   /* for new content: nor what belongs to the old (other times, our lineage) */
     META_KEEP_ALL,
 };
 

@@ -82,8 +82,8 @@ static int unbase64(struct xattr_set *set, size_t from, size_t len, size_t *ret_
     memcpy(text, set->bytes + from, len);
     while (len && text[len - 1] == '=')
         len--;
-    return sodium_base642bin(set->bytes + from, sizeof(set->bytes) - from, text, len, NULL,
-                             ret_len, NULL, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0
+    return sodium_base642bin(set->bytes + from, sizeof(set->bytes) - from, text, len, NULL, ret_len,
+                             NULL, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0
                ? 0
                : -EIO;
 }

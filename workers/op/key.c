@@ -36,8 +36,7 @@ int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP])
     return 0;
 }
 
-int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len,
-                char out[KEY_CAP])
+int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len, char out[KEY_CAP])
 {
     size_t n;
     int r;
@@ -72,8 +71,7 @@ bool key_is_reserved(const struct conf *conf, const char *key, size_t len)
     size_t prefix = strlen(conf->prefix), dir = strlen(KEY_RESERVED_DIR);
 
     if (prefix > 0) {
-        if (len <= prefix || memcmp(key, conf->prefix, prefix) != 0 ||
-            key[prefix] != '/')
+        if (len <= prefix || memcmp(key, conf->prefix, prefix) != 0 || key[prefix] != '/')
             return false;
         key += prefix + 1;
         len -= prefix + 1;

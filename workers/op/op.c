@@ -23,8 +23,7 @@ static uint32_t current_idx(const struct worker *w)
 
 static struct shm_record *record_at(struct worker *w, uint32_t idx)
 {
-    return idx == current_idx(w) ? &w->arena->current
-                                 : shm_arena_record(w->shm, w->slot, idx);
+    return idx == current_idx(w) ? &w->arena->current : shm_arena_record(w->shm, w->slot, idx);
 }
 
 bool op_is_current(const struct op *op)
@@ -57,8 +56,7 @@ static void op_free_now(struct op *op)
 static void check_sent(struct op *op, int r)
 {
     if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
-        log_warn("answer to %s refused: %s op=%llu",
-                 fuse_op_name(op->rec->opcode), strerror(-r),
+        log_warn("answer to %s refused: %s op=%llu", fuse_op_name(op->rec->opcode), strerror(-r),
                  (unsigned long long)op->rec->unique);
 }
 
@@ -135,8 +133,7 @@ static void uncount_told(struct op *op, const void *data, size_t len)
 struct shm_record *op_edit(struct op *op)
 {
     /* All but the request itself, which does not change. */
-    shm_save(op->w->shm, op->w->shm->meta, op->rec,
-             offsetof(struct shm_record, request));
+    shm_save(op->w->shm, op->w->shm->meta, op->rec, offsetof(struct shm_record, request));
     return op->rec;
 }
 
@@ -178,8 +175,7 @@ void op_finish(struct op *op)
     else if (rec->reply_error || rec->reply_len == 0)
         op_end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
     else if (rec->reply_len == SHM_REPLY_IN_ARENA)
-        op_end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply,
-                               w->arena->reply_len));
+        op_end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply, w->arena->reply_len));
     else
         op_end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
 }
@@ -209,8 +205,7 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
  * would be lost with it. It sends few at a time (max_background). */
 static uint32_t record_but(const struct worker *w, uint32_t reserve)
 {
-    return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1]
-                                       : SHM_NIL;
+    return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1] : SHM_NIL;
 }
 
 uint32_t op_next_record(const struct worker *w)
@@ -407,8 +402,7 @@ void op_limits(struct worker *w)
     for (uint32_t i = 0; i <= current_idx(w); i++) {
         struct op *op = &w->ops[i];
 
-        if (op->w && now - op->rec->started_ns >=
-                         (op->req.opcode == FUSE_READ ? reads : limit))
+        if (op->w && now - op->rec->started_ns >= (op->req.opcode == FUSE_READ ? reads : limit))
             end_late(op);
     }
 }

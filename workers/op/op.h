@@ -26,9 +26,9 @@
 /* Who asks: filled by cas_identify() and cas_identify_family(), all zero where it is not known. */
 struct op_caller {
     struct shm_baseline_who self;
-    int32_t parent; /* its process id */
+    int32_t parent;                           /* its process id */
     struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
-    bool waits[OP_ANCESTORS]; /* each of them, up to there, waits for its child */
+    bool waits[OP_ANCESTORS];                 /* each of them, up to there, waits for its child */
 };
 
 struct op {

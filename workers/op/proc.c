@@ -131,14 +131,12 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     }
     /* The thread itself: the group's leader may have exited before it. */
     if (!ret->tgid || !read_proc((int32_t)tid, "stat", text) ||
-        !stat_field(text, STAT_FLAGS, &flags) ||
-        !stat_field(text, STAT_START_CODE, &start_code) ||
+        !stat_field(text, STAT_FLAGS, &flags) || !stat_field(text, STAT_START_CODE, &start_code) ||
         !stat_field(text, STAT_EXIT_CODE, &code))
         return;
     if (tid != (uint32_t)ret->tgid && !read_proc(ret->tgid, "stat", text))
         return;
-    if (!stat_field(text, STAT_START, &start) ||
-        !stat_field(text, STAT_PARENT, &parent))
+    if (!stat_field(text, STAT_START, &start) || !stat_field(text, STAT_PARENT, &parent))
         return;
     ret->start = start;
     ret->parent = (int32_t)parent;
@@ -166,8 +164,7 @@ void proc_look_parent(int32_t tgid, struct proc_info *ret)
 }
 
 /* A value of an fdinfo file: "name:\t123". */
-static bool info_value(const char *text, const char *name, int base,
-                       uint64_t *ret)
+static bool info_value(const char *text, const char *name, int base, uint64_t *ret)
 {
     const char *p = strstr(text, name);
 
@@ -192,8 +189,7 @@ static int fd_matches(int dirfd, const char *fd_name, uint64_t ino)
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    return info_value(text, "flags:", 8, &flags) &&
-           (flags & O_ACCMODE) != O_RDONLY &&
+    return info_value(text, "flags:", 8, &flags) && (flags & O_ACCMODE) != O_RDONLY &&
            info_value(text, "\nino:", 10, &found) && found == ino;
 }
 

@@ -10,12 +10,12 @@
 struct proc_info {
     bool known;
     int32_t tgid;
-    int32_t parent;  /* its parent's tgid */
-    uint64_t start;  /* of the process, in clock ticks since boot */
-    bool exiting;    /* it is in exit(2): the request comes from the kernel closing its files */
-    int32_t signal;  /* exiting because of this signal; 0 = it exits by itself */
-    bool waits;      /* it waits for a child of its own (wait4, waitid): proc_look_parent */
-    bool execs;      /* it is inside execve(2), which closes its files: `start` is not known */
+    int32_t parent; /* its parent's tgid */
+    uint64_t start; /* of the process, in clock ticks since boot */
+    bool exiting;   /* it is in exit(2): the request comes from the kernel closing its files */
+    int32_t signal; /* exiting because of this signal; 0 = it exits by itself */
+    bool waits;     /* it waits for a child of its own (wait4, waitid): proc_look_parent */
+    bool execs;     /* it is inside execve(2), which closes its files: `start` is not known */
 };
 
 /* Puts descriptors aside, so that the others can look also when none is left. To be called once, at

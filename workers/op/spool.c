@@ -14,8 +14,7 @@
 /* A shared flag that another worker may set at any time. */
 static uint32_t flags_now(struct worker *w, uint32_t session)
 {
-    return __atomic_load_n(&shm_session_at(w->shm, session)->flags,
-                           __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&shm_session_at(w->shm, session)->flags, __ATOMIC_ACQUIRE);
 }
 
 static int fd_for(struct worker *w, uint32_t session, uint32_t flags)
@@ -32,8 +31,7 @@ int spool_fd(struct worker *w, uint32_t session)
 
 /* The content may move to disk, and the memory be given back, between the look at the flag and the
  * read: then the flag has changed, and the read is done again. */
-int spool_read(struct worker *w, uint32_t session, void *buf, size_t len,
-               uint64_t off)
+int spool_read(struct worker *w, uint32_t session, void *buf, size_t len, uint64_t off)
 {
     for (;;) {
         uint32_t flags = flags_now(w, session);
@@ -62,11 +60,9 @@ bool spool_reserve(struct worker *w, uint32_t session, uint64_t end)
 
     if ((s->flags & SHM_SESSION_ON_DISK) || want <= s->mem_reserved)
         return true;
-    if (end > w->conf->buffer.memory ||
-        t->mem_used + want - s->mem_reserved > mem_limit(w))
+    if (end > w->conf->buffer.memory || t->mem_used + want - s->mem_reserved > mem_limit(w))
         return false;
-    shm_set(w->shm, w->shm->meta, t->mem_used,
-            t->mem_used + want - s->mem_reserved);
+    shm_set(w->shm, w->shm->meta, t->mem_used, t->mem_used + want - s->mem_reserved);
     shm_session_edit(w->shm, session)->mem_reserved = want;
     return true;
 }
@@ -108,8 +104,7 @@ void spool_drop_memory(struct worker *w, uint32_t session)
     worker_unlock(w);
 }
 
-int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len,
-                uint64_t off)
+int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len, uint64_t off)
 {
     if (off > S3_PUT_MAX || len > S3_PUT_MAX - off)
         return -EFBIG;
@@ -129,8 +124,7 @@ void spool_clear(struct worker *w, uint32_t session)
 
     /* Shrinking an unlinked file to nothing does not fail in ways that could be answered; a slot
      * that kept its bytes would be emptied when its next session is truncated or overwritten. */
-    if (ftruncate(s->mem_fd, 0) < 0 ||
-        (s->file_fd >= 0 && ftruncate(s->file_fd, 0) < 0))
+    if (ftruncate(s->mem_fd, 0) < 0 || (s->file_fd >= 0 && ftruncate(s->file_fd, 0) < 0))
         return;
 }
 
@@ -144,11 +138,9 @@ int spool_park(struct worker *w, uint32_t record, const void *buf, size_t len)
     return fd_pwrite_full(w->env->park_fd[w->slot], buf, len, park_at(w, record));
 }
 
-int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf,
-                 size_t len)
+int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf, size_t len)
 {
-    ssize_t n = fd_pread_full(w->env->park_fd[w->slot], buf, len,
-                              park_at(w, record) + off);
+    ssize_t n = fd_pread_full(w->env->park_fd[w->slot], buf, len, park_at(w, record) + off);
 
     return n < 0 ? (int)n : (size_t)n == len ? 0 : -EIO;
 }
@@ -156,9 +148,8 @@ int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf,
 void spool_park_clear(struct worker *w, uint32_t record, size_t len)
 {
     /* Best effort: bytes that stay are overwritten by the next that is parked there. */
-    if (fallocate(w->env->park_fd[w->slot],
-                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, park_at(w, record),
-                  (off_t)len) < 0)
+    if (fallocate(w->env->park_fd[w->slot], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  park_at(w, record), (off_t)len) < 0)
         return;
 }
 

@@ -36,7 +36,7 @@ static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
 }
 
 #define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
-#define VALIDITY_DEPTH 32 /* directories that one answer renews */
+#define VALIDITY_DEPTH 32                   /* directories that one answer renews */
 
 /* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all
  * above it are there. */
@@ -53,8 +53,7 @@ static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t aske
 
 /* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
  * used up. */
-static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
-                                 uint64_t now)
+static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag, uint64_t now)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 

@@ -26,8 +26,8 @@ struct worker {
     struct loop_watch channel; /* the fuse descriptor */
     struct loop_watch wake;    /* our eventfd */
     struct loop_watch signals;
-    struct loop_timer rescan;  /* looks at waiting ops in the next turn */
-    struct loop_timer tick;    /* watchdog and counters, once a second */
+    struct loop_timer rescan; /* looks at waiting ops in the next turn */
+    struct loop_timer tick;   /* watchdog and counters, once a second */
 
     struct op *ops;       /* one for each record, and one for `current` */
     struct op **free_ops; /* stack */
@@ -59,7 +59,6 @@ static inline void worker_awaits_session(struct worker *w, uint32_t session)
 {
     shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
 }
-
 
 /* After unlocking a section that queued notifications. */
 void worker_notify_kernel(struct worker *w);

@@ -23,11 +23,11 @@ struct worker_spool {
 /* What the server was found to do at the start, with conditional requests for one; all false
  * where it was not probed. What is learned later is in the segment (shm_header.habits). */
 struct server_traits {
-    bool probed;              /* the others were tried */
-    bool put_conditions;      /* PUT keeps If-Match and If-None-Match, also among racers */
-    bool complete_conditions; /* CompleteMultipartUpload does */
-    bool delete_if_match;     /* DELETE does; else HEAD, compare, DELETE, and a window */
-    uint32_t habits;          /* enum s3_habit */
+    bool probed;                /* the others were tried */
+    bool put_conditions;        /* PUT keeps If-Match and If-None-Match, also among racers */
+    bool complete_conditions;   /* CompleteMultipartUpload does */
+    bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, and a window */
+    uint32_t habits;            /* enum s3_habit */
     char name[SERVER_NAME_MAX]; /* as it calls itself, "" = it does not */
 };
 
@@ -38,7 +38,7 @@ struct worker_env {
     const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
     struct fuse_negotiated fuse;
     struct fuse_timeouts timeouts; /* the machine's */
-    uint64_t request_limit_ns; /* each request is answered before it is so old, 0 = no limit */
+    uint64_t request_limit_ns;     /* each request is answered before it is so old, 0 = no limit */
     struct server_traits traits;
     /* eventfds: one for each worker slot, "look at what you wait for" */
     int wake_fd[SHM_WORKERS_MAX];

@@ -23,8 +23,7 @@ void cas_take(struct cas_answer *to, const struct s3_result *res)
     to->mtime_ns = res->obj.mtime_ns;
     strcpy(to->code, res->code);
     strcpy(to->etag, res->obj.etag);
-    snprintf(to->upload_id, sizeof(to->upload_id), "%s",
-             res->upload_id ? res->upload_id : "");
+    snprintf(to->upload_id, sizeof(to->upload_id), "%s", res->upload_id ? res->upload_id : "");
 }
 
 static void ask_on_done(void *arg, const struct s3_result *res)
@@ -166,8 +165,8 @@ int cas_part(struct cas_probe *p, const char *key, const char *upload_id)
     return cas_wait(p, &p->ask);
 }
 
-int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
-                 const char *part_etag, const char *if_match, const char *if_none_match)
+int cas_complete(struct cas_probe *p, const char *key, const char *upload_id, const char *part_etag,
+                 const char *if_match, const char *if_none_match)
 {
     cas_start_complete(p, &p->ask, key, upload_id, part_etag, if_match, if_none_match);
     return cas_wait(p, &p->ask);
@@ -231,8 +230,7 @@ static void describe(const struct cas_answer *a, char out[DESCRIPTION_MAX])
         snprintf(out, DESCRIPTION_MAX, "no answer (%s)", strerror(-a->error));
 }
 
-enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a,
-                             const char *what)
+enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a, const char *what)
 {
     bool refused = a->fail == S3_FAIL_ANSWER;
     char answer[DESCRIPTION_MAX];
@@ -242,8 +240,7 @@ enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a,
     if (refused && a->error == -EACCES)
         return CAS_DENIED;
     /* what a server does not know now, it will not know in a moment */
-    return refused && a->status != 409 && a->status != 429 &&
-                   (a->status < 500 || a->status == 501)
+    return refused && a->status != 409 && a->status != 429 && (a->status < 500 || a->status == 501)
                ? CAS_WRONG
                : CAS_UNSURE;
 }
@@ -262,8 +259,7 @@ enum cas_outcome cas_must_act(struct cas_probe *p, int r, const char *what)
     return a->maybe_acted && out == CAS_WRONG ? CAS_UNSURE : out;
 }
 
-enum cas_outcome cas_must_refuse(struct cas_probe *p, int r, const char *what,
-                                 const char *does)
+enum cas_outcome cas_must_refuse(struct cas_probe *p, int r, const char *what, const char *does)
 {
     const struct cas_answer *a = &p->answer;
 

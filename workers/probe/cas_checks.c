@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 
-#define TRIES 5 /* of a check without a clear answer */
+#define TRIES 5                    /* of a check without a clear answer */
 #define AGAIN_NS (100 * NS_PER_MS) /* longer each time */
 #define ROUNDS 9
 #define STEPS_MAX 8 /* of one check in one round */
@@ -178,9 +178,9 @@ static enum cas_outcome must_hold(struct cas_probe *p, int r, const struct step 
     const struct cas_answer *a = &p->answer;
     enum cas_outcome out;
 
-    if (r == 0 && (a->error == -ENOENT ||
-                   (a->error == 0 && (a->body_len != strlen(s->body) ||
-                                      memcmp(a->body, s->body, a->body_len) != 0))))
+    if (r == 0 &&
+        (a->error == -ENOENT || (a->error == 0 && (a->body_len != strlen(s->body) ||
+                                                   memcmp(a->body, s->body, a->body_len) != 0))))
         return cas_wrong(p, "%s", s->what);
     out = cas_must_act(p, r, "GET");
     if (out == CAS_RIGHT && a->mtime_ns)
@@ -271,8 +271,7 @@ static bool learn_form(struct cas_probe *p, struct check *c, unsigned round)
         s3_habit_has(p->client, S3_HABIT_BARE_PUT_MATCH))
         return false;
     cas_key(p, c->name, ".put", key);
-    if (cas_head(p, key) < 0 || p->answer.error ||
-        strcmp(p->answer.etag, etag_of(c, FIRST)) != 0)
+    if (cas_head(p, key) < 0 || p->answer.error || strcmp(p->answer.etag, etag_of(c, FIRST)) != 0)
         return false;
     return s3_habit_learn(p->client, S3_HABIT_BARE_PUT_MATCH);
 }

@@ -18,9 +18,9 @@
 #include "workers/op/key.h"
 #include "workers/server/cas_kept.h"
 
-#define LIMIT_NS (12 * NS_PER_S)   /* for all checks; cleaning comes on top */
-#define REQUEST_NS (5 * NS_PER_S)  /* for one request */
-#define CONNECTIONS 40 /* enough for the races and a round of checks */
+#define LIMIT_NS (12 * NS_PER_S)  /* for all checks; cleaning comes on top */
+#define REQUEST_NS (5 * NS_PER_S) /* for one request */
+#define CONNECTIONS 40            /* enough for the races and a round of checks */
 
 bool cas_probe_wanted(const struct conf *conf)
 {
@@ -97,9 +97,8 @@ static int explain(const struct cas_probe *p, const struct cas_finding *put,
         break;
     }
     *ret_advice = "to go on all the same, set cas.probe: warn";
-    return err_set(err, EINVAL,
-                   "%.120s would lose updates, so it cannot serve s3-buffered-cas: %s", server,
-                   put->text);
+    return err_set(err, EINVAL, "%.120s would lose updates, so it cannot serve s3-buffered-cas: %s",
+                   server, put->text);
 }
 
 static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS_CHECKS],
@@ -118,13 +117,12 @@ static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS
     if (err->code)
         log_warn("going on all the same, as cas.probe is warn: %s", err->text);
     else
-        log_notice("the server keeps conditions: probed with %u requests in %u ms",
-                   p->n_requests, ms);
+        log_notice("the server keeps conditions: probed with %u requests in %u ms", p->n_requests,
+                   ms);
 }
 
 int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client_conf *base,
-              struct s3_cred_source *creds, struct server_traits *ret_traits,
-              struct err *err)
+              struct s3_cred_source *creds, struct server_traits *ret_traits, struct err *err)
 {
     struct cas_probe p = {.conf = conf, .loop = loop};
     struct cas_finding f[CAS_CHECKS] = {0};

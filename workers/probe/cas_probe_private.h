@@ -56,13 +56,13 @@ struct cas_probe {
     struct s3_client *client;
     uint64_t begin_ns, end_ns;
     unsigned n_requests;
-    char root[KEY_CAP];      /* "<prefix>/.stateproxy-probe/" */
-    int64_t server_ns;       /* the server's clock less ours (clock_mono_ns); 0 = unknown */
-    bool cleaning;           /* goes on after end_ns too */
-    struct cas_race *race;   /* that is under way; NULL = none */
-    struct cas_ask ask;      /* of the requests that are made one at a time */
+    char root[KEY_CAP];       /* "<prefix>/.stateproxy-probe/" */
+    int64_t server_ns;        /* the server's clock less ours (clock_mono_ns); 0 = unknown */
+    bool cleaning;            /* goes on after end_ns too */
+    struct cas_race *race;    /* that is under way; NULL = none */
+    struct cas_ask ask;       /* of the requests that are made one at a time */
     struct cas_answer answer; /* that is judged */
-    char text[ERR_TEXT_MAX]; /* what the last check that was not right met with */
+    char text[ERR_TEXT_MAX];  /* what the last check that was not right met with */
 };
 
 /* ---- cas_ask.c ---- */
@@ -89,8 +89,7 @@ must_use int cas_head(struct cas_probe *p, const char *key);
 must_use int cas_delete(struct cas_probe *p, const char *key, const char *if_match);
 must_use int cas_part(struct cas_probe *p, const char *key, const char *upload_id);
 must_use int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
-                          const char *part_etag, const char *if_match,
-                          const char *if_none_match);
+                          const char *part_etag, const char *if_match, const char *if_none_match);
 
 /* Takes note of an answer. */
 void cas_take(struct cas_answer *to, const struct s3_result *res);
@@ -112,12 +111,10 @@ void cas_key(const struct cas_probe *p, const char *name, const char *suffix, ch
 enum cas_outcome cas_must_act(struct cas_probe *p, int r, const char *what);
 
 /* Its condition does not hold: 412, or 404 NoSuchKey. `does` is what one that succeeds does. */
-enum cas_outcome cas_must_refuse(struct cas_probe *p, int r, const char *what,
-                                 const char *does);
+enum cas_outcome cas_must_refuse(struct cas_probe *p, int r, const char *what, const char *does);
 
 /* What a failure other than a refusal for the condition means. */
-enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a,
-                             const char *what);
+enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a, const char *what);
 
 enum cas_outcome cas_wrong(struct cas_probe *p, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

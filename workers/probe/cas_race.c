@@ -18,11 +18,11 @@
 #include "base/container.h"
 
 #define RACERS 8
-#define LANES 4        /* races side by side */
-#define ON_ONE_KEY 6   /* races: a create race, and the others replace */
-#define RACES 84       /* in all */
-#define RACES_MIN 12   /* on a slow server: */
-#define SLOW_NS (4 * NS_PER_S)          /* when this is over */
+#define LANES 4                       /* races side by side */
+#define ON_ONE_KEY 6                  /* races: a create race, and the others replace */
+#define RACES 84                      /* in all */
+#define RACES_MIN 12                  /* on a slow server: */
+#define SLOW_NS (4 * NS_PER_S)        /* when this is over */
 #define UNSURE_MAX 3                  /* races of a lane that tell nothing, before giving up */
 #define PATIENCE_NS (500 * NS_PER_MS) /* for all to be held: some may have to queue */
 #define USED_MAX (RACES / ON_ONE_KEY + LANES * (UNSURE_MAX + 2)) /* keys in all */
@@ -77,8 +77,7 @@ static struct lane *of_gate(struct s3_gate *gate)
 
 static void race_look(struct lane *lane)
 {
-    if (!lane->gate.open && lane->n_started == RACERS &&
-        lane->gate.held + lane->n_done == RACERS)
+    if (!lane->gate.open && lane->n_started == RACERS && lane->gate.held + lane->n_done == RACERS)
         s3_gate_open(lane->race->p->client, &lane->gate);
 }
 
@@ -132,8 +131,8 @@ static int race_start(struct lane *lane)
         racer->lane = lane;
         /* as no earlier one of this key: equal bodies have equal ETags, and a good server would let
          * two win */
-        snprintf(racer->body, sizeof(racer->body), "race %u of %u, %u", lane->on_key,
-                 lane->number, i);
+        snprintf(racer->body, sizeof(racer->body), "race %u of %u, %u", lane->on_key, lane->number,
+                 i);
         put.body = (struct s3_body){.mem = racer->body, .fd = -1, .len = strlen(racer->body)};
         r = s3_put(p->client, &put, race_on_done, racer, &racer->req);
         lane->n_started += r == 0;

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "workers/op/key.h"
 
-#define OLD_NS (5 * 60 * (int64_t)NS_PER_S) /* no probe lives so long */
+#define OLD_NS (5 * 60 * (int64_t)NS_PER_S)          /* no probe lives so long */
 #define FORGET_NS (24 * 60 * 60 * (int64_t)NS_PER_S) /* whose upload cannot be ended by now */
 #define CLEAN_TRIES 3
 #define SWEEP_MAX 100 /* keys of one start: more are left to the next */
@@ -139,8 +139,7 @@ void cas_sweep(struct cas_probe *p)
 {
     struct sweep s = {.p = p};
 
-    s.now_ns = p->server_ns ? p->server_ns + (int64_t)clock_mono_ns()
-                            : (int64_t)clock_wall_ns();
+    s.now_ns = p->server_ns ? p->server_ns + (int64_t)clock_mono_ns() : (int64_t)clock_wall_ns();
     list(&s);
     for (unsigned i = 0; i < s.n; i++) {
         if (clock_mono_ns() < p->end_ns)

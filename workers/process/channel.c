@@ -28,8 +28,7 @@ static int read_one(struct worker *w)
     rec->unique = 0;
     rec->crashes = 0;
     atomic_store(&rec->state, SHM_RECORD_READING);
-    n = read(w->env->mount->fd, area,
-             SHM_READ_HEAD + w->shm->header->sizes.payload);
+    n = read(w->env->mount->fd, area, SHM_READ_HEAD + w->shm->header->sizes.payload);
     if (n < 0) {
         int e = errno;
 

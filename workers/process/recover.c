@@ -90,8 +90,7 @@ static bool is_doubled(struct worker *w)
 /* A request that the kernel has given away but that nobody has looked at. */
 static bool was_read(struct worker *w)
 {
-    const struct fuse_in_header *head =
-        (const void *)shm_arena_read_area(w->shm, w->slot);
+    const struct fuse_in_header *head = (const void *)shm_arena_read_area(w->shm, w->slot);
 
     return head->len != 0;
 }
@@ -141,8 +140,7 @@ static void again(struct worker *w, uint32_t idx)
     }
     give_back(op);
     log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
-            fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique,
-            op->rec->crashes);
+            fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique, op->rec->crashes);
     if (fuse_wants_reply(op->req.opcode))
         op_fail(op, -EIO);
     else

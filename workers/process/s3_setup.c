@@ -27,14 +27,12 @@ static struct s3_client_conf client_conf(const struct conf *c)
         .region = c->s3.region,
         .bucket = c->bucket,
         .ca_bundle = c->s3.ca_bundle,
-        .addressing = c->s3.addressing == CONF_ADDRESSING_PATH ? S3_ADDRESSING_PATH
-                      : c->s3.addressing == CONF_ADDRESSING_VIRTUAL
-                          ? S3_ADDRESSING_VIRTUAL
-                          : S3_ADDRESSING_AUTO,
-        .payload_signing = c->s3.payload_signing == CONF_SIGN_ALWAYS ? S3_SIGN_ALWAYS
-                           : c->s3.payload_signing == CONF_SIGN_NEVER
-                               ? S3_SIGN_NEVER
-                               : S3_SIGN_AUTO,
+        .addressing = c->s3.addressing == CONF_ADDRESSING_PATH      ? S3_ADDRESSING_PATH
+                      : c->s3.addressing == CONF_ADDRESSING_VIRTUAL ? S3_ADDRESSING_VIRTUAL
+                                                                    : S3_ADDRESSING_AUTO,
+        .payload_signing = c->s3.payload_signing == CONF_SIGN_ALWAYS  ? S3_SIGN_ALWAYS
+                           : c->s3.payload_signing == CONF_SIGN_NEVER ? S3_SIGN_NEVER
+                                                                      : S3_SIGN_AUTO,
         .connect_timeout_ns = c->s3.connect_timeout_ns,
         .attempt_timeout_ns = c->s3.attempt_timeout_ns,
         .deadline_ns = c->s3.deadline_ns,
@@ -180,9 +178,7 @@ static void on_checked(void *arg, const struct s3_result *res)
 
 static void setup_ask(struct check *c)
 {
-    struct s3_list list = {.prefix = c->prefix,
-                           .max_keys = CHECK_KEYS,
-                           .on_entry = setup_on_entry};
+    struct s3_list list = {.prefix = c->prefix, .max_keys = CHECK_KEYS, .on_entry = setup_on_entry};
     int r = s3_list(c->client, &list, on_checked, c, NULL);
 
     if (r < 0)
@@ -194,8 +190,7 @@ bool worker_probes(const struct conf *conf)
     return cas_probe_wanted(conf);
 }
 
-int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
-                    struct err *err)
+int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits, struct err *err)
 {
     struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
     int r;
@@ -205,8 +200,7 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
     c.conf.max_attempts = 1;
     c.conf.habits = &ret_traits->habits;
     c.conf.server = ret_traits->name;
-    snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix,
-             *conf->prefix ? "/" : "");
+    snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix, *conf->prefix ? "/" : "");
     r = loop_new(&c.loop);
     if (r < 0)
         return err_set(err, -r, "no event loop: %s", strerror(-r));
@@ -223,7 +217,7 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
     if (c.result == 0 && cas_probe_wanted(conf))
         return cas_probe(conf, c.loop, &c.conf, c.creds, ret_traits, err);
     if (c.result == 0 && conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
-        ret_traits->put_conditions = ret_traits->complete_conditions =
-            ret_traits->delete_if_match = true;
+        ret_traits->put_conditions = ret_traits->complete_conditions = ret_traits->delete_if_match =
+            true;
     return c.result;
 }

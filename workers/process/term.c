@@ -21,6 +21,5 @@ bool term_told(int fd)
 {
     struct signalfd_siginfo si;
 
-    return read(fd, &si, sizeof(si)) == sizeof(si) &&
-           si.ssi_pid == (uint32_t)getppid();
+    return read(fd, &si, sizeof(si)) == sizeof(si) && si.ssi_pid == (uint32_t)getppid();
 }

@@ -69,8 +69,8 @@ void fetch_make_present(struct worker *w, uint32_t block, uint32_t len)
     if (present && present[block] >= pages_of(len))
         return;
     /* Kernels before 5.14 do not know it: then the risk remains. */
-    (void)madvise(shm_block_data(w->shm, block),
-                  (size_t)pages_of(len) * SHM_PAGE, MADV_POPULATE_READ);
+    (void)madvise(shm_block_data(w->shm, block), (size_t)pages_of(len) * SHM_PAGE,
+                  MADV_POPULATE_READ);
     note_present(w, block, len);
 }
 
@@ -234,8 +234,7 @@ static void fetch_on_done(void *arg, const struct s3_result *res)
     if (error && error != -ESTALE && error != -ENOENT)
         log_warn("reading from S3 failed key=\"%s\" offset=%llu error=\"%s\" "
                  "detail=\"%s\" attempts=%u",
-                 f->src.key,
-                 (unsigned long long)(f->first + f->ready) * SHM_BLOCK_SIZE,
+                 f->src.key, (unsigned long long)(f->first + f->ready) * SHM_BLOCK_SIZE,
                  strerror(-error), res->text, res->attempts);
     fetch_end(f, error);
 }
@@ -263,8 +262,7 @@ static int fetch_ask(struct fetch *f)
 int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
-    const struct shm_session *s =
-        n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+    const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
     int r;
 
     ret->of = node;
@@ -295,8 +293,7 @@ static bool is_much(const struct worker *w)
 
 /* Takes blocks from `no` on, up to `end`, as far as they are neither known nor out of reach.
  * *ret_out: no block was free. */
-static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need,
-                     bool *ret_out)
+static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need, bool *ret_out)
 {
     struct shm_block_key key = {f->src.node, f->src.content, no};
 
@@ -332,8 +329,7 @@ static int fetch_begin(struct fetch *f)
     return r;
 }
 
-static struct fetch *fetch_new(struct worker *w, const struct fetch_source *src,
-                               uint32_t n)
+static struct fetch *fetch_new(struct worker *w, const struct fetch_source *src, uint32_t n)
 {
     struct fetch *f = malloc(sizeof(*f) + n * sizeof(f->block[0]));
 
@@ -346,8 +342,8 @@ static struct fetch *fetch_new(struct worker *w, const struct fetch_source *src,
     return f;
 }
 
-int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
-                uint64_t to, uint64_t need)
+int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from, uint64_t to,
+                uint64_t need)
 {
     uint32_t no = (uint32_t)(from / SHM_BLOCK_SIZE);
     uint32_t end_no = blocks_of(fetch_least(to, src->size));
@@ -374,8 +370,8 @@ int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
     return r < 0 ? r : out && no < need_no ? -EAGAIN : 0;
 }
 
-void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
-               const uint8_t *data, uint32_t len)
+void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content, const uint8_t *data,
+               uint32_t len)
 {
     struct shm_block_key key = {bytes_node, content, 0};
     uint32_t wake, block = shm_block_put(w->shm, key, w->slot, data, len, &wake);

@@ -11,7 +11,7 @@
 
 /* The version of a file that is to be fetched. */
 struct fetch_source {
-    uint32_t of;      /* the node that is read */
+    uint32_t of; /* the node that is read */
     /* whose number its blocks carry: its own, or that of the one it is a copy of */
     uint32_t node;
     uint32_t content;
@@ -30,8 +30,8 @@ must_use int fetch_source(struct worker *w, uint32_t node, struct fetch_source *
  * fetches. What lies beyond `need` is read-ahead, and left out when much is being fetched
  * already. 0; -EAGAIN: no block was free for what is needed (all are pinned or being fetched:
  * try again soon); -ENOMEM. */
-must_use int fetch_start(struct worker *w, const struct fetch_source *src,
-                         uint64_t from, uint64_t to, uint64_t need);
+must_use int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
+                         uint64_t to, uint64_t need);
 
 /* A reader here that waits for a block that this worker fetches (SHM_BLOCK_MINE). */
 struct fetch_wait {
@@ -49,8 +49,8 @@ void fetch_wait_stop(struct fetch_wait *wait);
 /* Bytes that came another way (with a look-up) become block 0: it is there when this returns,
  * unless no block can be had. Who opens the file next can rely on it, also if the worker dies that
  * fetches the same. */
-void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content,
-               const uint8_t *data, uint32_t len);
+void fetch_put(struct worker *w, uint32_t bytes_node, uint32_t content, const uint8_t *data,
+               uint32_t len);
 
 /* Under shm->meta. The first block of the node's content is there (of an empty file: nothing need
  * be). */

@@ -17,7 +17,7 @@ enum look_kind { LOOK_FAILED, LOOK_SPOOL, LOOK_BLOCKS };
 /* Where the bytes are. */
 struct source {
     enum look_kind kind;
-    int error;                    /* FAILED */
+    int error;                          /* FAILED */
     uint32_t session, generation, cuts; /* SPOOL */
 };
 
@@ -29,16 +29,14 @@ static void cut(struct read_what *l, uint64_t size, const struct fuse_read_in *i
     l->off = in->offset;
     l->len = 0;
     if (in->offset < size)
-        l->len = size - in->offset < in->size ? (uint32_t)(size - in->offset)
-                                              : in->size;
+        l->len = size - in->offset < in->size ? (uint32_t)(size - in->offset) : in->size;
 }
 
 /* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy
  * of. */
 static uint64_t size_of(struct worker *w, const struct shm_node *n)
 {
-    const struct shm_session *s =
-        n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+    const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
 
     return s && (s->flags & SHM_SESSION_COPY) ? s->size : n->size;
 }
@@ -124,14 +122,14 @@ static bool still_there(struct worker *w, const struct source *from)
     bool same;
 
     worker_lock(w);
-    same = s->state == SHM_SESSION_LIVE && s->generation == from->generation &&
-           s->cuts == from->cuts;
+    same =
+        s->state == SHM_SESSION_LIVE && s->generation == from->generation && s->cuts == from->cuts;
     worker_unlock(w);
     return same;
 }
 
-static void read_spool(struct op *op, const struct source *from,
-                       const struct read_what *l, unsigned restarts)
+static void read_spool(struct op *op, const struct source *from, const struct read_what *l,
+                       unsigned restarts)
 {
     struct worker *w = op->w;
     uint8_t *buf = spool_buffer(w);

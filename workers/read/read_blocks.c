@@ -52,14 +52,14 @@ static void unpin(struct worker *w, const struct pinned *p, uint32_t from)
 /* Pins all blocks of the read, or none and says why. From the last to the first: blocks come in
  * order, so that a read that must wait learns it, and registers for a wake, at the one that
  * comes last. */
-static enum shm_block_found pin_all(struct worker *w, const struct read_what *l,
-                                    struct pinned *p, uint32_t *ret_no)
+static enum shm_block_found pin_all(struct worker *w, const struct read_what *l, struct pinned *p,
+                                    uint32_t *ret_no)
 {
     p->first = (uint32_t)(l->off / SHM_BLOCK_SIZE);
     p->n = (uint32_t)((l->off + l->len - 1) / SHM_BLOCK_SIZE) - p->first + 1;
     for (uint32_t i = p->n; i-- > 0;) {
-        enum shm_block_found found = shm_block_get(
-            w->shm, key_at(l, p->first + i), w->slot, &p->block[i]);
+        enum shm_block_found found =
+            shm_block_get(w->shm, key_at(l, p->first + i), w->slot, &p->block[i]);
 
         if (found != SHM_BLOCK_HIT) {
             *ret_no = p->first + i;
@@ -164,8 +164,7 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
     *ret_held = node != SHM_NIL && hold_is_taken(op->w, node, 0);
     if (node == job->what.node && !read_is_from_session(op->w, shm_node_at(op->w->shm, node)))
         outdated = fetch_source(op->w, node, &now) == 0 &&
-                   (now.content != job->src.content ||
-                    strcmp(now.etag, job->src.etag) != 0 ||
+                   (now.content != job->src.content || strcmp(now.etag, job->src.etag) != 0 ||
                     strcmp(now.key, job->src.key) != 0);
     worker_unlock(op->w);
     return outdated;
@@ -201,8 +200,7 @@ static void failed(struct read_job *job, int error)
         op_fail(op, error);
         return;
     }
-    if (job->restarts >= READ_RESTARTS_MAX ||
-        (!is_outdated(job, &held) && !held)) {
+    if (job->restarts >= READ_RESTARTS_MAX || (!is_outdated(job, &held) && !held)) {
         give_up_name(op);
         op_fail(op, -ESTALE);
     } else if (held)
@@ -234,8 +232,8 @@ static int read_blocks_ask(struct read_job *job)
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, op->req.read->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL)
-        range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len,
-                               l->sequential, l->size, &lim);
+        range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len, l->sequential,
+                               l->size, &lim);
     version_id_choose(w, &job->src); /* it may have turned out since that the object is another */
     worker_unlock(w);
     return fetch_start(w, &job->src, range.from, range.to, l->off + l->len);

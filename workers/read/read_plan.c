@@ -23,8 +23,8 @@ static bool is_near(uint64_t a, uint64_t b)
 
 bool read_plan_note(struct shm_handle *h, uint64_t off, uint32_t len)
 {
-    bool sequential = off == h->seq_next ||
-                      (len >= LARGE && h->seq_next && is_near(off, h->seq_next));
+    bool sequential =
+        off == h->seq_next || (len >= LARGE && h->seq_next && is_near(off, h->seq_next));
 
     if (!sequential)
         h->seq_window = 0;
@@ -48,8 +48,7 @@ struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
 {
     struct read_range r = {0, 0};
 
-    if (!h->seq_window || h->seq_ahead >= size ||
-        h->seq_ahead > h->seq_next + h->seq_window / 2)
+    if (!h->seq_window || h->seq_ahead >= size || h->seq_ahead > h->seq_next + h->seq_window / 2)
         return r;
     r.from = h->seq_ahead > h->seq_next ? h->seq_ahead : h->seq_next;
     r.to = read_plan_least(size, r.from + h->seq_window);
@@ -58,9 +57,8 @@ struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
     return r;
 }
 
-struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t len,
-                                 bool sequential, uint64_t size,
-                                 const struct read_limits *lim)
+struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t len, bool sequential,
+                                 uint64_t size, const struct read_limits *lim)
 {
     struct read_range r = {off, off + len};
 

@@ -7,8 +7,8 @@
 #include "shm/shm_handle.h"
 
 struct read_limits {
-    uint64_t whole;    /* files up to this size are fetched whole when read from the start */
-    uint32_t window;   /* largest window */
+    uint64_t whole;  /* files up to this size are fetched whole when read from the start */
+    uint32_t window; /* largest window */
 };
 
 struct read_range {
@@ -25,8 +25,7 @@ struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
 
 /* What to fetch for a READ that found bytes missing: at least [off, off + len). `sequential` as
  * read_plan_note said. */
-struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t len,
-                                 bool sequential, uint64_t size,
-                                 const struct read_limits *lim);
+struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t len, bool sequential,
+                                 uint64_t size, const struct read_limits *lim);
 
 #endif

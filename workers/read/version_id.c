@@ -58,8 +58,8 @@ static void version_id_forget(struct worker *w, const struct fetch_source *src)
     worker_unlock(w);
 }
 
-int version_id_failed(struct worker *w, const struct fetch_source *src,
-                      const struct s3_result *res, int error)
+int version_id_failed(struct worker *w, const struct fetch_source *src, const struct s3_result *res,
+                      int error)
 {
     if (res->fail == S3_FAIL_ANSWER && s3_version_refused(res->http_status, res->code))
         (void)s3_habit_learn(w->s3, S3_HABIT_NO_VERSIONS);

@@ -76,7 +76,8 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
         read_file(conf, text) <= 0 || strncmp(text, head, strlen(head)) != 0)
         return false;
     if (sscanf(text + strlen(head), "found %llu\nhabits %x\ncomplete %u\ndelete %u\nend%c", &at,
-               &habits, &complete, &del, &end) != 5 || end != '\n')
+               &habits, &complete, &del, &end) != 5 ||
+        end != '\n')
         return false;
     if (at > now || now - at > KEPT_NS)
         return false;

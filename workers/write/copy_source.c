@@ -39,7 +39,7 @@ static void copy_source_attempt(struct op *op)
 {
     struct settling *st = op->state;
     struct worker *w = op->w;
-    void (*then)(struct op *op, int error) = st->then;
+    void (*then)(struct op * op, int error) = st->then;
     uint32_t session;
 
     do {

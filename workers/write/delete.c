@@ -58,7 +58,7 @@ static void deletion_free(void *state)
 static void delete_end(struct deletion *d, int error)
 {
     struct op *op = d->op;
-    void (*then)(struct op *op, int error) = d->then;
+    void (*then)(struct op * op, int error) = d->then;
 
     op->state = NULL;
     op->state_free = NULL;
@@ -89,8 +89,7 @@ static void send_delete(struct deletion *d)
 {
     struct worker *w = d->op->w;
     bool seen = d->how == DELETE_SEEN;
-    bool asks = seen ? server_compares(w)
-                     : delete_asks(w) && !d->blind && d->refused < REFUSED_MAX;
+    bool asks = seen ? server_compares(w) : delete_asks(w) && !d->blind && d->refused < REFUSED_MAX;
     struct s3_delete del = {
         .key = d->key, .if_match = asks && *d->etag ? d->etag : NULL, .once = true};
     int r;
@@ -137,8 +136,7 @@ static void look_again(struct deletion *d, const struct s3_result *res)
 static void delete_settle(struct deletion *d)
 {
     struct worker *w = d->op->w;
-    uint64_t wait =
-        settle_wait_ns(s3_settle_ns(w->s3), d->since_ns, clock_mono_ns(), d->looks++);
+    uint64_t wait = settle_wait_ns(s3_settle_ns(w->s3), d->since_ns, clock_mono_ns(), d->looks++);
 
     if (wait)
         loop_timer_set(w->loop, &d->wait, wait);
@@ -230,8 +228,8 @@ static void delete_on_head(void *arg, const struct s3_result *res)
         return;
     }
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
-        delete_end(d, d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META))
-                                 : -EEXIST);
+        delete_end(d,
+                   d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
         return;
     }
     if (d->how != DELETE_SEEN && !goes(d, &res->obj)) {

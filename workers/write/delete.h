@@ -27,8 +27,8 @@ struct delete_note {
     char id[LINEAGE_ID_CAP]; /* a rename sets it before it calls delete_key */
 };
 
-static_assert((offsetof(struct shm_record, reply) + SHM_ETAG_MAX) %
-                      _Alignof(struct delete_note) == 0,
+static_assert((offsetof(struct shm_record, reply) + SHM_ETAG_MAX) % _Alignof(struct delete_note) ==
+                  0,
               "the record is aligned for it");
 static_assert(SHM_ETAG_MAX + sizeof(struct delete_note) <= SHM_RECORD_REPLY, "the record has room");
 

@@ -44,9 +44,9 @@ static void keep_resume(struct op *op)
     uint32_t waits;
 
     worker_lock(w);
-    waits = cas_readers_wait(w, shm_node_at(w->shm, k->node)->parent,
-                             shm_node_name(w->shm, k->node),
-                             shm_node_at(w->shm, k->node)->name_len);
+    waits =
+        cas_readers_wait(w, shm_node_at(w->shm, k->node)->parent, shm_node_name(w->shm, k->node),
+                         shm_node_at(w->shm, k->node)->name_len);
     if (waits != SHM_NIL) {
         idle = shm_session_at(w->shm, waits)->load.state == SHM_JOB_IDLE;
         worker_awaits_session(w, waits);

@@ -52,9 +52,8 @@ static bool has_grown(const struct publish *p, const struct shm_node *named)
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
     return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
-           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) &&
-           strcmp(named->etag, p->etag) == 0 && s->changed_from >= named->size &&
-           p->size > named->size;
+           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) && strcmp(named->etag, p->etag) == 0 &&
+           s->changed_from >= named->size && p->size > named->size;
 }
 
 /* Under shm->meta. As the session's node is. */
@@ -124,9 +123,9 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->size = p->size;
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = clock_mono_ns();
-    n->flags &= (uint16_t)~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
+    n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
     if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
-        n->flags &= (uint16_t)~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
+        n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
     } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
             meta_adopt(n, &p->node);
@@ -166,9 +165,8 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
     if (cas_on(p->w)) {
         if (p->cas.expects && !p->cas.ambiguous && !res->may_have_acted && res->attempts == 1)
-            p->contradicts =
-                !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag, res->obj.etag,
-                             p->sent_ns, clock_mono_ns());
+            p->contradicts = !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag,
+                                          res->obj.etag, p->sent_ns, clock_mono_ns());
         cas_put_done(&p->cas, s, p->size);
         cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, res->obj.etag);
     }
@@ -201,8 +199,7 @@ static void end_refused(struct publish *p, struct shm_session *s, int error)
 
 /* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
  * cleared. */
-static uint32_t end_job(struct publish *p, const struct s3_result *res, int error,
-                        bool *ret_closed)
+static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed)
 {
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
     uint32_t mask = s->waiters;
@@ -555,13 +552,13 @@ static void on_put(void *arg, const struct s3_result *res)
     if (res->error)
         log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
                  "attempts=%u ms=%llu: the file keeps its last published content",
-                 p->key, (unsigned long long)p->size, strerror(-res->error),
-                 res->text, res->attempts, ms);
+                 p->key, (unsigned long long)p->size, strerror(-res->error), res->text,
+                 res->attempts, ms);
     else
         publish_learn(p);
     if (!res->error)
-        log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key,
-                  (unsigned long long)p->size, ms);
+        log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key, (unsigned long long)p->size,
+                  ms);
     if (!res->error && !*res->obj.etag)
         ask_etag(p);
     else
@@ -637,7 +634,8 @@ static void start_put(struct publish *p)
     p->asked = put.if_match || put.if_none_match;
     if (p->cas.expects && !p->asked) {
         log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has "
-                 "not told", p->key);
+                 "not told",
+                 p->key);
         publish_finish(p, &none, -EIO);
         return;
     }

@@ -30,12 +30,12 @@ struct publish {
     struct shm_node node; /* as it was when the job began; its metadata are what is told */
     bool ask_meta; /* the version that is replaced has metadata that must stay, or may have */
     bool has_xattr;
-    bool prepared; /* `meta` is complete */
+    bool prepared;                    /* `meta` is complete */
     char xattr[SHM_SESSION_META_MAX]; /* set since; where has_xattr */
     char type[S3_TYPE_MAX]; /* of the version that is replaced, if asked for; "" = S3's default */
     struct meta_out meta;
     struct s3_object *like; /* the object that this one is to be like; NULL: see ask_meta */
-    struct shm_copy copy; /* of which it is to be a copy; key "": a PUT of what the spool holds */
+    struct shm_copy copy;   /* of which it is to be a copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
     /* last write wins: an upload of this new file by a worker that died may still act */
     bool unsure;

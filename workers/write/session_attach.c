@@ -122,8 +122,7 @@ static bool is_behind(struct op *op, const struct attach *a)
 {
     struct shm *shm = op->w->shm;
 
-    return (has_been_opened(op, a->node) ||
-            (!a->truncate && has_been_published(op, a->node))) &&
+    return (has_been_opened(op, a->node) || (!a->truncate && has_been_published(op, a->node))) &&
            !shm_reopen_wants_private(shm, op->req.pid, shm_node_at(shm, a->node)->ino,
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
@@ -279,8 +278,7 @@ static void attach_resume(struct op *op)
     }
 }
 
-void session_attach(struct op *op, uint32_t node, bool truncate,
-                    session_then_fn *then)
+void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn *then)
 {
     struct worker *w = op->w;
     struct attach *a;

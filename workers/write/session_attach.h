@@ -10,8 +10,7 @@
  * -errno and the ref given back: -ESTALE when the object is of another version by now, or gone (the
  * name was detached: the kernel looks up again), -ENFILE, -ENOSPC, what S3 says. Keeps the op. A
  * replayed op goes on where it was. */
-void session_attach(struct op *op, uint32_t node, bool truncate,
-                    session_then_fn *then);
+void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn *then);
 
 /* Under shm->meta. A session on the node's version, of which nothing is loaded yet, noted in
  * op->rec->session; the node has none. Its index; to be rolled back: -ENFILE; -ESTALE

@@ -14,8 +14,7 @@
 
 static bool job_runs(const struct shm_session *s)
 {
-    return s->publish.state == SHM_JOB_RUNNING ||
-           s->load.state == SHM_JOB_RUNNING;
+    return s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING;
 }
 
 bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
@@ -26,8 +25,8 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
 
     if (rec->step == OP_STEP_CHANGING)
         return true; /* noted by our predecessor, who died in the middle */
-    if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) ||
-        (s->flags & SHM_SESSION_EMPTYING) || !spool_reserve(w, session, end)) {
+    if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) || (s->flags & SHM_SESSION_EMPTYING) ||
+        !spool_reserve(w, session, end)) {
         worker_awaits_session(w, session);
         return false;
     }
@@ -101,8 +100,7 @@ static bool is_still(const struct shm_session *s)
  * more). */
 static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
-    return is_still(shm_session_at(w->shm, session)) &&
-           !spool_reserve(w, session, end);
+    return is_still(shm_session_at(w->shm, session)) && !spool_reserve(w, session, end);
 }
 
 int session_move_to_disk(struct op *op, uint32_t session)
@@ -117,9 +115,8 @@ int session_move_to_disk(struct op *op, uint32_t session)
     s = shm_session_edit(w->shm, session);
     begun = is_still(s) && !(s->flags & SHM_SESSION_ON_DISK);
     if (begun)
-        s->load = (struct shm_job){.state = SHM_JOB_RUNNING,
-                                   .owner = w->slot,
-                                   .attempts = s->load.attempts};
+        s->load = (struct shm_job){
+            .state = SHM_JOB_RUNNING, .owner = w->slot, .attempts = s->load.attempts};
     worker_unlock(w);
     if (!begun)
         return 0;

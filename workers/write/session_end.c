@@ -36,8 +36,8 @@ static bool is_read_on(struct worker *w, const struct shm_session *s)
     const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;
     const struct shm_node *n = shm_node_at(w->shm, s->node);
 
-    return cas_on(w) && (n->flags & SHM_NODE_PRIVATE) && n->opens &&
-           !(n->flags & SHM_NODE_LOCAL) && (s->flags & content) == SHM_SESSION_LOADED &&
+    return cas_on(w) && (n->flags & SHM_NODE_PRIVATE) && n->opens && !(n->flags & SHM_NODE_LOCAL) &&
+           (s->flags & content) == SHM_SESSION_LOADED &&
            (!shm_session_dirty(s) || was_refused(s)) &&
            w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
 }
@@ -58,8 +58,8 @@ bool session_end_unused(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
 
-    if (s->state != SHM_SESSION_LIVE || s->refs ||
-        s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING)
+    if (s->state != SHM_SESSION_LIVE || s->refs || s->publish.state == SHM_JOB_RUNNING ||
+        s->load.state == SHM_JOB_RUNNING)
         return false;
     if (is_read_on(w, s)) {
         keep_for_readers(w, session);

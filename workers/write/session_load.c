@@ -94,14 +94,13 @@ static void on_load_done(void *arg, const struct s3_result *res)
     struct load *l = arg;
 
     if (res->error && res->error != -ESTALE && res->error != -ENOENT) /* it has changed, or gone */
-        log_warn("cannot load for writing key=\"%s\" error=\"%s\" detail=\"%s\"",
-                 l->key, strerror(-res->error), res->text);
+        log_warn("cannot load for writing key=\"%s\" error=\"%s\" detail=\"%s\"", l->key,
+                 strerror(-res->error), res->text);
     load_end(l, res->error);
 }
 
 /* The first block holds the whole file: no request. */
-static bool load_from_block(struct load *l, uint32_t node, uint32_t content,
-                            uint64_t size)
+static bool load_from_block(struct load *l, uint32_t node, uint32_t content, uint64_t size)
 {
     struct shm_block_key key = {.node = node, .content = content, .no = 0};
     uint32_t idx;
@@ -109,12 +108,10 @@ static bool load_from_block(struct load *l, uint32_t node, uint32_t content,
 
     if (size == 0)
         return true;
-    if (size > SHM_BLOCK_SIZE ||
-        shm_block_get(l->w->shm, key, l->w->slot, &idx) != SHM_BLOCK_HIT)
+    if (size > SHM_BLOCK_SIZE || shm_block_get(l->w->shm, key, l->w->slot, &idx) != SHM_BLOCK_HIT)
         return false;
     if (shm_block_len(l->w->shm, idx) >= size) {
-        l->error = spool_write(l->w, l->session, shm_block_data(l->w->shm, idx),
-                               size, 0);
+        l->error = spool_write(l->w, l->session, shm_block_data(l->w->shm, idx), size, 0);
         l->got = size;
         all = true;
     }

@@ -2,7 +2,6 @@
  * whose close counts (design: "Which close?"). */
 #include "workers/write/session_pids.h"
 
-
 /* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is.
  * */
 static bool knows(struct worker *w, uint32_t session, uint32_t pid, uint32_t flag)
@@ -19,8 +18,7 @@ static bool knows(struct worker *w, uint32_t session, uint32_t pid, uint32_t fla
     return known;
 }
 
-void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
-                      uint32_t flag)
+void session_note_pid(struct worker *w, uint32_t session, uint32_t pid, uint32_t flag)
 {
     struct proc_info info;
 

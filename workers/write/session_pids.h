@@ -7,8 +7,7 @@
 
 /* Notes that the caller opened / wrote (enum shm_pid_flag). Reads /proc when the thread is not
  * known yet. */
-void session_note_pid(struct worker *w, uint32_t session, uint32_t pid,
-                      uint32_t flag);
+void session_note_pid(struct worker *w, uint32_t session, uint32_t pid, uint32_t flag);
 
 /* The same under shm->meta, with what proc_look has said of the thread. */
 void session_note_proc(struct worker *w, uint32_t session, uint32_t pid,
