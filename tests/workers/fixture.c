@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "workers/variant/variant.h"
 
 static int memory_file(void)
 {
@@ -54,6 +55,7 @@ static void begin_worker(struct fx *fx)
 
     *w = (struct worker){.env = &fx->env,
                          .conf = &fx->conf,
+                         .variant = variant_of(fx->conf.variant),
                          .shm = shm,
                          .slot = FX_SLOT,
                          .arena = shm_arena_of(shm, FX_SLOT),
@@ -111,6 +113,12 @@ int fx_setup(void **state)
     begin_worker(fx);
     *state = fx;
     return 0;
+}
+
+void fx_set_variant(struct fx *fx, enum conf_variant which)
+{
+    fx->conf.variant = which;
+    fx->w.variant = variant_of(which);
 }
 
 int fx_teardown(void **state)

@@ -36,6 +36,9 @@ struct fx {
 int fx_setup(void **state);
 int fx_teardown(void **state);
 
+/* As a worker of this variant, from now on. */
+void fx_set_variant(struct fx *fx, enum conf_variant which);
+
 /* The worker dies, and its replacement comes: all that is its own is made anew, what is in the
  * segment stays. */
 void fx_replace(struct fx *fx);

@@ -43,7 +43,7 @@ static struct cas_put begun(struct shm_session *s)
 }
 
 /* What HEAD says: error, ETag, lineage (NULL = none). */
-static enum cas_next found(struct cas_put *c, int error, const char *etag, const char *lineage,
+static enum put_next found(struct cas_put *c, int error, const char *etag, const char *lineage,
                            const char *expected, bool *absent)
 {
     static struct s3_result res;
@@ -62,7 +62,7 @@ static enum cas_next found(struct cas_put *c, int error, const char *etag, const
     return cas_put_found(c, &res, now, absent);
 }
 
-static enum cas_next ends(struct cas_put c, const char *etag, const char *lineage)
+static enum put_next ends(struct cas_put c, const char *etag, const char *lineage)
 {
     bool absent = false;
 
@@ -75,18 +75,18 @@ static void test_first(void **state)
     struct cas_put c = begun(&s);
 
     (void)state;
-    assert_int_equal(cas_put_first(&c), CAS_PUT);
+    assert_int_equal(cas_put_first(&c), PUT_SEND);
     assert_string_equal(c.lineage, OURS BASE ".");
     assert_true(s.flags & SHM_SESSION_TRIED);
     assert_memory_equal(s.write_id, OURS, SHM_ID_LEN);
 
     s = session(SHM_SESSION_OURS); /* over an empty file: whose is it? */
     c = begun(&s);
-    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
     s = session(0);
     s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
     c = begun(&s);
-    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
     assert_false(s.flags & SHM_SESSION_TRIED); /* nothing is sent yet */
     s = session(0);
     cas_put_begin(&c, &s, true); /* nor while other metadata are asked for */
@@ -94,7 +94,7 @@ static void test_first(void **state)
     s = session(0);
     s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
     c = begun(&s);
-    assert_int_equal(cas_put_first(&c), CAS_PUT);
+    assert_int_equal(cas_put_first(&c), PUT_SEND);
     assert_string_equal(c.lineage, OURS ".");
 }
 
@@ -109,16 +109,16 @@ static void test_lineage_learned(void **state)
     s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
     memset(s.lineage, 0, sizeof(s.lineage));
     c = begun(&s);
-    assert_int_equal(found(&c, 0, E0, BASE ".", E0, &absent), CAS_PUT);
+    assert_int_equal(found(&c, 0, E0, BASE ".", E0, &absent), PUT_SEND);
     cas_put_sends(&c, &s);
     assert_true(s.flags & SHM_SESSION_TRIED);
     assert_true(s.flags & SHM_SESSION_LINEAGE);
     assert_string_equal(s.lineage, BASE ".");
 
     c = begun(&s); /* by the replacement */
-    assert_int_equal(cas_put_first(&c), CAS_LOOK);
-    assert_int_equal(ends(c, E1, THEIRS BASE), CAS_CONFLICT);
-    assert_int_equal(ends(c, E1, THEIRS OURS BASE), CAS_OURS);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
+    assert_int_equal(ends(c, E1, THEIRS BASE), PUT_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS OURS BASE), PUT_OURS);
 }
 
 /* The worker of the first attempt died: the same content keeps its id, other content gets one. */
@@ -130,19 +130,19 @@ static void test_begun_again(void **state)
     (void)state;
     assert_string_equal(c.id, OLD);
     assert_string_equal(c.old_id, "");
-    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
 
     s = session(SHM_SESSION_TRIED);
     s.write_seq++;
     c = begun(&s);
     assert_string_equal(c.id, OURS);
     assert_string_equal(c.old_id, OLD);
-    assert_int_equal(cas_put_first(&c), CAS_LOOK);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
     s.write_seq++;
     s.publishing_seq++;
     s.write_seq++;
     c = begun(&s); /* two of unknown ends */
-    assert_int_equal(cas_put_first(&c), CAS_UNKNOWN);
+    assert_int_equal(cas_put_first(&c), PUT_UNKNOWN);
 }
 
 static void test_refused(void **state)
@@ -154,11 +154,11 @@ static void test_refused(void **state)
     struct s3_result gone = {.error = -ENOENT, .http_status = 404};
 
     (void)state;
-    assert_int_equal(cas_put_refused(&c, &clear), CAS_CONFLICT);
+    assert_int_equal(cas_put_refused(&c, &clear), PUT_CONFLICT);
     assert_false(c.gone);
-    assert_int_equal(cas_put_refused(&c, &gone), CAS_CONFLICT);
+    assert_int_equal(cas_put_refused(&c, &gone), PUT_CONFLICT);
     assert_true(c.gone);
-    assert_int_equal(cas_put_refused(&c, &lost), CAS_LOOK);
+    assert_int_equal(cas_put_refused(&c, &lost), PUT_LOOK);
     assert_true(c.ambiguous);
 }
 
@@ -169,17 +169,17 @@ static void test_found(void **state)
     struct cas_put sure;
 
     (void)state;
-    assert_int_equal(ends(c, E1, OLD BASE "."), CAS_OURS);
-    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), CAS_OURS);
-    assert_int_equal(ends(c, E1, THEIRS BASE "."), CAS_CONFLICT);
-    assert_int_equal(ends(c, E1, THEIRS BASE), CAS_CONFLICT);
-    assert_int_equal(ends(c, E1, THEIRS "."), CAS_CONFLICT);
-    assert_int_equal(ends(c, E1, THEIRS), CAS_UNKNOWN);
-    assert_int_equal(ends(c, E1, NULL), CAS_UNKNOWN);
-    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT); /* nobody has acted */
+    assert_int_equal(ends(c, E1, OLD BASE "."), PUT_OURS);
+    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), PUT_OURS);
+    assert_int_equal(ends(c, E1, THEIRS BASE "."), PUT_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS BASE), PUT_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS "."), PUT_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS), PUT_UNKNOWN);
+    assert_int_equal(ends(c, E1, NULL), PUT_UNKNOWN);
+    assert_int_equal(ends(c, E0, BASE "."), PUT_SEND); /* nobody has acted */
     sure = c;
     sure.ambiguous = false;
-    assert_int_equal(ends(sure, E1, NULL), CAS_CONFLICT);
+    assert_int_equal(ends(sure, E1, NULL), PUT_CONFLICT);
 }
 
 /* HEAD put together of two versions: asked once more. */
@@ -190,24 +190,24 @@ static void test_found_in_between(void **state)
     bool absent = false;
 
     (void)state;
-    assert_int_equal(found(&c, 0, E1, BASE ".", E0, &absent), CAS_LOOK);
-    assert_int_equal(found(&c, 0, E1, OLD BASE ".", E0, &absent), CAS_OURS);
-    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), CAS_LOOK);
-    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), CAS_CONFLICT);
+    assert_int_equal(found(&c, 0, E1, BASE ".", E0, &absent), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, OLD BASE ".", E0, &absent), PUT_OURS);
+    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), PUT_LOOK);
+    assert_int_equal(found(&copied, 0, E1, BASE ".", E0, &absent), PUT_CONFLICT);
 }
 
 static void test_found_is_bounded(void **state)
 {
     struct shm_session s = session(SHM_SESSION_TRIED);
     struct cas_put c = begun(&s);
-    enum cas_next next = CAS_PUT;
+    enum put_next next = PUT_SEND;
     bool absent = false;
     int n = 0;
 
     (void)state;
-    for (; next == CAS_PUT && n < 100; n++)
+    for (; next == PUT_SEND && n < 100; n++)
         next = found(&c, 0, E0, BASE ".", E0, &absent);
-    assert_int_equal(next, CAS_UNKNOWN);
+    assert_int_equal(next, PUT_UNKNOWN);
     assert_int_equal(n, CAS_PUTS_MAX + 1);
 }
 
@@ -218,11 +218,11 @@ static void test_found_gone(void **state)
     bool absent = false;
 
     (void)state;
-    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), CAS_UNKNOWN);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), PUT_UNKNOWN);
     c.ambiguous = false;
-    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), CAS_CONFLICT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, E0, &absent), PUT_CONFLICT);
     absent = true;
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_SEND);
 }
 
 /* What condition the one under way has, and whether it may come to hold once more. */
@@ -236,21 +236,21 @@ static void test_waits_for_what_may_still_act(void **state)
     (void)state;
     s.sent_ns = clock_mono_ns();
     c = begun(&s);
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_WAIT);
     assert_in_range(c.wait_ns, 1, SETTLE_FIRST_NS);
-    assert_int_equal(found(&c, 0, S3_ETAG_EMPTY, BASE ".", S3_ETAG_EMPTY, &empty), CAS_WAIT);
-    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT); /* will not hold again */
+    assert_int_equal(found(&c, 0, S3_ETAG_EMPTY, BASE ".", S3_ETAG_EMPTY, &empty), PUT_WAIT);
+    assert_int_equal(ends(c, E0, BASE "."), PUT_SEND); /* will not hold again */
     c.since_ns -= S3_SETTLE_NS;
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_SEND);
     cas_put_sends(&c, &s);
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT); /* the second one */
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_WAIT); /* the second one */
     c.ambiguous = false;
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_PUT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_SEND);
 
     s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
     s.sent_ns = clock_mono_ns();
     c = begun(&s);
-    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), CAS_WAIT);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_WAIT);
 
     /* Looks become rarer, and end in time. */
     for (uint64_t at = 1000, wait = 1, last = 0; wait; at += wait, last = wait) {
@@ -271,8 +271,8 @@ static void test_found_an_earlier_one_of_ours(void **state)
     (void)state;
     s.write_seq++;
     c = begun(&s);
-    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), CAS_CONFLICT);
-    assert_int_equal(found(&c, 0, E1, OLD BASE ".", "", &absent), CAS_PUT);
+    assert_int_equal(ends(c, E1, THEIRS OLD BASE "."), PUT_CONFLICT);
+    assert_int_equal(found(&c, 0, E1, OLD BASE ".", "", &absent), PUT_SEND);
     assert_false(absent);
     assert_string_equal(c.lineage, OURS OLD BASE ".");
     assert_string_equal(c.expected, OLD);
@@ -285,8 +285,8 @@ static void test_found_another_empty_file(void **state)
     struct cas_put c = begun(&s);
 
     (void)state;
-    assert_int_equal(ends(c, E0, BASE "."), CAS_PUT);
-    assert_int_equal(ends(c, E0, THEIRS "."), CAS_CONFLICT);
+    assert_int_equal(ends(c, E0, BASE "."), PUT_SEND);
+    assert_int_equal(ends(c, E0, THEIRS "."), PUT_CONFLICT);
 }
 
 static void test_lineage_is_learned(void **state)
@@ -299,11 +299,11 @@ static void test_lineage_is_learned(void **state)
     s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
     memset(s.lineage, 0, sizeof(s.lineage));
     c = begun(&s);
-    assert_int_equal(found(&c, 0, E0, THEIRS BASE ".", E0, &absent), CAS_PUT);
+    assert_int_equal(found(&c, 0, E0, THEIRS BASE ".", E0, &absent), PUT_SEND);
     assert_string_equal(c.lineage, OURS THEIRS BASE ".");
     c = begun(&s);
     c.ambiguous = false;
-    assert_int_equal(ends(c, E1, THEIRS BASE "."), CAS_CONFLICT);
+    assert_int_equal(ends(c, E1, THEIRS BASE "."), PUT_CONFLICT);
 }
 
 static void test_done(void **state)

@@ -935,9 +935,9 @@ static void copies_what_is_on_s3(void **state)
     n->flags |= SHM_NODE_LOCAL;
     assert_not_copied(fx, &c, -EOPNOTSUPP);
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
-    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
     assert_not_copied(fx, &c, -EOPNOTSUPP);
-    fx->conf.variant = CONF_S3_BUFFERED_LWW;
+    fx_set_variant(fx, CONF_S3_BUFFERED_LWW);
     copying_done(fx, &c);
 }
 

@@ -172,7 +172,7 @@ static void test_a_writers_node_is_read_on(void **state)
     struct fx *fx = *state;
     uint32_t node, session, handle;
 
-    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
     session = published(fx, "f", true, &node);
     handle = open_handle(fx, node);
     assert_false(unref(fx, session));
@@ -205,7 +205,7 @@ static void test_refused_bytes_are_read_on(void **state)
     const struct shm_session *s;
     uint32_t session, handle;
 
-    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
     session = not_published(fx, -EEXIST, &handle);
     s = shm_session_at(fx->w.shm, session);
     assert_false(unref(fx, session));
@@ -223,7 +223,7 @@ static void test_failed_bytes_are_not(void **state)
     struct fx *fx = *state;
     uint32_t session, handle;
 
-    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
     session = not_published(fx, -EIO, &handle);
     assert_true(unref(fx, session));
     is_free(fx, session);
@@ -236,7 +236,7 @@ static void test_not_too_many_are_kept(void **state)
     struct fx *fx = *state;
     uint32_t node[2], session[2], handle[2];
 
-    fx->conf.variant = CONF_S3_BUFFERED_CAS;
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
     for (int i = 0; i < 2; i++) {
         session[i] = published(fx, i ? "g" : "f", true, &node[i]);
         handle[i] = open_handle(fx, node[i]);

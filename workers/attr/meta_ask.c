@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "s3/s3_error.h"
-#include "workers/cas/cas.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/key.h"
 
@@ -89,8 +88,8 @@ static void meta_ask_on_head(void *arg, const struct s3_result *res)
     }
     worker_lock(w);
     node = op_node(ask->op);
-    if (obj && cas_on(w))
-        cas_saw(w, ask->key, obj->etag, s3_object_meta(obj, LINEAGE_META));
+    if (obj)
+        w->variant->has_seen(w, ask->key, obj);
     error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
     worker_unlock(w);
     meta_ask_end(ask, error, obj);

@@ -18,7 +18,6 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
-#include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
@@ -59,8 +58,7 @@ static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const
     if (strcmp(now, n->etag) == 0)
         return;
     if (*n->etag) {
-        cas_copied(w, node, n->etag, now);
-        cas_sessions_copied(w, node, n->etag, now);
+        w->variant->was_copied(w, node, n->etag, now);
     }
     if (n->session != SHM_NIL &&
         strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {

@@ -10,7 +10,6 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
-#include "workers/cas/cas.h"
 
 #define FILE_ATTR_VALID_NS (3600 * NS_PER_S)
 #define BLKSIZE (1u << 20) /* st_blksize: cp and cat use it as buffer size */
@@ -58,9 +57,9 @@ static uint64_t attr_valid(const struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    /* with compare-and-set one file's attributes are known by several nodes */
+    /* with isolation one file's attributes are known by several nodes */
     if (!(n->flags & SHM_NODE_DIR))
-        return cas_on(w) && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
+        return w->variant->isolates && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
     return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)
                ? 0
                : w->conf->directories.ttl_ns;

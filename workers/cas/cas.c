@@ -20,7 +20,7 @@ void cas_identify(struct op *op)
     struct op_caller *c = &op->caller;
     struct proc_info info;
 
-    if (!cas_on(op->w) || c->self.tgid || !op->req.pid)
+    if (c->self.tgid || !op->req.pid)
         return;
     proc_look(op->req.pid, &info);
     if (!info.tgid)
@@ -50,8 +50,6 @@ void cas_identify_reader(struct op *op)
     struct worker *w = op->w;
     bool wanted;
 
-    if (!cas_on(w))
-        return;
     worker_lock(w);
     wanted = shm_handle_session(w->shm, op->req.read->fh) != SHM_NIL;
     worker_unlock(w);
@@ -293,17 +291,17 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
 }
 
 static void cas_begin_session(struct op *op, struct shm_session *s,
-                              const struct shm_baseline_key *k, bool truncate, bool append)
+                              const struct shm_baseline_key *k, const struct session_start *how)
 {
     if (s->flags & SHM_SESSION_ABSENT)
-        expect_nothing(op, s, k, truncate);
-    else if (truncate)
+        expect_nothing(op, s, k, how->truncate);
+    else if (how->truncate)
         expect_known(op, s, k);
     else
-        expect_loaded(op, s, k, append);
+        expect_loaded(op, s, k, how->append);
 }
 
-void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl)
+void cas_begin(struct op *op, uint32_t session, struct session_start how)
 {
     struct worker *w = op->w;
     struct shm_session *s = shm_session_edit(w->shm, session);
@@ -313,13 +311,13 @@ void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool
     memset(s->lineage, 0, sizeof(s->lineage));
     memset(s->write_id, 0, sizeof(s->write_id));
     memset(s->old_id, 0, sizeof(s->old_id));
-    if (excl)
+    if (how.excl)
         expect_absence(s);
     if (key_of_node(w, s->node, key) < 0)
         return;
     k = name_key(w, key);
-    if (!excl)
-        cas_begin_session(op, s, &k, truncate, append);
+    if (!how.excl)
+        cas_begin_session(op, s, &k, &how);
     note_followers(op, s, &k);
 }
 
@@ -501,7 +499,7 @@ void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
     struct shm_baseline_key k;
     char key[KEY_CAP];
 
-    if (!cas_on(w) || key_of_node(w, node, key) < 0)
+    if (key_of_node(w, node, key) < 0)
         return;
     k = name_key(w, key);
     shm_baseline_copied(w->shm, &k, from, to);

@@ -45,12 +45,7 @@ static inline bool cas_is_link(const struct worker *w, uint32_t node)
     return node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK);
 }
 
-static inline bool cas_on(const struct worker *w)
-{
-    return w->conf->variant == CONF_S3_BUFFERED_CAS;
-}
-
-/* Looks into /proc for who asks, once an op. Not under a lock. Does nothing in other variants. */
+/* Looks into /proc for who asks, once an op. Not under a lock. */
 void cas_identify(struct op *op);
 
 /* The same, and whose child it is, and so on: for what writes and removes. */
@@ -69,9 +64,8 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
 void cas_read(struct op *op, uint32_t node, const char *etag);
 
 /* Under shm->meta, when a session begins on the op's node: fixes what it expects (base_etag,
- * lineage, flags). `truncate`: nothing is loaded; `append`: with O_APPEND; `excl`: O_EXCL. Takes
- * the node off its name. */
-void cas_begin(struct op *op, uint32_t session, bool truncate, bool append, bool excl);
+ * lineage, flags). */
+void cas_begin(struct op *op, uint32_t session, struct session_start how);
 
 /* Under shm->meta, when the content of a session is to get another name, which is its node's
  * already: fixes what it expects there instead. `target`: the node that the name had, SHM_NIL for

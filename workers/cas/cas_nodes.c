@@ -66,7 +66,7 @@ void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len, 
 {
     uint32_t flags = SHM_SESSION_REPLACED | (moved ? SHM_SESSION_MOVED : 0);
     struct worker *w = op->w;
-    uint32_t at = cas_on(w) && op->caller.self.tgid ? 0 : SHM_NIL, dir;
+    uint32_t at = op->caller.self.tgid ? 0 : SHM_NIL, dir;
 
     while (at != SHM_NIL) {
         worker_lock(w);
@@ -85,8 +85,6 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
     const struct shm_node *n = shm_node_at(shm, node);
     unsigned moved = 0;
 
-    if (!cas_on(w))
-        return;
     for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
@@ -188,8 +186,7 @@ uint32_t cas_told(struct worker *w, uint32_t named)
 {
     const struct shm_node *n = shm_node_at(w->shm, named), *told;
 
-    if (!cas_on(w) || (n->flags & SHM_NODE_DIR) || !n->told ||
-        n->told > w->shm->header->sizes.nodes)
+    if ((n->flags & SHM_NODE_DIR) || !n->told || n->told > w->shm->header->sizes.nodes)
         return named;
     told = shm_node_at(w->shm, n->told - 1);
     return told->state == SHM_NODE_LIVE && (told->flags & SHM_NODE_PRIVATE) &&
@@ -204,7 +201,7 @@ void cas_tells(struct worker *w, uint32_t node)
     bool own = n->flags & SHM_NODE_PRIVATE;
     uint32_t named = node, told = own ? node + 1 : 0;
 
-    if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
+    if (n->flags & SHM_NODE_DIR)
         return;
     if (own)
         named = shm_node_named(w->shm, node);
@@ -243,7 +240,7 @@ void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
     uint32_t named;
     unsigned shared = 0;
 
-    if (!cas_on(w) || (n->flags & SHM_NODE_DIR))
+    if (!w->variant->isolates || (n->flags & SHM_NODE_DIR))
         return;
     named = shm_node_named(shm, node);
     if (named != SHM_NIL)

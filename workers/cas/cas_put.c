@@ -51,19 +51,19 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
         c->base[0] = '\0';
     (void)lineage_head(c->base, c->expected);
     lineage_extend(c->base, c->id, c->lineage);
-    c->tried = !asks && cas_put_first(c) == CAS_PUT;
+    c->tried = !asks && cas_put_first(c) == PUT_SEND;
     c->since_ns = s->sent_ns;
     if (c->tried)
         mark_sent(c, s);
 }
 
-enum cas_next cas_put_first(const struct cas_put *c)
+enum put_next cas_put_first(const struct cas_put *c)
 {
     if (!c->expects)
-        return c->ambiguous ? CAS_LOOK : CAS_PUT;
+        return c->ambiguous ? PUT_LOOK : PUT_SEND;
     if (c->lost)
-        return CAS_UNKNOWN;
-    return c->ambiguous || c->ours || c->ask || c->look ? CAS_LOOK : CAS_PUT;
+        return PUT_UNKNOWN;
+    return c->ambiguous || c->ours || c->ask || c->look ? PUT_LOOK : PUT_SEND;
 }
 
 void cas_put_meta(struct cas_put *c, struct meta_out *meta)
@@ -80,21 +80,21 @@ void cas_put_meta(struct cas_put *c, struct meta_out *meta)
     lineage_cut(c->lineage, c->room);
 }
 
-enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res)
+enum put_next cas_put_refused(struct cas_put *c, const struct s3_result *res)
 {
     if (c->ambiguous || res->may_have_acted) {
         c->ambiguous = true;
         c->since_ns = clock_mono_ns();
-        return CAS_LOOK;
+        return PUT_LOOK;
     }
     c->gone = res->error == -ENOENT;
-    return CAS_CONFLICT;
+    return PUT_CONFLICT;
 }
 
-static enum cas_next put_again(struct cas_put *c)
+static enum put_next put_again(struct cas_put *c)
 {
     c->waits = 0;
-    return ++c->puts <= CAS_PUTS_MAX ? CAS_PUT : CAS_UNKNOWN;
+    return ++c->puts <= CAS_PUTS_MAX ? PUT_SEND : PUT_UNKNOWN;
 }
 
 bool cas_put_waits(struct cas_put *c)
@@ -104,9 +104,9 @@ bool cas_put_waits(struct cas_put *c)
 }
 
 /* The first one's condition may come to hold again: that nothing is there, or an empty file. */
-static enum cas_next put_settled(struct cas_put *c)
+static enum put_next put_settled(struct cas_put *c)
 {
-    return c->ambiguous && cas_put_waits(c) ? CAS_WAIT : put_again(c);
+    return c->ambiguous && cas_put_waits(c) ? PUT_WAIT : put_again(c);
 }
 
 /* What the expected version was built on: only now known. */
@@ -121,7 +121,7 @@ static void put_learn(struct cas_put *c, const char *lineage)
 }
 
 /* An earlier write of ours, with other content, is what is there: this one goes on top. */
-static enum cas_next adopt(struct cas_put *c, const struct s3_object *obj, const char *lineage,
+static enum put_next adopt(struct cas_put *c, const struct s3_object *obj, const char *lineage,
                            char etag[SHM_ETAG_MAX], bool *absent)
 {
     memset(etag, 0, SHM_ETAG_MAX);
@@ -133,16 +133,16 @@ static enum cas_next adopt(struct cas_put *c, const struct s3_object *obj, const
     return put_again(c);
 }
 
-static enum cas_next nothing_there(struct cas_put *c, bool absent)
+static enum put_next nothing_there(struct cas_put *c, bool absent)
 {
     if (absent)
         return put_settled(c);
     c->gone = true;
-    return c->ambiguous ? CAS_UNKNOWN : CAS_CONFLICT;
+    return c->ambiguous ? PUT_UNKNOWN : PUT_CONFLICT;
 }
 
 /* Somebody else's version is there. */
-static enum cas_next not_ours(struct cas_put *c, const char *lineage)
+static enum put_next not_ours(struct cas_put *c, const char *lineage)
 {
     bool earlier = *c->old_id && lineage_judge(lineage, c->old_id, c->expected) == LINEAGE_OURS;
 
@@ -150,9 +150,9 @@ static enum cas_next not_ours(struct cas_put *c, const char *lineage)
     if (earlier || !c->ambiguous ||
         lineage_judge(lineage, c->id, c->expected) == LINEAGE_CONFLICT) {
         c->ambiguous = false;
-        return CAS_CONFLICT;
+        return PUT_CONFLICT;
     }
-    return CAS_UNKNOWN;
+    return PUT_UNKNOWN;
 }
 
 void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
@@ -162,7 +162,7 @@ void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], boo
     memcpy(etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
 }
 
-enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res, char etag[SHM_ETAG_MAX],
+enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char etag[SHM_ETAG_MAX],
                             bool *absent)
 {
     const struct s3_object *obj = &res->obj;
@@ -178,7 +178,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
 
         memset(c->etag, 0, sizeof(c->etag));
         memcpy(c->etag, now, strnlen(now, SHM_ETAG_MAX - 1));
-        return CAS_OURS;
+        return PUT_OURS;
     }
     if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
         cas_put_condition(res, etag, absent);
@@ -194,7 +194,7 @@ enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
      * twice, it is a copy of the expected version onto itself. */
     if (!c->doubted && *c->expected && strcmp(head, c->expected) == 0) {
         c->doubted = true;
-        return CAS_LOOK;
+        return PUT_LOOK;
     }
     return not_ours(c, lineage);
 }

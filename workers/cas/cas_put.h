@@ -39,13 +39,16 @@ struct cas_put {
     char found[SHM_ETAG_MAX];      /* for the log: what is there instead */
 };
 
-enum cas_next {
-    CAS_OURS,     /* it has acted: c->etag */
-    CAS_PUT,      /* send it (again) */
-    CAS_LOOK,     /* HEAD, then cas_put_found */
-    CAS_WAIT,     /* the same after c->wait_ns */
-    CAS_CONFLICT, /* -EEXIST */
-    CAS_UNKNOWN,  /* -EIO: neither success nor conflict can be proven */
+/* What follows in a publish. */
+enum put_next {
+    PUT_OURS,     /* it has acted: c->etag */
+    PUT_SEND,     /* send it (again) */
+    PUT_LOOK,     /* HEAD, then judge what is there */
+    PUT_WAIT,     /* the same after c->wait_ns */
+    PUT_CONFLICT, /* -EEXIST */
+    PUT_UNKNOWN,  /* -EIO: neither success nor conflict can be proven */
+    PUT_DOUBT,    /* a conflict, but HEAD first: did the condition hold after all? */
+    PUT_FAILED,   /* not a matter of the condition: the error is the outcome */
 };
 
 /* Under shm->meta, before publishing_seq is set: takes over what the session knows. c->id is a new
@@ -54,7 +57,7 @@ enum cas_next {
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks);
 
 /* What to begin with. */
-must_use enum cas_next cas_put_first(const struct cas_put *c);
+must_use enum put_next cas_put_first(const struct cas_put *c);
 
 /* Adds the lineage to the metadata to be sent, as far as there is room for it. Before each PUT. */
 void cas_put_meta(struct cas_put *c, struct meta_out *meta);
@@ -65,11 +68,11 @@ void cas_put_meta(struct cas_put *c, struct meta_out *meta);
 void cas_put_sends(struct cas_put *c, struct shm_session *s);
 
 /* The PUT was refused for its condition: 412, or 404 for If-Match. */
-must_use enum cas_next cas_put_refused(struct cas_put *c, const struct s3_result *res);
+must_use enum put_next cas_put_refused(struct cas_put *c, const struct s3_result *res);
 
 /* What HEAD has found (error 0 or -ENOENT). `etag` and *absent are the condition, which moves where
  * an earlier write of ours is there: then the lineage to be sent moves too. */
-must_use enum cas_next cas_put_found(struct cas_put *c, const struct s3_result *res,
+must_use enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res,
                                      char etag[SHM_ETAG_MAX], bool *absent);
 
 /* The next PUT is conditional on what HEAD has found (error 0 or -ENOENT). */

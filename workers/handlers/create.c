@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/op/key.h"
 #include "workers/write/session_end.h"
 
@@ -49,8 +48,9 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
         v.uid = op->req.uid;
     if (op->req.gid != w->conf->mount.gid)
         v.gid = op->req.gid;
-    node = cas_on(w) ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
-                     : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
+    node = w->variant->isolates
+               ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
+               : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
     if (node < 0)
         return node;
     session = shm_session_new(w->shm, (uint32_t)node);
@@ -59,12 +59,10 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     s = shm_session_edit(w->shm, (uint32_t)session);
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
-    if (cas_on(w)) {
+    if (w->variant->isolates)
         shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->req.pid;
-        cas_begin(op, (uint32_t)session, !nc->loads, false, nc->excl);
-    } else if (nc->excl) {
-        s->flags |= SHM_SESSION_EXCL;
-    }
+    w->variant->session_begins(op, (uint32_t)session,
+                               (struct session_start){.truncate = !nc->loads, .excl = nc->excl});
     *ret_session = (uint32_t)session;
     return node;
 }

@@ -23,7 +23,6 @@
 #include "shm/shm_lister.h"
 #include "shm/shm_reopen.h"
 #include "workers/attr/meta_ask.h"
-#include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/names/names.h"
 #include "workers/op/validity.h"
@@ -61,7 +60,7 @@ static bool opens(const struct lookup_asked *a)
 /* Under shm->meta. The caller was told ESTALE when it opened the file for writing. */
 static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
 {
-    return cas_on(op->w) &&
+    return op->w->variant->isolates &&
            shm_reopen_wants_private(op->w->shm, op->req.pid, n->ino, now, VALIDITY_NEXT_NS);
 }
 
@@ -71,7 +70,7 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
     const struct shm_node *n = shm_node_at(w->shm, node);
     uint32_t flags = a->intent.flags;
 
-    if (!cas_on(w) || (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+    if (!w->variant->isolates || (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
         return false;
     if (asks_private(op, n, clock_mono_ns()))
         return true;
@@ -84,7 +83,7 @@ uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
 
-    if (!cas_on(op->w) || !(a->seen & LOOKUP_INTENT) || !opens(a) ||
+    if (!op->w->variant->isolates || !(a->seen & LOOKUP_INTENT) || !opens(a) ||
         (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
         return SHM_NIL;
     return cas_own_clean(op, node);
@@ -111,7 +110,7 @@ static bool drops_content(const struct lookup_asked *a)
 static bool may_make(const struct op *op, const struct lookup_asked *a)
 {
     if (a->intent.kind == INTENT_RENAME)
-        return !a->intent.flags && !cas_on(op->w);
+        return !a->intent.flags && !op->w->variant->expects;
     return a->intent.kind == INTENT_MAKE ||
            (a->intent.kind == INTENT_OPEN && (a->intent.flags & (O_TRUNC | O_EXCL))) ||
            a->intent.how;
@@ -163,19 +162,6 @@ static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64
     return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
 }
 
-/* Under shm->meta. With compare-and-set what is replaced unseen must be what the process itself
- * knows: an absence that others have not heard of is none of its conflicts. */
-static bool may_replace_unseen(struct op *op, const struct lookup_asked *a,
-                               const struct shm_node *n)
-{
-    char own[SHM_ETAG_MAX];
-
-    if (!cas_on(op->w))
-        return true;
-    cas_own_etag(op, a->key, own);
-    return *own && strcmp(own, n->etag) == 0;
-}
-
 /* Under shm->meta. A file that S3 has, or had. */
 static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node,
                      uint64_t now)
@@ -193,7 +179,8 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
         !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
         shm_lister_looks(w->shm, op->req.pid, dir, now, c->directories.ttl_ns))
         return LOOKUP_NODE;
-    if (!drops_content(a) || meta_may_be_link(w, n) || !may_replace_unseen(op, a, n) ||
+    if (!drops_content(a) || meta_may_be_link(w, n) ||
+        !w->variant->may_replace(op, a->key, n->etag) ||
         !is_within(n, c->directories.entry_ttl_ns, now))
         return LOOKUP_ASK;
     return a->intent.kind == INTENT_TRUNC ? LOOKUP_NODE
@@ -239,7 +226,7 @@ static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *
 {
     bool no_bytes = a->intent.kind == INTENT_STAT || drops_content(a) ||
                     a->intent.kind == INTENT_MAKE ||
-                    (a->intent.kind == INTENT_RENAME && !cas_on(w)); /* which loads the source */
+                    (a->intent.kind == INTENT_RENAME && !w->variant->rename_loads);
 
     if (a->intent.kind == INTENT_DIR)
         return RESOLVE_NO_DATA;
@@ -267,8 +254,6 @@ static int known_name(struct op *op, struct lookup_asked *a, uint32_t dir,
     if (r != LOOKUP_ASK)
         return r;
     resolve_note(w, node, &ret->known);
-    if (cas_on(w) && cas_is_empty(ret->known.etag))
-        ret->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
     ret->how = how_to_ask(w, a, node);
     return LOOKUP_ASK;
 }
@@ -288,6 +273,6 @@ int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *re
         return r;
     names_wanted(w, dir);
     ret->told_id = 0;
-    ret->node = cas_on(w) ? cas_own_session(op, dir, op->req.name, op->req.name_len) : SHM_NIL;
+    ret->node = w->variant->own_session(op, dir, op->req.name, op->req.name_len);
     return ret->node != SHM_NIL ? LOOKUP_REPEATED : known_name(op, a, dir, ret);
 }

@@ -19,7 +19,6 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/intent.h"
 #include "workers/names/names.h"
@@ -73,13 +72,13 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
         op_answer(op, &out, sizeof(out));
 }
 
-/* With compare-and-set the kernel asks each time, as attributes of files have no validity: what it
+/* With isolation the kernel asks each time, as attributes of files have no validity: what it
  * cannot do without is then seen by the call. */
 static bool is_to_be_run(const struct op *op)
 {
     struct intent in;
 
-    if (!cas_on(op->w))
+    if (!op->w->variant->isolates)
         return true;
     intent_look(op->req.pid, &in);
     return in.kind == INTENT_EXEC;
@@ -406,7 +405,7 @@ static void set_others(struct op *op)
 
 void op_setattr(struct op *op)
 {
-    cas_identify_family(op);
+    op->w->variant->identify_family(op);
     if (op->w->conf->mount.read_only)
         op_fail(op, -EROFS);
     else if (op->req.setattr->valid & FATTR_SIZE)

@@ -20,7 +20,6 @@
 
 #include "s3/s3.h"
 #include "shm/shm_handle.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/write/session_change.h"
@@ -76,8 +75,8 @@ static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_se
         return -EBADF;
     source = shm_handle_at(w->shm, handle)->node;
     n = shm_node_at(w->shm, source);
-    if (cas_on(w) || !is_whole(in, n->size) || !is_published(w, source) || n->session == session ||
-        !is_empty(w, shm_session_at(w->shm, session)))
+    if (!w->variant->copies_on_server || !is_whole(in, n->size) || !is_published(w, source) ||
+        n->session == session || !is_empty(w, shm_session_at(w->shm, session)))
         return -EOPNOTSUPP;
     *ret_source = source;
     *ret_session = session;

@@ -5,10 +5,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "shm/shm_handle.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/create.h"
 #include "workers/handlers/handlers.h"
 #include "workers/write/publish_wait.h"
@@ -182,8 +180,8 @@ void op_create(struct op *op)
     int64_t node = -EEXIST;
     int r;
 
-    cas_identify_family(op);
-    if (cas_on(w) && (flags & O_EXCL)) {
+    op->w->variant->identify_family(op);
+    if (w->variant->expects && (flags & O_EXCL)) { /* decided at the open, not at the close */
         create_exclusively(op, &nc);
         return;
     }
@@ -225,7 +223,7 @@ void op_mknod(struct op *op)
     struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
     int r = create_check(op);
 
-    cas_identify_family(op);
+    op->w->variant->identify_family(op);
     if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
         r = -EPERM; /* an object is a file: no devices, sockets, pipes */
     if (r < 0)

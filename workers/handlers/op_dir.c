@@ -14,7 +14,6 @@
 #include "shm/shm_lister.h"
 #include "shm/shm_session.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/list.h"
 #include "workers/names/room.h"
@@ -272,16 +271,6 @@ static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
     return true;
 }
 
-/* Under shm->meta. Compare-and-set: what is not published yet is seen by its writers alone. */
-static bool shows(const struct answer *a, uint32_t session, uint32_t node)
-{
-    struct shm *shm = a->op->w->shm;
-
-    if (!cas_on(a->op->w))
-        return shm_node_at(shm, node)->flags & SHM_NODE_CURRENT;
-    return cas_is_party(a->op, session) && shm_node_named(shm, node) == SHM_NIL;
-}
-
 /* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name.
  * */
 static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX + 1],
@@ -297,7 +286,7 @@ static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX 
             continue;
         n = shm_node_at(shm, s->node);
         if (n->parent != a->dir || !(n->flags & SHM_NODE_LOCAL) ||
-            (s->flags & SHM_SESSION_ORPHAN) || !shows(a, i, s->node))
+            (s->flags & SHM_SESSION_ORPHAN) || !a->op->w->variant->is_listed(a->op, i, s->node))
             continue;
         *ret_len = n->name_len;
         memcpy(name, shm_node_name(shm, s->node), n->name_len);
@@ -524,7 +513,7 @@ static int begin_answer(struct op *op, struct answer *a)
                          .cap = in->size < SHM_REPLY_MAX ? in->size : SHM_REPLY_MAX,
                          .off = in->offset};
     if (w->shm->sessions->live) /* read as a hint */
-        cas_identify(op);
+        op->w->variant->identify(op);
     worker_lock(w);
     a->handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_DIR);
     if (a->handle != SHM_NIL) {

@@ -11,13 +11,11 @@
 #include "base/container.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lookup_known.h"
 #include "workers/names/resolve.h"
 #include "workers/names/room.h"
-#include "workers/objmeta/lineage.h"
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
 
@@ -50,7 +48,8 @@ static void lookup_apply(struct op *op, uint32_t node)
     shm_node_settle_ino(w->shm, node);
     node_entry_out(w, node, &out);
     shm_node_ref(w->shm, node, 1);
-    cas_tells(w, node);
+    if (w->variant->isolates)
+        cas_tells(w, node);
     op_applied(op, 0, &out, sizeof(out));
 }
 
@@ -211,11 +210,11 @@ static void not_settled(struct lookup *l, int error, const struct resolve_result
         op_fail(l->op, error == -EAGAIN ? -ESTALE : error);
 }
 
-/* Under shm->meta, compare-and-set: the lineage of what was found. */
-static void note_lineage(struct lookup *l, const struct resolve_result *res)
+/* Under shm->meta. */
+static void note_seen(struct lookup *l, const struct resolve_result *res)
 {
-    if (cas_on(l->op->w) && res->kind == RESOLVE_FILE && res->has_meta)
-        cas_saw(l->op->w, l->asked.key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+    if (res->kind == RESOLVE_FILE && res->has_meta)
+        l->op->w->variant->has_seen(l->op->w, l->asked.key, res->obj);
 }
 
 /* Under shm->meta: the node of what S3 has said. */
@@ -228,7 +227,7 @@ static int64_t lookup_intern(struct lookup *l, const struct resolve_result *res)
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    note_lineage(l, res);
+    note_seen(l, res);
     r = resolve_intern(w, dir, op->req.name, op->req.name_len, &l->known, res);
     if (r >= 0 && res->kind != RESOLVE_NONE)
         validity_proves(w, dir, l->known.asked_ns);
@@ -354,6 +353,6 @@ static void lookup_attempt(struct op *op)
 
 void op_lookup(struct op *op)
 {
-    cas_identify(op);
+    op->w->variant->identify(op);
     lookup_attempt(op);
 }

@@ -13,7 +13,6 @@
 #include "shm/shm_reopen.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/node_attr.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/op_open_write.h"
 #include "workers/names/resolve.h"
@@ -44,7 +43,7 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
-/* Under shm->meta, compare-and-set. The caller reads what is published, or what its own session, in
+/* Under shm->meta. The caller reads what is published, or what its own session, in
  * which nothing is written yet, was built on. */
 static void note_read(struct op *op, uint32_t node)
 {
@@ -53,9 +52,9 @@ static void note_read(struct op *op, uint32_t node)
         n->session == SHM_NIL ? NULL : shm_session_at(op->w->shm, n->session);
 
     if (!s)
-        cas_read(op, node, n->etag);
+        op->w->variant->has_read(op, node, n->etag);
     else if (!shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
-        cas_read(op, node, s->base_etag);
+        op->w->variant->has_read(op, node, s->base_etag);
 }
 
 /* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel
@@ -69,8 +68,7 @@ static int apply_read(struct op *op, uint32_t node)
     if (handle < 0)
         return (int)handle;
     out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
-    if (cas_on(w))
-        note_read(op, node);
+    note_read(op, node);
     op_applied(op, 0, &out, sizeof(out));
     return 0;
 }
@@ -156,17 +154,17 @@ static enum look open_look(struct op *op, int *ret_error)
         return LOOK_FAILED;
     }
     if (n->session != SHM_NIL)
-        return cas_on(w) && !cas_is_party(op, n->session)
-                   ? LOOK_FAILED /* the kernel looks up again, and finds what is published */
-                   : open_now(op, node, ret_error);
+        return w->variant->may_join(op, n->session)
+                   ? open_now(op, node, ret_error)
+                   : LOOK_FAILED; /* the kernel looks up again, and finds what is published */
     if (n->flags & SHM_NODE_PRIVATE)
         return look_private(op, node, now, ret_error);
-    if (cas_on(w) && for_write(op)) /* others read through this one */
+    if (w->variant->isolates && for_write(op)) /* others read through this one */
         return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error) : LOOK_FAILED;
     if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
-        (!(cas_on(w) && may_be_anybodys(n)) &&
+        (!(w->variant->expects && may_be_anybodys(n)) &&
          (asked_for(op, node, now) ||
           validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
@@ -181,7 +179,7 @@ static void fail_stale(struct op *op)
 
     worker_lock(w);
     node = op_node(op);
-    if (node != SHM_NIL && cas_on(w) && for_write(op))
+    if (node != SHM_NIL && w->variant->isolates && for_write(op))
         shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
                                 clock_mono_ns());
     else if (node != SHM_NIL)
@@ -271,8 +269,8 @@ static enum look open_judge(struct open_job *job, const struct resolve_result *r
     uint32_t node = op_node(op);
     int64_t found;
 
-    if (cas_on(w) && res->kind == RESOLVE_FILE && res->has_meta)
-        cas_saw(w, job->key, res->obj->etag, s3_object_meta(res->obj, LINEAGE_META));
+    if (res->kind == RESOLVE_FILE && res->has_meta)
+        w->variant->has_seen(w, job->key, res->obj);
     found = node == SHM_NIL ? -ESTALE : open_intern(job, node, res);
     *ret_found = found;
     if (found == node)
@@ -371,8 +369,6 @@ static void open_ask(struct op *op)
     node = op_node(op);
     if (node != SHM_NIL) {
         resolve_note(w, node, &job->known);
-        if (cas_on(w) && cas_is_empty(job->known.etag))
-            job->known.etag[0] = '\0'; /* "not modified" would not tell which empty file it is */
         r = key_of_node(w, node, job->key);
     }
     worker_unlock(w);
@@ -405,9 +401,9 @@ void op_open(struct op *op)
     struct worker *w = op->w;
 
     if (for_write(op))
-        cas_identify_family(op);
+        op->w->variant->identify_family(op);
     else
-        cas_identify(op);
+        op->w->variant->identify(op);
     /* A predecessor came as far as the session. */
     if (op->rec->session != SHM_NIL)
         open_go_on(op, LOOK_WRITE, 0);

@@ -16,8 +16,6 @@
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
-#include "workers/cas/cas.h"
-#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/rename.h"
 #include "workers/names/dir_empty.h"
@@ -219,6 +217,16 @@ static void publish_below(struct op *op, int error)
         rename_settle(op, true, false, move_keys);
 }
 
+void rename_lww(struct op *op, bool dir)
+{
+    if (dir && op->rec->step == RENAME_MOVING)
+        publish_below(op, 0);
+    else if (dir)
+        check_target(op);
+    else
+        rename_file(op);
+}
+
 /* ---- the beginning ---- */
 
 /* Under shm->meta: may the source replace the target? */
@@ -228,7 +236,7 @@ static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_
     bool target_dir;
 
     /* Each key would be a PUT of its own: mv(1) goes on with a copy, file by file. */
-    if (dir && cas_on(w))
+    if (dir && !w->variant->renames_dirs)
         return -EXDEV;
     if (target == SHM_NIL)
         return 0;
@@ -274,14 +282,14 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     return 1;
 }
 
-/* Compare-and-set. Under shm->meta. A session of the caller's on the source with something
- * unpublished, which is to be published first; SHM_NIL if there is none. */
+/* Under shm->meta. A session of the caller's own on the source with something unpublished, which is
+ * to be published first; SHM_NIL if there is none. */
 static uint32_t own_dirty(struct op *op, const struct rename_args *a)
 {
     uint32_t dir = op_node(op), node = SHM_NIL;
 
-    if (cas_on(op->w) && op->rec->node == SHM_NIL && dir != SHM_NIL)
-        node = cas_own_session(op, dir, a->name, a->len);
+    if (op->rec->node == SHM_NIL && dir != SHM_NIL)
+        node = op->w->variant->own_session(op, dir, a->name, a->len);
     return node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
 }
 
@@ -321,14 +329,8 @@ static void rename_attempt(struct op *op)
         session_publish(op, dirty, then_published);
     else if (r < 0)
         op_fail(op, r);
-    else if (cas_on(w))
-        rename_cas(op);
-    else if (dir && op->rec->step == RENAME_MOVING)
-        publish_below(op, 0);
-    else if (dir)
-        check_target(op);
     else
-        rename_file(op);
+        w->variant->rename(op, dir);
 }
 
 static bool onto_itself(const struct op *op, const struct rename_args *a)
@@ -358,7 +360,7 @@ void op_rename(struct op *op)
         op_fail(op, r);
         return;
     }
-    cas_identify_family(op);
+    op->w->variant->identify_family(op);
     if (op_keep(op) < 0)
         return;
     op->stays = true;

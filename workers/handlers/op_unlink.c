@@ -9,8 +9,6 @@
 #include <string.h>
 
 #include "shm/shm_session.h"
-#include "workers/cas/cas.h"
-#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
@@ -33,39 +31,14 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* Compare-and-set: the caller's own sessions on the name, also those with nothing unpublished yet
- * (a file that is created, unlinked, and then written), and what it expects. Session by session: a
- * process may have more of them than one section of the lock can change. */
-static void unlink_forget(struct op *op)
-{
-    struct worker *w = op->w;
-    char key[KEY_CAP];
-    uint32_t at = 0, dir;
-
-    while (at != SHM_NIL) {
-        worker_lock(w);
-        dir = op_node(op);
-        at = dir == SHM_NIL ? SHM_NIL
-                            : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
-        if (at != SHM_NIL)
-            session_orphan(w, at++);
-        else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
-            cas_removed(op, key, op->rec->step == DELETE_SENT ? delete_note_of(op)->etag : "");
-        worker_unlock(w);
-    }
-}
-
 /* `from_s3`: the key has been deleted, so whatever the name maps to goes. */
 static void unlink_end(struct op *op, int error, bool from_s3)
 {
     struct worker *w = op->w;
     uint32_t dir, node = op->rec->node, closed;
 
-    if (!error && cas_on(w)) {
-        unlink_forget(op);
-        if (from_s3)
-            cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len, false);
-    }
+    if (!error)
+        w->variant->unlinked(op, from_s3);
     worker_lock(w);
     dir = op_node(op);
     if (!error) {
@@ -92,12 +65,11 @@ static void unlink_apply(struct op *op, int error)
     unlink_end(op, error, true);
 }
 
-/* With compare-and-set what is deleted is what was seen: the version that the caller last read or
- * wrote. Else, and of a link, the one that the LOOKUP before found. */
 static void delete_file(struct op *op, int error)
 {
     struct worker *w = op->w;
-    char key[KEY_CAP], etag[SHM_ETAG_MAX] = "", id[LINEAGE_ID_CAP] = "";
+    struct delete_target target;
+    char key[KEY_CAP];
     int r = names_check(op, op->req.name, op->req.name_len, key);
 
     (void)error; /* readers may miss it, the file goes all the same */
@@ -107,14 +79,10 @@ static void delete_file(struct op *op, int error)
     }
 
     worker_lock(w);
-    if (cas_on(w) && !cas_is_link(w, op->rec->node))
-        cas_own_etag(op, key, etag);
-    if (*etag)
-        cas_id(op, key, etag, id);
-    if (!*etag && op->rec->node != SHM_NIL)
-        memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, SHM_ETAG_MAX);
+    w->variant->unlink_target(op, op->rec->node, key, &target);
     worker_unlock(w);
-    delete_key(op, key, etag, cas_on(w) ? DELETE_SEEN : DELETE_LAST, id, unlink_apply);
+    delete_key(op, key, target.etag, target.strict ? DELETE_SEEN : DELETE_LAST, target.id,
+               unlink_apply);
 }
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
@@ -136,9 +104,9 @@ static bool take_node(struct op *op, bool *ret_local)
 
     *ret_local = false;
     if (op->rec->node != SHM_NIL)
-        node = op->rec->node;             /* a predecessor took it */
-    else if (dir != SHM_NIL && cas_on(w)) /* what the LOOKUP before has told */
-        node = cas_own_session(op, dir, op->req.name, op->req.name_len);
+        node = op->rec->node; /* a predecessor took it */
+    else if (dir != SHM_NIL)  /* what the LOOKUP before has told */
+        node = w->variant->own_session(op, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL && dir != SHM_NIL)
         node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
     if (node == SHM_NIL)
@@ -184,7 +152,7 @@ void op_unlink(struct op *op)
     char key[KEY_CAP];
     int r = names_check(op, op->req.name, op->req.name_len, key);
 
-    cas_identify_family(op);
+    op->w->variant->identify_family(op);
     if (r < 0) {
         hold_give_back(op);
         op_fail(op, r);

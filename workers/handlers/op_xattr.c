@@ -19,7 +19,6 @@
 
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
-#include "workers/cas/cas.h"
 #include "workers/handlers/handlers.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
@@ -354,12 +353,12 @@ static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
     return r;
 }
 
-/* Under shm->meta. It was unlinked: nobody will be told. (With compare-and-set a session's node is
+/* Under shm->meta. It was unlinked: nobody will be told. (With isolation a session's node is
  * never the one that the name has.) */
 static bool is_nameless(const struct worker *w, const struct shm_node *n)
 {
-    return cas_on(w) ? session_is_nameless(shm_session_at(w->shm, n->session))
-                     : !(n->flags & SHM_NODE_CURRENT);
+    return w->variant->isolates ? session_is_nameless(shm_session_at(w->shm, n->session))
+                                : !(n->flags & SHM_NODE_CURRENT);
 }
 
 enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };

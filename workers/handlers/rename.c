@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "workers/cas/cas.h"
 #include "workers/op/hold.h"
 #include "workers/op/validity.h"
 #include "workers/write/orphan.h"

@@ -52,7 +52,13 @@ must_use int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to
  * conditional on what the caller expects at the new name (cas.h), and a DELETE of the version that
  * was read. Calls rename_finish with 0 or -errno: -EEXIST: the old or the new name has another
  * version than expected; -EIO: whether the PUT took effect cannot be told; -ESTALE: the source has
- * changed: look it up again. The op is kept, and its `state` and rec->session are used. */
-void rename_cas(struct op *op);
+ * changed: look it up again. The op is kept, and its `state` and rec->session are used. `dir` is
+ * false: directories are not renamed. */
+void rename_cas(struct op *op, bool dir);
+
+/* Last write wins: brings op->rec->node (held) to its new name by a copy on the server and a
+ * DELETE, a directory key by key. What is unpublished is published first, under the old name.
+ * Calls rename_finish with 0 or -errno. The op is kept, and its `state` is used. */
+void rename_lww(struct op *op, bool dir);
 
 #endif

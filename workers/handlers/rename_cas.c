@@ -12,6 +12,7 @@
  * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has
  * written the source meanwhile, both stay.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -275,12 +276,13 @@ static int rename_cas_begin(struct op *op)
     return shm_session_at(w->shm, (uint32_t)r)->flags & SHM_SESSION_REFUSED ? -EEXIST : 0;
 }
 
-void rename_cas(struct op *op)
+void rename_cas(struct op *op, bool dir)
 {
     struct worker *w = op->w;
     uint32_t node = SHM_NIL;
     int r = 0;
 
+    assert(!dir);
     if (op->rec->step == RENAME_TAKING) {
         then_deleted(op, 0);
         return;

@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "shm/shm_session.h"
-#include "workers/cas/cas.h"
 #include "workers/op/key.h"
 
 int names_check(struct op *op, const char *name, size_t len, char key[KEY_CAP])
@@ -31,7 +30,7 @@ void names_wanted(struct worker *w, uint32_t dir)
         shm_node_edit(w->shm, dir)->flags |= SHM_NODE_WANTED;
 }
 
-/* Under shm->meta. With compare-and-set a session's node is not the one that the name has: it
+/* Under shm->meta. With isolation a session's node is not the one that the name has: it
  * counts until its upload was refused. */
 static bool will_be_there(const struct worker *w, const struct shm_session *s)
 {
@@ -40,7 +39,7 @@ static bool will_be_there(const struct worker *w, const struct shm_session *s)
     if (!(n->flags & SHM_NODE_LOCAL) || (s->flags & SHM_SESSION_ORPHAN))
         return false;
     return (n->flags & SHM_NODE_CURRENT) ||
-           (cas_on(w) && !s->publish.error && !(s->flags & SHM_SESSION_REFUSED));
+           (w->variant->isolates && !s->publish.error && !(s->flags & SHM_SESSION_REFUSED));
 }
 
 bool names_local_below(struct worker *w, uint32_t dir)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_session.h"
+#include "workers/cas/cas.h"
 #include "workers/names/resolve.h"
 #include "workers/objmeta/meta.h"
 #include "workers/read/fetch.h"
@@ -25,6 +26,8 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
         return;
     if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
         return; /* "not modified" would not tell them */
+    if (w->variant->expects && cas_is_empty(n->etag))
+        return; /* nor which empty file it is */
     /* "Not modified" is of use only where the first bytes are here: those who open a file read
      * it from the start. */
     if (fetch_has_start(w, n))

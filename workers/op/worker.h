@@ -9,6 +9,7 @@
 #include "shm/shm_node.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
+#include "workers/op/variant.h"
 #include "workers/op/worker_abi.h"
 
 struct op;
@@ -16,6 +17,7 @@ struct op;
 struct worker {
     const struct worker_env *env;
     const struct conf *conf;
+    const struct variant *variant;
     struct shm *shm;
     uint32_t slot;
     struct loop *loop;

@@ -22,6 +22,7 @@
 #include "workers/process/recover.h"
 #include "workers/process/s3_setup.h"
 #include "workers/process/term.h"
+#include "workers/variant/variant.h"
 
 /* The kernel headers of Debian 12's libc may lack them. */
 #ifndef MADV_POPULATE_READ
@@ -186,6 +187,7 @@ int worker_main(const struct worker_env *env, uint32_t slot)
         return WORKER_EXIT_SETUP;
     *w = (struct worker){.env = env,
                          .conf = env->conf,
+                         .variant = variant_of(env->conf->variant),
                          .shm = env->shm,
                          .slot = slot,
                          .arena = shm_arena_of(env->shm, slot),

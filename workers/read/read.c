@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "shm/shm_session.h"
-#include "workers/cas/cas.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read_blocks.h"
@@ -87,9 +86,9 @@ static void read_look(struct op *op, struct source *from, struct read_what *l, b
         from->cuts = s->cuts;
         cut(l, s->size, in);
         /* (Of an ORPHAN they are not what the name has any more.) */
-        if (cas_on(w) && first && h->session == n->session && !shm_session_dirty(s) &&
+        if (first && h->session == n->session && !shm_session_dirty(s) &&
             !(s->flags & SHM_SESSION_ORPHAN))
-            cas_read(op, l->node, s->base_etag);
+            w->variant->has_read(op, l->node, s->base_etag);
         return;
     }
     from->kind = LOOK_BLOCKS;

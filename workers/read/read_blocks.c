@@ -14,7 +14,6 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "fuse/fuse_reply.h"
-#include "workers/cas/cas.h"
 #include "workers/op/hold.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read.h"
@@ -182,7 +181,7 @@ static void give_up_name(struct op *op)
     worker_lock(op->w);
     node = op_node(op);
     n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
-    if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !cas_on(op->w) &&
+    if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !op->w->variant->isolates &&
         !read_is_from_session(op->w, n) &&
         !(shm_session_at(shm, n->session)->flags & SHM_SESSION_COPY)) {
         shm_node_list_stale(shm, n->parent);

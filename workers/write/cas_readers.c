@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/read/fetch.h"
 #include "workers/write/orphan.h"
@@ -34,7 +33,7 @@ void cas_keep_readers(struct worker *w, uint32_t named)
     struct shm_session *s;
     int64_t r;
 
-    if (named == SHM_NIL || !cas_on(w) || !is_needed(w, shm_node_at(w->shm, named)))
+    if (named == SHM_NIL || !is_needed(w, shm_node_at(w->shm, named)))
         return;
     r = shm_session_new(w->shm, named);
     if (r < 0) /* no slot is free: its readers see what is here */

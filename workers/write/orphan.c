@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "workers/cas/cas.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read.h"
 #include "workers/write/cas_readers.h"
@@ -94,7 +93,7 @@ void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then)
 {
     bool needed;
 
-    if (cas_on(op->w)) {
+    if (op->w->variant->isolates) {
         keep_readers(op, node, then);
         return;
     }

@@ -8,9 +8,13 @@
  *
  * A PUT that was given up for lost (its worker died, its answer did not come) may be held up
  * somewhere and act after the application's next publish. So each PUT is conditional on the version
- * that this session last knew: one that comes late is refused. A refusal does not mean defeat here:
- * the last writer wins, so the same PUT follows at once on the version that HEAD finds. A server
- * that does not know conditions, or refuses those that hold, is not asked for them again.
+ * that this session last knew: one that comes late is refused. Where nothing is expected a refusal
+ * is no defeat: the last writer wins, so the same PUT follows at once on the version that HEAD
+ * finds. A server that does not know conditions, or refuses those that hold, is not asked for them
+ * again.
+ *
+ * This is the loop: it sends, waits and reports. What a refusal means, and what a HEAD has found,
+ * the variant's rules judge (publish_rules.h); how the job ends: publish_end.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +26,6 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_conflict.h"
-#include "shm/shm_win.h"
 #include "workers/cas/cas.h"
 #include "workers/cas/cas_put.h"
 #include "workers/objmeta/lineage.h"
@@ -30,12 +33,9 @@
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/op/validity.h"
-#include "workers/read/version_id.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
-
-#define REFUSED_MAX 16 /* other writers in a row that were faster */
 
 void publish_free(struct publish *p)
 {
@@ -45,249 +45,8 @@ void publish_free(struct publish *p)
 
 /* ---- the PUT ---- */
 
-/* Under shm->meta, compare-and-set. All that has changed lies behind what the readers of the name's
- * node have: a log was appended to. (What a rename brings is another file.) */
-static bool has_grown(const struct publish *p, const struct shm_node *named)
-{
-    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
-
-    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
-           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) && strcmp(named->etag, p->etag) == 0 &&
-           s->changed_from >= named->size && p->size > named->size;
-}
-
-/* Under shm->meta. As the session's node is. */
-static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, uint64_t now)
-{
-    const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
-    struct shm_node *to = shm_node_edit(shm, named);
-
-    to->size = n->size;
-    to->mtime_ns = n->mtime_ns;
-    to->mode = n->mode;
-    to->uid = n->uid;
-    to->gid = n->gid;
-    to->checked_ns = now;
-    memcpy(to->etag, n->etag, SHM_ETAG_MAX);
-    to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
-    to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
-}
-
-/* Under shm->meta, compare-and-set: the session keeps its node to itself; the name's is of what is
- * published. It is another one, so that readers keep theirs; but where the file has only grown,
- * they see that, as on a local disk (`tail -f`). */
-static void publish_name(struct publish *p, uint32_t node)
-{
-    struct shm *shm = p->w->shm;
-    const struct shm_node *n = shm_node_at(shm, node);
-    struct shm_version v = shm_node_version(n);
-    uint32_t named = shm_node_named(shm, node);
-    uint64_t now = clock_mono_ns();
-    int64_t r;
-
-    if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
-        shm_node_new_content(shm, named);
-        inherit(shm, named, n, now);
-        return;
-    }
-    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, now);
-    if (r >= 0) {
-        inherit(shm, (uint32_t)r, n, now);
-        return;
-    }
-    if (named != SHM_NIL)
-        shm_node_gone(shm, named);
-    shm_node_list_stale(shm, n->parent);
-}
-
-/* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
- * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he
- * publishes.) */
-static void regain_name(struct shm *shm, uint32_t node)
-{
-    uint32_t named = shm_node_named(shm, node);
-
-    if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
-                             !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
-        shm_node_regain(shm, node);
-}
-
-/* Under shm->meta, after success: the node is this version now. */
-static void publish_node(struct publish *p, const struct s3_result *res)
-{
-    struct shm *shm = p->w->shm;
-    const struct shm_session *s = shm_session_at(shm, p->session);
-    struct shm_node *n = shm_node_edit(shm, s->node);
-    uint32_t parent = n->parent;
-
-    n->size = p->size;
-    n->mtime_ns = s->mtime_ns;
-    n->checked_ns = clock_mono_ns();
-    n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
-    if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
-        n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
-    } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
-        if (!(n->flags & SHM_NODE_META))
-            meta_adopt(n, &p->node);
-        meta_told(n, &p->meta, *p->type ? p->type : NULL);
-    }
-    memset(n->etag, 0, sizeof(n->etag));
-    memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
-    shm_node_new_content(shm, s->node);
-    if (cas_on(p->w))
-        publish_name(p, s->node);
-    else if (!(s->flags & SHM_SESSION_ORPHAN))
-        regain_name(shm, s->node);
-    version_id_told(p->w, cas_on(p->w) ? shm_node_named(shm, s->node) : s->node, p->key, &res->obj);
-    validity_dir_changed(p->w, parent);
-}
-
-/* What it wrote is decided. Of one that was killed nothing more is to come. */
-static void forget_writer(struct shm_session_pid *pid)
-{
-    if (pid->flags & SHM_PID_KILLED)
-        *pid = (struct shm_session_pid){0};
-    pid->flags &= ~(uint32_t)SHM_PID_WROTE;
-}
-
-static void publish_session(struct publish *p, const struct s3_result *res)
-{
-    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
-
-    s->published_seq = s->publishing_seq;
-    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL);
-    if (!cas_on(p->w))
-        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
-    memset(s->base_etag, 0, sizeof(s->base_etag));
-    memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
-    for (int i = 0; i < SHM_SESSION_PIDS; i++)
-        forget_writer(&s->pids[i]);
-    s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
-    if (cas_on(p->w)) {
-        if (p->cas.expects && !p->cas.ambiguous && !res->may_have_acted && res->attempts == 1)
-            p->contradicts = !shm_win_add(p->w->shm, p->key, p->absent ? "" : p->etag,
-                                          res->obj.etag, p->sent_ns, clock_mono_ns());
-        cas_put_done(&p->cas, s, p->size);
-        cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, res->obj.etag);
-    }
-    publish_node(p, res);
-    s->changed_from = UINT64_MAX;
-}
-
-/* Under shm->meta, compare-and-set: S3 has another version than the name's node is, or nothing. */
-static void lose_name(struct publish *p, uint32_t node)
-{
-    struct shm *shm = p->w->shm;
-    uint32_t named = shm_node_named(shm, node);
-
-    if (named != SHM_NIL && !p->absent && shm_etag_same(shm_node_at(shm, named)->etag, p->etag))
-        shm_node_detach(shm, named);
-}
-
-/* Under shm->meta, compare-and-set: it was not published, or nobody knows. */
-static void end_refused(struct publish *p, struct shm_session *s, int error)
-{
-    if (!p->cas.ambiguous)
-        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
-    if (error == -EEXIST) {
-        cas_conflict(p->w, p->session, p->key, p->cas.gone);
-        lose_name(p, s->node);
-    }
-    if (s->flags & SHM_SESSION_EXPECTS)
-        shm_node_list_stale(p->w->shm, shm_node_at(p->w->shm, s->node)->parent);
-}
-
-/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
- * cleared. */
-static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed)
-{
-    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
-    uint32_t mask = s->waiters;
-
-    if (!error)
-        publish_session(p, res);
-    else if (cas_on(p->w))
-        end_refused(p, s, error);
-    else if (!p->cas.ambiguous && !p->unsure)
-        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
-    s->publish.state = SHM_JOB_IDLE;
-    s->publish.attempts++;
-    s->publish.error = error == -EAGAIN ? 0 : error;
-    if (error == -EAGAIN) /* whoever waits goes on */
-        s->flags |= SHM_SESSION_NO_COPY;
-    s->waiters = 0;
-    *ret_closed = session_end_unused(p->w, p->session);
-    return mask;
-}
-
-static void publish_count(struct publish *p, int error)
-{
-    if (!error)
-        worker_count(p->w, SHM_STAT_PUBLISHED, 1);
-    else if (error != -EAGAIN)
-        worker_count(p->w, SHM_STAT_PUBLISH_FAILED, 1);
-}
-
-void publish_finish(struct publish *p, const struct s3_result *res, int error)
-{
-    struct worker *w = p->w;
-    uint32_t mask;
-    bool closed;
-
-    worker_lock(w);
-    mask = end_job(p, res, error, &closed);
-    worker_unlock(w);
-    publish_count(p, error);
-    if (!error && p->cas.expects && !p->absent)
-        __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
-    if (p->contradicts)
-        server_contradicts(w, p->key,
-                           "two writes at once, on the same version, were both told success");
-    if (closed)
-        session_clear(w, p->session);
-    worker_wake(w, mask | UINT32_C(1) << w->slot);
-    publish_free(p);
-}
-
 static void start_put(struct publish *p);
 static void on_looked(void *arg, const struct s3_result *res);
-
-/* A condition that fails though HEAD shows that it holds: so often in a row, and it is sent without
- * quotes; so often, and the PUT goes without it. (Once may be another writer, to and fro.) */
-#define BARE_AFTER 2
-#define BLIND_AFTER 3
-
-static bool agrees(const struct publish *p, const struct s3_result *res)
-{
-    if (p->absent)
-        return res->error == -ENOENT;
-    return !res->error && *p->etag && strcmp(p->etag, res->obj.etag) == 0;
-}
-
-/* Only where the last writer wins: a refusal of compare-and-set stays one. */
-static void doubt(struct publish *p, const struct s3_result *res)
-{
-    p->agreed = agrees(p, res) ? p->agreed + 1 : 0;
-    p->bare = !cas_on(p->w) && !p->absent && p->agreed >= BARE_AFTER;
-    p->blind = !cas_on(p->w) && p->agreed >= BLIND_AFTER;
-}
-
-static void on_found(void *arg, const struct s3_result *res)
-{
-    struct publish *p = arg;
-
-    if (cas_on(p->w) && p->cas.ambiguous) {
-        on_looked(p, res); /* perhaps it is ours that is there, or lies below */
-        return;
-    }
-    if (res->error && res->error != -ENOENT) {
-        publish_finish(p, res, res->error);
-        return;
-    }
-    doubt(p, res);
-    cas_put_condition(res, p->etag, &p->absent);
-    start_put(p);
-}
 
 static bool asks(const struct publish *p)
 {
@@ -303,27 +62,7 @@ static void publish_learn(const struct publish *p)
         (void)s3_habit_learn(p->w->s3, S3_HABIT_BARE_PUT_MATCH);
 }
 
-/* The condition did not hold (or is not known to the server): true if the PUT is tried on. */
-static bool try_on(struct publish *p, const struct s3_result *res)
-{
-    if (!p->asked || p->refused == REFUSED_MAX)
-        return false;
-    /* (A repetition of compare-and-set must not overwrite what was built on the first.) */
-    if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
-        p->blind = true;
-        start_put(p);
-        return true;
-    }
-    if (res->error != -EEXIST && res->error != -ENOENT)
-        return false;
-    if (p->excl) /* somebody else has made it, on another machine: nothing of ours can be there */
-        return false;
-    p->refused++;
-    p->w->stats->s3[S3_OP_HEAD]++;
-    return s3_head(p->w->s3, p->key, on_found, p, NULL) == 0;
-}
-
-/* ---- the PUT of compare-and-set: cas_put.c judges, here it is done ---- */
+/* ---- what the rules say, done ---- */
 
 /* S3 has it. `etag` is that of our version, which another one may have replaced by now. */
 static void finish_ours(struct publish *p, const char *etag)
@@ -387,59 +126,70 @@ static void tell_unknown(struct publish *p)
 }
 
 static void publish_prepare(struct publish *p);
-static void do_next(struct publish *p, enum cas_next next);
+static void do_next(struct publish *p, enum put_next next);
 
 static void on_waited(struct loop_timer *t)
 {
-    do_next(container_of(t, struct publish, wait), CAS_LOOK);
+    do_next(container_of(t, struct publish, wait), PUT_LOOK);
 }
 
-/* Last write wins: what was made meanwhile, by a predecessor's upload or by others, is replaced. */
-static void on_settled(void *arg, const struct s3_result *res)
+/* The refusal stays one, whatever is there. */
+static void on_doubted(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
+    char head[LINEAGE_ID_CAP];
 
-    if (res->error && res->error != -ENOENT) {
-        publish_finish(p, res, res->error);
-    } else if (res->error && cas_put_waits(&p->cas)) {
-        do_next(p, CAS_WAIT);
-    } else {
-        p->unsure = false;
-        cas_put_condition(res, p->etag, &p->absent);
-        do_next(p, CAS_PUT);
-    }
+    (void)lineage_head(s3_object_meta(&res->obj, LINEAGE_META), head);
+    if (!res->error && strcmp(res->obj.etag, p->etag) == 0 &&
+        (!*p->cas.expected || strcmp(head, p->cas.expected) == 0))
+        server_contradicts(p->w, p->key, "If-Match was refused though it held");
+    if (!res->error)
+        snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
+    do_next(p, PUT_CONFLICT);
 }
 
-static void do_next(struct publish *p, enum cas_next next)
+static void look_into(struct publish *p)
+{
+    p->w->stats->s3[S3_OP_HEAD]++;
+    if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
+        do_next(p, PUT_CONFLICT);
+}
+
+static void do_next(struct publish *p, enum put_next next)
 {
     struct s3_result none = {0};
     int r;
 
     switch (next) {
-    case CAS_OURS:
+    case PUT_OURS:
         finish_ours(p, p->cas.etag);
         return;
-    case CAS_PUT:
+    case PUT_SEND:
         if (p->prepared)
             start_put(p);
         else
             publish_prepare(p);
         return;
-    case CAS_LOOK:
+    case PUT_LOOK:
         p->w->stats->s3[S3_OP_HEAD]++;
-        r = s3_head(p->w->s3, p->key, p->unsure ? on_settled : on_looked, p, NULL);
+        r = s3_head(p->w->s3, p->key, on_looked, p, NULL);
         if (r < 0)
             publish_finish(p, &none, r);
         return;
-    case CAS_WAIT:
+    case PUT_WAIT:
         p->wait.on_time = on_waited;
         loop_timer_set(p->w->loop, &p->wait, p->cas.wait_ns);
         return;
-    case CAS_CONFLICT:
+    case PUT_CONFLICT:
         tell_conflict(p);
         publish_finish(p, &none, -EEXIST);
         return;
-    case CAS_UNKNOWN:
+    case PUT_DOUBT:
+        look_into(p);
+        return;
+    case PUT_FAILED: /* on_put has dealt with it */
+        return;
+    case PUT_UNKNOWN:
         if (p->cas.puts > CAS_PUTS_MAX)
             server_contradicts(p->w, p->key,
                                "a condition was refused again and again though it held");
@@ -456,62 +206,7 @@ static void on_looked(void *arg, const struct s3_result *res)
     if (res->error && res->error != -ENOENT)
         publish_finish(p, res, res->error);
     else
-        do_next(p, cas_put_found(&p->cas, res, p->etag, &p->absent));
-}
-
-/* ---- a refusal that looks odd ---- */
-
-/* Refusals in a row, of all of this mount, before one is looked into; where no write-id tells the
- * expected version from another one with the same content. */
-#define DOUBT_AFTER 3
-#define DOUBT_AFTER_FOREIGN 6
-
-static bool is_odd(const struct publish *p, const struct s3_result *res)
-{
-    uint32_t *refused = &p->w->shm->header->refused;
-
-    return res->error == -EEXIST && !p->absent &&
-           __atomic_add_fetch(refused, 1, __ATOMIC_RELAXED) >=
-               (*p->cas.expected ? DOUBT_AFTER : DOUBT_AFTER_FOREIGN);
-}
-
-/* The refusal stays one, whatever is there. */
-static void on_doubted(void *arg, const struct s3_result *res)
-{
-    struct publish *p = arg;
-    char head[LINEAGE_ID_CAP];
-
-    (void)lineage_head(s3_object_meta(&res->obj, LINEAGE_META), head);
-    if (!res->error && strcmp(res->obj.etag, p->etag) == 0 &&
-        (!*p->cas.expected || strcmp(head, p->cas.expected) == 0))
-        server_contradicts(p->w, p->key, "If-Match was refused though it held");
-    if (!res->error)
-        snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
-    do_next(p, CAS_CONFLICT);
-}
-
-static void look_into(struct publish *p)
-{
-    p->w->stats->s3[S3_OP_HEAD]++;
-    if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
-        do_next(p, CAS_CONFLICT);
-}
-
-/* True if it was a matter of the condition, and is taken care of. */
-static bool refused(struct publish *p, const struct s3_result *res)
-{
-    if (p->cas.expects && (res->http_status == 412 || res->error == -ENOENT)) {
-        enum cas_next next = cas_put_refused(&p->cas, res);
-
-        if (next == CAS_CONFLICT && is_odd(p, res))
-            look_into(p);
-        else
-            do_next(p, next);
-        return true;
-    }
-    p->cas.ambiguous |= res->may_have_acted;
-    p->excl = p->excl && !res->may_have_acted;
-    return !p->cas.expects && try_on(p, res);
+        do_next(p, p->rules->found(p, res));
 }
 
 static void on_etag(void *arg, const struct s3_result *res)
@@ -524,16 +219,16 @@ static void on_etag(void *arg, const struct s3_result *res)
     publish_finish(p, res, res->error ? -EIO : 0);
 }
 
-/* S3 has it, and has not told the ETag: HEAD may. With compare-and-set the write-id tells
+/* S3 has it, and has not told the ETag: HEAD may. Where versions carry write-ids, that tells
  * whether it is ours. */
 static void ask_etag(struct publish *p)
 {
     struct s3_result none = {0};
     int r;
 
-    if (cas_on(p->w)) {
+    if (p->w->variant->expects) {
         p->cas.ambiguous = true;
-        do_next(p, CAS_LOOK);
+        do_next(p, PUT_LOOK);
         return;
     }
     p->w->stats->s3[S3_OP_HEAD]++;
@@ -546,9 +241,12 @@ static void on_put(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
     unsigned long long ms = (clock_mono_ns() - p->started_ns) / NS_PER_MS;
+    enum put_next next = res->error ? p->rules->refused(p, res) : PUT_FAILED;
 
-    if (res->error && refused(p, res))
+    if (next != PUT_FAILED) {
+        do_next(p, next);
         return;
+    }
     if (res->error)
         log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
                  "attempts=%u ms=%llu: the file keeps its last published content",
@@ -587,12 +285,9 @@ int publish_begin(struct publish *p)
         memcpy(p->xattr, s->xattr, sizeof(p->xattr));
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
-    p->cas.look = s3_habit_has(w->s3, S3_HABIT_CONTRADICTS);
-    p->unsure = !cas_on(w) && p->absent && (s->flags & SHM_SESSION_TRIED);
-    p->cas.since_ns = s->sent_ns;
     p->cas.settle_ns = s3_settle_ns(w->s3);
-    if (cas_on(w))
-        cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
+    p->rules = w->variant->publish;
+    p->rules->begin(p, s);
     s->publishing_seq = s->write_seq;
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
@@ -619,7 +314,7 @@ static void start_put(struct publish *p)
         publish_copy(p);
         return;
     }
-    if (cas_on(w))
+    if (w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
     put = (struct s3_put){
         .key = p->key,
@@ -639,7 +334,7 @@ static void start_put(struct publish *p)
         publish_finish(p, &none, -EIO);
         return;
     }
-    if ((cas_on(w) || p->absent) && (!p->cas.tried || p->cas.puts))
+    if ((w->variant->expects || p->absent) && (!p->cas.tried || p->cas.puts))
         remember_that_it_is_sent(p);
     p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
@@ -722,8 +417,5 @@ static void publish_prepare(struct publish *p)
 
 void publish_run(struct publish *p)
 {
-    if (cas_on(p->w))
-        do_next(p, cas_put_first(&p->cas));
-    else
-        do_next(p, p->unsure ? CAS_LOOK : CAS_PUT);
+    do_next(p, p->rules->first(p));
 }

@@ -1,5 +1,5 @@
 /* A publish: publish.c makes it, publish_wait.c begins it and waits for it, publish_copy.c is how
- * the content comes to S3 where it is there already. */
+ * the content comes to S3 where it is there already, publish_end.c how it ends. */
 #ifndef WORKERS_WRITE_PUBLISH_PRIVATE_H
 #define WORKERS_WRITE_PUBLISH_PRIVATE_H
 
@@ -8,11 +8,14 @@
 #include "workers/cas/cas_put.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/key.h"
+#include "workers/op/variant.h"
 #include "workers/op/worker.h"
+#include "workers/write/publish_rules.h"
 
 /* The running job, in this worker. */
 struct publish {
     struct worker *w;
+    const struct publish_rules *rules; /* the variant's */
     uint32_t session;
     uint32_t generation;
     uint64_t size;
@@ -56,6 +59,10 @@ void publish_free(struct publish *p);
 /* Not under a lock. A write of the session was refused: into the ring of conflicts, for
  * `stateproxyctl conflicts`, with who wrote and when; the rest of *c is the caller's. */
 void publish_note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c);
+
+/* The rules of publish_lww (publish_rules.h), which others go by where nothing is expected. */
+enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res);
+enum put_next publish_lww_found(struct publish *p, const struct s3_result *res);
 
 /* Sends a CopyObject in place of the PUT, and ends the job with its answer. */
 void publish_copy(struct publish *p);

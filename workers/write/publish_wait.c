@@ -123,7 +123,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
         if ((s->flags & SHM_SESSION_COPY) && (s->flags & SHM_SESSION_NO_COPY))
             what = look_at_load(pw, s, ret_error);
         else if (may_begin(op, s))
-            what = cas_on(w) ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
+            what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
     }
     if (what != LOOK_BEGIN)
         worker_awaits_session(w, pw->session);

@@ -41,18 +41,11 @@ static bool may_write_through(const struct shm_node *n)
     return (n->flags & SHM_NODE_PRIVATE) && !n->opens;
 }
 
-/* Under shm->meta. Who may join the session of a node, by whatever way it has come to it: with
- * compare-and-set those who have it open already. */
-static bool may_join(struct op *op, uint32_t session)
-{
-    return !cas_on(op->w) || cas_is_party(op, session);
-}
-
 /* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may
  * write through. */
 static void want_private(struct op *op, uint32_t node)
 {
-    if (cas_on(op->w))
+    if (op->w->variant->isolates)
         shm_reopen_note_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, node)->ino,
                                 shm_reopen_request(op->rec->unique), clock_mono_ns());
 }
@@ -64,7 +57,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     struct shm_session *s;
     int64_t idx;
 
-    if (cas_on(w) && !may_write_through(n))
+    if (w->variant->isolates && !may_write_through(n))
         return -ESTALE;
     validity_used(w, node, op->req.pid);
     shm_reopen_has_private(w->shm, op->req.pid, n->ino);
@@ -79,8 +72,8 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
         s->flags |= SHM_SESSION_ABSENT;
     else
         s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
-    if (cas_on(w))
-        cas_begin(op, (uint32_t)idx, truncate, appends(op), false);
+    w->variant->session_begins(op, (uint32_t)idx,
+                               (struct session_start){.truncate = truncate, .append = appends(op)});
     op_edit(op)->session = (uint32_t)idx;
     return idx;
 }
@@ -91,7 +84,7 @@ static bool has_been_opened(struct op *op, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
 
-    return cas_on(op->w) && !(n->flags & SHM_NODE_LOCAL) && n->parent != SHM_NIL &&
+    return !(n->flags & SHM_NODE_LOCAL) && n->parent != SHM_NIL &&
            (cas_own_clean(op, node) != SHM_NIL ||
             cas_own_session(op, n->parent, shm_node_name(op->w->shm, node), n->name_len) !=
                 SHM_NIL);
@@ -106,7 +99,7 @@ static bool has_been_published(struct op *op, uint32_t node)
     char key[KEY_CAP], own[SHM_ETAG_MAX];
     uint32_t now;
 
-    if (!cas_on(op->w) || n->parent == SHM_NIL || key_of_node(op->w, node, key) < 0)
+    if (n->parent == SHM_NIL || key_of_node(op->w, node, key) < 0)
         return false;
     now = shm_node_named(shm, node);
     if (now == SHM_NIL)
@@ -122,7 +115,8 @@ static bool is_behind(struct op *op, const struct attach *a)
 {
     struct shm *shm = op->w->shm;
 
-    return (has_been_opened(op, a->node) || (!a->truncate && has_been_published(op, a->node))) &&
+    return op->w->variant->isolates &&
+           (has_been_opened(op, a->node) || (!a->truncate && has_been_published(op, a->node))) &&
            !shm_reopen_wants_private(shm, op->req.pid, shm_node_at(shm, a->node)->ino,
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
@@ -153,7 +147,7 @@ static int take_ref(struct op *op, struct attach *a)
         r = session_begin(op, a->node, a->truncate);
         if (r >= 0)
             note_opener(op);
-    } else if (!may_join(op, session)) {
+    } else if (!op->w->variant->may_join(op, session)) {
         r = -ESTALE;
     } else {
         shm_session_edit(op->w->shm, session)->refs++;

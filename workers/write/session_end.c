@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "shm/shm_notify.h"
-#include "workers/cas/cas.h"
 #include "workers/op/spool.h"
 
 bool session_unref(struct worker *w, uint32_t session)
@@ -27,7 +26,7 @@ static bool was_refused(const struct shm_session *s)
     return (s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST;
 }
 
-/* Under shm->meta, compare-and-set. Somebody reads on through the node that was the writer's own.
+/* Under shm->meta. Somebody reads on through the node that was the writer's own (PRIVATE).
  * Of the bytes that it has open this is the only copy, as soon as others replace what was
  * published; or they were refused, and never will be. They stay, as those of a file that has lost
  * its name do. (Half of the sessions are for writers.) */
@@ -36,7 +35,7 @@ static bool is_read_on(struct worker *w, const struct shm_session *s)
     const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;
     const struct shm_node *n = shm_node_at(w->shm, s->node);
 
-    return cas_on(w) && (n->flags & SHM_NODE_PRIVATE) && n->opens && !(n->flags & SHM_NODE_LOCAL) &&
+    return (n->flags & SHM_NODE_PRIVATE) && n->opens && !(n->flags & SHM_NODE_LOCAL) &&
            (s->flags & content) == SHM_SESSION_LOADED &&
            (!shm_session_dirty(s) || was_refused(s)) &&
            w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
@@ -131,7 +130,7 @@ void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_
     struct shm *shm = w->shm;
     unsigned left = 0;
 
-    if (cas_on(w) || dir == SHM_NIL)
+    if (w->variant->isolates || dir == SHM_NIL)
         return;
     for (uint32_t at = 0; at < shm->header->sizes.sessions && left < LEFT_MAX; at++) {
         if (!has_left(shm, shm_session_at(shm, at), dir, name, len))

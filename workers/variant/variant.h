@@ -1,0 +1,14 @@
+/* The variants, as they hang on a worker. Their members: workers/op/variant.h. */
+#ifndef WORKERS_VARIANT_VARIANT_H
+#define WORKERS_VARIANT_VARIANT_H
+
+#include "conf/conf.h"
+#include "workers/op/variant.h"
+
+extern const struct variant variant_lww; /* s3-buffered-lww: the last writer wins */
+extern const struct variant variant_cas; /* s3-buffered-cas: compare-and-set */
+
+/* The one that is configured. */
+const struct variant *variant_of(enum conf_variant which);
+
+#endif

@@ -1,0 +1,96 @@
+/* s3-buffered-lww: one file for all who have its name open, and the last writer wins. */
+#include <string.h>
+
+#include "workers/handlers/rename.h"
+#include "workers/op/op.h"
+#include "workers/variant/variant.h"
+#include "workers/write/publish_rules.h"
+
+static void lww_identify(struct op *op)
+{
+    (void)op; /* who it is does not matter */
+}
+
+static uint32_t lww_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
+{
+    (void)op, (void)dir, (void)name, (void)len;
+    return SHM_NIL; /* the name's own node has it */
+}
+
+static bool lww_may_join(const struct op *op, uint32_t session)
+{
+    (void)op, (void)session;
+    return true;
+}
+
+static void lww_session_begins(struct op *op, uint32_t session, struct session_start how)
+{
+    if (how.excl)
+        shm_session_edit(op->w->shm, session)->flags |= SHM_SESSION_EXCL;
+}
+
+static bool lww_is_listed(const struct op *op, uint32_t session, uint32_t node)
+{
+    (void)session;
+    return shm_node_at(op->w->shm, node)->flags & SHM_NODE_CURRENT;
+}
+
+static void lww_has_seen(struct worker *w, const char *key, const struct s3_object *obj)
+{
+    (void)w, (void)key, (void)obj;
+}
+
+static void lww_has_read(struct op *op, uint32_t node, const char *etag)
+{
+    (void)op, (void)node, (void)etag;
+}
+
+static bool lww_may_replace(struct op *op, const char *key, const char *etag)
+{
+    (void)op, (void)key, (void)etag;
+    return true;
+}
+
+static void lww_was_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
+                           const char to[SHM_ETAG_MAX])
+{
+    (void)w, (void)node, (void)from, (void)to;
+}
+
+/* The version that the LOOKUP before found; what follows where another one is there: delete.h. */
+static void lww_unlink_target(struct op *op, uint32_t node, const char *key,
+                              struct delete_target *ret)
+{
+    (void)key;
+    *ret = (struct delete_target){0};
+    if (node != SHM_NIL)
+        memcpy(ret->etag, shm_node_at(op->w->shm, node)->etag, SHM_ETAG_MAX);
+}
+
+static void lww_unlinked(struct op *op, bool from_s3)
+{
+    (void)op, (void)from_s3;
+}
+
+const struct variant variant_lww = {
+    .isolates = false,
+    .expects = false,
+    .copies_on_server = true,
+    .renames_dirs = true,
+    .rename_loads = false,
+    .identify = lww_identify,
+    .identify_family = lww_identify,
+    .identify_reader = lww_identify,
+    .own_session = lww_own_session,
+    .may_join = lww_may_join,
+    .session_begins = lww_session_begins,
+    .is_listed = lww_is_listed,
+    .has_seen = lww_has_seen,
+    .has_read = lww_has_read,
+    .may_replace = lww_may_replace,
+    .was_copied = lww_was_copied,
+    .unlink_target = lww_unlink_target,
+    .unlinked = lww_unlinked,
+    .rename = rename_lww,
+    .publish = &publish_lww,
+};

@@ -1,0 +1,112 @@
+/* The end of a publish (publish.c): the session and its node become the version that S3 has, or
+ * stay what they were; whoever waits is woken. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/validity.h"
+#include "workers/read/version_id.h"
+#include "workers/server/server.h"
+#include "workers/write/publish_private.h"
+#include "workers/write/session_end.h"
+
+/* Under shm->meta, after success: the node is this version now. */
+static void publish_node(struct publish *p, const struct s3_result *res)
+{
+    struct shm *shm = p->w->shm;
+    const struct shm_session *s = shm_session_at(shm, p->session);
+    struct shm_node *n = shm_node_edit(shm, s->node);
+    uint32_t parent = n->parent;
+
+    n->size = p->size;
+    n->mtime_ns = s->mtime_ns;
+    n->checked_ns = clock_mono_ns();
+    n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
+    if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
+        n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
+    } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
+        if (!(n->flags & SHM_NODE_META))
+            meta_adopt(n, &p->node);
+        meta_told(n, &p->meta, *p->type ? p->type : NULL);
+    }
+    memset(n->etag, 0, sizeof(n->etag));
+    memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    shm_node_new_content(shm, s->node);
+    version_id_told(p->w, p->rules->takes_name(p, s->node), p->key, &res->obj);
+    validity_dir_changed(p->w, parent);
+}
+
+/* What it wrote is decided. Of one that was killed nothing more is to come. */
+static void forget_writer(struct shm_session_pid *pid)
+{
+    if (pid->flags & SHM_PID_KILLED)
+        *pid = (struct shm_session_pid){0};
+    pid->flags &= ~(uint32_t)SHM_PID_WROTE;
+}
+
+static void publish_session(struct publish *p, const struct s3_result *res)
+{
+    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
+
+    s->published_seq = s->publishing_seq;
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL);
+    memset(s->base_etag, 0, sizeof(s->base_etag));
+    memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    for (int i = 0; i < SHM_SESSION_PIDS; i++)
+        forget_writer(&s->pids[i]);
+    s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
+    p->rules->published(p, s, res);
+    publish_node(p, res);
+    s->changed_from = UINT64_MAX;
+}
+
+/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
+ * cleared. */
+static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed)
+{
+    struct shm_session *s = shm_session_edit(p->w->shm, p->session);
+    uint32_t mask = s->waiters;
+
+    if (!error)
+        publish_session(p, res);
+    else
+        p->rules->failed(p, s, error);
+    s->publish.state = SHM_JOB_IDLE;
+    s->publish.attempts++;
+    s->publish.error = error == -EAGAIN ? 0 : error;
+    if (error == -EAGAIN) /* whoever waits goes on */
+        s->flags |= SHM_SESSION_NO_COPY;
+    s->waiters = 0;
+    *ret_closed = session_end_unused(p->w, p->session);
+    return mask;
+}
+
+static void publish_count(struct publish *p, int error)
+{
+    if (!error)
+        worker_count(p->w, SHM_STAT_PUBLISHED, 1);
+    else if (error != -EAGAIN)
+        worker_count(p->w, SHM_STAT_PUBLISH_FAILED, 1);
+}
+
+void publish_finish(struct publish *p, const struct s3_result *res, int error)
+{
+    struct worker *w = p->w;
+    uint32_t mask;
+    bool closed;
+
+    worker_lock(w);
+    mask = end_job(p, res, error, &closed);
+    worker_unlock(w);
+    publish_count(p, error);
+    if (!error && p->cas.expects && !p->absent)
+        __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);
+    if (p->contradicts)
+        server_contradicts(w, p->key,
+                           "two writes at once, on the same version, were both told success");
+    if (closed)
+        session_clear(w, p->session);
+    worker_wake(w, mask | UINT32_C(1) << w->slot);
+    publish_free(p);
+}

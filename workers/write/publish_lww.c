@@ -1,0 +1,118 @@
+/* The rules of a publish where the last writer wins: a refusal is followed by the same PUT on the
+ * version that HEAD finds. Compare-and-set goes by them too where it has nothing to expect. */
+#include <errno.h>
+#include <string.h>
+
+#include "s3/s3_error.h"
+#include "workers/write/publish_private.h"
+
+#define REFUSED_MAX 16 /* other writers in a row that were faster */
+
+/* A condition that fails though HEAD shows that it holds: so often in a row, and it is sent without
+ * quotes; so often, and the PUT goes without it. (Once may be another writer, to and fro.) */
+#define BARE_AFTER 2
+#define BLIND_AFTER 3
+
+static bool agrees(const struct publish *p, const struct s3_result *res)
+{
+    if (p->absent)
+        return res->error == -ENOENT;
+    return !res->error && *p->etag && strcmp(p->etag, res->obj.etag) == 0;
+}
+
+/* Only where the last writer wins: compare-and-set does not do without its condition. */
+static void doubt(struct publish *p, const struct s3_result *res)
+{
+    bool drops = !p->w->variant->expects;
+
+    p->agreed = agrees(p, res) ? p->agreed + 1 : 0;
+    p->bare = drops && !p->absent && p->agreed >= BARE_AFTER;
+    p->blind = drops && p->agreed >= BLIND_AFTER;
+}
+
+/* The condition did not hold, or the server does not know it: the PUT is tried on. */
+enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res)
+{
+    p->cas.ambiguous |= res->may_have_acted;
+    p->excl = p->excl && !res->may_have_acted;
+    if (!p->asked || p->refused == REFUSED_MAX)
+        return PUT_FAILED;
+    /* (A repetition must not overwrite what was built on the first one.) */
+    if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
+        p->blind = true;
+        return PUT_SEND;
+    }
+    if (res->error != -EEXIST && res->error != -ENOENT)
+        return PUT_FAILED;
+    if (p->excl) /* somebody else has made it, on another machine: nothing of ours can be there */
+        return PUT_FAILED;
+    p->refused++;
+    return PUT_LOOK;
+}
+
+/* What was made meanwhile, by a predecessor's upload or by others, is replaced. */
+enum put_next publish_lww_found(struct publish *p, const struct s3_result *res)
+{
+    if (p->unsure) {
+        if (res->error && cas_put_waits(&p->cas))
+            return PUT_WAIT;
+        p->unsure = false;
+    } else {
+        doubt(p, res);
+    }
+    cas_put_condition(res, p->etag, &p->absent);
+    return PUT_SEND;
+}
+
+static void lww_begin(struct publish *p, struct shm_session *s)
+{
+    p->unsure = p->absent && (s->flags & SHM_SESSION_TRIED);
+    p->cas.since_ns = s->sent_ns;
+}
+
+static enum put_next lww_first(const struct publish *p)
+{
+    return p->unsure ? PUT_LOOK : PUT_SEND;
+}
+
+static void lww_published(struct publish *p, struct shm_session *s, const struct s3_result *res)
+{
+    (void)p, (void)res;
+    s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+}
+
+static void lww_failed(struct publish *p, struct shm_session *s, int error)
+{
+    (void)error;
+    if (!p->cas.ambiguous && !p->unsure)
+        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+}
+
+/* Under shm->meta. The node may have left its name to a version from elsewhere
+ * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he
+ * publishes.) */
+static void regain_name(struct shm *shm, uint32_t node)
+{
+    uint32_t named = shm_node_named(shm, node);
+
+    if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
+                             !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
+        shm_node_regain(shm, node);
+}
+
+static uint32_t lww_takes_name(struct publish *p, uint32_t node)
+{
+    if (!(shm_session_at(p->w->shm, p->session)->flags & SHM_SESSION_ORPHAN))
+        regain_name(p->w->shm, node);
+    return node;
+}
+
+const struct publish_rules publish_lww = {
+    .begin = lww_begin,
+    .first = lww_first,
+    .refused = publish_lww_refused,
+    .found = publish_lww_found,
+    .published = lww_published,
+    .takes_name = lww_takes_name,
+    .failed = lww_failed,
+};
