@@ -54,8 +54,8 @@ struct shm_record {
     int32_t reply_error; /* APPLIED: 0 or -errno */
     uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
     uint32_t request_len;
-    uint32_t told; /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
-    uint32_t unused_too;
+    uint32_t told;    /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
+    uint32_t entered; /* `node` is a directory that it makes or removes a key in: hold_enter() */
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
     uint8_t unused[80];

@@ -23,8 +23,10 @@
 #include "s3/s3_cred.h"
 #include "tests/fuzz/responder.h"
 #include "tests/fuzz/toy_s3.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/op/op.h"
 #include "workers/process/channel.h"
+#include "workers/variant/variant.h"
 
 #define RECORDS 16
 #define SESSIONS 3
@@ -151,19 +153,13 @@ static void begin(struct worker *w)
     fuzz_check(shm_create(&sizes, &env.shm, NULL) == 0);
     *w = (struct worker){.env = &env,
                          .conf = &conf,
+                         .variant = &variant_lww,
                          .shm = env.shm,
                          .loop = loop,
                          .arena = shm_arena_of(env.shm, 0),
                          .stats = shm_stats_of(env.shm, 0),
                          .rescan = {.on_time = on_rescan}};
-    w->ops = calloc(RECORDS + 1, sizeof(*w->ops));
-    w->free_ops = calloc(RECORDS + 1, sizeof(struct op *));
-    w->free_records = calloc(RECORDS, sizeof(*w->free_records));
-    fuzz_check(w->ops && w->free_ops && w->free_records);
-    for (uint32_t i = RECORDS + 1; i-- > 0;)
-        w->free_ops[w->n_free_ops++] = &w->ops[i];
-    for (uint32_t i = RECORDS; i-- > 0;)
-        w->free_records[w->n_free_records++] = i;
+    fuzz_check(fuse_op_alloc(w) == 0);
     begin_s3(w);
     fuzz_check(channel_start(w) == 0);
 }
@@ -179,9 +175,7 @@ static void end(struct worker *w)
     loop_timer_cancel(loop, &w->rescan);
     s3_client_free(w->s3);
     responder_drop_all(server);
-    free(w->ops);
-    free(w->free_ops);
-    free(w->free_records);
+    fuse_op_free(w);
     shm_close(w->shm);
     for (int i = 0; i < SESSIONS; i++) {
         fuzz_check(ftruncate(spool[i].mem_fd, 0) == 0);
@@ -311,7 +305,7 @@ static void turn_until_quiet(struct client *c)
 
 static bool waits_for_lock(const struct op *op)
 {
-    return op->req.opcode == FUSE_SETLKW && op->waiting;
+    return fuse_req(op)->opcode == FUSE_SETLKW && op->waiting;
 }
 
 static unsigned busy(const struct worker *w)
@@ -319,7 +313,7 @@ static unsigned busy(const struct worker *w)
     unsigned n = 0;
 
     for (uint32_t i = 0; i <= RECORDS; i++)
-        n += w->ops[i].w && !waits_for_lock(&w->ops[i]);
+        n += w->ops[i]->w && !waits_for_lock(w->ops[i]);
     return n;
 }
 
@@ -335,8 +329,8 @@ static void finish(struct worker *w, struct client *c)
         fuzz_check(clock_mono_ns() < end_ns);
     }
     for (uint32_t i = 0; i <= RECORDS; i++) {
-        if (w->ops[i].w)
-            op_fail(&w->ops[i], -EINTR);
+        if (w->ops[i]->w)
+            op_fail(w->ops[i], -EINTR);
     }
     take_answers(c);
     for (unsigned i = 0; i < c->n_sent; i++)

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/variant/variant.h"
 
 static int memory_file(void)
@@ -62,25 +63,14 @@ static void begin_worker(struct fx *fx)
                          .stats = shm_stats_of(shm, FX_SLOT)};
     assert_int_equal(loop_new(&w->loop), 0);
     w->rescan.on_time = on_rescan;
-    w->ops = calloc(FX_RECORDS + 1, sizeof(*w->ops));
-    w->free_ops = calloc(FX_RECORDS + 1, sizeof(struct op *));
-    w->free_records = calloc(FX_RECORDS, sizeof(*w->free_records));
-    assert_true(w->ops && w->free_ops && w->free_records);
-    for (uint32_t i = FX_RECORDS + 1; i-- > 0;)
-        w->free_ops[w->n_free_ops++] = &w->ops[i];
-    for (uint32_t i = FX_RECORDS; i-- > 0;) {
-        if (fx_state(fx_record(fx, i)) == SHM_RECORD_FREE)
-            w->free_records[w->n_free_records++] = i;
-    }
+    assert_int_equal(fuse_op_alloc(w), 0);
     w->arena->incarnation++;
 }
 
 static void end_worker(struct fx *fx)
 {
     loop_free(fx->w.loop);
-    free(fx->w.ops);
-    free(fx->w.free_ops);
-    free(fx->w.free_records);
+    fuse_op_free(&fx->w);
 }
 
 int fx_setup(void **state)
@@ -199,7 +189,7 @@ struct op *fx_op(struct fx *fx, uint32_t opcode, uint64_t unique, uint64_t nodei
     struct op *op;
 
     fx_request(fx, opcode, unique, nodeid, arg, arg_len, more, more_len);
-    op = op_begin(&fx->w, FX_RECORDS);
+    op = fuse_op_begin(&fx->w, FX_RECORDS);
     assert_non_null(op);
     return op;
 }

@@ -6,6 +6,7 @@
 
 #include "tests/shm/stores.h"
 #include "tests/workers/fixture.h"
+#include "workers/handlers/fuse_op.h"
 
 #define UNIQUE UINT64_C(42)
 
@@ -84,7 +85,7 @@ static int enter(struct op *op, char key[KEY_CAP])
     int r;
 
     worker_lock(op->w);
-    r = hold_enter(op, key);
+    r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
     worker_unlock(op->w);
     return r;
 }
@@ -196,7 +197,7 @@ static void test_marks_outlive_the_worker(void **state)
     assert_true(take(op, f));
     fx_replace(fx);
     assert_true(is_taken(fx, f, 0));
-    op = op_begin(&fx->w, rec);
+    op = fuse_op_begin(&fx->w, rec);
     assert_non_null(op);
     assert_int_equal(op_tag(op), tag);
     assert_int_equal(op->rec->node, f);

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "shm/shm_handle.h"
 #include "tests/shm/stores.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/op/spool.h"
@@ -119,8 +120,8 @@ static void keeps(void **state)
     assert_int_equal(op->rec->step, 7);
     assert_int_equal(op->rec->unique, UNIQUE);
     memset(area, 0xff, 4096); /* the next request comes */
-    assert_string_equal(op->req.name, "name");
-    assert_int_equal(op->req.mkdir->mode, 0755);
+    assert_string_equal(fuse_req(op)->name, "name");
+    assert_int_equal(fuse_req(op)->mkdir->mode, 0755);
     assert_int_equal(op_keep(op), 0); /* once more does nothing */
     assert_int_equal(op->rec_idx, next);
     op_fail(op, -EPERM);

@@ -20,9 +20,9 @@ void cas_identify(struct op *op)
     struct op_caller *c = &op->caller;
     struct proc_info info;
 
-    if (c->self.tgid || !op->req.pid)
+    if (c->self.tgid || !op->caller.pid)
         return;
-    proc_look(op->req.pid, &info);
+    proc_look(op->caller.pid, &info);
     if (!info.tgid)
         return;
     c->self = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
@@ -45,13 +45,13 @@ void cas_identify_family(struct op *op)
     }
 }
 
-void cas_identify_reader(struct op *op)
+void cas_identify_reader(struct op *op, uint64_t fh)
 {
     struct worker *w = op->w;
     bool wanted;
 
     worker_lock(w);
-    wanted = shm_handle_session(w->shm, op->req.read->fh) != SHM_NIL;
+    wanted = shm_handle_session(w->shm, fh) != SHM_NIL;
     worker_unlock(w);
     if (wanted)
         cas_identify(op);

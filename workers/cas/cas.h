@@ -53,7 +53,7 @@ void cas_identify_family(struct op *op);
 
 /* The same for a READ: only those through a handle that is open for writing too are noted (an open
  * for reading alone has been). */
-void cas_identify_reader(struct op *op);
+void cas_identify_reader(struct op *op, uint64_t fh);
 
 /* Under shm->meta. An answer of S3 told this version of the key, and its lineage (NULL: none). No
  * reading: nobody's baseline moves. */

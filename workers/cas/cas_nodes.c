@@ -157,7 +157,7 @@ int64_t cas_private(struct op *op, uint32_t node)
         return r;
     own = shm_node_edit(w->shm, (uint32_t)r);
     own->flags |= fresh;
-    own->looked_by = op->req.pid;
+    own->looked_by = op->caller.pid;
     own->maker = (uint32_t)op->caller.self.tgid;
     return r;
 }

@@ -2,6 +2,9 @@
  * share. */
 #include "workers/handlers/create.h"
 
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
+
 #include <errno.h>
 
 #include "base/clock.h"
@@ -21,7 +24,8 @@ int create_check(struct op *op)
         return -ESHUTDOWN; /* what was begun goes on */
     worker_lock(op->w);
     dir = op_node(op);
-    r = dir == SHM_NIL ? -ESTALE : key_of_name(op->w, dir, op->req.name, op->req.name_len, key);
+    r = dir == SHM_NIL ? -ESTALE
+                       : key_of_name(op->w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
     worker_unlock(op->w);
     return r;
 }
@@ -44,10 +48,10 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
         return -ESTALE;
     if (!nc->link && (nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
         v.mode = nc->mode & NODE_MODE_BITS;
-    if (op->req.uid != w->conf->mount.uid)
-        v.uid = op->req.uid;
-    if (op->req.gid != w->conf->mount.gid)
-        v.gid = op->req.gid;
+    if (op->caller.uid != w->conf->mount.uid)
+        v.uid = op->caller.uid;
+    if (op->caller.gid != w->conf->mount.gid)
+        v.gid = op->caller.gid;
     node = w->variant->isolates
                ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
                : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());
@@ -60,7 +64,7 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
     s->mtime_ns = v.mtime_ns;
     if (w->variant->isolates)
-        shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->req.pid;
+        shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->caller.pid;
     w->variant->session_begins(op, (uint32_t)session,
                                (struct session_start){.truncate = !nc->loads, .excl = nc->excl});
     *ret_session = (uint32_t)session;
@@ -71,8 +75,9 @@ uint32_t create_taken_by(struct op *op)
 {
     uint32_t dir = op_node(op);
 
-    return dir == SHM_NIL ? SHM_NIL
-                          : shm_node_find(op->w->shm, dir, op->req.name, op->req.name_len);
+    return dir == SHM_NIL
+               ? SHM_NIL
+               : shm_node_find(op->w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
 }
 
 void create_published(struct op *op, int error)
@@ -86,7 +91,7 @@ void create_published(struct op *op, int error)
     node = shm_session_at(w->shm, session)->node;
     if (!error) {
         shm_node_ref(w->shm, node, 1);
-        node_entry_out(w, node, &out);
+        fuse_entry_out(w, node, &out);
     }
     closed = session_unref(w, session);
     op_edit(op)->session = SHM_NIL;

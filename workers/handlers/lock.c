@@ -1,6 +1,8 @@
 /* The node that a lock is on; giving locks back. */
 #include "workers/handlers/lock.h"
 
+#include "workers/handlers/fuse_op.h"
+
 #include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
 
@@ -16,9 +18,9 @@ void lock_flush(struct op *op)
     uint32_t handle, node, wake = 0;
 
     worker_lock(w);
-    node = lock_node(w, op->req.flush->fh, &handle);
+    node = lock_node(w, fuse_req(op)->flush->fh, &handle);
     if (node != SHM_NIL)
-        wake = shm_flock_drop_owner(w->shm, node, op->req.flush->lock_owner);
+        wake = shm_flock_drop_owner(w->shm, node, fuse_req(op)->flush->lock_owner);
     worker_unlock(w);
     worker_wake(w, wake);
 }
@@ -32,7 +34,7 @@ void lock_release(struct op *op)
         uint32_t handle, node, wake = 0;
 
         worker_lock(w);
-        node = lock_node(w, op->req.release->fh, &handle);
+        node = lock_node(w, fuse_req(op)->release->fh, &handle);
         if (node != SHM_NIL)
             more = shm_flock_drop_handle(w->shm, node, handle, &wake);
         worker_unlock(w);

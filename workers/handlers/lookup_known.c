@@ -15,6 +15,8 @@
  */
 #include "workers/handlers/lookup_known.h"
 
+#include "workers/handlers/fuse_op.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -36,7 +38,7 @@ void lookup_see(struct op *op, struct lookup_asked *a)
     while (*path == '/')
         path++;
     if (!(a->seen & LOOKUP_INTENT))
-        intent_look(op->req.pid, &a->intent);
+        intent_look(op->caller.pid, &a->intent);
     if (a->wanted & ~a->seen & LOOKUP_MAKES)
         a->makes = intent_makes(&a->intent, path);
     if (a->wanted & ~a->seen & LOOKUP_PASSES)
@@ -61,7 +63,7 @@ static bool opens(const struct lookup_asked *a)
 static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
 {
     return op->w->variant->isolates &&
-           shm_reopen_wants_private(op->w->shm, op->req.pid, n->ino, now, VALIDITY_NEXT_NS);
+           shm_reopen_wants_private(op->w->shm, op->caller.pid, n->ino, now, VALIDITY_NEXT_NS);
 }
 
 bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node)
@@ -130,7 +132,7 @@ static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
     node = cas_told(w, node);
     n = shm_node_at(w->shm, node);
     if (!(n->flags & SHM_NODE_DIR) &&
-        (n->looked_by != op->req.pid || lookup_is_awaited(w, node) ||
+        (n->looked_by != op->caller.pid || lookup_is_awaited(w, node) ||
          (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
         return SHM_NIL;
     return validity_take(w, node, SHM_NODE_LOOKED, now) ? node : SHM_NIL;
@@ -176,8 +178,8 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
         return LOOKUP_SEE;
     if (a->intent.kind == INTENT_STAT && is_within(n, c->directories.ttl_ns, now) &&
         n->checked_ns >= shm_node_at(w->shm, dir)->listed_ns && /* its listing has shown it */
-        !shm_reopen_waits(w->shm, op->req.pid, n->ino) &&
-        shm_lister_looks(w->shm, op->req.pid, dir, now, c->directories.ttl_ns))
+        !shm_reopen_waits(w->shm, op->caller.pid, n->ino) &&
+        shm_lister_looks(w->shm, op->caller.pid, dir, now, c->directories.ttl_ns))
         return LOOKUP_NODE;
     if (!drops_content(a) || meta_may_be_link(w, n) ||
         !w->variant->may_replace(op, a->key, n->etag) ||
@@ -242,7 +244,7 @@ static int known_name(struct op *op, struct lookup_asked *a, uint32_t dir,
                       struct lookup_answer *ret)
 {
     struct worker *w = op->w;
-    uint32_t node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+    uint32_t node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     int r;
 
     ret->told_id = node == SHM_NIL ? 0 : shm_node_id(w->shm, cas_told(w, node));
@@ -268,11 +270,11 @@ int lookup_known(struct op *op, struct lookup_asked *a, struct lookup_answer *re
         return -ESTALE;
     if (!(shm_node_at(w->shm, dir)->flags & SHM_NODE_DIR))
         return -ENOTDIR;
-    r = key_of_name(w, dir, op->req.name, op->req.name_len, a->key);
+    r = key_of_name(w, dir, fuse_req(op)->name, fuse_req(op)->name_len, a->key);
     if (r < 0)
         return r;
     names_wanted(w, dir);
     ret->told_id = 0;
-    ret->node = w->variant->own_session(op, dir, op->req.name, op->req.name_len);
+    ret->node = w->variant->own_session(op, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     return ret->node != SHM_NIL ? LOOKUP_REPEATED : known_name(op, a, dir, ret);
 }

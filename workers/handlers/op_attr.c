@@ -19,6 +19,8 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/attr/node_attr.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/intent.h"
 #include "workers/names/names.h"
@@ -60,7 +62,7 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL)
-        node_attr_out(w, node, &out);
+        fuse_entry_attr(w, node, &out);
     /* It has turned out to be a link: the kernel looks up again. */
     if (error == -ESTALE && node != SHM_NIL &&
         !(shm_node_at(w->shm, node)->flags & SHM_NODE_CURRENT))
@@ -80,7 +82,7 @@ static bool is_to_be_run(const struct op *op)
 
     if (!op->w->variant->isolates)
         return true;
-    intent_look(op->req.pid, &in);
+    intent_look(op->caller.pid, &in);
     return in.kind == INTENT_EXEC;
 }
 
@@ -94,7 +96,7 @@ void op_getattr(struct op *op)
     node = op_node(op);
     ask = node != SHM_NIL && must_ask(w, node);
     if (node != SHM_NIL) {
-        validity_used(w, node, op->req.pid);
+        validity_used(w, node, op->caller.pid);
         names_wanted(w, shm_node_at(w->shm, node)->parent);
         dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
     }
@@ -121,7 +123,7 @@ void op_statfs(struct op *op)
  * set: it needs no metadata. */
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
-    const struct fuse_setattr_in *in = op->req.setattr;
+    const struct fuse_setattr_in *in = fuse_req(op)->setattr;
     const struct conf *c = op->w->conf;
     mode_t mode = n->flags & SHM_NODE_DIR ? c->mount.dir_mode : c->mount.file_mode;
 
@@ -173,7 +175,7 @@ static void attr_apply(struct op *op)
             op_edit(op)->session = SHM_NIL;
             closed = session_unref(w, session);
         }
-        node_attr_out(w, node, &out);
+        fuse_entry_attr(w, node, &out);
     }
     if (op->rec->node != SHM_NIL) {
         hold_release(op, op->rec->node);
@@ -207,7 +209,7 @@ static void then_apply(struct op *op, int error)
 
 static bool has_handle(const struct op *op)
 {
-    return op->req.setattr->valid & FATTR_FH;
+    return fuse_req(op)->setattr->valid & FATTR_FH;
 }
 
 /* The change itself, while session_change_begin holds others off. By path it is published next: a
@@ -215,7 +217,7 @@ static bool has_handle(const struct op *op)
 static void resize_now(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
-    uint64_t size = op->req.setattr->size;
+    uint64_t size = fuse_req(op)->setattr->size;
     uint32_t mask;
     int r;
 
@@ -248,7 +250,7 @@ static uint32_t session_to_resize(struct op *op)
     if (!has_handle(op))
         return op->rec->session;
     worker_lock(op->w);
-    session = shm_handle_session(op->w->shm, op->req.setattr->fh);
+    session = shm_handle_session(op->w->shm, fuse_req(op)->setattr->fh);
     worker_unlock(op->w);
     return session;
 }
@@ -262,7 +264,7 @@ static void resize(struct op *op)
         op_fail(op, -EBADF);
         return;
     }
-    r = session_take_turn(op, session, op->req.setattr->size);
+    r = session_take_turn(op, session, fuse_req(op)->setattr->size);
     if (r < 0) {
         attr_fail(op, r);
     } else if (r) {
@@ -277,7 +279,8 @@ static void then_resize(struct op *op, int error)
         op_fail(op, error);
         return;
     }
-    session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose write it is */
+    session_note_pid(op->w, op->rec->session, op->caller.pid,
+                     SHM_PID_OPENED); /* whose write it is */
     if (op->rec->step == OP_STEP_TRUNCATED) {
         session_publish(op, op->rec->session, then_apply);
         return;
@@ -315,7 +318,7 @@ static void set_size_by_path(struct op *op)
     else if (ask)
         meta_ask(op, then_set_size);
     else
-        session_attach(op, node, op->req.setattr->size == 0, then_resize);
+        session_attach(op, node, fuse_req(op)->setattr->size == 0, then_resize);
 }
 
 static void set_size(struct op *op)
@@ -354,7 +357,7 @@ static bool must_store(struct op *op)
     const struct shm_node *n;
     struct shm_node changed;
 
-    if (!(op->req.setattr->valid & STORED) || node == SHM_NIL ||
+    if (!(fuse_req(op)->setattr->valid & STORED) || node == SHM_NIL ||
         w->conf->metadata == CONF_METADATA_IGNORE)
         return false;
     n = shm_node_at(w->shm, node);
@@ -408,7 +411,7 @@ void op_setattr(struct op *op)
     op->w->variant->identify_family(op);
     if (op->w->conf->mount.read_only)
         op_fail(op, -EROFS);
-    else if (op->req.setattr->valid & FATTR_SIZE)
+    else if (fuse_req(op)->setattr->valid & FATTR_SIZE)
         set_size(op);
     else
         set_others(op);

@@ -20,6 +20,7 @@
 
 #include "s3/s3.h"
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/write/session_change.h"
@@ -65,7 +66,7 @@ static bool is_empty(struct worker *w, const struct shm_session *s)
 /* Under shm->meta. 0 and what to copy where; -EOPNOTSUPP; -EBADF. */
 static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
 {
-    const struct fuse_copy_file_range_in *in = op->req.copy_file_range;
+    const struct fuse_copy_file_range_in *in = fuse_req(op)->copy_file_range;
     struct worker *w = op->w;
     uint32_t handle = shm_handle_of_fh(w->shm, in->fh_in, SHM_HANDLE_FILE);
     uint32_t session = shm_handle_session(w->shm, in->fh_out), source;
@@ -120,7 +121,7 @@ void op_copy_range(struct op *op)
         op_fail(op, r);
         return;
     }
-    session_note_pid(w, session, op->req.pid, SHM_PID_WROTE);
+    session_note_pid(w, session, op->caller.pid, SHM_PID_WROTE);
     worker_lock(w);
     r = copy_range_look(op, &source, &session);
     if (r == 0)

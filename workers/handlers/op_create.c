@@ -6,8 +6,9 @@
 #include <sys/stat.h>
 
 #include "shm/shm_handle.h"
-#include "workers/attr/node_attr.h"
 #include "workers/handlers/create.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/write/publish_wait.h"
 #include "workers/write/session.h"
@@ -30,14 +31,14 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
     struct {
         struct fuse_entry_out entry;
         struct fuse_open_out open;
-    } out = {.open.open_flags = node_open_flags(w, node)};
-    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.create->flags);
+    } out = {.open.open_flags = fuse_entry_open_flags(w, node)};
+    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, fuse_req(op)->create->flags);
 
     if (handle < 0)
         return (int)handle;
     shm_handle_edit(w->shm, (uint32_t)handle)->session = session;
     shm_node_ref(w->shm, node, 1);
-    node_entry_out(w, node, &out.entry);
+    fuse_entry_out(w, node, &out.entry);
     out.open.fh = shm_handle_fh(w->shm, (uint32_t)handle);
     op_edit(op)->session = SHM_NIL;
     op_applied(op, 0, &out, sizeof(out));
@@ -75,7 +76,7 @@ static void then_answer(struct op *op, int error)
 static void then_join(struct op *op, int error)
 {
     if (error == 0)
-        session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+        session_note_pid(op->w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
     then_answer(op, error);
 }
 
@@ -114,7 +115,7 @@ static void join(struct op *op)
     if (r < 0)
         op_fail(op, r);
     else
-        session_attach(op, node, op->req.create->flags & O_TRUNC, then_join);
+        session_attach(op, node, fuse_req(op)->create->flags & O_TRUNC, then_join);
 }
 
 /* ---- O_EXCL with compare-and-set: the empty file is put before the answer, so that success means
@@ -129,8 +130,9 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
 
     if (op_keep(op) < 0)
         return;
-    nc->name = op->req.name;
+    nc->name = fuse_req(op)->name;
     op->stays = true;
+    op->ends_late = fuse_req(op)->opcode == FUSE_CREATE; /* its publish goes on, and is nobody's */
     op->gives_back = session_detach; /* of one that becomes too old: op_limits */
     if (session == SHM_NIL) {
         worker_lock(w);
@@ -145,7 +147,7 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         op_fail(op, (int)r);
         return;
     }
-    session_note_pid(w, session, op->req.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    session_note_pid(w, session, op->caller.pid, SHM_PID_OPENED); /* whose baseline it becomes */
     session_publish(op, session, then);
 }
 
@@ -169,13 +171,13 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
 void op_create(struct op *op)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {op->req.name,
-                          op->req.name_len,
-                          op->req.create->mode,
+    struct newcomer nc = {fuse_req(op)->name,
+                          fuse_req(op)->name_len,
+                          fuse_req(op)->create->mode,
                           false,
-                          op->req.create->flags & O_EXCL,
-                          !(op->req.create->flags & O_TRUNC)};
-    uint32_t flags = op->req.create->flags, session = SHM_NIL, taken;
+                          fuse_req(op)->create->flags & O_EXCL,
+                          !(fuse_req(op)->create->flags & O_TRUNC)};
+    uint32_t flags = fuse_req(op)->create->flags, session = SHM_NIL, taken;
     struct proc_info info;
     int64_t node = -EEXIST;
     int r;
@@ -194,7 +196,7 @@ void op_create(struct op *op)
         op_fail(op, r);
         return;
     }
-    proc_look(op->req.pid, &info);
+    proc_look(op->caller.pid, &info);
     worker_lock(w);
     taken = create_taken_by(op);
     if (taken != SHM_NIL && has_come(w, taken) && !(flags & O_EXCL)) {
@@ -208,7 +210,7 @@ void op_create(struct op *op)
     if (r < 0)
         shm_rollback(w->shm, w->shm->meta);
     else
-        session_note_proc(w, session, op->req.pid, &info, SHM_PID_OPENED);
+        session_note_proc(w, session, op->caller.pid, &info, SHM_PID_OPENED);
     worker_unlock(w);
     if (taken != SHM_NIL && !(flags & O_EXCL) && r == -EEXIST)
         join(op);
@@ -220,7 +222,8 @@ void op_create(struct op *op)
 
 void op_mknod(struct op *op)
 {
-    struct newcomer nc = {op->req.name, op->req.name_len, op->req.mknod->mode, false, true, false};
+    struct newcomer nc = {
+        fuse_req(op)->name, fuse_req(op)->name_len, fuse_req(op)->mknod->mode, false, true, false};
     int r = create_check(op);
 
     op->w->variant->identify_family(op);

@@ -13,7 +13,8 @@
 #include "fuse/fuse_reply.h"
 #include "shm/shm_lister.h"
 #include "shm/shm_session.h"
-#include "workers/attr/node_attr.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/list.h"
 #include "workers/names/room.h"
@@ -75,7 +76,7 @@ void op_opendir(struct op *op)
         handle = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR ? open_handle(op, node) : -ENOTDIR;
     if (handle >= 0) {
         out.fh = shm_handle_fh(w->shm, (uint32_t)handle);
-        shm_handle_edit(w->shm, (uint32_t)handle)->pid = op->req.pid;
+        shm_handle_edit(w->shm, (uint32_t)handle)->pid = op->caller.pid;
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
@@ -93,11 +94,11 @@ void op_releasedir(struct op *op)
     uint32_t handle;
 
     worker_lock(w);
-    handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_DIR);
+    handle = shm_handle_of_fh(w->shm, fuse_req(op)->release->fh, SHM_HANDLE_DIR);
     if (handle != SHM_NIL) {
         const struct shm_handle *h = shm_handle_at(w->shm, handle);
 
-        shm_lister_closed(w->shm, h->pid, h->node, op->req.release->fh, clock_mono_ns());
+        shm_lister_closed(w->shm, h->pid, h->node, fuse_req(op)->release->fh, clock_mono_ns());
         shm_handle_free(w->shm, handle);
     }
     op_applied(op, 0, NULL, 0);
@@ -241,7 +242,7 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
         ino = shm_node_at(w->shm, node)->ino;
         type = dir_type_of(w, node);
         if (a->plus && type == DT_DIR_TYPE) {
-            node_entry_out(w, node, &out);
+            fuse_entry_out(w, node, &out);
             set_validity(&out, valid);
             dir_count(a, node);
         }
@@ -352,7 +353,7 @@ static void want_page(struct answer *a, struct list_want *want)
 
     worker_lock(w);
     before = a->off >> 32 && (a->off >> 32) - 1 < h->page;
-    if (before && h->seq_ahead == a->op->req.read->offset)
+    if (before && h->seq_ahead == fuse_req(a->op)->read->offset)
         a->off = page_off(h->page, 0); /* nothing is left on the page before */
     else if (before)
         rewind_to_start(w, a->handle);
@@ -375,7 +376,7 @@ static void turn_page(struct answer *a, const uint8_t *page)
     h->start_len = (uint16_t)strlen(next);
     memcpy(h->start, next, h->start_len);
     h->seq_next = list_page_header(page)->listing_ns;
-    h->seq_ahead = a->op->req.read->offset;
+    h->seq_ahead = fuse_req(a->op)->read->offset;
     worker_unlock(w);
 }
 
@@ -505,11 +506,11 @@ static void read_on(struct answer *a)
 static int begin_answer(struct op *op, struct answer *a)
 {
     struct worker *w = op->w;
-    const struct fuse_read_in *in = op->req.read;
+    const struct fuse_read_in *in = fuse_req(op)->read;
     int r = -EBADF;
 
     *a = (struct answer){.op = op,
-                         .plus = op->req.opcode == FUSE_READDIRPLUS,
+                         .plus = fuse_req(op)->opcode == FUSE_READDIRPLUS,
                          .cap = in->size < SHM_REPLY_MAX ? in->size : SHM_REPLY_MAX,
                          .off = in->offset};
     if (w->shm->sessions->live) /* read as a hint */
@@ -522,7 +523,7 @@ static int begin_answer(struct op *op, struct answer *a)
         if (in->offset == 0)
             choose_listing(w, a->handle);
         a->dir = shm_handle_at(w->shm, a->handle)->node;
-        shm_lister_reads(w->shm, op->req.pid, a->dir, in->fh, clock_mono_ns());
+        shm_lister_reads(w->shm, op->caller.pid, a->dir, in->fh, clock_mono_ns());
         a->content = shm_handle_at(w->shm, a->handle)->content;
         r = 0;
     }

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_change.h"
@@ -53,7 +54,7 @@ static uint32_t session_of(struct op *op)
     uint32_t session;
 
     worker_lock(op->w);
-    session = shm_handle_session(op->w->shm, op->req.fallocate->fh);
+    session = shm_handle_session(op->w->shm, fuse_req(op)->fallocate->fh);
     worker_unlock(op->w);
     return session;
 }
@@ -70,7 +71,7 @@ static int call_fallocate(struct op *op, uint32_t session, uint32_t mode, uint64
 
 static int reserve_on_disk(struct op *op, uint32_t session)
 {
-    const struct fuse_fallocate_in *in = op->req.fallocate;
+    const struct fuse_fallocate_in *in = fuse_req(op)->fallocate;
     int r = call_fallocate(op, session, KEEP, in->offset, end_of(in));
 
     return r == -EOPNOTSUPP ? 0 : r;
@@ -81,7 +82,7 @@ static int reserve_on_disk(struct op *op, uint32_t session)
 static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t size,
                         uint64_t new_size)
 {
-    const struct fuse_fallocate_in *in = op->req.fallocate;
+    const struct fuse_fallocate_in *in = fuse_req(op)->fallocate;
     uint64_t to = end_of(in) < size ? end_of(in) : size;
     int r = 0;
 
@@ -97,7 +98,7 @@ static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t 
 /* While session_change_begin holds others off. */
 static void change_now(struct op *op, uint32_t session)
 {
-    const struct fuse_fallocate_in *in = op->req.fallocate;
+    const struct fuse_fallocate_in *in = fuse_req(op)->fallocate;
     bool grows, zeroes, on_disk;
     struct worker *w = op->w;
     uint64_t size, new_size;
@@ -128,7 +129,7 @@ static void fallocate_attempt(struct op *op)
     int r = -EBADF;
 
     if (session != SHM_NIL)
-        r = session_take_turn(op, session, room_for(op->req.fallocate));
+        r = session_take_turn(op, session, room_for(fuse_req(op)->fallocate));
     if (r < 0)
         op_fail(op, r);
     else if (r)
@@ -139,7 +140,7 @@ static void fallocate_attempt(struct op *op)
 
 void op_fallocate(struct op *op)
 {
-    int r = check_request(op->req.fallocate);
+    int r = check_request(fuse_req(op)->fallocate);
     uint32_t session;
 
     if (r < 0) {
@@ -148,6 +149,6 @@ void op_fallocate(struct op *op)
     }
     session = session_of(op);
     if (session != SHM_NIL)
-        session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
+        session_note_pid(op->w, session, op->caller.pid, SHM_PID_WROTE);
     fallocate_attempt(op);
 }

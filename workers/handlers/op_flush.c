@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
 #include "workers/op/proc.h"
@@ -95,7 +96,7 @@ static bool must_publish(struct op *op, struct closing *c)
 
     if (!c->dirty)
         return false;
-    proc_look(op->req.pid, &c->who);
+    proc_look(op->caller.pid, &c->who);
     if (op->w->conf->write.on_kill == CONF_ON_KILL_PUBLISH)
         c->who.signal = 0;
     if (!c->who.known)
@@ -131,7 +132,7 @@ void op_flush(struct op *op)
     uint32_t session;
 
     worker_lock(op->w);
-    session = look_at_session(op, op->req.flush->fh, &c);
+    session = look_at_session(op, fuse_req(op)->flush->fh, &c);
     worker_unlock(op->w);
     op->gives_back = lock_flush; /* a close that is interrupted closes nevertheless */
     if (session == SHM_NIL || !must_publish(op, &c))
@@ -151,7 +152,7 @@ void op_fsync(struct op *op)
     uint32_t session;
 
     worker_lock(op->w);
-    session = look_at_session(op, op->req.fsync->fh, &c);
+    session = look_at_session(op, fuse_req(op)->fsync->fh, &c);
     worker_unlock(op->w);
     if (session == SHM_NIL || !c.dirty)
         op_fail(op, 0);

@@ -1,6 +1,7 @@
 /* FORGET, BATCH_FORGET: the kernel gives references back. No answer is wanted, so the end of the
  * request (its record FREE) is stored in the section that counts: a replacement must not count
  * again. */
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 
 #define BATCH 8 /* nodes of one locked section: each takes up to 1 KiB of the undo log */
@@ -27,7 +28,7 @@ void op_forget(struct op *op)
     struct worker *w = op->w;
 
     worker_lock(w);
-    forget_forget(w, op->req.nodeid, op->req.forget->nlookup);
+    forget_forget(w, fuse_req(op)->nodeid, fuse_req(op)->forget->nlookup);
     free_record(op);
     worker_unlock(w);
     op_done(op);
@@ -36,11 +37,11 @@ void op_forget(struct op *op)
 void op_batch_forget(struct op *op)
 {
     struct worker *w = op->w;
-    const struct fuse_forget_one *one = op->req.data;
-    uint32_t n = op->req.batch_forget->count, i;
+    const struct fuse_forget_one *one = fuse_req(op)->data;
+    uint32_t n = fuse_req(op)->batch_forget->count, i;
 
-    if (n > op->req.data_len / sizeof(*one))
-        n = (uint32_t)(op->req.data_len / sizeof(*one));
+    if (n > fuse_req(op)->data_len / sizeof(*one))
+        n = (uint32_t)(fuse_req(op)->data_len / sizeof(*one));
     do {
         worker_lock(w);
         i = op->rec->step;

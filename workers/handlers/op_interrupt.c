@@ -1,6 +1,7 @@
 /* INTERRUPT and DESTROY. The request that an INTERRUPT means may be with any worker. */
 #include <errno.h>
 
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 
 /* Marks it, if it is still where it was found. */
@@ -38,9 +39,9 @@ void op_interrupt(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t slot;
-    struct shm_record *rec = find_request(w, op->req.interrupt->unique, &slot);
+    struct shm_record *rec = find_request(w, fuse_req(op)->interrupt->unique, &slot);
 
-    if (!rec || !mark(rec, op->req.interrupt->unique)) {
+    if (!rec || !mark(rec, fuse_req(op)->interrupt->unique)) {
         op_fail(op, -EAGAIN);
         return;
     }

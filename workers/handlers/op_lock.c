@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "shm/shm_flock.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
 
@@ -45,7 +46,7 @@ static int lock_type_of(uint32_t kernel_type, uint16_t *ret)
 
 static int read_request(const struct op *op, struct shm_flock *ret)
 {
-    const struct fuse_lk_in *in = op->req.lk;
+    const struct fuse_lk_in *in = fuse_req(op)->lk;
 
     *ret = (struct shm_flock){.owner = in->owner,
                               .start = in->lk.start,
@@ -70,7 +71,7 @@ void op_getlk(struct op *op)
         return;
     }
     worker_lock(w);
-    node = lock_node(w, op->req.lk->fh, &want.handle);
+    node = lock_node(w, fuse_req(op)->lk->fh, &want.handle);
     if (node != SHM_NIL && shm_flock_find(w->shm, node, &want, &found))
         out.lk = (struct fuse_file_lock){.start = found.start,
                                          .end = found.end,
@@ -97,7 +98,7 @@ static bool may_wait(const struct op *op, const struct shm_flock *want)
 {
     const struct grace *grace = op->state;
 
-    if (op->req.opcode == FUSE_SETLKW)
+    if (fuse_req(op)->opcode == FUSE_SETLKW)
         return true;
     return want->whole && (!grace || clock_mono_ns() < grace->until_ns);
 }
@@ -113,7 +114,7 @@ static int try_to_set(struct op *op)
 
     waits = may_wait(op, &want);
     worker_lock(w);
-    node = lock_node(w, op->req.lk->fh, &want.handle);
+    node = lock_node(w, fuse_req(op)->lk->fh, &want.handle);
     if (r == 0)
         r = node == SHM_NIL ? -EBADF : shm_flock_set(w->shm, node, &want, &wake);
     waits = waits && r == -EAGAIN;
@@ -130,7 +131,7 @@ static int try_to_set(struct op *op)
  * again if the handler of the signal says so. */
 static void lock_attempt(struct op *op)
 {
-    if (op->req.opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))
+    if (fuse_req(op)->opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))
         op_fail(op, -EINTR);
     else if (!try_to_set(op))
         op_finish(op);
@@ -176,7 +177,7 @@ static bool is_crowded(const struct op *op)
 
 void op_setlk(struct op *op)
 {
-    bool waits_long = op->req.opcode == FUSE_SETLKW;
+    bool waits_long = fuse_req(op)->opcode == FUSE_SETLKW;
 
     if (!try_to_set(op)) {
         op_finish(op);

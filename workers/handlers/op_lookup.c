@@ -10,8 +10,9 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "workers/attr/meta_ask.h"
-#include "workers/attr/node_attr.h"
 #include "workers/cas/cas_nodes.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lookup_known.h"
 #include "workers/names/resolve.h"
@@ -46,7 +47,7 @@ static void lookup_apply(struct op *op, uint32_t node)
     struct fuse_entry_out out;
 
     shm_node_settle_ino(w->shm, node);
-    node_entry_out(w, node, &out);
+    fuse_entry_out(w, node, &out);
     shm_node_ref(w->shm, node, 1);
     if (w->variant->isolates)
         cas_tells(w, node);
@@ -61,7 +62,7 @@ static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
     uint32_t old = old_id ? shm_node_of_id(shm, old_id) : SHM_NIL;
 
     if (old != SHM_NIL && old != node && shm_node_at(shm, old)->nlookup)
-        validity_looked(op->w, node, op->req.pid);
+        validity_looked(op->w, node, op->caller.pid);
 }
 
 /* Under shm->meta. What the caller is told of: a node that it, or a thread of its process, writes
@@ -228,7 +229,7 @@ static int64_t lookup_intern(struct lookup *l, const struct resolve_result *res)
     if (dir == SHM_NIL)
         return -ESTALE;
     note_seen(l, res);
-    r = resolve_intern(w, dir, op->req.name, op->req.name_len, &l->known, res);
+    r = resolve_intern(w, dir, fuse_req(op)->name, fuse_req(op)->name_len, &l->known, res);
     if (r >= 0 && res->kind != RESOLVE_NONE)
         validity_proves(w, dir, l->known.asked_ns);
     return r;

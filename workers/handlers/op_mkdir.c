@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "s3/s3_error.h"
 #include "workers/attr/node_attr.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/dir_empty.h"
 #include "workers/names/names.h"
@@ -20,15 +22,15 @@
 static struct shm_version version_of(const struct op *op)
 {
     const struct conf *c = op->w->conf;
-    uint32_t mode = op->req.mkdir->mode & NODE_MODE_BITS;
+    uint32_t mode = fuse_req(op)->mkdir->mode & NODE_MODE_BITS;
 
     return (struct shm_version){
         .dir = true,
         .local = !c->directories.marker,
         .mtime_ns = (int64_t)clock_wall_ns(),
         .mode = mode == c->mount.dir_mode ? SHM_MODE_UNSET : mode,
-        .uid = op->req.uid == c->mount.uid ? SHM_MODE_UNSET : op->req.uid,
-        .gid = op->req.gid == c->mount.gid ? SHM_MODE_UNSET : op->req.gid,
+        .uid = op->caller.uid == c->mount.uid ? SHM_MODE_UNSET : op->caller.uid,
+        .gid = op->caller.gid == c->mount.gid ? SHM_MODE_UNSET : op->caller.gid,
         .meta = true,
     };
 }
@@ -46,7 +48,7 @@ static int64_t intern_dir(struct op *op)
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    node = shm_node_intern(w->shm, dir, op->req.name, op->req.name_len, &v, now);
+    node = shm_node_intern(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len, &v, now);
     if (node < 0)
         return node;
     n = shm_node_edit(w->shm, (uint32_t)node);
@@ -86,7 +88,7 @@ static void mkdir_apply(struct op *op)
     node = intern_dir(op);
     if (node >= 0) {
         shm_node_ref(w->shm, (uint32_t)node, 1);
-        node_entry_out(w, (uint32_t)node, &out);
+        fuse_entry_out(w, (uint32_t)node, &out);
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
@@ -142,7 +144,7 @@ static void rmdir_apply(struct op *op, int error)
     worker_lock(w);
     dir = op_node(op);
     if (!error && dir != SHM_NIL) {
-        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+        node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
         if (node != SHM_NIL)
             shm_node_gone(w->shm, node);
         validity_dir_changed(w, dir);
@@ -184,7 +186,7 @@ static bool has_local(struct op *op)
     worker_lock(w);
     dir = op_node(op);
     if (dir != SHM_NIL)
-        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+        node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     if (node != SHM_NIL)
         local = names_local_below(w, node);
     worker_unlock(w);
@@ -208,14 +210,14 @@ static void enter(struct op *op)
     int r;
 
     worker_lock(w);
-    r = hold_enter(op, key);
+    r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
     worker_unlock(w);
     if (r == 0)
         return;
     op_stop_waiting(op);
     op->stays = true;
     if (r == 1)
-        r = op->req.opcode == FUSE_MKDIR ? put_marker(op, key) : check_empty(op, key);
+        r = fuse_req(op)->opcode == FUSE_MKDIR ? put_marker(op, key) : check_empty(op, key);
     if (r < 0)
         end_failed(op, r);
 }
@@ -223,7 +225,7 @@ static void enter(struct op *op)
 void op_mkdir(struct op *op)
 {
     char key[KEY_CAP];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
     if (r < 0) {
         op_fail(op, r);
@@ -242,7 +244,7 @@ void op_mkdir(struct op *op)
 void op_rmdir(struct op *op)
 {
     char key[KEY_CAP];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
     if (r == 0 && has_local(op))
         r = -ENOTEMPTY;

@@ -12,7 +12,8 @@
 #include "shm/shm_handle.h"
 #include "shm/shm_reopen.h"
 #include "workers/attr/meta_ask.h"
-#include "workers/attr/node_attr.h"
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/op_open_write.h"
 #include "workers/names/resolve.h"
@@ -36,7 +37,7 @@ static void open_attempt(struct op *op);
 
 static bool for_write(const struct op *op)
 {
-    uint32_t flags = op->req.open->flags;
+    uint32_t flags = fuse_req(op)->open->flags;
 
     return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 }
@@ -62,8 +63,8 @@ static void note_read(struct op *op, uint32_t node)
 static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
-    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
-    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, op->req.open->flags);
+    struct fuse_open_out out = {.open_flags = fuse_entry_open_flags(w, node)};
+    int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, fuse_req(op)->open->flags);
 
     if (handle < 0)
         return (int)handle;
@@ -90,8 +91,9 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
-    bool again = shm_reopen_take(w->shm, op->req.pid, n->ino, shm_reopen_request(op->rec->unique),
-                                 n->checked_ns, now, VALIDITY_NEXT_NS);
+    bool again =
+        shm_reopen_take(w->shm, op->caller.pid, n->ino, shm_reopen_request(op->rec->unique),
+                        n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
            (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
@@ -125,7 +127,7 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
 
     if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
         return LOOK_FAILED;
-    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!may_be_anybodys(n) && (asked_for(op, node, now) ||
                                  validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
@@ -143,7 +145,7 @@ static enum look open_look(struct op *op, int *ret_error)
     *ret_error = -ESTALE;
     if (node == SHM_NIL)
         return LOOK_FAILED;
-    validity_used(w, node, op->req.pid);
+    validity_used(w, node, op->caller.pid);
     n = shm_node_at(w->shm, node);
     if (n->flags & SHM_NODE_DIR) {
         *ret_error = -EISDIR;
@@ -163,7 +165,7 @@ static enum look open_look(struct op *op, int *ret_error)
         return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error) : LOOK_FAILED;
-    if (((op->req.open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
         (!(w->variant->expects && may_be_anybodys(n)) &&
          (asked_for(op, node, now) ||
           validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
@@ -180,10 +182,10 @@ static void fail_stale(struct op *op)
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL && w->variant->isolates && for_write(op))
-        shm_reopen_note_private(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
+        shm_reopen_note_private(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino, request,
                                 clock_mono_ns());
     else if (node != SHM_NIL)
-        shm_reopen_note(w->shm, op->req.pid, shm_node_at(w->shm, node)->ino, request,
+        shm_reopen_note(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino, request,
                         op->rec->started_ns);
     worker_unlock(w);
     op_fail(op, -ESTALE);
@@ -202,8 +204,8 @@ static void open_go_on(struct op *op, enum look what, int error)
         op_finish(op);
         break;
     case LOOK_WRITE:
-        open_for_write(op, shm_node_of_id(op->w->shm, op->req.nodeid),
-                       op->req.open->flags & O_TRUNC);
+        open_for_write(op, shm_node_of_id(op->w->shm, fuse_req(op)->nodeid),
+                       fuse_req(op)->open->flags & O_TRUNC);
         break;
     case LOOK_ASK:
         break;
@@ -303,7 +305,7 @@ static void keep_for_lookup(struct open_job *job, uint32_t node, const struct re
     resolve_keep_data(w, node, res);
     worker_lock(w);
     if (shm_node_of_id(w->shm, job->other_id) == node)
-        validity_looked(w, node, job->op->req.pid);
+        validity_looked(w, node, job->op->caller.pid);
     worker_unlock(w);
 }
 

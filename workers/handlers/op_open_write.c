@@ -2,10 +2,12 @@
  * a handle. */
 #include "workers/handlers/op_open_write.h"
 
+#include "workers/handlers/fuse_entry.h"
+#include "workers/handlers/fuse_op.h"
+
 #include <errno.h>
 
 #include "shm/shm_handle.h"
-#include "workers/attr/node_attr.h"
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
 
@@ -13,7 +15,7 @@
 static int make_handle(struct op *op, uint32_t node, uint32_t flags)
 {
     struct worker *w = op->w;
-    struct fuse_open_out out = {.open_flags = node_open_flags(w, node)};
+    struct fuse_open_out out = {.open_flags = fuse_entry_open_flags(w, node)};
     int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, flags);
 
     if (handle < 0)
@@ -31,9 +33,9 @@ static void then_open(struct op *op, int error)
     int r = error;
 
     if (r == 0) {
-        session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+        session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
         worker_lock(w);
-        r = make_handle(op, op_node(op), op->req.open->flags);
+        r = make_handle(op, op_node(op), fuse_req(op)->open->flags);
         if (r < 0)
             shm_rollback(w->shm, w->shm->meta);
         worker_unlock(w);

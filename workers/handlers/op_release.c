@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/lock.h"
 #include "workers/op/key.h"
@@ -89,7 +90,7 @@ static void let_go(struct op *op)
 
     lock_release(op);
     worker_lock(w);
-    handle = shm_handle_of_fh(w->shm, op->req.release->fh, SHM_HANDLE_FILE);
+    handle = shm_handle_of_fh(w->shm, fuse_req(op)->release->fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL) {
         node = shm_handle_at(w->shm, handle)->node;
         session = shm_handle_at(w->shm, handle)->session;
@@ -116,7 +117,7 @@ static enum ending look_at(struct op *op, uint32_t *ret_session)
     enum ending how = END_CLEAN;
 
     worker_lock(w);
-    *ret_session = shm_handle_session(w->shm, op->req.release->fh);
+    *ret_session = shm_handle_session(w->shm, fuse_req(op)->release->fh);
     if (*ret_session != SHM_NIL)
         how = how_it_ends(shm_session_at(w->shm, *ret_session));
     worker_unlock(w);

@@ -16,6 +16,7 @@
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/handlers/rename.h"
 #include "workers/names/dir_empty.h"
@@ -335,7 +336,7 @@ static void rename_attempt(struct op *op)
 
 static bool onto_itself(const struct op *op, const struct rename_args *a)
 {
-    return a->new_dir_id == op->req.nodeid && a->new_len == a->len &&
+    return a->new_dir_id == fuse_req(op)->nodeid && a->new_len == a->len &&
            memcmp(a->name, a->new_name, a->len) == 0;
 }
 

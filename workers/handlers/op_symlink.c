@@ -12,6 +12,7 @@
 
 #include "s3/s3_error.h"
 #include "workers/handlers/create.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
@@ -30,7 +31,7 @@ static int make_link(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
     struct newcomer nc = {
-        .name = op->req.name, .len = op->req.name_len, .link = true, .excl = true};
+        .name = fuse_req(op)->name, .len = fuse_req(op)->name_len, .link = true, .excl = true};
     int64_t node;
 
     if (create_taken_by(op) != SHM_NIL)
@@ -38,12 +39,12 @@ static int make_link(struct op *op, uint32_t *ret_session)
     node = create_file(op, &nc, ret_session);
     if (node < 0)
         return (int)node;
-    if (!spool_reserve(w, *ret_session, op->req.name2_len)) {
+    if (!spool_reserve(w, *ret_session, fuse_req(op)->name2_len)) {
         if (w->env->spool[*ret_session].file_fd < 0)
             return -ENOSPC;
         shm_session_edit(w->shm, *ret_session)->flags |= SHM_SESSION_ON_DISK;
     }
-    if (!session_change_begin(op, *ret_session, op->req.name2_len))
+    if (!session_change_begin(op, *ret_session, fuse_req(op)->name2_len))
         return -EIO; /* cannot be: it is new */
     op_edit(op)->session = *ret_session;
     return 0;
@@ -53,12 +54,12 @@ static int make_link(struct op *op, uint32_t *ret_session)
 static int write_target(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
-    int r = spool_write(w, session, op->req.name2, op->req.name2_len, 0);
+    int r = spool_write(w, session, fuse_req(op)->name2, fuse_req(op)->name2_len, 0);
     uint32_t mask;
 
     worker_lock(w);
     if (r == 0)
-        session_written(w, session, 0, op->req.name2_len);
+        session_written(w, session, 0, fuse_req(op)->name2_len);
     mask = session_change_end(op, session);
     worker_unlock(w);
     worker_wake(w, mask);
@@ -90,7 +91,7 @@ static int symlink_check(struct op *op)
 
     if (r == 0 && op->w->conf->metadata == CONF_METADATA_IGNORE)
         r = -EPERM; /* a file system without symbolic links */
-    if (r == 0 && op_is_current(op) && op->req.name2_len > TARGET_MAX)
+    if (r == 0 && op_is_current(op) && fuse_req(op)->name2_len > TARGET_MAX)
         r = -ENAMETOOLONG;
     if (r == 0 && op_is_current(op) && op_next_record(op->w) == SHM_NIL)
         r = -ENOMEM;
@@ -111,7 +112,7 @@ void op_symlink(struct op *op)
     if (op_keep(op) < 0) /* cannot be: a record was free */
         return;
     op->stays = true;
-    session_note_pid(op->w, op->rec->session, op->req.pid, SHM_PID_OPENED); /* whose it is */
+    session_note_pid(op->w, op->rec->session, op->caller.pid, SHM_PID_OPENED); /* whose it is */
     session_publish(op, op->rec->session, create_published);
 }
 

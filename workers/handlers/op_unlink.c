@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "shm/shm_session.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
@@ -38,15 +39,15 @@ static void unlink_end(struct op *op, int error, bool from_s3)
     uint32_t dir, node = op->rec->node, closed;
 
     if (!error)
-        w->variant->unlinked(op, from_s3);
+        w->variant->unlinked(op, fuse_req(op)->name, fuse_req(op)->name_len, from_s3);
     worker_lock(w);
     dir = op_node(op);
     if (!error) {
         take_off(w, node);
         /* A lookup may have found another version while the DELETE was under way. */
         if (from_s3 && dir != SHM_NIL)
-            take_off(w, shm_node_find(w->shm, dir, op->req.name, op->req.name_len));
-        session_orphan_left(w, dir, op->req.name, op->req.name_len);
+            take_off(w, shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len));
+        session_orphan_left(w, dir, fuse_req(op)->name, fuse_req(op)->name_len);
         validity_dir_changed(w, dir);
     }
     hold_release(op, node);
@@ -70,7 +71,7 @@ static void delete_file(struct op *op, int error)
     struct worker *w = op->w;
     struct delete_target target;
     char key[KEY_CAP];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
     (void)error; /* readers may miss it, the file goes all the same */
     if (r < 0) {
@@ -106,9 +107,9 @@ static bool take_node(struct op *op, bool *ret_local)
     if (op->rec->node != SHM_NIL)
         node = op->rec->node; /* a predecessor took it */
     else if (dir != SHM_NIL)  /* what the LOOKUP before has told */
-        node = w->variant->own_session(op, dir, op->req.name, op->req.name_len);
+        node = w->variant->own_session(op, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     if (node == SHM_NIL && dir != SHM_NIL)
-        node = shm_node_find(w->shm, dir, op->req.name, op->req.name_len);
+        node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     if (node == SHM_NIL)
         return true;
     if (!hold_take(op, node))
@@ -141,7 +142,7 @@ static void unlink_attempt(struct op *op)
         unlink_end(op, 0, false);
         return;
     }
-    if (names_check(op, op->req.name, op->req.name_len, key) == 0)
+    if (names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key) == 0)
         copy_source_settle(op, key, false, then_settled);
     else
         then_settled(op, 0);
@@ -150,7 +151,7 @@ static void unlink_attempt(struct op *op)
 void op_unlink(struct op *op)
 {
     char key[KEY_CAP];
-    int r = names_check(op, op->req.name, op->req.name_len, key);
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
     op->w->variant->identify_family(op);
     if (r < 0) {

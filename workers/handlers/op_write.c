@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_change.h"
@@ -15,7 +16,7 @@ static uint32_t session_of(struct op *op)
     uint32_t session;
 
     worker_lock(op->w);
-    session = shm_handle_session(op->w->shm, op->req.write->fh);
+    session = shm_handle_session(op->w->shm, fuse_req(op)->write->fh);
     worker_unlock(op->w);
     return session;
 }
@@ -41,7 +42,7 @@ static void unpark(struct op *op)
 /* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
 static void write_apply(struct op *op, uint32_t session, int r)
 {
-    const struct fuse_write_in *in = op->req.write;
+    const struct fuse_write_in *in = fuse_req(op)->write;
     struct fuse_write_out out = {.size = in->size};
     struct worker *w = op->w;
     const struct shm_session *s;
@@ -68,7 +69,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
 static int write_parked(struct op *op, uint32_t session)
 {
     char buf[65536];
-    const struct fuse_write_in *in = op->req.write;
+    const struct fuse_write_in *in = fuse_req(op)->write;
     uint32_t done = 0;
 
     while (done < in->size) {
@@ -86,13 +87,13 @@ static int write_parked(struct op *op, uint32_t session)
 
 static void write_now(struct op *op, uint32_t session)
 {
-    const struct fuse_write_in *in = op->req.write;
+    const struct fuse_write_in *in = fuse_req(op)->write;
     int r;
 
     if (is_parked(op))
         r = write_parked(op, session);
     else
-        r = spool_write(op->w, session, op->req.data, in->size, in->offset);
+        r = spool_write(op->w, session, fuse_req(op)->data, in->size, in->offset);
     write_apply(op, session, r);
 }
 
@@ -101,7 +102,7 @@ static void park(struct op *op, uint32_t session);
 
 static void write_attempt(struct op *op)
 {
-    const struct fuse_write_in *in = op->req.write;
+    const struct fuse_write_in *in = fuse_req(op)->write;
     uint32_t session = session_of(op);
     int r = -EBADF;
 
@@ -132,14 +133,14 @@ static void spoil(struct op *op, uint32_t session, int error)
  * it. A worker that dies in between leaves the request in the read area, with its bytes. */
 static void park(struct op *op, uint32_t session)
 {
-    uint32_t len = op->req.write->size;
+    uint32_t len = fuse_req(op)->write->size;
     uint32_t idx = op_next_record(op->w);
     int r = 0;
 
     if (op_is_current(op) && idx == SHM_NIL) {
         spoil(op, session, -ENOMEM); /* as op_keep will answer */
     } else if (op_is_current(op)) {
-        r = spool_park(op->w, idx, op->req.data, len);
+        r = spool_park(op->w, idx, fuse_req(op)->data, len);
         op->rec->parked_len = len;
     }
     if (r < 0) {
@@ -158,7 +159,7 @@ void op_write(struct op *op)
 {
     uint32_t session;
 
-    if (op->req.data_len < op->req.write->size && !is_parked(op)) {
+    if (fuse_req(op)->data_len < fuse_req(op)->write->size && !is_parked(op)) {
         op_fail(op, -EIO);
         return;
     }
@@ -167,7 +168,7 @@ void op_write(struct op *op)
         op_fail(op, -EBADF);
         return;
     }
-    if (!(op->req.write->write_flags & FUSE_WRITE_CACHE))
-        session_note_pid(op->w, session, op->req.pid, SHM_PID_WROTE);
+    if (!(fuse_req(op)->write->write_flags & FUSE_WRITE_CACHE))
+        session_note_pid(op->w, session, op->caller.pid, SHM_PID_WROTE);
     write_attempt(op);
 }

@@ -19,6 +19,7 @@
 
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
@@ -41,7 +42,8 @@ static int check_name(const struct op *op)
 {
     if (op->w->conf->metadata == CONF_METADATA_IGNORE)
         return -ENOSYS; /* the kernel remembers that, and asks no more */
-    if (!begins_with(op->req.name, XATTR_PREFIX) || op->req.name_len > XATTR_NAME_LEN_MAX)
+    if (!begins_with(fuse_req(op)->name, XATTR_PREFIX) ||
+        fuse_req(op)->name_len > XATTR_NAME_LEN_MAX)
         return -EOPNOTSUPP;
     return 0;
 }
@@ -86,9 +88,9 @@ static void xattr_answer(struct op *op, const void *data, size_t len)
 {
     struct fuse_getxattr_out out = {.size = (uint32_t)len};
 
-    if (op->req.getxattr->size == 0)
+    if (fuse_req(op)->getxattr->size == 0)
         op_answer(op, &out, sizeof(out));
-    else if (len > op->req.getxattr->size)
+    else if (len > fuse_req(op)->getxattr->size)
         op_fail(op, -ERANGE);
     else if (len == 0)
         op_fail(op, 0);
@@ -103,7 +105,7 @@ static void answer_get(struct op *op, const char *coded)
     const uint8_t *value;
 
     (void)!xattr_decode(coded, &set); /* what could be read is told */
-    value = xattr_get(&set, op->req.name, &len);
+    value = xattr_get(&set, fuse_req(op)->name, &len);
     if (value)
         xattr_answer(op, value, len);
     else
@@ -136,7 +138,7 @@ static bool is_asked(const char *name)
 
 static void then_virtual(struct op *op, int error, const struct s3_object *obj)
 {
-    const char *name = op->req.name + strlen(VIRTUAL_PREFIX), *value;
+    const char *name = fuse_req(op)->name + strlen(VIRTUAL_PREFIX), *value;
 
     if (error == -ENOENT)
         error = -ENODATA;
@@ -186,7 +188,7 @@ static void get_etag(struct op *op)
 
 static void get_virtual(struct op *op)
 {
-    const char *name = op->req.name + strlen(VIRTUAL_PREFIX);
+    const char *name = fuse_req(op)->name + strlen(VIRTUAL_PREFIX);
 
     if (strcmp(name, "url") == 0)
         get_url(op);
@@ -208,7 +210,7 @@ void op_getxattr(struct op *op)
         op_fail(op, r);
         return;
     }
-    if (begins_with(op->req.name, VIRTUAL_PREFIX)) {
+    if (begins_with(fuse_req(op)->name, VIRTUAL_PREFIX)) {
         get_virtual(op);
         return;
     }
@@ -285,7 +287,7 @@ void op_listxattr(struct op *op)
 
 static bool removes(const struct op *op)
 {
-    return op->req.opcode == FUSE_REMOVEXATTR;
+    return fuse_req(op)->opcode == FUSE_REMOVEXATTR;
 }
 
 /* The value lies in the parking file: of a kept op, put there before it was. */
@@ -302,12 +304,12 @@ static void unpark(struct op *op)
 static int park(struct op *op)
 {
     uint32_t idx = op_next_record(op->w);
-    uint32_t len = (uint32_t)op->req.data_len;
+    uint32_t len = (uint32_t)fuse_req(op)->data_len;
     int r;
 
     if (!op_is_current(op) || removes(op) || !len || idx == SHM_NIL)
         return 0;
-    r = spool_park(op->w, idx, op->req.data, len);
+    r = spool_park(op->w, idx, fuse_req(op)->data, len);
     if (r == 0)
         op->rec->parked_len = len;
     return r;
@@ -325,17 +327,17 @@ static int change(struct op *op, struct xattr_set *set, const void *value)
 {
     bool again = op->rec->step == META_STEP_SENT;
     size_t len;
-    const uint8_t *there = xattr_get(set, op->req.name, &len);
-    int flags = removes(op) ? 0 : (int)op->req.setxattr->flags;
+    const uint8_t *there = xattr_get(set, fuse_req(op)->name, &len);
+    int flags = removes(op) ? 0 : (int)fuse_req(op)->setxattr->flags;
     int r;
 
     if (removes(op)) {
-        r = xattr_remove(set, op->req.name);
+        r = xattr_remove(set, fuse_req(op)->name);
         return again && r == -ENODATA ? 0 : r;
     }
-    if (again && there && len == op->req.setxattr->size && memcmp(there, value, len) == 0)
+    if (again && there && len == fuse_req(op)->setxattr->size && memcmp(there, value, len) == 0)
         return 0;
-    return xattr_put(set, op->req.name, value, op->req.setxattr->size, flags);
+    return xattr_put(set, fuse_req(op)->name, value, fuse_req(op)->setxattr->size, flags);
 }
 
 static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
@@ -490,9 +492,9 @@ static int check_change(const struct op *op)
 
     if (r == 0 && op->w->conf->mount.read_only)
         r = -EROFS;
-    if (r == 0 && begins_with(op->req.name, VIRTUAL_PREFIX))
+    if (r == 0 && begins_with(fuse_req(op)->name, VIRTUAL_PREFIX))
         r = -EPERM;
-    if (r == 0 && !removes(op) && op->req.setxattr->size >= XATTR_CODED_MAX)
+    if (r == 0 && !removes(op) && fuse_req(op)->setxattr->size >= XATTR_CODED_MAX)
         r = -E2BIG;
     return r;
 }

@@ -2,6 +2,8 @@
  * moves to the name that its key already has. */
 #include "workers/handlers/rename.h"
 
+#include "workers/handlers/fuse_op.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -12,15 +14,15 @@
 
 struct rename_args rename_args_of(const struct op *op)
 {
-    bool two = op->req.opcode == FUSE_RENAME2;
+    bool two = fuse_req(op)->opcode == FUSE_RENAME2;
 
     return (struct rename_args){
-        .name = op->req.name,
-        .len = op->req.name_len,
-        .new_name = op->req.name2,
-        .new_len = op->req.name2_len,
-        .new_dir_id = two ? op->req.rename2->newdir : op->req.rename->newdir,
-        .flags = two ? op->req.rename2->flags : 0,
+        .name = fuse_req(op)->name,
+        .len = fuse_req(op)->name_len,
+        .new_name = fuse_req(op)->name2,
+        .new_len = fuse_req(op)->name2_len,
+        .new_dir_id = two ? fuse_req(op)->rename2->newdir : fuse_req(op)->rename->newdir,
+        .flags = two ? fuse_req(op)->rename2->flags : 0,
     };
 }
 

@@ -24,6 +24,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/lineage.h"
 #include "workers/write/delete.h"
@@ -125,7 +126,7 @@ static void then_deleted(struct op *op, int error)
     while (error == 0 && move_next(op, &at))
         ;
     if (error == 0) {
-        cas_replaced(op, op->req.nodeid, a.name, a.len, true);
+        cas_replaced(op, fuse_req(op)->nodeid, a.name, a.len, true);
         cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
     }
     rename_cas_end(op, error);
@@ -304,6 +305,6 @@ void rename_cas(struct op *op, bool dir)
         return;
     }
     /* Whose baseline it becomes. */
-    session_note_pid(w, op->rec->session, op->req.pid, SHM_PID_OPENED);
+    session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
     session_attach(op, node, false, then_loaded);
 }

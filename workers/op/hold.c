@@ -69,7 +69,7 @@ static bool holds_below(struct worker *w, uint32_t node, uint32_t tag, uint32_t 
            key_is_below(w, node, dir);
 }
 
-int hold_enter(struct op *op, char key[KEY_CAP])
+int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP])
 {
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
@@ -79,18 +79,18 @@ int hold_enter(struct op *op, char key[KEY_CAP])
         return -ESTALE;
     if (op->rec->node == SHM_NIL && hold_is_taken(w, dir, op_tag(op)))
         return 0;
-    r = key_of_name(w, dir, op->req.name, op->req.name_len, key);
+    r = key_of_name(w, dir, name, len, key);
     if (r < 0)
         return r;
     op_edit(op)->node = dir;
+    op->rec->entered = 1;
     return 1;
 }
 
 /* Under shm->meta. */
 static bool has_entered(struct worker *w, const struct shm_record *r, uint32_t dir)
 {
-    return (r->opcode == FUSE_MKDIR || r->opcode == FUSE_RMDIR) && r->node != SHM_NIL &&
-           key_is_below(w, r->node, dir);
+    return r->entered && r->node != SHM_NIL && key_is_below(w, r->node, dir);
 }
 
 bool hold_is_taken_below(struct worker *w, uint32_t dir)

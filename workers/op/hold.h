@@ -24,11 +24,11 @@ void hold_give_back(struct op *op);
  * so what lies above the node that `tag` holds: who took that later waits (hold_is_taken_below). */
 must_use bool hold_is_taken(struct worker *w, uint32_t node, uint32_t tag);
 
-/* For ops that make or remove a key of their name and hold no node (mkdir, rmdir): from now on
- * until the op ends a rename of the directory, or of one above, waits for it (hold_is_taken_below);
- * to wake that is the caller's. 1 and `key`; 0: such a rename is under way, wait; -ESTALE,
- * -ENAMETOOLONG, -EINVAL. A replayed op that was in before does not wait. */
-must_use int hold_enter(struct op *op, char key[KEY_CAP]);
+/* For ops that make or remove a key of this name in op_node() and hold no node (mkdir, rmdir): from
+ * now on until the op ends a rename of the directory, or of one above, waits for it
+ * (hold_is_taken_below); to wake that is the caller's. 1 and `key`; 0: such a rename is under way,
+ * wait; -ESTALE, -ENAMETOOLONG, -EINVAL. A replayed op that was in before does not wait. */
+must_use int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP]);
 
 /* Under shm->meta. True if an op holds something below this directory, or has entered it. Who has
  * taken the directory to move its keys waits for it: its DELETE, or its copy, would be of a key

@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "fuse/fuse_reply.h"
 #include "workers/op/proc.h"
 
 #define RESERVE_SHARE 8 /* one record in so many is kept back */
@@ -51,20 +50,10 @@ static void op_free_now(struct op *op)
     w->free_ops[w->n_free_ops++] = op;
 }
 
-/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an
- * error of ours. */
-static void check_sent(struct op *op, int r)
-{
-    if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
-        log_warn("answer to %s refused: %s op=%llu", fuse_op_name(op->rec->opcode), strerror(-r),
-                 (unsigned long long)op->rec->unique);
-}
-
-static void op_end(struct op *op, int sent)
+static void op_end(struct op *op)
 {
     struct shm_record *rec = op->rec;
 
-    check_sent(op, sent);
     op_free_now(op);
     set_state(rec, SHM_RECORD_FREE);
 }
@@ -80,54 +69,23 @@ void op_fail(struct op *op, int error)
     op_finish(op);
 }
 
-/* Of requests that only look, so that these may be handled once more. */
-void op_answer(struct op *op, const void *data, size_t len)
-{
-    op_end(op, fuse_reply_buf(op->w->env->mount->fd, op->rec->unique, data, len));
-}
-
+/* Read-only requests: safe to replay after a crash, so their reply is not journaled. */
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
 {
-    op_end(op, fuse_reply_data(op->w->env->mount->fd, op->rec->unique, iov, n));
+    op->front->send(op, 0, iov, n);
+    op_end(op);
+}
+
+void op_answer(struct op *op, const void *data, size_t len)
+{
+    const struct iovec iov = {(void *)data, len};
+
+    op_answer_iov(op, &iov, 1);
 }
 
 void op_done(struct op *op)
 {
-    struct shm_record *rec = op->rec;
-
-    op_free_now(op);
-    set_state(rec, SHM_RECORD_FREE);
-}
-
-/* What a request is told that takes too long. (EINTR would be for a lock, but the kernel makes of
- * it "start the system call again", which without a signal reaches the program as an errno of 512.
- * ENOLCK makes some programs go on without the lock.) */
-static int told_error(const struct shm_record *rec)
-{
-    switch (rec->opcode) {
-    case FUSE_RELEASE:
-    case FUSE_RELEASEDIR:
-        return 0; /* nobody listens */
-    case FUSE_SETLK:
-    case FUSE_SETLKW:
-        return -EAGAIN;
-    default:
-        return -ETIMEDOUT;
-    }
-}
-
-/* The kernel has been told ETIMEDOUT: it does not know of the node that the answer would give
- * it. */
-static void uncount_told(struct op *op, const void *data, size_t len)
-{
-    const struct fuse_entry_out *entry = data;
-    uint32_t node;
-
-    if (!op->rec->told || len < sizeof(*entry))
-        return;
-    node = shm_node_of_id(op->w->shm, entry->nodeid);
-    if (node != SHM_NIL)
-        shm_node_forget(op->w->shm, node, 1);
+    op_end(op);
 }
 
 struct shm_record *op_edit(struct op *op)
@@ -142,8 +100,8 @@ void op_applied(struct op *op, int error, const void *data, size_t len)
     struct shm_record *rec = op_edit(op);
 
     assert(len <= SHM_RECORD_REPLY);
-    if (error == 0)
-        uncount_told(op, data, len);
+    if (error == 0 && rec->told)
+        op->front->not_told(op, data, len);
     rec->reply_error = error;
     rec->reply_len = (uint32_t)len;
     if (len)
@@ -167,17 +125,15 @@ void op_applied_in_arena(struct op *op, size_t len)
 void op_finish(struct op *op)
 {
     struct shm_record *rec = op->rec;
-    struct worker *w = op->w;
-    int fd = w->env->mount->fd;
+    bool arena = rec->reply_len == SHM_REPLY_IN_ARENA;
+    struct iovec iov = {.iov_base = arena ? op->w->arena->reply : rec->reply,
+                        .iov_len = arena ? op->w->arena->reply_len : rec->reply_len};
 
     if (rec->told) /* if that was not sent before: nothing else may be */
-        op_end(op, fuse_reply_err(fd, rec->unique, told_error(rec)));
-    else if (rec->reply_error || rec->reply_len == 0)
-        op_end(op, fuse_reply_err(fd, rec->unique, rec->reply_error));
-    else if (rec->reply_len == SHM_REPLY_IN_ARENA)
-        op_end(op, fuse_reply_buf(fd, rec->unique, w->arena->reply, w->arena->reply_len));
+        op->front->send(op, op->front->late_error(op), NULL, 0);
     else
-        op_end(op, fuse_reply_buf(fd, rec->unique, rec->reply, rec->reply_len));
+        op->front->send(op, rec->reply_error, &iov, rec->reply_error || !iov.iov_len ? 0 : 1);
+    op_end(op);
 }
 
 /* ---- keeping ---- */
@@ -222,14 +178,14 @@ int op_keep(struct op *op)
 
     if (!op_is_current(op))
         return 0;
-    idx = op->req.opcode == FUSE_RELEASE ? record_but(w, 0) : op_next_record(w);
+    idx = op->reserved ? record_but(w, 0) : op_next_record(w);
     if (idx == SHM_NIL) {
         worker_count(w, SHM_STAT_OVERLOAD, 1);
         op_fail(op, -ENOMEM);
         return -ENOMEM;
     }
     rec = record_at(w, idx);
-    len = fuse_request_save(&op->req, rec->request, SHM_RECORD_REQUEST);
+    len = op->front->save(op, rec->request, SHM_RECORD_REQUEST);
     if (!len) {
         op_fail(op, -ENAMETOOLONG);
         return -ENOMEM;
@@ -238,9 +194,7 @@ int op_keep(struct op *op)
     move_to_record(op, idx, len);
     op->rec = rec;
     op->rec_idx = idx;
-    /* Names and arguments are in the record now. It was decoded once, so it decodes again. */
-    if (fuse_decode_saved(rec->request, len, &op->req) < 0)
-        abort();
+    op->front->load(op, rec->request, len); /* names and arguments are in the record now */
     return 0;
 }
 
@@ -252,60 +206,41 @@ uint32_t op_tag(const struct op *op)
 
 uint32_t op_node(const struct op *op)
 {
-    return shm_node_of_id(op->w->shm, op->req.nodeid);
+    return shm_node_of_id(op->w->shm, op->rec->node_id);
 }
 
 /* ---- beginning ---- */
 
-/* Fills the record's facts of a request that has just been read. Of one that a replacement takes
- * over the effects so far are kept. */
-static void note_request(struct shm_record *rec, const struct fuse_request *req)
+struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_idx)
 {
-    rec->unique = req->unique;
-    rec->opcode = req->opcode;
-    rec->node_id = req->nodeid;
+    struct op *op = w->free_ops[--w->n_free_ops];
+
+    *op = (struct op){.front = front, .w = w, .rec = record_at(w, rec_idx), .rec_idx = rec_idx};
+    return op;
+}
+
+void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id)
+{
+    struct shm_record *rec = op->rec;
+
+    rec->unique = unique;
+    rec->opcode = opcode;
+    rec->node_id = node_id;
     if (atomic_load(&rec->state) != SHM_RECORD_READING)
         return;
     rec->started_ns = clock_mono_ns();
     rec->step = 0;
     rec->handle = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
-    rec->told = 0;
+    rec->told = rec->entered = 0;
     atomic_store(&rec->interrupted, 0);
     set_state(rec, SHM_RECORD_IN_FLIGHT);
 }
 
-/* Bytes of the request in the read area: what its own header says, if that can be. */
-static int decode_current(struct worker *w, struct fuse_request *req)
+const void *op_saved(const struct op *op, size_t *ret_len)
 {
-    const uint8_t *area = shm_arena_read_area(w->shm, w->slot);
-    const struct fuse_in_header *head = (const void *)area;
-
-    if (head->len > SHM_READ_HEAD + w->shm->header->sizes.payload)
-        return -EPROTO;
-    return fuse_decode(area, head->len, req);
-}
-
-struct op *op_begin(struct worker *w, uint32_t rec_idx)
-{
-    struct shm_record *rec = record_at(w, rec_idx);
-    struct op *op = w->free_ops[--w->n_free_ops];
-    int r;
-
-    *op = (struct op){.w = w, .rec = rec, .rec_idx = rec_idx};
-    if (rec_idx == current_idx(w))
-        r = decode_current(w, &op->req);
-    else
-        r = fuse_decode_saved(rec->request, rec->request_len, &op->req);
-    if (op->req.head)
-        note_request(rec, &op->req);
-    if (r == 0)
-        return op;
-    if (op->req.head && fuse_wants_reply(op->req.opcode))
-        op_fail(op, r == -ENOSYS ? r : -EIO);
-    else
-        op_done(op);
-    return NULL;
+    *ret_len = op->rec->request_len;
+    return op->rec->request;
 }
 
 /* ---- waiting ---- */
@@ -326,8 +261,8 @@ void op_stop_waiting(struct op *op)
 void op_resume_all(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
-        if (w->ops[i].w && w->ops[i].waiting)
-            w->ops[i].resume(&w->ops[i]);
+        if (w->ops[i]->w && w->ops[i]->waiting)
+            w->ops[i]->resume(w->ops[i]);
     }
 }
 
@@ -337,10 +272,10 @@ void op_resume_all(struct worker *w)
 void op_interrupts(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
-        struct op *op = &w->ops[i];
+        struct op *op = w->ops[i];
 
         if (!op->w || op->stays || !atomic_load(&op->rec->interrupted) ||
-            !proc_is_dying(op->req.pid))
+            !proc_is_dying(op->caller.pid))
             continue;
         worker_count(w, SHM_STAT_INTERRUPTED, 1);
         op_stop_waiting(op);
@@ -350,25 +285,24 @@ void op_interrupts(struct worker *w)
     }
 }
 
-/* It goes on; only the kernel no longer waits for it. */
+/* It goes on; only its client no longer waits for it. */
 static void tell_early(struct op *op)
 {
-    struct shm_record *rec = op->rec;
+    int error = op->front->late_error(op);
 
     if (op->told)
         return;
     log_warn("%s takes longer than requests may: told %s, and it goes on op=%llu",
-             fuse_op_name(rec->opcode), told_error(rec) ? "ETIMEDOUT" : "that it is done",
-             (unsigned long long)rec->unique);
-    rec->told = 1;
+             op->front->name(op), error ? "ETIMEDOUT" : "that it is done",
+             (unsigned long long)op->rec->unique);
+    op->rec->told = 1;
     op->told = true;
-    check_sent(op, fuse_reply_err(op->w->env->mount->fd, rec->unique, told_error(rec)));
+    op->front->send(op, error, NULL, 0);
 }
 
-/* A create goes on too, as the publish of its session, but is nobody's any more. */
 static void end_late(struct op *op)
 {
-    if (op->stays && op->rec->opcode != FUSE_CREATE) {
+    if (op->stays && !op->ends_late) {
         tell_early(op);
         return;
     }
@@ -376,33 +310,33 @@ static void end_late(struct op *op)
     op_stop_waiting(op);
     if (op->gives_back)
         op->gives_back(op);
-    op_fail(op, told_error(op->rec));
+    op_fail(op, op->front->late_error(op));
 }
 
 /* so many wait: behind them others do, unseen, in the kernel's background queue */
-#define READS_MANY 16
+#define QUEUE_MANY 16
 
-/* Of the reads: those have been waiting for as long before they came here. */
-static uint64_t read_limit(const struct worker *w, uint64_t limit)
+/* Of those that queue: they have been waiting for as long before they came here. */
+static uint64_t queue_limit(const struct worker *w, uint64_t limit)
 {
     unsigned n = 0;
 
     for (uint32_t i = 0; i <= current_idx(w); i++)
-        n += w->ops[i].w && w->ops[i].req.opcode == FUSE_READ;
-    return n < READS_MANY ? limit : limit / 4;
+        n += w->ops[i]->w && w->ops[i]->queues;
+    return n < QUEUE_MANY ? limit : limit / 4;
 }
 
 void op_limits(struct worker *w)
 {
-    uint64_t now = clock_mono_ns(), limit = w->env->request_limit_ns, reads;
+    uint64_t now = clock_mono_ns(), limit = w->env->request_limit_ns, queued;
 
     if (!limit)
         return;
-    reads = read_limit(w, limit);
+    queued = queue_limit(w, limit);
     for (uint32_t i = 0; i <= current_idx(w); i++) {
-        struct op *op = &w->ops[i];
+        struct op *op = w->ops[i];
 
-        if (op->w && now - op->rec->started_ns >= (op->req.opcode == FUSE_READ ? reads : limit))
+        if (op->w && now - op->rec->started_ns >= (op->queues ? queued : limit))
             end_late(op);
     }
 }
@@ -410,7 +344,7 @@ void op_limits(struct worker *w)
 bool op_any_stays(const struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
-        if (w->ops[i].w && w->ops[i].stays)
+        if (w->ops[i]->w && w->ops[i]->stays)
             return true;
     }
     return false;

@@ -1,4 +1,5 @@
-/* One request of the kernel, from being read to being answered.
+/* One request, from being read to being answered, whichever front end it came through (the
+ * kernel's: workers/handlers/fuse_op.h). What only its front end understands is not here.
  *
  * A handler (dispatch.c has the table) gets an op and either answers it, or keeps it: op_keep()
  * moves the request from the read area into a journal record, and the handler returns with S3
@@ -17,30 +18,59 @@
 
 #include <sys/uio.h>
 
-#include "fuse/fuse_decode.h"
 #include "shm/shm_session.h"
 #include "workers/op/worker.h"
 
 #define OP_ANCESTORS SHM_SESSION_FOLLOWERS
 
-/* Who asks: filled by cas_identify() and cas_identify_family(), all zero where it is not known. */
+/* Who asks. */
 struct op_caller {
+    uint32_t pid; /* of the thread; 0: not known, as of a RELEASE */
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t open_flags; /* O_…, of what opens a file that is there; else 0 */
+
+    /* Filled by variant->identify() and identify_family(), all zero where it is not known. */
     struct shm_baseline_who self;
     int32_t parent;                           /* its process id */
     struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
     bool waits[OP_ANCESTORS];                 /* each of them, up to there, waits for its child */
 };
 
+struct op;
+
+/* What an op asks of the front end that it came through. */
+struct op_front {
+    /* Of the request, for the log. */
+    const char *(*name)(const struct op *op);
+    /* Copies the request to `dst` (the op's record), from where `load` takes it after the move, or
+     * after the worker's death. Its size, or 0: it does not fit. */
+    size_t (*save)(const struct op *op, void *dst, size_t cap);
+    void (*load)(struct op *op, const void *from, size_t len);
+    /* Sends the reply: `error` (0 or -errno), or with 0 the pieces. Logs what goes wrong. */
+    void (*send)(const struct op *op, int error, const struct iovec *iov, unsigned n);
+    /* What a request is told that takes too long: 0 or -errno. */
+    int (*late_error)(const struct op *op);
+    /* Under shm->meta. The client was told that instead of this reply: what it would have had by
+     * the reply is taken back. */
+    void (*not_told)(struct op *op, const void *reply, size_t len);
+};
+
+#define OP_REPLY_IOV 64 /* pieces of one reply, at most */
+
 struct op {
+    const struct op_front *front;
     struct worker *w; /* NULL = free */
     struct shm_record *rec;
     uint32_t rec_idx; /* index of the record; shm sizes.records = arena->current */
     bool waiting;     /* `resume` is called at each wake */
     bool stays;       /* an interrupt does not end it: what it does must come to its end */
     bool told;        /* ETIMEDOUT was sent, see op_limits(); rec->told outlives the worker */
-    struct fuse_request req; /* points into the read area, or into rec->request */
-    struct op_caller caller; /* of cas_identify() */
-    struct s3_req *s3;       /* running request: cancelled when the op is interrupted */
+    bool ends_late;   /* ... but past the limit it does, as what it began needs it no more */
+    bool queues;      /* one of many that may wait behind each other, unseen: op_limits() */
+    bool reserved;    /* may take the last records: nobody repeats it */
+    struct op_caller caller;
+    struct s3_req *s3; /* running request: cancelled when the op is interrupted */
 
     /* Called when something that the op waits for may have happened: looks again, and answers, goes
      * on, or stays waiting. */
@@ -57,7 +87,7 @@ struct op {
 typedef void op_handler(struct op *op);
 
 /* Keeps the request beyond this turn. 0; or -ENOMEM: no record is free, and the op has been
- * answered with it. To be called before anything is started for the op; pointers into op->req
+ * answered with it. To be called before anything is started for the op; pointers into the request
  * change. Does nothing to a kept op. */
 must_use int op_keep(struct op *op);
 
@@ -95,12 +125,20 @@ struct shm_record *op_edit(struct op *op);
  * ops only. */
 uint32_t op_tag(const struct op *op);
 
-/* The node of the request's nodeid, under shm->meta: SHM_NIL if not known (answer ESTALE). */
+/* The node that the request is about (rec->node_id), under shm->meta: SHM_NIL if not known (answer
+ * ESTALE). */
 uint32_t op_node(const struct op *op);
 
-/* An op for this record of our own arena, decoded; used by channel.c and recover.c. NULL:
- * malformed, answered. */
-struct op *op_begin(struct worker *w, uint32_t rec_idx);
+/* For front ends. An op for this record of our own arena, with `front` set and nothing of the
+ * request known; then op_note() when it has been decoded. There is one for each record. */
+struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_idx);
+
+/* For front ends: the record's facts of a request. Of one that a replacement takes over the effects
+ * so far are kept. `opcode`: the front end's, for status displays. */
+void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id);
+
+/* For front ends: the op's request in its record; *ret_len: its bytes. */
+const void *op_saved(const struct op *op, size_t *ret_len);
 
 /* Runs the handler of the op's opcode. */
 void op_dispatch(struct op *op);

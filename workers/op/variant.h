@@ -50,10 +50,10 @@ struct variant {
     /* ---- who asks ---- */
 
     /* Fill op->caller as far as the variant needs it. Not under a lock, once an op: of any caller;
-     * with its ancestors, of one that writes or removes; of a READ through the request's handle. */
+     * with its ancestors, of one that writes or removes; of one that reads through this handle. */
     void (*identify)(struct op *op);
     void (*identify_family)(struct op *op);
-    void (*identify_reader)(struct op *op);
+    void (*identify_reader)(struct op *op, uint64_t fh);
 
     /* ---- sessions; all under shm->meta ---- */
 
@@ -85,8 +85,9 @@ struct variant {
     /* Under shm->meta. What an unlink of the key deletes; `node`: what the LOOKUP found, SHM_NIL if
      * that is not known any more. */
     void (*unlink_target)(struct op *op, uint32_t node, const char *key, struct delete_target *ret);
-    /* Not under a lock. The caller's unlink has succeeded; `from_s3`: by a DELETE. */
-    void (*unlinked)(struct op *op, bool from_s3);
+    /* Not under a lock. The caller's unlink of this name in op_node() has succeeded; `from_s3`: by
+     * a DELETE. */
+    void (*unlinked)(struct op *op, const char *name, size_t len, bool from_s3);
     /* Renames op->rec->node, which is held (workers/handlers/rename.h). The op is kept. */
     void (*rename)(struct op *op, bool dir);
     /* The judgements of a publish (workers/write/publish_rules.h). */

@@ -31,7 +31,7 @@ struct worker {
     struct loop_timer rescan; /* looks at waiting ops in the next turn */
     struct loop_timer tick;   /* watchdog and counters, once a second */
 
-    struct op *ops;       /* one for each record, and one for `current` */
+    struct op **ops;      /* one for each record, and one for `current` */
     struct op **free_ops; /* stack */
     uint32_t n_free_ops;
     uint32_t *free_records; /* stack of indexes */

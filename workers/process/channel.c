@@ -9,6 +9,7 @@
 
 #include "base/container.h"
 #include "base/log.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/op/op.h"
 
 /* Requests read in one turn before S3 answers and timers get theirs. */
@@ -36,7 +37,7 @@ static int read_one(struct worker *w)
         /* ENOENT: the request was interrupted before it was read. */
         return e == EAGAIN ? 0 : e == EINTR || e == ENOENT ? 1 : -e;
     }
-    op = op_begin(w, w->shm->header->sizes.records);
+    op = fuse_op_begin(w, w->shm->header->sizes.records);
     if (op)
         op_dispatch(op);
     return 1;

@@ -2,6 +2,7 @@
  * remembers: op_refuse.c says what it does then. */
 #include <errno.h>
 
+#include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/op/op.h"
 
@@ -60,7 +61,7 @@ static op_handler *const handlers[DISPATCH_OPS] = {
 
 void op_dispatch(struct op *op)
 {
-    uint32_t opcode = op->req.opcode;
+    uint32_t opcode = fuse_req(op)->opcode;
 
     if (opcode >= DISPATCH_OPS || !handlers[opcode]) {
         op_fail(op, -ENOSYS);

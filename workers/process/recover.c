@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "shm/shm_block.h"
 #include "shm/shm_handle.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/op/hold.h"
 #include "workers/op/op.h"
 #include "workers/write/session_attach.h"
@@ -100,12 +101,12 @@ static uint32_t session_by_handle(struct op *op)
 {
     uint64_t fh;
 
-    if (op->req.opcode == FUSE_WRITE)
-        fh = op->req.write->fh;
-    else if (op->req.opcode == FUSE_SETATTR && (op->req.setattr->valid & FATTR_FH))
-        fh = op->req.setattr->fh;
-    else if (op->req.opcode == FUSE_FALLOCATE)
-        fh = op->req.fallocate->fh;
+    if (fuse_req(op)->opcode == FUSE_WRITE)
+        fh = fuse_req(op)->write->fh;
+    else if (fuse_req(op)->opcode == FUSE_SETATTR && (fuse_req(op)->setattr->valid & FATTR_FH))
+        fh = fuse_req(op)->setattr->fh;
+    else if (fuse_req(op)->opcode == FUSE_FALLOCATE)
+        fh = fuse_req(op)->fallocate->fh;
     else
         return SHM_NIL;
     return shm_handle_session(op->w->shm, fh);
@@ -129,7 +130,7 @@ static void give_back(struct op *op)
 
 static void again(struct worker *w, uint32_t idx)
 {
-    struct op *op = op_begin(w, idx);
+    struct op *op = fuse_op_begin(w, idx);
 
     if (!op)
         return;
@@ -140,8 +141,9 @@ static void again(struct worker *w, uint32_t idx)
     }
     give_back(op);
     log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
-            fuse_op_name(op->req.opcode), (unsigned long long)op->req.unique, op->rec->crashes);
-    if (fuse_wants_reply(op->req.opcode))
+            fuse_op_name(fuse_req(op)->opcode), (unsigned long long)fuse_req(op)->unique,
+            op->rec->crashes);
+    if (fuse_wants_reply(fuse_req(op)->opcode))
         op_fail(op, -EIO);
     else
         op_done(op);
@@ -149,7 +151,7 @@ static void again(struct worker *w, uint32_t idx)
 
 static void send_stored(struct worker *w, uint32_t idx)
 {
-    struct op *op = op_begin(w, idx);
+    struct op *op = fuse_op_begin(w, idx);
 
     if (!op)
         return;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "s3/s3_cred.h"
 #include "shm/shm_session.h"
+#include "workers/handlers/fuse_op.h"
 #include "workers/op/op.h"
 #include "workers/op/proc.h"
 #include "workers/op/spool.h"
@@ -118,24 +119,6 @@ static void populate_arena(struct worker *w)
         log_debug("arena not populated: %s", strerror(errno));
 }
 
-static int alloc_ops(struct worker *w)
-{
-    uint32_t n = w->shm->header->sizes.records;
-
-    w->ops = calloc(n + 1, sizeof(*w->ops));
-    w->free_ops = calloc(n + 1, sizeof(*w->free_ops));
-    w->free_records = calloc(n, sizeof(*w->free_records));
-    if (!w->ops || !w->free_ops || !w->free_records)
-        return -ENOMEM;
-    for (uint32_t i = n + 1; i-- > 0;)
-        w->free_ops[w->n_free_ops++] = &w->ops[i];
-    for (uint32_t i = n; i-- > 0;) {
-        if (atomic_load(&shm_arena_record(w->shm, w->slot, i)->state) == SHM_RECORD_FREE)
-            w->free_records[w->n_free_records++] = i;
-    }
-    return 0;
-}
-
 static int watch_signals(struct worker *w)
 {
     w->signals.fd = term_watch();
@@ -166,7 +149,7 @@ static int setup(struct worker *w)
     if (r == 0)
         r = watch_wake(w);
     if (r == 0)
-        r = alloc_ops(w);
+        r = fuse_op_alloc(w);
     if (r == 0) {
         r = s3_setup(w->loop, w->env, w->stats, &w->s3, &err);
         if (r < 0) {

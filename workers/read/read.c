@@ -22,13 +22,13 @@ struct source {
 
 /* ---- looking ---- */
 
-static void cut(struct read_what *l, uint64_t size, const struct fuse_read_in *in)
+static void cut(struct read_what *l, uint64_t size, const struct read_args *in)
 {
     l->size = size;
-    l->off = in->offset;
+    l->off = in->off;
     l->len = 0;
-    if (in->offset < size)
-        l->len = size - in->offset < in->size ? (uint32_t)(size - in->offset) : in->size;
+    if (in->off < size)
+        l->len = size - in->off < in->size ? (uint32_t)(size - in->off) : in->size;
 }
 
 /* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy
@@ -59,11 +59,11 @@ struct read_limits read_limits(const struct worker *w)
 
 /* Under shm->meta. `first`: the read is noted in the handle, and *ahead is to be fetched, from
  * *src. */
-static void read_look(struct op *op, struct source *from, struct read_what *l, bool first,
-                      struct read_range *ahead, struct fetch_source *src)
+static void read_look(struct op *op, const struct read_args *in, struct source *from,
+                      struct read_what *l, bool first, struct read_range *ahead,
+                      struct fetch_source *src)
 {
     struct worker *w = op->w;
-    const struct fuse_read_in *in = op->req.read;
     uint32_t handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_FILE);
     struct read_limits lim = read_limits(w);
     const struct shm_node *n;
@@ -127,8 +127,8 @@ static bool still_there(struct worker *w, const struct source *from)
     return same;
 }
 
-static void read_spool(struct op *op, const struct source *from, const struct read_what *l,
-                       unsigned restarts)
+static void read_spool(struct op *op, const struct read_args *args, const struct source *from,
+                       const struct read_what *l, unsigned restarts)
 {
     struct worker *w = op->w;
     uint8_t *buf = spool_buffer(w);
@@ -140,7 +140,7 @@ static void read_spool(struct op *op, const struct source *from, const struct re
     }
     n = l->len ? spool_read(w, from->session, buf, l->len, l->off) : 0;
     if (!still_there(w, from)) {
-        read_begin(op, restarts + 1);
+        read_begin(op, args, restarts + 1);
         return;
     }
     if (n < 0) {
@@ -151,7 +151,7 @@ static void read_spool(struct op *op, const struct source *from, const struct re
     op_answer(op, buf, (size_t)n);
 }
 
-void read_begin(struct op *op, unsigned restarts)
+void read_begin(struct op *op, const struct read_args *args, unsigned restarts)
 {
     struct worker *w = op->w;
     struct read_range ahead = {0, 0};
@@ -164,14 +164,14 @@ void read_begin(struct op *op, unsigned restarts)
         return;
     }
     worker_lock(w);
-    read_look(op, &from, &l, restarts == 0, &ahead, &src);
+    read_look(op, args, &from, &l, restarts == 0, &ahead, &src);
     worker_unlock(w);
     if (from.kind == LOOK_FAILED)
         op_fail(op, from.error);
     else if (from.kind == LOOK_SPOOL)
-        read_spool(op, &from, &l, restarts);
+        read_spool(op, args, &from, &l, restarts);
     else
-        read_blocks(op, &l, restarts);
+        read_blocks(op, args, &l, restarts);
     /* Read-ahead that cannot be had now is asked for by the read that needs it. */
     if (ahead.from < ahead.to)
         (void)!fetch_start(w, &src, ahead.from, ahead.to, 0);

@@ -5,9 +5,16 @@
 #include "workers/op/op.h"
 #include "workers/read/read_plan.h"
 
-/* Looks at the file, and answers or keeps the op. Called again when things changed under a kept
- * one. */
-void read_begin(struct op *op, unsigned restarts);
+/* What is asked for. */
+struct read_args {
+    uint64_t fh; /* the handle */
+    uint64_t off;
+    uint32_t size;
+};
+
+/* Looks at the file op_node(), and answers or keeps the op. Called again when things changed under
+ * a kept one. */
+void read_begin(struct op *op, const struct read_args *args, unsigned restarts);
 
 /* Under shm->meta: the file is read from its session's spool. */
 bool read_is_from_session(struct worker *w, const struct shm_node *n);

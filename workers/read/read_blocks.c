@@ -13,18 +13,18 @@
 
 #include "base/clock.h"
 #include "base/container.h"
-#include "fuse/fuse_reply.h"
 #include "workers/op/hold.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read.h"
 #include "workers/read/version_id.h"
 
-#define BLOCKS_MAX FUSE_REPLY_IOV
+#define BLOCKS_MAX OP_REPLY_IOV
 #define RETRY_NS (5 * NS_PER_MS) /* without a free block, or while a rename has the key in hand */
 
 /* A kept read. */
 struct read_job {
     struct op *op;
+    struct read_args args;
     struct read_what what;
     struct fetch_source src;
     struct fetch_wait wait;
@@ -131,10 +131,12 @@ static void drop_job(struct op *op)
 
 static void restart(struct op *op)
 {
-    unsigned restarts = ((struct read_job *)op->state)->restarts + 1;
+    const struct read_job *job = op->state;
+    struct read_args args = job->args;
+    unsigned restarts = job->restarts + 1;
 
     drop_job(op);
-    read_begin(op, restarts);
+    read_begin(op, &args, restarts);
 }
 
 static void on_retry(struct loop_timer *t)
@@ -229,7 +231,7 @@ static int read_blocks_ask(struct read_job *job)
     uint32_t handle;
 
     worker_lock(w);
-    handle = shm_handle_of_fh(w->shm, op->req.read->fh, SHM_HANDLE_FILE);
+    handle = shm_handle_of_fh(w->shm, job->args.fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL)
         range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len, l->sequential,
                                l->size, &lim);
@@ -279,7 +281,8 @@ static void read_blocks_attempt(struct op *op)
         wait_for(job, found, no);
 }
 
-static void keep(struct op *op, const struct read_what *l, unsigned restarts)
+static void keep(struct op *op, const struct read_args *args, const struct read_what *l,
+                 unsigned restarts)
 {
     struct worker *w = op->w;
     struct read_job *job;
@@ -292,7 +295,7 @@ static void keep(struct op *op, const struct read_what *l, unsigned restarts)
         op_fail(op, -ENOMEM);
         return;
     }
-    *job = (struct read_job){.op = op, .what = *l, .restarts = restarts};
+    *job = (struct read_job){.op = op, .args = *args, .what = *l, .restarts = restarts};
     job->wait.done = on_fetched;
     job->retry.on_time = on_retry;
     op->state = job;
@@ -308,7 +311,8 @@ static void keep(struct op *op, const struct read_what *l, unsigned restarts)
         read_blocks_attempt(op);
 }
 
-void read_blocks(struct op *op, const struct read_what *l, unsigned restarts)
+void read_blocks(struct op *op, const struct read_args *args, const struct read_what *l,
+                 unsigned restarts)
 {
     enum shm_block_found found;
     struct pinned p;
@@ -326,5 +330,5 @@ void read_blocks(struct op *op, const struct read_what *l, unsigned restarts)
     if (found == SHM_BLOCK_HIT)
         read_blocks_answer(op, l, &p);
     else
-        keep(op, l, restarts);
+        keep(op, args, l, restarts);
 }

@@ -17,8 +17,11 @@ struct read_what {
     bool sequential;
 };
 
+struct read_args;
+
 /* Answers the op, at once or when the blocks have come. `restarts`: how often it was looked at
- * anew. */
-void read_blocks(struct op *op, const struct read_what *what, unsigned restarts);
+ * again, for the same `args`. */
+void read_blocks(struct op *op, const struct read_args *args, const struct read_what *what,
+                 unsigned restarts);
 
 #endif

@@ -58,7 +58,7 @@ static void cas_unlink_target(struct op *op, uint32_t node, const char *key,
 /* The caller's own sessions on the name, also those with nothing unpublished yet (a file that is
  * created, unlinked, and then written), and what it expects. Session by session: a process may have
  * more of them than one section of the lock can change. */
-static void forget_own(struct op *op)
+static void forget_own(struct op *op, const char *name, size_t len)
 {
     struct worker *w = op->w;
     char key[KEY_CAP];
@@ -67,21 +67,20 @@ static void forget_own(struct op *op)
     while (at != SHM_NIL) {
         worker_lock(w);
         dir = op_node(op);
-        at = dir == SHM_NIL ? SHM_NIL
-                            : cas_next_of_family(op, at, dir, op->req.name, op->req.name_len);
+        at = dir == SHM_NIL ? SHM_NIL : cas_next_of_family(op, at, dir, name, len);
         if (at != SHM_NIL)
             session_orphan(w, at++);
-        else if (dir != SHM_NIL && key_of_name(w, dir, op->req.name, op->req.name_len, key) == 0)
+        else if (dir != SHM_NIL && key_of_name(w, dir, name, len, key) == 0)
             cas_removed(op, key, op->rec->step == DELETE_SENT ? delete_note_of(op)->etag : "");
         worker_unlock(w);
     }
 }
 
-static void cas_unlinked(struct op *op, bool from_s3)
+static void cas_unlinked(struct op *op, const char *name, size_t len, bool from_s3)
 {
-    forget_own(op);
+    forget_own(op, name, len);
     if (from_s3)
-        cas_replaced(op, op->req.nodeid, op->req.name, op->req.name_len, false);
+        cas_replaced(op, op->rec->node_id, name, len, false);
 }
 
 const struct variant variant_cas = {

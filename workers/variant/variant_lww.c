@@ -11,6 +11,11 @@ static void lww_identify(struct op *op)
     (void)op; /* who it is does not matter */
 }
 
+static void lww_identify_reader(struct op *op, uint64_t fh)
+{
+    (void)op, (void)fh;
+}
+
 static uint32_t lww_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
 {
     (void)op, (void)dir, (void)name, (void)len;
@@ -67,9 +72,9 @@ static void lww_unlink_target(struct op *op, uint32_t node, const char *key,
         memcpy(ret->etag, shm_node_at(op->w->shm, node)->etag, SHM_ETAG_MAX);
 }
 
-static void lww_unlinked(struct op *op, bool from_s3)
+static void lww_unlinked(struct op *op, const char *name, size_t len, bool from_s3)
 {
-    (void)op, (void)from_s3;
+    (void)op, (void)name, (void)len, (void)from_s3;
 }
 
 const struct variant variant_lww = {
@@ -80,7 +85,7 @@ const struct variant variant_lww = {
     .rename_loads = false,
     .identify = lww_identify,
     .identify_family = lww_identify,
-    .identify_reader = lww_identify,
+    .identify_reader = lww_identify_reader,
     .own_session = lww_own_session,
     .may_join = lww_may_join,
     .session_begins = lww_session_begins,

@@ -31,7 +31,7 @@ struct attach {
 
 static bool appends(const struct op *op)
 {
-    return op->req.opcode == FUSE_OPEN && (op->req.open->flags & O_APPEND);
+    return op->caller.open_flags & O_APPEND;
 }
 
 /* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for
@@ -46,7 +46,7 @@ static bool may_write_through(const struct shm_node *n)
 static void want_private(struct op *op, uint32_t node)
 {
     if (op->w->variant->isolates)
-        shm_reopen_note_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, node)->ino,
+        shm_reopen_note_private(op->w->shm, op->caller.pid, shm_node_at(op->w->shm, node)->ino,
                                 shm_reopen_request(op->rec->unique), clock_mono_ns());
 }
 
@@ -59,8 +59,8 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
 
     if (w->variant->isolates && !may_write_through(n))
         return -ESTALE;
-    validity_used(w, node, op->req.pid);
-    shm_reopen_has_private(w->shm, op->req.pid, n->ino);
+    validity_used(w, node, op->caller.pid);
+    shm_reopen_has_private(w->shm, op->caller.pid, n->ino);
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;
@@ -117,7 +117,7 @@ static bool is_behind(struct op *op, const struct attach *a)
 
     return op->w->variant->isolates &&
            (has_been_opened(op, a->node) || (!a->truncate && has_been_published(op, a->node))) &&
-           !shm_reopen_wants_private(shm, op->req.pid, shm_node_at(shm, a->node)->ino,
+           !shm_reopen_wants_private(shm, op->caller.pid, shm_node_at(shm, a->node)->ino,
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
 
@@ -129,7 +129,7 @@ static void note_opener(struct op *op)
 
     if (!self->tgid)
         return;
-    p = shm_session_pid(op->w->shm, op->rec->session, (int32_t)op->req.pid, self->tgid,
+    p = shm_session_pid(op->w->shm, op->rec->session, (int32_t)op->caller.pid, self->tgid,
                         self->start);
     if (p)
         p->flags |= SHM_PID_OPENED;
@@ -152,7 +152,7 @@ static int take_ref(struct op *op, struct attach *a)
     } else {
         shm_session_edit(op->w->shm, session)->refs++;
         op_edit(op)->session = session;
-        shm_reopen_has_private(op->w->shm, op->req.pid, shm_node_at(op->w->shm, a->node)->ino);
+        shm_reopen_has_private(op->w->shm, op->caller.pid, shm_node_at(op->w->shm, a->node)->ino);
     }
     return r < 0 ? (int)r : 0;
 }

@@ -1,0 +1,175 @@
+/* Requests of the kernel as ops: see fuse_op.h. */
+#include "workers/handlers/fuse_op.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "fuse/fuse_reply.h"
+
+static_assert(OP_REPLY_IOV <= FUSE_REPLY_IOV, "a reply fits");
+
+static struct fuse_request *request_of(struct op *op)
+{
+    return &container_of(op, struct fuse_op, op)->req;
+}
+
+static const char *fuse_op_front_name(const struct op *op)
+{
+    return fuse_op_name(op->rec->opcode);
+}
+
+static size_t fuse_op_save(const struct op *op, void *dst, size_t cap)
+{
+    return fuse_request_save(fuse_req(op), dst, cap);
+}
+
+/* What the generic part knows of the request. */
+static void describe(struct op *op)
+{
+    const struct fuse_request *req = fuse_req(op);
+
+    op->caller.pid = req->pid;
+    op->caller.uid = req->uid;
+    op->caller.gid = req->gid;
+    op->caller.open_flags = req->opcode == FUSE_OPEN ? req->open->flags : 0;
+    op->queues = req->opcode == FUSE_READ; /* in the kernel's background queue */
+    op->reserved = req->opcode == FUSE_RELEASE;
+}
+
+/* It was decoded once, so it decodes again. */
+static void fuse_op_load(struct op *op, const void *from, size_t len)
+{
+    if (fuse_decode_saved(from, len, request_of(op)) < 0)
+        abort();
+}
+
+/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an
+ * error of ours. */
+static void check_sent(const struct op *op, int r)
+{
+    if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
+        log_warn("answer to %s refused: %s op=%llu", fuse_op_name(op->rec->opcode), strerror(-r),
+                 (unsigned long long)op->rec->unique);
+}
+
+static void fuse_op_send(const struct op *op, int error, const struct iovec *iov, unsigned n)
+{
+    int fd = op->w->env->mount->fd;
+
+    if (error || n == 0)
+        check_sent(op, fuse_reply_err(fd, op->rec->unique, error));
+    else
+        check_sent(op, fuse_reply_data(fd, op->rec->unique, iov, n));
+}
+
+/* (EINTR would be for a lock, but the kernel makes of it "start the system call again", which
+ * without a signal reaches the program as an errno of 512. ENOLCK makes some programs go on without
+ * the lock.) */
+static int fuse_op_late_error(const struct op *op)
+{
+    switch (op->rec->opcode) {
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+        return 0; /* nobody listens */
+    case FUSE_SETLK:
+    case FUSE_SETLKW:
+        return -EAGAIN;
+    default:
+        return -ETIMEDOUT;
+    }
+}
+
+/* The kernel does not know of the node that the reply would give it. */
+static void fuse_op_not_told(struct op *op, const void *reply, size_t len)
+{
+    const struct fuse_entry_out *entry = reply;
+    uint32_t node;
+
+    if (len < sizeof(*entry))
+        return;
+    node = shm_node_of_id(op->w->shm, entry->nodeid);
+    if (node != SHM_NIL)
+        shm_node_forget(op->w->shm, node, 1);
+}
+
+static const struct op_front fuse_front = {
+    .name = fuse_op_front_name,
+    .save = fuse_op_save,
+    .load = fuse_op_load,
+    .send = fuse_op_send,
+    .late_error = fuse_op_late_error,
+    .not_told = fuse_op_not_told,
+};
+
+/* Bytes of the request in the read area: what its own header says, if that can be. */
+static int decode_current(struct worker *w, struct fuse_request *req)
+{
+    const uint8_t *area = shm_arena_read_area(w->shm, w->slot);
+    const struct fuse_in_header *head = (const void *)area;
+
+    if (head->len > SHM_READ_HEAD + w->shm->header->sizes.payload)
+        return -EPROTO;
+    return fuse_decode(area, head->len, req);
+}
+
+struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
+{
+    struct op *op = op_new(w, &fuse_front, rec_idx);
+    struct fuse_request *req = request_of(op);
+    const void *saved;
+    size_t len;
+    int r;
+
+    *req = (struct fuse_request){0};
+    if (op_is_current(op)) {
+        r = decode_current(w, req);
+    } else {
+        saved = op_saved(op, &len);
+        r = fuse_decode_saved(saved, len, req);
+    }
+    if (req->head)
+        op_note(op, req->unique, req->opcode, req->nodeid);
+    if (r == 0) {
+        describe(op);
+        return op;
+    }
+    if (req->head && fuse_wants_reply(req->opcode))
+        op_fail(op, r == -ENOSYS ? r : -EIO);
+    else
+        op_done(op);
+    return NULL;
+}
+
+int fuse_op_alloc(struct worker *w)
+{
+    uint32_t n = w->shm->header->sizes.records;
+    struct fuse_op *ops = calloc(n + 1, sizeof(*ops));
+
+    w->ops = calloc(n + 1, sizeof(struct op *));
+    w->free_ops = calloc(n + 1, sizeof(struct op *));
+    w->free_records = calloc(n, sizeof(*w->free_records));
+    if (!ops || !w->ops || !w->free_ops || !w->free_records) {
+        free(ops);
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i <= n; i++)
+        w->ops[i] = &ops[i].op;
+    for (uint32_t i = n + 1; i-- > 0;)
+        w->free_ops[w->n_free_ops++] = w->ops[i];
+    for (uint32_t i = n; i-- > 0;) {
+        if (atomic_load(&shm_arena_record(w->shm, w->slot, i)->state) == SHM_RECORD_FREE)
+            w->free_records[w->n_free_records++] = i;
+    }
+    return 0;
+}
+
+void fuse_op_free(struct worker *w)
+{
+    if (w->ops)
+        free(container_of(w->ops[0], struct fuse_op, op));
+    free(w->ops);
+    free(w->free_ops);
+    free(w->free_records);
+}
