@@ -399,18 +399,15 @@ static const char *unlocked_path(struct shm *shm, uint32_t node, char buf[NAME_S
     return buf[at] ? buf + at : "/";
 }
 
-/* The names of its flags: "loaded,absent", or a list of strings. */
-static void print_flags(uint32_t flags, bool json)
+/* What it is like: "loaded,absent", or a list of strings. */
+static void print_flags(const struct shm_session *s, bool json)
 {
-    const char *between = "";
+    const char *names[SHM_SESSION_NAMES_MAX];
+    unsigned n = shm_session_names(s, names);
 
     fputs(json ? ",\"flags\":[" : "  ", stdout);
-    for (unsigned bit = 0; bit < SHM_SESSION_FLAGS; bit++) {
-        if (!(flags & (1u << bit)))
-            continue;
-        printf(json ? "%s\"%s\"" : "%s%s", between, shm_session_flag_name(bit));
-        between = ",";
-    }
+    for (unsigned i = 0; i < n; i++)
+        printf(json ? "%s\"%s\"" : "%s%s", i ? "," : "", names[i]);
     if (json)
         putchar(']');
 }
@@ -418,21 +415,21 @@ static void print_flags(uint32_t flags, bool json)
 /* Ends the line: what the write expects, with compare-and-set. */
 static void print_expectation(struct shm *shm, const struct shm_session *s, bool json)
 {
-    uint32_t flags = s->flags;
+    const struct shm_expectation *e = &s->expect;
     char etag[SHM_ETAG_MAX];
     const char *what = etag;
 
-    memcpy(etag, s->base_etag, sizeof(etag));
+    memcpy(etag, e->etag, sizeof(etag));
     etag[sizeof(etag) - 1] = '\0';
     if (!shm->header->sizes.baselines) {
         puts(json ? "}" : "");
         return;
     }
-    if (flags & SHM_SESSION_REFUSED)
+    if (e->refused)
         what = "refused";
-    else if (!(flags & SHM_SESSION_EXPECTS))
+    else if (!e->must)
         what = "any";
-    else if (flags & SHM_SESSION_ABSENT)
+    else if (e->absent)
         what = "absent";
     if (!json) {
         printf("  expects %s\n", what);
@@ -469,7 +466,7 @@ void status_sessions(struct shm *shm, bool json)
                    s->publish.state == SHM_JOB_RUNNING ? "publishing" : "");
             text_name(path);
         }
-        print_flags(s->flags, json);
+        print_flags(s, json);
         print_expectation(shm, s, json);
         any = true;
     }

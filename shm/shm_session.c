@@ -18,16 +18,39 @@ void shm_session_init(struct shm *shm)
         shm->sessions->slot[i].node = SHM_NIL;
 }
 
-const char *shm_session_flag_name(unsigned bit)
+unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESSION_NAMES_MAX])
 {
-    static const char *const names[SHM_SESSION_FLAGS] = {
-        "loaded",  "on-disk",     "emptying", "copy",     "no-copy", "lost",      "xattr",
-        "absent",  "unpublished", "excl",     "tried",    "orphan",  "many-pids", "expects",
-        "lineage", "ours",        "refused",  "replaced", "moved",
+    static const char *const contents[] = {
+        [SHM_CONTENT_SPOOL] = "loaded",
+        [SHM_CONTENT_EMPTYING] = "emptying",
+        [SHM_CONTENT_S3] = "on-s3",
+        [SHM_CONTENT_COPY] = "copy",
     };
+    static const char *const flags[SHM_SESSION_FLAGS] = {
+        "on-disk", "no-copy", "lost",      "xattr",    "unpublished",
+        "excl",    "orphan",  "many-pids", "replaced", "moved",
+    };
+    const struct shm_expectation *e = &s->expect;
+    const struct {
+        bool holds;
+        const char *name;
+    } expectation[] = {
+        {e->must, "expects"},          {e->absent, "absent"}, {e->refused, "refused"},
+        {e->lineage_known, "lineage"}, {e->ours, "ours"},     {e->tried, "tried"},
+    };
+    uint32_t content = s->content;
+    unsigned n = 0;
 
-    assert(bit < SHM_SESSION_FLAGS);
-    return names[bit];
+    ret[n++] = content <= SHM_CONTENT_COPY ? contents[content] : "?";
+    for (unsigned bit = 0; bit < SHM_SESSION_FLAGS; bit++) {
+        if (s->flags & (1u << bit))
+            ret[n++] = flags[bit];
+    }
+    for (unsigned i = 0; i < sizeof(expectation) / sizeof(expectation[0]); i++) {
+        if (expectation[i].holds)
+            ret[n++] = expectation[i].name;
+    }
+    return n;
 }
 
 const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx)
@@ -72,7 +95,7 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
         s->generation = generation;
         s->node = node;
         s->refs = 1;
-        s->flags = SHM_SESSION_LOADED;
+        s->content = SHM_CONTENT_SPOOL;
         s->changed_from = UINT64_MAX;
         shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live + 1);
         shm_node_set_session(shm, node, i);
@@ -167,6 +190,8 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
                    : err_set(err, EUCLEAN, "session %u: ended, on node %u", i, s->node);
     if (s->node >= shm->header->sizes.nodes || shm_node_at(shm, s->node)->session != i)
         return err_set(err, EUCLEAN, "session %u: its node %u has another", i, s->node);
+    if (s->content > SHM_CONTENT_COPY)
+        return err_set(err, EUCLEAN, "session %u: content %u", i, s->content);
     if (s->published_seq > s->write_seq)
         return err_set(err, EUCLEAN, "session %u: published the future", i);
     if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE && s->load.state == SHM_JOB_IDLE &&

@@ -20,55 +20,53 @@ enum shm_session_state {
     SHM_SESSION_CLOSING, /* unhooked from its node; publish.owner is emptying the spool slot */
 };
 
-/* Where the content is, what a publish will do, and (compare-and-set) what it expects.
- * shm_session_flags says their names, as `stateproxyctl sessions` shows them. */
-enum shm_session_flag {
-    /* the content */
-    /* the spool holds the file. Not while it is being loaded, nor, until somebody writes, as a
-     * copy by the server */
-    SHM_SESSION_LOADED = 1u << 0,
-    SHM_SESSION_ON_DISK = 1u << 1, /* the bytes are in the spool file, not in the memfd */
-    /* an open with O_TRUNC empties the spool: nobody else may change it */
-    SHM_SESSION_EMPTYING = 1u << 2,
-    /* unpublished, and nothing in the spool: the content is that of `copy` */
-    SHM_SESSION_COPY = 1u << 3,
-    /* which the server would not copy: it is to be loaded and put */
-    SHM_SESSION_NO_COPY = 1u << 4,
-    SHM_SESSION_LOST = 1u << 5,  /* and could not be loaded: nobody waits until it is */
-    SHM_SESSION_XATTR = 1u << 6, /* `xattr` is what the file has, told to S3 or not */
-
-    /* the publish */
-    /* the key was not on S3 when the session began, nor published since */
-    SHM_SESSION_ABSENT = 1u << 7,
-    /* created or truncated: publish even without a written byte */
-    SHM_SESSION_UNPUBLISHED = 1u << 8,
-    SHM_SESSION_EXCL = 1u << 9, /* last write wins: it is to be a new file */
-    /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and its end is not
-     * known */
-    SHM_SESSION_TRIED = 1u << 10,
-    SHM_SESSION_ORPHAN = 1u << 11, /* unlinked: nothing is published any more */
-    /* more processes than fit `pids`: each counts as a living writer */
-    SHM_SESSION_MANY_PIDS = 1u << 12,
-
-    /* compare-and-set */
-    /* base_etag (or ABSENT) must match; without it, it is only a hint */
-    SHM_SESSION_EXPECTS = 1u << 13,
-    SHM_SESSION_LINEAGE = 1u << 14, /* `lineage` is that of base_etag; else it is asked for */
-    /* base_etag is of an empty file made with O_EXCL; as all empty files have it, write ids must
-     * tell that it is ours */
-    SHM_SESSION_OURS = 1u << 15,
-    SHM_SESSION_REFUSED = 1u << 16, /* what was read is known to be outdated, or not known */
-    /* another process has removed or replaced the file: it is not found by name any more, and
-     * its upload will be refused */
-    SHM_SESSION_REPLACED = 1u << 17,
-    /* REPLACED: it has another name now, which the session does not follow */
-    SHM_SESSION_MOVED = 1u << 18,
+/* Where the content is. */
+enum shm_content {
+    SHM_CONTENT_SPOOL,    /* in the spool */
+    SHM_CONTENT_EMPTYING, /* in the spool; an open with O_TRUNC empties it, and is alone */
+    SHM_CONTENT_S3,       /* on S3: version expect.etag of the key; until it has been loaded */
+    SHM_CONTENT_COPY,     /* on S3, and unpublished here: that of `copy`; until somebody writes */
 };
 
-#define SHM_SESSION_FLAGS 19
+enum shm_session_flag {
+    SHM_SESSION_ON_DISK = 1u << 0, /* the spool is the file, not the memfd */
+    SHM_SESSION_NO_COPY = 1u << 1, /* COPY: the server would not copy: it is to be loaded and put */
+    SHM_SESSION_LOST = 1u << 2,    /* COPY: it could not be loaded: nobody waits until it is */
+    SHM_SESSION_XATTR = 1u << 3,   /* `xattr` is what the file has, told to S3 or not */
+    /* created or truncated: publish even without a written byte */
+    SHM_SESSION_UNPUBLISHED = 1u << 4,
+    SHM_SESSION_EXCL = 1u << 5,   /* last write wins: it is to be a new file */
+    SHM_SESSION_ORPHAN = 1u << 6, /* unlinked: nothing is published any more */
+    /* more processes than fit `pids`: each counts as a living writer */
+    SHM_SESSION_MANY_PIDS = 1u << 7,
+    /* compare-and-set: another process has removed or replaced the file: it is not found by name
+     * any more, and its upload will be refused */
+    SHM_SESSION_REPLACED = 1u << 8,
+    /* REPLACED: it has another name now, which the session does not follow */
+    SHM_SESSION_MOVED = 1u << 9,
+};
 
-/* The name of the flag 1u << bit, in lower case; bit < SHM_SESSION_FLAGS. */
-const char *shm_session_flag_name(unsigned bit);
+#define SHM_SESSION_FLAGS 10
+
+/* What a publish of the session expects to replace, and what is known of the attempts so far. */
+struct shm_expectation {
+    char etag
+        [SHM_ETAG_MAX]; /* the version that the session is built on; "" = absent, or not known */
+    bool absent;        /* the key was not on S3 when the session began, nor published since */
+    bool must;          /* compare-and-set: etag, or absence, must match; else it is a hint */
+    bool refused;       /* what was read is outdated, or not known: nothing is published */
+    bool lineage_known; /* `lineage` is that of etag; else S3 is asked */
+    /* etag is of an empty file that we made: all of them have it, so write-ids must tell */
+    bool ours;
+    /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and its end is not
+     * known */
+    bool tried;
+    uint8_t unused[2];
+    uint64_t sent_ns; /* tried: when a PUT went out last (workers/op/settle.h) */
+    /* Compare-and-set (workers/objmeta/lineage.h): of the publish under way, or of the last one */
+    char write_id[SHM_ID_LEN + 4];
+    char old_id[SHM_ID_LEN + 4]; /* of an attempt with other content whose end is not known */
+};
 
 enum shm_pid_flag {
     SHM_PID_OPENED = 1,
@@ -112,8 +110,9 @@ struct shm_session {
     uint32_t state;
     uint32_t generation;
     uint32_t node;
-    uint32_t refs; /* handles open for writing, and requests that use it without one */
-    uint32_t flags;
+    uint32_t refs;    /* handles open for writing, and requests that use it without one */
+    uint32_t content; /* enum shm_content */
+    uint32_t flags;   /* enum shm_session_flag */
     uint32_t waiters; /* workers to wake when a job ends, a bit each */
     uint64_t size;
     int64_t mtime_ns;
@@ -125,19 +124,15 @@ struct shm_session {
     uint32_t writing;
     /* a WRITE failed: nothing is published until the file is emptied and begun anew */
     int32_t write_error;
+    uint32_t unused;
     struct shm_job load;
     struct shm_job publish;
-    char base_etag[SHM_ETAG_MAX]; /* version that the session began with; "" if absent */
-    /* Compare-and-set (workers/objmeta/lineage.h): */
-    /* of the publish under way (or last), for own-write recognition */
-    char write_id[SHM_ID_LEN + 4];
-    char old_id[SHM_ID_LEN + 4]; /* of an attempt with other content whose end is not known */
-    uint64_t sent_ns;            /* TRIED: when a PUT went out last (workers/op/settle.h) */
+    struct shm_expectation expect;
     union {
-        char lineage[SHM_LINEAGE_MAX]; /* of base_etag */
-        struct shm_copy copy;          /* with SHM_SESSION_COPY; not with compare-and-set */
+        char lineage[SHM_LINEAGE_MAX]; /* of expect.etag, compare-and-set */
+        struct shm_copy copy;          /* SHM_CONTENT_COPY, which that does not have */
     };
-    /* offset from which on the content is not that of base_etag; UINT64_MAX: it is */
+    /* offset from which on the content is not that of expect.etag; UINT64_MAX: it is */
     uint64_t changed_from;
     uint32_t cuts; /* times that the content became shorter: a READ that meets one is made again */
     struct shm_baseline_who parent; /* the opener's, if it is its baseline that rules; else zero */
@@ -167,8 +162,19 @@ const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 /* Saves the session (but for `xattr`) and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 
-/* A new session on the node, with one ref, size 0, LOADED. Its index, or -ENFILE without a free
- * slot. */
+/* What describes the session beside its sizes, as `stateproxyctl sessions` shows it: where the
+ * content is, its flags, its expectation. Returns how many of ret[]. */
+#define SHM_SESSION_NAMES_MAX (1 + SHM_SESSION_FLAGS + 6)
+unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESSION_NAMES_MAX]);
+
+/* The spool holds the file. */
+static inline bool shm_session_is_loaded(const struct shm_session *s)
+{
+    return s->content == SHM_CONTENT_SPOOL || s->content == SHM_CONTENT_EMPTYING;
+}
+
+/* A new session on the node, with one ref, size 0, in the spool. Its index, or -ENFILE without a
+ * free slot. */
 must_use int64_t shm_session_new(struct shm *shm, uint32_t node);
 
 /* Unhooks it from its node, for `owner` to empty the spool slot (not under the lock) and then free

@@ -37,9 +37,10 @@ static void test_life(void **state)
     assert_int_equal(s->state, SHM_SESSION_LIVE);
     assert_int_equal(s->node, node);
     assert_int_equal(s->refs, 1);
-    assert_int_equal(s->flags, SHM_SESSION_LOADED);
+    assert_int_equal(s->content, SHM_CONTENT_SPOOL);
+    assert_int_equal(s->flags, 0);
     assert_int_equal(s->size, 0);
-    assert_true(s->changed_from == UINT64_MAX); /* all of it is that of base_etag */
+    assert_true(s->changed_from == UINT64_MAX); /* all of it is that of expect.etag */
     assert_false(shm_session_dirty(s));
     assert_int_equal(shm_node_at(shm, node)->session, idx);
     assert_int_equal(shm->nodes->evictable, 0);

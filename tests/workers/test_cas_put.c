@@ -21,15 +21,20 @@
 #define E1 "\"1\""
 
 /* A session that expects version E0 of lineage BASE. */
-static struct shm_session session(uint32_t flags)
+enum what { EXPECTS, TRIED, OURS_EMPTY };
+
+static struct shm_session session(enum what what)
 {
-    struct shm_session s = {.flags = SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | flags,
+    struct shm_session s = {.expect = {.must = true,
+                                       .lineage_known = true,
+                                       .tried = what == TRIED,
+                                       .ours = what == OURS_EMPTY},
                             .write_seq = 5,
                             .publishing_seq = 5};
 
-    strcpy(s.base_etag, E0);
+    strcpy(s.expect.etag, E0);
     strcpy(s.lineage, BASE ".");
-    memcpy(s.write_id, OLD, SHM_ID_LEN);
+    memcpy(s.expect.write_id, OLD, SHM_ID_LEN);
     return s;
 }
 
@@ -71,28 +76,28 @@ static enum put_next ends(struct cas_put c, const char *etag, const char *lineag
 
 static void test_first(void **state)
 {
-    struct shm_session s = session(0);
+    struct shm_session s = session(EXPECTS);
     struct cas_put c = begun(&s);
 
     (void)state;
     assert_int_equal(cas_put_first(&c), PUT_SEND);
     assert_string_equal(c.lineage, OURS BASE ".");
-    assert_true(s.flags & SHM_SESSION_TRIED);
-    assert_memory_equal(s.write_id, OURS, SHM_ID_LEN);
+    assert_true(s.expect.tried);
+    assert_memory_equal(s.expect.write_id, OURS, SHM_ID_LEN);
 
-    s = session(SHM_SESSION_OURS); /* over an empty file: whose is it? */
+    s = session(OURS_EMPTY); /* over an empty file: whose is it? */
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), PUT_LOOK);
-    s = session(0);
-    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    s = session(EXPECTS);
+    s.expect.lineage_known = false;
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), PUT_LOOK);
-    assert_false(s.flags & SHM_SESSION_TRIED); /* nothing is sent yet */
-    s = session(0);
+    assert_false(s.expect.tried); /* nothing is sent yet */
+    s = session(EXPECTS);
     cas_put_begin(&c, &s, true); /* nor while other metadata are asked for */
-    assert_false(s.flags & SHM_SESSION_TRIED);
-    s = session(0);
-    s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
+    assert_false(s.expect.tried);
+    s = session(EXPECTS);
+    s.expect.must = false;
     c = begun(&s);
     assert_int_equal(cas_put_first(&c), PUT_SEND);
     assert_string_equal(c.lineage, OURS ".");
@@ -101,18 +106,18 @@ static void test_first(void **state)
 /* What was learned before the PUT was sent outlives the worker that sent it. */
 static void test_lineage_learned(void **state)
 {
-    struct shm_session s = session(0);
+    struct shm_session s = session(EXPECTS);
     bool absent = false;
     struct cas_put c;
 
     (void)state;
-    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    s.expect.lineage_known = false;
     memset(s.lineage, 0, sizeof(s.lineage));
     c = begun(&s);
     assert_int_equal(found(&c, 0, E0, BASE ".", E0, &absent), PUT_SEND);
     cas_put_sends(&c, &s);
-    assert_true(s.flags & SHM_SESSION_TRIED);
-    assert_true(s.flags & SHM_SESSION_LINEAGE);
+    assert_true(s.expect.tried);
+    assert_true(s.expect.lineage_known);
     assert_string_equal(s.lineage, BASE ".");
 
     c = begun(&s); /* by the replacement */
@@ -124,7 +129,7 @@ static void test_lineage_learned(void **state)
 /* The worker of the first attempt died: the same content keeps its id, other content gets one. */
 static void test_begun_again(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c = begun(&s);
 
     (void)state;
@@ -132,7 +137,7 @@ static void test_begun_again(void **state)
     assert_string_equal(c.old_id, "");
     assert_int_equal(cas_put_first(&c), PUT_LOOK);
 
-    s = session(SHM_SESSION_TRIED);
+    s = session(TRIED);
     s.write_seq++;
     c = begun(&s);
     assert_string_equal(c.id, OURS);
@@ -147,7 +152,7 @@ static void test_begun_again(void **state)
 
 static void test_refused(void **state)
 {
-    struct shm_session s = session(0);
+    struct shm_session s = session(EXPECTS);
     struct cas_put c = begun(&s);
     struct s3_result clear = {.error = -EEXIST, .http_status = 412};
     struct s3_result lost = {.error = -EEXIST, .http_status = 412, .may_have_acted = true};
@@ -164,7 +169,7 @@ static void test_refused(void **state)
 
 static void test_found(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c = begun(&s); /* its id is OLD, ambiguous */
     struct cas_put sure;
 
@@ -185,7 +190,7 @@ static void test_found(void **state)
 /* HEAD put together of two versions: asked once more. */
 static void test_found_in_between(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c = begun(&s), copied = c;
     bool absent = false;
 
@@ -198,7 +203,7 @@ static void test_found_in_between(void **state)
 
 static void test_found_is_bounded(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c = begun(&s);
     enum put_next next = PUT_SEND;
     bool absent = false;
@@ -213,7 +218,7 @@ static void test_found_is_bounded(void **state)
 
 static void test_found_gone(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c = begun(&s);
     bool absent = false;
 
@@ -228,13 +233,13 @@ static void test_found_gone(void **state)
 /* What condition the one under way has, and whether it may come to hold once more. */
 static void test_waits_for_what_may_still_act(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     bool absent = true, empty = false;
     struct cas_put c;
     unsigned n = 0;
 
     (void)state;
-    s.sent_ns = clock_mono_ns();
+    s.expect.sent_ns = clock_mono_ns();
     c = begun(&s);
     assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_WAIT);
     assert_in_range(c.wait_ns, 1, SETTLE_FIRST_NS);
@@ -247,8 +252,8 @@ static void test_waits_for_what_may_still_act(void **state)
     c.ambiguous = false;
     assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_SEND);
 
-    s.flags &= ~(uint32_t)SHM_SESSION_EXPECTS;
-    s.sent_ns = clock_mono_ns();
+    s.expect.must = false;
+    s.expect.sent_ns = clock_mono_ns();
     c = begun(&s);
     assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_WAIT);
 
@@ -264,7 +269,7 @@ static void test_waits_for_what_may_still_act(void **state)
 /* An earlier write of ours with other content is there: this one goes on top of it. */
 static void test_found_an_earlier_one_of_ours(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_TRIED);
+    struct shm_session s = session(TRIED);
     struct cas_put c;
     bool absent = true;
 
@@ -281,7 +286,7 @@ static void test_found_an_earlier_one_of_ours(void **state)
 /* All empty files have one ETag. */
 static void test_found_another_empty_file(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_OURS);
+    struct shm_session s = session(OURS_EMPTY);
     struct cas_put c = begun(&s);
 
     (void)state;
@@ -291,12 +296,12 @@ static void test_found_another_empty_file(void **state)
 
 static void test_lineage_is_learned(void **state)
 {
-    struct shm_session s = session(0);
+    struct shm_session s = session(EXPECTS);
     struct cas_put c;
     bool absent = false;
 
     (void)state;
-    s.flags &= ~(uint32_t)SHM_SESSION_LINEAGE;
+    s.expect.lineage_known = false;
     memset(s.lineage, 0, sizeof(s.lineage));
     c = begun(&s);
     assert_int_equal(found(&c, 0, E0, THEIRS BASE ".", E0, &absent), PUT_SEND);
@@ -308,15 +313,15 @@ static void test_lineage_is_learned(void **state)
 
 static void test_done(void **state)
 {
-    struct shm_session s = session(SHM_SESSION_OURS);
+    struct shm_session s = session(OURS_EMPTY);
     struct cas_put c = begun(&s);
 
     (void)state;
     cas_put_done(&c, &s, 10);
     assert_string_equal(s.lineage, OURS BASE ".");
-    assert_false(s.flags & (SHM_SESSION_TRIED | SHM_SESSION_OURS));
+    assert_false(s.expect.tried || s.expect.ours);
     cas_put_done(&c, &s, 0);
-    assert_true(s.flags & SHM_SESSION_OURS);
+    assert_true(s.expect.ours);
 }
 
 int main(void)

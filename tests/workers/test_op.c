@@ -808,23 +808,23 @@ static void emptying_excludes_writes(void **state)
 
     assert_int_equal(spool_write(&fx->w, session, "hello", 5, 0), 0);
     s->size = 5;
-    s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+    s->content = SHM_CONTENT_S3;
     op = fx_op(fx, FUSE_OPEN, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), NULL, 0);
     assert_int_equal(op_keep(op), 0);
     other = statfs_op(fx, UNIQUE + 2);
     assert_int_equal(op_keep(other), 0);
-    s->flags |= SHM_SESSION_LOADED | SHM_SESSION_EMPTYING;
+    s->content = SHM_CONTENT_EMPTYING;
     worker_lock(&fx->w);
     assert_false(session_change_begin(other, session, 5));
     worker_unlock(&fx->w);
     assert_int_equal(s->waiters, UINT32_C(1) << FX_SLOT);
-    s->flags &= ~(uint32_t)SHM_SESSION_EMPTYING;
+    s->content = SHM_CONTENT_SPOOL;
     op_done(other);
 
     session_attach(op, node, true, fail_at_once);
     assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EDOM);
     assert_spool(fx, session, "");
-    assert_false(s->flags & SHM_SESSION_EMPTYING);
+    assert_int_equal(s->content, SHM_CONTENT_SPOOL);
     assert_true(s->flags & SHM_SESSION_UNPUBLISHED);
     assert_int_equal(s->writing, 0);
     assert_int_equal(s->refs, 2); /* what `then` did not take is its matter */

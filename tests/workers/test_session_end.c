@@ -177,7 +177,7 @@ static void test_a_writers_node_is_read_on(void **state)
     handle = open_handle(fx, node);
     assert_false(unref(fx, session));
     assert_bytes(fx, session, "abc");
-    assert_false(shm_session_at(fx->w.shm, session)->flags & SHM_SESSION_REFUSED);
+    assert_false(shm_session_at(fx->w.shm, session)->expect.refused);
     close_handle(fx, handle);
     assert_true(end_unused(fx, session));
     is_free(fx, session);
@@ -211,7 +211,7 @@ static void test_refused_bytes_are_read_on(void **state)
     assert_false(unref(fx, session));
     assert_bytes(fx, session, "abc");
     assert_false(shm_session_dirty(s));
-    assert_true(s->flags & SHM_SESSION_REFUSED); /* nor is what somebody adds */
+    assert_true(s->expect.refused); /* nor is what somebody adds */
     close_handle(fx, handle);
     assert_true(end_unused(fx, session));
     is_free(fx, session);

@@ -61,10 +61,10 @@ static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const
         w->variant->was_copied(w, node, n->etag, now);
     }
     if (n->session != SHM_NIL &&
-        strcmp(shm_session_at(w->shm, n->session)->base_etag, n->etag) == 0) {
+        strcmp(shm_session_at(w->shm, n->session)->expect.etag, n->etag) == 0) {
         struct shm_session *s = shm_session_edit(w->shm, n->session);
 
-        memcpy(s->base_etag, now, sizeof(now));
+        memcpy(s->expect.etag, now, sizeof(now));
     }
     memcpy(n->etag, now, sizeof(now));
 }

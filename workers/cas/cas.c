@@ -201,17 +201,14 @@ static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_ke
 
 static void expect(struct shm_session *s, const struct shm_baseline_value *v)
 {
-    s->flags |= SHM_SESSION_EXPECTS;
+    s->expect.must = true;
     if (v->flags & SHM_BASELINE_LINEAGE)
-        s->flags |= SHM_SESSION_LINEAGE;
-    memcpy(s->base_etag, v->etag, SHM_ETAG_MAX);
+        s->expect.lineage_known = true;
+    memcpy(s->expect.etag, v->etag, SHM_ETAG_MAX);
     memcpy(s->lineage, v->lineage, SHM_LINEAGE_MAX);
     if (cas_is_empty(v->etag))
-        s->flags |= SHM_SESSION_OURS;
-    if (v->flags & SHM_BASELINE_ABSENT)
-        s->flags |= SHM_SESSION_ABSENT;
-    else
-        s->flags &= ~(uint32_t)SHM_SESSION_ABSENT;
+        s->expect.ours = true;
+    s->expect.absent = v->flags & SHM_BASELINE_ABSENT;
 }
 
 /* Nothing of the old content stays: what the process knows of it counts. */
@@ -226,7 +223,7 @@ static void expect_known(struct op *op, struct shm_session *s, const struct shm_
     if (known == SHM_BASELINE_KNOWN)
         expect(s, &v);
     else if (known == SHM_BASELINE_DROPPED)
-        s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_REFUSED;
+        s->expect.must = s->expect.refused = true;
 }
 
 static void expect_absence(struct shm_session *s)
@@ -259,18 +256,18 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
     struct shm_baseline_value v;
     enum shm_baseline_state known;
 
-    s->flags |= SHM_SESSION_EXPECTS;
-    if (cas_is_empty(s->base_etag))
-        s->flags |= SHM_SESSION_OURS;
-    if (find_lineage(op->w, k, s->base_etag, s->lineage))
-        s->flags |= SHM_SESSION_LINEAGE;
+    s->expect.must = true;
+    if (cas_is_empty(s->expect.etag))
+        s->expect.ours = true;
+    if (find_lineage(op->w, k, s->expect.etag, s->lineage))
+        s->expect.lineage_known = true;
     if (append || cas_is_link(op->w, s->node) || !op->caller.self.tgid)
         return;
     known = shm_baseline_get(op->w->shm, k, &op->caller.self, &v);
     if (known == SHM_BASELINE_DROPPED ||
         (known == SHM_BASELINE_KNOWN && (v.flags & SHM_BASELINE_READ) &&
-         strcmp(v.etag, s->base_etag) != 0))
-        s->flags |= SHM_SESSION_REFUSED;
+         strcmp(v.etag, s->expect.etag) != 0))
+        s->expect.refused = true;
 }
 
 /* Ancestors that follow: what their child does to the version that they know of is as their own.
@@ -279,13 +276,13 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
 static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
-    bool absent = s->flags & SHM_SESSION_ABSENT;
+    bool absent = s->expect.absent;
 
     memset(s->follower, 0, sizeof(s->follower));
     for (int i = 0; i < OP_ANCESTORS; i++) {
         if (knows(op->w, k, &op->caller.up[i], &v) &&
             (op->caller.waits[i] || !(v.flags & SHM_BASELINE_READ)) &&
-            (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->base_etag) == 0))
+            (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->expect.etag) == 0))
             s->follower[i] = op->caller.up[i];
     }
 }
@@ -293,7 +290,7 @@ static void note_followers(struct op *op, struct shm_session *s, const struct sh
 static void cas_begin_session(struct op *op, struct shm_session *s,
                               const struct shm_baseline_key *k, const struct session_start *how)
 {
-    if (s->flags & SHM_SESSION_ABSENT)
+    if (s->expect.absent)
         expect_nothing(op, s, k, how->truncate);
     else if (how->truncate)
         expect_known(op, s, k);
@@ -309,8 +306,8 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     struct shm_baseline_key k;
 
     memset(s->lineage, 0, sizeof(s->lineage));
-    memset(s->write_id, 0, sizeof(s->write_id));
-    memset(s->old_id, 0, sizeof(s->old_id));
+    memset(s->expect.write_id, 0, sizeof(s->expect.write_id));
+    memset(s->expect.old_id, 0, sizeof(s->expect.old_id));
     if (how.excl)
         expect_absence(s);
     if (key_of_node(w, s->node, key) < 0)
@@ -345,7 +342,7 @@ static void begin_rename(struct op *op, struct shm_session *s, const struct shm_
         expect_nothing(op, s, k, true);
     else if (!cas_is_link(op->w, target))
         expect_known(op, s, k);
-    if (!(s->flags & SHM_SESSION_EXPECTS))
+    if (!s->expect.must)
         expect_seen(op, s, k, target);
 }
 
@@ -361,13 +358,13 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
         return; /* nor will it be published */
     k = name_key(w, key);
     s->changed_from = 0; /* against what the name has */
-    s->flags &= ~(uint32_t)(SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE | SHM_SESSION_OURS);
+    s->expect.must = s->expect.lineage_known = s->expect.ours = false;
     if (noreplace)
         expect_absence(s);
     else
         begin_rename(op, s, &k, target);
     note_followers(op, s, &k);
-    if ((s->flags & SHM_SESSION_ABSENT) && lineage_is_valid(lineage))
+    if (s->expect.absent && lineage_is_valid(lineage))
         memcpy(s->lineage, lineage, strlen(lineage));
 }
 
@@ -452,7 +449,7 @@ static void parents_after_conflict(struct worker *w, const struct shm_baseline_k
 {
     struct shm_baseline_value v;
 
-    if (is_blind(w, k, &s->parent, &v) && strcmp(v.etag, s->base_etag) == 0)
+    if (is_blind(w, k, &s->parent, &v) && strcmp(v.etag, s->expect.etag) == 0)
         shm_baseline_forget(w->shm, k, &s->parent);
 }
 
@@ -461,13 +458,13 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
     const struct shm_session *s = shm_session_at(w->shm, session);
     struct shm_baseline_key k = name_key(w, key);
 
-    after_conflict(w, &k, &the_mount, s->base_etag, absent);
+    after_conflict(w, &k, &the_mount, s->expect.etag, absent);
     parents_after_conflict(w, &k, s);
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_baseline_who who = who_of(&s->pids[i]);
 
         if (who.tgid)
-            after_conflict(w, &k, &who, s->base_etag, absent);
+            after_conflict(w, &k, &who, s->expect.etag, absent);
     }
 }
 

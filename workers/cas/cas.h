@@ -63,7 +63,7 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
  * mount's. Does nothing where there is nothing to expect (an unpublished file). */
 void cas_read(struct op *op, uint32_t node, const char *etag);
 
-/* Under shm->meta, when a session begins on the op's node: fixes what it expects (base_etag,
+/* Under shm->meta, when a session begins on the op's node: fixes what it expects (expect,
  * lineage, flags). */
 void cas_begin(struct op *op, uint32_t session, struct session_start how);
 

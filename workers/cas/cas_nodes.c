@@ -11,7 +11,7 @@
  * any more. */
 static bool has_failed(const struct shm_session *s)
 {
-    return (s->flags & SHM_SESSION_REFUSED) || s->write_error ||
+    return s->expect.refused || s->write_error ||
            (s->publish.error && s->publishing_seq == s->write_seq);
 }
 
@@ -54,7 +54,7 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
 
         /* (A file that they have made, and nobody else has seen, is none that was removed.) */
         if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
-            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED | SHM_SESSION_ABSENT)) &&
+            !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) && !s->expect.absent &&
             shm_node_is_named(shm, s->node, dir, name, len) && !cas_is_family(op, at))
             return at;
     }
@@ -88,10 +88,10 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
     for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
-        if (s->state != SHM_SESSION_LIVE || strcmp(s->base_etag, from) != 0 ||
+        if (s->state != SHM_SESSION_LIVE || strcmp(s->expect.etag, from) != 0 ||
             !shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
             continue;
-        memcpy(shm_session_edit(shm, at)->base_etag, to, SHM_ETAG_MAX);
+        memcpy(shm_session_edit(shm, at)->expect.etag, to, SHM_ETAG_MAX);
         moved++;
     }
 }
@@ -121,7 +121,7 @@ uint32_t cas_own_clean(struct op *op, uint32_t named)
         const struct shm_session *s = shm_session_at(shm, at++);
 
         if (!shm_session_dirty(s) && !has_failed(s) && s->publish.state == SHM_JOB_IDLE &&
-            shm_etag_same(s->base_etag, n->etag))
+            shm_etag_same(s->expect.etag, n->etag))
             return s->node;
     }
     return SHM_NIL;

@@ -22,29 +22,29 @@ static void copy_id(char *to, const char *from)
 static void mark_sent(struct cas_put *c, struct shm_session *s)
 {
     c->tried = true;
-    c->since_ns = s->sent_ns = clock_mono_ns();
-    s->flags |= SHM_SESSION_TRIED;
+    c->since_ns = s->expect.sent_ns = clock_mono_ns();
+    s->expect.tried = true;
 }
 
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
 {
     bool same = s->publishing_seq == s->write_seq;
 
-    c->expects = s->flags & SHM_SESSION_EXPECTS;
-    c->ours = s->flags & SHM_SESSION_OURS;
-    c->ambiguous = s->flags & SHM_SESSION_TRIED;
-    c->ask = c->expects && !(s->flags & (SHM_SESSION_LINEAGE | SHM_SESSION_ABSENT));
+    c->expects = s->expect.must;
+    c->ours = s->expect.ours;
+    c->ambiguous = s->expect.tried;
+    c->ask = c->expects && !s->expect.lineage_known && !s->expect.absent;
     c->look &= c->expects;
     if (c->ambiguous && same) {
-        copy_id(c->id, s->write_id);
+        copy_id(c->id, s->expect.write_id);
     } else {
         if (c->ambiguous) {
-            c->lost = *s->old_id;
-            copy_id(s->old_id, s->write_id);
+            c->lost = *s->expect.old_id;
+            copy_id(s->expect.old_id, s->expect.write_id);
         }
-        copy_id(s->write_id, c->id);
+        copy_id(s->expect.write_id, c->id);
     }
-    copy_id(c->old_id, s->old_id);
+    copy_id(c->old_id, s->expect.old_id);
     memcpy(c->base, s->lineage, LINEAGE_CAP);
     c->base[LINEAGE_CAP - 1] = '\0';
     if (!c->expects)
@@ -52,7 +52,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
     (void)lineage_head(c->base, c->expected);
     lineage_extend(c->base, c->id, c->lineage);
     c->tried = !asks && cas_put_first(c) == PUT_SEND;
-    c->since_ns = s->sent_ns;
+    c->since_ns = s->expect.sent_ns;
     if (c->tried)
         mark_sent(c, s);
 }
@@ -204,17 +204,16 @@ void cas_put_sends(struct cas_put *c, struct shm_session *s)
     mark_sent(c, s);
     if (!c->expects || c->ask)
         return;
-    s->flags |= SHM_SESSION_LINEAGE;
+    s->expect.lineage_known = true;
     memcpy(s->lineage, c->base, LINEAGE_CAP);
 }
 
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)
 {
-    s->flags &= ~(uint32_t)(SHM_SESSION_TRIED | SHM_SESSION_OURS);
-    s->flags |= SHM_SESSION_EXPECTS | SHM_SESSION_LINEAGE;
-    if (size == 0)
-        s->flags |= SHM_SESSION_OURS;
-    memset(s->old_id, 0, sizeof(s->old_id));
+    s->expect.tried = false;
+    s->expect.must = s->expect.lineage_known = true;
+    s->expect.ours = size == 0;
+    memset(s->expect.old_id, 0, sizeof(s->expect.old_id));
     memset(s->lineage, 0, sizeof(s->lineage));
     memcpy(s->lineage, c->lineage, strlen(c->lineage));
 }

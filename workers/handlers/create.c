@@ -61,7 +61,8 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     if (session < 0)
         return session;
     s = shm_session_edit(w->shm, (uint32_t)session);
-    s->flags |= SHM_SESSION_ABSENT | SHM_SESSION_UNPUBLISHED;
+    s->flags |= SHM_SESSION_UNPUBLISHED;
+    s->expect.absent = true;
     s->mtime_ns = v.mtime_ns;
     if (w->variant->isolates)
         shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->caller.pid;

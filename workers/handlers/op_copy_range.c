@@ -1,6 +1,6 @@
 /* COPY_FILE_RANGE: a whole file is to be copied by the server, so that a `cp` within the mount
  * moves no content. Here it is only noted: the target's session has a size and nothing in its
- * spool, and says of which version of which key it is a copy (SHM_SESSION_COPY). Its publish, at
+ * spool, and says of which version of which key it is a copy (SHM_CONTENT_COPY). Its publish, at
  * the close as always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of
  * the source (fetch_source), and the first change of the content loads it (session_take_turn): a
  * program that writes on, or is killed, finds what it would find after a copy through the page
@@ -57,10 +57,9 @@ static bool is_published(struct worker *w, uint32_t source)
 /* Under shm->meta. Nothing is in it, and nobody is about to change that. */
 static bool is_empty(struct worker *w, const struct shm_session *s)
 {
-    return s->size == 0 && !s->write_error && !s->writing && (s->flags & SHM_SESSION_LOADED) &&
-           !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_EMPTYING)) &&
-           s->load.state == SHM_JOB_IDLE && s->publish.state == SHM_JOB_IDLE &&
-           !hold_is_taken(w, s->node, 0);
+    return s->size == 0 && !s->write_error && !s->writing && s->content == SHM_CONTENT_SPOOL &&
+           !(s->flags & SHM_SESSION_ORPHAN) && s->load.state == SHM_JOB_IDLE &&
+           s->publish.state == SHM_JOB_IDLE && !hold_is_taken(w, s->node, 0);
 }
 
 /* Under shm->meta. 0 and what to copy where; -EOPNOTSUPP; -EBADF. */
@@ -100,8 +99,8 @@ static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
     memset(&s->copy, 0, sizeof(s->copy));
     memcpy(s->copy.key, key, strlen(key));
     memcpy(s->copy.etag, n->etag, SHM_ETAG_MAX);
-    s->flags |= SHM_SESSION_COPY;
-    s->flags &= ~(uint32_t)(SHM_SESSION_LOADED | SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
+    s->content = SHM_CONTENT_COPY;
+    s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
     session_written(w, session, 0, n->size);
     shm_node_new_content(w->shm, s->node); /* what was read of it is not of this */
     return 0;

@@ -55,7 +55,7 @@ static void note_read(struct op *op, uint32_t node)
     if (!s)
         op->w->variant->has_read(op, node, n->etag);
     else if (!shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
-        op->w->variant->has_read(op, node, s->base_etag);
+        op->w->variant->has_read(op, node, s->expect.etag);
 }
 
 /* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel

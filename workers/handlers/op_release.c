@@ -62,7 +62,7 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
         key[0] = '\0';
     if (session_is_torn(s))
         return "its writers were killed";
-    if (s->flags & SHM_SESSION_REFUSED)
+    if (s->expect.refused)
         return told_already;
     if (s->write_error) /* perhaps after a conflict */
         return "a write to it failed";

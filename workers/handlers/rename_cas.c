@@ -73,13 +73,13 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
     if (*at == SHM_NIL)
         return false;
     s = shm_session_edit(shm, (*at)++);
-    if (strcmp(s->base_etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
+    if (strcmp(s->expect.etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
         shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
         return true;
-    memset(s->base_etag, 0, sizeof(s->base_etag));
-    memcpy(s->base_etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+    memset(s->expect.etag, 0, sizeof(s->expect.etag));
+    memcpy(s->expect.etag, now, strnlen(now, SHM_ETAG_MAX - 1));
     if (key_of_node(op->w, s->node, to) == 0)
-        cas_lineage(op->w, to, s->base_etag, s->lineage);
+        cas_lineage(op->w, to, s->expect.etag, s->lineage);
     return true;
 }
 
@@ -162,7 +162,7 @@ static void then_put(struct op *op, int error)
     rec = op_edit(op);
     rec->step = RENAME_COPIED;
     snprintf((char *)rec->reply, sizeof(rec->reply), "%s",
-             shm_session_at(w->shm, rec->session)->base_etag);
+             shm_session_at(w->shm, rec->session)->expect.etag);
     worker_unlock(w);
     rename_cas_delete_source(op);
 }
@@ -274,7 +274,7 @@ static int rename_cas_begin(struct op *op)
         r = session_begin(op, (uint32_t)r, false);
     if (r < 0)
         return (int)r;
-    return shm_session_at(w->shm, (uint32_t)r)->flags & SHM_SESSION_REFUSED ? -EEXIST : 0;
+    return shm_session_at(w->shm, (uint32_t)r)->expect.refused ? -EEXIST : 0;
 }
 
 void rename_cas(struct op *op, bool dir)

@@ -39,7 +39,7 @@ static bool will_be_there(const struct worker *w, const struct shm_session *s)
     if (!(n->flags & SHM_NODE_LOCAL) || (s->flags & SHM_SESSION_ORPHAN))
         return false;
     return (n->flags & SHM_NODE_CURRENT) ||
-           (w->variant->isolates && !s->publish.error && !(s->flags & SHM_SESSION_REFUSED));
+           (w->variant->isolates && !s->publish.error && !s->expect.refused);
 }
 
 bool names_local_below(struct worker *w, uint32_t dir)

@@ -117,7 +117,7 @@ bool resolve_is_ours(struct worker *w, const struct shm_node *n)
         return false;
     s = shm_session_at(w->shm, n->session);
     return shm_session_dirty(s) || s->writing || s->publish.state != SHM_JOB_IDLE ||
-           !(s->flags & SHM_SESSION_LOADED) || (s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_COPY));
+           !shm_session_is_loaded(s) || (s->flags & SHM_SESSION_ORPHAN);
 }
 
 /* Under shm->meta. S3 has another version than the node is, on which a session hangs that has

@@ -268,7 +268,7 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     ret->of = node;
     ret->node = n->bytes_node;
     ret->content = n->content;
-    if (s && (s->flags & SHM_SESSION_COPY)) {
+    if (s && s->content == SHM_CONTENT_COPY) {
         ret->size = s->size;
         memcpy(ret->etag, s->copy.etag, SHM_ETAG_MAX);
         memcpy(ret->key, s->copy.key, sizeof(s->copy.key));

@@ -37,13 +37,12 @@ static uint64_t size_of(struct worker *w, const struct shm_node *n)
 {
     const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
 
-    return s && (s->flags & SHM_SESSION_COPY) ? s->size : n->size;
+    return s && s->content == SHM_CONTENT_COPY ? s->size : n->size;
 }
 
 bool read_is_from_session(struct worker *w, const struct shm_node *n)
 {
-    return n->session != SHM_NIL &&
-           (shm_session_at(w->shm, n->session)->flags & SHM_SESSION_LOADED);
+    return n->session != SHM_NIL && shm_session_is_loaded(shm_session_at(w->shm, n->session));
 }
 
 struct read_limits read_limits(const struct worker *w)
@@ -88,7 +87,7 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
         /* (Of an ORPHAN they are not what the name has any more.) */
         if (first && h->session == n->session && !shm_session_dirty(s) &&
             !(s->flags & SHM_SESSION_ORPHAN))
-            w->variant->has_read(op, l->node, s->base_etag);
+            w->variant->has_read(op, l->node, s->expect.etag);
         return;
     }
     from->kind = LOOK_BLOCKS;

@@ -185,7 +185,7 @@ static void give_up_name(struct op *op)
     n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
     if (n && n->session != SHM_NIL && (n->flags & SHM_NODE_CURRENT) && !op->w->variant->isolates &&
         !read_is_from_session(op->w, n) &&
-        !(shm_session_at(shm, n->session)->flags & SHM_SESSION_COPY)) {
+        shm_session_at(shm, n->session)->content != SHM_CONTENT_COPY) {
         shm_node_list_stale(shm, n->parent);
         shm_node_detach(shm, node);
     }

@@ -43,7 +43,8 @@ void cas_keep_readers(struct worker *w, uint32_t named)
     s->size = shm_node_at(w->shm, named)->size;
     s->mtime_ns = shm_node_at(w->shm, named)->mtime_ns;
     s->flags = SHM_SESSION_ORPHAN;
-    memcpy(s->base_etag, shm_node_at(w->shm, named)->etag, SHM_ETAG_MAX);
+    s->content = SHM_CONTENT_S3;
+    memcpy(s->expect.etag, shm_node_at(w->shm, named)->etag, SHM_ETAG_MAX);
     step_aside(w, named);
 }
 
@@ -51,7 +52,7 @@ void cas_keep_readers(struct worker *w, uint32_t named)
 static bool is_waited_for(struct shm *shm, const struct shm_session *s)
 {
     return s->state == SHM_SESSION_LIVE && (s->flags & SHM_SESSION_ORPHAN) &&
-           !(s->flags & SHM_SESSION_LOADED) && shm_node_at(shm, s->node)->opens &&
+           !shm_session_is_loaded(s) && shm_node_at(shm, s->node)->opens &&
            !(s->load.attempts && s->load.error);
 }
 

@@ -25,7 +25,7 @@ uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
         if (s->state == SHM_SESSION_FREE)
             continue;
         live--;
-        if (s->state == SHM_SESSION_LIVE && (s->flags & SHM_SESSION_COPY) &&
+        if (s->state == SHM_SESSION_LIVE && s->content == SHM_CONTENT_COPY &&
             !(s->flags & SHM_SESSION_LOST) && strncmp(s->copy.key, key, len) == 0 &&
             (below || !s->copy.key[len])) {
             worker_awaits_session(w, i);

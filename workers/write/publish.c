@@ -272,12 +272,12 @@ int publish_begin(struct publish *p)
     if (r < 0)
         return r;
     p->generation = s->generation;
-    p->absent = s->flags & SHM_SESSION_ABSENT;
-    p->excl = (s->flags & SHM_SESSION_EXCL) && !(s->flags & SHM_SESSION_TRIED);
+    p->absent = s->expect.absent;
+    p->excl = (s->flags & SHM_SESSION_EXCL) && !s->expect.tried;
     if (!p->absent)
-        memcpy(p->etag, s->base_etag, sizeof(p->etag));
+        memcpy(p->etag, s->expect.etag, sizeof(p->etag));
     p->size = s->size;
-    if (s->flags & SHM_SESSION_COPY)
+    if (s->content == SHM_CONTENT_COPY)
         p->copy = s->copy;
     p->node = *shm_node_at(w->shm, s->node);
     p->has_xattr = s->flags & SHM_SESSION_XATTR;

@@ -10,7 +10,7 @@
 
 static void cas_begins(struct publish *p, struct shm_session *s)
 {
-    p->cas.since_ns = s->sent_ns;
+    p->cas.since_ns = s->expect.sent_ns;
     p->cas.look = s3_habit_has(p->w->s3, S3_HABIT_CONTRADICTS);
     cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
 }
@@ -81,12 +81,12 @@ static void lose_name(struct publish *p, uint32_t node)
 static void cas_failed(struct publish *p, struct shm_session *s, int error)
 {
     if (!p->cas.ambiguous)
-        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+        s->expect.tried = false;
     if (error == -EEXIST) {
         cas_conflict(p->w, p->session, p->key, p->cas.gone);
         lose_name(p, s->node);
     }
-    if (s->flags & SHM_SESSION_EXPECTS)
+    if (s->expect.must)
         shm_node_list_stale(p->w->shm, shm_node_at(p->w->shm, s->node)->parent);
 }
 

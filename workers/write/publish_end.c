@@ -50,12 +50,15 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
 
     s->published_seq = s->publishing_seq;
-    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL);
-    memset(s->base_etag, 0, sizeof(s->base_etag));
-    memcpy(s->base_etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL);
+    s->expect.absent = false;
+    memset(s->expect.etag, 0, sizeof(s->expect.etag));
+    memcpy(s->expect.etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         forget_writer(&s->pids[i]);
-    s->flags &= ~(uint32_t)(SHM_SESSION_COPY | SHM_SESSION_NO_COPY);
+    if (s->content == SHM_CONTENT_COPY) /* which S3 has as this key now */
+        s->content = SHM_CONTENT_S3;
+    s->flags &= ~(uint32_t)SHM_SESSION_NO_COPY;
     p->rules->published(p, s, res);
     publish_node(p, res);
     s->changed_from = UINT64_MAX;

@@ -66,8 +66,8 @@ enum put_next publish_lww_found(struct publish *p, const struct s3_result *res)
 
 static void lww_begin(struct publish *p, struct shm_session *s)
 {
-    p->unsure = p->absent && (s->flags & SHM_SESSION_TRIED);
-    p->cas.since_ns = s->sent_ns;
+    p->unsure = p->absent && s->expect.tried;
+    p->cas.since_ns = s->expect.sent_ns;
 }
 
 static enum put_next lww_first(const struct publish *p)
@@ -78,14 +78,14 @@ static enum put_next lww_first(const struct publish *p)
 static void lww_published(struct publish *p, struct shm_session *s, const struct s3_result *res)
 {
     (void)p, (void)res;
-    s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+    s->expect.tried = false;
 }
 
 static void lww_failed(struct publish *p, struct shm_session *s, int error)
 {
     (void)error;
     if (!p->cas.ambiguous && !p->unsure)
-        s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
+        s->expect.tried = false;
 }
 
 /* Under shm->meta. The node may have left its name to a version from elsewhere

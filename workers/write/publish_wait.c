@@ -103,7 +103,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
     if (s->state != SHM_SESSION_LIVE || s->generation != pw->generation ||
         (s->flags & SHM_SESSION_ORPHAN))
         return LOOK_END;
-    if (s->flags & SHM_SESSION_REFUSED) {
+    if (s->expect.refused) {
         *ret_error = -EEXIST;
         return LOOK_END;
     }
@@ -120,7 +120,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
             return LOOK_END;
         }
         pw->attempts = s->publish.attempts;
-        if ((s->flags & SHM_SESSION_COPY) && (s->flags & SHM_SESSION_NO_COPY))
+        if (s->content == SHM_CONTENT_COPY && (s->flags & SHM_SESSION_NO_COPY))
             what = look_at_load(pw, s, ret_error);
         else if (may_begin(op, s))
             what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
@@ -162,7 +162,7 @@ static void tell_refused(struct worker *w, uint32_t session)
     s->publishing_seq = s->write_seq;
     if (key_of_node(w, s->node, c.key) < 0)
         c.key[0] = '\0';
-    memcpy(c.found, s->base_etag, sizeof(c.found));
+    memcpy(c.found, s->expect.etag, sizeof(c.found));
     worker_unlock(w);
     publish_note_conflict(w, session, &c);
     log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
@@ -203,8 +203,8 @@ static void publish_wait_resume(struct op *op)
 
     worker_lock(w);
     what = publish_wait_look(op, pw, &error);
-    is_refused = what == LOOK_END && error == -EEXIST &&
-                 (shm_session_at(w->shm, pw->session)->flags & SHM_SESSION_REFUSED);
+    is_refused =
+        what == LOOK_END && error == -EEXIST && shm_session_at(w->shm, pw->session)->expect.refused;
     if (is_refused)
         cas_refused(w, pw->session);
     worker_unlock(w);

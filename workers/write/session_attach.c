@@ -67,11 +67,11 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     s = shm_session_edit(w->shm, (uint32_t)idx);
     s->size = n->size;
     s->mtime_ns = n->mtime_ns;
-    memcpy(s->base_etag, n->etag, SHM_ETAG_MAX);
+    memcpy(s->expect.etag, n->etag, SHM_ETAG_MAX);
     if (n->flags & SHM_NODE_LOCAL)
-        s->flags |= SHM_SESSION_ABSENT;
+        s->expect.absent = true;
     else
-        s->flags &= ~(uint32_t)SHM_SESSION_LOADED;
+        s->content = SHM_CONTENT_S3;
     w->variant->session_begins(op, (uint32_t)idx,
                                (struct session_start){.truncate = truncate, .append = appends(op)});
     op_edit(op)->session = (uint32_t)idx;
@@ -181,11 +181,10 @@ static bool begin_truncation(struct op *op)
     struct shm_session *s = shm_session_edit(op->w->shm, session);
 
     session_cut(op->w, session, 0);
-    s->flags |= SHM_SESSION_LOADED; /* readers go to the spool from now on */
-    s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+    s->content = SHM_CONTENT_SPOOL; /* readers go to the spool from now on */
     if (!session_change_begin(op, session, 0))
         return false;
-    s->flags |= SHM_SESSION_EMPTYING;
+    s->content = SHM_CONTENT_EMPTYING;
     return true;
 }
 
@@ -200,7 +199,7 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->step == OP_STEP_TRUNCATED)
         return LOOK_READY;
-    if (!a->truncate && (s->flags & SHM_SESSION_LOADED))
+    if (!a->truncate && shm_session_is_loaded(s))
         return LOOK_READY;
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
         return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;

@@ -25,8 +25,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
 
     if (rec->step == OP_STEP_CHANGING)
         return true; /* noted by our predecessor, who died in the middle */
-    if (job_runs(s) || !(s->flags & SHM_SESSION_LOADED) || (s->flags & SHM_SESSION_EMPTYING) ||
-        !spool_reserve(w, session, end)) {
+    if (job_runs(s) || s->content != SHM_CONTENT_SPOOL || !spool_reserve(w, session, end)) {
         worker_awaits_session(w, session);
         return false;
     }
@@ -43,8 +42,8 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     uint32_t mask = 0;
 
     s->writing--;
-    if (s->writing == 0) /* else it is not ours: one that empties is alone */
-        s->flags &= ~(uint32_t)SHM_SESSION_EMPTYING;
+    if (s->writing == 0 && s->content == SHM_CONTENT_EMPTYING) /* one that empties is alone */
+        s->content = SHM_CONTENT_SPOOL;
     op_edit(op)->step = 0;
     if (s->writing == 0) {
         mask = s->waiters;
@@ -93,7 +92,7 @@ void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t
 
 static bool is_still(const struct shm_session *s)
 {
-    return !job_runs(s) && s->writing == 0 && (s->flags & SHM_SESSION_LOADED);
+    return !job_runs(s) && s->writing == 0 && shm_session_is_loaded(s);
 }
 
 /* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any
@@ -145,7 +144,7 @@ static bool wants_load(struct op *op, uint32_t session, int *ret_error)
     bool known = op->rec->step == OP_STEP_LOADING;
 
     *ret_error = 0;
-    if ((s->flags & SHM_SESSION_LOADED) || op->rec->step == OP_STEP_CHANGING)
+    if (shm_session_is_loaded(s) || op->rec->step == OP_STEP_CHANGING)
         return false;
     if (!known)
         op_edit(op)->step = OP_STEP_LOADING;

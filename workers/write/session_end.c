@@ -23,7 +23,7 @@ static void mark_clean(struct shm_session *s)
 
 static bool was_refused(const struct shm_session *s)
 {
-    return (s->flags & SHM_SESSION_REFUSED) || s->publish.error == -EEXIST;
+    return s->expect.refused || s->publish.error == -EEXIST;
 }
 
 /* Under shm->meta. Somebody reads on through the node that was the writer's own (PRIVATE).
@@ -32,11 +32,10 @@ static bool was_refused(const struct shm_session *s)
  * its name do. (Half of the sessions are for writers.) */
 static bool is_read_on(struct worker *w, const struct shm_session *s)
 {
-    const uint32_t content = SHM_SESSION_LOADED | SHM_SESSION_COPY | SHM_SESSION_ORPHAN;
     const struct shm_node *n = shm_node_at(w->shm, s->node);
 
     return (n->flags & SHM_NODE_PRIVATE) && n->opens && !(n->flags & SHM_NODE_LOCAL) &&
-           (s->flags & content) == SHM_SESSION_LOADED &&
+           shm_session_is_loaded(s) && !(s->flags & SHM_SESSION_ORPHAN) &&
            (!shm_session_dirty(s) || was_refused(s)) &&
            w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
 }
@@ -49,7 +48,7 @@ static void keep_for_readers(struct worker *w, uint32_t session)
     if (!shm_session_dirty(shm_session_at(w->shm, session)))
         return;
     s = shm_session_edit(w->shm, session);
-    s->flags |= SHM_SESSION_REFUSED;
+    s->expect.refused = true;
     mark_clean(s);
 }
 
@@ -92,8 +91,8 @@ void session_discard(struct worker *w, uint32_t session)
     uint32_t node = s->node;
 
     mark_clean(s);
-    if (s->flags & SHM_SESSION_COPY) { /* blocks of it are not what the node is again */
-        s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+    if (s->content == SHM_CONTENT_COPY) { /* blocks of it are not what the node is again */
+        s->content = SHM_CONTENT_S3;
         shm_node_new_content(w->shm, node);
     }
     shm_notify_inode(w->shm, node);

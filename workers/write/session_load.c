@@ -31,7 +31,7 @@ void session_copy_lost(struct worker *w, uint32_t session)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
 
-    if (s->flags & SHM_SESSION_COPY)
+    if (s->content == SHM_CONTENT_COPY)
         s->flags |= SHM_SESSION_LOST;
 }
 
@@ -52,15 +52,14 @@ static void load_end(struct load *l, int result)
     s->load.attempts++;
     s->load.error = error;
     /* S3 must be asked for the name again. */
-    if (error == -ESTALE && !(s->flags & SHM_SESSION_COPY)) {
+    if (error == -ESTALE && s->content != SHM_CONTENT_COPY) {
         shm_node_detach(w->shm, s->node);
         shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
     }
     if (error)
         session_copy_lost(w, l->session);
     else {
-        s->flags |= SHM_SESSION_LOADED;
-        s->flags &= ~(uint32_t)SHM_SESSION_COPY;
+        s->content = SHM_CONTENT_SPOOL;
         s->size = l->got;
     }
     closed = session_end_unused(w, l->session);
@@ -160,7 +159,7 @@ static int load_begin(struct load *l, const struct fetch_source *from)
 static bool may_load(const struct shm_session *s)
 {
     return s->state == SHM_SESSION_LIVE && s->load.state == SHM_JOB_IDLE &&
-           !(s->flags & SHM_SESSION_LOADED);
+           !shm_session_is_loaded(s);
 }
 
 int session_load(struct worker *w, uint32_t session)
