@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 
-static_assert(sizeof(struct shm_record) == 1024, "a record is 1 KiB");
+static_assert(sizeof(struct shm_record) == 1152, "records are aligned to cache lines");
 
 /* One arena: a page whose end is the request head, the payload, struct shm_arena, the records. */
 static size_t arena_stride(const struct shm_sizes *s)

@@ -16,7 +16,8 @@
 
 #include <stdatomic.h>
 
-#include "shm/shm_segment.h"
+#include "shm/shm_baseline.h"
+#include "shm/shm_node.h"
 
 #define SHM_READ_HEAD 80 /* in front of the payload: fuse_in_header and fuse_write_in */
 /* bytes of a request that can wait: two names of 255 and their header fit */
@@ -30,6 +31,47 @@ enum shm_record_state {
     SHM_RECORD_READING,
     SHM_RECORD_IN_FLIGHT,
     SHM_RECORD_APPLIED,
+};
+
+/* What a request has done to the content of its session (workers/write/session_change.h). */
+enum shm_change {
+    SHM_CHANGE_NONE,
+    SHM_CHANGE_LOADING,   /* it waits for a load that it knows of */
+    SHM_CHANGE_BEGUN,     /* counted in the session's `writing` */
+    SHM_CHANGE_TRUNCATED, /* an open has emptied the file, which is not to be done again */
+};
+
+/* A DELETE of a key (workers/write/delete.h): which version it means, since a replacement must not
+ * mean what the caller, or the mount, has learned of since. */
+struct shm_deletion {
+    uint32_t sent; /* 1: it has been sent, and its end is not known */
+    uint32_t unused;
+    uint64_t sent_ns; /* the last one */
+    char etag[SHM_ETAG_MAX];
+    char id[SHM_ID_LEN + 8]; /* write-id of the version, "" = not known */
+};
+
+/* How far a rename came (workers/handlers/rename.h), in order. */
+enum shm_rename_step {
+    SHM_RENAME_BEGUN,  /* nothing that would not be done again */
+    SHM_RENAME_MOVING, /* a directory: the target was empty; by now keys may have moved there */
+    SHM_RENAME_AIMED, /* compare-and-set: the session's node has the new name, and what to expect */
+    SHM_RENAME_COPIED, /* the new key has the file, version `etag` */
+    SHM_RENAME_TAKING, /* compare-and-set: the source is gone; what is open on it follows */
+};
+
+/* How far a request with several effects came: the member of its kind. */
+union shm_progress {
+    struct shm_deletion unlink;
+    struct {
+        uint32_t step; /* enum shm_rename_step */
+        uint32_t unused;
+        char etag[SHM_ETAG_MAX];
+        struct shm_deletion source; /* `id` is set before it is sent */
+    } rename;
+    struct {
+        uint32_t sent; /* 1: the change of metadata may have been made */
+    } meta;
 };
 
 /* struct shm_record: one request.
@@ -46,19 +88,22 @@ struct shm_record {
     uint32_t crashes;
     uint64_t started_ns; /* monotonic */
     uint64_t node_id;    /* of the request: what it is about, or the directory */
-    uint32_t step;       /* of operations with several effects: how far it came */
-    uint32_t handle;     /* handle that it made; SHM_NIL */
+    uint32_t change;     /* enum shm_change: of the session's content, by this request */
+    uint32_t target;     /* node that a rename replaces, marked busy too; SHM_NIL */
     uint32_t session;    /* session that it holds a ref on; SHM_NIL */
     uint32_t node;       /* node that it has marked busy; SHM_NIL */
     uint32_t parked_len; /* WRITE: bytes that lie in the parking file at this record's place */
     int32_t reply_error; /* APPLIED: 0 or -errno */
     uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
     uint32_t request_len;
-    uint32_t told;    /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
+    uint32_t told;       /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
+    uint32_t batch_done; /* BATCH_FORGET: so many of it are done */
+    uint32_t unused_too;
     uint32_t entered; /* `node` is a directory that it makes or removes a key in: hold_enter() */
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
-    uint8_t unused[80];
+    union shm_progress progress; /* of a request that waits; begins as zeroes */
+    uint8_t unused[16];
 };
 
 /* reply_len: the answer is arena->reply[0 .. arena->reply_len) */

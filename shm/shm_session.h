@@ -50,12 +50,11 @@ enum shm_session_flag {
 
 /* What a publish of the session expects to replace, and what is known of the attempts so far. */
 struct shm_expectation {
-    char etag
-        [SHM_ETAG_MAX]; /* the version that the session is built on; "" = absent, or not known */
-    bool absent;        /* the key was not on S3 when the session began, nor published since */
-    bool must;          /* compare-and-set: etag, or absence, must match; else it is a hint */
-    bool refused;       /* what was read is outdated, or not known: nothing is published */
-    bool lineage_known; /* `lineage` is that of etag; else S3 is asked */
+    char etag[SHM_ETAG_MAX]; /* the version that the session is built on; "": none, or not known */
+    bool absent;             /* the key was not on S3 when the session began, nor published since */
+    bool must;               /* compare-and-set: etag, or absence, must match; else it is a hint */
+    bool refused;            /* what was read is outdated, or not known: nothing is published */
+    bool lineage_known;      /* `lineage` is that of etag; else S3 is asked */
     /* etag is of an empty file that we made: all of them have it, so write-ids must tell */
     bool ours;
     /* a PUT (compare-and-set: with write_id; else of a new file) has begun, and its end is not

@@ -485,7 +485,7 @@ static void run_create(struct shm *shm)
     shm_node_list_stale(shm, at.dir);
     shm_notify_entry(shm, at.dir, at.long_name, LONG_LEN);
     shm_save(shm, shm->meta, rec, sizeof(*rec));
-    rec->handle = (uint32_t)handle;
+    rec->target = (uint32_t)handle;
     rec->session = (uint32_t)session;
     memset(rec->reply, 'r', sizeof(rec->reply));
     rec->reply_len = sizeof(rec->reply);

@@ -109,7 +109,7 @@ static void keeps(void **state)
     struct op *op = mkdir_op(fx, UNIQUE, "name");
     uint32_t next = op_next_record(&fx->w);
 
-    op->rec->step = 7;
+    op->rec->change = 7;
     assert_int_equal(op_keep(op), 0);
     assert_false(op_is_current(op));
     assert_int_equal(op->rec_idx, next);
@@ -117,7 +117,7 @@ static void keeps(void **state)
     assert_int_equal(op_tag(op), shm_record_tag(FX_SLOT, next));
     assert_int_equal(fx_state(op->rec), SHM_RECORD_IN_FLIGHT);
     assert_int_equal(fx_state(&fx->w.arena->current), SHM_RECORD_FREE);
-    assert_int_equal(op->rec->step, 7);
+    assert_int_equal(op->rec->change, 7);
     assert_int_equal(op->rec->unique, UNIQUE);
     memset(area, 0xff, 4096); /* the next request comes */
     assert_string_equal(fuse_req(op)->name, "name");
@@ -317,7 +317,7 @@ static void killed_after_reading(void **state)
     fx_request(fx, FUSE_MKDIR, UNIQUE, 1, &mkdir_in, sizeof(mkdir_in), "d", 2);
     /* What is left of the request before. */
     fx->w.arena->current.session = 2;
-    fx->w.arena->current.step = OP_STEP_CHANGING;
+    fx->w.arena->current.change = SHM_CHANGE_BEGUN;
     atomic_store(&fx->w.arena->current.interrupted, 1);
     replace_and_recover(fx);
     assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);

@@ -166,7 +166,7 @@ static int compose(struct store *st, const struct s3_object *obj)
 static void note_sent(struct op *op)
 {
     worker_lock(op->w);
-    op_edit(op)->step = META_STEP_SENT;
+    op_progress(op)->meta.sent = 1;
     worker_unlock(op->w);
 }
 

@@ -5,8 +5,6 @@
 #include "workers/objmeta/xattr.h"
 #include "workers/op/op.h"
 
-#define META_STEP_SENT 24 /* op->rec->step: it may have been done already, by a worker that died */
-
 /* The change. Each may be called again by a replacement of this worker, and must then come to the
  * same. */
 struct meta_change {

@@ -232,7 +232,7 @@ static void resize_now(struct op *op, uint32_t session)
     }
     mask = session_change_end(op, session);
     if (r == 0 && !has_handle(op))
-        op_edit(op)->step = OP_STEP_TRUNCATED;
+        op_edit(op)->change = SHM_CHANGE_TRUNCATED;
     worker_unlock(w);
     worker_wake(w, mask);
     if (r < 0)
@@ -281,7 +281,7 @@ static void then_resize(struct op *op, int error)
     }
     session_note_pid(op->w, op->rec->session, op->caller.pid,
                      SHM_PID_OPENED); /* whose write it is */
-    if (op->rec->step == OP_STEP_TRUNCATED) {
+    if (op->rec->change == SHM_CHANGE_TRUNCATED) {
         session_publish(op, op->rec->session, then_apply);
         return;
     }

@@ -44,10 +44,10 @@ void op_batch_forget(struct op *op)
         n = (uint32_t)(fuse_req(op)->data_len / sizeof(*one));
     do {
         worker_lock(w);
-        i = op->rec->step;
+        i = op->rec->batch_done;
         for (unsigned k = 0; k < BATCH && i < n; k++, i++)
             forget_forget(w, one[i].nodeid, one[i].nlookup);
-        op_edit(op)->step = i;
+        op_edit(op)->batch_done = i;
         if (i >= n)
             free_record(op);
         worker_unlock(w);

@@ -1,12 +1,10 @@
-/* RENAME and RENAME2. A file is copied and then deleted; a directory likewise, key by key
- * (rename_dir.c). Neither is atomic on S3: between copy and delete both names exist. Unpublished
- * bytes are published first, under the old name.
+/* RENAME and RENAME2: the checks, holding both names, and then the variant's steps (rename_lww.c,
+ * rename_cas.c).
  *
  * What a replacement finds in op->rec:
  *   node      the source, held (hold_take)
- *   handle    the target that is replaced, held too, or SHM_NIL (the field is free: a rename opens
- *             nothing)
- *   step      rename.h
+ *   target    the node that is replaced, held too, or SHM_NIL
+ *   progress  how far the steps have come
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,203 +30,6 @@
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
 #endif
-
-/* ---- a file ---- */
-
-/* The version that was copied. One that was written since is a new file of the old name. */
-static void rename_delete_source(struct op *op)
-{
-    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    int r = rename_keys_of(op, false, from, to);
-
-    worker_lock(op->w);
-    memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
-    worker_unlock(op->w);
-    if (r < 0)
-        rename_finish(op, r);
-    else
-        delete_key(op, from, etag, DELETE_MOVED, NULL, rename_finish);
-}
-
-static void rename_on_copied(void *arg, const struct s3_result *res)
-{
-    struct op *op = arg;
-    struct shm_record *rec;
-
-    op->s3 = NULL;
-    if (res->error) {
-        /* Another version than we know: the kernel looks up again and repeats the rename. */
-        if (res->error == -ESTALE || res->error == -ENOENT) {
-            worker_lock(op->w);
-            shm_node_detach(op->w->shm, op->rec->node);
-            worker_unlock(op->w);
-        }
-        rename_finish(op, res->error);
-        return;
-    }
-    worker_lock(op->w);
-    rec = op_edit(op);
-    rec->step = RENAME_COPIED;
-    snprintf((char *)rec->reply, sizeof(rec->reply), "%s", res->obj.etag);
-    worker_unlock(op->w);
-    rename_delete_source(op);
-}
-
-static void copy_file(struct op *op, int error)
-{
-    struct worker *w = op->w;
-    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    struct s3_copy copy = {.from_key = from, .to_key = to, .if_source_match = etag};
-    uint64_t size;
-    int r = error ? error : rename_keys_of(op, false, from, to);
-
-    worker_lock(w);
-    memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
-    size = shm_node_at(w->shm, op->rec->node)->size;
-    worker_unlock(w);
-    if (!*etag)
-        copy.if_source_match = NULL;
-    if (r == 0 && size > S3_PUT_MAX)
-        r = -EFBIG; /* needs a copy in parts */
-    if (r == 0) {
-        w->stats->s3[S3_OP_COPY]++;
-        r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
-    }
-    if (r < 0)
-        rename_finish(op, r);
-}
-
-/* Who reads the target, which is about to be replaced, has its bytes here now. */
-static void target_is_kept(struct op *op, int error)
-{
-    uint32_t session;
-
-    (void)error;
-    worker_lock(op->w);
-    session = shm_node_at(op->w->shm, op->rec->node)->session;
-    worker_unlock(op->w);
-    if (session != SHM_NIL)
-        session_publish(op, session, copy_file);
-    else
-        copy_file(op, 0);
-}
-
-/* Copies of what is about to change, the source or the target, are loaded first. */
-static void rename_settle(struct op *op, bool dir, bool target,
-                          void (*then)(struct op *op, int error))
-{
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, dir, from, to);
-
-    if (r < 0)
-        rename_finish(op, r);
-    else
-        copy_source_settle(op, target ? to : from, dir, then);
-}
-
-static void copies_of_target_are_here(struct op *op, int error)
-{
-    (void)error;
-    orphan_prepare(op, op->rec->handle, target_is_kept);
-}
-
-static void copies_of_source_are_here(struct op *op, int error)
-{
-    (void)error;
-    rename_settle(op, false, true, copies_of_target_are_here);
-}
-
-static void rename_file(struct op *op)
-{
-    if (rename_is_copied(op))
-        rename_delete_source(op);
-    else
-        rename_settle(op, false, false, copies_of_source_are_here);
-}
-
-/* ---- a directory ---- */
-
-static void publish_below(struct op *op, int error);
-
-static void target_is_empty(struct op *op, const char *to, int error)
-{
-    (void)to;
-    if (error) {
-        rename_finish(op, error);
-        return;
-    }
-    worker_lock(op->w);
-    op_edit(op)->step = RENAME_MOVING;
-    worker_unlock(op->w);
-    publish_below(op, 0);
-}
-
-/* A directory may only replace an empty one. */
-static void check_target(struct op *op)
-{
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, true, from, to);
-
-    if (r == 0)
-        r = dir_check_empty(op, to, target_is_empty);
-    if (r < 0)
-        rename_finish(op, r);
-}
-
-/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none.
- * */
-static uint32_t dirty_below(struct worker *w, uint32_t dir)
-{
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
-        const struct shm_session *s = shm_session_at(w->shm, i);
-
-        if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
-            !(s->flags & SHM_SESSION_ORPHAN) && key_is_below(w, s->node, dir))
-            return i;
-    }
-    return SHM_NIL;
-}
-
-static void move_keys(struct op *op, int error)
-{
-    char from[KEY_CAP], to[KEY_CAP];
-    int r = rename_keys_of(op, true, from, to);
-
-    (void)error;
-    if (r < 0)
-        rename_finish(op, r);
-    else
-        rename_keys(op, from, to, rename_finish);
-}
-
-static void publish_below(struct op *op, int error)
-{
-    uint32_t session;
-
-    if (error) {
-        rename_finish(op, error);
-        return;
-    }
-    worker_lock(op->w);
-    session = dirty_below(op->w, op->rec->node);
-    worker_unlock(op->w);
-    if (session != SHM_NIL)
-        session_publish(op, session, publish_below);
-    else
-        rename_settle(op, true, false, move_keys);
-}
-
-void rename_lww(struct op *op, bool dir)
-{
-    if (dir && op->rec->step == RENAME_MOVING)
-        publish_below(op, 0);
-    else if (dir)
-        check_target(op);
-    else
-        rename_file(op);
-}
-
-/* ---- the beginning ---- */
 
 /* Under shm->meta: may the source replace the target? */
 static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_t flags)
@@ -279,7 +80,7 @@ static int take_nodes(struct op *op, const struct rename_args *a)
         return 0;
     }
     op_edit(op)->node = node;
-    op->rec->handle = target;
+    op->rec->target = target;
     return 1;
 }
 

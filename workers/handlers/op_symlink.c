@@ -80,7 +80,7 @@ static int symlink_prepare(struct op *op)
         worker_unlock(w);
     }
     /* (With a session and without this step: done, by a predecessor.) */
-    if (r == 0 && op->rec->step == OP_STEP_CHANGING)
+    if (r == 0 && op->rec->change == SHM_CHANGE_BEGUN)
         r = write_target(op, session);
     return r;
 }

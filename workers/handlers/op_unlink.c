@@ -13,6 +13,7 @@
 #include "workers/handlers/handlers.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
+#include "workers/op/sequence.h"
 #include "workers/op/validity.h"
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
@@ -61,30 +62,63 @@ static void unlink_end(struct op *op, int error, bool from_s3)
     op_finish(op);
 }
 
+/* ---- the steps ---- */
+
+/* Sessions that are to be copies of it are loaded first. */
+static void settle_copies(struct op *op)
+{
+    char key[KEY_CAP];
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
+
+    if (r < 0)
+        op_step_done(op, r);
+    else
+        copy_source_settle(op, key, false, op_step_done);
+}
+
+/* What others have open of it stays with them. */
+static void keep_for_readers(struct op *op)
+{
+    orphan_prepare(op, op->rec->node, op_step_done);
+}
+
+static void delete_file(struct op *op)
+{
+    struct worker *w = op->w;
+    struct delete_target target;
+    struct delete_args args;
+    char key[KEY_CAP];
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
+
+    if (r < 0) {
+        op_step_done(op, r);
+        return;
+    }
+    worker_lock(w);
+    w->variant->unlink_target(op, op->rec->node, key, &target);
+    worker_unlock(w);
+    args = (struct delete_args){.key = key,
+                                .etag = target.etag,
+                                .id = target.id,
+                                .how = target.strict ? DELETE_SEEN : DELETE_LAST,
+                                .note = &op->rec->progress.unlink};
+    delete_key(op, &args, op_step_done);
+}
+
 static void unlink_apply(struct op *op, int error)
 {
     unlink_end(op, error, true);
 }
 
-static void delete_file(struct op *op, int error)
-{
-    struct worker *w = op->w;
-    struct delete_target target;
-    char key[KEY_CAP];
-    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
+/* (Readers may miss it, the file goes all the same.) */
+static const struct op_step unlink_steps[] = {
+    {.run = settle_copies, .optional = true},
+    {.run = keep_for_readers, .optional = true},
+    {.run = delete_file},
+};
+static const struct op_sequence unlink_sequence = OP_SEQUENCE_OF(unlink_steps, unlink_apply);
 
-    (void)error; /* readers may miss it, the file goes all the same */
-    if (r < 0) {
-        unlink_apply(op, r);
-        return;
-    }
-
-    worker_lock(w);
-    w->variant->unlink_target(op, op->rec->node, key, &target);
-    worker_unlock(w);
-    delete_key(op, key, target.etag, target.strict ? DELETE_SEEN : DELETE_LAST, target.id,
-               unlink_apply);
-}
+/* ---- the beginning ---- */
 
 /* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
  * it there. */
@@ -119,17 +153,9 @@ static bool take_node(struct op *op, bool *ret_local)
     return true;
 }
 
-/* What others have open of it stays with them. */
-static void then_settled(struct op *op, int error)
-{
-    (void)error;
-    orphan_prepare(op, op->rec->node, delete_file);
-}
-
 static void unlink_attempt(struct op *op)
 {
     struct worker *w = op->w;
-    char key[KEY_CAP];
     bool ours, local;
 
     worker_lock(w);
@@ -142,10 +168,7 @@ static void unlink_attempt(struct op *op)
         unlink_end(op, 0, false);
         return;
     }
-    if (names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key) == 0)
-        copy_source_settle(op, key, false, then_settled);
-    else
-        then_settled(op, 0);
+    op_sequence_start(op, &unlink_sequence);
 }
 
 void op_unlink(struct op *op)

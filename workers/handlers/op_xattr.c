@@ -325,7 +325,7 @@ static void xattr_finish(struct op *op, int error)
 /* In the set. A worker that died may have done it already. */
 static int change(struct op *op, struct xattr_set *set, const void *value)
 {
-    bool again = op->rec->step == META_STEP_SENT;
+    bool again = op->rec->progress.meta.sent;
     size_t len;
     const uint8_t *there = xattr_get(set, fuse_req(op)->name, &len);
     int flags = removes(op) ? 0 : (int)fuse_req(op)->setxattr->flags;

@@ -26,21 +26,31 @@ struct rename_args rename_args_of(const struct op *op)
     };
 }
 
+void rename_note_copied(struct op *op, const char *etag)
+{
+    union shm_progress *p;
+
+    worker_lock(op->w);
+    p = op_progress(op);
+    p->rename.step = SHM_RENAME_COPIED;
+    memset(p->rename.etag, 0, sizeof(p->rename.etag));
+    memcpy(p->rename.etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    worker_unlock(op->w);
+}
+
 /* Under shm->meta, after the keys have moved. */
 static int move_node(struct op *op, const struct rename_args *a)
 {
     struct worker *w = op->w;
     uint32_t from = op_node(op), to = shm_node_of_id(w->shm, a->new_dir_id);
-    uint32_t node = op->rec->node, target = op->rec->handle;
+    uint32_t node = op->rec->node, target = op->rec->target;
     struct shm_node *n = shm_node_edit(w->shm, node);
     int r;
 
     if (to == SHM_NIL)
         return -ESTALE;
-    if (rename_is_copied(op) && op->rec->reply[0]) {
-        memset(n->etag, 0, sizeof(n->etag));
-        memcpy(n->etag, op->rec->reply, strnlen((char *)op->rec->reply, SHM_ETAG_MAX - 1));
-    }
+    if (rename_is_copied(op) && *op->rec->progress.rename.etag)
+        memcpy(n->etag, op->rec->progress.rename.etag, SHM_ETAG_MAX);
     if (target != SHM_NIL && shm_node_at(w->shm, target)->session != SHM_NIL)
         session_orphan(w, shm_node_at(w->shm, target)->session);
     session_orphan_left(w, from, a->name, a->len);
@@ -81,8 +91,8 @@ void rename_finish(struct op *op, int error)
         forget_listings(op, &a);
     }
     hold_release(op, op->rec->node);
-    hold_release(op, op->rec->handle);
-    op_edit(op)->node = op->rec->handle = SHM_NIL;
+    hold_release(op, op->rec->target);
+    op_edit(op)->node = op->rec->target = SHM_NIL;
     closed = orphan_done(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);

@@ -1,5 +1,5 @@
-/* Renames: op_rename.c decides, rename_dir.c moves the keys of a directory, rename_cas.c a file
- * with compare-and-set; rename.c is what they share. */
+/* Renames: op_rename.c decides, rename_lww.c and rename_cas.c have the steps, rename_dir.c moves
+ * the keys of a directory; rename.c is what they share. */
 #ifndef WORKERS_HANDLERS_RENAME_H
 #define WORKERS_HANDLERS_RENAME_H
 
@@ -15,20 +15,20 @@
 void rename_keys(struct op *op, const char *from, const char *to,
                  void (*then)(struct op *op, int error));
 
-/* How far it came (op->rec->step), for a replacement. */
-#define RENAME_COPIED 16 /* a file: only the delete is left (after it DELETE_SENT) */
-/* a directory: the target was empty; by now it may hold keys that have moved */
-#define RENAME_MOVING 17
-#define RENAME_TAKING 19 /* rename_cas: the source is gone; what is open on it follows */
-/* rename_cas: the session's node has the new name, and what to expect there */
-#define RENAME_AIMED 18
-
-/* The new key has the file, its ETag is in rec->reply. */
+/* The new key has the file, version op->rec->progress.rename.etag. */
 static inline bool rename_is_copied(const struct op *op)
 {
-    return op->rec->step == RENAME_COPIED || op->rec->step == DELETE_SENT ||
-           op->rec->step == RENAME_TAKING;
+    return op->rec->progress.rename.step >= SHM_RENAME_COPIED;
 }
+
+/* Under shm->meta. It has come so far. */
+static inline void rename_came_to(struct op *op, enum shm_rename_step step)
+{
+    op_progress(op)->rename.step = step;
+}
+
+/* Not under a lock. The new key has the file now, as this version. */
+void rename_note_copied(struct op *op, const char *etag);
 
 /* Names of either RENAME opcode. */
 struct rename_args {
@@ -39,7 +39,7 @@ struct rename_args {
 };
 
 /* Ends the op: with 0 the source's node moves to the new name, which is its key already; its ETag
- * there is in rec->reply. */
+ * there is in rec->progress. */
 void rename_finish(struct op *op, int error);
 
 struct rename_args rename_args_of(const struct op *op);

@@ -1,13 +1,7 @@
-/* A rename with compare-and-set (rename.h). What is done, in this order, and what a replacement
- * goes on with:
- *
- *   a session on a twin of the source's node, filled by GET         rec->session
- *   HEAD of the source: its metadata, its lineage
- *   the session's node gets the new name, and what to expect there  RENAME_AIMED
- *   the PUT (publish.c: judged, and begun anew, as each)
- *   its ETag is noted                                               RENAME_COPIED
- *   DELETE of the source, of the version that was read              DELETE_SENT
- *   what the caller has open on both names follows                  RENAME_TAKING
+/* A rename with compare-and-set (rename.h). The steps are in the table at the end: the bytes go
+ * into a session on a twin of the source's node; it gets the source's metadata and lineage, the new
+ * name, and what to expect there; the PUT (publish.c: judged, and begun again, as each); the DELETE
+ * of the version that was read; and what the caller has open on both names follows.
  *
  * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has
  * written the source meanwhile, both stay.
@@ -27,6 +21,7 @@
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/lineage.h"
+#include "workers/op/sequence.h"
 #include "workers/write/delete.h"
 #include "workers/write/publish_wait.h"
 #include "workers/write/session_attach.h"
@@ -65,7 +60,7 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
                        uint32_t to_dir, uint32_t *at)
 {
     struct shm *shm = op->w->shm;
-    const char *was = shm_node_at(shm, op->rec->node)->etag, *now = (char *)op->rec->reply;
+    const char *was = shm_node_at(shm, op->rec->node)->etag, *now = op->rec->progress.rename.etag;
     struct shm_session *s;
     char to[KEY_CAP];
 
@@ -99,10 +94,10 @@ static bool move_next(struct op *op, uint32_t *at)
     to_dir = shm_node_of_id(w->shm, a.new_dir_id);
     if (from_dir == SHM_NIL || to_dir == SHM_NIL) {
         more = false;
-    } else if (op->rec->step != RENAME_TAKING) {
+    } else if (op->rec->progress.rename.step != SHM_RENAME_TAKING) {
         more = true;
         if (!orphan_replaced(op, &a, to_dir, at)) {
-            op_edit(op)->step = RENAME_TAKING;
+            rename_came_to(op, SHM_RENAME_TAKING);
             *at = 0;
         }
     } else {
@@ -114,57 +109,65 @@ static bool move_next(struct op *op, uint32_t *at)
     return more;
 }
 
-static void then_deleted(struct op *op, int error)
+static void rename_cas_follow(struct op *op)
 {
     struct rename_args a = rename_args_of(op);
     uint32_t at = 0;
+
+    while (move_next(op, &at))
+        ;
+    cas_replaced(op, op->rec->node_id, a.name, a.len, true);
+    cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
+    op_step_done(op, 0);
+}
+
+static void then_deleted(struct op *op, int error)
+{
+    struct rename_args a = rename_args_of(op);
 
     if (error == -EEXIST)
         log_notice("renamed, but the old name stays name=\"%.*s\": it has another version than the "
                    "one that was read",
                    (int)a.len, a.name);
-    while (error == 0 && move_next(op, &at))
-        ;
-    if (error == 0) {
-        cas_replaced(op, fuse_req(op)->nodeid, a.name, a.len, true);
-        cas_replaced(op, a.new_dir_id, a.new_name, a.new_len, false);
-    }
-    rename_cas_end(op, error);
+    op_step_done(op, error);
 }
 
 static void rename_cas_delete_source(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
+    struct shm_deletion *note = &op->rec->progress.rename.source;
+    struct delete_args args = {
+        .key = from, .etag = etag, .id = id, .how = DELETE_SEEN, .note = note};
     int r = rename_keys_of(op, false, from, to);
 
     worker_lock(op->w);
     memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
-    memcpy(id, delete_note_of(op)->id, sizeof(id));
+    memcpy(id, note->id, sizeof(id));
     worker_unlock(op->w);
     if (r < 0)
-        rename_cas_end(op, r);
+        op_step_done(op, r);
     else
-        delete_key(op, from, etag, DELETE_SEEN, id, then_deleted);
+        delete_key(op, &args, then_deleted);
+}
+
+static bool source_is_gone(const struct op *op)
+{
+    return op->rec->progress.rename.step == SHM_RENAME_TAKING;
 }
 
 /* ---- the new name ---- */
 
 static void then_put(struct op *op, int error)
 {
-    struct worker *w = op->w;
-    struct shm_record *rec;
+    char etag[SHM_ETAG_MAX];
 
-    if (error) {
-        rename_cas_end(op, error);
-        return;
+    if (!error) {
+        worker_lock(op->w);
+        memcpy(etag, shm_session_at(op->w->shm, op->rec->session)->expect.etag, sizeof(etag));
+        worker_unlock(op->w);
+        rename_note_copied(op, etag);
     }
-    worker_lock(w);
-    rec = op_edit(op);
-    rec->step = RENAME_COPIED;
-    snprintf((char *)rec->reply, sizeof(rec->reply), "%s",
-             shm_session_at(w->shm, rec->session)->expect.etag);
-    worker_unlock(w);
-    rename_cas_delete_source(op);
+    op_step_done(op, error);
 }
 
 /* Under shm->meta. The session's node is as the source's, of which HEAD has told. */
@@ -194,9 +197,9 @@ static int aim(struct op *op, const char *lineage)
     if (r < 0)
         return r;
     inherit(shm, shm_node_at(shm, op->rec->node), s);
-    cas_begin_rename(op, op->rec->session, op->rec->handle, a.flags & RENAME_NOREPLACE, lineage);
+    cas_begin_rename(op, op->rec->session, op->rec->target, a.flags & RENAME_NOREPLACE, lineage);
     s->flags |= SHM_SESSION_UNPUBLISHED;
-    op_edit(op)->step = RENAME_AIMED;
+    rename_came_to(op, SHM_RENAME_AIMED);
     return 0;
 }
 
@@ -204,16 +207,20 @@ static int aim(struct op *op, const char *lineage)
  * file than the one that is meant. */
 static int check_id(struct op *op, const struct s3_object *obj)
 {
-    struct delete_note *note = delete_note_of(op);
+    struct shm_deletion *note = &op_progress(op)->rename.source;
     char id[LINEAGE_ID_CAP];
 
     if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
         strcpy(id, CAS_NO_ID);
     if (*note->id && cas_is_empty(obj->etag))
         return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
-    op_edit(op);
     memcpy(note->id, id, sizeof(id));
     return 0;
+}
+
+static bool is_aimed(const struct op *op)
+{
+    return op->rec->progress.rename.step >= SHM_RENAME_AIMED;
 }
 
 static void rename_cas_on_head(void *arg, const struct s3_result *res)
@@ -226,9 +233,9 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         worker_lock(w);
         r = meta_learn(w, op->rec->node, &res->obj);
-        if (r == 0 && op->rec->step != RENAME_AIMED)
+        if (r == 0 && !is_aimed(op))
             r = check_id(op, &res->obj);
-        if (r == 0 && op->rec->step != RENAME_AIMED) {
+        if (r == 0 && !is_aimed(op)) {
             r = aim(op, s3_object_meta(&res->obj, LINEAGE_META));
             if (r < 0)
                 shm_rollback(w->shm, w->shm->meta);
@@ -238,20 +245,20 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
     if (r == 0)
         session_publish_like(op, op->rec->session, &res->obj, then_put);
     else
-        rename_cas_end(op, r == -ENOENT ? -ESTALE : r);
+        op_step_done(op, r == -ENOENT ? -ESTALE : r);
 }
 
-static void then_loaded(struct op *op, int error)
+static void rename_cas_put(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP];
-    int r = error ? error : rename_keys_of(op, false, from, to);
+    int r = rename_keys_of(op, false, from, to);
 
     if (r == 0) {
         op->w->stats->s3[S3_OP_HEAD]++;
         r = s3_head(op->w->s3, from, rename_cas_on_head, op, &op->s3);
     }
     if (r < 0)
-        rename_cas_end(op, r);
+        op_step_done(op, r);
 }
 
 /* ---- the source ---- */
@@ -265,8 +272,7 @@ static int rename_cas_begin(struct op *op)
 
     if (r < 0)
         return (int)r;
-    op_edit(op);
-    cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, delete_note_of(op)->id);
+    cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, op_progress(op)->rename.source.id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
     r = cas_private(op, op->rec->node);
@@ -277,21 +283,12 @@ static int rename_cas_begin(struct op *op)
     return shm_session_at(w->shm, (uint32_t)r)->expect.refused ? -EEXIST : 0;
 }
 
-void rename_cas(struct op *op, bool dir)
+static void rename_cas_load(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node = SHM_NIL;
     int r = 0;
 
-    assert(!dir);
-    if (op->rec->step == RENAME_TAKING) {
-        then_deleted(op, 0);
-        return;
-    }
-    if (rename_is_copied(op)) {
-        rename_cas_delete_source(op);
-        return;
-    }
     worker_lock(w);
     if (op->rec->session == SHM_NIL)
         r = rename_cas_begin(op);
@@ -301,10 +298,27 @@ void rename_cas(struct op *op, bool dir)
         node = shm_session_at(w->shm, op->rec->session)->node;
     worker_unlock(w);
     if (r < 0) {
-        rename_cas_end(op, r);
+        op_step_done(op, r);
         return;
     }
     /* Whose baseline it becomes. */
     session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
-    session_attach(op, node, false, then_loaded);
+    session_attach(op, node, false, op_step_done);
+}
+
+/* ---- all of it ---- */
+
+static const struct op_step rename_cas_steps[] = {
+    {.run = rename_cas_load, .skip = rename_is_copied},
+    {.run = rename_cas_put, .skip = rename_is_copied},
+    {.run = rename_cas_delete_source, .skip = source_is_gone},
+    {.run = rename_cas_follow},
+};
+
+void rename_cas(struct op *op, bool dir)
+{
+    static const struct op_sequence sequence = OP_SEQUENCE_OF(rename_cas_steps, rename_cas_end);
+
+    assert(!dir);
+    op_sequence_start(op, &sequence);
 }

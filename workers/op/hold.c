@@ -45,8 +45,8 @@ void hold_give_back(struct op *op)
         return;
     worker_lock(op->w);
     hold_release(op, rec->node);
-    hold_release(op, rec->handle);
-    op_edit(op)->node = rec->handle = SHM_NIL;
+    hold_release(op, rec->target);
+    op_edit(op)->node = rec->target = SHM_NIL;
     worker_unlock(op->w);
     worker_wake(op->w, HOLD_WAKE_ALL);
 }
@@ -103,7 +103,7 @@ bool hold_is_taken_below(struct worker *w, uint32_t dir)
             uint32_t tag = shm_record_tag(slot, i);
 
             if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT &&
-                (holds_below(w, r->node, tag, dir) || holds_below(w, r->handle, tag, dir) ||
+                (holds_below(w, r->node, tag, dir) || holds_below(w, r->target, tag, dir) ||
                  has_entered(w, r, dir)))
                 return true;
         }

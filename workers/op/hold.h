@@ -16,7 +16,7 @@ must_use bool hold_take(struct op *op, uint32_t node);
 void hold_release(struct op *op, uint32_t node);
 #define HOLD_WAKE_ALL UINT32_MAX
 
-/* Not under a lock: gives back the marks that are noted in op->rec (node, and handle of a rename).
+/* Not under a lock: gives back the marks that are noted in op->rec (node, and target of a rename).
  * */
 void hold_give_back(struct op *op);
 

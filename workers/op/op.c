@@ -90,9 +90,15 @@ void op_done(struct op *op)
 
 struct shm_record *op_edit(struct op *op)
 {
-    /* All but the request itself, which does not change. */
+    /* Not the request, which does not change, nor what op_progress() is for. */
     shm_save(op->w->shm, op->w->shm->meta, op->rec, offsetof(struct shm_record, request));
     return op->rec;
+}
+
+union shm_progress *op_progress(struct op *op)
+{
+    shm_save(op->w->shm, op->w->shm->meta, &op->rec->progress, sizeof(op->rec->progress));
+    return &op->rec->progress;
 }
 
 void op_applied(struct op *op, int error, const void *data, size_t len)
@@ -149,6 +155,7 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
     memcpy((uint8_t *)to + sizeof(to->state), (uint8_t *)from + sizeof(from->state),
            fixed - sizeof(to->state));
     to->request_len = (uint32_t)len;
+    memset(&to->progress, 0, sizeof(to->progress));
     set_state(to, SHM_RECORD_IN_FLIGHT);
     atomic_store(&from->state, SHM_RECORD_FREE);
     /* An interrupt that found the read area while it was copied. One that comes later finds it
@@ -229,8 +236,9 @@ void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id)
     if (atomic_load(&rec->state) != SHM_RECORD_READING)
         return;
     rec->started_ns = clock_mono_ns();
-    rec->step = 0;
-    rec->handle = rec->session = rec->node = SHM_NIL;
+    rec->change = SHM_CHANGE_NONE;
+    rec->batch_done = 0;
+    rec->target = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
     rec->told = rec->entered = 0;
     atomic_store(&rec->interrupted, 0);

@@ -10,7 +10,8 @@
  *                                       that makes the change, so that a replacement only sends it
  *
  * When this worker dies, its replacement runs the handler of every op that was not APPLIED again,
- * from the start, with what the handler had recorded in op->rec (step, handle, session, node).
+ * from the start, with what the handler had recorded in op->rec (change, session, node, target,
+ * progress).
  * Handlers are written for that.
  */
 #ifndef WORKERS_OP_OP_H
@@ -79,6 +80,8 @@ struct op {
      * when the op is answered or interrupted. state_free cancels what `state` still has running. */
     void *state;
     void (*state_free)(void *state);
+    const struct op_sequence *sequence; /* of an operation of several steps, and the current one */
+    unsigned at;
     /* Gives back what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL:
      * nothing. */
     void (*gives_back)(struct op *op);
@@ -118,8 +121,11 @@ void op_applied_in_arena(struct op *op, size_t len);
 /* After unlocking: sends what op_applied stored. The op is gone. */
 void op_finish(struct op *op);
 
-/* Under shm->meta: before changing step, handle, session, node of op->rec. */
+/* Under shm->meta: before changing change, session, node, target of op->rec. */
 struct shm_record *op_edit(struct op *op);
+
+/* Under shm->meta, kept ops only: before changing op->rec->progress. */
+union shm_progress *op_progress(struct op *op);
 
 /* The tag of this op for shm_node_set_busy(): stays the same through a worker's replacement. Kept
  * ops only. */

@@ -122,7 +122,7 @@ static void give_back(struct op *op)
     session_detach(op);
     worker_lock(w);
     session = session_by_handle(op);
-    if (session != SHM_NIL && op->rec->step == OP_STEP_CHANGING)
+    if (session != SHM_NIL && op->rec->change == SHM_CHANGE_BEGUN)
         mask = session_change_end(op, session);
     worker_unlock(w);
     worker_wake(w, mask);

@@ -71,7 +71,7 @@ static void forget_own(struct op *op, const char *name, size_t len)
         if (at != SHM_NIL)
             session_orphan(w, at++);
         else if (dir != SHM_NIL && key_of_name(w, dir, name, len, key) == 0)
-            cas_removed(op, key, op->rec->step == DELETE_SENT ? delete_note_of(op)->etag : "");
+            cas_removed(op, key, op->rec->progress.unlink.etag); /* "": nothing was sent */
         worker_unlock(w);
     }
 }

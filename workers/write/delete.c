@@ -23,6 +23,7 @@ struct deletion {
     struct op *op;
     void (*then)(struct op *op, int error);
     enum delete_how how;
+    struct shm_deletion *note;
     unsigned refused, lost, looks;
     unsigned agreed; /* refusals though HEAD found the version that is meant, in a row */
     bool asked;      /* the last DELETE had a condition */
@@ -72,13 +73,14 @@ static void delete_on_head(void *arg, const struct s3_result *res);
 /* What is sent, for whoever comes after this worker. */
 static void delete_note_sent(struct deletion *d)
 {
-    struct delete_note *n = delete_note_of(d->op);
+    struct shm_deletion *n = d->note;
     struct worker *w = d->op->w;
 
     worker_lock(w);
     if (d->how == DELETE_SEEN)
         shm_win_forget(w->shm, d->key);
-    op_edit(d->op)->step = DELETE_SENT;
+    (void)op_progress(d->op); /* which *n is in */
+    n->sent = 1;
     n->sent_ns = clock_mono_ns();
     memcpy(n->etag, d->etag, sizeof(d->etag));
     memcpy(n->id, d->id, sizeof(d->id));
@@ -253,24 +255,24 @@ static bool looks_first(const struct deletion *d)
            (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
 }
 
-void delete_key(struct op *op, const char *key, const char *etag, enum delete_how how,
-                const char *id, void (*then)(struct op *op, int error))
+void delete_key(struct op *op, const struct delete_args *a, void (*then)(struct op *op, int error))
 {
     struct deletion *d = calloc(1, sizeof(*d));
+    const char *etag = a->note->sent ? a->note->etag : a->etag;
+    const char *id = a->note->sent ? a->note->id : a->id;
 
     if (!d) {
         then(op, -ENOMEM);
         return;
     }
-    *d = (struct deletion){
-        .op = op, .then = then, .how = how, .missing = op->rec->step == DELETE_SENT};
-    d->unclear = d->missing;
-    d->since_ns = delete_note_of(op)->sent_ns; /* where it is missing */
-    memcpy(d->key, key, strlen(key));
-    if (d->unclear) {
-        etag = delete_note_of(op)->etag;
-        id = delete_note_of(op)->id;
-    }
+    *d = (struct deletion){.op = op,
+                           .then = then,
+                           .how = a->how,
+                           .note = a->note,
+                           .missing = a->note->sent,
+                           .unclear = a->note->sent,
+                           .since_ns = a->note->sent_ns}; /* where it is missing */
+    memcpy(d->key, a->key, strlen(a->key));
     memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
     if (id)
         memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));

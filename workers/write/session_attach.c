@@ -195,9 +195,9 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
     bool idle = s->load.state == SHM_JOB_IDLE;
 
     *ret_error = 0;
-    if (op->rec->step == OP_STEP_CHANGING) /* here, or in a SETATTR's own change */
+    if (op->rec->change == SHM_CHANGE_BEGUN) /* here, or in a SETATTR's own change */
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
-    if (op->rec->step == OP_STEP_TRUNCATED)
+    if (op->rec->change == SHM_CHANGE_TRUNCATED)
         return LOOK_READY;
     if (!a->truncate && shm_session_is_loaded(s))
         return LOOK_READY;
@@ -228,7 +228,7 @@ static void truncate_now(struct op *op)
     }
     mask = session_change_end(op, session);
     if (r == 0)
-        op_edit(op)->step = OP_STEP_TRUNCATED;
+        op_edit(op)->change = SHM_CHANGE_TRUNCATED;
     worker_unlock(w);
     worker_wake(w, mask);
     attach_go_on(op, r);
@@ -316,7 +316,7 @@ void session_detach(struct op *op)
     if (session == SHM_NIL)
         return;
     worker_lock(w);
-    if (op->rec->step == OP_STEP_CHANGING)
+    if (op->rec->change == SHM_CHANGE_BEGUN)
         mask = session_change_end(op, session);
     op_edit(op)->session = SHM_NIL;
     closed = session_unref(w, session);

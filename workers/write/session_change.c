@@ -23,7 +23,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
     const struct shm_session *s = shm_session_at(w->shm, session);
     struct shm_record *rec = op->rec;
 
-    if (rec->step == OP_STEP_CHANGING)
+    if (rec->change == SHM_CHANGE_BEGUN)
         return true; /* noted by our predecessor, who died in the middle */
     if (job_runs(s) || s->content != SHM_CONTENT_SPOOL || !spool_reserve(w, session, end)) {
         worker_awaits_session(w, session);
@@ -31,7 +31,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
     }
     shm_session_edit(w->shm, session)->writing++;
     rec = op_edit(op);
-    rec->step = OP_STEP_CHANGING;
+    rec->change = SHM_CHANGE_BEGUN;
     return true;
 }
 
@@ -44,7 +44,7 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     s->writing--;
     if (s->writing == 0 && s->content == SHM_CONTENT_EMPTYING) /* one that empties is alone */
         s->content = SHM_CONTENT_SPOOL;
-    op_edit(op)->step = 0;
+    op_edit(op)->change = SHM_CHANGE_NONE;
     if (s->writing == 0) {
         mask = s->waiters;
         s->waiters = 0;
@@ -141,13 +141,13 @@ int session_move_to_disk(struct op *op, uint32_t session)
 static bool wants_load(struct op *op, uint32_t session, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);
-    bool known = op->rec->step == OP_STEP_LOADING;
+    bool known = op->rec->change == SHM_CHANGE_LOADING;
 
     *ret_error = 0;
-    if (shm_session_is_loaded(s) || op->rec->step == OP_STEP_CHANGING)
+    if (shm_session_is_loaded(s) || op->rec->change == SHM_CHANGE_BEGUN)
         return false;
     if (!known)
-        op_edit(op)->step = OP_STEP_LOADING;
+        op_edit(op)->change = SHM_CHANGE_LOADING;
     if (s->load.state == SHM_JOB_RUNNING) {
         worker_awaits_session(op->w, session);
         return false;
@@ -186,7 +186,7 @@ int session_take_turn(struct op *op, uint32_t session, uint64_t end)
         if (r < 0)
             return r;
         worker_lock(w);
-        disk = op->rec->step != OP_STEP_CHANGING && wants_disk(w, session, end);
+        disk = op->rec->change != SHM_CHANGE_BEGUN && wants_disk(w, session, end);
         begun = !disk && session_change_begin(op, session, end);
         worker_unlock(w);
         if (!disk)

@@ -5,17 +5,13 @@
 #include "workers/op/op.h"
 
 /* Under shm->meta. Nobody may change the spool while a publish streams from it, while it moves to
- * disk or while an open empties it. True: the op is noted (op->rec->step = OP_STEP_CHANGING) and
+ * disk or while an open empties it. True: the op is noted (op->rec->change = SHM_CHANGE_BEGUN) and
  * may change it, up to `end` bytes; false: wait. */
 must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end);
 
 /* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes
  * who waits for it (returns their mask, for worker_wake after unlocking). */
 must_use uint32_t session_change_end(struct op *op, uint32_t session);
-
-#define OP_STEP_CHANGING 1
-#define OP_STEP_TRUNCATED 2 /* by an open, or by path: a replacement must not do it again */
-#define OP_STEP_LOADING 3   /* session_take_turn: waits for a load that it knows of */
 
 /* session_change_begin for handlers: loads the content first where the spool does not have it (a
  * copy that the server made, op_copy_range.c), and moves it to disk where `end` bytes do not fit

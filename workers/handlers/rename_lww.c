@@ -1,0 +1,222 @@
+/* A rename where the last writer wins (rename.h): a file is copied and then deleted; a directory
+ * likewise, key by key (rename_dir.c). Neither is atomic on S3: between copy and delete both names
+ * exist. Unpublished bytes are published first, under the old name. */
+#include <errno.h>
+#include <string.h>
+
+#include "s3/s3_error.h"
+#include "shm/shm_session.h"
+#include "workers/handlers/rename.h"
+#include "workers/names/dir_empty.h"
+#include "workers/op/sequence.h"
+#include "workers/write/copy_source.h"
+#include "workers/write/delete.h"
+#include "workers/write/orphan.h"
+#include "workers/write/publish_wait.h"
+
+/* ---- a file ---- */
+
+/* Copies of what is about to change, the source or the target, are loaded first. */
+static void rename_settle(struct op *op, bool dir, bool target)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, dir, from, to);
+
+    if (r < 0)
+        op_step_done(op, r);
+    else
+        copy_source_settle(op, target ? to : from, dir, op_step_done);
+}
+
+static void settle_source(struct op *op)
+{
+    rename_settle(op, false, false);
+}
+
+static void settle_target(struct op *op)
+{
+    rename_settle(op, false, true);
+}
+
+/* Who reads the target, which is about to be replaced, has its bytes here. */
+static void keep_target(struct op *op)
+{
+    orphan_prepare(op, op->rec->target, op_step_done);
+}
+
+static void publish_source(struct op *op)
+{
+    uint32_t session;
+
+    worker_lock(op->w);
+    session = shm_node_at(op->w->shm, op->rec->node)->session;
+    worker_unlock(op->w);
+    if (session != SHM_NIL)
+        session_publish(op, session, op_step_done);
+    else
+        op_step_done(op, 0);
+}
+
+static void rename_on_copied(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+
+    op->s3 = NULL;
+    if (!res->error) {
+        rename_note_copied(op, res->obj.etag);
+    } else if (res->error == -ESTALE || res->error == -ENOENT) {
+        /* Another version than we know: the kernel looks up again and repeats the rename. */
+        worker_lock(op->w);
+        shm_node_detach(op->w->shm, op->rec->node);
+        worker_unlock(op->w);
+    }
+    op_step_done(op, res->error);
+}
+
+static void copy_file(struct op *op)
+{
+    struct worker *w = op->w;
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
+    struct s3_copy copy = {.from_key = from, .to_key = to, .if_source_match = etag};
+    uint64_t size;
+    int r = rename_keys_of(op, false, from, to);
+
+    worker_lock(w);
+    memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
+    size = shm_node_at(w->shm, op->rec->node)->size;
+    worker_unlock(w);
+    if (!*etag)
+        copy.if_source_match = NULL;
+    if (r == 0 && size > S3_PUT_MAX)
+        r = -EFBIG; /* needs a copy in parts */
+    if (r == 0) {
+        w->stats->s3[S3_OP_COPY]++;
+        r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
+    }
+    if (r < 0)
+        op_step_done(op, r);
+}
+
+/* The version that was copied. One that was written since is a new file of the old name. */
+static void delete_source(struct op *op)
+{
+    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
+    struct delete_args args = {
+        .key = from, .etag = etag, .how = DELETE_MOVED, .note = &op->rec->progress.rename.source};
+    int r = rename_keys_of(op, false, from, to);
+
+    worker_lock(op->w);
+    memcpy(etag, shm_node_at(op->w->shm, op->rec->node)->etag, sizeof(etag));
+    worker_unlock(op->w);
+    if (r < 0)
+        op_step_done(op, r);
+    else
+        delete_key(op, &args, op_step_done);
+}
+
+static const struct op_step file_steps[] = {
+    {.run = settle_source, .skip = rename_is_copied, .optional = true},
+    {.run = settle_target, .skip = rename_is_copied, .optional = true},
+    {.run = keep_target, .skip = rename_is_copied, .optional = true},
+    {.run = publish_source, .skip = rename_is_copied},
+    {.run = copy_file, .skip = rename_is_copied},
+    {.run = delete_source},
+};
+
+/* ---- a directory ---- */
+
+static void target_is_empty(struct op *op, const char *to, int error)
+{
+    (void)to;
+    if (!error) {
+        worker_lock(op->w);
+        rename_came_to(op, SHM_RENAME_MOVING);
+        worker_unlock(op->w);
+    }
+    op_step_done(op, error);
+}
+
+/* A directory may only replace an empty one. */
+static void check_target(struct op *op)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, true, from, to);
+
+    if (r == 0)
+        r = dir_check_empty(op, to, target_is_empty);
+    if (r < 0)
+        op_step_done(op, r);
+}
+
+/* By now it may hold keys that have moved. */
+static bool target_was_empty(const struct op *op)
+{
+    return op->rec->progress.rename.step >= SHM_RENAME_MOVING;
+}
+
+/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none.
+ */
+static uint32_t dirty_below(struct worker *w, uint32_t dir)
+{
+    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+        const struct shm_session *s = shm_session_at(w->shm, i);
+
+        if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
+            !(s->flags & SHM_SESSION_ORPHAN) && key_is_below(w, s->node, dir))
+            return i;
+    }
+    return SHM_NIL;
+}
+
+static void publish_next_below(struct op *op, int error)
+{
+    uint32_t session = SHM_NIL;
+
+    if (!error) {
+        worker_lock(op->w);
+        session = dirty_below(op->w, op->rec->node);
+        worker_unlock(op->w);
+    }
+    if (session != SHM_NIL)
+        session_publish(op, session, publish_next_below);
+    else
+        op_step_done(op, error);
+}
+
+static void publish_below(struct op *op)
+{
+    publish_next_below(op, 0);
+}
+
+static void settle_below(struct op *op)
+{
+    rename_settle(op, true, false);
+}
+
+static void move_keys(struct op *op)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, true, from, to);
+
+    if (r < 0)
+        op_step_done(op, r);
+    else
+        rename_keys(op, from, to, op_step_done);
+}
+
+static const struct op_step dir_steps[] = {
+    {.run = check_target, .skip = target_was_empty},
+    {.run = publish_below},
+    {.run = settle_below, .optional = true},
+    {.run = move_keys},
+};
+
+/* ---- either ---- */
+
+void rename_lww(struct op *op, bool dir)
+{
+    static const struct op_sequence of_file = OP_SEQUENCE_OF(file_steps, rename_finish);
+    static const struct op_sequence of_dir = OP_SEQUENCE_OF(dir_steps, rename_finish);
+
+    op_sequence_start(op, dir ? &of_dir : &of_file);
+}
