@@ -408,7 +408,9 @@ void s3_attempt_start(struct s3_req *req)
         return;
     }
     if (r < 0) {
-        attempt_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
+        attempt_fail(req, -EACCES, S3_FAIL_CREDENTIALS,
+                     r == -EAGAIN ? "no key for that day: set this machine's clock"
+                                  : "no credentials");
         return;
     }
     buf_init(&url, S3_HEADER_BYTES_MAX);
