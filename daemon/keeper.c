@@ -35,6 +35,7 @@
 #define FIRST_LIMIT_NS (60 * NS_PER_S)
 #define FIRST_SLACK_MS 5000
 #define LOOK_MS 10000               /* a clock may be set; a wake-up may have died */
+#define PAUSE_NS NS_PER_S           /* between two refreshes that workers want */
 #define ANSWER_NO_NS (3 * NS_PER_S) /* whoever asks again so soon gets no other answer */
 #define DAYS_AHEAD 1                /* tomorrow's key has to be there */
 
@@ -48,11 +49,14 @@ struct keeper {
     const struct worker_env *env;
     struct shm *shm;
     struct creds_conf conf;
-    struct creds *creds; /* locked memory; wiped but during a fetch */
-    uint32_t wanted_day; /* that a worker has missed, 0 = none */
-    uint64_t tried_ns;   /* monotonic: the last refresh ended; 0 = none yet */
-    uint64_t retry_ns;   /* monotonic: not before; 0 = at once */
-    unsigned failed;     /* refreshes in a row */
+    struct creds *creds;  /* locked memory; wiped but during a fetch */
+    uint32_t wanted_day;  /* that a worker has missed, 0 = none */
+    uint64_t tried_ns;    /* monotonic: the last refresh ended; 0 = none yet */
+    uint64_t retry_ns;    /* monotonic: not before; 0 = at once */
+    uint64_t answered_ns; /* monotonic: workers were told that none come; 0 = they were not */
+    uint64_t refused;     /* the generation that S3 refused last; 0 = none */
+    unsigned failed;      /* refreshes in a row */
+    bool first;           /* of the fetch at the start: its parent tells what is wrong */
     bool overdue_told;
 };
 
@@ -220,6 +224,8 @@ static void tell_bad(struct keeper *k, uint64_t now, const struct err *err)
     struct keeper_life life = life_of(k);
     char expires[32];
 
+    if (k->first)
+        return;
     keeper_time(life.expires_ns, expires);
     if (now >= keeper_overdue_ns(&life) && !k->overdue_told) {
         k->overdue_told = true;
@@ -245,13 +251,19 @@ static void refresh_failed(struct keeper *k, uint64_t now, const struct err *err
     tell_bad(k, now, err);
 }
 
+/* What is in force is what S3 refuses. */
+static bool is_refused(const struct keeper *k)
+{
+    return k->refused && k->refused == shm_cred_generation(k->shm);
+}
+
 /* A source may give what is at its end already (the metadata service does while it cannot get
- * others): S3 decides whether that is still taken, and we do not ask without a pause. */
+ * others), or the same that S3 has refused: we do not ask without a pause. */
 static void pace(struct keeper *k, uint64_t now)
 {
     struct keeper_life life = life_of(k);
 
-    if (keeper_due_ns(&life) <= now)
+    if (keeper_due_ns(&life) <= now || is_refused(k))
         k->retry_ns = clock_mono_ns() + KEEPER_RETRY_MAX_NS;
 }
 
@@ -304,6 +316,14 @@ static int keeper_begin(struct keeper *k, const struct worker_env *env, struct e
     return 0;
 }
 
+static bool is_wanted(const struct keeper *k)
+{
+    uint64_t generation;
+    uint32_t day;
+
+    return shm_cred_wanted(k->shm, &generation, &day);
+}
+
 /* Milliseconds until something is due; 0 = now. */
 static int keeper_wait_ms(const struct keeper *k)
 {
@@ -311,43 +331,60 @@ static int keeper_wait_ms(const struct keeper *k)
     struct keeper_life life = life_of(k);
 
     due = keeper_due_ns(&life);
-    if (!life.fetched_ns || !shm_cred_has_day(k->shm, keeper_day(now, DAYS_AHEAD)))
+    if (is_refused(k) || !life.fetched_ns || !shm_cred_has_day(k->shm, keeper_day(now, DAYS_AHEAD)))
         due = now;
     if (k->retry_ns > mono && now + (k->retry_ns - mono) > due)
         due = now + (k->retry_ns - mono);
+    if (is_wanted(k) && due > now + PAUSE_NS)
+        due = now + PAUSE_NS;
     if (due <= now)
         return 0;
     return due - now > LOOK_MS * NS_PER_MS ? LOOK_MS : (int)((due - now) / NS_PER_MS) + 1;
 }
 
-/* Whether it takes a refresh. */
-static bool takes_refresh(struct keeper *k, uint64_t generation, uint32_t day)
+/* A worker misses a day: the keys of all days are made anew. */
+static bool misses_day(struct keeper *k, uint32_t day)
 {
-    bool recent = k->tried_ns && clock_mono_ns() - k->tried_ns < ANSWER_NO_NS;
+    if (!day || shm_cred_has_day(k->shm, day))
+        return false;
+    k->wanted_day = day;
+    return true;
+}
 
-    if (day && !shm_cred_has_day(k->shm, day)) {
-        bool other = day != k->wanted_day;
-
-        k->wanted_day = day;
-        return other || !recent;
-    }
-    return generation == shm_cred_generation(k->shm) && !recent;
+/* S3 has refused what is in force. Notes that. */
+static bool was_refused(struct keeper *k, uint64_t generation)
+{
+    if (!generation || generation != shm_cred_generation(k->shm))
+        return false;
+    if (k->refused != generation)
+        k->answered_ns = 0;
+    k->refused = generation;
+    return true;
 }
 
 /* A worker has been refused, or misses a day. -ECANCELED, or 0: what it wanted is there, or it can
- * see that it will not be. Who asks again at once for what was just not to be had is told so. */
+ * see that it will not be, or it comes a little later. Who asks again at once for what was just not
+ * to be had is told so. */
 static int serve_wanted(struct keeper *k, struct err *err)
 {
-    uint64_t generation;
+    uint64_t generation, now = clock_mono_ns();
     uint32_t day;
+    bool refused, missed;
 
     fd_event_clear(k->env->keeper_fd);
     if (!shm_cred_wanted(k->shm, &generation, &day))
         return 0;
-    if (!takes_refresh(k, generation, day))
+    refused = was_refused(k, generation);
+    missed = misses_day(k, day);
+    if (!missed && refused && k->answered_ns && now - k->answered_ns < ANSWER_NO_NS) {
         shm_cred_tried(k->shm);
-    else if (refresh(k, err) == -ECANCELED)
-        return -ECANCELED;
+    } else if (refused || missed) {
+        if (k->tried_ns && now - k->tried_ns < PAUSE_NS)
+            return 0;
+        if (refresh(k, err) == -ECANCELED)
+            return -ECANCELED;
+        k->answered_ns = is_refused(k) ? clock_mono_ns() : 0;
+    }
     shm_cred_wanted_done(k->shm, generation, day);
     return 0;
 }
@@ -393,12 +430,13 @@ static void run_first(const struct worker_env *env, const struct child_user *use
     struct err err = {0};
     int r = child_become(user);
 
-    log_init(LOG_ERR, "keeper"); /* whoever waits for it tells */
+    log_init(env->conf->log.level, "keeper");
     if (r < 0)
         r = err_set(&err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
     else
         r = keeper_begin(&k, env, &err);
     if (r == 0) {
+        k.first = true;
         k.conf.limit_ns = FIRST_LIMIT_NS;
         r = refresh(&k, &err);
     }

@@ -372,7 +372,7 @@ static int get_credentials(struct s3_req *req, const char *date)
     int r = c->creds->ops->get(c->creds, &scope, c->cred);
 
     req->cred_generation = r == 0 ? c->cred->generation : 0;
-    req->cred_expires_ns = r == 0 ? c->cred->expires_ns : 0;
+    req->cred_renewable = r == 0 && c->cred->renewable;
     if (r == 0)
         c->generation = c->cred->generation;
     return r;

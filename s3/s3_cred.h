@@ -5,6 +5,7 @@
 #ifndef S3_S3_CRED_H
 #define S3_S3_CRED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -18,7 +19,7 @@ struct s3_cred {
     char access_key[S3_ACCESS_KEY_MAX];
     char session_token[S3_SESSION_TOKEN_MAX]; /* "" = none */
     unsigned char key[S3_SIGV4_KEY_LEN];      /* for the scope that was asked for */
-    uint64_t expires_ns;                      /* clock_wall_ns; 0 = never */
+    bool renewable;                           /* there may be others one day */
     uint64_t generation; /* another number whenever key id, secret or token changed; never 0 */
 };
 

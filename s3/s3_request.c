@@ -19,7 +19,6 @@
 
 #define RENEW_LIMIT_NS (15 * NS_PER_S) /* for other credentials, within the deadline */
 #define RENEW_LOOK_NS (20 * NS_PER_MS)
-#define EXPIRING_NS (60 * NS_PER_S)
 #define STORING_BYTES_PER_S (32 << 20)
 #define WALK_BEYOND (2u << 20) /* what sockets hold */
 #define WALK_MAX (8u << 20)    /* a refusal comes earlier than this */
@@ -376,17 +375,6 @@ static void request_learn(struct s3_req *req, struct s3_verdict *v)
     learn_clock(req, v);
 }
 
-/* The answer to a HEAD has no code: where it says no, and the credentials are at their end, that is
- * taken for why. */
-static bool is_refused_late(const struct s3_req *req)
-{
-    int status = req->reply.complete ? req->reply.status : 0;
-
-    return req->op->kind == S3_OP_HEAD && (status == 400 || status == 401 || status == 403) &&
-           !*req->result.code && req->cred_expires_ns &&
-           req->cred_expires_ns < clock_wall_ns() + EXPIRING_NS;
-}
-
 static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
 {
     struct s3_outcome o = {
@@ -396,7 +384,6 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
         .code = req->result.code,
         .sent = req->sends > 0,
     };
-    struct s3_verdict v;
 
     if (req->whole)
         return (struct s3_verdict){0};
@@ -404,10 +391,7 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
         return req->verdict;
     if (o.http_status == 304 && req->result.not_modified)
         return (struct s3_verdict){0};
-    v = s3_judge(&o);
-    if (v.retry == S3_RETRY_NO && is_refused_late(req))
-        v.retry = S3_RETRY_CREDENTIALS;
-    return v;
+    return s3_judge(&o);
 }
 
 /* "PUT: 503 SlowDown: Please reduce ..." or "PUT: Connection refused"; `text` holds the message

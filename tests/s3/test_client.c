@@ -521,7 +521,6 @@ static void test_no_credentials(void **state)
     fixture_end(&f);
 }
 
-#define HEAD_OK "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 3\r\n\r\n"
 #define DOC(status, doc) "HTTP/1.1 " status "\r\nConnection: close\r\n\r\n" doc
 
 /* Credentials that another process renews: what it is asked for, and when others are there. */
@@ -542,7 +541,7 @@ static int renewed_get(struct s3_cred_source *src, const struct s3_sigv4_scope *
     (void)scope;
     if (r->no_day)
         return -EAGAIN;
-    *ret_cred = (struct s3_cred){.generation = r->generation, .expires_ns = 1};
+    *ret_cred = (struct s3_cred){.generation = r->generation, .renewable = true};
     snprintf(ret_cred->access_key, sizeof(ret_cred->access_key), "KEY%d", (int)r->generation);
     return 0;
 }
@@ -627,24 +626,54 @@ static void test_not_renewed(void **state)
     fixture_end(&f);
 }
 
-/* A day without a key: it waits for one. HEAD has no code: the time tells. */
-static void test_renewed_otherwise(void **state)
+/* A day without a key: it waits for one. */
+static void test_renewed_day(void **state)
 {
     struct renewed r = {.new_at = 2, .no_day = true};
     struct fixture f;
 
     (void)state;
-    fixture_begin(&f, SCRIPT({.text = GOT}, {.text = EMPTY("403 Forbidden")}, {.text = HEAD_OK}));
+    fixture_begin(&f, SCRIPT({.text = GOT}));
     renewed_begin(&f, &r);
     fixture_get(&f, &get_k);
     assert_int_equal(f.call.res.error, 0);
     assert_int_equal(f.call.res.attempts, 1);
-    r.new_at = 5;
-    call_init(&f.call);
-    assert_int_equal(s3_head(f.client, "k", call_done, &f.call, NULL), 0);
-    fixture_wait(&f, &f.call);
+    r = (struct renewed){.source = r.source, .generation = 1, .no_day = true, .hopeless_at = 3};
+    fixture_get(&f, &get_k);
+    failed(&f, EACCES, 0);
+    assert_int_equal(f.call.res.fail, S3_FAIL_CREDENTIALS);
+    fixture_end(&f);
+}
+
+static void renewed_head(struct fixture *f)
+{
+    call_init(&f->call);
+    assert_int_equal(s3_head(f->client, "k", call_done, &f->call, NULL), 0);
+    fixture_wait(f, &f->call);
+}
+
+/* HEAD has no code: a GET tells why, where it may be the credentials. */
+static void test_renewed_head(void **state)
+{
+    struct renewed r = {.new_at = 2};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(
+        &f, SCRIPT({.text = EMPTY("400 Bad Request")},
+                   {.text = DOC("400 Bad Request", ERROR_DOC("ExpiredToken")), .end = SERVER_CLOSE},
+                   {.text = GOT}, {.text = EMPTY("403 Forbidden")},
+                   {.text = DOC("403 Forbidden", ERROR_DOC("AccessDenied")), .end = SERVER_CLOSE}));
+    renewed_begin(&f, &r);
+    renewed_head(&f);
     assert_int_equal(f.call.res.error, 0);
-    assert_int_equal(f.call.res.attempts, 2);
+    assert_string_equal(f.call.res.obj.etag, "\"e\"");
+    assert_int_equal(server_count(f.server), 3);
+    assert_true(strncmp(server_request(f.server, 0)->head, "HEAD", 4) == 0);
+    assert_true(strncmp(server_request(f.server, 1)->head, "GET", 3) == 0);
+    renewed_head(&f);
+    failed(&f, EACCES, 2);
+    assert_string_equal(f.call.res.code, "AccessDenied");
     fixture_end(&f);
 }
 
@@ -690,7 +719,8 @@ int main(void)
         cmocka_unit_test(test_cancel),         cmocka_unit_test(test_cancel_inside),
         cmocka_unit_test(test_chain_and_free), cmocka_unit_test(test_no_credentials),
         cmocka_unit_test(test_bad_conf),       cmocka_unit_test(test_renewed),
-        cmocka_unit_test(test_not_renewed),    cmocka_unit_test(test_renewed_otherwise),
+        cmocka_unit_test(test_not_renewed),    cmocka_unit_test(test_renewed_day),
+        cmocka_unit_test(test_renewed_head),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ static void test_static(void **state)
     assert_int_equal(src->ops->get(src, &scope, &cred), 0);
     assert_string_equal(cred.access_key, "AK");
     assert_string_equal(cred.session_token, "");
-    assert_int_equal(cred.expires_ns, 0);
+    assert_false(cred.renewable);
     assert_true(cred.generation != 0);
     assert_null(src->ops->renew);
     s3_cred_free(src);

@@ -49,7 +49,7 @@ static int cred_get(struct s3_cred_source *src, const struct s3_sigv4_scope *sco
     memcpy(ret->access_key, s->view->access_key, sizeof(ret->access_key));
     memcpy(ret->session_token, s->view->token, strlen(s->view->token) + 1);
     memcpy(ret->key, s->view->key, sizeof(ret->key));
-    ret->expires_ns = s->view->expires_ns;
+    ret->renewable = !s->view->fixed;
     ret->generation = s->view->generation;
     sodium_memzero(s->view, sizeof(*s->view));
     return 0;
