@@ -54,6 +54,24 @@ struct conf {
         const char *session_token; /* also NULL when none was given */
     } s3;
 
+    /* Where credentials come from when s3.access_key_id is not given; "" = not given. */
+    struct {
+        const char *role_arn;
+        const char *web_identity_token_file; /* absolute path, as all files here */
+        const char *role_session_name;
+        const char *profile;
+        const char *config_file;
+        const char *credentials_file;
+        const char *container_relative_uri;
+        const char *container_full_uri;
+        const char *container_token_file;
+        const char *container_token; /* as the secrets of s3 */
+        bool metadata_disabled;
+        const char *metadata_endpoint;
+        const char *sts_endpoint;
+        const char *sso_endpoint;
+    } credentials;
+
     struct {
         const char *path; /* absolute, normal form; or /dev/fd/N */
         int fd;           /* N of /dev/fd/N, else -1 */
@@ -133,8 +151,13 @@ struct conf {
 must_use int conf_load(const char *file, char *const *env, struct conf **ret_conf, struct err *err);
 void conf_free(struct conf *conf);
 
-/* Wipes the credentials: for a process that was forked and sends no request. */
+/* Wipes the credentials: for a process that was forked and needs none. */
 void conf_forget_secrets(struct conf *conf);
+
+/* Wipes the values of secrets where they lie in the environment, so that /proc/PID/environ of this
+ * process and its children does not show them, and takes the variables out of `env`. After
+ * conf_load, which has copied them. */
+void conf_wipe_env(char **env);
 
 /* Where the value of `key` ("s3.region") came from: "default", "file:line:column", "env NAME".
  * NULL for an unknown key. Valid as long as the struct. */

@@ -189,3 +189,17 @@ bool conf_check_token(char *text)
     }
     return true;
 }
+
+bool conf_check_token_or_none(char *text)
+{
+    return !*text || conf_check_token(text);
+}
+
+bool conf_check_any(char *text)
+{
+    for (const char *p = text; *p; p++) {
+        if ((unsigned char)*p < ' ' || *p == 127)
+            return false;
+    }
+    return true;
+}

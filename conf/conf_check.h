@@ -33,6 +33,12 @@ bool conf_check_user(char *text);
 /* Printable ASCII without spaces. */
 bool conf_check_token(char *text);
 
+/* The same, or "". */
+bool conf_check_token_or_none(char *text);
+
+/* Anything without control characters. */
+bool conf_check_any(char *text);
+
 /* N of /dev/fd/N; -1 for other paths, -2 for a bad N. */
 int conf_check_fd_of(const char *path);
 

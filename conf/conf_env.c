@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sodium.h>
+
+#include "conf/conf.h"
 #include "conf/conf_keys.h"
 #include "conf/conf_set.h"
 #include "conf/conf_suggest.h"
@@ -122,4 +125,41 @@ int conf_env_apply(struct conf *conf, char *const *env, struct err *err)
     for (size_t i = 0; r == 0 && i < conf_n_keys; i++)
         r = apply_key(conf, &conf_keys[i], env, err);
     return r;
+}
+
+/* "NAME=value" of this name. */
+static bool is_named(const char *entry, const char *name)
+{
+    size_t n = strlen(name);
+
+    return strncmp(entry, name, n) == 0 && entry[n] == '=';
+}
+
+static bool is_secret(const char *entry)
+{
+    char own[CONF_ENV_NAME_MAX];
+    const char *name;
+
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        if (conf_keys[i].type != CONF_SECRET)
+            continue;
+        for (unsigned n = 0; (name = conf_key_env(&conf_keys[i], n, own)); n++) {
+            if (is_named(entry, name))
+                return true;
+        }
+    }
+    return false;
+}
+
+void conf_wipe_env(char **env)
+{
+    char **to = env;
+
+    for (; *env; env++) {
+        if (is_secret(*env))
+            sodium_memzero(strchr(*env, '='), strlen(strchr(*env, '=')));
+        else
+            *to++ = *env;
+    }
+    *to = NULL;
 }

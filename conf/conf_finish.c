@@ -49,21 +49,17 @@ static int check_credentials(const struct conf *conf, struct err *err)
     const char *id = conf->s3.access_key_id;
     const char *secret = conf->s3.secret_access_key;
 
-    if (id && secret)
-        return 0;
+    if (!!id == !!secret && (id || !conf->s3.session_token))
+        return 0; /* without any, another source is asked for them (creds/) */
     if (id)
         return conf_set_fail(conf, key_of("s3.access_key_id"), err,
                              "set without a secret key, expected AWS_SECRET_ACCESS_KEY as well");
     if (secret)
         return conf_set_fail(conf, key_of("s3.secret_access_key"), err,
                              "set without a key ID, expected AWS_ACCESS_KEY_ID as well");
-    if (conf->s3.session_token)
-        return conf_set_fail(conf, key_of("s3.session_token"), err,
-                             "set without keys, expected AWS_ACCESS_KEY_ID and "
-                             "AWS_SECRET_ACCESS_KEY as well");
-    return err_set(err, EINVAL,
-                   "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
-                   "AWS_SECRET_ACCESS_KEY in the environment");
+    return conf_set_fail(conf, key_of("s3.session_token"), err,
+                         "set without keys, expected AWS_ACCESS_KEY_ID and "
+                         "AWS_SECRET_ACCESS_KEY as well");
 }
 
 static int find_out(struct conf *conf, char *const *env, struct err *err)
@@ -172,5 +168,16 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = check_outside(conf, "control.socket", conf->control.socket, err);
     if (r == 0)
         r = check_outside(conf, "s3.ca_bundle", conf->s3.ca_bundle, err);
+    if (r == 0)
+        r = check_outside(conf, "credentials.web_identity_token_file",
+                          conf->credentials.web_identity_token_file, err);
+    if (r == 0)
+        r = check_outside(conf, "credentials.config_file", conf->credentials.config_file, err);
+    if (r == 0)
+        r = check_outside(conf, "credentials.credentials_file", conf->credentials.credentials_file,
+                          err);
+    if (r == 0)
+        r = check_outside(conf, "credentials.container_token_file",
+                          conf->credentials.container_token_file, err);
     return r;
 }

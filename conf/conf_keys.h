@@ -14,7 +14,7 @@
 #define CONF_N_ENV 2         /* environment names of a key besides its own STATEPROXY_ one */
 #define CONF_EXPECTED_MAX 128
 #define CONF_DEFAULT_MAX 160
-#define CONF_N_KEYS_MAX 64 /* rows of the table, at most */
+#define CONF_N_KEYS_MAX 96 /* rows of the table, at most */
 
 enum conf_type {
     CONF_STRING,   /* const char *; min and max are bytes */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
@@ -76,6 +77,18 @@ static void json_pair(const char *name, const char *value)
     else
         json_string(value);
     putchar(',');
+}
+
+/* ---- times ---- */
+
+/* "2026-01-02T03:04:05Z" */
+static void format_time(uint64_t wall_ns, char out[32])
+{
+    time_t t = (time_t)(wall_ns / NS_PER_S);
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        snprintf(out, 32, "?");
 }
 
 /* ---- names in text ---- */
@@ -324,6 +337,60 @@ static bool is_draining(const char *phase)
     return strcmp(phase, "starting") != 0 && strcmp(phase, "running") != 0;
 }
 
+/* ---- credentials ---- */
+
+static void status_time(uint64_t wall_ns, char out[32])
+{
+    if (wall_ns)
+        format_time(wall_ns, out);
+    else
+        snprintf(out, 32, "never");
+}
+
+static void json_credentials(struct shm *shm)
+{
+    struct shm_cred_news news;
+    char expires[32], fetched[32];
+
+    if (!shm_cred_read_news(shm, &news))
+        return;
+    status_time(news.expires_ns, expires);
+    status_time(news.fetched_ns, fetched);
+    printf("\"credentials\":{\"provider\":");
+    json_string(news.provider);
+    printf(",\"account\":");
+    json_string(news.account);
+    printf(",\"expires\":\"%s\",\"fetched\":\"%s\",\"refreshes\":%llu,\"failures\":%llu", expires,
+           fetched, (ull)news.refreshes, (ull)news.failures);
+    printf(",\"error\":");
+    json_string(news.error);
+    printf("},");
+}
+
+static void text_credentials(struct shm *shm)
+{
+    struct shm_cred_news news;
+    char when[32];
+
+    if (!shm_cred_read_news(shm, &news))
+        return;
+    status_time(news.expires_ns, when);
+    printf("\ncredentials\n  %-20s ", "provider");
+    text_name(news.provider);
+    printf("\n  %-20s ", "account");
+    text_name(*news.account ? news.account : "unknown");
+    printf("\n  %-20s %s\n", "expires", when);
+    status_time(news.fetched_ns, when);
+    printf("  %-20s %s\n  %-20s %llu, %llu failed\n", "fetched", when, "refreshes",
+           (ull)news.refreshes, (ull)news.failures);
+    if (*news.error) {
+        status_time(news.failed_ns, when);
+        printf("  %-20s %s ", "last refresh failed", when);
+        text_name(news.error);
+        putchar('\n');
+    }
+}
+
 static void print_json(char *const lines[], unsigned n, struct shm *shm)
 {
     putchar('{');
@@ -338,10 +405,14 @@ static void print_json(char *const lines[], unsigned n, struct shm *shm)
             printf("\"draining\":%s,", is_draining(space + 1) ? "true" : "false");
     }
     if (shm)
+        json_credentials(shm);
+    if (shm)
         json_tables(shm);
     json_children(lines, n, "worker", "workers");
     putchar(',');
     json_children(lines, n, "notifier", "notifiers");
+    putchar(',');
+    json_children(lines, n, "keeper", "keepers");
     puts("}");
 }
 
@@ -356,6 +427,8 @@ void status_print(char *answer, struct shm *shm, bool json)
     }
     for (unsigned i = 0; i < n; i++)
         text_line(lines[i]);
+    if (shm)
+        text_credentials(shm);
     if (shm)
         text_tables(shm);
 }
@@ -513,16 +586,6 @@ void status_inflight(struct shm *shm, bool json)
 }
 
 /* ---- conflicts ---- */
-
-/* "2026-01-02T03:04:05Z" */
-static void format_time(uint64_t wall_ns, char out[32])
-{
-    time_t t = (time_t)(wall_ns / NS_PER_S);
-    struct tm tm;
-
-    if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
-        snprintf(out, 32, "?");
-}
 
 static void json_member(const char *name, const char *text)
 {

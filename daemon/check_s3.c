@@ -32,15 +32,16 @@ static int limit_ms(const struct conf *conf)
 }
 
 /* Does not return. */
-static void run_check(const struct conf *conf, const struct child_user *user, int fd)
+static void run_check(const struct worker_env *env, const struct child_user *user, int fd)
 {
     struct verdict v = {0};
     int r = child_become(user);
 
+    conf_forget_secrets((struct conf *)env->conf);
     if (r < 0)
         r = err_set(&v.err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
     else
-        r = worker_check_s3(conf, &v.traits, &v.err);
+        r = worker_check_s3(env, &v.traits, &v.err);
     v.err.code = -r;
     (void)!fd_write_full(fd, &v, sizeof(v));
     _exit(0);
@@ -59,9 +60,10 @@ static int read_verdict(int fd, int limit, struct verdict *ret)
     return n == sizeof(*ret) ? 0 : -EIO;
 }
 
-int check_s3(const struct conf *conf, const struct child_user *user,
+int check_s3(const struct worker_env *env, const struct child_user *user,
              struct server_traits *ret_traits, struct err *err)
 {
+    const struct conf *conf = env->conf;
     struct verdict verdict = {0};
     int fds[2], r;
     pid_t pid = -1;
@@ -72,7 +74,7 @@ int check_s3(const struct conf *conf, const struct child_user *user,
     }
     r = child_fork(&pid);
     if (r == 0 && pid == 0)
-        run_check(conf, user, fds[1]);
+        run_check(env, user, fds[1]);
     close(fds[1]);
     if (r == 0)
         r = read_verdict(fds[0], limit_ms(conf), &verdict);

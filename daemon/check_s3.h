@@ -3,7 +3,6 @@
 #ifndef DAEMON_CHECK_S3_H
 #define DAEMON_CHECK_S3_H
 
-#include "conf/conf.h"
 #include "daemon/child.h"
 #include "workers/op/worker_abi.h"
 
@@ -11,7 +10,7 @@
  * configuration is wrong, or the server is not what the variant needs. Takes at most a few seconds,
  * with a probe (worker_abi.h) of a slow server more. The child becomes `user`, as the workers
  * will. */
-must_use int check_s3(const struct conf *conf, const struct child_user *user,
+must_use int check_s3(const struct worker_env *env, const struct child_user *user,
                       struct server_traits *ret_traits, struct err *err);
 
 #endif

@@ -17,6 +17,7 @@
 #include "daemon/check_s3.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
+#include "daemon/keeper.h"
 #include "daemon/options.h"
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
@@ -98,6 +99,7 @@ static enum action parse_options(int argc, char **argv)
 static int run_worker(void *ctx, unsigned slot)
 {
     log_init(log_level, "worker");
+    conf_forget_secrets((struct conf *)env.conf); /* it signs with keys of the segment */
     return worker_main(ctx, slot);
 }
 
@@ -107,6 +109,13 @@ static int run_notifier(void *ctx, unsigned slot)
     conf_forget_secrets((struct conf *)env.conf);
     log_init(log_level, "notifier");
     return notifier_main(ctx);
+}
+
+static int run_keeper(void *ctx, unsigned slot)
+{
+    (void)slot;
+    log_init(log_level, "keeper");
+    return keeper_main(ctx);
 }
 
 static uint64_t worker_turned(void *ctx, unsigned slot)
@@ -234,6 +243,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers, const struct ch
          .turned_ns = worker_turned,
          .on_crash = worker_crashed},
         {.name = "notifier", .count = 1, .entry = run_notifier},
+        {.name = "keeper", .count = 1, .entry = run_keeper},
     };
     struct supervisor_run run = {
         .roles = roles,
@@ -270,14 +280,16 @@ static int daemon_start(const struct conf *conf)
 
     if (child_find_user(conf->workers.user, &user, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
-    code = check_s3(conf, &user, &env.traits, &err);
-    if (code)
-        return daemon_fail(code, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)
         return daemon_fail(err.code == EINVAL                         ? EXIT_CODE_CONFIG
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
+    code = keeper_first(&env, &user, &err);
+    if (code == 0)
+        code = check_s3(&env, &user, &env.traits, &err);
+    if (code)
+        return daemon_fail(code, &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
     env.shm->header->habits = env.traits.habits;
@@ -291,6 +303,20 @@ static int daemon_start(const struct conf *conf)
         code = supervise(sup, n_workers, &user);
     supervisor_free(sup);
     return code;
+}
+
+/* --check: the configuration, and where credentials would come from. Uses no network. */
+static int check_only(const struct conf *conf)
+{
+    char provider[CREDS_PROVIDER_MAX];
+    struct creds_conf creds;
+    struct err err = {0};
+
+    keeper_conf(conf, &creds);
+    if (creds_look(&creds, provider, &err) < 0)
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
+    printf("the configuration is valid\ncredentials come from: %s\n", provider);
+    return printed();
 }
 
 int main(int argc, char **argv)
@@ -307,9 +333,9 @@ int main(int argc, char **argv)
         conf_print(conf, stdout);
         code = printed();
     } else if (action == ACTION_CHECK) {
-        puts("the configuration is valid");
-        code = printed();
+        code = check_only(conf);
     } else {
+        conf_wipe_env(environ);
         log_level = conf->log.level;
         log_init(log_level, "supervisor");
         code = daemon_start(conf);

@@ -118,6 +118,8 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
         r = make_segment(conf, n_workers, env, err);
     if (r == 0)
         r = make_event(&env->notify_fd, err);
+    if (r == 0)
+        r = make_event(&env->keeper_fd, err);
     for (uint32_t i = 0; r == 0 && i < n_workers; i++) {
         r = make_event(&env->wake_fd[i], err);
         if (r == 0)

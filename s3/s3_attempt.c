@@ -198,7 +198,7 @@ static int sign(struct s3_req *req, const char *date, const char *path, char *au
     for (size_t i = 0; i < h->n; i++)
         headers[i] =
             (struct s3_sigv4_header){h->text.data + h->at[i].name, h->text.data + h->at[i].value};
-    return s3_sigv4_sign(c->keys, &sig, &scope, c->cred, auth, cap);
+    return s3_sigv4_sign(&sig, &scope, c->cred, auth, cap);
 }
 
 static int list_add(struct s3_req *req, const char *line)
@@ -323,14 +323,13 @@ static int build_url(struct s3_req *req, struct buf *url, size_t *ret_path)
 }
 
 /* Signs and hands over to curl. */
-static int attempt_prepare(struct s3_req *req, struct buf *url)
+static int attempt_prepare(struct s3_req *req, const char *date, struct buf *url)
 {
     struct s3_client *c = req->client;
-    char date[S3_TIME_AMZ_MAX], auth[S3_SIGV4_AUTH_MAX];
+    char auth[S3_SIGV4_AUTH_MAX];
     size_t path;
     int r = build_url(req, url, &path);
 
-    s3_time_amz((uint64_t)((int64_t)clock_wall_ns() + c->skew_ns), date);
     if (r == 0)
         r = build_headers(req, date);
     if (r == 0)
@@ -366,18 +365,31 @@ static void reset(struct s3_req *req)
     res->n_entries = 0;
 }
 
-static int get_credentials(struct s3_client *c)
+static int get_credentials(struct s3_req *req, const char *date)
 {
-    int r = c->creds->ops->get(c->creds, c->cred);
+    struct s3_client *c = req->client;
+    struct s3_sigv4_scope scope = {c->region, "s3", date};
+    int r = c->creds->ops->get(c->creds, &scope, c->cred);
 
+    req->cred_generation = r == 0 ? c->cred->generation : 0;
+    req->cred_renewable = r == 0 && c->cred->renewable;
     if (r == 0)
         c->generation = c->cred->generation;
     return r;
 }
 
+/* There was no attempt. */
+static void attempt_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text)
+{
+    s3_attempt_release(req);
+    req->state = S3_REQ_WAITING;
+    s3_req_fail(req, error, fail, text);
+}
+
 void s3_attempt_start(struct s3_req *req)
 {
     struct s3_client *c = req->client;
+    char date[S3_TIME_AMZ_MAX];
     struct buf url;
     int r;
 
@@ -388,23 +400,27 @@ void s3_attempt_start(struct s3_req *req)
     reset(req);
     if (s3_op_has_body(req->op->kind))
         req->put.at = req->put.next_step = 0;
-    if (get_credentials(c) < 0) {
+    s3_time_amz((uint64_t)((int64_t)clock_wall_ns() + c->skew_ns), date);
+    r = get_credentials(req, date);
+    req->refused = (struct s3_verdict){0};
+    if (r == -EAGAIN && s3_req_renew(req)) {
         s3_attempt_release(req);
-        req->state = S3_REQ_WAITING;
-        s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
+        return;
+    }
+    if (r < 0) {
+        attempt_fail(req, -EACCES, S3_FAIL_CREDENTIALS,
+                     r == -EAGAIN ? "no key for that day: set this machine's clock"
+                                  : "no credentials");
         return;
     }
     buf_init(&url, S3_HEADER_BYTES_MAX);
-    r = attempt_prepare(req, &url);
+    r = attempt_prepare(req, date, &url);
     buf_done(&url);
     sodium_memzero(c->cred, sizeof(*c->cred));
-    if (r < 0) {
-        s3_attempt_release(req);
-        req->state = S3_REQ_WAITING;
-        s3_req_fail(req, r, S3_FAIL_LOCAL, "cannot build the request");
-        return;
-    }
-    s3_req_begun(req);
+    if (r < 0)
+        attempt_fail(req, r, S3_FAIL_LOCAL, "cannot build the request");
+    else
+        s3_req_begun(req);
 }
 
 void s3_attempt_release(struct s3_req *req)

@@ -122,7 +122,7 @@ static int client_init(struct s3_client *c, struct err *err)
     if (r < 0)
         return r;
     c->cred = sodium_malloc(sizeof(*c->cred));
-    if (!c->cred || s3_sigv4_keys_new(&c->keys) < 0)
+    if (!c->cred)
         return err_set(err, ENOMEM, "no locked memory for credentials");
     return s3_multi_new(c, err);
 }
@@ -164,7 +164,6 @@ void s3_client_free(struct s3_client *client)
         s3_cancel(client->busy.first);
     loop_timer_cancel(client->loop, &client->kick);
     s3_multi_free(client);
-    s3_sigv4_keys_free(client->keys);
     sodium_free(client->cred);
     free(client->ca);
     free(client);

@@ -30,7 +30,6 @@ struct s3_client {
     const char *region;
     struct s3_cred_source *creds;
     struct s3_cred *cred; /* sodium memory; of the attempt being made */
-    struct s3_sigv4_keys *keys;
 
     CURLM *multi;
     CURLSH *share;

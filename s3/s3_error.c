@@ -16,6 +16,7 @@
 #define R_NO S3_RETRY_NO
 #define R_ANSWERED S3_RETRY_ANSWERED
 #define R_THROTTLED S3_RETRY_THROTTLED
+#define R_CREDENTIALS S3_RETRY_CREDENTIALS
 
 /* Codes that mean the same under any status, a 200 included. `refused`: surely not carried out. */
 static const struct code_rule {
@@ -57,13 +58,13 @@ static const struct code_rule {
     {"AllAccessDisabled", EACCES, R_NO, true},
     {"AccountProblem", EACCES, R_NO, true},
     {"NotSignedUp", EACCES, R_NO, true},
-    {"InvalidAccessKeyId", EACCES, R_NO, true},
+    {"InvalidAccessKeyId", EACCES, R_CREDENTIALS, true},
     {"XAdminUserNotFound", EACCES, R_NO, true},
     {"SignatureDoesNotMatch", EACCES, R_NO, true},
-    {"InvalidToken", EACCES, R_NO, true},
-    {"InvalidTokenId", EACCES, R_NO, true},
-    {"ExpiredToken", EACCES, R_NO, true},
-    {"TokenRefreshRequired", EACCES, R_NO, true},
+    {"InvalidToken", EACCES, R_CREDENTIALS, true},
+    {"InvalidTokenId", EACCES, R_CREDENTIALS, true},
+    {"ExpiredToken", EACCES, R_CREDENTIALS, true},
+    {"TokenRefreshRequired", EACCES, R_CREDENTIALS, true},
     {"AuthorizationHeaderMalformed", EACCES, R_NO, true},
     {"RequestTimeTooSkewed", EACCES, S3_RETRY_SKEW, true},
     {"RequestExpired", EACCES, S3_RETRY_SKEW, true},

@@ -31,10 +31,11 @@ bool s3_op_has_body(enum s3_op_kind op);
 /* What may be done about a failed attempt; s3_retry.h acts on it. */
 enum s3_retry_class {
     S3_RETRY_NO,
-    S3_RETRY_ANSWERED,   /* the server answered "not now": within the attempt count */
-    S3_RETRY_THROTTLED,  /* the same, and it asked for less */
-    S3_RETRY_CONNECTION, /* no answer: until the deadline */
-    S3_RETRY_SKEW,       /* our clock is off: once, with the server's */
+    S3_RETRY_ANSWERED,    /* the server answered "not now": within the attempt count */
+    S3_RETRY_THROTTLED,   /* the same, and it asked for less */
+    S3_RETRY_CONNECTION,  /* no answer: until the deadline */
+    S3_RETRY_SKEW,        /* our clock is off: once, with the server's */
+    S3_RETRY_CREDENTIALS, /* they are not taken any more: once, with others */
 };
 
 /* How an attempt ended. */

@@ -39,9 +39,21 @@ static int head_end(struct s3_req *req)
 
 /* A HEAD's 404 cannot say whether it is the key that is missing. It is taken for that only while
  * the server is known to take our credentials; else a GET is asked, whose refusal has a code. */
+static bool says_no(const struct s3_req *req)
+{
+    int status = req->reply.status;
+
+    return (status == 400 || status == 401 || status == 403) && !*req->result.code;
+}
+
 static bool head_turn(struct s3_req *req)
 {
     if (req->reply.status == 200 && !req->reply.has_length && !req->turned) {
+        req->turned = true;
+        req->op = &op_head_by_get;
+        return true;
+    }
+    if (says_no(req) && req->cred_renewable && !req->turned) {
         req->turned = true;
         req->op = &op_head_by_get;
         return true;

@@ -17,6 +17,8 @@
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
 
+#define RENEW_LIMIT_NS (15 * NS_PER_S) /* for other credentials, within the deadline */
+#define RENEW_LOOK_NS (20 * NS_PER_MS)
 #define STORING_BYTES_PER_S (32 << 20)
 #define WALK_BEYOND (2u << 20) /* what sockets hold */
 #define WALK_MAX (8u << 20)    /* a refusal comes earlier than this */
@@ -210,6 +212,42 @@ static void requeue(struct s3_req *req)
     s3_client_kick(c);
 }
 
+/* ---- other credentials ---- */
+
+bool s3_req_renew(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+    uint64_t left = deadline_left(req, clock_mono_ns());
+
+    if (req->retry.renewed || !c->creds->ops->renew || left == 0 ||
+        c->creds->ops->renew(c->creds, req->cred_generation) == S3_CRED_NONE)
+        return false;
+    req->retry.renewed = true;
+    req->state = S3_REQ_WAITING;
+    req->renew_until_ns = clock_mono_ns() + (left < RENEW_LIMIT_NS ? left : RENEW_LIMIT_NS);
+    loop_timer_set(c->loop, &req->timer, 0);
+    return true;
+}
+
+/* They are there, or still on their way, or will not come. */
+static void look_for_credentials(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+    enum s3_cred_news news = c->creds->ops->renew(c->creds, req->cred_generation);
+
+    if (news == S3_CRED_SOON && clock_mono_ns() < req->renew_until_ns) {
+        loop_timer_set(c->loop, &req->timer, RENEW_LOOK_NS);
+        return;
+    }
+    req->renew_until_ns = 0;
+    if (news == S3_CRED_NEW)
+        requeue(req);
+    else if (req->refused.error)
+        request_finish(req, &req->refused);
+    else
+        s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
+}
+
 static void on_active_time(struct s3_req *req)
 {
     uint64_t now = clock_mono_ns();
@@ -238,7 +276,10 @@ static void on_time(struct loop_timer *t)
             arm(req);
         break;
     case S3_REQ_WAITING:
-        requeue(req);
+        if (req->renew_until_ns)
+            look_for_credentials(req);
+        else
+            requeue(req);
         break;
     case S3_REQ_ACTIVE:
         on_active_time(req);
@@ -434,6 +475,9 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         request_finish(req, &v);
         return;
     }
+    req->refused = v;
+    if (v.retry == S3_RETRY_CREDENTIALS && s3_req_renew(req))
+        return;
     if (!s3_retry_again(&req->retry, &c->bucket, v.retry, deadline_left(req, clock_mono_ns()),
                         req->reply.retry_after_ns, &delay)) {
         give_up(req, &v);

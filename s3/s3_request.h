@@ -117,6 +117,12 @@ struct s3_req {
     uint64_t body_bytes;      /* of the answer's body in this attempt */
     struct s3_retry retry;
 
+    /* credentials */
+    uint64_t cred_generation;  /* of the attempt; 0 = it had none */
+    bool cred_renewable;       /* the same: others may come */
+    uint64_t renew_until_ns;   /* WAITING: for others until then; 0 = it does not */
+    struct s3_verdict refused; /* WAITING for others: what the request ends with if none come */
+
     /* the attempt at hand */
     CURL *easy;
     struct curl_slist *list;
@@ -163,6 +169,10 @@ void s3_req_begun(struct s3_req *req);
 
 /* curl is through with an attempt, or it was stopped: again, or the end. */
 void s3_req_ended(struct s3_req *req, CURLcode curl);
+
+/* Credentials are wanted that are not there yet: asks for them and waits in WAITING, out of the
+ * attempt, which the caller releases. False if none will come, or it has waited before. */
+bool s3_req_renew(struct s3_req *req);
 
 /* Ends the request outside an attempt. Without `text` that of the last attempt stays. */
 void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text);

@@ -58,6 +58,7 @@ bool s3_retry_again(struct s3_retry *r, struct s3_retry_bucket *b, enum s3_retry
 {
     switch (cls) {
     case S3_RETRY_NO:
+    case S3_RETRY_CREDENTIALS: /* others did not come, or were not taken either */
         return false;
     case S3_RETRY_SKEW:
         if (r->skewed || left_ns == 0)

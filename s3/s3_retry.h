@@ -34,6 +34,7 @@ struct s3_retry {
     unsigned breaks;   /* failed attempts without an answer, since the last progress */
     unsigned paid;     /* tokens of the last retry, given back when it succeeds */
     bool skewed;       /* the one retry with the server's clock was made */
+    bool renewed;      /* the one retry with other credentials was made */
 };
 
 void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper));

@@ -1,6 +1,6 @@
 /* Signature Version 4. A canonical request is made in a buffer with a limit, hashed, and signed
- * with a key that is derived once a day for each region, service and secret. Hashes are
- * mbedTLS's. */
+ * with a key that whoever has the secret derived for the day, the region and the service. Hashes
+ * are mbedTLS's. */
 #include "s3/s3_sigv4.h"
 
 #include <ctype.h>
@@ -15,30 +15,8 @@
 
 #include "s3/s3_url.h"
 
-#define HASH_LEN 32
+#define HASH_LEN S3_SIGV4_KEY_LEN
 #define SCOPE_MAX 256
-
-struct s3_sigv4_keys {
-    uint64_t generation; /* 0 = none yet */
-    char scope[SCOPE_MAX];
-    unsigned char key[HASH_LEN];
-};
-
-int s3_sigv4_keys_new(struct s3_sigv4_keys **ret_keys)
-{
-    struct s3_sigv4_keys *keys;
-
-    if (sodium_init() < 0 || !(keys = sodium_malloc(sizeof(*keys))))
-        return -ENOMEM;
-    memset(keys, 0, sizeof(*keys));
-    *ret_keys = keys;
-    return 0;
-}
-
-void s3_sigv4_keys_free(struct s3_sigv4_keys *keys)
-{
-    sodium_free(keys);
-}
 
 /* ---- path ---- */
 
@@ -276,39 +254,24 @@ static int hmac(const unsigned char *key, size_t key_len, const char *text, size
     return mbedtls_md_hmac(md, key, key_len, (const unsigned char *)text, len, out) ? -ENOMEM : 0;
 }
 
-static int derive(unsigned char *key, const char *secret, const struct s3_sigv4_scope *scope)
+int s3_sigv4_derive(const char *secret, const struct s3_sigv4_scope *scope, unsigned char *ret_key)
 {
     char first[S3_SECRET_MAX + 4];
     unsigned char k1[HASH_LEN], k2[HASH_LEN];
     int n = snprintf(first, sizeof(first), "AWS4%s", secret);
-    int r = hmac((unsigned char *)first, (size_t)n, scope->amz_date, 8, k1);
+    int r = (size_t)n < sizeof(first) ? 0 : -E2BIG;
 
+    if (r == 0)
+        r = hmac((unsigned char *)first, (size_t)n, scope->amz_date, 8, k1);
     if (r == 0)
         r = hmac(k1, HASH_LEN, scope->region, strlen(scope->region), k2);
     if (r == 0)
         r = hmac(k2, HASH_LEN, scope->service, strlen(scope->service), k1);
     if (r == 0)
-        r = hmac(k1, HASH_LEN, "aws4_request", 12, key);
+        r = hmac(k1, HASH_LEN, "aws4_request", 12, ret_key);
     sodium_memzero(first, sizeof(first));
     sodium_memzero(k1, sizeof(k1));
     sodium_memzero(k2, sizeof(k2));
-    return r;
-}
-
-/* Makes keys->key the one for this scope ("20150830/us-east-1/s3/aws4_request") and secret. */
-static int refresh_key(struct s3_sigv4_keys *keys, const char *scope_text,
-                       const struct s3_sigv4_scope *scope, const struct s3_cred *cred)
-{
-    int r;
-
-    if (keys->generation == cred->generation && strcmp(keys->scope, scope_text) == 0)
-        return 0;
-    keys->generation = 0;
-    r = derive(keys->key, cred->secret, scope);
-    if (r == 0) {
-        strcpy(keys->scope, scope_text);
-        keys->generation = cred->generation;
-    }
     return r;
 }
 
@@ -318,9 +281,9 @@ static void put_hex(const unsigned char *digest, char *hex)
 }
 
 /* Signs a finished canonical request. */
-static int sign_canonical(struct s3_sigv4_keys *keys, const struct buf *canonical,
-                          const char *names, const struct s3_sigv4_scope *scope,
-                          const struct s3_cred *cred, char *auth, size_t cap)
+static int sign_canonical(const struct buf *canonical, const char *names,
+                          const struct s3_sigv4_scope *scope, const struct s3_cred *cred,
+                          char *auth, size_t cap)
 {
     const mbedtls_md_info_t *md = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
     char scope_text[SCOPE_MAX], hex[HASH_LEN * 2 + 1], to_sign[512];
@@ -336,9 +299,7 @@ static int sign_canonical(struct s3_sigv4_keys *keys, const struct buf *canonica
     put_hex(digest, hex);
     n = snprintf(to_sign, sizeof(to_sign), "AWS4-HMAC-SHA256\n%s\n%s\n%s", scope->amz_date,
                  scope_text, hex);
-    r = refresh_key(keys, scope_text, scope, cred);
-    if (r == 0)
-        r = hmac(keys->key, HASH_LEN, to_sign, (size_t)n, digest);
+    r = hmac(cred->key, HASH_LEN, to_sign, (size_t)n, digest);
     if (r < 0)
         return r;
     put_hex(digest, hex);
@@ -349,9 +310,8 @@ static int sign_canonical(struct s3_sigv4_keys *keys, const struct buf *canonica
     return (size_t)n < cap ? 0 : -E2BIG;
 }
 
-int s3_sigv4_sign(struct s3_sigv4_keys *keys, const struct s3_sigv4_request *req,
-                  const struct s3_sigv4_scope *scope, const struct s3_cred *cred, char *auth,
-                  size_t cap)
+int s3_sigv4_sign(const struct s3_sigv4_request *req, const struct s3_sigv4_scope *scope,
+                  const struct s3_cred *cred, char *auth, size_t cap)
 {
     struct buf canonical, names;
     int r;
@@ -360,7 +320,7 @@ int s3_sigv4_sign(struct s3_sigv4_keys *keys, const struct s3_sigv4_request *req
     buf_init(&names, S3_SIGV4_AUTH_MAX);
     r = s3_sigv4_canonical(req, &canonical, &names);
     if (r == 0)
-        r = sign_canonical(keys, &canonical, names.data, scope, cred, auth, cap);
+        r = sign_canonical(&canonical, names.data, scope, cred, auth, cap);
     buf_done(&canonical);
     buf_done(&names);
     return r;

@@ -32,28 +32,20 @@ struct s3_sigv4_request {
     bool normalize_path;      /* false for S3 */
 };
 
-struct s3_sigv4_scope {
-    const char *region;
-    const char *service;
-    const char *amz_date; /* "20150830T123600Z" */
-};
-
-/* The signing key of the last day, region, service and generation of the secret, kept in sodium
- * memory. */
-struct s3_sigv4_keys;
-
-/* 0 and *ret_keys (s3_sigv4_keys_free), or -ENOMEM. */
-must_use int s3_sigv4_keys_new(struct s3_sigv4_keys **ret_keys);
-void s3_sigv4_keys_free(struct s3_sigv4_keys *keys);
+/* Makes the key that signs for a day (of scope->amz_date), region and service out of the secret;
+ * S3_SIGV4_KEY_LEN bytes. It is all that signing needs: the secret cannot be had from it. 0, -E2BIG
+ * for a secret that is too long, -ENOMEM. */
+must_use int s3_sigv4_derive(const char *secret, const struct s3_sigv4_scope *scope,
+                             unsigned char *ret_key);
 
 /* Appends the canonical request, and puts "a;b;c" into *signed_headers. 0, -E2BIG beyond a limit
  * above, -ENOMEM. For s3_sigv4_sign and its tests. */
 must_use int s3_sigv4_canonical(const struct s3_sigv4_request *req, struct buf *canonical,
                                 struct buf *signed_headers);
 
-/* Puts the value of the Authorization header into `auth`. 0, -E2BIG, -ENOMEM. */
-must_use int s3_sigv4_sign(struct s3_sigv4_keys *keys, const struct s3_sigv4_request *req,
-                           const struct s3_sigv4_scope *scope, const struct s3_cred *cred,
-                           char *auth, size_t cap);
+/* Puts the value of the Authorization header into `auth`; `cred` was got for this scope. 0, -E2BIG,
+ * -ENOMEM. */
+must_use int s3_sigv4_sign(const struct s3_sigv4_request *req, const struct s3_sigv4_scope *scope,
+                           const struct s3_cred *cred, char *auth, size_t cap);
 
 #endif

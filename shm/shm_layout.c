@@ -4,6 +4,7 @@
 #include "shm/shm_baseline.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
@@ -45,4 +46,5 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_BLOCK_DATA] = {"block_data", block_data_size, NULL, NULL},
     [SHM_TABLE_ARENA] = {"arena", shm_arena_size, shm_arena_init, shm_arena_check},
     [SHM_TABLE_STATS] = {"stats", shm_stats_size, NULL, NULL},
+    [SHM_TABLE_CRED] = {"cred", shm_cred_size, NULL, shm_cred_check},
 };

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_baseline.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_layout.h"
 
 static uint64_t page_up(uint64_t v)
@@ -39,6 +40,7 @@ static void view_tables(struct shm *shm)
     shm->block_data = shm->base + off[SHM_TABLE_BLOCK_DATA];
     shm->arenas = (void *)(shm->base + off[SHM_TABLE_ARENA]);
     shm->stats = (void *)(shm->base + off[SHM_TABLE_STATS]);
+    shm->creds = (void *)(shm->base + off[SHM_TABLE_CRED]);
 }
 
 static_assert(sizeof(PACKAGE_VERSION) <= SHM_VERSION_MAX, "it is compared whole");
@@ -105,6 +107,7 @@ static void init_tables(struct shm *shm, const struct shm_header *h)
         if (shm_layout[i].init)
             shm_layout[i].init(shm);
     }
+    shm_cred_protect(shm);
 }
 
 int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *err)
@@ -194,6 +197,7 @@ int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
         return r;
     }
     view_tables(shm);
+    shm_cred_protect(shm);
     *ret_shm = shm;
     return 0;
 }

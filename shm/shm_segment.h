@@ -56,6 +56,7 @@ enum shm_table {
     SHM_TABLE_BLOCK_DATA,
     SHM_TABLE_ARENA,
     SHM_TABLE_STATS,
+    SHM_TABLE_CRED,
     SHM_TABLES
 };
 
@@ -92,6 +93,7 @@ struct shm_notify_ring;
 struct shm_block_table;
 struct shm_arena;
 struct shm_stats;
+struct shm_cred_table;
 
 /* One process's view. Not in the segment. */
 struct shm {
@@ -113,6 +115,7 @@ struct shm {
     uint8_t *block_data;
     struct shm_arena *arenas; /* shm_arena_of() */
     struct shm_stats *stats;
+    struct shm_cred_table *creds;
 };
 
 /* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL

@@ -262,6 +262,17 @@ static void test_required(void **state)
                         "STATE_MOUNT in the environment");
 }
 
+static void check_none(char *const *env)
+{
+    struct conf *c;
+    struct err err = {0};
+
+    assert_int_equal(conf_load(NULL, env, &c, &err), 0);
+    assert_null(c->s3.access_key_id);
+    assert_null(c->s3.secret_access_key);
+    conf_free(c);
+}
+
 static void test_credentials(void **state)
 {
     char *none[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", NULL};
@@ -273,10 +284,8 @@ static void test_credentials(void **state)
     char *token[] = {"STATE_BUCKET=bkt", "STATE_MOUNT=/m", "AWS_SESSION_TOKEN=t", NULL};
 
     (void)state;
-    check_env(none, "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY in the environment");
-    check_env(empty, "s3.access_key_id: no credentials, expected AWS_ACCESS_KEY_ID and "
-                     "AWS_SECRET_ACCESS_KEY in the environment");
+    check_none(none); /* another source may have them */
+    check_none(empty);
     check_env(id,
               "environment AWS_ACCESS_KEY_ID: s3.access_key_id: set without a secret key, expected "
               "AWS_SECRET_ACCESS_KEY as well");

@@ -250,6 +250,27 @@ static void test_dirty_values(void **state)
              "or https:// URL without user, query and fragment");
 }
 
+/* Secrets are wiped where they lie, under all their names, and no other variable. */
+static void test_wipe(void **state)
+{
+    char id[] = "AWS_ACCESS_KEY_ID=seven", secret[] = "STATEPROXY_S3_SECRET_ACCESS_KEY=eight";
+    char token[] = "AWS_CONTAINER_AUTHORIZATION_TOKEN=nine", path[] = "PATH=/bin";
+    char other[] = "AWS_ACCESS_KEY_ID_FILE=ten", last[] = "HOME=/";
+    char *env[] = {id, path, secret, token, other, last, NULL};
+
+    (void)state;
+    conf_wipe_env(env);
+    assert_string_equal(env[0], "PATH=/bin");
+    assert_string_equal(env[1], "AWS_ACCESS_KEY_ID_FILE=ten");
+    assert_string_equal(env[2], "HOME=/");
+    assert_null(env[3]);
+    assert_string_equal(secret, "STATEPROXY_S3_SECRET_ACCESS_KEY");
+    for (size_t i = strlen(secret); i < sizeof(secret); i++)
+        assert_int_equal(secret[i], 0);
+    for (size_t i = strlen(token); i < sizeof(token); i++)
+        assert_int_equal(token[i], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_service_links),
         cmocka_unit_test(test_bad_secrets),
+        cmocka_unit_test(test_wipe),
         cmocka_unit_test(test_dirty_values),
     };
 

@@ -46,6 +46,12 @@ static void test_sections_stand_together(void **state)
     }
 }
 
+/* The endpoint of S3 and of STS, as AWS's own clients take it. */
+static bool is_of_all_services(const char *name)
+{
+    return strcmp(name, "AWS_ENDPOINT_URL") == 0;
+}
+
 static void test_env_names(void **state)
 {
     char a_own[CONF_ENV_NAME_MAX], b_own[CONF_ENV_NAME_MAX];
@@ -56,7 +62,7 @@ static void test_env_names(void **state)
         for (unsigned n = 0; (a = conf_key_env(&conf_keys[i], n, a_own)); n++) {
             for (size_t j = 0; j < i; j++) {
                 for (unsigned m = 0; (b = conf_key_env(&conf_keys[j], m, b_own)); m++)
-                    assert_string_not_equal(a, b);
+                    assert_true(strcmp(a, b) != 0 || is_of_all_services(a));
             }
         }
         assert_true(conf_keys[i].env[0] ||

@@ -102,10 +102,7 @@ def dies(m, writer):
 
 
 def notifier_of(m):
-    workers = m.worker_pids()
-    found = [p for p in util.children(m.proc.pid) if p not in workers]
-    assert len(found) == 1
-    return found[0]
+    return m.status()["notifiers"][0]["pid"]
 
 
 def turns(pid, times=3):

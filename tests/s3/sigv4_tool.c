@@ -52,10 +52,9 @@ static const char *field(const struct description *d, int letter)
     return d->fields[letter] ? d->fields[letter] : "";
 }
 
-static void sign(const struct description *d, struct s3_sigv4_keys *keys)
+static void sign(const struct description *d)
 {
-    static uint64_t generation;
-    struct s3_cred cred = {.generation = ++generation};
+    struct s3_cred cred = {.generation = 1};
     struct s3_sigv4_request req = {
         .method = field(d, 'M'),
         .path = field(d, 'P'),
@@ -70,8 +69,8 @@ static void sign(const struct description *d, struct s3_sigv4_keys *keys)
     char auth[S3_SIGV4_AUTH_MAX];
 
     snprintf(cred.access_key, sizeof(cred.access_key), "%s", field(d, 'A'));
-    snprintf(cred.secret, sizeof(cred.secret), "%s", field(d, 'S'));
-    if (s3_sigv4_sign(keys, &req, &scope, &cred, auth, sizeof(auth)) < 0)
+    if (s3_sigv4_derive(field(d, 'S'), &scope, cred.key) < 0 ||
+        s3_sigv4_sign(&req, &scope, &cred, auth, sizeof(auth)) < 0)
         fail("cannot sign");
     printf("%s\n", auth);
 }
@@ -91,16 +90,13 @@ int main(void)
 {
     static char line[LINE_LEN];
     struct description d = {0};
-    struct s3_sigv4_keys *keys;
 
-    if (s3_sigv4_keys_new(&keys) < 0)
-        fail("no memory");
     while (fgets(line, sizeof(line), stdin)) {
         int letter = line[0] & 127;
 
         line[strcspn(line, "\n")] = '\0';
         if (!*line) {
-            sign(&d, keys);
+            sign(&d);
             forget(&d);
         } else if (letter == 'H') {
             add_header(&d, line + 1);
@@ -110,6 +106,5 @@ int main(void)
             d.fields[letter] = letter == 'Q' ? strdup(line + 1) : decoded(line + 1);
         }
     }
-    s3_sigv4_keys_free(keys);
     return 0;
 }

@@ -495,9 +495,10 @@ static void test_chain_and_free(void **state)
 
 /* ---- set-up ---- */
 
-static int no_cred(struct s3_cred_source *src, struct s3_cred *ret_cred)
+static int no_cred(struct s3_cred_source *src, const struct s3_sigv4_scope *scope,
+                   struct s3_cred *ret_cred)
 {
-    (void)src, (void)ret_cred;
+    (void)src, (void)scope, (void)ret_cred;
     return -ENOKEY;
 }
 
@@ -517,6 +518,162 @@ static void test_no_credentials(void **state)
     failed(&f, EACCES, 0);
     assert_int_equal(f.call.res.fail, S3_FAIL_CREDENTIALS);
     assert_int_equal(server_count(f.server), 0);
+    fixture_end(&f);
+}
+
+#define DOC(status, doc) "HTTP/1.1 " status "\r\nConnection: close\r\n\r\n" doc
+
+/* Credentials that another process renews: what it is asked for, and when others are there. */
+struct renewed {
+    struct s3_cred_source source;
+    uint64_t generation;
+    unsigned looks;       /* renew was called so often */
+    unsigned new_at;      /* then others are there; 0 = never */
+    unsigned hopeless_at; /* or none will come; 0 = never */
+    bool no_day;          /* no key for that day until then */
+};
+
+static int renewed_get(struct s3_cred_source *src, const struct s3_sigv4_scope *scope,
+                       struct s3_cred *ret_cred)
+{
+    struct renewed *r = (struct renewed *)src;
+
+    (void)scope;
+    if (r->no_day)
+        return -EAGAIN;
+    *ret_cred = (struct s3_cred){.generation = r->generation, .renewable = true};
+    snprintf(ret_cred->access_key, sizeof(ret_cred->access_key), "KEY%d", (int)r->generation);
+    return 0;
+}
+
+static enum s3_cred_news renewed_renew(struct s3_cred_source *src, uint64_t generation)
+{
+    struct renewed *r = (struct renewed *)src;
+
+    r->looks++;
+    if (r->hopeless_at && r->looks >= r->hopeless_at)
+        return S3_CRED_NONE;
+    if (r->looks == r->new_at) {
+        r->generation++;
+        r->no_day = false;
+    }
+    return generation == r->generation || r->no_day ? S3_CRED_SOON : S3_CRED_NEW;
+}
+
+static void renewed_begin(struct fixture *f, struct renewed *r)
+{
+    static const struct s3_cred_ops ops = {.get = renewed_get, .renew = renewed_renew};
+    struct s3_cred_source *good = f->creds;
+
+    r->source.ops = &ops;
+    r->generation = 1;
+    f->creds = &r->source;
+    fixture_client(f);
+    f->creds = good;
+}
+
+/* An expired token: the same request again with what came meanwhile, once. */
+static void test_renewed(void **state)
+{
+    static const char *const codes[] = {"ExpiredToken", "InvalidToken", "InvalidAccessKeyId",
+                                        "TokenRefreshRequired"};
+    static const struct server_answer expired[] = {
+        {.text = DOC("400 Bad Request", ERROR_DOC("ExpiredToken")), .end = SERVER_CLOSE},
+        {.text = DOC("400 Bad Request", ERROR_DOC("InvalidToken")), .end = SERVER_CLOSE},
+        {.text = DOC("403 Forbidden", ERROR_DOC("InvalidAccessKeyId")), .end = SERVER_CLOSE},
+        {.text = DOC("400 Bad Request", ERROR_DOC("TokenRefreshRequired")), .end = SERVER_CLOSE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(expired) / sizeof(expired[0]); i++) {
+        struct renewed r = {.new_at = 3};
+        struct fixture f;
+
+        fixture_begin(&f, SCRIPT(expired[i], {.text = GOT}));
+        renewed_begin(&f, &r);
+        fixture_get(&f, &get_k);
+        assert_int_equal(f.call.res.error, 0);
+        assert_int_equal(f.call.res.attempts, 2);
+        assert_non_null(strstr(server_request(f.server, 0)->head, "Credential=KEY1/"));
+        assert_non_null(strstr(server_request(f.server, 1)->head, "Credential=KEY2/"));
+        server_script(f.server, SCRIPT(expired[i], expired[i], {.text = GOT}));
+        r.looks = 0;
+        fixture_get(&f, &get_k); /* nor are the new ones taken: that is told */
+        failed(&f, EACCES, 2);
+        assert_string_equal(f.call.res.code, codes[i]);
+        fixture_end(&f);
+    }
+}
+
+/* None come, or not in time: what the server said is the result. */
+static void test_not_renewed(void **state)
+{
+    struct renewed r = {.hopeless_at = 3};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = DOC("400 Bad Request", ERROR_DOC("ExpiredToken")),
+                              .end = SERVER_CLOSE}));
+    f.conf.deadline_ns = 300 * NS_PER_MS;
+    renewed_begin(&f, &r);
+    fixture_get(&f, &get_k);
+    failed(&f, EACCES, 1);
+    assert_string_equal(f.call.res.code, "ExpiredToken");
+    r = (struct renewed){.source = r.source, .generation = 1};
+    fixture_get(&f, &get_k);
+    failed(&f, EACCES, 1);
+    assert_true(r.looks > 3);
+    fixture_end(&f);
+}
+
+/* A day without a key: it waits for one. */
+static void test_renewed_day(void **state)
+{
+    struct renewed r = {.new_at = 2, .no_day = true};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = GOT}));
+    renewed_begin(&f, &r);
+    fixture_get(&f, &get_k);
+    assert_int_equal(f.call.res.error, 0);
+    assert_int_equal(f.call.res.attempts, 1);
+    r = (struct renewed){.source = r.source, .generation = 1, .no_day = true, .hopeless_at = 3};
+    fixture_get(&f, &get_k);
+    failed(&f, EACCES, 0);
+    assert_int_equal(f.call.res.fail, S3_FAIL_CREDENTIALS);
+    fixture_end(&f);
+}
+
+static void renewed_head(struct fixture *f)
+{
+    call_init(&f->call);
+    assert_int_equal(s3_head(f->client, "k", call_done, &f->call, NULL), 0);
+    fixture_wait(f, &f->call);
+}
+
+/* HEAD has no code: a GET tells why, where it may be the credentials. */
+static void test_renewed_head(void **state)
+{
+    struct renewed r = {.new_at = 2};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(
+        &f, SCRIPT({.text = EMPTY("400 Bad Request")},
+                   {.text = DOC("400 Bad Request", ERROR_DOC("ExpiredToken")), .end = SERVER_CLOSE},
+                   {.text = GOT}, {.text = EMPTY("403 Forbidden")},
+                   {.text = DOC("403 Forbidden", ERROR_DOC("AccessDenied")), .end = SERVER_CLOSE}));
+    renewed_begin(&f, &r);
+    renewed_head(&f);
+    assert_int_equal(f.call.res.error, 0);
+    assert_string_equal(f.call.res.obj.etag, "\"e\"");
+    assert_int_equal(server_count(f.server), 3);
+    assert_true(strncmp(server_request(f.server, 0)->head, "HEAD", 4) == 0);
+    assert_true(strncmp(server_request(f.server, 1)->head, "GET", 3) == 0);
+    renewed_head(&f);
+    failed(&f, EACCES, 2);
+    assert_string_equal(f.call.res.code, "AccessDenied");
     fixture_end(&f);
 }
 
@@ -561,7 +718,9 @@ int main(void)
         cmocka_unit_test(test_head_bare_404),  cmocka_unit_test(test_many),
         cmocka_unit_test(test_cancel),         cmocka_unit_test(test_cancel_inside),
         cmocka_unit_test(test_chain_and_free), cmocka_unit_test(test_no_credentials),
-        cmocka_unit_test(test_bad_conf),
+        cmocka_unit_test(test_bad_conf),       cmocka_unit_test(test_renewed),
+        cmocka_unit_test(test_not_renewed),    cmocka_unit_test(test_renewed_day),
+        cmocka_unit_test(test_renewed_head),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,26 +12,52 @@
 #include <cmocka.h>
 
 #include "s3/s3_cred.h"
+#include "s3/s3_sigv4.h"
 
 static void test_static(void **state)
 {
     struct s3_cred_source *src = NULL;
     struct s3_cred cred;
+    struct s3_sigv4_scope scope = {"us-east-1", "s3", "20150830T123600Z"};
 
     (void)state;
     assert_int_equal(s3_cred_static_new("AK", "s/+=k", NULL, &src, NULL), 0);
-    assert_int_equal(src->ops->get(src, &cred), 0);
+    assert_int_equal(src->ops->get(src, &scope, &cred), 0);
     assert_string_equal(cred.access_key, "AK");
-    assert_string_equal(cred.secret, "s/+=k");
     assert_string_equal(cred.session_token, "");
-    assert_int_equal(cred.expires_ns, 0);
+    assert_false(cred.renewable);
     assert_true(cred.generation != 0);
+    assert_null(src->ops->renew);
     s3_cred_free(src);
     assert_int_equal(s3_cred_static_new("AK", "sk", "token", &src, NULL), 0);
-    assert_int_equal(src->ops->get(src, &cred), 0);
+    assert_int_equal(src->ops->get(src, &scope, &cred), 0);
     assert_string_equal(cred.session_token, "token");
     s3_cred_free(src);
     s3_cred_free(NULL);
+}
+
+/* A key is derived anew for another day, region and service, and kept otherwise. */
+static void test_scopes(void **state)
+{
+    struct s3_cred_source *src = NULL;
+    struct s3_sigv4_scope scope = {"r", "s3", "20150830T123600Z"};
+    unsigned char want[S3_SIGV4_KEY_LEN];
+    struct s3_cred cred;
+
+    (void)state;
+    assert_int_equal(s3_cred_static_new("AK", "sk", NULL, &src, NULL), 0);
+    for (int i = 0; i < 5; i++) {
+        if (i == 1)
+            scope.amz_date = "20150831T123600Z";
+        if (i == 2)
+            scope.region = "q";
+        if (i == 3)
+            scope.service = "sts";
+        assert_int_equal(src->ops->get(src, &scope, &cred), 0);
+        assert_int_equal(s3_sigv4_derive("sk", &scope, want), 0);
+        assert_memory_equal(cred.key, want, sizeof(want));
+    }
+    s3_cred_free(src);
 }
 
 static void refused(const char *access_key, const char *secret, const char *token)
@@ -68,6 +94,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_static),
+        cmocka_unit_test(test_scopes),
         cmocka_unit_test(test_refused),
     };
 

@@ -43,6 +43,7 @@ struct worker_env {
     /* eventfds: one for each worker slot, "look at what you wait for" */
     int wake_fd[SHM_WORKERS_MAX];
     int notify_fd;                /* eventfd of the notifier: the ring is not empty */
+    int keeper_fd;                /* eventfd of the keeper: a worker wants other credentials */
     int park_fd[SHM_WORKERS_MAX]; /* O_TMPFILEs: WRITE payloads of requests that wait */
     struct worker_spool *spool;   /* shm sizes.sessions of them */
 };
@@ -67,7 +68,7 @@ int worker_main(const struct worker_env *env, uint32_t slot);
  * first worker is forked: parses what comes from the network. 0 and *ret_traits, or -errno with the
  * operator's sentence in *err; -EINVAL if the configuration or the server is wrong (exit 78),
  * anything else if S3 cannot be reached. */
-must_use int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits,
+must_use int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits,
                              struct err *err);
 
 /* True if it will probe. */

@@ -15,6 +15,7 @@
 #include "shm/shm_stats.h"
 #include "workers/op/worker_abi.h"
 #include "workers/probe/cas_probe.h"
+#include "workers/process/cred_source.h"
 #include "workers/server/server.h"
 
 /* workers count what they ask, by kind */
@@ -50,11 +51,8 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     static struct s3_client_conf cc;
     static struct s3_counters counters;
     struct s3_cred_source *creds;
-    int r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
-                               conf->s3.session_token, &creds, err);
-
-    if (r < 0)
-        return r;
+    if (cred_source_new(env, false, &creds) < 0)
+        return err_set(err, ENOMEM, "no locked memory for credentials");
     cc = client_conf(conf);
     counters = (struct s3_counters){.out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
                                     .retries = &stats->count[SHM_STAT_S3_RETRIES],
@@ -190,8 +188,9 @@ bool worker_probes(const struct conf *conf)
     return cas_probe_wanted(conf);
 }
 
-int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits, struct err *err)
+int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits, struct err *err)
 {
+    const struct conf *conf = env->conf;
     struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
     int r;
 
@@ -204,10 +203,10 @@ int worker_check_s3(const struct conf *conf, struct server_traits *ret_traits, s
     r = loop_new(&c.loop);
     if (r < 0)
         return err_set(err, -r, "no event loop: %s", strerror(-r));
-    r = s3_cred_static_new(conf->s3.access_key_id, conf->s3.secret_access_key,
-                           conf->s3.session_token, &c.creds, err);
-    if (r == 0)
-        r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
+    r = cred_source_new(env, true, &c.creds);
+    if (r < 0)
+        return err_set(err, ENOMEM, "no locked memory for credentials");
+    r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
     if (r < 0)
         return r;
     setup_ask(&c);

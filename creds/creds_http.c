@@ -1,0 +1,227 @@
+/* libcurl, one request at a time, in a process that waits for nothing else but to be told to stop.
+ * What the answers mean is the providers' matter. */
+#include "creds/creds_http.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <sodium.h>
+
+#define POLL_MS 1000
+#define PAUSE_NS (300 * NS_PER_MS)
+#define USER_AGENT "stateproxy"
+
+static const char *const ca_files[] = {"/etc/ssl/certs/ca-certificates.crt",
+                                       "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+                                       "/etc/ssl/cert.pem"};
+
+struct exchange {
+    CURL *easy;
+    CURLM *multi;
+    struct curl_slist *headers;
+    struct creds_bytes *body;
+    bool too_long;
+    char error[CURL_ERROR_SIZE];
+};
+
+static size_t http_on_body(char *data, size_t size, size_t n, void *arg)
+{
+    struct exchange *x = arg;
+    size_t len = size * n;
+
+    if (len > x->body->cap - x->body->len) {
+        x->too_long = true;
+        return 0;
+    }
+    memcpy(x->body->data + x->body->len, data, len);
+    x->body->len += len;
+    x->body->data[x->body->len] = '\0';
+    return len;
+}
+
+static const char *ca_file(const struct creds_conf *conf)
+{
+    if (creds_given(conf->ca_bundle))
+        return conf->ca_bundle;
+    for (size_t i = 0; i < sizeof(ca_files) / sizeof(ca_files[0]); i++) {
+        if (access(ca_files[i], R_OK) == 0)
+            return ca_files[i];
+    }
+    return NULL;
+}
+
+static bool add_headers(struct exchange *x, const struct creds_http *req)
+{
+    for (unsigned i = 0; i < req->n_headers; i++) {
+        struct curl_slist *list = curl_slist_append(x->headers, req->headers[i]);
+
+        if (!list)
+            return false;
+        x->headers = list;
+    }
+    return true;
+}
+
+static bool set_method(CURL *e, const struct creds_http *req)
+{
+    if (strcmp(req->method, "PUT") == 0) /* of nothing: the token of the metadata service */
+        return !curl_easy_setopt(e, CURLOPT_UPLOAD, 1L) &&
+               !curl_easy_setopt(e, CURLOPT_INFILESIZE, 0L);
+    return !req->body || (!curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body) &&
+                          !curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)strlen(req->body)));
+}
+
+static bool exchange_options(const struct creds_job *job, const struct creds_http *req,
+                             struct exchange *x)
+{
+    CURL *e = x->easy;
+    const char *ca = ca_file(job->conf);
+    long connect_ms = (long)(creds_left(job, req->connect_ns) / NS_PER_MS);
+    long total_ms = (long)(creds_left(job, req->total_ns) / NS_PER_MS);
+
+    return !curl_easy_setopt(e, CURLOPT_URL, req->url) &&
+           !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") &&
+           !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
+           !curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) &&
+           !curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L) &&
+           !curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L) &&
+           !curl_easy_setopt(e, CURLOPT_USERAGENT, USER_AGENT) &&
+           !curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms ? connect_ms : 1L) &&
+           !curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, total_ms ? total_ms : 1L) &&
+           !curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->error) &&
+           !curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers) &&
+           !curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, http_on_body) &&
+           !curl_easy_setopt(e, CURLOPT_WRITEDATA, x) &&
+           !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+           (!ca || !curl_easy_setopt(e, CURLOPT_CAINFO, ca)) &&
+           (!req->direct || !curl_easy_setopt(e, CURLOPT_PROXY, "")) && set_method(e, req);
+}
+
+/* Until curl is through, or somebody says stop. */
+static int exchange_run(const struct creds_job *job, struct exchange *x, CURLcode *ret)
+{
+    struct curl_waitfd stop = {.fd = job->conf->stop_fd, .events = CURL_WAIT_POLLIN};
+    unsigned n = job->conf->stop_fd >= 0;
+    int running = 1, left;
+    CURLMsg *msg;
+
+    while (curl_multi_perform(x->multi, &running) == CURLM_OK && running) {
+        stop.revents = 0;
+        if (curl_multi_poll(x->multi, &stop, n, POLL_MS, NULL) != CURLM_OK)
+            return -ENOMEM;
+        if (stop.revents)
+            return -ECANCELED;
+    }
+    msg = curl_multi_info_read(x->multi, &left);
+    if (!msg || msg->msg != CURLMSG_DONE)
+        return -ENOMEM;
+    *ret = msg->data.result;
+    return 0;
+}
+
+static int exchange_failed(CURLcode code, const struct exchange *x, struct err *err)
+{
+    const char *why = *x->error ? x->error : curl_easy_strerror(code);
+
+    if (x->too_long)
+        return err_set(err, EHOSTUNREACH, "the answer is longer than %u bytes", CREDS_BODY_MAX);
+    switch (code) {
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return err_set(err, EINVAL, "not a URL that can be asked: %s", why);
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return err_set(err, EACCES, "no trusted TLS connection: %s", why);
+    case CURLE_OPERATION_TIMEDOUT:
+        return err_set(err, ETIMEDOUT, "no answer in time: %s", why);
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+        return err_set(err, ENOMEM, "out of memory");
+    default:
+        return err_set(err, EHOSTUNREACH, "no answer: %s", why);
+    }
+}
+
+static int exchange_start(const struct creds_job *job, const struct creds_http *req,
+                          struct exchange *x)
+{
+    x->easy = curl_easy_init();
+    x->multi = curl_multi_init();
+    if (!x->easy || !x->multi || !add_headers(x, req) || !exchange_options(job, req, x) ||
+        curl_multi_add_handle(x->multi, x->easy))
+        return -ENOMEM;
+    return 0;
+}
+
+static void exchange_end(struct exchange *x)
+{
+    if (x->multi && x->easy)
+        curl_multi_remove_handle(x->multi, x->easy);
+    curl_easy_cleanup(x->easy);
+    curl_multi_cleanup(x->multi);
+    curl_slist_free_all(x->headers);
+}
+
+static int http_once(const struct creds_job *job, const struct creds_http *req,
+                     struct creds_answer *ret, struct err *err)
+{
+    struct exchange x = {.body = &ret->body};
+    CURLcode code = CURLE_OK;
+    long status = 0;
+    int r = exchange_start(job, req, &x);
+
+    if (r == 0)
+        r = exchange_run(job, &x, &code);
+    if (r < 0)
+        err_set(err, -r, r == -ECANCELED ? "ended by the daemon" : "out of memory");
+    else if (code != CURLE_OK)
+        r = exchange_failed(code, &x, err);
+    else
+        (void)curl_easy_getinfo(x.easy, CURLINFO_RESPONSE_CODE, &status);
+    ret->status = (int)status;
+    exchange_end(&x);
+    return r;
+}
+
+static bool may_pass(int r, int status)
+{
+    return r == -EHOSTUNREACH || r == -ETIMEDOUT || (r == 0 && (status == 429 || status >= 500));
+}
+
+static int http_begin(struct creds_answer *ret, struct err *err)
+{
+    creds_bytes_done(&ret->body);
+    ret->status = 0;
+    if (creds_bytes_new(&ret->body, CREDS_BODY_MAX) < 0)
+        return err_set(err, ENOMEM, "no locked memory for credentials");
+    return 0;
+}
+
+int creds_http(const struct creds_job *job, const struct creds_http *req, struct creds_answer *ret,
+               struct err *err)
+{
+    struct creds_answer got = {0};
+    int r = 0;
+
+    for (unsigned i = 0; i < req->tries; i++) {
+        if (i > 0 && (creds_pause(job, PAUSE_NS << (i - 1)) < 0 || !creds_left(job, NS_PER_S)))
+            break;
+        r = http_begin(&got, err);
+        if (r == 0)
+            r = http_once(job, req, &got, err);
+        if (!may_pass(r, got.status))
+            break;
+    }
+    if (r == 0 && (got.status == 429 || got.status >= 500)) {
+        creds_clean(got.body.data);
+        r = err_set(err, EHOSTUNREACH, "it answered %d %.160s", got.status, got.body.data);
+    }
+    if (r < 0)
+        creds_bytes_done(&got.body);
+    else
+        *ret = got;
+    return r;
+}

@@ -1,0 +1,37 @@
+/* When credentials are fetched again, and for which days keys are made. Arithmetic only: the clock
+ * is the caller's. */
+#ifndef DAEMON_KEEPER_PLAN_H
+#define DAEMON_KEEPER_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+#define KEEPER_ADVISORY_NS (15 * 60 * NS_PER_S)  /* before the expiry: a refresh is due */
+#define KEEPER_MANDATORY_NS (10 * 60 * NS_PER_S) /* ... and is overdue */
+#define KEEPER_RETRY_MIN_NS NS_PER_S
+#define KEEPER_RETRY_MAX_NS (60 * NS_PER_S)
+
+/* Wall clock; expires_ns 0 = never. */
+struct keeper_life {
+    uint64_t fetched_ns, expires_ns;
+};
+
+/* When the refresh is due: 15 minutes before the expiry, or after half of a shorter life.
+ * UINT64_MAX without an expiry. */
+uint64_t keeper_due_ns(const struct keeper_life *life);
+
+/* When it is overdue: 10 minutes before, or after two thirds. */
+uint64_t keeper_overdue_ns(const struct keeper_life *life);
+
+/* How long to wait after the nth refresh in a row that failed (from 1): longer and longer, but not
+ * past what is left of the credentials' life, while they have one. */
+uint64_t keeper_retry_ns(const struct keeper_life *life, unsigned n, uint64_t now_ns);
+
+/* The day of a time, as 20150830; `days` later (or earlier). */
+uint32_t keeper_day(uint64_t wall_ns, int days);
+/* The time at which a day begins, 0 for what is no day. */
+uint64_t keeper_day_begins(uint32_t day);
+
+#endif
