@@ -127,8 +127,8 @@ build() {
     fi
 }
 
-# Ours are compiled beside mbedTLS's own gcm.c and chachapoly.c, which then hold
-# only their self tests.
+# Ours are compiled beside mbedTLS's own sources of both, which then hold only
+# their self tests.
 replace_ciphers() {
     local list=$work/mbedtls/library/CMakeLists.txt x
     cp tools/mbedtls/*.[ch] "$work/mbedtls/library"

@@ -4,7 +4,7 @@
  *
  *     tls_client CA STREAMS URL [FILE [CIPHERS13]]     FILE ("" = none) is sent with PUT
  *
- * Prints bytes, wall seconds, CPU seconds, TLS library. */
+ * Prints bytes, wall seconds, CPU seconds, those in the kernel, TLS library. */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +154,7 @@ int main(int argc, char **argv)
     getrusage(RUSAGE_SELF, &use);
     printf("%lld %.6f %.6f %.3f %s\n", (long long)bytes,
            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9,
-           cpu_seconds(), seconds_of(use.ru_stime), curl_version_info(CURLVERSION_NOW)->ssl_version);
+           cpu_seconds(), seconds_of(use.ru_stime),
+           curl_version_info(CURLVERSION_NOW)->ssl_version);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* mbedTLS's chachapoly.c once more, with its functions and its context renamed. */
+/* mbedTLS's own source of ChaCha20-Poly1305 once more, with its functions and its context
+ * renamed. */
 #include "mbedtls/build_info.h"
 
 #undef MBEDTLS_CHACHAPOLY_ALT

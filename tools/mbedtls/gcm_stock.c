@@ -1,5 +1,5 @@
-/* mbedTLS's gcm.c once more, with its functions and its context renamed. gcm.c itself is compiled
- * with MBEDTLS_GCM_ALT and has only the self test in it. */
+/* mbedTLS's own source of AES-GCM once more, with its functions and its context renamed. Compiled
+ * under its own name, with MBEDTLS_GCM_ALT, it has only the self test in it. */
 #include "mbedtls/build_info.h"
 
 #undef MBEDTLS_GCM_ALT
