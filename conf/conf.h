@@ -38,8 +38,11 @@ struct conf {
 
     struct {
         const char *region;
-        const char *endpoint;  /* URL without a slash at its end; "" = AWS's */
-        const char *ca_bundle; /* absolute path; "" = the system's */
+        const char *endpoint;    /* URL without a slash at its end; "" = AWS's */
+        const char *ca_bundle;   /* absolute path; "" = the system's */
+        const char *client_cert; /* absolute path; "" = none */
+        const char *client_key;  /* absolute path; "" = in client_cert's file */
+        bool tls_insecure;
         enum conf_addressing addressing;
         enum conf_payload_signing payload_signing;
         uint64_t connect_timeout_ns;

@@ -62,6 +62,14 @@ static int check_credentials(const struct conf *conf, struct err *err)
                          "AWS_SECRET_ACCESS_KEY as well");
 }
 
+static int check_client_cert(const struct conf *conf, struct err *err)
+{
+    if (!*conf->s3.client_key || *conf->s3.client_cert)
+        return 0;
+    return conf_set_fail(conf, key_of("s3.client_key"), err,
+                         "set without a certificate, expected s3.client_cert as well");
+}
+
 static int find_out(struct conf *conf, char *const *env, struct err *err)
 {
     char socket[CONF_SOCKET_MAX];
@@ -179,5 +187,11 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = check_outside(conf, "credentials.container_token_file",
                           conf->credentials.container_token_file, err);
+    if (r == 0)
+        r = check_outside(conf, "s3.client_cert", conf->s3.client_cert, err);
+    if (r == 0)
+        r = check_outside(conf, "s3.client_key", conf->s3.client_key, err);
+    if (r == 0)
+        r = check_client_cert(conf, err);
     return r;
 }

@@ -130,6 +130,19 @@ const struct conf_key conf_keys[] = {
      .env = {"AWS_CA_BUNDLE"}, .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
      .expected = PATH_TEXT,
      .doc = "PEM file of trusted certificate authorities, \"\" = those of the system"},
+    {.name = "s3.client_cert", FIELD(s3.client_cert), .type = CONF_STRING, .def = "",
+     .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
+     .expected = PATH_TEXT,
+     .doc = "PEM file of the certificate that is shown to a server which asks for one, with those "
+            "between it and its CA; \"\" = none"},
+    {.name = "s3.client_key", FIELD(s3.client_key), .type = CONF_STRING, .def = "",
+     .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
+     .expected = PATH_TEXT,
+     .doc = "PEM file of that certificate's private key, without a passphrase, readable for "
+            "workers.user; \"\" = it is in the file of s3.client_cert"},
+    {.name = "s3.tls_insecure", FIELD(s3.tls_insecure), .type = CONF_BOOL, .def = "false",
+     .doc = "do not check the server's certificate, so that whoever is between can read and change "
+            "everything; for laboratories: each start logs a warning"},
     {.name = "s3.connect_timeout", FIELD(s3.connect_timeout_ns), .type = CONF_DURATION,
      .def = "5s", .min = 10 * NS_PER_MS, .max = 5 * MINUTE,
      .doc = "longest time to establish a connection, TLS included"},

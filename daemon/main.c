@@ -261,6 +261,13 @@ static int supervise(struct supervisor *sup, uint32_t n_workers, const struct ch
     return supervisor_run(sup, &run);
 }
 
+static void warn_insecure(const struct conf *conf)
+{
+    if (conf->s3.tls_insecure)
+        log_warn("s3.tls_insecure is set: no certificate is checked, and whoever is between this "
+                 "machine and S3 can read and change everything that passes");
+}
+
 static int daemon_start(const struct conf *conf)
 {
     uint32_t n_workers = setup_worker_count(conf);
@@ -278,6 +285,7 @@ static int daemon_start(const struct conf *conf)
     struct err err = {0};
     int code;
 
+    warn_insecure(conf);
     if (child_find_user(conf->workers.user, &user, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
     if (setup_env(conf, n_workers, &env, &err) < 0)

@@ -74,7 +74,10 @@ struct s3_client_conf {
     const char *endpoint; /* URL, may have a base path; NULL or "" = AWS's for the region */
     const char *region;
     const char *bucket;
-    const char *ca_bundle; /* file of PEM certificates; NULL or "" = the system's */
+    const char *ca_bundle;   /* file of PEM certificates; NULL or "" = the system's */
+    const char *client_cert; /* file of PEM, shown to a server that asks; NULL or "" = none */
+    const char *client_key;  /* its key; NULL or "" = in the same file */
+    bool tls_insecure;       /* no certificate is checked */
     enum s3_addressing addressing;
     enum s3_payload_signing payload_signing; /* AUTO: signed over plain HTTP only */
     uint64_t connect_timeout_ns;
@@ -142,13 +145,27 @@ enum s3_fail {
     S3_FAIL_LOCAL,       /* memory, the body's descriptor, or what a callback returned */
 };
 
+/* What was wrong with TLS. From OUR_CERTIFICATE on no certificate of the server's is meant. */
+enum s3_tls_trouble {
+    S3_TLS_FINE,
+    S3_TLS_EXPIRED,
+    S3_TLS_NOT_YET_VALID,
+    S3_TLS_OTHER_NAME,
+    S3_TLS_UNKNOWN_CA,
+    S3_TLS_SELF_SIGNED,
+    S3_TLS_OUR_CERTIFICATE, /* cannot be used */
+    S3_TLS_REFUSED,         /* the server sent an alert */
+    S3_TLS_HANDSHAKE,       /* something else */
+};
+
 struct s3_result {
-    int error;              /* 0 or -errno (s3_error.h has the table) */
-    enum s3_fail fail;      /* of the last attempt; NONE when error is 0 */
-    int http_status;        /* of the last answer; 0 = none came */
-    char code[S3_CODE_MAX]; /* S3 error code, "" if none */
-    char text[S3_TEXT_MAX]; /* for the log: what failed, in a few words */
-    bool not_modified;      /* 304 to If-None-Match: error is 0 */
+    int error;               /* 0 or -errno (s3_error.h has the table) */
+    enum s3_fail fail;       /* of the last attempt; NONE when error is 0 */
+    enum s3_tls_trouble tls; /* with S3_FAIL_TLS: what */
+    int http_status;         /* of the last answer; 0 = none came */
+    char code[S3_CODE_MAX];  /* S3 error code, "" if none */
+    char text[S3_TEXT_MAX];  /* for the log: what failed, in a few words */
+    bool not_modified;       /* 304 to If-None-Match: error is 0 */
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;

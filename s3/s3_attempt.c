@@ -17,6 +17,7 @@
 #include "s3/s3_request.h"
 #include "s3/s3_sigv4.h"
 #include "s3/s3_time.h"
+#include "s3/s3_tls.h"
 #include "s3/s3_url.h"
 #include "s3/s3_xml.h"
 
@@ -272,14 +273,6 @@ static bool set_method(struct s3_req *req, CURL *e)
     return strcmp(method, "HEAD") != 0 || !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
 }
 
-static bool set_tls(const struct s3_client *c, CURL *e)
-{
-    struct curl_blob ca = {c->ca, c->ca_len, CURL_BLOB_NOCOPY};
-
-    return !c->url.tls || (!curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &ca) &&
-                           !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2));
-}
-
 static bool set_answer(struct s3_req *req, CURL *e)
 {
     bool big = req->op->kind == S3_OP_GET && req->get.end - req->get.next >= S3_BIG_BODY;
@@ -310,7 +303,7 @@ static bool set_options(struct s3_req *req, CURL *e, const char *url)
            !curl_easy_setopt(e, CURLOPT_PRIVATE, (char *)req) &&
            !curl_easy_setopt(e, CURLOPT_ERRORBUFFER, req->curl_error) &&
            !curl_easy_setopt(e, CURLOPT_HTTPHEADER, req->list) && set_method(req, e) &&
-           set_answer(req, e) && set_tls(c, e);
+           set_answer(req, e) && (!c->tls || s3_tls_set(c->tls, e));
 }
 
 static int build_url(struct s3_req *req, struct buf *url, size_t *ret_path)

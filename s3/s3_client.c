@@ -4,35 +4,23 @@
 #include "s3/s3_client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <libxml/parser.h>
 #include <sodium.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/container.h"
-#include "base/fd.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_hash.h"
 #include "s3/s3_multi.h"
 #include "s3/s3_request.h"
+#include "s3/s3_tls.h"
 
 #define HASH_SLICE (1u << 20) /* per turn of the loop: under a millisecond */
-#define CA_MAX (8 << 20)
 #define THROTTLE_PAUSE_NS NS_PER_S
 #define TRUST_NS (5 * NS_PER_S)
-
-static const char *const system_ca[] = {
-    "/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine, Arch */
-    "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL */
-    "/etc/ssl/ca-bundle.pem",             /* SUSE */
-    "/etc/ssl/cert.pem",
-};
 
 /* ---- lists ---- */
 
@@ -52,49 +40,6 @@ void s3_list_drop(struct s3_req_list *list, struct s3_req *req)
 }
 
 /* ---- set-up ---- */
-
-/* Reads the bundle once: the sandbox of a worker may not reach it later, and curl reads it for each
- * connection. */
-static int read_ca(struct s3_client *c, const char *path, struct err *err)
-{
-    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    ssize_t n;
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set(err, EINVAL, "CA bundle %s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode) || st.st_size < 1 || st.st_size > CA_MAX)
-        return err_set(err, EINVAL, "CA bundle %s: not a file of 1 byte to 8 MiB", path);
-    c->ca = malloc((size_t)st.st_size + 1);
-    if (!c->ca)
-        return err_set(err, ENOMEM, "no memory for the CA bundle");
-    n = fd_pread_full(fd, c->ca, (size_t)st.st_size, 0);
-    if (n < 0)
-        return err_set(err, EINVAL, "CA bundle %s: %s", path, strerror((int)-n));
-    c->ca[n] = '\0';
-    c->ca_len = (size_t)n;
-    if (!strstr(c->ca, "-----BEGIN CERTIFICATE-----") &&
-        !strstr(c->ca, "-----BEGIN TRUSTED CERTIFICATE-----"))
-        return err_set(err, EINVAL, "CA bundle %s: no PEM certificate in it", path);
-    return 0;
-}
-
-static int load_ca(struct s3_client *c, struct err *err)
-{
-    const char *path = c->conf.ca_bundle;
-
-    if (!c->url.tls)
-        return 0;
-    if (path && *path)
-        return read_ca(c, path, err);
-    for (size_t i = 0; i < sizeof(system_ca) / sizeof(system_ca[0]); i++) {
-        if (access(system_ca[i], R_OK) == 0)
-            return read_ca(c, system_ca[i], err);
-    }
-    return err_set(err, EINVAL,
-                   "no CA bundle on this system: install ca-certificates or "
-                   "name a bundle");
-}
 
 static uint32_t uniform(uint32_t upper)
 {
@@ -118,7 +63,8 @@ static int client_init(struct s3_client *c, struct err *err)
     r = s3_url_init(&c->url, c->conf.endpoint, c->region, c->conf.bucket, c->conf.addressing, err);
     if (r < 0)
         return r;
-    r = load_ca(c, err);
+    if (c->url.tls)
+        r = s3_tls_new(&c->conf, &c->tls, err);
     if (r < 0)
         return r;
     c->cred = sodium_malloc(sizeof(*c->cred));
@@ -165,7 +111,7 @@ void s3_client_free(struct s3_client *client)
     loop_timer_cancel(client->loop, &client->kick);
     s3_multi_free(client);
     sodium_free(client->cred);
-    free(client->ca);
+    s3_tls_free(client->tls);
     free(client);
 }
 

@@ -22,6 +22,7 @@ struct s3_req_list {
 };
 
 struct s3_sock;
+struct s3_tls;
 
 struct s3_client {
     struct loop *loop;
@@ -33,8 +34,7 @@ struct s3_client {
 
     CURLM *multi;
     CURLSH *share;
-    char *ca;
-    size_t ca_len;
+    struct s3_tls *tls; /* NULL over plain HTTP */
     struct loop_timer curl_timer;
     struct loop_timer kick;
     struct s3_sock *socks;

@@ -240,6 +240,7 @@ static struct s3_verdict judge_break(const struct s3_outcome *o)
         v.retry = S3_RETRY_CONNECTION;
         break;
     case S3_FAIL_TLS:
+        v.error = -EPROTO;
         /* A handshake may break as any connection does; a certificate will not get better. */
         if (o->curl == CURLE_SSL_CONNECT_ERROR)
             v.retry = S3_RETRY_ANSWERED;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "s3/s3_tls.h"
 
 const char *s3_endpoint_name(const struct s3_client_conf *conf)
 {
@@ -160,10 +161,8 @@ bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf, 
                   "nobody answers at %.120s: check the endpoint and that the server runs", at);
         return false;
     case S3_FAIL_TLS:
-        write_out(out, cap, res,
-                  "no trusted TLS connection to %.120s: check the CA bundle and that the endpoint "
-                  "speaks https",
-                  at);
+        write_out(out, cap, res, "no trusted TLS connection to %.120s: %s", at,
+                  s3_tls_advice(res->tls));
         return true;
     case S3_FAIL_STALLED:
         write_out(out, cap, res,

@@ -16,6 +16,7 @@
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
+#include "s3/s3_tls.h"
 
 #define RENEW_LIMIT_NS (15 * NS_PER_S) /* for other credentials, within the deadline */
 #define RENEW_LOOK_NS (20 * NS_PER_MS)
@@ -375,11 +376,18 @@ static void request_learn(struct s3_req *req, struct s3_verdict *v)
     learn_clock(req, v);
 }
 
+/* A server of TLS 1.3 that does not want the client says so after the handshake. */
+static bool refused_later(const struct s3_req *req, CURLcode curl)
+{
+    return req->client->tls && curl == CURLE_RECV_ERROR && req->reply.status == 0 &&
+           s3_tls_is_alert(req->curl_error);
+}
+
 static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
 {
     struct s3_outcome o = {
         .op = req->op->kind,
-        .curl = curl,
+        .curl = refused_later(req, curl) ? CURLE_SSL_CONNECT_ERROR : curl,
         .http_status = req->reply.complete ? req->reply.status : 0,
         .code = req->result.code,
         .sent = req->sends > 0,
@@ -400,11 +408,15 @@ static void write_text(struct s3_req *req, CURLcode curl)
 {
     struct s3_result *res = &req->result;
     const char *why = *req->curl_error ? req->curl_error : curl_easy_strerror(curl);
-    char message[sizeof(res->text)];
+    char message[sizeof(res->text)], tls[sizeof(res->text)];
     int n;
 
     if (req->stopped)
         return;
+    if (res->fail == S3_FAIL_TLS) {
+        res->tls = s3_tls_explain(req->easy, curl, why, tls, sizeof(tls));
+        why = tls;
+    }
     memcpy(message, res->text, sizeof(message));
     if (req->reply.status >= 300 || *res->code)
         n = snprintf(res->text, sizeof(res->text), "%s: %d %s%s%s", req->op->name,

@@ -2,7 +2,8 @@
 # Measures a mount against curl on the same objects, and prints a table; needs
 # stateproxyd (tools/build.sh), root or fusermount3, and 4 GiB of free memory.
 #
-#   tests/bench/run.sh [option...]      --help tells the options
+#   tests/bench/run.sh [option...]         --help tells the options
+#   tests/bench/run.sh --tls [option...]   what HTTPS costs, beside curl with OpenSSL
 #
 # STATEPROXY_BIN_DIR says where the programs are, as for the tests.
 set -euo pipefail
@@ -14,4 +15,9 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 STATEPROXY_S3SERVER=${STATEPROXY_S3SERVER:-$(tools/s3server.sh get)}
 export STATEPROXY_S3SERVER PYTHONDONTWRITEBYTECODE=1
-exec "$python" tests/bench/bench.py "$@"
+bench=bench.py
+if [ "${1:-}" = --tls ]; then
+    bench=tls.py
+    shift
+fi
+exec "$python" tests/bench/$bench "$@"

@@ -97,8 +97,8 @@ static const struct row {
     {S3_OP_GET, CURLE_PARTIAL_FILE, 206, "", true, EIO, S3_RETRY_CONNECTION, false},
     {S3_OP_PUT, CURLE_PARTIAL_FILE, 200, "", true, EIO, S3_RETRY_CONNECTION, true},
     {S3_OP_PUT, CURLE_OPERATION_TIMEDOUT, 0, "", false, ETIMEDOUT, S3_RETRY_CONNECTION, false},
-    {S3_OP_GET, CURLE_PEER_FAILED_VERIFICATION, 0, "", false, EIO, S3_RETRY_NO, false},
-    {S3_OP_GET, CURLE_SSL_CONNECT_ERROR, 0, "", false, EIO, S3_RETRY_ANSWERED, false},
+    {S3_OP_GET, CURLE_PEER_FAILED_VERIFICATION, 0, "", false, EPROTO, S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_SSL_CONNECT_ERROR, 0, "", false, EPROTO, S3_RETRY_ANSWERED, false},
     {S3_OP_GET, CURLE_WEIRD_SERVER_REPLY, 0, "", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_GET, CURLE_OUT_OF_MEMORY, 0, "", false, ENOMEM, S3_RETRY_NO, false},
     /* a refusal whose code was cut off */
@@ -213,7 +213,9 @@ static void test_explain(void **state)
     explains(r, false, "503 SlowDown");
     explains((struct s3_result){.fail = S3_FAIL_RESOLVE}, false, "unknown");
     explains((struct s3_result){.fail = S3_FAIL_CONNECT}, false, "http://h:1");
-    explains((struct s3_result){.fail = S3_FAIL_TLS}, true, "CA bundle");
+    explains((struct s3_result){.fail = S3_FAIL_TLS, .tls = S3_TLS_UNKNOWN_CA}, true,
+             "s3.ca_bundle");
+    explains((struct s3_result){.fail = S3_FAIL_TLS, .tls = S3_TLS_HANDSHAKE}, true, "https");
     explains((struct s3_result){.fail = S3_FAIL_STALLED}, false, "in time");
     explains((struct s3_result){.fail = S3_FAIL_PROTOCOL}, true, "endpoint");
     explains((struct s3_result){.fail = S3_FAIL_CREDENTIALS}, true, "no credentials");

@@ -28,6 +28,9 @@ static struct s3_client_conf client_conf(const struct conf *c)
         .region = c->s3.region,
         .bucket = c->bucket,
         .ca_bundle = c->s3.ca_bundle,
+        .client_cert = c->s3.client_cert,
+        .client_key = c->s3.client_key,
+        .tls_insecure = c->s3.tls_insecure,
         .addressing = c->s3.addressing == CONF_ADDRESSING_PATH      ? S3_ADDRESSING_PATH
                       : c->s3.addressing == CONF_ADDRESSING_VIRTUAL ? S3_ADDRESSING_VIRTUAL
                                                                     : S3_ADDRESSING_AUTO,
