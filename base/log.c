@@ -35,7 +35,8 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* C0, DEL, and both bytes of a C1 control in UTF-8 (U+009B begins a terminal's escape sequence). */
+/* C0 controls, DEL, and both bytes of a C1 control in UTF-8 (U+009B begins a terminal's escape
+ * sequence). */
 static bool is_control(const char *text, size_t i)
 {
     unsigned char c = (unsigned char)text[i];
@@ -83,7 +84,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     n += log_escape(line + n, sizeof(line) - n - 1, text);
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) {
-        /* Nobody reads our log: there is nowhere left to say so. */
+        /* The log itself cannot be written: there is no other place to report that. */
         return;
     }
 }
