@@ -1,5 +1,5 @@
-/* Credentials that never change, in sodium memory (locked, guarded, left out of core dumps).
- * Chains that refresh are other implementations of the same table. */
+/* Credentials that never change, in sodium memory (locked, guarded, left out of core dumps). Chains
+ * that refresh are other implementations of the same interface. */
 #include "s3/s3_cred.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@ static void static_free(struct s3_cred_source *src)
 
 static const struct s3_cred_ops static_ops = {.get = static_get, .free = static_free};
 
-/* Copies what can stand in a header: visible ASCII, at least one. */
+/* Copies a value that may be part of a header: visible ASCII, at least one character. */
 static int copy_part(char *to, size_t cap, const char *from, const char *what, struct err *err)
 {
     size_t len = from ? strlen(from) : 0;

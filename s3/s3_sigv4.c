@@ -1,6 +1,6 @@
-/* Signature Version 4. A canonical request is made in a buffer with a limit, hashed, and signed
- * with a key that is derived once a day for each region, service and secret. Hashes are
- * mbedTLS's. */
+/* Signature Version 4. A canonical request is built in a bounded buffer, hashed, and signed with a
+ * key that is derived once a day for each region, service and secret. mbedTLS computes the
+ * hashes. */
 #include "s3/s3_sigv4.h"
 
 #include <ctype.h>
@@ -42,7 +42,7 @@ void s3_sigv4_keys_free(struct s3_sigv4_keys *keys)
 
 /* ---- path ---- */
 
-/* RFC 3986 5.2.4, and runs of "/" made one, in place. The path begins with "/". */
+/* RFC 3986 5.2.4, and runs of "/" become one, in place. The path begins with "/". */
 static void normalize_path(char *path)
 {
     char *out = path;
@@ -93,8 +93,8 @@ static int canonical_path(const struct s3_sigv4_request *req, struct buf *out)
 /* ---- query ---- */
 
 struct param {
-    size_t name, name_len, value, value_len; /* in a buffer, coded */
-    const char *text;                        /* that buffer, once it is whole */
+    size_t name, name_len, value, value_len; /* in a buffer, encoded */
+    const char *text;                        /* that buffer, once it is complete */
 };
 
 static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -112,7 +112,7 @@ static int compare_params(const void *x, const void *y)
     return r ? r : compare_text(a->text + a->value, a->value_len, b->text + b->value, b->value_len);
 }
 
-/* Decodes and codes again, so that any spelling comes out in the one that is signed. */
+/* Decodes and encodes again, so that any spelling becomes the one that is signed. */
 static int recode(struct buf *out, const char *text, size_t len, size_t *ret_at, size_t *ret_len)
 {
     char *copy = strndup(text, len);
@@ -177,7 +177,7 @@ static int canonical_query(const char *query, struct buf *out)
 
 struct ordered {
     const struct s3_sigv4_header *header;
-    size_t place; /* as given: equal names keep it */
+    size_t place; /* original position: equal names keep their order */
 };
 
 static int compare_headers(const void *x, const void *y)
