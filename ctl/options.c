@@ -18,7 +18,8 @@ const struct manual_row ctl_commands[] = {
     {.name = "status", .doc = "show processes, mount, server, tables and counters"},
     {.name = "sessions",
      .doc = "list the files that are open for writing, and those that are kept for their readers, "
-            "with the flags of each (loaded, emptying, on-s3, copy: where its bytes are; orphan: it has no name any more); "
+            "with the flags of each (loaded, emptying, on-s3, copy: where its bytes are; orphan: "
+            "it has no name any more); "
             "with compare-and-set also what each write expects: an ETag, absent, any (it "
             "overwrites) or refused (its close will fail)"},
     {.name = "inflight", .doc = "list the requests in progress"},
