@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static enum log_level log_max = LOG_NOTICE;
 static const char *log_role = "stateproxy";
 
@@ -31,7 +33,7 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
     gmtime_r(&ts.tv_sec, &tm);
     n = snprintf(out, cap, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ", tm.tm_year + 1900,
                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                 (int)(ts.tv_nsec / 1000000), names[level], log_role, (int)getpid());
+                 (int)((uint64_t)ts.tv_nsec / NS_PER_MS), names[level], log_role, (int)getpid());
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 

@@ -48,6 +48,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/min.h"
 #include "fuse/fuse_decode.h"
 #include "fuse/fuse_reply.h"
 
@@ -65,11 +66,6 @@ struct init_offer {
     uint64_t flags;
     struct fuse_init_in in;
 };
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Waits for one message; its length, or -errno. */
 static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap, struct err *err)

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/min.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
@@ -396,7 +397,7 @@ static bool is_answered(const struct s3_req *req)
 static uint64_t settled(const struct s3_req *req, uint64_t delay)
 {
     uint64_t half = deadline_left(req, clock_mono_ns()) / 2;
-    uint64_t least = s3_settle_ns(req->client) < half ? s3_settle_ns(req->client) : half;
+    uint64_t least = min_u64(s3_settle_ns(req->client), half);
 
     return delay > least ? delay : least;
 }

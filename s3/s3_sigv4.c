@@ -13,6 +13,7 @@
 #include <mbedtls/md.h>
 #include <sodium.h>
 
+#include "base/min.h"
 #include "s3/s3_url.h"
 
 #define HASH_LEN 32
@@ -99,7 +100,7 @@ struct param {
 
 static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-    int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    int r = memcmp(a, b, min_u64(a_len, b_len));
 
     return r ? r : (a_len > b_len) - (a_len < b_len);
 }

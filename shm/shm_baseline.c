@@ -308,7 +308,7 @@ void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
         if (memcmp(&b->key, key, sizeof(*key)) != 0 || strcmp(b->value.etag, from) != 0)
             continue;
         shm_save(shm, shm->meta, b->value.etag, SHM_ETAG_MAX);
-        memcpy(b->value.etag, to, SHM_ETAG_MAX);
+        shm_etag_copy(b->value.etag, to);
         moved++;
     }
 }

@@ -4,11 +4,12 @@
 #ifndef SHM_SHM_LISTER_H
 #define SHM_SHM_LISTER_H
 
+#include "base/clock.h"
 #include "shm/shm_node.h"
 
 /* After the directory was closed: lookups that follow each other within this time belong to its
  * listing. A program that has learned of a change meanwhile, from anywhere, is not that fast. */
-#define SHM_LISTER_GAP_NS UINT64_C(1000000)
+#define SHM_LISTER_GAP_NS NS_PER_MS
 
 /* All require shm->meta to be held, and do nothing for an unknown thread (0). A slot may be
  * overwritten by another thread or directory: then S3 is asked, that is all. */

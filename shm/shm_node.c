@@ -413,8 +413,6 @@ struct shm_version shm_node_version(const struct shm_node *n)
 
 static void put_version(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
 {
-    char etag[SHM_ETAG_MAX] = "";
-
     n->size = v->size;
     if (!v->dir || v->mtime_ns) /* no response carries the time of a directory: what is known
                                  * stays */
@@ -435,9 +433,7 @@ static void put_version(struct shm_node *n, const struct shm_version *v, uint64_
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
     if (v->local)
         n->flags |= SHM_NODE_LOCAL;
-    if (v->etag)
-        strncpy(etag, v->etag, sizeof(etag) - 1);
-    memcpy(n->etag, etag, sizeof(etag)); /* v->etag may be n->etag */
+    shm_etag_copy(n->etag, v->etag ? v->etag : ""); /* v->etag may be n->etag */
 }
 
 static bool same_version(const struct shm_node *n, const struct shm_version *v)
@@ -506,12 +502,11 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
 static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent, const char *name,
                             size_t len, const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
-    char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX] = "";
+    char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX];
     struct shm_version own = *v;
 
     memcpy(own_name, name, len);
-    if (v->etag)
-        strncpy(own_etag, v->etag, sizeof(own_etag) - 1);
+    shm_etag_copy(own_etag, v->etag ? v->etag : "");
     own.etag = own_etag;
     if (old != SHM_NIL)
         shm_node_gone(shm, old);

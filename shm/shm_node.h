@@ -167,6 +167,16 @@ static inline bool shm_etag_same(const char *a, const char *b)
     return *a && strcmp(a, b) == 0;
 }
 
+/* Copies an ETag and zeroes the rest, since the tables compare and copy all of it. A longer one is
+ * cut. `from` may be `to`. */
+static inline void shm_etag_copy(char to[SHM_ETAG_MAX], const char *from)
+{
+    size_t len = strnlen(from, SHM_ETAG_MAX - 1);
+
+    memmove(to, from, len);
+    memset(to + len, 0, SHM_ETAG_MAX - len);
+}
+
 /* What S3 (or a write session) reports about a name. */
 struct shm_version {
     bool dir;

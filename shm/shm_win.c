@@ -40,7 +40,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
     }
     shm_save(shm, shm->meta, slot, sizeof(*slot));
     *slot = (struct shm_win){.key = h, .at_ns = now_ns};
-    memcpy(slot->from, from, strnlen(from, SHM_ETAG_MAX - 1));
+    shm_etag_copy(slot->from, from);
     shm_set(shm, shm->meta, t->count, t->count + 1);
     return alone;
 }
