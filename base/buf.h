@@ -1,4 +1,4 @@
-/* A growing byte buffer with a named maximum: every buffer fed from outside is one of these. */
+/* A growing byte buffer with a named maximum. Every buffer that is filled from outside is one. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -18,7 +18,7 @@ void buf_init(struct buf *b, size_t max);
 /* Frees the bytes; the buffer can be used again with the same maximum. */
 void buf_done(struct buf *b);
 
-/* Empties it and keeps the memory. */
+/* Empties it but keeps the memory. */
 void buf_reset(struct buf *b);
 
 /* Appends. 0, -EMSGSIZE beyond max, -ENOMEM; on failure nothing was appended. */

@@ -1,5 +1,5 @@
-/* Scope-owned resources: `cleanup_free char *p = ...;` is freed when p leaves its scope.
- * take_ptr/take_fd hand the resource on and disarm the cleanup. */
+/* Resources that a scope owns: `cleanup_free char *p = ...;` is freed when p leaves its scope.
+ * take_ptr and take_fd hand the resource on and disarm the cleanup. */
 #ifndef BASE_CLEANUP_H
 #define BASE_CLEANUP_H
 

@@ -1,5 +1,5 @@
-/* Time in nanoseconds: the monotonic clock (the same in all processes of one machine) and the wall.
- * */
+/* Time in nanoseconds: the monotonic clock (the same for all processes of a machine) and the wall
+ * clock. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
@@ -22,7 +22,7 @@ static inline uint64_t clock_mono_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
-/* Since boot, as process start times are counted. */
+/* Time since boot: the clock of process start times. */
 static inline uint64_t clock_boot_ns(void)
 {
     return clock_ns(CLOCK_BOOTTIME);

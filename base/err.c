@@ -1,4 +1,4 @@
-/* Errors as an errno and one bounded line; no heap, so that they work when memory is out. */
+/* Errors: an errno and one bounded line. No heap, so they work when memory runs out. */
 #include "base/err.h"
 
 #include <errno.h>

@@ -1,9 +1,8 @@
-/* An error that an operator reads: an errno and one line of text.
+/* An error for the operator: an errno and one line of text.
  *
- * Fallible functions return 0 or a positive result, and -errno on failure. Those whose failures an
- * operator reads about (configuration, mount, S3 set-up) take a `struct err *` as last argument
- * too.
- */
+ * Functions that can fail return 0 or a positive result, and -errno on failure. Those whose failure
+ * an operator reads about (configuration, mount, S3 set-up) also take a `struct err *` as last
+ * argument. */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
@@ -18,17 +17,17 @@ struct err {
     char text[ERR_TEXT_MAX];
 };
 
-/* Fills *err (may be NULL) with `code` (positive errno) and the formatted text, which is
- * cut between two words where it is too long ("...").
- * Returns -code, so that a function can end with `return err_set(err, EINVAL, "...")`. */
+/* Fills *err (may be NULL) with `code` (positive errno) and the formatted text. Text that is too
+ * long is cut between two words and marked with "...". Returns -code, so that a function can end
+ * with `return err_set(err, EINVAL, "...")`. */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the text that is in *err. Returns -err->code; -EINVAL if err is NULL or
- * was not filled, so that a failure stays one. */
+/* Puts "prefix: " before the text of *err. Returns -err->code; -EINVAL if err is NULL or was not
+ * filled, so that a failure stays a failure. */
 int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Cuts a text that did not fit into its `cap` bytes (`wanted`: its length, as snprintf(3) told)
- * back to its last whole word, and marks that. */
+/* Cuts text that did not fit into `cap` bytes (`wanted`: its full length, as snprintf(3) returned
+ * it) back to its last whole word, and appends "...". */
 void err_cut(char *text, size_t cap, int wanted);
 
 #endif

@@ -1,4 +1,4 @@
-/* Whole reads and writes. EINTR is retried here, and nowhere on close(2). */
+/* Complete reads and writes. EINTR is retried here, but never for close(2). */
 #include "base/fd.h"
 
 #include <errno.h>
@@ -95,7 +95,7 @@ void fd_event_set(int fd)
 {
     uint64_t one = 1;
 
-    /* EAGAIN: the counter is full, so the reader wakes anyway. */
+    /* EAGAIN: the counter is full, so the reader is woken anyway. */
     if (write(fd, &one, sizeof(one)) < 0)
         return;
 }

@@ -1,4 +1,4 @@
-/* Whole reads and writes on blocking descriptors, and small descriptor helpers. */
+/* Complete reads and writes on blocking descriptors, and small helpers for descriptors. */
 #ifndef BASE_FD_H
 #define BASE_FD_H
 
@@ -19,8 +19,8 @@ must_use int fd_pwrite_full(int fd, const void *buf, size_t len, off_t off);
 /* Writes all len bytes to a stream. Returns 0 or -errno of write(2). */
 must_use int fd_write_full(int fd, const void *buf, size_t len);
 
-/* Reads a whole small file (also of /proc and /sys) and ends it with a NUL.
- * Returns its length, -EFBIG when it does not fit cap - 1, or -errno of open/read. */
+/* Reads a whole small file (also in /proc and /sys) and terminates it with a NUL. Returns its
+ * length, -EFBIG if it does not fit into cap - 1 bytes, or -errno of open/read. */
 must_use ssize_t fd_read_file(const char *path, char *buf, size_t cap);
 
 must_use int fd_set_nonblock(int fd);

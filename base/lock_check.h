@@ -1,6 +1,6 @@
-/* What clang's -Wthread-safety (tools/test.sh threads) is told about locks: it shows where one is
- * not given back on some way out of a function, is taken twice, or is not held by who must hold it.
- * Other compilers see nothing of it.
+/* Annotations for clang's -Wthread-safety (tools/test.sh threads): it reports a lock that is still
+ * held on some way out of a function, is taken twice, or is not held where it must be. Other
+ * compilers ignore them.
  *
  *     struct lock_kind x { ... };                the lock
  *     void take(struct x *x) lock_takes(*x);     on a prototype, or on the definition of a static
@@ -19,7 +19,7 @@
 #define lock_takes(m) lock_attribute(acquire_capability(m))
 #define lock_gives(m) lock_attribute(release_capability(m))
 #define lock_needs(m) lock_attribute(requires_capability(m))
-/* Not looked into: the function is what the lock is made of. */
+/* Not analysed: for the functions that implement the lock. */
 #define lock_itself lock_attribute(no_thread_safety_analysis)
 
 #endif

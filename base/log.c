@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static enum log_level log_max = LOG_NOTICE;
 static const char *log_role = "stateproxy";
 
@@ -31,11 +33,12 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
     gmtime_r(&ts.tv_sec, &tm);
     n = snprintf(out, cap, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ", tm.tm_year + 1900,
                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                 (int)(ts.tv_nsec / 1000000), names[level], log_role, (int)getpid());
+                 (int)((uint64_t)ts.tv_nsec / NS_PER_MS), names[level], log_role, (int)getpid());
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* C0, DEL, and both bytes of a C1 control in UTF-8 (U+009B begins a terminal's escape sequence). */
+/* C0 controls, DEL, and both bytes of a C1 control in UTF-8 (U+009B begins a terminal's escape
+ * sequence). */
 static bool is_control(const char *text, size_t i)
 {
     unsigned char c = (unsigned char)text[i];
@@ -83,7 +86,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     n += log_escape(line + n, sizeof(line) - n - 1, text);
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) {
-        /* Nobody reads our log: there is nowhere left to say so. */
+        /* The log itself cannot be written: there is no other place to report that. */
         return;
     }
 }

@@ -16,16 +16,15 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
 
 #define LOG_LINE_MAX 2048
 
-/* Sets the least important level that is still written, and the name of this process ("supervisor",
- * "worker"; not copied, a literal). May be called again after fork. */
+/* Sets the least important level that is logged, and the name of this process ("supervisor",
+ * "worker"; a literal, not copied). May be called again after fork. */
 void log_init(enum log_level level, const char *role);
 
-/* Copies text to out[cap], with control characters as \xNN, so that a key with a newline does not
- * forge a line; cut where it does not fit. Returns its length, without the NUL. `cap` is 1 or
- * more. */
+/* Copies text to out[cap], with control characters as \xNN, so that a key with a newline cannot
+ * forge a line; cut if it does not fit. Returns its length without the NUL. `cap` is at least 1. */
 size_t log_escape(char *out, size_t cap, const char *text);
 
-/* True if lines of this level are written: guards work that only a log line needs. */
+/* True if lines of this level are logged: guards work that only a log line needs. */
 bool log_enabled(enum log_level level);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

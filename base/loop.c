@@ -1,6 +1,6 @@
-/* The epoll loop. Watches sit in a slot table with generations, so that an event fetched for a
- * watch that a callback deleted in the same turn is recognised and dropped. Timers are a sorted
- * list: a process has tens of them, most with the same few delays, so insertion from the back is
+/* The epoll loop. Watches are in a slot table with generation numbers, so that an event for a watch
+ * that a callback deleted in the same turn is recognised and dropped. Timers are a sorted list: a
+ * process has only some tens of them, most with the same few delays, so insertion from the back is
  * short. */
 #include "base/loop.h"
 
@@ -91,7 +91,7 @@ static int control(struct loop *loop, int op, struct loop_watch *w, uint32_t eve
 
 int loop_add(struct loop *loop, struct loop_watch *w, uint32_t events)
 {
-    unsigned old_slot = w->slot; /* stays, if w is in the loop already */
+    unsigned old_slot = w->slot; /* keeps its slot if w is in the loop already */
     int r = find_slot(loop, &w->slot);
 
     if (r < 0)
@@ -114,7 +114,8 @@ void loop_del(struct loop *loop, struct loop_watch *w)
 {
     if (w->slot >= loop->n_slots || loop->slots[w->slot].watch != w)
         return;
-    (void)epoll_ctl(loop->epfd, EPOLL_CTL_DEL, w->fd, NULL); /* closed already: it is out */
+    (void)epoll_ctl(loop->epfd, EPOLL_CTL_DEL, w->fd, NULL); /* the kernel removes a closed one
+                                                              * itself */
     loop->slots[w->slot].watch = NULL;
 }
 
@@ -158,7 +159,8 @@ static int wait_ms(const struct loop *loop)
     return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-/* Fires what was due when the turn began; a timer that re-arms itself with 0 waits a turn. */
+/* Fires the timers that were due when the turn began; one that re-arms itself with 0 fires in the
+ * next turn. */
 static void run_timers(struct loop *loop)
 {
     uint64_t now = clock_mono_ns();

@@ -13,11 +13,12 @@
 
 struct loop;
 
-/* A watched descriptor, embedded by its owner, who keeps it in place from loop_add to loop_del. */
+/* A watched descriptor, embedded in the struct of its owner, who must not move it from loop_add to
+ * loop_del. */
 struct loop_watch {
     void (*on_event)(struct loop_watch *w, uint32_t events); /* EPOLLIN etc. */
     int fd;
-    unsigned slot; /* of the loop */
+    unsigned slot; /* set by the loop */
 };
 
 /* A timer, embedded by its owner; zero it before first use. */
@@ -31,24 +32,25 @@ struct loop_timer {
 /* 0 and *ret_loop (loop_free), or -ENOMEM, -EMFILE. */
 must_use int loop_new(struct loop **ret_loop);
 void loop_free(struct loop *loop);
-/* In a forked child: closes the epoll descriptor, which is shared with the parent, and nothing
+/* In a forked child: closes the epoll descriptor, which it shares with the parent, and nothing
  * else. */
 void loop_forget(struct loop *loop);
 
 /* Watches w->fd for `events` (EPOLLEXCLUSIVE allowed). 0, -ENOMEM, or -errno of epoll_ctl(2). */
 must_use int loop_add(struct loop *loop, struct loop_watch *w, uint32_t events);
 must_use int loop_mod(struct loop *loop, struct loop_watch *w, uint32_t events);
-/* Must come before the descriptor is closed. Ignores a watch that is not in the loop. */
+/* Must be called before the descriptor is closed. Ignores a watch that is not in the loop. */
 void loop_del(struct loop *loop, struct loop_watch *w);
 
 /* Arms (or moves) a timer to fire once, `delay_ns` from now. */
 void loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t delay_ns);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *t);
 
-/* Waits for one round of events and timers and calls back. 0 or -errno of epoll_wait(2). */
+/* Waits for one round of events and timers and calls their callbacks. 0 or -errno of
+ * epoll_wait(2). */
 must_use int loop_turn(struct loop *loop);
 
-/* Turns until loop_stop. 0 or the error of a turn. */
+/* Runs turns until loop_stop. 0 or the error of a turn. */
 must_use int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

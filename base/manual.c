@@ -1,5 +1,5 @@
-/* Printing the tables of manual.h as the text of --help. The same tables in roff and Markdown:
- * man/pages.c. */
+/* Prints the tables of manual.h as the text of --help. man/pages.c prints them as roff and
+ * Markdown. */
 #include "base/manual.h"
 
 #include <assert.h>
@@ -48,7 +48,7 @@ static void term(const struct manual_row *row, const char *dashes, char out[LIST
              row->arg ? row->arg : "");
 }
 
-/* Two columns, the second where the longest name ends. */
+/* Two columns; the second begins after the longest name. */
 static void print_list(const struct manual_row *rows, const char *dashes, FILE *out)
 {
     char name[LIST_FIRST_MAX], first[LIST_FIRST_MAX + 2], rest[LIST_FIRST_MAX + 2];

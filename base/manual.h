@@ -1,5 +1,5 @@
-/* What a program says about itself, as tables: options, commands, exit codes. One source for
- * getopt_long, --help and the manual pages (man/pages.c). No state, no allocation. */
+/* The options, commands and exit codes of a program, as tables: one source for getopt_long, --help
+ * and the manual pages (man/pages.c). No state, no allocation. */
 #ifndef BASE_MANUAL_H
 #define BASE_MANUAL_H
 
@@ -24,8 +24,9 @@ void manual_getopt(const struct manual_row *options, struct option out[MANUAL_OP
 void manual_print_options(const struct manual_row *options, FILE *out);
 void manual_print_rows(const struct manual_row *rows, FILE *out);
 
-/* Writes `text` in lines of at most `width` columns (a longer word stands alone), the first behind
- * `first`, the others behind `rest`, and ends the last line. Counts bytes: for ASCII. */
+/* Writes `text` in lines of at most `width` columns (a longer word gets a line of its own), the
+ * first after `first`, the others after `rest`, and ends the last line. Counts bytes, so for ASCII
+ * only. */
 void manual_wrap(FILE *out, const char *first, const char *rest, const char *text, size_t width);
 
 #endif

@@ -1,5 +1,5 @@
-/* The life of a struct conf: defaults, file, environment, rules over several keys. The steps
- * themselves are next door: conf_yaml.c, conf_env.c, conf_set.c, conf_finish.c. */
+/* Builds a struct conf: defaults, file, environment, then the rules over several keys. The steps
+ * themselves are in conf_yaml.c, conf_env.c, conf_set.c and conf_finish.c. */
 #include "conf/conf.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
-/* The configuration: one YAML file, the environment and defaults become one immutable struct
- * conf, and every value knows where it came from. Environment beats file beats default.
+/* The configuration: one YAML file, the environment and the defaults become one immutable struct
+ * conf, and every value knows where it came from. The environment overrides the file, and the file
+ * overrides the defaults.
  *
- * conf_keys.c declares every key; this struct has one field for each, in the same nesting.
- */
+ * conf_keys.c declares every key; this struct has one field for each, in the same nesting. */
 #ifndef CONF_CONF_H
 #define CONF_CONF_H
 
@@ -28,7 +28,7 @@ enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
 
-/* Strings are never NULL unless it says so ("" = not given) and belong to the struct. Sizes in
+/* Strings belong to the struct and are never NULL ("" = not given), unless noted. Sizes in
  * bytes, times in nanoseconds (`_ns`). Ranges are those of conf_keys.c. */
 struct conf {
     const char *bucket;

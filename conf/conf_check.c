@@ -1,4 +1,4 @@
-/* Lexical checks and normal forms of string values. The caller has already seen to UTF-8, control
+/* Syntax checks and normal forms of string values. The caller has already checked UTF-8, control
  * characters and length. */
 #include "conf/conf_check.h"
 
@@ -10,7 +10,7 @@
 #include "conf/conf_value.h"
 
 #define DEV_FD "/dev/fd/"
-#define NAME_BYTES_MAX 255 /* of one path component, as in the kernel */
+#define NAME_BYTES_MAX 255 /* bytes of one path component, as in the kernel */
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -54,7 +54,7 @@ bool conf_is_aws_bucket(const char *text)
            !strstr(text, "..") && !is_ipv4(text);
 }
 
-/* Each component between slashes is a name: not empty, ".", ".." or too long. */
+/* Each component between slashes must be a name: not empty, not "." or "..", not too long. */
 static bool components_are_names(const char *text)
 {
     for (;;) {

@@ -1,4 +1,4 @@
-/* What the text of particular keys must look like. Lexical only: nothing is opened or resolved. */
+/* Checks of the syntax of particular values. Nothing is opened or resolved. */
 #ifndef CONF_CONF_CHECK_H
 #define CONF_CONF_CHECK_H
 
@@ -7,24 +7,24 @@
 /* A bucket name by S3's rules for new buckets: 3 to 63 of a-z 0-9 . - */
 bool conf_is_aws_bucket(const char *text);
 
-/* What other servers take too: capitals, "_", and Ceph's "tenant:bucket". (Which server it is,
- * is looked at when all is read: conf_finish.c.) */
+/* Also accepts what other servers allow: capitals, "_", and Ceph's "tenant:bucket". (conf_finish.c
+ * applies the strict rule if the endpoint is AWS.) */
 bool conf_check_bucket(char *text);
 
-/* A key prefix. Slashes at both ends are taken off; no empty, "." or ".." component. */
+/* A key prefix. Slashes at both ends are removed; no empty, "." or ".." component. */
 bool conf_check_prefix(char *text);
 
 bool conf_check_region(char *text);
 
 /* http:// or https://, host, optional port and path; no user, query, fragment. Slashes at the end
- * are taken off. "" will do. */
+ * are removed. "" is valid. */
 bool conf_check_url(char *text);
 
-/* An absolute path without "." and ".." components. Repeated and trailing slashes are taken out. */
+/* An absolute path without "." and ".." components. Repeated and trailing slashes are removed. */
 bool conf_check_path(char *text);
 /* The same, or "". */
 bool conf_check_path_or_none(char *text);
-/* conf_check_path, not "/"; or /dev/fd/N. */
+/* As conf_check_path, but not "/"; or /dev/fd/N. */
 bool conf_check_mount(char *text);
 
 /* A user name or number, or "". */

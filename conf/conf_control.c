@@ -1,5 +1,5 @@
-/* The default control socket. "/mnt/x" becomes mnt-x.sock; a path that this would shorten or change
- * gets a hash of the whole path too, so that two mounts never share a name. */
+/* The default control socket. "/mnt/x" becomes mnt-x.sock. If the path has to be shortened or
+ * changed for that, a hash of the whole path is added, so that two mounts never share a name. */
 #include "conf/conf_control.h"
 
 #include <ctype.h>
@@ -13,7 +13,7 @@
 #include "conf/conf_check.h"
 #include "conf/conf_env.h"
 
-#define NAME_SHOWN 48 /* bytes of the mount path that a socket's name shows */
+#define NAME_SHOWN 48 /* bytes of the mount path that are visible in the socket's name */
 
 int conf_control_dir(char *const *env, char *out, size_t cap)
 {
@@ -29,7 +29,7 @@ int conf_control_dir(char *const *env, char *out, size_t cap)
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
-/* FNV-1a: spreads names, protects nothing. */
+/* FNV-1a. It only makes names distinct; it is no protection. */
 static uint64_t control_hash(const char *text)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -39,7 +39,8 @@ static uint64_t control_hash(const char *text)
     return h;
 }
 
-/* The readable part: slashes as '-', what a shell could trip over as '_'. True if it tells all. */
+/* The readable part: '-' for slashes, '_' for characters that a shell treats specially. True if
+ * nothing of the path was lost. */
 static bool show_path(const char *path, char out[NAME_SHOWN + 1])
 {
     bool whole = true;

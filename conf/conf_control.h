@@ -1,5 +1,5 @@
-/* Where the control socket lies when nobody says: a name made from the mount path, in a
- * directory that the control client can look through for the daemons of this user. */
+/* The default path of the control socket: a name made from the mount path, in a directory that
+ * stateproxyctl can search for the daemons of this user. */
 #ifndef CONF_CONF_CONTROL_H
 #define CONF_CONF_CONTROL_H
 
@@ -11,8 +11,8 @@
 #define CONF_SOCKET_MAX 108
 
 /* The directory: /run/stateproxy for root, else $XDG_RUNTIME_DIR/stateproxy, else
- * /tmp/stateproxy-UID. Whoever creates it makes it 0700 and checks that it is its own.
- * 0 or -ENAMETOOLONG. */
+ * /tmp/stateproxy-UID. Whoever creates it uses mode 0700 and checks the owner. 0 or
+ * -ENAMETOOLONG. */
 must_use int conf_control_dir(char *const *env, char *out, size_t cap);
 
 /* The default path of control.socket for a mount path. 0 or -ENAMETOOLONG. */

@@ -1,5 +1,5 @@
-/* Environment variables: the names that the table gives each key, in their order, and none
- * other of ours. */
+/* Environment variables: for each key the names in its row of the table, the first that is set
+ * counts. Unknown names that begin with STATEPROXY_ are refused. */
 #include "conf/conf_env.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* What Kubernetes puts into each pod of a namespace for a service called stateproxy or
+/* Variables that Kubernetes sets in each pod of a namespace with a service called stateproxy or
  * stateproxy-x: ..._SERVICE_HOST, ..._SERVICE_PORT[_NAME], ..._PORT=tcp://...,
  * ..._PORT_80_TCP[_PROTO|_PORT|_ADDR]. */
 static bool is_service_link(const char *name, const char *value)
@@ -57,7 +57,7 @@ static bool is_service_link(const char *name, const char *value)
     return false;
 }
 
-/* 0 if `name` is the own name of a key, else -EINVAL and the nearest one. */
+/* 0 if `name` is the STATEPROXY_ name of a key, else -EINVAL, and *err suggests the nearest one. */
 static int check_own_name(const char *name, struct err *err)
 {
     char own[CONF_ENV_NAME_MAX];

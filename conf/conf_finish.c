@@ -1,4 +1,4 @@
-/* Rules over several keys. Those of one key are in its row of conf_keys.c. */
+/* Rules over several keys. Rules for a single key are in its row of conf_keys.c. */
 #include "conf/conf_finish.h"
 
 #include <assert.h>
@@ -16,7 +16,7 @@ static const struct conf_key *key_of(const char *name)
 {
     const struct conf_key *key = conf_key_find(name);
 
-    assert(key); /* names in this file are literals */
+    assert(key); /* names passed in this file are literals */
     return key;
 }
 
@@ -94,9 +94,8 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
     return 0;
 }
 
-/* Timeouts inside the deadline. The line points to the value that somebody wrote. */
-/* A part of a request cannot take longer than the whole. A default gives way to a deadline that was
- * set. */
+/* A timeout for a part of a request cannot exceed the deadline of the whole. A default is lowered
+ * to the deadline; a configured value is an error, which points to where it was set. */
 static int check_time(struct conf *conf, const char *name, uint64_t *ns, struct err *err)
 {
     char part[CONF_VALUE_TEXT_MAX], whole[CONF_VALUE_TEXT_MAX];
@@ -132,7 +131,7 @@ static bool is_inside(const char *path, const char *dir)
     return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
-/* What the daemon opens must not lie behind its own mount: it would wait for itself. */
+/* Nothing that the daemon opens may lie below its own mount: it would wait for itself. */
 static int check_outside(const struct conf *conf, const char *name, const char *path,
                          struct err *err)
 {
@@ -144,7 +143,7 @@ static int check_outside(const struct conf *conf, const char *name, const char *
     return conf_set_fail(conf, key_of(name), err, "a path inside mount.path, expected one outside");
 }
 
-/* Of AWS's own buckets. */
+/* AWS accepts only names that follow its rules for new buckets. */
 static int check_bucket(const struct conf *conf, struct err *err)
 {
     const struct conf_key *key = key_of("bucket");

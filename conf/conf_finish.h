@@ -1,11 +1,11 @@
-/* What is left when every source has been read: what must be set, what is found out, what must fit
- * together. */
+/* The last step, when every source has been read: checks required keys, fills in automatic values,
+ * checks rules over several keys. */
 #ifndef CONF_CONF_FINISH_H
 #define CONF_CONF_FINISH_H
 
 #include "conf/conf.h"
 
-/* `env` tells where the control socket goes. 0, or -EINVAL, -ENOMEM with *err filled. */
+/* `env` decides the default of control.socket. 0, or -EINVAL, -ENOMEM with *err filled. */
 must_use int conf_finish(struct conf *conf, char *const *env, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* The table of keys, and what can be derived from a row. No state: conf.c fills a struct conf
- * with it. */
+/* The table of keys, and what is derived from a row. It holds no state: conf.c fills a struct conf
+ * by it. */
 #include "conf/conf_keys.h"
 
 #include <assert.h>

@@ -11,7 +11,7 @@
 
 #define CONF_KEY_NAME_MAX 48 /* "section.key" with NUL */
 #define CONF_ENV_NAME_MAX 64 /* with NUL */
-#define CONF_N_ENV 2         /* environment names of a key besides its own STATEPROXY_ one */
+#define CONF_N_ENV 2         /* environment names of a key besides STATEPROXY_<NAME> */
 #define CONF_EXPECTED_MAX 128
 #define CONF_DEFAULT_MAX 160
 #define CONF_N_KEYS_MAX 96 /* rows of the table, at most */
@@ -29,23 +29,24 @@ enum conf_type {
 
 struct conf_choice {
     const char *name; /* NULL ends the list */
-    int value;        /* negative: a name that a later version will know */
+    int value;        /* negative: reserved for a later version */
 };
 
-/* True if `text` will do. May put it into its normal form, in place, never longer. */
+/* True if `text` is valid. May bring it into its normal form, in place, never longer. */
 typedef bool conf_check_fn(char *text);
 
 struct conf_key {
     const char *name;            /* "bucket", "s3.region" */
-    const char *env[CONF_N_ENV]; /* names that come before STATEPROXY_<NAME>; first wins */
+    const char *env[CONF_N_ENV]; /* names that precede STATEPROXY_<NAME>; the first that is set
+                                  * counts */
     enum conf_type type;
     bool required;
     const char *def;       /* as text; NULL: required, a secret, or `automatic` */
-    const char *automatic; /* what "auto" (the default) means; NULL = no such word */
-    uint64_t min, max;     /* of numbers; of the bytes of strings */
+    const char *automatic; /* meaning of "auto" (the default); NULL = "auto" is not allowed */
+    uint64_t min, max;     /* range of a number; of a string's length in bytes */
     const struct conf_choice *choices;
     conf_check_fn *check;
-    const char *expected; /* strings: what `check` wants, after "expected" */
+    const char *expected; /* strings: what `check` accepts, for "expected ..." */
     const char *example;  /* sample: value of a key that has no default */
     const char *doc;      /* one line, lower case, no full stop */
     size_t offset;        /* in struct conf */
@@ -68,15 +69,15 @@ bool conf_key_is_section(const char *name);
 /* STATEPROXY_S3_REGION of "s3.region". */
 void conf_key_own_env(const struct conf_key *key, char out[CONF_ENV_NAME_MAX]);
 
-/* The i-th environment name of a key, most important first, own one last; NULL beyond.
- * `own` is where the own one is written. */
+/* The i-th environment name of a key, most important first, its STATEPROXY_ name last; NULL beyond.
+ * `own` receives that last name. */
 const char *conf_key_env(const struct conf_key *key, unsigned i, char own[CONF_ENV_NAME_MAX]);
 
 /* What a value must be: "a size from 64Ki to 1Gi". */
 void conf_key_expected(const struct conf_key *key, char out[CONF_EXPECTED_MAX]);
 /* "required", "default 5s", "default auto: the limit of ...", "only from the environment". */
 void conf_key_default(const struct conf_key *key, char out[CONF_DEFAULT_MAX]);
-/* How values of that type are written, after what is expected: ", as 64Mi (...)", or "". */
+/* How values of that type are written, to follow "expected ...": ", such as 64Mi (...)", or "". */
 const char *conf_key_form(const struct conf_key *key);
 
 #endif

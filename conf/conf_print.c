@@ -1,5 +1,5 @@
-/* --print-config, --help and the sample file, all from the table. A value is written so that
- * the file reader takes it back as it was. */
+/* --print-config, --help and the sample file, all from the table. Values are written so that the
+ * file reader parses them back to the same value. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@ static bool is_plain(const char *text)
            strcasecmp(text, "null") != 0 && strcmp(text, "...") != 0;
 }
 
-/* Returns the bytes written. The text is clean (conf_value_is_clean): only two characters need
- * care. */
+/* Returns the bytes written. The text is clean (conf_value_is_clean), so only two characters need
+ * an escape. */
 static int put_text(const char *text, FILE *out)
 {
     int n = 2;
@@ -61,7 +61,7 @@ static int put_value(const struct conf *conf, const struct conf_key *key, FILE *
     char text[CONF_VALUE_TEXT_MAX];
 
     if (conf_origin_of(conf, key)->automatic && key->min > 0)
-        return fprintf(out, "auto"); /* found out later, by the daemon */
+        return fprintf(out, "auto"); /* determined later, by the daemon */
     switch (key->type) {
     case CONF_STRING:
         return put_text(*(const char *const *)field, out);
@@ -89,7 +89,7 @@ static int put_value(const struct conf *conf, const struct conf_key *key, FILE *
     return 0;
 }
 
-/* A file name may hold anything; a comment ends at the line. */
+/* A file name may contain any byte; a comment ends at the end of the line. */
 static void put_origin(const char *origin, FILE *out)
 {
     for (; *origin; origin++)

@@ -1,4 +1,4 @@
-/* From text to a field. The only place that writes through the offsets of the table. */
+/* Converts text to a field. The only file that writes through the offsets of the table. */
 #include "conf/conf_set.h"
 
 #include <errno.h>
@@ -66,8 +66,8 @@ static int set_secret(struct conf *conf, const struct conf_key *key, const char 
     return 0;
 }
 
-/* The error line for a value that will not do. Secrets and what may hold one are not repeated.
- * `form` says how it is written, where that was wrong. */
+/* The error line for an invalid value. Secrets, and values that may contain one, are not repeated.
+ * `form` shows the syntax, if that was wrong. */
 static int set_refuse(const struct conf_key *key, const char *text, const char *form,
                       const struct conf_source *src, struct err *err)
 {
@@ -91,7 +91,7 @@ static int set_text(struct conf *conf, const struct conf_key *key, const char *t
         return conf_source_fail(src, key->name, err, "%zu bytes, expected at most %llu", len,
                                 (unsigned long long)key->max);
     if (key->type == CONF_SECRET) {
-        /* Checked where it is, so that no copy is left in the heap; its check changes nothing. */
+        /* Checked in place, so that no copy stays in the heap; the check changes nothing. */
         if (len < key->min || !key->check((char *)(uintptr_t)text))
             return set_refuse(key, text, "", src, err);
         r = set_secret(conf, key, text);
@@ -110,7 +110,7 @@ static int set_text(struct conf *conf, const struct conf_key *key, const char *t
     return r < 0 ? err_set(err, -r, "out of memory") : 0;
 }
 
-/* A name of the list; underscores will do for hyphens. NULL if it is none. */
+/* Looks a name up in the list; '_' is accepted for '-'. NULL if it is not there. */
 static const struct conf_choice *find_choice(const struct conf_key *key, const char *text)
 {
     for (const struct conf_choice *c = key->choices; c->name; c++) {

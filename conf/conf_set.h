@@ -1,4 +1,4 @@
-/* One value of one key: from text into its field of struct conf, and the origin beside it. */
+/* Stores one value: converts text to a field of struct conf and notes its origin. */
 #ifndef CONF_CONF_SET_H
 #define CONF_CONF_SET_H
 
@@ -8,27 +8,27 @@
 #include "conf/conf_keys.h"
 #include "conf/conf_source.h"
 
-/* Of every key, in the order of conf_keys. */
+/* The origin of every key, in the order of conf_keys. */
 struct conf_origins {
     struct conf_origin {
         char *text; /* conf_source_text, owned; NULL = never set */
         enum conf_source_kind kind;
-        bool automatic; /* "auto": the field is 0 or NULL until it is found out */
+        bool automatic; /* "auto": the field is 0 or NULL until the value is determined */
     } of[CONF_N_KEYS_MAX];
 };
 
-/* Checks `text` by the rules of `key` and stores it, in place of what was there.
- * 0, or -EINVAL, -ENOMEM with *err filled. */
+/* Checks `text` by the rules of `key` and stores it, replacing any earlier value. 0, or -EINVAL,
+ * -ENOMEM with *err filled. */
 must_use int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
                       const struct conf_source *src, struct err *err);
 
-/* Stores a string that was found out rather than written; the origin stays. 0 or -ENOMEM. */
+/* Stores a string that was derived rather than written; the origin stays. 0 or -ENOMEM. */
 must_use int conf_set_string(struct conf *conf, const struct conf_key *key, const char *text);
 
-/* Frees the value of a string or secret, which becomes NULL. Nothing for other types. */
+/* Frees the value of a string or secret and makes it NULL. Does nothing for other types. */
 void conf_unset(struct conf *conf, const struct conf_key *key);
 
-/* An error line about the value that `key` has now. Returns -EINVAL. */
+/* Fills *err with an error about the present value of `key`. Returns -EINVAL. */
 int conf_set_fail(const struct conf *conf, const struct conf_key *key, struct err *err,
                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

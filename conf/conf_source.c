@@ -1,5 +1,5 @@
-/* Origins as text. Error lines have room for the message first: of a long file name only the
- * end is told. */
+/* Origins as text. Error lines keep room for the message: a long file name is shortened to its
+ * end. */
 #include "conf/conf_source.h"
 
 #include <errno.h>

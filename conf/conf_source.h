@@ -1,4 +1,4 @@
-/* Where a value was written, and error lines that begin with it. */
+/* Where a value was written, and error lines that begin with that place. */
 #ifndef CONF_CONF_SOURCE_H
 #define CONF_CONF_SOURCE_H
 
@@ -9,15 +9,15 @@ enum conf_source_kind { CONF_FROM_DEFAULT, CONF_FROM_FILE, CONF_FROM_ENV };
 struct conf_source {
     enum conf_source_kind kind;
     const char *name;      /* borrowed: file or environment variable */
-    unsigned line, column; /* from 1; in a file */
+    unsigned line, column; /* in a file, from 1 */
 };
 
 #define CONF_SOURCE_TEXT_MAX 160
 
-/* What is shown of a file name: its last 80 bytes; *ret_dots ("..." or "") goes before it. */
+/* The part of a file name that is shown: its last 80 bytes; *ret_dots ("..." or "") precedes it. */
 const char *conf_source_file(const char *file, const char **ret_dots);
 
-/* "default", "file:line:column" (only the end of a long file name), "env NAME". */
+/* "default", "file:line:column" (of a long file name only the end), "env NAME". */
 void conf_source_text(const struct conf_source *src, char out[CONF_SOURCE_TEXT_MAX]);
 
 /* "file:line:column: key: <text>", "environment NAME: key: <text>", "key: <text>". `key` may

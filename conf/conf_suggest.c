@@ -4,16 +4,13 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/min.h"
+
 #define NAME_LEN (CONF_SUGGEST_MAX - 1)
 
 static int fold(char c)
 {
     return c == '-' ? '_' : tolower((unsigned char)c);
-}
-
-static size_t min_of(size_t a, size_t b)
-{
-    return a < b ? a : b;
 }
 
 size_t conf_suggest_distance(const char *a, const char *b)
@@ -33,10 +30,10 @@ size_t conf_suggest_distance(const char *a, const char *b)
         for (size_t j = 1; j <= lb; j++) {
             size_t differ = fold(a[i - 1]) != fold(b[j - 1]);
 
-            row[j] = min_of(above[j - 1] + differ, min_of(above[j], row[j - 1]) + 1);
+            row[j] = min_u64(above[j - 1] + differ, min_u64(above[j], row[j - 1]) + 1);
             if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
                 fold(a[i - 2]) == fold(b[j - 1]))
-                row[j] = min_of(row[j], older[j - 2] + differ);
+                row[j] = min_u64(row[j], older[j - 2] + differ);
         }
         older = above;
         above = row;
@@ -62,9 +59,9 @@ void conf_suggest_offer_at(struct conf_suggest *s, const char *name, size_t dist
 
 void conf_suggest_offer(struct conf_suggest *s, const char *name)
 {
-    size_t shorter = min_of(strlen(s->wanted), strlen(name));
+    size_t shorter = min_u64(strlen(s->wanted), strlen(name));
     size_t d = conf_suggest_distance(s->wanted, name);
 
-    if (d <= min_of(shorter / 3, 3))
+    if (d <= min_u64(shorter / 3, 3))
         conf_suggest_offer_at(s, name, d);
 }

@@ -1,5 +1,5 @@
-/* Numbers with units, and what text a value may consist of. Knows no keys: conf_keys.c has
- * those, with their ranges. */
+/* Numbers with units, and which characters a value may contain. Knows no keys: those, with their
+ * ranges, are in conf_keys.c. */
 #include "conf/conf_value.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ struct unit {
     uint64_t factor;
 };
 
-/* Largest last: formatting looks from the end. */
+/* Largest unit last: formatting searches from the end. */
 static const struct unit size_units[] = {
     {"B", 1},
     {"Ki", UINT64_C(1) << 10},
@@ -35,7 +35,8 @@ static const struct unit time_units[] = {
 
 #define N_UNITS(units) (sizeof(units) / sizeof((units)[0]))
 
-/* Reads digits; *ret_end is what follows them. No leading zeros: 010 is 8 for some readers. */
+/* Reads digits; *ret_end points behind them. Leading zeros are refused: some readers take 010 for
+ * 8. */
 static int parse_digits(const char *text, uint64_t *ret, const char **ret_end)
 {
     const char *p = text;

@@ -1,12 +1,12 @@
 /* Values as text: parsing, and the shortest text that parses to the same value.
  *
  *   size      digits and B, Ki, Mi, Gi or Ti; without unit: bytes       64Mi
- *   duration  digits and ms, s, m or h; only 0 goes without unit        250ms
+ *   duration  digits and ms, s, m or h; only 0 needs no unit        250ms
  *   uint      digits, no sign, no leading zero                          16
  *   mode      three octal digits after an optional 0 or 0o              0644
  *   bool      true, false; in the environment yes, no, on, off, 1, 0 too
  *
- * Parsers: 0 and *ret, -EINVAL for another form, -ERANGE beyond 64 bits.
+ * Parsers return 0 and *ret, -EINVAL for a syntax error, -ERANGE beyond 64 bits.
  */
 #ifndef CONF_CONF_VALUE_H
 #define CONF_CONF_VALUE_H
@@ -29,12 +29,11 @@ must_use int conf_value_bool(const char *text, bool loose, uint64_t *ret);
 void conf_value_format_size(uint64_t v, char out[CONF_VALUE_TEXT_MAX]);
 void conf_value_format_duration(uint64_t ns, char out[CONF_VALUE_TEXT_MAX]);
 
-/* Text between quotes for an error line: long text is cut, what is not printable ASCII becomes
- * '?'. */
+/* Quotes text for an error line: long text is cut, '?' replaces what is not printable ASCII. */
 void conf_value_quote(const char *text, char out[CONF_QUOTE_MAX]);
 
 /* True if the text is UTF-8 without control characters and without the few characters that YAML
- * does not carry as they are. */
+ * cannot carry unescaped. */
 bool conf_value_is_clean(const char *text);
 
 #endif

@@ -1,6 +1,5 @@
-/* libyaml events -> keys, values and where they stand. Nothing is built in memory: each value
- * goes to conf_set() as it comes, so there is nothing that an alias could multiply or that
- * nesting could grow. */
+/* Turns libyaml's events into keys and values with their positions. No tree is built in memory:
+ * each value goes to conf_set() at once, so aliases and deep nesting cannot use up memory. */
 #include "conf/conf_yaml.h"
 
 #include <errno.h>
@@ -31,8 +30,8 @@ struct reader {
     size_t len;
     struct err *err;
 
-    /* Line and column where each key, and each section (at its first key), was given; line 0 =
-     * not yet. */
+    /* Line and column where each key, and each section (at its first key), was given; line 0 = not
+     * yet. */
     struct seen {
         unsigned line, column;
     } keys[CONF_N_KEYS_MAX], sections[CONF_N_KEYS_MAX];
@@ -52,7 +51,7 @@ static struct conf_source source_at(const struct reader *r, yaml_mark_t mark)
         conf_source_fail(&fail_src, (key), (r)->err, __VA_ARGS__);                                 \
     })
 
-/* Line and column of a byte: libyaml tells only the offset of bytes that are no characters. */
+/* Line and column of a byte: for invalid bytes libyaml reports only the offset. */
 static yaml_mark_t mark_of_offset(const struct reader *r, size_t off)
 {
     yaml_mark_t mark = {0};
@@ -82,7 +81,7 @@ static int fail_syntax(const struct reader *r)
     return fail_at(r, p->problem_mark, NULL, "not YAML: %s", p->problem);
 }
 
-/* A word for what makes an event one that no file of ours may have, else NULL. */
+/* What makes an event invalid in our files, in words; NULL if it is valid. */
 static const char *refused_form(const yaml_event_t *ev)
 {
     const yaml_char_t *anchor = NULL, *tag = NULL;
@@ -137,7 +136,7 @@ static bool is_nothing(const yaml_event_t *ev)
             strcasecmp(scalar(ev), "null") == 0);
 }
 
-/* "section.key" for look-up and messages; what cannot be a known name shows as "?" or is cut. */
+/* "section.key" for look-up and messages. A name that cannot be known is shown as "?" or is cut. */
 static void full_name(const char *section, const yaml_event_t *key, char out[CONF_KEY_NAME_MAX])
 {
     int n = snprintf(out, CONF_KEY_NAME_MAX, "%s%s%s%s", section, *section ? "." : "", scalar(key),
@@ -172,7 +171,7 @@ static int fail_unknown(struct reader *r, const yaml_event_t *ev, const char *na
     return fail_at(r, ev->start_mark, name, "unknown key, expected one that --help lists");
 }
 
-/* Notes that a key or section was given; -EINVAL if it was before. */
+/* Notes that a key or section was given; -EINVAL if it was given before. */
 static int mark_seen(struct reader *r, struct seen *seen, const yaml_event_t *ev, const char *name)
 {
     if (seen->line)
@@ -254,7 +253,8 @@ static int read_pair(struct reader *r, const char *section, const yaml_event_t *
     return n < 0 ? n : read_value(r, key);
 }
 
-/* Keys and values up to the end of a mapping. At most two deep: sections have no sections. */
+/* Keys and values up to the end of a mapping. At most two levels: a section contains no
+ * sections. */
 static int read_mapping(struct reader *r, const char *section)
 {
     for (;;) {

@@ -7,7 +7,7 @@
 
 #define CONF_FILE_MAX (64 * 1024) /* bytes of a configuration file */
 
-/* Sets every key that the file gives. Refused, with line and column: what is not YAML or not
+/* Sets every key that the file gives. Refused, with line and column: input that is not YAML or not
  * UTF-8, unknown and duplicate keys, lists, deeper nesting, anchors, aliases, tags, a second
  * document, secrets. 0, or -EINVAL, -EFBIG, -ENOMEM or the error of open(2), with *err filled. */
 must_use int conf_yaml_apply(struct conf *conf, const char *file, struct err *err);

@@ -1,4 +1,5 @@
-/* Asking a running daemon. What comes from it is bounded and not trusted to end. */
+/* Sends a request to a running daemon. The answer is bounded in size and time: the daemon is not
+ * trusted. */
 #include "ctl/client.h"
 
 #include <dirent.h>
@@ -31,7 +32,7 @@ static int connect_to(const char *path, int *ret_fd)
     return 0;
 }
 
-/* Somebody listens there: sockets of daemons that were killed lie around. */
+/* True if a daemon listens there. (The sockets of daemons that were killed stay behind.) */
 static bool answers(const char *path)
 {
     int fd = -1;
@@ -90,7 +91,7 @@ static int take_passed_fd(struct msghdr *msg)
     return fd;
 }
 
-/* One piece of the answer. Bytes, 0 at the end, -errno. */
+/* One piece of the answer: bytes, 0 at the end, -errno. */
 static ssize_t receive(int sock, char *buf, size_t cap, int timeout_ms, int *fd)
 {
     char control[CMSG_SPACE(sizeof(int))];

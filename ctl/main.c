@@ -1,5 +1,5 @@
-/* stateproxyctl: inspects a running stateproxyd and tells it to drain. Options and commands are
- * listed in options.c. */
+/* stateproxyctl: inspects a running stateproxyd or drains it. Options and commands are listed in
+ * options.c. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 #define ASK_MS 10000
 #define CHECK_MS 40000
-#define DRAIN_MS (3600 * 1000) /* the daemon's own timeout ends it */
+#define DRAIN_MS (3600 * 1000) /* the daemon ends it by its own timeout */
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -51,8 +51,8 @@ static int ctl_judge(const char *answer)
     return EXIT_FAILED;
 }
 
-/* The segment that came with the answer; NULL, and said why, if none did or it is of another
- * version. */
+/* The segment that came with the answer; NULL if none did or it is of another version (an error has
+ * been printed). */
 static struct shm *map_segment(int fd)
 {
     struct err err = {0};
@@ -145,7 +145,7 @@ static bool is_command(const char *s)
     return false;
 }
 
-/* What was printed has arrived, or the exit code says that it has not (a full disk). */
+/* Checks that all output could be written (the disk may be full): the exit code reports it. */
 static int printed(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -187,7 +187,7 @@ int main(int argc, char **argv)
         print_help(stdout);
         return printed(0);
     }
-    /* Options may follow the command too: getopt has moved them in front. */
+    /* Options may also follow the command: getopt has moved them in front of it. */
     if (optind + 1 != argc || !is_command(argv[optind])) {
         print_help(stderr);
         return EXIT_USAGE;

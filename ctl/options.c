@@ -1,4 +1,4 @@
-/* What stateproxyctl takes and how it ends. main.c runs the commands. */
+/* The options, commands and exit codes of stateproxyctl. main.c runs the commands. */
 #include "ctl/options.h"
 
 const struct manual_row ctl_options[] = {

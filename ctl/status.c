@@ -1,5 +1,5 @@
-/* Printing the status. Numbers come from a mapping that others change: they may lag, and are only
- * shown. */
+/* Prints the status. Workers change the numbers meanwhile: they may be slightly out of date, and
+ * are only displayed. */
 #include "ctl/status.h"
 
 #include <assert.h>
@@ -24,7 +24,8 @@ typedef unsigned long long ull;
 
 /* ---- JSON ---- */
 
-/* Bytes of the UTF-8 character at s; 0 if it is none (also overlong forms, surrogates). */
+/* Length in bytes of the UTF-8 character at s; 0 if it is invalid (overlong forms and surrogates
+ * included). */
 static unsigned utf8_len(const unsigned char *s)
 {
     unsigned n = s[0] < 0x80                    ? 1
@@ -35,7 +36,7 @@ static unsigned utf8_len(const unsigned char *s)
 
     for (unsigned i = 1; i < n; i++) {
         if ((s[i] & 0xc0) != 0x80)
-            return 0; /* also at the end of the text */
+            return 0; /* also false at the end of the text */
     }
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
         (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
@@ -43,7 +44,7 @@ static unsigned utf8_len(const unsigned char *s)
     return n;
 }
 
-/* Names of files are bytes, JSON is UTF-8: a byte that does not belong there becomes U+FFFD. */
+/* File names are bytes, JSON is UTF-8: U+FFFD replaces an invalid byte. */
 static void json_string(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -65,7 +66,7 @@ static void json_string(const char *text)
     putchar('"');
 }
 
-/* Which values are numbers is known by name: a bucket may be called 0123. */
+/* Which values are numbers is decided by the field's name: a bucket may be called 0123. */
 static void json_pair(const char *name, const char *value)
 {
     bool number = strcmp(name, "pid") == 0 || strcmp(name, "uptime_ms") == 0;
@@ -97,7 +98,7 @@ static void format_time(uint64_t wall_ns, char out[32])
 
 static void text_name(const char *name)
 {
-    char shown[4 * NAME_SHOWN + 8]; /* \xNN is the longest that a byte becomes */
+    char shown[4 * NAME_SHOWN + 8]; /* the longest form of a byte is \xNN */
 
     (void)log_escape(shown, sizeof(shown), name);
     fputs(shown, stdout);
@@ -149,7 +150,7 @@ static const char *const op_names[SHM_STATS_FUSE_OPS] = {
     [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
 };
 
-/* Its name, or its number. */
+/* The name of the opcode, or its number. */
 static void op_name(uint32_t opcode, char out[16])
 {
     if (opcode < SHM_STATS_FUSE_OPS && op_names[opcode])
@@ -158,7 +159,7 @@ static void op_name(uint32_t opcode, char out[16])
         snprintf(out, 16, "%u", opcode);
 }
 
-/* ---- what the segment counts ---- */
+/* ---- counters in the segment ---- */
 
 struct row {
     const char *name;
@@ -203,7 +204,7 @@ static ull op_count(struct shm *shm, uint32_t opcode)
     return sum(shm, offsetof(struct shm_stats, fuse) + 8 * (size_t)opcode);
 }
 
-/* Those that have come at all. */
+/* Only opcodes that have occurred. */
 static void json_ops(struct shm *shm)
 {
     char name[16];
@@ -437,8 +438,8 @@ void status_print(char *answer, struct shm *shm, bool json)
 
 #define DEPTH_MAX 512
 
-/* One name of a path, put before what is at *at already. False if there is no room, or the node is
- * being changed under our eyes. All numbers are read once, then checked, then used. */
+/* Puts one name of a path before what is at *at. False if there is no room, or the node changes
+ * while it is read. All numbers are read once, then checked, then used. */
 static bool status_put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
 {
     const struct shm_node *n = shm_node_at(shm, node);
@@ -456,8 +457,8 @@ static bool status_put_name(struct shm *shm, uint32_t node, char *path, size_t *
     return true;
 }
 
-/* shm_node_path() wants the lock, which only workers may take. This does the same without it: with
- * bounds for what can be read half-changed. "/a/b" within buf, or "?". */
+/* As shm_node_path(), but without the lock, which only workers may take: everything that may be
+ * read half-changed is bounded. "/a/b" within buf, or "?". */
 static const char *unlocked_path(struct shm *shm, uint32_t node, char buf[NAME_SHOWN])
 {
     size_t at = NAME_SHOWN - 1;
@@ -472,7 +473,7 @@ static const char *unlocked_path(struct shm *shm, uint32_t node, char buf[NAME_S
     return buf[at] ? buf + at : "/";
 }
 
-/* What it is like: "loaded,absent", or a list of strings. */
+/* Its content, flags and expectation by name: "loaded,absent", or a list of strings. */
 static void print_flags(const struct shm_session *s, bool json)
 {
     const char *names[SHM_SESSION_NAMES_MAX];
@@ -485,7 +486,7 @@ static void print_flags(const struct shm_session *s, bool json)
         putchar(']');
 }
 
-/* Ends the line: what the write expects, with compare-and-set. */
+/* Ends the line: what the write expects (compare-and-set). */
 static void print_expectation(struct shm *shm, const struct shm_session *s, bool json)
 {
     const struct shm_expectation *e = &s->expect;
@@ -549,7 +550,7 @@ void status_sessions(struct shm *shm, bool json)
         puts("no file is open for writing");
 }
 
-/* Halves of two states are shown too; only what is surely nothing is not. */
+/* Also shows lines that mix two states; leaves out only what is certainly unused. */
 static void print_record(const struct shm_record *r, uint32_t worker, uint64_t now, bool json,
                          bool first)
 {
@@ -598,7 +599,7 @@ static const char *etag_or(const char *etag, bool absent)
     return *etag ? etag : absent ? "absent" : "unknown";
 }
 
-/* It may be half of two: each text is ended here. */
+/* The record may be half overwritten: each text is terminated here. */
 static void print_conflict(struct shm_conflict c, bool json, bool first)
 {
     const char *expected, *found;

@@ -1,4 +1,4 @@
-/* `stateproxyctl status`: the daemon's answer and the counters of its segment, as text or JSON. */
+/* Prints the daemon's answer and the tables of its segment, as text or JSON. */
 #ifndef CTL_STATUS_H
 #define CTL_STATUS_H
 
@@ -6,11 +6,11 @@
 
 #include "shm/shm_segment.h"
 
-/* Prints. `answer` is changed. `shm` may be NULL: then without tables and counters. */
+/* Prints the status. `answer` is modified. `shm` may be NULL: then without tables and counters. */
 void status_print(char *answer, struct shm *shm, bool json);
 
-/* Open write sessions / requests in the journal. The tables are read without lock: a line may be
- * half of two states. */
+/* Open write sessions, and requests in the journal. The tables are read without a lock: a line may
+ * mix two states. */
 void status_sessions(struct shm *shm, bool json);
 void status_inflight(struct shm *shm, bool json);
 

@@ -1,5 +1,5 @@
-/* The kernel's side of the protocol: <linux/fuse.h>, what newer kernels than the header's
- * added to it (own definitions, used only when negotiated), and the bounds of requests. */
+/* The kernel's side of the protocol: <linux/fuse.h>, additions of newer kernels that the header may
+ * lack (our own definitions, used only if negotiated), and the bounds of requests. */
 #ifndef FUSE_FUSE_ABI_H
 #define FUSE_FUSE_ABI_H
 
@@ -18,11 +18,11 @@
  * arguments of other requests run on into the payload. */
 #define FUSE_READ_HEAD 80
 
-/* What a read of the device must offer at least, or it fails with EINVAL (fs/fuse/dev.c,
- * fuse_dev_do_read): header, write_in, max_write bytes; and never less than 8 KiB.
- * Other errors of that read: EAGAIN (nothing there), EINTR, ENOENT (a request that was given up
- * meanwhile: read again), ENODEV (unmounted), ECONNABORTED (aborted). The end of a connection
- * shows in poll(2) as POLLERR alone. */
+/* Minimum size of the buffer for a read of the device, which otherwise fails with EINVAL
+ * (fs/fuse/dev.c, fuse_dev_do_read): header, write_in, max_write bytes; and never less than 8 KiB.
+ * Other errors of that read: EAGAIN (no request), EINTR, ENOENT (the request was aborted meanwhile:
+ * read again), ENODEV (unmounted), ECONNABORTED (aborted). poll(2) reports the end of a connection
+ * as POLLERR alone. */
 #define FUSE_READ_SIZE(max_write)                                                                  \
     ((size_t)FUSE_READ_HEAD + (max_write) > FUSE_MIN_READ_BUFFER                                   \
          ? (size_t)FUSE_READ_HEAD + (max_write)                                                    \
@@ -33,26 +33,25 @@
 
 #define FUSE_NAME_BYTES 255 /* longest name of a directory entry, without NUL */
 
-/* A request that must wait is kept as a record of at most this many bytes
- * (fuse_request_save). Two names of FUSE_NAME_BYTES fit. Only these can be longer: IOCTL,
- * BATCH_FORGET, NOTIFY_REPLY, and any with a name that is too long: answer those at once. */
+/* A deferred request is kept as a record of at most this many bytes (fuse_request_save). Two names
+ * of FUSE_NAME_BYTES fit. Only these can be longer: IOCTL, BATCH_FORGET, NOTIFY_REPLY, and any
+ * request whose name is too long: reply to those at once. */
 #define FUSE_RECORD_BYTES 1024
 
-/* The newest minor version whose additions are known here. */
+/* The newest minor version whose additions are defined here. */
 #define FUSE_MINOR_KNOWN 45
-/* The oldest that is served: Linux 5.4. */
+/* The oldest minor version that is supported: Linux 5.4. */
 #define FUSE_MINOR_OLDEST 31
 
 #if FUSE_KERNEL_VERSION != 7 || FUSE_KERNEL_MINOR_VERSION < 38
 #error "<linux/fuse.h> of Linux 6.2 (or Debian 12's 6.1) or newer is needed"
 #endif
 
-/* Members that are named otherwise in newer headers (fuse_open_out.padding,
- * fuse_init_out.unused, ...) are not touched here. Opcodes that the header may lack are those
- * that are answered ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53); the kernel then falls back
- * to GETATTR, COPY_FILE_RANGE. */
+/* Members that newer headers rename (fuse_open_out.padding, fuse_init_out.unused, ...) are not used
+ * here. Opcodes that the header may lack get the reply ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53);
+ * the kernel then falls back to GETATTR, COPY_FILE_RANGE. */
 
-/* INIT flags that newer headers have. */
+/* INIT flags of newer headers. */
 #ifndef FUSE_HAS_RESEND
 #define FUSE_HAS_RESEND (1ULL << 39) /* Linux 6.9, minor 40 */
 #endif
@@ -62,8 +61,8 @@
 /* fuse_init_out.request_timeout: 16 bits, seconds; in older headers a part of `unused`. */
 #define FUSE_INIT_OUT_TIMEOUT_AT 40
 #define FUSE_REQUEST_TIMEOUT_MAX 65535u
-/* The kernel looks for requests that are too old every so many seconds, and takes no shorter
- * limit. */
+/* The kernel checks for requests that are too old at this interval in seconds, and accepts no
+ * shorter limit. */
 #define FUSE_REQUEST_TIMEOUT_MIN 15u
 
 /* Since Linux 6.18 (minor 45); `count` node ids follow. */

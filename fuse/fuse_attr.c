@@ -1,4 +1,4 @@
-/* Fills attributes and entries: splits times, derives blocks. */
+/* Fills attributes and entries: splits times, computes block counts. */
 #include "fuse/fuse_attr.h"
 
 #include <string.h>
@@ -7,7 +7,7 @@
 
 #define BLKSIZE_DEFAULT 4096u
 
-/* Rounds towards the past, so that the nanoseconds are never negative. */
+/* Rounds down, so that the nanoseconds are never negative. */
 static void split_time(int64_t ns, uint64_t *ret_sec, uint32_t *ret_nsec)
 {
     int64_t sec = ns / (int64_t)NS_PER_S;

@@ -1,5 +1,5 @@
-/* Opens the files of one connection in fusectl, by a mount of fusectl that nobody else sees: in
- * containers there is none in /sys. */
+/* Opens the files of one connection in fusectl, through a private mount of fusectl: containers have
+ * none in /sys. */
 #include "fuse/fuse_ctl.h"
 
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-/* <linux/mount.h>, which libc's <sys/mount.h> may not have and may not stand beside. */
+/* <linux/mount.h>: libc's <sys/mount.h> may lack them, and the two headers may conflict. */
 #define CTL_FSCONFIG_CREATE 6
 
 #define CTL_PATH "/sys/fs/fuse/connections"
@@ -28,7 +28,8 @@ static int open_file(int dir, unsigned number, const char *name, int flags)
 {
     char path[64];
 
-    /* Named after the device number (fs/fuse/control.c); an anonymous one has major 0. */
+    /* The directory is named after the device number (fs/fuse/control.c); anonymous devices have
+     * major 0. */
     (void)snprintf(path, sizeof(path), "%u/%s", number, name);
     return openat(dir, path, flags | O_CLOEXEC);
 }

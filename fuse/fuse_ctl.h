@@ -2,12 +2,12 @@
 #ifndef FUSE_FUSE_CTL_H
 #define FUSE_FUSE_CTL_H
 
-/* Opens what stands there for the mount of this device: `abort` for writing, `waiting` for reading;
- * -1 each where it is not to be had. The descriptors keep no connection alive, and stay harmless
- * when another one gets the number. Looks into /sys; root does without that. */
+/* Opens the connection's files for the mount on this device: `abort` for writing, `waiting` for
+ * reading; -1 each if it is not available. The descriptors do not keep the connection alive, and
+ * stay harmless if another mount gets the number. Uses /sys; root does not need it. */
 void fuse_ctl_open(unsigned dev_major, unsigned dev_minor, int *ret_abort, int *ret_waiting);
 
-/* Ends the connection, if that is to be had. */
+/* Aborts the connection, if the descriptor is available. */
 void fuse_ctl_abort(unsigned dev_major, unsigned dev_minor);
 
 #endif

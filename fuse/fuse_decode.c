@@ -1,6 +1,6 @@
-/* Decodes requests from one table: a row an opcode, with the size of its fixed arguments, how
- * many names follow, and where the length of the data after them is told. Looks at no more
- * than `len` bytes, whatever they say. Does not judge what a request asks for. */
+/* Decodes requests from one table: a row for each opcode, with the size of its fixed arguments, the
+ * number of names that follow, and where the length of the data is given. Never reads beyond `len`
+ * bytes, whatever the request contains. Does not check what a request asks for. */
 #include "fuse/fuse_decode.h"
 
 #include <errno.h>
@@ -9,8 +9,8 @@
 enum data_kind { DATA_NONE, DATA_WRITE, DATA_SETXATTR, DATA_IOCTL, DATA_RETRIEVE, DATA_FORGETS };
 
 struct op_row {
-    const char *name; /* NULL: not known */
-    uint8_t arg;      /* bytes of fixed arguments that must be there */
+    const char *name; /* NULL: unknown */
+    uint8_t arg;      /* minimum bytes of fixed arguments */
     uint8_t names;
     uint8_t data; /* enum data_kind */
     bool no_reply;
@@ -18,7 +18,8 @@ struct op_row {
 
 #define ARG(type) ((uint8_t)sizeof(struct type))
 
-/* SETUPMAPPING, REMOVEMAPPING (DAX, virtiofs only), STATX and later ones are left out: ENOSYS. */
+/* SETUPMAPPING, REMOVEMAPPING (DAX, virtiofs only), STATX and later opcodes are left out:
+ * ENOSYS. */
 static const struct op_row op_rows[] = {
     [FUSE_LOOKUP] = {"LOOKUP", 0, 1, DATA_NONE, false},
     [FUSE_FORGET] = {"FORGET", ARG(fuse_forget_in), 0, DATA_NONE, true},
@@ -44,7 +45,7 @@ static const struct op_row op_rows[] = {
     [FUSE_LISTXATTR] = {"LISTXATTR", ARG(fuse_getxattr_in), 0, DATA_NONE, false},
     [FUSE_REMOVEXATTR] = {"REMOVEXATTR", 0, 1, DATA_NONE, false},
     [FUSE_FLUSH] = {"FLUSH", ARG(fuse_flush_in), 0, DATA_NONE, false},
-    /* Longer since 7.36: arg_len tells. */
+    /* Longer since 7.36: see arg_len. */
     [FUSE_INIT] = {"INIT", offsetof(struct fuse_init_in, flags2), 0, DATA_NONE, false},
     [FUSE_OPENDIR] = {"OPENDIR", ARG(fuse_open_in), 0, DATA_NONE, false},
     [FUSE_READDIR] = {"READDIR", ARG(fuse_read_in), 0, DATA_NONE, false},
@@ -92,7 +93,7 @@ const char *fuse_op_name(uint32_t opcode)
     return row ? row->name : "?";
 }
 
-/* What is left of a request while it is being taken apart. */
+/* The rest of a request while it is being decoded. */
 struct cursor {
     const char *at;
     size_t left;
@@ -136,7 +137,7 @@ static int take_arg(const struct op_row *row, struct cursor *c, struct fuse_requ
 
     if (c->left < len)
         return -EPROTO;
-    if (ret->opcode == FUSE_INIT) /* as much of it as this kernel has */
+    if (ret->opcode == FUSE_INIT) /* as much of it as this kernel sends */
         len = c->left < sizeof(struct fuse_init_in) ? c->left : sizeof(struct fuse_init_in);
     if (len > 0)
         ret->arg = c->at;
@@ -146,7 +147,7 @@ static int take_arg(const struct op_row *row, struct cursor *c, struct fuse_requ
     return 0;
 }
 
-/* Bytes after what the row tells are ignored: extensions that were not asked for. */
+/* Bytes beyond those in the row are ignored: extensions that were not negotiated. */
 static int take_rest(const struct op_row *row, bool saved, struct cursor *c,
                      struct fuse_request *ret)
 {

@@ -1,6 +1,6 @@
-/* Runs fusermount3. It finds one end of a Unix socket by the variable _FUSE_COMMFD, mounts,
- * sends the descriptor of /dev/fuse through it, and exits. Waits are bounded; what it says on
- * stderr is kept. */
+/* Runs fusermount3. It finds one end of a Unix socket in the variable _FUSE_COMMFD, mounts, sends
+ * the descriptor of /dev/fuse through it, and exits. All waits are bounded; what it prints on
+ * stderr becomes part of the error. */
 #include "fuse/fuse_helper.h"
 
 #include <assert.h>
@@ -23,13 +23,13 @@
 #define HELPER "fusermount3"
 #define HELPER_TIMEOUT_MS 10000
 #define REAP_TIMEOUT_MS 1000
-#define SAID_BYTES 160 /* of its words, for one line of error */
+#define SAID_BYTES 160 /* bytes of its output in an error */
 #define COMM_FD 3      /* in the child */
 
 struct helper {
     pid_t pid;
-    int comm;  /* our end of the socket, -1 = none or ended */
-    int words; /* its stderr, -1 = ended */
+    int comm;  /* our end of the socket, -1 = none or closed */
+    int words; /* its stderr, -1 = closed */
     int dev;   /* the descriptor received, -1 = none yet */
     size_t said;
     char text[SAID_BYTES];
@@ -63,7 +63,7 @@ static int set_actions(posix_spawn_file_actions_t *fa, posix_spawnattr_t *attr, 
     return r;
 }
 
-/* A set-uid program gets only the environment that it needs. */
+/* A set-uid program gets only the environment variables that it needs. */
 static int spawn(char *const argv[], int words, int comm, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t fa;
@@ -160,7 +160,7 @@ static void on_words(struct helper *h)
     h->said += room;
 }
 
-/* Listens until both channels have ended. False when the time is over. */
+/* Reads until both channels are closed. False when the time is over. */
 static bool helper_listen(struct helper *h)
 {
     uint64_t deadline_ns = clock_mono_ns() + HELPER_TIMEOUT_MS * NS_PER_MS;
@@ -181,7 +181,7 @@ static bool helper_listen(struct helper *h)
     return true;
 }
 
-/* Its exit status; -1 when it was killed or does not end. */
+/* Its exit status; -1 if it was killed or does not end. */
 static int helper_reap(struct helper *h)
 {
     struct timespec pause = {.tv_nsec = 5 * (long)NS_PER_MS};
@@ -199,7 +199,7 @@ static int helper_reap(struct helper *h)
     return -1;
 }
 
-/* Its first line, without its own name before it. */
+/* Its first line of output, without its own name in front. */
 static const char *first_line(struct helper *h)
 {
     static const char own[] = HELPER ": ";
@@ -209,7 +209,7 @@ static const char *first_line(struct helper *h)
     text[strcspn(text, "\n")] = '\0';
     if (strncmp(text, own, sizeof(own) - 1) == 0)
         text += sizeof(own) - 1;
-    return *text ? text : "failed without a word";
+    return *text ? text : "failed without a message";
 }
 
 static int helper_run(struct helper *h, char *const argv[], bool with_comm, struct err *err)

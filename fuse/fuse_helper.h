@@ -6,11 +6,11 @@
 
 #include "base/err.h"
 
-/* Mounts on `path` (absolute) and receives the FUSE descriptor (close-on-exec). `options` as
- * for -o. 0; -ENOPKG (not installed), -EPERM (refused, its words in *err), -ETIMEDOUT. */
+/* Mounts on `path` (absolute) and receives the FUSE descriptor (close-on-exec). `options` as for
+ * -o. 0; -ENOPKG (not installed), -EPERM (refused; *err has its message), -ETIMEDOUT. */
 must_use int fuse_helper_mount(const char *path, const char *options, int *ret_fd, struct err *err);
 
-/* The same errors. */
+/* Unmounts. The same errors. */
 must_use int fuse_helper_unmount(const char *path, bool lazy, struct err *err);
 
 #endif

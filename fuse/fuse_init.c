@@ -1,6 +1,6 @@
-/* Answers INIT. What the kernel does with the answer is in its fs/fuse/inode.c, process_init_reply.
+/* Replies to INIT. How the kernel uses the reply is in its fs/fuse/inode.c, process_init_reply.
  *
- * Wanted whenever offered:
+ * Accepted whenever offered:
  *   ASYNC_READ           several READs of a file in flight (read-ahead)
  *   BIG_WRITES           WRITEs of more than a page
  *   MAX_PAGES            requests of max_write bytes rather than 32 pages
@@ -8,28 +8,28 @@
  *                        be two changes, with an empty object between them
  *   PARALLEL_DIROPS      lookups and readdirs in one directory at the same time
  *   DO_READDIRPLUS       without READDIRPLUS_AUTO: a listing from S3 has every attribute in it, so
- *                        `ls -l` never has to ask again. AUTO would send plain READDIR unless
+ *                        `ls -l` needs no further request. AUTO would send plain READDIR unless
  *                        entries were stat'ed between two getdents(2) (fs/fuse/readdir.c,
  *                        fuse_use_readdirplus), so whoever reads all names first (find, os.walk,
- *                        rm -r) would look every one up. The price is a node for each name listed;
- *                        whoever answers may leave that out (nodeid 0).
+ *                        rm -r) would look up each of them. The cost is a node for each name;
+ *                        the reply may leave it out (nodeid 0).
  *   ASYNC_DIO            direct I/O in parallel
- *   ABORT_ERROR          a read of the device tells an abort (ECONNABORTED) from an unmount
+ *   ABORT_ERROR          a read of the device returns ECONNABORTED for an abort, unlike an unmount
  *                        (ENODEV)
  *   HANDLE_KILLPRIV_V2   without it the kernel asks GETXATTR security.capability before every
  *                        write(2) of a file system with xattrs (file_remove_privs; SB_NOSEC is set
- *                        only with this flag). The price: whoever answers drops S_ISUID and S_ISGID
+ *                        only with this flag). The cost: the daemon has to clear S_ISUID, S_ISGID
  *                        on FUSE_WRITE_KILL_SUIDGID, FATTR_KILL_SUIDGID, FUSE_OPEN_KILL_SUIDGID and
  *                        chown, most simply by never storing them.
  *   INIT_EXT             the upper half of the flags
  *   HAS_EXPIRE_ONLY      see fuse_notify_expire_entry
- *   HAS_RESEND           the kernel may be asked for requests once more that a process took with
- *                        it. (Nobody does yet: workers have their journal.)
- *   REQUEST_TIMEOUT      the dead man's switch: it ends the whole connection when one request is
- *                        older than what fuse_timeout.h says. Whoever answers must see to it that
- *                        none is.
+ *   HAS_RESEND           the kernel can be asked to resend requests that a dead process had
+ *                        read. (Not used yet: workers have their journal.)
+ *   REQUEST_TIMEOUT      the dead man's switch: the kernel ends the whole connection when one
+ *                        request is older than the limit of fuse_timeout.h. The daemon must make
+ *                        sure that none is.
  *
- * Never:
+ * Never accepted:
  *   WRITEBACK_CACHE      the kernel would own size and mtime, and WRITEs would lose their caller
  *   AUTO_INVAL_DATA      drops a file's pages when its mtime changes. A node here is one version of
  *                        an object: its mtime changes only by writes of our own, whose pages are
@@ -37,7 +37,7 @@
  *   EXPLICIT_INVAL_DATA  would keep the pages even when the size changes; a last page that was
  *                        filled when the file was shorter has zeros at its end (fs/fuse/inode.c,
  *                        fuse_change_attributes)
- *   and what nothing here needs: POSIX_ACL, DONT_MASK, EXPORT_SUPPORT, NO_OPEN_SUPPORT,
+ *   and what is not needed: POSIX_ACL, DONT_MASK, EXPORT_SUPPORT, NO_OPEN_SUPPORT,
  *   NO_OPENDIR_SUPPORT, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP, ALLOW_IDMAP
  */
 #include "fuse/fuse_init.h"
@@ -48,6 +48,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/min.h"
 #include "fuse/fuse_decode.h"
 #include "fuse/fuse_reply.h"
 
@@ -59,17 +60,12 @@
 #define PAGES_DEFAULT 32 /* of a request, without MAX_PAGES */
 #define MAX_BACKGROUND_DEFAULT 64
 
-/* The message of a kernel that speaks version 7, copied: old ones send less of it. */
+/* The message of a kernel that speaks version 7, copied: older ones send less of it. */
 struct init_offer {
     uint64_t unique;
     uint64_t flags;
     struct fuse_init_in in;
 };
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Waits for one message; its length, or -errno. */
 static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap, struct err *err)
@@ -89,7 +85,7 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
         if (n == 0 || errno == ENODEV || errno == ECONNABORTED)
             return err_set(err, ENODEV, "unmounted before it was served");
         if (errno == EPERM)
-            return err_set(err, EPERM, "the FUSE descriptor is not of a mount");
+            return err_set(err, EPERM, "the FUSE descriptor does not belong to a mount");
         if (errno != EAGAIN && errno != EINTR)
             return err_set(err, errno, "reading FUSE_INIT: %s", strerror(errno));
     }
@@ -97,12 +93,12 @@ static ssize_t read_message(int fd, uint64_t deadline_ns, void *buf, size_t cap,
 
 static int init_refuse(int fd, uint64_t unique, struct err *err, const char *why)
 {
-    /* Best effort: the mount is given up anyway. */
+    /* Best effort: the mount is abandoned anyway. */
     (void)!fuse_reply_err(fd, unique, -EPROTO);
     return err_set(err, EPROTO, "%s", why);
 }
 
-/* Reads INIT into *ret. 1: another major version, and the kernel has been told ours. */
+/* Reads INIT into *ret. 1: another major version, and ours was sent to the kernel. */
 static int read_offer(int fd, uint64_t deadline_ns, struct init_offer *ret, struct err *err)
 {
     _Alignas(8) char buf[FUSE_MIN_READ_BUFFER];
@@ -197,7 +193,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish, unsigned timeout
     struct fuse_negotiated n;
     int r = read_offer(fd, deadline_ns, &offer, err);
 
-    if (r == 1) /* told version 7, the kernel asks again with that */
+    if (r == 1) /* version 7 was sent: the kernel repeats INIT with it */
         r = read_offer(fd, deadline_ns, &offer, err);
     if (r < 0)
         return r;
@@ -209,7 +205,7 @@ int fuse_init_answer(int fd, const struct fuse_init_wish *wish, unsigned timeout
     negotiate(wish, &offer, &n);
     r = send_answer(fd, offer.unique, &n);
     if (r < 0)
-        return err_set(err, r == -ENOENT ? ENODEV : -r, "answering FUSE_INIT: %s",
+        return err_set(err, r == -ENOENT ? ENODEV : -r, "replying to FUSE_INIT: %s",
                        r == -ENOENT ? "unmounted meanwhile" : strerror(-r));
     *ret_negotiated = n;
     return 0;

@@ -1,6 +1,5 @@
-/* Mounts in three forms and unmounts. What is at a mount point: fuse_mountpoint.c; the
- * set-uid helper: fuse_helper.c. The kernel sends FUSE_INIT as soon as it is mounted:
- * fuse_init.c. */
+/* Mounts in three ways, and unmounts. fuse_mountpoint.c inspects a mount point, fuse_helper.c runs
+ * the set-uid helper. The kernel sends FUSE_INIT as soon as it is mounted: fuse_init.c. */
 #include "fuse/fuse_mount.h"
 
 #include <errno.h>
@@ -21,13 +20,13 @@
 
 #define SOURCE_DEFAULT "stateproxy"
 #define HANDED_IN_PREFIX "/dev/fd/"
-#define STALE_MAX 16 /* dead mounts on top of each other */
+#define STALE_MAX 16 /* maximum number of dead mounts on top of each other */
 #define OPTION_BYTES 1024
 
 #define DEV_FUSE_MAJOR 10
 #define DEV_FUSE_MINOR 229
 
-/* A bounded option list; `full` when something did not fit. */
+/* A bounded option list; `full` if something did not fit. */
 struct options {
     char text[OPTION_BYTES];
     size_t len;
@@ -139,7 +138,7 @@ static int mount_helper(const struct fuse_mount_opts *opts, const char *path, in
     return fuse_helper_mount(path, o.text, ret_fd, err);
 }
 
-/* `force`: the connection ends first (fs/fuse/inode.c, fuse_umount_begin). */
+/* `force`: aborts the connection first (fs/fuse/inode.c, fuse_umount_begin). */
 static int detach(const char *path, bool force, struct err *err)
 {
     if (geteuid() != 0)
@@ -149,8 +148,8 @@ static int detach(const char *path, bool force, struct err *err)
     return 0;
 }
 
-/* What does not answer has to be ended, lest whoever waits for it waits for ever, and then no
- * longer within reach. */
+/* A mount that does not reply has to be aborted: otherwise its callers would wait forever, and
+ * could no longer be reached after the unmount. */
 static int take_off(const struct fuse_mountpoint *point, bool silent, struct err *err)
 {
     if (silent && geteuid() != 0)
@@ -158,7 +157,7 @@ static int take_off(const struct fuse_mountpoint *point, bool silent, struct err
     return detach(point->path, silent, err);
 }
 
-/* Looks at the mount point and takes off what dead ones of us left there. */
+/* Inspects the mount point and removes mounts that dead daemons of ours left there. */
 static int clear_point(const struct fuse_mount_opts *opts, struct fuse_mountpoint *ret_point,
                        bool *ret_removed, struct err *err)
 {
@@ -204,7 +203,7 @@ static int take_handed_in(const struct fuse_mount_opts *opts, struct fuse_mount 
     if (fstat((int)fd, &st) < 0)
         return err_set(err, EBADF, "descriptor %lu is not open", fd);
     if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(DEV_FUSE_MAJOR, DEV_FUSE_MINOR))
-        return err_set(err, EBADF, "descriptor %lu is not of /dev/fuse", fd);
+        return err_set(err, EBADF, "descriptor %lu is not one of /dev/fuse", fd);
     r = fd_set_nonblock((int)fd);
     if (r < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
         return err_set(err, r < 0 ? -r : errno, "descriptor %lu: fcntl failed", fd);
@@ -216,7 +215,7 @@ static int take_handed_in(const struct fuse_mount_opts *opts, struct fuse_mount 
     return 0;
 }
 
-/* Finds out which mount it has become; -EIO if it is not there. */
+/* Finds the mount just made; -EIO if it is not there. */
 static int identify(struct fuse_mount *m, struct err *err)
 {
     struct fuse_mountpoint point;
@@ -255,7 +254,7 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
     else
         r = identify(&m, err);
     if (r < 0) {
-        /* The first error is the one to tell; and what somebody else put there meanwhile stays. */
+        /* The first error is the one to report. A mount that somebody else made meanwhile stays. */
         if (r != -EIO)
             (void)!detach(m.path, false, NULL);
         close(m.fd);
@@ -268,7 +267,7 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
 
 static bool is_ours(const struct fuse_mount *m, const struct fuse_mountinfo *info)
 {
-    /* (The kernel gives both numbers to the next mount anywhere once this one is gone.) */
+    /* (The kernel reuses both numbers for the next mount anywhere once this one is gone.) */
     return info->mnt_id == m->mnt_id && info->dev_major == m->dev_major &&
            info->dev_minor == m->dev_minor && strcmp(info->path, m->path) == 0 &&
            strcmp(info->type, FUSE_MOUNT_TYPE) == 0;
@@ -284,7 +283,7 @@ bool fuse_mounted(const struct fuse_mount *mount)
            is_ours(mount, &info);
 }
 
-/* 1: it is the topmost mount there. 0: it is gone, or not ours to take off. */
+/* 1: it is the topmost mount there. 0: it is gone, or not ours to remove. */
 static int may_unmount(const struct fuse_mount *mount, struct err *err)
 {
     struct fuse_mountpoint point;
@@ -319,7 +318,7 @@ int fuse_unmount_force(const struct fuse_mount *mount, struct err *err)
 {
     int r = may_unmount(mount, err);
 
-    /* What is detached already can be ended by nothing else. */
+    /* A connection that is already detached can only be ended this way. */
     if (r <= 0 || geteuid() != 0)
         (void)!fuse_abort(mount);
     return r <= 0 ? r : detach(mount->path, true, err);

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A longer line is cut; the mount point comes early. An overlay's options can take a page and
+/* A longer line is cut; the mount point comes early. The options of an overlay can take a page and
  * more. */
 #define LINE_BYTES 16384
 
-/* The field at *at, which ends with a space or the end of the line; moves *at behind it. NULL
- * at the end. */
+/* The field at *at, which ends at a space or at the end of the line; moves *at past it. NULL at the
+ * end. */
 static const char *next_field(const char **at, size_t *ret_len)
 {
     const char *f = *at;
@@ -34,7 +34,7 @@ static int octal(const char *s, size_t len)
     return (s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0');
 }
 
-/* Copies a field and undoes \040 and the like. False if it does not fit; then it is cut. */
+/* Copies a field and decodes \040 and the like. False if it does not fit; then it is cut. */
 static bool unescape(const char *f, size_t len, char *ret, size_t cap)
 {
     size_t out = 0;
@@ -116,10 +116,10 @@ int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret)
         return -EINVAL;
     ret->dev_major = (unsigned)major;
     ret->dev_minor = (unsigned)minor;
-    if (!next_field(&at, &len)) /* what of the file system is shown here */
+    if (!next_field(&at, &len)) /* the part of the file system that is mounted */
         return -EINVAL;
     f = next_field(&at, &len);
-    /* At the very end it may have been cut. */
+    /* In the last field the line may have been cut. */
     if (!f || !f[len] || !unescape(f, len, ret->path, sizeof(ret->path)))
         return -EINVAL;
     if (next_field(&at, &len))

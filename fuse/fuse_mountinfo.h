@@ -1,4 +1,4 @@
-/* /proc/self/mountinfo: which file system is mounted where. Never touches the file systems
+/* /proc/self/mountinfo: which file system is mounted where. Does not access the file systems
  * themselves, so it works while one of them hangs. */
 #ifndef FUSE_FUSE_MOUNTINFO_H
 #define FUSE_FUSE_MOUNTINFO_H
@@ -13,8 +13,8 @@ struct fuse_mountinfo {
     uint64_t mnt_id;
     unsigned dev_major;
     unsigned dev_minor;
-    char path[PATH_MAX]; /* the mount point, octal escapes undone */
-    char type[64];       /* "fuse.stateproxy"; "" if the line was too long to show it */
+    char path[PATH_MAX]; /* the mount point, octal escapes decoded */
+    char type[64];       /* "fuse.stateproxy"; "" if the line was cut before it */
     char source[256];    /* cut if longer */
     uint32_t user_id;    /* FUSE: its owner, from the super options; else 0 */
     uint32_t group_id;

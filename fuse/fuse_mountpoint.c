@@ -1,7 +1,7 @@
-/* Looks at mount points. An open with O_PATH and a walk onto a mount's root reach no FUSE
- * server: the kernel asks one for a root only by getattr or permission checks (its
- * fs/namei.c, do_o_path; the last component of a path is not checked). Which mount that is
- * tells /proc/self/fdinfo, what it is /proc/self/mountinfo. */
+/* Inspects mount points. An open with O_PATH and a walk onto a mount's root reach no FUSE server:
+ * the kernel asks one for its root only by getattr or permission checks (fs/namei.c, do_o_path; the
+ * last component of a path is not checked). /proc/self/fdinfo shows which mount it is,
+ * /proc/self/mountinfo what kind of mount. */
 #include "fuse/fuse_mountpoint.h"
 
 #include <errno.h>
@@ -80,7 +80,7 @@ int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret, struct e
         r = fd_mount_id(fd, &mnt_id);
     if (r == 0)
         r = fuse_mountinfo_find("/proc/self/mountinfo", mnt_id, &ret->info);
-    if (r == -ENOENT) { /* a mount that this process cannot see the root of */
+    if (r == -ENOENT) { /* a mount whose root this process cannot see */
         memset(&ret->info, 0, sizeof(ret->info));
         r = 0;
     }
@@ -90,8 +90,8 @@ int fuse_mountpoint_look(const char *path, struct fuse_mountpoint *ret, struct e
     return 0;
 }
 
-/* In the child. Only its owner may look into a mount without allow_other (fs/fuse/dir.c,
- * fuse_allow_current_process), root neither. */
+/* In the child. Only the owner may enter a mount without allow_other (fs/fuse/dir.c,
+ * fuse_allow_current_process); not even root. */
 static int mountpoint_ask(const struct fuse_mountpoint *point)
 {
     struct statx st;
@@ -110,7 +110,8 @@ static __attribute__((noreturn)) void probe_child(const struct fuse_mountpoint *
 {
     unsigned char answer;
 
-    /* It may outlive its parent, waiting: it must hold nothing, above all no FUSE descriptor. */
+    /* It may outlive its parent while it waits, so it must hold no descriptor, above all no FUSE
+     * descriptor. */
     if (dup2(out, 3) < 0)
         _exit(1);
     (void)syscall(SYS_close_range, 4, ~0U, 0); /* Linux 5.9 */
@@ -119,7 +120,7 @@ static __attribute__((noreturn)) void probe_child(const struct fuse_mountpoint *
     _exit(0);
 }
 
-/* The error number that the child tells, or -1. */
+/* The error number that the child reports, or -1. */
 static int read_answer(int in)
 {
     uint64_t deadline_ns = clock_mono_ns() + PROBE_TIMEOUT_MS * NS_PER_MS;
@@ -156,7 +157,7 @@ enum fuse_mount_state fuse_mountpoint_probe(const struct fuse_mountpoint *point)
     close(ends[0]);
     if (pid > 0) {
         kill(pid, SIGKILL);
-        /* One that hangs in the kernel cannot be waited for; init takes it over. */
+        /* A child that hangs in the kernel cannot be waited for; init adopts it. */
         (void)waitpid(pid, NULL, answer < 0 ? WNOHANG : 0);
     }
     if (answer < 0)

@@ -1,5 +1,5 @@
-/* Encodes and writes notifications: an answer with unique 0, whose error is the code (the
- * kernel's fs/fuse/dev.c, fuse_notify). fuse_notify.h says who may call them. */
+/* Encodes and writes notifications: a reply with unique 0, whose error is the code (the kernel's
+ * fs/fuse/dev.c, fuse_notify). fuse_notify.h says who may call them. */
 #include "fuse/fuse_notify.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ static int notify(int fd, enum fuse_notify_code code, void *arg, size_t arg_len,
         {0},
         {.iov_base = arg, .iov_len = arg_len},
         {.iov_base = (void *)name, .iov_len = name_len},
-        {.iov_base = (void *)"", .iov_len = 1}, /* names end with NUL */
+        {.iov_base = (void *)"", .iov_len = 1}, /* names are NUL-terminated */
     };
 
     if (name_len > FUSE_NAME_BYTES)

@@ -1,7 +1,7 @@
-/* Writes answers. What may be answered to what is in the kernel's fs/fuse/dev.c,
- * fuse_dev_do_write: the length in the header must be that of the whole write, an error comes
- * without data, and data must be exactly as long as the request's answer is (READ, READDIR,
- * READLINK, xattrs: at most as long as asked for). */
+/* Writes replies. The kernel's rules are in fs/fuse/dev.c, fuse_dev_do_write: the length in the
+ * header must be that of the whole write, an error has no data, and data must be exactly as long as
+ * the reply to the request requires (READ, READDIR, READLINK, xattrs: at most the requested
+ * length). */
 #include "fuse/fuse_reply.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ int fuse_reply_err(int fd, uint64_t unique, int error)
     struct fuse_out_header out = {.len = sizeof(out), .error = error, .unique = unique};
     struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
 
-    /* 0 would be a notification, and `error` its code. */
+    /* 0 would be a notification, with `error` as its code. */
     if (unique == 0)
         return -EINVAL;
     return send_out(fd, &iov, 1, sizeof(out));
@@ -67,7 +67,7 @@ size_t fuse_direntplus_size(size_t name_len)
     return FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + name_len);
 }
 
-/* The padding is zeroed: it goes to the kernel, and this memory may have held anything. */
+/* The padding is zeroed: it is sent to the kernel, and the memory may have contained anything. */
 static void reply_put_name(struct fuse_dirent *d, uint64_t ino, uint64_t off, uint32_t type,
                            const char *name, size_t name_len)
 {

@@ -1,4 +1,5 @@
-/* Reads the two sysctls, and reckons as the kernel does (fs/fuse/inode.c, init_server_timeout). */
+/* Reads the two sysctls, and computes the limit as the kernel does (fs/fuse/inode.c,
+ * init_server_timeout). */
 #include "fuse/fuse_timeout.h"
 
 #include <stdlib.h>

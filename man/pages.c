@@ -1,6 +1,6 @@
-/* Prints a manual page or docs/CONFIGURATION.md from its template: lines of the form @NAME@ become
- * the tables that the programs themselves use (conf_keys.c, options.c of daemon/ and ctl/), all
- * else is copied. Run by tools/check-manual, which compares, and by `make update-manual`, which
+/* Prints a manual page or docs/CONFIGURATION.md from its template: a line @NAME@ is replaced by a
+ * table that the programs themselves use (conf_keys.c, options.c of daemon/ and ctl/), every other
+ * line is copied. tools/check-manual runs it and compares; `make update-manual` runs it and
  * writes. */
 #include <ctype.h>
 #include <stdbool.h>
@@ -36,7 +36,8 @@ static void roff(const char *text)
     }
 }
 
-/* A sentence of a table: a capital and a full stop. "full: ..." stays, it is a value. */
+/* An entry of a table as a sentence: capital letter, full stop. "full: ..." is a value and keeps
+ * its case. */
 static const char *sentence(const char *doc, char out[1024])
 {
     size_t word = strcspn(doc, " ");
@@ -140,7 +141,7 @@ static const struct {
     {"@CTL_EXIT_CODES@\n", ctl_exit_codes, ""},
 };
 
-/* False if the line is a directive that is not known. */
+/* False if the line is an unknown directive. */
 static bool print_line(const char *line)
 {
     const char *at = strstr(line, "@VERSION@");
@@ -177,7 +178,7 @@ int main(int argc, char **argv)
     }
     while (fgets(line, sizeof(line), in)) {
         if (!print_line(line)) {
-            fprintf(stderr, "%s: what is %s", argv[1], line);
+            fprintf(stderr, "%s: unknown directive %s", argv[1], line);
             return EXIT_FAILURE;
         }
     }

@@ -1,5 +1,5 @@
-/* One attempt of a request: credentials, headers, signature, and an easy handle set up and given
- * to curl; and the body that curl reads from us. What comes back is s3_reply.c. */
+/* One attempt of a request: credentials, headers, signature, an easy handle that is set up and
+ * handed to curl, and the body that curl reads from us. s3_reply.c handles the response. */
 #include "s3/s3_attempt.h"
 
 #include <errno.h>
@@ -28,10 +28,10 @@
 #define STEP_NS (4 * NS_PER_MS)
 #define USER_AGENT "stateproxy"
 
-/* ---- what curl calls ---- */
+/* ---- callbacks of curl ---- */
 
-/* The connection stands (again: curl itself resends on a kept connection that turned out dead, and
- * without Expect to a server that does not know it). */
+/* The connection is established (possibly once more: curl itself resends on a reused connection
+ * that turned out dead, and without Expect to a server that does not support it). */
 static int on_send(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
     struct s3_req *req = arg;
@@ -41,7 +41,7 @@ static int on_send(void *arg, char *remote, char *local, int remote_port, int lo
         return CURL_PREREQFUNC_ABORT;
     if ((req->once || req->settles) && req->sends > 0 && req->reply.status != 417) {
         (void)s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
-                          "the connection ended without an answer");
+                          "the connection ended without a response");
         return CURL_PREREQFUNC_ABORT;
     }
     req->sends++;
@@ -50,7 +50,7 @@ static int on_send(void *arg, char *remote, char *local, int remote_port, int lo
     return CURL_PREREQFUNC_OK;
 }
 
-/* Something came while we were sending: an early refusal perhaps. */
+/* Data arrived while we were sending: perhaps an early refusal. */
 static bool answer_waits(const struct s3_req *req)
 {
     struct pollfd p = {.events = POLLIN};
@@ -62,10 +62,10 @@ static bool answer_waits(const struct s3_req *req)
     return poll(&p, 1, 0) > 0;
 }
 
-/* A server that refuses a body early resets the connection, and when curl meets the reset while it
- * sends, it does not read what came before it (with TLS that is likely: between two looks at the
- * socket it encrypts a whole buffer). So what came is read before more is sent, and an attempt that
- * follows one which broke so walks past that place in small steps. */
+/* A server that refuses a body early resets the connection, and if curl sees the reset while it
+ * sends, it does not read what came before it (likely with TLS: between two reads of the socket it
+ * encrypts a whole buffer). So data that has arrived is read before more is sent, and the retry of
+ * an attempt that broke this way approaches that offset in small steps. */
 static bool better_listen(struct s3_req *req)
 {
     struct s3_put_state *put = &req->put;
@@ -86,7 +86,7 @@ static void leave_gate(struct s3_req *req)
     }
 }
 
-/* True if the request has to wait before its last byte; what is before it may go (*want). */
+/* True if the request has to wait before its last byte; the bytes before it may be sent (*want). */
 static bool at_gate(struct s3_req *req, size_t *want)
 {
     struct s3_put_state *put = &req->put;
@@ -126,7 +126,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
     size_t want = size * n < left ? size * n : (size_t)left;
 
     if (put->conditional && want > STEP)
-        want = STEP; /* more looks at the socket */
+        want = STEP; /* checks the socket more often */
     if (req->state == S3_REQ_GONE)
         return CURL_READFUNC_ABORT;
     if (better_listen(req) || at_gate(req, &want))
@@ -161,7 +161,7 @@ static int on_seek(void *arg, curl_off_t off, int origin)
 
 /* ---- the request ---- */
 
-/* Headers of this attempt: ours, after the fixed ones, then the operation's. */
+/* Headers of this attempt: ours, after the fixed ones, then those of the operation. */
 static int build_headers(struct s3_req *req, const char *date)
 {
     struct s3_client *c = req->client;
@@ -212,7 +212,7 @@ static int list_add(struct s3_req *req, const char *line)
     return 0;
 }
 
-/* curl's list of headers: ours, and those that curl would add by itself taken away. */
+/* curl's list of headers: ours, and removals of those that curl would add by itself. */
 static int build_list(struct s3_req *req, const char *auth)
 {
     const struct s3_headers *h = &req->headers;
@@ -235,7 +235,7 @@ static int build_list(struct s3_req *req, const char *auth)
         r = buf_printf(&line, "authorization: %s", auth);
     if (r == 0)
         r = list_add(req, line.data);
-    /* curl asks for 100 Continue above a mebibyte by itself, and then knows what 417 means */
+    /* above 1 MiB curl itself sends Expect: 100-continue, and then handles 417 */
     if (r == 0 && !expect)
         r = list_add(req, "Expect:");
     if (r == 0)
@@ -339,7 +339,7 @@ static int attempt_prepare(struct s3_req *req, const char *date, struct buf *url
     return s3_multi_start(c, req->easy);
 }
 
-/* What the last attempt left. */
+/* Resets what the last attempt left. */
 static void reset(struct s3_req *req)
 {
     struct s3_result *res = &req->result;
@@ -431,5 +431,5 @@ void s3_attempt_release(struct s3_req *req)
     s3_xml_free(req->xml);
     req->xml = NULL;
     if (c->queue.first)
-        s3_client_kick(c); /* there is room for it now */
+        s3_client_kick(c); /* the queue has room for it now */
 }

@@ -6,10 +6,11 @@
 
 struct s3_req;
 
-/* Takes a request out of the queue and sends it. What fails before curl has it ends the request. */
+/* Takes a request out of the queue and sends it. A failure before curl has taken it ends the
+ * request. */
 void s3_attempt_start(struct s3_req *req);
 
-/* Gives back what the attempt holds, its place included. */
+/* Releases everything that the attempt holds, its connection slot included. */
 void s3_attempt_release(struct s3_req *req);
 
 #endif

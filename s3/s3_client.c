@@ -1,5 +1,5 @@
 /* The client: set-up, the queue of requests that wait for a connection, and what one request
- * teaches the next ones (clock, throttling, credentials that work). The life of a request is
+ * teaches the next ones (clock, throttling, accepted credentials). The life of a request is
  * s3_request.c, curl on the loop is s3_multi.c. */
 #include "s3/s3_client.h"
 
@@ -134,7 +134,8 @@ bool s3_client_signs_payload(const struct s3_client *c)
            (c->conf.payload_signing == S3_SIGN_AUTO && !c->url.tls);
 }
 
-/* Hashes on within `budget`. True when the request's hash is done or it failed (and is gone). */
+/* Continues hashing within `budget`. True if the request's hash is complete or it failed (and is
+ * freed). */
 static bool hash_some(struct s3_req *req, uint64_t *budget)
 {
     struct s3_put_state *put = &req->put;
@@ -151,11 +152,11 @@ static bool hash_some(struct s3_req *req, uint64_t *budget)
     if (put->hashed < put->body.len)
         return false;
     s3_hash_hex(&put->hash, req->payload_hash);
-    req->mark_ns = clock_mono_ns(); /* the server had no part in that time */
+    req->mark_ns = clock_mono_ns(); /* the server is not to blame for that time */
     return true;
 }
 
-/* The first request whose hash is done; without one, the first. */
+/* The first request whose hash is complete; if there is none, the first. */
 static struct s3_req *pick(const struct s3_client *c)
 {
     struct s3_req *req = c->queue.first;
@@ -175,26 +176,26 @@ void s3_queue_run(struct s3_client *c)
         if (*req->payload_hash) {
             s3_attempt_start(req);
         } else if (!hash_some(req, &budget)) {
-            s3_client_kick(c); /* go on after others had a turn */
+            s3_client_kick(c); /* continue after others had a turn */
             break;
         }
     }
 }
 
-/* ---- lessons ---- */
+/* ---- what responses teach ---- */
 
 void s3_client_throttled(struct s3_client *c)
 {
     uint64_t now = clock_mono_ns();
 
     if (c->throttled_ns && now - c->throttled_ns < THROTTLE_PAUSE_NS)
-        return; /* one burst of refusals is one lesson */
+        return; /* one burst of refusals counts once */
     c->throttled_ns = now;
     c->limit = c->limit > 1 ? c->limit / 2 : 1;
     c->in_a_row = 0;
 }
 
-/* The server took our credentials. */
+/* The server accepted our credentials. */
 void s3_client_trust(struct s3_client *c)
 {
     c->good_ns = clock_mono_ns();

@@ -1,4 +1,4 @@
-/* What the files of the client share of it; not for use outside s3/ (s3.h is). */
+/* The client's internals, shared by the files of s3/; everything outside includes s3.h. */
 #ifndef S3_S3_CLIENT_H
 #define S3_S3_CLIENT_H
 
@@ -44,35 +44,35 @@ struct s3_client {
 
     struct s3_req_list queue, busy;
     unsigned n_reqs, n_active;
-    unsigned limit;    /* of n_active; halved by throttling */
-    unsigned in_a_row; /* successes since limit changed */
+    unsigned limit;    /* maximum of n_active; halved by throttling */
+    unsigned in_a_row; /* successes since the limit last changed */
     uint64_t throttled_ns;
     struct s3_retry_bucket bucket;
-    bool no_lengths;  /* an answer came without Content-Length */
-    bool md5_etags;   /* some were right (s3_etag.h) */
-    bool other_etags; /* none was, and some are no MD5 for sure: they are not looked at any more */
-    uint32_t own_habits;               /* where nobody shares */
-    int64_t skew_ns;                   /* what the server's clock is ahead */
-    uint64_t good_ns, good_generation; /* when the server last took these credentials */
-    uint64_t generation;               /* of the credentials last used */
+    bool no_lengths;     /* a response came without Content-Length */
+    bool md5_etags;      /* some MD5 ETags matched (s3_etag.h) */
+    bool other_etags;    /* none matched, and some are certainly no MD5: no longer checked */
+    uint32_t own_habits; /* used if conf.habits is NULL */
+    int64_t skew_ns;     /* by which the server's clock is ahead */
+    uint64_t good_ns, good_generation; /* time when the server last accepted these credentials */
+    uint64_t generation;               /* generation of the credentials used last */
 };
 
 void s3_list_push(struct s3_req_list *list, struct s3_req *req);
 void s3_list_drop(struct s3_req_list *list, struct s3_req *req);
 
-/* Looks at the queue in the next turn of the loop; and at once (not from inside curl). */
+/* Processes the queue in the next turn of the loop; or at once (not from inside curl). */
 void s3_client_kick(struct s3_client *c);
 void s3_queue_run(struct s3_client *c);
 
 bool s3_client_signs_payload(const struct s3_client *c);
 
-/* What a request teaches the next ones: the server asked for less; took our credentials; took a
- * request. */
+/* What the client learns from a response: the server throttles; it accepted our credentials; it
+ * accepted a request. */
 void s3_client_throttled(struct s3_client *c);
 void s3_client_trust(struct s3_client *c);
 void s3_client_succeeded(struct s3_client *c);
 
-/* True if the server took the credentials now in use in the last seconds. */
+/* True if the server accepted the credentials in use within the last seconds. */
 bool s3_client_trusted_lately(const struct s3_client *c);
 
 #endif

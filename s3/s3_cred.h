@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-#define S3_ACCESS_KEY_MAX 129 /* with NUL, as all three */
+#define S3_ACCESS_KEY_MAX 129 /* with NUL, for each of the three */
 #define S3_SECRET_MAX 257
 #define S3_SESSION_TOKEN_MAX 8192
 #define S3_SIGV4_KEY_LEN 32
@@ -51,19 +51,19 @@ struct s3_cred_ops {
     void (*free)(struct s3_cred_source *src);
 };
 
-/* Embedded first by each implementation. */
+/* Embedded as the first member by each implementation. */
 struct s3_cred_source {
     const struct s3_cred_ops *ops;
 };
 
 /* Fixed strings, copied into sodium memory; session_token may be NULL or "". 0 and *ret_src
- * (s3_cred_free), or -errno with *err: EINVAL for an empty, too long or unprintable one (the
- * text never shows it), ENOMEM. */
+ * (s3_cred_free), or -errno with *err: EINVAL for an empty, too long or unprintable one (the text
+ * never contains it), ENOMEM. */
 must_use int s3_cred_static_new(const char *access_key, const char *secret,
                                 const char *session_token, struct s3_cred_source **ret_src,
                                 struct err *err);
 
-/* Wipes and frees. NULL is fine. After the clients that use it. */
+/* Wipes and frees. NULL is allowed. To be called after the clients that use it are freed. */
 void s3_cred_free(struct s3_cred_source *src);
 
 /* Copies what can stand in a header: 1 to cap - 1 characters of visible ASCII. 0, or -EINVAL with

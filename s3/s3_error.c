@@ -1,11 +1,10 @@
-/* From what a server and curl say to an errno and a retry class. Nothing above this file sees
- * HTTP statuses, S3 codes or curl codes except to show them.
+/* From a response or an error of curl to an errno and a retry class. Files above this one see HTTP
+ * statuses, S3 codes or curl codes only to display them.
  *
- * Choices: "you may not" is EACCES; a fault of the server or of the way there is EIO; a
- * conditional change that lost is EEXIST; a pinned read whose object changed is ESTALE. "Not
- * there" (ENOENT) is believed only with the code NoSuchKey: servers exist that answer an unknown
- * access key with another 404.
- */
+ * Choices: a missing permission is EACCES; a fault of the server or of the network is EIO; a
+ * refused conditional change is EEXIST; a pinned read whose object changed is ESTALE. "Does not
+ * exist" (ENOENT) needs the code NoSuchKey: some servers answer an unknown access key with another
+ * 404. */
 #include "s3/s3_error.h"
 
 #include <errno.h>
@@ -18,7 +17,7 @@
 #define R_THROTTLED S3_RETRY_THROTTLED
 #define R_CREDENTIALS S3_RETRY_CREDENTIALS
 
-/* Codes that mean the same under any status, a 200 included. `refused`: surely not carried out. */
+/* Codes with the same meaning under any status, even 200. `refused`: certainly not carried out. */
 static const struct code_rule {
     const char *code;
     int error;
@@ -27,14 +26,14 @@ static const struct code_rule {
 } code_rules[] = {
     {"NoSuchKey", ENOENT, R_NO, true},
     {"NoSuchVersion", ESTALE, R_NO, true},
-    /* uploads: completed, aborted, or never there */
+    /* uploads: completed, aborted, or never existed */
     {"NoSuchUpload", ESTALE, R_NO, true},
     {"InvalidPart", EINVAL, R_NO, true},
     {"InvalidPartOrder", EINVAL, R_NO, true},
     /* conflicts */
     {"ConditionalRequestConflict", EBUSY, R_ANSWERED, true},
     {"OperationAborted", EBUSY, R_ANSWERED, true},
-    /* names that POSIX-backed servers cannot hold */
+    /* names that POSIX-backed servers cannot store */
     {"ObjectParentIsFile", ENOTDIR, R_NO, true},
     {"XMinioParentIsObject", ENOTDIR, R_NO, true},
     {"ExistingObjectIsDirectory", EISDIR, R_NO, true},
@@ -45,7 +44,7 @@ static const struct code_rule {
     {"InvalidArgument", EINVAL, R_NO, true},
     {"XMinioInvalidObjectName", EINVAL, R_NO, true},
     {"XMinioInvalidResourceName", EINVAL, R_NO, true},
-    /* sizes and room */
+    /* sizes and free space */
     {"EntityTooLarge", EFBIG, R_NO, true},
     {"EntityTooSmall", EINVAL, R_NO, true},
     {"MetadataTooLarge", E2BIG, R_NO, true},
@@ -53,7 +52,7 @@ static const struct code_rule {
     {"QuotaExceeded", EDQUOT, R_NO, true},
     {"XMinioStorageFull", ENOSPC, R_NO, true},
     {"InsufficientStorage", ENOSPC, R_NO, true},
-    /* who we are */
+    /* credentials and permissions */
     {"AccessDenied", EACCES, R_NO, true},
     {"AllAccessDisabled", EACCES, R_NO, true},
     {"AccountProblem", EACCES, R_NO, true},
@@ -68,13 +67,13 @@ static const struct code_rule {
     {"AuthorizationHeaderMalformed", EACCES, R_NO, true},
     {"RequestTimeTooSkewed", EACCES, S3_RETRY_SKEW, true},
     {"RequestExpired", EACCES, S3_RETRY_SKEW, true},
-    /* where the bucket is */
+    /* location of the bucket */
     {"NoSuchBucket", EIO, R_NO, true},
     {"InvalidBucketName", EIO, R_NO, true},
     {"PermanentRedirect", EIO, R_NO, true},
     {"TemporaryRedirect", EIO, R_ANSWERED, true},
     {"IllegalLocationConstraintException", EIO, R_NO, true},
-    /* not now */
+    /* retry later */
     {"SlowDown", EIO, R_THROTTLED, true},
     {"SlowDownRead", EIO, R_THROTTLED, true},
     {"SlowDownWrite", EIO, R_THROTTLED, true},
@@ -95,7 +94,7 @@ static const struct code_rule {
     {"MethodNotAllowed", EOPNOTSUPP, R_NO, true},
 };
 
-/* What a status means when no code above says more. */
+/* Meaning of a status if none of the codes above applies. */
 static const struct status_rule {
     int status;
     int error;
@@ -135,7 +134,7 @@ static struct status_rule status_rule(int status)
         if (status_rules[i].status == status)
             return status_rules[i];
     }
-    /* 2xx here is an error document in a success, with a code we do not know */
+    /* a 2xx here has an error document with an unknown code */
     if (status >= 500 || status < 300)
         return (struct status_rule){status, EIO, R_ANSWERED, false};
     return (struct status_rule){status, EIO, R_NO, true};
@@ -183,7 +182,7 @@ static struct s3_verdict judge_answer(const struct s3_outcome *o)
     v.error = c ? -c->error : -s.error;
     v.retry = c ? c->retry : s.retry;
     if (o->op == S3_OP_COMPLETE && v.error == -EBUSY)
-        v.retry = R_NO; /* S3 wants the whole upload anew then */
+        v.retry = R_NO; /* S3 requires the whole upload to be repeated then */
     v.unclear = s3_op_changes(o->op) && !(c ? c->refused : s.refused);
     return v;
 }
@@ -223,7 +222,7 @@ static enum s3_fail fail_of_curl(int curl)
     }
 }
 
-/* No answer, or not a whole one. */
+/* No response, or an incomplete one. */
 static struct s3_verdict judge_break(const struct s3_outcome *o)
 {
     struct s3_verdict v = {.error = -EIO, .fail = fail_of_curl(o->curl)};
@@ -258,7 +257,7 @@ static struct s3_verdict judge_break(const struct s3_outcome *o)
     return v;
 }
 
-/* Statuses that need no code to be understood. */
+/* Statuses whose meaning needs no code. */
 static bool speaks_alone(int status)
 {
     return status == 304 || status == 412 || status == 416;
@@ -269,12 +268,12 @@ struct s3_verdict s3_judge(const struct s3_outcome *o)
     bool success = o->http_status >= 200 && o->http_status < 300;
     struct s3_verdict v = {0};
 
-    /* An early refusal counts, however the connection ended; a success must be whole. */
+    /* An early refusal counts, however the connection ended; a success must be complete. */
     if (o->http_status >= 300 || (success && *o->code)) {
         v = judge_answer(o);
         if (o->curl != CURLE_OK && !*o->code && v.retry == S3_RETRY_NO &&
             !speaks_alone(o->http_status))
-            v.retry = S3_RETRY_ANSWERED; /* its code got lost */
+            v.retry = S3_RETRY_ANSWERED; /* its code was lost */
     } else if (o->curl != CURLE_OK || !success) {
         v = judge_break(o);
     }

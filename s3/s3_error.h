@@ -1,5 +1,4 @@
-/* The one table that makes an errno of what S3, HTTP and curl say, and decides what is tried
- * again. */
+/* The one table that maps errors of S3, HTTP and curl to an errno, and decides what is retried. */
 #ifndef S3_S3_ERROR_H
 #define S3_S3_ERROR_H
 
@@ -14,7 +13,7 @@ enum s3_op_kind {
     S3_OP_DELETE,
     S3_OP_COPY,
     S3_OP_LIST,
-    S3_OP_CREATE, /* of a multipart upload; so are these */
+    S3_OP_CREATE, /* requests of a multipart upload, from here */
     S3_OP_PART,
     S3_OP_PART_COPY,
     S3_OP_COMPLETE,
@@ -22,13 +21,13 @@ enum s3_op_kind {
     S3_N_OPS
 };
 
-/* True for requests that the server may have carried out though no answer came. */
+/* True for requests that the server may have carried out although no response came. */
 bool s3_op_changes(enum s3_op_kind op);
 
-/* True for those that send a body of s3_put_state. */
+/* True for requests that send a body of s3_put_state. */
 bool s3_op_has_body(enum s3_op_kind op);
 
-/* What may be done about a failed attempt; s3_retry.h acts on it. */
+/* How to treat a failed attempt; s3_retry.h acts on it. */
 enum s3_retry_class {
     S3_RETRY_NO,
     S3_RETRY_ANSWERED,    /* the server answered "not now": within the attempt count */
@@ -38,13 +37,13 @@ enum s3_retry_class {
     S3_RETRY_CREDENTIALS, /* they are not taken any more: once, with others */
 };
 
-/* How an attempt ended. */
+/* The outcome of an attempt. */
 struct s3_outcome {
     enum s3_op_kind op;
     int curl;         /* CURLcode */
-    int http_status;  /* of the final answer, 0 = none came */
+    int http_status;  /* of the final response, 0 = none came */
     const char *code; /* S3 error code, "" = none */
-    bool sent;        /* the request left, at least in part */
+    bool sent;        /* the request was sent, at least in part */
 };
 
 struct s3_verdict {
@@ -54,7 +53,7 @@ struct s3_verdict {
     bool unclear; /* a changing request that the server may have carried out */
 };
 
-/* Judges an attempt. A status that came counts even when the connection broke after it. */
+/* Judges an attempt. A status that was received counts even if the connection broke afterwards. */
 struct s3_verdict s3_judge(const struct s3_outcome *o);
 
 #endif

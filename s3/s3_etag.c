@@ -1,4 +1,4 @@
-/* ETags: their one form, and against MD5, by nettle. */
+/* ETags: the normal form, and the check against MD5, by nettle. */
 #include "s3/s3_etag.h"
 
 #include <ctype.h>
@@ -22,7 +22,7 @@ static bool is_visible(const char *s, size_t len)
     return true;
 }
 
-/* 32 digits, and "-N" behind them where it came in parts. */
+/* 32 digits, and "-N" after them if it was uploaded in parts. */
 static bool is_md5(const char *s, size_t len)
 {
     size_t digits = strspn(s, "0123456789abcdefABCDEF");
@@ -38,7 +38,7 @@ static bool has_any(const char *s, size_t len, const char *of)
     return strcspn(s, of) < len;
 }
 
-/* In capitals throughout: what is mixed is no number, and stays. */
+/* Entirely upper case: a mix is no MD5, and stays as it is. */
 static bool is_upper(const char *s, size_t len)
 {
     return is_md5(s, len) && has_any(s, len, "ABCDEF") && !has_any(s, len, "abcdef");
@@ -103,7 +103,7 @@ void s3_etag_add(struct s3_etag_check *check, const void *data, size_t len)
     md5_update(&check->md5, len, data);
 }
 
-/* One of parts has "-N" behind. */
+/* An ETag of a multipart upload has "-N" at its end. */
 static bool may_be_md5(const char *etag)
 {
     return strlen(etag) == QUOTED && etag[0] == '"' && etag[QUOTED - 1] == '"' &&

@@ -1,4 +1,4 @@
-/* Sentences for start-up failures. The table of errnos is s3_error.c. */
+/* Sentences for failures at the start. The table of errnos is s3_error.c. */
 #include "s3/s3_explain.h"
 
 #include <stdarg.h>
@@ -25,7 +25,7 @@ static bool wrong_region(const struct s3_result *res)
            is(res, "IllegalLocationConstraintException");
 }
 
-/* The server said no to the keys. */
+/* The server rejected the credentials. */
 static const char *key_trouble(const struct s3_result *res)
 {
     if (is(res, "InvalidAccessKeyId") || is(res, "XAdminUserNotFound") || is(res, "NotSignedUp"))
@@ -45,12 +45,12 @@ static const char *key_trouble(const struct s3_result *res)
 
 bool s3_refuses_path(const struct s3_result *res)
 {
-    /* of OSS, COS, OBS and TOS */
+    /* code that OSS, COS, OBS and TOS return */
     return is(res, "SecondLevelDomainForbidden") || is(res, "PathStyleDomainForbidden") ||
            is(res, "VirtualHostDomainRequired") || is(res, "InvalidPathAccess");
 }
 
-/* A sentence, and what the server said: "(LIST: 403 AccessDenied: ...)". */
+/* Writes a sentence, followed by what the server returned: "(LIST: 403 AccessDenied: ...)". */
 static void write_out(char *out, size_t cap, const struct s3_result *res, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -87,7 +87,7 @@ static void explain_region(const struct s3_result *res, const struct s3_client_c
                   conf->bucket, conf->region, s3_endpoint_name(conf));
 }
 
-/* What a code says that is about the configuration; false: nothing. */
+/* Explains a code that points to the configuration; false: none of these. */
 static bool explain_code(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
                          size_t cap)
 {
@@ -95,7 +95,7 @@ static bool explain_code(const struct s3_result *res, const struct s3_client_con
 
     if (is(res, "InvalidBucketName"))
         write_out(out, cap, res,
-                  "%.120s takes \"%.63s\" for no bucket name: check the bucket's name", at,
+                  "%.120s does not accept \"%.63s\" as a bucket name: check the name", at,
                   conf->bucket);
     else if (is(res, "NoSuchBucket"))
         write_out(out, cap, res,
@@ -103,7 +103,7 @@ static bool explain_code(const struct s3_result *res, const struct s3_client_con
                   conf->bucket, at);
     else if (s3_refuses_path(res))
         write_out(out, cap, res,
-                  "%.120s wants the bucket in the host name: set s3.addressing: virtual, and an "
+                  "%.120s requires the bucket in the host name: set s3.addressing: virtual, and an "
                   "endpoint with a name",
                   at);
     else
@@ -124,7 +124,7 @@ static bool explain_answer(const struct s3_result *res, const struct s3_client_c
     }
     if (is(res, "RequestTimeTooSkewed") || is(res, "RequestExpired")) {
         write_out(out, cap, res,
-                  "this machine's clock and that of %.120s differ too much: set the clock", at);
+                  "the clocks of this machine and of %.120s differ too much: set the clock", at);
         return false;
     }
     if (res->http_status == 401 || res->http_status == 403) {
@@ -135,7 +135,7 @@ static bool explain_answer(const struct s3_result *res, const struct s3_client_c
         return true;
     }
     write_out(out, cap, res, "%.120s answered %d %s", at, res->http_status, res->code);
-    /* what is no S3 server answers the same for ever */
+    /* a server that is not S3 would answer the same forever */
     return res->http_status >= 400 && res->http_status < 500 && res->http_status != 429 &&
            res->http_status != 408 && !*res->code;
 }
@@ -154,11 +154,11 @@ bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf, 
         return explain_answer(res, conf, out, cap);
     case S3_FAIL_RESOLVE:
         write_out(out, cap, res,
-                  "the host of %.120s is unknown: check the endpoint and name resolution", at);
+                  "the host name of %.120s cannot be resolved: check the endpoint and DNS", at);
         return false;
     case S3_FAIL_CONNECT:
         write_out(out, cap, res,
-                  "nobody answers at %.120s: check the endpoint and that the server runs", at);
+                  "nothing accepts connections at %.120s: check the endpoint and the server", at);
         return false;
     case S3_FAIL_TLS:
         write_out(out, cap, res, "no trusted TLS connection to %.120s: %s", at,

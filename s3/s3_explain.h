@@ -12,12 +12,12 @@
 /* The endpoint, in words. */
 const char *s3_endpoint_name(const struct s3_client_conf *conf);
 
-/* The server refused that the bucket's name is in the path: VIRTUAL addressing may do. */
+/* The server refused the bucket's name in the path: VIRTUAL addressing may work. */
 bool s3_refuses_path(const struct s3_result *res);
 
-/* One sentence on why `res` failed into `out` (cut between words, S3_EXPLAIN_MAX is mostly
- * enough). True when it is the configuration that is wrong (endpoint, CA, bucket, region, keys),
- * so that trying again is useless. */
+/* Writes one sentence on why `res` failed into `out` (cut between words; S3_EXPLAIN_MAX is mostly
+ * enough). True if the configuration is wrong (endpoint, CA, bucket, region, keys), so that a retry
+ * is useless. */
 bool s3_explain(const struct s3_result *res, const struct s3_client_conf *conf, char *out,
                 size_t cap);
 

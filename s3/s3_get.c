@@ -1,11 +1,12 @@
-/* GET. The object's bytes come in order and once, all of one version: what breaks off is asked
- * again from the next byte, pinned by If-Match to the ETag that the first answer had.
+/* GET. The object's bytes are delivered in order and once, all of one version: the rest of a
+ * response that breaks off is requested from the next byte, pinned by If-Match to the ETag of the
+ * first response.
  *
- * Where the caller can begin anew, the bytes of a whole object are held against its ETag before the
- * last of them is told (s3_etag.h).
+ * If the caller can restart, the bytes of a whole object are checked against its ETag before the
+ * last of them is delivered (s3_etag.h).
  *
- * A range that begins at 0 of an empty object is refused by S3 (416) without telling the size:
- * HEAD is asked then, and the caller sees an object of no bytes. */
+ * S3 refuses a range from 0 of an empty object (416) without its size: then a HEAD follows, and the
+ * caller sees an object of no bytes. */
 #include "s3/s3.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ static int no_s3_answer(struct s3_req *req, const char *text)
 
 /* ---- the ETag ---- */
 
-/* From the first byte on again, whatever version is there then. */
+/* Starts again from the first byte, with whatever version is there then. */
 static int begin_anew(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
@@ -56,10 +57,10 @@ static int begin_anew(struct s3_req *req)
     get->next = 0;
     get->end = get->asked_end;
     get->headed = false;
-    return no_s3_answer(req, "an answer of other bytes than its ETag's");
+    return no_s3_answer(req, "the bytes of the response do not match its ETag");
 }
 
-/* The first head is there: says whether the bytes are to be held against the ETag. */
+/* The first head has arrived: decides whether the bytes are to be checked against the ETag. */
 static void begin_check(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
@@ -70,7 +71,7 @@ static void begin_check(struct s3_req *req)
         s3_etag_begin(&get->check);
 }
 
-/* All bytes have come, the last not told yet. */
+/* All bytes have come, the last ones are not delivered yet. */
 static int check_etag(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
@@ -95,25 +96,26 @@ static int check_etag(struct s3_req *req)
 
 /* ---- an answer ---- */
 
-/* Checks that the answer is of the bytes asked for, and works out the object's size. */
+/* Checks that the response has the requested bytes, and computes the object's size. */
 static int check_part(struct s3_req *req, uint64_t *ret_size)
 {
     const struct s3_get_state *get = &req->get;
     const struct s3_reply *rp = &req->reply;
 
     if (!rp->has_length && !rp->has_range) {
-        req->client->no_lengths = true; /* a range tells the size: from now on one is asked for */
-        return no_s3_answer(req, "an answer that does not tell the size");
+        req->client->no_lengths = true; /* the headers of a range carry the size: from now on a
+                                         * range is requested */
+        return no_s3_answer(req, "the response does not contain the size");
     }
     if (s3_reply_is_part(rp)) {
         if (!get->ranged || !rp->has_range || rp->first != get->next || rp->last >= get->end ||
             (rp->has_length && rp->length != rp->last - rp->first + 1))
-            return no_s3_answer(req, "an answer of other bytes than asked for");
+            return no_s3_answer(req, "the response has other bytes than requested");
         *ret_size = rp->total;
         return 0;
     }
     if (rp->status != 200)
-        return no_s3_answer(req, "a success that is none of a GET");
+        return no_s3_answer(req, "a success status that is not valid for a GET");
     if (get->next > 0)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, "the server ignores Range");
     *ret_size = rp->has_range ? rp->total : rp->length;
@@ -153,9 +155,9 @@ static int get_on_head(struct s3_req *req)
     else if (size != get->size || strcmp(get->etag, req->result.obj.etag) != 0)
         r = s3_req_stop(req, -ESTALE, S3_FAIL_ANSWER, S3_RETRY_NO,
                         "the object was replaced meanwhile");
-    /* the server may give less than asked for, but never nothing */
+    /* the server may return less than requested, but never nothing */
     if (r == 0 && s3_reply_is_part(&req->reply) && req->reply.last + 1 < get->end)
-        r = no_s3_answer(req, "an answer of fewer bytes than asked for");
+        r = no_s3_answer(req, "the response has fewer bytes than requested");
     if (r == 0 && get->next == get->end) {
         r = check_etag(req);
         req->whole = r == 0;
@@ -169,7 +171,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     uint64_t off = get->next;
     int r;
 
-    /* a server that ignores Range goes on; what was asked for is there */
+    /* a server that ignores Range sends more; what was requested is here */
     if (req->whole)
         return -1;
     if (len > get->end - get->next)
@@ -188,10 +190,10 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     return 0;
 }
 
-/* curl is content, yet bytes are missing. */
+/* curl reports success, yet bytes are missing. */
 static int get_on_end(struct s3_req *req)
 {
-    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION, "the answer ended early");
+    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION, "the response ended early");
 }
 
 static void cleanup(struct s3_req *req)
@@ -214,8 +216,8 @@ static int empty_end(struct s3_req *req)
     int r;
 
     if (req->reply.has_length && req->reply.length > 0) {
-        req->op = &op_get; /* replaced meanwhile */
-        return no_s3_answer(req, "an object that both is and is not empty");
+        req->op = &op_get; /* it was replaced meanwhile */
+        return no_s3_answer(req, "the object is reported both as empty and as not empty");
     }
     req->get.end = 0;
     r = first_head(req, 0);
@@ -224,8 +226,8 @@ static int empty_end(struct s3_req *req)
     return r;
 }
 
-/* It has gone meanwhile, as lock files do. A HEAD's 404 has no code, but the server has just said
- * 416, which tells that it takes our credentials, and that there is a bucket. */
+/* It was deleted meanwhile, as lock files are. A HEAD's 404 has no code, but the 416 just before
+ * shows that the server accepts our credentials and that the bucket exists. */
 static bool empty_turn(struct s3_req *req)
 {
     if (req->reply.status == 404 && !*req->result.code)
@@ -243,9 +245,8 @@ static const struct s3_op op_empty = {
     .cleanup = cleanup,
 };
 
-/* 416 to a range from 0: nothing is there to range over. To the rest of what an answer has begun:
- * the object is a shorter one by now, and the server looks at the range before the condition
- * (MinIO). */
+/* 416 to a range from 0: the object is empty. 416 to the rest of a response that has begun: the
+ * object is shorter by now, and the server checks the range before the condition (MinIO). */
 static bool turn(struct s3_req *req)
 {
     if (req->reply.status == 416 && req->get.headed)

@@ -1,4 +1,4 @@
-/* Payload hashes. Callers hash big bodies in slices, so that a loop goes on turning. */
+/* Payload hashes. Callers hash big bodies in slices, so that the event loop keeps turning. */
 #include "s3/s3_hash.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@ static int hash_fd(struct s3_hash *h, int fd, uint64_t off, uint64_t len)
         if (n < 0)
             return (int)n;
         if ((size_t)n < want)
-            return -EIO; /* somebody cut the file */
+            return -EIO; /* the file was truncated by somebody */
         sha256_update(&h->ctx, want, (const uint8_t *)chunk);
         off += want;
         len -= want;

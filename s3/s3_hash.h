@@ -1,5 +1,5 @@
-/* SHA-256 of payloads, by nettle, which uses the CPU's own instructions where there are any:
- * mbedTLS as Debian builds it takes five times as long. The hashes that sign are mbedTLS's
+/* SHA-256 of payloads, by nettle, which uses the CPU's SHA instructions where available: mbedTLS as
+ * Debian builds it takes five times as long. Hashes for signatures are computed by mbedTLS
  * (s3_sigv4.c). */
 #ifndef S3_S3_HASH_H
 #define S3_S3_HASH_H
@@ -20,12 +20,12 @@ struct s3_hash {
 
 void s3_hash_init(struct s3_hash *h);
 
-/* Adds `len` bytes of `body` from `off` within it. 0, or -errno of pread(2); -EIO when the file
- * is shorter. */
+/* Adds `len` bytes of `body` from offset `off` within it. 0, or -errno of pread(2); -EIO if the
+ * file is shorter. */
 must_use int s3_hash_body(struct s3_hash *h, const struct s3_body *body, uint64_t off,
                           uint64_t len);
 
-/* Ends it: 64 lower-case digits and NUL into S3_HASH_HEX_MAX bytes. */
+/* Finishes: writes 64 lower-case digits and NUL into S3_HASH_HEX_MAX bytes. */
 void s3_hash_hex(struct s3_hash *h, char *hex);
 
 #endif

@@ -1,4 +1,5 @@
-/* Headers and queries of our own requests: bounded, and nothing in them that could end a line. */
+/* Headers and queries of our own requests: bounded, and without characters that could end a
+ * line. */
 #include "s3/s3_headers.h"
 
 #include <errno.h>

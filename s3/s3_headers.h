@@ -1,4 +1,5 @@
-/* Headers and queries of our own requests: bounded, and nothing in them that could end a line. */
+/* Headers and queries of our own requests: bounded, and without characters that could end a
+ * line. */
 #ifndef S3_S3_HEADERS_H
 #define S3_S3_HEADERS_H
 
@@ -8,7 +9,7 @@
 #include "base/err.h"
 #include "s3/s3.h"
 
-#define S3_HEADERS_MAX 64 /* of one request */
+#define S3_HEADERS_MAX 64 /* maximum number per request */
 #define S3_HEADER_BYTES_MAX (24u << 10)
 #define S3_QUERY_MAX (16u << 10)
 
@@ -20,16 +21,17 @@ struct s3_headers {
     } at[S3_HEADERS_MAX];
 };
 
-/* Adds one. 0, -EINVAL for what cannot stand in a header, -E2BIG beyond the limits, -ENOMEM. */
+/* Adds one header. 0, -EINVAL for characters that a header must not have, -E2BIG beyond the limits,
+ * -ENOMEM. */
 must_use int s3_headers_add(struct s3_headers *h, const char *name, const char *value);
 
 /* Adds user metadata. As s3_headers_add. */
 must_use int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta, size_t n);
 
-/* Back to the first `n`, which had `bytes` of text. */
+/* Removes all headers after the first `n`, which had `bytes` of text. */
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes);
 
-/* Appends "name=value", coded, to a query. 0, -E2BIG, -ENOMEM. */
+/* Appends "name=value", percent-encoded, to a query. 0, -E2BIG, -ENOMEM. */
 must_use int s3_query_add(struct buf *query, const char *name, const char *value);
 
 #endif

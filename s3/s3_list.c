@@ -1,4 +1,5 @@
-/* A page of ListObjectsV2: taken while it arrives (s3_page.h), told in order when it is whole. */
+/* A page of ListObjectsV2: collected while it arrives (s3_page.h), reported in order when it is
+ * complete. */
 #include "s3/s3.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@ static int list_on_entry(void *arg, const struct s3_list_entry *entry)
     return s3_page_add(req->list_state.page, entry);
 }
 
-/* What an earlier attempt brought does not count. */
+/* Discards what an earlier attempt brought. */
 static int list_prepare(struct s3_req *req)
 {
     s3_page_reset(req->list_state.page);
@@ -44,7 +45,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     if (r == -ENOMEM)
         return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "no memory");
     return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                       "a page that is no sound XML");
+                       "the page is not well-formed XML");
 }
 
 static int list_tell(struct s3_req *req)
@@ -57,7 +58,7 @@ static int list_tell(struct s3_req *req)
     return r < 0 ? s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "ended by its caller") : 0;
 }
 
-/* A token goes on behind all that the server sent: no use where not all of that was taken. */
+/* A token continues after everything that the server sent: useless if not all of that was taken. */
 static void fill_result(struct s3_req *req, const struct s3_xml_doc *doc)
 {
     struct s3_list_state *state = &req->list_state;
@@ -76,10 +77,10 @@ static int list_on_end(struct s3_req *req)
 
     if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_LIST)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "an answer that is no page of a listing");
+                           "the response is not a page of a listing");
     if (doc->truncated && !*doc->next_token)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "a cut page without a token for the next");
+                           "a truncated page without a token for the next one");
     fill_result(req, doc);
     return list_tell(req);
 }
@@ -104,7 +105,7 @@ static int build_query(struct s3_req *req, const struct s3_list *list)
     char max[16];
     int r = s3_query_add(&req->query, "list-type", "2");
 
-    /* Always: some servers have another number in mind. */
+    /* Always sent: some servers have a different default. */
     snprintf(max, sizeof(max), "%u", list->max_keys ? list->max_keys : S3_LIST_MAX);
     if (r == 0)
         r = s3_query_add(&req->query, "encoding-type", "url");

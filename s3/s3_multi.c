@@ -1,6 +1,6 @@
-/* libcurl's multi interface on the caller's loop: its sockets are watches, its timeout is a
- * timer; ended transfers go to s3_request.c. Easy handles are kept and used again; TLS sessions
- * and names are shared. */
+/* libcurl's multi interface on the caller's loop: its sockets are watches, its timeout is a timer;
+ * finished transfers go to s3_request.c. Easy handles are reused; TLS sessions and resolved names
+ * are shared. */
 #include "s3/s3_multi.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ static uint32_t to_epoll(int what)
     return (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
 }
 
-/* Frees what was cancelled while curl was at it. */
+/* Frees requests that were cancelled while curl was running. */
 static void reap(struct s3_client *c)
 {
     struct s3_req *next;
@@ -106,8 +106,8 @@ static void drop_sock(struct s3_client *c, struct s3_sock *s)
     free(s);
 }
 
-/* Failing here would make curl give up the multi handle for ever. A transfer that nobody watches is
- * ended by its stall timer, and tried again. */
+/* An error here would make curl give up the multi handle forever. A transfer whose socket is not
+ * watched is ended by its stall timer, and retried. */
 static void add_sock(struct s3_client *c, curl_socket_t fd, int what)
 {
     struct s3_sock *s = calloc(1, sizeof(*s));

@@ -11,20 +11,20 @@ struct s3_client;
 /* 0, or -ENOMEM with *err. */
 must_use int s3_multi_new(struct s3_client *c, struct err *err);
 
-/* Also what s3_multi_new left half-done. No request may be in flight. */
+/* Also frees what s3_multi_new left half-done. No request may be in flight. */
 void s3_multi_free(struct s3_client *c);
 
-/* A fresh or used easy handle without options, NULL without memory. */
+/* A new or reused easy handle without options, NULL if memory is out. */
 CURL *s3_multi_handle(struct s3_client *c);
 
-/* Takes a handle out of the transfers (an unfinished one loses its connection) and keeps it for
- * the next. Not from inside curl. */
+/* Removes a handle from the transfers (an unfinished one loses its connection) and keeps it for
+ * reuse. Not from inside curl. */
 void s3_multi_give_back(struct s3_client *c, CURL *easy);
 
-/* Begins a transfer; CURLOPT_PRIVATE is its request. 0 or -ENOMEM. */
+/* Starts a transfer; CURLOPT_PRIVATE is its request. 0 or -ENOMEM. */
 must_use int s3_multi_start(struct s3_client *c, CURL *easy);
 
-/* Goes on with a transfer whose read callback paused it. */
+/* Resumes a transfer that its read callback paused. */
 void s3_multi_resume(struct s3_client *c, CURL *easy);
 
 #endif

@@ -1,5 +1,5 @@
 /* Multipart uploads: create, a part from a body or copied from another object, complete, abort.
- * Each is one request; who begins an upload keeps count of its parts and ends it. */
+ * Each is one request; the caller keeps track of the parts and ends the upload. */
 #include "s3/s3.h"
 
 #include <errno.h>
@@ -14,12 +14,12 @@
 #include "s3/s3_url.h"
 
 #define NUMBER_MAX 64 /* a number or a range as text */
-/* The list of parts, each with its tags and an ETag in which every byte is escaped. */
+/* The list of parts, each with its tags and an ETag in which every byte may be escaped. */
 #define COMPLETE_MAX (S3_PARTS_MAX * (64u + 6 * S3_ETAG_MAX))
 
 /* ---- what they share ---- */
 
-/* Begins a request that names its upload (NULL: of s3_create, which has none yet). */
+/* Begins a request that names its upload (NULL: s3_create, which has no id yet). */
 static int multipart_begin(struct s3_client *c, const struct s3_op *op, const char *key,
                            const char *upload_id, s3_done_fn *done, void *arg,
                            struct s3_req **ret_req)
@@ -38,7 +38,7 @@ static int multipart_begin(struct s3_client *c, const struct s3_op *op, const ch
     return r;
 }
 
-/* Submits what was built well, frees it otherwise. Returns `r`. */
+/* Submits a request that was built without error, frees it otherwise. Returns `r`. */
 static int submit(struct s3_req *req, int r, struct s3_req **ret_req)
 {
     if (r < 0)
@@ -48,8 +48,8 @@ static int submit(struct s3_req *req, int r, struct s3_req **ret_req)
     return r;
 }
 
-/* The document of a success; else the attempt has failed: what went wrong after the 200 was sent
- * may end in none. */
+/* The document of a success; without one the attempt has failed: an error after the 200 was sent
+ * may end the response early. */
 static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind kind,
                                          const char *otherwise)
 {
@@ -65,13 +65,14 @@ static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind ki
 
 static int create_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc = end_with(req, S3_XML_CREATE, "an upload without a result");
+    const struct s3_xml_doc *doc =
+        end_with(req, S3_XML_CREATE, "the response to the created upload has no result");
 
     if (!doc)
         return -1;
     if (!*doc->upload_id)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "an upload without an id");
+                           "the response to the created upload has no id");
     strcpy(req->upload_id, doc->upload_id);
     req->result.upload_id = req->upload_id;
     return 0;
@@ -133,7 +134,8 @@ int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, v
 
 static int part_copy_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc = end_with(req, S3_XML_COPY, "a copy without a result");
+    const struct s3_xml_doc *doc =
+        end_with(req, S3_XML_COPY, "the response to the copy has no result");
 
     if (!doc)
         return -1;
@@ -184,7 +186,7 @@ int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy, s3_done_f
 static int complete_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_COMPLETE, "a completed upload without a result");
+        end_with(req, S3_XML_COMPLETE, "the response to the completed upload has no result");
 
     if (!doc)
         return -1;

@@ -29,10 +29,10 @@ static int head_end(struct s3_req *req)
     const struct s3_reply *rp = &req->reply;
 
     if (rp->status == 200 && !rp->has_length && req->op == &op_head && !req->turned)
-        return 0; /* a GET is asked, whose range tells it */
+        return 0; /* a GET follows, whose range carries the size */
     if (s3_reply_is_part(rp) ? !rp->has_range : !rp->has_length && !rp->has_range && !req->empty)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "an answer that does not tell the size");
+                           "the response does not contain the size");
     req->result.obj.size = rp->has_range ? rp->total : rp->length;
     return s3_object_check(req);
 }
@@ -46,6 +46,9 @@ static bool says_no(const struct s3_req *req)
     return (status == 400 || status == 401 || status == 403) && !*req->result.code;
 }
 
+/* The 404 of a HEAD does not say whether it is the key that is missing. It is taken for that only
+ * while the server is known to accept our credentials; else a GET follows, whose refusal has a
+ * code. */
 static bool head_turn(struct s3_req *req)
 {
     if (req->reply.status == 200 && !req->reply.has_length && !req->turned) {
@@ -76,7 +79,7 @@ static int by_get_prepare(struct s3_req *req)
     return s3_headers_add(&req->headers, "range", "bytes=0-0");
 }
 
-/* The one byte, or all of them from a server that ignores Range: the headers were enough. */
+/* One byte, or all of them from a server that ignores Range: only the headers are needed. */
 static int by_get_body(struct s3_req *req, const char *data, size_t len)
 {
     (void)data, (void)len;
@@ -85,7 +88,7 @@ static int by_get_body(struct s3_req *req, const char *data, size_t len)
     return -1;
 }
 
-/* 416: there is an object by now, an empty one. */
+/* 416: by now there is an object, an empty one. */
 static bool by_get_turn(struct s3_req *req)
 {
     if (req->reply.status != 416)
@@ -132,7 +135,7 @@ int s3_head(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
     return head(c, key, false, done, arg, ret_req);
 }
 
-/* Whoever asks goes on with a request whose answer has a code. */
+/* The caller follows up with a request whose response has a code. */
 int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                   struct s3_req **ret_req)
 {
@@ -172,7 +175,7 @@ int s3_object_describe(struct s3_req *req, const char *content_type,
     return r == 0 ? s3_headers_meta(&req->headers, meta, n_meta) : r;
 }
 
-/* Servers disagree about "*" where an ETag is meant and the other way round: neither is sent. */
+/* Servers disagree about "*" in place of an ETag and the reverse: neither is sent. */
 int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
                          const char *if_none_match)
 {
@@ -194,7 +197,7 @@ void s3_object_body(struct s3_req *req, const struct s3_body *body)
     if (!s3_client_signs_payload(req->client))
         strcpy(req->payload_hash, "UNSIGNED-PAYLOAD");
     else if (body->len > 0)
-        req->payload_hash[0] = '\0'; /* to be hashed */
+        req->payload_hash[0] = '\0'; /* will be hashed */
 }
 
 static int put_fill(struct s3_req *req, const struct s3_put *put)
@@ -264,12 +267,13 @@ int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done
 
 /* ---- COPY ----
  *
- * A server that does not know x-amz-copy-source-if-match, or refuses one that holds, is asked with
- * HEAD whether the source is the version that is meant, and then copies without it. */
+ * If the server does not support x-amz-copy-source-if-match, or refuses one that holds, a HEAD
+ * checks whether the source is the expected version, and then the copy is made without the
+ * condition. */
 
 static const struct s3_op op_copy, op_copy_look;
 
-/* Back and forth between the copy and the HEAD of its source. */
+/* Switches between the copy and the HEAD of its source. */
 static void change_places(struct s3_req *req, const struct s3_op *op)
 {
     struct s3_copy_state *copy = &req->copy;
@@ -304,10 +308,10 @@ static int copy_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
 
-    /* a copy that went wrong after the 200 was sent may end like this too */
+    /* an error after the 200 was sent may look like this too */
     if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_COPY)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "a copy without a result");
+                           "the response to the copy has no result");
     strcpy(req->result.obj.etag, doc->etag);
     req->result.obj.mtime_ns = doc->mtime_ns;
     if (req->copy.no_target)
@@ -317,8 +321,8 @@ static int copy_end(struct s3_req *req)
     return 0;
 }
 
-/* Which of two conditions is not known, it does not say: that on the target goes first. (Where a
- * 412 was for the target, the copy that follows the HEAD is refused again.) */
+/* It does not say which of two conditions is unknown: the one on the target is dropped first. (If a
+ * 412 was for the target, the copy after the HEAD is refused again.) */
 static bool copy_turn(struct s3_req *req)
 {
     struct s3_copy_state *copy = &req->copy;
@@ -381,7 +385,7 @@ static const struct s3_op op_copy_look = {
     .cleanup = copy_cleanup,
 };
 
-/* "/bucket/key", coded, whatever the addressing. */
+/* "/bucket/key", percent-encoded, whatever the addressing. */
 static int add_source(struct s3_req *req, const char *from_key)
 {
     const char *bucket = req->client->conf.bucket;
@@ -445,7 +449,7 @@ static int copy_headers(struct s3_req *req, const struct s3_copy *copy)
     return r;
 }
 
-/* From the start with the HEAD, where that is known to be needed. */
+/* Starts with the HEAD if that is known to be needed. */
 static void look_first(struct s3_req *req)
 {
     req->n_fixed = req->headers.n;

@@ -15,9 +15,9 @@ struct s3_page {
     unsigned max;
     char *behind;    /* or NULL */
     unsigned n, cap; /* in `item` */
-    unsigned n_seen; /* all that the server sent */
-    bool cut;        /* greater ones went */
-    char *last_key;  /* the greatest key (no prefix) of all, NULL = none */
+    unsigned n_seen; /* everything that the server sent */
+    bool cut;        /* greater entries were dropped */
+    char *last_key;  /* the greatest key (not prefix) of all, NULL = none */
     struct item *item[];
 };
 
@@ -65,8 +65,7 @@ void s3_page_free(struct s3_page *page)
 
 /* ---- order ---- */
 
-/* By key; of the two entries of one name that some servers send, a marker's key and its prefix, the
- * prefix comes first. */
+/* By key; if the server sends a marker's key and its prefix, the prefix comes first. */
 static int compare(const void *a, const void *b)
 {
     const struct item *x = *(struct item *const *)a, *y = *(struct item *const *)b;
@@ -136,7 +135,7 @@ int s3_page_add(struct s3_page *page, const struct s3_list_entry *e)
     if (page->n == page->cap)
         page_settle(page);
     if (page->cut && strcmp(e->key, page->item[page->max - 1]->key) > 0)
-        return 0; /* those that settle() kept are in front, in order */
+        return 0; /* the entries that settle() kept are in front, in order */
     item = copy_of(e);
     if (!item)
         return -ENOMEM;
@@ -146,7 +145,7 @@ int s3_page_add(struct s3_page *page, const struct s3_list_entry *e)
 
 /* ---- the end ---- */
 
-/* Prefixes behind the greatest key go: keys may be missing between them. */
+/* Drops prefixes after the greatest key: keys may be missing between them. */
 static void end_at_last_key(struct s3_page *page)
 {
     unsigned n = page->n;

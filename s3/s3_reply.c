@@ -1,5 +1,5 @@
-/* Answers: headers, each bounded and checked, and bodies, which go to the operation (data of a
- * GET, a page of a LIST) or to the XML parser (refusals and what else S3 says), within a limit.
+/* Responses: headers, each bounded and checked, and bodies, which go to the operation (data of a
+ * GET, a page of a LIST) or to the XML parser (refusals and other documents of S3), within a limit.
  * Called by curl. */
 #include "s3/s3_reply.h"
 
@@ -17,7 +17,7 @@
 #include "s3/s3_time.h"
 #include "s3/s3_xml.h"
 
-#define LINE_MAX_LEN 4096       /* a longer header is left out */
+#define LINE_MAX_LEN 4096       /* a longer header is ignored */
 #define RETRY_AFTER_MAX_S 86400 /* beyond any deadline */
 #define SKEW_NS (10 * 60 * (int64_t)NS_PER_S)
 #define META_PREFIX "x-amz-meta-"
@@ -80,7 +80,7 @@ static void take_server(struct s3_req *req, const char *value)
     }
 }
 
-/* Ceph does not always say its name. */
+/* Ceph does not always send its name. */
 static void take_ceph(struct s3_req *req, const char *value)
 {
     (void)value;
@@ -136,7 +136,7 @@ static void take_date(struct s3_req *req, const char *value)
     (void)s3_time_parse_http(value, &req->reply.date_ns); /* else 0 */
 }
 
-/* Seconds or a date. */
+/* A number of seconds, or a date. */
 static void take_retry_after(struct s3_req *req, const char *value)
 {
     int64_t at, now = (int64_t)clock_wall_ns();
@@ -148,13 +148,13 @@ static void take_retry_after(struct s3_req *req, const char *value)
         req->reply.retry_after_ns = (uint64_t)(at - now);
 }
 
-/* AES256 (SSE-S3) leaves the ETag an MD5; aws:kms, aws:kms:dsse do not. */
+/* With AES256 (SSE-S3) the ETag is still an MD5; not with aws:kms, aws:kms:dsse. */
 static void take_encryption(struct s3_req *req, const char *value)
 {
     req->reply.own_etag |= strcasecmp(value, "AES256") != 0;
 }
 
-/* A key of the customer's own. */
+/* A key of the customer. */
 static void take_customer_key(struct s3_req *req, const char *value)
 {
     (void)value;
@@ -180,7 +180,7 @@ static void take_location(struct s3_req *req, const char *value)
     req->result.location[len] = '\0';
 }
 
-/* MinIO names the code of an answer without a body, where S3 cannot. */
+/* MinIO puts the code of a response without a body into a header; S3 has no such header. */
 static void take_code(struct s3_req *req, const char *value)
 {
     if (strlen(value) < S3_CODE_MAX && visible(value))
@@ -234,7 +234,7 @@ void s3_reply_begin(struct s3_req *req)
     req->xml = NULL;
 }
 
-/* "HTTP/1.1 200 OK": a new answer, after 100 Continue perhaps. */
+/* "HTTP/1.1 200 OK": a new response, perhaps after 100 Continue. */
 static void status_line(struct s3_req *req, const char *line)
 {
     const char *p = strchr(line, ' ');
@@ -285,7 +285,7 @@ static int header_line(struct s3_req *req, const char *data, size_t len)
     rp->bytes += len;
     if (++rp->lines > S3_REPLY_LINES_MAX || rp->bytes > S3_REPLY_BYTES_MAX)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "an answer with too many headers");
+                           "a response with too many headers");
     if (rp->complete)
         return 0; /* a trailer */
     while (len > 0 && isspace((unsigned char)data[len - 1]))
@@ -315,7 +315,7 @@ size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
 
 /* ---- bodies ---- */
 
-/* What a success of this kind of request says; NOTHING: nothing. */
+/* The kind of document in a success of this kind of request; NOTHING: none. */
 static enum s3_xml_kind success_says(enum s3_op_kind op)
 {
     switch (op) {
@@ -340,12 +340,12 @@ static int begin_xml(struct s3_req *req)
     return r;
 }
 
-/* A refusal, or the short answer to a change: S3 explains itself in XML, others do not. */
+/* A refusal, or the short response to a change: S3 sends XML, others may not. */
 static int say(struct s3_req *req, const char *data, size_t len)
 {
     if (req->body_bytes > S3_REFUSAL_MAX)
-        return -1; /* enough; the status counts */
-    /* what is no XML is swallowed: s3_reply_end asks again */
+        return -1; /* enough; the status decides */
+    /* other content is discarded: s3_reply_end checks again */
     if ((!req->xml && begin_xml(req) < 0) || s3_xml_feed(req->xml, data, len) == -ENOMEM)
         return s3_req_stop(req, -ENOMEM, S3_FAIL_LOCAL, S3_RETRY_NO, "no memory");
     return 0;
@@ -360,11 +360,11 @@ size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
     if (req->state == S3_REQ_GONE || req->stopped)
         return CURL_WRITEFUNC_ERROR;
     if (len == 0)
-        return 0; /* curl tells an empty body so */
+        return 0; /* curl reports an empty body this way */
     if (!req->reply.complete) {
         /* to curl a line that begins with CR ends the headers, whatever follows */
         (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                          "an answer whose headers do not end");
+                          "a response whose headers do not end");
         return CURL_WRITEFUNC_ERROR;
     }
     req->body_bytes += len;
@@ -377,7 +377,7 @@ size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
     return r == 0 ? len : CURL_WRITEFUNC_ERROR;
 }
 
-/* A code for answers that cannot carry one: a bare 403 of a HEAD whose Date is far from our
+/* A code for responses that cannot carry one: a bare 403 to a HEAD whose Date differs much from our
  * clock. */
 static void guess_skew(struct s3_req *req)
 {
@@ -424,7 +424,7 @@ void s3_reply_end(struct s3_req *req, CURLcode curl)
         int r = s3_xml_end(req->xml);
         const struct s3_xml_doc *doc = s3_xml_doc(req->xml);
 
-        /* one that was cut after its code is still an error */
+        /* a document that was cut after its code is still an error */
         if (doc->kind == S3_XML_ERROR && (r == 0 || *doc->code))
             take_error(req, doc);
     }

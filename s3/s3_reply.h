@@ -1,4 +1,4 @@
-/* Answers: headers, each bounded and checked, and bodies. */
+/* Responses: headers, each bounded and checked, and bodies. */
 #ifndef S3_S3_REPLY_H
 #define S3_S3_REPLY_H
 
@@ -8,22 +8,24 @@
 
 #include <curl/curl.h>
 
-#define S3_REPLY_LINES_MAX 256 /* headers of an answer */
+#define S3_REPLY_LINES_MAX 256 /* maximum bytes of the headers of a response */
 #define S3_REPLY_BYTES_MAX (64u << 10)
-#define S3_REFUSAL_MAX (64u << 10) /* body of an answer that is not the data asked for */
+#define S3_REFUSAL_MAX                                                                             \
+    (64u << 10) /* maximum bytes of a response body that is not the requested
+                                    * data */
 
 struct s3_req;
 
-/* What the headers of the answer at hand said; zeroed when a request is sent. */
+/* The headers of the current response; zeroed when a request is sent. */
 struct s3_reply {
     int status;    /* 0 = none yet */
-    bool complete; /* headers are over */
+    bool complete; /* the headers are complete */
     unsigned lines;
     size_t bytes;
     bool has_length;
     uint64_t length;
     bool own_etag;   /* it is encrypted so that its ETag is no MD5 */
-    bool told_range; /* there is a Content-Range */
+    bool told_range; /* it has a Content-Range */
     bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;
     int64_t date_ns;         /* 0 = none */
@@ -34,17 +36,17 @@ struct s3_reply {
 size_t s3_reply_header(char *data, size_t size, size_t n, void *arg);
 size_t s3_reply_body(char *data, size_t size, size_t n, void *arg);
 
-/* A request is sent: what an answer to an earlier sending said does not count. */
+/* A request is sent: discards everything of a response to an earlier sending. */
 void s3_reply_begin(struct s3_req *req);
 
-/* The attempt is over: reads what S3 said, and lets the operation finish a success. */
+/* The attempt has ended: evaluates what S3 returned, and lets the operation finish a success. */
 void s3_reply_end(struct s3_req *req, CURLcode curl);
 
-/* The answer to a GET has a part of the object: 206, or a 200 whose Content-Range says so
+/* The response to a GET has a part of the object: 206, or a 200 with a partial Content-Range
  * (rclone). */
 bool s3_reply_is_part(const struct s3_reply *rp);
 
-/* For logs and operators: no line ends, no terminal sequences. */
+/* For logs and operators: without line breaks and terminal sequences. */
 void s3_reply_clean(char *text);
 
 #endif

@@ -1,9 +1,9 @@
-/* The life of a request, from the queue over its attempts and waits to `done`. s3_request.h has
- * the states, s3_retry.c decides about trying again, s3_attempt.c makes one attempt.
+/* The life of a request, from the queue over its attempts and waits to `done`. s3_request.h has the
+ * states, s3_retry.c decides about retries, s3_attempt.c makes one attempt.
  *
- * Time: `mark_ns` is when the request began or its body last got 64 KiB further than ever
- * before; the deadline counts from there. An attempt at hand may also go on while its own body
- * moves at that pace. */
+ * Time: `mark_ns` is when the request began or its body last got 64 KiB further than ever before;
+ * the deadline counts from there. The current attempt may also continue while its own body moves at
+ * that pace. */
 #include "s3/s3_request.h"
 
 #include <errno.h>
@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/min.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
@@ -21,7 +22,7 @@
 #define RENEW_LIMIT_NS (15 * NS_PER_S) /* for other credentials, within the deadline */
 #define RENEW_LOOK_NS (20 * NS_PER_MS)
 #define STORING_BYTES_PER_S (32 << 20)
-#define WALK_BEYOND (2u << 20) /* what sockets hold */
+#define WALK_BEYOND (2u << 20) /* what sockets buffer */
 #define WALK_MAX (8u << 20)    /* a refusal comes earlier than this */
 
 static void on_time(struct loop_timer *t);
@@ -71,7 +72,7 @@ void s3_req_free(struct s3_req *req)
     free(req);
 }
 
-/* Out of the client: no list, no curl, no timer. */
+/* Removes it from the client: no list, no curl, no timer. */
 static void detach(struct s3_req *req)
 {
     struct s3_client *c = req->client;
@@ -104,7 +105,7 @@ void s3_cancel(struct s3_req *req)
     s3_req_reap(req);
 }
 
-/* A refused condition is an answer like "not there", not a failure. */
+/* A refused condition is a result like "does not exist", not a failure. */
 static bool is_failure(const struct s3_result *res)
 {
     return res->error && res->error != -ENOENT && res->http_status != 412;
@@ -138,7 +139,8 @@ static void request_finish(struct s3_req *req, const struct s3_verdict *v)
 
 /* ---- time ---- */
 
-/* What a server may take to store a body that it has got whole, on top of every limit. */
+/* Time that a server may need to store a body after it has received all of it, added to every
+ * limit. */
 static uint64_t storing_ns(const struct s3_req *req)
 {
     if (req->state != S3_REQ_ACTIVE || !s3_op_has_body(req->op->kind) ||
@@ -162,7 +164,7 @@ static bool works_long(enum s3_op_kind op)
     return op == S3_OP_COPY || op == S3_OP_PART_COPY || op == S3_OP_COMPLETE;
 }
 
-/* How long an attempt may be silent. A server may copy for long without a word. */
+/* How long an attempt may be silent. A server may copy for a long time without sending a byte. */
 static uint64_t stall_left(const struct s3_req *req, uint64_t now)
 {
     const struct s3_client_conf *conf = &req->client->conf;
@@ -347,7 +349,7 @@ void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *t
     request_finish(req, &v);
 }
 
-/* A server's clock, from its Date, when ours is why it refused. */
+/* The server's clock, from its Date, if ours is why it refused. */
 static void learn_clock(struct s3_req *req, struct s3_verdict *v)
 {
     struct s3_client *c = req->client;
@@ -402,8 +404,8 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
     return s3_judge(&o);
 }
 
-/* "PUT: 503 SlowDown: Please reduce ..." or "PUT: Connection refused"; `text` holds the message
- * until now. */
+/* "PUT: 503 SlowDown: Please reduce ..." or "PUT: Connection refused"; `text` has the message so
+ * far. */
 static void write_text(struct s3_req *req, CURLcode curl)
 {
     struct s3_result *res = &req->result;
@@ -428,7 +430,7 @@ static void write_text(struct s3_req *req, CURLcode curl)
     s3_reply_clean(res->text); /* curl quotes headers */
 }
 
-/* The deadline is what ended a request that would have been tried again. */
+/* The deadline ended a request that would have been retried. */
 static void give_up(struct s3_req *req, struct s3_verdict *v)
 {
     if (v->retry == S3_RETRY_CONNECTION && req->retry.max_attempts > 1)
@@ -436,7 +438,7 @@ static void give_up(struct s3_req *req, struct s3_verdict *v)
     request_finish(req, v);
 }
 
-/* By who carries it out: no gateway that has lost sight of it. */
+/* True if the server itself carries it out, not a gateway that may have lost track of it. */
 static bool is_answered(const struct s3_req *req)
 {
     int status = req->reply.complete ? req->reply.status : 0;
@@ -444,11 +446,11 @@ static bool is_answered(const struct s3_req *req)
     return status && status != 502 && status != 504;
 }
 
-/* The attempt may be held back somewhere, and would do harm behind the next one. */
+/* The attempt may be delayed somewhere, and would do harm after the next one. */
 static uint64_t settled(const struct s3_req *req, uint64_t delay)
 {
     uint64_t half = deadline_left(req, clock_mono_ns()) / 2;
-    uint64_t least = s3_settle_ns(req->client) < half ? s3_settle_ns(req->client) : half;
+    uint64_t least = min_u64(s3_settle_ns(req->client), half);
 
     return delay > least ? delay : least;
 }

@@ -28,21 +28,21 @@
 #include "s3/s3_retry.h"
 #include "s3/s3_xml.h"
 
-#define S3_PROGRESS_BYTES (64u << 10) /* of a body: less is no progress */
+#define S3_PROGRESS_BYTES (64u << 10) /* bytes of a body: less does not count as progress */
 
 struct s3_get_state {
-    uint64_t next;          /* in the object: the byte to tell next */
+    uint64_t next;          /* offset in the object of the next byte to deliver */
     uint64_t asked_end;     /* exclusive; UINT64_MAX = to the end */
-    uint64_t end;           /* the same, later that of the object */
+    uint64_t end;           /* as requested; later that of the object */
     uint64_t size;          /* of the object, once headed */
     bool headed;            /* on_head was called */
-    bool ranged;            /* this attempt asked for a range */
-    char etag[S3_ETAG_MAX]; /* pinned */
+    bool ranged;            /* this attempt requested a range */
+    char etag[S3_ETAG_MAX]; /* the rest is pinned to its ETag */
     char *if_match, *if_none_match;
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
-    void (*on_restart)(void *arg); /* NULL: not held against the ETag */
-    bool checked;                  /* this answer is */
+    void (*on_restart)(void *arg); /* NULL: not checked against the ETag */
+    bool checked;                  /* this response is being checked */
     struct s3_etag_check check;
 };
 
@@ -54,42 +54,42 @@ struct s3_list_state {
 
 struct s3_put_state {
     struct s3_body body;
-    struct s3_gate *gate; /* NULL, or where the last byte waits */
+    struct s3_gate *gate; /* or NULL: where the last byte waits */
     bool held;            /* it waits there */
     struct buf text;      /* COMPLETE: what `body` points to */
     uint64_t at;          /* next byte to send */
     bool conditional;
-    uint64_t walk_until; /* the last attempt broke before: up to here in small steps */
+    uint64_t walk_until; /* the last attempt broke: small steps up to this offset */
     uint64_t next_step;
     struct s3_hash hash;
     uint64_t hashed;
 };
 
-/* The key of the request is the target's, and while HEAD looks at the source the source's: the two
- * change places, and so do the headers. */
+/* The key of the request is that of the target, and during the HEAD of the source that of the
+ * source: the two are swapped, and so are the headers. */
 struct s3_copy_state {
     char *other_key;
     struct s3_headers other_headers;
     size_t other_n_fixed, other_fixed_bytes;
     char *if_source_match, *if_match;
-    bool no_target; /* the server does not know if_match */
+    bool no_target; /* the server does not support if_match */
     bool looked;    /* HEAD has compared the source */
-    bool unknown;   /* ... as the server does not know if_source_match */
+    bool unknown;   /* ... because the server does not support if_source_match */
 };
 
 enum s3_req_state { S3_REQ_QUEUED, S3_REQ_ACTIVE, S3_REQ_WAITING, S3_REQ_GONE };
 
-/* What the operations differ in. Hooks return 0, or -1 after s3_req_stop; NULL = nothing to do. */
+/* How the operations differ. Hooks return 0, or -1 after s3_req_stop; NULL = nothing to do. */
 struct s3_op {
     enum s3_op_kind kind;
-    const char *name; /* for texts */
+    const char *name; /* name for messages */
     const char *method;
-    int (*prepare)(struct s3_req *req); /* the headers of this attempt; -errno */
+    int (*prepare)(struct s3_req *req); /* adds the headers of this attempt; -errno */
     int (*on_head)(struct s3_req *req); /* a 2xx with its headers, before its body */
     int (*on_body)(struct s3_req *req, const char *data, size_t len);
-    int (*on_end)(struct s3_req *req); /* a whole 2xx: fills the result */
+    int (*on_end)(struct s3_req *req); /* a complete 2xx: fills the result */
     void (*cleanup)(struct s3_req *req);
-    /* Looks at a refusal first: true when it was turned into another request (another op). */
+    /* Gets a refusal first: true if it turned the request into another one (another op). */
     bool (*turn)(struct s3_req *req);
 };
 
@@ -102,19 +102,19 @@ struct s3_req {
     void *arg;
     char *key; /* NULL: the bucket */
     struct buf query;
-    struct s3_headers headers; /* the first n_fixed are of all attempts */
+    struct s3_headers headers; /* the first n_fixed are used in all attempts */
     size_t n_fixed, fixed_bytes;
     char payload_hash[S3_HASH_HEX_MAX]; /* "" = not hashed yet */
 
     /* time */
     struct loop_timer timer;
-    struct loop_timer resume; /* goes on sending a body */
+    struct loop_timer resume; /* a paused upload continues */
     uint64_t mark_ns;         /* the deadline counts from here */
     uint64_t attempt_mark_ns; /* the same for an attempt whose body moves; 0 = it did not */
-    uint64_t move_ns;         /* when a byte moved last */
-    uint64_t high, high_mark; /* of the body, ever; when mark_ns was set */
-    uint64_t moved;           /* of the body in this attempt, at attempt_mark_ns */
-    uint64_t body_bytes;      /* of the answer's body in this attempt */
+    uint64_t move_ns;         /* time when the last byte moved */
+    uint64_t high, high_mark; /* greatest offset in the body, ever; when mark_ns was set */
+    uint64_t moved;           /* offset in the body in this attempt, at attempt_mark_ns */
+    uint64_t body_bytes;      /* bytes of the response body in this attempt */
     struct s3_retry retry;
 
     /* credentials */
@@ -132,16 +132,16 @@ struct s3_req {
     bool stopped; /* a hook ended the attempt with `verdict` */
     struct s3_verdict verdict;
     char curl_error[CURL_ERROR_SIZE];
-    bool once;        /* an unclear attempt is the last */
-    bool settles;     /* after an unclear attempt the next one waits: S3_SETTLE_NS */
-    bool maybe_acted; /* an attempt was unclear */
-    bool guess;       /* HEAD: a 404 without a code is believed */
+    bool once;        /* no retry after an attempt with unknown outcome */
+    bool settles;     /* the retry after an attempt with unknown outcome waits: S3_SETTLE_NS */
+    bool maybe_acted; /* the outcome of an attempt is unknown */
+    bool guess;       /* HEAD: a 404 without a code is trusted */
     bool turned;      /* op was exchanged once */
     bool empty;       /* HEAD: a range of its first byte was refused */
-    bool whole;       /* a 2xx told all that was asked, however it may end */
+    bool whole;       /* a 2xx delivered everything requested, however it may end */
 
     struct s3_result result;
-    char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: what result points to */
+    char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: result points here */
     union {
         struct s3_get_state get;
         struct s3_list_state list_state;
@@ -151,23 +151,23 @@ struct s3_req {
 };
 
 /* 0 and *ret_req, or -errno (-EINVAL, -ENAMETOOLONG for the key, -ENOMEM). `key` NULL: the bucket.
- * The request has an empty body and no headers; s3_req_submit or s3_req_free comes next. */
+ * The request has an empty body and no headers; s3_req_submit or s3_req_free follows. */
 must_use int s3_req_new(struct s3_client *c, const struct s3_op *op, const char *key,
                         s3_done_fn *done, void *arg, struct s3_req **ret_req);
 
-/* Frees one that was not submitted. */
+/* Frees a request that was not submitted. */
 void s3_req_free(struct s3_req *req);
 
-/* Queues it; its headers until now are those of every attempt. */
+/* Queues it; the headers added so far are those of every attempt. */
 void s3_req_submit(struct s3_req *req, struct s3_req **ret_req);
 
-/* Takes it out of the client and frees it, calling nothing. Not from inside curl. */
+/* Removes it from the client and frees it, without callbacks. Not from inside curl. */
 void s3_req_reap(struct s3_req *req);
 
-/* An attempt was given to curl. */
+/* An attempt was handed to curl. */
 void s3_req_begun(struct s3_req *req);
 
-/* curl is through with an attempt, or it was stopped: again, or the end. */
+/* curl has finished an attempt, or it was stopped: retries, or ends the request. */
 void s3_req_ended(struct s3_req *req, CURLcode curl);
 
 /* Credentials are wanted that are not there yet: asks for them and waits in WAITING, out of the
@@ -181,7 +181,7 @@ void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *t
 int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_class retry,
                 const char *text);
 
-/* The body got to `body_at`: of a PUT what was sent, of others what came. */
+/* The body has reached offset `body_at`: sent for a PUT, received for others. */
 void s3_req_moved(struct s3_req *req, uint64_t body_at);
 
 #endif

@@ -1,4 +1,4 @@
-/* The arithmetic of trying again; s3_error.c says which failures are worth it. */
+/* The arithmetic of retries; s3_error.c decides which failures are retried. */
 #include "s3/s3_retry.h"
 
 void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper))
@@ -35,8 +35,8 @@ static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b, uint64
     return true;
 }
 
-/* The last wait before the deadline is shortened rather than given up, so that an outage that
- * ends just in time is survived; what is too short for an attempt is not used. */
+/* The last wait before the deadline is shortened rather than dropped, so that an outage that ends
+ * just in time is survived; a remainder that is too short for an attempt is not used. */
 static bool again_connection(struct s3_retry *r, const struct s3_retry_bucket *b, uint64_t left_ns,
                              uint64_t *ret_delay_ns)
 {

@@ -13,6 +13,7 @@
 #include <mbedtls/md.h>
 #include <sodium.h>
 
+#include "base/min.h"
 #include "s3/s3_url.h"
 
 #define HASH_LEN S3_SIGV4_KEY_LEN
@@ -20,7 +21,7 @@
 
 /* ---- path ---- */
 
-/* RFC 3986 5.2.4, and runs of "/" made one, in place. The path begins with "/". */
+/* RFC 3986 5.2.4, and runs of "/" become one, in place. The path begins with "/". */
 static void normalize_path(char *path)
 {
     char *out = path;
@@ -71,13 +72,13 @@ static int canonical_path(const struct s3_sigv4_request *req, struct buf *out)
 /* ---- query ---- */
 
 struct param {
-    size_t name, name_len, value, value_len; /* in a buffer, coded */
-    const char *text;                        /* that buffer, once it is whole */
+    size_t name, name_len, value, value_len; /* in a buffer, encoded */
+    const char *text;                        /* that buffer, once it is complete */
 };
 
 static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-    int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    int r = memcmp(a, b, min_u64(a_len, b_len));
 
     return r ? r : (a_len > b_len) - (a_len < b_len);
 }
@@ -90,7 +91,7 @@ static int compare_params(const void *x, const void *y)
     return r ? r : compare_text(a->text + a->value, a->value_len, b->text + b->value, b->value_len);
 }
 
-/* Decodes and codes again, so that any spelling comes out in the one that is signed. */
+/* Decodes and encodes again, so that any spelling becomes the one that is signed. */
 static int recode(struct buf *out, const char *text, size_t len, size_t *ret_at, size_t *ret_len)
 {
     char *copy = strndup(text, len);
@@ -155,7 +156,7 @@ static int canonical_query(const char *query, struct buf *out)
 
 struct ordered {
     const struct s3_sigv4_header *header;
-    size_t place; /* as given: equal names keep it */
+    size_t place; /* original position: equal names keep their order */
 };
 
 static int compare_headers(const void *x, const void *y)

@@ -1,6 +1,6 @@
-/* AWS Signature Version 4 in a header. Knows S3's rules (the path is signed as it is sent) and
- * those of the other services (the path is normalised and coded once more). Payload hashes are
- * the caller's (s3_hash.h). */
+/* AWS Signature Version 4 in a header. Implements S3's rules (the path is signed as sent) and those
+ * of other services (the path is normalised and encoded once more). The caller provides payload
+ * hashes (s3_hash.h). */
 #ifndef S3_S3_SIGV4_H
 #define S3_S3_SIGV4_H
 
@@ -11,21 +11,21 @@
 #include "base/err.h"
 #include "s3/s3_cred.h"
 
-#define S3_SIGV4_HEADERS_MAX 160 /* of one request */
-#define S3_SIGV4_QUERY_MAX 64    /* parameters of one request */
+#define S3_SIGV4_HEADERS_MAX 160 /* maximum number per request */
+#define S3_SIGV4_QUERY_MAX 64    /* maximum number of query parameters */
 #define S3_SIGV4_CANONICAL_MAX (64 << 10)
 #define S3_SIGV4_AUTH_MAX 4096 /* the value of Authorization, and NUL */
 
 struct s3_sigv4_header {
     const char *name;  /* any case */
-    const char *value; /* as sent; outer blanks and runs of blanks do not count */
+    const char *value; /* as sent; outer blanks and runs of blanks are ignored */
 };
 
 struct s3_sigv4_request {
     const char *method;
-    const char *path;                      /* as sent (S3), or as meant (others) */
+    const char *path;                      /* as sent (S3), or unencoded (others) */
     const char *query;                     /* as sent without "?", any order; "" = none */
-    const struct s3_sigv4_header *headers; /* all that shall be signed: host, x-amz-date, ... */
+    const struct s3_sigv4_header *headers; /* all headers to be signed: host, x-amz-date, ... */
     size_t n_headers;
     const char *payload_hash; /* hex, or UNSIGNED-PAYLOAD */
     bool encode_path;         /* false for S3 */

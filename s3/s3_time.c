@@ -1,5 +1,4 @@
-/* Times as S3 writes them. Strict: what is not exactly in the form is refused. Years 1970 to
- * 9999. */
+/* Times as S3 writes them. Strict: any deviation from the form is refused. Years 1970 to 9999. */
 #include "s3/s3_time.h"
 
 #include <ctype.h>
@@ -51,14 +50,14 @@ static bool clock_of_day(const char **p, struct tm *tm)
            literal(p, ":") && digits(p, 2, &tm->tm_sec);
 }
 
-/* Field ranges; timegm(3) would silently carry them over. */
+/* Checks the ranges of the fields; timegm(3) would silently carry over. */
 static bool to_ns(struct tm *tm, int64_t fraction_ns, int64_t *ret_ns)
 {
     if (tm->tm_year < 70 || tm->tm_mon < 0 || tm->tm_mon > 11 || tm->tm_mday < 1 ||
         tm->tm_mday > 31 || tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 60)
         return false;
     if (tm->tm_year > 2200 - 1900)
-        return false; /* would not fit nanoseconds for long */
+        return false; /* nanoseconds would overflow */
     *ret_ns = (int64_t)timegm(tm) * (int64_t)NS_PER_S + fraction_ns;
     return true;
 }

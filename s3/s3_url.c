@@ -1,5 +1,5 @@
-/* Endpoints, addressing, percent-coding and what a key may be. What is sent on the request line
- * is exactly what s3_sigv4.c signs. */
+/* Endpoints, addressing, percent-encoding and valid keys. What is sent on the request line is
+ * exactly what s3_sigv4.c signs. */
 #include "s3/s3_url.h"
 
 #include <ctype.h>
@@ -11,7 +11,7 @@
 
 #define HOST_MAX 256
 
-/* AWS's partitions: the domain of the regions that begin so. The last one fits all. */
+/* AWS's partitions: the domain for regions with this prefix. The last one matches all. */
 static const struct {
     const char *region;
     const char *domain;
@@ -24,9 +24,9 @@ static const struct {
 struct endpoint {
     bool tls;
     bool v6;
-    unsigned port; /* 0 = the scheme's own */
+    unsigned port; /* 0 = the scheme's default */
     char host[HOST_MAX];
-    const char *path; /* into the given text */
+    const char *path; /* points into the given text */
 };
 
 static bool unreserved(unsigned char c)
@@ -65,7 +65,7 @@ static int parse_authority(struct endpoint *e, const char *text, size_t len, str
     e->v6 = buf[0] == '[';
     port = e->v6 ? strchr(buf, ']') : strchr(buf, ':');
     if (e->v6 && (!port || (port[1] != ':' && port[1])))
-        return err_set(err, EINVAL, "the endpoint has a broken IPv6 address");
+        return err_set(err, EINVAL, "the endpoint has an invalid IPv6 address");
     if (e->v6)
         port = port[1] ? port + 1 : NULL;
     if (port) {
@@ -80,7 +80,7 @@ static int parse_authority(struct endpoint *e, const char *text, size_t len, str
     for (char *c = buf; *c; c++)
         *c = (char)tolower((unsigned char)*c);
     if (!name_is(buf, e->v6 ? "[]:." : "-._") || strlen(buf) >= HOST_MAX)
-        return err_set(err, EINVAL, "the endpoint's host is no host name or address");
+        return err_set(err, EINVAL, "the endpoint's host is not a host name or address");
     strcpy(e->host, buf);
     return 0;
 }
@@ -100,9 +100,9 @@ static int parse_endpoint(struct endpoint *e, const char *text, struct err *err)
     }
     end = host + strcspn(host, "/?#");
     if (memchr(host, '@', (size_t)(end - host)))
-        return err_set(err, EINVAL, "the endpoint must not hold user names or passwords");
+        return err_set(err, EINVAL, "the endpoint must not contain a user name or password");
     if (strpbrk(host, "?#"))
-        return err_set(err, EINVAL, "the endpoint must not hold a query or a fragment");
+        return err_set(err, EINVAL, "the endpoint must not contain a query or a fragment");
     e->path = end;
     return parse_authority(e, host, (size_t)(end - host), err);
 }
@@ -112,7 +112,7 @@ static int default_endpoint(struct endpoint *e, const char *region, struct err *
     size_t i = 0;
 
     if (strlen(region) >= S3_REGION_MAX || !name_is(region, "-"))
-        return err_set(err, EINVAL, "\"%.80s\" is no region", region);
+        return err_set(err, EINVAL, "\"%.80s\" is not a region", region);
     while (strncmp(region, partitions[i].region, strlen(partitions[i].region)) != 0)
         i++;
     *e = (struct endpoint){.tls = true, .path = ""};
@@ -139,7 +139,7 @@ bool s3_endpoint_is_aws(const char *endpoint)
     return parse_endpoint(&e, endpoint, &ignored) == 0 && host_of_aws(e.host);
 }
 
-/* A label or labels of a host name. */
+/* One or more labels of a host name. */
 static bool bucket_is_host(const char *bucket)
 {
     size_t len = strlen(bucket);
@@ -161,7 +161,7 @@ static int choose_addressing(struct s3_url *url, const struct endpoint *e, const
 
     if (strlen(bucket) > 255 || !name_is(bucket, url->aws ? "-._" : "-._:") ||
         strcmp(bucket, ".") == 0 || strcmp(bucket, "..") == 0)
-        return err_set(err, EINVAL, "\"%.80s\" is no bucket name", bucket);
+        return err_set(err, EINVAL, "\"%.80s\" is not a bucket name", bucket);
     url->virtual_host = addressing == S3_ADDRESSING_VIRTUAL;
     if (addressing == S3_ADDRESSING_AUTO)
         url->virtual_host = url->aws && bucket_is_host(bucket) && !strchr(bucket, '.');
@@ -173,7 +173,7 @@ static int choose_addressing(struct s3_url *url, const struct endpoint *e, const
     return 0;
 }
 
-/* "tenant:bucket" of Ceph is coded: there is nothing else in a bucket's name that has to be. */
+/* Ceph's "tenant:bucket" is encoded: nothing else in a bucket's name needs it. */
 static void put_bucket(char *to, const char *bucket)
 {
     for (; *bucket; bucket++) {
@@ -187,7 +187,7 @@ static void put_bucket(char *to, const char *bucket)
     *to = '\0';
 }
 
-/* The base path is taken as it stands, so that it is signed as it is sent. */
+/* The base path is used unchanged, so that it is signed as it is sent. */
 static int put_base(struct s3_url *url, const char *path, const char *bucket, struct err *err)
 {
     size_t len = strlen(path);
@@ -200,7 +200,7 @@ static int put_base(struct s3_url *url, const char *path, const char *bucket, st
 
         if (!coded && path[i] != '/' && !unreserved((unsigned char)path[i]))
             return err_set(err, EINVAL,
-                           "the endpoint's path may hold letters, digits, "
+                           "the endpoint's path may contain letters, digits, "
                            "\"-._~/\" and %%XX only");
     }
     if (len + 3 * strlen(bucket) + 2 > sizeof(url->base))
@@ -254,7 +254,7 @@ static size_t utf8_len(const unsigned char *s)
 
     for (size_t i = 1; i < n; i++) {
         if ((s[i] & 0xc0) != 0x80)
-            return 0; /* stops at the NUL too */
+            return 0; /* also stops at the NUL */
     }
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
         (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))

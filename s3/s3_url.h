@@ -1,5 +1,5 @@
-/* Where a bucket's requests go: endpoint, path or virtual-host addressing, percent-coding; and
- * which keys must not be sent at all. */
+/* The URLs of a bucket: endpoint, path or virtual-host addressing, percent-encoding; and which keys
+ * must not be sent. */
 #ifndef S3_S3_URL_H
 #define S3_S3_URL_H
 
@@ -11,7 +11,7 @@
 #include "s3/s3.h"
 
 #define S3_URL_AUTHORITY_MAX 336 /* bucket, host, port */
-#define S3_URL_BASE_MAX 640      /* base path and bucket, coded */
+#define S3_URL_BASE_MAX 640      /* base path and bucket, percent-encoded */
 #define S3_KEY_COMPONENT_MAX 255
 
 struct s3_url {
@@ -19,26 +19,26 @@ struct s3_url {
     bool aws; /* one of AWS's own endpoints */
     bool virtual_host;
     char authority[S3_URL_AUTHORITY_MAX]; /* host[:port], as in Host */
-    char base[S3_URL_BASE_MAX];           /* what every path begins with; no "/" at its end */
+    char base[S3_URL_BASE_MAX];           /* prefix of every path; does not end with "/" */
 };
 
 /* 0, or -EINVAL with *err. `endpoint` NULL or "" is AWS's for the region. */
 must_use int s3_url_init(struct s3_url *ret_url, const char *endpoint, const char *region,
                          const char *bucket, enum s3_addressing addressing, struct err *err);
 
-/* 0; -EINVAL for a key that servers fold into another or refuse (empty, "//", a component "." or
- * "..", not UTF-8), -ENAMETOOLONG. A "/" at the end is fine. */
+/* 0; -EINVAL for a key that servers map to another one or refuse (empty, "//", a component "." or
+ * "..", not UTF-8), -ENAMETOOLONG. A "/" at the end is allowed. */
 must_use int s3_url_check_key(const char *key);
 
-/* Appends the coded path of `key` (NULL = the bucket itself). 0 or what buf_append says. */
+/* Appends the encoded path of `key` (NULL = the bucket itself). 0 or the error of buf_append. */
 must_use int s3_url_path(const struct s3_url *url, const char *key, struct buf *out);
 
-/* Appends `text` percent-coded as SigV4 wants it, "/" too unless keep_slash. 0 or what
- * buf_append says. */
+/* Appends `text` percent-encoded by the rules of SigV4, "/" too unless keep_slash. 0 or the error
+ * of buf_append. */
 must_use int s3_url_encode(struct buf *out, const char *text, size_t len, bool keep_slash);
 
-/* Decodes %XX in place, and "+" to a space if `plus`; puts a NUL at the end, where there must be
- * room for it. What is no valid code stays. Returns the new length. */
+/* Decodes %XX in place, and "+" to a space if `plus`; writes a NUL at the end, for which there must
+ * be room. Invalid codes stay. Returns the new length. */
 size_t s3_url_decode(char *text, size_t len, bool plus);
 
 #endif

@@ -1,10 +1,9 @@
-/* S3's XML answers on libxml2's push parser with our own SAX handlers: nothing builds a tree,
- * nothing follows an entity, a DTD ends the parsing.
+/* S3's XML responses on libxml2's push parser with our own SAX handlers: no tree is built, no
+ * entity is resolved, a DTD ends the parsing.
  *
- * An element is known by its name and its parent's; texts of known elements go into one bounded
- * buffer. Entries whose keys might be coded wait, coded, in `held` until it is known whether
- * they are.
- */
+ * An element is identified by its name and its parent's; texts of known elements go into one
+ * bounded buffer. Entries whose keys might be encoded wait, encoded, in `held` until it is known
+ * whether they are. */
 #include "s3/s3_xml.h"
 
 #include <errno.h>
@@ -18,11 +17,13 @@
 #include "s3/s3_time.h"
 #include "s3/s3_url.h"
 
-#define FEED_CHUNK 16384       /* given to libxml2 at once */
-#define QUIET_MAX (256u << 10) /* bytes without any event: one token is that long */
-#define HELD_MAX (16u << 20) /* held entries: 5,000 of the longest keys, coded; 60,000 usual ones */
+#define FEED_CHUNK 16384       /* bytes passed to libxml2 at once */
+#define QUIET_MAX (256u << 10) /* bytes without any event: maximum length of a token */
+#define HELD_MAX                                                                                   \
+    (16u << 20) /* held entries: 5,000 of the longest keys, encoded; 60,000 usual
+                              * ones */
 
-/* What an element is; FIELD_* have a text. */
+/* Kinds of elements; FIELD_* have a text. */
 enum element {
     EL_UNKNOWN,
     EL_LIST,
@@ -90,7 +91,7 @@ enum encoding { ENCODING_UNSAID, ENCODING_NONE, ENCODING_URL };
 
 /* A held entry in `held`: this, the key, NUL. */
 struct held_entry {
-    struct s3_list_entry entry; /* key is set when told */
+    struct s3_list_entry entry; /* key is set when the entry is reported */
     char etag[S3_ETAG_MAX];
 };
 
@@ -98,18 +99,18 @@ struct s3_xml {
     xmlParserCtxtPtr ctxt;
     int (*on_entry)(void *arg, const struct s3_list_entry *e);
     void *arg;
-    int error; /* the first one; sticks */
+    int error; /* the first error; it persists */
     size_t size;
     size_t quiet; /* bytes since the last event */
-    bool begun;   /* past the blanks that may come before <?xml */
+    bool begun;   /* past the blanks that may precede <?xml */
     bool ended;
-    enum s3_xml_kind expected; /* of a root that is not known; NOTHING = none */
-    bool known;                /* the root, or something in it */
+    enum s3_xml_kind expected; /* for an unknown root; NOTHING = none */
+    bool known;                /* the root, or an element in it */
     unsigned depth;
     enum element stack[S3_XML_DEPTH_MAX];
-    struct buf text; /* of the field that is open */
+    struct buf text; /* text of the field that is open */
     enum encoding encoding;
-    struct s3_list_entry entry; /* the one that is open; its key is in `key` */
+    struct s3_list_entry entry; /* the entry that is open; its key is in `key` */
     struct buf key;
     char etag[S3_ETAG_MAX];
     struct buf held;
@@ -124,7 +125,7 @@ static void xml_fail(struct s3_xml *xml, int error)
     }
 }
 
-/* buf's "beyond the maximum" is the document's fault. */
+/* A text beyond buf's maximum is an error of the document. */
 static void xml_check(struct s3_xml *xml, int r)
 {
     xml_fail(xml, r == -EMSGSIZE ? -EBADMSG : r);
@@ -132,7 +133,7 @@ static void xml_check(struct s3_xml *xml, int r)
 
 /* ---- entries ---- */
 
-/* Tells an entry, its key as it was sent. `key` is changed. */
+/* Reports an entry, its key as sent. `key` is modified. */
 static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key, size_t len,
                      const char *etag)
 {
@@ -161,7 +162,7 @@ static void hold(struct s3_xml *xml)
         xml_check(xml, buf_append(&xml->held, xml->key.data, xml->key.len + 1));
 }
 
-/* The encoding is known now: tells what was held. */
+/* The encoding is known now: reports the held entries. */
 static void xml_release(struct s3_xml *xml, enum encoding encoding)
 {
     xml->encoding = encoding;
@@ -220,7 +221,7 @@ static void cut_copy(char *to, size_t cap, const char *from)
     to[len] = '\0';
 }
 
-/* (How it was written says nothing of headers, where it is sent back.) */
+/* (The quotes in XML do not show how the server writes ETags in headers.) */
 static void copy_etag(char *to, const char *from)
 {
     (void)s3_etag_read(from, to);
@@ -393,10 +394,10 @@ static void on_error(void *ctx, const xmlError *error)
 static void on_error(void *ctx, xmlError *error)
 #endif
 {
-    (void)ctx, (void)error; /* s3_xml_feed looks at what the parser returns */
+    (void)ctx, (void)error; /* s3_xml_feed checks the parser's result */
 }
 
-/* Trouble with encodings belongs to no parser, and would go to stderr. */
+/* Encoding errors belong to no parser, and would be printed to stderr. */
 static void on_words(void *ctx, const char *format, ...)
 {
     (void)ctx, (void)format;
@@ -473,7 +474,8 @@ int s3_xml_feed(struct s3_xml *xml, const void *data, size_t len)
     xml->size += len;
     if (xml->size > S3_XML_SIZE_MAX)
         xml_fail(xml, -EBADMSG);
-    /* Servers keep a slow copy's connection alive with blanks, where XML wants "<?xml" first. */
+    /* Servers keep the connection of a slow copy alive with blanks, where XML must begin with
+     * "<?xml". */
     while (!xml->begun && len > 0 && strchr(" \t\r\n", *p) && *p) {
         p++;
         len--;

@@ -1,5 +1,5 @@
-/* The table of baselines. Which one rules a write is decided in workers/; here they are only
- * kept. */
+/* The table of baselines. It only stores them; workers/cas/ decides which one applies to a
+ * write. */
 #include "shm/shm_baseline.h"
 
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#define FILTER_BYTES 32u /* of the filter for each entry: 256 bits */
+#define FILTER_BYTES 32u /* bits of the filter for each entry: 256 bits */
 #define FILTER_PROBES 4
 
 static_assert(sizeof(struct shm_baseline) == 1024, "a power of two of a page");
@@ -81,7 +81,7 @@ static bool same_who(const struct shm_baseline_who *a, const struct shm_baseline
     return a->tgid == b->tgid && a->start == b->start;
 }
 
-/* The link that leads to the entry, or to the end of its chain (0). */
+/* The link that points to the entry, or to the end of its chain (0). */
 static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *key,
                                const struct shm_baseline_who *who)
 {
@@ -165,7 +165,7 @@ static void use(struct shm *shm, uint32_t link)
 
 /* ---- entries ---- */
 
-/* *link leads to it, and to the next afterwards. */
+/* *link points to it, and to the next one afterwards. */
 static void remove_entry(struct shm *shm, uint32_t *link)
 {
     struct shm_baseline_table *t = shm->baselines;
@@ -239,8 +239,8 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm, const struct shm_basel
     return SHM_BASELINE_KNOWN;
 }
 
-/* Versions of the same content have one ETag, as all empty files have: their write-ids tell, where
- * both are known. */
+/* Versions with the same content have the same ETag, as all empty files do: their write-ids
+ * distinguish them, if both are known. */
 static bool is_other(const struct shm_baseline_value *a, const struct shm_baseline_value *b)
 {
     return strcmp(a->etag, b->etag) != 0 || ((a->flags & b->flags & SHM_BASELINE_LINEAGE) &&
@@ -308,7 +308,7 @@ void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
         if (memcmp(&b->key, key, sizeof(*key)) != 0 || strcmp(b->value.etag, from) != 0)
             continue;
         shm_save(shm, shm->meta, b->value.etag, SHM_ETAG_MAX);
-        memcpy(b->value.etag, to, SHM_ETAG_MAX);
+        shm_etag_copy(b->value.etag, to);
         moved++;
     }
 }

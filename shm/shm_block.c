@@ -1,6 +1,5 @@
-/* The pool of blocks: hash table, single flight, clock eviction. Who fetches what:
- * workers/read/fetch.c.
- * */
+/* The pool of blocks: hash table, single flight, clock eviction. workers/read/fetch.c decides what
+ * is fetched. */
 #include "shm/shm_block.h"
 
 #include <assert.h>
@@ -8,8 +7,8 @@
 #include <sodium.h>
 #include <string.h>
 
-/* Rounds of the hand that a block outlives without being used: what is read over and over outlives
- * what streams by and is read once. */
+/* Rounds of the clock hand that an unused block survives: blocks that are read repeatedly outlive
+ * those that are read once in a stream. */
 #define USES_MAX 3
 
 static uint32_t n_heads(const struct shm_sizes *s)
@@ -121,7 +120,7 @@ static void link_out(struct shm *shm, uint32_t idx)
         set(shm, *link, b->hash_next);
 }
 
-/* Takes the block out of its chain and marks it FREE. */
+/* Removes the block from its chain and marks it FREE. */
 static void block_release(struct shm *shm, uint32_t idx)
 {
     struct shm_block *b = block_edit(shm, idx);
@@ -175,7 +174,7 @@ void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker)
 
 void shm_block_spent(struct shm *shm, uint32_t idx)
 {
-    at(shm, idx)->used = 0; /* without lock: a lost mark costs nothing */
+    at(shm, idx)->used = 0; /* without the lock: losing a mark does no harm */
 }
 
 bool shm_block_known(struct shm *shm, struct shm_block_key key)
@@ -203,9 +202,9 @@ bool shm_block_is_ready(struct shm *shm, struct shm_block_key key)
     return ready;
 }
 
-/* A free block, or the first that the clock finds unpinned and not used since its last rounds.
- * `used` counts down without saving: a lost count costs nothing, and a whole round would not fit
- * the undo log. */
+/* A free block, or the first that the clock hand finds unpinned and not used in its last rounds.
+ * `used` is decremented without saving: losing a count does no harm, and a whole round would not
+ * fit into the undo log. */
 static uint32_t take_victim(struct shm *shm)
 {
     struct shm_block_table *t = shm->blocks;
@@ -231,7 +230,7 @@ static uint32_t take_victim(struct shm *shm)
     return SHM_NIL;
 }
 
-/* A free block, or an evicted one, that `worker` fetches. SHM_NIL if there is none. */
+/* A free or evicted block for `worker` to fetch into. SHM_NIL if there is none. */
 static uint32_t take(struct shm *shm, uint32_t worker)
 {
     uint32_t idx = take_victim(shm);
@@ -257,7 +256,7 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
     return idx;
 }
 
-/* The waiters, who are told. */
+/* Returns the workers that wait, to be woken. */
 static uint32_t make_ready(struct shm *shm, uint32_t idx, uint32_t len)
 {
     struct shm_block *b = block_edit(shm, idx);
@@ -288,7 +287,7 @@ uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len)
 
 /* ---- putting ---- */
 
-/* A key that nobody asks for. */
+/* A key that no reader looks up. */
 static struct shm_block_key nobodys(uint32_t idx)
 {
     return (struct shm_block_key){.node = SHM_NIL, .no = idx};
@@ -307,7 +306,7 @@ static uint32_t begin_put(struct shm *shm, struct shm_block_key key, uint32_t wo
     return idx;
 }
 
-/* Its key is to be another block's. Its waiters, who find that one. */
+/* Its key is needed for another block. Returns its waiters, who will find that one. */
 static uint32_t set_aside(struct shm *shm, uint32_t idx)
 {
     struct shm_block *b = block_edit(shm, idx);
@@ -369,8 +368,8 @@ void shm_block_drop(struct shm *shm, struct shm_block_key key)
     unlock(shm);
 }
 
-/* All are woken, not only those who wait for what it fetched: it may have died between the end of a
- * fetch and waking them. */
+/* All workers are woken, not only those that wait for its fetches: it may have died between the end
+ * of a fetch and waking them. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker)
 {
     uint16_t bit = (uint16_t)(1u << worker);
@@ -405,7 +404,7 @@ static int check_block(struct shm *shm, uint32_t i, uint32_t count[3], struct er
     return 0;
 }
 
-/* Each chain holds blocks in use, of its own, each once; together all that are in use. */
+/* Each chain holds blocks in use, of its own bucket, each once; together all that are in use. */
 static int block_check_chains(struct shm *shm, uint32_t in_use, struct err *err)
 {
     uint32_t n = 0;

@@ -1,9 +1,8 @@
 /* Blocks of object data, and pages of directory listings, shared by all workers.
  *
- * A block has a key; it is fetched once however many want it (FETCHING has one owner), pinned by a
- * bit for each worker while its bytes are being copied to the kernel, and evicted by a clock when
- * unpinned. All functions take shm->blocks->lock themselves.
- */
+ * A block has a key. It is fetched once, however many readers want it (FETCHING has one owner); it
+ * is pinned, with a bit for each worker, while its bytes are copied to the kernel; a clock evicts
+ * it when it is unpinned. All functions take shm->blocks->lock themselves. */
 #ifndef SHM_SHM_BLOCK_H
 #define SHM_SHM_BLOCK_H
 
@@ -11,28 +10,28 @@
 
 enum shm_block_state { SHM_BLOCK_FREE, SHM_BLOCK_FETCHING, SHM_BLOCK_READY };
 
-/* Bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); of a listing see
- * workers/names/list.h. */
+/* For the bytes of a node: (node index, struct shm_node.content, offset / SHM_BLOCK_SIZE); for a
+ * listing see workers/names/list.h. */
 struct shm_block_key {
     uint32_t node;
     uint32_t content;
     uint32_t no;
 };
 
-/* Writer: any worker, under the table's lock. The bytes are written by the owner alone while
- * FETCHING, without lock, and are constant while READY. If the owner of the lock dies: rolled back.
- * If the owner of a FETCHING block dies: shm_block_worker_gone() by its replacement.
- * States: FREE -> FETCHING -> READY -> FREE; FETCHING -> FREE when the fetch failed, or when its
- * bytes were put by somebody else meanwhile (its key is nobody's then: node is SHM_NIL). */
+/* Writer: any worker, under the table's lock. Only the owner writes the bytes, while FETCHING,
+ * without the lock; they are constant while READY. If the owner of the lock dies: rolled back. If
+ * the owner of a FETCHING block dies: its replacement calls shm_block_worker_gone(). States: FREE
+ * -> FETCHING -> READY -> FREE; FETCHING -> FREE if the fetch failed, or if another worker put the
+ * bytes meanwhile (then the block has no key: node is SHM_NIL). */
 struct shm_block {
     uint32_t state;
     uint32_t hash_next; /* index + 1 */
     struct shm_block_key key;
     uint32_t len;     /* valid bytes, READY */
-    uint16_t pins;    /* a bit for each worker: it is copying from this block */
-    uint16_t waiters; /* a bit for each worker: wake it when the fetch ends */
+    uint16_t pins;    /* a bit for each worker that is copying from this block */
+    uint16_t waiters; /* a bit for each worker to wake when the fetch ends */
     uint8_t owner;    /* of FETCHING */
-    uint8_t used;     /* clock: uses since the hand passed, as far as they count */
+    uint8_t used;     /* clock: uses since the hand passed, up to a maximum */
     uint16_t unused;
 };
 
@@ -56,30 +55,30 @@ uint8_t *shm_block_data(struct shm *shm, uint32_t idx);
 uint32_t shm_block_len(struct shm *shm, uint32_t idx);
 
 enum shm_block_found {
-    SHM_BLOCK_HIT,  /* pinned for `worker`: *ret_idx; shm_block_unpin() when done */
-    SHM_BLOCK_BUSY, /* somebody fetches it: `worker` will be woken */
-    SHM_BLOCK_MINE, /* `worker` itself fetches it */
+    SHM_BLOCK_HIT,  /* pinned for `worker`: *ret_idx; call shm_block_unpin() when done */
+    SHM_BLOCK_BUSY, /* another fetch is under way: `worker` will be woken */
+    SHM_BLOCK_MINE, /* `worker` itself is fetching it */
     SHM_BLOCK_MISS,
 };
 
-/* Looks up and pins, or registers to wait. */
+/* Looks up and pins, or registers as a waiter. */
 enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key, uint32_t worker,
                                    uint32_t *ret_idx);
 void shm_block_unpin(struct shm *shm, uint32_t idx, uint32_t worker);
 
-/* A sequential reader is through with a block that it has pinned: it goes before those that are yet
- * to be read. */
+/* A sequential reader has finished with a block that it has pinned: it is evicted before blocks
+ * that are still to be read. */
 void shm_block_spent(struct shm *shm, uint32_t idx);
 
-/* True if the block is there or being fetched: read-ahead need not ask for it. */
+/* True if the block is present or being fetched: read-ahead need not request it. */
 bool shm_block_known(struct shm *shm, struct shm_block_key key);
 
-/* True if the block is there. Not so one that is being fetched: who fetches it may die, and the
- * version be gone when it is asked for again. */
+/* True if the block is present. False if it is being fetched: that worker may die, and the version
+ * may be gone when it is requested again. */
 bool shm_block_is_ready(struct shm *shm, struct shm_block_key key);
 
-/* A FETCHING block owned by `worker`; evicts. Its index, or SHM_NIL: the key is known already
- * (shm_block_known), or every block is pinned or being fetched. */
+/* A FETCHING block owned by `worker`; evicts if necessary. Its index, or SHM_NIL: the key is known
+ * already (shm_block_known), or every block is pinned or being fetched. */
 uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker);
 
 /* Ends a fetch of `worker`: READY with len bytes, or FREE (fail). Returns the mask of workers to
@@ -87,20 +86,20 @@ uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t wor
 uint32_t shm_block_ready(struct shm *shm, uint32_t idx, uint32_t len);
 uint32_t shm_block_fail(struct shm *shm, uint32_t idx);
 
-/* The bytes of a block that came without a fetch of it: READY when this returns, also where
- * somebody fetches it (that fetch goes on, for nobody). Nobody sees the block before; a worker that
- * dies in here leaves what there was. `worker`: the caller; `len` up to SHM_BLOCK_SIZE; *ret_wake:
- * the mask of workers to wake. The block's index; SHM_NIL, and nothing done: it is READY already,
- * or every block is pinned or being fetched. */
+/* Stores the bytes of a block that were obtained without a fetch of it: READY when this returns,
+ * even if another worker is fetching it (that fetch continues, but its result is dropped). The
+ * block is not visible before; if a worker dies in here, the table is as before. `worker`: the
+ * caller; `len` up to SHM_BLOCK_SIZE; *ret_wake: the mask of workers to wake. The block's index;
+ * SHM_NIL, and nothing changed: it is READY already, or every block is pinned or being fetched. */
 uint32_t shm_block_put(struct shm *shm, struct shm_block_key key, uint32_t worker,
                        const uint8_t *data, uint32_t len, uint32_t *ret_wake);
 
-/* Drops a block that is of no more use, if it is READY and unpinned. It is the next one to be
- * taken, so that what streams through the pool stays in little memory. */
+/* Drops a block that is no longer needed, if it is READY and unpinned. It is the next one to be
+ * reused, so that a stream through the pool stays in little memory. */
 void shm_block_drop(struct shm *shm, struct shm_block_key key);
 
-/* A worker died: its fetches have failed, its pins are gone. Returns the mask of workers to wake:
- * all others. */
+/* A worker died: its fetches have failed, its pins are released. Returns the mask of workers to
+ * wake: all others. */
 uint32_t shm_block_worker_gone(struct shm *shm, uint32_t worker);
 
 #endif

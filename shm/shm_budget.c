@@ -1,4 +1,4 @@
-/* The memory budget. Where the limit comes from (cgroup v1 and v2), and what it is spent on. */
+/* The memory budget: where the limit comes from (cgroup v1 and v2), and how it is divided. */
 #include "shm/shm_budget.h"
 
 #include <errno.h>
@@ -12,15 +12,15 @@
 #define CGROUP_TEXT_MAX 8192
 #define DIR_MAX 1024
 #define PATH_CAP (DIR_MAX + 64)
-#define NO_LIMIT (UINT64_C(1) << 60) /* v1 says "none" with a huge number */
+#define NO_LIMIT (UINT64_C(1) << 60) /* v1 writes a huge number for "none" */
 
 /* Fixed parts of a worker: code, heap, curl, TLS. Measured: bench note in ARCHITECTURE.md. */
 #define MIB (UINT64_C(1) << 20)
 #define WORKER_HEAP (6 * MIB)
 #define DAEMON_HEAP (6 * MIB)
 #define PAYLOAD (1u << 20)
-#define REST_MIN (24 * MIB)   /* nodes, blocks and free memory: the least that is of use */
-#define LEFT_MAX (2048 * MIB) /* more makes nothing faster */
+#define REST_MIN (24 * MIB)   /* nodes, blocks and free memory: the useful minimum */
+#define LEFT_MAX (2048 * MIB) /* more does not make anything faster */
 #define NODES_MIN 16384u
 #define NODES_MAX (1u << 20)
 #define NODE_BYTES 320 /* a node, its hash head, its share of the long names */
@@ -30,7 +30,7 @@ static uint64_t budget_least(uint64_t a, uint64_t b)
     return a && (!b || a < b) ? a : b;
 }
 
-/* A file of one number; "max", "-1" and anything else is 0. */
+/* A file with one number; "max", "-1" and anything else is 0. */
 static uint64_t read_number(const char *path)
 {
     char text[64];
@@ -43,7 +43,7 @@ static uint64_t read_number(const char *path)
     return end == text || v >= NO_LIMIT ? 0 : v;
 }
 
-/* The memory.max (v2) or memory.limit_in_bytes (v1) of one group, 0 = none. */
+/* memory.max (v2) or memory.limit_in_bytes (v1) of one group, 0 = none. */
 static uint64_t memory_v2(const char *dir)
 {
     char path[PATH_CAP];
@@ -89,7 +89,7 @@ static uint64_t cpus_v1(const char *dir)
     return cpus(read_number(quota), read_number(period));
 }
 
-/* True if `names` ("cpu,cpuacct") has this one; for v2 both are "". */
+/* True if `names` ("cpu,cpuacct") contains this one; for v2 both are "". */
 static bool has_controller(const char *names, const char *one)
 {
     size_t len = strlen(one);
@@ -128,9 +128,9 @@ static bool cgroup_path(const char *root, const char *controller, char *out, siz
     return false;
 }
 
-/* The least that `read` says from the process's own group up to the root of the mount. In a
- * container the path may not exist below the mount (it is the host's): then only the root of the
- * mount counts. */
+/* The lowest value that `read` returns from the process's own group up to the root of the mount. In
+ * a container the path may not exist below the mount (it is the host's path): then only the root of
+ * the mount counts. */
 static uint64_t walk_up(const char *root, const char *controller, const char *mount,
                         uint64_t (*read)(const char *dir))
 {
@@ -167,7 +167,7 @@ uint32_t shm_budget_cgroup_cpus(const char *root)
     return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-/* Bytes that do not depend on what is divided. */
+/* Bytes that do not depend on the budget. */
 static uint64_t fixed_bytes(const struct shm_sizes *s)
 {
     uint64_t n = DAEMON_HEAP + s->workers * WORKER_HEAP;
@@ -189,7 +189,7 @@ static uint32_t nodes_for(uint64_t bytes)
 }
 
 /* Half of what is left after the fixed parts goes to blocks, a quarter to nodes; the rest stays
- * free for spool memory, page tables and the kernel's own. */
+ * free for spool memory, page tables and kernel memory. */
 int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions, uint32_t baselines,
                      struct shm_sizes *ret, struct err *err)
 {

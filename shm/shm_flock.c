@@ -1,5 +1,5 @@
-/* The table of file locks. Its invariants are checked in shm_flock_check.c; requests for locks, and
- * waiting, are in workers/handlers/op_lock.c. */
+/* The table of file locks. shm_flock_check.c checks its invariants; workers/handlers/op_lock.c
+ * handles requests for locks, and waiting. */
 #include "shm/shm_flock.h"
 
 #include <assert.h>
@@ -37,7 +37,7 @@ static uint32_t free_slots(const struct shm *shm)
     return shm->header->sizes.handles - shm->flocks->live;
 }
 
-/* There is one: the caller has looked. */
+/* The caller has made sure that there is one. */
 static void add_lock(struct shm *shm, struct shm_flock_file *f, const struct shm_flock *lock)
 {
     struct shm_flock_table *t = shm->flocks;
@@ -54,7 +54,7 @@ static void add_lock(struct shm *shm, struct shm_flock_file *f, const struct shm
     shm_set(shm, shm->meta, t->live, t->live + 1);
 }
 
-/* *at is the link that leads to it, and leads to the next afterwards. */
+/* *at is the link that points to it, and points to the next one afterwards. */
 static void remove_lock(struct shm *shm, uint32_t *at)
 {
     struct shm_flock_table *t = shm->flocks;
@@ -85,7 +85,7 @@ static struct shm_flock_file *file_at(struct shm *shm, uint32_t link)
     return &shm->flocks->cell[link - 1].file;
 }
 
-/* The file of a node, and the link that leads to it; NULL if it has no locks. */
+/* The file of a node, and the link that points to it; NULL if it has no locks. */
 static struct shm_flock_file *find_file(struct shm *shm, uint32_t node, uint32_t **ret_at)
 {
     uint32_t *at = node_head(shm, node);
@@ -121,8 +121,8 @@ static void unchain_by_key(struct shm *shm, struct shm_flock_file *f, uint32_t l
     shm_set(shm, shm->meta, *at, f->next_by_key);
 }
 
-/* A new one, which must get a lock before the section ends. As many files as locks: there always is
- * one. */
+/* Adds a file, which must get a lock before the section ends. There are as many files as locks, so
+ * one is always free. */
 static struct shm_flock_file *file_new(struct shm *shm, uint32_t node)
 {
     struct shm_flock_table *t = shm->flocks;
@@ -157,7 +157,7 @@ static void file_free(struct shm *shm, struct shm_flock_file *f)
     shm_set(shm, shm->meta, shm->flocks->free_file, link);
 }
 
-/* Locks of the file went: whom to wake. The file goes with the last of them. */
+/* Locks of the file were removed: returns whom to wake. The file is freed with its last lock. */
 static uint32_t locks_gone(struct shm *shm, struct shm_flock_file *f)
 {
     uint32_t wake = f->waiters;
@@ -191,7 +191,7 @@ static bool conflict(const struct shm_flock *a, const struct shm_flock *b)
            (a->whole || (a->start <= b->end && b->start <= a->end));
 }
 
-/* The one of the file that begins first, or NULL. */
+/* The lock with the lowest start on the file, or NULL. */
 static const struct shm_flock *find_in(struct shm *shm, const struct shm_flock_file *f,
                                        const struct shm_flock *want)
 {
@@ -283,16 +283,16 @@ static bool overlaps(const struct shm_flock *l, const struct shm_flock *want)
     return l->start <= want->end && want->start <= l->end;
 }
 
-/* One more byte on either side, and they would overlap. */
+/* Widened by a byte on either side, they would overlap. */
 static bool touches(const struct shm_flock *l, const struct shm_flock *want)
 {
     return overlaps(l, want) || l->end + 1 == want->start || want->end + 1 == l->start;
 }
 
-/* What becomes of a range of the owner's own. */
+/* What happens to a range of the same owner. */
 enum fate {
     FATE_STAYS,
-    FATE_GOES,  /* it lies in the new one, or is joined with it */
+    FATE_GOES,  /* it lies within the new one, or is merged with it */
     FATE_CUT,   /* one of its ends stays */
     FATE_SPLIT, /* both */
 };
@@ -310,7 +310,7 @@ static enum fate fate_of(const struct shm_flock *l, const struct shm_flock *want
     return left && right ? FATE_SPLIT : left || right ? FATE_CUT : FATE_GOES;
 }
 
-/* Whether the table, and this owner's share of it, have room for what the change makes more. */
+/* True if the table, and this owner's share, have room for the additional ranges. */
 static bool has_room(struct shm *shm, const struct shm_flock_file *f, const struct shm_flock *want)
 {
     int64_t own = 0, more = want->type != SHM_FLOCK_NONE;
@@ -345,8 +345,8 @@ static void cut_out(struct shm *shm, struct shm_flock_file *f, uint32_t link,
     }
 }
 
-/* Makes room for `want` among the owner's own ranges, and widens it by those that it joins. True if
- * anything was given up that others may wait for. */
+/* Makes room for `want` among the owner's own ranges, and extends it by those that it is merged
+ * with. True if anything was released that others may wait for. */
 static bool clear_range(struct shm *shm, struct shm_flock_file *f, struct shm_flock *want)
 {
     const struct shm_flock asked = *want;
@@ -405,7 +405,7 @@ int shm_flock_set(struct shm *shm, uint32_t node, const struct shm_flock *want, 
 
 /* ---- closing ---- */
 
-/* Removes the locks of the file of which `goes` says so, up to SHM_FLOCK_OWNER_MAX. */
+/* Removes the locks of the file for which `goes` is true, up to SHM_FLOCK_OWNER_MAX. */
 static uint32_t flock_drop(struct shm *shm, uint32_t node, uint64_t id,
                            bool (*goes)(const struct shm_flock *l, uint64_t id), uint32_t *ret_wake)
 {

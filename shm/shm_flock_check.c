@@ -1,4 +1,4 @@
-/* The invariants of the table of file locks. It believes no index that it finds. */
+/* Checks the invariants of the table of file locks. It trusts no index that it finds. */
 #include <errno.h>
 
 #include "shm/shm_flock.h"
@@ -49,8 +49,7 @@ static int check_chain(struct shm *shm, const struct shm_flock_file *f, uint32_t
     return r;
 }
 
-/* Walks a chain by node, or by key. 0, or -EUCLEAN if it leads out of the table or round in
- * circles. */
+/* Walks a chain by node, or by key. 0, or -EUCLEAN if it leads outside the table or is circular. */
 static int walk(const struct shm_flock_table *t, uint32_t first, bool by_key, uint32_t *files)
 {
     for (uint32_t at = first; at;) {

@@ -1,5 +1,5 @@
-/* Open files and directories: what a file handle (fh) of the kernel stands for.
- * All functions want shm->meta held and save what they change. */
+/* Open files and directories: what a file handle (fh) of the kernel refers to. All functions
+ * require shm->meta to be held and save what they change. */
 #ifndef SHM_SHM_HANDLE_H
 #define SHM_SHM_HANDLE_H
 
@@ -8,7 +8,8 @@
 enum shm_handle_kind { SHM_HANDLE_FREE, SHM_HANDLE_FILE, SHM_HANDLE_DIR };
 
 /* Writer, readers: any worker, under shm->meta; `seq_*` without it (a lost update only costs a
- * smaller window). If the owner dies: rolled back. States: FREE -> FILE or DIR -> FREE. */
+ * smaller read-ahead window). If the owner dies: rolled back. States: FREE -> FILE or DIR ->
+ * FREE. */
 struct shm_handle {
     uint32_t kind;
     uint32_t generation;
@@ -29,7 +30,7 @@ struct shm_handle {
 };
 
 struct shm_handle_table {
-    uint32_t free_handle, fresh_handle; /* chain of free ones (index + 1); first never used */
+    uint32_t free_handle, fresh_handle; /* free chain (index + 1); first entry never used */
     uint32_t live;
     uint32_t unused;
     struct shm_handle slot[];
@@ -44,21 +45,21 @@ const struct shm_handle *shm_handle_at(struct shm *shm, uint32_t idx);
 /* Saves the handle and returns it. */
 struct shm_handle *shm_handle_edit(struct shm *shm, uint32_t idx);
 
-/* Not saved: only for `seq_*`, which plan the read-ahead (read_plan.h). They need not be right:
- * what a process that dies leaves of them costs a request too many, or a smaller window. */
+/* Not saved: only for `seq_*`, which plan the read-ahead (read_plan.h). They need not be correct:
+ * what a dying process leaves there costs one request too many, or a smaller window. */
 struct shm_handle *shm_handle_hints(struct shm *shm, uint32_t idx);
 
-/* A handle on the node (whose opens are counted up). Its index, or -ENFILE. */
+/* A handle on the node (increments its opens). Its index, or -ENFILE. */
 must_use int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node,
                                 uint32_t flags);
-/* Frees it and counts the node's opens down. */
+/* Frees it and decrements the node's opens. */
 void shm_handle_free(struct shm *shm, uint32_t idx);
 
-/* The fh that the kernel sees, and back: SHM_NIL for one that is not open as this kind. */
+/* The fh that the kernel sees, and back: SHM_NIL if none of this kind is open. */
 uint64_t shm_handle_fh(struct shm *shm, uint32_t idx);
 uint32_t shm_handle_of_fh(struct shm *shm, uint64_t fh, enum shm_handle_kind kind);
 
-/* The write session of an open file; SHM_NIL if fh is none, or not open for writing. */
+/* The write session of an open file; SHM_NIL if fh is invalid, or not open for writing. */
 uint32_t shm_handle_session(struct shm *shm, uint64_t fh);
 
 #endif

@@ -1,4 +1,4 @@
-/* The list of all tables: size, place and initialisation of each, in one place. */
+/* The list of all tables: size, position and initialisation of each, in one place. */
 #include "shm/shm_layout.h"
 
 #include "shm/shm_baseline.h"

@@ -1,4 +1,4 @@
-/* The rows that shm_segment.c walks; inside shm/ only. */
+/* The rows that shm_segment.c walks; only for files of shm/. */
 #ifndef SHM_SHM_LAYOUT_H
 #define SHM_SHM_LAYOUT_H
 
@@ -7,7 +7,7 @@
 struct shm_layout_row {
     const char *name;
     size_t (*size)(const struct shm_sizes *sizes);
-    void (*init)(struct shm *shm);                  /* NULL: zeroes are right */
+    void (*init)(struct shm *shm);                  /* NULL: zeroes are valid */
     int (*check)(struct shm *shm, struct err *err); /* NULL: nothing to check */
 };
 

@@ -1,5 +1,5 @@
-/* Robust locks with an undo log. The tables that they guard are next door (shm_node.c,
- * shm_session.c, ...); this file knows only bytes and offsets. */
+/* Robust locks with an undo log. The tables that they protect are in shm_node.c, shm_session.c,
+ * ...; this file only knows bytes and offsets. */
 #include "shm/shm_lock.h"
 
 #include <assert.h>
@@ -18,11 +18,11 @@ struct undo_trailer {
     uint64_t offset; /* of the bytes, in the segment */
 };
 
-/* How long to sleep for a lock before looking again. A waiter that was woken and killed takes the
- * wake-up with it where the lock was taken by a third at once: nobody wakes the next then. */
+/* How long to sleep for a lock before checking again. A waiter that is woken and killed takes the
+ * wake-up with it if a third process took the lock at once: then no other waiter is woken. */
 #define RETRY_NS (20 * NS_PER_MS)
 
-/* Keeps the compiler from moving, merging or dropping accesses to memory across it. */
+/* Keeps the compiler from moving, merging or removing memory accesses across it. */
 #define barrier() __asm__ volatile("" ::: "memory")
 
 /* Ranks held by this process (single-threaded), a bit each: for the order check. */
@@ -41,8 +41,8 @@ void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank)
     m->log_used = 0;
 }
 
-/* Whether this can be an entry that ends at `end`: a log that was overwritten must not make wild
- * writes. */
+/* True if an entry can end at `end`: a log that was overwritten must not cause writes to arbitrary
+ * places. */
 static bool sane(const struct shm *shm, const struct undo_trailer *t, uint32_t end)
 {
     return t->padded <= end && t->len <= t->padded && t->len <= shm->size &&
@@ -90,7 +90,7 @@ lock_itself void shm_lock(struct shm *shm, struct shm_mutex *m)
 {
     int r;
 
-    assert(held_ranks < UINT32_C(1) << m->rank); /* else it waits for itself */
+    assert(held_ranks < UINT32_C(1) << m->rank); /* otherwise it would wait for itself */
     r = take(&m->mutex);
     held_ranks |= UINT32_C(1) << m->rank;
     if (r == 0)

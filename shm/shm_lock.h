@@ -1,18 +1,17 @@
 /* Locks of the segment: process-shared robust mutexes with an undo log.
  *
- * Any process may be killed at any instruction. Whoever changes a table first saves the old bytes
- * with shm_save(), which writes them to the lock's undo log, in the segment. shm_unlock() empties
- * the log: that one store is the commit. When the owner of a lock dies, the next locker gets
- * EOWNERDEAD, puts the saved bytes back in reverse order, and goes on: the tables are as they were
- * before the dead process took the lock. So every locked section is all or nothing, however many
- * tables it changes, and no table needs a repair of its own.
+ * Any process may be killed at any instruction. A process that changes a table first saves the old
+ * bytes with shm_save(), which writes them to the lock's undo log, in the segment. shm_unlock()
+ * empties the log: that one store is the commit. When the owner of a lock dies, the next locker
+ * gets EOWNERDEAD, restores the saved bytes in reverse order, and continues: the tables are as they
+ * were before the dead process took the lock. So every locked section is all or nothing, however
+ * many tables it changes, and no table needs repair code.
  *
- * Why this order is enough: a kill stops a process between two of its instructions, with all
- * earlier ones done; only the compiler could reorder, and the barriers in shm_save() forbid that.
- * (Memory order between processors is settled by the kernel's robust-futex hand-over.)
+ * Why this order is sufficient: a kill stops a process between two of its instructions, with all
+ * earlier ones done; only the compiler could reorder, and the barriers in shm_save() prevent that.
+ * (The kernel's robust-futex hand-over orders memory between processors.)
  *
- * Under a lock: no system call, no log line, no allocation, no S3.
- */
+ * Under a lock: no system call, no log line, no allocation, no S3. */
 #ifndef SHM_SHM_LOCK_H
 #define SHM_SHM_LOCK_H
 
@@ -25,17 +24,17 @@
 
 struct shm;
 
-/* A lock of a higher rank may be taken while holding a lower one, never the other way round. */
+/* A lock of a higher rank may be taken while holding a lower one, never the reverse. */
 enum shm_rank {
     SHM_RANK_META = 1,  /* nodes, names, sessions, handles, journal records, notifications */
     SHM_RANK_BLOCK = 2, /* blocks of object data */
 };
 
-/* Bytes of undo log; a locked section must fit. The dearest calls: shm_node_intern 5.5 KiB,
+/* Bytes of undo log; a locked section must fit. The largest users: shm_node_intern 5.5 KiB,
  * shm_node_move 5 KiB, shm_session_set_xattr 3 KiB, shm_node_detach, shm_session_new,
- * shm_handle_new, a record 1 KiB each, all others less. So all that one request does fits several
- * times over; a loop over many nodes does not: a section each. Memory that no section reached is
- * never touched. */
+ * shm_handle_new, a record 1 KiB each, all others less. So everything that one request does fits
+ * several times over; a loop over many nodes does not: use a section for each. Memory that no
+ * section has reached is never touched. */
 #define SHM_UNDO_MAX 65536
 
 /* Writer, readers: the owner of `mutex`. If the owner dies: see above. */
@@ -43,7 +42,7 @@ struct lock_kind shm_mutex {
     pthread_mutex_t mutex;
     uint32_t rank;
     uint32_t log_used;     /* bytes of `log` in use; 0 = the tables are consistent */
-    uint64_t owner_deaths; /* times that an owner died inside */
+    uint64_t owner_deaths; /* number of owners that died inside */
     uint64_t rollbacks;    /* ... and had changed something */
     uint8_t log[SHM_UNDO_MAX];
 };
@@ -54,19 +53,19 @@ void shm_mutex_init(struct shm_mutex *m, enum shm_rank rank);
 void shm_lock(struct shm *shm, struct shm_mutex *m) lock_takes(*m);
 void shm_unlock(struct shm *shm, struct shm_mutex *m) lock_gives(*m);
 
-/* Saves `len` bytes at `p` (inside the segment) so that they come back should this process die
- * before shm_unlock(). Must precede every store to a locked table. */
+/* Saves `len` bytes at `p` (inside the segment); they are restored if this process dies before
+ * shm_unlock(). Must precede every store to a locked table. */
 void shm_save(struct shm *shm, struct shm_mutex *m, void *p, size_t len);
 
-/* Undoes what was changed since shm_lock, in the living process (a step failed half-way). The lock
- * stays. */
+/* Undoes all changes since shm_lock, in the living process (a step failed half-way). The lock stays
+ * held. */
 void shm_rollback(struct shm *shm, struct shm_mutex *m);
 
 /* The same back to a point within the section, m->log_used at that time: for a function that fails
- * half-way and must leave what its caller did before. */
+ * half-way and must keep the changes of its caller. */
 void shm_rollback_to(struct shm *shm, struct shm_mutex *m, uint32_t mark);
 
-/* Saves and stores. `m` is the lock that guards `lvalue`. */
+/* Saves and stores. `m` is the lock that protects `lvalue`. */
 #define shm_set(shm, m, lvalue, value)                                                             \
     do {                                                                                           \
         shm_save((shm), (m), &(lvalue), sizeof(lvalue));                                           \

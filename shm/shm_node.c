@@ -1,4 +1,4 @@
-/* Nodes and the name table. Which node a name has, what pins a node, which one is evicted. What the
+/* Nodes and the name table: which node a name has, what pins a node, which one is evicted. What the
  * versions mean for reads and writes is decided in workers/. */
 #include "shm/shm_node.h"
 
@@ -12,7 +12,7 @@
 static_assert(sizeof(struct shm_node) == 256, "a node is 256 bytes");
 static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines");
 
-#define LONG_SCAN 1024u /* long names that one search for a victim looks at */
+#define LONG_SCAN 1024u /* long names that one search for a victim checks */
 
 static uint32_t *node_heads(struct shm *shm)
 {
@@ -44,7 +44,7 @@ size_t shm_node_size(const struct shm_sizes *s)
            (size_t)s->long_names * sizeof(struct shm_long_name);
 }
 
-/* To be saved by whoever stores through it. */
+/* The caller must save it before it stores. */
 static struct shm_node *slot_of(struct shm *shm, uint32_t idx)
 {
     uint8_t *base = (uint8_t *)shm->nodes + nodes_off(&shm->header->sizes);
@@ -168,8 +168,8 @@ static void lru_remove(struct shm *shm, uint32_t idx)
     shm_set(shm, shm->meta, t->evictable, t->evictable - 1);
 }
 
-/* Current nodes go to the front; detached ones are of no more use and go to the back, to be evicted
- * first. */
+/* Current nodes go to the front; detached ones are no longer useful and go to the back, to be
+ * evicted first. */
 static void lru_push(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -249,9 +249,9 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx)
 
 static void node_free(struct shm *shm, uint32_t idx);
 
-/* A node with a long name that can go, SHM_NIL if none was found. For when all long names are in
- * use. Where it stopped is not saved: a call that fails is undone, and the next must look further.
- * */
+/* A node with a long name that can be evicted, SHM_NIL if none was found. For when all long names
+ * are in use. Where it stopped is not saved: a call that fails is undone, and the next one must
+ * search further. */
 static uint32_t long_victim(struct shm *shm)
 {
     struct shm_node_table *t = shm->nodes;
@@ -291,7 +291,7 @@ static uint32_t long_alloc(struct shm *shm)
     return i;
 }
 
-/* Gives the node, which has none, a name. */
+/* Gives the node a name; it has none yet. */
 static int name_put(struct shm *shm, uint32_t idx, const char *name, size_t len)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -336,7 +336,7 @@ static void child_gone(struct shm *shm, uint32_t parent)
     update_lru(shm, parent);
 }
 
-/* Frees an evictable node; its directory no longer knows all its entries. */
+/* Frees an evictable node; its directory is no longer known completely. */
 static void node_free(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -357,8 +357,8 @@ static void node_free(struct shm *shm, uint32_t idx)
     child_gone(shm, parent);
 }
 
-/* Puts the node on the evictable list, or takes it off, as its pins say. Frees nothing: freeing a
- * node unpins its parent, and a chain of that would not fit the undo log. */
+/* Puts the node on the evictable list, or removes it, depending on its pins. Frees nothing: freeing
+ * a node unpins its parent, and a chain of that would not fit into the undo log. */
 static void update_lru(struct shm *shm, uint32_t idx)
 {
     bool want = is_evictable(shm_node_at(shm, idx));
@@ -369,7 +369,7 @@ static void update_lru(struct shm *shm, uint32_t idx)
         lru_remove(shm, idx);
 }
 
-/* After a change of CURRENT or a use: to where it belongs in the list. */
+/* After a change of CURRENT or a use: moves it to its position in the list. */
 static void touch_lru(struct shm *shm, uint32_t idx)
 {
     if (in_lru(shm, idx))
@@ -413,10 +413,9 @@ struct shm_version shm_node_version(const struct shm_node *n)
 
 static void put_version(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
 {
-    char etag[SHM_ETAG_MAX] = "";
-
     n->size = v->size;
-    if (!v->dir || v->mtime_ns) /* no answer tells that of a directory: what is known stays */
+    if (!v->dir || v->mtime_ns) /* no response carries the time of a directory: what is known
+                                 * stays */
         n->mtime_ns = v->mtime_ns;
     n->checked_ns = now_ns;
     if (v->meta || v->mode != SHM_MODE_UNSET)
@@ -434,9 +433,7 @@ static void put_version(struct shm_node *n, const struct shm_version *v, uint64_
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
     if (v->local)
         n->flags |= SHM_NODE_LOCAL;
-    if (v->etag)
-        strncpy(etag, v->etag, sizeof(etag) - 1);
-    memcpy(n->etag, etag, sizeof(etag)); /* v->etag may be n->etag */
+    shm_etag_copy(n->etag, v->etag ? v->etag : ""); /* v->etag may be n->etag */
 }
 
 static bool same_version(const struct shm_node *n, const struct shm_version *v)
@@ -446,8 +443,8 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
     if (dir || v->dir)
         return dir && v->dir;
     if (v->meta && !(n->flags & SHM_NODE_LINK) != !v->link)
-        return false; /* the kernel must not see an inode change its type */
-    /* (A server may tell the size of one and the ETag of another: s3/s3_etag.h.) */
+        return false; /* the kernel must not see the type of an inode change */
+    /* (A server may return the size of one version and the ETag of another: s3/s3_etag.h.) */
     if (v->local || (n->flags & SHM_NODE_LOCAL))
         return v->local && (n->flags & SHM_NODE_LOCAL) && n->size == v->size;
     return n->size == v->size && shm_etag_same(n->etag, v->etag ? v->etag : "");
@@ -461,15 +458,15 @@ static uint32_t take_content(struct shm *shm)
     return content;
 }
 
-/* `flag`: SHM_NODE_PRIVATE, or 0 for one that the name maps to. On failure half of it is done: the
- * caller goes back. */
+/* `flag`: SHM_NODE_PRIVATE, or 0 for a node that the name maps to. On failure half of it is done:
+ * the caller rolls back. */
 static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size_t len,
                         const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
     uint32_t idx, generation;
     struct shm_node *n;
 
-    /* The directory must not be what is evicted for its entry. */
+    /* The directory itself must not be evicted for its entry. */
     shm_node_edit(shm, parent)->children++;
     update_lru(shm, parent);
     idx = node_alloc(shm);
@@ -500,17 +497,16 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
     return idx;
 }
 
-/* The arguments are copied: they may lie in the node that is replaced, and that one may be reused
- * at once. */
+/* The arguments are copied: they may be in the node that is replaced, which may be reused at
+ * once. */
 static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent, const char *name,
                             size_t len, const struct shm_version *v, uint64_t now_ns, uint16_t flag)
 {
-    char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX] = "";
+    char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX];
     struct shm_version own = *v;
 
     memcpy(own_name, name, len);
-    if (v->etag)
-        strncpy(own_etag, v->etag, sizeof(own_etag) - 1);
+    shm_etag_copy(own_etag, v->etag ? v->etag : "");
     own.etag = own_etag;
     if (old != SHM_NIL)
         shm_node_gone(shm, old);
@@ -575,7 +571,7 @@ void shm_node_regain(struct shm *shm, uint32_t idx)
     touch_lru(shm, idx);
 }
 
-/* The directory does not know all its entries. */
+/* The directory is no longer known completely. */
 static void forget_entry(struct shm *shm, uint32_t dir)
 {
     shm_node_edit(shm, dir)->flags &= (uint16_t) ~(SHM_NODE_COMPLETE | SHM_NODE_LISTING);
@@ -600,14 +596,14 @@ static bool is_ancestor(struct shm *shm, uint32_t idx, uint32_t below)
     return below == idx;
 }
 
-/* On failure half of it is done: the caller goes back. */
+/* On failure half of it is done: the caller rolls back. */
 static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name, size_t len)
 {
     uint32_t replaced = shm_node_find(shm, to_parent, name, len);
     struct shm_node *n = shm_node_edit(shm, idx);
     uint32_t from_parent = n->parent;
 
-    /* The new directory must not be freed when the node that it may replace there goes. */
+    /* The new directory must not be freed together with the node that it may replace there. */
     shm_node_edit(shm, to_parent)->children++;
     update_lru(shm, to_parent);
     if (replaced != SHM_NIL && replaced != idx && !(n->flags & SHM_NODE_PRIVATE))
@@ -641,7 +637,7 @@ int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char 
     if (r < 0)
         shm_rollback_to(shm, shm->meta, mark);
     else
-        shm_flock_renamed(shm, idx); /* locks go by ino, which is another now */
+        shm_flock_renamed(shm, idx); /* locks are found by ino, which has changed */
     return r;
 }
 
@@ -737,7 +733,7 @@ ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap)
     return (ssize_t)len;
 }
 
-#define SETTLE_DEPTH 64 /* directories above a node that are looked at */
+#define SETTLE_DEPTH 64 /* maximum number of directories above a node that are visited */
 
 void shm_node_settle_ino(struct shm *shm, uint32_t idx)
 {

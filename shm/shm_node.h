@@ -1,12 +1,11 @@
 /* Nodes: what the kernel knows by a node id. A node is one *version* of one key, or a directory.
  *
  * A name (parent, bytes) maps to at most one *current* node. When a lookup finds another ETag, the
- * name gets a new node, and the old one lives on, detached, for those who have it open: their page
+ * name gets a new node, and the old one stays, detached, for those who have it open: their page
  * cache and their pinned reads never mix two versions.
  *
- * All functions here want shm->meta held. Those that change something save it first (shm_lock.h),
- * so that the section in which they are called is all or nothing.
- */
+ * All functions here require shm->meta to be held. Those that change something save it first
+ * (shm_lock.h), so that the section in which they are called is all or nothing. */
 #ifndef SHM_SHM_NODE_H
 #define SHM_SHM_NODE_H
 
@@ -17,7 +16,7 @@
 #include "shm/shm_segment.h"
 
 #define SHM_NAME_MAX 255
-#define SHM_NAME_INLINE 68 /* longer names lie in the long-name table */
+#define SHM_NAME_INLINE 68 /* longer names are in the long-name table */
 #define SHM_ETAG_MAX 72    /* with quotes and NUL, as in S3 answers */
 #define SHM_ROOT 0         /* index of the root node; its node id is FUSE_ROOT_ID, 1 */
 #define SHM_MODE_UNSET UINT32_C(0xffffffff)
@@ -28,34 +27,34 @@ enum shm_node_flag {
     SHM_NODE_DIR = 1u << 0,
     SHM_NODE_CURRENT = 1u << 1, /* the name (parent, name) maps to it */
     SHM_NODE_LOCAL = 1u << 2,   /* not on S3 (yet): an unpublished file */
-    /* compare-and-set: one caller's own, to write through. It never was in the name table, which
-     * holds what is published */
+    /* compare-and-set: one caller's own node, to write through. It never was in the name table,
+     * which holds what is published */
     SHM_NODE_PRIVATE = 1u << 3,
 
     /* how fresh */
-    SHM_NODE_FRESH = 1u << 4, /* a lookup has just validated it and no open has used that up */
-    /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it comes at once
+    SHM_NODE_FRESH = 1u << 4, /* a lookup has just validated it and no open has used that yet */
+    /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it follows at once
      * (the kernel repeats it), needs no request */
     SHM_NODE_LOOKED = 1u << 5,
 
     /* a directory */
     SHM_NODE_COMPLETE = 1u << 6, /* all its entries are nodes, as of listed_ns */
-    /* a listing that began at listed_ns goes on, and no entry was evicted since */
+    /* a listing that began at listed_ns is under way, and no entry was evicted since */
     SHM_NODE_LISTING = 1u << 7,
-    /* somebody has asked about an entry since its newest listing began */
+    /* an entry was looked up since its newest listing began */
     SHM_NODE_WANTED = 1u << 8,
-    SHM_NODE_ASK = 1u << 9, /* not META: known for so long that they are worth a HEAD */
+    SHM_NODE_ASK = 1u << 9, /* not META, and known for long enough to be worth a HEAD */
 
     /* metadata */
     /* mtime_ns was set by the user (or metadata), not by S3 or a write */
     SHM_NODE_MTIME_SET = 1u << 10,
-    /* its object's metadata are known: a GET or HEAD told, or we wrote them */
+    /* its object's metadata are known: from a GET or HEAD, or because we wrote them */
     SHM_NODE_META = 1u << 11,
     SHM_NODE_LINK = 1u << 12, /* META: a symbolic link; its target is the content */
     /* META: there are others than mode, owner, time: new content keeps them */
     SHM_NODE_MORE = 1u << 13,
-    SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes among them */
-    /* META: as of checked_ns there are no others, and the type is S3's default */
+    SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes are among them */
+    /* META: as of checked_ns there are no others, and the content type is S3's default */
     SHM_NODE_PLAIN = 1u << 15,
 };
 
@@ -69,9 +68,9 @@ enum shm_node_flag {
  *           CURRENT exactly for nodes in their hash chain. */
 struct shm_node {
     uint32_t state;
-    uint32_t generation; /* +1 at each reuse: old node ids do not match */
+    uint32_t generation; /* +1 at each reuse, so that old node ids do not match */
     uint32_t parent;
-    uint32_t children;           /* LIVE nodes with this parent */
+    uint32_t children;           /* number of LIVE nodes with this parent */
     uint32_t hash_next;          /* index + 1; chain of the name table, or of free nodes */
     uint32_t lru_prev, lru_next; /* indexes + 1; evictable list, 0 = end */
     uint32_t session;            /* open write session, SHM_NIL = none */
@@ -79,33 +78,33 @@ struct shm_node {
     uint16_t name_len;
     uint16_t flags;
     uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
-    /* names its bytes in the block pool: another number after each change of them; directory: of
-     * its newest listing */
+    /* content generation: part of the block-cache key, changed whenever the bytes change;
+     * directory: that of its newest listing */
     uint32_t content;
     uint64_t nlookup; /* references that the kernel holds */
     uint64_t ino;     /* st_ino: a hash of the path */
     uint64_t size;
     int64_t mtime_ns;
-    uint64_t checked_ns; /* monotonic: when S3 last said that this is current */
+    uint64_t checked_ns; /* monotonic: when S3 last confirmed that this is current */
     union {
         /* directory: monotonic time at which its newest complete listing began */
         uint64_t listed_ns;
         struct {
-            /* file: with LOOKED the thread that may repeat its LOOKUP; of a PRIVATE one whom it
+            /* file: with LOOKED the thread that may repeat its LOOKUP; PRIVATE: the thread that it
              * was made for */
             uint32_t looked_by;
             union {
-                /* file: the PRIVATE node (index + 1) that the kernel was told last under this
-                 * name, 0 = none */
+                /* file: the PRIVATE node (index + 1) that the kernel last got for this name, 0 =
+                 * none */
                 uint32_t told;
-                uint32_t maker; /* PRIVATE: the process that it was made for, 0 = not known */
+                uint32_t maker; /* PRIVATE: the process that it was made for, 0 = unknown */
             };
         };
     };
     uint32_t mode;     /* permission bits, SHM_MODE_UNSET = the configured ones */
     uint32_t uid, gid; /* SHM_MODE_UNSET = the configured ones */
-    uint32_t busy;     /* an unlink or rename has it: shm_record_tag(), 0 = nobody */
-    /* file: with `content` the key of its blocks; a copy of a node shares those of the first */
+    uint32_t busy;     /* an unlink or rename holds it: shm_record_tag(), 0 = none */
+    /* file: with `content` the key of its blocks; a copy of a node uses those of the original */
     uint32_t bytes_node;
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
@@ -116,7 +115,7 @@ struct shm_long_name {
     char bytes[SHM_NAME_MAX + 1];
 };
 
-#define SHM_REOPEN_SETS 256 /* a thread's notes are in one of them; a power of two */
+#define SHM_REOPEN_SETS 256 /* a thread's notes are all in one of them; a power of two */
 #define SHM_REOPEN_WAYS 4
 #define SHM_REOPENS (SHM_REOPEN_SETS * SHM_REOPEN_WAYS)
 #define SHM_REOPEN_ANYBODY UINT32_MAX
@@ -124,12 +123,12 @@ struct shm_long_name {
 /* See shm_reopen.h. Writer, readers, lock, death: as struct shm_node. */
 struct shm_reopen {
     uint64_t ino;
-    uint64_t since_ns; /* monotonic: when the OPEN came in that said ESTALE */
-    /* the thread, SHM_REOPEN_ANYBODY where it is not known; 0 = the slot is free */
+    uint64_t since_ns; /* monotonic: when the OPEN that got ESTALE came in */
+    /* the thread, SHM_REOPEN_ANYBODY if unknown; 0 = the slot is free */
     uint32_t pid;
     uint32_t noted_by;      /* that OPEN, as shm_reopen_request() */
-    uint32_t repeated_by;   /* the one that repeats it; 0 = none has come yet */
-    uint32_t wants_private; /* it opens for writing, and is to get a node of its own */
+    uint32_t repeated_by;   /* the OPEN that repeats it; 0 = none has come yet */
+    uint32_t wants_private; /* it opens for writing, and needs a private node */
 };
 
 #define SHM_LISTERS 256
@@ -138,7 +137,8 @@ struct shm_reopen {
 struct shm_lister {
     uint64_t dir;     /* its node id */
     uint64_t fh;      /* the handle that it has, or had */
-    uint64_t last_ns; /* monotonic: when it last read there, or after the close looked at a name */
+    uint64_t last_ns; /* monotonic: when it last read the directory, or after the close looked up a
+                       * name */
     uint32_t pid;     /* the thread, 0 = the slot is free */
     uint32_t open;
 };
@@ -146,7 +146,7 @@ struct shm_lister {
 /* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
  * and the long names. Memory that was never used stays untouched (`fresh`). */
 struct shm_node_table {
-    uint32_t free_node, fresh_node; /* chain of free ones (index + 1); first never used */
+    uint32_t free_node, fresh_node; /* free chain (index + 1); first entry never used */
     uint32_t free_long, fresh_long;
     uint32_t lru_first, lru_last; /* most and least recently used evictable node; index + 1 */
     uint32_t live;
@@ -154,20 +154,30 @@ struct shm_node_table {
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
-    uint32_t moved_dirs; /* a directory was renamed: not before are there inode numbers to settle */
-    uint64_t reopened_ns; /* monotonic: when the newest of the OPENs in `reopens` came in */
-    uint32_t long_hand;   /* where the search for a long name to evict goes on; never saved */
+    uint32_t moved_dirs;  /* a directory was renamed: only then inode numbers may need an update */
+    uint64_t reopened_ns; /* monotonic: when the newest OPEN in `reopens` came in */
+    uint32_t long_hand;   /* where the search for a long name to evict continues; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
 } __attribute__((aligned(64)));
 
-/* ETags of one version. A version without an ETag is the same as no other. */
+/* Compares ETags as versions. A version without an ETag equals no other. */
 static inline bool shm_etag_same(const char *a, const char *b)
 {
     return *a && strcmp(a, b) == 0;
 }
 
-/* What S3 (or a write session) says of a name. */
+/* Copies an ETag and zeroes the rest, since the tables compare and copy all of it. A longer one is
+ * cut. `from` may be `to`. */
+static inline void shm_etag_copy(char to[SHM_ETAG_MAX], const char *from)
+{
+    size_t len = strnlen(from, SHM_ETAG_MAX - 1);
+
+    memmove(to, from, len);
+    memset(to + len, 0, SHM_ETAG_MAX - len);
+}
+
+/* What S3 (or a write session) reports about a name. */
 struct shm_version {
     bool dir;
     bool local; /* not on S3 yet */
@@ -199,7 +209,8 @@ const struct shm_node *shm_node_at(struct shm *shm, uint32_t idx);
 uint64_t shm_node_id(struct shm *shm, uint32_t idx);
 uint32_t shm_node_of_id(struct shm *shm, uint64_t id);
 
-/* The current node of a name, SHM_NIL if there is none. Not that the name does not exist. */
+/* The current node of a name, SHM_NIL if there is none, which does not mean that the name does not
+ * exist. */
 uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
 /* The current node of this node's name: itself, another one, or SHM_NIL. */
@@ -209,29 +220,29 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx);
 bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name,
                        size_t len);
 
-/* What the node, a file, is a version of; `etag` points into it. Of the metadata it tells mode and
- * owner alone (`meta` is not set). */
+/* The version that the node, a file, stands for; `etag` points into it. Of the metadata only mode
+ * and owner are set (`meta` is not). */
 struct shm_version shm_node_version(const struct shm_node *n);
 
-/* Makes (parent, name) map to a node of this version and marks it checked now: the current node
- * when its type and ETag are the same (attributes are brought up to date; whether a file is a link
- * counts as its type where metadata tell it), else a new one, the old
- * one being detached; a current node with an open write session is kept as it is. Returns its
- * index, or -ENOMEM when no node (or none with a long name) can be evicted: the caller asks the
- * notifier for help, shm_notify.h; -EINVAL for a name of no or over SHM_NAME_MAX bytes; on failure
- * nothing was changed. The node may be evictable: use it before the lock is given up, or pin it.
- * `name` and v->etag may point into a node. */
+/* Makes (parent, name) map to a node of this version and marks it as checked now. It is the current
+ * node if its type and ETag are the same (its attributes are updated; whether a file is a link
+ * counts as its type if the metadata are known), else a new one, and the old one is detached; a
+ * current node with an open write session is kept as it is. Returns its index, or -ENOMEM if no
+ * node (or none with a long name) can be evicted: the caller asks the notifier for help,
+ * shm_notify.h; -EINVAL for a name of no or more than SHM_NAME_MAX bytes; on failure nothing was
+ * changed. The node may be evictable: use it before unlocking, or pin it. `name` and v->etag may
+ * point into a node. */
 must_use int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name, size_t len,
                                  const struct shm_version *v, uint64_t now_ns);
 
-/* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if
- * not current. The name may well exist: its directory is no longer known completely. */
+/* The name no longer maps to the node; handles and kernel references stay valid. Does nothing if it
+ * is not current. The name may still exist: its directory is no longer known completely. */
 void shm_node_detach(struct shm *shm, uint32_t idx);
 
-/* The same where the name is known to be gone: the rest of the directory is known as before. */
+/* The same if the name is known to be gone: the rest of the directory stays known. */
 void shm_node_gone(struct shm *shm, uint32_t idx);
 
-/* The name maps to the node again, which had lost it; what it maps to now is detached. */
+/* The name maps again to the node that had lost it; the node that it maps to now is detached. */
 void shm_node_regain(struct shm *shm, uint32_t idx);
 
 /* A PRIVATE node of this name and version, beside the one that the name maps to. Its index, or
@@ -239,20 +250,19 @@ void shm_node_regain(struct shm *shm, uint32_t idx);
 must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, size_t len,
                                   const struct shm_version *v, uint64_t now_ns);
 
-/* Renames: (to_parent, name) maps to the node from now on; what it mapped to before is detached. 0,
- * -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it, -EINVAL as
- * above; on failure nothing was changed. A PRIVATE node gets the name beside the one that has it.
- * `ino` of nodes below a moved directory stays what it was.
- * */
+/* Renames: (to_parent, name) maps to the node from now on; the node it mapped to before is
+ * detached. 0, -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it,
+ * -EINVAL as above; on failure nothing was changed. A PRIVATE node gets the name in addition to the
+ * node that has it. `ino` of nodes below a moved directory does not change. */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
                            size_t len);
 
-/* The kernel was (or will be) told of the node n times more / forgot n of them. Too large an n is
- * cut. */
+/* The kernel has got (or will get) n more references / has dropped n of them. An n that is too
+ * large is cut. */
 void shm_node_ref(struct shm *shm, uint32_t idx, uint64_t n);
 void shm_node_forget(struct shm *shm, uint32_t idx, uint64_t n);
 
-/* One handle more or less. */
+/* Adds or removes a handle. */
 void shm_node_open(struct shm *shm, uint32_t idx);
 void shm_node_close(struct shm *shm, uint32_t idx);
 
@@ -266,19 +276,19 @@ void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag);
 /* Before changing fields of a node by hand: saves it and returns it. */
 struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx);
 
-/* The node's bytes change (a publish; a new listing of a directory): blocks cached for it no longer
+/* The node's bytes change (a publish; a new listing of a directory): cached blocks no longer
  * match. */
 void shm_node_new_content(struct shm *shm, uint32_t idx);
 
-/* The listing of a directory is no longer known to be complete (an entry came or went). */
+/* The listing of a directory is no longer known to be complete (an entry was added or removed). */
 void shm_node_list_stale(struct shm *shm, uint32_t dir);
 
 /* Writes the path below the root ("a/b", "" for the root; no slash at the end) and NUL.
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
 
-/* The node's `ino`, and those of the directories above it, are those of its path: below a directory
- * that was moved they still are those of the old one, until this. */
+/* Updates the `ino` of the node, and of the directories above it, to their path: below a directory
+ * that was moved they are still those of the old path, until this is called. */
 void shm_node_settle_ino(struct shm *shm, uint32_t idx);
 
 /* The `ino` that a node of this name has, or would have. */
@@ -288,7 +298,7 @@ uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, siz
 const char *shm_node_name(struct shm *shm, uint32_t idx);
 
 /* A node that only the kernel holds (no child, handle, session): a candidate for
- * NOTIFY_INVAL_ENTRY. Looks at up to `scan` nodes from *cursor on. SHM_NIL if there is none among
+ * NOTIFY_INVAL_ENTRY. Checks up to `scan` nodes from *cursor on. SHM_NIL if there is none among
  * them. */
 uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan);
 

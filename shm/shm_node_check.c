@@ -1,4 +1,4 @@
-/* The check of the node table: every invariant that shm_node.h names. */
+/* Checks every invariant of the node table that shm_node.h names. */
 #include "shm/shm_node.h"
 
 #include <errno.h>
@@ -88,7 +88,7 @@ static int check_lru(struct shm *shm, uint32_t expected, struct err *err)
     return 0;
 }
 
-/* Before the names are looked up: a ring in a chain would keep that from ending. */
+/* Before names are looked up: a circular chain would make that endless. */
 static int node_check_chains(struct shm *shm, struct err *err)
 {
     const uint32_t *heads = (const uint32_t *)(shm->nodes + 1);
@@ -111,7 +111,7 @@ static int node_check_chains(struct shm *shm, struct err *err)
     return 0;
 }
 
-/* What is not in use is in the chain of free ones. */
+/* Everything that is not in use is in the free chain. */
 static int node_check_free(struct shm *shm, const struct tally *t, struct err *err)
 {
     uint32_t nodes = t->live, longs = t->long_names, at;
@@ -156,7 +156,7 @@ static int node_check_locked(struct shm *shm, struct err *err)
         r = check_lru(shm, t.evictable, err);
     if (r == 0)
         r = node_check_free(shm, &t, err);
-    /* Quadratic, so only where the table is small enough not to stop the mount. */
+    /* Quadratic, so only if the table is small enough not to stall the mount. */
     if (r == 0 && shm->nodes->fresh_node <= 4096)
         r = check_children(shm, err);
     return r;

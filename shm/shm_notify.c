@@ -1,4 +1,4 @@
-/* The ring of kernel notifications. Written out in daemon/notifier.c. */
+/* The ring of kernel notifications. daemon/notifier.c writes them to the kernel. */
 #include "shm/shm_notify.h"
 
 #include <errno.h>
@@ -150,8 +150,8 @@ static void take_pages(struct shm *shm, uint32_t i)
     shm_set(shm, shm->meta, r->n_pages, r->n_pages - 1);
 }
 
-/* Whoever discards the node's bytes meanwhile puts it into the list anew. One that is gone has no
- * pages. */
+/* If the node's bytes are discarded meanwhile, it is put into the list again. A node that no longer
+ * exists has no pages. */
 bool shm_notify_drop(struct shm *shm, uint64_t node_id)
 {
     struct shm_notify_ring *r = shm->notify;

@@ -1,4 +1,4 @@
-/* Notes in sets, by the number of the thread: a set that is full loses the oldest. */
+/* Notes in sets, chosen by the thread id: a full set loses its oldest note. */
 #include "shm/shm_reopen.h"
 
 static const struct shm_reopen *set_of(const struct shm *shm, uint32_t pid)
@@ -18,7 +18,7 @@ static const struct shm_reopen *reopen_find(const struct shm *shm, uint32_t pid,
     return NULL;
 }
 
-/* What a new note of the set goes over. (A free slot is the oldest.) */
+/* The note of the set to overwrite. (A free slot is the oldest.) */
 static const struct shm_reopen *oldest(const struct shm_reopen *set)
 {
     const struct shm_reopen *r = set;

@@ -1,4 +1,4 @@
-/* Making, mapping and checking the segment. What is in it: shm_layout.c. */
+/* Creates, maps and checks the segment. Its tables are listed in shm_layout.c. */
 #include "shm/shm_segment.h"
 
 #include <assert.h>
@@ -21,7 +21,7 @@ static uint64_t page_up(uint64_t v)
     return (v + SHM_PAGE - 1) & ~(uint64_t)(SHM_PAGE - 1);
 }
 
-/* Points the view's tables into its mapping. */
+/* Sets the view's pointers to the tables in its mapping. */
 static void view_tables(struct shm *shm)
 {
     const uint64_t *off = shm->header->table_off;
@@ -89,7 +89,7 @@ static int map_segment(struct shm *shm, int prot, struct err *err)
 
 static int create_memfd(struct shm *shm, struct err *err)
 {
-    /* sealed, so that no reader of a mapping can meet SIGBUS */
+    /* sealed, so that no reader of a mapping can get SIGBUS */
     shm->fd = memfd_create("stateproxy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (shm->fd < 0 || ftruncate(shm->fd, (off_t)shm->size) < 0 ||
         fcntl(shm->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
@@ -139,7 +139,7 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *
     return 0;
 }
 
-/* The header comes from another process: nothing in it is believed before it was checked. */
+/* The header comes from another process: it is checked before anything in it is used. */
 static int check_header(const struct shm_header *h, size_t size, struct err *err)
 {
     struct shm_header own = {.version = PACKAGE_VERSION, .sizes = h->sizes};
@@ -158,7 +158,7 @@ static int check_header(const struct shm_header *h, size_t size, struct err *err
     return 0;
 }
 
-/* Maps, and replaces the header by a checked copy, which nobody can change under us. */
+/* Maps, and replaces the header by a checked copy, which no other process can change. */
 static int open_view(struct shm *shm, struct err *err)
 {
     struct shm_header *copy;

@@ -1,9 +1,8 @@
-/* The shared segment: one memfd with all tables, made by the supervisor before the first fork.
+/* The shared segment: one memfd with all tables, created by the supervisor before the first fork.
  *
- * The header says where each table starts; inside the segment there are indexes and offsets only.
- * `struct shm` is each process's own view: pointers into its mapping. shm_layout.c lists the
- * tables.
- */
+ * The header says where each table starts; inside the segment there are only indexes and offsets.
+ * `struct shm` is a process's own view: pointers into its mapping. shm_layout.c lists the
+ * tables. */
 #ifndef SHM_SHM_SEGMENT_H
 #define SHM_SHM_SEGMENT_H
 
@@ -21,23 +20,23 @@
 #define SHM_BLOCK_SIZE (128u << 10)
 #define SHM_PAGE 4096u
 
-/* The most of each that shm_create() takes: indexes, and all sizes in bytes, stay far from
- * wrapping. */
+/* Maximum of each that shm_create() accepts: indexes, and all sizes in bytes, stay far from
+ * overflow. */
 #define SHM_COUNT_MAX (1u << 24)
 #define SHM_SESSIONS_MAX (1u << 16)
 #define SHM_RECORDS_MAX 0xfffeu /* shm_record_tag() has 16 bits for one */
 #define SHM_PAYLOAD_MAX (16u << 20)
 
-/* How many of each; from the memory budget (shm_budget.h) and the configuration. */
+/* Number of entries of each table; from the memory budget (shm_budget.h) and the configuration. */
 struct shm_sizes {
     uint32_t workers;    /* 1..SHM_WORKERS_MAX */
     uint32_t nodes;      /* a power of two */
-    uint32_t long_names; /* names that do not fit a node */
+    uint32_t long_names; /* number of names that do not fit into a node */
     uint32_t handles;
     uint32_t sessions; /* = spool slots */
-    uint32_t records;  /* waiting requests of one worker */
+    uint32_t records;  /* deferred requests of one worker */
     uint32_t blocks;
-    uint32_t baselines; /* 0..SHM_BASELINES_MAX; 0 where writes compare nothing */
+    uint32_t baselines; /* 0..SHM_BASELINES_MAX; 0 without compare-and-set */
     uint32_t payload;   /* largest WRITE payload: max_write */
 };
 
@@ -62,16 +61,17 @@ enum shm_table {
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
  * atomic), `habits` (workers, bits set atomically, none cleared) and `refused` (workers: only a
- * hint). Readers: all, without lock. The tables have the layout of one version of the program,
- * and only stateproxyctl of the same one reads them: a number that somebody had to raise with
- * each change would be forgotten. `magic` and `version` stay where they are. */
+ * hint). Readers: all, without lock. The tables have the layout of one version of the program, and
+ * only stateproxyctl of the same version reads them: a separate layout number would be forgotten at
+ * some change. `magic` and `version` never move. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining;    /* atomic: no new opens, finish what is open */
-    uint32_t list_tokens; /* atomic: the server does not keep start-after (workers/names/list.c) */
+    uint32_t list_tokens; /* atomic: the server ignores start-after (workers/names/list.c) */
     uint32_t habits;      /* of the S3 server: enum s3_habit */
-    uint32_t refused;     /* atomic, workers: conditional writes in a row that were refused */
+    uint32_t refused;     /* atomic, workers: number of consecutive conditional writes that were
+                           * refused */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */
@@ -95,7 +95,7 @@ struct shm_arena;
 struct shm_stats;
 struct shm_cred_table;
 
-/* One process's view. Not in the segment. */
+/* The view of one process. Not in the segment. */
 struct shm {
     uint8_t *base;
     size_t size;
@@ -118,21 +118,21 @@ struct shm {
     struct shm_cred_table *creds;
 };
 
-/* Makes the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM, EINVAL
- * for sizes that make no sense). The descriptor is CLOEXEC. Called once, before the first fork. */
+/* Creates the segment and initialises all tables. 0 and *ret_shm, or -errno with *err (ENOMEM,
+ * EINVAL for invalid sizes). The descriptor is CLOEXEC. Called once, before the first fork. */
 must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *err);
 
-/* Maps a segment got as a descriptor, read-only: for stateproxyctl. Whoever can write it may be
- * hostile: shm->header is a checked copy (its `draining` is of this moment), and every index found
- * in a table must be checked before use.
- * 0 and *ret_shm; -EPROTO if it is not ours or of another version. Takes `fd` on success. */
+/* Maps a segment that was received as a descriptor, read-only: for stateproxyctl. Its writers may
+ * be hostile: shm->header is a checked copy (its `draining` is of this moment), and every index
+ * found in a table must be checked before use. 0 and *ret_shm; -EPROTO if it is not ours or of
+ * another version. Takes `fd` on success. */
 must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
 
-/* Unmaps and closes. The segment lives on while others have it. NULL is fine. */
+/* Unmaps and closes. The segment exists while other processes have it. NULL is allowed. */
 void shm_close(struct shm *shm);
 
-/* Runs every table's check. 0, or -EUCLEAN with *err naming the first thing that is wrong. Takes
- * the locks: not for a read-only view. */
+/* Runs every table's check. 0, or -EUCLEAN with *err describing the first inconsistency. Takes the
+ * locks: not for a read-only view. */
 must_use int shm_check(struct shm *shm, struct err *err);
 
 #endif

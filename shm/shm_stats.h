@@ -1,6 +1,6 @@
-/* Counters, a set for each worker slot, cache lines apart. They go on through a worker's
- * replacement. Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the
- * owner dies: nothing to do. */
+/* Counters, a set for each worker slot, on separate cache lines. A replacement continues them.
+ * Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the owner dies:
+ * nothing to do. */
 #ifndef SHM_SHM_STATS_H
 #define SHM_SHM_STATS_H
 
@@ -10,24 +10,24 @@
 #define SHM_STATS_S3_OPS 12
 
 enum shm_stat {
-    SHM_STAT_READ_BYTES,    /* answered to READ */
-    SHM_STAT_WRITTEN_BYTES, /* taken by WRITE */
+    SHM_STAT_READ_BYTES,    /* bytes returned by READ */
+    SHM_STAT_WRITTEN_BYTES, /* bytes accepted by WRITE */
     SHM_STAT_S3_IN_BYTES,   /* object data received */
     SHM_STAT_S3_OUT_BYTES,  /* object data sent */
     SHM_STAT_S3_RETRIES,    /* attempts after the first */
-    SHM_STAT_S3_ERRORS,     /* requests that ended in an error other than "not there" */
-    SHM_STAT_PUBLISHED,     /* files put, or copied by the server */
+    SHM_STAT_S3_ERRORS,     /* requests that ended in an error other than "does not exist" */
+    SHM_STAT_PUBLISHED,     /* files uploaded, or copied by the server */
     SHM_STAT_PUBLISH_FAILED,
-    SHM_STAT_DISCARDED,      /* sessions given up with unpublished bytes */
+    SHM_STAT_DISCARDED,      /* sessions that ended with unpublished bytes */
     SHM_STAT_TORN,           /* ... because their writers were killed */
     SHM_STAT_CONFLICTS,      /* writes that were refused: the file had changed */
-    SHM_STAT_UNKNOWN,        /* writes of which nobody knows whether they took effect */
-    SHM_STAT_CONTRADICTIONS, /* answers that a server which keeps conditions does not give */
+    SHM_STAT_UNKNOWN,        /* writes whose outcome is unknown */
+    SHM_STAT_CONTRADICTIONS, /* responses that a server which enforces conditions does not send */
     SHM_STAT_RECOVERED,      /* requests taken over from a dead worker */
     SHM_STAT_INTERRUPTED,
-    /* requests ended with ETIMEDOUT, or EAGAIN, since they became too old */
+    /* requests ended with ETIMEDOUT, or EAGAIN, because they became too old */
     SHM_STAT_TIMED_OUT,
-    SHM_STAT_HIDDEN_NAMES, /* keys that cannot be names */
+    SHM_STAT_HIDDEN_NAMES, /* keys that cannot be file names */
     SHM_STAT_OVERLOAD,     /* requests refused with ENOMEM: no free record */
     SHM_STAT_PARKED,       /* WRITEs that had to wait */
     SHM_STATS_COUNT

@@ -1,4 +1,4 @@
-/* Version ids: eight places for each, of which the one goes that is needed least. */
+/* Version ids: each has eight possible places; the id that is needed least is replaced. */
 #include "shm/shm_version_id.h"
 
 #include <assert.h>
@@ -27,7 +27,7 @@ static uint64_t version_id_hash(const struct shm *shm, const char *key)
     return h ? h : 1;
 }
 
-/* The first of the places. (Numbers of contents are given one after the other.) */
+/* The first of the places. (Content numbers are assigned consecutively.) */
 static struct shm_version_id *places(struct shm *shm, uint32_t content)
 {
     return &shm->version_ids->slot[content % SETS * SHM_VERSION_WAYS];
@@ -57,7 +57,7 @@ static enum need need_of(struct shm *shm, const struct shm_version_id *v)
     return n->opens ? NEED_OPEN : NEED_PERHAPS;
 }
 
-/* Where a new one may go: to the place that is needed least, and was told longest ago. NULL: files
+/* The place for a new one: the one that is needed least, and was reported longest ago. NULL: files
  * are open on all. */
 static struct shm_version_id *free_place(struct shm *shm, uint32_t content)
 {

@@ -1,4 +1,4 @@
-/* The writes that were taken: a short ring. */
+/* The writes that were accepted: a short ring. */
 #include "shm/shm_win.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ static uint64_t win_hash(const struct shm *shm, const char *key)
     return h ? h : 1;
 }
 
-/* (Who writes what is there already wins as often as he likes.) */
+/* (A write of what is there already may succeed any number of times.) */
 bool shm_win_add(struct shm *shm, const char *key, const char *from, const char *to,
                  uint64_t sent_ns, uint64_t now_ns)
 {
@@ -40,7 +40,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
     }
     shm_save(shm, shm->meta, slot, sizeof(*slot));
     *slot = (struct shm_win){.key = h, .at_ns = now_ns};
-    memcpy(slot->from, from, strnlen(from, SHM_ETAG_MAX - 1));
+    shm_etag_copy(slot->from, from);
     shm_set(shm, shm->meta, t->count, t->count + 1);
     return alone;
 }

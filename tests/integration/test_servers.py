@@ -373,7 +373,7 @@ def test_without_etags_nothing_old_is_shown(mount, proxy, bucket):
     with pytest.raises(OSError):
         path.write_bytes(b"1")
     assert bucket.get(key) == b"1"                      # and the close has not said that it is there
-    assert "the server tells no ETag" in m.log()
+    assert "the server returns no ETag" in m.log()
     for data in (b"a", b"b"):
         bucket.put(key, data)
         with pytest.raises(OSError):

@@ -211,7 +211,7 @@ static void test_explain(void **state)
     strcpy(r.code, "SlowDown");
     r.http_status = 503;
     explains(r, false, "503 SlowDown");
-    explains((struct s3_result){.fail = S3_FAIL_RESOLVE}, false, "unknown");
+    explains((struct s3_result){.fail = S3_FAIL_RESOLVE}, false, "cannot be resolved");
     explains((struct s3_result){.fail = S3_FAIL_CONNECT}, false, "http://h:1");
     explains((struct s3_result){.fail = S3_FAIL_TLS, .tls = S3_TLS_UNKNOWN_CA}, true,
              "s3.ca_bundle");

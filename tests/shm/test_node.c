@@ -953,6 +953,26 @@ static void test_check(void **state)
     shm->nodes->free_node = 0;
 }
 
+/* All of it is compared and copied elsewhere. */
+static void test_etag_copy(void **state)
+{
+    char to[SHM_ETAG_MAX], longer[SHM_ETAG_MAX + 8];
+    static const char zeroes[SHM_ETAG_MAX];
+
+    (void)state;
+    memset(to, 'x', sizeof(to));
+    shm_etag_copy(to, "\"e\"");
+    assert_string_equal(to, "\"e\"");
+    assert_memory_equal(to + 3, zeroes, sizeof(to) - 3);
+    shm_etag_copy(to, to);
+    assert_string_equal(to, "\"e\"");
+    memset(longer, 'y', sizeof(longer));
+    shm_etag_copy(to, longer);
+    assert_int_equal(strlen(to), SHM_ETAG_MAX - 1);
+    shm_etag_copy(to, "");
+    assert_memory_equal(to, zeroes, sizeof(to));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
 
 int main(void)
@@ -998,6 +1018,7 @@ int main(void)
         TEST(test_regain),
         TEST(test_kernel_only),
         TEST(test_check),
+        cmocka_unit_test(test_etag_copy),
     };
 
     return cmocka_run_group_tests_name("shm_node", tests, NULL, NULL);

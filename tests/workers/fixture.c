@@ -30,6 +30,7 @@ static struct shm *new_segment(void)
                                     .handles = 16,
                                     .sessions = FX_SESSIONS,
                                     .records = FX_RECORDS,
+                                    .baselines = FX_BASELINES,
                                     .blocks = 2 * 2 * FX_MEMORY / SHM_BLOCK_SIZE,
                                     .payload = SHM_PAGE};
     struct shm *shm = NULL;

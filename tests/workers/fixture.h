@@ -22,6 +22,7 @@
 #define FX_SLOT 1
 #define FX_RECORDS 16
 #define FX_SESSIONS 3
+#define FX_BASELINES 32
 #define FX_MEMORY (256u << 10) /* buffer.memory; all sessions together may take twice as much */
 
 struct fx {
