@@ -761,6 +761,27 @@ def test_who_only_names_files_below_an_open_directory_is_told_by_s3(m, bucket, a
         os.close(d)
 
 
+def test_who_has_listed_and_closed_is_told_by_s3(mount, variant, bucket):
+    """Though the kernel has not told of the close: it does so later, and not as long as a child has
+    inherited the descriptor."""
+    m = mount(variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": "30s"})
+    f, key = m.path / "d/f", m.key("d/f")
+    bucket.put(key, b"1")
+    d = os.open(m.path / "d", os.O_RDONLY | os.O_DIRECTORY)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[d]) as heir:
+        try:
+            assert os.listdir(d) == ["f"]
+            bucket.put(key, b"12")
+            assert os.stat(f).st_size == 1      # it has it open, and is told by its listing
+        finally:
+            os.close(d)
+        bucket.put(key, b"123")
+        assert os.stat(f).st_size == 3
+        bucket.delete(key)
+        assert not os.path.exists(f)
+        heir.stdin.close()
+
+
 AFTERWARDS = {
     "unlink": (lambda m: os.unlink(m.path / "f"), None),
     "rename": (lambda m: os.rename(m.path / "f", m.path / "g"), None),
