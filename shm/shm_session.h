@@ -35,7 +35,7 @@ enum shm_session_flag {
     /* which the server would not copy: it is to be loaded and put */
     SHM_SESSION_NO_COPY = 1u << 4,
     SHM_SESSION_LOST = 1u << 5,  /* and could not be loaded: nobody waits until it is */
-    SHM_SESSION_XATTR = 1u << 6, /* `xattr` is what the file has, told to S3 or not */
+    SHM_SESSION_XATTR = 1u << 6, /* `xattr` is what the file has, to be told to S3 */
 
     /* the publish */
     /* the key was not on S3 when the session began, nor published since */

@@ -155,7 +155,9 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
 
     s->published_seq = s->publishing_seq;
-    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL);
+    /* (Extended attributes have not been set meanwhile: that waits for a publish.) */
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_ABSENT | SHM_SESSION_EXCL |
+                            SHM_SESSION_XATTR);
     if (!cas_on(p->w))
         s->flags &= ~(uint32_t)SHM_SESSION_TRIED;
     memset(s->base_etag, 0, sizeof(s->base_etag));
