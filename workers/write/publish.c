@@ -57,7 +57,7 @@ static bool has_grown(const struct publish *p, const struct shm_node *named)
 }
 
 /* Under shm->meta. As the session's node is. */
-static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, uint64_t now)
+static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, uint64_t since)
 {
     const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
     struct shm_node *to = shm_node_edit(shm, named);
@@ -67,10 +67,29 @@ static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, u
     to->mode = n->mode;
     to->uid = n->uid;
     to->gid = n->gid;
-    to->checked_ns = now;
+    to->checked_ns = since;
     memcpy(to->etag, n->etag, SHM_ETAG_MAX);
     to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
     to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
+}
+
+/* Under shm->meta. When S3 is known to have had what is published, of a session on `node`: since it
+ * was sent, at the earliest. 0: another version may be there by now. (It was found while this one
+ * was on its way, and is not the one that was replaced; or when it took effect is not known.) */
+static uint64_t published_ns(const struct publish *p, uint32_t node, const char *etag)
+{
+    struct shm *shm = p->w->shm;
+    uint32_t named = shm_node_named(shm, node);
+    const struct shm_node *n = named == SHM_NIL ? NULL : shm_node_at(shm, named);
+
+    if (n && n->checked_ns > p->sent_ns && shm_etag_same(n->etag, etag))
+        return n->checked_ns;
+    if (p->cas.ambiguous)
+        return 0;
+    if (n && named != node && n->checked_ns > p->sent_ns &&
+        (p->absent || !shm_etag_same(n->etag, p->etag)))
+        return 0;
+    return p->sent_ns;
 }
 
 /* Under shm->meta, compare-and-set: the session keeps its node to itself; the name's is of what is
@@ -82,17 +101,17 @@ static void publish_name(struct publish *p, uint32_t node)
     const struct shm_node *n = shm_node_at(shm, node);
     struct shm_version v = shm_node_version(n);
     uint32_t named = shm_node_named(shm, node);
-    uint64_t now = clock_mono_ns();
+    uint64_t since = n->checked_ns;
     int64_t r;
 
     if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
         shm_node_new_content(shm, named);
-        inherit(shm, named, n, now);
+        inherit(shm, named, n, since);
         return;
     }
-    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, now);
+    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, since);
     if (r >= 0) {
-        inherit(shm, (uint32_t)r, n, now);
+        inherit(shm, (uint32_t)r, n, since);
         return;
     }
     if (named != SHM_NIL)
@@ -122,7 +141,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
 
     n->size = p->size;
     n->mtime_ns = s->mtime_ns;
-    n->checked_ns = clock_mono_ns();
+    n->checked_ns = published_ns(p, s->node, res->obj.etag);
     n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
     if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
         n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
@@ -617,6 +636,7 @@ static void start_put(struct publish *p)
     struct s3_result none = {0};
     int r;
 
+    p->sent_ns = clock_mono_ns();
     if (*p->copy.key) {
         publish_copy(p);
         return;
@@ -643,7 +663,6 @@ static void start_put(struct publish *p)
     }
     if ((cas_on(w) || p->absent) && (!p->cas.tried || p->cas.puts))
         remember_that_it_is_sent(p);
-    p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
