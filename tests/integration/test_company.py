@@ -710,6 +710,25 @@ def test_a_writer_that_has_written_nothing_keeps_no_old_bytes(m, bucket, actor, 
     assert bucket.get(key + "2" if ask == "rename" else key)[:1000] == TEXT
 
 
+def test_what_is_written_here_is_seen_here_though_something_came_from_elsewhere(mount, bucket, actor):
+    """Last write wins: at once, and by all, as it is one file; not only when it has been published."""
+    m = mount(variant=LWW, env=TTL)
+    a, b, c, f = actor(), actor(), actor(), m.path / "f.txt"
+    bucket.put(m.key("f.txt"), b"first")
+    fd = a.open(f, os.O_RDWR)
+    bucket.put(m.key("f.txt"), b"theirs")
+    assert b.read_all(f) == b"theirs"
+    a.pwrite(fd, b"F", 0)
+    assert b.read_all(f) == b"First" and b.size(f) == 5
+    other = c.open(f, os.O_RDWR)
+    c.pwrite(other, b"I", 1)
+    assert a.pread(fd, 9, 0) == b"FIrst"
+    a.close(fd)
+    c.close(other)
+    assert bucket.get(m.key("f.txt")) == b"FIrst" == b.read_all(f)
+    m.check()
+
+
 def test_creating_does_not_lose_what_came_from_elsewhere(m, bucket, actor, variant):
     """Creation in a directory that is known to be empty, where an object has come meanwhile: what is
     exclusive says EEXIST, at the open or at the close; who only wants it to be there changes nothing;

@@ -33,6 +33,7 @@
 #include "workers/read/version_id.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
+#include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
@@ -119,18 +120,6 @@ static void publish_name(struct publish *p, uint32_t node)
     shm_node_list_stale(shm, n->parent);
 }
 
-/* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
- * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he
- * publishes.) */
-static void regain_name(struct shm *shm, uint32_t node)
-{
-    uint32_t named = shm_node_named(shm, node);
-
-    if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
-                             !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
-        shm_node_regain(shm, node);
-}
-
 /* Under shm->meta, after success: the node is this version now. */
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
@@ -155,8 +144,8 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     shm_node_new_content(shm, s->node);
     if (cas_on(p->w))
         publish_name(p, s->node);
-    else if (!(s->flags & SHM_SESSION_ORPHAN))
-        regain_name(shm, s->node);
+    else
+        session_regain_name(p->w, p->session);
     version_id_told(p->w, cas_on(p->w) ? shm_node_named(shm, s->node) : s->node, p->key, &res->obj);
     validity_dir_changed(p->w, parent);
 }
