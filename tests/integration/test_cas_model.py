@@ -328,7 +328,7 @@ class Sequence(RuleBasedStateMachine):
         self.daemons.server.delete(self.key_of(k))
 
 
-@pytest.mark.limit(900)
+@pytest.mark.limit(max(900, SEQUENCES))
 def test_the_model(mount, s3server, bucket, seed):      # noqa: F811
     sequences = SEQUENCES // 5 if isinstance(s3server, MinioServer) else SEQUENCES
     mounts = [mount(variant=CAS) for _ in range(2)]
