@@ -37,8 +37,7 @@ static int head_end(struct s3_req *req)
     return s3_object_check(req);
 }
 
-/* A HEAD's 404 cannot say whether it is the key that is missing. It is taken for that only while
- * the server is known to take our credentials; else a GET is asked, whose refusal has a code. */
+/* A refusal whose reason only the body of another answer can tell. */
 static bool says_no(const struct s3_req *req)
 {
     int status = req->reply.status;

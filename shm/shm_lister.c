@@ -21,28 +21,29 @@ void shm_lister_reads(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, 
             (struct shm_lister){.pid = pid, .dir = id, .fh = fh, .open = 1, .last_ns = now_ns};
 }
 
-void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh, uint64_t now_ns)
+void shm_lister_closed(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t fh)
 {
     uint64_t id = shm_node_id(shm, dir);
     struct shm_lister *l = slot_of(shm, pid, id);
 
     if (!pid || l->pid != pid || l->dir != id || l->fh != fh)
         return;
-    l = lister_edit(shm, l);
-    l->open = 0;
-    l->last_ns = now_ns;
+    lister_edit(shm, l)->open = 0;
 }
 
-/* (While it is open, last_ns is when it was read.) */
-bool shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, uint64_t now_ns, uint64_t ttl_ns)
+enum shm_lister_look shm_lister_looks(struct shm *shm, uint32_t pid, uint32_t dir, bool is_open,
+                                      uint64_t now_ns, uint64_t ttl_ns)
 {
     uint64_t id = shm_node_id(shm, dir);
     struct shm_lister *l = slot_of(shm, pid, id);
+    uint64_t gap = now_ns - l->last_ns;
 
-    if (!pid || l->pid != pid || l->dir != id ||
-        now_ns - l->last_ns > (l->open ? ttl_ns : SHM_LISTER_GAP_NS))
-        return false;
-    if (!l->open)
-        lister_edit(shm, l)->last_ns = now_ns;
-    return true;
+    if (!pid || l->pid != pid || l->dir != id)
+        return SHM_LISTER_NO;
+    if (gap > SHM_LISTER_GAP_NS && (!l->open || gap > ttl_ns))
+        return SHM_LISTER_NO;
+    if (gap > SHM_LISTER_GAP_NS && !is_open)
+        return SHM_LISTER_IF_OPEN;
+    lister_edit(shm, l)->last_ns = now_ns;
+    return SHM_LISTER_YES;
 }

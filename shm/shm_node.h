@@ -137,10 +137,9 @@ struct shm_reopen {
 struct shm_lister {
     uint64_t dir;     /* its node id */
     uint64_t fh;      /* the handle that it has, or had */
-    uint64_t last_ns; /* monotonic: when it last read the directory, or after the close looked up a
-                       * name */
+    uint64_t last_ns; /* monotonic: when it last read there, or looked at a name */
     uint32_t pid;     /* the thread, 0 = the slot is free */
-    uint32_t open;
+    uint32_t open;    /* as far as the kernel has told */
 };
 
 /* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes

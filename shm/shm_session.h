@@ -32,7 +32,7 @@ enum shm_session_flag {
     SHM_SESSION_ON_DISK = 1u << 0, /* the spool is the file, not the memfd */
     SHM_SESSION_NO_COPY = 1u << 1, /* COPY: the server would not copy: it is to be loaded and put */
     SHM_SESSION_LOST = 1u << 2,    /* COPY: it could not be loaded: nobody waits until it is */
-    SHM_SESSION_XATTR = 1u << 3,   /* `xattr` is what the file has, told to S3 or not */
+    SHM_SESSION_XATTR = 1u << 3,   /* `xattr` is what the file has, to be told to S3 */
     /* created or truncated: publish even without a written byte */
     SHM_SESSION_UNPUBLISHED = 1u << 4,
     SHM_SESSION_EXCL = 1u << 5,   /* last write wins: it is to be a new file */

@@ -9,6 +9,17 @@ STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every 
 is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random), STATEPROXY_TEST_NOISE=1 (company
 for every mount).
 
+How much, where a test says how much it does each day and how much by hand, before a release:
+
+    STATEPROXY_TEST_RANDOM_OPS      test_random.py         6,000    100,000
+    STATEPROXY_MODEL_SEQUENCES      test_cas_model.py        500     10,000
+    STATEPROXY_TEST_FRESHNESS       test_freshness.py        300     10,000 rounds
+    STATEPROXY_TEST_ROUNDS          test_all_dies.py           6        300 rounds
+    STATEPROXY_TEST_KILLS           test_trust.py            100
+    STATEPROXY_TEST_TREES           test_listings.py          24
+    STATEPROXY_TEST_STARTS          test_probe.py             12
+    STATEPROXY_TEST_FULL=1          test_cas.py, test_copy_range.py: the numbers of a trial
+
 Company (programs/noise.py) lists, reads and touches locks on a mount while the test uses it. Tests with
 @pytest.mark.noise always have it, and say how much of it; the others with STATEPROXY_TEST_NOISE=1, but for
 those with @pytest.mark.quiet("why not"), mounts that go through a proxy (whose requests are counted,

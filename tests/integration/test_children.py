@@ -130,6 +130,42 @@ def test_a_child_that_did_not_write(m, get, child):
     assert get() == b"first half, second half"
 
 
+CHANGES = {
+    "write": "os.pwrite(fd, b'new', 0)",
+    "ftruncate": "os.ftruncate(fd, 1)",
+    "grow": "os.ftruncate(fd, 9)",
+    "fallocate": "os.posix_fallocate(fd, 0, 9)",
+    "fallocate PUNCH": "assert ctypes.CDLL(None).fallocate(fd, 3, ctypes.c_long(0), ctypes.c_long(2)) == 0",
+}
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_child_that_changes_what_it_inherited_publishes_it(mount, bucket, variant, change):
+    """However it does; and sees it by name before."""
+    m = mount(variant=variant)
+    bucket.put(m.key("f.txt"), b"old")
+    code = f"""
+import ctypes
+fd = os.open(sys.argv[1], os.O_RDWR)
+if os.fork() == 0:
+    {CHANGES[change]}
+    assert open(sys.argv[1], 'rb').read() == os.pread(fd, 100, 0)
+    os.close(fd)
+    os._exit(0)
+assert os.wait()[1] == 0
+step('closed')
+"""
+    steps = Steps(code, m.path / "f.txt")
+    steps.reach("closed")
+    assert bucket.get(m.key("f.txt")) == {
+        "write": b"new", "ftruncate": b"o", "grow": b"old" + bytes(6), "fallocate": b"old" + bytes(6),
+        "fallocate PUNCH": bytes(2) + b"d"}[change]
+    steps.go()
+    assert steps.end().code == 0
+    m.check()
+
+
 def test_the_parent_dies_and_the_child_goes_on(m, get):
     """The file is its child's now, which never wrote: its close publishes what the parent left, or
     nothing; never a part of that."""

@@ -710,6 +710,25 @@ def test_a_writer_that_has_written_nothing_keeps_no_old_bytes(m, bucket, actor, 
     assert bucket.get(key + "2" if ask == "rename" else key)[:1000] == TEXT
 
 
+def test_what_is_written_here_is_seen_here_though_something_came_from_elsewhere(mount, bucket, actor):
+    """Last write wins: at once, and by all, as it is one file; not only when it has been published."""
+    m = mount(variant=LWW, env=TTL)
+    a, b, c, f = actor(), actor(), actor(), m.path / "f.txt"
+    bucket.put(m.key("f.txt"), b"first")
+    fd = a.open(f, os.O_RDWR)
+    bucket.put(m.key("f.txt"), b"theirs")
+    assert b.read_all(f) == b"theirs"
+    a.pwrite(fd, b"F", 0)
+    assert b.read_all(f) == b"First" and b.size(f) == 5
+    other = c.open(f, os.O_RDWR)
+    c.pwrite(other, b"I", 1)
+    assert a.pread(fd, 9, 0) == b"FIrst"
+    a.close(fd)
+    c.close(other)
+    assert bucket.get(m.key("f.txt")) == b"FIrst" == b.read_all(f)
+    m.check()
+
+
 def test_creating_does_not_lose_what_came_from_elsewhere(m, bucket, actor, variant):
     """Creation in a directory that is known to be empty, where an object has come meanwhile: what is
     exclusive says EEXIST, at the open or at the close; who only wants it to be there changes nothing;
@@ -759,6 +778,27 @@ def test_who_only_names_files_below_an_open_directory_is_told_by_s3(m, bucket, a
             bucket.put(m.key("d/f"), b"1" * n)
     finally:
         os.close(d)
+
+
+def test_who_has_listed_and_closed_is_told_by_s3(mount, variant, bucket):
+    """Though the kernel has not told of the close: it does so later, and not as long as a child has
+    inherited the descriptor."""
+    m = mount(variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": "30s"})
+    f, key = m.path / "d/f", m.key("d/f")
+    bucket.put(key, b"1")
+    d = os.open(m.path / "d", os.O_RDONLY | os.O_DIRECTORY)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[d]) as heir:
+        try:
+            assert os.listdir(d) == ["f"]
+            bucket.put(key, b"12")
+            assert os.stat(f).st_size == 1      # it has it open, and is told by its listing
+        finally:
+            os.close(d)
+        bucket.put(key, b"123")
+        assert os.stat(f).st_size == 3
+        bucket.delete(key)
+        assert not os.path.exists(f)
+        heir.stdin.close()
 
 
 AFTERWARDS = {

@@ -21,7 +21,7 @@ NAMES = ["f", "f.txt", "d/f", "d/f.bin", "d/e/f.txt", "d/e/g", "made/f", "made/n
 SAVING = {os.path.basename(name) + ".tmp" for name in NAMES}    # a listing may be of that moment
 TOPS = ["", "d", "d/e", "made", "made/new"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.limit(max(120, ROUNDS // 10)),
+pytestmark = [pytest.mark.slow, pytest.mark.limit(max(120, ROUNDS // 2)),
               pytest.mark.noise(writers=True)]
 
 

@@ -18,7 +18,7 @@ from test_cas import CAS
 
 LWW = "s3-buffered-lww"
 OPS = int(os.environ.get("STATEPROXY_TEST_RANDOM_OPS", "6000"))
-LIMIT = max(100, OPS // 50)
+LIMIT = max(100, OPS // 10)
 
 pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT),
               pytest.mark.noise(strict=True, writers=True)]
@@ -99,10 +99,7 @@ def test_as_a_local_directory(mount, bucket, reference, seed):
     assert_nothing_left(m, bucket)
 
 
-@pytest.mark.parametrize("variant", [LWW, pytest.param(CAS, marks=pytest.mark.xfail(
-    strict=False, reason="attributes through the descriptor of a reader whose file was replaced; files that only who made "
-                         "them sees"))],
-                         ids=["lww", "cas"])
+@pytest.mark.parametrize("variant", [LWW, CAS], ids=["lww", "cas"])
 def test_a_team_as_in_a_local_directory(mount, bucket, reference, seed, variant):
     """Processes that take turns: compare-and-set without contention is a local disk too."""
     m = mount(env=SMALL_BUFFER, variant=variant)

@@ -298,6 +298,23 @@ def test_killed_workers_keep_those_of_an_open_file(m, bucket):
     m.check()
 
 
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_what_was_published_is_not_published_again(mount, variant, bucket, actor):
+    """Others have changed it since."""
+    m = mount(variant=variant)
+    a, b, p = actor(), actor(), m.path / "f.txt"
+    fd = a.open(p, os.O_RDWR | os.O_CREAT)
+    a.write(fd, b"x")
+    a.setxattr(p, "user.a", b"old")
+    a.fsync(fd)
+    b.setxattr(p, "user.a", b"new")
+    a.write(fd, b"y")
+    a.close(fd)
+    assert stored(bucket, m, "f.txt") == {"user.a": b"new"}
+    assert b.getxattr(p, "user.a") == b"new"
+    m.check()
+
+
 def test_of_a_file_that_was_unlinked(m, bucket):
     p = m.path / "f.txt"
     p.write_bytes(b"x")

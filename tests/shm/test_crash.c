@@ -565,14 +565,14 @@ static void run_lister_reads(struct shm *shm)
 static void run_lister_closed(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    shm_lister_closed(shm, 7, SHM_ROOT, 3, 200);
+    shm_lister_closed(shm, 7, SHM_ROOT, 3);
     shm_unlock(shm, shm->meta);
 }
 
 static void run_lister_looks(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)shm_lister_looks(shm, 7, SHM_ROOT, 300, 1000);
+    (void)shm_lister_looks(shm, 7, SHM_ROOT, true, 300, 1000);
     shm_unlock(shm, shm->meta);
 }
 

@@ -245,6 +245,23 @@ static void another_file_does_not_count(void **state)
     close(b);
 }
 
+static void finds_directories(void **state)
+{
+    int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t ino = ino_of(fd);
+    pid_t pid = sleeper("heir");
+
+    (void)state;
+    assert_true(proc_has_dir((uint32_t)getpid(), ino));
+    close(fd);
+    assert_false(proc_has_dir((uint32_t)getpid(), ino));
+    assert_true(proc_has_dir((uint32_t)pid, ino));
+    end_child(pid);
+    assert_false(proc_has_dir((uint32_t)pid, ino));
+    assert_false(proc_has_dir(0, ino));
+    assert_false(proc_has_dir(UINT32_MAX, ino));
+}
+
 /* A child has what it inherited, and its parent may have closed it. */
 static void finds_it_in_a_child(void **state)
 {
@@ -293,11 +310,17 @@ static void looks_without_a_free_descriptor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sees_itself),          cmocka_unit_test(sees_a_child),
-        cmocka_unit_test(name_may_be_anything), cmocka_unit_test(thread_is_its_process),
-        cmocka_unit_test(sees_how_it_ended),    cmocka_unit_test(unknown_is_unknown),
-        cmocka_unit_test(finds_writers),        cmocka_unit_test(another_file_does_not_count),
-        cmocka_unit_test(finds_it_in_a_child),  cmocka_unit_test(looks_without_a_free_descriptor),
+        cmocka_unit_test(sees_itself),
+        cmocka_unit_test(sees_a_child),
+        cmocka_unit_test(name_may_be_anything),
+        cmocka_unit_test(thread_is_its_process),
+        cmocka_unit_test(sees_how_it_ended),
+        cmocka_unit_test(unknown_is_unknown),
+        cmocka_unit_test(finds_writers),
+        cmocka_unit_test(another_file_does_not_count),
+        cmocka_unit_test(finds_directories),
+        cmocka_unit_test(finds_it_in_a_child),
+        cmocka_unit_test(looks_without_a_free_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@ static size_t fuse_op_save(const struct op *op, void *dst, size_t cap)
 }
 
 /* What the generic part knows of the request. */
-static void describe(struct op *op)
+static void fuse_op_describe(struct op *op)
 {
     const struct fuse_request *req = fuse_req(op);
 
@@ -132,7 +132,7 @@ struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
     if (req->head)
         op_note(op, req->unique, req->opcode, req->nodeid);
     if (r == 0) {
-        describe(op);
+        fuse_op_describe(op);
         return op;
     }
     if (req->head && fuse_wants_reply(req->opcode))

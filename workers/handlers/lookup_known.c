@@ -27,6 +27,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/names/names.h"
+#include "workers/op/proc.h"
 #include "workers/op/validity.h"
 
 /* ---- what the caller wants ---- */
@@ -43,6 +44,8 @@ void lookup_see(struct op *op, struct lookup_asked *a)
         a->makes = intent_makes(&a->intent, path);
     if (a->wanted & ~a->seen & LOOKUP_PASSES)
         a->passes = intent_passes(&a->intent, path);
+    if (a->wanted & ~a->seen & LOOKUP_LISTS)
+        a->lists = proc_has_dir(op->caller.pid, a->dir_ino);
     a->seen |= a->wanted | LOOKUP_INTENT;
 }
 
@@ -164,6 +167,30 @@ static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64
     return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
 }
 
+/* Under shm->meta. LOOKUP_NODE: the thread asks for attributes, and its own listing has told them;
+ * LOOKUP_SEE, or LOOKUP_ASK. */
+static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
+                       const struct shm_node *n, uint64_t now)
+{
+    struct worker *w = op->w;
+    const struct shm_node *d = shm_node_at(w->shm, dir);
+    uint64_t ttl = w->conf->directories.ttl_ns;
+
+    if (a->intent.kind != INTENT_STAT || !is_within(n, ttl, now) || n->checked_ns < d->listed_ns ||
+        shm_reopen_waits(w->shm, op->caller.pid, n->ino))
+        return LOOKUP_ASK;
+    switch (shm_lister_looks(w->shm, op->caller.pid, dir, a->lists, now, ttl)) {
+    case SHM_LISTER_YES:
+        return LOOKUP_NODE;
+    case SHM_LISTER_IF_OPEN:
+        a->dir_ino = d->ino;
+        return sees(a, LOOKUP_LISTS) ? LOOKUP_ASK : LOOKUP_SEE;
+    case SHM_LISTER_NO:
+        break;
+    }
+    return LOOKUP_ASK;
+}
+
 /* Under shm->meta. A file that S3 has, or had. */
 static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node,
                      uint64_t now)
@@ -171,16 +198,15 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
     const struct conf *c = w->conf;
+    int r;
 
     if (is_within(n, c->cache.open_ttl_ns, now))
         return LOOKUP_NODE;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    if (a->intent.kind == INTENT_STAT && is_within(n, c->directories.ttl_ns, now) &&
-        n->checked_ns >= shm_node_at(w->shm, dir)->listed_ns && /* its listing has shown it */
-        !shm_reopen_waits(w->shm, op->caller.pid, n->ino) &&
-        shm_lister_looks(w->shm, op->caller.pid, dir, now, c->directories.ttl_ns))
-        return LOOKUP_NODE;
+    r = look_listed(op, a, dir, n, now);
+    if (r != LOOKUP_ASK)
+        return r;
     if (!drops_content(a) || meta_may_be_link(w, n) ||
         !w->variant->may_replace(op, a->key, n->etag) ||
         !is_within(n, c->directories.entry_ttl_ns, now))

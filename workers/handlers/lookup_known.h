@@ -12,6 +12,7 @@ enum lookup_sight {
     LOOKUP_INTENT = 1,
     LOOKUP_MAKES = 2,  /* it is about to make this very name */
     LOOKUP_PASSES = 4, /* the name is of a directory on its way to something else */
+    LOOKUP_LISTS = 8,  /* it has the directory open */
 };
 
 /* The question: the name, and what the caller wants of it, as far as that was looked for. */
@@ -19,7 +20,8 @@ struct lookup_asked {
     char key[KEY_CAP];
     unsigned seen, wanted; /* enum lookup_sight */
     struct intent intent;
-    bool makes, passes;
+    bool makes, passes, lists;
+    uint64_t dir_ino; /* for LOOKUP_LISTS */
 };
 
 enum lookup_known {

@@ -323,9 +323,14 @@ static void set_size_by_path(struct op *op)
 
 static void set_size(struct op *op)
 {
+    uint32_t session;
+
     if (op_keep(op) < 0)
         return;
     if (has_handle(op)) {
+        session = session_to_resize(op);
+        if (session != SHM_NIL)
+            session_note_pid(op->w, session, op->caller.pid, SHM_PID_WROTE);
         op_wait(op, resize);
         resize(op);
     } else {

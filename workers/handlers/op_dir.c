@@ -98,7 +98,7 @@ void op_releasedir(struct op *op)
     if (handle != SHM_NIL) {
         const struct shm_handle *h = shm_handle_at(w->shm, handle);
 
-        shm_lister_closed(w->shm, h->pid, h->node, fuse_req(op)->release->fh, clock_mono_ns());
+        shm_lister_closed(w->shm, h->pid, h->node, fuse_req(op)->release->fh);
         shm_handle_free(w->shm, handle);
     }
     op_applied(op, 0, NULL, 0);

@@ -30,7 +30,8 @@ struct lookup {
     /* of the node that the kernel was told last under this name, when S3 was asked */
     uint64_t old_id;
     struct loop_timer retry;
-    bool wants_bytes; /* of what is found, and asks for them */
+    uint64_t since_ns; /* when S3 was asked first */
+    bool wants_bytes;  /* of what is found, and asks for them */
     unsigned again, room;
     struct resolve_result res; /* while it waits for room */
     struct s3_object obj;
@@ -110,8 +111,8 @@ static bool lacks_much(const struct lookup *l, uint32_t node)
     struct worker *w = l->op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    return l->wants_bytes && n->checked_ns > l->known.asked_ns &&
-           (meta_may_be_link(w, n) || !fetch_has_start(w, n));
+    return l->wants_bytes && n->checked_ns > l->known.since_ns &&
+           n->checked_ns != l->known.asked_ns && (meta_may_be_link(w, n) || !fetch_has_start(w, n));
 }
 
 /* Under shm->meta: what S3 has told. 0, -ENOMEM, or -EAGAIN: S3 is to be asked once more. */
@@ -345,6 +346,8 @@ static void lookup_attempt(struct op *op)
         return;
     l->asked = asked;
     l->known = known.known;
+    l->since_ns = l->since_ns ? l->since_ns : l->known.asked_ns;
+    l->known.since_ns = l->since_ns;
     l->old_id = known.told_id;
     l->wants_bytes = known.how == RESOLVE_GUESS || known.how == RESOLVE_AS_FILE;
     r = resolve_start(w, asked.key, known.how, l->known.etag, on_resolved, l, &l->resolve);

@@ -28,6 +28,7 @@ struct open_job {
     struct op *op;
     struct resolve *resolve;
     struct resolve_known known;
+    uint64_t since_ns; /* when S3 was asked first */
     uint64_t other_id; /* of the node of another version that was found, 0 = none */
     unsigned again;
     char key[KEY_CAP];
@@ -371,6 +372,8 @@ static void open_ask(struct op *op)
     node = op_node(op);
     if (node != SHM_NIL) {
         resolve_note(w, node, &job->known);
+        job->since_ns = job->since_ns ? job->since_ns : job->known.asked_ns;
+        job->known.since_ns = job->since_ns;
         r = key_of_node(w, node, job->key);
     }
     worker_unlock(w);

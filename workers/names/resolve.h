@@ -43,16 +43,23 @@ void resolve_cancel(struct resolve *r);
 /* What the segment says of a name when S3 is about to be asked. */
 struct resolve_known {
     uint64_t asked_ns;       /* monotonic */
+    uint64_t since_ns;       /* when it was asked first, where answers were overtaken */
     uint64_t node_id;        /* of the current node; 0 = there is none */
     char etag[SHM_ETAG_MAX]; /* to ask with; "" = unconditionally */
+    /* Of a file: what a publish, or a change of attributes, makes another */
+    uint32_t content;
+    uint16_t meta; /* SHM_NODE_META_FLAGS; where META is among them: */
+    uint32_t mode, uid, gid;
+    int64_t mtime_ns;
 };
 
-/* Under shm->meta. `node` may be SHM_NIL. */
+/* Under shm->meta. `node` may be SHM_NIL. (Who asks again puts since_ns back.) */
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret);
 
 /* Under shm->meta. Makes (dir, name) map to what was found. Node index; -ENOENT: nothing is
- * there (the name was detached); -EAGAIN: the name was given to another node since S3 was asked,
- * so that the answer may be older than what is known: ask again; -ENOMEM: no room (room.h). */
+ * there (the name was detached); -EAGAIN: the name was given to another node since S3 was asked, or
+ * this mount has changed the file, so that the answer may be older than what is known: ask again;
+ * -ENOMEM: no room (room.h). */
 must_use int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                                 const struct resolve_known *known,
                                 const struct resolve_result *res);

@@ -13,16 +13,46 @@
 #include "workers/read/fetch.h"
 #include "workers/read/version_id.h"
 
+/* PLAIN says less than the others: it is as of the last answer. */
+#define STATE_FLAGS (SHM_NODE_META_FLAGS & ~SHM_NODE_PLAIN)
+
+static void note_state(const struct shm_node *n, struct resolve_known *ret)
+{
+    ret->content = n->content;
+    ret->meta = n->flags & STATE_FLAGS;
+    ret->mode = n->mode;
+    ret->uid = n->uid;
+    ret->gid = n->gid;
+    ret->mtime_ns = n->mtime_ns;
+}
+
+/* This mount has published the file since S3 was asked, or changed its attributes. (Or has learned
+ * what another machine has made of them, which is as good a reason.) */
+static bool was_changed(const struct shm_node *n, const struct resolve_known *known)
+{
+    if (n->flags & SHM_NODE_DIR)
+        return false;
+    if (n->content != known->content)
+        return true;
+    return (known->meta & SHM_NODE_META) &&
+           ((n->flags & STATE_FLAGS) != known->meta || n->mode != known->mode ||
+            n->uid != known->uid || n->gid != known->gid || n->mtime_ns != known->mtime_ns);
+}
+
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
 {
     const struct shm_node *n;
+    uint64_t now = clock_mono_ns();
 
-    *ret = (struct resolve_known){.asked_ns = clock_mono_ns()};
+    *ret = (struct resolve_known){.asked_ns = now, .since_ns = now};
     if (node == SHM_NIL)
         return;
     n = shm_node_at(w->shm, node);
     ret->node_id = shm_node_id(w->shm, node);
-    if (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL))
+    if (n->flags & SHM_NODE_DIR)
+        return;
+    note_state(n, ret);
+    if (n->flags & SHM_NODE_LOCAL)
         return;
     if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
         return; /* "not modified" would not tell them */
@@ -131,8 +161,9 @@ static void leave_name(struct worker *w, uint32_t node, const struct resolve_res
         shm_node_gone(w->shm, node);
 }
 
-/* An answer tells how things were somewhere between asking and now. What was found out,
- * published or unlinked here since the asking is newer. */
+/* An answer tells how things were somewhere between asking and now. What was found out or published
+ * here is newer if it was asked for, or sent, after the asking (checked_ns). What was sent before,
+ * and answered after: nobody knows which of the two is. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                        const struct resolve_known *known, const struct resolve_result *res)
 {
@@ -140,9 +171,9 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
     struct shm_node *confirmed;
 
-    if (n && (resolve_is_ours(w, n) || n->checked_ns > known->asked_ns))
+    if (n && (resolve_is_ours(w, n) || n->checked_ns > known->since_ns))
         return node;
-    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id)
+    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)))
         return -EAGAIN;
     if (n)
         leave_name(w, node, res);

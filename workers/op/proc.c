@@ -174,8 +174,15 @@ static bool info_value(const char *text, const char *name, int base, uint64_t *r
     return true;
 }
 
+/* What a descriptor is to be. */
+struct fd_wanted {
+    uint64_t ino;
+    bool writes;
+    int looks; /* at so many, at most */
+};
+
 /* 1, 0, or -errno where no descriptor is left to look with. */
-static int fd_matches(int dirfd, const char *fd_name, uint64_t ino)
+static int fd_matches(int dirfd, const char *fd_name, const struct fd_wanted *want)
 {
     char text[PROC_TEXT_MAX];
     uint64_t flags, found;
@@ -189,12 +196,13 @@ static int fd_matches(int dirfd, const char *fd_name, uint64_t ino)
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    return info_value(text, "flags:", 8, &flags) && (flags & O_ACCMODE) != O_RDONLY &&
-           info_value(text, "\nino:", 10, &found) && found == ino;
+    return info_value(text, "flags:", 8, &flags) &&
+           (!want->writes || (flags & O_ACCMODE) != O_RDONLY) &&
+           info_value(text, "\nino:", 10, &found) && found == want->ino;
 }
 
 /* 1, 0, or -errno. */
-static int any_matches(int32_t tgid, uint64_t ino)
+static int any_matches(int32_t tgid, const struct fd_wanted *want)
 {
     char path[64];
     const struct dirent *e;
@@ -205,22 +213,37 @@ static int any_matches(int32_t tgid, uint64_t ino)
     dir = opendir(path);
     if (!dir)
         return -errno;
-    for (int i = 0; r == 0 && i < PROC_FDS_MAX && (e = readdir(dir)); i++) {
+    for (int i = 0; r == 0 && i < want->looks && (e = readdir(dir)); i++) {
         if (e->d_name[0] != '.')
-            r = fd_matches(dirfd(dir), e->d_name, ino);
+            r = fd_matches(dirfd(dir), e->d_name, want);
     }
     closedir(dir);
     return r;
 }
 
-bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
+static int proc_holds(int32_t tgid, const struct fd_wanted *want)
 {
-    int r = any_matches(tgid, ino);
+    int r = any_matches(tgid, want);
 
     if (lend_spares(r)) {
-        r = any_matches(tgid, ino);
+        r = any_matches(tgid, want);
         proc_keep_spares();
     }
+    return r;
+}
+
+bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
+{
+    struct fd_wanted want = {.ino = ino, .writes = true, .looks = PROC_FDS_MAX};
+    int r = proc_holds(tgid, &want);
+
     *ret_known = r >= 0;
     return r > 0;
+}
+
+bool proc_has_dir(uint32_t tid, uint64_t ino)
+{
+    struct fd_wanted want = {.ino = ino, .looks = PROC_DIR_FDS_MAX};
+
+    return tid != 0 && tid <= INT32_MAX && proc_holds((int32_t)tid, &want) > 0;
 }

@@ -38,4 +38,10 @@ bool proc_is_dying(uint32_t tid);
 #define PROC_FDS_MAX 4096
 bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known);
 
+/* True if the thread (`tid` as in a request's header; 0 = unknown) has a descriptor on a directory
+ * with this inode number. Looks into at most PROC_DIR_FDS_MAX, in the same way; false also if that
+ * cannot be seen. */
+#define PROC_DIR_FDS_MAX 128
+bool proc_has_dir(uint32_t tid, uint64_t ino);
+
 #endif

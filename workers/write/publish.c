@@ -310,6 +310,7 @@ static void start_put(struct publish *p)
     struct s3_result none = {0};
     int r;
 
+    p->sent_ns = clock_mono_ns();
     if (*p->copy.key) {
         publish_copy(p);
         return;
@@ -336,7 +337,6 @@ static void start_put(struct publish *p)
     }
     if ((w->variant->expects || p->absent) && (!p->cas.tried || p->cas.puts))
         remember_that_it_is_sent(p);
-    p->sent_ns = clock_mono_ns();
     w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)

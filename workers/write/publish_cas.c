@@ -102,7 +102,7 @@ static bool has_grown(const struct publish *p, const struct shm_node *named)
 }
 
 /* Under shm->meta. As the session's node is. */
-static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, uint64_t now)
+static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
 {
     const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
     struct shm_node *to = shm_node_edit(shm, named);
@@ -112,7 +112,7 @@ static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n, u
     to->mode = n->mode;
     to->uid = n->uid;
     to->gid = n->gid;
-    to->checked_ns = now;
+    to->checked_ns = n->checked_ns;
     memcpy(to->etag, n->etag, SHM_ETAG_MAX);
     to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
     to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
@@ -127,17 +127,16 @@ static void publish_name(struct publish *p, uint32_t node)
     const struct shm_node *n = shm_node_at(shm, node);
     struct shm_version v = shm_node_version(n);
     uint32_t named = shm_node_named(shm, node);
-    uint64_t now = clock_mono_ns();
     int64_t r;
 
     if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
         shm_node_new_content(shm, named);
-        inherit(shm, named, n, now);
+        inherit(shm, named, n);
         return;
     }
-    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, now);
+    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
     if (r >= 0) {
-        inherit(shm, (uint32_t)r, n, now);
+        inherit(shm, (uint32_t)r, n);
         return;
     }
     if (named != SHM_NIL)

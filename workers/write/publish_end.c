@@ -11,6 +11,25 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 
+/* Under shm->meta. When S3 is known to have had what is published, of a session on `node`: since it
+ * was sent, at the earliest. 0: another version may be there by now. (It was found while this one
+ * was on its way, and is not the one that was replaced; or when it took effect is not known.) */
+static uint64_t published_ns(const struct publish *p, uint32_t node, const char *etag)
+{
+    struct shm *shm = p->w->shm;
+    uint32_t named = shm_node_named(shm, node);
+    const struct shm_node *n = named == SHM_NIL ? NULL : shm_node_at(shm, named);
+
+    if (n && n->checked_ns > p->sent_ns && shm_etag_same(n->etag, etag))
+        return n->checked_ns;
+    if (p->cas.ambiguous)
+        return 0;
+    if (n && named != node && n->checked_ns > p->sent_ns &&
+        (p->absent || !shm_etag_same(n->etag, p->etag)))
+        return 0;
+    return p->sent_ns;
+}
+
 /* Under shm->meta, after success: the node is this version now. */
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
@@ -21,7 +40,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
 
     n->size = p->size;
     n->mtime_ns = s->mtime_ns;
-    n->checked_ns = clock_mono_ns();
+    n->checked_ns = published_ns(p, s->node, res->obj.etag);
     n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
     if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
         n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
@@ -50,7 +69,8 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
 
     s->published_seq = s->publishing_seq;
-    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL);
+    /* (Extended attributes have not been set meanwhile: that waits for a publish.) */
+    s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL | SHM_SESSION_XATTR);
     s->expect.absent = false;
     memset(s->expect.etag, 0, sizeof(s->expect.etag));
     memcpy(s->expect.etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));

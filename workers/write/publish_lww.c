@@ -5,6 +5,7 @@
 
 #include "s3/s3_error.h"
 #include "workers/write/publish_private.h"
+#include "workers/write/session_change.h"
 
 #define REFUSED_MAX 16 /* other writers in a row that were faster */
 
@@ -88,22 +89,9 @@ static void lww_failed(struct publish *p, struct shm_session *s, int error)
         s->expect.tried = false;
 }
 
-/* Under shm->meta. The node may have left its name to a version from elsewhere
- * (resolve_intern.c), which this one has replaced. (Who writes to that one has it until he
- * publishes.) */
-static void regain_name(struct shm *shm, uint32_t node)
-{
-    uint32_t named = shm_node_named(shm, node);
-
-    if (named == SHM_NIL || (shm_node_at(shm, named)->session == SHM_NIL &&
-                             !(shm_node_at(shm, named)->flags & SHM_NODE_DIR)))
-        shm_node_regain(shm, node);
-}
-
 static uint32_t lww_takes_name(struct publish *p, uint32_t node)
 {
-    if (!(shm_session_at(p->w->shm, p->session)->flags & SHM_SESSION_ORPHAN))
-        regain_name(p->w->shm, node);
+    session_regain_name(p->w, p->session);
     return node;
 }
 

@@ -91,7 +91,7 @@ static bool has_been_opened(struct op *op, uint32_t node)
 }
 
 /* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be
- * read. */
+ * read. (The name got that one after this node was made, which was a copy of the name's.) */
 static bool has_been_published(struct op *op, uint32_t node)
 {
     struct shm *shm = op->w->shm;
@@ -106,8 +106,7 @@ static bool has_been_published(struct op *op, uint32_t node)
         return false;
     named = shm_node_at(shm, now);
     cas_own_etag(op, key, own);
-    return named->checked_ns > n->checked_ns && !shm_etag_same(n->etag, own) &&
-           shm_etag_same(named->etag, own);
+    return !shm_etag_same(n->etag, own) && shm_etag_same(named->etag, own);
 }
 
 /* Under shm->meta. The kernel is to look up again; once, since it does so no more often. */

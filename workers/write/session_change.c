@@ -72,10 +72,23 @@ void session_write_failed(struct worker *w, uint32_t session, int error)
     s->write_seq++;
 }
 
+void session_regain_name(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    uint32_t named = shm_node_named(w->shm, s->node);
+    const struct shm_node *n = named == SHM_NIL ? NULL : shm_node_at(w->shm, named);
+
+    if (w->variant->isolates || named == s->node || (s->flags & SHM_SESSION_ORPHAN))
+        return;
+    if (!n || (n->session == SHM_NIL && !(n->flags & SHM_NODE_DIR)))
+        shm_node_regain(w->shm, s->node);
+}
+
 void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
 
+    session_regain_name(w, session);
     if (from < s->changed_from)
         s->changed_from = from;
     s->size = new_size;

@@ -31,7 +31,13 @@ void session_cut(struct worker *w, uint32_t session, uint64_t size);
  * to be. Every attempt to publish it fails with this error, until the file is emptied. */
 void session_write_failed(struct worker *w, uint32_t session, int error);
 
-/* Under shm->meta: the content has changed, now, from `from` on, and has this size. */
+/* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
+ * (resolve_intern.c), which what is written here replaces. It gets it back, unless it was removed
+ * or replaced here, or somebody writes to that version: he has it until he publishes. */
+void session_regain_name(struct worker *w, uint32_t session);
+
+/* Under shm->meta: the content has changed, now, from `from` on, and has this size. Everybody on
+ * this mount sees it (last write wins). */
 void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size);
 
 #endif

@@ -10,7 +10,8 @@ shells that work for them. Only one of them does something at a time.
 --isolated: of the variant that compares and sets. Then each member, before it gives up its turn,
 publishes what it has written; it opens what others, also its children, have changed before it writes over it; it leaves
 alone what others have open for writing (its children what it has), and changes in place nothing that others read: all else
-would be contention. What a reader has open it may see as it was when it was opened, whole. And
+would be contention. What a reader has open it may see as it was when it was opened, whole, and longer
+if the file has only grown; attributes of what has been changed or moved it leaves alone. And
 directories are renamed by mv only, while nobody has a file open in them.
 """
 
@@ -26,6 +27,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection, wait
 
 from random_ops import File, Opened, MOUNT, REFERENCE, Twins, Wrong, in_child, read_all, write_all
@@ -60,9 +62,10 @@ SCRIPTS = [
 class Described(File):
     """An open file that knows who opened it, and what its bytes were then."""
 
-    def __init__(self, file, opener, content):
+    def __init__(self, file, opener, content, changed=False):
         super().__init__(file.name, file.fds, file.access, file.flags)
         self.opener, self.content = opener, content
+        self.changed = changed
 
     def key(self):
         return os.fstat(self.fds[REFERENCE]).st_ino
@@ -75,6 +78,7 @@ class Member(Twins):
     def __init__(self, roots, args, slot):
         super().__init__(roots, args.seed, args.max_size)
         self.args, self.slot = args, slot
+        self.began = args.began         # by whichever program this member was then
         self.kind = ""
         self.held = {}          # inode -> {(opener, whether it can write)}, by others
         self.stale = set()      # names that others have changed since this one has read them
@@ -156,44 +160,72 @@ class Member(Twins):
 
     # -- readers see the file, or what it was
 
-    def old_bytes(self, f):
-        """Whether what is read through f may be what was there when it was opened."""
-        return self.args.isolated and not f.writes and f.content is not None
+    def as_it_was(self, f, view):
+        """Allows what `view` makes of the bytes that were there when f was opened, as far as it is
+        isolated. When these have only grown meanwhile, f may show that, from then on."""
+        def allow(got):
+            if not self.args.isolated or f.writes or f.content is None:
+                return None
+            whole = pread_whole(f.fds[MOUNT], 1 << 30, 0)
+            if not whole.startswith(f.content) or got != ("ok", view(whole)):
+                return None
+            how = "as it was" if len(whole) == len(f.content) else "as it has grown"
+            f.content = whole
+            return how
+        return allow
 
     def op_pread(self):
         f = self.some_file()
         if f:
             size, pos = self.random.choice((1, 4096, 50_000, 300_000)), self.place(f)
             self.doing = f"pread {f.name!r} {size} at {pos}"
-            old = ("ok", f.content[pos:pos + size]) if self.old_bytes(f) else None
+            old = self.as_it_was(f, lambda whole: whole[pos:pos + size])
             self.both(lambda side: pread_whole(f.fds[side], size, pos),
-                      lambda got: "as it was" if got == old else self.may_be_stale(f)(got))
+                      lambda got: old(got) or self.may_be_stale(f)(got))
 
     def op_fstat(self):
         f = self.some_file()
         if f:
             self.doing = f"fstat {f.name!r}"
-            old = ("ok", len(f.content)) if self.old_bytes(f) else None
-            self.both(lambda side: os.fstat(f.fds[side]).st_size,
-                      lambda got: "size as it was" if got == old else None)
+            self.both(lambda side: os.fstat(f.fds[side]).st_size, self.as_it_was(f, len))
 
     def is_as_it_was(self, f):
-        return f.content is None or f.writes or \
-            pread_whole(f.fds[REFERENCE], 1 << 30, 0) == f.content
+        """What a reader has open is what has the name, as far as has been seen."""
+        if f.content is not None and not f.writes and not f.changed:
+            f.changed = pread_whole(f.fds[REFERENCE], 1 << 30, 0) != f.content
+        return not f.changed
 
-    def of_the_present(self, op):
-        """Whatever goes by the end of a file, or copies from it, of files that are as they were."""
+    def has_its_name(self, f):
+        """Of what has been moved, a reader has what was there before."""
+        try:
+            return f.writes or os.stat(self.paths(f.name)[REFERENCE]).st_ino == f.key()
+        except OSError:
+            return False
+
+    def of_the_present(self, op, attributes=False):
+        """Whatever goes by the end of a file, copies from it, or is about its attributes, of files that
+        are as they were."""
         files = self.files
         try:
             if self.args.isolated:
-                self.files = [f for f in files if self.is_as_it_was(f)]
+                self.files = [f for f in files if self.is_as_it_was(f) and
+                              (not attributes or self.has_its_name(f))]
             before = list(self.files)
-            op()
+            return op()
         finally:
             if self.args.isolated:
                 closed = [f for f in before if f not in self.files]
                 added = [f for f in self.files if f not in before]
                 self.files = [f for f in files if f not in closed] + added
+
+    def attributed(self):
+        return self.of_the_present(super().attributed, attributes=True)
+
+    def op_fchmod(self):
+        self.of_the_present(super().op_fchmod, attributes=True)
+
+    def op_futime(self):
+        self.of_the_present(super().op_futime, attributes=True)
 
     def op_lseek(self):
         self.of_the_present(super().op_lseek)
@@ -224,7 +256,7 @@ class Member(Twins):
         if f and len(self.files) < self.max_open:
             self.doing = f"dup {f.name!r}"
             again = File(f.name, [os.dup(fd) for fd in f.fds], f.access, f.flags)
-            self.files.append(Described(again, f.opener, f.content))
+            self.files.append(Described(again, f.opener, f.content, f.changed))
 
     def op_open_read(self):
         if len(self.files) < self.max_open:
@@ -634,6 +666,7 @@ def main():
     parser.add_argument("--files-only", action="store_true", help="directories keep their names")
     parser.add_argument("--resume", type=int)
     args = parser.parse_args()
+    args.began = time.time() - 5
     os.umask(0)
     if args.resume is not None:
         resume(args.resume)
