@@ -46,12 +46,21 @@ static struct op *unlink_op(struct fx *fx)
     return op;
 }
 
+static void delete_it(struct op *op, const char *etag, enum delete_how how, const char *id)
+{
+    delete_key(
+        op,
+        &(struct delete_args){
+            .key = KEY, .etag = etag, .id = id, .how = how, .note = &op->rec->progress.unlink},
+        fx_on_then);
+}
+
 static void goes_on(struct fx *fx, struct op *op, const char *etag, enum delete_how how,
                     const char *id, int error)
 {
     unsigned calls = fx_then.calls;
 
-    delete_key(op, KEY, etag, how, id, fx_on_then);
+    delete_it(op, etag, how, id);
     FX_WAIT(fx, fx_then.calls == calls + 1);
     assert_int_equal(fx_then.error, error);
     assert_null(op->state);
@@ -249,12 +258,12 @@ static void test_sent_by_a_worker_that_died(void **state)
     uint32_t rec = op->rec_idx;
 
     FX_SCRIPT(DELETED);
-    delete_key(op, KEY, "\"e\"", DELETE_LAST, NULL, fx_on_then);
+    delete_it(op, "\"e\"", DELETE_LAST, NULL);
     FX_WAIT(fx, fx_then.calls);
     fx_s3_replace(fx);
     FX_SCRIPT(FX_HEAD("new", "3"));
     op = fuse_op_begin(&fx->w, rec);
-    assert_int_equal(op->rec->step, DELETE_SENT);
+    assert_true(op->rec->progress.unlink.sent);
     goes_on(fx, op, "\"new\"", DELETE_LAST, NULL, 0); /* that is somebody's new file */
     fx_assert_request(0, "HEAD /bkt/pre/f");
     assert_int_equal(fx_requests(), 1);

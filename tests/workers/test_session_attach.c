@@ -251,7 +251,7 @@ static void test_truncated(void **state)
     assert_true(s->flags & SHM_SESSION_UNPUBLISHED);
     assert_true(shm_session_dirty(s));
     assert_int_equal(s->writing, 0);
-    assert_int_equal(op->rec->step, OP_STEP_TRUNCATED);
+    assert_int_equal(op->rec->change, SHM_CHANGE_TRUNCATED);
     fx_assert_spool(fx, op->rec->session, "");
     assert_int_equal(fx_requests(), 0);
     detach(fx, op);

@@ -48,12 +48,12 @@ static void test_two_may_change_it_at_once(void **state)
     struct op *a = fx_open(fx, UNIQUE, node, O_RDWR), *b = fx_open(fx, UNIQUE + 2, node, O_RDWR);
 
     assert_true(begin(a, session, 1));
-    assert_int_equal(a->rec->step, OP_STEP_CHANGING);
+    assert_int_equal(a->rec->change, SHM_CHANGE_BEGUN);
     assert_true(begin(b, session, 1));
     assert_int_equal(at(fx, session)->writing, 2);
     store_session(fx->w.shm, session)->waiters = 5;
     assert_int_equal(end_change(a, session), 0); /* the other one goes on */
-    assert_int_equal(a->rec->step, 0);
+    assert_int_equal(a->rec->change, SHM_CHANGE_NONE);
     assert_int_equal(end_change(b, session), 5);
     assert_int_equal(at(fx, session)->waiters, 0);
     assert_int_equal(at(fx, session)->writing, 0);
@@ -91,7 +91,7 @@ static void test_rolled_back(void **state)
     shm_rollback(fx->w.shm, fx->w.shm->meta);
     worker_unlock(&fx->w);
     assert_int_equal(at(fx, session)->writing, 0);
-    assert_int_equal(op->rec->step, 0);
+    assert_int_equal(op->rec->change, SHM_CHANGE_NONE);
     fx_end_op(fx, op);
 }
 
@@ -101,7 +101,7 @@ static void must_wait(struct fx *fx, struct op *op, uint32_t session)
     assert_false(begin(op, session, 1));
     assert_int_equal(at(fx, session)->waiters, OUR_BIT); /* it is woken */
     assert_int_equal(at(fx, session)->writing, 0);
-    assert_int_equal(op->rec->step, 0);
+    assert_int_equal(op->rec->change, SHM_CHANGE_NONE);
 }
 
 static void test_who_must_wait(void **state)
@@ -272,7 +272,7 @@ static void test_no_disk(void **state)
     fx->env.spool[session].file_fd = -1;
     assert_int_equal(session_take_turn(op, session, FX_MEMORY + 1), -ENOSPC);
     assert_int_equal(at(fx, session)->load.state, SHM_JOB_IDLE);
-    assert_int_equal(op->rec->step, 0);
+    assert_int_equal(op->rec->change, SHM_CHANGE_NONE);
     fx_assert_spool(fx, session, "abc");
     fx->env.spool[session].file_fd = fd;
     fx_end_op(fx, op);
@@ -300,7 +300,7 @@ static void test_a_copy_is_loaded(void **state)
 
     FX_SCRIPT(FX_GET("e", "3", "old"));
     assert_int_equal(session_take_turn(op, session, 1), 0);
-    assert_int_equal(op->rec->step, OP_STEP_LOADING);
+    assert_int_equal(op->rec->change, SHM_CHANGE_LOADING);
     assert_int_equal(session_take_turn(op, session, 1), 0); /* it runs */
     FX_WAIT(fx, shm_session_is_loaded(at(fx, session)));
     assert_int_equal(session_take_turn(op, session, 1), 1);
