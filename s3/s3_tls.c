@@ -290,8 +290,8 @@ static enum s3_tls_trouble classify(CURLcode curl, const char *text,
 }
 
 /* What the certificate says that matters here. */
-static void describe(enum s3_tls_trouble trouble, const struct curl_certinfo *info, char *out,
-                     size_t cap)
+static void s3_tls_describe(enum s3_tls_trouble trouble, const struct curl_certinfo *info,
+                            char *out, size_t cap)
 {
     const char *subject = cert_field(info, "Subject"), *issuer = cert_field(info, "Issuer");
     const char *from = cert_field(info, "Start date"), *until = cert_field(info, "Expire date");
@@ -323,7 +323,7 @@ enum s3_tls_trouble s3_tls_explain(CURL *easy, CURLcode curl, const char *curl_t
     trouble = classify(curl, curl_text, info);
     told = trouble < S3_TLS_OUR_CERTIFICATE;
     if (told)
-        describe(trouble, info, cert, sizeof(cert));
+        s3_tls_describe(trouble, info, cert, sizeof(cert));
     n = snprintf(out, cap, "%s%s%s%.*s", sentences[trouble], cert, told ? "" : ": ",
                  told ? 0 : (int)strcspn(curl_text, "\r\n"), curl_text);
     err_cut(out, cap, n);
