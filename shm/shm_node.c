@@ -124,10 +124,55 @@ static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name, size
     return h;
 }
 
+/* ---- inode numbers ---- */
+
+/* A directory that was moved has kept this number. */
+static bool is_taken(struct shm *shm, uint64_t ino)
+{
+    const struct shm_node_table *t = shm->nodes;
+
+    for (unsigned i = 0; t->moved_dirs && i < SHM_MOVED; i++) {
+        if (t->moved[i].ino == ino && shm_node_of_id(shm, t->moved[i].id) != SHM_NIL)
+            return true;
+    }
+    return false;
+}
+
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
-    return hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+    uint64_t ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+
+    for (int i = 0; i < SHM_MOVED && is_taken(shm, ino); i++)
+        ino = hash_name(shm, ino, name, len) | 2;
+    return ino;
 }
+
+/* That of a new node of this name: all nodes of one name have the same. `like`: one of them,
+ * SHM_NIL = there is none. */
+static uint64_t new_ino(struct shm *shm, uint32_t like, uint32_t parent, const char *name,
+                        size_t len)
+{
+    return like != SHM_NIL ? shm_node_at(shm, like)->ino : shm_node_ino_of(shm, parent, name, len);
+}
+
+/* The directory keeps its number, and with it all below it keep theirs, of which the kernel, and
+ * programs that have them open, know. Whatever gets its old name meanwhile gets another one. */
+static void keep_ino(struct shm *shm, uint32_t idx)
+{
+    struct shm_node_table *t = shm->nodes;
+    struct shm_moved *m = &t->moved[t->moved_dirs % SHM_MOVED];
+    uint64_t id = shm_node_id(shm, idx);
+
+    for (unsigned i = 0; i < SHM_MOVED; i++) {
+        if (t->moved[i].id == id)
+            return;
+    }
+    shm_save(shm, shm->meta, m, sizeof(*m));
+    *m = (struct shm_moved){.id = id, .ino = shm_node_at(shm, idx)->ino};
+    shm_set(shm, shm->meta, t->moved_dirs, t->moved_dirs + 1);
+}
+
+/* ---- the name table ---- */
 
 static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
@@ -461,7 +506,7 @@ static uint32_t take_content(struct shm *shm)
 /* `flag`: SHM_NODE_PRIVATE, or 0 for a node that the name maps to. On failure half of it is done:
  * the caller rolls back. */
 static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size_t len,
-                        const struct shm_version *v, uint64_t now_ns, uint16_t flag)
+                        const struct shm_version *v, uint64_t now_ns, uint16_t flag, uint64_t ino)
 {
     uint32_t idx, generation;
     struct shm_node *n;
@@ -487,7 +532,7 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
     n->bytes_node = idx;
-    n->ino = shm_node_ino_of(shm, parent, name, len);
+    n->ino = ino;
     put_version(n, v, now_ns);
     if (flag & SHM_NODE_PRIVATE)
         n->flags |= SHM_NODE_PRIVATE;
@@ -504,13 +549,15 @@ static int64_t node_replace(struct shm *shm, uint32_t old, uint32_t parent, cons
 {
     char own_name[SHM_NAME_MAX], own_etag[SHM_ETAG_MAX];
     struct shm_version own = *v;
+    uint32_t like = old != SHM_NIL ? old : shm_node_find(shm, parent, name, len);
+    uint64_t ino = new_ino(shm, like, parent, name, len);
 
     memcpy(own_name, name, len);
     shm_etag_copy(own_etag, v->etag ? v->etag : "");
     own.etag = own_etag;
     if (old != SHM_NIL)
         shm_node_gone(shm, old);
-    return node_new(shm, parent, own_name, len, &own, now_ns, flag);
+    return node_new(shm, parent, own_name, len, &own, now_ns, flag, ino);
 }
 
 int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *name, size_t len,
@@ -613,10 +660,11 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     name_drop(shm, n);
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
-    if (n->flags & SHM_NODE_DIR)
-        shm_set(shm, shm->meta, shm->nodes->moved_dirs, 1);
     n->parent = to_parent;
-    n->ino = shm_node_ino_of(shm, to_parent, shm_node_name(shm, idx), len);
+    if (n->flags & SHM_NODE_DIR)
+        keep_ino(shm, idx);
+    else
+        n->ino = new_ino(shm, replaced, to_parent, shm_node_name(shm, idx), len);
     if (!(n->flags & SHM_NODE_PRIVATE))
         chain_insert(shm, idx);
     touch_lru(shm, idx);
@@ -731,29 +779,6 @@ ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap)
     memmove(out, out + at, len);
     out[len] = '\0';
     return (ssize_t)len;
-}
-
-#define SETTLE_DEPTH 64 /* maximum number of directories above a node that are visited */
-
-void shm_node_settle_ino(struct shm *shm, uint32_t idx)
-{
-    uint32_t path[SETTLE_DEPTH], n = 0;
-
-    if (!shm->nodes->moved_dirs)
-        return;
-
-    for (; idx != SHM_ROOT && n < SETTLE_DEPTH; idx = shm_node_at(shm, idx)->parent)
-        path[n++] = idx;
-    while (n > 0) {
-        uint32_t at = path[--n];
-        const struct shm_node *node = shm_node_at(shm, at);
-        uint64_t ino = shm_node_ino_of(shm, node->parent, shm_node_name(shm, at), node->name_len);
-
-        if (node->ino == ino)
-            continue;
-        shm_node_edit(shm, at)->ino = ino;
-        shm_flock_renamed(shm, at);
-    }
 }
 
 uint32_t shm_node_kernel_only(struct shm *shm, uint32_t *cursor, uint32_t scan)

@@ -82,7 +82,7 @@ struct shm_node {
      * directory: that of its newest listing */
     uint32_t content;
     uint64_t nlookup; /* references that the kernel holds */
-    uint64_t ino;     /* st_ino: a hash of the path */
+    uint64_t ino;     /* st_ino: a hash of the name and the directory's; see struct shm_moved */
     uint64_t size;
     int64_t mtime_ns;
     uint64_t checked_ns; /* monotonic: when S3 last confirmed that this is current */
@@ -142,6 +142,16 @@ struct shm_lister {
     uint32_t open;    /* as far as the kernel has told */
 };
 
+#define SHM_MOVED 128
+
+/* A directory that was renamed, and keeps the inode number that its old name had, as on a local
+ * disk. The newest of them: older ones are forgotten (and then a new directory of the old name has
+ * the same number). Writer, readers, lock, death: as struct shm_node. */
+struct shm_moved {
+    uint64_t id; /* of its node, 0 = the place is free */
+    uint64_t ino;
+};
+
 /* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
  * and the long names. Memory that was never used stays untouched (`fresh`). */
 struct shm_node_table {
@@ -153,11 +163,12 @@ struct shm_node_table {
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
-    uint32_t moved_dirs;  /* a directory was renamed: only then inode numbers may need an update */
+    uint32_t moved_dirs;  /* directories that were renamed: the next place in `moved` */
     uint64_t reopened_ns; /* monotonic: when the newest OPEN in `reopens` came in */
     uint32_t long_hand;   /* where the search for a long name to evict continues; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
+    struct shm_moved moved[SHM_MOVED];
 } __attribute__((aligned(64)));
 
 /* Compares ETags as versions. A version without an ETag equals no other. */
@@ -252,7 +263,8 @@ must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *
 /* Renames: (to_parent, name) maps to the node from now on; the node it mapped to before is
  * detached. 0, -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it,
  * -EINVAL as above; on failure nothing was changed. A PRIVATE node gets the name in addition to the
- * node that has it. `ino` of nodes below a moved directory does not change. */
+ * node that has it. A file gets the `ino` of its new name; a directory keeps its own, and so does
+ * everything below it. */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
                            size_t len);
 
@@ -286,11 +298,7 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir);
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
 
-/* Updates the `ino` of the node, and of the directories above it, to their path: below a directory
- * that was moved they are still those of the old path, until this is called. */
-void shm_node_settle_ino(struct shm *shm, uint32_t idx);
-
-/* The `ino` that a node of this name has, or would have. */
+/* The `ino` that a node of this name would have: there is none yet. */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
 /* The name in its directory, not NUL-terminated; name_len says how long. */

@@ -1077,8 +1077,6 @@ def test_killed_writers_that_share_a_file_tear_nothing(mount, variant, bucket, a
 # -- what the company and the random operations found besides
 
 
-@pytest.mark.xfail(strict=False, reason="a directory below a moved one keeps its inode number until the kernel "
-                   "looks it up again, within directories.ttl")
 def test_a_moved_directory_and_a_new_one_are_two(m, scratch):
     """What is below a directory that was renamed is no other file's double: cp, diff, find and du go by
     the inode number, and locks do."""

@@ -461,6 +461,56 @@ static void test_move_directory(void **state)
     assert_string_equal(path, "b/file");
 }
 
+/* It keeps its inode number, and all below it theirs; what gets its old name has another one. */
+static void test_moved_directory_keeps_ino(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t first = fx_mkdir(shm, SHM_ROOT, "a"), sub = fx_mkdir(shm, first, "sub");
+    uint64_t ino = shm_node_at(shm, first)->ino, sub_ino = shm_node_at(shm, sub)->ino;
+    uint32_t second, third, file;
+
+    assert_int_equal(move(shm, first, SHM_ROOT, "b"), 0);
+    second = fx_mkdir(shm, SHM_ROOT, "a");
+    assert_int_equal(shm_node_at(shm, first)->ino, ino);
+    assert_int_not_equal(shm_node_at(shm, second)->ino, ino);
+    assert_int_not_equal(shm_node_at(shm, fx_mkdir(shm, second, "sub"))->ino, sub_ino);
+    file = fx_put(shm, first, "new", "1");
+    assert_int_not_equal(shm_node_at(shm, fx_put(shm, second, "new", "1"))->ino,
+                         shm_node_at(shm, file)->ino);
+    /* That one is moved too, and the first comes back. */
+    assert_int_equal(move(shm, second, SHM_ROOT, "c"), 0);
+    third = fx_mkdir(shm, SHM_ROOT, "a");
+    assert_int_not_equal(shm_node_at(shm, third)->ino, ino);
+    assert_int_not_equal(shm_node_at(shm, third)->ino, shm_node_at(shm, second)->ino);
+    fx_lock(shm);
+    shm_node_gone(shm, third);
+    fx_unlock(shm);
+    assert_int_equal(move(shm, first, SHM_ROOT, "a"), 0);
+    assert_int_equal(shm_node_at(shm, first)->ino, ino);
+    assert_int_equal(shm_node_at(shm, sub)->ino, sub_ino);
+}
+
+/* A file that has the name of a directory that was moved: all its versions are one file. */
+static void test_versions_where_a_directory_was(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "a"), v1, v2;
+    uint64_t ino = shm_node_at(shm, dir)->ino;
+
+    assert_int_equal(move(shm, dir, SHM_ROOT, "b"), 0);
+    v1 = fx_put(shm, SHM_ROOT, "a", "1");
+    fx_ref(shm, v1, 1);
+    assert_int_not_equal(shm_node_at(shm, v1)->ino, ino);
+    fx_ref(shm, dir, 1);
+    fx_lock(shm);
+    shm_node_gone(shm, dir);
+    fx_unlock(shm);
+    fx_forget(shm, dir, 1); /* evicted as soon as somebody needs its place */
+    v2 = fx_put(shm, SHM_ROOT, "a", "2");
+    assert_int_equal(shm_node_at(shm, v2)->ino, shm_node_at(shm, v1)->ino);
+    fx_forget(shm, v1, 1);
+}
+
 static void test_move_detached(void **state)
 {
     struct shm *shm = *state;
@@ -998,6 +1048,8 @@ int main(void)
         TEST(test_move),
         TEST(test_move_replaces),
         TEST(test_move_directory),
+        TEST(test_moved_directory_keeps_ino),
+        TEST(test_versions_where_a_directory_was),
         TEST(test_move_detached),
         TEST(test_move_long_names),
         TEST(test_private),

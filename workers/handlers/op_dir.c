@@ -238,7 +238,6 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
     worker_lock(w);
     node = node_of_entry(a, e, page_ns);
     if (node != SHM_NIL) {
-        shm_node_settle_ino(w->shm, node);
         ino = shm_node_at(w->shm, node)->ino;
         type = dir_type_of(w, node);
         if (a->plus && type == DT_DIR_TYPE) {
@@ -247,7 +246,6 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
             dir_count(a, node);
         }
     } else {
-        shm_node_settle_ino(w->shm, a->dir);
         ino = shm_node_ino_of(w->shm, a->dir, e->name, e->name_len);
     }
     worker_unlock(w);

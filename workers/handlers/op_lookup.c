@@ -47,7 +47,6 @@ static void lookup_apply(struct op *op, uint32_t node)
     struct worker *w = op->w;
     struct fuse_entry_out out;
 
-    shm_node_settle_ino(w->shm, node);
     fuse_entry_out(w, node, &out);
     shm_node_ref(w->shm, node, 1);
     if (w->variant->isolates)
