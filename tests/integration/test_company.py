@@ -754,7 +754,8 @@ def test_creating_does_not_lose_what_came_from_elsewhere(m, bucket, actor, varia
 
 
 def test_a_caller_that_cannot_be_looked_at_asks(m, bucket, scratch):
-    """In a pid namespace of its own it has no number here."""
+    """In a pid namespace of its own. (It has a number here as well: test_pid_namespace.py has the other
+    way round.)"""
     if subprocess.run(["unshare", "-pf", "true"], capture_output=True).returncode:
         pytest.skip("no pid namespaces")
     for n, command in enumerate(["cat", "stat", "test -e"]):
