@@ -66,6 +66,7 @@ class Described(File):
         super().__init__(file.name, file.fds, file.access, file.flags)
         self.opener, self.content = opener, content
         self.changed = changed
+        self.own = []       # what this process has made of it since, which it may show instead
 
     def key(self):
         return os.fstat(self.fds[REFERENCE]).st_ino
@@ -167,12 +168,25 @@ class Member(Twins):
             if not self.args.isolated or f.writes or f.content is None:
                 return None
             whole = pread_whole(f.fds[MOUNT], 1 << 30, 0)
-            if not whole.startswith(f.content) or got != ("ok", view(whole)):
+            if got != ("ok", view(whole)):
                 return None
-            how = "as it was" if len(whole) == len(f.content) else "as it has grown"
-            f.content = whole
+            if whole in f.own:
+                how = "as this process has made it"
+            elif whole.startswith(f.content):
+                how = "as it was" if len(whole) == len(f.content) else "as it has grown"
+            else:
+                return None
+            f.content, f.own = whole, []
             return how
         return allow
+
+    def note_own(self):
+        """A reader that was opened while this process had written something sees what it writes."""
+        for f in self.files if self.args.isolated else ():
+            if not f.writes and any(g.writes and g.key() == f.key() for g in self.files):
+                now = pread_whole(f.fds[REFERENCE], 1 << 30, 0)
+                if now != (f.own[-1] if f.own else f.content):
+                    f.own.append(now)
 
     def op_pread(self):
         f = self.some_file()
@@ -371,6 +385,7 @@ class Member(Twins):
         try:
             getattr(self, "op_" + self.kind)()
             self.describe()
+            self.note_own()
             if before:
                 self.stale |= differing(before, tree_of(self.roots[REFERENCE]))
         finally:
