@@ -63,6 +63,7 @@ enum s3_habit {
 
 /* Counters that the client increments. They may start at any value. */
 struct s3_counters {
+    uint64_t *requests;  /* by enum s3_op_kind, S3_N_OPS of them: as asked for, not as attempted */
     uint64_t *out_bytes; /* of request bodies, as handed to the network: resent bytes count again */
     uint64_t *retries;   /* attempts after the first */
     uint64_t *errors;    /* failed requests; "does not exist" is not a failure */

@@ -306,6 +306,8 @@ void s3_req_submit(struct s3_req *req, struct s3_req **ret_req)
 {
     struct s3_client *c = req->client;
 
+    if (c->conf.counters)
+        c->conf.counters->requests[req->op->kind]++;
     req->n_fixed = req->headers.n;
     req->fixed_bytes = req->headers.text.len;
     req->mark_ns = clock_mono_ns();

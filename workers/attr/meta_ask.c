@@ -67,8 +67,7 @@ static void meta_ask_end(struct ask *ask, int error, const struct s3_object *obj
     struct op *op = ask->op;
     meta_asked_fn *then = ask->then;
 
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(ask);
     then(op, error, obj);
 }
@@ -110,17 +109,14 @@ void meta_ask(struct op *op, meta_asked_fn *then)
         return;
     }
     *ask = (struct ask){.op = op, .then = then};
-    op->state = ask;
-    op->state_free = free;
+    op_set_state(op, ask, free);
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL)
         r = key_of_node(w, node, ask->key);
     worker_unlock(w);
-    if (r == 0) {
-        w->stats->s3[S3_OP_HEAD]++;
+    if (r == 0)
         r = s3_head(w->s3, ask->key, meta_ask_on_head, ask, &op->s3);
-    }
     if (r < 0)
         meta_ask_end(ask, r, NULL);
 }

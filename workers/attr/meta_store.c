@@ -41,8 +41,7 @@ static void meta_store_end(struct store *st, int error)
     struct op *op = st->op;
     void (*then)(struct op * op, int error) = st->then;
 
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(st);
     then(op, error);
 }
@@ -52,14 +51,13 @@ static void meta_store_end(struct store *st, int error)
 /* Under shm->meta. A copy of an object that came in parts has another ETag. */
 static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const char *etag)
 {
-    char now[SHM_ETAG_MAX] = "";
+    char now[SHM_ETAG_MAX];
 
-    memcpy(now, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(now, etag);
     if (strcmp(now, n->etag) == 0)
         return;
-    if (*n->etag) {
+    if (*n->etag)
         w->variant->was_copied(w, node, n->etag, now);
-    }
     if (n->session != SHM_NIL &&
         strcmp(shm_session_at(w->shm, n->session)->expect.etag, n->etag) == 0) {
         struct shm_session *s = shm_session_edit(w->shm, n->session);
@@ -116,7 +114,6 @@ static int copy(struct store *st, const struct s3_object *obj)
 
     if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
         return -EFBIG; /* needs a copy in parts */
-    st->op->w->stats->s3[S3_OP_COPY]++;
     return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
 }
 
@@ -130,7 +127,6 @@ static int put_marker(struct store *st)
         .n_meta = st->out.n,
     };
 
-    st->op->w->stats->s3[S3_OP_PUT]++;
     return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
 }
 
@@ -234,10 +230,8 @@ static void meta_store_begin(struct store *st)
         write_anew(st, NULL);
         return;
     }
-    if (r == 0) {
-        w->stats->s3[S3_OP_HEAD]++;
+    if (r == 0)
         r = s3_head(w->s3, st->key, meta_store_on_head, st, &op->s3);
-    }
     if (r < 0)
         meta_store_end(st, r);
 }
@@ -280,8 +274,7 @@ void meta_store(struct op *op, const struct meta_change *change,
     st->then = then;
     st->change = *change;
     op->stays = true;
-    op->state = st;
-    op->state_free = free;
+    op_set_state(op, st, free);
     op_wait(op, meta_store_attempt);
     meta_store_attempt(op);
 }

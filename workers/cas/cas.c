@@ -104,7 +104,7 @@ static void fill(struct shm_baseline_value *v, uint32_t flags, const char *etag,
                  const char *lineage)
 {
     *v = (struct shm_baseline_value){.flags = flags};
-    memcpy(v->etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(v->etag, etag);
     if (lineage_is_valid(lineage))
         memcpy(v->lineage, lineage, strlen(lineage));
 }

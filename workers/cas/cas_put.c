@@ -124,8 +124,7 @@ static void put_learn(struct cas_put *c, const char *lineage)
 static enum put_next adopt(struct cas_put *c, const struct s3_object *obj, const char *lineage,
                            char etag[SHM_ETAG_MAX], bool *absent)
 {
-    memset(etag, 0, SHM_ETAG_MAX);
-    memcpy(etag, obj->etag, strnlen(obj->etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(etag, obj->etag);
     *absent = false;
     copy_id(c->expected, c->old_id);
     c->old_id[0] = '\0';
@@ -158,8 +157,7 @@ static enum put_next not_ours(struct cas_put *c, const char *lineage)
 void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], bool *absent)
 {
     *absent = res->error == -ENOENT;
-    memset(etag, 0, SHM_ETAG_MAX);
-    memcpy(etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(etag, res->obj.etag);
 }
 
 enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char etag[SHM_ETAG_MAX],
@@ -171,13 +169,12 @@ enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
 
     if (res->error == -ENOENT && c->expects)
         return nothing_there(c, *absent);
-    memcpy(c->found, obj->etag, strnlen(obj->etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(c->found, obj->etag);
     (void)lineage_head(lineage, head);
     if (lineage_judge(lineage, c->id, c->expected) == LINEAGE_OURS) {
         const char *now = strcmp(head, c->id) == 0 ? obj->etag : REPLACED;
 
-        memset(c->etag, 0, sizeof(c->etag));
-        memcpy(c->etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+        shm_etag_copy(c->etag, now);
         return PUT_OURS;
     }
     if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */

@@ -162,8 +162,7 @@ static bool start_grace(struct op *op)
     grace->w = op->w;
     grace->over.on_time = on_over;
     grace->until_ns = clock_mono_ns() + GRACE_NS;
-    op->state = grace;
-    op->state_free = grace_free;
+    op_set_state(op, grace, grace_free);
     loop_timer_set(op->w->loop, &grace->over, GRACE_NS);
     return true;
 }

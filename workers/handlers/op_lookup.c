@@ -316,8 +316,7 @@ static struct lookup *kept_lookup(struct op *op)
     }
     l->op = op;
     l->retry.on_time = on_retry;
-    op->state = l;
-    op->state_free = lookup_free;
+    op_set_state(op, l, lookup_free);
     return l;
 }
 

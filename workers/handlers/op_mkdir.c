@@ -130,7 +130,6 @@ static int put_marker(struct op *op, char key[KEY_CAP])
         meta_write(&meta, &n);
         put.n_meta = meta.n;
     }
-    op->w->stats->s3[S3_OP_PUT]++;
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
@@ -169,7 +168,6 @@ static void delete_marker(struct op *op, const char *marker, int error)
     int r = error;
 
     if (r == 0) {
-        op->w->stats->s3[S3_OP_DELETE]++;
         r = s3_delete(op->w->s3, &(struct s3_delete){.key = marker}, on_marker_deleted, op,
                       &op->s3);
     }

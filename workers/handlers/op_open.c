@@ -226,8 +226,7 @@ static void job_free(void *state)
 static void drop_job(struct op *op)
 {
     job_free(op->state);
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
 }
 
 /* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its
@@ -354,8 +353,7 @@ static struct open_job *kept_job(struct op *op)
         return NULL;
     }
     job->op = op;
-    op->state = job;
-    op->state_free = job_free;
+    op_set_state(op, job, job_free);
     return job;
 }
 

@@ -183,11 +183,9 @@ static void get(struct op *op, const struct fetch_source *src)
     if (rl) {
         rl->op = op;
         rl->src = *src;
-        op->state = rl;
-        op->state_free = free;
+        op_set_state(op, rl, free);
         get.key = rl->src.key;
         get.if_match = *rl->src.etag ? rl->src.etag : NULL;
-        op->w->stats->s3[S3_OP_GET]++;
         r = s3_get(op->w->s3, &get, on_got, rl, &op->s3);
     }
     if (r < 0)

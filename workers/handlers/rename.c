@@ -33,8 +33,7 @@ void rename_note_copied(struct op *op, const char *etag)
     worker_lock(op->w);
     p = op_progress(op);
     p->rename.step = SHM_RENAME_COPIED;
-    memset(p->rename.etag, 0, sizeof(p->rename.etag));
-    memcpy(p->rename.etag, etag, strnlen(etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(p->rename.etag, etag);
     worker_unlock(op->w);
 }
 

@@ -71,8 +71,7 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
     if (strcmp(s->expect.etag, was) != 0 || s->publish.state == SHM_JOB_RUNNING ||
         shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
         return true;
-    memset(s->expect.etag, 0, sizeof(s->expect.etag));
-    memcpy(s->expect.etag, now, strnlen(now, SHM_ETAG_MAX - 1));
+    shm_etag_copy(s->expect.etag, now);
     if (key_of_node(op->w, s->node, to) == 0)
         cas_lineage(op->w, to, s->expect.etag, s->lineage);
     return true;
@@ -253,10 +252,8 @@ static void rename_cas_put(struct op *op)
     char from[KEY_CAP], to[KEY_CAP];
     int r = rename_keys_of(op, false, from, to);
 
-    if (r == 0) {
-        op->w->stats->s3[S3_OP_HEAD]++;
+    if (r == 0)
         r = s3_head(op->w->s3, from, rename_cas_on_head, op, &op->s3);
-    }
     if (r < 0)
         op_step_done(op, r);
 }

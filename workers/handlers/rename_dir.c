@@ -87,8 +87,7 @@ static void rename_dir_end(struct move *m, int error)
     struct op *op = m->op;
     void (*then)(struct op * op, int error) = m->then;
 
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     move_free(m);
     then(op, error);
 }
@@ -141,7 +140,6 @@ static int rename_dir_delete_source(struct mover *mv)
 
     mv->asked = *mv->etag && delete_asks(w) && mv->m->stuck < RENAME_STUCK_MAX;
     del.if_match = mv->asked ? mv->etag : NULL;
-    w->stats->s3[S3_OP_DELETE]++;
     return s3_delete(w->s3, &del, rename_dir_on_deleted, mv, &mv->req);
 }
 
@@ -187,7 +185,6 @@ static void on_marker_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
         put.n_meta = meta.n;
-        w->stats->s3[S3_OP_PUT]++;
         r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
     }
     if (r < 0)
@@ -254,10 +251,8 @@ static int start_mover(struct mover *mv, const char *rest)
     memcpy(mv->to, m->to, to);
     memcpy(mv->to + to, rest, n);
     if (is_marker(rest)) {
-        w->stats->s3[S3_OP_HEAD]++;
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
-    w->stats->s3[S3_OP_COPY]++;
     return s3_copy(w->s3, &copy, rename_dir_on_copied, mv, &mv->req);
 }
 
@@ -351,7 +346,6 @@ static void delete_folder(struct move *m)
         rename_dir_end(m, 0);
         return;
     }
-    m->op->w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(m->op->w->s3, &(struct s3_delete){.key = m->folder}, on_folder_deleted, m,
                   &m->list);
     if (r < 0)
@@ -429,7 +423,6 @@ static void rename_dir_look(struct move *m, const char *token)
 
     m->below[0] = '\0';
     m->key_below = false;
-    m->op->w->stats->s3[S3_OP_LIST]++;
     r = s3_list(m->op->w->s3, &list, on_look, m, &m->list);
     if (r < 0)
         rename_dir_end(m, r);
@@ -473,7 +466,6 @@ static void list_keys(struct move *m, const char *token)
     buf_reset(&m->keys);
     buf_reset(&m->etags);
     m->next = m->next_etag = 0;
-    w->stats->s3[S3_OP_LIST]++;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
         rename_dir_end(m, r);
@@ -518,7 +510,6 @@ void rename_keys(struct op *op, const char *from, const char *to,
     memcpy(m->to, to, strlen(to) + 1);
     for (int i = 0; i < RENAME_PARALLEL; i++)
         m->mover[i].m = m;
-    op->state = m;
-    op->state_free = move_free;
+    op_set_state(op, m, move_free);
     list_keys(m, NULL);
 }

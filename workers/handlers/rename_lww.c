@@ -89,10 +89,8 @@ static void copy_file(struct op *op)
         copy.if_source_match = NULL;
     if (r == 0 && size > S3_PUT_MAX)
         r = -EFBIG; /* needs a copy in parts */
-    if (r == 0) {
-        w->stats->s3[S3_OP_COPY]++;
+    if (r == 0)
         r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
-    }
     if (r < 0)
         op_step_done(op, r);
 }

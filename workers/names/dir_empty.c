@@ -33,8 +33,7 @@ static void dir_empty_end(struct dir_empty *d, int error)
     char key[KEY_CAP];
 
     memcpy(key, d->key, sizeof(key));
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(d);
     then(op, key, error);
 }
@@ -65,7 +64,6 @@ static int list_below(struct dir_empty *d, const char *token)
                            .on_entry = on_entry_below};
 
     d->asks++;
-    d->op->w->stats->s3[S3_OP_LIST]++;
     return s3_list(d->op->w->s3, &list, on_listed_below, d, &d->op->s3);
 }
 
@@ -79,12 +77,10 @@ int dir_check_empty(struct op *op, const char *key, dir_empty_fn *then)
     d->op = op;
     d->then = then;
     snprintf(d->key, sizeof(d->key), "%s", key);
-    op->state = d;
-    op->state_free = free;
+    op_set_state(op, d, free);
     r = list_below(d, NULL);
     if (r < 0) {
-        op->state = NULL;
-        op->state_free = NULL;
+        op_set_state(op, NULL, NULL);
         free(d);
     }
     return r;

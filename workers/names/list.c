@@ -307,8 +307,7 @@ static void list_finish(struct list_load *l, int error)
     if (l->op && error)
         return; /* the op takes the error and frees it: list_failed */
     if (l->op) {
-        l->op->state = NULL;
-        l->op->state_free = NULL;
+        op_set_state(l->op, NULL, NULL);
     }
     free(l);
 }
@@ -356,7 +355,6 @@ static int ask_shadow(struct list_load *l)
     l->shadowed = false;
     snprintf(key, sizeof(key), "%s%.*s/", l->prefix, (int)l->shadow.file[l->shadow.n - 1].len,
              l->shadow.name);
-    l->w->stats->s3[S3_OP_LIST]++;
     return s3_list(l->w->s3, &list, on_shadow, l, NULL);
 }
 
@@ -541,7 +539,6 @@ static int list_ask(struct list_load *l, const char *token)
         l->page_ns = l->want.listing_ns;
     list_page_begin(page_at(l, 0), l->want.start, l->want.listing_ns, l->page_ns);
     snprintf(start, sizeof(start), "%s%s", l->prefix, l->want.start);
-    l->w->stats->s3[S3_OP_LIST]++;
     r = s3_list(l->w->s3, &list, on_list_done, l, NULL);
     if (token == l->token)
         l->token[0] = '\0';
@@ -577,8 +574,7 @@ int list_load(struct op *op, const struct list_want *want)
         return r;
     }
     l->op = op;
-    op->state = l;
-    op->state_free = leave;
+    op_set_state(op, l, leave);
     return 0;
 }
 
@@ -588,8 +584,7 @@ int list_failed(struct op *op)
     int error = l ? l->error : 0;
 
     if (error) {
-        op->state = NULL;
-        op->state_free = NULL;
+        op_set_state(op, NULL, NULL);
         free(l);
     }
     return error;

@@ -112,7 +112,6 @@ static void on_below(void *arg, const struct s3_result *s3)
 
 static int list(struct resolve *r, const struct s3_list *how, s3_done_fn *done)
 {
-    r->w->stats->s3[S3_OP_LIST]++;
     return s3_list(r->w->s3, how, done, r, &r->req);
 }
 
@@ -236,7 +235,6 @@ static void on_get(void *arg, const struct s3_result *s3)
 
 static int ask_head(struct resolve *r)
 {
-    r->w->stats->s3[S3_OP_HEAD]++;
     return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* a 404: LIST tells */
 }
 
@@ -252,7 +250,6 @@ static int ask_get(struct resolve *r, const char *etag)
 
     if (!speculate)
         return ask_head(r);
-    r->w->stats->s3[S3_OP_GET]++;
     return s3_get(r->w->s3, &get, on_get, r, &r->req);
 }
 

@@ -100,6 +100,13 @@ uint32_t op_next_record(const struct worker *w);
 /* True while the op's request still lies in the read area. */
 bool op_is_current(const struct op *op);
 
+/* The handler's state while the op is kept (see above). The op must have none. */
+static inline void op_set_state(struct op *op, void *state, void (*state_free)(void *state))
+{
+    op->state = state;
+    op->state_free = state_free;
+}
+
 /* Calls op->resume at each wake until the op is answered or op_stop_waiting. The op must be kept.
  * */
 void op_wait(struct op *op, void (*resume)(struct op *op));

@@ -57,7 +57,8 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     if (cred_source_new(env, false, &creds) < 0)
         return err_set(err, ENOMEM, "no locked memory for credentials");
     cc = client_conf(conf);
-    counters = (struct s3_counters){.out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
+    counters = (struct s3_counters){.requests = stats->s3,
+                                    .out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
                                     .retries = &stats->count[SHM_STAT_S3_RETRIES],
                                     .errors = &stats->count[SHM_STAT_S3_ERRORS]};
     cc.counters = &counters;

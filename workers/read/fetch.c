@@ -253,7 +253,6 @@ static int fetch_ask(struct fetch *f)
         .on_restart = f->src.size <= SHM_BLOCK_SIZE ? on_restart : NULL,
     };
 
-    f->w->stats->s3[S3_OP_GET]++;
     return s3_get(f->w->s3, &get, fetch_on_done, f, NULL);
 }
 

@@ -298,8 +298,7 @@ static void keep(struct op *op, const struct read_args *args, const struct read_
     *job = (struct read_job){.op = op, .args = *args, .what = *l, .restarts = restarts};
     job->wait.done = on_fetched;
     job->retry.on_time = on_retry;
-    op->state = job;
-    op->state_free = job_free;
+    op_set_state(op, job, job_free);
     worker_lock(w);
     r = op_node(op) == l->node ? fetch_source(w, l->node, &job->src) : -ESTALE;
     worker_unlock(w);

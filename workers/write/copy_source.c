@@ -50,8 +50,7 @@ static void copy_source_attempt(struct op *op)
             return;
     } while (session != SHM_NIL);
     op_stop_waiting(op);
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(st);
     then(op, 0);
 }
@@ -73,8 +72,7 @@ void copy_source_settle(struct op *op, const char *key, bool below,
     }
     *st = (struct settling){.then = then, .below = below};
     memcpy(st->key, key, strlen(key));
-    op->state = st;
-    op->state_free = free;
+    op_set_state(op, st, free);
     op_wait(op, copy_source_attempt);
     copy_source_attempt(op);
 }

@@ -61,8 +61,7 @@ static void delete_end(struct deletion *d, int error)
     struct op *op = d->op;
     void (*then)(struct op * op, int error) = d->then;
 
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     deletion_free(d);
     then(op, error == -ENOENT ? 0 : error);
 }
@@ -100,7 +99,6 @@ static void send_delete(struct deletion *d)
     d->missing = false;
     d->looks = 0;
     d->asked = del.if_match != NULL;
-    w->stats->s3[S3_OP_DELETE]++;
     r = s3_delete(w->s3, &del, delete_on_deleted, d, &d->op->s3);
     if (r < 0)
         delete_end(d, r);
@@ -111,7 +109,6 @@ static void send_head(struct deletion *d)
     struct worker *w = d->op->w;
     int r;
 
-    w->stats->s3[S3_OP_HEAD]++;
     r = s3_head(w->s3, d->key, delete_on_head, d, &d->op->s3);
     if (r < 0)
         delete_end(d, r);
@@ -238,8 +235,7 @@ static void delete_on_head(void *arg, const struct s3_result *res)
         delete_end(d, 0);
         return;
     }
-    memset(d->etag, 0, sizeof(d->etag));
-    memcpy(d->etag, res->obj.etag, strnlen(res->obj.etag, sizeof(d->etag) - 1));
+    shm_etag_copy(d->etag, res->obj.etag);
     if (d->missing)
         delete_settle(d);
     else
@@ -273,11 +269,10 @@ void delete_key(struct op *op, const struct delete_args *a, void (*then)(struct 
                            .unclear = a->note->sent,
                            .since_ns = a->note->sent_ns}; /* where it is missing */
     memcpy(d->key, a->key, strlen(a->key));
-    memcpy(d->etag, etag, strnlen(etag, sizeof(d->etag) - 1));
+    shm_etag_copy(d->etag, etag);
     if (id)
         memcpy(d->id, id, strnlen(id, sizeof(d->id) - 1));
-    op->state = d;
-    op->state_free = deletion_free;
+    op_set_state(op, d, deletion_free);
     d->wait.on_time = on_waited;
     if (looks_first(d))
         send_head(d);

@@ -57,8 +57,7 @@ static void keep_resume(struct op *op)
         return;
     }
     op_stop_waiting(op);
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(k);
     then(op, 0);
 }
@@ -83,8 +82,7 @@ static void keep_readers(struct op *op, uint32_t node, session_then_fn *then)
     worker_lock(w);
     cas_keep_readers(w, shm_node_named(w->shm, node));
     worker_unlock(w);
-    op->state = k;
-    op->state_free = free;
+    op_set_state(op, k, free);
     op_wait(op, keep_resume);
     keep_resume(op);
 }

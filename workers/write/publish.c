@@ -150,7 +150,6 @@ static void on_doubted(void *arg, const struct s3_result *res)
 
 static void look_into(struct publish *p)
 {
-    p->w->stats->s3[S3_OP_HEAD]++;
     if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
         do_next(p, PUT_CONFLICT);
 }
@@ -171,7 +170,6 @@ static void do_next(struct publish *p, enum put_next next)
             publish_prepare(p);
         return;
     case PUT_LOOK:
-        p->w->stats->s3[S3_OP_HEAD]++;
         r = s3_head(p->w->s3, p->key, on_looked, p, NULL);
         if (r < 0)
             publish_finish(p, &none, r);
@@ -231,7 +229,6 @@ static void ask_etag(struct publish *p)
         do_next(p, PUT_LOOK);
         return;
     }
-    p->w->stats->s3[S3_OP_HEAD]++;
     r = s3_head(p->w->s3, p->key, on_etag, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);
@@ -337,7 +334,6 @@ static void start_put(struct publish *p)
     }
     if ((w->variant->expects || p->absent) && (!p->cas.tried || p->cas.puts))
         remember_that_it_is_sent(p);
-    w->stats->s3[S3_OP_PUT]++;
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
@@ -409,7 +405,6 @@ static void publish_prepare(struct publish *p)
         begin_put(p, NULL);
         return;
     }
-    p->w->stats->s3[S3_OP_HEAD]++;
     r = s3_head(p->w->s3, p->key, on_meta, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);

@@ -60,7 +60,6 @@ void publish_copy(struct publish *p)
     struct s3_result none = {0};
     int r;
 
-    p->w->stats->s3[S3_OP_COPY]++;
     r = s3_copy(p->w->s3, &copy, publish_copy_on_copied, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);

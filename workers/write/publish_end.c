@@ -49,8 +49,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
             meta_adopt(n, &p->node);
         meta_told(n, &p->meta, *p->type ? p->type : NULL);
     }
-    memset(n->etag, 0, sizeof(n->etag));
-    memcpy(n->etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(n->etag, res->obj.etag);
     shm_node_new_content(shm, s->node);
     version_id_told(p->w, p->rules->takes_name(p, s->node), p->key, &res->obj);
     validity_dir_changed(p->w, parent);
@@ -72,8 +71,7 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     /* (Extended attributes have not been set meanwhile: that waits for a publish.) */
     s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL | SHM_SESSION_XATTR);
     s->expect.absent = false;
-    memset(s->expect.etag, 0, sizeof(s->expect.etag));
-    memcpy(s->expect.etag, res->obj.etag, strnlen(res->obj.etag, SHM_ETAG_MAX - 1));
+    shm_etag_copy(s->expect.etag, res->obj.etag);
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         forget_writer(&s->pids[i]);
     if (s->content == SHM_CONTENT_COPY) /* which S3 has as this key now */

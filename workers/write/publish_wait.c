@@ -144,8 +144,7 @@ static void publish_wait_go_on(struct op *op, int error)
     session_then_fn *then = pw->then;
 
     op_stop_waiting(op);
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     wait_free(pw);
     then(op, error);
 }
@@ -288,8 +287,7 @@ void session_publish_like(struct op *op, uint32_t session, const struct s3_objec
                                 .attempts = s->publish.attempts,
                                 .loads = s->load.attempts};
     worker_unlock(w);
-    op->state = pw;
-    op->state_free = wait_free;
+    op_set_state(op, pw, wait_free);
     op_wait(op, publish_wait_resume);
     publish_wait_resume(op);
 }

@@ -162,8 +162,7 @@ static void attach_go_on(struct op *op, int error)
     session_then_fn *then = a->then;
 
     op_stop_waiting(op);
-    op->state = NULL;
-    op->state_free = NULL;
+    op_set_state(op, NULL, NULL);
     free(a);
     if (error)
         session_detach(op);
@@ -295,8 +294,7 @@ void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn
     if (r == -ESTALE)
         want_private(op, node);
     worker_unlock(w);
-    op->state = a;
-    op->state_free = free;
+    op_set_state(op, a, free);
     op->gives_back = session_detach;
     if (r < 0) {
         attach_go_on(op, r);

@@ -130,7 +130,6 @@ static void load_start(struct load *l, const struct fetch_source *from)
         load_end(l, l->error);
         return;
     }
-    l->w->stats->s3[S3_OP_GET]++;
     r = s3_get(l->w->s3, &get, on_load_done, l, NULL);
     if (r < 0)
         load_end(l, r);
