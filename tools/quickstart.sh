@@ -186,7 +186,7 @@ STATE_MOUNT=$work/cas STATE_VARIANT=s3-buffered-cas STATEPROXY_CONTROL_SOCKET=$w
 cas_pid=$!
 cas_is_ready() { grep -q ' ready ' "$work/cas.log" || { kill -0 "$cas_pid" || wrong 'stateproxyd ended'; false; }; }
 wait_for 'the second stateproxyd does not get ready' cas_is_ready
-grep 'keeps conditions' "$work/cas.log"
+grep 'enforces conditions' "$work/cas.log"
 cat >"$work/count.py" <<'END'
 import json, sys
 path, conflicts, done = sys.argv[1], 0, 0

@@ -94,10 +94,10 @@ def read_that_waits(m, proxy, bucket, programs):
 
 def dies(m, writer):
     """It is killed, and what it had written is given up."""
-    before = m.log().count("unpublished bytes given up")
+    before = m.log().count("unpublished data discarded")
     writer.kill()
     writer.wait()
-    util.wait_until(lambda: m.log().count("unpublished bytes given up") > before,
+    util.wait_until(lambda: m.log().count("unpublished data discarded") > before,
                     what="the end of the session")
 
 

@@ -1078,6 +1078,7 @@ def test_excl_is_decided_at_the_open(cas, bucket, process):
     assert bucket.get("p/lock") == b"mine"
 
 
+@pytest.mark.quiet("company reads theirs, and the mount expects that then")
 def test_excl_of_a_name_that_is_there_changes_no_expectation(cas, bucket, process):
     p, a, b = cas().path / "k", process(), process()
     a.put(p, "1")

@@ -44,7 +44,7 @@ def test_a_conflict_is_told_once(cas, bucket, process):
     assert len(one["write_id"]) == 8 and one["write_id"] in m.log()
     line = m.ctl("conflicts").out
     assert key in line and expected in line and f"pid {a.proc.pid}" in line
-    told = [x for x in m.log().splitlines() if "conflict" in x or "given up" in x]
+    told = [x for x in m.log().splitlines() if "conflict" in x or "discarded" in x]
     assert len(told) == 1 and "p/k " in told[0] and expected in told[0]
     counters = m.status()["counters"]
     assert counters["conflicts"] == 1 and counters["discarded"] == 1
@@ -145,7 +145,7 @@ def test_a_failure_after_a_conflict_is_told(cas, bucket, disk):
         os.close(fd)
     (disk / "hog").unlink()
     assert len(conflicts(m)) == 1
-    given_up, = [x for x in m.log().splitlines() if "given up" in x]
+    given_up, = [x for x in m.log().splitlines() if "data discarded" in x]
     assert 'key="p/k"' in given_up and "a write to it failed" in given_up
     assert bucket.get("p/k") == b"2"
     m.check()

@@ -285,7 +285,7 @@ def test_after_the_last_close_failed_nothing_is_left(mount, proxy, bucket):
     with open(m.path / "f.txt", "ab") as f:
         f.write(b" appended")
     assert bucket.get(m.key("f.txt")) == b"old appended"
-    assert m.log().count("given up") == 1 and len(failed_uploads(m, "f.txt")) == 1
+    assert m.log().count("data discarded") == 1 and len(failed_uploads(m, "f.txt")) == 1
     m.check()
 
 

@@ -11,7 +11,7 @@ from harness import SLOW, util
 
 CAS = "s3-buffered-cas"
 DIR = ".stateproxy-probe"
-PASSES = "the server keeps conditions"
+PASSES = "the server enforces conditions"
 OLD = 6 * 60            # seconds: a leftover is old after five minutes
 
 
@@ -88,7 +88,7 @@ def test_minio_passes_with_a_notice(probing, minio, bucket_at):
     s3 = bucket_at(minio)
     m = probing(via=minio, s3=s3).start()
     assert PASSES in m.log() and not m.errors()
-    assert "conditions of DELETE cannot be relied on" in m.log()
+    assert "conditions of DELETE are not reliable" in m.log()
     assert left(s3) == ({}, [])
 
 
@@ -153,7 +153,7 @@ def test_moto_passes_though_it_ignores_conditions_of_complete(probing, moto, buc
     """Files are written with one PUT, whose conditions it keeps."""
     s3 = bucket_at(moto)
     m = probing(via=moto, s3=s3).start()
-    assert "conditions of CompleteMultipartUpload cannot be relied on" in m.log()
+    assert "conditions of CompleteMultipartUpload are not reliable" in m.log()
     assert " conditions=put" in m.log() and "put,complete" not in m.log()
     assert left(s3) == ({}, [])
 
@@ -162,7 +162,7 @@ def test_moto_passes_though_it_ignores_conditions_of_complete(probing, moto, buc
 def test_conditions_of_complete_are_not_required(probing, proxy, bucket, header):
     proxy.add_rule("strip", op="CompleteMultipartUpload", headers=[header])
     m = probing(via=proxy).start()
-    assert "conditions of CompleteMultipartUpload cannot be relied on" in m.log()
+    assert "conditions of CompleteMultipartUpload are not reliable" in m.log()
     assert PASSES in m.log() and " conditions=put,delete " in m.log()
     assert left(bucket) == ({}, [])
 
@@ -177,7 +177,7 @@ def test_multipart_is_not_required(probing, proxy, bucket, status):
 def test_conditions_of_delete_are_not_required(probing, proxy, bucket):
     proxy.add_rule("strip", op="DeleteObject")
     m = probing(via=proxy).start()
-    assert "conditions of DELETE cannot be relied on" in m.log()
+    assert "conditions of DELETE are not reliable" in m.log()
     assert left(bucket) == ({}, [])
 
 

@@ -181,7 +181,7 @@ def test_a_source_that_changes_meanwhile_stays(cas, proxy, bucket, process):
     t.join(30)
     assert result == [17]
     assert bucket.get("p/a") == b"2" and bucket.get("p/b") == b"1"
-    assert "the old name stays" in m.log()
+    assert "the old name remains" in m.log()
     assert a.get(m.path / "a") == "2" and a.get(m.path / "b") == "1"
 
 

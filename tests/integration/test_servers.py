@@ -28,7 +28,7 @@ def ceph(proxy):
 
 
 def learned(m, trait):
-    return [x for x in m.log().splitlines() if f"learned of the server trait={trait}:" in x]
+    return [x for x in m.log().splitlines() if f"server trait learned trait={trait}:" in x]
 
 
 def overwrite(path, data):
@@ -253,7 +253,7 @@ def contradictions(m):
 
 def told_once(m):
     return len([x for x in m.log().splitlines()
-                if "the server does not keep conditions as it did" in x]) == 1
+                if "the server no longer enforces conditions as it did" in x]) == 1
 
 
 def test_two_writers_are_both_told_success(mount, proxy, bucket, scratch):

@@ -8,8 +8,8 @@ import pytest
 from harness import SLOW
 
 CAS = "s3-buffered-cas"
-PASSES = "the server keeps conditions: probed"
-KEPT = "the server keeps conditions: found out by an earlier start"
+PASSES = "the server enforces conditions: probed"
+KEPT = "the server enforces conditions: found by an earlier start"
 
 
 def probed(m):
@@ -162,4 +162,4 @@ def test_only_what_is_good_is_kept(mount, proxy, scratch):
 
 def test_a_place_that_is_not_there(mount):
     m = mount(variant=CAS, env={"STATEPROXY_CAS_STATE_DIR": "/nonexistent/place"})
-    assert PASSES in m.log() and "is not kept" in m.log()
+    assert PASSES in m.log() and "not saved" in m.log()

@@ -50,8 +50,8 @@ static void fuse_op_load(struct op *op, const void *from, size_t len)
 static void check_sent(const struct op *op, int r)
 {
     if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
-        log_warn("answer to %s refused: %s op=%llu", fuse_op_name(op->rec->opcode), strerror(-r),
-                 (unsigned long long)op->rec->unique);
+        log_warn("the kernel rejected the reply to %s: %s op=%llu", fuse_op_name(op->rec->opcode),
+                 strerror(-r), (unsigned long long)op->rec->unique);
 }
 
 static void fuse_op_send(const struct op *op, int error, const struct iovec *iov, unsigned n)

@@ -74,7 +74,7 @@ static void tell_lost(struct worker *w, const char *key, const char *why)
     worker_count(w, SHM_STAT_DISCARDED, 1);
     if (why == told_already)
         return;
-    log_warn("unpublished bytes given up key=\"%s\" reason=\"%s\": the file keeps "
+    log_warn("unpublished data discarded key=\"%s\" reason=\"%s\": the file keeps "
              "its last published content",
              key, why);
 }

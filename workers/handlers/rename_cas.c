@@ -125,9 +125,10 @@ static void then_deleted(struct op *op, int error)
     struct rename_args a = rename_args_of(op);
 
     if (error == -EEXIST)
-        log_notice("renamed, but the old name stays name=\"%.*s\": it has another version than the "
-                   "one that was read",
-                   (int)a.len, a.name);
+        log_notice(
+            "renamed, but the old name remains name=\"%.*s\": it has another version than the "
+            "one that was read",
+            (int)a.len, a.name);
     op_step_done(op, error);
 }
 

@@ -311,7 +311,7 @@ static void list_keys(struct move *m, const char *token);
 /* All keys are at the new name: that is what the caller asked for. */
 static void leave_folder(struct move *m, const char *folder, const char *detail)
 {
-    log_notice("a folder without objects stays folder=\"%s\" detail=\"%s\": the server goes on "
+    log_notice("an empty folder remains folder=\"%s\" detail=\"%s\": the server goes on "
                "listing it",
                folder, detail);
     rename_dir_end(m, 0);
@@ -369,8 +369,8 @@ static void go_down(struct move *m)
 
 static void give_up(struct move *m)
 {
-    log_warn("rename stopped key=\"%s\" to=\"%s\": the server says that there are more keys, and "
-             "does not tell them; what it told has been moved",
+    log_warn("rename stopped key=\"%s\" to=\"%s\": the server reports more keys, but "
+             "does not return them; those that it returned have been moved",
              m->from, m->to);
     rename_dir_end(m, -EIO);
 }

@@ -273,9 +273,9 @@ static void tell_hidden(struct list_load *l)
         return;
     worker_count(l->w, SHM_STAT_HIDDEN_NAMES, l->hidden);
     if (l->want.page == 0)
-        log_notice("keys hidden in a listing prefix=\"%s\" keys=%u: they cannot be "
-                   "names (empty, \".\", \"..\", over %d bytes), or are a file and "
-                   "a directory at once, of which the directory shows",
+        log_notice("keys hidden in a listing prefix=\"%s\" keys=%u: they are not "
+                   "valid names (empty, \".\", \"..\", over %d bytes), or name a file and a "
+                   "directory at once, of which only the directory is shown",
                    l->prefix, l->hidden, SHM_NAME_MAX);
 }
 
@@ -407,7 +407,7 @@ static void note_token_helped(struct list_load *l)
     if (!l->by_token || trusts_tokens(l) || l->asks < 2 || l->want.page == 0)
         return;
     __atomic_store_n(&l->w->shm->header->list_tokens, 1, __ATOMIC_RELAXED);
-    log_notice("the server does not go on behind start-after prefix=\"%s\": continuation tokens "
+    log_notice("the server ignores start-after prefix=\"%s\": continuation tokens "
                "are used from now on",
                l->prefix);
 }

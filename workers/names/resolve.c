@@ -72,7 +72,7 @@ static void resolve_finish(struct resolve *r)
 static void resolve_fail(struct resolve *r, const struct s3_result *s3, int error)
 {
     r->res.error = error;
-    log_warn("asking S3 for a name failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
+    log_warn("lookup failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
              "attempts=%u",
              (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "", s3 ? s3->attempts : 0);
     resolve_finish(r);

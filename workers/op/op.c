@@ -300,7 +300,7 @@ static void tell_early(struct op *op)
 
     if (op->told)
         return;
-    log_warn("%s takes longer than requests may: told %s, and it goes on op=%llu",
+    log_warn("%s exceeds the time limit of requests: replied %s, and it continues op=%llu",
              op->front->name(op), error ? "ETIMEDOUT" : "that it is done",
              (unsigned long long)op->rec->unique);
     op->rec->told = 1;

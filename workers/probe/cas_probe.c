@@ -107,18 +107,18 @@ static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS
     unsigned ms = (unsigned)((clock_mono_ns() - p->begin_ns) / NS_PER_MS);
 
     if (f[CAS_COMPLETE_CHECK].out != CAS_RIGHT)
-        log_notice("conditions of CompleteMultipartUpload cannot be relied on detail=\"%s\": files "
+        log_notice("conditions of CompleteMultipartUpload are not reliable detail=\"%s\": files "
                    "are written with one PUT, whose conditions are kept, up to 5 GiB",
                    f[CAS_COMPLETE_CHECK].text);
     if (f[CAS_DELETE_CHECK].out != CAS_RIGHT)
-        log_notice("conditions of DELETE cannot be relied on detail=\"%s\": a file is "
+        log_notice("conditions of DELETE are not reliable detail=\"%s\": a file is "
                    "removed after a look at its version, and a change in between is lost",
                    f[CAS_DELETE_CHECK].text);
     if (err->code)
-        log_warn("going on all the same, as cas.probe is warn: %s", err->text);
+        log_warn("continuing, because cas.probe is warn: %s", err->text);
     else
-        log_notice("the server keeps conditions: probed with %u requests in %u ms", p->n_requests,
-                   ms);
+        log_notice("the server enforces conditions: probed with %u requests in %u ms",
+                   p->n_requests, ms);
 }
 
 int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client_conf *base,
@@ -131,7 +131,7 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     int r;
 
     if (cas_kept_read(conf, ret_traits)) {
-        log_notice("the server keeps conditions: found out by an earlier start dir=\"%s\"",
+        log_notice("the server enforces conditions: found by an earlier start dir=\"%s\"",
                    conf->cas.state_dir);
         return 0;
     }

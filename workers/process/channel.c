@@ -49,7 +49,7 @@ static void at_end(struct worker *w, int error)
     bool gone = error == -ENODEV || error == -ECONNABORTED;
 
     if (error != -ENODEV)
-        log_err("reading from the kernel failed: %s; ending", strerror(-error));
+        log_err("cannot read from the FUSE device: %s; exiting", strerror(-error));
     if (gone) {
         worker_leave(w);
         return;

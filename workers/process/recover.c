@@ -140,7 +140,7 @@ static void again(struct worker *w, uint32_t idx)
         return;
     }
     give_back(op);
-    log_err("request op=%s unique=%llu crashed %u workers: answering EIO",
+    log_err("request op=%s unique=%llu crashed %u workers: replying EIO",
             fuse_op_name(fuse_req(op)->opcode), (unsigned long long)fuse_req(op)->unique,
             op->rec->crashes);
     if (fuse_wants_reply(fuse_req(op)->opcode))

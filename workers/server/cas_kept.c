@@ -131,8 +131,8 @@ void cas_kept_write(const struct conf *conf, const struct server_traits *t)
         r = replace(conf, text);
     }
     if (r < 0)
-        log_notice("what was found of the server is not kept dir=\"%s\" error=\"%s\"",
-                   conf->cas.state_dir, strerror(-r));
+        log_notice("probe result not saved dir=\"%s\" error=\"%s\"", conf->cas.state_dir,
+                   strerror(-r));
 }
 
 void cas_kept_forget(const struct conf *conf)

@@ -48,7 +48,7 @@ void server_tell(enum s3_habit habit)
 {
     for (size_t i = 0; i < N_HABITS; i++) {
         if (habits[i].habit == habit && habits[i].means)
-            log_notice("learned of the server trait=%s: %s", habits[i].name, habits[i].means);
+            log_notice("server trait learned trait=%s: %s", habits[i].name, habits[i].means);
     }
 }
 
@@ -58,9 +58,9 @@ void server_contradicts(struct worker *w, const char *key, const char *what)
     if (!s3_habit_learn(w->s3, S3_HABIT_CONTRADICTS))
         return;
     cas_kept_forget(w->conf);
-    log_err("the server does not keep conditions as it did when it was tried key=\"%s\": %s; from "
-            "now on each write looks first at what is there, which leaves a small window; a new "
-            "start tries the server again",
+    log_err("the server no longer enforces conditions as it did when probed key=\"%s\": %s; from "
+            "now on each write first checks what is there, which leaves a small window; a restart "
+            "probes the server again",
             key, what);
 }
 

@@ -195,7 +195,7 @@ static int delete_judge(const struct deletion *d, const char *lineage)
     if (*d->etag && !lineage_is_valid(lineage))
         return 0;
     if (!*d->etag || !*d->id || strcmp(d->id, CAS_NO_ID) == 0) {
-        log_notice("delete: it cannot be told whether it acted, look what is there key=\"%s\": the "
+        log_notice("outcome of a delete unknown key=\"%s\": the "
                    "answer was lost, and another version is there now",
                    d->key);
         return -EIO;

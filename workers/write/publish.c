@@ -118,8 +118,8 @@ static void tell_conflict(struct publish *p)
 
 static void tell_unknown(struct publish *p)
 {
-    log_err("outcome unknown key=\"%s\" expected=%s found=%s write_id=%s: whether this upload took "
-            "effect cannot be told; read the file again",
+    log_err("outcome unknown key=\"%s\" expected=%s found=%s write_id=%s: it is not known whether "
+            "this upload took effect; read the file again",
             p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "nothing",
             p->cas.id);
     worker_count(p->w, SHM_STAT_UNKNOWN, 1);
@@ -212,8 +212,8 @@ static void on_etag(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error)
-        log_err("uploaded, but of which version it is cannot be told key=\"%s\" detail=\"%s\"",
-                p->key, res->text);
+        log_err("uploaded, but the new version is unknown key=\"%s\" detail=\"%s\"", p->key,
+                res->text);
     publish_finish(p, res, res->error ? -EIO : 0);
 }
 
@@ -326,8 +326,8 @@ static void start_put(struct publish *p)
     };
     p->asked = put.if_match || put.if_none_match;
     if (p->cas.expects && !p->asked) {
-        log_warn("not uploaded key=\"%s\": it is to replace a version whose ETag the server has "
-                 "not told",
+        log_warn("upload skipped key=\"%s\": the server returned no ETag for the version to "
+                 "be replaced",
                  p->key);
         publish_finish(p, &none, -EIO);
         return;
@@ -337,7 +337,7 @@ static void start_put(struct publish *p)
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
-    log_warn("upload cannot begin key=\"%s\" error=\"%s\"", p->key, strerror(-r));
+    log_warn("upload cannot start key=\"%s\" error=\"%s\"", p->key, strerror(-r));
     publish_finish(p, &none, r);
 }
 
@@ -359,7 +359,7 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
     }
     p->prepared = true;
     if (lost)
-        log_warn("metadata left out key=\"%s\" names=%u: they do not fit", p->key, lost);
+        log_warn("metadata dropped key=\"%s\" names=%u: they do not fit", p->key, lost);
     start_put(p);
 }
 
@@ -374,7 +374,7 @@ static void begin_put_like(struct publish *p)
     memcpy(p->type, p->like->content_type, sizeof(p->type));
     p->prepared = true;
     if (lost)
-        log_warn("metadata left out key=\"%s\" names=%u: they do not fit", p->key, lost);
+        log_warn("metadata dropped key=\"%s\" names=%u: they do not fit", p->key, lost);
     start_put(p);
 }
 
@@ -383,7 +383,7 @@ static void on_meta(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error && res->error != -ENOENT) {
-        log_warn("upload cannot begin key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
+        log_warn("upload cannot start key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
                  strerror(-res->error), res->text);
         publish_finish(p, res, res->error);
         return;
