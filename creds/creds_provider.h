@@ -14,6 +14,7 @@ struct creds_role {
     const char *arn, *session_name, *external_id, *duration;
 };
 
+/* creds_env.c */
 must_use int creds_environment(const struct creds_job *job, struct creds *ret, struct err *err);
 
 /* creds_sts.c */

@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "s3/s3_client.h"
 #include "s3/s3_multi.h"
+#include "s3/s3_progress.h"
+#include "s3/s3_queue.h"
 #include "s3/s3_request.h"
 #include "s3/s3_sigv4.h"
 #include "s3/s3_time.h"
@@ -145,7 +147,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
     put->at += want;
     if (req->client->conf.counters)
         *req->client->conf.counters->out_bytes += want;
-    s3_req_moved(req, put->at);
+    s3_progress_moved(req, put->at);
     return want;
 }
 
@@ -371,15 +373,7 @@ static int get_credentials(struct s3_req *req, const char *date)
     return r;
 }
 
-/* There was no attempt. */
-static void attempt_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text)
-{
-    s3_attempt_release(req);
-    req->state = S3_REQ_WAITING;
-    s3_req_fail(req, error, fail, text);
-}
-
-void s3_attempt_start(struct s3_req *req)
+int s3_attempt_start(struct s3_req *req)
 {
     struct s3_client *c = req->client;
     char date[S3_TIME_AMZ_MAX];
@@ -396,24 +390,19 @@ void s3_attempt_start(struct s3_req *req)
     s3_time_amz((uint64_t)((int64_t)clock_wall_ns() + c->skew_ns), date);
     r = get_credentials(req, date);
     req->refused = (struct s3_verdict){0};
-    if (r == -EAGAIN && s3_req_renew(req)) {
-        s3_attempt_release(req);
-        return;
+    if (r == 0) {
+        buf_init(&url, S3_HEADER_BYTES_MAX);
+        r = attempt_prepare(req, date, &url);
+        buf_done(&url);
+        sodium_memzero(c->cred, sizeof(*c->cred));
+        if (r == -EAGAIN || r == -ENOKEY)
+            r = -EIO; /* those speak of credentials */
+    } else if (r != -EAGAIN) {
+        r = -ENOKEY;
     }
-    if (r < 0) {
-        attempt_fail(req, -EACCES, S3_FAIL_CREDENTIALS,
-                     r == -EAGAIN ? "no key for that day: set this machine's clock"
-                                  : "no credentials");
-        return;
-    }
-    buf_init(&url, S3_HEADER_BYTES_MAX);
-    r = attempt_prepare(req, date, &url);
-    buf_done(&url);
-    sodium_memzero(c->cred, sizeof(*c->cred));
     if (r < 0)
-        attempt_fail(req, r, S3_FAIL_LOCAL, "cannot build the request");
-    else
-        s3_req_begun(req);
+        s3_attempt_release(req);
+    return r;
 }
 
 void s3_attempt_release(struct s3_req *req)

@@ -1,6 +1,5 @@
-/* The client: set-up, the queue of requests that wait for a connection, and what one request
- * teaches the next ones (clock, throttling, accepted credentials). The life of a request is
- * s3_request.c, curl on the loop is s3_multi.c. */
+/* The client: set-up, and who of the queue gets a connection. The life of a request is
+ * s3_request.c, curl on the loop is s3_multi.c, what responses teach is s3_learn.c. */
 #include "s3/s3_client.h"
 
 #include <errno.h>
@@ -12,32 +11,13 @@
 
 #include "base/clock.h"
 #include "base/container.h"
-#include "s3/s3_attempt.h"
 #include "s3/s3_hash.h"
 #include "s3/s3_multi.h"
+#include "s3/s3_queue.h"
 #include "s3/s3_request.h"
 #include "s3/s3_tls.h"
 
 #define HASH_SLICE (1u << 20) /* per turn of the loop: under a millisecond */
-#define THROTTLE_PAUSE_NS NS_PER_S
-#define TRUST_NS (5 * NS_PER_S)
-
-/* ---- lists ---- */
-
-void s3_list_push(struct s3_req_list *list, struct s3_req *req)
-{
-    req->prev = list->last;
-    req->next = NULL;
-    *(list->last ? &list->last->next : &list->first) = req;
-    list->last = req;
-}
-
-void s3_list_drop(struct s3_req_list *list, struct s3_req *req)
-{
-    *(req->prev ? &req->prev->next : &list->first) = req->next;
-    *(req->next ? &req->next->prev : &list->last) = req->prev;
-    req->prev = req->next = NULL;
-}
 
 /* ---- set-up ---- */
 
@@ -46,12 +26,21 @@ static uint32_t uniform(uint32_t upper)
     return upper ? randombytes_uniform(upper) : 0;
 }
 
+static void run_queue(struct s3_client *c);
+
 static void on_kick(struct loop_timer *t)
 {
-    struct s3_client *c = container_of(t, struct s3_client, kick);
-
-    s3_queue_run(c);
+    run_queue(container_of(t, struct s3_client, kick));
 }
+
+static void on_room(struct s3_client *c)
+{
+    if (c->queue.first && c->n_active < c->limit)
+        run_queue(c);
+}
+
+static const struct s3_multi_ops multi_ops = {
+    .ended = s3_req_ended, .returned = s3_req_reap_gone, .room = on_room};
 
 static int client_init(struct s3_client *c, struct err *err)
 {
@@ -70,7 +59,7 @@ static int client_init(struct s3_client *c, struct err *err)
     c->cred = sodium_malloc(sizeof(*c->cred));
     if (!c->cred)
         return err_set(err, ENOMEM, "no locked memory for credentials");
-    return s3_multi_new(c, err);
+    return s3_multi_new(c, &multi_ops, err);
 }
 
 int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
@@ -122,12 +111,6 @@ unsigned s3_in_flight(const struct s3_client *c)
 
 /* ---- the queue ---- */
 
-void s3_client_kick(struct s3_client *c)
-{
-    if (!c->kick.armed)
-        loop_timer_set(c->loop, &c->kick, 0);
-}
-
 bool s3_client_signs_payload(const struct s3_client *c)
 {
     return c->conf.payload_signing == S3_SIGN_ALWAYS ||
@@ -166,7 +149,7 @@ static struct s3_req *pick(const struct s3_client *c)
     return req ? req : c->queue.first;
 }
 
-void s3_queue_run(struct s3_client *c)
+static void run_queue(struct s3_client *c)
 {
     uint64_t budget = HASH_SLICE;
 
@@ -174,60 +157,10 @@ void s3_queue_run(struct s3_client *c)
         struct s3_req *req = pick(c);
 
         if (*req->payload_hash) {
-            s3_attempt_start(req);
+            s3_req_start(req);
         } else if (!hash_some(req, &budget)) {
             s3_client_kick(c); /* continue after others had a turn */
             break;
         }
     }
-}
-
-/* ---- what responses teach ---- */
-
-void s3_client_throttled(struct s3_client *c)
-{
-    uint64_t now = clock_mono_ns();
-
-    if (c->throttled_ns && now - c->throttled_ns < THROTTLE_PAUSE_NS)
-        return; /* one burst of refusals counts once */
-    c->throttled_ns = now;
-    c->limit = c->limit > 1 ? c->limit / 2 : 1;
-    c->in_a_row = 0;
-}
-
-/* The server accepted our credentials. */
-void s3_client_trust(struct s3_client *c)
-{
-    c->good_ns = clock_mono_ns();
-    c->good_generation = c->generation;
-}
-
-void s3_client_succeeded(struct s3_client *c)
-{
-    if (c->limit < c->conf.max_connections && ++c->in_a_row >= c->limit) {
-        c->limit++;
-        c->in_a_row = 0;
-    }
-}
-
-bool s3_habit_has(const struct s3_client *client, enum s3_habit habit)
-{
-    return (__atomic_load_n(client->conf.habits, __ATOMIC_RELAXED) & habit) == (uint32_t)habit;
-}
-
-bool s3_habit_learn(struct s3_client *client, enum s3_habit habit)
-{
-    if (s3_habit_has(client, habit) || (client->conf.form_is_known && (habit & S3_HABIT_FORM)))
-        return false;
-    if (__atomic_fetch_or(client->conf.habits, habit, __ATOMIC_RELAXED) & habit)
-        return false;
-    if (client->conf.on_habit)
-        client->conf.on_habit(habit);
-    return true;
-}
-
-bool s3_client_trusted_lately(const struct s3_client *c)
-{
-    return c->good_ns && c->good_generation == c->generation &&
-           clock_mono_ns() - c->good_ns < TRUST_NS;
 }

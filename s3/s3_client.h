@@ -21,6 +21,7 @@ struct s3_req_list {
     struct s3_req *first, *last;
 };
 
+struct s3_multi_ops;
 struct s3_sock;
 struct s3_tls;
 
@@ -33,6 +34,7 @@ struct s3_client {
     struct s3_cred *cred; /* sodium memory; of the attempt being made */
 
     CURLM *multi;
+    const struct s3_multi_ops *multi_ops;
     CURLSH *share;
     struct s3_tls *tls; /* NULL over plain HTTP */
     struct loop_timer curl_timer;
@@ -57,22 +59,6 @@ struct s3_client {
     uint64_t generation;               /* generation of the credentials used last */
 };
 
-void s3_list_push(struct s3_req_list *list, struct s3_req *req);
-void s3_list_drop(struct s3_req_list *list, struct s3_req *req);
-
-/* Processes the queue in the next turn of the loop; or at once (not from inside curl). */
-void s3_client_kick(struct s3_client *c);
-void s3_queue_run(struct s3_client *c);
-
 bool s3_client_signs_payload(const struct s3_client *c);
-
-/* What the client learns from a response: the server throttles; it accepted our credentials; it
- * accepted a request. */
-void s3_client_throttled(struct s3_client *c);
-void s3_client_trust(struct s3_client *c);
-void s3_client_succeeded(struct s3_client *c);
-
-/* True if the server accepted the credentials in use within the last seconds. */
-bool s3_client_trusted_lately(const struct s3_client *c);
 
 #endif

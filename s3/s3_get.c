@@ -18,6 +18,7 @@
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
 #include "s3/s3_object.h"
+#include "s3/s3_progress.h"
 #include "s3/s3_request.h"
 
 static int get_prepare(struct s3_req *req)
@@ -177,7 +178,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     if (len > get->end - get->next)
         len = (size_t)(get->end - get->next);
     get->next += len;
-    s3_req_moved(req, get->next);
+    s3_progress_moved(req, get->next);
     if (get->checked)
         s3_etag_add(&get->check, data, len);
     if (get->next == get->end && check_etag(req) < 0)

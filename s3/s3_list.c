@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "s3/s3_page.h"
+#include "s3/s3_progress.h"
 #include "s3/s3_request.h"
 #include "s3/s3_xml.h"
 
@@ -33,7 +34,7 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 {
     int r = 0;
 
-    s3_req_moved(req, req->body_bytes);
+    s3_progress_moved(req, req->body_bytes);
     if (!req->xml)
         r = s3_xml_new(list_on_entry, req, &req->xml);
     if (r == 0)

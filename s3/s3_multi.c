@@ -1,6 +1,6 @@
 /* libcurl's multi interface on the caller's loop: its sockets are watches, its timeout is a timer;
- * finished transfers go to s3_request.c. Easy handles are reused; TLS sessions and resolved names
- * are shared. */
+ * finished transfers go to whoever runs the requests (struct s3_multi_ops). Easy handles are
+ * reused; TLS sessions and resolved names are shared. */
 #include "s3/s3_multi.h"
 
 #include <errno.h>
@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "s3/s3_client.h"
-#include "s3/s3_request.h"
 
 /* A socket of curl's. */
 struct s3_sock {
@@ -21,18 +20,6 @@ struct s3_sock {
 static uint32_t to_epoll(int what)
 {
     return (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-}
-
-/* Frees requests that were cancelled while curl was running. */
-static void reap(struct s3_client *c)
-{
-    struct s3_req *next;
-
-    for (struct s3_req *req = c->busy.first; req; req = next) {
-        next = req->next;
-        if (req->state == S3_REQ_GONE)
-            s3_req_reap(req);
-    }
 }
 
 static void collect(struct s3_client *c)
@@ -47,7 +34,7 @@ static void collect(struct s3_client *c)
         if (msg->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&req);
-        s3_req_ended(req, curl); /* frees the handle, and msg with it */
+        c->multi_ops->ended(req, curl); /* frees the handle, and msg with it */
     }
 }
 
@@ -58,10 +45,9 @@ static void act(struct s3_client *c, curl_socket_t fd, int events)
     c->in_curl = true;
     curl_multi_socket_action(c->multi, fd, events, &running);
     c->in_curl = false;
-    reap(c);
+    c->multi_ops->returned(c);
     collect(c);
-    if (c->queue.first && c->n_active < c->limit)
-        s3_queue_run(c);
+    c->multi_ops->room(c);
 }
 
 static void on_socket_event(struct loop_watch *w, uint32_t events)
@@ -147,12 +133,13 @@ static int socket_function(CURL *easy, curl_socket_t fd, int what, void *arg, vo
     return 0;
 }
 
-int s3_multi_new(struct s3_client *c, struct err *err)
+int s3_multi_new(struct s3_client *c, const struct s3_multi_ops *ops, struct err *err)
 {
     CURLM *m;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(err, ENOMEM, "libcurl does not start");
+    c->multi_ops = ops;
     c->curl_timer.on_time = on_curl_time;
     c->multi = m = curl_multi_init();
     c->share = curl_share_init();
@@ -210,5 +197,5 @@ void s3_multi_resume(struct s3_client *c, CURL *easy)
     c->in_curl = true;
     curl_easy_pause(easy, CURLPAUSE_CONT);
     c->in_curl = false;
-    reap(c);
+    c->multi_ops->returned(c);
 }

@@ -7,9 +7,19 @@
 #include "base/err.h"
 
 struct s3_client;
+struct s3_req;
+
+struct s3_multi_ops {
+    /* A transfer has ended; its request gives the handle back. */
+    void (*ended)(struct s3_req *req, CURLcode curl);
+    /* curl has returned: what was cancelled inside its callbacks can be freed now. */
+    void (*returned)(struct s3_client *c);
+    /* Transfers may have ended: others can begin. */
+    void (*room)(struct s3_client *c);
+};
 
 /* 0, or -ENOMEM with *err. */
-must_use int s3_multi_new(struct s3_client *c, struct err *err);
+must_use int s3_multi_new(struct s3_client *c, const struct s3_multi_ops *ops, struct err *err);
 
 /* Also frees what s3_multi_new left half-done. No request may be in flight. */
 void s3_multi_free(struct s3_client *c);

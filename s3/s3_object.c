@@ -9,6 +9,7 @@
 
 #include "s3/s3_client.h"
 #include "s3/s3_etag.h"
+#include "s3/s3_learn.h"
 #include "s3/s3_request.h"
 #include "s3/s3_url.h"
 

@@ -1,9 +1,5 @@
 /* The life of a request, from the queue over its attempts and waits to `done`. s3_request.h has the
- * states, s3_retry.c decides about retries, s3_attempt.c makes one attempt.
- *
- * Time: `mark_ns` is when the request began or its body last got 64 KiB further than ever before;
- * the deadline counts from there. The current attempt may also continue while its own body moves at
- * that pace. */
+ * states, s3_retry.c decides about retries, s3_attempt.c makes one attempt. */
 #include "s3/s3_request.h"
 
 #include <errno.h>
@@ -16,12 +12,15 @@
 #include "base/min.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_learn.h"
 #include "s3/s3_multi.h"
+#include "s3/s3_progress.h"
+#include "s3/s3_queue.h"
+#include "s3/s3_stop.h"
 #include "s3/s3_tls.h"
 
 #define RENEW_LIMIT_NS (15 * NS_PER_S) /* for other credentials, within the deadline */
 #define RENEW_LOOK_NS (20 * NS_PER_MS)
-#define STORING_BYTES_PER_S (32 << 20)
 #define WALK_BEYOND (2u << 20) /* what sockets buffer */
 #define WALK_MAX (8u << 20)    /* a refusal comes earlier than this */
 
@@ -85,10 +84,21 @@ static void detach(struct s3_req *req)
         c->n_reqs--;
 }
 
-void s3_req_reap(struct s3_req *req)
+static void request_reap(struct s3_req *req)
 {
     detach(req);
     s3_req_free(req);
+}
+
+void s3_req_reap_gone(struct s3_client *c)
+{
+    struct s3_req *next;
+
+    for (struct s3_req *req = c->busy.first; req; req = next) {
+        next = req->next;
+        if (req->state == S3_REQ_GONE)
+            request_reap(req);
+    }
 }
 
 void s3_cancel(struct s3_req *req)
@@ -102,7 +112,7 @@ void s3_cancel(struct s3_req *req)
         c->n_reqs--;
         return;
     }
-    s3_req_reap(req);
+    request_reap(req);
 }
 
 /* A refused condition is a result like "does not exist", not a failure. */
@@ -137,73 +147,6 @@ static void request_finish(struct s3_req *req, const struct s3_verdict *v)
     s3_req_free(req);
 }
 
-/* ---- time ---- */
-
-/* Time that a server may need to store a body after it has received all of it, added to every
- * limit. */
-static uint64_t storing_ns(const struct s3_req *req)
-{
-    if (req->state != S3_REQ_ACTIVE || !s3_op_has_body(req->op->kind) ||
-        req->put.at < req->put.body.len)
-        return 0;
-    return req->put.body.len * (NS_PER_S / STORING_BYTES_PER_S);
-}
-
-static uint64_t deadline_left(const struct s3_req *req, uint64_t now)
-{
-    uint64_t mark = req->mark_ns, end;
-
-    if (req->state == S3_REQ_ACTIVE && req->attempt_mark_ns > mark)
-        mark = req->attempt_mark_ns;
-    end = mark + req->client->conf.deadline_ns + storing_ns(req);
-    return end > now ? end - now : 0;
-}
-
-static bool works_long(enum s3_op_kind op)
-{
-    return op == S3_OP_COPY || op == S3_OP_PART_COPY || op == S3_OP_COMPLETE;
-}
-
-/* How long an attempt may be silent. A server may copy for a long time without sending a byte. */
-static uint64_t stall_left(const struct s3_req *req, uint64_t now)
-{
-    const struct s3_client_conf *conf = &req->client->conf;
-    uint64_t limit = conf->attempt_timeout_ns, end;
-
-    if (works_long(req->op->kind) && limit < conf->deadline_ns / 2)
-        limit = conf->deadline_ns / 2;
-    end = req->move_ns + limit + storing_ns(req);
-    return end > now ? end - now : 0;
-}
-
-static void arm(struct s3_req *req)
-{
-    uint64_t now = clock_mono_ns();
-    uint64_t delay = deadline_left(req, now);
-
-    if (req->state == S3_REQ_ACTIVE && stall_left(req, now) < delay)
-        delay = stall_left(req, now);
-    loop_timer_set(req->client->loop, &req->timer, delay);
-}
-
-void s3_req_moved(struct s3_req *req, uint64_t body_at)
-{
-    uint64_t now = clock_mono_ns();
-
-    req->move_ns = now;
-    if (body_at > req->high)
-        req->high = body_at;
-    if (req->high - req->high_mark >= S3_PROGRESS_BYTES) {
-        req->high_mark = req->high;
-        req->mark_ns = now;
-        s3_retry_progress(&req->retry);
-    }
-    if (body_at < req->moved || body_at - req->moved >= S3_PROGRESS_BYTES) {
-        req->moved = body_at;
-        req->attempt_mark_ns = now;
-    }
-}
-
 static void requeue(struct s3_req *req)
 {
     struct s3_client *c = req->client;
@@ -211,16 +154,18 @@ static void requeue(struct s3_req *req)
     s3_list_drop(&c->busy, req);
     req->state = S3_REQ_QUEUED;
     s3_list_push(&c->queue, req);
-    arm(req);
+    s3_progress_arm(req);
     s3_client_kick(c);
 }
 
 /* ---- other credentials ---- */
 
-bool s3_req_renew(struct s3_req *req)
+/* Credentials are wanted that are not there yet: asks for them and waits. False if none will come,
+ * or it has waited before. */
+static bool renew(struct s3_req *req)
 {
     struct s3_client *c = req->client;
-    uint64_t left = deadline_left(req, clock_mono_ns());
+    uint64_t left = s3_progress_deadline_left(req, clock_mono_ns());
 
     if (req->retry.renewed || !c->creds->ops->renew || left == 0 ||
         c->creds->ops->renew(c->creds, req->cred_generation) == S3_CRED_NONE)
@@ -255,15 +200,15 @@ static void on_active_time(struct s3_req *req)
 {
     uint64_t now = clock_mono_ns();
 
-    if (deadline_left(req, now) == 0)
+    if (s3_progress_deadline_left(req, now) == 0)
         (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO, "the deadline passed");
-    else if (stall_left(req, now) == 0)
+    else if (s3_progress_stall_left(req, now) == 0)
         (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_CONNECTION,
                           "no byte moved for too long");
     if (req->stopped)
         s3_req_ended(req, CURLE_ABORTED_BY_CALLBACK);
     else
-        arm(req);
+        s3_progress_arm(req);
 }
 
 static void on_time(struct loop_timer *t)
@@ -272,11 +217,11 @@ static void on_time(struct loop_timer *t)
 
     switch (req->state) {
     case S3_REQ_QUEUED:
-        if (deadline_left(req, clock_mono_ns()) == 0)
+        if (s3_progress_deadline_left(req, clock_mono_ns()) == 0)
             s3_req_fail(req, -ETIMEDOUT, req->result.fail ? req->result.fail : S3_FAIL_STALLED,
                         NULL);
         else
-            arm(req);
+            s3_progress_arm(req);
         break;
     case S3_REQ_WAITING:
         if (req->renew_until_ns)
@@ -314,31 +259,10 @@ void s3_req_submit(struct s3_req *req, struct s3_req **ret_req)
     req->state = S3_REQ_QUEUED;
     s3_list_push(&c->queue, req);
     c->n_reqs++;
-    arm(req);
+    s3_progress_arm(req);
     s3_client_kick(c);
     if (ret_req)
         *ret_req = req;
-}
-
-void s3_req_begun(struct s3_req *req)
-{
-    arm(req);
-}
-
-int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_class retry,
-                const char *text)
-{
-    if (!req->stopped) {
-        req->stopped = true;
-        req->verdict = (struct s3_verdict){
-            .error = error,
-            .fail = fail,
-            .retry = retry,
-            .unclear = error && s3_op_changes(req->op->kind) && req->sends > 0,
-        };
-        snprintf(req->result.text, sizeof(req->result.text), "%s: %s", req->op->name, text);
-    }
-    return -1;
 }
 
 void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text)
@@ -349,6 +273,26 @@ void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *t
         snprintf(req->result.text, sizeof(req->result.text), "%s: %s", req->op->name,
                  text ? text : "the deadline passed in the queue");
     request_finish(req, &v);
+}
+
+void s3_req_start(struct s3_req *req)
+{
+    int r = s3_attempt_start(req);
+
+    if (r == 0) {
+        s3_progress_arm(req);
+        return;
+    }
+    req->state = S3_REQ_WAITING; /* there was no attempt */
+    if (r == -EAGAIN && renew(req))
+        return;
+    if (r == -EAGAIN)
+        s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS,
+                    "no key for that day: set this machine's clock");
+    else if (r == -ENOKEY)
+        s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
+    else
+        s3_req_fail(req, r, S3_FAIL_LOCAL, "cannot build the request");
 }
 
 /* The server's clock, from its Date, if ours is why it refused. */
@@ -451,7 +395,7 @@ static bool is_answered(const struct s3_req *req)
 /* The attempt may be delayed somewhere, and would do harm after the next one. */
 static uint64_t settled(const struct s3_req *req, uint64_t delay)
 {
-    uint64_t half = deadline_left(req, clock_mono_ns()) / 2;
+    uint64_t half = s3_progress_deadline_left(req, clock_mono_ns()) / 2;
     uint64_t least = min_u64(s3_settle_ns(req->client), half);
 
     return delay > least ? delay : least;
@@ -492,10 +436,11 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         return;
     }
     req->refused = v;
-    if (v.retry == S3_RETRY_CREDENTIALS && s3_req_renew(req))
+    if (v.retry == S3_RETRY_CREDENTIALS && renew(req))
         return;
-    if (!s3_retry_again(&req->retry, &c->bucket, v.retry, deadline_left(req, clock_mono_ns()),
-                        req->reply.retry_after_ns, &delay)) {
+    if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
+                        s3_progress_deadline_left(req, clock_mono_ns()), req->reply.retry_after_ns,
+                        &delay)) {
         give_up(req, &v);
         return;
     }

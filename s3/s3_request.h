@@ -26,6 +26,7 @@
 #include "s3/s3_headers.h"
 #include "s3/s3_reply.h"
 #include "s3/s3_retry.h"
+#include "s3/s3_stop.h"
 #include "s3/s3_xml.h"
 
 #define S3_PROGRESS_BYTES (64u << 10) /* bytes of a body: less does not count as progress */
@@ -161,27 +162,16 @@ void s3_req_free(struct s3_req *req);
 /* Queues it; the headers added so far are those of every attempt. */
 void s3_req_submit(struct s3_req *req, struct s3_req **ret_req);
 
-/* Removes it from the client and frees it, without callbacks. Not from inside curl. */
-void s3_req_reap(struct s3_req *req);
+/* The request leaves the queue, and its attempt begins; a failure before curl has it ends it. */
+void s3_req_start(struct s3_req *req);
 
-/* An attempt was handed to curl. */
-void s3_req_begun(struct s3_req *req);
+/* Frees the requests that were cancelled inside curl. Not from inside curl. */
+void s3_req_reap_gone(struct s3_client *c);
 
 /* curl has finished an attempt, or it was stopped: retries, or ends the request. */
 void s3_req_ended(struct s3_req *req, CURLcode curl);
 
-/* Credentials are wanted that are not there yet: asks for them and waits in WAITING, out of the
- * attempt, which the caller releases. False if none will come, or it has waited before. */
-bool s3_req_renew(struct s3_req *req);
-
 /* Ends the request outside an attempt. Without `text` that of the last attempt stays. */
 void s3_req_fail(struct s3_req *req, int error, enum s3_fail fail, const char *text);
-
-/* Ends the attempt, from inside a hook, with a verdict of its own. Returns -1. */
-int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_class retry,
-                const char *text);
-
-/* The body has reached offset `body_at`: sent for a PUT, received for others. */
-void s3_req_moved(struct s3_req *req, uint64_t body_at);
 
 #endif

@@ -37,12 +37,6 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 
-void publish_free(struct publish *p)
-{
-    free(p->like);
-    free(p);
-}
-
 /* ---- the PUT ---- */
 
 static void start_put(struct publish *p);

@@ -1,6 +1,7 @@
 /* The end of a publish (publish.c): the session and its node become the version that S3 has, or
  * stay what they were; whoever waits is woken. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -10,6 +11,12 @@
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
+
+void publish_free(struct publish *p)
+{
+    free(p->like);
+    free(p);
+}
 
 /* Under shm->meta. When S3 is known to have had what is published, of a session on `node`: since it
  * was sent, at the earliest. 0: another version may be there by now. (It was found while this one
