@@ -1,5 +1,5 @@
-/* Making a file: a node that is not published yet, with a session. What CREATE, MKNOD and SYMLINK
- * share. */
+/* Creating a file: a node that is not published yet, with a session. Shared by CREATE, MKNOD and
+ * SYMLINK. */
 #include "workers/handlers/create.h"
 
 #include "workers/handlers/fuse_entry.h"
@@ -21,7 +21,7 @@ int create_check(struct op *op)
     if (op->w->conf->mount.read_only)
         return -EROFS;
     if (op->w->shm->header->draining && op_is_current(op))
-        return -ESHUTDOWN; /* what was begun goes on */
+        return -ESHUTDOWN; /* a kept op continues */
     worker_lock(op->w);
     dir = op_node(op);
     r = dir == SHM_NIL ? -ESTALE

@@ -1,4 +1,4 @@
-/* What the kernel is told of a node: see fuse_entry.h. */
+/* What the kernel gets about a node: see fuse_entry.h. */
 #include "workers/handlers/fuse_entry.h"
 
 #include "fuse/fuse_attr.h"

@@ -1,4 +1,4 @@
-/* What the kernel is told of a node: attributes, entries, flags of an open. */
+/* What the kernel gets about a node: attributes, entries, flags of an open. */
 #ifndef WORKERS_HANDLERS_FUSE_ENTRY_H
 #define WORKERS_HANDLERS_FUSE_ENTRY_H
 
@@ -8,12 +8,12 @@
 /* All under shm->meta. */
 void fuse_entry_attr(struct worker *w, uint32_t node, struct fuse_attr_out *ret);
 
-/* The answer to LOOKUP, CREATE, MKDIR: a file's name holds for no time (each open asks), a
- * directory's for directories.ttl. */
+/* The entry in the reply to LOOKUP, CREATE, MKDIR. The name of a file is not valid for any time
+ * (each open asks again), that of a directory for directories.ttl. */
 void fuse_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret);
 
-/* What OPEN and CREATE answer: the pages that the kernel has of the node are kept (a node is one
- * version), unless they are of bytes that were discarded. */
+/* The flags in the reply to OPEN and CREATE: the kernel keeps its cached pages of the node (a node
+ * is one version), unless they hold bytes that were discarded. */
 uint32_t fuse_entry_open_flags(struct worker *w, uint32_t node);
 
 #endif

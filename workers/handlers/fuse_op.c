@@ -25,7 +25,7 @@ static size_t fuse_op_save(const struct op *op, void *dst, size_t cap)
     return fuse_request_save(fuse_req(op), dst, cap);
 }
 
-/* What the generic part knows of the request. */
+/* Fills what the generic part of the op needs to know of the request. */
 static void fuse_op_describe(struct op *op)
 {
     const struct fuse_request *req = fuse_req(op);
@@ -38,15 +38,15 @@ static void fuse_op_describe(struct op *op)
     op->reserved = req->opcode == FUSE_RELEASE;
 }
 
-/* It was decoded once, so it decodes again. */
+/* Cannot fail: the request was decoded before. */
 static void fuse_op_load(struct op *op, const void *from, size_t len)
 {
     if (fuse_decode_saved(from, len, request_of(op)) < 0)
         abort();
 }
 
-/* The kernel forgets a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is an
- * error of ours. */
+/* The kernel drops a request when its mount is aborted (ENOENT) or gone (ENODEV); neither is our
+ * error. */
 static void check_sent(const struct op *op, int r)
 {
     if (r < 0 && r != -ENOENT && r != -ENODEV && r != -EPERM)
@@ -64,15 +64,15 @@ static void fuse_op_send(const struct op *op, int error, const struct iovec *iov
         check_sent(op, fuse_reply_data(fd, op->rec->unique, iov, n));
 }
 
-/* (EINTR would be for a lock, but the kernel makes of it "start the system call again", which
- * without a signal reaches the program as an errno of 512. ENOLCK makes some programs go on without
- * the lock.) */
+/* (For a lock, EINTR would be the natural error, but the kernel turns it into "restart the system
+ * call", which the program sees as errno 512 if there is no signal. With ENOLCK some programs
+ * continue without the lock.) */
 static int fuse_op_late_error(const struct op *op)
 {
     switch (op->rec->opcode) {
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
-        return 0; /* nobody listens */
+        return 0; /* no process waits for it */
     case FUSE_SETLK:
     case FUSE_SETLKW:
         return -EAGAIN;
@@ -81,7 +81,7 @@ static int fuse_op_late_error(const struct op *op)
     }
 }
 
-/* The kernel does not know of the node that the reply would give it. */
+/* The kernel does not get the node in the stored reply, so the reference to it is released. */
 static void fuse_op_not_told(struct op *op, const void *reply, size_t len)
 {
     const struct fuse_entry_out *entry = reply;
@@ -103,7 +103,7 @@ static const struct op_front fuse_front = {
     .not_told = fuse_op_not_told,
 };
 
-/* Bytes of the request in the read area: what its own header says, if that can be. */
+/* Decodes the request in the read area. Its length is in its own header, which is checked. */
 static int decode_current(struct worker *w, struct fuse_request *req)
 {
     const uint8_t *area = shm_arena_read_area(w->shm, w->slot);

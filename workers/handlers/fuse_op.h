@@ -1,4 +1,4 @@
-/* Requests of the kernel as ops: how they are decoded, and answered. */
+/* Requests of the kernel as ops: decoding, and sending the reply. */
 #ifndef WORKERS_HANDLERS_FUSE_OP_H
 #define WORKERS_HANDLERS_FUSE_OP_H
 
@@ -11,16 +11,17 @@ struct fuse_op {
     struct fuse_request req; /* points into the read area, or into rec->request */
 };
 
-/* The request of an op that the kernel sent. */
+/* The decoded request of an op that came from the kernel. */
 static inline const struct fuse_request *fuse_req(const struct op *op)
 {
     return &container_of(op, const struct fuse_op, op)->req;
 }
 
-/* An op for this record of our own arena, decoded. NULL: malformed, and answered. */
+/* An op for this record of our own arena, decoded. NULL: the request was malformed, and is already
+ * replied to. */
 struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx);
 
-/* Makes the worker's ops, one for each record and one for `current`: w->ops, w->free_ops,
+/* Allocates the worker's ops, one for each record and one for `current`: w->ops, w->free_ops,
  * w->free_records. 0 or -ENOMEM. */
 must_use int fuse_op_alloc(struct worker *w);
 void fuse_op_free(struct worker *w);

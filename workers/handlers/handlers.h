@@ -1,4 +1,4 @@
-/* The handlers of all opcodes: each answers its op or keeps it (op.h). */
+/* The handlers of all opcodes: each replies to its op or keeps it (op.h). */
 #ifndef WORKERS_HANDLERS_HANDLERS_H
 #define WORKERS_HANDLERS_HANDLERS_H
 

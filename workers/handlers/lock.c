@@ -1,4 +1,4 @@
-/* The node that a lock is on; giving locks back. */
+/* Finding the node of a lock; releasing locks when a file is closed. */
 #include "workers/handlers/lock.h"
 
 #include "workers/handlers/fuse_op.h"

@@ -1,18 +1,17 @@
-/* A name is answered from the segment when
- *   - it is being written here (last write wins: everybody sees writes at once; compare-and-set:
- *     the processes that write it), or exists here only,
+/* A name is answered from the segment in these cases:
+ *   - it is being written here (last write wins: for every process; compare-and-set: for the
+ *     processes that write it), or it exists only here,
  *   - it was validated just now, and the kernel only repeats the LOOKUP (LOOKED),
- *   - it is a directory that was seen within directories.ttl, or one on the way to something else
- *     that was seen within directories.entry_ttl,
+ *   - it is a directory that was seen within directories.ttl, or a directory on the path to
+ *     something else that was seen within directories.entry_ttl,
  *   - it was validated within cache.open_ttl,
- *   - the thread that asks for attributes has just listed the directory (shm_lister.h),
- *   - its content is to be dropped: what is written then is conditional on S3,
- *   - its directory was listed completely within directories.ttl, it is not there, and the caller
- *     is about to make it: that is conditional, too.
- * Absence is believed for nothing else (but for directories.negative_ttl, which is off by default):
- * what another machine has put is found by whoever looks for it. What the caller is about to do is
- * seen in /proc (intent.c), where it can be.
- */
+ *   - the thread wants attributes and has just listed the directory (shm_lister.h),
+ *   - its content will be dropped: the write that follows is conditional on S3,
+ *   - its directory was listed completely within directories.ttl, the name is not in the listing,
+ *     and the caller is about to create it: that is conditional, too.
+ * In no other case is a name taken to be absent (except for directories.negative_ttl, which is off
+ * by default): a LOOKUP finds what another machine has put. What the caller is about to do is read
+ * from /proc (intent.c), if it can be. */
 #include "workers/handlers/lookup_known.h"
 
 #include "workers/handlers/fuse_op.h"
@@ -49,7 +48,7 @@ void lookup_see(struct op *op, struct lookup_asked *a)
     a->seen |= a->wanted | LOOKUP_INTENT;
 }
 
-/* True if that has been looked for; else it will be. */
+/* True if `what` is known already; otherwise lookup_see will find it out. */
 static bool sees(struct lookup_asked *a, enum lookup_sight what)
 {
     a->wanted |= what;
@@ -62,7 +61,7 @@ static bool opens(const struct lookup_asked *a)
            a->intent.kind == INTENT_OPEN;
 }
 
-/* Under shm->meta. The caller was told ESTALE when it opened the file for writing. */
+/* Under shm->meta. True if the caller got ESTALE when it opened the file for writing. */
 static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
 {
     return op->w->variant->isolates &&
@@ -101,7 +100,7 @@ bool lookup_is_awaited(struct worker *w, uint32_t node)
     return shm_reopen_since(w->shm, n->ino, n->checked_ns, clock_mono_ns(), VALIDITY_NEXT_NS);
 }
 
-/* The content of a file that is there goes, whatever it is. */
+/* The content of an existing file will be dropped, whatever it is. */
 static bool drops_content(const struct lookup_asked *a)
 {
     return (a->intent.flags & O_TRUNC) && (a->intent.flags & O_ACCMODE) == O_WRONLY &&
@@ -109,9 +108,11 @@ static bool drops_content(const struct lookup_asked *a)
             (a->intent.kind == INTENT_OPEN && !(a->intent.flags & O_EXCL)));
 }
 
-/* What it makes is refused, or another one is opened, if S3 has the name after all. (A file that is
- * to be opened as it is, or made, is not made over one that is there. A rename replaces what is
- * there, unless it must not; with compare-and-set, if that is the version that was seen.) */
+/* True if a wrong "absent" does no harm: if S3 has the name after all, the caller's request is
+ * refused, or opens the existing file. (Not for an open with O_CREAT alone, which must not create a
+ * file over an existing one. For a rename only if it replaces whatever is there: not with
+ * RENAME_NOREPLACE, and not with compare-and-set, which replaces only the version that was seen.
+ * The flags of openat2 are not known yet: look_nothing checks again.) */
 static bool may_make(const struct op *op, const struct lookup_asked *a)
 {
     if (a->intent.kind == INTENT_RENAME)
@@ -123,8 +124,8 @@ static bool may_make(const struct op *op, const struct lookup_asked *a)
 
 /* ---- what is known ---- */
 
-/* Under shm->meta. The node that the kernel was told just now, and asks for once more; SHM_NIL if
- * it does not. */
+/* Under shm->meta. The node that the kernel got just now, if this LOOKUP repeats the one before;
+ * else SHM_NIL. */
 static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -146,7 +147,8 @@ static bool is_within(const struct shm_node *n, uint64_t ttl_ns, uint64_t now)
     return validity_holds(n->checked_ns, ttl_ns, now);
 }
 
-/* Under shm->meta. A directory. Its metadata are asked for when somebody wants them, once. */
+/* Under shm->meta. A directory. Sets SHM_NODE_ASK if the caller may want its metadata: then a
+ * GETATTR fetches them, once (op_attr.c). */
 static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -167,8 +169,8 @@ static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64
     return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
 }
 
-/* Under shm->meta. LOOKUP_NODE: the thread asks for attributes, and its own listing has told them;
- * LOOKUP_SEE, or LOOKUP_ASK. */
+/* Under shm->meta. LOOKUP_NODE if the thread wants attributes and its own listing has returned
+ * them; else LOOKUP_SEE or LOOKUP_ASK. */
 static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
                        const struct shm_node *n, uint64_t now)
 {
@@ -217,7 +219,7 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
                                           : LOOKUP_ASK;
 }
 
-/* Under shm->meta. A name that is not known. */
+/* Under shm->meta. A name that has no node. */
 static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uint64_t now)
 {
     struct worker *w = op->w;

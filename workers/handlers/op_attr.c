@@ -1,15 +1,16 @@
-/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), and not from S3: the
- * LOOKUP before has asked. But a LIST does not tell metadata. When the kernel wants attributes of a
- * node that only LISTs have told of, one HEAD tells them. It does not want them in an `ls -l`,
- * since what the LOOKUP said holds (with compare-and-set it asks all the same, and is answered with
- * that); it does for a program that is to be executed and has no x bit, and for a directory that
- * somebody asks about and that it has known for longer than directories.ttl (node_attr.c).
+/* GETATTR, SETATTR, STATFS. Attributes come from the node (node_attr.c), not from S3: the preceding
+ * LOOKUP has asked S3. But a LIST returns no metadata. If the kernel wants attributes of a node
+ * that is only known from LISTs, one HEAD fetches them. An `ls -l` does not need it, since the
+ * attributes from the LOOKUP are still valid (with compare-and-set the kernel sends a GETATTR all
+ * the same, and gets those attributes). Two cases need it: a program that is to be executed and has
+ * no x bit, and a directory that is looked up and has been known for longer than directories.ttl
+ * (node_attr.c).
  *
  * A change of size is a change of content: with a handle it is made in the handle's session; by
- * path (truncate(2)) it gets a session of its own, which is published before the answer. Mode,
- * owner and time are metadata of the object: they travel with the next upload if one is due, and
- * are stored by a copy of the object onto itself (meta_store.c) if not. Those of a directory are
- * its marker's. */
+ * path (truncate(2)) it gets a session of its own, which is published before the reply. Mode, owner
+ * and time are metadata of the object: the next upload carries them if one is due, else a copy of
+ * the object onto itself stores them (meta_store.c). Those of a directory are stored at its
+ * marker. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,22 +37,24 @@
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
 
-/* Under shm->meta. (opendir(3) has a look at what it has opened, and needs nothing of it.) */
+/* Under shm->meta. True if a HEAD for the metadata is due. (A directory that is open needs none:
+ * opendir(3) calls fstat(2) on it, but does not use the metadata.) */
 static bool must_ask(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
     if ((n->flags & SHM_NODE_DIR) && (n->opens || !(n->flags & SHM_NODE_ASK)))
         return false;
-    /* (A listing of more names than there are nodes: attributes that it has just told are lost
-     * while nodes are given back, and one HEAD for each name would be its end.) */
+    /* (A listing of more names than there are nodes: while nodes are reclaimed, the kernel asks
+     * again for attributes that it has just got. A HEAD for each name would make such a listing
+     * unusably slow.) */
     if (room_was_made(w) &&
         validity_holds(n->checked_ns, w->conf->directories.ttl_ns, clock_mono_ns()))
         return false;
     return meta_is_unknown(w, n) && (n->flags & SHM_NODE_CURRENT) && n->session == SHM_NIL;
 }
 
-/* An answer is owed, whether S3 could tell more or not. */
+/* Replies with what the node has, even if the HEAD failed. */
 static void then_getattr(struct op *op, int error, const struct s3_object *obj)
 {
     struct worker *w = op->w;
@@ -63,7 +66,7 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
     node = op_node(op);
     if (node != SHM_NIL)
         fuse_entry_attr(w, node, &out);
-    /* It has turned out to be a link: the kernel looks up again. */
+    /* The HEAD has found a link: the kernel looks up again. */
     if (error == -ESTALE && node != SHM_NIL &&
         !(shm_node_at(w->shm, node)->flags & SHM_NODE_CURRENT))
         node = SHM_NIL;
@@ -74,8 +77,8 @@ static void then_getattr(struct op *op, int error, const struct s3_object *obj)
         op_answer(op, &out, sizeof(out));
 }
 
-/* With isolation the kernel asks each time, as attributes of files have no validity: what it
- * cannot do without is then seen by the call. */
+/* True if the metadata are really needed. With isolation attributes of files have no validity, so
+ * the kernel sends a GETATTR each time; only execve(2) cannot do without the metadata then. */
 static bool is_to_be_run(const struct op *op)
 {
     struct intent in;
@@ -107,7 +110,7 @@ void op_getattr(struct op *op)
         then_getattr(op, 0, NULL);
 }
 
-/* Large, constant and plausible: programs look whether there is room. */
+/* Large, constant and plausible values: programs check whether there is space. */
 void op_statfs(struct op *op)
 {
     struct fuse_statfs_out out = {0};
@@ -119,8 +122,8 @@ void op_statfs(struct op *op)
     op_answer(op, &out, sizeof(out));
 }
 
-/* The attributes that the request sets, into a node or a copy of one. What is as configured is not
- * set: it needs no metadata. */
+/* Sets the attributes of the request in a node or in a copy of one. A value that equals the
+ * configured one is stored as unset: it needs no metadata. */
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = fuse_req(op)->setattr;
@@ -157,8 +160,8 @@ static void apply_attributes(struct op *op, uint32_t node)
         shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
 }
 
-/* The last step of every SETATTR: the other attributes, the answer, and the end of the op's session
- * ref. */
+/* The last step of every SETATTR: applies the other attributes, stores the reply, and releases the
+ * op's session ref. */
 static void attr_apply(struct op *op)
 {
     struct worker *w = op->w;
@@ -212,8 +215,9 @@ static bool has_handle(const struct op *op)
     return fuse_req(op)->setattr->valid & FATTR_FH;
 }
 
-/* The change itself, while session_change_begin holds others off. By path it is published next: a
- * replacement must not make it again, as compare-and-set would take that for another write. */
+/* Makes the change, while session_change_begin keeps others away. By path it is published next.
+ * SHM_CHANGE_TRUNCATED keeps a replacement from making it again, which compare-and-set would take
+ * for another write. */
 static void resize_now(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
@@ -280,7 +284,7 @@ static void then_resize(struct op *op, int error)
         return;
     }
     session_note_pid(op->w, op->rec->session, op->caller.pid,
-                     SHM_PID_OPENED); /* whose write it is */
+                     SHM_PID_OPENED); /* the process that this write belongs to */
     if (op->rec->change == SHM_CHANGE_TRUNCATED) {
         session_publish(op, op->rec->session, then_apply);
         return;
@@ -291,7 +295,8 @@ static void then_resize(struct op *op, int error)
 
 static void set_size_by_path(struct op *op);
 
-/* It is a link (ESTALE: the kernel looks up again, and follows it), or known not to be one. */
+/* After the HEAD: the file is a link (ESTALE: the kernel looks up again, and follows it), or it is
+ * known not to be one. */
 static void then_set_size(struct op *op, int error, const struct s3_object *obj)
 {
     (void)obj;
@@ -352,9 +357,9 @@ static void then_stored(struct op *op, int error)
     op_fail(op, error);
 }
 
-/* Under shm->meta. True if the object must be told: it is a published file (and has not been
- * unlinked) or a directory with a marker, no upload is due that would tell it, and something
- * changes, or may: what is not known may be as asked for, or not. */
+/* Under shm->meta. True if the metadata of the object must be changed: it is a published file (not
+ * unlinked) or a directory with a marker, no upload is due that would carry the change, and an
+ * attribute changes or may change (the present metadata may be unknown). */
 static bool must_store(struct op *op)
 {
     struct worker *w = op->w;
@@ -379,7 +384,7 @@ static bool must_store(struct op *op)
     return meta_is_unknown(w, n) || meta_differ(n, &changed);
 }
 
-/* Under shm->meta. */
+/* Under shm->meta. True if a publish is under way, which would not carry the change. */
 static bool must_wait(struct op *op)
 {
     uint32_t node = op_node(op);

@@ -1,20 +1,20 @@
-/* COPY_FILE_RANGE: a whole file is to be copied by the server, so that a `cp` within the mount
- * moves no content. Here it is only noted: the target's session has a size and nothing in its
- * spool, and says of which version of which key it is a copy (SHM_CONTENT_COPY). Its publish, at
+/* COPY_FILE_RANGE: the server copies a whole file, so that a `cp` within the mount transfers no
+ * content. The handler only notes the copy: the target's session gets a size, has nothing in its
+ * spool, and names the version and the key that it is a copy of (SHM_CONTENT_COPY). Its publish, at
  * the close as always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of
  * the source (fetch_source), and the first change of the content loads it (session_take_turn): a
- * program that writes on, or is killed, finds what it would find after a copy through the page
+ * program that continues to write, or is killed, finds the same as after a copy through the page
  * cache.
  *
- *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as S3 has it: nobody's
+ *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as it is on S3, without
  *             unpublished bytes; into a file that is empty, and in which nothing is under way
- *   all else, and all with compare-and-set (few servers keep conditions on the target of a copy):
- *             EOPNOTSUPP, with which the kernel copies through the page cache, this once (ENOSYS
- *             would be for ever)
+ *   all else, and everything with compare-and-set (few servers honour conditions on the target of a
+ *             copy): EOPNOTSUPP, with which the kernel copies through the page cache, this once
+ *             (ENOSYS would mean never to ask again)
  *
- * The source is pinned to the version of its node, which is that of its readers. What this mount
- * does to it waits until the copy is loaded (copy_source.c). What others do is told by the close:
- * ESTALE, and the target keeps what it had. */
+ * The source is pinned to the version of its node, the one that its readers see. A change of the
+ * source through this mount waits until the copy is loaded (copy_source.c). A change by others
+ * makes the close fail: ESTALE, and the target keeps its old content. */
 #include <errno.h>
 #include <string.h>
 
@@ -26,10 +26,10 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_pids.h"
 
-/* Requests that a copy through the page cache takes, those of names left out: a PUT; and GETs, none
- * up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has brought all), one up to some MiB, more beyond.
- * The CopyObject is one. Below this size it saves little, and a source that changes before the
- * close costs the copy. */
+/* The requests of a copy through the page cache, not counting those for names: a PUT, and GETs:
+ * none up to SHM_BLOCK_SIZE (the LOOKUP or the OPEN has fetched everything), one up to some MiB,
+ * more beyond. The CopyObject is one request. Below this size it saves little, and a source that
+ * changes before the close makes the copy fail. */
 #define COPY_WHOLE_MIN (UINT64_C(1) << 20)
 
 static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)
@@ -38,8 +38,8 @@ static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)
            size >= COPY_WHOLE_MIN && size <= UINT32_MAX && size <= S3_PUT_MAX;
 }
 
-/* Under shm->meta. Its bytes are those of an object, and whoever is about to change or to move that
- * has yet to look for copies (copy_source.c). */
+/* Under shm->meta. True if the source's bytes are those of an object, and no other op has begun to
+ * change or to move that object: any later one will look for copies first (copy_source.c). */
 static bool is_published(struct worker *w, uint32_t source)
 {
     const struct shm_node *n = shm_node_at(w->shm, source);
@@ -54,7 +54,7 @@ static bool is_published(struct worker *w, uint32_t source)
     return !shm_session_dirty(s) && !s->writing && !(s->flags & SHM_SESSION_ORPHAN);
 }
 
-/* Under shm->meta. Nothing is in it, and nobody is about to change that. */
+/* Under shm->meta. True if the session is empty, and no other op is about to change that. */
 static bool is_empty(struct worker *w, const struct shm_session *s)
 {
     return s->size == 0 && !s->write_error && !s->writing && s->content == SHM_CONTENT_SPOOL &&
@@ -62,7 +62,7 @@ static bool is_empty(struct worker *w, const struct shm_session *s)
            s->publish.state == SHM_JOB_IDLE && !hold_is_taken(w, s->node, 0);
 }
 
-/* Under shm->meta. 0 and what to copy where; -EOPNOTSUPP; -EBADF. */
+/* Under shm->meta. 0, with *ret_source and *ret_session set; -EOPNOTSUPP; -EBADF. */
 static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_session)
 {
     const struct fuse_copy_file_range_in *in = fuse_req(op)->copy_file_range;
@@ -102,7 +102,7 @@ static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
     s->content = SHM_CONTENT_COPY;
     s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
     session_written(w, session, 0, n->size);
-    shm_node_new_content(w->shm, s->node); /* what was read of it is not of this */
+    shm_node_new_content(w->shm, s->node); /* cached reads are of the old content */
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so
- * nothing is sent until the file is closed; MKNOD, which has no close, publishes the empty file
- * itself. */
+ * CREATE sends nothing until the file is closed; MKNOD, which has no close, publishes the empty
+ * file itself. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,8 +15,8 @@
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
 
-/* Under shm->meta. A published version that has come since the LOOKUP for this CREATE found
- * nothing. */
+/* Under shm->meta. True if the node is a published version that appeared after the LOOKUP for this
+ * CREATE had found nothing. */
 static bool has_come(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -24,7 +24,8 @@ static bool has_come(struct worker *w, uint32_t node)
     return n->session == SHM_NIL && !(n->flags & (SHM_NODE_LOCAL | SHM_NODE_DIR));
 }
 
-/* Under shm->meta: the answer to CREATE, with the node counted and the handle made. */
+/* Under shm->meta. Creates the handle, counts the node's reference, and stores the reply to
+ * CREATE. */
 static int answer_create(struct op *op, uint32_t node, uint32_t session)
 {
     struct worker *w = op->w;
@@ -53,7 +54,7 @@ static void finish_create(struct op *op, int r)
         op_finish(op);
 }
 
-/* Not under a lock: the session in the record is of the file, unless there was an error. */
+/* Not under a lock. Without an error, op->rec->session is the session of the file. */
 static void then_answer(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -72,7 +73,7 @@ static void then_answer(struct op *op, int error)
     finish_create(op, r);
 }
 
-/* The file that was there already is open for us too. */
+/* The existing file is now open for the caller, too. */
 static void then_join(struct op *op, int error)
 {
     if (error == 0)
@@ -80,14 +81,14 @@ static void then_join(struct op *op, int error)
     then_answer(op, error);
 }
 
-/* Under shm->meta: a ref on the session of the file that was there already, noted in the record. */
+/* Under shm->meta. Takes a ref on the session of the existing file, and notes it in the record. */
 static int join_session(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node = create_taken_by(op), session;
 
     if (node == SHM_NIL)
-        return -ESTALE; /* gone again: the kernel looks up once more */
+        return -ESTALE; /* removed again: the kernel looks up once more */
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
         return -EISDIR;
     session = shm_node_at(w->shm, node)->session;
@@ -118,10 +119,10 @@ static void join(struct op *op)
         session_attach(op, node, fuse_req(op)->create->flags & O_TRUNC, then_join);
 }
 
-/* ---- O_EXCL with compare-and-set: the empty file is put before the answer, so that success means
- * that nobody else has created it, on any machine ---- */
+/* ---- O_EXCL with compare-and-set, and MKNOD: the empty file is put before the reply. With O_EXCL
+ * success means that nobody else has created it, on any machine ---- */
 
-/* The file begins, and is put before the answer. A replacement finds the session. */
+/* Creates the file, and publishes it before the reply. A replacement finds the session. */
 static void create_and_publish(struct op *op, struct newcomer *nc, session_then_fn *then)
 {
     struct worker *w = op->w;
@@ -132,8 +133,8 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         return;
     nc->name = fuse_req(op)->name;
     op->stays = true;
-    op->ends_late = fuse_req(op)->opcode == FUSE_CREATE; /* its publish goes on, and is nobody's */
-    op->gives_back = session_detach; /* of one that becomes too old: op_limits */
+    op->ends_late = fuse_req(op)->opcode == FUSE_CREATE; /* the publish continues without it */
+    op->gives_back = session_detach; /* if the request exceeds its time limit: op_limits */
     if (session == SHM_NIL) {
         worker_lock(w);
         r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);
@@ -147,11 +148,11 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         op_fail(op, (int)r);
         return;
     }
-    session_note_pid(w, session, op->caller.pid, SHM_PID_OPENED); /* whose baseline it becomes */
+    session_note_pid(w, session, op->caller.pid, SHM_PID_OPENED); /* owner of the baseline */
     session_publish(op, session, then);
 }
 
-/* Perhaps after a predecessor had come further. */
+/* Fails the op; a predecessor may have created the session. */
 static void create_refuse(struct op *op, int error)
 {
     session_detach(op);
@@ -187,7 +188,7 @@ void op_create(struct op *op)
         create_exclusively(op, &nc);
         return;
     }
-    if (op->rec->session != SHM_NIL) { /* a predecessor came so far */
+    if (op->rec->session != SHM_NIL) { /* a predecessor got this far */
         join(op);
         return;
     }
@@ -200,9 +201,9 @@ void op_create(struct op *op)
     worker_lock(w);
     taken = create_taken_by(op);
     if (taken != SHM_NIL && has_come(w, taken) && !(flags & O_EXCL)) {
-        node = -ESTALE; /* which the kernel opens then, as it is */
+        node = -ESTALE; /* the kernel looks up again, and opens it as it is */
         if (!nc.loads)
-            taken = SHM_NIL; /* nothing of it is to stay */
+            taken = SHM_NIL; /* O_TRUNC: its content is dropped */
     }
     if (taken == SHM_NIL)
         node = create_file(op, &nc, &session);

@@ -1,10 +1,9 @@
 /* OPENDIR, READDIR, READDIRPLUS, RELEASEDIR: directories as streams of pages (list.h).
  *
- * An offset names the entry to go on with: 0 ".", 1 "..", then page and index, at last the
- * unpublished files of this mount, which no listing of S3 shows. What an answer counts (READDIRPLUS
- * gives the kernel a reference on each node) is noted in arena->counted, and is taken back if the
- * worker dies before the answer is complete.
- */
+ * An offset names the next entry to return: 0 ".", 1 "..", then page and index, and last the
+ * unpublished files of this mount, which no listing of S3 shows. READDIRPLUS gives the kernel a
+ * reference on each node that it returns. These are noted in arena->counted, and are taken back if
+ * the worker dies before the reply is complete. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +19,7 @@
 #include "workers/names/room.h"
 
 #define OFF_PAGES 2                    /* offsets 0 and 1 are "." and ".." */
-#define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of a page number + 1 */
+#define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of page number + 1 */
 #define DT_REG_TYPE 8
 #define DT_DIR_TYPE 4
 #define DT_LNK_TYPE 10
@@ -37,7 +36,7 @@ static uint64_t local_off(uint32_t session)
 
 /* ---- OPENDIR, RELEASEDIR, FSYNCDIR ---- */
 
-/* Under shm->meta: the handle reads the newest listing of the directory if that is recent enough,
+/* Under shm->meta. The handle reads the newest listing of the directory if that is recent enough,
  * else a new one. */
 static void choose_listing(struct worker *w, uint32_t handle)
 {
@@ -106,13 +105,13 @@ void op_releasedir(struct op *op)
     op_finish(op);
 }
 
-/* Nothing is kept back: a name is on S3 when the call that made it returns. */
+/* Nothing is deferred: a name is on S3 when the call that created it returns. */
 void op_fsyncdir(struct op *op)
 {
     op_fail(op, 0);
 }
 
-/* ---- the answer ---- */
+/* ---- the reply ---- */
 
 struct answer {
     struct op *op;
@@ -132,7 +131,7 @@ static bool fits(const struct answer *a, size_t name_len)
     return a->used + need <= a->cap && (!a->plus || a->op->w->arena->counted_n < SHM_COUNTED_MAX);
 }
 
-/* The size was checked by fits(). */
+/* fits() has checked the size. */
 static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type, const char *name,
                     size_t len, const struct fuse_entry_out *entry)
 {
@@ -144,7 +143,7 @@ static void dir_put(struct answer *a, uint64_t ino, uint64_t next, uint32_t type
         a->off = next;
 }
 
-/* Under shm->meta: one reference more, noted. */
+/* Under shm->meta. Takes a reference for the kernel, and notes it. */
 static void dir_count(struct answer *a, uint32_t node)
 {
     struct worker *w = a->op->w;
@@ -172,17 +171,17 @@ static bool put_dots(struct answer *a)
     return true;
 }
 
-/* Under shm->meta. Far into a large directory, nodes are made only where somebody wants attributes:
- * `ls -l` does, `ls` does not, and the kernel's request is the same. */
+/* Under shm->meta. Far into a large directory, nodes are created only if attributes were asked for
+ * in it: `ls -l` needs them, `ls` does not, and the kernel's requests are the same. */
 static bool makes_nodes(const struct answer *a)
 {
     return a->off >> 32 <= LIST_PAGES_KEPT ||
            (shm_node_at(a->op->w->shm, a->dir)->flags & SHM_NODE_WANTED);
 }
 
-/* Under shm->meta. The node that the kernel is told for a listed name, SHM_NIL for none ("look it
- * up when you need it"): what the name table knows is never older than the page, and a name that is
- * gone from it since must not come back. */
+/* Under shm->meta. The node of a listed name, SHM_NIL if there is none (the kernel then looks the
+ * name up when it needs it). The name table is never older than the page, and a name that was
+ * removed from it meanwhile must not come back. */
 static uint32_t node_of_entry(struct answer *a, const struct list_entry *e, uint64_t page_ns)
 {
     struct worker *w = a->op->w;
@@ -202,8 +201,9 @@ static uint32_t node_of_entry(struct answer *a, const struct list_entry *e, uint
     return r < 0 ? SHM_NIL : (uint32_t)r;
 }
 
-/* Files are told without their node: whoever wants to know more of one looks it up, and is answered
- * by S3, or by this listing if it is its own (shm_lister.h). */
+/* For how long an entry of the page is still valid. Only directories are returned with their node:
+ * for attributes of a file the kernel sends a LOOKUP, which is answered by S3, or by this listing
+ * if the thread itself has read it (shm_lister.h). */
 static uint64_t validity(const struct worker *w, uint64_t page_ns)
 {
     uint64_t age = clock_mono_ns() - page_ns, ttl = w->conf->directories.ttl_ns;
@@ -211,7 +211,7 @@ static uint64_t validity(const struct worker *w, uint64_t page_ns)
     return age < ttl ? ttl - age : 0;
 }
 
-/* Under shm->meta. A name that only listings have told of is a regular file. */
+/* Under shm->meta. A name that is only known from listings is a regular file. */
 static uint32_t dir_type_of(struct worker *w, uint32_t node)
 {
     uint16_t flags = shm_node_at(w->shm, node)->flags;
@@ -221,7 +221,8 @@ static uint32_t dir_type_of(struct worker *w, uint32_t node)
     return flags & SHM_NODE_DIR ? DT_DIR_TYPE : DT_REG_TYPE;
 }
 
-/* The attributes of a directory hold as long as the entry: `ls -l` must not ask for each. */
+/* Attributes of a directory are valid as long as its entry: otherwise `ls -l` would send a request
+ * for each. */
 static void set_validity(struct fuse_entry_out *out, uint64_t valid)
 {
     out->entry_valid = out->attr_valid = valid / NS_PER_S;
@@ -252,7 +253,7 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
     dir_put(a, ino, next, type, e->name, e->name_len, &out);
 }
 
-/* Entries of a page from the answer's offset on. False when the answer is full. */
+/* Puts the entries of a page from the reply's offset on. False if the reply is full. */
 static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
 {
     uint64_t page_ns = list_page_header(page)->page_ns;
@@ -270,8 +271,8 @@ static bool put_page(struct answer *a, const uint8_t *page, uint32_t no)
     return true;
 }
 
-/* Under shm->meta. The next session from `i` on whose file is new in this directory, and its name.
- * */
+/* Under shm->meta. The next session, from `i` on, with a new file in this directory, and the name
+ * of the file. */
 static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX + 1],
                            size_t *ret_len)
 {
@@ -333,7 +334,7 @@ static void send(struct answer *a)
     room_keep(w);
 }
 
-/* Under shm->meta. Puts the handle back to the first page: somebody seeks backwards. */
+/* Under shm->meta. Moves the handle back to the first page: the reader seeks backwards. */
 static void rewind_to_start(struct worker *w, uint32_t handle)
 {
     struct shm_handle *h = shm_handle_edit(w->shm, handle);
@@ -352,7 +353,7 @@ static void want_page(struct answer *a, struct list_want *want)
     worker_lock(w);
     before = a->off >> 32 && (a->off >> 32) - 1 < h->page;
     if (before && h->seq_ahead == fuse_req(a->op)->read->offset)
-        a->off = page_off(h->page, 0); /* nothing is left on the page before */
+        a->off = page_off(h->page, 0); /* the previous page has no entries left */
     else if (before)
         rewind_to_start(w, a->handle);
     *want = (struct list_want){
@@ -361,7 +362,7 @@ static void want_page(struct answer *a, struct list_want *want)
     worker_unlock(w);
 }
 
-/* The handle goes on to the page behind this one. */
+/* Moves the handle to the page after this one. */
 static void turn_page(struct answer *a, const uint8_t *page)
 {
     struct worker *w = a->op->w;
@@ -378,7 +379,7 @@ static void turn_page(struct answer *a, const uint8_t *page)
     worker_unlock(w);
 }
 
-/* The page at hand is needed no more but for its token. */
+/* Only the token of the current page is still needed: drops the page before it. */
 static void drop_page_before(struct worker *w, const struct list_want *want)
 {
     struct shm_block_key key = list_key(want);
@@ -388,9 +389,9 @@ static void drop_page_before(struct worker *w, const struct list_want *want)
         shm_block_drop(w->shm, key);
 }
 
-/* The page in the pool starts elsewhere: a page before it was loaded again, and ended at another
- * name than the first time. The handle goes on in a listing of its own, so that no name is
- * missed. */
+/* The page in the pool starts at another name: a page before it was loaded again, and ended
+ * elsewhere than the first time. The handle continues with a listing of its own, so that it misses
+ * no name. */
 static void leave_listing(struct answer *a)
 {
     struct worker *w = a->op->w;
@@ -404,7 +405,7 @@ static void leave_listing(struct answer *a)
 
 enum progress { PROGRESS_MORE, PROGRESS_FULL, PROGRESS_END, PROGRESS_MISSING, PROGRESS_BAD };
 
-/* One page: the one at which the handle stands, which may still lie before the offset. */
+/* Reads one page: the handle's current one, which may still be before the offset. */
 static enum progress read_page(struct answer *a, struct list_want *want)
 {
     struct worker *w = a->op->w;
@@ -424,7 +425,7 @@ static enum progress read_page(struct answer *a, struct list_want *want)
         p = PROGRESS_FULL;
     else if (list_page_header(page)->last)
         p = PROGRESS_END;
-    else if (a->used) /* the kernel may ask for a part of it again: then it must be there */
+    else if (a->used) /* the kernel may ask for a part of this page again: keep the handle on it */
         p = PROGRESS_FULL;
     else {
         turn_page(a, page);
@@ -439,19 +440,20 @@ static enum progress read_page(struct answer *a, struct list_want *want)
 
 static void dir_resume(struct op *op);
 
-/* Another worker began to load it just now (or no block is free: then the worker's tick looks
- * again). */
+/* Another worker has just started to load the page (or no block is free: then the worker's timer
+ * tries again). */
 static void wait_for_other(struct worker *w, const struct list_want *want)
 {
     uint32_t idx;
 
     if (shm_block_get(w->shm, list_key(want), w->slot, &idx) != SHM_BLOCK_HIT)
-        return; /* noted to be woken */
+        return; /* this worker will be woken */
     shm_block_unpin(w->shm, idx, w->slot);
     worker_wake_self(w);
 }
 
-/* The page is not there. What has been put already is an answer; without any, it is loaded. */
+/* The page is not in the pool. Replies with the entries so far; if there are none, loads the
+ * page. */
 static void wait_for_page(struct answer *a, const struct list_want *want)
 {
     struct op *op = a->op;
@@ -465,7 +467,7 @@ static void wait_for_page(struct answer *a, const struct list_want *want)
         return;
     op_wait(op, dir_resume);
     if (op->state)
-        return; /* our own load goes on */
+        return; /* our own load is under way */
     r = list_load(op, want);
     if (r == -EAGAIN)
         wait_for_other(op->w, want);
@@ -516,8 +518,8 @@ static int begin_answer(struct op *op, struct answer *a)
     worker_lock(w);
     a->handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_DIR);
     if (a->handle != SHM_NIL) {
-        /* The first read, or rewinddir(3): the directory as it is now. (Never waits: "." and ".."
-         * are an answer.) */
+        /* The first read, or rewinddir(3): the directory as it is now. (This never waits: "." and
+         * ".." are a reply.) */
         if (in->offset == 0)
             choose_listing(w, a->handle);
         a->dir = shm_handle_at(w->shm, a->handle)->node;

@@ -1,16 +1,15 @@
-/* FALLOCATE: in the session's spool, as a change of the content (session_change.c).
+/* FALLOCATE: changes the session's spool, as a change of the content (session_change.c).
  *
- *   mode                       does
+ *   mode                       effect
  *   0                          the file is at least offset + length long; new bytes are zeroes
- *   KEEP_SIZE                  nothing that can be seen, but ENOSPC or EFBIG where the bytes would
- *                              not fit
+ *   KEEP_SIZE                  no visible change, but ENOSPC or EFBIG if the bytes would not fit
  *   PUNCH_HOLE | KEEP_SIZE     zeroes, up to the end of the file
  *   ZERO_RANGE (| KEEP_SIZE)   the same; without KEEP_SIZE the file grows as with 0
  *   all else                   EOPNOTSUPP
  *
- * The room is that in the spool; S3 has no end. In memory it is what spool_reserve() counts. On
- * disk the disk's file system is asked for it; where that cannot say, writes will find out. What is
- * zeroed gives its room back. */
+ * The space is that of the spool; S3 has no limit. In memory, spool_reserve() counts it. On disk it
+ * is reserved with fallocate(2); if the file system does not support that, a later write may fail.
+ * Zeroed ranges release their space. */
 #include <errno.h>
 #include <fcntl.h>
 
@@ -42,13 +41,13 @@ static uint64_t end_of(const struct fuse_fallocate_in *in)
     return in->offset + in->length;
 }
 
-/* Up to where the spool must have room. */
+/* The offset up to which the spool must have space. */
 static uint64_t room_for(const struct fuse_fallocate_in *in)
 {
     return in->mode == PUNCH ? 0 : end_of(in);
 }
 
-/* The session of the request's handle, SHM_NIL if it is not open for writing. */
+/* The session of the request's handle, SHM_NIL if the handle is not open for writing. */
 static uint32_t session_of(struct op *op)
 {
     uint32_t session;
@@ -77,8 +76,8 @@ static int reserve_on_disk(struct op *op, uint32_t session)
     return r == -EOPNOTSUPP ? 0 : r;
 }
 
-/* What can fail for want of room comes before what changes bytes. `size`: of the file, before and
- * after. */
+/* Steps that can fail for lack of space come before those that change bytes. `size` and `new_size`:
+ * of the file, before and after. */
 static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t size,
                         uint64_t new_size)
 {
@@ -95,7 +94,7 @@ static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t 
     return r;
 }
 
-/* While session_change_begin holds others off. */
+/* Requires session_change_begin, which keeps others away. */
 static void change_now(struct op *op, uint32_t session)
 {
     const struct fuse_fallocate_in *in = fuse_req(op)->fallocate;

@@ -5,10 +5,11 @@
  *                                                            was killed
  *   the caller neither opened nor wrote the file (a forked
  *   child that closes what it inherited)                     -> publish nothing
- *   nothing written yet, and the caller holds another
+ *   nothing written yet, and the caller has another
  *   descriptor for writing (a shell's `cmd > f`)             -> not yet
- *   else                                                     -> publish, and answer how it went
- */
+ *   else                                                     -> publish, and reply with the result
+ *
+ * For FSYNC only the first and the last case apply. */
 #include <errno.h>
 
 #include "base/log.h"
@@ -24,7 +25,7 @@ struct closing {
     uint32_t session;
     bool dirty;
     bool empty;   /* created or truncated, and nothing written since */
-    bool anybody; /* it is not known who is who */
+    bool anybody; /* not all these processes are known: any close counts */
     uint64_t ino;
     struct proc_info who;
 };
@@ -46,8 +47,8 @@ static uint32_t look_at_session(struct op *op, uint64_t fh, struct closing *c)
     return c->session;
 }
 
-/* The caller's entry among those who opened and wrote; false if it has none. Marks it as killed if
- * it is. */
+/* True if the caller is among the processes that opened or wrote the file. If a signal is killing
+ * the caller, marks its entry as killed. */
 static bool is_party(struct op *op, struct closing *c)
 {
     struct worker *w = op->w;
@@ -69,8 +70,8 @@ static bool is_party(struct op *op, struct closing *c)
     return party;
 }
 
-/* The caller has another session of this file: one that was refused, or whose name went. Then a
- * descriptor says nothing, as it may be of that one. */
+/* True if the caller has another session of this file: one that was refused, or that has lost its
+ * name. Then an open descriptor proves nothing, since it may belong to that session. */
 static bool has_other_session(struct op *op, const struct closing *c)
 {
     struct shm *shm = op->w->shm;
@@ -100,7 +101,7 @@ static bool must_publish(struct op *op, struct closing *c)
     if (op->w->conf->write.on_kill == CONF_ON_KILL_PUBLISH)
         c->who.signal = 0;
     if (!c->who.known)
-        return true; /* as POSIX would */
+        return true; /* publish: the POSIX behaviour */
     party = is_party(op, c);
     if (c->who.signal) {
         log_notice("writer killed by signal %d pid=%d: its unpublished bytes are "
@@ -113,13 +114,14 @@ static bool must_publish(struct op *op, struct closing *c)
     if (!c->empty || c->who.exiting)
         return true;
     if (c->who.execs)
-        return false; /* and they cannot be asked for: see proc.c */
-    /* Where the descriptors cannot be seen, RELEASE publishes the empty file. */
+        return false; /* its descriptors cannot be inspected: see proc.c */
+    /* If the descriptors cannot be inspected, RELEASE publishes the empty file. */
     holds = proc_holds_write(c->who.tgid, c->ino, &known);
     return known && (!holds || has_other_session(op, c));
 }
 
-/* Locks go last: who waits for one finds on S3 what was written under it. */
+/* Locks are released last: a process that waits for one then finds on S3 what was written under
+ * it. */
 static void unlock_and_answer(struct op *op, int error)
 {
     lock_flush(op);
@@ -134,7 +136,7 @@ void op_flush(struct op *op)
     worker_lock(op->w);
     session = look_at_session(op, fuse_req(op)->flush->fh, &c);
     worker_unlock(op->w);
-    op->gives_back = lock_flush; /* a close that is interrupted closes nevertheless */
+    op->gives_back = lock_flush; /* an interrupted close still closes */
     if (session == SHM_NIL || !must_publish(op, &c))
         unlock_and_answer(op, 0);
     else

@@ -1,13 +1,13 @@
-/* FORGET, BATCH_FORGET: the kernel gives references back. No answer is wanted, so the end of the
- * request (its record FREE) is stored in the section that counts: a replacement must not count
+/* FORGET, BATCH_FORGET: the kernel drops references. There is no reply, so the section that changes
+ * the counts also ends the request (its record becomes FREE): a replacement must not count
  * again. */
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 
-#define BATCH 8 /* nodes of one locked section: each takes up to 1 KiB of the undo log */
+#define BATCH 8 /* nodes per locked section: each takes up to 1 KiB of the undo log */
 
-/* Under shm->meta. Unknown ids are those of nodes that were taken for unknown once, as after a
- * kill of all: nothing to give back. */
+/* Under shm->meta. An id may be unknown, as after all processes were killed: then there is nothing
+ * to release. */
 static void forget_forget(struct worker *w, uint64_t node_id, uint64_t n)
 {
     uint32_t node = shm_node_of_id(w->shm, node_id);

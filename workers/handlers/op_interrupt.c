@@ -1,10 +1,10 @@
-/* INTERRUPT and DESTROY. The request that an INTERRUPT means may be with any worker. */
+/* INTERRUPT and DESTROY. Any worker may have the request that an INTERRUPT names. */
 #include <errno.h>
 
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 
-/* Marks it, if it is still where it was found. */
+/* Marks the record. False if it no longer holds that request. */
 static bool mark(struct shm_record *rec, uint64_t unique)
 {
     atomic_store(&rec->interrupted, 1);
@@ -32,9 +32,9 @@ static struct shm_record *find_request(struct worker *w, uint64_t unique, uint32
     return NULL;
 }
 
-/* One that is found is marked, and its worker ends it. One that is not has been answered (then the
- * kernel ignores what is said here), or is being moved between read area and record: EAGAIN, "ask
- * again". */
+/* If the request is found, it is marked, and its worker ends it. If not, it was replied to (then
+ * the kernel ignores our reply), or it is being moved from the read area to a record: EAGAIN makes
+ * the kernel send the INTERRUPT again. */
 void op_interrupt(struct op *op)
 {
     struct worker *w = op->w;
@@ -49,7 +49,7 @@ void op_interrupt(struct op *op)
     worker_wake(w, UINT32_C(1) << slot);
 }
 
-/* The unmount: the next read says ENODEV. */
+/* The unmount: the next read returns ENODEV. */
 void op_destroy(struct op *op)
 {
     op_fail(op, 0);

@@ -1,14 +1,14 @@
-/* GETLK, SETLK, SETLKW: fcntl(2) and flock(2) locks, local to the mount. The rules are the table's
- * (shm/shm_flock.h).
+/* GETLK, SETLK, SETLKW: fcntl(2) and flock(2) locks, local to the mount. shm/shm_flock.h has the
+ * rules.
  *
- * A lock and its answer are one locked section. A SETLKW that has to wait keeps its op and tries
- * again at each wake: it holds nothing meanwhile, so a replacement simply runs it anew, and an
- * interrupt simply ends it. Nobody looks for deadlocks: who waits in a circle waits until a signal
- * comes (EDEADLK is never answered).
+ * A lock and its reply are stored in one locked section. A SETLKW that has to wait keeps its op and
+ * tries again at each wake. It holds nothing meanwhile, so a replacement simply runs it again, and
+ * an interrupt simply ends it. Deadlocks are not detected: processes that wait for each other wait
+ * until a signal comes (EDEADLK is never returned).
  *
- * Ranges go at FLUSH, which close(2) waits for. A flock lock goes at RELEASE, which it does not
- * wait for: so `flock -n` that finds a lock looks for a moment longer, lest it be told of one whose
- * file was closed already. */
+ * close(2) waits for FLUSH, which releases ranges, but not for RELEASE, which releases flock locks.
+ * So a non-blocking flock(2) that finds a conflicting lock tries again for GRACE_NS: the file of
+ * that lock may already be closed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -23,8 +23,8 @@
 
 #define GRACE_NS (20 * NS_PER_MS)
 
-/* Waiting locks may take so much of the records: others need some to go on, among them who would
- * unlock. */
+/* Waiting locks leave this part of the records free: other requests need some, among them those
+ * that unlock. */
 #define WAITERS_LEAVE 4 /* one in so many */
 
 static int lock_type_of(uint32_t kernel_type, uint16_t *ret)
@@ -84,10 +84,10 @@ void op_getlk(struct op *op)
         op_answer(op, &out, sizeof(out));
 }
 
-/* ---- taking, and giving back ---- */
+/* ---- locking and unlocking ---- */
 
-/* A flock lock that is not granted at once, and that the caller does not want to wait for: until
- * when the op goes on trying. */
+/* A flock lock that is not granted at once, although the caller does not want to wait: until when
+ * the op tries again. */
 struct grace {
     struct loop_timer over;
     struct worker *w;
@@ -103,7 +103,7 @@ static bool may_wait(const struct op *op, const struct shm_flock *want)
     return want->whole && (!grace || clock_mono_ns() < grace->until_ns);
 }
 
-/* One attempt. 1: it has to wait; else the answer is stored. */
+/* One attempt. 1: the op must wait; else the reply is stored. */
 static int try_to_set(struct op *op)
 {
     struct worker *w = op->w;
@@ -127,8 +127,8 @@ static int try_to_set(struct op *op)
     return waits;
 }
 
-/* Any signal ends the wait for a lock, not only one that kills (op_interrupts); the kernel calls
- * again if the handler of the signal says so. */
+/* Any signal ends the wait for a lock, not only a fatal one (op_interrupts); the kernel repeats the
+ * request if the signal handler was installed with SA_RESTART. */
 static void lock_attempt(struct op *op)
 {
     if (fuse_req(op)->opcode == FUSE_SETLKW && atomic_load(&op->rec->interrupted))
@@ -152,7 +152,7 @@ static void on_over(struct loop_timer *t)
     worker_wake_self(grace->w);
 }
 
-/* False: no memory. */
+/* False: out of memory. */
 static bool start_grace(struct op *op)
 {
     struct grace *grace = calloc(1, sizeof(*grace));

@@ -1,8 +1,8 @@
-/* LOOKUP: what a name is. FORGET, the other half of it: op_forget.c.
+/* LOOKUP: resolves a name. FORGET, its counterpart, is in op_forget.c.
  *
- * What the segment knows is in lookup_known.c; else S3 is asked (resolve.c). With compare-and-set
- * who is to write to the file gets a PRIVATE node beside the name's (cas.h, "Isolation").
- */
+ * lookup_known.c answers from the segment if it can; else resolve.c asks S3. With compare-and-set,
+ * a caller that will write to the file gets a PRIVATE node beside the name's (cas.h,
+ * "Isolation"). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,28 +20,28 @@
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
 
-#define AGAIN_MAX 16 /* answers overtaken by changes made here */
+#define AGAIN_MAX 16 /* maximum number of S3 replies that changes made here overtake */
 
 struct lookup {
     struct op *op;
     struct resolve *resolve;
     struct lookup_asked asked;
     struct resolve_known known;
-    /* of the node that the kernel was told last under this name, when S3 was asked */
+    /* id of the node that the kernel last got for this name, as of the request to S3 */
     uint64_t old_id;
     struct loop_timer retry;
-    uint64_t since_ns; /* when S3 was asked first */
-    bool wants_bytes;  /* of what is found, and asks for them */
+    uint64_t since_ns; /* when S3 was first asked */
+    bool wants_bytes;  /* S3 is also asked for the bytes of the file */
     unsigned again, room;
-    struct resolve_result res; /* while it waits for room */
+    struct resolve_result res; /* while the lookup waits for room */
     struct s3_object obj;
 };
 
 static void lookup_attempt(struct op *op);
 
-/* ---- answering ---- */
+/* ---- replying ---- */
 
-/* Under shm->meta: counts the lookup and stores the answer. */
+/* Under shm->meta. Counts the lookup and stores the reply. */
 static void lookup_apply(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
@@ -54,8 +54,8 @@ static void lookup_apply(struct op *op, uint32_t node)
     op_applied(op, 0, &out, sizeof(out));
 }
 
-/* Under shm->meta. When the kernel has another node under this name, it forgets this one and looks
- * up once more. */
+/* Under shm->meta. If the kernel has another node under this name, it forgets this one and repeats
+ * the LOOKUP. */
 static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
 {
     struct shm *shm = op->w->shm;
@@ -65,8 +65,8 @@ static void expect_repetition(struct op *op, uint32_t node, uint64_t old_id)
         validity_looked(op->w, node, op->caller.pid);
 }
 
-/* Under shm->meta. What the caller is told of: a node that it, or a thread of its process, writes
- * through already, a new one to write through, or the name's. Its index, or -ENOMEM. */
+/* Under shm->meta. The node to return: one that the caller, or a thread of its process, already
+ * writes through, a new one to write through, or the name's own. Its index, or -ENOMEM. */
 static int64_t node_to_tell(struct op *op, const struct lookup_asked *a, uint32_t node)
 {
     uint32_t own = lookup_own(op, a, node);
@@ -91,9 +91,9 @@ static int apply_or_own(struct op *op, const struct lookup_asked *a, uint32_t no
     return 0;
 }
 
-/* Under shm->meta. An OPEN that follows at once need not ask again. (Unless it is a LIST that told:
- * the OPEN's GET then tells whether this is a link. Nor where the bytes are not here: a READ might
- * find another version.) */
+/* Under shm->meta. An OPEN that follows at once need not ask again. (Not if only a LIST has
+ * reported the file: the OPEN's GET shows whether it is a link. Nor if its first block is not in
+ * the pool: a READ might find another version.) */
 static void make_fresh(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -102,9 +102,9 @@ static void make_fresh(struct worker *w, uint32_t node)
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
 }
 
-/* Under shm->meta. The name has a version that is newer than the answer, and what an OPEN wants of
- * it (its bytes, whether it is a link) is not here. That OPEN could fail, were this one replaced,
- * too. */
+/* Under shm->meta. True if the name got a version that is newer than S3's reply, and what an OPEN
+ * needs of it (its bytes, whether it is a link) is not here. That OPEN could fail if this version
+ * were replaced, too. */
 static bool lacks_much(const struct lookup *l, uint32_t node)
 {
     struct worker *w = l->op->w;
@@ -114,7 +114,8 @@ static bool lacks_much(const struct lookup *l, uint32_t node)
            n->checked_ns != l->known.asked_ns && (meta_may_be_link(w, n) || !fetch_has_start(w, n));
 }
 
-/* Under shm->meta: what S3 has told. 0, -ENOMEM, or -EAGAIN: S3 is to be asked once more. */
+/* Under shm->meta. Stores the reply with the node that S3 has confirmed. 0, -ENOMEM, or -EAGAIN:
+ * ask S3 again. */
 static int apply_validated(struct lookup *l, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(l->op->w->shm, node);
@@ -126,7 +127,7 @@ static int apply_validated(struct lookup *l, uint32_t node)
     return apply_or_own(l->op, &l->asked, node, l->old_id);
 }
 
-/* Under shm->meta: 1: answered (op_finish), 0: S3 is to be asked, or -errno. */
+/* Under shm->meta. 1: the reply is stored (call op_finish); 0: S3 must be asked; or -errno. */
 static int apply_known(struct op *op, const struct lookup_asked *a, int what,
                        const struct lookup_answer *known)
 {
@@ -148,7 +149,7 @@ static int apply_known(struct op *op, const struct lookup_asked *a, int what,
     }
 }
 
-/* As apply_known; looks into what the caller wants where that matters. */
+/* Like apply_known; finds out what the caller wants if that matters. */
 static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_answer *known)
 {
     struct worker *w = op->w;
@@ -167,7 +168,7 @@ static int answer_known(struct op *op, struct lookup_asked *a, struct lookup_ans
     return what;
 }
 
-/* ---- asking ---- */
+/* ---- asking S3 ---- */
 
 static void lookup_free(void *state)
 {
@@ -178,9 +179,9 @@ static void lookup_free(void *state)
     free(l);
 }
 
-/* No node is free: keeps what S3 said, but for the data, until the kernel has given some back.
- * It gives back none of this directory as long as this LOOKUP holds its lock; hence ESTALE at
- * last, upon which the kernel looks up again. */
+/* No node is free: keeps what S3 returned, except the data, until the kernel has released some. The
+ * kernel releases none of this directory while this LOOKUP holds the directory's lock; hence ESTALE
+ * in the end, which makes the kernel look up again. */
 static void wait_for_room(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
@@ -218,7 +219,7 @@ static void note_seen(struct lookup *l, const struct resolve_result *res)
         l->op->w->variant->has_seen(l->op->w, l->asked.key, res->obj);
 }
 
-/* Under shm->meta: the node of what S3 has said. */
+/* Under shm->meta. Interns the node for the result from S3. */
 static int64_t lookup_intern(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
@@ -235,9 +236,9 @@ static int64_t lookup_intern(struct lookup *l, const struct resolve_result *res)
     return r;
 }
 
-/* Keeps the bytes that came with the answer, then answers. Not the other way round: had this worker
- * died in between, the READ that follows might find another version on S3. 0, or -EAGAIN: somebody
- * else has had the node meanwhile. */
+/* Stores the bytes that came with the result, then the reply. In the other order, if this worker
+ * died in between, the READ that follows might find another version on S3. 0; -EAGAIN: the node was
+ * reused, or lost its name, meanwhile; or as apply_validated. */
 static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
                           const struct resolve_result *res)
 {
@@ -246,7 +247,7 @@ static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
     const struct shm_node *n = shm_node_at(w->shm, node);
     int r = -EAGAIN;
 
-    resolve_keep_data(w, node, res); /* if it is still of this version */
+    resolve_keep_data(w, node, res); /* if the node still has this version */
     worker_lock(w);
     if (shm_node_of_id(w->shm, id) == node && (n->flags & SHM_NODE_CURRENT))
         r = apply_validated(l, node);

@@ -1,5 +1,5 @@
-/* MKDIR and RMDIR. A directory is a prefix; an empty one lives on as a marker, an empty object
- * "dir/". */
+/* MKDIR and RMDIR. A directory is a key prefix; a marker, an empty object "dir/", keeps it if it is
+ * empty. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +35,8 @@ static struct shm_version version_of(const struct op *op)
     };
 }
 
-/* The new directory is known to be empty as of now, so that the files that are made in it next cost
- * no question. */
+/* The new directory is known to be empty from now on, so creating files in it next needs no request
+ * to S3. */
 static int64_t intern_dir(struct op *op)
 {
     struct worker *w = op->w;
@@ -61,7 +61,7 @@ static int64_t intern_dir(struct op *op)
     return node;
 }
 
-/* A rename of the directory may have waited for it. */
+/* A rename of the directory may have waited for this op: wakes all. */
 static void end_failed(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -92,7 +92,7 @@ static void mkdir_apply(struct op *op)
         op_applied(op, 0, &out, sizeof(out));
     } else {
         shm_rollback(w->shm, w->shm->meta);
-        if (op_node(op) != SHM_NIL) /* the marker is there all the same */
+        if (op_node(op) != SHM_NIL) /* the marker exists all the same */
             shm_node_list_stale(w->shm, op_node(op));
     }
     worker_unlock(w);
@@ -161,7 +161,7 @@ static void on_marker_deleted(void *arg, const struct s3_result *res)
     rmdir_apply(op, res->error == -ENOENT ? 0 : res->error);
 }
 
-/* The DELETE is sent where the listing showed no marker, too: it ends folders that a server keeps
+/* Sends the DELETE even if the listing showed no marker: it removes folders that some servers keep
  * without an object. */
 static void delete_marker(struct op *op, const char *marker, int error)
 {
@@ -200,7 +200,7 @@ static int check_empty(struct op *op, char key[KEY_CAP])
 
 /* ---- both ---- */
 
-/* Enters the directory, or waits until a rename of it is over. */
+/* Enters the directory (hold_enter), or waits for the end of a rename of it. */
 static void enter(struct op *op)
 {
     struct worker *w = op->w;

@@ -1,8 +1,7 @@
-/* OPEN of a file. Close-to-open: each open asks S3 whether the node is still the version that
- * the name has, unless the LOOKUP just before did. When it is not, ESTALE makes the kernel look
- * the name up again, once, and it gets the node of the newer version. What opening for writing
- * takes beyond that: op_open_write.c.
- */
+/* OPEN of a file. Close-to-open: each open asks S3 whether the name still has the version of the
+ * node, unless the LOOKUP just before did. If it has not, ESTALE makes the kernel look the name up
+ * again, once, and it gets the node of the newer version. op_open_write.c: what else opening for
+ * writing needs. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,14 +21,14 @@
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
 
-#define AGAIN_MAX 4 /* answers overtaken by changes made here */
+#define AGAIN_MAX 4 /* maximum number of S3 replies that changes made here overtake */
 
 struct open_job {
     struct op *op;
     struct resolve *resolve;
     struct resolve_known known;
-    uint64_t since_ns; /* when S3 was asked first */
-    uint64_t other_id; /* of the node of another version that was found, 0 = none */
+    uint64_t since_ns; /* when S3 was first asked */
+    uint64_t other_id; /* id of the node of another version that was found, 0 = none */
     unsigned again;
     char key[KEY_CAP];
 };
@@ -45,8 +44,8 @@ static bool for_write(const struct op *op)
 
 /* ---- opening ---- */
 
-/* Under shm->meta. The caller reads what is published, or what its own session, in
- * which nothing is written yet, was built on. */
+/* Under shm->meta. Notes the version that the caller reads: the published one, or, if the node has
+ * a session without changes, the one that this session is built on. */
 static void note_read(struct op *op, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
@@ -59,8 +58,8 @@ static void note_read(struct op *op, uint32_t node)
         op->w->variant->has_read(op, node, s->expect.etag);
 }
 
-/* Under shm->meta. (FOPEN_NOFLUSH would spare a FLUSH at each close, but that is how the kernel
- * gives POSIX locks back.) */
+/* Under shm->meta. Creates a handle for reading, and stores the reply. (FOPEN_NOFLUSH would save a
+ * FLUSH at each close, but the kernel releases POSIX locks through FLUSH.) */
 static int apply_read(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
@@ -77,7 +76,8 @@ static int apply_read(struct op *op, uint32_t node)
 
 enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK };
 
-/* Under shm->meta. The node's version is good: a handle for reading, or on to the session. */
+/* Under shm->meta. The node's version is valid: makes a handle for reading, or continues with the
+ * session. */
 static enum look open_now(struct op *op, uint32_t node, int *ret_error)
 {
     if (for_write(op))
@@ -86,8 +86,8 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
 
-/* Under shm->meta. S3 was asked for this version by the LOOKUP for this very open: by its own, or
- * by that of another thread since this one was told ESTALE. */
+/* Under shm->meta. True if S3 was asked for this version for this very open: by its own LOOKUP, or,
+ * if this OPEN repeats one that got ESTALE, by any LOOKUP since that one came in. */
 static bool asked_for(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -100,10 +100,10 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
            (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
 }
 
-/* Under shm->meta. The name was given to another version since the LOOKUP for this open, and all
- * bytes of the one that it found are here: that one is opened, as on a local disk. (The kernel
- * repeats an open that says ESTALE only once, which is too few where a program replaces a file all
- * the time.) */
+/* Under shm->meta. True if the name got another version after the LOOKUP for this open, and all
+ * bytes of the version that the LOOKUP found are here. Then that version is opened, as on a local
+ * disk. (The kernel repeats an open that gets ESTALE only once, which is not enough if a program
+ * replaces the file all the time.) */
 static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
 {
     struct worker *w = op->w;
@@ -113,14 +113,15 @@ static bool just_replaced(struct op *op, uint32_t node, uint64_t now)
            fetch_has_start(w, n) && asked_for(op, node, now);
 }
 
-/* An empty file of which a listing has told: whose it is, only its write-id tells. */
+/* An empty file that is only known from a listing: only its write-id would show which process
+ * created it. */
 static bool may_be_anybodys(const struct shm_node *n)
 {
     return n->size == 0 && !(n->flags & SHM_NODE_META);
 }
 
-/* Under shm->meta, compare-and-set: the node is the caller's own, whichever the name has by now.
- * (Or that of another thread of its process, which has closed it since the LOOKUP.) */
+/* Under shm->meta, compare-and-set. The node is the caller's own, whatever version the name has
+ * now. (Or it belonged to another thread of its process, which has closed it since the LOOKUP.) */
 static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *ret_error)
 {
     struct worker *w = op->w;
@@ -135,7 +136,7 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
     return LOOK_ASK;
 }
 
-/* Under shm->meta: what can be said without asking. */
+/* Under shm->meta. The result as far as it is known without asking S3. */
 static enum look open_look(struct op *op, int *ret_error)
 {
     struct worker *w = op->w;
@@ -152,17 +153,17 @@ static enum look open_look(struct op *op, int *ret_error)
         *ret_error = -EISDIR;
         return LOOK_FAILED;
     }
-    if (n->flags & SHM_NODE_LINK) { /* the kernel has not heard of that yet */
+    if (n->flags & SHM_NODE_LINK) { /* the kernel does not know that yet */
         *ret_error = -ESTALE;
         return LOOK_FAILED;
     }
     if (n->session != SHM_NIL)
         return w->variant->may_join(op, n->session)
                    ? open_now(op, node, ret_error)
-                   : LOOK_FAILED; /* the kernel looks up again, and finds what is published */
+                   : LOOK_FAILED; /* the kernel looks up again, and finds the published version */
     if (n->flags & SHM_NODE_PRIVATE)
         return look_private(op, node, now, ret_error);
-    if (w->variant->isolates && for_write(op)) /* others read through this one */
+    if (w->variant->isolates && for_write(op)) /* other processes read through this node */
         return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error) : LOOK_FAILED;
@@ -213,7 +214,7 @@ static void open_go_on(struct op *op, enum look what, int error)
     }
 }
 
-/* ---- asking ---- */
+/* ---- asking S3 ---- */
 
 static void job_free(void *state)
 {
@@ -229,8 +230,8 @@ static void drop_job(struct op *op)
     op_set_state(op, NULL, NULL);
 }
 
-/* Under shm->meta, compare-and-set: a node of the caller's own is opened if S3 still has its
- * version. */
+/* Under shm->meta, compare-and-set. The caller's own node: it is opened if S3 still has its
+ * version. Node index, -ENOENT or -ESTALE. */
 static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct shm *shm = job->op->w->shm;
@@ -242,7 +243,9 @@ static int64_t confirm(struct open_job *job, uint32_t node, const struct resolve
     return node;
 }
 
-/* Under shm->meta. The answer concerns the name that the node had when S3 was asked. */
+/* Under shm->meta. Applies S3's reply, which is about the name that the node had when S3 was asked.
+ * The node that the name has now, or -errno. -EAGAIN: ask again, since the node was renamed, or a
+ * change made here has overtaken the reply. */
 static int64_t open_intern(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct worker *w = job->op->w;
@@ -279,12 +282,13 @@ static enum look open_judge(struct open_job *job, const struct resolve_result *r
         return open_now(op, node, ret_error);
     if (found >= 0)
         job->other_id = shm_node_id(w->shm, (uint32_t)found);
-    /* (Nothing is there any more: the kernel may want to create it.) */
+    /* (Nothing is there any more: with ESTALE the kernel looks up again, and may create the
+     * file.) */
     *ret_error = found >= 0 || found == -ENOMEM || found == -ENOENT ? -ESTALE : (int)found;
     return LOOK_FAILED;
 }
 
-/* The bytes that came, where they are of the version that is to be opened. */
+/* Stores the bytes from S3's reply, if the node to be opened has that version. */
 static void keep_own_data(struct op *op, const struct resolve_result *res)
 {
     uint32_t node;
@@ -296,8 +300,8 @@ static void keep_own_data(struct op *op, const struct resolve_result *res)
         resolve_keep_data(op->w, node, res);
 }
 
-/* The kernel comes back with a LOOKUP, which need not ask again. The bytes come first here as well:
- * anybody's LOOKUP may be answered by this, and be followed by a READ. */
+/* The kernel repeats the LOOKUP, which then need not ask S3. Here, too, the bytes are stored first:
+ * any LOOKUP may be answered from this node, and a READ may follow. */
 static void keep_for_lookup(struct open_job *job, uint32_t node, const struct resolve_result *res)
 {
     struct worker *w = job->op->w;
@@ -321,8 +325,8 @@ static void on_resolved(void *arg, const struct resolve_result *res)
     job->resolve = NULL;
     job->other_id = 0;
     if (!error) {
-        /* Before the answer is stored: were this worker to die in between, the READ that follows
-         * might find another version. */
+        /* Before the reply is stored: if this worker died in between, the READ that follows might
+         * find another version. */
         keep_own_data(op, res);
         worker_lock(w);
         what = open_judge(job, res, &found, &error);
@@ -407,7 +411,7 @@ void op_open(struct op *op)
         op->w->variant->identify_family(op);
     else
         op->w->variant->identify(op);
-    /* A predecessor came as far as the session. */
+    /* A predecessor got as far as the session. */
     if (op->rec->session != SHM_NIL)
         open_go_on(op, LOOK_WRITE, 0);
     else if (w->shm->header->draining)

@@ -1,5 +1,5 @@
-/* Opening an existing file for writing. The session does the work (session_attach.c); here it gets
- * a handle. */
+/* Opening an existing file for writing. session_attach.c does most of the work; here the session
+ * gets a handle. */
 #include "workers/handlers/op_open_write.h"
 
 #include "workers/handlers/fuse_entry.h"
@@ -11,7 +11,8 @@
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
 
-/* Under shm->meta: the handle takes over the op's session ref. */
+/* Under shm->meta. Creates the handle, which takes over the op's session ref, and stores the
+ * reply. */
 static int make_handle(struct op *op, uint32_t node, uint32_t flags)
 {
     struct worker *w = op->w;

@@ -4,7 +4,7 @@
 
 #include "workers/op/op.h"
 
-/* Opens the op's node for writing, makes the handle and answers. */
+/* Opens the op's node for writing, creates the handle and replies. */
 void open_for_write(struct op *op, uint32_t node, bool truncate);
 
 #endif

@@ -1,18 +1,18 @@
-/* What this file system does not have. Two requests need an answer of their own:
+/* Operations that this file system does not have. Two requests need a reply of their own:
  *
  *   LINK    EOPNOTSUPP: a key is one name. git, cp -l, package managers fall back to a copy or a
  *           rename
- *   IOCTL   ENOTTY: no file has any, and isatty(3) asks
+ *   IOCTL   ENOTTY: no file supports any, and isatty(3) sends one
  *
  * These have no handler (dispatch.c): the kernel remembers their ENOSYS, sends no more of them, and
- * does
+ * does this instead
  *
  *   LSEEK            SEEK_DATA and SEEK_HOLE by the size: data up to it, the hole at it, ENXIO
- *                    beyond. S3 knows no holes
- *   TMPFILE          EOPNOTSUPP: a file without a name has no key. tempfile(3) and Python take a
+ *                    beyond. S3 has no holes
+ *   TMPFILE          EOPNOTSUPP: a file without a name has no key. tempfile(3) and Python use a
  *                    name instead
- *   ACCESS           says yes; the operation itself will tell (with mount.default_permissions it is
- *                    not asked at all)
+ *   ACCESS           grants it; the operation itself will fail if need be (with
+ *                    mount.default_permissions the request is not sent at all)
  *   POLL             always ready
  *   BMAP             EINVAL: there is no disk below
  *   SYNCFS           not sent to file systems on /dev/fuse. sync(1) publishes nothing: close and

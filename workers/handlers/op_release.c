@@ -1,6 +1,6 @@
-/* RELEASE: the last descriptor of a handle is gone. What is still unpublished then (a shared
- * mapping written after the close, a close that was not to publish) is published now; nobody hears
- * of an error, so it is logged. */
+/* RELEASE: the last descriptor of a handle is closed. Bytes that are still unpublished then (from a
+ * shared mapping written after the close, or a close that did not publish) are published now. No
+ * process gets an error, so it is logged. */
 #include <errno.h>
 
 #include "base/log.h"
@@ -16,11 +16,12 @@
 enum ending {
     END_CLEAN,
     END_PUBLISH,
-    END_TORN,   /* all who wrote what is unpublished were killed */
-    END_FAILED, /* its publish failed, and the writer was told so */
+    END_TORN,   /* all writers of the unpublished bytes were killed */
+    END_FAILED, /* its publish failed, and the writer got the error */
 };
 
-/* Under shm->meta. One of those who wrote what is unpublished, or emptied the file, was killed. */
+/* Under shm->meta. True if a process that wrote the unpublished bytes, or emptied the file, was
+ * killed. */
 static bool has_dead_writer(const struct shm_session *s)
 {
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
@@ -30,10 +31,11 @@ static bool has_dead_writer(const struct shm_session *s)
     return false;
 }
 
-/* Under shm->meta. A session that others have open too is left to their closes, but for bytes that
- * nobody will close over again. If one of its writers was killed, what it wrote may be half of
- * something: then nothing is published before one of the living closes the file, or syncs it. That
- * carries what the dead one wrote, too: it is one file, as on a local disk. */
+/* Under shm->meta. If others have the session open too, it is left to their closes if it is torn or
+ * its publish failed. Other unpublished bytes are published now, since perhaps no later close would
+ * publish them. But if a writer was killed, its bytes may be incomplete: then, while others have
+ * the session open, nothing is published before one of the live processes closes or syncs the file.
+ * That includes the bytes of the killed writer: it is one file, as on a local disk. */
 static enum ending how_it_ends(const struct shm_session *s)
 {
     bool last = s->refs <= 1;
@@ -47,11 +49,11 @@ static enum ending how_it_ends(const struct shm_session *s)
     return !last && has_dead_writer(s) ? END_CLEAN : END_PUBLISH;
 }
 
-/* A conflict: publish.c has said so. */
+/* a conflict, which publish.c has logged */
 static const char told_already[] = "";
 
-/* Under shm->meta. What is unpublished goes with the last who has it open: why, for the log; NULL:
- * nothing is lost. */
+/* Under shm->meta. If this release discards unpublished bytes: the reason, for the log, and the
+ * file's `key`. NULL if nothing is lost. */
 static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY_CAP])
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -64,7 +66,7 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
         return "its writers were killed";
     if (s->expect.refused)
         return told_already;
-    if (s->write_error) /* perhaps after a conflict */
+    if (s->write_error) /* even after a conflict */
         return "a write to it failed";
     return s->publish.error == -EEXIST ? told_already : "its upload failed";
 }
@@ -79,7 +81,7 @@ static void tell_lost(struct worker *w, const char *key, const char *why)
              key, why);
 }
 
-/* The handle and its ref go, and the answer, in one step. */
+/* Releases the handle and its ref, and stores the reply, in one section. */
 static void let_go(struct op *op)
 {
     struct worker *w = op->w;
@@ -100,7 +102,7 @@ static void let_go(struct op *op)
         if (session != SHM_NIL)
             closed = session_unref(w, session);
         else if ((session = shm_node_at(w->shm, node)->session) != SHM_NIL)
-            closed = session_end_unused(w, session); /* an orphan's last reader */
+            closed = session_end_unused(w, session); /* the last reader of an orphan */
     }
     op_applied(op, 0, NULL, 0);
     worker_unlock(w);
@@ -124,7 +126,7 @@ static enum ending look_at(struct op *op, uint32_t *ret_session)
     return how;
 }
 
-/* publish.c has logged the error, and what it costs is told when the last handle goes. */
+/* publish.c has logged the error; let_go logs what is lost with the last handle. */
 static void then_let_go(struct op *op, int error)
 {
     (void)error;

@@ -1,7 +1,7 @@
 /* RENAME and RENAME2: the checks, holding both names, and then the variant's steps (rename_lww.c,
  * rename_cas.c).
  *
- * What a replacement finds in op->rec:
+ * A replacement finds in op->rec:
  *   node      the source, held (hold_take)
  *   target    the node that is replaced, held too, or SHM_NIL
  *   progress  how far the steps have come
@@ -31,13 +31,13 @@
 #define RENAME_NOREPLACE 1
 #endif
 
-/* Under shm->meta: may the source replace the target? */
+/* Under shm->meta. 0 if the source may replace the target (SHM_NIL: there is none), or -errno. */
 static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_t flags)
 {
     bool dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
     bool target_dir;
 
-    /* Each key would be a PUT of its own: mv(1) goes on with a copy, file by file. */
+    /* Each key would need a PUT of its own: with EXDEV mv(1) copies file by file. */
     if (dir && !w->variant->renames_dirs)
         return -EXDEV;
     if (target == SHM_NIL)
@@ -52,7 +52,7 @@ static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_
     return dir && names_local_below(w, target) ? -ENOTEMPTY : 0;
 }
 
-/* Under shm->meta. 1: both nodes are held; 0: wait; -errno. */
+/* Under shm->meta. 1: both nodes are held, and noted in op->rec; 0: wait; -errno. */
 static int take_nodes(struct op *op, const struct rename_args *a)
 {
     struct worker *w = op->w;
@@ -67,7 +67,7 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     node = shm_node_find(w->shm, dir, a->name, a->len);
     target = shm_node_find(w->shm, to, a->new_name, a->new_len);
     if (node == SHM_NIL)
-        return -ESTALE; /* the kernel knew one: it looks up again */
+        return -ESTALE; /* the kernel knew a node: it looks up again */
     if (key_is_below(w, to, node))
         return -EINVAL;
     r = check_kinds(w, node, target, a->flags);
@@ -84,8 +84,8 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     return 1;
 }
 
-/* Under shm->meta. A session of the caller's own on the source with something unpublished, which is
- * to be published first; SHM_NIL if there is none. */
+/* Under shm->meta. The caller's own session on the source, if it has unpublished bytes, which are
+ * published before the rename; SHM_NIL if there is none. */
 static uint32_t own_dirty(struct op *op, const struct rename_args *a)
 {
     uint32_t dir = op_node(op), node = SHM_NIL;
@@ -122,7 +122,7 @@ static void rename_attempt(struct op *op)
     if (r == 1)
         dir = shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR;
     if (dir && hold_is_taken_below(w, op->rec->node))
-        r = 0; /* nobody begins anything more there, as we hold it */
+        r = 0; /* no new op starts below it, since this op holds it */
     worker_unlock(w);
     if (r == 0 && dirty == SHM_NIL)
         return;
@@ -151,7 +151,7 @@ void op_rename(struct op *op)
         r = -EINVAL; /* RENAME_EXCHANGE, RENAME_WHITEOUT */
     if (r == 0 && a.new_len > SHM_NAME_MAX)
         r = -ENAMETOOLONG;
-    /* Onto itself: the kernel lets that through when two lookups gave it two nodes. */
+    /* Onto itself: the kernel sends that if two lookups returned two nodes. */
     if (r == 0 && onto_itself(op, &a)) {
         hold_give_back(op);
         op_fail(op, a.flags & RENAME_NOREPLACE ? -EEXIST : 0);

@@ -1,10 +1,9 @@
 /* SYMLINK and READLINK. A symbolic link is an object as s3fs writes it: its content is the target,
- * byte for byte, and its metadata say mode S_IFLNK. It is made as a file is by MKNOD: a session
- * with the target in its spool, published before the answer.
+ * byte for byte, and its metadata have the mode S_IFLNK. It is created like a file by MKNOD: a
+ * session with the target in its spool is published before the reply.
  *
- * What a LIST says of a name is no more than a regular file's size: a link that only LISTs have
- * told of is one from its first GET on (op_lookup.c, op_open.c).
- */
+ * A LIST reports no more than the size of a regular file: a link that is only known from LISTs
+ * becomes one with its first GET (op_lookup.c, op_open.c). */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -25,8 +24,8 @@
 
 /* ---- SYMLINK ---- */
 
-/* Under shm->meta. The link, with a session that is being changed: nobody publishes it before the
- * target is in it. */
+/* Under shm->meta. Creates the link, with a session that is marked as being changed: it is not
+ * published before the target is in it. */
 static int make_link(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
@@ -45,12 +44,12 @@ static int make_link(struct op *op, uint32_t *ret_session)
         shm_session_edit(w->shm, *ret_session)->flags |= SHM_SESSION_ON_DISK;
     }
     if (!session_change_begin(op, *ret_session, fuse_req(op)->name2_len))
-        return -EIO; /* cannot be: it is new */
+        return -EIO; /* cannot happen: it is new */
     op_edit(op)->session = *ret_session;
     return 0;
 }
 
-/* The request is in the read area still: its target need not wait anywhere. */
+/* The request is still in the read area, so the target need not be parked. */
 static int write_target(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
@@ -79,7 +78,7 @@ static int symlink_prepare(struct op *op)
             shm_rollback(w->shm, w->shm->meta);
         worker_unlock(w);
     }
-    /* (With a session and without this step: done, by a predecessor.) */
+    /* (If there is a session and this step is not due: a predecessor has done it.) */
     if (r == 0 && op->rec->change == SHM_CHANGE_BEGUN)
         r = write_target(op, session);
     return r;
@@ -90,7 +89,7 @@ static int symlink_check(struct op *op)
     int r = create_check(op);
 
     if (r == 0 && op->w->conf->metadata == CONF_METADATA_IGNORE)
-        r = -EPERM; /* a file system without symbolic links */
+        r = -EPERM; /* like a file system without symbolic links */
     if (r == 0 && op_is_current(op) && fuse_req(op)->name2_len > TARGET_MAX)
         r = -ENAMETOOLONG;
     if (r == 0 && op_is_current(op) && op_next_record(op->w) == SHM_NIL)
@@ -109,10 +108,10 @@ void op_symlink(struct op *op)
         op_fail(op, r);
         return;
     }
-    if (op_keep(op) < 0) /* cannot be: a record was free */
+    if (op_keep(op) < 0) /* cannot happen: a record was free */
         return;
     op->stays = true;
-    session_note_pid(op->w, op->rec->session, op->caller.pid, SHM_PID_OPENED); /* whose it is */
+    session_note_pid(op->w, op->rec->session, op->caller.pid, SHM_PID_OPENED); /* its owner */
     session_publish(op, op->rec->session, create_published);
 }
 
@@ -125,7 +124,7 @@ struct readlink {
     char target[PATH_MAX];
 };
 
-/* Up to a NUL, which no path can have. */
+/* Replies with the target up to a NUL, which no path contains. */
 static void symlink_answer(struct op *op, const char *target, size_t len)
 {
     len = strnlen(target, len);
@@ -162,7 +161,7 @@ static void on_got(void *arg, const struct s3_result *res)
 
     op->s3 = NULL;
     if (res->error) {
-        /* Gone, or replaced: the kernel looks the name up again. */
+        /* Removed, or replaced: the kernel looks the name up again. */
         op_fail(op, res->error == -ENOENT ? -ESTALE : res->error);
         return;
     }
@@ -192,7 +191,7 @@ static void get(struct op *op, const struct fetch_source *src)
         op_fail(op, r);
 }
 
-/* It came with the LOOKUP. */
+/* Replies from the block that came with the LOOKUP. False if it is not in the pool. */
 static bool read_cached(struct op *op, const struct fetch_source *src)
 {
     struct shm_block_key key = {src->node, src->content, 0};
@@ -213,7 +212,8 @@ static bool read_cached(struct op *op, const struct fetch_source *src)
     return len;
 }
 
-/* One that is being published, or whose session others hold. False: it is closed by now. */
+/* Reads a link that is being published, or whose session is still in use. False: the session has
+ * ended, look again. */
 static bool read_spool(struct op *op, uint32_t session, uint32_t generation, size_t size)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);

@@ -1,10 +1,12 @@
-/* UNLINK: one DeleteObject. Those who have the file open keep it (orphan.c), and the bytes of their
- * session, which publishes nothing any more.
+/* UNLINK: one DeleteObject. Processes that have the file open keep it (orphan.c), and the bytes of
+ * their session, which publishes nothing any more.
  *
- * It is conditional on the version that the LOOKUP before found. Compare-and-set refuses to delete
- * another one. Last write wins deletes whatever is there: a refusal is followed by the same DELETE
- * on the version that HEAD finds. The condition is against a stray DELETE, one that was given up
- * for lost with its worker and acts when the file has been written anew. */
+ * The DELETE is conditional on a version: the one that the preceding LOOKUP found, or, with
+ * compare-and-set, the one that the caller last read or wrote, if there is one. Compare-and-set
+ * refuses to delete another version. Last write wins deletes whatever is there: after a refusal it
+ * sends the same DELETE for the version that a HEAD finds. The condition protects against a stray
+ * DELETE: one that was taken for lost with its worker, and takes effect after the file has been
+ * written again. */
 #include <errno.h>
 #include <string.h>
 
@@ -33,7 +35,8 @@ static void take_off(struct worker *w, uint32_t node)
         session_orphan(w, session);
 }
 
-/* `from_s3`: the key has been deleted, so whatever the name maps to goes. */
+/* `from_s3`: the key has been deleted, so the node that the name maps to is removed, whichever it
+ * is. */
 static void unlink_end(struct op *op, int error, bool from_s3)
 {
     struct worker *w = op->w;
@@ -64,7 +67,7 @@ static void unlink_end(struct op *op, int error, bool from_s3)
 
 /* ---- the steps ---- */
 
-/* Sessions that are to be copies of it are loaded first. */
+/* First loads the sessions that are to become copies of the file. */
 static void settle_copies(struct op *op)
 {
     char key[KEY_CAP];
@@ -76,7 +79,7 @@ static void settle_copies(struct op *op)
         copy_source_settle(op, key, false, op_step_done);
 }
 
-/* What others have open of it stays with them. */
+/* Saves the bytes for processes that have the file open. */
 static void keep_for_readers(struct op *op)
 {
     orphan_prepare(op, op->rec->node, op_step_done);
@@ -110,7 +113,7 @@ static void unlink_apply(struct op *op, int error)
     unlink_end(op, error, true);
 }
 
-/* (Readers may miss it, the file goes all the same.) */
+/* (If an optional step fails, readers may lose the bytes; the file is deleted all the same.) */
 static const struct op_step unlink_steps[] = {
     {.run = settle_copies, .optional = true},
     {.run = keep_for_readers, .optional = true},
@@ -120,8 +123,8 @@ static const struct op_sequence unlink_sequence = OP_SEQUENCE_OF(unlink_steps, u
 
 /* ---- the beginning ---- */
 
-/* Under shm->meta. S3 has never heard of it: no upload, not even one that failed, can have brought
- * it there. */
+/* Under shm->meta. True if S3 has never had the file: no upload was tried, so not even a failed one
+ * can have created it. */
 static bool is_local(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -130,8 +133,8 @@ static bool is_local(struct worker *w, uint32_t node)
            (n->session == SHM_NIL || shm_session_at(w->shm, n->session)->publish.attempts == 0);
 }
 
-/* Under shm->meta. True when the node is ours (or there is none, SHM_NIL: it was evicted); false:
- * wait. */
+/* Under shm->meta. True if this op holds the node, noted in op->rec->node, or if there is none (it
+ * was evicted); false: wait. */
 static bool take_node(struct op *op, bool *ret_local)
 {
     struct worker *w = op->w;
@@ -139,8 +142,8 @@ static bool take_node(struct op *op, bool *ret_local)
 
     *ret_local = false;
     if (op->rec->node != SHM_NIL)
-        node = op->rec->node; /* a predecessor took it */
-    else if (dir != SHM_NIL)  /* what the LOOKUP before has told */
+        node = op->rec->node; /* a predecessor held it */
+    else if (dir != SHM_NIL)  /* the node that the preceding LOOKUP returned */
         node = w->variant->own_session(op, dir, fuse_req(op)->name, fuse_req(op)->name_len);
     if (node == SHM_NIL && dir != SHM_NIL)
         node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);

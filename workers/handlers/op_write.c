@@ -1,6 +1,6 @@
-/* WRITE: the bytes go to the session's spool. One that must wait (a publish streams from the spool,
- * or the content moves to disk) parks its bytes in the worker's parking file, so that the read area
- * is free for the next request. */
+/* WRITE: the bytes go to the session's spool. A WRITE that must wait (a publish streams from the
+ * spool, or the content moves to disk) puts its bytes into the worker's parking file, so that the
+ * read area is free for the next request. */
 #include <errno.h>
 
 #include "shm/shm_handle.h"
@@ -10,7 +10,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_pids.h"
 
-/* The session of the request's handle, SHM_NIL if it is not open for writing. */
+/* The session of the request's handle, SHM_NIL if the handle is not open for writing. */
 static uint32_t session_of(struct op *op)
 {
     uint32_t session;
@@ -21,14 +21,14 @@ static uint32_t session_of(struct op *op)
     return session;
 }
 
-/* The bytes lie in the parking file. (One that is still in the read area has them there, whatever
- * it noted before its worker died.) */
+/* True if the bytes are in the parking file. (While a request is in the read area, its bytes are
+ * there, whatever was noted before its worker died.) */
 static bool is_parked(const struct op *op)
 {
     return !op_is_current(op) && op->rec->parked_len;
 }
 
-/* In this order: a replacement must not take the hole for what was to be written. */
+/* In this order: otherwise a replacement could read the hole instead of the bytes. */
 static void unpark(struct op *op)
 {
     uint32_t len = op->rec->parked_len;
@@ -39,7 +39,8 @@ static void unpark(struct op *op)
     spool_park_clear(op->w, op->rec_idx, len);
 }
 
-/* The bytes are in the spool (or not: r): size, answer and the end of the change are one step. */
+/* The bytes are in the spool (or not, if r < 0): sets the size, stores the reply and ends the
+ * change in one section. */
 static void write_apply(struct op *op, uint32_t session, int r)
 {
     const struct fuse_write_in *in = fuse_req(op)->write;
@@ -121,7 +122,8 @@ static void write_attempt(struct op *op)
         park(op, session);
 }
 
-/* The writer is told, but may not listen: nothing is published without these bytes. */
+/* Poisons the session. The writer gets the error, but may ignore it: nothing is published without
+ * these bytes. */
 static void spoil(struct op *op, uint32_t session, int error)
 {
     worker_lock(op->w);
@@ -129,8 +131,9 @@ static void spoil(struct op *op, uint32_t session, int error)
     worker_unlock(op->w);
 }
 
-/* Waits, with its bytes put aside: at the place of the record that it will get, and before it gets
- * it. A worker that dies in between leaves the request in the read area, with its bytes. */
+/* Waits, with the bytes parked: at the place of the record that op_keep will take, and before it
+ * takes it. If the worker dies in between, the request, with its bytes, is still in the read
+ * area. */
 static void park(struct op *op, uint32_t session)
 {
     uint32_t len = fuse_req(op)->write->size;
@@ -138,7 +141,7 @@ static void park(struct op *op, uint32_t session)
     int r = 0;
 
     if (op_is_current(op) && idx == SHM_NIL) {
-        spoil(op, session, -ENOMEM); /* as op_keep will answer */
+        spoil(op, session, -ENOMEM); /* as op_keep will reply */
     } else if (op_is_current(op)) {
         r = spool_park(op->w, idx, fuse_req(op)->data, len);
         op->rec->parked_len = len;

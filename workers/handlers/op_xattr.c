@@ -1,15 +1,15 @@
 /* GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR: extended attributes of the user namespace, kept in
- * the metadata of the object (xattr.h), of a directory in those of its marker.
+ * the metadata of the object (xattr.h); those of a directory in the metadata of its marker.
  *
  *   which        closed file, directory        file with unpublished bytes
- *   read         HEAD; nothing where it is     what was set since; else as a closed one
+ *   read         HEAD; no request if it is     those set since; else as a closed file
  *                known that there are none
- *   changed      HEAD, COPY (meta_store.c)     kept with the session, travels with the upload
+ *   changed      HEAD, COPY (meta_store.c)     kept with the session; the upload carries them
  *
  * Other namespaces are not supported, which costs no request: programs ask for
- * system.posix_acl_access and security.capability of each file. And read-only, not listed (whoever
- * copies all attributes must not copy these): user.asya.url, etag, content_type, version,
- * storage_class, as the connector API has them.
+ * system.posix_acl_access and security.capability of each file. These are read-only and not listed
+ * (a program that copies all attributes must not copy them): user.asya.url, etag, content_type,
+ * version, storage_class, as the connector API has them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,23 +37,23 @@ static bool begins_with(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* 0 if the name can be one of ours. */
+/* 0 if the name can be one of ours; -ENOSYS, -EOPNOTSUPP. */
 static int check_name(const struct op *op)
 {
     if (op->w->conf->metadata == CONF_METADATA_IGNORE)
-        return -ENOSYS; /* the kernel remembers that, and asks no more */
+        return -ENOSYS; /* the kernel remembers that, and sends no more requests */
     if (!begins_with(fuse_req(op)->name, XATTR_PREFIX) ||
         fuse_req(op)->name_len > XATTR_NAME_LEN_MAX)
         return -EOPNOTSUPP;
     return 0;
 }
 
-/* ---- where they are ---- */
+/* ---- where the attributes are ---- */
 
 enum look { LOOK_FAILED, LOOK_CODED, LOOK_ASK };
 
-/* Under shm->meta. What is known without asking, coded. (Of a file without a name nobody can be
- * asked.) */
+/* Under shm->meta. The attributes that are known without asking S3, coded. (For a file without a
+ * name, S3 cannot be asked.) */
 static enum look xattr_look(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
 {
     struct worker *w = op->w;
@@ -75,7 +75,7 @@ static enum look xattr_look(struct op *op, char coded[XATTR_CODED_MAX], int *ret
     return LOOK_CODED;
 }
 
-/* Those of a version that is there no more are those of none. */
+/* The coded attributes of an object. A version that no longer exists (NULL) has none. */
 static const char *coded_of(const struct s3_object *obj)
 {
     return obj ? meta_xattr(obj) : "";
@@ -83,7 +83,7 @@ static const char *coded_of(const struct s3_object *obj)
 
 /* ---- GETXATTR ---- */
 
-/* What both reading requests answer: the size alone where no room is offered. */
+/* The reply to GETXATTR and LISTXATTR: only the size if the request offers no buffer. */
 static void xattr_answer(struct op *op, const void *data, size_t len)
 {
     struct fuse_getxattr_out out = {.size = (uint32_t)len};
@@ -104,7 +104,7 @@ static void answer_get(struct op *op, const char *coded)
     size_t len;
     const uint8_t *value;
 
-    (void)!xattr_decode(coded, &set); /* what could be read is told */
+    (void)!xattr_decode(coded, &set); /* returns those that could be decoded */
     value = xattr_get(&set, fuse_req(op)->name, &len);
     if (value)
         xattr_answer(op, value, len);
@@ -120,7 +120,8 @@ static void then_get(struct op *op, int error, const struct s3_object *obj)
         op_fail(op, error);
 }
 
-/* Of the attributes below, by HEAD: what the object says, or what it means when it says nothing. */
+/* The value of an attribute of get_virtual, from a HEAD: the object's, or S3's default if it has
+ * none. */
 static const char *virtual_of(const char *name, const struct s3_object *obj)
 {
     if (strcmp(name, "version") == 0)
@@ -249,8 +250,9 @@ static void then_list(struct op *op, int error, const struct s3_object *obj)
         op_fail(op, error);
 }
 
-/* Under shm->meta. Newer versions of ls(1) want this list of every file that they show. What a
- * listing has told of less than a TTL ago is as the listing shows it: without any. */
+/* Under shm->meta. True if a listing reported the file less than a TTL ago. Newer versions of ls(1)
+ * request this list for every file that they show. Then the reply is as the listing shows the file:
+ * without any attributes. */
 static bool just_listed(struct op *op)
 {
     struct worker *w = op->w;
@@ -290,7 +292,8 @@ static bool removes(const struct op *op)
     return fuse_req(op)->opcode == FUSE_REMOVEXATTR;
 }
 
-/* The value lies in the parking file: of a kept op, put there before it was. */
+/* Clears the value in the parking file. Only a kept op has one there: it was stored before the op
+ * was kept. */
 static void unpark(struct op *op)
 {
     uint32_t len = op->rec->parked_len;
@@ -322,7 +325,7 @@ static void xattr_finish(struct op *op, int error)
     op_fail(op, error);
 }
 
-/* In the set. A worker that died may have done it already. */
+/* Changes the set. If a worker has died, its change may already be in the set. */
 static int change(struct op *op, struct xattr_set *set, const void *value)
 {
     bool again = op->rec->progress.meta.sent;
@@ -344,7 +347,7 @@ static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
 {
     uint8_t value[XATTR_CODED_MAX];
     struct xattr_set set;
-    int r = xattr_decode(old, &set); /* -EIO: others' would be lost */
+    int r = xattr_decode(old, &set); /* -EIO: attributes of other programs would be lost */
 
     if (r == 0 && !removes(op) && op->rec->parked_len)
         r = spool_unpark(op->w, op->rec_idx, 0, value, op->rec->parked_len);
@@ -355,8 +358,8 @@ static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
     return r;
 }
 
-/* Under shm->meta. It was unlinked: nobody will be told. (With isolation a session's node is
- * never the one that the name has.) */
+/* Under shm->meta. True if the file was unlinked, so that no object will get the change. (With
+ * isolation the node of a session is never the one that the name has.) */
 static bool is_nameless(const struct worker *w, const struct shm_node *n)
 {
     return w->variant->isolates ? session_is_nameless(shm_session_at(w->shm, n->session))
@@ -365,7 +368,7 @@ static bool is_nameless(const struct worker *w, const struct shm_node *n)
 
 enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };
 
-/* Under shm->meta. Where the change belongs. `coded`: for HOW_SESSION, those that it changes. */
+/* Under shm->meta. Where the change belongs. `coded`: for HOW_SESSION, the attributes to change. */
 static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
 {
     struct worker *w = op->w;
@@ -378,7 +381,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     *ret_error = n->parent == SHM_NIL ? -EOPNOTSUPP : -ESTALE;
     if (n->parent == SHM_NIL || ((n->flags & SHM_NODE_DIR) && (n->flags & SHM_NODE_LOCAL)))
         return HOW_FAILED;
-    if (op->rec->node != SHM_NIL) /* a predecessor had begun it */
+    if (op->rec->node != SHM_NIL) /* a predecessor has begun the change */
         return HOW_STORE;
     if (n->session == SHM_NIL)
         return !(n->flags & SHM_NODE_LOCAL) && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE))
@@ -391,7 +394,8 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     return HOW_STORE;
 }
 
-/* Into the session, if that still waits for its upload; -EAGAIN: look again. */
+/* Stores the attributes in the session, and the reply, if the session still waits for its upload;
+ * -EAGAIN: look again. */
 static int put_into_session(struct op *op, const char *coded)
 {
     struct worker *w = op->w;
@@ -412,7 +416,7 @@ static int put_into_session(struct op *op, const char *coded)
 
 static void xattr_attempt(struct op *op);
 
-/* With what else the object has, which the upload will keep. */
+/* True if they fit into an object together with its other metadata, which the upload will keep. */
 static bool has_room(const struct s3_object *obj, const char *coded)
 {
     static const struct shm_node none = {
@@ -425,7 +429,8 @@ static bool has_room(const struct s3_object *obj, const char *coded)
            out.bytes <= META_BYTES_MAX - META_OWN * META_VALUE_MAX;
 }
 
-/* `obj`: that has them now, NULL: there is none, or it has nothing else. */
+/* `obj`: the object that has the attributes now; NULL: there is none, or its other metadata need
+ * not be counted. */
 static void change_in_session(struct op *op, const char *old, const struct s3_object *obj)
 {
     char new[XATTR_CODED_MAX];

@@ -1,5 +1,5 @@
 /* What all renames share: the names of the request, both keys, and the end, when the source's node
- * moves to the name that its key already has. */
+ * moves to the new name, whose key the file already has. */
 #include "workers/handlers/rename.h"
 
 #include "workers/handlers/fuse_op.h"
@@ -37,7 +37,7 @@ void rename_note_copied(struct op *op, const char *etag)
     worker_unlock(op->w);
 }
 
-/* Under shm->meta, after the keys have moved. */
+/* Under shm->meta, after the keys were moved. 0 or -errno: the caller must roll back. */
 static int move_node(struct op *op, const struct rename_args *a)
 {
     struct worker *w = op->w;
@@ -62,7 +62,8 @@ static int move_node(struct op *op, const struct rename_args *a)
     return r;
 }
 
-/* Under shm->meta. It failed, perhaps half-way: what is where must be asked again. */
+/* Under shm->meta. The rename failed, perhaps half-way: marks the listings as stale, so that S3 is
+ * asked again. */
 static void forget_listings(struct op *op, const struct rename_args *a)
 {
     struct worker *w = op->w;

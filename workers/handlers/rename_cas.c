@@ -1,11 +1,11 @@
-/* A rename with compare-and-set (rename.h). The steps are in the table at the end: the bytes go
- * into a session on a twin of the source's node; it gets the source's metadata and lineage, the new
- * name, and what to expect there; the PUT (publish.c: judged, and begun again, as each); the DELETE
- * of the version that was read; and what the caller has open on both names follows.
+/* A rename with compare-and-set (rename.h). The table at the end has the steps. The bytes are
+ * loaded into a session on a twin of the source's node; the session gets the source's metadata and
+ * lineage, the new name, and what to expect there; then comes the PUT (by publish.c, which judges
+ * and repeats it like any other), and the DELETE of the version that was read; last, the files that
+ * the caller has open on both names follow.
  *
- * Between PUT and DELETE both names exist. Where the DELETE is refused, because somebody has
- * written the source meanwhile, both stay.
- */
+ * Between PUT and DELETE both names exist. If the DELETE is refused, because the source has been
+ * written meanwhile, both stay. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,8 +40,8 @@ static void rename_cas_end(struct op *op, int error)
 
 /* ---- the old name ---- */
 
-/* Under shm->meta. What the caller has open on the name that was replaced is published no more: the
- * first such session from *at on. False: there is none left. */
+/* Under shm->meta. The caller's sessions on the name that was replaced are not published any more.
+ * Handles the first such session from *at on. False: none is left. */
 static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t to_dir,
                             uint32_t *at)
 {
@@ -54,8 +54,8 @@ static bool orphan_replaced(struct op *op, const struct rename_args *a, uint32_t
     return true;
 }
 
-/* Under shm->meta. What the caller has open on the file that has moved moves with it; others will
- * find theirs deleted. As above. */
+/* Under shm->meta. The caller's sessions on the file that has moved move with it; other processes
+ * will find their file deleted. *at and the result as above. */
 static bool take_along(struct op *op, const struct rename_args *a, uint32_t from_dir,
                        uint32_t to_dir, uint32_t *at)
 {
@@ -77,9 +77,9 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
     return true;
 }
 
-/* Sessions follow one by one: a process may have more of them than one section of the lock can
- * change. A replacement must not take those that have moved for what was replaced: hence the
- * step. */
+/* Handles one session at a time: a process may have more of them than one locked section can
+ * change. SHM_RENAME_TAKING is noted so that a replacement does not take sessions that have moved
+ * for sessions on the replaced file. */
 static bool move_next(struct op *op, uint32_t *at)
 {
     struct rename_args a = rename_args_of(op);
@@ -170,7 +170,8 @@ static void then_put(struct op *op, int error)
     op_step_done(op, error);
 }
 
-/* Under shm->meta. The session's node is as the source's, of which HEAD has told. */
+/* Under shm->meta. Gives the session's node the attributes of the source, which the HEAD has
+ * returned. */
 static void inherit(struct shm *shm, const struct shm_node *source, struct shm_session *s)
 {
     struct shm_node *n = shm_node_edit(shm, s->node);
@@ -203,8 +204,8 @@ static int aim(struct op *op, const char *lineage)
     return 0;
 }
 
-/* Under shm->meta. The source's write-id, if it was not known before. -EEXIST: it is another empty
- * file than the one that is meant. */
+/* Under shm->meta. Notes the source's write-id, if it was not known before. -EEXIST: the source is
+ * another empty file than the intended one. */
 static int check_id(struct op *op, const struct s3_object *obj)
 {
     struct shm_deletion *note = &op_progress(op)->rename.source;
@@ -261,7 +262,8 @@ static void rename_cas_put(struct op *op)
 
 /* ---- the source ---- */
 
-/* Under shm->meta. -EEXIST: the caller has read another version of the source than is there. */
+/* Under shm->meta. -EEXIST: the source on S3 has another version than the one that the caller has
+ * read; -EFBIG, and what session_begin returns: the caller must roll back. */
 static int rename_cas_begin(struct op *op)
 {
     struct worker *w = op->w;
@@ -272,7 +274,7 @@ static int rename_cas_begin(struct op *op)
         return (int)r;
     cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, op_progress(op)->rename.source.id);
     if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
-        return -EFBIG; /* needs a copy in parts */
+        return -EFBIG; /* would need a multipart copy */
     r = cas_private(op, op->rec->node);
     if (r >= 0)
         r = session_begin(op, (uint32_t)r, false);
@@ -299,7 +301,7 @@ static void rename_cas_load(struct op *op)
         op_step_done(op, r);
         return;
     }
-    /* Whose baseline it becomes. */
+    /* The caller becomes the owner of the baseline. */
     session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
     session_attach(op, node, false, op_step_done);
 }

@@ -1,11 +1,11 @@
-/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at
- * every moment each file is at its old name, at its new one, or at both. Memory is bounded by one
- * page of keys.
+/* Moving the keys of a directory. S3 has no rename: each key is copied and then deleted, so at any
+ * time each file is at its old name, at its new one, or at both. Memory is bounded by one page of
+ * keys.
  *
- *   pages    of keys, moved one after the other, until none follows
- *   a look   at what is left below the old name: keys that came meanwhile are moved as well
- *   the end  the old name's marker is deleted if no page had one: on some servers folders are there
- *            without any object, until that; folders within go first, the deepest first
+ *   pages    of keys, one page after the other, until none follows
+ *   a look   at what is left below the old name: keys that were added meanwhile are moved as well
+ *   the end  the old name's marker is deleted, unless a page had it: on some servers folders exist
+ *            without any object until that DELETE; inner folders are deleted first, deepest first
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,46 +22,47 @@
 #define RENAME_PARALLEL 8
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 #define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
-/* pages in a row of which no key could be deleted: written all the time */
+/* pages in a row without any deleted key, as all are being rewritten; then DELETE has no
+ * condition */
 #define RENAME_STUCK_MAX 16
-#define RENAME_VAIN_MAX 16 /* LISTs in a row that brought nothing, though more was said to follow */
+#define RENAME_VAIN_MAX 16 /* LISTs in a row without keys, although more are reported */
 
 struct move;
 
-/* One key on its way. */
+/* One key that is being moved. */
 struct mover {
     struct move *m;
     struct s3_req *req;
     char from[KEY_CAP];
     char to[KEY_CAP];
-    char etag[S3_ETAG_MAX]; /* that the listing told, "" = none */
-    bool asked;             /* the DELETE had it as its condition */
+    char etag[S3_ETAG_MAX]; /* from the listing, "" = none */
+    bool asked;             /* the DELETE had the ETag as its condition */
 };
 
 struct move {
     struct op *op;
     void (*then)(struct op *op, int error);
-    struct buf keys;  /* what is behind `from` in each key of the page, NUL-terminated */
-    struct buf etags; /* of each of them, NUL-terminated */
-    size_t next;      /* offset in `keys` of the next to be moved */
+    struct buf keys;  /* the part after `from` of each key of the page, NUL-terminated */
+    struct buf etags; /* ETag of each of them, NUL-terminated */
+    size_t next;      /* offset in `keys` of the next key to move */
     size_t next_etag;
     size_t left; /* end of those in `keys` whose markers are still to be deleted */
-    bool more;   /* keys follow behind this page */
+    bool more;   /* more keys follow after this page */
     unsigned running;
-    unsigned deleted, refused; /* keys of this page; not deleted since written meanwhile */
+    unsigned deleted, refused; /* keys of this page; refused: written meanwhile */
     unsigned stuck;            /* pages in a row with some refused, none deleted */
     unsigned vain;
     bool none;        /* the last page had no key */
-    bool marker_gone; /* that of `from` */
+    bool marker_gone; /* the marker of `from` was deleted */
     int error;
     struct s3_req *list;
     char from[KEY_CAP];
     char to[KEY_CAP];
-    char after[KEY_CAP];  /* the page begins behind it, "" = with the first key */
-    char folder[KEY_CAP]; /* looked at, or being deleted */
-    char below[KEY_CAP];  /* a folder in it, "" = none was seen */
+    char after[KEY_CAP];  /* the page begins after this key, "" = with the first key */
+    char folder[KEY_CAP]; /* the folder that is checked, or being deleted */
+    char below[KEY_CAP];  /* a folder in it, "" = none was found */
     char gone[KEY_CAP];   /* the folder that was deleted last */
-    bool key_below;       /* a key was seen in it */
+    bool key_below;       /* a key was found in it */
     struct mover mover[RENAME_PARALLEL];
 };
 
@@ -94,7 +95,7 @@ static void rename_dir_end(struct move *m, int error)
 
 static void fill_movers(struct move *m);
 
-/* One mover is free again. */
+/* A mover has finished, and can be used again: notes the first error, and starts more keys. */
 static void moved(struct mover *mv, int error, const char *detail)
 {
     struct move *m = mv->m;
@@ -112,8 +113,8 @@ static void moved(struct mover *mv, int error, const char *detail)
 
 static int rename_dir_delete_source(struct mover *mv);
 
-/* The version that was listed: one that has come since stays, and is moved with the next
- * listing. */
+/* Only the version that was listed is deleted. A version written since stays, and is moved with the
+ * next listing. */
 static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
@@ -149,7 +150,7 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
     int r = res->error;
 
     mv->req = NULL;
-    if (r == -ENOENT) { /* deleted by somebody else meanwhile */
+    if (r == -ENOENT) { /* deleted by another client meanwhile */
         moved(mv, 0, "");
         return;
     }
@@ -159,11 +160,11 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
         moved(mv, r, res->text);
 }
 
-/* ---- a marker: put anew, since not every server copies one ----
+/* ---- a marker: put again, since not every server copies one ----
  *
- * It is deleted after all that was below it: servers that keep directories of their own refuse to
- * delete one twice that is not empty, or keep one whose marker and last file go at the same moment.
- * */
+ * It is deleted after everything that was below it. Some servers keep real directories: they refuse
+ * a second DELETE of one that is not empty, or keep one if its marker and its last file are deleted
+ * at the same time. */
 
 static void on_marker_put(void *arg, const struct s3_result *res)
 {
@@ -195,11 +196,11 @@ static bool is_marker(const char *rest)
 {
     size_t n = strlen(rest);
 
-    return n == 0 || rest[n - 1] == '/'; /* the first is of the directory itself */
+    return n == 0 || rest[n - 1] == '/'; /* the empty rest is the marker of the directory itself */
 }
 
-/* The last of the page, going back. More may be below it where the page ends in it: then the next
- * page has it again. */
+/* The last marker that is left on the page, going backwards. If the page ends below a marker, more
+ * keys may be below it: it is left out, and a later page has it again. */
 static const char *last_marker(struct move *m)
 {
     const char *data = m->keys.data, *end = data + m->keys.len - 1;
@@ -218,7 +219,7 @@ static const char *last_marker(struct move *m)
     return NULL;
 }
 
-/* 1: a DELETE is on its way; 0: all are gone; -errno. */
+/* 1: a DELETE was sent; 0: no marker is left; -errno. */
 static int delete_marker(struct move *m)
 {
     struct mover *mv = &m->mover[0];
@@ -229,7 +230,7 @@ static int delete_marker(struct move *m)
         return 0;
     snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
     snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
-    mv->etag[0] = '\0'; /* all markers have the same */
+    mv->etag[0] = '\0'; /* all markers have the same ETag */
     r = rename_dir_delete_source(mv);
     if (r < 0)
         return r;
@@ -256,8 +257,8 @@ static int start_mover(struct mover *mv, const char *rest)
     return s3_copy(w->s3, &copy, rename_dir_on_copied, mv, &mv->req);
 }
 
-/* Starts movers as long as there are keys and free places; at the end of the page deletes its
- * markers, one by one, and asks for the next. */
+/* Starts movers while there are keys and free movers; at the end of the page deletes its markers,
+ * one by one, and requests the next page. */
 static void fill_movers(struct move *m)
 {
     int r = 0;
@@ -298,7 +299,7 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
     if (entry->key_len < skip || strncmp(entry->key, m->from, skip) != 0)
         return -EPROTO;
     if (entry->size > S3_PUT_MAX)
-        return -EFBIG; /* needs a copy in parts */
+        return -EFBIG; /* would need a multipart copy */
     r = buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
     return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
 }
@@ -308,7 +309,7 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
 static void rename_dir_look(struct move *m, const char *token);
 static void list_keys(struct move *m, const char *token);
 
-/* All keys are at the new name: that is what the caller asked for. */
+/* Not an error: all keys are at the new name, which is what the caller asked for. */
 static void leave_folder(struct move *m, const char *folder, const char *detail)
 {
     log_notice("an empty folder remains folder=\"%s\" detail=\"%s\": the server goes on "
@@ -352,7 +353,8 @@ static void delete_folder(struct move *m)
         rename_dir_end(m, r);
 }
 
-/* Something is left: keys, which the next page tells, or, where that had none, folders. */
+/* Something is left: keys, which the next page will list, or, if the last page had none,
+ * folders. */
 static void go_down(struct move *m)
 {
     m->marker_gone = false;
@@ -403,7 +405,7 @@ static int on_look_entry(void *arg, const struct s3_list_entry *entry)
         strncmp(entry->key, m->folder, strlen(m->folder)) != 0)
         return -EPROTO;
     if (strcmp(entry->key, m->folder) == 0)
-        return 0; /* its marker */
+        return 0; /* the marker of the folder itself */
     if (entry->is_prefix)
         strcpy(m->below, entry->key);
     else
@@ -411,7 +413,7 @@ static int on_look_entry(void *arg, const struct s3_list_entry *entry)
     return 0;
 }
 
-/* At m->folder. */
+/* Checks what is left in m->folder. */
 static void rename_dir_look(struct move *m, const char *token)
 {
     struct s3_list list = {.prefix = m->folder,
@@ -471,8 +473,8 @@ static void list_keys(struct move *m, const char *token)
         rename_dir_end(m, r);
 }
 
-/* Where nothing could be deleted (markers, with more below them), it goes on behind that, and comes
- * back later. Else from the same place: what was moved is no longer there. */
+/* If no key of the page was deleted (markers with more below them), continues after its last key,
+ * and comes back later. Else lists from the same place: the moved keys are no longer there. */
 static void next_page(struct move *m)
 {
     const char *last = m->keys.data + m->keys.len - 1;

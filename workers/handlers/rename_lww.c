@@ -1,4 +1,4 @@
-/* A rename where the last writer wins (rename.h): a file is copied and then deleted; a directory
+/* A rename with last write wins (rename.h): a file is copied and then deleted; a directory
  * likewise, key by key (rename_dir.c). Neither is atomic on S3: between copy and delete both names
  * exist. Unpublished bytes are published first, under the old name. */
 #include <errno.h>
@@ -16,7 +16,8 @@
 
 /* ---- a file ---- */
 
-/* Copies of what is about to change, the source or the target, are loaded first. */
+/* Sessions that are to become copies of the source or of the target, which are about to change, are
+ * loaded first. */
 static void rename_settle(struct op *op, bool dir, bool target)
 {
     char from[KEY_CAP], to[KEY_CAP];
@@ -38,7 +39,7 @@ static void settle_target(struct op *op)
     rename_settle(op, false, true);
 }
 
-/* Who reads the target, which is about to be replaced, has its bytes here. */
+/* Makes sure that readers of the target, which is about to be replaced, have its bytes here. */
 static void keep_target(struct op *op)
 {
     orphan_prepare(op, op->rec->target, op_step_done);
@@ -65,7 +66,7 @@ static void rename_on_copied(void *arg, const struct s3_result *res)
     if (!res->error) {
         rename_note_copied(op, res->obj.etag);
     } else if (res->error == -ESTALE || res->error == -ENOENT) {
-        /* Another version than we know: the kernel looks up again and repeats the rename. */
+        /* S3 has another version than we know: the kernel looks up again and repeats the rename. */
         worker_lock(op->w);
         shm_node_detach(op->w->shm, op->rec->node);
         worker_unlock(op->w);
@@ -88,14 +89,14 @@ static void copy_file(struct op *op)
     if (!*etag)
         copy.if_source_match = NULL;
     if (r == 0 && size > S3_PUT_MAX)
-        r = -EFBIG; /* needs a copy in parts */
+        r = -EFBIG; /* would need a multipart copy */
     if (r == 0)
         r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
     if (r < 0)
         op_step_done(op, r);
 }
 
-/* The version that was copied. One that was written since is a new file of the old name. */
+/* Deletes the version that was copied. A version written since is a new file with the old name. */
 static void delete_source(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
@@ -146,14 +147,14 @@ static void check_target(struct op *op)
         op_step_done(op, r);
 }
 
-/* By now it may hold keys that have moved. */
+/* Not checked again: by now the target may hold keys that have moved. */
 static bool target_was_empty(const struct op *op)
 {
     return op->rec->progress.rename.step >= SHM_RENAME_MOVING;
 }
 
-/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is none.
- */
+/* Under shm->meta. A session below the directory with unpublished bytes, SHM_NIL if there is
+ * none. */
 static uint32_t dirty_below(struct worker *w, uint32_t dir)
 {
     for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {

@@ -1,4 +1,4 @@
-/* Which variant runs. */
+/* Selects the configured variant. */
 #include "workers/variant/variant.h"
 
 const struct variant *variant_of(enum conf_variant which)

@@ -1,4 +1,4 @@
-/* The variants, as they hang on a worker. Their members: workers/op/variant.h. */
+/* The two variants, of which a worker has one. workers/op/variant.h describes the members. */
 #ifndef WORKERS_VARIANT_VARIANT_H
 #define WORKERS_VARIANT_VARIANT_H
 
@@ -8,7 +8,7 @@
 extern const struct variant variant_lww; /* s3-buffered-lww: the last writer wins */
 extern const struct variant variant_cas; /* s3-buffered-cas: compare-and-set */
 
-/* The one that is configured. */
+/* The variant that `which` names. */
 const struct variant *variant_of(enum conf_variant which);
 
 #endif

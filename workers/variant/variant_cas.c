@@ -1,5 +1,5 @@
-/* s3-buffered-cas: compare-and-set. The rules are in workers/cas/; here they are put in their
- * places. */
+/* s3-buffered-cas: compare-and-set. The rules are in workers/cas/; here they become members of
+ * struct variant. */
 #include <string.h>
 
 #include "s3/s3.h"
@@ -11,7 +11,8 @@
 #include "workers/write/publish_rules.h"
 #include "workers/write/session_end.h"
 
-/* What is not published yet is seen by its writers alone, and until the name has a node. */
+/* An unpublished file is visible only to the processes that write it, and only while the name has
+ * no node. */
 static bool cas_is_listed(const struct op *op, uint32_t session, uint32_t node)
 {
     return cas_is_party(op, session) && shm_node_named(op->w->shm, node) == SHM_NIL;
@@ -22,8 +23,9 @@ static void cas_has_seen(struct worker *w, const char *key, const struct s3_obje
     cas_saw(w, key, obj->etag, s3_object_meta(obj, LINEAGE_META));
 }
 
-/* What is replaced unseen must be what the process itself knows: an absence that others have not
- * heard of is none of its conflicts. */
+/* Without a request to S3, a process may only replace a version that it knows itself. Otherwise, if
+ * another machine has deleted the file meanwhile, its write would get a conflict over a version
+ * that it never knew. */
 static bool cas_may_replace(struct op *op, const char *key, const char *etag)
 {
     char own[SHM_ETAG_MAX];
@@ -39,8 +41,8 @@ static void cas_was_copied(struct worker *w, uint32_t node, const char from[SHM_
     cas_sessions_copied(w, node, from, to);
 }
 
-/* The version that the caller last read or wrote. Of a link, or what it does not know: the one that
- * the LOOKUP before found. */
+/* The version that the caller last read or wrote. For a link, or if the caller knows no version:
+ * the one that the preceding LOOKUP found. */
 static void cas_unlink_target(struct op *op, uint32_t node, const char *key,
                               struct delete_target *ret)
 {
@@ -55,9 +57,10 @@ static void cas_unlink_target(struct op *op, uint32_t node, const char *key,
         memcpy(ret->etag, shm_node_at(w->shm, node)->etag, SHM_ETAG_MAX);
 }
 
-/* The caller's own sessions on the name, also those with nothing unpublished yet (a file that is
- * created, unlinked, and then written), and what it expects. Session by session: a process may have
- * more of them than one section of the lock can change. */
+/* Orphans the sessions that the caller, or an ancestor that waits for it, has open on the name,
+ * including those with nothing unpublished yet (a file that is created, unlinked, and then
+ * written). Then updates what the caller expects of the key. One session at a time: a process may
+ * have more of them than one locked section can change. */
 static void forget_own(struct op *op, const char *name, size_t len)
 {
     struct worker *w = op->w;
@@ -71,7 +74,7 @@ static void forget_own(struct op *op, const char *name, size_t len)
         if (at != SHM_NIL)
             session_orphan(w, at++);
         else if (dir != SHM_NIL && key_of_name(w, dir, name, len, key) == 0)
-            cas_removed(op, key, op->rec->progress.unlink.etag); /* "": nothing was sent */
+            cas_removed(op, key, op->rec->progress.unlink.etag); /* "": no DELETE was sent */
         worker_unlock(w);
     }
 }
@@ -86,7 +89,8 @@ static void cas_unlinked(struct op *op, const char *name, size_t len, bool from_
 const struct variant variant_cas = {
     .isolates = true,
     .expects = true,
-    /* Each is a PUT of its own, with a write-id and a condition on what it replaces. */
+    /* Each key that is copied or moved needs a PUT of its own, with a write-id and a condition on
+     * what it replaces. */
     .copies_on_server = false,
     .renames_dirs = false,
     .rename_loads = true,

@@ -1,4 +1,4 @@
-/* s3-buffered-lww: one file for all who have its name open, and the last writer wins. */
+/* s3-buffered-lww: all processes that open a name share one file, and the last writer wins. */
 #include <string.h>
 
 #include "workers/handlers/rename.h"
@@ -8,7 +8,7 @@
 
 static void lww_identify(struct op *op)
 {
-    (void)op; /* who it is does not matter */
+    (void)op; /* the caller's identity does not matter */
 }
 
 static void lww_identify_reader(struct op *op, uint64_t fh)
@@ -19,7 +19,7 @@ static void lww_identify_reader(struct op *op, uint64_t fh)
 static uint32_t lww_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
 {
     (void)op, (void)dir, (void)name, (void)len;
-    return SHM_NIL; /* the name's own node has it */
+    return SHM_NIL; /* the session belongs to the name's own node */
 }
 
 static bool lww_may_join(const struct op *op, uint32_t session)
@@ -62,7 +62,7 @@ static void lww_was_copied(struct worker *w, uint32_t node, const char from[SHM_
     (void)w, (void)node, (void)from, (void)to;
 }
 
-/* The version that the LOOKUP before found; what follows where another one is there: delete.h. */
+/* The version that the preceding LOOKUP found. delete.h: what happens if S3 has another one. */
 static void lww_unlink_target(struct op *op, uint32_t node, const char *key,
                               struct delete_target *ret)
 {
