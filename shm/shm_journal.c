@@ -1,5 +1,5 @@
-/* Arenas and records: where they are and what must hold of them. Their life is in
- * workers/process/channel.c and op.c. */
+/* Arenas and records: their place in the segment, and their invariants. workers/process/channel.c
+ * and op.c change their states. */
 #include "shm/shm_journal.h"
 
 #include <assert.h>
@@ -7,7 +7,8 @@
 
 static_assert(sizeof(struct shm_record) == 1152, "records are aligned to cache lines");
 
-/* One arena: a page whose end is the request head, the payload, struct shm_arena, the records. */
+/* One arena: a page with the request head at its end, the payload, struct shm_arena, the
+ * records. */
 static size_t arena_stride(const struct shm_sizes *s)
 {
     size_t n = SHM_PAGE + s->payload + sizeof(struct shm_arena) +

@@ -1,16 +1,15 @@
-/* The journal: every request that a worker has read from the kernel and not answered yet.
+/* The journal: every request that a worker has read from the kernel and not replied to yet.
  *
- * Each worker slot has an arena. The kernel writes a request straight into the arena's read area;
- * `current` says what became of it. A request that must wait is copied into a record, and the read
- * area is free for the next. When a worker dies, its replacement walks the arena
+ * Each worker slot has an arena. The kernel writes a request directly into the arena's read area;
+ * the record `current` describes it. A request that must wait is copied into another record, and
+ * the read area is free for the next. When a worker dies, its replacement walks the arena
  * (workers/process/recover.c):
- *   READING, non-zero header   taken from the kernel, nothing done yet: handle it
+ *   READING, non-zero header   delivered by the kernel, nothing done yet: handle it
  *   IN_FLIGHT                  handle it from the start
- *   APPLIED                    the effect is done, the answer is stored, perhaps sent: send it
- * APPLIED is set in the same locked section as the effect, so an effect happens exactly once; and
- * before an error is sent. A kernel that has had the answer says ENOENT to the second one, which is
- * harmless: it was the same.
- */
+ *   APPLIED                    the effect is done, the reply is stored, perhaps sent: send it
+ * APPLIED is set in the same locked section as the effect, so an effect happens exactly once; for
+ * errors it is set before the reply is sent. If the kernel already had the reply, it rejects the
+ * second one with ENOENT, which is harmless: both are the same. */
 #ifndef SHM_SHM_JOURNAL_H
 #define SHM_SHM_JOURNAL_H
 
@@ -19,12 +18,12 @@
 #include "shm/shm_baseline.h"
 #include "shm/shm_node.h"
 
-#define SHM_READ_HEAD 80 /* in front of the payload: fuse_in_header and fuse_write_in */
-/* bytes of a request that can wait: two names of 255 and their header fit */
+#define SHM_READ_HEAD 80 /* before the payload: fuse_in_header and fuse_write_in */
+/* maximum size of a request that can wait: two names of 255 bytes and their header fit */
 #define SHM_RECORD_REQUEST 696
 #define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
-#define SHM_REPLY_MAX 65536  /* one READDIRPLUS answer */
-#define SHM_COUNTED_MAX 512  /* nodes that one READDIRPLUS answer may count */
+#define SHM_REPLY_MAX 65536  /* one READDIRPLUS reply */
+#define SHM_COUNTED_MAX 512  /* nodes whose lookup count one READDIRPLUS reply may raise */
 
 enum shm_record_state {
     SHM_RECORD_FREE,
@@ -36,31 +35,32 @@ enum shm_record_state {
 /* What a request has done to the content of its session (workers/write/session_change.h). */
 enum shm_change {
     SHM_CHANGE_NONE,
-    SHM_CHANGE_LOADING,   /* it waits for a load that it knows of */
+    SHM_CHANGE_LOADING,   /* it waits for a load, and fails with its error */
     SHM_CHANGE_BEGUN,     /* counted in the session's `writing` */
-    SHM_CHANGE_TRUNCATED, /* an open has emptied the file, which is not to be done again */
+    SHM_CHANGE_TRUNCATED, /* an open has truncated the file, which must not happen twice */
 };
 
-/* A DELETE of a key (workers/write/delete.h): which version it means, since a replacement must not
- * mean what the caller, or the mount, has learned of since. */
+/* A DELETE of a key (workers/write/delete.h): the version that it refers to, because a replacement
+ * must not use a version that the caller, or the mount, has learned of since. */
 struct shm_deletion {
-    uint32_t sent; /* 1: it has been sent, and its end is not known */
+    uint32_t sent; /* 1: it was sent, and its result is not known */
     uint32_t unused;
-    uint64_t sent_ns; /* the last one */
+    uint64_t sent_ns; /* when the last one was sent */
     char etag[SHM_ETAG_MAX];
-    char id[SHM_ID_LEN + 8]; /* write-id of the version, "" = not known */
+    char id[SHM_ID_LEN + 8]; /* write-id of the version, "" = unknown */
 };
 
-/* How far a rename came (workers/handlers/rename.h), in order. */
+/* Progress of a rename (workers/handlers/rename.h), in order. */
 enum shm_rename_step {
-    SHM_RENAME_BEGUN,  /* nothing that would not be done again */
+    SHM_RENAME_BEGUN,  /* nothing done that is not safe to repeat */
     SHM_RENAME_MOVING, /* a directory: the target was empty; by now keys may have moved there */
-    SHM_RENAME_AIMED, /* compare-and-set: the session's node has the new name, and what to expect */
-    SHM_RENAME_COPIED, /* the new key has the file, version `etag` */
-    SHM_RENAME_TAKING, /* compare-and-set: the source is gone; what is open on it follows */
+    /* compare-and-set: the session's node has the new name and a new expectation */
+    SHM_RENAME_AIMED,
+    SHM_RENAME_COPIED, /* the new key has the file, as version `etag` */
+    SHM_RENAME_TAKING, /* compare-and-set: the source is gone; open files of it follow */
 };
 
-/* How far a request with several effects came: the member of its kind. */
+/* Progress of a request with several effects: one member for each kind. */
 union shm_progress {
     struct shm_deletion unlink;
     struct {
@@ -75,11 +75,11 @@ union shm_progress {
 };
 
 /* struct shm_record: one request.
- * Writer:  the worker of the arena's slot; `interrupted` by any worker (atomic). Fields changed
+ * Writer:  the worker of the arena's slot; `interrupted`: any worker (atomic). Fields that change
  *          together with tables are changed under shm->meta and saved.
- * Readers: the same; stateproxyctl (may see halves).
- * If owner dies: its replacement, as above.
- * `crashes` counts workers that died by a crash while they handled it; at 2 it is answered EIO. */
+ * Readers: the same; stateproxyctl (may see a half-written record).
+ * If owner dies: its replacement handles the request, as described above.
+ * `crashes` counts the workers that crashed while they handled it; at 2 the reply is EIO. */
 struct shm_record {
     _Atomic uint32_t state;
     _Atomic uint32_t interrupted;
@@ -87,33 +87,34 @@ struct shm_record {
     uint32_t opcode;
     uint32_t crashes;
     uint64_t started_ns; /* monotonic */
-    uint64_t node_id;    /* of the request: what it is about, or the directory */
-    uint32_t change;     /* enum shm_change: of the session's content, by this request */
-    uint32_t target;     /* node that a rename replaces, marked busy too; SHM_NIL */
+    uint64_t node_id;    /* of the request: its node, or the directory of its name */
+    uint32_t change;     /* enum shm_change: what this request has done to the session's content */
+    uint32_t target;     /* node that a rename replaces, also marked busy; SHM_NIL */
     uint32_t session;    /* session that it holds a ref on; SHM_NIL */
     uint32_t node;       /* node that it has marked busy; SHM_NIL */
-    uint32_t parked_len; /* WRITE: bytes that lie in the parking file at this record's place */
+    uint32_t parked_len; /* WRITE: bytes in the parking file, at the place of this record */
     int32_t reply_error; /* APPLIED: 0 or -errno */
     uint32_t reply_len;  /* APPLIED: bytes in `reply`, or SHM_REPLY_IN_ARENA */
     uint32_t request_len;
-    uint32_t told;       /* it became too old and was answered ETIMEDOUT, but goes on: op.c */
-    uint32_t batch_done; /* BATCH_FORGET: so many of it are done */
+    uint32_t told; /* it took too long and got the late reply (ETIMEDOUT), but continues: op.c */
+    uint32_t batch_done; /* BATCH_FORGET: number of entries done */
     uint32_t unused_too;
-    uint32_t entered; /* `node` is a directory that it makes or removes a key in: hold_enter() */
+    uint32_t entered; /* it creates or removes a key in the directory `node`: hold_enter() */
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
-    union shm_progress progress; /* of a request that waits; begins as zeroes */
+    union shm_progress progress; /* of a request that waits; initially zero */
     uint8_t unused[16];
 };
 
-/* reply_len: the answer is arena->reply[0 .. arena->reply_len) */
+/* reply_len: the reply is arena->reply[0 .. arena->reply_len) */
 #define SHM_REPLY_IN_ARENA UINT32_C(0xffffffff)
 
 /* struct shm_arena: the requests of one worker slot. Same writer and readers as struct shm_record.
- * `counted` lists the nodes whose lookup count the answer being built has raised: until APPLIED
- * they are taken back when the request is begun anew. Followed in memory by the records. */
+ * `counted` lists the nodes whose lookup count was raised for the reply that is being built: if the
+ * worker dies before APPLIED, recovery lowers the counts again, as the request is replayed. The
+ * records follow in memory. */
 struct shm_arena {
-    uint32_t pid;         /* of the worker that has the slot; 0 = none yet */
+    uint32_t pid;         /* of the worker in this slot; 0 = none yet */
     uint32_t incarnation; /* +1 with each worker */
     uint64_t turn_ns;     /* monotonic: when its loop last turned (watchdog) */
     uint32_t counted_n;
@@ -130,23 +131,24 @@ must_use int shm_arena_check(struct shm *shm, struct err *err);
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
 
-/* Where a walk through the journal is: begins as {0}. `worker`: of the record that it gave last. */
+/* Position of a walk through the journal: initially {0}. `worker`: of the record that was returned
+ * last. */
 struct shm_in_flight {
     uint32_t worker, next;
 };
 
-/* The next request that a worker has and has not answered (IN_FLIGHT, or APPLIED); NULL behind the
- * last one. Without a lock: it may have been answered by now. */
+/* The next request without a reply (IN_FLIGHT, or APPLIED); NULL after the last one. Without a
+ * lock: it may have got its reply by now. */
 const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at);
 
 /* The read area: SHM_READ_HEAD bytes, then `payload` bytes at a page boundary, contiguous. */
 uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker);
 
-/* Start and length of all that the kernel reads and writes in this arena, page-aligned, for
+/* Start and length of the memory that the kernel reads and writes in this arena, page-aligned, for
  * madvise(2). */
 void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len);
 
-/* Names a record in struct shm_node.busy; never 0. */
+/* Identifies a record in struct shm_node.busy; never 0. */
 static inline uint32_t shm_record_tag(uint32_t worker, uint32_t record)
 {
     return (worker + 1) << 16 | (record + 1);

@@ -1,5 +1,4 @@
-/* The table of write sessions. What a session means is decided in workers/ (publish.c, op_write.c).
- * */
+/* The table of write sessions. workers/ decides what a session means (publish.c, op_write.c). */
 #include "shm/shm_session.h"
 
 #include <assert.h>
@@ -142,8 +141,8 @@ const struct shm_session_pid *shm_session_pid_by_tid(const struct shm_session *s
     return NULL;
 }
 
-/* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: where
- * another entry has the tid, it is that of a thread that is gone. */
+/* The entry of (tgid, start), or a free one, or NULL. A thread is in one process at a time: if
+ * another entry has the same tid, that thread no longer exists. */
 static struct shm_session_pid *find_pid(struct shm_session *s, int32_t tid, int32_t tgid,
                                         uint64_t start)
 {
@@ -203,7 +202,7 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
     return 0;
 }
 
-/* The way back: a node's session is that of the node. */
+/* The other direction: the session of each node belongs to that node. */
 static int check_nodes(struct shm *shm, struct err *err)
 {
     for (uint32_t i = 0; i < shm->nodes->fresh_node; i++) {

@@ -1,5 +1,5 @@
-/* One HEAD for metadata. Who wants it: GETATTR of what only a listing told (op_attr.c), extended
- * attributes (op_xattr.c). A change of metadata asks for itself (meta_store.c). */
+/* One HEAD for metadata. Its callers: GETATTR of a node known only from a listing (op_attr.c),
+ * extended attributes (op_xattr.c). A change of metadata sends its own HEAD (meta_store.c). */
 #include "workers/attr/meta_ask.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
            !(n->flags & (SHM_NODE_META | SHM_NODE_LOCAL));
 }
 
-/* Under shm->meta. The name gets a node of the link that its object is. */
+/* Under shm->meta. The object is a link: gives the name a new node for it. */
 static void become_link(struct worker *w, uint32_t node, const struct s3_object *obj)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -52,7 +52,7 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
     if (!(n->flags & SHM_NODE_META))
         r = meta_fill(shm_node_edit(w->shm, node), obj);
     if (r == -ESTALE) {
-        /* The kernel looks the name up again, whatever a listing has shown. */
+        /* The kernel must look the name up again, whatever a listing showed. */
         become_link(w, node, obj);
         if (parent != SHM_NIL)
             shm_node_list_stale(w->shm, parent);

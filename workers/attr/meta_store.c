@@ -1,14 +1,14 @@
-/* Metadata cannot be changed, only written anew with their object.
+/* S3 cannot change metadata: they are written again together with their object.
  *
- *   a file        HEAD tells what is there, CopyObject onto itself writes it anew, pinned to the
- *                 version that the node is: its source, and where the server looks at that its
- *                 target too, so that what is written meanwhile is not overwritten. No HEAD where
- *                 S3 has just said, or was told, that there is nothing else (rsync and tar set the
- *                 times of what they have closed)
- *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known
- *                 that nothing else is kept there. (A marker with content is copied, as a file.)
+ *   a file        HEAD returns the current metadata; CopyObject onto itself writes the new ones. It
+ *                 is conditional on the node's version: for its source, and, if the server checks
+ *                 that, for its target too, so that a concurrent write is not overwritten. No HEAD
+ *                 if S3 has just returned, or just got, all the metadata there are (rsync and tar
+ *                 set the times of files that they have just closed)
+ *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known that
+ *                 the marker has no other metadata. (A marker with content is copied, as a file.)
  *
- * Killed in between and begun again, it does the same once more. */
+ * A replayed op, after a crash in between, does the same once more. */
 #include "workers/attr/meta_store.h"
 
 #include <errno.h>
@@ -28,8 +28,8 @@ struct store {
     struct op *op;
     void (*then)(struct op *op, int error);
     struct meta_change change;
-    struct shm_node node; /* as it is to be */
-    uint64_t asked_ns;    /* when S3 was asked last, or told */
+    struct shm_node node; /* the node with the change applied */
+    uint64_t asked_ns;    /* just before the first request to S3 */
     struct meta_out out;
     char type[S3_TYPE_MAX]; /* "" = S3's default */
     char xattr[XATTR_CODED_MAX];
@@ -48,7 +48,7 @@ static void meta_store_end(struct store *st, int error)
 
 /* ---- done ---- */
 
-/* Under shm->meta. A copy of an object that came in parts has another ETag. */
+/* Under shm->meta. A copy of an object that was uploaded in parts has another ETag. */
 static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const char *etag)
 {
     char now[SHM_ETAG_MAX];
@@ -85,9 +85,9 @@ static void on_stored(void *arg, const struct s3_result *res)
         meta_told(n, &st->out, *st->type ? st->type : NULL);
         if (n->checked_ns < st->asked_ns)
             n->checked_ns = st->asked_ns;
-        if (n->session != SHM_NIL && st->change.edit) /* S3 has them now */
+        if (n->session != SHM_NIL && st->change.edit) /* S3 has the attributes now */
             shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
-        if (st->change.set) /* as the op will set them on the node itself */
+        if (st->change.set) /* the same change that the op makes to the node */
             st->change.set(st->op, n);
         cas_share(w, st->op->rec->node, was);
         worker_unlock(w);
@@ -97,7 +97,7 @@ static void on_stored(void *arg, const struct s3_result *res)
 
 /* ---- writing ---- */
 
-/* `obj` NULL: it is plain. */
+/* `obj` NULL: the object has no other metadata. */
 static int copy(struct store *st, const struct s3_object *obj)
 {
     const char *etag = obj ? obj->etag : st->node.etag;
@@ -113,7 +113,7 @@ static int copy(struct store *st, const struct s3_object *obj)
     };
 
     if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
-        return -EFBIG; /* needs a copy in parts */
+        return -EFBIG; /* would need a copy in parts */
     return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
 }
 
@@ -130,7 +130,7 @@ static int put_marker(struct store *st)
     return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
 }
 
-/* What is to be sent. 1: something changes; 0: nothing does; -errno. */
+/* Prepares the metadata to send. 1: something changes; 0: no change; -errno. */
 static int compose(struct store *st, const struct s3_object *obj)
 {
     struct worker *w = st->op->w;
@@ -153,7 +153,8 @@ static int compose(struct store *st, const struct s3_object *obj)
         meta_write_xattr(&st->out, st->xattr);
     }
     if (obj)
-        (void)meta_keep(&st->out, obj, META_KEEP_COPY); /* all that came with it fits */
+        /* everything that came with the object fits */
+        (void)meta_keep(&st->out, obj, META_KEEP_COPY);
     if (st->change.edit && st->out.bytes > META_BYTES_MAX && strlen(st->xattr) > strlen(old))
         return -ENOSPC;
     return changed;
@@ -204,7 +205,7 @@ static void meta_store_on_head(void *arg, const struct s3_result *res)
         meta_store_end(st, r);
 }
 
-/* Nothing can be there that the node does not know. */
+/* True if the object cannot have metadata that the node does not know. */
 static bool is_known(const struct store *st)
 {
     const struct shm_node *n = &st->node;
@@ -236,7 +237,7 @@ static void meta_store_begin(struct store *st)
         meta_store_end(st, r);
 }
 
-/* The node is held, so that no publish, rename or unlink comes in between. */
+/* The node is locked, so that no publish, rename or unlink of it starts meanwhile. */
 static void meta_store_attempt(struct op *op)
 {
     struct worker *w = op->w;

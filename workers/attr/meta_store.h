@@ -1,25 +1,27 @@
-/* Storing changed metadata of a published file or of a directory. */
+/* Stores changed metadata of a published file or of a directory. */
 #ifndef WORKERS_ATTR_META_STORE_H
 #define WORKERS_ATTR_META_STORE_H
 
 #include "workers/objmeta/xattr.h"
 #include "workers/op/op.h"
 
-/* The change. Each may be called again by a replacement of this worker, and must then come to the
- * same. */
+/* The change. A replacement of this worker may call each function again, and must then get the same
+ * result. */
 struct meta_change {
-    /* Under shm->meta. Sets mode, owner and time in a copy of the node. NULL: they stay. */
+    /* Under shm->meta. Sets mode, owner and time in a copy of the node. NULL: no change. */
     void (*set)(const struct op *op, struct shm_node *n);
-    /* Not under a lock. From the coded extended attributes ("" = none) to the new ones. 0 or the
-     * -errno with which the op is to end. NULL: they stay. */
+    /* Not under a lock. Makes the new coded extended attributes from the old ones ("" = none). 0,
+     * or the -errno with which the op ends. NULL: no change. */
     int (*edit)(struct op *op, const char *old, char new[XATTR_CODED_MAX]);
 };
 
-/* Changes the metadata of the object of the op's node (of a directory: its marker, which is made
- * if there is none), keeping whatever else is there, and the node with it. Then calls `then` with
- * 0, also where nothing changes, or -errno: -ESTALE if the object is of another version by now,
- * -ENOSPC if extended attributes do not fit, what `edit` and S3 say. The op is kept, `stays`, and
- * its node held (hold_take) until hold_give_back. */
+/* Changes the metadata of the object of the op's node (of a directory: of its marker, which is
+ * created if there is none) and of the node, and keeps all other metadata of the object. Then calls
+ * `then` with 0, also if nothing changes, or with -errno: -ESTALE if the object is another version
+ * by now, -ENOENT if a file's object is gone, -EFBIG if it is too large for one CopyObject, -ENOSPC
+ * if the extended attributes do not fit, errors of `edit` and of S3. The op is kept and `stays`,
+ * and its node is locked (hold_take) until hold_give_back. If the op cannot be kept, it gets an
+ * error reply and `then` is not called. */
 void meta_store(struct op *op, const struct meta_change *change,
                 void (*then)(struct op *op, int error));
 

@@ -1,6 +1,6 @@
-/* Attributes and validities. A file node is one version, so its attributes hold as long as the
- * node: what changes them on this mount goes through the kernel, and what another machine publishes
- * gets another node. Only the *name* must be asked for each time. */
+/* Attributes and their validity. A file node is one version, so its attributes are valid as long as
+ * the node: changes on this mount go through the kernel, and a version published by another machine
+ * gets another node. Only the *name* must be checked each time. */
 #include "workers/attr/node_attr.h"
 
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
 
-#define DIR_SIZE 4096 /* what directories have on other file systems */
+#define DIR_SIZE 4096 /* the size of directories on other file systems */
 #define FILE_ATTR_VALID_NS (3600 * NS_PER_S)
 
 static uint32_t mode_of(const struct worker *w, const struct shm_node *n)
@@ -45,15 +45,16 @@ void node_attr(struct worker *w, uint32_t node, struct node_attr *ret)
     *ret = a;
 }
 
-/* A LIST says that a directory is there, and nothing of its metadata. The first LOOKUP of it is to
- * cost no more than that, with default_permissions too, where the kernel looks at the mode of each
- * directory on its way: until directories.ttl is over it is as configured. The next LOOKUP then
- * makes the kernel ask, and one HEAD tells them, once (op_attr.c: not while it is open). */
+/* A LIST shows that a directory exists, but not its metadata. The first LOOKUP of a directory must
+ * not cost more than that LIST, even with default_permissions, where the kernel checks the mode of
+ * each directory on the path: until directories.ttl expires, the attributes are as configured. The
+ * next LOOKUP then makes the kernel request the attributes, and one HEAD gets them, once
+ * (op_attr.c: not while the directory is open). */
 uint64_t node_attr_valid_ns(const struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    /* with isolation one file's attributes are known by several nodes */
+    /* with isolation several nodes have the attributes of one file */
     if (!(n->flags & SHM_NODE_DIR))
         return w->variant->isolates && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
     return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)

@@ -1,15 +1,15 @@
-/* Attributes of nodes, and for how long they hold. */
+/* Attributes of nodes, and how long they are valid. */
 #ifndef WORKERS_ATTR_NODE_ATTR_H
 #define WORKERS_ATTR_NODE_ATTR_H
 
 #include "workers/op/worker.h"
 
-/* Bits of a mode that are kept. Set-user-id and set-group-id are not: FUSE_HANDLE_KILLPRIV_V2 was
- * negotiated, which leaves it to us to drop them at each write, and what was never kept need not be
- * dropped. */
+/* Mode bits that are kept. Set-user-id and set-group-id are not: with FUSE_HANDLE_KILLPRIV_V2,
+ * which was negotiated, we would have to clear them at each write; bits that are never kept need no
+ * clearing. */
 #define NODE_MODE_BITS 01777u
 
-/* As stat(2) has them. */
+/* As in stat(2). */
 struct node_attr {
     uint64_t ino;
     uint64_t size;
@@ -23,7 +23,7 @@ struct node_attr {
 /* Under shm->meta. A node with a write session has the session's size and time. */
 void node_attr(struct worker *w, uint32_t node, struct node_attr *ret);
 
-/* Under shm->meta. For how long they hold from now on, in ns. */
+/* Under shm->meta. How long the attributes are valid from now on, in ns. */
 uint64_t node_attr_valid_ns(const struct worker *w, uint32_t node);
 
 #endif

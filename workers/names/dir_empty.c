@@ -1,4 +1,4 @@
-/* See dir_empty.h. One LIST of two entries, unless a server answers with less than it could. */
+/* See dir_empty.h. One LIST of two entries, unless a server returns fewer entries than it could. */
 #include "workers/names/dir_empty.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 #include "s3/s3_error.h"
 
-#define DIR_EMPTY_ASKS 16 /* answers in a row that tell nothing but that more follows */
+#define DIR_EMPTY_ASKS 16 /* replies in a row with no information but that more follows */
 
 struct dir_empty {
     struct op *op;
@@ -56,7 +56,7 @@ static void on_listed_below(void *arg, const struct s3_result *res)
 
 static int list_below(struct dir_empty *d, const char *token)
 {
-    /* With a delimiter: a folder without objects shows only so. */
+    /* With a delimiter: a folder without objects shows up only this way. */
     struct s3_list list = {.prefix = d->key,
                            .delimiter = "/",
                            .token = token,

@@ -1,14 +1,14 @@
-/* Which system call a LOOKUP belongs to. Reading another process's memory: peek.c.
+/* Which system call a LOOKUP belongs to. peek.c reads the memory of other processes.
  *
- * A name that is taken for one to be made is answered without S3, so it must be certain:
+ * If a name counts as about to be created, the reply is sent without asking S3, so this must be
+ * certain:
  *   - Numbers are those of this program's architecture. A 32-bit program has others (its readlink
- *     is our creat), and so has `int $0x80` in a 64-bit one; nothing in the file tells. But a
- *     32-bit program has its stack below 4 GiB, and where `int $0x80` was made another
- *     instruction stands. The bit of x32 makes a number that is not in the table.
+ *     is our creat), and so has `int $0x80` in a 64-bit one; the file does not show that. But a
+ *     32-bit program has its stack below 4 GiB, and `int $0x80` is another instruction than the
+ *     expected one. The x32 bit makes a number that is not in the table.
  *   - io_uring, and its worker threads, show no call of the table (test_uring).
- *   - The arguments tell where the path is, and its last name must be the LOOKUP's. The kernel has
- *     copied the path before: a program that changes it meanwhile deceives nobody but itself.
- */
+ *   - The arguments show where the path is, and its last name must be that of the LOOKUP. The
+ *     kernel has copied the path before: a program that changes it meanwhile harms only itself. */
 #include "workers/names/intent.h"
 
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #include "base/fd.h"
 #include "workers/names/peek.h"
 
-/* The instruction that makes a system call; not `int $0x80`, which calls by the numbers of i386. */
+/* The system call instruction; not `int $0x80`, which uses the numbers of i386. */
 #ifdef __x86_64__
 #define CALL_INSN "\x0f\x05" /* syscall */
 #elif defined(__aarch64__)
@@ -33,7 +33,7 @@
 #define TEXT_MAX 512 /* 9 numbers of at most 18 digits */
 #define ARGS 6
 
-/* SP and PC follow the arguments. */
+/* The stack pointer and the program counter follow the arguments. */
 enum { STACK = ARGS, NEXT, FIELDS };
 
 enum form { PLAIN, OPENS, CREATS, OPENS_HOW, RENAMES };
@@ -67,7 +67,7 @@ struct call {
         SYS_##name, INTENT_RENAME, RENAMES, path, other, flags                                     \
     }
 
-/* Of any other architecture nothing is known. */
+/* Other architectures have no table. */
 static const struct call calls[] = {
 #ifdef CALL_INSN
     OPEN(openat, 1),
@@ -146,14 +146,14 @@ static const struct call *find_call(long number)
     return NULL;
 }
 
-/* As the kernel reads them: of O_PATH and O_CREAT together the first counts. */
+/* As the kernel interprets them: O_PATH takes precedence over O_CREAT. */
 static enum intent_kind kind_of_open(uint64_t flags)
 {
     if (flags & O_PATH)
         return flags & O_DIRECTORY ? INTENT_DIR : INTENT_STAT;
     if (flags & O_CREAT)
         return INTENT_OPEN;
-    if (flags & O_DIRECTORY) /* of an unnamed file, too: O_TMPFILE */
+    if (flags & O_DIRECTORY) /* also for an unnamed file: O_TMPFILE */
         return INTENT_DIR;
     if ((flags & O_TRUNC) && (flags & O_ACCMODE) == O_WRONLY)
         return INTENT_TRUNC;
@@ -187,7 +187,7 @@ static void tell_form(const struct call *c, const uint64_t *field, struct intent
     }
 }
 
-/* 0, or -1: it is "running", or the number is -1, or there is something else. */
+/* 0, or -1: the text is "running", or the number is -1, or it has another form. */
 static int read_fields(const char *p, long *ret_number, uint64_t field[FIELDS])
 {
     char *end;
@@ -239,11 +239,11 @@ void intent_look(uint32_t tid, struct intent *ret)
     ret->tid = tid;
 }
 
-/* ---- is it of this name? ---- */
+/* ---- is it for this name? ---- */
 
-/* A path's components from its end on. */
+/* The components of a path, from the last to the first. */
 struct walk {
-    const char *start, *end; /* what is left */
+    const char *start, *end; /* the part not yet visited */
     const char *name;
     size_t len;
 };
@@ -253,7 +253,7 @@ static void walk_init(struct walk *w, const char *path)
     *w = (struct walk){.start = path, .end = path + strlen(path)};
 }
 
-/* False at the beginning. "." is passed over. */
+/* False at the beginning of the path. Skips ".". */
 static bool walk_back(struct walk *w)
 {
     do {
@@ -278,7 +278,7 @@ static bool is_up(const struct walk *w)
     return w->len == 2 && w->name[0] == '.' && w->name[1] == '.';
 }
 
-/* True if any component of what is left is the name at which `name` stands. */
+/* True if any remaining component is the name that `name` is at. */
 static bool has_name(struct walk w, const struct walk *name)
 {
     while (walk_back(&w)) {
@@ -288,8 +288,8 @@ static bool has_name(struct walk w, const struct walk *name)
     return false;
 }
 
-/* The directories, too, as far as both show them: a name on the way through a symbolic link can be
- * the same as the last one, elsewhere. */
+/* The directories must match too, as far as both paths have them: a directory on the way through a
+ * symbolic link can have the same name as the last component, in another place. */
 static bool same_directories(struct walk made, struct walk path)
 {
     while (walk_back(&made) && walk_back(&path)) {
@@ -349,8 +349,8 @@ bool intent_makes(struct intent *in, const char *path)
            intent_same_name(got[PATH], in->other ? got[EXTRA] : NULL, path);
 }
 
-/* `made` (or `other`, NULL = none) leads through a directory of the LOOKUP's name, and neither ends
- * with it. */
+/* True if `made` (or `other`, NULL = none) leads through a directory with the name of the LOOKUP,
+ * and neither ends with it. */
 static bool leads_through(const char *made, const char *other, const char *path)
 {
     struct walk m, o, name;

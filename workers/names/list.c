@@ -1,5 +1,5 @@
-/* Loading pages. The LIST is a job of this worker: it goes on when the op that began it is
- * interrupted, because others may wait for the same block. */
+/* Loading pages. The LIST is a job of this worker: it continues when the op that started it is
+ * interrupted, because other ops may wait for the same block. */
 #include "workers/names/list.h"
 
 #include <errno.h>
@@ -15,34 +15,36 @@
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 
-#define LIST_PAGES_MAX 8 /* that one LIST may fill: 1,000 entries of the longest names take 3 */
-/* LISTs that a page may take beyond one for each page before it: answers may bring nothing new. */
+/* pages that one LIST may fill: 1,000 entries with the longest names take 3 */
+#define LIST_PAGES_MAX 8
+/* LISTs that a page may take beyond one for each page before it: replies may contain nothing
+ * new. */
 #define LIST_ASKS_MORE 16
 
-/* So many entries at the end of an answer are left to the next page, rather than asked about
- * (list_shadow.h). */
+/* Up to this many entries at the end of a reply are left to the next page, instead of sending
+ * requests about them (list_shadow.h). */
 #define LIST_CUT_MAX 16
 
 struct list_load {
     struct worker *w;
-    struct op *op; /* that began it, NULL if it has ended */
+    struct op *op; /* the op that started it, NULL if that has ended */
     struct list_want want;
-    /* of the directory when it began: another at the end = names changed meanwhile */
+    /* `content` of the directory at the start; another one at the end = names changed meanwhile */
     uint32_t node_content;
     uint64_t page_ns;
     uint32_t block[LIST_PAGES_MAX];
     unsigned n_blocks;
-    bool full; /* no further page could be had: the rest of the answer is dropped */
+    bool full; /* no further page was free: the rest of the reply is dropped */
     unsigned hidden;
     int error;
     bool last;                 /* no page follows */
     unsigned asks;             /* LISTs sent for this page */
-    bool by_token;             /* the last of them, or begun with the first */
-    bool refused;              /* a token was */
-    char token[S3_TOKEN_MAX];  /* of the page before, not tried yet; "" = none */
+    bool by_token;             /* the last of them was sent with a token, or for the beginning */
+    bool refused;              /* the server refused a token */
+    char token[S3_TOKEN_MAX];  /* token of the page before, not tried yet; "" = none */
     struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
-    bool shadowed;             /* the answer about the last of them */
-    size_t skip;               /* length of the directory's key: what comes behind it is the name */
+    bool shadowed;             /* the reply about the last of them: it has a directory */
+    size_t skip;               /* length of the directory's key: the name follows it */
     char prefix[KEY_CAP];
 };
 
@@ -53,21 +55,21 @@ static uint8_t *page_at(struct list_load *l, unsigned i)
 
 /* ---- entries ---- */
 
-/* A name in a directory, as a file system can have it. */
+/* True for a name that a file system can have. */
 static bool can_be_name(const char *name, size_t len)
 {
     return len > 0 && len <= SHM_NAME_MAX && !memchr(name, '/', len) &&
            !(len == 1 && name[0] == '.') && !(len == 2 && name[0] == '.' && name[1] == '.');
 }
 
-/* This server was seen not to go on behind start-after: tokens go first. Known to all workers,
- * since it decides where pages end. */
+/* This server was seen to ignore start-after: tokens are tried first. All workers share the flag,
+ * because it decides where pages end. */
 static bool trusts_tokens(const struct list_load *l)
 {
     return __atomic_load_n(&l->w->shm->header->list_tokens, __ATOMIC_RELAXED);
 }
 
-/* Takes the block for one more page. */
+/* Takes a block for one more page. */
 static bool add_page(struct list_load *l)
 {
     struct shm_block_key key = list_key(&l->want);
@@ -88,7 +90,7 @@ static bool add_page(struct list_load *l)
     return true;
 }
 
-/* False: there is no room for it any more. */
+/* False: no room left for it. */
 static bool add_entry(struct list_load *l, const struct list_entry *e)
 {
     if (l->full)
@@ -99,7 +101,7 @@ static bool add_entry(struct list_load *l, const struct list_entry *e)
     return !l->full;
 }
 
-/* The file that waits for its directory has it. */
+/* The last file that waited for its directory has one: the file is not shown. */
 static void shadow_last(struct list_load *l)
 {
     unsigned i = l->shadow.n - 1;
@@ -117,7 +119,7 @@ static void show_entry(struct list_load *l, const struct list_entry *e)
     if (!add_entry(l, e) || e->type != LIST_FILE)
         return;
     if (page != l->n_blocks - 1)
-        used = sizeof(struct list_header); /* it is the first of another page */
+        used = sizeof(struct list_header); /* it is the first entry of a new page */
     list_shadow_push(&l->shadow, e->name, e->name_len, l->n_blocks - 1, used);
 }
 
@@ -131,7 +133,7 @@ static void take_entry(struct list_load *l, const struct s3_list_entry *entry, s
     if (list_shadow_pass(&l->shadow, e.name, len, dir))
         shadow_last(l);
     if (key_is_reserved(l->w->conf, entry->key, entry->key_len)) {
-        ; /* not the applications' */
+        ; /* hidden from applications */
     } else if (can_be_name(e.name, len)) {
         e.name_len = (uint8_t)len;
         if (entry->etag)
@@ -172,19 +174,19 @@ void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
 
     *ret = (struct shm_version){.dir = e->type == LIST_DIR,
                                 .size = e->size,
-                                /* As a GET tells it: whole seconds. */
+                                /* Whole seconds, as in the reply to a GET. */
                                 .mtime_ns = e->mtime_ns - e->mtime_ns % 1000000000,
                                 .etag = e->etag,
                                 .mode = SHM_MODE_UNSET,
                                 .uid = SHM_MODE_UNSET,
                                 .gid = SHM_MODE_UNSET};
-    /* A listing tells no metadata: the time that the version is known to have holds. */
+    /* A listing contains no metadata: the known time of the version stays. */
     if (n && !ret->dir && !(n->flags & SHM_NODE_DIR) && strcmp(n->etag, e->etag) == 0)
         ret->mtime_ns = n->mtime_ns;
 }
 
-/* One entry, one locked section. False: names changed since the LIST began, or there is no room:
- * what it shows must not be taken for the present. */
+/* One entry, one locked section. False: names have changed since the LIST began, or there is no
+ * room: the entries must not count as the current state. */
 static bool intern_entry(struct list_load *l, const struct list_entry *e)
 {
     struct worker *w = l->w;
@@ -192,7 +194,7 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     int64_t r = -EAGAIN;
 
     worker_lock(w);
-    /* (The directory may be gone: nobody may have it open any more.) */
+    /* (The directory may be gone, as perhaps no process has it open any more.) */
     if (shm_node_at(w->shm, l->want.node)->state == SHM_NODE_LIVE &&
         shm_node_at(w->shm, l->want.node)->content == l->node_content) {
         list_version(w, l->want.node, e, &v);
@@ -204,8 +206,8 @@ static bool intern_entry(struct list_load *l, const struct list_entry *e)
     return r >= 0;
 }
 
-/* The keys were not on their way to another name, the whole time: then the LIST may have seen a
- * part of them. */
+/* True if the keys were not being moved to another name at any time during the LIST; otherwise it
+ * may have seen only a part of them. */
 static bool was_still(struct list_load *l)
 {
     struct worker *w = l->w;
@@ -236,8 +238,8 @@ static bool intern_pages(struct list_load *l)
     return true;
 }
 
-/* What is known of the directory as a whole: page 0 begins a listing, the last page completes it,
- * if it is still the same one and no entry has been evicted. */
+/* State of the directory as a whole: page 0 begins a listing; the last page completes it, if it is
+ * still the same listing and no entry has been evicted. */
 static void begin_listing(struct list_load *l)
 {
     struct worker *w = l->w;
@@ -289,7 +291,7 @@ static void complete_pages(struct list_load *l)
     end_listing(l, interned, l->last);
 }
 
-/* Ends the job: pages become READY, or are given back. */
+/* Ends the job: pages become READY, or are released. */
 static void list_finish(struct list_load *l, int error)
 {
     struct worker *w = l->w;
@@ -319,7 +321,7 @@ static void list_fail(struct list_load *l, int error, const char *detail)
     list_finish(l, error);
 }
 
-/* ---- files whose directory would stand behind this page ---- */
+/* ---- files whose directory would come after this page ---- */
 
 static void ask_shadows(struct list_load *l);
 
@@ -358,8 +360,8 @@ static int ask_shadow(struct list_load *l)
     return s3_list(l->w->s3, &list, on_shadow, l, NULL);
 }
 
-/* One by one, the last first. Each file is asked about once in a listing: where its page ends
- * before its directory could come. Mostly there is none. */
+/* One by one, the last first. There is one request per file in a listing: if its page ends before
+ * its directory could come. Usually there is no such file. */
 static void ask_shadows(struct list_load *l)
 {
     int r = 0;
@@ -372,22 +374,22 @@ static void ask_shadows(struct list_load *l)
         list_finish(l, 0);
 }
 
-/* ---- answers ----
+/* ---- replies ----
  *
- *   brings something   the page
- *   nothing new        to start-after: the token of the page before, if there is one, is tried;
- *                      else the listing is gone through from its beginning. (Where the server said
- *                      that nothing follows, too: the page before said that something does. Some do
- *                      not compare start-after right.)
- *                      to a token: the one that came with it, or it is the end
+ *   new entries        the page
+ *   nothing new        to start-after: the token of the page before is tried, if there is one; else
+ *                      the listing is read from its beginning. (Also if the server reported that
+ *                      nothing follows: the page before said that something does. Some servers do
+ *                      not compare start-after correctly.)
+ *                      to a token: the token in that reply is tried, or it is the end
  *
- * Bounded: in the end there is an error.
- */
+ * Bounded: at last there is an error. */
 
 static int list_ask(struct list_load *l, const char *token);
 
-/* Files among the last entries (the very last, if it is one) are left to the next page, which
- * mostly tells what they are. Not where a token says where that begins. True if there were any. */
+/* Files among the last entries (at least the very last, if it is one) are left to the next page,
+ * which usually shows whether they have a directory. Not if a token decides where that page begins.
+ * True if there were any. */
 static bool cut_page(struct list_load *l)
 {
     uint32_t page = l->n_blocks - 1;
@@ -412,7 +414,7 @@ static void note_token_helped(struct list_load *l)
                l->prefix);
 }
 
-/* Some entries came, or the listing is over. */
+/* There are new entries, or the listing is complete. */
 static void take_answer(struct list_load *l, const struct s3_result *res)
 {
     if (res->n_entries)
@@ -425,7 +427,7 @@ static void take_answer(struct list_load *l, const struct s3_result *res)
     ask_shadows(l);
 }
 
-/* The answer is of no use. Asks again if there is a way. */
+/* The reply has nothing new. Sends another request if there is a way. */
 static void ask_on(struct list_load *l, const char *token)
 {
     int r;
@@ -443,7 +445,7 @@ static void ask_on(struct list_load *l, const char *token)
         list_fail(l, r, "");
 }
 
-/* A server that does not know its token any more. */
+/* True if the server no longer accepts its token. */
 static bool refuses_token(struct list_load *l, const struct s3_result *res)
 {
     if (!l->by_token || l->refused || res->http_status < 400 || res->http_status >= 500)
@@ -475,8 +477,8 @@ static void on_list_done(void *arg, const struct s3_result *res)
 
 /* ---- beginning ---- */
 
-/* The op is answered or interrupted: the load goes on without it, or has ended with an error that
- * nobody takes. */
+/* The op has got its reply or was interrupted: the load continues without it, or has ended with an
+ * error that no op takes. */
 static void leave(void *state)
 {
     struct list_load *l = state;
@@ -486,7 +488,7 @@ static void leave(void *state)
         free(l);
 }
 
-/* The token that came with the page before, if that is still there. */
+/* Finds the token that came with the page before, if that page is still present. */
 static void find_token(struct list_load *l)
 {
     struct worker *w = l->w;
@@ -521,8 +523,8 @@ static int list_prepare(struct list_load *l)
     return r;
 }
 
-/* What comes behind the start of the page. The server is asked by start-after (token NULL), by a
- * token, or for the beginning (""). What comes by a token may be as old as the listing. */
+/* Requests what follows the start of the page: with start-after (token NULL), with a token, or from
+ * the beginning (""). Entries that come by a token may be as old as the listing. */
 static int list_ask(struct list_load *l, const char *token)
 {
     char start[2 * KEY_CAP];

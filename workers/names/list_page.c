@@ -1,5 +1,5 @@
-/* The page format. An ETag of 32 hex digits in quotes, which is what most objects have, is kept as
- * 16 bytes. */
+/* The page format. An ETag of 32 hex digits in quotes, which most objects have, is stored as 16
+ * bytes. */
 #include "workers/names/list_page.h"
 
 #include <errno.h>
@@ -8,9 +8,9 @@
 
 #define PAGE_MAGIC UINT32_C(0x4c495354)
 #define MD5_LEN 16
-#define AFTER_ALL "\xf4\x8f\xbf\xbf" /* U+10FFFF: sorts behind all that begins alike */
+#define AFTER_ALL "\xf4\x8f\xbf\xbf" /* U+10FFFF: sorts after everything with the same beginning */
 
-/* In front of each entry's name and ETag; copied, since entries are not aligned. */
+/* Precedes the name and ETag of each entry; copied, because entries are not aligned. */
 struct packed {
     uint64_t size;
     int64_t mtime_ns;

@@ -5,7 +5,7 @@
 
 enum place { BEFORE_DIRECTORY, AT_DIRECTORY, BEHIND };
 
-/* Where an entry stands, seen from the directory that the last file waits for. */
+/* Position of an entry relative to the directory that the last file waits for. */
 static enum place place_of(const struct list_shadow *s, const char *name, size_t len, bool dir)
 {
     size_t n = s->file[s->n - 1].len;
@@ -35,7 +35,7 @@ void list_shadow_push(struct list_shadow *s, const char *name, uint8_t len, uint
                       uint32_t off)
 {
     if (s->n == sizeof(s->file) / sizeof(s->file[0]))
-        return; /* not with a sorted listing: each is longer than the one before */
+        return; /* impossible with a sorted listing: each is longer than the one before */
     s->file[s->n].page = page;
     s->file[s->n].off = off;
     s->file[s->n].len = len;

@@ -1,5 +1,5 @@
-/* What the handlers that change names share: the checks before, and what lies below a directory.
- * Names that an op holds: hold.c. */
+/* Functions shared by the handlers that change names: the checks at the start, and what is below a
+ * directory. hold.c has the names that an op has locked. */
 #include "workers/names/names.h"
 
 #include <errno.h>
@@ -30,8 +30,8 @@ void names_wanted(struct worker *w, uint32_t dir)
         shm_node_edit(w->shm, dir)->flags |= SHM_NODE_WANTED;
 }
 
-/* Under shm->meta. With isolation a session's node is not the one that the name has: it
- * counts until its upload was refused. */
+/* Under shm->meta. With isolation a session's node is not the name's own node: it counts until its
+ * upload has been refused. */
 static bool will_be_there(const struct worker *w, const struct shm_session *s)
 {
     const struct shm_node *n = shm_node_at(w->shm, s->node);

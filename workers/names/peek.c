@@ -1,11 +1,11 @@
-/* Reads memory of other processes with process_vm_readv(2), in a thread of its own.
+/* Reads the memory of other processes with process_vm_readv(2), in a separate thread.
  *
  * That call takes the process's mmap_lock, and may fault pages in. Both can wait for this very
- * mount: one thread of a process unmaps what it has written into a mapping, which waits for our
- * answer to its WRITE; a second waits in malloc for the lock; a third is the one we look at. Seen
- * on Linux 6.18 (tests/workers/test_intent.c). And nothing can interrupt it but a SIGKILL. So the
- * worker waits for the thread for PEEK_WAIT_NS; until the thread comes back, there is nothing to be
- * seen. It touches what is below and nothing else. */
+ * mount: one thread of a process unmaps pages that it has written through a mapping, which waits
+ * for our reply to its WRITE; a second waits in malloc for the lock; a third is the one that we
+ * inspect. Seen on Linux 6.18 (tests/workers/test_intent.c). Only a SIGKILL can interrupt that. So
+ * the worker waits for the thread for at most PEEK_WAIT_NS; until the thread returns, further calls
+ * fail. The thread uses nothing but the struct below. */
 #include "workers/names/peek.h"
 
 #include <assert.h>
@@ -20,16 +20,17 @@
 
 #define STACK_BYTES (64u << 10)
 
-/* IDLE -> ASKED -> DONE -> IDLE; who gives up: ASKED -> LEFT -> IDLE. */
+/* IDLE -> ASKED -> DONE -> IDLE; if the worker gives up: ASKED -> LEFT -> IDLE. */
 enum state { IDLE, ASKED, DONE, LEFT };
 
 static struct {
-    pid_t runs_in; /* this process, or one that has forked us; 0 = it does not run */
+    /* the process in which the thread runs: this one, or the one that forked us; 0 = none */
+    pid_t runs_in;
     pthread_mutex_t lock;
     pthread_cond_t asked, done;
     enum state state;
 
-    /* The thread's while ASKED or LEFT, else the caller's */
+    /* Used by the thread while ASKED or LEFT, else by the caller */
     uint32_t tid;
     unsigned n;
     struct peek_part part[PEEK_PARTS];
@@ -49,7 +50,7 @@ static bool read_some(uint64_t at, char *buf, size_t len)
     return process_vm_readv((pid_t)peeker.tid, &to, 1, &from, 1, 0) == (ssize_t)len;
 }
 
-/* Page by page: what follows the text may not be there, or not be in memory. */
+/* Page by page: memory after the text may be unmapped or not present. */
 static bool read_text(const struct peek_part *p, char *buf)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), have = 0;
@@ -88,7 +89,7 @@ static void *run(void *arg)
         bool ok;
 
         while (peeker.state != ASKED) {
-            if (peeker.state == LEFT) /* before it was begun */
+            if (peeker.state == LEFT) /* given up before the thread saw it */
                 peeker.state = IDLE;
             else
                 pthread_cond_wait(&peeker.asked, &peeker.lock);
@@ -118,7 +119,7 @@ static void init(void)
     peeker.state = IDLE;
 }
 
-/* Anew after a fork, which threads do not survive. */
+/* Called again after a fork, which threads do not survive. */
 static bool start_thread(void)
 {
     pthread_attr_t attr;
@@ -131,7 +132,7 @@ static bool start_thread(void)
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the worker's */
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* the worker handles signals */
     r = pthread_create(&thread, &attr, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
@@ -139,7 +140,7 @@ static bool start_thread(void)
     return r == 0;
 }
 
-/* With the lock. False if the time is over. */
+/* Requires peeker.lock. False on timeout. */
 static bool wait_done(void)
 {
     uint64_t until = clock_mono_ns() + wait_ns;
@@ -162,7 +163,7 @@ static bool wait_done(void)
 static bool peek_ask(uint32_t tid, const struct peek_part *parts, unsigned n)
 {
     if (peeker.state != IDLE)
-        return false; /* still at an earlier one */
+        return false; /* still busy with an earlier call */
     peeker.tid = tid;
     peeker.n = n;
     memcpy(peeker.part, parts, n * sizeof(*parts));

@@ -1,20 +1,19 @@
-/* The lookup plan: which requests tell what a name is, and in which order.
+/* The lookup plan: which requests show what a name is, and in which order.
  *
  *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of
  *                                    "name/", one key
- *                                    (no bytes wanted: HEAD)
+ *                                    (if no bytes are needed: HEAD)
  *   anything else                    LIST of "name" up to the next slash: "name" itself is a
  *                                    file, "name/" a directory. If the page ends before "name/"
  *                                    could come: LIST of "name/", one key
  *
- * GET first is right where a file is read next: open, read and close of a small file cost this
- * one request. A LIST answers for files, directories and nothing alike, but brings no data.
- * (What lookups in the same directory turned out to be would be the better guess than the look
- * of the name: ask() is the place for it.)
+ * GET first is right if the file is read next: open, read and close of a small file cost only this
+ * one request. A LIST covers files, directories and nothing alike, but brings no data. (What
+ * lookups in the same directory have found would be a better guess than the form of the name:
+ * resolve_ask() is the place for it.)
  *
- * What is known without a request: op_lookup.c, op_open.c. What an answer means for the name
- * table: resolve_intern.c.
- */
+ * op_lookup.c and op_open.c know what needs no request. resolve_intern.c applies a reply to the
+ * name table. */
 #include "workers/names/resolve.h"
 
 #include <errno.h>
@@ -26,8 +25,8 @@
 #include "workers/op/key.h"
 
 /* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2",
- * "name.txt"): few pages have more of them, and a page of a thousand would mostly tell of
- * siblings that sort behind. */
+ * "name.txt"): few pages have more of them than this, and a page of a thousand keys would mostly
+ * show siblings that sort later. */
 #define NAME_PAGE 16
 
 struct resolve {
@@ -38,7 +37,7 @@ struct resolve {
     struct resolve_result res;
     struct s3_object obj;
     bool file, dir; /* seen in a listing */
-    bool passed;    /* the page has something that sorts at "name/", or behind it */
+    bool passed;    /* the page has a key that sorts at "name/" or after it */
     uint8_t *data;
     size_t cap;
     size_t key_len;
@@ -103,7 +102,7 @@ static void on_below(void *arg, const struct s3_result *s3)
     struct resolve *r = arg;
 
     r->req = NULL;
-    r->dir |= s3->truncated; /* by a key that no file can have */
+    r->dir |= s3->truncated; /* by a key that no file name can have */
     if (s3->error)
         resolve_fail(r, s3, s3->error);
     else
@@ -120,7 +119,7 @@ static void ask_below(struct resolve *r)
     struct s3_list how = {.prefix = r->key, .max_keys = 1, .on_entry = on_below_entry};
     int e;
 
-    if (r->key_len >= S3_KEY_MAX) { /* nothing can be below so long a key */
+    if (r->key_len >= S3_KEY_MAX) { /* no key can be below such a long one */
         conclude(r);
         return;
     }
@@ -181,7 +180,7 @@ static int ask_name(struct resolve *r)
 
 /* ---- GET ---- */
 
-/* Memory for the data only now: of requests that wait for a connection there may be hundreds. */
+/* Memory for the data is allocated only now: hundreds of requests may wait for a connection. */
 static int on_get_head(void *arg, const struct s3_object *obj)
 {
     struct resolve *r = arg;
@@ -192,7 +191,7 @@ static int on_get_head(void *arg, const struct s3_object *obj)
     return r->cap && !r->data ? -ENOMEM : 0;
 }
 
-/* What came was of two versions. */
+/* The data did not match the ETag: it was a mix of two versions. */
 static void on_get_restart(void *arg)
 {
     struct resolve *r = arg;
@@ -219,7 +218,7 @@ static void on_get(void *arg, const struct s3_result *s3)
     struct resolve *r = arg;
 
     r->req = NULL;
-    /* EISDIR: how servers on top of a file system may call a directory. */
+    /* EISDIR: some servers on top of a file system return it for a directory. */
     if (s3->error == -ENOENT || s3->error == -EISDIR) {
         ask_below(r);
     } else if (s3->error) {
@@ -235,7 +234,7 @@ static void on_get(void *arg, const struct s3_result *s3)
 
 static int ask_head(struct resolve *r)
 {
-    return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* a 404: LIST tells */
+    return s3_head_guess(r->w->s3, r->key, on_get, r, &r->req); /* after a 404, LIST decides */
 }
 
 static int ask_get(struct resolve *r, const char *etag)
@@ -255,7 +254,7 @@ static int ask_get(struct resolve *r, const char *etag)
 
 /* ---- the plan ---- */
 
-/* A name with an extension: a dot that neither begins nor ends it. */
+/* True for a name with an extension: a dot that is neither its first nor its last character. */
 static bool looks_like_file(const char *key)
 {
     const char *slash = strrchr(key, '/');

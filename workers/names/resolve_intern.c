@@ -1,4 +1,4 @@
-/* From an answer of S3 (resolve.c) to the name table: versions, metadata, and answers that came
+/* Applies a reply of S3 (resolve.c) to the name table: versions, metadata, and replies that came
  * too late. */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include "workers/read/fetch.h"
 #include "workers/read/version_id.h"
 
-/* PLAIN says less than the others: it is as of the last answer. */
+/* PLAIN is left out: it only describes the last reply. */
 #define STATE_FLAGS (SHM_NODE_META_FLAGS & ~SHM_NODE_PLAIN)
 
 static void note_state(const struct shm_node *n, struct resolve_known *ret)
@@ -26,8 +26,8 @@ static void note_state(const struct shm_node *n, struct resolve_known *ret)
     ret->mtime_ns = n->mtime_ns;
 }
 
-/* This mount has published the file since S3 was asked, or changed its attributes. (Or has learned
- * what another machine has made of them, which is as good a reason.) */
+/* True if this mount has published the file since S3 was asked, or changed its attributes. (Or has
+ * learned a change by another machine, which is just as good a reason.) */
 static bool was_changed(const struct shm_node *n, const struct resolve_known *known)
 {
     if (n->flags & SHM_NODE_DIR)
@@ -55,17 +55,17 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
     if (n->flags & SHM_NODE_LOCAL)
         return;
     if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
-        return; /* "not modified" would not tell them */
+        return; /* "not modified" would not contain them */
     if (w->variant->expects && cas_is_empty(n->etag))
-        return; /* nor which empty file it is */
-    /* "Not modified" is of use only where the first bytes are here: those who open a file read
-     * it from the start. */
+        return; /* nor would it tell which empty file it is */
+    /* "Not modified" helps only if the first bytes are cached: a process that opens a file reads it
+     * from the start. */
     if (fetch_has_start(w, n))
         memcpy(ret->etag, n->etag, SHM_ETAG_MAX);
 }
 
-/* Whatever S3 says of a directory, it is there as long as a file that is not published yet lies
- * below it. */
+/* Whatever S3 returns for a directory, it exists as long as there is an unpublished file below
+ * it. */
 static bool holds_sessions(struct worker *w, uint32_t dir)
 {
     for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
@@ -90,9 +90,9 @@ static int64_t nothing_there(struct worker *w, uint32_t node)
     return -ENOENT;
 }
 
-/* Times are of whole seconds: a listing tells finer ones than a GET of the same object, and a
- * file's time must not depend on how it was found. For the same reason a known version keeps the
- * time that it has, unless metadata tell another (a file published here has the time of its last
+/* Times are whole seconds: a listing has a finer resolution than a GET of the same object, and a
+ * file's time must not depend on how it was found. For the same reason a known version keeps its
+ * time, unless metadata contain another one (a file published here has the time of its last
  * write). */
 static void version_of(const struct shm_node *n, const struct resolve_result *res,
                        struct shm_version *v)
@@ -150,8 +150,8 @@ bool resolve_is_ours(struct worker *w, const struct shm_node *n)
            !shm_session_is_loaded(s) || (s->flags & SHM_SESSION_ORPHAN);
 }
 
-/* Under shm->meta. S3 has another version than the node is, on which a session hangs that has
- * written nothing: its name goes to that one, as it would without the session. */
+/* Under shm->meta. S3 has another version than this node, whose session has written nothing: the
+ * name goes to that version, as it would without the session. */
 static void leave_name(struct worker *w, uint32_t node, const struct resolve_result *res)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -161,9 +161,9 @@ static void leave_name(struct worker *w, uint32_t node, const struct resolve_res
         shm_node_gone(w->shm, node);
 }
 
-/* An answer tells how things were somewhere between asking and now. What was found out or published
- * here is newer if it was asked for, or sent, after the asking (checked_ns). What was sent before,
- * and answered after: nobody knows which of the two is. */
+/* A reply shows the state at some moment between the request and now. What was found out or
+ * published here is newer if its own request was sent after this one (checked_ns). If it was sent
+ * before and its reply came after, the order of the two is unknown. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                        const struct resolve_known *known, const struct resolve_result *res)
 {
@@ -185,7 +185,7 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
         return -EAGAIN;
     confirmed = shm_node_edit(w->shm, node);
     confirmed->checked_ns = known->asked_ns;
-    confirmed->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may be others by now */
+    confirmed->flags &= (uint16_t)~SHM_NODE_PLAIN; /* its metadata may have changed by now */
     return node;
 }
 
@@ -200,7 +200,7 @@ void resolve_keep_data(struct worker *w, uint32_t node, const struct resolve_res
         return;
     if (res->obj->size < first)
         first = res->obj->size;
-    if (res->data_len < first) /* part of a block is of no use */
+    if (res->data_len < first) /* a partial block is useless */
         return;
     worker_lock(w);
     n = shm_node_at(w->shm, node);

@@ -1,22 +1,22 @@
-/* The kernel keeps a dentry of every name that was looked up until memory is short, and with it
- * our node. So a walk over a million names would fill the table. Nodes that nobody has open are
- * asked back (FORGETs follow) before the table is full, in the order of the table, which is about
- * the order of their making: by NOTIFY_PRUNE, many at once.
+/* The kernel keeps a dentry, and with it our node, for every name that was looked up, until memory
+ * is short. So a walk over a million names would fill the table. Before the table is full, the
+ * kernel is asked to forget nodes that no process has open (FORGETs follow), in the order of the
+ * table, which is roughly the order of their creation: with NOTIFY_PRUNE, many at once.
  *
- * Kernels before Linux 6.18 do not know that. There NOTIFY_INVAL_ENTRY does it, name by name, which
- * is slow: it takes the directory's lock, which LOOKUPs there keep sharing among them; the kernel
- * hands it over to the notifier after 4 ms (kernel/locking/rwsem.c), so 250 nodes a second come
- * back from a directory that is being searched. */
+ * Kernels before Linux 6.18 do not support that. There NOTIFY_INVAL_ENTRY does it, name by name,
+ * which is slow: it takes the directory's lock, which the LOOKUPs there keep sharing; the kernel
+ * hands the lock over to the notifier after 4 ms (kernel/locking/rwsem.c), so a directory that is
+ * being searched gives back 250 nodes a second. */
 #include "workers/names/room.h"
 
 #include "base/clock.h"
 #include "shm/shm_notify.h"
 
-#define LOW_SHARE 16 /* room is low when less than 1/16 of the nodes is free or evictable */
-#define BATCH 16     /* notifications of one locked section: each takes 300 bytes of the undo log */
+#define LOW_SHARE 16 /* room is low if less than 1/16 of the nodes is free or evictable */
+#define BATCH 16     /* notifications per locked section: each takes 300 bytes of the undo log */
 #define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
 #define MADE_NS NS_PER_S
-#define SCAN 512 /* nodes looked at for each of them */
+#define SCAN 512 /* nodes checked for each of them */
 
 static uint32_t cursor; /* of this worker */
 
@@ -42,8 +42,8 @@ static bool is_asked(const struct worker *w)
     return r->tail - r->head >= PENDING_MAX;
 }
 
-/* Directories only if no file is found: one may be somebody's working directory, which then has
- * no path any more. */
+/* Directories only if no file is found: one may be the working directory of a process, which would
+ * then have no path any more. */
 static uint32_t candidate(struct worker *w, uint32_t *scan)
 {
     uint32_t other = SHM_NIL;
@@ -62,7 +62,7 @@ static uint32_t candidate(struct worker *w, uint32_t *scan)
     return other;
 }
 
-/* Under shm->meta. One notification; false: no node is left to be asked back. */
+/* Under shm->meta. One notification; false: no node is left that the kernel could forget. */
 static bool ask_name(struct worker *w, uint32_t *scan)
 {
     uint32_t node = candidate(w, scan);

@@ -1,5 +1,5 @@
-/* Lineages as text: making, extending and judging them. Where they come from and go to:
- * publish.c. */
+/* Lineages as text: creates, extends and judges them. Their users: cas_put.c, publish_wait.c,
+ * delete.c. */
 #include "workers/objmeta/lineage.h"
 
 #include <assert.h>
@@ -21,7 +21,7 @@ void lineage_new_id(char id[LINEAGE_ID_CAP])
                       sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
-/* Number of whole ids at the beginning, and whether the root's mark ends them. -1 for any other
+/* Number of whole ids at the beginning, and whether LINEAGE_ROOT follows them. -1 for any other
  * text. */
 static int count_ids(const char *text, bool *ret_root)
 {

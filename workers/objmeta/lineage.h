@@ -1,18 +1,18 @@
-/* Lineages: how a conditional write whose answer was lost is told from one that was refused.
+/* Lineages: they distinguish a conditional write that succeeded but whose reply was lost from one
+ * that was refused.
  *
- * Every conditional PUT carries a random write-id of its own, followed by those of the versions
- * that it was built on, newest first, in the metadata `stateproxy-lineage`. After a 412 that may be
- * the answer to a repetition, what is there now tells: our id in its lineage means that we have
- * written, even if others have written on top since.
+ * Every conditional PUT carries its own random write-id, followed by the ids of the versions that
+ * it was built on, newest first, in the metadata `stateproxy-lineage`. After a 412 that may be the
+ * reply to a retry, the current version decides: if our id is in its lineage, our write succeeded,
+ * even if others have written on top since.
  *
- * Text form: ids of SHM_ID_LEN base64url digits, one after the other, then LINEAGE_ROOT if the last
- * of them was built on nothing known; without it the lineage was cut, at LINEAGE_IDS_MAX or at what
- * metadata have room for.
+ * Text form: ids of SHM_ID_LEN base64url digits, one after the other; then LINEAGE_ROOT if the last
+ * of them was built on no known version. Without LINEAGE_ROOT the lineage was cut, at
+ * LINEAGE_IDS_MAX or at the room that metadata have.
  *
- * An id is short so that many fit: a PUT that is held up is recognised as long as fewer versions
- * than that are written on top. (That another one of a key has the same is found once in 10^12
- * judgements.)
- */
+ * Ids are short so that many fit: a delayed PUT is recognised as long as fewer versions than that
+ * have been written on top. (Another version of a key has the same id in one of 10^12
+ * judgements.) */
 #ifndef WORKERS_OBJMETA_LINEAGE_H
 #define WORKERS_OBJMETA_LINEAGE_H
 
@@ -24,41 +24,42 @@
 #define LINEAGE_META "stateproxy-lineage" /* the name, without "x-amz-meta-" */
 #define LINEAGE_IDS_MAX 96
 #define LINEAGE_ROOT '.'
-#define LINEAGE_CAP (LINEAGE_IDS_MAX * SHM_ID_LEN + 2) /* with the root's mark and NUL */
+#define LINEAGE_CAP (LINEAGE_IDS_MAX * SHM_ID_LEN + 2) /* with LINEAGE_ROOT and NUL */
 #define LINEAGE_ID_CAP (SHM_ID_LEN + 1)
 
 /* A new write-id: 48 random bits, and NUL. */
 void lineage_new_id(char id[LINEAGE_ID_CAP]);
 
-/* True for a text of the form above with at least one id. */
+/* True for a text in the form above with at least one id. */
 must_use bool lineage_is_valid(const char *text);
 
-/* The lineage of a write `id` built on a version of lineage `base`. NULL, "" or a text that is no
- * lineage: nothing is known of what it was built on, so the write is a root. */
+/* The lineage of a write `id` built on a version with lineage `base`. If `base` is NULL, "" or not
+ * a lineage, nothing is known about that version, so the write is a root. */
 void lineage_extend(const char *base, const char *id, char ret[LINEAGE_CAP]);
 
-/* Leaves as many of the newest ids as fit `room` bytes, at least one. */
+/* Keeps as many of the newest ids as fit into `room` bytes, at least one. */
 void lineage_cut(char text[LINEAGE_CAP], size_t room);
 
-/* The newest id of a lineage: that of the version itself. False (and "") if `text` is none. */
+/* The newest id of a lineage: that of the version itself. False (and "") if `text` is not a
+ * lineage. */
 bool lineage_head(const char *text, char ret_id[LINEAGE_ID_CAP]);
 
 enum lineage_verdict {
-    LINEAGE_OURS,     /* we have written; others perhaps on top */
-    LINEAGE_CONFLICT, /* what is there was not built on a write of ours */
-    LINEAGE_UNKNOWN,  /* neither can be shown: another program wrote, or the lineage was cut */
+    LINEAGE_OURS,     /* our write succeeded; others may have written on top */
+    LINEAGE_CONFLICT, /* the current version is not built on our write */
+    LINEAGE_UNKNOWN,  /* undecidable: another program wrote, or the lineage was cut */
 };
 
-/* Judges a refused write by the lineage of what is there now (`found`; NULL or invalid: none).
+/* Judges a refused write by the lineage of the current version (`found`; NULL or invalid: none).
  * `ours`: the id that all attempts of the write carried. `expected`: the newest id of the version
- * that the write was conditional on; NULL or "" if that had none, or the key was to be absent.
+ * that the write was conditional on; NULL or "" if that had none, or if the key had to be absent.
  *
  *   ours is in it                                        -> OURS
  *   expected is in it, another id follows                -> CONFLICT: only one write is built on a
  *                                                           version, and it was not ours
- *   expected is its newest                               -> CONFLICT: nobody has built on it, and
- *                                                           its ETag is another by now (a copy), so
- *                                                           no attempt of ours can act any more
+ *   expected is its newest                               -> CONFLICT: no write was built on it, and
+ *                                                           its ETag has changed (a copy), so no
+ *                                                           attempt of ours can succeed any more
  *   it shows its root, without either                    -> CONFLICT
  *   else                                                 -> UNKNOWN */
 must_use enum lineage_verdict lineage_judge(const char *found, const char *ours,

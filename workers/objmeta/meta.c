@@ -1,6 +1,6 @@
-/* Reading x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
- * bits, those of a symbolic link too: then the content is the target), rclone an octal mode and
- * seconds with a fraction. What is sent is what s3fs writes, and a fraction of seconds. */
+/* Reads and writes x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
+ * bits, also those of a symbolic link: then the content is the target), rclone an octal mode and
+ * seconds with a fraction. We write the form of s3fs, with a fraction of seconds. */
 #include "workers/objmeta/meta.h"
 
 #include <errno.h>
@@ -12,9 +12,9 @@
 
 #include "base/clock.h"
 
-#define TYPE_DEFAULT "binary/octet-stream" /* what S3 takes one for that came without a type */
+#define TYPE_DEFAULT "binary/octet-stream" /* the type that S3 gives to an object without one */
 #define PREFIX_LEN 11                      /* "x-amz-meta-", which servers count too */
-#define MODE_KEPT 01777 /* set-uid and set-gid bits from elsewhere are not believed */
+#define MODE_KEPT 01777 /* set-uid and set-gid bits in metadata are not trusted */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
 
 static bool parse(const char *text, int base, unsigned long max, unsigned long *ret)
@@ -28,14 +28,14 @@ static bool parse(const char *text, int base, unsigned long max, unsigned long *
     return !errno && !*end && *ret <= max;
 }
 
-/* A type that a mode in the metadata of such an object can have. */
+/* True if the mode's type is possible for such an object. */
 static bool is_type(unsigned long mode, bool dir)
 {
     return dir ? S_ISDIR(mode) : S_ISREG(mode) || S_ISLNK(mode);
 }
 
-/* Decimal where that makes a mode of such an object (33188 = 0100644), else octal ("100644",
- * "0644", "644"), else decimal permissions alone. With its type bits, where they are told. */
+/* Decimal if that is a mode with a possible type (33188 = 0100644), else octal ("100644", "0644",
+ * "644"), else decimal permissions alone. Includes the type bits, if the text has them. */
 static bool parse_mode(const char *text, bool dir, uint32_t *ret)
 {
     unsigned long v;
@@ -49,7 +49,7 @@ static bool parse_mode(const char *text, bool dir, uint32_t *ret)
     return false;
 }
 
-/* Digits behind the point, as nanoseconds; more than nine are cut. */
+/* Digits after the point, as nanoseconds; digits beyond nine are dropped. */
 static bool parse_fraction(const char *text, int64_t *ret)
 {
     int64_t ns = 0, unit = NS_PER_S / 10;
@@ -86,7 +86,8 @@ static void parse_id(const char *text, uint32_t *ret)
         *ret = (uint32_t)v;
 }
 
-/* What is not a matter of the content: extended attributes, and what other programs keep. */
+/* True for metadata that do not depend on the content: extended attributes, and those of other
+ * programs. */
 static bool is_foreign(const char *name)
 {
     static const char *const ours[] = {"mode", "uid", "gid", "mtime", "atime", "ctime"};
@@ -129,7 +130,7 @@ static void read_mode(const struct s3_object *obj, struct shm_version *v)
     uint32_t mode;
 
     if (!text || !parse_mode(text, v->dir, &mode))
-        return; /* the configured one */
+        return; /* the mode stays as configured */
     v->link = S_ISLNK(mode) && obj->size > 0 && obj->size < PATH_MAX;
     v->mode = mode & MODE_KEPT;
 }
@@ -179,7 +180,7 @@ int meta_fill(struct shm_node *n, const struct s3_object *obj)
     if (!(n->flags & SHM_NODE_LINK) != !v.link)
         return -ESTALE;
     adopt(n, v.mode, v.uid, v.gid);
-    /* (A session's time is that of its last write.) */
+    /* (A session has the time of its last write.) */
     if (timed && !(n->flags & SHM_NODE_MTIME_SET) && n->session == SHM_NIL) {
         n->mtime_ns = v.mtime_ns;
         n->flags |= SHM_NODE_MTIME_SET;
@@ -224,7 +225,7 @@ static void meta_add_number(struct meta_out *out, const char *name, uint32_t v)
     char text[META_VALUE_MAX];
 
     snprintf(text, sizeof(text), "%u", v);
-    (void)add(out, name, text); /* the first ones: they fit */
+    (void)add(out, name, text); /* they are the first ones, so they fit */
 }
 
 static uint32_t meta_type_of(const struct shm_node *n)

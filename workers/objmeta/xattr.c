@@ -1,5 +1,5 @@
-/* Coding, decoding, and changing a set in memory. Where the sets lie: op_xattr.c. What is read may
- * have been written by anybody: bounds-checked. */
+/* Encodes, decodes and changes a set in memory. op_xattr.c loads and stores the sets. Any program
+ * may have written the coded text, so decoding is bounds-checked. */
 #include "workers/objmeta/xattr.h"
 
 #include <assert.h>
@@ -10,7 +10,7 @@
 
 /* ---- decoding ---- */
 
-/* What is left of the coded text; `plain`: nothing in it is percent-coded. */
+/* The rest of the coded text; `plain`: nothing in it is percent-coded. */
 struct reader {
     const char *at;
     bool plain;
@@ -27,7 +27,7 @@ static int hex_value(char c)
     return -1;
 }
 
-/* The next character, -1 at the end and where a code is broken. */
+/* The next character; -1 at the end, or if a percent code is invalid. */
 static int next(struct reader *r)
 {
     unsigned char c = (unsigned char)*r->at;
@@ -56,7 +56,7 @@ static int next_of_token(struct reader *r)
     return c;
 }
 
-/* The string whose opening quote has been read, to set->bytes from `used` on, with NUL. Its length,
+/* Reads a string whose opening quote has been read into set->bytes at `used`, with NUL. Its length,
  * or -EIO. */
 static ssize_t read_string(struct reader *r, struct xattr_set *set)
 {
@@ -74,7 +74,7 @@ static ssize_t read_string(struct reader *r, struct xattr_set *set)
     return (ssize_t)(at - set->used);
 }
 
-/* In place: base64, with or without its padding. */
+/* Decodes base64 in place, with or without padding. */
 static int unbase64(struct xattr_set *set, size_t from, size_t len, size_t *ret_len)
 {
     char text[sizeof(set->bytes)];
@@ -88,7 +88,7 @@ static int unbase64(struct xattr_set *set, size_t from, size_t len, size_t *ret_
                : -EIO;
 }
 
-/* "name":"value", its first quote already read. */
+/* Reads "name":"value"; the first quote has been read already. */
 static int read_item(struct reader *r, struct xattr_set *set)
 {
     struct xattr_item *item = &set->item[set->n];
@@ -143,7 +143,7 @@ int xattr_decode(const char *coded, struct xattr_set *ret)
     return -EIO;
 }
 
-/* ---- coding ---- */
+/* ---- encoding ---- */
 
 struct writer {
     char *out;
@@ -151,7 +151,7 @@ struct writer {
     bool full;
 };
 
-/* As it is where that is safe in a header and in a signature, else percent-coded. */
+/* Unchanged if that is safe in a header and in a signature, else percent-coded. */
 static void put_char(struct writer *w, uint8_t c)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -232,7 +232,7 @@ const uint8_t *xattr_get(const struct xattr_set *set, const char *name, size_t *
     return set->bytes + set->item[i].value;
 }
 
-/* Appends; -ENOSPC. */
+/* Appends an attribute. 0 or -ENOSPC. */
 static int append(struct xattr_set *set, const char *name, const void *value, size_t len)
 {
     size_t name_len = strlen(name) + 1;
@@ -251,7 +251,7 @@ static int append(struct xattr_set *set, const char *name, const void *value, si
     return 0;
 }
 
-/* All but the one at `without`, copied: no holes stay. */
+/* Copies all attributes but the one at `without`, so that no gaps stay. */
 static void rebuild(struct xattr_set *set, size_t without)
 {
     struct xattr_set old = *set;
@@ -260,7 +260,7 @@ static void rebuild(struct xattr_set *set, size_t without)
     for (size_t i = 0; i < old.n; i++) {
         if (i != without)
             (void)append(set, (const char *)old.bytes + old.item[i].name,
-                         old.bytes + old.item[i].value, old.item[i].len); /* it fitted */
+                         old.bytes + old.item[i].value, old.item[i].len); /* it has fitted before */
     }
 }
 

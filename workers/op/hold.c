@@ -1,4 +1,5 @@
-/* Names that an op holds: marks on nodes, noted in its record, so that they outlive its worker. */
+/* Names that an op has locked: marks on nodes, noted in the op's record, so that they survive its
+ * worker. */
 #include "workers/op/hold.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ bool hold_take(struct op *op, uint32_t node)
         return true;
     if (n->session != SHM_NIL && hold_is_publishing(w, n->session))
         return false;
-    /* Whoever holds it wakes everybody when it lets go. */
+    /* The op that has locked it wakes all workers when it unlocks it. */
     if (hold_is_taken(w, node, tag))
         return false;
     shm_node_set_busy(w->shm, node, tag);

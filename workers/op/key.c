@@ -1,5 +1,5 @@
-/* Building S3 keys. Names that S3 servers fold or refuse are not sent: s3/s3_url.c refuses them
- * once more. */
+/* Builds S3 keys. Names that S3 servers normalise or reject are not sent: s3/s3_url.c rejects them
+ * too. */
 #include "workers/op/key.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Nodes and keys: "<prefix>/<path>", byte for byte. */
+/* The S3 keys of nodes: "<prefix>/<path>", byte for byte. */
 #ifndef WORKERS_OP_KEY_H
 #define WORKERS_OP_KEY_H
 
@@ -7,9 +7,8 @@
 
 #define KEY_CAP (S3_KEY_MAX + 1)
 
-/* Under shm->meta. The key of a node; of a directory with its slash at the end ("" is the whole
- * bucket).
- * 0 or -ENAMETOOLONG. */
+/* Under shm->meta. The key of a node; for a directory with a slash at the end ("" is the whole
+ * bucket). 0 or -ENAMETOOLONG. */
 must_use int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP]);
 
 /* Under shm->meta. The key of a name in a directory, without a slash at the end. 0, -ENAMETOOLONG
@@ -17,14 +16,14 @@ must_use int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP]);
 must_use int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len,
                          char out[KEY_CAP]);
 
-/* Appends the slash that makes a key the one of a directory. 0 or -ENAMETOOLONG. */
+/* Appends the slash that makes the key a directory's key. 0 or -ENAMETOOLONG. */
 must_use int key_add_slash(char key[KEY_CAP]);
 
-/* Under shm->meta. True if the node is the directory, or below it. */
+/* Under shm->meta. True if the node is the directory `dir`, or below it. */
 must_use bool key_is_below(struct worker *w, uint32_t node, uint32_t dir);
 
-/* Below the mount's prefix, for stateproxy itself (the probe of the server): hidden from the
- * listing of the mount's root. */
+/* Reserved for stateproxy itself below the mount's prefix (for the probe of the server): hidden
+ * from the listing of the mount's root. */
 #define KEY_RESERVED_DIR ".stateproxy-probe/"
 
 /* True for keys below KEY_RESERVED_DIR, and the directory itself. */

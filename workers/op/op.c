@@ -1,5 +1,5 @@
-/* The life of an op: journal states, keeping, answering, waking, interrupting. What ops do is in
- * op_*.c; how they are read in channel.c; how they are taken over in recover.c. */
+/* The life of an op: journal states, keeping, replies, waking, interrupts. The operations are in
+ * op_*.c; channel.c reads requests; recover.c takes them over. */
 #include "workers/op/op.h"
 
 #include <assert.h>
@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "workers/op/proc.h"
 
-#define RESERVE_SHARE 8 /* one record in so many is kept back */
+#define RESERVE_SHARE 8 /* one record in this many is reserved */
 
 static uint32_t current_idx(const struct worker *w)
 {
@@ -35,7 +35,7 @@ static void set_state(struct shm_record *rec, enum shm_record_state state)
     atomic_store_explicit(&rec->state, state, memory_order_release);
 }
 
-/* The op's slot is free again; its record too, and goes back to the stack. */
+/* Frees the op's slot, and pushes its record back to the stack. */
 static void op_free_now(struct op *op)
 {
     struct worker *w = op->w;
@@ -58,9 +58,9 @@ static void op_end(struct op *op)
     set_state(rec, SHM_RECORD_FREE);
 }
 
-/* Stored before it is sent, as op_applied does it: a request that has been answered must not be
- * handled again. The name that was missing may be there by then, and a second answer would count a
- * lookup, or change something, behind the kernel's back. */
+/* Stored before it is sent, as in op_applied: a request that has got its reply must not be handled
+ * again. By then the missing name may exist, and a second reply would count a lookup, or change
+ * something, without the kernel's knowledge. */
 void op_fail(struct op *op, int error)
 {
     op->rec->reply_error = error;
@@ -90,7 +90,7 @@ void op_done(struct op *op)
 
 struct shm_record *op_edit(struct op *op)
 {
-    /* Not the request, which does not change, nor what op_progress() is for. */
+    /* Without the request, which does not change, and the progress, which op_progress() saves. */
     shm_save(op->w->shm, op->w->shm->meta, op->rec, offsetof(struct shm_record, request));
     return op->rec;
 }
@@ -135,7 +135,7 @@ void op_finish(struct op *op)
     struct iovec iov = {.iov_base = arena ? op->w->arena->reply : rec->reply,
                         .iov_len = arena ? op->w->arena->reply_len : rec->reply_len};
 
-    if (rec->told) /* if that was not sent before: nothing else may be */
+    if (rec->told) /* the late reply may not have been sent yet, and no other may be sent */
         op->front->send(op, op->front->late_error(op), NULL, 0);
     else
         op->front->send(op, rec->reply_error, &iov, rec->reply_error || !iov.iov_len ? 0 : 1);
@@ -144,8 +144,8 @@ void op_finish(struct op *op)
 
 /* ---- keeping ---- */
 
-/* The record is complete before it becomes IN_FLIGHT, and the read area is given up only then: a
- * worker killed in between leaves both, which recover.c knows by their `unique`. */
+/* The record is complete before it becomes IN_FLIGHT, and only then is the read area released. A
+ * worker killed in between leaves both; recover.c recognises them by their equal `unique`. */
 static void move_to_record(struct op *op, uint32_t idx, size_t len)
 {
     struct worker *w = op->w;
@@ -158,14 +158,14 @@ static void move_to_record(struct op *op, uint32_t idx, size_t len)
     memset(&to->progress, 0, sizeof(to->progress));
     set_state(to, SHM_RECORD_IN_FLIGHT);
     atomic_store(&from->state, SHM_RECORD_FREE);
-    /* An interrupt that found the read area while it was copied. One that comes later finds it
-     * free: op_interrupt.c. */
+    /* An interrupt that arrived in the read area during the copy. A later one finds the area free:
+     * op_interrupt.c. */
     if (atomic_load(&from->interrupted))
         atomic_store(&to->interrupted, 1);
 }
 
-/* Some records are left for RELEASE: the kernel does not repeat it, and what was not published
- * would be lost with it. It sends few at a time (max_background). */
+/* Some records are reserved for RELEASE: the kernel does not repeat it, so unpublished content
+ * would be lost with it. The kernel sends few at a time (max_background). */
 static uint32_t record_but(const struct worker *w, uint32_t reserve)
 {
     return w->n_free_records > reserve ? w->free_records[w->n_free_records - 1] : SHM_NIL;
@@ -265,7 +265,7 @@ void op_stop_waiting(struct op *op)
     op->waiting = false;
 }
 
-/* `resume` may end this op and others, and begin none: so the array can be walked. */
+/* `resume` may end this op and others, but creates none: so walking the array is safe. */
 void op_resume_all(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
@@ -274,9 +274,9 @@ void op_resume_all(struct worker *w)
     }
 }
 
-/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A file
- * operation is not ended by a signal that the caller survives (Go programs get them all the time);
- * one that arrives later and kills it is seen because this runs once a second too. */
+/* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A signal that
+ * the caller survives does not end a file operation (Go programs get such signals all the time). A
+ * later deadly signal is noticed because this also runs once a second. */
 void op_interrupts(struct worker *w)
 {
     for (uint32_t i = 0; i <= current_idx(w); i++) {
@@ -293,7 +293,7 @@ void op_interrupts(struct worker *w)
     }
 }
 
-/* It goes on; only its client no longer waits for it. */
+/* The op continues; only its client no longer waits for it. */
 static void tell_early(struct op *op)
 {
     int error = op->front->late_error(op);
@@ -321,10 +321,10 @@ static void end_late(struct op *op)
     op_fail(op, op->front->late_error(op));
 }
 
-/* so many wait: behind them others do, unseen, in the kernel's background queue */
+/* from this many waiting ops on, others wait unseen in the kernel's background queue */
 #define QUEUE_MANY 16
 
-/* Of those that queue: they have been waiting for as long before they came here. */
+/* The limit for ops that queue: before they came here, they have waited unseen for as long. */
 static uint64_t queue_limit(const struct worker *w, uint64_t limit)
 {
     unsigned n = 0;

@@ -1,19 +1,17 @@
-/* One request, from being read to being answered, whichever front end it came through (the
- * kernel's: workers/handlers/fuse_op.h). What only its front end understands is not here.
+/* One request, from reading it to replying, whichever front end it came through (the kernel's:
+ * workers/handlers/fuse_op.h). Details that only its front end understands are not here.
  *
- * A handler (dispatch.c has the table) gets an op and either answers it, or keeps it: op_keep()
- * moves the request from the read area into a journal record, and the handler returns with S3
- * requests running or with `resume` set. Whatever way: each op is answered exactly once, by one of
- *   op_fail, op_answer, op_answer_iov   nothing was changed that a second run of the handler would
- *                                       not do again
- *   op_applied + op_finish              something was: op_applied stores the answer in the section
- *                                       that makes the change, so that a replacement only sends it
+ * A handler (dispatch.c has the table) gets an op and either replies, or keeps it: op_keep() moves
+ * the request from the read area into a journal record, and the handler returns while S3 requests
+ * are running or `resume` is set. In both cases each op gets exactly one reply, through one of
+ *   op_fail, op_answer, op_answer_iov   no change, or only changes that a second run of the handler
+ *                                       would make again
+ *   op_applied + op_finish              a change: op_applied stores the reply in the section that
+ *                                       makes the change, so that a replacement only sends it
  *
- * When this worker dies, its replacement runs the handler of every op that was not APPLIED again,
- * from the start, with what the handler had recorded in op->rec (change, session, node, target,
- * progress).
- * Handlers are written for that.
- */
+ * When this worker dies, its replacement runs the handler again, from the start, for every op that
+ * was not APPLIED, with what the handler had recorded in op->rec (change, session, node, target,
+ * progress). Handlers must be written for that. */
 #ifndef WORKERS_OP_OP_H
 #define WORKERS_OP_OP_H
 
@@ -24,151 +22,158 @@
 
 #define OP_ANCESTORS SHM_SESSION_FOLLOWERS
 
-/* Who asks. */
+/* The process that made the request. */
 struct op_caller {
-    uint32_t pid; /* of the thread; 0: not known, as of a RELEASE */
+    uint32_t pid; /* of the thread; 0: unknown, as for a RELEASE */
     uint32_t uid;
     uint32_t gid;
-    uint32_t open_flags; /* O_…, of what opens a file that is there; else 0 */
+    uint32_t open_flags; /* O_… flags of a request that opens an existing file; else 0 */
 
-    /* Filled by variant->identify() and identify_family(), all zero where it is not known. */
+    /* Filled in by variant->identify() and identify_family(), all zero if unknown. */
     struct shm_baseline_who self;
-    int32_t parent;                           /* its process id */
-    struct shm_baseline_who up[OP_ANCESTORS]; /* its parent, that one's parent, ...; not init */
-    bool waits[OP_ANCESTORS];                 /* each of them, up to there, waits for its child */
+    int32_t parent; /* its process id */
+    /* its parent, the parent's parent, ...; without init */
+    struct shm_baseline_who up[OP_ANCESTORS];
+    bool waits[OP_ANCESTORS]; /* up[i] waits for its child, and so do all before it */
 };
 
 struct op;
 
-/* What an op asks of the front end that it came through. */
+/* What the front end that a request came through does for its op. */
 struct op_front {
-    /* Of the request, for the log. */
+    /* The name of the request, for the log. */
     const char *(*name)(const struct op *op);
-    /* Copies the request to `dst` (the op's record), from where `load` takes it after the move, or
-     * after the worker's death. Its size, or 0: it does not fit. */
+    /* Copies the request to `dst` (the op's record); `load` reads it from there after the move, or
+     * after the worker's death. Returns its size, or 0: it does not fit. */
     size_t (*save)(const struct op *op, void *dst, size_t cap);
     void (*load)(struct op *op, const void *from, size_t len);
-    /* Sends the reply: `error` (0 or -errno), or with 0 the pieces. Logs what goes wrong. */
+    /* Sends the reply: `error` (0 or -errno); if it is 0, the pieces in `iov`. Logs failures. */
     void (*send)(const struct op *op, int error, const struct iovec *iov, unsigned n);
-    /* What a request is told that takes too long: 0 or -errno. */
+    /* The reply for a request that takes too long: 0 or -errno. */
     int (*late_error)(const struct op *op);
-    /* Under shm->meta. The client was told that instead of this reply: what it would have had by
-     * the reply is taken back. */
+    /* Under shm->meta. The client got the late_error() instead of this reply: takes back what the
+     * reply would have given to it. */
     void (*not_told)(struct op *op, const void *reply, size_t len);
 };
 
-#define OP_REPLY_IOV 64 /* pieces of one reply, at most */
+#define OP_REPLY_IOV 64 /* maximum number of pieces of one reply */
 
 struct op {
     const struct op_front *front;
     struct worker *w; /* NULL = free */
     struct shm_record *rec;
     uint32_t rec_idx; /* index of the record; shm sizes.records = arena->current */
-    bool waiting;     /* `resume` is called at each wake */
-    bool stays;       /* an interrupt does not end it: what it does must come to its end */
-    bool told;        /* ETIMEDOUT was sent, see op_limits(); rec->told outlives the worker */
-    bool ends_late;   /* ... but past the limit it does, as what it began needs it no more */
-    bool queues;      /* one of many that may wait behind each other, unseen: op_limits() */
-    bool reserved;    /* may take the last records: nobody repeats it */
+    bool waiting;     /* `resume` is called at each wake-up */
+    bool stays;       /* an interrupt does not end it: it must be completed */
+    bool told;        /* late_error() was sent, see op_limits(); rec->told outlives the worker */
+    bool ends_late;   /* ... but the time limit does: what it started no longer needs the op */
+    bool queues;      /* many such ops may queue up in the kernel, unseen by us: op_limits() */
+    bool reserved;    /* may take the last records, as no client repeats it */
     struct op_caller caller;
-    struct s3_req *s3; /* running request: cancelled when the op is interrupted */
+    struct s3_req *s3; /* running S3 request: cancelled when the op is interrupted */
 
-    /* Called when something that the op waits for may have happened: looks again, and answers, goes
-     * on, or stays waiting. */
+    /* Called when something that the op waits for may have happened: checks again, then replies,
+     * continues, or goes on waiting. */
     void (*resume)(struct op *op);
-    /* What the handler needs while the op is kept; `state` is freed with state_free (NULL: nothing)
-     * when the op is answered or interrupted. state_free cancels what `state` still has running. */
+    /* Data of the handler while the op is kept; freed with state_free (NULL: nothing to free) when
+     * the op gets its reply or is interrupted. state_free cancels everything that `state` still has
+     * running. */
     void *state;
     void (*state_free)(void *state);
-    const struct op_sequence *sequence; /* of an operation of several steps, and the current one */
+    /* the operation of several steps, and the index of its current step */
+    const struct op_sequence *sequence;
     unsigned at;
-    /* Gives back what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL:
-     * nothing. */
+    /* Releases what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL:
+     * nothing to release. */
     void (*gives_back)(struct op *op);
 };
 
 typedef void op_handler(struct op *op);
 
-/* Keeps the request beyond this turn. 0; or -ENOMEM: no record is free, and the op has been
- * answered with it. To be called before anything is started for the op; pointers into the request
- * change. Does nothing to a kept op. */
+/* Keeps the request beyond this turn of the loop. 0; or -ENOMEM: no record is free, or the request
+ * does not fit into one; then the op has already got an error reply. Call it before anything is
+ * started for the op; pointers into the request change. Does nothing to an op that is already
+ * kept. */
 must_use int op_keep(struct op *op);
 
-/* The record that the next op_keep will take (of all but RELEASE); SHM_NIL if none is free. */
+/* The record that the next op_keep will take (for all requests but RELEASE); SHM_NIL if none is
+ * free. */
 uint32_t op_next_record(const struct worker *w);
 
-/* True while the op's request still lies in the read area. */
+/* True while the op's request is still in the read area. */
 bool op_is_current(const struct op *op);
 
-/* The handler's state while the op is kept (see above). The op must have none. */
+/* Sets the handler's data of a kept op (see above). The op must have none. */
 static inline void op_set_state(struct op *op, void *state, void (*state_free)(void *state))
 {
     op->state = state;
     op->state_free = state_free;
 }
 
-/* Calls op->resume at each wake until the op is answered or op_stop_waiting. The op must be kept.
- * */
+/* Calls op->resume at each wake-up, until the op gets its reply or op_stop_waiting is called. The
+ * op must be kept. */
 void op_wait(struct op *op, void (*resume)(struct op *op));
 void op_stop_waiting(struct op *op);
 
-/* Answers. `error` is 0 or -errno. The op is gone after each. Those with data are for requests
- * without effects: a replacement may answer them anew. */
+/* Send the reply. `error` is 0 or -errno. The op is gone afterwards. The two with data are for
+ * requests without effects: a replacement may replay those. */
 void op_fail(struct op *op, int error);
 void op_answer(struct op *op, const void *data, size_t len);
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n);
-/* No answer is wanted (FORGET). */
+/* Ends an op that gets no reply (FORGET). */
 void op_done(struct op *op);
 
-/* Under shm->meta, last in the section: the effect and this answer become one. len <=
- * SHM_RECORD_REPLY. */
+/* Under shm->meta, as the last call in the section: the effect and this reply become one unit. len
+ * <= SHM_RECORD_REPLY. */
 void op_applied(struct op *op, int error, const void *data, size_t len);
-/* Under shm->meta: the same with arena->reply[0 .. len) as the answer. */
+/* Under shm->meta: the same, with arena->reply[0 .. len) as the reply. */
 void op_applied_in_arena(struct op *op, size_t len);
-/* After unlocking: sends what op_applied stored. The op is gone. */
+/* After unlocking: sends the reply that op_applied stored. The op is gone afterwards. */
 void op_finish(struct op *op);
 
-/* Under shm->meta: before changing change, session, node, target of op->rec. */
+/* Under shm->meta: saves op->rec before a change of its change, session, node or target, and
+ * returns it. */
 struct shm_record *op_edit(struct op *op);
 
-/* Under shm->meta, kept ops only: before changing op->rec->progress. */
+/* Under shm->meta, kept ops only: saves op->rec->progress before a change, and returns it. */
 union shm_progress *op_progress(struct op *op);
 
-/* The tag of this op for shm_node_set_busy(): stays the same through a worker's replacement. Kept
- * ops only. */
+/* The tag of this op for shm_node_set_busy(): the replacement of a worker has the same. Kept ops
+ * only. */
 uint32_t op_tag(const struct op *op);
 
-/* The node that the request is about (rec->node_id), under shm->meta: SHM_NIL if not known (answer
- * ESTALE). */
+/* Under shm->meta. The node of the request (rec->node_id): SHM_NIL if unknown (reply ESTALE). */
 uint32_t op_node(const struct op *op);
 
-/* For front ends. An op for this record of our own arena, with `front` set and nothing of the
- * request known; then op_note() when it has been decoded. There is one for each record. */
+/* For front ends. A new op for this record of our own arena, with `front` set and nothing known
+ * about the request yet; call op_note() once it has been decoded. There is one op for each
+ * record. */
 struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_idx);
 
-/* For front ends: the record's facts of a request. Of one that a replacement takes over the effects
- * so far are kept. `opcode`: the front end's, for status displays. */
+/* For front ends: writes the request's header into the record. If a replacement takes the request
+ * over, the recorded effects are kept. `opcode`: the front end's, for status displays. */
 void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id);
 
-/* For front ends: the op's request in its record; *ret_len: its bytes. */
+/* For front ends: the request as saved in the op's record; *ret_len: its size in bytes. */
 const void *op_saved(const struct op *op, size_t *ret_len);
 
 /* Runs the handler of the op's opcode. */
 void op_dispatch(struct op *op);
 
-/* Ends with EINTR the ops that were interrupted by a signal that their caller dies of. Called at
- * each wake, and once a second. */
+/* Ends with EINTR the ops that were interrupted by a signal that kills their caller. Called at each
+ * wake-up, and once a second. */
 void op_interrupts(struct worker *w);
 
-/* Answers what is about to become older than the kernel lets a request be (env->request_limit_ns):
- * it would end the whole connection. ETIMEDOUT, a waiting lock EAGAIN. What `stays` goes on all the
- * same; so does a publish, which is a job of its session. Called once a second. */
+/* Replies to requests that are about to exceed the age limit of the kernel (env->request_limit_ns),
+ * which would abort the whole connection: with ETIMEDOUT, a waiting lock with EAGAIN. An op that
+ * `stays` continues all the same; so does a publish, which is a job of its session. Called once a
+ * second. */
 void op_limits(struct worker *w);
 
 /* Calls `resume` of all waiting ops. */
 void op_resume_all(struct worker *w);
 
-/* An op is under way that comes to its end whatever happens to its caller. */
+/* True if an op is under way that will be completed whatever happens to its caller. */
 bool op_any_stays(const struct worker *w);
 
 #endif

@@ -15,7 +15,7 @@
 #include "base/fd.h"
 
 #define PROC_TEXT_MAX 4096
-#define WAIT_LOOKS 8 /* a shell that has just made a child is about to wait for it */
+#define WAIT_LOOKS 8 /* a shell that has just forked is about to wait for the child */
 #define PF_EXITING 0x4
 
 enum {
@@ -26,8 +26,8 @@ enum {
     STAT_EXIT_CODE = 52
 };
 
-/* Field `want` (from 3 on) of a stat line: the command name before it may hold anything, ")" too.
- * */
+/* Field `want` (3 or higher) of a stat line. The command name before it may contain anything, also
+ * ")". */
 static bool stat_field(const char *text, int want, uint64_t *ret)
 {
     const char *p = strrchr(text, ')');
@@ -41,10 +41,11 @@ static bool stat_field(const char *text, int want, uint64_t *ret)
     return end != p + 1;
 }
 
-/* ---- descriptors kept back ---- */
+/* ---- reserved descriptors ---- */
 
-/* Without a free descriptor a killed writer would look like one of whom nothing can be known, and
- * what it half wrote would be published. So two are kept: for a directory and a file in it. */
+/* Without a free descriptor, a killed writer would look like one about which nothing is known, and
+ * its half-written file would be published. So two are reserved: one for a directory and one for a
+ * file in it. */
 static int spare[2] = {-1, -1};
 
 void proc_keep_spares(void)
@@ -55,7 +56,8 @@ void proc_keep_spares(void)
     }
 }
 
-/* True if `r` says that descriptors are short, and now there are some: until proc_keep_spares. */
+/* True if `r` reports a shortage of descriptors; then the reserved ones are free until
+ * proc_keep_spares. */
 static bool lend_spares(ssize_t r)
 {
     if (r != -EMFILE && r != -ENFILE)
@@ -82,7 +84,7 @@ static bool read_proc(int32_t pid, const char *file, char *text)
     return r > 0;
 }
 
-/* A number of a status file, 0 if it is not there. `name` as "\nTgid:". */
+/* A number in a status file, 0 if it is missing. `name` such as "\nTgid:". */
 static int32_t status_number(const char *text, const char *name)
 {
     const char *p = strstr(text, name);
@@ -91,9 +93,9 @@ static int32_t status_number(const char *text, const char *name)
 }
 
 /* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait
- * for, seen on Linux 6.18: while it closes files there, it would wait for our answer and we for it.
- * Its memory is new then and has no code yet; statm says that without any lock. (A process that
- * exits has no memory at all.) */
+ * for, as seen on Linux 6.18. While the process closes files there, it would wait for our reply and
+ * we for its lock. At that point its memory is new and contains no code yet; statm shows that
+ * without any lock. (A process that exits has no memory at all.) */
 static bool is_in_exec(uint32_t tid)
 {
     char text[PROC_TEXT_MAX];
@@ -129,7 +131,7 @@ void proc_look(uint32_t tid, struct proc_info *ret)
         ret->execs = ret->known = true;
         return;
     }
-    /* The thread itself: the group's leader may have exited before it. */
+    /* Of the thread itself: the group's leader may have exited before it. */
     if (!ret->tgid || !read_proc((int32_t)tid, "stat", text) ||
         !stat_field(text, STAT_FLAGS, &flags) || !stat_field(text, STAT_START_CODE, &start_code) ||
         !stat_field(text, STAT_EXIT_CODE, &code))
@@ -142,8 +144,8 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     ret->parent = (int32_t)parent;
     ret->exiting = flags & PF_EXITING;
     ret->signal = ret->exiting ? (int32_t)(code & 0x7f) : 0;
-    /* Without permission to trace it the kernel shows start code 1 and exit code 0, as if it had
-     * exited normally. (A process whose memory is gone already shows 0 there.) */
+    /* Without permission to trace the process, the kernel shows start code 1 and exit code 0, as if
+     * it had exited normally. (A process whose memory is already gone has start code 0.) */
     ret->known = start_code != 1;
 }
 
@@ -163,7 +165,7 @@ void proc_look_parent(int32_t tgid, struct proc_info *ret)
     ret->waits = strtol(text, NULL, 10) == SYS_wait4 || strtol(text, NULL, 10) == SYS_waitid;
 }
 
-/* A value of an fdinfo file: "name:\t123". */
+/* A value in an fdinfo file: "name:\t123". */
 static bool info_value(const char *text, const char *name, int base, uint64_t *ret)
 {
     const char *p = strstr(text, name);
@@ -174,14 +176,14 @@ static bool info_value(const char *text, const char *name, int base, uint64_t *r
     return true;
 }
 
-/* What a descriptor is to be. */
+/* The descriptor to look for. */
 struct fd_wanted {
     uint64_t ino;
     bool writes;
-    int looks; /* at so many, at most */
+    int looks; /* descriptors to check, at most */
 };
 
-/* 1, 0, or -errno where no descriptor is left to look with. */
+/* 1 (match), 0, or -errno if no descriptor is left to look with. */
 static int fd_matches(int dirfd, const char *fd_name, const struct fd_wanted *want)
 {
     char text[PROC_TEXT_MAX];
@@ -201,7 +203,7 @@ static int fd_matches(int dirfd, const char *fd_name, const struct fd_wanted *wa
            info_value(text, "\nino:", 10, &found) && found == want->ino;
 }
 
-/* 1, 0, or -errno. */
+/* 1 (match), 0, or -errno. */
 static int any_matches(int32_t tgid, const struct fd_wanted *want)
 {
     char path[64];

@@ -1,4 +1,4 @@
-/* The bytes of write sessions. Who may change them when is session_change.c's matter. */
+/* The bytes of write sessions. session_change.c decides which op may change them, and when. */
 #include "workers/op/spool.h"
 
 #include <errno.h>
@@ -29,8 +29,8 @@ int spool_fd(struct worker *w, uint32_t session)
     return fd_for(w, session, flags_now(w, session));
 }
 
-/* The content may move to disk, and the memory be given back, between the look at the flag and the
- * read: then the flag has changed, and the read is done again. */
+/* Between the read of the flag and the read of the bytes, the content may move to disk and the
+ * memory be freed. Then the flag has changed, and the read is repeated. */
 int spool_read(struct worker *w, uint32_t session, void *buf, size_t len, uint64_t off)
 {
     for (;;) {
@@ -46,7 +46,7 @@ int spool_read(struct worker *w, uint32_t session, void *buf, size_t len, uint64
     }
 }
 
-/* All memfds together may take half as much as the block pool. */
+/* All memfds together may use half as much memory as the block pool. */
 static uint64_t mem_limit(const struct worker *w)
 {
     return (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / 2;
@@ -95,7 +95,7 @@ void spool_drop_memory(struct worker *w, uint32_t session)
     struct shm_session *s;
 
     if (ftruncate(w->env->spool[session].mem_fd, 0) < 0)
-        return; /* still counted, then */
+        return; /* then it stays reserved */
     worker_lock(w);
     s = shm_session_edit(w->shm, session);
     shm_set(w->shm, w->shm->meta, w->shm->sessions->mem_used,
@@ -122,8 +122,8 @@ void spool_clear(struct worker *w, uint32_t session)
 {
     const struct worker_spool *s = &w->env->spool[session];
 
-    /* Shrinking an unlinked file to nothing does not fail in ways that could be answered; a slot
-     * that kept its bytes would be emptied when its next session is truncated or overwritten. */
+    /* Truncating an unlinked file to size 0 does not fail in a way that could be handled. If a slot
+     * kept its bytes, they would be removed when its next session is truncated or overwritten. */
     if (ftruncate(s->mem_fd, 0) < 0 || (s->file_fd >= 0 && ftruncate(s->file_fd, 0) < 0))
         return;
 }
@@ -147,7 +147,7 @@ int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf, siz
 
 void spool_park_clear(struct worker *w, uint32_t record, size_t len)
 {
-    /* Best effort: bytes that stay are overwritten by the next that is parked there. */
+    /* Best effort: remaining bytes are overwritten by the next payload parked there. */
     if (fallocate(w->env->park_fd[w->slot], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   park_at(w, record), (off_t)len) < 0)
         return;

@@ -1,13 +1,14 @@
-/* How long what S3 has said of a name is good for. Times are monotonic, of when S3 was asked. */
+/* How long what S3 returned for a name stays valid. Times are monotonic: when the request to S3 was
+ * sent. */
 #ifndef WORKERS_OP_VALIDITY_H
 #define WORKERS_OP_VALIDITY_H
 
 #include "base/clock.h"
 #include "workers/op/worker.h"
 
-/* FRESH and LOOKED serve the request that the kernel sends right after the one that set them,
- * and only that. If it does not come, they must not serve another much later. Counted from the
- * asking, so the answer's way is in it. */
+/* FRESH and LOOKED serve the one request that the kernel sends right after the one that set them.
+ * If that request does not come, they must not serve another much later. Measured from when the
+ * request to S3 was sent, so it includes the round trip. */
 #define VALIDITY_NEXT_NS NS_PER_S
 
 static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t now)
@@ -15,7 +16,8 @@ static inline bool validity_holds(uint64_t checked_ns, uint64_t ttl_ns, uint64_t
     return ttl_ns && checked_ns && now - checked_ns <= ttl_ns;
 }
 
-/* Under shm->meta. The kernel will look the name up once more, and need not ask for it again. */
+/* Under shm->meta. The kernel will look the name up once more; S3 need not be asked again for
+ * that. */
 static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid)
 {
     struct shm_node *n = shm_node_edit(w->shm, node);
@@ -25,8 +27,8 @@ static inline void validity_looked(struct worker *w, uint32_t node, uint32_t pid
         n->looked_by = pid;
 }
 
-/* Under shm->meta. This thread uses the node that it was told: it looks the name up no more for
- * that. */
+/* Under shm->meta. This thread uses the node that its LOOKUP returned, so it will not look the name
+ * up again for that. */
 static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -35,11 +37,11 @@ static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
         shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_LOOKED;
 }
 
-#define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen not more often */
-#define VALIDITY_DEPTH 32                   /* directories that one answer renews */
+#define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen at most this often */
+#define VALIDITY_DEPTH 32                   /* directories that one reply renews, at most */
 
-/* Under shm->meta. S3, asked at this time, has told of something in the directory: that and all
- * above it are there. */
+/* Under shm->meta. S3, asked at this time, returned something in the directory: so that directory
+ * and all above it exist. */
 static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t asked_ns)
 {
     for (int i = 0; i < VALIDITY_DEPTH && dir != SHM_NIL; i++) {
@@ -51,8 +53,8 @@ static inline void validity_proves(struct worker *w, uint32_t dir, uint64_t aske
     }
 }
 
-/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), set not long ago; the flag is
- * used up. */
+/* Under shm->meta. True if the node has this flag (FRESH, LOOKED), and it was set recently. Clears
+ * the flag. */
 static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag, uint64_t now)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
@@ -63,8 +65,9 @@ static inline bool validity_take(struct worker *w, uint32_t node, uint16_t flag,
     return validity_holds(n->checked_ns, VALIDITY_NEXT_NS, now);
 }
 
-/* Under shm->meta. An entry of the directory came, went or changed, and the name table says so: the
- * pages of its listing are stale, but that it knows all its names stays true. */
+/* Under shm->meta. An entry of the directory was added, removed or changed, and the name table
+ * already has the change: the pages of its listing are stale, but the table still knows all names
+ * of the directory. */
 static inline void validity_dir_changed(struct worker *w, uint32_t dir)
 {
     if (dir != SHM_NIL)

@@ -1,7 +1,7 @@
-/* What differs between the variants of stateproxy (s3-buffered-lww, s3-buffered-cas). Each is one
- * struct variant, put together in workers/variant/ from functions of the rooms below; a worker has
- * one (w->variant), chosen at its start. Nobody asks which variant runs: what has to be decided is
- * a member here. */
+/* The differences between the variants of stateproxy (s3-buffered-lww, s3-buffered-cas). Each
+ * variant is one struct variant, which workers/variant/ fills with functions of the rooms below; a
+ * worker has one (w->variant), chosen at its start. No code asks which variant runs: every decision
+ * that differs is a member here. */
 #ifndef WORKERS_OP_VARIANT_H
 #define WORKERS_OP_VARIANT_H
 
@@ -18,79 +18,82 @@ struct publish_rules;
 
 /* How a session begins. */
 struct session_start {
-    bool truncate; /* nothing of the old content stays */
-    bool append;   /* O_APPEND: built on whatever version is loaded */
+    bool truncate; /* the old content is dropped */
+    bool append;   /* O_APPEND: builds on whatever version is loaded */
     bool excl;     /* O_EXCL: the key must be absent */
 };
 
-/* The version that a DELETE means: of an unlink. */
+/* The version that the DELETE of an unlink refers to. */
 struct delete_target {
-    char etag[SHM_ETAG_MAX]; /* "" = whichever is there */
-    char id[SHM_ID_LEN + 1]; /* its write-id, "" = not known */
-    bool strict;             /* another version is not deleted: -EEXIST */
+    char etag[SHM_ETAG_MAX]; /* "" = any version */
+    char id[SHM_ID_LEN + 1]; /* its write-id, "" = unknown */
+    bool strict;             /* do not delete another version: -EEXIST */
 };
 
 struct variant {
-    /* ---- what holds ---- */
+    /* ---- properties ---- */
 
-    /* Who opens a file for writing has a node of his own, PRIVATE, beside the one that the name
-     * has, with a session that nobody else joins (workers/cas/cas.h, "Isolation"). Otherwise all
-     * who have a name open share one node and, for writing, one session. */
+    /* Each process that opens a file for writing gets its own node, PRIVATE, beside the node of the
+     * name, with a session that no other process joins (workers/cas/cas.h, "Isolation"). Otherwise
+     * all processes that open a name share one node and, for writing, one session. */
     bool isolates;
     /* A write must replace the version that its process knows: there are baselines, versions carry
-     * write-ids, and a refused PUT is -EEXIST. Otherwise the last writer wins. */
+     * write-ids, and a refused PUT is -EEXIST. Otherwise last write wins. */
     bool expects;
     /* copy_file_range(2) of a whole file is one CopyObject. */
     bool copies_on_server;
     /* A directory is renamed key by key; otherwise -EXDEV, and mv(1) copies file by file. */
     bool renames_dirs;
-    /* A rename of a file needs its bytes here. */
+    /* A rename of a file needs its bytes in the spool. */
     bool rename_loads;
 
-    /* ---- who asks ---- */
+    /* ---- the caller ---- */
 
-    /* Fill op->caller as far as the variant needs it. Not under a lock, once an op: of any caller;
-     * with its ancestors, of one that writes or removes; of one that reads through this handle. */
+    /* Fill in the parts of op->caller that the variant needs. Not under a lock, once for each op:
+     * `identify` for any caller; `identify_family` (with its ancestors) for a caller that writes or
+     * removes; `identify_reader` for a caller that reads through this handle. */
     void (*identify)(struct op *op);
     void (*identify_family)(struct op *op);
     void (*identify_reader)(struct op *op, uint64_t fh);
 
     /* ---- sessions; all under shm->meta ---- */
 
-    /* The node of a session with unpublished bytes that the caller has open on this name, beside
-     * the name's own node; SHM_NIL if there is none. */
+    /* The node of a session with unpublished bytes that the caller has open under this name, other
+     * than the name's own node; SHM_NIL if there is none. */
     uint32_t (*own_session)(struct op *op, uint32_t dir, const char *name, size_t len);
-    /* The caller may use this session of a node, however it came to it. */
+    /* True if the caller may use this session of a node, however the caller got to it. */
     bool (*may_join)(const struct op *op, uint32_t session);
-    /* A session begins: what it expects. */
+    /* Sets what a new session expects. */
     void (*session_begins)(struct op *op, uint32_t session, struct session_start how);
-    /* The caller sees the session's new file `node` in a listing of its directory, of which S3 does
-     * not know yet. */
+    /* True if the caller sees the session's new file `node`, which is not on S3 yet, in a listing
+     * of its directory. */
     bool (*is_listed)(const struct op *op, uint32_t session, uint32_t node);
 
     /* ---- versions; all under shm->meta ---- */
 
-    /* S3 has told this object of the key. */
+    /* S3 returned this object for the key. */
     void (*has_seen)(struct worker *w, const char *key, const struct s3_object *obj);
     /* The caller has read version `etag` of the node's key. */
     void (*has_read)(struct op *op, uint32_t node, const char *etag);
-    /* The caller may replace version `etag` of the key without that S3 is asked for it before. */
+    /* True if the caller may replace version `etag` of the key without asking S3 for it first. */
     bool (*may_replace)(struct op *op, const char *key, const char *etag);
-    /* A change of metadata was a copy of the node's version `from` onto itself: `to` now. */
+    /* A change of metadata copied version `from` of the node onto itself: the version is `to`
+     * now. */
     void (*was_copied)(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                        const char to[SHM_ETAG_MAX]);
 
     /* ---- operations ---- */
 
-    /* Under shm->meta. What an unlink of the key deletes; `node`: what the LOOKUP found, SHM_NIL if
-     * that is not known any more. */
+    /* Under shm->meta. The version that an unlink of the key deletes. `node`: the node that the
+     * LOOKUP found, SHM_NIL if it is no longer known. */
     void (*unlink_target)(struct op *op, uint32_t node, const char *key, struct delete_target *ret);
     /* Not under a lock. The caller's unlink of this name in op_node() has succeeded; `from_s3`: by
-     * a DELETE. */
+     * a DELETE on S3. */
     void (*unlinked)(struct op *op, const char *name, size_t len, bool from_s3);
-    /* Renames op->rec->node, which is held (workers/handlers/rename.h). The op is kept. */
+    /* Renames op->rec->node, which the op has locked (workers/op/hold.h,
+     * workers/handlers/rename.h). The op is kept. */
     void (*rename)(struct op *op, bool dir);
-    /* The judgements of a publish (workers/write/publish_rules.h). */
+    /* The rules of a publish (workers/write/publish_rules.h). */
     const struct publish_rules *publish;
 };
 

@@ -1,4 +1,4 @@
-/* What every file of a worker needs of it: the lock, and how to wake. */
+/* What every file of the worker needs: the lock, and waking. */
 #include "workers/op/worker.h"
 
 #include "base/fd.h"

@@ -1,5 +1,5 @@
 /* One worker process: its loop, its S3 client, its view of the segment. Everything that must
- * survive it lies in the segment or in the spool files; what is here dies with it. */
+ * survive the process is in the segment or in the spool files; the state here is lost with it. */
 #ifndef WORKERS_OP_WORKER_H
 #define WORKERS_OP_WORKER_H
 
@@ -28,7 +28,7 @@ struct worker {
     struct loop_watch channel; /* the fuse descriptor */
     struct loop_watch wake;    /* our eventfd */
     struct loop_watch signals;
-    struct loop_timer rescan; /* looks at waiting ops in the next turn */
+    struct loop_timer rescan; /* resumes waiting ops in the next turn of the loop */
     struct loop_timer tick;   /* watchdog and counters, once a second */
 
     struct op **ops;      /* one for each record, and one for `current` */
@@ -38,31 +38,31 @@ struct worker {
     uint32_t n_free_records;
 
     int exit_code;
-    bool leaving; /* the mount is gone; what was begun is brought to its end, then the loop stops */
+    bool leaving; /* the mount is gone; ops under way are completed, then the loop stops */
 };
 
-/* "Look at what you wait for": each worker in the mask (bits by slot), this one included, calls the
- * `resume` of its waiting ops in its next turn. */
+/* Wakes each worker in the mask (bits by slot), this one included: it calls the `resume` of its
+ * waiting ops in the next turn of its loop. */
 void worker_wake(struct worker *w, uint32_t mask);
 void worker_wake_self(struct worker *w);
 
-/* The mount is gone: ends the worker, at once or when what it has begun and nobody repeats (a
- * RELEASE that publishes, a rename half done) is through. The supervisor's SIGTERM cuts it
+/* The mount is gone: ends the worker, immediately or once the ops that nobody would repeat (a
+ * RELEASE that publishes, a rename half done) have ended. The supervisor's SIGTERM cuts that
  * short. */
 void worker_leave(struct worker *w);
 
-/* Takes shm->meta / gives it back. */
+/* Lock and unlock shm->meta. */
 void worker_lock(struct worker *w) lock_takes(w->shm->meta);
 void worker_unlock(struct worker *w) lock_gives(w->shm->meta);
 
-/* Under shm->meta: this worker is woken when a job of the session ends, or a change of its
- * content. */
+/* Under shm->meta: this worker will be woken when a job of the session, or a change of its content,
+ * ends. */
 static inline void worker_awaits_session(struct worker *w, uint32_t session)
 {
     shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
 }
 
-/* After unlocking a section that queued notifications. */
+/* Wakes the notifier. Call it after unlocking a section that queued notifications. */
 void worker_notify_kernel(struct worker *w);
 
 static inline void worker_count(struct worker *w, enum shm_stat what, uint64_t n)

@@ -1,4 +1,4 @@
-/* What a worker inherits from the supervisor: the one list of everything that is made before the
+/* What a worker inherits from the supervisor: the one list of everything that is created before the
  * first fork. */
 #ifndef WORKERS_OP_WORKER_ABI_H
 #define WORKERS_OP_WORKER_ABI_H
@@ -12,35 +12,37 @@
 #include "fuse/fuse_timeout.h"
 #include "shm/shm_segment.h"
 
-/* A spool slot: where the bytes of the session with the same index lie. */
+/* A spool slot: the bytes of the session with the same index. */
 struct worker_spool {
     int mem_fd;  /* memfd, up to buffer.memory */
-    int file_fd; /* O_TMPFILE in buffer.dir, beyond that; -1 if none could be made */
+    int file_fd; /* O_TMPFILE in buffer.dir, beyond that; -1 if it could not be created */
 };
 
 #define SERVER_NAME_MAX 64 /* with NUL */
 
-/* What the server was found to do at the start, with conditional requests for one; all false
- * where it was not probed. What is learned later is in the segment (shm_header.habits). */
+/* What the start-up probe found out about the server, above all about conditional requests; all
+ * false if the server was not probed. What is learned later is in the segment
+ * (shm_header.habits). */
 struct server_traits {
-    bool probed;                /* the others were tried */
-    bool put_conditions;        /* PUT keeps If-Match and If-None-Match, also among racers */
+    bool probed;                /* the server was probed for the others */
+    bool put_conditions;        /* PUT honours If-Match and If-None-Match, also under races */
     bool complete_conditions;   /* CompleteMultipartUpload does */
-    bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, and a window */
+    bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, with a race window */
     uint32_t habits;            /* enum s3_habit */
-    char name[SERVER_NAME_MAX]; /* as it calls itself, "" = it does not */
+    char name[SERVER_NAME_MAX]; /* name that the server reports, "" = none */
 };
 
-/* Filled by the supervisor before the first fork, constant after it. */
+/* Filled in by the supervisor before the first fork, constant afterwards. */
 struct worker_env {
     const struct conf *conf;
     struct shm *shm;
     const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
     struct fuse_negotiated fuse;
-    struct fuse_timeouts timeouts; /* the machine's */
-    uint64_t request_limit_ns;     /* each request is answered before it is so old, 0 = no limit */
+    struct fuse_timeouts timeouts; /* of this machine's kernel */
+    /* each request is answered before it reaches this age, 0 = no limit */
+    uint64_t request_limit_ns;
     struct server_traits traits;
-    /* eventfds: one for each worker slot, "look at what you wait for" */
+    /* one eventfd for each worker slot: resume the waiting ops */
     int wake_fd[SHM_WORKERS_MAX];
     int notify_fd;                /* eventfd of the notifier: the ring is not empty */
     int keeper_fd;                /* eventfd of the keeper: a worker wants other credentials */
@@ -50,28 +52,28 @@ struct worker_env {
 
 /* Exit codes of a worker; any other end is a crash. */
 enum worker_exit {
-    WORKER_EXIT_DONE = 0,      /* told to end, or the supervisor is gone */
-    WORKER_EXIT_UNMOUNTED = 3, /* the channel says ENODEV: the mount is gone */
-    WORKER_EXIT_SETUP = 4,     /* could not start; said in the log */
+    WORKER_EXIT_DONE = 0,      /* SIGTERM, or the supervisor is gone */
+    WORKER_EXIT_UNMOUNTED = 3, /* the channel returned ENODEV: the mount is gone */
+    WORKER_EXIT_SETUP = 4,     /* could not start; the reason is in the log */
 };
 
-/* Serves requests as worker `slot` until SIGTERM (exit when idle: the supervisor sends it only
+/* Serves requests as worker `slot` until SIGTERM (exits when idle: the supervisor sends it only
  * after the unmount), the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the
- * child right after fork, with SIGTERM blocked (term.h); returns the exit code. Takes over what the
- * former worker of the slot left. */
+ * child right after fork, with SIGTERM blocked (term.h); returns the exit code. Takes over the
+ * requests that the previous worker of the slot left behind. */
 int worker_main(const struct worker_env *env, uint32_t slot);
 
-#define WORKER_PROBE_MS 30000 /* what worker_check_s3 may take longer where it probes */
+#define WORKER_PROBE_MS 30000 /* extra time for worker_check_s3 if it probes */
 
 /* Checks bucket, region and credentials with one LIST, and in the variant s3-buffered-cas probes
- * what the server does with conditions (cas_probe.h). For a child process of its own, before the
- * first worker is forked: parses what comes from the network. 0 and *ret_traits, or -errno with the
- * operator's sentence in *err; -EINVAL if the configuration or the server is wrong (exit 78),
+ * how the server handles conditions (cas_probe.h). For a separate child process, before the first
+ * worker is forked, because it parses data from the network. 0 and *ret_traits, or -errno with a
+ * sentence for the operator in *err; -EINVAL if the configuration or the server is wrong (exit 78),
  * anything else if S3 cannot be reached. */
 must_use int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits,
                              struct err *err);
 
-/* True if it will probe. */
+/* True if worker_check_s3 will probe. */
 bool worker_probes(const struct conf *conf);
 
 /* Writes queued notifications to the kernel until the supervisor's SIGTERM or the unmount; serves

@@ -1,4 +1,4 @@
-/* The FUSE channel: requests are read straight into the arena, one at a time, and handed to their
+/* The FUSE channel: reads requests directly into the arena, one at a time, and passes them to their
  * handlers. All workers read from one descriptor; EPOLLEXCLUSIVE wakes one of them. */
 #include "workers/process/channel.h"
 
@@ -12,12 +12,12 @@
 #include "workers/handlers/fuse_op.h"
 #include "workers/op/op.h"
 
-/* Requests read in one turn before S3 answers and timers get theirs. */
+/* Requests read in one turn of the loop before S3 replies and timers are handled. */
 #define CHANNEL_BURST 32
 
-/* One request. 1: handled; 0: none there; -errno: the channel is at its end.
- * The header is zeroed before the state says READING: a replacement that finds READING and a header
- * knows that the kernel has given this request away, and that nobody has done anything for it. */
+/* Handles one request. 1: handled; 0: there was none; -errno: the channel has ended. The header is
+ * zeroed before the state becomes READING: a replacement that finds READING and a non-zero header
+ * knows that the kernel has delivered this request, and that nothing has been done for it. */
 static int read_one(struct worker *w)
 {
     uint8_t *area = shm_arena_read_area(w->shm, w->slot);
@@ -79,8 +79,8 @@ int channel_start(struct worker *w)
     r = loop_add(w->loop, &w->channel, EPOLLIN | EPOLLEXCLUSIVE);
     if (r < 0)
         return r;
-    /* epoll shows what waits already; more than a burst must not keep S3 and the watchdog waiting.
-     * */
+    /* epoll also reports requests that are already waiting, so one burst is enough here: more must
+     * not delay S3 and the watchdog. */
     for (int i = 0; i < CHANNEL_BURST && r == 1; i++)
         r = read_one(w);
     if (r < 0)

@@ -1,5 +1,5 @@
-/* Credentials out of the segment. The secret is not there: the keeper has made the keys, and is
- * asked for others when S3 refuses these. */
+/* Credentials from the segment. The secret is not there: the keeper derives the signing keys from
+ * it, and gets a request for other credentials when S3 refuses these. */
 #include "workers/process/cred_source.h"
 
 #include <assert.h>
@@ -20,8 +20,8 @@ struct cred_source {
     struct s3_cred_source source;
     const struct worker_env *env;
     struct shm_cred_view *view; /* locked memory */
-    uint32_t day;               /* the last one without a key */
-    bool asked;                 /* the keeper was asked, and `tries` is from then */
+    uint32_t day;               /* the last day without a key */
+    bool asked;                 /* the keeper was asked, and `tries` is the count at that time */
     uint64_t tries;
 };
 
@@ -62,7 +62,8 @@ static bool has_come(const struct cred_source *s, uint64_t generation)
     return generation ? shm_cred_generation(shm) != generation : shm_cred_has_day(shm, s->day);
 }
 
-/* Asks, and tells what has come of it: a refresh that ended without others is the answer no. */
+/* Asks the keeper, and returns the result so far: a refresh that has ended without other
+ * credentials means no. */
 static enum s3_cred_news cred_renew(struct s3_cred_source *src, uint64_t generation)
 {
     struct cred_source *s = (struct cred_source *)src;

@@ -1,5 +1,5 @@
-/* Which handler serves which opcode. An opcode without one is answered ENOSYS, which the kernel
- * remembers: op_refuse.c says what it does then. */
+/* The handler for each opcode. An opcode without a handler gets the reply ENOSYS, which the kernel
+ * remembers: op_refuse.c describes what it does then. */
 #include <errno.h>
 
 #include "workers/handlers/fuse_op.h"
@@ -51,7 +51,7 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_LISTXATTR] = op_listxattr,
     [FUSE_SETXATTR] = op_setxattr,
     [FUSE_REMOVEXATTR] = op_removexattr,
-    /* what is not had, and why: op_refuse.c */
+    /* unsupported operations, and why: op_refuse.c */
     [FUSE_LINK] = op_link,
     [FUSE_IOCTL] = op_ioctl,
     /* the channel itself: op_interrupt.c */

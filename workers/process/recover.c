@@ -1,6 +1,6 @@
-/* Recovery of a worker slot. The journal's states say what is to be done with each request
- * (shm_journal.h); jobs that the dead worker ran (loads, publishes, fetches of blocks) are ended as
- * failed-without-a-reason, and whoever waits for them, or is begun again here, starts them anew. */
+/* Recovery of a worker slot. The journal states determine what to do with each request
+ * (shm_journal.h). Jobs that the dead worker ran (loads, publishes, fetches of blocks) end without
+ * a result; the ops that wait for them, or that are replayed here, start them again. */
 #include "workers/process/recover.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 
-#define CRASHES_MAX 2 /* a request that crashed so many workers is answered EIO */
+#define CRASHES_MAX 2 /* a request that crashed this many workers gets the reply EIO */
 
 static bool end_job(struct worker *w, struct shm_job *job)
 {
@@ -24,14 +24,14 @@ static bool end_job(struct worker *w, struct shm_job *job)
 
     if (ours) {
         job->state = SHM_JOB_IDLE;
-        job->attempts++; /* what it had sent may still act (op_unlink.c) */
+        job->attempts++; /* a request that it has sent may still take effect (op_unlink.c) */
         job->error = 0;
     }
     return ours;
 }
 
-/* A session whose job the dead worker ran, or that it was emptying. Its waiters stay noted: they
- * look once more and may wait on. */
+/* Ends the jobs that the dead worker ran for a session, and the emptying of its slot. Its waiters
+ * stay noted: they check again and may go on waiting. */
 static uint32_t end_jobs_of(struct worker *w, uint32_t session)
 {
     struct shm_session *s;
@@ -61,7 +61,7 @@ static uint32_t end_jobs(struct worker *w)
     return waiters;
 }
 
-/* An answer was being built: the lookups that it had counted were never told to the kernel. */
+/* A reply was being built: the kernel never got the lookups that it had counted. */
 static void uncount(struct worker *w)
 {
     struct shm_arena *a = w->arena;
@@ -74,7 +74,8 @@ static void uncount(struct worker *w)
     }
 }
 
-/* Moved to a record, but the read area not yet given up: the record counts. */
+/* True if the request was already moved to a record, but the read area not yet released: the record
+ * counts. */
 static bool is_doubled(struct worker *w)
 {
     uint64_t unique = w->arena->current.unique;
@@ -88,7 +89,7 @@ static bool is_doubled(struct worker *w)
     return false;
 }
 
-/* A request that the kernel has given away but that nobody has looked at. */
+/* True if the kernel has delivered a request that no handler has seen. */
 static bool was_read(struct worker *w)
 {
     const struct fuse_in_header *head = (const void *)shm_arena_read_area(w->shm, w->slot);
@@ -96,7 +97,8 @@ static bool was_read(struct worker *w)
     return head->len != 0;
 }
 
-/* The session of the handle by which a request changes content; SHM_NIL for all others. */
+/* The session of the handle through which a request changes content; SHM_NIL for all other
+ * requests. */
 static uint32_t session_by_handle(struct op *op)
 {
     uint64_t fh;
@@ -112,7 +114,7 @@ static uint32_t session_by_handle(struct op *op)
     return shm_handle_session(op->w->shm, fh);
 }
 
-/* The op will not be handled again: all that it holds goes back. */
+/* The op will not be handled again: releases all that it holds. */
 static void give_back(struct op *op)
 {
     struct worker *w = op->w;
@@ -159,8 +161,7 @@ static void send_stored(struct worker *w, uint32_t idx)
     op_finish(op);
 }
 
-/* Stored answers first: one of them may lie in arena->reply, which running a handler may overwrite.
- * */
+/* Stored replies come first: one of them may be in arena->reply, which a handler may overwrite. */
 static void recover_records(struct worker *w, enum shm_record_state state,
                             void (*fn)(struct worker *w, uint32_t idx))
 {
@@ -172,7 +173,7 @@ static void recover_records(struct worker *w, enum shm_record_state state,
     }
 }
 
-/* What the read area holds; false if there is nothing (left) to do for it. */
+/* True if there is anything (left) to do for the request in the read area. */
 static bool current_counts(struct worker *w)
 {
     struct shm_record *cur = &w->arena->current;
@@ -196,9 +197,10 @@ void recover(struct worker *w)
 
     if (w->arena->incarnation <= 1)
         return;
-    /* First of all, and for our own replacement too: once the record is answered and freed it no
-     * longer tells that it is the same request. Under the lock: whoever takes it first after a
-     * death in a locked section undoes that, also what it said of the request. */
+    /* First of all, and also for our own replacement: once the record has got its reply and is
+     * free, it no longer shows that it is the same request. Under the lock: the first locker after
+     * a death inside a locked section rolls that section back, including its changes to the
+     * request. */
     worker_lock(w);
     counts = current_counts(w);
     if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)

@@ -1,12 +1,12 @@
-/* Taking over what a dead worker left in its slot. */
+/* Takes over what a dead worker left in its slot. */
 #ifndef WORKERS_PROCESS_RECOVER_H
 #define WORKERS_PROCESS_RECOVER_H
 
 #include "workers/op/worker.h"
 
-/* Before the first request is read: frees what the predecessor held (jobs, blocks, counted nodes),
- * sends the answers that are stored, begins what was in flight again. Does nothing in a fresh slot.
- * */
+/* Call it before the first request is read: frees what the previous worker of the slot held (jobs,
+ * blocks, counted nodes), sends the stored replies, and replays the requests in flight. Does
+ * nothing in a fresh slot. */
 void recover(struct worker *w);
 
 #endif

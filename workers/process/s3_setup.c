@@ -18,7 +18,7 @@
 #include "workers/process/cred_source.h"
 #include "workers/server/server.h"
 
-/* workers count what they ask, by kind */
+/* workers count their requests by kind */
 static_assert((int)S3_N_OPS <= SHM_STATS_S3_OPS, "");
 
 static struct s3_client_conf client_conf(const struct conf *c)
@@ -45,12 +45,13 @@ static struct s3_client_conf client_conf(const struct conf *c)
     };
 }
 
-/* With compare-and-set conditions go out in the form in which they were tried, or in S3's own. */
+/* With compare-and-set, conditions are sent in the form that was probed, or else in S3's own
+ * form. */
 int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *stats,
              struct s3_client **ret_client, struct err *err)
 {
     const struct conf *conf = env->conf;
-    /* borrowed by the client for ever */
+    /* the client uses these as long as it lives */
     static struct s3_client_conf cc;
     static struct s3_counters counters;
     struct s3_cred_source *creds;
@@ -73,9 +74,10 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
 
 /* ---- the check at start-up ---- */
 
-/* A server that starts beside us gets this long; what is wrong for good is told at once. */
+/* A server that starts at the same time as we do gets this many tries; a permanent error is
+ * reported immediately. */
 #define CHECK_TRIES 6
-#define CHECK_KEYS 10 /* an object among them, perhaps */
+#define CHECK_KEYS 10 /* enough that there probably is an object among them */
 #define CHECK_PAUSE_NS (500 * NS_PER_MS)
 
 struct check {
@@ -85,7 +87,7 @@ struct check {
     struct s3_client *client;
     struct s3_client_conf conf;
     char prefix[S3_KEY_MAX + 2];
-    char without[S3_KEY_MAX + 1]; /* a key of which the listing told no ETag, "" = none */
+    char without[S3_KEY_MAX + 1]; /* a key that the listing returned without an ETag, "" = none */
     unsigned tries;
     int result;
     struct err *err;
@@ -104,7 +106,8 @@ static void end_check(struct check *c, int result)
     loop_stop(c->loop);
 }
 
-/* Of an object, not of a directory's marker: of those some servers tell no ETag. */
+/* Notes an object without an ETag, but not a directory's marker: some servers return no ETag for
+ * those. */
 static int setup_on_entry(void *arg, const struct s3_list_entry *e)
 {
     struct check *c = arg;
@@ -115,7 +118,7 @@ static int setup_on_entry(void *arg, const struct s3_list_entry *e)
     return 0;
 }
 
-/* A listing without ETags may be just that. */
+/* Perhaps only the listing has no ETags. */
 static void on_headed(void *arg, const struct s3_result *res)
 {
     struct check *c = arg;
@@ -127,7 +130,7 @@ static void on_headed(void *arg, const struct s3_result *res)
                              "(JuiceFS gateway: --keep-etag), or use another",
                              s3_endpoint_name(&c->conf)));
     else
-        end_check(c, 0); /* the listing was answered; what is wrong with one key is that key's */
+        end_check(c, 0); /* the listing succeeded; other errors concern this key only */
 }
 
 static void look_for_etags(struct check *c)
@@ -138,8 +141,8 @@ static void look_for_etags(struct check *c)
         end_check(c, 0);
 }
 
-/* The server wants the bucket in the host name: once it gets it, if it is not said how. The
- * client that was refused lives on, as this process does not. */
+/* The server wants the bucket in the host name: tries that once, if the configuration does not set
+ * the addressing. The refused client is not freed, because this process ends soon. */
 static bool try_virtual(struct check *c, const struct s3_result *res)
 {
     enum s3_addressing was = c->conf.addressing;
@@ -150,7 +153,8 @@ static bool try_virtual(struct check *c, const struct s3_result *res)
         return false;
     c->conf.addressing = S3_ADDRESSING_VIRTUAL;
     if (s3_client_new(c->loop, &c->conf, c->creds, &client, &ignored) < 0) {
-        c->conf.addressing = was; /* an address, or a bucket that is no host: the sentence tells */
+        /* an IP address, or a bucket that is no host name: the error text says so */
+        c->conf.addressing = was;
         return false;
     }
     c->client = client;
@@ -198,8 +202,8 @@ int worker_check_s3(const struct worker_env *env, struct server_traits *ret_trai
     struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
     int r;
 
-    /* One attempt says what is wrong; the client's own would only say that the deadline has passed.
-     * */
+    /* A single attempt shows the cause; the client's own retries would only report that the
+     * deadline has passed. */
     c.conf.max_attempts = 1;
     c.conf.habits = &ret_traits->habits;
     c.conf.server = ret_traits->name;

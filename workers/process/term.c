@@ -1,4 +1,4 @@
-/* SIGTERM through a signalfd, which tells the sender. */
+/* SIGTERM through a signalfd, which reports the sender. */
 #include "workers/process/term.h"
 
 #include <errno.h>

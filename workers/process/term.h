@@ -1,6 +1,6 @@
-/* SIGTERM in a child that ends by it. Children are forked with SIGTERM blocked, so that there is no
- * moment in which one from elsewhere would kill them: a service manager sends it to all processes
- * of the service, and only the supervisor is to act on it. */
+/* SIGTERM in a child that it ends. Children are forked with SIGTERM blocked, so that a SIGTERM from
+ * another sender cannot kill them at any moment: a service manager sends it to all processes of the
+ * service, but only the supervisor must act on it. */
 #ifndef WORKERS_PROCESS_TERM_H
 #define WORKERS_PROCESS_TERM_H
 
@@ -8,10 +8,11 @@
 
 #include "base/err.h"
 
-/* A descriptor that is readable when SIGTERM has come, or -errno. Wants SIGTERM blocked. */
+/* A descriptor that becomes readable when SIGTERM arrives, or -errno. Requires SIGTERM to be
+ * blocked. */
 must_use int term_watch(void);
 
-/* Takes what has come. True if the supervisor sent it, who means it. */
+/* Reads the signal. True if the supervisor sent it: then the child must end. */
 bool term_told(int fd);
 
 #endif

@@ -25,7 +25,7 @@
 #include "workers/process/term.h"
 #include "workers/variant/variant.h"
 
-/* The kernel headers of Debian 12's libc may lack them. */
+/* The kernel headers of Debian 12's libc may not define them. */
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -35,7 +35,8 @@
 
 /* ---- the end of the mount ---- */
 
-/* A publish runs here. It is a job of its session: whoever asked for it may be gone. */
+/* True if a publish is running in this worker. It is a job of its session: the op that started it
+ * may be gone. */
 static bool publishes(struct worker *w)
 {
     bool any = false;
@@ -91,11 +92,11 @@ static void on_tick(struct loop_timer *t)
 
     w->arena->turn_ns = clock_mono_ns();
     op_limits(w);
-    look_again(w); /* a wake-up may have died with the worker that was to send it */
+    look_again(w); /* a wake-up may have been lost with the worker that had to send it */
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
-/* The supervisor sends SIGTERM when the mount is gone: nothing can be in flight any more. */
+/* The supervisor sends SIGTERM when the mount is gone: no request can be in flight any more. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct worker *w = container_of(watch, struct worker, signals);
@@ -107,9 +108,9 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
     }
 }
 
-/* The kernel copies requests into the arena and answers out of it. A SIGKILL that meets a page
- * fault inside such a copy would end the request with EIO, so all pages are made present now, in
- * this process: fork does not copy the page tables of shared mappings. */
+/* The kernel copies requests into the arena and replies out of it. A SIGKILL that arrives during a
+ * page fault inside such a copy would end the request with EIO, so all pages are made present now,
+ * in this process: fork does not copy the page tables of shared mappings. */
 static void populate_arena(struct worker *w)
 {
     size_t len;

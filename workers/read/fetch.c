@@ -1,9 +1,9 @@
-/* Fetches: each is one GET of a run of blocks that were free to take, filled in order as bytes
- * arrive, so that readers go on behind it. A fetch belongs to nobody: it goes on when its last
- * reader is gone, and who waits in other workers is woken by the block. What to ask for is
- * read_plan.c's matter; reading what is there read_blocks.c's.
+/* Fetches: each is one GET for a run of free blocks, filled in order as bytes arrive, so that
+ * readers can follow behind it. A fetch has no owner among the readers: it continues when its last
+ * reader is gone, and waiters in other workers are woken through the block. read_plan.c decides
+ * what to fetch; read_blocks.c reads the blocks that are present.
  *
- * This worker's state is process-wide: a process is one worker. */
+ * The state of this file is process-wide: one process is one worker. */
 #include "workers/read/fetch.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-#define RUN_MAX 512u /* blocks of one GET: 64 MiB, the largest read.part_size */
+#define RUN_MAX 512u /* blocks per GET: 64 MiB, the largest read.part_size */
 
 struct fetch {
     struct fetch *prev, *next;
@@ -29,13 +29,13 @@ struct fetch {
     struct fetch_wait *waits;
     uint32_t first; /* number of its first block in the file */
     uint32_t n;     /* blocks */
-    uint32_t ready; /* of them, from the front */
+    uint32_t ready; /* number of blocks that are ready, from the first on */
     uint32_t block[];
 };
 
 static struct fetch *fetches;
 
-/* Leading pages of each block that are in this process's page table. */
+/* For each block, the number of leading pages that are in this process's page table. */
 static uint8_t *present;
 
 static uint64_t fetch_least(uint64_t a, uint64_t b)
@@ -59,7 +59,7 @@ static void note_present(struct worker *w, uint32_t block, uint32_t len)
 {
     static_assert(SHM_BLOCK_SIZE / SHM_PAGE <= UINT8_MAX, "fits a byte");
     if (!present)
-        present = calloc(w->shm->header->sizes.blocks, 1); /* NULL: always asks */
+        present = calloc(w->shm->header->sizes.blocks, 1); /* NULL: always calls madvise */
     if (present && present[block] < pages_of(len))
         present[block] = (uint8_t)pages_of(len);
 }
@@ -68,7 +68,7 @@ void fetch_make_present(struct worker *w, uint32_t block, uint32_t len)
 {
     if (present && present[block] >= pages_of(len))
         return;
-    /* Kernels before 5.14 do not know it: then the risk remains. */
+    /* Kernels before 5.14 do not support it: there the risk remains. */
     (void)madvise(shm_block_data(w->shm, block), (size_t)pages_of(len) * SHM_PAGE,
                   MADV_POPULATE_READ);
     note_present(w, block, len);
@@ -103,7 +103,8 @@ void fetch_wait_stop(struct fetch_wait *wait)
     wait->link = NULL;
 }
 
-/* Each call may end other waits, and begin some: so the list is looked through anew. */
+/* Each call may end other waits and start new ones: so the list is searched again from its
+ * start. */
 static void fetch_tell(struct fetch *f, uint32_t end, int error)
 {
     struct fetch_wait *wait = f->waits;
@@ -128,7 +129,7 @@ static void unlink_fetch(struct fetch *f)
         f->next->prev = f->prev;
 }
 
-/* Gives back the blocks that did not come, and ends. */
+/* Releases the blocks that did not arrive, and ends the fetch. */
 static void fetch_end(struct fetch *f, int error)
 {
     uint32_t mask = 0;
@@ -141,7 +142,7 @@ static void fetch_end(struct fetch *f, int error)
     free(f);
 }
 
-/* Under shm->meta. The node is still what is fetched. */
+/* Under shm->meta. True if the node still has the content that is being fetched. */
 static bool is_source(struct worker *w, const struct fetch_source *src)
 {
     const struct shm_node *n = shm_node_at(w->shm, src->of);
@@ -159,7 +160,7 @@ static void note_version(struct fetch *f, const struct s3_object *obj)
     worker_unlock(f->w);
 }
 
-/* A server that ignores If-Match, or the version's id, is found out here. */
+/* Detects a server that ignores If-Match or the version id. */
 static int fetch_on_head(void *arg, const struct s3_object *obj)
 {
     struct fetch *f = arg;
@@ -203,7 +204,7 @@ static int fetch_on_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
-/* Of a file of one block: it is not READY before the last piece has come. */
+/* For a file of one block: the block is not READY before the last piece has arrived. */
 static void on_restart(void *arg)
 {
     (void)arg;
@@ -211,7 +212,7 @@ static void on_restart(void *arg)
 
 static int fetch_ask(struct fetch *f);
 
-/* What is missing is asked for by the version's id, where the key has another object. */
+/* If the key has another object now, requests the missing bytes by version id. */
 static bool goes_on(struct fetch *f, int error)
 {
     return (error == -ESTALE || error == -ENOENT) && !*f->src.version && f->ready < f->n &&
@@ -225,7 +226,7 @@ static void fetch_on_done(void *arg, const struct s3_result *res)
 
     if (!error && f->ready < f->n)
         error = -EIO;
-    if (error == -ERANGE) /* the version is longer: the object is another */
+    if (error == -ERANGE) /* our version is longer: it is another object now */
         error = -ESTALE;
     if (goes_on(f, error))
         return;
@@ -284,14 +285,15 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     return r;
 }
 
-/* Blocks that are being fetched cannot be evicted; those that need one now must find one. */
+/* Blocks that are being fetched cannot be evicted; a reader that needs a block now must find
+ * one. */
 static bool is_much(const struct worker *w)
 {
     return w->shm->blocks->fetching >= w->shm->header->sizes.blocks / 2; /* read as a hint */
 }
 
-/* Takes blocks from `no` on, up to `end`, as far as they are neither known nor out of reach.
- * *ret_out: no block was free. */
+/* Takes blocks from `no` up to `end`, until one is already known or none is free. *ret_out: no
+ * block was free, or it is read-ahead and many fetches are running. */
 static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need, bool *ret_out)
 {
     struct shm_block_key key = {f->src.node, f->src.content, no};

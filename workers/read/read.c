@@ -1,6 +1,5 @@
-/* What a READ is to read, and from where. A file that is open for writing is read from its spool,
- * any other from blocks (read_blocks.c). How far ahead of the reader to fetch is read_plan.c's
- * matter. */
+/* What a READ has to read, and from where. A file that is open for writing is read from its spool,
+ * any other from blocks (read_blocks.c). read_plan.c decides how far to read ahead. */
 #include "workers/read/read.h"
 
 #include <errno.h>
@@ -31,8 +30,8 @@ static void cut(struct read_what *l, uint64_t size, const struct read_args *in)
         l->len = size - in->off < in->size ? (uint32_t)(size - in->off) : in->size;
 }
 
-/* Of what is read from blocks: the size that S3 has, or that of what the file is to be a copy
- * of. */
+/* The size of a file that is read from blocks: that of its object on S3, or of the object that the
+ * file will be a copy of. */
 static uint64_t size_of(struct worker *w, const struct shm_node *n)
 {
     const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
@@ -56,8 +55,8 @@ struct read_limits read_limits(const struct worker *w)
     };
 }
 
-/* Under shm->meta. `first`: the read is noted in the handle, and *ahead is to be fetched, from
- * *src. */
+/* Under shm->meta. `first`: notes the read in the handle, and returns in *ahead what to fetch
+ * ahead, from *src. */
 static void read_look(struct op *op, const struct read_args *in, struct source *from,
                       struct read_what *l, bool first, struct read_range *ahead,
                       struct fetch_source *src)
@@ -84,7 +83,7 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
         from->generation = s->generation;
         from->cuts = s->cuts;
         cut(l, s->size, in);
-        /* (Of an ORPHAN they are not what the name has any more.) */
+        /* (The bytes of an ORPHAN are no longer those of the name.) */
         if (first && h->session == n->session && !shm_session_dirty(s) &&
             !(s->flags & SHM_SESSION_ORPHAN))
             w->variant->has_read(op, l->node, s->expect.etag);
@@ -102,7 +101,7 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
 
 /* ---- from the spool ---- */
 
-/* One for all: an answer is written before the next request is looked at. */
+/* One buffer for all reads: a reply is written before the next request is handled. */
 static uint8_t *spool_buffer(const struct worker *w)
 {
     static uint8_t *buffer;
@@ -112,8 +111,9 @@ static uint8_t *spool_buffer(const struct worker *w)
     return buffer;
 }
 
-/* The slot may have been emptied, and even taken by another session, while it was read; or cut, and
- * perhaps written again: then there may be zeroes that nobody has written. */
+/* While it was read, the slot may have been emptied and even reused by another session; or the file
+ * was shortened and perhaps written again: then the buffer may have zeroes that no process
+ * wrote. */
 static bool still_there(struct worker *w, const struct source *from)
 {
     const struct shm_session *s = shm_session_at(w->shm, from->session);
@@ -171,7 +171,7 @@ void read_begin(struct op *op, const struct read_args *args, unsigned restarts)
         read_spool(op, args, &from, &l, restarts);
     else
         read_blocks(op, args, &l, restarts);
-    /* Read-ahead that cannot be had now is asked for by the read that needs it. */
+    /* If read-ahead is not possible now, the read that needs the bytes will request them. */
     if (ahead.from < ahead.to)
         (void)!fetch_start(w, &src, ahead.from, ahead.to, 0);
 }

@@ -1,10 +1,10 @@
-/* Reads from blocks: if all are there, the answer goes from them to the kernel at once; else the
- * request is kept, what is missing is asked for (fetch.c), and the answer is given when the last
- * of its blocks has come.
+/* Reads from blocks. If all are present, the reply goes from them to the kernel immediately; else
+ * the request is kept, the missing blocks are fetched (fetch.c), and the reply is sent when the
+ * last of them has arrived.
  *
- * A kept read holds no pins: blocks are pinned only while an answer is being written. A block
- * that is evicted before all have come is fetched again; blocks that are being fetched cannot be
- * evicted, so every reader gets on. */
+ * A kept read holds no pins: blocks are pinned only while a reply is being written. A block that is
+ * evicted before all have arrived is fetched again; blocks that are being fetched cannot be
+ * evicted, so every reader makes progress. */
 #include "workers/read/read_blocks.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "workers/read/version_id.h"
 
 #define BLOCKS_MAX OP_REPLY_IOV
-#define RETRY_NS (5 * NS_PER_MS) /* without a free block, or while a rename has the key in hand */
+#define RETRY_NS (5 * NS_PER_MS) /* if no block is free, or while a rename has locked the key */
 
 /* A kept read. */
 struct read_job {
@@ -48,9 +48,9 @@ static void unpin(struct worker *w, const struct pinned *p, uint32_t from)
         shm_block_unpin(w->shm, p->block[i], w->slot);
 }
 
-/* Pins all blocks of the read, or none and says why. From the last to the first: blocks come in
- * order, so that a read that must wait learns it, and registers for a wake, at the one that
- * comes last. */
+/* Pins all blocks of the read; or none, and returns the reason. From the last to the first: blocks
+ * arrive in order, so a read that must wait registers for the wake-up at the block that arrives
+ * last. */
 static enum shm_block_found pin_all(struct worker *w, const struct read_what *l, struct pinned *p,
                                     uint32_t *ret_no)
 {
@@ -69,8 +69,8 @@ static enum shm_block_found pin_all(struct worker *w, const struct read_what *l,
     return SHM_BLOCK_HIT;
 }
 
-/* What a sequential reader has read to its end is in the kernel's page cache, and hardly wanted
- * here again. */
+/* A block that a sequential reader has read to its end is in the kernel's page cache, and will
+ * hardly be needed here again. */
 static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
 {
     for (uint32_t i = 0; i < p->n; i++) {
@@ -151,7 +151,7 @@ static void retry_soon(struct read_job *job)
     loop_timer_set(job->op->w->loop, &job->retry, RETRY_NS);
 }
 
-/* "Gone" or "another version" is believed only if our own side has not moved meanwhile: a
+/* "Gone" or "another version" counts only if nothing has changed on our own side meanwhile: a
  * publish gives the node another ETag, a rename another key. */
 static bool is_outdated(struct read_job *job, bool *ret_held)
 {
@@ -171,9 +171,9 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
     return outdated;
 }
 
-/* A copy that the server has made (op_copy_range.c), still open for writing, and not there any
- * more: who looks its name up next is to find what is. (Of other files S3 is asked anyway; one that
- * is not made yet keeps its name, and its close will tell.) */
+/* A copy that the server made (op_copy_range.c) is still open for writing, but no longer on S3: the
+ * next LOOKUP of its name must find what is there now. (For other files S3 is asked anyway; a copy
+ * that has not been made yet keeps its name, and its close will report the error.) */
 static void give_up_name(struct op *op)
 {
     struct shm *shm = op->w->shm;
@@ -220,7 +220,7 @@ static void on_fetched(struct fetch_wait *wait, int error)
         read_blocks_attempt(job->op);
 }
 
-/* Asks for what is missing, and for what this reader will want next. */
+/* Fetches what is missing, and what this reader will need next. */
 static int read_blocks_ask(struct read_job *job)
 {
     struct op *op = job->op;
@@ -235,12 +235,12 @@ static int read_blocks_ask(struct read_job *job)
     if (handle != SHM_NIL)
         range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len, l->sequential,
                                l->size, &lim);
-    version_id_choose(w, &job->src); /* it may have turned out since that the object is another */
+    version_id_choose(w, &job->src); /* it may be known by now that the key has another object */
     worker_unlock(w);
     return fetch_start(w, &job->src, range.from, range.to, l->off + l->len);
 }
 
-/* Waits for block `no`, by whoever it is fetched. */
+/* Waits for block `no`, whichever worker fetches it. */
 static void wait_for(struct read_job *job, enum shm_block_found found, uint32_t no)
 {
     struct op *op = job->op;
@@ -322,7 +322,7 @@ void read_blocks(struct op *op, const struct read_args *args, const struct read_
         return;
     }
     if (l->len > (BLOCKS_MAX - 1) * SHM_BLOCK_SIZE) {
-        op_fail(op, -EINVAL); /* more than INIT agreed on */
+        op_fail(op, -EINVAL); /* more than was negotiated in INIT */
         return;
     }
     found = pin_all(op->w, l, &p, &no);

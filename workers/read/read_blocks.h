@@ -1,4 +1,4 @@
-/* Reading what lies in blocks, or has to be fetched into them. */
+/* Reading from blocks, and fetching what is missing. */
 #ifndef WORKERS_READ_READ_BLOCKS_H
 #define WORKERS_READ_READ_BLOCKS_H
 
@@ -7,20 +7,20 @@
 
 #define READ_RESTARTS_MAX 50
 
-/* What a READ wants, by what the segment said of the file when it was looked at. */
+/* What a READ needs, according to what the segment knew about the file at that time. */
 struct read_what {
     uint32_t node;
-    uint32_t bytes_node, content; /* what its blocks are known by */
+    uint32_t bytes_node, content; /* the key of its blocks */
     uint64_t size;
     uint64_t off;
-    uint32_t len; /* cut at the end of the file */
+    uint32_t len; /* limited by the end of the file */
     bool sequential;
 };
 
 struct read_args;
 
-/* Answers the op, at once or when the blocks have come. `restarts`: how often it was looked at
- * again, for the same `args`. */
+/* Replies to the op, immediately or when the blocks have arrived. `restarts`: how often the file
+ * was looked up again for the same `args`. */
 void read_blocks(struct op *op, const struct read_args *args, const struct read_what *what,
                  unsigned restarts);
 

@@ -1,13 +1,13 @@
-/* The window: nothing is fetched ahead until a sequential reader misses; then WINDOW_FIRST,
- * doubling each time the reader is half a window from the end of what was asked for. A random
- * read closes it. */
+/* The window: no read-ahead until a sequential reader misses; then WINDOW_FIRST, doubled each time
+ * the reader comes within half a window of the end of what was requested. A random read closes
+ * it. */
 #include "workers/read/read_plan.h"
 
 #define WINDOW_FIRST (1u << 20)
 
-/* READs of the kernel's read-ahead overtake one another on their way through several workers. A
- * large one that lies near the expected place belongs to the sequence; a small one only if it
- * fits exactly, since programs that read at random make small ones. */
+/* READs of the kernel's read-ahead overtake each other on their way through several workers. A
+ * large one near the expected offset belongs to the sequence; a small one only if it fits exactly,
+ * because programs that read at random offsets use small ones. */
 #define NEAR (UINT64_C(4) << 20)
 #define LARGE (64u << 10)
 
@@ -66,7 +66,7 @@ struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t le
         return r;
     if (!h->seq_window)
         open_window(h, lim);
-    else if (r.to <= h->seq_ahead) /* evicted before it was read: too much is under way */
+    else if (r.to <= h->seq_ahead) /* evicted before it was read: too much is being fetched */
         h->seq_window = (uint32_t)(h->seq_window / 2 > WINDOW_FIRST
                                        ? h->seq_window / 2
                                        : read_plan_least(WINDOW_FIRST, lim->window));

@@ -1,6 +1,6 @@
-/* How far ahead of a reader to fetch: sequential or random, the window, files fetched whole.
- * Works on the handle's `seq_*` fields only; no lock is needed, a lost update costs a request
- * too many or a smaller window. */
+/* Read-ahead: sequential or random, the window, files fetched whole. Works only on the handle's
+ * `seq_*` fields; no lock is needed, as a lost update costs one request too many or a smaller
+ * window. */
 #ifndef WORKERS_READ_READ_PLAN_H
 #define WORKERS_READ_READ_PLAN_H
 
@@ -15,16 +15,16 @@ struct read_range {
     uint64_t from, to; /* bytes; from == to: nothing */
 };
 
-/* A READ of [off, off + len) came. True if it goes on where others have read. */
+/* A READ of [off, off + len) arrived. True if it continues where earlier ones have read. */
 bool read_plan_note(struct shm_handle *h, uint64_t off, uint32_t len);
 
-/* What to fetch behind a sequential reader who has come near the end of what was asked for.
- * Taken: it is not given out again. */
+/* What to fetch for a sequential reader that has come near the end of what was requested so far.
+ * Each range is returned only once. */
 struct read_range read_plan_ahead(struct shm_handle *h, uint64_t size,
                                   const struct read_limits *lim);
 
-/* What to fetch for a READ that found bytes missing: at least [off, off + len). `sequential` as
- * read_plan_note said. */
+/* What to fetch for a READ with missing bytes: at least [off, off + len). `sequential` as returned
+ * by read_plan_note. */
 struct read_range read_plan_miss(struct shm_handle *h, uint64_t off, uint32_t len, bool sequential,
                                  uint64_t size, const struct read_limits *lim);
 

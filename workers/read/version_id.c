@@ -1,4 +1,4 @@
-/* See version_id.h. The table is shm/shm_version_id.c; who asks by an id is fetch.c. */
+/* See version_id.h. The table is shm/shm_version_id.c; fetch.c sends the requests with an id. */
 #include "workers/read/version_id.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ void version_id_told(struct worker *w, uint32_t node, const char *key, const str
         shm_version_id_told(w->shm, node, key, obj->version);
 }
 
-/* (Of files of one block none is noted.) */
+/* NULL also for files of one block, whose ids are not noted. */
 static const struct shm_version_id *version_id_find(struct worker *w,
                                                     const struct fetch_source *src)
 {
