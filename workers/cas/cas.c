@@ -11,8 +11,7 @@
 static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 
 static const struct shm_baseline_who the_mount;
-static const struct shm_baseline_who nobody = {.tgid = -1}; /* holds versions that were seen, but
-                                                             * not read */
+static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
 
 /* ---- identities ---- */
 
