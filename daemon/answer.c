@@ -1,4 +1,4 @@
-/* Answers on the control socket. What must look into the tables is done by a task. */
+/* Replies on the control socket. A task does what needs access to the tables. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ static void on_checked(void *ctx, int code, const char *text)
     free(c);
 }
 
-/* While children are being ended no task may begin: it would be waited for. */
+/* While children are being ended no task may start: the supervisor would wait for it. */
 static void answer_check(struct supervisor *sup, uint64_t client)
 {
     struct check *c = sup->phase < PHASE_STOPPING ? malloc(sizeof(*c)) : NULL;
@@ -92,7 +92,7 @@ static void answer_check(struct supervisor *sup, uint64_t client)
     control_answer(sup->control, client, "error too busy, try again\n", -1, true);
 }
 
-/* The client stays, and hears of the end: answer_ended. */
+/* The client stays connected, and gets another reply at the end: answer_ended. */
 static void answer_drain(struct supervisor *sup, uint64_t client)
 {
     control_answer(sup->control, client, "ok\n", -1, false);

@@ -1,5 +1,5 @@
-/* The start-up check of S3. The child's verdict comes through a pipe: an errno and the operator's
- * sentence, and what the server was found to do. */
+/* The start-up check of S3. The child sends its verdict through a pipe: an errno with a sentence
+ * for the operator, and the traits of the server. */
 #include "daemon/check_s3.h"
 
 #include <assert.h>
@@ -20,10 +20,10 @@
 #define CHECK_LIMIT_MS 9000 /* without a probe */
 
 struct verdict {
-    struct err err; /* code 0: all is well */
+    struct err err; /* code 0: no error */
     struct server_traits traits;
 };
-/* A pipe's atomic unit: it comes whole or not at all. */
+/* A pipe write of this size is atomic: it arrives whole or not at all. */
 static_assert(sizeof(struct verdict) <= PIPE_BUF, "");
 
 static int limit_ms(const struct conf *conf)
@@ -81,7 +81,7 @@ int check_s3(const struct worker_env *env, const struct child_user *user,
     close(fds[0]);
     if (pid > 0) {
         kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0); /* how it ended says no more than its verdict */
+        (void)waitpid(pid, NULL, 0); /* its status adds nothing to its verdict */
     }
     if (r == 0 && verdict.err.code == 0) {
         *ret_traits = verdict.traits;

@@ -1,4 +1,4 @@
-/* Asking S3 before anything is mounted, in a child: the supervisor parses nothing that comes from a
+/* Checks S3 before anything is mounted, in a child: the supervisor parses nothing that comes from a
  * network. */
 #ifndef DAEMON_CHECK_S3_H
 #define DAEMON_CHECK_S3_H
@@ -7,9 +7,9 @@
 #include "workers/op/worker_abi.h"
 
 /* 0 and *ret_traits, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the
- * configuration is wrong, or the server is not what the variant needs. Takes at most a few seconds,
- * with a probe (worker_abi.h) of a slow server more. The child becomes `user`, as the workers
- * will. */
+ * configuration is wrong, or the server lacks what the variant needs. Takes at most a few seconds;
+ * with a probe (worker_abi.h) of a slow server, longer. The child becomes `user`, as the workers do
+ * later. */
 must_use int check_s3(const struct worker_env *env, const struct child_user *user,
                       struct server_traits *ret_traits, struct err *err);
 

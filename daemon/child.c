@@ -1,5 +1,5 @@
-/* Children of the supervisor. Who is started when: children.c (roles) and task.c (short-lived
- * ones). */
+/* Children of the supervisor. When they are started is decided in children.c (roles) and task.c
+ * (short-lived ones). */
 #include "daemon/child.h"
 
 #include <errno.h>
@@ -11,11 +11,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Of the process that forked this one. */
+/* The process that forked this one. */
 static pid_t parent_pid;
 
-/* The death signal must be asked for first, then the parent looked at: in the other order a parent
- * that dies in between would go unnoticed. */
+/* First requests the death signal, then checks the parent: in the other order a parent that dies in
+ * between would go unnoticed. */
 static void die_with_parent(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -23,7 +23,7 @@ static void die_with_parent(void)
         _exit(0);
 }
 
-/* All are blocked still. One that has come meanwhile is dropped as it is ignored. */
+/* All signals are still blocked. A pending one is dropped by ignoring it. */
 static void reset_signals(void)
 {
     static const int ignored[] = {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
@@ -76,8 +76,8 @@ static int find_passwd(const char *name, struct child_user *u, const char **ret_
     }
     if (!numeric)
         return -ENOENT;
-    /* A number without an entry is common in containers: the group of the same number, and no
-     * other. */
+    /* A number without an entry is common in containers: use the group of the same number, and no
+     * other groups. */
     u->uid = (uid_t)number;
     u->gid = (gid_t)number;
     *ret_login = NULL;
@@ -101,7 +101,7 @@ int child_find_user(const char *name, struct child_user *ret, struct err *err)
                            "workers.user: only root can run workers as "
                            "\"%s\"",
                            name);
-        u.set = false; /* we are that user */
+        u.set = false; /* we are already that user */
     }
     u.groups[0] = u.gid;
     if (!login)
@@ -123,8 +123,8 @@ int child_become(const struct child_user *user)
         setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
         return -errno;
-    /* Changing the user clears the death signal. It also makes the process undumpable, which is
-     * wanted: it holds the S3 keys. */
+    /* Changing the user clears the death signal. It also makes the process undumpable, which we
+     * want: it holds the S3 keys. */
     die_with_parent();
     return 0;
 }

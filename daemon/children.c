@@ -1,5 +1,5 @@
-/* Starting, burying, restarting. When the whole ends is decided in stop.c, how long to wait in
- * respawn.c. */
+/* Starts, reaps and restarts children. When the daemon ends is decided in stop.c, how long to wait
+ * before a restart in respawn.c. */
 #include "daemon/children.h"
 
 #include <errno.h>
@@ -23,8 +23,7 @@ void children_init(struct children *all, struct loop *loop, const struct childre
     all->hang_ns = CHILDREN_HANG_NS;
 }
 
-/* Does not return. The exit is plain: nothing that the supervisor registered or buffered is run
- * twice. */
+/* Does not return. Uses _exit: nothing that the supervisor registered or buffered may run twice. */
 static void run_child(struct children *all, const struct child *c)
 {
     int r;
@@ -128,7 +127,7 @@ static void bury_and_restart(struct child *c, int status)
 
     log_death(c, status, delay);
     c->pid = 0;
-    /* Who could not even start has not been harmed by a request. */
+    /* A worker that could not even start was not harmed by a request. */
     if (death == RESPAWN_CRASHED && !setup && c->role->on_crash)
         c->role->on_crash(c->all->role_ctx, c->slot);
     if (delay)
@@ -176,8 +175,8 @@ static uint64_t last_turn(const struct child *c)
     return t > c->respawn.started_ns ? t : c->respawn.started_ns;
 }
 
-/* A supervisor that was itself held up (stopped, or a machine that stalls) judges nobody: its
- * children had no more time than it. */
+/* A supervisor that was itself delayed (stopped, or the machine stalled) kills no child: its
+ * children had no more time than it had. */
 void children_watch(struct children *all, uint64_t now_ns)
 {
     bool late = now_ns - all->looked_ns > all->hang_ns / 2;

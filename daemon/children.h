@@ -1,5 +1,5 @@
-/* The long-lived children: a table of roles, each with some slots, each slot with one process that
- * is started again when it dies. Knows no role by name. */
+/* The long-lived children: a table of roles, each with some slots. Each slot has one process, which
+ * is restarted when it dies. Does not know any role by name. */
 #ifndef DAEMON_CHILDREN_H
 #define DAEMON_CHILDREN_H
 
@@ -12,29 +12,29 @@
 #include "daemon/respawn.h"
 
 #define CHILDREN_MAX 32
-#define CHILDREN_HANG_NS (30 * NS_PER_S) /* hang_ns, unless somebody lowers it */
+#define CHILDREN_HANG_NS (30 * NS_PER_S) /* default of hang_ns */
 
-/* What one kind of process is. Exit codes are those of enum worker_exit. */
+/* Describes one kind of process. Exit codes are those of enum worker_exit. */
 struct role {
     const char *name;
     unsigned count;
-    /* its processes serve the mount: without one of them there is nothing to supervise */
+    /* its processes serve the mount: when none is left there is nothing to supervise */
     bool serves;
 
-    /* In the child: its whole life; returns the exit code. */
+    /* In the child: runs until its end; returns the exit code. */
     int (*entry)(void *ctx, unsigned slot);
 
-    /* In the supervisor. When its loop last turned (monotonic; may be from before its start); NULL:
-     * not watched. */
+    /* In the supervisor. When the child's loop last turned (monotonic; may be from before its
+     * start); NULL: not watched. */
     uint64_t (*turned_ns)(void *ctx, unsigned slot);
-    /* In the supervisor, when it has crashed, before it is started again. NULL: nothing to do. */
+    /* In the supervisor, after a crash, before the restart. NULL: nothing to do. */
     void (*on_crash)(void *ctx, unsigned slot);
 };
 
 enum child_state {
     CHILD_NONE, /* not started yet */
     CHILD_RUNNING,
-    CHILD_WAITING, /* dead, its next start is timed */
+    CHILD_WAITING, /* dead, its next start is scheduled */
     CHILD_ENDED,   /* ended for good */
 };
 
@@ -44,9 +44,9 @@ struct child {
     const struct role *role;
     unsigned slot;
     enum child_state state;
-    pid_t pid; /* RUNNING */
+    pid_t pid; /* valid if RUNNING */
     unsigned restarts;
-    bool by_watchdog; /* killed by it */
+    bool by_watchdog; /* killed by the watchdog */
     struct respawn respawn;
 };
 
@@ -55,7 +55,7 @@ struct children_ops {
     void (*on_unmounted)(void *ctx);    /* a child ended because the mount is gone */
     void (*on_setup_failed)(void *ctx); /* a child could not start */
     void (*on_ended)(void *ctx);        /* a child ended for good */
-    /* in a new child: closes what only the supervisor may hold */
+    /* in a new child: closes what only the supervisor may keep */
     void (*in_child)(void *ctx);
 };
 
@@ -63,11 +63,11 @@ struct children {
     struct loop *loop;
     const struct children_ops *ops;
     void *ops_ctx;
-    void *role_ctx; /* given to the roles */
+    void *role_ctx; /* passed to the roles */
     struct child_user user;
-    bool ending;        /* nothing is started any more */
-    uint64_t hang_ns;   /* a loop that did not turn for so long hangs */
-    uint64_t looked_ns; /* last children_watch */
+    bool ending;        /* no child is started any more */
+    uint64_t hang_ns;   /* a loop that has not turned for this time hangs */
+    uint64_t looked_ns; /* time of the last children_watch */
     unsigned n;
     struct child child[CHILDREN_MAX];
 };
@@ -75,19 +75,18 @@ struct children {
 void children_init(struct children *all, struct loop *loop, const struct children_ops *ops,
                    void *ops_ctx);
 
-/* Starts all of them. 0, or -errno of fork(2), -E2BIG; then those that run are the caller's to end.
- * `roles` stays in use. */
+/* Starts all children. 0, or -errno of fork(2), -E2BIG; then the caller must end those that are
+ * running. `roles` stays in use. */
 must_use int children_start(struct children *all, const struct role *roles, unsigned n_roles,
                             void *role_ctx, const struct child_user *user);
 
-/* A process has ended (status of waitpid(2)). False if it was none of these. */
+/* A process has ended (status of waitpid(2)). False if it is not one of these children. */
 bool children_reaped(struct children *all, pid_t pid, int status);
 
-/* Kills those whose loop has not turned for hang_ns. Wants to be called every few seconds.
- * */
+/* Kills children whose loop has not turned for hang_ns. Must be called every few seconds. */
 void children_watch(struct children *all, uint64_t now_ns);
 
-/* Nothing is started any more; those that wait to be started have ended. */
+/* No child is started any more; those that wait for a restart count as ended. */
 void children_end(struct children *all);
 void children_signal(struct children *all, int sig);
 
@@ -96,7 +95,7 @@ unsigned children_running(const struct children *all);
 unsigned children_serving(const struct children *all);
 unsigned children_restarts(const struct children *all);
 
-/* True once a serving child has turned its loop (or its role does not tell). */
+/* True once a serving child has turned its loop (or runs, if its role is not watched). */
 bool children_turned(const struct children *all);
 
 const char *child_state_name(enum child_state state);

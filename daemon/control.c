@@ -1,4 +1,5 @@
-/* Connections of control clients. What is answered: answer.c; the path: control_path.c. */
+/* Connections of control clients. The replies are in answer.c; the path is handled in
+ * control_path.c. */
 #include "daemon/control.h"
 
 #include <errno.h>
@@ -17,9 +18,9 @@
 
 enum client_state {
     CLIENT_FREE,
-    CLIENT_READING, /* its line has not come yet */
-    CLIENT_ASKED,   /* on_request was called, the answer is not complete */
-    CLIENT_LAST,    /* the answer is complete and being sent */
+    CLIENT_READING, /* its line has not arrived yet */
+    CLIENT_ASKED,   /* on_request was called, the reply is not complete */
+    CLIENT_LAST,    /* the reply is complete and is being sent */
 };
 
 struct client {
@@ -32,7 +33,7 @@ struct client {
     size_t line_len;
     struct buf out;
     size_t out_sent;
-    int pass_fd; /* our copy, to be sent with the next bytes; -1 = none */
+    int pass_fd; /* our copy, sent with the next bytes; -1 = none */
 };
 
 struct control {
@@ -82,7 +83,7 @@ static void control_drop(struct client *c)
     c->state = CLIENT_FREE;
 }
 
-/* Sends some of the answer, and the descriptor with its first byte. Bytes sent or -errno. */
+/* Sends a part of the reply, and the descriptor with its first byte. Bytes sent or -errno. */
 static ssize_t send_some(struct client *c)
 {
     struct iovec iov = {.iov_base = c->out.data + c->out_sent, .iov_len = c->out.len - c->out_sent};
@@ -111,8 +112,8 @@ static ssize_t send_some(struct client *c)
     return n;
 }
 
-/* Sends what can be sent now; waits for room for the rest; drops a client that is served or lost.
- * */
+/* Sends what can be sent now; waits for buffer space for the rest; drops a client that is done or
+ * disconnected. */
 static void flush(struct client *c)
 {
     uint32_t events = 0;
@@ -156,7 +157,7 @@ void control_answer(struct control *control, uint64_t client, const char *text, 
     if (!c)
         return;
     if (buf_puts(&c->out, text) < 0) {
-        control_drop(c); /* half an answer is worse than none */
+        control_drop(c); /* half a reply is worse than none */
         return;
     }
     if (fd >= 0 && c->pass_fd < 0)
@@ -183,7 +184,7 @@ static void take_request(struct client *c)
 
     if (r == 0)
         return;
-    /* What else it may send is not read; only its leaving is noticed. */
+    /* Anything else that it sends is not read; only a disconnect is noticed. */
     loop_timer_cancel(c->control->loop, &c->timer);
     c->state = CLIENT_ASKED;
     if (loop_mod(c->control->loop, &c->watch, 0) < 0)
@@ -256,7 +257,7 @@ static void welcome(struct control *control, int fd)
         control_drop(c);
 }
 
-/* One a turn: the loop comes back while more of them wait. */
+/* Accepts one per turn: the loop calls again while more are waiting. */
 static void on_listener(struct loop_watch *w, uint32_t events)
 {
     struct control *control = container_of(w, struct control, listener);
@@ -308,7 +309,7 @@ void control_close(struct control *control)
     free(control);
 }
 
-/* The loop's own descriptor is shared with the parent: nothing is taken out of it here. */
+/* The parent shares the loop's epoll descriptor: nothing is removed from it here. */
 void control_forget(struct control *control)
 {
     if (!control)

@@ -1,4 +1,4 @@
-/* Making the control socket: its directory, the stale socket in its place, its mode. */
+/* Creates the control socket: its directory, its mode, and the removal of a stale socket. */
 #include "daemon/control_path.h"
 
 #include <errno.h>
@@ -12,8 +12,8 @@
 
 #define BACKLOG 16
 
-/* In a directory that others may write to, a name can be taken away and put back as something else.
- * */
+/* The directory must not be writable for others: they could replace the socket with something
+ * else. */
 static int make_dir(const char *dir, struct err *err)
 {
     struct stat st;
@@ -37,13 +37,13 @@ static bool lies_in(const char *path, const char *dir)
     return strncmp(path, dir, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/');
 }
 
-/* True if somebody listens on the socket. */
+/* True if a process listens on the socket. */
 static bool answers(const struct sockaddr_un *addr)
 {
     cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)
-        return true; /* not known: better not to take it away */
+        return true; /* unknown: better not to remove it */
     if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
         return true;
     return errno != ECONNREFUSED && errno != ENOENT;
@@ -55,7 +55,7 @@ static int clear_place(const struct sockaddr_un *addr, struct err *err)
     struct stat st;
 
     if (lstat(path, &st) < 0)
-        return 0; /* nothing there; anything worse is bind's to tell */
+        return 0; /* nothing there; bind reports anything worse */
     if (!S_ISSOCK(st.st_mode))
         return err_set(err, EEXIST, "control.socket: \"%s\" exists and is not a socket", path);
     if (answers(addr))
@@ -67,8 +67,8 @@ static int clear_place(const struct sockaddr_un *addr, struct err *err)
     return 0;
 }
 
-/* The mode comes from the umask, so that the socket is never open to others, not even for a moment.
- * */
+/* The mode comes from the umask, so that the socket is not accessible to others even for a
+ * moment. */
 static int bind_and_listen(int fd, struct control_path *p, struct err *err)
 {
     mode_t mask = umask(0177);
@@ -123,5 +123,5 @@ void control_path_remove(const struct control_path *path)
     struct stat st;
 
     if (lstat(path->addr.sun_path, &st) == 0 && st.st_dev == path->dev && st.st_ino == path->ino)
-        (void)unlink(path->addr.sun_path); /* the next start replaces it */
+        (void)unlink(path->addr.sun_path); /* if this fails, the next start replaces it */
 }

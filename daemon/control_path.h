@@ -1,4 +1,4 @@
-/* Where the control socket lies in the file system. */
+/* The control socket in the file system. */
 #ifndef DAEMON_CONTROL_PATH_H
 #define DAEMON_CONTROL_PATH_H
 
@@ -9,7 +9,7 @@
 
 struct control_path {
     struct sockaddr_un addr;
-    dev_t dev; /* of the socket that was bound: another one at this path is not ours */
+    dev_t dev; /* of the socket that we bound: another one at this path is not ours */
     ino_t ino;
 };
 

@@ -1,4 +1,4 @@
-/* The duties of supervisor.h for a mount: what is open, what is in flight, unmounting, checking. */
+/* The duties of supervisor.h for a mount: open files, requests in flight, unmounting, checking. */
 #include "daemon/duties.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@
 
 #define PATH_SHOWN 1100
 
-/* Requests that change something. The others (a reader, a program that waits for a lock) are served
- * also after the unmount, and must not hold it up. */
+/* Requests that change something. Others (a reader, a program that waits for a lock) are served
+ * even after the unmount, and must not delay it. */
 static bool has_effect(uint32_t opcode)
 {
     static const uint8_t effects[] = {FUSE_WRITE,           FUSE_FLUSH,    FUSE_RELEASE,
@@ -46,8 +46,8 @@ static bool effects_in_flight(struct shm *shm)
     return false;
 }
 
-/* The next session from *at on with bytes that are not on S3 and may still come there; *at is moved
- * behind it, its path goes to `path`. False if there is none. */
+/* Finds the next session, from *at on, with bytes that are not on S3 but may still be published;
+ * *at is set to the one after it, its path is copied to `path`. False if there is none. */
 static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
 {
     bool found = false;
@@ -65,7 +65,7 @@ static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
     return found;
 }
 
-/* Their number, the first one's path into *err. */
+/* Their number; *err has the path of the first one. */
 static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
 {
     char path[PATH_SHOWN];
@@ -99,7 +99,8 @@ static int look_last(void *ctx, struct err *err)
     return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED : SUPERVISOR_IDLE;
 }
 
-/* Directories that somebody sits in or reads do not count: they lose nothing. */
+/* Directories in use as a working directory, or being read, do not count: nothing is lost with
+ * them. */
 static int linger(void *ctx, struct err *err)
 {
     const struct worker_env *env = ctx;
@@ -150,7 +151,7 @@ static void set_draining(void *ctx)
     __atomic_store_n(&env->shm->header->draining, 1, __ATOMIC_RELEASE);
 }
 
-/* Nobody serves the mount any more: whoever waits for it is let go. */
+/* No process serves the mount any more: releases all callers that wait for it. */
 static void abort_mount(void *ctx)
 {
     const struct worker_env *env = ctx;
@@ -167,8 +168,8 @@ static bool is_mounted(void *ctx)
     return fuse_mounted(env->mount);
 }
 
-/* A task may wait in the kernel for those who serve (an unmount does), and cannot be killed then.
- * If all others are, it must not be what keeps the mount's connection alive. */
+/* A task may wait in the kernel for the workers (an unmount does), and then it cannot be killed. If
+ * all workers are killed, the task must not keep the mount's connection alive. */
 static void close_channel(void *ctx)
 {
     const struct worker_env *env = ctx;

@@ -1,9 +1,9 @@
-/* The keeper's loop, and the fetch at the start. When something is due is keeper_plan.c; how
- * credentials are got is creds/.
+/* The keeper's loop, and the fetch at the start. keeper_plan.c decides when something is due;
+ * creds/ obtains the credentials.
  *
- * It needs nothing but the segment to go on after a death: when what is there was fetched, and when
- * it expires. The secret lives from a fetch until the keys of the days around it are made; a key
- * for a later day is another fetch. */
+ * After a death the replacement needs nothing but the segment: it shows when the credentials were
+ * fetched, and when they expire. The secret only lives from a fetch until the signing keys of the
+ * days around it are derived; a key for a later day needs another fetch. */
 #include "daemon/keeper.h"
 
 #include <assert.h>
@@ -34,9 +34,9 @@
 #define FETCH_LIMIT_NS (90 * NS_PER_S)
 #define FIRST_LIMIT_NS (60 * NS_PER_S)
 #define FIRST_SLACK_MS 5000
-#define LOOK_MS 10000               /* a clock may be set; a wake-up may have died */
-#define PAUSE_NS NS_PER_S           /* between two refreshes that workers want */
-#define ANSWER_NO_NS (3 * NS_PER_S) /* whoever asks again so soon gets no other answer */
+#define LOOK_MS 10000               /* a clock may be set; a wake-up may be lost */
+#define PAUSE_NS NS_PER_S           /* between two refreshes that workers request */
+#define ANSWER_NO_NS (3 * NS_PER_S) /* how long a negative reply is repeated */
 #define DAYS_AHEAD 1                /* tomorrow's key has to be there */
 
 static_assert(SHM_CRED_ACCESS_KEY_MAX >= S3_ACCESS_KEY_MAX, "");
@@ -49,14 +49,14 @@ struct keeper {
     const struct worker_env *env;
     struct shm *shm;
     struct creds_conf conf;
-    struct creds *creds;  /* locked memory; wiped but during a fetch */
-    uint32_t wanted_day;  /* that a worker has missed, 0 = none */
-    uint64_t tried_ns;    /* monotonic: the last refresh ended; 0 = none yet */
-    uint64_t retry_ns;    /* monotonic: not before; 0 = at once */
-    uint64_t answered_ns; /* monotonic: workers were told that none come; 0 = they were not */
+    struct creds *creds;  /* locked memory; wiped except during a fetch */
+    uint32_t wanted_day;  /* day whose key a worker lacked, 0 = none */
+    uint64_t tried_ns;    /* monotonic: end of the last refresh; 0 = none yet */
+    uint64_t retry_ns;    /* monotonic: no refresh before this; 0 = at once */
+    uint64_t answered_ns; /* monotonic: when workers got a negative reply; 0 = they did not */
     uint64_t refused;     /* the generation that S3 refused last; 0 = none */
-    unsigned failed;      /* refreshes in a row */
-    bool first;           /* of the fetch at the start: its parent tells what is wrong */
+    unsigned failed;      /* failed refreshes in a row */
+    bool first;           /* the fetch at the start: its parent reports errors */
     bool overdue_told;
 };
 
@@ -97,8 +97,8 @@ void keeper_conf(const struct conf *conf, struct creds_conf *ret)
 
 /* ---- into the segment ---- */
 
-/* Of the last day and the next two, and of one that a worker has missed (its server's clock is far
- * from ours) with its neighbour. */
+/* Keys of yesterday, today and the next two days; and of a day that a worker lacked (its server's
+ * clock is far from ours) and the day after. */
 static int put_keys(const struct keeper *k, struct shm_cred *c, uint64_t now)
 {
     uint32_t days[SHM_CRED_DAYS] = {keeper_day(now, -1), keeper_day(now, 0), keeper_day(now, 1),
@@ -119,7 +119,7 @@ static int put_keys(const struct keeper *k, struct shm_cred *c, uint64_t now)
     return 0;
 }
 
-/* Key ID, token and, by a key that both have, the secret. */
+/* Compares key ID, token and, by means of a signing key that both have, the secret. */
 static bool is_same(const struct shm_cred *a, const struct shm_cred *b)
 {
     if (strcmp(a->access_key, b->access_key) != 0 || a->token_len != b->token_len ||
@@ -134,7 +134,7 @@ static bool is_same(const struct shm_cred *a, const struct shm_cred *b)
     return false;
 }
 
-/* Static ones of the environment cannot become others. */
+/* Static credentials of the environment never change. */
 static bool is_fixed(const struct keeper *k)
 {
     return k->conf.access_key && *k->conf.access_key;
@@ -180,7 +180,7 @@ static void put_news(struct keeper *k, uint64_t now, const struct err *err)
     shm_cred_news_publish(k->shm);
 }
 
-/* ---- telling ---- */
+/* ---- logging ---- */
 
 static void keeper_time(uint64_t wall_ns, char out[32])
 {
@@ -218,7 +218,7 @@ static void tell_good(struct keeper *k, bool is_new)
         log_debug("credentials fetched provider=\"%s\" expires=%s", c->provider, expires);
 }
 
-/* Once when it begins, once more when time gets short. */
+/* Logged at the first failure, and once more when time gets short. */
 static void tell_bad(struct keeper *k, uint64_t now, const struct err *err)
 {
     struct keeper_life life = life_of(k);
@@ -251,14 +251,14 @@ static void refresh_failed(struct keeper *k, uint64_t now, const struct err *err
     tell_bad(k, now, err);
 }
 
-/* What is in force is what S3 refuses. */
+/* True if S3 refuses the credentials that are in use. */
 static bool is_refused(const struct keeper *k)
 {
     return k->refused && k->refused == shm_cred_generation(k->shm);
 }
 
-/* A source may give what is at its end already (the metadata service does while it cannot get
- * others), or the same that S3 has refused: we do not ask without a pause. */
+/* A source may return credentials that are about to expire (the metadata service does while it
+ * cannot get others), or the same ones that S3 has refused: then we pause before the next fetch. */
 static void pace(struct keeper *k, uint64_t now)
 {
     struct keeper_life life = life_of(k);
@@ -267,7 +267,7 @@ static void pace(struct keeper *k, uint64_t now)
         k->retry_ns = clock_mono_ns() + KEEPER_RETRY_MAX_NS;
 }
 
-/* 0, -ECANCELED: told to end, or why it failed. */
+/* 0; -ECANCELED: asked to end; or the error of the refresh. */
 static int refresh(struct keeper *k, struct err *err)
 {
     bool is_new = false;
@@ -296,7 +296,7 @@ static int refresh(struct keeper *k, struct err *err)
 
 /* ---- the process ---- */
 
-/* Nobody may look into it, and it leaves no core. */
+/* No other process may inspect this one, and it leaves no core dump. */
 static void keep_secret(void)
 {
     struct rlimit none = {0, 0};
@@ -342,7 +342,7 @@ static int keeper_wait_ms(const struct keeper *k)
     return due - now > LOOK_MS * NS_PER_MS ? LOOK_MS : (int)((due - now) / NS_PER_MS) + 1;
 }
 
-/* A worker misses a day: the keys of all days are made anew. */
+/* True if a worker lacks the key of this day: then the keys of all days are derived again. */
 static bool misses_day(struct keeper *k, uint32_t day)
 {
     if (!day || shm_cred_has_day(k->shm, day))
@@ -351,7 +351,7 @@ static bool misses_day(struct keeper *k, uint32_t day)
     return true;
 }
 
-/* S3 has refused what is in force. Notes that. */
+/* True if S3 has refused the credentials that are in use; notes it. */
 static bool was_refused(struct keeper *k, uint64_t generation)
 {
     if (!generation || generation != shm_cred_generation(k->shm))
@@ -362,9 +362,9 @@ static bool was_refused(struct keeper *k, uint64_t generation)
     return true;
 }
 
-/* A worker has been refused, or misses a day. -ECANCELED, or 0: what it wanted is there, or it can
- * see that it will not be, or it comes a little later. Who asks again at once for what was just not
- * to be had is told so. */
+/* A worker was refused, or lacks the key of a day. -ECANCELED, or 0: what it wanted is there, or it
+ * can see that it will not come, or it comes a little later. If the request for what has just
+ * failed is repeated at once, it gets the same negative reply. */
 static int serve_wanted(struct keeper *k, struct err *err)
 {
     uint64_t generation, now = clock_mono_ns();
@@ -389,7 +389,7 @@ static int serve_wanted(struct keeper *k, struct err *err)
     return 0;
 }
 
-/* What is due. 0, or -ECANCELED: there is a signal. */
+/* Does what is due. 0, or -ECANCELED: a signal has arrived. */
 static int keeper_work(struct keeper *k, struct err *err)
 {
     int r = serve_wanted(k, err);
@@ -407,7 +407,7 @@ int keeper_main(const struct worker_env *env)
                          {.fd = env->keeper_fd, .events = POLLIN}};
 
     if (env->mount)
-        close(env->mount->fd); /* it must not keep the mount's connection alive */
+        close(env->mount->fd); /* or this process would keep the mount's connection alive */
     if (p[0].fd < 0 || keeper_begin(&k, env, &err) < 0) {
         log_err("keeper cannot start: %s", p[0].fd < 0 ? strerror(-p[0].fd) : err.text);
         return WORKER_EXIT_SETUP;
@@ -421,7 +421,7 @@ int keeper_main(const struct worker_env *env)
     }
 }
 
-/* ---- the first ones ---- */
+/* ---- the fetch at the start ---- */
 
 /* Does not return. */
 static void run_first(const struct worker_env *env, const struct child_user *user, int fd)
@@ -441,7 +441,7 @@ static void run_first(const struct worker_env *env, const struct child_user *use
         r = refresh(&k, &err);
     }
     err.code = -r;
-    (void)!fd_write_full(fd, &err, sizeof(err)); /* else the exit says it */
+    (void)!fd_write_full(fd, &err, sizeof(err)); /* else the parent reports -EIO */
     _exit(0);
 }
 
@@ -492,7 +492,7 @@ int keeper_first(const struct worker_env *env, const struct child_user *user, st
     close(fds[0]);
     if (pid > 0) {
         kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0); /* how it ended says no more than what it told */
+        (void)waitpid(pid, NULL, 0); /* its status adds nothing to its message */
     }
     if (r == 0 && told.code == 0)
         return 0;

@@ -1,4 +1,4 @@
-/* The keeper's arithmetic of time. */
+/* Computes the keeper's times. */
 #include "daemon/keeper_plan.h"
 
 #include <time.h>

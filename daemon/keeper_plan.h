@@ -1,5 +1,5 @@
-/* When credentials are fetched again, and for which days keys are made. Arithmetic only: the clock
- * is the caller's. */
+/* When credentials are fetched again, and the days that keys are derived for. Arithmetic only: the
+ * caller passes the time. */
 #ifndef DAEMON_KEEPER_PLAN_H
 #define DAEMON_KEEPER_PLAN_H
 
@@ -22,16 +22,18 @@ struct keeper_life {
  * UINT64_MAX without an expiry. */
 uint64_t keeper_due_ns(const struct keeper_life *life);
 
-/* When it is overdue: 10 minutes before, or after two thirds. */
+/* When it is overdue: 10 minutes before the expiry, or after two thirds of a shorter life.
+ * UINT64_MAX without an expiry. */
 uint64_t keeper_overdue_ns(const struct keeper_life *life);
 
-/* How long to wait after the nth refresh in a row that failed (from 1): longer and longer, but not
- * past what is left of the credentials' life, while they have one. */
+/* How long to wait after the nth failed refresh in a row (from 1): increasing, up to
+ * KEEPER_RETRY_MAX_NS, but not more than a quarter of the credentials' remaining life, if they have
+ * one (and at least KEEPER_RETRY_MIN_NS). */
 uint64_t keeper_retry_ns(const struct keeper_life *life, unsigned n, uint64_t now_ns);
 
-/* The day of a time, as 20150830; `days` later (or earlier). */
+/* The day of a time, such as 20150830; `days` later (or earlier, if negative). */
 uint32_t keeper_day(uint64_t wall_ns, int days);
-/* The time at which a day begins, 0 for what is no day. */
+/* The time at which a day begins, 0 for an invalid day. */
 uint64_t keeper_day_begins(uint32_t day);
 
 #endif

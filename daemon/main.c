@@ -1,5 +1,5 @@
-/* stateproxyd: options, start-up in order, and the roles. Everything after the start is the
- * supervisor's. */
+/* stateproxyd: options, start-up in order, and the roles. After the start the supervisor takes
+ * over. */
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -29,7 +29,7 @@ extern char **environ;
 static struct worker_env env;
 static struct fuse_mount mount;
 static const char *config_file;  /* --config; NULL = none */
-static enum log_level log_level; /* of this process and those that it starts: SIGHUP changes it */
+static enum log_level log_level; /* of this process and those that it starts; SIGHUP changes it */
 
 /* ---- options ---- */
 
@@ -46,7 +46,7 @@ static void print_help(void)
     conf_print_keys(stdout);
 }
 
-/* The exit code of what only prints: a full disk is not passed over. */
+/* The exit code after printing: a write error, such as a full disk, is reported. */
 static int printed(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -55,7 +55,8 @@ static int printed(void)
     return EXIT_CODE_SYSTEM;
 }
 
-/* Options that answer and end. Returns the action, or exits. */
+/* Parses the options. Exits after those that only print something, and on errors; else returns the
+ * action. */
 static enum action parse_options(int argc, char **argv)
 {
     struct option options[MANUAL_OPTIONS_MAX + 1];
@@ -99,7 +100,7 @@ static enum action parse_options(int argc, char **argv)
 static int run_worker(void *ctx, unsigned slot)
 {
     log_init(log_level, "worker");
-    conf_forget_secrets((struct conf *)env.conf); /* it signs with keys of the segment */
+    conf_forget_secrets((struct conf *)env.conf); /* it signs with keys from the segment */
     return worker_main(ctx, slot);
 }
 
@@ -130,9 +131,9 @@ static void blame(struct shm_record *r)
         __atomic_add_fetch(&r->crashes, 1, __ATOMIC_RELAXED);
 }
 
-/* Which of its requests has crashed it is not known: it may have been the one just read, or a kept
- * one that went on. All are blamed; an innocent one comes to harm only if it meets two crashes. The
- * dead worker's arena is nobody's until the next one starts, so no lock is needed. */
+/* It is unknown which request crashed the worker: it may be the one just read, or a deferred one
+ * that continued. All are blamed; an innocent request is only affected if it is in progress at two
+ * crashes. The dead worker's arena is unused until the next one starts, so no lock is needed. */
 static void worker_crashed(void *ctx, unsigned slot)
 {
     (void)ctx;
@@ -167,7 +168,7 @@ static void tell_level(void)
 }
 
 /* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the
- * supervisor alone can change. The line is written at the more talkative of the two levels. */
+ * supervisor alone can change. The line is logged at the more verbose of the two levels. */
 static void reload(void *ctx)
 {
     struct conf *next;
@@ -190,7 +191,7 @@ static void reload(void *ctx)
 
 #define TITLE_MAX (PATH_MAX + 2048)
 
-/* What the machine sets, where it does. */
+/* The timeouts that the machine sets, if any. */
 static void add_timeouts(char *out, size_t cap)
 {
     const struct fuse_timeouts *t = &env.timeouts;
@@ -313,7 +314,7 @@ static int daemon_start(const struct conf *conf)
     return code;
 }
 
-/* --check: the configuration, and where credentials would come from. Uses no network. */
+/* --check: checks the configuration, and shows the source of the credentials. Uses no network. */
 static int check_only(const struct conf *conf)
 {
     char provider[CREDS_PROVIDER_MAX];

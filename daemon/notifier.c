@@ -1,16 +1,18 @@
-/* The notifier: writes queued invalidations to the kernel. It may wait there for what a request
- * holds: a directory's lock, a page. It serves no request, and nobody waits for it, so that cannot
- * deadlock while there are workers. But when all are killed at once, nobody answers the request,
- * and the notifier, which cannot be killed while it waits so, holds the descriptor that keeps the
- * request alive: both stay for ever. So nothing is written that may wait for a request under way:
+/* The notifier: writes queued invalidations to the kernel. Such a write may wait for what a request
+ * holds: a directory's lock, a page. The notifier serves no request, and no process waits for it,
+ * so this cannot deadlock while there are workers. But if all workers are killed at once, the
+ * request gets no reply; and the notifier, which cannot be killed while it waits, holds the
+ * descriptor that keeps the request alive: both would stay for ever. So the notifier does not write
+ * what may wait for a request in progress:
  *
  *   attributes of a node, PRUNE     take no such lock
- *   pages of a node                 when no READ and no WRITE of it is under way (is_quiet)
- *   a name (before Linux 6.18)      when no request in its directory is under way; it only makes
- *                                   room, so one that finds no such moment is left out
+ *   pages of a node                 only when no READ or WRITE of it is in progress (is_quiet)
+ *   a name (before Linux 6.18)      only when no request in its directory is in progress; it only
+ *                                   makes room, so it is dropped if there is no such moment
  *
- * What is left open are the microseconds between the look and the kernel's own; who is caught in
- * them is freed by the next start (fuse_mount.h, end_silent) or by the request timeout. */
+ * What remains are the microseconds between our check and the kernel's lock. A notifier that gets
+ * stuck there is released by the next start (fuse_mount.h, end_silent) or by the request timeout.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -25,26 +27,26 @@
 #include "workers/op/worker_abi.h"
 #include "workers/process/term.h"
 
-#define NOTIFIER_POLL_MS 1000 /* a wake-up may have died with the worker that was to send it */
-#define NOTIFIER_LATER_MS 20  /* something waits for requests to end */
-#define NAME_TRIES 50         /* a millisecond apart */
+#define NOTIFIER_POLL_MS 1000 /* a wake-up may be lost when the worker that should send it dies */
+#define NOTIFIER_LATER_MS 20  /* retry while requests are in progress */
+#define NAME_TRIES 50         /* one millisecond apart */
 
-/* ---- what is under way ---- */
+/* ---- requests in progress ---- */
 
 static bool holds_pages(uint32_t opcode)
 {
     return opcode == FUSE_READ || opcode == FUSE_WRITE;
 }
 
-/* Those with two directories count for all. */
+/* Requests with two directories count as holding any directory. */
 static bool holds_directory(const struct shm_record *r, uint64_t dir)
 {
     return r->node_id == dir || r->opcode == FUSE_RENAME || r->opcode == FUSE_RENAME2 ||
            r->opcode == FUSE_LINK;
 }
 
-/* Nothing that a worker has holds it; and the kernel has no request that no worker has seen yet
- * (read-ahead waits in a queue of its own, with its pages locked). */
+/* True if no request of a worker holds it, and the kernel has no request that no worker has seen
+ * yet (read-ahead waits in a separate queue, with its pages locked). */
 static bool is_quiet(const struct worker_env *env, uint64_t node_id, bool pages)
 {
     struct shm_in_flight at = {0};
@@ -118,7 +120,7 @@ static bool write_all(const struct worker_env *env)
     return true;
 }
 
-/* One of them; false when the mount is gone. */
+/* Drops the pages of one node. False when the mount is gone. */
 static bool drop_one(const struct worker_env *env, uint64_t id)
 {
     int r = fuse_notify_inval_inode(env->mount->fd, id, 0, 0);
@@ -127,7 +129,8 @@ static bool drop_one(const struct worker_env *env, uint64_t id)
     return is_there(r);
 }
 
-/* What can be dropped now; *ret_left: not all could. False when the mount is gone. */
+/* Drops the pages that can be dropped now; *ret_left: some are left. False when the mount is
+ * gone. */
 static bool drop_pages(const struct worker_env *env, bool *ret_left)
 {
     uint64_t ids[SHM_NOTIFY_PAGES];

@@ -1,4 +1,5 @@
-/* What stateproxyd takes and how it ends. The numbers are those of exit_code.h; a test compares. */
+/* Options and exit codes of stateproxyd. The numbers are those of exit_code.h; a test compares
+ * them. */
 #include "daemon/options.h"
 
 const struct manual_row daemon_options[] = {

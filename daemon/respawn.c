@@ -1,4 +1,4 @@
-/* The respawn policy. Who applies it: children.c. */
+/* The respawn policy. children.c applies it. */
 #include "daemon/respawn.h"
 
 #include <signal.h>

@@ -15,8 +15,8 @@
 
 #define MESSAGE_MAX 1024
 
-/* A path, or "@name" for the abstract name space (there the name begins with NUL and needs none at
- * its end). */
+/* A path, or "@name" for the abstract namespace (there the name begins with NUL and needs no NUL at
+ * the end). */
 static void set_address(struct sd_notify *n, const char *name)
 {
     size_t len = strlen(name);
@@ -51,7 +51,7 @@ void sd_notify_init(struct sd_notify *n, char *const *env)
     memset(n, 0, sizeof(*n));
     if (name)
         set_address(n, name);
-    /* The variable may have been meant for who started us. */
+    /* The variable may be meant for the process that started us. */
     if (pid && number(pid) != (uint64_t)getpid())
         return;
     if (usec <= UINT64_MAX / 1000)

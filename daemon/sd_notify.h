@@ -1,5 +1,5 @@
-/* The service manager's protocol, as far as it is needed: one datagram a message, to the socket in
- * NOTIFY_SOCKET. Nobody there to listen is no error. */
+/* The part of the service manager's protocol that we need: one datagram per message, to the socket
+ * in NOTIFY_SOCKET. It is not an error if there is no listener. */
 #ifndef DAEMON_SD_NOTIFY_H
 #define DAEMON_SD_NOTIFY_H
 
@@ -11,20 +11,20 @@
 
 struct sd_notify {
     struct sockaddr_un addr;
-    socklen_t addr_len;   /* 0: nobody listens */
-    uint64_t watchdog_ns; /* expected at least so often; 0 = never */
+    socklen_t addr_len;   /* 0: no listener */
+    uint64_t watchdog_ns; /* maximum interval between watchdog messages; 0 = no watchdog */
 };
 
 /* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID of `env`. */
 void sd_notify_init(struct sd_notify *n, char *const *env);
 
-/* Sends lines as "READY=1\nSTATUS=...". Never blocks. 0, also without a listener; -errno of
- * sendto(2). */
+/* Sends lines such as "READY=1\nSTATUS=...". Never blocks. 0, also without a listener; -EMSGSIZE;
+ * -errno of socket(2) or sendto(2). */
 must_use int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The lines of `what` ("READY=1\n", or ""), and the status that the service manager shows. Failures
- * are logged at debug and ignored. */
+/* Sends the lines of `what` ("READY=1\n", or ""), and the status that the service manager shows.
+ * Failures are logged at debug level and ignored. */
 void sd_notify_tell(const struct sd_notify *n, const char *what, const char *status);
 
 #endif

@@ -1,5 +1,5 @@
-/* Set-up before the first fork. What is made here lives until the supervisor ends: the kernel takes
- * it back. */
+/* Set-up before the first fork. Everything that is made here lives until the supervisor exits: the
+ * kernel releases it. */
 #include "daemon/setup.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "shm/shm_budget.h"
 
 #define INIT_TIMEOUT_MS 10000
-#define TIMEOUT_DEADLINES 3 /* the request timeout is so many of s3.deadline at least */
+#define TIMEOUT_DEADLINES 3 /* the request timeout is at least so many times s3.deadline */
 #define LIMIT_LEAVES_MAX_S 60
 #define WORKERS_AUTO_MIN 2
 #define WORKERS_AUTO_MAX 8
@@ -61,7 +61,7 @@ static int raise_fd_limit(const struct conf *conf, struct err *err)
     return 0;
 }
 
-/* What processes have read, as compare-and-set needs it: 1 KiB each. */
+/* Number of records of what processes have read, for compare-and-set: 1 KiB each. */
 #define BASELINES 4096
 
 static int make_segment(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
@@ -88,7 +88,8 @@ static int make_event(int *ret_fd, struct err *err)
     return 0;
 }
 
-/* An unlinked file in buffer.dir: nobody else can open it, and it is gone with the last of us. */
+/* An unnamed file in buffer.dir: no other process can open it, and it disappears when our last
+ * process exits. */
 static int make_file(const char *dir, int *ret_fd, struct err *err)
 {
     *ret_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -133,7 +134,7 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     return r;
 }
 
-/* Seconds to ask the kernel for: above all that S3 requests may take. */
+/* The request timeout to ask the kernel for, in seconds: longer than S3 requests can take. */
 static uint32_t timeout_to_ask(const struct conf *conf)
 {
     uint64_t ns = conf->daemon.request_timeout_ns;
@@ -144,8 +145,9 @@ static uint32_t timeout_to_ask(const struct conf *conf)
     return ns > FUSE_REQUEST_TIMEOUT_MAX ? FUSE_REQUEST_TIMEOUT_MAX : (uint32_t)ns;
 }
 
-/* What is left to answer in, before the kernel ends the connection: a worker looks once a second,
- * may be killed and replaced meanwhile, and the machine may be busy. */
+/* The time limit for replies. The rest of the kernel's timeout is a reserve before it ends the
+ * connection: a worker checks once a second, may be killed and replaced meanwhile, and the machine
+ * may be busy. */
 static uint64_t limit_of(uint32_t seconds)
 {
     uint32_t left = seconds / 4;
@@ -160,7 +162,7 @@ static void set_limits(struct worker_env *env, const struct fuse_timeouts *befor
     struct fuse_timeouts after;
     uint32_t seconds, other;
 
-    /* One of them was set, or taken back, while we mounted: the shorter one is right in either
+    /* The settings may have changed while we mounted: the shorter timeout is safe in either
      * case. */
     fuse_timeout_read(&after);
     seconds = fuse_timeout_in_force(before, env->fuse.request_timeout);
@@ -185,7 +187,7 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     };
     struct fuse_init_wish wish = {
         .max_write = env->shm->header->sizes.payload,
-        .max_readahead = 128 << 10, /* all that the kernel grants here */
+        .max_readahead = 128 << 10, /* the maximum that the kernel grants here */
         .flock_locks = true,
         .posix_locks = true,
         .request_timeout = timeout_to_ask(conf),
@@ -202,7 +204,7 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     fuse_timeout_read(&timeouts);
     r = fuse_init_answer(mount->fd, &wish, INIT_TIMEOUT_MS, &env->fuse, err);
     if (r < 0) {
-        (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to tell */
+        (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to report */
         return r;
     }
     snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path), "%.*s",

@@ -1,4 +1,4 @@
-/* Everything that is shared with the workers, made before the first fork. */
+/* Creates everything that is shared with the workers, before the first fork. */
 #ifndef DAEMON_SETUP_H
 #define DAEMON_SETUP_H
 
@@ -9,15 +9,15 @@
  * 8. */
 uint32_t setup_worker_count(const struct conf *conf);
 
-/* Makes the segment, eventfds, parking files and spool slots. 0, or -errno with *err:
- *   -EINVAL  the memory limit is too small    -EMFILE, -ENOMEM  the system gives no more
+/* Creates the segment, eventfds, parking files and spool slots. 0, or -errno with *err:
+ *   -EINVAL  the memory limit is too small    -EMFILE, -ENOMEM  the system provides no more
  *   -ENOENT, -EACCES, -EROFS, ...             buffer.dir cannot be used */
 must_use int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
                        struct err *err);
 
-/* Mounts, agrees with the kernel on the protocol, raises the read-ahead. `ours_alone`: the control
- * socket named after the mount point is ours now, so nobody who lives serves one that is mounted
- * there and silent: it is ended. 0, or -errno with *err. */
+/* Mounts, negotiates the protocol with the kernel, sets the read-ahead. `ours_alone`: we own the
+ * control socket named after the mount point, so a mount of ours at that place which does not reply
+ * is not served by a living daemon: it is aborted and removed. 0, or -errno with *err. */
 must_use int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
                          struct err *err);
 

@@ -1,6 +1,5 @@
-/* How the supervisor ends, phase by phase (supervisor.h has the list). Each phase waits for
- * something that children or tasks do, and for a deadline; a second request to end cuts all waiting
- * short. */
+/* How the supervisor ends, phase by phase (listed in supervisor.h). Each phase waits for children
+ * or tasks, up to a deadline; a second request to end cuts all waiting short. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,7 +34,7 @@ static bool is_mounted(const struct supervisor *sup)
            sup->duties->mounted(sup->ctx);
 }
 
-/* What is worse than an exit code that is set already stays. */
+/* Sets the exit code, unless one other than 0 is set already. */
 static void end_with(struct supervisor *sup, int exit_code)
 {
     if (sup->exit_code == EXIT_CODE_OK)
@@ -88,7 +87,7 @@ static void enter_stopping(struct supervisor *sup)
 {
     sup->phase = PHASE_STOPPING;
     loop_timer_cancel(sup->loop, &sup->look_timer);
-    task_kill_all(&sup->tasks); /* what they were to find out no longer matters */
+    task_kill_all(&sup->tasks); /* their results no longer matter */
     children_end(&sup->children);
     children_signal(&sup->children, SIGTERM);
     loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
@@ -107,12 +106,12 @@ static void kill_rest(struct supervisor *sup)
     log_warn("processes did not exit in time: killing them");
     task_kill_all(&sup->tasks);
     children_signal(&sup->children, SIGKILL);
-    /* One that waits in the kernel for an answer to a request does not even die of that. */
+    /* A process that waits in the kernel for a reply to a request does not even die of SIGKILL. */
     sup->duties->abort(sup->ctx);
     loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
 }
 
-/* ---- LINGERING: the mount is off, open files are served ---- */
+/* ---- LINGERING: unmounted, open files are served ---- */
 
 static int linger(void *arg, struct err *err)
 {
@@ -214,7 +213,7 @@ static void enter_draining(struct supervisor *sup)
     sup->phase = PHASE_DRAINING;
     sup->duties->set_draining(sup->ctx);
     log_notice("draining: refusing new opens, finishing uploads");
-    /* Its own limit for stopping may be shorter than the one configured here. */
+    /* The service manager's time limit for stopping may be shorter than the one configured here. */
     snprintf(what, sizeof(what), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\n",
              (unsigned long long)((sup->drain_timeout_ns + AFTER_DRAIN_NS) / 1000));
     sd_notify_tell(&sup->notify, what, "finishing uploads");
@@ -233,7 +232,7 @@ static void end_unserved(struct supervisor *sup, const char *status)
     enter_lingering(sup);
 }
 
-/* `umount -f` does one after the other. */
+/* `umount -f` first ends the connection, then unmounts. */
 static void on_gone_timer(struct loop_timer *t)
 {
     struct supervisor *sup = container_of(t, struct supervisor, gone_timer);
@@ -264,7 +263,8 @@ static void force(struct supervisor *sup, const char *why)
         return;
     sup->forced = true;
     log_warn("shutting down at once: %s", why);
-    /* Before the mount is off: whoever waits in it then is out of reach for all but us. */
+    /* Before the unmount: after it nothing but this abort can release the callers that wait in the
+     * mount. */
     sup->duties->abort(sup->ctx);
     switch (sup->phase) {
     case PHASE_DRAINING:
@@ -273,7 +273,7 @@ static void force(struct supervisor *sup, const char *why)
     case PHASE_LINGERING:
         enter_stopping(sup);
         break;
-    default: /* UNMOUNTING: what its task waits for is cut, then it ends, and we go on */
+    default: /* UNMOUNTING: the abort releases its task; the phase continues when that ends */
         break;
     }
 }
@@ -313,7 +313,8 @@ void stop_failed(struct supervisor *sup, int exit_code)
     enter_stopping(sup);
 }
 
-/* Workers find it out one by one; the first one tells. The others are left to find it out too. */
+/* Each worker notices it by itself; the first report counts. The other workers are left to notice
+ * it too. */
 void stop_unmounted(struct supervisor *sup)
 {
     if (sup->phase < PHASE_UNMOUNTING && sup->gone_looks == 0)
@@ -326,5 +327,5 @@ void stop_look_around(struct supervisor *sup)
         task_running(&sup->tasks) == 0)
         enter_looking(sup);
     else if (sup->phase == PHASE_LINGERING && children_serving(&sup->children) == 0)
-        enter_stopping(sup); /* nobody is left whom an open file could wait for */
+        enter_stopping(sup); /* no process is left to serve open files */
 }

@@ -1,5 +1,5 @@
-/* The supervisor's loop: signals, deaths of children, readiness, health. How it ends is next door
- * in stop.c, what it answers on the control socket in answer.c. */
+/* The supervisor's loop: signals, deaths of children, readiness, health. The end is in stop.c, the
+ * replies on the control socket are in answer.c. */
 #include "daemon/supervisor.h"
 
 #include <errno.h>
@@ -33,7 +33,7 @@ static void reap(struct supervisor *sup)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (!children_reaped(&sup->children, pid, status))
-            (void)task_reaped(&sup->tasks, pid, status); /* or one that nobody asked for */
+            (void)task_reaped(&sup->tasks, pid, status); /* or a child that is not ours */
     }
     stop_look_around(sup);
 }
@@ -43,7 +43,7 @@ static void on_unmounted(void *ctx)
     stop_unmounted(ctx);
 }
 
-/* At the start that is the end; later, the machine may have what is missing in a while. */
+/* During the start this ends the daemon; later, the missing resource may become available again. */
 static void on_setup_failed(void *ctx)
 {
     struct supervisor *sup = ctx;
@@ -57,7 +57,7 @@ static void on_ended(void *ctx)
     stop_look_around(ctx);
 }
 
-/* In a new child: the control socket, its clients, the loop stay the supervisor's. */
+/* In a new child: only the supervisor keeps the control socket, its clients and the loop. */
 static void in_child(void *ctx)
 {
     struct supervisor *sup = ctx;
@@ -259,7 +259,7 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     int r;
 
     sup->run = run;
-    /* Its successor needs the rest for what it takes over. */
+    /* The other half is left to the replacement, for the requests that it takes over. */
     if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
         sup->children.hang_ns = run->request_limit_ns / 2;
     r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx, &run->user);

@@ -1,4 +1,4 @@
-/* What supervisor.c, stop.c and answer.c share. */
+/* Shared by supervisor.c, stop.c and answer.c. */
 #ifndef DAEMON_SUPERVISOR_PRIVATE_H
 #define DAEMON_SUPERVISOR_PRIVATE_H
 
@@ -31,38 +31,38 @@ struct supervisor {
     struct task_set tasks;
     uint64_t started_ns;
 
-    struct loop_timer ready_timer;    /* STARTING: look whether a worker turns */
+    struct loop_timer ready_timer;    /* STARTING: checks whether a worker's loop turns */
     struct loop_timer health_timer;   /* children_watch, STATUS */
-    struct loop_timer watchdog_timer; /* of the service manager */
-    unsigned told_restarts;           /* in the last STATUS */
+    struct loop_timer watchdog_timer; /* for the service manager */
+    unsigned told_restarts;           /* restarts in the last STATUS */
 
     /* stop.c */
     enum phase phase;
     int exit_code;
-    bool forced;                  /* no more waiting for anybody */
+    bool forced;                  /* waits for nothing any more */
     bool killed;                  /* STOPPING: SIGKILL was sent */
-    struct loop_timer look_timer; /* DRAINING */
-    struct loop_timer gone_timer; /* the channel is at its end: unmounted or aborted? */
+    struct loop_timer look_timer; /* DRAINING, LINGERING */
+    struct loop_timer gone_timer; /* the channel has ended: unmounted or aborted? */
     unsigned gone_looks;
-    bool gone;                        /* it was seen to be off: what is there now is another's */
-    struct loop_timer deadline_timer; /* of DRAINING and LINGERING together; then of STOPPING */
+    bool gone;                        /* seen unmounted: what is mounted there now is not ours */
+    struct loop_timer deadline_timer; /* for DRAINING and LINGERING together; then for STOPPING */
 };
 
 /* stop.c */
 void stop_init(struct supervisor *sup);
-/* The operator wants it to end; a second time (`again`): at once. */
+/* The operator requests the end; a second time (`again`): at once. */
 void stop_begin(struct supervisor *sup, bool again);
-/* It cannot go on: ends at once with this exit code. */
+/* It cannot continue: ends at once with this exit code. */
 void stop_failed(struct supervisor *sup, int exit_code);
-/* Somebody has taken the mount off. */
+/* The mount was removed from outside. */
 void stop_unmounted(struct supervisor *sup);
-/* A child or a task has ended: perhaps that was what the phase waits for. */
+/* A child or a task has ended: the current phase may have waited for it. */
 void stop_look_around(struct supervisor *sup);
 const char *stop_phase_name(enum phase phase);
 
 /* answer.c: requests on the control socket. */
 void answer_request(void *ctx, uint64_t client, enum control_request request);
-/* The last words to those who asked for the end. */
+/* The last reply to clients that requested the end. */
 void answer_ended(struct supervisor *sup);
 
 #endif

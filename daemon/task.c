@@ -1,4 +1,4 @@
-/* Short-lived children of the supervisor, on its loop. What they do is their owners' matter
+/* Short-lived children of the supervisor, on its loop. The callers decide what they do
  * (duties.c). */
 #include "daemon/task.h"
 
@@ -31,7 +31,8 @@ static void on_deadline(struct loop_timer *t)
     kill(task->pid, SIGKILL);
 }
 
-/* Does not return: no atexit handler, no buffer of the parent's is run or flushed twice. */
+/* Does not return. Uses _exit: no atexit handler may run twice, and no buffer of the parent may be
+ * flushed twice. */
 static void run_child(const struct task_set *set, task_fn *fn, void *arg, int out_fd)
 {
     struct err err = {0};
@@ -40,7 +41,7 @@ static void run_child(const struct task_set *set, task_fn *fn, void *arg, int ou
     if (set->in_child)
         set->in_child(set->child_ctx);
     code = fn(arg, &err);
-    /* (a supervisor that is gone needs no answer) */
+    /* (ignored: if the supervisor is gone, no reply is needed) */
     (void)!fd_write_full(out_fd, err.text, strlen(err.text));
     _exit(code);
 }
@@ -96,7 +97,7 @@ bool task_reaped(struct task_set *set, pid_t pid, int status)
     text[n > 0 ? n : 0] = '\0';
     close(task->out_fd);
     task->pid = 0;
-    on_done = task->on_done; /* which may start the next task in this place */
+    on_done = task->on_done; /* it may start the next task in this slot */
     on_done(task->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : TASK_DIED, text);
     return true;
 }

@@ -1,4 +1,4 @@
-/* Compare-and-set: who expects what. */
+/* Compare-and-set: which process expects which version. */
 #include "workers/cas/cas.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 static const struct shm_baseline_who the_mount;
 static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
 
-/* ---- who ---- */
+/* ---- identities ---- */
 
 void cas_identify(struct op *op)
 {
@@ -87,7 +87,7 @@ bool cas_is_family(const struct op *op, uint32_t session)
     return cas_is_party(op, session);
 }
 
-/* Clock ticks since boot, as process start times are counted. */
+/* Clock ticks since boot, the unit of process start times. */
 static uint32_t now_ticks(void)
 {
     return (uint32_t)(clock_boot_ns() / (NS_PER_S / 100));
@@ -120,7 +120,7 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
     shm_baseline_set(w->shm, &k, &nobody, &v, 0);
 }
 
-/* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is not known. */
+/* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is unknown. */
 static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
                              char ret[SHM_LINEAGE_MAX])
 {
@@ -140,7 +140,7 @@ void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[S
     (void)find_lineage(w, &k, etag, ret);
 }
 
-/* It is the version that the node's name has, as far as is known. */
+/* True if the node's name has this version, as far as is known. */
 static bool is_named_version(struct worker *w, uint32_t node, const char *etag)
 {
     uint32_t named = shm_node_named(w->shm, node);
@@ -161,28 +161,28 @@ void cas_read(struct op *op, uint32_t node, const char *etag)
     k = name_key(w, key);
     known = find_lineage(w, &k, etag, lineage);
     fill(&v, SHM_BASELINE_READ | known, etag, lineage);
-    if (is_named_version(w, node, etag)) /* else somebody has published another one since */
+    if (is_named_version(w, node, etag)) /* else another version has been published since */
         shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
     if (op->caller.self.tgid)
         shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
 }
 
-/* True, and *ret, if it has read or written the key. */
+/* True, and *ret, if `who` has read or written the key. */
 static bool knows(struct worker *w, const struct shm_baseline_key *k,
                   const struct shm_baseline_who *who, struct shm_baseline_value *ret)
 {
     return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
 }
 
-/* It has only ever written the key, so neither it nor its children have anything to read again.
- * *ret is what it expects. */
+/* True if `who` has only ever written the key, so that neither it nor its children have anything to
+ * read again. *ret is what it expects. */
 static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
                      const struct shm_baseline_who *who, struct shm_baseline_value *ret)
 {
     return knows(w, k, who, ret) && !(ret->flags & SHM_BASELINE_READ);
 }
 
-/* The baseline that rules a write of the caller. */
+/* The baseline that applies to a write of the caller. */
 static enum shm_baseline_state rules(struct op *op, const struct shm_baseline_key *k,
                                      struct shm_baseline_value *ret, bool *ret_parents)
 {
@@ -211,7 +211,7 @@ static void expect(struct shm_session *s, const struct shm_baseline_value *v)
     s->expect.absent = v->flags & SHM_BASELINE_ABSENT;
 }
 
-/* Nothing of the old content stays: what the process knows of it counts. */
+/* Nothing of the old content remains: the expectation is what the process knows of the key. */
 static void expect_known(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
@@ -233,10 +233,10 @@ static void expect_absence(struct shm_session *s)
     expect(s, &absent);
 }
 
-/* The LOOKUP before found nothing, and that is what a new file is built on, whatever others know.
- * Two exceptions, both where nothing of an old content is to stay (`truncate`): who has itself read
- * or written a version that is gone now is told so; and who would overwrite anything, as nobody
- * here has ever touched the key, does. */
+/* The LOOKUP before found nothing, so a new file expects absence, whatever other processes know.
+ * Two exceptions, both if nothing of an old content remains (`truncate`): a process that has itself
+ * read or written a version that is gone now gets a conflict; and if no process of this mount has
+ * ever touched the key, the write is unconditional. */
 static void expect_nothing(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                            bool truncate)
 {
@@ -249,7 +249,7 @@ static void expect_nothing(struct op *op, struct shm_session *s, const struct sh
         expect_absence(s);
 }
 
-/* What is loaded is what the write is built on. */
+/* The write is built on the loaded version. */
 static void expect_loaded(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                           bool append)
 {
@@ -270,9 +270,9 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
         s->expect.refused = true;
 }
 
-/* Ancestors that follow: what their child does to the version that they know of is as their own.
- * Those who have read it may go on from that: only if they wait for their child now, as a shell
- * does, or subprocess.run(), is what it does a step of theirs. */
+/* Finds the ancestors that follow: for them, what their child does to the version that they know
+ * counts as done by themselves. An ancestor that has read the version may build on it later, so it
+ * only follows if it is waiting for its child now, as a shell or subprocess.run() does. */
 static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
 {
     struct shm_baseline_value v;
@@ -318,7 +318,7 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     note_followers(op, s, &k);
 }
 
-/* What the LOOKUP before the rename has found. */
+/* Expects what the LOOKUP before the rename has found. */
 static void expect_seen(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                         uint32_t target)
 {
@@ -355,9 +355,9 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
     struct shm_baseline_key k;
 
     if (key_of_node(w, s->node, key) < 0)
-        return; /* nor will it be published */
+        return; /* nor can it be published */
     k = name_key(w, key);
-    s->changed_from = 0; /* against what the name has */
+    s->changed_from = 0; /* relative to the version that the name has */
     s->expect.must = s->expect.lineage_known = s->expect.ours = false;
     if (noreplace)
         expect_absence(s);
@@ -386,8 +386,7 @@ static struct shm_baseline_who who_of(const struct shm_session_pid *p)
     return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
 }
 
-/* Whoever of the writer's ancestors that follow knows the version that was replaced knows this
- * one. */
+/* Followers that know the replaced version now know the new one. */
 static void tell_followers(struct worker *w, const struct shm_session *s,
                            const struct shm_baseline_key *k, const char *replaced,
                            struct shm_baseline_value *v)
@@ -421,8 +420,8 @@ void cas_published(struct worker *w, uint32_t session, const char *key, const ch
     tell_followers(w, s, &k, replaced, &v);
 }
 
-/* Only a baseline that is what the session expected was wrong: who has learned of another version
- * meanwhile keeps that. */
+/* Only a baseline equal to the session's expectation was wrong: if a process has learned of another
+ * version meanwhile, it keeps that one. */
 static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
                            const struct shm_baseline_who *who, const char *expected, bool absent)
 {
@@ -442,8 +441,8 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
     }
 }
 
-/* What ruled was only ever written, by the opener's parent: it goes as one of its own does, or no
- * child could ever write the key. */
+/* If the baseline that applied was only ever written by the opener's parent, it is dropped like one
+ * of the opener itself; otherwise no child could ever write the key. */
 static void parents_after_conflict(struct worker *w, const struct shm_baseline_key *k,
                                    const struct shm_session *s)
 {
@@ -510,7 +509,8 @@ static void is_absent(struct worker *w, const struct shm_baseline_key *k,
     shm_baseline_set(w->shm, k, who, &v, now_ticks());
 }
 
-/* What a shell has written or read, and lets rm(1) remove, it expects to be absent. */
+/* If a shell has written or read the key and its child, such as rm(1), removes it, the shell
+ * expects absence. */
 static void removed_by_child(struct op *op, const struct shm_baseline_key *k, const char *etag)
 {
     struct shm_baseline_value v;

@@ -1,14 +1,15 @@
-/* Compare-and-set: nodes that nobody shares, and whose sessions are whose (cas.h, "Isolation"). */
+/* Compare-and-set: private nodes, and which sessions belong to which process (cas.h,
+ * "Isolation"). */
 #include "workers/cas/cas_nodes.h"
 
 #include <string.h>
 
 #include "workers/cas/cas.h"
 
-#define CAS_SHARES 4 /* sessions of one name that one section of the lock can change */
+#define CAS_SHARES 4 /* sessions of one name that one critical section can change */
 
-/* Its bytes have been refused, or their upload failed, and the writer was told so: nobody sees them
- * any more. */
+/* Its bytes have been refused, or their upload failed, and the writer got the error: they are not
+ * shown any more. */
 static bool has_failed(const struct shm_session *s)
 {
     return s->expect.refused || s->write_error ||
@@ -43,7 +44,7 @@ uint32_t cas_next_of_family(struct op *op, uint32_t at, uint32_t dir, const char
     return next_session(op, at, dir, name, len, cas_is_family);
 }
 
-/* Under shm->meta. The next session of others on this name. */
+/* Under shm->meta. The next session of other processes on this name. */
 static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const char *name,
                                size_t len)
 {
@@ -52,7 +53,8 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
     for (; at < shm->header->sizes.sessions; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
-        /* (A file that they have made, and nobody else has seen, is none that was removed.) */
+        /* (A file that others have created, and that nobody else has seen, is not the removed
+         * one.) */
         if (s->state == SHM_SESSION_LIVE && at != op->rec->session &&
             !(s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_REPLACED)) && !s->expect.absent &&
             shm_node_is_named(shm, s->node, dir, name, len) && !cas_is_family(op, at))
@@ -61,7 +63,7 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
     return SHM_NIL;
 }
 
-/* Session by session, as there may be more than one section of the lock can change. */
+/* One session per critical section, since there may be more than one section can change. */
 void cas_replaced(struct op *op, uint64_t dir_id, const char *name, size_t len, bool moved)
 {
     uint32_t flags = SHM_SESSION_REPLACED | (moved ? SHM_SESSION_MOVED : 0);
@@ -127,7 +129,7 @@ uint32_t cas_own_clean(struct op *op, uint32_t named)
     return SHM_NIL;
 }
 
-/* (The node may be evicted for its copy: what is wanted of it is taken first.) */
+/* (Making the copy may evict the node, so its fields are copied first.) */
 int64_t cas_copy(struct worker *w, uint32_t node, bool private)
 {
     const struct shm_node n = *shm_node_at(w->shm, node);
@@ -210,7 +212,7 @@ void cas_tells(struct worker *w, uint32_t node)
         shm_node_edit(w->shm, named)->told = told;
 }
 
-/* Under shm->meta. `to`, of version `from`, is as `n`. */
+/* Under shm->meta. Gives `to`, if it has version `from` or that of `n`, the metadata of `n`. */
 static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
                        const char from[SHM_ETAG_MAX])
 {

@@ -1,4 +1,4 @@
-/* The judgement of compare-and-set: see cas_put.h. */
+/* The decisions of compare-and-set: see cas_put.h. */
 #include "workers/cas/cas_put.h"
 
 #include <errno.h>
@@ -8,9 +8,9 @@
 #include "workers/cas/cas.h"
 #include "workers/op/settle.h"
 
-#define META_COST (strlen("x-amz-meta-") + strlen(LINEAGE_META)) /* of a pair, but for its value */
+#define META_COST (strlen("x-amz-meta-") + strlen(LINEAGE_META)) /* of a pair, without its value */
 
-/* No version has this ETag: ours was replaced before we learned its own. */
+/* An ETag that no version has: ours was replaced before we learned its ETag. */
 #define REPLACED "\"replaced\""
 
 static void copy_id(char *to, const char *from)
@@ -74,7 +74,7 @@ void cas_put_meta(struct cas_put *c, struct meta_out *meta)
         c->room =
             meta->bytes + META_COST < META_BYTES_MAX ? META_BYTES_MAX - meta->bytes - META_COST : 0;
         if (meta->n == META_PAIRS_MAX)
-            meta->n--; /* one that is kept gives way */
+            meta->n--; /* a pair that is kept from the old version gives way */
         meta->pair[meta->n++] = (struct s3_meta_pair){LINEAGE_META, c->lineage};
     }
     lineage_cut(c->lineage, c->room);
@@ -103,13 +103,14 @@ bool cas_put_waits(struct cas_put *c)
     return c->wait_ns;
 }
 
-/* The first one's condition may come to hold again: that nothing is there, or an empty file. */
+/* The condition of the earlier PUT may become true again: that nothing is there, or an empty
+ * file. */
 static enum put_next put_settled(struct cas_put *c)
 {
     return c->ambiguous && cas_put_waits(c) ? PUT_WAIT : put_again(c);
 }
 
-/* What the expected version was built on: only now known. */
+/* What the expected version was built on has only become known now. */
 static void put_learn(struct cas_put *c, const char *lineage)
 {
     c->ask = false;
@@ -120,7 +121,7 @@ static void put_learn(struct cas_put *c, const char *lineage)
     lineage_extend(lineage, c->id, c->lineage);
 }
 
-/* An earlier write of ours, with other content, is what is there: this one goes on top. */
+/* An earlier write of ours, with other content, is there: this one replaces it. */
 static enum put_next adopt(struct cas_put *c, const struct s3_object *obj, const char *lineage,
                            char etag[SHM_ETAG_MAX], bool *absent)
 {
@@ -140,12 +141,12 @@ static enum put_next nothing_there(struct cas_put *c, bool absent)
     return c->ambiguous ? PUT_UNKNOWN : PUT_CONFLICT;
 }
 
-/* Somebody else's version is there. */
+/* Another writer's version is there. */
 static enum put_next not_ours(struct cas_put *c, const char *lineage)
 {
     bool earlier = *c->old_id && lineage_judge(lineage, c->old_id, c->expected) == LINEAGE_OURS;
 
-    /* Built on an earlier write of ours, not on this one; or no attempt can have acted. */
+    /* Built on an earlier write of ours, not on this one; or no attempt can have taken effect. */
     if (earlier || !c->ambiguous ||
         lineage_judge(lineage, c->id, c->expected) == LINEAGE_CONFLICT) {
         c->ambiguous = false;
@@ -177,7 +178,7 @@ enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
         shm_etag_copy(c->etag, now);
         return PUT_OURS;
     }
-    if (!c->expects) { /* whatever is there is overwritten, but not by a repetition */
+    if (!c->expects) { /* unconditional, but a retry must not overwrite unseen */
         cas_put_condition(res, etag, absent);
         return *absent ? put_settled(c) : put_again(c);
     }
@@ -187,8 +188,8 @@ enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
         put_learn(c, lineage);
     if (!*absent && strcmp(obj->etag, etag) == 0 && (!c->ours || strcmp(head, c->expected) == 0))
         return cas_is_empty(etag) ? put_settled(c) : put_again(c);
-    /* A server that reads the two one after the other may have been overtaken by our own PUT. Said
-     * twice, it is a copy of the expected version onto itself. */
+    /* A server that reads ETag and metadata separately may have been overtaken by our own PUT. If
+     * the second HEAD says the same, it is a copy of the expected version onto itself. */
     if (!c->doubted && *c->expected && strcmp(head, c->expected) == 0) {
         c->doubted = true;
         return PUT_LOOK;

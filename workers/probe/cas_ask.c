@@ -1,5 +1,5 @@
-/* The requests of the server probe, begun or brought to their ends, and what an answer means.
- * There is no retry here: a repeated conditional request meets its own effect. */
+/* The requests of the server probe, asynchronous or blocking, and what a response means. There are
+ * no retries here: a repeated conditional request would meet its own effect. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ static void ask_on_done(void *arg, const struct s3_result *res)
     a->done = true;
 }
 
-/* Before a request: 0, or -ETIME when the probe has taken too long. */
+/* Before a request: 0, or -ETIME if the probe has taken too long. */
 static int ask_begin(struct cas_probe *p, struct cas_ask *a)
 {
     *a = (struct cas_ask){.p = p};
@@ -72,7 +72,7 @@ static int ask_on_data(void *arg, uint64_t off, const void *data, size_t len)
     struct cas_answer *a = &((struct cas_ask *)arg)->answer;
 
     if (off >= sizeof(a->body) || len > sizeof(a->body) - off)
-        return -EMSGSIZE; /* nothing that a probe has put */
+        return -EMSGSIZE; /* not written by a probe */
     memcpy(a->body + off, data, len);
     a->body_len = (size_t)off + len;
     return 0;
@@ -214,7 +214,7 @@ enum cas_outcome cas_wrong(struct cas_probe *p, const char *fmt, ...)
     return CAS_WRONG;
 }
 
-/* The request could not even be made. */
+/* The request could not be sent. */
 static enum cas_outcome not_sent(struct cas_probe *p, int r)
 {
     snprintf(p->text, sizeof(p->text), "%s", r == -ETIME ? CAS_TOO_SLOW : strerror(-r));
@@ -239,7 +239,7 @@ enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a, co
     snprintf(p->text, sizeof(p->text), "%s answers %s", what, answer);
     if (refused && a->error == -EACCES)
         return CAS_DENIED;
-    /* what a server does not know now, it will not know in a moment */
+    /* a server that does not support it now will not support it on a retry */
     return refused && a->status != 409 && a->status != 429 && (a->status < 500 || a->status == 501)
                ? CAS_WRONG
                : CAS_UNSURE;
@@ -255,7 +255,7 @@ enum cas_outcome cas_must_act(struct cas_probe *p, int r, const char *what)
     if (a->error == 0)
         return CAS_RIGHT;
     out = cas_trouble(p, a, what);
-    /* refused by its own effect, perhaps */
+    /* perhaps refused because an earlier attempt took effect */
     return a->maybe_acted && out == CAS_WRONG ? CAS_UNSURE : out;
 }
 

@@ -1,7 +1,7 @@
-/* What the server probe checks with single requests: conditions on PUT, on
- * CompleteMultipartUpload and on DELETE, apart, since servers keep some and ignore others. Each
- * check is a table of steps in rounds; the steps of a round, of all checks, are under way at the
- * same time, so that the probe takes a few round trips. Races are cas_race.c. */
+/* What the server probe checks with single requests: conditions on PUT, on CompleteMultipartUpload
+ * and on DELETE, separately, since servers enforce some and ignore others. Each check is a table of
+ * steps in rounds; the steps of one round, of all checks, run concurrently, so that the probe takes
+ * only a few round trips. Races are in cas_race.c. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -10,32 +10,32 @@
 
 #include "base/clock.h"
 
-#define TRIES 5                    /* of a check without a clear answer */
-#define AGAIN_NS (100 * NS_PER_MS) /* longer each time */
+#define TRIES 5                    /* tries of a check without a clear result */
+#define AGAIN_NS (100 * NS_PER_MS) /* longer for each try */
 #define ROUNDS 9
 #define STEPS_MAX 8 /* of one check in one round */
-#define SLOTS 2     /* ETags that a check keeps, uploads that it makes */
-#define KEYS_MAX 4  /* that a check leaves */
+#define SLOTS 2     /* ETags that a check stores, uploads that it creates */
+#define KEYS_MAX 4  /* keys that a check creates */
 
-enum { NO_ETAG = 0, FIRST, SECOND, WRONG_ETAG }; /* conditions, and where an ETag is kept */
+enum { NO_ETAG = 0, FIRST, SECOND, WRONG_ETAG }; /* ETags of conditions, and slots that store one */
 
 enum kind { PUT, NOTE, GET, HEAD, DELETE, CREATE, PART, COMPLETE };
 
-/* What has to come of it. */
+/* The required result of a step. */
 enum want { ACT, REFUSE, HOLD, GONE };
 
 struct step {
     unsigned round;
     enum kind kind;
-    const char *suffix; /* of its key */
+    const char *suffix; /* of the key */
     enum want want;
-    const char *what; /* the request, in the operator's words; of HOLD and GONE what went wrong */
-    const char *does; /* REFUSE: what it does where it succeeds */
-    const char *body; /* that is put, or must be there */
+    const char *what; /* the request, in the operator's words; for HOLD and GONE: what went wrong */
+    const char *does; /* REFUSE: what it does if it succeeds */
+    const char *body; /* body to put, or expected body */
     int if_match;
     bool if_none_match;
-    int keep;        /* where its ETag is kept */
-    unsigned upload; /* which */
+    int keep;        /* slot for its ETag; 0 = none */
+    unsigned upload; /* index of the upload */
 };
 
 static const struct step put_steps[] = {
@@ -53,7 +53,8 @@ static const struct step put_steps[] = {
      false, 0, 0},
 };
 
-/* The note comes before anything that costs: from then on a later start can end the upload. */
+/* The note is written before any part, since parts are billed: from then on a later start can end
+ * the upload. */
 static const struct step complete_steps[] = {
     {1, PUT, ".part", ACT, "PUT", NULL, "1", 0, false, FIRST, 0},
     {1, CREATE, ".part", ACT, "CreateMultipartUpload", NULL, NULL, 0, false, 0, 0},
@@ -88,7 +89,7 @@ static const struct step delete_steps[] = {
 static const struct table {
     const struct step *steps;
     size_t n_steps;
-    const char *keys[KEYS_MAX]; /* that it leaves, without notes */
+    const char *keys[KEYS_MAX]; /* keys to be deleted, except notes */
 } tables[CAS_CHECKS] = {
     [CAS_PUT_CHECK] = {STEPS(put_steps), .keys = {".put", ".none"}},
     [CAS_COMPLETE_CHECK] = {STEPS(complete_steps), .keys = {".part", ".new"}},
@@ -106,11 +107,11 @@ struct check {
     const struct table *table;
     struct cas_finding *found;
     unsigned tries;
-    bool again; /* with quotes off: the form was learned */
+    bool again; /* repeat without quotes: the form was learned */
     char name[CAS_NAME_MAX];
     char etag[SLOTS][S3_ETAG_MAX];
     struct upload upload[SLOTS];
-    const struct step *at[STEPS_MAX]; /* of this round */
+    const struct step *at[STEPS_MAX]; /* steps of this round */
     struct cas_ask ask[STEPS_MAX];
     size_t n;
 };
@@ -170,9 +171,9 @@ static void start_round(struct cas_probe *p, struct check *c, unsigned round)
     }
 }
 
-/* ---- its answers ---- */
+/* ---- its responses ---- */
 
-/* What is there is still `body`. */
+/* The object must still have the content `body`. */
 static enum cas_outcome must_hold(struct cas_probe *p, int r, const struct step *s)
 {
     const struct cas_answer *a = &p->answer;
@@ -197,7 +198,7 @@ static enum cas_outcome must_be_missing(struct cas_probe *p, int r, const struct
     return cas_must_act(p, r, "HEAD");
 }
 
-/* p->answer is that to the step. */
+/* p->answer is the response to the step. */
 static enum cas_outcome checks_judge(struct cas_probe *p, int r, const struct step *s)
 {
     enum cas_outcome out = CAS_RIGHT;
@@ -259,8 +260,9 @@ static void take_answers(struct cas_probe *p, struct check *c)
 
 /* ---- the form of conditions ---- */
 
-/* The right ETag was refused, and it is the right one: Ceph keeps it without quotes only. True
- * if all is to be tried so; that wrong ones are refused is found out in the same form. */
+/* A correct ETag was refused, and HEAD confirms that it is correct: Ceph only accepts it without
+ * quotes. True if the whole check has to be repeated in that form, so that the refusal of wrong
+ * ETags is tested in it too. */
 static bool learn_form(struct cas_probe *p, struct check *c, unsigned round)
 {
     const struct cas_answer *a = &c->ask[0].answer;
@@ -309,7 +311,7 @@ static bool is_over(const struct check *c)
     return c->found->out != CAS_RIGHT || c->again;
 }
 
-/* The DELETEs of all keys at the same time; what one could not delete is tried on. */
+/* Sends the DELETEs of all keys concurrently; retries the failed ones. */
 static void clean(struct cas_probe *p, struct check *checks, const bool tried[CAS_CHECKS])
 {
     struct cas_ask ask[CAS_CHECKS][KEYS_MAX];
@@ -334,7 +336,8 @@ static void clean(struct cas_probe *p, struct check *checks, const bool tried[CA
     p->cleaning = false;
 }
 
-/* The race may begin: a right If-Match was taken, in the form that it has. */
+/* Learns the form of conditions; starts the race once a correct If-Match has succeeded, since the
+ * form is known then. */
 static void look_at_form(struct cas_probe *p, struct check *c, unsigned round)
 {
     if (learn_form(p, c, round))
@@ -362,7 +365,7 @@ static void run_rounds(struct cas_probe *p, struct check *checks, const bool run
     }
 }
 
-/* Those that are not settled yet. */
+/* Chooses the checks that have no clear result yet. */
 static bool choose(struct check *checks, bool runs[CAS_CHECKS], unsigned *ret_pause)
 {
     bool any = false;

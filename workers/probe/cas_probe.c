@@ -1,12 +1,11 @@
-/* The verdict of the server probe: runs the checks and the race, and makes sentences of how they
- * ended.
+/* The verdict of the server probe: runs the checks and the race, and describes their results.
  *
- * A server that does not keep the conditions
- *   of PUT, alone or in the race,   is refused: updates get lost.
- *   of CompleteMultipartUpload      is served, with a notice: files are written with one PUT.
- *   of DELETE                       is served, with a notice: HEAD, compare, DELETE leave a small
+ * A server that does not enforce the conditions
+ *   of PUT, alone or in the race,   is refused: updates would be lost.
+ *   of CompleteMultipartUpload      is accepted, with a notice: files are written with one PUT.
+ *   of DELETE                       is accepted, with a notice: HEAD, compare, DELETE leave a small
  *                                   window.
- * */
+ */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -18,7 +17,7 @@
 #include "workers/op/key.h"
 #include "workers/server/cas_kept.h"
 
-#define LIMIT_NS (12 * NS_PER_S)  /* for all checks; cleaning comes on top */
+#define LIMIT_NS (12 * NS_PER_S)  /* for all checks; cleaning takes extra time */
 #define REQUEST_NS (5 * NS_PER_S) /* for one request */
 #define CONNECTIONS 40            /* enough for the races and a round of checks */
 
@@ -42,7 +41,7 @@ static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
     cas_check_all(p, f);
     if (f[CAS_PUT_CHECK].out != CAS_RIGHT)
         cas_race_stop(p);
-    cas_sweep(p); /* while the race goes on */
+    cas_sweep(p); /* while the race is running */
     p->text[0] = '\0';
     race = cas_race_end(p);
     if (race > f[CAS_PUT_CHECK].out) {
@@ -66,14 +65,15 @@ static int probe_begin(struct cas_probe *p, const struct s3_client_conf *base,
     return s3_client_new(p->loop, &cc, creds, &p->client, err);
 }
 
-/* ---- telling ---- */
+/* ---- reporting ---- */
 
 static const char *server_name(const struct conf *conf)
 {
     return *conf->s3.endpoint ? conf->s3.endpoint : "AWS S3";
 }
 
-/* What may lose updates, as a sentence; *ret_advice says what to do. 0 if nothing does. */
+/* Describes in one sentence why updates may be lost; *ret_advice says what to do. 0 if they are
+ * safe. */
 static int explain(const struct cas_probe *p, const struct cas_finding *put,
                    const char **ret_advice, struct err *err)
 {

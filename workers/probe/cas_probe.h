@@ -1,10 +1,10 @@
-/* The server probe of the variant s3-buffered-cas: does the server keep what conditional requests
- * promise? Servers exist that ignore a condition, and servers that look first and act later, so
- * that of two writers at once both are told success.
+/* The server probe of the variant s3-buffered-cas: does the server enforce the conditions of
+ * requests? Some servers ignore a condition. Others check it first and act later, so that two
+ * concurrent writers both get success.
  *
- * Files: cas_probe.c has the verdict, cas_checks.c what is checked one request at a time,
- * cas_race.c what only racers find, cas_sweep.c what a killed probe left, cas_ask.c the requests.
- */
+ * Files: cas_probe.c has the verdict, cas_checks.c the checks with single requests, cas_race.c the
+ * checks that need concurrent writers, cas_sweep.c the cleanup after a killed probe, cas_ask.c the
+ * requests. */
 #ifndef WORKERS_PROBE_CAS_PROBE_H
 #define WORKERS_PROBE_CAS_PROBE_H
 
@@ -14,20 +14,21 @@
 #include "s3/s3_cred.h"
 #include "workers/op/worker_abi.h"
 
-/* True if this configuration wants the server probed: the variant, cas.probe, and that anything can
- * be written at all. */
+/* True if this configuration requires the probe: it depends on the variant, on cas.probe, and on
+ * whether the mount is writable. */
 bool cas_probe_wanted(const struct conf *conf);
 
-/* True if it is believed what is written of the server: AWS keeps conditions of PUT, Complete
- * and DELETE (cas.probe: auto). */
+/* True if the server's documentation is trusted: AWS enforces conditions of PUT, Complete and
+ * DELETE (cas.probe: auto). */
 bool cas_probe_is_documented(const struct conf *conf);
 
-/* Probes, unless what an earlier start has found is kept (cas_kept.h). Blocks (turns `loop`) for
- * at most WORKER_PROBE_MS; writes and deletes below KEY_RESERVED_DIR. `base` says how the server is
- * reached. 0 and *ret_traits (its name and habits are left alone), having logged what the
- * operator should know; or -errno with the operator's sentence in *err:
- *   -EINVAL        the server does not keep a condition, or the credentials may not write
- *   -EHOSTUNREACH  no clear answer was to be had
+/* Probes, unless the result of an earlier start is saved (cas_kept.h). Blocks (turns `loop`) for at
+ * most WORKER_PROBE_MS; writes and deletes below KEY_RESERVED_DIR. `base` has the connection
+ * settings. 0 and *ret_traits, after logging what the operator should know (name and habits are
+ * written by the S3 client, if `base` points to them; a saved result adds its habits); or -errno
+ * with a sentence for the operator in *err:
+ *   -EINVAL        the server does not enforce a condition, or permissions are missing
+ *   -EHOSTUNREACH  there was no clear result
  *   -ENOMEM */
 must_use int cas_probe(const struct conf *conf, struct loop *loop,
                        const struct s3_client_conf *base, struct s3_cred_source *creds,

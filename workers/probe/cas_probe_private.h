@@ -1,4 +1,4 @@
-/* What the files of the server probe share. */
+/* Shared by the files of the server probe. */
 #ifndef WORKERS_PROBE_CAS_PROBE_PRIVATE_H
 #define WORKERS_PROBE_CAS_PROBE_PRIVATE_H
 
@@ -10,23 +10,23 @@
 #include "workers/op/key.h"
 #include "workers/probe/cas_probe.h"
 
-#define CAS_BODY_MAX S3_UPLOAD_ID_MAX /* of a probe's object: some words, or an upload's id */
+#define CAS_BODY_MAX S3_UPLOAD_ID_MAX /* of a probe's object: some words, or an upload id */
 #define CAS_NAME_MAX 24               /* "0123456789abcdef", and NUL */
 #define CAS_WRONG_ETAG "\"00000000000000000000000000000000\""
-#define CAS_NOTE ".upload" /* what the key of an upload's note ends with */
+#define CAS_NOTE ".upload" /* suffix of the key of an upload's note */
 #define CAS_TOO_SLOW "the server is too slow for the probe"
 
-/* How a check ended, worst last: of several, the worst is told. */
+/* Result of a check, worst last: of several, the worst is reported. */
 enum cas_outcome {
     CAS_RIGHT,
-    CAS_UNSURE, /* the answer says nothing about conditions: it may be asked again */
+    CAS_UNSURE, /* the response says nothing about conditions: the check may be repeated */
     CAS_DENIED, /* the credentials may not do this */
-    CAS_WRONG,  /* a condition was not kept, or a right one refused */
+    CAS_WRONG,  /* a condition was not enforced, or a correct one refused */
 };
 
-/* The answer to one request. */
+/* The response to one request. */
 struct cas_answer {
-    int error; /* as s3_result */
+    int error; /* as in s3_result */
     enum s3_fail fail;
     int status;
     bool maybe_acted;
@@ -34,17 +34,17 @@ struct cas_answer {
     char etag[S3_ETAG_MAX];
     int64_t mtime_ns;
     char upload_id[S3_UPLOAD_ID_MAX];
-    char body[CAS_BODY_MAX]; /* of a GET; cut */
+    char body[CAS_BODY_MAX]; /* of a GET; at most CAS_BODY_MAX bytes */
     size_t body_len;
 };
 
 struct cas_probe;
 
-/* A request on its way, or answered. */
+/* A request in flight, or completed. */
 struct cas_ask {
     struct cas_probe *p;
-    bool done; /* the answer is there */
-    int r;     /* -errno: it could not even be sent */
+    bool done; /* the response has arrived */
+    int r;     /* -errno: it could not be sent */
     struct cas_answer answer;
 };
 
@@ -57,17 +57,17 @@ struct cas_probe {
     uint64_t begin_ns, end_ns;
     unsigned n_requests;
     char root[KEY_CAP];       /* "<prefix>/.stateproxy-probe/" */
-    int64_t server_ns;        /* the server's clock less ours (clock_mono_ns); 0 = unknown */
-    bool cleaning;            /* goes on after end_ns too */
-    struct cas_race *race;    /* that is under way; NULL = none */
-    struct cas_ask ask;       /* of the requests that are made one at a time */
-    struct cas_answer answer; /* that is judged */
-    char text[ERR_TEXT_MAX];  /* what the last check that was not right met with */
+    int64_t server_ns;        /* the server's clock minus ours (clock_mono_ns); 0 = unknown */
+    bool cleaning;            /* requests are sent even after end_ns */
+    struct cas_race *race;    /* the running race; NULL = none */
+    struct cas_ask ask;       /* for the requests that are made one at a time */
+    struct cas_answer answer; /* the response that is judged */
+    char text[ERR_TEXT_MAX];  /* detail of the last check that did not end with CAS_RIGHT */
 };
 
 /* ---- cas_ask.c ---- */
 
-/* Each starts a request; cas_wait, or turns of the loop, bring the answer. */
+/* Each starts a request; cas_wait, or turns of the loop, bring the response. */
 void cas_start_put(struct cas_probe *p, struct cas_ask *a, const char *key, const char *body,
                    const char *if_match, const char *if_none_match);
 void cas_start_get(struct cas_probe *p, struct cas_ask *a, const char *key);
@@ -80,10 +80,10 @@ void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
                         const char *upload_id, const char *part_etag, const char *if_match,
                         const char *if_none_match);
 
-/* Turns the loop until it is answered. 0 (p->answer tells), or -errno: not sent. */
+/* Turns the loop until the response has arrived. 0 (see p->answer), or -errno: not sent. */
 must_use int cas_wait(struct cas_probe *p, struct cas_ask *a);
 
-/* The same to its end, by p->ask. */
+/* The same requests, blocking, with p->ask. */
 must_use int cas_get(struct cas_probe *p, const char *key);
 must_use int cas_head(struct cas_probe *p, const char *key);
 must_use int cas_delete(struct cas_probe *p, const char *key, const char *if_match);
@@ -91,29 +91,29 @@ must_use int cas_part(struct cas_probe *p, const char *key, const char *upload_i
 must_use int cas_complete(struct cas_probe *p, const char *key, const char *upload_id,
                           const char *part_etag, const char *if_match, const char *if_none_match);
 
-/* Takes note of an answer. */
+/* Copies a result. */
 void cas_take(struct cas_answer *to, const struct s3_result *res);
 
-/* Turns the loop for so long. */
+/* Turns the loop for `ns`. */
 void cas_pause(struct cas_probe *p, uint64_t ns);
 
-/* A name that nobody has used: what an earlier try left, or is still under way, does not
- * disturb. */
+/* A name that was never used: leftovers and delayed requests of an earlier try cannot interfere. */
 void cas_fresh_name(char name[CAS_NAME_MAX]);
 
-/* A key of that name. */
+/* The key for this name. */
 void cas_key(const struct cas_probe *p, const char *name, const char *suffix, char out[KEY_CAP]);
 
-/* ---- judging: CAS_RIGHT, or another with p->text; `what` is the request in the operator's words,
- * `r` what its function returned. ---- */
+/* ---- judging: CAS_RIGHT, or another outcome with p->text; `what` is the request in the operator's
+ * words, `r` is what its function returned. ---- */
 
-/* It had to succeed. */
+/* It must succeed. */
 enum cas_outcome cas_must_act(struct cas_probe *p, int r, const char *what);
 
-/* Its condition does not hold: 412, or 404 NoSuchKey. `does` is what one that succeeds does. */
+/* Its condition does not hold, so it must fail: 412, or 404 NoSuchKey. `does` describes what a
+ * success would do. */
 enum cas_outcome cas_must_refuse(struct cas_probe *p, int r, const char *what, const char *does);
 
-/* What a failure other than a refusal for the condition means. */
+/* Judges a failure that is not a refusal because of the condition. */
 enum cas_outcome cas_trouble(struct cas_probe *p, const struct cas_answer *a, const char *what);
 
 enum cas_outcome cas_wrong(struct cas_probe *p, const char *fmt, ...)
@@ -125,35 +125,35 @@ enum cas_about { CAS_PUT_CHECK, CAS_COMPLETE_CHECK, CAS_DELETE_CHECK, CAS_CHECKS
 
 struct cas_finding {
     enum cas_outcome out;
-    char text[ERR_TEXT_MAX]; /* where it is not right */
+    char text[ERR_TEXT_MAX]; /* if not CAS_RIGHT */
 };
 
-/* All checks side by side, each again with fresh names when its answers say nothing; begins the
- * race when it is known how conditions of PUT are to be written. Leaves nothing behind if the
- * server lets it. */
+/* Runs all checks concurrently, and repeats each with new names if the responses say nothing;
+ * starts the race as soon as the form of PUT conditions is known. Leaves nothing behind if the
+ * server permits the DELETEs. */
 void cas_check_all(struct cas_probe *p, struct cas_finding found[CAS_CHECKS]);
 
 /* ---- cas_race.c ---- */
 
-/* Begins the race, unless it has begun; it goes on in turns of the loop. 0 or -ENOMEM. */
+/* Starts the race, unless it was started before; it runs in turns of the loop. 0 or -ENOMEM. */
 must_use int cas_race_begin(struct cas_probe *p);
 
-/* Waits for its end. CAS_RIGHT where none was begun. */
+/* Waits for its end. CAS_RIGHT if there was none. */
 enum cas_outcome cas_race_end(struct cas_probe *p);
 
-/* Ends it with the races at hand, without a verdict. */
+/* Finishes the running races and starts no more, without a verdict. */
 void cas_race_stop(struct cas_probe *p);
 
 /* ---- cleaning ---- */
 
-/* Deletes a key, if the server lets it. p->text stays. */
+/* Deletes a key, if the server permits it. p->text is unchanged. */
 void cas_clean(struct cas_probe *p, const char *key);
 
-/* Ends the upload that the note (its key) tells of, without Abort, which is another permission;
- * `key` goes, and the note if the upload is over. False if it is not. */
+/* Ends the upload that is described by the note at key `note`, without Abort, which needs a
+ * separate permission. Deletes `key`, and the note if the upload has ended. False if it has not. */
 bool cas_end_upload(struct cas_probe *p, const char *key, const char *note);
 
-/* Deletes what killed probes left, if it is old enough to be no running one's. */
+/* Deletes leftovers of killed probes that are too old to belong to a running one. */
 void cas_sweep(struct cas_probe *p);
 
 #endif

@@ -1,11 +1,13 @@
-/* The race of the server probe: several PUTs with the same condition, all there but for their
- * last bytes, which then come at once. A server that looks and acts under one lock lets one of
- * them win; one that looks first and acts later passes every other check and is found here.
+/* The race of the server probe: several PUTs with the same condition, all sent except for their
+ * last bytes, which then arrive at the same time. A server that checks and acts under one lock lets
+ * one of them win. A server that checks first and acts later passes every other check, and is found
+ * here.
  *
- * A key sees a create race, then replace races, each on the winner's version: so that who was
- * told success is also who is stored, or nobody wins the next one. Some keys side by side: with
- * some servers losers wait long. How often a racy server goes wrong differs: one that does in
- * one of 13 races (what ten rounds of two found in 11 of 14 starts) is found in 99 of 100 by 60. */
+ * Each key sees a create race, then replace races, each on the winner's version: if the racer that
+ * got success is not the one that is stored, nobody wins the next race. Several keys run
+ * concurrently, because with some servers the losers wait long. How often a racy server fails
+ * varies: if it fails in one of 13 races (as when ten rounds of two races found it in 11 of 14
+ * starts), 60 races find it in 99 of 100 starts. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -18,29 +20,29 @@
 #include "base/container.h"
 
 #define RACERS 8
-#define LANES 4                       /* races side by side */
-#define ON_ONE_KEY 6                  /* races: a create race, and the others replace */
-#define RACES 84                      /* in all */
-#define RACES_MIN 12                  /* on a slow server: */
-#define SLOW_NS (4 * NS_PER_S)        /* when this is over */
-#define UNSURE_MAX 3                  /* races of a lane that tell nothing, before giving up */
-#define PATIENCE_NS (500 * NS_PER_MS) /* for all to be held: some may have to queue */
-#define USED_MAX (RACES / ON_ONE_KEY + LANES * (UNSURE_MAX + 2)) /* keys in all */
+#define LANES 4                       /* races that run concurrently */
+#define ON_ONE_KEY 6                  /* races per key: one create race, then replace races */
+#define RACES 84                      /* total number */
+#define RACES_MIN 12                  /* on a slow server: enough */
+#define SLOW_NS (4 * NS_PER_S)        /* after this time */
+#define UNSURE_MAX 3                  /* races of a lane without a result before it gives up */
+#define PATIENCE_NS (500 * NS_PER_MS) /* for all to be held at the gate: some may have to queue */
+#define USED_MAX (RACES / ON_ONE_KEY + LANES * (UNSURE_MAX + 2)) /* keys in total */
 #define UNSURE_PAUSE_NS (100 * NS_PER_MS)
 
 struct racer {
     struct lane *lane;
-    struct s3_req *req; /* NULL when it has ended */
+    struct s3_req *req; /* NULL when it has completed */
     char body[32];
     struct cas_answer answer;
 };
 
 struct lane {
     struct cas_race *race;
-    unsigned number; /* of the lane */
+    unsigned number; /* index of the lane */
     bool over;
     unsigned unsure;
-    unsigned on_key; /* races on this key */
+    unsigned on_key; /* races on this key so far */
     char key[KEY_CAP];
     char etag[S3_ETAG_MAX]; /* of the winner; before a race: to be replaced, "" = create */
     struct s3_gate gate;
@@ -129,8 +131,8 @@ static int race_start(struct lane *lane)
         struct racer *racer = &lane->racers[i];
 
         racer->lane = lane;
-        /* as no earlier one of this key: equal bodies have equal ETags, and a good server would let
-         * two win */
+        /* unlike any earlier one of this key: equal bodies have equal ETags, and even a correct
+         * server would let two win */
         snprintf(racer->body, sizeof(racer->body), "race %u of %u, %u", lane->on_key, lane->number,
                  i);
         put.body = (struct s3_body){.mem = racer->body, .fd = -1, .len = strlen(racer->body)};
@@ -172,8 +174,8 @@ static enum cas_outcome race_judge(struct lane *lane)
         return cas_wrong(p, "of %d PUTs %s at once %u were told success", RACERS, name, n_won);
     if (n_lost == RACERS)
         return cas_wrong(p, "of %d PUTs %s at once none was stored", RACERS, name);
-    /* One success is one, whatever was said to the others (S3 may say "conflict"). Without any, the
-     * winner may be one whose answer got lost. */
+    /* One success is enough, whatever the others got (S3 may return "conflict"). Without any, the
+     * winner may be one whose response was lost. */
     return n_won == 1 ? CAS_RIGHT : trouble;
 }
 
@@ -195,7 +197,7 @@ static void race_on_deleted(void *arg, const struct s3_result *res)
     used->gone = !res->error;
 }
 
-/* The lane is done with its key, which goes while others race. */
+/* The lane has finished with its key, which is deleted while others race. */
 static void leave_key(struct lane *lane)
 {
     struct cas_race *race = lane->race;
@@ -222,7 +224,7 @@ static void end_lane(struct lane *lane, enum cas_outcome out)
         leave_key(lane);
 }
 
-/* Enough is known, or it takes too long. */
+/* True if enough is known, or it takes too long. */
 static bool is_enough(const struct cas_race *race)
 {
     uint64_t now = clock_mono_ns();
@@ -316,7 +318,7 @@ static bool goes_on(const struct cas_race *race)
     return false;
 }
 
-/* Leaves no request behind that knows the race. */
+/* Cancels all requests that refer to the race. */
 static void stop_lane(struct lane *lane)
 {
     for (unsigned i = 0; i < RACERS; i++) {
@@ -330,7 +332,7 @@ static void stop_lane(struct lane *lane)
         cas_clean(lane->race->p, lane->key);
 }
 
-/* What could not be deleted at once. */
+/* Deletes the keys whose first DELETE failed. */
 static void remove_rest(struct cas_race *race)
 {
     int r = 0;
@@ -361,7 +363,7 @@ static void put_away(struct cas_probe *p)
     p->race = NULL;
 }
 
-/* What is under way comes to its end: a PUT that was given up might act after the DELETE of its
+/* Requests in flight are completed: a cancelled PUT might take effect after the DELETE of its
  * key. */
 void cas_race_stop(struct cas_probe *p)
 {

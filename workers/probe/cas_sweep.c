@@ -1,5 +1,5 @@
-/* What a probe that was killed has left: objects below KEY_RESERVED_DIR, and uploads, of which
- * notes tell. A later start deletes them when they are too old to be a running probe's. */
+/* What a killed probe has left: objects below KEY_RESERVED_DIR, and uploads, which are described by
+ * notes. A later start deletes them when they are too old to belong to a running probe. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -10,10 +10,10 @@
 #include "base/clock.h"
 #include "workers/op/key.h"
 
-#define OLD_NS (5 * 60 * (int64_t)NS_PER_S)          /* no probe lives so long */
-#define FORGET_NS (24 * 60 * 60 * (int64_t)NS_PER_S) /* whose upload cannot be ended by now */
+#define OLD_NS (5 * 60 * (int64_t)NS_PER_S)          /* no probe runs this long */
+#define FORGET_NS (24 * 60 * 60 * (int64_t)NS_PER_S) /* then its note is deleted anyway */
 #define CLEAN_TRIES 3
-#define SWEEP_MAX 100 /* keys of one start: more are left to the next */
+#define SWEEP_MAX 100 /* maximum of keys per start: the next start deletes the rest */
 
 struct sweep {
     struct cas_probe *p;
@@ -28,7 +28,7 @@ struct sweep {
 
 /* ---- uploads ---- */
 
-/* True if the note could be read; *id is "" then if there is none. */
+/* True if the note was read, or does not exist (*id is "" then). */
 static bool read_note(struct cas_probe *p, const char *note, char id[S3_UPLOAD_ID_MAX])
 {
     if (cas_get(p, note) < 0 || p->answer.error) {
@@ -40,7 +40,7 @@ static bool read_note(struct cas_probe *p, const char *note, char id[S3_UPLOAD_I
     return true;
 }
 
-/* Completes it, as a part of its own makes possible. True if there is no such upload any more. */
+/* Completes the upload with a part of its own. True if the upload no longer exists. */
 static bool complete(struct cas_probe *p, const char *key, const char *id)
 {
     char part[S3_ETAG_MAX];
@@ -54,7 +54,7 @@ static bool complete(struct cas_probe *p, const char *key, const char *id)
     return cas_complete(p, key, id, part, NULL, NULL) == 0 && p->answer.error == 0;
 }
 
-/* The key goes first: a note that stays can be used once more. */
+/* Deletes the key first: as long as the note exists, this can be repeated. */
 bool cas_end_upload(struct cas_probe *p, const char *key, const char *note)
 {
     char id[S3_UPLOAD_ID_MAX];
@@ -74,7 +74,7 @@ void cas_clean(struct cas_probe *p, const char *key)
     bool was = p->cleaning;
 
     p->cleaning = true;
-    for (unsigned i = 0; i < CLEAN_TRIES; i++) { /* then it is left to a later start */
+    for (unsigned i = 0; i < CLEAN_TRIES; i++) { /* after that it is left to a later start */
         if (cas_delete(p, key, NULL) == 0 && p->answer.error != -EIO &&
             p->answer.error != -ETIMEDOUT)
             break;
@@ -103,7 +103,7 @@ static void sweep_on_done(void *arg, const struct s3_result *res)
 {
     struct sweep *s = arg;
 
-    (void)res; /* what was told is right all the same */
+    (void)res; /* the entries that were reported are valid all the same */
     s->done = true;
 }
 

@@ -1,5 +1,5 @@
-/* See cas_kept.h. The file is a few lines of text; whoever may write to the directory is
- * believed, so a file that others may write to, or that is not ours, is not read. */
+/* See cas_kept.h. The file is a few lines of text. Any process that can write to the directory is
+ * trusted, except that a file which others may write to, or which is not ours, is not read. */
 #include "workers/server/cas_kept.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@
 #define TEXT_MAX 8192
 #define HASH_BYTES 8
 
-/* Of what the result is: the lines at the head of the file. 0 or -errno. */
+/* What the result applies to: the lines at the head of the file. 0 or -errno. */
 static int identity(const struct conf *conf, const char *server, char out[TEXT_MAX])
 {
     int n = snprintf(out, TEXT_MAX, "stateproxy %s\nendpoint %s\nregion %s\nbucket %s\nserver %s\n",
@@ -30,7 +30,7 @@ static int identity(const struct conf *conf, const char *server, char out[TEXT_M
     return n > 0 && n < TEXT_MAX / 2 ? 0 : -EMSGSIZE;
 }
 
-/* Its name is of endpoint and bucket. */
+/* The file name is derived from endpoint and bucket. */
 static int path_of(const struct conf *conf, const char *tail, char out[PATH_MAX])
 {
     uint8_t hash[crypto_generichash_BYTES_MIN];
@@ -88,7 +88,7 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
     return true;
 }
 
-/* A whole file takes the place of the one before. */
+/* Replaces the file atomically. */
 static int replace(const struct conf *conf, const char *text)
 {
     char path[PATH_MAX], own[PATH_MAX], tail[32];
@@ -101,7 +101,7 @@ static int replace(const struct conf *conf, const char *text)
         r = path_of(conf, tail, own);
     if (r < 0)
         return r;
-    (void)!unlink(own); /* of a dead process of this number */
+    (void)!unlink(own); /* of a dead process with this pid */
     fd = open(own, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
@@ -140,5 +140,5 @@ void cas_kept_forget(const struct conf *conf)
     char path[PATH_MAX];
 
     if (*conf->cas.state_dir && path_of(conf, "", path) == 0)
-        (void)!unlink(path); /* else it is a day old some time */
+        (void)!unlink(path); /* if this fails, the file expires after a day */
 }

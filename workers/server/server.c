@@ -15,7 +15,7 @@ static_assert(SERVER_NAME_MAX == S3_SERVER_MAX, "a name fits");
 static const struct habit {
     enum s3_habit habit;
     const char *name;
-    const char *means; /* NULL: nothing changes for files */
+    const char *means; /* NULL: no effect on files */
 } habits[] = {
     {S3_HABIT_BARE_PUT_MATCH, "unquoted-if-match",
      "If-Match of a PUT counts without quotes only, and is sent so"},
@@ -39,7 +39,7 @@ static const struct habit {
      "the bucket keeps versions, but an earlier one may not be read: a file that is replaced "
      "elsewhere while it is open ends with ESTALE where it was not read yet (to have it read on, "
      "permit s3:GetObjectVersion)"},
-    {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* said where it was found */
+    {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 
 #define N_HABITS (sizeof(habits) / sizeof(habits[0]))
@@ -64,7 +64,7 @@ void server_contradicts(struct worker *w, const char *key, const char *what)
             key, what);
 }
 
-/* Names with commas; "none". */
+/* Comma-separated names; "none" if empty. */
 static void add_name(char list[LIST_MAX], const char *name)
 {
     size_t len = strlen(list);

@@ -1,5 +1,5 @@
 /* What kind of S3 server this is: what was found at the start (struct server_traits) and what
- * workers learn in use (enum s3_habit, in the segment's header), in the operator's words. */
+ * workers learn in use (enum s3_habit, in the segment's header), in words for the operator. */
 #ifndef WORKERS_SERVER_SERVER_H
 #define WORKERS_SERVER_SERVER_H
 
@@ -12,13 +12,13 @@
 /* Logs what a new habit means for files: struct s3_client_conf.on_habit. */
 void server_tell(enum s3_habit habit);
 
-/* Compare-and-set, not under a lock: an answer that a server which keeps conditions does not
- * give. Counted; the first is logged, and from then on writes look with HEAD first
+/* Compare-and-set, not under a lock: the server gave a response that contradicts its conditions. It
+ * is counted; the first one is logged, and from then on each write starts with a HEAD
  * (S3_HABIT_CONTRADICTS). */
 void server_contradicts(struct worker *w, const char *key, const char *what);
 
-/* `server="Ceph" conditions=put traits=unquoted-if-match`, with what is known by now. `after` is
- * what stands behind each name ('=' in the log), `between` what stands between the three. */
+/* `server="Ceph" conditions=put traits=unquoted-if-match`, with what is known by now. `after`
+ * follows each name ('=' in the log), `between` separates the three. */
 void server_describe(const struct worker_env *env, const char *after, const char *between,
                      char *out, size_t cap);
 

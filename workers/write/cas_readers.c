@@ -1,6 +1,6 @@
 /* Compare-and-set: readers keep the version that they have open when this mount replaces it, as
- * with last write wins (orphan.c). Their node goes off the name, and what it lacks is loaded into a
- * session of it before S3 has it no more. */
+ * with last write wins (orphan.c). Their node is detached from the name, and the blocks that are
+ * not cached are loaded into a session before S3 loses the version. */
 #include "workers/write/cas_readers.h"
 
 #include <errno.h>
@@ -36,10 +36,10 @@ void cas_keep_readers(struct worker *w, uint32_t named)
     if (named == SHM_NIL || !is_needed(w, shm_node_at(w->shm, named)))
         return;
     r = shm_session_new(w->shm, named);
-    if (r < 0) /* no slot is free: its readers see what is here */
+    if (r < 0) /* no free slot: its readers get only what is cached */
         return;
     s = shm_session_edit(w->shm, (uint32_t)r);
-    s->refs = 0; /* its readers keep it */
+    s->refs = 0; /* its readers keep it alive */
     s->size = shm_node_at(w->shm, named)->size;
     s->mtime_ns = shm_node_at(w->shm, named)->mtime_ns;
     s->flags = SHM_SESSION_ORPHAN;

@@ -66,7 +66,7 @@ void copy_source_settle(struct op *op, const char *key, bool below,
     wanted = copy_source_wanted(w, key, below) != SHM_NIL;
     worker_unlock(w);
     st = wanted ? calloc(1, sizeof(*st)) : NULL;
-    if (!st) { /* without memory they are not loaded, and their closes will tell */
+    if (!st) { /* without memory they are not loaded; their closes report it */
         then(op, 0);
         return;
     }

@@ -1,14 +1,14 @@
-/* Sources of copies that are not made yet (op_copy_range.c). What this mount is about to overwrite,
- * delete or move may be wanted by a session that is to be a copy of it: that is loaded first. (What
- * others do to a source is told by the close.) */
+/* Sources of copies that are not made yet (op_copy_range.c). A session may be a pending copy of an
+ * object that this mount is about to overwrite, delete or move: that session is loaded first. (If
+ * others change a source, the close reports it.) */
 #ifndef WORKERS_WRITE_COPY_SOURCE_H
 #define WORKERS_WRITE_COPY_SOURCE_H
 
 #include "workers/op/key.h"
 #include "workers/op/op.h"
 
-/* Under shm->meta. A session that is to be a copy of this key (`below`: of any that begins with
- * it), and still can be loaded, the end of which will wake this worker; SHM_NIL if there is
+/* Under shm->meta. A session that is a pending copy of this key (`below`: of any key with this
+ * prefix) and can still be loaded; this worker is woken when that ends. SHM_NIL if there is
  * none. */
 uint32_t copy_source_wanted(struct worker *w, const char *key, bool below);
 

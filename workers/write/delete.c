@@ -15,9 +15,9 @@
 #include "workers/op/key.h"
 #include "workers/op/settle.h"
 
-#define REFUSED_MAX 16 /* other writers in a row that were faster */
-#define BLIND_AFTER 2  /* refusals though HEAD shows that the condition holds */
-#define LOST_MAX 8     /* answers that were lost, and the version found still there */
+#define REFUSED_MAX 16 /* refusals in a row because another writer was faster */
+#define BLIND_AFTER 2  /* refusals in a row although HEAD shows that the condition holds */
+#define LOST_MAX 8     /* lost replies after which the version was still there */
 
 struct deletion {
     struct op *op;
@@ -25,14 +25,14 @@ struct deletion {
     enum delete_how how;
     struct shm_deletion *note;
     unsigned refused, lost, looks;
-    unsigned agreed; /* refusals though HEAD found the version that is meant, in a row */
+    unsigned agreed; /* refusals in a row although HEAD found the expected version */
     bool asked;      /* the last DELETE had a condition */
-    bool blind;      /* this server's conditions do not count */
+    bool blind;      /* this server's conditions are not reliable */
     struct loop_timer wait;
-    bool unclear; /* one of ours may have acted */
-    bool missing; /* ... the last one; its answer, or who waited for it, is gone */
+    bool unclear; /* one of our DELETEs may have taken effect */
+    bool missing; /* ... the last one: its reply was lost, or its worker died */
     uint64_t since_ns;
-    char id[LINEAGE_ID_CAP]; /* of the version, "" = not known */
+    char id[LINEAGE_ID_CAP]; /* write-id of the version, "" = unknown */
     char key[KEY_CAP];
     char etag[SHM_ETAG_MAX];
 };
@@ -42,7 +42,7 @@ bool delete_asks(const struct worker *w)
     return !s3_habit_has(w->s3, S3_HABIT_NO_DELETE_MATCH);
 }
 
-/* With compare-and-set. */
+/* For compare-and-set. */
 static bool server_compares(const struct worker *w)
 {
     return w->env->traits.delete_if_match && delete_asks(w);
@@ -69,7 +69,7 @@ static void delete_end(struct deletion *d, int error)
 static void delete_on_deleted(void *arg, const struct s3_result *res);
 static void delete_on_head(void *arg, const struct s3_result *res);
 
-/* What is sent, for whoever comes after this worker. */
+/* Journals what is sent, for the worker that replays this op. */
 static void delete_note_sent(struct deletion *d)
 {
     struct shm_deletion *n = d->note;
@@ -78,7 +78,7 @@ static void delete_note_sent(struct deletion *d)
     worker_lock(w);
     if (d->how == DELETE_SEEN)
         shm_win_forget(w->shm, d->key);
-    (void)op_progress(d->op); /* which *n is in */
+    (void)op_progress(d->op); /* which contains *n */
     n->sent = 1;
     n->sent_ns = clock_mono_ns();
     memcpy(n->etag, d->etag, sizeof(d->etag));
@@ -119,8 +119,8 @@ static void on_waited(struct loop_timer *t)
     send_head(container_of(t, struct deletion, wait));
 }
 
-/* An answer is missing: HEAD tells what there is to tell, as often as there may be a reason. The
- * client does not try again by itself. */
+/* A reply was lost: a HEAD finds out what happened, up to LOST_MAX times. (The S3 client does not
+ * retry here.) */
 static void look_again(struct deletion *d, const struct s3_result *res)
 {
     d->unclear = d->missing = true;
@@ -131,7 +131,7 @@ static void look_again(struct deletion *d, const struct s3_result *res)
         send_head(d);
 }
 
-/* The version that is meant is still there. */
+/* The expected version is still there. */
 static void delete_settle(struct deletion *d)
 {
     struct worker *w = d->op->w;
@@ -143,8 +143,8 @@ static void delete_settle(struct deletion *d)
         send_delete(d);
 }
 
-/* The server does not know the condition: HEAD looks in its place, where another version may not
- * go. */
+/* The server does not support the condition: HEAD takes its place where another version must not be
+ * deleted. */
 static void go_blind(struct deletion *d)
 {
     if (d->how == DELETE_SEEN)
@@ -176,8 +176,8 @@ static void delete_on_deleted(void *arg, const struct s3_result *res)
     }
 }
 
-/* It is not the version that is meant. A DELETE that may have acted makes all of them suspect: who
- * writes the same again makes a file with the same ETag. */
+/* True if this is not the expected version. After a DELETE that may have taken effect the ETag is
+ * not enough: if the same content is written again, the new file has the same ETag. */
 static bool is_another(const struct deletion *d, const struct s3_object *obj)
 {
     bool ids_tell = *d->id && (d->unclear || cas_is_empty(d->etag));
@@ -188,8 +188,9 @@ static bool is_another(const struct deletion *d, const struct s3_object *obj)
     return strcmp(d->etag, obj->etag) != 0 || (ids_tell && strcmp(d->id, id) != 0);
 }
 
-/* Another version is there, after one of ours may have acted. What was built on ours shows that it
- * has not; whatever else is there may have come after it. */
+/* Another version is there, after one of our DELETEs may have taken effect. If it was built on the
+ * version that we meant, the DELETE had no effect; any other version may have been written after
+ * it. */
 static int delete_judge(const struct deletion *d, const char *lineage)
 {
     if (*d->etag && !lineage_is_valid(lineage))
@@ -203,9 +204,9 @@ static int delete_judge(const struct deletion *d, const char *lineage)
     return lineage_judge(lineage, d->id, NULL) == LINEAGE_OURS ? -EEXIST : 0;
 }
 
-/* Where the last one wins: false if the version that is there stays, as it came after ours had
- * acted, or is not what was moved. A condition that is refused though it holds does not count on
- * this server. */
+/* For last write wins: false if the version that is there stays, because it was written after our
+ * DELETE took effect, or is not the one that was moved. If the server refuses a condition although
+ * it holds, its conditions are not reliable. */
 static bool goes(struct deletion *d, const struct s3_object *obj)
 {
     bool same = *d->etag && strcmp(d->etag, obj->etag) == 0;
@@ -242,7 +243,7 @@ static void delete_on_head(void *arg, const struct s3_result *res)
         send_delete(d);
 }
 
-/* Whether the DELETE waits for what a HEAD says. */
+/* True if a HEAD must precede the DELETE. */
 static bool looks_first(const struct deletion *d)
 {
     if (d->missing)
@@ -267,7 +268,7 @@ void delete_key(struct op *op, const struct delete_args *a, void (*then)(struct 
                            .note = a->note,
                            .missing = a->note->sent,
                            .unclear = a->note->sent,
-                           .since_ns = a->note->sent_ns}; /* where it is missing */
+                           .since_ns = a->note->sent_ns}; /* used if `missing` */
     memcpy(d->key, a->key, strlen(a->key));
     shm_etag_copy(d->etag, etag);
     if (id)

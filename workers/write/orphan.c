@@ -1,6 +1,6 @@
-/* Files that lose their name while somebody reads them: by unlink, or replaced by a rename. As on a
- * local disk they can be read to their end. What writers have open is in their session anyway, but
- * for a copy that the server has made (op_copy_range.c). */
+/* Files that lose their name while they are open for reading: by unlink, or replaced by a rename.
+ * As on a local disk they can be read to the end. Files open for writing are in their session
+ * anyway, except for a copy that the server has made (op_copy_range.c). */
 #include "workers/write/orphan.h"
 
 #include <errno.h>
@@ -21,13 +21,12 @@ static bool is_needed(struct worker *w, uint32_t node)
     if (!n || !n->opens || read_is_from_session(w, n) ||
         (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL)) || n->size > ORPHAN_LOAD_MAX)
         return false;
-    if (n->session != SHM_NIL) /* who has it may go on to write */
+    if (n->session != SHM_NIL) /* its writers may still write */
         return true;
     return !fetch_is_whole(w, n);
 }
 
-/* ---- compare-and-set: the node has stepped aside, and its session is loaded (cas_readers.c)
- * ---- */
+/* ---- compare-and-set: the node is detached, and its session is loaded (cas_readers.c) ---- */
 
 struct keep {
     session_then_fn *then;

@@ -1,21 +1,19 @@
-/* Publishing a session: one PutObject at a time of what the spool holds.
+/* Publishing a session: one PutObject at a time, from what the spool holds.
  *
- * The publish is a job of the session, not of the op that asked for it: it goes on when that op is
- * interrupted, and other ops wait for it too. Its state is in the segment, so that a worker that
- * dies in the middle only leaves a job that recover() ends: whoever waits (an op replayed by the
- * replacement, or one of another worker) finds the session still dirty and starts anew. The spool
- * does not change while a publish runs (session_change.c).
+ * The publish is a job of the session, not of the op that requested it: it continues if that op is
+ * interrupted, and other ops can wait for it too. Its state is in the segment. If its worker dies,
+ * recover() ends the job; a waiting op (replayed by the replacement, or of another worker) then
+ * finds the session still dirty and starts a new publish. The spool does not change while a publish
+ * runs (session_change.c).
  *
- * A PUT that was given up for lost (its worker died, its answer did not come) may be held up
- * somewhere and act after the application's next publish. So each PUT is conditional on the version
- * that this session last knew: one that comes late is refused. Where nothing is expected a refusal
- * is no defeat: the last writer wins, so the same PUT follows at once on the version that HEAD
- * finds. A server that does not know conditions, or refuses those that hold, is not asked for them
- * again.
+ * A PUT that was given up (its worker died, its reply was lost) may be delayed somewhere and take
+ * effect after the application's next publish. So each PUT is conditional on the last version that
+ * this session knew: a late one is refused. With last write wins such a refusal is not final: the
+ * same PUT is sent again at once, conditional on the version that HEAD finds. If a server does not
+ * support conditions, or refuses ones that hold, they are no longer sent.
  *
- * This is the loop: it sends, waits and reports. What a refusal means, and what a HEAD has found,
- * the variant's rules judge (publish_rules.h); how the job ends: publish_end.c.
- */
+ * This file is the loop: it sends, waits and reports. The variant's rules decide what a refusal and
+ * the result of a HEAD mean (publish_rules.h); the end of the job is in publish_end.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +45,7 @@ static bool asks(const struct publish *p)
     return p->cas.expects || !(p->blind || s3_habit_has(p->w->s3, S3_HABIT_NO_PUT_MATCH));
 }
 
-/* It was taken, in the form that it had. */
+/* The server accepted the PUT: remembers the form of its condition. */
 static void publish_learn(const struct publish *p)
 {
     if (p->blind)
@@ -56,9 +54,9 @@ static void publish_learn(const struct publish *p)
         (void)s3_habit_learn(p->w->s3, S3_HABIT_BARE_PUT_MATCH);
 }
 
-/* ---- what the rules say, done ---- */
+/* ---- carrying out what the rules decide ---- */
 
-/* S3 has it. `etag` is that of our version, which another one may have replaced by now. */
+/* S3 has it. `etag` is that of our version; another one may have replaced it by now. */
 static void finish_ours(struct publish *p, const char *etag)
 {
     struct s3_result res = {0};
@@ -67,7 +65,7 @@ static void finish_ours(struct publish *p, const char *etag)
     publish_finish(p, &res, 0);
 }
 
-/* Who wrote, as far as the session knows. Under shm->meta. */
+/* The thread group that wrote, as far as the session knows. Under shm->meta. */
 static int32_t writer_of(const struct shm_session *s)
 {
     int32_t tgid = 0;
@@ -127,7 +125,7 @@ static void on_waited(struct loop_timer *t)
     do_next(container_of(t, struct publish, wait), PUT_LOOK);
 }
 
-/* The refusal stays one, whatever is there. */
+/* The refusal stays final, whatever the HEAD finds. */
 static void on_doubted(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
@@ -179,7 +177,7 @@ static void do_next(struct publish *p, enum put_next next)
     case PUT_DOUBT:
         look_into(p);
         return;
-    case PUT_FAILED: /* on_put has dealt with it */
+    case PUT_FAILED: /* on_put has handled it */
         return;
     case PUT_UNKNOWN:
         if (p->cas.puts > CAS_PUTS_MAX)
@@ -211,8 +209,8 @@ static void on_etag(void *arg, const struct s3_result *res)
     publish_finish(p, res, res->error ? -EIO : 0);
 }
 
-/* S3 has it, and has not told the ETag: HEAD may. Where versions carry write-ids, that tells
- * whether it is ours. */
+/* S3 has it, but returned no ETag: a HEAD may. If versions carry write-ids, it also shows whether
+ * the version is ours. */
 static void ask_etag(struct publish *p)
 {
     struct s3_result none = {0};
@@ -335,7 +333,7 @@ static void start_put(struct publish *p)
     publish_finish(p, &none, r);
 }
 
-/* What the version has that is replaced; `obj` NULL: nothing, or there is none. */
+/* `obj`: the object that is replaced, whose metadata must be kept; NULL: none, or not needed. */
 static void begin_put(struct publish *p, const struct s3_object *obj)
 {
     unsigned lost = 0;
@@ -357,7 +355,7 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
     start_put(p);
 }
 
-/* Its metadata and type are those of another object, but for the lineage. */
+/* Metadata and type are those of another object, except for the lineage. */
 static void begin_put_like(struct publish *p)
 {
     unsigned lost;
@@ -385,7 +383,7 @@ static void on_meta(void *arg, const struct s3_result *res)
     begin_put(p, res->error ? NULL : &res->obj);
 }
 
-/* The job has begun: metadata that must stay are asked for first. */
+/* The job has begun: first a HEAD for metadata that must be kept, if needed. */
 static void publish_prepare(struct publish *p)
 {
     struct s3_result none = {0};

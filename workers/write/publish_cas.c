@@ -1,5 +1,5 @@
-/* The rules of a publish with compare-and-set: cas_put.c judges answers, here they are put in their
- * places; and what the name has after a publish. */
+/* The rules of a publish with compare-and-set: applies the decisions of cas_put.c to the session,
+ * and gives the name its node after a publish. */
 #include <errno.h>
 #include <string.h>
 
@@ -20,8 +20,9 @@ static enum put_next cas_first(const struct publish *p)
     return cas_put_first(&p->cas);
 }
 
-/* Refusals in a row, of all of this mount, before one is looked into; where no write-id tells the
- * expected version from another one with the same content. */
+/* Refusals in a row, of the whole mount, after which one is examined; the second for an expected
+ * version without a write-id, which cannot be distinguished from another one with the same
+ * content. */
 #define DOUBT_AFTER 3
 #define DOUBT_AFTER_FOREIGN 6
 
@@ -48,8 +49,8 @@ static enum put_next cas_refused_put(struct publish *p, const struct s3_result *
     return next == PUT_CONFLICT && is_odd(p, res) ? PUT_DOUBT : next;
 }
 
-/* (Where nothing is expected, and a PUT is in doubt, perhaps it is ours that is there, or lies
- * below.) */
+/* (If nothing is expected but a PUT is in doubt, the version that is there may be ours, or be built
+ * on ours.) */
 static enum put_next cas_found(struct publish *p, const struct s3_result *res)
 {
     if (p->cas.expects || p->cas.ambiguous)
@@ -68,7 +69,7 @@ static void cas_done(struct publish *p, struct shm_session *s, const struct s3_r
     cas_published(p->w, p->session, p->key, replaced, res->obj.etag);
 }
 
-/* Under shm->meta. S3 has another version than the name's node is, or nothing. */
+/* Under shm->meta. S3 no longer has the version of the name's node. */
 static void lose_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;
@@ -90,8 +91,8 @@ static void cas_failed(struct publish *p, struct shm_session *s, int error)
         shm_node_list_stale(p->w->shm, shm_node_at(p->w->shm, s->node)->parent);
 }
 
-/* Under shm->meta. All that has changed lies behind what the readers of the name's
- * node have: a log was appended to. (What a rename brings is another file.) */
+/* Under shm->meta. True if everything that changed is beyond what the readers of the name's node
+ * have: a log was appended to. (Not after a rename: that brings another file.) */
 static bool has_grown(const struct publish *p, const struct shm_node *named)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
@@ -101,7 +102,7 @@ static bool has_grown(const struct publish *p, const struct shm_node *named)
            s->changed_from >= named->size && p->size > named->size;
 }
 
-/* Under shm->meta. As the session's node is. */
+/* Under shm->meta. Copies version and attributes from the session's node. */
 static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
 {
     const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
@@ -118,9 +119,9 @@ static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
     to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
 }
 
-/* Under shm->meta. The session keeps its node to itself; the name's is of what is
- * published. It is another one, so that readers keep theirs; but where the file has only grown,
- * they see that, as on a local disk (`tail -f`). */
+/* Under shm->meta. The session's node stays private; the name gets a node of the published version.
+ * It is a new node, so that readers keep theirs; but if the file has only grown, it is the same
+ * one, and they see the new data as on a local disk (`tail -f`). */
 static void publish_name(struct publish *p, uint32_t node)
 {
     struct shm *shm = p->w->shm;

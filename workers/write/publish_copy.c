@@ -1,5 +1,5 @@
-/* A publish whose content is on S3 already, under another key (op_copy_range.c): CopyObject, pinned
- * to the version that was copied. Metadata and type are the session's own, as of a PUT. */
+/* A publish whose content is already on S3, under another key (op_copy_range.c): CopyObject, pinned
+ * to the version that was copied. Metadata and type are the session's own, as for a PUT. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,14 +7,14 @@
 #include "s3/s3_error.h"
 #include "workers/write/publish_private.h"
 
-/* True: what the server would not do is done by a GET and a PUT. Not where the source has gone: its
- * bytes would be those of two versions, or none. Nor while S3 is away: to wait for that once is
+/* True: the server refused the copy, so a GET and a PUT replace it. Not if the source is gone: the
+ * data would be a mix of two versions, or missing. Nor while S3 is away: one wait for it is
  * enough. */
 static bool may_fall_back(const struct s3_result *res)
 {
     if (res->error == -ESTALE || res->error == -ENOENT)
         return false;
-    if (res->fail == S3_FAIL_STALLED) /* it takes longer than a request may */
+    if (res->fail == S3_FAIL_STALLED) /* the copy takes longer than the request limit */
         return true;
     return res->fail == S3_FAIL_ANSWER && !res->may_have_acted &&
            ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501);
@@ -45,7 +45,7 @@ static void publish_copy_on_copied(void *arg, const struct s3_result *res)
     publish_finish(p, res, publish_copy_judge(p, res));
 }
 
-/* No condition on the target: few servers look at one, and the last writer wins. */
+/* No condition on the target: few servers check one, and the last writer wins. */
 void publish_copy(struct publish *p)
 {
     struct s3_copy copy = {

@@ -1,5 +1,5 @@
 /* The end of a publish (publish.c): the session and its node become the version that S3 has, or
- * stay what they were; whoever waits is woken. */
+ * stay as they were; waiting ops are woken. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,10 @@ void publish_free(struct publish *p)
     free(p);
 }
 
-/* Under shm->meta. When S3 is known to have had what is published, of a session on `node`: since it
- * was sent, at the earliest. 0: another version may be there by now. (It was found while this one
- * was on its way, and is not the one that was replaced; or when it took effect is not known.) */
+/* Under shm->meta. The time at which S3 is known to have had the published version, for a session
+ * on `node`: when the PUT was sent, or later. 0: another version may be there by now. (A version
+ * other than the replaced one was found while the PUT was in flight; or it is unknown when the PUT
+ * took effect.) */
 static uint64_t published_ns(const struct publish *p, uint32_t node, const char *etag)
 {
     struct shm *shm = p->w->shm;
@@ -49,7 +50,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = published_ns(p, s->node, res->obj.etag);
     n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
-    if (!p->prepared) { /* a PUT of a worker that has died: what it told is not known here */
+    if (!p->prepared) { /* a PUT of a dead worker: its metadata are not known here */
         n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
     } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
@@ -62,7 +63,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     validity_dir_changed(p->w, parent);
 }
 
-/* What it wrote is decided. Of one that was killed nothing more is to come. */
+/* Its writes are decided. A killed process will write nothing more. */
 static void forget_writer(struct shm_session_pid *pid)
 {
     if (pid->flags & SHM_PID_KILLED)
@@ -75,13 +76,13 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
 
     s->published_seq = s->publishing_seq;
-    /* (Extended attributes have not been set meanwhile: that waits for a publish.) */
+    /* (Extended attributes have not been set meanwhile: setxattr waits for a publish.) */
     s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL | SHM_SESSION_XATTR);
     s->expect.absent = false;
     shm_etag_copy(s->expect.etag, res->obj.etag);
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         forget_writer(&s->pids[i]);
-    if (s->content == SHM_CONTENT_COPY) /* which S3 has as this key now */
+    if (s->content == SHM_CONTENT_COPY) /* S3 now has it under this key */
         s->content = SHM_CONTENT_S3;
     s->flags &= ~(uint32_t)SHM_SESSION_NO_COPY;
     p->rules->published(p, s, res);
@@ -89,8 +90,8 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     s->changed_from = UINT64_MAX;
 }
 
-/* Ends the job. Returns whom to wake; *ret_closed: the session had no user left and is to be
- * cleared. */
+/* Ends the job. Returns the mask of workers to wake; *ret_closed: the session had no user left and
+ * must be cleared. */
 static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed)
 {
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
@@ -103,7 +104,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;
-    if (error == -EAGAIN) /* whoever waits goes on */
+    if (error == -EAGAIN) /* waiting ops continue by loading it */
         s->flags |= SHM_SESSION_NO_COPY;
     s->waiters = 0;
     *ret_closed = session_end_unused(p->w, p->session);

@@ -1,5 +1,5 @@
-/* The rules of a publish where the last writer wins: a refusal is followed by the same PUT on the
- * version that HEAD finds. Compare-and-set goes by them too where it has nothing to expect. */
+/* The rules of a publish with last write wins: after a refusal the same PUT is sent on the version
+ * that HEAD finds. Compare-and-set uses these rules too if it expects nothing. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,10 +7,11 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_change.h"
 
-#define REFUSED_MAX 16 /* other writers in a row that were faster */
+#define REFUSED_MAX 16 /* refusals in a row because another writer was faster */
 
-/* A condition that fails though HEAD shows that it holds: so often in a row, and it is sent without
- * quotes; so often, and the PUT goes without it. (Once may be another writer, to and fro.) */
+/* A condition is refused although HEAD shows that it holds: after BARE_AFTER such refusals in a row
+ * it is sent without quotes, after BLIND_AFTER the PUT is sent without it. (A single one may be
+ * another writer that changed the file and changed it back.) */
 #define BARE_AFTER 2
 #define BLIND_AFTER 3
 
@@ -21,7 +22,7 @@ static bool agrees(const struct publish *p, const struct s3_result *res)
     return !res->error && *p->etag && strcmp(p->etag, res->obj.etag) == 0;
 }
 
-/* Only where the last writer wins: compare-and-set does not do without its condition. */
+/* Only with last write wins: compare-and-set never drops its condition. */
 static void doubt(struct publish *p, const struct s3_result *res)
 {
     bool drops = !p->w->variant->expects;
@@ -31,27 +32,27 @@ static void doubt(struct publish *p, const struct s3_result *res)
     p->blind = drops && p->agreed >= BLIND_AFTER;
 }
 
-/* The condition did not hold, or the server does not know it: the PUT is tried on. */
+/* The condition did not hold, or the server does not support it: the PUT is retried. */
 enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res)
 {
     p->cas.ambiguous |= res->may_have_acted;
     p->excl = p->excl && !res->may_have_acted;
     if (!p->asked || p->refused == REFUSED_MAX)
         return PUT_FAILED;
-    /* (A repetition must not overwrite what was built on the first one.) */
+    /* (A repetition must not overwrite what was built on the first PUT.) */
     if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
         p->blind = true;
         return PUT_SEND;
     }
     if (res->error != -EEXIST && res->error != -ENOENT)
         return PUT_FAILED;
-    if (p->excl) /* somebody else has made it, on another machine: nothing of ours can be there */
+    if (p->excl) /* created meanwhile on another machine: nothing of ours can be there */
         return PUT_FAILED;
     p->refused++;
     return PUT_LOOK;
 }
 
-/* What was made meanwhile, by a predecessor's upload or by others, is replaced. */
+/* Replaces what was written meanwhile, by a predecessor's upload or by others. */
 enum put_next publish_lww_found(struct publish *p, const struct s3_result *res)
 {
     if (p->unsure) {

@@ -1,6 +1,7 @@
-/* Who waits for a publish (publish.c), and begins one if none runs: a close, an fsync, a rename
- * with compare-and-set. What a waiter wants is on S3 when published_seq has reached what was
- * written when it came; an attempt that failed meanwhile, and carried that, is its answer. */
+/* Ops that wait for a publish (publish.c), and start one if none runs: a close, an fsync, a rename
+ * with compare-and-set. A waiter's data is on S3 when published_seq has reached the write_seq that
+ * it saw when it came; if an attempt that carried this data failed meanwhile, the waiter gets its
+ * error. */
 #include "workers/write/publish_wait.h"
 
 #include <errno.h>
@@ -26,10 +27,10 @@ struct publish_wait {
     uint32_t session;
     uint32_t generation;
     uint64_t want;     /* write_seq that must be on S3 */
-    uint32_t attempts; /* finished ones when it last looked */
-    uint32_t loads;    /* the same of loads: of what the server would not copy */
-    /* LOOK_SETTLE: a session that is to be a copy of what this replaces; LOOK_KEEP: one of its
-     * readers */
+    uint32_t attempts; /* finished attempts when it last looked */
+    uint32_t loads;    /* the same for loads: of a copy that the server refused */
+    /* LOOK_SETTLE: a session that is a pending copy of the version to be replaced; LOOK_KEEP: one
+     * of its readers */
     uint32_t other;
 };
 
@@ -38,8 +39,8 @@ static bool may_begin(struct op *op, const struct shm_session *s)
 {
     uint32_t named = shm_node_named(op->w->shm, s->node);
 
-    /* (The name may have another node by now: who removes or moves that one has the key in
-     * hand.) */
+    /* (The name may have another node by now: an op that removes or moves that one holds the
+     * key.) */
     return s->writing == 0 && s->load.state == SHM_JOB_IDLE &&
            !hold_is_taken(op->w, s->node, op_tag(op)) &&
            (named == SHM_NIL || !hold_is_taken(op->w, named, op_tag(op)));
@@ -47,7 +48,7 @@ static bool may_begin(struct op *op, const struct shm_session *s)
 
 enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };
 
-/* Under shm->meta. The session is to be a copy that the server will not make: loaded first. */
+/* Under shm->meta. The session is a pending copy that the server refused: it is loaded first. */
 static enum look look_at_load(struct publish_wait *pw, const struct shm_session *s, int *ret_error)
 {
     if (s->load.state != SHM_JOB_IDLE)
@@ -60,20 +61,20 @@ static enum look look_at_load(struct publish_wait *pw, const struct shm_session 
     return LOOK_LOAD;
 }
 
-/* Under shm->meta. It may begin, but for copies of the version that goes. */
+/* Under shm->meta. It may begin, unless there are pending copies of the version to be replaced. */
 static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
                                 const struct shm_session *s)
 {
     char key[KEY_CAP];
 
     if (key_of_node(w, s->node, key) < 0)
-        return LOOK_BEGIN; /* which says so */
+        return LOOK_BEGIN; /* publish_begin reports the error */
     pw->other = copy_source_wanted(w, key, false);
     return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
 }
 
-/* Under shm->meta, compare-and-set. It may begin, but for readers of the version that goes: what
- * they lack is loaded first. */
+/* Under shm->meta, compare-and-set. It may begin, unless there are readers of the version to be
+ * replaced: what they lack is loaded first. */
 static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
                                  const struct shm_session *s)
 {
@@ -92,7 +93,7 @@ static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
     return LOOK_WAIT;
 }
 
-/* Under shm->meta: what is to be done for this op now. */
+/* Under shm->meta: what this op has to do now. */
 static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *ret_error)
 {
     struct worker *w = op->w;
@@ -149,7 +150,7 @@ static void publish_wait_go_on(struct op *op, int error)
     then(op, error);
 }
 
-/* It expects a version that the caller has not read, or that has been forgotten. */
+/* The session expects a version that the caller has not read, or one that has been evicted. */
 static void tell_refused(struct worker *w, uint32_t session)
 {
     struct shm_conflict c = {0};
@@ -157,7 +158,7 @@ static void tell_refused(struct worker *w, uint32_t session)
 
     worker_lock(w);
     s = shm_session_edit(w->shm, session);
-    s->publish.error = -EEXIST; /* as of an upload, so that it is told once */
+    s->publish.error = -EEXIST; /* as for an upload, so that it is reported once */
     s->publishing_seq = s->write_seq;
     if (key_of_node(w, s->node, c.key) < 0)
         c.key[0] = '\0';
@@ -169,7 +170,7 @@ static void tell_refused(struct worker *w, uint32_t session)
                c.key, *c.found ? c.found : "unknown");
 }
 
-/* A copy for the job, which outlives who asked for it. False: no memory. */
+/* A copy for the job, which outlives the op that requested it. False: no memory. */
 static bool take_like(struct publish *p, const struct publish_wait *pw)
 {
     if (!pw->like)

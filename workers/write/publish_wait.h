@@ -1,17 +1,17 @@
-/* Waiting for a publish, and beginning one. */
+/* Waiting for a publish, and starting one. */
 #ifndef WORKERS_WRITE_PUBLISH_WAIT_H
 #define WORKERS_WRITE_PUBLISH_WAIT_H
 
 #include "s3/s3.h"
 #include "workers/write/session.h"
 
-/* Brings the session's content, as it is now, to S3: starts a publish, or waits for the one that
- * runs, and calls `then` with 0 (also when there is nothing to do) or the error of the attempt that
- * carried it. Keeps the op. The publish itself goes on if the op is interrupted. */
+/* Brings the session's current content to S3: starts a publish, or waits for the running one, and
+ * calls `then` with 0 (also if there is nothing to do) or the error of the attempt that carried the
+ * content. Keeps the op. The publish itself continues if the op is interrupted. */
 void session_publish(struct op *op, uint32_t session, session_then_fn *then);
 
 /* The same for content that a rename brings to the session's name: the object gets the metadata and
- * the type of `like` (which is copied), where it came from. */
+ * the type of `like`, the object that it came from. `like` is copied. */
 void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
                           session_then_fn *then);
 

@@ -1,4 +1,4 @@
-/* Getting hold of a session: taking a ref, and seeing that the spool holds the file
+/* Attaching to a session: takes a ref, and makes sure that the spool holds the file
  * (session_load.c). */
 #include "workers/write/session_attach.h"
 
@@ -34,15 +34,15 @@ static bool appends(const struct op *op)
     return op->caller.open_flags & O_APPEND;
 }
 
-/* Under shm->meta, compare-and-set. Nobody has the node open: it was made for the caller, or for
- * another thread of its process, which has closed it meanwhile. */
+/* Under shm->meta, compare-and-set. The node is not open: it was made for the caller, or for
+ * another thread of its process that has closed it meanwhile. */
 static bool may_write_through(const struct shm_node *n)
 {
     return (n->flags & SHM_NODE_PRIVATE) && !n->opens;
 }
 
-/* Under shm->meta. The kernel looks the name up again, and is to find a node that the caller may
- * write through. */
+/* Under shm->meta. The kernel looks the name up again; that LOOKUP is to return a node that the
+ * caller may write through. */
 static void want_private(struct op *op, uint32_t node)
 {
     if (op->w->variant->isolates)
@@ -79,7 +79,8 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
 }
 
 /* Under shm->meta, compare-and-set. Another thread of the caller's process has opened the file
- * since the LOOKUP for this open: the file of one process is one, and the next LOOKUP finds it. */
+ * since the LOOKUP for this open: all threads of a process share one node, and the next LOOKUP
+ * finds it. */
 static bool has_been_opened(struct op *op, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(op->w->shm, node);
@@ -90,8 +91,8 @@ static bool has_been_opened(struct op *op, uint32_t node)
                 SHM_NIL);
 }
 
-/* Under shm->meta, compare-and-set. ... or it has published another version since, which is to be
- * read. (The name got that one after this node was made, which was a copy of the name's.) */
+/* Under shm->meta, compare-and-set. ... or it has published another version since, which must be
+ * used. (The name got that version after this node was made as a copy of the name's node.) */
 static bool has_been_published(struct op *op, uint32_t node)
 {
     struct shm *shm = op->w->shm;
@@ -109,7 +110,8 @@ static bool has_been_published(struct op *op, uint32_t node)
     return !shm_etag_same(n->etag, own) && shm_etag_same(named->etag, own);
 }
 
-/* Under shm->meta. The kernel is to look up again; once, since it does so no more often. */
+/* Under shm->meta. The kernel has to look up again; only once, since it repeats an open only
+ * once. */
 static bool is_behind(struct op *op, const struct attach *a)
 {
     struct shm *shm = op->w->shm;
@@ -120,7 +122,7 @@ static bool is_behind(struct op *op, const struct attach *a)
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
 
-/* Under shm->meta. Whose it is must be known at once: see above. */
+/* Under shm->meta. The owner must be known at once: see has_been_opened. */
 static void note_opener(struct op *op)
 {
     const struct shm_baseline_who *self = &op->caller.self;
@@ -134,7 +136,7 @@ static void note_opener(struct op *op)
         p->flags |= SHM_PID_OPENED;
 }
 
-/* Under shm->meta: takes the ref, beginning a session where there is none. */
+/* Under shm->meta: takes the ref; begins a session if there is none. */
 static int take_ref(struct op *op, struct attach *a)
 {
     uint32_t session = shm_node_at(op->w->shm, a->node)->session;
@@ -171,15 +173,15 @@ static void attach_go_on(struct op *op, int error)
 
 enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
 
-/* Under shm->meta. A truncation needs no load, but needs that nobody else works on the spool, now
- * and until it is done. True when it may be done. */
+/* Under shm->meta. A truncation needs no load, but it needs the spool for itself, now and until it
+ * is done. True if it may be done. */
 static bool begin_truncation(struct op *op)
 {
     uint32_t session = op->rec->session;
     struct shm_session *s = shm_session_edit(op->w->shm, session);
 
     session_cut(op->w, session, 0);
-    s->content = SHM_CONTENT_SPOOL; /* readers go to the spool from now on */
+    s->content = SHM_CONTENT_SPOOL; /* readers use the spool from now on */
     if (!session_change_begin(op, session, 0))
         return false;
     s->content = SHM_CONTENT_EMPTYING;
@@ -193,7 +195,7 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
     bool idle = s->load.state == SHM_JOB_IDLE;
 
     *ret_error = 0;
-    if (op->rec->change == SHM_CHANGE_BEGUN) /* here, or in a SETATTR's own change */
+    if (op->rec->change == SHM_CHANGE_BEGUN) /* by this function, or by a SETATTR's own change */
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->change == SHM_CHANGE_TRUNCATED)
         return LOOK_READY;
@@ -212,7 +214,7 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
     return LOOK_WAIT;
 }
 
-/* The file is empty from now on, and published so at a close even if nothing is written. */
+/* The file is empty from now on, and a close publishes it so even if nothing is written. */
 static void truncate_now(struct op *op)
 {
     struct worker *w = op->w;

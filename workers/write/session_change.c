@@ -1,9 +1,9 @@
-/* Changing the content of a session: who may, and what is noted.
+/* Changing the content of a session: when it is allowed, and what is noted.
  *
- * A publish streams from the spool, so the spool must stand still meanwhile, and no change may be
- * half done when the publish begins. `writing` counts the changes under way; each is noted in its
- * op's record, so that a replacement that runs the op again neither counts it twice nor forgets it.
- * */
+ * A publish streams from the spool, so the spool must not change meanwhile, and no change may be
+ * half done when the publish begins. `writing` counts the changes in progress; each is noted in the
+ * record of its op, so that a replacement that replays the op neither counts it twice nor forgets
+ * it. */
 #include "workers/write/session_change.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
     struct shm_record *rec = op->rec;
 
     if (rec->change == SHM_CHANGE_BEGUN)
-        return true; /* noted by our predecessor, who died in the middle */
+        return true; /* noted by a predecessor that died in the middle */
     if (job_runs(s) || s->content != SHM_CONTENT_SPOOL || !spool_reserve(w, session, end)) {
         worker_awaits_session(w, session);
         return false;
@@ -42,7 +42,7 @@ uint32_t session_change_end(struct op *op, uint32_t session)
     uint32_t mask = 0;
 
     s->writing--;
-    if (s->writing == 0 && s->content == SHM_CONTENT_EMPTYING) /* one that empties is alone */
+    if (s->writing == 0 && s->content == SHM_CONTENT_EMPTYING) /* a truncation runs alone */
         s->content = SHM_CONTENT_SPOOL;
     op_edit(op)->change = SHM_CHANGE_NONE;
     if (s->writing == 0) {
@@ -96,7 +96,7 @@ void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t
         s->write_error = 0;
     s->write_seq++;
     s->mtime_ns = (int64_t)clock_wall_ns();
-    /* A time that was set before does not travel with the new content. */
+    /* A time that was set before does not apply to the new content. */
     if (shm_node_at(w->shm, s->node)->flags & SHM_NODE_MTIME_SET)
         shm_node_edit(w->shm, s->node)->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
 }
@@ -108,7 +108,7 @@ static bool is_still(const struct shm_session *s)
     return !job_runs(s) && s->writing == 0 && shm_session_is_loaded(s);
 }
 
-/* Under shm->meta: nobody changes the content, and `end` bytes do not fit into memory (any
+/* Under shm->meta: nothing is changing the content, and `end` bytes do not fit into memory (any
  * more). */
 static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
@@ -149,8 +149,9 @@ int session_move_to_disk(struct op *op, uint32_t session)
 
 /* ---- loading ---- */
 
-/* Under shm->meta. True: the content is on S3 alone, and a load is to be started. -errno in
- * *ret_error: the one that this op knew of has failed. One that runs wakes us at its end. */
+/* Under shm->meta. True: the content is only on S3, and a load has to be started. *ret_error:
+ * -errno if the load that this op waited for has failed. If a load is running, it wakes this worker
+ * at its end. */
 static bool wants_load(struct op *op, uint32_t session, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);
@@ -170,7 +171,7 @@ static bool wants_load(struct op *op, uint32_t session, int *ret_error)
     return !*ret_error;
 }
 
-/* Sees that a load runs where one is needed. */
+/* Makes sure that a load runs if one is needed. */
 static int load_first(struct op *op, uint32_t session)
 {
     bool load;

@@ -4,40 +4,42 @@
 
 #include "workers/op/op.h"
 
-/* Under shm->meta. Nobody may change the spool while a publish streams from it, while it moves to
+/* Under shm->meta. The spool must not change while a publish streams from it, while it moves to
  * disk or while an open empties it. True: the op is noted (op->rec->change = SHM_CHANGE_BEGUN) and
  * may change it, up to `end` bytes; false: wait. */
 must_use bool session_change_begin(struct op *op, uint32_t session, uint64_t end);
 
-/* Under shm->meta, in the section with op_applied. Ends what session_change_begin began, and wakes
- * who waits for it (returns their mask, for worker_wake after unlocking). */
+/* Under shm->meta, in the section with op_applied. Ends what session_change_begin began. Returns
+ * the mask of workers that wait for it, for worker_wake after unlocking. */
 must_use uint32_t session_change_end(struct op *op, uint32_t session);
 
-/* session_change_begin for handlers: loads the content first where the spool does not have it (a
- * copy that the server made, op_copy_range.c), and moves it to disk where `end` bytes do not fit
- * into memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move and cannot; what the
- * load says, -ESTALE when the object is of another version by now, or gone. */
+/* session_change_begin for handlers: loads the content first if the spool does not have it (a copy
+ * that the server made, op_copy_range.c), and moves it to disk if `end` bytes do not fit into
+ * memory. 1: begun; 0: wait, and try again; -ENOSPC, -EIO: it must move to disk and cannot; the
+ * error of the load, -ESTALE if the object has another version by now, or is gone. */
 must_use int session_take_turn(struct op *op, uint32_t session, uint64_t end);
 
-/* The content goes to disk. 0 (also when somebody else began something meanwhile: look again),
- * -ENOSPC, -EIO. The content stays as it was on failure. */
+/* Moves the content to disk. 0 (also if another job or change has begun meanwhile: look again),
+ * -ENOSPC, -EIO. On failure the content stays as it was. */
 must_use int session_move_to_disk(struct op *op, uint32_t session);
 
-/* Under shm->meta, in a change that makes the content shorter, and before the spool is: nobody
- * reads beyond `size` from now on, where there will be zeroes, however long the change takes. */
+/* Under shm->meta, in a change that makes the content shorter, before the spool is shortened: from
+ * now on no reader reads beyond `size`, where there will be zeroes, however long the change
+ * takes. */
 void session_cut(struct worker *w, uint32_t session, uint64_t size);
 
-/* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer means it
- * to be. Every attempt to publish it fails with this error, until the file is emptied. */
+/* Under shm->meta: a WRITE failed (error: -errno), so the content is not what the writer intended.
+ * Every attempt to publish it fails with this error, until the file is emptied. */
 void session_write_failed(struct worker *w, uint32_t session, int error);
 
-/* Under shm->meta, last write wins: the node may have left its name to a version from elsewhere
- * (resolve_intern.c), which what is written here replaces. It gets it back, unless it was removed
- * or replaced here, or somebody writes to that version: he has it until he publishes. */
+/* Under shm->meta, last write wins: the name may have gone from the node to a version from
+ * elsewhere (resolve_intern.c). What is written here replaces that version, so the node gets the
+ * name back; unless it was removed or replaced here, or that version has a writer of its own, whose
+ * session keeps the name until it publishes. */
 void session_regain_name(struct worker *w, uint32_t session);
 
-/* Under shm->meta: the content has changed, now, from `from` on, and has this size. Everybody on
- * this mount sees it (last write wins). */
+/* Under shm->meta: the content has changed now, at `from` and beyond, and has this size. All
+ * processes on this mount see it (last write wins). */
 void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size);
 
 #endif

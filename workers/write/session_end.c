@@ -1,4 +1,4 @@
-/* The end of a session: the last ref, giving up, becoming an orphan. */
+/* The end of a session: the last ref, discarding, becoming an orphan. */
 #include "workers/write/session_end.h"
 
 #include <errno.h>
@@ -26,10 +26,10 @@ static bool was_refused(const struct shm_session *s)
     return s->expect.refused || s->publish.error == -EEXIST;
 }
 
-/* Under shm->meta. Somebody reads on through the node that was the writer's own (PRIVATE).
- * Of the bytes that it has open this is the only copy, as soon as others replace what was
- * published; or they were refused, and never will be. They stay, as those of a file that has lost
- * its name do. (Half of the sessions are for writers.) */
+/* Under shm->meta. The writer's private node (PRIVATE) is still open for reading. The session has
+ * the only copy of these bytes, as soon as others replace the published version; or they were
+ * refused, and will never be published. The session stays, as for a file that has lost its name.
+ * (Half of the sessions are reserved for writers.) */
 static bool is_read_on(struct worker *w, const struct shm_session *s)
 {
     const struct shm_node *n = shm_node_at(w->shm, s->node);
@@ -40,7 +40,7 @@ static bool is_read_on(struct worker *w, const struct shm_session *s)
            w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
 }
 
-/* Under shm->meta. What is written to it from now on is refused, too. */
+/* Under shm->meta. Later writes to it are refused, too. */
 static void keep_for_readers(struct worker *w, uint32_t session)
 {
     struct shm_session *s;
@@ -63,7 +63,7 @@ bool session_end_unused(struct worker *w, uint32_t session)
         keep_for_readers(w, session);
         return false;
     }
-    /* Without a name there is nowhere else to read it from. */
+    /* Without a name it cannot be read from anywhere else. */
     if ((s->flags & SHM_SESSION_ORPHAN) && shm_node_at(w->shm, s->node)->opens)
         return false;
     if (shm_session_dirty(s) && !(s->flags & SHM_SESSION_ORPHAN))
@@ -91,7 +91,7 @@ void session_discard(struct worker *w, uint32_t session)
     uint32_t node = s->node;
 
     mark_clean(s);
-    if (s->content == SHM_CONTENT_COPY) { /* blocks of it are not what the node is again */
+    if (s->content == SHM_CONTENT_COPY) { /* blocks of the copy are stale now */
         s->content = SHM_CONTENT_S3;
         shm_node_new_content(w->shm, node);
     }
@@ -99,7 +99,7 @@ void session_discard(struct worker *w, uint32_t session)
     if (!(shm_node_at(w->shm, node)->flags & SHM_NODE_LOCAL))
         return;
     shm_node_gone(w->shm, node);
-    if (s->publish.attempts) /* one that failed may have acted all the same */
+    if (s->publish.attempts) /* a failed attempt may have taken effect all the same */
         shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
 }
 
@@ -111,7 +111,7 @@ void session_orphan(struct worker *w, uint32_t session)
     mark_clean(s);
 }
 
-#define LEFT_MAX 8 /* sessions that one section of the lock can change, besides all else */
+#define LEFT_MAX 8 /* sessions that one critical section can change, besides everything else */
 
 static bool has_left(struct shm *shm, const struct shm_session *s, uint32_t dir, const char *name,
                      size_t len)

@@ -1,9 +1,9 @@
 /* Loading the content of a session from S3.
  *
- * The load is a job of the session, like a publish: it goes on when the op that began it is
- * interrupted, other ops wait for it, and one whose worker died is begun anew by whoever waits. A
- * GET is pinned to the node's version: a node is one version, for its readers' page cache too.
- */
+ * The load is a job of the session, like a publish: it continues if the op that began it is
+ * interrupted, other ops wait for it, and if its worker dies, one of them starts it again. The GET
+ * is pinned to the node's version: a node is one version, also because of its readers' page
+ * cache. */
 #include "workers/write/session_load.h"
 
 #include <errno.h>
@@ -35,7 +35,8 @@ void session_copy_lost(struct worker *w, uint32_t session)
         s->flags |= SHM_SESSION_LOST;
 }
 
-/* Gone is another version too: the kernel looks up again, and it may be to create it. */
+/* A missing object counts as another version too: the kernel looks up again, and may then create
+ * it. */
 static void load_end(struct load *l, int result)
 {
     struct worker *w = l->w;
@@ -51,7 +52,7 @@ static void load_end(struct load *l, int result)
     s->load.state = SHM_JOB_IDLE;
     s->load.attempts++;
     s->load.error = error;
-    /* S3 must be asked for the name again. */
+    /* The name must be looked up on S3 again. */
     if (error == -ESTALE && s->content != SHM_CONTENT_COPY) {
         shm_node_detach(w->shm, s->node);
         shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
@@ -92,13 +93,13 @@ static void on_load_done(void *arg, const struct s3_result *res)
 {
     struct load *l = arg;
 
-    if (res->error && res->error != -ESTALE && res->error != -ENOENT) /* it has changed, or gone */
+    if (res->error && res->error != -ESTALE && res->error != -ENOENT) /* changed, or gone */
         log_warn("cannot load for writing key=\"%s\" error=\"%s\" detail=\"%s\"", l->key,
                  strerror(-res->error), res->text);
     load_end(l, res->error);
 }
 
-/* The first block holds the whole file: no request. */
+/* True: no request is needed, since the first block holds the whole file. */
 static bool load_from_block(struct load *l, uint32_t node, uint32_t content, uint64_t size)
 {
     struct shm_block_key key = {.node = node, .content = content, .no = 0};
@@ -135,8 +136,8 @@ static void load_start(struct load *l, const struct fetch_source *from)
         load_end(l, r);
 }
 
-/* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit memory goes to disk
- * from the start. */
+/* Under shm->meta: makes the job RUNNING and fills *l. A file that does not fit into memory goes to
+ * disk from the start. */
 static int load_begin(struct load *l, const struct fetch_source *from)
 {
     struct worker *w = l->w;
@@ -154,7 +155,7 @@ static int load_begin(struct load *l, const struct fetch_source *from)
     return 0;
 }
 
-/* Under shm->meta: nobody loads it, and there is something to be loaded. */
+/* Under shm->meta: there is something to be loaded, and no load is running. */
 static bool may_load(const struct shm_session *s)
 {
     return s->state == SHM_SESSION_LIVE && s->load.state == SHM_JOB_IDLE &&

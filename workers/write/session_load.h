@@ -4,16 +4,16 @@
 
 #include "workers/op/worker.h"
 
-/* Starts the load of a session of which the spool has nothing yet. 0: it runs, or has ended already
- * (sessions' waiters are woken; load.error tells); -EAGAIN: nothing to do, or somebody else's runs;
- * -ENOMEM, -ENOSPC, what S3's client says. */
+/* Starts the load of a session whose spool is still empty. 0: it runs, or has ended already (the
+ * session's waiters are woken; the result is in load.error); -EAGAIN: nothing to do, or a load is
+ * already running; -ENOMEM, -ENOSPC, or an error of the S3 client. */
 must_use int session_load(struct worker *w, uint32_t session);
 
-/* Not under a lock. Loads a session that is to be a copy (copy_source.h), if nobody does yet.
- * False: it cannot be, look for the next one. */
+/* Not under a lock. Loads a session that is a pending copy (copy_source.h), if no load runs yet.
+ * False: it cannot be loaded, look for the next one. */
 must_use bool session_load_copy(struct worker *w, uint32_t session);
 
-/* Under shm->meta. It could not be loaded: nobody waits for it. */
+/* Under shm->meta. It could not be loaded: nothing waits for it any more. */
 void session_copy_lost(struct worker *w, uint32_t session);
 
 #endif

@@ -1,9 +1,9 @@
-/* Which processes opened and wrote a session: the ground for torn-write protection, and for knowing
- * whose close counts (design: "Which close?"). */
+/* Which processes opened and wrote a session: needed for torn-write protection, and to decide whose
+ * close counts (design: "Which close?"). */
 #include "workers/write/session_pids.h"
 
-/* Nothing new would be noted: this thread has been seen, or it does not matter any more who it is.
- * */
+/* True if nothing new would be noted: this thread has been seen, or its identity no longer
+ * matters. */
 static bool knows(struct worker *w, uint32_t session, uint32_t pid, uint32_t flag)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -36,7 +36,7 @@ void session_note_proc(struct worker *w, uint32_t session, uint32_t pid,
     struct shm_session_pid *p;
 
     if (!info->tgid) {
-        /* Another pid namespace, or gone: it can be anybody, so everybody's close counts. */
+        /* Another pid namespace, or gone: it can be any process, so every close counts. */
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_MANY_PIDS;
         return;
     }
