@@ -308,9 +308,8 @@ static void list_finish(struct list_load *l, int error)
     l->n_blocks = 0;
     if (l->op && error)
         return; /* the op takes the error and frees it: list_failed */
-    if (l->op) {
+    if (l->op)
         op_set_state(l->op, NULL, NULL);
-    }
     free(l);
 }
 
