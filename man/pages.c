@@ -172,7 +172,7 @@ int main(int argc, char **argv)
     char line[1024];
     FILE *in;
 
-    if (argc != 2 || !(in = fopen(argv[1], "r"))) {
+    if (argc != 2 || !(in = fopen(argv[1], "re"))) {
         fputs("usage: pages TEMPLATE\n", stderr);
         return EXIT_FAILURE;
     }
