@@ -5,18 +5,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
-#include <sodium.h>
+
+#include "s3/s3_tls.h"
 
 #define POLL_MS 1000
 #define PAUSE_NS (300 * NS_PER_MS)
 #define USER_AGENT "stateproxy"
-
-static const char *const ca_files[] = {"/etc/ssl/certs/ca-certificates.crt",
-                                       "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-                                       "/etc/ssl/cert.pem"};
 
 struct exchange {
     CURL *easy;
@@ -40,17 +36,6 @@ static size_t http_on_body(char *data, size_t size, size_t n, void *arg)
     x->body->len += len;
     x->body->data[x->body->len] = '\0';
     return len;
-}
-
-static const char *ca_file(const struct creds_conf *conf)
-{
-    if (creds_given(conf->ca_bundle))
-        return conf->ca_bundle;
-    for (size_t i = 0; i < sizeof(ca_files) / sizeof(ca_files[0]); i++) {
-        if (access(ca_files[i], R_OK) == 0)
-            return ca_files[i];
-    }
-    return NULL;
 }
 
 static bool add_headers(struct exchange *x, const struct creds_http *req)
@@ -78,7 +63,7 @@ static bool exchange_options(const struct creds_job *job, const struct creds_htt
                              struct exchange *x)
 {
     CURL *e = x->easy;
-    const char *ca = ca_file(job->conf);
+    const char *ca = creds_given(job->conf->ca_bundle) ? job->conf->ca_bundle : s3_tls_system_ca();
     long connect_ms = (long)(creds_left(job, req->connect_ns) / NS_PER_MS);
     long total_ms = (long)(creds_left(job, req->total_ns) / NS_PER_MS);
 

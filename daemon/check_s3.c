@@ -4,17 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/fd.h"
 #include "daemon/child.h"
+#include "daemon/child_ask.h"
 #include "daemon/exit_code.h"
 
 #define CHECK_LIMIT_MS 9000 /* without a probe */
@@ -23,41 +16,30 @@ struct verdict {
     struct err err; /* code 0: no error */
     struct server_traits traits;
 };
-/* A pipe write of this size is atomic: it arrives whole or not at all. */
-static_assert(sizeof(struct verdict) <= PIPE_BUF, "");
+static_assert(sizeof(struct verdict) <= CHILD_ANSWER_MAX, "");
+
+struct question {
+    const struct worker_env *env;
+    const struct child_user *user;
+};
 
 static int limit_ms(const struct conf *conf)
 {
     return CHECK_LIMIT_MS + (worker_probes(conf) ? WORKER_PROBE_MS : 0);
 }
 
-/* Does not return. */
-static void run_check(const struct worker_env *env, const struct child_user *user, int fd)
+static void run_check(const void *arg, void *answer)
 {
-    struct verdict v = {0};
-    int r = child_become(user);
+    const struct question *q = arg;
+    struct verdict *v = answer;
+    int r = child_become(q->user);
 
-    conf_forget_secrets((struct conf *)env->conf);
+    conf_forget_secrets((struct conf *)q->env->conf);
     if (r < 0)
-        r = err_set(&v.err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
+        r = err_set(&v->err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
     else
-        r = worker_check_s3(env, &v.traits, &v.err);
-    v.err.code = -r;
-    (void)!fd_write_full(fd, &v, sizeof(v));
-    _exit(0);
-}
-
-/* Reads the verdict, waiting no longer than the limit. 0 or -errno. */
-static int read_verdict(int fd, int limit, struct verdict *ret)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    ssize_t n;
-
-    if (poll(&p, 1, limit) <= 0)
-        return -ETIMEDOUT;
-    n = read(fd, ret, sizeof(*ret));
-    ret->err.text[ERR_TEXT_MAX - 1] = '\0';
-    return n == sizeof(*ret) ? 0 : -EIO;
+        r = worker_check_s3(q->env, &v->traits, &v->err);
+    v->err.code = -r;
 }
 
 int check_s3(const struct worker_env *env, const struct child_user *user,
@@ -65,24 +47,10 @@ int check_s3(const struct worker_env *env, const struct child_user *user,
 {
     const struct conf *conf = env->conf;
     struct verdict verdict = {0};
-    int fds[2], r;
-    pid_t pid = -1;
+    struct question q = {env, user};
+    int r = child_ask(run_check, &q, limit_ms(conf), &verdict, sizeof(verdict));
 
-    if (pipe2(fds, O_CLOEXEC) < 0) {
-        err_set(err, errno, "pipe: %s", strerror(errno));
-        return EXIT_CODE_SYSTEM;
-    }
-    r = child_fork(&pid);
-    if (r == 0 && pid == 0)
-        run_check(env, user, fds[1]);
-    close(fds[1]);
-    if (r == 0)
-        r = read_verdict(fds[0], limit_ms(conf), &verdict);
-    close(fds[0]);
-    if (pid > 0) {
-        kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0); /* its status adds nothing to its verdict */
-    }
+    verdict.err.text[ERR_TEXT_MAX - 1] = '\0';
     if (r == 0 && verdict.err.code == 0) {
         *ret_traits = verdict.traits;
         return 0;

@@ -8,16 +8,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "daemon/child_ask.h"
 #include "daemon/exit_code.h"
 #include "daemon/keeper_plan.h"
 #include "shm/shm_cred.h"
@@ -33,7 +30,7 @@
 
 #define FETCH_LIMIT_NS (90 * NS_PER_S)
 #define FIRST_LIMIT_NS (60 * NS_PER_S)
-#define FIRST_SLACK_MS 5000
+#define FIRST_LIMIT_MS ((int)(FIRST_LIMIT_NS / NS_PER_MS) + 5000)
 #define LOOK_MS 10000               /* a clock may be set; a wake-up may be lost */
 #define PAUSE_NS NS_PER_S           /* between two refreshes that workers request */
 #define ANSWER_NO_NS (3 * NS_PER_S) /* how long a negative reply is repeated */
@@ -423,29 +420,32 @@ int keeper_main(const struct worker_env *env)
 
 /* ---- the fetch at the start ---- */
 
-/* Does not return. */
-static void run_first(const struct worker_env *env, const struct child_user *user, int fd)
-{
-    struct keeper k;
-    struct err err = {0};
-    int r = child_become(user);
+struct first {
+    const struct worker_env *env;
+    const struct child_user *user;
+};
 
-    log_init(env->conf->log.level, "keeper");
+static void run_first(const void *arg, void *answer)
+{
+    const struct first *f = arg;
+    struct keeper k;
+    struct err *err = answer;
+    int r = child_become(f->user);
+
+    log_init(f->env->conf->log.level, "keeper");
     if (r < 0)
-        r = err_set(&err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
+        r = err_set(err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
     else
-        r = keeper_begin(&k, env, &err);
+        r = keeper_begin(&k, f->env, err);
     if (r == 0) {
         k.first = true;
         k.conf.limit_ns = FIRST_LIMIT_NS;
-        r = refresh(&k, &err);
+        r = refresh(&k, err);
     }
-    err.code = -r;
-    (void)!fd_write_full(fd, &err, sizeof(err)); /* else the parent reports -EIO */
-    _exit(0);
+    err->code = -r;
 }
 
-static_assert(sizeof(struct err) <= PIPE_BUF, "it comes whole or not at all");
+static_assert(sizeof(struct err) <= CHILD_ANSWER_MAX, "");
 
 static int first_exit_code(int code)
 {
@@ -461,39 +461,13 @@ static int first_exit_code(int code)
     }
 }
 
-static int read_first(int fd, struct err *ret)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    ssize_t n;
-
-    if (poll(&p, 1, (int)(FIRST_LIMIT_NS / NS_PER_MS) + FIRST_SLACK_MS) <= 0)
-        return -ETIMEDOUT;
-    n = read(fd, ret, sizeof(*ret));
-    ret->text[ERR_TEXT_MAX - 1] = '\0';
-    return n == sizeof(*ret) ? 0 : -EIO;
-}
-
 int keeper_first(const struct worker_env *env, const struct child_user *user, struct err *err)
 {
+    struct first f = {env, user};
     struct err told = {0};
-    int fds[2], r;
-    pid_t pid = -1;
+    int r = child_ask(run_first, &f, FIRST_LIMIT_MS, &told, sizeof(told));
 
-    if (pipe2(fds, O_CLOEXEC) < 0) {
-        err_set(err, errno, "pipe: %s", strerror(errno));
-        return EXIT_CODE_SYSTEM;
-    }
-    r = child_fork(&pid);
-    if (r == 0 && pid == 0)
-        run_first(env, user, fds[1]);
-    close(fds[1]);
-    if (r == 0)
-        r = read_first(fds[0], &told);
-    close(fds[0]);
-    if (pid > 0) {
-        kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0); /* its status adds nothing to its message */
-    }
+    told.text[ERR_TEXT_MAX - 1] = '\0';
     if (r == 0 && told.code == 0)
         return 0;
     if (r == 0)

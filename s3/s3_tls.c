@@ -51,6 +51,15 @@ static const char *const system_ca[] = {
     "/etc/ssl/cert.pem",
 };
 
+const char *s3_tls_system_ca(void)
+{
+    for (size_t i = 0; i < sizeof(system_ca) / sizeof(system_ca[0]); i++) {
+        if (access(system_ca[i], R_OK) == 0)
+            return system_ca[i];
+    }
+    return NULL;
+}
+
 /* ---- files ---- */
 
 /* A file of PEM as a string, with its NUL counted, which saves curl a copy for each connection.
@@ -91,10 +100,8 @@ static int load_ca(struct s3_tls *tls, const char *path, struct err *err)
 {
     int r;
 
-    for (size_t i = 0; !path && i < sizeof(system_ca) / sizeof(system_ca[0]); i++) {
-        if (access(system_ca[i], R_OK) == 0)
-            path = system_ca[i];
-    }
+    if (!path)
+        path = s3_tls_system_ca();
     if (!path)
         return err_set(err, EINVAL,
                        "no CA bundle on this system: install ca-certificates or name a bundle");

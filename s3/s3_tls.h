@@ -13,6 +13,9 @@
 
 struct s3_tls;
 
+/* The system's CA bundle, NULL if none can be read. */
+const char *s3_tls_system_ca(void);
+
 /* Reads the CA bundle and, if configured, the client's certificate and key, whose memory is locked
  * and wiped. 0 and *ret_tls, or -errno with *err filled (EINVAL: a file that cannot be read, or
  * has no PEM of its kind; ENOMEM). */

@@ -118,17 +118,13 @@ struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
 {
     struct op *op = op_new(w, &fuse_front, rec_idx);
     struct fuse_request *req = request_of(op);
-    const void *saved;
-    size_t len;
     int r;
 
     *req = (struct fuse_request){0};
-    if (op_is_current(op)) {
+    if (op_is_current(op))
         r = decode_current(w, req);
-    } else {
-        saved = op_saved(op, &len);
-        r = fuse_decode_saved(saved, len, req);
-    }
+    else
+        r = fuse_decode_saved(op->rec->request, op->rec->request_len, req);
     if (req->head)
         op_note(op, req->unique, req->opcode, req->nodeid);
     if (r == 0) {

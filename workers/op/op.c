@@ -245,12 +245,6 @@ void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id)
     set_state(rec, SHM_RECORD_IN_FLIGHT);
 }
 
-const void *op_saved(const struct op *op, size_t *ret_len)
-{
-    *ret_len = op->rec->request_len;
-    return op->rec->request;
-}
-
 /* ---- waiting ---- */
 
 void op_wait(struct op *op, void (*resume)(struct op *op))

@@ -154,9 +154,6 @@ struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_i
  * over, the recorded effects are kept. `opcode`: the front end's, for status displays. */
 void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id);
 
-/* For front ends: the request as saved in the op's record; *ret_len: its size in bytes. */
-const void *op_saved(const struct op *op, size_t *ret_len);
-
 /* Runs the handler of the op's opcode. */
 void op_dispatch(struct op *op);
 

@@ -260,7 +260,6 @@ int publish_begin(struct publish *p)
 
     if (r < 0)
         return r;
-    p->generation = s->generation;
     p->absent = s->expect.absent;
     p->excl = (s->flags & SHM_SESSION_EXCL) && !s->expect.tried;
     if (!p->absent)

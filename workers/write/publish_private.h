@@ -17,7 +17,6 @@ struct publish {
     struct worker *w;
     const struct publish_rules *rules; /* of the variant */
     uint32_t session;
-    uint32_t generation;
     uint64_t size;
     uint64_t started_ns;
     uint64_t sent_ns;        /* when the last PUT was sent */
