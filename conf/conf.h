@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 
-enum conf_variant { CONF_S3_BUFFERED_LWW, CONF_S3_BUFFERED_CAS };
+enum conf_variant { CONF_S3_BUFFERED_LWW, CONF_S3_BUFFERED_CAS, CONF_S3_PASSTHROUGH };
 
 enum conf_addressing { CONF_ADDRESSING_AUTO, CONF_ADDRESSING_PATH, CONF_ADDRESSING_VIRTUAL };
 
@@ -106,6 +106,7 @@ struct conf {
     struct {
         uint64_t multipart_threshold;
         uint64_t part_size;
+        uint64_t copy_limit;
         unsigned concurrency; /* parts of one file */
     } upload;
 

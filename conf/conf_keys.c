@@ -44,7 +44,7 @@ static_assert(sizeof(gid_t) == sizeof(unsigned), "");
 static const struct conf_choice variants[] = {
     {"s3-buffered-lww", CONF_S3_BUFFERED_LWW},
     {"s3-buffered-cas", CONF_S3_BUFFERED_CAS},
-    {"s3-passthrough", -1},
+    {"s3-passthrough", CONF_S3_PASSTHROUGH},
     {NULL, 0},
 };
 
@@ -291,6 +291,9 @@ const struct conf_key conf_keys[] = {
     {.name = "upload.part_size", FIELD(upload.part_size), .type = CONF_SIZE, .def = "8Mi",
      .min = 5 * MiB, .max = 5 * GiB,
      .doc = "size of a part; larger where a file would need more than 10,000 of them"},
+    {.name = "upload.copy_limit", FIELD(upload.copy_limit), .type = CONF_SIZE, .def = "5Gi",
+     .min = 5 * MiB, .max = 5 * GiB,
+     .doc = "larger objects are copied in parts, for a rename or a change of attributes"},
     {.name = "upload.concurrency", FIELD(upload.concurrency), .type = CONF_UINT, .def = "4",
      .min = 1, .max = 64,
      .doc = "parts of one file that are uploaded at the same time"},
@@ -430,11 +433,9 @@ static void expected_choices(const struct conf_key *key, char *out)
     size_t left = 0, n = 0;
 
     for (const struct conf_choice *c = key->choices; c->name; c++)
-        left += c->value >= 0;
+        left++;
     out[0] = '\0';
     for (const struct conf_choice *c = key->choices; c->name; c++) {
-        if (c->value < 0)
-            continue;
         left--;
         n += (size_t)snprintf(out + n, CONF_EXPECTED_MAX - n, "%s%s", c->name,
                               left > 1    ? ", "

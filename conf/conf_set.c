@@ -128,16 +128,9 @@ static int set_choice(struct conf *conf, const struct conf_key *key, const char 
                       const struct conf_source *src, struct err *err)
 {
     const struct conf_choice *c = find_choice(key, text);
-    char expected[CONF_EXPECTED_MAX];
 
     if (!c)
         return set_refuse(key, text, "", src, err);
-    if (c->value < 0) {
-        conf_key_expected(key, expected);
-        return conf_source_fail(src, key->name, err,
-                                "%s is not available in this version, expected %s", c->name,
-                                expected);
-    }
     memcpy(conf_field(conf, key), &c->value, sizeof(c->value));
     return 0;
 }

@@ -74,7 +74,7 @@ struct shm_header {
     uint32_t refused;       /* atomic, workers: number of consecutive conditional writes that were
                            * refused */
     uint32_t abort_refused; /* atomic, workers: it has been logged that uploads cannot be aborted */
-    uint32_t unused;
+    uint32_t no_uploads;    /* atomic, workers: the server does not support multipart uploads */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

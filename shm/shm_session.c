@@ -26,8 +26,8 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
         [SHM_CONTENT_COPY] = "copy",
     };
     static const char *const flags[SHM_SESSION_FLAGS] = {
-        "on-disk", "no-copy", "lost",      "xattr",    "unpublished",
-        "excl",    "orphan",  "many-pids", "replaced", "moved",
+        "on-disk", "no-copy",   "lost",     "xattr", "unpublished", "excl",
+        "orphan",  "many-pids", "replaced", "moved", "stream",
     };
     const struct shm_expectation *e = &s->expect;
     const struct {
@@ -191,6 +191,8 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
         return err_set(err, EUCLEAN, "session %u: its node %u has another", i, s->node);
     if (s->content > SHM_CONTENT_COPY)
         return err_set(err, EUCLEAN, "session %u: content %u", i, s->content);
+    if (s->base > s->held_from || s->held_from > s->size)
+        return err_set(err, EUCLEAN, "session %u: its spool begins beyond its end", i);
     if (s->published_seq > s->write_seq)
         return err_set(err, EUCLEAN, "session %u: published the future", i);
     if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE && s->load.state == SHM_JOB_IDLE &&

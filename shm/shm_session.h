@@ -46,9 +46,11 @@ enum shm_session_flag {
     SHM_SESSION_REPLACED = 1u << 8,
     /* REPLACED: the file has another name now, which the session does not follow */
     SHM_SESSION_MOVED = 1u << 9,
+    /* it is only appended to, and its parts go to S3 while it is written (workers/write/stream.h) */
+    SHM_SESSION_STREAM = 1u << 10,
 };
 
-#define SHM_SESSION_FLAGS 10
+#define SHM_SESSION_FLAGS 11
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {
@@ -121,6 +123,11 @@ struct shm_session {
     uint64_t published_seq;  /* write_seq that S3 has */
     uint64_t publishing_seq; /* write_seq of the content of the running (or last) publish */
     uint64_t mem_reserved;   /* bytes of the memfd that are counted in the table's mem_used */
+    /* STREAM: the first `base` bytes are those of the object on S3, version expect.etag, and the
+     * spool has the bytes from `held_from` on; between them are parts that S3 has. Both are 0 as
+     * long as the spool has everything. */
+    uint64_t base;
+    uint64_t held_from;
     /* number of requests that are changing the spool; no publish begins meanwhile */
     uint32_t writing;
     /* -errno of a failed WRITE: nothing is published until the file is truncated and written

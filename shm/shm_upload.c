@@ -72,11 +72,31 @@ static uint64_t full_part(const struct shm_upload *u, uint32_t no, uint64_t *ret
     return off + no * *ret_len;
 }
 
+/* The number of parts in which `base` bytes are copied: equal ones, so that none is too small. */
+static uint32_t copies_of(uint64_t base)
+{
+    return (uint32_t)((base + SHM_UPLOAD_PART_MAX - 1) / SHM_UPLOAD_PART_MAX);
+}
+
+static void range_of_copy(const struct shm_upload *u, uint32_t no, uint64_t *ret_off,
+                          uint64_t *ret_len)
+{
+    uint64_t each = u->base / u->copies;
+
+    *ret_off = no * each;
+    *ret_len = no + 1 == u->copies ? u->base - *ret_off : each;
+}
+
 bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
                       uint64_t *ret_len)
 {
-    uint64_t len, off = full_part(u, no, &len);
+    uint64_t len, off;
 
+    if (no < u->copies) {
+        range_of_copy(u, no, ret_off, ret_len);
+        return true;
+    }
+    off = u->base + full_part(u, no - u->copies, &len);
     if (off >= size && no > 0)
         return false;
     *ret_off = off;
@@ -84,7 +104,8 @@ bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, ui
     return true;
 }
 
-uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size)
+/* Parts of `size` bytes that are not copied. */
+static uint32_t parts_of(const struct shm_upload *u, uint64_t size)
 {
     uint32_t n = 0;
 
@@ -93,11 +114,18 @@ uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size)
         uint64_t len = step(u, i, &parts), left = (size + len - 1) / len;
 
         if (left <= parts || !u->grows)
-            return n + (uint32_t)min_u64(left + (n + left == 0), UINT32_MAX - n);
+            return n + (uint32_t)min_u64(left, SHM_UPLOAD_PARTS + 1);
         n += parts;
         size -= parts * len;
     }
     return SHM_UPLOAD_PARTS + 1;
+}
+
+uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size)
+{
+    uint32_t n = u->copies + parts_of(u, size > u->base ? size - u->base : 0);
+
+    return n ? n : 1;
 }
 
 uint64_t shm_upload_room(uint64_t part_size)
@@ -132,6 +160,10 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
     u->part_size = new->part_size;
     u->digest = new->digest;
     u->seq = new->seq;
+    u->base = new->base;
+    u->copies = copies_of(new->base);
+    if (new->base_etag)
+        shm_etag_copy(u->base_etag, new->base_etag);
     memcpy(u->key, new->key, strnlen(new->key, sizeof(u->key) - 1));
     memcpy(u->id, new->id, strnlen(new->id, sizeof(u->id) - 1));
 }

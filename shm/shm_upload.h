@@ -31,6 +31,10 @@ struct shm_upload_new {
     bool grows;         /* the size of the file is not known: parts grow (shm_upload_range) */
     uint64_t digest;    /* of the metadata that were sent when it was created */
     uint64_t seq;       /* the session's write_seq whose content it carries */
+    /* The first `base` bytes are copied on the server from version `base_etag` of the key; 0:
+     * none. */
+    uint64_t base;
+    const char *base_etag;
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back. If a
@@ -47,6 +51,10 @@ struct shm_upload {
     uint64_t part_size;
     uint64_t digest;
     uint64_t seq;
+    uint64_t base;
+    uint32_t copies; /* the first parts, which are copied */
+    uint32_t unused;
+    char base_etag[SHM_ETAG_MAX];
     /* saved only when the upload is opened */
     char key[SHM_UPLOAD_KEY_MAX];
     char id[SHM_UPLOAD_ID_MAX];
@@ -80,8 +88,8 @@ void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error
 bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner);
 
 /* The position of a part of a file of `size` bytes. False: the file ends before it. (The first part
- * of an empty file has 0 bytes.) If parts grow, the first 5,000 have part_size, and later ones up
- * to SHM_UPLOAD_PART_MAX. */
+ * of an empty file has 0 bytes.) Parts that are copied are as large as S3 permits; if the others
+ * grow, the first 5,000 have part_size, and later ones up to SHM_UPLOAD_PART_MAX. */
 bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
                       uint64_t *ret_len);
 

@@ -20,7 +20,7 @@ done
 # The S3 server keeps metadata in extended attributes (tmpfs has them since Linux 6.6), and the copy
 # below is of 100 MB, three times.
 is_fit() {
-    [ -w "$1" ] && [ "$(df --output=avail -m "$1" | tail -n 1)" -gt 600 ] && python3 - "$1" <<-'END'
+    [ -w "$1" ] && [ "$(df --output=avail -m "$1" | tail -n 1)" -gt 700 ] && python3 - "$1" <<-'END'
 	import os, sys, tempfile
 
 	with tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f:
@@ -32,24 +32,24 @@ is_fit() {
 }
 place=/dev/shm
 is_fit $place || place=${TMPDIR:-/var/tmp}
-is_fit "$place" || die "$place: 600 MB and a file system with extended attributes are needed; set TMPDIR to one"
+is_fit "$place" || die "$place: 700 MB and a file system with extended attributes are needed; set TMPDIR to one"
 work=$(mktemp -d "$place/stateproxy-quickstart.XXXXXX")
 mnt=$work/mnt
 mkdir -p "$work/server" "$mnt"
-server_pid='' daemon_pid='' cas_pid=''
+server_pid='' daemon_pid='' cas_pid='' stream_pid=''
 
 clean_up() {
     local pid mount
-    for pid in $cas_pid $daemon_pid $server_pid; do
+    for pid in $stream_pid $cas_pid $daemon_pid $server_pid; do
         kill "$pid" 2>/dev/null || true
     done
-    for pid in $cas_pid $daemon_pid $server_pid; do
+    for pid in $stream_pid $cas_pid $daemon_pid $server_pid; do
         timeout 2 tail --pid="$pid" -f /dev/null || true
     done
-    for mount in "$work/cas" "$mnt"; do
+    for mount in "$work/stream" "$work/cas" "$mnt"; do
         ! mountpoint -q "$mount" || umount -l "$mount" || fusermount3 -uz "$mount"
     done
-    for pid in $cas_pid $daemon_pid $server_pid; do
+    for pid in $stream_pid $cas_pid $daemon_pid $server_pid; do
         kill -9 "$pid" 2>/dev/null || true
     done
     rm -rf "$work"
@@ -61,6 +61,7 @@ wrong() {
     printf '\nNot as it should be: %s\n' "$*" >&2
     [ ! -s "$work/log" ] || sed 's/^/  log: /' "$work/log" >&2
     [ ! -s "$work/cas.log" ] || sed 's/^/  cas.log: /' "$work/cas.log" >&2
+    [ ! -s "$work/stream.log" ] || sed 's/^/  stream.log: /' "$work/stream.log" >&2
     exit 1
 }
 
@@ -212,6 +213,40 @@ run "$PWD/stateproxyctl --socket cas.sock conflicts | tail -n 2"
 kill -TERM $cas_pid
 wait $cas_pid || wrong 'the second stateproxyd did not end well'
 cas_pid=''
+
+# ---- streaming ----
+
+title 'a large file through little memory, on a third mount with variant s3-passthrough'
+mkdir "$work/stream" "$work/nothing"
+STATE_MOUNT=$work/stream STATE_VARIANT=s3-passthrough STATEPROXY_CONTROL_SOCKET=$work/stream.sock \
+    STATEPROXY_MEMORY_LIMIT=64Mi STATEPROXY_BUFFER_DIR=$work/nothing ./stateproxyd >"$work/stream.log" 2>&1 &
+stream_pid=$!
+stream_is_ready() { grep -q ' ready ' "$work/stream.log" || { kill -0 "$stream_pid" || wrong 'stateproxyd ended'; false; }; }
+wait_for 'the third stateproxyd does not get ready' stream_is_ready
+# Memory of the daemon and its children, shared pages once.
+memory_mib() {
+    local pid all=0
+    for pid in $stream_pid $(pgrep -P $stream_pid); do
+        all=$((all + $(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null || echo 0)))
+    done
+    echo $((all / 1024))
+}
+echo '$ dd if=model.bin of=stream/checkpoint.bin bs=1M &      # with memory.limit: 64Mi'
+dd if="$work/model.bin" of="$work/stream/checkpoint.bin" bs=1M 2>/dev/null &
+dd_pid=$!
+most=$(memory_mib)
+while kill -0 $dd_pid 2>/dev/null; do
+    now=$(memory_mib)
+    [ "$now" -le "$most" ] || most=$now
+    sleep 0.05
+done
+wait $dd_pid || wrong 'the copy failed'
+echo "the daemon had at most $most MiB while $(stat -c %s "$work/model.bin") bytes went through it"
+[ "$most" -le 64 ] || wrong 'that is more than 64 MiB'
+s3 GET models/checkpoint.bin | cmp - "$work/model.bin" || wrong 'checkpoint.bin is otherwise on the server'
+kill -TERM $stream_pid
+wait $stream_pid || wrong 'the third stateproxyd did not end well'
+stream_pid=''
 
 title 'unmount'
 echo '$ kill -TERM STATEPROXYD'

@@ -84,13 +84,12 @@ static void test_variant_names(void **state)
     c = load_good(NULL, "ASYA_CONNECTOR=s3_buffered_cas");
     assert_int_equal(c->variant, CONF_S3_BUFFERED_CAS);
     conf_free(c);
-    load_bad(
-        NULL, "ASYA_CONNECTOR=s3_passthrough", EINVAL,
-        "environment ASYA_CONNECTOR: variant: s3-passthrough is not available in this version, "
-        "expected s3-buffered-lww or s3-buffered-cas");
-    load_bad(
-        NULL, "STATE_VARIANT=", EINVAL,
-        "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww or s3-buffered-cas");
+    c = load_good(NULL, "ASYA_CONNECTOR=s3_passthrough");
+    assert_int_equal(c->variant, CONF_S3_PASSTHROUGH);
+    conf_free(c);
+    load_bad(NULL, "STATE_VARIANT=", EINVAL,
+             "environment STATE_VARIANT: variant: \"\", expected s3-buffered-lww, s3-buffered-cas "
+             "or s3-passthrough");
 }
 
 static void test_probe_names(void **state)

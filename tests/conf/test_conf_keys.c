@@ -128,7 +128,7 @@ static void test_expected(void **state)
     must_say("mount.read_only", "true or false", "");
     must_say("mount.allow_other", "auto, true or false", "");
     must_say("mount.file_mode", "octal permissions such as 0644", "");
-    must_say("variant", "s3-buffered-lww or s3-buffered-cas", "");
+    must_say("variant", "s3-buffered-lww, s3-buffered-cas or s3-passthrough", "");
     must_say("s3.addressing", "auto, path or virtual", "");
     must_say("log.level", "err, warn, notice or debug", "");
     for (EACH_KEY(key)) {

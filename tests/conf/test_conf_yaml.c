@@ -142,13 +142,10 @@ static void test_wrong_values(void **state)
          "4294967294"},
         {"log: {level: info}\n", "c.yaml:1:14: log.level: \"info\", expected "
                                  "err, warn, notice or debug"},
-        {"variant: s3-passthrough\n", "c.yaml:1:10: variant: s3-passthrough is not available in "
-                                      "this version, expected "
-                                      "s3-buffered-lww or s3-buffered-cas"},
-        {"variant: s3-buffered\n",
-         "c.yaml:1:10: variant: \"s3-buffered\", expected s3-buffered-lww or s3-buffered-cas"},
+        {"variant: s3-buffered\n", "c.yaml:1:10: variant: \"s3-buffered\", expected "
+                                   "s3-buffered-lww, s3-buffered-cas or s3-passthrough"},
         {"variant: s3-buffered-lww-x\n", "c.yaml:1:10: variant: \"s3-buffered-lww-x\", expected "
-                                         "s3-buffered-lww or s3-buffered-cas"},
+                                         "s3-buffered-lww, s3-buffered-cas or s3-passthrough"},
         {"prefix: a/../b\n", "c.yaml:1:9: prefix: \"a/../b\", expected a key prefix such as "
                              "models/v2, without empty, . or .. components"},
         {"s3: {endpoint: \"127.0.0.1:9000\"}\n",

@@ -350,3 +350,86 @@ def test_a_killed_writer_leaves_no_upload(m, bucket):
     subprocess.run([sys.executable, "-c", program, str(m.path / "f.bin")], check=False)
     assert bucket.get(m.key("f.bin")) == b"old"
     no_uploads(bucket)
+
+
+# -- copies in parts
+
+
+SMALL = {**PARTS, "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"}
+
+
+@pytest.fixture
+def small(mount, proxy):
+    return mount(via=proxy, env=SMALL)
+
+
+def put_large(bucket, m, name, size):
+    bucket.put(m.key(name), pattern(size, 3), ContentType="model/gltf",
+               Metadata={"color": "red", "mode": "33152"})
+
+
+@pytest.mark.parametrize("size, parts", [(PART, 0), (PART + 1, 2), (3 * PART, 3)])
+def test_renaming_a_large_file(small, proxy, bucket, size, parts):
+    put_large(bucket, small, "a.bin", size)
+    os.rename(small.path / "a.bin", small.path / "b.bin")
+    holds(bucket, small, "b.bin", pattern(size, 3))
+    assert not bucket.exists(small.key("a.bin"))
+    assert proxy.counts().get("UploadPartCopy", 0) == parts
+    assert proxy.counts().get("CopyObject", 0) == (0 if parts else 1)
+    head = bucket.head(small.key("b.bin"))
+    assert head["ContentType"] == "model/gltf"
+    assert head["Metadata"] == {"color": "red", "mode": "33152"}
+    assert (small.path / "b.bin").read_bytes() == pattern(size, 3)
+    assert not bucket.uploads()
+    small.check()
+
+
+def test_renaming_a_directory_with_large_files(small, bucket):
+    for i in range(3):
+        put_large(bucket, small, f"d/{i}.bin", 2 * PART + i)
+    bucket.put(small.key("d/small"), b"s")
+    os.rename(small.path / "d", small.path / "e")
+    for i in range(3):
+        holds(bucket, small, f"e/{i}.bin", pattern(2 * PART + i, 3))
+    assert bucket.get(small.key("e/small")) == b"s"
+    assert not any(k.startswith(small.key("d/")) for k in bucket.list(small.key("")))
+    assert not bucket.uploads()
+
+
+def test_attributes_of_a_large_file(small, bucket):
+    put_large(bucket, small, "a.bin", 2 * PART)
+    os.chmod(small.path / "a.bin", 0o640)
+    os.setxattr(small.path / "a.bin", "user.x", b"1")
+    head = bucket.head(small.key("a.bin"))
+    assert head["Metadata"]["color"] == "red" and head["ContentType"] == "model/gltf"
+    assert int(head["Metadata"]["mode"]) & 0o777 == 0o640
+    assert os.getxattr(small.path / "a.bin", "user.x") == b"1"
+    holds(bucket, small, "a.bin", pattern(2 * PART, 3))
+
+
+@pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPartCopy",
+                                "CompleteMultipartUpload"])
+def test_a_copy_that_fails(small, proxy, bucket, op):
+    put_large(bucket, small, "a.bin", 3 * PART)
+    proxy.add_rule("answer", status=403, code="AccessDenied", op=op)
+    with pytest.raises(PermissionError):
+        os.rename(small.path / "a.bin", small.path / "b.bin")
+    assert bucket.exists(small.key("a.bin")) and not bucket.exists(small.key("b.bin"))
+    no_uploads(bucket)
+    proxy.clear_rules()
+    os.rename(small.path / "a.bin", small.path / "b.bin")
+    holds(bucket, small, "b.bin", pattern(3 * PART, 3))
+
+
+def test_the_source_changes_during_the_copy(small, proxy, bucket):
+    """All parts are of one version: the rename begins again with what is there now."""
+    put_large(bucket, small, "a.bin", 3 * PART)
+    proxy.hold("part", op="UploadPartCopy", times=1)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    renaming = pool.submit(os.rename, small.path / "a.bin", small.path / "b.bin")
+    proxy.wait_held("part")
+    bucket.put(small.key("a.bin"), pattern(3 * PART, 8))
+    proxy.release("part")
+    renaming.result(60 * SLOW)
+    holds(bucket, small, "b.bin", pattern(3 * PART, 8))
+    no_uploads(bucket)

@@ -176,6 +176,28 @@ static void test_how_files_are_divided(void **state)
     }
 }
 
+static void test_what_is_copied_comes_first(void **state)
+{
+    static const uint64_t bases[] = {5 * MIB, 5 * GIB, 5 * GIB + 1, 12 * GIB, 4 * TIB};
+    uint64_t off, len;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
+        uint64_t base = bases[i];
+        struct shm_upload u = {.part_size = 8 * MIB,
+                               .grows = 1,
+                               .base = base,
+                               .copies = (uint32_t)((base + 5 * GIB - 1) / (5 * GIB))};
+
+        check_divides(&u, base);
+        check_divides(&u, base + 1);
+        check_divides(&u, base + 20 * MIB);
+        assert_int_equal(shm_upload_parts(&u, base), u.copies);
+        assert_true(shm_upload_range(&u, u.copies, base + 20 * MIB, &off, &len));
+        assert_true(off == base && len == 8 * MIB);
+    }
+}
+
 static void test_how_much_a_stream_holds(void **state)
 {
     struct shm_upload u = {.part_size = 8 * MIB, .grows = 1};
@@ -234,6 +256,7 @@ int main(void)
         TEST(test_another_upload_forgets_the_parts),
         TEST(test_a_worker_that_dies),
         cmocka_unit_test(test_how_files_are_divided),
+        cmocka_unit_test(test_what_is_copied_comes_first),
         cmocka_unit_test(test_how_much_a_stream_holds),
         TEST(test_the_check_finds_damage),
     };

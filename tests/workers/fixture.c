@@ -91,6 +91,7 @@ int fx_setup(void **state)
     fx->conf.upload.multipart_threshold = UINT64_C(16) << 20;
     fx->conf.upload.part_size = UINT64_C(8) << 20;
     fx->conf.upload.concurrency = 4;
+    fx->conf.upload.copy_limit = S3_PUT_MAX;
     fx->conf.directories.ttl_ns = NS_PER_S;
     fx->env = (struct worker_env){.conf = &fx->conf,
                                   .shm = new_segment(),

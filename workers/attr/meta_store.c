@@ -20,6 +20,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/copy.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
@@ -112,9 +113,8 @@ static int copy(struct store *st, const struct s3_object *obj)
         .n_meta = st->out.n,
     };
 
-    if ((obj ? obj->size : st->node.size) > S3_PUT_MAX)
-        return -EFBIG; /* would need a copy in parts */
-    return s3_copy(st->op->w->s3, &copy, on_stored, st, &st->op->s3);
+    return copy_object(st->op->w, &copy, obj ? obj->size : st->node.size, on_stored, st,
+                       &st->op->s3);
 }
 
 static int put_marker(struct store *st)

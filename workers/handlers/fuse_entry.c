@@ -47,3 +47,10 @@ uint32_t fuse_entry_open_flags(struct worker *w, uint32_t node)
 {
     return shm_notify_stale(w->shm, node) ? 0 : FOPEN_KEEP_CACHE;
 }
+
+uint32_t fuse_entry_write_flags(struct worker *w, uint32_t node)
+{
+    if (w->variant->streams)
+        return FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE;
+    return fuse_entry_open_flags(w, node);
+}

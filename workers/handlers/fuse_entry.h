@@ -16,4 +16,7 @@ void fuse_entry_out(struct worker *w, uint32_t node, struct fuse_entry_out *ret)
  * is one version), unless they hold bytes that were discarded. */
 uint32_t fuse_entry_open_flags(struct worker *w, uint32_t node);
 
+/* The same for a descriptor that is open for writing: a stream has no position to seek to. */
+uint32_t fuse_entry_write_flags(struct worker *w, uint32_t node);
+
 #endif

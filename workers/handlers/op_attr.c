@@ -36,6 +36,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/stream.h"
 
 /* Under shm->meta. True if a HEAD for the metadata is due. (A directory that is open needs none:
  * opendir(3) calls fstat(2) on it, but does not use the metadata.) */
@@ -222,12 +223,15 @@ static void resize_now(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
     uint64_t size = fuse_req(op)->setattr->size;
+    struct upload_name left;
     uint32_t mask;
     int r;
 
     worker_lock(w);
     session_cut(w, session, size);
+    stream_empty(w, session, &left);
     worker_unlock(w);
+    upload_abort(w, &left);
     r = spool_truncate(w, session, size);
     worker_lock(w);
     if (r == 0) {
@@ -259,6 +263,21 @@ static uint32_t session_to_resize(struct op *op)
     return session;
 }
 
+/* A stream can only be emptied. -EALREADY: it has this size. */
+static int is_refused(struct op *op, uint32_t session)
+{
+    uint64_t size = fuse_req(op)->setattr->size;
+    const struct shm_session *s;
+    int r = 0;
+
+    worker_lock(op->w);
+    s = shm_session_at(op->w->shm, session);
+    if (stream_is(s) && size && op->rec->change != SHM_CHANGE_BEGUN)
+        r = size == s->size ? -EALREADY : -EINVAL;
+    worker_unlock(op->w);
+    return r;
+}
+
 static void resize(struct op *op)
 {
     uint32_t session = session_to_resize(op);
@@ -268,8 +287,13 @@ static void resize(struct op *op)
         op_fail(op, -EBADF);
         return;
     }
-    r = session_take_turn(op, session, fuse_req(op)->setattr->size);
-    if (r < 0) {
+    r = is_refused(op, session);
+    if (r == 0)
+        r = session_take_turn(op, session, fuse_req(op)->setattr->size);
+    if (r == -EALREADY) {
+        op_stop_waiting(op);
+        attr_apply(op);
+    } else if (r < 0) {
         attr_fail(op, r);
     } else if (r) {
         op_stop_waiting(op);

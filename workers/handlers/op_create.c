@@ -32,7 +32,7 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
     struct {
         struct fuse_entry_out entry;
         struct fuse_open_out open;
-    } out = {.open.open_flags = fuse_entry_open_flags(w, node)};
+    } out = {.open.open_flags = fuse_entry_write_flags(w, node)};
     int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, fuse_req(op)->create->flags);
 
     if (handle < 0)

@@ -5,7 +5,7 @@
  *   KEEP_SIZE                  no visible change, but ENOSPC or EFBIG if the bytes would not fit
  *   PUNCH_HOLE | KEEP_SIZE     zeroes, up to the end of the file
  *   ZERO_RANGE (| KEEP_SIZE)   the same; without KEEP_SIZE the file grows as with 0
- *   all else                   EOPNOTSUPP
+ *   all else, and any of a stream     EOPNOTSUPP
  *
  * The space is that of the spool; S3 has no limit. In memory, spool_reserve() counts it. On disk it
  * is reserved with fallocate(2); if the file system does not support that, a later write may fail.
@@ -139,7 +139,7 @@ static void fallocate_attempt(struct op *op)
 
 void op_fallocate(struct op *op)
 {
-    int r = check_request(fuse_req(op)->fallocate);
+    int r = op->w->variant->streams ? -EOPNOTSUPP : check_request(fuse_req(op)->fallocate);
     uint32_t session;
 
     if (r < 0) {

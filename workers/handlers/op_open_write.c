@@ -16,7 +16,7 @@
 static int make_handle(struct op *op, uint32_t node, uint32_t flags)
 {
     struct worker *w = op->w;
-    struct fuse_open_out out = {.open_flags = fuse_entry_open_flags(w, node)};
+    struct fuse_open_out out = {.open_flags = fuse_entry_write_flags(w, node)};
     int64_t handle = shm_handle_new(w->shm, SHM_HANDLE_FILE, node, flags);
 
     if (handle < 0)

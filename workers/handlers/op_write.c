@@ -9,6 +9,7 @@
 #include "workers/op/spool.h"
 #include "workers/write/session_change.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/stream.h"
 
 /* The session of the request's handle, SHM_NIL if the handle is not open for writing. */
 static uint32_t session_of(struct op *op)
@@ -65,6 +66,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
     unpark(op);
     worker_wake(w, mask);
     op_finish(op);
+    stream_go_on(w, session);
 }
 
 static int write_parked(struct op *op, uint32_t session)
@@ -99,7 +101,23 @@ static void write_now(struct op *op, uint32_t session)
 }
 
 static void spoil(struct op *op, uint32_t session, int error);
-static void park(struct op *op, uint32_t session);
+static void park_and_go_on(struct op *op, uint32_t session);
+
+/* As session_take_turn. A stream is only appended to, and waits while too many of its bytes are not
+ * on S3 yet. */
+static int write_turn(struct op *op, uint32_t session, const struct fuse_write_in *in)
+{
+    struct worker *w = op->w;
+    int r = 0;
+
+    worker_lock(w);
+    if (op->rec->change != SHM_CHANGE_BEGUN)
+        r = stream_may_write(w, session, in->offset, in->size);
+    if (r > 0)
+        worker_awaits_session(w, session);
+    worker_unlock(w);
+    return r ? (r > 0 ? 0 : r) : session_take_turn(op, session, in->offset + in->size);
+}
 
 static void write_attempt(struct op *op)
 {
@@ -108,7 +126,7 @@ static void write_attempt(struct op *op)
     int r = -EBADF;
 
     if (session != SHM_NIL) {
-        r = session_take_turn(op, session, in->offset + in->size);
+        r = write_turn(op, session, in);
         if (r < 0) {
             spoil(op, session, r);
             unpark(op);
@@ -119,7 +137,7 @@ static void write_attempt(struct op *op)
     else if (r)
         write_now(op, session);
     else
-        park(op, session);
+        park_and_go_on(op, session);
 }
 
 /* Poisons the session. The writer gets the error, but may ignore it: nothing is published without
@@ -156,6 +174,15 @@ static void park(struct op *op, uint32_t session)
     worker_count(op->w, SHM_STAT_PARKED, 1);
     op->gives_back = unpark;
     op_wait(op, write_attempt);
+}
+
+/* (A worker that was to send parts may have died.) */
+static void park_and_go_on(struct op *op, uint32_t session)
+{
+    struct worker *w = op->w;
+
+    park(op, session);
+    stream_go_on(w, session);
 }
 
 void op_write(struct op *op)

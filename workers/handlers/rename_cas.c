@@ -263,7 +263,7 @@ static void rename_cas_put(struct op *op)
 /* ---- the source ---- */
 
 /* Under shm->meta. -EEXIST: the source on S3 has another version than the one that the caller has
- * read; -EFBIG, and what session_begin returns: the caller must roll back. */
+ * read; what session_begin returns: the caller must roll back. */
 static int rename_cas_begin(struct op *op)
 {
     struct worker *w = op->w;
@@ -273,8 +273,6 @@ static int rename_cas_begin(struct op *op)
     if (r < 0)
         return (int)r;
     cas_id(op, key, shm_node_at(w->shm, op->rec->node)->etag, op_progress(op)->rename.source.id);
-    if (shm_node_at(w->shm, op->rec->node)->size > S3_PUT_MAX)
-        return -EFBIG; /* would need a multipart copy */
     r = cas_private(op, op->rec->node);
     if (r >= 0)
         r = session_begin(op, (uint32_t)r, false);

@@ -17,6 +17,7 @@
 #include "s3/s3_error.h"
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/copy.h"
 #include "workers/write/delete.h"
 
 #define RENAME_PARALLEL 8
@@ -36,6 +37,7 @@ struct mover {
     char from[KEY_CAP];
     char to[KEY_CAP];
     char etag[S3_ETAG_MAX]; /* from the listing, "" = none */
+    uint64_t size;          /* from the listing */
     bool asked;             /* the DELETE had the ETag as its condition */
 };
 
@@ -44,8 +46,9 @@ struct move {
     void (*then)(struct op *op, int error);
     struct buf keys;  /* the part after `from` of each key of the page, NUL-terminated */
     struct buf etags; /* ETag of each of them, NUL-terminated */
+    struct buf sizes; /* size of each of them, a uint64_t */
     size_t next;      /* offset in `keys` of the next key to move */
-    size_t next_etag;
+    size_t next_etag, next_size;
     size_t left; /* end of those in `keys` whose markers are still to be deleted */
     bool more;   /* more keys follow after this page */
     unsigned running;
@@ -80,6 +83,7 @@ static void move_free(void *state)
     }
     buf_done(&m->keys);
     buf_done(&m->etags);
+    buf_done(&m->sizes);
     free(m);
 }
 
@@ -254,7 +258,7 @@ static int start_mover(struct mover *mv, const char *rest)
     if (is_marker(rest)) {
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
-    return s3_copy(w->s3, &copy, rename_dir_on_copied, mv, &mv->req);
+    return copy_object(w, &copy, mv->size, rename_dir_on_copied, mv, &mv->req);
 }
 
 /* Starts movers while there are keys and free movers; at the end of the page deletes its markers,
@@ -273,6 +277,8 @@ static void fill_movers(struct move *m)
         m->next += strlen(rest) + 1;
         snprintf(mv->etag, sizeof(mv->etag), "%s", m->etags.data + m->next_etag);
         m->next_etag += strlen(mv->etag) + 1;
+        memcpy(&mv->size, m->sizes.data + m->next_size, sizeof(mv->size));
+        m->next_size += sizeof(mv->size);
         r = start_mover(mv, rest);
         if (r < 0)
             m->error = r;
@@ -298,9 +304,9 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
 
     if (entry->key_len < skip || strncmp(entry->key, m->from, skip) != 0)
         return -EPROTO;
-    if (entry->size > S3_PUT_MAX)
-        return -EFBIG; /* would need a multipart copy */
     r = buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
+    if (r == 0)
+        r = buf_append(&m->sizes, &entry->size, sizeof(entry->size));
     return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
 }
 
@@ -467,7 +473,8 @@ static void list_keys(struct move *m, const char *token)
     m->deleted = m->refused = 0;
     buf_reset(&m->keys);
     buf_reset(&m->etags);
-    m->next = m->next_etag = 0;
+    buf_reset(&m->sizes);
+    m->next = m->next_etag = m->next_size = 0;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
         rename_dir_end(m, r);
@@ -508,6 +515,7 @@ void rename_keys(struct op *op, const char *from, const char *to,
     m->then = then;
     buf_init(&m->keys, RENAME_PAGE_BYTES);
     buf_init(&m->etags, RENAME_ETAG_BYTES);
+    buf_init(&m->sizes, S3_LIST_MAX * sizeof(uint64_t));
     memcpy(m->from, from, strlen(from) + 1);
     memcpy(m->to, to, strlen(to) + 1);
     for (int i = 0; i < RENAME_PARALLEL; i++)

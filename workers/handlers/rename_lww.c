@@ -8,6 +8,7 @@
 #include "shm/shm_session.h"
 #include "workers/handlers/rename.h"
 #include "workers/names/dir_empty.h"
+#include "workers/op/copy.h"
 #include "workers/op/sequence.h"
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
@@ -88,10 +89,8 @@ static void copy_file(struct op *op)
     worker_unlock(w);
     if (!*etag)
         copy.if_source_match = NULL;
-    if (r == 0 && size > S3_PUT_MAX)
-        r = -EFBIG; /* would need a multipart copy */
     if (r == 0)
-        r = s3_copy(w->s3, &copy, rename_on_copied, op, &op->s3);
+        r = copy_object(w, &copy, size, rename_on_copied, op, &op->s3);
     if (r < 0)
         op_step_done(op, r);
 }

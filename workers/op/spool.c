@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/min.h"
 
 #define SPOOL_GRAIN (UINT64_C(64) << 10) /* memory is counted in steps of this */
 
@@ -56,11 +57,13 @@ bool spool_reserve(struct worker *w, uint32_t session, uint64_t end)
 {
     struct shm_session_table *t = w->shm->sessions;
     const struct shm_session *s = shm_session_at(w->shm, session);
-    uint64_t want = (end + SPOOL_GRAIN - 1) / SPOOL_GRAIN * SPOOL_GRAIN;
+    uint64_t most = s->flags & SHM_SESSION_STREAM ? mem_limit(w) : w->conf->buffer.memory;
+    uint64_t bytes = end - min_u64(end, s->held_from);
+    uint64_t want = (bytes + SPOOL_GRAIN - 1) / SPOOL_GRAIN * SPOOL_GRAIN;
 
     if ((s->flags & SHM_SESSION_ON_DISK) || want <= s->mem_reserved)
         return true;
-    if (end > w->conf->buffer.memory || t->mem_used + want - s->mem_reserved > mem_limit(w))
+    if (bytes > most || t->mem_used + want - s->mem_reserved > mem_limit(w))
         return false;
     shm_set(w->shm, w->shm->meta, t->mem_used, t->mem_used + want - s->mem_reserved);
     shm_session_edit(w->shm, session)->mem_reserved = want;
@@ -71,7 +74,7 @@ int spool_to_disk(struct worker *w, uint32_t session)
 {
     const struct worker_spool *s = &w->env->spool[session];
     char buf[65536];
-    off_t off = 0;
+    off_t off = (off_t)shm_session_at(w->shm, session)->held_from;
 
     if (s->file_fd < 0)
         return -ENOSPC;
@@ -116,6 +119,26 @@ int spool_truncate(struct worker *w, uint32_t session, uint64_t size)
     if (size > S3_OBJECT_MAX)
         return -EFBIG;
     return ftruncate(spool_fd(w, session), (off_t)size) < 0 ? -errno : 0;
+}
+
+void spool_release(struct worker *w, uint32_t session, uint64_t from, uint64_t to)
+{
+    /* Best effort: what stays is freed with the session. */
+    if (to > from && fallocate(spool_fd(w, session), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               (off_t)from, (off_t)(to - from)) < 0)
+        return;
+}
+
+void spool_unreserve(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+    uint64_t want = (s->size - s->held_from + SPOOL_GRAIN - 1) / SPOOL_GRAIN * SPOOL_GRAIN;
+
+    if (want >= s->mem_reserved)
+        return;
+    shm_set(w->shm, w->shm->meta, w->shm->sessions->mem_used,
+            w->shm->sessions->mem_used - s->mem_reserved + want);
+    s->mem_reserved = want;
 }
 
 void spool_clear(struct worker *w, uint32_t session)

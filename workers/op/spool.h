@@ -27,6 +27,12 @@ must_use int spool_write(struct worker *w, uint32_t session, const void *buf, si
                          uint64_t off);
 must_use int spool_truncate(struct worker *w, uint32_t session, uint64_t size);
 
+/* The bytes of a stream from `from` to `to` are on S3: frees their space. */
+void spool_release(struct worker *w, uint32_t session, uint64_t from, uint64_t to);
+
+/* Under shm->meta, after held_from has moved: reserves no more than what the spool holds now. */
+void spool_unreserve(struct worker *w, uint32_t session);
+
 /* Frees the slot's memory and disk space. */
 void spool_clear(struct worker *w, uint32_t session);
 

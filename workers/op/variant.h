@@ -1,4 +1,5 @@
-/* The differences between the variants of stateproxy (s3-buffered-lww, s3-buffered-cas). Each
+/* The differences between the variants of stateproxy (s3-buffered-lww, s3-buffered-cas,
+ * s3-passthrough). Each
  * variant is one struct variant, which workers/variant/ fills with functions of the rooms below; a
  * worker has one (w->variant), chosen at its start. No code asks which variant runs: every decision
  * that differs is a member here. */
@@ -40,6 +41,9 @@ struct variant {
     /* A write must replace the version that its process knows: there are baselines, versions carry
      * write-ids, and a refused PUT is -EEXIST. Otherwise last write wins. */
     bool expects;
+    /* Files are written from the beginning to the end, and their parts go to S3 meanwhile
+     * (workers/write/stream.h). */
+    bool streams;
     /* copy_file_range(2) of a whole file is one CopyObject. */
     bool copies_on_server;
     /* A directory is renamed key by key; otherwise -EXDEV, and mv(1) copies file by file. */

@@ -41,7 +41,17 @@ static uint64_t size_of(struct worker *w, const struct shm_node *n)
 
 bool read_is_from_session(struct worker *w, const struct shm_node *n)
 {
-    return n->session != SHM_NIL && shm_session_is_loaded(shm_session_at(w->shm, n->session));
+    const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+
+    return s && shm_session_is_loaded(s) && !s->held_from;
+}
+
+/* The parts of a new file that is being streamed are not on S3 as an object, and no longer here. */
+static bool is_on_its_way(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
+
+    return s && s->held_from && (n->flags & SHM_NODE_LOCAL);
 }
 
 struct read_limits read_limits(const struct worker *w)
@@ -87,6 +97,10 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
         if (first && h->session == n->session && !shm_session_dirty(s) &&
             !(s->flags & SHM_SESSION_ORPHAN))
             w->variant->has_read(op, l->node, s->expect.etag);
+        return;
+    }
+    if (is_on_its_way(w, n)) {
+        from->error = -EBUSY;
         return;
     }
     from->kind = LOOK_BLOCKS;

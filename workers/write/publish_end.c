@@ -11,7 +11,7 @@
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
-#include "workers/write/upload.h"
+#include "workers/write/stream.h"
 
 void publish_free(struct publish *p)
 {
@@ -103,6 +103,10 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         publish_session(p, res);
     else
         p->rules->failed(p, s, error);
+    if (!error)
+        stream_published(p->w, p->session, p->size);
+    else
+        stream_failed(p->w, p->session, error, p->opens);
     /* After a success it is complete. */
     upload_give_up(p->w, p->session, ret_left);
     if (!error)
@@ -145,6 +149,29 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
                            "two writes at once, on the same version, were both told success");
     if (closed)
         session_clear(w, p->session);
+    worker_wake(w, mask | UINT32_C(1) << w->slot);
+    publish_free(p);
+}
+
+void publish_opened(struct publish *p)
+{
+    struct worker *w = p->w;
+    struct shm_session *s;
+    uint32_t mask;
+    bool closed;
+
+    worker_lock(w);
+    s = shm_session_edit(w->shm, p->session);
+    mask = s->waiters;
+    s->waiters = 0;
+    s->publish.state = SHM_JOB_IDLE;
+    s->publish.error = 0;
+    closed = session_end_unused(w, p->session);
+    worker_unlock(w);
+    if (closed)
+        session_clear(w, p->session);
+    else
+        upload_drive(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
     publish_free(p);
 }

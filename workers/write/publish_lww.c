@@ -105,3 +105,14 @@ const struct publish_rules publish_lww = {
     .takes_name = lww_takes_name,
     .failed = lww_failed,
 };
+
+/* s3-passthrough: the last write wins too, but a session does not have the node of the name. */
+const struct publish_rules publish_stream = {
+    .begin = lww_begin,
+    .first = lww_first,
+    .refused = publish_lww_refused,
+    .found = publish_lww_found,
+    .published = lww_published,
+    .takes_name = publish_takes_name,
+    .failed = lww_failed,
+};

@@ -11,9 +11,11 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/log.h"
 #include "s3/s3_etag.h"
+#include "workers/op/copy.h"
 #include "workers/write/publish_private.h"
-#include "workers/write/upload.h"
+#include "workers/write/stream.h"
 
 #define UPLOADS_MAX 3 /* uploads of one publish: two may vanish on the server */
 
@@ -43,8 +45,13 @@ static uint64_t digest_of(const struct publish *p)
 
 bool publish_wants_parts(const struct publish *p)
 {
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
     if (p->whole)
         return false;
+    /* (While the publish runs nobody else opens or ends an upload of the session.) */
+    if (p->opens || (stream_is(s) && (s->base || shm_upload_at(p->w->shm, p->session)->open)))
+        return true;
     return p->size >= p->w->conf->upload.multipart_threshold || p->size > S3_PUT_MAX;
 }
 
@@ -59,31 +66,62 @@ static void fail_parts(struct publish *p, int error)
 
 static void drive(struct publish *p);
 
-static void on_created(void *arg, const struct s3_result *res)
+/* The server does not support multipart uploads. */
+static bool is_unknown(const struct s3_result *res)
 {
-    struct publish *p = arg;
-    struct worker *w = p->w;
+    return res->http_status == 501 || res->http_status == 405;
+}
 
-    if ((res->http_status == 501 || res->http_status == 405) && p->size <= S3_PUT_MAX) {
-        p->whole = true;
+static void do_without(struct publish *p)
+{
+    __atomic_store_n(&p->w->shm->header->no_uploads, 1, __ATOMIC_RELAXED);
+    p->whole = true;
+    if (p->opens)
+        publish_opened(p);
+    else
         publish_next(p, PUT_SEND);
-        return;
-    }
-    if (res->error) {
-        publish_answered(p, res);
-        return;
-    }
-    worker_lock(w);
+}
+
+/* Under shm->meta. */
+static void open_it(struct publish *p, const char *id)
+{
+    struct worker *w = p->w;
+    const struct shm_session *s = shm_session_at(w->shm, p->session);
+    bool stream = stream_is(s);
+    uint64_t least = w->conf->upload.part_size;
+
     shm_upload_open(w->shm, p->session,
                     &(struct shm_upload_new){
                         .key = p->key,
-                        .id = res->upload_id,
-                        .part_size = shm_upload_part_size(p->size, w->conf->upload.part_size),
+                        .id = id,
+                        .part_size = stream ? least : shm_upload_part_size(p->size, least),
+                        .grows = stream,
                         .digest = digest_of(p),
-                        .seq = shm_session_at(w->shm, p->session)->publishing_seq,
+                        .seq = s->publishing_seq,
+                        .base = s->base,
+                        .base_etag = s->expect.etag,
                     });
-    worker_unlock(w);
-    drive(p);
+}
+
+static void on_created(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (is_unknown(res) && p->size <= S3_PUT_MAX) {
+        do_without(p);
+        return;
+    }
+    if (res->error) {
+        publish_failed(p, res);
+        return;
+    }
+    worker_lock(p->w);
+    open_it(p, res->upload_id);
+    worker_unlock(p->w);
+    if (p->opens)
+        publish_opened(p);
+    else
+        drive(p);
 }
 
 static void create(struct publish *p)
@@ -107,15 +145,29 @@ static void create(struct publish *p)
 
 /* ---- complete ---- */
 
+/* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
+static bool has_lost_bytes(struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return s->held_from > s->base;
+}
+
 /* An upload that has ended on the server without our knowledge: begins anew. */
 static void begin_anew(struct publish *p, bool completed)
 {
     struct upload_name gone;
+    bool lost;
 
     worker_lock(p->w);
     upload_give_up(p->w, p->session, &gone);
+    lost = has_lost_bytes(p);
     worker_unlock(p->w);
     upload_abort(p->w, &gone);
+    if (lost) {
+        fail_parts(p, -EIO);
+        return;
+    }
     p->parts_etag[0] = '\0';
     if (completed && p->w->variant->expects) {
         p->cas.ambiguous = true;
@@ -142,6 +194,39 @@ static void on_vanished(void *arg, const struct s3_result *res)
     begin_anew(p, true);
 }
 
+/* ---- metadata that were set while a stream was being written ---- */
+
+static void on_meta_stored(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error)
+        log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
+                 "published with those that it had when its upload began",
+                 p->key, strerror(-res->error), res->text);
+    p->prepared = !res->error;
+    publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
+}
+
+/* An upload has the metadata with which it was created. */
+static void store_meta(struct publish *p, const char *etag)
+{
+    struct s3_copy copy = {
+        .from_key = p->key,
+        .to_key = p->key,
+        .if_source_match = etag,
+        .if_match = etag,
+        .replace_meta = true,
+        .content_type = *p->type ? p->type : NULL,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+    };
+
+    shm_etag_copy(p->parts_etag, etag);
+    if (copy_object(p->w, &copy, p->size, on_meta_stored, p, NULL) < 0)
+        publish_ours(p, etag);
+}
+
 /* The server no longer knows the upload: it was completed by an attempt whose answer was lost, or
  * somebody has aborted it. Or (-EBUSY) it must not be completed any more, because of a concurrent
  * change. */
@@ -156,6 +241,10 @@ static void on_completed(void *arg, const struct s3_result *res)
     struct publish *p = arg;
     int r;
 
+    if (!res->error && p->stale_meta && *res->obj.etag) {
+        store_meta(p, res->obj.etag);
+        return;
+    }
     if (!res->error || !has_vanished(res)) {
         publish_answered(p, res);
         return;
@@ -270,24 +359,34 @@ static bool is_current(struct publish *p)
 {
     const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
 
-    return u->open && !u->error && u->digest == digest_of(p) && strcmp(u->key, p->key) == 0 &&
-           u->seq == shm_session_at(p->w->shm, p->session)->publishing_seq;
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    if (!u->open || strcmp(u->key, p->key) != 0)
+        return false;
+    p->stale_meta = u->digest != digest_of(p);
+    if (stream_is(s))
+        return true; /* more has been appended to it since it was opened */
+    return !u->error && !p->stale_meta && u->seq == s->publishing_seq;
 }
 
 void publish_parts(struct publish *p)
 {
     struct worker *w = p->w;
     struct upload_name old = {.key = ""};
-    bool current;
+    bool current, lost = false;
 
     p->hook.fn = on_turn;
     worker_lock(w);
     current = is_current(p);
-    if (!current)
+    if (!current) {
         upload_give_up(w, p->session, &old);
+        lost = has_lost_bytes(p);
+    }
     worker_unlock(w);
     upload_abort(w, &old);
-    if (current)
+    if (lost)
+        fail_parts(p, -EIO);
+    else if (current)
         drive(p);
     else
         create(p);

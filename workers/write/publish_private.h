@@ -12,6 +12,7 @@
 #include "workers/op/variant.h"
 #include "workers/op/worker.h"
 #include "workers/write/publish_rules.h"
+#include "workers/write/upload.h"
 
 /* The running job, in this worker. */
 struct publish {
@@ -41,7 +42,9 @@ struct publish {
     struct shm_copy copy;   /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
     /* of an upload in parts (publish_parts.c) */
-    bool whole; /* the server does not support one: a PUT whatever the size */
+    bool whole;      /* the server does not support one: a PUT whatever the size */
+    bool opens;      /* a stream (stream.h): the job ends when the upload is open */
+    bool stale_meta; /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;             /* begun; an upload may vanish on the server */
     char parts_etag[S3_ETAG_MAX]; /* that the object has if Complete succeeds; "" = not known */
@@ -96,8 +99,14 @@ void publish_ours(struct publish *p, const char *etag);
 /* Another step, as the rules have decided. */
 void publish_next(struct publish *p, enum put_next next);
 
+/* struct publish_rules.takes_name of the variants that isolate (publish_name.c). */
+uint32_t publish_takes_name(struct publish *p, uint32_t node);
+
 /* Sends a CopyObject in place of the PUT, and ends the job with its result. */
 void publish_copy(struct publish *p);
+
+/* Ends the job of a stream's publish that only opens the upload: nothing is published. */
+void publish_opened(struct publish *p);
 
 /* Ends the job. `res` has the ETag if error is 0. -EAGAIN: the copy was not made; the session has
  * to be loaded and sent with a PUT. Frees *p. */

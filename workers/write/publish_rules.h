@@ -28,6 +28,6 @@ struct publish_rules {
     void (*failed)(struct publish *p, struct shm_session *s, int error);
 };
 
-extern const struct publish_rules publish_lww, publish_cas;
+extern const struct publish_rules publish_lww, publish_cas, publish_stream;
 
 #endif

@@ -19,6 +19,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_load.h"
+#include "workers/write/stream.h"
 
 struct attach {
     session_then_fn *then;
@@ -117,7 +118,8 @@ static bool is_behind(struct op *op, const struct attach *a)
     struct shm *shm = op->w->shm;
 
     return op->w->variant->isolates &&
-           (has_been_opened(op, a->node) || (!a->truncate && has_been_published(op, a->node))) &&
+           (has_been_opened(op, a->node) ||
+            (op->w->variant->expects && !a->truncate && has_been_published(op, a->node))) &&
            !shm_reopen_wants_private(shm, op->caller.pid, shm_node_at(shm, a->node)->ino,
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
@@ -199,6 +201,8 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->change == SHM_CHANGE_TRUNCATED)
         return LOOK_READY;
+    if (!a->truncate && s->content == SHM_CONTENT_S3 && stream_is(s) && s->size >= STREAM_BASE_MIN)
+        stream_begin_at(op->w, op->rec->session);
     if (!a->truncate && shm_session_is_loaded(s))
         return LOOK_READY;
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
@@ -219,8 +223,14 @@ static void truncate_now(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session, mask;
-    int r = spool_truncate(w, session, 0);
+    struct upload_name left;
+    int r;
 
+    worker_lock(w);
+    stream_empty(w, session, &left);
+    worker_unlock(w);
+    upload_abort(w, &left);
+    r = spool_truncate(w, session, 0);
     worker_lock(w);
     if (r == 0) {
         session_written(w, session, 0, 0);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_load.h"
+#include "workers/write/stream.h"
 
 static bool job_runs(const struct shm_session *s)
 {
@@ -103,16 +104,19 @@ void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t
 
 /* ---- moving to disk ---- */
 
-static bool is_still(const struct shm_session *s)
+static bool is_still(struct worker *w, uint32_t session)
 {
-    return !job_runs(s) && s->writing == 0 && shm_session_is_loaded(s);
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    return !job_runs(s) && s->writing == 0 && shm_session_is_loaded(s) &&
+           !shm_upload_at(w->shm, session)->sending;
 }
 
 /* Under shm->meta: nothing is changing the content, and `end` bytes do not fit into memory (any
  * more). */
 static bool wants_disk(struct worker *w, uint32_t session, uint64_t end)
 {
-    return is_still(shm_session_at(w->shm, session)) && !spool_reserve(w, session, end);
+    return is_still(w, session) && !stream_has_work(w, session) && !spool_reserve(w, session, end);
 }
 
 int session_move_to_disk(struct op *op, uint32_t session)
@@ -125,7 +129,7 @@ int session_move_to_disk(struct op *op, uint32_t session)
 
     worker_lock(w);
     s = shm_session_edit(w->shm, session);
-    begun = is_still(s) && !(s->flags & SHM_SESSION_ON_DISK);
+    begun = is_still(w, session) && !(s->flags & SHM_SESSION_ON_DISK);
     if (begun)
         s->load = (struct shm_job){
             .state = SHM_JOB_RUNNING, .owner = w->slot, .attempts = s->load.attempts};

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_end.h"
+#include "workers/write/stream.h"
 
 static_assert(SHM_UPLOAD_ID_MAX >= S3_UPLOAD_ID_MAX, "any id fits");
 static_assert(SHM_UPLOAD_PARTS == S3_PARTS_MAX, "both are S3's limit");
@@ -21,6 +22,8 @@ struct part {
     uint32_t serial; /* of the upload */
     uint32_t no;
     uint64_t off, len;
+    bool copied; /* on the server, from version `etag` */
+    char etag[SHM_ETAG_MAX];
     struct upload_name name;
 };
 
@@ -34,60 +37,66 @@ static bool part_counts(const struct part *part)
     return u->open && u->serial == part->serial;
 }
 
-/* Under shm->meta. Returns the mask of workers to wake; *ret_closed: the session must be
- * cleared. */
-static uint32_t part_store(const struct part *part, int error, const char *etag, bool *ret_closed)
+/* What storing the end of a part has led to. */
+struct stored {
+    bool counted;
+    bool closed;       /* the session must be cleared */
+    uint32_t mask;     /* workers to wake */
+    uint64_t from, to; /* of the spool: may be released */
+};
+
+/* Under shm->meta. */
+static void part_store(const struct part *part, int error, const char *etag, struct stored *ret)
 {
     struct worker *w = part->w;
     struct shm_session *s;
-    uint32_t mask;
 
-    *ret_closed = false;
-    if (!part_counts(part))
-        return 0;
+    *ret = (struct stored){.counted = part_counts(part)};
+    if (!ret->counted)
+        return;
     if (error)
         shm_upload_unsent(w->shm, part->session, part->no, error);
     else
         shm_upload_sent(w->shm, part->session, part->no, etag);
+    (void)stream_advance(w, part->session, &ret->from, &ret->to);
     s = shm_session_edit(w->shm, part->session);
-    mask = s->waiters;
+    ret->mask = s->waiters;
     if (s->publish.state == SHM_JOB_RUNNING)
-        mask |= UINT32_C(1) << s->publish.owner;
+        ret->mask |= UINT32_C(1) << s->publish.owner;
     s->waiters = 0;
-    *ret_closed = session_end_unused(w, part->session);
-    return mask;
+    ret->closed = session_end_unused(w, part->session);
 }
 
-static void part_end(struct part *part, int error, const char *etag)
+/* `detail`: for the log. (-ESTALE: the upload is gone; the publish reports what follows.) */
+static void part_end(struct part *part, int error, const char *etag, const char *detail)
 {
     struct worker *w = part->w;
-    uint32_t mask;
-    bool closed;
+    struct stored stored;
 
     worker_lock(w);
-    mask = part_store(part, error, etag, &closed);
+    part_store(part, error, etag, &stored);
     worker_unlock(w);
-    if (closed)
+    if (error && error != -ESTALE && stored.counted)
+        log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" "
+                 "detail=\"%s\"",
+                 part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
+                 detail);
+    if (stored.closed)
         session_clear(w, part->session);
-    worker_wake(w, mask);
-    if (!error && !closed)
+    else
+        spool_release(w, part->session, stored.from, stored.to);
+    worker_wake(w, stored.mask);
+    if (!error && stored.counted && !stored.closed)
         upload_drive(w, part->session);
     free(part);
 }
 
 static void on_part(void *arg, const struct s3_result *res)
 {
-    struct part *part = arg;
-    int error = res->error;
-
-    if (!error && !*res->obj.etag)
-        error = -EIO;
-    if (error && error != -ESTALE) /* the upload is gone: the publish reports what follows */
-        log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" detail=\"%s\" "
-                 "attempts=%u",
-                 part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
-                 res->error ? res->text : "the response has no ETag", res->attempts);
-    part_end(part, error, res->obj.etag);
+    if (!res->error && !*res->obj.etag)
+        part_end(arg, -EIO, "", "the response has no ETag");
+    else
+        part_end(arg, res->error, res->obj.etag, res->text);
 }
 
 /* ---- sending ---- */
@@ -121,14 +130,31 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     no = shm_upload_take(w->shm, session, w->slot, ready(s, u));
     if (no == SHM_NIL)
         return false;
-    *ret = (struct part){.w = w, .session = session, .serial = u->serial, .no = no};
+    *ret = (struct part){
+        .w = w, .session = session, .serial = u->serial, .no = no, .copied = no < u->copies};
+    memcpy(ret->etag, u->base_etag, sizeof(ret->etag));
     (void)!shm_upload_range(u, no, s->size, &ret->off, &ret->len);
     memcpy(ret->name.key, u->key, sizeof(ret->name.key));
     memcpy(ret->name.id, u->id, sizeof(ret->name.id));
     return true;
 }
 
-static void send_part(struct part *part)
+static int copy_part(struct part *part)
+{
+    struct s3_part_copy copy = {
+        .key = part->name.key,
+        .upload_id = part->name.id,
+        .number = part->no + 1,
+        .from_key = part->name.key,
+        .off = part->off,
+        .len = part->len,
+        .if_source_match = *part->etag ? part->etag : NULL,
+    };
+
+    return s3_part_copy(part->w->s3, &copy, on_part, part, NULL);
+}
+
+static int put_part(struct part *part)
 {
     struct s3_part put = {
         .key = part->name.key,
@@ -136,12 +162,16 @@ static void send_part(struct part *part)
         .number = part->no + 1,
         .body = {.fd = spool_fd(part->w, part->session), .off = part->off, .len = part->len},
     };
-    int r = s3_part(part->w->s3, &put, on_part, part, NULL);
 
-    if (r < 0) {
-        log_warn("upload cannot start key=\"%s\" error=\"%s\"", part->name.key, strerror(-r));
-        part_end(part, r, "");
-    }
+    return s3_part(part->w->s3, &put, on_part, part, NULL);
+}
+
+static void send_part(struct part *part)
+{
+    int r = part->copied ? copy_part(part) : put_part(part);
+
+    if (r < 0)
+        part_end(part, r, "", "it could not be sent");
 }
 
 void upload_drive(struct worker *w, uint32_t session)

@@ -1,0 +1,314 @@
+/* A copy in parts: HEAD of the source, for its version and (unless they are replaced) its metadata;
+ * Create; UploadPartCopy of all parts; Complete. */
+#include "workers/op/copy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/min.h"
+
+#define COPY_FLIGHT 8                     /* parts at the same time */
+#define COPY_PART (UINT64_C(512) << 20)   /* bytes of a part, if they are not too many */
+#define COPY_PART_MIN (UINT64_C(5) << 20) /* S3's least part */
+#define COPY_PAIRS_MAX 64                 /* more do not fit into a request */
+
+struct large_copy {
+    struct worker *w;
+    s3_done_fn *done;
+    void *arg;
+    struct s3_object source; /* as HEAD has told */
+    char from[S3_KEY_MAX + 1], to[S3_KEY_MAX + 1];
+    char type[S3_TYPE_MAX];
+    char source_etag[S3_ETAG_MAX], target_etag[S3_ETAG_MAX]; /* "": no condition */
+    bool replace_meta;
+    struct s3_meta_pair pair[COPY_PAIRS_MAX];
+    size_t n_pairs;
+    char *text; /* of the pairs, if the caller has given them */
+    char id[S3_UPLOAD_ID_MAX];
+    uint64_t part_size;
+    unsigned n_parts, next, running;
+    struct s3_part_done *part; /* n_parts */
+    char (*etag)[S3_ETAG_MAX]; /* n_parts */
+    struct s3_result failed;   /* the first failure; error 0: none */
+};
+
+/* A part under way. */
+struct copy_part {
+    struct large_copy *c;
+    unsigned no;
+};
+
+/* ---- the end ---- */
+
+static void copy_free(struct large_copy *c)
+{
+    free(c->text);
+    free(c->part);
+    free(c->etag);
+    free(c);
+}
+
+static void copy_end(struct large_copy *c, const struct s3_result *res)
+{
+    c->done(c->arg, res);
+    copy_free(c);
+}
+
+static void copy_fail(struct large_copy *c, int error)
+{
+    struct s3_result res = {.error = error, .fail = S3_FAIL_LOCAL, .text = "copy in parts"};
+
+    copy_end(c, &res);
+}
+
+static void on_copy_aborted(void *arg, const struct s3_result *res)
+{
+    struct worker *w = arg;
+
+    if (res->error && res->error != -ESTALE)
+        worker_count(w, SHM_STAT_UPLOADS_LEFT, 1);
+}
+
+/* The upload is open, and has failed with this result. */
+static void copy_abort(struct large_copy *c, const struct s3_result *res)
+{
+    if (s3_abort(c->w->s3, c->to, c->id, on_copy_aborted, c->w, NULL) < 0)
+        worker_count(c->w, SHM_STAT_UPLOADS_LEFT, 1);
+    copy_end(c, res);
+}
+
+/* ---- complete ---- */
+
+static void on_copy_completed(void *arg, const struct s3_result *res)
+{
+    struct large_copy *c = arg;
+
+    if (res->error && res->error != -ESTALE)
+        copy_abort(c, res);
+    else
+        copy_end(c, res);
+}
+
+static void complete_copy(struct large_copy *c)
+{
+    struct s3_complete complete = {
+        .key = c->to,
+        .upload_id = c->id,
+        .parts = c->part,
+        .n_parts = c->n_parts,
+        .if_match = *c->target_etag ? c->target_etag : NULL,
+    };
+    struct s3_result res = {.text = "copy in parts"};
+
+    res.error = s3_complete(c->w->s3, &complete, on_copy_completed, c, NULL);
+    if (res.error < 0)
+        copy_abort(c, &res);
+}
+
+/* ---- parts ---- */
+
+static void next_parts(struct large_copy *c);
+
+static void on_part_copied(void *arg, const struct s3_result *res)
+{
+    struct copy_part *part = arg;
+    struct large_copy *c = part->c;
+
+    c->running--;
+    if (res->error && !c->failed.error)
+        c->failed = *res;
+    else if (!res->error)
+        memcpy(c->etag[part->no], res->obj.etag, S3_ETAG_MAX);
+    c->part[part->no] = (struct s3_part_done){.number = part->no + 1, .etag = c->etag[part->no]};
+    free(part);
+    next_parts(c);
+}
+
+static int start_part(struct large_copy *c, unsigned no)
+{
+    uint64_t off = no * c->part_size;
+    struct s3_part_copy copy = {
+        .key = c->to,
+        .upload_id = c->id,
+        .number = no + 1,
+        .from_key = c->from,
+        .off = off,
+        .len = min_u64(c->part_size, c->source.size - off),
+        .if_source_match = c->source.etag,
+    };
+    struct copy_part *part = malloc(sizeof(*part));
+    int r;
+
+    if (!part)
+        return -ENOMEM;
+    *part = (struct copy_part){c, no};
+    r = s3_part_copy(c->w->s3, &copy, on_part_copied, part, NULL);
+    if (r < 0)
+        free(part);
+    return r;
+}
+
+static void next_parts(struct large_copy *c)
+{
+    while (!c->failed.error && c->running < COPY_FLIGHT && c->next < c->n_parts) {
+        int r = start_part(c, c->next);
+
+        if (r < 0) {
+            c->failed.error = r;
+            break;
+        }
+        c->running++;
+        c->next++;
+    }
+    if (c->running)
+        return;
+    if (c->failed.error)
+        copy_abort(c, &c->failed);
+    else
+        complete_copy(c);
+}
+
+/* ---- create ---- */
+
+static void on_copy_created(void *arg, const struct s3_result *res)
+{
+    struct large_copy *c = arg;
+
+    if (res->error) {
+        copy_end(c, res);
+        return;
+    }
+    strncpy(c->id, res->upload_id, sizeof(c->id) - 1);
+    next_parts(c);
+}
+
+/* The source's own metadata. */
+static void take_meta(struct large_copy *c)
+{
+    const char *at = c->source.meta, *end = at + c->source.meta_len;
+
+    while (at < end && c->n_pairs < COPY_PAIRS_MAX) {
+        const char *value = at + strlen(at) + 1;
+
+        c->pair[c->n_pairs++] = (struct s3_meta_pair){at, value};
+        at = value + strlen(value) + 1;
+    }
+    memcpy(c->type, c->source.content_type, sizeof(c->type));
+}
+
+static int create_copy(struct large_copy *c)
+{
+    struct s3_create create = {
+        .key = c->to,
+        .content_type = *c->type ? c->type : NULL,
+        .meta = c->pair,
+        .n_meta = c->n_pairs,
+    };
+    uint64_t share = (c->source.size + S3_PARTS_MAX - 1) / S3_PARTS_MAX;
+
+    c->part_size = min_u64(COPY_PART, c->w->conf->upload.copy_limit);
+    if (c->part_size < share)
+        c->part_size = share;
+    if (c->part_size < COPY_PART_MIN)
+        c->part_size = COPY_PART_MIN;
+    c->n_parts = (unsigned)((c->source.size + c->part_size - 1) / c->part_size);
+    c->part = calloc(c->n_parts, sizeof(*c->part));
+    c->etag = calloc(c->n_parts, sizeof(*c->etag));
+    if (!c->part || !c->etag)
+        return -ENOMEM;
+    return s3_create(c->w->s3, &create, on_copy_created, c, NULL);
+}
+
+/* ---- the source ---- */
+
+static void on_source(void *arg, const struct s3_result *res)
+{
+    struct large_copy *c = arg;
+    int r;
+
+    if (res->error) {
+        copy_end(c, res);
+        return;
+    }
+    if (!*res->obj.etag || (*c->source_etag && strcmp(c->source_etag, res->obj.etag) != 0)) {
+        copy_fail(c, -ESTALE);
+        return;
+    }
+    c->source = res->obj;
+    if (!c->replace_meta)
+        take_meta(c);
+    r = c->source.size ? create_copy(c) : -ESTALE;
+    if (r < 0)
+        copy_fail(c, r);
+}
+
+/* Copies the pairs, with their text. */
+static int keep_pairs(struct large_copy *c, const struct s3_copy *copy)
+{
+    size_t size = 1;
+    char *at;
+
+    if (copy->n_meta > COPY_PAIRS_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < copy->n_meta; i++)
+        size += strlen(copy->meta[i].name) + strlen(copy->meta[i].value) + 2;
+    c->text = at = malloc(size);
+    if (!at)
+        return -ENOMEM;
+    for (size_t i = 0; i < copy->n_meta; i++) {
+        c->pair[i].name = at;
+        at = stpcpy(at, copy->meta[i].name) + 1;
+        c->pair[i].value = at;
+        at = stpcpy(at, copy->meta[i].value) + 1;
+    }
+    c->n_pairs = copy->n_meta;
+    return 0;
+}
+
+/* Copies `from`, NULL as "". False: it does not fit. */
+static bool keep_text(char *to, size_t cap, const char *from)
+{
+    size_t len = from ? strlen(from) : 0;
+
+    if (len >= cap)
+        return false;
+    memcpy(to, from ? from : "", len + 1);
+    return true;
+}
+
+static int keep_all(struct large_copy *c, const struct s3_copy *copy)
+{
+    if (!keep_text(c->from, sizeof(c->from), copy->from_key) ||
+        !keep_text(c->to, sizeof(c->to), copy->to_key) ||
+        !keep_text(c->type, sizeof(c->type), copy->content_type) ||
+        !keep_text(c->source_etag, sizeof(c->source_etag), copy->if_source_match) ||
+        !keep_text(c->target_etag, sizeof(c->target_etag), copy->if_match))
+        return -EINVAL;
+    c->replace_meta = copy->replace_meta;
+    return copy->replace_meta ? keep_pairs(c, copy) : 0;
+}
+
+int copy_object(struct worker *w, const struct s3_copy *copy, uint64_t size, s3_done_fn *done,
+                void *arg, struct s3_req **ret_req)
+{
+    struct large_copy *c;
+    int r;
+
+    if (size <= w->conf->upload.copy_limit)
+        return s3_copy(w->s3, copy, done, arg, ret_req);
+    if (ret_req)
+        *ret_req = NULL;
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->w = w;
+    c->done = done;
+    c->arg = arg;
+    r = keep_all(c, copy);
+    if (r == 0)
+        r = s3_head(w->s3, c->from, on_source, c, NULL);
+    if (r < 0)
+        copy_free(c);
+    return r;
+}

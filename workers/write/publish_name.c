@@ -1,0 +1,64 @@
+/* The name after a publish, where a session has a node of its own beside that of the name. */
+#include <string.h>
+
+#include "workers/write/publish_private.h"
+
+/* Under shm->meta. True if everything that changed is beyond what the readers of the name's node
+ * have: a log was appended to. (Not after a rename: that brings another file.) */
+static bool has_grown(const struct publish *p, const struct shm_node *named)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
+           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) && strcmp(named->etag, p->etag) == 0 &&
+           s->changed_from >= named->size && p->size > named->size;
+}
+
+/* Under shm->meta. Copies version and attributes from the session's node. */
+static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
+{
+    const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
+    struct shm_node *to = shm_node_edit(shm, named);
+
+    to->size = n->size;
+    to->mtime_ns = n->mtime_ns;
+    to->mode = n->mode;
+    to->uid = n->uid;
+    to->gid = n->gid;
+    to->checked_ns = n->checked_ns;
+    memcpy(to->etag, n->etag, SHM_ETAG_MAX);
+    to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
+    to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
+}
+
+/* Under shm->meta. The session's node stays private; the name gets a node of the published version.
+ * It is a new node, so that readers keep theirs; but if the file has only grown, it is the same
+ * one, and they see the new data as on a local disk (`tail -f`). */
+static void publish_name(struct publish *p, uint32_t node)
+{
+    struct shm *shm = p->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    struct shm_version v = shm_node_version(n);
+    uint32_t named = shm_node_named(shm, node);
+    int64_t r;
+
+    if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
+        shm_node_new_content(shm, named);
+        inherit(shm, named, n);
+        return;
+    }
+    r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
+    if (r >= 0) {
+        inherit(shm, (uint32_t)r, n);
+        return;
+    }
+    if (named != SHM_NIL)
+        shm_node_gone(shm, named);
+    shm_node_list_stale(shm, n->parent);
+}
+
+uint32_t publish_takes_name(struct publish *p, uint32_t node)
+{
+    publish_name(p, node);
+    return shm_node_named(p->w->shm, node);
+}

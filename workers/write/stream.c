@@ -1,0 +1,197 @@
+/* Streams: what may be written, when parts go to S3, and what the spool still holds. */
+#include "workers/write/stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "workers/op/spool.h"
+#include "workers/write/publish_private.h"
+#include "workers/write/session_change.h"
+
+/* ---- what may be written ---- */
+
+void stream_begin_at(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    s->content = SHM_CONTENT_SPOOL;
+    s->base = s->held_from = s->size;
+}
+
+/* The parts that an upload of the session has, or would have. */
+static struct shm_upload plan(struct worker *w, const struct shm_session *s)
+{
+    return (struct shm_upload){.part_size = w->conf->upload.part_size, .grows = 1, .base = s->base};
+}
+
+/* Under shm->meta. The size of the part that ends at, or after, the last byte. */
+static uint64_t part_now(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_upload *u = shm_upload_at(w->shm, session);
+    uint64_t off, len = w->conf->upload.part_size;
+
+    if (u->open)
+        (void)!shm_upload_range(u, shm_upload_parts(u, s->size), UINT64_MAX, &off, &len);
+    return len;
+}
+
+static bool has_room(struct worker *w, uint32_t session, uint64_t len)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    uint64_t held = s->size - s->held_from + len;
+
+    if (__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED) ||
+        (s->flags & SHM_SESSION_ORPHAN))
+        return true; /* all of it stays here */
+    return held <= (w->conf->upload.concurrency + 1) * part_now(w, session) + len;
+}
+
+int stream_may_write(struct worker *w, uint32_t session, uint64_t off, uint64_t len)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_upload *u = shm_upload_at(w->shm, session);
+    struct shm_upload all = plan(w, s);
+
+    if (!stream_is(s))
+        return 0;
+    if (s->write_error)
+        return s->write_error;
+    if (u->open && u->error)
+        return u->error;
+    if (off != s->size)
+        return -EINVAL;
+    if (shm_upload_parts(u->open ? u : &all, s->size + len) > SHM_UPLOAD_PARTS)
+        return -EFBIG;
+    return has_room(w, session, len) ? 0 : 1;
+}
+
+bool stream_has_work(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_upload *u = shm_upload_at(w->shm, session);
+
+    return stream_is(s) && u->open && !u->error &&
+           (u->sending || s->size - s->held_from >= part_now(w, session));
+}
+
+void stream_empty(struct worker *w, uint32_t session, struct upload_name *ret)
+{
+    struct shm_session *s;
+
+    ret->key[0] = '\0';
+    if (!stream_is(shm_session_at(w->shm, session)))
+        return;
+    s = shm_session_edit(w->shm, session);
+    s->base = s->held_from = 0;
+    upload_give_up(w, session, ret);
+}
+
+/* ---- parts go to S3 ---- */
+
+/* Under shm->meta. A part is full, and there is no upload yet. */
+static bool wants_upload(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    return s->state == SHM_SESSION_LIVE && stream_is(s) && !s->write_error && !s->writing &&
+           !(s->flags & SHM_SESSION_ORPHAN) && s->publish.state == SHM_JOB_IDLE &&
+           s->load.state == SHM_JOB_IDLE && s->content == SHM_CONTENT_SPOOL &&
+           !shm_upload_at(w->shm, session)->open &&
+           s->size - s->base >= w->conf->upload.part_size &&
+           !__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED);
+}
+
+/* Runs a publish as far as the opening of the upload. */
+static void open_upload(struct worker *w, uint32_t session)
+{
+    struct publish *p = calloc(1, sizeof(*p));
+    int r = -EAGAIN;
+
+    if (!p)
+        return; /* the next write, or the close, tries again */
+    p->w = w;
+    p->session = session;
+    p->started_ns = clock_mono_ns();
+    p->opens = true;
+    worker_lock(w);
+    if (wants_upload(w, session))
+        r = publish_begin(p);
+    worker_unlock(w);
+    if (r == 0)
+        publish_run(p);
+    else
+        publish_free(p);
+}
+
+void stream_go_on(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    bool opens, open;
+
+    if (!(__atomic_load_n(&s->flags, __ATOMIC_RELAXED) & SHM_SESSION_STREAM))
+        return;
+    worker_lock(w);
+    opens = wants_upload(w, session);
+    open = shm_upload_at(w->shm, session)->open;
+    worker_unlock(w);
+    if (opens)
+        open_upload(w, session);
+    else if (open)
+        upload_drive(w, session);
+}
+
+/* ---- what the spool holds ---- */
+
+/* Under shm->meta. The end of what S3 has, without a gap. */
+static uint64_t end_of_done(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    const struct shm_upload *u = shm_upload_at(w->shm, session);
+    uint64_t off, len;
+
+    if (!u->prefix || !shm_upload_range(u, u->prefix - 1, s->size, &off, &len))
+        return s->base;
+    return off + len;
+}
+
+bool stream_advance(struct worker *w, uint32_t session, uint64_t *ret_from, uint64_t *ret_to)
+{
+    struct shm_session *s;
+    uint64_t end;
+
+    if (!stream_is(shm_session_at(w->shm, session)))
+        return false;
+    end = end_of_done(w, session);
+    s = shm_session_edit(w->shm, session);
+    if (end <= s->held_from)
+        return false;
+    *ret_from = s->held_from;
+    *ret_to = end;
+    s->held_from = end;
+    spool_unreserve(w, session);
+    return true;
+}
+
+void stream_published(struct worker *w, uint32_t session, uint64_t size)
+{
+    struct shm_session *s;
+
+    if (!stream_is(shm_session_at(w->shm, session)))
+        return;
+    s = shm_session_edit(w->shm, session);
+    if (s->held_from)
+        s->base = s->held_from = size;
+    spool_unreserve(w, session);
+}
+
+void stream_failed(struct worker *w, uint32_t session, int error, bool opens)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    if (stream_is(s) && (opens || s->held_from > s->base))
+        session_write_failed(w, session, error);
+}
