@@ -1082,15 +1082,17 @@ def test_a_moved_directory_and_a_new_one_are_two(m, scratch):
     """What is below a directory that was renamed is no other file's double: cp, diff, find and du go by
     the inode number, and locks do."""
     here = m.path
-    for name in ("x", "x/y"):
+    for name in ("x", "x/y", "x/x", "x/x/x"):
         (here / name).mkdir()
     (here / "x/f").write_bytes(b"old")
     util.run(["mv", here / "x", here / "z"])
     for name in ("x", "x/y"):
         (here / name).mkdir()
     (here / "x/f").write_bytes(b"new")
-    for name in ("f", "y"):
-        assert (here / "x" / name).stat().st_ino != (here / "z" / name).stat().st_ino, name
+    found = util.run(["find", here, "-printf", "%i %P\n"]).out.split("\n")[:-1]
+    assert len(found) == 9 and len({line.split()[0] for line in found}) == 9, found
+    for name in ("x/x", "x"):
+        (here / "z" / name).rmdir()
     assert util.run(["diff", here / "x/f", here / "z/f"], check=False).code == 1
     with open(here / "x/f", "r+b") as a, open(here / "z/f", "r+b") as b:
         fcntl.flock(a, fcntl.LOCK_EX)

@@ -13,6 +13,7 @@ import subprocess
 
 import pytest
 
+from harness import util
 from harness.dirstream import DirStream
 from harness.killer import Killer
 from harness.s3 import S3
@@ -381,6 +382,32 @@ def random_rule(rng, n):
     return {"order": rng.choice(["keys", "prefixes", "shuffled"]), "shuffle": rng.randrange(100),
             "page": page, "uncounted": page is None and rng.random() < 0.5,
             "ignore": rng.choice([[], [], [], ["start-after"], ["max-keys"]])}
+
+
+@pytest.mark.parametrize("below", ["sub", "sub/deep"])
+def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket, proxy, below):
+    """Such a listing may have shown a part: what had gone already, or had not come yet, was missing."""
+    m = mount(via=proxy, env={**TTL, "STATEPROXY_DIRECTORIES_ENTRY_TTL": "60s"})
+    names = {f"f{i}.bin" for i in range(4)}
+    for name in names:
+        bucket.put(m.key(f"d/{below}/{name}"), b"x")
+    os.listdir(m.path / "d" / below)
+    (m.path / "d" / below / "own.bin").write_bytes(b"y")         # so that it is listed anew
+    names.add("own.bin")
+    proxy.hold("copy", op="CopyObject", key=m.key(f"e/{below}/f3.bin"))
+    rename = util.spawn(["mv", m.path / "d", m.path / "e"])
+    try:
+        proxy.wait_held("copy")
+        proxy.wait_count(4, op="DeleteObject", finished=True)
+        shown = set(util.run(["ls", m.path / "d" / below]).out.split())
+    finally:
+        proxy.release("copy")
+    util.finish(rename)
+    assert shown < names
+    assert set(os.listdir(m.path / "e" / below)) == names
+    for name in names:
+        assert (m.path / "e" / below / name).exists()
+    m.check()
 
 
 @pytest.mark.slow
