@@ -10,6 +10,7 @@
 #include "workers/cas/cas.h"
 #include "workers/names/resolve.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
 #include "workers/read/fetch.h"
 #include "workers/read/version_id.h"
 
@@ -80,9 +81,12 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
+/* While the file, or a directory above it, is being moved or removed, its node stays: that op knows
+ * what becomes of it. A rename moves the keys one by one, and the nodes with all that is known of
+ * them in the end. */
 static int64_t nothing_there(struct worker *w, uint32_t node)
 {
-    if (node == SHM_NIL)
+    if (node == SHM_NIL || hold_is_taken(w, node, 0))
         return -ENOENT;
     if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
         return node;
