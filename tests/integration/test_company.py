@@ -731,15 +731,18 @@ def test_what_is_written_here_is_seen_here_though_something_came_from_elsewhere(
 
 def test_creating_does_not_lose_what_came_from_elsewhere(m, bucket, actor, variant):
     """Creation in a directory that is known to be empty, where an object has come meanwhile: what is
-    exclusive says EEXIST, at the open or at the close; who only wants it to be there changes nothing;
-    an append is behind what is there, or (compare-and-set) says EEXIST."""
+    exclusive says EEXIST, at the open or at the close; who only wants it to be there changes nothing,
+    and reads it; an append is behind what is there, or (compare-and-set) says EEXIST."""
     a = actor()
     with Wrongs() as wrongs:
         for known in ("made", "listed"):
             top, key = m.path / known, m.key(known)
             made_known(known, top, bucket, key, a)
-            for name in ("excl", "append", "symlink", "flock"):
+            for name in ("excl", "append", "symlink", "flock", "read"):
                 bucket.put(f"{key}/{name}", TEXT)
+            fd = a.open(top / "read", os.O_RDWR | os.O_CREAT)
+            wrongs.expect(a.pread(fd, len(TEXT), 0), TEXT, known, "read")
+            a.close(fd)
             got = result_of(a.write_all, top / "excl", b"y", os.O_EXCL)
             wrongs.expect(got, "FileExistsError", known, "excl")
             got = result_of(a.symlink, "x", top / "symlink")

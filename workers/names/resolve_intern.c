@@ -81,12 +81,12 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
-/* While the file, or a directory above it, is being moved or removed, its node stays: that op knows
- * what becomes of it. A rename moves the keys one by one, and the nodes with all that is known of
- * them in the end. */
+/* The node stays while a directory above it is being moved: the keys move one by one, the nodes in
+ * the end, with all that is known of them. (Nor may anybody create a file here now, which would
+ * replace the one that has moved already.) */
 static int64_t nothing_there(struct worker *w, uint32_t node)
 {
-    if (node == SHM_NIL || hold_is_taken(w, node, 0))
+    if (node == SHM_NIL || hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
         return -ENOENT;
     if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
         return node;
