@@ -420,7 +420,8 @@ def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket,
 
 
 def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, bucket, proxy):
-    """Nothing was there then; afterwards all that was known of it is known: that it is a link, its mode."""
+    """Nothing was there then, though it could not be made; afterwards all that was known of it is known: that
+    it is a link, its mode."""
     m = mount(via=proxy, env=TTL)
     (m.path / "d").mkdir()
     (m.path / "d/last.bin").write_bytes(b"x")
@@ -430,10 +431,14 @@ def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, buc
     with move_held_up(m, proxy, "d", "e", "last.bin", 2):
         for name in ("link", "file.bin"):
             assert not os.path.lexists(m.path / "d" / name)
+        with pytest.raises(OSError) as e:
+            os.open(m.path / "d/file.bin", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        assert e.value.errno == errno.ESTALE
     with os.scandir(m.path / "e") as entries:
         found = {e.name: (e.is_symlink(), e.stat(follow_symlinks=False).st_mode & 0o777)
                  for e in entries}
     assert found == {"link": (True, 0o777), "file.bin": (False, 0o600), "last.bin": (False, 0o644)}
+    assert (m.path / "e/file.bin").read_bytes() == b"y"
     m.check()
 
 
