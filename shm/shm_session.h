@@ -46,7 +46,8 @@ enum shm_session_flag {
     SHM_SESSION_REPLACED = 1u << 8,
     /* REPLACED: the file has another name now, which the session does not follow */
     SHM_SESSION_MOVED = 1u << 9,
-    /* it is only appended to, and its parts go to S3 while it is written (workers/write/stream.h) */
+    /* it is only appended to, and its parts go to S3 while it is written
+     * (workers/write/stream.h) */
     SHM_SESSION_STREAM = 1u << 10,
 };
 

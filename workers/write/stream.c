@@ -39,7 +39,7 @@ static uint64_t part_now(struct worker *w, uint32_t session)
     return len;
 }
 
-static bool has_room(struct worker *w, uint32_t session, uint64_t len)
+static bool stream_has_room(struct worker *w, uint32_t session, uint64_t len)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
     uint64_t held = s->size - s->held_from + len;
@@ -66,7 +66,7 @@ int stream_may_write(struct worker *w, uint32_t session, uint64_t off, uint64_t 
         return -EINVAL;
     if (shm_upload_parts(u->open ? u : &all, s->size + len) > SHM_UPLOAD_PARTS)
         return -EFBIG;
-    return has_room(w, session, len) ? 0 : 1;
+    return stream_has_room(w, session, len) ? 0 : 1;
 }
 
 bool stream_has_work(struct worker *w, uint32_t session)

@@ -3,8 +3,8 @@
  * drops it; so a file of any size needs the space of a few parts. Complete, at the close, makes it
  * visible.
  *
- * A stream of less than one part is published with a PUT. What is appended after a publish, or to an
- * object that exists, begins with a copy of that object on the server (`base`), unless the spool
+ * A stream of less than one part is published with a PUT. What is appended after a publish, or to
+ * an object that exists, begins with a copy of that object on the server (`base`), unless the spool
  * has it all. */
 #ifndef WORKERS_WRITE_STREAM_H
 #define WORKERS_WRITE_STREAM_H
