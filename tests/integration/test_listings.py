@@ -419,6 +419,26 @@ def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket,
     m.check()
 
 
+def test_a_shell_stays_in_a_directory_that_moves(mount, bucket, proxy):
+    """Though nothing is left at its old name, and somebody has asked for it there."""
+    m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",
+                              "STATEPROXY_DIRECTORIES_ENTRY_TTL": "1ms"})
+    for name in ("last.bin", "sub/f.bin"):
+        bucket.put(m.key(f"d/{name}"), b"x")
+    shell = util.spawn(["sh", "-c", 'cd "$1" && echo there && read x && pwd -P && cat f.bin && echo y >g.bin',
+                        "sh", m.path / "d/sub"], stdin=-1)
+    assert shell.stdout.readline() == b"there\n"
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        asked = proxy.counts()["ListObjectsV2"]
+        assert (m.path / "d/sub").is_dir() and not (m.path / "d/sub/f.bin").exists()
+        assert proxy.counts()["ListObjectsV2"] > asked
+    out, _ = shell.communicate(b"\n", timeout=20)
+    assert (shell.returncode, out) == (0, f"{m.path}/e/sub\nx".encode())
+    assert set(os.listdir(m.path / "e/sub")) == {"f.bin", "g.bin"}
+    assert bucket.get(m.key("e/sub/g.bin")) == b"y\n"
+    m.check()
+
+
 def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, bucket, proxy):
     """Nothing was there then, though it could not be made; afterwards all that was known of it is known: that
     it is a link, its mode."""

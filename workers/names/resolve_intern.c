@@ -81,14 +81,20 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
-/* The node stays while a directory above it is being moved: the keys move one by one, the nodes in
- * the end, with all that is known of them. (Nor may anybody create a file here now, which would
- * replace the one that has moved already.) */
+/* While a directory above it is being moved, the node stays: the keys move one by one, the nodes in
+ * the end, with all that is known of them. A directory is there all the time, as the current one of
+ * a process may be; a file is not, and nobody may create one now, which would replace the one that
+ * has moved already. */
 static int64_t nothing_there(struct worker *w, uint32_t node)
 {
-    if (node == SHM_NIL || hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
+    bool dir;
+
+    if (node == SHM_NIL)
         return -ENOENT;
-    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
+    dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    if (hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
+        return dir ? (int64_t)node : -ENOENT;
+    if (dir && holds_sessions(w, node))
         return node;
     shm_node_gone(w->shm, node);
     return -ENOENT;
