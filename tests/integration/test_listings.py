@@ -419,6 +419,24 @@ def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket,
     m.check()
 
 
+def test_an_answer_about_the_old_name_that_comes_after_the_move(mount, bucket, proxy):
+    """It says that nothing is there: this is not about the link that the directory has now."""
+    m = mount(via=proxy, env=TTL)
+    (m.path / "d").mkdir()
+    (m.path / "d/last.bin").write_bytes(b"x")
+    (m.path / "d/link.bin").symlink_to("last.bin")
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        assert not os.path.lexists(m.path / "d/link.bin")       # so that the kernel asks once only
+        proxy.hold("answer", when="after", op="HeadObject", key=m.key("d/link.bin"))
+        asks = util.spawn(["stat", m.path / "d/link.bin"])
+        proxy.wait_held("answer")
+    proxy.release("answer")
+    asks.communicate(timeout=20)
+    with os.scandir(m.path / "e") as entries:
+        assert {e.name: e.is_symlink() for e in entries} == {"last.bin": False, "link.bin": True}
+    m.check()
+
+
 def test_a_shell_stays_in_a_directory_that_moves(mount, bucket, proxy):
     """Though nothing is left at its old name, and somebody has asked for it there."""
     m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",

@@ -173,7 +173,8 @@ static void leave_name(struct worker *w, uint32_t node, const struct resolve_res
 
 /* A reply shows the state at some moment between the request and now. What was found out or
  * published here is newer if its own request was sent after this one (checked_ns). If it was sent
- * before and its reply came after, the order of the two is unknown. */
+ * before and its reply came after, the order of the two is unknown. If the directory has been moved
+ * since, the reply is about another key. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                        const struct resolve_known *known, const struct resolve_result *res)
 {
@@ -183,7 +184,8 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
 
     if (n && (resolve_is_ours(w, n) || n->checked_ns > known->since_ns))
         return node;
-    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)))
+    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)) ||
+        shm_node_was_moved(w->shm, dir, known->asked_ns))
         return -EAGAIN;
     if (n)
         leave_name(w, node, res);
