@@ -437,6 +437,28 @@ def test_an_answer_about_the_old_name_that_comes_after_the_move(mount, bucket, p
     m.check()
 
 
+def test_a_file_that_is_opened_while_its_directory_moves(mount, bucket, proxy):
+    """What was to be loaded has moved: the open says so, the file stays what it was."""
+    m = mount(via=proxy, env=TTL)
+    (m.path / "d").mkdir()
+    for name in ("last.bin", "f.bin"):
+        (m.path / "d" / name).write_bytes(bytes(300_000))
+        (m.path / "d" / name).chmod(0o600)
+    bucket.put(m.key("d/f.bin"), bytes(300_001), Metadata=bucket.head(m.key("d/f.bin"))["Metadata"])
+    assert (m.path / "d/f.bin").stat().st_mode & 0o777 == 0o600
+    proxy.hold("load", op="GetObject", key=m.key("d/f.bin"), skip=1)    # the first is the lookup's
+    opens = util.spawn(["sh", "-c", ': <>"$1"', "sh", m.path / "d/f.bin"])
+    proxy.wait_held("load")
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        proxy.release("load")
+        _, told = opens.communicate(timeout=20)
+    assert opens.returncode and told, told
+    with os.scandir(m.path / "e") as entries:
+        assert {e.name: e.stat().st_mode & 0o777 for e in entries} == \
+            {"last.bin": 0o600, "f.bin": 0o600}
+    m.check()
+
+
 def test_a_shell_stays_in_a_directory_that_moves(mount, bucket, proxy):
     """Though nothing is left at its old name, and somebody has asked for it there."""
     m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",
