@@ -763,15 +763,20 @@ void shm_node_dir_moved(struct shm *shm, uint32_t dir, uint64_t now_ns)
     shm_node_edit(shm, dir)->moved_ns = now_ns;
 }
 
+bool shm_node_was_moved(struct shm *shm, uint32_t dir, uint64_t since_ns)
+{
+    for (; dir != SHM_NIL; dir = shm_node_at(shm, dir)->parent) {
+        if (shm_node_at(shm, dir)->moved_ns >= since_ns)
+            return true;
+    }
+    return false;
+}
+
 uint64_t shm_node_listed_ns(struct shm *shm, uint32_t dir)
 {
     uint64_t listed_ns = shm_node_at(shm, dir)->listed_ns;
 
-    for (uint32_t at = dir; at != SHM_NIL; at = shm_node_at(shm, at)->parent) {
-        if (shm_node_at(shm, at)->moved_ns >= listed_ns)
-            return 0;
-    }
-    return listed_ns;
+    return shm_node_was_moved(shm, dir, listed_ns) ? 0 : listed_ns;
 }
 
 /* ---- paths ---- */

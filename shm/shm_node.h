@@ -302,6 +302,10 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir);
  * keys, and those below, were moved one by one. */
 void shm_node_dir_moved(struct shm *shm, uint32_t dir, uint64_t now_ns);
 
+/* True if the directory, or one above it, was renamed at this time (monotonic) or since: what S3
+ * was asked before may have been about its old name. */
+must_use bool shm_node_was_moved(struct shm *shm, uint32_t dir, uint64_t since_ns);
+
 /* When the newest listing of the directory began, monotonic; 0 = there is none, or it may have been
  * made while keys were being moved, and show a part of them: the directory, or one above it, was
  * renamed since. */

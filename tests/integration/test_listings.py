@@ -419,6 +419,66 @@ def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket,
     m.check()
 
 
+def test_an_answer_about_the_old_name_that_comes_after_the_move(mount, bucket, proxy):
+    """It says that nothing is there: this is not about the link that the directory has now."""
+    m = mount(via=proxy, env=TTL)
+    (m.path / "d").mkdir()
+    (m.path / "d/last.bin").write_bytes(b"x")
+    (m.path / "d/link.bin").symlink_to("last.bin")
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        assert not os.path.lexists(m.path / "d/link.bin")       # so that the kernel asks once only
+        proxy.hold("answer", when="after", op="HeadObject", key=m.key("d/link.bin"))
+        asks = util.spawn(["stat", m.path / "d/link.bin"])
+        proxy.wait_held("answer")
+    proxy.release("answer")
+    asks.communicate(timeout=20)
+    with os.scandir(m.path / "e") as entries:
+        assert {e.name: e.is_symlink() for e in entries} == {"last.bin": False, "link.bin": True}
+    m.check()
+
+
+def test_a_file_that_is_opened_while_its_directory_moves(mount, bucket, proxy):
+    """What was to be loaded has moved: the open says so, the file stays what it was."""
+    m = mount(via=proxy, env=TTL)
+    (m.path / "d").mkdir()
+    for name in ("last.bin", "f.bin"):
+        (m.path / "d" / name).write_bytes(bytes(300_000))
+        (m.path / "d" / name).chmod(0o600)
+    bucket.put(m.key("d/f.bin"), bytes(300_001), Metadata=bucket.head(m.key("d/f.bin"))["Metadata"])
+    assert (m.path / "d/f.bin").stat().st_mode & 0o777 == 0o600
+    proxy.hold("load", op="GetObject", key=m.key("d/f.bin"), skip=1)    # the first is the lookup's
+    opens = util.spawn(["sh", "-c", ': <>"$1"', "sh", m.path / "d/f.bin"])
+    proxy.wait_held("load")
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        proxy.release("load")
+        _, told = opens.communicate(timeout=20)
+    assert opens.returncode and told, told
+    with os.scandir(m.path / "e") as entries:
+        assert {e.name: e.stat().st_mode & 0o777 for e in entries} == \
+            {"last.bin": 0o600, "f.bin": 0o600}
+    m.check()
+
+
+def test_a_shell_stays_in_a_directory_that_moves(mount, bucket, proxy):
+    """Though nothing is left at its old name, and somebody has asked for it there."""
+    m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",
+                              "STATEPROXY_DIRECTORIES_ENTRY_TTL": "1ms"})
+    for name in ("last.bin", "sub/f.bin"):
+        bucket.put(m.key(f"d/{name}"), b"x")
+    shell = util.spawn(["sh", "-c", 'cd "$1" && echo there && read x && pwd -P && cat f.bin && echo y >g.bin',
+                        "sh", m.path / "d/sub"], stdin=-1)
+    assert shell.stdout.readline() == b"there\n"
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        asked = proxy.counts()["ListObjectsV2"]
+        assert (m.path / "d/sub").is_dir() and not (m.path / "d/sub/f.bin").exists()
+        assert proxy.counts()["ListObjectsV2"] > asked
+    out, _ = shell.communicate(b"\n", timeout=20)
+    assert (shell.returncode, out) == (0, f"{m.path}/e/sub\nx".encode())
+    assert set(os.listdir(m.path / "e/sub")) == {"f.bin", "g.bin"}
+    assert bucket.get(m.key("e/sub/g.bin")) == b"y\n"
+    m.check()
+
+
 def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, bucket, proxy):
     """Nothing was there then, though it could not be made; afterwards all that was known of it is known: that
     it is a link, its mode."""

@@ -81,14 +81,20 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
-/* The node stays while a directory above it is being moved: the keys move one by one, the nodes in
- * the end, with all that is known of them. (Nor may anybody create a file here now, which would
- * replace the one that has moved already.) */
+/* While a directory above it is being moved, the node stays: the keys move one by one, the nodes in
+ * the end, with all that is known of them. A directory is there all the time, as the current one of
+ * a process may be; a file is not, and nobody may create one now, which would replace the one that
+ * has moved already. */
 static int64_t nothing_there(struct worker *w, uint32_t node)
 {
-    if (node == SHM_NIL || hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
+    bool dir;
+
+    if (node == SHM_NIL)
         return -ENOENT;
-    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
+    dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    if (hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
+        return dir ? (int64_t)node : -ENOENT;
+    if (dir && holds_sessions(w, node))
         return node;
     shm_node_gone(w->shm, node);
     return -ENOENT;
@@ -167,7 +173,8 @@ static void leave_name(struct worker *w, uint32_t node, const struct resolve_res
 
 /* A reply shows the state at some moment between the request and now. What was found out or
  * published here is newer if its own request was sent after this one (checked_ns). If it was sent
- * before and its reply came after, the order of the two is unknown. */
+ * before and its reply came after, the order of the two is unknown. If the directory has been moved
+ * since, the reply is about another key. */
 int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t len,
                        const struct resolve_known *known, const struct resolve_result *res)
 {
@@ -177,7 +184,8 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
 
     if (n && (resolve_is_ours(w, n) || n->checked_ns > known->since_ns))
         return node;
-    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)))
+    if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)) ||
+        shm_node_was_moved(w->shm, dir, known->asked_ns))
         return -EAGAIN;
     if (n)
         leave_name(w, node, res);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_block.h"
+#include "workers/op/hold.h"
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
@@ -35,6 +36,16 @@ void session_copy_lost(struct worker *w, uint32_t session)
         s->flags |= SHM_SESSION_LOST;
 }
 
+/* Under shm->meta. A directory above is being moved, or was moved since: the answer says nothing
+ * about the key that the file has, or will have. */
+static bool has_moved(const struct load *l, uint32_t node)
+{
+    char key[KEY_CAP];
+
+    return hold_is_taken(l->w, shm_node_at(l->w->shm, node)->parent, 0) ||
+           (key_of_node(l->w, node, key) == 0 && strcmp(key, l->key) != 0);
+}
+
 /* A missing object counts as another version too: the kernel looks up again, and may then create
  * it. */
 static void load_end(struct load *l, int result)
@@ -53,7 +64,7 @@ static void load_end(struct load *l, int result)
     s->load.attempts++;
     s->load.error = error;
     /* The name must be looked up on S3 again. */
-    if (error == -ESTALE && s->content != SHM_CONTENT_COPY) {
+    if (error == -ESTALE && s->content != SHM_CONTENT_COPY && !has_moved(l, s->node)) {
         shm_node_detach(w->shm, s->node);
         shm_node_list_stale(w->shm, shm_node_at(w->shm, s->node)->parent);
     }
