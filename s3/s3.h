@@ -40,6 +40,9 @@ struct s3_cred_source;
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
 
+/* A checksum that S3 keeps with an object (s3_crc.h). */
+enum s3_crc { S3_CRC_NONE, S3_CRC_64NVME, S3_CRC_32C };
+
 /* How a server differs from S3: bits of one word, shared by all clients of that server. A bit is
  * set atomically and never cleared. It changes what is sent, never how a response is judged. */
 enum s3_habit {
@@ -59,6 +62,7 @@ enum s3_habit {
     S3_HABIT_VIRTUAL_HOST = 256, /* it refuses path addressing: AUTO means VIRTUAL */
     S3_HABIT_CONTRADICTS = 512,  /* a response in use contradicted what the probe found */
     S3_HABIT_NO_VERSIONS = 1024, /* the server, or its policy, refuses a GET by version id */
+    S3_HABIT_MD5_ETAGS = 2048, /* an ETag was the MD5 of the bytes: one that is not means others */
 };
 
 /* Counters that the client increments. They may start at any value. */

@@ -17,6 +17,7 @@
 
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_learn.h"
 #include "s3/s3_object.h"
 #include "s3/s3_progress.h"
 #include "s3/s3_request.h"
@@ -67,7 +68,7 @@ static void begin_check(struct s3_req *req)
     struct s3_get_state *get = &req->get;
 
     get->checked = get->on_restart && get->size == get->end && !req->reply.own_etag &&
-                   !req->client->other_etags;
+                   (!req->client->other_etags || s3_habit_has(req->client, S3_HABIT_MD5_ETAGS));
     if (get->checked)
         s3_etag_begin(&get->check);
 }
@@ -82,12 +83,15 @@ static int check_etag(struct s3_req *req)
         return 0;
     switch (s3_etag_end(&get->check, get->etag)) {
     case S3_ETAG_RIGHT:
-        c->md5_etags = true;
+        if (get->size > 0)
+            (void)s3_habit_learn(c, S3_HABIT_MD5_ETAGS);
         return 0;
     case S3_ETAG_WRONG:
         return begin_anew(req);
-    case S3_ETAG_OTHER:
-        c->other_etags = !c->md5_etags;
+    case S3_ETAG_OTHER: /* where ETags are MD5s, the bytes are wrong each time */
+        if (s3_habit_has(c, S3_HABIT_MD5_ETAGS))
+            return begin_anew(req);
+        c->other_etags = true;
         return 0;
     case S3_ETAG_SILENT:
         return 0;
@@ -118,7 +122,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     if (rp->status != 200)
         return no_s3_answer(req, "a success status that is not valid for a GET");
     if (get->next > 0)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, "the server ignores Range");
+        return no_s3_answer(req, "the server ignores Range");
     *ret_size = rp->has_range ? rp->total : rp->length;
     return 0;
 }
@@ -194,7 +198,8 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 /* curl reports success, yet bytes are missing. */
 static int get_on_end(struct s3_req *req)
 {
-    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION, "the response ended early");
+    return s3_req_stop(req, -ECONNRESET, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
+                       "the response ended early");
 }
 
 static void cleanup(struct s3_req *req)

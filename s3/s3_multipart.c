@@ -11,6 +11,7 @@
 #include "s3/s3_etag.h"
 #include "s3/s3_object.h"
 #include "s3/s3_request.h"
+#include "s3/s3_success.h"
 #include "s3/s3_url.h"
 
 #define NUMBER_MAX 64 /* a number or a range as text */
@@ -113,6 +114,7 @@ static const struct s3_op op_part = {
     .kind = S3_OP_PART,
     .name = "PUT PART",
     .method = "PUT",
+    .on_end = s3_success_stored,
 };
 
 int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, void *arg,
@@ -299,6 +301,7 @@ static const struct s3_op op_abort = {
     .kind = S3_OP_ABORT,
     .name = "ABORT UPLOAD",
     .method = "DELETE",
+    .on_end = s3_success_gone,
 };
 
 int s3_abort(struct s3_client *c, const char *key, const char *upload_id, s3_done_fn *done,

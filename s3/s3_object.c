@@ -11,6 +11,7 @@
 #include "s3/s3_etag.h"
 #include "s3/s3_learn.h"
 #include "s3/s3_request.h"
+#include "s3/s3_success.h"
 #include "s3/s3_url.h"
 
 /* ---- HEAD ---- */
@@ -22,7 +23,7 @@ int s3_object_check(struct s3_req *req)
     if (!req->client->conf.etags_required || *req->result.obj.etag ||
         req->key[strlen(req->key) - 1] == '/')
         return 0;
-    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, S3_NO_ETAG);
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, S3_NO_ETAG);
 }
 
 static int head_end(struct s3_req *req)
@@ -148,6 +149,7 @@ static const struct s3_op op_put = {
     .kind = S3_OP_PUT,
     .name = "PUT",
     .method = "PUT",
+    .on_end = s3_success_stored,
 };
 
 static int add_etag(struct s3_req *req, const char *name, const char *etag, bool bare)
@@ -184,6 +186,7 @@ int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
     if ((if_match && strcmp(if_match, "*") == 0) ||
         (if_none_match && strcmp(if_none_match, "*") != 0))
         return -EINVAL;
+    req->put.replaces = if_match != NULL;
     r = add_etag(req, "if-match", if_match, bare);
     if (r == 0 && if_none_match)
         r = s3_headers_add(&req->headers, "if-none-match", if_none_match);
@@ -245,6 +248,7 @@ static const struct s3_op op_delete = {
     .kind = S3_OP_DELETE,
     .name = "DELETE",
     .method = "DELETE",
+    .on_end = s3_success_gone,
 };
 
 int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,

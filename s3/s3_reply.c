@@ -57,8 +57,12 @@ static bool visible(const char *s)
 
 static void take_etag(struct s3_req *req, const char *value)
 {
-    unsigned form = s3_etag_read(value, req->result.obj.etag);
+    char before[S3_ETAG_MAX];
+    unsigned form;
 
+    strcpy(before, req->result.obj.etag);
+    form = s3_etag_read(value, req->result.obj.etag);
+    req->reply.contradicts |= *before && strcmp(before, req->result.obj.etag) != 0;
     for (unsigned bit = 1; success(req) && bit <= form; bit <<= 1) {
         if (form & bit)
             (void)s3_habit_learn(req->client, (enum s3_habit)bit);
@@ -108,13 +112,19 @@ static void take_class(struct s3_req *req, const char *value)
 
 static void take_length(struct s3_req *req, const char *value)
 {
-    req->reply.has_length = reply_parse_number(&value, &req->reply.length) && !*value;
+    struct s3_reply *rp = &req->reply;
+    uint64_t before = rp->length;
+    bool again = rp->has_length;
+
+    rp->has_length = reply_parse_number(&value, &rp->length) && !*value;
+    rp->contradicts |= again && (!rp->has_length || rp->length != before);
 }
 
 /* "bytes 0-9/100" */
 static void take_range(struct s3_req *req, const char *value)
 {
     struct s3_reply *rp = &req->reply;
+    struct s3_reply before = *rp;
 
     rp->told_range = true;
     if (strncasecmp(value, "bytes ", 6) != 0)
@@ -124,6 +134,8 @@ static void take_range(struct s3_req *req, const char *value)
                     reply_parse_number(&value, &rp->last) && *value++ == '/' &&
                     reply_parse_number(&value, &rp->total) && !*value && rp->first <= rp->last &&
                     rp->last < rp->total;
+    rp->contradicts |= before.has_range && (rp->first != before.first || rp->last != before.last ||
+                                            rp->total != before.total);
 }
 
 static void take_mtime(struct s3_req *req, const char *value)
@@ -242,6 +254,7 @@ static void status_line(struct s3_req *req, const char *line)
     size_t bytes = req->reply.bytes;
     uint64_t status = 0;
 
+    req->move_ns = clock_mono_ns(); /* a head that comes line by line is no progress */
     s3_reply_begin(req);
     req->reply.lines = lines;
     req->reply.bytes = bytes;
@@ -271,7 +284,11 @@ static int headers_over(struct s3_req *req)
 {
     if (req->reply.status < 200)
         return 0; /* 100 Continue */
+    req->move_ns = clock_mono_ns();
     req->reply.complete = true;
+    if (success(req) && req->reply.contradicts)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "a response whose headers contradict each other");
     if (req->reply.status == 304)
         req->result.not_modified = req->op->kind == S3_OP_GET && req->get.if_none_match;
     return success(req) && req->op->on_head ? req->op->on_head(req) : 0;
@@ -309,7 +326,6 @@ size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
 
     if (req->state == S3_REQ_GONE || req->stopped)
         return 0;
-    req->move_ns = clock_mono_ns();
     return header_line(req, data, size * n) == 0 ? size * n : 0;
 }
 

@@ -28,6 +28,7 @@ struct s3_reply {
     bool told_range; /* it has a Content-Range */
     bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;
+    bool contradicts;        /* a header that says which bytes came twice, with two values */
     int64_t date_ns;         /* 0 = none */
     uint64_t retry_after_ns; /* 0 = none */
 };

@@ -60,6 +60,7 @@ struct s3_put_state {
     struct buf text;      /* COMPLETE: what `body` points to */
     uint64_t at;          /* next byte to send */
     bool conditional;
+    bool replaces;       /* it has an If-Match */
     uint64_t walk_until; /* the last attempt broke: small steps up to this offset */
     uint64_t next_step;
     struct s3_hash hash;
