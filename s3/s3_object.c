@@ -12,6 +12,7 @@
 #include "s3/s3_learn.h"
 #include "s3/s3_request.h"
 #include "s3/s3_success.h"
+#include "s3/s3_sum.h"
 #include "s3/s3_url.h"
 
 /* ---- HEAD ---- */
@@ -149,7 +150,9 @@ static const struct s3_op op_put = {
     .kind = S3_OP_PUT,
     .name = "PUT",
     .method = "PUT",
+    .prepare = s3_sum_prepare,
     .on_end = s3_success_stored,
+    .turn = s3_sum_turn,
 };
 
 static int add_etag(struct s3_req *req, const char *name, const char *etag, bool bare)
@@ -193,21 +196,23 @@ int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
     return r;
 }
 
-void s3_object_body(struct s3_req *req, const struct s3_body *body)
+void s3_object_body(struct s3_req *req, const struct s3_body *body, enum s3_crc checksum)
 {
+    bool sign = s3_client_signs_payload(req->client);
+
     req->put.body = *body;
-    s3_hash_init(&req->put.hash);
-    if (!s3_client_signs_payload(req->client))
+    req->put.checksum = body->len > 0 ? checksum : S3_CRC_NONE;
+    s3_hash_init(&req->put.hash, sign, req->put.checksum);
+    if (!sign)
         strcpy(req->payload_hash, "UNSIGNED-PAYLOAD");
-    else if (body->len > 0)
-        req->payload_hash[0] = '\0'; /* will be hashed */
+    req->put.unread = body->len > 0 && (sign || req->put.checksum);
 }
 
 static int put_fill(struct s3_req *req, const struct s3_put *put)
 {
     int r = s3_object_describe(req, put->content_type, put->meta, put->n_meta);
 
-    s3_object_body(req, &put->body);
+    s3_object_body(req, &put->body, s3_sum_kind(req->client));
     req->put.gate = put->gate;
     req->put.conditional = put->if_match || put->if_none_match;
     if (r == 0)

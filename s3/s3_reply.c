@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "s3/s3_client.h"
+#include "s3/s3_crc.h"
 #include "s3/s3_etag.h"
 #include "s3/s3_request.h"
 #include "s3/s3_time.h"
@@ -199,6 +200,29 @@ static void take_code(struct s3_req *req, const char *value)
         strcpy(req->result.code, value);
 }
 
+/* Of two, either will do. */
+static void take_sum(struct s3_req *req, enum s3_crc kind, const char *value)
+{
+    if (s3_crc_read(kind, value, &req->reply.sum))
+        req->reply.sum_kind = kind;
+}
+
+static void take_crc64nvme(struct s3_req *req, const char *value)
+{
+    take_sum(req, S3_CRC_64NVME, value);
+}
+
+static void take_crc32c(struct s3_req *req, const char *value)
+{
+    if (!req->reply.sum_kind)
+        take_sum(req, S3_CRC_32C, value);
+}
+
+static void take_sum_type(struct s3_req *req, const char *value)
+{
+    req->reply.sum_of_sums = strcasecmp(value, "COMPOSITE") == 0;
+}
+
 static void take_meta(struct s3_object *obj, const char *name, const char *value)
 {
     size_t name_len = strlen(name) + 1, value_len = strlen(value) + 1;
@@ -228,6 +252,9 @@ static const struct {
     {"x-amz-server-side-encryption", take_encryption},
     {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
+    {"x-amz-checksum-crc64nvme", take_crc64nvme},
+    {"x-amz-checksum-crc32c", take_crc32c},
+    {"x-amz-checksum-type", take_sum_type},
     {"location", take_location},
     {"x-minio-error-code", take_code},
     {"server", take_server},

@@ -8,6 +8,7 @@
 
 #include "s3/s3_request.h"
 #include "s3/s3_stop.h"
+#include "s3/s3_sum.h"
 #include "s3/s3_xml.h"
 
 static int success_refuse(struct s3_req *req, const char *text)
@@ -34,7 +35,8 @@ int s3_success_stored(struct s3_req *req)
         return success_refuse(req, "a success status that does not mean that it is stored");
     if (req->put.at < req->put.body.len)
         return success_refuse(req, "a success before the body was sent");
-    return is_page(req) ? success_refuse(req, "a page in place of S3's response") : 0;
+    return is_page(req) ? success_refuse(req, "a page in place of S3's response")
+                        : s3_sum_stored(req);
 }
 
 int s3_success_gone(struct s3_req *req)

@@ -134,7 +134,8 @@ static void test_body(void **state)
 
 static void test_text(void **state)
 {
-    static const char *const bad[] = {"", "rosUhgp5mIg", "rosUhgp5mIg=-5", "4waSgw==", "?", "AAAAAAAAAAAA"};
+    static const char *const bad[] = {"",         "rosUhgp5mIg", "rosUhgp5mIg=-5",
+                                      "4waSgw==", "?",           "AAAAAAAAAAAA"};
     char text[S3_CRC_TEXT_MAX];
     uint64_t crc = 1;
 
@@ -154,9 +155,9 @@ static void test_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),        cmocka_unit_test(test_against_tables),
-        cmocka_unit_test(test_combine),      cmocka_unit_test(test_combine_long),
-        cmocka_unit_test(test_body),         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_known),   cmocka_unit_test(test_against_tables),
+        cmocka_unit_test(test_combine), cmocka_unit_test(test_combine_long),
+        cmocka_unit_test(test_body),    cmocka_unit_test(test_text),
     };
 
     return cmocka_run_group_tests(tests, fill, NULL);

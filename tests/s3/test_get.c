@@ -505,6 +505,48 @@ static void test_always_corrupt(void **state)
     fixture_end(&f);
 }
 
+/* MD5 says nothing of an object in parts; its checksum does. One of its parts' checksums, one beside
+ * a part of the object and one of another kind say nothing. */
+static void test_checksum(void **state)
+{
+#define SUM(value) "x-amz-checksum-crc64nvme: " value "\r\n"
+    static const struct {
+        const char *more;
+        bool right;
+    } ways[] = {
+        {SUM("rosUhgp5mIg="), true},
+        {SUM("AAAAAAAAAAA="), false},
+        {"x-amz-checksum-crc32c: 4waSgw==\r\n", true},
+        {"x-amz-checksum-crc32c: 4waSgQ==\r\n", false},
+        {SUM("rosUhgp5mIg=") "x-amz-checksum-crc32c: 4waSgQ==\r\n", true},
+        {"x-amz-checksum-type: COMPOSITE\r\n" SUM("AAAAAAAAAAA="), true},
+        {SUM("AAAAAAAAAAA=-3"), true},
+        {"x-amz-checksum-sha1: AAAA\r\n", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct fixture f;
+        char text[512];
+
+        snprintf(text, sizeof(text), ANSWER("\"parts-2\"", "%s", "9", "123456789"), ways[i].more);
+        fixture_begin(&f, SCRIPT({.text = text}));
+        f.conf.response_checks = true;
+        fixture_client(&f);
+        fixture_get(&f, &checked);
+        if (ways[i].right)
+            came(&f, "123456789", "\"parts-2\"", 0);
+        else
+            failed(&f, EIO, 3);
+        assert_string_equal(server_header(f.server, 0, "x-amz-checksum-mode"), "ENABLED");
+        f.conf.response_checks = false;
+        fixture_client(&f);
+        fixture_get(&f, &checked);
+        came(&f, "123456789", "\"parts-2\"", 0);
+        fixture_end(&f);
+    }
+}
+
 /* Headers that say which bytes these are, twice: the same is fine, another value is nonsense. */
 static void test_headers_twice(void **state)
 {
@@ -662,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_other_etags),
         cmocka_unit_test(test_always_corrupt),
         cmocka_unit_test(test_headers_twice),
+        cmocka_unit_test(test_checksum),
         cmocka_unit_test(test_not_looked_at),
         cmocka_unit_test(test_callers_no),
         cmocka_unit_test(test_trickle),

@@ -32,7 +32,8 @@
         .text = t, .end = SERVER_CLOSE                                                             \
     }
 
-static const struct s3_part_done two[] = {{1, "\"a\""}, {7, "\"<&>\""}};
+static const struct s3_part_done two[] = {{.number = 1, .etag = "\"a\""},
+                                          {.number = 7, .etag = "\"<&>\""}};
 
 static void wait(struct fixture *f, int started)
 {
@@ -171,6 +172,44 @@ static void test_complete(void **state)
     fixture_end(&f);
 }
 
+/* Each part with its own, the object with what follows from them; parts in any order, by anybody. */
+static void test_checksums(void **state)
+{
+    struct s3_create create = {.key = "k"};
+    struct s3_part part = {
+        .key = "k", .upload_id = "u", .number = 1, .body = {.mem = "12345", .fd = -1, .len = 5}};
+    struct s3_part_done parts[2] = {{.number = 1, .etag = "\"a\"", .len = 5},
+                                    {.number = 2, .etag = "\"b\"", .len = 4}};
+    struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = 2};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT(ONE(CREATED),
+                             ONE("HTTP/1.1 200 OK\r\nETag: \"p\"\r\n"
+                                 "Content-Length: 0\r\n\r\n"),
+                             ONE("HTTP/1.1 200 OK\r\nETag: \"p\"\r\nContent-Length: 0\r\n\r\n"),
+                             ONE(COMPLETED)));
+    f.conf.checksum = S3_CRC_64NVME;
+    fixture_client(&f);
+    wait(&f, s3_create(f.client, &create, call_done, &f.call, NULL));
+    ended(&f, 0, 1, false);
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-algorithm"), "CRC64NVME");
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-type"), "FULL_OBJECT");
+    part.checksum = c.checksum = f.call.res.checksum;
+    assert_int_equal(c.checksum, S3_CRC_64NVME);
+    wait(&f, s3_part(f.client, &part, call_done, &f.call, NULL));
+    parts[0].crc = f.call.res.crc;
+    part.number = 2;
+    part.body = (struct s3_body){.mem = "6789", .fd = -1, .len = 4};
+    wait(&f, s3_part(f.client, &part, call_done, &f.call, NULL));
+    parts[1].crc = f.call.res.crc;
+    assert_true(*server_header(f.server, 1, "x-amz-checksum-crc64nvme"));
+    wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
+    ended(&f, 0, 1, false);
+    assert_string_equal(server_header(f.server, 3, "x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
+    fixture_end(&f);
+}
+
 /* A success that turns out to be none, or gets lost, is asked again; that the upload is over then
  * proves nothing, and the caller is told so. */
 static void test_complete_in_doubt(void **state)
@@ -214,7 +253,7 @@ static void test_abort(void **state)
 
 static void complete_refused(struct fixture *f, struct s3_part_done part, size_t n)
 {
-    const struct s3_part_done parts[2] = {{5, "\"a\""}, part};
+    const struct s3_part_done parts[2] = {{.number = 5, .etag = "\"a\""}, part};
     struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = n};
 
     assert_int_equal(s3_complete(f->client, &c, call_done, &f->call, NULL), -EINVAL);
@@ -239,9 +278,9 @@ static void test_bad_starts(void **state)
     c.from_key = "a";
     c.off = 1; /* from there to the end cannot be said */
     assert_int_equal(s3_part_copy(f.client, &c, call_done, &f.call, NULL), -EINVAL);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\""}, 0);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\""}, S3_PARTS_MAX + 1);
-    complete_refused(&f, (struct s3_part_done){5, "\"b\""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, 0);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, S3_PARTS_MAX + 1);
+    complete_refused(&f, (struct s3_part_done){.number = 5, .etag = "\"b\""}, 2);
     complete_refused(&f, (struct s3_part_done){6, "\"b\r\""}, 2);
     complete_refused(&f, (struct s3_part_done){6, ""}, 2);
     assert_int_equal(s3_abort(f.client, "k", "", call_done, &f.call, NULL), -EINVAL);
@@ -276,13 +315,10 @@ static void test_many_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_part),
-        cmocka_unit_test(test_part_copy),
-        cmocka_unit_test(test_complete),
-        cmocka_unit_test(test_complete_in_doubt),
-        cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_bad_starts),
+        cmocka_unit_test(test_create),     cmocka_unit_test(test_part),
+        cmocka_unit_test(test_part_copy),  cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_checksums),  cmocka_unit_test(test_complete_in_doubt),
+        cmocka_unit_test(test_abort),      cmocka_unit_test(test_bad_starts),
         cmocka_unit_test(test_many_parts),
     };
 

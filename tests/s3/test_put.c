@@ -393,6 +393,80 @@ static void test_delete_once(void **state)
     fixture_end(&f);
 }
 
+#define NINE "123456789"
+#define NINE_SUM "rosUhgp5mIg="
+#define STORED(more) "HTTP/1.1 200 OK\r\nETag: \"new\"\r\n" more "Content-Length: 0\r\n\r\n"
+
+/* A checksum goes with each body, whether it is signed or not, and the server's is compared. */
+static void test_checksum(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = STORED("")},
+                             {.text = STORED("x-amz-checksum-crc64nvme: " NINE_SUM "\r\n")},
+                             {.text = STORED("x-amz-checksum-crc32c: 4waSgw==\r\n")},
+                             {.text = STORED("x-amz-checksum-crc32c: 4waSgQ==\r\n")}));
+    f.conf.checksum = S3_CRC_64NVME;
+    for (int i = 0; i < 2; i++) {
+        f.conf.payload_signing = i ? S3_SIGN_NEVER : S3_SIGN_ALWAYS;
+        fixture_client(&f);
+        fixture_put(&f, &put);
+        succeeded(&f, 1, false);
+        assert_string_equal(server_header(f.server, i, "x-amz-checksum-crc64nvme"), NINE_SUM);
+        assert_int_equal(f.call.res.checksum, S3_CRC_64NVME);
+        assert_true(f.call.res.crc == UINT64_C(0xae8b14860a799888));
+    }
+    assert_string_equal(server_header(f.server, 1, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
+    f.conf.checksum = S3_CRC_32C;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_string_equal(server_header(f.server, 2, "x-amz-checksum-crc32c"), "4waSgw==");
+    fixture_put(&f, &put); /* other bytes are stored than were sent */
+    failed(&f, EIO, 3, true);
+    put.body.len = 0;
+    f.conf.checksum = S3_CRC_NONE;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    assert_string_equal(server_header(f.server, 6, "x-amz-checksum-crc32c"), "");
+    fixture_end(&f);
+}
+
+/* A server that refuses them is found out once; one that has taken them refuses for another reason. */
+static void test_checksum_refused(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    uint32_t habits = 0;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n"},
+                             {.text = STORED("")}, {.text = STORED("")}, {.text = STORED("")},
+                             {.text = "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"}));
+    f.conf.checksum = S3_CRC_64NVME;
+    f.conf.habits = &habits;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    succeeded(&f, 2, false);
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-crc64nvme"), NINE_SUM);
+    assert_string_equal(server_header(f.server, 1, "x-amz-checksum-crc64nvme"), "");
+    assert_int_equal(habits & S3_HABIT_NO_CHECKSUMS, S3_HABIT_NO_CHECKSUMS);
+    assert_int_equal(f.call.res.checksum, S3_CRC_NONE);
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_string_equal(server_header(f.server, 2, "x-amz-checksum-crc64nvme"), "");
+    habits = 0;
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_int_equal(habits & S3_HABIT_CHECKSUMS, S3_HABIT_CHECKSUMS);
+    fixture_put(&f, &put);
+    assert_true(f.call.res.error < 0);
+    assert_int_equal(server_count(f.server), 5);
+    fixture_end(&f);
+}
+
 #define PORTAL                                                                                     \
     "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 28\r\n\r\n"                     \
     "<html><p>Log in</p><br></html"
@@ -614,6 +688,8 @@ int main(void)
         cmocka_unit_test(test_delete),
         cmocka_unit_test(test_delete_once),
         cmocka_unit_test(test_success_of_others),
+        cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_checksum_refused),
         cmocka_unit_test(test_success_too_early),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_gate),

@@ -340,6 +340,12 @@ class Connection:
             head, refused = s3proxy_habits.request(plan.habits, x, head, proxy.credentials)
             if refused:
                 return await self.answer(x, body, refused)
+        for flip in plan.flips:
+            self.say_continue(x)
+            body = await SpooledBody(body).fill()
+            body.flip(int(body.length * flip["at"]))
+            x.headers.pop("expect", None)
+            head = sign_again(head, ("expect",), {})
         strip = list(plan.strip)
         if any(name in x.headers for name in plan.strip_missing):
             status, _ = await self.ask_head(x)

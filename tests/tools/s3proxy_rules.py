@@ -26,6 +26,7 @@ ACTIONS = {                     # action -> its parameters and their defaults
               "missing_only": False},                   # only where the key does not exist
     "habit": s3proxy_habits.PARAMS,
     "mangle": s3proxy_mangle.PARAMS,
+    "flip_request": {"at": 0.5},        # one bit of the request's body arrives as another
     "nolock": {"pause_ms": 0, "name": None},
     # a listing as another server would make it: s3proxy_list.py
     "list": {"order": "keys",               # keys | prefixes first; shuffled: within each kind
@@ -176,6 +177,7 @@ class Plan:
         self.rewrites = []
         self.listing = None
         self.habits = []
+        self.flips = []
         self.ending = None
         self.args = {}
         self.names = []
@@ -200,6 +202,8 @@ class Plan:
             self.listing = p
         elif rule.action == "habit":
             self.habits.append(p)
+        elif rule.action == "flip_request":
+            self.flips.append(p)
         elif rule.action == "rewrite":
             self.rewrites.append(p)
         else:
