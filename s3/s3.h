@@ -31,7 +31,8 @@
 #define S3_TEXT_MAX 256                /* description of a failure, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* maximum bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* maximum number of parts of one upload */
-#define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload id, and NUL */
+#define S3_OBJECT_MAX (S3_PARTS_MAX * S3_PUT_MAX) /* bytes of an object: 48.8 TiB */
+#define S3_UPLOAD_ID_MAX 1024                     /* bytes of an upload id, and NUL */
 
 struct s3_client;
 struct s3_req;
@@ -303,6 +304,7 @@ struct s3_delete {
  * (S3_CRC_NONE: of none). A retry may leave another, empty upload behind. */
 struct s3_create {
     const char *key;
+    bool checksum;            /* each part will be sent with one */
     const char *content_type; /* NULL = binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
@@ -344,6 +346,7 @@ struct s3_complete {
     enum s3_crc checksum;
     const char *if_match;      /* NULL or an ETag, never "*" */
     const char *if_none_match; /* "*" or NULL */
+    bool bare_match;           /* as for s3_put */
 };
 
 struct s3_list_entry {

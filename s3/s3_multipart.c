@@ -117,7 +117,7 @@ int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *d
 
     if (r < 0)
         return r;
-    req->upload_checksum = s3_sum_kind(c);
+    req->upload_checksum = create->checksum ? s3_sum_kind(c) : S3_CRC_NONE;
     r = s3_object_describe(req, create->content_type, create->meta, create->n_meta);
     return submit(req, r, ret_req);
 }
@@ -134,12 +134,23 @@ static int multipart_add_number(struct s3_req *req, unsigned number)
     return s3_query_add(&req->query, "partNumber", text);
 }
 
+/* A server that has created an upload with checksums, and refuses those of its parts: this upload
+ * fails, the next has none. */
+static bool part_turn(struct s3_req *req)
+{
+    if (req->put.checksum && !s3_habit_has(req->client, S3_HABIT_CHECKSUMS) &&
+        s3_condition_unknown(req->reply.status, req->result.code))
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_CHECKSUMS);
+    return false;
+}
+
 static const struct s3_op op_part = {
     .kind = S3_OP_PART,
     .name = "PUT PART",
     .method = "PUT",
     .prepare = s3_sum_prepare,
     .on_end = s3_success_stored,
+    .turn = part_turn,
 };
 
 int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, void *arg,
@@ -321,7 +332,10 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
     if (r == 0)
         r = s3_sum_complete(req, complete);
     if (r == 0)
-        r = s3_object_conditions(req, complete->if_match, false, complete->if_none_match);
+        r = s3_object_conditions(req, complete->if_match,
+                                 complete->bare_match ||
+                                     s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
+                                 complete->if_none_match);
     return r;
 }
 

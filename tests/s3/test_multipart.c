@@ -175,7 +175,7 @@ static void test_complete(void **state)
 /* Each part with its own, the object with what follows from them; parts in any order, by anybody. */
 static void test_checksums(void **state)
 {
-    struct s3_create create = {.key = "k"};
+    struct s3_create create = {.key = "k", .checksum = true};
     struct s3_part part = {
         .key = "k", .upload_id = "u", .number = 1, .body = {.mem = "12345", .fd = -1, .len = 5}};
     struct s3_part_done parts[2] = {{.number = 1, .etag = "\"a\"", .len = 5},
@@ -281,8 +281,8 @@ static void test_bad_starts(void **state)
     complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, 0);
     complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, S3_PARTS_MAX + 1);
     complete_refused(&f, (struct s3_part_done){.number = 5, .etag = "\"b\""}, 2);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\r\""}, 2);
-    complete_refused(&f, (struct s3_part_done){6, ""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\r\""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = ""}, 2);
     assert_int_equal(s3_abort(f.client, "k", "", call_done, &f.call, NULL), -EINVAL);
     memset(long_id, 'i', sizeof(long_id) - 1);
     assert_int_equal(s3_abort(f.client, "k", long_id, call_done, &f.call, NULL), -EINVAL);
@@ -303,7 +303,7 @@ static void test_many_parts(void **state)
     memset(etag, '&', sizeof(etag) - 1);
     etag[sizeof(etag) - 1] = '\0';
     for (unsigned i = 0; i < S3_PARTS_MAX; i++)
-        parts[i] = (struct s3_part_done){i + 1, etag};
+        parts[i] = (struct s3_part_done){.number = i + 1, .etag = etag};
     fixture_begin(&f, SCRIPT(ONE(COMPLETED)));
     wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
     ended(&f, 0, 1, false);
