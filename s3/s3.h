@@ -300,8 +300,8 @@ struct s3_delete {
 /* Multipart uploads: created, parts sent in any order and concurrently, then completed, or aborted
  * (which needs a separate permission). An upload that is neither persists, and is billed. */
 
-/* Returns result.upload_id, and in result.checksum the kind of checksum that S3 expects of each part
- * (S3_CRC_NONE: of none). A retry may leave another, empty upload behind. */
+/* Returns result.upload_id, and in result.checksum the kind of checksum that S3 expects of each
+ * part (S3_CRC_NONE: of none). A retry may leave another, empty upload behind. */
 struct s3_create {
     const char *key;
     bool checksum;            /* each part will be sent with one */

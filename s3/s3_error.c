@@ -10,8 +10,8 @@
  *   EACCES        not permitted, or no credentials
  *   EEXIST        a conditional change was refused
  *   ESTALE        the object of a pinned read changed
- *   ENOENT        it does not exist. Needs the code NoSuchKey (some servers answer an unknown access
- *                 key with another 404), and a request to which that can be an answer
+ *   ENOENT        it does not exist. Needs the code NoSuchKey (some servers answer an unknown
+ *                 access key with another 404), and a request to which that can be an answer
  *   EIO           unknown (the server failed, or says what S3 does not say) or corrupt
  *
  * Throttled is not EAGAIN, though that would be its meaning: programs, and the kernel's io_uring,

@@ -66,8 +66,8 @@ static int begin_anew(struct s3_req *req, const char *why)
     return no_s3_answer(req, why);
 }
 
-/* The first head has arrived: decides what the bytes are to be checked against. (A checksum beside a
- * part of an object is of the part, or of the object: nobody can tell.) */
+/* The first head has arrived: decides what the bytes are to be checked against. (A checksum beside
+ * a part of an object is of the part, or of the object: nobody can tell.) */
 static void begin_check(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;

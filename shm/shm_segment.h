@@ -62,9 +62,9 @@ enum shm_table {
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
  * atomic), `habits` (workers, bits set atomically, none cleared), `retry_spent` and `refused`
- * (workers: only a hint). Readers: all, without lock. The tables have the layout of one version of the program, and
- * only stateproxyctl of the same version reads them: a separate layout number would be forgotten at
- * some change. `magic` and `version` never move. */
+ * (workers: only a hint). Readers: all, without lock. The tables have the layout of one version of
+ * the program, and only stateproxyctl of the same version reads them: a separate layout number
+ * would be forgotten at some change. `magic` and `version` never move. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];

@@ -505,8 +505,8 @@ static void test_always_corrupt(void **state)
     fixture_end(&f);
 }
 
-/* MD5 says nothing of an object in parts; its checksum does. One of its parts' checksums, one beside
- * a part of the object and one of another kind say nothing. */
+/* MD5 says nothing of an object in parts; its checksum does. One of its parts' checksums, and one
+ * of another kind, say nothing. */
 static void test_checksum(void **state)
 {
 #define SUM(value) "x-amz-checksum-crc64nvme: " value "\r\n"

@@ -434,7 +434,7 @@ static void test_checksum(void **state)
     fixture_end(&f);
 }
 
-/* A server that refuses them is found out once; one that has taken them refuses for another reason. */
+/* A server that refuses them is found out once; one that took them refuses for another reason. */
 static void test_checksum_refused(void **state)
 {
     struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};

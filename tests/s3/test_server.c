@@ -163,7 +163,8 @@ static void test_upload(void **state)
 {
     char *data = calloc(1, PART_LEN), id[S3_UPLOAD_ID_MAX];
     char etags[2][S3_ETAG_MAX];
-    struct s3_part_done parts[] = {{.number = 1, .etag = etags[0]}, {.number = 2, .etag = etags[1]}};
+    struct s3_part_done parts[] = {{.number = 1, .etag = etags[0]},
+                                   {.number = 2, .etag = etags[1]}};
     struct s3_part p = {.key = key_of("up"),
                         .upload_id = id,
                         .number = 1,
