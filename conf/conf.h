@@ -20,6 +20,11 @@ enum conf_addressing { CONF_ADDRESSING_AUTO, CONF_ADDRESSING_PATH, CONF_ADDRESSI
 
 enum conf_payload_signing { CONF_SIGN_AUTO, CONF_SIGN_ALWAYS, CONF_SIGN_NEVER };
 
+enum conf_checksum { CONF_CHECKSUM_CRC64NVME, CONF_CHECKSUM_CRC32C, CONF_CHECKSUM_NONE };
+
+/* The words of AWS's clients: wherever the server takes them, or where a request needs one. */
+enum conf_checksum_when { CONF_CHECKSUM_SUPPORTED, CONF_CHECKSUM_REQUIRED };
+
 enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
 
 enum conf_probe { CONF_PROBE_AUTO, CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PROBE_OFF };
@@ -56,6 +61,11 @@ struct conf {
         const char *secret_access_key;
         const char *session_token; /* also NULL when none was given */
     } s3;
+
+    struct {
+        enum conf_checksum algorithm; /* of what is sent */
+        enum conf_checksum_when request, response;
+    } checksum;
 
     /* Where credentials come from when s3.access_key_id is not given; "" = not given. */
     struct {

@@ -33,6 +33,8 @@ static_assert(sizeof(enum conf_metadata) == sizeof(int), "");
 static_assert(sizeof(enum conf_on_kill) == sizeof(int), "");
 static_assert(sizeof(enum conf_probe) == sizeof(int), "");
 static_assert(sizeof(enum conf_payload_signing) == sizeof(int), "");
+static_assert(sizeof(enum conf_checksum) == sizeof(int), "");
+static_assert(sizeof(enum conf_checksum_when) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
 static_assert(sizeof(mode_t) == sizeof(unsigned), "");
 static_assert(sizeof(uid_t) == sizeof(unsigned), "");
@@ -79,6 +81,22 @@ static const struct conf_choice signings[] = {
     {"auto", CONF_SIGN_AUTO},
     {"always", CONF_SIGN_ALWAYS},
     {"never", CONF_SIGN_NEVER},
+    {NULL, 0},
+};
+
+static const struct conf_choice checksums[] = {
+    {"crc64nvme", CONF_CHECKSUM_CRC64NVME},
+    {"crc32c", CONF_CHECKSUM_CRC32C},
+    {"none", CONF_CHECKSUM_NONE},
+    {NULL, 0},
+};
+
+/* AWS documents them in both cases. */
+static const struct conf_choice checksum_whens[] = {
+    {"when_supported", CONF_CHECKSUM_SUPPORTED},
+    {"when_required", CONF_CHECKSUM_REQUIRED},
+    {"WHEN_SUPPORTED", CONF_CHECKSUM_SUPPORTED},
+    {"WHEN_REQUIRED", CONF_CHECKSUM_REQUIRED},
     {NULL, 0},
 };
 
@@ -297,6 +315,20 @@ const struct conf_key conf_keys[] = {
     {.name = "upload.concurrency", FIELD(upload.concurrency), .type = CONF_UINT, .def = "4",
      .min = 1, .max = 64,
      .doc = "parts of one file that are uploaded at the same time"},
+
+    {.name = "checksum.algorithm", FIELD(checksum.algorithm), .type = CONF_ENUM,
+     .def = "crc64nvme", .choices = checksums,
+     .doc = "the checksum that is sent with what is stored, and that S3 keeps with the object; a "
+            "server that refuses it is not sent it any more"},
+    {.name = "checksum.request", FIELD(checksum.request), .type = CONF_ENUM,
+     .def = "when_supported", .env = {"AWS_REQUEST_CHECKSUM_CALCULATION"},
+     .choices = checksum_whens,
+     .doc = "when_required: no checksums are sent"},
+    {.name = "checksum.response", FIELD(checksum.response), .type = CONF_ENUM,
+     .def = "when_supported", .env = {"AWS_RESPONSE_CHECKSUM_VALIDATION"},
+     .choices = checksum_whens,
+     .doc = "whole objects that are read are compared with the checksum that S3 has of them; "
+            "when_required: they are not (an ETag that is an MD5 is compared all the same)"},
 
     {.name = "read.whole_limit", FIELD(read.whole_limit), .type = CONF_SIZE, .def = "8Mi",
      .max = GiB,

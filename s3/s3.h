@@ -41,6 +41,9 @@ struct s3_cred_source;
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
 
+/* A checksum that S3 keeps with an object (s3_crc.h). */
+enum s3_crc { S3_CRC_NONE, S3_CRC_64NVME, S3_CRC_32C };
+
 /* How a server differs from S3: bits of one word, shared by all clients of that server. A bit is
  * set atomically and never cleared. It changes what is sent, never how a response is judged. */
 enum s3_habit {
@@ -57,9 +60,12 @@ enum s3_habit {
     S3_HABIT_NO_COPY_TARGET = 64,
     S3_HABIT_NO_COPY_SOURCE = 128, /* s3_copy compares with a HEAD first */
 
-    S3_HABIT_VIRTUAL_HOST = 256, /* it refuses path addressing: AUTO means VIRTUAL */
-    S3_HABIT_CONTRADICTS = 512,  /* a response in use contradicted what the probe found */
-    S3_HABIT_NO_VERSIONS = 1024, /* the server, or its policy, refuses a GET by version id */
+    S3_HABIT_VIRTUAL_HOST = 256,  /* it refuses path addressing: AUTO means VIRTUAL */
+    S3_HABIT_CONTRADICTS = 512,   /* a response in use contradicted what the probe found */
+    S3_HABIT_NO_VERSIONS = 1024,  /* the server, or its policy, refuses a GET by version id */
+    S3_HABIT_NO_CHECKSUMS = 4096, /* it refuses requests with a checksum: none is sent */
+    S3_HABIT_CHECKSUMS = 8192,    /* it has taken one */
+    S3_HABIT_MD5_ETAGS = 2048, /* an ETag was the MD5 of the bytes: one that is not means others */
 };
 
 /* Counters that the client increments. They may start at any value. */
@@ -81,6 +87,8 @@ struct s3_client_conf {
     bool tls_insecure;       /* no certificate is checked */
     enum s3_addressing addressing;
     enum s3_payload_signing payload_signing; /* AUTO: signed over plain HTTP only */
+    enum s3_crc checksum; /* sent with what is stored, while the server takes it */
+    bool response_checks; /* whole objects are compared with the checksum that S3 has of them */
     uint64_t connect_timeout_ns;
     uint64_t attempt_timeout_ns; /* an attempt fails when no byte has moved for so long */
     /* For a whole request with all attempts and waits. It restarts whenever 64 KiB more of the body
@@ -90,6 +98,9 @@ struct s3_client_conf {
     unsigned max_attempts; /* attempts that the server answered; 1 = no retry of any kind */
     unsigned max_connections;
     const struct s3_counters *counters; /* borrowed; NULL = none */
+    uint32_t
+        *retry_spent; /* of the bucket of s3_retry.h; borrowed, may be shared; 0 at first. NULL =
+                            * private to this client */
     uint32_t *habits; /* enum s3_habit; borrowed, may be shared. NULL = private to this client */
     /* S3_HABIT_FORM is final: conditions were tested in that form, no other is tried. */
     bool form_is_known;
@@ -182,6 +193,9 @@ struct s3_result {
                              * `done` */
     unsigned n_entries;     /* LIST: entries reported; 0 and truncated: the page had nothing new */
     const char *upload_id;  /* CREATE: valid during `done` */
+    /* PUT, a part: what was sent with it; CREATE: what its parts and s3_complete have to name */
+    enum s3_crc checksum;
+    uint64_t crc; /* PUT, a part */
 };
 
 /* The server refused a request with a condition in a way that may mean that it does not support the
@@ -286,9 +300,11 @@ struct s3_delete {
 /* Multipart uploads: created, parts sent in any order and concurrently, then completed, or aborted
  * (which needs a separate permission). An upload that is neither persists, and is billed. */
 
-/* Returns result.upload_id. A retry may leave another, empty upload behind. */
+/* Returns result.upload_id, and in result.checksum the kind of checksum that S3 expects of each
+ * part (S3_CRC_NONE: of none). A retry may leave another, empty upload behind. */
 struct s3_create {
     const char *key;
+    bool checksum;            /* each part will be sent with one */
     const char *content_type; /* NULL = binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
@@ -299,6 +315,7 @@ struct s3_part {
     const char *key, *upload_id;
     unsigned number; /* 1..S3_PARTS_MAX */
     struct s3_body body;
+    enum s3_crc checksum; /* as s3_create returned it; result.crc is the part's */
 };
 
 struct s3_part_copy {
@@ -311,7 +328,8 @@ struct s3_part_copy {
 
 struct s3_part_done {
     unsigned number;
-    const char *etag; /* as in the response for the part */
+    const char *etag;  /* as in the response for the part */
+    uint64_t crc, len; /* with a checksum: its own, and its bytes */
 };
 
 /* Conditions as for s3_put: 412 -> -EEXIST with code PreconditionFailed (the upload stays open),
@@ -323,9 +341,12 @@ struct s3_complete {
     const char *key, *upload_id;
     const struct s3_part_done *parts; /* in ascending order of number */
     size_t n_parts;                   /* 1..S3_PARTS_MAX */
-    const char *if_match;             /* NULL or an ETag, never "*" */
-    const char *if_none_match;        /* "*" or NULL */
-    bool bare_match;                  /* as for s3_put */
+    /* As s3_create returned it: S3 compares the parts' and the object's with what it has. Not with
+     * parts that were copied. */
+    enum s3_crc checksum;
+    const char *if_match;      /* NULL or an ETag, never "*" */
+    const char *if_none_match; /* "*" or NULL */
+    bool bare_match;           /* as for s3_put */
 };
 
 struct s3_list_entry {

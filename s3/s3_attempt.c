@@ -42,7 +42,7 @@ static int on_send(void *arg, char *remote, char *local, int remote_port, int lo
     if (req->state == S3_REQ_GONE)
         return CURL_PREREQFUNC_ABORT;
     if ((req->once || req->settles) && req->sends > 0 && req->reply.status != 417) {
-        (void)s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
+        (void)s3_req_stop(req, -ECONNRESET, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
                           "the connection ended without a response");
         return CURL_PREREQFUNC_ABORT;
     }

@@ -79,7 +79,7 @@ int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
     c->kick.on_time = on_kick;
     if (!c->conf.habits)
         c->conf.habits = &c->own_habits;
-    s3_retry_bucket_init(&c->bucket, uniform);
+    s3_retry_bucket_init(&c->bucket, c->conf.retry_spent, uniform);
     r = client_init(c, err);
     if (r < 0) {
         s3_client_free(c);
@@ -117,7 +117,12 @@ bool s3_client_signs_payload(const struct s3_client *c)
            (c->conf.payload_signing == S3_SIGN_AUTO && !c->url.tls);
 }
 
-/* Continues hashing within `budget`. True if the request's hash is complete or it failed (and is
+static bool is_unread(const struct s3_req *req)
+{
+    return s3_op_has_body(req->op->kind) && req->put.unread;
+}
+
+/* Continues reading the body within `budget`. True if it is complete, or has failed (and is
  * freed). */
 static bool hash_some(struct s3_req *req, uint64_t *budget)
 {
@@ -134,17 +139,19 @@ static bool hash_some(struct s3_req *req, uint64_t *budget)
     put->hashed += n;
     if (put->hashed < put->body.len)
         return false;
-    s3_hash_hex(&put->hash, req->payload_hash);
+    if (put->hash.sha)
+        s3_hash_hex(&put->hash, req->payload_hash);
+    put->unread = false;
     req->mark_ns = clock_mono_ns(); /* the server is not to blame for that time */
     return true;
 }
 
-/* The first request whose hash is complete; if there is none, the first. */
+/* The first request whose body has been read, or need not be; if there is none, the first. */
 static struct s3_req *pick(const struct s3_client *c)
 {
     struct s3_req *req = c->queue.first;
 
-    while (req && !*req->payload_hash)
+    while (req && is_unread(req))
         req = req->next;
     return req ? req : c->queue.first;
 }
@@ -156,7 +163,7 @@ static void run_queue(struct s3_client *c)
     while (c->n_active < c->limit && c->queue.first) {
         struct s3_req *req = pick(c);
 
-        if (*req->payload_hash) {
+        if (!is_unread(req)) {
             s3_req_start(req);
         } else if (!hash_some(req, &budget)) {
             s3_client_kick(c); /* continue after others had a turn */

@@ -51,8 +51,7 @@ struct s3_client {
     uint64_t throttled_ns;
     struct s3_retry_bucket bucket;
     bool no_lengths;     /* a response came without Content-Length */
-    bool md5_etags;      /* some MD5 ETags matched (s3_etag.h) */
-    bool other_etags;    /* none matched, and some are certainly no MD5: no longer checked */
+    bool other_etags;    /* some ETags are certainly no MD5, and none matched: no longer checked */
     uint32_t own_habits; /* used if conf.habits is NULL */
     int64_t skew_ns;     /* by which the server's clock is ahead */
     uint64_t good_ns, good_generation; /* time when the server last accepted these credentials */

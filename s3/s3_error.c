@@ -1,10 +1,21 @@
 /* From a response or an error of curl to an errno and a retry class. Files above this one see HTTP
  * statuses, S3 codes or curl codes only to display them.
  *
- * Choices: a missing permission is EACCES; a fault of the server or of the network is EIO; a
- * refused conditional change is EEXIST; a pinned read whose object changed is ESTALE. "Does not
- * exist" (ENOENT) needs the code NoSuchKey: some servers answer an unknown access key with another
- * 404. */
+ * The errno tells a program what it may do. It is that of the last attempt, also when the deadline
+ * has ended the request:
+ *
+ *   ECONNREFUSED  nobody there: no name, no connection; nothing was sent
+ *   ECONNRESET    the connection broke, or a gateway lost the server
+ *   ETIMEDOUT     no answer in time, or throttled until attempts or time were spent
+ *   EACCES        not permitted, or no credentials
+ *   EEXIST        a conditional change was refused
+ *   ESTALE        the object of a pinned read changed
+ *   ENOENT        it does not exist. Needs the code NoSuchKey (some servers answer an unknown
+ *                 access key with another 404), and a request to which that can be an answer
+ *   EIO           unknown (the server failed, or says what S3 does not say) or corrupt
+ *
+ * Throttled is not EAGAIN, though that would be its meaning: programs, and the kernel's io_uring,
+ * repeat on EAGAIN at once, which is what the server asked us not to do. */
 #include "s3/s3_error.h"
 
 #include <errno.h>
@@ -74,16 +85,16 @@ static const struct code_rule {
     {"TemporaryRedirect", EIO, R_ANSWERED, true},
     {"IllegalLocationConstraintException", EIO, R_NO, true},
     /* retry later */
-    {"SlowDown", EIO, R_THROTTLED, true},
-    {"SlowDownRead", EIO, R_THROTTLED, true},
-    {"SlowDownWrite", EIO, R_THROTTLED, true},
-    {"Throttling", EIO, R_THROTTLED, true},
-    {"ThrottlingException", EIO, R_THROTTLED, true},
-    {"RequestLimitExceeded", EIO, R_THROTTLED, true},
-    {"TooManyRequests", EIO, R_THROTTLED, true},
-    {"ServiceUnavailable", EIO, R_THROTTLED, true},
-    {"BandwidthLimitExceeded", EIO, R_THROTTLED, true},
-    {"RequestTimeout", EIO, R_ANSWERED, true}, /* our body came too slowly */
+    {"SlowDown", ETIMEDOUT, R_THROTTLED, true},
+    {"SlowDownRead", ETIMEDOUT, R_THROTTLED, true},
+    {"SlowDownWrite", ETIMEDOUT, R_THROTTLED, true},
+    {"Throttling", ETIMEDOUT, R_THROTTLED, true},
+    {"ThrottlingException", ETIMEDOUT, R_THROTTLED, true},
+    {"RequestLimitExceeded", ETIMEDOUT, R_THROTTLED, true},
+    {"TooManyRequests", ETIMEDOUT, R_THROTTLED, true},
+    {"ServiceUnavailable", ETIMEDOUT, R_THROTTLED, true},
+    {"BandwidthLimitExceeded", ETIMEDOUT, R_THROTTLED, true},
+    {"RequestTimeout", ETIMEDOUT, R_ANSWERED, true}, /* our body came too slowly */
     {"IncompleteBody", EIO, R_ANSWERED, true},
     {"BadDigest", EIO, R_ANSWERED, true},
     {"XAmzContentSHA256Mismatch", EIO, R_ANSWERED, true},
@@ -101,12 +112,25 @@ static const struct status_rule {
     enum s3_retry_class retry;
     bool refused;
 } status_rules[] = {
-    {401, EACCES, R_NO, true},     {403, EACCES, R_NO, true},     {404, EIO, R_NO, true},
-    {405, EOPNOTSUPP, R_NO, true}, {407, EACCES, R_NO, true},     {408, EIO, R_ANSWERED, true},
-    {409, EIO, R_NO, true},        {413, EFBIG, R_NO, true},      {416, ERANGE, R_NO, true},
-    {425, EIO, R_ANSWERED, true},  {429, EIO, R_THROTTLED, true}, {500, EIO, R_ANSWERED, false},
-    {501, EOPNOTSUPP, R_NO, true}, {502, EIO, R_ANSWERED, false}, {503, EIO, R_THROTTLED, false},
-    {504, EIO, R_ANSWERED, false}, {507, ENOSPC, R_NO, true},     {509, EIO, R_THROTTLED, true},
+    {307, EIO, R_ANSWERED, true},
+    {401, EACCES, R_NO, true},
+    {403, EACCES, R_NO, true},
+    {404, EIO, R_ANSWERED, true}, /* a gateway's, or a nonsense */
+    {405, EOPNOTSUPP, R_NO, true},
+    {407, EACCES, R_NO, true},
+    {408, ETIMEDOUT, R_ANSWERED, true},
+    {409, EIO, R_NO, true},
+    {413, EFBIG, R_NO, true},
+    {416, ERANGE, R_NO, true},
+    {425, ETIMEDOUT, R_ANSWERED, true},
+    {429, ETIMEDOUT, R_THROTTLED, true},
+    {500, EIO, R_ANSWERED, false},
+    {501, EOPNOTSUPP, R_NO, true},
+    {502, ECONNRESET, R_ANSWERED, false},
+    {503, ETIMEDOUT, R_THROTTLED, false},
+    {504, ETIMEDOUT, R_ANSWERED, false},
+    {507, ENOSPC, R_NO, true},
+    {509, ETIMEDOUT, R_THROTTLED, true},
 };
 
 bool s3_op_changes(enum s3_op_kind op)
@@ -169,6 +193,16 @@ static int precondition(enum s3_op_kind op)
     return op == S3_OP_PUT || op == S3_OP_DELETE || op == S3_OP_COMPLETE ? EEXIST : ESTALE;
 }
 
+/* "No such key" to a request that names none, or makes one. (PUT and COMPLETE with If-Match: what
+ * was to be replaced is gone.) */
+static bool is_nonsense(const struct s3_outcome *o, const struct code_rule *c)
+{
+    if (c->error != ENOENT)
+        return false;
+    return o->op == S3_OP_LIST || o->op == S3_OP_CREATE || o->op == S3_OP_PART ||
+           o->op == S3_OP_ABORT || (o->makes && (o->op == S3_OP_PUT || o->op == S3_OP_COMPLETE));
+}
+
 static struct s3_verdict judge_answer(const struct s3_outcome *o)
 {
     const struct code_rule *c = find_code(o->code);
@@ -179,6 +213,8 @@ static struct s3_verdict judge_answer(const struct s3_outcome *o)
         v.error = -precondition(o->op);
         return v;
     }
+    if (c && is_nonsense(o, c))
+        c = NULL;
     v.error = c ? -c->error : -s.error;
     v.retry = c ? c->retry : s.retry;
     if (o->op == S3_OP_COMPLETE && v.error == -EBUSY)
@@ -223,37 +259,33 @@ static enum s3_fail fail_of_curl(int curl)
 }
 
 /* No response, or an incomplete one. */
+static const struct break_rule {
+    int error;
+    enum s3_retry_class retry;
+} break_rules[] = {
+    [S3_FAIL_NONE] = {EIO, S3_RETRY_NO},
+    [S3_FAIL_ANSWER] = {EIO, S3_RETRY_NO},
+    [S3_FAIL_RESOLVE] = {ECONNREFUSED, S3_RETRY_CONNECTION},
+    [S3_FAIL_CONNECT] = {ECONNREFUSED, S3_RETRY_CONNECTION},
+    [S3_FAIL_TLS] = {EPROTO, S3_RETRY_NO}, /* a certificate will not get better */
+    [S3_FAIL_STALLED] = {ETIMEDOUT, S3_RETRY_CONNECTION},
+    [S3_FAIL_BROKEN] = {ECONNRESET, S3_RETRY_CONNECTION},
+    [S3_FAIL_PROTOCOL] = {EIO, S3_RETRY_ANSWERED},
+    [S3_FAIL_CREDENTIALS] = {EACCES, S3_RETRY_NO},
+    [S3_FAIL_LOCAL] = {EIO, S3_RETRY_NO},
+};
+
 static struct s3_verdict judge_break(const struct s3_outcome *o)
 {
-    struct s3_verdict v = {.error = -EIO, .fail = fail_of_curl(o->curl)};
+    enum s3_fail fail = fail_of_curl(o->curl);
+    struct s3_verdict v = {
+        .error = -break_rules[fail].error, .fail = fail, .retry = break_rules[fail].retry};
 
     v.unclear = s3_op_changes(o->op) && o->sent;
-    switch (v.fail) {
-    case S3_FAIL_STALLED:
-        v.error = -ETIMEDOUT;
-        v.retry = S3_RETRY_CONNECTION;
-        break;
-    case S3_FAIL_RESOLVE:
-    case S3_FAIL_CONNECT:
-    case S3_FAIL_BROKEN:
-        v.retry = S3_RETRY_CONNECTION;
-        break;
-    case S3_FAIL_TLS:
-        v.error = -EPROTO;
-        /* A handshake may break as any connection does; a certificate will not get better. */
-        if (o->curl == CURLE_SSL_CONNECT_ERROR)
-            v.retry = S3_RETRY_ANSWERED;
-        break;
-    case S3_FAIL_PROTOCOL:
-        v.retry = S3_RETRY_ANSWERED;
-        break;
-    case S3_FAIL_LOCAL:
-        if (o->curl == CURLE_OUT_OF_MEMORY)
-            v.error = -ENOMEM;
-        break;
-    default:
-        break;
-    }
+    if (o->curl == CURLE_SSL_CONNECT_ERROR)
+        v.retry = S3_RETRY_ANSWERED; /* a handshake may break as any connection does */
+    if (o->curl == CURLE_OUT_OF_MEMORY)
+        v.error = -ENOMEM;
     return v;
 }
 
@@ -261,6 +293,11 @@ static struct s3_verdict judge_break(const struct s3_outcome *o)
 static bool speaks_alone(int status)
 {
     return status == 304 || status == 412 || status == 416;
+}
+
+bool s3_may_heal(int error)
+{
+    return error == -EIO || error == -ETIMEDOUT || error == -ECONNREFUSED || error == -ECONNRESET;
 }
 
 struct s3_verdict s3_judge(const struct s3_outcome *o)

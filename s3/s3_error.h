@@ -44,6 +44,7 @@ struct s3_outcome {
     int http_status;  /* of the final response, 0 = none came */
     const char *code; /* S3 error code, "" = none */
     bool sent;        /* the request was sent, at least in part */
+    bool makes;       /* it has no If-Match: it cannot be told that something is missing */
 };
 
 struct s3_verdict {
@@ -52,6 +53,10 @@ struct s3_verdict {
     enum s3_retry_class retry;
     bool unclear; /* a changing request that the server may have carried out */
 };
+
+/* True for a negative errno of a result that says nothing about the object: the server was away,
+ * slow, or failed. */
+bool s3_may_heal(int error);
 
 /* Judges an attempt. A status that was received counts even if the connection broke afterwards. */
 struct s3_verdict s3_judge(const struct s3_outcome *o);

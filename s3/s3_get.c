@@ -17,9 +17,12 @@
 
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_crc.h"
 #include "s3/s3_object.h"
 #include "s3/s3_progress.h"
 #include "s3/s3_request.h"
+
+#define OTHER_BYTES "the bytes of the response do not match its ETag"
 
 static int get_prepare(struct s3_req *req)
 {
@@ -35,6 +38,8 @@ static int get_prepare(struct s3_req *req)
         snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, get->next, get->end - 1);
     if (get->ranged)
         r = s3_headers_add(&req->headers, "range", range);
+    if (r == 0 && get->on_restart && req->client->conf.response_checks)
+        r = s3_headers_add(&req->headers, "x-amz-checksum-mode", "ENABLED");
     if (r == 0 && match && *match)
         r = s3_object_match(req, "if-match", match);
     if (r == 0 && get->if_none_match && !get->headed)
@@ -47,10 +52,10 @@ static int no_s3_answer(struct s3_req *req, const char *text)
     return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, text);
 }
 
-/* ---- the ETag ---- */
+/* ---- the ETag and the checksum ---- */
 
 /* Starts again from the first byte, with whatever version is there then. */
-static int begin_anew(struct s3_req *req)
+static int begin_anew(struct s3_req *req, const char *why)
 {
     struct s3_get_state *get = &req->get;
 
@@ -58,36 +63,48 @@ static int begin_anew(struct s3_req *req)
     get->next = 0;
     get->end = get->asked_end;
     get->headed = false;
-    return no_s3_answer(req, "the bytes of the response do not match its ETag");
+    return no_s3_answer(req, why);
 }
 
-/* The first head has arrived: decides whether the bytes are to be checked against the ETag. */
+/* The first head has arrived: decides what the bytes are to be checked against. (A checksum beside
+ * a part of an object is of the part, or of the object: nobody can tell.) */
 static void begin_check(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
+    const struct s3_reply *rp = &req->reply;
+    bool whole = get->on_restart && get->size == get->end;
 
-    get->checked = get->on_restart && get->size == get->end && !req->reply.own_etag &&
-                   !req->client->other_etags;
+    get->summed =
+        whole && !rp->sum_of_sums && req->client->conf.response_checks ? rp->sum_kind : S3_CRC_NONE;
+    get->sum = 0;
+    get->told = rp->sum;
+    get->checked = whole && !rp->own_etag &&
+                   (!req->client->other_etags || s3_habit_has(req->client, S3_HABIT_MD5_ETAGS));
     if (get->checked)
         s3_etag_begin(&get->check);
 }
 
 /* All bytes have come, the last ones are not delivered yet. */
-static int check_etag(struct s3_req *req)
+static int check_bytes(struct s3_req *req)
 {
     struct s3_get_state *get = &req->get;
     struct s3_client *c = req->client;
 
+    if (get->summed && get->sum != get->told)
+        return begin_anew(req, "the bytes of the response do not match its checksum");
     if (!get->checked)
         return 0;
     switch (s3_etag_end(&get->check, get->etag)) {
     case S3_ETAG_RIGHT:
-        c->md5_etags = true;
+        if (get->size > 0)
+            (void)s3_habit_learn(c, S3_HABIT_MD5_ETAGS);
         return 0;
     case S3_ETAG_WRONG:
-        return begin_anew(req);
-    case S3_ETAG_OTHER:
-        c->other_etags = !c->md5_etags;
+        return begin_anew(req, OTHER_BYTES);
+    case S3_ETAG_OTHER: /* where ETags are MD5s, the bytes are wrong each time */
+        if (s3_habit_has(c, S3_HABIT_MD5_ETAGS))
+            return begin_anew(req, OTHER_BYTES);
+        c->other_etags = true;
         return 0;
     case S3_ETAG_SILENT:
         return 0;
@@ -118,7 +135,7 @@ static int check_part(struct s3_req *req, uint64_t *ret_size)
     if (rp->status != 200)
         return no_s3_answer(req, "a success status that is not valid for a GET");
     if (get->next > 0)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, "the server ignores Range");
+        return no_s3_answer(req, "the server ignores Range");
     *ret_size = rp->has_range ? rp->total : rp->length;
     return 0;
 }
@@ -160,7 +177,7 @@ static int get_on_head(struct s3_req *req)
     if (r == 0 && s3_reply_is_part(&req->reply) && req->reply.last + 1 < get->end)
         r = no_s3_answer(req, "the response has fewer bytes than requested");
     if (r == 0 && get->next == get->end) {
-        r = check_etag(req);
+        r = check_bytes(req);
         req->whole = r == 0;
     }
     return r;
@@ -181,7 +198,8 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     s3_progress_moved(req, get->next);
     if (get->checked)
         s3_etag_add(&get->check, data, len);
-    if (get->next == get->end && check_etag(req) < 0)
+    get->sum = s3_crc_add(get->summed, get->sum, data, len);
+    if (get->next == get->end && check_bytes(req) < 0)
         return -1;
     r = get->on_data ? get->on_data(req->arg, off, data, len) : 0;
     if (r < 0)
@@ -194,7 +212,8 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
 /* curl reports success, yet bytes are missing. */
 static int get_on_end(struct s3_req *req)
 {
-    return s3_req_stop(req, -EIO, S3_FAIL_BROKEN, S3_RETRY_CONNECTION, "the response ended early");
+    return s3_req_stop(req, -ECONNRESET, S3_FAIL_BROKEN, S3_RETRY_CONNECTION,
+                       "the response ended early");
 }
 
 static void cleanup(struct s3_req *req)
@@ -222,7 +241,7 @@ static int empty_end(struct s3_req *req)
     }
     req->get.end = 0;
     r = first_head(req, 0);
-    if (r == 0 && (r = check_etag(req)) < 0)
+    if (r == 0 && (r = check_bytes(req)) < 0)
         req->op = &op_get;
     return r;
 }

@@ -6,12 +6,21 @@
 #include <sodium.h>
 
 #include "base/fd.h"
+#include "s3/s3_crc.h"
 
 #define HASH_CHUNK (64 << 10)
 
-void s3_hash_init(struct s3_hash *h)
+void s3_hash_init(struct s3_hash *h, bool sha, enum s3_crc kind)
 {
+    *h = (struct s3_hash){.sha = sha, .kind = kind};
     sha256_init(&h->ctx);
+}
+
+static void hash_bytes(struct s3_hash *h, const void *data, size_t len)
+{
+    if (h->sha)
+        sha256_update(&h->ctx, len, data);
+    h->crc = s3_crc_add(h->kind, h->crc, data, len);
 }
 
 static int hash_fd(struct s3_hash *h, int fd, uint64_t off, uint64_t len)
@@ -26,7 +35,7 @@ static int hash_fd(struct s3_hash *h, int fd, uint64_t off, uint64_t len)
             return (int)n;
         if ((size_t)n < want)
             return -EIO; /* the file was truncated by somebody */
-        sha256_update(&h->ctx, want, (const uint8_t *)chunk);
+        hash_bytes(h, chunk, want);
         off += want;
         len -= want;
     }
@@ -37,7 +46,7 @@ int s3_hash_body(struct s3_hash *h, const struct s3_body *body, uint64_t off, ui
 {
     if (!body->mem)
         return len ? hash_fd(h, body->fd, body->off + off, len) : 0;
-    sha256_update(&h->ctx, (size_t)len, (const uint8_t *)body->mem + body->off + off);
+    hash_bytes(h, (const char *)body->mem + body->off + off, (size_t)len);
     return 0;
 }
 

@@ -8,14 +8,17 @@
 #include <string.h>
 
 #include "s3/s3_client.h"
+#include "s3/s3_crc.h"
 #include "s3/s3_etag.h"
 #include "s3/s3_object.h"
 #include "s3/s3_request.h"
+#include "s3/s3_success.h"
+#include "s3/s3_sum.h"
 #include "s3/s3_url.h"
 
 #define NUMBER_MAX 64 /* a number or a range as text */
 /* The list of parts, each with its tags and an ETag in which every byte may be escaped. */
-#define COMPLETE_MAX (S3_PARTS_MAX * (64u + 6 * S3_ETAG_MAX))
+#define COMPLETE_MAX (S3_PARTS_MAX * (128u + 6 * S3_ETAG_MAX))
 
 /* ---- what they share ---- */
 
@@ -75,14 +78,35 @@ static int create_end(struct s3_req *req)
                            "the response to the created upload has no id");
     strcpy(req->upload_id, doc->upload_id);
     req->result.upload_id = req->upload_id;
+    req->result.checksum = req->upload_checksum;
+    if (req->upload_doubted)
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_CHECKSUMS);
     return 0;
+}
+
+static int create_prepare(struct s3_req *req)
+{
+    return s3_sum_create(req, req->upload_checksum);
+}
+
+/* A server that knows uploads but no checksums. */
+static bool create_turn(struct s3_req *req)
+{
+    if (!req->upload_checksum || s3_habit_has(req->client, S3_HABIT_CHECKSUMS) ||
+        !s3_condition_unknown(req->reply.status, req->result.code))
+        return false;
+    req->upload_checksum = S3_CRC_NONE;
+    req->upload_doubted = true;
+    return true;
 }
 
 static const struct s3_op op_create = {
     .kind = S3_OP_CREATE,
     .name = "CREATE UPLOAD",
     .method = "POST",
+    .prepare = create_prepare,
     .on_end = create_end,
+    .turn = create_turn,
 };
 
 int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *done, void *arg,
@@ -93,6 +117,7 @@ int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *d
 
     if (r < 0)
         return r;
+    req->upload_checksum = create->checksum ? s3_sum_kind(c) : S3_CRC_NONE;
     r = s3_object_describe(req, create->content_type, create->meta, create->n_meta);
     return submit(req, r, ret_req);
 }
@@ -109,10 +134,23 @@ static int multipart_add_number(struct s3_req *req, unsigned number)
     return s3_query_add(&req->query, "partNumber", text);
 }
 
+/* A server that has created an upload with checksums, and refuses those of its parts: this upload
+ * fails, the next has none. */
+static bool part_turn(struct s3_req *req)
+{
+    if (req->put.checksum && !s3_habit_has(req->client, S3_HABIT_CHECKSUMS) &&
+        s3_condition_unknown(req->reply.status, req->result.code))
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_CHECKSUMS);
+    return false;
+}
+
 static const struct s3_op op_part = {
     .kind = S3_OP_PART,
     .name = "PUT PART",
     .method = "PUT",
+    .prepare = s3_sum_prepare,
+    .on_end = s3_success_stored,
+    .turn = part_turn,
 };
 
 int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, void *arg,
@@ -128,7 +166,7 @@ int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, v
     r = multipart_begin(c, &op_part, part->key, part->upload_id, done, arg, &req);
     if (r < 0)
         return r;
-    s3_object_body(req, &part->body);
+    s3_object_body(req, &part->body, part->checksum);
     return submit(req, multipart_add_number(req, part->number), ret_req);
 }
 
@@ -229,7 +267,20 @@ static int add_escaped(struct buf *out, const char *text)
     return r;
 }
 
-static int add_part(struct buf *out, const struct s3_part_done *part, uint32_t habits)
+/* "<ChecksumCRC64NVME>": servers want it though the object's follows. */
+static int add_part_sum(struct buf *out, const struct s3_part_done *part, enum s3_crc kind)
+{
+    const char *tag = kind == S3_CRC_32C ? "ChecksumCRC32C" : "ChecksumCRC64NVME";
+    char text[S3_CRC_TEXT_MAX];
+
+    if (!kind)
+        return 0;
+    s3_crc_write(kind, part->crc, text);
+    return buf_printf(out, "<%s>%s</%s>", tag, text, tag);
+}
+
+static int add_part(struct buf *out, const struct s3_part_done *part, enum s3_crc kind,
+                    uint32_t habits)
 {
     char etag[S3_ETAG_MAX];
     int r;
@@ -240,7 +291,11 @@ static int add_part(struct buf *out, const struct s3_part_done *part, uint32_t h
     r = buf_printf(out, "<Part><PartNumber>%u</PartNumber><ETag>", part->number);
     if (r == 0)
         r = add_escaped(out, etag);
-    return r == 0 ? buf_puts(out, "</ETag></Part>") : r;
+    if (r == 0)
+        r = buf_puts(out, "</ETag>");
+    if (r == 0)
+        r = add_part_sum(out, part, kind);
+    return r == 0 ? buf_puts(out, "</Part>") : r;
 }
 
 static int list_parts(struct buf *out, const struct s3_complete *complete, uint32_t habits)
@@ -257,7 +312,7 @@ static int list_parts(struct buf *out, const struct s3_complete *complete, uint3
         if (part->number <= last || part->number > S3_PARTS_MAX)
             return -EINVAL;
         last = part->number;
-        r = add_part(out, part, habits);
+        r = add_part(out, part, complete->checksum, habits);
     }
     return r == 0 ? buf_puts(out, "</CompleteMultipartUpload>") : r;
 }
@@ -272,8 +327,10 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
         return r == -EMSGSIZE ? -E2BIG : r;
     body.mem = req->put.text.data;
     body.len = req->put.text.len;
-    s3_object_body(req, &body);
+    s3_object_body(req, &body, S3_CRC_NONE);
     r = s3_headers_add(&req->headers, "content-type", "application/xml");
+    if (r == 0)
+        r = s3_sum_complete(req, complete);
     if (r == 0)
         r = s3_object_conditions(req, complete->if_match,
                                  complete->bare_match ||
@@ -302,6 +359,7 @@ static const struct s3_op op_abort = {
     .kind = S3_OP_ABORT,
     .name = "ABORT UPLOAD",
     .method = "DELETE",
+    .on_end = s3_success_gone,
 };
 
 int s3_abort(struct s3_client *c, const char *key, const char *upload_id, s3_done_fn *done,

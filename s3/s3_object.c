@@ -11,6 +11,8 @@
 #include "s3/s3_etag.h"
 #include "s3/s3_learn.h"
 #include "s3/s3_request.h"
+#include "s3/s3_success.h"
+#include "s3/s3_sum.h"
 #include "s3/s3_url.h"
 
 /* ---- HEAD ---- */
@@ -22,7 +24,7 @@ int s3_object_check(struct s3_req *req)
     if (!req->client->conf.etags_required || *req->result.obj.etag ||
         req->key[strlen(req->key) - 1] == '/')
         return 0;
-    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO, S3_NO_ETAG);
+    return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, S3_NO_ETAG);
 }
 
 static int head_end(struct s3_req *req)
@@ -148,6 +150,9 @@ static const struct s3_op op_put = {
     .kind = S3_OP_PUT,
     .name = "PUT",
     .method = "PUT",
+    .prepare = s3_sum_prepare,
+    .on_end = s3_success_stored,
+    .turn = s3_sum_turn,
 };
 
 static int add_etag(struct s3_req *req, const char *name, const char *etag, bool bare)
@@ -184,27 +189,30 @@ int s3_object_conditions(struct s3_req *req, const char *if_match, bool bare,
     if ((if_match && strcmp(if_match, "*") == 0) ||
         (if_none_match && strcmp(if_none_match, "*") != 0))
         return -EINVAL;
+    req->put.replaces = if_match != NULL;
     r = add_etag(req, "if-match", if_match, bare);
     if (r == 0 && if_none_match)
         r = s3_headers_add(&req->headers, "if-none-match", if_none_match);
     return r;
 }
 
-void s3_object_body(struct s3_req *req, const struct s3_body *body)
+void s3_object_body(struct s3_req *req, const struct s3_body *body, enum s3_crc checksum)
 {
+    bool sign = s3_client_signs_payload(req->client);
+
     req->put.body = *body;
-    s3_hash_init(&req->put.hash);
-    if (!s3_client_signs_payload(req->client))
+    req->put.checksum = body->len > 0 ? checksum : S3_CRC_NONE;
+    s3_hash_init(&req->put.hash, sign, req->put.checksum);
+    if (!sign)
         strcpy(req->payload_hash, "UNSIGNED-PAYLOAD");
-    else if (body->len > 0)
-        req->payload_hash[0] = '\0'; /* will be hashed */
+    req->put.unread = body->len > 0 && (sign || req->put.checksum);
 }
 
 static int put_fill(struct s3_req *req, const struct s3_put *put)
 {
     int r = s3_object_describe(req, put->content_type, put->meta, put->n_meta);
 
-    s3_object_body(req, &put->body);
+    s3_object_body(req, &put->body, s3_sum_kind(req->client));
     req->put.gate = put->gate;
     req->put.conditional = put->if_match || put->if_none_match;
     if (r == 0)
@@ -245,6 +253,7 @@ static const struct s3_op op_delete = {
     .kind = S3_OP_DELETE,
     .name = "DELETE",
     .method = "DELETE",
+    .on_end = s3_success_gone,
 };
 
 int s3_delete(struct s3_client *c, const struct s3_delete *del, s3_done_fn *done, void *arg,

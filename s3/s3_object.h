@@ -30,7 +30,7 @@ must_use int s3_object_source(struct s3_req *req, const char *from_key,
 /* Handles an object without an ETag where one is required: stops the request. */
 must_use int s3_object_check(struct s3_req *req);
 
-/* The body to send; borrowed. */
-void s3_object_body(struct s3_req *req, const struct s3_body *body);
+/* The body to send (borrowed), and the checksum to send with it, or S3_CRC_NONE. */
+void s3_object_body(struct s3_req *req, const struct s3_body *body, enum s3_crc checksum);
 
 #endif

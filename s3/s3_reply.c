@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "s3/s3_client.h"
+#include "s3/s3_crc.h"
 #include "s3/s3_etag.h"
 #include "s3/s3_request.h"
 #include "s3/s3_time.h"
@@ -57,8 +58,12 @@ static bool visible(const char *s)
 
 static void take_etag(struct s3_req *req, const char *value)
 {
-    unsigned form = s3_etag_read(value, req->result.obj.etag);
+    char before[S3_ETAG_MAX];
+    unsigned form;
 
+    strcpy(before, req->result.obj.etag);
+    form = s3_etag_read(value, req->result.obj.etag);
+    req->reply.contradicts |= *before && strcmp(before, req->result.obj.etag) != 0;
     for (unsigned bit = 1; success(req) && bit <= form; bit <<= 1) {
         if (form & bit)
             (void)s3_habit_learn(req->client, (enum s3_habit)bit);
@@ -108,13 +113,19 @@ static void take_class(struct s3_req *req, const char *value)
 
 static void take_length(struct s3_req *req, const char *value)
 {
-    req->reply.has_length = reply_parse_number(&value, &req->reply.length) && !*value;
+    struct s3_reply *rp = &req->reply;
+    uint64_t before = rp->length;
+    bool again = rp->has_length;
+
+    rp->has_length = reply_parse_number(&value, &rp->length) && !*value;
+    rp->contradicts |= again && (!rp->has_length || rp->length != before);
 }
 
 /* "bytes 0-9/100" */
 static void take_range(struct s3_req *req, const char *value)
 {
     struct s3_reply *rp = &req->reply;
+    struct s3_reply before = *rp;
 
     rp->told_range = true;
     if (strncasecmp(value, "bytes ", 6) != 0)
@@ -124,6 +135,8 @@ static void take_range(struct s3_req *req, const char *value)
                     reply_parse_number(&value, &rp->last) && *value++ == '/' &&
                     reply_parse_number(&value, &rp->total) && !*value && rp->first <= rp->last &&
                     rp->last < rp->total;
+    rp->contradicts |= before.has_range && (rp->first != before.first || rp->last != before.last ||
+                                            rp->total != before.total);
 }
 
 static void take_mtime(struct s3_req *req, const char *value)
@@ -187,6 +200,29 @@ static void take_code(struct s3_req *req, const char *value)
         strcpy(req->result.code, value);
 }
 
+/* Of two, either will do. */
+static void take_sum(struct s3_req *req, enum s3_crc kind, const char *value)
+{
+    if (s3_crc_read(kind, value, &req->reply.sum))
+        req->reply.sum_kind = kind;
+}
+
+static void take_crc64nvme(struct s3_req *req, const char *value)
+{
+    take_sum(req, S3_CRC_64NVME, value);
+}
+
+static void take_crc32c(struct s3_req *req, const char *value)
+{
+    if (!req->reply.sum_kind)
+        take_sum(req, S3_CRC_32C, value);
+}
+
+static void take_sum_type(struct s3_req *req, const char *value)
+{
+    req->reply.sum_of_sums = strcasecmp(value, "COMPOSITE") == 0;
+}
+
 static void take_meta(struct s3_object *obj, const char *name, const char *value)
 {
     size_t name_len = strlen(name) + 1, value_len = strlen(value) + 1;
@@ -216,6 +252,9 @@ static const struct {
     {"x-amz-server-side-encryption", take_encryption},
     {"x-amz-server-side-encryption-customer-algorithm", take_customer_key},
     {"x-amz-bucket-region", take_region},
+    {"x-amz-checksum-crc64nvme", take_crc64nvme},
+    {"x-amz-checksum-crc32c", take_crc32c},
+    {"x-amz-checksum-type", take_sum_type},
     {"location", take_location},
     {"x-minio-error-code", take_code},
     {"server", take_server},
@@ -242,6 +281,7 @@ static void status_line(struct s3_req *req, const char *line)
     size_t bytes = req->reply.bytes;
     uint64_t status = 0;
 
+    req->move_ns = clock_mono_ns(); /* a head that comes line by line is no progress */
     s3_reply_begin(req);
     req->reply.lines = lines;
     req->reply.bytes = bytes;
@@ -271,7 +311,11 @@ static int headers_over(struct s3_req *req)
 {
     if (req->reply.status < 200)
         return 0; /* 100 Continue */
+    req->move_ns = clock_mono_ns();
     req->reply.complete = true;
+    if (success(req) && req->reply.contradicts)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
+                           "a response whose headers contradict each other");
     if (req->reply.status == 304)
         req->result.not_modified = req->op->kind == S3_OP_GET && req->get.if_none_match;
     return success(req) && req->op->on_head ? req->op->on_head(req) : 0;
@@ -309,7 +353,6 @@ size_t s3_reply_header(char *data, size_t size, size_t n, void *arg)
 
     if (req->state == S3_REQ_GONE || req->stopped)
         return 0;
-    req->move_ns = clock_mono_ns();
     return header_line(req, data, size * n) == 0 ? size * n : 0;
 }
 

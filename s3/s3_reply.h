@@ -8,6 +8,8 @@
 
 #include <curl/curl.h>
 
+#include "s3/s3.h"
+
 #define S3_REPLY_LINES_MAX 256 /* maximum bytes of the headers of a response */
 #define S3_REPLY_BYTES_MAX (64u << 10)
 #define S3_REFUSAL_MAX                                                                             \
@@ -28,6 +30,10 @@ struct s3_reply {
     bool told_range; /* it has a Content-Range */
     bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;
+    bool contradicts;     /* a header that says which bytes came twice, with two values */
+    enum s3_crc sum_kind; /* it has this checksum of the object */
+    uint64_t sum;
+    bool sum_of_sums;        /* ... but one of those of its parts */
     int64_t date_ns;         /* 0 = none */
     uint64_t retry_after_ns; /* 0 = none */
 };

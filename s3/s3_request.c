@@ -211,6 +211,15 @@ static void on_active_time(struct s3_req *req)
         s3_progress_arm(req);
 }
 
+/* With the error of its last attempt, if there was one. */
+static void end_in_queue(struct s3_req *req)
+{
+    if (req->refused.error)
+        s3_req_fail(req, req->refused.error, req->refused.fail, NULL);
+    else
+        s3_req_fail(req, -ETIMEDOUT, S3_FAIL_STALLED, NULL);
+}
+
 static void on_time(struct loop_timer *t)
 {
     struct s3_req *req = container_of(t, struct s3_req, timer);
@@ -218,8 +227,7 @@ static void on_time(struct loop_timer *t)
     switch (req->state) {
     case S3_REQ_QUEUED:
         if (s3_progress_deadline_left(req, clock_mono_ns()) == 0)
-            s3_req_fail(req, -ETIMEDOUT, req->result.fail ? req->result.fail : S3_FAIL_STALLED,
-                        NULL);
+            end_in_queue(req);
         else
             s3_progress_arm(req);
         break;
@@ -339,6 +347,7 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
         .http_status = req->reply.complete ? req->reply.status : 0,
         .code = req->result.code,
         .sent = req->sends > 0,
+        .makes = s3_op_has_body(req->op->kind) && !req->put.replaces,
     };
 
     if (req->whole)
@@ -374,14 +383,6 @@ static void write_text(struct s3_req *req, CURLcode curl)
                      (int)strcspn(why, "\r\n"), why);
     err_cut(res->text, sizeof(res->text), n);
     s3_reply_clean(res->text); /* curl quotes headers */
-}
-
-/* The deadline ended a request that would have been retried. */
-static void give_up(struct s3_req *req, struct s3_verdict *v)
-{
-    if (v->retry == S3_RETRY_CONNECTION && req->retry.max_attempts > 1)
-        v->error = -ETIMEDOUT;
-    request_finish(req, v);
 }
 
 /* True if the server itself carries it out, not a gateway that may have lost track of it. */
@@ -441,7 +442,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     if (!s3_retry_again(&req->retry, &c->bucket, v.retry,
                         s3_progress_deadline_left(req, clock_mono_ns()), req->reply.retry_after_ns,
                         &delay)) {
-        give_up(req, &v);
+        request_finish(req, &v);
         return;
     }
     if (req->settles && v.unclear && !is_answered(req))

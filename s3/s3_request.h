@@ -43,8 +43,10 @@ struct s3_get_state {
     int (*on_head)(void *arg, const struct s3_object *obj);
     int (*on_data)(void *arg, uint64_t off, const void *data, size_t len);
     void (*on_restart)(void *arg); /* NULL: not checked against the ETag */
-    bool checked;                  /* this response is being checked */
+    bool checked;                  /* the object is being checked against its ETag */
     struct s3_etag_check check;
+    enum s3_crc summed; /* the same with its checksum: which one */
+    uint64_t sum, told; /* of the bytes so far; as the server told it */
 };
 
 struct s3_list_state {
@@ -60,10 +62,14 @@ struct s3_put_state {
     struct buf text;      /* COMPLETE: what `body` points to */
     uint64_t at;          /* next byte to send */
     bool conditional;
+    bool replaces;       /* it has an If-Match */
     uint64_t walk_until; /* the last attempt broke: small steps up to this offset */
     uint64_t next_step;
+    bool unread; /* it is read and summed up first */
     struct s3_hash hash;
     uint64_t hashed;
+    enum s3_crc checksum; /* sent with it */
+    bool doubted;         /* the server refused it with a checksum: this attempt has none */
 };
 
 /* The key of the request is that of the target, and during the HEAD of the source that of the
@@ -105,7 +111,7 @@ struct s3_req {
     struct buf query;
     struct s3_headers headers; /* the first n_fixed are used in all attempts */
     size_t n_fixed, fixed_bytes;
-    char payload_hash[S3_HASH_HEX_MAX]; /* "" = not hashed yet */
+    char payload_hash[S3_HASH_HEX_MAX];
 
     /* time */
     struct loop_timer timer;
@@ -143,6 +149,8 @@ struct s3_req {
 
     struct s3_result result;
     char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: result points here */
+    enum s3_crc upload_checksum;      /* CREATE: asked for */
+    bool upload_doubted;              /* CREATE: the server refused it with a checksum */
     union {
         struct s3_get_state get;
         struct s3_list_state list_state;

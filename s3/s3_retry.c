@@ -1,10 +1,37 @@
 /* The arithmetic of retries; s3_error.c decides which failures are retried. */
 #include "s3/s3_retry.h"
 
-void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper))
+void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t *shared,
+                          uint32_t (*uniform)(uint32_t upper))
 {
-    b->tokens = S3_RETRY_TOKENS;
+    b->own = 0;
+    b->spent = shared ? shared : &b->own;
     b->uniform = uniform;
+}
+
+/* False if they are not there. A value that nobody stored (another process's mistake) is as good as
+ * an empty bucket, and heals. */
+static bool take_tokens(struct s3_retry_bucket *b, unsigned n)
+{
+    uint32_t spent = __atomic_load_n(b->spent, __ATOMIC_RELAXED);
+
+    do {
+        if (spent > S3_RETRY_TOKENS - n)
+            return false;
+    } while (!__atomic_compare_exchange_n(b->spent, &spent, spent + n, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+static void give_tokens(struct s3_retry_bucket *b, unsigned n)
+{
+    uint32_t spent = __atomic_load_n(b->spent, __ATOMIC_RELAXED), less;
+
+    do {
+        less = spent > S3_RETRY_TOKENS ? S3_RETRY_TOKENS : spent;
+        less = less > n ? less - n : 0;
+    } while (spent && !__atomic_compare_exchange_n(b->spent, &spent, less, true, __ATOMIC_RELAXED,
+                                                   __ATOMIC_RELAXED));
 }
 
 /* Full jitter: anything from 0 to base * 2^n, at most the cap. */
@@ -22,14 +49,13 @@ static bool again_answered(struct s3_retry *r, struct s3_retry_bucket *b, uint64
 {
     uint64_t delay;
 
-    if (++r->answered >= r->max_attempts || b->tokens < S3_RETRY_COST)
+    if (++r->answered >= r->max_attempts)
         return false;
     delay = jitter(b, r->answered - 1);
     if (delay < retry_after_ns)
         delay = retry_after_ns;
-    if (delay >= left_ns)
+    if (delay >= left_ns || !take_tokens(b, S3_RETRY_COST))
         return false;
-    b->tokens -= S3_RETRY_COST;
     r->paid = S3_RETRY_COST;
     *ret_delay_ns = delay;
     return true;
@@ -82,7 +108,5 @@ void s3_retry_progress(struct s3_retry *r)
 
 void s3_retry_success(const struct s3_retry *r, struct s3_retry_bucket *b)
 {
-    b->tokens += r->paid ? r->paid : 1;
-    if (b->tokens > S3_RETRY_TOKENS)
-        b->tokens = S3_RETRY_TOKENS;
+    give_tokens(b, r->paid ? r->paid : 1);
 }

@@ -2,7 +2,7 @@
  * outages.
  *
  * Responses such as 500 and 503 are retried while attempts and tokens last: the bucket of tokens,
- * one for a client, keeps a struggling server from getting three times the load. If nothing
+ * one for all workers, keeps a struggling server from getting three times the load. If nothing
  * answered (refused, reset, no route, stalled) only the deadline counts, so applications do not see
  * an outage shorter than it. Waits are exponential with full jitter. Pure arithmetic: time and
  * random numbers are passed in. */
@@ -20,9 +20,11 @@
 #define S3_RETRY_TOKENS 500
 #define S3_RETRY_COST 5
 
-/* State of a client. */
+/* State of a client, or of all clients of one server: `spent` may be shared by processes. A process
+ * that dies keeps what its retries had taken; successes of others give it back. */
 struct s3_retry_bucket {
-    unsigned tokens;
+    uint32_t *spent;                     /* tokens taken, atomic; 0 = the bucket is full */
+    uint32_t own;                        /* where `spent` points if it is not shared */
     uint32_t (*uniform)(uint32_t upper); /* a random number below `upper` */
 };
 
@@ -36,7 +38,9 @@ struct s3_retry {
     bool renewed;      /* the one retry with other credentials was made */
 };
 
-void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t (*uniform)(uint32_t upper));
+/* `shared`: the number of tokens taken (borrowed, 0 at first); NULL = this client's alone. */
+void s3_retry_bucket_init(struct s3_retry_bucket *b, uint32_t *shared,
+                          uint32_t (*uniform)(uint32_t upper));
 
 /* Decides whether the attempt that failed with `cls` is retried, given `left_ns` until the deadline
  * and the server's Retry-After (0 = none). True and *ret_delay_ns, which ends before the

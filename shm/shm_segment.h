@@ -61,16 +61,17 @@ enum shm_table {
 };
 
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic), `habits` (workers, bits set atomically, none cleared) and `refused` (workers: only a
- * hint). Readers: all, without lock. The tables have the layout of one version of the program, and
- * only stateproxyctl of the same version reads them: a separate layout number would be forgotten at
- * some change. `magic` and `version` never move. */
+ * atomic), `habits` (workers, bits set atomically, none cleared), `retry_spent` and `refused`
+ * (workers: only a hint). Readers: all, without lock. The tables have the layout of one version of
+ * the program, and only stateproxyctl of the same version reads them: a separate layout number
+ * would be forgotten at some change. `magic` and `version` never move. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
     uint32_t draining;      /* atomic: no new opens, finish what is open */
     uint32_t list_tokens;   /* atomic: the server ignores start-after (workers/names/list.c) */
     uint32_t habits;        /* of the S3 server: enum s3_habit */
+    uint32_t retry_spent;   /* atomic, workers: tokens taken by retries (s3/s3_retry.h) */
     uint32_t refused;       /* atomic, workers: number of consecutive conditional writes that were
                            * refused */
     uint32_t abort_refused; /* atomic, workers: it has been logged that uploads cannot be aborted */

@@ -164,6 +164,7 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
     u->copies = copies_of(new->base);
     if (new->base_etag)
         shm_etag_copy(u->base_etag, new->base_etag);
+    u->checksum = new->checksum;
     memcpy(u->key, new->key, strnlen(new->key, sizeof(u->key) - 1));
     memcpy(u->id, new->id, strnlen(new->id, sizeof(u->id) - 1));
 }
@@ -219,13 +220,14 @@ uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint
     return no;
 }
 
-void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag)
+void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag, uint64_t crc)
 {
     struct shm_upload *u = upload_edit(shm, session);
     struct shm_upload_part *part = part_edit(shm, session, no);
 
     part->state = SHM_PART_DONE;
     shm_etag_copy(part->etag, etag);
+    part->crc = crc;
     u->sending--;
     while (u->prefix < u->taken && state_of(u, u->prefix) == SHM_PART_DONE)
         u->prefix++;

@@ -22,6 +22,7 @@ struct shm_upload_part {
     uint8_t owner;   /* SENDING: the worker */
     uint8_t unused[2];
     char etag[SHM_ETAG_MAX]; /* DONE */
+    uint64_t crc;            /* DONE: its checksum, if the upload has some */
 };
 
 /* What an upload is opened with. Strings are copied. */
@@ -35,6 +36,7 @@ struct shm_upload_new {
      * none. */
     uint64_t base;
     const char *base_etag;
+    uint32_t checksum; /* enum s3_crc: what is sent with each part */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back. If a
@@ -48,6 +50,8 @@ struct shm_upload {
     uint32_t sending; /* number of parts */
     uint32_t taken;   /* no part from this one on has been taken yet */
     int32_t error;    /* -errno of the first part that failed: no more are sent */
+    uint32_t checksum;
+    uint32_t unused;
     uint64_t part_size;
     uint64_t digest;
     uint64_t seq;
@@ -77,8 +81,9 @@ void shm_upload_end(struct shm *shm, uint32_t session);
  * number, from 0; SHM_NIL: there is none. */
 uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit);
 
-/* The part that was taken is on S3. */
-void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag);
+/* The part that was taken is on S3. `crc`: what was sent with it. */
+void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag,
+                     uint64_t crc);
 
 /* The part that was taken is not on S3. `error`: -errno, which ends the upload; 0: it is to be
  * sent again. */

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the private static mbedTLS and libcurl that stateproxyd links, from
-# Debian's source packages, into .deps/ at the top of the tree.
+# Builds the private static mbedTLS, libcurl and ISA-L that stateproxyd links,
+# from Debian's source packages, into .deps/ at the top of the tree.
 #
 # Debian's own binaries do not do: libcurl comes with OpenSSL or GnuTLS, and the
 # mbedTLS of Debian 12 (2.28) has no TLS 1.3 and no IP address certificates.
@@ -11,6 +11,9 @@
 # Its AES-GCM and ChaCha20-Poly1305, portable code that is 10 times slower than
 # OpenSSL's, are replaced by libgcrypt's through the hooks that it has for this
 # (tools/mbedtls/).
+#
+# CRC64NVME and CRC32C at memory speed are ISA-L's, of which only the folder of
+# checksums is built; Debian 12 has a version without CRC64NVME.
 #
 # The result is kept until this script, tools/mbedtls/ or tools/curl/ changes.
 # --force: build all the same.
@@ -26,6 +29,7 @@ SUITE=${STATEPROXY_DEPS_SUITE:-forky}
 # 3.6.6 refuses RSA-PSS in TLS 1.2; curl before 8 does not work with 3.6.
 MBEDTLS_MIN=3.6.7
 CURL_MIN=8.14.0
+ISAL_MIN=2.31.0
 
 want=$(cat tools/deps.sh tools/mbedtls/*.[ch] tools/curl/*.patch | sha256sum)
 [ "${1:-}" != --force ] || rm -f "$DEPS/stamp"
@@ -37,7 +41,9 @@ if [ "$(cat "$DEPS/stamp" 2>/dev/null)" = "$want" ]; then
     exit 0
 fi
 start=$SECONDS
-for tool in apt-get dpkg-source cmake ninja patch python3 cc; do
+tools="apt-get dpkg-source cmake ninja patch python3 cc make"
+[ "$(uname -m)" != x86_64 ] || tools="$tools nasm"
+for tool in $tools; do
     command -v "$tool" >/dev/null ||
         die "$tool is missing: run tools/install-deps.sh build"
 done
@@ -112,6 +118,31 @@ fetch() {
         "$work/$name" >/dev/null
 }
 
+# fetch_original NAME MINIMUM: as fetch, but only the tarball of its authors,
+# checked against the signed list: what Debian adds is not needed, and may be
+# newer than the mirror.
+fetch_original() {
+    local name=$1 min=$2 version file sum dir
+    read -r version sum file dir < <(private_apt apt-cache showsrc \
+        --only-source "$name" | awk '
+            /^Version:/ { version = $2 }
+            /^Directory:/ { dir = $2 }
+            /^[A-Za-z]/ { sums = /^Checksums-Sha256:/ }
+            sums && $3 ~ /\.orig\.tar\.[a-z0-9]+$/ { sum = $1; file = $3 }
+            /^$/ && file { print version, sum, file, dir }
+            END { print version, sum, file, dir }' | sort -V | tail -n 1)
+    [ -n "$dir" ] || die "suite $SUITE has no source package $name"
+    dpkg --compare-versions "$version" ge "$min" ||
+        die "$name $version of suite $SUITE is too old: $min or newer is" \
+            "needed (another suite: STATEPROXY_DEPS_SUITE)"
+    say "$name $version"
+    private_apt /usr/lib/apt/apt-helper download-file \
+        "$(archive)/$dir/$file" "$work/$file" "SHA256:$sum" >/dev/null ||
+        die "cannot fetch the source of $name $version"
+    mkdir "$work/$name"
+    tar -x -f "$work/$file" -C "$work/$name" --strip-components=1
+}
+
 # build NAME OPTION...: builds $work/NAME and installs it in $work/prefix.
 build() {
     local name=$1
@@ -184,6 +215,18 @@ build_curl() {
         -DCURL_CA_BUNDLE=none -DCURL_CA_PATH=none
 }
 
+# Its own makefile: the one for autotools builds all of it.
+build_isal() {
+    if ! make -C "$work/libisal" -f Makefile.unx units=crc lib \
+        >"$work/libisal.log" 2>&1; then
+        tail -n 40 "$work/libisal.log" >&2
+        die "building libisal failed"
+    fi
+    cp "$work/libisal/bin/isa-l.a" "$work/prefix/lib/libisal.a"
+    mkdir -p "$work/prefix/include/isa-l"
+    cp "$work/libisal/include/"crc{,64}.h "$work/prefix/include/isa-l"
+}
+
 # .deps/libs is the link line, for configure: of mbedTLS's helper archives
 # (everest, p256m) what this version has.
 write_libs() {
@@ -191,7 +234,7 @@ write_libs() {
     for x in everest p256m; do
         [ ! -e "$work/prefix/lib/lib$x.a" ] || line+=" -l$x"
     done
-    echo "$line -lgcrypt -lpthread" >"$work/prefix/libs"
+    echo "$line -lisal -lgcrypt -lpthread" >"$work/prefix/libs"
 }
 
 # A program must link statically against it, and find what we asked for.
@@ -234,12 +277,14 @@ smoke() {
         die "the built curl lacks a feature: $(cat "$work/smoke.out")"
 }
 
-say "building mbedTLS and libcurl in .deps (about a minute)"
+say "building mbedTLS, libcurl and ISA-L in .deps (about a minute)"
 apt_setup
 fetch mbedtls "$MBEDTLS_MIN"
 fetch curl "$CURL_MIN"
+fetch_original libisal "$ISAL_MIN"
 build_mbedtls
 build_curl
+build_isal
 write_libs
 smoke
 # Only headers, archives and the link line: the rest names the build folder.

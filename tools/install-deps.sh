@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 BUILD=(gcc libc6-dev make autoconf automake pkg-config
     libxml2-dev libyaml-dev libsodium-dev nettle-dev libgcrypt20-dev libjansson-dev libcmocka-dev
-    cmake ninja-build dpkg-dev patch xz-utils ca-certificates
+    cmake ninja-build nasm dpkg-dev patch xz-utils ca-certificates
     python3 python3-venv curl fuse3 util-linux)
 TEST=(clang clang-format llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
     logrotate groff-base)

@@ -32,11 +32,11 @@ static const struct row {
     /* 404: only NoSuchKey is "not there" */
     {S3_OP_GET, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 404, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
-    {S3_OP_HEAD, CURLE_OK, 404, "", true, EIO, S3_RETRY_NO, false},
-    {S3_OP_GET, CURLE_OK, 404, "", true, EIO, S3_RETRY_NO, false},
+    {S3_OP_HEAD, CURLE_OK, 404, "", true, EIO, S3_RETRY_ANSWERED, false},
+    {S3_OP_GET, CURLE_OK, 404, "", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_GET, CURLE_OK, 404, "NoSuchBucket", true, EIO, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_OK, 404, "XAdminUserNotFound", true, EACCES, S3_RETRY_NO, false},
-    {S3_OP_GET, CURLE_OK, 404, "Surprise", true, EIO, S3_RETRY_NO, false},
+    {S3_OP_GET, CURLE_OK, 404, "Surprise", true, EIO, S3_RETRY_ANSWERED, false},
     {S3_OP_GET, CURLE_OK, 404, "NoSuchVersion", true, ESTALE, S3_RETRY_NO, false},
     /* conditions */
     {S3_OP_GET, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO, false},
@@ -63,18 +63,18 @@ static const struct row {
     {S3_OP_LIST, CURLE_OK, 400, "AuthorizationHeaderMalformed", true, EACCES, S3_RETRY_NO, false},
     {S3_OP_LIST, CURLE_OK, 301, "PermanentRedirect", true, EIO, S3_RETRY_NO, false},
     /* not now */
-    {S3_OP_GET, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
-    {S3_OP_PUT, CURLE_OK, 503, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
-    {S3_OP_PUT, CURLE_OK, 503, "", true, EIO, S3_RETRY_THROTTLED, true},
+    {S3_OP_GET, CURLE_OK, 503, "SlowDown", true, ETIMEDOUT, S3_RETRY_THROTTLED, false},
+    {S3_OP_PUT, CURLE_OK, 503, "SlowDown", true, ETIMEDOUT, S3_RETRY_THROTTLED, false},
+    {S3_OP_PUT, CURLE_OK, 503, "", true, ETIMEDOUT, S3_RETRY_THROTTLED, true},
     {S3_OP_PUT, CURLE_OK, 500, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_GET, CURLE_OK, 500, "", true, EIO, S3_RETRY_ANSWERED, false},
-    {S3_OP_DELETE, CURLE_OK, 502, "", true, EIO, S3_RETRY_ANSWERED, true},
-    {S3_OP_PUT, CURLE_OK, 400, "RequestTimeout", true, EIO, S3_RETRY_ANSWERED, false},
+    {S3_OP_DELETE, CURLE_OK, 502, "", true, ECONNRESET, S3_RETRY_ANSWERED, true},
+    {S3_OP_PUT, CURLE_OK, 400, "RequestTimeout", true, ETIMEDOUT, S3_RETRY_ANSWERED, false},
     {S3_OP_PUT, CURLE_OK, 400, "", true, EIO, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 599, "", true, EIO, S3_RETRY_ANSWERED, true},
     /* an error document in a 200 */
     {S3_OP_COPY, CURLE_OK, 200, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
-    {S3_OP_COPY, CURLE_OK, 200, "SlowDown", true, EIO, S3_RETRY_THROTTLED, false},
+    {S3_OP_COPY, CURLE_OK, 200, "SlowDown", true, ETIMEDOUT, S3_RETRY_THROTTLED, false},
     {S3_OP_COPY, CURLE_OK, 200, "Surprise", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_COPY, CURLE_OK, 200, "NoSuchKey", true, ENOENT, S3_RETRY_NO, false},
     /* uploads */
@@ -84,18 +84,18 @@ static const struct row {
     {S3_OP_COMPLETE, CURLE_OK, 409, "ConditionalRequestConflict", true, EBUSY, S3_RETRY_NO, false},
     {S3_OP_COMPLETE, CURLE_OK, 200, "InternalError", true, EIO, S3_RETRY_ANSWERED, true},
     {S3_OP_COMPLETE, CURLE_OK, 400, "InvalidPart", true, EINVAL, S3_RETRY_NO, false},
-    {S3_OP_COMPLETE, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
+    {S3_OP_COMPLETE, CURLE_GOT_NOTHING, 0, "", true, ECONNRESET, S3_RETRY_CONNECTION, true},
     {S3_OP_PART_COPY, CURLE_OK, 412, "PreconditionFailed", true, ESTALE, S3_RETRY_NO, false},
     {S3_OP_PART, CURLE_OK, 404, "NoSuchUpload", true, ESTALE, S3_RETRY_NO, false},
     {S3_OP_CREATE, CURLE_OK, 500, "", true, EIO, S3_RETRY_ANSWERED, true},
     /* no answer, or half of one */
-    {S3_OP_PUT, CURLE_COULDNT_CONNECT, 0, "", false, EIO, S3_RETRY_CONNECTION, false},
-    {S3_OP_PUT, CURLE_COULDNT_RESOLVE_HOST, 0, "", false, EIO, S3_RETRY_CONNECTION, false},
-    {S3_OP_PUT, CURLE_SEND_ERROR, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
-    {S3_OP_PUT, CURLE_GOT_NOTHING, 0, "", true, EIO, S3_RETRY_CONNECTION, true},
-    {S3_OP_GET, CURLE_RECV_ERROR, 0, "", true, EIO, S3_RETRY_CONNECTION, false},
-    {S3_OP_GET, CURLE_PARTIAL_FILE, 206, "", true, EIO, S3_RETRY_CONNECTION, false},
-    {S3_OP_PUT, CURLE_PARTIAL_FILE, 200, "", true, EIO, S3_RETRY_CONNECTION, true},
+    {S3_OP_PUT, CURLE_COULDNT_CONNECT, 0, "", false, ECONNREFUSED, S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_COULDNT_RESOLVE_HOST, 0, "", false, ECONNREFUSED, S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_SEND_ERROR, 0, "", true, ECONNRESET, S3_RETRY_CONNECTION, true},
+    {S3_OP_PUT, CURLE_GOT_NOTHING, 0, "", true, ECONNRESET, S3_RETRY_CONNECTION, true},
+    {S3_OP_GET, CURLE_RECV_ERROR, 0, "", true, ECONNRESET, S3_RETRY_CONNECTION, false},
+    {S3_OP_GET, CURLE_PARTIAL_FILE, 206, "", true, ECONNRESET, S3_RETRY_CONNECTION, false},
+    {S3_OP_PUT, CURLE_PARTIAL_FILE, 200, "", true, ECONNRESET, S3_RETRY_CONNECTION, true},
     {S3_OP_PUT, CURLE_OPERATION_TIMEDOUT, 0, "", false, ETIMEDOUT, S3_RETRY_CONNECTION, false},
     {S3_OP_GET, CURLE_PEER_FAILED_VERIFICATION, 0, "", false, EPROTO, S3_RETRY_NO, false},
     {S3_OP_GET, CURLE_SSL_CONNECT_ERROR, 0, "", false, EPROTO, S3_RETRY_ANSWERED, false},
@@ -124,6 +124,42 @@ static void test_table(void **state)
                      w->code, w->curl, v.error, v.retry, v.unclear);
         assert_int_equal(v.fail == S3_FAIL_NONE, v.error == 0);
     }
+}
+
+/* "No such key" where there is none to miss: never ENOENT, which a program would believe. */
+static void test_impossible_absence(void **state)
+{
+    static const struct {
+        enum s3_op_kind op;
+        bool makes;
+        int error;
+    } cases[] = {
+        {S3_OP_GET, false, ENOENT},  {S3_OP_HEAD, false, ENOENT}, {S3_OP_DELETE, false, ENOENT},
+        {S3_OP_COPY, false, ENOENT}, {S3_OP_PUT, false, ENOENT},  {S3_OP_PUT, true, EIO},
+        {S3_OP_COMPLETE, true, EIO}, {S3_OP_LIST, false, EIO},    {S3_OP_CREATE, false, EIO},
+        {S3_OP_PART, true, EIO},     {S3_OP_ABORT, false, EIO},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct s3_outcome o = {.op = cases[i].op,
+                               .http_status = 404,
+                               .code = "NoSuchKey",
+                               .sent = true,
+                               .makes = cases[i].makes};
+
+        assert_int_equal(s3_judge(&o).error, -cases[i].error);
+    }
+}
+
+/* What a program may take for a reason to try again later. */
+static void test_may_heal(void **state)
+{
+    (void)state;
+    assert_true(s3_may_heal(-EIO) && s3_may_heal(-ETIMEDOUT) && s3_may_heal(-ECONNREFUSED) &&
+                s3_may_heal(-ECONNRESET));
+    assert_false(s3_may_heal(0) || s3_may_heal(-ENOENT) || s3_may_heal(-EACCES) ||
+                 s3_may_heal(-EEXIST));
 }
 
 /* It will be so again, or was of this version, of this moment. */
@@ -225,10 +261,9 @@ static void test_explain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_version_refused),
-        cmocka_unit_test(test_all_outcomes),
-        cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_impossible_absence),
+        cmocka_unit_test(test_may_heal),     cmocka_unit_test(test_version_refused),
+        cmocka_unit_test(test_all_outcomes), cmocka_unit_test(test_explain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ static void hash_is(const struct s3_body *body, uint64_t slice, const char *want
     struct s3_hash h;
     char hex[S3_HASH_HEX_MAX];
 
-    s3_hash_init(&h);
+    s3_hash_init(&h, true, S3_CRC_NONE);
     for (uint64_t at = 0; at < body->len; at += slice) {
         uint64_t n = body->len - at < slice ? body->len - at : slice;
 
@@ -61,7 +61,7 @@ static void test_descriptor(void **state)
     assert_int_equal(fd_pwrite_full(fd, mem, 301000, 0), 0);
     same = body;
     same.mem = mem;
-    s3_hash_init(&h);
+    s3_hash_init(&h, true, S3_CRC_NONE);
     assert_int_equal(s3_hash_body(&h, &same, 0, same.len), 0);
     s3_hash_hex(&h, want);
     body.fd = fd;
@@ -76,9 +76,32 @@ static void test_descriptor(void **state)
     free(mem);
 }
 
+/* Both in one pass, or one of them, in slices. */
+static void test_with_checksum(void **state)
+{
+    static const char nine[] = "123456789";
+    const struct s3_body body = {.mem = nine, .fd = -1, .len = 9};
+    char hex[S3_HASH_HEX_MAX], alone[S3_HASH_HEX_MAX];
+    struct s3_hash h;
+
+    (void)state;
+    s3_hash_init(&h, true, S3_CRC_NONE);
+    assert_int_equal(s3_hash_body(&h, &body, 0, 9), 0);
+    s3_hash_hex(&h, alone);
+    for (int sha = 0; sha < 2; sha++) {
+        s3_hash_init(&h, sha, S3_CRC_64NVME);
+        assert_int_equal(s3_hash_body(&h, &body, 0, 4), 0);
+        assert_int_equal(s3_hash_body(&h, &body, 4, 5), 0);
+        assert_true(h.crc == UINT64_C(0xae8b14860a799888));
+    }
+    s3_hash_hex(&h, hex);
+    assert_string_equal(hex, alone);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_with_checksum),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_descriptor),
     };

@@ -25,6 +25,8 @@
     OK_CLOSE "<CopyPartResult><ETag>\"p\"</ETag>"                                                  \
              "<LastModified>2015-08-30T12:36:00Z</LastModified>"                                   \
              "</CopyPartResult>"
+#define PART_STORED                                                                                \
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"p\"\r\nContent-Length: 0\r\n\r\n"
 #define IN_A_200(code) OK_CLOSE " \n" ERROR_DOC(code)
 #define REFUSED(status, code) "HTTP/1.1 " status " No\r\nConnection: close\r\n\r\n" ERROR_DOC(code)
 #define ONE(t)                                                                                     \
@@ -32,7 +34,8 @@
         .text = t, .end = SERVER_CLOSE                                                             \
     }
 
-static const struct s3_part_done two[] = {{1, "\"a\""}, {7, "\"<&>\""}};
+static const struct s3_part_done two[] = {{.number = 1, .etag = "\"a\""},
+                                          {.number = 7, .etag = "\"<&>\""}};
 
 static void wait(struct fixture *f, int started)
 {
@@ -161,13 +164,47 @@ static void test_complete(void **state)
     wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
     ended(&f, EEXIST, 1, false);
     assert_string_equal(f.call.res.code, "PreconditionFailed");
+    wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
+    ended(&f, ENOENT, 1, false); /* what it was to replace is gone */
     c.if_match = NULL;
     c.if_none_match = "*";
     wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
-    ended(&f, ENOENT, 1, false);
-    assert_string_equal(server_header(f.server, 2, "if-none-match"), "*");
-    wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
     ended(&f, EBUSY, 1, false); /* no second attempt of the same upload */
+    assert_string_equal(server_header(f.server, 3, "if-none-match"), "*");
+    fixture_end(&f);
+}
+
+/* Each part with its own, the object with what follows from them. */
+static void test_checksums(void **state)
+{
+    struct s3_create create = {.key = "k", .checksum = true};
+    struct s3_part part = {
+        .key = "k", .upload_id = "u", .number = 1, .body = {.mem = "12345", .fd = -1, .len = 5}};
+    struct s3_part_done parts[2] = {{.number = 1, .etag = "\"a\"", .len = 5},
+                                    {.number = 2, .etag = "\"b\"", .len = 4}};
+    struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = 2};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT(ONE(CREATED), ONE(PART_STORED), ONE(PART_STORED), ONE(COMPLETED)));
+    f.conf.checksum = S3_CRC_64NVME;
+    fixture_client(&f);
+    wait(&f, s3_create(f.client, &create, call_done, &f.call, NULL));
+    ended(&f, 0, 1, false);
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-algorithm"), "CRC64NVME");
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-type"), "FULL_OBJECT");
+    part.checksum = c.checksum = f.call.res.checksum;
+    assert_int_equal(c.checksum, S3_CRC_64NVME);
+    wait(&f, s3_part(f.client, &part, call_done, &f.call, NULL));
+    parts[0].crc = f.call.res.crc;
+    part.number = 2;
+    part.body = (struct s3_body){.mem = "6789", .fd = -1, .len = 4};
+    wait(&f, s3_part(f.client, &part, call_done, &f.call, NULL));
+    parts[1].crc = f.call.res.crc;
+    assert_true(*server_header(f.server, 1, "x-amz-checksum-crc64nvme"));
+    wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
+    ended(&f, 0, 1, false);
+    assert_string_equal(server_header(f.server, 3, "x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
     fixture_end(&f);
 }
 
@@ -214,7 +251,7 @@ static void test_abort(void **state)
 
 static void complete_refused(struct fixture *f, struct s3_part_done part, size_t n)
 {
-    const struct s3_part_done parts[2] = {{5, "\"a\""}, part};
+    const struct s3_part_done parts[2] = {{.number = 5, .etag = "\"a\""}, part};
     struct s3_complete c = {.key = "k", .upload_id = "u", .parts = parts, .n_parts = n};
 
     assert_int_equal(s3_complete(f->client, &c, call_done, &f->call, NULL), -EINVAL);
@@ -239,11 +276,11 @@ static void test_bad_starts(void **state)
     c.from_key = "a";
     c.off = 1; /* from there to the end cannot be said */
     assert_int_equal(s3_part_copy(f.client, &c, call_done, &f.call, NULL), -EINVAL);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\""}, 0);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\""}, S3_PARTS_MAX + 1);
-    complete_refused(&f, (struct s3_part_done){5, "\"b\""}, 2);
-    complete_refused(&f, (struct s3_part_done){6, "\"b\r\""}, 2);
-    complete_refused(&f, (struct s3_part_done){6, ""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, 0);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\""}, S3_PARTS_MAX + 1);
+    complete_refused(&f, (struct s3_part_done){.number = 5, .etag = "\"b\""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = "\"b\r\""}, 2);
+    complete_refused(&f, (struct s3_part_done){.number = 6, .etag = ""}, 2);
     assert_int_equal(s3_abort(f.client, "k", "", call_done, &f.call, NULL), -EINVAL);
     memset(long_id, 'i', sizeof(long_id) - 1);
     assert_int_equal(s3_abort(f.client, "k", long_id, call_done, &f.call, NULL), -EINVAL);
@@ -264,7 +301,7 @@ static void test_many_parts(void **state)
     memset(etag, '&', sizeof(etag) - 1);
     etag[sizeof(etag) - 1] = '\0';
     for (unsigned i = 0; i < S3_PARTS_MAX; i++)
-        parts[i] = (struct s3_part_done){i + 1, etag};
+        parts[i] = (struct s3_part_done){.number = i + 1, .etag = etag};
     fixture_begin(&f, SCRIPT(ONE(COMPLETED)));
     wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
     ended(&f, 0, 1, false);
@@ -276,13 +313,10 @@ static void test_many_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_part),
-        cmocka_unit_test(test_part_copy),
-        cmocka_unit_test(test_complete),
-        cmocka_unit_test(test_complete_in_doubt),
-        cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_bad_starts),
+        cmocka_unit_test(test_create),     cmocka_unit_test(test_part),
+        cmocka_unit_test(test_part_copy),  cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_checksums),  cmocka_unit_test(test_complete_in_doubt),
+        cmocka_unit_test(test_abort),      cmocka_unit_test(test_bad_starts),
         cmocka_unit_test(test_many_parts),
     };
 

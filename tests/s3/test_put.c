@@ -313,7 +313,7 @@ static void test_never_through(void **state)
     f.conf.deadline_ns = NS_PER_S;
     fixture_client(&f);
     fixture_put(&f, &put);
-    failed(&f, ETIMEDOUT, 0, true);
+    failed(&f, ECONNRESET, 0, true);
     assert_true(f.call.res.attempts > 3);
     assert_in_range(clock_mono_ns() - begin, 500 * NS_PER_MS, 3 * NS_PER_S);
     fixture_end(&f);
@@ -384,12 +384,146 @@ static void test_delete_once(void **state)
     delete_one(&f, &once);
     failed(&f, EIO, 2, true);
     delete_one(&f, &once);
-    failed(&f, EIO, 1, true);
+    failed(&f, ECONNRESET, 1, true);
     delete_one(&f, &once);
     succeeded(&f, 1, false);
     delete_one(&f, &once); /* on the connection of the last one */
-    failed(&f, EIO, 1, true);
+    failed(&f, ECONNRESET, 1, true);
     assert_int_equal(server_count(f.server), 5);
+    fixture_end(&f);
+}
+
+#define NINE "123456789"
+#define NINE_SUM "rosUhgp5mIg="
+#define STORED(more) "HTTP/1.1 200 OK\r\nETag: \"new\"\r\n" more "Content-Length: 0\r\n\r\n"
+
+/* A checksum goes with each body, whether it is signed or not, and the server's is compared. */
+static void test_checksum(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = STORED("")},
+                             {.text = STORED("x-amz-checksum-crc64nvme: " NINE_SUM "\r\n")},
+                             {.text = STORED("x-amz-checksum-crc32c: 4waSgw==\r\n")},
+                             {.text = STORED("x-amz-checksum-crc32c: 4waSgQ==\r\n")}));
+    f.conf.checksum = S3_CRC_64NVME;
+    for (int i = 0; i < 2; i++) {
+        f.conf.payload_signing = i ? S3_SIGN_NEVER : S3_SIGN_ALWAYS;
+        fixture_client(&f);
+        fixture_put(&f, &put);
+        succeeded(&f, 1, false);
+        assert_string_equal(server_header(f.server, i, "x-amz-checksum-crc64nvme"), NINE_SUM);
+        assert_int_equal(f.call.res.checksum, S3_CRC_64NVME);
+        assert_true(f.call.res.crc == UINT64_C(0xae8b14860a799888));
+    }
+    assert_string_equal(server_header(f.server, 1, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
+    f.conf.checksum = S3_CRC_32C;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_string_equal(server_header(f.server, 2, "x-amz-checksum-crc32c"), "4waSgw==");
+    fixture_put(&f, &put); /* other bytes are stored than were sent */
+    failed(&f, EIO, 3, true);
+    put.body.len = 0;
+    f.conf.checksum = S3_CRC_NONE;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    assert_string_equal(server_header(f.server, 6, "x-amz-checksum-crc32c"), "");
+    fixture_end(&f);
+}
+
+/* A server that refuses them is found out once; one that took them refuses for another reason. */
+static void test_checksum_refused(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    uint32_t habits = 0;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n"},
+                             {.text = STORED("")}, {.text = STORED("")}, {.text = STORED("")},
+                             {.text = "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"}));
+    f.conf.checksum = S3_CRC_64NVME;
+    f.conf.habits = &habits;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    succeeded(&f, 2, false);
+    assert_string_equal(server_header(f.server, 0, "x-amz-checksum-crc64nvme"), NINE_SUM);
+    assert_string_equal(server_header(f.server, 1, "x-amz-checksum-crc64nvme"), "");
+    assert_int_equal(habits & S3_HABIT_NO_CHECKSUMS, S3_HABIT_NO_CHECKSUMS);
+    assert_int_equal(f.call.res.checksum, S3_CRC_NONE);
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_string_equal(server_header(f.server, 2, "x-amz-checksum-crc64nvme"), "");
+    habits = 0;
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    assert_int_equal(habits & S3_HABIT_CHECKSUMS, S3_HABIT_CHECKSUMS);
+    fixture_put(&f, &put);
+    assert_true(f.call.res.error < 0);
+    assert_int_equal(server_count(f.server), 5);
+    fixture_end(&f);
+}
+
+#define PORTAL                                                                                     \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 28\r\n\r\n"                     \
+    "<html><p>Log in</p><br></html"
+
+/* A 2xx that is not S3's: nothing was stored, nothing deleted. Told as unknown, since the request
+ * was sent. An XML document that is no error does no harm. */
+static void test_success_of_others(void **state)
+{
+    static const struct {
+        const char *text;
+        bool early, fine;
+    } ways[] = {
+        {PORTAL, false, false},
+        {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\n\r\n<html/>", false,
+         false},
+        {"HTTP/1.1 202 Accepted\r\nETag: \"new\"\r\nContent-Length: 0\r\n\r\n", false, false},
+        {"HTTP/1.1 206 Part\r\nETag: \"new\"\r\nContent-Length: 0\r\n\r\n", false, false},
+        {"HTTP/1.1 200 OK\r\nETag: \"new\"\r\nContent-Length: 5\r\n\r\n<Ok/>", false, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct s3_put put = put_of(1000, false);
+        struct s3_delete del = {.key = "k"};
+        struct fixture f;
+
+        fixture_begin(&f, SCRIPT({.text = ways[i].text}));
+        fixture_put(&f, &put);
+        if (ways[i].fine)
+            succeeded(&f, 1, false);
+        else
+            failed(&f, EIO, 3, true);
+        delete_one(&f, &del);
+        if (ways[i].fine)
+            succeeded(&f, 1, false);
+        else
+            failed(&f, EIO, 3, true);
+        fixture_end(&f);
+    }
+}
+
+/* "200 OK" after the head of the request: nobody has seen the body. */
+static void test_success_too_early(void **state)
+{
+    struct s3_put put = put_of(BIG, true);
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = "HTTP/1.1 200 OK\r\nETag: \"new\"\r\n"
+                                      "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                              .early = true,
+                              .end = SERVER_CLOSE}));
+    f.conf.deadline_ns = NS_PER_S;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    assert_true(f.call.res.error == -EIO || f.call.res.error == -ECONNRESET);
+    assert_true(f.call.res.may_have_acted);
     fixture_end(&f);
 }
 
@@ -553,6 +687,10 @@ int main(void)
         cmocka_unit_test(test_short_file),
         cmocka_unit_test(test_delete),
         cmocka_unit_test(test_delete_once),
+        cmocka_unit_test(test_success_of_others),
+        cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_checksum_refused),
+        cmocka_unit_test(test_success_too_early),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_gate_left),

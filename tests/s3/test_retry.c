@@ -24,7 +24,7 @@ static void begin(struct s3_retry *r, struct s3_retry_bucket *b, unsigned attemp
                   uint32_t permille)
 {
     *r = (struct s3_retry){.max_attempts = attempts};
-    s3_retry_bucket_init(b, uniform);
+    s3_retry_bucket_init(b, NULL, uniform);
     chance = permille;
 }
 
@@ -38,7 +38,7 @@ static void test_answered(void **state)
     begin(&r, &b, 3, 1000);
     assert_true(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
     assert_in_range(delay, 49 * NS_PER_MS, 50 * NS_PER_MS);
-    assert_int_equal(b.tokens, S3_RETRY_TOKENS - S3_RETRY_COST);
+    assert_int_equal(*b.spent, S3_RETRY_COST);
     assert_true(s3_retry_again(&r, &b, S3_RETRY_THROTTLED, NS_PER_S, 0, &delay));
     assert_in_range(delay, 99 * NS_PER_MS, 100 * NS_PER_MS);
     assert_false(s3_retry_again(&r, &b, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
@@ -93,13 +93,38 @@ static void test_tokens(void **state)
     assert_int_equal(n, S3_RETRY_TOKENS / S3_RETRY_COST);
     r.paid = S3_RETRY_COST;
     s3_retry_success(&r, &b);
-    assert_int_equal(b.tokens, S3_RETRY_COST);
+    assert_int_equal(*b.spent, S3_RETRY_TOKENS - S3_RETRY_COST);
     r.paid = 0;
     s3_retry_success(&r, &b);
-    assert_int_equal(b.tokens, S3_RETRY_COST + 1);
+    assert_int_equal(*b.spent, S3_RETRY_TOKENS - S3_RETRY_COST - 1);
     for (int i = 0; i < 1000; i++)
         s3_retry_success(&r, &b);
-    assert_int_equal(b.tokens, S3_RETRY_TOKENS);
+    assert_int_equal(*b.spent, 0);
+}
+
+/* One bucket of two clients: what one spends the other does not have, and its success helps. */
+static void test_shared(void **state)
+{
+    struct s3_retry r = {.max_attempts = 3};
+    struct s3_retry_bucket one, other;
+    uint32_t spent = S3_RETRY_TOKENS - S3_RETRY_COST;
+    uint64_t delay;
+
+    (void)state;
+    s3_retry_bucket_init(&one, &spent, uniform);
+    s3_retry_bucket_init(&other, &spent, uniform);
+    assert_true(s3_retry_again(&r, &one, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    r = (struct s3_retry){.max_attempts = 3};
+    assert_false(s3_retry_again(&r, &other, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    for (unsigned i = 0; i < S3_RETRY_COST; i++)
+        s3_retry_success(&r, &one);
+    r = (struct s3_retry){.max_attempts = 3};
+    assert_true(s3_retry_again(&r, &other, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    spent = UINT32_MAX; /* nonsense: no retry, and a success mends it */
+    r = (struct s3_retry){.max_attempts = 3};
+    assert_false(s3_retry_again(&r, &one, S3_RETRY_ANSWERED, NS_PER_S, 0, &delay));
+    s3_retry_success(&r, &one);
+    assert_int_equal(spent, S3_RETRY_TOKENS - 1);
 }
 
 /* Without an answer only the deadline ends it, and every wait ends before it, for any chance. */
@@ -113,7 +138,7 @@ static void test_outage(void **state)
         unsigned n = 0;
 
         begin(&r, &b, 3, permille);
-        b.tokens = 0; /* are not needed */
+        *b.spent = S3_RETRY_TOKENS; /* they are not needed */
         while (s3_retry_again(&r, &b, S3_RETRY_CONNECTION, left, 0, &delay)) {
             assert_true(delay < left);
             left -= delay;
@@ -160,13 +185,10 @@ static void test_progress_and_skew(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answered),
-        cmocka_unit_test(test_cap_and_jitter),
-        cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_no_retry_at_all),
-        cmocka_unit_test(test_progress_and_skew),
+        cmocka_unit_test(test_answered),        cmocka_unit_test(test_cap_and_jitter),
+        cmocka_unit_test(test_retry_after),     cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_shared),          cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_no_retry_at_all), cmocka_unit_test(test_progress_and_skew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

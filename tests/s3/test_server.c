@@ -163,7 +163,8 @@ static void test_upload(void **state)
 {
     char *data = calloc(1, PART_LEN), id[S3_UPLOAD_ID_MAX];
     char etags[2][S3_ETAG_MAX];
-    struct s3_part_done parts[] = {{1, etags[0]}, {2, etags[1]}};
+    struct s3_part_done parts[] = {{.number = 1, .etag = etags[0]},
+                                   {.number = 2, .etag = etags[1]}};
     struct s3_part p = {.key = key_of("up"),
                         .upload_id = id,
                         .number = 1,
@@ -212,7 +213,7 @@ static void test_aborted_upload(void **state)
 {
     char id[S3_UPLOAD_ID_MAX];
     const char *key = key_of("aborted");
-    struct s3_part_done part = {1, "\"a\""};
+    struct s3_part_done part = {.number = 1, .etag = "\"a\""};
     struct s3_complete c = {.key = key, .upload_id = id, .parts = &part, .n_parts = 1};
 
     (void)state;

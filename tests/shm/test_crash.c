@@ -293,7 +293,7 @@ static void prepare_upload(struct shm *shm)
                     &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
     (void)shm_upload_take(shm, at.session, 0, 9);
     (void)shm_upload_take(shm, at.session, 1, 9);
-    shm_upload_sent(shm, at.session, 1, "\"e\"");
+    shm_upload_sent(shm, at.session, 1, "\"e\"", 7);
     fx_unlock(shm);
 }
 
@@ -315,7 +315,7 @@ static void run_upload_take(struct shm *shm)
 static void run_upload_sent(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    shm_upload_sent(shm, at.session, 0, "\"f\"");
+    shm_upload_sent(shm, at.session, 0, "\"f\"", 8);
     shm_unlock(shm, shm->meta);
 }
 

@@ -46,7 +46,7 @@ static uint32_t take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t
 static void sent(struct shm *shm, uint32_t session, uint32_t no)
 {
     fx_lock(shm);
-    shm_upload_sent(shm, session, no, "\"part\"");
+    shm_upload_sent(shm, session, no, "\"part\"", no);
     fx_unlock(shm);
     fx_check(shm);
 }

@@ -26,6 +26,7 @@ import urllib.parse
 import xml.sax.saxutils
 
 import s3proxy_habits
+import s3proxy_mangle
 from s3proxy_list import Folders, Listing, own_objects, parse_page
 from s3proxy_rules import NO_PLAN, Exchange, Plan, Rule
 from s3proxy_wire import JOIN_BELOW, Body, Gone, Link, SpooledBody, parse_head, pump
@@ -43,6 +44,7 @@ MESSAGES = {"SlowDown": "Please reduce your request rate.",
             "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
             "NoSuchKey": "The specified key does not exist."}
 REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 304: "Not Modified",
+           301: "Moved Permanently", 307: "Temporary Redirect",
            400: "Bad Request", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
            412: "Precondition Failed", 416: "Range Not Satisfiable", 429: "Too Many Requests",
            500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable"}
@@ -338,6 +340,12 @@ class Connection:
             head, refused = s3proxy_habits.request(plan.habits, x, head, proxy.credentials)
             if refused:
                 return await self.answer(x, body, refused)
+        for flip in plan.flips:
+            self.say_continue(x)
+            body = await SpooledBody(body).fill()
+            body.flip(int(body.length * flip["at"]))
+            x.headers.pop("expect", None)
+            head = sign_again(head, ("expect",), {})
         strip = list(plan.strip)
         if any(name in x.headers for name in plan.strip_missing):
             status, _ = await self.ask_head(x)
@@ -569,6 +577,13 @@ class Connection:
             if plan.args.get("ms"):
                 await asyncio.sleep(plan.args["ms"] / 1000)
             raise Stop(reset=plan.ending == "reset")
+        if plan.ending == "mangle":
+            end = await s3proxy_mangle.send(x, plan.args, answer, body, client)
+            if end == "wait":
+                await client.ended()
+            if end != "ok":
+                raise Stop(reset=end == "reset")
+            return
         if plan.is_("answer", acted=True):
             await body.discard()
             client.write(self.own_answer(x, plan.args, True))

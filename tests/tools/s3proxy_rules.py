@@ -6,6 +6,7 @@ import re
 import urllib.parse
 
 import s3proxy_habits
+import s3proxy_mangle
 from s3proxy_wire import Gone
 
 OPERATIONS = ("GetObject", "HeadObject", "PutObject", "DeleteObject", "ListObjectsV2", "CopyObject",
@@ -24,6 +25,8 @@ ACTIONS = {                     # action -> its parameters and their defaults
     "strip": {"headers": ["if-match", "if-none-match"],
               "missing_only": False},                   # only where the key does not exist
     "habit": s3proxy_habits.PARAMS,
+    "mangle": s3proxy_mangle.PARAMS,
+    "flip_request": {"at": 0.5},        # one bit of the request's body arrives as another
     "nolock": {"pause_ms": 0, "name": None},
     # a listing as another server would make it: s3proxy_list.py
     "list": {"order": "keys",               # keys | prefixes first; shuffled: within each kind
@@ -101,6 +104,8 @@ class Rule:
         self.args = {**known, **args}
         if action == "habit":
             s3proxy_habits.check(self.args)
+        if action == "mangle":
+            s3proxy_mangle.check(self.args)
         self.params = {n: self.args[n] for n in ACTIONS[action]}
         self.regex = re.compile(self.args["key_regex"]) if self.args["key_regex"] else None
         self.random = random.Random(self.args["seed"])
@@ -162,7 +167,7 @@ class Plan:
     """What the rules want for one request: any number of delays, holds, strips, habits and rewrites, and
     at most one ending."""
 
-    ENDINGS = ("drop", "reset", "cut_request", "cut_response", "answer", "nolock")
+    ENDINGS = ("drop", "reset", "cut_request", "cut_response", "answer", "nolock", "mangle")
 
     def __init__(self):
         self.delay_before = self.delay_after = 0.0
@@ -172,6 +177,7 @@ class Plan:
         self.rewrites = []
         self.listing = None
         self.habits = []
+        self.flips = []
         self.ending = None
         self.args = {}
         self.names = []
@@ -196,6 +202,8 @@ class Plan:
             self.listing = p
         elif rule.action == "habit":
             self.habits.append(p)
+        elif rule.action == "flip_request":
+            self.flips.append(p)
         elif rule.action == "rewrite":
             self.rewrites.append(p)
         else:

@@ -274,6 +274,14 @@ class SpooledBody:
         self.file.seek(0)
         return self
 
+    def flip(self, at):
+        """Another bit in the byte at this offset."""
+        self.file.seek(at)
+        byte = self.file.read(1)
+        self.file.seek(at)
+        self.file.write(bytes([byte[0] ^ 1]) if byte else b"")
+        self.file.seek(0)
+
     async def piece(self):
         data = self.file.read(256 * 1024)
         self.seen += len(data)

@@ -128,7 +128,7 @@ void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
                         const char *upload_id, const char *part_etag, const char *if_match,
                         const char *if_none_match)
 {
-    struct s3_part_done part = {1, part_etag};
+    struct s3_part_done part = {.number = 1, .etag = part_etag};
     struct s3_complete complete = {.key = key,
                                    .upload_id = upload_id,
                                    .parts = &part,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "s3/s3_error.h"
 
 #define TRIES 5                    /* tries of a check without a clear result */
 #define AGAIN_NS (100 * NS_PER_MS) /* longer for each try */
@@ -329,7 +330,7 @@ static void clean(struct cas_probe *p, struct check *checks, const bool tried[CA
             int r = cas_wait(p, &ask[i][k]);
 
             cas_key(p, checks[i].name, checks[i].table->keys[k], key);
-            if (r < 0 || p->answer.error == -EIO || p->answer.error == -ETIMEDOUT)
+            if (r < 0 || s3_may_heal(p->answer.error))
                 cas_clean(p, key);
         }
     }

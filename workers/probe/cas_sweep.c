@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "s3/s3_error.h"
 #include "workers/op/key.h"
 
 #define OLD_NS (5 * 60 * (int64_t)NS_PER_S)          /* no probe runs this long */
@@ -75,8 +76,7 @@ void cas_clean(struct cas_probe *p, const char *key)
 
     p->cleaning = true;
     for (unsigned i = 0; i < CLEAN_TRIES; i++) { /* after that it is left to a later start */
-        if (cas_delete(p, key, NULL) == 0 && p->answer.error != -EIO &&
-            p->answer.error != -ETIMEDOUT)
+        if (cas_delete(p, key, NULL) == 0 && !s3_may_heal(p->answer.error))
             break;
     }
     p->cleaning = was;

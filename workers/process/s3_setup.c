@@ -37,6 +37,11 @@ static struct s3_client_conf client_conf(const struct conf *c)
         .payload_signing = c->s3.payload_signing == CONF_SIGN_ALWAYS  ? S3_SIGN_ALWAYS
                            : c->s3.payload_signing == CONF_SIGN_NEVER ? S3_SIGN_NEVER
                                                                       : S3_SIGN_AUTO,
+        .checksum = c->checksum.request == CONF_CHECKSUM_REQUIRED      ? S3_CRC_NONE
+                    : c->checksum.algorithm == CONF_CHECKSUM_CRC32C    ? S3_CRC_32C
+                    : c->checksum.algorithm == CONF_CHECKSUM_CRC64NVME ? S3_CRC_64NVME
+                                                                       : S3_CRC_NONE,
+        .response_checks = c->checksum.response == CONF_CHECKSUM_SUPPORTED,
         .connect_timeout_ns = c->s3.connect_timeout_ns,
         .attempt_timeout_ns = c->s3.attempt_timeout_ns,
         .deadline_ns = c->s3.deadline_ns,
@@ -65,6 +70,7 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     cc.counters = &counters;
     cc.etags_required = true;
     cc.habits = &env->shm->header->habits;
+    cc.retry_spent = &env->shm->header->retry_spent;
     cc.form_is_known = conf->variant == CONF_S3_BUFFERED_CAS;
     cc.on_habit = server_tell;
     if (cc.addressing == S3_ADDRESSING_AUTO && (*cc.habits & S3_HABIT_VIRTUAL_HOST))

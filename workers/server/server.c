@@ -39,6 +39,9 @@ static const struct habit {
      "the bucket keeps versions, but an earlier one may not be read: a file that is replaced "
      "elsewhere while it is open ends with ESTALE where it was not read yet (to have it read on, "
      "permit s3:GetObjectVersion)"},
+    {S3_HABIT_NO_CHECKSUMS, "no-checksums",
+     "the server refuses requests with a checksum, so none is sent: TLS, or the signature of the "
+     "body, protects what is uploaded"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 

@@ -202,11 +202,12 @@ static void on_looked(void *arg, const struct s3_result *res)
 static void on_etag(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
+    bool other = !res->error && res->obj.size != p->size; /* was it stored at all? */
 
-    if (res->error)
+    if (res->error || other)
         log_err("uploaded, but the new version is unknown key=\"%s\" detail=\"%s\"", p->key,
-                res->text);
-    publish_finish(p, res, res->error ? -EIO : 0);
+                other ? "what is there has another size" : res->text);
+    publish_finish(p, res, res->error || other ? -EIO : 0);
 }
 
 /* S3 has it, but returned no ETag: a HEAD may. If versions carry write-ids, it also shows whether

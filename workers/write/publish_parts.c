@@ -83,7 +83,7 @@ static void do_without(struct publish *p)
 }
 
 /* Under shm->meta. */
-static void open_it(struct publish *p, const char *id)
+static void open_it(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
     const struct shm_session *s = shm_session_at(w->shm, p->session);
@@ -93,10 +93,11 @@ static void open_it(struct publish *p, const char *id)
     shm_upload_open(w->shm, p->session,
                     &(struct shm_upload_new){
                         .key = p->key,
-                        .id = id,
+                        .id = res->upload_id,
                         .part_size = stream ? least : shm_upload_part_size(p->size, least),
                         .grows = stream,
                         .digest = digest_of(p),
+                        .checksum = res->checksum,
                         .seq = s->publishing_seq,
                         .base = s->base,
                         .base_etag = s->expect.etag,
@@ -116,7 +117,7 @@ static void on_created(void *arg, const struct s3_result *res)
         return;
     }
     worker_lock(p->w);
-    open_it(p, res->upload_id);
+    open_it(p, res);
     worker_unlock(p->w);
     if (p->opens)
         publish_opened(p);
@@ -131,6 +132,8 @@ static void create(struct publish *p)
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
+        /* (Of a part that the server copies we have none.) */
+        .checksum = !shm_session_at(p->w->shm, p->session)->base,
     };
     int r;
 
@@ -259,8 +262,9 @@ static void on_completed(void *arg, const struct s3_result *res)
 }
 
 /* The list of parts, with their ETags behind it; freed by the caller. NULL: no memory. */
-static struct s3_part_done *list_done(struct publish *p, size_t n)
+static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *ret_checksum)
 {
+    uint64_t off;
     struct s3_part_done *done = calloc(n, sizeof(*done) + SHM_ETAG_MAX);
     char *etag = (char *)(done + n);
     const struct shm_upload *u;
@@ -269,9 +273,12 @@ static struct s3_part_done *list_done(struct publish *p, size_t n)
         return NULL;
     worker_lock(p->w);
     u = shm_upload_at(p->w->shm, p->session);
+    *ret_checksum = (enum s3_crc)u->checksum;
     for (size_t i = 0; i < n; i++, etag += SHM_ETAG_MAX) {
         memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
-        done[i] = (struct s3_part_done){.number = (unsigned)i + 1, .etag = etag};
+        done[i] =
+            (struct s3_part_done){.number = (unsigned)i + 1, .etag = etag, .crc = u->part[i].crc};
+        (void)!shm_upload_range(u, (uint32_t)i, p->size, &off, &done[i].len);
     }
     worker_unlock(p->w);
     return done;
@@ -286,7 +293,7 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
     worker_hook_remove(p->w, &p->hook);
     if (!publish_condition(p, &complete.if_match, &complete.if_none_match))
         return;
-    done = list_done(p, n);
+    done = list_done(p, n, &complete.checksum);
     if (!done) {
         fail_parts(p, -ENOMEM);
         return;

@@ -24,6 +24,7 @@ struct part {
     uint64_t off, len;
     bool copied; /* on the server, from version `etag` */
     char etag[SHM_ETAG_MAX];
+    enum s3_crc checksum;
     struct upload_name name;
 };
 
@@ -45,8 +46,9 @@ struct stored {
     uint64_t from, to; /* of the spool: may be released */
 };
 
-/* Under shm->meta. */
-static void part_store(const struct part *part, int error, const char *etag, struct stored *ret)
+/* Under shm->meta. `res`: of a part that was sent. */
+static void part_store(const struct part *part, int error, const struct s3_result *res,
+                       struct stored *ret)
 {
     struct worker *w = part->w;
     struct shm_session *s;
@@ -57,7 +59,7 @@ static void part_store(const struct part *part, int error, const char *etag, str
     if (error)
         shm_upload_unsent(w->shm, part->session, part->no, error);
     else
-        shm_upload_sent(w->shm, part->session, part->no, etag);
+        shm_upload_sent(w->shm, part->session, part->no, res->obj.etag, res->crc);
     (void)stream_advance(w, part->session, &ret->from, &ret->to);
     s = shm_session_edit(w->shm, part->session);
     ret->mask = s->waiters;
@@ -67,14 +69,15 @@ static void part_store(const struct part *part, int error, const char *etag, str
     ret->closed = session_end_unused(w, part->session);
 }
 
-/* `detail`: for the log. (-ESTALE: the upload is gone; the publish reports what follows.) */
-static void part_end(struct part *part, int error, const char *etag, const char *detail)
+/* `res`: of a part that was sent; `detail`: for the log. (-ESTALE: the upload is gone; the publish
+ * reports what follows.) */
+static void part_end(struct part *part, int error, const struct s3_result *res, const char *detail)
 {
     struct worker *w = part->w;
     struct stored stored;
 
     worker_lock(w);
-    part_store(part, error, etag, &stored);
+    part_store(part, error, res, &stored);
     worker_unlock(w);
     if (error && error != -ESTALE && stored.counted)
         log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" "
@@ -94,9 +97,9 @@ static void part_end(struct part *part, int error, const char *etag, const char 
 static void on_part(void *arg, const struct s3_result *res)
 {
     if (!res->error && !*res->obj.etag)
-        part_end(arg, -EIO, "", "the response has no ETag");
+        part_end(arg, -EIO, res, "the response has no ETag");
     else
-        part_end(arg, res->error, res->obj.etag, res->text);
+        part_end(arg, res->error, res, res->text);
 }
 
 /* ---- sending ---- */
@@ -133,6 +136,8 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     *ret = (struct part){
         .w = w, .session = session, .serial = u->serial, .no = no, .copied = no < u->copies};
     memcpy(ret->etag, u->base_etag, sizeof(ret->etag));
+
+    ret->checksum = (enum s3_crc)u->checksum;
     (void)!shm_upload_range(u, no, s->size, &ret->off, &ret->len);
     memcpy(ret->name.key, u->key, sizeof(ret->name.key));
     memcpy(ret->name.id, u->id, sizeof(ret->name.id));
@@ -160,6 +165,7 @@ static int put_part(struct part *part)
         .key = part->name.key,
         .upload_id = part->name.id,
         .number = part->no + 1,
+        .checksum = part->checksum,
         .body = {.fd = spool_fd(part->w, part->session), .off = part->off, .len = part->len},
     };
 
@@ -171,7 +177,7 @@ static void send_part(struct part *part)
     int r = part->copied ? copy_part(part) : put_part(part);
 
     if (r < 0)
-        part_end(part, r, "", "it could not be sent");
+        part_end(part, r, NULL, "it could not be sent");
 }
 
 void upload_drive(struct worker *w, uint32_t session)

@@ -1,0 +1,33 @@
+/* Checksums of bodies: sent with what is stored, asked for with what is read. A server that refuses
+ * them is sent none any more (S3_HABIT_NO_CHECKSUMS). */
+#ifndef S3_S3_SUM_H
+#define S3_S3_SUM_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "s3/s3.h"
+
+struct s3_req;
+
+/* The checksum that this client sends now; S3_CRC_NONE: by its configuration, or the server's
+ * habit. */
+enum s3_crc s3_sum_kind(const struct s3_client *c);
+
+/* "prepare" of a request whose body has one: its header. 0, or -errno. */
+must_use int s3_sum_prepare(struct s3_req *req);
+
+/* "turn" of the same: true if the refusal may be of the checksum; the next attempt has none. */
+bool s3_sum_turn(struct s3_req *req);
+
+/* The request was accepted: learns from that, and compares what the server says it has stored. 0,
+ * or -1 after s3_req_stop. */
+must_use int s3_sum_stored(struct s3_req *req);
+
+/* Headers that ask for a checksum of the whole upload and of its parts. 0, or -errno. */
+must_use int s3_sum_create(struct s3_req *req, enum s3_crc kind);
+
+/* The checksum of the object that these parts make: headers for s3_complete. 0, or -errno. */
+must_use int s3_sum_complete(struct s3_req *req, const struct s3_complete *complete);
+
+#endif

@@ -1,0 +1,127 @@
+"""Checksums: what is stored carries one, what arrives as another is sent again, what is read is compared,
+and a server that refuses them is told none."""
+
+import base64
+import errno
+
+import pytest
+
+from harness.pattern import pattern
+
+SIZES = (1, 5000, 3_000_000)
+UNSIGNED = {"STATEPROXY_S3_PAYLOAD_SIGNING": "never"}      # as over TLS: the signature says nothing of the body
+
+
+def crc(name, data):
+    """By bits: slow, and another way than the daemon's."""
+    poly, ones, size = {"crc64nvme": (0x9a6c9329ac4bc9b5, 2 ** 64 - 1, 8),
+                        "crc32c": (0x82f63b78, 2 ** 32 - 1, 4)}[name]
+    table = []
+    for b in range(256):
+        for _ in range(8):
+            b = b >> 1 ^ (poly if b & 1 else 0)
+        table.append(b)
+    state = ones
+    for b in data:
+        state = state >> 8 ^ table[(state ^ b) & 255]
+    return base64.b64encode((state ^ ones).to_bytes(size, "big")).decode()
+
+
+@pytest.mark.parametrize("name", ["crc64nvme", "crc32c"])
+@pytest.mark.parametrize("which", ["s3server", "minio"])
+def test_what_is_stored_has_one(request, mount, bucket_at, make_proxy, which, name):
+    server = request.getfixturevalue(which)
+    bucket = bucket_at(server)
+    proxy = make_proxy(server.port)
+    m = mount(via=proxy, s3=bucket, env={"STATEPROXY_CHECKSUM_ALGORITHM": name})
+    for size in SIZES:
+        data = pattern(size, size)
+        (m.path / f"f{size}.bin").write_bytes(data)
+        told = bucket.head(m.key(f"f{size}.bin"), ChecksumMode="ENABLED")
+        assert told[f"Checksum{name.upper()}"] == crc(name, data)
+        assert (m.path / f"f{size}.bin").read_bytes() == data
+    assert {x.status for x in proxy.log(op="PutObject")} == {200}
+    assert "learned" not in m.log()
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_a_body_that_arrives_as_another_is_sent_again(mount, proxy, bucket, variant):
+    m = mount(via=proxy, env=UNSIGNED, variant=variant)
+    for size in SIZES[1:]:
+        proxy.add_rule("flip_request", op="PutObject", times=1)
+        (m.path / f"f{size}.bin").write_bytes(pattern(size, 1))
+        assert proxy.state().rules[0]["applied"] == 1
+        proxy.clear_rules()
+        assert bucket.get(m.key(f"f{size}.bin")) == pattern(size, 1)
+    assert [x.status for x in proxy.log(op="PutObject") if x.key.startswith(m.key("f"))] == [400, 200] * 2
+    assert not [x for x in m.log().splitlines() if " warn " in x or " err " in x], "healed, and not told"
+    m.check()
+
+
+def test_a_body_that_never_arrives_is_told(mount, proxy, bucket):
+    bucket.put(m_key := "p/f.bin", b"old")
+    m = mount(via=proxy, env=UNSIGNED)
+    proxy.add_rule("flip_request", op="PutObject")
+    with pytest.raises(OSError) as e:
+        (m.path / "f.bin").write_bytes(pattern(5000, 1))
+    assert e.value.errno == errno.EIO
+    assert bucket.get(m_key) == b"old"
+    proxy.clear_rules()
+    assert (m.path / "f.bin").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("size", [5000, 2_000_000])
+@pytest.mark.parametrize("times", [1, None])
+def test_bytes_that_are_not_the_objects_are_not_delivered(mount, proxy, bucket, size, times):
+    """In parts, so that the ETag is no MD5: its checksum alone tells. Loaded for writing, so that it is read
+    whole."""
+    data = pattern(size, 1)
+    put_in_parts(bucket, "p/f.bin", data)
+    m = mount(via=proxy)
+    proxy.add_rule("mangle", how="flip", op="GetObject", times=times)
+    if times:
+        with open(m.path / "f.bin", "ab") as f:
+            f.write(b"more")
+        assert bucket.get("p/f.bin") == data + b"more"
+        assert not m.errors()
+    else:
+        with pytest.raises(OSError) as e:
+            with open(m.path / "f.bin", "ab") as f:
+                f.write(b"more")
+        assert e.value.errno == errno.EIO
+        assert bucket.get("p/f.bin") == data
+    m.check()
+
+
+def put_in_parts(bucket, key, data):
+    args = {"Bucket": bucket.bucket, "Key": key}
+    made = bucket.client.create_multipart_upload(**args, ChecksumAlgorithm="CRC64NVME",
+                                                 ChecksumType="FULL_OBJECT")
+    args["UploadId"] = made["UploadId"]
+    part = bucket.client.upload_part(**args, PartNumber=1, Body=data,
+                                     ChecksumCRC64NVME=crc("crc64nvme", data))
+    bucket.client.complete_multipart_upload(**args, MultipartUpload={"Parts": [
+        {"PartNumber": 1, "ETag": part["ETag"], "ChecksumCRC64NVME": part["ChecksumCRC64NVME"]}]})
+    assert "-" in bucket.head(key)["ETag"]
+
+
+def test_a_server_that_refuses_them_is_sent_none(mount, proxy, bucket):
+    m = mount(via=proxy, workers=1)
+    proxy.add_rule("answer", status=400, code="InvalidArgument", op="PutObject",
+                   having={"x-amz-checksum-crc64nvme": "*"})
+    for i in range(3):
+        (m.path / f"f{i}.txt").write_bytes(b"content")
+        assert bucket.get(m.key(f"f{i}.txt")) == b"content"
+    assert [x.status for x in proxy.log(op="PutObject")] == [400, 200, 200, 200]
+    assert m.log().count("trait=no-checksums") == 1
+    assert "no-checksums" in m.ctl("status").out
+
+
+def test_switched_off(mount, proxy, bucket):
+    m = mount(via=proxy, env={"AWS_REQUEST_CHECKSUM_CALCULATION": "WHEN_REQUIRED",
+                              "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required"})
+    (m.path / "f.txt").write_bytes(b"content")
+    with open(m.path / "f.txt", "ab") as f:
+        f.write(b"more")
+    assert bucket.get(m.key("f.txt")) == b"contentmore"
+    assert not [n for x in proxy.log() for n in x.headers if n.startswith("x-amz-checksum")]

@@ -1,0 +1,305 @@
+"""Every S3 request of the mount x every fault: what the application gets, in one table.
+
+A cell is one operation of a program, of which one kind of S3 request meets the fault: once (it has to heal,
+unseen but for counters), and for good (the program gets the error of the table, what is on S3 is old or
+new, whole, and what succeeded is there). All operations of a fault run at the same time on one mount, each
+in a directory of its own.
+"""
+
+import errno
+import os
+import pathlib
+import re
+import socket
+import threading
+
+import pytest
+
+from harness import SLOW
+from harness.pattern import pattern
+
+DEADLINES = {"STATEPROXY_S3_ATTEMPT_TIMEOUT": f"{int(400 * SLOW)}ms",
+             "STATEPROXY_S3_CONNECT_TIMEOUT": f"{int(400 * SLOW)}ms",
+             "STATEPROXY_S3_DEADLINE": f"{int(1600 * SLOW)}ms"}
+OLD, NEW, BIG = pattern(1000, 1), pattern(300_000, 2), pattern(700_000, 3)
+
+
+# -- what a program does, and which request of it meets the fault
+
+
+class Work:
+    """setup: {name: content} in its directory. act(dir) -> what was read, or None. done(objects) is whether the
+    effect is on S3, undone(objects) whether nothing has happened."""
+
+    def __init__(self, name, op, setup, act, done=None, undone=None, skip=0):
+        self.name, self.op, self.setup, self.act, self.skip = name, op, setup, act, skip
+        self.done, self.undone = done, undone
+
+    @property
+    def changes(self):
+        return self.done is not None
+
+
+def write(path, data):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        while data:
+            data = data[os.write(fd, data):]
+    except OSError:
+        try:
+            os.close(fd)
+        except OSError:
+            pass            # the first error is the one to tell
+        raise
+    os.close(fd)
+
+
+def reads(name, content):
+    def act(d):
+        if (d / name).read_bytes() != content:
+            raise AssertionError("wrong bytes")
+    return act
+
+
+def stats(d):
+    if os.stat(d / "f.txt").st_size != len(OLD):
+        raise AssertionError("wrong size")
+
+
+def lists(d):
+    if sorted(os.listdir(d)) != ["f.txt", "sub"]:
+        raise AssertionError("wrong names")
+
+
+F = {"f.txt": OLD}
+WORKS = [
+    Work("open", "GetObject", F, reads("f.txt", OLD)),
+    Work("read", "GetObject", {"f.bin": BIG}, reads("f.bin", BIG), skip=1),
+    Work("stat", "HeadObject", F, stats),
+    Work("list", "ListObjectsV2", {**F, "sub/x.txt": OLD}, lists),
+    Work("create", "PutObject", {}, lambda d: write(d / "f.txt", NEW),
+         lambda o: o == {"f.txt": NEW}, lambda o: o == {}),
+    Work("replace", "PutObject", F, lambda d: write(d / "f.txt", NEW),
+         lambda o: o == {"f.txt": NEW}, lambda o: o == F),
+    Work("unlink", "DeleteObject", F, lambda d: os.unlink(d / "f.txt"),
+         lambda o: o == {}, lambda o: o == F),
+    Work("rename", "CopyObject", F, lambda d: os.rename(d / "f.txt", d / "g.txt"),
+         lambda o: o == {"g.txt": OLD}, lambda o: o == F or o == {**F, "g.txt": OLD}),
+    Work("rename-end", "DeleteObject", F, lambda d: os.rename(d / "f.txt", d / "g.txt"),
+         lambda o: o == {"g.txt": OLD}, lambda o: o == F or o == {**F, "g.txt": OLD}),
+    Work("mkdir", "PutObject", {}, lambda d: os.mkdir(d / "sub"),
+         lambda o: o == {"sub/": b""}, lambda o: o == {}),
+    Work("rmdir", "DeleteObject", {"sub/": b""}, lambda d: os.rmdir(d / "sub"),
+         lambda o: o == {}, lambda o: o == {"sub/": b""}),
+    Work("chmod", "CopyObject", F, lambda d: os.chmod(d / "f.txt", 0o600),
+         lambda o: o == F, lambda o: o == F),
+]
+READS = {w.name for w in WORKS if not w.changes}
+GETS, NO_BODY = {"open", "read"}, {"stat", "create", "replace", "mkdir", "unlink", "rename-end", "rmdir"}
+
+
+# -- the faults
+
+
+class Fault:
+    """for_good: errors of which a program gets one. once: the same where the fault happens once; empty: it heals.
+    acted: the server did what was asked, so that a change may turn out to be done. without: works that it
+    cannot happen to, or to which it says something else. ok: it is no fault."""
+
+    def __init__(self, action, args, for_good, once=(), acted=False, without=(), ok=False, only=None):
+        self.action, self.args = action, args
+        self.for_good, self.once = set(for_good), set(once)
+        self.acted, self.ok = acted, ok
+        self.works = [w for w in WORKS if w.name not in without and (only is None or w.name in only)]
+
+
+def answers(status, *errors, **more):
+    args = {k: more.pop(k) for k in ("code", "headers", "body", "acted", "retry_after") if k in more}
+    return Fault("answer", {"status": status, **args}, errors, acted=args.get("acted", False), **more)
+
+
+def mangles(how, *errors, **more):
+    return Fault("mangle", {"how": how}, errors, acted=True, **more)
+
+
+ELSEWHERE = "http://127.0.0.1:{port}/elsewhere"
+PAGE = "<html><body>nothing here</body></html>"
+FAULTS = {
+    "reset before": Fault("reset", {}, ["ECONNRESET"]),
+    "reset after": Fault("reset", {"when": "after"}, ["ECONNRESET"], acted=True),
+    "reset in the request": Fault("cut_request", {}, ["ECONNRESET"], only={"replace", "create"}),
+    "reset in the head": mangles("cut_head", "ECONNRESET"),
+    "reset in the body": Fault("cut_response", {"reset": True}, ["ECONNRESET"], acted=True,
+                               without=NO_BODY),
+    "closed": Fault("drop", {}, ["ECONNRESET"], acted=True),
+    "closed in the body": Fault("cut_response", {}, ["ECONNRESET"], acted=True, without=NO_BODY),
+    "stalled": Fault("hold", {"name": "stalled"}, ["ETIMEDOUT"]),
+    "stalled in the head": mangles("stall_head", "ETIMEDOUT"),
+    "stalled in the body": mangles("stall_body", "ETIMEDOUT", without=NO_BODY),
+    "a byte now and then": mangles("drip", "ETIMEDOUT"),
+    "100 and nothing more": mangles("continue", "ETIMEDOUT"),
+    "100, 100, 100, 103": mangles("continues", ok=True),
+    "500": answers(500, "EIO"),
+    "500 after it was done": answers(500, "EIO", acted=True),
+    "502": answers(502, "ECONNRESET", body=PAGE),
+    "503 SlowDown": answers(503, "ETIMEDOUT"),
+    "503 without a word": answers(503, "ETIMEDOUT", body=""),
+    "503 with Retry-After": answers(503, "ETIMEDOUT", retry_after=1),
+    "504": answers(504, "ETIMEDOUT", body=PAGE),
+    "429": answers(429, "ETIMEDOUT"),
+    "403": answers(403, "EACCES", once=["EACCES"]),
+    "404 of a gateway": answers(404, "EIO", body=PAGE, without={"stat"}),
+    "404 NoSuchKey": answers(404, "EIO", code="NoSuchKey", only={"list", "create", "mkdir"}),
+    "301": answers(301, "EIO", code="PermanentRedirect", headers={"Location": ELSEWHERE},
+                   once=["EIO"]),
+    "307": answers(307, "EIO", code="TemporaryRedirect", headers={"Location": ELSEWHERE}),
+    "307 without a word": answers(307, "EIO", body="", headers={"Location": ELSEWHERE}),
+    "truncated": mangles("truncate", "EIO", without=NO_BODY),
+    "a web page": mangles("html", "EIO"),
+    "Content-Length too long": mangles("longer", "ECONNRESET", "EIO", without={"stat"}),
+    "Content-Length too short": mangles("shorter", "EIO", without=NO_BODY),
+    # of a part of an object only TLS tells
+    "a bit is another": mangles("flip", "EIO", without=NO_BODY | {"read"}),
+    "headers twice": mangles("double", ok=True),
+    "headers that contradict": mangles("conflict", "EIO", "ECONNRESET", without={"rmdir"}),
+}
+
+
+# -- a run
+
+
+class Cell:
+    """One work, and what it came to."""
+
+    def __init__(self, m, work, phase):
+        self.work, self.name = work, f"{phase}-{work.name}"
+        self.prefix = m.key(self.name) + "/"
+        self.path = m.path / self.name
+        self.error = self.trouble = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        try:
+            self.work.act(self.path)
+        except OSError as e:
+            self.error = errno.errorcode[e.errno]
+        except Exception as e:              # told by the test
+            self.trouble = repr(e)
+
+    def objects(self, bucket):
+        return {k[len(self.prefix):]: bucket.get(k) for k in bucket.list(self.prefix)
+                if k != self.prefix}
+
+    def judge(self, fault, allowed, bucket):
+        """What is wrong, or None."""
+        if self.trouble:
+            return self.trouble
+        if self.error and self.error not in allowed:
+            return f"{self.error}, not one of {sorted(allowed) or 'none'}"
+        work = self.work
+        if not work.changes:        # (of a read that failed once the kernel asks again)
+            healed = work.name == "read" and fault.once == allowed
+            return None if self.error or not allowed or healed else "it succeeded"
+        objects = self.objects(bucket)
+        if not self.error:
+            if not work.done(objects):
+                return f"false success: {sorted(objects)}"
+            return None if not allowed or fault.acted else "it succeeded"
+        return None if work.done(objects) or work.undone(objects) else f"torn: {sorted(objects)}"
+
+
+def run_cells(m, proxy, bucket, fault, phase, times, allowed):
+    cells = [Cell(m, w, phase) for w in fault.works]
+    for c in cells:
+        bucket.put(c.prefix)
+        for name, data in c.work.setup.items():
+            bucket.put(c.prefix + name, data)
+    for c in cells:
+        os.listdir(c.path)                  # known, so that only the work's own requests are met
+        proxy.add_rule(fault.action, op=c.work.op, key=c.prefix + "*", skip=c.work.skip,
+                       times=times, **fault.args)
+    for c in cells:
+        c.thread.start()
+    for c in cells:
+        c.thread.join(40 * SLOW)
+        assert not c.thread.is_alive(), f"{c.name} hangs"
+    unmet = [r["key"] for r in proxy.state().rules if not r["applied"]]
+    held = proxy.state().held
+    proxy.clear_rules() if not held else proxy.release("stalled", "drop")
+    proxy.clear_rules()
+    wrong = {c.name: c.judge(fault, allowed, bucket) for c in cells}
+    wrong = {n: w for n, w in wrong.items() if w}
+    assert not wrong, f"{wrong}\n{m.log()[-4000:]}"
+    assert not unmet, f"no request met the fault: {unmet}"
+    return cells
+
+
+def lines_about(m, cell):
+    """But for what becomes of data whose upload failed, and repetitions: of a read that failed the kernel asks
+    again, page by page."""
+    found, seen = [], set()
+    for line in m.log().splitlines():
+        if f"/{cell.name}/" not in line or " debug " in line or "data discarded" in line:
+            continue
+        if "reading from S3 failed" not in line or not seen:
+            found.append(line)
+            seen.add("read")
+    return found
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_request_meets(mount, proxy, bucket, name):
+    fault = FAULTS[name]
+    other = socket.create_server(("127.0.0.1", 0))
+    other.setblocking(False)
+    if "headers" in fault.args:
+        fault.args = {**fault.args,
+                      "headers": {"Location": ELSEWHERE.format(port=other.getsockname()[1])}}
+    m = mount(via=proxy, env={**DEADLINES, "STATEPROXY_DIRECTORIES_TTL": "0s"})
+    healed = run_cells(m, proxy, bucket, fault, "once", 1, fault.once)
+    if not fault.once:
+        told = [x for c in healed for x in lines_about(m, c)]
+        assert not told and not m.errors(), "what was healed is not told"
+        # (curl itself sends again what meets a connection that has ended)
+        assert fault.ok or m.status()["counters"]["s3_retries"] > 0
+    cells = run_cells(m, proxy, bucket, fault, "ever", None, fault.for_good)
+    for c in cells:
+        assert len(lines_about(m, c)) <= 1, f"told more than once: {lines_about(m, c)}"
+    for c in cells:                         # as on S3, and alive
+        assert tree(c.path) == {n: d for n, d in c.objects(bucket).items() if not n.endswith("/")}
+    with pytest.raises(BlockingIOError):
+        other.accept()                      # nobody follows a server to another host
+    other.close()
+    m.check()
+
+
+def tree(path):
+    return {str(p.relative_to(path)): p.read_bytes()
+            for p in sorted(pathlib.Path(path).rglob("*")) if p.is_file()}
+
+
+@pytest.mark.limit(60)
+def test_nobody_is_there(mount, proxy, bucket):
+    """Refused: no connection, for any of them."""
+    m = mount(via=proxy, env={**DEADLINES, "STATEPROXY_DIRECTORIES_TTL": "0s"})
+    cells = [Cell(m, w, "away") for w in WORKS]
+    for c in cells:
+        bucket.put(c.prefix)
+        for name, data in c.work.setup.items():
+            bucket.put(c.prefix + name, data)
+        os.listdir(c.path)
+    proxy.block()
+    for c in cells:
+        c.thread.start()
+    for c in cells:
+        c.thread.join(40 * SLOW)
+        assert not c.thread.is_alive(), f"{c.name} hangs"
+    proxy.unblock()
+    assert {c.name: c.error for c in cells} == {c.name: "ECONNREFUSED" for c in cells}
+    wrong = {c.name: c.judge(Fault("", {}, []), {"ECONNREFUSED"}, bucket) for c in cells}
+    assert not any(wrong.values()), wrong
+    for c in cells:                         # (the kernel looks a name up again that it knew)
+        assert len(lines_about(m, c)) <= 2
+        assert tree(c.path) == {n: d for n, d in c.objects(bucket).items() if not n.endswith("/")}
+    m.check()
