@@ -57,7 +57,7 @@ struct shm_upload {
     uint64_t seq;
     uint64_t base;
     uint32_t copies; /* the first parts, which are copied */
-    uint32_t unused;
+    uint32_t unused_too;
     char base_etag[SHM_ETAG_MAX];
     /* saved only when the upload is opened */
     char key[SHM_UPLOAD_KEY_MAX];
