@@ -29,6 +29,7 @@
  * in them than any other user. */
 static const char *const name_resolution[] = {
     "/etc",
+    "/etc/resolv.conf", /* it may be a link to anywhere */
     "/run/systemd/resolve",
     "/run/resolvconf",
     "/run/NetworkManager",

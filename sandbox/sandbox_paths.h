@@ -19,10 +19,10 @@ struct sandbox_paths {
 /* The version of Landlock that this kernel offers, 0 = none. */
 unsigned sandbox_paths_abi(void);
 
-/* Restricts the calling thread and what it starts, for ever: opens nothing but `read`
- * (what is not there is left out), and that for reading, executes nothing, connects over TCP to nothing but the ports and
- * listens on none, signals nobody and inspects nobody outside. What is open stays open. Needs
- * no_new_privs. 0 or -errno. */
+/* Restricts the calling thread and what it starts, for ever: opens nothing but `read` (what is not
+ * there is left out), and that for reading; executes nothing; connects over TCP to nothing but the
+ * ports, and listens on none; signals nobody and inspects nobody outside. What is open stays open.
+ * Needs no_new_privs. 0 or -errno. */
 must_use int sandbox_paths_restrict(const struct sandbox_paths *paths, unsigned abi);
 
 #endif

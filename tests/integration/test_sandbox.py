@@ -3,6 +3,7 @@ calls that are injected into them."""
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -15,6 +16,7 @@ from harness import DAEMON, SECRET, inject, util
 
 NONE = "0000000000000000"
 OBSERVER = "0000000000080004"       # CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
+OTHER = 61235
 REFUSED = "the sandbox refuses a system call"
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
@@ -152,11 +154,11 @@ def test_no_secret_to_be_read(m):
             assert p.call("open", name.encode(), os.O_RDONLY) == -errno.EACCES
 
 
-def writer(path):
+def writer(path, command=("python3",)):
     """A process that has written half of a file, and waits."""
     code = ("import os, sys, time\nfd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)\n"
             "os.write(fd, b'half')\nprint(flush=True)\ntime.sleep(600)")
-    proc = subprocess.Popen(["python3", "-c", code, path], stdout=subprocess.PIPE)
+    proc = subprocess.Popen([*command, "-c", code, path], stdout=subprocess.PIPE)
     proc.stdout.readline()
     return proc
 
@@ -199,6 +201,33 @@ def test_a_stopped_observer_holds_nobody_up(m, bucket):
     proc.stdout.close()
     util.wait_until(lambda: not os.path.exists(m.path / "torn"), what="the torn one to be gone")
     assert not bucket.exists(m.key("torn"))
+
+
+@root
+def test_started_by_another_user(mount, bucket):
+    """All of it but another user: the observer sees that user's processes, and needs no capability."""
+    if not shutil.which("fusermount3") or not shutil.which("setpriv"):
+        pytest.skip("no fusermount3, or no setpriv")
+    become = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups")
+    m = mount(start=False)
+    for path in (m.dir, m.path, m.buffer_dir):
+        os.chown(path, OTHER, OTHER)
+    m.wrap = lambda *command: (*become, *command)
+    m.start()
+    if not sandboxed(m):
+        pytest.skip("this kernel, or this build, has no whole sandbox")
+    kinds = [status_of(pid) for pid in util.children(m.proc.pid)]
+    assert len(kinds) == 5
+    for k in kinds:
+        assert k["Uid"].split()[0] == str(OTHER) and k["CapEff"] == NONE
+        assert k["NoNewPrivs"] == "1" and k["Seccomp"] == "2"
+    proc = writer(m.path / "torn", (*become, "python3"))
+    proc.kill()
+    proc.wait()
+    proc.stdout.close()
+    done = util.run([*become, "sh", "-c", f"cd {m.path} && echo 1 >f && cat f && ls"], 20)
+    assert done.out == "1\nf\n"
+    assert bucket.list(m.key("")) == [m.key("f")]
 
 
 @root

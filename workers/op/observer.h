@@ -19,7 +19,7 @@
 
 #define OBSERVER_PATH_MAX 4096                     /* with NUL */
 #define OBSERVER_WAIT_NS (2 * NS_PER_S)            /* was a writer killed? A file depends on it */
-#define OBSERVER_WAIT_BRIEFLY_NS (200 * NS_PER_MS) /* what only saves a request to S3 */
+#define OBSERVER_WAIT_BRIEFLY_NS (500 * NS_PER_MS) /* what only saves a request to S3 */
 #define OBSERVER_TRIES 8 /* a question at which so many observers died gets no answer */
 
 enum observer_what {
