@@ -29,6 +29,8 @@ enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
 
 enum conf_probe { CONF_PROBE_AUTO, CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PROBE_OFF };
 
+enum conf_sandbox { CONF_SANDBOX_AUTO, CONF_SANDBOX_REQUIRE, CONF_SANDBOX_OFF };
+
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
@@ -40,6 +42,7 @@ struct conf {
     const char *prefix; /* no slash at either end; "" = the whole bucket */
     enum conf_variant variant;
     enum conf_metadata metadata;
+    enum conf_sandbox sandbox;
 
     struct {
         const char *region;
@@ -100,7 +103,7 @@ struct conf {
 
     struct {
         unsigned count;   /* 0 = from the CPU quota */
-        const char *user; /* "" = stay the starting user */
+        const char *user; /* "" = one without rights, or the starting user (sandbox.h) */
     } workers;
 
     struct {

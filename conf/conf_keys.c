@@ -70,6 +70,13 @@ static const struct conf_choice probes[] = {
     {NULL, 0},
 };
 
+static const struct conf_choice sandboxes[] = {
+    {"auto", CONF_SANDBOX_AUTO},
+    {"require", CONF_SANDBOX_REQUIRE},
+    {"off", CONF_SANDBOX_OFF},
+    {NULL, 0},
+};
+
 static const struct conf_choice addressings[] = {
     {"auto", CONF_ADDRESSING_AUTO},
     {"path", CONF_ADDRESSING_PATH},
@@ -128,6 +135,11 @@ const struct conf_key conf_keys[] = {
      .doc = "full: mode, owner, times, symbolic links and extended attributes are stored as "
             "object metadata (x-amz-meta-mode, -uid, -gid, -mtime, -xattr, compatible with s3fs "
             "and rclone); ignore: they are neither written nor read"},
+    {.name = "sandbox", FIELD(sandbox), .type = CONF_ENUM, .def = "auto",
+     .choices = sandboxes,
+     .doc = "what processes that read from the network may do: auto restricts them as far as this "
+            "kernel can, require does not start where it lacks something, off lets them do what "
+            "workers.user may"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,
@@ -285,7 +297,9 @@ const struct conf_key conf_keys[] = {
     {.name = "workers.user", FIELD(workers.user), .type = CONF_STRING, .def = "",
      .max = 255, .check = conf_check_user,
      .expected = "a user name or number",
-     .doc = "the user that workers run as when root starts the daemon, \"\" = the starting user"},
+     .doc = "the user that workers and keeper run as when root starts the daemon, \"\" = "
+            "stateproxy, where there is such a user, else a number that belongs to nobody; with "
+            "sandbox: off, the starting user"},
 
     {.name = "memory.limit", FIELD(memory.limit), .type = CONF_SIZE, .min = 32 * MiB,
      .max = TiB,

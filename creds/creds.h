@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "s3/s3_cred.h"
+#include "sandbox/sandbox_user.h"
 
 #define CREDS_PROVIDER_MAX 128 /* with NUL, as the next */
 #define CREDS_ACCOUNT_MAX 16
@@ -43,9 +44,10 @@ struct creds_conf {
     const char *region;                      /* "" = us-east-1 */
     const char *ca_bundle;                   /* "" = the system's */
 
-    char *const *program_env; /* of a credential_process */
-    int stop_fd;              /* readable: give up, -ECANCELED; -1 = none */
-    uint64_t limit_ns;        /* of one fetch as a whole */
+    char *const *program_env;                /* of a credential_process */
+    const struct sandbox_user *program_user; /* which it becomes; NULL = none */
+    int stop_fd;                             /* readable: give up, -ECANCELED; -1 = none */
+    uint64_t limit_ns;                       /* of one fetch as a whole */
 };
 
 /* Credentials. To be kept in locked memory, and wiped. */
@@ -61,6 +63,16 @@ struct creds {
 /* Once in a process, before the first fetch and before curl, libxml2 or jansson are used for
  * anything else: what they free is wiped from now on. 0 or -ENOMEM. */
 must_use int creds_init(void);
+
+/* For a process that will enter a sandbox: forks an agent, which opens the files and runs the
+ * programs that `conf` and the shared files name, with the rights of this moment, and ends with
+ * this process. It calls `in_agent` first, which wipes what it needs not. 0, or -errno with
+ * *err. */
+must_use int creds_agent_start(const struct creds_conf *conf, void (*in_agent)(void *ctx),
+                               void *ctx, struct err *err);
+
+/* True if the agent has ended: this process should end as well, and be replaced. */
+bool creds_agent_is_lost(void);
 
 /* Fetches them. 0 and *ret; else *ret has only `provider` ("" = none is configured), and -errno
  * with *err, which names the provider and says what to do:

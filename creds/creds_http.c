@@ -4,13 +4,19 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <curl/curl.h>
 
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "creds/creds_agent.h"
 #include "s3/s3_tls.h"
 
 #define POLL_MS 1000
+#define CA_MAX (8 << 20)
 #define PAUSE_NS (300 * NS_PER_MS)
 #define USER_AGENT "stateproxy"
 
@@ -59,6 +65,27 @@ static bool set_method(CURL *e, const struct creds_http *req)
                           !curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)strlen(req->body)));
 }
 
+/* The bundle as bytes: curl itself may not be allowed to open the file. If we are not either, curl
+ * reports that. */
+static bool set_ca(CURL *easy, const char *path)
+{
+    cleanup_fd int fd = creds_agent_open(path);
+    struct stat st;
+    cleanup_free char *text = NULL;
+    struct curl_blob blob = {.flags = CURL_BLOB_COPY};
+    ssize_t n = -1;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= CA_MAX &&
+        (text = malloc((size_t)st.st_size + 1)))
+        n = fd_pread_full(fd, text, (size_t)st.st_size, 0);
+    if (n <= 0)
+        return !curl_easy_setopt(easy, CURLOPT_CAINFO, path);
+    text[n] = '\0';
+    blob.data = text;
+    blob.len = (size_t)n + 1;
+    return !curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+}
+
 static bool exchange_options(const struct creds_job *job, const struct creds_http *req,
                              struct exchange *x)
 {
@@ -81,7 +108,7 @@ static bool exchange_options(const struct creds_job *job, const struct creds_htt
            !curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, http_on_body) &&
            !curl_easy_setopt(e, CURLOPT_WRITEDATA, x) &&
            !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-           (!ca || !curl_easy_setopt(e, CURLOPT_CAINFO, ca)) &&
+           (!ca || strncmp(req->url, "https:", 6) != 0 || set_ca(e, ca)) &&
            (!req->direct || !curl_easy_setopt(e, CURLOPT_PROXY, "")) && set_method(e, req);
 }
 

@@ -2,7 +2,6 @@
 #include "creds/creds_job.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "creds/creds_agent.h"
 
 int creds_bytes_new(struct creds_bytes *b, size_t cap)
 {
@@ -50,17 +50,16 @@ static int read_all(int fd, const char *path, const char *what, size_t cap, stru
     return 0;
 }
 
-/* Non-blocking: a FIFO without a writer must not hold us. */
 int creds_file(const char *path, const char *what, size_t cap, struct creds_bytes *ret,
                struct err *err)
 {
-    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    cleanup_fd int fd = creds_agent_open(path);
     struct stat st;
     int r;
 
     if (fd < 0)
-        return err_set(err, errno == ENOENT || errno == ENOTDIR ? ENOENT : EINVAL,
-                       "%s %s: %s (as user %u)", what, path, strerror(errno), (unsigned)geteuid());
+        return err_set(err, fd == -ENOENT || fd == -ENOTDIR ? ENOENT : EINVAL,
+                       "%s %s: %s (as user %u)", what, path, strerror(-fd), (unsigned)geteuid());
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return err_set(err, EINVAL, "%s %s: not a regular file", what, path);
     r = read_all(fd, path, what, cap, ret, err);

@@ -12,14 +12,13 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "creds/creds_agent.h"
 #include "creds/creds_json.h"
 #include "creds/creds_provider.h"
 
-#define COMMAND_MAX 4096
 #define WORDS_MAX 64
 #define SAID_MAX 1024 /* of stderr; what comes then is read and dropped */
 #define LOOK_MS 20
-#define PROGRAM_LIMIT_NS (60 * NS_PER_S)
 
 extern char **environ;
 
@@ -50,6 +49,10 @@ static void program_exec(const struct creds_job *job, char **words, int out, int
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
         _exit(126);
+    if (job->conf->program_user && sandbox_user_become(job->conf->program_user) < 0) {
+        dprintf(2, "cannot change the user: %s\n", strerror(errno));
+        _exit(126);
+    }
     if (job->conf->program_env)
         environ = (char **)(uintptr_t)job->conf->program_env;
     execvp(words[0], words);
@@ -200,7 +203,16 @@ static int program_run(struct program *p, char **words, struct err *err)
     return judge_end(p, status, err);
 }
 
-static int take_told(const struct program *p, struct creds *ret, struct err *err)
+/* Its length, at most 80: arguments may be nobody's business. */
+static int first_word(const char *command)
+{
+    size_t n = strcspn(command, " \t");
+
+    return n < 80 ? (int)n : 80;
+}
+
+static int take_told(const struct creds_bytes *told, const char *command, struct creds *ret,
+                     struct err *err)
 {
     static const struct creds_json_names names = {.access_key = "AccessKeyId",
                                                   .secret = "SecretAccessKey",
@@ -208,25 +220,24 @@ static int take_told(const struct program *p, struct creds *ret, struct err *err
                                                   .expires = "Expiration",
                                                   .account = "AccountId"};
     cleanup_json struct json_t *json = NULL;
-    int r = creds_json_parse(p->told->data, p->told->len, &json, err);
+    int r = creds_json_parse(told->data, told->len, &json, err);
 
     if (r == 0 && !creds_json_is_one(json, "Version"))
         r = err_set(err, EINVAL, "its Version is not 1");
     if (r == 0)
         r = creds_json_take(json, &names, ret, err);
-    return r < 0 ? err_prefix(err, "%.80s", p->name) : 0;
+    return r < 0 ? err_prefix(err, "%.*s", first_word(command), command) : 0;
 }
 
-int creds_program(const struct creds_job *job, const char *command, struct creds *ret,
-                  struct err *err)
+int creds_program_run(const struct creds_job *job, const char *command, struct creds_bytes *told,
+                      struct err *err)
 {
-    cleanup_bytes struct creds_bytes told = {0};
-    struct program p = {.job = job, .told = &told};
-    char text[COMMAND_MAX], *words[WORDS_MAX];
+    struct program p = {.job = job, .told = told};
+    char text[CREDS_COMMAND_MAX], *words[WORDS_MAX];
 
     if (strlen(command) >= sizeof(text))
         return err_set(err, EINVAL, "credential_process is longer than %d characters",
-                       COMMAND_MAX - 1);
+                       CREDS_COMMAND_MAX - 1);
     strcpy(text, command);
     if (creds_words(text, words, WORDS_MAX) < 0)
         return err_set(err, EINVAL,
@@ -235,10 +246,18 @@ int creds_program(const struct creds_job *job, const char *command, struct creds
     if (job->look_only)
         return 0;
     p.name = words[0];
-    p.until_ns = clock_mono_ns() + creds_left(job, PROGRAM_LIMIT_NS);
+    p.until_ns = clock_mono_ns() + creds_left(job, CREDS_PROGRAM_LIMIT_NS);
+    return program_run(&p, words, err);
+}
+
+int creds_program(const struct creds_job *job, const char *command, struct creds *ret,
+                  struct err *err)
+{
+    cleanup_bytes struct creds_bytes told = {0};
+    int r;
+
     if (creds_bytes_new(&told, CREDS_BODY_MAX) < 0)
         return err_set(err, ENOMEM, "no locked memory for credentials");
-    if (program_run(&p, words, err) < 0)
-        return -err->code;
-    return take_told(&p, ret, err);
+    r = creds_agent_run(job, command, &told, err);
+    return r < 0 || job->look_only ? r : take_told(&told, command, ret, err);
 }

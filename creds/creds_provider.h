@@ -31,6 +31,11 @@ must_use int creds_profile(const struct creds_job *job, struct creds *ret, struc
 must_use int creds_program(const struct creds_job *job, const char *command, struct creds *ret,
                            struct err *err);
 
+/* The same in this process, output only: 0 and the output in *told, which the caller has allocated;
+ * or what creds_fetch says. */
+must_use int creds_program_run(const struct creds_job *job, const char *command,
+                               struct creds_bytes *told, struct err *err);
+
 /* creds_sso.c: of a profile that says so. */
 must_use int creds_sso(const struct creds_job *job, const struct creds_shared *shared,
                        const char *profile, struct creds *ret, struct err *err);

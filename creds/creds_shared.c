@@ -203,3 +203,13 @@ const char *creds_shared_get_of(const struct creds_shared *s, bool credentials_f
 {
     return find(s, CREDS_PROFILE, credentials_file, name, key);
 }
+
+bool creds_shared_names(const struct creds_shared *s, const char *key, const char *value)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->entries[i].name && strcmp(s->entries[i].key, key) == 0 &&
+            strcmp(s->entries[i].value, value) == 0)
+            return true;
+    }
+    return false;
+}

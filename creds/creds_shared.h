@@ -26,6 +26,9 @@ const char *creds_shared_get(const struct creds_shared *s, enum creds_section ki
 const char *creds_shared_get_of(const struct creds_shared *s, bool credentials_file,
                                 const char *name, const char *key);
 
+/* True if any section has this key with this value. */
+bool creds_shared_names(const struct creds_shared *s, const char *key, const char *value);
+
 /* "/home/x/.aws/NAME" into `out`; false without a home. */
 bool creds_shared_path(const struct creds_conf *conf, const char *name, char *out, size_t cap);
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/child.h"
 #include "daemon/child_ask.h"
 #include "daemon/exit_code.h"
 
@@ -18,11 +17,6 @@ struct verdict {
 };
 static_assert(sizeof(struct verdict) <= CHILD_ANSWER_MAX, "");
 
-struct question {
-    const struct worker_env *env;
-    const struct child_user *user;
-};
-
 static int limit_ms(const struct conf *conf)
 {
     return CHECK_LIMIT_MS + (worker_probes(conf) ? WORKER_PROBE_MS : 0);
@@ -30,25 +24,18 @@ static int limit_ms(const struct conf *conf)
 
 static void run_check(const void *arg, void *answer)
 {
-    const struct question *q = arg;
+    const struct worker_env *env = arg;
     struct verdict *v = answer;
-    int r = child_become(q->user);
 
-    conf_forget_secrets((struct conf *)q->env->conf);
-    if (r < 0)
-        r = err_set(&v->err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
-    else
-        r = worker_check_s3(q->env, &v->traits, &v->err);
-    v->err.code = -r;
+    conf_forget_secrets((struct conf *)env->conf);
+    v->err.code = -worker_check_s3(env, &v->traits, &v->err);
 }
 
-int check_s3(const struct worker_env *env, const struct child_user *user,
-             struct server_traits *ret_traits, struct err *err)
+int check_s3(const struct worker_env *env, struct server_traits *ret_traits, struct err *err)
 {
     const struct conf *conf = env->conf;
     struct verdict verdict = {0};
-    struct question q = {env, user};
-    int r = child_ask(run_check, &q, limit_ms(conf), &verdict, sizeof(verdict));
+    int r = child_ask(run_check, env, limit_ms(conf), &verdict, sizeof(verdict));
 
     verdict.err.text[ERR_TEXT_MAX - 1] = '\0';
     if (r == 0 && verdict.err.code == 0) {

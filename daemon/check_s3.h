@@ -3,14 +3,13 @@
 #ifndef DAEMON_CHECK_S3_H
 #define DAEMON_CHECK_S3_H
 
-#include "daemon/child.h"
 #include "workers/op/worker_abi.h"
 
 /* 0 and *ret_traits, or an exit code (exit_code.h) with *err filled: S3 cannot be reached, or the
  * configuration is wrong, or the server lacks what the variant needs. Takes at most a few seconds;
- * with a probe (worker_abi.h) of a slow server, longer. The child becomes `user`, as the workers do
- * later. */
-must_use int check_s3(const struct worker_env *env, const struct child_user *user,
-                      struct server_traits *ret_traits, struct err *err);
+ * with a probe (worker_abi.h) of a slow server, longer. The child enters a sandbox as the workers
+ * do later. */
+must_use int check_s3(const struct worker_env *env, struct server_traits *ret_traits,
+                      struct err *err);
 
 #endif

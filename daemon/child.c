@@ -3,10 +3,7 @@
 #include "daemon/child.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -59,72 +56,4 @@ int child_fork(pid_t *ret_pid)
     if (r == 0)
         *ret_pid = pid;
     return r;
-}
-
-static int find_passwd(const char *name, struct child_user *u, const char **ret_login)
-{
-    char *end;
-    unsigned long number = strtoul(name, &end, 10);
-    bool numeric = *name && *end == '\0';
-    const struct passwd *pw = numeric ? getpwuid((uid_t)number) : getpwnam(name);
-
-    if (pw) {
-        u->uid = pw->pw_uid;
-        u->gid = pw->pw_gid;
-        *ret_login = pw->pw_name;
-        return 0;
-    }
-    if (!numeric)
-        return -ENOENT;
-    /* A number without an entry is common in containers: use the group of the same number, and no
-     * other groups. */
-    u->uid = (uid_t)number;
-    u->gid = (gid_t)number;
-    *ret_login = NULL;
-    return 0;
-}
-
-int child_find_user(const char *name, struct child_user *ret, struct err *err)
-{
-    struct child_user u = {.set = true, .n_groups = CHILD_GROUPS_MAX};
-    const char *login;
-
-    if (!*name) {
-        *ret = (struct child_user){.set = false};
-        return 0;
-    }
-    if (find_passwd(name, &u, &login) < 0)
-        return err_set(err, EINVAL, "workers.user: there is no user \"%s\"", name);
-    if (geteuid() != 0) {
-        if (u.uid != geteuid())
-            return err_set(err, EINVAL,
-                           "workers.user: only root can run workers as "
-                           "\"%s\"",
-                           name);
-        u.set = false; /* we are already that user */
-    }
-    u.groups[0] = u.gid;
-    if (!login)
-        u.n_groups = 1;
-    else if (getgrouplist(login, u.gid, u.groups, &u.n_groups) < 0)
-        return err_set(err, EINVAL,
-                       "workers.user: \"%s\" is in %d groups, "
-                       "expected at most %d",
-                       name, u.n_groups, CHILD_GROUPS_MAX);
-    *ret = u;
-    return 0;
-}
-
-int child_become(const struct child_user *user)
-{
-    if (!user->set)
-        return 0;
-    if (setgroups((size_t)user->n_groups, user->groups) < 0 ||
-        setresgid(user->gid, user->gid, user->gid) < 0 ||
-        setresuid(user->uid, user->uid, user->uid) < 0)
-        return -errno;
-    /* Changing the user clears the death signal. It also makes the process undumpable, which we
-     * want: it holds the S3 keys. */
-    die_with_parent();
-    return 0;
 }

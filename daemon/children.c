@@ -26,14 +26,7 @@ void children_init(struct children *all, struct loop *loop, const struct childre
 /* Does not return. Uses _exit: nothing that the supervisor registered or buffered may run twice. */
 static void run_child(struct children *all, const struct child *c)
 {
-    int r;
-
     all->ops->in_child(all->ops_ctx);
-    r = child_become(&all->user);
-    if (r < 0) {
-        log_err("%s %u cannot change its user: %s", c->role->name, c->slot, strerror(-r));
-        _exit(WORKER_EXIT_SETUP);
-    }
     _exit(c->role->entry(all->role_ctx, c->slot));
 }
 
@@ -81,11 +74,9 @@ static void on_start_at(struct loop_timer *t)
     restart(c);
 }
 
-int children_start(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx,
-                   const struct child_user *user)
+int children_start(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx)
 {
     all->role_ctx = role_ctx;
-    all->user = *user;
     for (unsigned i = 0; i < n_roles; i++) {
         for (unsigned slot = 0; slot < roles[i].count; slot++) {
             struct child *c = &all->child[all->n];

@@ -21,7 +21,7 @@ struct role {
     /* its processes serve the mount: when none is left there is nothing to supervise */
     bool serves;
 
-    /* In the child: runs until its end; returns the exit code. */
+    /* In the child: enters its sandbox, runs until its end; returns the exit code. */
     int (*entry)(void *ctx, unsigned slot);
 
     /* In the supervisor. When the child's loop last turned (monotonic; may be from before its
@@ -63,8 +63,7 @@ struct children {
     struct loop *loop;
     const struct children_ops *ops;
     void *ops_ctx;
-    void *role_ctx; /* passed to the roles */
-    struct child_user user;
+    void *role_ctx;     /* passed to the roles */
     bool ending;        /* no child is started any more */
     uint64_t hang_ns;   /* a loop that has not turned for this time hangs */
     uint64_t looked_ns; /* time of the last children_watch */
@@ -78,7 +77,7 @@ void children_init(struct children *all, struct loop *loop, const struct childre
 /* Starts all children. 0, or -errno of fork(2), -E2BIG; then the caller must end those that are
  * running. `roles` stays in use. */
 must_use int children_start(struct children *all, const struct role *roles, unsigned n_roles,
-                            void *role_ctx, const struct child_user *user);
+                            void *role_ctx);
 
 /* A process has ended (status of waitpid(2)). False if it is not one of these children. */
 bool children_reaped(struct children *all, pid_t pid, int status);

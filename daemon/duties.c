@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,18 +84,34 @@ static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
     return n;
 }
 
-static int duties_look(void *ctx, struct err *err)
+/* A task that reads tables does what workers wrote: it needs no rights. */
+static const struct worker_env *confined(void *ctx)
 {
     const struct worker_env *env = ctx;
+    struct err err = {0};
 
+    if (env->sandbox && sandbox_enter(env->sandbox, SANDBOX_TASK, &err) < 0) {
+        log_err("helper process cannot start: %s", err.text);
+        kill(getpid(), SIGKILL); /* TASK_DIED */
+    }
+    return env;
+}
+
+static int look_now(const struct worker_env *env, struct err *err)
+{
     if (unpublished(env->shm, false, err))
         return SUPERVISOR_UNPUBLISHED;
     return effects_in_flight(env->shm) ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
 }
 
+static int duties_look(void *ctx, struct err *err)
+{
+    return look_now(confined(ctx), err);
+}
+
 static int look_last(void *ctx, struct err *err)
 {
-    const struct worker_env *env = ctx;
+    const struct worker_env *env = confined(ctx);
 
     return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED : SUPERVISOR_IDLE;
 }
@@ -103,7 +120,7 @@ static int look_last(void *ctx, struct err *err)
  * them. */
 static int linger(void *ctx, struct err *err)
 {
-    const struct worker_env *env = ctx;
+    const struct worker_env *env = confined(ctx);
     struct shm *shm = env->shm;
     unsigned open_files = 0;
 
@@ -111,7 +128,7 @@ static int linger(void *ctx, struct err *err)
     for (uint32_t i = 0; i < shm->handles->fresh_handle; i++)
         open_files += shm_handle_at(shm, i)->kind == SHM_HANDLE_FILE;
     shm_unlock(shm, shm->meta);
-    return open_files ? SUPERVISOR_BUSY : duties_look(ctx, err);
+    return open_files ? SUPERVISOR_BUSY : look_now(env, err);
 }
 
 static int unmount(void *ctx, struct err *err)
@@ -123,14 +140,14 @@ static int unmount(void *ctx, struct err *err)
 
 static int duties_check(void *ctx, struct err *err)
 {
-    const struct worker_env *env = ctx;
+    const struct worker_env *env = confined(ctx);
 
     return shm_check(env->shm, err) < 0;
 }
 
 static int log_inflight(void *ctx, struct err *err)
 {
-    const struct worker_env *env = ctx;
+    const struct worker_env *env = confined(ctx);
     uint64_t now = clock_mono_ns();
     struct shm_in_flight at = {0};
     const struct shm_record *r;

@@ -302,12 +302,44 @@ static void keep_secret(void)
     (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
+/* In the agent: it gets its secrets, if any, from the files that it opens. */
+static void forget_secrets(void *ctx)
+{
+    conf_forget_secrets(ctx);
+}
+
+/* Credentials of the environment need neither files nor programs. */
+static int enter_sandbox(struct keeper *k, struct err *err)
+{
+    const struct worker_env *env = k->env;
+    int r = 0;
+
+    if (!env->sandbox)
+        return 0;
+    if (env->sandbox->on && !is_fixed(k)) {
+        /* A program runs as the user that is configured; otherwise as the one who started us, whose
+         * file names it. */
+        if (*env->conf->workers.user)
+            k->conf.program_user = &env->sandbox->user;
+        r = creds_agent_start(&k->conf, forget_secrets, (void *)(uintptr_t)env->conf, err);
+    }
+    return r == 0 ? sandbox_enter(env->sandbox, SANDBOX_KEEPER, err) : r;
+}
+
 static int keeper_begin(struct keeper *k, const struct worker_env *env, struct err *err)
 {
+    int r;
+
     *k = (struct keeper){.env = env, .shm = env->shm};
     keep_secret();
     keeper_conf(env->conf, &k->conf);
-    if (creds_init() < 0 || !(k->creds = sodium_malloc(sizeof(*k->creds))))
+    if (creds_init() < 0)
+        return err_set(err, ENOMEM, "no memory for credentials");
+    r = enter_sandbox(k, err);
+    if (r < 0)
+        return r;
+    k->creds = sodium_malloc(sizeof(*k->creds));
+    if (!k->creds)
         return err_set(err, ENOMEM, "no memory for credentials");
     memset(k->creds, 0, sizeof(*k->creds));
     return 0;
@@ -415,28 +447,24 @@ int keeper_main(const struct worker_env *env)
             if (term_told(p[0].fd))
                 return WORKER_EXIT_DONE;
         }
+        if (creds_agent_is_lost()) {
+            log_warn("the keeper's agent has ended, starting both again");
+            return WORKER_EXIT_DONE;
+        }
     }
 }
 
 /* ---- the fetch at the start ---- */
 
-struct first {
-    const struct worker_env *env;
-    const struct child_user *user;
-};
-
 static void run_first(const void *arg, void *answer)
 {
-    const struct first *f = arg;
+    const struct worker_env *env = arg;
     struct keeper k;
     struct err *err = answer;
-    int r = child_become(f->user);
+    int r;
 
-    log_init(f->env->conf->log.level, "keeper");
-    if (r < 0)
-        r = err_set(err, EINVAL, "workers.user: cannot become that user: %s", strerror(-r));
-    else
-        r = keeper_begin(&k, f->env, err);
+    log_init(env->conf->log.level, "keeper");
+    r = keeper_begin(&k, env, err);
     if (r == 0) {
         k.first = true;
         k.conf.limit_ns = FIRST_LIMIT_NS;
@@ -461,11 +489,10 @@ static int first_exit_code(int code)
     }
 }
 
-int keeper_first(const struct worker_env *env, const struct child_user *user, struct err *err)
+int keeper_first(const struct worker_env *env, struct err *err)
 {
-    struct first f = {env, user};
     struct err told = {0};
-    int r = child_ask(run_first, &f, FIRST_LIMIT_MS, &told, sizeof(told));
+    int r = child_ask(run_first, env, FIRST_LIMIT_MS, &told, sizeof(told));
 
     told.text[ERR_TEXT_MAX - 1] = '\0';
     if (r == 0 && told.code == 0)

@@ -6,16 +6,14 @@
 
 #include "base/err.h"
 #include "creds/creds.h"
-#include "daemon/child.h"
 #include "workers/op/worker_abi.h"
 
 /* Copies the settings for credentials from `conf`; strings are borrowed. */
 void keeper_conf(const struct conf *conf, struct creds_conf *ret);
 
-/* Fetches the first credentials into env->shm, in a child that becomes `user`, and waits for it. 0,
- * or an exit code (exit_code.h) with *err filled. */
-must_use int keeper_first(const struct worker_env *env, const struct child_user *user,
-                          struct err *err);
+/* Fetches the first credentials into env->shm, in a child, and waits for it. 0, or an exit code
+ * (exit_code.h) with *err filled. */
+must_use int keeper_first(const struct worker_env *env, struct err *err);
 
 /* Refreshes the credentials in the segment until the supervisor's SIGTERM. Continues from what is
  * there: a former keeper may have died at any instant. Called in a child, with SIGTERM blocked

@@ -15,6 +15,7 @@
 #include "conf/conf_control.h"
 #include "conf/conf_keys.h"
 #include "daemon/check_s3.h"
+#include "daemon/confine.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
 #include "daemon/keeper.h"
@@ -22,11 +23,13 @@
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
 #include "shm/shm_journal.h"
+#include "workers/server/cas_kept.h"
 #include "workers/server/server.h"
 
 extern char **environ;
 
 static struct worker_env env;
+static struct sandbox sandbox;
 static struct fuse_mount mount;
 static const char *config_file;  /* --config; NULL = none */
 static enum log_level log_level; /* of this process and those that it starts; SIGHUP changes it */
@@ -119,6 +122,14 @@ static int run_keeper(void *ctx, unsigned slot)
     return keeper_main(ctx);
 }
 
+static int run_observer(void *ctx, unsigned slot)
+{
+    (void)slot;
+    conf_forget_secrets((struct conf *)env.conf);
+    log_init(log_level, "observer");
+    return observer_main(ctx);
+}
+
 static uint64_t worker_turned(void *ctx, unsigned slot)
 {
     (void)ctx;
@@ -190,6 +201,7 @@ static void reload(void *ctx)
 }
 
 #define TITLE_MAX (PATH_MAX + 2048)
+#define CHECK_LINE_MAX 400
 
 /* The timeouts that the machine sets, if any. */
 static void add_timeouts(char *out, size_t cap)
@@ -217,6 +229,11 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
         server_describe(&env, "=", " ", out + n + 1, cap - (size_t)n - 1);
     }
     add_timeouts(out, cap);
+    n = (int)strlen(out);
+    if ((size_t)n + 1 < cap) {
+        out[n] = ' ';
+        confine_describe(&sandbox, out + n + 1, cap - (size_t)n - 1);
+    }
 }
 
 static void make_info(char *out, size_t cap)
@@ -233,10 +250,19 @@ static void tell_server(void *ctx, char *out, size_t cap)
         strcat(out, "\n");
 }
 
-static int supervise(struct supervisor *sup, uint32_t n_workers, const struct child_user *user)
+/* A worker found that what the probe had found, and what was saved of it, does not hold. */
+static void forget_traits(void *ctx)
+{
+    (void)ctx;
+    cas_kept_forget(env.conf);
+}
+
+static int supervise(struct supervisor *sup, uint32_t n_workers)
 {
     char title[TITLE_MAX], info[TITLE_MAX];
     struct role roles[] = {
+        /* first: the workers ask it */
+        {.name = "observer", .count = env.boxes ? 1 : 0, .entry = run_observer},
         {.name = "worker",
          .count = n_workers,
          .serves = true,
@@ -249,8 +275,8 @@ static int supervise(struct supervisor *sup, uint32_t n_workers, const struct ch
     struct supervisor_run run = {
         .roles = roles,
         .n_roles = sizeof(roles) / sizeof(roles[0]),
-        .user = *user,
         .unmounts = mount.form != FUSE_MOUNT_HANDED_IN,
+        .forget_fd = env.forget_fd,
         .segment_fd = env.shm->fd,
         .title = title,
         .info = info,
@@ -282,21 +308,21 @@ static int daemon_start(const struct conf *conf)
         .env = environ,
     };
     struct supervisor *sup;
-    struct child_user user;
     struct err err = {0};
     int code;
 
     warn_insecure(conf);
-    if (child_find_user(conf->workers.user, &user, &err) < 0)
+    if (confine_init(conf, environ, &sandbox, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
+    env.sandbox = &sandbox;
     if (setup_env(conf, n_workers, &env, &err) < 0)
         return daemon_fail(err.code == EINVAL                         ? EXIT_CODE_CONFIG
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
-    code = keeper_first(&env, &user, &err);
+    code = keeper_first(&env, &err);
     if (code == 0)
-        code = check_s3(&env, &user, &env.traits, &err);
+        code = check_s3(&env, &env.traits, &err);
     if (code)
         return daemon_fail(code, &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
@@ -304,12 +330,15 @@ static int daemon_start(const struct conf *conf)
     env.shm->header->habits = env.traits.habits;
     all.reload = reload;
     all.tell = tell_server;
+    all.forget = forget_traits;
+    if (env.traits.fresh)
+        cas_kept_write(conf, &env.traits);
     if (supervisor_new(&opts, &sup, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
     if (setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
         code = daemon_fail(EXIT_CODE_CREATE, &err);
     else
-        code = supervise(sup, n_workers, &user);
+        code = supervise(sup, n_workers);
     supervisor_free(sup);
     return code;
 }
@@ -317,14 +346,17 @@ static int daemon_start(const struct conf *conf)
 /* --check: checks the configuration, and shows the source of the credentials. Uses no network. */
 static int check_only(const struct conf *conf)
 {
-    char provider[CREDS_PROVIDER_MAX];
+    char provider[CREDS_PROVIDER_MAX], confined[CHECK_LINE_MAX];
     struct creds_conf creds;
     struct err err = {0};
 
     keeper_conf(conf, &creds);
     if (creds_look(&creds, provider, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
-    printf("the configuration is valid\ncredentials come from: %s\n", provider);
+    if (confine_init(conf, environ, &sandbox, &err) < 0)
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
+    confine_explain(&sandbox, confined, sizeof(confined));
+    printf("the configuration is valid\ncredentials come from: %s\n%s\n", provider, confined);
     return printed();
 }
 

@@ -148,12 +148,17 @@ static bool drop_pages(const struct worker_env *env, bool *ret_left)
 
 int notifier_main(const struct worker_env *env)
 {
+    struct err err = {0};
     struct pollfd p[] = {{.fd = env->notify_fd, .events = POLLIN},
                          {.fd = term_watch(), .events = POLLIN}};
     bool left = false;
 
     if (p[1].fd < 0) {
         log_err("notifier cannot start: %s", strerror(-p[1].fd));
+        return WORKER_EXIT_SETUP;
+    }
+    if (env->sandbox && sandbox_enter(env->sandbox, SANDBOX_NOTIFIER, &err) < 0) {
+        log_err("notifier cannot start: %s", err.text);
         return WORKER_EXIT_SETUP;
     }
     shm_notify_resume(env->shm);

@@ -80,6 +80,13 @@ static int make_segment(const struct conf *conf, uint32_t n_workers, struct work
     return r;
 }
 
+static int make_boxes(uint32_t n_workers, struct worker_env *env, struct err *err)
+{
+    int r = observer_boxes_new(n_workers, &env->boxes);
+
+    return r < 0 ? err_set(err, -r, "no memory for the workers' mailboxes: %s", strerror(-r)) : 0;
+}
+
 static int make_event(int *ret_fd, struct err *err)
 {
     *ret_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -120,12 +127,16 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     if (r == 0)
         r = make_event(&env->notify_fd, err);
     if (r == 0)
+        r = make_event(&env->forget_fd, err);
+    if (r == 0)
         r = make_event(&env->keeper_fd, err);
     for (uint32_t i = 0; r == 0 && i < n_workers; i++) {
         r = make_event(&env->wake_fd[i], err);
         if (r == 0)
             r = make_file(conf->buffer.dir, &env->park_fd[i], err);
     }
+    if (r == 0 && env->sandbox && env->sandbox->on)
+        r = make_boxes(n_workers, env, err);
     env->spool = r == 0 ? calloc(conf->buffer.sessions, sizeof(*env->spool)) : NULL;
     if (r == 0 && !env->spool)
         r = err_set(err, ENOMEM, "out of memory");

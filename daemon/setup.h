@@ -2,7 +2,6 @@
 #ifndef DAEMON_SETUP_H
 #define DAEMON_SETUP_H
 
-#include "daemon/child.h"
 #include "workers/op/worker_abi.h"
 
 /* Number of workers: as configured, or the CPUs of the cgroup quota (or of the affinity mask), 2 to

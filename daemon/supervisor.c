@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor_private.h"
@@ -150,6 +151,24 @@ static int watch_signals(struct supervisor *sup)
     return loop_add(sup->loop, &sup->signals, EPOLLIN);
 }
 
+static void on_forget(struct loop_watch *w, uint32_t events)
+{
+    struct supervisor *sup = container_of(w, struct supervisor, forget);
+
+    (void)events;
+    fd_event_clear(w->fd);
+    sup->duties->forget(sup->ctx);
+}
+
+static int watch_forget(struct supervisor *sup)
+{
+    if (!sup->duties->forget)
+        return 0;
+    sup->forget.fd = sup->run->forget_fd;
+    sup->forget.on_event = on_forget;
+    return loop_add(sup->loop, &sup->forget, EPOLLIN);
+}
+
 /* ---- timers ---- */
 
 static void become_ready(struct supervisor *sup)
@@ -262,7 +281,9 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     /* The other half is left to the replacement, for the requests that it takes over. */
     if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
         sup->children.hang_ns = run->request_limit_ns / 2;
-    r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx, &run->user);
+    r = watch_forget(sup);
+    if (r == 0)
+        r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx);
     if (r < 0) {
         log_err("cannot start the workers: %s", strerror(-r));
         stop_failed(sup, EXIT_CODE_SYSTEM);

@@ -45,6 +45,7 @@ struct supervisor_duties {
     void (*abort)(void *ctx);   /* no process serves the mount any more */
     bool (*mounted)(void *ctx); /* NULL: unknown */
     void (*reload)(void *ctx);  /* SIGHUP; NULL: nothing to do */
+    void (*forget)(void *ctx);  /* at an event of `forget_fd` below; NULL: there is none */
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
 };
@@ -70,9 +71,9 @@ void supervisor_free(struct supervisor *sup);
 struct supervisor_run {
     const struct role *roles;
     unsigned n_roles;
-    struct child_user user;
     /* we unmount at the end; the exit codes of children report an unmount from outside */
     bool unmounts;
+    int forget_fd;             /* eventfd by which workers ask for duties->forget */
     int segment_fd;            /* passed read-only to control clients; -1 = none */
     const char *title;         /* "mount=... workers=2": follows "ready" in the log */
     uint64_t request_limit_ns; /* requests must be replied to within this time, 0 = no limit */

@@ -25,6 +25,7 @@ struct supervisor {
     const struct supervisor_run *run;
     struct loop *loop;
     struct loop_watch signals;
+    struct loop_watch forget;
     struct control *control; /* NULL = none */
     struct sd_notify notify;
     struct children children;

@@ -76,6 +76,8 @@ struct s3_counters {
     uint64_t *errors;    /* failed requests; "does not exist" is not a failure */
 };
 
+struct s3_tls;
+
 /* Strings are borrowed and must outlive the client. Times in nanoseconds. */
 struct s3_client_conf {
     const char *endpoint; /* URL, may have a base path; NULL or "" = AWS's for the region */
@@ -85,6 +87,7 @@ struct s3_client_conf {
     const char *client_cert; /* file of PEM, shown to a server that asks; NULL or "" = none */
     const char *client_key;  /* its key; NULL or "" = in the same file */
     bool tls_insecure;       /* no certificate is checked */
+    struct s3_tls *tls;      /* these files as s3_tls_new read them; borrowed. NULL = read now */
     enum s3_addressing addressing;
     enum s3_payload_signing payload_signing; /* AUTO: signed over plain HTTP only */
     enum s3_crc checksum; /* sent with what is stored, while the server takes it */

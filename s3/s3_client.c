@@ -52,7 +52,8 @@ static int client_init(struct s3_client *c, struct err *err)
     r = s3_url_init(&c->url, c->conf.endpoint, c->region, c->conf.bucket, c->conf.addressing, err);
     if (r < 0)
         return r;
-    if (c->url.tls)
+    c->tls = c->url.tls ? c->conf.tls : NULL;
+    if (c->url.tls && !c->tls)
         r = s3_tls_new(&c->conf, &c->tls, err);
     if (r < 0)
         return r;
@@ -100,7 +101,8 @@ void s3_client_free(struct s3_client *client)
     loop_timer_cancel(client->loop, &client->kick);
     s3_multi_free(client);
     sodium_free(client->cred);
-    s3_tls_free(client->tls);
+    if (client->tls != client->conf.tls)
+        s3_tls_free(client->tls);
     free(client);
 }
 

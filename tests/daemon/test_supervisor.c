@@ -481,7 +481,6 @@ static void test_a_worker_that_hangs_is_killed(void **state)
                               .entry = hang,
                               .turned_ns = never_turned,
                               .on_crash = count_crash};
-    const struct child_user nobody = {.set = false};
     static struct children all;
     struct loop *loop;
     uint64_t now = clock_mono_ns();
@@ -491,7 +490,7 @@ static void test_a_worker_that_hangs_is_killed(void **state)
     (void)state;
     assert_int_equal(loop_new(&loop), 0);
     children_init(&all, loop, &no_ops, NULL);
-    assert_int_equal(children_start(&all, &role, 1, NULL, &nobody), 0);
+    assert_int_equal(children_start(&all, &role, 1, NULL), 0);
     pid = all.child[0].pid;
     /* The supervisor was away for an hour: it judges nobody by that. */
     children_watch(&all, now);

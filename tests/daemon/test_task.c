@@ -251,57 +251,6 @@ static void test_other_children_are_no_tasks(void **state)
     assert_false(task_reaped(&set, getpid(), 0));
 }
 
-/* ---- the user that children become ---- */
-
-static void test_find_user(void **state)
-{
-    struct child_user u = {.set = true};
-    struct err err = {0};
-
-    (void)state;
-    assert_int_equal(child_find_user("", &u, NULL), 0);
-    assert_false(u.set);
-    assert_int_equal(child_find_user("no-such-user-here", &u, &err), -EINVAL);
-    assert_non_null(strstr(err.text, "no-such-user-here"));
-    if (geteuid() != 0) {
-        assert_int_equal(child_find_user("root", &u, &err), -EINVAL);
-        return;
-    }
-    assert_int_equal(child_find_user("root", &u, NULL), 0);
-    assert_true(u.set && u.uid == 0 && u.n_groups >= 1);
-    assert_int_equal(child_find_user("61234", &u, NULL), 0); /* no entry */
-    assert_true(u.set && u.uid == 61234 && u.gid == 61234);
-    assert_int_equal(u.n_groups, 1);
-    assert_int_equal(u.groups[0], 61234);
-}
-
-static int become(void *arg, struct err *err)
-{
-    gid_t groups[4];
-
-    (void)err;
-    if (child_become(arg) < 0)
-        return 1;
-    if (getuid() != 61234 || geteuid() != 61234 || getegid() != 61234)
-        return 2;
-    if (getgroups(4, groups) != 1 || groups[0] != 61234)
-        return 3;
-    return setuid(0) == 0 ? 4 : 0; /* for good */
-}
-
-static void test_become_user(void **state)
-{
-    struct child_user u;
-
-    (void)state;
-    if (geteuid() != 0)
-        skip();
-    assert_int_equal(child_find_user("61234", &u, NULL), 0);
-    assert_int_equal(task_start(&set, become, &u, NS_PER_S, on_done, &done), 0);
-    wait_done(1);
-    assert_int_equal(done.code, 0);
-}
-
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -314,8 +263,6 @@ int main(void)
         T(test_signals_of_a_child),
         T(test_signals_meant_for_the_parent),
         T(test_other_children_are_no_tasks),
-        T(test_find_user),
-        T(test_become_user),
         T(test_a_signal_while_it_forks), /* last: what runs at a fork stays */
     };
 

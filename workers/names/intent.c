@@ -1,4 +1,5 @@
-/* Which system call a LOOKUP belongs to. peek.c reads the memory of other processes.
+/* Which system call a LOOKUP belongs to, seen here or asked of the observer. peek.c reads the
+ * memory of other processes.
  *
  * If a name counts as about to be created, the reply is sent without asking S3, so this must be
  * certain:
@@ -22,6 +23,7 @@
 
 #include "base/fd.h"
 #include "workers/names/peek.h"
+#include "workers/op/observer.h"
 
 /* The system call instruction; not `int $0x80`, which uses the numbers of i386. */
 #ifdef __x86_64__
@@ -225,13 +227,11 @@ void intent_parse(const char *text, struct intent *ret)
     tell_form(c, field, ret);
 }
 
-void intent_look(uint32_t tid, struct intent *ret)
+static void look(uint32_t tid, struct intent *ret)
 {
     char path[64], text[TEXT_MAX];
 
     *ret = (struct intent){.kind = INTENT_UNKNOWN};
-    if (tid == 0 || tid > INT32_MAX)
-        return;
     snprintf(path, sizeof(path), "/proc/%u/syscall", (unsigned)tid);
     if (fd_read_file(path, text, sizeof(text)) <= 0)
         return;
@@ -323,7 +323,7 @@ static bool may_make(const struct intent *in)
     return in->path && (in->kind >= INTENT_OPEN || in->how);
 }
 
-bool intent_makes(struct intent *in, const char *path)
+static bool makes(struct intent *in, const char *path)
 {
     struct peek_part parts[] = {
         [INSN] = {.at = in->next - CALL_INSN_LEN, .len = CALL_INSN_LEN},
@@ -367,7 +367,7 @@ static bool leads_through(const char *made, const char *other, const char *path)
     return walk_back(&o) && !is_up(&o) && !same(&o, &name) && (found || has_name(o, &name));
 }
 
-bool intent_passes(const struct intent *in, const char *path)
+static bool passes(const struct intent *in, const char *path)
 {
     struct peek_part parts[] = {
         {.at = in->path, .len = PATH_MAX, .text = true},
@@ -377,4 +377,48 @@ bool intent_passes(const struct intent *in, const char *path)
 
     return in->kind != INTENT_UNKNOWN && in->path && peek(in->tid, parts, in->other ? 2 : 1, got) &&
            leads_through(got[0], in->other ? got[1] : NULL, path);
+}
+
+/* ---- here, or by the observer, which looks again: it gets no address from a worker ---- */
+
+static bool ask(enum observer_what what, struct intent *in, const char *path)
+{
+    struct observer_answer a;
+
+    if (!observer_ask(what, in->tid, 0, path, OBSERVER_WAIT_BRIEFLY_NS, &a) ||
+        a.kind > INTENT_RENAME)
+        return false;
+    in->kind = a.kind;
+    in->flags = a.flags;
+    return a.yes;
+}
+
+void intent_look(uint32_t tid, struct intent *ret)
+{
+    *ret = (struct intent){.kind = INTENT_UNKNOWN};
+    if (tid == 0 || tid > INT32_MAX)
+        return;
+    if (!observer_in_use()) {
+        look(tid, ret);
+    } else {
+        ret->tid = tid;
+        (void)ask(OBSERVER_INTENT, ret, "");
+    }
+}
+
+/* openat2 looks like a read until its flags are known. */
+bool intent_makes(struct intent *in, const char *path)
+{
+    if (!observer_in_use())
+        return makes(in, path);
+    return (in->kind >= INTENT_OPEN || in->kind == INTENT_READ) && ask(OBSERVER_MAKES, in, path);
+}
+
+bool intent_passes(const struct intent *in, const char *path)
+{
+    struct intent again = *in;
+
+    if (!observer_in_use())
+        return passes(in, path);
+    return in->kind != INTENT_UNKNOWN && ask(OBSERVER_PASSES, &again, path);
 }

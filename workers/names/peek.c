@@ -23,8 +23,9 @@
 /* IDLE -> ASKED -> DONE -> IDLE; if the worker gives up: ASKED -> LEFT -> IDLE. */
 enum state { IDLE, ASKED, DONE, LEFT };
 
-static struct {
-    /* the process in which the thread runs: this one, or the one that forked us; 0 = none */
+/* Of each thread that peeks, one. */
+struct peeker {
+    /* the process in which its helper runs: this one, or the one that forked us; 0 = none */
     pid_t runs_in;
     pthread_mutex_t lock;
     pthread_cond_t asked, done;
@@ -36,22 +37,24 @@ static struct {
     struct peek_part part[PEEK_PARTS];
     char bytes[PEEK_PARTS][PEEK_MAX];
     bool ok;
-} peeker;
+};
+
+static _Thread_local struct peeker peeker;
 
 static uint64_t wait_ns = PEEK_WAIT_NS;
 
 /* ---- in the thread ---- */
 
-static bool read_some(uint64_t at, char *buf, size_t len)
+static bool read_some(const struct peeker *pk, uint64_t at, char *buf, size_t len)
 {
     struct iovec to = {buf, len};
     struct iovec from = {(void *)(uintptr_t)at, len}; /* NOLINT: an address of another process */
 
-    return process_vm_readv((pid_t)peeker.tid, &to, 1, &from, 1, 0) == (ssize_t)len;
+    return process_vm_readv((pid_t)pk->tid, &to, 1, &from, 1, 0) == (ssize_t)len;
 }
 
 /* Page by page: memory after the text may be unmapped or not present. */
-static bool read_text(const struct peek_part *p, char *buf)
+static bool read_text(const struct peeker *pk, const struct peek_part *p, char *buf)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), have = 0;
 
@@ -60,7 +63,7 @@ static bool read_text(const struct peek_part *p, char *buf)
 
         if (n > p->len - have)
             n = p->len - have;
-        if (!read_some(p->at + have, buf + have, n))
+        if (!read_some(pk, p->at + have, buf + have, n))
             return false;
         if (memchr(buf + have, '\0', n))
             return true;
@@ -69,13 +72,13 @@ static bool read_text(const struct peek_part *p, char *buf)
     return false;
 }
 
-static bool read_parts(void)
+static bool read_parts(struct peeker *pk)
 {
-    for (unsigned i = 0; i < peeker.n; i++) {
-        const struct peek_part *p = &peeker.part[i];
-        char *buf = peeker.bytes[i];
+    for (unsigned i = 0; i < pk->n; i++) {
+        const struct peek_part *p = &pk->part[i];
+        char *buf = pk->bytes[i];
 
-        if (!(p->text ? read_text(p, buf) : read_some(p->at, buf, p->len)))
+        if (!(p->text ? read_text(pk, p, buf) : read_some(pk, p->at, buf, p->len)))
             return false;
     }
     return true;
@@ -83,23 +86,24 @@ static bool read_parts(void)
 
 static void *run(void *arg)
 {
-    (void)arg;
-    pthread_mutex_lock(&peeker.lock);
+    struct peeker *pk = arg;
+
+    pthread_mutex_lock(&pk->lock);
     for (;;) {
         bool ok;
 
-        while (peeker.state != ASKED) {
-            if (peeker.state == LEFT) /* given up before the thread saw it */
-                peeker.state = IDLE;
+        while (pk->state != ASKED) {
+            if (pk->state == LEFT) /* given up before the thread saw it */
+                pk->state = IDLE;
             else
-                pthread_cond_wait(&peeker.asked, &peeker.lock);
+                pthread_cond_wait(&pk->asked, &pk->lock);
         }
-        pthread_mutex_unlock(&peeker.lock);
-        ok = read_parts();
-        pthread_mutex_lock(&peeker.lock);
-        peeker.ok = ok;
-        peeker.state = peeker.state == LEFT ? IDLE : DONE;
-        pthread_cond_signal(&peeker.done);
+        pthread_mutex_unlock(&pk->lock);
+        ok = read_parts(pk);
+        pthread_mutex_lock(&pk->lock);
+        pk->ok = ok;
+        pk->state = pk->state == LEFT ? IDLE : DONE;
+        pthread_cond_signal(&pk->done);
     }
     return NULL;
 }
@@ -133,7 +137,7 @@ static bool start_thread(void)
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the worker handles signals */
-    r = pthread_create(&thread, &attr, run, NULL);
+    r = pthread_create(&thread, &attr, run, &peeker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     peeker.runs_in = r == 0 ? getpid() : 0;

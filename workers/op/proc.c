@@ -1,4 +1,5 @@
-/* Reading /proc. Field numbers are those of proc(5), "/proc/pid/stat". */
+/* Reading /proc, or asking the observer to. Field numbers are those of proc(5),
+ * "/proc/pid/stat". */
 #include "workers/op/proc.h"
 
 #include <dirent.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "workers/op/observer.h"
 
 #define PROC_TEXT_MAX 4096
 #define WAIT_LOOKS 8 /* a shell that has just forked is about to wait for the child */
@@ -46,7 +48,7 @@ static bool stat_field(const char *text, int want, uint64_t *ret)
 /* Without a free descriptor, a killed writer would look like one about which nothing is known, and
  * its half-written file would be published. So two are reserved: one for a directory and one for a
  * file in it. */
-static int spare[2] = {-1, -1};
+static _Thread_local int spare[2] = {-1, -1};
 
 void proc_keep_spares(void)
 {
@@ -105,7 +107,7 @@ static bool is_in_exec(uint32_t tid)
            sscanf(text, "%llu %*u %*u %llu", &size, &text_pages) == 2 && size && !text_pages;
 }
 
-bool proc_is_dying(uint32_t tid)
+static bool look_dying(uint32_t tid)
 {
     char text[PROC_TEXT_MAX];
     const char *p = NULL;
@@ -115,7 +117,7 @@ bool proc_is_dying(uint32_t tid)
     return !p || (strtoull(p + 8, NULL, 16) & (UINT64_C(1) << (SIGKILL - 1)));
 }
 
-void proc_look(uint32_t tid, struct proc_info *ret)
+static void look(uint32_t tid, struct proc_info *ret)
 {
     char text[PROC_TEXT_MAX];
     uint64_t flags, start, start_code, code, parent;
@@ -149,11 +151,11 @@ void proc_look(uint32_t tid, struct proc_info *ret)
     ret->known = start_code != 1;
 }
 
-void proc_look_parent(int32_t tgid, struct proc_info *ret)
+static void look_parent(int32_t tgid, struct proc_info *ret)
 {
     char text[PROC_TEXT_MAX] = "";
 
-    proc_look((uint32_t)tgid, ret);
+    look((uint32_t)tgid, ret);
     if (ret->execs)
         return;
     for (int i = 0; i < WAIT_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
@@ -234,11 +236,65 @@ static int proc_holds(int32_t tgid, const struct fd_wanted *want)
     return r;
 }
 
+/* ---- here, or by the observer ---- */
+
+static void ask_info(enum observer_what what, uint32_t tid, struct proc_info *ret)
+{
+    struct observer_answer a;
+
+    *ret = (struct proc_info){0};
+    if (!tid || !observer_ask(what, tid, 0, "", OBSERVER_WAIT_NS, &a))
+        return;
+    *ret = (struct proc_info){.known = a.known,
+                              .tgid = a.tgid,
+                              .parent = a.parent,
+                              .start = a.start,
+                              .exiting = a.exiting,
+                              .signal = a.signal,
+                              .waits = a.waits,
+                              .execs = a.execs};
+}
+
+void proc_look(uint32_t tid, struct proc_info *ret)
+{
+    if (observer_in_use())
+        ask_info(OBSERVER_LOOK, tid, ret);
+    else
+        look(tid, ret);
+}
+
+void proc_look_parent(int32_t tgid, struct proc_info *ret)
+{
+    if (observer_in_use())
+        ask_info(OBSERVER_LOOK_PARENT, (uint32_t)tgid, ret);
+    else
+        look_parent(tgid, ret);
+}
+
+/* Without an answer the thread counts as alive: it is asked again soon. */
+bool proc_is_dying(uint32_t tid)
+{
+    struct observer_answer a;
+
+    if (!observer_in_use())
+        return look_dying(tid);
+    return tid == 0 ||
+           (observer_ask(OBSERVER_DYING, tid, 0, "", OBSERVER_WAIT_BRIEFLY_NS, &a) && a.yes);
+}
+
 bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
 {
     struct fd_wanted want = {.ino = ino, .writes = true, .looks = PROC_FDS_MAX};
-    int r = proc_holds(tgid, &want);
+    struct observer_answer a = {0};
+    int r;
 
+    if (observer_in_use()) {
+        *ret_known =
+            observer_ask(OBSERVER_HOLDS_WRITE, (uint32_t)tgid, ino, "", OBSERVER_WAIT_NS, &a) &&
+            a.known;
+        return *ret_known && a.yes;
+    }
+    r = proc_holds(tgid, &want);
     *ret_known = r >= 0;
     return r > 0;
 }
@@ -246,6 +302,11 @@ bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
 bool proc_has_dir(uint32_t tid, uint64_t ino)
 {
     struct fd_wanted want = {.ino = ino, .looks = PROC_DIR_FDS_MAX};
+    struct observer_answer a;
 
-    return tid != 0 && tid <= INT32_MAX && proc_holds((int32_t)tid, &want) > 0;
+    if (tid == 0 || tid > INT32_MAX)
+        return false;
+    if (observer_in_use())
+        return observer_ask(OBSERVER_HAS_DIR, tid, ino, "", OBSERVER_WAIT_BRIEFLY_NS, &a) && a.yes;
+    return proc_holds((int32_t)tid, &want) > 0;
 }

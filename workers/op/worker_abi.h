@@ -10,7 +10,9 @@
 #include "fuse/fuse_init.h"
 #include "fuse/fuse_mount.h"
 #include "fuse/fuse_timeout.h"
+#include "sandbox/sandbox.h"
 #include "shm/shm_segment.h"
+#include "workers/op/observer.h"
 
 /* A spool slot: the bytes of the session with the same index. */
 struct worker_spool {
@@ -25,6 +27,7 @@ struct worker_spool {
  * (shm_header.habits). */
 struct server_traits {
     bool probed;                /* the server was probed for the others */
+    bool fresh;                 /* just now: worth being saved (cas_kept.h) */
     bool put_conditions;        /* PUT honours If-Match and If-None-Match, also under races */
     bool complete_conditions;   /* CompleteMultipartUpload does */
     bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, with a race window */
@@ -44,10 +47,13 @@ struct worker_env {
     struct server_traits traits;
     /* one eventfd for each worker slot: resume the waiting ops */
     int wake_fd[SHM_WORKERS_MAX];
-    int notify_fd;                /* eventfd of the notifier: the ring is not empty */
-    int keeper_fd;                /* eventfd of the keeper: a worker wants other credentials */
-    int park_fd[SHM_WORKERS_MAX]; /* O_TMPFILEs: WRITE payloads of requests that wait */
-    struct worker_spool *spool;   /* shm sizes.sessions of them */
+    int notify_fd; /* eventfd of the notifier: the ring is not empty */
+    int forget_fd; /* eventfd of the supervisor: what was saved of the probe is wrong */
+    int keeper_fd; /* eventfd of the keeper: a worker wants other credentials */
+    int park_fd[SHM_WORKERS_MAX];  /* O_TMPFILEs: WRITE payloads of requests that wait */
+    struct worker_spool *spool;    /* shm sizes.sessions of them */
+    const struct sandbox *sandbox; /* NULL = none, and no change of the user (tests) */
+    struct observer_box *boxes;    /* one for each worker slot; NULL = they read /proc themselves */
 };
 
 /* Exit codes of a worker; any other end is a crash. */
@@ -62,6 +68,10 @@ enum worker_exit {
  * child right after fork, with SIGTERM blocked (term.h); returns the exit code. Takes over the
  * requests that the previous worker of the slot left behind. */
 int worker_main(const struct worker_env *env, uint32_t slot);
+
+/* Answers what workers ask about other processes (observer.h), until the supervisor's SIGTERM.
+ * Called as the others. */
+int observer_main(const struct worker_env *env);
 
 #define WORKER_PROBE_MS 30000 /* extra time for worker_check_s3 if it probes */
 

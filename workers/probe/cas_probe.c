@@ -149,6 +149,6 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
     ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;
     ret_traits->delete_if_match = f[CAS_DELETE_CHECK].out == CAS_RIGHT;
-    cas_kept_write(conf, ret_traits);
+    ret_traits->fresh = true;
     return 0;
 }

@@ -12,10 +12,13 @@
 #include "s3/s3_cred.h"
 #include "s3/s3_error.h"
 #include "s3/s3_explain.h"
+#include "s3/s3_tls.h"
+#include "s3/s3_url.h"
 #include "shm/shm_stats.h"
 #include "workers/op/worker_abi.h"
 #include "workers/probe/cas_probe.h"
 #include "workers/process/cred_source.h"
+#include "workers/server/cas_kept.h"
 #include "workers/server/server.h"
 
 /* workers count their requests by kind */
@@ -79,6 +82,15 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
 }
 
 /* ---- the check at start-up ---- */
+
+/* Of the clients that follow in this process: in the sandbox they could not read them. */
+static int share_certificates(struct s3_client_conf *cc, struct err *err)
+{
+    struct s3_url url;
+    int r = s3_url_init(&url, cc->endpoint, cc->region, cc->bucket, cc->addressing, err);
+
+    return r == 0 && url.tls ? s3_tls_new(cc, &cc->tls, err) : r;
+}
 
 /* A server that starts at the same time as we do gets this many tries; a permanent error is
  * reported immediately. */
@@ -220,7 +232,12 @@ int worker_check_s3(const struct worker_env *env, struct server_traits *ret_trai
     r = cred_source_new(env, true, &c.creds);
     if (r < 0)
         return err_set(err, ENOMEM, "no locked memory for credentials");
-    r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
+    cas_kept_load(conf);
+    r = share_certificates(&c.conf, err);
+    if (r == 0)
+        r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
+    if (r == 0 && env->sandbox)
+        r = sandbox_enter(env->sandbox, SANDBOX_WORKER, err);
     if (r < 0)
         return r;
     setup_ask(&c);

@@ -20,6 +20,7 @@
 #include "workers/op/spool.h"
 #include "workers/op/worker.h"
 #include "workers/process/channel.h"
+#include "workers/process/leak.h"
 #include "workers/process/recover.h"
 #include "workers/process/s3_setup.h"
 #include "workers/process/term.h"
@@ -87,10 +88,22 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
     look_again(container_of(watch, struct worker, wake));
 }
 
+/* The requests that it serves are taken over, as when it is killed. */
+static void end_if_it_leaks(struct worker *w)
+{
+    const struct sandbox *sb = w->env->sandbox;
+
+    if (!sb || !sb->on || !leak_is_large(sb->worker_memory))
+        return;
+    log_err("worker uses too much memory, ending it to be replaced");
+    loop_stop(w->loop);
+}
+
 static void on_tick(struct loop_timer *t)
 {
     struct worker *w = container_of(t, struct worker, tick);
 
+    end_if_it_leaks(w);
     w->arena->turn_ns = clock_mono_ns();
     op_limits(w);
     look_again(w); /* a wake-up may have been lost with the worker that had to send it */
@@ -146,6 +159,7 @@ static int setup(struct worker *w)
     int r = loop_new(&w->loop);
 
     proc_keep_spares();
+    leak_watch();
     if (r == 0)
         r = watch_signals(w);
     if (r == 0)
@@ -161,6 +175,20 @@ static int setup(struct worker *w)
     }
     if (r < 0)
         log_err("worker cannot start: %s", strerror(-r));
+    return r;
+}
+
+/* From here on nothing is opened any more but what name resolution needs: certificates have been
+ * read, and the observer is asked about callers. */
+static int confine(const struct worker *w)
+{
+    struct err err = {0};
+    int r = w->env->sandbox ? sandbox_enter(w->env->sandbox, SANDBOX_WORKER, &err) : 0;
+
+    if (r < 0)
+        log_err("worker cannot start: %s", err.text);
+    else
+        observer_use(w->env->boxes ? &w->env->boxes[w->slot] : NULL);
     return r;
 }
 
@@ -180,7 +208,7 @@ int worker_main(const struct worker_env *env, uint32_t slot)
     w->arena->pid = (uint32_t)getpid();
     w->arena->incarnation++;
     populate_arena(w);
-    if (setup(w) < 0)
+    if (setup(w) < 0 || confine(w) < 0)
         return WORKER_EXIT_SETUP;
     recover(w);
     spool_park_tidy(w);

@@ -64,6 +64,24 @@ static ssize_t read_file(const struct conf *conf, char text[TEXT_MAX])
     return n;
 }
 
+static char loaded[TEXT_MAX];
+static bool is_loaded;
+
+void cas_kept_load(const struct conf *conf)
+{
+    if (*conf->cas.state_dir)
+        (void)read_file(conf, loaded); /* "" if there is none */
+    is_loaded = true;
+}
+
+static void get_text(const struct conf *conf, char text[TEXT_MAX])
+{
+    if (is_loaded)
+        memcpy(text, loaded, TEXT_MAX);
+    else
+        (void)read_file(conf, text);
+}
+
 bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
 {
     char text[TEXT_MAX], head[TEXT_MAX];
@@ -72,8 +90,10 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
     uint64_t now = clock_wall_ns();
     char end;
 
-    if (!*conf->cas.state_dir || identity(conf, ret_traits->name, head) < 0 ||
-        read_file(conf, text) <= 0 || strncmp(text, head, strlen(head)) != 0)
+    if (!*conf->cas.state_dir || identity(conf, ret_traits->name, head) < 0)
+        return false;
+    get_text(conf, text);
+    if (strncmp(text, head, strlen(head)) != 0)
         return false;
     if (sscanf(text + strlen(head), "found %llu\nhabits %x\ncomplete %u\ndelete %u\nend%c", &at,
                &habits, &complete, &del, &end) != 5 ||

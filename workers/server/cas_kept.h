@@ -12,6 +12,9 @@
  * ret_traits->name. */
 bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits);
 
+/* Reads the file now, for cas_kept_read in this process, which may not open it any more then. */
+void cas_kept_load(const struct conf *conf);
+
 /* Saves the traits, if there is a state directory; logs a failure. */
 void cas_kept_write(const struct conf *conf, const struct server_traits *traits);
 

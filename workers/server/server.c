@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "workers/server/cas_kept.h"
 
@@ -55,12 +56,21 @@ void server_tell(enum s3_habit habit)
     }
 }
 
+/* A worker in a sandbox cannot: the supervisor does. */
+static void forget(const struct worker *w)
+{
+    if (w->env->sandbox && w->env->sandbox->on)
+        fd_event_set(w->env->forget_fd);
+    else
+        cas_kept_forget(w->conf);
+}
+
 void server_contradicts(struct worker *w, const char *key, const char *what)
 {
     worker_count(w, SHM_STAT_CONTRADICTIONS, 1);
     if (!s3_habit_learn(w->s3, S3_HABIT_CONTRADICTS))
         return;
-    cas_kept_forget(w->conf);
+    forget(w);
     log_err("the server no longer enforces conditions as it did when probed key=\"%s\": %s; from "
             "now on each write first checks what is there, which leaves a small window; a restart "
             "probes the server again",
