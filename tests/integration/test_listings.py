@@ -437,6 +437,25 @@ def test_an_answer_about_the_old_name_that_comes_after_the_move(mount, bucket, p
     m.check()
 
 
+def test_a_file_that_is_open_while_its_directory_moves(mount, bucket, proxy):
+    """It is the one that has the new name, though somebody has looked for it at the old one."""
+    m = mount(via=proxy, env=TTL)
+    for name in ("last.bin", "f.bin"):
+        bucket.put(m.key(f"d/{name}"), b"old")
+    before = os.open(m.path / "d/f.bin", os.O_RDWR)
+    with move_held_up(m, proxy, "d", "e", "last.bin", 1):
+        assert not os.path.lexists(m.path / "d/f.bin")
+    after = os.open(m.path / "e/f.bin", os.O_RDWR)
+    os.pwrite(before, b"N", 0)
+    assert os.pread(after, 3, 0) == b"Nld"
+    os.pwrite(after, b"W", 2)
+    assert os.pread(before, 3, 0) == b"NlW"
+    os.close(after)
+    os.close(before)
+    assert bucket.get(m.key("e/f.bin")) == b"NlW" and not bucket.list(m.key("d/"))
+    m.check()
+
+
 def test_a_file_that_is_opened_while_its_directory_moves(mount, bucket, proxy):
     """What was to be loaded has moved: the open says so, the file stays what it was."""
     m = mount(via=proxy, env=TTL)

@@ -81,23 +81,23 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
+static int64_t nothing_there(struct worker *w, uint32_t node)
+{
+    if (node == SHM_NIL)
+        return -ENOENT;
+    if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
+        return node;
+    shm_node_gone(w->shm, node);
+    return -ENOENT;
+}
+
 /* While a directory above it is being moved, the node stays: the keys move one by one, the nodes in
  * the end, with all that is known of them. A directory is there all the time, as the current one of
  * a process may be; a file is not, and nobody may create one now, which would replace the one that
  * has moved already. */
-static int64_t nothing_there(struct worker *w, uint32_t node)
+static int64_t moves_now(const struct shm_node *n, uint32_t node)
 {
-    bool dir;
-
-    if (node == SHM_NIL)
-        return -ENOENT;
-    dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
-    if (hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
-        return dir ? (int64_t)node : -ENOENT;
-    if (dir && holds_sessions(w, node))
-        return node;
-    shm_node_gone(w->shm, node);
-    return -ENOENT;
+    return n->flags & SHM_NODE_DIR ? (int64_t)node : -ENOENT;
 }
 
 /* Times are whole seconds: a listing has a finer resolution than a GET of the same object, and a
@@ -187,6 +187,8 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
     if ((n ? shm_node_id(w->shm, node) : 0) != known->node_id || (n && was_changed(n, known)) ||
         shm_node_was_moved(w->shm, dir, known->asked_ns))
         return -EAGAIN;
+    if (n && res->kind == RESOLVE_NONE && hold_is_taken(w, n->parent, 0))
+        return moves_now(n, node);
     if (n)
         leave_name(w, node, res);
     if (res->kind == RESOLVE_NONE)
