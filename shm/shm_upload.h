@@ -51,13 +51,11 @@ struct shm_upload {
     uint32_t taken;   /* no part from this one on has been taken yet */
     int32_t error;    /* -errno of the first part that failed: no more are sent */
     uint32_t checksum;
-    uint32_t unused;
+    uint32_t copies; /* the first parts, which are copied */
     uint64_t part_size;
     uint64_t digest;
     uint64_t seq;
     uint64_t base;
-    uint32_t copies; /* the first parts, which are copied */
-    uint32_t unused_too;
     char base_etag[SHM_ETAG_MAX];
     /* saved only when the upload is opened */
     char key[SHM_UPLOAD_KEY_MAX];
