@@ -110,15 +110,20 @@ static int set_text(struct conf *conf, const struct conf_key *key, const char *t
     return r < 0 ? err_set(err, -r, "out of memory") : 0;
 }
 
+static char same_dash(char c)
+{
+    return c == '_' ? '-' : c;
+}
+
 /* Looks a name up in the list; '_' is accepted for '-'. NULL if it is not there. */
 static const struct conf_choice *find_choice(const struct conf_key *key, const char *text)
 {
     for (const struct conf_choice *c = key->choices; c->name; c++) {
         size_t i = 0;
 
-        while (text[i] && (text[i] == '_' ? '-' : text[i]) == c->name[i])
+        while (text[i] && same_dash(text[i]) == same_dash(c->name[i]))
             i++;
-        if (text[i] == c->name[i])
+        if (!text[i] && !c->name[i])
             return c;
     }
     return NULL;

