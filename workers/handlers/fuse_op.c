@@ -9,7 +9,6 @@
 #include "fuse/fuse_reply.h"
 #include "s3/s3_error.h"
 #include "workers/op/failure.h"
-#include "workers/op/variant.h"
 
 static_assert(OP_REPLY_IOV <= FUSE_REPLY_IOV, "a reply fits");
 
@@ -58,21 +57,21 @@ static void check_sent(const struct op *op, int r)
 }
 
 /* Changes of names and attributes; what a lookup, a read, a listing or an upload met is logged
- * where it happens. (With compare-and-set a rename uploads.) */
+ * where it happens. */
 static bool has_no_line(const struct op *op)
 {
     switch (op->rec->opcode) {
     case FUSE_UNLINK:
     case FUSE_RMDIR:
     case FUSE_MKDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_GETXATTR:
     case FUSE_SETXATTR:
     case FUSE_REMOVEXATTR:
         return true;
     case FUSE_SETATTR:
         return !(fuse_req(op)->setattr->valid & FATTR_SIZE);
-    case FUSE_RENAME:
-    case FUSE_RENAME2:
-        return !op->w->variant->expects;
     default:
         return false;
     }
