@@ -37,6 +37,7 @@
 struct s3_client;
 struct s3_req;
 struct s3_cred_source;
+struct s3_result;
 
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 enum s3_payload_signing { S3_SIGN_AUTO, S3_SIGN_ALWAYS, S3_SIGN_NEVER };
@@ -109,6 +110,9 @@ struct s3_client_conf {
     bool form_is_known;
     void (*on_habit)(enum s3_habit habit); /* called once for a new habit, by the client that found
                                             * it; or NULL */
+    /* Called for a request that ends with a failure, before its `done`; or NULL. A refused
+     * condition and "does not exist" are none. */
+    void (*on_failure)(const struct s3_result *res);
     bool etags_required; /* -EIO for a response without an ETag, except for markers (key/) */
     char *server; /* S3_SERVER_MAX bytes, filled once with the server's name from responses; or
                    * NULL */

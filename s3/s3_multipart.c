@@ -241,7 +241,9 @@ static const struct s3_op op_complete = {
     .kind = S3_OP_COMPLETE,
     .name = "COMPLETE UPLOAD",
     .method = "POST",
+    .prepare = s3_sum_complete_prepare,
     .on_end = complete_end,
+    .turn = s3_sum_complete_turn,
     .cleanup = complete_cleanup,
 };
 
@@ -328,9 +330,8 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
     body.mem = req->put.text.data;
     body.len = req->put.text.len;
     s3_object_body(req, &body, S3_CRC_NONE);
+    s3_sum_complete(req, complete);
     r = s3_headers_add(&req->headers, "content-type", "application/xml");
-    if (r == 0)
-        r = s3_sum_complete(req, complete);
     if (r == 0)
         r = s3_object_conditions(req, complete->if_match,
                                  complete->bare_match ||

@@ -142,6 +142,8 @@ static void request_finish(struct s3_req *req, const struct s3_verdict *v)
     if (!v->error)
         res->text[0] = res->region[0] = res->location[0] = '\0';
     request_count(req);
+    if (req->client->conf.on_failure && is_failure(res))
+        req->client->conf.on_failure(res);
     detach(req);
     req->done(req->arg, res);
     s3_req_free(req);
@@ -196,12 +198,22 @@ static void look_for_credentials(struct s3_req *req)
         s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
 }
 
+/* The deadline ends an attempt, or finds the request in the queue. If connections broke before, or
+ * none came about, that is what is told: only chance decides what the deadline meets. */
+static struct s3_verdict overdue(const struct s3_req *req)
+{
+    if (req->before.retry == S3_RETRY_CONNECTION)
+        return req->before;
+    return (struct s3_verdict){.error = -ETIMEDOUT, .fail = S3_FAIL_STALLED};
+}
+
 static void on_active_time(struct s3_req *req)
 {
     uint64_t now = clock_mono_ns();
+    struct s3_verdict v = overdue(req);
 
     if (s3_progress_deadline_left(req, now) == 0)
-        (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO, "the deadline passed");
+        (void)s3_req_stop(req, v.error, v.fail, S3_RETRY_NO, "the deadline passed");
     else if (s3_progress_stall_left(req, now) == 0)
         (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_CONNECTION,
                           "no byte moved for too long");
@@ -211,15 +223,6 @@ static void on_active_time(struct s3_req *req)
         s3_progress_arm(req);
 }
 
-/* With the error of its last attempt, if there was one. */
-static void end_in_queue(struct s3_req *req)
-{
-    if (req->refused.error)
-        s3_req_fail(req, req->refused.error, req->refused.fail, NULL);
-    else
-        s3_req_fail(req, -ETIMEDOUT, S3_FAIL_STALLED, NULL);
-}
-
 static void on_time(struct loop_timer *t)
 {
     struct s3_req *req = container_of(t, struct s3_req, timer);
@@ -227,7 +230,7 @@ static void on_time(struct loop_timer *t)
     switch (req->state) {
     case S3_REQ_QUEUED:
         if (s3_progress_deadline_left(req, clock_mono_ns()) == 0)
-            end_in_queue(req);
+            s3_req_fail(req, overdue(req).error, overdue(req).fail, NULL);
         else
             s3_progress_arm(req);
         break;
@@ -436,7 +439,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         request_finish(req, &v);
         return;
     }
-    req->refused = v;
+    req->refused = req->before = v;
     if (v.retry == S3_RETRY_CREDENTIALS && renew(req))
         return;
     if (!s3_retry_again(&req->retry, &c->bucket, v.retry,

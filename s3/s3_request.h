@@ -128,6 +128,7 @@ struct s3_req {
     uint64_t cred_generation;  /* of the attempt; 0 = it had none */
     bool cred_renewable;       /* the same: others may come */
     uint64_t renew_until_ns;   /* WAITING: for others until then; 0 = it does not */
+    struct s3_verdict before;  /* of the last attempt that failed */
     struct s3_verdict refused; /* WAITING for others: what the request ends with if none come */
 
     /* the attempt at hand */

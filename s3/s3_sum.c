@@ -89,16 +89,36 @@ int s3_sum_create(struct s3_req *req, enum s3_crc kind)
     return r == 0 ? s3_headers_add(&req->headers, "x-amz-checksum-type", "FULL_OBJECT") : r;
 }
 
-int s3_sum_complete(struct s3_req *req, const struct s3_complete *complete)
+void s3_sum_complete(struct s3_req *req, const struct s3_complete *complete)
 {
-    uint64_t crc = 0;
+    struct s3_put_state *put = &req->put;
+
+    put->checksum = complete->checksum;
+    for (size_t i = 0; i < complete->n_parts; i++)
+        put->hash.crc = s3_crc_combine(complete->checksum, put->hash.crc, complete->parts[i].crc,
+                                       complete->parts[i].len);
+}
+
+int s3_sum_complete_prepare(struct s3_req *req)
+{
+    const struct s3_put_state *put = &req->put;
     int r;
 
-    if (!complete->checksum)
+    if (!put->checksum || put->doubted)
         return 0;
-    for (size_t i = 0; i < complete->n_parts; i++)
-        crc =
-            s3_crc_combine(complete->checksum, crc, complete->parts[i].crc, complete->parts[i].len);
-    r = add_sum(req, complete->checksum, crc);
+    r = add_sum(req, put->checksum, put->hash.crc);
     return r == 0 ? s3_headers_add(&req->headers, "x-amz-checksum-type", "FULL_OBJECT") : r;
+}
+
+bool s3_sum_complete_turn(struct s3_req *req)
+{
+    struct s3_put_state *put = &req->put;
+
+    if (put->doubted && req->reply.status == 200 && !*req->result.code)
+        (void)s3_habit_learn(req->client, S3_HABIT_NO_CHECKSUMS);
+    if (!put->checksum || put->doubted ||
+        !s3_condition_unknown(req->reply.status, req->result.code))
+        return false;
+    put->doubted = true;
+    return true;
 }

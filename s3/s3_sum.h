@@ -27,7 +27,12 @@ must_use int s3_sum_stored(struct s3_req *req);
 /* Headers that ask for a checksum of the whole upload and of its parts. 0, or -errno. */
 must_use int s3_sum_create(struct s3_req *req, enum s3_crc kind);
 
-/* The checksum of the object that these parts make: headers for s3_complete. 0, or -errno. */
-must_use int s3_sum_complete(struct s3_req *req, const struct s3_complete *complete);
+/* s3_complete: notes the checksum of the object that these parts make. After s3_object_body. */
+void s3_sum_complete(struct s3_req *req, const struct s3_complete *complete);
+
+/* "prepare" and "turn" of s3_complete. A server may take checksums of parts and refuse the
+ * object's: then it is completed without, each part having been compared. */
+must_use int s3_sum_complete_prepare(struct s3_req *req);
+bool s3_sum_complete_turn(struct s3_req *req);
 
 #endif

@@ -122,7 +122,8 @@ fetch() {
 # checked against the signed list: what Debian adds is not needed, and may be
 # newer than the mirror.
 fetch_original() {
-    local name=$1 min=$2 version file sum dir
+    local name=$1 min=$2 version file sum dir uri
+    uri=$(archive)
     read -r version sum file dir < <(private_apt apt-cache showsrc \
         --only-source "$name" | awk '
             /^Version:/ { version = $2 }
@@ -137,7 +138,7 @@ fetch_original() {
             "needed (another suite: STATEPROXY_DEPS_SUITE)"
     say "$name $version"
     private_apt /usr/lib/apt/apt-helper download-file \
-        "$(archive)/$dir/$file" "$work/$file" "SHA256:$sum" >/dev/null ||
+        "${uri%/}/$dir/$file" "$work/$file" "SHA256:$sum" >/dev/null ||
         die "cannot fetch the source of $name $version"
     mkdir "$work/$name"
     tar -x -f "$work/$file" -C "$work/$name" --strip-components=1

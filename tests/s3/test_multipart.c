@@ -205,6 +205,7 @@ static void test_checksums(void **state)
     wait(&f, s3_complete(f.client, &c, call_done, &f.call, NULL));
     ended(&f, 0, 1, false);
     assert_string_equal(server_header(f.server, 3, "x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
+    assert_string_equal(server_header(f.server, 3, "x-amz-checksum-type"), "FULL_OBJECT");
     fixture_end(&f);
 }
 

@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 #include "fuse/fuse_reply.h"
+#include "s3/s3_error.h"
+#include "workers/op/failure.h"
 
 static_assert(OP_REPLY_IOV <= FUSE_REPLY_IOV, "a reply fits");
 
@@ -54,10 +56,44 @@ static void check_sent(const struct op *op, int r)
                  strerror(-r), (unsigned long long)op->rec->unique);
 }
 
+/* Changes of names and attributes; what a lookup, a read, a listing or an upload met is logged
+ * where it happens. */
+static bool has_no_line(const struct op *op)
+{
+    switch (op->rec->opcode) {
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_MKDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_GETXATTR:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+        return true;
+    case FUSE_SETATTR:
+        return !(fuse_req(op)->setattr->valid & FATTR_SIZE);
+    default:
+        return false;
+    }
+}
+
+static void log_failure(const struct op *op, int error)
+{
+    const struct fuse_request *req = fuse_req(op);
+
+    if (op->logged || op->rec->told || (!s3_may_heal(error) && error != -EACCES) ||
+        !has_no_line(op))
+        return;
+    log_warn("%s failed name=\"%.*s\" error=\"%s\" detail=\"%s\"", fuse_op_name(op->rec->opcode),
+             (int)req->name_len, req->name ? req->name : "", strerror(-error), failure_text(error));
+}
+
 static void fuse_op_send(const struct op *op, int error, const struct iovec *iov, unsigned n)
 {
     int fd = op->w->env->mount->fd;
 
+    if (error)
+        log_failure(op, error);
     if (error || n == 0)
         check_sent(op, fuse_reply_err(fd, op->rec->unique, error));
     else

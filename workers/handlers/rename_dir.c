@@ -108,6 +108,7 @@ static void moved(struct mover *mv, int error, const char *detail)
     m->running--;
     if (error && !m->error) {
         m->error = error;
+        m->op->logged = true;
         log_warn("rename stopped key=\"%s\" to=\"%s\" error=\"%s\" detail=\"%s\": a "
                  "part of the directory has been moved, the rest is at the old name",
                  mv->from, mv->to, strerror(-error), detail);
@@ -377,6 +378,7 @@ static void go_down(struct move *m)
 
 static void give_up(struct move *m)
 {
+    m->op->logged = true;
     log_warn("rename stopped key=\"%s\" to=\"%s\": the server reports more keys, but "
              "does not return them; those that it returned have been moved",
              m->from, m->to);

@@ -67,6 +67,7 @@ struct op {
     bool stays;       /* an interrupt does not end it: it must be completed */
     bool told;        /* late_error() was sent, see op_limits(); rec->told outlives the worker */
     bool ends_late;   /* ... but the time limit does: what it started no longer needs the op */
+    bool logged;      /* that it failed is in the log */
     bool queues;      /* many such ops may queue up in the kernel, unseen by us: op_limits() */
     bool reserved;    /* may take the last records, as no client repeats it */
     struct op_caller caller;

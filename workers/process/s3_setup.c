@@ -15,6 +15,7 @@
 #include "s3/s3_tls.h"
 #include "s3/s3_url.h"
 #include "shm/shm_stats.h"
+#include "workers/op/failure.h"
 #include "workers/op/worker_abi.h"
 #include "workers/probe/cas_probe.h"
 #include "workers/process/cred_source.h"
@@ -76,6 +77,7 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     cc.retry_spent = &env->shm->header->retry_spent;
     cc.form_is_known = conf->variant == CONF_S3_BUFFERED_CAS;
     cc.on_habit = server_tell;
+    cc.on_failure = failure_note;
     if (cc.addressing == S3_ADDRESSING_AUTO && (*cc.habits & S3_HABIT_VIRTUAL_HOST))
         cc.addressing = S3_ADDRESSING_VIRTUAL;
     return s3_client_new(loop, &cc, creds, ret_client, err);

@@ -1,0 +1,28 @@
+/* The last failure of a request of this worker. A call is answered in the same turn of the event
+ * loop in which its request fails, or a few later, so this is its reason; with the same error at
+ * the same time it may be that of a neighbour, which met the same server. */
+#include "workers/op/failure.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+#define RECENT_NS (200 * NS_PER_MS)
+
+static struct {
+    int error;
+    uint64_t ns;
+    char text[S3_TEXT_MAX];
+} last;
+
+void failure_note(const struct s3_result *res)
+{
+    last.error = res->error;
+    last.ns = clock_mono_ns();
+    memcpy(last.text, res->text, sizeof(last.text));
+}
+
+const char *failure_text(int error)
+{
+    return error == last.error && clock_mono_ns() - last.ns < RECENT_NS ? last.text : "";
+}
