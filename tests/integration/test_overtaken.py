@@ -4,9 +4,11 @@ machine changes the file. None of them is taken for newer than it is."""
 import concurrent.futures
 import os
 import stat
+import time
 
 import pytest
 
+from harness import util
 from test_cas import CAS
 
 LWW = "s3-buffered-lww"
@@ -47,6 +49,23 @@ def test_what_came_while_an_upload_was_answered_is_newer(mount, bucket, proxy, a
     assert looked.result() == len(b"theirs")
     assert c.read_all(f) == b"theirs"
     b.close(reader)
+    m.check()
+
+
+def test_an_answer_is_as_old_as_its_question(mount, variant, bucket, proxy, actor, pool):
+    """What may be believed for a second is not believed when the answer alone has taken longer: neither by
+    the open that follows the lookup, nor by the next one."""
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_CACHE_OPEN_TTL": "1s"})
+    a, f, key = actor(), m.path / "f.bin", m.key("f.bin")
+    bucket.put(key, b"first")
+    proxy.hold("ask", when="after", op="GetObject", key=key, times=1)
+    reader = pool.submit(a.read_all, f)
+    proxy.wait_held("ask")
+    asked = time.monotonic()
+    bucket.put(key, b"theirs")
+    util.wait_until(lambda: time.monotonic() > asked + 1, what="the end of cache.open_ttl")
+    proxy.release("ask")
+    assert reader.result() == a.read_all(f) == b"theirs"
     m.check()
 
 
