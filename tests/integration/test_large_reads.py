@@ -134,7 +134,8 @@ def test_readers_of_one_file_at_four_places(m, proxy, bucket):
         r.join()
     assert digest(b"".join(got)) == digest(data)
     proxy.wait_idle()
-    assert proxy.bytes_received("GetObject") <= 1.1 * len(data)
+    # each may read on into the next one's quarter by its share of the window, about 10 MiB
+    assert proxy.bytes_received("GetObject") <= len(data) + 3 * 12 * MIB
 
 
 @pytest.mark.counts
