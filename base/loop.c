@@ -25,6 +25,7 @@ struct loop {
     struct loop_slot *slots;
     unsigned n_slots;
     struct loop_timer *first, *last;
+    uint64_t waited_ns;
 };
 
 int loop_new(struct loop **ret_loop)
@@ -173,11 +174,18 @@ static void run_timers(struct loop *loop)
     }
 }
 
+uint64_t loop_waited_ns(const struct loop *loop)
+{
+    return loop->waited_ns;
+}
+
 int loop_turn(struct loop *loop)
 {
     struct epoll_event ev[LOOP_EVENTS];
+    uint64_t since_ns = clock_mono_ns();
     int n = epoll_wait(loop->epfd, ev, LOOP_EVENTS, wait_ms(loop));
 
+    loop->waited_ns += clock_mono_ns() - since_ns;
     if (n < 0 && errno != EINTR)
         return -errno;
     for (int i = 0; i < n; i++) {

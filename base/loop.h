@@ -50,6 +50,10 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *t);
  * epoll_wait(2). */
 must_use int loop_turn(struct loop *loop);
 
+/* How long the loop has waited for events so far, in nanoseconds: the rest of the time it was
+ * busy. */
+uint64_t loop_waited_ns(const struct loop *loop);
+
 /* Runs turns until loop_stop. 0 or the error of a turn. */
 must_use int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);

@@ -126,6 +126,8 @@ struct conf {
     struct {
         uint64_t whole_limit;
         uint64_t part_size;
+        uint64_t random_size;
+        unsigned concurrency; /* GETs in flight for one file */
     } read;
 
     struct {

@@ -349,7 +349,14 @@ const struct conf_key conf_keys[] = {
      .doc = "objects up to this size are fetched with one request"},
     {.name = "read.part_size", FIELD(read.part_size), .type = CONF_SIZE, .def = "8Mi",
      .min = MiB, .max = 64 * MiB,
-     .doc = "larger objects are fetched in parts of this size"},
+     .doc = "larger objects are fetched in parts of at most this size"},
+    {.name = "read.concurrency", FIELD(read.concurrency), .type = CONF_UINT, .def = "32",
+     .min = 1, .max = 256,
+     .doc = "parts of one file that are fetched at the same time, at most, for a program that "
+            "reads it in order; fewer if memory is short, or if that would not be faster"},
+    {.name = "read.random_size", FIELD(read.random_size), .type = CONF_SIZE, .def = "128Ki",
+     .min = 128 * KiB, .max = 8 * MiB,
+     .doc = "a read at a random place fetches this much around it, in one request"},
 
     {.name = "lookup.speculate", FIELD(lookup.speculate), .type = CONF_SIZE,
      .def = "128Ki", .max = 128 * KiB,
@@ -371,7 +378,9 @@ const struct conf_key conf_keys[] = {
             "/var/lib/stateproxy; \"\" = not kept"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
-     .doc = "maximum age of an answer of S3 that may be used to open a file"},
+     .doc = "maximum age of an answer of S3 that may be used to open a file or to look at it; 0 = "
+            "S3 is asked each time. Then a file that is opened again and again costs no request, "
+            "and a change made elsewhere is seen that much later"},
 
     {.name = "directories.ttl", FIELD(directories.ttl_ns), .type = CONF_DURATION,
      .def = "1s", .max = HOUR,

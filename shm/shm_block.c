@@ -135,6 +135,7 @@ static void block_release(struct shm *shm, uint32_t idx)
     b->len = 0;
     b->waiters = 0;
     b->used = 0;
+    b->ordered = b->ahead = 0;
 }
 
 enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key, uint32_t worker,
@@ -154,7 +155,7 @@ enum shm_block_found shm_block_get(struct shm *shm, struct shm_block_key key, ui
                 b->used++;
             *ret_idx = idx;
             found = SHM_BLOCK_HIT;
-        } else if (b->owner == worker) {
+        } else if (b->owner == worker && !b->ordered) {
             found = SHM_BLOCK_MINE;
         } else {
             b->waiters |= (uint16_t)(1u << worker);
@@ -243,18 +244,100 @@ static uint32_t take(struct shm *shm, uint32_t worker)
     return idx;
 }
 
-uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker)
+static uint32_t begin(struct shm *shm, struct shm_block_key key, uint32_t worker, bool ordered)
 {
     uint32_t idx = SHM_NIL;
 
     lock(shm);
     if (block_find(shm, key) == SHM_NIL)
         idx = take(shm, worker);
-    if (idx != SHM_NIL)
+    if (idx != SHM_NIL) {
         link_in(shm, idx, key);
+        block_edit(shm, idx)->ordered = block_edit(shm, idx)->ahead = ordered;
+    }
     unlock(shm);
     return idx;
 }
+
+uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker)
+{
+    return begin(shm, key, worker, false);
+}
+
+/* ---- orders ---- */
+
+uint32_t shm_block_order(struct shm *shm, struct shm_block_key key, uint32_t worker)
+{
+    return begin(shm, key, worker, true);
+}
+
+uint32_t shm_block_take(struct shm *shm, struct shm_block_key key, uint32_t worker)
+{
+    uint32_t idx;
+
+    lock(shm);
+    idx = block_find(shm, key);
+    if (idx != SHM_NIL && at(shm, idx)->state == SHM_BLOCK_FETCHING && at(shm, idx)->ordered) {
+        struct shm_block *b = block_edit(shm, idx);
+
+        b->owner = (uint8_t)worker;
+        b->ordered = 0;
+    } else {
+        idx = SHM_NIL;
+    }
+    unlock(shm);
+    return idx;
+}
+
+bool shm_order_post(struct shm *shm, uint32_t worker, const struct shm_order *order)
+{
+    struct shm_order_ring *ring = &shm->blocks->orders[worker];
+    bool room;
+
+    lock(shm);
+    room = ring->tail - ring->head < SHM_ORDERS;
+    if (room) {
+        set(shm, ring->order[ring->tail % SHM_ORDERS], *order);
+        set(shm, ring->tail, ring->tail + 1);
+    }
+    unlock(shm);
+    return room;
+}
+
+bool shm_order_look(struct shm *shm, uint32_t worker, struct shm_order *ret)
+{
+    struct shm_order_ring *ring = &shm->blocks->orders[worker];
+    bool any;
+
+    lock(shm);
+    any = ring->head != ring->tail;
+    if (any)
+        *ret = ring->order[ring->head % SHM_ORDERS];
+    unlock(shm);
+    return any;
+}
+
+void shm_order_drop(struct shm *shm, uint32_t worker)
+{
+    struct shm_order_ring *ring = &shm->blocks->orders[worker];
+
+    lock(shm);
+    if (ring->head != ring->tail)
+        set(shm, ring->head, ring->head + 1);
+    unlock(shm);
+}
+
+uint32_t shm_order_waiting(struct shm *shm, uint32_t worker)
+{
+    const struct shm_order_ring *ring = &shm->blocks->orders[worker];
+    uint32_t head = ring->head, n = ring->tail - head, blocks = 0;
+
+    for (uint32_t i = 0; i < n && i < SHM_ORDERS; i++)
+        blocks += ring->order[(head + i) % SHM_ORDERS].n;
+    return blocks;
+}
+
+/* ---- the end of a fetch ---- */
 
 /* Returns the workers that wait, to be woken. */
 static uint32_t make_ready(struct shm *shm, uint32_t idx, uint32_t len)
@@ -265,7 +348,7 @@ static uint32_t make_ready(struct shm *shm, uint32_t idx, uint32_t len)
     assert(b->state == SHM_BLOCK_FETCHING && len <= SHM_BLOCK_SIZE);
     b->state = SHM_BLOCK_READY;
     b->len = len;
-    b->used = 1;
+    b->used = b->ahead ? USES_MAX : 1;
     b->waiters = 0;
     set(shm, shm->blocks->fetching, shm->blocks->fetching - 1);
     set(shm, shm->blocks->ready, shm->blocks->ready + 1);
@@ -312,6 +395,10 @@ static uint32_t set_aside(struct shm *shm, uint32_t idx)
     struct shm_block *b = block_edit(shm, idx);
     uint32_t waiters = b->waiters;
 
+    if (b->ordered) { /* nobody has begun */
+        block_release(shm, idx);
+        return waiters;
+    }
     link_out(shm, idx);
     link_in(shm, idx, nobodys(idx));
     b->waiters = 0;
@@ -395,7 +482,8 @@ static int check_block(struct shm *shm, uint32_t i, uint32_t count[3], struct er
     const struct shm_block *b = at(shm, i);
 
     if (b->state > SHM_BLOCK_READY || (b->pins && b->state != SHM_BLOCK_READY) ||
-        (b->waiters && b->state != SHM_BLOCK_FETCHING))
+        (b->waiters && b->state != SHM_BLOCK_FETCHING) ||
+        (b->ordered && b->state != SHM_BLOCK_FETCHING))
         return err_set(err, EUCLEAN, "block %u: state %u, pins %x, waiters %x", i, b->state,
                        b->pins, b->waiters);
     count[b->state]++;
@@ -428,6 +516,13 @@ static int block_check_chains(struct shm *shm, uint32_t in_use, struct err *err)
 static int block_check_locked(struct shm *shm, struct err *err)
 {
     uint32_t count[3] = {0};
+
+    for (uint32_t i = 0; i < SHM_WORKERS_MAX; i++) {
+        const struct shm_order_ring *ring = &shm->blocks->orders[i];
+
+        if (ring->tail - ring->head > SHM_ORDERS)
+            return err_set(err, EUCLEAN, "worker %u: %u orders", i, ring->tail - ring->head);
+    }
 
     for (uint32_t i = 0; i < shm->header->sizes.blocks; i++) {
         int r = check_block(shm, i, count, err);

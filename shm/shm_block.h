@@ -32,7 +32,27 @@ struct shm_block {
     uint16_t waiters; /* a bit for each worker to wake when the fetch ends */
     uint8_t owner;    /* of FETCHING */
     uint8_t used;     /* clock: uses since the hand passed, up to a maximum */
-    uint16_t unused;
+    uint8_t ordered;  /* FETCHING: another worker is asked to fetch it, and has not begun */
+    uint8_t ahead;    /* fetched before anybody needed it: kept until it has been read */
+};
+
+/* Blocks [first.no, first.no + n) of a file that a worker is asked to fetch for another
+ * (workers/read/ahead.c). */
+struct shm_order {
+    uint32_t of; /* the node being read; its blocks carry first.node */
+    struct shm_block_key first;
+    uint32_t n;
+};
+
+#define SHM_ORDERS 64u /* that can wait for one worker */
+
+/* The orders that wait for one worker. Writers: any worker appends, the worker itself removes,
+ * under the table's lock. An order is posted after its blocks were marked, and removed after they
+ * were taken: so whoever of the two dies, either its replacement does the rest, or the blocks are
+ * FREE again. */
+struct shm_order_ring {
+    uint32_t head, tail; /* numbers of the next to remove and to append; they wrap */
+    struct shm_order order[SHM_ORDERS];
 };
 
 /* Followed in memory by the hash heads (index + 1) and the blocks. */
@@ -42,6 +62,7 @@ struct shm_block_table {
     uint32_t ready, fetching;
     uint32_t unused;
     uint64_t evictions;
+    struct shm_order_ring orders[SHM_WORKERS_MAX];
 };
 
 size_t shm_block_size(const struct shm_sizes *sizes);
@@ -56,7 +77,7 @@ uint32_t shm_block_len(struct shm *shm, uint32_t idx);
 
 enum shm_block_found {
     SHM_BLOCK_HIT,  /* pinned for `worker`: *ret_idx; call shm_block_unpin() when done */
-    SHM_BLOCK_BUSY, /* another fetch is under way: `worker` will be woken */
+    SHM_BLOCK_BUSY, /* another fetch is under way, or ordered: `worker` will be woken */
     SHM_BLOCK_MINE, /* `worker` itself is fetching it */
     SHM_BLOCK_MISS,
 };
@@ -80,6 +101,22 @@ bool shm_block_is_ready(struct shm *shm, struct shm_block_key key);
 /* A FETCHING block owned by `worker`; evicts if necessary. Its index, or SHM_NIL: the key is known
  * already (shm_block_known), or every block is pinned or being fetched. */
 uint32_t shm_block_begin(struct shm *shm, struct shm_block_key key, uint32_t worker);
+
+/* The same, for another worker to fetch: until that one takes the block it belongs to `worker`,
+ * whose death frees it. */
+uint32_t shm_block_order(struct shm *shm, struct shm_block_key key, uint32_t worker);
+
+/* `worker` fetches this block, if it is ordered and not taken yet. Its index, or SHM_NIL. */
+uint32_t shm_block_take(struct shm *shm, struct shm_block_key key, uint32_t worker);
+
+/* Appends to the orders of `worker`. False if too many wait. */
+must_use bool shm_order_post(struct shm *shm, uint32_t worker, const struct shm_order *order);
+/* The oldest order of `worker`, which remains: false if there is none. */
+must_use bool shm_order_look(struct shm *shm, uint32_t worker, struct shm_order *ret);
+/* Removes it. */
+void shm_order_drop(struct shm *shm, uint32_t worker);
+/* How many blocks wait for `worker`; without the lock, a hint. */
+uint32_t shm_order_waiting(struct shm *shm, uint32_t worker);
 
 /* Ends a fetch of `worker`: READY with len bytes, or FREE (fail). Returns the mask of workers to
  * wake. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "shm/shm_layout.h"
@@ -200,7 +201,8 @@ int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions, uint32
                           .sessions = sessions,
                           .records = 500,
                           .baselines = baselines,
-                          .payload = PAYLOAD};
+                          .payload = PAYLOAD,
+                          .page = (uint32_t)sysconf(_SC_PAGESIZE)};
     uint64_t fixed = fixed_bytes(&s), needed = fixed + REST_MIN, left;
 
     if (needed < SHM_BUDGET_MIN)

@@ -51,7 +51,8 @@ int shm_cred_check(struct shm *shm, struct err *err)
 void shm_cred_protect(struct shm *shm)
 {
     uint8_t *at = shm->base + shm->header->table_off[SHM_TABLE_CRED];
-    size_t len = (shm->header->table_len[SHM_TABLE_CRED] + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE;
+    size_t page = shm->header->sizes.page;
+    size_t len = (shm->header->table_len[SHM_TABLE_CRED] + page - 1) / page * page;
 
     (void)mlock(at, len); /* a limit may forbid it */
     (void)madvise(at, len, MADV_DONTDUMP);

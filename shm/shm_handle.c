@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 size_t shm_handle_size(const struct shm_sizes *s)
 {
@@ -62,8 +63,12 @@ int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint32_t node
         return -ENFILE;
     h = shm_handle_edit(shm, idx);
     generation = h->generation + 1;
-    *h = (struct shm_handle){
-        .kind = kind, .generation = generation, .node = node, .session = SHM_NIL, .flags = flags};
+    memset(h, 0, sizeof(*h)); /* the whole union */
+    h->kind = kind;
+    h->generation = generation;
+    h->node = node;
+    h->session = SHM_NIL;
+    h->flags = flags;
     shm_node_open(shm, node);
     return idx;
 }

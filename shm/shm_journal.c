@@ -7,14 +7,19 @@
 
 static_assert(sizeof(struct shm_record) == 1152, "records are aligned to cache lines");
 
+static size_t whole_pages(const struct shm_sizes *s, size_t n)
+{
+    return (n + s->page - 1) & ~(size_t)(s->page - 1);
+}
+
 /* One arena: a page with the request head at its end, the payload, struct shm_arena, the
  * records. */
 static size_t arena_stride(const struct shm_sizes *s)
 {
-    size_t n = SHM_PAGE + s->payload + sizeof(struct shm_arena) +
+    size_t n = s->page + s->payload + sizeof(struct shm_arena) +
                (size_t)s->records * sizeof(struct shm_record);
 
-    return (n + SHM_PAGE - 1) & ~(size_t)(SHM_PAGE - 1);
+    return whole_pages(s, n);
 }
 
 static uint8_t *arena_base(struct shm *shm, uint32_t worker)
@@ -30,7 +35,7 @@ size_t shm_arena_size(const struct shm_sizes *s)
 
 uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker)
 {
-    return arena_base(shm, worker) + SHM_PAGE - SHM_READ_HEAD;
+    return arena_base(shm, worker) + shm->header->sizes.page - SHM_READ_HEAD;
 }
 
 void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len)
@@ -41,7 +46,9 @@ void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len)
 
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker)
 {
-    return (struct shm_arena *)(arena_base(shm, worker) + SHM_PAGE + shm->header->sizes.payload);
+    const struct shm_sizes *s = &shm->header->sizes;
+
+    return (struct shm_arena *)(arena_base(shm, worker) + s->page + s->payload);
 }
 
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i)

@@ -117,6 +117,8 @@ struct shm_arena {
     uint32_t pid;         /* of the worker in this slot; 0 = none yet */
     uint32_t incarnation; /* +1 with each worker */
     uint64_t turn_ns;     /* monotonic: when its loop last turned (watchdog) */
+    uint32_t busy;        /* thousandths of its time in which it did not wait, lately; a hint */
+    uint32_t fetching;    /* blocks that it is fetching; a hint */
     uint32_t counted_n;
     uint32_t reply_len;
     uint32_t counted[SHM_COUNTED_MAX];

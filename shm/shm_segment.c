@@ -16,9 +16,9 @@
 #include "shm/shm_cred.h"
 #include "shm/shm_layout.h"
 
-static uint64_t page_up(uint64_t v)
+static uint64_t page_up(const struct shm_sizes *s, uint64_t v)
 {
-    return (v + SHM_PAGE - 1) & ~(uint64_t)(SHM_PAGE - 1);
+    return (v + s->page - 1) & ~(uint64_t)(s->page - 1);
 }
 
 /* Sets the view's pointers to the tables in its mapping. */
@@ -58,20 +58,21 @@ static int check_sizes(const struct shm_sizes *s, struct err *err)
         (s->nodes & (s->nodes - 1)) || !within(s->long_names, 0, SHM_COUNT_MAX) ||
         !within(s->handles, 1, SHM_COUNT_MAX) || !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
         !within(s->records, 1, SHM_RECORDS_MAX) || !within(s->baselines, 0, SHM_BASELINES_MAX) ||
-        !within(s->blocks, 8, SHM_COUNT_MAX) || !within(s->payload, SHM_PAGE, SHM_PAYLOAD_MAX) ||
-        s->payload % SHM_PAGE)
+        !within(s->blocks, 8, SHM_COUNT_MAX) ||
+        !within(s->payload, SHM_PAYLOAD_MIN, SHM_PAYLOAD_MAX) || s->payload % SHM_PAYLOAD_MIN ||
+        !within(s->page, SHM_PAGE_MIN, SHM_PAGE_MAX) || (s->page & (s->page - 1)))
         return err_set(err, EINVAL, "shared memory: sizes make no sense");
     return 0;
 }
 
 static uint64_t place_tables(struct shm_header *h)
 {
-    uint64_t at = page_up(sizeof(*h));
+    uint64_t at = page_up(&h->sizes, sizeof(*h));
 
     for (int i = 0; i < SHM_TABLES; i++) {
         h->table_off[i] = at;
         h->table_len[i] = shm_layout[i].size(&h->sizes);
-        at = page_up(at + h->table_len[i]);
+        at = page_up(&h->sizes, at + h->table_len[i]);
     }
     return at;
 }
@@ -118,8 +119,11 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *
                            .sizes = *sizes,
                            .started_ns = clock_wall_ns()};
     struct shm *shm;
-    int r = check_sizes(sizes, err);
+    int r;
 
+    if (!h.sizes.page)
+        h.sizes.page = (uint32_t)sysconf(_SC_PAGESIZE);
+    r = check_sizes(&h.sizes, err);
     if (r < 0)
         return r;
     if (sodium_init() < 0)

@@ -18,14 +18,16 @@
 #define SHM_WORKERS_MAX 16
 #define SHM_NIL UINT32_C(0xffffffff) /* no index */
 #define SHM_BLOCK_SIZE (128u << 10)
-#define SHM_PAGE 4096u
 
 /* Maximum of each that shm_create() accepts: indexes, and all sizes in bytes, stay far from
  * overflow. */
 #define SHM_COUNT_MAX (1u << 24)
 #define SHM_SESSIONS_MAX (1u << 16)
 #define SHM_RECORDS_MAX 0xfffeu /* shm_record_tag() has 16 bits for one */
+#define SHM_PAYLOAD_MIN 4096u   /* FUSE's least max_write; every payload is a multiple of it */
 #define SHM_PAYLOAD_MAX (16u << 20)
+#define SHM_PAGE_MIN 4096u /* smallest page of any machine */
+#define SHM_PAGE_MAX (1u << 20)
 
 /* Number of entries of each table; from the memory budget (shm_budget.h) and the configuration. */
 struct shm_sizes {
@@ -38,6 +40,9 @@ struct shm_sizes {
     uint32_t blocks;
     uint32_t baselines; /* 0..SHM_BASELINES_MAX; 0 without compare-and-set */
     uint32_t payload;   /* largest WRITE payload: max_write */
+    /* bytes of a page, to which tables are aligned: 0 for shm_create = this machine's (pages are
+     * not 4 KiB everywhere) */
+    uint32_t page;
 };
 
 enum shm_table {

@@ -19,6 +19,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 
+import links                                            # noqa: E402
 import locks                                            # noqa: E402
 import peer                                             # noqa: E402
 import report                                           # noqa: E402
@@ -35,7 +36,7 @@ from harness.server import S3Server, find_server        # noqa: E402
 MIB = 1 << 20
 SMALL = 4096
 LARGE_FILES = ["a.bin", "b.bin", "c.bin"]
-PARTS = ["memory", "read", "read3", "write", "small", "ls", "trips", "locks"]
+PARTS = ["memory", "read", "read3", "link", "write", "small", "hot", "ls", "trips", "locks"]
 LIMIT = 1800            # seconds, of everything
 
 
@@ -77,10 +78,10 @@ class Bench:
     def prepare(self):
         a = self.args
         say("preparing")
-        if self.wants("memory", "read", "read3", "write"):
+        if self.wants("memory", "read", "read3", "link", "write"):
             self.source.write_bytes(pattern(a.size * MIB))
         self.small.write_bytes(pattern(SMALL))
-        if self.wants("memory", "read", "read3"):
+        if self.wants("memory", "read", "read3", "link"):
             for name in LARGE_FILES:
                 self.curl.put("p/" + name, self.source)
         if self.wants("small"):
@@ -168,6 +169,25 @@ class Bench:
         self.unmount(m)
         return out
 
+    def over_a_link(self):
+        with links.Link(self.server.port, self.scratch) as link:
+            def make():
+                m = self.mount(link.endpoint)
+                return m, lambda: self.unmount(m)
+            far = peer.Curl(S3(link.endpoint, self.s3.bucket), self.scratch)
+            return links.measure(far, "p/" + LARGE_FILES[0], self.args.size * MIB, make)
+
+    def hot(self):
+        """open + read + close of one small file within cache.open_ttl, beside a local one."""
+        self.s3.put("p/hot.bin", pattern(SMALL))
+        local = self.scratch / "hot.bin"
+        local.write_bytes(pattern(SMALL))
+        m = self.mount(STATEPROXY_CACHE_OPEN_TTL="1h")
+        out = {"mount": work.open_again(m.path / "hot.bin", SMALL),
+               "local disk": work.open_again(local, SMALL)}
+        self.unmount(m)
+        return out
+
     def creates(self, m, directory):
         def names(run, who):
             return [f"{directory}/{who}{run}-{i:04d}.bin" for i in range(self.args.files)]
@@ -208,6 +228,7 @@ class Bench:
                 results[part] = locks.measure(BIN_DIR, self.scratch)
             else:
                 results[part] = {"memory": self.memory, "small": self.small_files,
+                                 "link": self.over_a_link, "hot": self.hot,
                                  "ls": self.listings, "trips": self.round_trips}[part]()
         return results
 

@@ -139,7 +139,7 @@ int main(void)
                                            .sessions = 4,
                                            .records = 4,
                                            .blocks = BLOCKS,
-                                           .payload = SHM_PAGE};
+                                           .payload = SHM_PAYLOAD_MIN};
     struct err err = {0};
 
     if (shm_create(&sizes, &shm, &err) < 0) {

@@ -33,7 +33,7 @@ class Curl:
             action, {"Bucket": self.s3.bucket, "Key": key}, ExpiresIn=86400)
 
     @staticmethod
-    def _run(commands):
+    def run(commands):
         """All at once."""
         before, start = os.times(), time.monotonic()
         procs = [util.spawn(c, stdout=-3) for c in commands]
@@ -45,10 +45,10 @@ class Curl:
 
     def get(self, keys):
         """Each by a process of its own."""
-        return self._run([[*OPTIONS, "-o", "/dev/null", self.url("get_object", k)] for k in keys])
+        return self.run([[*OPTIONS, "-o", "/dev/null", self.url("get_object", k)] for k in keys])
 
     def put(self, key, path):
-        return self._run([[*OPTIONS, "-o", "/dev/null", "-H", "Expect:", "-T", path,
+        return self.run([[*OPTIONS, "-o", "/dev/null", "-H", "Expect:", "-T", path,
                            self.url("put_object", key)]])
 
     def _many(self, action, keys, each):
@@ -57,7 +57,7 @@ class Curl:
         with open(config, "w") as f:
             for key in keys:
                 f.write(f'url = "{self.url(action, key)}"\n{each}output = "/dev/null"\n')
-        return self._run([[*OPTIONS, "-K", config]])
+        return self.run([[*OPTIONS, "-K", config]])
 
     def get_many(self, keys):
         return self._many("get_object", keys, "")

@@ -74,6 +74,23 @@ def show_large(results, size):
              f"{requests(fuse)}; S3: {requests(mount[-1]['s3'])}{others(results[part])}")
 
 
+def show_link(ways):
+    print("\nA LINK with 20 ms and 50 MiB/s a connection")
+    for name, runs in ways.items():
+        m = runs["mount"]
+        rates = [f"{m['wanted'] / MIB / m['seconds']:7.1f} MiB/s"]
+        rates += [f"{who} {m['wanted'] / MIB / runs[who]['seconds']:.1f}"
+                  for who in ("curl 1", "curl 8") if who in runs]
+        print(f"  {name:<24}{', '.join(rates):<44}received / wanted "
+              f"{m['received'] / m['wanted']:.3f}   S3: {requests(m['s3'])}")
+
+
+def show_hot(hot):
+    print("\nHOT, open + read + close of one file of 4 KiB within cache.open_ttl, microseconds")
+    for name, t in hot.items():
+        print(f"  {name:<24}p50 {t['p50']:7.1f}   p99 {t['p99']:7.1f}")
+
+
 def show_syscalls(calls, size):
     print("\nSYSTEM CALLS per MiB")
     for part, counts in calls.items():
@@ -134,6 +151,10 @@ def show(results, size, files):
         show_large(results, size)
     if "syscalls" in results.get("memory", {}):
         show_syscalls(results["memory"]["syscalls"], size)
+    if "link" in results:
+        show_link(results["link"])
+    if "hot" in results:
+        show_hot(results["hot"])
     if "small" in results:
         show_small(results["small"], files)
     if "ls" in results:

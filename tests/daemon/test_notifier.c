@@ -34,7 +34,7 @@ static int setup(void **state)
                                     .sessions = 2,
                                     .records = 16,
                                     .blocks = 8,
-                                    .payload = SHM_PAGE};
+                                    .payload = SHM_PAYLOAD_MIN};
     struct err err = {0};
     int pair[2];
 

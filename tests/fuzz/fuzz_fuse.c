@@ -30,7 +30,7 @@
 
 #define RECORDS 16
 #define SESSIONS 3
-#define PAYLOAD (2 * SHM_PAGE)
+#define PAYLOAD (2 * SHM_PAGE_MIN)
 #define REQUESTS_MAX 64
 #define QUIET_TURNS 4
 #define HANG_NS (5 * NS_PER_S)
@@ -72,7 +72,11 @@ static struct conf conf = {
     .prefix = "pre",
     .mount = {.file_mode = 0644, .dir_mode = 0755, .read_ahead = 128 << 10},
     .buffer = {.memory = 64 << 10, .sessions = SESSIONS},
-    .read = {.whole_limit = 1 << 20, .part_size = 1 << 20},
+    .s3 = {.connections = 4},
+    .read = {.whole_limit = 1 << 20,
+             .part_size = 1 << 20,
+             .concurrency = 4,
+             .random_size = SHM_BLOCK_SIZE},
     .lookup = {.speculate = 128 << 10},
     .directories = {.ttl_ns = 60 * NS_PER_S, .marker = true},
 };

@@ -19,7 +19,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                                            .sessions = 2,
                                            .records = 4,
                                            .blocks = 8,
-                                           .payload = SHM_PAGE};
+                                           .payload = SHM_PAYLOAD_MIN};
 
     (void)argc, (void)argv;
     fuzz_check(shm_create(&sizes, &good, NULL) == 0);
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_check(fd >= 0);
     if (size > sizeof(h))
-        len = (size_t)data[size - 1] * SHM_PAGE + data[size - 1] % 8;
+        len = (size_t)data[size - 1] * SHM_PAGE_MIN + data[size - 1] % 8;
     if (n)
         memcpy(&h, data, n);
     fuzz_check(pwrite(fd, &h, sizeof(h), 0) == sizeof(h));

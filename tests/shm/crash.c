@@ -31,7 +31,7 @@ static const struct shm_sizes crash_sizes = {
     .records = 2,
     .blocks = 8,
     .baselines = 32,
-    .payload = SHM_PAGE,
+    .payload = SHM_PAYLOAD_MIN,
 };
 
 /* ---- states ---- */

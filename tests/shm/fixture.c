@@ -29,7 +29,7 @@ const struct shm_sizes fx_small = {
     .sessions = 4,
     .records = 4,
     .blocks = 8,
-    .payload = SHM_PAGE,
+    .payload = SHM_PAYLOAD_MIN,
 };
 
 static bool locked; /* between fx_lock and fx_unlock */

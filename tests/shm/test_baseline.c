@@ -19,7 +19,7 @@ static const struct shm_sizes few = {
     .records = 4,
     .baselines = ENTRIES,
     .blocks = 8,
-    .payload = SHM_PAGE,
+    .payload = SHM_PAYLOAD_MIN,
 };
 
 static const struct shm_baseline_who mount;

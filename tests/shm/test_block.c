@@ -304,6 +304,113 @@ static void test_put_without_room(void **state)
     assert_int_equal(shm->blocks->fetching, 8);
 }
 
+/* ---- orders ---- */
+
+static uint32_t order(struct shm *shm, struct shm_block_key k, uint32_t worker)
+{
+    uint32_t idx = shm_block_order(shm, k, worker);
+
+    assert_int_not_equal(idx, SHM_NIL);
+    return idx;
+}
+
+static void test_ordered_block_is_taken_once(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx = order(shm, key(1, 0), 0), got;
+
+    assert_int_equal(shm_block_begin(shm, key(1, 0), 1), SHM_NIL);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 0, &got), SHM_BLOCK_BUSY);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 2, &got), SHM_BLOCK_BUSY);
+    assert_int_equal(shm_block_take(shm, key(1, 1), 1), SHM_NIL);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 1), idx);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 1), SHM_NIL);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 0), SHM_NIL);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 1, &got), SHM_BLOCK_MINE);
+    fx_check(shm);
+    assert_int_equal(shm_block_ready(shm, idx, 5), 1u << 0 | 1u << 2);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 1), SHM_NIL);
+    fx_check(shm);
+}
+
+/* Until it is taken it belongs to who ordered it, then to who took it. */
+static void test_ordered_block_and_deaths(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t got;
+
+    (void)order(shm, key(1, 0), 0);
+    (void)shm_block_worker_gone(shm, 1);
+    assert_int_not_equal(shm_block_take(shm, key(1, 0), 1), SHM_NIL);
+    (void)shm_block_worker_gone(shm, 0);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 2, &got), SHM_BLOCK_BUSY);
+    (void)shm_block_worker_gone(shm, 1);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 2, &got), SHM_BLOCK_MISS);
+    (void)order(shm, key(1, 0), 0);
+    (void)shm_block_worker_gone(shm, 0);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 1), SHM_NIL);
+    assert_int_equal(shm->blocks->fetching, 0);
+    fx_check(shm);
+}
+
+static void test_put_over_an_ordered_block(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t wake, got;
+
+    (void)order(shm, key(1, 0), 0);
+    assert_int_equal(shm_block_get(shm, key(1, 0), 2, &got), SHM_BLOCK_BUSY);
+    assert_int_not_equal(put(shm, key(1, 0), "put", &wake), SHM_NIL);
+    assert_int_equal(wake, 1u << 2);
+    assert_int_equal(shm->blocks->fetching, 0);
+    assert_int_equal(shm_block_take(shm, key(1, 0), 1), SHM_NIL);
+    assert_bytes(shm, key(1, 0), "put");
+    fx_check(shm);
+}
+
+static void test_orders_queue_up(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_order o = {.of = 7, .first = key(1, 0), .n = 2}, got;
+
+    for (uint32_t round = 0; round < 3; round++) {
+        assert_false(shm_order_look(shm, 1, &got));
+        for (o.of = 0; o.of < SHM_ORDERS; o.of++)
+            assert_true(shm_order_post(shm, 1, &o));
+        assert_false(shm_order_post(shm, 1, &o));
+        assert_false(shm_order_look(shm, 0, &got));
+        assert_int_equal(shm_order_waiting(shm, 1), 2 * SHM_ORDERS);
+        assert_int_equal(shm_order_waiting(shm, 0), 0);
+        for (uint32_t i = 0; i < SHM_ORDERS; i++) {
+            assert_true(shm_order_look(shm, 1, &got));
+            assert_int_equal(got.of, i);
+            assert_int_equal(got.n, 2);
+            shm_order_drop(shm, 1);
+        }
+        shm_order_drop(shm, 1);
+        fx_check(shm);
+    }
+}
+
+/* What is fetched ahead stays until it is read, whatever else is read once meanwhile. */
+static void test_ahead_stays(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx, got;
+
+    (void)order(shm, key(2, 0), 0);
+    idx = shm_block_take(shm, key(2, 0), 1);
+    (void)shm_block_ready(shm, idx, 100);
+    for (uint32_t i = 0; i < 14; i++)
+        ready(shm, key(1, i));
+    assert_int_equal(shm_block_get(shm, key(2, 0), 0, &got), SHM_BLOCK_HIT);
+    shm_block_spent(shm, got);
+    shm_block_unpin(shm, got, 0);
+    for (uint32_t i = 0; i < 8; i++)
+        ready(shm, key(3, i));
+    assert_int_equal(shm_block_get(shm, key(2, 0), 0, &got), SHM_BLOCK_MISS);
+}
+
 static void test_many_keys(void **state)
 {
     struct shm_sizes sizes = fx_small;
@@ -369,6 +476,7 @@ static void test_check(void **state)
     SEEN(b->state = SHM_BLOCK_FETCHING);
     SEEN(b->len = SHM_BLOCK_SIZE + 1);
     SEEN(b->waiters = 1);
+    SEEN(b->ordered = 1);
     SEEN(b->hash_next = idx + 2);
     for (uint32_t other = 1; other < 50; other++) { /* some of them hash to the same chain */
         int r;
@@ -400,6 +508,11 @@ int main(void)
         TEST(test_put),
         TEST(test_put_while_it_is_fetched),
         TEST(test_put_without_room),
+        TEST(test_ordered_block_is_taken_once),
+        TEST(test_ordered_block_and_deaths),
+        TEST(test_put_over_an_ordered_block),
+        TEST(test_orders_queue_up),
+        TEST(test_ahead_stays),
         cmocka_unit_test(test_many_keys),
         TEST(test_check),
     };

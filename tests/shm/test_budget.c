@@ -205,11 +205,11 @@ static void test_this_machine(void **state)
 
 static uint64_t segment_bytes(const struct shm_sizes *s)
 {
-    uint64_t n = SHM_PAGE;
+    uint64_t n = s->page;
 
     for (int i = 0; i < SHM_TABLES; i++) {
         if (i != SHM_TABLE_UPLOAD) /* a hole, nearly all of it */
-            n += (shm_layout[i].size(s) + SHM_PAGE - 1) & ~(uint64_t)(SHM_PAGE - 1);
+            n += (shm_layout[i].size(s) + s->page - 1) & ~(uint64_t)(s->page - 1);
     }
     return n;
 }

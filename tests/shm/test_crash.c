@@ -509,6 +509,62 @@ static void run_worker_gone(struct shm *shm)
     (void)shm_block_worker_gone(shm, 1);
 }
 
+static void run_block_order(struct shm *shm)
+{
+    (void)shm_block_order(shm, key(100), 0);
+}
+
+static void prepare_ordered(struct shm *shm)
+{
+    uint32_t idx;
+
+    (void)shm_block_order(shm, key(100), 1);
+    (void)shm_block_get(shm, key(100), 2, &idx);
+}
+
+static void run_block_take(struct shm *shm)
+{
+    (void)shm_block_take(shm, key(100), 0);
+}
+
+/* All but one are fetched by another, the first is only ordered. */
+static void prepare_one_free_one_ordered(struct shm *shm)
+{
+    uint32_t idx;
+
+    (void)shm_block_order(shm, key(100), 1);
+    for (uint32_t i = 2; i < shm->header->sizes.blocks; i++)
+        (void)shm_block_begin(shm, key(99 + i), 1);
+    (void)shm_block_get(shm, key(100), 2, &idx);
+}
+
+/* Over an order that nobody has taken. */
+static void run_put_over_order(struct shm *shm)
+{
+    uint32_t wake;
+
+    (void)shm_block_worker_gone(shm, 0);
+    (void)shm_block_put(shm, key(100), 0, (const uint8_t *)"put", 3, &wake);
+}
+
+static void run_order_post(struct shm *shm)
+{
+    struct shm_order o = {.of = 1, .first = key(100), .n = 1};
+
+    if (shm->blocks->orders[1].tail == shm->blocks->orders[1].head)
+        (void)!shm_order_post(shm, 1, &o);
+}
+
+static void prepare_order_posted(struct shm *shm)
+{
+    run_order_post(shm);
+}
+
+static void run_order_drop(struct shm *shm)
+{
+    shm_order_drop(shm, 1);
+}
+
 /* ---- several tables in one section ---- */
 
 /* A CREATE: a node, a reference, a session, a handle, a notification, the answer in the journal. */
@@ -737,6 +793,12 @@ static const struct crash_op ops[] = {
     OP("block_unpin", prepare_block_pinned, run_block_unpin, .block_lock = true,
        .every_kill = true),
     OP("block_drop", prepare_blocks, run_block_drop, .block_lock = true),
+    OP("block_order", prepare_blocks, run_block_order, .block_lock = true),
+    OP("block_take", prepare_ordered, run_block_take, .block_lock = true),
+    OP("block_put, over an order", prepare_one_free_one_ordered, run_put_over_order,
+       .block_lock = true, .many_sections = true),
+    OP("order_post", prepare_nothing, run_order_post, .block_lock = true),
+    OP("order_drop", prepare_order_posted, run_order_drop, .block_lock = true),
     OP("block_worker_gone", prepare_dead_worker, run_worker_gone, .block_lock = true,
        .many_sections = true),
     OP("reopen_note", prepare_nothing, run_reopen_note),

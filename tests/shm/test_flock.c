@@ -19,7 +19,7 @@ static const struct shm_sizes many = {
     .sessions = 4,
     .records = 4,
     .blocks = 8,
-    .payload = SHM_PAGE,
+    .payload = SHM_PAYLOAD_MIN,
 };
 
 static uint32_t open_file(struct shm *shm, uint32_t node)

@@ -56,14 +56,14 @@ static void test_reuse_is_told(void **state)
     uint32_t idx = (uint32_t)open_one(shm, SHM_HANDLE_FILE, node);
     uint64_t fh = shm_handle_fh(shm, idx);
 
-    store_handle(shm, idx)->seq_window = 5;
+    store_handle(shm, idx)->stream[0].window = 5;
     memcpy(store_handle(shm, idx)->start, "x", 2);
     release(shm, idx);
     assert_int_equal(open_one(shm, SHM_HANDLE_DIR, SHM_ROOT), idx);
     assert_int_not_equal(shm_handle_fh(shm, idx), fh);
     assert_int_equal(shm_handle_of_fh(shm, fh, SHM_HANDLE_FILE), SHM_NIL);
     assert_int_equal(shm_handle_of_fh(shm, fh, SHM_HANDLE_DIR), SHM_NIL);
-    assert_int_equal(shm_handle_at(shm, idx)->seq_window, 0);
+    assert_int_equal(shm_handle_at(shm, idx)->stream[0].window, 0);
     assert_int_equal(shm_handle_at(shm, idx)->start[0], 0);
     release(shm, idx);
 }

@@ -15,10 +15,10 @@ static void test_read_area(void **state)
         size_t len;
 
         start = shm_arena_span(shm, w, &len);
-        assert_int_equal((uintptr_t)start % SHM_PAGE, 0);
-        assert_int_equal(len % SHM_PAGE, 0);
+        assert_int_equal((uintptr_t)start % shm->header->sizes.page, 0);
+        assert_int_equal(len % shm->header->sizes.page, 0);
         /* The payload is at a page, its head right before it. */
-        assert_int_equal((uintptr_t)(area + SHM_READ_HEAD) % SHM_PAGE, 0);
+        assert_int_equal((uintptr_t)(area + SHM_READ_HEAD) % shm->header->sizes.page, 0);
         assert_true(area >= start);
         assert_true(area + SHM_READ_HEAD + shm->header->sizes.payload <=
                     (uint8_t *)shm_arena_of(shm, w));

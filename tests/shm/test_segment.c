@@ -17,14 +17,16 @@ static void test_create(void **state)
 {
     struct shm *shm = fx_new(&fx_small);
     uint64_t at = sizeof(struct shm_header);
+    struct shm_sizes sizes = fx_small;
 
     (void)state;
     assert_int_equal(shm->header->magic, SHM_MAGIC);
     assert_int_equal(shm->header->size, shm->size);
-    assert_memory_equal(&shm->header->sizes, &fx_small, sizeof(fx_small));
+    sizes.page = (uint32_t)sysconf(_SC_PAGESIZE);
+    assert_memory_equal(&shm->header->sizes, &sizes, sizeof(sizes));
     for (int i = 0; i < SHM_TABLES; i++) {
         assert_true(shm->header->table_off[i] >= at);
-        assert_int_equal(shm->header->table_off[i] % SHM_PAGE, 0);
+        assert_int_equal(shm->header->table_off[i] % shm->header->sizes.page, 0);
         at = shm->header->table_off[i] + shm->header->table_len[i];
         assert_true(at <= shm->size);
         assert_non_null(shm_layout[i].name);
@@ -34,6 +36,31 @@ static void test_create(void **state)
     fx_check(shm);
     shm_close(shm);
     shm_close(NULL);
+}
+
+/* As on machines with pages of 64 KiB: what madvise(2) is called for begins at a page. */
+static void test_larger_pages(void **state)
+{
+    struct shm_sizes sizes = fx_small;
+    struct shm *shm;
+
+    (void)state;
+    sizes.page = 64u << 10;
+    shm = fx_new(&sizes);
+    for (int i = 0; i < SHM_TABLES; i++)
+        assert_int_equal(shm->header->table_off[i] % sizes.page, 0);
+    for (uint32_t w = 0; w < sizes.workers; w++) {
+        size_t len;
+        uint8_t *span = shm_arena_span(shm, w, &len);
+
+        assert_int_equal((size_t)(span - shm->base) % sizes.page, 0);
+        assert_int_equal(len % sizes.page, 0);
+        assert_int_equal(
+            (size_t)(shm_arena_read_area(shm, w) + SHM_READ_HEAD - shm->base) % sizes.page, 0);
+        assert_true((uint8_t *)(shm_arena_record(shm, w, sizes.records - 1) + 1) <= span + len);
+    }
+    fx_check(shm);
+    shm_close(shm);
 }
 
 static void test_hash_keys_differ(void **state)
@@ -79,8 +106,11 @@ static const struct {
     {FIELD(blocks), UINT32_MAX},
     {FIELD(blocks), (1u << 31) + 1}, /* the number of hash heads would wrap */
     {FIELD(payload), 0},
-    {FIELD(payload), SHM_PAGE + 1},
-    {FIELD(payload), UINT32_MAX - SHM_PAGE + 1},
+    {FIELD(payload), SHM_PAYLOAD_MIN + 1},
+    {FIELD(payload), UINT32_MAX - SHM_PAYLOAD_MIN + 1},
+    {FIELD(page), 2048},
+    {FIELD(page), 12288},
+    {FIELD(page), 1u << 31},
 };
 
 #define N_SENSELESS (sizeof(senseless) / sizeof(*senseless))
@@ -297,6 +327,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create),
+        cmocka_unit_test(test_larger_pages),
         cmocka_unit_test(test_hash_keys_differ),
         cmocka_unit_test(test_senseless_sizes),
         cmocka_unit_test(test_short_of_resources),

@@ -33,7 +33,7 @@ static const struct shm_sizes storm_sizes = {
     .sessions = 6,
     .records = 1,
     .blocks = 8,
-    .payload = SHM_PAGE,
+    .payload = SHM_PAYLOAD_MIN,
 };
 
 /* In arena->reply, which survives. */

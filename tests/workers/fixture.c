@@ -32,7 +32,7 @@ static struct shm *new_segment(void)
                                     .records = FX_RECORDS,
                                     .baselines = FX_BASELINES,
                                     .blocks = 2 * 2 * FX_MEMORY / SHM_BLOCK_SIZE,
-                                    .payload = SHM_PAGE};
+                                    .payload = SHM_PAYLOAD_MIN};
     struct shm *shm = NULL;
     struct err err = {0};
 

@@ -48,7 +48,7 @@ static void choose_listing(struct worker *w, uint32_t handle)
     h->content = shm_node_at(w->shm, h->node)->content;
     h->page = 0;
     h->start_len = 0;
-    h->seq_next = h->seq_ahead = 0;
+    h->listing_ns = h->turned_at = 0;
 }
 
 static int64_t open_handle(struct op *op, uint32_t node)
@@ -340,7 +340,7 @@ static void rewind_to_start(struct worker *w, uint32_t handle)
 
     h->page = 0;
     h->start_len = 0;
-    h->seq_ahead = 0;
+    h->turned_at = 0;
 }
 
 static void want_page(struct answer *a, struct list_want *want)
@@ -351,12 +351,12 @@ static void want_page(struct answer *a, struct list_want *want)
 
     worker_lock(w);
     before = a->off >> 32 && (a->off >> 32) - 1 < h->page;
-    if (before && h->seq_ahead == fuse_req(a->op)->read->offset)
+    if (before && h->turned_at == fuse_req(a->op)->read->offset)
         a->off = page_off(h->page, 0); /* the previous page has no entries left */
     else if (before)
         rewind_to_start(w, a->handle);
     *want = (struct list_want){
-        .node = a->dir, .content = a->content, .page = h->page, .listing_ns = h->seq_next};
+        .node = a->dir, .content = a->content, .page = h->page, .listing_ns = h->listing_ns};
     memcpy(want->start, h->start, h->start_len);
     worker_unlock(w);
 }
@@ -373,8 +373,8 @@ static void turn_page(struct answer *a, const uint8_t *page)
     h->page++;
     h->start_len = (uint16_t)strlen(next);
     memcpy(h->start, next, h->start_len);
-    h->seq_next = list_page_header(page)->listing_ns;
-    h->seq_ahead = fuse_req(a->op)->read->offset;
+    h->listing_ns = list_page_header(page)->listing_ns;
+    h->turned_at = fuse_req(a->op)->read->offset;
     worker_unlock(w);
 }
 

@@ -24,6 +24,7 @@
 #include "workers/process/recover.h"
 #include "workers/process/s3_setup.h"
 #include "workers/process/term.h"
+#include "workers/read/ahead.h"
 #include "workers/variant/variant.h"
 
 /* The kernel headers of Debian 12's libc may not define them. */
@@ -70,6 +71,7 @@ void worker_leave(struct worker *w)
 static void look_again(struct worker *w)
 {
     op_interrupts(w);
+    ahead_take_orders(w);
     op_resume_all(w);
     worker_hooks_run(w);
     if (w->leaving)
@@ -105,6 +107,7 @@ static void on_tick(struct loop_timer *t)
 
     end_if_it_leaks(w);
     w->arena->turn_ns = clock_mono_ns();
+    ahead_note_busy(w);
     op_limits(w);
     look_again(w); /* a wake-up may have been lost with the worker that had to send it */
     loop_timer_set(w->loop, t, TICK_NS);
@@ -207,6 +210,7 @@ int worker_main(const struct worker_env *env, uint32_t slot)
                          .stats = shm_stats_of(env->shm, slot)};
     w->arena->pid = (uint32_t)getpid();
     w->arena->incarnation++;
+    w->arena->fetching = w->arena->busy = 0;
     populate_arena(w);
     if (setup(w) < 0 || confine(w) < 0)
         return WORKER_EXIT_SETUP;

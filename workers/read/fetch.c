@@ -20,8 +20,6 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-#define RUN_MAX 512u /* blocks per GET: 64 MiB, the largest read.part_size */
-
 struct fetch {
     struct fetch *prev, *next;
     struct worker *w;
@@ -34,6 +32,7 @@ struct fetch {
 };
 
 static struct fetch *fetches;
+static unsigned running; /* their number */
 
 /* For each block, the number of leading pages that are in this process's page table. */
 static uint8_t *present;
@@ -50,27 +49,34 @@ static uint32_t blocks_of(uint64_t bytes)
 
 /* ---- pages ---- */
 
-static uint32_t pages_of(uint32_t len)
+static uint32_t pages_of(const struct worker *w, uint32_t len)
 {
-    return (len + SHM_PAGE - 1) / SHM_PAGE;
+    uint32_t page = w->shm->header->sizes.page;
+
+    return (len + page - 1) / page;
 }
 
 static void note_present(struct worker *w, uint32_t block, uint32_t len)
 {
-    static_assert(SHM_BLOCK_SIZE / SHM_PAGE <= UINT8_MAX, "fits a byte");
+    static_assert(SHM_BLOCK_SIZE / SHM_PAGE_MIN <= UINT8_MAX, "fits a byte");
     if (!present)
         present = calloc(w->shm->header->sizes.blocks, 1); /* NULL: always calls madvise */
-    if (present && present[block] < pages_of(len))
-        present[block] = (uint8_t)pages_of(len);
+    if (present && present[block] < pages_of(w, len))
+        present[block] = (uint8_t)pages_of(w, len);
 }
 
 void fetch_make_present(struct worker *w, uint32_t block, uint32_t len)
 {
-    if (present && present[block] >= pages_of(len))
+    uint8_t *data;
+    size_t before;
+
+    if (present && present[block] >= pages_of(w, len))
         return;
-    /* Kernels before 5.14 do not support it: there the risk remains. */
-    (void)madvise(shm_block_data(w->shm, block), (size_t)pages_of(len) * SHM_PAGE,
-                  MADV_POPULATE_READ);
+    /* Kernels before 5.14 do not support it: there the risk remains. (A page may be larger than a
+     * block.) */
+    data = shm_block_data(w->shm, block);
+    before = (uintptr_t)data % w->shm->header->sizes.page;
+    (void)madvise(data - before, before + len, MADV_POPULATE_READ);
     note_present(w, block, len);
 }
 
@@ -127,17 +133,31 @@ static void unlink_fetch(struct fetch *f)
     *(f->prev ? &f->prev->next : &fetches) = f->next;
     if (f->next)
         f->next->prev = f->prev;
+    running--;
+}
+
+unsigned fetch_running(void)
+{
+    return running;
+}
+
+void fetch_give_up(struct worker *w, const uint32_t *block, uint32_t n)
+{
+    uint32_t mask = 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        mask |= shm_block_fail(w->shm, block[i]);
+    worker_wake(w, mask);
 }
 
 /* Releases the blocks that did not arrive, and ends the fetch. */
 static void fetch_end(struct fetch *f, int error)
 {
-    uint32_t mask = 0;
-
     unlink_fetch(f);
-    for (uint32_t i = f->ready; i < f->n; i++)
-        mask |= shm_block_fail(f->w->shm, f->block[i]);
-    worker_wake(f->w, mask);
+    f->w->arena->fetching -= f->n - f->ready;
+    fetch_give_up(f->w, f->block + f->ready, f->n - f->ready);
+    if (shm_order_waiting(f->w->shm, f->w->slot))
+        worker_wake_self(f->w); /* ahead_take_orders: there is room for one */
     fetch_tell(f, UINT32_MAX, error);
     free(f);
 }
@@ -178,6 +198,7 @@ static void block_done(struct fetch *f, uint32_t len)
 
     note_present(f->w, block, len);
     f->ready++;
+    f->w->arena->fetching--;
     worker_wake(f->w, shm_block_ready(f->w->shm, block, len));
     fetch_tell(f, no + 1, 0);
 }
@@ -285,11 +306,9 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     return r;
 }
 
-/* Blocks that are being fetched cannot be evicted; a reader that needs a block now must find
- * one. */
-static bool is_much(const struct worker *w)
+bool fetch_is_much(const struct worker *w)
 {
-    return w->shm->blocks->fetching >= w->shm->header->sizes.blocks / 2; /* read as a hint */
+    return w->shm->blocks->fetching >= w->shm->header->sizes.blocks / 8 * 7;
 }
 
 /* Takes blocks from `no` up to `end`, until one is already known or none is free. *ret_out: no
@@ -303,7 +322,7 @@ static void take_run(struct fetch *f, uint32_t no, uint32_t end, uint32_t need, 
     for (; key.no < end; key.no++) {
         uint32_t idx;
 
-        *ret_out = key.no >= need && is_much(f->w);
+        *ret_out = key.no >= need && fetch_is_much(f->w);
         if (*ret_out)
             return;
         idx = shm_block_begin(f->w->shm, key, f->w->slot);
@@ -324,6 +343,8 @@ static int fetch_begin(struct fetch *f)
     if (fetches)
         fetches->prev = f;
     fetches = f;
+    running++;
+    f->w->arena->fetching += f->n;
     r = fetch_ask(f);
     if (r < 0)
         fetch_end(f, r);
@@ -343,6 +364,21 @@ static struct fetch *fetch_new(struct worker *w, const struct fetch_source *src,
     return f;
 }
 
+int fetch_blocks(struct worker *w, const struct fetch_source *src, uint32_t first,
+                 const uint32_t *block, uint32_t n)
+{
+    struct fetch *f = fetch_new(w, src, n);
+
+    if (!f) {
+        fetch_give_up(w, block, n);
+        return -ENOMEM;
+    }
+    f->first = first;
+    f->n = n;
+    memcpy(f->block, block, n * sizeof(*block));
+    return fetch_begin(f);
+}
+
 int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from, uint64_t to,
                 uint64_t need)
 {
@@ -354,7 +390,7 @@ int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
     int r = 0;
 
     while (no < end_no && !out && r == 0) {
-        uint32_t n = (uint32_t)fetch_least(end_no - no, RUN_MAX);
+        uint32_t n = (uint32_t)fetch_least(end_no - no, FETCH_RUN_MAX);
 
         if (!f && !(f = fetch_new(w, src, n)))
             return -ENOMEM;

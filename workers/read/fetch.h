@@ -26,12 +26,29 @@ struct fetch_source {
  * -ESTALE for a file that is not on S3. */
 must_use int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret);
 
+#define FETCH_RUN_MAX 512u /* blocks of one GET: 64 MiB, the largest read.part_size */
+
 /* Starts GETs, conditional on the version, for those blocks of the bytes [from, to) that are
  * neither present nor being fetched. Bytes beyond `need` are read-ahead, which is skipped while
  * many fetches are running. 0; -EAGAIN: no block was free for the needed bytes (all are pinned or
  * being fetched: try again soon); -ENOMEM. */
 must_use int fetch_start(struct worker *w, const struct fetch_source *src, uint64_t from,
                          uint64_t to, uint64_t need);
+
+/* Starts one GET for n consecutive blocks of the file, the first being number `first`: they are
+ * FETCHING, and this worker's. 0; or -ENOMEM or -EIO, and the blocks are free again. */
+must_use int fetch_blocks(struct worker *w, const struct fetch_source *src, uint32_t first,
+                          const uint32_t *block, uint32_t n);
+
+/* These blocks of this worker will not be fetched: they are free again. */
+void fetch_give_up(struct worker *w, const uint32_t *block, uint32_t n);
+
+/* GETs of this worker that are under way, or wait for a connection. */
+unsigned fetch_running(void);
+
+/* True if so many blocks are being fetched that read-ahead has to wait: they cannot be evicted, and
+ * a reader that needs a block now must find one. A hint. */
+bool fetch_is_much(const struct worker *w);
 
 /* A reader of this worker that waits for a block that this worker is fetching (SHM_BLOCK_MINE). */
 struct fetch_wait {

@@ -7,8 +7,18 @@
 
 #include "shm/shm_session.h"
 #include "workers/op/spool.h"
+#include "workers/read/ahead.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read_blocks.h"
+
+/* Of the pool: the rest is for what was read lately, for listings, and for reads that cannot
+ * wait. */
+#define WINDOW_MUL 3
+#define WINDOW_DIV 4
+#define WINDOW_LEAST (2 * SHM_BLOCK_SIZE)
+
+#define BUSY_MUCH 850
+#define GETS_BUSY 4
 
 enum look_kind { LOOK_FAILED, LOOK_SPOOL, LOOK_BLOCKS };
 
@@ -20,6 +30,11 @@ struct source {
 };
 
 /* ---- looking ---- */
+
+static uint64_t read_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 static void cut(struct read_what *l, uint64_t size, const struct read_args *in)
 {
@@ -56,20 +71,34 @@ static bool is_on_its_way(struct worker *w, const struct shm_node *n)
 
 struct read_limits read_limits(const struct worker *w)
 {
-    uint64_t share = (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / 4;
+    uint64_t pool = (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE;
     const struct conf *c = w->conf;
+    uint64_t window = c->read.part_size * c->read.concurrency;
 
     return (struct read_limits){
-        .whole = c->read.whole_limit < share ? c->read.whole_limit : share,
-        .window = (uint32_t)(c->read.part_size < share ? c->read.part_size : share),
+        .whole = read_least(c->read.whole_limit, pool / 4),
+        .window = (uint32_t)read_least(read_least(window, pool / WINDOW_DIV * WINDOW_MUL),
+                                       UINT32_MAX / 2),
+        .part = (uint32_t)c->read.part_size,
+        .gets = c->read.concurrency,
+        .random =
+            (uint32_t)(read_least(c->read.random_size, pool / 8) / SHM_BLOCK_SIZE * SHM_BLOCK_SIZE),
     };
 }
 
-/* Under shm->meta. `first`: notes the read in the handle, and returns in *ahead what to fetch
- * ahead, from *src. */
+void read_limits_share(struct read_limits *lim, uint32_t readers, uint32_t busy)
+{
+    lim->window = (uint32_t)(lim->window / readers);
+    if (lim->window < WINDOW_LEAST)
+        lim->window = WINDOW_LEAST;
+    if (busy >= BUSY_MUCH && lim->gets > GETS_BUSY)
+        lim->gets = GETS_BUSY;
+}
+
+/* Under shm->meta. `first`: notes the read in the handle; *ret_wants: it is time to read on
+ * ahead. */
 static void read_look(struct op *op, const struct read_args *in, struct source *from,
-                      struct read_what *l, bool first, struct read_range *ahead,
-                      struct fetch_source *src)
+                      struct read_what *l, bool first, bool *ret_wants)
 {
     struct worker *w = op->w;
     uint32_t handle = shm_handle_of_fh(w->shm, in->fh, SHM_HANDLE_FILE);
@@ -107,10 +136,8 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
     cut(l, size_of(w, n), in);
     if (!first || !l->len)
         return;
-    l->sequential = read_plan_note(h, l->off, l->len);
-    *ahead = read_plan_ahead(h, l->size, &lim);
-    if (ahead->from < ahead->to && fetch_source(w, l->node, src) < 0)
-        ahead->to = ahead->from;
+    l->place = read_plan_note(h, l->off, l->len);
+    *ret_wants = read_plan_wants(h, l->place.stream, l->size, &lim);
 }
 
 /* ---- from the spool ---- */
@@ -167,17 +194,17 @@ static void read_spool(struct op *op, const struct read_args *args, const struct
 void read_begin(struct op *op, const struct read_args *args, unsigned restarts)
 {
     struct worker *w = op->w;
-    struct read_range ahead = {0, 0};
-    struct fetch_source src;
     struct read_what l;
     struct source from;
+    bool wants = false;
+    uint64_t fh = args->fh; /* `args` may be part of what ends with the op */
 
     if (restarts > READ_RESTARTS_MAX) {
         op_fail(op, -EIO);
         return;
     }
     worker_lock(w);
-    read_look(op, args, &from, &l, restarts == 0, &ahead, &src);
+    read_look(op, args, &from, &l, restarts == 0, &wants);
     worker_unlock(w);
     if (from.kind == LOOK_FAILED)
         op_fail(op, from.error);
@@ -185,7 +212,8 @@ void read_begin(struct op *op, const struct read_args *args, unsigned restarts)
         read_spool(op, args, &from, &l, restarts);
     else
         read_blocks(op, args, &l, restarts);
-    /* If read-ahead is not possible now, the read that needs the bytes will request them. */
-    if (ahead.from < ahead.to)
-        (void)!fetch_start(w, &src, ahead.from, ahead.to, 0);
+    /* After the READ itself has asked for what it lacks. (If read-ahead is not possible now, the
+     * READ that needs the bytes will ask.) */
+    if (wants)
+        ahead_ask(w, fh, l.node, l.content, l.place.stream);
 }

@@ -19,8 +19,11 @@ void read_begin(struct op *op, const struct read_args *args, unsigned restarts);
 /* Under shm->meta: true if the file is read from the spool of its session. */
 bool read_is_from_session(struct worker *w, const struct shm_node *n);
 
-/* The size up to which files are fetched whole, and the read-ahead window: as configured, but at
- * most a quarter of the block pool. */
+/* How much to fetch, as configured, but at most a share of the block pool. */
 struct read_limits read_limits(const struct worker *w);
+
+/* Divides the window among `readers` (1 or more). `busy`: thousandths of their time in which the
+ * workers do not wait: then more connections would gain nothing, and larger GETs cost less. */
+void read_limits_share(struct read_limits *lim, uint32_t readers, uint32_t busy);
 
 #endif

@@ -69,12 +69,18 @@ static enum shm_block_found pin_all(struct worker *w, const struct read_what *l,
     return SHM_BLOCK_HIT;
 }
 
-/* A block that a sequential reader has read to its end is in the kernel's page cache, and will
+/* A block that a reader in order, or in steps, has passed is in the kernel's page cache, and will
  * hardly be needed here again. */
-static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
+static void mark_spent(struct worker *w, const struct pinned *p, const struct read_what *l)
 {
+    uint64_t end = l->off + l->len;
+
+    if (l->size <= SHM_BLOCK_SIZE || (!l->place.sequential && !l->place.steady))
+        return;
     for (uint32_t i = 0; i < p->n; i++) {
-        if ((uint64_t)(p->first + i + 1) * SHM_BLOCK_SIZE <= end)
+        uint64_t from = (uint64_t)(p->first + i) * SHM_BLOCK_SIZE;
+
+        if (from + SHM_BLOCK_SIZE <= end || end == l->size || (l->place.steady && from >= l->off))
             shm_block_spent(w->shm, p->block[i]);
     }
 }
@@ -82,8 +88,6 @@ static void mark_spent(struct worker *w, const struct pinned *p, uint64_t end)
 static void read_blocks_answer(struct op *op, const struct read_what *l, const struct pinned *p)
 {
     struct worker *w = op->w;
-    uint64_t end = l->off + l->len;
-    bool spent = l->sequential && l->size > SHM_BLOCK_SIZE;
     struct iovec iov[BLOCKS_MAX];
     uint32_t skip = (uint32_t)(l->off % SHM_BLOCK_SIZE), left = l->len;
     int r = 0;
@@ -104,8 +108,7 @@ static void read_blocks_answer(struct op *op, const struct read_what *l, const s
         op_fail(op, r);
     else
         op_answer_iov(op, iov, p->n);
-    if (spent)
-        mark_spent(w, p, end);
+    mark_spent(w, p, l);
     unpin(w, p, 0);
 }
 
@@ -220,7 +223,7 @@ static void on_fetched(struct fetch_wait *wait, int error)
         read_blocks_attempt(job->op);
 }
 
-/* Fetches what is missing, and what this reader will need next. */
+/* Fetches what is missing. */
 static int read_blocks_ask(struct read_job *job)
 {
     struct op *op = job->op;
@@ -233,8 +236,8 @@ static int read_blocks_ask(struct read_job *job)
     worker_lock(w);
     handle = shm_handle_of_fh(w->shm, job->args.fh, SHM_HANDLE_FILE);
     if (handle != SHM_NIL)
-        range = read_plan_miss(shm_handle_hints(w->shm, handle), l->off, l->len, l->sequential,
-                               l->size, &lim);
+        range = read_plan_miss(shm_handle_hints(w->shm, handle), l->place, l->off, l->len, l->size,
+                               &lim);
     version_id_choose(w, &job->src); /* it may be known by now that the key has another object */
     worker_unlock(w);
     return fetch_start(w, &job->src, range.from, range.to, l->off + l->len);

@@ -14,7 +14,7 @@ struct read_what {
     uint64_t size;
     uint64_t off;
     uint32_t len; /* limited by the end of the file */
-    bool sequential;
+    struct read_place place;
 };
 
 struct read_args;
