@@ -8,6 +8,8 @@
 
 #include <curl/curl.h>
 
+#include "s3/s3.h"
+
 #define S3_REPLY_LINES_MAX 256 /* maximum bytes of the headers of a response */
 #define S3_REPLY_BYTES_MAX (64u << 10)
 #define S3_REFUSAL_MAX                                                                             \
@@ -28,6 +30,10 @@ struct s3_reply {
     bool told_range; /* it has a Content-Range */
     bool has_range;  /* ... that is first-last/total */
     uint64_t first, last, total;
+    char sse[S3_SSE_MAX]; /* how the object is encrypted; "" = not told */
+    char sse_key[S3_SSE_KEY_MAX];
+    bool sse_bucket_key;
+    bool restored;           /* an archived object that can be read for now */
     int64_t date_ns;         /* 0 = none */
     uint64_t retry_after_ns; /* 0 = none */
 };

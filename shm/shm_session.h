@@ -46,9 +46,11 @@ enum shm_session_flag {
     SHM_SESSION_REPLACED = 1u << 8,
     /* REPLACED: the file has another name now, which the session does not follow */
     SHM_SESSION_MOVED = 1u << 9,
+    /* it was empty at some time since it was published: no byte of that version is left */
+    SHM_SESSION_RENEWED = 1u << 10,
 };
 
-#define SHM_SESSION_FLAGS 10
+#define SHM_SESSION_FLAGS 11
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {

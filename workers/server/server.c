@@ -39,6 +39,13 @@ static const struct habit {
      "the bucket keeps versions, but an earlier one may not be read: a file that is replaced "
      "elsewhere while it is open ends with ESTALE where it was not read yet (to have it read on, "
      "permit s3:GetObjectVersion)"},
+    {S3_HABIT_WANTS_CONDITIONS, "wants-conditions",
+     "the bucket refuses changes without a condition: directories, renames and copies ask first "
+     "what "
+     "is there"},
+    {S3_HABIT_NO_TAGS, "no-tags",
+     "tags may not be copied, so a renamed file loses them (to have them kept, permit "
+     "s3:GetObjectTagging and s3:PutObjectTagging)"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 
