@@ -12,8 +12,8 @@
 
 /* 0 and *ret_traits, CHECK_S3_MOVED, or an exit code (exit_code.h) with *err filled: S3 cannot be
  * reached, or the configuration is wrong, or the server lacks what the variant needs. Takes at most
- * a few seconds; with a probe (worker_abi.h) of a slow server, longer. The child becomes `user`, as the workers do
- * later. */
+ * a few seconds; with a probe (worker_abi.h) of a slow server, longer. The child becomes `user`,
+ * as the workers do later. */
 must_use int check_s3(const struct worker_env *env, const struct child_user *user,
                       struct server_traits *ret_traits, struct err *err);
 

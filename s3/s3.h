@@ -240,6 +240,9 @@ struct s3_result {
  * condition: 501, 405, or a 400 without a specific code. */
 bool s3_condition_unknown(int http_status, const char *code);
 
+/* The object's bytes are archived, and have to be restored before they can be read. */
+bool s3_is_archived(const char *code);
+
 /* The server refused a GET by version id in a way that will repeat: it is not permitted, or the
  * server does not support versions. */
 bool s3_version_refused(int http_status, const char *code);

@@ -1,6 +1,6 @@
-/* Buckets whose policy refuses changes without a condition (s3:if-match, s3:if-none-match). A change
- * that has none, because it applies whatever is there, asks what is there, and is sent on the
- * condition that it still is; until it succeeds. Once that was needed, it is done at once
+/* Buckets whose policy refuses changes without a condition (s3:if-match, s3:if-none-match). A
+ * change that has none, because it applies whatever is there, asks what is there, and is sent on
+ * the condition that it still is; until it succeeds. Once that was needed, it is done at once
  * (S3_HABIT_WANTS_CONDITIONS). Only for files of s3/. */
 #ifndef S3_S3_ENFORCE_H
 #define S3_S3_ENFORCE_H

@@ -153,3 +153,19 @@ def test_class_and_encryption_of_the_object_survive(mount, proxy, bucket):
         assert x.headers.get("x-amz-storage-class") == "INTELLIGENT_TIERING", x
         assert x.headers["x-amz-server-side-encryption"] == "aws:kms", x
         assert x.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:aws:kms:r:1:key/k"
+
+
+def test_archived(mount, proxy, bucket):
+    """It can be looked at and removed; reading it fails with EACCES, and one line says what to do."""
+    for name in ("a.txt", "b.txt"):
+        bucket.put(f"p/{name}", b"x" * 10)
+    proxy.add_rule("answer", status=403, code="InvalidObjectState", op="GetObject", key="p/*.txt")
+    m = mount(via=proxy, prefix="p")
+    assert os.stat(m.path / "a.txt").st_size == 10
+    with pytest.raises(PermissionError):
+        (m.path / "a.txt").read_bytes()
+    assert "because it is archived key=\"p/a.txt\"" in m.log()
+    os.unlink(m.path / "a.txt")
+    (m.path / "b.txt").write_bytes(b"new")
+    assert bucket.list() == {"p/b.txt": 3}
+    assert bucket.get("p/b.txt") == b"new"

@@ -1,5 +1,5 @@
-/* AWS's endpoints by partition, region and variant; access points; what cannot be; a region that the
- * server tells. */
+/* AWS's endpoints by partition, region and variant; access points; what cannot be; a region that
+ * the server tells. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
