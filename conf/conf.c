@@ -76,7 +76,7 @@ void conf_free(struct conf *conf)
 void conf_forget_secrets(struct conf *conf)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
-        if (conf_keys[i].type == CONF_SECRET)
+        if (conf_keys[i].type == CONF_SECRET && !conf_keys[i].for_workers)
             conf_unset(conf, &conf_keys[i]);
     }
 }

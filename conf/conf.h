@@ -24,6 +24,22 @@ enum conf_checksum { CONF_CHECKSUM_CRC64NVME, CONF_CHECKSUM_CRC32C, CONF_CHECKSU
 
 /* The words of AWS's clients: wherever the server takes them, or where a request needs one. */
 enum conf_checksum_when { CONF_CHECKSUM_SUPPORTED, CONF_CHECKSUM_REQUIRED };
+enum conf_sse { CONF_SSE_OFF, CONF_SSE_S3, CONF_SSE_KMS, CONF_SSE_KMS_DSSE, CONF_SSE_CUSTOMER };
+
+enum conf_bucket_key { CONF_BUCKET_KEY_AUTO, CONF_BUCKET_KEY_ON, CONF_BUCKET_KEY_OFF };
+
+enum conf_acl {
+    CONF_ACL_NONE,
+    CONF_ACL_PRIVATE,
+    CONF_ACL_PUBLIC_READ,
+    CONF_ACL_PUBLIC_READ_WRITE,
+    CONF_ACL_AUTHENTICATED_READ,
+    CONF_ACL_AWS_EXEC_READ,
+    CONF_ACL_OWNER_READ,
+    CONF_ACL_OWNER_FULL_CONTROL,
+};
+
+enum conf_content_type { CONF_TYPE_SUFFIX, CONF_TYPE_OFF };
 
 enum conf_metadata { CONF_METADATA_FULL, CONF_METADATA_IGNORE };
 
@@ -43,13 +59,25 @@ struct conf {
     enum conf_variant variant;
     enum conf_metadata metadata;
     enum conf_sandbox sandbox;
+    enum conf_content_type content_type; /* metadata.content_type */
 
     struct {
         const char *region;
-        const char *endpoint;    /* URL without a slash at its end; "" = AWS's */
-        const char *ca_bundle;   /* absolute path; "" = the system's */
-        const char *client_cert; /* absolute path; "" = none */
-        const char *client_key;  /* absolute path; "" = in client_cert's file */
+        const char *endpoint; /* URL without a slash at its end; "" = AWS's */
+        bool dualstack, fips, accelerate;
+        const char *expected_bucket_owner; /* twelve digits; "" = not checked */
+        bool requester_pays;
+        enum conf_sse sse;
+        const char *sse_kms_key_id; /* "" = the bucket's, or the account's */
+        enum conf_bucket_key sse_bucket_key;
+        const char *sse_customer_key_file; /* absolute path; "" = none */
+        const char *storage_class;         /* "" = the bucket's default */
+        enum conf_acl acl;
+        const char *tags;          /* "a=b&c=d", percent-encoded; "" = none */
+        const char *cache_control; /* "" = none */
+        const char *ca_bundle;     /* absolute path; "" = the system's */
+        const char *client_cert;   /* absolute path; "" = none */
+        const char *client_key;    /* absolute path; "" = in client_cert's file */
         bool tls_insecure;
         enum conf_addressing addressing;
         enum conf_payload_signing payload_signing;
@@ -59,6 +87,9 @@ struct conf {
         unsigned max_attempts;
         unsigned connections; /* per worker */
 
+        /* In read-only sodium memory, base64 of 32 bytes; NULL = not given. Kept by
+         * conf_forget_secrets: the workers send it. */
+        const char *sse_customer_key;
         /* In read-only sodium memory. NULL after conf_forget_secrets. */
         const char *access_key_id;
         const char *secret_access_key;
@@ -176,7 +207,11 @@ struct conf {
 must_use int conf_load(const char *file, char *const *env, struct conf **ret_conf, struct err *err);
 void conf_free(struct conf *conf);
 
-/* Wipes the credentials: for a process that was forked and needs none. */
+/* The value of s3.acl as S3 has it, NULL for none. */
+const char *conf_acl_name(const struct conf *conf);
+
+/* Wipes the credentials: for a process that was forked and needs none. (What workers send
+ * stays.) */
 void conf_forget_secrets(struct conf *conf);
 
 /* Wipes the values of secrets where they lie in the environment, so that /proc/PID/environ of this

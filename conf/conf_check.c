@@ -11,6 +11,7 @@
 
 #define DEV_FD "/dev/fd/"
 #define NAME_BYTES_MAX 255 /* bytes of one path component, as in the kernel */
+#define TAGS_MAX 10        /* of one object, at S3 */
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -39,7 +40,7 @@ bool conf_check_bucket(char *text)
 {
     size_t n = strlen(text);
 
-    return conf_is_aws_bucket(text) ||
+    return conf_is_aws_bucket(text) || conf_is_arn(text) ||
            (n >= 3 && consists_of(text, LOWER UPPER DIGITS ".-_:") &&
             isalnum((unsigned char)text[0]) && isalnum((unsigned char)text[n - 1]) &&
             !strstr(text, "..") && !is_ipv4(text));
@@ -52,6 +53,66 @@ bool conf_is_aws_bucket(const char *text)
     return n >= 3 && n <= 63 && consists_of(text, LOWER DIGITS ".-") &&
            isalnum((unsigned char)text[0]) && isalnum((unsigned char)text[n - 1]) &&
            !strstr(text, "..") && !is_ipv4(text);
+}
+
+bool conf_is_arn(const char *text)
+{
+    return strncmp(text, "arn:", 4) == 0 && consists_of(text, LOWER UPPER DIGITS ":/.-_");
+}
+
+bool conf_check_account_or_none(char *text)
+{
+    return !*text || (strlen(text) == 12 && consists_of(text, DIGITS));
+}
+
+bool conf_check_class_or_none(char *text)
+{
+    return consists_of(text, UPPER DIGITS "_");
+}
+
+/* 43 digits of base64 and one "=" are 32 bytes. (The last digit has two bits to spare.) */
+bool conf_check_customer_key(char *text)
+{
+    return strlen(text) == 44 && strspn(text, LOWER UPPER DIGITS "+/") == 43 && text[43] == '=' &&
+           strchr("AEIMQUYcgkosw048", text[42]);
+}
+
+bool conf_check_ascii(char *text)
+{
+    for (const char *p = text; *p; p++) {
+        if (*p < ' ' || *p > '~')
+            return false;
+    }
+    return *text != ' ' && (!*text || text[strlen(text) - 1] != ' ');
+}
+
+static bool is_coded(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '%' &&
+            (!isxdigit((unsigned char)text[i + 1]) || !isxdigit((unsigned char)text[i + 2])))
+            return false;
+        if (!strchr(LOWER UPPER DIGITS "-._~+%", text[i]))
+            return false;
+    }
+    return true;
+}
+
+bool conf_check_tags(char *text)
+{
+    unsigned n = 0;
+
+    for (const char *p = text; *p;) {
+        size_t len = strcspn(p, "&"), name = strcspn(p, "=&");
+
+        if (++n > TAGS_MAX || name == 0 || p[name] != '=' || !is_coded(p, name) ||
+            !is_coded(p + name + 1, len - name - 1))
+            return false;
+        p += len;
+        if (*p == '&' && !*++p)
+            return false;
+    }
+    return true;
 }
 
 /* Each component between slashes must be a name: not empty, not "." or "..", not too long. */

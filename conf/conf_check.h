@@ -16,6 +16,24 @@ bool conf_check_prefix(char *text);
 
 bool conf_check_region(char *text);
 
+/* "arn:" and characters of an ARN. (s3/s3_endpoint.c knows which are of use.) */
+bool conf_is_arn(const char *text);
+
+/* 12 digits, or "". */
+bool conf_check_account_or_none(char *text);
+
+/* Capitals, digits and "_", or "". */
+bool conf_check_class_or_none(char *text);
+
+/* 32 bytes in base64. */
+bool conf_check_customer_key(char *text);
+
+/* name=value&name=value, percent-encoded, up to 10; or "". */
+bool conf_check_tags(char *text);
+
+/* Printable ASCII without spaces at its ends, or "". */
+bool conf_check_ascii(char *text);
+
 /* http:// or https://, host, optional port and path; no user, query, fragment. Slashes at the end
  * are removed. "" is valid. */
 bool conf_check_url(char *text);

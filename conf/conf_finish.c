@@ -148,9 +148,60 @@ static int check_bucket(const struct conf *conf, struct err *err)
 {
     const struct conf_key *key = key_of("bucket");
 
-    if (*conf->s3.endpoint || conf_is_aws_bucket(conf->bucket))
+    if (*conf->s3.endpoint || conf_is_aws_bucket(conf->bucket) || conf_is_arn(conf->bucket))
         return 0;
     return conf_set_fail(conf, key, err, "\"%.80s\", expected %s", conf->bucket, key->expected);
+}
+
+/* Variants of AWS's endpoints. */
+static int check_endpoint(const struct conf *conf, struct err *err)
+{
+    const char *key = conf->s3.dualstack    ? "s3.dualstack"
+                      : conf->s3.fips       ? "s3.fips"
+                      : conf->s3.accelerate ? "s3.accelerate"
+                                            : NULL;
+
+    if (!key || !*conf->s3.endpoint)
+        return 0;
+    return conf_set_fail(conf, key_of(key), err,
+                         "true, but s3.endpoint is set, expected it for AWS's own endpoints only");
+}
+
+/* A key of the customer's is sent with each request, so that a connection without TLS would give it
+ * away; S3 refuses it there. */
+static int check_customer_key(const struct conf *conf, struct err *err)
+{
+    bool file = *conf->s3.sse_customer_key_file, given = conf->s3.sse_customer_key || file;
+
+    if (conf->s3.sse != CONF_SSE_CUSTOMER) {
+        if (!given)
+            return 0;
+        return conf_set_fail(conf,
+                             key_of(file ? "s3.sse_customer_key_file" : "s3.sse_customer_key"), err,
+                             "set, expected s3.sse: customer as well");
+    }
+    if (!given || (conf->s3.sse_customer_key && file))
+        return conf_set_fail(conf, key_of("s3.sse"), err,
+                             "customer, expected either %s in the environment or "
+                             "s3.sse_customer_key_file",
+                             "STATEPROXY_S3_SSE_CUSTOMER_KEY");
+    if (strncmp(conf->s3.endpoint, "http://", 7) == 0)
+        return conf_set_fail(conf, key_of("s3.sse"), err,
+                             "customer, but s3.endpoint is http://, expected https://");
+    return 0;
+}
+
+static int check_sse(const struct conf *conf, struct err *err)
+{
+    bool kms = conf->s3.sse == CONF_SSE_KMS || conf->s3.sse == CONF_SSE_KMS_DSSE;
+
+    if (*conf->s3.sse_kms_key_id && !kms)
+        return conf_set_fail(conf, key_of("s3.sse_kms_key_id"), err,
+                             "set, expected s3.sse: kms or kms-dsse as well");
+    if (conf->s3.sse_bucket_key != CONF_BUCKET_KEY_AUTO && conf->s3.sse != CONF_SSE_KMS)
+        return conf_set_fail(conf, key_of("s3.sse_bucket_key"), err,
+                             "set, expected s3.sse: kms as well");
+    return check_customer_key(conf, err);
 }
 
 int conf_finish(struct conf *conf, char *const *env, struct err *err)
@@ -192,5 +243,11 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = check_outside(conf, "s3.client_key", conf->s3.client_key, err);
     if (r == 0)
         r = check_client_cert(conf, err);
+    if (r == 0)
+        r = check_outside(conf, "s3.sse_customer_key_file", conf->s3.sse_customer_key_file, err);
+    if (r == 0)
+        r = check_endpoint(conf, err);
+    if (r == 0)
+        r = check_sse(conf, err);
     return r;
 }

@@ -35,6 +35,10 @@ static_assert(sizeof(enum conf_probe) == sizeof(int), "");
 static_assert(sizeof(enum conf_payload_signing) == sizeof(int), "");
 static_assert(sizeof(enum conf_checksum) == sizeof(int), "");
 static_assert(sizeof(enum conf_checksum_when) == sizeof(int), "");
+static_assert(sizeof(enum conf_sse) == sizeof(int), "");
+static_assert(sizeof(enum conf_bucket_key) == sizeof(int), "");
+static_assert(sizeof(enum conf_acl) == sizeof(int), "");
+static_assert(sizeof(enum conf_content_type) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
 static_assert(sizeof(mode_t) == sizeof(unsigned), "");
 static_assert(sizeof(uid_t) == sizeof(unsigned), "");
@@ -84,6 +88,40 @@ static const struct conf_choice addressings[] = {
     {NULL, 0},
 };
 
+static const struct conf_choice sses[] = {
+    {"off", CONF_SSE_OFF},
+    {"s3", CONF_SSE_S3},
+    {"kms", CONF_SSE_KMS},
+    {"kms-dsse", CONF_SSE_KMS_DSSE},
+    {"customer", CONF_SSE_CUSTOMER},
+    {NULL, 0},
+};
+
+static const struct conf_choice bucket_keys[] = {
+    {"auto", CONF_BUCKET_KEY_AUTO},
+    {"on", CONF_BUCKET_KEY_ON},
+    {"off", CONF_BUCKET_KEY_OFF},
+    {NULL, 0},
+};
+
+static const struct conf_choice acls[] = {
+    {"none", CONF_ACL_NONE},
+    {"private", CONF_ACL_PRIVATE},
+    {"public-read", CONF_ACL_PUBLIC_READ},
+    {"public-read-write", CONF_ACL_PUBLIC_READ_WRITE},
+    {"authenticated-read", CONF_ACL_AUTHENTICATED_READ},
+    {"aws-exec-read", CONF_ACL_AWS_EXEC_READ},
+    {"bucket-owner-read", CONF_ACL_OWNER_READ},
+    {"bucket-owner-full-control", CONF_ACL_OWNER_FULL_CONTROL},
+    {NULL, 0},
+};
+
+static const struct conf_choice content_types[] = {
+    {"suffix", CONF_TYPE_SUFFIX},
+    {"off", CONF_TYPE_OFF},
+    {NULL, 0},
+};
+
 static const struct conf_choice signings[] = {
     {"auto", CONF_SIGN_AUTO},
     {"always", CONF_SIGN_ALWAYS},
@@ -121,7 +159,7 @@ const struct conf_key conf_keys[] = {
      .env = {"STATE_BUCKET"}, .max = 255, .check = conf_check_bucket,
      .expected = "a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens",
      .example = "my-bucket",
-     .doc = "the S3 bucket"},
+     .doc = "the S3 bucket; or the alias or ARN of an access point"},
     {.name = "prefix", FIELD(prefix), .type = CONF_STRING, .def = "",
      .env = {"STATE_PREFIX"}, .max = 512, .check = conf_check_prefix,
      .expected = "a key prefix such as models/v2, without empty, . or .. components",
@@ -140,19 +178,73 @@ const struct conf_key conf_keys[] = {
      .doc = "what processes that read from the network may do: auto restricts them as far as this "
             "kernel can, require does not start where it lacks something, off lets them do what "
             "workers.user may"},
+    {.name = "metadata.content_type", FIELD(content_type), .type = CONF_ENUM, .def = "suffix",
+     .choices = content_types,
+     .doc = "the Content-Type of new files. suffix: by the suffix of the name, as /etc/mime.types "
+            "has it, or else a table of the common ones; off: S3's default. A type that "
+            "somebody set is kept"},
 
     {.name = "s3.region", FIELD(s3.region), .type = CONF_STRING, .def = "us-east-1",
      .env = {"AWS_REGION", "AWS_DEFAULT_REGION"}, .max = 64, .check = conf_check_region,
      .expected = "a region such as us-east-1",
-     .doc = "the region that requests are signed for"},
+     .doc = "the region that requests are signed for. If the server names another one, that is "
+            "used. auto: at AWS, the bucket's, which is asked for; at another endpoint it is sent "
+            "as it is (R2)"},
     {.name = "s3.endpoint", FIELD(s3.endpoint), .type = CONF_STRING, .def = "",
      .env = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"}, .max = 1024,
      .check = conf_check_url,
      .expected = "an http:// or https:// URL without user, query and fragment",
      .doc = "URL of another S3 server, optionally with a base path, \"\" = AWS"},
+    {.name = "s3.dualstack", FIELD(s3.dualstack), .type = CONF_BOOL, .def = "false",
+     .env = {"AWS_USE_DUALSTACK_ENDPOINT"},
+     .doc = "use AWS's endpoints that have IPv6 addresses too"},
+    {.name = "s3.fips", FIELD(s3.fips), .type = CONF_BOOL, .def = "false",
+     .env = {"AWS_USE_FIPS_ENDPOINT"},
+     .doc = "use AWS's endpoints with validated cryptography (FIPS 140)"},
+    {.name = "s3.accelerate", FIELD(s3.accelerate), .type = CONF_BOOL, .def = "false",
+     .doc = "use AWS's accelerated endpoint, which the bucket must have switched on"},
     {.name = "s3.addressing", FIELD(s3.addressing), .type = CONF_ENUM, .def = "auto",
      .choices = addressings,
-     .doc = "where requests carry the bucket name: in the path or in the host name"},
+     .doc = "where requests carry the bucket name: in the path or in the host name; auto: in the "
+            "host name at AWS if the name has no dots, else in the path"},
+    {.name = "s3.expected_bucket_owner", FIELD(s3.expected_bucket_owner), .type = CONF_STRING,
+     .def = "", .max = 12, .check = conf_check_account_or_none,
+     .expected = "an AWS account ID of 12 digits",
+     .doc = "the account that must own the bucket, or S3 refuses every request; \"\" = any"},
+    {.name = "s3.requester_pays", FIELD(s3.requester_pays), .type = CONF_BOOL, .def = "false",
+     .doc = "agree to pay for the requests, as a bucket with requester pays demands"},
+    {.name = "s3.sse", FIELD(s3.sse), .type = CONF_ENUM, .def = "off", .choices = sses,
+     .doc = "how S3 encrypts what is written. off: as the bucket says; s3: with keys of S3 "
+            "(SSE-S3); kms, kms-dsse: with a key of KMS, once or twice; customer: with the key of "
+            "s3.sse_customer_key (SSE-C), which reading needs too"},
+    {.name = "s3.sse_kms_key_id", FIELD(s3.sse_kms_key_id), .type = CONF_STRING, .def = "",
+     .max = 2048, .check = conf_check_token_or_none,
+     .expected = "an ID, ARN or alias of a KMS key",
+     .doc = "the KMS key of s3.sse: kms and kms-dsse, \"\" = that of the bucket or the account"},
+    {.name = "s3.sse_bucket_key", FIELD(s3.sse_bucket_key), .type = CONF_ENUM, .def = "auto",
+     .choices = bucket_keys,
+     .doc = "with s3.sse: kms, use a bucket key (fewer requests to KMS); auto: as the bucket says"},
+    {.name = "s3.sse_customer_key", FIELD(s3.sse_customer_key), .type = CONF_SECRET,
+     .for_workers = true, .min = 1, .max = 64, .check = conf_check_customer_key,
+     .expected = "32 bytes in base64 (44 characters)",
+     .doc = "the key of s3.sse: customer"},
+    {.name = "s3.sse_customer_key_file", FIELD(s3.sse_customer_key_file), .type = CONF_STRING,
+     .def = "", .max = PATH_BYTES_MAX, .check = conf_check_path_or_none, .expected = PATH_TEXT,
+     .doc = "file with that key, in base64 or as 32 bytes; read at the start"},
+    {.name = "s3.storage_class", FIELD(s3.storage_class), .type = CONF_STRING, .def = "",
+     .max = 31, .check = conf_check_class_or_none,
+     .expected = "a storage class such as STANDARD_IA",
+     .doc = "the storage class of new files, \"\" = the server's default. A file that is "
+            "overwritten keeps its own"},
+    {.name = "s3.acl", FIELD(s3.acl), .type = CONF_ENUM, .def = "none", .choices = acls,
+     .doc = "the canned ACL of what is written, for buckets that have ACLs"},
+    {.name = "s3.tags", FIELD(s3.tags), .type = CONF_STRING, .def = "", .max = 2048,
+     .check = conf_check_tags,
+     .expected = "up to 10 tags as name=value&name=value, percent-encoded",
+     .doc = "the tags of new files; needs s3:PutObjectTagging"},
+    {.name = "s3.cache_control", FIELD(s3.cache_control), .type = CONF_STRING, .def = "",
+     .max = 255, .check = conf_check_ascii, .expected = "printable ASCII",
+     .doc = "the Cache-Control of new files, such as max-age=300"},
     {.name = "s3.payload_signing", FIELD(s3.payload_signing), .type = CONF_ENUM,
      .def = "auto", .choices = signings,
      .doc = "sign request bodies as well, auto = only over plain HTTP"},
@@ -424,6 +516,15 @@ const struct conf_key conf_keys[] = {
 const size_t conf_n_keys = sizeof(conf_keys) / sizeof(conf_keys[0]);
 static_assert(sizeof(conf_keys) / sizeof(conf_keys[0]) <= CONF_N_KEYS_MAX, "");
 
+const char *conf_acl_name(const struct conf *conf)
+{
+    const struct conf_choice *c = acls;
+
+    while (c->value != (int)conf->s3.acl)
+        c++;
+    return conf->s3.acl == CONF_ACL_NONE ? NULL : c->name;
+}
+
 const struct conf_key *conf_key_find(const char *name)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
@@ -445,6 +546,14 @@ const char *conf_key_last(const struct conf_key *key)
     size_t n = conf_key_section_len(key);
 
     return n ? key->name + n + 1 : key->name;
+}
+
+bool conf_key_is_dotted(const struct conf_key *key)
+{
+    char section[CONF_KEY_NAME_MAX];
+
+    snprintf(section, sizeof(section), "%.*s", (int)conf_key_section_len(key), key->name);
+    return conf_key_find(section) != NULL;
 }
 
 bool conf_key_is_section(const char *name)

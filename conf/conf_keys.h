@@ -12,9 +12,9 @@
 #define CONF_KEY_NAME_MAX 48 /* "section.key" with NUL */
 #define CONF_ENV_NAME_MAX 64 /* with NUL */
 #define CONF_N_ENV 2         /* environment names of a key besides STATEPROXY_<NAME> */
-#define CONF_EXPECTED_MAX 128
+#define CONF_EXPECTED_MAX 192
 #define CONF_DEFAULT_MAX 160
-#define CONF_N_KEYS_MAX 96 /* rows of the table, at most */
+#define CONF_N_KEYS_MAX 128 /* rows of the table, at most */
 
 enum conf_type {
     CONF_STRING,   /* const char *; min and max are bytes */
@@ -41,6 +41,7 @@ struct conf_key {
                                   * counts */
     enum conf_type type;
     bool required;
+    bool for_workers;      /* a secret that the workers need too */
     const char *def;       /* as text; NULL: required, a secret, or `automatic` */
     const char *automatic; /* meaning of "auto" (the default); NULL = "auto" is not allowed */
     uint64_t min, max;     /* range of a number; of a string's length in bytes */
@@ -65,6 +66,10 @@ const char *conf_key_last(const struct conf_key *key);
 
 /* True if `name` is the section of a key. */
 bool conf_key_is_section(const char *name);
+
+/* True if its section is the name of a key too ("metadata" of "metadata.content_type"): files show
+ * it with its whole name, outside sections. */
+bool conf_key_is_dotted(const struct conf_key *key);
 
 /* STATEPROXY_S3_REGION of "s3.region". */
 void conf_key_own_env(const struct conf_key *key, char out[CONF_ENV_NAME_MAX]);

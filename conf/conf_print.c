@@ -103,7 +103,8 @@ static bool put_section(size_t i, FILE *out)
     const char *name = conf_keys[i].name;
     size_t len = conf_key_section_len(&conf_keys[i]);
 
-    if (len == 0 || (i > 0 && strncmp(conf_keys[i - 1].name, name, len + 1) == 0))
+    if (len == 0 || conf_key_is_dotted(&conf_keys[i]) ||
+        (i > 0 && strncmp(conf_keys[i - 1].name, name, len + 1) == 0))
         return false;
     fprintf(out, "\n%.*s:\n", (int)len, name);
     return true;
@@ -111,7 +112,13 @@ static bool put_section(size_t i, FILE *out)
 
 static const char *indent_of(const struct conf_key *key)
 {
-    return conf_key_section_len(key) ? "  " : "";
+    return conf_key_section_len(key) && !conf_key_is_dotted(key) ? "  " : "";
+}
+
+/* Its name, where it stands. */
+static const char *shown_name(const struct conf_key *key)
+{
+    return conf_key_is_dotted(key) ? key->name : conf_key_last(key);
 }
 
 void conf_print(const struct conf *conf, FILE *out)
@@ -122,7 +129,7 @@ void conf_print(const struct conf *conf, FILE *out)
 
         (void)put_section(i, out);
         n = fprintf(out, "%s%s%s: ", indent_of(key), key->type == CONF_SECRET ? "# " : "",
-                    conf_key_last(key));
+                    shown_name(key));
         n += put_value(conf, key, out);
         fprintf(out, "%*s # ", n < ORIGIN_COLUMN ? ORIGIN_COLUMN - n : 0, "");
         put_origin(conf_origin(conf, key->name), out);
@@ -185,7 +192,7 @@ static void put_sample_comment(const struct conf_key *key, FILE *out)
 static void put_sample_value(const struct conf_key *key, FILE *out)
 {
     const char *indent = indent_of(key);
-    const char *last = conf_key_last(key);
+    const char *last = shown_name(key);
 
     if (key->type == CONF_SECRET) {
         fprintf(out, "%s# %s: only from the environment\n", indent, last);

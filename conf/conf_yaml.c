@@ -184,38 +184,46 @@ static int mark_seen(struct reader *r, struct seen *seen, const yaml_event_t *ev
 
 static int fail_secret(struct reader *r, const yaml_event_t *ev, const struct conf_key *key)
 {
+    char own[CONF_ENV_NAME_MAX];
+
     return fail_at(r, ev->start_mark, key->name,
                    "secrets are not read from a file, expected the environment variable %s",
-                   key->env[0]);
+                   conf_key_env(key, 0, own));
+}
+
+static int take_value(struct reader *r, const struct conf_key *key, const yaml_event_t *ev)
+{
+    char expected[CONF_EXPECTED_MAX];
+    struct conf_source src = source_at(r, ev->start_mark);
+
+    conf_key_expected(key, expected);
+    if (ev->type != YAML_SCALAR_EVENT)
+        return fail_at(r, ev->start_mark, key->name, "keys and values, expected %s", expected);
+    if (is_nothing(ev))
+        return fail_at(r, ev->start_mark, key->name, "no value, expected %s", expected);
+    if (has_nul(ev))
+        return fail_at(r, ev->start_mark, key->name, "a NUL character, expected %s", expected);
+    return conf_set(r->conf, key, scalar(ev), &src, r->err);
 }
 
 static int read_value(struct reader *r, const struct conf_key *key)
 {
     cleanup_event yaml_event_t ev = {0};
     char expected[CONF_EXPECTED_MAX];
-    struct conf_source src;
     int n;
 
     conf_key_expected(key, expected);
     n = next_event(r, &ev, key->name, expected);
-    if (n < 0)
-        return n;
-    if (ev.type != YAML_SCALAR_EVENT)
-        return fail_at(r, ev.start_mark, key->name, "keys and values, expected %s", expected);
-    if (is_nothing(&ev))
-        return fail_at(r, ev.start_mark, key->name, "no value, expected %s", expected);
-    if (has_nul(&ev))
-        return fail_at(r, ev.start_mark, key->name, "a NUL character, expected %s", expected);
-    src = source_at(r, ev.start_mark);
-    return conf_set(r->conf, key, scalar(&ev), &src, r->err);
+    return n < 0 ? n : take_value(r, key, &ev);
 }
 
 static int read_mapping(struct reader *r, const char *section);
 
-/* The value of a section: keys and values, or nothing. */
+/* The value of a section: keys and values, or nothing; or that of the key with the same name. */
 static int read_section(struct reader *r, const char *name, const yaml_event_t *name_ev)
 {
     cleanup_event yaml_event_t ev = {0};
+    const struct conf_key *key = conf_key_find(name);
     size_t first = 0;
     int n;
 
@@ -230,6 +238,8 @@ static int read_section(struct reader *r, const char *name, const yaml_event_t *
         return n;
     if (ev.type == YAML_MAPPING_START_EVENT)
         return read_mapping(r, name);
+    if (key)
+        return take_value(r, key, &ev);
     if (is_nothing(&ev))
         return 0;
     return fail_at(r, ev.start_mark, name, "text, expected keys and values");

@@ -42,6 +42,10 @@ int check_s3(const struct worker_env *env, struct server_traits *ret_traits, str
         *ret_traits = verdict.traits;
         return 0;
     }
+    if (r == 0 && verdict.traits.moved) {
+        *ret_traits = verdict.traits;
+        return CHECK_S3_MOVED;
+    }
     if (r == 0) {
         *err = verdict.err;
         return verdict.err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;

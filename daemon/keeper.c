@@ -84,7 +84,7 @@ void keeper_conf(const struct conf *conf, struct creds_conf *ret)
         .metadata_endpoint = conf->credentials.metadata_endpoint,
         .sts_endpoint = conf->credentials.sts_endpoint,
         .sso_endpoint = conf->credentials.sso_endpoint,
-        .region = conf->s3.region,
+        .region = strcmp(conf->s3.region, "auto") == 0 ? "" : conf->s3.region,
         .ca_bundle = conf->s3.ca_bundle,
         .program_env = environ,
         .stop_fd = -1,
@@ -103,13 +103,14 @@ static int put_keys(const struct keeper *k, struct shm_cred *c, uint64_t now)
     uint64_t other = k->wanted_day ? keeper_day_begins(k->wanted_day) : 0;
     char text[CREDS_DAY_MAX];
 
+    shm_cred_region(k->shm, c->region);
     if (other) {
         days[4] = k->wanted_day;
         days[5] = keeper_day(other, 1);
     }
     for (unsigned i = 0; i < SHM_CRED_DAYS && days[i]; i++) {
         snprintf(text, sizeof(text), "%08u", days[i] % 100000000);
-        if (creds_derive(k->creds, text, k->conf.region, c->keys[i].key) < 0)
+        if (creds_derive(k->creds, text, c->region, c->keys[i].key) < 0)
             return -ENOMEM;
         c->keys[i].day = days[i];
     }
@@ -122,6 +123,8 @@ static bool is_same(const struct shm_cred *a, const struct shm_cred *b)
     if (strcmp(a->access_key, b->access_key) != 0 || a->token_len != b->token_len ||
         memcmp(a->token, b->token, a->token_len) != 0)
         return false;
+    if (strcmp(a->region, b->region) != 0)
+        return true; /* no key of one can be compared with one of the other */
     for (unsigned i = 0; i < SHM_CRED_DAYS; i++) {
         for (unsigned j = 0; j < SHM_CRED_DAYS; j++) {
             if (a->keys[i].day && a->keys[i].day == b->keys[j].day)

@@ -22,6 +22,7 @@
 #include "daemon/options.h"
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_journal.h"
 #include "workers/server/cas_kept.h"
 #include "workers/server/server.h"
@@ -295,6 +296,41 @@ static void warn_insecure(const struct conf *conf)
                  "machine and S3 can read and change everything that passes");
 }
 
+/* The first credentials, and the check of S3; both once more if the bucket is in another region
+ * than the keys are for. 0, or an exit code with *err. */
+static int reach_s3(struct err *err)
+{
+    struct server_traits traits = {0};
+    int code = keeper_first(&env, err);
+
+    if (code == 0)
+        code = check_s3(&env, &traits, err);
+    if (code == CHECK_S3_MOVED) {
+        traits = (struct server_traits){0};
+        code = keeper_first(&env, err);
+        if (code == 0)
+            code = check_s3(&env, &traits, err);
+    }
+    if (code == CHECK_S3_MOVED) {
+        err_set(err, EINVAL,
+                "the server names one region for bucket \"%.80s\" and then another: set "
+                "s3.region",
+                env.conf->bucket);
+        code = EXIT_CODE_CONFIG;
+    }
+    if (code == 0)
+        env.traits = traits;
+    return code;
+}
+
+/* What is made of the configuration before anything else. */
+static int resolve(const struct conf *conf, struct worker_endpoint *ret, struct err *err)
+{
+    int r = worker_endpoint(conf, ret, err);
+
+    return r < 0 ? r : worker_options_new(conf, &env.options, err);
+}
+
 static int daemon_start(const struct conf *conf)
 {
     uint32_t n_workers = setup_worker_count(conf);
@@ -308,10 +344,13 @@ static int daemon_start(const struct conf *conf)
         .env = environ,
     };
     struct supervisor *sup;
+    struct worker_endpoint endpoint;
     struct err err = {0};
     int code;
 
     warn_insecure(conf);
+    if (resolve(conf, &endpoint, &err) < 0)
+        return daemon_fail(err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_SYSTEM, &err);
     if (confine_init(conf, environ, &sandbox, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
     env.sandbox = &sandbox;
@@ -320,9 +359,8 @@ static int daemon_start(const struct conf *conf)
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
-    code = keeper_first(&env, &err);
-    if (code == 0)
-        code = check_s3(&env, &env.traits, &err);
+    shm_cred_set_region(env.shm, endpoint.region);
+    code = reach_s3(&err);
     if (code)
         return daemon_fail(code, &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
@@ -343,20 +381,30 @@ static int daemon_start(const struct conf *conf)
     return code;
 }
 
-/* --check: checks the configuration, and shows the source of the credentials. Uses no network. */
+/* --check: checks the configuration, and shows the endpoint and the source of the credentials. Uses
+ * no network. */
 static int check_only(const struct conf *conf)
 {
     char provider[CREDS_PROVIDER_MAX], confined[CHECK_LINE_MAX];
+    struct worker_endpoint endpoint;
     struct creds_conf creds;
     struct err err = {0};
 
+    if (resolve(conf, &endpoint, &err) < 0)
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
     keeper_conf(conf, &creds);
     if (creds_look(&creds, provider, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
     if (confine_init(conf, environ, &sandbox, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
     confine_explain(&sandbox, confined, sizeof(confined));
-    printf("the configuration is valid\ncredentials come from: %s\n%s\n", provider, confined);
+    printf(
+        "the configuration is valid\nendpoint: %s\nregion: %s%s\ncredentials come from: %s\n%s\n",
+        endpoint.url, endpoint.region,
+        strcmp(conf->s3.region, "auto") == 0 && strcmp(endpoint.region, "auto") != 0
+            ? " (asked for the bucket's at the start)"
+            : "",
+        provider, confined);
     return printed();
 }
 

@@ -23,10 +23,14 @@
 #define S3_TYPE_MAX 128                /* bytes of a Content-Type, and NUL */
 #define S3_VERSION_MAX 128             /* a version id, and NUL */
 #define S3_CLASS_MAX 32                /* a storage class, and NUL */
+#define S3_KEPT_MAX 2560               /* the other headers of one object that are kept */
+#define S3_SSE_MAX 16                  /* a way of encryption, and NUL */
+#define S3_SSE_KEY_MAX 256             /* a key's id in responses, and NUL */
 #define S3_META_MAX 2304               /* user metadata of one object: S3's 2 KiB and separators */
 #define S3_TOKEN_MAX 2048              /* a continuation token, and NUL */
 #define S3_LIST_MAX 1000               /* maximum number of entries of one page */
 #define S3_REGION_MAX 64               /* a region's name, and NUL */
+#define S3_REGION_AUTO "auto"          /* R2's only one; at AWS: the bucket's, whatever that is */
 #define S3_HOST_MAX 128                /* scheme and host, and NUL */
 #define S3_TEXT_MAX 256                /* description of a failure, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* maximum bytes of one PUT, and of a part */
@@ -61,12 +65,15 @@ enum s3_habit {
     S3_HABIT_NO_COPY_TARGET = 64,
     S3_HABIT_NO_COPY_SOURCE = 128, /* s3_copy compares with a HEAD first */
 
-    S3_HABIT_VIRTUAL_HOST = 256,  /* it refuses path addressing: AUTO means VIRTUAL */
-    S3_HABIT_CONTRADICTS = 512,   /* a response in use contradicted what the probe found */
-    S3_HABIT_NO_VERSIONS = 1024,  /* the server, or its policy, refuses a GET by version id */
+    S3_HABIT_VIRTUAL_HOST = 256, /* it refuses path addressing: AUTO means VIRTUAL */
+    S3_HABIT_CONTRADICTS = 512,  /* a response in use contradicted what the probe found */
+    S3_HABIT_NO_VERSIONS = 1024, /* the server, or its policy, refuses a GET by version id */
+    S3_HABIT_MD5_ETAGS = 2048, /* an ETag was the MD5 of the bytes: one that is not means others */
     S3_HABIT_NO_CHECKSUMS = 4096, /* it refuses requests with a checksum: none is sent */
     S3_HABIT_CHECKSUMS = 8192,    /* it has taken one */
-    S3_HABIT_MD5_ETAGS = 2048, /* an ETag was the MD5 of the bytes: one that is not means others */
+    /* the bucket's policy refuses changes without a condition: s3_enforce.h */
+    S3_HABIT_WANTS_CONDITIONS = 16384,
+    S3_HABIT_NO_TAGS = 32768, /* tags may not be read or written: copies go without */
 };
 
 /* Counters that the client increments. They may start at any value. */
@@ -78,13 +85,32 @@ struct s3_counters {
 };
 
 struct s3_tls;
+/* What goes with requests beside what they are about. Strings are borrowed; NULL or "" = none. */
+struct s3_options {
+    const char *bucket_owner; /* 12 digits: the account that must own the bucket */
+    bool requester_pays;
+    const char *sse;        /* "AES256", "aws:kms", "aws:kms:dsse": of what is written */
+    const char *kms_key;    /* with aws:kms */
+    const char *bucket_key; /* "true", "false" */
+    /* SSE-C: the key of everything that is read and written, and its MD5; both in base64. An object
+     * that was stored without a key is read all the same. */
+    const char *customer_key, *customer_key_md5;
+    const char *storage_class; /* in place of the bucket's default */
+    const char *acl;           /* of everything that is written */
+    const char *tags;          /* of new objects: a=b&c=d, percent-encoded */
+    const char *cache_control; /* of objects that have none */
+    /* The Content-Type of a key whose writer gives none; NULL = S3's default. */
+    const char *(*type_of)(const void *arg, const char *key);
+    const void *type_arg;
+};
 
 /* Strings are borrowed and must outlive the client. Times in nanoseconds. */
 struct s3_client_conf {
     const char *endpoint; /* URL, may have a base path; NULL or "" = AWS's for the region */
-    const char *region;
-    const char *bucket;
-    const char *ca_bundle;   /* file of PEM certificates; NULL or "" = the system's */
+    const char *region;   /* may be S3_REGION_AUTO */
+    const char *bucket;   /* a name, an alias or the ARN of an access point */
+    bool dualstack, fips, accelerate; /* of AWS's endpoints */
+    const char *ca_bundle;            /* file of PEM certificates; NULL or "" = the system's */
     const char *client_cert; /* file of PEM, shown to a server that asks; NULL or "" = none */
     const char *client_key;  /* its key; NULL or "" = in the same file */
     bool tls_insecure;       /* no certificate is checked */
@@ -101,6 +127,7 @@ struct s3_client_conf {
     uint64_t deadline_ns;
     unsigned max_attempts; /* attempts that the server answered; 1 = no retry of any kind */
     unsigned max_connections;
+    const struct s3_options *options;   /* borrowed; NULL = none */
     const struct s3_counters *counters; /* borrowed; NULL = none */
     uint32_t
         *retry_spent; /* of the bucket of s3_retry.h; borrowed, may be shared; 0 at first. NULL =
@@ -113,6 +140,10 @@ struct s3_client_conf {
     /* Called for a request that ends with a failure, before its `done`; or NULL. A refused
      * condition and "does not exist" are none. */
     void (*on_failure)(const struct s3_result *res);
+    /* Called when the server said that the bucket is in another region than requests were signed
+     * for: the client uses that one from now on. Or NULL. */
+    void (*on_region)(void *arg, const char *region);
+    void *region_arg;
     bool etags_required; /* -EIO for a response without an ETag, except for markers (key/) */
     char *server; /* S3_SERVER_MAX bytes, filled once with the server's name from responses; or
                    * NULL */
@@ -130,10 +161,22 @@ void s3_client_free(struct s3_client *client);
 /* True for AWS's own endpoints; NULL and "" are such. */
 bool s3_endpoint_is_aws(const char *endpoint);
 
+/* The Content-Type that s3_put gives to this key by itself. */
+const char *s3_usual_type(const struct s3_client *client, const char *key);
+
+/* The region that requests are signed for now. */
+const char *s3_client_region(const struct s3_client *client);
+
 bool s3_habit_has(const struct s3_client *client, enum s3_habit habit);
 
 /* Sets the habit. True if it was not set before. */
 bool s3_habit_learn(struct s3_client *client, enum s3_habit habit);
+
+/* Headers: name NUL value NUL ..., names in lower case. */
+struct s3_pairs {
+    size_t len;
+    char text[S3_KEPT_MAX];
+};
 
 /* What a response says about an object. Fields that it does not mention are zeroed. */
 struct s3_object {
@@ -143,10 +186,18 @@ struct s3_object {
     char content_type[S3_TYPE_MAX];   /* "" if there was none, or one that is too long */
     char version[S3_VERSION_MAX];     /* the same; "" in a bucket without versions */
     char storage_class[S3_CLASS_MAX]; /* "" means STANDARD */
+    bool own_type;      /* somebody set the type: it is not the one that s3_put gives by itself */
+    bool archived;      /* its bytes have to be restored before they can be read */
+    unsigned tags;      /* how many, as far as we may know */
+    unsigned kept_lost; /* headers that `kept` should have, but cannot */
     /* User metadata: name NUL value NUL ..., names in lower case without "x-amz-meta-", values as
      * sent (the caller decodes); what does not fit is left out. */
     size_t meta_len;
     char meta[S3_META_MAX];
+    /* What else its writers said, and a successor says again: Cache-Control, Content-Disposition,
+     * -Encoding, -Language, Expires, the redirect of a website, storage class and encryption where
+     * they are not the usual ones. Tags are not among the headers. */
+    struct s3_pairs kept;
 };
 
 /* The value of one metadata name, NULL if absent. */
@@ -209,6 +260,9 @@ struct s3_result {
  * condition: 501, 405, or a 400 without a specific code. */
 bool s3_condition_unknown(int http_status, const char *code);
 
+/* The object's bytes are archived, and have to be restored before they can be read. */
+bool s3_is_archived(const char *code);
+
 /* The server refused a GET by version id in a way that will repeat: it is not permitted, or the
  * server does not support versions. */
 bool s3_version_refused(int http_status, const char *code);
@@ -264,9 +318,10 @@ struct s3_put {
     const char *key;
     struct s3_body body;
     struct s3_gate *gate;     /* or NULL; a body of 2 bytes or more waits at it */
-    const char *content_type; /* NULL = binary/octet-stream */
+    const char *content_type; /* NULL = by s3_options.type_of, or binary/octet-stream */
     const struct s3_meta_pair *meta;
     size_t n_meta;
+    const struct s3_pairs *kept; /* headers to send too, or NULL */
     /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT. Never "*". */
     const char *if_match;
     const char *if_none_match; /* "*" or NULL */
@@ -283,10 +338,14 @@ struct s3_copy {
     /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS enforces it. versitygw, MinIO and
      * others ignore it and copy; it is not sent to a server that refuses it as unknown. */
     const char *if_match;
-    bool replace_meta; /* true: meta and content_type replace the source's */
+    bool replace_meta; /* true: meta, content_type and `kept` replace the source's */
+    bool is_new;       /* a new file with the source's bytes: it does not get the source's tags */
     const char *content_type;
     const struct s3_meta_pair *meta;
     size_t n_meta;
+    /* Headers to send too, or NULL. Without replace_meta only those that a copy loses by itself:
+     * class, encryption, redirect. */
+    const struct s3_pairs *kept;
 };
 
 /* A PUT on the condition that nothing is there, or an empty object, is only retried after this time
@@ -312,9 +371,10 @@ struct s3_delete {
 struct s3_create {
     const char *key;
     bool checksum;            /* each part will be sent with one */
-    const char *content_type; /* NULL = binary/octet-stream */
+    const char *content_type; /* as for s3_put, and the next */
     const struct s3_meta_pair *meta;
     size_t n_meta;
+    const struct s3_pairs *kept;
 };
 
 /* Sending a part again replaces it. -ESTALE with code NoSuchUpload: the upload has ended. */

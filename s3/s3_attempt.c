@@ -13,6 +13,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "s3/s3_client.h"
+#include "s3/s3_enforce.h"
+#include "s3/s3_extra.h"
+#include "s3/s3_learn.h"
 #include "s3/s3_multi.h"
 #include "s3/s3_progress.h"
 #include "s3/s3_queue.h"
@@ -180,7 +183,9 @@ static int build_headers(struct s3_req *req, const char *date)
         r = s3_headers_add(h, "x-amz-security-token", c->cred->session_token);
     if (r == 0 && req->op->prepare)
         r = req->op->prepare(req);
-    return r;
+    if (r == 0)
+        r = s3_enforce_headers(req);
+    return r == 0 ? s3_extra_headers(req) : r;
 }
 
 static int sign(struct s3_req *req, const char *date, const char *path, char *auth, size_t cap)
@@ -196,7 +201,7 @@ static int sign(struct s3_req *req, const char *date, const char *path, char *au
         .n_headers = h->n,
         .payload_hash = req->payload_hash,
     };
-    struct s3_sigv4_scope scope = {c->region, "s3", date};
+    struct s3_sigv4_scope scope = {c->url.region, "s3", date};
 
     for (size_t i = 0; i < h->n; i++)
         headers[i] =
@@ -363,9 +368,13 @@ static void reset(struct s3_req *req)
 static int get_credentials(struct s3_req *req, const char *date)
 {
     struct s3_client *c = req->client;
-    struct s3_sigv4_scope scope = {c->region, "s3", date};
+    struct s3_sigv4_scope scope = {c->url.region, "s3", date};
     int r = c->creds->ops->get(c->creds, &scope, c->cred);
 
+    if (r == 0 && *c->cred->region && strcmp(c->cred->region, c->url.region) != 0 &&
+        !s3_client_move(c, c->cred->region))
+        r = -ENOKEY;
+    req->moves = c->moves;
     req->cred_generation = r == 0 ? c->cred->generation : 0;
     req->cred_renewable = r == 0 && c->cred->renewable;
     if (r == 0)

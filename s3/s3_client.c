@@ -42,6 +42,17 @@ static void on_room(struct s3_client *c)
 static const struct s3_multi_ops multi_ops = {
     .ended = s3_req_ended, .returned = s3_req_reap_gone, .room = on_room};
 
+struct s3_endpoint s3_client_endpoint(const struct s3_client_conf *conf)
+{
+    return (struct s3_endpoint){.url = conf->endpoint,
+                                .region = conf->region,
+                                .bucket = conf->bucket,
+                                .addressing = conf->addressing,
+                                .dualstack = conf->dualstack,
+                                .fips = conf->fips,
+                                .accelerate = conf->accelerate};
+}
+
 static int client_init(struct s3_client *c, struct err *err)
 {
     int r;
@@ -49,7 +60,8 @@ static int client_init(struct s3_client *c, struct err *err)
     if (sodium_init() < 0)
         return err_set(err, ENOMEM, "libsodium does not start");
     xmlInitParser();
-    r = s3_url_init(&c->url, c->conf.endpoint, c->region, c->conf.bucket, c->conf.addressing, err);
+    c->endpoint = s3_client_endpoint(&c->conf);
+    r = s3_endpoint_resolve(&c->endpoint, &c->url, err);
     if (r < 0)
         return r;
     c->tls = c->url.tls ? c->conf.tls : NULL;
@@ -74,7 +86,6 @@ int s3_client_new(struct loop *loop, const struct s3_client_conf *conf,
     c->loop = loop;
     c->conf = *conf;
     c->creds = creds;
-    c->region = conf->region && *conf->region ? conf->region : "us-east-1";
     c->limit = conf->max_connections ? conf->max_connections : 1;
     c->conf.max_connections = c->limit;
     c->kick.on_time = on_kick;
@@ -104,6 +115,11 @@ void s3_client_free(struct s3_client *client)
     if (client->tls != client->conf.tls)
         s3_tls_free(client->tls);
     free(client);
+}
+
+const char *s3_client_region(const struct s3_client *client)
+{
+    return client->url.region;
 }
 
 unsigned s3_in_flight(const struct s3_client *c)

@@ -11,6 +11,7 @@
 #include "base/loop.h"
 #include "s3/s3.h"
 #include "s3/s3_cred.h"
+#include "s3/s3_endpoint.h"
 #include "s3/s3_retry.h"
 #include "s3/s3_sigv4.h"
 #include "s3/s3_url.h"
@@ -25,11 +26,19 @@ struct s3_multi_ops;
 struct s3_sock;
 struct s3_tls;
 
+/* How an object is encrypted; all empty = not known. */
+struct s3_sse {
+    char name[S3_SSE_MAX];
+    char key[S3_SSE_KEY_MAX];
+    bool bucket_key;
+};
+
 struct s3_client {
     struct loop *loop;
     struct s3_client_conf conf;
+    struct s3_endpoint endpoint; /* as configured */
     struct s3_url url;
-    const char *region;
+    uint64_t moves; /* how often the region changed */
     struct s3_cred_source *creds;
     struct s3_cred *cred; /* sodium memory; of the attempt being made */
 
@@ -50,10 +59,11 @@ struct s3_client {
     unsigned in_a_row; /* successes since the limit last changed */
     uint64_t throttled_ns;
     struct s3_retry_bucket bucket;
-    bool no_lengths;     /* a response came without Content-Length */
-    bool other_etags;    /* some ETags are certainly no MD5, and none matched: no longer checked */
-    uint32_t own_habits; /* used if conf.habits is NULL */
-    int64_t skew_ns;     /* by which the server's clock is ahead */
+    bool no_lengths;  /* a response came without Content-Length */
+    bool other_etags; /* some ETags are certainly no MD5, and none matched: no longer checked */
+    struct s3_sse usual_sse;           /* of what was written without a word about it */
+    uint32_t own_habits;               /* used if conf.habits is NULL */
+    int64_t skew_ns;                   /* by which the server's clock is ahead */
     uint64_t good_ns, good_generation; /* time when the server last accepted these credentials */
     uint64_t generation;               /* generation of the credentials used last */
 };

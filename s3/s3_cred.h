@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "s3/s3.h"
 
 #define S3_ACCESS_KEY_MAX 129 /* with NUL, for each of the three */
 #define S3_SECRET_MAX 257
@@ -19,7 +20,9 @@ struct s3_cred {
     char access_key[S3_ACCESS_KEY_MAX];
     char session_token[S3_SESSION_TOKEN_MAX]; /* "" = none */
     unsigned char key[S3_SIGV4_KEY_LEN];      /* for the scope that was asked for */
-    bool renewable;                           /* there may be others one day */
+    /* "", or the bucket turned out to be in this region, and the key is for it */
+    char region[S3_REGION_MAX];
+    bool renewable;      /* there may be others one day */
     uint64_t generation; /* another number whenever key id, secret or token changed; never 0 */
 };
 

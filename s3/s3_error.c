@@ -65,6 +65,7 @@ static const struct code_rule {
     {"InsufficientStorage", ENOSPC, R_NO, true},
     /* credentials and permissions */
     {"AccessDenied", EACCES, R_NO, true},
+    {"InvalidObjectState", EACCES, R_NO, true}, /* archived: s3_is_archived */
     {"AllAccessDisabled", EACCES, R_NO, true},
     {"AccountProblem", EACCES, R_NO, true},
     {"NotSignedUp", EACCES, R_NO, true},
@@ -178,6 +179,11 @@ bool s3_condition_unknown(int http_status, const char *code)
             return true;
     }
     return false;
+}
+
+bool s3_is_archived(const char *code)
+{
+    return strcmp(code, "InvalidObjectState") == 0;
 }
 
 bool s3_version_refused(int http_status, const char *code)

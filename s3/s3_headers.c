@@ -56,6 +56,15 @@ int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta, size_
     return r;
 }
 
+bool s3_headers_has(const struct s3_headers *h, const char *name)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        if (strcmp(h->text.data + h->at[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes)
 {
     h->n = n;

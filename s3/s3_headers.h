@@ -3,13 +3,14 @@
 #ifndef S3_S3_HEADERS_H
 #define S3_S3_HEADERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "s3/s3.h"
 
-#define S3_HEADERS_MAX 64 /* maximum number per request */
+#define S3_HEADERS_MAX 96 /* maximum number per request */
 #define S3_HEADER_BYTES_MAX (24u << 10)
 #define S3_QUERY_MAX (16u << 10)
 
@@ -27,6 +28,9 @@ must_use int s3_headers_add(struct s3_headers *h, const char *name, const char *
 
 /* Adds user metadata. As s3_headers_add. */
 must_use int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *meta, size_t n);
+
+/* True if there is one of this name (in lower case). */
+bool s3_headers_has(const struct s3_headers *h, const char *name);
 
 /* Removes all headers after the first `n`, which had `bytes` of text. */
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes);

@@ -1,8 +1,11 @@
 /* What responses teach the client: see s3_learn.h. */
 #include "s3/s3_learn.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "s3/s3_client.h"
+#include "s3/s3_request.h"
 
 #define THROTTLE_PAUSE_NS NS_PER_S
 #define TRUST_NS (5 * NS_PER_S)
@@ -31,6 +34,51 @@ void s3_client_succeeded(struct s3_client *c)
         c->limit++;
         c->in_a_row = 0;
     }
+}
+
+bool s3_client_move(struct s3_client *c, const char *region)
+{
+    if (s3_endpoint_move(&c->endpoint, region, &c->url) < 0)
+        return false;
+    c->moves++;
+    return true;
+}
+
+/* The region is why it refused. (AWS names the bucket's region in other refusals too.) The host of
+ * a configured endpoint does not change, so there only the signature can have been wrong. */
+static bool is_region_refused(const struct s3_req *req)
+{
+    static const char *const codes[] = {"AuthorizationHeaderMalformed", "PermanentRedirect",
+                                        "TemporaryRedirect", "IllegalLocationConstraintException"};
+    const char *endpoint = req->client->conf.endpoint, *code = req->result.code;
+    int status = req->reply.complete ? req->reply.status : 0;
+
+    if (endpoint && *endpoint)
+        return status == 400 && (!*code || strcmp(code, codes[0]) == 0);
+    if (status == 301 || status == 307 || (status == 400 && !*code))
+        return true;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (strcmp(code, codes[i]) == 0)
+            return status >= 300 && status < 500;
+    }
+    return false;
+}
+
+bool s3_client_was_moved(struct s3_req *req)
+{
+    struct s3_client *c = req->client;
+    const char *region = req->result.region;
+
+    if (req->moved_once || req->stopped || !*region || !is_region_refused(req))
+        return false;
+    req->moved_once = true;
+    if (req->moves != c->moves && strcmp(region, c->url.region) == 0)
+        return true; /* another request was faster */
+    if (!s3_client_move(c, region))
+        return false;
+    if (c->conf.on_region)
+        c->conf.on_region(c->conf.region_arg, c->url.region);
+    return true;
 }
 
 bool s3_habit_has(const struct s3_client *client, enum s3_habit habit)

@@ -9,6 +9,7 @@
 
 #include "s3/s3_client.h"
 #include "s3/s3_etag.h"
+#include "s3/s3_extra.h"
 #include "s3/s3_learn.h"
 #include "s3/s3_request.h"
 #include "s3/s3_success.h"
@@ -172,12 +173,14 @@ int s3_object_match(struct s3_req *req, const char *name, const char *etag)
 }
 
 int s3_object_describe(struct s3_req *req, const char *content_type,
-                       const struct s3_meta_pair *meta, size_t n_meta)
+                       const struct s3_meta_pair *meta, size_t n_meta, const struct s3_pairs *kept)
 {
     int r = s3_headers_add(&req->headers, "content-type",
-                           content_type ? content_type : "binary/octet-stream");
+                           content_type ? content_type : s3_usual_type(req->client, req->key));
 
-    return r == 0 ? s3_headers_meta(&req->headers, meta, n_meta) : r;
+    if (r == 0)
+        r = s3_headers_meta(&req->headers, meta, n_meta);
+    return r == 0 ? s3_extra_keep(req, kept, true) : r;
 }
 
 /* Servers disagree about "*" in place of an ETag and the reverse: neither is sent. */
@@ -210,7 +213,7 @@ void s3_object_body(struct s3_req *req, const struct s3_body *body, enum s3_crc 
 
 static int put_fill(struct s3_req *req, const struct s3_put *put)
 {
-    int r = s3_object_describe(req, put->content_type, put->meta, put->n_meta);
+    int r = s3_object_describe(req, put->content_type, put->meta, put->n_meta, put->kept);
 
     s3_object_body(req, &put->body, s3_sum_kind(req->client));
     req->put.gate = put->gate;
@@ -394,17 +397,19 @@ static const struct s3_op op_copy_look = {
     .cleanup = copy_cleanup,
 };
 
-/* "/bucket/key", percent-encoded, whatever the addressing. */
+/* "/bucket/key", or the ARN of an access point and the key; percent-encoded, whatever the
+ * addressing. */
 static int add_source(struct s3_req *req, const char *from_key)
 {
-    const char *bucket = req->client->conf.bucket;
+    const char *bucket = req->client->url.source;
     struct buf source;
-    int r;
+    int r = 0;
 
     buf_init(&source, S3_HEADER_BYTES_MAX);
-    r = buf_puts(&source, "/");
+    if (!strchr(bucket, '/'))
+        r = buf_puts(&source, "/");
     if (r == 0)
-        r = s3_url_encode(&source, bucket, strlen(bucket), false);
+        r = s3_url_encode(&source, bucket, strlen(bucket), true);
     if (r == 0)
         r = buf_puts(&source, "/");
     if (r == 0)
@@ -439,6 +444,7 @@ static int copy_state(struct s3_req *req, const struct s3_copy *copy)
         r = keep(&state->if_source_match, copy->if_source_match);
     if (r == 0)
         r = keep(&state->if_match, copy->if_match);
+    state->is_new = copy->is_new;
     state->no_target = s3_habit_has(req->client, S3_HABIT_NO_COPY_TARGET);
     state->looked = copy->if_source_match && s3_habit_has(req->client, S3_HABIT_NO_COPY_SOURCE);
     return r;
@@ -453,9 +459,12 @@ static int copy_headers(struct s3_req *req, const struct s3_copy *copy)
     if (r == 0)
         r = s3_headers_add(&req->headers, "x-amz-metadata-directive",
                            copy->replace_meta ? "REPLACE" : "COPY");
-    if (r == 0 && copy->replace_meta)
-        r = s3_object_describe(req, copy->content_type, copy->meta, copy->n_meta);
-    return r;
+    if (r < 0)
+        return r;
+    if (!copy->replace_meta)
+        return s3_extra_keep(req, copy->kept, false);
+    r = s3_object_describe(req, copy->content_type, copy->meta, copy->n_meta, copy->kept);
+    return r < 0 ? r : s3_extra_describe(req);
 }
 
 /* Starts with the HEAD if that is known to be needed. */

@@ -12,9 +12,11 @@ struct s3_req;
 
 #define S3_NO_ETAG "the server returns no ETag, so versions cannot be distinguished"
 
-/* Content type (NULL = binary/octet-stream) and user metadata. */
+/* Content type (NULL = by s3_options.type_of, or binary/octet-stream), user metadata, and headers
+ * that are kept (or NULL). */
 must_use int s3_object_describe(struct s3_req *req, const char *content_type,
-                                const struct s3_meta_pair *meta, size_t n_meta);
+                                const struct s3_meta_pair *meta, size_t n_meta,
+                                const struct s3_pairs *kept);
 
 /* A condition on an ETag (NULL: none), in the form that this server expects. */
 must_use int s3_object_match(struct s3_req *req, const char *name, const char *etag);

@@ -14,6 +14,7 @@
 #include "s3/s3_client.h"
 #include "s3/s3_crc.h"
 #include "s3/s3_etag.h"
+#include "s3/s3_extra.h"
 #include "s3/s3_request.h"
 #include "s3/s3_time.h"
 #include "s3/s3_xml.h"
@@ -174,6 +175,27 @@ static void take_customer_key(struct s3_req *req, const char *value)
     req->reply.own_etag = true;
 }
 
+/* Classes whose objects have to be restored before they are read; x-amz-restore says that it was
+ * done, and INTELLIGENT_TIERING says by x-amz-archive-status that it must be. */
+static void take_restore(struct s3_req *req, const char *value)
+{
+    req->reply.restored = strstr(value, "ongoing-request=\"false\"") != NULL;
+}
+
+static void take_archive(struct s3_req *req, const char *value)
+{
+    req->result.obj.archived = *value != '\0';
+}
+
+/* How many there are. */
+static void take_tags(struct s3_req *req, const char *value)
+{
+    uint64_t n;
+
+    if (reply_parse_number(&value, &n) && !*value)
+        req->result.obj.tags = n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
+}
+
 static void take_region(struct s3_req *req, const char *value)
 {
     if (strlen(value) < S3_REGION_MAX && visible(value))
@@ -246,6 +268,9 @@ static const struct {
     {"x-amz-version-id", take_version},
     {"x-amz-storage-class", take_class},
     {"content-range", take_range},
+    {"x-amz-restore", take_restore},
+    {"x-amz-archive-status", take_archive},
+    {"x-amz-tagging-count", take_tags},
     {"last-modified", take_mtime},
     {"date", take_date},
     {"retry-after", take_retry_after},
@@ -267,6 +292,7 @@ void s3_reply_begin(struct s3_req *req)
 {
     req->reply = (struct s3_reply){0};
     memset(&req->result.obj, 0, offsetof(struct s3_object, meta));
+    req->result.obj.kept.len = 0;
     req->result.code[0] = req->result.region[0] = req->result.location[0] = '\0';
     req->body_bytes = 0;
     s3_xml_free(req->xml);
@@ -303,6 +329,7 @@ static void field(struct s3_req *req, char *line)
         if (strcasecmp(line, known[i].name) == 0)
             known[i].take(req, value);
     }
+    s3_extra_take(req, line, value);
     if (strncasecmp(line, META_PREFIX, strlen(META_PREFIX)) == 0)
         take_meta(&req->result.obj, line + strlen(META_PREFIX), value);
 }
@@ -318,6 +345,7 @@ static int headers_over(struct s3_req *req)
                            "a response whose headers contradict each other");
     if (req->reply.status == 304)
         req->result.not_modified = req->op->kind == S3_OP_GET && req->get.if_none_match;
+    s3_extra_taken(req);
     return success(req) && req->op->on_head ? req->op->on_head(req) : 0;
 }
 

@@ -33,7 +33,11 @@ struct s3_reply {
     bool contradicts;     /* a header that says which bytes came twice, with two values */
     enum s3_crc sum_kind; /* it has this checksum of the object */
     uint64_t sum;
-    bool sum_of_sums;        /* ... but one of those of its parts */
+    bool sum_of_sums;     /* ... but one of those of its parts */
+    char sse[S3_SSE_MAX]; /* how the object is encrypted; "" = not told */
+    char sse_key[S3_SSE_KEY_MAX];
+    bool sse_bucket_key;
+    bool restored;           /* an archived object that can be read for now */
     int64_t date_ns;         /* 0 = none */
     uint64_t retry_after_ns; /* 0 = none */
 };

@@ -12,6 +12,8 @@
 #include "base/min.h"
 #include "s3/s3_attempt.h"
 #include "s3/s3_client.h"
+#include "s3/s3_enforce.h"
+#include "s3/s3_extra.h"
 #include "s3/s3_learn.h"
 #include "s3/s3_multi.h"
 #include "s3/s3_progress.h"
@@ -65,6 +67,7 @@ void s3_req_free(struct s3_req *req)
         return;
     if (req->op->cleanup)
         req->op->cleanup(req);
+    s3_enforce_free(req);
     buf_done(&req->query);
     buf_done(&req->headers.text);
     free(req->key);
@@ -266,6 +269,7 @@ void s3_req_submit(struct s3_req *req, struct s3_req **ret_req)
         c->conf.counters->requests[req->op->kind]++;
     req->n_fixed = req->headers.n;
     req->fixed_bytes = req->headers.text.len;
+    s3_enforce_first(req);
     req->mark_ns = clock_mono_ns();
     req->state = S3_REQ_QUEUED;
     s3_list_push(&c->queue, req);
@@ -299,7 +303,7 @@ void s3_req_start(struct s3_req *req)
         return;
     if (r == -EAGAIN)
         s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS,
-                    "no key for that day: set this machine's clock");
+                    "no key for that day and region: set this machine's clock");
     else if (r == -ENOKEY)
         s3_req_fail(req, -EACCES, S3_FAIL_CREDENTIALS, "no credentials");
     else
@@ -328,6 +332,8 @@ static void request_learn(struct s3_req *req, struct s3_verdict *v)
         s3_client_trust(c);
     if (v->error == 0) {
         s3_client_succeeded(c);
+        s3_extra_learn(req);
+        s3_enforce_learn(req);
         s3_retry_success(&req->retry, &c->bucket);
     }
     if (v->retry == S3_RETRY_THROTTLED)
@@ -420,7 +426,10 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     req->result.attempts++;
     s3_reply_end(req, curl);
     req->result.http_status = req->reply.status;
-    turned = !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
+    turned = s3_client_was_moved(req) || s3_extra_turn(req);
+    if (!turned)
+        turned = !req->stopped && !req->whole && req->op->turn && req->op->turn(req);
+    turned = turned || s3_enforce_turn(req);
     v = request_judge(req, curl);
     req->result.fail = v.fail;
     write_text(req, curl);

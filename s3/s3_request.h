@@ -79,6 +79,7 @@ struct s3_copy_state {
     struct s3_headers other_headers;
     size_t other_n_fixed, other_fixed_bytes;
     char *if_source_match, *if_match;
+    bool is_new;    /* it gets no tags of the source */
     bool no_target; /* the server does not support if_match */
     bool looked;    /* HEAD has compared the source */
     bool unknown;   /* ... because the server does not support if_source_match */
@@ -145,8 +146,13 @@ struct s3_req {
     bool maybe_acted; /* the outcome of an attempt is unknown */
     bool guess;       /* HEAD: a 404 without a code is trusted */
     bool turned;      /* op was exchanged once */
-    bool empty;       /* HEAD: a range of its first byte was refused */
-    bool whole;       /* a 2xx delivered everything requested, however it may end */
+    bool plain;       /* what is read was stored without the customer's key */
+    bool no_tags;     /* a copy without the source's tags */
+    struct s3_enforce *enforce; /* owned; NULL: see s3_enforce.h */
+    bool moved_once;            /* it was sent to another region */
+    uint64_t moves;             /* client->moves when the attempt began */
+    bool empty;                 /* HEAD: a range of its first byte was refused */
+    bool whole;                 /* a 2xx delivered everything requested, however it may end */
 
     struct s3_result result;
     char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: result points here */

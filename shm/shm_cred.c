@@ -38,7 +38,8 @@ size_t shm_cred_size(const struct shm_sizes *sizes)
 static bool is_whole(const struct shm_cred *c)
 {
     return c->generation && memchr(c->access_key, '\0', sizeof(c->access_key)) &&
-           c->token_len < sizeof(c->token) && c->token[c->token_len] == '\0';
+           memchr(c->region, '\0', sizeof(c->region)) && c->token_len < sizeof(c->token) &&
+           c->token[c->token_len] == '\0';
 }
 
 int shm_cred_check(struct shm *shm, struct err *err)
@@ -56,6 +57,32 @@ void shm_cred_protect(struct shm *shm)
 
     (void)mlock(at, len); /* a limit may forbid it */
     (void)madvise(at, len, MADV_DONTDUMP);
+}
+
+/* ---- the region ---- */
+
+void shm_cred_set_region(struct shm *shm, const char *region)
+{
+    struct shm_cred_table *t = table(shm);
+    char text[SHM_CRED_REGION_MAX] = "";
+
+    memcpy(text, region, strnlen(region, sizeof(text) - 1));
+    memcpy(t->region, text, sizeof(text));
+    __atomic_add_fetch(&t->n_region, 1, __ATOMIC_RELEASE);
+}
+
+void shm_cred_region(struct shm *shm, char ret[SHM_CRED_REGION_MAX])
+{
+    const struct shm_cred_table *t = table(shm);
+
+    for (int i = 0; i < COPY_TRIES; i++) {
+        uint64_t n = load(&t->n_region);
+
+        memcpy(ret, t->region, SHM_CRED_REGION_MAX);
+        ret[SHM_CRED_REGION_MAX - 1] = '\0';
+        if (still(&t->n_region, n))
+            return;
+    }
 }
 
 /* ---- workers ---- */
@@ -84,6 +111,8 @@ static int view(const struct shm_cred *c, uint32_t day, struct shm_cred_view *re
     ret->fixed = c->fixed;
     memcpy(ret->access_key, c->access_key, sizeof(ret->access_key));
     ret->access_key[sizeof(ret->access_key) - 1] = '\0';
+    memcpy(ret->region, c->region, sizeof(ret->region));
+    ret->region[sizeof(ret->region) - 1] = '\0';
     memcpy(ret->token, c->token, len);
     ret->token[len] = '\0';
     memcpy(ret->key, key->key, sizeof(ret->key));
@@ -114,8 +143,10 @@ uint64_t shm_cred_generation(struct shm *shm)
 bool shm_cred_has_day(struct shm *shm, uint32_t day)
 {
     const struct shm_cred *c = shm_cred_current(shm);
+    char region[SHM_CRED_REGION_MAX];
 
-    return c && find_key(c, day);
+    shm_cred_region(shm, region);
+    return c && find_key(c, day) && strncmp(c->region, region, sizeof(region)) == 0;
 }
 
 bool shm_cred_is_fixed(struct shm *shm)

@@ -2,11 +2,14 @@
  * not here, and cannot be had from the keys.
  *
  * struct shm_cred_table:
- * Writer:   the keeper (daemon/keeper.c), one process at a time; `wanted`, `wanted_day`: workers.
+ * Writer:   the keeper (daemon/keeper.c), one process at a time; `wanted`, `wanted_day`: workers;
+ *           `region`: the supervisor before the first fork, then workers.
  * Readers:  workers; stateproxyctl reads `news` alone.
  * Lock:     none. There are two places for each of the two structs, and a number that says which
  *           one is in force: a new one is written to the other place, then the number goes up. A
  *           reader whose number has changed while it copied copies again.
+ *           Two workers that find out the region at the same time write the same bytes. If they did
+ *           not, S3 would refuse the mixture, and name the region again.
  * If the writer dies: what it was writing was not in force. The next one goes on from what is.
  *
  * The table's pages are locked in memory where that is permitted, and left out of core dumps.
@@ -23,6 +26,7 @@
 #define SHM_CRED_PROVIDER_MAX 128
 #define SHM_CRED_ACCOUNT_MAX 16
 #define SHM_CRED_ERROR_MAX 400
+#define SHM_CRED_REGION_MAX 64 /* with NUL */
 
 struct shm_cred_key {
     uint32_t day; /* 20150830; 0 = none */
@@ -36,7 +40,8 @@ struct shm_cred {
     uint32_t token_len;
     bool fixed; /* there will never be others */
     char access_key[SHM_CRED_ACCESS_KEY_MAX];
-    char token[SHM_CRED_TOKEN_MAX]; /* "" = none */
+    char token[SHM_CRED_TOKEN_MAX];   /* "" = none */
+    char region[SHM_CRED_REGION_MAX]; /* that the keys are for */
     struct shm_cred_key keys[SHM_CRED_DAYS];
 };
 
@@ -54,6 +59,8 @@ struct shm_cred_table {
     uint64_t tries;           /* atomic: refreshes that ended, in either way */
     uint64_t wanted;          /* atomic, workers: the generation that S3 refused */
     uint32_t wanted_day;      /* atomic, workers: a day without a key; 0 = none */
+    uint64_t n_region;        /* atomic: changes of `region` */
+    char region[SHM_CRED_REGION_MAX]; /* the bucket's, as far as known: keys are wanted for it */
     struct shm_cred creds[2];
     struct shm_cred_news news[2];
 };
@@ -64,6 +71,7 @@ struct shm_cred_view {
     bool fixed;
     char access_key[SHM_CRED_ACCESS_KEY_MAX];
     char token[SHM_CRED_TOKEN_MAX];
+    char region[SHM_CRED_REGION_MAX];
     uint8_t key[SHM_CRED_KEY_LEN];
 };
 
@@ -74,6 +82,12 @@ int shm_cred_check(struct shm *shm, struct err *err);
  * far as the system permits. */
 void shm_cred_protect(struct shm *shm);
 
+/* ---- the region that requests are signed for ---- */
+
+/* At most SHM_CRED_REGION_MAX - 1 bytes count. */
+void shm_cred_set_region(struct shm *shm, const char *region);
+void shm_cred_region(struct shm *shm, char ret[SHM_CRED_REGION_MAX]);
+
 /* ---- workers ---- */
 
 /* 0 and *ret; -ENOKEY: there are no credentials, -EAGAIN: none of its keys is for that day. */
@@ -81,6 +95,7 @@ must_use int shm_cred_get(struct shm *shm, uint32_t day, struct shm_cred_view *r
 
 /* The generation in force, 0 = none. */
 uint64_t shm_cred_generation(struct shm *shm);
+/* True if there is a key for that day, and the keys are for the bucket's region. */
 bool shm_cred_has_day(struct shm *shm, uint32_t day);
 /* True where there will never be others, but for the days of the keys. */
 bool shm_cred_is_fixed(struct shm *shm);

@@ -49,9 +49,11 @@ enum shm_session_flag {
     /* it is only appended to, and its parts go to S3 while it is written
      * (workers/write/stream.h) */
     SHM_SESSION_STREAM = 1u << 10,
+    /* it was empty at some time since it was published: no byte of that version is left */
+    SHM_SESSION_RENEWED = 1u << 11,
 };
 
-#define SHM_SESSION_FLAGS 11
+#define SHM_SESSION_FLAGS 12
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {

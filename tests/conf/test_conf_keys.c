@@ -22,7 +22,8 @@ static void test_names(void **state)
         assert_ptr_equal(conf_key_find(key->name), key);
         assert_true(*conf_key_last(key) != '\0');
         assert_null(strchr(conf_key_last(key), '.'));
-        assert_false(conf_key_is_section(key->name));
+        assert_true(!conf_key_is_section(key->name) || strcmp(key->name, "metadata") == 0);
+        assert_int_equal(conf_key_is_dotted(key), strncmp(key->name, "metadata.", 9) == 0);
     }
     assert_null(conf_key_find("s3"));
     assert_null(conf_key_find(""));
@@ -65,8 +66,7 @@ static void test_env_names(void **state)
                     assert_true(strcmp(a, b) != 0 || is_of_all_services(a));
             }
         }
-        assert_true(conf_keys[i].env[0] ||
-                    (!conf_keys[i].required && conf_keys[i].type != CONF_SECRET));
+        assert_true(conf_keys[i].env[0] || !conf_keys[i].required);
     }
     conf_key_own_env(conf_key_find("s3.max_attempts"), a_own);
     assert_string_equal(a_own, "STATEPROXY_S3_MAX_ATTEMPTS");

@@ -11,7 +11,17 @@
 
 #include <cmocka.h>
 
+#include "s3/s3_endpoint.h"
 #include "s3/s3_url.h"
+
+static int resolve(struct s3_url *url, const char *endpoint, const char *region, const char *bucket,
+                   enum s3_addressing addressing, struct err *err)
+{
+    struct s3_endpoint e = {
+        .url = endpoint, .region = region, .bucket = bucket, .addressing = addressing};
+
+    return s3_endpoint_resolve(&e, url, err);
+}
 
 static void test_addresses(void **state)
 {
@@ -51,8 +61,8 @@ static void test_addresses(void **state)
         struct buf path;
         struct err err;
 
-        assert_int_equal(s3_url_init(&url, cases[i].endpoint, cases[i].region, cases[i].bucket,
-                                     cases[i].addressing, &err),
+        assert_int_equal(resolve(&url, cases[i].endpoint, cases[i].region, cases[i].bucket,
+                                 cases[i].addressing, &err),
                          0);
         assert_string_equal(url.authority, cases[i].authority);
         assert_int_equal(url.tls, cases[i].tls);
@@ -71,11 +81,11 @@ static void test_bucket_path(void **state)
 
     (void)state;
     buf_init(&path, 4096);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_PATH, NULL), 0);
+    assert_int_equal(resolve(&url, "http://h", "r", "bkt", S3_ADDRESSING_PATH, NULL), 0);
     assert_int_equal(s3_url_path(&url, NULL, &path), 0);
     assert_string_equal(path.data, "/bkt");
     buf_reset(&path);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL), 0);
+    assert_int_equal(resolve(&url, "http://h", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL), 0);
     assert_int_equal(s3_url_path(&url, NULL, &path), 0);
     assert_string_equal(path.data, "/");
     buf_done(&path);
@@ -95,7 +105,7 @@ static void test_bad_endpoints(void **state)
         struct s3_url url = {.authority = "untouched"};
         struct err err = {0};
 
-        assert_int_equal(s3_url_init(&url, bad[i], "r", "bkt", S3_ADDRESSING_AUTO, &err), -EINVAL);
+        assert_int_equal(resolve(&url, bad[i], "r", "bkt", S3_ADDRESSING_AUTO, &err), -EINVAL);
         assert_int_equal(err.code, EINVAL);
         assert_true(strlen(err.text) > 10);
         assert_string_equal(url.authority, "untouched");
@@ -107,14 +117,13 @@ static void test_bad_names(void **state)
     struct s3_url url;
 
     (void)state;
-    assert_int_equal(s3_url_init(&url, "", "eu/west", "bkt", S3_ADDRESSING_AUTO, NULL), -EINVAL);
-    assert_int_equal(s3_url_init(&url, "", "", "bkt", S3_ADDRESSING_AUTO, NULL), -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "a/b", S3_ADDRESSING_AUTO, NULL), -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "", S3_ADDRESSING_AUTO, NULL), -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "..", S3_ADDRESSING_AUTO, NULL), -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://127.0.0.1", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL),
+    assert_int_equal(resolve(&url, "", "eu/west", "bkt", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(resolve(&url, "http://h", "r", "a/b", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(resolve(&url, "http://h", "r", "", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(resolve(&url, "http://h", "r", "..", S3_ADDRESSING_AUTO, NULL), -EINVAL);
+    assert_int_equal(resolve(&url, "http://127.0.0.1", "r", "bkt", S3_ADDRESSING_VIRTUAL, NULL),
                      -EINVAL);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "Bucket", S3_ADDRESSING_VIRTUAL, NULL),
+    assert_int_equal(resolve(&url, "http://h", "r", "Bucket", S3_ADDRESSING_VIRTUAL, NULL),
                      -EINVAL);
 }
 
@@ -232,13 +241,12 @@ static void test_buckets_of_others(void **state)
     struct s3_url url;
 
     (void)state;
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL),
-                     0);
+    assert_int_equal(resolve(&url, "http://h", "r", "tenant:My_bkt", S3_ADDRESSING_AUTO, NULL), 0);
     assert_string_equal(url.base, "/tenant%3AMy_bkt");
     assert_false(url.virtual_host);
-    assert_int_equal(s3_url_init(&url, "http://h", "r", "tenant:bkt", S3_ADDRESSING_VIRTUAL, NULL),
+    assert_int_equal(resolve(&url, "http://h", "r", "tenant:bkt", S3_ADDRESSING_VIRTUAL, NULL),
                      -EINVAL);
-    assert_int_equal(s3_url_init(&url, "", "us-east-1", "tenant:bkt", S3_ADDRESSING_AUTO, NULL),
+    assert_int_equal(resolve(&url, "", "us-east-1", "tenant:bkt", S3_ADDRESSING_AUTO, NULL),
                      -EINVAL);
 }
 

@@ -111,6 +111,7 @@ static int copy(struct store *st, const struct s3_object *obj)
         .content_type = *st->type ? st->type : NULL,
         .meta = st->out.pair,
         .n_meta = st->out.n,
+        .kept = &st->out.kept,
     };
 
     return copy_object(st->op->w, &copy, obj ? obj->size : st->node.size, on_stored, st,
@@ -125,6 +126,7 @@ static int put_marker(struct store *st)
         .content_type = *st->type ? st->type : "application/x-directory",
         .meta = st->out.pair,
         .n_meta = st->out.n,
+        .kept = &st->out.kept,
     };
 
     return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
@@ -172,7 +174,7 @@ static void write_anew(struct store *st, const struct s3_object *obj)
     bool dir = st->node.flags & SHM_NODE_DIR;
     int r = compose(st, obj);
 
-    if (obj)
+    if (obj && (obj->own_type || dir))
         memcpy(st->type, obj->content_type, sizeof(st->type));
     if (r == 1)
         note_sent(st->op);

@@ -433,7 +433,7 @@ static bool has_room(const struct s3_object *obj, const char *coded)
 
     meta_write(&out, &none);
     meta_write_xattr(&out, coded);
-    return meta_keep(&out, obj, META_KEEP_NEW) == 0 &&
+    return meta_keep(&out, obj, META_KEEP_CHANGED) == obj->kept_lost &&
            out.bytes <= META_BYTES_MAX - META_OWN * META_VALUE_MAX;
 }
 

@@ -191,6 +191,7 @@ static void on_marker_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
         put.n_meta = meta.n;
+        put.kept = &meta.kept;
         r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
     }
     if (r < 0)

@@ -7,8 +7,8 @@
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/handlers/rename.h"
+#include "workers/handlers/rename_copy.h"
 #include "workers/names/dir_empty.h"
-#include "workers/op/copy.h"
 #include "workers/op/sequence.h"
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
@@ -59,7 +59,7 @@ static void publish_source(struct op *op)
         op_step_done(op, 0);
 }
 
-static void rename_on_copied(void *arg, const struct s3_result *res)
+void rename_copied(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
 
@@ -77,20 +77,8 @@ static void rename_on_copied(void *arg, const struct s3_result *res)
 
 static void copy_file(struct op *op)
 {
-    struct worker *w = op->w;
-    char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX];
-    struct s3_copy copy = {.from_key = from, .to_key = to, .if_source_match = etag};
-    uint64_t size;
-    int r = rename_keys_of(op, false, from, to);
+    int r = rename_copy(op);
 
-    worker_lock(w);
-    memcpy(etag, shm_node_at(w->shm, op->rec->node)->etag, sizeof(etag));
-    size = shm_node_at(w->shm, op->rec->node)->size;
-    worker_unlock(w);
-    if (!*etag)
-        copy.if_source_match = NULL;
-    if (r == 0)
-        r = copy_object(w, &copy, size, rename_on_copied, op, &op->s3);
     if (r < 0)
         op_step_done(op, r);
 }

@@ -213,6 +213,8 @@ static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
+static int ask_head(struct resolve *r);
+
 static void on_get(void *arg, const struct s3_result *s3)
 {
     struct resolve *r = arg;
@@ -221,6 +223,8 @@ static void on_get(void *arg, const struct s3_result *s3)
     /* EISDIR: some servers on top of a file system return it for a directory. */
     if (s3->error == -ENOENT || s3->error == -EISDIR) {
         ask_below(r);
+    } else if (s3_is_archived(s3->code) && ask_head(r) == 0) {
+        return; /* it can be removed, renamed and replaced all the same */
     } else if (s3->error) {
         resolve_fail(r, s3, s3->error);
     } else {

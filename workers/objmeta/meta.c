@@ -12,8 +12,7 @@
 
 #include "base/clock.h"
 
-#define TYPE_DEFAULT "binary/octet-stream" /* the type that S3 gives to an object without one */
-#define PREFIX_LEN 11                      /* "x-amz-meta-", which servers count too */
+#define PREFIX_LEN 11   /* "x-amz-meta-", which servers count too */
 #define MODE_KEPT 01777 /* set-uid and set-gid bits in metadata are not trusted */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
 
@@ -140,9 +139,10 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     const char *mtime = s3_object_meta(obj, "mtime"), *name, *value;
 
     v->meta = true;
-    v->link = v->more = false;
+    v->link = false;
     v->xattr = *meta_xattr(obj);
-    v->plain = strcmp(obj->content_type, TYPE_DEFAULT) == 0;
+    v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
+    v->plain = *obj->content_type && !v->more;
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         v->more |= is_foreign(name);
         v->plain &= is_own(name);
@@ -241,6 +241,7 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
 
     out->n = out->bytes = out->n_text = 0;
     out->more = out->xattr = out->no_xattr = false;
+    out->kept.len = 0;
     if (n->flags & SHM_NODE_LINK)
         meta_add_number(out, "mode", S_IFLNK | 0777);
     else if (n->mode != SHM_MODE_UNSET)
@@ -258,13 +259,14 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
 
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
 {
-    bool plain = !content_type || strcmp(content_type, TYPE_DEFAULT) == 0;
+    bool plain = !content_type && out->kept.len == 0;
 
     for (size_t i = 0; i < out->n; i++)
         plain &= is_own(out->pair[i].name);
     n->flags &= (uint16_t) ~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
-    n->flags = (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
-                          (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
+    n->flags =
+        (uint16_t)(n->flags | SHM_NODE_META | (out->more || content_type ? SHM_NODE_MORE : 0) |
+                   (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
 }
 
 void meta_write_xattr(struct meta_out *out, const char *coded)
@@ -290,6 +292,7 @@ static bool is_kept(const char *name, enum meta_keep which)
         return !is_own(name);
     case META_KEEP_MOVED:
         return strcmp(name, "stateproxy-lineage") != 0;
+    case META_KEEP_CHANGED:
     case META_KEEP_NEW:
         return is_foreign(name);
     case META_KEEP_ALL:
@@ -298,11 +301,30 @@ static bool is_kept(const char *name, enum meta_keep which)
     return true;
 }
 
+/* What the object is for stays; how the bytes are coded, not for other bytes. */
+static void keep_headers(struct meta_out *out, const struct s3_object *obj, enum meta_keep which)
+{
+    const struct s3_pairs *from = &obj->kept;
+
+    for (size_t at = 0; at < from->len;) {
+        const char *name = from->text + at, *value = name + strlen(name) + 1;
+        size_t len = (size_t)(value - name) + strlen(value) + 1;
+
+        at += len;
+        if (which == META_KEEP_NEW && strcmp(name, "content-encoding") == 0)
+            continue;
+        memcpy(out->kept.text + out->kept.len, name, len);
+        out->kept.len += len;
+    }
+    out->more |= out->kept.len > 0;
+}
+
 unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_keep which)
 {
     const char *name, *value;
-    unsigned lost = 0;
+    unsigned lost = obj->kept_lost;
 
+    keep_headers(out, obj, which);
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         if (!is_kept(name, which) || is_there(out, name) ||
             (out->no_xattr && strcmp(name, META_XATTR) == 0))

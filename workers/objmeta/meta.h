@@ -38,8 +38,9 @@ struct meta_out {
     size_t bytes; /* as counted by S3 */
     size_t n_text;
     char text[META_OWN * META_VALUE_MAX + 2 * S3_META_MAX]; /* ours, new xattrs, kept pairs */
-    bool more, xattr; /* SHM_NODE_MORE, _XATTR of the target */
-    bool no_xattr;    /* remove all extended attributes */
+    bool more, xattr;     /* SHM_NODE_MORE, _XATTR of the target */
+    bool no_xattr;        /* remove all extended attributes */
+    struct s3_pairs kept; /* headers of the object (s3_object.kept) */
 };
 
 /* Starts *out with the attributes that are set on the node (under shm->meta, or a copy of it). */
@@ -52,12 +53,14 @@ void meta_told(struct shm_node *n, const struct meta_out *out, const char *conte
 enum meta_keep {
     META_KEEP_COPY,  /* for the same content: all but the META_OWN ones */
     META_KEEP_MOVED, /* for the same content under another name: all but our lineage */
-    META_KEEP_NEW,   /* for new content: without what belongs to the old (all times, our lineage) */
+    /* for changed content: without what belongs to the old (all times, our lineage) */
+    META_KEEP_CHANGED,
+    META_KEEP_NEW, /* for wholly new content: also without Content-Encoding */
     META_KEEP_ALL,
 };
 
-/* Adds the other metadata of the object, except for names that *out already has. Pairs that do not
- * fit are left out; returns their number. */
+/* Adds the other metadata of the object, except for names that *out already has, and its headers
+ * that are kept. Pairs that do not fit are left out; returns their number. */
 unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_keep which);
 
 /* Adds extended attributes in their coded form ("" = none), which replace those that meta_keep

@@ -24,7 +24,9 @@ struct large_copy {
     bool replace_meta;
     struct s3_meta_pair pair[COPY_PAIRS_MAX];
     size_t n_pairs;
-    char *text; /* of the pairs, if the caller has given them */
+    char *text;           /* of the pairs, if the caller has given them */
+    struct s3_pairs kept; /* other headers of the object (s3.h) */
+    bool has_kept;
     char id[S3_UPLOAD_ID_MAX];
     uint64_t part_size;
     unsigned n_parts, next, running;
@@ -195,6 +197,8 @@ static void take_meta(struct large_copy *c)
         at = value + strlen(value) + 1;
     }
     memcpy(c->type, c->source.content_type, sizeof(c->type));
+    c->kept = c->source.kept;
+    c->has_kept = true;
 }
 
 static int create_copy(struct large_copy *c)
@@ -204,6 +208,7 @@ static int create_copy(struct large_copy *c)
         .content_type = *c->type ? c->type : NULL,
         .meta = c->pair,
         .n_meta = c->n_pairs,
+        .kept = c->has_kept ? &c->kept : NULL,
     };
     uint64_t share = (c->source.size + S3_PARTS_MAX - 1) / S3_PARTS_MAX;
 
@@ -286,6 +291,9 @@ static int keep_all(struct large_copy *c, const struct s3_copy *copy)
         !keep_text(c->target_etag, sizeof(c->target_etag), copy->if_match))
         return -EINVAL;
     c->replace_meta = copy->replace_meta;
+    c->has_kept = copy->kept != NULL;
+    if (copy->kept)
+        c->kept = *copy->kept;
     return copy->replace_meta ? keep_pairs(c, copy) : 0;
 }
 

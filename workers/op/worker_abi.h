@@ -11,6 +11,7 @@
 #include "fuse/fuse_mount.h"
 #include "fuse/fuse_timeout.h"
 #include "sandbox/sandbox.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_segment.h"
 #include "workers/op/observer.h"
 
@@ -22,6 +23,8 @@ struct worker_spool {
 
 #define SERVER_NAME_MAX 64 /* with NUL */
 
+struct s3_options;
+
 /* What the start-up probe found out about the server, above all about conditional requests; all
  * false if the server was not probed. What is learned later is in the segment
  * (shm_header.habits). */
@@ -32,6 +35,7 @@ struct server_traits {
     bool complete_conditions;   /* CompleteMultipartUpload does */
     bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, with a race window */
     uint32_t habits;            /* enum s3_habit */
+    bool moved;                 /* the bucket is in another region: see worker_check_s3 */
     char name[SERVER_NAME_MAX]; /* name that the server reports, "" = none */
 };
 
@@ -45,6 +49,7 @@ struct worker_env {
     /* each request is answered before it reaches this age, 0 = no limit */
     uint64_t request_limit_ns;
     struct server_traits traits;
+    const struct s3_options *options; /* of worker_options_new */
     /* one eventfd for each worker slot: resume the waiting ops */
     int wake_fd[SHM_WORKERS_MAX];
     int notify_fd; /* eventfd of the notifier: the ring is not empty */
@@ -72,6 +77,22 @@ int worker_main(const struct worker_env *env, uint32_t slot);
 /* Answers what workers ask about other processes (observer.h), until the supervisor's SIGTERM.
  * Called as the others. */
 int observer_main(const struct worker_env *env);
+#define WORKER_URL_MAX 1100 /* of the longest endpoint, with NUL */
+
+/* Where requests go as configured. */
+struct worker_endpoint {
+    char url[WORKER_URL_MAX];         /* of the bucket */
+    char region[SHM_CRED_REGION_MAX]; /* that they are signed for */
+};
+
+/* Resolves the endpoint, without asking anybody. 0 and *ret, or -EINVAL with *err. */
+must_use int worker_endpoint(const struct conf *conf, struct worker_endpoint *ret, struct err *err);
+
+/* Reads what workers need beside the configuration: the key of s3.sse_customer_key_file and
+ * /etc/mime.types. Before the first fork; lives as long as the process. 0 and *ret, or -errno with
+ * *err: -EINVAL for a bad key, -ENOMEM. */
+must_use int worker_options_new(const struct conf *conf, const struct s3_options **ret,
+                                struct err *err);
 
 #define WORKER_PROBE_MS 30000 /* extra time for worker_check_s3 if it probes */
 
@@ -79,7 +100,8 @@ int observer_main(const struct worker_env *env);
  * how the server handles conditions (cas_probe.h). For a separate child process, before the first
  * worker is forked, because it parses data from the network. 0 and *ret_traits, or -errno with a
  * sentence for the operator in *err; -EINVAL if the configuration or the server is wrong (exit 78),
- * anything else if S3 cannot be reached. */
+ * anything else if S3 cannot be reached. -EREMCHG and ret_traits->moved: the bucket is in another
+ * region, which the segment has now (shm_cred_region); keys for it are needed first. */
 must_use int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits,
                              struct err *err);
 

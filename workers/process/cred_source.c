@@ -15,6 +15,7 @@
 static_assert(SHM_CRED_ACCESS_KEY_MAX == S3_ACCESS_KEY_MAX, "");
 static_assert(SHM_CRED_TOKEN_MAX == S3_SESSION_TOKEN_MAX, "");
 static_assert(SHM_CRED_KEY_LEN == S3_SIGV4_KEY_LEN, "");
+static_assert(SHM_CRED_REGION_MAX == S3_REGION_MAX, "");
 
 struct cred_source {
     struct s3_cred_source source;
@@ -35,6 +36,16 @@ static uint32_t day_of(const char *amz_date)
     return day;
 }
 
+/* True if the key is of use: for that region, or for the one where the bucket is, as another worker
+ * has found out. */
+static bool is_for(const struct cred_source *s, const char *region)
+{
+    char known[SHM_CRED_REGION_MAX];
+
+    shm_cred_region(s->env->shm, known);
+    return strcmp(s->view->region, region) == 0 || strcmp(s->view->region, known) == 0;
+}
+
 static int cred_get(struct s3_cred_source *src, const struct s3_sigv4_scope *scope,
                     struct s3_cred *ret)
 {
@@ -42,6 +53,8 @@ static int cred_get(struct s3_cred_source *src, const struct s3_sigv4_scope *sco
     uint32_t day = day_of(scope->amz_date);
     int r = shm_cred_get(s->env->shm, day, s->view);
 
+    if (r == 0 && !is_for(s, scope->region))
+        r = -EAGAIN;
     if (r == -EAGAIN)
         s->day = day;
     if (r < 0)
@@ -49,6 +62,7 @@ static int cred_get(struct s3_cred_source *src, const struct s3_sigv4_scope *sco
     memcpy(ret->access_key, s->view->access_key, sizeof(ret->access_key));
     memcpy(ret->session_token, s->view->token, strlen(s->view->token) + 1);
     memcpy(ret->key, s->view->key, sizeof(ret->key));
+    memcpy(ret->region, s->view->region, sizeof(ret->region));
     ret->renewable = !s->view->fixed;
     ret->generation = s->view->generation;
     sodium_memzero(s->view, sizeof(*s->view));

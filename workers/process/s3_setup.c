@@ -9,11 +9,14 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/log.h"
 #include "s3/s3_cred.h"
+#include "s3/s3_endpoint.h"
 #include "s3/s3_error.h"
 #include "s3/s3_explain.h"
 #include "s3/s3_tls.h"
 #include "s3/s3_url.h"
+#include "shm/shm_cred.h"
 #include "shm/shm_stats.h"
 #include "workers/op/failure.h"
 #include "workers/op/worker_abi.h"
@@ -25,12 +28,15 @@
 /* workers count their requests by kind */
 static_assert((int)S3_N_OPS <= SHM_STATS_S3_OPS, "");
 
-static struct s3_client_conf client_conf(const struct conf *c)
+static struct s3_client_conf client_conf(const struct conf *c, const char *region)
 {
     return (struct s3_client_conf){
         .endpoint = c->s3.endpoint,
-        .region = c->s3.region,
+        .region = region,
         .bucket = c->bucket,
+        .dualstack = c->s3.dualstack,
+        .fips = c->s3.fips,
+        .accelerate = c->s3.accelerate,
         .ca_bundle = c->s3.ca_bundle,
         .client_cert = c->s3.client_cert,
         .client_key = c->s3.client_key,
@@ -54,6 +60,40 @@ static struct s3_client_conf client_conf(const struct conf *c)
     };
 }
 
+int worker_endpoint(const struct conf *conf, struct worker_endpoint *ret, struct err *err)
+{
+    struct s3_client_conf cc = client_conf(conf, conf->s3.region);
+    struct s3_endpoint endpoint = s3_client_endpoint(&cc);
+    struct s3_url url;
+    int r = s3_endpoint_resolve(&endpoint, &url, err);
+
+    if (r < 0)
+        return r;
+    snprintf(ret->url, sizeof(ret->url), "%s://%s%s", url.tls ? "https" : "http", url.authority,
+             url.base);
+    strcpy(ret->region, url.region);
+    return 0;
+}
+
+/* ---- the region ---- */
+
+/* Called by the client that found it out. The others get it with the next key (cred_source.c). */
+static void on_region(void *arg, const char *region)
+{
+    const struct worker_env *env = arg;
+    char known[SHM_CRED_REGION_MAX];
+
+    shm_cred_region(env->shm, known);
+    if (strcmp(known, region) == 0)
+        return;
+    shm_cred_set_region(env->shm, region);
+    log_notice("the bucket is in another region bucket=\"%s\" region=%s signed_for=%s: requests "
+               "are signed for that one from now on",
+               env->conf->bucket, region, known);
+}
+
+/* ---- the client of a worker ---- */
+
 /* With compare-and-set, conditions are sent in the form that was probed, or else in S3's own
  * form. */
 int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *stats,
@@ -63,10 +103,16 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     /* the client uses these as long as it lives */
     static struct s3_client_conf cc;
     static struct s3_counters counters;
+    static char region[SHM_CRED_REGION_MAX];
     struct s3_cred_source *creds;
+
     if (cred_source_new(env, false, &creds) < 0)
         return err_set(err, ENOMEM, "no locked memory for credentials");
-    cc = client_conf(conf);
+    shm_cred_region(env->shm, region);
+    cc = client_conf(conf, region);
+    cc.options = env->options;
+    cc.on_region = on_region;
+    cc.region_arg = (void *)(uintptr_t)env;
     counters = (struct s3_counters){.requests = stats->s3,
                                     .out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
                                     .retries = &stats->count[SHM_STAT_S3_RETRIES],
@@ -88,8 +134,9 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
 /* Of the clients that follow in this process: in the sandbox they could not read them. */
 static int share_certificates(struct s3_client_conf *cc, struct err *err)
 {
+    struct s3_endpoint endpoint = s3_client_endpoint(cc);
     struct s3_url url;
-    int r = s3_url_init(&url, cc->endpoint, cc->region, cc->bucket, cc->addressing, err);
+    int r = s3_endpoint_resolve(&endpoint, &url, err);
 
     return r == 0 && url.tls ? s3_tls_new(cc, &cc->tls, err) : r;
 }
@@ -106,6 +153,9 @@ struct check {
     struct s3_cred_source *creds;
     struct s3_client *client;
     struct s3_client_conf conf;
+    const struct worker_env *env;
+    struct server_traits *traits;
+    char region[SHM_CRED_REGION_MAX];
     char prefix[S3_KEY_MAX + 2];
     char without[S3_KEY_MAX + 1]; /* a key that the listing returned without an ETag, "" = none */
     unsigned tries;
@@ -183,12 +233,23 @@ static bool try_virtual(struct check *c, const struct s3_result *res)
     return true;
 }
 
+/* The key that we have is of no use there. */
+static void check_on_region(void *arg, const char *region)
+{
+    struct check *c = arg;
+
+    on_region((void *)(uintptr_t)c->env, region);
+    c->traits->moved = true;
+}
+
 static void on_checked(void *arg, const struct s3_result *res)
 {
     struct check *c = arg;
     char text[ERR_TEXT_MAX];
 
-    if (!res->error && *c->without)
+    if (c->traits->moved)
+        end_check(c, err_set(c->err, EREMCHG, "the bucket is in another region"));
+    else if (!res->error && *c->without)
         look_for_etags(c);
     else if (!res->error)
         end_check(c, 0);
@@ -219,9 +280,14 @@ bool worker_probes(const struct conf *conf)
 int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits, struct err *err)
 {
     const struct conf *conf = env->conf;
-    struct check c = {.err = err, .conf = client_conf(conf), .again.on_time = on_again};
+    struct check c = {.err = err, .again.on_time = on_again, .env = env, .traits = ret_traits};
     int r;
 
+    shm_cred_region(env->shm, c.region);
+    c.conf = client_conf(conf, c.region);
+    c.conf.options = env->options;
+    c.conf.on_region = check_on_region;
+    c.conf.region_arg = &c;
     /* A single attempt shows the cause; the client's own retries would only report that the
      * deadline has passed. */
     c.conf.max_attempts = 1;

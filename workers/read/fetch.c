@@ -253,7 +253,11 @@ static void fetch_on_done(void *arg, const struct s3_result *res)
         return;
     if (error && *f->src.version)
         error = version_id_failed(f->w, &f->src, res, error);
-    if (error && error != -ESTALE && error != -ENOENT)
+    if (error && s3_is_archived(res->code))
+        log_warn("cannot be read, because it is archived key=\"%s\": restore it first, "
+                 "with s3:RestoreObject",
+                 f->src.key);
+    else if (error && error != -ESTALE && error != -ENOENT)
         log_warn("reading from S3 failed key=\"%s\" offset=%llu error=\"%s\" "
                  "detail=\"%s\" attempts=%u",
                  f->src.key, (unsigned long long)(f->first + f->ready) * SHM_BLOCK_SIZE,

@@ -43,6 +43,13 @@ static const struct habit {
     {S3_HABIT_NO_CHECKSUMS, "no-checksums",
      "the server refuses requests with a checksum, so none is sent: TLS, or the signature of the "
      "body, protects what is uploaded"},
+    {S3_HABIT_WANTS_CONDITIONS, "wants-conditions",
+     "the bucket refuses changes without a condition: directories, renames and copies ask first "
+     "what "
+     "is there"},
+    {S3_HABIT_NO_TAGS, "no-tags",
+     "tags may not be copied, so a renamed file loses them (to have them kept, permit "
+     "s3:GetObjectTagging and s3:PutObjectTagging)"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 

@@ -283,6 +283,7 @@ int publish_begin(struct publish *p)
     if (s->content == SHM_CONTENT_COPY)
         p->copy = s->copy;
     p->node = *shm_node_at(w->shm, s->node);
+    p->renewed = s->flags & SHM_SESSION_RENEWED;
     p->has_xattr = s->flags & SHM_SESSION_XATTR;
     if (p->has_xattr)
         memcpy(p->xattr, s->xattr, sizeof(p->xattr));
@@ -332,6 +333,7 @@ static void put_whole(struct publish *p)
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
+        .kept = &p->meta.kept,
         .bare_match = p->bare,
     };
     int r;
@@ -373,10 +375,10 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
         meta_write(&p->meta, &p->node);
         if (p->has_xattr)
             meta_write_xattr(&p->meta, p->xattr);
-        if (obj)
+        if (obj && obj->own_type)
             memcpy(p->type, obj->content_type, sizeof(p->type));
         if (obj)
-            lost = meta_keep(&p->meta, obj, META_KEEP_NEW);
+            lost = meta_keep(&p->meta, obj, p->renewed ? META_KEEP_NEW : META_KEEP_CHANGED);
     }
     p->prepared = true;
     if (lost)
@@ -392,7 +394,8 @@ static void begin_put_like(struct publish *p)
     if (!(p->node.flags & SHM_NODE_META))
         (void)!meta_fill(&p->node, p->like);
     lost = meta_keep(&p->meta, p->like, META_KEEP_MOVED);
-    memcpy(p->type, p->like->content_type, sizeof(p->type));
+    if (p->like->own_type)
+        memcpy(p->type, p->like->content_type, sizeof(p->type));
     p->prepared = true;
     if (lost)
         log_warn("metadata dropped key=\"%s\" names=%u: they do not fit", p->key, lost);

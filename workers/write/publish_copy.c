@@ -56,6 +56,8 @@ void publish_copy(struct publish *p)
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
+        .kept = &p->meta.kept,
+        .is_new = true,
     };
     struct s3_result none = {0};
     int r;

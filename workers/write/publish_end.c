@@ -85,7 +85,7 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         forget_writer(&s->pids[i]);
     if (s->content == SHM_CONTENT_COPY) /* S3 now has it under this key */
         s->content = SHM_CONTENT_S3;
-    s->flags &= ~(uint32_t)SHM_SESSION_NO_COPY;
+    s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_RENEWED);
     p->rules->published(p, s, res);
     publish_node(p, res);
     s->changed_from = UINT64_MAX;

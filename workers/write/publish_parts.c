@@ -134,6 +134,7 @@ static void create(struct publish *p)
         .n_meta = p->meta.n,
         /* (Of a part that the server copies we have none.) */
         .checksum = !shm_session_at(p->w->shm, p->session)->base,
+        .kept = &p->meta.kept,
     };
     int r;
 

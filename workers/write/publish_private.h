@@ -33,6 +33,7 @@ struct publish {
     char key[KEY_CAP];
     struct shm_node node; /* as it was when the job began; its metadata are sent */
     bool ask_meta; /* the version to be replaced has, or may have, metadata that must be kept */
+    bool renewed;  /* no byte of the version to be replaced is left */
     bool has_xattr;
     bool prepared;                    /* `meta` is complete */
     char xattr[SHM_SESSION_META_MAX]; /* set since; valid if has_xattr */

@@ -93,8 +93,10 @@ void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t
     if (from < s->changed_from)
         s->changed_from = from;
     s->size = new_size;
-    if (new_size == 0)
+    if (new_size == 0) {
         s->write_error = 0;
+        s->flags |= SHM_SESSION_RENEWED;
+    }
     s->write_seq++;
     s->mtime_ns = (int64_t)clock_wall_ns();
     /* A time that was set before does not apply to the new content. */

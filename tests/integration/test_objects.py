@@ -1,0 +1,171 @@
+"""What goes with the objects: types, encryption, classes, tags, and what others have set."""
+
+import os
+
+import pytest
+
+HEADERS = {"CacheControl": "max-age=60", "ContentDisposition": 'attachment; filename="x"',
+           "ContentEncoding": "gzip", "ContentLanguage": "de", "ContentType": "image/x-own"}
+VARIANTS = ["s3-buffered-lww", "s3-buffered-cas"]
+
+
+def type_of(bucket, key):
+    return bucket.head(key)["ContentType"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_types(mount, bucket, variant):
+    m = mount(variant=variant)
+    for name, want in {"a.txt": "text/plain", "b.JSON": "application/json", "c": "binary/octet-stream",
+                       ".txt": "binary/octet-stream", "d.tar.gz": "application/gzip",
+                       "e.unknown-suffix": "binary/octet-stream"}.items():
+        (m.path / name).write_bytes(b"x")
+        assert type_of(bucket, m.key(name)) == want, name
+    (m.path / "new.tmp").write_bytes(b"<p>")
+    os.rename(m.path / "new.tmp", m.path / "new.html")
+    assert type_of(bucket, m.key("new.html")) == "text/html"
+    bucket.put(m.key("own.txt"), b"x", ContentType="image/x-own")
+    os.rename(m.path / "own.txt", m.path / "own.html")
+    assert type_of(bucket, m.key("own.html")) == "image/x-own"
+    (m.path / "own.html").write_bytes(b"other")
+    assert type_of(bucket, m.key("own.html")) == "image/x-own"
+    os.chmod(m.path / "own.html", 0o600)
+    assert type_of(bucket, m.key("own.html")) == "image/x-own"
+
+
+def test_types_off(mount, bucket):
+    m = mount(env={"STATEPROXY_METADATA_CONTENT_TYPE": "off"})
+    (m.path / "a.txt").write_bytes(b"x")
+    assert type_of(bucket, m.key("a.txt")) == "binary/octet-stream"
+
+
+def kept(bucket, key, without=()):
+    head = bucket.head(key)
+    for name, value in HEADERS.items():
+        assert head.get(name) == (None if name in without else value), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_headers_of_others_survive(mount, bucket, variant):
+    m = mount(variant=variant)
+    path, key = m.path / "f.bin", m.key("f.bin")
+    bucket.put(key, b"data", Metadata={"colour": "blue"}, **HEADERS)
+    with open(path, "ab") as f:
+        f.write(b"more")
+    kept(bucket, key)
+    assert bucket.get(key) == b"datamore"
+    os.chmod(path, 0o640)
+    kept(bucket, key)
+    os.rename(path, m.path / "g.html")
+    path, key = m.path / "g.html", m.key("g.html")
+    kept(bucket, key)
+    assert bucket.head(key)["Metadata"]["colour"] == "blue"
+    path.write_bytes(b"wholly new")         # as it was coded says nothing of these bytes
+    kept(bucket, key, without=["ContentEncoding"])
+    with open(path, "r+b") as f:
+        f.write(b"W")
+    kept(bucket, key, without=["ContentEncoding"])
+    os.truncate(path, 3)
+    kept(bucket, key, without=["ContentEncoding"])
+    assert bucket.get(key) == b"Who"
+
+
+def test_directory_rename_keeps_headers(mount, bucket):
+    m = mount()
+    (m.path / "d").mkdir()
+    bucket.put(m.key("d/f.bin"), b"data", **HEADERS)
+    os.rename(m.path / "d", m.path / "e")
+    kept(bucket, m.key("e/f.bin"))
+
+
+def sent(proxy, **match):
+    return [x.headers for x in proxy.log() if all(getattr(x, n) == v for n, v in match.items())]
+
+
+def test_headers_of_every_request(mount, proxy, bucket):
+    """Owner and payer; class, ACL, tags, Cache-Control and encryption with what is written."""
+    env = {"STATEPROXY_S3_EXPECTED_BUCKET_OWNER": "123456789012",
+           "STATEPROXY_S3_REQUESTER_PAYS": "true", "STATEPROXY_S3_STORAGE_CLASS": "STANDARD_IA",
+           "STATEPROXY_S3_ACL": "bucket-owner-full-control", "STATEPROXY_S3_TAGS": "a=b&c=%20d",
+           "STATEPROXY_S3_CACHE_CONTROL": "max-age=5", "STATEPROXY_S3_SSE": "kms",
+           "STATEPROXY_S3_SSE_KMS_KEY_ID": "alias/k", "STATEPROXY_S3_SSE_BUCKET_KEY": "on"}
+    # the server knows none of this: it does not see it
+    proxy.add_rule("strip", headers=["x-amz-expected-bucket-owner", "x-amz-storage-class",
+                                     "x-amz-source-expected-bucket-owner", "x-amz-acl",
+                                     "x-amz-server-side-encryption",
+                                     "x-amz-server-side-encryption-aws-kms-key-id",
+                                     "x-amz-server-side-encryption-bucket-key-enabled"])
+    m = mount(via=proxy, env=env)
+    (m.path / "f.txt").write_bytes(b"x")
+    (m.path / "f.txt").read_bytes()
+    os.chmod(m.path / "f.txt", 0o600)
+    os.rename(m.path / "f.txt", m.path / "g.txt")
+    os.unlink(m.path / "g.txt")
+    ops = {x.op for x in proxy.log()}
+    assert {"GetObject", "PutObject", "CopyObject", "DeleteObject", "ListObjectsV2"} <= ops
+    for x in proxy.log():
+        assert x.headers["x-amz-expected-bucket-owner"] == "123456789012", x
+        assert x.headers["x-amz-request-payer"] == "requester", x
+        writes = x.op in ("PutObject", "CopyObject")
+        assert x.headers.get("x-amz-storage-class") == ("STANDARD_IA" if writes else None), x
+        assert x.headers.get("x-amz-acl") == ("bucket-owner-full-control" if writes else None), x
+        assert x.headers.get("x-amz-server-side-encryption") == ("aws:kms" if writes else None), x
+        assert (x.headers.get("x-amz-source-expected-bucket-owner") is not None) == \
+            (x.op == "CopyObject"), x
+    put = sent(proxy, op="PutObject")[0]
+    assert put["x-amz-tagging"] == "a=b&c=%20d"
+    assert put["cache-control"] == "max-age=5"
+    assert put["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/k"
+    assert put["x-amz-server-side-encryption-bucket-key-enabled"] == "true"
+
+
+def test_tags_may_not_be_copied(mount, proxy, bucket):
+    """A copy that is refused for its tags is made without them, and one line says so."""
+    m = mount(via=proxy, workers=1)
+    (m.path / "f").write_bytes(b"x")
+    (m.path / "g").write_bytes(b"x")
+    proxy.add_rule("answer", status=403, code="AccessDenied", op="CopyObject",
+                   having={"x-amz-tagging-directive": None, "if-match": "*"})
+    os.chmod(m.path / "f", 0o600)
+    os.chmod(m.path / "g", 0o600)
+    assert m.log().count("trait=no-tags") == 1
+    assert len([x for x in proxy.log(op="CopyObject") if x.status == 403]) == 1
+
+
+def test_class_and_encryption_of_the_object_survive(mount, proxy, bucket):
+    """A copy loses them by itself, so they are sent again; also with new content."""
+    bucket.put("p/f", b"x")
+    for status in (200, 206):
+        proxy.add_rule("rewrite", op=["GetObject", "HeadObject"], status=status,
+                       from_status=status, key="p/f",
+                       headers={"x-amz-storage-class": "INTELLIGENT_TIERING",
+                                "x-amz-server-side-encryption": "aws:kms",
+                                "x-amz-server-side-encryption-aws-kms-key-id":
+                                    "arn:aws:kms:r:1:key/k"})
+    proxy.add_rule("strip", headers=["x-amz-storage-class", "x-amz-server-side-encryption",
+                                     "x-amz-server-side-encryption-aws-kms-key-id"])
+    m = mount(via=proxy, prefix="p")
+    (m.path / "f").write_bytes(b"new")
+    os.rename(m.path / "f", m.path / "g")
+    writes = [x for x in proxy.log() if x.op in ("PutObject", "CopyObject")]
+    assert {x.op for x in writes} == {"PutObject", "CopyObject"}
+    for x in writes:
+        assert x.headers.get("x-amz-storage-class") == "INTELLIGENT_TIERING", x
+        assert x.headers["x-amz-server-side-encryption"] == "aws:kms", x
+        assert x.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:aws:kms:r:1:key/k"
+
+
+def test_archived(mount, proxy, bucket):
+    """It can be looked at and removed; reading it fails with EACCES, and one line says what to do."""
+    for name in ("a.txt", "b.txt"):
+        bucket.put(f"p/{name}", b"x" * 10)
+    proxy.add_rule("answer", status=403, code="InvalidObjectState", op="GetObject", key="p/*.txt")
+    m = mount(via=proxy, prefix="p")
+    assert os.stat(m.path / "a.txt").st_size == 10
+    with pytest.raises(PermissionError):
+        (m.path / "a.txt").read_bytes()
+    assert "because it is archived key=\"p/a.txt\"" in m.log()
+    os.unlink(m.path / "a.txt")
+    (m.path / "b.txt").write_bytes(b"new")
+    assert bucket.list() == {"p/b.txt": 3}
+    assert bucket.get("p/b.txt") == b"new"
