@@ -333,7 +333,6 @@ static void request_learn(struct s3_req *req, struct s3_verdict *v)
     if (v->error == 0) {
         s3_client_succeeded(c);
         s3_extra_learn(req);
-        s3_enforce_learn(req);
         s3_retry_success(&req->retry, &c->bucket);
     }
     if (v->retry == S3_RETRY_THROTTLED)
@@ -444,6 +443,8 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
         requeue(req);
         return;
     }
+    if (v.error == 0)
+        s3_enforce_learn(req);
     if (v.error == 0 || (req->once && req->maybe_acted)) {
         request_finish(req, &v);
         return;

@@ -188,3 +188,4 @@ def test_real_refusals_stay(mount, proxy, bucket):
     with pytest.raises(PermissionError):
         (m.path / "d").mkdir()
     assert proxy.counts()["PutObject"] <= 2
+    assert "wants-conditions" not in m.log()
