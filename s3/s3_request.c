@@ -200,6 +200,8 @@ static void on_active_time(struct s3_req *req)
 {
     uint64_t now = clock_mono_ns();
 
+    if (req->held_on)
+        s3_progress_rested(req);
     if (s3_progress_deadline_left(req, now) == 0)
         (void)s3_req_stop(req, -ETIMEDOUT, S3_FAIL_STALLED, S3_RETRY_NO, "the deadline passed");
     else if (s3_progress_stall_left(req, now) == 0)
@@ -243,6 +245,20 @@ static void on_resume(struct loop_timer *t)
 
     if (req->easy)
         s3_multi_resume(req->client, req->easy);
+}
+
+void s3_hold_on(struct s3_req *req)
+{
+    req->held_on = true;
+}
+
+void s3_go_on(struct s3_req *req)
+{
+    if (!req->held_on)
+        return;
+    s3_progress_rested(req);
+    req->held_on = false;
+    loop_timer_set(req->client->loop, &req->resume, 0);
 }
 
 /* ---- attempts ---- */

@@ -13,6 +13,7 @@
 #include "workers/op/worker_abi.h"
 
 struct op;
+struct http_server;
 
 struct worker {
     const struct worker_env *env;
@@ -38,6 +39,8 @@ struct worker {
     uint32_t n_free_records;
 
     int exit_code;
+    struct http_server *http; /* the connector; NULL = none */
+    struct loop_timer end_look;
     bool leaving; /* the mount is gone; ops under way are completed, then the loop stops */
 };
 
