@@ -117,6 +117,12 @@ struct conf {
     } buffer;
 
     struct {
+        uint64_t multipart_threshold;
+        uint64_t part_size;
+        unsigned concurrency; /* parts of one file */
+    } upload;
+
+    struct {
         uint64_t whole_limit;
         uint64_t part_size;
     } read;

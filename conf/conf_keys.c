@@ -310,6 +310,16 @@ const struct conf_key conf_keys[] = {
      .min = 1, .max = 1024,
      .doc = "maximum number of files open for writing at the same time"},
 
+    {.name = "upload.multipart_threshold", FIELD(upload.multipart_threshold), .type = CONF_SIZE,
+     .def = "16Mi", .min = 5 * MiB, .max = 5 * GiB,
+     .doc = "files from this size on are uploaded in parts, several at the same time"},
+    {.name = "upload.part_size", FIELD(upload.part_size), .type = CONF_SIZE, .def = "8Mi",
+     .min = 5 * MiB, .max = 5 * GiB,
+     .doc = "size of a part; larger where a file would need more than 10,000 of them"},
+    {.name = "upload.concurrency", FIELD(upload.concurrency), .type = CONF_UINT, .def = "4",
+     .min = 1, .max = 64,
+     .doc = "parts of one file that are uploaded at the same time"},
+
     {.name = "read.whole_limit", FIELD(read.whole_limit), .type = CONF_SIZE, .def = "8Mi",
      .max = GiB,
      .doc = "objects up to this size are fetched with one request"},

@@ -351,9 +351,9 @@ int main(int argc, char **argv)
 
     log_init(LOG_NOTICE, "supervisor");
     if (conf_load(config_file, environ, &conf, &err) < 0)
-        return daemon_fail(err.code == ENOMEM    ? EXIT_CODE_SYSTEM
-                           : err.code == ENODATA ? EXIT_CODE_MISSING
-                                                 : EXIT_CODE_CONFIG,
+        return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
+                           : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING
+                                                                 : EXIT_CODE_CONFIG,
                            &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);

@@ -1,4 +1,4 @@
-/* Parses the head of a request. It reads nothing and keeps nothing: workers/http/http_conn.c has the
+/* Parses the head of a request. It reads nothing and keeps nothing: http_conn.c has the
  * bytes, http_chunk.c decodes the body that follows. */
 #include "http/http_head.h"
 

@@ -31,7 +31,8 @@
 #define S3_TEXT_MAX 256                /* description of a failure, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* maximum bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* maximum number of parts of one upload */
-#define S3_UPLOAD_ID_MAX 1024          /* bytes of an upload id, and NUL */
+#define S3_OBJECT_MAX (S3_PARTS_MAX * S3_PUT_MAX) /* bytes of an object: 48.8 TiB */
+#define S3_UPLOAD_ID_MAX 1024                     /* bytes of an upload id, and NUL */
 
 struct s3_client;
 struct s3_req;
@@ -324,6 +325,7 @@ struct s3_complete {
     size_t n_parts;                   /* 1..S3_PARTS_MAX */
     const char *if_match;             /* NULL or an ETag, never "*" */
     const char *if_none_match;        /* "*" or NULL */
+    bool bare_match;                  /* as for s3_put */
 };
 
 struct s3_list_entry {

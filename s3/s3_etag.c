@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -126,4 +127,25 @@ enum s3_etag_says s3_etag_end(struct s3_etag_check *check, const char *etag)
     strcpy(check->wrong, etag);
     memcpy(check->wrong_md5, md5, sizeof(md5));
     return again ? S3_ETAG_OTHER : S3_ETAG_WRONG;
+}
+
+bool s3_etag_of_parts(const struct s3_part_done *parts, size_t n, char ret[S3_ETAG_MAX])
+{
+    uint8_t md5[MD5_DIGEST_SIZE];
+    char digits[DIGITS + 1];
+    struct md5_ctx all;
+    size_t len;
+
+    ret[0] = '\0';
+    md5_init(&all);
+    for (size_t i = 0; i < n; i++) {
+        if (!may_be_md5(parts[i].etag) ||
+            sodium_hex2bin(md5, sizeof(md5), parts[i].etag + 1, DIGITS, NULL, &len, NULL) < 0)
+            return false;
+        md5_update(&all, sizeof(md5), md5);
+    }
+    md5_digest(&all, sizeof(md5), md5);
+    sodium_bin2hex(digits, sizeof(digits), md5, sizeof(md5));
+    snprintf(ret, S3_ETAG_MAX, "\"%s-%zu\"", digits, n);
+    return true;
 }

@@ -48,4 +48,8 @@ void s3_etag_add(struct s3_etag_check *check, const void *data, size_t len);
 /* All bytes have come. */
 enum s3_etag_says s3_etag_end(struct s3_etag_check *check, const char *etag);
 
+/* The ETag that S3 gives an object of these parts, if their ETags are MD5s: the MD5 of them, and
+ * the number of parts. False (and ""): they are not. */
+bool s3_etag_of_parts(const struct s3_part_done *parts, size_t n, char ret[S3_ETAG_MAX]);
+
 #endif

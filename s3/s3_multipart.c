@@ -275,7 +275,10 @@ static int complete_fill(struct s3_req *req, const struct s3_complete *complete)
     s3_object_body(req, &body);
     r = s3_headers_add(&req->headers, "content-type", "application/xml");
     if (r == 0)
-        r = s3_object_conditions(req, complete->if_match, false, complete->if_none_match);
+        r = s3_object_conditions(req, complete->if_match,
+                                 complete->bare_match ||
+                                     s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
+                                 complete->if_none_match);
     return r;
 }
 

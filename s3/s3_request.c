@@ -324,12 +324,19 @@ static void learn_clock(struct s3_req *req, struct s3_verdict *v)
         c->skew_ns = req->reply.date_ns - (int64_t)clock_wall_ns();
 }
 
+/* "Does not exist" without a code was believed because of earlier responses: it proves nothing
+ * itself, or a bucket that is gone would look empty for as long as somebody asks. */
+static bool proves_credentials(const struct s3_req *req, const struct s3_verdict *v)
+{
+    return v->error == 0 || (v->error == -ENOENT && *req->result.code) ||
+           req->reply.status == 412 || req->reply.status == 416;
+}
+
 static void request_learn(struct s3_req *req, struct s3_verdict *v)
 {
     struct s3_client *c = req->client;
 
-    if (v->error == 0 || v->error == -ENOENT || req->reply.status == 412 ||
-        req->reply.status == 416)
+    if (proves_credentials(req, v))
         s3_client_trust(c);
     if (v->error == 0) {
         s3_client_succeeded(c);

@@ -23,7 +23,8 @@
 #define LEFT_MAX (2048 * MIB) /* more does not make anything faster */
 #define NODES_MIN 16384u
 #define NODES_MAX (1u << 20)
-#define NODE_BYTES 320 /* a node, its hash head, its share of the long names */
+#define UPLOAD_TOUCHED 8192 /* what an upload of 50 parts touches of its slot: the rest is a hole */
+#define NODE_BYTES 320      /* a node, its hash head, its share of the long names */
 
 static uint64_t budget_least(uint64_t a, uint64_t b)
 {
@@ -173,10 +174,11 @@ static uint64_t fixed_bytes(const struct shm_sizes *s)
     uint64_t n = DAEMON_HEAP + s->workers * WORKER_HEAP;
 
     for (int i = 0; i < SHM_TABLES; i++) {
-        if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK && i != SHM_TABLE_BLOCK_DATA)
+        if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK && i != SHM_TABLE_BLOCK_DATA &&
+            i != SHM_TABLE_UPLOAD)
             n += shm_layout[i].size(s);
     }
-    return n;
+    return n + s->sessions * (uint64_t)UPLOAD_TOUCHED;
 }
 
 static uint32_t nodes_for(uint64_t bytes)

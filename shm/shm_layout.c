@@ -12,6 +12,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
+#include "shm/shm_upload.h"
 #include "shm/shm_version_id.h"
 #include "shm/shm_win.h"
 
@@ -35,6 +36,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_META_LOCK] = {"meta_lock", meta_lock_size, meta_lock_init, NULL},
     [SHM_TABLE_NODE] = {"node", shm_node_size, shm_node_init, shm_node_check},
     [SHM_TABLE_SESSION] = {"session", shm_session_size, shm_session_init, shm_session_check},
+    [SHM_TABLE_UPLOAD] = {"upload", shm_upload_size, NULL, shm_upload_check},
     [SHM_TABLE_HANDLE] = {"handle", shm_handle_size, shm_handle_init, shm_handle_check},
     [SHM_TABLE_FLOCK] = {"flock", shm_flock_size, shm_flock_init, shm_flock_check},
     [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init, shm_baseline_check},

@@ -138,12 +138,14 @@ static bool is_taken(struct shm *shm, uint64_t ino)
     return false;
 }
 
+/* (The seed of the next try is nobody's number, as all but the root's have bit 1. With `ino` itself
+ * the next number would be that of an entry of this name in the directory that has `ino`.) */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
     uint64_t ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
 
     for (int i = 0; i < SHM_MOVED && is_taken(shm, ino); i++)
-        ino = hash_name(shm, ino, name, len) | 2;
+        ino = hash_name(shm, ~ino, name, len) | 2;
     return ino;
 }
 
@@ -458,7 +460,8 @@ struct shm_version shm_node_version(const struct shm_node *n)
 
 static void put_version(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
 {
-    n->size = v->size;
+    if (!v->dir)
+        n->size = v->size;
     if (!v->dir || v->mtime_ns) /* no response carries the time of a directory: what is known
                                  * stays */
         n->mtime_ns = v->mtime_ns;
@@ -753,6 +756,22 @@ void shm_node_list_stale(struct shm *shm, uint32_t dir)
     n->listed_ns = 0;
     n->content = take_content(shm);
     n->flags &= (uint16_t)~SHM_NODE_COMPLETE;
+}
+
+void shm_node_dir_moved(struct shm *shm, uint32_t dir, uint64_t now_ns)
+{
+    shm_node_edit(shm, dir)->moved_ns = now_ns;
+}
+
+uint64_t shm_node_listed_ns(struct shm *shm, uint32_t dir)
+{
+    uint64_t listed_ns = shm_node_at(shm, dir)->listed_ns;
+
+    for (uint32_t at = dir; at != SHM_NIL; at = shm_node_at(shm, at)->parent) {
+        if (shm_node_at(shm, at)->moved_ns >= listed_ns)
+            return 0;
+    }
+    return listed_ns;
 }
 
 /* ---- paths ---- */

@@ -83,11 +83,15 @@ struct shm_node {
     uint32_t content;
     uint64_t nlookup; /* references that the kernel holds */
     uint64_t ino;     /* st_ino: a hash of the name and the directory's; see struct shm_moved */
-    uint64_t size;
+    union {
+        uint64_t size;     /* file */
+        uint64_t moved_ns; /* directory: monotonic time of its last rename's end, 0 = none */
+    };
     int64_t mtime_ns;
     uint64_t checked_ns; /* monotonic: when S3 last confirmed that this is current */
     union {
-        /* directory: monotonic time at which its newest complete listing began */
+        /* directory: monotonic time at which its newest complete listing began; to be read with
+         * shm_node_listed_ns */
         uint64_t listed_ns;
         struct {
             /* file: with LOOKED the thread that may repeat its LOOKUP; PRIVATE: the thread that it
@@ -293,6 +297,15 @@ void shm_node_new_content(struct shm *shm, uint32_t idx);
 
 /* The listing of a directory is no longer known to be complete (an entry was added or removed). */
 void shm_node_list_stale(struct shm *shm, uint32_t dir);
+
+/* A rename of the directory has ended at this time, monotonic, whether or not it has succeeded: its
+ * keys, and those below, were moved one by one. */
+void shm_node_dir_moved(struct shm *shm, uint32_t dir, uint64_t now_ns);
+
+/* When the newest listing of the directory began, monotonic; 0 = there is none, or it may have been
+ * made while keys were being moved, and show a part of them: the directory, or one above it, was
+ * renamed since. */
+must_use uint64_t shm_node_listed_ns(struct shm *shm, uint32_t dir);
 
 /* Writes the path below the root ("a/b", "" for the root; no slash at the end) and NUL.
  * Its length, or -ENAMETOOLONG if it does not fit cap. */

@@ -44,6 +44,7 @@ enum shm_table {
     SHM_TABLE_META_LOCK,
     SHM_TABLE_NODE,
     SHM_TABLE_SESSION,
+    SHM_TABLE_UPLOAD,
     SHM_TABLE_HANDLE,
     SHM_TABLE_FLOCK,
     SHM_TABLE_BASELINE,
@@ -67,11 +68,13 @@ enum shm_table {
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
-    uint32_t draining;    /* atomic: no new opens, finish what is open */
-    uint32_t list_tokens; /* atomic: the server ignores start-after (workers/names/list.c) */
-    uint32_t habits;      /* of the S3 server: enum s3_habit */
-    uint32_t refused;     /* atomic, workers: number of consecutive conditional writes that were
+    uint32_t draining;      /* atomic: no new opens, finish what is open */
+    uint32_t list_tokens;   /* atomic: the server ignores start-after (workers/names/list.c) */
+    uint32_t habits;        /* of the S3 server: enum s3_habit */
+    uint32_t refused;       /* atomic, workers: number of consecutive conditional writes that were
                            * refused */
+    uint32_t abort_refused; /* atomic, workers: it has been logged that uploads cannot be aborted */
+    uint32_t unused;
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */
@@ -83,6 +86,7 @@ struct shm_header {
 
 struct shm_node_table;
 struct shm_session_table;
+struct shm_upload;
 struct shm_handle_table;
 struct shm_flock_table;
 struct shm_baseline_table;
@@ -104,6 +108,7 @@ struct shm {
     struct shm_mutex *meta; /* rank META */
     struct shm_node_table *nodes;
     struct shm_session_table *sessions;
+    struct shm_upload *uploads;
     struct shm_handle_table *handles;
     struct shm_flock_table *flocks;
     struct shm_baseline_table *baselines;

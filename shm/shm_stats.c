@@ -21,6 +21,7 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
     [SHM_STAT_HIDDEN_NAMES] = "hidden_names",
     [SHM_STAT_OVERLOAD] = "overload",
     [SHM_STAT_PARKED] = "parked",
+    [SHM_STAT_UPLOADS_LEFT] = "uploads_left",
 };
 
 const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {

@@ -30,6 +30,7 @@ enum shm_stat {
     SHM_STAT_HIDDEN_NAMES, /* keys that cannot be file names */
     SHM_STAT_OVERLOAD,     /* requests refused with ENOMEM: no free record */
     SHM_STAT_PARKED,       /* WRITEs that had to wait */
+    SHM_STAT_UPLOADS_LEFT, /* multipart uploads that could not be aborted */
     SHM_STATS_COUNT
 };
 

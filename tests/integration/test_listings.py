@@ -4,6 +4,7 @@ start-after and tokens do, folders without objects. Most are made by the proxy (
 STATEPROXY_TEST_TREES is the number of random trees (24); with more of them, they also grow larger.
 """
 
+import contextlib
 import errno
 import os
 import random
@@ -13,6 +14,7 @@ import subprocess
 
 import pytest
 
+from harness import util
 from harness.dirstream import DirStream
 from harness.killer import Killer
 from harness.s3 import S3
@@ -381,6 +383,63 @@ def random_rule(rng, n):
     return {"order": rng.choice(["keys", "prefixes", "shuffled"]), "shuffle": rng.randrange(100),
             "page": page, "uncounted": page is None and rng.random() < 0.5,
             "ignore": rng.choice([[], [], [], ["start-after"], ["max-keys"]])}
+
+
+@contextlib.contextmanager
+def move_held_up(m, proxy, old, new, name, others):
+    """The rename of a directory when so many of its keys are at the new name only, and this one is not."""
+    proxy.reset_counts()
+    proxy.hold("copy", op="CopyObject", key=m.key(f"{new}/{name}"))
+    rename = util.spawn(["mv", m.path / old, m.path / new])
+    try:
+        proxy.wait_held("copy")
+        proxy.wait_count(others, op="DeleteObject", finished=True)
+        yield
+    finally:
+        proxy.release("copy")
+    util.finish(rename)
+
+
+@pytest.mark.parametrize("below", ["sub", "sub/deep"])
+def test_what_was_listed_while_its_directory_moved_is_listed_anew(mount, bucket, proxy, below):
+    """Such a listing may have shown a part: what had gone already, or had not come yet, was missing."""
+    m = mount(via=proxy, env={**TTL, "STATEPROXY_DIRECTORIES_ENTRY_TTL": "60s"})
+    names = {f"f{i}.bin" for i in range(4)}
+    for name in names:
+        bucket.put(m.key(f"d/{below}/{name}"), b"x")
+    os.listdir(m.path / "d" / below)
+    (m.path / "d" / below / "own.bin").write_bytes(b"y")         # so that it is listed anew
+    names.add("own.bin")
+    with move_held_up(m, proxy, "d", "e", f"{below}/f3.bin", 4):
+        shown = set(util.run(["ls", m.path / "d" / below]).out.split())
+    assert shown < names
+    assert set(os.listdir(m.path / "e" / below)) == names
+    for name in names:
+        assert (m.path / "e" / below / name).exists()
+    m.check()
+
+
+def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, bucket, proxy):
+    """Nothing was there then, though it could not be made; afterwards all that was known of it is known: that
+    it is a link, its mode."""
+    m = mount(via=proxy, env=TTL)
+    (m.path / "d").mkdir()
+    (m.path / "d/last.bin").write_bytes(b"x")
+    (m.path / "d/file.bin").write_bytes(b"y")
+    (m.path / "d/file.bin").chmod(0o600)
+    (m.path / "d/link").symlink_to("file.bin")
+    with move_held_up(m, proxy, "d", "e", "last.bin", 2):
+        for name in ("link", "file.bin"):
+            assert not os.path.lexists(m.path / "d" / name)
+        with pytest.raises(OSError) as e:
+            os.open(m.path / "d/file.bin", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        assert e.value.errno == errno.ESTALE
+    with os.scandir(m.path / "e") as entries:
+        found = {e.name: (e.is_symlink(), e.stat(follow_symlinks=False).st_mode & 0o777)
+                 for e in entries}
+    assert found == {"link": (True, 0o777), "file.bin": (False, 0o600), "last.bin": (False, 0o644)}
+    assert (m.path / "e/file.bin").read_bytes() == b"y"
+    m.check()
 
 
 @pytest.mark.slow

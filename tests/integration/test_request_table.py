@@ -1,5 +1,6 @@
-"""The table of ARCHITECTURE.md: requests and round trips of each operation, on a mount that knows nothing, with 20 ms
-added to every request. Round trips are elapsed time in units of that; the requests are exact, the times have some air."""
+"""The table of docs/INTERNALS.md: requests and round trips of each operation, on a mount that knows nothing, with 20 ms
+added to every request, so that those that are sent together overlap. Round trips are requests that follow one
+another, as the proxy has seen them: so a slow machine changes nothing."""
 
 import os
 import random
@@ -9,11 +10,19 @@ import time
 import pytest
 
 from harness.pattern import pattern
-from harness.util import SLOW
 
 pytestmark = pytest.mark.counts
 
 LATENCY_MS = 20
+
+
+def in_a_row(requests):
+    """The most of them of which each began after the end of the one before."""
+    count, end = 0, 0.0
+    for r in sorted(requests, key=lambda r: r.end):
+        if r.start >= end:
+            count, end = count + 1, r.end
+    return count
 
 
 class Row:
@@ -27,16 +36,13 @@ class Row:
     def measure(self, function, requests, trips, **exact):
         self.proxy.wait_idle()
         self.proxy.reset_counts()
-        start = time.monotonic()
         result = function()
-        elapsed = (time.monotonic() - start) * 1000 / LATENCY_MS
         self.proxy.wait_idle()
         counts = {op: n for op, n in self.proxy.counts().items() if n}
         assert sum(counts.values()) <= requests, counts
         for op, n in exact.items():
             assert counts.get(op, 0) <= n, counts
-        # A trip and a half of air: the machine is shared, and a request takes some time besides.
-        assert elapsed <= (trips * 1.5 + 1.5) * SLOW, f"{elapsed:.1f} trips, expected {trips}; {counts}"
+        assert in_a_row(self.proxy.log()) <= trips, counts
         return result
 
 
@@ -153,16 +159,20 @@ def test_ls(proxy, mount, bucket):
     bucket.put_many([(f"p/d/f{i:04}.txt", b"x") for i in range(1200)])
     row = Row(proxy, mount, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
     os.stat(row.m.path / "d")
-    names = row.measure(lambda: [e.stat().st_size for e in os.scandir(row.m.path / "d")], 2, 8,
+    names = row.measure(lambda: [e.stat().st_size for e in os.scandir(row.m.path / "d")], 2, 2,
                         ListObjectsV2=2)
     assert len(names) == 1200
     row.measure(lambda: subprocess.run(["ls", "-l", row.m.path / "d"], stdout=subprocess.DEVNULL,
-                                       check=True), 0, 8)
+                                       check=True), 0, 0)
     for i in range(3):
         row.measure(lambda i=i: read(row.m.path / f"d/f{i:04}.txt"), 1, 1, GetObject=1)
 
 
-def test_cp_r_of_a_local_tree(row, scratch, proxy):
+def test_cp_r_of_a_local_tree(proxy, mount, scratch):
+    """One PUT for each file and directory. (What becomes old after directories.ttl is asked again,
+    however many requests a slow machine makes in that time: here it does not become old.)"""
+    row = Row(proxy, mount, env={"STATEPROXY_DIRECTORIES_TTL": "60s",
+                                 "STATEPROXY_DIRECTORIES_ENTRY_TTL": "60s"})
     tree = scratch / "tree"
     for d in range(20):
         (tree / f"d{d}").mkdir(parents=True)
@@ -171,14 +181,11 @@ def test_cp_r_of_a_local_tree(row, scratch, proxy):
     proxy.set_latency(0)
     proxy.wait_idle()
     proxy.reset_counts()
-    start = time.monotonic()
-    subprocess.run(["cp", "-r", tree, row.m.path / "copy"], check=True, timeout=120)
-    seconds = time.monotonic() - start
+    subprocess.run(["cp", "-r", tree, row.m.path / "copy"], check=True)
     proxy.wait_idle()
     counts = proxy.counts()
-    assert counts["PutObject"] <= 1.1 * 521, counts
-    others = sum(counts.values()) - counts["PutObject"]
-    assert others <= seconds + 5, (counts, seconds)
+    assert counts["PutObject"] == 521, counts
+    assert sum(counts.values()) - counts["PutObject"] <= 5, counts
 
 
 def test_64_mib_in_order(row, bucket, proxy):
@@ -206,21 +213,19 @@ def test_random_reads(row, bucket, proxy, seed):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sixteen_files_at_once(proxy, mount, bucket, workers):
-    """Several requests of one worker run side by side."""
-    for i in range(17):
+    """Several requests of one worker run side by side: all of them are under way before one is answered."""
+    for i in range(16):
         bucket.put(f"p/f{i}.bin", pattern(4096, i))
     m = mount(via=proxy, workers=workers)
-    proxy.set_latency(200)      # long beside what 16 processes cost to start
-
-    def together(numbers):
-        start = time.monotonic()
-        readers = [subprocess.Popen(["cat", m.path / f"f{i}.bin"], stdout=subprocess.DEVNULL)
-                   for i in numbers]
-        assert [r.wait(60) for r in readers] == [0] * len(readers)
-        return time.monotonic() - start
-
-    one = together([16])
-    assert together(range(16)) <= 1.3 * one + 0.1 * SLOW
+    proxy.hold("get", op="GetObject")
+    readers = [subprocess.Popen(["cat", m.path / f"f{i}.bin"], stdout=subprocess.DEVNULL)
+               for i in range(16)]
+    try:
+        proxy.wait_held("get", 16)
+    finally:
+        proxy.release("get")
+        codes = [r.wait() for r in readers]
+    assert codes == [0] * 16
 
 
 def test_idle(row, proxy):

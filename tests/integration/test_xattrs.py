@@ -122,6 +122,23 @@ def test_flags_and_errors(m, open_file):
     assert os.getxattr(p, "user.b") == b"x" * 900
 
 
+@pytest.mark.parametrize("first", [b"", b"x" * 100], ids=["one", "a-second"])
+def test_room_beside_the_metadata_of_others(m, bucket, first):
+    """What does not fit is refused when it is set, also while the file is being written: not when it is
+    closed."""
+    bucket.put(m.key("f.txt"), b"x", Metadata={"theirs": "x" * 1000})
+    fd = os.open(m.path / "f.txt", os.O_RDWR)
+    os.write(fd, b"y")
+    if first:
+        os.setxattr(fd, "user.a", first)
+    fails(errno.ENOSPC, os.setxattr, fd, "user.b", b"x" * 900)
+    os.setxattr(fd, "user.c", b"small")
+    os.close(fd)
+    there = {"user.c": b"small", **({"user.a": first} if first else {})}
+    assert stored(bucket, m, "f.txt") == there
+    assert bucket.head(m.key("f.txt"))["Metadata"]["theirs"] == "x" * 1000
+
+
 def test_sizes_are_told(m):
     p = m.path / "f.txt"
     p.write_bytes(b"x")

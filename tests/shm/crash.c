@@ -16,6 +16,7 @@
 #include "shm/shm_journal.h"
 #include "shm/shm_notify.h"
 #include "shm/shm_session.h"
+#include "shm/shm_upload.h"
 
 #define REAL_KILLS 8 /* of an operation that is not killed for real everywhere */
 #define STEPS_MAX 200000
@@ -56,6 +57,7 @@ static void get_ranges(const struct shm *shm, struct range r[RANGES])
         r[i] = table(h, i, 0);
     r[SHM_TABLE_META_LOCK].len = 0;
     r[SHM_TABLE_BLOCK_DATA].len = 0;
+    r[SHM_TABLE_UPLOAD].len = offsetof(struct shm_upload, part[8]); /* of the first session */
     r[SHM_TABLE_BLOCK] = table(h, SHM_TABLE_BLOCK, sizeof(struct shm_mutex));
     r[SHM_TABLE_ARENA] =
         (struct range){(size_t)((uint8_t *)a - shm->base), offsetof(struct shm_arena, reply)};

@@ -5,6 +5,7 @@
 #include "shm/shm_handle.h"
 #include "shm/shm_node.h"
 #include "shm/shm_session.h"
+#include "shm/shm_upload.h"
 
 static inline struct shm_node *store_node(struct shm *shm, uint32_t idx)
 {
@@ -14,6 +15,11 @@ static inline struct shm_node *store_node(struct shm *shm, uint32_t idx)
 static inline struct shm_session *store_session(struct shm *shm, uint32_t idx)
 {
     return (struct shm_session *)(uintptr_t)shm_session_at(shm, idx);
+}
+
+static inline struct shm_upload *store_upload(struct shm *shm, uint32_t session)
+{
+    return (struct shm_upload *)(uintptr_t)shm_upload_at(shm, session);
 }
 
 static inline struct shm_handle *store_handle(struct shm *shm, uint32_t idx)

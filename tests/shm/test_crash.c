@@ -18,6 +18,7 @@
 #include "shm/shm_notify.h"
 #include "shm/shm_reopen.h"
 #include "shm/shm_session.h"
+#include "shm/shm_upload.h"
 #include "shm/shm_version_id.h"
 
 #define LONG_LEN 200
@@ -281,6 +282,54 @@ static void run_session_free(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
     shm_session_free(shm, at.session);
+    shm_unlock(shm, shm->meta);
+}
+
+static void prepare_upload(struct shm *shm)
+{
+    prepare_session(shm);
+    fx_lock(shm);
+    shm_upload_open(shm, at.session,
+                    &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
+    (void)shm_upload_take(shm, at.session, 0, 9);
+    (void)shm_upload_take(shm, at.session, 1, 9);
+    shm_upload_sent(shm, at.session, 1, "\"e\"");
+    fx_unlock(shm);
+}
+
+static void run_upload_open(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_upload_open(shm, at.session,
+                    &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_upload_take(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)shm_upload_take(shm, at.session, 1, 9);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_upload_sent(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_upload_sent(shm, at.session, 0, "\"f\"");
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_upload_gone(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)shm_upload_worker_gone(shm, at.session, 0);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_upload_end(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_upload_end(shm, at.session);
     shm_unlock(shm, shm->meta);
 }
 
@@ -666,6 +715,11 @@ static const struct crash_op ops[] = {
     OP("session_new", prepare_some, run_session_new),
     OP("session_set_xattr", prepare_session, run_session_set_xattr),
     OP("session_pid", prepare_session, run_session_pid),
+    OP("upload_open", prepare_session, run_upload_open),
+    OP("upload_take", prepare_upload, run_upload_take),
+    OP("upload_sent", prepare_upload, run_upload_sent),
+    OP("upload_gone", prepare_upload, run_upload_gone),
+    OP("upload_end", prepare_upload, run_upload_end),
     OP("session_close", prepare_session, run_session_close),
     OP("session_free", prepare_closing, run_session_free),
     OP("handle_new", prepare_some, run_handle_new),

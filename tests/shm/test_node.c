@@ -490,6 +490,50 @@ static void test_moved_directory_keeps_ino(void **state)
     assert_int_equal(shm_node_at(shm, sub)->ino, sub_ino);
 }
 
+/* Its entries may have its old name: a new directory of this name has another number than they. */
+static void test_moved_directory_with_its_name_below(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir[6] = {fx_mkdir(shm, SHM_ROOT, "a")};
+
+    dir[1] = fx_mkdir(shm, dir[0], "a");
+    dir[2] = fx_mkdir(shm, dir[1], "a");
+    assert_int_equal(move(shm, dir[0], SHM_ROOT, "b"), 0);
+    dir[3] = fx_mkdir(shm, SHM_ROOT, "a");
+    assert_int_equal(move(shm, dir[3], SHM_ROOT, "c"), 0);
+    dir[4] = fx_mkdir(shm, SHM_ROOT, "a");
+    dir[5] = fx_mkdir(shm, dir[4], "a");
+    for (int i = 0; i < 6; i++) {
+        for (int j = 0; j < i; j++)
+            assert_int_not_equal(shm_node_at(shm, dir[i])->ino, shm_node_at(shm, dir[j])->ino);
+    }
+}
+
+/* The listing of a directory counts until it, or one above it, is moved. */
+static void test_listing_of_a_moved_directory(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t top = fx_mkdir(shm, SHM_ROOT, "a"), mid = fx_mkdir(shm, top, "b");
+    uint32_t dir = fx_mkdir(shm, mid, "c"), other = fx_mkdir(shm, SHM_ROOT, "o");
+
+    assert_int_equal(shm_node_listed_ns(shm, dir), 0);
+    fx_lock(shm);
+    shm_node_edit(shm, dir)->listed_ns = 100;
+    shm_node_edit(shm, other)->listed_ns = 100;
+    shm_node_dir_moved(shm, mid, 99);
+    assert_int_equal(shm_node_listed_ns(shm, dir), 100);
+    shm_node_dir_moved(shm, top, 100);
+    fx_unlock(shm);
+    assert_int_equal(shm_node_listed_ns(shm, dir), 0);
+    assert_int_equal(shm_node_listed_ns(shm, other), 100);
+    fx_lock(shm);
+    shm_node_edit(shm, dir)->listed_ns = 101;
+    fx_unlock(shm);
+    assert_int_equal(shm_node_listed_ns(shm, dir), 101);
+    assert_int_equal(fx_mkdir(shm, mid, "c"), dir); /* found again: it is known as before */
+    assert_int_equal(shm_node_listed_ns(shm, dir), 101);
+}
+
 /* A file that has the name of a directory that was moved: all its versions are one file. */
 static void test_versions_where_a_directory_was(void **state)
 {
@@ -1049,6 +1093,8 @@ int main(void)
         TEST(test_move_replaces),
         TEST(test_move_directory),
         TEST(test_moved_directory_keeps_ino),
+        TEST(test_moved_directory_with_its_name_below),
+        TEST(test_listing_of_a_moved_directory),
         TEST(test_versions_where_a_directory_was),
         TEST(test_move_detached),
         TEST(test_move_long_names),

@@ -88,6 +88,9 @@ int fx_setup(void **state)
     fx->conf.mount.file_mode = 0644;
     fx->conf.mount.dir_mode = 0755;
     fx->conf.buffer.memory = FX_MEMORY;
+    fx->conf.upload.multipart_threshold = UINT64_C(16) << 20;
+    fx->conf.upload.part_size = UINT64_C(8) << 20;
+    fx->conf.upload.concurrency = 4;
     fx->conf.directories.ttl_ns = NS_PER_S;
     fx->env = (struct worker_env){.conf = &fx->conf,
                                   .shm = new_segment(),

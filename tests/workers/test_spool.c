@@ -126,9 +126,9 @@ static void too_far_is_refused(void **state)
     struct fx *fx = *state;
     uint32_t node, s = fx_session(fx, "a", &node);
 
-    assert_int_equal(spool_write(&fx->w, s, "abc", 3, S3_PUT_MAX - 2), -EFBIG);
+    assert_int_equal(spool_write(&fx->w, s, "abc", 3, S3_OBJECT_MAX - 2), -EFBIG);
     assert_int_equal(spool_write(&fx->w, s, "abc", 3, UINT64_MAX - 1), -EFBIG);
-    assert_int_equal(spool_truncate(&fx->w, s, S3_PUT_MAX + 1), -EFBIG);
+    assert_int_equal(spool_truncate(&fx->w, s, S3_OBJECT_MAX + 1), -EFBIG);
     assert_int_equal(lseek(fx->env.spool[s].mem_fd, 0, SEEK_END), 0);
     end_session(fx, s);
 }

@@ -155,7 +155,7 @@ static void put_on_body(struct con_job *job, const char *data, size_t len)
     job->w->stats->count[SHM_STAT_WRITTEN_BYTES] += len;
     if (r < 0)
         put_refuse(p, r, 0, S3_FAIL_NONE,
-                   r == -EFBIG    ? "the object is larger than one PUT can be"
+                   r == -EFBIG    ? "the object is larger than S3 takes"
                    : r == -ENOSPC ? "no space is left for it in buffer.dir"
                                   : "the body cannot be stored");
 }
@@ -185,7 +185,7 @@ static const struct con_job_ops put_ops = {
 
 static bool is_too_large(const struct http_request *req)
 {
-    return req->has_length && req->length > S3_PUT_MAX;
+    return req->has_length && req->length > S3_OBJECT_MAX;
 }
 
 void con_put(struct http_conn *c, const struct con_key *key)

@@ -223,15 +223,15 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
 static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uint64_t now)
 {
     struct worker *w = op->w;
-    const struct shm_node *d = shm_node_at(w->shm, dir);
+    uint64_t listed_ns = shm_node_listed_ns(w->shm, dir);
     const struct conf *c = w->conf;
-    bool complete = d->flags & SHM_NODE_COMPLETE;
+    bool complete = shm_node_at(w->shm, dir)->flags & SHM_NODE_COMPLETE;
 
-    if (complete && validity_holds(d->listed_ns, c->directories.negative_ttl_ns, now))
+    if (complete && validity_holds(listed_ns, c->directories.negative_ttl_ns, now))
         return LOOKUP_NOTHING;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    if (!complete || !validity_holds(d->listed_ns, c->directories.ttl_ns, now) || !may_make(op, a))
+    if (!complete || !validity_holds(listed_ns, c->directories.ttl_ns, now) || !may_make(op, a))
         return LOOKUP_ASK;
     if (!sees(a, LOOKUP_MAKES))
         return LOOKUP_SEE;

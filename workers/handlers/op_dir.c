@@ -41,12 +41,11 @@ static uint64_t local_off(uint32_t session)
 static void choose_listing(struct worker *w, uint32_t handle)
 {
     struct shm_handle *h = shm_handle_edit(w->shm, handle);
-    const struct shm_node *n = shm_node_at(w->shm, h->node);
-    uint64_t now = clock_mono_ns();
+    uint64_t now = clock_mono_ns(), listed_ns = shm_node_listed_ns(w->shm, h->node);
 
-    if (!n->listed_ns || now - n->listed_ns >= w->conf->directories.ttl_ns)
+    if (!listed_ns || now - listed_ns >= w->conf->directories.ttl_ns)
         shm_node_new_content(w->shm, h->node);
-    h->content = n->content;
+    h->content = shm_node_at(w->shm, h->node)->content;
     h->page = 0;
     h->start_len = 0;
     h->seq_next = h->seq_ahead = 0;

@@ -31,7 +31,7 @@ static int check_request(const struct fuse_fallocate_in *in)
         return -EOPNOTSUPP;
     if (in->length == 0)
         return -EINVAL;
-    if (in->offset > S3_PUT_MAX || in->length > S3_PUT_MAX - in->offset)
+    if (in->offset > S3_OBJECT_MAX || in->length > S3_OBJECT_MAX - in->offset)
         return -EFBIG;
     return 0;
 }

@@ -393,6 +393,14 @@ static bool is_nameless(const struct worker *w, const struct shm_node *n)
                                 : !(n->flags & SHM_NODE_CURRENT);
 }
 
+/* Under shm->meta. True if the object has, or may have, other metadata, which the upload will keep:
+ * only a HEAD tells how much room they leave. */
+static bool must_see_room(const struct op *op, const struct shm_node *n)
+{
+    return !removes(op) && !(n->flags & SHM_NODE_LOCAL) && !is_nameless(op->w, n) &&
+           (n->flags & (SHM_NODE_META | SHM_NODE_MORE)) != SHM_NODE_META;
+}
+
 enum how { HOW_FAILED, HOW_WAIT, HOW_STORE, HOW_SESSION, HOW_ASK };
 
 /* Under shm->meta. Where the change belongs. `coded`: for HOW_SESSION, the attributes to change. */
@@ -417,7 +425,7 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     if (hold_is_publishing(w, n->session))
         return HOW_WAIT;
     if (is_nameless(w, n) || shm_session_dirty(shm_session_at(w->shm, n->session)))
-        return what == LOOK_CODED ? HOW_SESSION : HOW_ASK;
+        return what == LOOK_CODED && !must_see_room(op, n) ? HOW_SESSION : HOW_ASK;
     return HOW_STORE;
 }
 
@@ -479,12 +487,24 @@ static void change_in_session(struct op *op, const char *old, const struct s3_ob
     op_finish(op);
 }
 
+/* (What the session has is newer than what the object has.) */
 static void then_change(struct op *op, int error, const struct s3_object *obj)
 {
-    if (error == 0 || error == -ENOENT || (error == -ESTALE && obj))
-        change_in_session(op, coded_of(obj), obj);
-    else
+    char coded[XATTR_CODED_MAX];
+    enum look what;
+    int r;
+
+    if (error && error != -ENOENT && !(error == -ESTALE && obj)) {
         xattr_finish(op, error);
+        return;
+    }
+    worker_lock(op->w);
+    what = xattr_look(op, coded, &r);
+    worker_unlock(op->w);
+    if (what == LOOK_FAILED)
+        xattr_finish(op, r);
+    else
+        change_in_session(op, what == LOOK_CODED ? coded : coded_of(obj), obj);
 }
 
 static void xattr_attempt(struct op *op)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "workers/op/hold.h"
 #include "workers/op/validity.h"
 #include "workers/write/orphan.h"
@@ -37,6 +38,14 @@ void rename_note_copied(struct op *op, const char *etag)
     worker_unlock(op->w);
 }
 
+/* Under shm->meta. If it is a directory: what was listed in it, or below, while its keys were moved
+ * may be a part. */
+static void forget_below(struct worker *w, uint32_t node)
+{
+    if (node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR))
+        shm_node_dir_moved(w->shm, node, clock_mono_ns());
+}
+
 /* Under shm->meta, after the keys were moved. 0 or -errno: the caller must roll back. */
 static int move_node(struct op *op, const struct rename_args *a)
 {
@@ -58,6 +67,7 @@ static int move_node(struct op *op, const struct rename_args *a)
     if (r == 0) {
         validity_dir_changed(w, from);
         validity_dir_changed(w, to);
+        forget_below(w, node);
     }
     return r;
 }
@@ -73,8 +83,9 @@ static void forget_listings(struct op *op, const struct rename_args *a)
         shm_node_list_stale(w->shm, from);
     if (to != SHM_NIL)
         shm_node_list_stale(w->shm, to);
-    if (op->rec->node != SHM_NIL && (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_DIR))
-        shm_node_list_stale(w->shm, op->rec->node);
+    forget_below(w, op->rec->node);
+    if (to != SHM_NIL)
+        forget_below(w, shm_node_find(w->shm, to, a->new_name, a->new_len));
 }
 
 void rename_finish(struct op *op, int error)

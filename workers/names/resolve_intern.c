@@ -10,6 +10,7 @@
 #include "workers/cas/cas.h"
 #include "workers/names/resolve.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/hold.h"
 #include "workers/read/fetch.h"
 #include "workers/read/version_id.h"
 
@@ -80,9 +81,12 @@ static bool holds_sessions(struct worker *w, uint32_t dir)
     return false;
 }
 
+/* The node stays while a directory above it is being moved: the keys move one by one, the nodes in
+ * the end, with all that is known of them. (Nor may anybody create a file here now, which would
+ * replace the one that has moved already.) */
 static int64_t nothing_there(struct worker *w, uint32_t node)
 {
-    if (node == SHM_NIL)
+    if (node == SHM_NIL || hold_is_taken(w, shm_node_at(w->shm, node)->parent, 0))
         return -ENOENT;
     if ((shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && holds_sessions(w, node))
         return node;

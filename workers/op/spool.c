@@ -106,14 +106,14 @@ void spool_drop_memory(struct worker *w, uint32_t session)
 
 int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len, uint64_t off)
 {
-    if (off > S3_PUT_MAX || len > S3_PUT_MAX - off)
+    if (off > S3_OBJECT_MAX || len > S3_OBJECT_MAX - off)
         return -EFBIG;
     return fd_pwrite_full(spool_fd(w, session), buf, len, (off_t)off);
 }
 
 int spool_truncate(struct worker *w, uint32_t session, uint64_t size)
 {
-    if (size > S3_PUT_MAX)
+    if (size > S3_OBJECT_MAX)
         return -EFBIG;
     return ftruncate(spool_fd(w, session), (off_t)size) < 0 ? -errno : 0;
 }

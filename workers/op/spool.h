@@ -22,7 +22,7 @@ must_use int spool_to_disk(struct worker *w, uint32_t session);
 /* After that: frees the memory and its reservation. */
 void spool_drop_memory(struct worker *w, uint32_t session);
 
-/* Writes all bytes, or sets the size. 0, -ENOSPC, -EIO, -EFBIG beyond S3_PUT_MAX. */
+/* Writes all bytes, or sets the size. 0, -ENOSPC, -EIO, -EFBIG beyond S3_OBJECT_MAX. */
 must_use int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len,
                          uint64_t off);
 must_use int spool_truncate(struct worker *w, uint32_t session, uint64_t size);

@@ -31,6 +31,31 @@ void worker_wake(struct worker *w, uint32_t mask)
     }
 }
 
+void worker_hook_add(struct worker *w, struct worker_hook *hook)
+{
+    worker_hook_remove(w, hook);
+    hook->next = w->hooks;
+    w->hooks = hook;
+}
+
+void worker_hook_remove(struct worker *w, struct worker_hook *hook)
+{
+    for (struct worker_hook **at = &w->hooks; *at; at = &(*at)->next) {
+        if (*at != hook)
+            continue;
+        *at = hook->next;
+        return;
+    }
+}
+
+void worker_hooks_run(struct worker *w)
+{
+    for (struct worker_hook *hook = w->hooks, *next; hook; hook = next) {
+        next = hook->next;
+        hook->fn(hook);
+    }
+}
+
 void worker_notify_kernel(struct worker *w)
 {
     fd_event_set(w->env->notify_fd);

@@ -15,6 +15,13 @@
 struct op;
 struct http_server;
 
+/* Called in each turn of the loop in which waiting ops are resumed: for jobs, which are no ops. It
+ * may remove itself. */
+struct worker_hook {
+    struct worker_hook *next;
+    void (*fn)(struct worker_hook *hook);
+};
+
 struct worker {
     const struct worker_env *env;
     const struct conf *conf;
@@ -38,6 +45,8 @@ struct worker {
     uint32_t *free_records; /* stack of indexes */
     uint32_t n_free_records;
 
+    struct worker_hook *hooks;
+
     int exit_code;
     struct http_server *http; /* the connector; NULL = none */
     struct loop_timer end_look;
@@ -48,6 +57,11 @@ struct worker {
  * waiting ops in the next turn of its loop. */
 void worker_wake(struct worker *w, uint32_t mask);
 void worker_wake_self(struct worker *w);
+
+/* Adds and removes a hook. Removing one that was not added does nothing. */
+void worker_hook_add(struct worker *w, struct worker_hook *hook);
+void worker_hook_remove(struct worker *w, struct worker_hook *hook);
+void worker_hooks_run(struct worker *w);
 
 /* The mount is gone: ends the worker, immediately or once the ops that nobody would repeat (a
  * RELEASE that publishes, a rename half done) have ended. The supervisor's SIGTERM cuts that

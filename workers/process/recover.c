@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "shm/shm_block.h"
 #include "shm/shm_handle.h"
+#include "shm/shm_upload.h"
 #include "workers/connector/con_op.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/op/hold.h"
@@ -43,6 +44,7 @@ static uint32_t end_jobs_of(struct worker *w, uint32_t session)
     s = shm_session_edit(w->shm, session);
     ours = end_job(w, &s->load);
     ours |= end_job(w, &s->publish);
+    ours |= shm_upload_worker_gone(w->shm, session, w->slot);
     if (ours)
         waiters = s->waiters;
     closing = (ours && session_end_unused(w, session)) ||

@@ -73,6 +73,7 @@ static void look_again(struct worker *w)
 {
     op_interrupts(w);
     op_resume_all(w);
+    worker_hooks_run(w);
     if (w->leaving)
         leave_if_done(w);
 }

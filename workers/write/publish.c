@@ -1,4 +1,5 @@
-/* Publishing a session: one PutObject at a time, from what the spool holds.
+/* Publishing a session: one PutObject at a time, or one upload in parts (publish_parts.c), from
+ * what the spool holds.
  *
  * The publish is a job of the session, not of the op that requested it: it continues if that op is
  * interrupted, and other ops can wait for it too. Its state is in the segment. If its worker dies,
@@ -57,7 +58,7 @@ static void publish_learn(const struct publish *p)
 /* ---- carrying out what the rules decide ---- */
 
 /* S3 has it. `etag` is that of our version; another one may have replaced it by now. */
-static void finish_ours(struct publish *p, const char *etag)
+void publish_ours(struct publish *p, const char *etag)
 {
     struct s3_result res = {0};
 
@@ -118,11 +119,10 @@ static void tell_unknown(struct publish *p)
 }
 
 static void publish_prepare(struct publish *p);
-static void do_next(struct publish *p, enum put_next next);
 
 static void on_waited(struct loop_timer *t)
 {
-    do_next(container_of(t, struct publish, wait), PUT_LOOK);
+    publish_next(container_of(t, struct publish, wait), PUT_LOOK);
 }
 
 /* The refusal stays final, whatever the HEAD finds. */
@@ -137,23 +137,23 @@ static void on_doubted(void *arg, const struct s3_result *res)
         server_contradicts(p->w, p->key, "If-Match was refused though it held");
     if (!res->error)
         snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
-    do_next(p, PUT_CONFLICT);
+    publish_next(p, PUT_CONFLICT);
 }
 
 static void look_into(struct publish *p)
 {
     if (s3_head(p->w->s3, p->key, on_doubted, p, NULL) < 0)
-        do_next(p, PUT_CONFLICT);
+        publish_next(p, PUT_CONFLICT);
 }
 
-static void do_next(struct publish *p, enum put_next next)
+void publish_next(struct publish *p, enum put_next next)
 {
     struct s3_result none = {0};
     int r;
 
     switch (next) {
     case PUT_OURS:
-        finish_ours(p, p->cas.etag);
+        publish_ours(p, p->cas.etag);
         return;
     case PUT_SEND:
         if (p->prepared)
@@ -177,7 +177,7 @@ static void do_next(struct publish *p, enum put_next next)
     case PUT_DOUBT:
         look_into(p);
         return;
-    case PUT_FAILED: /* on_put has handled it */
+    case PUT_FAILED: /* publish_answered has handled it */
         return;
     case PUT_UNKNOWN:
         if (p->cas.puts > CAS_PUTS_MAX)
@@ -196,7 +196,7 @@ static void on_looked(void *arg, const struct s3_result *res)
     if (res->error && res->error != -ENOENT)
         publish_finish(p, res, res->error);
     else
-        do_next(p, p->rules->found(p, res));
+        publish_next(p, p->rules->found(p, res));
 }
 
 static void on_etag(void *arg, const struct s3_result *res)
@@ -218,7 +218,7 @@ static void ask_etag(struct publish *p)
 
     if (p->w->variant->expects) {
         p->cas.ambiguous = true;
-        do_next(p, PUT_LOOK);
+        publish_next(p, PUT_LOOK);
         return;
     }
     r = s3_head(p->w->s3, p->key, on_etag, p, NULL);
@@ -226,30 +226,44 @@ static void ask_etag(struct publish *p)
         publish_finish(p, &none, r);
 }
 
-static void on_put(void *arg, const struct s3_result *res)
+static unsigned long long took_ms(const struct publish *p)
 {
-    struct publish *p = arg;
-    unsigned long long ms = (clock_mono_ns() - p->started_ns) / NS_PER_MS;
+    return (clock_mono_ns() - p->started_ns) / NS_PER_MS;
+}
+
+void publish_failed(struct publish *p, const struct s3_result *res)
+{
+    log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" attempts=%u ms=%llu: "
+             "the file keeps its last published content",
+             p->key, (unsigned long long)p->size, strerror(-res->error), res->text, res->attempts,
+             took_ms(p));
+    publish_finish(p, res, res->error);
+}
+
+void publish_answered(struct publish *p, const struct s3_result *res)
+{
     enum put_next next = res->error ? p->rules->refused(p, res) : PUT_FAILED;
 
     if (next != PUT_FAILED) {
-        do_next(p, next);
+        publish_next(p, next);
         return;
     }
-    if (res->error)
-        log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
-                 "attempts=%u ms=%llu: the file keeps its last published content",
-                 p->key, (unsigned long long)p->size, strerror(-res->error), res->text,
-                 res->attempts, ms);
-    else
-        publish_learn(p);
-    if (!res->error)
-        log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key, (unsigned long long)p->size,
-                  ms);
-    if (!res->error && !*res->obj.etag)
+    if (res->error) {
+        publish_failed(p, res);
+        return;
+    }
+    publish_learn(p);
+    log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key, (unsigned long long)p->size,
+              took_ms(p));
+    if (!*res->obj.etag)
         ask_etag(p);
     else
-        publish_finish(p, res, res->error);
+        publish_finish(p, res, 0);
+}
+
+static void on_put(void *arg, const struct s3_result *res)
+{
+    publish_answered(arg, res);
 }
 
 int publish_begin(struct publish *p)
@@ -284,7 +298,7 @@ int publish_begin(struct publish *p)
     return 0;
 }
 
-static void remember_that_it_is_sent(struct publish *p)
+void publish_note_sent(struct publish *p)
 {
     struct worker *w = p->w;
 
@@ -293,45 +307,60 @@ static void remember_that_it_is_sent(struct publish *p)
     worker_unlock(w);
 }
 
-static void start_put(struct publish *p)
+bool publish_condition(struct publish *p, const char **ret_match, const char **ret_none_match)
+{
+    struct s3_result none = {0};
+
+    *ret_match = asks(p) && !p->absent && *p->etag ? p->etag : NULL;
+    *ret_none_match = asks(p) && p->absent ? "*" : NULL;
+    p->asked = *ret_match || *ret_none_match;
+    if (!p->cas.expects || p->asked)
+        return true;
+    log_warn("upload skipped key=\"%s\": the server returned no ETag for the version to be "
+             "replaced",
+             p->key);
+    publish_finish(p, &none, -EIO);
+    return false;
+}
+
+static void put_whole(struct publish *p)
 {
     struct worker *w = p->w;
-    struct s3_put put;
     struct s3_result none = {0};
-    int r;
-
-    p->sent_ns = clock_mono_ns();
-    if (*p->copy.key) {
-        publish_copy(p);
-        return;
-    }
-    if (w->variant->expects)
-        cas_put_meta(&p->cas, &p->meta);
-    put = (struct s3_put){
+    struct s3_put put = {
         .key = p->key,
         .body = {.fd = spool_fd(w, p->session), .len = p->size},
         .content_type = *p->type ? p->type : NULL,
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
-        .if_match = asks(p) && !p->absent && *p->etag ? p->etag : NULL,
-        .if_none_match = asks(p) && p->absent ? "*" : NULL,
         .bare_match = p->bare,
     };
-    p->asked = put.if_match || put.if_none_match;
-    if (p->cas.expects && !p->asked) {
-        log_warn("upload skipped key=\"%s\": the server returned no ETag for the version to "
-                 "be replaced",
-                 p->key);
-        publish_finish(p, &none, -EIO);
+    int r;
+
+    if (!publish_condition(p, &put.if_match, &put.if_none_match))
         return;
-    }
     if ((w->variant->expects || p->absent) && (!p->cas.tried || p->cas.puts))
-        remember_that_it_is_sent(p);
+        publish_note_sent(p);
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
     log_warn("upload cannot start key=\"%s\" error=\"%s\"", p->key, strerror(-r));
     publish_finish(p, &none, r);
+}
+
+static void start_put(struct publish *p)
+{
+    p->sent_ns = clock_mono_ns();
+    if (*p->copy.key) {
+        publish_copy(p);
+        return;
+    }
+    if (p->w->variant->expects)
+        cas_put_meta(&p->cas, &p->meta);
+    if (publish_wants_parts(p))
+        publish_parts(p);
+    else
+        put_whole(p);
 }
 
 /* `obj`: the object that is replaced, whose metadata must be kept; NULL: none, or not needed. */
@@ -405,5 +434,5 @@ static void publish_prepare(struct publish *p)
 
 void publish_run(struct publish *p)
 {
-    do_next(p, p->rules->first(p));
+    publish_next(p, p->rules->first(p));
 }

@@ -12,6 +12,7 @@
 #include "workers/write/names_tell.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
+#include "workers/write/upload.h"
 
 void publish_free(struct publish *p)
 {
@@ -95,8 +96,9 @@ static void publish_session(struct publish *p, const struct s3_result *res)
 }
 
 /* Ends the job. Returns the mask of workers to wake; *ret_closed: the session had no user left and
- * must be cleared. */
-static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed)
+ * must be cleared; *ret_left: the upload to abort. */
+static uint32_t end_job(struct publish *p, const struct s3_result *res, int error, bool *ret_closed,
+                        struct upload_name *ret_left)
 {
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
     uint32_t mask = s->waiters;
@@ -107,6 +109,10 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         p->rules->failed(p, s, error);
     s->failed_http = error ? (uint32_t)res->http_status : 0;
     s->failed_how = error ? (uint32_t)res->fail : 0;
+    /* After a success it is complete. */
+    upload_give_up(p->w, p->session, ret_left);
+    if (!error)
+        ret_left->key[0] = '\0';
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;
@@ -128,12 +134,15 @@ static void publish_count(struct publish *p, int error)
 void publish_finish(struct publish *p, const struct s3_result *res, int error)
 {
     struct worker *w = p->w;
+    struct upload_name left;
     uint32_t mask;
     bool closed;
 
+    worker_hook_remove(w, &p->hook);
     worker_lock(w);
-    mask = end_job(p, res, error, &closed);
+    mask = end_job(p, res, error, &closed, &left);
     worker_unlock(w);
+    upload_abort(w, &left);
     publish_count(p, error);
     if (!error && p->cas.expects && !p->absent)
         __atomic_store_n(&w->shm->header->refused, 0, __ATOMIC_RELAXED);

@@ -1,5 +1,6 @@
-/* A publish: publish.c is the loop, publish_wait.c starts it and waits for it, publish_copy.c
- * handles content that is already on S3, publish_end.c is its end. */
+/* A publish: publish.c is the loop, publish_wait.c starts it and waits for it, publish_parts.c
+ * uploads large files, publish_copy.c handles content that is already on S3, publish_end.c is its
+ * end. */
 #ifndef WORKERS_WRITE_PUBLISH_PRIVATE_H
 #define WORKERS_WRITE_PUBLISH_PRIVATE_H
 
@@ -39,6 +40,11 @@ struct publish {
     struct s3_object *like; /* the object whose metadata this one gets; NULL: see ask_meta */
     struct shm_copy copy;   /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
+    /* of an upload in parts (publish_parts.c) */
+    bool whole; /* the server does not support one: a PUT whatever the size */
+    struct worker_hook hook;
+    unsigned uploads;             /* begun; an upload may vanish on the server */
+    char parts_etag[S3_ETAG_MAX]; /* that the object has if Complete succeeds; "" = not known */
     /* last write wins: an upload of this new file by a dead worker may still take effect */
     bool unsure;
     struct loop_timer wait;
@@ -62,6 +68,33 @@ void publish_note_conflict(struct worker *w, uint32_t session, struct shm_confli
 /* The rules of publish_lww (publish_rules.h); other variants use them if nothing is expected. */
 enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res);
 enum put_next publish_lww_found(struct publish *p, const struct s3_result *res);
+
+/* True if the content is uploaded in parts: because of its size, or because parts are on S3. */
+bool publish_wants_parts(const struct publish *p);
+
+/* Uploads the content in parts in place of the PUT, and completes the upload under the condition of
+ * the PUT; publish_answered() gets the response. p->meta is complete. */
+void publish_parts(struct publish *p);
+
+/* The condition under which S3 replaces the object, and p->asked; logs and ends the job if
+ * compare-and-set has none. False: it has ended. */
+must_use bool publish_condition(struct publish *p, const char **ret_match,
+                                const char **ret_none_match);
+
+/* The response to the PUT, or to Complete: what follows. */
+void publish_answered(struct publish *p, const struct s3_result *res);
+
+/* The upload has failed for good: logs res->error and ends the job. */
+void publish_failed(struct publish *p, const struct s3_result *res);
+
+/* S3 may have it from now on, if this process dies: notes that in the session. */
+void publish_note_sent(struct publish *p);
+
+/* S3 has it, as version `etag`: ends the job. */
+void publish_ours(struct publish *p, const char *etag);
+
+/* Another step, as the rules have decided. */
+void publish_next(struct publish *p, enum put_next next);
 
 /* Sends a CopyObject in place of the PUT, and ends the job with its result. */
 void publish_copy(struct publish *p);

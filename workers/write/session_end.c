@@ -5,6 +5,7 @@
 
 #include "shm/shm_notify.h"
 #include "workers/op/spool.h"
+#include "workers/write/upload.h"
 
 bool session_unref(struct worker *w, uint32_t session)
 {
@@ -57,7 +58,7 @@ bool session_end_unused(struct worker *w, uint32_t session)
     const struct shm_session *s = shm_session_at(w->shm, session);
 
     if (s->state != SHM_SESSION_LIVE || s->refs || s->publish.state == SHM_JOB_RUNNING ||
-        s->load.state == SHM_JOB_RUNNING)
+        s->load.state == SHM_JOB_RUNNING || shm_upload_at(w->shm, session)->sending)
         return false;
     if (is_read_on(w, s)) {
         keep_for_readers(w, session);
@@ -74,13 +75,16 @@ bool session_end_unused(struct worker *w, uint32_t session)
 
 void session_clear(struct worker *w, uint32_t session)
 {
+    struct upload_name upload;
     bool told;
 
     spool_clear(w, session);
     worker_lock(w);
+    upload_give_up(w, session, &upload);
     shm_session_free(w->shm, session);
     told = w->shm->notify->head != w->shm->notify->tail;
     worker_unlock(w);
+    upload_abort(w, &upload);
     if (told) /* perhaps by session_discard, when it was closed */
         worker_notify_kernel(w);
 }

@@ -79,7 +79,7 @@ int session_append(struct op *op, const void *data, size_t len, uint64_t off)
     bool fits;
     int r;
 
-    if (off > S3_PUT_MAX || len > S3_PUT_MAX - off)
+    if (off > S3_OBJECT_MAX || len > S3_OBJECT_MAX - off)
         return -EFBIG;
     worker_lock(w);
     fits = spool_reserve(w, session, off + len);

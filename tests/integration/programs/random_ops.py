@@ -347,12 +347,17 @@ class Twins:
                 return m[:]
         self.both(call)
 
+    @staticmethod
+    def are_one(a, b):
+        """One file, or two that have had one name; or one that was moved meanwhile."""
+        return a.name == b.name or os.path.sameopenfile(a.fds[REFERENCE], b.fds[REFERENCE])
+
     def op_copy_file_range(self):
         source, f = self.some_file(reads=True), self.some_file(writes=True)
         if source and f and source.fds != f.fds and not f.flags & os.O_APPEND:
             size = self.random.choice((1, 4096, 30_000))
             pos, to = self.place(source), self.place(f)
-            if source.name == f.name or self.may_be_stale(source)(STALE):
+            if self.are_one(source, f) or self.may_be_stale(source)(STALE):
                 return      # ranges that may overlap; a copy that may not be had
             self.doing = f"copy_file_range {source.name!r} at {pos} to {f.name!r} at {to}: {size}"
             self.both(lambda side: os.copy_file_range(source.fds[side], f.fds[side], size, pos, to))
@@ -360,7 +365,7 @@ class Twins:
     def op_copy_whole(self):
         """As cp does, into a file that is emptied for it."""
         source, f = self.some_file(reads=True), self.some_file(writes=True)
-        if not source or not f or f.flags & os.O_APPEND or source.name == f.name or \
+        if not source or not f or f.flags & os.O_APPEND or self.are_one(source, f) or \
                 self.may_be_stale(source)(STALE):
             return
 

@@ -30,7 +30,8 @@ import sys
 import time
 from multiprocessing.connection import Connection, wait
 
-from random_ops import File, Opened, MOUNT, REFERENCE, Twins, Wrong, in_child, read_all, write_all
+from random_ops import (MOUNT, NAMES, REFERENCE, File, Opened, Twins, Wrong, in_child, read_all,
+                        write_all)
 
 SLOTS = 6                   # members at most
 TURN_MAX = 12               # operations
@@ -87,12 +88,13 @@ class Member(Twins):
     # -- what is contention
 
     def really(self, name):
-        """The names that an operation on this one may be about: links followed, or not the last."""
+        """The names that an operation on this one may be about: links followed, or not the last. A
+        link may lead out of the directory: "../a"."""
         top = os.path.realpath(self.roots[REFERENCE])
         path = os.path.join(top, name)
         found = [os.path.realpath(path), os.path.join(os.path.realpath(os.path.dirname(path)),
                                                       os.path.basename(path))]
-        return {os.path.relpath(p, top) for p in found if p.startswith(top)}
+        return {os.path.relpath(p, top) for p in found}
 
     def holders(self, inode):
         """(opener, whether it can write) of descriptors that are not of this process's own opens."""
@@ -248,7 +250,12 @@ class Member(Twins):
         self.of_the_present(super().op_seek_data)
 
     def op_mmap(self):
+        """What a forked child changes through a mapping of what it has inherited is not published by
+        its close, but by its fsync (documented)."""
         self.of_the_present(super().op_mmap)
+        doing = self.doing
+        self.publish(lambda f: f.opener != os.getpid())
+        self.doing = doing
 
     def op_copy_file_range(self):
         self.of_the_present(super().op_copy_file_range)
@@ -401,10 +408,10 @@ class Member(Twins):
             self.step()
         self.publish()
 
-    def publish(self):
+    def publish(self, which=lambda f: True):
         """Before others, or its children, have their turn."""
         for f in self.files if self.args.isolated else ():
-            if f.writes or f.flags & os.O_CREAT:
+            if which(f) and (f.writes or f.flags & os.O_CREAT):
                 self.doing = f"fsync {f.name!r}"
                 self.both(lambda side: os.fsync(f.fds[side]))
 
@@ -424,13 +431,16 @@ def pread_whole(fd, size, pos):
 
 
 def tree_of(top):
-    """{name: what changes with a file}"""
-    tree = {}
+    """{name: what changes with a file}; also of the files beside `top` that links make."""
+    top = os.path.realpath(top)
+    beside = [os.path.join(os.path.dirname(top), name) for name in NAMES]
+    paths = [path for path in beside if os.path.isfile(path)]
     for at, below, files in os.walk(top):
-        for name in below + files:
-            path = os.path.join(at, name)
-            st = os.lstat(path)
-            tree[os.path.relpath(path, top)] = st.st_ino, st.st_size, st.st_ctime_ns
+        paths += [os.path.join(at, name) for name in below + files]
+    tree = {}
+    for path in paths:
+        st = os.lstat(path)
+        tree[os.path.relpath(path, top)] = st.st_ino, st.st_size, st.st_ctime_ns
     return tree
 
 

@@ -1,0 +1,271 @@
+/* The table of multipart uploads, and how a file is divided into parts. */
+#include "shm/shm_upload.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/min.h"
+#include "shm/shm_session.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+size_t shm_upload_size(const struct shm_sizes *s)
+{
+    return (size_t)s->sessions * sizeof(struct shm_upload);
+}
+
+const struct shm_upload *shm_upload_at(struct shm *shm, uint32_t session)
+{
+    assert(session < shm->header->sizes.sessions);
+    return &shm->uploads[session];
+}
+
+static struct shm_upload *upload_edit(struct shm *shm, uint32_t session)
+{
+    struct shm_upload *u = &shm->uploads[session];
+
+    assert(session < shm->header->sizes.sessions);
+    shm_save(shm, shm->meta, u, offsetof(struct shm_upload, key));
+    return u;
+}
+
+/* ---- parts of a file ---- */
+
+/* Parts of a file whose size is not known: how many have which multiple of the first size. */
+static const struct {
+    uint32_t parts;
+    uint32_t times;
+} growth[] = {
+    {5000, 1}, {2000, 2}, {1000, 4},  {100, 8},   {100, 16},
+    {100, 32}, {100, 64}, {100, 128}, {100, 256}, {SHM_UPLOAD_PARTS, 1024},
+};
+
+#define GROWTHS (sizeof(growth) / sizeof(growth[0]))
+
+/* Size of the parts of step `i`, and how many there are. */
+static uint64_t step(const struct shm_upload *u, size_t i, uint32_t *ret_parts)
+{
+    if (!u->grows) {
+        *ret_parts = SHM_UPLOAD_PARTS;
+        return u->part_size;
+    }
+    *ret_parts = growth[i].parts;
+    return min_u64(u->part_size * growth[i].times, SHM_UPLOAD_PART_MAX);
+}
+
+/* Offset and size of a full part; no limit on `no`. */
+static uint64_t full_part(const struct shm_upload *u, uint32_t no, uint64_t *ret_len)
+{
+    uint64_t off = 0;
+    uint32_t parts = 0;
+
+    *ret_len = 0;
+    for (size_t i = 0; i < GROWTHS; i++) {
+        *ret_len = step(u, i, &parts);
+        if (no < parts || i == GROWTHS - 1)
+            break;
+        off += parts * *ret_len;
+        no -= parts;
+    }
+    return off + no * *ret_len;
+}
+
+bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
+                      uint64_t *ret_len)
+{
+    uint64_t len, off = full_part(u, no, &len);
+
+    if (off >= size && no > 0)
+        return false;
+    *ret_off = off;
+    *ret_len = min_u64(len, size - off);
+    return true;
+}
+
+uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < GROWTHS; i++) {
+        uint32_t parts;
+        uint64_t len = step(u, i, &parts), left = (size + len - 1) / len;
+
+        if (left <= parts || !u->grows)
+            return n + (uint32_t)min_u64(left + (n + left == 0), UINT32_MAX - n);
+        n += parts;
+        size -= parts * len;
+    }
+    return SHM_UPLOAD_PARTS + 1;
+}
+
+uint64_t shm_upload_room(uint64_t part_size)
+{
+    struct shm_upload u = {.part_size = part_size, .grows = true};
+    uint64_t len, off = full_part(&u, SHM_UPLOAD_PARTS - 1, &len);
+
+    return off + len;
+}
+
+uint64_t shm_upload_part_size(uint64_t size, uint64_t least)
+{
+    uint64_t share = (size + SHM_UPLOAD_PARTS - 1) / SHM_UPLOAD_PARTS;
+
+    share = (share + MIB - 1) / MIB * MIB;
+    return share > least ? share : least;
+}
+
+/* ---- the state of an upload ---- */
+
+void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_new *new)
+{
+    struct shm_upload *u = &shm->uploads[session];
+    uint32_t serial = u->serial + 1;
+
+    assert(!u->open);
+    shm_save(shm, shm->meta, u, offsetof(struct shm_upload, part));
+    memset(u, 0, offsetof(struct shm_upload, part));
+    u->open = 1;
+    u->serial = serial;
+    u->grows = new->grows;
+    u->part_size = new->part_size;
+    u->digest = new->digest;
+    u->seq = new->seq;
+    memcpy(u->key, new->key, strnlen(new->key, sizeof(u->key) - 1));
+    memcpy(u->id, new->id, strnlen(new->id, sizeof(u->id) - 1));
+}
+
+void shm_upload_end(struct shm *shm, uint32_t session)
+{
+    struct shm_upload *u;
+
+    if (!shm_upload_at(shm, session)->open)
+        return;
+    u = upload_edit(shm, session);
+    u->open = 0;
+    u->serial++;
+    u->sending = 0;
+}
+
+static enum shm_part_state state_of(const struct shm_upload *u, uint32_t no)
+{
+    const struct shm_upload_part *part = &u->part[no];
+
+    return part->serial == u->serial ? (enum shm_part_state)part->state : SHM_PART_NONE;
+}
+
+static struct shm_upload_part *part_edit(struct shm *shm, uint32_t session, uint32_t no)
+{
+    struct shm_upload_part *part = &shm->uploads[session].part[no];
+
+    shm_save(shm, shm->meta, part, sizeof(*part));
+    return part;
+}
+
+uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit)
+{
+    struct shm_upload *u = upload_edit(shm, session);
+    struct shm_upload_part *part;
+    uint32_t no = u->next;
+
+    if (!u->open)
+        return SHM_NIL;
+    while (no < limit && no < u->taken && state_of(u, no) != SHM_PART_NONE)
+        no++;
+    u->next = no;
+    if (no >= limit || no >= SHM_UPLOAD_PARTS)
+        return SHM_NIL;
+    part = part_edit(shm, session, no);
+    part->serial = u->serial;
+    part->state = SHM_PART_SENDING;
+    part->owner = (uint8_t)owner;
+    u->next++;
+    u->sending++;
+    if (u->taken < u->next)
+        u->taken = u->next;
+    return no;
+}
+
+void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag)
+{
+    struct shm_upload *u = upload_edit(shm, session);
+    struct shm_upload_part *part = part_edit(shm, session, no);
+
+    part->state = SHM_PART_DONE;
+    shm_etag_copy(part->etag, etag);
+    u->sending--;
+    while (u->prefix < u->taken && state_of(u, u->prefix) == SHM_PART_DONE)
+        u->prefix++;
+}
+
+void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error)
+{
+    struct shm_upload *u = upload_edit(shm, session);
+
+    part_edit(shm, session, no)->state = SHM_PART_NONE;
+    u->sending--;
+    if (no < u->next)
+        u->next = no;
+    if (!u->error)
+        u->error = error;
+}
+
+bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner)
+{
+    const struct shm_upload *u = shm_upload_at(shm, session);
+    bool any = false;
+
+    for (uint32_t no = u->prefix, left = u->sending; u->open && left && no < u->taken; no++) {
+        if (state_of(u, no) != SHM_PART_SENDING)
+            continue;
+        left--;
+        if (u->part[no].owner != owner)
+            continue;
+        shm_upload_unsent(shm, session, no, 0);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- check ---- */
+
+static int upload_check_slot(struct shm *shm, uint32_t i, struct err *err)
+{
+    const struct shm_upload *u = shm_upload_at(shm, i);
+    uint32_t sending = 0;
+
+    if (!u->open)
+        return u->sending ? err_set(err, EUCLEAN, "upload %u: ended, sends parts", i) : 0;
+    if (shm_session_at(shm, i)->state == SHM_SESSION_FREE)
+        return err_set(err, EUCLEAN, "upload %u: open, without a session", i);
+    if (!u->part_size || u->part_size > SHM_UPLOAD_PART_MAX || !*u->id || !*u->key)
+        return err_set(err, EUCLEAN, "upload %u: parts of %llu bytes, or no name", i,
+                       (unsigned long long)u->part_size);
+    if (u->prefix > u->next || u->next > u->taken || u->taken > SHM_UPLOAD_PARTS)
+        return err_set(err, EUCLEAN, "upload %u: part %u is next, %u are done", i, u->next,
+                       u->prefix);
+    for (uint32_t no = 0; no < u->taken; no++) {
+        enum shm_part_state state = state_of(u, no);
+
+        sending += state == SHM_PART_SENDING;
+        if (state > SHM_PART_DONE || (no < u->prefix && state != SHM_PART_DONE) ||
+            (no < u->next && state == SHM_PART_NONE))
+            return err_set(err, EUCLEAN, "upload %u: part %u has state %u", i, no, state);
+    }
+    if (sending != u->sending)
+        return err_set(err, EUCLEAN, "upload %u: sends %u parts, counted %u", i, sending,
+                       u->sending);
+    return 0;
+}
+
+int shm_upload_check(struct shm *shm, struct err *err)
+{
+    int r = 0;
+
+    shm_lock(shm, shm->meta);
+    for (uint32_t i = 0; i < shm->header->sizes.sessions && r == 0; i++)
+        r = upload_check_slot(shm, i, err);
+    shm_unlock(shm, shm->meta);
+    return r;
+}

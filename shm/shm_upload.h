@@ -1,0 +1,98 @@
+/* Multipart uploads of sessions: which parts S3 has, and which worker is sending one.
+ *
+ * Slot i belongs to session i. Most of a slot is never touched, and takes no memory: a part's
+ * record is written when the part is taken. All functions except shm_upload_size, _check and those
+ * that only calculate require shm->meta to be held, and save what they change. */
+#ifndef SHM_SHM_UPLOAD_H
+#define SHM_SHM_UPLOAD_H
+
+#include "shm/shm_node.h"
+
+#define SHM_UPLOAD_PARTS 10000u                 /* S3's limit for one upload */
+#define SHM_UPLOAD_PART_MAX (UINT64_C(5) << 30) /* bytes of one part: S3's limit */
+#define SHM_UPLOAD_SIZE_MAX (SHM_UPLOAD_PARTS * SHM_UPLOAD_PART_MAX) /* of one object: 48.8 TiB */
+#define SHM_UPLOAD_ID_MAX 1024                                       /* with NUL */
+#define SHM_UPLOAD_KEY_MAX 1028                                      /* with NUL */
+
+enum shm_part_state { SHM_PART_NONE, SHM_PART_SENDING, SHM_PART_DONE };
+
+struct shm_upload_part {
+    uint32_t serial; /* of the upload that the record belongs to; any other: NONE */
+    uint8_t state;   /* enum shm_part_state */
+    uint8_t owner;   /* SENDING: the worker */
+    uint8_t unused[2];
+    char etag[SHM_ETAG_MAX]; /* DONE */
+};
+
+/* What an upload is opened with. Strings are copied. */
+struct shm_upload_new {
+    const char *key, *id;
+    uint64_t part_size; /* 1..SHM_UPLOAD_PART_MAX */
+    bool grows;         /* the size of the file is not known: parts grow (shm_upload_range) */
+    uint64_t digest;    /* of the metadata that were sent when it was created */
+    uint64_t seq;       /* the session's write_seq whose content it carries */
+};
+
+/* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back. If a
+ * worker dies that is sending parts: its replacement calls shm_upload_worker_gone. */
+struct shm_upload {
+    uint32_t open; /* there is an upload on S3, to be completed or aborted */
+    uint32_t serial;
+    uint32_t grows;
+    uint32_t next;    /* every part before this one is SENDING or DONE */
+    uint32_t prefix;  /* every part before this one is DONE */
+    uint32_t sending; /* number of parts */
+    uint32_t taken;   /* no part from this one on has been taken yet */
+    int32_t error;    /* -errno of the first part that failed: no more are sent */
+    uint64_t part_size;
+    uint64_t digest;
+    uint64_t seq;
+    /* saved only when the upload is opened */
+    char key[SHM_UPLOAD_KEY_MAX];
+    char id[SHM_UPLOAD_ID_MAX];
+    struct shm_upload_part part[SHM_UPLOAD_PARTS];
+};
+
+size_t shm_upload_size(const struct shm_sizes *sizes);
+must_use int shm_upload_check(struct shm *shm, struct err *err);
+
+const struct shm_upload *shm_upload_at(struct shm *shm, uint32_t session);
+
+/* Opens one on a slot that has none. */
+void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_new *u);
+
+/* It is completed or aborted, or will be: forgets it with all its parts. Answers for parts that are
+ * still being sent are recognised by their serial. */
+void shm_upload_end(struct shm *shm, uint32_t session);
+
+/* Takes the next part below `limit` that must be sent, for worker `owner`: it is SENDING then. Its
+ * number, from 0; SHM_NIL: there is none. */
+uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit);
+
+/* The part that was taken is on S3. */
+void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag);
+
+/* The part that was taken is not on S3. `error`: -errno, which ends the upload; 0: it is to be
+ * sent again. */
+void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error);
+
+/* Parts that this worker was sending are to be sent again. True: there were some. */
+bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner);
+
+/* The position of a part of a file of `size` bytes. False: the file ends before it. (The first part
+ * of an empty file has 0 bytes.) If parts grow, the first 5,000 have part_size, and later ones up
+ * to SHM_UPLOAD_PART_MAX. */
+bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
+                      uint64_t *ret_len);
+
+/* The number of parts that a file of `size` bytes has: at least 1. More than SHM_UPLOAD_PARTS: it
+ * does not fit. */
+uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size);
+
+/* The largest file that an upload with growing parts can hold. */
+uint64_t shm_upload_room(uint64_t part_size);
+
+/* The size of equal parts for a file of `size` bytes: `least`, or more if that makes too many. */
+uint64_t shm_upload_part_size(uint64_t size, uint64_t least);
+
+#endif

@@ -1,0 +1,242 @@
+/* The table of multipart uploads: which part is where, and which is to be sent. */
+#include "shm/shm_upload.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shm/shm_session.h"
+#include "tests/shm/fixture.h"
+#include "tests/shm/stores.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+#define TIB (UINT64_C(1) << 40)
+
+static uint32_t open_one(struct shm *shm, uint64_t part_size, bool grows)
+{
+    uint32_t node = fx_put(shm, SHM_ROOT, "f", "1");
+    int64_t session;
+
+    fx_lock(shm);
+    session = shm_session_new(shm, node);
+    assert_true(session >= 0);
+    shm_upload_open(shm, (uint32_t)session,
+                    &(struct shm_upload_new){.key = "p/f",
+                                             .id = "upload",
+                                             .part_size = part_size,
+                                             .grows = grows,
+                                             .digest = 7,
+                                             .seq = 3});
+    fx_unlock(shm);
+    fx_check(shm);
+    return (uint32_t)session;
+}
+
+static uint32_t take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit)
+{
+    uint32_t no;
+
+    fx_lock(shm);
+    no = shm_upload_take(shm, session, owner, limit);
+    fx_unlock(shm);
+    fx_check(shm);
+    return no;
+}
+
+static void sent(struct shm *shm, uint32_t session, uint32_t no)
+{
+    fx_lock(shm);
+    shm_upload_sent(shm, session, no, "\"part\"");
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
+static void unsent(struct shm *shm, uint32_t session, uint32_t no, int error)
+{
+    fx_lock(shm);
+    shm_upload_unsent(shm, session, no, error);
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
+static void test_parts_are_taken_in_order_and_once(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+    const struct shm_upload *u = shm_upload_at(shm, s);
+
+    assert_string_equal(u->key, "p/f");
+    assert_string_equal(u->id, "upload");
+    assert_int_equal(take(shm, s, 0, 3), 0);
+    assert_int_equal(take(shm, s, 1, 3), 1);
+    assert_int_equal(take(shm, s, 0, 2), SHM_NIL); /* the limit */
+    assert_int_equal(take(shm, s, 0, 3), 2);
+    assert_int_equal(take(shm, s, 0, 3), SHM_NIL);
+    assert_int_equal(u->sending, 3);
+    sent(shm, s, 1);
+    assert_int_equal(u->prefix, 0);
+    sent(shm, s, 0);
+    assert_int_equal(u->prefix, 2);
+    unsent(shm, s, 2, 0);
+    assert_int_equal(u->sending, 0);
+    assert_int_equal(take(shm, s, 0, 3), 2);
+    sent(shm, s, 2);
+    assert_int_equal(u->prefix, 3);
+    assert_string_equal(u->part[2].etag, "\"part\"");
+    fx_lock(shm);
+    shm_upload_end(shm, s);
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
+static void test_the_first_error_stays(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+
+    (void)take(shm, s, 0, 9);
+    (void)take(shm, s, 0, 9);
+    unsent(shm, s, 1, -EACCES);
+    unsent(shm, s, 0, -EIO);
+    assert_int_equal(shm_upload_at(shm, s)->error, -EACCES);
+}
+
+static void test_another_upload_forgets_the_parts(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+
+    (void)take(shm, s, 0, 9);
+    sent(shm, s, 0);
+    fx_lock(shm);
+    shm_upload_end(shm, s);
+    shm_upload_open(shm, s,
+                    &(struct shm_upload_new){.key = "p/f", .id = "second", .part_size = 9 * MIB});
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_int_equal(shm_upload_at(shm, s)->prefix, 0);
+    assert_int_equal(take(shm, s, 1, 9), 0);
+}
+
+static void test_a_worker_that_dies(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+    bool any;
+
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(take(shm, s, i % 2, 99), i);
+    sent(shm, s, 0);
+    sent(shm, s, 3);
+    fx_lock(shm);
+    any = shm_upload_worker_gone(shm, s, 1);
+    assert_false(shm_upload_worker_gone(shm, s, 1));
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_true(any);
+    assert_int_equal(shm_upload_at(shm, s)->sending, 2); /* 2 and 4, of worker 0 */
+    assert_int_equal(take(shm, s, 0, 99), 1);
+    assert_int_equal(take(shm, s, 0, 99), 5);
+    assert_int_equal(take(shm, s, 0, 99), 6);
+}
+
+static void check_divides(const struct shm_upload *u, uint64_t size)
+{
+    uint32_t n = shm_upload_parts(u, size);
+    uint64_t at = 0, off, len;
+
+    for (uint32_t i = 0; i < n && i < SHM_UPLOAD_PARTS; i++) {
+        assert_true(shm_upload_range(u, i, size, &off, &len));
+        assert_true(off == at);
+        assert_true(len > 0 || size == 0);
+        assert_true(len <= SHM_UPLOAD_PART_MAX);
+        at += len;
+    }
+    if (n > SHM_UPLOAD_PARTS)
+        return;
+    assert_true(at == size);
+    assert_false(shm_upload_range(u, n, size, &off, &len));
+}
+
+static void test_how_files_are_divided(void **state)
+{
+    static const uint64_t sizes[] = {
+        0,       1,         8 * MIB - 1, 8 * MIB,  8 * MIB + 1,        GIB - 1,
+        5 * GIB, 100 * GIB, 7 * TIB,     48 * TIB, SHM_UPLOAD_SIZE_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct shm_upload equal = {.part_size = shm_upload_part_size(sizes[i], 8 * MIB)};
+        struct shm_upload grows = {.part_size = 8 * MIB, .grows = 1};
+
+        assert_true(shm_upload_parts(&equal, sizes[i]) <= SHM_UPLOAD_PARTS);
+        assert_true(equal.part_size <= SHM_UPLOAD_PART_MAX);
+        check_divides(&equal, sizes[i]);
+        check_divides(&grows, sizes[i]);
+    }
+}
+
+static void test_how_much_a_stream_holds(void **state)
+{
+    struct shm_upload u = {.part_size = 8 * MIB, .grows = 1};
+    uint64_t room = shm_upload_room(8 * MIB), off, len;
+
+    (void)state;
+    assert_true(room > 7 * TIB);
+    assert_int_equal(shm_upload_parts(&u, room), SHM_UPLOAD_PARTS);
+    assert_int_equal(shm_upload_parts(&u, room + 1), SHM_UPLOAD_PARTS + 1);
+    assert_true(shm_upload_room(SHM_UPLOAD_PART_MAX) == SHM_UPLOAD_SIZE_MAX);
+    /* 100 GiB in parts that a small machine can hold. */
+    assert_true(shm_upload_range(&u, shm_upload_parts(&u, 100 * GIB) - 1, UINT64_MAX, &off, &len));
+    assert_true(len <= 32 * MIB);
+}
+
+static void check_finds(struct shm *shm, const char *what)
+{
+    struct err err = {0};
+
+    assert_int_equal(shm_upload_check(shm, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, what));
+}
+
+static void test_the_check_finds_damage(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+    struct shm_upload *u = store_upload(shm, s);
+
+    (void)take(shm, s, 0, 9);
+    u->sending = 2;
+    check_finds(shm, "sends 1 parts, counted 2");
+    u->sending = 1;
+    u->prefix = 1;
+    check_finds(shm, "part 0 has state");
+    u->prefix = 0;
+    u->next = 5;
+    check_finds(shm, "part 5 is next");
+    u->next = 1;
+    u->part_size = 0;
+    check_finds(shm, "parts of 0 bytes");
+    u->part_size = MIB;
+    fx_check(shm);
+    u->open = 0;
+    check_finds(shm, "ended, sends parts");
+    u->sending = 0;
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_parts_are_taken_in_order_and_once),
+        TEST(test_the_first_error_stays),
+        TEST(test_another_upload_forgets_the_parts),
+        TEST(test_a_worker_that_dies),
+        cmocka_unit_test(test_how_files_are_divided),
+        cmocka_unit_test(test_how_much_a_stream_holds),
+        TEST(test_the_check_finds_damage),
+    };
+
+    return cmocka_run_group_tests_name("shm_upload", tests, NULL, NULL);
+}

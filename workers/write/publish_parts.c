@@ -1,0 +1,294 @@
+/* A publish in parts: creates the upload, has its parts sent (upload.c), and completes it under the
+ * condition that a PUT would have. Nothing is visible before Complete.
+ *
+ * The upload outlives its job: if the worker dies, the next publish of the same content continues
+ * with the parts that S3 has. A refusal of Complete leaves the upload as it is, and the next
+ * attempt is another Complete. An upload that has vanished on the server begins anew; if Complete
+ * was sent, a HEAD first shows whether it has taken effect. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/container.h"
+#include "s3/s3_etag.h"
+#include "workers/write/publish_private.h"
+#include "workers/write/upload.h"
+
+#define UPLOADS_MAX 3 /* uploads of one publish: two may vanish on the server */
+
+/* FNV-1a, over the text and its NUL. */
+#define DIGEST_START UINT64_C(0xcbf29ce484222325)
+#define DIGEST_TIMES UINT64_C(0x100000001b3)
+
+static uint64_t digest_add(uint64_t digest, const char *text)
+{
+    do {
+        digest = (digest ^ (uint8_t)*text) * DIGEST_TIMES;
+    } while (*text++);
+    return digest;
+}
+
+/* Of what was sent, or would be sent, when the upload is created. */
+static uint64_t digest_of(const struct publish *p)
+{
+    uint64_t digest = digest_add(DIGEST_START, p->type);
+
+    for (size_t i = 0; i < p->meta.n; i++) {
+        digest = digest_add(digest, p->meta.pair[i].name);
+        digest = digest_add(digest, p->meta.pair[i].value);
+    }
+    return digest;
+}
+
+bool publish_wants_parts(const struct publish *p)
+{
+    if (p->whole)
+        return false;
+    return p->size >= p->w->conf->upload.multipart_threshold || p->size > S3_PUT_MAX;
+}
+
+static void fail_parts(struct publish *p, int error)
+{
+    struct s3_result res = {.error = error, .text = "in parts", .attempts = p->uploads};
+
+    publish_failed(p, &res);
+}
+
+/* ---- create ---- */
+
+static void drive(struct publish *p);
+
+static void on_created(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    struct worker *w = p->w;
+
+    if ((res->http_status == 501 || res->http_status == 405) && p->size <= S3_PUT_MAX) {
+        p->whole = true;
+        publish_next(p, PUT_SEND);
+        return;
+    }
+    if (res->error) {
+        publish_answered(p, res);
+        return;
+    }
+    worker_lock(w);
+    shm_upload_open(w->shm, p->session,
+                    &(struct shm_upload_new){
+                        .key = p->key,
+                        .id = res->upload_id,
+                        .part_size = shm_upload_part_size(p->size, w->conf->upload.part_size),
+                        .digest = digest_of(p),
+                        .seq = shm_session_at(w->shm, p->session)->publishing_seq,
+                    });
+    worker_unlock(w);
+    drive(p);
+}
+
+static void create(struct publish *p)
+{
+    struct s3_create create = {
+        .key = p->key,
+        .content_type = *p->type ? p->type : NULL,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+    };
+    int r;
+
+    if (p->uploads++ == UPLOADS_MAX) {
+        fail_parts(p, -EIO);
+        return;
+    }
+    r = s3_create(p->w->s3, &create, on_created, p, NULL);
+    if (r < 0)
+        fail_parts(p, r);
+}
+
+/* ---- complete ---- */
+
+/* An upload that has ended on the server without our knowledge: begins anew. */
+static void begin_anew(struct publish *p, bool completed)
+{
+    struct upload_name gone;
+
+    worker_lock(p->w);
+    upload_give_up(p->w, p->session, &gone);
+    worker_unlock(p->w);
+    upload_abort(p->w, &gone);
+    p->parts_etag[0] = '\0';
+    if (completed && p->w->variant->expects) {
+        p->cas.ambiguous = true;
+        publish_next(p, PUT_LOOK);
+    } else {
+        publish_next(p, PUT_SEND);
+    }
+}
+
+/* Last write wins: Complete has taken effect if the object has the ETag of these parts. */
+static void on_vanished(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (!res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0) {
+        publish_ours(p, res->obj.etag);
+        return;
+    }
+    if (res->error && res->error != -ENOENT) {
+        publish_finish(p, res, res->error);
+        return;
+    }
+    cas_put_condition(res, p->etag, &p->absent);
+    begin_anew(p, true);
+}
+
+/* The server no longer knows the upload: it was completed by an attempt whose answer was lost, or
+ * somebody has aborted it. Or (-EBUSY) it must not be completed any more, because of a concurrent
+ * change. */
+static bool has_vanished(const struct s3_result *res)
+{
+    return res->error == -ESTALE || res->error == -EBUSY ||
+           strcmp(res->code, "NoSuchUpload") == 0 || strcmp(res->code, "InvalidPart") == 0;
+}
+
+static void on_completed(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    int r;
+
+    if (!res->error || !has_vanished(res)) {
+        publish_answered(p, res);
+        return;
+    }
+    if (p->w->variant->expects) {
+        begin_anew(p, true);
+        return;
+    }
+    r = s3_head(p->w->s3, p->key, on_vanished, p, NULL);
+    if (r < 0)
+        fail_parts(p, r);
+}
+
+/* The list of parts, with their ETags behind it; freed by the caller. NULL: no memory. */
+static struct s3_part_done *list_done(struct publish *p, size_t n)
+{
+    struct s3_part_done *done = calloc(n, sizeof(*done) + SHM_ETAG_MAX);
+    char *etag = (char *)(done + n);
+    const struct shm_upload *u;
+
+    if (!done)
+        return NULL;
+    worker_lock(p->w);
+    u = shm_upload_at(p->w->shm, p->session);
+    for (size_t i = 0; i < n; i++, etag += SHM_ETAG_MAX) {
+        memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
+        done[i] = (struct s3_part_done){.number = (unsigned)i + 1, .etag = etag};
+    }
+    worker_unlock(p->w);
+    return done;
+}
+
+static void complete(struct publish *p, const struct upload_name *name, size_t n)
+{
+    struct s3_complete complete = {.key = name->key, .upload_id = name->id, .n_parts = n};
+    struct s3_part_done *done;
+    int r;
+
+    worker_hook_remove(p->w, &p->hook);
+    if (!publish_condition(p, &complete.if_match, &complete.if_none_match))
+        return;
+    done = list_done(p, n);
+    if (!done) {
+        fail_parts(p, -ENOMEM);
+        return;
+    }
+    if (p->w->variant->expects || p->absent)
+        publish_note_sent(p);
+    (void)s3_etag_of_parts(done, n, p->parts_etag);
+    complete.parts = done;
+    complete.bare_match = p->bare;
+    p->sent_ns = clock_mono_ns();
+    r = s3_complete(p->w->s3, &complete, on_completed, p, NULL);
+    free(done);
+    if (r < 0)
+        fail_parts(p, r);
+}
+
+/* ---- the parts ---- */
+
+enum state { STATE_NONE, STATE_FAILED, STATE_SENDING, STATE_DONE };
+
+/* Under shm->meta. */
+static enum state state_of(struct publish *p, struct upload_name *ret, size_t *ret_parts,
+                           int *ret_error)
+{
+    const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
+
+    if (!u->open)
+        return STATE_NONE;
+    *ret_error = u->error;
+    *ret_parts = shm_upload_parts(u, p->size);
+    if (u->error)
+        return STATE_FAILED;
+    memcpy(ret->key, u->key, sizeof(ret->key));
+    memcpy(ret->id, u->id, sizeof(ret->id));
+    return u->prefix >= *ret_parts ? STATE_DONE : STATE_SENDING;
+}
+
+/* Continues the upload as far as it can be now. */
+static void drive(struct publish *p)
+{
+    struct upload_name name;
+    enum state state;
+    size_t parts = 0;
+    int error = 0;
+
+    worker_hook_add(p->w, &p->hook);
+    upload_drive(p->w, p->session);
+    worker_lock(p->w);
+    state = state_of(p, &name, &parts, &error);
+    worker_unlock(p->w);
+    if (state == STATE_SENDING) /* each part that ends wakes this worker */
+        return;
+    worker_hook_remove(p->w, &p->hook);
+    if (state == STATE_DONE)
+        complete(p, &name, parts);
+    else if (state == STATE_NONE || error == -ESTALE)
+        begin_anew(p, false);
+    else
+        fail_parts(p, error);
+}
+
+static void on_turn(struct worker_hook *hook)
+{
+    drive(container_of(hook, struct publish, hook));
+}
+
+/* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
+ * worker that died, or for an attempt that was refused. */
+static bool is_current(struct publish *p)
+{
+    const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
+
+    return u->open && !u->error && u->digest == digest_of(p) && strcmp(u->key, p->key) == 0 &&
+           u->seq == shm_session_at(p->w->shm, p->session)->publishing_seq;
+}
+
+void publish_parts(struct publish *p)
+{
+    struct worker *w = p->w;
+    struct upload_name old = {.key = ""};
+    bool current;
+
+    p->hook.fn = on_turn;
+    worker_lock(w);
+    current = is_current(p);
+    if (!current)
+        upload_give_up(w, p->session, &old);
+    worker_unlock(w);
+    upload_abort(w, &old);
+    if (current)
+        drive(p);
+    else
+        create(p);
+}
