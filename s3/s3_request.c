@@ -324,11 +324,12 @@ static void learn_clock(struct s3_req *req, struct s3_verdict *v)
         c->skew_ns = req->reply.date_ns - (int64_t)clock_wall_ns();
 }
 
-/* "Does not exist" without a code was believed because of earlier responses: it proves nothing
- * itself, or a bucket that is gone would look empty for as long as somebody asks. */
+/* "Does not exist" in response to a HEAD has no code, and was believed because of earlier
+ * responses: it proves nothing itself, or a bucket that is gone would look empty while somebody
+ * asks. */
 static bool proves_credentials(const struct s3_req *req, const struct s3_verdict *v)
 {
-    return v->error == 0 || (v->error == -ENOENT && *req->result.code) ||
+    return v->error == 0 || (v->error == -ENOENT && strcmp(req->op->method, "HEAD") != 0) ||
            req->reply.status == 412 || req->reply.status == 416;
 }
 
