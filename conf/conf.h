@@ -120,7 +120,7 @@ struct conf {
     } credentials;
 
     struct {
-        const char *path; /* absolute, normal form; or /dev/fd/N */
+        const char *path; /* absolute, normal form; or /dev/fd/N; "" = no mount */
         int fd;           /* N of /dev/fd/N, else -1 */
         bool allow_other;
         bool default_permissions;
@@ -131,6 +131,19 @@ struct conf {
         mode_t dir_mode;
         uint64_t read_ahead;
     } mount;
+
+    struct {
+        const char *socket; /* absolute; "" = none */
+        mode_t mode;
+        unsigned presign_ttl; /* seconds */
+    } connector;
+
+    struct {
+        unsigned max_keys;
+        unsigned max_fetch_keys;
+        uint64_t max_fetch_bytes;
+        unsigned max_result_rows;
+    } query;
 
     struct {
         unsigned count;   /* 0 = from the CPU quota */

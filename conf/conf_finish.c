@@ -30,13 +30,38 @@ static bool is_default(const struct conf *conf, const char *name)
     return conf_origin_of(conf, key_of(name))->kind == CONF_FROM_DEFAULT;
 }
 
+/* Without a mount the platform that starts a connector expects exit 1 (main.c) for what is
+ * missing. */
+static int missing_code(const struct conf *conf)
+{
+    return *conf->mount.path ? EINVAL : ENODATA;
+}
+
+/* Through which files are reached: the mount is not required if there is a socket. */
+static int check_faces(struct conf *conf, struct err *err)
+{
+    const struct conf_key *mount = key_of("mount.path");
+    bool mounts = conf_origin_of(conf, mount)->text;
+
+    if (!mounts && conf_set_string(conf, mount, "") < 0)
+        return err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+static bool is_missing(const struct conf *conf, const struct conf_key *key)
+{
+    if (!key->required || conf_origin_of(conf, key)->text)
+        return false;
+    return key != key_of("mount.path") || !*conf->connector.socket;
+}
+
 static int check_required(const struct conf *conf, struct err *err)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
 
-        if (key->required && !conf->origins->of[i].text)
-            return err_set(err, EINVAL,
+        if (is_missing(conf, key))
+            return err_set(err, missing_code(conf),
                            "%s: not set, expected it in the file or as %s in "
                            "the environment",
                            key->name, key->env[0]);
@@ -84,7 +109,8 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
     conf->mount.fd = conf_check_fd_of(conf->mount.path);
     if (!is_automatic(conf, "control.socket"))
         return 0;
-    r = conf_control_default(env, conf->mount.path, socket, sizeof(socket));
+    r = conf_control_default(env, *conf->mount.path ? conf->mount.path : conf->connector.socket,
+                             socket, sizeof(socket));
     if (r < 0)
         return err_set(err, EINVAL,
                        "control.socket: its default path is too long, expected a shorter one in "
@@ -135,7 +161,7 @@ static bool is_inside(const char *path, const char *dir)
 static int check_outside(const struct conf *conf, const char *name, const char *path,
                          struct err *err)
 {
-    if (conf->mount.fd >= 0 || !is_inside(path, conf->mount.path))
+    if (conf->mount.fd >= 0 || !*conf->mount.path || !is_inside(path, conf->mount.path))
         return 0;
     if (is_default(conf, name))
         return conf_set_fail(conf, key_of("mount.path"), err,
@@ -206,8 +232,10 @@ static int check_sse(const struct conf *conf, struct err *err)
 
 int conf_finish(struct conf *conf, char *const *env, struct err *err)
 {
-    int r = check_required(conf, err);
+    int r = check_faces(conf, err);
 
+    if (r == 0)
+        r = check_required(conf, err);
     if (r == 0)
         r = check_bucket(conf, err);
     if (r == 0)
@@ -224,6 +252,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = check_outside(conf, "buffer.dir", conf->buffer.dir, err);
     if (r == 0)
         r = check_outside(conf, "control.socket", conf->control.socket, err);
+    if (r == 0)
+        r = check_outside(conf, "connector.socket", conf->connector.socket, err);
     if (r == 0)
         r = check_outside(conf, "s3.ca_bundle", conf->s3.ca_bundle, err);
     if (r == 0)

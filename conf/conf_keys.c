@@ -360,7 +360,8 @@ const struct conf_key conf_keys[] = {
      .env = {"STATE_MOUNT"}, .max = PATH_BYTES_MAX, .check = conf_check_mount,
      .expected = "an absolute path of a directory, or /dev/fd/N",
      .example = "/mnt/my-bucket",
-     .doc = "where the files appear, or an open FUSE descriptor such as /dev/fd/3"},
+     .doc = "where the files appear, or an open FUSE descriptor such as /dev/fd/3; not "
+            "required with connector.socket: then nothing is mounted"},
     {.name = "mount.allow_other", FIELD(mount.allow_other), .type = CONF_BOOL,
      .automatic = "true when root starts the daemon",
      .doc = "allow access by users other than the one who mounts"},
@@ -382,6 +383,30 @@ const struct conf_key conf_keys[] = {
     {.name = "mount.read_ahead", FIELD(mount.read_ahead), .type = CONF_SIZE, .def = "1Mi",
      .max = 16 * MiB,
      .doc = "how far the kernel reads ahead of a sequential reader"},
+
+    {.name = "connector.socket", FIELD(connector.socket), .type = CONF_STRING, .def = "",
+     .env = {"CONNECTOR_SOCKET"}, .max = CONF_SOCKET_MAX - 5, .check = conf_check_path_or_none,
+     .expected = PATH_TEXT,
+     .doc = "Unix socket of the connector API (HTTP), such as /var/run/asya/state/weights.sock; "
+            "\"\" = none"},
+    {.name = "connector.mode", FIELD(connector.mode), .type = CONF_MODE, .def = "0666",
+     .doc = "permissions of that socket: who may write may use it"},
+    {.name = "connector.presign_ttl", FIELD(connector.presign_ttl), .type = CONF_UINT,
+     .def = "3600", .env = {"STATE_PRESIGN_TTL"}, .min = 1, .max = 604800,
+     .doc = "seconds for which a presigned URL is valid"},
+
+    {.name = "query.max_keys", FIELD(query.max_keys), .type = CONF_UINT, .def = "10000",
+     .env = {"QUERY_MAX_KEYS"}, .min = 1, .max = 1000000,
+     .doc = "a query over more keys is refused"},
+    {.name = "query.max_fetch_keys", FIELD(query.max_fetch_keys), .type = CONF_UINT,
+     .def = "1000", .env = {"QUERY_MAX_FETCH_KEYS"}, .min = 1, .max = 1000000,
+     .doc = "a query reads so many objects, the first of those listed"},
+    {.name = "query.max_fetch_bytes", FIELD(query.max_fetch_bytes), .type = CONF_SIZE,
+     .def = "256Mi", .env = {"QUERY_MAX_FETCH_BYTES"}, .min = 1, .max = TiB,
+     .doc = "a query reads no further object after so many bytes"},
+    {.name = "query.max_result_rows", FIELD(query.max_result_rows), .type = CONF_UINT,
+     .def = "10000", .env = {"QUERY_MAX_RESULT_ROWS"}, .min = 1, .max = 1000000,
+     .doc = "maximum number of rows of an answer"},
 
     {.name = "workers.count", FIELD(workers.count), .type = CONF_UINT, .min = 1, .max = 16,
      .automatic = "the CPU quota of the cgroup, 2 to 8",
@@ -494,8 +519,8 @@ const struct conf_key conf_keys[] = {
      .doc = "the least important level that is logged"},
 
     {.name = "control.socket", FIELD(control.socket), .type = CONF_STRING,
-     .automatic = "named after mount.path; in /run/stateproxy for root, else in "
-                  "$XDG_RUNTIME_DIR/stateproxy or /tmp/stateproxy-UID",
+     .automatic = "named after mount.path, or else connector.socket; in /run/stateproxy for root, "
+                  "else in $XDG_RUNTIME_DIR/stateproxy or /tmp/stateproxy-UID",
      .max = CONF_SOCKET_MAX - 1, .check = conf_check_path,
      .expected = PATH_TEXT,
      .doc = "Unix socket for stateproxyctl"},

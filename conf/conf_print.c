@@ -125,14 +125,15 @@ void conf_print(const struct conf *conf, FILE *out)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
+        const char *origin = conf_origin(conf, key->name);
+        bool hidden = key->type == CONF_SECRET || !origin;
         int n;
 
         (void)put_section(i, out);
-        n = fprintf(out, "%s%s%s: ", indent_of(key), key->type == CONF_SECRET ? "# " : "",
-                    shown_name(key));
+        n = fprintf(out, "%s%s%s: ", indent_of(key), hidden ? "# " : "", shown_name(key));
         n += put_value(conf, key, out);
         fprintf(out, "%*s # ", n < ORIGIN_COLUMN ? ORIGIN_COLUMN - n : 0, "");
-        put_origin(conf_origin(conf, key->name), out);
+        put_origin(origin ? origin : "not set", out);
     }
 }
 

@@ -529,6 +529,10 @@ void status_sessions(struct shm *shm, bool json)
         if (s->state != SHM_SESSION_LIVE)
             continue;
         path = unlocked_path(shm, node, buf);
+        if (s->flags & SHM_SESSION_KEYED) {
+            snprintf(buf, sizeof(buf), "%.*s", (int)sizeof(buf) - 1, s->xattr);
+            path = buf;
+        }
         if (json) {
             printf("%s{\"path\":", any ? "," : "");
             json_string(path);

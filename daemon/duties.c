@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,11 +36,23 @@ static bool has_effect(uint32_t opcode)
     return false;
 }
 
+/* Clients of the connector that have not got their answer. */
+static bool clients_wait(struct shm *shm)
+{
+    for (uint32_t i = 0; i < shm->header->sizes.workers; i++) {
+        if (__atomic_load_n(&shm_arena_of(shm, i)->http_requests, __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
 static bool effects_in_flight(struct shm *shm)
 {
     struct shm_in_flight at = {0};
     const struct shm_record *r;
 
+    if (clients_wait(shm))
+        return true;
     while ((r = shm_in_flight_next(shm, &at))) {
         if (has_effect(r->opcode))
             return true;
@@ -59,7 +72,9 @@ static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
 
         found = s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
                 !(s->flags & SHM_SESSION_ORPHAN);
-        if (found && shm_node_path(shm, s->node, path, PATH_SHOWN) < 0)
+        if (found && (s->flags & SHM_SESSION_KEYED))
+            snprintf(path, PATH_SHOWN, "%.*s", PATH_SHOWN - 1, s->xattr);
+        else if (found && shm_node_path(shm, s->node, path, PATH_SHOWN) < 0)
             path[0] = '\0';
     }
     shm_unlock(shm, shm->meta);
@@ -156,7 +171,8 @@ static int log_inflight(void *ctx, struct err *err)
     log_notice("in-flight table follows");
     while ((r = shm_in_flight_next(env->shm, &at)))
         log_notice("in flight worker=%u op=%s unique=%llu age_ms=%llu", at.worker,
-                   fuse_op_name(r->opcode), (unsigned long long)r->unique,
+                   shm_http_op_name(r->opcode, fuse_op_name(r->opcode)),
+                   (unsigned long long)r->unique,
                    (unsigned long long)((now - r->started_ns) / NS_PER_MS));
     return 0;
 }
@@ -191,6 +207,8 @@ static void close_channel(void *ctx)
 {
     const struct worker_env *env = ctx;
 
+    if (env->listen_fd >= 0)
+        close(env->listen_fd);
     if (env->mount)
         close(env->mount->fd);
 }

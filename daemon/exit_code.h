@@ -5,6 +5,7 @@
 enum exit_code {
     EXIT_CODE_OK = 0,          /* ended on request, or unmounted from outside */
     EXIT_CODE_UNPUBLISHED = 1, /* the same, but written data did not reach S3 */
+    EXIT_CODE_MISSING = 1,     /* no bucket, or neither a mount nor a socket, is configured */
     EXIT_CODE_USAGE = 64,      /* a wrong option */
     EXIT_CODE_S3 = 69,         /* S3 cannot be reached */
     /* no memory, processes or descriptors; workers do not start; at the end a process cannot be

@@ -438,6 +438,8 @@ int keeper_main(const struct worker_env *env)
     struct pollfd p[] = {{.fd = term_watch(), .events = POLLIN},
                          {.fd = env->keeper_fd, .events = POLLIN}};
 
+    if (env->listen_fd >= 0)
+        close(env->listen_fd);
     if (env->mount)
         close(env->mount->fd); /* or this process would keep the mount's connection alive */
     if (p[0].fd < 0 || keeper_begin(&k, env, &err) < 0) {

@@ -42,7 +42,7 @@ enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 static void print_help(void)
 {
     puts("Usage: stateproxyd [OPTION]...\n"
-         "Mounts an S3 bucket prefix as files.\n");
+         "Serves an S3 bucket prefix as files: as a mount, through a Unix socket, or both.\n");
     manual_print_options(daemon_options, stdout);
     puts("\nExit codes:");
     manual_print_rows(daemon_exit_codes, stdout);
@@ -221,10 +221,15 @@ static void add_timeouts(char *out, size_t cap)
 
 static void make_title(char *out, size_t cap, uint32_t n_workers)
 {
-    int n = snprintf(out, cap, "mount=\"%s\" bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
-                     mount.path, env.conf->bucket, env.conf->prefix,
-                     choice_name("variant", (int)env.conf->variant), n_workers);
+    const struct conf *c = env.conf;
+    int n = 0;
 
+    if (env.mount)
+        n = snprintf(out, cap, "mount=\"%s\" ", mount.path);
+    if (*c->connector.socket)
+        n += snprintf(out + n, cap - (size_t)n, "socket=\"%s\" ", c->connector.socket);
+    n += snprintf(out + n, cap - (size_t)n, "bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
+                  c->bucket, c->prefix, choice_name("variant", (int)c->variant), n_workers);
     if (n > 0 && (size_t)n + 1 < cap) {
         out[n] = ' ';
         server_describe(&env, "=", " ", out + n + 1, cap - (size_t)n - 1);
@@ -239,8 +244,15 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
 
 static void make_info(char *out, size_t cap)
 {
-    snprintf(out, cap, "mount %s\nbucket %s\nprefix %s\nvariant %s\n", mount.path, env.conf->bucket,
-             env.conf->prefix, choice_name("variant", (int)env.conf->variant));
+    const struct conf *c = env.conf;
+    int n = 0;
+
+    if (env.mount)
+        n = snprintf(out, cap, "mount %s\n", mount.path);
+    if (*c->connector.socket)
+        n += snprintf(out + n, cap - (size_t)n, "socket %s\n", c->connector.socket);
+    snprintf(out + n, cap - (size_t)n, "bucket %s\nprefix %s\nvariant %s\n", c->bucket, c->prefix,
+             choice_name("variant", (int)c->variant));
 }
 
 static void tell_server(void *ctx, char *out, size_t cap)
@@ -270,13 +282,13 @@ static int supervise(struct supervisor *sup, uint32_t n_workers)
          .entry = run_worker,
          .turned_ns = worker_turned,
          .on_crash = worker_crashed},
-        {.name = "notifier", .count = 1, .entry = run_notifier},
         {.name = "keeper", .count = 1, .entry = run_keeper},
+        {.name = "notifier", .count = 1, .entry = run_notifier}, /* only for a mount */
     };
     struct supervisor_run run = {
         .roles = roles,
-        .n_roles = sizeof(roles) / sizeof(roles[0]),
-        .unmounts = mount.form != FUSE_MOUNT_HANDED_IN,
+        .n_roles = sizeof(roles) / sizeof(roles[0]) - (env.mount ? 0 : 1),
+        .unmounts = env.mount && mount.form != FUSE_MOUNT_HANDED_IN,
         .forget_fd = env.forget_fd,
         .segment_fd = env.shm->fd,
         .title = title,
@@ -359,6 +371,8 @@ static int daemon_start(const struct conf *conf)
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
+    if (setup_socket(&env, &err) < 0)
+        return daemon_fail(EXIT_CODE_CREATE, &err);
     shm_cred_set_region(env.shm, endpoint.region);
     code = reach_s3(&err);
     if (code)
@@ -417,7 +431,10 @@ int main(int argc, char **argv)
 
     log_init(LOG_NOTICE, "supervisor");
     if (conf_load(config_file, environ, &conf, &err) < 0)
-        return daemon_fail(err.code == ENOMEM ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG, &err);
+        return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
+                           : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING
+                                                                 : EXIT_CODE_CONFIG,
+                           &err);
     if (action == ACTION_PRINT) {
         conf_print(conf, stdout);
         code = printed();

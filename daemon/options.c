@@ -24,14 +24,17 @@ const struct manual_row daemon_exit_codes[] = {
     {.name = "0",
      .doc = "stopped on request, or unmounted from outside; all written data is on "
             "S3"},
-    {.name = "1", .doc = "the same, but written data did not reach S3; the log names the files"},
+    {.name = "1",
+     .doc =
+         "the same, but written data did not reach S3: the log names the files; or, at the start "
+         "of a connector: no bucket, or neither a mount nor a socket, is configured"},
     {.name = "64", .doc = "wrong option"},
     {.name = "69", .doc = "S3 cannot be reached"},
     {.name = "71",
      .doc = "the system provides no more memory, processes or descriptors, or a "
             "process "
             "cannot be killed or the mount cannot be removed"},
-    {.name = "73", .doc = "the mount point, the control socket or buffer.dir cannot be used"},
+    {.name = "73", .doc = "the mount point, a socket or buffer.dir cannot be used"},
     {.name = "75",
      .doc = "the kernel has ended the connection of the mount: start the daemon "
             "again"},

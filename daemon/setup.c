@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fuse/fuse_timeout.h"
+#include "http/http_listen.h"
 #include "shm/shm_budget.h"
 
 #define INIT_TIMEOUT_MS 10000
@@ -25,6 +26,7 @@
 #define WORKERS_AUTO_MAX 8
 /* descriptors besides spool slots and connections: eventfds, parking files, clients */
 #define FDS_OTHER 128
+#define FDS_CLIENTS 256 /* connections to the connector's socket, for each worker */
 
 uint32_t setup_worker_count(const struct conf *conf)
 {
@@ -43,7 +45,8 @@ uint32_t setup_worker_count(const struct conf *conf)
 
 static int raise_fd_limit(const struct conf *conf, struct err *err)
 {
-    rlim_t need = 2 * (rlim_t)conf->buffer.sessions + 2 * (rlim_t)conf->s3.connections + FDS_OTHER;
+    rlim_t need = 2 * (rlim_t)conf->buffer.sessions + 2 * (rlim_t)conf->s3.connections + FDS_OTHER +
+                  (*conf->connector.socket ? FDS_CLIENTS : 0);
     struct rlimit lim;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
@@ -122,6 +125,7 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     int r = raise_fd_limit(conf, err);
 
     env->conf = conf;
+    env->listen_fd = -1;
     if (r == 0)
         r = make_segment(conf, n_workers, env, err);
     if (r == 0)
@@ -143,6 +147,17 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     for (uint32_t i = 0; r == 0 && i < conf->buffer.sessions; i++)
         r = make_slot(conf, &env->spool[i], err);
     return r;
+}
+
+int setup_socket(struct worker_env *env, struct err *err)
+{
+    const struct conf *conf = env->conf;
+    int r;
+
+    if (!*conf->connector.socket)
+        return 0;
+    r = http_listen_open(conf->connector.socket, conf->connector.mode, &env->listen_fd, err);
+    return r == 0 ? http_listen_publish(conf->connector.socket, err) : r;
 }
 
 /* The request timeout to ask the kernel for, in seconds: longer than S3 requests can take. */
@@ -205,8 +220,11 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     };
     struct fuse_timeouts timeouts;
     struct err ignored;
-    int r = fuse_mount(&opts, mount, err);
+    int r;
 
+    if (!*conf->mount.path)
+        return 0;
+    r = fuse_mount(&opts, mount, err);
     if (r < 0)
         return r;
     if (mount->removed_stale)

@@ -477,6 +477,11 @@ void s3_gate_open(struct s3_client *c, struct s3_gate *gate);
 /* Ends a request without calling `done`. Not from inside its own callbacks. */
 void s3_cancel(struct s3_req *req);
 
+/* A GET: no more bytes are delivered until s3_go_on (those of the piece at hand still are). Its
+ * deadline and the attempt timeout stand still meanwhile. Callable from its callbacks. */
+void s3_hold_on(struct s3_req *req);
+void s3_go_on(struct s3_req *req);
+
 /* Number of requests in flight, waiting ones included. */
 unsigned s3_in_flight(const struct s3_client *c);
 

@@ -71,3 +71,8 @@ void s3_progress_moved(struct s3_req *req, uint64_t body_at)
         req->attempt_mark_ns = now;
     }
 }
+
+void s3_progress_rested(struct s3_req *req)
+{
+    req->mark_ns = req->move_ns = clock_mono_ns();
+}

@@ -19,4 +19,7 @@ void s3_progress_arm(struct s3_req *req);
 /* The body has reached offset `body_at`: sent for a PUT, received for others. */
 void s3_progress_moved(struct s3_req *req, uint64_t body_at);
 
+/* The caller took no bytes until now: both times start anew. */
+void s3_progress_rested(struct s3_req *req);
+
 #endif

@@ -432,6 +432,8 @@ size_t s3_reply_body(char *data, size_t size, size_t n, void *arg)
         return CURL_WRITEFUNC_ERROR;
     if (len == 0)
         return 0; /* curl reports an empty body this way */
+    if (req->held_on && success(req))
+        return CURL_WRITEFUNC_PAUSE;
     if (!req->reply.complete) {
         /* to curl a line that begins with CR ends the headers, whatever follows */
         (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,

@@ -215,6 +215,8 @@ static void on_active_time(struct s3_req *req)
     uint64_t now = clock_mono_ns();
     struct s3_verdict v = overdue(req);
 
+    if (req->held_on)
+        s3_progress_rested(req);
     if (s3_progress_deadline_left(req, now) == 0)
         (void)s3_req_stop(req, v.error, v.fail, S3_RETRY_NO, "the deadline passed");
     else if (s3_progress_stall_left(req, now) == 0)
@@ -257,6 +259,20 @@ static void on_resume(struct loop_timer *t)
 
     if (req->easy)
         s3_multi_resume(req->client, req->easy);
+}
+
+void s3_hold_on(struct s3_req *req)
+{
+    req->held_on = true;
+}
+
+void s3_go_on(struct s3_req *req)
+{
+    if (!req->held_on)
+        return;
+    s3_progress_rested(req);
+    req->held_on = false;
+    loop_timer_set(req->client->loop, &req->resume, 0);
 }
 
 /* ---- attempts ---- */
@@ -323,12 +339,20 @@ static void learn_clock(struct s3_req *req, struct s3_verdict *v)
         c->skew_ns = req->reply.date_ns - (int64_t)clock_wall_ns();
 }
 
+/* "Does not exist" in response to a HEAD has no code, and was believed because of earlier
+ * responses: it proves nothing itself, or a bucket that is gone would look empty while somebody
+ * asks. */
+static bool proves_credentials(const struct s3_req *req, const struct s3_verdict *v)
+{
+    return v->error == 0 || (v->error == -ENOENT && strcmp(req->op->method, "HEAD") != 0) ||
+           req->reply.status == 412 || req->reply.status == 416;
+}
+
 static void request_learn(struct s3_req *req, struct s3_verdict *v)
 {
     struct s3_client *c = req->client;
 
-    if (v->error == 0 || v->error == -ENOENT || req->reply.status == 412 ||
-        req->reply.status == 416)
+    if (proves_credentials(req, v))
         s3_client_trust(c);
     if (v->error == 0) {
         s3_client_succeeded(c);

@@ -153,6 +153,7 @@ struct s3_req {
     uint64_t moves;             /* client->moves when the attempt began */
     bool empty;                 /* HEAD: a range of its first byte was refused */
     bool whole;                 /* a 2xx delivered everything requested, however it may end */
+    bool held_on;               /* GET: its caller takes no bytes for now */
 
     struct s3_result result;
     char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE: result points here */

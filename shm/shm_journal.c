@@ -28,6 +28,20 @@ static uint8_t *arena_base(struct shm *shm, uint32_t worker)
     return (uint8_t *)shm->arenas + worker * arena_stride(&shm->header->sizes);
 }
 
+const char *shm_http_op_name(uint32_t opcode, const char *other)
+{
+    switch (opcode) {
+    case SHM_OP_HTTP_PUT:
+        return "HTTP-PUT";
+    case SHM_OP_HTTP_DELETE:
+        return "HTTP-DELETE";
+    case SHM_OP_HTTP_META:
+        return "HTTP-META";
+    default:
+        return other;
+    }
+}
+
 size_t shm_arena_size(const struct shm_sizes *s)
 {
     return (size_t)s->workers * arena_stride(s);

@@ -25,6 +25,17 @@
 #define SHM_REPLY_MAX 65536  /* one READDIRPLUS reply */
 #define SHM_COUNTED_MAX 512  /* nodes whose lookup count one READDIRPLUS reply may raise */
 
+/* Requests of the connector have numbers beyond those of the kernel. They are never handled again:
+ * their client lost its connection with the worker. */
+enum shm_http_op {
+    SHM_OP_HTTP_PUT = 0x10000,
+    SHM_OP_HTTP_DELETE,
+    SHM_OP_HTTP_META,
+};
+
+/* Its name; `other` for a request of the kernel. */
+const char *shm_http_op_name(uint32_t opcode, const char *other);
+
 enum shm_record_state {
     SHM_RECORD_FREE,
     SHM_RECORD_READING,
@@ -121,6 +132,10 @@ struct shm_arena {
     uint32_t fetching;    /* blocks that it is fetching; a hint */
     uint32_t counted_n;
     uint32_t reply_len;
+    /* atomic: requests of the connector without a whole answer, of those that came before the
+     * drain */
+    uint32_t http_requests;
+    uint32_t unused;
     uint32_t counted[SHM_COUNTED_MAX];
     struct shm_record current;
     uint8_t reply[SHM_REPLY_MAX];

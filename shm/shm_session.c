@@ -26,8 +26,8 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
         [SHM_CONTENT_COPY] = "copy",
     };
     static const char *const flags[SHM_SESSION_FLAGS] = {
-        "on-disk", "no-copy",   "lost",     "xattr", "unpublished", "excl",
-        "orphan",  "many-pids", "replaced", "moved", "stream",      "renewed",
+        "on-disk",   "no-copy",  "lost",  "xattr",  "unpublished", "excl",  "orphan",
+        "many-pids", "replaced", "moved", "stream", "renewed",     "keyed",
     };
     const struct shm_expectation *e = &s->expect;
     const struct {
@@ -67,7 +67,7 @@ struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx)
     return s;
 }
 
-void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text)
+static void set_text(struct shm *shm, uint32_t idx, const char *text, uint32_t flag)
 {
     struct shm_session *s = shm_session_edit(shm, idx);
     size_t len = strnlen(text, sizeof(s->xattr) - 1);
@@ -75,7 +75,17 @@ void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text)
     shm_save(shm, shm->meta, s->xattr, sizeof(s->xattr));
     memcpy(s->xattr, text, len);
     s->xattr[len] = '\0';
-    s->flags |= SHM_SESSION_XATTR;
+    s->flags |= flag;
+}
+
+void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text)
+{
+    set_text(shm, idx, text, SHM_SESSION_XATTR);
+}
+
+void shm_session_set_key(struct shm *shm, uint32_t idx, const char *key)
+{
+    set_text(shm, idx, key, SHM_SESSION_KEYED);
 }
 
 int64_t shm_session_new(struct shm *shm, uint32_t node)

@@ -51,9 +51,12 @@ enum shm_session_flag {
     SHM_SESSION_STREAM = 1u << 10,
     /* it was empty at some time since it was published: no byte of that version is left */
     SHM_SESSION_RENEWED = 1u << 11,
+    /* of the connector: it has no name in the mount. Its key is in `xattr`, and its node is PRIVATE
+     * and stands for nothing */
+    SHM_SESSION_KEYED = 1u << 12,
 };
 
-#define SHM_SESSION_FLAGS 12
+#define SHM_SESSION_FLAGS 13
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {
@@ -136,7 +139,8 @@ struct shm_session {
     /* -errno of a failed WRITE: nothing is published until the file is truncated and written
      * again */
     int32_t write_error;
-    uint32_t unused;
+    /* of the last failed publish: the status that S3 answered, 0 = none; and enum s3_fail */
+    uint32_t failed_http : 16, failed_how : 16;
     struct shm_job load;
     struct shm_job publish;
     struct shm_expectation expect;
@@ -154,7 +158,8 @@ struct shm_session {
      * zero. */
     struct shm_baseline_who follower[SHM_SESSION_FOLLOWERS];
     struct shm_session_pid pids[SHM_SESSION_PIDS];
-    /* Valid with SHM_SESSION_XATTR only. Last, and saved only by shm_session_set_xattr. */
+    /* Valid with SHM_SESSION_XATTR; with SHM_SESSION_KEYED it is the key. Last, and saved only by
+     * the two functions that set it. */
     char xattr[SHM_SESSION_META_MAX];
 };
 
@@ -197,6 +202,9 @@ void shm_session_free(struct shm *shm, uint32_t idx);
 
 /* Sets `xattr` and its flag. The text must fit with its NUL; a longer one is cut. */
 void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text);
+
+/* Makes the session one of this S3 key: sets `xattr` and SHM_SESSION_KEYED. The key must fit. */
+void shm_session_set_key(struct shm *shm, uint32_t idx, const char *key);
 
 bool shm_session_dirty(const struct shm_session *s);
 

@@ -125,8 +125,8 @@ title "mount the prefix models/ of bucket $bucket at $url"
 export STATE_BUCKET=$bucket STATE_PREFIX=models STATE_MOUNT=$mnt AWS_REGION=$region
 export AWS_ENDPOINT_URL=$url AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret
 export STATEPROXY_CONTROL_SOCKET=$work/control.sock
-echo "\$ STATE_BUCKET=$bucket STATE_PREFIX=models STATE_MOUNT=mnt AWS_ENDPOINT_URL=$url ... ./stateproxyd &"
-./stateproxyd >"$work/log" 2>&1 &
+echo "\$ STATE_BUCKET=$bucket STATE_PREFIX=models STATE_MOUNT=mnt CONNECTOR_SOCKET=api.sock AWS_ENDPOINT_URL=$url ... ./stateproxyd &"
+CONNECTOR_SOCKET=$work/api.sock ./stateproxyd >"$work/log" 2>&1 &
 daemon_pid=$!
 is_ready() { grep -q ' ready ' "$work/log" || { kill -0 "$daemon_pid" || wrong 'stateproxyd ended'; false; }; }
 wait_for 'stateproxyd does not get ready' is_ready
@@ -148,6 +148,17 @@ gone note.txt
 run 'rm -r mnt/notes'
 gone notes/first.txt
 echo '(each was looked up on the server with curl)'
+
+# ---- the connector API ----
+
+title 'the same files through the socket, for programs that have no mount'
+run 'curl -sS --unix-socket api.sock -X PUT --data-binary "by curl" http://localhost/keys/curl.txt'
+holds curl.txt 'by curl'
+run 'cat mnt/curl.txt; echo'
+run 'curl -sS --unix-socket api.sock "http://localhost/keys/?prefix=llama/"; echo'
+run 'curl -sS --unix-socket api.sock "http://localhost/meta/curl.txt?attr=etag"; echo'
+run 'curl -sS --unix-socket api.sock -X DELETE http://localhost/keys/curl.txt'
+gone curl.txt
 
 # ---- workers are disposable ----
 

@@ -4,6 +4,7 @@
 #
 #   tests/bench/run.sh [option...]         --help tells the options
 #   tests/bench/run.sh --tls [option...]   what HTTPS costs, beside curl with OpenSSL
+#   tests/bench/run.sh --connector         the connector API, beside a minimal Python server
 #
 # STATEPROXY_BIN_DIR says where the programs are, as for the tests.
 set -euo pipefail
@@ -16,8 +17,8 @@ fi
 STATEPROXY_S3SERVER=${STATEPROXY_S3SERVER:-$(tools/s3server.sh get)}
 export STATEPROXY_S3SERVER PYTHONDONTWRITEBYTECODE=1
 bench=bench.py
-if [ "${1:-}" = --tls ]; then
-    bench=tls.py
-    shift
-fi
+case ${1:-} in
+--tls) bench=tls.py && shift ;;
+--connector) bench=connector.py && shift ;;
+esac
 exec "$python" tests/bench/$bench "$@"

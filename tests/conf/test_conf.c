@@ -244,7 +244,7 @@ static void check_env(char *const *env, const char *line)
     struct conf *c;
     struct err err = {0};
 
-    assert_int_equal(conf_load(NULL, env, &c, &err), -EINVAL);
+    assert_true(conf_load(NULL, env, &c, &err) < 0);
     assert_string_equal(err.text, line);
 }
 
@@ -260,6 +260,29 @@ static void test_required(void **state)
                          "in the environment");
     check_env(no_mount, "mount.path: not set, expected it in the file or as "
                         "STATE_MOUNT in the environment");
+}
+
+static void test_only_a_socket(void **state)
+{
+    char *env[] = {"STATE_BUCKET=bkt",
+                   "CONNECTOR_SOCKET=/run/c.sock",
+                   "STATE_PRESIGN_TTL=60",
+                   "QUERY_MAX_FETCH_BYTES=268435456",
+                   "ASYA_CONNECTOR=s3_buffered_cas",
+                   NULL};
+    struct conf *c;
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(conf_load(NULL, env, &c, &err), 0);
+    assert_string_equal(c->mount.path, "");
+    assert_string_equal(c->connector.socket, "/run/c.sock");
+    assert_int_equal(c->connector.mode, 0666);
+    assert_int_equal(c->connector.presign_ttl, 60);
+    assert_int_equal(c->query.max_fetch_bytes, 268435456);
+    assert_int_equal(c->variant, CONF_S3_BUFFERED_CAS);
+    assert_non_null(strstr(c->control.socket, "/run-c.sock.sock"));
+    conf_free(c);
 }
 
 static void check_none(char *const *env)
@@ -420,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_automatic_words),
         cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_required),
+        cmocka_unit_test(test_only_a_socket),
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_times_fit),
         cmocka_unit_test(test_memory_fits),

@@ -10,8 +10,8 @@ PKGS = libxml-2.0 yaml-0.1 libsodium nettle jansson
 
 vpath %.c $(TOP)
 
-TARGETS = fuzz_creds fuzz_fuse fuzz_http fuzz_list_page fuzz_shm fuzz_xml fuzz_yaml
-LAYERS = base sandbox conf shm s3 creds fuse workers
+TARGETS = fuzz_creds fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml
+LAYERS = base sandbox conf shm s3 creds fuse http workers
 # (workers/ has rooms below it)
 SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c) $(TOP)/workers/*/*.c))
 SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -263,6 +264,8 @@ def test_told_about_the_object(m, bucket):
     assert os.getxattr(p, "user.asya.content_type") == b"application/json"
     assert os.getxattr(p, "user.asya.storage_class") == b"STANDARD"
     assert os.getxattr(p, "user.asya.version") == b""
+    with urllib.request.urlopen(os.getxattr(p, "user.asya.presigned_url").decode()) as answer:
+        assert answer.read() == p.read_bytes()
     assert os.listxattr(p) == []
     fails(errno.ENODATA, os.getxattr, p, "user.asya.other")
     fails(errno.EPERM, os.setxattr, p, "user.asya.etag", b"x")

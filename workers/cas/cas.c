@@ -148,23 +148,43 @@ static bool is_named_version(struct worker *w, uint32_t node, const char *etag)
     return named == SHM_NIL || shm_etag_same(shm_node_at(w->shm, named)->etag, etag);
 }
 
-void cas_read(struct op *op, uint32_t node, const char *etag)
+/* `named`: as far as is known, the key still has this version. */
+static void note_read(struct op *op, const char *key, const char *etag, bool named)
 {
     struct worker *w = op->w;
-    char key[KEY_CAP], lineage[SHM_LINEAGE_MAX];
+    struct shm_baseline_key k = name_key(w, key);
+    char lineage[SHM_LINEAGE_MAX];
     struct shm_baseline_value v;
-    struct shm_baseline_key k;
-    uint32_t known;
+    uint32_t known = find_lineage(w, &k, etag, lineage);
 
-    if (!*etag || key_of_node(w, node, key) < 0)
-        return;
-    k = name_key(w, key);
-    known = find_lineage(w, &k, etag, lineage);
     fill(&v, SHM_BASELINE_READ | known, etag, lineage);
-    if (is_named_version(w, node, etag)) /* else another version has been published since */
+    if (named)
         shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
     if (op->caller.self.tgid)
         shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
+}
+
+void cas_read(struct op *op, uint32_t node, const char *etag)
+{
+    char key[KEY_CAP];
+
+    if (*etag && key_of_node(op->w, node, key) == 0)
+        note_read(op, key, etag, is_named_version(op->w, node, etag));
+}
+
+void cas_read_key(struct op *op, const char *key, const char *etag)
+{
+    if (*etag)
+        note_read(op, key, etag, true);
+}
+
+void cas_removed_key(struct op *op, const char *key)
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+
+    shm_baseline_forget(op->w->shm, &k, &the_mount);
+    if (op->caller.self.tgid)
+        shm_baseline_forget(op->w->shm, &k, &op->caller.self);
 }
 
 /* True, and *ret, if `who` has read or written the key. */
@@ -310,7 +330,7 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     memset(s->expect.old_id, 0, sizeof(s->expect.old_id));
     if (how.excl)
         expect_absence(s);
-    if (key_of_node(w, s->node, key) < 0)
+    if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
     if (!how.excl)
@@ -474,7 +494,7 @@ void cas_refused(struct worker *w, uint32_t session)
     struct shm_baseline_key k;
     char key[KEY_CAP];
 
-    if (key_of_node(w, s->node, key) < 0)
+    if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
     if (!is_blind(w, &k, &s->parent, &v) ||
@@ -492,12 +512,17 @@ void cas_refused(struct worker *w, uint32_t session)
 void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                 const char to[SHM_ETAG_MAX])
 {
-    struct shm_baseline_key k;
     char key[KEY_CAP];
 
-    if (key_of_node(w, node, key) < 0)
-        return;
-    k = name_key(w, key);
+    if (key_of_node(w, node, key) == 0)
+        cas_copied_key(w, key, from, to);
+}
+
+void cas_copied_key(struct worker *w, const char *key, const char from[SHM_ETAG_MAX],
+                    const char to[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k = name_key(w, key);
+
     shm_baseline_copied(w->shm, &k, from, to);
 }
 

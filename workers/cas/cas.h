@@ -63,6 +63,13 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
  * the caller and of the mount. Does nothing for an unpublished file, which has no version. */
 void cas_read(struct op *op, uint32_t node, const char *etag);
 
+/* Under shm->meta. The same for a GET of the connector, whose response had this version. */
+void cas_read_key(struct op *op, const char *key, const char *etag);
+
+/* Under shm->meta. The caller has deleted the key through the connector: neither it nor the mount
+ * expects anything of it any more, so that its next write is unconditional. */
+void cas_removed_key(struct op *op, const char *key);
+
 /* Under shm->meta, when a session begins on the op's node: fixes what it expects (expect, lineage,
  * flags). */
 void cas_begin(struct op *op, uint32_t session, struct session_start how);
@@ -95,6 +102,8 @@ void cas_refused(struct worker *w, uint32_t session);
  * expectations of `from` become expectations of `to`. */
 void cas_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                 const char to[SHM_ETAG_MAX]);
+void cas_copied_key(struct worker *w, const char *key, const char from[SHM_ETAG_MAX],
+                    const char to[SHM_ETAG_MAX]);
 
 /* Under shm->meta. The caller removed the key, which had this version. The caller now expects
  * absence, and so do those of its ancestors that knew this version or only ever wrote the key. */

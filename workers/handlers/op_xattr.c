@@ -8,8 +8,8 @@
  *
  * Other namespaces are not supported, which costs no request: programs ask for
  * system.posix_acl_access and security.capability of each file. These are read-only and not listed
- * (a program that copies all attributes must not copy them): user.asya.url, etag, content_type,
- * version, storage_class, as the connector API has them.
+ * (a program that copies all attributes must not copy them): user.asya.url, presigned_url, etag,
+ * content_type, version, storage_class, as the connector API has them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "s3/s3_presign.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/handlers/fuse_op.h"
@@ -151,24 +152,48 @@ static void then_virtual(struct op *op, int error, const struct s3_object *obj)
     xattr_answer(op, value, strlen(value));
 }
 
+static int xattr_op_key(struct op *op, char key[KEY_CAP])
+{
+    uint32_t node;
+    int r = -ESTALE;
+
+    worker_lock(op->w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        r = key_of_node(op->w, node, key);
+    worker_unlock(op->w);
+    return r;
+}
+
 static void get_url(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP], url[KEY_CAP + 128];
-    uint32_t node;
-    int r = -ESTALE;
+    int r = xattr_op_key(op, key);
 
-    worker_lock(w);
-    node = op_node(op);
-    if (node != SHM_NIL)
-        r = key_of_node(w, node, key);
-    worker_unlock(w);
     if (r == 0)
         r = snprintf(url, sizeof(url), "s3://%s/%s", w->conf->bucket, key);
     if (r < 0)
         op_fail(op, r);
     else
         xattr_answer(op, url, strlen(url));
+}
+
+static void get_presigned(struct op *op)
+{
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    struct buf url;
+    int r = xattr_op_key(op, key);
+
+    buf_init(&url, S3_PRESIGN_URL_MAX);
+    if (r == 0)
+        r = s3_presign(w->s3, key, w->conf->connector.presign_ttl, &url);
+    if (r == 0)
+        xattr_answer(op, url.data, url.len);
+    else
+        op_fail(op, r == -ENOKEY || r == -EAGAIN ? -EACCES : r);
+    buf_done(&url);
 }
 
 static void get_etag(struct op *op)
@@ -193,6 +218,8 @@ static void get_virtual(struct op *op)
 
     if (strcmp(name, "url") == 0)
         get_url(op);
+    else if (strcmp(name, "presigned_url") == 0)
+        get_presigned(op);
     else if (strcmp(name, "etag") == 0)
         get_etag(op);
     else if (is_asked(name))

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/shm_session.h"
+
 int key_add_slash(char key[KEY_CAP])
 {
     size_t n = strlen(key);
@@ -33,6 +35,20 @@ int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP])
         return (int)len;
     if (len && (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR))
         return key_add_slash(out);
+    return 0;
+}
+
+int key_of_session(struct worker *w, uint32_t session, char out[KEY_CAP])
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    size_t len = strnlen(s->xattr, sizeof(s->xattr));
+
+    if (!(s->flags & SHM_SESSION_KEYED))
+        return key_of_node(w, s->node, out);
+    if (len >= KEY_CAP)
+        return -ENAMETOOLONG;
+    memcpy(out, s->xattr, len);
+    out[len] = '\0';
     return 0;
 }
 

@@ -11,6 +11,9 @@
  * bucket). 0 or -ENAMETOOLONG. */
 must_use int key_of_node(struct worker *w, uint32_t node, char out[KEY_CAP]);
 
+/* Under shm->meta. The key that a session publishes. 0 or -ENAMETOOLONG. */
+must_use int key_of_session(struct worker *w, uint32_t session, char out[KEY_CAP]);
+
 /* Under shm->meta. The key of a name in a directory, without a slash at the end. 0, -ENAMETOOLONG
  * (name or key too long), -EINVAL for "", ".", "..", and names with a slash, -ENOTDIR. */
 must_use int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len,

@@ -226,6 +226,29 @@ struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_i
     return op;
 }
 
+struct op *op_new_kept(struct worker *w, const struct op_front *front, uint32_t opcode)
+{
+    static uint64_t last; /* of this worker; apart from the numbers of the kernel */
+    uint32_t idx = op_next_record(w);
+    struct shm_record *rec;
+    struct op *op;
+
+    if (idx == SHM_NIL) {
+        worker_count(w, SHM_STAT_OVERLOAD, 1);
+        return NULL;
+    }
+    w->n_free_records--;
+    rec = record_at(w, idx);
+    rec->crashes = 0;
+    rec->request_len = 0;
+    memset(&rec->progress, 0, sizeof(rec->progress));
+    atomic_store(&rec->state, SHM_RECORD_READING);
+    op = op_new(w, front, idx);
+    op->untimed = true;
+    op_note(op, UINT64_C(1) << 63 | ++last, opcode, 0);
+    return op;
+}
+
 void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id)
 {
     struct shm_record *rec = op->rec;
@@ -338,7 +361,7 @@ void op_limits(struct worker *w)
     for (uint32_t i = 0; i <= current_idx(w); i++) {
         struct op *op = w->ops[i];
 
-        if (op->w && now - op->rec->started_ns >= (op->queues ? queued : limit))
+        if (op->w && !op->untimed && now - op->rec->started_ns >= (op->queues ? queued : limit))
             end_late(op);
     }
 }

@@ -69,8 +69,10 @@ struct op {
     bool ends_late;   /* ... but the time limit does: what it started no longer needs the op */
     bool logged;      /* that it failed is in the log */
     bool queues;      /* many such ops may queue up in the kernel, unseen by us: op_limits() */
+    bool untimed;     /* the kernel does not wait for it: op_limits() does not apply */
     bool reserved;    /* may take the last records, as no client repeats it */
     struct op_caller caller;
+    void *client;      /* for the front end */
     struct s3_req *s3; /* running S3 request: cancelled when the op is interrupted */
 
     /* Called when something that the op waits for may have happened: checks again, then replies,
@@ -150,6 +152,10 @@ uint32_t op_node(const struct op *op);
  * about the request yet; call op_note() once it has been decoded. There is one op for each
  * record. */
 struct op *op_new(struct worker *w, const struct op_front *front, uint32_t rec_idx);
+
+/* For front ends that read no request into the arena: a new op of this opcode in a record of its
+ * own, kept from the start and without a time limit. NULL if no record is free. */
+must_use struct op *op_new_kept(struct worker *w, const struct op_front *front, uint32_t opcode);
 
 /* For front ends: writes the request's header into the record. If a replacement takes the request
  * over, the recorded effects are kept. `opcode`: the front end's, for status displays. */

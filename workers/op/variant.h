@@ -46,6 +46,8 @@ struct variant {
     bool streams;
     /* copy_file_range(2) of a whole file is one CopyObject. */
     bool copies_on_server;
+    /* The connector answers queries. */
+    bool queries;
     /* A directory is renamed key by key; otherwise -EXDEV, and mv(1) copies file by file. */
     bool renames_dirs;
     /* A rename of a file needs its bytes in the spool. */
@@ -79,12 +81,20 @@ struct variant {
     void (*has_seen)(struct worker *w, const char *key, const struct s3_object *obj);
     /* The caller has read version `etag` of the node's key. */
     void (*has_read)(struct op *op, uint32_t node, const char *etag);
+    /* The same for a caller of the connector, by key: it has read this version; it has deleted
+     * it. */
+    void (*has_read_key)(struct op *op, const char *key, const char *etag);
+    void (*has_removed_key)(struct op *op, const char *key);
     /* True if the caller may replace version `etag` of the key without asking S3 for it first. */
     bool (*may_replace)(struct op *op, const char *key, const char *etag);
     /* A change of metadata copied version `from` of the node onto itself: the version is `to`
      * now. */
     void (*was_copied)(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                        const char to[SHM_ETAG_MAX]);
+
+    /* The same by key. */
+    void (*was_copied_key)(struct worker *w, const char *key, const char from[SHM_ETAG_MAX],
+                           const char to[SHM_ETAG_MAX]);
 
     /* ---- operations ---- */
 

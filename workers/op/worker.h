@@ -13,6 +13,7 @@
 #include "workers/op/worker_abi.h"
 
 struct op;
+struct http_server;
 
 /* Called in each turn of the loop in which waiting ops are resumed: for jobs, which are no ops. It
  * may remove itself. */
@@ -47,6 +48,8 @@ struct worker {
     struct worker_hook *hooks;
 
     int exit_code;
+    struct http_server *http; /* the connector; NULL = none */
+    struct loop_timer end_look;
     bool leaving; /* the mount is gone; ops under way are completed, then the loop stops */
 };
 

@@ -43,7 +43,9 @@ struct server_traits {
 struct worker_env {
     const struct conf *conf;
     struct shm *shm;
-    const struct fuse_mount *mount; /* ->fd: the shared channel, non-blocking */
+    /* ->fd: the shared channel, non-blocking; NULL = no mount */
+    const struct fuse_mount *mount;
+    int listen_fd; /* of the connector's socket, non-blocking; -1 = none */
     struct fuse_negotiated fuse;
     struct fuse_timeouts timeouts; /* of this machine's kernel */
     /* each request is answered before it reaches this age, 0 = no limit */

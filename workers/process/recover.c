@@ -10,6 +10,7 @@
 #include "shm/shm_block.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_upload.h"
+#include "workers/connector/con_op.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/op/hold.h"
 #include "workers/op/op.h"
@@ -132,10 +133,22 @@ static void give_back(struct op *op)
     worker_wake(w, mask);
 }
 
+/* Its client lost the connection with the worker. What has not reached S3 is given up. */
+static bool is_clients(struct worker *w, uint32_t idx)
+{
+    return idx < w->shm->header->sizes.records &&
+           shm_arena_record(w->shm, w->slot, idx)->opcode >= SHM_OP_HTTP_PUT;
+}
+
 static void again(struct worker *w, uint32_t idx)
 {
-    struct op *op = fuse_op_begin(w, idx);
+    struct op *op;
 
+    if (is_clients(w, idx)) {
+        con_op_give_up(w, idx);
+        return;
+    }
+    op = fuse_op_begin(w, idx);
     if (!op)
         return;
     worker_count(w, SHM_STAT_RECOVERED, 1);

@@ -14,7 +14,9 @@
 #include "base/log.h"
 #include "s3/s3_cred.h"
 #include "shm/shm_session.h"
+#include "workers/connector/connector.h"
 #include "workers/handlers/fuse_op.h"
+#include "workers/http/http_server.h"
 #include "workers/op/op.h"
 #include "workers/op/proc.h"
 #include "workers/op/spool.h"
@@ -34,6 +36,7 @@
 #endif
 
 #define TICK_NS NS_PER_S
+#define END_LOOK_NS (5 * NS_PER_MS)
 
 /* ---- the end of the mount ---- */
 
@@ -64,7 +67,7 @@ void worker_leave(struct worker *w)
 {
     w->exit_code = WORKER_EXIT_UNMOUNTED;
     w->leaving = true;
-    loop_del(w->loop, &w->channel);
+    loop_del(w->loop, &w->channel); /* (it has been in the loop: only a mount leads here) */
     worker_wake_self(w);
 }
 
@@ -113,16 +116,29 @@ static void on_tick(struct loop_timer *t)
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
+/* (The supervisor kills those that take too long.) */
+static void on_end_look(struct loop_timer *t)
+{
+    struct worker *w = container_of(t, struct worker, end_look);
+
+    if (w->http && http_server_busy(w->http))
+        loop_timer_set(w->loop, t, END_LOOK_NS);
+    else
+        loop_stop(w->loop);
+}
+
 /* The supervisor sends SIGTERM when the mount is gone: no request can be in flight any more. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct worker *w = container_of(watch, struct worker, signals);
 
     (void)events;
-    if (term_told(watch->fd)) {
-        w->exit_code = WORKER_EXIT_DONE;
-        loop_stop(w->loop);
-    }
+    if (!term_told(watch->fd))
+        return;
+    w->exit_code = WORKER_EXIT_DONE;
+    if (w->http)
+        http_server_drain(w->http);
+    on_end_look(&w->end_look);
 }
 
 /* The kernel copies requests into the arena and replies out of it. A SIGKILL that arrives during a
@@ -152,6 +168,7 @@ static int watch_wake(struct worker *w)
     w->wake.on_event = on_wake;
     w->rescan.on_time = on_rescan;
     w->tick.on_time = on_tick;
+    w->end_look.on_time = on_end_look;
     loop_timer_set(w->loop, &w->tick, 0);
     return loop_add(w->loop, &w->wake, EPOLLIN);
 }
@@ -216,7 +233,9 @@ int worker_main(const struct worker_env *env, uint32_t slot)
         return WORKER_EXIT_SETUP;
     recover(w);
     spool_park_tidy(w);
-    if (channel_start(w) < 0)
+    if (env->listen_fd >= 0 && connector_start(w) < 0)
+        return WORKER_EXIT_SETUP;
+    if (env->mount && channel_start(w) < 0)
         return WORKER_EXIT_SETUP;
     if ((w->exit_code == 0 || w->leaving) && loop_run(w->loop) < 0)
         w->exit_code = WORKER_EXIT_SETUP;

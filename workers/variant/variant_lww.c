@@ -50,6 +50,16 @@ static void lww_has_read(struct op *op, uint32_t node, const char *etag)
     (void)op, (void)node, (void)etag;
 }
 
+static void lww_has_read_key(struct op *op, const char *key, const char *etag)
+{
+    (void)op, (void)key, (void)etag;
+}
+
+static void lww_has_removed_key(struct op *op, const char *key)
+{
+    (void)op, (void)key;
+}
+
 static bool lww_may_replace(struct op *op, const char *key, const char *etag)
 {
     (void)op, (void)key, (void)etag;
@@ -60,6 +70,12 @@ static void lww_was_copied(struct worker *w, uint32_t node, const char from[SHM_
                            const char to[SHM_ETAG_MAX])
 {
     (void)w, (void)node, (void)from, (void)to;
+}
+
+static void lww_was_copied_key(struct worker *w, const char *key, const char from[SHM_ETAG_MAX],
+                               const char to[SHM_ETAG_MAX])
+{
+    (void)w, (void)key, (void)from, (void)to;
 }
 
 /* The version that the preceding LOOKUP found. delete.h: what happens if S3 has another one. */
@@ -81,6 +97,7 @@ const struct variant variant_lww = {
     .isolates = false,
     .expects = false,
     .copies_on_server = true,
+    .queries = true,
     .renames_dirs = true,
     .rename_loads = false,
     .identify = lww_identify,
@@ -92,8 +109,11 @@ const struct variant variant_lww = {
     .is_listed = lww_is_listed,
     .has_seen = lww_has_seen,
     .has_read = lww_has_read,
+    .has_read_key = lww_has_read_key,
+    .has_removed_key = lww_has_removed_key,
     .may_replace = lww_may_replace,
     .was_copied = lww_was_copied,
+    .was_copied_key = lww_was_copied_key,
     .unlink_target = lww_unlink_target,
     .unlinked = lww_unlinked,
     .rename = rename_lww,

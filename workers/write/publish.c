@@ -271,7 +271,7 @@ int publish_begin(struct publish *p)
 {
     struct worker *w = p->w;
     struct shm_session *s = shm_session_edit(w->shm, p->session);
-    int r = key_of_node(w, s->node, p->key);
+    int r = key_of_session(w, p->session, p->key);
 
     if (r < 0)
         return r;
@@ -287,7 +287,9 @@ int publish_begin(struct publish *p)
     p->has_xattr = s->flags & SHM_SESSION_XATTR;
     if (p->has_xattr)
         memcpy(p->xattr, s->xattr, sizeof(p->xattr));
+    /* (An object that the connector puts has metadata of its own: none.) */
     p->ask_meta = w->conf->metadata == CONF_METADATA_FULL && !p->absent &&
+                  !(s->flags & SHM_SESSION_KEYED) &&
                   (!(p->node.flags & SHM_NODE_META) || (p->node.flags & SHM_NODE_MORE));
     p->cas.settle_ns = s3_settle_ns(w->s3);
     p->rules = w->variant->publish;

@@ -9,6 +9,7 @@
 #include "workers/op/validity.h"
 #include "workers/read/version_id.h"
 #include "workers/server/server.h"
+#include "workers/write/names_tell.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 #include "workers/write/stream.h"
@@ -87,7 +88,10 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         s->content = SHM_CONTENT_S3;
     s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_RENEWED);
     p->rules->published(p, s, res);
-    publish_node(p, res);
+    if (s->flags & SHM_SESSION_KEYED)
+        names_tell_put(p->w, p->key, p->size, res->obj.etag, p->cas.ambiguous ? 0 : p->sent_ns);
+    else
+        publish_node(p, res);
     s->changed_from = UINT64_MAX;
 }
 
@@ -107,6 +111,8 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         stream_published(p->w, p->session, p->size);
     else
         stream_failed(p->w, p->session, error, p->opens);
+    s->failed_http = error ? (uint32_t)res->http_status : 0;
+    s->failed_how = error ? (uint32_t)res->fail : 0;
     /* After a success it is complete. */
     upload_give_up(p->w, p->session, ret_left);
     if (!error)

@@ -62,12 +62,11 @@ static enum look look_at_load(struct publish_wait *pw, const struct shm_session 
 }
 
 /* Under shm->meta. It may begin, unless there are pending copies of the version to be replaced. */
-static enum look look_at_copies(struct worker *w, struct publish_wait *pw,
-                                const struct shm_session *s)
+static enum look look_at_copies(struct worker *w, struct publish_wait *pw)
 {
     char key[KEY_CAP];
 
-    if (key_of_node(w, s->node, key) < 0)
+    if (key_of_session(w, pw->session, key) < 0)
         return LOOK_BEGIN; /* publish_begin reports the error */
     pw->other = copy_source_wanted(w, key, false);
     return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
@@ -124,7 +123,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
         if (s->content == SHM_CONTENT_COPY && (s->flags & SHM_SESSION_NO_COPY))
             what = look_at_load(pw, s, ret_error);
         else if (may_begin(op, s))
-            what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw, s);
+            what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw);
     }
     if (what != LOOK_BEGIN)
         worker_awaits_session(w, pw->session);
@@ -160,7 +159,7 @@ static void tell_refused(struct worker *w, uint32_t session)
     s = shm_session_edit(w->shm, session);
     s->publish.error = -EEXIST; /* as for an upload, so that it is reported once */
     s->publishing_seq = s->write_seq;
-    if (key_of_node(w, s->node, c.key) < 0)
+    if (key_of_session(w, session, c.key) < 0)
         c.key[0] = '\0';
     memcpy(c.found, s->expect.etag, sizeof(c.found));
     worker_unlock(w);

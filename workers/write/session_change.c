@@ -79,7 +79,8 @@ void session_regain_name(struct worker *w, uint32_t session)
     uint32_t named = shm_node_named(w->shm, s->node);
     const struct shm_node *n = named == SHM_NIL ? NULL : shm_node_at(w->shm, named);
 
-    if (w->variant->isolates || named == s->node || (s->flags & SHM_SESSION_ORPHAN))
+    if (w->variant->isolates || named == s->node ||
+        (s->flags & (SHM_SESSION_ORPHAN | SHM_SESSION_KEYED)))
         return;
     if (!n || (n->session == SHM_NIL && !(n->flags & SHM_NODE_DIR)))
         shm_node_regain(w->shm, s->node);

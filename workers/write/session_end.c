@@ -95,6 +95,8 @@ void session_discard(struct worker *w, uint32_t session)
     uint32_t node = s->node;
 
     mark_clean(s);
+    if (s->flags & SHM_SESSION_KEYED) /* nobody sees its node */
+        return;
     if (s->content == SHM_CONTENT_COPY) { /* blocks of the copy are stale now */
         s->content = SHM_CONTENT_S3;
         shm_node_new_content(w->shm, node);
