@@ -198,7 +198,7 @@ static int query_put_text(const json_t *value, struct buf *out)
 }
 
 /* Compares the text forms; a missing value (NULL) is "". */
-static int compare(const json_t *a, const json_t *b)
+static int query_compare(const json_t *a, const json_t *b)
 {
     struct buf x, y;
     int r;
@@ -227,7 +227,7 @@ static bool matches(const struct query *q, const json_t *doc)
     {
         const json_t *value = field_of(doc, name);
 
-        if (!value || compare(value, wanted) != 0)
+        if (!value || query_compare(value, wanted) != 0)
             return false;
     }
     return true;
@@ -282,7 +282,8 @@ static int by_order(const void *a, const void *b, void *arg)
     const struct query *q = arg;
 
     for (size_t i = 0; i < q->n_order; i++) {
-        int r = compare(field_of(x->doc, q->order[i].field), field_of(y->doc, q->order[i].field));
+        int r =
+            query_compare(field_of(x->doc, q->order[i].field), field_of(y->doc, q->order[i].field));
 
         if (r)
             return q->order[i].descending ? -r : r;

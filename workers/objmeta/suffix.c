@@ -119,7 +119,7 @@ static bool is_media_type(const char *text)
     return slash && slash > text && slash[1] && strlen(text) < S3_TYPE_MAX;
 }
 
-static int compare(const void *a, const void *b)
+static int suffix_compare(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
     int r = strcmp(x->suffix, y->suffix);
@@ -176,7 +176,7 @@ static void sort(struct suffix_types *t)
 {
     size_t n = 0;
 
-    qsort(t->entries, t->n, sizeof(*t->entries), compare);
+    qsort(t->entries, t->n, sizeof(*t->entries), suffix_compare);
     for (size_t i = 0; i < t->n; i++) {
         if (n == 0 || strcmp(t->entries[n - 1].suffix, t->entries[i].suffix) != 0)
             t->entries[n++] = t->entries[i];
