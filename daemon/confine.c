@@ -17,6 +17,7 @@
 /* What a worker may allocate: many times what it needs, so only a leak gets there. */
 #define WORKER_MEMORY (UINT64_C(64) << 20)
 #define CONNECTION_MEMORY (UINT64_C(1) << 20)
+#define QUERY_MEMORY (UINT64_C(256) << 20) /* rows, an answer and its copy, a document as a tree */
 
 /* ---- the user ---- */
 
@@ -44,7 +45,7 @@ static int confine_user(const struct conf *conf, struct sandbox *sb, struct err 
         return sandbox_user_find(conf->workers.user, &sb->user, err);
     if (!sb->on)
         return 0;
-    sandbox_user_default(conf->mount.path, &sb->user);
+    sandbox_user_default(*conf->mount.path ? conf->mount.path : conf->connector.socket, &sb->user);
     if (sb->user.set)
         drop_if_impossible(&sb->user);
     return 0;
@@ -83,6 +84,8 @@ int confine_init(const struct conf *conf, char *const *env, struct sandbox *ret,
         return r;
     sandbox_look(&sb);
     sb.worker_memory = WORKER_MEMORY + conf->s3.connections * CONNECTION_MEMORY;
+    if (*conf->connector.socket)
+        sb.worker_memory += QUERY_MEMORY;
     find_ports(conf, env, &sb);
     if (conf->sandbox == CONF_SANDBOX_REQUIRE && !sandbox_is_whole(&sb)) {
         sandbox_lacks(&sb, lacks, sizeof(lacks));

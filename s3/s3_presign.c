@@ -38,7 +38,11 @@ static int build_query(const struct s3_client *c, const struct s3_sigv4_scope *s
         r = add_param(query, "X-Amz-Expires", seconds);
     if (r == 0 && *c->cred->session_token)
         r = add_param(query, "X-Amz-Security-Token", c->cred->session_token);
-    return r == 0 ? add_param(query, "X-Amz-SignedHeaders", "host") : r;
+    if (r == 0)
+        r = add_param(query, "X-Amz-SignedHeaders", "host");
+    if (r == 0 && c->conf.options && c->conf.options->requester_pays)
+        r = add_param(query, "x-amz-request-payer", "requester");
+    return r;
 }
 
 /* The URL and its query, signed. */

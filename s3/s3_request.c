@@ -444,6 +444,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     struct s3_client *c = req->client;
     struct s3_verdict v;
     uint64_t delay = 0;
+    bool changes = s3_op_changes(req->op->kind); /* (`turn` exchanges it) */
     bool turned;
 
     req->result.attempts++;
@@ -460,7 +461,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     if (s3_op_has_body(req->op->kind) && v.fail == S3_FAIL_BROKEN &&
         req->put.at < req->put.body.len && req->put.at < WALK_MAX)
         req->put.walk_until = req->put.at + WALK_BEYOND;
-    req->maybe_acted |= v.unclear || (s3_op_changes(req->op->kind) && req->sends > 1);
+    req->maybe_acted |= v.unclear || (changes && req->sends > 1);
     s3_attempt_release(req);
     req->state = S3_REQ_WAITING;
     if (turned) {

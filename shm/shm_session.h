@@ -141,6 +141,7 @@ struct shm_session {
     int32_t write_error;
     /* of the last failed publish: the status that S3 answered, 0 = none; and enum s3_fail */
     uint32_t failed_http : 16, failed_how : 16;
+    uint32_t releasing; /* STREAM: a bit for each worker that frees a range of the spool */
     struct shm_job load;
     struct shm_job publish;
     struct shm_expectation expect;

@@ -196,11 +196,35 @@ static struct shm_upload_part *part_edit(struct shm *shm, uint32_t session, uint
     return part;
 }
 
-uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit)
+bool shm_upload_is_whole(const struct shm_upload *u, uint32_t no, uint64_t size)
+{
+    uint64_t off, len;
+
+    return shm_upload_range(u, no, size, &off, &len) && u->part[no].len == len;
+}
+
+void shm_upload_grown(struct shm *shm, uint32_t session, uint64_t size)
+{
+    const struct shm_upload *now = shm_upload_at(shm, session);
+    uint32_t no = now->taken - 1;
+    struct shm_upload *u;
+
+    if (!now->open || !now->taken || state_of(now, no) != SHM_PART_DONE ||
+        shm_upload_is_whole(now, no, size))
+        return;
+    part_edit(shm, session, no)->state = SHM_PART_NONE;
+    u = upload_edit(shm, session);
+    u->next = min_u32(u->next, no);
+    u->prefix = min_u32(u->prefix, no);
+}
+
+uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit,
+                         uint64_t size)
 {
     struct shm_upload *u = upload_edit(shm, session);
     struct shm_upload_part *part;
     uint32_t no = u->next;
+    uint64_t off;
 
     if (!u->open)
         return SHM_NIL;
@@ -213,6 +237,7 @@ uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint
     part->serial = u->serial;
     part->state = SHM_PART_SENDING;
     part->owner = (uint8_t)owner;
+    (void)shm_upload_range(u, no, size, &off, &part->len);
     u->next++;
     u->sending++;
     if (u->taken < u->next)

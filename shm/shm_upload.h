@@ -23,6 +23,7 @@ struct shm_upload_part {
     uint8_t unused[2];
     char etag[SHM_ETAG_MAX]; /* DONE */
     uint64_t crc;            /* DONE: its checksum, if the upload has some */
+    uint64_t len;            /* bytes that it was taken with */
 };
 
 /* What an upload is opened with. Strings are copied. */
@@ -75,9 +76,17 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
  * still being sent are recognised by their serial. */
 void shm_upload_end(struct shm *shm, uint32_t session);
 
-/* Takes the next part below `limit` that must be sent, for worker `owner`: it is SENDING then. Its
- * number, from 0; SHM_NIL: there is none. */
-uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit);
+/* Takes the next part below `limit` that must be sent, of a file of `size` bytes, for worker
+ * `owner`: it is SENDING then. Its number, from 0; SHM_NIL: there is none. */
+uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit,
+                         uint64_t size);
+
+/* The file has `size` bytes now. The last part may have been taken when it was shorter: then it is
+ * to be sent again. */
+void shm_upload_grown(struct shm *shm, uint32_t session, uint64_t size);
+
+/* True if the part has as many bytes as a file of `size` bytes has there. */
+bool shm_upload_is_whole(const struct shm_upload *u, uint32_t no, uint64_t size);
 
 /* The part that was taken is on S3. `crc`: what was sent with it. */
 void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag,

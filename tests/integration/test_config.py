@@ -164,7 +164,7 @@ def test_print_config_tells_values_and_origins(config):
     assert "v3" in line("prefix") and "STATE_PREFIX" in line("prefix")
     assert "3" in line("count") and f"{path}:9:" in line("count")
     assert "8Mi" in line("memory") and "STATEPROXY_BUFFER_MEMORY" in line("memory")
-    assert "default" in line("part_size")
+    assert "default" in line("whole_limit")
 
 
 def test_print_config_hides_secrets(config):

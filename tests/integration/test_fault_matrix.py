@@ -104,12 +104,14 @@ GETS, NO_BODY = {"open", "read"}, {"stat", "create", "replace", "mkdir", "unlink
 class Fault:
     """for_good: errors of which a program gets one. once: the same where the fault happens once; empty: it heals.
     acted: the server did what was asked, so that a change may turn out to be done. without: works that it
-    cannot happen to, or to which it says something else. ok: it is no fault."""
+    cannot happen to, or to which it says something else. ok: it is no fault. heals: works that are asked for in
+    another way, and so succeed where it happens once."""
 
-    def __init__(self, action, args, for_good, once=(), acted=False, without=(), ok=False, only=None):
+    def __init__(self, action, args, for_good, once=(), acted=False, without=(), ok=False, only=None,
+                 heals=()):
         self.action, self.args = action, args
         self.for_good, self.once = set(for_good), set(once)
-        self.acted, self.ok = acted, ok
+        self.acted, self.ok, self.heals = acted, ok, set(heals)
         self.works = [w for w in WORKS if w.name not in without and (only is None or w.name in only)]
 
 
@@ -147,7 +149,8 @@ FAULTS = {
     "503 with Retry-After": answers(503, "ETIMEDOUT", retry_after=1),
     "504": answers(504, "ETIMEDOUT", body=PAGE),
     "429": answers(429, "ETIMEDOUT"),
-    "403": answers(403, "EACCES", once=["EACCES"]),
+    # (A change without a condition is asked for again with one: the bucket may demand that.)
+    "403": answers(403, "EACCES", once=["EACCES"], heals={"rename", "mkdir", "rmdir", "chmod"}),
     "404 of a gateway": answers(404, "EIO", body=PAGE, without={"stat"}),
     "404 NoSuchKey": answers(404, "EIO", code="NoSuchKey", only={"list", "create", "mkdir"}),
     "301": answers(301, "EIO", code="PermanentRedirect", headers={"Location": ELSEWHERE},
@@ -204,7 +207,7 @@ class Cell:
         if not self.error:
             if not work.done(objects):
                 return f"false success: {sorted(objects)}"
-            return None if not allowed or fault.acted else "it succeeded"
+            return None if not allowed or fault.acted or work.name in fault.heals else "it succeeded"
         return None if work.done(objects) or work.undone(objects) else f"torn: {sorted(objects)}"
 
 

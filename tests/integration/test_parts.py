@@ -173,6 +173,25 @@ def test_a_new_file_that_somebody_else_made_meanwhile(mount, proxy, bucket):
     no_uploads(bucket)
 
 
+def test_a_server_that_ignores_the_condition_of_complete(mount, proxy, bucket):
+    """Compare-and-set then does with one PUT, whose condition the server keeps."""
+    proxy.add_rule("strip", op="CompleteMultipartUpload")
+    m = mount(variant="s3-buffered-cas", via=proxy, env=PARTS)
+    bucket.put(m.key("f.bin"), b"first")
+    f = open(m.path / "f.bin", "r+b")
+    f.read()
+    f.write(pattern(THRESHOLD))
+    f.flush()
+    bucket.put(m.key("f.bin"), b"theirs")
+    proxy.reset_counts()
+    with pytest.raises(FileExistsError):
+        f.close()
+    assert bucket.get(m.key("f.bin")) == b"theirs"
+    assert proxy.counts()["PutObject"] == 1 and "CreateMultipartUpload" not in proxy.counts()
+    write(m.path / "g.bin", pattern(3 * PART))
+    holds(bucket, m, "g.bin", pattern(3 * PART))
+
+
 def test_the_last_writer_wins(mount, proxy, bucket):
     """The refused Complete is sent again under the condition that holds, without the parts."""
     m = mount(via=proxy, env=PARTS)
@@ -385,12 +404,13 @@ def test_renaming_a_large_file(small, proxy, bucket, size, parts):
 
 
 def test_renaming_a_directory_with_large_files(small, bucket):
-    for i in range(3):
-        put_large(bucket, small, f"d/{i}.bin", 2 * PART + i)
+    """More of them than are moved at the same time."""
+    for i in range(20):
+        put_large(bucket, small, f"d/{i}.bin", PART + 1 + i)
     bucket.put(small.key("d/small"), b"s")
     os.rename(small.path / "d", small.path / "e")
-    for i in range(3):
-        holds(bucket, small, f"e/{i}.bin", pattern(2 * PART + i, 3))
+    for i in range(20):
+        holds(bucket, small, f"e/{i}.bin", pattern(PART + 1 + i, 3))
     assert bucket.get(small.key("e/small")) == b"s"
     assert not any(k.startswith(small.key("d/")) for k in bucket.list(small.key("")))
     assert not bucket.uploads()

@@ -149,6 +149,65 @@ def test_appending_to_what_somebody_else_replaces(m, bucket):
     no_uploads(bucket)
 
 
+def test_appending_parts_to_what_somebody_else_replaces(m, proxy, bucket):
+    bucket.put(m.key("f.bin"), pattern(PART, 1))
+    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_APPEND)
+    for i in range(12):
+        os.write(fd, pattern(MIB, i))
+    proxy.wait_count(1, op="UploadPartCopy", finished=True)
+    bucket.put(m.key("f.bin"), b"theirs")
+    with fails_with(errno.ESTALE):
+        os.close(fd)
+    assert bucket.get(m.key("f.bin")) == b"theirs"
+    no_uploads(bucket)
+
+
+def test_appending_where_there_are_no_multipart_uploads(m, proxy, bucket):
+    """What is there is loaded, or the close fails: never zeroes in its place."""
+    bucket.put(m.key("f.bin"), pattern(PART, 1))
+    proxy.add_rule("answer", status=501, code="NotImplemented", op="CreateMultipartUpload")
+    with pytest.raises(OSError):
+        write(m.path / "f.bin", b"tail", os.O_APPEND)
+    assert bucket.get(m.key("f.bin")) == pattern(PART, 1)
+    write(m.path / "new.bin", pattern(2 * PART, 2))             # it is known from now on
+    write(m.path / "f.bin", b"tail", os.O_APPEND)
+    holds(bucket, m, "f.bin", pattern(PART, 1) + b"tail")
+    holds(bucket, m, "new.bin", pattern(2 * PART, 2))
+
+
+@pytest.mark.parametrize("held", ["before", "after"])
+def test_a_part_that_was_the_last_one_grows(m, proxy, bucket, held):
+    """The worker of an fsync dies when the unfinished part is on its way; more is written to it."""
+    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_CREAT)
+    for i in range(7):
+        os.write(fd, pattern(MIB, i))
+    proxy.hold("complete", op="CompleteMultipartUpload", times=1, when=held)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    syncing = pool.submit(os.fsync, fd)
+    proxy.wait_held("complete")
+    m.kill_workers()
+    proxy.release("complete", verdict="reset" if held == "before" else "forward")
+    syncing.result(60 * SLOW)
+    for i in range(7, 12):
+        os.write(fd, pattern(MIB, i))
+    os.close(fd)
+    holds(bucket, m, "f.bin", b"".join(pattern(MIB, i) for i in range(12)))
+    m.check()
+
+
+def test_the_writer_does_not_read_what_is_gone(m, bucket):
+    """Neither zeroes nor the version before."""
+    write(m.path / "f.bin", b"old" * 1000)
+    with open(m.path / "f.bin", "wb", buffering=0) as f:
+        for i in range(12):
+            f.write(pattern(MIB, i))
+            try:
+                with open(m.path / "f.bin", "rb") as r:
+                    assert r.read(10) == pattern(MIB, 0)[:10]
+            except OSError as e:
+                assert e.errno == errno.EBUSY
+
+
 def test_fsync_publishes_and_writing_goes_on(m, proxy, bucket):
     with open(m.path / "f.bin", "wb", buffering=0) as f:
         f.write(b"first")

@@ -291,8 +291,8 @@ static void prepare_upload(struct shm *shm)
     fx_lock(shm);
     shm_upload_open(shm, at.session,
                     &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
-    (void)shm_upload_take(shm, at.session, 0, 9);
-    (void)shm_upload_take(shm, at.session, 1, 9);
+    (void)shm_upload_take(shm, at.session, 0, 9, UINT64_MAX);
+    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX);
     shm_upload_sent(shm, at.session, 1, "\"e\"", 7);
     fx_unlock(shm);
 }
@@ -308,7 +308,7 @@ static void run_upload_open(struct shm *shm)
 static void run_upload_take(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)shm_upload_take(shm, at.session, 1, 9);
+    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX);
     shm_unlock(shm, shm->meta);
 }
 

@@ -37,7 +37,7 @@ static uint32_t take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t
     uint32_t no;
 
     fx_lock(shm);
-    no = shm_upload_take(shm, session, owner, limit);
+    no = shm_upload_take(shm, session, owner, limit, UINT64_MAX);
     fx_unlock(shm);
     fx_check(shm);
     return no;
@@ -138,6 +138,34 @@ static void test_a_worker_that_dies(void **state)
     assert_int_equal(take(shm, s, 0, 99), 1);
     assert_int_equal(take(shm, s, 0, 99), 5);
     assert_int_equal(take(shm, s, 0, 99), 6);
+}
+
+static void test_a_part_that_has_grown_is_sent_again(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+    const struct shm_upload *u = shm_upload_at(shm, s);
+
+    fx_lock(shm);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB), 0);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB), 1);
+    fx_unlock(shm);
+    sent(shm, s, 0);
+    sent(shm, s, 1);
+    assert_int_equal(u->prefix, 2);
+    fx_lock(shm);
+    shm_upload_grown(shm, s, 11 * MIB);
+    assert_int_equal(u->prefix, 2);
+    assert_true(shm_upload_is_whole(u, 1, 11 * MIB));
+    shm_upload_grown(shm, s, 12 * MIB);
+    fx_unlock(shm);
+    fx_check(shm);
+    assert_false(shm_upload_is_whole(u, 1, 12 * MIB));
+    assert_int_equal(u->prefix, 1);
+    fx_lock(shm);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 12 * MIB), 1);
+    fx_unlock(shm);
+    assert_true(u->part[1].len == 4 * MIB);
 }
 
 static void check_divides(const struct shm_upload *u, uint64_t size)
@@ -255,6 +283,7 @@ int main(void)
         TEST(test_the_first_error_stays),
         TEST(test_another_upload_forgets_the_parts),
         TEST(test_a_worker_that_dies),
+        TEST(test_a_part_that_has_grown_is_sent_again),
         cmocka_unit_test(test_how_files_are_divided),
         cmocka_unit_test(test_what_is_copied_comes_first),
         cmocka_unit_test(test_how_much_a_stream_holds),

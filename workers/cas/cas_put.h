@@ -48,6 +48,7 @@ enum put_next {
     PUT_CONFLICT, /* -EEXIST */
     PUT_UNKNOWN,  /* -EIO: neither success nor conflict can be proven */
     PUT_DOUBT,    /* a conflict, but first a HEAD: did the condition hold after all? */
+    PUT_STALE,    /* -ESTALE: what a stream was appended to is no longer there */
     PUT_FAILED,   /* not about the condition: the error is the outcome */
 };
 

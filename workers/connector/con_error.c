@@ -58,6 +58,7 @@ static struct verdict by_status(int http_status)
 {
     switch (http_status) {
     case 429:
+    case 502:
     case 503:
         return (struct verdict){503, "unavailable"};
     case 408:
@@ -110,7 +111,7 @@ static struct verdict judge(int error, int http_status, enum s3_fail fail)
             return by_errno[i].verdict;
     }
     if (error == -ETIMEDOUT && (fail == S3_FAIL_NONE || fail == S3_FAIL_ANSWER) &&
-        http_status < 500)
+        http_status < 500 && http_status != 429)
         return (struct verdict){504, "timeout"};
     return by_fail(fail, http_status);
 }

@@ -258,7 +258,8 @@ static void meta_on_head(void *arg, const struct s3_result *res)
                            .if_source_match = a->etag,
                            .replace_meta = true,
                            .content_type = a->type,
-                           .meta = pairs};
+                           .meta = pairs,
+                           .kept = &res->obj.kept};
     struct s3_result failed = {0};
 
     a->op->s3 = NULL;

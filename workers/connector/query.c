@@ -267,6 +267,8 @@ int query_add(const struct query *q, const char *text, size_t len, struct query_
     json_t *doc = json_loadb(text, len, JSON_DECODE_ANY, &ignored);
     int r = 0;
 
+    if (!doc && json_error_code(&ignored) == json_error_out_of_memory)
+        return -ENOMEM;
     if (doc && matches(q, doc)) {
         if (is_wanted(q, rows->total))
             r = query_keep(rows, doc, len);

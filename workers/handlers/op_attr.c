@@ -263,7 +263,7 @@ static uint32_t session_to_resize(struct op *op)
     return session;
 }
 
-/* A stream can only be emptied. -EALREADY: it has this size. */
+/* A stream can only be emptied. -EALREADY: it has this size; -EAGAIN: wait. */
 static int is_refused(struct op *op, uint32_t session)
 {
     uint64_t size = fuse_req(op)->setattr->size;
@@ -274,6 +274,10 @@ static int is_refused(struct op *op, uint32_t session)
     s = shm_session_at(op->w->shm, session);
     if (stream_is(s) && size && op->rec->change != SHM_CHANGE_BEGUN)
         r = size == s->size ? -EALREADY : -EINVAL;
+    if (r == 0 && s->releasing) {
+        worker_awaits_session(op->w, session);
+        r = -EAGAIN;
+    }
     worker_unlock(op->w);
     return r;
 }
@@ -293,6 +297,8 @@ static void resize(struct op *op)
     if (r == -EALREADY) {
         op_stop_waiting(op);
         attr_apply(op);
+    } else if (r == -EAGAIN) {
+        return;
     } else if (r < 0) {
         attr_fail(op, r);
     } else if (r) {

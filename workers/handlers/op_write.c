@@ -6,6 +6,7 @@
 #include "shm/shm_handle.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/op/proc.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_change.h"
 #include "workers/write/session_pids.h"
@@ -149,6 +150,17 @@ static void spoil(struct op *op, uint32_t session, int error)
     worker_unlock(op->w);
 }
 
+/* The WRITE ends without having been carried out: its process is being killed, or the time limit of
+ * requests has come. */
+static void give_up(struct op *op)
+{
+    uint32_t session = session_of(op);
+
+    if (session != SHM_NIL && !proc_is_dying(op->caller.pid))
+        spoil(op, session, -ETIMEDOUT);
+    unpark(op);
+}
+
 /* Waits, with the bytes parked: at the place of the record that op_keep will take, and before it
  * takes it. If the worker dies in between, the request, with its bytes, is still in the read
  * area. */
@@ -172,7 +184,7 @@ static void park(struct op *op, uint32_t session)
     if (op_keep(op) < 0)
         return;
     worker_count(op->w, SHM_STAT_PARKED, 1);
-    op->gives_back = unpark;
+    op->gives_back = give_up;
     op_wait(op, write_attempt);
 }
 

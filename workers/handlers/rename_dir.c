@@ -38,6 +38,7 @@ struct mover {
     char to[KEY_CAP];
     char etag[S3_ETAG_MAX]; /* from the listing, "" = none */
     uint64_t size;          /* from the listing */
+    bool busy;              /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
     bool asked;             /* the DELETE had the ETag as its condition */
 };
 
@@ -105,6 +106,7 @@ static void moved(struct mover *mv, int error, const char *detail)
     struct move *m = mv->m;
 
     mv->req = NULL;
+    mv->busy = false;
     m->running--;
     if (error && !m->error) {
         m->error = error;
@@ -240,6 +242,7 @@ static int delete_marker(struct move *m)
     r = rename_dir_delete_source(mv);
     if (r < 0)
         return r;
+    mv->busy = true;
     m->running++;
     return 1;
 }
@@ -273,7 +276,7 @@ static void fill_movers(struct move *m)
         struct mover *mv = &m->mover[i];
         const char *rest;
 
-        if (mv->req || m->next >= m->keys.len)
+        if (mv->busy || m->next >= m->keys.len)
             continue;
         rest = m->keys.data + m->next;
         m->next += strlen(rest) + 1;
@@ -286,6 +289,7 @@ static void fill_movers(struct move *m)
             m->error = r;
         else
             m->running++;
+        mv->busy = r >= 0;
     }
     if (m->running)
         return;

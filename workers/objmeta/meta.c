@@ -141,7 +141,7 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     v->meta = true;
     v->link = false;
     v->xattr = *meta_xattr(obj);
-    v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
+    v->more = obj->kept.len || obj->kept_lost || obj->tags;
     v->plain = *obj->content_type && !v->more;
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         v->more |= is_foreign(name);
@@ -265,7 +265,7 @@ void meta_told(struct shm_node *n, const struct meta_out *out, const char *conte
         plain &= is_own(out->pair[i].name);
     n->flags &= (uint16_t) ~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
     n->flags =
-        (uint16_t)(n->flags | SHM_NODE_META | (out->more || content_type ? SHM_NODE_MORE : 0) |
+        (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
                    (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
 }
 

@@ -61,12 +61,12 @@ bool read_is_from_session(struct worker *w, const struct shm_node *n)
     return s && shm_session_is_loaded(s) && !s->held_from;
 }
 
-/* The parts of a new file that is being streamed are not on S3 as an object, and no longer here. */
+/* The parts of a file that is being streamed are not on S3 as an object, and no longer here. */
 static bool is_on_its_way(struct worker *w, const struct shm_node *n)
 {
     const struct shm_session *s = n->session == SHM_NIL ? NULL : shm_session_at(w->shm, n->session);
 
-    return s && s->held_from && (n->flags & SHM_NODE_LOCAL);
+    return s && s->held_from && ((n->flags & SHM_NODE_LOCAL) || shm_session_dirty(s));
 }
 
 struct read_limits read_limits(const struct worker *w)
@@ -161,8 +161,8 @@ static bool still_there(struct worker *w, const struct source *from)
     bool same;
 
     worker_lock(w);
-    same =
-        s->state == SHM_SESSION_LIVE && s->generation == from->generation && s->cuts == from->cuts;
+    same = s->state == SHM_SESSION_LIVE && s->generation == from->generation &&
+           s->cuts == from->cuts && !s->held_from;
     worker_unlock(w);
     return same;
 }

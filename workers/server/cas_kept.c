@@ -1,6 +1,7 @@
 /* See cas_kept.h. The file is a few lines of text. Any process that can write to the directory is
  * trusted, except that a file which others may write to, or which is not ours, is not read. */
 #include "workers/server/cas_kept.h"
+#include "s3/s3.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,6 +134,11 @@ static int replace(const struct conf *conf, const char *text)
     return r;
 }
 
+/* They depend on the configuration or on a policy, which may change: learned anew by each daemon. */
+#define PASSING_HABITS                                                                             \
+    ((uint32_t)(S3_HABIT_CHECKSUMS | S3_HABIT_NO_CHECKSUMS | S3_HABIT_WANTS_CONDITIONS |           \
+                S3_HABIT_NO_TAGS))
+
 void cas_kept_write(const struct conf *conf, const struct server_traits *t)
 {
     char text[TEXT_MAX];
@@ -146,8 +152,8 @@ void cas_kept_write(const struct conf *conf, const struct server_traits *t)
 
         snprintf(text + at, sizeof(text) - at,
                  "found %llu\nhabits %x\ncomplete %d\ndelete %d\nend\n",
-                 (unsigned long long)clock_wall_ns(), t->habits, t->complete_conditions,
-                 t->delete_if_match);
+                 (unsigned long long)clock_wall_ns(), t->habits & ~PASSING_HABITS,
+                 t->complete_conditions, t->delete_if_match);
         r = replace(conf, text);
     }
     if (r < 0)

@@ -177,6 +177,12 @@ void publish_next(struct publish *p, enum put_next next)
     case PUT_DOUBT:
         look_into(p);
         return;
+    case PUT_STALE:
+        log_warn("upload failed key=\"%s\" detail=\"another version\": what was appended to has "
+                 "been replaced meanwhile: append again",
+                 p->key);
+        publish_finish(p, &none, -ESTALE);
+        return;
     case PUT_FAILED: /* publish_answered has handled it */
         return;
     case PUT_UNKNOWN:
@@ -280,6 +286,8 @@ int publish_begin(struct publish *p)
     if (!p->absent)
         memcpy(p->etag, s->expect.etag, sizeof(p->etag));
     p->size = s->size;
+    p->base = s->base;
+    memcpy(p->base_etag, s->expect.etag, sizeof(p->base_etag));
     if (s->content == SHM_CONTENT_COPY)
         p->copy = s->copy;
     p->node = *shm_node_at(w->shm, s->node);

@@ -159,7 +159,7 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     publish_free(p);
 }
 
-void publish_opened(struct publish *p)
+void publish_opened(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
     struct shm_session *s;
@@ -167,6 +167,8 @@ void publish_opened(struct publish *p)
     bool closed;
 
     worker_lock(w);
+    if (res)
+        publish_open_upload(p, res);
     s = shm_session_edit(w->shm, p->session);
     mask = s->waiters;
     s->waiters = 0;

@@ -106,12 +106,35 @@ const struct publish_rules publish_lww = {
     .failed = lww_failed,
 };
 
+bool publish_base_is_gone(const struct publish *p, const struct s3_result *res)
+{
+    return p->base && (res->error || strcmp(res->obj.etag, p->base_etag) != 0);
+}
+
+/* An earlier Complete of ours has taken effect: its answer was lost, or its worker died. */
+static bool is_ours(struct publish *p, const struct s3_result *res)
+{
+    if (res->error || !*p->parts_etag || strcmp(res->obj.etag, p->parts_etag) != 0)
+        return false;
+    shm_etag_copy(p->cas.etag, res->obj.etag);
+    if (p->stale_meta)
+        p->prepared = false; /* it has those of its creation: they are asked for again */
+    return true;
+}
+
+static enum put_next stream_found(struct publish *p, const struct s3_result *res)
+{
+    if (is_ours(p, res))
+        return PUT_OURS;
+    return publish_base_is_gone(p, res) ? PUT_STALE : publish_lww_found(p, res);
+}
+
 /* s3-passthrough: the last write wins too, but a session does not have the node of the name. */
 const struct publish_rules publish_stream = {
     .begin = lww_begin,
     .first = lww_first,
     .refused = publish_lww_refused,
-    .found = publish_lww_found,
+    .found = stream_found,
     .published = lww_published,
     .takes_name = publish_takes_name,
     .failed = lww_failed,

@@ -43,6 +43,12 @@ static uint64_t digest_of(const struct publish *p)
     return digest;
 }
 
+/* Compare-and-set: the condition of Complete must be one that the server was seen to keep. */
+static bool may_complete(const struct publish *p)
+{
+    return !p->cas.expects || p->w->env->traits.complete_conditions;
+}
+
 bool publish_wants_parts(const struct publish *p)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
@@ -52,6 +58,8 @@ bool publish_wants_parts(const struct publish *p)
     /* (While the publish runs nobody else opens or ends an upload of the session.) */
     if (p->opens || (stream_is(s) && (s->base || shm_upload_at(p->w->shm, p->session)->open)))
         return true;
+    if (!may_complete(p))
+        return p->size > S3_PUT_MAX; /* which publish_parts refuses */
     return p->size >= p->w->conf->upload.multipart_threshold || p->size > S3_PUT_MAX;
 }
 
@@ -77,13 +85,12 @@ static void do_without(struct publish *p)
     __atomic_store_n(&p->w->shm->header->no_uploads, 1, __ATOMIC_RELAXED);
     p->whole = true;
     if (p->opens)
-        publish_opened(p);
+        publish_opened(p, NULL);
     else
         publish_next(p, PUT_SEND);
 }
 
-/* Under shm->meta. */
-static void open_it(struct publish *p, const struct s3_result *res)
+void publish_open_upload(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
     const struct shm_session *s = shm_session_at(w->shm, p->session);
@@ -108,7 +115,7 @@ static void on_created(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
-    if (is_unknown(res) && p->size <= S3_PUT_MAX) {
+    if (is_unknown(res) && p->size <= S3_PUT_MAX && !p->base) {
         do_without(p);
         return;
     }
@@ -116,13 +123,14 @@ static void on_created(void *arg, const struct s3_result *res)
         publish_failed(p, res);
         return;
     }
+    if (p->opens) {
+        publish_opened(p, res);
+        return;
+    }
     worker_lock(p->w);
-    open_it(p, res);
+    publish_open_upload(p, res);
     worker_unlock(p->w);
-    if (p->opens)
-        publish_opened(p);
-    else
-        drive(p);
+    drive(p);
 }
 
 static void create(struct publish *p)
@@ -138,6 +146,7 @@ static void create(struct publish *p)
     };
     int r;
 
+    p->stale_meta = false;
     if (p->uploads++ == UPLOADS_MAX) {
         fail_parts(p, -EIO);
         return;
@@ -145,6 +154,40 @@ static void create(struct publish *p)
     r = s3_create(p->w->s3, &create, on_created, p, NULL);
     if (r < 0)
         fail_parts(p, r);
+}
+
+/* ---- metadata that were set while a stream was being written ---- */
+
+static void on_meta_stored(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error)
+        log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
+                 "published with those that it had when its upload began",
+                 p->key, strerror(-res->error), res->text);
+    p->prepared = !res->error;
+    publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
+}
+
+/* An upload has the metadata with which it was created. */
+static void store_meta(struct publish *p, const char *etag)
+{
+    struct s3_copy copy = {
+        .from_key = p->key,
+        .to_key = p->key,
+        .if_source_match = etag,
+        .if_match = etag,
+        .replace_meta = true,
+        .content_type = *p->type ? p->type : NULL,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+        .kept = &p->meta.kept,
+    };
+
+    shm_etag_copy(p->parts_etag, etag);
+    if (copy_object(p->w, &copy, p->size, on_meta_stored, p, NULL) < 0)
+        publish_ours(p, etag);
 }
 
 /* ---- complete ---- */
@@ -187,48 +230,22 @@ static void on_vanished(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (!res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0) {
-        publish_ours(p, res->obj.etag);
+        if (p->stale_meta)
+            store_meta(p, res->obj.etag);
+        else
+            publish_ours(p, res->obj.etag);
         return;
     }
     if (res->error && res->error != -ENOENT) {
         publish_finish(p, res, res->error);
         return;
     }
+    if (publish_base_is_gone(p, res)) {
+        publish_next(p, PUT_STALE);
+        return;
+    }
     cas_put_condition(res, p->etag, &p->absent);
     begin_anew(p, true);
-}
-
-/* ---- metadata that were set while a stream was being written ---- */
-
-static void on_meta_stored(void *arg, const struct s3_result *res)
-{
-    struct publish *p = arg;
-
-    if (res->error)
-        log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
-                 "published with those that it had when its upload began",
-                 p->key, strerror(-res->error), res->text);
-    p->prepared = !res->error;
-    publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
-}
-
-/* An upload has the metadata with which it was created. */
-static void store_meta(struct publish *p, const char *etag)
-{
-    struct s3_copy copy = {
-        .from_key = p->key,
-        .to_key = p->key,
-        .if_source_match = etag,
-        .if_match = etag,
-        .replace_meta = true,
-        .content_type = *p->type ? p->type : NULL,
-        .meta = p->meta.pair,
-        .n_meta = p->meta.n,
-    };
-
-    shm_etag_copy(p->parts_etag, etag);
-    if (copy_object(p->w, &copy, p->size, on_meta_stored, p, NULL) < 0)
-        publish_ours(p, etag);
 }
 
 /* The server no longer knows the upload: it was completed by an attempt whose answer was lost, or
@@ -343,6 +360,7 @@ static void drive(struct publish *p)
     worker_hook_add(p->w, &p->hook);
     upload_drive(p->w, p->session);
     worker_lock(p->w);
+    shm_upload_grown(p->w->shm, p->session, p->size);
     state = state_of(p, &name, &parts, &error);
     worker_unlock(p->w);
     if (state == STATE_SENDING) /* each part that ends wakes this worker */
@@ -350,6 +368,8 @@ static void drive(struct publish *p)
     worker_hook_remove(p->w, &p->hook);
     if (state == STATE_DONE)
         complete(p, &name, parts);
+    else if (error == -ESTALE && p->base) /* what was to be copied has been replaced */
+        publish_next(p, PUT_STALE);
     else if (state == STATE_NONE || error == -ESTALE)
         begin_anew(p, false);
     else
@@ -383,6 +403,10 @@ void publish_parts(struct publish *p)
     struct upload_name old = {.key = ""};
     bool current, lost = false;
 
+    if (!may_complete(p)) {
+        fail_parts(p, -EFBIG);
+        return;
+    }
     p->hook.fn = on_turn;
     worker_lock(w);
     current = is_current(p);

@@ -43,8 +43,10 @@ struct publish {
     struct shm_copy copy;   /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
     /* of an upload in parts (publish_parts.c) */
-    bool whole;      /* the server does not support one: a PUT whatever the size */
-    bool opens;      /* a stream (stream.h): the job ends when the upload is open */
+    bool whole;    /* the server does not support one: a PUT whatever the size */
+    bool opens;    /* a stream (stream.h): the job ends when the upload is open */
+    uint64_t base; /* of a stream: bytes of version base_etag that come first */
+    char base_etag[SHM_ETAG_MAX];
     bool stale_meta; /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;             /* begun; an upload may vanish on the server */
@@ -106,8 +108,15 @@ uint32_t publish_takes_name(struct publish *p, uint32_t node);
 /* Sends a CopyObject in place of the PUT, and ends the job with its result. */
 void publish_copy(struct publish *p);
 
-/* Ends the job of a stream's publish that only opens the upload: nothing is published. */
-void publish_opened(struct publish *p);
+/* Under shm->meta. The upload has been created: stores it in the segment. */
+void publish_open_upload(struct publish *p, const struct s3_result *res);
+
+/* Ends the job of a stream's publish that only opens the upload (`res`; NULL: there is none):
+ * nothing is published. */
+void publish_opened(struct publish *p, const struct s3_result *res);
+
+/* A stream that is appended to an object: HEAD has found another version of it, or none. */
+bool publish_base_is_gone(const struct publish *p, const struct s3_result *res);
 
 /* Ends the job. `res` has the ETag if error is 0. -EAGAIN: the copy was not made; the session has
  * to be loaded and sent with a PUT. Frees *p. */

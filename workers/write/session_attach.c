@@ -201,11 +201,11 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->change == SHM_CHANGE_TRUNCATED)
         return LOOK_READY;
-    if (!a->truncate && s->content == SHM_CONTENT_S3 && stream_is(s) && s->size >= STREAM_BASE_MIN)
+    if (!a->truncate && s->content == SHM_CONTENT_S3 && stream_is(s) && stream_may_copy(op->w, s))
         stream_begin_at(op->w, op->rec->session);
     if (!a->truncate && shm_session_is_loaded(s))
         return LOOK_READY;
-    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing)
+    if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing && !s->releasing)
         return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
         *ret_error = s->load.error;

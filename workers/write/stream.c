@@ -13,6 +13,12 @@
 
 /* ---- what may be written ---- */
 
+bool stream_may_copy(struct worker *w, const struct shm_session *s)
+{
+    return s->size >= STREAM_BASE_MIN &&
+           !__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED);
+}
+
 void stream_begin_at(struct worker *w, uint32_t session)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
@@ -153,9 +159,10 @@ static uint64_t end_of_done(struct worker *w, uint32_t session)
     const struct shm_upload *u = shm_upload_at(w->shm, session);
     uint64_t off, len;
 
-    if (!u->prefix || !shm_upload_range(u, u->prefix - 1, s->size, &off, &len))
+    if (!u->prefix || !shm_upload_range(u, u->prefix - 1, UINT64_MAX, &off, &len))
         return s->base;
-    return off + len;
+    /* (A part that may still grow stays here.) */
+    return u->part[u->prefix - 1].len == len ? off + len : off;
 }
 
 bool stream_advance(struct worker *w, uint32_t session, uint64_t *ret_from, uint64_t *ret_to)

@@ -20,6 +20,9 @@ static inline bool stream_is(const struct shm_session *s)
     return s->flags & SHM_SESSION_STREAM;
 }
 
+/* Under shm->meta. True if what the session continues is to be copied on the server. */
+bool stream_may_copy(struct worker *w, const struct shm_session *s);
+
 /* Under shm->meta. The session continues an object of which nothing is loaded. */
 void stream_begin_at(struct worker *w, uint32_t session);
 

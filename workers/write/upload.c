@@ -58,15 +58,36 @@ static void part_store(const struct part *part, int error, const struct s3_resul
         return;
     if (error)
         shm_upload_unsent(w->shm, part->session, part->no, error);
+    else if (!shm_upload_is_whole(shm_upload_at(w->shm, part->session), part->no,
+                                  shm_session_at(w->shm, part->session)->size))
+        shm_upload_unsent(w->shm, part->session, part->no, 0); /* the file has grown since */
     else
         shm_upload_sent(w->shm, part->session, part->no, res->obj.etag, res->crc);
     (void)stream_advance(w, part->session, &ret->from, &ret->to);
     s = shm_session_edit(w->shm, part->session);
+    if (ret->to > ret->from) /* until it is done, the slot is not used for anything else */
+        s->releasing |= UINT32_C(1) << w->slot;
     ret->mask = s->waiters;
     if (s->publish.state == SHM_JOB_RUNNING)
         ret->mask |= UINT32_C(1) << s->publish.owner;
     s->waiters = 0;
     ret->closed = session_end_unused(w, part->session);
+}
+
+/* Frees what S3 has now. */
+static void release(const struct part *part, struct stored *stored)
+{
+    struct worker *w = part->w;
+    struct shm_session *s;
+
+    spool_release(w, part->session, stored->from, stored->to);
+    worker_lock(w);
+    s = shm_session_edit(w->shm, part->session);
+    s->releasing &= ~(UINT32_C(1) << w->slot);
+    stored->mask |= s->waiters;
+    s->waiters = 0;
+    stored->closed = session_end_unused(w, part->session);
+    worker_unlock(w);
 }
 
 /* `res`: of a part that was sent; `detail`: for the log. (-ESTALE: the upload is gone; the publish
@@ -84,10 +105,12 @@ static void part_end(struct part *part, int error, const struct s3_result *res, 
                  "detail=\"%s\"",
                  part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
                  detail);
+    if (stored.to > stored.from)
+        release(part, &stored);
     if (stored.closed)
         session_clear(w, part->session);
-    else
-        spool_release(w, part->session, stored.from, stored.to);
+    if (!error && !stored.counted) /* S3 may have it, though the upload was aborted */
+        upload_abort(w, &part->name);
     worker_wake(w, stored.mask);
     if (!error && stored.counted && !stored.closed)
         upload_drive(w, part->session);
@@ -130,7 +153,8 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     if (s->state != SHM_SESSION_LIVE || !u->open || u->error || !shm_session_is_loaded(s) ||
         s->load.state == SHM_JOB_RUNNING || u->sending >= w->conf->upload.concurrency)
         return false;
-    no = shm_upload_take(w->shm, session, w->slot, ready(s, u));
+    shm_upload_grown(w->shm, session, s->size);
+    no = shm_upload_take(w->shm, session, w->slot, ready(s, u), s->size);
     if (no == SHM_NIL)
         return false;
     *ret = (struct part){

@@ -19,6 +19,7 @@ def _descriptors(pid):
         if target.startswith("socket:"):
             continue
         kind = target.split(":")[0] if ":" in target else os.path.dirname(target)
+        kind = kind.replace(f"/proc/{pid}", "/proc/self")
         out[kind] = out.get(kind, 0) + 1
     return out
 
