@@ -141,7 +141,7 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     v->meta = true;
     v->link = false;
     v->xattr = *meta_xattr(obj);
-    v->more = obj->kept.len || obj->kept_lost || obj->tags;
+    v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
     v->plain = *obj->content_type && !v->more;
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         v->more |= is_foreign(name);
@@ -260,13 +260,14 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
 {
     bool plain = !content_type && out->kept.len == 0;
+    /* (That of a directory's marker says nothing.) */
+    bool more = out->more || (content_type && !(n->flags & SHM_NODE_DIR));
 
     for (size_t i = 0; i < out->n; i++)
         plain &= is_own(out->pair[i].name);
     n->flags &= (uint16_t) ~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
-    n->flags =
-        (uint16_t)(n->flags | SHM_NODE_META | (out->more ? SHM_NODE_MORE : 0) |
-                   (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
+    n->flags = (uint16_t)(n->flags | SHM_NODE_META | (more ? SHM_NODE_MORE : 0) |
+                          (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
 }
 
 void meta_write_xattr(struct meta_out *out, const char *coded)
