@@ -112,7 +112,7 @@ bool publish_base_is_gone(const struct publish *p, const struct s3_result *res)
 }
 
 /* An earlier Complete of ours has taken effect: its answer was lost, or its worker died. */
-static bool is_ours(struct publish *p, const struct s3_result *res)
+static bool stream_is_ours(struct publish *p, const struct s3_result *res)
 {
     if (res->error || !*p->parts_etag || strcmp(res->obj.etag, p->parts_etag) != 0)
         return false;
@@ -124,7 +124,7 @@ static bool is_ours(struct publish *p, const struct s3_result *res)
 
 static enum put_next stream_found(struct publish *p, const struct s3_result *res)
 {
-    if (is_ours(p, res))
+    if (stream_is_ours(p, res))
         return PUT_OURS;
     return publish_base_is_gone(p, res) ? PUT_STALE : publish_lww_found(p, res);
 }
