@@ -134,7 +134,8 @@ static int replace(const struct conf *conf, const char *text)
     return r;
 }
 
-/* They depend on the configuration or on a policy, which may change: learned anew by each daemon. */
+/* They depend on the configuration or on a policy, which may change: learned anew by each
+ * daemon. */
 #define PASSING_HABITS                                                                             \
     ((uint32_t)(S3_HABIT_CHECKSUMS | S3_HABIT_NO_CHECKSUMS | S3_HABIT_WANTS_CONDITIONS |           \
                 S3_HABIT_NO_TAGS))
