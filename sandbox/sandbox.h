@@ -2,7 +2,7 @@
  * another process, sent. All run as the workers' user.
  *
  *   role      capabilities     files (Landlock)     TCP, to ports    system calls
- *   WORKER    none             name resolution      endpoint, proxy  read files, network, spool, accept
+ *   WORKER    none             name resolution      endpoint, proxy  read files, network, accept
  *   KEEPER    none             name resolution      its sources      read files, network
  *   NOTIFIER  none             none                 none             open descriptors
  *   TASK      none             none                 none             open descriptors
