@@ -88,6 +88,7 @@ static void mark_spent(struct worker *w, const struct pinned *p, const struct re
 static void read_blocks_answer(struct op *op, const struct read_what *l, const struct pinned *p)
 {
     struct worker *w = op->w;
+    struct read_what what = *l; /* the answer ends the op, and frees it */
     struct iovec iov[BLOCKS_MAX];
     uint32_t skip = (uint32_t)(l->off % SHM_BLOCK_SIZE), left = l->len;
     int r = 0;
@@ -108,7 +109,7 @@ static void read_blocks_answer(struct op *op, const struct read_what *l, const s
         op_fail(op, r);
     else
         op_answer_iov(op, iov, p->n);
-    mark_spent(w, p, l);
+    mark_spent(w, p, &what);
     unpin(w, p, 0);
 }
 
