@@ -121,7 +121,7 @@ static void query_on_doc(void *arg, const struct s3_result *res)
 
 static void query_fetch(struct query_job *j)
 {
-    const char *key = j->keys.data + j->key_at;
+    const char *key;
     struct s3_get get = {.on_head = query_on_head, .on_data = query_on_data};
     struct s3_result res = {0};
 
@@ -129,6 +129,7 @@ static void query_fetch(struct query_job *j)
         query_answer(j);
         return;
     }
+    key = j->keys.data + j->key_at;
     j->key_at += strlen(key) + 1;
     j->doc_fits = true;
     get.key = key;
