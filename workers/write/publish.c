@@ -178,8 +178,8 @@ void publish_next(struct publish *p, enum put_next next)
         look_into(p);
         return;
     case PUT_STALE:
-        log_warn("upload failed key=\"%s\" detail=\"another version\": what was appended to has "
-                 "been replaced meanwhile: append again",
+        log_warn("append refused key=\"%s\": what was appended to has been replaced meanwhile: "
+                 "append again",
                  p->key);
         publish_finish(p, &none, -ESTALE);
         return;
