@@ -234,9 +234,12 @@ STATE_MOUNT=$work/stream STATE_VARIANT=s3-passthrough STATEPROXY_CONTROL_SOCKET=
 stream_pid=$!
 stream_is_ready() { grep -q ' ready ' "$work/stream.log" || { kill -0 "$stream_pid" || wrong 'stateproxyd ended'; false; }; }
 wait_for 'the third stateproxyd does not get ready' stream_is_ready
-# Memory of the daemon and its children, shared pages once.
+# Memory of the daemon and its children, shared pages once, and what its memory files hold.
 memory_mib() {
-    local pid all=0
+    local pid fd all=0
+    for fd in "/proc/$stream_pid/fd/"*; do
+        [[ $(readlink "$fd") != /memfd:stateproxy-spool* ]] || all=$((all + $(stat -Lc %b "$fd") / 2))
+    done
     for pid in $stream_pid $(pgrep -P $stream_pid); do
         all=$((all + $(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null || echo 0)))
     done
