@@ -71,7 +71,8 @@ static bool has_no_line(const struct op *op)
     case FUSE_REMOVEXATTR:
         return true;
     case FUSE_SETATTR:
-        return !(fuse_req(op)->setattr->valid & FATTR_SIZE);
+        /* (NULL: the request could not be decoded.) */
+        return fuse_req(op)->setattr && !(fuse_req(op)->setattr->valid & FATTR_SIZE);
     default:
         return false;
     }
