@@ -45,25 +45,25 @@ static const struct {
 #define GROWTHS (sizeof(growth) / sizeof(growth[0]))
 
 /* Size of the parts of step `i`, and how many there are. */
-static uint64_t step(const struct shm_upload *u, size_t i, uint32_t *ret_parts)
+static uint64_t step(const struct shm_upload_plan *plan, size_t i, uint32_t *ret_parts)
 {
-    if (!u->grows) {
+    if (!plan->grows) {
         *ret_parts = SHM_UPLOAD_PARTS;
-        return u->part_size;
+        return plan->part_size;
     }
     *ret_parts = growth[i].parts;
-    return min_u64(u->part_size * growth[i].times, SHM_UPLOAD_PART_MAX);
+    return min_u64(plan->part_size * growth[i].times, SHM_UPLOAD_PART_MAX);
 }
 
 /* Offset and size of a full part; no limit on `no`. */
-static uint64_t full_part(const struct shm_upload *u, uint32_t no, uint64_t *ret_len)
+static uint64_t full_part(const struct shm_upload_plan *plan, uint32_t no, uint64_t *ret_len)
 {
     uint64_t off = 0;
     uint32_t parts = 0;
 
     *ret_len = 0;
     for (size_t i = 0; i < GROWTHS; i++) {
-        *ret_len = step(u, i, &parts);
+        *ret_len = step(plan, i, &parts);
         if (no < parts || i == GROWTHS - 1)
             break;
         off += parts * *ret_len;
@@ -78,25 +78,31 @@ static uint32_t copies_of(uint64_t base)
     return (uint32_t)((base + SHM_UPLOAD_PART_MAX - 1) / SHM_UPLOAD_PART_MAX);
 }
 
-static void range_of_copy(const struct shm_upload *u, uint32_t no, uint64_t *ret_off,
-                          uint64_t *ret_len)
+struct shm_upload_plan shm_upload_plan(uint64_t part_size, bool grows, uint64_t base)
 {
-    uint64_t each = u->base / u->copies;
-
-    *ret_off = no * each;
-    *ret_len = no + 1 == u->copies ? u->base - *ret_off : each;
+    return (struct shm_upload_plan){
+        .part_size = part_size, .base = base, .grows = grows, .copies = copies_of(base)};
 }
 
-bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
-                      uint64_t *ret_len)
+static void range_of_copy(const struct shm_upload_plan *plan, uint32_t no, uint64_t *ret_off,
+                          uint64_t *ret_len)
+{
+    uint64_t each = plan->base / plan->copies;
+
+    *ret_off = no * each;
+    *ret_len = no + 1 == plan->copies ? plan->base - *ret_off : each;
+}
+
+bool shm_upload_range(const struct shm_upload_plan *plan, uint32_t no, uint64_t size,
+                      uint64_t *ret_off, uint64_t *ret_len)
 {
     uint64_t len, off;
 
-    if (no < u->copies) {
-        range_of_copy(u, no, ret_off, ret_len);
+    if (no < plan->copies) {
+        range_of_copy(plan, no, ret_off, ret_len);
         return true;
     }
-    off = u->base + full_part(u, no - u->copies, &len);
+    off = plan->base + full_part(plan, no - plan->copies, &len);
     if (off >= size && no > 0)
         return false;
     *ret_off = off;
@@ -105,15 +111,15 @@ bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, ui
 }
 
 /* Parts of `size` bytes that are not copied. */
-static uint32_t parts_of(const struct shm_upload *u, uint64_t size)
+static uint32_t parts_of(const struct shm_upload_plan *plan, uint64_t size)
 {
     uint32_t n = 0;
 
     for (size_t i = 0; i < GROWTHS; i++) {
         uint32_t parts;
-        uint64_t len = step(u, i, &parts), left = (size + len - 1) / len;
+        uint64_t len = step(plan, i, &parts), left = (size + len - 1) / len;
 
-        if (left <= parts || !u->grows)
+        if (left <= parts || !plan->grows)
             return n + (uint32_t)min_u64(left, SHM_UPLOAD_PARTS + 1);
         n += parts;
         size -= parts * len;
@@ -121,19 +127,11 @@ static uint32_t parts_of(const struct shm_upload *u, uint64_t size)
     return SHM_UPLOAD_PARTS + 1;
 }
 
-uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size)
+uint32_t shm_upload_parts(const struct shm_upload_plan *plan, uint64_t size)
 {
-    uint32_t n = u->copies + parts_of(u, size > u->base ? size - u->base : 0);
+    uint32_t n = plan->copies + parts_of(plan, size > plan->base ? size - plan->base : 0);
 
     return n ? n : 1;
-}
-
-uint64_t shm_upload_room(uint64_t part_size)
-{
-    struct shm_upload u = {.part_size = part_size, .grows = true};
-    uint64_t len, off = full_part(&u, SHM_UPLOAD_PARTS - 1, &len);
-
-    return off + len;
 }
 
 uint64_t shm_upload_part_size(uint64_t size, uint64_t least)
@@ -156,12 +154,9 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
     memset(u, 0, offsetof(struct shm_upload, part));
     u->open = 1;
     u->serial = serial;
-    u->grows = new->grows;
-    u->part_size = new->part_size;
+    u->plan = new->plan;
     u->digest = new->digest;
     u->seq = new->seq;
-    u->base = new->base;
-    u->copies = copies_of(new->base);
     if (new->base_etag)
         shm_etag_copy(u->base_etag, new->base_etag);
     u->checksum = new->checksum;
@@ -200,7 +195,7 @@ bool shm_upload_is_whole(const struct shm_upload *u, uint32_t no, uint64_t size)
 {
     uint64_t off, len;
 
-    return shm_upload_range(u, no, size, &off, &len) && u->part[no].len == len;
+    return shm_upload_range(&u->plan, no, size, &off, &len) && u->part[no].len == len;
 }
 
 void shm_upload_grown(struct shm *shm, uint32_t session, uint64_t size)
@@ -237,7 +232,7 @@ uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint
     part->serial = u->serial;
     part->state = SHM_PART_SENDING;
     part->owner = (uint8_t)owner;
-    (void)shm_upload_range(u, no, size, &off, &part->len);
+    (void)shm_upload_range(&u->plan, no, size, &off, &part->len);
     u->next++;
     u->sending++;
     if (u->taken < u->next)
@@ -298,9 +293,9 @@ static int upload_check_slot(struct shm *shm, uint32_t i, struct err *err)
         return u->sending ? err_set(err, EUCLEAN, "upload %u: ended, sends parts", i) : 0;
     if (shm_session_at(shm, i)->state == SHM_SESSION_FREE)
         return err_set(err, EUCLEAN, "upload %u: open, without a session", i);
-    if (!u->part_size || u->part_size > SHM_UPLOAD_PART_MAX || !*u->id || !*u->key)
+    if (!u->plan.part_size || u->plan.part_size > SHM_UPLOAD_PART_MAX || !*u->id || !*u->key)
         return err_set(err, EUCLEAN, "upload %u: parts of %llu bytes, or no name", i,
-                       (unsigned long long)u->part_size);
+                       (unsigned long long)u->plan.part_size);
     if (u->prefix > u->next || u->next > u->taken || u->taken > SHM_UPLOAD_PARTS)
         return err_set(err, EUCLEAN, "upload %u: part %u is next, %u are done", i, u->next,
                        u->prefix);

@@ -10,9 +10,8 @@
 
 #define SHM_UPLOAD_PARTS 10000u                 /* S3's limit for one upload */
 #define SHM_UPLOAD_PART_MAX (UINT64_C(5) << 30) /* bytes of one part: S3's limit */
-#define SHM_UPLOAD_SIZE_MAX (SHM_UPLOAD_PARTS * SHM_UPLOAD_PART_MAX) /* of one object: 48.8 TiB */
-#define SHM_UPLOAD_ID_MAX 1024                                       /* with NUL */
-#define SHM_UPLOAD_KEY_MAX 1028                                      /* with NUL */
+#define SHM_UPLOAD_ID_MAX 1024                  /* with NUL */
+#define SHM_UPLOAD_KEY_MAX 1028                 /* with NUL */
 
 enum shm_part_state { SHM_PART_NONE, SHM_PART_SENDING, SHM_PART_DONE };
 
@@ -26,18 +25,22 @@ struct shm_upload_part {
     uint64_t len;            /* bytes that it was taken with */
 };
 
+/* How a file is divided into parts. */
+struct shm_upload_plan {
+    uint64_t part_size; /* 1..SHM_UPLOAD_PART_MAX; if parts grow, of the first ones */
+    uint64_t base;      /* the first bytes, which are copied on the server; 0: none */
+    uint32_t grows;     /* the size of the file is not known: later parts are larger */
+    uint32_t copies;    /* the first parts, in which `base` is copied */
+};
+
 /* What an upload is opened with. Strings are copied. */
 struct shm_upload_new {
     const char *key, *id;
-    uint64_t part_size; /* 1..SHM_UPLOAD_PART_MAX */
-    bool grows;         /* the size of the file is not known: parts grow (shm_upload_range) */
-    uint64_t digest;    /* of the metadata that were sent when it was created */
-    uint64_t seq;       /* the session's write_seq whose content it carries */
-    /* The first `base` bytes are copied on the server from version `base_etag` of the key; 0:
-     * none. */
-    uint64_t base;
-    const char *base_etag;
-    uint32_t checksum; /* enum s3_crc: what is sent with each part */
+    struct shm_upload_plan plan;
+    uint64_t digest;       /* of the metadata that were sent when it was created */
+    uint64_t seq;          /* the session's write_seq whose content it carries */
+    const char *base_etag; /* of the version of the key whose first bytes are copied; or NULL */
+    uint32_t checksum;     /* enum s3_crc: what is sent with each part */
 };
 
 /* Writer, readers: any worker, under shm->meta. If the owner of the lock dies: rolled back. If a
@@ -45,20 +48,17 @@ struct shm_upload_new {
 struct shm_upload {
     uint32_t open; /* there is an upload on S3, to be completed or aborted */
     uint32_t serial;
-    uint32_t grows;
     uint32_t next;    /* every part before this one is SENDING or DONE */
     uint32_t prefix;  /* every part before this one is DONE */
     uint32_t sending; /* number of parts */
     uint32_t taken;   /* no part from this one on has been taken yet */
     int32_t error;    /* -errno of the first part that failed: no more are sent */
     uint32_t checksum;
-    uint32_t copies; /* the first parts, which are copied */
-    uint64_t part_size;
+    struct shm_upload_plan plan;
     uint64_t digest;
     uint64_t seq;
-    uint64_t base;
-    char base_etag[SHM_ETAG_MAX];
     /* saved only when the upload is opened */
+    char base_etag[SHM_ETAG_MAX];
     char key[SHM_UPLOAD_KEY_MAX];
     char id[SHM_UPLOAD_ID_MAX];
     struct shm_upload_part part[SHM_UPLOAD_PARTS];
@@ -99,18 +99,18 @@ void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error
 /* Parts that this worker was sending are to be sent again. True: there were some. */
 bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner);
 
+/* `part_size`: of equal parts, or (`grows`) of the first ones. */
+struct shm_upload_plan shm_upload_plan(uint64_t part_size, bool grows, uint64_t base);
+
 /* The position of a part of a file of `size` bytes. False: the file ends before it. (The first part
  * of an empty file has 0 bytes.) Parts that are copied are as large as S3 permits; if the others
  * grow, the first 5,000 have part_size, and later ones up to SHM_UPLOAD_PART_MAX. */
-bool shm_upload_range(const struct shm_upload *u, uint32_t no, uint64_t size, uint64_t *ret_off,
-                      uint64_t *ret_len);
+bool shm_upload_range(const struct shm_upload_plan *plan, uint32_t no, uint64_t size,
+                      uint64_t *ret_off, uint64_t *ret_len);
 
 /* The number of parts that a file of `size` bytes has: at least 1. More than SHM_UPLOAD_PARTS: it
  * does not fit. */
-uint32_t shm_upload_parts(const struct shm_upload *u, uint64_t size);
-
-/* The largest file that an upload with growing parts can hold. */
-uint64_t shm_upload_room(uint64_t part_size);
+uint32_t shm_upload_parts(const struct shm_upload_plan *plan, uint64_t size);
 
 /* The size of equal parts for a file of `size` bytes: `least`, or more if that makes too many. */
 uint64_t shm_upload_part_size(uint64_t size, uint64_t least);

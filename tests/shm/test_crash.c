@@ -290,7 +290,8 @@ static void prepare_upload(struct shm *shm)
     prepare_session(shm);
     fx_lock(shm);
     shm_upload_open(shm, at.session,
-                    &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
+                    &(struct shm_upload_new){
+                        .key = "k", .id = "i", .plan = shm_upload_plan(1 << 20, false, 0)});
     (void)shm_upload_take(shm, at.session, 0, 9, UINT64_MAX);
     (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX);
     shm_upload_sent(shm, at.session, 1, "\"e\"", 7);
@@ -301,7 +302,8 @@ static void run_upload_open(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
     shm_upload_open(shm, at.session,
-                    &(struct shm_upload_new){.key = "k", .id = "i", .part_size = 1 << 20});
+                    &(struct shm_upload_new){
+                        .key = "k", .id = "i", .plan = shm_upload_plan(1 << 20, false, 0)});
     shm_unlock(shm, shm->meta);
 }
 

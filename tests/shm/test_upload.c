@@ -11,6 +11,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 #define TIB (UINT64_C(1) << 40)
+#define SIZE_MOST (SHM_UPLOAD_PARTS * SHM_UPLOAD_PART_MAX) /* S3's limit */
 
 static uint32_t open_one(struct shm *shm, uint64_t part_size, bool grows)
 {
@@ -23,8 +24,7 @@ static uint32_t open_one(struct shm *shm, uint64_t part_size, bool grows)
     shm_upload_open(shm, (uint32_t)session,
                     &(struct shm_upload_new){.key = "p/f",
                                              .id = "upload",
-                                             .part_size = part_size,
-                                             .grows = grows,
+                                             .plan = shm_upload_plan(part_size, grows, 0),
                                              .digest = 7,
                                              .seq = 3});
     fx_unlock(shm);
@@ -111,7 +111,8 @@ static void test_another_upload_forgets_the_parts(void **state)
     fx_lock(shm);
     shm_upload_end(shm, s);
     shm_upload_open(shm, s,
-                    &(struct shm_upload_new){.key = "p/f", .id = "second", .part_size = 9 * MIB});
+                    &(struct shm_upload_new){
+                        .key = "p/f", .id = "second", .plan = shm_upload_plan(9 * MIB, false, 0)});
     fx_unlock(shm);
     fx_check(shm);
     assert_int_equal(shm_upload_at(shm, s)->prefix, 0);
@@ -168,7 +169,7 @@ static void test_a_part_that_has_grown_is_sent_again(void **state)
     assert_true(u->part[1].len == 4 * MIB);
 }
 
-static void check_divides(const struct shm_upload *u, uint64_t size)
+static void check_divides(const struct shm_upload_plan *u, uint64_t size)
 {
     uint32_t n = shm_upload_parts(u, size);
     uint64_t at = 0, off, len;
@@ -188,14 +189,15 @@ static void check_divides(const struct shm_upload *u, uint64_t size)
 
 static void test_how_files_are_divided(void **state)
 {
-    static const uint64_t sizes[] = {
-        0,       1,         8 * MIB - 1, 8 * MIB,  8 * MIB + 1,        GIB - 1,
-        5 * GIB, 100 * GIB, 7 * TIB,     48 * TIB, SHM_UPLOAD_SIZE_MAX};
+    static const uint64_t sizes[] = {0,           1,        8 * MIB - 1, 8 * MIB,
+                                     8 * MIB + 1, GIB - 1,  5 * GIB,     100 * GIB,
+                                     7 * TIB,     48 * TIB, SIZE_MOST};
 
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct shm_upload equal = {.part_size = shm_upload_part_size(sizes[i], 8 * MIB)};
-        struct shm_upload grows = {.part_size = 8 * MIB, .grows = 1};
+        struct shm_upload_plan equal =
+            shm_upload_plan(shm_upload_part_size(sizes[i], 8 * MIB), false, 0);
+        struct shm_upload_plan grows = shm_upload_plan(8 * MIB, true, 0);
 
         assert_true(shm_upload_parts(&equal, sizes[i]) <= SHM_UPLOAD_PARTS);
         assert_true(equal.part_size <= SHM_UPLOAD_PART_MAX);
@@ -212,10 +214,7 @@ static void test_what_is_copied_comes_first(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
         uint64_t base = bases[i];
-        struct shm_upload u = {.part_size = 8 * MIB,
-                               .grows = 1,
-                               .base = base,
-                               .copies = (uint32_t)((base + 5 * GIB - 1) / (5 * GIB))};
+        struct shm_upload_plan u = shm_upload_plan(8 * MIB, true, base);
 
         check_divides(&u, base);
         check_divides(&u, base + 1);
@@ -226,16 +225,26 @@ static void test_what_is_copied_comes_first(void **state)
     }
 }
 
+/* The largest file that an upload with growing parts holds. */
+static uint64_t room_of(uint64_t part_size)
+{
+    struct shm_upload_plan plan = shm_upload_plan(part_size, true, 0);
+    uint64_t off, len;
+
+    assert_true(shm_upload_range(&plan, SHM_UPLOAD_PARTS - 1, UINT64_MAX, &off, &len));
+    return off + len;
+}
+
 static void test_how_much_a_stream_holds(void **state)
 {
-    struct shm_upload u = {.part_size = 8 * MIB, .grows = 1};
-    uint64_t room = shm_upload_room(8 * MIB), off, len;
+    struct shm_upload_plan u = shm_upload_plan(8 * MIB, true, 0);
+    uint64_t room = room_of(8 * MIB), off, len;
 
     (void)state;
     assert_true(room > 7 * TIB);
     assert_int_equal(shm_upload_parts(&u, room), SHM_UPLOAD_PARTS);
     assert_int_equal(shm_upload_parts(&u, room + 1), SHM_UPLOAD_PARTS + 1);
-    assert_true(shm_upload_room(SHM_UPLOAD_PART_MAX) == SHM_UPLOAD_SIZE_MAX);
+    assert_true(room_of(SHM_UPLOAD_PART_MAX) == SIZE_MOST);
     /* 100 GiB in parts that a small machine can hold. */
     assert_true(shm_upload_range(&u, shm_upload_parts(&u, 100 * GIB) - 1, UINT64_MAX, &off, &len));
     assert_true(len <= 32 * MIB);
@@ -265,9 +274,9 @@ static void test_the_check_finds_damage(void **state)
     u->next = 5;
     check_finds(shm, "part 5 is next");
     u->next = 1;
-    u->part_size = 0;
+    u->plan.part_size = 0;
     check_finds(shm, "parts of 0 bytes");
-    u->part_size = MIB;
+    u->plan.part_size = MIB;
     fx_check(shm);
     u->open = 0;
     check_finds(shm, "ended, sends parts");

@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/min.h"
+#include "shm/shm_upload.h"
 
-#define COPY_FLIGHT 8                     /* parts at the same time */
-#define COPY_PART (UINT64_C(512) << 20)   /* bytes of a part, if they are not too many */
-#define COPY_PART_MIN (UINT64_C(5) << 20) /* S3's least part */
-#define COPY_PAIRS_MAX 64                 /* more do not fit into a request */
+#define COPY_FLIGHT 8                   /* parts at the same time */
+#define COPY_PART (UINT64_C(512) << 20) /* bytes of a part, if they are not too many */
+#define COPY_PAIRS_MAX 64               /* more do not fit into a request */
 
 struct large_copy {
     struct worker *w;
@@ -28,7 +28,7 @@ struct large_copy {
     struct s3_pairs kept; /* other headers of the object (s3.h) */
     bool has_kept;
     char id[S3_UPLOAD_ID_MAX];
-    uint64_t part_size;
+    struct shm_upload_plan plan;
     unsigned n_parts, next, running;
     struct s3_part_done *part; /* n_parts */
     char (*etag)[S3_ETAG_MAX]; /* n_parts */
@@ -129,14 +129,11 @@ static void on_part_copied(void *arg, const struct s3_result *res)
 
 static int start_part(struct large_copy *c, unsigned no)
 {
-    uint64_t off = no * c->part_size;
     struct s3_part_copy copy = {
         .key = c->to,
         .upload_id = c->id,
         .number = no + 1,
         .from_key = c->from,
-        .off = off,
-        .len = min_u64(c->part_size, c->source.size - off),
         .if_source_match = c->source.etag,
     };
     struct copy_part *part = malloc(sizeof(*part));
@@ -144,6 +141,7 @@ static int start_part(struct large_copy *c, unsigned no)
 
     if (!part)
         return -ENOMEM;
+    (void)!shm_upload_range(&c->plan, no, c->source.size, &copy.off, &copy.len);
     *part = (struct copy_part){c, no};
     r = s3_part_copy(c->w->s3, &copy, on_part_copied, part, NULL);
     if (r < 0)
@@ -210,14 +208,10 @@ static int create_copy(struct large_copy *c)
         .n_meta = c->n_pairs,
         .kept = c->has_kept ? &c->kept : NULL,
     };
-    uint64_t share = (c->source.size + S3_PARTS_MAX - 1) / S3_PARTS_MAX;
+    uint64_t least = min_u64(COPY_PART, c->w->conf->upload.copy_limit);
 
-    c->part_size = min_u64(COPY_PART, c->w->conf->upload.copy_limit);
-    if (c->part_size < share)
-        c->part_size = share;
-    if (c->part_size < COPY_PART_MIN)
-        c->part_size = COPY_PART_MIN;
-    c->n_parts = (unsigned)((c->source.size + c->part_size - 1) / c->part_size);
+    c->plan = shm_upload_plan(shm_upload_part_size(c->source.size, least), false, 0);
+    c->n_parts = shm_upload_parts(&c->plan, c->source.size);
     c->part = calloc(c->n_parts, sizeof(*c->part));
     c->etag = calloc(c->n_parts, sizeof(*c->etag));
     if (!c->part || !c->etag)

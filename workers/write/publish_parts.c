@@ -101,12 +101,11 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                     &(struct shm_upload_new){
                         .key = p->key,
                         .id = res->upload_id,
-                        .part_size = stream ? least : shm_upload_part_size(p->size, least),
-                        .grows = stream,
+                        .plan = shm_upload_plan(
+                            stream ? least : shm_upload_part_size(p->size, least), stream, s->base),
                         .digest = digest_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
-                        .base = s->base,
                         .base_etag = s->expect.etag,
                     });
 }
@@ -296,7 +295,7 @@ static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *
         memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
         done[i] =
             (struct s3_part_done){.number = (unsigned)i + 1, .etag = etag, .crc = u->part[i].crc};
-        (void)!shm_upload_range(u, (uint32_t)i, p->size, &off, &done[i].len);
+        (void)!shm_upload_range(&u->plan, (uint32_t)i, p->size, &off, &done[i].len);
     }
     worker_unlock(p->w);
     return done;
@@ -341,7 +340,7 @@ static enum state state_of(struct publish *p, struct upload_name *ret, size_t *r
     if (!u->open)
         return STATE_NONE;
     *ret_error = u->error;
-    *ret_parts = shm_upload_parts(u, p->size);
+    *ret_parts = shm_upload_parts(&u->plan, p->size);
     if (u->error)
         return STATE_FAILED;
     memcpy(ret->key, u->key, sizeof(ret->key));

@@ -27,21 +27,24 @@ void stream_begin_at(struct worker *w, uint32_t session)
     s->base = s->held_from = s->size;
 }
 
-/* The parts that an upload of the session has, or would have. */
-static struct shm_upload plan(struct worker *w, const struct shm_session *s)
+/* Under shm->meta. The parts that the upload of the session has, or would have. */
+static struct shm_upload_plan plan_of(struct worker *w, uint32_t session)
 {
-    return (struct shm_upload){.part_size = w->conf->upload.part_size, .grows = 1, .base = s->base};
+    const struct shm_upload *u = shm_upload_at(w->shm, session);
+
+    if (u->open)
+        return u->plan;
+    return shm_upload_plan(w->conf->upload.part_size, true, shm_session_at(w->shm, session)->base);
 }
 
 /* Under shm->meta. The size of the part that ends at, or after, the last byte. */
 static uint64_t part_now(struct worker *w, uint32_t session)
 {
-    const struct shm_session *s = shm_session_at(w->shm, session);
-    const struct shm_upload *u = shm_upload_at(w->shm, session);
-    uint64_t off, len = w->conf->upload.part_size;
+    struct shm_upload_plan plan = plan_of(w, session);
+    uint32_t no = shm_upload_parts(&plan, shm_session_at(w->shm, session)->size);
+    uint64_t off, len = plan.part_size;
 
-    if (u->open)
-        (void)!shm_upload_range(u, shm_upload_parts(u, s->size), UINT64_MAX, &off, &len);
+    (void)!shm_upload_range(&plan, no, UINT64_MAX, &off, &len);
     return len;
 }
 
@@ -60,7 +63,7 @@ int stream_may_write(struct worker *w, uint32_t session, uint64_t off, uint64_t 
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
     const struct shm_upload *u = shm_upload_at(w->shm, session);
-    struct shm_upload all = plan(w, s);
+    struct shm_upload_plan plan;
 
     if (!stream_is(s))
         return 0;
@@ -70,7 +73,8 @@ int stream_may_write(struct worker *w, uint32_t session, uint64_t off, uint64_t 
         return u->error;
     if (off != s->size)
         return -EINVAL;
-    if (shm_upload_parts(u->open ? u : &all, s->size + len) > SHM_UPLOAD_PARTS)
+    plan = plan_of(w, session);
+    if (shm_upload_parts(&plan, s->size + len) > SHM_UPLOAD_PARTS)
         return -EFBIG;
     return stream_has_room(w, session, len) ? 0 : 1;
 }
@@ -159,7 +163,7 @@ static uint64_t end_of_done(struct worker *w, uint32_t session)
     const struct shm_upload *u = shm_upload_at(w->shm, session);
     uint64_t off, len;
 
-    if (!u->prefix || !shm_upload_range(u, u->prefix - 1, UINT64_MAX, &off, &len))
+    if (!u->prefix || !shm_upload_range(&u->plan, u->prefix - 1, UINT64_MAX, &off, &len))
         return s->base;
     /* (A part that may still grow stays here.) */
     return u->part[u->prefix - 1].len == len ? off + len : off;

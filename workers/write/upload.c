@@ -131,13 +131,13 @@ static void on_part(void *arg, const struct s3_result *res)
  * does not change, and the last part is whole too. */
 static uint32_t ready(const struct shm_session *s, const struct shm_upload *u)
 {
-    uint32_t n = shm_upload_parts(u, s->size);
+    uint32_t n = shm_upload_parts(&u->plan, s->size);
     uint64_t off, len, end;
 
     if (s->publish.state == SHM_JOB_RUNNING)
         return n;
     end = s->size;
-    if (n && shm_upload_range(u, n - 1, UINT64_MAX, &off, &len) && off + len > end)
+    if (n && shm_upload_range(&u->plan, n - 1, UINT64_MAX, &off, &len) && off + len > end)
         n--;
     return n;
 }
@@ -158,11 +158,11 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     if (no == SHM_NIL)
         return false;
     *ret = (struct part){
-        .w = w, .session = session, .serial = u->serial, .no = no, .copied = no < u->copies};
+        .w = w, .session = session, .serial = u->serial, .no = no, .copied = no < u->plan.copies};
     memcpy(ret->etag, u->base_etag, sizeof(ret->etag));
 
     ret->checksum = (enum s3_crc)u->checksum;
-    (void)!shm_upload_range(u, no, s->size, &ret->off, &ret->len);
+    (void)!shm_upload_range(&u->plan, no, s->size, &ret->off, &ret->len);
     memcpy(ret->name.key, u->key, sizeof(ret->name.key));
     memcpy(ret->name.id, u->id, sizeof(ret->name.id));
     return true;
