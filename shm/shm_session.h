@@ -191,6 +191,16 @@ static inline bool shm_session_is_loaded(const struct shm_session *s)
     return s->content == SHM_CONTENT_SPOOL || s->content == SHM_CONTENT_EMPTYING;
 }
 
+/* The workers to wake when a job or a change has ended; `s` is saved. They note themselves again if
+ * they go on waiting. */
+static inline uint32_t shm_session_take_waiters(struct shm_session *s)
+{
+    uint32_t mask = s->waiters;
+
+    s->waiters = 0;
+    return mask;
+}
+
 /* A new session on the node, which must have none, with one ref, size 0, in the spool. Its index,
  * or -ENFILE if no slot is free. */
 must_use int64_t shm_session_new(struct shm *shm, uint32_t node);

@@ -111,13 +111,16 @@ static int write_turn(struct op *op, uint32_t session, const struct fuse_write_i
     struct worker *w = op->w;
     int r = 0;
 
-    worker_lock(w);
-    if (op->rec->change != SHM_CHANGE_BEGUN)
+    if (w->variant->streams && op->rec->change != SHM_CHANGE_BEGUN) {
+        worker_lock(w);
         r = stream_may_write(w, session, in->offset, in->size);
-    if (r > 0)
-        worker_awaits_session(w, session);
-    worker_unlock(w);
-    return r ? (r > 0 ? 0 : r) : session_take_turn(op, session, in->offset + in->size);
+        if (r > 0)
+            worker_awaits_session(w, session);
+        worker_unlock(w);
+    }
+    if (r)
+        return r > 0 ? 0 : r;
+    return session_take_turn(op, session, in->offset + in->size);
 }
 
 static void write_attempt(struct op *op)

@@ -101,16 +101,15 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
                         struct upload_name *ret_left)
 {
     struct shm_session *s = shm_session_edit(p->w->shm, p->session);
-    uint32_t mask = s->waiters;
+    uint32_t mask;
 
-    if (!error)
+    if (!error) {
         publish_session(p, res);
-    else
-        p->rules->failed(p, s, error);
-    if (!error)
         stream_published(p->w, p->session, p->size);
-    else
+    } else {
+        p->rules->failed(p, s, error);
         stream_failed(p->w, p->session, error, p->opens);
+    }
     s->failed_http = error ? (uint32_t)res->http_status : 0;
     s->failed_how = error ? (uint32_t)res->fail : 0;
     /* After a success it is complete. */
@@ -122,7 +121,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     s->publish.error = error == -EAGAIN ? 0 : error;
     if (error == -EAGAIN) /* waiting ops continue by loading it */
         s->flags |= SHM_SESSION_NO_COPY;
-    s->waiters = 0;
+    mask = shm_session_take_waiters(s);
     *ret_closed = session_end_unused(p->w, p->session);
     return mask;
 }
@@ -170,8 +169,7 @@ void publish_opened(struct publish *p, const struct s3_result *res)
     if (res)
         publish_open_upload(p, res);
     s = shm_session_edit(w->shm, p->session);
-    mask = s->waiters;
-    s->waiters = 0;
+    mask = shm_session_take_waiters(s);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.error = 0;
     closed = session_end_unused(w, p->session);

@@ -26,6 +26,7 @@ struct attach {
     uint32_t node;
     uint32_t attempts; /* finished loads when it last looked */
     bool truncate;
+    struct upload_name left; /* of a stream that is truncated: to be aborted */
 };
 
 /* ---- attaching ---- */
@@ -177,12 +178,13 @@ enum look { LOOK_WAIT, LOOK_LOAD, LOOK_TRUNCATE, LOOK_READY, LOOK_FAILED };
 
 /* Under shm->meta. A truncation needs no load, but it needs the spool for itself, now and until it
  * is done. True if it may be done. */
-static bool begin_truncation(struct op *op)
+static bool begin_truncation(struct op *op, struct attach *a)
 {
     uint32_t session = op->rec->session;
     struct shm_session *s = shm_session_edit(op->w->shm, session);
 
     session_cut(op->w, session, 0);
+    stream_empty(op->w, session, &a->left);
     s->content = SHM_CONTENT_SPOOL; /* readers use the spool from now on */
     if (!session_change_begin(op, session, 0))
         return false;
@@ -206,7 +208,7 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
     if (!a->truncate && shm_session_is_loaded(s))
         return LOOK_READY;
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing && !s->releasing)
-        return begin_truncation(op) ? LOOK_TRUNCATE : LOOK_WAIT;
+        return begin_truncation(op, a) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
         *ret_error = s->load.error;
         if (s->load.attempts != a->attempts && s->load.error)
@@ -223,13 +225,10 @@ static void truncate_now(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session, mask;
-    struct upload_name left;
+    const struct attach *a = op->state;
     int r;
 
-    worker_lock(w);
-    stream_empty(w, session, &left);
-    worker_unlock(w);
-    upload_abort(w, &left);
+    upload_abort(w, &a->left);
     r = spool_truncate(w, session, 0);
     worker_lock(w);
     if (r == 0) {

@@ -40,17 +40,12 @@ uint32_t session_change_end(struct op *op, uint32_t session)
 {
     struct worker *w = op->w;
     struct shm_session *s = shm_session_edit(w->shm, session);
-    uint32_t mask = 0;
 
     s->writing--;
     if (s->writing == 0 && s->content == SHM_CONTENT_EMPTYING) /* a truncation runs alone */
         s->content = SHM_CONTENT_SPOOL;
     op_edit(op)->change = SHM_CHANGE_NONE;
-    if (s->writing == 0) {
-        mask = s->waiters;
-        s->waiters = 0;
-    }
-    return mask;
+    return s->writing == 0 ? shm_session_take_waiters(s) : 0;
 }
 
 void session_cut(struct worker *w, uint32_t session, uint64_t size)
@@ -145,8 +140,7 @@ int session_move_to_disk(struct op *op, uint32_t session)
     s->load.state = SHM_JOB_IDLE;
     if (r == 0)
         s->flags |= SHM_SESSION_ON_DISK;
-    mask = s->waiters;
-    s->waiters = 0;
+    mask = shm_session_take_waiters(s);
     worker_unlock(w);
     if (r == 0)
         spool_drop_memory(w, session);

@@ -58,8 +58,7 @@ static void load_end(struct load *l, int result)
 
     worker_lock(w);
     s = shm_session_edit(w->shm, l->session);
-    mask = s->waiters;
-    s->waiters = 0;
+    mask = shm_session_take_waiters(s);
     s->load.state = SHM_JOB_IDLE;
     s->load.attempts++;
     s->load.error = error;

@@ -139,10 +139,9 @@ static void open_upload(struct worker *w, uint32_t session)
 
 void stream_go_on(struct worker *w, uint32_t session)
 {
-    const struct shm_session *s = shm_session_at(w->shm, session);
     bool opens, open;
 
-    if (!(__atomic_load_n(&s->flags, __ATOMIC_RELAXED) & SHM_SESSION_STREAM))
+    if (!w->variant->streams)
         return;
     worker_lock(w);
     opens = wants_upload(w, session);
@@ -169,22 +168,21 @@ static uint64_t end_of_done(struct worker *w, uint32_t session)
     return u->part[u->prefix - 1].len == len ? off + len : off;
 }
 
-bool stream_advance(struct worker *w, uint32_t session, uint64_t *ret_from, uint64_t *ret_to)
+void stream_advance(struct worker *w, uint32_t session, uint64_t *ret_from, uint64_t *ret_to)
 {
     struct shm_session *s;
     uint64_t end;
 
     if (!stream_is(shm_session_at(w->shm, session)))
-        return false;
+        return;
     end = end_of_done(w, session);
     s = shm_session_edit(w->shm, session);
     if (end <= s->held_from)
-        return false;
+        return;
     *ret_from = s->held_from;
     *ret_to = end;
     s->held_from = end;
     spool_unreserve(w, session);
-    return true;
 }
 
 void stream_published(struct worker *w, uint32_t session, uint64_t size)

@@ -63,14 +63,13 @@ static void part_store(const struct part *part, int error, const struct s3_resul
         shm_upload_unsent(w->shm, part->session, part->no, 0); /* the file has grown since */
     else
         shm_upload_sent(w->shm, part->session, part->no, res->obj.etag, res->crc);
-    (void)stream_advance(w, part->session, &ret->from, &ret->to);
+    stream_advance(w, part->session, &ret->from, &ret->to);
     s = shm_session_edit(w->shm, part->session);
     if (ret->to > ret->from) /* until it is done, the slot is not used for anything else */
         s->releasing |= UINT32_C(1) << w->slot;
-    ret->mask = s->waiters;
+    ret->mask = shm_session_take_waiters(s);
     if (s->publish.state == SHM_JOB_RUNNING)
         ret->mask |= UINT32_C(1) << s->publish.owner;
-    s->waiters = 0;
     ret->closed = session_end_unused(w, part->session);
 }
 
@@ -84,8 +83,7 @@ static void release(const struct part *part, struct stored *stored)
     worker_lock(w);
     s = shm_session_edit(w->shm, part->session);
     s->releasing &= ~(UINT32_C(1) << w->slot);
-    stored->mask |= s->waiters;
-    s->waiters = 0;
+    stored->mask |= shm_session_take_waiters(s);
     stored->closed = session_end_unused(w, part->session);
     worker_unlock(w);
 }
