@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fnv.h"
 #include "conf/conf_check.h"
 #include "conf/conf_env.h"
 
@@ -27,16 +28,6 @@ int conf_control_dir(char *const *env, char *out, size_t cap)
     else
         n = snprintf(out, cap, "/tmp/stateproxy-%u", (unsigned)geteuid());
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
-}
-
-/* FNV-1a. It only makes names distinct; it is no protection. */
-static uint64_t control_hash(const char *text)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return h;
 }
 
 /* The readable part: '-' for slashes, '_' for characters that a shell treats specially. True if
@@ -64,7 +55,8 @@ int conf_control_default(char *const *env, const char *mount_path, char *out, si
     if (n < 0)
         return n;
     if (!show_path(mount_path, name))
-        snprintf(tail, sizeof(tail), "-%08x", (unsigned)control_hash(mount_path));
+        snprintf(tail, sizeof(tail), "-%08x",
+                 (unsigned)fnv_add(FNV_START, mount_path, strlen(mount_path)));
     n = snprintf(out, cap, "%s/%s%s.sock", dir, name, tail);
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }

@@ -10,9 +10,11 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,6 +37,8 @@
 #define QUIET_TURNS 4
 #define HANG_NS (5 * NS_PER_S)
 #define ANSWER_MAX (1u << 20)
+/* Spool files are memory here: a FALLOCATE of a whole disk would be one of the machine's memory. */
+#define SPOOL_FILE_MAX (64u << 20)
 
 enum item_flags {
     ITEM_RAW = 1,     /* the bytes are the whole request */
@@ -101,9 +105,24 @@ static int event(void)
     return fd;
 }
 
+/* A handler, since libFuzzer takes SIG_IGN for a place that is free. The call gets EFBIG. */
+static void on_file_too_large(int sig)
+{
+    (void)sig;
+}
+
+static void limit_files(void)
+{
+    struct rlimit limit = {SPOOL_FILE_MAX, SPOOL_FILE_MAX};
+
+    fuzz_check(signal(SIGXFSZ, on_file_too_large) != SIG_ERR);
+    fuzz_check(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
+    limit_files();
     log_init(getenv("FUZZ_LOG") ? LOG_DEBUG : LOG_ERR, "worker");
     fuzz_check(loop_new(&loop) == 0);
     server = responder_new(loop, toy_s3_answer, NULL);

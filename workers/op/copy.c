@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/min.h"
-#include "shm/shm_upload.h"
+#include "workers/op/upload_name.h"
 
 #define COPY_FLIGHT 8                   /* parts at the same time */
 #define COPY_PART (UINT64_C(512) << 20) /* bytes of a part, if they are not too many */
@@ -18,7 +18,7 @@ struct large_copy {
     s3_done_fn *done;
     void *arg;
     struct s3_object source; /* as HEAD has told */
-    char from[S3_KEY_MAX + 1], to[S3_KEY_MAX + 1];
+    char from[S3_KEY_MAX + 1];
     char type[S3_TYPE_MAX];
     char source_etag[S3_ETAG_MAX], target_etag[S3_ETAG_MAX]; /* "": no condition */
     bool replace_meta;
@@ -27,7 +27,7 @@ struct large_copy {
     char *text;           /* of the pairs, if the caller has given them */
     struct s3_pairs kept; /* other headers of the object (s3.h) */
     bool has_kept;
-    char id[S3_UPLOAD_ID_MAX];
+    struct upload_name name; /* of the copy */
     struct shm_upload_plan plan;
     unsigned n_parts, next, running;
     struct s3_part_done *part; /* n_parts */
@@ -64,19 +64,10 @@ static void copy_fail(struct large_copy *c, int error)
     copy_end(c, &res);
 }
 
-static void on_copy_aborted(void *arg, const struct s3_result *res)
-{
-    struct worker *w = arg;
-
-    if (res->error && res->error != -ESTALE)
-        worker_count(w, SHM_STAT_UPLOADS_LEFT, 1);
-}
-
 /* The upload is open, and has failed with this result. */
 static void copy_abort(struct large_copy *c, const struct s3_result *res)
 {
-    if (s3_abort(c->w->s3, c->to, c->id, on_copy_aborted, c->w, NULL) < 0)
-        worker_count(c->w, SHM_STAT_UPLOADS_LEFT, 1);
+    upload_abort(c->w, &c->name);
     copy_end(c, res);
 }
 
@@ -95,8 +86,8 @@ static void on_copy_completed(void *arg, const struct s3_result *res)
 static void complete_copy(struct large_copy *c)
 {
     struct s3_complete complete = {
-        .key = c->to,
-        .upload_id = c->id,
+        .key = c->name.key,
+        .upload_id = c->name.id,
         .parts = c->part,
         .n_parts = c->n_parts,
         .if_match = *c->target_etag ? c->target_etag : NULL,
@@ -130,8 +121,8 @@ static void on_part_copied(void *arg, const struct s3_result *res)
 static int start_part(struct large_copy *c, unsigned no)
 {
     struct s3_part_copy copy = {
-        .key = c->to,
-        .upload_id = c->id,
+        .key = c->name.key,
+        .upload_id = c->name.id,
         .number = no + 1,
         .from_key = c->from,
         .if_source_match = c->source.etag,
@@ -179,7 +170,7 @@ static void on_copy_created(void *arg, const struct s3_result *res)
         copy_end(c, res);
         return;
     }
-    strncpy(c->id, res->upload_id, sizeof(c->id) - 1);
+    strncpy(c->name.id, res->upload_id, sizeof(c->name.id) - 1);
     next_parts(c);
 }
 
@@ -202,7 +193,7 @@ static void take_meta(struct large_copy *c)
 static int create_copy(struct large_copy *c)
 {
     struct s3_create create = {
-        .key = c->to,
+        .key = c->name.key,
         .content_type = *c->type ? c->type : NULL,
         .meta = c->pair,
         .n_meta = c->n_pairs,
@@ -279,7 +270,7 @@ static bool keep_text(char *to, size_t cap, const char *from)
 static int keep_all(struct large_copy *c, const struct s3_copy *copy)
 {
     if (!keep_text(c->from, sizeof(c->from), copy->from_key) ||
-        !keep_text(c->to, sizeof(c->to), copy->to_key) ||
+        !keep_text(c->name.key, sizeof(c->name.key), copy->to_key) ||
         !keep_text(c->type, sizeof(c->type), copy->content_type) ||
         !keep_text(c->source_etag, sizeof(c->source_etag), copy->if_source_match) ||
         !keep_text(c->target_etag, sizeof(c->target_etag), copy->if_match))

@@ -62,6 +62,10 @@ void publish_ours(struct publish *p, const char *etag)
 {
     struct s3_result res = {0};
 
+    if (p->stale_meta) {
+        publish_store_meta(p, etag);
+        return;
+    }
     memcpy(res.obj.etag, etag, strnlen(etag, sizeof(res.obj.etag) - 1));
     publish_finish(p, &res, 0);
 }

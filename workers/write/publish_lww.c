@@ -111,21 +111,12 @@ bool publish_base_is_gone(const struct publish *p, const struct s3_result *res)
     return p->base && (res->error || strcmp(res->obj.etag, p->base_etag) != 0);
 }
 
-/* An earlier Complete of ours has taken effect: its answer was lost, or its worker died. */
-static bool stream_is_ours(struct publish *p, const struct s3_result *res)
-{
-    if (res->error || !*p->parts_etag || strcmp(res->obj.etag, p->parts_etag) != 0)
-        return false;
-    shm_etag_copy(p->cas.etag, res->obj.etag);
-    if (p->stale_meta)
-        p->prepared = false; /* it has those of its creation: they are asked for again */
-    return true;
-}
-
 static enum put_next stream_found(struct publish *p, const struct s3_result *res)
 {
-    if (stream_is_ours(p, res))
+    if (publish_is_there(p, res)) {
+        shm_etag_copy(p->cas.etag, res->obj.etag);
         return PUT_OURS;
+    }
     return publish_base_is_gone(p, res) ? PUT_STALE : publish_lww_found(p, res);
 }
 

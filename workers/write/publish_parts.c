@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/container.h"
+#include "base/fnv.h"
 #include "base/log.h"
 #include "s3/s3_etag.h"
 #include "workers/op/copy.h"
@@ -19,22 +20,16 @@
 
 #define UPLOADS_MAX 3 /* uploads of one publish: two may vanish on the server */
 
-/* FNV-1a, over the text and its NUL. */
-#define DIGEST_START UINT64_C(0xcbf29ce484222325)
-#define DIGEST_TIMES UINT64_C(0x100000001b3)
-
+/* (With its NUL.) */
 static uint64_t digest_add(uint64_t digest, const char *text)
 {
-    do {
-        digest = (digest ^ (uint8_t)*text) * DIGEST_TIMES;
-    } while (*text++);
-    return digest;
+    return fnv_add(digest, text, strlen(text) + 1);
 }
 
 /* Of what was sent, or would be sent, when the upload is created. */
 static uint64_t digest_of(const struct publish *p)
 {
-    uint64_t digest = digest_add(DIGEST_START, p->type);
+    uint64_t digest = digest_add(FNV_START, p->type);
 
     for (size_t i = 0; i < p->meta.n; i++) {
         digest = digest_add(digest, p->meta.pair[i].name);
@@ -169,8 +164,7 @@ static void on_meta_stored(void *arg, const struct s3_result *res)
     publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
 }
 
-/* An upload has the metadata with which it was created. */
-static void store_meta(struct publish *p, const char *etag)
+void publish_store_meta(struct publish *p, const char *etag)
 {
     struct s3_copy copy = {
         .from_key = p->key,
@@ -184,6 +178,7 @@ static void store_meta(struct publish *p, const char *etag)
         .kept = &p->meta.kept,
     };
 
+    p->stale_meta = false;
     shm_etag_copy(p->parts_etag, etag);
     if (copy_object(p->w, &copy, p->size, on_meta_stored, p, NULL) < 0)
         publish_ours(p, etag);
@@ -191,30 +186,10 @@ static void store_meta(struct publish *p, const char *etag)
 
 /* ---- complete ---- */
 
-/* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
-static bool has_lost_bytes(struct publish *p)
-{
-    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
-
-    return s->held_from > s->base;
-}
-
-/* An upload that has ended on the server without our knowledge: begins anew. */
+/* The upload has ended on the server without our knowledge: publish_parts() begins another. */
 static void begin_anew(struct publish *p, bool completed)
 {
-    struct upload_name gone;
-    bool lost;
-
-    worker_lock(p->w);
-    upload_give_up(p->w, p->session, &gone);
-    lost = has_lost_bytes(p);
-    worker_unlock(p->w);
-    upload_abort(p->w, &gone);
-    if (lost) {
-        fail_parts(p, -EIO);
-        return;
-    }
-    p->parts_etag[0] = '\0';
+    p->vanished = true;
     if (completed && p->w->variant->expects) {
         p->cas.ambiguous = true;
         publish_next(p, PUT_LOOK);
@@ -223,16 +198,18 @@ static void begin_anew(struct publish *p, bool completed)
     }
 }
 
+bool publish_is_there(const struct publish *p, const struct s3_result *res)
+{
+    return !res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0;
+}
+
 /* Last write wins: Complete has taken effect if the object has the ETag of these parts. */
 static void on_vanished(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
-    if (!res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0) {
-        if (p->stale_meta)
-            store_meta(p, res->obj.etag);
-        else
-            publish_ours(p, res->obj.etag);
+    if (publish_is_there(p, res)) {
+        publish_ours(p, res->obj.etag);
         return;
     }
     if (res->error && res->error != -ENOENT) {
@@ -262,7 +239,7 @@ static void on_completed(void *arg, const struct s3_result *res)
     int r;
 
     if (!res->error && p->stale_meta && *res->obj.etag) {
-        store_meta(p, res->obj.etag);
+        publish_ours(p, res->obj.etag);
         return;
     }
     if (!res->error || !has_vanished(res)) {
@@ -396,6 +373,14 @@ static bool is_current(struct publish *p)
     return !u->error && !p->stale_meta && u->seq == s->publishing_seq;
 }
 
+/* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
+static bool has_lost_bytes(struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return s->held_from > s->base;
+}
+
 void publish_parts(struct publish *p)
 {
     struct worker *w = p->w;
@@ -408,8 +393,10 @@ void publish_parts(struct publish *p)
     }
     p->hook.fn = on_turn;
     worker_lock(w);
-    current = is_current(p);
+    current = !p->vanished && is_current(p);
+    p->vanished = false;
     if (!current) {
+        p->parts_etag[0] = '\0';
         upload_give_up(w, p->session, &old);
         lost = has_lost_bytes(p);
     }

@@ -47,6 +47,7 @@ struct publish {
     bool opens;    /* a stream (stream.h): the job ends when the upload is open */
     uint64_t base; /* of a stream: bytes of version base_etag that come first */
     char base_etag[SHM_ETAG_MAX];
+    bool vanished;   /* the server no longer knows the upload */
     bool stale_meta; /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;             /* begun; an upload may vanish on the server */
@@ -96,8 +97,16 @@ void publish_failed(struct publish *p, const struct s3_result *res);
 /* S3 may have it from now on, if this process dies: notes that in the session. */
 void publish_note_sent(struct publish *p);
 
-/* S3 has it, as version `etag`: ends the job. */
+/* S3 has it, as version `etag`: ends the job, after metadata that have changed meanwhile. */
 void publish_ours(struct publish *p, const char *etag);
+
+/* An upload has the metadata with which it was created: stores those of now (p->stale_meta) in
+ * version `etag`, and ends the job. */
+void publish_store_meta(struct publish *p, const char *etag);
+
+/* HEAD has found what Complete makes of our parts: one of ours has taken effect, whose answer was
+ * lost. */
+bool publish_is_there(const struct publish *p, const struct s3_result *res);
 
 /* Another step, as the rules have decided. */
 void publish_next(struct publish *p, enum put_next next);
