@@ -265,6 +265,15 @@ void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error
         u->error = error;
 }
 
+bool shm_upload_completes(struct shm *shm, uint32_t session, bool sent)
+{
+    bool before = shm_upload_at(shm, session)->completing;
+
+    if (before != sent)
+        upload_edit(shm, session)->completing = sent;
+    return before;
+}
+
 bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner)
 {
     const struct shm_upload *u = shm_upload_at(shm, session);

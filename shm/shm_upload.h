@@ -54,6 +54,7 @@ struct shm_upload {
     uint32_t taken;   /* no part from this one on has been taken yet */
     int32_t error;    /* -errno of the first part that failed: no more are sent */
     uint32_t checksum;
+    uint32_t completing; /* Complete was sent, and may take effect */
     struct shm_upload_plan plan;
     uint64_t digest;
     uint64_t seq;
@@ -95,6 +96,10 @@ void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char 
 /* The part that was taken is not on S3. `error`: -errno, which ends the upload; 0: it is to be
  * sent again. */
 void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error);
+
+/* Complete is about to be sent; `sent` false: it was clearly refused. True: it was sent before, and
+ * may have taken effect. */
+bool shm_upload_completes(struct shm *shm, uint32_t session, bool sent);
 
 /* Parts that this worker was sending are to be sent again. True: there were some. */
 bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner);

@@ -52,6 +52,16 @@ def parts_of(bucket, key, upload):
     return found.get("Parts", [])
 
 
+def no_parts_left(bucket, proxy):
+    """What is left after kills: a worker that is killed between the creation of an upload and the
+    answer leaves an empty one. And where a killed worker's part reaches the server after Complete,
+    versitygw makes a folder for it anew: an upload that was once to be completed may be there."""
+    ended = {x.query.split("uploadId=")[1].split("&")[0] for x in proxy.log()
+             if x.op in ("CompleteMultipartUpload", "AbortMultipartUpload")}
+    util.wait_until(lambda: not any(parts_of(bucket, *u) for u in bucket.uploads()
+                                    if u[1] not in ended), what="uploads to be ended")
+
+
 def uploads_of(proxy):
     return {op: n for op, n in proxy.counts().items() if "Upload" in op or op == "PutObject"}
 
@@ -345,7 +355,7 @@ def test_a_worker_dies_at_complete(m, proxy, bucket, when):
 
 @pytest.mark.slow
 @pytest.mark.limit(180)
-def test_a_storm_of_kills(m, bucket, seed):
+def test_a_storm_of_kills(m, proxy, bucket, seed):
     def one(i):
         for round_ in range(3):
             write(m.path / f"f{i}.bin", pattern(THRESHOLD + i, 10 * i + round_))
@@ -356,10 +366,89 @@ def test_a_storm_of_kills(m, bucket, seed):
     killer.finish(60 * SLOW)
     for i in range(3):
         holds(bucket, m, f"f{i}.bin", pattern(THRESHOLD + i, 10 * i + 2))
-    # A worker that is killed between the creation of an upload and the answer leaves an empty one.
-    util.wait_until(lambda: not any(parts_of(bucket, *u) for u in bucket.uploads()),
-                    what="uploads to be ended")
+    no_parts_left(bucket, proxy)
     m.check()
+
+
+COMPLETED = """<?xml version="1.0" encoding="UTF-8"?>
+<CompleteMultipartUploadResult><ETag>{}</ETag></CompleteMultipartUploadResult>"""
+
+
+def say_completed(proxy, data, **match):
+    """The server's 200 to Complete, which it does not act on."""
+    sums = [hashlib.md5(data[at:at + PART]).digest() for at in range(0, len(data), PART)]
+    etag = f'"{hashlib.md5(b"".join(sums)).hexdigest()}-{len(sums)}"'
+    proxy.add_rule("answer", status=200, body=COMPLETED.format(etag), op="CompleteMultipartUpload",
+                   **match)
+
+
+def test_a_200_to_a_second_complete_is_no_proof(m, proxy, bucket):
+    """The first one's answer was lost; it had no effect, and the second has none either."""
+    data = pattern(THRESHOLD, 6)
+    write(m.path / "f.bin", b"old")
+    proxy.reset_counts()
+    proxy.add_rule("reset", op="CompleteMultipartUpload", nth=1)
+    say_completed(proxy, data, times=1)
+    write(m.path / "f.bin", data)
+    holds(bucket, m, "f.bin", data)
+    assert (m.path / "f.bin").read_bytes() == data
+    assert proxy.counts()["CompleteMultipartUpload"] == 3
+    no_uploads(bucket)
+    m.check()
+
+
+def test_a_second_complete_while_the_first_is_at_work(m, proxy, bucket):
+    """versitygw says 200 to it at once. The close waits until the object is there."""
+    data = pattern(THRESHOLD, 6)
+    write(m.path / "f.bin", b"old")
+    proxy.hold("first", op="CompleteMultipartUpload", nth=1, detach=True)
+    say_completed(proxy, data, skip=1)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    writing = pool.submit(write, m.path / "f.bin", data)
+    proxy.wait_held("first")
+    m.kill_workers()
+    proxy.wait_count(4, op="CompleteMultipartUpload")
+    assert not writing.done() and bucket.get(m.key("f.bin")) == b"old"
+    proxy.release("first")
+    writing.result(60 * SLOW)
+    holds(bucket, m, "f.bin", data)
+    assert (m.path / "f.bin").read_bytes() == data
+    m.check()
+
+
+def test_a_200_to_a_second_complete_after_another_writer(m, proxy, bucket):
+    data = pattern(THRESHOLD, 6)
+    write(m.path / "f.bin", b"old")
+    proxy.hold("first", op="CompleteMultipartUpload", nth=1)
+    say_completed(proxy, data, nth=2)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    writing = pool.submit(write, m.path / "f.bin", data)
+    proxy.wait_held("first")
+    bucket.put(m.key("f.bin"), b"another's")
+    proxy.release("first", "reset")
+    if "variant=s3-buffered-cas" in m.log():    # ours may have been there for a moment
+        with pytest.raises(OSError, match=r"\[Errno 5\]"):
+            writing.result(60 * SLOW)
+        assert bucket.get(m.key("f.bin")) == b"another's"
+    else:
+        writing.result(60 * SLOW)
+        holds(bucket, m, "f.bin", data)
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("lost", ["reset", "drop"])
+def test_a_copy_whose_second_complete_says_200(small, proxy, bucket, lost):
+    """A rename must not delete the source before the target is seen. (drop: the first had effect.)"""
+    data = pattern(2 * PART + 3, 3)
+    put_large(bucket, small, "a.bin", len(data))
+    proxy.add_rule(lost, op="CompleteMultipartUpload", nth=1)
+    say_completed(proxy, data, times=1)
+    os.rename(small.path / "a.bin", small.path / "b.bin")
+    holds(bucket, small, "b.bin", data)
+    assert not bucket.exists(small.key("a.bin"))
+    assert proxy.counts()["CompleteMultipartUpload"] == (3 if lost == "reset" else 2)
+    small.check()
 
 
 def test_a_killed_writer_leaves_no_upload(m, bucket):

@@ -14,7 +14,7 @@ import pytest
 from harness import SLOW, util
 from harness.killer import Killer
 from harness.pattern import pattern
-from test_parts import holds, no_uploads, parts_of, write
+from test_parts import holds, no_parts_left, no_uploads, parts_of, write
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -493,8 +493,7 @@ def test_a_server_without_multipart_uploads(m, proxy, bucket):
 
 @pytest.mark.slow
 @pytest.mark.limit(180)
-def test_a_storm_of_kills(stream, bucket, seed):
-    m = stream()
+def test_a_storm_of_kills(m, proxy, bucket, seed):
 
     def one(i):
         for round_ in range(3):
@@ -509,8 +508,7 @@ def test_a_storm_of_kills(stream, bucket, seed):
     killer.finish(60 * SLOW)
     for i in range(3):
         holds(bucket, m, f"f{i}.bin", pattern(3 * PART + i, 10 * i + 2))
-    util.wait_until(lambda: not any(parts_of(bucket, *u) for u in bucket.uploads()),
-                    what="uploads to be ended")
+    no_parts_left(bucket, proxy)
     m.check()
 
 

@@ -139,7 +139,8 @@ class Kind(Server):
 class Versitygw(Kind, S3Server):
     """A gateway on a directory. A file and a directory of one name exclude each other, as on any file
     system; the directory has to keep extended attributes. Give it `--keep-alive`: without it each answer
-    closes the connection."""
+    closes the connection. A part that reaches it after Complete, from a connection that was given up, leaves
+    a folder like that of an open upload: a lifecycle rule, or `aws s3api abort-multipart-upload`, removes it."""
 
     name, version, source = "versitygw", "1.8.0", "Go module"
     header, conditions = "VERSITYGW", "put,complete,delete"

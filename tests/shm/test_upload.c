@@ -101,6 +101,25 @@ static void test_the_first_error_stays(void **state)
     assert_int_equal(shm_upload_at(shm, s)->error, -EACCES);
 }
 
+static void test_that_complete_was_sent_is_remembered(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_one(shm, 8 * MIB, false);
+
+    fx_lock(shm);
+    assert_false(shm_upload_completes(shm, s, true));
+    assert_true(shm_upload_completes(shm, s, true));
+    assert_true(shm_upload_completes(shm, s, false));
+    assert_false(shm_upload_completes(shm, s, true));
+    shm_upload_end(shm, s);
+    shm_upload_open(shm, s,
+                    &(struct shm_upload_new){
+                        .key = "p/f", .id = "other", .plan = shm_upload_plan(8 * MIB, false, 0)});
+    assert_false(shm_upload_completes(shm, s, true));
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
 static void test_another_upload_forgets_the_parts(void **state)
 {
     struct shm *shm = *state;
@@ -290,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_parts_are_taken_in_order_and_once),
         TEST(test_the_first_error_stays),
+        TEST(test_that_complete_was_sent_is_remembered),
         TEST(test_another_upload_forgets_the_parts),
         TEST(test_a_worker_that_dies),
         TEST(test_a_part_that_has_grown_is_sent_again),

@@ -560,7 +560,7 @@ class Connection:
             first, headers = parse_head(answer)
             status = int(first.split(" ", 2)[1])
             if status >= 200:
-                x.status = status
+                x.status, x.etag = status, headers.get("etag")
                 return answer, first, headers
             self.client.write(answer)
 

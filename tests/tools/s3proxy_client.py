@@ -14,8 +14,8 @@ PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "s3proxy.py")
 
 class Entry(types.SimpleNamespace):
     """One request of the log: number, connection, op, bucket, key, method, query, range,
-    conditions, headers, status (None: the client got none), faults, error, start (seconds), sent,
-    end (None: still going on), bytes_in, bytes_out."""
+    conditions, headers, status (None: the client got none), etag (as answered), faults, error,
+    start (seconds), sent, end (None: still going on), bytes_in, bytes_out."""
 
     def __repr__(self):
         return f"<{self.op} {self.key!r} {self.status} {self.range or ''}{self.conditions or ''}>"

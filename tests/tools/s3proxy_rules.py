@@ -220,11 +220,11 @@ class Exchange:
     """One request and what became of it."""
 
     __slots__ = ("number", "connection", "op", "bucket", "key", "method", "query", "headers",
-                 "request_length", "status", "faults", "error", "start", "sent", "end",
+                 "request_length", "status", "etag", "faults", "error", "start", "sent", "end",
                  "bytes_in", "bytes_out", "range")
 
     FIELDS = ("number", "connection", "op", "bucket", "key", "method", "query", "range", "status",
-              "faults", "error", "start", "sent", "end", "bytes_in", "bytes_out")
+              "etag", "faults", "error", "start", "sent", "end", "bytes_in", "bytes_out")
 
     def __init__(self, number, connection, first_line, headers, start):
         self.number, self.connection = number, connection
@@ -237,7 +237,7 @@ class Exchange:
         self.op, self.bucket, self.key = classify(self.method, path, self.query, headers)
         self.range = headers.get("range")
         self.request_length = None
-        self.status = self.error = None
+        self.status = self.etag = self.error = None
         self.faults = ()
         self.start, self.sent, self.end = start, None, None
         self.bytes_in = self.bytes_out = 0

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "base/min.h"
+#include "s3/s3_etag.h"
 #include "workers/op/upload_name.h"
+#include "workers/op/upload_proof.h"
 
 #define COPY_FLIGHT 8                   /* parts at the same time */
 #define COPY_PART (UINT64_C(512) << 20) /* bytes of a part, if they are not too many */
@@ -33,6 +36,8 @@ struct large_copy {
     struct s3_part_done *part; /* n_parts */
     char (*etag)[S3_ETAG_MAX]; /* n_parts */
     struct s3_result failed;   /* the first failure; error 0: none */
+    bool repeated;             /* Complete was sent more than once */
+    struct upload_proof proof;
 };
 
 /* A part under way. */
@@ -73,11 +78,45 @@ static void copy_abort(struct large_copy *c, const struct s3_result *res)
 
 /* ---- complete ---- */
 
+static void complete_copy(struct large_copy *c);
+
+static void on_copy_proof(struct upload_proof *proof, enum upload_found found,
+                          const struct s3_result *res)
+{
+    struct large_copy *c = container_of(proof, struct large_copy, proof);
+
+    if (found == UPLOAD_PENDING)
+        complete_copy(c);
+    else if (found == UPLOAD_OTHER)
+        copy_fail(c, -ESTALE);
+    else
+        copy_end(c, res);
+}
+
+/* `etag`: of the copy. `limit_ns`: how long it may take to appear. */
+static void prove_copy(struct large_copy *c, const char *etag, uint64_t limit_ns)
+{
+    int r;
+
+    c->proof.limit_ns = limit_ns;
+    memcpy(c->proof.before, c->target_etag, sizeof(c->proof.before));
+    memcpy(c->proof.etag, etag, sizeof(c->proof.etag));
+    r = upload_prove(c->w, &c->proof, c->name.key, on_copy_proof);
+    if (r < 0)
+        copy_fail(c, r);
+}
+
 static void on_copy_completed(void *arg, const struct s3_result *res)
 {
     struct large_copy *c = arg;
+    char etag[S3_ETAG_MAX];
 
-    if (res->error && res->error != -ESTALE)
+    c->repeated |= res->may_have_acted;
+    if (!res->error && c->repeated && *res->obj.etag)
+        prove_copy(c, res->obj.etag, c->w->conf->s3.deadline_ns);
+    else if (res->error == -ESTALE && c->repeated && s3_etag_of_parts(c->part, c->n_parts, etag))
+        prove_copy(c, etag, s3_settle_ns(c->w->s3));
+    else if (res->error && res->error != -ESTALE)
         copy_abort(c, res);
     else
         copy_end(c, res);

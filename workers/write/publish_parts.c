@@ -141,6 +141,7 @@ static void create(struct publish *p)
     int r;
 
     p->stale_meta = false;
+    p->proof.since_ns = 0;
     if (p->uploads++ == UPLOADS_MAX) {
         fail_parts(p, -EIO);
         return;
@@ -203,25 +204,49 @@ bool publish_is_there(const struct publish *p, const struct s3_result *res)
     return !res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0;
 }
 
-/* Last write wins: Complete has taken effect if the object has the ETag of these parts. */
-static void on_vanished(void *arg, const struct s3_result *res)
+/* Last write wins: Complete has not taken effect, or something else has replaced what it made. */
+static void on_not_there(struct publish *p, const struct s3_result *res)
 {
-    struct publish *p = arg;
-
-    if (publish_is_there(p, res)) {
-        publish_ours(p, res->obj.etag);
-        return;
-    }
-    if (res->error && res->error != -ENOENT) {
-        publish_finish(p, res, res->error);
-        return;
-    }
     if (publish_base_is_gone(p, res)) {
         publish_next(p, PUT_STALE);
         return;
     }
     cas_put_condition(res, p->etag, &p->absent);
     begin_anew(p, true);
+}
+
+/* Compare-and-set asks who has written what is there: others may have written the same bytes. */
+static void on_proof(struct upload_proof *proof, enum upload_found found,
+                     const struct s3_result *res)
+{
+    struct publish *p = container_of(proof, struct publish, proof);
+
+    if (found == UPLOAD_FAILED) {
+        publish_finish(p, res, res->error);
+    } else if (found == UPLOAD_PENDING) {
+        drive(p);
+    } else if (p->w->variant->expects) {
+        p->cas.ambiguous = true;
+        publish_next(p, p->rules->found(p, res));
+    } else if (found == UPLOAD_THERE) {
+        publish_ours(p, res->obj.etag);
+    } else {
+        on_not_there(p, res);
+    }
+}
+
+/* `etag`: of what Complete makes. `limit_ns`: how long it may still take effect. */
+static void prove(struct publish *p, const char *etag, uint64_t limit_ns)
+{
+    int r;
+
+    p->proof.limit_ns = limit_ns;
+    p->proof.absent = p->absent;
+    shm_etag_copy(p->proof.before, p->asked && !p->absent ? p->etag : "");
+    shm_etag_copy(p->proof.etag, etag);
+    r = upload_prove(p->w, &p->proof, p->key, on_proof);
+    if (r < 0)
+        fail_parts(p, r);
 }
 
 /* The server no longer knows the upload: it was completed by an attempt whose answer was lost, or
@@ -233,26 +258,32 @@ static bool has_vanished(const struct s3_result *res)
            strcmp(res->code, "NoSuchUpload") == 0 || strcmp(res->code, "InvalidPart") == 0;
 }
 
+/* A clear refusal: the next Complete is a first one again. */
+static void complete_refused(struct publish *p)
+{
+    worker_lock(p->w);
+    (void)shm_upload_completes(p->w->shm, p->session, false);
+    worker_unlock(p->w);
+}
+
 static void on_completed(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
-    int r;
+    bool repeated = p->completed_before || res->may_have_acted;
 
-    if (!res->error && p->stale_meta && *res->obj.etag) {
+    if (res->error && !repeated)
+        complete_refused(p);
+    if (!res->error && repeated && *res->obj.etag) {
+        prove(p, res->obj.etag, p->w->conf->s3.deadline_ns);
+    } else if (!res->error && p->stale_meta && *res->obj.etag) {
         publish_ours(p, res->obj.etag);
-        return;
-    }
-    if (!res->error || !has_vanished(res)) {
+    } else if (!has_vanished(res) || !res->error) {
         publish_answered(p, res);
-        return;
-    }
-    if (p->w->variant->expects) {
+    } else if (p->w->variant->expects) {
         begin_anew(p, true);
-        return;
+    } else {
+        prove(p, p->parts_etag, repeated ? p->cas.settle_ns : 0);
     }
-    r = s3_head(p->w->s3, p->key, on_vanished, p, NULL);
-    if (r < 0)
-        fail_parts(p, r);
 }
 
 /* The list of parts, with their ETags behind it; freed by the caller. NULL: no memory. */
@@ -268,6 +299,7 @@ static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *
     worker_lock(p->w);
     u = shm_upload_at(p->w->shm, p->session);
     *ret_checksum = (enum s3_crc)u->checksum;
+    p->completed_before = shm_upload_completes(p->w->shm, p->session, true);
     for (size_t i = 0; i < n; i++, etag += SHM_ETAG_MAX) {
         memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
         done[i] =

@@ -9,6 +9,7 @@
 #include "workers/cas/cas_put.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/key.h"
+#include "workers/op/upload_proof.h"
 #include "workers/op/variant.h"
 #include "workers/op/worker.h"
 #include "workers/write/publish_rules.h"
@@ -52,6 +53,8 @@ struct publish {
     struct worker_hook hook;
     unsigned uploads;             /* begun; an upload may vanish on the server */
     char parts_etag[S3_ETAG_MAX]; /* that the object has if Complete succeeds; "" = not known */
+    bool completed_before;        /* Complete was sent before, perhaps by a worker that died */
+    struct upload_proof proof;
     /* last write wins: an upload of this new file by a dead worker may still take effect */
     bool unsure;
     struct loop_timer wait;
