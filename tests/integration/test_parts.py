@@ -451,6 +451,26 @@ def test_a_copy_whose_second_complete_says_200(small, proxy, bucket, lost):
     small.check()
 
 
+def test_a_copy_that_never_appears(mount, proxy, bucket):
+    """200 to each Complete of an upload, and no object: it is given up and aborted, and another made."""
+    m = mount(via=proxy, env={**SMALL, "STATEPROXY_S3_DEADLINE": "3s"})
+    data = pattern(2 * PART + 3, 3)
+    put_large(bucket, m, "a.bin", len(data))
+    proxy.hold("first", op="CompleteMultipartUpload", nth=1)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    renaming = pool.submit(os.rename, m.path / "a.bin", m.path / "b.bin")
+    proxy.wait_held("first")
+    (_, upload), = bucket.uploads()
+    say_completed(proxy, data, query=f"*{upload}*")
+    proxy.release("first", "reset")
+    renaming.result(60 * SLOW)
+    holds(bucket, m, "b.bin", data)
+    assert not bucket.exists(m.key("a.bin"))
+    assert proxy.counts()["CreateMultipartUpload"] == 2
+    no_uploads(bucket)
+    m.check()
+
+
 def test_a_killed_writer_leaves_no_upload(m, bucket):
     write(m.path / "f.bin", b"old")
     program = ("import os,sys,time\nfd=os.open(sys.argv[1],os.O_WRONLY)\n"

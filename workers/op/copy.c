@@ -76,6 +76,13 @@ static void copy_abort(struct large_copy *c, const struct s3_result *res)
     copy_end(c, res);
 }
 
+/* The same, with no result of S3. */
+static void copy_give_up(struct large_copy *c, int error)
+{
+    upload_abort(c->w, &c->name);
+    copy_fail(c, error);
+}
+
 /* ---- complete ---- */
 
 static void complete_copy(struct large_copy *c);
@@ -87,10 +94,12 @@ static void on_copy_proof(struct upload_proof *proof, enum upload_found found,
 
     if (found == UPLOAD_PENDING)
         complete_copy(c);
-    else if (found == UPLOAD_OTHER)
-        copy_fail(c, -ESTALE);
-    else
+    else if (found == UPLOAD_THERE)
         copy_end(c, res);
+    else if (found == UPLOAD_OTHER)
+        copy_give_up(c, -ESTALE);
+    else
+        copy_abort(c, res);
 }
 
 /* `etag`: of the copy. `limit_ns`: how long it may take to appear. */
@@ -103,7 +112,7 @@ static void prove_copy(struct large_copy *c, const char *etag, uint64_t limit_ns
     memcpy(c->proof.etag, etag, sizeof(c->proof.etag));
     r = upload_prove(c->w, &c->proof, c->name.key, on_copy_proof);
     if (r < 0)
-        copy_fail(c, r);
+        copy_give_up(c, r);
 }
 
 static void on_copy_completed(void *arg, const struct s3_result *res)
