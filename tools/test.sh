@@ -60,7 +60,7 @@ failed=0
 failures=()
 # What the tests put in $TMPDIR, and the mark by which their processes are known.
 work=$(mktemp -d "${TMPDIR:-/tmp}/stateproxy-test.XXXXXX")
-chmod 755 "$work" # some tests are other users
+chmod 755 "$work" # some tests run as other users
 mark=STATEPROXY_TEST_RUN=${work##*.}
 
 good() { passed=$((passed + $1)); }

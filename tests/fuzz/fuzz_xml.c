@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/fnv.h"
 #include "s3/s3_xml.h"
 
 struct told {
@@ -15,10 +16,7 @@ struct told {
 
 static void add(struct told *told, const void *data, size_t len)
 {
-    const uint8_t *p = data;
-
-    for (size_t i = 0; i < len; i++)
-        told->sum = (told->sum ^ p[i]) * UINT64_C(0x100000001b3);
+    told->sum = fnv_add(told->sum, data, len);
 }
 
 static int on_entry(void *arg, const struct s3_list_entry *e)

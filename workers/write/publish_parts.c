@@ -4,7 +4,8 @@
  * The upload outlives its job: if the worker dies, the next publish of the same content continues
  * with the parts that S3 has. A refusal of Complete leaves the upload as it is, and the next
  * attempt is another Complete. An upload that has vanished on the server begins anew; if Complete
- * was sent, a HEAD first shows whether it has taken effect. */
+ * was sent, a HEAD first shows whether it has taken effect. It also has to show what a 200 to a
+ * repeated Complete claims (upload_proof.h). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,12 +259,15 @@ static bool has_vanished(const struct s3_result *res)
            strcmp(res->code, "NoSuchUpload") == 0 || strcmp(res->code, "InvalidPart") == 0;
 }
 
-/* A clear refusal: the next Complete is a first one again. */
-static void complete_refused(struct publish *p)
+/* As shm_upload_completes(). */
+static bool note_complete(struct publish *p, bool sent)
 {
+    bool before;
+
     worker_lock(p->w);
-    (void)shm_upload_completes(p->w->shm, p->session, false);
+    before = shm_upload_completes(p->w->shm, p->session, sent);
     worker_unlock(p->w);
+    return before;
 }
 
 static void on_completed(void *arg, const struct s3_result *res)
@@ -271,8 +275,8 @@ static void on_completed(void *arg, const struct s3_result *res)
     struct publish *p = arg;
     bool repeated = p->completed_before || res->may_have_acted;
 
-    if (res->error && !repeated)
-        complete_refused(p);
+    if (res->error && !repeated) /* clearly refused: the next Complete is a first one again */
+        (void)note_complete(p, false);
     if (!res->error && repeated && *res->obj.etag) {
         prove(p, res->obj.etag, p->w->conf->s3.deadline_ns);
     } else if (!res->error && p->stale_meta && *res->obj.etag) {
@@ -299,7 +303,6 @@ static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *
     worker_lock(p->w);
     u = shm_upload_at(p->w->shm, p->session);
     *ret_checksum = (enum s3_crc)u->checksum;
-    p->completed_before = shm_upload_completes(p->w->shm, p->session, true);
     for (size_t i = 0; i < n; i++, etag += SHM_ETAG_MAX) {
         memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
         done[i] =
@@ -326,6 +329,7 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
     }
     if (p->w->variant->expects || p->absent)
         publish_note_sent(p);
+    p->completed_before = note_complete(p, true);
     (void)s3_etag_of_parts(done, n, p->parts_etag);
     complete.parts = done;
     complete.bare_match = p->bare;
