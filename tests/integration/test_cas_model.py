@@ -118,9 +118,11 @@ class Sequence(RuleBasedStateMachine):
     # -- what the model does not speak of
 
     def is_ambiguous(self, p, *keys):
-        """Two sessions of one process that are both to be found by one name."""
+        """Two sessions of one process that are both to be found by one name, or one of which it cannot be
+        said whether the name still leads to it."""
         model = self.model
-        return any(len(model.visible(p, k) or model.clean(p, k)) > 1 for k in keys)
+        return any(len(model.visible(p, k) or model.clean(p, k)) > 1 for k in keys) or any(
+            w.session.unsure and w.session.who == p and w.session.key in keys for w in model.writers)
 
     def may_be_thought_absent(self, p, k):
         """What is about to create a file may be told by a young listing that there is none, and is
@@ -298,7 +300,7 @@ class Sequence(RuleBasedStateMachine):
     @rule(p=process, k=key)
     def unlink(self, p, k):
         model, own = self.model, self.model.visible(p, k)
-        if len(own) > 1:
+        if len(own) > 1 or self.is_ambiguous(p, k):
             return
         # Of a file that it has not published a process knows no other version; an unlink of it
         # may leave what somebody else has put there meanwhile.

@@ -45,6 +45,9 @@ class Session:
     replaced: bool = False      # another process on this mount has removed or replaced the file
     untold: bool = False        # truncated by path, refused: the kernel has not heard of its size
     born: str = ""              # its first name, which is what its descriptors are known by
+    guessed: bool = False       # a young listing may have said that the file is new: its base is ABSENT then
+    unsure: bool = False        # guessed, and another process has removed or replaced the file: of a new file
+    #                             that is no concern
 
     def __post_init__(self):
         self.born = self.key
@@ -56,6 +59,7 @@ class Writer:
 
     session: Session
     mode: str
+    name: str                   # by which it was opened
     at: int = 0
 
 
@@ -187,7 +191,7 @@ class Model:
         s.failed = outcome != "ok"
         if outcome == "ok":
             s.expects = s.base = self.server[s.key]
-            s.dirty = s.emptied = False
+            s.dirty = s.emptied = s.guessed = False
         return outcome
 
     # -- sessions
@@ -226,7 +230,8 @@ class Model:
             expects = (self.expected_of_new_file(process, key, truncate) if there == ABSENT
                        else self.expected_of_new_content(process, key))
             base = expects if expects != ANY else there
-            return Session(process, key, expects, base, "", dirty=True, emptied=True)
+            return Session(process, key, expects, base, "", dirty=True, emptied=True,
+                           guessed=there != ABSENT and expects == ANY)
         refused = not append and self.is_outdated(self.own_baseline(process, key), there)
         return Session(process, key, REFUSED if refused else there, there, content_of(there))
 
@@ -244,7 +249,7 @@ class Model:
             s = w.session
             if s.key == key and s.who not in self.family(process) and not s.orphan and s.base != ABSENT and \
                     self.mount_of[s.who] == self.mount_of[process]:
-                s.replaced = True
+                s.replaced, s.unsure = True, s.guessed
 
     # -- what processes do
 
@@ -266,7 +271,7 @@ class Model:
                 self.resize(s, 0)
         else:
             s = self.begin(process, key, mode == "w", mode == "a")
-        self.writers.append(Writer(s, mode))
+        self.writers.append(Writer(s, mode, key))
         return "ok", self.writers[-1]
 
     def write(self, writer, text):
@@ -294,7 +299,7 @@ class Model:
         published all the same, a moment later, and how that went is told to nobody."""
         s = writer.session
         return s.emptied and not s.content and any(
-            w is not writer and w.session.who == s.who and w.session.born == s.key
+            w is not writer and w.session.who == s.who and s.key in (w.session.born, w.name)
             for w in self.writers)
 
     def close(self, writer):
