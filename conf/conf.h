@@ -165,6 +165,7 @@ struct conf {
         uint64_t part_size;
         uint64_t copy_limit;
         unsigned concurrency; /* parts of one file */
+        bool early;           /* while the file is written */
     } upload;
 
     struct {

@@ -440,6 +440,9 @@ const struct conf_key conf_keys[] = {
     {.name = "upload.part_size", FIELD(upload.part_size), .type = CONF_SIZE, .def = "8Mi",
      .min = 5 * MiB, .max = 5 * GiB,
      .doc = "size of a part; larger where a file would need more than 10,000 of them"},
+    {.name = "upload.early", FIELD(upload.early), .type = CONF_BOOL, .def = "true",
+     .doc = "s3-buffered-lww: parts of a new file that is written in order go to S3 while it is "
+            "written"},
     {.name = "upload.copy_limit", FIELD(upload.copy_limit), .type = CONF_SIZE, .def = "5Gi",
      .min = 5 * MiB, .max = 5 * GiB,
      .doc = "larger objects are copied in parts, for a rename or a change of attributes"},

@@ -27,7 +27,7 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
     };
     static const char *const flags[SHM_SESSION_FLAGS] = {
         "on-disk",   "no-copy",  "lost",  "xattr",  "unpublished", "excl",  "orphan",
-        "many-pids", "replaced", "moved", "stream", "renewed",     "keyed",
+        "many-pids", "replaced", "moved", "stream", "renewed",     "keyed", "late",
     };
     const struct shm_expectation *e = &s->expect;
     const struct {

@@ -54,9 +54,11 @@ enum shm_session_flag {
     /* of the connector: it has no name in the mount. Its key is in `xattr`, and its node is PRIVATE
      * and stands for nothing */
     SHM_SESSION_KEYED = 1u << 12,
+    /* no upload could be opened while it is written: the publish will try */
+    SHM_SESSION_LATE = 1u << 13,
 };
 
-#define SHM_SESSION_FLAGS 13
+#define SHM_SESSION_FLAGS 14
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {
@@ -134,6 +136,7 @@ struct shm_session {
      * long as the spool has everything. */
     uint64_t base;
     uint64_t held_from;
+    uint64_t ordered_to; /* the first bytes, written in order since the file was empty */
     /* number of requests that are changing the spool; no publish begins meanwhile */
     uint32_t writing;
     /* -errno of a failed WRITE: nothing is published until the file is truncated and written

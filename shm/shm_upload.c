@@ -213,27 +213,40 @@ void shm_upload_grown(struct shm *shm, uint32_t session, uint64_t size)
     u->prefix = min_u32(u->prefix, no);
 }
 
+/* From the first part that may be one of those: the next to be sent. */
+static uint32_t find_part(const struct shm_upload *u, uint32_t limit, enum shm_upload_take which)
+{
+    uint32_t no = which == SHM_UPLOAD_ALL ? u->prefix : u->next;
+
+    while (no < limit && no < u->taken && state_of(u, no) != SHM_PART_NONE &&
+           (which != SHM_UPLOAD_ALL || state_of(u, no) != SHM_PART_CHANGED))
+        no++;
+    return no;
+}
+
 uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit,
-                         uint64_t size)
+                         uint64_t size, enum shm_upload_take which)
 {
     struct shm_upload *u = upload_edit(shm, session);
     struct shm_upload_part *part;
-    uint32_t no = u->next;
+    uint32_t no;
     uint64_t off;
 
     if (!u->open)
         return SHM_NIL;
-    while (no < limit && no < u->taken && state_of(u, no) != SHM_PART_NONE)
-        no++;
-    u->next = no;
+    no = find_part(u, limit, which);
+    if (u->next < no)
+        u->next = no;
     if (no >= limit || no >= SHM_UPLOAD_PARTS)
         return SHM_NIL;
     part = part_edit(shm, session, no);
     part->serial = u->serial;
     part->state = SHM_PART_SENDING;
     part->owner = (uint8_t)owner;
+    part->changed = 0;
     (void)shm_upload_range(&u->plan, no, size, &off, &part->len);
-    u->next++;
+    if (no == u->next)
+        u->next++;
     u->sending++;
     if (u->taken < u->next)
         u->taken = u->next;
@@ -245,7 +258,7 @@ void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char 
     struct shm_upload *u = upload_edit(shm, session);
     struct shm_upload_part *part = part_edit(shm, session, no);
 
-    part->state = SHM_PART_DONE;
+    part->state = part->changed ? SHM_PART_CHANGED : SHM_PART_DONE;
     shm_etag_copy(part->etag, etag);
     part->crc = crc;
     u->sending--;
@@ -256,13 +269,51 @@ void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char 
 void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error)
 {
     struct shm_upload *u = upload_edit(shm, session);
+    struct shm_upload_part *part = part_edit(shm, session, no);
 
-    part_edit(shm, session, no)->state = SHM_PART_NONE;
     u->sending--;
+    if (part->changed) { /* perhaps S3 has refused it because it changed on the way */
+        part->state = SHM_PART_CHANGED;
+        return;
+    }
+    part->state = SHM_PART_NONE;
     if (no < u->next)
         u->next = no;
     if (!u->error)
         u->error = error;
+}
+
+#define CHANGED_MAX 16 /* parts that are noted one by one: more, and the upload begins anew */
+
+static void part_changed(struct shm *shm, uint32_t session, uint32_t no)
+{
+    enum shm_part_state state = state_of(shm_upload_at(shm, session), no);
+
+    if (state == SHM_PART_SENDING)
+        part_edit(shm, session, no)->changed = 1;
+    else if (state == SHM_PART_DONE)
+        part_edit(shm, session, no)->state = SHM_PART_CHANGED;
+}
+
+void shm_upload_changed(struct shm *shm, uint32_t session, uint64_t seq, uint64_t from, uint64_t to)
+{
+    const struct shm_upload *now = shm_upload_at(shm, session);
+    uint32_t first, end;
+    struct shm_upload *u;
+
+    if (!now->open || now->seq + 1 != seq)
+        return;
+    first = shm_upload_parts(&now->plan, from + 1) - 1;
+    end = to == UINT64_MAX ? now->taken : shm_upload_parts(&now->plan, to);
+    end = min_u32(end, now->taken);
+    if (end > first && end - first > CHANGED_MAX)
+        return;
+    for (uint32_t no = first; no < end; no++)
+        part_changed(shm, session, no);
+    u = upload_edit(shm, session);
+    u->seq = seq;
+    if (first < end)
+        u->prefix = min_u32(u->prefix, first);
 }
 
 bool shm_upload_completes(struct shm *shm, uint32_t session, bool sent)
@@ -312,7 +363,7 @@ static int upload_check_slot(struct shm *shm, uint32_t i, struct err *err)
         enum shm_part_state state = state_of(u, no);
 
         sending += state == SHM_PART_SENDING;
-        if (state > SHM_PART_DONE || (no < u->prefix && state != SHM_PART_DONE) ||
+        if (state > SHM_PART_CHANGED || (no < u->prefix && state != SHM_PART_DONE) ||
             (no < u->next && state == SHM_PART_NONE))
             return err_set(err, EUCLEAN, "upload %u: part %u has state %u", i, no, state);
     }

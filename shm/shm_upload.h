@@ -13,13 +13,19 @@
 #define SHM_UPLOAD_ID_MAX 1024                  /* with NUL */
 #define SHM_UPLOAD_KEY_MAX 1028                 /* with NUL */
 
-enum shm_part_state { SHM_PART_NONE, SHM_PART_SENDING, SHM_PART_DONE };
+enum shm_part_state {
+    SHM_PART_NONE,
+    SHM_PART_SENDING,
+    SHM_PART_DONE,
+    SHM_PART_CHANGED, /* S3 has it as it was: it is sent again when the file is published */
+};
 
 struct shm_upload_part {
     uint32_t serial; /* of the upload that the record belongs to; any other: NONE */
     uint8_t state;   /* enum shm_part_state */
     uint8_t owner;   /* SENDING: the worker */
-    uint8_t unused[2];
+    uint8_t changed; /* SENDING: the file was changed there meanwhile */
+    uint8_t unused;
     char etag[SHM_ETAG_MAX]; /* DONE */
     uint64_t crc;            /* DONE: its checksum, if the upload has some */
     uint64_t len;            /* bytes that it was taken with */
@@ -48,7 +54,7 @@ struct shm_upload_new {
 struct shm_upload {
     uint32_t open; /* there is an upload on S3, to be completed or aborted */
     uint32_t serial;
-    uint32_t next;    /* every part before this one is SENDING or DONE */
+    uint32_t next;    /* no part before this one is NONE */
     uint32_t prefix;  /* every part before this one is DONE */
     uint32_t sending; /* number of parts */
     uint32_t taken;   /* no part from this one on has been taken yet */
@@ -77,10 +83,23 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
  * still being sent are recognised by their serial. */
 void shm_upload_end(struct shm *shm, uint32_t session);
 
+/* Which parts are to be sent. */
+enum shm_upload_take {
+    SHM_UPLOAD_NEW, /* those that were not sent yet */
+    SHM_UPLOAD_ALL, /* those that have changed since, too: the content is final */
+};
+
 /* Takes the next part below `limit` that must be sent, of a file of `size` bytes, for worker
  * `owner`: it is SENDING then. Its number, from 0; SHM_NIL: there is none. */
 uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit,
-                         uint64_t size);
+                         uint64_t size, enum shm_upload_take which);
+
+/* The content of the session is now that of write_seq `seq`: bytes [from, to) differ from that of
+ * seq - 1 (to: UINT64_MAX, up to the end). An upload that carried that of seq - 1 carries the new
+ * one, and its parts there are CHANGED; if these are many, or it carried another content, it stays
+ * as it is, and is not continued. */
+void shm_upload_changed(struct shm *shm, uint32_t session, uint64_t seq, uint64_t from,
+                        uint64_t to);
 
 /* The file has `size` bytes now. The last part may have been taken when it was shorter: then it is
  * to be sent again. */
@@ -93,8 +112,8 @@ bool shm_upload_is_whole(const struct shm_upload *u, uint32_t no, uint64_t size)
 void shm_upload_sent(struct shm *shm, uint32_t session, uint32_t no, const char *etag,
                      uint64_t crc);
 
-/* The part that was taken is not on S3. `error`: -errno, which ends the upload; 0: it is to be
- * sent again. */
+/* The part that was taken is not on S3. `error`: -errno, which ends the upload (unless the part was
+ * changed while it was sent); 0: it is to be sent again. */
 void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error);
 
 /* Complete is about to be sent; `sent` false: it was clearly refused. True: it was sent before, and

@@ -292,8 +292,8 @@ static void prepare_upload(struct shm *shm)
     shm_upload_open(shm, at.session,
                     &(struct shm_upload_new){
                         .key = "k", .id = "i", .plan = shm_upload_plan(1 << 20, false, 0)});
-    (void)shm_upload_take(shm, at.session, 0, 9, UINT64_MAX);
-    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX);
+    (void)shm_upload_take(shm, at.session, 0, 9, UINT64_MAX, SHM_UPLOAD_NEW);
+    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX, SHM_UPLOAD_NEW);
     shm_upload_sent(shm, at.session, 1, "\"e\"", 7);
     fx_unlock(shm);
 }
@@ -310,7 +310,7 @@ static void run_upload_open(struct shm *shm)
 static void run_upload_take(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX);
+    (void)shm_upload_take(shm, at.session, 1, 9, UINT64_MAX, SHM_UPLOAD_NEW);
     shm_unlock(shm, shm->meta);
 }
 
@@ -318,6 +318,13 @@ static void run_upload_sent(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
     shm_upload_sent(shm, at.session, 0, "\"f\"", 8);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_upload_changed(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_upload_changed(shm, at.session, 1, 1, (2 << 20) - 1);
     shm_unlock(shm, shm->meta);
 }
 
@@ -777,6 +784,7 @@ static const struct crash_op ops[] = {
     OP("upload_take", prepare_upload, run_upload_take),
     OP("upload_sent", prepare_upload, run_upload_sent),
     OP("upload_gone", prepare_upload, run_upload_gone),
+    OP("upload_changed", prepare_upload, run_upload_changed),
     OP("upload_end", prepare_upload, run_upload_end),
     OP("session_close", prepare_session, run_session_close),
     OP("session_free", prepare_closing, run_session_free),

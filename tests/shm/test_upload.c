@@ -37,7 +37,7 @@ static uint32_t take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t
     uint32_t no;
 
     fx_lock(shm);
-    no = shm_upload_take(shm, session, owner, limit, UINT64_MAX);
+    no = shm_upload_take(shm, session, owner, limit, UINT64_MAX, SHM_UPLOAD_NEW);
     fx_unlock(shm);
     fx_check(shm);
     return no;
@@ -138,6 +138,97 @@ static void test_another_upload_forgets_the_parts(void **state)
     assert_int_equal(take(shm, s, 1, 9), 0);
 }
 
+static void change(struct shm *shm, uint32_t session, uint64_t seq, uint64_t from, uint64_t to)
+{
+    fx_lock(shm);
+    shm_upload_changed(shm, session, seq, from, to);
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
+static uint32_t take_all(struct shm *shm, uint32_t session, uint32_t limit)
+{
+    uint32_t no;
+
+    fx_lock(shm);
+    no = shm_upload_take(shm, session, 0, limit, UINT64_MAX, SHM_UPLOAD_ALL);
+    fx_unlock(shm);
+    fx_check(shm);
+    return no;
+}
+
+/* Parts 0 to 3 are on S3, 4 is on its way. */
+static uint32_t open_early(struct shm *shm)
+{
+    uint32_t s = open_one(shm, 8 * MIB, true);
+
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(take(shm, s, 0, 5), i);
+    for (uint32_t i = 0; i < 4; i++)
+        sent(shm, s, i);
+    return s;
+}
+
+static void test_changed_parts_are_sent_again_at_the_end(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_early(shm);
+    const struct shm_upload *u = shm_upload_at(shm, s);
+
+    change(shm, s, 4, 16 * MIB - 1, 16 * MIB + 1);
+    assert_int_equal(u->seq, 4);
+    assert_int_equal(u->prefix, 1);
+    assert_int_equal(take(shm, s, 0, 5), SHM_NIL); /* not before the end */
+    assert_int_equal(take(shm, s, 0, 6), 5);
+    sent(shm, s, 5);
+    assert_int_equal(take_all(shm, s, 6), 1);
+    assert_int_equal(take_all(shm, s, 6), 2);
+    assert_int_equal(take_all(shm, s, 6), SHM_NIL);
+    sent(shm, s, 2);
+    sent(shm, s, 1);
+    assert_int_equal(u->prefix, 4);
+    sent(shm, s, 4);
+    assert_int_equal(u->prefix, 6);
+}
+
+static void test_a_part_that_changes_on_its_way(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_early(shm);
+    const struct shm_upload *u = shm_upload_at(shm, s);
+
+    change(shm, s, 4, 32 * MIB, 32 * MIB + 1);
+    sent(shm, s, 4);
+    assert_int_equal(u->prefix, 4);
+    assert_int_equal(take_all(shm, s, 5), 4);
+    change(shm, s, 5, 32 * MIB, 32 * MIB + 1);
+    unsent(shm, s, 4, -EBADMSG); /* refused: it does not match its checksum */
+    assert_int_equal(u->error, 0);
+    assert_int_equal(take_all(shm, s, 5), 4);
+    unsent(shm, s, 4, -EBADMSG);
+    assert_int_equal(u->error, -EBADMSG);
+}
+
+static void test_a_change_that_is_not_followed(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t s = open_early(shm);
+    const struct shm_upload *u = shm_upload_at(shm, s);
+
+    change(shm, s, 5, 0, 1); /* one was missed */
+    assert_int_equal(u->seq, 3);
+    assert_int_equal(u->prefix, 4);
+    for (uint32_t i = 5; i < 30; i++)
+        assert_int_equal(take(shm, s, 0, 30), i);
+    change(shm, s, 4, 0, UINT64_MAX); /* too many parts */
+    assert_int_equal(u->seq, 3);
+    change(shm, s, 4, 200 * MIB, UINT64_MAX);
+    assert_int_equal(u->seq, 4);
+    change(shm, s, 5, 900 * MIB, 901 * MIB); /* beyond all of them */
+    assert_int_equal(u->seq, 5);
+    assert_int_equal(u->prefix, 4);
+}
+
 static void test_a_worker_that_dies(void **state)
 {
     struct shm *shm = *state;
@@ -167,8 +258,8 @@ static void test_a_part_that_has_grown_is_sent_again(void **state)
     const struct shm_upload *u = shm_upload_at(shm, s);
 
     fx_lock(shm);
-    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB), 0);
-    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB), 1);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB, SHM_UPLOAD_NEW), 0);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 11 * MIB, SHM_UPLOAD_NEW), 1);
     fx_unlock(shm);
     sent(shm, s, 0);
     sent(shm, s, 1);
@@ -183,7 +274,7 @@ static void test_a_part_that_has_grown_is_sent_again(void **state)
     assert_false(shm_upload_is_whole(u, 1, 12 * MIB));
     assert_int_equal(u->prefix, 1);
     fx_lock(shm);
-    assert_int_equal(shm_upload_take(shm, s, 0, 9, 12 * MIB), 1);
+    assert_int_equal(shm_upload_take(shm, s, 0, 9, 12 * MIB, SHM_UPLOAD_NEW), 1);
     fx_unlock(shm);
     assert_true(u->part[1].len == 4 * MIB);
 }
@@ -311,6 +402,9 @@ int main(void)
         TEST(test_the_first_error_stays),
         TEST(test_that_complete_was_sent_is_remembered),
         TEST(test_another_upload_forgets_the_parts),
+        TEST(test_changed_parts_are_sent_again_at_the_end),
+        TEST(test_a_part_that_changes_on_its_way),
+        TEST(test_a_change_that_is_not_followed),
         TEST(test_a_worker_that_dies),
         TEST(test_a_part_that_has_grown_is_sent_again),
         cmocka_unit_test(test_how_files_are_divided),

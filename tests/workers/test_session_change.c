@@ -151,7 +151,7 @@ static void test_one_that_empties_is_alone(void **state)
 static void written(struct fx *fx, uint32_t session, uint64_t from, uint64_t size)
 {
     worker_lock(&fx->w);
-    session_written(&fx->w, session, from, size);
+    session_written(&fx->w, session, SESSION_FROM(from), size);
     worker_unlock(&fx->w);
 }
 
@@ -163,6 +163,7 @@ static void test_written(void **state)
 
     store_node(fx->w.shm, node)->flags |= SHM_NODE_MTIME_SET;
     store_session(fx->w.shm, session)->changed_from = UINT64_MAX;
+    store_session(fx->w.shm, session)->size = 6;
     assert_false(shm_session_dirty(s));
     written(fx, session, 5, 9);
     assert_true(shm_session_dirty(s));
@@ -173,6 +174,36 @@ static void test_written(void **state)
     written(fx, session, 7, 12);
     assert_int_equal(s->changed_from, 5); /* the first of them */
     assert_int_equal(s->write_seq, 2);
+}
+
+static void write_at(struct fx *fx, uint32_t session, uint64_t from, uint64_t to)
+{
+    uint64_t size = at(fx, session)->size;
+
+    worker_lock(&fx->w);
+    session_written(&fx->w, session, (struct session_range){from, to}, to > size ? to : size);
+    worker_unlock(&fx->w);
+}
+
+/* Up to where the file was written in order. */
+static void test_order(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = fx_session(fx, "f", &node);
+    const struct shm_session *s = at(fx, session);
+
+    write_at(fx, session, 0, 4);
+    write_at(fx, session, 4, 9);
+    assert_int_equal(s->ordered_to, 9);
+    write_at(fx, session, 1, 2); /* once more */
+    assert_int_equal(s->ordered_to, 9);
+    write_at(fx, session, 20, 30); /* there is a hole before it */
+    assert_int_equal(s->ordered_to, 9);
+    assert_int_equal(s->changed_from, 0);
+    write_at(fx, session, 8, 21);
+    assert_int_equal(s->ordered_to, 21);
+    written(fx, session, 15, 15); /* cut */
+    assert_int_equal(s->ordered_to, 15);
 }
 
 /* Nobody reads what is to be cut off, however long that takes. */
@@ -341,6 +372,7 @@ int main(void)
         TEST(test_who_must_wait),
         TEST(test_one_that_empties_is_alone),
         TEST(test_written),
+        TEST(test_order),
         TEST(test_cut),
         TEST(test_a_failed_write),
         TEST(test_what_outgrows_memory_moves_to_disk),

@@ -235,7 +235,7 @@ static void resize_now(struct op *op, uint32_t session)
     r = spool_truncate(w, session, size);
     worker_lock(w);
     if (r == 0) {
-        session_written(w, session, shm_session_at(w->shm, session)->size, size);
+        session_written(w, session, SESSION_FROM(shm_session_at(w->shm, session)->size), size);
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     }
     mask = session_change_end(op, session);

@@ -101,7 +101,7 @@ static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
     memcpy(s->copy.etag, n->etag, SHM_ETAG_MAX);
     s->content = SHM_CONTENT_COPY;
     s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
-    session_written(w, session, 0, n->size);
+    session_written(w, session, SESSION_ALL, n->size);
     shm_node_new_content(w->shm, s->node); /* cached reads are of the old content */
     return 0;
 }

@@ -114,7 +114,7 @@ static void change_now(struct op *op, uint32_t session)
     r = change_spool(op, session, on_disk, size, new_size);
     worker_lock(w);
     if (r == 0 && (grows || zeroes))
-        session_written(w, session, zeroes ? in->offset : size, new_size);
+        session_written(w, session, SESSION_FROM(zeroes ? in->offset : size), new_size);
     mask = session_change_end(op, session);
     op_applied(op, r, NULL, 0);
     worker_unlock(w);

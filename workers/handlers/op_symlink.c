@@ -58,7 +58,7 @@ static int write_target(struct op *op, uint32_t session)
 
     worker_lock(w);
     if (r == 0)
-        session_written(w, session, 0, fuse_req(op)->name2_len);
+        session_written(w, session, SESSION_ALL, fuse_req(op)->name2_len);
     mask = session_change_end(op, session);
     worker_unlock(w);
     worker_wake(w, mask);

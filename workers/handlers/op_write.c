@@ -11,6 +11,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_pids.h"
 #include "workers/write/stream.h"
+#include "workers/write/upload_open.h"
 
 /* The session of the request's handle, SHM_NIL if the handle is not open for writing. */
 static uint32_t session_of(struct op *op)
@@ -55,7 +56,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
     worker_lock(w);
     s = shm_session_at(w->shm, session);
     if (r == 0)
-        session_written(w, session, in->offset < s->size ? in->offset : s->size,
+        session_written(w, session, (struct session_range){in->offset, end},
                         end > s->size ? end : s->size);
     else
         session_write_failed(w, session, r);
@@ -67,7 +68,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
     unpark(op);
     worker_wake(w, mask);
     op_finish(op);
-    stream_go_on(w, session);
+    upload_go_on(w, session);
 }
 
 static int write_parked(struct op *op, uint32_t session)
@@ -197,7 +198,7 @@ static void park_and_go_on(struct op *op, uint32_t session)
     struct worker *w = op->w;
 
     park(op, session);
-    stream_go_on(w, session);
+    upload_go_on(w, session);
 }
 
 void op_write(struct op *op)

@@ -244,6 +244,10 @@ static unsigned long long took_ms(const struct publish *p)
 
 void publish_failed(struct publish *p, const struct s3_result *res)
 {
+    if (publish_is_early(p)) {
+        publish_finish(p, res, res->error);
+        return;
+    }
     log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" attempts=%u ms=%llu: "
              "the file keeps its last published content",
              p->key, (unsigned long long)p->size, strerror(-res->error), res->text, res->attempts,
@@ -367,15 +371,18 @@ static void start_put(struct publish *p)
 {
     p->sent_ns = clock_mono_ns();
     if (*p->copy.key) {
+        publish_drop_upload(p);
         publish_copy(p);
         return;
     }
     if (p->w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
-    if (publish_wants_parts(p))
+    if (publish_wants_parts(p)) {
         publish_parts(p);
-    else
+    } else {
+        publish_drop_upload(p);
         put_whole(p);
+    }
 }
 
 /* `obj`: the object that is replaced, whose metadata must be kept; NULL: none, or not needed. */

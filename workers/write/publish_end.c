@@ -141,6 +141,10 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     uint32_t mask;
     bool closed;
 
+    if (publish_is_early(p)) { /* nobody waits for it */
+        publish_opened(p, NULL);
+        return;
+    }
     worker_hook_remove(w, &p->hook);
     worker_lock(w);
     mask = end_job(p, res, error, &closed, &left);
@@ -169,6 +173,8 @@ void publish_opened(struct publish *p, const struct s3_result *res)
     if (res)
         publish_open_upload(p, res);
     s = shm_session_edit(w->shm, p->session);
+    if (!res && publish_is_early(p))
+        s->flags |= SHM_SESSION_LATE;
     mask = shm_session_take_waiters(s);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.error = 0;

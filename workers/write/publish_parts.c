@@ -36,7 +36,7 @@ static uint64_t digest_of(const struct publish *p)
         digest = digest_add(digest, p->meta.pair[i].name);
         digest = digest_add(digest, p->meta.pair[i].value);
     }
-    return digest;
+    return fnv_add(digest, p->meta.kept.text, p->meta.kept.len);
 }
 
 /* Compare-and-set: the condition of Complete must be one that the server was seen to keep. */
@@ -57,6 +57,11 @@ bool publish_wants_parts(const struct publish *p)
     if (!may_complete(p))
         return p->size > S3_PUT_MAX; /* which publish_parts refuses */
     return p->size >= p->w->conf->upload.multipart_threshold || p->size > S3_PUT_MAX;
+}
+
+bool publish_is_early(const struct publish *p)
+{
+    return p->opens && !stream_is(shm_session_at(p->w->shm, p->session));
 }
 
 static void fail_parts(struct publish *p, int error)
@@ -90,7 +95,7 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
     const struct shm_session *s = shm_session_at(w->shm, p->session);
-    bool stream = stream_is(s);
+    bool grows = p->opens || stream_is(s);
     uint64_t least = w->conf->upload.part_size;
 
     shm_upload_open(w->shm, p->session,
@@ -98,7 +103,7 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .key = p->key,
                         .id = res->upload_id,
                         .plan = shm_upload_plan(
-                            stream ? least : shm_upload_part_size(p->size, least), stream, s->base),
+                            grows ? least : shm_upload_part_size(p->size, least), grows, s->base),
                         .digest = digest_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
@@ -152,12 +157,19 @@ static void create(struct publish *p)
         fail_parts(p, r);
 }
 
-/* ---- metadata that were set while a stream was being written ---- */
+/* ---- metadata that were set after the upload was opened ---- */
 
 static void on_meta_stored(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
+    if (res->error && !stream_is(shm_session_at(p->w->shm, p->session))) {
+        log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the content is "
+                 "published, but close fails, since the file has not the attributes that were set",
+                 p->key, strerror(-res->error), res->text);
+        publish_finish(p, res, res->error);
+        return;
+    }
     if (res->error)
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
                  "published with those that it had when its upload began",
@@ -358,7 +370,8 @@ static enum state state_of(struct publish *p, struct upload_name *ret, size_t *r
         return STATE_FAILED;
     memcpy(ret->key, u->key, sizeof(ret->key));
     memcpy(ret->id, u->id, sizeof(ret->id));
-    return u->prefix >= *ret_parts ? STATE_DONE : STATE_SENDING;
+    /* (Parts beyond the end of a file that was cut may still be on their way.) */
+    return u->prefix >= *ret_parts && !u->sending ? STATE_DONE : STATE_SENDING;
 }
 
 /* Continues the upload as far as it can be now. */
@@ -394,7 +407,7 @@ static void on_turn(struct worker_hook *hook)
 }
 
 /* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
- * worker that died, or for an attempt that was refused. */
+ * worker that died, for an attempt that was refused, or while the file was written. */
 static bool is_current(struct publish *p)
 {
     const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
@@ -406,7 +419,8 @@ static bool is_current(struct publish *p)
     p->stale_meta = u->digest != digest_of(p);
     if (stream_is(s))
         return true; /* more has been appended to it since it was opened */
-    return !u->error && !p->stale_meta && u->seq == s->publishing_seq;
+    /* (Metadata set while it was written do not cost it all its parts.) */
+    return !u->error && (!p->stale_meta || u->plan.grows) && u->seq == s->publishing_seq;
 }
 
 /* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
@@ -415,6 +429,16 @@ static bool has_lost_bytes(struct publish *p)
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
     return s->held_from > s->base;
+}
+
+void publish_drop_upload(struct publish *p)
+{
+    struct upload_name old;
+
+    worker_lock(p->w);
+    upload_give_up(p->w, p->session, &old);
+    worker_unlock(p->w);
+    upload_abort(p->w, &old);
 }
 
 void publish_parts(struct publish *p)
@@ -432,6 +456,7 @@ void publish_parts(struct publish *p)
     current = !p->vanished && is_current(p);
     p->vanished = false;
     if (!current) {
+        p->stale_meta = false;
         p->parts_etag[0] = '\0';
         upload_give_up(w, p->session, &old);
         lost = has_lost_bytes(p);

@@ -45,7 +45,7 @@ struct publish {
     struct cas_put cas;
     /* of an upload in parts (publish_parts.c) */
     bool whole;    /* the server does not support one: a PUT whatever the size */
-    bool opens;    /* a stream (stream.h): the job ends when the upload is open */
+    bool opens;    /* the job ends when the upload is open (upload_open.h) */
     uint64_t base; /* of a stream: bytes of version base_etag that come first */
     char base_etag[SHM_ETAG_MAX];
     bool vanished;   /* the server no longer knows the upload */
@@ -86,6 +86,10 @@ bool publish_wants_parts(const struct publish *p);
  * the PUT; publish_answered() gets the response. p->meta is complete. */
 void publish_parts(struct publish *p);
 
+/* The content is not uploaded in parts: an upload that was opened while the file was written is
+ * aborted. */
+void publish_drop_upload(struct publish *p);
+
 /* The condition under which S3 replaces the object, and p->asked; logs and ends the job if
  * compare-and-set has none. False: it has ended. */
 must_use bool publish_condition(struct publish *p, const char **ret_match,
@@ -123,9 +127,12 @@ void publish_copy(struct publish *p);
 /* Under shm->meta. The upload has been created: stores it in the segment. */
 void publish_open_upload(struct publish *p, const struct s3_result *res);
 
-/* Ends the job of a stream's publish that only opens the upload (`res`; NULL: there is none):
- * nothing is published. */
+/* Ends the job of a publish that only opens the upload (`res`; NULL: there is none): nothing is
+ * published. */
 void publish_opened(struct publish *p, const struct s3_result *res);
+
+/* Opens an upload before it is needed: if that fails, the publish will try again. */
+bool publish_is_early(const struct publish *p);
 
 /* A stream that is appended to an object: HEAD has found another version of it, or none. */
 bool publish_base_is_gone(const struct publish *p, const struct s3_result *res);

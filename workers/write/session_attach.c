@@ -232,7 +232,7 @@ static void truncate_now(struct op *op)
     r = spool_truncate(w, session, 0);
     worker_lock(w);
     if (r == 0) {
-        session_written(w, session, 0, 0);
+        session_written(w, session, SESSION_ALL, 0);
         shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     }
     mask = session_change_end(op, session);

@@ -9,6 +9,8 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/min.h"
+#include "shm/shm_upload.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_load.h"
 #include "workers/write/stream.h"
@@ -81,19 +83,33 @@ void session_regain_name(struct worker *w, uint32_t session)
         shm_node_regain(w->shm, s->node);
 }
 
-void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size)
+/* The file is written from its beginning to its end as long as each range begins in, or at the end
+ * of, what was written so. */
+static void note_order(struct shm_session *s, struct session_range range)
+{
+    if (range.to == UINT64_MAX)
+        s->ordered_to = min_u64(s->ordered_to, range.from);
+    else if (range.from <= s->ordered_to && range.to > s->ordered_to)
+        s->ordered_to = range.to;
+}
+
+void session_written(struct worker *w, uint32_t session, struct session_range range,
+                     uint64_t new_size)
 {
     struct shm_session *s = shm_session_edit(w->shm, session);
+    uint64_t from = min_u64(range.from, s->size); /* (a hole is zeroes now) */
 
     session_regain_name(w, session);
     if (from < s->changed_from)
         s->changed_from = from;
+    note_order(s, range);
     s->size = new_size;
     if (new_size == 0) {
         s->write_error = 0;
         s->flags |= SHM_SESSION_RENEWED;
     }
     s->write_seq++;
+    shm_upload_changed(w->shm, session, s->write_seq, from, range.to);
     s->mtime_ns = (int64_t)clock_wall_ns();
     /* A time that was set before does not apply to the new content. */
     if (shm_node_at(w->shm, s->node)->flags & SHM_NODE_MTIME_SET)

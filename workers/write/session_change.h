@@ -38,8 +38,17 @@ void session_write_failed(struct worker *w, uint32_t session, int error);
  * session keeps the name until it publishes. */
 void session_regain_name(struct worker *w, uint32_t session);
 
-/* Under shm->meta: the content has changed now, at `from` and beyond, and has this size. All
- * processes on this mount see it (last write wins). */
-void session_written(struct worker *w, uint32_t session, uint64_t from, uint64_t new_size);
+/* Bytes [from, to) of a file; `to` UINT64_MAX: up to the end. */
+struct session_range {
+    uint64_t from, to;
+};
+
+#define SESSION_ALL ((struct session_range){.to = UINT64_MAX})
+#define SESSION_FROM(off) ((struct session_range){.from = (off), .to = UINT64_MAX})
+
+/* Under shm->meta: the content has changed now, in this range, and has this size. All processes on
+ * this mount see it (last write wins). */
+void session_written(struct worker *w, uint32_t session, struct session_range range,
+                     uint64_t new_size);
 
 #endif

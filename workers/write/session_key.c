@@ -94,7 +94,7 @@ void session_complete(struct op *op, uint64_t size)
     uint32_t session = op->rec->session;
 
     worker_lock(w);
-    session_written(w, session, 0, size);
+    session_written(w, session, SESSION_ALL, size);
     shm_session_edit(w->shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
     worker_unlock(w);
 }

@@ -1,11 +1,9 @@
-/* Streams: what may be written, when parts go to S3, and what the spool still holds. */
+/* Streams: what may be written, and what the spool still holds. */
 #include "workers/write/stream.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "workers/op/spool.h"
 #include "workers/write/publish_private.h"
@@ -98,59 +96,6 @@ void stream_empty(struct worker *w, uint32_t session, struct upload_name *ret)
     s = shm_session_edit(w->shm, session);
     s->base = s->held_from = 0;
     upload_give_up(w, session, ret);
-}
-
-/* ---- parts go to S3 ---- */
-
-/* Under shm->meta. A part is full, and there is no upload yet. */
-static bool wants_upload(struct worker *w, uint32_t session)
-{
-    const struct shm_session *s = shm_session_at(w->shm, session);
-
-    return s->state == SHM_SESSION_LIVE && stream_is(s) && !s->write_error && !s->writing &&
-           !(s->flags & SHM_SESSION_ORPHAN) && s->publish.state == SHM_JOB_IDLE &&
-           s->load.state == SHM_JOB_IDLE && s->content == SHM_CONTENT_SPOOL &&
-           !shm_upload_at(w->shm, session)->open &&
-           s->size - s->base >= w->conf->upload.part_size &&
-           !__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED);
-}
-
-/* Runs a publish as far as the opening of the upload. */
-static void open_upload(struct worker *w, uint32_t session)
-{
-    struct publish *p = calloc(1, sizeof(*p));
-    int r = -EAGAIN;
-
-    if (!p)
-        return; /* the next write, or the close, tries again */
-    p->w = w;
-    p->session = session;
-    p->started_ns = clock_mono_ns();
-    p->opens = true;
-    worker_lock(w);
-    if (wants_upload(w, session))
-        r = publish_begin(p);
-    worker_unlock(w);
-    if (r == 0)
-        publish_run(p);
-    else
-        publish_free(p);
-}
-
-void stream_go_on(struct worker *w, uint32_t session)
-{
-    bool opens, open;
-
-    if (!w->variant->streams)
-        return;
-    worker_lock(w);
-    opens = wants_upload(w, session);
-    open = shm_upload_at(w->shm, session)->open;
-    worker_unlock(w);
-    if (opens)
-        open_upload(w, session);
-    else if (open)
-        upload_drive(w, session);
 }
 
 /* ---- what the spool holds ---- */

@@ -37,9 +37,6 @@ bool stream_has_work(struct worker *w, uint32_t session);
 /* Under shm->meta. The content is dropped: the file is empty. *ret: the upload to abort. */
 void stream_empty(struct worker *w, uint32_t session, struct upload_name *ret);
 
-/* Not under a lock, after a write: opens the upload once a part is full, and sends full parts. */
-void stream_go_on(struct worker *w, uint32_t session);
-
 /* Under shm->meta. Parts have been stored. If the spool holds something that S3 has, returns the
  * range to release (spool_release) after unlocking; otherwise leaves *ret_from and *ret_to. */
 void stream_advance(struct worker *w, uint32_t session, uint64_t *ret_from, uint64_t *ret_to);

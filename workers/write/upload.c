@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/min.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_end.h"
 #include "workers/write/stream.h"
@@ -37,6 +38,7 @@ static bool part_counts(const struct part *part)
 /* What storing the end of a part has led to. */
 struct stored {
     bool counted;
+    bool failed;       /* the upload has ended with that */
     bool closed;       /* the session must be cleared */
     uint32_t mask;     /* workers to wake */
     uint64_t from, to; /* of the spool: may be released */
@@ -52,6 +54,7 @@ static void part_store(const struct part *part, int error, const struct s3_resul
     *ret = (struct stored){.counted = part_counts(part)};
     if (!ret->counted)
         return;
+    ret->failed = error && !shm_upload_at(w->shm, part->session)->part[part->no].changed;
     if (error)
         shm_upload_unsent(w->shm, part->session, part->no, error);
     else if (!shm_upload_is_whole(shm_upload_at(w->shm, part->session), part->no,
@@ -94,7 +97,7 @@ static void part_end(struct part *part, int error, const struct s3_result *res, 
     worker_lock(w);
     part_store(part, error, res, &stored);
     worker_unlock(w);
-    if (error && error != -ESTALE && stored.counted)
+    if (stored.failed && error != -ESTALE)
         log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" "
                  "detail=\"%s\"",
                  part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
@@ -121,16 +124,28 @@ static void on_part(void *arg, const struct s3_result *res)
 
 /* ---- sending ---- */
 
+/* Under shm->meta. Of a file that is not a stream, and is still being written: somebody has it
+ * open, and the parts that are on S3 are of use (shm_upload_changed). */
+static bool early_goes_on(const struct shm_session *s, const struct shm_upload *u)
+{
+    return s->refs && u->seq == s->write_seq;
+}
+
 /* Under shm->meta. The number of parts that may be sent by now: while a publish runs the content
  * does not change, and the last part is whole too. */
 static uint32_t ready(const struct shm_session *s, const struct shm_upload *u)
 {
-    uint32_t n = shm_upload_parts(&u->plan, s->size);
-    uint64_t off, len, end;
+    uint64_t off, len, end = s->size;
+    uint32_t n;
 
     if (s->publish.state == SHM_JOB_RUNNING)
-        return n;
-    end = s->size;
+        return shm_upload_parts(&u->plan, end);
+    if (!stream_is(s)) {
+        if (!early_goes_on(s, u))
+            return 0;
+        end = min_u64(end, s->ordered_to);
+    }
+    n = shm_upload_parts(&u->plan, end);
     if (n && shm_upload_range(&u->plan, n - 1, UINT64_MAX, &off, &len) && off + len > end)
         n--;
     return n;
@@ -148,7 +163,8 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
         s->load.state == SHM_JOB_RUNNING || u->sending >= w->conf->upload.concurrency)
         return false;
     shm_upload_grown(w->shm, session, s->size);
-    no = shm_upload_take(w->shm, session, w->slot, ready(s, u), s->size);
+    no = shm_upload_take(w->shm, session, w->slot, ready(s, u), s->size,
+                         s->publish.state == SHM_JOB_RUNNING ? SHM_UPLOAD_ALL : SHM_UPLOAD_NEW);
     if (no == SHM_NIL)
         return false;
     *ret = (struct part){

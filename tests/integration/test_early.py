@@ -1,0 +1,374 @@
+"""upload.early: parts of a file that is written in order go to S3 while it is written, and what is
+changed afterwards goes again. Parts are 5 MiB here, S3's least."""
+
+import concurrent.futures
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from harness import SLOW, util
+from harness.killer import Killer
+from harness.pattern import pattern
+from test_parts import MIB, PART, PARTS, THRESHOLD, holds, no_parts_left, no_uploads, write
+
+EARLY = 4 * PART            # how much is written before anybody looks
+
+
+@pytest.fixture
+def m(mount, proxy):
+    return mount(via=proxy, env=PARTS)
+
+
+class File:
+    """A file that is being written in order, as far as its first parts are on S3."""
+
+    def __init__(self, m, proxy, name="f.bin", size=EARLY, parts=None):
+        self.data = bytearray(pattern(size, 1))
+        proxy.reset_counts()
+        self.fd = os.open(m.path / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        for at in range(0, size, MIB):
+            os.write(self.fd, self.data[at:at + MIB])
+        parts = size // PART if parts is None else parts
+        util.wait_until(lambda: len(proxy.log(op="UploadPart")) >= parts, 60 * SLOW,
+                        what="parts to be sent early")
+
+    def change(self, at, data):
+        os.pwrite(self.fd, data, at)
+        self.data[at:at + len(data)] = data
+
+    def close(self):
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+
+def test_parts_go_while_it_is_written(m, proxy, bucket):
+    f = File(m, proxy)
+    counts = proxy.counts()
+    assert counts["CreateMultipartUpload"] == 1 and counts["UploadPart"] == 4
+    assert "CompleteMultipartUpload" not in counts
+    assert not bucket.exists(m.key("f.bin")), "nothing is visible before the close"
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    counts = proxy.counts()
+    assert counts["CreateMultipartUpload"] == 1 and counts["UploadPart"] == 4
+    assert counts["CompleteMultipartUpload"] == 1 and "CopyObject" not in counts
+    assert not bucket.uploads()
+    m.check()
+
+
+@pytest.mark.parametrize("env, variant", [({"STATEPROXY_UPLOAD_EARLY": "false"}, "s3-buffered-lww"),
+                                          ({}, "s3-buffered-cas")], ids=["off", "cas"])
+def test_where_nothing_goes_early(mount, proxy, bucket, env, variant):
+    m = mount(variant=variant, via=proxy, env={**PARTS, **env})
+    f = File(m, proxy, parts=0)
+    assert not bucket.uploads() and "CreateMultipartUpload" not in proxy.counts()
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+
+
+def test_a_header_written_last(m, proxy, bucket):
+    """Only its part is sent twice, and only once the file is closed."""
+    f = File(m, proxy)
+    for i in range(20):
+        f.change(i, b"header %d" % i)
+    f.change(2 * PART - 2, b"over the edge")
+    assert proxy.counts()["UploadPart"] == 4
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert proxy.counts()["UploadPart"] == 4 + 3
+    assert (m.path / "f.bin").read_bytes() == f.data
+    m.check()
+
+
+def test_changed_while_its_part_is_on_the_way(m, proxy, bucket):
+    proxy.hold("part", op="UploadPart", times=1, when="after")
+    f = File(m, proxy, parts=0)
+    proxy.wait_held("part")
+    f.change(7, b"changed")
+    f.change(PART + 7, b"changed")
+    proxy.release("part")
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("size", [0, 17, THRESHOLD - 1, THRESHOLD + 1, 3 * PART, 3 * PART + 1])
+def test_truncated_afterwards(m, proxy, bucket, size):
+    f = File(m, proxy)
+    os.ftruncate(f.fd, size)
+    f.close()
+    holds(bucket, m, "f.bin", f.data[:size])
+    no_uploads(bucket)
+    m.check()
+
+
+def test_truncated_and_written_again(m, proxy, bucket):
+    f = File(m, proxy)
+    os.ftruncate(f.fd, PART + 9)
+    os.ftruncate(f.fd, 3 * PART)
+    f.data[PART + 9:] = bytes(2 * PART - 9)
+    f.change(3 * PART, pattern(PART + 3, 8))
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+    m.check()
+
+
+def test_fallocate_and_holes(m, proxy, bucket):
+    f = File(m, proxy)
+    subprocess.run(["fallocate", "-p", "-o", str(PART - 4096), "-l", "8192", m.path / "f.bin"],
+                   check=True)
+    f.data[PART - 4096:PART + 4096] = bytes(8192)
+    f.change(EARLY + 2 * PART, b"the end")
+    f.data[EARLY:EARLY + 2 * PART] = bytes(2 * PART)
+    f.data[EARLY + 2 * PART:] = b"the end"
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+
+
+def test_a_sparse_file_is_not_sent_early(m, proxy, bucket):
+    """It would be sent as zeroes, and again when it is filled: what a download tool does."""
+    proxy.reset_counts()
+    data = pattern(EARLY, 3)
+    fd = os.open(m.path / "f.bin", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, EARLY)
+    for at in reversed(range(0, EARLY, MIB)):
+        os.pwrite(fd, data[at:at + MIB], at)
+    assert "CreateMultipartUpload" not in proxy.counts()
+    os.close(fd)
+    assert proxy.counts()["UploadPart"] == 4
+    holds(bucket, m, "f.bin", data)
+
+
+def test_an_append_is_not_sent_early(m, proxy, bucket):
+    """All that it is appended to would have to be sent as well."""
+    data = pattern(EARLY, 3)
+    bucket.put(m.key("f.bin"), data)
+    proxy.reset_counts()
+    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_APPEND)
+    os.write(fd, data[:PART])
+    assert "CreateMultipartUpload" not in proxy.counts()
+    os.close(fd)
+    holds(bucket, m, "f.bin", data + data[:PART])
+
+
+def test_attributes_set_before_the_close(m, proxy, bucket):
+    """cp -p, tar, rsync: they are stored by a copy on the server, the parts are not sent again."""
+    f = File(m, proxy)
+    os.fchmod(f.fd, 0o640)
+    os.utime(f.fd, (1000, 2000))
+    f.close()
+    counts = proxy.counts()
+    assert counts["UploadPart"] == 4 and counts["CopyObject"] == 1
+    assert bucket.head(m.key("f.bin"))["Metadata"]["mtime"].startswith("2000")
+    holds(bucket, m, "f.bin", f.data)
+    other = m.path / "f.bin"
+    assert other.stat().st_mtime == 2000 and other.stat().st_mode & 0o777 == 0o640
+    m.check()
+
+
+def test_attributes_that_cannot_be_stored(m, proxy, bucket):
+    """No success is told; the next publish stores content and attributes."""
+    f = File(m, proxy)
+    os.fchmod(f.fd, 0o640)
+    rule = proxy.add_rule("answer", status=403, code="AccessDenied", op="CopyObject")
+    with pytest.raises(PermissionError):
+        os.fsync(f.fd)
+    proxy.remove_rule(rule)
+    os.fsync(f.fd)
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert int(bucket.head(m.key("f.bin"))["Metadata"]["mode"]) & 0o777 == 0o640
+    m.check()
+
+
+def test_metadata_of_others_are_kept(m, proxy, bucket):
+    bucket.put(m.key("f.bin"), b"old", Metadata={"color": "red"}, CacheControl="no-store")
+    f = File(m, proxy)
+    assert bucket.get(m.key("f.bin")) == b"old"
+    f.close()
+    head = bucket.head(m.key("f.bin"))
+    assert head["Metadata"]["color"] == "red" and head["CacheControl"] == "no-store"
+    holds(bucket, m, "f.bin", f.data)
+
+
+def test_the_last_writer_wins(m, proxy, bucket):
+    f = File(m, proxy)
+    bucket.put(m.key("f.bin"), b"theirs")
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert proxy.counts()["UploadPart"] == 4
+    no_uploads(bucket)
+
+
+def test_fsync_and_more(m, proxy, bucket):
+    f = File(m, proxy)
+    os.fsync(f.fd)
+    holds(bucket, m, "f.bin", f.data)
+    f.change(EARLY, pattern(PART, 6))
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+
+
+@pytest.mark.parametrize("how", ["unlink", "replace", "rename"])
+def test_the_name_goes(m, proxy, bucket, how):
+    f = File(m, proxy)
+    if how == "unlink":
+        os.unlink(m.path / "f.bin")
+    elif how == "rename":
+        os.rename(m.path / "f.bin", m.path / "g.bin")
+    else:
+        write(m.path / "other", b"other")
+        os.rename(m.path / "other", m.path / "f.bin")
+    f.change(3, b"more")
+    assert os.pread(f.fd, 9, 0) == f.data[:9]
+    f.close()
+    if how == "rename":
+        holds(bucket, m, "g.bin", f.data)
+    elif how == "replace":
+        assert bucket.get(m.key("f.bin")) == b"other"
+    else:
+        assert not bucket.exists(m.key("f.bin"))
+    no_uploads(bucket)
+    m.check()
+
+
+WRITER = """
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for i in range(25):
+    os.write(fd, bytes([i]) * (1 << 20))
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_writer_publishes_nothing(m, proxy, bucket):
+    p = subprocess.Popen([sys.executable, "-c", WRITER, m.path / "f.bin"], stdout=subprocess.PIPE)
+    try:
+        assert p.stdout.readline() == b"written\n"
+        util.wait_until(lambda: proxy.counts().get("UploadPart", 0) >= 4, 60 * SLOW,
+                        what="parts to be sent early")
+    finally:
+        p.kill()
+        p.communicate()
+    no_uploads(bucket)
+    util.wait_until(lambda: not (m.path / "f.bin").exists(), what="the file to be gone")
+    assert not bucket.exists(m.key("f.bin"))
+    m.check()
+
+
+# -- faults
+
+
+@pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPart"])
+def test_an_early_failure_is_healed_by_the_close(m, proxy, bucket, op):
+    rule = proxy.add_rule("answer", status=403, code="AccessDenied", op=op)
+    f = File(m, proxy, parts=0)
+    util.wait_until(lambda: proxy.counts().get(op, 0), what="the attempt")
+    f.change(EARLY, pattern(2 * PART, 2))
+    proxy.remove_rule(rule)
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPart"])
+def test_a_failure_that_stays_is_told_at_the_close(m, proxy, bucket, op):
+    proxy.add_rule("answer", status=403, code="AccessDenied", op=op)
+    f = File(m, proxy, parts=0)
+    with pytest.raises(PermissionError):
+        f.close()
+    assert not bucket.exists(m.key("f.bin"))
+    no_uploads(bucket)
+
+
+def test_a_server_without_multipart_uploads(m, proxy, bucket):
+    proxy.add_rule("answer", status=501, code="NotImplemented", op="CreateMultipartUpload")
+    f = File(m, proxy, parts=0)
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+
+
+def test_an_upload_that_vanishes(m, proxy, bucket):
+    f = File(m, proxy)
+    for key, upload in bucket.uploads():
+        bucket.client.abort_multipart_upload(Bucket=bucket.bucket, Key=key, UploadId=upload)
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+
+
+# -- at random
+
+
+def play(m, bucket, name, seed, rounds):
+    """Writes in order, with changes, cuts, holes and publications in between, beside a copy in memory; what S3
+    has after each publication is the copy."""
+    rng = random.Random(seed)
+    path = m.path / name
+    for number in range(rounds):
+        data = bytearray()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            for _ in range(rng.randrange(20, 60)):
+                what = rng.random()
+                if what < 0.75 or not data:
+                    piece = rng.randbytes(rng.randrange(1, MIB))
+                    os.pwrite(fd, piece, len(data))
+                    data += piece
+                elif what < 0.92:
+                    at = rng.randrange(len(data))
+                    piece = rng.randbytes(rng.choice([1, 4096, 70000]))
+                    os.pwrite(fd, piece, at)
+                    data[at:at + len(piece)] = piece
+                elif what < 0.95:
+                    size = rng.randrange(len(data) * 9 // 8)
+                    os.ftruncate(fd, size)
+                    del data[size:]
+                    data += bytes(size - len(data))
+                elif what < 0.97:
+                    at = len(data) + rng.randrange(100000)
+                    os.pwrite(fd, b"x", at)
+                    data += bytes(at - len(data)) + b"x"
+                elif what < 0.98:
+                    os.utime(fd, (5, rng.randrange(10 ** 9)))
+                elif what < 0.99:
+                    os.fsync(fd)
+                    assert bucket.get(m.key(name)) == data, (seed, number)
+                else:
+                    at = rng.randrange(len(data))
+                    assert os.pread(fd, 100000, at) == data[at:at + 100000], (seed, number)
+        finally:
+            os.close(fd)
+        assert bucket.get(m.key(name)) == data, (seed, number)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_changes(m, bucket, seed):
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(play, m, bucket, f"f{i}.bin", 10 * seed + i, 4)
+                     for i in range(3)]:
+            done.result()
+    no_uploads(bucket)
+    m.check()
+
+
+def test_random_changes_while_workers_die(m, proxy, bucket):
+    proxy.add_rule("delay", ms=20, op="UploadPart")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(play, m, bucket, f"f{i}.bin", 100 + i, 6) for i in range(3)]
+        killer = Killer(m, 40, 1, 0.02, 0.3)
+        killer.start()
+        killer.finish(120 * SLOW)
+        for d in done:
+            d.result()
+    no_parts_left(bucket, proxy)
+    m.check()

@@ -1,0 +1,76 @@
+/* Opening an upload while its file is still being written. */
+#include "workers/write/upload_open.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "workers/write/publish_private.h"
+#include "workers/write/stream.h"
+
+/* Under shm->meta. A stream wants one as soon as a part is full. */
+static bool stream_wants(const struct worker *w, const struct shm_session *s)
+{
+    return s->size - s->base >= w->conf->upload.part_size;
+}
+
+/* Under shm->meta. Any other file, if it will be uploaded in parts, and nothing in it is left of
+ * the version to be replaced. With compare-and-set an upload carries the write-id of its publish,
+ * so it cannot be opened before. */
+static bool file_wants(const struct worker *w, const struct shm_session *s)
+{
+    return w->conf->upload.early && !w->variant->isolates && s->refs &&
+           !(s->flags & (SHM_SESSION_LATE | SHM_SESSION_KEYED)) &&
+           (s->flags & SHM_SESSION_ON_DISK) &&
+           (s->expect.absent || (s->flags & SHM_SESSION_RENEWED)) &&
+           s->ordered_to >= w->conf->upload.multipart_threshold;
+}
+
+/* Under shm->meta. There is something to send, and no upload yet. */
+static bool wants_upload(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    return s->state == SHM_SESSION_LIVE && !s->write_error && !s->writing &&
+           !(s->flags & SHM_SESSION_ORPHAN) && s->publish.state == SHM_JOB_IDLE &&
+           s->load.state == SHM_JOB_IDLE && s->content == SHM_CONTENT_SPOOL &&
+           !shm_upload_at(w->shm, session)->open &&
+           (stream_is(s) ? stream_wants(w, s) : file_wants(w, s)) &&
+           !__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED);
+}
+
+/* Runs a publish as far as the opening of the upload. */
+static void open_upload(struct worker *w, uint32_t session)
+{
+    struct publish *p = calloc(1, sizeof(*p));
+    int r = -EAGAIN;
+
+    if (!p)
+        return; /* the next write, or the close, tries again */
+    p->w = w;
+    p->session = session;
+    p->started_ns = clock_mono_ns();
+    p->opens = true;
+    worker_lock(w);
+    if (wants_upload(w, session))
+        r = publish_begin(p);
+    worker_unlock(w);
+    if (r == 0)
+        publish_run(p);
+    else
+        publish_free(p);
+}
+
+void upload_go_on(struct worker *w, uint32_t session)
+{
+    bool opens, open;
+
+    worker_lock(w);
+    opens = wants_upload(w, session);
+    open = shm_upload_at(w->shm, session)->open;
+    worker_unlock(w);
+    if (opens)
+        open_upload(w, session);
+    else if (open)
+        upload_drive(w, session);
+}
