@@ -16,7 +16,7 @@ import pytest
 from harness import SLOW, util
 from harness.asya import Client
 from harness.connector import Connector, UnixHTTPConnection
-from test_connector import CAS, LWW, con, cas, lww, start, store, variant   # noqa: F401
+from test_connector import CAS, LWW, STREAM, con, lww, start, store, variant   # noqa: F401
 
 NAMES = ["url", "presigned_url", "etag", "content_type", "version", "storage_class"]
 
@@ -231,8 +231,9 @@ def test_limits_of_queries(start, bucket):
     assert (answer.status, answer.code) == (400, "bad_request")
 
 
-def test_no_queries_with_compare_and_set(cas):
-    answer = ask(cas)
+@pytest.mark.parametrize("other", [CAS, STREAM])
+def test_no_queries_in_other_variants(start, other):
+    answer = ask(start(other))
     assert (answer.status, answer.code) == (501, "not_implemented")
 
 

@@ -1,8 +1,8 @@
 /* The differences between the variants of stateproxy (s3-buffered-lww, s3-buffered-cas,
- * s3-passthrough). Each
- * variant is one struct variant, which workers/variant/ fills with functions of the rooms below; a
- * worker has one (w->variant), chosen at its start. No code asks which variant runs: every decision
- * that differs is a member here. */
+ * s3-passthrough). Each variant is one struct variant, which workers/variant/ fills with functions
+ * of the rooms below; a worker has one (w->variant), chosen at its start. No code asks which
+ * variant runs: every decision that differs is a member here. Each variant has all functions, also
+ * those that do nothing. */
 #ifndef WORKERS_OP_VARIANT_H
 #define WORKERS_OP_VARIANT_H
 

@@ -4,16 +4,12 @@
 #include "workers/handlers/rename.h"
 #include "workers/op/op.h"
 #include "workers/variant/variant.h"
+#include "workers/variant/variant_last.h"
 #include "workers/write/publish_rules.h"
 
 static void lww_identify(struct op *op)
 {
     (void)op; /* the caller's identity does not matter */
-}
-
-static void lww_identify_reader(struct op *op, uint64_t fh)
-{
-    (void)op, (void)fh;
 }
 
 static uint32_t lww_own_session(struct op *op, uint32_t dir, const char *name, size_t len)
@@ -40,52 +36,10 @@ static bool lww_is_listed(const struct op *op, uint32_t session, uint32_t node)
     return shm_node_at(op->w->shm, node)->flags & SHM_NODE_CURRENT;
 }
 
-static void lww_has_seen(struct worker *w, const char *key, const struct s3_object *obj)
-{
-    (void)w, (void)key, (void)obj;
-}
-
-static void lww_has_read(struct op *op, uint32_t node, const char *etag)
-{
-    (void)op, (void)node, (void)etag;
-}
-
-static void lww_has_read_key(struct op *op, const char *key, const char *etag)
-{
-    (void)op, (void)key, (void)etag;
-}
-
-static void lww_has_removed_key(struct op *op, const char *key)
-{
-    (void)op, (void)key;
-}
-
-static bool lww_may_replace(struct op *op, const char *key, const char *etag)
-{
-    (void)op, (void)key, (void)etag;
-    return true;
-}
-
 static void lww_was_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                            const char to[SHM_ETAG_MAX])
 {
     (void)w, (void)node, (void)from, (void)to;
-}
-
-static void lww_was_copied_key(struct worker *w, const char *key, const char from[SHM_ETAG_MAX],
-                               const char to[SHM_ETAG_MAX])
-{
-    (void)w, (void)key, (void)from, (void)to;
-}
-
-/* The version that the preceding LOOKUP found. delete.h: what happens if S3 has another one. */
-static void lww_unlink_target(struct op *op, uint32_t node, const char *key,
-                              struct delete_target *ret)
-{
-    (void)key;
-    *ret = (struct delete_target){0};
-    if (node != SHM_NIL)
-        memcpy(ret->etag, shm_node_at(op->w->shm, node)->etag, SHM_ETAG_MAX);
 }
 
 static void lww_unlinked(struct op *op, const char *name, size_t len, bool from_s3)
@@ -102,19 +56,19 @@ const struct variant variant_lww = {
     .rename_loads = false,
     .identify = lww_identify,
     .identify_family = lww_identify,
-    .identify_reader = lww_identify_reader,
+    .identify_reader = last_identify_reader,
     .own_session = lww_own_session,
     .may_join = lww_may_join,
     .session_begins = lww_session_begins,
     .is_listed = lww_is_listed,
-    .has_seen = lww_has_seen,
-    .has_read = lww_has_read,
-    .has_read_key = lww_has_read_key,
-    .has_removed_key = lww_has_removed_key,
-    .may_replace = lww_may_replace,
+    .has_seen = last_has_seen,
+    .has_read = last_has_read,
+    .has_read_key = last_has_read_key,
+    .has_removed_key = last_has_removed_key,
+    .may_replace = last_may_replace,
     .was_copied = lww_was_copied,
-    .was_copied_key = lww_was_copied_key,
-    .unlink_target = lww_unlink_target,
+    .was_copied_key = last_was_copied_key,
+    .unlink_target = last_unlink_target,
     .unlinked = lww_unlinked,
     .rename = rename_lww,
     .publish = &publish_lww,

@@ -9,15 +9,11 @@
 #include "workers/handlers/rename.h"
 #include "workers/op/op.h"
 #include "workers/variant/variant.h"
+#include "workers/variant/variant_last.h"
 #include "workers/write/delete.h"
 #include "workers/write/publish_rules.h"
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
-
-static void stream_identify_reader(struct op *op, uint64_t fh)
-{
-    (void)op, (void)fh;
-}
 
 static void stream_session_begins(struct op *op, uint32_t session, struct session_start how)
 {
@@ -34,36 +30,10 @@ static bool stream_is_listed(const struct op *op, uint32_t session, uint32_t nod
     return cas_is_party(op, session) && shm_node_named(op->w->shm, node) == SHM_NIL;
 }
 
-static void stream_has_seen(struct worker *w, const char *key, const struct s3_object *obj)
-{
-    (void)w, (void)key, (void)obj;
-}
-
-static void stream_has_read(struct op *op, uint32_t node, const char *etag)
-{
-    (void)op, (void)node, (void)etag;
-}
-
-static bool stream_may_replace(struct op *op, const char *key, const char *etag)
-{
-    (void)op, (void)key, (void)etag;
-    return true;
-}
-
 static void stream_was_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],
                               const char to[SHM_ETAG_MAX])
 {
     cas_sessions_copied(w, node, from, to);
-}
-
-/* The version that the preceding LOOKUP found. delete.h: what happens if S3 has another one. */
-static void stream_unlink_target(struct op *op, uint32_t node, const char *key,
-                                 struct delete_target *ret)
-{
-    (void)key;
-    *ret = (struct delete_target){0};
-    if (node != SHM_NIL)
-        memcpy(ret->etag, shm_node_at(op->w->shm, node)->etag, SHM_ETAG_MAX);
 }
 
 /* Calls `change` for each session that the caller, or an ancestor that waits for it, has open on
@@ -121,16 +91,19 @@ const struct variant variant_stream = {
     .rename_loads = false,
     .identify = cas_identify,
     .identify_family = cas_identify_family,
-    .identify_reader = stream_identify_reader,
+    .identify_reader = last_identify_reader,
     .own_session = cas_own_session,
     .may_join = cas_is_party,
     .session_begins = stream_session_begins,
     .is_listed = stream_is_listed,
-    .has_seen = stream_has_seen,
-    .has_read = stream_has_read,
-    .may_replace = stream_may_replace,
+    .has_seen = last_has_seen,
+    .has_read = last_has_read,
+    .has_read_key = last_has_read_key,
+    .has_removed_key = last_has_removed_key,
+    .may_replace = last_may_replace,
     .was_copied = stream_was_copied,
-    .unlink_target = stream_unlink_target,
+    .was_copied_key = last_was_copied_key,
+    .unlink_target = last_unlink_target,
     .unlinked = stream_unlinked,
     .rename = stream_rename,
     .publish = &publish_stream,
