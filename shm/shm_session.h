@@ -142,7 +142,8 @@ struct shm_session {
     /* -errno of a failed WRITE: nothing is published until the file is truncated and written
      * again */
     int32_t write_error;
-    /* of the last failed publish: the status that S3 answered, 0 = none; and enum s3_fail */
+    /* of the last failed publish, or of a part that has failed: the status that S3 answered, 0 =
+     * none; and enum s3_fail */
     uint32_t failed_http : 16, failed_how : 16;
     uint32_t releasing; /* STREAM: a bit for each worker that frees a range of the spool */
     struct shm_job load;

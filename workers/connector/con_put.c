@@ -1,12 +1,14 @@
 /* PUT of an object: the body goes to a write session as the bytes of a file do, in memory while
- * they are few, on disk beyond, and is published when it is complete. A body that breaks off
- * publishes nothing. If no session is free, the body is not read, until one is. */
+ * they are few, on disk beyond, and is published when it is complete. In s3-passthrough its parts
+ * go to S3 while it comes, and no more of it is read while too many are held. A body that breaks
+ * off publishes nothing. If no session is free, the body is not read, until one is. */
 #include "workers/connector/con_put.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/container.h"
 #include "workers/connector/con_error.h"
@@ -28,7 +30,8 @@ struct put {
     bool ended;     /* the body is complete */
     bool publishes; /* it will end, whatever the client does */
     uint64_t size;
-    uint64_t since_ns; /* when it began to look for a session */
+    struct buf pending; /* a piece of the body that has no room yet; no other is read meanwhile */
+    uint64_t since_ns;  /* when it began to look for a session */
     struct loop_timer timer;
     char expected[SHM_ETAG_MAX];
 };
@@ -38,6 +41,7 @@ static void put_free(struct put *p)
     loop_timer_cancel(p->job.w->loop, &p->timer);
     session_detach(p->op);
     op_done(p->op);
+    buf_done(&p->pending);
     free(p);
 }
 
@@ -62,7 +66,7 @@ static void tell_conflict(struct put *p)
                    con_key_name(&p->key), p->expected);
 }
 
-static const char *what_failed(int error, uint32_t http)
+static const char *what_failed(int error, int http)
 {
     return error == -EIO && http == 404 ? "NoSuchBucket: there is no such bucket"
                                         : "the object could not be written";
@@ -72,13 +76,10 @@ static void on_published(struct op *op, int error)
 {
     struct put *p = op->client;
     struct worker *w = p->job.w;
-    const struct shm_session *s = shm_session_at(w->shm, op->rec->session);
-    uint32_t http, how;
+    enum s3_fail how;
+    int http;
 
-    worker_lock(w);
-    http = s->failed_http;
-    how = s->failed_how;
-    worker_unlock(w);
+    session_failure(op, &http, &how);
     if (w->env->mount)
         worker_notify_kernel(w);
     if (p->job.c && http_conn_overran(p->job.c))
@@ -88,7 +89,7 @@ static void on_published(struct op *op, int error)
     else if (p->job.c && error == -EEXIST)
         tell_conflict(p);
     else if (p->job.c && error)
-        con_refuse_error(p->job.c, error, (int)http, (enum s3_fail)how, what_failed(error, http),
+        con_refuse_error(p->job.c, error, http, how, what_failed(error, http),
                          con_key_name(&p->key));
     else if (p->job.c)
         http_conn_answer(p->job.c, 204, "", NULL, 0);
@@ -146,18 +147,62 @@ static void put_on_timer(struct loop_timer *t)
 
 /* ---- the body ---- */
 
+static void refuse_body(struct put *p, int error)
+{
+    enum s3_fail how;
+    int http;
+
+    session_failure(p->op, &http, &how);
+    put_refuse(p, error, http, how,
+               error == -EFBIG               ? "the object is larger than S3 takes"
+               : error == -ENOSPC            ? "no space is left for it in buffer.dir"
+               : http || how != S3_FAIL_NONE ? what_failed(error, http)
+                                             : "the body cannot be stored");
+}
+
+/* As session_append. */
+static int store(struct put *p, const char *data, size_t len)
+{
+    int r = session_append(p->op, data, len, p->size);
+
+    if (r == 0) {
+        p->size += len;
+        p->job.w->stats->count[SHM_STAT_WRITTEN_BYTES] += len;
+    }
+    return r;
+}
+
+/* There may be room by now. */
+static void put_on_wake(struct op *op)
+{
+    struct put *p = op->client;
+    int r = store(p, p->pending.data, p->pending.len);
+
+    if (r > 0)
+        return;
+    op_stop_waiting(op);
+    if (r < 0) {
+        refuse_body(p, r);
+        return;
+    }
+    buf_done(&p->pending);
+    http_conn_take(p->job.c);
+    if (p->ended)
+        loop_timer_set(p->job.w->loop, &p->timer, 0);
+}
+
 static void put_on_body(struct con_job *job, const char *data, size_t len)
 {
     struct put *p = (struct put *)job;
-    int r = session_append(p->op, data, len, p->size);
+    int r = store(p, data, len);
 
-    p->size += len;
-    job->w->stats->count[SHM_STAT_WRITTEN_BYTES] += len;
+    if (r > 0) {
+        r = buf_append(&p->pending, data, len);
+        http_conn_hold(job->c);
+        op_wait(p->op, put_on_wake);
+    }
     if (r < 0)
-        put_refuse(p, r, 0, S3_FAIL_NONE,
-                   r == -EFBIG    ? "the object is larger than S3 takes"
-                   : r == -ENOSPC ? "no space is left for it in buffer.dir"
-                                  : "the body cannot be stored");
+        refuse_body(p, r);
 }
 
 /* What follows the body is looked at first: http_conn_overran(). */
@@ -166,7 +211,7 @@ static void put_on_end(struct con_job *job)
     struct put *p = (struct put *)job;
 
     p->ended = true;
-    if (p->open)
+    if (p->open && !p->pending.len)
         loop_timer_set(job->w->loop, &p->timer, 0);
 }
 
@@ -207,6 +252,7 @@ void con_put(struct http_conn *c, const struct con_key *key)
     p->exclusive = req->if_absent;
     p->since_ns = clock_mono_ns();
     p->timer.on_time = put_on_timer;
+    buf_init(&p->pending, HTTP_PIECE_MAX);
     r = is_too_large(req) ? -EFBIG : open_session(p);
     p->open = r == 1;
     if (r == 0)

@@ -7,9 +7,8 @@
 #include "http/http_chunk.h"
 #include "workers/http/http_server.h"
 
-#define HTTP_CONNS_MAX 256       /* connections of one worker */
-#define HTTP_SCRATCH (64u << 10) /* bytes of a body that one read takes */
-#define HTTP_IN_MAX (HTTP_HEAD_MAX + HTTP_SCRATCH)
+#define HTTP_CONNS_MAX 256 /* connections of one worker */
+#define HTTP_IN_MAX HTTP_PIECE_MAX
 #define HTTP_OUT_MAX (65u << 20)   /* bytes that wait for the client */
 #define HTTP_OUT_FULL (192u << 10) /* ... from which on on_room is awaited */
 #define HTTP_OUT_LOW (64u << 10)

@@ -32,6 +32,9 @@ struct http_peer {
     uint32_t gid;
 };
 
+#define HTTP_SCRATCH (64u << 10)                      /* bytes of a body that one read takes */
+#define HTTP_PIECE_MAX (HTTP_HEAD_MAX + HTTP_SCRATCH) /* bytes of one on_body, at most */
+
 /* Functions of whoever answers, called by the loop, never from inside the functions below.
  * `on_body` and `on_end` are not called once the request has its answer; the rest of its body is
  * read and dropped. */

@@ -71,6 +71,19 @@ static void fail_parts(struct publish *p, int error)
     publish_failed(p, &res);
 }
 
+/* One of the parts has failed. */
+static void fail_part(struct publish *p, int error)
+{
+    struct s3_result res = {.error = error, .text = "in parts", .attempts = p->uploads};
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    worker_lock(p->w);
+    res.http_status = (int)s->failed_http;
+    res.fail = (enum s3_fail)s->failed_how;
+    worker_unlock(p->w);
+    publish_failed(p, &res);
+}
+
 /* ---- create ---- */
 
 static void drive(struct publish *p);
@@ -398,7 +411,7 @@ static void drive(struct publish *p)
     else if (state == STATE_NONE || error == -ESTALE)
         begin_anew(p, false);
     else
-        fail_parts(p, error);
+        fail_part(p, error);
 }
 
 static void on_turn(struct worker_hook *hook)

@@ -1,4 +1,5 @@
-/* See session_key.h. Publishing and ending are those of every session. */
+/* See session_key.h. Publishing and ending are those of every session. A stream's parts go to S3
+ * while its bytes are appended, as those of a file that is being written (stream.c). */
 #include "workers/write/session_key.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include "workers/op/spool.h"
 #include "workers/write/names_tell.h"
 #include "workers/write/session_change.h"
+#include "workers/write/stream.h"
 
 /* The name of its node: none that a file could have. */
 #define NO_NAME "/"
@@ -72,6 +74,45 @@ int session_begin_key(struct op *op, const char *key, bool exclusive,
     return r;
 }
 
+/* As op_write.c does for a WRITE: 0: the content may be changed; 1: not yet; -errno. */
+static int stream_turn(struct op *op, uint64_t off, size_t len)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session;
+    int r;
+
+    worker_lock(w);
+    r = stream_may_write(w, session, off, len);
+    if (r > 0)
+        worker_awaits_session(w, session);
+    worker_unlock(w);
+    if (r)
+        return r;
+    r = session_take_turn(op, session, off + len);
+    return r < 0 ? r : r == 0;
+}
+
+/* (The session becomes dirty when it is complete: what breaks off is not to be published.) */
+static int stream_append(struct op *op, const void *data, size_t len, uint64_t off)
+{
+    struct worker *w = op->w;
+    uint32_t session = op->rec->session, mask;
+    int r = stream_turn(op, off, len);
+
+    if (r == 0) {
+        r = spool_write(w, session, data, len, off);
+        worker_lock(w);
+        if (r == 0)
+            shm_session_edit(w->shm, session)->size = off + len;
+        mask = session_change_end(op, session);
+        worker_unlock(w);
+        worker_wake(w, mask);
+    }
+    if (r >= 0) /* (also if it waits: a worker that was to send parts may have died) */
+        stream_go_on(w, session);
+    return r;
+}
+
 int session_append(struct op *op, const void *data, size_t len, uint64_t off)
 {
     struct worker *w = op->w;
@@ -81,11 +122,28 @@ int session_append(struct op *op, const void *data, size_t len, uint64_t off)
 
     if (off > S3_OBJECT_MAX || len > S3_OBJECT_MAX - off)
         return -EFBIG;
+    if (w->variant->streams)
+        return stream_append(op, data, len, off);
     worker_lock(w);
     fits = spool_reserve(w, session, off + len);
     worker_unlock(w);
     r = fits ? 0 : session_move_to_disk(op, session);
     return r < 0 ? r : spool_write(w, session, data, len, off);
+}
+
+void session_failure(struct op *op, int *ret_http_status, enum s3_fail *ret_fail)
+{
+    const struct shm_session *s;
+
+    *ret_http_status = 0;
+    *ret_fail = S3_FAIL_NONE;
+    if (op->rec->session == SHM_NIL)
+        return;
+    worker_lock(op->w);
+    s = shm_session_at(op->w->shm, op->rec->session);
+    *ret_http_status = (int)s->failed_http;
+    *ret_fail = (enum s3_fail)s->failed_how;
+    worker_unlock(op->w);
 }
 
 void session_complete(struct op *op, uint64_t size)

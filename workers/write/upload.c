@@ -44,6 +44,20 @@ struct stored {
     uint64_t from, to; /* of the spool: may be released */
 };
 
+/* Under shm->meta. The first part that fails decides what is told. */
+static void part_failed(const struct part *part, int error, const struct s3_result *res)
+{
+    struct shm *shm = part->w->shm;
+    struct shm_session *s;
+
+    if (res && !shm_upload_at(shm, part->session)->error) {
+        s = shm_session_edit(shm, part->session);
+        s->failed_http = (uint32_t)res->http_status;
+        s->failed_how = (uint32_t)res->fail;
+    }
+    shm_upload_unsent(shm, part->session, part->no, error);
+}
+
 /* Under shm->meta. `res`: of a part that was sent. */
 static void part_store(const struct part *part, int error, const struct s3_result *res,
                        struct stored *ret)
@@ -56,7 +70,7 @@ static void part_store(const struct part *part, int error, const struct s3_resul
         return;
     ret->failed = error && !shm_upload_at(w->shm, part->session)->part[part->no].changed;
     if (error)
-        shm_upload_unsent(w->shm, part->session, part->no, error);
+        part_failed(part, error, res);
     else if (!shm_upload_is_whole(shm_upload_at(w->shm, part->session), part->no,
                                   shm_session_at(w->shm, part->session)->size))
         shm_upload_unsent(w->shm, part->session, part->no, 0); /* the file has grown since */
