@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "daemon/child_ask.h"
 #include "daemon/exit_code.h"
 
@@ -20,6 +21,16 @@ static_assert(sizeof(struct verdict) <= CHILD_ANSWER_MAX, "");
 static int limit_ms(const struct conf *conf)
 {
     return CHECK_LIMIT_MS + (worker_probes(conf) ? WORKER_PROBE_MS : 0);
+}
+
+int check_exit_code(int r)
+{
+    return r == 0 ? EXIT_CODE_OK : r == -EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;
+}
+
+uint64_t check_probe_limit_ns(void)
+{
+    return (CHECK_LIMIT_MS + WORKER_PROBE_MS) * NS_PER_MS;
 }
 
 static void run_check(const void *arg, void *answer)
@@ -48,7 +59,7 @@ int check_s3(const struct worker_env *env, struct server_traits *ret_traits, str
     }
     if (r == 0) {
         *err = verdict.err;
-        return verdict.err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_S3;
+        return check_exit_code(-verdict.err.code);
     }
     if (r == -ETIMEDOUT) {
         err_set(err, -r,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/manual.h"
 #include "conf/conf.h"
@@ -270,9 +271,36 @@ static void forget_traits(void *ctx)
     cas_kept_forget(env.conf);
 }
 
+static char title[TITLE_MAX]; /* what follows "ready" in the log */
+
+/* In a task, while the connector answers requests that only read. */
+static int probe_server(void *ctx, struct err *err)
+{
+    conf_forget_secrets((struct conf *)env.conf);
+    return check_exit_code(worker_probe(ctx, err));
+}
+
+/* Writes have waited for it. */
+static void server_probed(void *ctx, bool passed)
+{
+    uint32_t n = env.shm->header->sizes.workers;
+
+    (void)ctx;
+    if (passed) {
+        server_stored(&env, &env.traits);
+        env.traits.later = false;
+        cas_kept_write(env.conf, &env.traits);
+        make_title(title, sizeof(title), n);
+    }
+    __atomic_store_n(&env.shm->header->probe, passed ? SHM_PROBE_OVER : SHM_PROBE_FAILED,
+                     __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < n; i++)
+        fd_event_set(env.wake_fd[i]);
+}
+
 static int supervise(struct supervisor *sup, uint32_t n_workers)
 {
-    char title[TITLE_MAX], info[TITLE_MAX];
+    char info[TITLE_MAX];
     struct role roles[] = {
         /* first: the workers ask it */
         {.name = "observer", .count = env.boxes ? 1 : 0, .entry = run_observer},
@@ -294,6 +322,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers)
         .title = title,
         .info = info,
         .request_limit_ns = env.request_limit_ns,
+        .verify_limit_ns = env.traits.later ? check_probe_limit_ns() : 0,
     };
 
     make_title(title, sizeof(title), n_workers);
@@ -379,10 +408,13 @@ static int daemon_start(const struct conf *conf)
         return daemon_fail(code, &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
-    env.shm->header->habits = env.traits.habits;
+    server_found(&env, &env.traits);
+    env.shm->header->probe = env.traits.later ? SHM_PROBE_RUNS : SHM_PROBE_OVER;
     all.reload = reload;
     all.tell = tell_server;
     all.forget = forget_traits;
+    all.verify = probe_server;
+    all.verified = server_probed;
     if (env.traits.fresh)
         cas_kept_write(conf, &env.traits);
     if (supervisor_new(&opts, &sup, &err) < 0)

@@ -169,6 +169,37 @@ static int watch_forget(struct supervisor *sup)
     return loop_add(sup->loop, &sup->forget, EPOLLIN);
 }
 
+/* ---- verifying ---- */
+
+static int verify(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->verify(sup->ctx, err);
+}
+
+static void on_verified(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    sup->verifying = false;
+    if (sup->phase >= PHASE_STOPPING)
+        return; /* (it was killed with all other tasks) */
+    sup->duties->verified(sup->ctx, code == 0);
+    if (code == 0)
+        return;
+    log_err("%s", code == TASK_DIED ? "the check of the server did not come to its end" : text);
+    stop_failed(sup, code == TASK_DIED ? EXIT_CODE_S3 : code);
+}
+
+static int start_verifying(struct supervisor *sup)
+{
+    uint64_t limit = sup->run->verify_limit_ns;
+
+    sup->verifying = limit;
+    return limit ? task_start(&sup->tasks, verify, sup, limit, on_verified, sup) : 0;
+}
+
 /* ---- timers ---- */
 
 static void become_ready(struct supervisor *sup)
@@ -187,7 +218,7 @@ static void on_ready_timer(struct loop_timer *t)
 
     if (sup->phase != PHASE_STARTING)
         return;
-    if (children_turned(&sup->children))
+    if (children_turned(&sup->children) && !sup->verifying)
         become_ready(sup);
     else
         loop_timer_set(sup->loop, t, READY_POLL_NS);
@@ -284,6 +315,8 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     r = watch_forget(sup);
     if (r == 0)
         r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx);
+    if (r == 0)
+        r = start_verifying(sup);
     if (r < 0) {
         log_err("cannot start the workers: %s", strerror(-r));
         stop_failed(sup, EXIT_CODE_SYSTEM);

@@ -3,7 +3,7 @@
  * one is done by a short-lived child (task.h) through the duties below.
  *
  * Phases, each entered once and in this order; some are skipped:
- *   STARTING  children run, none has turned its loop yet
+ *   STARTING  children run, none has turned its loop yet, or `verify` is under way
  *   RUNNING   ready, as reported to the log and the service manager
  *   DRAINING  asked to end: new opens are refused, written data is being published
  *   UNMOUNTING  a task unmounts
@@ -36,16 +36,20 @@ struct supervisor_duties {
     int (*unmount)(void *ctx, struct err *err);   /* 0 or 1 */
     int (*check)(void *ctx, struct err *err);     /* 0, or 1 with a description in *err */
     int (*log_inflight)(void *ctx, struct err *err);
+    /* While children serve already: whether they may go on. 0, or the exit code of the daemon with
+     * the reason in *err. Only called with run->verify_limit_ns. */
+    int (*verify)(void *ctx, struct err *err);
 
     /* In a child that becomes a task: closes what keeps the mount alive. NULL: nothing to do. */
     void (*in_task)(void *ctx);
 
     /* In the supervisor: must not wait. */
     void (*set_draining)(void *ctx);
-    void (*abort)(void *ctx);   /* no process serves the mount any more */
-    bool (*mounted)(void *ctx); /* NULL: unknown */
-    void (*reload)(void *ctx);  /* SIGHUP; NULL: nothing to do */
-    void (*forget)(void *ctx);  /* at an event of `forget_fd` below; NULL: there is none */
+    void (*abort)(void *ctx);                 /* no process serves the mount any more */
+    bool (*mounted)(void *ctx);               /* NULL: unknown */
+    void (*reload)(void *ctx);                /* SIGHUP; NULL: nothing to do */
+    void (*verified)(void *ctx, bool passed); /* `verify` has ended */
+    void (*forget)(void *ctx); /* at an event of `forget_fd` below; NULL: there is none */
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
 };
@@ -77,6 +81,7 @@ struct supervisor_run {
     int segment_fd;            /* passed read-only to control clients; -1 = none */
     const char *title;         /* "mount=... workers=2": follows "ready" in the log */
     uint64_t request_limit_ns; /* requests must be replied to within this time, 0 = no limit */
+    uint64_t verify_limit_ns;  /* of duties->verify, 0 = there is nothing to verify */
     const char *info;          /* lines for the control client: "mount /mnt/x\nbucket b\n" */
 };
 

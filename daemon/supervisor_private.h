@@ -36,6 +36,7 @@ struct supervisor {
     struct loop_timer health_timer;   /* children_watch, STATUS */
     struct loop_timer watchdog_timer; /* for the service manager */
     unsigned told_restarts;           /* restarts in the last STATUS */
+    bool verifying;                   /* a task does */
 
     /* stop.c */
     enum phase phase;

@@ -70,6 +70,13 @@ enum shm_table {
  * (workers: only a hint). Readers: all, without lock. The tables have the layout of one version of
  * the program, and only stateproxyctl of the same version reads them: a separate layout number
  * would be forgotten at some change. `magic` and `version` never move. */
+/* The probe of the server, which may go on while the connector serves reads. */
+enum shm_probe {
+    SHM_PROBE_OVER, /* or there is none */
+    SHM_PROBE_RUNS, /* writes wait */
+    SHM_PROBE_FAILED,
+};
+
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
@@ -81,6 +88,8 @@ struct shm_header {
                            * refused */
     uint32_t abort_refused; /* atomic, workers: it has been logged that uploads cannot be aborted */
     uint32_t no_uploads;    /* atomic, workers: the server does not support multipart uploads */
+    uint32_t conditions;    /* atomic: what the server keeps: enum server_condition */
+    uint32_t probe;         /* atomic: enum shm_probe */
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

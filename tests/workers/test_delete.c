@@ -9,6 +9,7 @@
 #include "tests/workers/s3_fixture.h"
 #include "workers/cas/cas.h"
 #include "workers/handlers/fuse_op.h"
+#include "workers/server/server.h"
 
 #define UNIQUE UINT64_C(42)
 #define KEY "pre/f"
@@ -129,7 +130,7 @@ static void test_compare_and_set_is_refused(void **state)
     struct fx *fx = *state;
 
     fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
-    fx->env.traits.delete_if_match = true;
+    fx->w.shm->header->conditions = SERVER_KEEPS_DELETE;
     FX_SCRIPT(REFUSED);
     ends(fx, "\"e\"", DELETE_SEEN, NULL, -EEXIST);
     assert_int_equal(fx_requests(), 1);
@@ -158,7 +159,7 @@ static void test_empty_files(void **state)
     struct fx *fx = *state;
 
     fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
-    fx->env.traits.delete_if_match = true;
+    fx->w.shm->header->conditions = SERVER_KEEPS_DELETE;
     FX_SCRIPT(HEAD_WITH("d41d8cd98f00b204e9800998ecf8427e", ID_2),
               HEAD_WITH("d41d8cd98f00b204e9800998ecf8427e", ID_1), DELETED);
     ends(fx, S3_ETAG_EMPTY, DELETE_SEEN, ID_1, -EEXIST);
@@ -273,7 +274,7 @@ static void test_sent_by_a_worker_that_died(void **state)
 static void lost_then(struct fx *fx, const char *id, int error)
 {
     fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
-    fx->env.traits.delete_if_match = true;
+    fx->w.shm->header->conditions = SERVER_KEEPS_DELETE;
     ends(fx, "\"e\"", DELETE_SEEN, id, error);
     assert_int_equal(fx_requests(), 2);
 }

@@ -29,9 +29,12 @@ static void test_describe(void **state)
 
     describes(fx, "=", " ", "server=\"unknown\" conditions=unknown traits=none");
     fx->env.traits = (struct server_traits){.probed = true, .name = "Ceph"};
+    server_found(&fx->env, &fx->env.traits);
     describes(fx, "=", " ", "server=\"Ceph\" conditions=none traits=none");
     fx->env.traits.put_conditions = fx->env.traits.complete_conditions = true;
     fx->env.traits.delete_if_match = true;
+    server_found(&fx->env, &fx->env.traits);
+    assert_true(server_keeps(&fx->w, SERVER_KEEPS_PUT));
     fx->w.shm->header->habits = S3_HABIT_BARE_PUT_MATCH | S3_HABIT_NO_VERSIONS;
     describes(fx, " ", "; ",
               "server Ceph; conditions put,complete,delete; "

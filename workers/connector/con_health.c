@@ -1,5 +1,6 @@
-/* See con_health.h. /readyz asks S3 itself, with a listing of one key, unless it has done so just
- * before: probes come every few seconds, and each listing is billed. */
+/* See con_health.h. While the server is being probed, writes wait, and /readyz says so. Otherwise
+ * it asks S3 itself, with a listing of one key, unless it has done so just before: probes come
+ * every few seconds, and each listing is billed. */
 #include "workers/connector/con_health.h"
 
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "workers/connector/con_error.h"
 #include "workers/connector/con_job.h"
 #include "workers/op/key.h"
+#include "workers/server/server.h"
 
 #define LATELY_NS (5 * NS_PER_S)
 
@@ -75,6 +77,12 @@ void con_readyz(struct http_conn *c)
     char prefix[KEY_CAP];
     struct readyz *z;
 
+    if (server_probe(w->env) != SHM_PROBE_OVER) {
+        con_refuse(
+            c, 503, "unavailable",
+            "the server is being probed: requests that change something wait for the result");
+        return;
+    }
     if (answered_ns && clock_mono_ns() - answered_ns < LATELY_NS) {
         tell_ready(c);
         return;

@@ -14,6 +14,7 @@
 #include "workers/connector/con_meta.h"
 #include "workers/connector/con_put.h"
 #include "workers/connector/con_query.h"
+#include "workers/connector/con_wait.h"
 #include "workers/http/http_server.h"
 
 #define KEYS "/keys/"
@@ -31,10 +32,8 @@ static bool is_below(const struct http_target *t, const char *dir)
     return t->path_len > n && memcmp(t->path, dir, n) == 0;
 }
 
-typedef void key_endpoint(struct http_conn *c, const struct con_key *key);
-
 /* Changes are refused on a read-only mount, whichever way they come. */
-static key_endpoint *key_endpoint_of(enum http_method method)
+static con_key_endpoint *key_endpoint_of(enum http_method method)
 {
     switch (method) {
     case HTTP_GET:
@@ -50,13 +49,13 @@ static key_endpoint *key_endpoint_of(enum http_method method)
     }
 }
 
-static key_endpoint *meta_endpoint_of(enum http_method method)
+static con_key_endpoint *meta_endpoint_of(enum http_method method)
 {
     return method == HTTP_GET ? con_meta_get : method == HTTP_PUT ? con_meta_put : NULL;
 }
 
 /* `skip`: the bytes of the path before the key. */
-static void on_key(struct http_conn *c, const struct http_target *t, key_endpoint *endpoint,
+static void on_key(struct http_conn *c, const struct http_target *t, con_key_endpoint *endpoint,
                    size_t skip)
 {
     const struct worker *w = http_conn_worker(c);
@@ -69,6 +68,8 @@ static void on_key(struct http_conn *c, const struct http_target *t, key_endpoin
         con_refuse(c, 400, "bad_request", "the key has more than %d bytes", S3_KEY_MAX);
     else if (w->conf->mount.read_only && (method == HTTP_PUT || method == HTTP_DELETE))
         con_refuse(c, 403, "permission_denied", "mount.read_only is set");
+    else if (con_wait_is_needed(w, method))
+        con_wait(c, &key, endpoint);
     else
         endpoint(c, &key);
 }

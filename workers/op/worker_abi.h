@@ -25,9 +25,9 @@ struct worker_spool {
 
 struct s3_options;
 
-/* What the start-up probe found out about the server, above all about conditional requests; all
- * false if the server was not probed. What is learned later is in the segment
- * (shm_header.habits). */
+/* What the start-up check found out about the server, above all about conditional requests; all
+ * false if the server was not probed. Workers use what is in the segment (workers/server/server.h):
+ * more is learned later. */
 struct server_traits {
     bool probed;                /* the server was probed for the others */
     bool fresh;                 /* just now: worth being saved (cas_kept.h) */
@@ -35,6 +35,7 @@ struct server_traits {
     bool complete_conditions;   /* CompleteMultipartUpload does */
     bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, with a race window */
     uint32_t habits;            /* enum s3_habit */
+    bool later;                 /* it is still to be probed: worker_probe */
     bool moved;                 /* the bucket is in another region: see worker_check_s3 */
     char name[SERVER_NAME_MAX]; /* name that the server reports, "" = none */
 };
@@ -107,8 +108,14 @@ must_use int worker_options_new(const struct conf *conf, const struct s3_options
 must_use int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits,
                              struct err *err);
 
-/* True if worker_check_s3 will probe. */
+/* True if worker_check_s3 will probe, or leaves it for later: without a mount, requests that only
+ * read need not wait for it. */
 bool worker_probes(const struct conf *conf);
+
+/* The probe that worker_check_s3 has left for later (ret_traits->later). For a child process of its
+ * own, while workers serve. 0: what was found is in the segment (server_found); else as
+ * worker_check_s3. */
+must_use int worker_probe(const struct worker_env *env, struct err *err);
 
 /* Writes queued notifications to the kernel until the supervisor's SIGTERM or the unmount; serves
  * no request. Called in a child, with SIGTERM blocked (term.h); returns the exit code. */

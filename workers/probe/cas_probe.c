@@ -121,6 +121,15 @@ static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS
                    p->n_requests, ms);
 }
 
+bool cas_probe_is_kept(const struct conf *conf, struct server_traits *ret_traits)
+{
+    if (!cas_kept_read(conf, ret_traits))
+        return false;
+    log_notice("the server enforces conditions: found by an earlier start dir=\"%s\"",
+               conf->cas.state_dir);
+    return true;
+}
+
 int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client_conf *base,
               struct s3_cred_source *creds, struct server_traits *ret_traits, struct err *err)
 {
@@ -130,13 +139,7 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     const char *advice = "";
     int r;
 
-    if (cas_kept_read(conf, ret_traits)) {
-        log_notice("the server enforces conditions: found by an earlier start dir=\"%s\"",
-                   conf->cas.state_dir);
-        return 0;
-    }
     r = probe_begin(&p, base, creds, err);
-
     if (r < 0)
         return r;
     run_all(&p, f);

@@ -22,11 +22,15 @@ bool cas_probe_wanted(const struct conf *conf);
  * DELETE (cas.probe: auto). */
 bool cas_probe_is_documented(const struct conf *conf);
 
-/* Probes, unless the result of an earlier start is saved (cas_kept.h). Blocks (turns `loop`) for at
+/* True, *ret_traits and a line in the log if the result of an earlier start is saved
+ * (cas_kept.h). */
+bool cas_probe_is_kept(const struct conf *conf, struct server_traits *ret_traits);
+
+/* Probes. Blocks (turns `loop`) for at
  * most WORKER_PROBE_MS; writes and deletes below KEY_RESERVED_DIR. `base` has the connection
  * settings. 0 and *ret_traits, after logging what the operator should know (name and habits are
- * written by the S3 client, if `base` points to them; a saved result adds its habits); or -errno
- * with a sentence for the operator in *err:
+ * written by the S3 client, if `base` points to them); or -errno with a sentence for the operator
+ * in *err:
  *   -EINVAL        the server does not enforce a condition, or permissions are missing
  *   -EHOSTUNREACH  there was no clear result
  *   -ENOMEM */

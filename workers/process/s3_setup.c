@@ -277,45 +277,83 @@ bool worker_probes(const struct conf *conf)
     return cas_probe_wanted(conf);
 }
 
+/* Everything that is needed for requests; from here on this process is confined. `alone`: of
+ * cred_source_new. */
+static int check_begin(struct check *c, bool alone)
+{
+    const struct worker_env *env = c->env;
+    int r;
+
+    shm_cred_region(env->shm, c->region);
+    c->conf = client_conf(env->conf, c->region);
+    c->conf.options = env->options;
+    c->conf.on_region = check_on_region;
+    c->conf.region_arg = c;
+    /* A single attempt shows the cause; the client's own retries would only report that the
+     * deadline has passed. */
+    c->conf.max_attempts = 1;
+    c->conf.habits = &c->traits->habits;
+    c->conf.server = c->traits->name;
+    if (c->conf.addressing == S3_ADDRESSING_AUTO && (c->traits->habits & S3_HABIT_VIRTUAL_HOST))
+        c->conf.addressing = S3_ADDRESSING_VIRTUAL;
+    r = loop_new(&c->loop);
+    if (r < 0)
+        return err_set(c->err, -r, "no event loop: %s", strerror(-r));
+    r = cred_source_new(env, alone, &c->creds);
+    if (r < 0)
+        return err_set(c->err, ENOMEM, "no locked memory for credentials");
+    r = share_certificates(&c->conf, c->err);
+    if (r == 0)
+        r = s3_client_new(c->loop, &c->conf, c->creds, &c->client, c->err);
+    if (r == 0 && env->sandbox)
+        r = sandbox_enter(env->sandbox, SANDBOX_WORKER, c->err);
+    return r;
+}
+
+/* S3 answers. What its conditions are worth is known, documented, or to be found out. */
+static int check_conditions(struct check *c)
+{
+    const struct conf *conf = c->env->conf;
+    struct server_traits *t = c->traits;
+
+    if (cas_probe_wanted(conf)) {
+        if (cas_probe_is_kept(conf, t))
+            return 0;
+        t->later = !*conf->mount.path;
+        return t->later ? 0 : cas_probe(conf, c->loop, &c->conf, c->creds, t, c->err);
+    }
+    if (conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
+        t->put_conditions = t->complete_conditions = t->delete_if_match = true;
+    return 0;
+}
+
 int worker_check_s3(const struct worker_env *env, struct server_traits *ret_traits, struct err *err)
 {
     const struct conf *conf = env->conf;
     struct check c = {.err = err, .again.on_time = on_again, .env = env, .traits = ret_traits};
     int r;
 
-    shm_cred_region(env->shm, c.region);
-    c.conf = client_conf(conf, c.region);
-    c.conf.options = env->options;
-    c.conf.on_region = check_on_region;
-    c.conf.region_arg = &c;
-    /* A single attempt shows the cause; the client's own retries would only report that the
-     * deadline has passed. */
-    c.conf.max_attempts = 1;
-    c.conf.habits = &ret_traits->habits;
-    c.conf.server = ret_traits->name;
     snprintf(c.prefix, sizeof(c.prefix), "%s%s", conf->prefix, *conf->prefix ? "/" : "");
-    r = loop_new(&c.loop);
-    if (r < 0)
-        return err_set(err, -r, "no event loop: %s", strerror(-r));
-    r = cred_source_new(env, true, &c.creds);
-    if (r < 0)
-        return err_set(err, ENOMEM, "no locked memory for credentials");
     cas_kept_load(conf);
-    r = share_certificates(&c.conf, err);
-    if (r == 0)
-        r = s3_client_new(c.loop, &c.conf, c.creds, &c.client, err);
-    if (r == 0 && env->sandbox)
-        r = sandbox_enter(env->sandbox, SANDBOX_WORKER, err);
+    r = check_begin(&c, true);
     if (r < 0)
         return r;
     setup_ask(&c);
     r = loop_run(c.loop);
     if (r < 0)
         return err_set(err, -r, "the event loop failed");
-    if (c.result == 0 && cas_probe_wanted(conf))
-        return cas_probe(conf, c.loop, &c.conf, c.creds, ret_traits, err);
-    if (c.result == 0 && conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
-        ret_traits->put_conditions = ret_traits->complete_conditions = ret_traits->delete_if_match =
-            true;
-    return c.result;
+    return c.result == 0 ? check_conditions(&c) : c.result;
+}
+
+int worker_probe(const struct worker_env *env, struct err *err)
+{
+    struct server_traits traits = env->traits;
+    struct check c = {.err = err, .env = env, .traits = &traits};
+    int r = check_begin(&c, false);
+
+    if (r == 0)
+        r = cas_probe(env->conf, c.loop, &c.conf, c.creds, &traits, err);
+    if (r == 0)
+        server_found(env, &traits);
+    return r;
 }

@@ -84,6 +84,48 @@ void server_contradicts(struct worker *w, const char *key, const char *what)
             key, what);
 }
 
+/* ---- what was found ---- */
+
+static uint32_t conditions_of(const struct worker_env *env)
+{
+    return __atomic_load_n(&env->shm->header->conditions, __ATOMIC_RELAXED);
+}
+
+void server_found(const struct worker_env *env, const struct server_traits *traits)
+{
+    struct shm_header *h = env->shm->header;
+    uint32_t found = (traits->probed ? SERVER_PROBED : 0) |
+                     (traits->put_conditions ? SERVER_KEEPS_PUT : 0) |
+                     (traits->complete_conditions ? SERVER_KEEPS_COMPLETE : 0) |
+                     (traits->delete_if_match ? SERVER_KEEPS_DELETE : 0);
+
+    __atomic_store_n(&h->conditions, found, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&h->habits, traits->habits, __ATOMIC_RELAXED);
+}
+
+void server_stored(const struct worker_env *env, struct server_traits *traits)
+{
+    uint32_t found = conditions_of(env);
+
+    traits->probed = found & SERVER_PROBED;
+    traits->put_conditions = found & SERVER_KEEPS_PUT;
+    traits->complete_conditions = found & SERVER_KEEPS_COMPLETE;
+    traits->delete_if_match = found & SERVER_KEEPS_DELETE;
+    traits->habits = __atomic_load_n(&env->shm->header->habits, __ATOMIC_RELAXED);
+}
+
+bool server_keeps(const struct worker *w, enum server_condition condition)
+{
+    return conditions_of(w->env) & condition;
+}
+
+enum shm_probe server_probe(const struct worker_env *env)
+{
+    return (enum shm_probe)__atomic_load_n(&env->shm->header->probe, __ATOMIC_ACQUIRE);
+}
+
+/* ---- in words ---- */
+
 /* Comma-separated names; "none" if empty. */
 static void add_name(char list[LIST_MAX], const char *name)
 {
@@ -92,17 +134,17 @@ static void add_name(char list[LIST_MAX], const char *name)
     snprintf(list + len, LIST_MAX - len, "%s%s", len ? "," : "", name);
 }
 
-static void list_conditions(const struct server_traits *t, char out[LIST_MAX])
+static void list_conditions(uint32_t found, char out[LIST_MAX])
 {
     out[0] = '\0';
-    if (t->put_conditions)
+    if (found & SERVER_KEEPS_PUT)
         add_name(out, "put");
-    if (t->complete_conditions)
+    if (found & SERVER_KEEPS_COMPLETE)
         add_name(out, "complete");
-    if (t->delete_if_match)
+    if (found & SERVER_KEEPS_DELETE)
         add_name(out, "delete");
     if (!*out)
-        add_name(out, t->probed ? "none" : "unknown");
+        add_name(out, found & SERVER_PROBED ? "none" : "unknown");
 }
 
 static void list_habits(uint32_t known, char out[LIST_MAX])
@@ -123,7 +165,7 @@ void server_describe(const struct worker_env *env, const char *after, const char
     const char *quote = *after == '=' ? "\"" : "";
     char conditions[LIST_MAX], traits[LIST_MAX];
 
-    list_conditions(&env->traits, conditions);
+    list_conditions(conditions_of(env), conditions);
     list_habits(known, traits);
     snprintf(out, cap, "server%s%s%s%s%sconditions%s%s%straits%s%s", after, quote,
              *env->traits.name ? env->traits.name : "unknown", quote, between, after, conditions,

@@ -9,6 +9,26 @@
 #include "workers/op/worker.h"
 #include "workers/op/worker_abi.h"
 
+/* What the server was found to keep, or is documented to keep. */
+enum server_condition {
+    SERVER_PROBED = 1u << 0, /* it was probed for the others */
+    SERVER_KEEPS_PUT = 1u << 1,
+    SERVER_KEEPS_COMPLETE = 1u << 2,
+    SERVER_KEEPS_DELETE = 1u << 3,
+};
+
+/* Stores in the segment what was found, conditions and habits, for all workers. */
+void server_found(const struct worker_env *env, const struct server_traits *traits);
+
+/* Sets what is stored in *traits. */
+void server_stored(const struct worker_env *env, struct server_traits *traits);
+
+/* True if the server keeps this condition, as far as is known. */
+bool server_keeps(const struct worker *w, enum server_condition condition);
+
+/* The probe runs, is over, or has failed. Writes of compare-and-set wait while it runs. */
+enum shm_probe server_probe(const struct worker_env *env);
+
 /* Logs what a new habit means for files: struct s3_client_conf.on_habit. */
 void server_tell(enum s3_habit habit);
 

@@ -14,6 +14,7 @@
 #include "workers/objmeta/lineage.h"
 #include "workers/op/key.h"
 #include "workers/op/settle.h"
+#include "workers/server/server.h"
 
 #define REFUSED_MAX 16 /* refusals in a row because another writer was faster */
 #define BLIND_AFTER 2  /* refusals in a row although HEAD shows that the condition holds */
@@ -45,7 +46,7 @@ bool delete_asks(const struct worker *w)
 /* For compare-and-set. */
 static bool server_compares(const struct worker *w)
 {
-    return w->env->traits.delete_if_match && delete_asks(w);
+    return server_keeps(w, SERVER_KEEPS_DELETE) && delete_asks(w);
 }
 
 static void deletion_free(void *state)

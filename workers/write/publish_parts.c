@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "s3/s3_etag.h"
 #include "workers/op/copy.h"
+#include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/stream.h"
 
@@ -42,7 +43,7 @@ static uint64_t digest_of(const struct publish *p)
 /* Compare-and-set: the condition of Complete must be one that the server was seen to keep. */
 static bool may_complete(const struct publish *p)
 {
-    return !p->cas.expects || p->w->env->traits.complete_conditions;
+    return !p->cas.expects || server_keeps(p->w, SERVER_KEEPS_COMPLETE);
 }
 
 bool publish_wants_parts(const struct publish *p)
