@@ -9,8 +9,6 @@
 #include "http/http_json.h"
 #include "workers/http/http_private.h"
 
-#define HEAD_MAX 2048 /* of an answer, without the fields of the service */
-
 static const char *reason_of(int status)
 {
     static const struct {
@@ -137,15 +135,6 @@ void http_conn_begin(struct http_conn *c, int status, const char *fields, uint64
         snprintf(length, sizeof(length), "Content-Length: %llu\r\n", (unsigned long long)len);
     c->pieces = true;
     c->broken = put_head(c, status, fields, length) < 0;
-}
-
-bool http_conn_unbegin(struct http_conn *c)
-{
-    if (!c->pieces || c->out_at)
-        return false;
-    buf_reset(&c->out);
-    c->pieces = c->wants_room = false;
-    return true;
 }
 
 int http_conn_write(struct http_conn *c, const void *data, size_t len)

@@ -78,9 +78,6 @@ void http_conn_answer(struct http_conn *c, int status, const char *fields, const
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
 void http_conn_begin(struct http_conn *c, int status, const char *fields, uint64_t len);
 
-/* Nothing of what was begun has been sent: takes it back. False: too late. */
-bool http_conn_unbegin(struct http_conn *c);
-
 /* Appends a piece. 0, -ENOMEM; -EMSGSIZE if it was not stopped long after http_conn_is_full(). */
 must_use int http_conn_write(struct http_conn *c, const void *data, size_t len);
 
