@@ -1,7 +1,10 @@
 """The connector API beside a minimal Python server that does what the reference does (http.server, one thread, boto3, the
 whole object in memory), in the same run on the same S3 server. Prints a table.
 
-    tests/bench/run.sh --connector [--seconds N]
+    tests/bench/run.sh --connector [--seconds N] [--starts N]
+
+For each: requests a second, the median and the 99th percentile of one, CPU time of one (of the server under test, all its
+processes); proportional memory (PSS) idle and at its peak under load; the time from the start to the first object.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import socketserver
 import statistics
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
@@ -25,6 +29,7 @@ from harness.guard import Guard                                     # noqa: E402
 from harness.s3 import S3                                           # noqa: E402
 from harness.server import S3Server, find_server                    # noqa: E402
 
+VARIANTS = ("s3-buffered-lww", "s3-buffered-cas", "s3-passthrough")
 BODY = os.urandom(1024)
 LISTED = 100
 
@@ -47,7 +52,8 @@ def reference(path, endpoint, bucket):
             for name, value in headers or [("Content-Length", len(body))]:
                 self.send_header(name, str(value))
             self.end_headers()
-            self.wfile.write(body)
+            if body:
+                self.wfile.write(body)
 
         def do_GET(self):
             key = "p" + self.path[len("/keys"):]
@@ -72,6 +78,12 @@ def reference(path, endpoint, bucket):
 
 def one(path, method, target, body):
     conn = UnixHTTPConnection(path)
+    while True:
+        try:
+            conn.connect()
+            break
+        except BlockingIOError:         # more wait than the reference's socket takes
+            time.sleep(0.001)
     conn.request(method, target, body)
     answer = conn.getresponse()
     answer.read()
@@ -124,8 +136,56 @@ def first_answer(path, begun):
             time.sleep(0.001)
 
 
+class Peak:
+    """The most memory that the processes have, while it is in force."""
+
+    def __init__(self, pids):
+        self.pids, self.mib, self.over = pids, 0.0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.over.wait(0.1):
+            self.mib = max(self.mib, pss(self.pids()))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def starts(name, path, count, make, stop):
+    """The time from the start of the process to the first object that a client has."""
+    times = []
+    for _ in range(count):
+        path.unlink(missing_ok=True)
+        it = make()
+        begun = time.monotonic()
+        if isinstance(it, Mount):
+            it.start(ready=False)
+        else:
+            it.start()
+        times.append(first_answer(path, begun))
+        if isinstance(it, Mount):
+            it.wait_ready()
+        stop(it)
+        if not isinstance(it, Mount):
+            it.join()
+    times.sort()
+    print(f"{name}: first object after {statistics.median(times):.0f} ms "
+          f"(median of {count} starts, {times[0]:.0f} to {times[-1]:.0f})", flush=True)
+
+
 def run(name, path, pids, seconds):
     print(f"\n{name}: PSS idle {pss(pids()):.1f} MiB")
+    with Peak(pids) as peak:
+        load(path, pids, seconds)
+    print(f"  PSS under load, at its peak {peak.mib:.1f} MiB; after it {pss(pids()):.1f} MiB")
+
+
+def load(path, pids, seconds):
     for method, target, body in (("GET", "/keys/k", None), ("PUT", "/keys/k", BODY), ("HEAD", "/keys/k", None),
                                  ("GET", "/keys/?prefix=l/&delimiter=/", None)):
         for clients in (1, 8):
@@ -135,13 +195,14 @@ def run(name, path, pids, seconds):
             what = "LIST" if "?" in target else method
             print(f"  {what:5} clients={clients}  {rate:7.0f}/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
                   f"CPU {cpu:.3f} ms each")
-    print(f"  PSS after the load {pss(pids()):.1f} MiB")
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--seconds", type=float, default=3)
-    seconds = args.parse_args().seconds
+    args.add_argument("--starts", type=int, default=10)
+    args = args.parse_args()
+    seconds = args.seconds
     guard = Guard()
     server = S3Server(find_server(), guard).start()
     s3 = S3(server.endpoint, "bench-connector", server.root).create()
@@ -149,15 +210,21 @@ def main():
     s3.put_many((f"p/l/{i:03d}", b"") for i in range(LISTED))
     with tempfile.TemporaryDirectory(prefix="sp-") as scratch:
         theirs, ours = pathlib.Path(scratch) / "r.sock", pathlib.Path(scratch) / "c.sock"
+        begin_ref = multiprocessing.get_context("spawn").Process
+        starts("reference", theirs, args.starts,
+               lambda: begin_ref(target=reference, args=(theirs, server.endpoint, s3.bucket)), lambda p: p.kill())
+        for variant in VARIANTS:
+            starts(f"stateproxyd {variant}", ours, args.starts,
+                   lambda: Mount(guard, s3.bucket, server.endpoint, variant=variant,
+                                 env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": ours}), lambda m: m.stop())
+        theirs.unlink()
+        ref = begin_ref(target=reference, args=(theirs, server.endpoint, s3.bucket))
         begun = time.monotonic()
-        ref = multiprocessing.Process(target=reference, args=(theirs, server.endpoint, s3.bucket))
         ref.start()
-        print(f"reference: first answer after {first_answer(theirs, begun):.0f} ms")
+        first_answer(theirs, begun)
         mount = Mount(guard, s3.bucket, server.endpoint,
                       env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": ours})
-        begun = time.monotonic()
-        mount.start(ready=False)
-        print(f"stateproxyd: first answer after {first_answer(ours, begun):.0f} ms")
+        mount.start()
         run("reference", theirs, lambda: [ref.pid], seconds)
         run("stateproxyd", ours, mount.processes, seconds)
         mount.stop()
