@@ -34,6 +34,7 @@ void fuse_attr_fill(struct fuse_attr *ret, const struct fuse_attr_src *src)
     ret->nlink = src->nlink;
     ret->uid = src->uid;
     ret->gid = src->gid;
+    ret->rdev = src->rdev;
     ret->blksize = src->blksize ? src->blksize : BLKSIZE_DEFAULT;
 }
 

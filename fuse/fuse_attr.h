@@ -16,6 +16,7 @@ struct fuse_attr_src {
     uint32_t nlink;
     uint32_t uid;
     uint32_t gid;
+    uint32_t rdev;    /* of a device, in the kernel's 32-bit form, which MKNOD has too */
     uint32_t blksize; /* st_blksize: a power of two, or 0 for 4096 */
 };
 

@@ -25,7 +25,7 @@
 #define NODES_MIN 16384u
 #define NODES_MAX (1u << 20)
 #define UPLOAD_TOUCHED 8192 /* what an upload of 50 parts touches of its slot: the rest is a hole */
-#define NODE_BYTES 320      /* a node, its hash head, its share of the long names */
+#define NODE_BYTES 344      /* a node (280), its hash head, its share of the long names */
 
 static uint64_t budget_least(uint64_t a, uint64_t b)
 {

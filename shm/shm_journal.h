@@ -77,11 +77,14 @@ union shm_progress {
     struct {
         uint32_t step; /* enum shm_rename_step */
         uint32_t unused;
+        int64_t wall_ns; /* when it began, by the wall clock */
         char etag[SHM_ETAG_MAX];
         struct shm_deletion source; /* `id` is set before it is sent */
     } rename;
     struct {
         uint32_t sent; /* 1: the change of metadata may have been made */
+        uint32_t unused;
+        int64_t wall_ns; /* when the change was begun, by the wall clock; 0 = not yet */
     } meta;
 };
 
@@ -114,7 +117,7 @@ struct shm_record {
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST];
     union shm_progress progress; /* of a request that waits; initially zero */
-    uint8_t unused[16];
+    uint8_t unused[8];
 };
 
 /* reply_len: the reply is arena->reply[0 .. arena->reply_len) */

@@ -9,7 +9,7 @@
 
 #include "shm/shm_flock.h"
 
-static_assert(sizeof(struct shm_node) == 256, "a node is 256 bytes");
+static_assert(sizeof(struct shm_node) == 280, "shm_budget.c counts with it");
 static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines");
 
 #define LONG_SCAN 1024u /* long names that one search for a victim checks */
@@ -79,7 +79,9 @@ void shm_node_init(struct shm *shm)
                               .ino = 1,
                               .mode = SHM_MODE_UNSET,
                               .uid = SHM_MODE_UNSET,
-                              .gid = SHM_MODE_UNSET};
+                              .gid = SHM_MODE_UNSET,
+                              .atime_ns = SHM_TIME_UNSET,
+                              .ctime_ns = SHM_TIME_UNSET};
     shm->nodes->fresh_node = 1;
     shm->nodes->next_content = 1;
     shm->nodes->live = 1;
@@ -245,6 +247,7 @@ static void chain_insert(struct shm *shm, uint32_t idx)
 
     n->hash_next = *head;
     n->flags |= SHM_NODE_CURRENT;
+    n->no_name = 0;
     shm_set(shm, shm->meta, *head, idx + 1);
 }
 
@@ -455,7 +458,41 @@ struct shm_version shm_node_version(const struct shm_node *n)
                                 .etag = n->etag,
                                 .mode = n->mode,
                                 .uid = n->uid,
-                                .gid = n->gid};
+                                .gid = n->gid,
+                                .meta = n->flags & SHM_NODE_META,
+                                .type = shm_node_type(n),
+                                .rdev = n->rdev,
+                                .atime_ns = n->atime_ns,
+                                .ctime_ns = n->ctime_ns,
+                                .more = n->flags & SHM_NODE_MORE,
+                                .xattr = n->flags & SHM_NODE_XATTR,
+                                .plain = n->flags & SHM_NODE_PLAIN};
+}
+
+void shm_node_copy_meta(struct shm_node *to, const struct shm_node *from)
+{
+    const uint16_t known = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
+
+    to->mode = from->mode;
+    to->uid = from->uid;
+    to->gid = from->gid;
+    to->rdev = from->rdev;
+    to->mtime_ns = from->mtime_ns;
+    to->atime_ns = from->atime_ns;
+    to->ctime_ns = from->ctime_ns;
+    to->flags = (uint16_t)((to->flags & ~known) | (from->flags & known));
+}
+
+static void put_meta(struct shm_node *n, const struct shm_version *v)
+{
+    n->flags = (uint16_t)((n->flags & ~SHM_NODE_META_FLAGS) | SHM_NODE_META |
+                          (v->type ? SHM_NODE_TYPED : 0) | (v->more ? SHM_NODE_MORE : 0) |
+                          (v->xattr ? SHM_NODE_XATTR : 0) | (v->plain ? SHM_NODE_PLAIN : 0));
+    if (v->type)
+        n->mode = v->type | (v->mode == SHM_MODE_UNSET ? 0777 : v->mode & 07777);
+    n->rdev = v->rdev;
+    n->atime_ns = v->atime_ns;
+    n->ctime_ns = v->ctime_ns;
 }
 
 static void put_version(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
@@ -473,9 +510,7 @@ static void put_version(struct shm_node *n, const struct shm_version *v, uint64_
     if (v->meta || v->gid != SHM_MODE_UNSET)
         n->gid = v->gid;
     if (v->meta)
-        n->flags = (uint16_t)((n->flags & ~SHM_NODE_META_FLAGS) | SHM_NODE_META |
-                              (v->link ? SHM_NODE_LINK : 0) | (v->more ? SHM_NODE_MORE : 0) |
-                              (v->xattr ? SHM_NODE_XATTR : 0) | (v->plain ? SHM_NODE_PLAIN : 0));
+        put_meta(n, v);
     else
         n->flags &= (uint16_t)~SHM_NODE_PLAIN;
     n->flags &= (uint16_t)~SHM_NODE_LOCAL;
@@ -490,7 +525,7 @@ static bool same_version(const struct shm_node *n, const struct shm_version *v)
 
     if (dir || v->dir)
         return dir && v->dir;
-    if (v->meta && !(n->flags & SHM_NODE_LINK) != !v->link)
+    if (v->meta && (shm_node_type(n) != v->type || n->rdev != v->rdev))
         return false; /* the kernel must not see the type of an inode change */
     /* (A server may return the size of one version and the ETag of another: s3/s3_etag.h.) */
     if (v->local || (n->flags & SHM_NODE_LOCAL))
@@ -530,6 +565,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
                            .mode = SHM_MODE_UNSET,
                            .uid = SHM_MODE_UNSET,
                            .gid = SHM_MODE_UNSET,
+                           .atime_ns = SHM_TIME_UNSET,
+                           .ctime_ns = SHM_TIME_UNSET,
                            .flags = v->dir ? SHM_NODE_DIR : 0,
                            .content = take_content(shm)};
     if (name_put(shm, idx, name, len) < 0)
@@ -605,6 +642,15 @@ void shm_node_gone(struct shm *shm, uint32_t idx)
         return;
     chain_remove(shm, idx);
     touch_lru(shm, idx);
+}
+
+void shm_node_unlinked(struct shm *shm, uint32_t idx, int64_t wall_ns)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+
+    n->no_name = 1;
+    n->ctime_ns = wall_ns;
+    shm_node_gone(shm, idx);
 }
 
 void shm_node_regain(struct shm *shm, uint32_t idx)

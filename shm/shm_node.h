@@ -9,9 +9,9 @@
 #ifndef SHM_SHM_NODE_H
 #define SHM_SHM_NODE_H
 
-#include <sys/types.h>
-
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
 
 #include "shm/shm_segment.h"
 
@@ -20,6 +20,7 @@
 #define SHM_ETAG_MAX 72    /* with quotes and NUL, as in S3 answers */
 #define SHM_ROOT 0         /* index of the root node; its node id is FUSE_ROOT_ID, 1 */
 #define SHM_MODE_UNSET UINT32_C(0xffffffff)
+#define SHM_TIME_UNSET INT64_MIN /* as that of the last change of the content: mtime_ns */
 
 enum shm_node_state { SHM_NODE_FREE, SHM_NODE_LIVE };
 
@@ -50,7 +51,9 @@ enum shm_node_flag {
     SHM_NODE_MTIME_SET = 1u << 10,
     /* its object's metadata are known: from a GET or HEAD, or because we wrote them */
     SHM_NODE_META = 1u << 11,
-    SHM_NODE_LINK = 1u << 12, /* META: a symbolic link; its target is the content */
+    /* META: no regular file: `mode` has its type. A symbolic link, whose target is the content, or
+     * a FIFO, socket or device, which is an empty object */
+    SHM_NODE_TYPED = 1u << 12,
     /* META: there are others than mode, owner, time: new content keeps them */
     SHM_NODE_MORE = 1u << 13,
     SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes are among them */
@@ -58,7 +61,7 @@ enum shm_node_flag {
     SHM_NODE_PLAIN = 1u << 15,
 };
 
-/* struct shm_node: 256 bytes, one node.
+/* struct shm_node: 280 bytes, one node.
  * Writer:   any worker, under shm->meta.       Readers: the same.
  * If owner dies: rolled back by the next locker.
  * States:   FREE -> LIVE -> FREE. LIVE while the kernel counts lookups, children, handles or a
@@ -67,7 +70,8 @@ enum shm_node_flag {
  * evictable list (the root never).
  *           CURRENT exactly for nodes in their hash chain. */
 struct shm_node {
-    uint32_t state;
+    uint16_t state;
+    uint16_t no_name;    /* 1: its name was removed here, or given to another file */
     uint32_t generation; /* +1 at each reuse, so that old node ids do not match */
     uint32_t parent;
     uint32_t children;           /* number of LIVE nodes with this parent */
@@ -105,11 +109,15 @@ struct shm_node {
             };
         };
     };
-    uint32_t mode;     /* permission bits, SHM_MODE_UNSET = the configured ones */
+    /* permission bits, SHM_MODE_UNSET = the configured ones; TYPED: with the type */
+    uint32_t mode;
     uint32_t uid, gid; /* SHM_MODE_UNSET = the configured ones */
     uint32_t busy;     /* an unlink or rename holds it: shm_record_tag(), 0 = none */
     /* file: with `content` the key of its blocks; a copy of a node uses those of the original */
     uint32_t bytes_node;
+    uint32_t rdev;           /* of a device, in the kernel's form; else 0 */
+    int64_t atime_ns;        /* set by the user (or metadata), or SHM_TIME_UNSET */
+    int64_t ctime_ns;        /* of a change of attributes since mtime_ns, or SHM_TIME_UNSET */
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
 };
@@ -201,14 +209,16 @@ struct shm_version {
     uint32_t mode, uid, gid; /* SHM_MODE_UNSET = configured */
     /* its metadata are known: the three above, and these; else what was known of them stays */
     bool meta;
-    bool link;
+    uint32_t type; /* S_IFLNK, S_IFIFO, ...; 0 = a regular file, or a directory */
+    uint32_t rdev;
+    int64_t atime_ns, ctime_ns; /* or SHM_TIME_UNSET */
     bool more;
     bool xattr;
     bool plain;
 };
 
 #define SHM_NODE_META_FLAGS                                                                        \
-    (SHM_NODE_META | SHM_NODE_LINK | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
+    (SHM_NODE_META | SHM_NODE_TYPED | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
 
 size_t shm_node_size(const struct shm_sizes *sizes);
 void shm_node_init(struct shm *shm);
@@ -234,13 +244,22 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx);
 bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name,
                        size_t len);
 
-/* The version that the node, a file, stands for; `etag` points into it. Of the metadata only mode
- * and owner are set (`meta` is not). */
+/* The type of a node that is no regular file and no directory (S_IFLNK, S_IFIFO, ...); else 0. */
+static inline uint32_t shm_node_type(const struct shm_node *n)
+{
+    return n->flags & SHM_NODE_TYPED ? n->mode & S_IFMT : 0;
+}
+
+/* Gives `to`, which the caller has saved, the attributes of `from` and what is known of them. */
+void shm_node_copy_meta(struct shm_node *to, const struct shm_node *from);
+
+/* The version that the node, a file, stands for, with what is known of its metadata; `etag` points
+ * into it. */
 struct shm_version shm_node_version(const struct shm_node *n);
 
 /* Makes (parent, name) map to a node of this version and marks it as checked now. It is the current
- * node if its type and ETag are the same (its attributes are updated; whether a file is a link
- * counts as its type if the metadata are known), else a new one, and the old one is detached; a
+ * node if its type and ETag are the same (its attributes are updated; the type of a file counts if
+ * the metadata are known), else a new one, and the old one is detached; a
  * current node with an open write session is kept as it is. Returns its index, or -ENOMEM if no
  * node (or none with a long name) can be evicted: the caller asks the notifier for help,
  * shm_notify.h; -EINVAL for a name of no or more than SHM_NAME_MAX bytes; on failure nothing was
@@ -255,6 +274,10 @@ void shm_node_detach(struct shm *shm, uint32_t idx);
 
 /* The same if the name is known to be gone: the rest of the directory stays known. */
 void shm_node_gone(struct shm *shm, uint32_t idx);
+
+/* The same; the name was removed here, or given to another file, at this time (wall clock): the
+ * node has no link any more (until it regains a name). */
+void shm_node_unlinked(struct shm *shm, uint32_t idx, int64_t wall_ns);
 
 /* The name maps again to the node that had lost it; the node that it maps to now is detached. */
 void shm_node_regain(struct shm *shm, uint32_t idx);

@@ -223,6 +223,14 @@ void shm_session_set_key(struct shm *shm, uint32_t idx, const char *key);
 
 bool shm_session_dirty(const struct shm_session *s);
 
+/* True if its file has been unlinked, or replaced by another, on this mount: it has no name under
+ * which it could be reported. (A session whose file has only moved has one.) */
+static inline bool shm_session_is_nameless(const struct shm_session *s)
+{
+    return (s->flags & SHM_SESSION_ORPHAN) ||
+           ((s->flags & SHM_SESSION_REPLACED) && !(s->flags & SHM_SESSION_MOVED));
+}
+
 /* The entry of this process (tgid, start), which is created if there is none. NULL (and MANY_PIDS
  * is set) if all entries are taken by other processes, or if the process is unknown (tgid 0). */
 struct shm_session_pid *shm_session_pid(struct shm *shm, uint32_t idx, int32_t tid, int32_t tgid,

@@ -72,6 +72,10 @@ static void check_object(const struct s3_object *obj)
     (void)meta_read(obj, &v);
     fuzz_check(v.mode == SHM_MODE_UNSET || v.mode <= 01777);
     fuzz_check(v.mtime_ns >= 0);
+    fuzz_check(v.atime_ns == SHM_TIME_UNSET || v.atime_ns >= 0);
+    fuzz_check(v.ctime_ns == SHM_TIME_UNSET || v.ctime_ns >= 0);
+    fuzz_check(!v.type || S_ISLNK(v.type) || obj->size == 0);
+    fuzz_check(!(v.type & ~S_IFMT) && (!v.rdev || S_ISCHR(v.type) || S_ISBLK(v.type)));
     (void)meta_keep(&out, obj, META_KEEP_ALL);
     fuzz_check(out.n <= META_PAIRS_MAX);
 }

@@ -155,16 +155,17 @@ static void test_intern_links(void **state)
     uint32_t listed = fx_put(shm, SHM_ROOT, "name", "1"), link;
 
     fx_ref(shm, listed, 1);
-    v.meta = v.link = true;
+    v.meta = true;
+    v.type = S_IFLNK;
     fx_lock(shm);
     link = (uint32_t)shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1);
     fx_unlock(shm);
     assert_int_not_equal(link, listed);
     assert_int_equal(fx_find(shm, SHM_ROOT, "name"), link);
-    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_LINK);
+    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_TYPED);
     assert_int_equal(fx_put(shm, SHM_ROOT, "name", "1"), link); /* a listing */
-    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_LINK);
-    v.link = false;
+    assert_true(shm_node_at(shm, link)->flags & SHM_NODE_TYPED);
+    v.type = 0;
     fx_ref(shm, link, 1);
     fx_lock(shm);
     assert_int_not_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1), link);

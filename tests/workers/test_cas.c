@@ -342,6 +342,14 @@ static void test_loaded_after_a_write(void **state)
 }
 
 /* A link is read by whoever looks its name up. */
+static void make_link(struct fx *fx, uint32_t node)
+{
+    struct shm_node *n = store_node(fx->w.shm, node);
+
+    n->flags |= SHM_NODE_META | SHM_NODE_TYPED;
+    n->mode = S_IFLNK | 0777;
+}
+
 static void test_loaded_link(void **state)
 {
     struct fx *fx = *state;
@@ -350,8 +358,7 @@ static void test_loaded_link(void **state)
 
     reads(fx, OLD(1), "\"old\"");
     session = session_on(fx, "\"e\"");
-    store_node(fx->w.shm, shm_session_at(fx->w.shm, session)->node)->flags |=
-        SHM_NODE_META | SHM_NODE_LINK;
+    make_link(fx, shm_session_at(fx->w.shm, session)->node);
     worker_lock(&fx->w);
     cas_begin(op, session, PLAIN);
     worker_unlock(&fx->w);
@@ -462,7 +469,7 @@ static void test_rename_over_a_link(void **state)
 
     reads(fx, OLD(1), "\"e\"");
     target = file(fx, "\"link\"");
-    store_node(fx->w.shm, target)->flags |= SHM_NODE_META | SHM_NODE_LINK;
+    make_link(fx, target);
     rename_expects(fx, by(fx, OLD(1)), target, false, "\"link\"");
 }
 

@@ -13,8 +13,12 @@
 
 #include "workers/objmeta/meta.h"
 
-static const struct shm_version unset = {
-    .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET, .mtime_ns = 7};
+static const struct shm_version unset = {.mode = SHM_MODE_UNSET,
+                                         .uid = SHM_MODE_UNSET,
+                                         .gid = SHM_MODE_UNSET,
+                                         .mtime_ns = 7,
+                                         .atime_ns = SHM_TIME_UNSET,
+                                         .ctime_ns = SHM_TIME_UNSET};
 
 static void add(struct s3_object *obj, const char *name, const char *value)
 {
@@ -129,8 +133,70 @@ static void test_links(void **state)
 
         add(&obj, "mode", rows[i].mode);
         (void)meta_read(&obj, &v);
-        assert_int_equal(v.link, rows[i].link);
+        assert_int_equal(v.type, rows[i].link ? S_IFLNK : 0);
     }
+}
+
+static void test_special_files(void **state)
+{
+    static const struct {
+        const char *mode, *rdev;
+        uint64_t size;
+        uint32_t type, perm, number;
+    } rows[] = {
+        {"4516", NULL, 0, S_IFIFO, 0644, 0},      /* s3fs: decimal */
+        {"10644", NULL, 0, S_IFIFO, 0644, 0},     /* rclone: octal */
+        {"49645", "103", 0, S_IFSOCK, 0755, 0},   /* a socket has no number */
+        {"8624", "103", 0, S_IFCHR, 0660, 0x103}, /* rclone: hexadecimal */
+        {"20666", "103", 0, S_IFCHR, 0666, 0x103},
+        {"60660", "ffffffff", 0, S_IFBLK, 0660, UINT32_MAX},
+        {"060660", "100000000", 0, S_IFBLK, 0660, 0}, /* too large */
+        {"060660", "-1", 0, S_IFBLK, 0660, 0},
+        {"060660", "0x10", 0, S_IFBLK, 0660, 0},
+        {"060660", "", 0, S_IFBLK, 0660, 0},
+        {"4516", NULL, 1, 0, 0516, 0}, /* with content: octal permissions */
+        {"33188", "103", 0, 0, 0644, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct s3_object obj = {.size = rows[i].size};
+        struct shm_version v = unset;
+
+        add(&obj, "mode", rows[i].mode);
+        if (rows[i].rdev)
+            add(&obj, "rdev", rows[i].rdev);
+        (void)meta_read(&obj, &v);
+        assert_int_equal(v.type, rows[i].type);
+        assert_int_equal(v.mode, rows[i].perm);
+        assert_int_equal(v.rdev, rows[i].number);
+    }
+}
+
+static void test_a_special_file_is_written_as_it_is_read(void **state)
+{
+    const struct shm_node n = {.flags = SHM_NODE_META | SHM_NODE_TYPED,
+                               .mode = S_IFBLK | 01640,
+                               .uid = SHM_MODE_UNSET,
+                               .gid = SHM_MODE_UNSET,
+                               .rdev = 0x12345,
+                               .atime_ns = 5,
+                               .ctime_ns = INT64_C(7000000001),
+                               .session = SHM_NIL};
+    struct s3_object obj = {0};
+    struct shm_version v = unset;
+    struct meta_out out;
+
+    (void)state;
+    meta_write(&out, &n);
+    for (size_t i = 0; i < out.n; i++)
+        add(&obj, out.pair[i].name, out.pair[i].value);
+    assert_false(meta_read(&obj, &v));
+    assert_int_equal(v.type | v.mode, n.mode);
+    assert_int_equal(v.rdev, n.rdev);
+    assert_int_equal(v.atime_ns, 5);
+    assert_int_equal(v.ctime_ns, INT64_C(7000000001));
+    assert_false(v.more);
 }
 
 static void test_markers_of_directories(void **state)
@@ -154,6 +220,7 @@ static void test_more(void **state)
     } rows[] = {
         {"mode", false, false},  {"mtime", false, false},
         {"ctime", false, false}, {"stateproxy-lineage", false, false},
+        {"atime", false, false}, {"rdev", false, false},
         {"origin", true, false}, {"xattr", true, true},
     };
 
@@ -179,8 +246,13 @@ static const char *value_of(const struct meta_out *out, const char *name)
     return found;
 }
 
-static const struct shm_node a_file = {
-    .mode = 0600, .uid = 5, .gid = SHM_MODE_UNSET, .flags = SHM_NODE_META, .session = SHM_NIL};
+static const struct shm_node a_file = {.mode = 0600,
+                                       .uid = 5,
+                                       .gid = SHM_MODE_UNSET,
+                                       .flags = SHM_NODE_META,
+                                       .session = SHM_NIL,
+                                       .atime_ns = SHM_TIME_UNSET,
+                                       .ctime_ns = SHM_TIME_UNSET};
 
 static void test_what_is_kept(void **state)
 {
@@ -200,7 +272,7 @@ static void test_what_is_kept(void **state)
     assert_string_equal(value_of(&out, "mode"), "33152");
     assert_string_equal(value_of(&out, "uid"), "5");
     assert_null(value_of(&out, "gid"));
-    assert_string_equal(value_of(&out, "ctime"), "1");
+    assert_null(value_of(&out, "ctime")); /* that of the node, which has none */
     assert_string_equal(value_of(&out, "stateproxy-lineage"), "abc");
     assert_string_equal(value_of(&out, "xattr"), "old");
     assert_true(out.more && out.xattr);
@@ -250,8 +322,12 @@ static void test_all_that_an_object_can_have(void **state)
 static void test_filling_what_is_not_known(void **state)
 {
     struct s3_object obj = {.size = 5};
-    struct shm_node n = {
-        .mode = SHM_MODE_UNSET, .uid = 1, .gid = SHM_MODE_UNSET, .session = SHM_NIL};
+    struct shm_node n = {.mode = SHM_MODE_UNSET,
+                         .uid = 1,
+                         .gid = SHM_MODE_UNSET,
+                         .session = SHM_NIL,
+                         .atime_ns = SHM_TIME_UNSET,
+                         .ctime_ns = SHM_TIME_UNSET};
 
     (void)state;
     add(&obj, "mode", "33152");
@@ -281,6 +357,8 @@ int main(void)
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_nothing_told),
         cmocka_unit_test(test_links),
+        cmocka_unit_test(test_special_files),
+        cmocka_unit_test(test_a_special_file_is_written_as_it_is_read),
         cmocka_unit_test(test_markers_of_directories),
         cmocka_unit_test(test_more),
         cmocka_unit_test(test_what_is_kept),

@@ -23,8 +23,8 @@ bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
            !(n->flags & (SHM_NODE_META | SHM_NODE_LOCAL));
 }
 
-/* Under shm->meta. The object is a link: gives the name a new node for it. */
-static void become_link(struct worker *w, uint32_t node, const struct s3_object *obj)
+/* Under shm->meta. The object has another type: gives the name a new node for it. */
+static void become_typed(struct worker *w, uint32_t node, const struct s3_object *obj)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
     struct shm_version v = {.size = obj->size,
@@ -53,7 +53,7 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
         r = meta_fill(shm_node_edit(w->shm, node), obj);
     if (r == -ESTALE) {
         /* The kernel must look the name up again, whatever a listing showed. */
-        become_link(w, node, obj);
+        become_typed(w, node, obj);
         if (parent != SHM_NIL)
             shm_node_list_stale(w->shm, parent);
     } else if (obj && obj->size && (n->flags & SHM_NODE_DIR)) {

@@ -10,10 +10,11 @@
  * needed. Never for the mount's root: that is as configured. */
 bool meta_is_unknown(const struct worker *w, const struct shm_node *n);
 
-/* Under shm->meta. True if the node may turn out to be a symbolic link, which an open must know. */
-static inline bool meta_may_be_link(const struct worker *w, const struct shm_node *n)
+/* Under shm->meta. True if the node may turn out to be a symbolic link, or (an empty one) a FIFO,
+ * socket or device, which an open must know. */
+static inline bool meta_may_be_typed(const struct worker *w, const struct shm_node *n)
 {
-    return meta_is_unknown(w, n) && !(n->flags & SHM_NODE_DIR) && n->size > 0 && n->size < PATH_MAX;
+    return meta_is_unknown(w, n) && !(n->flags & SHM_NODE_DIR) && n->size < PATH_MAX;
 }
 
 /* `obj` is valid during the call; NULL if there was no reply, or no object. Continues a handler;
@@ -23,7 +24,7 @@ typedef void meta_asked_fn(struct op *op, int error, const struct s3_object *obj
 /* Sends a HEAD for the object of the op's node (for a directory: for its marker) and updates the
  * node from the reply. Then calls `then`, perhaps before this returns, with 0; -ENOENT: nothing is
  * there (a directory without a marker: its metadata are known then); -ESTALE: it is another
- * version, or it is a link and the node is not, or the other way round (the name has been given to
+ * version, or it has another type than the node, a link for instance (the name has been given to
  * another node or detached, so that the kernel looks it up again); -ENAMETOOLONG, -ENOMEM, what S3
  * returned. Keeps the op and uses op->state; if the op cannot be kept, it gets an error reply and
  * `then` is not called. */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
@@ -68,6 +69,13 @@ static void take_etag(struct worker *w, uint32_t node, struct shm_node *n, const
     memcpy(n->etag, now, sizeof(now));
 }
 
+int64_t meta_change_time(const struct op *op)
+{
+    int64_t begun = op_is_current(op) ? 0 : op->rec->progress.meta.wall_ns;
+
+    return begun ? begun : (int64_t)clock_wall_ns();
+}
+
 static void on_stored(void *arg, const struct s3_result *res)
 {
     struct store *st = arg;
@@ -90,6 +98,7 @@ static void on_stored(void *arg, const struct s3_result *res)
             shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
         if (st->change.set) /* the same change that the op makes to the node */
             st->change.set(st->op, n);
+        n->ctime_ns = st->node.ctime_ns;
         cas_share(w, st->op->rec->node, was);
         worker_unlock(w);
     }
@@ -146,14 +155,17 @@ static int compose(struct store *st, const struct s3_object *obj)
         st->change.set(st->op, &st->node);
     changed = meta_differ(&st->node, shm_node_at(w->shm, st->op->rec->node));
     worker_unlock(w);
-    meta_write(&st->out, &st->node);
     if (st->change.edit) {
         r = st->change.edit(st->op, old, st->xattr);
         if (r < 0)
             return r;
         changed |= strcmp(old, st->xattr) != 0;
-        meta_write_xattr(&st->out, st->xattr);
     }
+    if (changed)
+        st->node.ctime_ns = meta_change_time(st->op);
+    meta_write(&st->out, &st->node);
+    if (st->change.edit)
+        meta_write_xattr(&st->out, st->xattr);
     if (obj)
         /* everything that came with the object fits */
         (void)meta_keep(&st->out, obj, META_KEEP_COPY);
@@ -225,6 +237,8 @@ static void meta_store_begin(struct store *st)
     int r;
 
     worker_lock(w);
+    if (!op->rec->progress.meta.wall_ns)
+        op_progress(op)->meta.wall_ns = (int64_t)clock_wall_ns();
     st->node = *shm_node_at(w->shm, op->rec->node);
     r = key_of_node(w, op->rec->node, st->key);
     worker_unlock(w);

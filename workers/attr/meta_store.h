@@ -8,12 +8,17 @@
 /* The change. A replacement of this worker may call each function again, and must then get the same
  * result. */
 struct meta_change {
-    /* Under shm->meta. Sets mode, owner and time in a copy of the node. NULL: no change. */
+    /* Under shm->meta. Sets mode, owner and times in a copy of the node, but for that of this
+     * change (ctime), which meta_store sets. NULL: no change. */
     void (*set)(const struct op *op, struct shm_node *n);
     /* Not under a lock. Makes the new coded extended attributes from the old ones ("" = none). 0,
      * or the -errno with which the op ends. NULL: no change. */
     int (*edit)(struct op *op, const char *old, char new[XATTR_CODED_MAX]);
 };
+
+/* The time of the op's change of attributes, by the wall clock: that at which meta_store began it,
+ * if it has. */
+int64_t meta_change_time(const struct op *op);
 
 /* Changes the metadata of the object of the op's node (of a directory: of its marker, which is
  * created if there is none) and of the node, and keeps all other metadata of the object. Then calls

@@ -16,11 +16,26 @@ static uint32_t mode_of(const struct worker *w, const struct shm_node *n)
 {
     bool dir = n->flags & SHM_NODE_DIR;
     mode_t configured = dir ? w->conf->mount.dir_mode : w->conf->mount.file_mode;
-    uint32_t mode = n->mode == SHM_MODE_UNSET ? configured : n->mode & NODE_MODE_BITS;
+    uint32_t mode = n->mode == SHM_MODE_UNSET ? configured : n->mode & node_mode_bits(dir);
+    uint32_t type = shm_node_type(n);
 
-    if (n->flags & SHM_NODE_LINK)
+    if (type == S_IFLNK)
         return S_IFLNK | 0777;
-    return mode | (dir ? S_IFDIR : S_IFREG);
+    return mode | (type ? type : dir ? S_IFDIR : S_IFREG);
+}
+
+/* The names that it has here: a file that was replaced elsewhere counts as one that has its own. */
+static uint32_t links_of(const struct worker *w, const struct shm_node *n)
+{
+    if (n->no_name ||
+        (n->session != SHM_NIL && shm_session_is_nameless(shm_session_at(w->shm, n->session))))
+        return 0;
+    return n->flags & SHM_NODE_DIR ? 2 : 1;
+}
+
+static int64_t time_of(int64_t set_ns, int64_t mtime_ns)
+{
+    return set_ns == SHM_TIME_UNSET ? mtime_ns : set_ns;
 }
 
 void node_attr(struct worker *w, uint32_t node, struct node_attr *ret)
@@ -31,9 +46,10 @@ void node_attr(struct worker *w, uint32_t node, struct node_attr *ret)
         .size = n->flags & SHM_NODE_DIR ? DIR_SIZE : n->size,
         .mtime_ns = n->mtime_ns,
         .mode = mode_of(w, n),
-        .nlink = n->flags & SHM_NODE_DIR ? 2 : 1,
+        .nlink = links_of(w, n),
         .uid = n->uid == SHM_MODE_UNSET ? w->conf->mount.uid : n->uid,
         .gid = n->gid == SHM_MODE_UNSET ? w->conf->mount.gid : n->gid,
+        .rdev = n->rdev,
     };
 
     if (n->session != SHM_NIL) {
@@ -42,6 +58,8 @@ void node_attr(struct worker *w, uint32_t node, struct node_attr *ret)
     }
     if ((n->flags & SHM_NODE_DIR) && !a.mtime_ns)
         a.mtime_ns = (int64_t)w->shm->header->started_ns;
+    a.atime_ns = time_of(n->atime_ns, a.mtime_ns);
+    a.ctime_ns = time_of(n->ctime_ns, a.mtime_ns);
     *ret = a;
 }
 
@@ -56,7 +74,7 @@ uint64_t node_attr_valid_ns(const struct worker *w, uint32_t node)
 
     /* with isolation several nodes have the attributes of one file */
     if (!(n->flags & SHM_NODE_DIR))
-        return w->variant->isolates && !(n->flags & SHM_NODE_LINK) ? 0 : FILE_ATTR_VALID_NS;
+        return w->variant->isolates && !(n->flags & SHM_NODE_TYPED) ? 0 : FILE_ATTR_VALID_NS;
     return (n->flags & SHM_NODE_ASK) && !n->opens && meta_is_unknown(w, n)
                ? 0
                : w->conf->directories.ttl_ns;

@@ -4,20 +4,24 @@
 
 #include "workers/op/worker.h"
 
-/* Mode bits that are kept. Set-user-id and set-group-id are not: with FUSE_HANDLE_KILLPRIV_V2,
- * which was negotiated, we would have to clear them at each write; bits that are never kept need no
- * clearing. */
-#define NODE_MODE_BITS 01777u
+/* Mode bits that are kept. Set-user-id is not, and set-group-id only of directories, whose entries
+ * then get their group: with FUSE_HANDLE_KILLPRIV_V2, which was negotiated, we would have to clear
+ * them at each write; bits that are never kept need no clearing. */
+static inline uint32_t node_mode_bits(bool dir)
+{
+    return dir ? 03777 : 01777;
+}
 
 /* As in stat(2). */
 struct node_attr {
     uint64_t ino;
     uint64_t size;
-    int64_t mtime_ns; /* wall clock */
-    uint32_t mode;    /* with the type */
+    int64_t atime_ns, mtime_ns, ctime_ns; /* wall clock */
+    uint32_t mode;                        /* with the type */
     uint32_t nlink;
     uint32_t uid;
     uint32_t gid;
+    uint32_t rdev; /* of a device, in the kernel's form */
 };
 
 /* Under shm->meta. A node with a write session has the session's size and time. */

@@ -42,7 +42,7 @@ static inline bool cas_is_empty(const char *etag)
  * before does not count. False for SHM_NIL. */
 static inline bool cas_is_link(const struct worker *w, uint32_t node)
 {
-    return node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK);
+    return node != SHM_NIL && shm_node_type(shm_node_at(w->shm, node)) == S_IFLNK;
 }
 
 /* Identifies the calling process from /proc, once per op. Not under a lock. */

@@ -142,7 +142,7 @@ int64_t cas_copy(struct worker *w, uint32_t node, bool private)
     if (r < 0)
         return r;
     copy = shm_node_edit(w->shm, (uint32_t)r);
-    copy->flags |= n.flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    shm_node_copy_meta(copy, &n);
     copy->content = n.content;
     copy->bytes_node = n.bytes_node;
     return r;
@@ -216,7 +216,6 @@ void cas_tells(struct worker *w, uint32_t node)
 static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
                        const char from[SHM_ETAG_MAX])
 {
-    const uint16_t mask = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
     const struct shm_node *old = shm_node_at(w->shm, to);
     struct shm_node *other;
 
@@ -224,11 +223,7 @@ static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
         return;
     other = shm_node_edit(w->shm, to);
     memcpy(other->etag, n->etag, SHM_ETAG_MAX);
-    other->mode = n->mode;
-    other->uid = n->uid;
-    other->gid = n->gid;
-    other->mtime_ns = n->mtime_ns;
-    other->flags = (uint16_t)((other->flags & ~mask) | (n->flags & mask));
+    shm_node_copy_meta(other, n);
     if (other->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET) &&
         !shm_session_dirty(shm_session_at(w->shm, other->session)))
         shm_session_edit(w->shm, other->session)->mtime_ns = n->mtime_ns;

@@ -40,14 +40,19 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
                             .uid = SHM_MODE_UNSET,
                             .gid = SHM_MODE_UNSET,
                             .meta = true,
-                            .link = nc->link};
+                            .type = nc->type,
+                            .rdev = nc->rdev,
+                            .atime_ns = SHM_TIME_UNSET,
+                            .ctime_ns = SHM_TIME_UNSET};
     int64_t node, session;
     struct shm_session *s;
 
     if (dir == SHM_NIL)
         return -ESTALE;
-    if (!nc->link && (nc->mode & NODE_MODE_BITS) != w->conf->mount.file_mode)
-        v.mode = nc->mode & NODE_MODE_BITS;
+    if (nc->type == S_IFLNK)
+        v.mode = 0777;
+    else if (nc->type || (nc->mode & node_mode_bits(false)) != w->conf->mount.file_mode)
+        v.mode = nc->mode & node_mode_bits(false);
     if (op->caller.uid != w->conf->mount.uid)
         v.uid = op->caller.uid;
     if (op->caller.gid != w->conf->mount.gid)
@@ -81,6 +86,20 @@ uint32_t create_taken_by(struct op *op)
                : shm_node_find(op->w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
 }
 
+/* Under shm->meta. The node to tell the kernel. A FIFO or socket is found by its inode: with
+ * isolation all callers must get the node of the name. */
+static uint32_t node_to_tell(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node), *other;
+    uint32_t named = n->flags & SHM_NODE_PRIVATE ? shm_node_named(w->shm, node) : SHM_NIL;
+
+    if (!shm_node_type(n) || named == SHM_NIL)
+        return node;
+    other = shm_node_at(w->shm, named);
+    return shm_node_type(other) == shm_node_type(n) && shm_etag_same(other->etag, n->etag) ? named
+                                                                                           : node;
+}
+
 void create_published(struct op *op, int error)
 {
     struct worker *w = op->w;
@@ -91,6 +110,7 @@ void create_published(struct op *op, int error)
     worker_lock(w);
     node = shm_session_at(w->shm, session)->node;
     if (!error) {
+        node = node_to_tell(w, node);
         shm_node_ref(w->shm, node, 1);
         fuse_entry_out(w, node, &out);
     }

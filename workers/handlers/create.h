@@ -9,9 +9,10 @@ struct newcomer {
     const char *name;
     size_t len;
     uint32_t mode; /* permission bits */
-    bool link;
-    bool excl;  /* the key must be absent, on other machines too */
-    bool loads; /* opened without O_TRUNC: built on the existing content, which is empty */
+    uint32_t type; /* S_IFLNK, S_IFIFO, ...; 0: a regular file */
+    uint32_t rdev; /* of a device */
+    bool excl;     /* the key must be absent, on other machines too */
+    bool loads;    /* opened without O_TRUNC: built on the existing content, which is empty */
 };
 
 /* 0 if the op may create a file of its name; -EROFS, -ESHUTDOWN (only for a new request: a kept op

@@ -16,13 +16,14 @@ static void attr_of(struct worker *w, uint32_t node, struct fuse_attr *ret)
     src = (struct fuse_attr_src){
         .ino = a.ino,
         .size = a.size,
-        .atime_ns = a.mtime_ns,
+        .atime_ns = a.atime_ns,
         .mtime_ns = a.mtime_ns,
-        .ctime_ns = a.mtime_ns,
+        .ctime_ns = a.ctime_ns,
         .mode = a.mode,
         .nlink = a.nlink,
         .uid = a.uid,
         .gid = a.gid,
+        .rdev = a.rdev,
         .blksize = BLKSIZE,
     };
     fuse_attr_fill(ret, &src);

@@ -74,7 +74,7 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
     const struct shm_node *n = shm_node_at(w->shm, node);
     uint32_t flags = a->intent.flags;
 
-    if (!w->variant->isolates || (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+    if (!w->variant->isolates || (n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED | SHM_NODE_PRIVATE)))
         return false;
     if (asks_private(op, n, clock_mono_ns()))
         return true;
@@ -88,7 +88,7 @@ uint32_t lookup_own(struct op *op, const struct lookup_asked *a, uint32_t node)
     const struct shm_node *n = shm_node_at(op->w->shm, node);
 
     if (!op->w->variant->isolates || !(a->seen & LOOKUP_INTENT) || !opens(a) ||
-        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_PRIVATE)))
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED | SHM_NODE_PRIVATE)))
         return SHM_NIL;
     return cas_own_clean(op, node);
 }
@@ -209,7 +209,7 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
     r = look_listed(op, a, dir, n, now);
     if (r != LOOKUP_ASK)
         return r;
-    if (!drops_content(a) || meta_may_be_link(w, n) ||
+    if (!drops_content(a) || meta_may_be_typed(w, n) ||
         !w->variant->may_replace(op, a->key, n->etag) ||
         !is_within(n, c->directories.entry_ttl_ns, now))
         return LOOKUP_ASK;

@@ -129,24 +129,29 @@ static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = fuse_req(op)->setattr;
     const struct conf *c = op->w->conf;
-    mode_t mode = n->flags & SHM_NODE_DIR ? c->mount.dir_mode : c->mount.file_mode;
+    bool dir = n->flags & SHM_NODE_DIR;
+    mode_t mode = dir ? c->mount.dir_mode : c->mount.file_mode;
+    uint32_t type = shm_node_type(n);
 
     if (in->valid & FATTR_MODE)
-        n->mode = in->mode & NODE_MODE_BITS;
+        n->mode = (in->mode & node_mode_bits(dir)) | type;
     if (in->valid & FATTR_UID)
         n->uid = in->uid;
     if (in->valid & FATTR_GID)
         n->gid = in->gid;
-    if (n->mode == mode)
+    if (n->mode == mode && !type)
         n->mode = SHM_MODE_UNSET;
     if (n->uid == c->mount.uid)
         n->uid = SHM_MODE_UNSET;
     if (n->gid == c->mount.gid)
         n->gid = SHM_MODE_UNSET;
+    if (in->valid & FATTR_ATIME)
+        n->atime_ns = in->valid & FATTR_ATIME_NOW ? meta_change_time(op)
+                                                  : (int64_t)(in->atime * NS_PER_S) + in->atimensec;
     if (!(in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)))
         return;
     n->flags |= SHM_NODE_MTIME_SET;
-    n->mtime_ns = in->valid & FATTR_MTIME_NOW ? (int64_t)clock_wall_ns()
+    n->mtime_ns = in->valid & FATTR_MTIME_NOW ? meta_change_time(op)
                                               : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
 }
 
@@ -154,9 +159,11 @@ static void set_attributes(const struct op *op, struct shm_node *n)
 static void apply_attributes(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
-    struct shm_node *n = shm_node_edit(w->shm, node);
+    struct shm_node *n = shm_node_edit(w->shm, node), was = *n;
 
     set_attributes(op, n);
+    if (meta_differ(&was, n)) /* (what meta_store has stored does not differ any more) */
+        n->ctime_ns = meta_change_time(op);
     if (n->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET))
         shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
 }
@@ -346,7 +353,7 @@ static void set_size_by_path(struct op *op)
     node = op_node(op);
     if (node != SHM_NIL && op->rec->session == SHM_NIL &&
         shm_node_at(w->shm, node)->session == SHM_NIL)
-        ask = meta_may_be_link(w, shm_node_at(w->shm, node));
+        ask = meta_may_be_typed(w, shm_node_at(w->shm, node));
     worker_unlock(w);
     if (node == SHM_NIL)
         op_fail(op, -ESTALE);
@@ -375,7 +382,7 @@ static void set_size(struct op *op)
 
 /* ---- mode, owner, time ---- */
 
-#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_MTIME | FATTR_MTIME_NOW)
+#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_ATIME | FATTR_MTIME | FATTR_MTIME_NOW)
 
 static void then_stored(struct op *op, int error)
 {
@@ -407,7 +414,7 @@ static bool must_store(struct op *op)
     if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;
     if (n->session != SHM_NIL && (shm_session_dirty(shm_session_at(w->shm, n->session)) ||
-                                  session_is_nameless(shm_session_at(w->shm, n->session))))
+                                  shm_session_is_nameless(shm_session_at(w->shm, n->session))))
         return false;
     changed = *n;
     set_attributes(op, &changed);

@@ -46,7 +46,8 @@ static bool is_published(struct worker *w, uint32_t source)
     const struct shm_session *s;
 
     if (!(n->flags & SHM_NODE_CURRENT) || !*n->etag ||
-        (n->flags & (SHM_NODE_DIR | SHM_NODE_LINK | SHM_NODE_LOCAL)) || hold_is_taken(w, source, 0))
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED | SHM_NODE_LOCAL)) ||
+        hold_is_taken(w, source, 0))
         return false;
     if (n->session == SHM_NIL)
         return true;

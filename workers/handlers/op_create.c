@@ -1,6 +1,6 @@
 /* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so
  * CREATE sends nothing until the file is closed; MKNOD, which has no close, publishes the empty
- * file itself. */
+ * file itself, also that of a FIFO, socket or device, which only its metadata tell. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -92,7 +92,7 @@ static int join_session(struct op *op)
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)
         return -EISDIR;
     session = shm_node_at(w->shm, node)->session;
-    if (session == SHM_NIL || (shm_node_at(w->shm, node)->flags & SHM_NODE_LINK))
+    if (session == SHM_NIL || (shm_node_at(w->shm, node)->flags & SHM_NODE_TYPED))
         return -ESTALE;
     shm_session_edit(w->shm, session)->refs++;
     op_edit(op)->session = session;
@@ -175,7 +175,8 @@ void op_create(struct op *op)
     struct newcomer nc = {fuse_req(op)->name,
                           fuse_req(op)->name_len,
                           fuse_req(op)->create->mode,
-                          false,
+                          0,
+                          0,
                           fuse_req(op)->create->flags & O_EXCL,
                           !(fuse_req(op)->create->flags & O_TRUNC)};
     uint32_t flags = fuse_req(op)->create->flags, session = SHM_NIL, taken;
@@ -221,15 +222,28 @@ void op_create(struct op *op)
 
 /* ---- MKNOD ---- */
 
+/* The type of a special file is kept in its metadata. */
+static bool may_make_special(const struct op *op, uint32_t type)
+{
+    return op->w->conf->metadata == CONF_METADATA_FULL &&
+           (S_ISFIFO(type) || S_ISSOCK(type) || S_ISCHR(type) || S_ISBLK(type));
+}
+
 void op_mknod(struct op *op)
 {
-    struct newcomer nc = {
-        fuse_req(op)->name, fuse_req(op)->name_len, fuse_req(op)->mknod->mode, false, true, false};
+    const struct fuse_mknod_in *in = fuse_req(op)->mknod;
+    struct newcomer nc = {.name = fuse_req(op)->name,
+                          .len = fuse_req(op)->name_len,
+                          .mode = in->mode,
+                          .type = S_ISREG(in->mode) ? 0 : in->mode & S_IFMT,
+                          .excl = true};
     int r = create_check(op);
 
     op->w->variant->identify_family(op);
-    if (r == 0 && !S_ISREG(nc.mode) && (nc.mode & S_IFMT))
-        r = -EPERM; /* an object is a file: no devices, sockets, pipes */
+    if (S_ISCHR(nc.type) || S_ISBLK(nc.type))
+        nc.rdev = in->rdev;
+    if (r == 0 && nc.type && !may_make_special(op, nc.type))
+        r = -EPERM;
     if (r < 0)
         create_refuse(op, r);
     else

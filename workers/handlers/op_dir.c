@@ -22,7 +22,7 @@
 #define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of page number + 1 */
 #define DT_REG_TYPE 8
 #define DT_DIR_TYPE 4
-#define DT_LNK_TYPE 10
+#define DT_TYPE_SHIFT 12 /* from S_IFMT */
 
 static uint64_t page_off(uint32_t page, uint32_t index)
 {
@@ -213,11 +213,11 @@ static uint64_t validity(const struct worker *w, uint64_t page_ns)
 /* Under shm->meta. A name that is only known from listings is a regular file. */
 static uint32_t dir_type_of(struct worker *w, uint32_t node)
 {
-    uint16_t flags = shm_node_at(w->shm, node)->flags;
+    const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if (flags & SHM_NODE_LINK)
-        return DT_LNK_TYPE;
-    return flags & SHM_NODE_DIR ? DT_DIR_TYPE : DT_REG_TYPE;
+    if (shm_node_type(n))
+        return shm_node_type(n) >> DT_TYPE_SHIFT;
+    return n->flags & SHM_NODE_DIR ? DT_DIR_TYPE : DT_REG_TYPE;
 }
 
 /* Attributes of a directory are valid as long as its entry: otherwise `ls -l` would send a request

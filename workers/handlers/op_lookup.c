@@ -98,7 +98,7 @@ static void make_fresh(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_link(w, n) && fetch_has_start(w, n))
+    if (!(n->flags & SHM_NODE_DIR) && !meta_may_be_typed(w, n) && fetch_has_start(w, n))
         shm_node_edit(w->shm, node)->flags |= SHM_NODE_FRESH;
 }
 
@@ -111,7 +111,8 @@ static bool lacks_much(const struct lookup *l, uint32_t node)
     const struct shm_node *n = shm_node_at(w->shm, node);
 
     return l->wants_bytes && n->checked_ns > l->known.since_ns &&
-           n->checked_ns != l->known.asked_ns && (meta_may_be_link(w, n) || !fetch_has_start(w, n));
+           n->checked_ns != l->known.asked_ns &&
+           (meta_may_be_typed(w, n) || !fetch_has_start(w, n));
 }
 
 /* Under shm->meta. Stores the reply with the node that S3 has confirmed. 0, -ENOMEM, or -EAGAIN:

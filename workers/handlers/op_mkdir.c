@@ -22,7 +22,7 @@
 static struct shm_version version_of(const struct op *op)
 {
     const struct conf *c = op->w->conf;
-    uint32_t mode = fuse_req(op)->mkdir->mode & NODE_MODE_BITS;
+    uint32_t mode = fuse_req(op)->mkdir->mode & node_mode_bits(true);
 
     return (struct shm_version){
         .dir = true,
@@ -32,6 +32,8 @@ static struct shm_version version_of(const struct op *op)
         .uid = op->caller.uid == c->mount.uid ? SHM_MODE_UNSET : op->caller.uid,
         .gid = op->caller.gid == c->mount.gid ? SHM_MODE_UNSET : op->caller.gid,
         .meta = true,
+        .atime_ns = SHM_TIME_UNSET,
+        .ctime_ns = SHM_TIME_UNSET,
     };
 }
 
@@ -116,7 +118,12 @@ static void on_marker_put(void *arg, const struct s3_result *res)
 static int put_marker(struct op *op, char key[KEY_CAP])
 {
     struct shm_version v = version_of(op);
-    struct shm_node n = {.flags = SHM_NODE_DIR, .mode = v.mode, .uid = v.uid, .gid = v.gid};
+    struct shm_node n = {.flags = SHM_NODE_DIR,
+                         .mode = v.mode,
+                         .uid = v.uid,
+                         .gid = v.gid,
+                         .atime_ns = SHM_TIME_UNSET,
+                         .ctime_ns = SHM_TIME_UNSET};
     struct meta_out meta;
     struct s3_put put = {.key = key,
                          .body = {.mem = "", .len = 0},
@@ -145,7 +152,7 @@ static void rmdir_apply(struct op *op, int error)
     if (!error && dir != SHM_NIL) {
         node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
         if (node != SHM_NIL)
-            shm_node_gone(w->shm, node);
+            shm_node_unlinked(w->shm, node, (int64_t)clock_wall_ns());
         validity_dir_changed(w, dir);
     }
     op_applied(op, error, NULL, 0);

@@ -97,7 +97,7 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
                         n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
-           (again && !meta_may_be_link(w, n) && fetch_has_start(w, n));
+           (again && !meta_may_be_typed(w, n) && fetch_has_start(w, n));
 }
 
 /* Under shm->meta. True if the name got another version after the LOOKUP for this open, and all
@@ -129,7 +129,7 @@ static enum look look_private(struct op *op, uint32_t node, uint64_t now, int *r
 
     if ((n->flags & SHM_NODE_LOCAL) || n->parent == SHM_NIL)
         return LOOK_FAILED;
-    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_typed(w, n)) ||
         (!may_be_anybodys(n) && (asked_for(op, node, now) ||
                                  validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
         return open_now(op, node, ret_error);
@@ -153,7 +153,7 @@ static enum look open_look(struct op *op, int *ret_error)
         *ret_error = -EISDIR;
         return LOOK_FAILED;
     }
-    if (n->flags & SHM_NODE_LINK) { /* the kernel does not know that yet */
+    if (n->flags & SHM_NODE_TYPED) { /* the kernel does not know that yet */
         *ret_error = -ESTALE;
         return LOOK_FAILED;
     }
@@ -167,7 +167,7 @@ static enum look open_look(struct op *op, int *ret_error)
         return LOOK_FAILED;
     if (!(n->flags & SHM_NODE_CURRENT))
         return just_replaced(op, node, now) ? open_now(op, node, ret_error) : LOOK_FAILED;
-    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_link(w, n)) ||
+    if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_typed(w, n)) ||
         (!(w->variant->expects && may_be_anybodys(n)) &&
          (asked_for(op, node, now) ||
           validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))

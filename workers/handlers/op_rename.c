@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
 #include "workers/handlers/fuse_op.h"
@@ -81,6 +82,7 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     }
     op_edit(op)->node = node;
     op->rec->target = target;
+    op_progress(op)->rename.wall_ns = (int64_t)clock_wall_ns();
     return 1;
 }
 

@@ -30,7 +30,7 @@ static int make_link(struct op *op, uint32_t *ret_session)
 {
     struct worker *w = op->w;
     struct newcomer nc = {
-        .name = fuse_req(op)->name, .len = fuse_req(op)->name_len, .link = true, .excl = true};
+        .name = fuse_req(op)->name, .len = fuse_req(op)->name_len, .type = S_IFLNK, .excl = true};
     int64_t node;
 
     if (create_taken_by(op) != SHM_NIL)
@@ -252,7 +252,7 @@ static void symlink_look(struct op *op, struct source *ret)
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(shm, node);
 
     *ret = (struct source){.kind = LOOK_FAILED, .error = n ? -EINVAL : -ESTALE};
-    if (!n || !(n->flags & SHM_NODE_LINK))
+    if (!n || shm_node_type(n) != S_IFLNK)
         return;
     if (n->session == SHM_NIL) {
         ret->error = fetch_source(op->w, node, &ret->s3);

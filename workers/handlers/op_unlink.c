@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "shm/shm_session.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
@@ -30,7 +31,7 @@ static void take_off(struct worker *w, uint32_t node)
     if (node == SHM_NIL)
         return;
     session = shm_node_at(w->shm, node)->session;
-    shm_node_gone(w->shm, node);
+    shm_node_unlinked(w->shm, node, (int64_t)clock_wall_ns());
     if (session != SHM_NIL)
         session_orphan(w, session);
 }

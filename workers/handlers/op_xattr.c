@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "base/clock.h"
 #include "s3/s3_presign.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
@@ -70,7 +71,7 @@ static enum look xattr_look(struct op *op, char coded[XATTR_CODED_MAX], int *ret
     if (s && (s->flags & SHM_SESSION_XATTR))
         memcpy(coded, s->xattr, XATTR_CODED_MAX);
     else if (n->parent != SHM_NIL && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)) &&
-             !(n->flags & SHM_NODE_LOCAL) && !(s && session_is_nameless(s)) &&
+             !(n->flags & SHM_NODE_LOCAL) && !(s && shm_session_is_nameless(s)) &&
              (n->flags & (SHM_NODE_META | SHM_NODE_XATTR)) != SHM_NODE_META)
         return LOOK_ASK;
     return LOOK_CODED;
@@ -389,7 +390,7 @@ static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
  * isolation the node of a session is never the one that the name has.) */
 static bool is_nameless(const struct worker *w, const struct shm_node *n)
 {
-    return w->variant->isolates ? session_is_nameless(shm_session_at(w->shm, n->session))
+    return w->variant->isolates ? shm_session_is_nameless(shm_session_at(w->shm, n->session))
                                 : !(n->flags & SHM_NODE_CURRENT);
 }
 
@@ -442,6 +443,7 @@ static int put_into_session(struct op *op, const char *coded)
     where = how(op, was, &error);
     if (where == HOW_SESSION || where == HOW_ASK) {
         shm_session_set_xattr(w->shm, shm_node_at(w->shm, op_node(op))->session, coded);
+        shm_node_edit(w->shm, op_node(op))->ctime_ns = (int64_t)clock_wall_ns();
         op_applied(op, 0, NULL, 0);
         r = 0;
     }
@@ -454,8 +456,11 @@ static void xattr_attempt(struct op *op);
 /* True if they fit into an object together with its other metadata, which the upload will keep. */
 static bool has_room(const struct s3_object *obj, const char *coded)
 {
-    static const struct shm_node none = {
-        .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET};
+    static const struct shm_node none = {.mode = SHM_MODE_UNSET,
+                                         .uid = SHM_MODE_UNSET,
+                                         .gid = SHM_MODE_UNSET,
+                                         .atime_ns = SHM_TIME_UNSET,
+                                         .ctime_ns = SHM_TIME_UNSET};
     struct meta_out out;
 
     meta_write(&out, &none);

@@ -63,8 +63,11 @@ static int move_node(struct op *op, const struct rename_args *a)
         session_orphan(w, shm_node_at(w->shm, target)->session);
     session_orphan_left(w, from, a->name, a->len);
     session_orphan_left(w, to, a->new_name, a->new_len);
+    if (target != SHM_NIL)
+        shm_node_unlinked(w->shm, target, op->rec->progress.rename.wall_ns);
     r = shm_node_move(w->shm, node, to, a->new_name, a->new_len);
     if (r == 0) {
+        n->ctime_ns = op->rec->progress.rename.wall_ns;
         validity_dir_changed(w, from);
         validity_dir_changed(w, to);
         forget_below(w, node);

@@ -172,15 +172,14 @@ static void then_put(struct op *op, int error)
 
 /* Under shm->meta. Gives the session's node the attributes of the source, which the HEAD has
  * returned. */
-static void inherit(struct shm *shm, const struct shm_node *source, struct shm_session *s)
+static void inherit(struct shm *shm, const struct shm_node *source, struct shm_session *s,
+                    int64_t wall_ns)
 {
     struct shm_node *n = shm_node_edit(shm, s->node);
 
-    n->mode = source->mode;
-    n->uid = source->uid;
-    n->gid = source->gid;
-    n->mtime_ns = s->mtime_ns = source->mtime_ns;
-    n->flags |= source->flags & (SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS);
+    shm_node_copy_meta(n, source);
+    s->mtime_ns = source->mtime_ns;
+    n->ctime_ns = wall_ns;
 }
 
 /* Under shm->meta. From now on the session's content belongs to the new name. */
@@ -197,7 +196,7 @@ static int aim(struct op *op, const char *lineage)
     r = shm_node_move(shm, s->node, to, a.new_name, a.new_len);
     if (r < 0)
         return r;
-    inherit(shm, shm_node_at(shm, op->rec->node), s);
+    inherit(shm, shm_node_at(shm, op->rec->node), s, op->rec->progress.rename.wall_ns);
     cas_begin_rename(op, op->rec->session, op->rec->target, a.flags & RENAME_NOREPLACE, lineage);
     s->flags |= SHM_SESSION_UNPUBLISHED;
     rename_came_to(op, SHM_RENAME_AIMED);

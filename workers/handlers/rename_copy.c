@@ -2,7 +2,10 @@
  * content, and the tags; it does not take along the storage class, the encryption and the
  * redirect of a website, and it keeps the Content-Type that the old suffix stood for. So where
  * the object has some of these, or the suffix stands for another type now, a HEAD comes first,
- * unless a request has just told all there is. */
+ * unless a request has just told all there is.
+ *
+ * The copy gets the time of the rename as its ctime where all its metadata are known anyway, as the
+ * LOOKUP before the rename has asked for them; else S3 copies them as they are. */
 #include "workers/handlers/rename_copy.h"
 
 #include <errno.h>
@@ -20,7 +23,8 @@
 struct copied {
     char from[KEY_CAP], to[KEY_CAP];
     struct shm_node node;
-    bool same_type; /* both suffixes stand for the same one */
+    int64_t wall_ns; /* when the rename began */
+    bool same_type;  /* both suffixes stand for the same one */
 };
 
 static int copied_of(struct op *op, struct copied *c)
@@ -33,6 +37,7 @@ static int copied_of(struct op *op, struct copied *c)
     worker_lock(w);
     c->node = *shm_node_at(w->shm, op->rec->node);
     worker_unlock(w);
+    c->wall_ns = op->rec->progress.rename.wall_ns;
     c->same_type = strcmp(s3_usual_type(w->s3, c->from), s3_usual_type(w->s3, c->to)) == 0;
     return 0;
 }
@@ -60,10 +65,10 @@ static int copy_of_object(struct op *op, const struct copied *c, const struct s3
 {
     struct meta_out meta = {0};
 
-    if (obj->own_type || c->same_type)
-        return send_copy(op, c, NULL, NULL, &obj->kept, done);
-    (void)meta_keep(&meta, obj, META_KEEP_ALL); /* all of it came with the object, so it fits */
-    return send_copy(op, c, &meta, NULL, &meta.kept, done);
+    meta_write_ctime(&meta, c->wall_ns);
+    if (meta_keep(&meta, obj, META_KEEP_ALL) > obj->kept_lost)
+        return send_copy(op, c, NULL, NULL, &obj->kept, done); /* no room for another pair */
+    return send_copy(op, c, &meta, obj->own_type ? obj->content_type : NULL, &meta.kept, done);
 }
 
 static void rename_copy_on_head(void *arg, const struct s3_result *res)
@@ -93,8 +98,10 @@ static void rename_copy_on_head(void *arg, const struct s3_result *res)
 static int copy_of_node(struct op *op, const struct copied *c)
 {
     struct meta_out meta;
+    struct shm_node n = c->node;
 
-    meta_write(&meta, &c->node);
+    n.ctime_ns = c->wall_ns;
+    meta_write(&meta, &n);
     return send_copy(op, c, &meta, NULL, NULL, rename_copied);
 }
 
@@ -107,11 +114,12 @@ int rename_copy(struct op *op)
     if (r < 0)
         return r;
     flags = c.node.flags;
-    if (op->w->conf->metadata != CONF_METADATA_FULL ||
-        (c.same_type && (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META))
+    if (op->w->conf->metadata != CONF_METADATA_FULL)
         return send_copy(op, &c, NULL, NULL, NULL, rename_copied);
     if ((flags & SHM_NODE_PLAIN) &&
         validity_holds(c.node.checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return copy_of_node(op, &c);
+    if (c.same_type && (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META)
+        return send_copy(op, &c, NULL, NULL, NULL, rename_copied);
     return s3_head(op->w->s3, c.from, rename_copy_on_head, op, &op->s3);
 }

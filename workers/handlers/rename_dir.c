@@ -191,6 +191,8 @@ static void on_marker_head(void *arg, const struct s3_result *res)
 
     mv->req = NULL;
     if (r == 0) {
+        if (mv->from[strlen(mv->m->from)] == '\0') /* of the directory itself */
+            meta_write_ctime(&meta, mv->m->op->rec->progress.rename.wall_ns);
         (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
         put.n_meta = meta.n;
         put.kept = &meta.kept;

@@ -5,7 +5,8 @@
  *                                    (if no bytes are needed: HEAD)
  *   anything else                    LIST of "name" up to the next slash: "name" itself is a
  *                                    file, "name/" a directory. If the page ends before "name/"
- *                                    could come: LIST of "name/", one key
+ *                                    could come: LIST of "name/", one key. If it is an empty
+ *                                    file: HEAD, since it may be a FIFO, a socket or a device
  *
  * GET first is right if the file is read next: open, read and close of a small file cost only this
  * one request. A LIST covers files, directories and nothing alike, but brings no data. (What
@@ -88,8 +89,18 @@ static int on_below_entry(void *arg, const struct s3_list_entry *entry)
     return 0;
 }
 
+static int ask_head(struct resolve *r);
+
+/* An empty file may be a FIFO, a socket or a device: only its metadata tell. */
+static bool may_be_special(const struct resolve *r)
+{
+    return r->file && !r->dir && r->obj.size == 0 && r->w->conf->metadata == CONF_METADATA_FULL;
+}
+
 static void conclude(struct resolve *r)
 {
+    if (may_be_special(r) && ask_head(r) == 0)
+        return;
     r->res.kind = r->dir ? RESOLVE_DIR : r->file ? RESOLVE_FILE : RESOLVE_NONE;
     if (r->dir && r->file)
         log_debug("both a file and a directory, showing the directory key=\"%.*s\"",
@@ -213,8 +224,6 @@ static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
-static int ask_head(struct resolve *r);
-
 static void on_get(void *arg, const struct s3_result *s3)
 {
     struct resolve *r = arg;
@@ -222,6 +231,7 @@ static void on_get(void *arg, const struct s3_result *s3)
     r->req = NULL;
     /* EISDIR: some servers on top of a file system return it for a directory. */
     if (s3->error == -ENOENT || s3->error == -EISDIR) {
+        r->file = false;
         ask_below(r);
     } else if (s3_is_archived(s3->code) && ask_head(r) == 0) {
         return; /* it can be removed, renamed and replaced all the same */

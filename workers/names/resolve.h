@@ -51,7 +51,7 @@ struct resolve_known {
     uint32_t content;
     uint16_t meta; /* SHM_NODE_META_FLAGS; the next ones are valid if META is among them */
     uint32_t mode, uid, gid;
-    int64_t mtime_ns;
+    int64_t mtime_ns, atime_ns, ctime_ns;
 };
 
 /* Under shm->meta. `node` may be SHM_NIL. (A caller that asks S3 again restores since_ns

@@ -25,6 +25,8 @@ static void note_state(const struct shm_node *n, struct resolve_known *ret)
     ret->uid = n->uid;
     ret->gid = n->gid;
     ret->mtime_ns = n->mtime_ns;
+    ret->atime_ns = n->atime_ns;
+    ret->ctime_ns = n->ctime_ns;
 }
 
 /* True if this mount has published the file since S3 was asked, or changed its attributes. (Or has
@@ -37,7 +39,8 @@ static bool was_changed(const struct shm_node *n, const struct resolve_known *kn
         return true;
     return (known->meta & SHM_NODE_META) &&
            ((n->flags & STATE_FLAGS) != known->meta || n->mode != known->mode ||
-            n->uid != known->uid || n->gid != known->gid || n->mtime_ns != known->mtime_ns);
+            n->uid != known->uid || n->gid != known->gid || n->mtime_ns != known->mtime_ns ||
+            n->atime_ns != known->atime_ns || n->ctime_ns != known->ctime_ns);
 }
 
 void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
@@ -57,8 +60,8 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
         return;
     if (w->conf->metadata == CONF_METADATA_FULL && !(n->flags & SHM_NODE_META))
         return; /* "not modified" would not contain them */
-    if (w->variant->expects && cas_is_empty(n->etag))
-        return; /* nor would it tell which empty file it is */
+    if (cas_is_empty(n->etag))
+        return; /* nor would it tell which empty file it is, or whether it is a file at all */
     /* "Not modified" helps only if the first bytes are cached: a process that opens a file reads it
      * from the start. */
     if (fetch_has_start(w, n))

@@ -1,8 +1,11 @@
-/* Reads and writes x-amz-meta-{mode,uid,gid,mtime}. s3fs writes decimal numbers (mode with its type
- * bits, also those of a symbolic link: then the content is the target), rclone an octal mode and
- * seconds with a fraction. We write the form of s3fs, with a fraction of seconds. */
+/* Reads and writes x-amz-meta-{mode,uid,gid,rdev,mtime,atime,ctime}. s3fs writes decimal numbers
+ * (mode with its type bits, also those of a symbolic link: then the content is the target; and of
+ * FIFOs, sockets and devices, which are empty objects), rclone an octal mode, seconds with a
+ * fraction, and the number of a device, in hexadecimal (s3fs keeps none). We write the form of
+ * s3fs, with a fraction of seconds, and rclone's rdev. */
 #include "workers/objmeta/meta.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,35 +15,62 @@
 
 #include "base/clock.h"
 
-#define PREFIX_LEN 11   /* "x-amz-meta-", which servers count too */
-#define MODE_KEPT 01777 /* set-uid and set-gid bits in metadata are not trusted */
+#define PREFIX_LEN 11 /* "x-amz-meta-", which servers count too */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
 
-static bool parse(const char *text, int base, unsigned long max, unsigned long *ret)
+/* `text` begins with a digit. */
+static bool meta_parse_number(const char *text, int base, unsigned long max, unsigned long *ret)
 {
     char *end;
 
-    if (*text < '0' || *text > '9')
-        return false;
     errno = 0;
     *ret = strtoul(text, &end, base);
     return !errno && !*end && *ret <= max;
 }
 
-/* True if the mode's type is possible for such an object. */
-static bool is_type(unsigned long mode, bool dir)
+static bool parse(const char *text, int base, unsigned long max, unsigned long *ret)
 {
-    return dir ? S_ISDIR(mode) : S_ISREG(mode) || S_ISLNK(mode);
+    return *text >= '0' && *text <= '9' && meta_parse_number(text, base, max, ret);
+}
+
+static bool is_hex(const char *text)
+{
+    return *text && strspn(text, "0123456789abcdefABCDEF") == strlen(text);
+}
+
+static bool is_special(unsigned long mode)
+{
+    return S_ISFIFO(mode) || S_ISSOCK(mode) || S_ISCHR(mode) || S_ISBLK(mode);
+}
+
+/* Set-user-id bits are not trusted, and set-group-id bits only of directories. */
+static uint32_t kept_bits(bool dir)
+{
+    return dir ? 03777 : 01777;
+}
+
+/* What an object must be like to have a type. */
+struct kind {
+    bool dir, empty;
+};
+
+/* True if the mode's type is possible for such an object. (With set-id bits it is none of a special
+ * file, but an octal number: 10644 is 010644, not 024624.) */
+static bool is_type(unsigned long mode, struct kind kind)
+{
+    if (kind.dir)
+        return S_ISDIR(mode);
+    return S_ISREG(mode) || S_ISLNK(mode) || (kind.empty && is_special(mode) && !(mode & 06000));
 }
 
 /* Decimal if that is a mode with a possible type (33188 = 0100644), else octal ("100644", "0644",
  * "644"), else decimal permissions alone. Includes the type bits, if the text has them. */
-static bool parse_mode(const char *text, bool dir, uint32_t *ret)
+static bool parse_mode(const char *text, struct kind kind, uint32_t *ret)
 {
     unsigned long v;
 
-    if ((*text != '0' && parse(text, 10, 0177777, &v) && is_type(v, dir)) ||
-        (parse(text, 8, 0177777, &v) && (is_type(v, dir) || v <= 07777)) ||
+    if ((*text != '0' && parse(text, 10, 0177777, &v) && is_type(v, kind)) ||
+        (parse(text, 8, 0177777, &v) && (is_type(v, kind) || v <= 07777)) ||
         parse(text, 10, 07777, &v)) {
         *ret = (uint32_t)v;
         return true;
@@ -85,23 +115,24 @@ static void parse_id(const char *text, uint32_t *ret)
         *ret = (uint32_t)v;
 }
 
+/* True for the META_OWN ones, which the node has. */
+static bool is_own(const char *name)
+{
+    static const char *const own[] = {"mode", "uid", "gid", "rdev", "mtime", "atime", "ctime"};
+
+    static_assert(sizeof(own) / sizeof(own[0]) == META_OWN, "all of them");
+    for (size_t i = 0; i < META_OWN; i++) {
+        if (strcmp(name, own[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* True for metadata that do not depend on the content: extended attributes, and those of other
  * programs. */
 static bool is_foreign(const char *name)
 {
-    static const char *const ours[] = {"mode", "uid", "gid", "mtime", "atime", "ctime"};
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        if (strcmp(name, ours[i]) == 0)
-            return false;
-    }
-    return strncmp(name, "stateproxy-", strlen("stateproxy-")) != 0;
-}
-
-static bool is_own(const char *name)
-{
-    return strcmp(name, "mode") == 0 || strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0 ||
-           strcmp(name, "mtime") == 0;
+    return !is_own(name) && strncmp(name, "stateproxy-", strlen("stateproxy-")) != 0;
 }
 
 /* The pair at *at, which moves on to the next; false at the end. */
@@ -128,10 +159,29 @@ static void read_mode(const struct s3_object *obj, struct shm_version *v)
     const char *text = s3_object_meta(obj, "mode");
     uint32_t mode;
 
-    if (!text || !parse_mode(text, v->dir, &mode))
+    if (!text || !parse_mode(text, (struct kind){v->dir, obj->size == 0}, &mode))
         return; /* the mode stays as configured */
-    v->link = S_ISLNK(mode) && obj->size > 0 && obj->size < PATH_MAX;
-    v->mode = mode & MODE_KEPT;
+    if (is_special(mode) || (S_ISLNK(mode) && obj->size > 0 && obj->size < PATH_MAX))
+        v->type = mode & S_IFMT;
+    v->mode = mode & kept_bits(v->dir);
+}
+
+static void read_rdev(const struct s3_object *obj, struct shm_version *v)
+{
+    const char *text = s3_object_meta(obj, "rdev");
+    unsigned long rdev;
+
+    if (text && (S_ISCHR(v->type) || S_ISBLK(v->type)) && is_hex(text) &&
+        meta_parse_number(text, 16, UINT32_MAX, &rdev))
+        v->rdev = (uint32_t)rdev;
+}
+
+static int64_t read_time(const struct s3_object *obj, const char *name)
+{
+    const char *text = s3_object_meta(obj, name);
+    int64_t ns;
+
+    return text && parse_time(text, &ns) ? ns : SHM_TIME_UNSET;
 }
 
 bool meta_read(const struct s3_object *obj, struct shm_version *v)
@@ -139,7 +189,9 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     const char *mtime = s3_object_meta(obj, "mtime"), *name, *value;
 
     v->meta = true;
-    v->link = false;
+    v->type = v->rdev = 0;
+    v->atime_ns = read_time(obj, "atime");
+    v->ctime_ns = read_time(obj, "ctime");
     v->xattr = *meta_xattr(obj);
     v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
     v->plain = *obj->content_type && !v->more;
@@ -148,12 +200,13 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
         v->plain &= is_own(name);
     }
     read_mode(obj, v);
+    read_rdev(obj, v);
     parse_id(s3_object_meta(obj, "uid"), &v->uid);
     parse_id(s3_object_meta(obj, "gid"), &v->gid);
     return mtime && parse_time(mtime, &v->mtime_ns);
 }
 
-static void adopt(struct shm_node *n, uint32_t mode, uint32_t uid, uint32_t gid)
+static void adopt(struct shm_node *n, uint32_t mode, uint32_t uid, uint32_t gid, int64_t atime_ns)
 {
     if (n->mode == SHM_MODE_UNSET)
         n->mode = mode;
@@ -161,11 +214,15 @@ static void adopt(struct shm_node *n, uint32_t mode, uint32_t uid, uint32_t gid)
         n->uid = uid;
     if (n->gid == SHM_MODE_UNSET)
         n->gid = gid;
+    if (n->atime_ns == SHM_TIME_UNSET)
+        n->atime_ns = atime_ns;
 }
 
 void meta_adopt(struct shm_node *n, const struct shm_node *from)
 {
-    adopt(n, from->mode, from->uid, from->gid);
+    adopt(n, from->mode, from->uid, from->gid, from->atime_ns);
+    if (n->ctime_ns == SHM_TIME_UNSET)
+        n->ctime_ns = from->ctime_ns;
 }
 
 int meta_fill(struct shm_node *n, const struct s3_object *obj)
@@ -177,14 +234,16 @@ int meta_fill(struct shm_node *n, const struct s3_object *obj)
                             .gid = SHM_MODE_UNSET};
     bool timed = meta_read(obj ? obj : &none, &v);
 
-    if (!(n->flags & SHM_NODE_LINK) != !v.link)
+    if (shm_node_type(n) != v.type || n->rdev != v.rdev)
         return -ESTALE;
-    adopt(n, v.mode, v.uid, v.gid);
+    adopt(n, v.mode, v.uid, v.gid, v.atime_ns);
     /* (A session has the time of its last write.) */
     if (timed && !(n->flags & SHM_NODE_MTIME_SET) && n->session == SHM_NIL) {
         n->mtime_ns = v.mtime_ns;
         n->flags |= SHM_NODE_MTIME_SET;
     }
+    if (n->ctime_ns == SHM_TIME_UNSET && n->session == SHM_NIL)
+        n->ctime_ns = v.ctime_ns;
     n->flags = (uint16_t)(n->flags | SHM_NODE_META | (v.more ? SHM_NODE_MORE : 0) |
                           (v.xattr ? SHM_NODE_XATTR : 0));
     return 0;
@@ -193,7 +252,8 @@ int meta_fill(struct shm_node *n, const struct s3_object *obj)
 bool meta_differ(const struct shm_node *a, const struct shm_node *b)
 {
     return a->mode != b->mode || a->uid != b->uid || a->gid != b->gid ||
-           a->mtime_ns != b->mtime_ns || ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
+           a->mtime_ns != b->mtime_ns || a->atime_ns != b->atime_ns ||
+           ((a->flags ^ b->flags) & SHM_NODE_MTIME_SET);
 }
 
 /* ---- writing ---- */
@@ -228,11 +288,24 @@ static void meta_add_number(struct meta_out *out, const char *name, uint32_t v)
     (void)add(out, name, text); /* they are the first ones, so they fit */
 }
 
-static uint32_t meta_type_of(const struct shm_node *n)
+/* (A time before 1970 is not stored: other programs do not read it.) */
+static void add_time(struct meta_out *out, const char *name, int64_t ns)
 {
-    if (n->flags & SHM_NODE_LINK)
-        return S_IFLNK;
-    return n->flags & SHM_NODE_DIR ? S_IFDIR : S_IFREG;
+    char text[META_VALUE_MAX];
+
+    if (ns < 0)
+        return;
+    snprintf(text, sizeof(text), "%lld.%09lld", (long long)(ns / (int64_t)NS_PER_S),
+             (long long)(ns % (int64_t)NS_PER_S));
+    (void)add(out, name, text); /* as above */
+}
+
+static uint32_t mode_to_write(const struct shm_node *n)
+{
+    bool dir = n->flags & SHM_NODE_DIR;
+    uint32_t type = shm_node_type(n);
+
+    return (n->mode & kept_bits(dir)) | (type ? type : dir ? S_IFDIR : S_IFREG);
 }
 
 void meta_write(struct meta_out *out, const struct shm_node *n)
@@ -242,19 +315,27 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     out->n = out->bytes = out->n_text = 0;
     out->more = out->xattr = out->no_xattr = false;
     out->kept.len = 0;
-    if (n->flags & SHM_NODE_LINK)
-        meta_add_number(out, "mode", S_IFLNK | 0777);
-    else if (n->mode != SHM_MODE_UNSET)
-        meta_add_number(out, "mode", (n->mode & MODE_KEPT) | meta_type_of(n));
+    if (n->mode != SHM_MODE_UNSET)
+        meta_add_number(out, "mode", mode_to_write(n));
     if (n->uid != SHM_MODE_UNSET)
         meta_add_number(out, "uid", n->uid);
     if (n->gid != SHM_MODE_UNSET)
         meta_add_number(out, "gid", n->gid);
-    if (n->flags & SHM_NODE_MTIME_SET) {
-        snprintf(text, sizeof(text), "%lld.%09lld", (long long)(n->mtime_ns / (int64_t)NS_PER_S),
-                 (long long)(n->mtime_ns % (int64_t)NS_PER_S));
-        (void)add(out, "mtime", text);
+    if (n->rdev) {
+        snprintf(text, sizeof(text), "%x", n->rdev);
+        (void)add(out, "rdev", text);
     }
+    if (n->flags & SHM_NODE_MTIME_SET)
+        add_time(out, "mtime", n->mtime_ns);
+    if (n->atime_ns != SHM_TIME_UNSET)
+        add_time(out, "atime", n->atime_ns);
+    if (n->ctime_ns != SHM_TIME_UNSET)
+        add_time(out, "ctime", n->ctime_ns);
+}
+
+void meta_write_ctime(struct meta_out *out, int64_t ns)
+{
+    add_time(out, "ctime", ns);
 }
 
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)

@@ -9,23 +9,25 @@
 #define META_XATTR "xattr" /* the name under which s3fs stores all extended attributes (xattr.h) */
 
 /* Sets in *v what the metadata contain in a known form: mode, uid, gid, mtime (those that are
- * missing stay unchanged), and `meta`, `link`, `more`, `xattr`, `plain`. v->dir must be set:
+ * missing stay unchanged), and `meta`, `type`, `rdev`, `atime_ns`, `ctime_ns`, `more`, `xattr`,
+ * `plain`. v->dir must be set:
  * whether this is the marker of a directory. True: there was an mtime. */
 bool meta_read(const struct s3_object *obj, struct shm_version *v);
 
 /* Fills a node (under shm->meta, saved by the caller), or a copy of one, whose metadata were not
  * known. Attributes that were set here meanwhile stay. 0; -ESTALE, and nothing is changed: the
- * object is a link and the node is not, or the other way round. `obj` NULL: there are no
- * metadata. */
+ * object has another type than the node (a link, a device). `obj` NULL: there are no metadata. */
 must_use int meta_fill(struct shm_node *n, const struct s3_object *obj);
 
-/* Copies mode and owner of `from` to `n`, except those that `n` has itself. */
+/* Copies mode, owner and the times of access and of the last change of attributes of `from` to `n`,
+ * except those that `n` has itself. */
 void meta_adopt(struct shm_node *n, const struct shm_node *from);
 
-/* True if the two would be stored with different metadata. */
+/* True if the two would be stored with different metadata. (A time of the last change of attributes
+ * alone is no reason to store them.) */
 bool meta_differ(const struct shm_node *a, const struct shm_node *b);
 
-#define META_OWN 4        /* mode, uid, gid, mtime */
+#define META_OWN 7        /* mode, uid, gid, rdev, mtime, atime, ctime */
 #define META_PAIRS_MAX 56 /* for one object; others are left out. (A request has 64 headers.) */
 #define META_VALUE_MAX 40
 /* total of names, with "x-amz-meta-", and values: every server accepts it */
@@ -45,6 +47,10 @@ struct meta_out {
 
 /* Starts *out with the attributes that are set on the node (under shm->meta, or a copy of it). */
 void meta_write(struct meta_out *out, const struct shm_node *n);
+
+/* Instead of meta_write: starts nothing; adds the time of the last change of attributes, for a copy
+ * of other metadata (meta_keep). *out must be empty. */
+void meta_write_ctime(struct meta_out *out, int64_t ns);
 
 /* Under shm->meta: the object of the node, which the caller has saved, has these metadata now, and
  * this Content-Type (NULL: none was sent). */

@@ -15,7 +15,7 @@
 static bool is_needed(struct worker *w, const struct shm_node *n)
 {
     if (!n->opens || n->session != SHM_NIL || !*n->etag || n->size > ORPHAN_LOAD_MAX ||
-        (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_LINK)))
+        (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)))
         return false;
     return !fetch_is_whole(w, n);
 }

@@ -414,6 +414,8 @@ static void begin_put_like(struct publish *p)
 
     if (!(p->node.flags & SHM_NODE_META))
         (void)!meta_fill(&p->node, p->like);
+    if (p->node.ctime_ns != SHM_TIME_UNSET)
+        meta_write_ctime(&p->meta, p->node.ctime_ns);
     lost = meta_keep(&p->meta, p->like, META_KEEP_MOVED);
     if (p->like->own_type)
         memcpy(p->type, p->like->content_type, sizeof(p->type));

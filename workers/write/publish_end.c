@@ -53,7 +53,7 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     n->checked_ns = published_ns(p, s->node, res->obj.etag);
     n->flags &= (uint16_t) ~(SHM_NODE_LOCAL | SHM_NODE_FRESH);
     if (!p->prepared) { /* a PUT of a dead worker: its metadata are not known here */
-        n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_LINK);
+        n->flags &= (uint16_t) ~(SHM_NODE_META_FLAGS & ~SHM_NODE_TYPED);
     } else if (p->w->conf->metadata == CONF_METADATA_FULL) {
         if (!(n->flags & SHM_NODE_META))
             meta_adopt(n, &p->node);

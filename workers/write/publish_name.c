@@ -10,24 +10,20 @@ static bool has_grown(const struct publish *p, const struct shm_node *named)
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
     return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
-           !(named->flags & (SHM_NODE_DIR | SHM_NODE_LINK)) && strcmp(named->etag, p->etag) == 0 &&
+           !(named->flags & (SHM_NODE_DIR | SHM_NODE_TYPED)) && strcmp(named->etag, p->etag) == 0 &&
            s->changed_from >= named->size && p->size > named->size;
 }
 
 /* Under shm->meta. Copies version and attributes from the session's node. */
 static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
 {
-    const uint16_t told = SHM_NODE_MTIME_SET | SHM_NODE_META_FLAGS;
     struct shm_node *to = shm_node_edit(shm, named);
 
     to->size = n->size;
-    to->mtime_ns = n->mtime_ns;
-    to->mode = n->mode;
-    to->uid = n->uid;
-    to->gid = n->gid;
+    shm_node_copy_meta(to, n);
     to->checked_ns = n->checked_ns;
     memcpy(to->etag, n->etag, SHM_ETAG_MAX);
-    to->flags = (uint16_t)((to->flags & ~(told | SHM_NODE_FRESH)) | (n->flags & told));
+    to->flags &= (uint16_t)~SHM_NODE_FRESH;
     to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
 }
 

@@ -12,12 +12,4 @@
 /* Continues a handler; the op has not been replied to. */
 typedef void session_then_fn(struct op *op, int error);
 
-/* True if its file has been unlinked, or replaced by another, on this mount: it has no name under
- * which it could be reported. (A session whose file has only moved has one.) */
-static inline bool session_is_nameless(const struct shm_session *s)
-{
-    return (s->flags & SHM_SESSION_ORPHAN) ||
-           ((s->flags & SHM_SESSION_REPLACED) && !(s->flags & SHM_SESSION_MOVED));
-}
-
 #endif

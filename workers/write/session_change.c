@@ -93,6 +93,19 @@ static void note_order(struct shm_session *s, struct session_range range)
         s->ordered_to = range.to;
 }
 
+/* Times that were set before do not apply to the new content; that of an access does. */
+static void forget_times(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    struct shm_node *changed;
+
+    if (!(n->flags & SHM_NODE_MTIME_SET) && n->ctime_ns == SHM_TIME_UNSET)
+        return;
+    changed = shm_node_edit(w->shm, node);
+    changed->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
+    changed->ctime_ns = SHM_TIME_UNSET;
+}
+
 void session_written(struct worker *w, uint32_t session, struct session_range range,
                      uint64_t new_size)
 {
@@ -111,9 +124,7 @@ void session_written(struct worker *w, uint32_t session, struct session_range ra
     s->write_seq++;
     shm_upload_changed(w->shm, session, s->write_seq, from, range.to);
     s->mtime_ns = (int64_t)clock_wall_ns();
-    /* A time that was set before does not apply to the new content. */
-    if (shm_node_at(w->shm, s->node)->flags & SHM_NODE_MTIME_SET)
-        shm_node_edit(w->shm, s->node)->flags &= (uint16_t)~SHM_NODE_MTIME_SET;
+    forget_times(w, s->node);
 }
 
 /* ---- moving to disk ---- */

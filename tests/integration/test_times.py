@@ -1,0 +1,212 @@
+"""atime and ctime: kept under the names of s3fs, without a request more. Reads do not move atime; what changes the
+attributes of a file moves its ctime; new content takes both times of the content along. nlink is 0 once the name is
+gone."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+VARIANTS = ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"]
+SECOND = 1_000_000_000
+OLD = 1_500_000_000 * SECOND + 123_456_789
+OLDER = 1_400_000_000 * SECOND + 987_654_321
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    return request.param
+
+
+@pytest.fixture
+def m(mount, proxy, variant):
+    return mount(via=proxy, variant=variant)
+
+
+@pytest.fixture
+def counted(proxy):
+    def run(function, *args):
+        proxy.wait_idle()
+        proxy.reset_counts()
+        function(*args)
+        proxy.wait_idle()
+        return {op: n for op, n in proxy.counts().items() if n}
+    return run
+
+
+def is_now(ns):
+    return abs(time.time_ns() - ns) < 60 * SECOND
+
+
+def test_set_times_are_read_back_by_another_mount(m, mount, variant, bucket):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    os.utime(p, ns=(OLDER, OLD))
+    kept = bucket.head(m.key("f.txt"))["Metadata"]
+    assert kept["atime"] == "1400000000.987654321" and kept["mtime"] == "1500000000.123456789"
+    for path in p, mount(variant=variant).path / "f.txt":
+        st = path.stat()
+        assert (st.st_atime_ns, st.st_mtime_ns) == (OLDER, OLD)
+        assert is_now(st.st_ctime_ns) and f"{st.st_ctime_ns // SECOND}.{st.st_ctime_ns % SECOND:09}" == kept["ctime"]
+
+
+def test_what_s3fs_wrote(m, bucket):
+    bucket.put(m.key("f.txt"), b"x", Metadata={"mode": "33188", "uid": "0", "gid": "0", "mtime": "1500000000.25",
+                                               "atime": "1600000000.5", "ctime": "1700000000"})
+    st = (m.path / "f.txt").stat()
+    assert (st.st_mtime, st.st_atime, st.st_ctime) == (1500000000.25, 1600000000.5, 1700000000)
+    bucket.put(m.key("bad.txt"), b"x", Metadata={"atime": "2024-01-01T00:00:00Z", "ctime": "-5", "mtime": "1500000000"})
+    st = (m.path / "bad.txt").stat()
+    assert st.st_atime == st.st_ctime == st.st_mtime == 1500000000
+
+
+def test_nothing_is_stored_that_nobody_has_set(m, bucket):
+    (m.path / "f.txt").write_bytes(b"x")
+    assert bucket.head(m.key("f.txt"))["Metadata"].keys() <= {"stateproxy-lineage"}
+    st = (m.path / "f.txt").stat()
+    assert st.st_atime_ns == st.st_mtime_ns == st.st_ctime_ns
+
+
+def test_reads_do_not_move_atime(m, counted):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x" * 5000)
+    os.utime(p, ns=(OLDER, OLD))
+    assert p.read_bytes() == b"x" * 5000
+    assert p.stat().st_atime_ns == OLDER
+    requests = counted(p.read_bytes)
+    assert not requests.keys() & {"CopyObject", "PutObject"}
+
+
+def test_touch_a_sets_atime_alone(m, mount, variant):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    os.utime(p, ns=(OLDER, OLD))
+    subprocess.run(["touch", "-a", p], check=True, timeout=30)
+    for path in p, mount(variant=variant).path / "f.txt":
+        assert is_now(path.stat().st_atime_ns) and path.stat().st_mtime_ns == OLD
+
+
+def test_now_is_one_time(m, bucket):
+    """What is stored is what is shown."""
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    os.utime(p)
+    st, kept = p.stat(), bucket.head(m.key("f.txt"))["Metadata"]
+    for name, ns in ("atime", st.st_atime_ns), ("mtime", st.st_mtime_ns), ("ctime", st.st_ctime_ns):
+        assert kept[name] == f"{ns // SECOND}.{ns % SECOND:09}"
+
+
+def test_copies_keep_them(m, mount, variant, scratch):
+    src = scratch / "src"
+    src.mkdir()
+    for name in "a", "b.txt":
+        (src / name).write_bytes(b"x" * 1000)
+        os.utime(src / name, ns=(OLDER, OLD))
+    subprocess.run(["cp", "-p", src / "b.txt", m.path / "cp.txt"], check=True, timeout=60)
+    subprocess.run(["rsync", "-a", "--atimes", f"{src}/", m.path / "d"], check=True, timeout=120)
+    other = mount(variant=variant)
+    for name in "cp.txt", "d/a", "d/b.txt":
+        for base in m.path, other.path:
+            if base is other.path:
+                (base / name).read_bytes()      # (a listing tells no times)
+            st = (base / name).stat()
+            atime = OLDER if name == "cp.txt" else OLDER - OLDER % SECOND   # (rsync sends no finer one)
+            assert (st.st_atime_ns, st.st_mtime_ns) == (atime, OLD), name
+
+
+CHANGES = {
+    "chmod": lambda p: os.chmod(p, 0o600),
+    "chown": lambda p: os.chown(p, 12, 34),
+    "xattr": lambda p: os.setxattr(p, "user.a", b"one"),
+    "utimens": lambda p: os.utime(p, ns=(OLD, OLD)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_attributes_moves_ctime(m, mount, variant, bucket, change):
+    p = m.path / "f.txt"
+    bucket.put(m.key("f.txt"), b"x", Metadata={"mtime": "1500000000", "ctime": "1500000000"})
+    assert p.read_bytes() == b"x" and p.stat().st_ctime == 1500000000
+    CHANGES[change](p)
+    assert is_now(p.stat().st_ctime_ns)
+    kept = bucket.head(m.key("f.txt"))["Metadata"]["ctime"]
+    for path in p, mount(variant=variant).path / "f.txt":
+        ns = path.stat().st_ctime_ns
+        assert f"{ns // SECOND}.{ns % SECOND:09}" == kept
+
+
+def test_of_a_file_that_is_being_written(m, bucket):
+    if "passthrough" in m.env["STATE_VARIANT"]:
+        pytest.skip("a stream stores them after its close")
+    with open(m.path / "f.txt", "wb") as f:
+        f.write(b"x")
+        f.flush()
+        os.utime(f.fileno(), ns=(OLDER, OLD))
+        os.fchmod(f.fileno(), 0o600)
+        changed = os.fstat(f.fileno())
+        assert is_now(changed.st_ctime_ns) and changed.st_mtime_ns == OLD
+    kept = bucket.head(m.key("f.txt"))["Metadata"]
+    assert kept["ctime"] == f"{changed.st_ctime_ns // SECOND}.{changed.st_ctime_ns % SECOND:09}"
+    with open(m.path / "f.txt", "ab") as f:
+        f.write(b"y")
+    st = (m.path / "f.txt").stat()
+    assert st.st_ctime_ns == st.st_mtime_ns >= changed.st_ctime_ns and st.st_atime_ns == OLDER
+    assert "ctime" not in bucket.head(m.key("f.txt"))["Metadata"]
+
+
+def test_a_rename_moves_ctime(m, mount, variant, counted):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x" * 100)
+    os.utime(p, ns=(OLDER, OLD))
+    before = p.stat().st_ctime_ns
+    counts = counted(os.rename, p, m.path / "g.txt")
+    if variant != "s3-buffered-cas":
+        assert counts["CopyObject"] == counts["DeleteObject"] == 1 and counts.get("HeadObject", 0) <= 2
+    for path in m.path / "g.txt", mount(variant=variant).path / "g.txt":
+        st = path.stat()
+        assert (st.st_atime_ns, st.st_mtime_ns) == (OLDER, OLD) and before < st.st_ctime_ns < time.time_ns()
+
+
+def test_of_a_directory(m, mount, variant):
+    os.mkdir(m.path / "d")
+    os.utime(m.path / "d", ns=(OLDER, OLD))
+    st = (m.path / "d").stat()
+    assert (st.st_atime_ns, st.st_mtime_ns) == (OLDER, OLD) and is_now(st.st_ctime_ns)
+
+
+def test_no_link_is_left(m):
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    with open(p, "rb") as f:
+        assert os.fstat(f.fileno()).st_nlink == 1
+        os.unlink(p)
+        st = os.fstat(f.fileno())
+        assert st.st_nlink == 0 and is_now(st.st_ctime_ns)
+        assert f.read() == b"x"
+    p.write_bytes(b"another")
+    assert p.stat().st_nlink == 1
+    (m.path / "g.txt").write_bytes(b"y")
+    with open(p, "rb") as f:
+        os.rename(m.path / "g.txt", p)
+        assert os.fstat(f.fileno()).st_nlink == 0
+    assert p.stat().st_nlink == 1 and p.read_bytes() == b"y"
+
+
+def test_no_link_of_a_file_that_is_being_written(m):
+    with open(m.path / "f.txt", "wb") as f:
+        f.write(b"x")
+        f.flush()
+        assert os.fstat(f.fileno()).st_nlink == 1
+        os.unlink(m.path / "f.txt")
+        assert os.fstat(f.fileno()).st_nlink == 0
+    assert not (m.path / "f.txt").exists()
+
+
+def test_no_link_of_a_directory_that_is_open(m):
+    os.mkdir(m.path / "d")
+    fd = os.open(m.path / "d", os.O_RDONLY | os.O_DIRECTORY)
+    assert os.fstat(fd).st_nlink == 2
+    os.rmdir(m.path / "d")
+    assert os.fstat(fd).st_nlink == 0
+    os.close(fd)
