@@ -63,6 +63,18 @@ void node_attr(struct worker *w, uint32_t node, struct node_attr *ret)
     *ret = a;
 }
 
+uint32_t node_attr_new_group(const struct worker *w, uint32_t dir, uint32_t caller_gid,
+                             uint32_t *ret_bit)
+{
+    const struct shm_node *d = shm_node_at(w->shm, dir);
+    bool gives = mode_of(w, d) & S_ISGID;
+    uint32_t gid = gives ? d->gid : caller_gid;
+
+    if (ret_bit)
+        *ret_bit = gives ? S_ISGID : 0;
+    return gid == w->conf->mount.gid ? SHM_MODE_UNSET : gid;
+}
+
 /* A LIST shows that a directory exists, but not its metadata. The first LOOKUP of a directory must
  * not cost more than that LIST, even with default_permissions, where the kernel checks the mode of
  * each directory on the path: until directories.ttl expires, the attributes are as configured. The

@@ -55,8 +55,7 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
         v.mode = nc->mode & node_mode_bits(false);
     if (op->caller.uid != w->conf->mount.uid)
         v.uid = op->caller.uid;
-    if (op->caller.gid != w->conf->mount.gid)
-        v.gid = op->caller.gid;
+    v.gid = node_attr_new_group(w, dir, op->caller.gid, NULL);
     node = w->variant->isolates
                ? shm_node_private(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns())
                : shm_node_intern(w->shm, dir, nc->name, nc->len, &v, clock_mono_ns());

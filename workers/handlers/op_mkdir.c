@@ -19,10 +19,12 @@
 
 /* ---- MKDIR ---- */
 
-static struct shm_version version_of(const struct op *op)
+/* Under shm->meta. */
+static struct shm_version version_of(const struct op *op, uint32_t dir)
 {
     const struct conf *c = op->w->conf;
-    uint32_t mode = fuse_req(op)->mkdir->mode & node_mode_bits(true);
+    uint32_t bit, gid = node_attr_new_group(op->w, dir, op->caller.gid, &bit);
+    uint32_t mode = (fuse_req(op)->mkdir->mode & node_mode_bits(true)) | bit;
 
     return (struct shm_version){
         .dir = true,
@@ -30,7 +32,7 @@ static struct shm_version version_of(const struct op *op)
         .mtime_ns = (int64_t)clock_wall_ns(),
         .mode = mode == c->mount.dir_mode ? SHM_MODE_UNSET : mode,
         .uid = op->caller.uid == c->mount.uid ? SHM_MODE_UNSET : op->caller.uid,
-        .gid = op->caller.gid == c->mount.gid ? SHM_MODE_UNSET : op->caller.gid,
+        .gid = gid,
         .meta = true,
         .atime_ns = SHM_TIME_UNSET,
         .ctime_ns = SHM_TIME_UNSET,
@@ -44,12 +46,13 @@ static int64_t intern_dir(struct op *op)
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
     uint64_t now = clock_mono_ns();
-    struct shm_version v = version_of(op);
+    struct shm_version v;
     struct shm_node *n;
     int64_t node;
 
     if (dir == SHM_NIL)
         return -ESTALE;
+    v = version_of(op, dir);
     node = shm_node_intern(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len, &v, now);
     if (node < 0)
         return node;
@@ -117,13 +120,10 @@ static void on_marker_put(void *arg, const struct s3_result *res)
 
 static int put_marker(struct op *op, char key[KEY_CAP])
 {
-    struct shm_version v = version_of(op);
-    struct shm_node n = {.flags = SHM_NODE_DIR,
-                         .mode = v.mode,
-                         .uid = v.uid,
-                         .gid = v.gid,
-                         .atime_ns = SHM_TIME_UNSET,
-                         .ctime_ns = SHM_TIME_UNSET};
+    struct shm_node n = {
+        .flags = SHM_NODE_DIR, .atime_ns = SHM_TIME_UNSET, .ctime_ns = SHM_TIME_UNSET};
+    struct shm_version v;
+    uint32_t dir;
     struct meta_out meta;
     struct s3_put put = {.key = key,
                          .body = {.mem = "", .len = 0},
@@ -133,6 +133,17 @@ static int put_marker(struct op *op, char key[KEY_CAP])
 
     if (r < 0)
         return r;
+    worker_lock(op->w);
+    dir = op_node(op);
+    if (dir != SHM_NIL) {
+        v = version_of(op, dir);
+        n.mode = v.mode;
+        n.uid = v.uid;
+        n.gid = v.gid;
+    }
+    worker_unlock(op->w);
+    if (dir == SHM_NIL)
+        return -ESTALE;
     if (op->w->conf->metadata == CONF_METADATA_FULL) {
         meta_write(&meta, &n);
         put.n_meta = meta.n;
