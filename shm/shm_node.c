@@ -240,6 +240,13 @@ static void lru_push(struct shm *shm, uint32_t idx)
 
 /* ---- the name table ---- */
 
+static void count_entry(struct shm *shm, uint32_t dir, uint32_t more)
+{
+    struct shm_node *d = slot_of(shm, dir);
+
+    shm_set(shm, shm->meta, d->entries, d->entries + more);
+}
+
 static void chain_insert(struct shm *shm, uint32_t idx)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
@@ -249,6 +256,7 @@ static void chain_insert(struct shm *shm, uint32_t idx)
     n->flags |= SHM_NODE_CURRENT;
     n->no_name = 0;
     shm_set(shm, shm->meta, *head, idx + 1);
+    count_entry(shm, n->parent, 1);
 }
 
 static void chain_remove(struct shm *shm, uint32_t idx)
@@ -260,6 +268,8 @@ static void chain_remove(struct shm *shm, uint32_t idx)
         at = &slot_of(shm, *at - 1)->hash_next;
     if (*at)
         shm_set(shm, shm->meta, *at, n->hash_next);
+    if (n->flags & SHM_NODE_CURRENT)
+        count_entry(shm, n->parent, UINT32_MAX); /* one less */
     n->hash_next = 0;
     n->flags &= (uint16_t)~SHM_NODE_CURRENT;
 }
@@ -571,7 +581,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
                            .content = take_content(shm)};
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
-    n->bytes_node = idx;
+    if (!v->dir)
+        n->bytes_node = idx;
     n->ino = ino;
     put_version(n, v, now_ns);
     if (flag & SHM_NODE_PRIVATE)
@@ -792,7 +803,8 @@ void shm_node_new_content(struct shm *shm, uint32_t idx)
     struct shm_node *n = shm_node_edit(shm, idx);
 
     n->content = take_content(shm);
-    n->bytes_node = idx;
+    if (!(n->flags & SHM_NODE_DIR))
+        n->bytes_node = idx;
 }
 
 void shm_node_list_stale(struct shm *shm, uint32_t dir)

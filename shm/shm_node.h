@@ -33,7 +33,10 @@ enum shm_node_flag {
     SHM_NODE_PRIVATE = 1u << 3,
 
     /* how fresh */
-    SHM_NODE_FRESH = 1u << 4, /* a lookup has just validated it and no open has used that yet */
+    /* a file: a lookup has just validated it and no open has used that yet */
+    SHM_NODE_FRESH = 1u << 4,
+    /* a directory: S3 has its marker, as its newest listing has shown, or as it was put here */
+    SHM_NODE_MARKER = 1u << 4,
     /* an OPEN or a replacing LOOKUP has just validated it: the next LOOKUP, if it follows at once
      * (the kernel repeats it), needs no request */
     SHM_NODE_LOOKED = 1u << 5,
@@ -113,8 +116,12 @@ struct shm_node {
     uint32_t mode;
     uint32_t uid, gid; /* SHM_MODE_UNSET = the configured ones */
     uint32_t busy;     /* an unlink or rename holds it: shm_record_tag(), 0 = none */
-    /* file: with `content` the key of its blocks; a copy of a node uses those of the original */
-    uint32_t bytes_node;
+    union {
+        /* file: with `content` the key of its blocks; a copy of a node uses those of the
+         * original */
+        uint32_t bytes_node;
+        uint32_t entries; /* directory: CURRENT nodes in it */
+    };
     uint32_t rdev;           /* of a device, in the kernel's form; else 0 */
     int64_t atime_ns;        /* set by the user (or metadata), or SHM_TIME_UNSET */
     int64_t ctime_ns;        /* of a change of attributes since mtime_ns, or SHM_TIME_UNSET */

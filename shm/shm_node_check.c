@@ -61,15 +61,22 @@ static int check_children(struct shm *shm, struct err *err)
 {
     for (uint32_t i = 0; i < shm->nodes->fresh_node; i++) {
         const struct shm_node *n = shm_node_at(shm, i);
-        uint32_t found = 0;
+        uint32_t found = 0, entries = 0;
 
         if (n->state != SHM_NODE_LIVE)
             continue;
-        for (uint32_t k = 0; k < shm->nodes->fresh_node; k++)
-            found +=
-                shm_node_at(shm, k)->state == SHM_NODE_LIVE && shm_node_at(shm, k)->parent == i;
+        for (uint32_t k = 0; k < shm->nodes->fresh_node; k++) {
+            const struct shm_node *child = shm_node_at(shm, k);
+
+            if (child->state != SHM_NODE_LIVE || child->parent != i)
+                continue;
+            found++;
+            entries += (child->flags & SHM_NODE_CURRENT) != 0;
+        }
         if (found != n->children)
             return err_set(err, EUCLEAN, "node %u: %u children, counted %u", i, n->children, found);
+        if ((n->flags & SHM_NODE_DIR) && entries != n->entries)
+            return err_set(err, EUCLEAN, "node %u: %u entries, counted %u", i, n->entries, entries);
     }
     return 0;
 }

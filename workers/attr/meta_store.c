@@ -91,6 +91,8 @@ static void on_stored(void *arg, const struct s3_result *res)
         memcpy(was, n->etag, sizeof(was));
         if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
             take_etag(w, st->op->rec->node, n, res->obj.etag);
+        if (n->flags & SHM_NODE_DIR)
+            n->flags |= SHM_NODE_MARKER;
         meta_told(n, &st->out, *st->type ? st->type : NULL);
         if (n->checked_ns < st->asked_ns)
             n->checked_ns = st->asked_ns;

@@ -27,10 +27,10 @@ struct node_attr {
 /* Under shm->meta. A node with a write session has the session's size and time. */
 void node_attr(struct worker *w, uint32_t node, struct node_attr *ret);
 
-/* Under shm->meta. The group of a new entry of this directory that the caller makes: the directory's
- * if that has the set-group-ID bit (as far as its metadata are known here), else the caller's. As it
- * is stored in a node: SHM_MODE_UNSET for the configured one. *ret_bit (may be NULL): the bit that a
- * new directory gets, too. */
+/* Under shm->meta. The group of a new entry of this directory that the caller makes: the
+ * directory's if that has the set-group-ID bit (as far as its metadata are known here), else the
+ * caller's. As it is stored in a node: SHM_MODE_UNSET for the configured one. *ret_bit (may be
+ * NULL): the bit that a new directory gets, too. */
 uint32_t node_attr_new_group(const struct worker *w, uint32_t dir, uint32_t caller_gid,
                              uint32_t *ret_bit);
 

@@ -57,6 +57,8 @@ static int64_t intern_dir(struct op *op)
     if (node < 0)
         return node;
     n = shm_node_edit(w->shm, (uint32_t)node);
+    if (w->conf->directories.marker)
+        n->flags |= SHM_NODE_MARKER;
     if (n->children == 0) {
         n->flags |= SHM_NODE_COMPLETE;
         n->listed_ns = now;

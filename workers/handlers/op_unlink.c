@@ -14,6 +14,7 @@
 #include "shm/shm_session.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/names/dir_keep.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
 #include "workers/op/sequence.h"
@@ -109,16 +110,23 @@ static void delete_file(struct op *op)
     delete_key(op, &args, op_step_done);
 }
 
+static void keep_directory(struct op *op)
+{
+    dir_keep(op, fuse_req(op)->name, fuse_req(op)->name_len);
+}
+
 static void unlink_apply(struct op *op, int error)
 {
     unlink_end(op, error, true);
 }
 
-/* (If an optional step fails, readers may lose the bytes; the file is deleted all the same.) */
+/* (If an optional step fails, readers may lose the bytes, or the directory goes with its last file;
+ * the file is deleted all the same.) */
 static const struct op_step unlink_steps[] = {
     {.run = settle_copies, .optional = true},
     {.run = keep_for_readers, .optional = true},
     {.run = delete_file},
+    {.run = keep_directory, .optional = true},
 };
 static const struct op_sequence unlink_sequence = OP_SEQUENCE_OF(unlink_steps, unlink_apply);
 

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "workers/names/dir_keep.h"
 #include "workers/op/hold.h"
+#include "workers/op/sequence.h"
 #include "workers/op/validity.h"
 #include "workers/write/orphan.h"
 #include "workers/write/session_end.h"
@@ -114,6 +116,14 @@ void rename_finish(struct op *op, int error)
         session_clear(w, closed);
     worker_wake(w, HOLD_WAKE_ALL);
     op_finish(op);
+}
+
+void rename_keep_dir(struct op *op)
+{
+    if (rename_args_of(op).new_dir_id == op->rec->node_id)
+        op_step_done(op, 0); /* the new name is in it */
+    else
+        dir_keep(op, rename_args_of(op).name, rename_args_of(op).len);
 }
 
 int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP])

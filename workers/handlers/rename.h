@@ -38,6 +38,9 @@ struct rename_args {
     uint32_t flags;
 };
 
+/* A step: the directory of the old name stays, although that was its last (dir_keep.h). */
+void rename_keep_dir(struct op *op);
+
 /* Ends the op. With 0 it moves the source's node to the new name; the file already has the key of
  * that name, and its ETag there is in rec->progress. */
 void rename_finish(struct op *op, int error);

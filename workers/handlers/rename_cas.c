@@ -309,6 +309,7 @@ static const struct op_step rename_cas_steps[] = {
     {.run = rename_cas_load, .skip = rename_is_copied},
     {.run = rename_cas_put, .skip = rename_is_copied},
     {.run = rename_cas_delete_source, .skip = source_is_gone},
+    {.run = rename_keep_dir, .skip = source_is_gone, .optional = true},
     {.run = rename_cas_follow},
 };
 

@@ -107,6 +107,7 @@ static const struct op_step file_steps[] = {
     {.run = publish_source, .skip = rename_is_copied},
     {.run = copy_file, .skip = rename_is_copied},
     {.run = delete_source},
+    {.run = rename_keep_dir, .optional = true},
 };
 
 /* ---- a directory ---- */
@@ -191,10 +192,9 @@ static void move_keys(struct op *op)
 }
 
 static const struct op_step dir_steps[] = {
-    {.run = check_target, .skip = target_was_empty},
-    {.run = publish_below},
-    {.run = settle_below, .optional = true},
-    {.run = move_keys},
+    {.run = check_target, .skip = target_was_empty}, {.run = publish_below},
+    {.run = settle_below, .optional = true},         {.run = move_keys},
+    {.run = rename_keep_dir, .optional = true},
 };
 
 /* ---- either ---- */

@@ -43,6 +43,7 @@ struct list_load {
     bool refused;              /* the server refused a token */
     char token[S3_TOKEN_MAX];  /* token of the page before, not tried yet; "" = none */
     struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
+    bool marker;               /* the directory's own marker was listed */
     bool shadowed;             /* the reply about the last of them: it has a directory */
     size_t skip;               /* length of the directory's key: the name follows it */
     char prefix[KEY_CAP];
@@ -154,8 +155,10 @@ static int list_on_entry(void *arg, const struct s3_list_entry *entry)
 
     if (entry->key_len < l->skip || memcmp(entry->key, l->prefix, l->skip) != 0)
         return -EPROTO;
-    if (len == 0 && !entry->is_prefix)
+    if (len == 0 && !entry->is_prefix) {
+        l->marker = true;
         return 0; /* the directory's own marker */
+    }
     /* (Some servers list the marker of a directory among the keys.) */
     dir = entry->is_prefix || entry->key[entry->key_len - 1] == '/';
     if (len && entry->key[entry->key_len - 1] == '/')
@@ -261,6 +264,11 @@ static void end_listing(struct list_load *l, bool interned, bool last)
     worker_lock(w);
     n = shm_node_edit(w->shm, l->want.node);
     if (n->listed_ns == l->want.listing_ns && (n->flags & SHM_NODE_LISTING)) {
+        /* (The marker is the first of all keys. One that was put here meanwhile stays.) */
+        if (l->want.page == 0 && l->marker)
+            n->flags |= SHM_NODE_MARKER;
+        else if (l->want.page == 0 && n->content == l->node_content)
+            n->flags &= (uint16_t)~SHM_NODE_MARKER;
         if (!interned)
             n->flags &= (uint16_t)~SHM_NODE_LISTING;
         else if (last)

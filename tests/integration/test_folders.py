@@ -1,0 +1,124 @@
+"""A directory without a marker stays when its last entry is taken: then it gets the marker that mkdir puts, if a fresh
+listing shows that it was the last. One request, in that case only."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+LONG = {"STATEPROXY_DIRECTORIES_TTL": "60s"}
+
+
+@pytest.fixture(params=["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"])
+def variant(request):
+    return request.param
+
+
+@pytest.fixture
+def m(mount, proxy, variant):
+    return mount(via=proxy, variant=variant, env=LONG)
+
+
+@pytest.fixture
+def puts(proxy):
+    """The number of PUTs while the function runs."""
+    def run(function, *args):
+        proxy.wait_idle()
+        proxy.reset_counts()
+        function(*args)
+        proxy.wait_idle()
+        return proxy.counts()["PutObject"]
+    return run
+
+
+def test_by_unlink(m, mount, variant, bucket, puts):
+    for name in "a.txt", "b.txt":
+        bucket.put(m.key("d/" + name), b"x")
+    assert sorted(os.listdir(m.path / "d")) == ["a.txt", "b.txt"]
+    assert puts(os.unlink, m.path / "d/a.txt") == 0
+    assert puts(os.unlink, m.path / "d/b.txt") == 1
+    head = bucket.head(m.key("d/"))
+    assert head["ContentLength"] == 0 and head["ContentType"] == "application/x-directory"
+    assert os.listdir(m.path / "d") == []
+    assert os.listdir(mount(variant=variant).path) == ["d"]
+    (m.path / "d/c.txt").write_bytes(b"x")
+    assert puts(os.unlink, m.path / "d/c.txt") == 0     # it has one now
+    os.rmdir(m.path / "d")
+    assert not bucket.list(m.key(""))
+
+
+def test_by_rename(m, bucket, puts, variant):
+    bucket.put(m.key("d/a.txt"), b"x")
+    bucket.put(m.key("e/"), b"")
+    os.listdir(m.path / "e")
+    os.listdir(m.path / "d")
+    of_the_file = 1 if variant == "s3-buffered-cas" else 0
+    assert puts(os.rename, m.path / "d/a.txt", m.path / "d/b.txt") == of_the_file
+    assert puts(os.rename, m.path / "d/b.txt", m.path / "e/b.txt") == of_the_file + 1
+    assert bucket.list(m.key("")) == {m.key("d/"): 0, m.key("e/"): 0, m.key("e/b.txt"): 1}
+
+
+def test_by_rename_of_a_directory(mount, proxy, bucket):
+    m = mount(via=proxy, env=LONG)
+    bucket.put(m.key("d/sub/a.txt"), b"x")
+    os.listdir(m.path / "d")
+    os.rename(m.path / "d/sub", m.path / "moved")
+    assert bucket.list(m.key("")).keys() == {m.key("d/"), m.key("moved/a.txt")}
+    assert os.listdir(m.path / "d") == []
+
+
+@pytest.mark.parametrize("how", ["made", "marked", "subdirectory", "not listed"])
+def test_where_none_is_needed(m, bucket, puts, how):
+    if how == "made":
+        os.mkdir(m.path / "d")
+        (m.path / "d/a.txt").write_bytes(b"x")
+    else:
+        bucket.put(m.key("d/a.txt"), b"x")
+    if how == "marked":
+        bucket.put(m.key("d/"), b"")
+    if how == "subdirectory":
+        bucket.put(m.key("d/sub/f.txt"), b"x")
+    if how != "not listed":
+        os.listdir(m.path / "d")
+    assert puts(os.unlink, m.path / "d/a.txt") == 0
+
+
+def test_never_without_markers(mount, proxy, bucket, puts):
+    m = mount(via=proxy, env={**LONG, "STATEPROXY_DIRECTORIES_MARKER": "false"})
+    bucket.put(m.key("d/a.txt"), b"x")
+    os.listdir(m.path / "d")
+    assert puts(os.unlink, m.path / "d/a.txt") == 0
+    assert not bucket.list(m.key(""))
+
+
+def test_one_that_somebody_else_has_put_stays(m, bucket):
+    bucket.put(m.key("d/a.txt"), b"x")
+    os.listdir(m.path / "d")
+    bucket.put(m.key("d/"), b"", Metadata={"mode": "16832", "origin": "elsewhere"})
+    os.unlink(m.path / "d/a.txt")
+    assert bucket.head(m.key("d/"))["Metadata"]["origin"] == "elsewhere"
+
+
+def test_a_tree_is_removed(m, bucket):
+    for i in range(5):
+        bucket.put(m.key(f"d/{i}/f.txt"), b"x")
+    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120)
+    assert not bucket.list(m.key(""))
+    bucket.put(m.key("e/sub/f.txt"), b"x")
+    shutil.rmtree(m.path / "e")
+    assert not bucket.list(m.key(""))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_workers_keep_it(m, proxy, bucket, when):
+    bucket.put(m.key("d/a.txt"), b"x")
+    os.listdir(m.path / "d")
+    proxy.hold("h", op="PutObject", when=when)
+    remover = subprocess.Popen(["rm", m.path / "d/a.txt"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h")
+    assert remover.wait(60) == 0
+    assert bucket.list(m.key("")) == {m.key("d/"): 0}

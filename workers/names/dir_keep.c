@@ -1,0 +1,122 @@
+/* See dir_keep.h. One PUT, of what mkdir puts, and only if there is none yet: a marker that
+ * somebody else has put meanwhile stays as it is. */
+#include "workers/names/dir_keep.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/key.h"
+#include "workers/op/sequence.h"
+#include "workers/op/validity.h"
+
+struct dir_keep {
+    struct op *op;
+    bool asked; /* with a condition */
+    struct meta_out meta;
+    char key[KEY_CAP];
+};
+
+/* Under shm->meta. */
+static bool was_last(const struct op *op, uint32_t dir, const char *name, size_t len)
+{
+    struct worker *w = op->w;
+    const struct shm_node *d = shm_node_at(w->shm, dir);
+    uint32_t left = shm_node_find(w->shm, dir, name, len) == SHM_NIL ? 0 : 1;
+
+    return w->conf->directories.marker && d->parent != SHM_NIL &&
+           (d->flags & (SHM_NODE_DIR | SHM_NODE_COMPLETE | SHM_NODE_MARKER | SHM_NODE_LOCAL)) ==
+               (SHM_NODE_DIR | SHM_NODE_COMPLETE) &&
+           d->entries == left &&
+           validity_holds(shm_node_listed_ns(w->shm, dir), w->conf->directories.ttl_ns,
+                          clock_mono_ns());
+}
+
+static void dir_keep_end(struct dir_keep *k, int error)
+{
+    struct op *op = k->op;
+    uint32_t dir;
+
+    if (error)
+        log_notice(
+            "no marker for an emptied directory key=\"%s\" error=\"%s\": it is there no more",
+            k->key, strerror(-error));
+    worker_lock(op->w);
+    dir = op_node(op);
+    if (!error && dir != SHM_NIL)
+        shm_node_edit(op->w->shm, dir)->flags |= SHM_NODE_MARKER;
+    worker_unlock(op->w);
+    op_set_state(op, NULL, NULL);
+    free(k);
+    op_step_done(op, error);
+}
+
+static int dir_keep_put(struct dir_keep *k);
+
+static void dir_keep_on_put(void *arg, const struct s3_result *res)
+{
+    struct dir_keep *k = arg;
+    int r = res->error;
+
+    k->op->s3 = NULL;
+    if (r < 0 && k->asked && s3_condition_unknown(res->http_status, res->code)) {
+        (void)s3_habit_learn(k->op->w->s3, S3_HABIT_NO_PUT_MATCH);
+        r = dir_keep_put(k);
+        if (r == 0)
+            return;
+    }
+    dir_keep_end(k, r == -EEXIST ? 0 : r); /* EEXIST: it has one by now */
+}
+
+static int dir_keep_put(struct dir_keep *k)
+{
+    struct worker *w = k->op->w;
+    struct s3_put put = {.key = k->key,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = "application/x-directory",
+                         .meta = k->meta.pair,
+                         .n_meta = k->meta.n};
+
+    k->asked = !s3_habit_has(w->s3, S3_HABIT_NO_PUT_MATCH);
+    put.if_none_match = k->asked ? "*" : NULL;
+    return s3_put(w->s3, &put, dir_keep_on_put, k, &k->op->s3);
+}
+
+void dir_keep(struct op *op, const char *name, size_t len)
+{
+    struct worker *w = op->w;
+    struct dir_keep *k;
+    uint32_t dir;
+    bool last;
+    int r = 0;
+
+    k = calloc(1, sizeof(*k));
+    if (!k) {
+        op_step_done(op, -ENOMEM);
+        return;
+    }
+    k->op = op;
+    worker_lock(w);
+    dir = op_node(op);
+    last = dir != SHM_NIL && was_last(op, dir, name, len);
+    if (last) {
+        r = key_of_node(w, dir, k->key);
+        if (w->conf->metadata == CONF_METADATA_FULL)
+            meta_write(&k->meta, shm_node_at(w->shm, dir));
+    }
+    worker_unlock(w);
+    if (!last) {
+        free(k);
+        op_step_done(op, 0);
+        return;
+    }
+    op_set_state(op, k, free);
+    if (r == 0)
+        r = dir_keep_put(k);
+    if (r < 0)
+        dir_keep_end(k, r);
+}
