@@ -139,6 +139,11 @@ struct conf {
     } connector;
 
     struct {
+        const char *listen; /* an absolute path, or an address of TCP; "" = none */
+        mode_t mode;        /* of the path */
+    } metrics;
+
+    struct {
         unsigned max_keys;
         unsigned max_fetch_keys;
         uint64_t max_fetch_bytes;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "conf/conf_value.h"
 
 #define DEV_FD "/dev/fd/"
@@ -219,6 +220,15 @@ bool conf_check_path(char *text)
 bool conf_check_path_or_none(char *text)
 {
     return *text == '\0' || conf_check_path(text);
+}
+
+bool conf_check_listen_or_none(char *text)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+
+    return *text == '/' ? conf_check_path(text)
+                        : *text == '\0' || address_parse(text, &address, &len) == 0;
 }
 
 int conf_check_fd_of(const char *path)

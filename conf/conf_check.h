@@ -42,6 +42,8 @@ bool conf_check_url(char *text);
 bool conf_check_path(char *text);
 /* The same, or "". */
 bool conf_check_path_or_none(char *text);
+/* An absolute path, an address of base/address.h, or "". */
+bool conf_check_listen_or_none(char *text);
 /* As conf_check_path, but not "/"; or /dev/fd/N. */
 bool conf_check_mount(char *text);
 

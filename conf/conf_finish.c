@@ -255,6 +255,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = check_outside(conf, "connector.socket", conf->connector.socket, err);
     if (r == 0)
+        r = check_outside(conf, "metrics.listen", conf->metrics.listen, err);
+    if (r == 0)
         r = check_outside(conf, "s3.ca_bundle", conf->s3.ca_bundle, err);
     if (r == 0)
         r = check_outside(conf, "credentials.web_identity_token_file",

@@ -395,6 +395,16 @@ const struct conf_key conf_keys[] = {
      .def = "3600", .env = {"STATE_PRESIGN_TTL"}, .min = 1, .max = 604800,
      .doc = "seconds for which a presigned URL is valid"},
 
+    {.name = "metrics.listen", FIELD(metrics.listen), .type = CONF_STRING, .def = "",
+     .max = CONF_SOCKET_MAX - 5, .check = conf_check_listen_or_none,
+     .expected = "an absolute path, or HOST:PORT with the host as a number ([...] for IPv6, "
+                 "none for every address)",
+     .doc = "where GET /metrics (for Prometheus), /livez and /readyz are served over HTTP, to "
+            "whoever can connect: a Unix socket, or an address such as 127.0.0.1:9468; \"\" = "
+            "nowhere"},
+    {.name = "metrics.mode", FIELD(metrics.mode), .type = CONF_MODE, .def = "0666",
+     .doc = "permissions of metrics.listen if it is a Unix socket"},
+
     {.name = "query.max_keys", FIELD(query.max_keys), .type = CONF_UINT, .def = "10000",
      .env = {"QUERY_MAX_KEYS"}, .min = 1, .max = 1000000,
      .doc = "a query over more keys is refused"},
@@ -560,6 +570,15 @@ const struct conf_key *conf_key_find(const char *name)
             return &conf_keys[i];
     }
     return NULL;
+}
+
+const char *conf_choice_name(const char *key, int value)
+{
+    const struct conf_choice *c = conf_key_find(key)->choices;
+
+    while (c->name && c->value != value)
+        c++;
+    return c->name ? c->name : "?";
 }
 
 size_t conf_key_section_len(const struct conf_key *key)

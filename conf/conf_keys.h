@@ -59,6 +59,9 @@ extern const size_t conf_n_keys;
 /* NULL if there is none. */
 const struct conf_key *conf_key_find(const char *name);
 
+/* The name of a value of an enum key, such as "variant"; "?" if it has none. */
+const char *conf_choice_name(const char *key, int value);
+
 /* Length of the "s3" in "s3.region", 0 for a key outside sections. */
 size_t conf_key_section_len(const struct conf_key *key);
 /* The "region" of "s3.region". */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
 #include "shm/shm_cred.h"
@@ -24,44 +25,22 @@ typedef unsigned long long ull;
 
 /* ---- JSON ---- */
 
-/* Length in bytes of the UTF-8 character at s; 0 if it is invalid (overlong forms and surrogates
- * included). */
-static unsigned utf8_len(const unsigned char *s)
-{
-    unsigned n = s[0] < 0x80                    ? 1
-                 : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
-                 : s[0] >= 0xe0 && s[0] <= 0xef ? 3
-                 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                                : 0;
-
-    for (unsigned i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0; /* also false at the end of the text */
-    }
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 /* File names are bytes, JSON is UTF-8: U+FFFD replaces an invalid byte. */
 static void json_string(const char *text)
 {
-    const unsigned char *s = (const unsigned char *)text;
-
     putchar('"');
-    while (*s) {
-        unsigned n = utf8_len(s);
+    while (*text) {
+        unsigned n = utf8_len(text), c = (unsigned char)*text;
 
-        if (*s == '"' || *s == '\\')
-            printf("\\%c", *s);
-        else if (*s < 0x20)
-            printf("\\u%04x", *s);
+        if (c == '"' || c == '\\')
+            printf("\\%c", (int)c);
+        else if (c < 0x20)
+            printf("\\u%04x", c);
         else if (n)
-            fwrite(s, 1, n, stdout);
+            fwrite(text, 1, n, stdout);
         else
             fputs("\\ufffd", stdout);
-        s += n ? n : 1;
+        text += n ? n : 1;
     }
     putchar('"');
 }

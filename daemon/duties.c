@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fuse/fuse_decode.h"
+#include "fuse/fuse_name.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_session.h"
@@ -209,6 +210,8 @@ static void close_channel(void *ctx)
 
     if (env->listen_fd >= 0)
         close(env->listen_fd);
+    if (env->metrics_fd >= 0)
+        close(env->metrics_fd);
     if (env->mount)
         close(env->mount->fd);
 }

@@ -440,6 +440,8 @@ int keeper_main(const struct worker_env *env)
 
     if (env->listen_fd >= 0)
         close(env->listen_fd);
+    if (env->metrics_fd >= 0)
+        close(env->metrics_fd);
     if (env->mount)
         close(env->mount->fd); /* or this process would keep the mount's connection alive */
     if (p[0].fd < 0 || keeper_begin(&k, env, &err) < 0) {

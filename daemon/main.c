@@ -163,21 +163,12 @@ static int daemon_fail(int code, const struct err *err)
     return code;
 }
 
-static const char *choice_name(const char *key, int value)
-{
-    const struct conf_choice *c = conf_key_find(key)->choices;
-
-    while (c->name && c->value != value)
-        c++;
-    return c->name ? c->name : "?";
-}
-
 static void tell_level(void)
 {
     log_notice("SIGHUP: log.level is now %s, in the supervisor and in processes that start from "
                "now "
                "on; any other change needs a restart",
-               choice_name("log.level", (int)log_level));
+               conf_choice_name("log.level", (int)log_level));
 }
 
 /* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the
@@ -230,7 +221,7 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
     if (*c->connector.socket)
         n += snprintf(out + n, cap - (size_t)n, "socket=\"%s\" ", c->connector.socket);
     n += snprintf(out + n, cap - (size_t)n, "bucket=\"%s\" prefix=\"%s\" variant=%s workers=%u",
-                  c->bucket, c->prefix, choice_name("variant", (int)c->variant), n_workers);
+                  c->bucket, c->prefix, conf_choice_name("variant", (int)c->variant), n_workers);
     if (n > 0 && (size_t)n + 1 < cap) {
         out[n] = ' ';
         server_describe(&env, "=", " ", out + n + 1, cap - (size_t)n - 1);
@@ -253,7 +244,7 @@ static void make_info(char *out, size_t cap)
     if (*c->connector.socket)
         n += snprintf(out + n, cap - (size_t)n, "socket %s\n", c->connector.socket);
     snprintf(out + n, cap - (size_t)n, "bucket %s\nprefix %s\nvariant %s\n", c->bucket, c->prefix,
-             choice_name("variant", (int)c->variant));
+             conf_choice_name("variant", (int)c->variant));
 }
 
 static void tell_server(void *ctx, char *out, size_t cap)
@@ -400,7 +391,7 @@ static int daemon_start(const struct conf *conf)
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
-    if (setup_socket(&env, &err) < 0)
+    if (setup_sockets(&env, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
     shm_cred_set_region(env.shm, endpoint.region);
     code = reach_s3(&err);

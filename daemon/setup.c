@@ -27,6 +27,7 @@
 /* descriptors besides spool slots and connections: eventfds, parking files, clients */
 #define FDS_OTHER 128
 #define FDS_CLIENTS 256 /* connections to the connector's socket, for each worker */
+#define FDS_SCRAPES 16  /* the same to metrics.listen */
 
 uint32_t setup_worker_count(const struct conf *conf)
 {
@@ -46,7 +47,8 @@ uint32_t setup_worker_count(const struct conf *conf)
 static int raise_fd_limit(const struct conf *conf, struct err *err)
 {
     rlim_t need = 2 * (rlim_t)conf->buffer.sessions + 2 * (rlim_t)conf->s3.connections + FDS_OTHER +
-                  (*conf->connector.socket ? FDS_CLIENTS : 0);
+                  (*conf->connector.socket ? FDS_CLIENTS : 0) +
+                  (*conf->metrics.listen ? FDS_SCRAPES : 0);
     struct rlimit lim;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
@@ -125,7 +127,7 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     int r = raise_fd_limit(conf, err);
 
     env->conf = conf;
-    env->listen_fd = -1;
+    env->listen_fd = env->metrics_fd = -1;
     if (r == 0)
         r = make_segment(conf, n_workers, env, err);
     if (r == 0)
@@ -149,15 +151,28 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     return r;
 }
 
-int setup_socket(struct worker_env *env, struct err *err)
+/* `key`: of the configuration; `path`: its value. */
+static int open_socket(const char *key, const char *path, mode_t mode, int *ret_fd, struct err *err)
+{
+    int r = http_listen_open(key, path, mode, ret_fd, err);
+
+    return r == 0 ? http_listen_publish(key, path, err) : r;
+}
+
+int setup_sockets(struct worker_env *env, struct err *err)
 {
     const struct conf *conf = env->conf;
-    int r;
+    int r = 0;
 
-    if (!*conf->connector.socket)
-        return 0;
-    r = http_listen_open(conf->connector.socket, conf->connector.mode, &env->listen_fd, err);
-    return r == 0 ? http_listen_publish(conf->connector.socket, err) : r;
+    if (*conf->connector.socket)
+        r = open_socket("connector.socket", conf->connector.socket, conf->connector.mode,
+                        &env->listen_fd, err);
+    if (r == 0 && conf->metrics.listen[0] == '/')
+        r = open_socket("metrics.listen", conf->metrics.listen, conf->metrics.mode,
+                        &env->metrics_fd, err);
+    else if (r == 0 && *conf->metrics.listen)
+        r = http_listen_tcp("metrics.listen", conf->metrics.listen, &env->metrics_fd, err);
+    return r;
 }
 
 /* The request timeout to ask the kernel for, in seconds: longer than S3 requests can take. */

@@ -20,8 +20,8 @@ must_use int setup_env(const struct conf *conf, uint32_t n_workers, struct worke
 must_use int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
                          struct err *err);
 
-/* Opens the connector's socket, if there is one, and puts it into its place. 0 or -errno with
- * *err. */
-must_use int setup_socket(struct worker_env *env, struct err *err);
+/* Opens the connector's socket and that of metrics.listen, as far as they are configured, and puts
+ * them into their places. 0 or -errno with *err. */
+must_use int setup_sockets(struct worker_env *env, struct err *err);
 
 #endif

@@ -9,8 +9,8 @@
 enum data_kind { DATA_NONE, DATA_WRITE, DATA_SETXATTR, DATA_IOCTL, DATA_RETRIEVE, DATA_FORGETS };
 
 struct op_row {
-    const char *name; /* NULL: unknown */
-    uint8_t arg;      /* minimum bytes of fixed arguments */
+    bool known;
+    uint8_t arg; /* minimum bytes of fixed arguments */
     uint8_t names;
     uint8_t data; /* enum data_kind */
     bool no_reply;
@@ -21,60 +21,60 @@ struct op_row {
 /* SETUPMAPPING, REMOVEMAPPING (DAX, virtiofs only), STATX and later opcodes are left out:
  * ENOSYS. */
 static const struct op_row op_rows[] = {
-    [FUSE_LOOKUP] = {"LOOKUP", 0, 1, DATA_NONE, false},
-    [FUSE_FORGET] = {"FORGET", ARG(fuse_forget_in), 0, DATA_NONE, true},
-    [FUSE_GETATTR] = {"GETATTR", ARG(fuse_getattr_in), 0, DATA_NONE, false},
-    [FUSE_SETATTR] = {"SETATTR", ARG(fuse_setattr_in), 0, DATA_NONE, false},
-    [FUSE_READLINK] = {"READLINK", 0, 0, DATA_NONE, false},
-    [FUSE_SYMLINK] = {"SYMLINK", 0, 2, DATA_NONE, false},
-    [FUSE_MKNOD] = {"MKNOD", ARG(fuse_mknod_in), 1, DATA_NONE, false},
-    [FUSE_MKDIR] = {"MKDIR", ARG(fuse_mkdir_in), 1, DATA_NONE, false},
-    [FUSE_UNLINK] = {"UNLINK", 0, 1, DATA_NONE, false},
-    [FUSE_RMDIR] = {"RMDIR", 0, 1, DATA_NONE, false},
-    [FUSE_RENAME] = {"RENAME", ARG(fuse_rename_in), 2, DATA_NONE, false},
-    [FUSE_LINK] = {"LINK", ARG(fuse_link_in), 1, DATA_NONE, false},
-    [FUSE_OPEN] = {"OPEN", ARG(fuse_open_in), 0, DATA_NONE, false},
-    [FUSE_READ] = {"READ", ARG(fuse_read_in), 0, DATA_NONE, false},
-    [FUSE_WRITE] = {"WRITE", ARG(fuse_write_in), 0, DATA_WRITE, false},
-    [FUSE_STATFS] = {"STATFS", 0, 0, DATA_NONE, false},
-    [FUSE_RELEASE] = {"RELEASE", ARG(fuse_release_in), 0, DATA_NONE, false},
-    [FUSE_FSYNC] = {"FSYNC", ARG(fuse_fsync_in), 0, DATA_NONE, false},
+    [FUSE_LOOKUP] = {true, 0, 1, DATA_NONE, false},
+    [FUSE_FORGET] = {true, ARG(fuse_forget_in), 0, DATA_NONE, true},
+    [FUSE_GETATTR] = {true, ARG(fuse_getattr_in), 0, DATA_NONE, false},
+    [FUSE_SETATTR] = {true, ARG(fuse_setattr_in), 0, DATA_NONE, false},
+    [FUSE_READLINK] = {true, 0, 0, DATA_NONE, false},
+    [FUSE_SYMLINK] = {true, 0, 2, DATA_NONE, false},
+    [FUSE_MKNOD] = {true, ARG(fuse_mknod_in), 1, DATA_NONE, false},
+    [FUSE_MKDIR] = {true, ARG(fuse_mkdir_in), 1, DATA_NONE, false},
+    [FUSE_UNLINK] = {true, 0, 1, DATA_NONE, false},
+    [FUSE_RMDIR] = {true, 0, 1, DATA_NONE, false},
+    [FUSE_RENAME] = {true, ARG(fuse_rename_in), 2, DATA_NONE, false},
+    [FUSE_LINK] = {true, ARG(fuse_link_in), 1, DATA_NONE, false},
+    [FUSE_OPEN] = {true, ARG(fuse_open_in), 0, DATA_NONE, false},
+    [FUSE_READ] = {true, ARG(fuse_read_in), 0, DATA_NONE, false},
+    [FUSE_WRITE] = {true, ARG(fuse_write_in), 0, DATA_WRITE, false},
+    [FUSE_STATFS] = {true, 0, 0, DATA_NONE, false},
+    [FUSE_RELEASE] = {true, ARG(fuse_release_in), 0, DATA_NONE, false},
+    [FUSE_FSYNC] = {true, ARG(fuse_fsync_in), 0, DATA_NONE, false},
     /* The short form: FUSE_SETXATTR_EXT is never negotiated. */
-    [FUSE_SETXATTR] = {"SETXATTR", FUSE_COMPAT_SETXATTR_IN_SIZE, 1, DATA_SETXATTR, false},
-    [FUSE_GETXATTR] = {"GETXATTR", ARG(fuse_getxattr_in), 1, DATA_NONE, false},
-    [FUSE_LISTXATTR] = {"LISTXATTR", ARG(fuse_getxattr_in), 0, DATA_NONE, false},
-    [FUSE_REMOVEXATTR] = {"REMOVEXATTR", 0, 1, DATA_NONE, false},
-    [FUSE_FLUSH] = {"FLUSH", ARG(fuse_flush_in), 0, DATA_NONE, false},
+    [FUSE_SETXATTR] = {true, FUSE_COMPAT_SETXATTR_IN_SIZE, 1, DATA_SETXATTR, false},
+    [FUSE_GETXATTR] = {true, ARG(fuse_getxattr_in), 1, DATA_NONE, false},
+    [FUSE_LISTXATTR] = {true, ARG(fuse_getxattr_in), 0, DATA_NONE, false},
+    [FUSE_REMOVEXATTR] = {true, 0, 1, DATA_NONE, false},
+    [FUSE_FLUSH] = {true, ARG(fuse_flush_in), 0, DATA_NONE, false},
     /* Longer since 7.36: see arg_len. */
-    [FUSE_INIT] = {"INIT", offsetof(struct fuse_init_in, flags2), 0, DATA_NONE, false},
-    [FUSE_OPENDIR] = {"OPENDIR", ARG(fuse_open_in), 0, DATA_NONE, false},
-    [FUSE_READDIR] = {"READDIR", ARG(fuse_read_in), 0, DATA_NONE, false},
-    [FUSE_RELEASEDIR] = {"RELEASEDIR", ARG(fuse_release_in), 0, DATA_NONE, false},
-    [FUSE_FSYNCDIR] = {"FSYNCDIR", ARG(fuse_fsync_in), 0, DATA_NONE, false},
-    [FUSE_GETLK] = {"GETLK", ARG(fuse_lk_in), 0, DATA_NONE, false},
-    [FUSE_SETLK] = {"SETLK", ARG(fuse_lk_in), 0, DATA_NONE, false},
-    [FUSE_SETLKW] = {"SETLKW", ARG(fuse_lk_in), 0, DATA_NONE, false},
-    [FUSE_ACCESS] = {"ACCESS", ARG(fuse_access_in), 0, DATA_NONE, false},
-    [FUSE_CREATE] = {"CREATE", ARG(fuse_create_in), 1, DATA_NONE, false},
-    [FUSE_INTERRUPT] = {"INTERRUPT", ARG(fuse_interrupt_in), 0, DATA_NONE, true},
-    [FUSE_BMAP] = {"BMAP", ARG(fuse_bmap_in), 0, DATA_NONE, false},
-    [FUSE_DESTROY] = {"DESTROY", 0, 0, DATA_NONE, false},
-    [FUSE_IOCTL] = {"IOCTL", ARG(fuse_ioctl_in), 0, DATA_IOCTL, false},
-    [FUSE_POLL] = {"POLL", ARG(fuse_poll_in), 0, DATA_NONE, false},
-    [FUSE_NOTIFY_REPLY] = {"NOTIFY_REPLY", ARG(fuse_notify_retrieve_in), 0, DATA_RETRIEVE, true},
-    [FUSE_BATCH_FORGET] = {"BATCH_FORGET", ARG(fuse_batch_forget_in), 0, DATA_FORGETS, true},
-    [FUSE_FALLOCATE] = {"FALLOCATE", ARG(fuse_fallocate_in), 0, DATA_NONE, false},
-    [FUSE_READDIRPLUS] = {"READDIRPLUS", ARG(fuse_read_in), 0, DATA_NONE, false},
-    [FUSE_RENAME2] = {"RENAME2", ARG(fuse_rename2_in), 2, DATA_NONE, false},
-    [FUSE_LSEEK] = {"LSEEK", ARG(fuse_lseek_in), 0, DATA_NONE, false},
-    [FUSE_COPY_FILE_RANGE] = {"COPY_FILE_RANGE", ARG(fuse_copy_file_range_in), 0, DATA_NONE, false},
-    [FUSE_SYNCFS] = {"SYNCFS", ARG(fuse_syncfs_in), 0, DATA_NONE, false},
-    [FUSE_TMPFILE] = {"TMPFILE", ARG(fuse_create_in), 1, DATA_NONE, false},
+    [FUSE_INIT] = {true, offsetof(struct fuse_init_in, flags2), 0, DATA_NONE, false},
+    [FUSE_OPENDIR] = {true, ARG(fuse_open_in), 0, DATA_NONE, false},
+    [FUSE_READDIR] = {true, ARG(fuse_read_in), 0, DATA_NONE, false},
+    [FUSE_RELEASEDIR] = {true, ARG(fuse_release_in), 0, DATA_NONE, false},
+    [FUSE_FSYNCDIR] = {true, ARG(fuse_fsync_in), 0, DATA_NONE, false},
+    [FUSE_GETLK] = {true, ARG(fuse_lk_in), 0, DATA_NONE, false},
+    [FUSE_SETLK] = {true, ARG(fuse_lk_in), 0, DATA_NONE, false},
+    [FUSE_SETLKW] = {true, ARG(fuse_lk_in), 0, DATA_NONE, false},
+    [FUSE_ACCESS] = {true, ARG(fuse_access_in), 0, DATA_NONE, false},
+    [FUSE_CREATE] = {true, ARG(fuse_create_in), 1, DATA_NONE, false},
+    [FUSE_INTERRUPT] = {true, ARG(fuse_interrupt_in), 0, DATA_NONE, true},
+    [FUSE_BMAP] = {true, ARG(fuse_bmap_in), 0, DATA_NONE, false},
+    [FUSE_DESTROY] = {true, 0, 0, DATA_NONE, false},
+    [FUSE_IOCTL] = {true, ARG(fuse_ioctl_in), 0, DATA_IOCTL, false},
+    [FUSE_POLL] = {true, ARG(fuse_poll_in), 0, DATA_NONE, false},
+    [FUSE_NOTIFY_REPLY] = {true, ARG(fuse_notify_retrieve_in), 0, DATA_RETRIEVE, true},
+    [FUSE_BATCH_FORGET] = {true, ARG(fuse_batch_forget_in), 0, DATA_FORGETS, true},
+    [FUSE_FALLOCATE] = {true, ARG(fuse_fallocate_in), 0, DATA_NONE, false},
+    [FUSE_READDIRPLUS] = {true, ARG(fuse_read_in), 0, DATA_NONE, false},
+    [FUSE_RENAME2] = {true, ARG(fuse_rename2_in), 2, DATA_NONE, false},
+    [FUSE_LSEEK] = {true, ARG(fuse_lseek_in), 0, DATA_NONE, false},
+    [FUSE_COPY_FILE_RANGE] = {true, ARG(fuse_copy_file_range_in), 0, DATA_NONE, false},
+    [FUSE_SYNCFS] = {true, ARG(fuse_syncfs_in), 0, DATA_NONE, false},
+    [FUSE_TMPFILE] = {true, ARG(fuse_create_in), 1, DATA_NONE, false},
 };
 
 static const struct op_row *row_of(uint32_t opcode)
 {
-    if (opcode >= sizeof(op_rows) / sizeof(op_rows[0]) || !op_rows[opcode].name)
+    if (opcode >= sizeof(op_rows) / sizeof(op_rows[0]) || !op_rows[opcode].known)
         return NULL;
     return &op_rows[opcode];
 }
@@ -84,13 +84,6 @@ bool fuse_wants_reply(uint32_t opcode)
     const struct op_row *row = row_of(opcode);
 
     return !row || !row->no_reply;
-}
-
-const char *fuse_op_name(uint32_t opcode)
-{
-    const struct op_row *row = row_of(opcode);
-
-    return row ? row->name : "?";
 }
 
 /* The rest of a request while it is being decoded. */

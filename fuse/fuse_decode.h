@@ -95,7 +95,4 @@ must_use int fuse_decode_saved(const void *buf, size_t len, struct fuse_request 
  * INTERRUPT (which may get EAGAIN: "try again"). */
 bool fuse_wants_reply(uint32_t opcode);
 
-/* "LOOKUP" ..., "?" for an unknown opcode. */
-const char *fuse_op_name(uint32_t opcode);
-
 #endif

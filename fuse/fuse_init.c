@@ -50,6 +50,7 @@
 #include "base/clock.h"
 #include "base/min.h"
 #include "fuse/fuse_decode.h"
+#include "fuse/fuse_name.h"
 #include "fuse/fuse_reply.h"
 
 #define WANT_ALWAYS                                                                                \

@@ -79,9 +79,15 @@ enum s3_habit {
 /* Counters that the client increments. They may start at any value. */
 struct s3_counters {
     uint64_t *requests;  /* by enum s3_op_kind, S3_N_OPS of them: as asked for, not as attempted */
+    uint64_t *in_bytes;  /* of objects, as delivered */
     uint64_t *out_bytes; /* of request bodies, as handed to the network: resent bytes count again */
     uint64_t *retries;   /* attempts after the first */
     uint64_t *errors;    /* failed requests; "does not exist" is not a failure */
+    /* Called when a request has its result, with the time since it was asked for, waits and all
+     * attempts included; or NULL. `kind`: enum s3_op_kind, as asked for. Not for requests that were
+     * cancelled. */
+    void (*ended)(void *arg, unsigned kind, uint64_t ns, const struct s3_result *res);
+    void *arg;
 };
 
 struct s3_tls;

@@ -201,6 +201,8 @@ static int on_body(struct s3_req *req, const char *data, size_t len)
     get->sum = s3_crc_add(get->summed, get->sum, data, len);
     if (get->next == get->end && check_bytes(req) < 0)
         return -1;
+    if (req->client->conf.counters)
+        *req->client->conf.counters->in_bytes += len;
     r = get->on_data ? get->on_data(req->arg, off, data, len) : 0;
     if (r < 0)
         return s3_req_stop(req, r, S3_FAIL_LOCAL, S3_RETRY_NO, "ended by its caller");

@@ -133,6 +133,8 @@ static void request_count(struct s3_req *req)
     if (req->result.attempts > 1)
         *n->retries += req->result.attempts - 1;
     *n->errors += is_failure(&req->result);
+    if (n->ended)
+        n->ended(n->arg, req->asked, clock_mono_ns() - req->asked_ns, &req->result);
 }
 
 static void request_finish(struct s3_req *req, const struct s3_verdict *v)
@@ -286,7 +288,8 @@ void s3_req_submit(struct s3_req *req, struct s3_req **ret_req)
     req->n_fixed = req->headers.n;
     req->fixed_bytes = req->headers.text.len;
     s3_enforce_first(req);
-    req->mark_ns = clock_mono_ns();
+    req->mark_ns = req->asked_ns = clock_mono_ns();
+    req->asked = req->op->kind;
     req->state = S3_REQ_QUEUED;
     s3_list_push(&c->queue, req);
     c->n_reqs++;

@@ -106,6 +106,8 @@ struct s3_req {
     struct s3_req *prev, *next; /* in client->queue (QUEUED) or client->busy */
     enum s3_req_state state;
     const struct s3_op *op;
+    enum s3_op_kind asked; /* its kind before `turn` */
+    uint64_t asked_ns;
     s3_done_fn *done;
     void *arg;
     char *key; /* NULL: the bucket */

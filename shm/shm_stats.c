@@ -22,11 +22,21 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
     [SHM_STAT_OVERLOAD] = "overload",
     [SHM_STAT_PARKED] = "parked",
     [SHM_STAT_UPLOADS_LEFT] = "uploads_left",
+    [SHM_STAT_POOL_HITS] = "pool_hits",
+    [SHM_STAT_POOL_MISSES] = "pool_misses",
+    [SHM_STAT_SCRAPES] = "scrapes",
 };
 
 const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {
     "get",           "head",     "put",       "delete",          "copy",         "list",
     "create_upload", "put_part", "copy_part", "complete_upload", "abort_upload", ""};
+
+const char *const shm_stat_http_names[SHM_HTTP_KINDS] = {
+    [SHM_HTTP_OTHER] = "other",       [SHM_HTTP_GET] = "get",           [SHM_HTTP_HEAD] = "head",
+    [SHM_HTTP_PUT] = "put",           [SHM_HTTP_DELETE] = "delete",     [SHM_HTTP_LIST] = "list",
+    [SHM_HTTP_META_GET] = "meta_get", [SHM_HTTP_META_PUT] = "meta_put", [SHM_HTTP_QUERY] = "query",
+    [SHM_HTTP_HEALTH] = "health",
+};
 
 size_t shm_stats_size(const struct shm_sizes *s)
 {

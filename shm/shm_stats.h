@@ -1,10 +1,11 @@
 /* Counters, a set for each worker slot, on separate cache lines. A replacement continues them.
  * Writer: the worker in that slot, no lock. Readers: all, relaxed (may lag). If the owner dies:
- * nothing to do. */
+ * nothing to do; a request that it had answered may be counted as ended twice, or not at all. */
 #ifndef SHM_SHM_STATS_H
 #define SHM_SHM_STATS_H
 
 #include "shm/shm_segment.h"
+#include "shm/shm_timing.h"
 
 #define SHM_STATS_FUSE_OPS 64
 #define SHM_STATS_S3_OPS 12
@@ -31,17 +32,48 @@ enum shm_stat {
     SHM_STAT_OVERLOAD,     /* requests refused with ENOMEM: no free record */
     SHM_STAT_PARKED,       /* WRITEs that had to wait */
     SHM_STAT_UPLOADS_LEFT, /* multipart uploads that could not be aborted */
+    SHM_STAT_POOL_HITS,    /* READs whose blocks were all there */
+    SHM_STAT_POOL_MISSES,  /* READs that waited for a block */
+    SHM_STAT_SCRAPES,      /* answers with metrics */
     SHM_STATS_COUNT
+};
+
+/* Requests of the connector, by endpoint. */
+enum shm_http_kind {
+    SHM_HTTP_OTHER, /* no such endpoint, or no request of HTTP */
+    SHM_HTTP_GET,
+    SHM_HTTP_HEAD,
+    SHM_HTTP_PUT,
+    SHM_HTTP_DELETE,
+    SHM_HTTP_LIST,
+    SHM_HTTP_META_GET,
+    SHM_HTTP_META_PUT,
+    SHM_HTTP_QUERY,
+    SHM_HTTP_HEALTH, /* /healthz, /readyz */
+    SHM_HTTP_KINDS
+};
+
+/* The worker as a process. */
+struct shm_process {
+    uint64_t starts;   /* workers that this slot has had */
+    uint64_t cpu_ns;   /* of all of them */
+    uint64_t anon;     /* of the present one, bytes: what it alone has */
+    uint64_t resident; /* bytes, with what it shares with others */
 };
 
 struct shm_stats {
     uint64_t fuse[SHM_STATS_FUSE_OPS]; /* by opcode */
     uint64_t s3[SHM_STATS_S3_OPS];     /* by enum s3_op_kind, in its order */
     uint64_t count[SHM_STATS_COUNT];
+    struct shm_timing fuse_ended[SHM_STATS_FUSE_OPS]; /* by opcode */
+    struct shm_timing s3_ended[SHM_STATS_S3_OPS];
+    struct shm_timing http_ended[SHM_HTTP_KINDS];
+    struct shm_process process;
 } __attribute__((aligned(64)));
 
 extern const char *const shm_stat_names[SHM_STATS_COUNT];
 extern const char *const shm_stat_s3_names[SHM_STATS_S3_OPS];
+extern const char *const shm_stat_http_names[SHM_HTTP_KINDS];
 
 size_t shm_stats_size(const struct shm_sizes *sizes);
 

@@ -3,7 +3,7 @@
 # needs, and makes the Python environment of the tests (`venv`). What is there
 # already is left alone, so that a second run takes no time.
 #
-#   tools/install-deps.sh [build] [test] [venv]        default: build
+#   tools/install-deps.sh [build] [test] [venv] [promtool]     default: build
 #
 # For tools/test.sh tidy there is `tidy` too, for tools/test-servers.sh `java` and
 # `ceph`.
@@ -33,6 +33,20 @@ install_ceph() {
     apt_need "${CEPH[@]}"
 }
 
+# Only the checker of Prometheus' package: the package itself starts a service.
+install_promtool() {
+    local dir
+    [ -x .deps/bin/promtool ] || [ -n "$(command -v promtool)" ] && return 0
+    say "getting promtool"
+    dir=$(mktemp -d)
+    chmod 1777 "$dir" # apt downloads as a user of its own
+    (cd "$dir" && apt-get download --quiet prometheus >&2 && dpkg-deb -x prometheus_*.deb out) ||
+        die "apt-get cannot get the package prometheus"
+    mkdir -p .deps/bin
+    install -m 755 "$dir/out/usr/bin/promtool" .deps/bin/promtool
+    rm -rf "$dir"
+}
+
 # .venv is made anew when tests/requirements.txt or the interpreter changes.
 make_venv() {
     local want
@@ -54,9 +68,10 @@ for set in "$@"; do
     build) apt_need "${BUILD[@]}" ;;
     test) apt_need "${TEST[@]}" ;;
     venv) make_venv ;;
+    promtool) install_promtool ;;
     tidy) apt_need "${TIDY[@]}" ;;
     java) apt_need "${JAVA[@]}" ;;
     ceph) [ -z "$(apt_missing "${CEPH[@]}")" ] || install_ceph ;;
-    *) die "unknown set '$set': build, test, venv, tidy, java or ceph" ;;
+    *) die "unknown set '$set': build, test, venv, promtool, tidy, java or ceph" ;;
     esac
 done

@@ -438,7 +438,7 @@ for arg in "$@"; do
 done
 
 mkdir -p "$REPORT"
-sets=(build test venv)
+sets=(build test venv promtool)
 [[ " ${stages[*]} " != *' tidy '* ]] || sets+=(tidy)
 if ! { tools/install-deps.sh "${sets[@]}" && tools/deps.sh; }; then
     bad 1 "setup: the dependencies could not be installed"

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "fuse/fuse_decode.h"
+#include "fuse/fuse_name.h"
 
 #define UNIQUE 0x1122334455667788
 #define RANDOM_ROUNDS 200000

@@ -87,7 +87,8 @@ static struct conf conf = {
 static char endpoint[64];
 static struct fuse_mount mount;
 static struct worker_spool spool[SESSIONS];
-static struct worker_env env = {.conf = &conf, .mount = &mount, .spool = spool};
+static struct worker_env env = {
+    .conf = &conf, .mount = &mount, .spool = spool, .listen_fd = -1, .metrics_fd = -1};
 
 static int memory_file(void)
 {

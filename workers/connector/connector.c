@@ -33,69 +33,104 @@ static bool is_below(const struct http_target *t, const char *dir)
 }
 
 /* Changes are refused on a read-only mount, whichever way they come. */
-static con_key_endpoint *key_endpoint_of(enum http_method method)
+struct key_route {
+    con_key_endpoint *endpoint;
+    enum shm_http_kind kind;
+};
+
+static struct key_route key_route_of(enum http_method method)
 {
     switch (method) {
     case HTTP_GET:
-        return con_get;
+        return (struct key_route){con_get, SHM_HTTP_GET};
     case HTTP_HEAD:
-        return con_head;
+        return (struct key_route){con_head, SHM_HTTP_HEAD};
     case HTTP_PUT:
-        return con_put;
+        return (struct key_route){con_put, SHM_HTTP_PUT};
     case HTTP_DELETE:
-        return con_delete;
+        return (struct key_route){con_delete, SHM_HTTP_DELETE};
     default:
-        return NULL;
+        return (struct key_route){NULL, SHM_HTTP_OTHER};
     }
 }
 
-static con_key_endpoint *meta_endpoint_of(enum http_method method)
+static struct key_route meta_route_of(enum http_method method)
 {
-    return method == HTTP_GET ? con_meta_get : method == HTTP_PUT ? con_meta_put : NULL;
+    switch (method) {
+    case HTTP_GET:
+        return (struct key_route){con_meta_get, SHM_HTTP_META_GET};
+    case HTTP_PUT:
+        return (struct key_route){con_meta_put, SHM_HTTP_META_PUT};
+    default:
+        return (struct key_route){NULL, SHM_HTTP_OTHER};
+    }
 }
 
 /* `skip`: the bytes of the path before the key. */
-static void on_key(struct http_conn *c, const struct http_target *t, con_key_endpoint *endpoint,
+static void on_key(struct http_conn *c, const struct http_target *t, struct key_route route,
                    size_t skip)
 {
     const struct worker *w = http_conn_worker(c);
     enum http_method method = http_conn_request(c)->method;
     struct con_key key;
 
-    if (!endpoint)
+    http_conn_set_kind(c, route.kind);
+    if (!route.endpoint)
         con_refuse_route(c);
     else if (con_key_set(w, t->path + skip, t->path_len - skip, &key) < 0)
         con_refuse(c, 400, "bad_request", "the key has more than %d bytes", S3_KEY_MAX);
     else if (w->conf->mount.read_only && (method == HTTP_PUT || method == HTTP_DELETE))
         con_refuse(c, 403, "permission_denied", "mount.read_only is set");
     else if (con_wait_is_needed(w, method))
-        con_wait(c, &key, endpoint);
+        con_wait(c, &key, route.endpoint);
     else
-        endpoint(c, &key);
+        route.endpoint(c, &key);
+}
+
+/* Endpoints without a key. */
+static const struct {
+    enum http_method method;
+    const char *path;
+    void (*endpoint)(struct http_conn *c);
+    enum shm_http_kind kind;
+} routes[] = {
+    {HTTP_POST, "/query", con_query, SHM_HTTP_QUERY},
+    {HTTP_GET, "/keys", con_list, SHM_HTTP_LIST},
+    {HTTP_GET, KEYS, con_list, SHM_HTTP_LIST},
+    {HTTP_GET, "/healthz", con_healthz, SHM_HTTP_HEALTH},
+    {HTTP_GET, "/readyz", con_readyz, SHM_HTTP_HEALTH},
+};
+
+static void on_other(struct http_conn *c, const struct http_target *t, enum http_method method)
+{
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        if (routes[i].method != method || !is_path(t, routes[i].path))
+            continue;
+        http_conn_set_kind(c, routes[i].kind);
+        routes[i].endpoint(c);
+        return;
+    }
+    con_refuse_route(c);
 }
 
 static void con_on_request(struct http_conn *c)
 {
     const struct http_request *req = http_conn_request(c);
     const struct http_target *t = &req->target;
-    bool get = req->method == HTTP_GET;
 
     if (req->method == HTTP_OTHER)
         con_refuse(c, 501, "not_implemented", "unsupported method");
     else if (is_below(t, KEYS))
-        on_key(c, t, key_endpoint_of(req->method), strlen(KEYS));
+        on_key(c, t, key_route_of(req->method), strlen(KEYS));
     else if (is_below(t, META))
-        on_key(c, t, meta_endpoint_of(req->method), strlen(META));
-    else if (req->method == HTTP_POST && is_path(t, "/query"))
-        con_query(c);
-    else if (get && (is_path(t, KEYS) || is_path(t, "/keys")))
-        con_list(c);
-    else if (get && is_path(t, "/healthz"))
-        con_healthz(c);
-    else if (get && is_path(t, "/readyz"))
-        con_readyz(c);
+        on_key(c, t, meta_route_of(req->method), strlen(META));
     else
-        con_refuse_route(c);
+        on_other(c, t, req->method);
+}
+
+static void con_on_over(struct worker *w, unsigned kind, int status, uint64_t ns)
+{
+    shm_timing_add(&w->stats->http_ended[kind], ns, shm_outcome_of_status(status));
 }
 
 static void con_on_body(struct http_conn *c, const char *data, size_t len)
@@ -136,9 +171,13 @@ static const struct http_service service = {
     .on_end = con_on_end,
     .on_room = con_on_room,
     .on_gone = con_on_gone,
+    .on_over = con_on_over,
 };
 
 int connector_start(struct worker *w)
 {
-    return http_server_start(w, w->env->listen_fd, &service, &w->http);
+    const struct http_server_opts opts = {
+        .listen_fd = w->env->listen_fd, .conns_max = HTTP_CONNS_MAX, .holds_drain = true};
+
+    return http_server_start(w, &opts, &service, &w->http);
 }

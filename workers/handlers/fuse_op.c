@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "fuse/fuse_name.h"
 #include "fuse/fuse_reply.h"
 #include "s3/s3_error.h"
 #include "workers/op/failure.h"

@@ -21,6 +21,7 @@ static const char *reason_of(int status)
         {400, "Bad Request"},
         {403, "Forbidden"},
         {404, "Not Found"},
+        {405, "Method Not Allowed"},
         {408, "Request Timeout"},
         {409, "Conflict"},
         {413, "Content Too Large"},
@@ -53,6 +54,7 @@ static int put_head(struct http_conn *c, int status, const char *fields, const c
 {
     char date[64];
 
+    c->status = status;
     format_date(date, sizeof(date));
     return buf_printf(&c->out, "HTTP/1.1 %d %s\r\nServer: stateproxy\r\nDate: %s\r\n%s%s%s\r\n",
                       status, reason_of(status), date, fields, length,

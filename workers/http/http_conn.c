@@ -43,6 +43,11 @@ void http_conn_set_state(struct http_conn *c, void *state)
     c->app = state;
 }
 
+void http_conn_set_kind(struct http_conn *c, unsigned kind)
+{
+    c->kind = kind;
+}
+
 bool http_conn_overran(const struct http_conn *c)
 {
     return c->overran;
@@ -98,7 +103,10 @@ static void count_in(struct http_conn *c)
     struct worker *w = c->server->w;
 
     c->server->n_busy++;
-    c->counted = !w->shm->header->draining;
+    c->asked_ns = clock_mono_ns();
+    c->kind = 0;
+    c->status = 0;
+    c->counted = c->server->opts.holds_drain && !w->shm->header->draining;
     if (c->counted)
         __atomic_add_fetch(&w->arena->http_requests, 1, __ATOMIC_RELAXED);
 }
@@ -109,6 +117,15 @@ static void count_out(struct http_conn *c)
     if (c->counted)
         __atomic_sub_fetch(&c->server->w->arena->http_requests, 1, __ATOMIC_RELAXED);
     c->counted = false;
+}
+
+/* `status` 0: nobody got the answer. */
+static void tell_over(const struct http_conn *c, int status)
+{
+    const struct http_server *s = c->server;
+
+    if (s->service->on_over)
+        s->service->on_over(s->w, c->kind, status, clock_mono_ns() - c->asked_ns);
 }
 
 static bool has_request(const struct http_conn *c)
@@ -322,6 +339,7 @@ static void conn_gone(struct http_conn *c)
     if (has_request(c)) {
         if (!c->answered)
             c->server->service->on_gone(c);
+        tell_over(c, 0);
         count_out(c);
         c->state = HTTP_STATE_HEAD;
     }
@@ -359,6 +377,7 @@ static bool request_done(struct http_conn *c)
     if (c->request.chunked)
         look_behind(c);
     stays = stays && !c->overran;
+    tell_over(c, c->status);
     drop_request(c);
     take_unread(c);
     if (!c->in.len)

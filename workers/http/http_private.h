@@ -7,7 +7,6 @@
 #include "http/http_chunk.h"
 #include "workers/http/http_server.h"
 
-#define HTTP_CONNS_MAX 256 /* connections of one worker */
 #define HTTP_IN_MAX HTTP_PIECE_MAX
 #define HTTP_OUT_MAX (65u << 20)   /* bytes that wait for the client */
 #define HTTP_OUT_FULL (192u << 10) /* ... from which on on_room is awaited */
@@ -38,6 +37,9 @@ struct http_conn {
     struct http_chunk chunk;
     uint64_t left; /* of a body with a length */
     void *app;     /* http_conn_state */
+    unsigned kind;
+    int status;        /* of its answer; 0: there is none yet */
+    uint64_t asked_ns; /* monotonic: the head was whole */
 
     struct buf out;
     size_t out_at;   /* of it, this much is sent */
@@ -62,6 +64,7 @@ struct http_conn {
 struct http_server {
     struct worker *w;
     const struct http_service *service;
+    struct http_server_opts opts;
     struct loop_watch listener;
     bool listening;
     bool drains;

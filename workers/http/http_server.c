@@ -15,7 +15,7 @@
 
 static void listen_on(struct http_server *s)
 {
-    if (s->listening || s->drains || s->n_conns >= HTTP_CONNS_MAX)
+    if (s->listening || s->drains || s->n_conns >= s->opts.conns_max)
         return;
     s->listening = loop_add(s->w->loop, &s->listener, EPOLLIN | EPOLLEXCLUSIVE) == 0;
 }
@@ -33,7 +33,7 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
     struct http_server *s = container_of(watch, struct http_server, listener);
 
     (void)events;
-    for (int i = 0; i < ACCEPTS && s->n_conns < HTTP_CONNS_MAX; i++) {
+    for (int i = 0; i < ACCEPTS && s->n_conns < s->opts.conns_max; i++) {
         int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
@@ -45,7 +45,7 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
             return;
         }
     }
-    if (s->n_conns >= HTTP_CONNS_MAX)
+    if (s->n_conns >= s->opts.conns_max)
         listen_off(s);
 }
 
@@ -105,8 +105,8 @@ static void on_soon(struct loop_timer *t)
     }
 }
 
-int http_server_start(struct worker *w, int listen_fd, const struct http_service *service,
-                      struct http_server **ret_server)
+int http_server_start(struct worker *w, const struct http_server_opts *opts,
+                      const struct http_service *service, struct http_server **ret_server)
 {
     struct http_server *s = calloc(1, sizeof(*s));
 
@@ -114,11 +114,13 @@ int http_server_start(struct worker *w, int listen_fd, const struct http_service
         return -ENOMEM;
     s->w = w;
     s->service = service;
-    s->listener.fd = listen_fd;
+    s->opts = *opts;
+    s->listener.fd = opts->listen_fd;
     s->listener.on_event = on_listener;
     s->tick.on_time = on_tick;
     s->soon.on_time = on_soon;
-    w->arena->http_requests = 0; /* those of a predecessor ended with it */
+    if (opts->holds_drain)
+        w->arena->http_requests = 0; /* those of a predecessor ended with it */
     loop_timer_set(w->loop, &s->tick, TICK_NS);
     listen_on(s);
     if (!s->listening) {

@@ -11,10 +11,18 @@
 
 struct http_server;
 
-/* Accepts from now on. `listen_fd` and `service` are borrowed. 0 and *ret_server, -ENOMEM, or the
- * error of loop_add. */
-must_use int http_server_start(struct worker *w, int listen_fd, const struct http_service *service,
-                               struct http_server **ret_server);
+#define HTTP_CONNS_MAX 256 /* at most; connections of one worker */
+
+struct http_server_opts {
+    int listen_fd;      /* borrowed; non-blocking */
+    unsigned conns_max; /* 1..HTTP_CONNS_MAX: more wait unaccepted */
+    bool holds_drain;   /* the daemon ends after these requests have their answers */
+};
+
+/* Accepts from now on. `service` is borrowed. 0 and *ret_server, -ENOMEM, or the error of
+ * loop_add. */
+must_use int http_server_start(struct worker *w, const struct http_server_opts *opts,
+                               const struct http_service *service, struct http_server **ret_server);
 
 /* Accepts no more, closes idle connections, and the others after their request. */
 void http_server_drain(struct http_server *s);

@@ -50,6 +50,9 @@ struct http_service {
     /* The client is gone, or its body broke off: no answer is needed, and what the request holds
      * has to be released. The connection must not be used any more. */
     void (*on_gone)(struct http_conn *c);
+    /* The answer is out, or the client is gone (`status` 0), `ns` after the head of the request was
+     * whole. `kind`: of http_conn_set_kind. NULL: not of interest. */
+    void (*on_over)(struct worker *w, unsigned kind, int status, uint64_t ns);
 };
 
 struct worker *http_conn_worker(const struct http_conn *c);
@@ -59,6 +62,9 @@ struct http_peer http_conn_peer(const struct http_conn *c);
 /* Whatever the service keeps for the request; NULL at its start. */
 void *http_conn_state(const struct http_conn *c);
 void http_conn_set_state(struct http_conn *c, void *state);
+
+/* What kind of request it is, in numbers of the service; 0 at its start. */
+void http_conn_set_kind(struct http_conn *c, unsigned kind);
 
 /* No more of the body is read, until http_conn_take. */
 void http_conn_hold(struct http_conn *c);

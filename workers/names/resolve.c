@@ -220,7 +220,6 @@ static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
         return -EPROTO;
     memcpy(r->data + off, data, len);
     r->res.data_len += len;
-    worker_count(r->w, SHM_STAT_S3_IN_BYTES, len);
     return 0;
 }
 

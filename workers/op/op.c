@@ -50,10 +50,21 @@ static void op_free_now(struct op *op)
     w->free_ops[w->n_free_ops++] = op;
 }
 
-static void op_end(struct op *op)
+/* Requests of the kernel; those of the connector are counted where their answer is sent. */
+static void count_end(const struct op *op, int error)
+{
+    const struct shm_record *rec = op->rec;
+
+    if (rec->opcode < SHM_STATS_FUSE_OPS)
+        shm_timing_add(&op->w->stats->fuse_ended[rec->opcode], clock_mono_ns() - rec->started_ns,
+                       shm_outcome_of(error));
+}
+
+static void op_end(struct op *op, int error)
 {
     struct shm_record *rec = op->rec;
 
+    count_end(op, error);
     op_free_now(op);
     set_state(rec, SHM_RECORD_FREE);
 }
@@ -73,7 +84,7 @@ void op_fail(struct op *op, int error)
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
 {
     op->front->send(op, 0, iov, n);
-    op_end(op);
+    op_end(op, 0);
 }
 
 void op_answer(struct op *op, const void *data, size_t len)
@@ -85,7 +96,7 @@ void op_answer(struct op *op, const void *data, size_t len)
 
 void op_done(struct op *op)
 {
-    op_end(op);
+    op_end(op, 0);
 }
 
 struct shm_record *op_edit(struct op *op)
@@ -139,7 +150,7 @@ void op_finish(struct op *op)
         op->front->send(op, op->front->late_error(op), NULL, 0);
     else
         op->front->send(op, rec->reply_error, &iov, rec->reply_error || !iov.iov_len ? 0 : 1);
-    op_end(op);
+    op_end(op, rec->told ? op->front->late_error(op) : rec->reply_error);
 }
 
 /* ---- keeping ---- */

@@ -48,7 +48,8 @@ struct worker {
     struct worker_hook *hooks;
 
     int exit_code;
-    struct http_server *http; /* the connector; NULL = none */
+    struct http_server *http;    /* the connector; NULL = none */
+    struct http_server *metrics; /* NULL = none */
     struct loop_timer end_look;
     bool leaving; /* the mount is gone; ops under way are completed, then the loop stops */
 };

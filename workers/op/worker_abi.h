@@ -46,7 +46,8 @@ struct worker_env {
     struct shm *shm;
     /* ->fd: the shared channel, non-blocking; NULL = no mount */
     const struct fuse_mount *mount;
-    int listen_fd; /* of the connector's socket, non-blocking; -1 = none */
+    int listen_fd;  /* of the connector's socket, non-blocking; -1 = none */
+    int metrics_fd; /* of metrics.listen, non-blocking; -1 = none */
     struct fuse_negotiated fuse;
     struct fuse_timeouts timeouts; /* of this machine's kernel */
     /* each request is answered before it reaches this age, 0 = no limit */

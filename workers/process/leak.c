@@ -30,15 +30,25 @@ void leak_watch(void)
     shrink_stacks();
 }
 
-bool leak_is_large(uint64_t limit)
+bool leak_look(struct leak *ret)
 {
-    unsigned long long pages;
+    unsigned long long resident, shared, data;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     char text[TEXT_MAX];
-    ssize_t n = limit && statm_fd >= 0 ? pread(statm_fd, text, sizeof(text) - 1, 0) : 0;
+    ssize_t n = statm_fd >= 0 ? pread(statm_fd, text, sizeof(text) - 1, 0) : 0;
 
     if (n <= 0)
         return false;
     text[n] = '\0';
-    return sscanf(text, "%*u %*u %*u %*u %*u %llu", &pages) == 1 &&
-           pages * (uint64_t)sysconf(_SC_PAGESIZE) > limit / 4 * 3;
+    if (sscanf(text, "%*u %llu %llu %*u %*u %llu", &resident, &shared, &data) != 3)
+        return false;
+    *ret = (struct leak){.resident = resident * page,
+                         .anon = resident > shared ? (resident - shared) * page : 0,
+                         .reserved = data * page};
+    return true;
+}
+
+bool leak_is_large(const struct leak *now, uint64_t limit)
+{
+    return limit && now->reserved > limit / 4 * 3;
 }

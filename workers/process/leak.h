@@ -10,7 +10,17 @@
  * (name resolution) smaller stacks than 8 MiB. */
 void leak_watch(void);
 
-/* True if this process has nearly as much as `limit` bytes (0 = no limit) of data. */
-bool leak_is_large(uint64_t limit);
+/* What this process has, in bytes. */
+struct leak {
+    uint64_t resident; /* in memory, with what it shares with others */
+    uint64_t anon;     /* in memory, what it alone has */
+    uint64_t reserved; /* what counts for RLIMIT_DATA */
+};
+
+/* False: leak_watch() was not called, or /proc is not there. */
+bool leak_look(struct leak *ret);
+
+/* True if that is nearly as much as `limit` bytes (0 = no limit). */
+bool leak_is_large(const struct leak *now, uint64_t limit);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "fuse/fuse_name.h"
 #include "shm/shm_block.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_upload.h"

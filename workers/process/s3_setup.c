@@ -94,6 +94,16 @@ static void on_region(void *arg, const char *region)
 
 /* ---- the client of a worker ---- */
 
+static void on_s3_ended(void *arg, unsigned kind, uint64_t ns, const struct s3_result *res)
+{
+    struct shm_stats *stats = arg;
+
+    /* (A refused condition has several errors, depending on what was asked.) */
+    shm_timing_add(&stats->s3_ended[kind], ns,
+                   res->error && res->http_status == 412 ? SHM_OUTCOME_CONFLICT
+                                                         : shm_outcome_of(res->error));
+}
+
 /* With compare-and-set, conditions are sent in the form that was probed, or else in S3's own
  * form. */
 int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *stats,
@@ -114,9 +124,12 @@ int s3_setup(struct loop *loop, const struct worker_env *env, struct shm_stats *
     cc.on_region = on_region;
     cc.region_arg = (void *)(uintptr_t)env;
     counters = (struct s3_counters){.requests = stats->s3,
+                                    .in_bytes = &stats->count[SHM_STAT_S3_IN_BYTES],
                                     .out_bytes = &stats->count[SHM_STAT_S3_OUT_BYTES],
                                     .retries = &stats->count[SHM_STAT_S3_RETRIES],
-                                    .errors = &stats->count[SHM_STAT_S3_ERRORS]};
+                                    .errors = &stats->count[SHM_STAT_S3_ERRORS],
+                                    .ended = on_s3_ended,
+                                    .arg = stats};
     cc.counters = &counters;
     cc.etags_required = true;
     cc.habits = &env->shm->header->habits;

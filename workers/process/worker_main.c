@@ -17,6 +17,7 @@
 #include "workers/connector/connector.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/http/http_server.h"
+#include "workers/metrics/metrics.h"
 #include "workers/op/op.h"
 #include "workers/op/proc.h"
 #include "workers/op/spool.h"
@@ -100,21 +101,38 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
 #define WATCHES_MEMORY true
 #endif
 
-static void end_if_it_leaks(struct worker *w)
+static void end_if_it_leaks(struct worker *w, const struct leak *now)
 {
     const struct sandbox *sb = w->env->sandbox;
 
-    if (!WATCHES_MEMORY || !sb || !sb->on || !leak_is_large(sb->worker_memory))
+    if (!WATCHES_MEMORY || !sb || !sb->on || !leak_is_large(now, sb->worker_memory))
         return;
     log_err("worker uses too much memory, ending it to be replaced");
     loop_stop(w->loop);
+}
+
+/* What this process costs, for the metrics. */
+static void note_usage(struct worker *w)
+{
+    static uint64_t noted; /* of cpu_ns, by this process */
+    struct shm_process *p = &w->stats->process;
+    uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    struct leak now;
+
+    p->cpu_ns += cpu - noted;
+    noted = cpu;
+    if (!leak_look(&now))
+        return;
+    p->anon = now.anon;
+    p->resident = now.resident;
+    end_if_it_leaks(w, &now);
 }
 
 static void on_tick(struct loop_timer *t)
 {
     struct worker *w = container_of(t, struct worker, tick);
 
-    end_if_it_leaks(w);
+    note_usage(w);
     w->arena->turn_ns = clock_mono_ns();
     ahead_note_busy(w);
     op_limits(w);
@@ -144,6 +162,8 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
     w->exit_code = WORKER_EXIT_DONE;
     if (w->http)
         http_server_drain(w->http);
+    if (w->metrics)
+        http_server_drain(w->metrics); /* and nobody waits for it */
     on_end_look(&w->end_look);
 }
 
@@ -233,6 +253,7 @@ int worker_main(const struct worker_env *env, uint32_t slot)
                          .stats = shm_stats_of(env->shm, slot)};
     w->arena->pid = (uint32_t)getpid();
     w->arena->incarnation++;
+    w->stats->process.starts++;
     w->arena->fetching = w->arena->busy = 0;
     populate_arena(w);
     if (setup(w) < 0 || confine(w) < 0)
@@ -240,6 +261,8 @@ int worker_main(const struct worker_env *env, uint32_t slot)
     recover(w);
     spool_park_tidy(w);
     if (env->listen_fd >= 0 && connector_start(w) < 0)
+        return WORKER_EXIT_SETUP;
+    if (env->metrics_fd >= 0 && metrics_start(w) < 0)
         return WORKER_EXIT_SETUP;
     if (env->mount && channel_start(w) < 0)
         return WORKER_EXIT_SETUP;

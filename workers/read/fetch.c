@@ -207,7 +207,6 @@ static int fetch_on_data(void *arg, uint64_t off, const void *data, size_t len)
 {
     struct fetch *f = arg;
 
-    worker_count(f->w, SHM_STAT_S3_IN_BYTES, len);
     while (len) {
         uint64_t at = (uint64_t)(f->first + f->ready) * SHM_BLOCK_SIZE;
         uint64_t full = fetch_least(at + SHM_BLOCK_SIZE, f->src.size);

@@ -330,6 +330,8 @@ void read_blocks(struct op *op, const struct read_args *args, const struct read_
         return;
     }
     found = pin_all(op->w, l, &p, &no);
+    if (!restarts)
+        worker_count(op->w, found == SHM_BLOCK_HIT ? SHM_STAT_POOL_HITS : SHM_STAT_POOL_MISSES, 1);
     if (found == SHM_BLOCK_HIT)
         read_blocks_answer(op, l, &p);
     else

@@ -87,7 +87,6 @@ static int on_load_data(void *arg, uint64_t off, const void *data, size_t len)
     int r = spool_write(l->w, l->session, data, len, off);
 
     l->got = off + len;
-    worker_count(l->w, SHM_STAT_S3_IN_BYTES, len);
     return r;
 }
 
