@@ -3,13 +3,26 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
+
+/* Bytes of a line that a pipe takes in one piece, on every Linux. */
+#define LOG_WRITE_MAX 4096
+#define ESCAPE_MAX 8  /* bytes that one character becomes, at most */
+#define TEXT_MORE 511 /* bytes of a line of text beside LOG_LINE_MAX */
+#define TIME_MAX 32
 
 static enum log_level log_max = LOG_NOTICE;
+static enum log_format log_format;
+static bool log_priorities;
 static const char *log_role = "stateproxy";
+
+static const char *const level_names[] = {"err", "warn", "notice", "debug"};
 
 void log_init(enum log_level level, const char *role)
 {
@@ -22,18 +35,51 @@ bool log_enabled(enum log_level level)
     return level <= log_max;
 }
 
-static size_t put_head(char *out, size_t cap, enum log_level level)
+void log_set_format(enum log_format format)
 {
-    static const char *const names[] = {"err", "warn", "notice", "debug"};
+    log_format = format;
+}
+
+void log_set_journal(const char *stream)
+{
+    unsigned long long dev, ino;
+    struct stat st;
+    char rest;
+
+    log_priorities = stream && sscanf(stream, "%llu:%llu%c", &dev, &ino, &rest) == 2 &&
+                     fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+static void format_now(char out[TIME_MAX])
+{
     struct timespec ts;
     struct tm tm;
-    int n;
+    size_t n;
 
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    n = snprintf(out, cap, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s[%d]: ", tm.tm_year + 1900,
-                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                 (int)((uint64_t)ts.tv_nsec / NS_PER_MS), names[level], log_role, (int)getpid());
+    n = strftime(out, TIME_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, TIME_MAX - n, ".%03dZ", (int)((uint64_t)ts.tv_nsec / NS_PER_MS));
+}
+
+static size_t put_head(char *out, size_t cap, enum log_level level)
+{
+    static const char *const forms[] = {
+        [LOG_TEXT] = "%s%s %s %s[%d]: ",
+        [LOG_LOGFMT] = "%stime=%s level=%s process=%s pid=%d message=\"",
+        [LOG_JSON] = "%s{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
+                     "\"message\":\"",
+    };
+    static const char *const priorities[] = {"<3>", "<4>", "<5>", "<7>"};
+    char now[TIME_MAX];
+    int n;
+
+    format_now(now);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    n = snprintf(out, cap, forms[log_format], log_priorities ? priorities[level] : "", now,
+                 level_names[level], log_role, (int)getpid());
+#pragma GCC diagnostic pop
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
@@ -70,10 +116,58 @@ size_t log_escape(char *out, size_t cap, const char *text)
     return n;
 }
 
+/* The number of a control character at the start of a text; 0: there is none. */
+static unsigned control_code(const char *text, unsigned len)
+{
+    unsigned char c = (unsigned char)text[0];
+
+    if (len == 1 && (c < 0x20 || c == 0x7f))
+        return c;
+    return len == 2 && c == 0xc2 && (unsigned char)text[1] < 0xa0 ? (unsigned char)text[1] : 0;
+}
+
+/* One character in quotes; *ret_used: its bytes in `text`. Returns those in `out`. */
+static size_t quote_one(char out[ESCAPE_MAX], const char *text, unsigned *ret_used)
+{
+    unsigned len = utf8_len(text), control = control_code(text, len);
+
+    *ret_used = len ? len : 1;
+    if (!len)
+        return (size_t)snprintf(out, ESCAPE_MAX, "%s", UTF8_REPLACEMENT);
+    if (control)
+        return (size_t)snprintf(out, ESCAPE_MAX, log_format == LOG_JSON ? "\\u%04x" : "\\x%02x",
+                                control);
+    if (*text == '"' || *text == '\\')
+        return (size_t)snprintf(out, ESCAPE_MAX, "\\%c", *text);
+    memcpy(out, text, len);
+    return len;
+}
+
+/* The text in the form of a string in quotes, cut between two characters if it does not fit. */
+static size_t put_quoted(char *out, size_t cap, const char *text)
+{
+    char one[ESCAPE_MAX];
+    size_t n = 0, len;
+    unsigned used;
+
+    while (*text) {
+        len = quote_one(one, text, &used);
+        if (n + len > cap)
+            break;
+        memcpy(out + n, one, len);
+        n += len;
+        text += used;
+    }
+    return n;
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
+    static const char *const ends[] = {
+        [LOG_TEXT] = "\n", [LOG_LOGFMT] = "\"\n", [LOG_JSON] = "\"}\n"};
     char text[LOG_LINE_MAX];
-    char line[LOG_LINE_MAX + 512];
+    char line[LOG_WRITE_MAX];
+    size_t room = log_format == LOG_TEXT ? LOG_LINE_MAX + TEXT_MORE : sizeof(line) - ESCAPE_MAX;
     size_t n;
     va_list ap;
 
@@ -83,8 +177,12 @@ void log_line(enum log_level level, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     n = put_head(line, sizeof(line), level);
-    n += log_escape(line + n, sizeof(line) - n - 1, text);
-    line[n++] = '\n';
+    if (log_format == LOG_TEXT)
+        n += log_escape(line + n, room - n, text);
+    else
+        n += put_quoted(line + n, room - n, text);
+    memcpy(line + n, ends[log_format], strlen(ends[log_format]));
+    n += strlen(ends[log_format]);
     if (write(STDERR_FILENO, line, n) < 0) {
         /* The log itself cannot be written: there is no other place to report that. */
         return;

@@ -14,11 +14,22 @@
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_NOTICE, LOG_DEBUG };
 
+/* The form of lines. LOGFMT and JSON carry the whole message with its pairs as one text, which is
+ * escaped: no name of a file can forge a field. Bytes that are not UTF-8 become U+FFFD there. */
+enum log_format { LOG_TEXT, LOG_LOGFMT, LOG_JSON };
+
 #define LOG_LINE_MAX 2048
 
 /* Sets the least important level that is logged, and the name of this process ("supervisor",
  * "worker"; a literal, not copied). May be called again after fork. */
 void log_init(enum log_level level, const char *role);
+
+/* Sets the form of lines. Until then it is LOG_TEXT. */
+void log_set_format(enum log_format format);
+
+/* `stream`: the value of JOURNAL_STREAM, or NULL. If stderr is that stream, lines begin with their
+ * priority as <N>, which the journal takes off. */
+void log_set_journal(const char *stream);
 
 /* Copies text to out[cap], with control characters as \xNN, so that a key with a newline cannot
  * forge a line; cut if it does not fit. Returns its length without the NUL. `cap` is at least 1. */

@@ -206,6 +206,7 @@ struct conf {
 
     struct {
         enum log_level level;
+        enum log_format format;
     } log;
 
     struct {

@@ -40,6 +40,7 @@ static_assert(sizeof(enum conf_bucket_key) == sizeof(int), "");
 static_assert(sizeof(enum conf_acl) == sizeof(int), "");
 static_assert(sizeof(enum conf_content_type) == sizeof(int), "");
 static_assert(sizeof(enum log_level) == sizeof(int), "");
+static_assert(sizeof(enum log_format) == sizeof(int), "");
 static_assert(sizeof(mode_t) == sizeof(unsigned), "");
 static_assert(sizeof(uid_t) == sizeof(unsigned), "");
 static_assert(sizeof(gid_t) == sizeof(unsigned), "");
@@ -142,6 +143,13 @@ static const struct conf_choice checksum_whens[] = {
     {"when_required", CONF_CHECKSUM_REQUIRED},
     {"WHEN_SUPPORTED", CONF_CHECKSUM_SUPPORTED},
     {"WHEN_REQUIRED", CONF_CHECKSUM_REQUIRED},
+    {NULL, 0},
+};
+
+static const struct conf_choice formats[] = {
+    {"text", LOG_TEXT},
+    {"logfmt", LOG_LOGFMT},
+    {"json", LOG_JSON},
     {NULL, 0},
 };
 
@@ -530,6 +538,10 @@ const struct conf_key conf_keys[] = {
     {.name = "log.level", FIELD(log.level), .type = CONF_ENUM, .def = "notice",
      .choices = levels,
      .doc = "the least important level that is logged"},
+    {.name = "log.format", FIELD(log.format), .type = CONF_ENUM, .def = "text",
+     .choices = formats,
+     .doc = "the form of log lines: text; logfmt, pairs of key=value; json, an object in each "
+            "line"},
 
     {.name = "control.socket", FIELD(control.socket), .type = CONF_STRING,
      .automatic = "named after mount.path, or else connector.socket; in /run/stateproxy for root, "

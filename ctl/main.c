@@ -7,14 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/manual.h"
 #include "ctl/client.h"
 #include "ctl/options.h"
 #include "ctl/status.h"
+#include "ctl/top.h"
 
 #define ASK_MS 10000
 #define CHECK_MS 40000
 #define DRAIN_MS (3600 * 1000) /* the daemon ends it by its own timeout */
+
+#define FRAMES_MAX 1000000000
+#define DELAY_MIN 0.1 /* seconds */
+#define DELAY_MAX 3600.0
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -33,6 +39,9 @@ static void print_help(FILE *out)
 struct options {
     const char *socket;
     bool json;
+    bool batch;
+    unsigned frames;
+    uint64_t delay_ns;
 };
 
 static int ctl_fail(const struct err *err)
@@ -127,8 +136,24 @@ static int drain(const struct options *o)
     return 0;
 }
 
+static int top(const struct options *o)
+{
+    const struct top_opts opts = {.socket = o->socket,
+                                  .batch = o->batch || !isatty(STDOUT_FILENO),
+                                  .frames = o->frames,
+                                  .interval_ns = o->delay_ns,
+                                  .map = map_segment};
+    struct err err = {0};
+
+    if (top_run(&opts, &err) == 0)
+        return 0;
+    return *err.text ? ctl_fail(&err) : EXIT_FAILED;
+}
+
 static int run(const struct options *o, const char *command)
 {
+    if (strcmp(command, "top") == 0)
+        return top(o);
     if (strcmp(command, "check") == 0)
         return ctl_check(o);
     if (strcmp(command, "drain") == 0)
@@ -160,23 +185,64 @@ static int print_version(void)
     return printed(0);
 }
 
+/* A whole number of frames from 1. */
+static bool parse_frames(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || n == 0 || n > FRAMES_MAX)
+        return false;
+    *ret = (unsigned)n;
+    return true;
+}
+
+static bool parse_delay(const char *text, uint64_t *ret_ns)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (*text < '0' || *text > '9' || *end || !(seconds >= DELAY_MIN && seconds <= DELAY_MAX))
+        return false;
+    *ret_ns = (uint64_t)(seconds * (double)NS_PER_S);
+    return true;
+}
+
+/* False: it is no option of ours, or its argument is wrong. */
+static bool take_option(struct options *o, int c)
+{
+    switch (c) {
+    case 's':
+        o->socket = optarg;
+        return true;
+    case 'j':
+        o->json = true;
+        return true;
+    case 'b':
+        o->batch = true;
+        return true;
+    case 'n':
+        return parse_frames(optarg, &o->frames);
+    case 'd':
+        return parse_delay(optarg, &o->delay_ns);
+    default:
+        return false;
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct option options[MANUAL_OPTIONS_MAX + 1];
-    struct options o = {0};
+    struct options o = {.delay_ns = NS_PER_S};
     struct err err = {0};
     char found[512];
     int c;
 
     manual_getopt(ctl_options, options);
-    while ((c = getopt_long(argc, argv, "s:jh", options, NULL)) != -1) {
-        if (c == 's')
-            o.socket = optarg;
-        else if (c == 'j')
-            o.json = true;
-        else if (c == 'V')
+    while ((c = getopt_long(argc, argv, "s:jbn:d:h", options, NULL)) != -1) {
+        if (c == 'V')
             return print_version();
-        else {
+        if (!take_option(&o, c)) {
             print_help(c == 'h' ? stdout : stderr);
             return c == 'h' ? printed(0) : EXIT_USAGE;
         }

@@ -9,6 +9,12 @@ const struct manual_row ctl_options[] = {
             "only "
             "running daemon of this user"},
     {.name = "json", .letter = 'j', .doc = "print JSON (status, sessions, inflight, conflicts)"},
+    {.name = "batch", .letter = 'b', .doc = "top: print frames one after the other, for scripts"},
+    {.name = "frames", .arg = "N", .letter = 'n', .doc = "top: end after so many frames"},
+    {.name = "delay",
+     .arg = "SECONDS",
+     .letter = 'd',
+     .doc = "top: the time between two frames, from 0.1 to 3600; default 1"},
     {.name = "version", .letter = 'V', .doc = "print the version"},
     {.name = "help", .letter = 'h', .doc = "print this help"},
     {0},
@@ -23,6 +29,10 @@ const struct manual_row ctl_commands[] = {
             "with compare-and-set also what each write expects: an ETag, absent, any (it "
             "overwrites) or refused (its close will fail)"},
     {.name = "inflight", .doc = "list the requests in progress"},
+    {.name = "top",
+     .doc = "show, again and again, what the daemon does now: requests and bytes in a second, the "
+            "most frequent requests and how long they take, and how far uploads and renames of "
+            "directories are; q ends it"},
     {.name = "conflicts",
      .doc = "list the last 100 writes that compare-and-set refused, newest last"},
     {.name = "check", .doc = "check the shared tables; exit 0 if they are consistent"},

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "ctl/peep.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
 #include "shm/shm_cred.h"
@@ -73,11 +74,9 @@ static void format_time(uint64_t wall_ns, char out[32])
 
 /* ---- names in text ---- */
 
-#define NAME_SHOWN 1100 /* bytes of a path or key */
-
 static void text_name(const char *name)
 {
-    char shown[4 * NAME_SHOWN + 8]; /* the longest form of a byte is \xNN */
+    char shown[4 * PEEP_PATH_MAX + 8]; /* the longest form of a byte is \xNN */
 
     (void)log_escape(shown, sizeof(shown), name);
     fputs(shown, stdout);
@@ -129,8 +128,7 @@ static const char *const op_names[SHM_STATS_FUSE_OPS] = {
     [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
 };
 
-/* The name of the opcode, or its number. */
-static void op_name(uint32_t opcode, char out[16])
+void status_op_name(uint32_t opcode, char out[16])
 {
     if (opcode < SHM_STATS_FUSE_OPS && op_names[opcode])
         snprintf(out, 16, "%s", op_names[opcode]);
@@ -192,7 +190,7 @@ static void json_ops(struct shm *shm)
     for (uint32_t i = 0; i < SHM_STATS_FUSE_OPS; i++) {
         if (!op_count(shm, i))
             continue;
-        op_name(i, name);
+        status_op_name(i, name);
         printf("%s\"%s\":%llu", any ? "," : "", name, op_count(shm, i));
         any = true;
     }
@@ -206,7 +204,7 @@ static void text_ops(struct shm *shm)
     for (uint32_t i = 0; i < SHM_STATS_FUSE_OPS; i++) {
         if (!op_count(shm, i))
             continue;
-        op_name(i, name);
+        status_op_name(i, name);
         printf("  %-20s %llu\n", name, op_count(shm, i));
     }
 }
@@ -415,43 +413,6 @@ void status_print(char *answer, struct shm *shm, bool json)
 
 /* ---- sessions, in flight ---- */
 
-#define DEPTH_MAX 512
-
-/* Puts one name of a path before what is at *at. False if there is no room, or the node changes
- * while it is read. All numbers are read once, then checked, then used. */
-static bool status_put_name(struct shm *shm, uint32_t node, char *path, size_t *at)
-{
-    const struct shm_node *n = shm_node_at(shm, node);
-    const volatile uint32_t *long_name = &n->long_name;
-    uint32_t l = *long_name;
-    size_t len = *(const volatile uint16_t *)&n->name_len;
-    size_t max = l == SHM_NIL ? SHM_NAME_INLINE : SHM_NAME_MAX;
-
-    if (len == 0 || len > max || len + 1 > *at ||
-        (l != SHM_NIL && l >= shm->header->sizes.long_names))
-        return false;
-    *at -= len;
-    memcpy(path + *at, shm_node_name(shm, node), len);
-    path[--*at] = '/';
-    return true;
-}
-
-/* As shm_node_path(), but without the lock, which only workers may take: everything that may be
- * read half-changed is bounded. "/a/b" within buf, or "?". */
-static const char *unlocked_path(struct shm *shm, uint32_t node, char buf[NAME_SHOWN])
-{
-    size_t at = NAME_SHOWN - 1;
-
-    buf[at] = '\0';
-    for (unsigned depth = 0; node != SHM_ROOT; depth++) {
-        if (node >= shm->header->sizes.nodes || depth == DEPTH_MAX ||
-            !status_put_name(shm, node, buf, &at))
-            return "?";
-        node = *(const volatile uint32_t *)&shm_node_at(shm, node)->parent;
-    }
-    return buf[at] ? buf + at : "/";
-}
-
 /* Its content, flags and expectation by name: "loaded,absent", or a list of strings. */
 static void print_flags(const struct shm_session *s, bool json)
 {
@@ -495,7 +456,7 @@ static void print_expectation(struct shm *shm, const struct shm_session *s, bool
 
 void status_sessions(struct shm *shm, bool json)
 {
-    char buf[NAME_SHOWN];
+    char buf[PEEP_PATH_MAX];
     const char *path;
     bool any = false;
 
@@ -503,15 +464,10 @@ void status_sessions(struct shm *shm, bool json)
         putchar('[');
     for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
         const struct shm_session *s = shm_session_at(shm, i);
-        uint32_t node = s->node;
 
         if (s->state != SHM_SESSION_LIVE)
             continue;
-        path = unlocked_path(shm, node, buf);
-        if (s->flags & SHM_SESSION_KEYED) {
-            snprintf(buf, sizeof(buf), "%.*s", (int)sizeof(buf) - 1, s->xattr);
-            path = buf;
-        }
+        path = peep_session(shm, i, buf);
         if (json) {
             printf("%s{\"path\":", any ? "," : "");
             json_string(path);
@@ -542,7 +498,7 @@ static void print_record(const struct shm_record *r, uint32_t worker, uint64_t n
     ull age = now > started ? (now - started) / NS_PER_MS : 0;
     char name[16];
 
-    op_name(r->opcode, name);
+    status_op_name(r->opcode, name);
     if (json)
         printf("%s{\"worker\":%u,\"op\":\"%s\",\"unique\":%llu,\"age_ms\":%llu,"
                "\"answered\":%s}",

@@ -14,6 +14,9 @@ void status_print(char *answer, struct shm *shm, bool json);
 void status_sessions(struct shm *shm, bool json);
 void status_inflight(struct shm *shm, bool json);
 
+/* The name of the opcode of a request of the kernel, or its number. */
+void status_op_name(uint32_t opcode, char out[16]);
+
 /* Compare-and-set: the last writes that were refused, newest last. */
 void status_conflicts(struct shm *shm, bool json);
 

@@ -453,6 +453,7 @@ int main(int argc, char **argv)
     int code = 0;
 
     log_init(LOG_NOTICE, "supervisor");
+    log_set_journal(getenv("JOURNAL_STREAM"));
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
                            : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING
@@ -467,6 +468,7 @@ int main(int argc, char **argv)
         conf_wipe_env(environ);
         log_level = conf->log.level;
         log_init(log_level, "supervisor");
+        log_set_format(conf->log.format);
         code = daemon_start(conf);
     }
     conf_free(conf);

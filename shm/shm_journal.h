@@ -75,8 +75,8 @@ enum shm_rename_step {
 union shm_progress {
     struct shm_deletion unlink;
     struct {
-        uint32_t step; /* enum shm_rename_step */
-        uint32_t unused;
+        uint32_t step;   /* enum shm_rename_step */
+        uint32_t moved;  /* keys of a directory, so far; only for display, and never saved */
         int64_t wall_ns; /* when it began, by the wall clock */
         char etag[SHM_ETAG_MAX];
         struct shm_deletion source; /* `id` is set before it is sent */

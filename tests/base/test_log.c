@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -168,6 +169,119 @@ static void test_escape_in_little_room(void **state)
     }
 }
 
+/* The whole line of this text. */
+static const char *line_of(const char *text)
+{
+    begin();
+    log_line(LOG_WARN, "%s", text);
+    return end();
+}
+
+static void check_message(const char *text, const char *before, const char *message,
+                          const char *after)
+{
+    char want[256];
+    const char *line = line_of(text), *at;
+
+    snprintf(want, sizeof(want), "%s%s%s\n", before, message, after);
+    at = strstr(line, before);
+    assert_non_null(at);
+    assert_string_equal(at, want);
+}
+
+static void test_json(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } all[] = {
+        {"plain key=\"a\"", "plain key=\\\"a\\\""},
+        {"a\\b\n", "a\\\\b\\u000a"},
+        {"\x1b[2J\x7f", "\\u001b[2J\\u007f"},
+        {"\xc2\x9b|", "\\u009b|"},
+        {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+        {"\xff|\xe2\x82", "\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd"},
+        {"", ""},
+    };
+    char head[128];
+
+    (void)state;
+    log_init(LOG_DEBUG, "worker");
+    log_set_format(LOG_JSON);
+    snprintf(head, sizeof(head),
+             "\",\"level\":\"warn\",\"process\":\"worker\",\"pid\":%d,\"message\":\"",
+             (int)getpid());
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        check_message(all[i].text, head, all[i].message, "\"}");
+        assert_int_equal(strncmp(line_of(all[i].text), "{\"time\":\"2", 10), 0);
+    }
+    log_set_format(LOG_TEXT);
+}
+
+static void test_logfmt(void **state)
+{
+    char head[128];
+
+    (void)state;
+    log_init(LOG_DEBUG, "worker");
+    log_set_format(LOG_LOGFMT);
+    snprintf(head, sizeof(head), " level=warn process=worker pid=%d message=\"", (int)getpid());
+    check_message("put key=\"a\nb\"", head, "put key=\\\"a\\x0ab\\\"", "\"");
+    check_message("\xff", head, "\xef\xbf\xbd", "\"");
+    assert_int_equal(strncmp(line_of("x"), "time=2", 6), 0);
+    log_set_format(LOG_TEXT);
+}
+
+/* A line that is too long is cut between two characters, and ends as every other. */
+static void test_long_lines_in_quotes(void **state)
+{
+    static const char *const units[] = {"x", "\n", "\"", "\xe2\x82\xac", "\xff"};
+    char text[LOG_LINE_MAX + 500];
+
+    (void)state;
+    log_set_format(LOG_JSON);
+    for (size_t u = 0; u < sizeof(units) / sizeof(units[0]); u++) {
+        for (size_t n = 0; n + strlen(units[u]) < sizeof(text); n += strlen(units[u])) {
+            const char *line;
+
+            memcpy(text + n, units[u], strlen(units[u]) + 1);
+            line = line_of(text);
+            assert_true(strlen(line) <= 4096);
+            assert_string_equal(line + strlen(line) - 3, "\"}\n");
+        }
+    }
+    log_set_format(LOG_TEXT);
+}
+
+static void test_priorities(void **state)
+{
+    char stream[64];
+    struct stat st;
+
+    (void)state;
+    log_init(LOG_DEBUG, "t");
+    assert_int_equal(fstat(capture, &st), 0);
+    snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    begin();
+    log_set_journal(stream);
+    log_err("e");
+    assert_int_equal(strncmp(end(), "<3>2", 4), 0);
+    begin();
+    log_debug("d");
+    assert_int_equal(strncmp(end(), "<7>2", 4), 0);
+    log_set_format(LOG_JSON);
+    assert_int_equal(strncmp(line_of("w"), "<4>{\"time\"", 10), 0);
+    log_set_format(LOG_TEXT);
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const others[] = {NULL, "", "1:2", "text"};
+
+        begin();
+        log_set_journal(others[i]);
+        log_err("e");
+        assert_int_equal(end()[0], '2');
+    }
+}
+
 /* Nobody reads the log: nothing happens. */
 static void test_closed_stderr(void **state)
 {
@@ -185,6 +299,10 @@ int main(void)
         cmocka_unit_test(test_escaping),
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_escape_in_little_room),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_logfmt),
+        cmocka_unit_test(test_long_lines_in_quotes),
+        cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_closed_stderr),
     };
 

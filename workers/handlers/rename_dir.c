@@ -108,6 +108,8 @@ static void moved(struct mover *mv, int error, const char *detail)
     mv->req = NULL;
     mv->busy = false;
     m->running--;
+    if (!error)
+        m->op->rec->progress.rename.moved++; /* (a hint: its loss is no harm) */
     if (error && !m->error) {
         m->error = error;
         m->op->logged = true;
