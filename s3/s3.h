@@ -32,6 +32,7 @@
 #define S3_REGION_MAX 64               /* a region's name, and NUL */
 #define S3_REGION_AUTO "auto"          /* R2's only one; at AWS: the bucket's, whatever that is */
 #define S3_HOST_MAX 128                /* scheme and host, and NUL */
+#define S3_REQUEST_ID_MAX 64           /* the server's own id of a request, and NUL */
 #define S3_TEXT_MAX 256                /* description of a failure, and NUL */
 #define S3_PUT_MAX (UINT64_C(5) << 30) /* maximum bytes of one PUT, and of a part */
 #define S3_PARTS_MAX 10000             /* maximum number of parts of one upload */
@@ -237,13 +238,14 @@ enum s3_tls_trouble {
 };
 
 struct s3_result {
-    int error;               /* 0 or -errno (s3_error.h has the table) */
-    enum s3_fail fail;       /* of the last attempt; NONE when error is 0 */
-    enum s3_tls_trouble tls; /* with S3_FAIL_TLS: what */
-    int http_status;         /* of the last answer; 0 = none came */
-    char code[S3_CODE_MAX];  /* S3 error code, "" if none */
-    char text[S3_TEXT_MAX];  /* for the log: what failed, in a few words */
-    bool not_modified;       /* 304 to If-None-Match: error is 0 */
+    int error;                          /* 0 or -errno (s3_error.h has the table) */
+    enum s3_fail fail;                  /* of the last attempt; NONE when error is 0 */
+    enum s3_tls_trouble tls;            /* with S3_FAIL_TLS: what */
+    int http_status;                    /* of the last answer; 0 = none came */
+    char code[S3_CODE_MAX];             /* S3 error code, "" if none */
+    char text[S3_TEXT_MAX];             /* for the log: what failed, in a few words */
+    char request_id[S3_REQUEST_ID_MAX]; /* x-amz-request-id of the last answer, "" if none came */
+    bool not_modified;                  /* 304 to If-None-Match: error is 0 */
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;

@@ -358,7 +358,7 @@ static void reset(struct s3_req *req)
     req->curl_error[0] = '\0';
     req->attempt_mark_ns = 0;
     req->move_ns = clock_mono_ns();
-    res->text[0] = '\0';
+    res->text[0] = res->request_id[0] = '\0';
     res->not_modified = false;
     res->truncated = false;
     res->next_token = NULL;

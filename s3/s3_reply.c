@@ -222,6 +222,13 @@ static void take_code(struct s3_req *req, const char *value)
         strcpy(req->result.code, value);
 }
 
+/* For the log only. */
+static void take_request_id(struct s3_req *req, const char *value)
+{
+    if (strlen(value) < S3_REQUEST_ID_MAX && visible(value))
+        strcpy(req->result.request_id, value);
+}
+
 /* Of two, either will do. */
 static void take_sum(struct s3_req *req, enum s3_crc kind, const char *value)
 {
@@ -282,6 +289,7 @@ static const struct {
     {"x-amz-checksum-type", take_sum_type},
     {"location", take_location},
     {"x-minio-error-code", take_code},
+    {"x-amz-request-id", take_request_id},
     {"server", take_server},
     {"x-rgw-object-type", take_ceph},
 };

@@ -81,3 +81,25 @@ def test_the_journal_gets_levels(mount, scratch):
     lines = text.decode().splitlines()
     assert lines and all(re.match(r"<[3457]>\d{4}-", line) for line in lines), lines
     assert lines[-1].startswith("<3>")
+
+
+def test_whose_request_it_was(mount, proxy):
+    """The server's number of the request, and the program's."""
+    m = mount(via=proxy)
+    proxy.add_rule("answer", status=403, code="AccessDenied", headers={"x-amz-request-id": "ID0815"})
+    with pytest.raises(PermissionError):
+        (m.path / "new.txt").write_bytes(b"x")
+    with pytest.raises(PermissionError):
+        (m.path / "directory").mkdir()
+    proxy.clear_rules()
+    assert "request_id=ID0815" in m.log()
+    (m.path / "dir").mkdir()
+    proxy.add_rule("answer", status=403, code="AccessDenied", op="PutObject",
+                   headers={"x-amz-request-id": "ID4711"})
+    with pytest.raises(PermissionError):
+        (m.path / "file").write_bytes(b"x")
+    with pytest.raises(PermissionError):
+        (m.path / "dir2").mkdir()
+    proxy.clear_rules()
+    assert re.search(r'upload failed key="p/file" .*request_id=ID4711 ', m.log())
+    assert re.search(r'MKDIR failed name="dir2" .*request_id=ID4711 pid=%d ' % os.getpid(), m.log())

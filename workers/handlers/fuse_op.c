@@ -86,8 +86,10 @@ static void log_failure(const struct op *op, int error)
     if (op->logged || op->rec->told || (!s3_may_heal(error) && error != -EACCES) ||
         !has_no_line(op))
         return;
-    log_warn("%s failed name=\"%.*s\" error=\"%s\" detail=\"%s\"", fuse_op_name(op->rec->opcode),
-             (int)req->name_len, req->name ? req->name : "", strerror(-error), failure_text(error));
+    log_warn("%s failed name=\"%.*s\" error=\"%s\" detail=\"%s\" request_id=%s pid=%u op=%llu",
+             fuse_op_name(op->rec->opcode), (int)req->name_len, req->name ? req->name : "",
+             strerror(-error), failure_text(error), failure_request_id(error), op->caller.pid,
+             (unsigned long long)op->rec->unique);
 }
 
 static void fuse_op_send(const struct op *op, int error, const struct iovec *iov, unsigned n)

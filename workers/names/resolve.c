@@ -72,9 +72,9 @@ static void resolve_finish(struct resolve *r)
 static void resolve_fail(struct resolve *r, const struct s3_result *s3, int error)
 {
     r->res.error = error;
-    log_warn("lookup failed key=\"%.*s\" error=\"%s\" detail=\"%s\" "
-             "attempts=%u",
-             (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "", s3 ? s3->attempts : 0);
+    log_warn("lookup failed key=\"%.*s\" error=\"%s\" detail=\"%s\" request_id=%s attempts=%u",
+             (int)r->key_len, r->key, strerror(-error), s3 ? s3->text : "",
+             s3 ? s3->request_id : "", s3 ? s3->attempts : 0);
     resolve_finish(r);
 }
 

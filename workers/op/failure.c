@@ -13,6 +13,7 @@ static struct {
     int error;
     uint64_t ns;
     char text[S3_TEXT_MAX];
+    char request_id[S3_REQUEST_ID_MAX];
 } last;
 
 void failure_note(const struct s3_result *res)
@@ -20,9 +21,20 @@ void failure_note(const struct s3_result *res)
     last.error = res->error;
     last.ns = clock_mono_ns();
     memcpy(last.text, res->text, sizeof(last.text));
+    memcpy(last.request_id, res->request_id, sizeof(last.request_id));
+}
+
+static bool failure_is_recent(int error)
+{
+    return error == last.error && clock_mono_ns() - last.ns < RECENT_NS;
 }
 
 const char *failure_text(int error)
 {
-    return error == last.error && clock_mono_ns() - last.ns < RECENT_NS ? last.text : "";
+    return failure_is_recent(error) ? last.text : "";
+}
+
+const char *failure_request_id(int error)
+{
+    return failure_is_recent(error) ? last.request_id : "";
 }

@@ -10,5 +10,7 @@ void failure_note(const struct s3_result *res);
 /* What failed last, if that was just now and with this error (-errno); else "". Valid until the
  * next failure. */
 const char *failure_text(int error);
+/* The server's id of that request, "" if there is none. */
+const char *failure_request_id(int error);
 
 #endif

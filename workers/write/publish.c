@@ -248,10 +248,10 @@ void publish_failed(struct publish *p, const struct s3_result *res)
         publish_finish(p, res, res->error);
         return;
     }
-    log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" attempts=%u ms=%llu: "
-             "the file keeps its last published content",
-             p->key, (unsigned long long)p->size, strerror(-res->error), res->text, res->attempts,
-             took_ms(p));
+    log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
+             "attempts=%u ms=%llu: the file keeps its last published content",
+             p->key, (unsigned long long)p->size, strerror(-res->error), res->text, res->request_id,
+             res->attempts, took_ms(p));
     publish_finish(p, res, res->error);
 }
 
