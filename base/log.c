@@ -67,8 +67,8 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
     static const char *const forms[] = {
         [LOG_TEXT] = "%s%s %s %s[%d]: ",
         [LOG_LOGFMT] = "%stime=%s level=%s process=%s pid=%d message=\"",
-        [LOG_JSON] = "%s{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
-                     "\"message\":\"",
+        [LOG_JSON] = ("%s{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
+                      "\"message\":\""),
     };
     static const char *const priorities[] = {"<3>", "<4>", "<5>", "<7>"};
     char now[TIME_MAX];
