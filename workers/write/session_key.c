@@ -9,6 +9,7 @@
 #include "workers/write/names_tell.h"
 #include "workers/write/session_change.h"
 #include "workers/write/stream.h"
+#include "workers/write/upload_open.h"
 
 /* The name of its node: none that a file could have. */
 #define NO_NAME "/"
@@ -109,7 +110,7 @@ static int stream_append(struct op *op, const void *data, size_t len, uint64_t o
         worker_wake(w, mask);
     }
     if (r >= 0) /* (also if it waits: a worker that was to send parts may have died) */
-        stream_go_on(w, session);
+        upload_go_on(w, session);
     return r;
 }
 
