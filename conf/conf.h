@@ -125,6 +125,8 @@ struct conf {
         bool allow_other;
         bool default_permissions;
         bool read_only;
+        bool noexec;
+        const char *source; /* as the kernel shows it; "" = stateproxy */
         uid_t uid;
         gid_t gid;
         mode_t file_mode; /* permission bits only */

@@ -221,9 +221,11 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     const struct conf *conf = env->conf;
     struct fuse_mount_opts opts = {
         .path = conf->mount.path,
+        .source = conf->mount.source,
         .allow_other = conf->mount.allow_other,
         .default_permissions = conf->mount.default_permissions,
         .read_only = conf->mount.read_only,
+        .noexec = conf->mount.noexec,
         .end_silent = ours_alone,
     };
     struct fuse_init_wish wish = {

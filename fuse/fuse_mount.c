@@ -105,6 +105,8 @@ static int mount_syscall(const struct fuse_mount_opts *opts, const char *path, i
     add_common(&o, opts);
     if (opts->read_only)
         flags |= MS_RDONLY;
+    if (opts->noexec)
+        flags |= MS_NOEXEC;
     if (mount(source_of(opts), path, FUSE_MOUNT_TYPE, flags, o.text) == 0) {
         *ret_fd = take_fd(&fd);
         return 0;
@@ -133,6 +135,8 @@ static int mount_helper(const struct fuse_mount_opts *opts, const char *path, in
     add_common(&o, opts);
     if (opts->read_only)
         add_option(&o, "ro");
+    if (opts->noexec)
+        add_option(&o, "noexec");
     if (o.full)
         return err_set(err, EINVAL, "the source \"%.100s...\" is too long", source_of(opts));
     return fuse_helper_mount(path, o.text, ret_fd, err);

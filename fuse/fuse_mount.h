@@ -14,10 +14,11 @@
 
 struct fuse_mount_opts {
     const char *path;   /* the mount point, or "/dev/fd/N": one that somebody else mounted */
-    const char *source; /* device shown in /proc/mounts and df; NULL = "stateproxy" */
+    const char *source; /* device shown in /proc/mounts and df; NULL or "" = "stateproxy" */
     bool allow_other;
     bool default_permissions;
     bool read_only;
+    bool noexec;
     uint32_t max_read;     /* bytes of one READ, 0 = as negotiated by INIT */
     bool force_fusermount; /* use fusermount3 even as root */
     bool end_silent; /* also abort and remove a mount of ours that is alive but does not reply */

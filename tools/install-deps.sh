@@ -5,8 +5,8 @@
 #
 #   tools/install-deps.sh [build] [test] [venv] [promtool]     default: build
 #
-# For tools/test.sh tidy there is `tidy` too, for tools/test-servers.sh `java` and
-# `ceph`.
+# For tools/test.sh packages there is `package`, for tools/test.sh tidy `tidy`, for
+# tools/test-servers.sh `java` and `ceph`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/lib.sh
@@ -19,6 +19,7 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
 TEST=(clang clang-format llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
     logrotate groff-base)
 TIDY=(clang-tidy)
+PACKAGE=(rpm lintian mmdebstrap systemd)
 JAVA=(openjdk-17-jre-headless maven)
 CEPH=(radosgw ceph-mon ceph-osd)
 
@@ -69,9 +70,10 @@ for set in "$@"; do
     test) apt_need "${TEST[@]}" ;;
     venv) make_venv ;;
     promtool) install_promtool ;;
+    package) apt_need "${PACKAGE[@]}" ;;
     tidy) apt_need "${TIDY[@]}" ;;
     java) apt_need "${JAVA[@]}" ;;
     ceph) [ -z "$(apt_missing "${CEPH[@]}")" ] || install_ceph ;;
-    *) die "unknown set '$set': build, test, venv, promtool, tidy, java or ceph" ;;
+    *) die "unknown set '$set': build, test, venv, promtool, package, tidy, java or ceph" ;;
     esac
 done
