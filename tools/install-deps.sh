@@ -19,7 +19,7 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
 TEST=(clang clang-format llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
     logrotate groff-base)
 TIDY=(clang-tidy)
-PACKAGE=(rpm lintian mmdebstrap systemd)
+PACKAGE=(rpm lintian mmdebstrap)
 JAVA=(openjdk-17-jre-headless maven)
 CEPH=(radosgw ceph-mon ceph-osd)
 

@@ -17,7 +17,7 @@
 # tree, `make -C build/asan check` another one.
 #
 #   tools/test.sh [stage...]      default: all
-#   stages: layers unit fuzz integration servers distcheck, or one build's alone:
+#   stages: layers unit fuzz integration servers packages distcheck, or one build's alone:
 #           unit-gcc unit-clang unit-asan integration-gcc integration-asan
 #   not among all:
 #     tidy       clang-tidy with the checks of .clang-tidy
@@ -42,7 +42,7 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 ALL=(layers unit-gcc unit-clang unit-asan fuzz integration-gcc integration-asan
-    servers distcheck)
+    servers packages distcheck)
 EXTRA=(tidy threads coverage)
 # For the stage `coverage`: what each operation does, and some of what goes wrong.
 COVERED="test_basic or test_metadata or test_symlinks or test_xattrs or test_locks
@@ -360,6 +360,24 @@ stage_servers() {
     check_left servers
 }
 
+# The packages, in a Debian of their own (tests/packaging).
+stage_packages() {
+    local log=$REPORT/packages.log xml=$REPORT/packages.xml status=0
+    build gcc packages || return 0
+    [ -n "$server" ] || {
+        bad 1 "packages: no S3 server"
+        return 0
+    }
+    rm -f "$xml"
+    timeout --foreground -k 10 900 env "$mark" TMPDIR="$work" \
+        STATEPROXY_BIN_DIR="$PWD/build/gcc" STATEPROXY_S3SERVER="$server" \
+        PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -m pytest --color=no --durations=10 \
+        -c tests/packaging/pytest.ini --junitxml="$xml" tests/packaging \
+        >"$log" 2>&1 || status=$?
+    count_junit packages "$xml" "$log" "$status"
+    check_left packages
+}
+
 stage_distcheck() {
     local log=$REPORT/distcheck.log
     build gcc distcheck || return 0
@@ -439,13 +457,14 @@ done
 
 mkdir -p "$REPORT"
 sets=(build test venv promtool)
+[[ " ${stages[*]} " != *' packages '* ]] || sets+=(package)
 [[ " ${stages[*]} " != *' tidy '* ]] || sets+=(tidy)
 if ! { tools/install-deps.sh "${sets[@]}" && tools/deps.sh; }; then
     bad 1 "setup: the dependencies could not be installed"
     exit 1
 fi
 server='' minio=''
-if [[ " ${stages[*]}" == *' integration'* || " ${stages[*]}" == *' coverage'* ]]; then
+if [[ " ${stages[*]}" == *' integration'* || " ${stages[*]}" == *' packages'* || " ${stages[*]}" == *' coverage'* ]]; then
     server=$(tools/s3server.sh get) || true
     minio=$(tools/s3server.sh get minio) || true
 fi

@@ -1,0 +1,109 @@
+"""The unit under a real systemd, which boots as process 1 of a box."""
+
+import re
+
+import pytest
+
+from conftest import give_credentials, install
+from harness import ACCESS, SECRET, util
+from test_deb import begin_writing, end_writing, options
+
+SANDBOX = re.compile(r"sandbox=\w+|unrestricted=.*")
+SYSTEMD = ("/lib/systemd/systemd", "--system", "--show-status=false")
+
+
+@pytest.fixture
+def machine(box, deb):
+    b = box(init=SYSTEMD, env={"container": "box"})
+    # (is-system-running waits for the end of the start; degraded is no matter here)
+    util.wait_until(lambda: b.path("/run/systemd/private").exists(), 30, "systemd")
+    util.wait_until(lambda: b.run("systemctl is-active multi-user.target", check=False).out == "active\n", 60,
+                    "multi-user.target", every=0.1)
+    install(b, deb)
+    give_credentials(b)
+    b.path("/mnt/x").mkdir()
+    return b
+
+
+def configure(machine, bucket):
+    machine.path("/etc/stateproxy/x.yaml").write_text(
+        f"bucket: {bucket.bucket}\nprefix: p\ns3:\n  endpoint: {bucket.endpoint}\n"
+        "mount:\n  path: /mnt/x\n")
+    env = machine.path("/etc/stateproxy/x.env")
+    env.write_text(f"AWS_ACCESS_KEY_ID={ACCESS}\nAWS_SECRET_ACCESS_KEY={SECRET}\n")
+    env.chmod(0o600)
+
+
+def show(machine, what, unit="stateproxy@x"):
+    return machine.run(["systemctl", "show", "-P", what, unit]).out.strip()
+
+
+def journal(machine):
+    return machine.run("journalctl --no-pager -u stateproxy@x", check=False).out
+
+
+def start(machine):
+    done = machine.run("systemctl start stateproxy@x", check=False)
+    assert done.code == 0, journal(machine)
+
+
+@pytest.mark.timeout(180)
+def test_service(machine, bucket):
+    configure(machine, bucket)
+    start(machine)
+    # it is started when it serves, and the mount is seen by the whole machine
+    machine.run("echo hello >/mnt/x/a.txt")
+    assert bucket.get("p/a.txt") == b"hello\n"
+    assert show(machine, "StatusText")
+    # the unit takes nothing away that the daemon's own sandbox needs
+    machine.path("/mnt/y").mkdir()
+    said = machine.run(["mount.stateproxy", "-v", f"{bucket.bucket}/p", "/mnt/y", "-o", options(bucket)]).err
+    assert SANDBOX.findall(journal(machine)) == SANDBOX.findall(said), journal(machine) + said
+    machine.run(["umount", "/mnt/y"])
+    user = machine.run("ps -o user= -C stateproxyd | sort | uniq -c").out
+    assert "stateproxy" in user.replace("stateproxyd", ""), user        # its workers
+    assert "refuses a system call" not in journal(machine)
+    machine.run("systemctl reload stateproxy@x")
+    util.wait_until(lambda: "SIGHUP: log.level" in journal(machine), 20, "the reload", every=0.1)
+
+    # it comes back after a death, with the mount
+    pid = int(show(machine, "MainPID"))
+    machine.run(["kill", "-KILL", pid])
+    util.wait_until(lambda: show(machine, "MainPID") not in ("0", str(pid)) and
+                    show(machine, "ActiveState") == "active", 30, "the restart", every=0.1)
+    assert machine.run("cat /mnt/x/a.txt").out == "hello\n"
+    assert len(machine.mounts()) == 1
+
+    # what is open when it stops is finished, and nothing is left
+    writer = begin_writing(machine)
+    stopping = machine.spawn("systemctl stop stateproxy@x")
+    util.wait_until(lambda: "draining" in journal(machine), 20, "draining", every=0.1)
+    end_writing(writer, bucket)
+    util.finish(stopping)
+    assert show(machine, "Result") == "success", journal(machine)
+    assert not machine.mounts() and not machine.pids("stateproxyd")
+
+    # a wrong configuration is not tried again
+    machine.path("/etc/stateproxy/x.yaml").write_text("bucket: x\n")
+    assert machine.run("systemctl start stateproxy@x", check=False).code != 0
+    assert (show(machine, "ActiveState"), show(machine, "ExecMainStatus"), show(machine, "NRestarts")) == \
+        ("failed", "78", "0"), journal(machine)
+
+    # removal stops what runs
+    configure(machine, bucket)
+    machine.run("systemctl reset-failed stateproxy@x")
+    start(machine)
+    machine.run(["dpkg", "-r", "stateproxy"])
+    assert not machine.mounts() and not machine.pids("stateproxyd")
+
+
+def test_mount_unit(machine, bucket):
+    """fstab, as systemd reads it: a .mount unit."""
+    line = f"{bucket.bucket}/p /mnt/x stateproxy {options(bucket, 'nofail')} 0 0\n"
+    machine.path("/etc/fstab").write_text(line)
+    machine.run("systemctl daemon-reload && systemctl start mnt-x.mount")
+    machine.run("echo hello >/mnt/x/a.txt")
+    assert bucket.get("p/a.txt") == b"hello\n"
+    machine.run("systemctl stop mnt-x.mount")
+    util.wait_until(lambda: not machine.pids("stateproxyd"), 20, "the end of the daemon", every=0.1)
+    assert show(machine, "Result", "mnt-x.mount") == "success"
