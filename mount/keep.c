@@ -280,6 +280,19 @@ static void ignore_signals(void)
     sigaction(SIGPIPE, &sa, NULL);
 }
 
+/* Signals of a terminal are not for a mount. But without one the process group stays that of the
+ * caller: automount(8) and systemd make a mount within theirs, and every other process that comes
+ * to the mount point, stateproxyd too, has to wait for that mount. */
+static void leave_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return;
+    close(fd);
+    (void)setsid(); /* it has just been forked: it leads no group */
+}
+
 int keep_run(const struct keep_args *args)
 {
     struct keep k = {.args = args, .log_fd = -1, .notify_fd = -1, .pid_fd = -1};
@@ -287,7 +300,7 @@ int keep_run(const struct keep_args *args)
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     ignore_signals();
-    (void)setsid(); /* it has just been forked: it leads no group */
+    leave_terminal();
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || chdir("/") < 0)
         (void)err_set(&err, errno, "/dev/null, /: %s", strerror(errno));
     else if (syslog_sink_open(&k.sink, args->log, &err) == 0 && start_daemon(&k, &err) == 0) {

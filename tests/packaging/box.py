@@ -39,7 +39,8 @@ mkdir -p proc sys dev run tmp
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 tmpfs dev
-for x in null zero full random urandom tty fuse; do
+for x in null zero full random urandom tty fuse autofs; do
+    [ -e "/dev/$x" ] || continue
     : >"dev/$x"
     mount --bind "/dev/$x" "dev/$x"
 done

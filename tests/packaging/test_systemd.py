@@ -98,8 +98,8 @@ def test_service(machine, bucket):
 
 
 def test_mount_unit(machine, bucket):
-    """fstab, as systemd reads it: a .mount unit."""
-    line = f"{bucket.bucket}/p /mnt/x stateproxy {options(bucket, 'nofail')} 0 0\n"
+    """fstab, as systemd reads it: a .mount unit, and one with an automount before it."""
+    line = f"{bucket.bucket}/p /mnt/x stateproxy {options(bucket, 'x-systemd.automount', 'nofail')} 0 0\n"
     machine.path("/etc/fstab").write_text(line)
     machine.run("systemctl daemon-reload && systemctl start mnt-x.mount")
     machine.run("echo hello >/mnt/x/a.txt")
@@ -107,3 +107,9 @@ def test_mount_unit(machine, bucket):
     machine.run("systemctl stop mnt-x.mount")
     util.wait_until(lambda: not machine.pids("stateproxyd"), 20, "the end of the daemon", every=0.1)
     assert show(machine, "Result", "mnt-x.mount") == "success"
+    if not machine.path("/dev/autofs").exists():
+        return                  # this kernel has no autofs
+    machine.run("systemctl start mnt-x.automount")
+    assert machine.run("cat /mnt/x/a.txt", timeout=20).out == "hello\n"       # the first use mounts it
+    assert len(machine.mounts()) == 1
+    machine.run("systemctl stop mnt-x.automount mnt-x.mount")
