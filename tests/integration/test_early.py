@@ -32,8 +32,8 @@ class File:
         for at in range(0, size, MIB):
             os.write(self.fd, self.data[at:at + MIB])
         parts = size // PART if parts is None else parts
-        util.wait_until(lambda: len(proxy.log(op="UploadPart")) >= parts, 60 * SLOW,
-                        what="parts to be sent early")
+        util.wait_until(lambda: sum(x.end is not None for x in proxy.log(op="UploadPart")) >= parts,
+                        60 * SLOW, what="parts to be sent early")
 
     def change(self, at, data):
         os.pwrite(self.fd, data, at)
