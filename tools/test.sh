@@ -24,9 +24,9 @@
 #     threads    clang's -Wthread-safety: locks are given back on every way out
 #     coverage   which lines unit tests and a part of the integration suite reach,
 #                as a table by folders (build/report/coverage.txt)
-#   STATEPROXY_FUZZ               seconds for each fuzz target (60), or "replay"
+#   STATEPROXY_FUZZ               seconds for each fuzz target (40), or "replay"
 #   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
-#   STATEPROXY_TEST_JOBS          integration tests at a time (2): they mostly wait
+#   STATEPROXY_TEST_JOBS          integration tests at a time (3): they mostly wait
 #   STATEPROXY_COVERAGE           the part for coverage, as for -k
 #
 # Integration tests that count requests or measure time (pytest.mark.counts) run
@@ -235,7 +235,7 @@ stage_unit() {
 stage_fuzz() {
     local log=$REPORT/fuzz.log ok notok status=0
     timeout --foreground -k 10 900 tests/fuzz/run.sh -b build/fuzz \
-        "${STATEPROXY_FUZZ:-60}" >"$log" 2>&1 9>&1 || status=$?
+        "${STATEPROXY_FUZZ:-40}" >"$log" 2>&1 9>&1 || status=$?
     ok=$(grep -c '^ok fuzz_' "$log" || true)
     notok=$(grep -c '^FAILED fuzz_' "$log" || true)
     good "$ok"
@@ -322,7 +322,7 @@ need_servers() {
 # application noticing: so reports go to files, and each is a failure.
 stage_integration() {
     local kind=$1 stage=integration-$1 san=$work/sanitizer-$1 settings=() some=no
-    local side_by_side=(-n "${STATEPROXY_TEST_JOBS:-2}" --dist worksteal) file
+    local side_by_side=(-n "${STATEPROXY_TEST_JOBS:-3}" --dist worksteal) file
     build "$kind" "$stage" && need_servers "$stage" || return 0
     mkdir -m 1777 "$san"
     if [ "$kind" = asan ]; then
@@ -424,7 +424,7 @@ stage_coverage() {
         show "$REPORT/unit-coverage.log" 60
         bad 1 "coverage: a unit test failed"
     }
-    run_pytest coverage main -n "${STATEPROXY_TEST_JOBS:-2}" --dist worksteal \
+    run_pytest coverage main -n "${STATEPROXY_TEST_JOBS:-3}" --dist worksteal \
         -k "${STATEPROXY_COVERAGE:-$COVERED}" ||
         bad 1 "coverage: no integration test ran"
     check_left coverage
