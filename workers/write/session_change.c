@@ -122,7 +122,8 @@ void session_written(struct worker *w, uint32_t session, struct session_range ra
         s->flags |= SHM_SESSION_RENEWED;
     }
     s->write_seq++;
-    shm_upload_changed(w->shm, session, s->write_seq, from, range.to);
+    if (!stream_is(s)) /* (a stream's spool no longer has what S3 has) */
+        shm_upload_changed(w->shm, session, s->write_seq, from, range.to);
     s->mtime_ns = (int64_t)clock_wall_ns();
     forget_times(w, s->node);
 }
