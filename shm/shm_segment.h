@@ -65,11 +65,6 @@ enum shm_table {
     SHM_TABLES
 };
 
-/* Writer: the supervisor, before the first fork; nobody after it, except `draining` (supervisor,
- * atomic), `habits` (workers, bits set atomically, none cleared), `retry_spent` and `refused`
- * (workers: only a hint). Readers: all, without lock. The tables have the layout of one version of
- * the program, and only stateproxyctl of the same version reads them: a separate layout number
- * would be forgotten at some change. `magic` and `version` never move. */
 /* The probe of the server, which may go on while the connector serves reads. */
 enum shm_probe {
     SHM_PROBE_OVER, /* or there is none */
@@ -77,6 +72,12 @@ enum shm_probe {
     SHM_PROBE_FAILED,
 };
 
+/* Writer: the supervisor, before the first fork; nobody after it, except `draining` and `probe`
+ * (supervisor, atomic), `conditions` (the probe's task, then the supervisor), `habits` (workers,
+ * bits set atomically, none cleared), `retry_spent` and `refused` (workers: only a hint). Readers:
+ * all, without lock. The tables have the layout of one version of the program, and only
+ * stateproxyctl of the same version reads them: a separate layout number would be forgotten at
+ * some change. `magic` and `version` never move. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
