@@ -37,14 +37,14 @@ install_ceph() {
 # Only the checker of Prometheus' package: the package itself starts a service.
 install_promtool() {
     local dir
-    [ -x .deps/bin/promtool ] || [ -n "$(command -v promtool)" ] && return 0
+    [ -x .venv/bin/promtool ] || [ -n "$(command -v promtool)" ] && return 0
     say "getting promtool"
     dir=$(mktemp -d)
     chmod 1777 "$dir" # apt downloads as a user of its own
     (cd "$dir" && apt-get download --quiet prometheus >&2 && dpkg-deb -x prometheus_*.deb out) ||
         die "apt-get cannot get the package prometheus"
-    mkdir -p .deps/bin
-    install -m 755 "$dir/out/usr/bin/promtool" .deps/bin/promtool
+    mkdir -p .venv/bin
+    install -m 755 "$dir/out/usr/bin/promtool" .venv/bin/promtool
     rm -rf "$dir"
 }
 

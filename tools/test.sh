@@ -31,7 +31,8 @@
 #
 # Integration tests that count requests or measure time (pytest.mark.counts) run
 # one at a time, after the others, and on the gcc build only; so do those of the
-# tests' own tools (pytest.mark.tool), which are the same for every build.
+# tests' own tools (pytest.mark.tool), which are the same for every build, and those
+# that repeat what others do once, or wait for deadlines (pytest.mark.repeats).
 #
 # The last line is `N passed, N failed`; the exit status says the same. Logs
 # stay in build/report.
@@ -330,7 +331,7 @@ stage_integration() {
         settings=(STATEPROXY_TEST_SLOW=3
             ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
             UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
-        run_pytest asan main "${side_by_side[@]}" -m "not counts and not tool" &&
+        run_pytest asan main "${side_by_side[@]}" -m "not counts and not tool and not repeats" &&
             some=yes
     else
         run_pytest gcc main "${side_by_side[@]}" -m "not counts" && some=yes
@@ -464,7 +465,7 @@ if ! { tools/install-deps.sh "${sets[@]}" && tools/deps.sh; }; then
     exit 1
 fi
 server='' minio=''
-if [[ " ${stages[*]}" == *' integration'* || " ${stages[*]}" == *' packages'* || " ${stages[*]}" == *' coverage'* ]]; then
+if [[ " ${stages[*]}" =~ " "(integration|packages|coverage) ]]; then
     server=$(tools/s3server.sh get) || true
     minio=$(tools/s3server.sh get minio) || true
 fi

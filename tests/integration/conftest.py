@@ -66,6 +66,8 @@ _numbers = itertools.count(1)
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than five seconds")
     config.addinivalue_line("markers", "counts: counts requests, or measures time")
+    config.addinivalue_line("markers", "repeats: rounds of what other tests do once, or waits for "
+                            "deadlines: not with sanitizers")
     config.addinivalue_line("markers", "tool: of the tests' own tools, not of stateproxy")
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")

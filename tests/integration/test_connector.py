@@ -707,6 +707,7 @@ def check_all(con, status, code):
             assert answer.code == code and answer.json()["message"], (i, answer)
 
 
+@pytest.mark.repeats
 def test_failures_of_s3(start, proxy, bucket, variant):
     con = start(variant, via=proxy, env=SHORT)
     bucket.put(con.daemon.key("k"), b"1")

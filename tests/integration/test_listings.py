@@ -112,12 +112,14 @@ def test_what_that_costs(mount, proxy):
         assert proxy.counts()["ListObjectsV2"] <= lists + 1, name    # and the LOOKUP
 
 
-def test_a_name_among_many_that_begin_with_it(mount, proxy):
-    """A LOOKUP sees a page of 16: the directory may be on it, before the others, or behind."""
+def test_a_name_among_many_that_begin_with_it(mount, proxy, bucket):
+    """A LOOKUP sees a page of 16: the directory may be on it, before the others, or behind. (The file
+    is there: HEAD is asked what an empty one is.)"""
     siblings = [f"n-{i:02}" for i in range(20)]
     for order in "keys", "prefixes", "shuffled":
         for uncounted in False, True:
             m = mount(via=proxy)
+            bucket.put(m.key("e/n"), b"")
             rule(proxy, "d", ["n/x", *siblings, *(f"{s}/y" for s in siblings)], order=order,
                  uncounted=uncounted, shuffle=3)
             rule(proxy, "e", ["n", *siblings], order=order, uncounted=uncounted)
@@ -522,6 +524,7 @@ def test_what_was_looked_for_while_its_directory_moved_is_what_it_was(mount, buc
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.limit(60 + 8 * TREES)
 def test_random_trees(mount, proxy, seed):
     """Equal to a model; read in one go, read from any place, and while workers are killed."""

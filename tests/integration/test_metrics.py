@@ -32,7 +32,7 @@ def served(mount, at):
 
 
 def promtool(*args, **kwargs):
-    local = pathlib.Path(__file__).parents[2] / ".deps/bin/promtool"
+    local = pathlib.Path(__file__).parents[2] / ".venv/bin/promtool"
     program = local if local.exists() else shutil.which("promtool")
     if not program:
         missing("no promtool: tools/install-deps.sh promtool")

@@ -148,6 +148,7 @@ def test_a_server_that_knows_no_conditions(probing, proxy, status, code):
     refused(probing(via=proxy), f"PUT If-Match with the right ETag answers {status} {code}")
 
 
+@pytest.mark.counts         # alone: moto's own conditions are no lock, and fail in the race of a busy machine
 @pytest.mark.limit(120)
 def test_moto_passes_though_it_ignores_conditions_of_complete(probing, moto, bucket_at):
     """Files are written with one PUT, whose conditions it keeps."""

@@ -67,6 +67,7 @@ print(how, round(time.monotonic() - start, 1), flush=True)
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.limit(150)
 @pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
 def test_nothing_waits_for_longer_than_the_kernel_lets_it(mount, proxy, bucket, variant):
