@@ -1156,6 +1156,7 @@ def start(code, *args):
 
 @pytest.mark.limit(900 if FULL else 240)
 @pytest.mark.parametrize("faults", [0, 0.05])
+@pytest.mark.repeats
 def test_lock_files_have_one_winner(cas, proxy, bucket, faults):
     mounts = [cas(via=proxy, env=PATIENT) for _ in range(2)]
     if faults:
@@ -1207,6 +1208,7 @@ def end_kills(killers):
 
 @pytest.mark.limit(240)
 @pytest.mark.parametrize("mounts", [1, 2])
+@pytest.mark.repeats
 def test_no_increment_is_lost(cas, bucket, mounts):
     count_up([cas() for _ in range(mounts)], bucket, 8, at_full(200, 60))
 

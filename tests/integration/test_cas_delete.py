@@ -225,6 +225,7 @@ for i in range(n):
 @pytest.mark.parametrize("how", ["unlink", "rename"])
 @pytest.mark.parametrize("faults", [0, 0.04])
 @pytest.mark.parametrize("kills", [False, True])
+@pytest.mark.repeats
 def test_one_lock_file_has_one_owner_at_a_time(cas, proxy, bucket, tmp_path, how, faults, kills):
     mounts = [cas(via=proxy, env=PATIENT) for _ in range(2)]
     if faults:

@@ -75,6 +75,7 @@ print(*map(sum, zip(*results)))
 @pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
 @pytest.mark.parametrize("processes,threads", [(8, 1), (2, 3), (1, 4)])
 @pytest.mark.parametrize("how", ["r+", "w", "a", "replace"])
+@pytest.mark.repeats
 def test_no_open_fails(mount, bucket, variant, how, processes, threads):
     m = mount(variant=variant)
     bucket.put("p/c", b"0")

@@ -25,6 +25,7 @@ def many(s3server):
 EXPECTED = [f"{i:05}.txt" for i in range(NAMES)]
 
 
+@pytest.mark.repeats
 def test_names_stream_through(mount, proxy, many):
     m = mount(via=proxy, s3=many)
     assert sorted(os.listdir(m.path / "many")) == EXPECTED

@@ -60,6 +60,7 @@ def rule(proxy, directory, keys=(), **args):
 
 
 @pytest.mark.parametrize("server", ["s3server", "minio"])
+@pytest.mark.repeats
 def test_files_and_directories_on_several_pages(mount, bucket_at, request, scratch, server):
     s3 = bucket_at(request.getfixturevalue(server))
     s3.put_many((f"p/q/{key}", b"x") for key in MIXED)

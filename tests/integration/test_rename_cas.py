@@ -311,6 +311,7 @@ for _ in range(n):
 
 @pytest.mark.limit(240)
 @pytest.mark.parametrize("faults", [0, 0.05])
+@pytest.mark.repeats
 def test_no_increment_is_lost_when_saved_by_rename(cas, proxy, bucket, faults):
     mounts = [cas(via=proxy, env=PATIENT) for _ in range(2)]
     bucket.put("p/c.json", b'{"count": 0}')

@@ -47,6 +47,7 @@ for end in os.pipe():
 
 
 @pytest.mark.parametrize("how", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.repeats
 def test_it_does_not_matter_who_starts_the_tests(how):
     done = util.run([sys.executable, "-c", START.format(how=how), PROGRAMS / "surroundings_cases.py"], timeout=50)
     assert " passed" in done.out and "skipped" not in done.out, repr(done)
