@@ -196,13 +196,14 @@ static void put_on_body(struct con_job *job, const char *data, size_t len)
     struct put *p = (struct put *)job;
     int r = store(p, data, len);
 
-    if (r > 0) {
+    if (r > 0)
         r = buf_append(&p->pending, data, len);
+    if (r < 0) {
+        refuse_body(p, r);
+    } else if (p->pending.len) {
         http_conn_hold(job->c);
         op_wait(p->op, put_on_wake);
     }
-    if (r < 0)
-        refuse_body(p, r);
 }
 
 /* What follows the body is looked at first: http_conn_overran(). */

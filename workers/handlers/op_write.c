@@ -52,6 +52,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
     const struct shm_session *s;
     uint64_t end = in->offset + in->size;
     uint32_t mask;
+    bool goes_on;
 
     worker_lock(w);
     s = shm_session_at(w->shm, session);
@@ -61,6 +62,7 @@ static void write_apply(struct op *op, uint32_t session, int r)
     else
         session_write_failed(w, session, r);
     mask = session_change_end(op, session);
+    goes_on = upload_may_go_on(w, session);
     op_applied(op, r, &out, r ? 0 : sizeof(out));
     worker_unlock(w);
     if (r == 0)
@@ -68,7 +70,8 @@ static void write_apply(struct op *op, uint32_t session, int r)
     unpark(op);
     worker_wake(w, mask);
     op_finish(op);
-    upload_go_on(w, session);
+    if (goes_on)
+        upload_go_on(w, session);
 }
 
 static int write_parked(struct op *op, uint32_t session)

@@ -244,14 +244,11 @@ static unsigned long long took_ms(const struct publish *p)
 
 void publish_failed(struct publish *p, const struct s3_result *res)
 {
-    if (publish_is_early(p)) {
-        publish_finish(p, res, res->error);
-        return;
-    }
-    log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
-             "attempts=%u ms=%llu: the file keeps its last published content",
-             p->key, (unsigned long long)p->size, strerror(-res->error), res->text, res->request_id,
-             res->attempts, took_ms(p));
+    if (!publish_is_early(p))
+        log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
+                 "attempts=%u ms=%llu: the file keeps its last published content",
+                 p->key, (unsigned long long)p->size, strerror(-res->error), res->text,
+                 res->request_id, res->attempts, took_ms(p));
     publish_finish(p, res, res->error);
 }
 
@@ -370,19 +367,17 @@ static void put_whole(struct publish *p)
 static void start_put(struct publish *p)
 {
     p->sent_ns = clock_mono_ns();
-    if (*p->copy.key) {
-        publish_drop_upload(p);
-        publish_copy(p);
-        return;
-    }
     if (p->w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
-    if (publish_wants_parts(p)) {
+    if (!*p->copy.key && publish_wants_parts(p)) {
         publish_parts(p);
-    } else {
-        publish_drop_upload(p);
-        put_whole(p);
+        return;
     }
+    publish_drop_upload(p);
+    if (*p->copy.key)
+        publish_copy(p);
+    else
+        put_whole(p);
 }
 
 /* `obj`: the object that is replaced, whose metadata must be kept; NULL: none, or not needed. */

@@ -61,6 +61,11 @@ static void open_upload(struct worker *w, uint32_t session)
         publish_free(p);
 }
 
+bool upload_may_go_on(struct worker *w, uint32_t session)
+{
+    return shm_upload_at(w->shm, session)->open || wants_upload(w, session);
+}
+
 void upload_go_on(struct worker *w, uint32_t session)
 {
     bool opens, open;

@@ -7,6 +7,9 @@
 
 #include "workers/op/worker.h"
 
+/* Under shm->meta. True if upload_go_on may have something to do. */
+bool upload_may_go_on(struct worker *w, uint32_t session);
+
 /* Not under a lock, after a write, or while one waits: opens the upload once there is something to
  * send, and sends full parts. A failure to open it is not reported here: a stream's next write and
  * its close fail; for another file the publish tries once more. */
