@@ -3,7 +3,6 @@
 #include "ctl/status.h"
 
 #include <assert.h>
-#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "ctl/peep.h"
+#include "fuse/fuse_name.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
 #include "shm/shm_cred.h"
@@ -84,54 +84,12 @@ static void text_name(const char *name)
 
 /* ---- names of requests ---- */
 
-static const char *const op_names[SHM_STATS_FUSE_OPS] = {
-    [FUSE_LOOKUP] = "LOOKUP",
-    [FUSE_FORGET] = "FORGET",
-    [FUSE_GETATTR] = "GETATTR",
-    [FUSE_SETATTR] = "SETATTR",
-    [FUSE_READLINK] = "READLINK",
-    [FUSE_SYMLINK] = "SYMLINK",
-    [FUSE_MKNOD] = "MKNOD",
-    [FUSE_MKDIR] = "MKDIR",
-    [FUSE_UNLINK] = "UNLINK",
-    [FUSE_RMDIR] = "RMDIR",
-    [FUSE_RENAME] = "RENAME",
-    [FUSE_LINK] = "LINK",
-    [FUSE_OPEN] = "OPEN",
-    [FUSE_READ] = "READ",
-    [FUSE_WRITE] = "WRITE",
-    [FUSE_STATFS] = "STATFS",
-    [FUSE_RELEASE] = "RELEASE",
-    [FUSE_FSYNC] = "FSYNC",
-    [FUSE_SETXATTR] = "SETXATTR",
-    [FUSE_GETXATTR] = "GETXATTR",
-    [FUSE_LISTXATTR] = "LISTXATTR",
-    [FUSE_REMOVEXATTR] = "REMOVEXATTR",
-    [FUSE_FLUSH] = "FLUSH",
-    [FUSE_OPENDIR] = "OPENDIR",
-    [FUSE_READDIR] = "READDIR",
-    [FUSE_RELEASEDIR] = "RELEASEDIR",
-    [FUSE_FSYNCDIR] = "FSYNCDIR",
-    [FUSE_GETLK] = "GETLK",
-    [FUSE_SETLK] = "SETLK",
-    [FUSE_SETLKW] = "SETLKW",
-    [FUSE_ACCESS] = "ACCESS",
-    [FUSE_CREATE] = "CREATE",
-    [FUSE_INTERRUPT] = "INTERRUPT",
-    [FUSE_IOCTL] = "IOCTL",
-    [FUSE_POLL] = "POLL",
-    [FUSE_BATCH_FORGET] = "BATCH_FORGET",
-    [FUSE_FALLOCATE] = "FALLOCATE",
-    [FUSE_READDIRPLUS] = "READDIRPLUS",
-    [FUSE_RENAME2] = "RENAME2",
-    [FUSE_LSEEK] = "LSEEK",
-    [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
-};
-
 void status_op_name(uint32_t opcode, char out[16])
 {
-    if (opcode < SHM_STATS_FUSE_OPS && op_names[opcode])
-        snprintf(out, 16, "%s", op_names[opcode]);
+    const char *name = fuse_op_name(opcode);
+
+    if (*name != '?')
+        snprintf(out, 16, "%s", name);
     else
         snprintf(out, 16, "%u", opcode);
 }

@@ -134,7 +134,7 @@ static int put_marker(struct store *st)
     struct s3_put put = {
         .key = st->key,
         .body = {.mem = "", .len = 0},
-        .content_type = *st->type ? st->type : "application/x-directory",
+        .content_type = *st->type ? st->type : META_TYPE_MARKER,
         .meta = st->out.pair,
         .n_meta = st->out.n,
         .kept = &st->out.kept,

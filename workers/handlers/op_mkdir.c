@@ -129,7 +129,7 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     struct meta_out meta;
     struct s3_put put = {.key = key,
                          .body = {.mem = "", .len = 0},
-                         .content_type = "application/x-directory",
+                         .content_type = META_TYPE_MARKER,
                          .meta = meta.pair};
     int r = key_add_slash(key);
 

@@ -187,7 +187,7 @@ static void on_marker_head(void *arg, const struct s3_result *res)
     struct meta_out meta = {0};
     struct s3_put put = {.key = mv->to,
                          .body = {.mem = "", .len = 0},
-                         .content_type = "application/x-directory",
+                         .content_type = META_TYPE_MARKER,
                          .meta = meta.pair};
     int r = res->error;
 

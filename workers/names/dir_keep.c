@@ -77,7 +77,7 @@ static int dir_keep_put(struct dir_keep *k)
     struct worker *w = k->op->w;
     struct s3_put put = {.key = k->key,
                          .body = {.mem = "", .len = 0},
-                         .content_type = "application/x-directory",
+                         .content_type = META_TYPE_MARKER,
                          .meta = k->meta.pair,
                          .n_meta = k->meta.n};
 

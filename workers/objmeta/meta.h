@@ -27,6 +27,8 @@ void meta_adopt(struct shm_node *n, const struct shm_node *from);
  * alone is no reason to store them.) */
 bool meta_differ(const struct shm_node *a, const struct shm_node *b);
 
+#define META_TYPE_MARKER "application/x-directory" /* Content-Type of the marker of a directory */
+
 #define META_OWN 7        /* mode, uid, gid, rdev, mtime, atime, ctime */
 #define META_PAIRS_MAX 56 /* for one object; others are left out. (A request has 64 headers.) */
 #define META_VALUE_MAX 40

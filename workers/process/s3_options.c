@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "s3/s3.h"
+#include "workers/objmeta/meta.h"
 #include "workers/objmeta/suffix.h"
 #include "workers/op/worker_abi.h"
 
@@ -47,8 +48,6 @@ static const char *bucket_key_name(enum conf_bucket_key key)
     return key == CONF_BUCKET_KEY_ON ? "true" : key == CONF_BUCKET_KEY_OFF ? "false" : NULL;
 }
 
-#define TYPE_MARKER "application/x-directory"
-
 static bool is_marker(const char *key)
 {
     size_t len = strlen(key);
@@ -58,13 +57,13 @@ static bool is_marker(const char *key)
 
 static const char *type_by_suffix(const void *arg, const char *key)
 {
-    return is_marker(key) ? TYPE_MARKER : suffix_type(arg, key);
+    return is_marker(key) ? META_TYPE_MARKER : suffix_type(arg, key);
 }
 
 static const char *type_of_marker(const void *arg, const char *key)
 {
     (void)arg;
-    return is_marker(key) ? TYPE_MARKER : NULL;
+    return is_marker(key) ? META_TYPE_MARKER : NULL;
 }
 
 /* ---- the customer's key ---- */
