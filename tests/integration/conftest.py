@@ -116,6 +116,18 @@ def seed():
     return value
 
 
+@pytest.fixture
+def counted(proxy):
+    """counted(function): the requests that it caused, by operation."""
+    def run(function, *args):
+        proxy.wait_idle()
+        proxy.reset_counts()
+        function(*args)
+        proxy.wait_idle()
+        return {op: n for op, n in proxy.counts().items() if n}
+    return run
+
+
 @pytest.fixture(scope="session")
 def guard():
     guard = Guard()

@@ -16,18 +16,6 @@ def m(mount, proxy):
     return mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "60s"})
 
 
-@pytest.fixture
-def counted(proxy):
-    """counted(function): the requests that it caused, by operation."""
-    def run(function, *args):
-        proxy.wait_idle()
-        proxy.reset_counts()
-        function(*args)
-        proxy.wait_idle()
-        return dict(proxy.counts())
-    return run
-
-
 def read(path):
     with open(path, "rb", buffering=0) as f:
         return f.read()

@@ -15,17 +15,6 @@ def m(mount, proxy):
     return mount(via=proxy)
 
 
-@pytest.fixture
-def counted(proxy):
-    def run(function, *args):
-        proxy.wait_idle()
-        proxy.reset_counts()
-        function(*args)
-        proxy.wait_idle()
-        return {op: n for op, n in proxy.counts().items() if n}
-    return run
-
-
 def put_link(bucket, m, name, target):
     """As s3fs does it."""
     bucket.put(m.key(name), target.encode(), ContentType="application/octet-stream",

@@ -24,17 +24,6 @@ def m(mount, proxy, variant):
     return mount(via=proxy, variant=variant)
 
 
-@pytest.fixture
-def counted(proxy):
-    def run(function, *args):
-        proxy.wait_idle()
-        proxy.reset_counts()
-        function(*args)
-        proxy.wait_idle()
-        return {op: n for op, n in proxy.counts().items() if n}
-    return run
-
-
 def is_now(ns):
     return abs(time.time_ns() - ns) < 60 * SECOND
 

@@ -1,5 +1,7 @@
 """stateproxyctl top: in a terminal of 80 x 24, and as frames for scripts."""
 
+import concurrent.futures
+import contextlib
 import fcntl
 import os
 import pty
@@ -86,31 +88,30 @@ def test_frames(mount):
     assert "WRITE" not in last, "nothing was written between the two"
 
 
+@contextlib.contextmanager
+def held(proxy, function, *args, **match):
+    """While function(*args) waits for a request that the proxy holds."""
+    proxy.hold("held", **match)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(function, *args)
+        try:
+            proxy.wait_held("held")
+            yield
+        finally:
+            proxy.release("held")
+        running.result()
+
+
 @pytest.mark.limit(90)
 def test_progress_of_an_upload(mount, proxy):
     m = mount(via=proxy, env={"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi",
                               "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
                               "STATEPROXY_UPLOAD_CONCURRENCY": "1"})
     name = "odd \n\x1b[2J \"name\""
-    failures = []
-
-    def write():
-        try:
-            (m.path / name).write_bytes(b"z" * 20 * MB)
-        except BaseException as e:
-            failures.append(e)
-    proxy.hold("part", op="UploadPart", skip=2)
-    t = threading.Thread(target=write)
-    t.start()
-    try:
-        proxy.wait_held("part")
+    with held(proxy, (m.path / name).write_bytes, b"z" * 20 * MB, op="UploadPart", skip=2):
         shown = util.wait_until(lambda: re.search(
             r"^  upload +50%  10M of 20M +(.*)$", frames_of(m, 1)[0], re.MULTILINE), 20, "the half")
         assert shown[1] == r'/odd \x0a\x1b[2J "name"'
-    finally:
-        proxy.release("part")
-        t.join()
-    assert not failures, failures
     assert " upload " not in frames_of(m, 1)[0]
 
 
@@ -118,25 +119,10 @@ def test_progress_of_an_upload(mount, proxy):
 def test_progress_of_a_rename(mount, proxy, bucket):
     m = mount(via=proxy)
     bucket.put_many((m.key(f"dir/{i:03d}"), b"x") for i in range(100))
-    failures = []
-
-    def rename():
-        try:
-            (m.path / "dir").rename(m.path / "other")
-        except BaseException as e:
-            failures.append(e)
-    proxy.hold("copy", op="CopyObject", skip=40)
-    t = threading.Thread(target=rename)
-    t.start()
-    try:
-        proxy.wait_held("copy")
+    with held(proxy, (m.path / "dir").rename, m.path / "other", op="CopyObject", skip=40):
         shown = util.wait_until(lambda: re.search(
             r"^  rename +(\d+) keys, \d+ s +/dir$", frames_of(m, 1)[0], re.MULTILINE), 20, "the rename")
         assert 1 <= int(shown[1]) <= 40
-    finally:
-        proxy.release("copy")
-        t.join()
-    assert not failures, failures
     assert len(list((m.path / "other").iterdir())) == 100
 
 

@@ -20,17 +20,6 @@ def m(mount, proxy):
     return mount(via=proxy)
 
 
-@pytest.fixture
-def counted(proxy):
-    def run(function, *args):
-        proxy.wait_idle()
-        proxy.reset_counts()
-        function(*args)
-        proxy.wait_idle()
-        return {op: n for op, n in proxy.counts().items() if n}
-    return run
-
-
 def stored(bucket, m, name):
     """As s3fs reads it."""
     coded = bucket.head(m.key(name))["Metadata"].get("xattr")
