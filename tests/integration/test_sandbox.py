@@ -17,6 +17,7 @@ from harness import DAEMON, SECRET, inject, util
 NONE = "0000000000000000"
 OBSERVER = "0000000000080004"       # CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
 OTHER = 61235
+CHILDREN = 5        # two workers, the notifier, the keeper, the observer
 REFUSED = "the sandbox refuses a system call"
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
@@ -52,18 +53,34 @@ def sandboxed(m):
     return "sandbox=on" in m.log()
 
 
+def in_sandbox(status):
+    return status["Seccomp"] == "2"
+
+
+def settled(m, is_so=in_sandbox):
+    """The status of each child, once it is so for all: a child is root's when it begins."""
+    def kinds():
+        try:
+            found = [status_of(pid) for pid in util.children(m.proc.pid)]
+        except (FileNotFoundError, ProcessLookupError):     # one that ends
+            return None
+        return len(found) == CHILDREN and all(map(is_so, found)) and found
+    return util.wait_until(kinds, 20, f"{CHILDREN} children that are settled")
+
+
 @pytest.fixture
 def m(mount):
     m = mount()
     if not sandboxed(m):
         pytest.skip("this kernel, or this build, has no whole sandbox")
+    settled(m)
     return m
 
 
 @root
 def test_who_they_are(m):
     """All children, by number: workers, notifier, keeper without any right, and one observer."""
-    kinds = [status_of(pid) for pid in util.children(m.proc.pid)]
+    kinds = settled(m)
     assert sorted(k["CapEff"] for k in kinds) == [NONE] * 4 + [OBSERVER]
     for k in kinds:
         uid = k["Uid"].split()[0]
@@ -218,11 +235,9 @@ def test_started_by_another_user(mount, bucket):
     m.start()
     if not sandboxed(m):
         pytest.skip("this kernel, or this build, has no whole sandbox")
-    kinds = [status_of(pid) for pid in util.children(m.proc.pid)]
-    assert len(kinds) == 5
-    for k in kinds:
+    for k in settled(m):
         assert k["Uid"].split()[0] == str(OTHER) and k["CapEff"] == NONE
-        assert k["NoNewPrivs"] == "1" and k["Seccomp"] == "2"
+        assert k["NoNewPrivs"] == "1"
     proc = writer(m.path / "torn", (*become, "python3"))
     proc.kill()
     proc.wait()
@@ -244,7 +259,7 @@ def test_off(mount, bucket):
 @root
 def test_a_user_of_ones_own(mount, bucket):
     m = mount(env={"STATEPROXY_WORKERS_USER": "61234"})
-    assert {status_of(pid)["Uid"].split()[0] for pid in util.children(m.proc.pid)} == {"61234"}
+    settled(m, lambda status: status["Uid"].split() == ["61234"] * 4)
     (m.path / "f").write_bytes(b"1")
     assert bucket.get(m.key("f")) == b"1"
 

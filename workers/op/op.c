@@ -60,11 +60,17 @@ static void count_end(const struct op *op, int error)
                        shm_outcome_of(error));
 }
 
-static void op_end(struct op *op, int error)
+/* Counted before it is sent: whoever has the answer finds it in the metrics. */
+static void count_and_send(struct op *op, int error, const struct iovec *iov, unsigned n)
+{
+    count_end(op, error);
+    op->front->send(op, error, iov, n);
+}
+
+static void op_end(struct op *op)
 {
     struct shm_record *rec = op->rec;
 
-    count_end(op, error);
     op_free_now(op);
     set_state(rec, SHM_RECORD_FREE);
 }
@@ -83,8 +89,8 @@ void op_fail(struct op *op, int error)
 /* Read-only requests: safe to replay after a crash, so their reply is not journaled. */
 void op_answer_iov(struct op *op, const struct iovec *iov, unsigned n)
 {
-    op->front->send(op, 0, iov, n);
-    op_end(op, 0);
+    count_and_send(op, 0, iov, n);
+    op_end(op);
 }
 
 void op_answer(struct op *op, const void *data, size_t len)
@@ -96,7 +102,8 @@ void op_answer(struct op *op, const void *data, size_t len)
 
 void op_done(struct op *op)
 {
-    op_end(op, 0);
+    count_end(op, 0);
+    op_end(op);
 }
 
 struct shm_record *op_edit(struct op *op)
@@ -147,10 +154,10 @@ void op_finish(struct op *op)
                         .iov_len = arena ? op->w->arena->reply_len : rec->reply_len};
 
     if (rec->told) /* the late reply may not have been sent yet, and no other may be sent */
-        op->front->send(op, op->front->late_error(op), NULL, 0);
+        count_and_send(op, op->front->late_error(op), NULL, 0);
     else
-        op->front->send(op, rec->reply_error, &iov, rec->reply_error || !iov.iov_len ? 0 : 1);
-    op_end(op, rec->told ? op->front->late_error(op) : rec->reply_error);
+        count_and_send(op, rec->reply_error, &iov, rec->reply_error || !iov.iov_len ? 0 : 1);
+    op_end(op);
 }
 
 /* ---- keeping ---- */
