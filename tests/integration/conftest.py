@@ -11,8 +11,8 @@ for every mount).
 
 How much, where a test says how much it does each day and how much by hand, before a release:
 
-    STATEPROXY_TEST_RANDOM_OPS      test_random.py         6,000    100,000
-    STATEPROXY_MODEL_SEQUENCES      test_cas_model.py        500     10,000
+    STATEPROXY_TEST_RANDOM_OPS      test_random.py         3,000    100,000
+    STATEPROXY_MODEL_SEQUENCES      test_cas_model.py        300     10,000
     STATEPROXY_TEST_FRESHNESS       test_freshness.py        300     10,000 rounds
     STATEPROXY_TEST_ROUNDS          test_all_dies.py           6        300 rounds
     STATEPROXY_TEST_KILLS           test_trust.py            100

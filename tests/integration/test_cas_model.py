@@ -19,7 +19,7 @@ from harness.cas_model import ABSENT, REFUSED, Model, content_of
 from harness.server import MinioServer
 from test_cas import CAS, Process, s3server     # noqa: F401
 
-SEQUENCES = int(os.environ.get("STATEPROXY_MODEL_SEQUENCES", "500" if SLOW == 1 else "150"))
+SEQUENCES = int(os.environ.get("STATEPROXY_MODEL_SEQUENCES", "300" if SLOW == 1 else "100"))
 STEPS = 24
 PROCESSES = {0: "m0", 1: "m0", 2: "m1"}
 KEYS = ["a", "b"]

@@ -106,7 +106,7 @@ def settled(m):
 @pytest.mark.parametrize("options", [[], ["-p"], ["-a"]], ids=["cp", "cp -p", "cp -a"])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
 def test_cp_moves_no_content(m, proxy, bucket, options, there):
-    size = 64 * MIB
+    size = 24 * MIB
     bucket.put(m.key("a.bin"), pattern(size))
     if there:
         bucket.put(m.key("b.bin"), b"old")

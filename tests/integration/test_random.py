@@ -17,7 +17,7 @@ from harness.tree import assert_tree_equal
 from test_cas import CAS
 
 LWW = "s3-buffered-lww"
-OPS = int(os.environ.get("STATEPROXY_TEST_RANDOM_OPS", "6000" if SLOW == 1 else "1500"))
+OPS = int(os.environ.get("STATEPROXY_TEST_RANDOM_OPS", "3000" if SLOW == 1 else "1500"))
 LIMIT = max(100, OPS // 10)
 
 pytestmark = [pytest.mark.slow, pytest.mark.limit(LIMIT),
