@@ -164,5 +164,5 @@ def test_first_answer_of_a_distant_server(start, proxy, bucket, variant):
         con.daemon.wait_ready()
         con.daemon.stop()
     print([round(t * 1000) for t in took])
-    assert min(took) < 0.3 * SLOW
+    assert min(took) < 0.6 * SLOW      # a probe takes seconds there
 

@@ -26,7 +26,7 @@ def test_the_probe_takes_few_round_trips(mount, proxy):
     proxy.set_latency(30)
     times = [probed(mount(via=proxy, variant=CAS))[1] for _ in range(3)]
     print(times)
-    assert min(times) < 1500 * SLOW           # mostly what the proxy needs for 730 requests
+    assert min(times) < 3000 * SLOW           # mostly what the proxy needs for 730 requests
 
 
 @pytest.mark.counts
@@ -115,7 +115,7 @@ def test_a_cold_start_takes_no_time(mount, scratch, bucket):
 
     times = sorted(milliseconds() for _ in range(7))
     print(times)
-    assert times[0] < 50 * SLOW
+    assert times[0] < 200 * SLOW        # (50 on a quiet machine: tests/bench/connector.py)
 
 
 def the_file(scratch):
