@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 static struct observer_box *ours;
 static bool gave_up; /* our own last question */
@@ -92,8 +93,11 @@ bool observer_ask(uint32_t what, uint32_t tid, uint64_t ino, const char *path, u
     atomic_store(&ours->asked, number);
     futex_wake(&ours->asked);
     gave_up = !await_answer(number, wait_ns);
-    if (gave_up)
+    if (gave_up) {
+        log_warn("no answer about a process, going on without one pid=%u what=%u waited_ms=%llu",
+                 tid, what, (unsigned long long)(wait_ns / NS_PER_MS));
         return false;
+    }
     *ret = ours->answer;
     return true;
 }

@@ -78,6 +78,10 @@ class Reader:
         return [self.session.content] if self.session else [self.text, *self.grown]
 
 
+def names_of(writer):
+    return {writer.name, writer.session.born, writer.session.key}
+
+
 class Model:
     def __init__(self, mount_of):
         self.mount_of = dict(mount_of)  # process -> mount
@@ -294,12 +298,14 @@ class Model:
         return self.publish(writer.session)
 
     def is_left_to_another(self, writer):
-        """Emptied, nothing written yet, and the process has another descriptor of the file: the
-        close sends nothing, and answers "ok". If it was the last one of its open(2), the file is
-        published all the same, a moment later, and how that went is told to nobody."""
+        """Emptied, nothing written yet, and the process has another descriptor that may be the
+        file's: the close sends nothing, and answers "ok". If it was the last one of its open(2),
+        the file is published all the same, a moment later, and how that went is told to nobody.
+        What a descriptor is the file's by, its inode number, it may have from any name that it
+        was opened by, or that its session had."""
         s = writer.session
         return s.emptied and not s.content and any(
-            w is not writer and w.session.who == s.who and s.key in (w.session.born, w.name)
+            w is not writer and w.session.who == s.who and names_of(w) & names_of(writer)
             for w in self.writers)
 
     def close(self, writer):
