@@ -17,7 +17,7 @@
 /* What a worker may allocate: many times what it needs, so only a leak gets there. */
 #define WORKER_MEMORY (UINT64_C(64) << 20)
 #define CONNECTION_MEMORY (UINT64_C(1) << 20)
-#define QUERY_MEMORY (UINT64_C(256) << 20) /* rows, an answer and its copy, a document as a tree */
+#define QUERY_MEMORY (UINT64_C(160) << 20) /* what queries keep, a document as a tree */
 
 /* ---- the user ---- */
 

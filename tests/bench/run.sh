@@ -5,6 +5,7 @@
 #   tests/bench/run.sh [option...]         --help tells the options
 #   tests/bench/run.sh --tls [option...]   what HTTPS costs, beside curl with OpenSSL
 #   tests/bench/run.sh --connector         the connector API, beside a minimal Python server
+#   tests/bench/run.sh --large             large bodies over the connector API in little memory
 #
 # STATEPROXY_BIN_DIR says where the programs are, as for the tests.
 set -euo pipefail
@@ -20,5 +21,6 @@ bench=bench.py
 case ${1:-} in
 --tls) bench=tls.py && shift ;;
 --connector) bench=connector.py && shift ;;
+--large) bench=large.py && shift ;;
 esac
 exec "$python" tests/bench/$bench "$@"

@@ -1,12 +1,9 @@
-"""The connector as Asya's stock client uses it (case 83), its attributes, queries, and load."""
+"""The connector as Asya's stock client uses it (case 83), its attributes, and queries."""
 
-import concurrent.futures
 import errno
 import json
 import os
 import pickle
-import random
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +12,7 @@ import pytest
 
 from harness import SLOW, util
 from harness.asya import Client
-from harness.connector import Connector, UnixHTTPConnection
+from harness.connector import Connector
 from test_connector import CAS, LWW, STREAM, con, lww, start, store, variant   # noqa: F401
 
 NAMES = ["url", "presigned_url", "etag", "content_type", "version", "storage_class"]
@@ -231,85 +228,45 @@ def test_limits_of_queries(start, bucket):
     assert (answer.status, answer.code) == (400, "bad_request")
 
 
+def test_documents_of_queries(lww):
+    """They are answered as they were stored; what JSON allows is a document."""
+    docs = [b'{"id": 12345678901234567890123, "x": 1.10}', b'{"text": "a\\u0000b", "e": "\xc3\xa9"}', b"7", b'"word"',
+            b' {"spaces": [1,  2]}\n']
+    for i, doc in enumerate(docs + [b"\xff", b'{"a": 1} x', b"NaN", b"[" * 5000]):
+        lww.s3.put(lww.daemon.key(f"q/{i}"), doc)
+    answer = ask(lww, prefix="q/", unknown=[1] * 1000)
+    assert answer.body == b'{"rows": [' + b", ".join(d.strip() for d in docs) + b'], "total": 5}'
+    assert ask(lww, filter={"text": "a\0b"}).status == 400       # jansson takes no NUL in a request
+    assert ask(lww, filter={"e": "\u00e9"}).json()["total"] == 1
+    assert ask(lww, filter={"spaces": [1, 2]}).json()["total"] == 1
+    assert ask(lww, sort=["-e", "id"], limit=1).json()["rows"] == [json.loads(docs[1])]
+
+
+def test_queries_in_bounded_memory(start, bucket):
+    con = start(env={"STATEPROXY_MEMORY_LIMIT": "64Mi"})
+    workers, key = con.daemon.worker_pids(), con.daemon.key
+    bucket.put(key("bomb/1"), b"[" + b",".join([b"1"] * 3_500_000) + b"]")     # a tree of 110 MB
+    bucket.put(key("bomb/2"), b'{"n": 1}')
+    assert ask(con, prefix="bomb/").json() == {"rows": [{"n": 1}], "total": 1}
+    text = "x" * 1_500_000
+    for i in range(12):
+        bucket.put(key(f"big/{i:02d}"), b'{"n": %d, "text": "%s"}' % (i, text.encode()))
+    answer = ask(con, prefix="big/")
+    assert (answer.status, answer.code) == (413, "too_large")
+    with con.raw() as slow:             # its reader takes nothing
+        body = json.dumps({"prefix": "big/0", "sort": ["-n"], "limit": 9}).encode()
+        slow.send(b"POST /query HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        status, headers = slow.head()
+        assert ask(con, prefix="bomb/").json()["total"] == 1
+        rows = json.loads(slow.take(int(headers["content-length"])))["rows"]
+        assert status == 200 and [r["n"] for r in rows] == list(range(9, 0, -1))
+    assert con.daemon.worker_pids() == workers
+
+
 @pytest.mark.parametrize("other", [CAS, STREAM])
 def test_no_queries_in_other_variants(start, other):
     answer = ask(start(other))
     assert (answer.status, answer.code) == (501, "not_implemented")
-
-
-# ---- load
-
-def mixed_requests(con, seed, count, keys, wrong):
-    """Requests of one client on one connection after the other. Each key belongs to one client, which knows what
-    it has to find there."""
-    rng = random.Random(seed)
-    have = {}
-    conn = UnixHTTPConnection(con.path)
-    for i in range(count):
-        key = f"load/{seed}/{rng.randrange(keys)}"
-        method = rng.choice(("GET", "GET", "PUT", "HEAD", "DELETE"))
-        body = rng.randbytes(rng.choice((0, 10, 1000, 70000))) if method == "PUT" else None
-        try:
-            conn.request(method, f"/keys/{key}", body)
-            answer = conn.getresponse()
-            data = answer.read()
-        except (ConnectionError, OSError):
-            conn.close()                # the worker was killed: a change may or may not have been made
-            if method in ("PUT", "DELETE"):
-                known = have.get(key)
-                have[key] = (known if isinstance(known, set) else {known}) | {body}
-            continue
-        except Exception as e:
-            wrong.append(f"{method} {key}: {e!r}")
-            conn.close()
-            continue
-        known = have.get(key)
-        options = known if isinstance(known, set) else {known}
-        if method == "PUT" and answer.status == 204:
-            have[key] = body
-        elif method == "DELETE" and answer.status in (204, 404):
-            if answer.status == 404 and None not in options:
-                wrong.append(f"DELETE {key}: 404")
-            have[key] = None
-        elif method == "GET" and answer.status == 200 and data in options:
-            have[key] = data
-        elif method == "GET" and answer.status == 404 and None in options:
-            have[key] = None
-        elif method == "HEAD" and (answer.status == 204 or (answer.status == 404 and None in options)):
-            pass
-        else:
-            wrong.append(f"{method} {key}: {answer.status} {data[:100]!r}")
-    conn.close()
-
-
-@pytest.mark.slow
-@pytest.mark.limit(150)
-def test_load_with_killed_workers(lww):
-    """STATEPROXY_TEST_LOAD requests of 16 clients, with workers killed in between: no wrong answer, no leak."""
-    count = int(os.environ.get("STATEPROXY_TEST_LOAD", "2000")) // 16
-    wrong, done = [], threading.Event()
-
-    def kill():
-        rng = random.Random(1)
-        while not done.wait(0.4):
-            pids = lww.daemon.worker_pids()
-            if pids:
-                util.kill(rng.choice(pids), 9)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            for f in [pool.submit(mixed_requests, lww, i, count, 5, wrong) for i in range(16)]:
-                f.result()
-    finally:
-        done.set()
-        killer.join()
-    assert not wrong, wrong[:10]
-    util.wait_until(lambda: lww.daemon.ctl("sessions", "--json").out.strip() == "[]", 20,
-                    "the end of all sessions")
-    assert lww.daemon.inflight() == []
-    lww.daemon.check()
 
 
 @pytest.mark.counts

@@ -11,11 +11,12 @@
 #include "workers/connector/con_job.h"
 #include "workers/connector/con_key.h"
 #include "workers/connector/query.h"
+#include "workers/connector/query_memory.h"
 
 #define BODY_MAX (1u << 20)
 #define KEYS_BYTES_MAX (16u << 20) /* names of the keys to be read */
-#define DOC_MAX (16u << 20)        /* a larger object is no document */
-#define ANSWER_MAX (64u << 20)
+#define DOC_MAX (8u << 20)         /* a larger object is no document */
+#define PIECE (64u << 10)
 
 struct query_job {
     struct con_job job;
@@ -32,7 +33,11 @@ struct query_job {
     struct buf doc;
     bool doc_fits;
     uint64_t fetched; /* bytes */
+    size_t taken;     /* of the memory of all queries: body, keys, and doc_taken */
+    size_t doc_taken;
     struct query_rows rows;
+    bool answers; /* the answer is being sent */
+    struct query_answer answer;
 };
 
 static void query_page(struct query_job *j);
@@ -44,6 +49,7 @@ static void query_job_free(struct query_job *j)
         s3_cancel(j->req);
     query_done(&j->query);
     query_rows_done(&j->rows);
+    query_memory_give(j->taken);
     buf_done(&j->body);
     buf_done(&j->keys);
     buf_done(&j->doc);
@@ -58,36 +64,88 @@ static void query_refuse_s3(struct query_job *j, const struct s3_result *res)
 
 static void query_refuse(struct query_job *j, int error)
 {
-    con_refuse_error(j->job.c, error, 0, S3_FAIL_LOCAL, "the result is too large", "");
+    con_refuse_error(j->job.c, error, 0, S3_FAIL_LOCAL,
+                     error == -ENOMEM ? "too many queries at once" : "the result is too large", "");
     query_job_free(j);
+}
+
+static bool query_take(struct query_job *j, size_t bytes)
+{
+    if (!query_memory_take(bytes))
+        return false;
+    j->taken += bytes;
+    return true;
+}
+
+static void query_give(struct query_job *j, size_t bytes)
+{
+    query_memory_give(bytes);
+    j->taken -= bytes;
+}
+
+/* ---- the answer ---- */
+
+static void query_send(struct query_job *j)
+{
+    struct http_conn *c = j->job.c;
+    const char *text;
+    size_t len;
+    int r = 0;
+
+    while (r == 0 && !http_conn_is_full(c)) {
+        if (!query_answer_next(&j->answer, PIECE, &text, &len)) {
+            query_job_free(j);
+            http_conn_end(c);
+            return;
+        }
+        r = http_conn_write(c, text, len);
+    }
+    if (r == 0)
+        return;
+    http_conn_break(c);
+    query_job_free(j);
+}
+
+static void query_on_room(struct con_job *job)
+{
+    struct query_job *j = (struct query_job *)job;
+
+    if (j->answers)
+        query_send(j);
 }
 
 static void query_answer(struct query_job *j)
 {
-    struct buf out;
-    int r;
-
     query_sort(&j->query, &j->rows);
-    buf_init(&out, ANSWER_MAX);
-    r = query_print(&j->query, &j->rows, j->job.w->conf->query.max_result_rows, &out);
-    if (r < 0) {
-        query_refuse(j, r == -EMSGSIZE ? -EFBIG : r);
-    } else {
-        http_conn_answer(j->job.c, 200, CON_JSON, out.data, out.len);
-        query_job_free(j);
-    }
-    buf_done(&out);
+    query_answer_begin(&j->query, &j->rows, &j->answer);
+    j->answers = true;
+    http_conn_begin(j->job.c, 200, CON_JSON, j->answer.len);
+    query_send(j);
 }
 
 /* ---- reading ---- */
+
+static void drop_doc(struct query_job *j)
+{
+    query_give(j, j->doc_taken);
+    j->doc_taken = 0;
+    if (j->doc.cap > PIECE)
+        buf_done(&j->doc);
+    buf_reset(&j->doc);
+}
 
 static int query_on_head(void *arg, const struct s3_object *obj)
 {
     struct query_job *j = arg;
 
-    buf_reset(&j->doc);
+    drop_doc(j);
     j->doc_fits = obj->size <= DOC_MAX;
-    return j->doc_fits ? 0 : -EFBIG;
+    if (!j->doc_fits)
+        return -EFBIG;
+    if (!query_take(j, (size_t)obj->size))
+        return -ENOMEM;
+    j->doc_taken = (size_t)obj->size;
+    return 0;
 }
 
 static int query_on_data(void *arg, uint64_t off, const void *data, size_t len)
@@ -105,6 +163,10 @@ static void query_on_doc(void *arg, const struct s3_result *res)
     int r = 0;
 
     j->req = NULL;
+    if (res->error == -ENOMEM) {
+        query_refuse(j, -ENOMEM);
+        return;
+    }
     if (res->error && res->error != -ENOENT && (j->doc_fits || res->error != -EFBIG)) {
         query_refuse_s3(j, res);
         return;
@@ -113,6 +175,7 @@ static void query_on_doc(void *arg, const struct s3_result *res)
         j->fetched += j->doc.len;
         r = query_add(&j->query, j->doc.len ? j->doc.data : "", j->doc.len, &j->rows);
     }
+    drop_doc(j);
     if (r < 0)
         query_refuse(j, r);
     else
@@ -154,6 +217,8 @@ static int query_on_entry(void *arg, const struct s3_list_entry *e)
     if (j->n_keys >= conf->query.max_fetch_keys || j->too_many)
         return 0;
     j->n_keys++;
+    if (!query_take(j, e->key_len + 1))
+        return -ENOMEM;
     return buf_append(&j->keys, e->key, e->key_len + 1);
 }
 
@@ -162,6 +227,10 @@ static void query_on_page(void *arg, const struct s3_result *res)
     struct query_job *j = arg;
 
     j->req = NULL;
+    if (res->error == -ENOMEM) {
+        query_refuse(j, -ENOMEM);
+        return;
+    }
     if (res->error) {
         query_refuse_s3(j, res);
         return;
@@ -199,14 +268,15 @@ static void query_page(struct query_job *j)
 static void query_on_body(struct con_job *job, const char *data, size_t len)
 {
     struct query_job *j = (struct query_job *)job;
-    int r = buf_append(&j->body, data, len);
+    int r = query_take(j, len) ? buf_append(&j->body, data, len) : -ENOMEM;
 
     if (r == 0)
         return;
-    if (r == -ENOMEM)
-        con_refuse(job->c, 503, "unavailable", "out of memory");
-    else
-        con_refuse(job->c, 400, "bad_request", "the body has more than 1 MiB");
+    if (r == -ENOMEM) {
+        query_refuse(j, r);
+        return;
+    }
+    con_refuse(job->c, 400, "bad_request", "the body has more than 1 MiB");
     query_job_free(j);
 }
 
@@ -219,6 +289,7 @@ static void query_on_end(struct con_job *job)
 
     if (r == 0 && con_key_set(job->w, j->query.prefix, strlen(j->query.prefix), &j->prefix) < 0)
         r = err_set(&err, EINVAL, "prefix is too long");
+    query_give(j, j->body.len);
     buf_done(&j->body);
     if (r == 0) {
         query_page(j);
@@ -234,8 +305,10 @@ static void query_on_gone(struct con_job *job)
     query_job_free((struct query_job *)job);
 }
 
-static const struct con_job_ops query_ops = {
-    .on_body = query_on_body, .on_end = query_on_end, .on_gone = query_on_gone};
+static const struct con_job_ops query_ops = {.on_body = query_on_body,
+                                             .on_end = query_on_end,
+                                             .on_room = query_on_room,
+                                             .on_gone = query_on_gone};
 
 void con_query(struct http_conn *c)
 {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workers/connector/query_memory.h"
+
 #define TEXT_MAX (1u << 20) /* of a value in text form */
 #define ROWS_FIRST 64
 
@@ -97,18 +99,56 @@ static int parse_number(const struct query *q, const char *name, uint64_t max, u
     return 0;
 }
 
+/* (A member that nobody knows is not kept.) */
+static void drop_unknown(json_t *root)
+{
+    static const char *const known[] = {"prefix", "filter", "sort", "limit", "offset"};
+    const char *name;
+    json_t *value;
+    void *next;
+
+    json_object_foreach_safe(root, next, name, value)
+    {
+        bool keep = false;
+
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+            keep |= strcmp(name, known[i]) == 0;
+        if (!keep)
+            (void)json_object_del(root, name);
+    }
+}
+
+/* q->root, and what it needs; on failure neither. */
+static int parse_root(const char *text, size_t len, struct query *q, struct err *err)
+{
+    json_error_t error;
+    bool refused;
+    size_t bytes;
+
+    query_memory_limit(QUERY_REQUEST_MAX);
+    q->root = json_loadb(text, len, 0, &error);
+    if (json_is_object(q->root))
+        drop_unknown(q->root);
+    bytes = query_memory_unlimit(&refused);
+    if (refused)
+        return err_set(err, EINVAL, "the request has too many members");
+    if (!q->root && json_error_code(&error) == json_error_out_of_memory)
+        return err_set(err, ENOMEM, "out of memory");
+    if (!json_is_object(q->root))
+        return err_set(err, EINVAL, "the body has to be a JSON object");
+    if (!query_memory_take(bytes))
+        return err_set(err, ENOMEM, "too many queries at once");
+    q->root_bytes = bytes;
+    return 0;
+}
+
 int query_parse(const char *text, size_t len, uint64_t max_limit, struct query *ret,
                 struct err *err)
 {
-    struct query q = {.limit = UINT64_MAX};
-    json_error_t error;
-    int r = 0;
+    struct query q = {.limit = max_limit};
+    int r;
 
-    q.root = json_loadb(text, len, 0, &error);
-    if (!q.root && json_error_code(&error) == json_error_out_of_memory)
-        return err_set(err, ENOMEM, "out of memory");
-    if (!json_is_object(q.root))
-        r = err_set(err, EINVAL, "the body has to be a JSON object");
+    r = parse_root(text, len, &q, err);
     if (r == 0)
         r = parse_prefix(&q, err);
     if (r == 0)
@@ -129,7 +169,9 @@ int query_parse(const char *text, size_t len, uint64_t max_limit, struct query *
 void query_done(struct query *q)
 {
     json_decref(q->root);
+    query_memory_give(q->root_bytes);
     q->root = NULL;
+    q->root_bytes = 0;
 }
 
 /* ---- values ---- */
@@ -167,13 +209,14 @@ static int put_real(double value, struct buf *out)
     return buf_puts(out, text);
 }
 
+static int put_dumped(const char *text, size_t len, void *out)
+{
+    return buf_append(out, text, len);
+}
+
 static int put_json(const json_t *value, struct buf *out)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
-    int r = text ? buf_puts(out, text) : -ENOMEM;
-
-    free(text);
-    return r;
+    return json_dump_callback(value, put_dumped, out, JSON_ENCODE_ANY) == 0 ? 0 : -ENOMEM;
 }
 
 /* The text form of a value. */
@@ -197,25 +240,26 @@ static int query_put_text(const json_t *value, struct buf *out)
     }
 }
 
-/* Compares the text forms; a missing value (NULL) is "". */
-static int query_compare(const json_t *a, const json_t *b)
+static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
+
+    return r ? r : (a_len > b_len) - (a_len < b_len);
+}
+
+/* Compares the text forms. */
+static bool is_same(const json_t *a, const json_t *b)
 {
     struct buf x, y;
-    int r;
+    bool same;
 
     buf_init(&x, TEXT_MAX);
     buf_init(&y, TEXT_MAX);
-    /* (a value that is too long counts up to there) */
-    if (a)
-        (void)!query_put_text(a, &x);
-    if (b)
-        (void)!query_put_text(b, &y);
-    r = memcmp(x.len ? x.data : "", y.len ? y.data : "", x.len < y.len ? x.len : y.len);
-    if (r == 0)
-        r = (x.len > y.len) - (x.len < y.len);
+    same = query_put_text(a, &x) == 0 && query_put_text(b, &y) == 0 && x.len == y.len &&
+           (!x.len || memcmp(x.data, y.data, x.len) == 0);
     buf_done(&x);
     buf_done(&y);
-    return r;
+    return same;
 }
 
 static bool matches(const struct query *q, const json_t *doc)
@@ -227,7 +271,7 @@ static bool matches(const struct query *q, const json_t *doc)
     {
         const json_t *value = field_of(doc, name);
 
-        if (!value || query_compare(value, wanted) != 0)
+        if (!value || !is_same(value, wanted))
             return false;
     }
     return true;
@@ -235,23 +279,64 @@ static bool matches(const struct query *q, const json_t *doc)
 
 /* ---- rows ---- */
 
-static int query_keep(struct query_rows *rows, json_t *doc, size_t len)
+/* What a row is sorted by. */
+static int put_order(const struct query *q, const json_t *doc, struct buf *out)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < q->n_order; i++) {
+        const json_t *value = field_of(doc, q->order[i].field);
+        size_t at = out->len, len = 0;
+
+        r = buf_append(out, &len, sizeof(len));
+        if (r == 0 && value) /* a missing one is "" */
+            r = query_put_text(value, out);
+        if (r < 0)
+            break;
+        len = out->len - at - sizeof(len);
+        memcpy(out->data + at, &len, sizeof(len));
+    }
+    return r;
+}
+
+static int grow(struct query_rows *rows)
 {
     size_t cap = rows->cap ? 2 * rows->cap : ROWS_FIRST;
     struct query_row *row;
 
-    if (len > QUERY_ROWS_BYTES_MAX - rows->bytes)
+    if (rows->n < rows->cap)
+        return 0;
+    row = realloc(rows->row, cap * sizeof(*row));
+    if (!row)
+        return -ENOMEM;
+    rows->row = row;
+    rows->cap = cap;
+    return 0;
+}
+
+/* `order`: of put_order. */
+static int query_keep(struct query_rows *rows, const char *text, size_t len,
+                      const struct buf *order)
+{
+    size_t bytes = len + order->len, taken = bytes + sizeof(struct query_row);
+    char *copy;
+
+    if (taken > QUERY_ROWS_BYTES_MAX - rows->bytes)
         return -EFBIG;
-    if (rows->n == rows->cap) {
-        row = realloc(rows->row, cap * sizeof(*row));
-        if (!row)
-            return -ENOMEM;
-        rows->row = row;
-        rows->cap = cap;
+    if (grow(rows) < 0 || !query_memory_take(taken))
+        return -ENOMEM;
+    copy = malloc(bytes ? bytes : 1);
+    if (!copy) {
+        query_memory_give(taken);
+        return -ENOMEM;
     }
-    rows->row[rows->n] = (struct query_row){.doc = json_incref(doc), .number = rows->n};
+    memcpy(copy, text, len);
+    if (order->len)
+        memcpy(copy + len, order->data, order->len);
+    rows->row[rows->n] =
+        (struct query_row){.text = copy, .len = len, .bytes = bytes, .number = rows->n};
     rows->n++;
-    rows->bytes += len;
+    rows->bytes += taken;
     return 0;
 }
 
@@ -261,31 +346,84 @@ static bool is_wanted(const struct query *q, uint64_t number)
     return q->n_order || (number >= q->offset && number - q->offset < q->limit);
 }
 
+static int keep_if_wanted(const struct query *q, const json_t *doc, const char *text, size_t len,
+                          struct query_rows *rows)
+{
+    struct buf order;
+    int r;
+
+    if (!is_wanted(q, rows->total))
+        return 0;
+    buf_init(&order, QUERY_ROWS_BYTES_MAX);
+    r = put_order(q, doc, &order);
+    if (r == 0)
+        r = query_keep(rows, text, len, &order);
+    buf_done(&order);
+    return r == -EMSGSIZE ? -EFBIG : r;
+}
+
+static void trim_document(const char **text, size_t *len)
+{
+    while (*len && strchr(" \t\r\n", **text)) {
+        ++*text;
+        --*len;
+    }
+    while (*len && strchr(" \t\r\n", (*text)[*len - 1]))
+        --*len;
+}
+
+/* An integer of more than 64 bits is looked at as a real number. */
+static json_t *load_document(const char *text, size_t len, json_error_t *error)
+{
+    size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *doc = json_loadb(text, len, flags, error);
+
+    if (!doc && json_error_code(error) == json_error_numeric_overflow)
+        doc = json_loadb(text, len, flags | JSON_DECODE_INT_AS_REAL, error);
+    return doc;
+}
+
 int query_add(const struct query *q, const char *text, size_t len, struct query_rows *rows)
 {
-    json_error_t ignored;
-    json_t *doc = json_loadb(text, len, JSON_DECODE_ANY, &ignored);
+    json_error_t error;
+    json_t *doc;
+    bool refused;
     int r = 0;
 
-    if (!doc && json_error_code(&ignored) == json_error_out_of_memory)
+    query_memory_limit(QUERY_TREE_MAX);
+    doc = load_document(text, len, &error);
+    (void)query_memory_unlimit(&refused);
+    if (!doc && !refused && json_error_code(&error) == json_error_out_of_memory)
         return -ENOMEM;
     if (doc && matches(q, doc)) {
-        if (is_wanted(q, rows->total))
-            r = query_keep(rows, doc, len);
+        trim_document(&text, &len);
+        r = keep_if_wanted(q, doc, text, len, rows);
         rows->total++;
     }
     json_decref(doc);
     return r;
 }
 
+/* The next text of put_order; *at moves behind it. */
+static const char *next_order(const char **at, size_t *ret_len)
+{
+    const char *text = *at + sizeof(*ret_len);
+
+    memcpy(ret_len, *at, sizeof(*ret_len));
+    *at = text + *ret_len;
+    return text;
+}
+
 static int by_order(const void *a, const void *b, void *arg)
 {
     const struct query_row *x = a, *y = b;
     const struct query *q = arg;
+    const char *x_at = x->text + x->len, *y_at = y->text + y->len;
 
     for (size_t i = 0; i < q->n_order; i++) {
-        int r =
-            query_compare(field_of(x->doc, q->order[i].field), field_of(y->doc, q->order[i].field));
+        size_t x_len, y_len;
+        const char *x_text = next_order(&x_at, &x_len), *y_text = next_order(&y_at, &y_len);
+        int r = compare_text(x_text, x_len, y_text, y_len);
 
         if (r)
             return q->order[i].descending ? -r : r;
@@ -299,33 +437,72 @@ void query_sort(const struct query *q, struct query_rows *rows)
         qsort_r(rows->row, rows->n, sizeof(*rows->row), by_order, (void *)(uintptr_t)q);
 }
 
-static int print_row(const json_t *doc, bool first, struct buf *out)
-{
-    char *text = json_dumps(doc, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    int r = text ? 0 : -ENOMEM;
+/* ---- the answer ---- */
 
-    if (r == 0 && !first)
-        r = buf_puts(out, ", ");
-    if (r == 0)
-        r = buf_puts(out, text);
-    free(text);
-    return r;
+static const char opening[] = "{\"rows\": [", comma[] = ", ";
+
+enum { PART_OPENING, PART_ROW, PART_COMMA, PART_CLOSING, PART_NONE };
+
+void query_answer_begin(const struct query *q, const struct query_rows *rows,
+                        struct query_answer *ret)
+{
+    uint64_t skip = q->n_order ? q->offset : 0;
+    struct query_answer a = {.rows = rows};
+    int n = snprintf(a.closing, sizeof(a.closing), "], \"total\": %" PRIu64 "}", rows->total);
+
+    a.next = skip < rows->n ? (size_t)skip : rows->n;
+    a.end = rows->n - a.next < q->limit ? rows->n : a.next + (size_t)q->limit;
+    a.len = strlen(opening) + (size_t)n;
+    for (size_t i = a.next; i < a.end; i++)
+        a.len += rows->row[i].len + (i > a.next ? strlen(comma) : 0);
+    *ret = a;
 }
 
-int query_print(const struct query *q, const struct query_rows *rows, uint64_t max, struct buf *out)
+/* A piece of the row at hand. */
+static size_t take_row(struct query_answer *a, size_t max, const char **ret_text)
 {
-    uint64_t skip = q->n_order ? q->offset : 0, limit = q->limit < max ? q->limit : max;
-    int r = buf_puts(out, "{\"rows\": [");
+    const struct query_row *row = &a->rows->row[a->next];
+    size_t n = row->len - a->at < max ? row->len - a->at : max;
 
-    for (uint64_t i = skip; r == 0 && i < rows->n && i - skip < limit; i++)
-        r = print_row(rows->row[i].doc, i == skip, out);
-    return r == 0 ? buf_printf(out, "], \"total\": %" PRIu64 "}", rows->total) : r;
+    *ret_text = row->text + a->at;
+    a->at += n;
+    if (a->at == row->len) {
+        a->at = 0;
+        a->part = ++a->next < a->end ? PART_COMMA : PART_CLOSING;
+    }
+    return n;
+}
+
+bool query_answer_next(struct query_answer *a, size_t max, const char **ret_text, size_t *ret_len)
+{
+    switch (a->part) {
+    case PART_OPENING:
+        *ret_text = opening;
+        a->part = a->next < a->end ? PART_ROW : PART_CLOSING;
+        break;
+    case PART_ROW:
+        *ret_len = take_row(a, max, ret_text);
+        return true;
+    case PART_COMMA:
+        *ret_text = comma;
+        a->part = PART_ROW;
+        break;
+    case PART_CLOSING:
+        *ret_text = a->closing;
+        a->part = PART_NONE;
+        break;
+    default:
+        return false;
+    }
+    *ret_len = strlen(*ret_text);
+    return true;
 }
 
 void query_rows_done(struct query_rows *rows)
 {
     for (size_t i = 0; i < rows->n; i++)
-        json_decref(rows->row[i].doc);
+        free(rows->row[i].text);
     free(rows->row);
+    query_memory_give(rows->bytes);
     *rows = (struct query_rows){0};
 }

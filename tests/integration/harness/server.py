@@ -49,10 +49,11 @@ def find_moto():
     return str(path) if os.access(path, os.X_OK) else None
 
 
-def data_directory():
-    """A new directory where user xattrs work, in memory if possible (tmpfs has them since 6.6)."""
+def data_directory(on_disk=False):
+    """A new directory where user xattrs work; in memory if possible (tmpfs has them since 6.6), unless
+    more is to be stored than memory holds."""
     for parent in ("/dev/shm", tempfile.gettempdir(), "/var/tmp", str(TOP)):
-        if not os.access(parent, os.W_OK):
+        if not os.access(parent, os.W_OK) or (on_disk and parent == "/dev/shm"):
             continue
         path = tempfile.mkdtemp(prefix="stateproxy-s3-", dir=parent)
         try:
@@ -70,9 +71,9 @@ class Server:
 
     start_seconds = 20
 
-    def __init__(self, binary, guard=None, extra_args=()):
+    def __init__(self, binary, guard=None, extra_args=(), on_disk=False):
         self.binary, self.guard, self.extra_args = str(binary), guard, list(extra_args)
-        self.dir = data_directory()
+        self.dir = data_directory(on_disk)
         if guard:
             guard.directory(self.dir)
         self.root = None
@@ -157,8 +158,8 @@ class Server:
 class S3Server(Server):
     """versitygw: the server that most tests run against. `versions`: its buckets may be versioned."""
 
-    def __init__(self, binary, guard=None, extra_args=(), versions=False):
-        super().__init__(binary, guard, extra_args)
+    def __init__(self, binary, guard=None, extra_args=(), versions=False, on_disk=False):
+        super().__init__(binary, guard, extra_args, on_disk)
         self.root = self.dir / "data"
         self.root.mkdir()
         self.posix_args = []
