@@ -553,6 +553,15 @@ def test_last_write_wins(last):
     assert last.get("k").status == 404
 
 
+def test_many_writers_of_one_key(last):
+    """Each of them succeeds, and the last one wins."""
+    with concurrent.futures.ThreadPoolExecutor(48) as pool:
+        done = list(pool.map(lambda i: last.put("k", b"%03d" % i * 1000).status, range(144)))
+    assert done == [204] * 144
+    body = last.get("k").body
+    assert body == body[:3] * 1000
+
+
 # ---- large objects: 69
 
 def memory_of(con):

@@ -7,7 +7,9 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_change.h"
 
-#define REFUSED_MAX 16 /* refusals in a row because another writer was faster */
+/* Refusals in a row because another writer was faster. Then the PUT is sent without a condition: one
+ * of many writers must not fail where the last one wins. */
+#define REFUSED_MAX 16
 
 /* A condition is refused although HEAD shows that it holds: after BARE_AFTER such refusals in a row
  * it is sent without quotes, after BLIND_AFTER the PUT is sent without it. (A single one may be
@@ -37,7 +39,7 @@ enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res
 {
     p->cas.ambiguous |= res->may_have_acted;
     p->excl = p->excl && !res->may_have_acted;
-    if (!p->asked || p->refused == REFUSED_MAX)
+    if (!p->asked || p->refused > REFUSED_MAX)
         return PUT_FAILED;
     /* (A repetition must not overwrite what was built on the first PUT.) */
     if (s3_condition_unknown(res->http_status, res->code) && !p->cas.ambiguous) {
@@ -48,8 +50,10 @@ enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res
         return PUT_FAILED;
     if (p->excl) /* created meanwhile on another machine: nothing of ours can be there */
         return PUT_FAILED;
-    p->refused++;
-    return PUT_LOOK;
+    if (p->refused++ < REFUSED_MAX)
+        return PUT_LOOK;
+    p->blind = !p->w->variant->expects && !p->cas.ambiguous;
+    return p->blind ? PUT_SEND : PUT_FAILED;
 }
 
 /* Replaces what was written meanwhile, by a predecessor's upload or by others. */
