@@ -8,9 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "ctl/peep.h"
 #include "fuse/fuse_name.h"
 #include "shm/shm_block.h"
@@ -22,28 +23,20 @@
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
 
+#define JSON_STRING_MAX (256u << 10)
+
 typedef unsigned long long ull;
 
 /* ---- JSON ---- */
 
-/* File names are bytes, JSON is UTF-8: U+FFFD replaces an invalid byte. */
+/* (Without memory it is an empty one.) */
 static void json_string(const char *text)
 {
-    putchar('"');
-    while (*text) {
-        unsigned n = utf8_len(text), c = (unsigned char)*text;
+    struct buf out;
 
-        if (c == '"' || c == '\\')
-            printf("\\%c", (int)c);
-        else if (c < 0x20)
-            printf("\\u%04x", c);
-        else if (n)
-            fwrite(text, 1, n, stdout);
-        else
-            fputs("\\ufffd", stdout);
-        text += n ? n : 1;
-    }
-    putchar('"');
+    buf_init(&out, JSON_STRING_MAX);
+    fputs(json_text_put(&out, text, strlen(text)) == 0 ? out.data : "\"\"", stdout);
+    buf_done(&out);
 }
 
 /* Which values are numbers is decided by the field's name: a bucket may be called 0123. */

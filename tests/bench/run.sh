@@ -21,6 +21,10 @@ bench=bench.py
 case ${1:-} in
 --tls) bench=tls.py && shift ;;
 --connector) bench=connector.py && shift ;;
---large) bench=large.py && shift ;;
+--large)
+    bench=large.py && shift
+    STATEPROXY_MINIO=${STATEPROXY_MINIO:-$(tools/s3server.sh get minio)}
+    export STATEPROXY_MINIO
+    ;;
 esac
 exec "$python" tests/bench/$bench "$@"

@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
+#include "base/json_text.h"
 #include "http/http_chunk.h"
 #include "http/http_head.h"
-#include "http/http_json.h"
 #include "http/http_range.h"
 #include "http/http_target.h"
 #include "workers/connector/query.h"
@@ -120,7 +120,7 @@ static void write_json(const char *text, size_t size)
     struct buf out;
 
     buf_init(&out, 12 * size + 2);
-    fuzz_check(http_json_string(&out, text, size) == 0);
+    fuzz_check(json_text_put(&out, text, size) == 0);
     for (size_t i = 0; i < out.len; i++)
         fuzz_check(out.data[i] >= ' ' && out.data[i] < 127);
     buf_done(&out);

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/json_text.h"
 #include "http/http_chunk.h"
-#include "http/http_json.h"
 
 /* Decodes with steps of `step` bytes. 1, and the body in `out`; 0: not at its end; -EPROTO. */
 static int decode(const char *text, size_t len, size_t step, char *out, size_t *ret_used)
@@ -88,12 +88,12 @@ static void test_json(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         buf_init(&out, 200);
-        assert_int_equal(http_json_string(&out, strings[i].text, strlen(strings[i].text)), 0);
+        assert_int_equal(json_text_put(&out, strings[i].text, strlen(strings[i].text)), 0);
         assert_string_equal(out.data, strings[i].json);
         buf_done(&out);
     }
     buf_init(&out, 3);
-    assert_int_equal(http_json_string(&out, "abc", 3), -EMSGSIZE);
+    assert_int_equal(json_text_put(&out, "abc", 3), -EMSGSIZE);
     buf_done(&out);
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "http/http_json.h"
+#include "base/json_text.h"
 
 #define TEXT_MAX 1536
 #define BODY_MAX (16u << 10)
@@ -21,7 +21,7 @@ static int put_body(struct buf *body, const char *code, const char *text)
     if (r == 0 && *text)
         r = buf_puts(body, ", \"message\": ");
     if (r == 0 && *text)
-        r = http_json_string(body, text, strlen(text));
+        r = json_text_put(body, text, strlen(text));
     return r == 0 ? buf_puts(body, "}") : r;
 }
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/http_json.h"
+#include "base/json_text.h"
 #include "workers/connector/con_error.h"
 #include "workers/connector/con_job.h"
 #include "workers/connector/con_key.h"
@@ -64,7 +64,7 @@ static int put_entry(struct buf *to, bool *any, const char *text, size_t len)
     int r = *any ? buf_puts(to, ", ") : 0;
 
     *any = true;
-    return r == 0 ? http_json_string(to, text, len) : r;
+    return r == 0 ? json_text_put(to, text, len) : r;
 }
 
 static int put_key(struct list *l, const char *name, size_t len)

@@ -13,15 +13,15 @@
 
 #include <jansson.h>
 
-#include "http/http_json.h"
+#include "base/json_text.h"
 #include "s3/s3_presign.h"
 #include "workers/connector/con_error.h"
 #include "workers/connector/con_job.h"
 #include "workers/connector/con_op.h"
+#include "workers/objmeta/meta.h"
 
 #define NAME_MAX_LEN 64      /* of an attribute */
 #define BODY_MAX (64u << 10) /* of a PUT */
-#define PAIRS_MAX 128        /* names of metadata that a copy keeps */
 #define ANSWER_MAX (256u << 10)
 
 static const char *const attributes[] = {"url",          "presigned_url", "etag",
@@ -87,7 +87,7 @@ static void answer_value(struct http_conn *c, const char *name, const char *valu
     buf_init(&out, ANSWER_MAX);
     r = buf_printf(&out, "{\"attr\": \"%s\", \"value\": ", name);
     if (r == 0)
-        r = http_json_string(&out, value, strlen(value));
+        r = json_text_put(&out, value, strlen(value));
     if (r == 0)
         r = buf_puts(&out, "}");
     if (r == 0)
@@ -235,42 +235,30 @@ static void on_copied(void *arg, const struct s3_result *res)
     attr_free(a);
 }
 
-/* All metadata of the object, as they are. */
-static size_t keep_meta(const struct s3_object *obj, struct s3_meta_pair pairs[PAIRS_MAX])
-{
-    size_t n = 0;
-
-    for (size_t at = 0; at < obj->meta_len && n < PAIRS_MAX; n++) {
-        pairs[n].name = obj->meta + at;
-        at += strlen(obj->meta + at) + 1;
-        pairs[n].value = obj->meta + at;
-        at += strlen(obj->meta + at) + 1;
-    }
-    return n;
-}
-
 static void meta_on_head(void *arg, const struct s3_result *res)
 {
     struct attr *a = arg;
-    struct s3_meta_pair pairs[PAIRS_MAX];
+    struct meta_out meta = {0};
     struct s3_copy copy = {.from_key = a->key.full,
                            .to_key = a->key.full,
                            .if_source_match = a->etag,
                            .replace_meta = true,
                            .content_type = a->type,
-                           .meta = pairs,
-                           .kept = &res->obj.kept};
+                           .meta = meta.pair,
+                           .kept = &meta.kept};
     struct s3_result failed = {0};
 
     a->op->s3 = NULL;
-    if (!res->error && res->obj.size > S3_PUT_MAX)
+    /* (An object has more pairs than a request can, only if it was made by others.) */
+    if (!res->error && (res->obj.size > S3_PUT_MAX ||
+                        meta_keep(&meta, &res->obj, META_KEEP_ALL) > res->obj.kept_lost))
         failed.error = -EFBIG;
     if (res->error || failed.error) {
         meta_refuse(a, res->error ? res : &failed);
         return;
     }
     memcpy(a->etag, res->obj.etag, sizeof(a->etag));
-    copy.n_meta = keep_meta(&res->obj, pairs);
+    copy.n_meta = meta.n;
     failed.error = s3_copy(a->job.w->s3, &copy, on_copied, a, &a->op->s3);
     if (failed.error < 0)
         meta_refuse(a, &failed);

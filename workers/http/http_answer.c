@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "http/http_json.h"
+#include "base/json_text.h"
 #include "workers/http/http_private.h"
 
 static const char *reason_of(int status)

@@ -7,8 +7,8 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_change.h"
 
-/* Refusals in a row because another writer was faster. Then the PUT is sent without a condition: one
- * of many writers must not fail where the last one wins. */
+/* Refusals in a row because another writer was faster. Then the PUT is sent without a condition:
+ * one of many writers must not fail where the last one wins. */
 #define REFUSED_MAX 16
 
 /* A condition is refused although HEAD shows that it holds: after BARE_AFTER such refusals in a row

@@ -1,5 +1,5 @@
-/* See http_json.h. */
-#include "http/http_json.h"
+/* See json_text.h. */
+#include "base/json_text.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ static size_t plain_span(const char *text, size_t len)
     return n;
 }
 
-int http_json_string(struct buf *out, const char *text, size_t len)
+int json_text_put(struct buf *out, const char *text, size_t len)
 {
     int r = buf_append(out, "\"", 1);
 
