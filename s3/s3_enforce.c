@@ -15,6 +15,7 @@
 struct s3_enforce {
     const struct s3_op *op; /* of the change */
     struct s3_headers headers;
+    struct buf query; /* COMPLETE: names the upload */
     size_t n_fixed, fixed_bytes;
     char payload_hash[S3_HASH_HEX_MAX];
     bool looking; /* the request is the HEAD now, and the above is the change's */
@@ -38,12 +39,15 @@ static const struct s3_op op_enforce_look = {
     .cleanup = look_cleanup,
 };
 
-static void swap_headers(struct s3_req *req, struct s3_enforce *e)
+static void enforce_swap(struct s3_req *req, struct s3_enforce *e)
 {
     struct s3_headers headers = req->headers;
+    struct buf query = req->query;
     size_t n = req->n_fixed, bytes = req->fixed_bytes;
     char hash[S3_HASH_HEX_MAX];
 
+    req->query = e->query;
+    e->query = query;
     req->headers = e->headers;
     req->n_fixed = e->n_fixed;
     req->fixed_bytes = e->fixed_bytes;
@@ -61,7 +65,7 @@ static void enforce_look(struct s3_req *req)
 
     e->looks++;
     e->looking = true;
-    swap_headers(req, e);
+    enforce_swap(req, e);
     req->op = &op_enforce_look;
 }
 
@@ -70,7 +74,7 @@ static void enforce_change(struct s3_req *req)
     struct s3_enforce *e = req->enforce;
 
     e->looking = false;
-    swap_headers(req, e);
+    enforce_swap(req, e);
     req->op = e->op;
     if (e->op->kind == S3_OP_PUT)
         req->put.conditional = true;
@@ -80,7 +84,7 @@ bool s3_enforce_is_blind(const struct s3_req *req)
 {
     enum s3_op_kind op = req->op->kind;
 
-    return (op == S3_OP_PUT || op == S3_OP_COPY || op == S3_OP_DELETE) &&
+    return (op == S3_OP_PUT || op == S3_OP_COPY || op == S3_OP_DELETE || op == S3_OP_COMPLETE) &&
            !s3_headers_has(&req->headers, "if-match") &&
            !s3_headers_has(&req->headers, "if-none-match");
 }
@@ -94,6 +98,7 @@ static bool enforce_begin(struct s3_req *req)
     e->op = req->op;
     strcpy(e->payload_hash, S3_HASH_EMPTY);
     buf_init(&e->headers.text, S3_HEADER_BYTES_MAX);
+    buf_init(&e->query, S3_QUERY_MAX);
     req->enforce = e;
     enforce_look(req);
     return true;
@@ -114,6 +119,15 @@ int s3_enforce_headers(struct s3_req *req)
     if (e->absent)
         return s3_headers_add(&req->headers, "if-none-match", "*");
     return s3_object_match(req, "if-match", e->etag);
+}
+
+/* A refusal because of the condition: there is another version now, or none any more. (An upload
+ * that is gone is no such thing: perhaps an earlier attempt has completed it.) */
+static bool has_changed(const struct s3_req *req, int status)
+{
+    if (status == 404)
+        return !req->enforce->absent && strcmp(req->result.code, "NoSuchUpload") != 0;
+    return status == 412;
 }
 
 /* The HEAD has ended. */
@@ -149,10 +163,9 @@ bool s3_enforce_turn(struct s3_req *req)
         return status == 403 &&
                (!*req->result.code || strcmp(req->result.code, "AccessDenied") == 0) &&
                s3_enforce_is_blind(req) && enforce_begin(req);
-    if (req->op != e->op || e->looks == LOOKS_MAX ||
-        (status != 412 && (status != 404 || e->absent)))
+    if (req->op != e->op || e->looks == LOOKS_MAX || !has_changed(req, status))
         return false;
-    enforce_look(req); /* it has changed since */
+    enforce_look(req);
     return true;
 }
 
@@ -167,5 +180,6 @@ void s3_enforce_free(struct s3_req *req)
     if (!req->enforce)
         return;
     buf_done(&req->enforce->headers.text);
+    buf_done(&req->enforce->query);
     free(req->enforce);
 }

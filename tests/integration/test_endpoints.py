@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import DAEMON, util
+from harness.pattern import pattern
 from harness.s3 import S3
 
 VARIANTS = ["s3-buffered-lww", "s3-buffered-cas"]
@@ -149,16 +150,44 @@ def use_all(m, variant):
     assert os.listdir(p) == []
 
 
+LARGE = {"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "10Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
+         "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"}
+
+
+def use_large(m):
+    """The same with what goes in parts, also copies."""
+    p, one, two = m.path, pattern(11 << 20, 1), pattern(12 << 20, 2)
+    (p / "a.bin").write_bytes(two)
+    (p / "a.bin").write_bytes(one)
+    subprocess.run(["cp", p / "a.bin", p / "b.bin"], check=True)
+    os.rename(p / "a.bin", p / "c.bin")
+    os.chmod(p / "c.bin", 0o600)
+    (p / "b.bin").write_bytes(two)
+    os.rename(p / "c.bin", p / "b.bin")
+    assert (p / "b.bin").read_bytes() == one
+    assert sorted(os.listdir(p)) == ["b.bin"]
+    (p / "d").mkdir()
+    os.rename(p / "b.bin", p / "d/b.bin")
+    assert (p / "d/b.bin").read_bytes() == one
+    os.unlink(p / "d/b.bin")
+    os.rmdir(p / "d")
+    assert os.listdir(p) == []
+
+
 def refuse(proxy, **match):
     proxy.add_rule("answer", status=403, code="AccessDenied", message="the policy says no", **match)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_least_permissions(mount, proxy, bucket, variant):
+def least_permissions(proxy):
     """GetObject, PutObject, DeleteObject, and ListBucket below the prefix."""
     refuse(proxy, op=OTHERS)
     refuse(proxy, query="*versionId*")
     refuse(proxy, op="ListObjectsV2", key_regex="^(?!p/)")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_least_permissions(mount, proxy, bucket, variant):
+    least_permissions(proxy)
     m = mount(via=proxy, variant=variant, prefix="p")
     use_all(m, variant)
     assert bucket.list() == {}
@@ -166,17 +195,52 @@ def test_least_permissions(mount, proxy, bucket, variant):
     assert m.errors() == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_bucket_that_enforces_conditions(mount, proxy, bucket, variant):
-    """No change without If-Match or If-None-Match gets through; everything works."""
+def conditions_only(proxy):
+    """No change without If-Match or If-None-Match gets through."""
     refuse(proxy, op=["PutObject", "CopyObject", "DeleteObject", "CompleteMultipartUpload"],
            having={"if-match": None, "if-none-match": None})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bucket_that_enforces_conditions(mount, proxy, bucket, variant):
+    conditions_only(proxy)
     m = mount(via=proxy, variant=variant, prefix="p",
               env={"STATEPROXY_CAS_PROBE": "off", "STATEPROXY_WORKERS_COUNT": "1"})
     use_all(m, variant)
     assert bucket.list() == {}
     refused = [x for x in proxy.log() if x.status == 403]
     assert len(refused) <= 1, refused       # how it is found out
+    assert m.errors() == []
+
+
+@pytest.mark.parametrize("policy", [least_permissions, conditions_only])
+@pytest.mark.parametrize("variant", [*VARIANTS, "s3-passthrough"])
+def test_policies_and_large_files(mount, proxy, bucket, variant, policy):
+    """Parts, and copies in parts, whose Complete replaces what is there."""
+    policy(proxy)
+    m = mount(via=proxy, variant=variant, prefix="p",
+              env={**LARGE, "STATEPROXY_CAS_PROBE": "off", "STATEPROXY_WORKERS_COUNT": "1"})
+    use_large(m)
+    assert proxy.counts()["UploadPartCopy"]
+    assert bucket.list() == {} and not bucket.uploads()
+    assert len([x for x in proxy.log() if x.status == 403]) <= 1
+    assert m.errors() == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_copy_in_parts_whose_answer_is_lost(mount, proxy, bucket, there):
+    """Where conditions are wanted: what the server did is known by a look, and the version that was there is
+    replaced once."""
+    conditions_only(proxy)
+    m = mount(via=proxy, prefix="p", env={**LARGE, "STATEPROXY_WORKERS_COUNT": "1"})
+    data = pattern(6 << 20, 3)
+    bucket.put("p/a.bin", data)
+    if there:
+        bucket.put("p/b.bin", b"old")
+    proxy.add_rule("drop", op="CompleteMultipartUpload", times=1, skip=1)    # (the first is refused)
+    os.rename(m.path / "a.bin", m.path / "b.bin")
+    assert bucket.list() == {"p/b.bin": len(data)}
+    assert bucket.get("p/b.bin") == data and not bucket.uploads()
     assert m.errors() == []
 
 
