@@ -36,6 +36,7 @@ enum shm_baseline_flag {
     SHM_BASELINE_READ = 1,    /* the version was read, not only written */
     SHM_BASELINE_ABSENT = 2,  /* the key was found to be absent: the next write must create it */
     SHM_BASELINE_LINEAGE = 4, /* `lineage` is known, even if it is empty */
+    SHM_BASELINE_LEAVING = 8, /* the owner was deleting the version; it may or may not be gone */
 };
 
 struct shm_baseline_value {

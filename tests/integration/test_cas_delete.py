@@ -243,3 +243,39 @@ def test_one_lock_file_has_one_owner_at_a_time(cas, proxy, bucket, tmp_path, how
     assert list(bucket.list("p/")) == []
     for m in mounts:
         m.check()
+
+
+def in_doubt(proxy, process_, path, when="after"):
+    """A DELETE that acts, or (before) does not, and whose outcome nobody tells."""
+    thread, result = under_way(proxy, when, process_, "unlink", path)
+    proxy.add_rule("answer", status=503, op="HeadObject", key=f"p/{path.name}")
+    assert ended(proxy, thread, result) == errno.ETIMEDOUT
+    proxy.clear_rules()
+
+
+def test_a_file_that_one_has_deleted_oneself_is_no_conflict(cas, proxy, bucket, process):
+    """The error said that it is not known. It is known when the file is looked for."""
+    m, a = cas(via=proxy, env={"AWS_MAX_ATTEMPTS": "1"}), process()
+    a.put(m.path / "k.txt", "1")
+    assert a.get(m.path / "k.txt") == "1"
+    in_doubt(proxy, a, m.path / "k.txt")
+    assert not bucket.exists("p/k.txt")
+    a.put(m.path / "k.txt", "2")
+    assert bucket.get("p/k.txt") == b"2"
+
+
+def test_one_that_is_still_there_is_as_before(cas, proxy, bucket, process):
+    """It had not acted: the file can be written; and when it has been read again, and others delete it, that is a
+    conflict as ever."""
+    m, other = cas(via=proxy, env={"AWS_MAX_ATTEMPTS": "1"}), cas()
+    a, b = process(), process()
+    a.put(m.path / "k.txt", "1")
+    in_doubt(proxy, a, m.path / "k.txt", when="before")
+    a.put(m.path / "k.txt", "2")
+    assert bucket.get("p/k.txt") == b"2"
+    in_doubt(proxy, a, m.path / "k.txt", when="before")
+    assert a.get(m.path / "k.txt") == "2"
+    b.get(other.path / "k.txt")
+    b("unlink", other.path / "k.txt")
+    with pytest.raises(FileExistsError):
+        a.put(m.path / "k.txt", "3")

@@ -255,15 +255,15 @@ static void expect_absence(struct shm_session *s)
 
 /* The LOOKUP before found nothing, so a new file expects absence, whatever other processes know.
  * Two exceptions, both if nothing of an old content remains (`truncate`): a process that has itself
- * read or written a version that is gone now gets a conflict; and if no process of this mount has
- * ever touched the key, the write is unconditional. */
+ * read or written a version that is gone now, though not by its own doing, gets a conflict; and if
+ * no process of this mount has ever touched the key, the write is unconditional. */
 static void expect_nothing(struct op *op, struct shm_session *s, const struct shm_baseline_key *k,
                            bool truncate)
 {
     struct shm_baseline_value v;
     bool parents = false;
 
-    if (truncate && knows(op->w, k, &op->caller.self, &v))
+    if (truncate && knows(op->w, k, &op->caller.self, &v) && !(v.flags & SHM_BASELINE_LEAVING))
         expect(s, &v);
     else if (!truncate || rules(op, k, &v, &parents) != SHM_BASELINE_NONE)
         expect_absence(s);
@@ -557,6 +557,26 @@ void cas_removed(struct op *op, const char *key, const char *etag)
     if (op->caller.self.tgid)
         is_absent(op->w, &k, &op->caller.self, 0);
     removed_by_child(op, &k, etag);
+}
+
+static void is_leaving(struct worker *w, const struct shm_baseline_key *k,
+                       const struct shm_baseline_who *who, const char *etag)
+{
+    struct shm_baseline_value v;
+
+    if (!knows(w, k, who, &v) || strcmp(v.etag, etag) != 0)
+        return;
+    v.flags |= SHM_BASELINE_LEAVING;
+    shm_baseline_set(w->shm, k, who, &v, now_ticks());
+}
+
+void cas_may_be_removed(struct op *op, const char *key, const char *etag)
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+
+    is_leaving(op->w, &k, &op->caller.self, etag);
+    for (int i = 0; i < OP_ANCESTORS; i++)
+        is_leaving(op->w, &k, &op->caller.up[i], etag);
 }
 
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])

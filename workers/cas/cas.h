@@ -12,8 +12,9 @@
  *                                       this process began; else the mount's; none: unconditional
  *   O_CREAT|O_EXCL, symlink, mknod      the key must be absent, decided at the open
  *   created                             that the key is absent, as the LOOKUP has found. With
- *                                       O_TRUNC: own baseline, if there is one; unconditional, if
- *                                       no process has one
+ *                                       O_TRUNC: own baseline, if there is one (unless the process
+ *                                       itself may have deleted that version); unconditional, if no
+ *                                       process has one
  *   O_APPEND                            the version that is loaded
  *   else                                the version that is loaded; refused if the process has read
  *                                       another one
@@ -108,6 +109,11 @@ void cas_copied_key(struct worker *w, const char *key, const char from[SHM_ETAG_
 /* Under shm->meta. The caller removed the key, which had this version. The caller now expects
  * absence, and so do those of its ancestors that knew this version or only ever wrote the key. */
 void cas_removed(struct op *op, const char *key, const char *etag);
+
+/* Under shm->meta. The caller was deleting this version of the key, and it is not known whether
+ * that has happened. If the caller finds the key absent, that is no conflict for it; nor for those
+ * of its ancestors that knew this version. */
+void cas_may_be_removed(struct op *op, const char *key, const char *etag);
 
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);

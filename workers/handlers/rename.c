@@ -105,6 +105,8 @@ void rename_finish(struct op *op, int error)
     if (error) {
         shm_rollback(w->shm, w->shm->meta);
         forget_listings(op, &a);
+        validity_doubted(w, op->rec->node);
+        validity_doubted(w, op->rec->target);
     }
     hold_release(op, op->rec->node);
     hold_release(op, op->rec->target);

@@ -37,6 +37,19 @@ static inline void validity_used(struct worker *w, uint32_t node, uint32_t pid)
         shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_LOOKED;
 }
 
+/* Under shm->meta. A change of this file has failed, and may have been made all the same: the next
+ * LOOKUP asks S3. Does nothing for a directory, or SHM_NIL. */
+static inline void validity_doubted(struct worker *w, uint32_t node)
+{
+    struct shm_node *n;
+
+    if (node == SHM_NIL || (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR))
+        return;
+    n = shm_node_edit(w->shm, node);
+    n->checked_ns = 0;
+    n->flags &= (uint16_t) ~(SHM_NODE_LOOKED | SHM_NODE_FRESH);
+}
+
 #define VALIDITY_RENEW_NS (100 * NS_PER_MS) /* a directory is marked as seen at most this often */
 #define VALIDITY_DEPTH 32                   /* directories that one reply renews, at most */
 
