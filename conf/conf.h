@@ -47,6 +47,8 @@ enum conf_probe { CONF_PROBE_AUTO, CONF_PROBE_REQUIRE, CONF_PROBE_WARN, CONF_PRO
 
 enum conf_sandbox { CONF_SANDBOX_AUTO, CONF_SANDBOX_REQUIRE, CONF_SANDBOX_OFF };
 
+enum conf_metadata_mode { CONF_METADATA_IPV4, CONF_METADATA_IPV6 };
+
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
@@ -103,6 +105,7 @@ struct conf {
 
     /* Where credentials come from when s3.access_key_id is not given; "" = not given. */
     struct {
+        const char *expiration; /* of the keys in s3 */
         const char *role_arn;
         const char *web_identity_token_file; /* absolute path, as all files here */
         const char *role_session_name;
@@ -115,6 +118,7 @@ struct conf {
         const char *container_token; /* as the secrets of s3 */
         bool metadata_disabled;
         const char *metadata_endpoint;
+        enum conf_metadata_mode metadata_mode;
         const char *sts_endpoint;
         const char *sso_endpoint;
     } credentials;

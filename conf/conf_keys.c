@@ -75,6 +75,12 @@ static const struct conf_choice probes[] = {
     {NULL, 0},
 };
 
+static const struct conf_choice metadata_modes[] = {
+    {"ipv4", CONF_METADATA_IPV4},
+    {"ipv6", CONF_METADATA_IPV6},
+    {NULL, 0},
+};
+
 static const struct conf_choice sandboxes[] = {
     {"auto", CONF_SANDBOX_AUTO},
     {"require", CONF_SANDBOX_REQUIRE},
@@ -264,7 +270,8 @@ const struct conf_key conf_keys[] = {
      .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
      .expected = PATH_TEXT,
      .doc = "PEM file of the certificate that is shown to a server which asks for one, with those "
-            "between it and its CA; \"\" = none"},
+            "between it and its CA; \"\" = none. Also shown to STS and the other sources of "
+            "credentials"},
     {.name = "s3.client_key", FIELD(s3.client_key), .type = CONF_STRING, .def = "",
      .max = PATH_BYTES_MAX, .check = conf_check_path_or_none,
      .expected = PATH_TEXT,
@@ -301,6 +308,11 @@ const struct conf_key conf_keys[] = {
      .expected = "printable ASCII without spaces or line breaks",
      .doc = "the session token of temporary credentials"},
 
+    {.name = "credentials.expiration", FIELD(credentials.expiration), .type = CONF_STRING,
+     .def = "", .env = {"AWS_CREDENTIAL_EXPIRATION"}, .max = 40,
+     .check = conf_check_token_or_none, .expected = "a time such as 2026-11-29T12:00:00Z",
+     .doc = "when the keys in s3.access_key_id expire: status and metrics tell it, the log warns "
+            "before; nobody can renew them"},
     {.name = "credentials.role_arn", FIELD(credentials.role_arn), .type = CONF_STRING, .def = "",
      .env = {"AWS_ROLE_ARN"}, .max = 2048, .check = conf_check_token_or_none,
      .expected = "an ARN such as arn:aws:iam::123456789012:role/name",
@@ -353,7 +365,11 @@ const struct conf_key conf_keys[] = {
      .type = CONF_STRING, .def = "", .env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT"}, .max = 1024,
      .check = conf_check_url,
      .expected = "an http:// or https:// URL without user, query and fragment",
-     .doc = "URL of the metadata service, \"\" = http://169.254.169.254"},
+     .doc = "URL of the metadata service, \"\" = http://169.254.169.254, or as "
+            "credentials.metadata_mode says"},
+    {.name = "credentials.metadata_mode", FIELD(credentials.metadata_mode), .type = CONF_ENUM,
+     .def = "ipv4", .env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"}, .choices = metadata_modes,
+     .doc = "ipv6 = the metadata service is asked at [fd00:ec2::254]"},
     {.name = "credentials.sts_endpoint", FIELD(credentials.sts_endpoint), .type = CONF_STRING,
      .def = "", .env = {"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"}, .max = 1024,
      .check = conf_check_url,

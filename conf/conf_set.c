@@ -1,6 +1,7 @@
 /* Converts text to a field. The only file that writes through the offsets of the table. */
 #include "conf/conf_set.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -110,18 +111,19 @@ static int set_text(struct conf *conf, const struct conf_key *key, const char *t
     return r < 0 ? err_set(err, -r, "out of memory") : 0;
 }
 
-static char same_dash(char c)
+/* (AWS's own variables have IPv6 where we have ipv6.) */
+static char same_letter(char c)
 {
-    return c == '_' ? '-' : c;
+    return c == '_' ? '-' : (char)tolower((unsigned char)c);
 }
 
-/* Looks a name up in the list; '_' is accepted for '-'. NULL if it is not there. */
+/* Looks a name up in the list; '_' is accepted for '-', and capitals. NULL if it is not there. */
 static const struct conf_choice *find_choice(const struct conf_key *key, const char *text)
 {
     for (const struct conf_choice *c = key->choices; c->name; c++) {
         size_t i = 0;
 
-        while (text[i] && same_dash(text[i]) == same_dash(c->name[i]))
+        while (text[i] && same_letter(text[i]) == same_letter(c->name[i]))
             i++;
         if (!text[i] && !c->name[i])
             return c;

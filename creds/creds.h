@@ -25,8 +25,9 @@
 
 /* What is configured. Strings are borrowed, NULL or "" is "not given". */
 struct creds_conf {
-    /* environment: all that is needed is here */
-    const char *access_key, *secret, *session_token;
+    /* environment: all that is needed is here. `expiration`: as AWS's command-line client exports
+     * it, "2026-11-29T12:00:00Z" */
+    const char *access_key, *secret, *session_token, *expiration;
     /* web identity */
     const char *role_arn, *web_identity_token_file, *role_session_name;
     /* shared files: "" is ~/.aws/config, ~/.aws/credentials, "default" */
@@ -38,11 +39,14 @@ struct creds_conf {
     const char *container_base; /* before a relative URI; "" = http://169.254.170.2 */
     /* instance metadata */
     bool metadata_disabled;
-    const char *metadata_endpoint; /* "" = http://169.254.169.254 */
+    const char *metadata_endpoint; /* "" = http://169.254.169.254, or [fd00:ec2::254] */
+    bool metadata_ipv6;
     /* services */
     const char *sts_endpoint, *sso_endpoint; /* "" = AWS's for the region */
     const char *region;                      /* "" = us-east-1 */
     const char *ca_bundle;                   /* "" = the system's */
+    const char *client_cert, *client_key; /* shown to a server that asks; "" = none, in the file of
+                                           * client_cert */
 
     char *const *program_env;                /* of a credential_process */
     const struct sandbox_user *program_user; /* which it becomes; NULL = none */

@@ -80,6 +80,7 @@ static bool may_open(const struct creds_conf *conf, const char *path)
     return is_given(conf->web_identity_token_file, path) ||
            is_given(conf->container_token_file, path) || is_given(conf->config_file, path) ||
            is_given(conf->credentials_file, path) || is_given(conf->ca_bundle, path) ||
+           is_given(conf->client_cert, path) || is_given(conf->client_key, path) ||
            is_in_home(conf, path) || is_named(conf, "web_identity_token_file", path);
 }
 

@@ -17,6 +17,7 @@
 
 #define POLL_MS 1000
 #define CA_MAX (8 << 20)
+#define PEM_MAX (64u << 10)
 #define PAUSE_NS (300 * NS_PER_MS)
 #define USER_AGENT "stateproxy"
 
@@ -86,6 +87,32 @@ static bool set_ca(CURL *easy, const char *path)
     return !curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
 }
 
+static bool set_blob(CURL *easy, CURLoption option, const struct creds_bytes *file)
+{
+    struct curl_blob blob = {file->data, file->len + 1, CURL_BLOB_COPY};
+
+    return !curl_easy_setopt(easy, option, &blob);
+}
+
+/* Read each time, as they are replaced while we run; curl's copies are wiped (creds_heap.c). */
+static int set_client_cert(const struct creds_conf *conf, CURL *easy, struct err *err)
+{
+    const char *key_path = creds_given(conf->client_key) ? conf->client_key : conf->client_cert;
+    cleanup_bytes struct creds_bytes cert = {0}, key = {0};
+    int r;
+
+    if (!creds_given(conf->client_cert))
+        return 0;
+    r = creds_file(conf->client_cert, "s3.client_cert", PEM_MAX, &cert, err);
+    if (r == 0)
+        r = creds_file(key_path, "s3.client_key", PEM_MAX, &key, err);
+    if (r < 0)
+        return -EINVAL;
+    if (!set_blob(easy, CURLOPT_SSLCERT_BLOB, &cert) || !set_blob(easy, CURLOPT_SSLKEY_BLOB, &key))
+        return err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
 static bool exchange_options(const struct creds_job *job, const struct creds_http *req,
                              struct exchange *x)
 {
@@ -134,16 +161,31 @@ static int exchange_run(const struct creds_job *job, struct exchange *x, CURLcod
     return 0;
 }
 
-static int exchange_failed(CURLcode code, const struct exchange *x, struct err *err)
+/* What a server says that wants a client certificate, and gets none, is up to chance. */
+static const char *exchange_hint(CURLcode code, const struct creds_conf *conf, const char *url)
+{
+    bool ended = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
+                 code == CURLE_SSL_CONNECT_ERROR || code == CURLE_GOT_NOTHING;
+
+    return ended && strncmp(url, "https:", 6) == 0 && !creds_given(conf->client_cert)
+               ? " (it may want a client certificate: s3.client_cert)"
+               : "";
+}
+
+static int exchange_failed(CURLcode code, const struct creds_job *job, const struct creds_http *req,
+                           struct exchange *x, struct err *err)
 {
     const char *why = *x->error ? x->error : curl_easy_strerror(code);
 
+    x->error[strcspn(x->error, "\r\n")] = '\0';
     if (x->too_long)
         return err_set(err, EHOSTUNREACH, "the answer is longer than %u bytes", CREDS_BODY_MAX);
     switch (code) {
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return err_set(err, EINVAL, "not a URL that can be asked: %s", why);
+    case CURLE_SSL_CERTPROBLEM:
+        return err_set(err, EINVAL, "s3.client_cert, s3.client_key: %s", why);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
         return err_set(err, EACCES, "no trusted TLS connection: %s", why);
@@ -153,18 +195,25 @@ static int exchange_failed(CURLcode code, const struct exchange *x, struct err *
     case CURLE_FAILED_INIT:
         return err_set(err, ENOMEM, "out of memory");
     default:
-        return err_set(err, EHOSTUNREACH, "no answer: %s", why);
+        return err_set(err, EHOSTUNREACH, "no answer: %s%s", why,
+                       exchange_hint(code, job->conf, req->url));
     }
 }
 
 static int exchange_start(const struct creds_job *job, const struct creds_http *req,
-                          struct exchange *x)
+                          struct exchange *x, struct err *err)
 {
+    int r = 0;
+
     x->easy = curl_easy_init();
     x->multi = curl_multi_init();
+    if (x->easy && strncmp(req->url, "https:", 6) == 0)
+        r = set_client_cert(job->conf, x->easy, err);
+    if (r < 0)
+        return r;
     if (!x->easy || !x->multi || !add_headers(x, req) || !exchange_options(job, req, x) ||
         curl_multi_add_handle(x->multi, x->easy))
-        return -ENOMEM;
+        return err_set(err, ENOMEM, "out of memory");
     return 0;
 }
 
@@ -183,14 +232,17 @@ static int http_once(const struct creds_job *job, const struct creds_http *req,
     struct exchange x = {.body = &ret->body};
     CURLcode code = CURLE_OK;
     long status = 0;
-    int r = exchange_start(job, req, &x);
+    int r = exchange_start(job, req, &x, err);
 
-    if (r == 0)
-        r = exchange_run(job, &x, &code);
+    if (r < 0) {
+        exchange_end(&x);
+        return r;
+    }
+    r = exchange_run(job, &x, &code);
     if (r < 0)
         err_set(err, -r, r == -ECANCELED ? "ended by the daemon" : "out of memory");
     else if (code != CURLE_OK)
-        r = exchange_failed(code, &x, err);
+        r = exchange_failed(code, job, req, &x, err);
     else
         (void)curl_easy_getinfo(x.easy, CURLINFO_RESPONSE_CODE, &status);
     ret->status = (int)status;

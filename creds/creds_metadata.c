@@ -12,6 +12,7 @@
 #include "creds/creds_provider.h"
 
 #define METADATA_BASE "http://169.254.169.254"
+#define METADATA_BASE_IPV6 "http://[fd00:ec2::254]"
 #define CONNECT_NS NS_PER_S
 #define TOTAL_NS (2 * NS_PER_S)
 #define URL_MAX 2048
@@ -148,7 +149,8 @@ static int metadata_fetch(struct metadata *m, struct creds *ret, struct err *err
 int creds_metadata(const struct creds_job *job, struct creds *ret, struct err *err)
 {
     const char *given = job->conf->metadata_endpoint;
-    struct metadata m = {.job = job, .base = METADATA_BASE};
+    struct metadata m = {.job = job,
+                         .base = job->conf->metadata_ipv6 ? METADATA_BASE_IPV6 : METADATA_BASE};
     char base[URL_MAX];
     size_t len;
     int r;

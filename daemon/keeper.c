@@ -55,6 +55,7 @@ struct keeper {
     unsigned failed;      /* failed refreshes in a row */
     bool first;           /* the fetch at the start: its parent reports errors */
     bool overdue_told;
+    bool end_told; /* that those of the environment expire */
 };
 
 /* ---- what is configured ---- */
@@ -69,6 +70,7 @@ void keeper_conf(const struct conf *conf, struct creds_conf *ret)
         .access_key = conf->s3.access_key_id,
         .secret = conf->s3.secret_access_key,
         .session_token = conf->s3.session_token,
+        .expiration = conf->credentials.expiration,
         .role_arn = conf->credentials.role_arn,
         .web_identity_token_file = conf->credentials.web_identity_token_file,
         .role_session_name = conf->credentials.role_session_name,
@@ -82,10 +84,13 @@ void keeper_conf(const struct conf *conf, struct creds_conf *ret)
         .container_token_file = conf->credentials.container_token_file,
         .metadata_disabled = conf->credentials.metadata_disabled,
         .metadata_endpoint = conf->credentials.metadata_endpoint,
+        .metadata_ipv6 = conf->credentials.metadata_mode == CONF_METADATA_IPV6,
         .sts_endpoint = conf->credentials.sts_endpoint,
         .sso_endpoint = conf->credentials.sso_endpoint,
         .region = strcmp(conf->s3.region, "auto") == 0 ? "" : conf->s3.region,
         .ca_bundle = conf->s3.ca_bundle,
+        .client_cert = conf->s3.client_cert,
+        .client_key = conf->s3.client_key,
         .program_env = environ,
         .stop_fd = -1,
         .limit_ns = FETCH_LIMIT_NS,
@@ -218,6 +223,22 @@ static void tell_good(struct keeper *k, bool is_new)
         log_debug("credentials fetched provider=\"%s\" expires=%s", c->provider, expires);
 }
 
+/* Those of the environment cannot be refreshed, so the operator is told while they still hold. */
+static void tell_end(struct keeper *k, uint64_t now)
+{
+    struct keeper_life life = life_of(k);
+    char expires[32];
+
+    if (!is_fixed(k) || k->first || k->end_told || !life.expires_ns ||
+        life.expires_ns > now + 2 * KEEPER_ADVISORY_NS)
+        return;
+    k->end_told = true;
+    keeper_time(life.expires_ns, expires);
+    log_warn("the credentials of the environment expire at %s, and cannot be renewed: start the "
+             "daemon again with others",
+             expires);
+}
+
 /* Logged at the first failure, and once more when time gets short. */
 static void tell_bad(struct keeper *k, uint64_t now, const struct err *err)
 {
@@ -283,6 +304,7 @@ static int refresh(struct keeper *k, struct err *err)
     } else {
         put_news(k, now, NULL);
         tell_good(k, is_new);
+        tell_end(k, now);
         k->failed = 0;
         k->retry_ns = 0;
         k->overdue_told = false;

@@ -11,13 +11,23 @@ static uint64_t life_of(const struct keeper_life *l)
     return l->expires_ns > l->fetched_ns ? l->expires_ns - l->fetched_ns : 0;
 }
 
+/* A share of `most`: what a time is behind its full second is as good as drawn by lot, and the same
+ * for whoever looks at the same time again. */
+static uint64_t share(uint64_t most_ns, uint64_t time_ns)
+{
+    uint64_t thousandths = time_ns % NS_PER_S / NS_PER_MS;
+
+    return most_ns / 1000 * thousandths;
+}
+
 uint64_t keeper_due_ns(const struct keeper_life *life)
 {
     uint64_t all = life_of(life);
+    uint64_t before = all > SHORT_LIFE_NS ? KEEPER_ADVISORY_NS : all / 2;
 
     if (!life->expires_ns)
         return UINT64_MAX;
-    return life->expires_ns - (all > SHORT_LIFE_NS ? KEEPER_ADVISORY_NS : all / 2);
+    return life->expires_ns - before - share(before / KEEPER_SPREAD, life->fetched_ns);
 }
 
 uint64_t keeper_overdue_ns(const struct keeper_life *life)
@@ -38,7 +48,7 @@ uint64_t keeper_retry_ns(const struct keeper_life *life, unsigned n, uint64_t no
         wait = KEEPER_RETRY_MAX_NS;
     if (left && wait > left)
         wait = left > KEEPER_RETRY_MIN_NS ? left : KEEPER_RETRY_MIN_NS;
-    return wait;
+    return wait - share(wait / KEEPER_SPREAD, now_ns);
 }
 
 uint32_t keeper_day(uint64_t wall_ns, int days)

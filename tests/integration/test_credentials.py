@@ -13,6 +13,7 @@ import pytest
 
 from credserver import ACCOUNT, CredServer, iso
 from harness import ACCESS, CTL, DAEMON, EX_CONFIG, EX_S3, SECRET, util
+from harness.tls import Authority, TlsFront
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 CAS, LWW = "s3-buffered-cas", "s3-buffered-lww"
@@ -174,6 +175,72 @@ def test_the_environment_takes_no_time(mount):
     m = mount(noise=None)
     assert time.monotonic() - begin < 5
     assert m.status()["keepers"][0]["restarts"] == 0
+
+
+# -- HTTPS
+
+@pytest.fixture
+def tls(source, scratch):
+    """tls(client_ca) -> a TLS server before the source, whose CA is in tls.env, and a client certificate of it."""
+    authority, made = Authority(scratch), []
+    cert, key = authority.issue("client.example")
+    key.chmod(0o600)
+
+    def make(**kwargs):
+        made.append(TlsFront(source.port, *authority.issue("127.0.0.1"), **kwargs))
+        return made[-1]
+    make.authority = authority
+    make.env = {"AWS_CA_BUNDLE": authority.path}
+    make.client = {"STATEPROXY_S3_CLIENT_CERT": cert, "STATEPROXY_S3_CLIENT_KEY": key}
+    yield make
+    for front in made:
+        front.close()
+
+
+@pytest.mark.parametrize("kind", ["web_identity", "assume", "sso", "pod_identity"])
+def test_sources_over_tls(mount, source, proxy, tls, kind):
+    """Of a CA of one's own, with a client certificate, as private clouds want it."""
+    front = tls(client_ca=tls.authority.path)
+    env = {n: str(v).replace(source.url, front.endpoint()) if v is not None else None
+           for n, v in {**getattr(source, kind)(), **tls.env, **tls.client}.items()}
+    m = mount(via=proxy, env=env)
+    works(m)
+    assert news(m)["refreshes"] == 1 and source.n == 1
+    assert {h.subject for h in front.handshakes} == {((("commonName", "client.example"),),)}
+
+
+def test_a_source_over_tls_is_checked(mount, source, proxy, tls):
+    plain, strict = tls(), tls(client_ca=tls.authority.path, versions=["TLSv1_2"])
+    web = source.web_identity()
+    refused(mount(start=False, env={**web, "AWS_ENDPOINT_URL_STS": plain.endpoint()}), EX_CONFIG,
+            "web identity", "no trusted TLS connection")
+    refused(mount(start=False, env={**web, **tls.env, "AWS_ENDPOINT_URL_STS": plain.endpoint("localhost")}),
+            EX_CONFIG, "no trusted TLS connection")
+    refused(mount(start=False, env={**web, **tls.env, "AWS_ENDPOINT_URL_STS": strict.endpoint()}), EX_S3,
+            "web identity", "s3.client_cert")
+    assert source.requests == []
+
+
+def test_the_address_of_the_metadata_service(mount):
+    """That of IPv6 on demand. Without a network nobody answers at either."""
+    for mode, address in (("IPv4", "http://169.254.169.254:"), ("IPv6", "http://[fd00:ec2::254]:")):
+        env = {**mount(start=False, env=NO_KEYS).env, "AWS_EC2_METADATA_DISABLED": "false",
+               "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": mode}
+        done = util.run(["unshare", "--net", DAEMON], 30, check=False, env=util.clean_env(**env_of(env)))
+        assert done.code == EX_S3 and address in done.out + done.err, done
+
+
+def test_the_environment_says_when_it_expires(mount, proxy):
+    end = iso(time.time() + 3)
+    m = mount(via=proxy, env={"AWS_SESSION_TOKEN": "mine", "AWS_CREDENTIAL_EXPIRATION": end})
+    assert news(m)["expires"] == end
+    works(m)
+    util.wait_until(lambda: "cannot be renewed" in m.log(), 20, "the warning")
+    assert f"the credentials of the environment expire at {end}" in m.log()
+    refused(mount(start=False, env={"AWS_CREDENTIAL_EXPIRATION": iso(time.time() - 60)}), EX_CONFIG,
+            "have expired")
+    refused(mount(start=False, env={"AWS_CREDENTIAL_EXPIRATION": "tomorrow"}), EX_CONFIG, "no time")
+    works(m)                # S3 decides
 
 
 # -- what is wrong at the start
