@@ -308,12 +308,13 @@ class Load:
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("variant", [LWW, CAS])
 def test_rotated_under_load(mount, source, proxy, variant):
-    """Lives of four seconds; the token file changes each time, and S3 takes no token but the last two."""
+    """Lives of four seconds; the token file changes each time. The source takes no token but the last two (the keeper
+    may have read the file just before), nor does S3."""
     source.life = 4
     m = mount(via=proxy, env=source.web_identity("web-0"), variant=variant, workers=3)
     load = Load(m)
     for n in range(1, 5):
-        source.web_tokens = {f"web-{n}"}
+        source.web_tokens = {f"web-{n - 1}", f"web-{n}"}
         source.file("web-token", f"web-{n}")
         issued = source.n
         util.wait_until(lambda: source.n > issued, 20, "a refresh")     # noqa: B023
