@@ -72,10 +72,17 @@ enum shm_probe {
     SHM_PROBE_FAILED,
 };
 
+/* Forms of folders that other programs made and that were seen here: where there are none, nobody
+ * asks for them (workers/objmeta/folder.h). */
+enum shm_folders {
+    SHM_FOLDERS_BARE = 1u << 0,   /* an object without a slash */
+    SHM_FOLDERS_SUFFIX = 1u << 1, /* name_$folder$ */
+};
+
 /* Writer: the supervisor, before the first fork; nobody after it, except `draining` and `probe`
- * (supervisor, atomic), `conditions` (the probe's task, then the supervisor), `habits` (workers,
- * bits set atomically, none cleared), `retry_spent` and `refused` (workers: only a hint). Readers:
- * all, without lock. The tables have the layout of one version of the program, and only
+ * (supervisor, atomic), `conditions` (the probe's task, then the supervisor), `habits`, `folders`
+ * (workers, bits set atomically, none cleared), `retry_spent` and `refused` (workers: only a hint).
+ * Readers: all, without lock. The tables have the layout of one version of the program, and only
  * stateproxyctl of the same version reads them: a separate layout number would be forgotten at
  * some change. `magic` and `version` never move. */
 struct shm_header {
@@ -83,6 +90,7 @@ struct shm_header {
     char version[SHM_VERSION_MAX];
     uint32_t draining;      /* atomic: no new opens, finish what is open */
     uint32_t list_tokens;   /* atomic: the server ignores start-after (workers/names/list.c) */
+    uint32_t folders;       /* atomic, bits set, none cleared: enum shm_folders */
     uint32_t habits;        /* of the S3 server: enum s3_habit */
     uint32_t retry_spent;   /* atomic, workers: tokens taken by retries (s3/s3_retry.h) */
     uint32_t refused;       /* atomic, workers: number of consecutive conditional writes that were

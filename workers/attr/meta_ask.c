@@ -8,7 +8,9 @@
 
 #include "base/clock.h"
 #include "s3/s3_error.h"
+#include "workers/objmeta/folder.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/folders.h"
 #include "workers/op/key.h"
 
 struct ask {
@@ -49,6 +51,13 @@ int meta_learn(struct worker *w, uint32_t node, const struct s3_object *obj)
 
     if (!(n->flags & SHM_NODE_DIR) && (!obj || !shm_etag_same(n->etag, obj->etag)))
         return obj ? -ESTALE : -ENOENT;
+    if (obj && !(n->flags & SHM_NODE_DIR) && folder_is_bare(obj)) {
+        folders_seen(w, SHM_FOLDERS_BARE);
+        shm_node_detach(w->shm, node);
+        if (parent != SHM_NIL)
+            shm_node_list_stale(w->shm, parent);
+        return -ESTALE;
+    }
     if (!(n->flags & SHM_NODE_META))
         r = meta_fill(shm_node_edit(w->shm, node), obj);
     if (r == -ESTALE) {

@@ -10,8 +10,8 @@
  * needed. Never for the mount's root: that is as configured. */
 bool meta_is_unknown(const struct worker *w, const struct shm_node *n);
 
-/* Under shm->meta. True if the node may turn out to be a symbolic link, or (an empty one) a FIFO,
- * socket or device, which an open must know. */
+/* Under shm->meta. True if the node may turn out to be a symbolic link, or (an empty one) a
+ * folder, FIFO, socket or device, which an open must know. */
 static inline bool meta_may_be_typed(const struct worker *w, const struct shm_node *n)
 {
     return meta_is_unknown(w, n) && !(n->flags & SHM_NODE_DIR) && n->size < PATH_MAX;

@@ -26,6 +26,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/names/names.h"
+#include "workers/op/folders.h"
 #include "workers/op/proc.h"
 #include "workers/op/validity.h"
 
@@ -169,6 +170,12 @@ static int look_dir(struct op *op, struct lookup_asked *a, uint32_t node, uint64
     return a->passes ? LOOKUP_NODE : LOOKUP_ASK;
 }
 
+/* Under shm->meta. */
+static bool may_be_folder(const struct worker *w, const struct shm_node *n)
+{
+    return n->size == 0 && meta_may_be_typed(w, n) && folders_were_seen(w, SHM_FOLDERS_BARE);
+}
+
 /* Under shm->meta. LOOKUP_NODE if the thread wants attributes and its own listing has returned
  * them; else LOOKUP_SEE or LOOKUP_ASK. */
 static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
@@ -179,7 +186,7 @@ static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
     uint64_t ttl = w->conf->directories.ttl_ns;
 
     if (a->intent.kind != INTENT_STAT || !is_within(n, ttl, now) || n->checked_ns < d->listed_ns ||
-        shm_reopen_waits(w->shm, op->caller.pid, n->ino))
+        shm_reopen_waits(w->shm, op->caller.pid, n->ino) || may_be_folder(w, n))
         return LOOKUP_ASK;
     switch (shm_lister_looks(w->shm, op->caller.pid, dir, a->lists, now, ttl)) {
     case SHM_LISTER_YES:

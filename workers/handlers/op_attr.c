@@ -20,6 +20,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/attr/node_attr.h"
+#include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
@@ -27,7 +28,9 @@
 #include "workers/names/names.h"
 #include "workers/names/room.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/folders.h"
 #include "workers/op/hold.h"
+#include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/op/validity.h"
 #include "workers/write/publish_wait.h"
@@ -430,15 +433,54 @@ static bool must_wait(struct op *op)
     return session != SHM_NIL && hold_is_publishing(op->w, session);
 }
 
-static void set_others(struct op *op)
+static void then_store(struct op *op, int error)
 {
     static const struct meta_change change = {.set = set_attributes};
-    bool begun, wait, store;
+
+    if (error)
+        then_stored(op, error);
+    else
+        meta_store(op, &change, then_stored);
+}
+
+/* The attributes of a folder that another program keeps in another form are stored on a marker. */
+static void store_of_dir(struct op *op)
+{
+    char key[KEY_CAP];
+    uint32_t node;
+    int r = -ESTALE;
+
+    if (op_keep(op) < 0)
+        return;
+    worker_lock(op->w);
+    node = op_node(op);
+    if (node != SHM_NIL)
+        r = key_of_node(op->w, node, key);
+    worker_unlock(op->w);
+    if (r < 0)
+        then_stored(op, r);
+    else
+        folder_forms(op, key, FOLDER_FORMS_UNIFY, then_store);
+}
+
+/* Under shm->meta. */
+static bool may_have_forms(struct op *op)
+{
+    uint32_t node = op_node(op);
+
+    return node != SHM_NIL && (shm_node_at(op->w->shm, node)->flags & SHM_NODE_DIR) &&
+           folders_were_seen(op->w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX);
+}
+
+static void set_others(struct op *op)
+{
+    bool begun, wait, store, forms;
 
     worker_lock(op->w);
     begun = op->rec->node != SHM_NIL; /* by a predecessor */
     wait = !begun && must_wait(op);
     store = begun || (!wait && must_store(op));
+    forms = store && !begun && may_have_forms(op);
     worker_unlock(op->w);
     if (wait) {
         if (op_keep(op) == 0)
@@ -447,8 +489,10 @@ static void set_others(struct op *op)
     }
     if (!op_is_current(op))
         op_stop_waiting(op);
-    if (store)
-        meta_store(op, &change, then_stored);
+    if (forms)
+        store_of_dir(op);
+    else if (store)
+        then_store(op, 0);
     else
         attr_apply(op);
 }

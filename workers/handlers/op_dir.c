@@ -12,14 +12,17 @@
 #include "fuse/fuse_reply.h"
 #include "shm/shm_lister.h"
 #include "shm/shm_session.h"
+#include "workers/attr/meta_ask.h"
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/list.h"
 #include "workers/names/room.h"
+#include "workers/op/folders.h"
 
 #define OFF_PAGES 2                    /* offsets 0 and 1 are "." and ".." */
 #define OFF_LOCAL UINT32_C(0x7fffffff) /* in place of page number + 1 */
+#define DT_UNKNOWN_TYPE 0
 #define DT_REG_TYPE 8
 #define DT_DIR_TYPE 4
 #define DT_TYPE_SHIFT 12 /* from S_IFMT */
@@ -210,10 +213,14 @@ static uint64_t validity(const struct worker *w, uint64_t page_ns)
     return age < ttl ? ttl - age : 0;
 }
 
-/* Under shm->meta. A name that is only known from listings is a regular file. */
+/* Under shm->meta. A name that is only known from listings is a regular file; an empty one may be a
+ * folder, where such folders were seen. */
 static uint32_t dir_type_of(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (n->size == 0 && meta_may_be_typed(w, n) && folders_were_seen(w, SHM_FOLDERS_BARE))
+        return DT_UNKNOWN_TYPE;
 
     if (shm_node_type(n))
         return shm_node_type(n) >> DT_TYPE_SHIFT;
@@ -235,6 +242,8 @@ static void put_entry(struct answer *a, const struct list_entry *e, uint64_t nex
     uint64_t valid = validity(w, page_ns), ino;
     uint32_t type = e->type == LIST_DIR ? DT_DIR_TYPE : DT_REG_TYPE, node;
 
+    if (type == DT_REG_TYPE && e->size == 0 && folders_were_seen(w, SHM_FOLDERS_BARE))
+        type = DT_UNKNOWN_TYPE;
     worker_lock(w);
     node = node_of_entry(a, e, page_ns);
     if (node != SHM_NIL) {

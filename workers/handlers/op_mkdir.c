@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "s3/s3_error.h"
 #include "workers/attr/node_attr.h"
+#include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
@@ -15,6 +16,7 @@
 #include "workers/names/names.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
+#include "workers/op/key.h"
 #include "workers/op/validity.h"
 
 /* ---- MKDIR ---- */
@@ -183,16 +185,34 @@ static void on_marker_deleted(void *arg, const struct s3_result *res)
 
 /* Sends the DELETE even if the listing showed no marker: it removes folders that some servers keep
  * without an object. */
-static void delete_marker(struct op *op, const char *marker, int error)
+static void delete_marker(struct op *op, int error)
 {
+    char key[KEY_CAP];
+    uint32_t dir;
     int r = error;
 
     if (r == 0) {
-        r = s3_delete(op->w->s3, &(struct s3_delete){.key = marker}, on_marker_deleted, op,
-                      &op->s3);
+        worker_lock(op->w);
+        dir = op_node(op);
+        r = dir == SHM_NIL
+                ? -ESTALE
+                : key_of_name(op->w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
+        worker_unlock(op->w);
     }
+    if (r == 0)
+        r = key_add_slash(key);
+    if (r == 0)
+        r = s3_delete(op->w->s3, &(struct s3_delete){.key = key}, on_marker_deleted, op, &op->s3);
     if (r < 0)
         rmdir_apply(op, r);
+}
+
+static void delete_forms(struct op *op, const char *marker, int error)
+{
+    if (error)
+        rmdir_apply(op, error);
+    else
+        folder_forms(op, marker, FOLDER_FORMS_REMOVE, delete_marker);
 }
 
 static bool has_local(struct op *op)
@@ -215,7 +235,7 @@ static int check_empty(struct op *op, char key[KEY_CAP])
 {
     int r = key_add_slash(key);
 
-    return r < 0 ? r : dir_check_empty(op, key, delete_marker);
+    return r < 0 ? r : dir_check_empty(op, key, delete_forms);
 }
 
 /* ---- both ---- */

@@ -6,6 +6,7 @@
 
 #include "s3/s3_error.h"
 #include "shm/shm_session.h"
+#include "workers/handlers/folder_forms.h"
 #include "workers/handlers/rename.h"
 #include "workers/handlers/rename_copy.h"
 #include "workers/names/dir_empty.h"
@@ -180,6 +181,19 @@ static void settle_below(struct op *op)
     rename_settle(op, true, false);
 }
 
+/* A folder that another program keeps in another form gets its marker, which moves like any key
+ * below. */
+static void unify_source(struct op *op)
+{
+    char from[KEY_CAP], to[KEY_CAP];
+    int r = rename_keys_of(op, true, from, to);
+
+    if (r < 0)
+        op_step_done(op, r);
+    else
+        folder_forms(op, from, FOLDER_FORMS_UNIFY, op_step_done);
+}
+
 static void move_keys(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP];
@@ -192,8 +206,11 @@ static void move_keys(struct op *op)
 }
 
 static const struct op_step dir_steps[] = {
-    {.run = check_target, .skip = target_was_empty}, {.run = publish_below},
-    {.run = settle_below, .optional = true},         {.run = move_keys},
+    {.run = check_target, .skip = target_was_empty},
+    {.run = publish_below},
+    {.run = settle_below, .optional = true},
+    {.run = unify_source},
+    {.run = move_keys},
     {.run = rename_keep_dir, .optional = true},
 };
 

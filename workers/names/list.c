@@ -12,6 +12,8 @@
 #include "s3/s3_error.h"
 #include "workers/names/list_shadow.h"
 #include "workers/names/room.h"
+#include "workers/objmeta/folder.h"
+#include "workers/op/folders.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 
@@ -102,14 +104,21 @@ static bool add_entry(struct list_load *l, const struct list_entry *e)
     return !l->full;
 }
 
-/* The last file that waited for its directory has one: the file is not shown. */
+/* The last file that waited for its directory has one: the file is not shown. (An empty one may be
+ * the folder itself.) */
 static void shadow_last(struct list_load *l)
 {
     unsigned i = l->shadow.n - 1;
+    const uint8_t *page = page_at(l, l->shadow.file[i].page);
+    size_t off = l->shadow.file[i].off;
+    struct list_entry e;
 
+    if (list_page_next(page, &off, &e) && e.size == 0)
+        folders_seen(l->w, SHM_FOLDERS_BARE);
+    else
+        l->hidden++;
     list_page_shadow(page_at(l, l->shadow.file[i].page), l->shadow.file[i].off);
     list_shadow_pop(&l->shadow);
-    l->hidden++;
 }
 
 static void show_entry(struct list_load *l, const struct list_entry *e)
@@ -124,17 +133,54 @@ static void show_entry(struct list_load *l, const struct list_entry *e)
     list_shadow_push(&l->shadow, e->name, e->name_len, l->n_blocks - 1, used);
 }
 
+/* True if a page that is being filled has this name; or the name table, from an earlier page. */
+static bool is_listed(struct list_load *l, const char *name, size_t len)
+{
+    struct list_entry e;
+    bool found;
+
+    for (unsigned i = 0; i < l->n_blocks; i++) {
+        size_t off = 0;
+
+        while (list_page_next(page_at(l, i), &off, &e)) {
+            if (e.name_len == len && memcmp(e.name, name, len) == 0)
+                return true;
+        }
+    }
+    if (!l->want.page)
+        return false;
+    worker_lock(l->w);
+    found = shm_node_find(l->w->shm, l->want.node, name, len) != SHM_NIL;
+    worker_unlock(l->w);
+    return found;
+}
+
+/* "name_$folder$" is shown as a directory "name", unless that is listed itself: "name" and "name/"
+ * are before it. */
+static void show_folder(struct list_load *l, struct list_entry *e, size_t len)
+{
+    folders_seen(l->w, SHM_FOLDERS_SUFFIX);
+    if (!can_be_name(e->name, len) || is_listed(l, e->name, len))
+        return;
+    e->type = LIST_DIR;
+    e->name_len = (uint8_t)len;
+    show_entry(l, e);
+}
+
 static void take_entry(struct list_load *l, const struct s3_list_entry *entry, size_t len, bool dir)
 {
     struct list_entry e = {.type = dir ? LIST_DIR : LIST_FILE,
                            .size = entry->size,
                            .mtime_ns = entry->mtime_ns,
                            .name = entry->key + l->skip};
+    size_t folder = dir ? 0 : folder_of_suffix(e.name, len, e.size);
 
     if (list_shadow_pass(&l->shadow, e.name, len, dir))
         shadow_last(l);
     if (key_is_reserved(l->w->conf, entry->key, entry->key_len)) {
         ; /* hidden from applications */
+    } else if (folder) {
+        show_folder(l, &e, folder);
     } else if (can_be_name(e.name, len)) {
         e.name_len = (uint8_t)len;
         if (entry->etag)
@@ -174,8 +220,11 @@ void list_version(struct worker *w, uint32_t dir, const struct list_entry *e,
 {
     uint32_t node = shm_node_find(w->shm, dir, e->name, e->name_len);
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(w->shm, node);
+    /* An empty object that a lookup has shown to be a folder: a listing cannot tell. */
+    bool folder =
+        n && (n->flags & SHM_NODE_DIR) && e->size == 0 && folders_were_seen(w, SHM_FOLDERS_BARE);
 
-    *ret = (struct shm_version){.dir = e->type == LIST_DIR,
+    *ret = (struct shm_version){.dir = e->type == LIST_DIR || folder,
                                 .size = e->size,
                                 /* Whole seconds, as in the reply to a GET. */
                                 .mtime_ns = e->mtime_ns - e->mtime_ns % 1000000000,

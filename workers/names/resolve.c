@@ -8,6 +8,11 @@
  *                                    could come: LIST of "name/", one key. If it is an empty
  *                                    file: HEAD, since it may be a FIFO, a socket or a device
  *
+ * A folder may be kept in other forms (workers/objmeta/folder.h). An empty object "name" may be
+ * one: after a LIST the HEAD tells; if GET or HEAD came first, LIST of "name/" follows, since a
+ * marker there counts more. "name_$folder$" is one if there is neither "name" nor "name/": the LIST
+ * of "name" usually shows it; if not, a HEAD asks for it, but only on mounts that have seen one.
+ *
  * GET first is right if the file is read next: open, read and close of a small file cost only this
  * one request. A LIST covers files, directories and nothing alike, but brings no data. (What
  * lookups in the same directory have found would be a better guess than the form of the name:
@@ -23,6 +28,8 @@
 
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/objmeta/folder.h"
+#include "workers/op/folders.h"
 #include "workers/op/key.h"
 
 /* Keys between "name" and "name/" begin with "name" and one of " !\"#$%&'()*+,-." ("name-2",
@@ -39,10 +46,14 @@ struct resolve {
     struct s3_object obj;
     bool file, dir; /* seen in a listing */
     bool passed;    /* the page has a key that sorts at "name/" or after it */
+    bool listed;    /* a listing has shown whether there is "name/" */
+    bool bare;      /* `obj` is a folder, which GET or HEAD has shown */
+    bool suffix;    /* there is "name_$folder$" */
+    bool no_suffix; /* there is none */
     uint8_t *data;
     size_t cap;
     size_t key_len;
-    char key[KEY_CAP + 1]; /* room for a slash */
+    char key[KEY_CAP + FOLDER_SUFFIX_LEN]; /* room for a slash, or the suffix */
 };
 
 /* ---- the end ---- */
@@ -63,7 +74,9 @@ void resolve_cancel(struct resolve *r)
 
 static void resolve_finish(struct resolve *r)
 {
-    r->res.obj = r->res.kind == RESOLVE_FILE && !r->res.not_modified ? &r->obj : NULL;
+    bool tells = r->res.kind == RESOLVE_FILE || (r->res.kind == RESOLVE_DIR && r->res.has_meta);
+
+    r->res.obj = tells && !r->res.not_modified ? &r->obj : NULL;
     r->res.data = r->res.data_len ? r->data : NULL;
     r->done(r->arg, &r->res);
     resolve_drop(r);
@@ -90,16 +103,45 @@ static int on_below_entry(void *arg, const struct s3_list_entry *entry)
 }
 
 static int ask_head(struct resolve *r);
+static int ask_suffix(struct resolve *r);
 
-/* An empty file may be a FIFO, a socket or a device: only its metadata tell. */
+/* An empty file may be a folder, a FIFO, a socket or a device: only its metadata tell. */
 static bool may_be_special(const struct resolve *r)
 {
-    return r->file && !r->dir && r->obj.size == 0 && r->w->conf->metadata == CONF_METADATA_FULL;
+    return r->file && !r->dir && !r->bare && r->obj.size == 0 &&
+           r->w->conf->metadata == CONF_METADATA_FULL;
+}
+
+/* The name belongs to the folder before its suffix, and is not shown itself. */
+static bool is_hidden(const struct resolve *r)
+{
+    return folder_of_suffix(r->key, r->key_len, r->obj.size) > 0;
+}
+
+static bool may_have_suffix(const struct resolve *r)
+{
+    return !r->file && !r->dir && !r->suffix && !r->no_suffix &&
+           folders_were_seen(r->w, SHM_FOLDERS_SUFFIX);
+}
+
+/* What else the listing says of folders. */
+static void note_folders(struct resolve *r)
+{
+    if (r->suffix)
+        folders_seen(r->w, SHM_FOLDERS_SUFFIX);
+    if (r->file && r->dir && r->obj.size == 0)
+        folders_seen(r->w, SHM_FOLDERS_BARE); /* a marker in the form of old releases, perhaps */
+    r->file &= !is_hidden(r);
+    r->res.has_meta = r->bare && !r->dir;
+    r->dir |= r->bare || (r->suffix && !r->file);
 }
 
 static void conclude(struct resolve *r)
 {
+    note_folders(r);
     if (may_be_special(r) && ask_head(r) == 0)
+        return;
+    if (may_have_suffix(r) && ask_suffix(r) == 0)
         return;
     r->res.kind = r->dir ? RESOLVE_DIR : r->file ? RESOLVE_FILE : RESOLVE_NONE;
     if (r->dir && r->file)
@@ -130,6 +172,7 @@ static void ask_below(struct resolve *r)
     struct s3_list how = {.prefix = r->key, .max_keys = 1, .on_entry = on_below_entry};
     int e;
 
+    r->listed = true;
     if (r->key_len >= S3_KEY_MAX) { /* no key can be below such a long one */
         conclude(r);
         return;
@@ -155,16 +198,20 @@ static void take_entry(struct resolve *r, const struct s3_list_entry *entry)
 static int on_name_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct resolve *r = arg;
+    const char *rest;
     unsigned char next;
 
     if (entry->key_len < r->key_len || memcmp(entry->key, r->key, r->key_len) != 0)
         return -EPROTO;
-    next = (unsigned char)entry->key[r->key_len];
+    rest = entry->key + r->key_len;
+    next = (unsigned char)*rest;
     if (!entry->is_prefix && entry->key_len == r->key_len)
         take_entry(r, entry);
     else if (next == '/')
         r->dir = true;
     r->passed |= next >= '/';
+    r->suffix |= !entry->is_prefix && entry->size == 0 && strcmp(rest, FOLDER_SUFFIX) == 0;
+    r->no_suffix |= strcmp(rest, FOLDER_SUFFIX) > 0;
     return 0;
 }
 
@@ -173,6 +220,8 @@ static void on_name(void *arg, const struct s3_result *s3)
     struct resolve *r = arg;
 
     r->req = NULL;
+    r->listed = true;
+    r->no_suffix |= !s3->truncated;
     if (s3->error)
         resolve_fail(r, s3, s3->error);
     else if (s3->truncated && !r->dir && !r->passed)
@@ -223,6 +272,32 @@ static int on_get_data(void *arg, uint64_t off, const void *data, size_t len)
     return 0;
 }
 
+/* There is an object of this name. A folder's own marker counts more than one in another form. */
+static void resolve_got(struct resolve *r, const struct s3_result *s3)
+{
+    bool hidden, folder;
+
+    r->obj = s3->obj;
+    hidden = !s3->not_modified && is_hidden(r);
+    folder = !s3->not_modified && !hidden && r->w->conf->metadata == CONF_METADATA_FULL &&
+             folder_is_bare(&r->obj);
+    if (folder || hidden) {
+        r->bare = folder;
+        r->file = false;
+        if (folder)
+            folders_seen(r->w, SHM_FOLDERS_BARE);
+        if (r->listed)
+            conclude(r);
+        else
+            ask_below(r);
+        return;
+    }
+    r->res.kind = RESOLVE_FILE;
+    r->res.not_modified = s3->not_modified;
+    r->res.has_meta = !s3->not_modified;
+    resolve_finish(r);
+}
+
 static void on_get(void *arg, const struct s3_result *s3)
 {
     struct resolve *r = arg;
@@ -237,11 +312,7 @@ static void on_get(void *arg, const struct s3_result *s3)
     } else if (s3->error) {
         resolve_fail(r, s3, s3->error);
     } else {
-        r->obj = s3->obj;
-        r->res.kind = RESOLVE_FILE;
-        r->res.not_modified = s3->not_modified;
-        r->res.has_meta = !s3->not_modified;
-        resolve_finish(r);
+        resolve_got(r, s3);
     }
 }
 
@@ -263,6 +334,34 @@ static int ask_get(struct resolve *r, const char *etag)
     if (!speculate)
         return ask_head(r);
     return s3_get(r->w->s3, &get, on_get, r, &r->req);
+}
+
+/* ---- HEAD of "name_$folder$" ---- */
+
+static void on_suffix(void *arg, const struct s3_result *s3)
+{
+    struct resolve *r = arg;
+
+    r->req = NULL;
+    r->suffix = !s3->error && s3->obj.size == 0;
+    r->no_suffix = !r->suffix;
+    if (s3->error && s3->error != -ENOENT)
+        resolve_fail(r, s3, s3->error);
+    else
+        conclude(r);
+}
+
+/* 0 or -errno: there can be none. */
+static int ask_suffix(struct resolve *r)
+{
+    int e = -ENAMETOOLONG;
+
+    if (r->key_len + FOLDER_SUFFIX_LEN <= S3_KEY_MAX) {
+        memcpy(r->key + r->key_len, FOLDER_SUFFIX, FOLDER_SUFFIX_LEN + 1);
+        e = s3_head(r->w->s3, r->key, on_suffix, r, &r->req);
+        r->key[r->key_len] = '\0';
+    }
+    return e;
 }
 
 /* ---- the plan ---- */

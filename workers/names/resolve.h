@@ -12,9 +12,10 @@ struct resolve_result {
     int error; /* -errno: the result is unknown */
     enum resolve_kind kind;
     bool not_modified; /* a file, still of the version given as `etag` */
-    /* FILE: size, mtime, etag; metadata if `has_meta`; NULL if not_modified */
+    /* FILE: size, mtime, etag; metadata if `has_meta`; NULL if not_modified. DIR: the object that
+     * is the folder, if that is not its marker (workers/objmeta/folder.h); usually NULL */
     const struct s3_object *obj;
-    bool has_meta;       /* from GET or HEAD, not from a listing */
+    bool has_meta;       /* `obj` is from GET or HEAD, not from a listing */
     const uint8_t *data; /* FILE: its first data_len bytes, or NULL if the reply had none */
     size_t data_len;
 };

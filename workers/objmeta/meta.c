@@ -166,6 +166,18 @@ static void read_mode(const struct s3_object *obj, struct shm_version *v)
     v->mode = mode & kept_bits(v->dir);
 }
 
+enum meta_dir meta_says_dir(const struct s3_object *obj)
+{
+    const char *text = s3_object_meta(obj, "mode");
+    uint32_t mode;
+
+    if (!text)
+        return META_DIR_UNSAID;
+    if (!parse_mode(text, (struct kind){.dir = true}, &mode))
+        return META_DIR_NO;
+    return S_ISDIR(mode) ? META_DIR_YES : META_DIR_UNSAID;
+}
+
 static void read_rdev(const struct s3_object *obj, struct shm_version *v)
 {
     const char *text = s3_object_meta(obj, "rdev");

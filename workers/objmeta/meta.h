@@ -14,6 +14,11 @@
  * whether this is the marker of a directory. True: there was an mtime. */
 bool meta_read(const struct s3_object *obj, struct shm_version *v);
 
+/* Whether the mode in an object's metadata is that of a directory: not if it has another type, or
+ * is none; unsaid without a mode, and with one that has no type. */
+enum meta_dir { META_DIR_UNSAID, META_DIR_YES, META_DIR_NO };
+enum meta_dir meta_says_dir(const struct s3_object *obj);
+
 /* Fills a node (under shm->meta, saved by the caller), or a copy of one, whose metadata were not
  * known. Attributes that were set here meanwhile stay. 0; -ESTALE, and nothing is changed: the
  * object has another type than the node (a link, a device). `obj` NULL: there are no metadata. */

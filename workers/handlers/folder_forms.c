@@ -1,0 +1,229 @@
+/* For each form: HEAD of the object; if it is a folder and is to be unified, HEAD of the marker,
+ * and PUT of one if there is none; DELETE of the object. Servers on top of a file system refuse the
+ * marker beside the object: there the DELETE comes first. */
+#include "workers/handlers/folder_forms.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3/s3_error.h"
+#include "workers/objmeta/folder.h"
+#include "workers/objmeta/meta.h"
+#include "workers/op/folders.h"
+#include "workers/op/key.h"
+#include "workers/write/delete.h"
+
+struct forms {
+    struct op *op;
+    void (*then)(struct op *op, int error);
+    enum folder_forms_how how;
+    enum shm_folders form; /* the one that is looked at */
+    bool asked;            /* the DELETE had the ETag as its condition */
+    bool put_last;         /* the marker is put after the DELETE */
+    struct s3_object obj;  /* of that form */
+    char form_key[KEY_CAP];
+    char key[KEY_CAP]; /* of the marker */
+};
+
+static void look_at_form(struct forms *f);
+
+static void forms_end(struct forms *f, int error)
+{
+    struct op *op = f->op;
+    void (*then)(struct op * op, int error) = f->then;
+
+    op_set_state(op, NULL, NULL);
+    free(f);
+    then(op, error);
+}
+
+static void next_form(struct forms *f)
+{
+    if (f->form == SHM_FOLDERS_SUFFIX) {
+        forms_end(f, 0);
+        return;
+    }
+    f->form = SHM_FOLDERS_SUFFIX;
+    look_at_form(f);
+}
+
+/* ---- DELETE ---- */
+
+static int forms_delete(struct forms *f);
+static int put_form_marker(struct forms *f);
+
+static void forms_deleted(struct forms *f, int error)
+{
+    int r = error;
+
+    if (r == 0 && f->put_last)
+        r = put_form_marker(f);
+    else if (r == 0)
+        next_form(f);
+    if (r < 0)
+        forms_end(f, r);
+}
+
+static void forms_on_deleted(void *arg, const struct s3_result *res)
+{
+    struct forms *f = arg;
+    int r = res->error;
+
+    f->op->s3 = NULL;
+    if (f->asked && s3_condition_unknown(res->http_status, res->code)) {
+        (void)s3_habit_learn(f->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+        r = forms_delete(f);
+        if (r == 0)
+            return;
+    }
+    /* EEXIST: somebody has made a file of it meanwhile */
+    forms_deleted(f, r == -ENOENT || r == -EEXIST ? 0 : r);
+}
+
+static int forms_delete(struct forms *f)
+{
+    struct worker *w = f->op->w;
+    struct s3_delete del = {.key = f->form_key};
+
+    f->asked = *f->obj.etag && delete_asks(w);
+    del.if_match = f->asked ? f->obj.etag : NULL;
+    return s3_delete(w->s3, &del, forms_on_deleted, f, &f->op->s3);
+}
+
+static void delete_form(struct forms *f)
+{
+    int r = forms_delete(f);
+
+    if (r < 0)
+        forms_end(f, r);
+}
+
+/* ---- the marker ---- */
+
+static void on_form_marker_put(void *arg, const struct s3_result *res)
+{
+    struct forms *f = arg;
+
+    f->op->s3 = NULL;
+    if (f->put_last && !res->error) {
+        f->put_last = false;
+        next_form(f);
+        return;
+    }
+    if (res->error && (f->put_last || res->error != -ENOTDIR)) {
+        forms_end(f, res->error);
+        return;
+    }
+    f->put_last = res->error;
+    delete_form(f);
+}
+
+static int put_form_marker(struct forms *f)
+{
+    struct meta_out meta = {0};
+    struct s3_put put = {.key = f->key,
+                         .body = {.mem = "", .len = 0},
+                         .content_type = META_TYPE_MARKER,
+                         .meta = meta.pair};
+
+    (void)meta_keep(&meta, &f->obj, META_KEEP_ALL);
+    put.n_meta = meta.n;
+    put.kept = &meta.kept;
+    return s3_put(f->op->w->s3, &put, on_form_marker_put, f, &f->op->s3);
+}
+
+static void on_form_marker_head(void *arg, const struct s3_result *res)
+{
+    struct forms *f = arg;
+    int r = res->error;
+
+    f->op->s3 = NULL;
+    if (r == 0) {
+        delete_form(f);
+        return;
+    }
+    if (r == -ENOENT)
+        r = put_form_marker(f);
+    if (r < 0)
+        forms_end(f, r);
+}
+
+/* ---- the form ---- */
+
+static bool is_folder(const struct forms *f)
+{
+    return f->form == SHM_FOLDERS_SUFFIX ? f->obj.size == 0 : folder_is_bare(&f->obj);
+}
+
+static void on_form_head(void *arg, const struct s3_result *res)
+{
+    struct forms *f = arg;
+    int r = res->error;
+
+    f->op->s3 = NULL;
+    if (r == 0)
+        f->obj = res->obj;
+    if (r == -ENOENT || r == -EISDIR || (r == 0 && !is_folder(f))) {
+        next_form(f);
+        return;
+    }
+    if (r == 0 && f->how == FOLDER_FORMS_REMOVE) {
+        delete_form(f);
+        return;
+    }
+    if (r == 0)
+        r = s3_head(f->op->w->s3, f->key, on_form_marker_head, f, &f->op->s3);
+    if (r < 0)
+        forms_end(f, r);
+}
+
+static bool form_has_key(struct forms *f)
+{
+    const char *suffix = f->form == SHM_FOLDERS_SUFFIX ? FOLDER_SUFFIX : "";
+    size_t len = strlen(f->key) - 1;
+
+    if (len + strlen(suffix) > S3_KEY_MAX)
+        return false;
+    memcpy(f->form_key, f->key, len);
+    memcpy(f->form_key + len, suffix, strlen(suffix) + 1);
+    return true;
+}
+
+static void look_at_form(struct forms *f)
+{
+    struct worker *w = f->op->w;
+    int r;
+
+    if (!folders_were_seen(w, f->form) || !form_has_key(f)) {
+        next_form(f);
+        return;
+    }
+    r = s3_head(w->s3, f->form_key, on_form_head, f, &f->op->s3);
+    if (r < 0)
+        forms_end(f, r);
+}
+
+void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
+                  void (*then)(struct op *op, int error))
+{
+    struct forms *f;
+
+    if (!folders_were_seen(op->w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX)) {
+        then(op, 0);
+        return;
+    }
+    f = calloc(1, sizeof(*f));
+    if (!f) {
+        then(op, -ENOMEM);
+        return;
+    }
+    f->op = op;
+    f->then = then;
+    f->how = how;
+    f->form = SHM_FOLDERS_BARE;
+    snprintf(f->key, sizeof(f->key), "%s", key);
+    op_set_state(op, f, free);
+    look_at_form(f);
+}

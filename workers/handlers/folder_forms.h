@@ -1,0 +1,21 @@
+/* The forms in which other programs keep a folder (workers/objmeta/folder.h), when it is removed or
+ * moved: all of them have to go. */
+#ifndef WORKERS_HANDLERS_FOLDER_FORMS_H
+#define WORKERS_HANDLERS_FOLDER_FORMS_H
+
+#include "workers/op/op.h"
+
+enum folder_forms_how {
+    FOLDER_FORMS_REMOVE, /* the folder is removed */
+    FOLDER_FORMS_UNIFY, /* it stays: first its marker is put, if there is none, with the metadata of
+                          * the object that is about to be deleted */
+};
+
+/* Deletes the objects that are the folder `key` (with a slash at its end) in other forms; an object
+ * of that name which is no folder stays. A HEAD for each form that was seen on this mount, no
+ * request at all where none was. Calls `then` with 0 or -errno, perhaps before this returns. Safe
+ * to repeat. Requires a kept op, and uses its `state`. */
+void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
+                  void (*then)(struct op *op, int error));
+
+#endif
