@@ -112,6 +112,17 @@ def test_flags_and_errors(m, open_file):
     assert os.getxattr(p, "user.b") == b"x" * 900
 
 
+def test_names_without_a_namespace(m, mount, bucket):
+    """As s3fs takes them, and stores them."""
+    p = m.path / "f.txt"
+    p.write_bytes(b"x")
+    subprocess.run(["setfattr", "-n", "key1", "-v", "value1", p], check=True)
+    for path in p, mount().path / "f.txt":
+        assert os.getxattr(path, "key1") == b"value1" and os.listxattr(path) == ["key1"]
+    os.removexattr(p, "key1")
+    assert os.listxattr(p) == []
+
+
 @pytest.mark.parametrize("first", [b"", b"x" * 100], ids=["one", "a-second"])
 def test_room_beside_the_metadata_of_others(m, bucket, first):
     """What does not fit is refused when it is set, also while the file is being written: not when it is

@@ -258,16 +258,42 @@ static int keep_and_apply(struct lookup *l, uint32_t node, uint64_t id,
     return r;
 }
 
+/* Not under a lock. True if the caller wants the attributes of a directory of which only a listing
+ * has told. */
+static bool stats_dir(struct lookup *l, const struct resolve_result *res)
+{
+    struct lookup_asked *a = &l->asked;
+
+    if (res->kind != RESOLVE_DIR || res->has_meta || !(a->seen & LOOKUP_INTENT) ||
+        a->intent.kind != INTENT_STAT)
+        return false;
+    a->wanted |= LOOKUP_PASSES;
+    lookup_see(l->op, a);
+    return !a->passes;
+}
+
+/* Under shm->meta. A GETATTR follows, and fetches them (op_attr.c). */
+static void want_metadata(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (!(n->flags & SHM_NODE_ASK) && meta_is_unknown(w, n))
+        shm_node_edit(w->shm, node)->flags |= SHM_NODE_ASK;
+}
+
 static void lookup_settle(struct lookup *l, const struct resolve_result *res)
 {
     struct op *op = l->op;
     struct worker *w = op->w;
+    bool stats = stats_dir(l, res);
     uint64_t id = 0;
     int64_t r;
     int e = 0;
 
     worker_lock(w);
     r = lookup_intern(l, res);
+    if (r >= 0 && stats)
+        want_metadata(w, (uint32_t)r);
     if (r >= 0 && !res->data)
         e = apply_validated(l, (uint32_t)r);
     else if (r >= 0)

@@ -44,8 +44,7 @@ static int check_name(const struct op *op)
 {
     if (op->w->conf->metadata == CONF_METADATA_IGNORE)
         return -ENOSYS; /* the kernel remembers that, and sends no more requests */
-    if (!begins_with(fuse_req(op)->name, XATTR_PREFIX) ||
-        fuse_req(op)->name_len > XATTR_NAME_LEN_MAX)
+    if (!xattr_is_shown(fuse_req(op)->name) || fuse_req(op)->name_len > XATTR_NAME_LEN_MAX)
         return -EOPNOTSUPP;
     return 0;
 }

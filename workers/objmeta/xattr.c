@@ -299,6 +299,17 @@ int xattr_remove(struct xattr_set *set, const char *name)
     return 0;
 }
 
+bool xattr_is_shown(const char *name)
+{
+    static const char *const hidden[] = {"system.", "security.", "trusted."};
+
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
+        if (strncmp(name, hidden[i], strlen(hidden[i])) == 0)
+            return false;
+    }
+    return true;
+}
+
 ssize_t xattr_list(const struct xattr_set *set, char *out, size_t cap)
 {
     size_t n = 0;
@@ -307,7 +318,7 @@ ssize_t xattr_list(const struct xattr_set *set, char *out, size_t cap)
         const char *name = (const char *)set->bytes + set->item[i].name;
         size_t len = strlen(name) + 1;
 
-        if (strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
+        if (!xattr_is_shown(name))
             continue;
         if (out && len > cap - n)
             return -ERANGE;

@@ -2,7 +2,8 @@
  * {"name":"base64 of the value",...}. It survives servers that fold the case of metadata names, as
  * there is only one name.
  *
- * Attributes outside the namespace "user." that s3fs has stored are preserved, but not shown. */
+ * Attributes of the namespaces "system.", "security." and "trusted." that s3fs has stored are
+ * preserved, but not shown. Others are: s3fs takes names without a namespace. */
 #ifndef WORKERS_OBJMETA_XATTR_H
 #define WORKERS_OBJMETA_XATTR_H
 
@@ -52,7 +53,10 @@ must_use int xattr_put(struct xattr_set *set, const char *name, const void *valu
 /* Removes an attribute. 0 or -ENODATA. */
 must_use int xattr_remove(struct xattr_set *set, const char *name);
 
-/* Lists all names of the user namespace, each with NUL, as listxattr(2) does. Returns their total
+/* True for a name that is not in one of the kernel's own namespaces. */
+bool xattr_is_shown(const char *name);
+
+/* Lists all names that are shown, each with NUL, as listxattr(2) does. Returns their total
  * length; `out` NULL: only that. -ERANGE if it is more than cap. */
 must_use ssize_t xattr_list(const struct xattr_set *set, char *out, size_t cap);
 
