@@ -70,7 +70,14 @@ def test_git_does_without(top, run):
     ok(run("git", "clone", "-q", "--no-hardlinks", top / "repo", top / "copied"))
 
 
-def test_pip_does_without(top, scratch, run):
+def tool(name):
+    """A program of tests/requirements.txt, or of the machine."""
+    beside = os.path.join(os.path.dirname(sys.executable), name)
+    return beside if os.access(beside, os.X_OK) else name
+
+
+@pytest.fixture
+def wheel(scratch):
     wheel = scratch / "thing-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as z:
         z.writestr("thing.py", "answer = 42\n")
@@ -78,9 +85,40 @@ def test_pip_does_without(top, scratch, run):
         z.writestr("thing-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         z.writestr("thing-1.dist-info/RECORD",
                    "thing.py,,\nthing-1.dist-info/METADATA,,\nthing-1.dist-info/WHEEL,,\nthing-1.dist-info/RECORD,,\n")
+    return wheel
+
+
+def test_pip_does_without(top, wheel, run):
     ok(run(sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--disable-pip-version-check",
            "--cache-dir", top / "cache", "--target", top / "site", wheel))
     assert (top / "site/thing.py").read_text() == "answer = 42\n"
+
+
+@pytest.mark.parametrize("cache", ["elsewhere", "on the mount"])
+def test_uv_does_without(top, wheel, run, scratch, request, cache):
+    """Its cache renames directories, which compare-and-set refuses, and for that it has no other way."""
+    where = scratch / "cache" if cache == "elsewhere" else top / "cache"
+    r = run(tool("uv"), "pip", "install", "--no-config", "--no-index", "--python", sys.executable,
+            "--cache-dir", where, "--target", top / "site", wheel)
+    if cache == "on the mount" and "s3-buffered-cas" in request.node.callspec.params.values():
+        assert r.returncode != 0 and "Invalid cross-device link" in r.stderr, r
+        return
+    ok(r)
+    assert (top / "site/thing.py").read_text() == "answer = 42\n"
+
+
+def test_npm_does_without(top, run, scratch):
+    """A package from a file, with the cache on the mount, and a second time from that cache."""
+    (scratch / "thing").mkdir()
+    (scratch / "thing/package.json").write_text('{"name": "thing", "version": "1.0.0", "main": "index.js"}')
+    (scratch / "thing/index.js").write_text("module.exports = 42\n")
+    ok(run(tool("npm"), "pack", "--silent", cwd=scratch / "thing"))
+    for name in "one", "two":
+        (top / name).mkdir()
+        (top / name / "package.json").write_text('{"name": "%s", "version": "1.0.0"}' % name)
+        ok(run(tool("npm"), "install", "--offline", "--no-audit", "--no-fund", "--cache", top / "cache",
+               scratch / "thing/thing-1.0.0.tgz", cwd=top / name))
+        assert (top / name / "node_modules/thing/index.js").read_text() == "module.exports = 42\n"
 
 
 def test_rsync(top, linked, run):
