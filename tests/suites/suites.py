@@ -248,6 +248,7 @@ def main():
     guard = Guard()
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="sp-suite-"))
     os.chmod(scratch, 0o755)        # other users come through it
+    guard.directory(scratch)
     server = None
     try:
         server = start_server(args, guard)
