@@ -10,6 +10,7 @@
 #include "shm/shm_journal.h"
 #include "shm/shm_node.h"
 #include "shm/shm_notify.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
 #include "shm/shm_upload.h"
@@ -37,6 +38,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_NODE] = {"node", shm_node_size, shm_node_init, shm_node_check},
     [SHM_TABLE_SESSION] = {"session", shm_session_size, shm_session_init, shm_session_check},
     [SHM_TABLE_UPLOAD] = {"upload", shm_upload_size, NULL, shm_upload_check},
+    [SHM_TABLE_PATCH] = {"patch", shm_patch_size, NULL, shm_patch_check},
     [SHM_TABLE_HANDLE] = {"handle", shm_handle_size, shm_handle_init, shm_handle_check},
     [SHM_TABLE_FLOCK] = {"flock", shm_flock_size, shm_flock_init, shm_flock_check},
     [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init, shm_baseline_check},

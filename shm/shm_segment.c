@@ -30,6 +30,7 @@ static void view_tables(struct shm *shm)
     shm->nodes = (void *)(shm->base + off[SHM_TABLE_NODE]);
     shm->sessions = (void *)(shm->base + off[SHM_TABLE_SESSION]);
     shm->uploads = (void *)(shm->base + off[SHM_TABLE_UPLOAD]);
+    shm->patches = (void *)(shm->base + off[SHM_TABLE_PATCH]);
     shm->handles = (void *)(shm->base + off[SHM_TABLE_HANDLE]);
     shm->flocks = (void *)(shm->base + off[SHM_TABLE_FLOCK]);
     shm->baselines = (void *)(shm->base + off[SHM_TABLE_BASELINE]);

@@ -50,6 +50,7 @@ enum shm_table {
     SHM_TABLE_NODE,
     SHM_TABLE_SESSION,
     SHM_TABLE_UPLOAD,
+    SHM_TABLE_PATCH,
     SHM_TABLE_HANDLE,
     SHM_TABLE_FLOCK,
     SHM_TABLE_BASELINE,
@@ -97,6 +98,7 @@ struct shm_header {
                            * refused */
     uint32_t abort_refused; /* atomic, workers: it has been logged that uploads cannot be aborted */
     uint32_t no_uploads;    /* atomic, workers: the server does not support multipart uploads */
+    uint32_t no_part_copy;  /* atomic, workers: it refuses UploadPartCopy */
     uint32_t conditions;    /* atomic: what the server keeps: enum server_condition */
     uint32_t probe;         /* atomic: enum shm_probe */
     uint64_t size;
@@ -111,6 +113,7 @@ struct shm_header {
 struct shm_node_table;
 struct shm_session_table;
 struct shm_upload;
+struct shm_patch;
 struct shm_handle_table;
 struct shm_flock_table;
 struct shm_baseline_table;
@@ -133,6 +136,7 @@ struct shm {
     struct shm_node_table *nodes;
     struct shm_session_table *sessions;
     struct shm_upload *uploads;
+    struct shm_patch *patches;
     struct shm_handle_table *handles;
     struct shm_flock_table *flocks;
     struct shm_baseline_table *baselines;

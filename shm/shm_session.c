@@ -20,10 +20,9 @@ void shm_session_init(struct shm *shm)
 unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESSION_NAMES_MAX])
 {
     static const char *const contents[] = {
-        [SHM_CONTENT_SPOOL] = "loaded",
-        [SHM_CONTENT_EMPTYING] = "emptying",
-        [SHM_CONTENT_S3] = "on-s3",
-        [SHM_CONTENT_COPY] = "copy",
+        [SHM_CONTENT_SPOOL] = "loaded", [SHM_CONTENT_EMPTYING] = "emptying",
+        [SHM_CONTENT_S3] = "on-s3",     [SHM_CONTENT_COPY] = "copy",
+        [SHM_CONTENT_PATCH] = "patch",
     };
     static const char *const flags[SHM_SESSION_FLAGS] = {
         "on-disk",   "no-copy",  "lost",  "xattr",  "unpublished", "excl",  "orphan",
@@ -40,7 +39,7 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
     uint32_t content = s->content;
     unsigned n = 0;
 
-    ret[n++] = content <= SHM_CONTENT_COPY ? contents[content] : "?";
+    ret[n++] = content <= SHM_CONTENT_PATCH ? contents[content] : "?";
     for (unsigned bit = 0; bit < SHM_SESSION_FLAGS; bit++) {
         if (s->flags & (1u << bit))
             ret[n++] = flags[bit];
@@ -199,7 +198,7 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
                    : err_set(err, EUCLEAN, "session %u: ended, on node %u", i, s->node);
     if (s->node >= shm->header->sizes.nodes || shm_node_at(shm, s->node)->session != i)
         return err_set(err, EUCLEAN, "session %u: its node %u has another", i, s->node);
-    if (s->content > SHM_CONTENT_COPY)
+    if (s->content > SHM_CONTENT_PATCH)
         return err_set(err, EUCLEAN, "session %u: content %u", i, s->content);
     if (s->base > s->held_from || s->held_from > s->size)
         return err_set(err, EUCLEAN, "session %u: its spool begins beyond its end", i);

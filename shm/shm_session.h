@@ -27,11 +27,13 @@ enum shm_content {
     SHM_CONTENT_S3,       /* on S3: version expect.etag of the key; until it is loaded */
     /* on S3 under another key (`copy`), not yet published under this one; until a write */
     SHM_CONTENT_COPY,
+    /* some of it in the spool, the rest on S3: version of the node (shm_patch.h) */
+    SHM_CONTENT_PATCH,
 };
 
 enum shm_session_flag {
     SHM_SESSION_ON_DISK = 1u << 0, /* the spool is the file, not the memfd */
-    /* COPY: the server refused the copy: load the content and PUT it */
+    /* COPY, PATCH: the server refused the copy: load the content and send it */
     SHM_SESSION_NO_COPY = 1u << 1,
     SHM_SESSION_LOST = 1u << 2,  /* COPY: the content could not be loaded: do not wait for it */
     SHM_SESSION_XATTR = 1u << 3, /* `xattr` has the file's attributes, which S3 does not have yet */
@@ -193,6 +195,12 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
 static inline bool shm_session_is_loaded(const struct shm_session *s)
 {
     return s->content == SHM_CONTENT_SPOOL || s->content == SHM_CONTENT_EMPTYING;
+}
+
+/* True if changes of the content go to the spool, and what it has is read from there. */
+static inline bool shm_session_has_spool(const struct shm_session *s)
+{
+    return shm_session_is_loaded(s) || s->content == SHM_CONTENT_PATCH;
 }
 
 /* The workers to wake when a job or a change has ended; `s` is saved. They note themselves again if

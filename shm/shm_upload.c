@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/min.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_session.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -129,7 +130,11 @@ static uint32_t parts_of(const struct shm_upload_plan *plan, uint64_t size)
 
 uint32_t shm_upload_parts(const struct shm_upload_plan *plan, uint64_t size)
 {
-    uint32_t n = plan->copies + parts_of(plan, size > plan->base ? size - plan->base : 0);
+    uint32_t n = plan->copies;
+
+    if (plan->patch)
+        return plan->patch;
+    n += parts_of(plan, size > plan->base ? size - plan->base : 0);
 
     return n ? n : 1;
 }
@@ -195,7 +200,8 @@ bool shm_upload_is_whole(const struct shm_upload *u, uint32_t no, uint64_t size)
 {
     uint64_t off, len;
 
-    return shm_upload_range(&u->plan, no, size, &off, &len) && u->part[no].len == len;
+    return u->plan.patch || /* (while there is one the content does not change) */
+           (shm_upload_range(&u->plan, no, size, &off, &len) && u->part[no].len == len);
 }
 
 void shm_upload_grown(struct shm *shm, uint32_t session, uint64_t size)
@@ -224,13 +230,30 @@ static uint32_t find_part(const struct shm_upload *u, uint32_t limit, enum shm_u
     return no;
 }
 
+/* Sets the bytes of a part that is taken. */
+static void set_range(struct shm *shm, uint32_t session, uint32_t no, uint64_t size)
+{
+    const struct shm_upload *u = shm_upload_at(shm, session);
+    struct shm_upload_part *part = &shm->uploads[session].part[no];
+    const struct shm_upload_plan *plan = &u->plan;
+    bool copied = no < plan->copies;
+
+    if (plan->patch) { /* (the first time in order: the part before it has been taken) */
+        part->off = no ? u->part[no - 1].off + u->part[no - 1].len : 0;
+        part->len = shm_patch_part(shm, session, part->off, size, plan->part_size, plan->copy_size,
+                                   &copied);
+    } else {
+        (void)!shm_upload_range(plan, no, size, &part->off, &part->len);
+    }
+    part->copied = copied;
+}
+
 uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint32_t limit,
                          uint64_t size, enum shm_upload_take which)
 {
     struct shm_upload *u = upload_edit(shm, session);
     struct shm_upload_part *part;
     uint32_t no;
-    uint64_t off;
 
     if (!u->open)
         return SHM_NIL;
@@ -244,7 +267,7 @@ uint32_t shm_upload_take(struct shm *shm, uint32_t session, uint32_t owner, uint
     part->state = SHM_PART_SENDING;
     part->owner = (uint8_t)owner;
     part->changed = 0;
-    (void)shm_upload_range(&u->plan, no, size, &off, &part->len);
+    set_range(shm, session, no, size);
     if (no == u->next)
         u->next++;
     u->sending++;
@@ -279,8 +302,10 @@ void shm_upload_unsent(struct shm *shm, uint32_t session, uint32_t no, int error
     part->state = SHM_PART_NONE;
     if (no < u->next)
         u->next = no;
-    if (!u->error)
+    if (!u->error) {
         u->error = error;
+        u->copy_failed = error && part->copied;
+    }
 }
 
 #define CHANGED_MAX 16 /* parts that are noted one by one: more, and the upload begins anew */
@@ -301,7 +326,7 @@ void shm_upload_changed(struct shm *shm, uint32_t session, uint64_t seq, uint64_
     uint32_t first, end;
     struct shm_upload *u;
 
-    if (!now->open || now->seq + 1 != seq)
+    if (!now->open || now->seq + 1 != seq || now->plan.patch)
         return;
     first = shm_upload_parts(&now->plan, from + 1) - 1;
     end = to == UINT64_MAX ? now->taken : shm_upload_parts(&now->plan, to);

@@ -21,14 +21,14 @@ enum shm_part_state {
 };
 
 struct shm_upload_part {
-    uint32_t serial; /* of the upload that the record belongs to; any other: NONE */
-    uint8_t state;   /* enum shm_part_state */
-    uint8_t owner;   /* SENDING: the worker */
-    uint8_t changed; /* SENDING: the file was changed there meanwhile */
-    uint8_t unused;
+    uint32_t serial;         /* of the upload that the record belongs to; any other: NONE */
+    uint8_t state;           /* enum shm_part_state */
+    uint8_t owner;           /* SENDING: the worker */
+    uint8_t changed;         /* SENDING: the file was changed there meanwhile */
+    uint8_t copied;          /* by the server, from version base_etag */
     char etag[SHM_ETAG_MAX]; /* DONE */
     uint64_t crc;            /* DONE: its checksum, if the upload has some */
-    uint64_t len;            /* bytes that it was taken with */
+    uint64_t off, len;       /* the bytes that it was taken with */
 };
 
 /* How a file is divided into parts. */
@@ -37,6 +37,10 @@ struct shm_upload_plan {
     uint64_t base;      /* the first bytes, which are copied on the server; 0: none */
     uint32_t grows;     /* the size of the file is not known: later parts are larger */
     uint32_t copies;    /* the first parts, in which `base` is copied */
+    /* not 0: this many parts, those of the session's patch (shm_patch.h): of part_size, and of
+     * copy_size where the server copies */
+    uint32_t patch;
+    uint64_t copy_size;
 };
 
 /* What an upload is opened with. Strings are copied. */
@@ -60,7 +64,8 @@ struct shm_upload {
     uint32_t taken;   /* no part from this one on has been taken yet */
     int32_t error;    /* -errno of the first part that failed: no more are sent */
     uint32_t checksum;
-    uint32_t completing; /* Complete was sent, and may take effect */
+    uint32_t completing;  /* Complete was sent, and may take effect */
+    uint32_t copy_failed; /* error: of a part that was to be copied */
     struct shm_upload_plan plan;
     uint64_t digest;
     uint64_t seq;
@@ -126,9 +131,9 @@ bool shm_upload_worker_gone(struct shm *shm, uint32_t session, uint32_t owner);
 /* `part_size`: of equal parts, or (`grows`) of the first ones. */
 struct shm_upload_plan shm_upload_plan(uint64_t part_size, bool grows, uint64_t base);
 
-/* The position of a part of a file of `size` bytes. False: the file ends before it. (The first part
- * of an empty file has 0 bytes.) Parts that are copied are as large as S3 permits; if the others
- * grow, the first 5,000 have part_size, and later ones up to SHM_UPLOAD_PART_MAX. */
+/* The position of a part of a file of `size` bytes; not of a patch. False: the file ends before it.
+ * (The first part of an empty file has 0 bytes.) Parts that are copied are as large as S3 permits;
+ * if the others grow, the first 5,000 have part_size, and later ones up to SHM_UPLOAD_PART_MAX. */
 bool shm_upload_range(const struct shm_upload_plan *plan, uint32_t no, uint64_t size,
                       uint64_t *ret_off, uint64_t *ret_len);
 

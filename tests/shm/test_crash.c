@@ -16,6 +16,7 @@
 #include "shm/shm_journal.h"
 #include "shm/shm_lister.h"
 #include "shm/shm_notify.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_reopen.h"
 #include "shm/shm_session.h"
 #include "shm/shm_upload.h"
@@ -332,6 +333,54 @@ static void run_upload_gone(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
     (void)shm_upload_worker_gone(shm, at.session, 0);
+    shm_unlock(shm, shm->meta);
+}
+
+/* Of three units the second is here, and was changed. */
+static void prepare_patch(struct shm *shm)
+{
+    uint64_t size = 2 * SHM_PATCH_UNIT_MIN + 7;
+
+    prepare_session(shm);
+    shm_lock(shm, shm->meta);
+    shm_session_edit(shm, at.session)->size = size;
+    shm_session_edit(shm, at.session)->content = SHM_CONTENT_PATCH;
+    shm_patch_begin(shm, at.session, size);
+    shm_patch_loaded(shm, at.session,
+                     (struct shm_patch_piece){SHM_PATCH_UNIT_MIN, SHM_PATCH_UNIT_MIN});
+    shm_patch_changed(shm, at.session, SHM_PATCH_UNIT_MIN, SHM_PATCH_UNIT_MIN + 1);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_patch_begin(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_session_edit(shm, at.session)->size = 3 * SHM_PATCH_UNIT_MIN;
+    shm_patch_begin(shm, at.session, 3 * SHM_PATCH_UNIT_MIN);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_patch_changed(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_patch_loaded(shm, at.session, (struct shm_patch_piece){2 * SHM_PATCH_UNIT_MIN, 7});
+    shm_patch_changed(shm, at.session, 2 * SHM_PATCH_UNIT_MIN, 2 * SHM_PATCH_UNIT_MIN + 9);
+    shm_session_edit(shm, at.session)->size += 2;
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_patch_published(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    (void)!shm_patch_published(shm, at.session, 2 * SHM_PATCH_UNIT_MIN + 7);
+    shm_unlock(shm, shm->meta);
+}
+
+static void run_patch_cut(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_session_edit(shm, at.session)->size = 7;
+    shm_patch_cut(shm, at.session, 7);
     shm_unlock(shm, shm->meta);
 }
 
@@ -785,6 +834,10 @@ static const struct crash_op ops[] = {
     OP("upload_sent", prepare_upload, run_upload_sent),
     OP("upload_gone", prepare_upload, run_upload_gone),
     OP("upload_changed", prepare_upload, run_upload_changed),
+    OP("patch_begin", prepare_patch, run_patch_begin),
+    OP("patch_changed", prepare_patch, run_patch_changed),
+    OP("patch_published", prepare_patch, run_patch_published),
+    OP("patch_cut", prepare_patch, run_patch_cut),
     OP("upload_end", prepare_upload, run_upload_end),
     OP("session_close", prepare_session, run_session_close),
     OP("session_free", prepare_closing, run_session_free),

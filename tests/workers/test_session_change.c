@@ -24,7 +24,7 @@ static bool begin(struct op *op, uint32_t session, uint64_t end)
     bool begun;
 
     worker_lock(op->w);
-    begun = session_change_begin(op, session, end);
+    begun = session_change_begin(op, session, (struct session_range){0, end});
     worker_unlock(op->w);
     return begun;
 }
@@ -87,7 +87,7 @@ static void test_rolled_back(void **state)
     struct op *op = fx_open(fx, UNIQUE, node, O_RDWR);
 
     worker_lock(&fx->w);
-    assert_true(session_change_begin(op, session, 1));
+    assert_true(session_change_begin(op, session, (struct session_range){0, 1}));
     shm_rollback(fx->w.shm, fx->w.shm->meta);
     worker_unlock(&fx->w);
     assert_int_equal(at(fx, session)->writing, 0);
@@ -265,7 +265,7 @@ static void test_what_outgrows_memory_moves_to_disk(void **state)
     struct op *op = fx_open(fx, UNIQUE, node, O_RDWR);
 
     store_session(fx->w.shm, session)->load.attempts = 7;
-    assert_int_equal(session_take_turn(op, session, FX_MEMORY + 1), 1);
+    assert_int_equal(session_take_turn(op, session, (struct session_range){0, FX_MEMORY + 1}), 1);
     assert_true(at(fx, session)->flags & SHM_SESSION_ON_DISK);
     assert_int_equal(at(fx, session)->load.state, SHM_JOB_IDLE);
     assert_int_equal(at(fx, session)->load.attempts, 7); /* it was none */
@@ -282,12 +282,12 @@ static void test_a_change_keeps_it_in_memory(void **state)
     uint32_t node, session = in_memory(fx, &node);
     struct op *a = fx_open(fx, UNIQUE, node, O_RDWR), *b = fx_open(fx, UNIQUE + 2, node, O_RDWR);
 
-    assert_int_equal(session_take_turn(a, session, 3), 1);
-    assert_int_equal(session_take_turn(b, session, FX_MEMORY + 1), 0);
+    assert_int_equal(session_take_turn(a, session, (struct session_range){0, 3}), 1);
+    assert_int_equal(session_take_turn(b, session, (struct session_range){0, FX_MEMORY + 1}), 0);
     assert_int_equal(session_move_to_disk(b, session), 0);
     assert_false(at(fx, session)->flags & SHM_SESSION_ON_DISK);
     assert_int_equal(end_change(a, session), OUR_BIT);
-    assert_int_equal(session_take_turn(b, session, FX_MEMORY + 1), 1);
+    assert_int_equal(session_take_turn(b, session, (struct session_range){0, FX_MEMORY + 1}), 1);
     (void)end_change(b, session);
     fx_end_op(fx, a);
     fx_end_op(fx, b);
@@ -301,7 +301,8 @@ static void test_no_disk(void **state)
     int fd = fx->env.spool[session].file_fd;
 
     fx->env.spool[session].file_fd = -1;
-    assert_int_equal(session_take_turn(op, session, FX_MEMORY + 1), -ENOSPC);
+    assert_int_equal(session_take_turn(op, session, (struct session_range){0, FX_MEMORY + 1}),
+                     -ENOSPC);
     assert_int_equal(at(fx, session)->load.state, SHM_JOB_IDLE);
     assert_int_equal(op->rec->change, SHM_CHANGE_NONE);
     fx_assert_spool(fx, session, "abc");
@@ -330,11 +331,11 @@ static void test_a_copy_is_loaded(void **state)
     struct op *op = fx_open(fx, UNIQUE, node, O_RDWR);
 
     FX_SCRIPT(FX_GET("e", "3", "old"));
-    assert_int_equal(session_take_turn(op, session, 1), 0);
+    assert_int_equal(session_take_turn(op, session, (struct session_range){0, 1}), 0);
     assert_int_equal(op->rec->change, SHM_CHANGE_LOADING);
-    assert_int_equal(session_take_turn(op, session, 1), 0); /* it runs */
+    assert_int_equal(session_take_turn(op, session, (struct session_range){0, 1}), 0); /* it runs */
     FX_WAIT(fx, shm_session_is_loaded(at(fx, session)));
-    assert_int_equal(session_take_turn(op, session, 1), 1);
+    assert_int_equal(session_take_turn(op, session, (struct session_range){0, 1}), 1);
     assert_int_equal(fx_requests(), 1);
     fx_assert_spool(fx, session, "old");
     (void)end_change(op, session);
@@ -349,13 +350,13 @@ static void test_its_load_fails(void **state)
     struct op *a = fx_open(fx, UNIQUE, node, O_RDWR), *b;
 
     FX_SCRIPT(FX_ERROR("404 Not Found", "NoSuchKey"), FX_GET("e", "3", "old"));
-    assert_int_equal(session_take_turn(a, session, 1), 0);
+    assert_int_equal(session_take_turn(a, session, (struct session_range){0, 1}), 0);
     FX_WAIT(fx, at(fx, session)->load.attempts == 1);
-    assert_int_equal(session_take_turn(a, session, 1), -ESTALE);
+    assert_int_equal(session_take_turn(a, session, (struct session_range){0, 1}), -ESTALE);
     b = fx_open(fx, UNIQUE + 2, node, O_RDWR);
-    assert_int_equal(session_take_turn(b, session, 1), 0);
+    assert_int_equal(session_take_turn(b, session, (struct session_range){0, 1}), 0);
     FX_WAIT(fx, at(fx, session)->load.attempts == 2);
-    assert_int_equal(session_take_turn(b, session, 1), 1);
+    assert_int_equal(session_take_turn(b, session, (struct session_range){0, 1}), 1);
     (void)end_change(b, session);
     fx_end_op(fx, a);
     fx_end_op(fx, b);

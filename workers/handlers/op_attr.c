@@ -292,6 +292,14 @@ static int is_refused(struct op *op, uint32_t session)
     return r;
 }
 
+/* Nothing before the new size changes, except that the last piece of the file may go on. */
+static struct session_range range_of(struct op *op)
+{
+    uint64_t size = fuse_req(op)->setattr->size;
+
+    return (struct session_range){size, size};
+}
+
 static void resize(struct op *op)
 {
     uint32_t session = session_to_resize(op);
@@ -303,7 +311,7 @@ static void resize(struct op *op)
     }
     r = is_refused(op, session);
     if (r == 0)
-        r = session_take_turn(op, session, fuse_req(op)->setattr->size);
+        r = session_take_turn(op, session, range_of(op));
     if (r == -EALREADY) {
         op_stop_waiting(op);
         attr_apply(op);

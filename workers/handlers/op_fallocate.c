@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/min.h"
 #include "shm/shm_handle.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
@@ -41,10 +42,18 @@ static uint64_t end_of(const struct fuse_fallocate_in *in)
     return in->offset + in->length;
 }
 
-/* The offset up to which the spool must have space. */
-static uint64_t room_for(const struct fuse_fallocate_in *in)
+/* What the spool must have, and have space for. */
+static struct session_range room_for(struct op *op, uint32_t session)
 {
-    return in->mode == PUNCH ? 0 : end_of(in);
+    const struct fuse_fallocate_in *in = fuse_req(op)->fallocate;
+    uint64_t end = end_of(in);
+
+    if (in->mode == PUNCH) {
+        worker_lock(op->w);
+        end = min_u64(end, shm_session_at(op->w->shm, session)->size);
+        worker_unlock(op->w);
+    }
+    return (struct session_range){in->offset, end};
 }
 
 /* The session of the request's handle, SHM_NIL if the handle is not open for writing. */
@@ -94,6 +103,15 @@ static int change_spool(struct op *op, uint32_t session, bool on_disk, uint64_t 
     return r;
 }
 
+/* What is noted as changed. (To a file that is changed in place it matters what is not.) */
+static struct session_range changed(const struct fuse_fallocate_in *in, const struct shm_session *s,
+                                    bool zeroes, bool grows)
+{
+    if (zeroes && !grows && s->content == SHM_CONTENT_PATCH)
+        return (struct session_range){in->offset, min_u64(end_of(in), s->size)};
+    return SESSION_FROM(zeroes ? in->offset : s->size);
+}
+
 /* Requires session_change_begin, which keeps others away. */
 static void change_now(struct op *op, uint32_t session)
 {
@@ -114,7 +132,8 @@ static void change_now(struct op *op, uint32_t session)
     r = change_spool(op, session, on_disk, size, new_size);
     worker_lock(w);
     if (r == 0 && (grows || zeroes))
-        session_written(w, session, SESSION_FROM(zeroes ? in->offset : size), new_size);
+        session_written(w, session, changed(in, shm_session_at(w->shm, session), zeroes, grows),
+                        new_size);
     mask = session_change_end(op, session);
     op_applied(op, r, NULL, 0);
     worker_unlock(w);
@@ -128,7 +147,7 @@ static void fallocate_attempt(struct op *op)
     int r = -EBADF;
 
     if (session != SHM_NIL)
-        r = session_take_turn(op, session, room_for(fuse_req(op)->fallocate));
+        r = session_take_turn(op, session, room_for(op, session));
     if (r < 0)
         op_fail(op, r);
     else if (r)

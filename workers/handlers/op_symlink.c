@@ -43,7 +43,7 @@ static int make_link(struct op *op, uint32_t *ret_session)
             return -ENOSPC;
         shm_session_edit(w->shm, *ret_session)->flags |= SHM_SESSION_ON_DISK;
     }
-    if (!session_change_begin(op, *ret_session, fuse_req(op)->name2_len))
+    if (!session_change_begin(op, *ret_session, (struct session_range){0, fuse_req(op)->name2_len}))
         return -EIO; /* cannot happen: it is new */
     op_edit(op)->session = *ret_session;
     return 0;

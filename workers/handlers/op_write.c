@@ -124,7 +124,8 @@ static int write_turn(struct op *op, uint32_t session, const struct fuse_write_i
     }
     if (r)
         return r > 0 ? 0 : r;
-    return session_take_turn(op, session, in->offset + in->size);
+    return session_take_turn(op, session,
+                             (struct session_range){in->offset, in->offset + in->size});
 }
 
 static void write_attempt(struct op *op)

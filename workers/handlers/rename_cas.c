@@ -72,6 +72,8 @@ static bool take_along(struct op *op, const struct rename_args *a, uint32_t from
         shm_node_move(shm, s->node, to_dir, a->new_name, a->new_len) < 0)
         return true;
     shm_etag_copy(s->expect.etag, now);
+    if (s->content == SHM_CONTENT_PATCH) /* what it lacks is there now */
+        shm_etag_copy(shm_node_edit(shm, s->node)->etag, now);
     if (key_of_node(op->w, s->node, to) == 0)
         cas_lineage(op->w, to, s->expect.etag, s->lineage);
     return true;
@@ -300,7 +302,7 @@ static void rename_cas_load(struct op *op)
     }
     /* The caller becomes the owner of the baseline. */
     session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
-    session_attach(op, node, false, op_step_done);
+    session_attach_whole(op, node, op_step_done);
 }
 
 /* ---- all of it ---- */

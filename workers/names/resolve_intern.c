@@ -160,7 +160,7 @@ bool resolve_is_ours(struct worker *w, const struct shm_node *n)
         return false;
     s = shm_session_at(w->shm, n->session);
     return shm_session_dirty(s) || s->writing || s->publish.state != SHM_JOB_IDLE ||
-           !shm_session_is_loaded(s) || (s->flags & SHM_SESSION_ORPHAN);
+           !shm_session_has_spool(s) || (s->flags & SHM_SESSION_ORPHAN);
 }
 
 /* Under shm->meta. S3 has another version than this node, whose session has written nothing: the

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "shm/shm_patch.h"
 #include "shm/shm_session.h"
 #include "workers/op/spool.h"
 #include "workers/read/ahead.h"
@@ -95,6 +96,32 @@ void read_limits_share(struct read_limits *lim, uint32_t readers, uint32_t busy)
         lim->gets = GETS_BUSY;
 }
 
+/* Under shm->meta. A file that is changed in place: what of the read is not in the spool. False:
+ * all of it is there. (A unit is larger than a read: so what is missing is in one piece.) */
+static bool look_at_patch(struct worker *w, uint32_t session, struct read_what *l)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_patch_piece piece = shm_patch_lacks(w->shm, session, l->off, l->off + l->len);
+
+    if (!piece.len)
+        return false;
+    l->session = session;
+    l->generation = s->generation;
+    l->cuts = s->cuts;
+    l->before = (uint32_t)(piece.off - l->off);
+    l->after = (uint32_t)(l->off + l->len - piece.off - piece.len);
+    l->off = piece.off;
+    l->len = (uint32_t)piece.len;
+    l->size = shm_node_at(w->shm, s->node)->size;
+    return true;
+}
+
+static bool is_patch(struct worker *w, const struct shm_node *n)
+{
+    return n->session != SHM_NIL &&
+           shm_session_at(w->shm, n->session)->content == SHM_CONTENT_PATCH;
+}
+
 /* Under shm->meta. `first`: notes the read in the handle; *ret_wants: it is time to read on
  * ahead. */
 static void read_look(struct op *op, const struct read_args *in, struct source *from,
@@ -114,7 +141,7 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
     n = shm_node_at(w->shm, l->node);
     l->content = n->content;
     l->bytes_node = n->bytes_node;
-    if (read_is_from_session(w, n)) {
+    if (read_is_from_session(w, n) || is_patch(w, n)) {
         const struct shm_session *s = shm_session_at(w->shm, n->session);
 
         from->kind = LOOK_SPOOL;
@@ -126,14 +153,17 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
         if (first && h->session == n->session && !shm_session_dirty(s) &&
             !(s->flags & SHM_SESSION_ORPHAN))
             w->variant->has_read(op, l->node, s->expect.etag);
-        return;
+        if (!is_patch(w, n) || !l->len || !look_at_patch(w, n->session, l))
+            return;
+        from->kind = LOOK_BLOCKS;
     }
     if (is_on_its_way(w, n)) {
         from->error = -EBUSY;
         return;
     }
+    if (from->kind != LOOK_BLOCKS)
+        cut(l, size_of(w, n), in);
     from->kind = LOOK_BLOCKS;
-    cut(l, size_of(w, n), in);
     if (!first || !l->len)
         return;
     l->place = read_plan_note(h, l->off, l->len);
@@ -189,6 +219,28 @@ static void read_spool(struct op *op, const struct read_args *args, const struct
     }
     worker_count(w, SHM_STAT_READ_BYTES, (uint64_t)n);
     op_answer(op, buf, (size_t)n);
+}
+
+int read_edges(struct op *op, const struct read_what *what, struct iovec *ret_before,
+               struct iovec *ret_after)
+{
+    const struct source from = {
+        .session = what->session, .generation = what->generation, .cuts = what->cuts};
+    uint8_t *buf = spool_buffer(op->w);
+    int r = 0;
+
+    if (!buf || (uint64_t)what->before + what->after > op->w->shm->header->sizes.payload)
+        return buf ? -EIO : -ENOMEM;
+    *ret_before = (struct iovec){buf, what->before};
+    *ret_after = (struct iovec){buf + what->before, what->after};
+    if (what->before)
+        r = spool_read(op->w, what->session, buf, what->before, what->off - what->before);
+    if (r >= 0 && what->after)
+        r = spool_read(op->w, what->session, buf + what->before, what->after,
+                       what->off + what->len);
+    if (r >= 0 && !still_there(op->w, &from))
+        r = -EAGAIN;
+    return r < 0 ? r : 0;
 }
 
 void read_begin(struct op *op, const struct read_args *args, unsigned restarts)

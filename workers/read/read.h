@@ -2,6 +2,8 @@
 #ifndef WORKERS_READ_READ_H
 #define WORKERS_READ_READ_H
 
+#include <sys/uio.h>
+
 #include "workers/op/op.h"
 #include "workers/read/read_plan.h"
 
@@ -18,6 +20,13 @@ void read_begin(struct op *op, const struct read_args *args, unsigned restarts);
 
 /* Under shm->meta: true if the file is read from the spool of its session. */
 bool read_is_from_session(struct worker *w, const struct shm_node *n);
+
+struct read_what;
+
+/* Reads the bytes before and after those of the blocks from the spool, into buffers that are valid
+ * until the next READ. 0 or -errno; -EAGAIN: the file has changed, look again. */
+must_use int read_edges(struct op *op, const struct read_what *what, struct iovec *ret_before,
+                        struct iovec *ret_after);
 
 /* How much to fetch, as configured, but at most a share of the block pool. */
 struct read_limits read_limits(const struct worker *w);

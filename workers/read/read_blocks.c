@@ -18,7 +18,7 @@
 #include "workers/read/read.h"
 #include "workers/read/version_id.h"
 
-#define BLOCKS_MAX OP_REPLY_IOV
+#define BLOCKS_MAX (OP_REPLY_IOV - 2) /* (and what the spool has before and after them) */
 #define RETRY_NS (5 * NS_PER_MS) /* if no block is free, or while a rename has locked the key */
 
 /* A kept read. */
@@ -85,13 +85,20 @@ static void mark_spent(struct worker *w, const struct pinned *p, const struct re
     }
 }
 
-static void read_blocks_answer(struct op *op, const struct read_what *l, const struct pinned *p)
+/* 0; or -EAGAIN, and nothing was done: look again. */
+static int read_blocks_answer(struct op *op, const struct read_what *l, const struct pinned *p)
 {
     struct worker *w = op->w;
     struct read_what what = *l; /* the answer ends the op, and frees it */
-    struct iovec iov[BLOCKS_MAX];
+    struct iovec iovs[OP_REPLY_IOV], *iov = iovs + 1;
     uint32_t skip = (uint32_t)(l->off % SHM_BLOCK_SIZE), left = l->len;
-    int r = 0;
+    bool edges = l->before || l->after;
+    int r = edges ? read_edges(op, l, &iovs[0], &iovs[1 + p->n]) : 0;
+
+    if (r == -EAGAIN) {
+        unpin(w, p, 0);
+        return r;
+    }
 
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t len = left < SHM_BLOCK_SIZE - skip ? left : SHM_BLOCK_SIZE - skip;
@@ -104,13 +111,16 @@ static void read_blocks_answer(struct op *op, const struct read_what *l, const s
         left -= len;
         skip = 0;
     }
-    worker_count(w, SHM_STAT_READ_BYTES, l->len);
+    worker_count(w, SHM_STAT_READ_BYTES, l->before + l->len + l->after);
     if (r < 0)
         op_fail(op, r);
+    else if (edges)
+        op_answer_iov(op, iovs, p->n + 2);
     else
         op_answer_iov(op, iov, p->n);
     mark_spent(w, p, &what);
     unpin(w, p, 0);
+    return 0;
 }
 
 /* ---- waiting for blocks ---- */
@@ -279,10 +289,10 @@ static void read_blocks_attempt(struct op *op)
     if (job->wait.link || job->retry.armed)
         return;
     found = pin_all(op->w, &job->what, &p, &no);
-    if (found == SHM_BLOCK_HIT)
-        read_blocks_answer(op, &job->what, &p);
-    else
+    if (found != SHM_BLOCK_HIT)
         wait_for(job, found, no);
+    else if (read_blocks_answer(op, &job->what, &p) == -EAGAIN)
+        restart(op);
 }
 
 static void keep(struct op *op, const struct read_args *args, const struct read_what *l,
@@ -332,8 +342,8 @@ void read_blocks(struct op *op, const struct read_args *args, const struct read_
     found = pin_all(op->w, l, &p, &no);
     if (!restarts)
         worker_count(op->w, found == SHM_BLOCK_HIT ? SHM_STAT_POOL_HITS : SHM_STAT_POOL_MISSES, 1);
-    if (found == SHM_BLOCK_HIT)
-        read_blocks_answer(op, l, &p);
-    else
+    if (found != SHM_BLOCK_HIT)
         keep(op, args, l, restarts);
+    else if (read_blocks_answer(op, l, &p) == -EAGAIN)
+        read_begin(op, args, restarts + 1);
 }

@@ -15,6 +15,10 @@ struct read_what {
     uint64_t off;
     uint32_t len; /* limited by the end of the file */
     struct read_place place;
+    /* of a file that is changed in place (shm_patch.h): bytes before and after those, which are in
+     * the spool of this session */
+    uint32_t before, after;
+    uint32_t session, generation, cuts;
 };
 
 struct read_args;

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shm/shm_patch.h"
 #include "shm/shm_session.h"
+#include "workers/write/orphan.h"
 #include "workers/write/session_load.h"
 
 struct settling {
@@ -14,10 +16,33 @@ struct settling {
     char key[KEY_CAP];
 };
 
-uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
+static bool is_key(const char *found, const char *key, bool below)
+{
+    size_t len = strlen(key);
+
+    return strncmp(found, key, len) == 0 && (below || !found[len]);
+}
+
+static bool is_copy_of(const struct shm_session *s, const char *key, bool below)
+{
+    return s->content == SHM_CONTENT_COPY && !(s->flags & SHM_SESSION_LOST) &&
+           is_key(s->copy.key, key, below);
+}
+
+/* (One that could not be loaded will not be asked for again.) */
+static bool is_patch_of(struct worker *w, uint32_t session, const char *key, bool below)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    char own[KEY_CAP];
+
+    return s->content == SHM_CONTENT_PATCH && s->size <= ORPHAN_LOAD_MAX && !s->load.error &&
+           shm_patch_needs(w->shm, session, 0, UINT64_MAX).len &&
+           key_of_node(w, s->node, own) == 0 && is_key(own, key, below);
+}
+
+uint32_t copy_source_wanted(struct worker *w, const char *key, bool below, uint32_t but)
 {
     uint32_t live = w->shm->sessions->live;
-    size_t len = strlen(key);
 
     for (uint32_t i = 0; live && i < w->shm->header->sizes.sessions; i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
@@ -25,9 +50,8 @@ uint32_t copy_source_wanted(struct worker *w, const char *key, bool below)
         if (s->state == SHM_SESSION_FREE)
             continue;
         live--;
-        if (s->state == SHM_SESSION_LIVE && s->content == SHM_CONTENT_COPY &&
-            !(s->flags & SHM_SESSION_LOST) && strncmp(s->copy.key, key, len) == 0 &&
-            (below || !s->copy.key[len])) {
+        if (s->state == SHM_SESSION_LIVE && i != but &&
+            (is_copy_of(s, key, below) || is_patch_of(w, i, key, below))) {
             worker_awaits_session(w, i);
             return i;
         }
@@ -44,7 +68,7 @@ static void copy_source_attempt(struct op *op)
 
     do {
         worker_lock(w);
-        session = copy_source_wanted(w, st->key, st->below);
+        session = copy_source_wanted(w, st->key, st->below, SHM_NIL);
         worker_unlock(w);
         if (session != SHM_NIL && session_load_copy(w, session))
             return;
@@ -63,7 +87,7 @@ void copy_source_settle(struct op *op, const char *key, bool below,
     bool wanted;
 
     worker_lock(w);
-    wanted = copy_source_wanted(w, key, below) != SHM_NIL;
+    wanted = copy_source_wanted(w, key, below, SHM_NIL) != SHM_NIL;
     worker_unlock(w);
     st = wanted ? calloc(1, sizeof(*st)) : NULL;
     if (!st) { /* without memory they are not loaded; their closes report it */

@@ -99,7 +99,7 @@ void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then)
     needed = op->rec->session != SHM_NIL || is_needed(op->w, node);
     worker_unlock(op->w);
     if (needed)
-        session_attach(op, node, false, then);
+        session_attach_whole(op, node, then);
     else
         then(op, 0);
 }

@@ -35,6 +35,7 @@
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
+#include "workers/write/session_patch.h"
 
 /* ---- the PUT ---- */
 
@@ -292,7 +293,9 @@ int publish_begin(struct publish *p)
         memcpy(p->etag, s->expect.etag, sizeof(p->etag));
     p->size = s->size;
     p->base = s->base;
-    memcpy(p->base_etag, s->expect.etag, sizeof(p->base_etag));
+    p->patch = session_patch_parts(w, p->session);
+    memcpy(p->base_etag, p->patch ? shm_node_at(w->shm, s->node)->etag : s->expect.etag,
+           sizeof(p->base_etag));
     if (s->content == SHM_CONTENT_COPY)
         p->copy = s->copy;
     p->node = *shm_node_at(w->shm, s->node);

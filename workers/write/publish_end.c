@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/shm_patch.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/validity.h"
 #include "workers/read/version_id.h"
@@ -86,6 +87,8 @@ static void publish_session(struct publish *p, const struct s3_result *res)
         forget_writer(&s->pids[i]);
     if (s->content == SHM_CONTENT_COPY) /* S3 now has it under this key */
         s->content = SHM_CONTENT_S3;
+    if (s->content == SHM_CONTENT_PATCH && !shm_patch_published(p->w->shm, p->session, p->size))
+        s->content = SHM_CONTENT_SPOOL; /* all of it is there: it was sent */
     s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_RENEWED);
     p->rules->published(p, s, res);
     if (s->flags & SHM_SESSION_KEYED)

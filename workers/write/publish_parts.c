@@ -18,6 +18,7 @@
 #include "workers/op/copy.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
+#include "workers/write/session_patch.h"
 #include "workers/write/stream.h"
 
 #define UPLOADS_MAX 3 /* uploads of one publish: two may vanish on the server */
@@ -53,7 +54,8 @@ bool publish_wants_parts(const struct publish *p)
     if (p->whole)
         return false;
     /* (While the publish runs nobody else opens or ends an upload of the session.) */
-    if (p->opens || (stream_is(s) && (s->base || shm_upload_at(p->w->shm, p->session)->open)))
+    if (p->opens || p->patch ||
+        (stream_is(s) && (s->base || shm_upload_at(p->w->shm, p->session)->open)))
         return true;
     if (!may_complete(p))
         return p->size > S3_PUT_MAX; /* which publish_parts refuses */
@@ -72,8 +74,9 @@ static void fail_parts(struct publish *p, int error)
     publish_failed(p, &res);
 }
 
-/* One of the parts has failed. */
-static void fail_part(struct publish *p, int error)
+/* One of the parts has failed. (What is no longer there to be copied is -ESTALE for the server; if
+ * it is the upload, the status is 404.) */
+static void fail_part(struct publish *p, int error, bool copied)
 {
     struct s3_result res = {.error = error, .text = "in parts", .attempts = p->uploads};
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
@@ -82,7 +85,10 @@ static void fail_part(struct publish *p, int error)
     res.http_status = (int)s->failed_http;
     res.fail = (enum s3_fail)s->failed_how;
     worker_unlock(p->w);
-    publish_failed(p, &res);
+    if (copied && p->patch)
+        publish_copy_failed(p, &res);
+    else
+        publish_failed(p, &res);
 }
 
 /* ---- create ---- */
@@ -99,29 +105,40 @@ static void do_without(struct publish *p)
 {
     __atomic_store_n(&p->w->shm->header->no_uploads, 1, __ATOMIC_RELAXED);
     p->whole = true;
-    if (p->opens)
+    if (p->patch)
+        publish_without_copies(p);
+    else if (p->opens)
         publish_opened(p, NULL);
     else
         publish_next(p, PUT_SEND);
+}
+
+/* Under shm->meta. */
+static struct shm_upload_plan plan_of(const struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+    bool grows = p->opens || stream_is(s);
+    uint64_t least = p->w->conf->upload.part_size;
+
+    if (p->patch)
+        return session_patch_plan(p->w, p->session, p->patch);
+    return shm_upload_plan(grows ? least : shm_upload_part_size(p->size, least), grows, s->base);
 }
 
 void publish_open_upload(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
     const struct shm_session *s = shm_session_at(w->shm, p->session);
-    bool grows = p->opens || stream_is(s);
-    uint64_t least = w->conf->upload.part_size;
 
     shm_upload_open(w->shm, p->session,
                     &(struct shm_upload_new){
                         .key = p->key,
                         .id = res->upload_id,
-                        .plan = shm_upload_plan(
-                            grows ? least : shm_upload_part_size(p->size, least), grows, s->base),
+                        .plan = plan_of(p),
                         .digest = digest_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
-                        .base_etag = s->expect.etag,
+                        .base_etag = p->patch ? publish_patch_source(p) : s->expect.etag,
                     });
 }
 
@@ -155,7 +172,7 @@ static void create(struct publish *p)
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
         /* (Of a part that the server copies we have none.) */
-        .checksum = !shm_session_at(p->w->shm, p->session)->base,
+        .checksum = !shm_session_at(p->w->shm, p->session)->base && !p->patch,
         .kept = &p->meta.kept,
     };
     int r;
@@ -319,7 +336,6 @@ static void on_completed(void *arg, const struct s3_result *res)
 /* The list of parts, with their ETags behind it; freed by the caller. NULL: no memory. */
 static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *ret_checksum)
 {
-    uint64_t off;
     struct s3_part_done *done = calloc(n, sizeof(*done) + SHM_ETAG_MAX);
     char *etag = (char *)(done + n);
     const struct shm_upload *u;
@@ -331,9 +347,8 @@ static struct s3_part_done *list_done(struct publish *p, size_t n, enum s3_crc *
     *ret_checksum = (enum s3_crc)u->checksum;
     for (size_t i = 0; i < n; i++, etag += SHM_ETAG_MAX) {
         memcpy(etag, u->part[i].etag, SHM_ETAG_MAX - 1);
-        done[i] =
-            (struct s3_part_done){.number = (unsigned)i + 1, .etag = etag, .crc = u->part[i].crc};
-        (void)!shm_upload_range(&u->plan, (uint32_t)i, p->size, &off, &done[i].len);
+        done[i] = (struct s3_part_done){
+            .number = (unsigned)i + 1, .etag = etag, .crc = u->part[i].crc, .len = u->part[i].len};
     }
     worker_unlock(p->w);
     return done;
@@ -372,13 +387,14 @@ enum state { STATE_NONE, STATE_FAILED, STATE_SENDING, STATE_DONE };
 
 /* Under shm->meta. */
 static enum state state_of(struct publish *p, struct upload_name *ret, size_t *ret_parts,
-                           int *ret_error)
+                           int *ret_error, bool *ret_copied)
 {
     const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
 
     if (!u->open)
         return STATE_NONE;
     *ret_error = u->error;
+    *ret_copied = u->copy_failed;
     *ret_parts = shm_upload_parts(&u->plan, p->size);
     if (u->error)
         return STATE_FAILED;
@@ -388,19 +404,28 @@ static enum state state_of(struct publish *p, struct upload_name *ret, size_t *r
     return u->prefix >= *ret_parts && !u->sending ? STATE_DONE : STATE_SENDING;
 }
 
+/* -ESTALE of a copy: its source has another version now (412). Else the upload has vanished. */
+static bool is_copy_refused(const struct publish *p, bool copied)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return copied && p->patch && s->failed_http == 412;
+}
+
 /* Continues the upload as far as it can be now. */
 static void drive(struct publish *p)
 {
     struct upload_name name;
     enum state state;
     size_t parts = 0;
+    bool copied = false;
     int error = 0;
 
     worker_hook_add(p->w, &p->hook);
     upload_drive(p->w, p->session);
     worker_lock(p->w);
     shm_upload_grown(p->w->shm, p->session, p->size);
-    state = state_of(p, &name, &parts, &error);
+    state = state_of(p, &name, &parts, &error, &copied);
     worker_unlock(p->w);
     if (state == STATE_SENDING) /* each part that ends wakes this worker */
         return;
@@ -409,10 +434,10 @@ static void drive(struct publish *p)
         complete(p, &name, parts);
     else if (error == -ESTALE && p->base) /* what was to be copied has been replaced */
         publish_next(p, PUT_STALE);
-    else if (state == STATE_NONE || error == -ESTALE)
+    else if (state == STATE_NONE || (error == -ESTALE && !is_copy_refused(p, copied)))
         begin_anew(p, false);
     else
-        fail_part(p, error);
+        fail_part(p, error, copied);
 }
 
 static void on_turn(struct worker_hook *hook)
@@ -431,6 +456,9 @@ static bool is_current(struct publish *p)
     if (!u->open || strcmp(u->key, p->key) != 0)
         return false;
     p->stale_meta = u->digest != digest_of(p);
+    if (u->plan.patch != p->patch ||
+        (p->patch && strcmp(u->base_etag, publish_patch_source(p)) != 0))
+        return false;
     if (stream_is(s))
         return true; /* more has been appended to it since it was opened */
     /* (Metadata set while it was written do not cost it all its parts.) */

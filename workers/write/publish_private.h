@@ -44,10 +44,11 @@ struct publish {
     struct shm_copy copy;   /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
     /* of an upload in parts (publish_parts.c) */
-    bool whole;    /* the server does not support one: a PUT whatever the size */
-    bool opens;    /* the job ends when the upload is open (upload_open.h) */
-    uint64_t base; /* of a stream: bytes of version base_etag that come first */
-    char base_etag[SHM_ETAG_MAX];
+    bool whole;                   /* the server does not support one: a PUT whatever the size */
+    bool opens;                   /* the job ends when the upload is open (upload_open.h) */
+    uint64_t base;                /* of a stream: bytes of version base_etag that come first */
+    char base_etag[SHM_ETAG_MAX]; /* also of what a patch copies */
+    uint32_t patch;  /* parts of which some are copied (session_patch.h); 0: none of them is */
     bool vanished;   /* the server no longer knows the upload */
     bool stale_meta; /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
@@ -133,6 +134,16 @@ void publish_opened(struct publish *p, const struct s3_result *res);
 
 /* Opens an upload before it is needed: if that fails, the publish will try again. */
 bool publish_is_early(const struct publish *p);
+
+/* A part that was to be copied on the server has failed with this result of S3: a patch goes on
+ * without copies, or has a conflict (publish_patch.c). */
+void publish_copy_failed(struct publish *p, const struct s3_result *res);
+
+/* Under shm->meta. The version whose bytes a patch copies. */
+const char *publish_patch_source(const struct publish *p);
+
+/* A patch goes on without copies: what is missing is loaded, and all of it is sent. Frees *p. */
+void publish_without_copies(struct publish *p);
 
 /* A stream that is appended to an object: HEAD has found another version of it, or none. */
 bool publish_base_is_gone(const struct publish *p, const struct s3_result *res);

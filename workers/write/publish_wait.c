@@ -19,6 +19,7 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session.h"
 #include "workers/write/session_load.h"
+#include "workers/write/session_patch.h"
 
 /* What an op waits for. */
 struct publish_wait {
@@ -28,7 +29,7 @@ struct publish_wait {
     uint32_t generation;
     uint64_t want;     /* write_seq that must be on S3 */
     uint32_t attempts; /* finished attempts when it last looked */
-    uint32_t loads;    /* the same for loads: of a copy that the server refused */
+    uint32_t loads;    /* the same for loads, of what the server does not copy */
     /* LOOK_SETTLE: a session that is a pending copy of the version to be replaced; LOOK_KEEP: one
      * of its readers */
     uint32_t other;
@@ -48,7 +49,8 @@ static bool may_begin(struct op *op, const struct shm_session *s)
 
 enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END };
 
-/* Under shm->meta. The session is a pending copy that the server refused: it is loaded first. */
+/* Under shm->meta. The session is a copy that the server refused, or a patch that has to be sent as
+ * a whole: what is missing is loaded first. */
 static enum look look_at_load(struct publish_wait *pw, const struct shm_session *s, int *ret_error)
 {
     if (s->load.state != SHM_JOB_IDLE)
@@ -61,14 +63,15 @@ static enum look look_at_load(struct publish_wait *pw, const struct shm_session 
     return LOOK_LOAD;
 }
 
-/* Under shm->meta. It may begin, unless there are pending copies of the version to be replaced. */
+/* Under shm->meta. It may begin, unless there are sessions that still need the version to be
+ * replaced (copy_source.h). */
 static enum look look_at_copies(struct worker *w, struct publish_wait *pw)
 {
     char key[KEY_CAP];
 
     if (key_of_session(w, pw->session, key) < 0)
         return LOOK_BEGIN; /* publish_begin reports the error */
-    pw->other = copy_source_wanted(w, key, false);
+    pw->other = copy_source_wanted(w, key, false, pw->session);
     return pw->other == SHM_NIL ? LOOK_BEGIN : LOOK_SETTLE;
 }
 
@@ -85,7 +88,7 @@ static enum look look_at_readers(struct worker *w, struct publish_wait *pw,
         cas_keep_readers(w, named);
     pw->other = cas_readers_wait(w, n->parent, name, n->name_len);
     if (pw->other == SHM_NIL)
-        return LOOK_BEGIN;
+        return look_at_copies(w, pw);
     if (shm_session_at(w->shm, pw->other)->load.state == SHM_JOB_IDLE)
         return LOOK_KEEP;
     worker_awaits_session(w, pw->other);
@@ -120,7 +123,8 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
             return LOOK_END;
         }
         pw->attempts = s->publish.attempts;
-        if (s->content == SHM_CONTENT_COPY && (s->flags & SHM_SESSION_NO_COPY))
+        if ((s->content == SHM_CONTENT_COPY && (s->flags & SHM_SESSION_NO_COPY)) ||
+            session_patch_lacks(w, pw->session))
             what = look_at_load(pw, s, ret_error);
         else if (may_begin(op, s))
             what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_reopen.h"
 #include "workers/cas/cas.h"
 #include "workers/cas/cas_nodes.h"
@@ -19,6 +20,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_load.h"
+#include "workers/write/session_patch.h"
 #include "workers/write/stream.h"
 
 struct attach {
@@ -26,6 +28,7 @@ struct attach {
     uint32_t node;
     uint32_t attempts; /* finished loads when it last looked */
     bool truncate;
+    bool whole;              /* of the content all is to be in the spool */
     struct upload_name left; /* of a stream that is truncated: to be aborted */
 };
 
@@ -186,10 +189,31 @@ static bool begin_truncation(struct op *op, struct attach *a)
     session_cut(op->w, session, 0);
     stream_empty(op->w, session, &a->left);
     s->content = SHM_CONTENT_SPOOL; /* readers use the spool from now on */
-    if (!session_change_begin(op, session, 0))
+    if (!session_change_begin(op, session, (struct session_range){0, 0}))
         return false;
     s->content = SHM_CONTENT_EMPTYING;
     return true;
+}
+
+/* Under shm->meta. The spool has what the op wants of it. */
+static bool has_content(struct op *op, const struct attach *a, const struct shm_session *s)
+{
+    uint32_t session = op->rec->session;
+
+    if (s->content == SHM_CONTENT_PATCH)
+        return !a->whole || !shm_patch_needs(op->w->shm, session, 0, UINT64_MAX).len;
+    return shm_session_is_loaded(s);
+}
+
+/* Under shm->meta. Nothing of the content has to be loaded yet. */
+static void load_later(struct op *op, const struct attach *a, const struct shm_session *s)
+{
+    if (s->content != SHM_CONTENT_S3 || s->load.state != SHM_JOB_IDLE)
+        return;
+    if (stream_is(s) && stream_may_copy(op->w, s))
+        stream_begin_at(op->w, op->rec->session);
+    else if (!a->whole && session_may_patch(op->w, s))
+        session_patch_begin(op->w, op->rec->session);
 }
 
 /* Under shm->meta. */
@@ -203,9 +227,9 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
         return a->truncate ? LOOK_TRUNCATE : LOOK_READY;
     if (op->rec->change == SHM_CHANGE_TRUNCATED)
         return LOOK_READY;
-    if (!a->truncate && s->content == SHM_CONTENT_S3 && stream_is(s) && stream_may_copy(op->w, s))
-        stream_begin_at(op->w, op->rec->session);
-    if (!a->truncate && shm_session_is_loaded(s))
+    if (!a->truncate)
+        load_later(op, a, s);
+    if (!a->truncate && has_content(op, a, s))
         return LOOK_READY;
     if (a->truncate && idle && s->publish.state == SHM_JOB_IDLE && !s->writing && !s->releasing)
         return begin_truncation(op, a) ? LOOK_TRUNCATE : LOOK_WAIT;
@@ -280,7 +304,7 @@ static void attach_resume(struct op *op)
     }
 }
 
-void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn *then)
+static void attach(struct op *op, uint32_t node, bool truncate, bool whole, session_then_fn *then)
 {
     struct worker *w = op->w;
     struct attach *a;
@@ -294,7 +318,7 @@ void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn
         then(op, -ENOMEM);
         return;
     }
-    *a = (struct attach){.then = then, .node = node, .truncate = truncate};
+    *a = (struct attach){.then = then, .node = node, .truncate = truncate, .whole = whole};
     worker_lock(w);
     if (op->rec->session == SHM_NIL)
         r = take_ref(op, a);
@@ -313,6 +337,16 @@ void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn
     }
     op_wait(op, attach_resume);
     attach_resume(op);
+}
+
+void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn *then)
+{
+    attach(op, node, truncate, false, then);
+}
+
+void session_attach_whole(struct op *op, uint32_t node, session_then_fn *then)
+{
+    attach(op, node, false, true, then);
 }
 
 void session_detach(struct op *op)

@@ -20,4 +20,8 @@ must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
 /* Releases the ref in op->rec->session, if there is one. */
 void session_detach(struct op *op);
 
+/* session_attach for an op that wants all of the content in the spool: of a large file too
+ * (session_patch.h). */
+void session_attach_whole(struct op *op, uint32_t node, session_then_fn *then);
+
 #endif

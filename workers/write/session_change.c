@@ -10,7 +10,9 @@
 
 #include "base/clock.h"
 #include "base/min.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_upload.h"
+#include "workers/op/hold.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_load.h"
 #include "workers/write/stream.h"
@@ -20,7 +22,17 @@ static bool job_runs(const struct shm_session *s)
     return s->publish.state == SHM_JOB_RUNNING || s->load.state == SHM_JOB_RUNNING;
 }
 
-bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
+/* Under shm->meta. The spool has what the change needs. */
+static bool is_prepared(struct worker *w, uint32_t session, struct session_range range)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+
+    return s->content == SHM_CONTENT_SPOOL ||
+           (s->content == SHM_CONTENT_PATCH &&
+            !shm_patch_needs(w->shm, session, range.from, range.to).len);
+}
+
+bool session_change_begin(struct op *op, uint32_t session, struct session_range range)
 {
     struct worker *w = op->w;
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -28,7 +40,7 @@ bool session_change_begin(struct op *op, uint32_t session, uint64_t end)
 
     if (rec->change == SHM_CHANGE_BEGUN)
         return true; /* noted by a predecessor that died in the middle */
-    if (job_runs(s) || s->content != SHM_CONTENT_SPOOL || !spool_reserve(w, session, end)) {
+    if (job_runs(s) || !is_prepared(w, session, range) || !spool_reserve(w, session, range.to)) {
         worker_awaits_session(w, session);
         return false;
     }
@@ -60,6 +72,8 @@ void session_cut(struct worker *w, uint32_t session, uint64_t size)
         s->changed_from = size;
     s->size = size;
     s->cuts++;
+    if (s->content == SHM_CONTENT_PATCH)
+        shm_patch_cut(w->shm, session, size);
 }
 
 void session_write_failed(struct worker *w, uint32_t session, int error)
@@ -116,6 +130,8 @@ void session_written(struct worker *w, uint32_t session, struct session_range ra
     if (from < s->changed_from)
         s->changed_from = from;
     note_order(s, range);
+    if (s->content == SHM_CONTENT_PATCH)
+        shm_patch_changed(w->shm, session, from, min_u64(range.to, new_size));
     s->size = new_size;
     if (new_size == 0) {
         s->write_error = 0;
@@ -134,7 +150,7 @@ static bool is_still(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
 
-    return !job_runs(s) && s->writing == 0 && shm_session_is_loaded(s) &&
+    return !job_runs(s) && s->writing == 0 && shm_session_has_spool(s) &&
            !shm_upload_at(w->shm, session)->sending;
 }
 
@@ -178,16 +194,20 @@ int session_move_to_disk(struct op *op, uint32_t session)
 
 /* ---- loading ---- */
 
-/* Under shm->meta. True: the content is only on S3, and a load has to be started. *ret_error:
- * -errno if the load that this op waited for has failed. If a load is running, it wakes this worker
- * at its end. */
-static bool wants_load(struct op *op, uint32_t session, int *ret_error)
+/* Under shm->meta. True: the content, or what the change needs of it, is only on S3, and a load has
+ * to be started. *ret_error: -errno if the load that this op waited for has failed. If a load is
+ * running, it wakes this worker at its end. (While an op moves or changes the object, what is asked
+ * of it would fail: the end of that op wakes this worker.) */
+static bool wants_load(struct op *op, uint32_t session, struct session_range range, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);
     bool known = op->rec->change == SHM_CHANGE_LOADING;
 
     *ret_error = 0;
-    if (shm_session_is_loaded(s) || op->rec->change == SHM_CHANGE_BEGUN)
+    if (shm_session_is_loaded(s) || op->rec->change == SHM_CHANGE_BEGUN ||
+        is_prepared(op->w, session, range))
+        return false;
+    if (s->content == SHM_CONTENT_PATCH && hold_is_taken(op->w, s->node, 0))
         return false;
     if (!known)
         op_edit(op)->change = SHM_CHANGE_LOADING;
@@ -201,16 +221,16 @@ static bool wants_load(struct op *op, uint32_t session, int *ret_error)
 }
 
 /* Makes sure that a load runs if one is needed. */
-static int load_first(struct op *op, uint32_t session)
+static int load_first(struct op *op, uint32_t session, struct session_range range)
 {
     bool load;
     int r;
 
     worker_lock(op->w);
-    load = wants_load(op, session, &r);
+    load = wants_load(op, session, range, &r);
     worker_unlock(op->w);
     if (load)
-        r = session_load(op->w, session);
+        r = session_load_range(op->w, session, range.from, range.to);
     if (r == -EAGAIN) { /* another worker was first: look again */
         worker_wake_self(op->w);
         r = 0;
@@ -218,19 +238,19 @@ static int load_first(struct op *op, uint32_t session)
     return r;
 }
 
-int session_take_turn(struct op *op, uint32_t session, uint64_t end)
+int session_take_turn(struct op *op, uint32_t session, struct session_range range)
 {
     struct worker *w = op->w;
 
     for (;;) {
         bool disk, begun;
-        int r = load_first(op, session);
+        int r = load_first(op, session, range);
 
         if (r < 0)
             return r;
         worker_lock(w);
-        disk = op->rec->change != SHM_CHANGE_BEGUN && wants_disk(w, session, end);
-        begun = !disk && session_change_begin(op, session, end);
+        disk = op->rec->change != SHM_CHANGE_BEGUN && wants_disk(w, session, range.to);
+        begun = !disk && session_change_begin(op, session, range);
         worker_unlock(w);
         if (!disk)
             return begun;

@@ -36,7 +36,7 @@ static bool is_read_on(struct worker *w, const struct shm_session *s)
     const struct shm_node *n = shm_node_at(w->shm, s->node);
 
     return (n->flags & SHM_NODE_PRIVATE) && n->opens && !(n->flags & SHM_NODE_LOCAL) &&
-           shm_session_is_loaded(s) && !s->held_from && !(s->flags & SHM_SESSION_ORPHAN) &&
+           shm_session_has_spool(s) && !s->held_from && !(s->flags & SHM_SESSION_ORPHAN) &&
            (!shm_session_dirty(s) || was_refused(s)) &&
            w->shm->sessions->live <= w->shm->header->sizes.sessions / 2;
 }

@@ -89,7 +89,7 @@ static int stream_turn(struct op *op, uint64_t off, size_t len)
     worker_unlock(w);
     if (r)
         return r;
-    r = session_take_turn(op, session, off + len);
+    r = session_take_turn(op, session, (struct session_range){off, off + len});
     return r < 0 ? r : r == 0;
 }
 

@@ -154,6 +154,8 @@ static uint32_t ready(const struct shm_session *s, const struct shm_upload *u)
 
     if (s->publish.state == SHM_JOB_RUNNING)
         return shm_upload_parts(&u->plan, end);
+    if (u->plan.patch) /* its publish has died */
+        return 0;
     if (!stream_is(s)) {
         if (!early_goes_on(s, u))
             return 0;
@@ -173,7 +175,7 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     const struct shm_upload *u = shm_upload_at(w->shm, session);
     uint32_t no;
 
-    if (s->state != SHM_SESSION_LIVE || !u->open || u->error || !shm_session_is_loaded(s) ||
+    if (s->state != SHM_SESSION_LIVE || !u->open || u->error || !shm_session_has_spool(s) ||
         s->load.state == SHM_JOB_RUNNING || u->sending >= w->conf->upload.concurrency)
         return false;
     shm_upload_grown(w->shm, session, s->size);
@@ -182,11 +184,11 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     if (no == SHM_NIL)
         return false;
     *ret = (struct part){
-        .w = w, .session = session, .serial = u->serial, .no = no, .copied = no < u->plan.copies};
+        .w = w, .session = session, .serial = u->serial, .no = no, .copied = u->part[no].copied};
+    ret->off = u->part[no].off;
+    ret->len = u->part[no].len;
     memcpy(ret->etag, u->base_etag, sizeof(ret->etag));
-
     ret->checksum = (enum s3_crc)u->checksum;
-    (void)!shm_upload_range(&u->plan, no, s->size, &ret->off, &ret->len);
     memcpy(ret->name.key, u->key, sizeof(ret->name.key));
     memcpy(ret->name.id, u->id, sizeof(ret->name.id));
     return true;

@@ -1,0 +1,82 @@
+/* A publish that copies on the server what has not changed (session_patch.h): what follows when a
+ * copy fails.
+ *
+ *   the source has another version, or is gone   compare-and-set: a conflict, as a refused PUT is.
+ *                                                Else the missing content is loaded, which only
+ *                                                works where the bucket keeps versions; otherwise
+ *                                                the publish fails with ESTALE. Parts of two
+ *                                                versions are never put together.
+ *   the server does not copy parts               remembered; the missing content is loaded, and all
+ *                                                is sent. It has not changed: If-Match says so.
+ *   all else                                     the publish fails, as for a part that is sent */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "workers/write/publish_private.h"
+
+const char *publish_patch_source(const struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    /* (An earlier write of ours was found there, which had the same unchanged bytes: cas_put.c.) */
+    if (p->cas.expects && !p->absent && *p->etag && strcmp(p->etag, s->expect.etag) != 0)
+        return p->etag;
+    return p->base_etag;
+}
+
+void publish_without_copies(struct publish *p)
+{
+    struct s3_result none = {0};
+
+    publish_finish(p, &none, -EAGAIN);
+}
+
+static bool is_gone(const struct s3_result *res)
+{
+    return res->http_status == 412 || res->error == -ENOENT;
+}
+
+static void source_is_gone(struct publish *p, const struct s3_result *res)
+{
+    struct s3_result refused = *res;
+    enum put_next next;
+
+    if (!p->cas.expects) {
+        log_notice("not copied key=\"%s\": the file has been replaced since it was opened", p->key);
+        publish_without_copies(p);
+        return;
+    }
+    if (refused.error != -ENOENT)
+        refused.error = -EEXIST; /* as If-Match of a PUT would have said */
+    next = p->rules->refused(p, &refused);
+    if (next == PUT_FAILED)
+        publish_failed(p, res);
+    else
+        publish_next(p, next);
+}
+
+/* The server does not copy parts, or not these. */
+static bool may_go_on(const struct s3_result *res)
+{
+    return res->fail == S3_FAIL_STALLED ||
+           (res->fail == S3_FAIL_ANSWER &&
+            ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501));
+}
+
+void publish_copy_failed(struct publish *p, const struct s3_result *res)
+{
+    uint32_t *known = &p->w->shm->header->no_part_copy;
+
+    if (is_gone(res)) {
+        source_is_gone(p, res);
+    } else if (may_go_on(res)) {
+        if (res->fail == S3_FAIL_ANSWER && !__atomic_exchange_n(known, 1, __ATOMIC_RELAXED))
+            log_warn("parts are not copied any more http_status=%d: the server refuses that, so "
+                     "large files that are changed are loaded and sent as a whole",
+                     res->http_status);
+        publish_without_copies(p);
+    } else {
+        publish_failed(p, res);
+    }
+}

@@ -1,0 +1,79 @@
+/* Sessions of large files that are changed in place: when, and in which parts they are published.
+ * The units are in shm/shm_patch.c, loading them in session_load.c. */
+#include "workers/write/session_patch.h"
+
+#include "base/min.h"
+#include "shm/shm_patch.h"
+#include "shm/shm_upload.h"
+#include "workers/server/server.h"
+#include "workers/write/session_load.h"
+#include "workers/write/stream.h"
+
+#define COPY_STEP (UINT64_C(512) << 20) /* bytes of a part that is copied: up to twice that */
+
+/* The server does all that is needed, as far as is known. */
+static bool server_may(struct worker *w)
+{
+    const struct shm_header *h = w->shm->header;
+
+    return !__atomic_load_n(&h->no_uploads, __ATOMIC_RELAXED) &&
+           !__atomic_load_n(&h->no_part_copy, __ATOMIC_RELAXED) &&
+           (!w->variant->expects || server_keeps(w, SERVER_KEEPS_COMPLETE));
+}
+
+bool session_may_patch(struct worker *w, const struct shm_session *s)
+{
+    const struct shm_node *n = shm_node_at(w->shm, s->node);
+
+    return s->size >= w->conf->upload.multipart_threshold && s->size == n->size && *n->etag &&
+           !stream_is(s) && !(s->flags & (SHM_SESSION_KEYED | SHM_SESSION_ORPHAN)) && server_may(w);
+}
+
+void session_patch_begin(struct worker *w, uint32_t session)
+{
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    if (session_load_reserve(w, session, s->size) < 0)
+        return;
+    shm_patch_begin(w->shm, session, s->size);
+    s->content = SHM_CONTENT_PATCH;
+}
+
+struct shm_upload_plan session_patch_plan(struct worker *w, uint32_t session, uint32_t n)
+{
+    uint64_t size = shm_session_at(w->shm, session)->size;
+    uint64_t least = w->conf->upload.part_size;
+    struct shm_upload_plan plan = shm_upload_plan(shm_upload_part_size(size, least), false, 0);
+
+    plan.patch = n;
+    plan.copy_size = shm_upload_part_size(2 * size, min_u64(COPY_STEP, w->conf->upload.copy_limit));
+    plan.copy_size = min_u64(plan.copy_size, SHM_UPLOAD_PART_MAX);
+    return plan;
+}
+
+uint32_t session_patch_parts(struct worker *w, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    struct shm_upload_plan plan = session_patch_plan(w, session, 0);
+    uint32_t n = 0, copied = 0;
+    uint64_t off = 0;
+
+    if (s->content != SHM_CONTENT_PATCH || (s->flags & SHM_SESSION_NO_COPY) ||
+        s->size < w->conf->upload.multipart_threshold || !server_may(w) ||
+        !shm_patch_fits(w->shm, session, s->size))
+        return 0;
+    while (off < s->size && n++ < SHM_UPLOAD_PARTS) {
+        bool is_copied;
+
+        off += shm_patch_part(w->shm, session, off, s->size, plan.part_size, plan.copy_size,
+                              &is_copied);
+        copied += is_copied;
+    }
+    return copied && off == s->size ? n : 0;
+}
+
+bool session_patch_lacks(struct worker *w, uint32_t session)
+{
+    return shm_session_at(w->shm, session)->content == SHM_CONTENT_PATCH &&
+           !session_patch_parts(w, session) && shm_patch_needs(w->shm, session, 0, UINT64_MAX).len;
+}
