@@ -129,6 +129,39 @@ def test_changing_all_of_it_in_order_needs_few_requests(m, proxy, bucket):
     f.is_right()
 
 
+def large(m, bucket, name, piece, n):
+    """An object that is n times this piece, made on the server."""
+    key, client = m.key(name), bucket.client
+    bucket.put(key + ".piece", piece)
+    upload = client.create_multipart_upload(Bucket=bucket.bucket, Key=key)["UploadId"]
+    source = {"Bucket": bucket.bucket, "Key": key + ".piece"}
+    parts = [{"PartNumber": i, "ETag": client.upload_part_copy(
+        Bucket=bucket.bucket, Key=key, UploadId=upload, PartNumber=i, CopySource=source)
+        ["CopyPartResult"]["ETag"]} for i in range(1, n + 1)]
+    client.complete_multipart_upload(Bucket=bucket.bucket, Key=key, UploadId=upload,
+                                     MultipartUpload={"Parts": parts})
+
+
+@pytest.mark.slow
+@pytest.mark.limit(180)
+@pytest.mark.parametrize("variant", BUFFERED)
+def test_4_kib_in_1_gib(mount, proxy, bucket, variant):
+    m = mount(variant=variant, via=proxy)
+    large(m, bucket, "f.bin", piece := pattern(64 * MIB, 3), 16)
+    proxy.reset_counts()
+    fd = os.open(m.path / "f.bin", os.O_RDWR)
+    os.pwrite(fd, b"x" * 4096, 700 * MIB)
+    os.close(fd)
+    print(f"{variant}: moved={moved(proxy)} requests={dict(proxy.counts())}")
+    assert moved(proxy) < 12 * MIB
+    assert sum(proxy.counts().values()) <= 9
+    assert bucket.head(m.key("f.bin"))["ContentLength"] == 1024 * MIB
+    for at in (0, 512 * MIB, 700 * MIB - 4096, 700 * MIB + 4096, 1024 * MIB - 4096):
+        got = bucket.client.get_object(Bucket=bucket.bucket, Key=m.key("f.bin"),
+                                       Range=f"bytes={at}-{at + 4095}")["Body"].read()
+        assert got == piece[at % len(piece):][:4096]
+
+
 # -- sizes and places
 
 
@@ -314,8 +347,13 @@ def test_replaced_before_anything_is_loaded(mount, proxy, bucket):
 # -- names
 
 
-def test_renamed_while_it_is_open(m, bucket):
-    f = File(m, bucket)
+# Up to 64 MiB the rest is loaded before the object goes.
+KEPT = [SIZE, 64 * MIB + 1]
+
+
+@pytest.mark.parametrize("size", KEPT)
+def test_renamed_while_it_is_open(m, bucket, size):
+    f = File(m, bucket, size)
     f.change(PART, b"before")
     os.rename(m.path / "f.bin", m.path / "g.bin")
     f.name = "g.bin"
@@ -333,6 +371,23 @@ def test_unlinked_while_it_is_open(m, bucket):
     f.change(3 * PART, b"after")
     f.read(3 * PART - 5000, 10000)
     f.close()
+    assert not bucket.exists(m.key("f.bin"))
+    m.check()
+
+
+def test_a_very_large_file_unlinked_while_it_is_open(m, bucket):
+    """What was not loaded is gone, and says so."""
+    f = File(m, bucket, KEPT[1])
+    f.change(PART, b"before")
+    os.unlink(m.path / "f.bin")
+    f.read(PART, 10)
+    with pytest.raises(OSError) as e:
+        os.pread(f.fd, 10, 8 * PART)
+    assert e.value.errno == 116
+    with pytest.raises(OSError) as e:
+        os.pwrite(f.fd, b"x", 8 * PART)
+    assert e.value.errno == 116
+    os.close(f.fd)
     assert not bucket.exists(m.key("f.bin"))
     m.check()
 

@@ -11,6 +11,7 @@ from harness import util
 from harness.pattern import pattern
 from harness.server import S3Server
 from test_cas import CAS
+from test_parts import PART, PARTS, holds
 
 LWW = "s3-buffered-lww"
 SIZE = 1_000_000
@@ -368,4 +369,25 @@ def test_the_replacement_goes_on_by_version(m, versioned, wire, when, what):
     reader.join(30)
     assert got == [data[SIZE // 2:]]
     os.close(fd)
+    m.check()
+
+
+@pytest.mark.parametrize("variant", [LWW], indirect=True)
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "deleted"])
+def test_a_large_file_that_is_changed_in_place(mount, versioned, wire, variant, gone):
+    """What its writer saw and had not loaded is had by version id, and the last writer wins."""
+    m = mount(via=wire, s3=versioned, variant=variant, env=PARTS)
+    data = bytearray(pattern(4 * PART + 7, 1))
+    versioned.put(m.key("f.bin"), bytes(data))
+    fd = os.open(m.path / "f.bin", os.O_RDWR)
+    os.pwrite(fd, b"mine", PART - 2)
+    data[PART - 2:PART + 2] = b"mine"
+    if gone:
+        versioned.delete(m.key("f.bin"))
+    else:
+        versioned.put(m.key("f.bin"), pattern(3 * PART, 2))
+    os.pwrite(fd, b"mine too", 3 * PART)
+    data[3 * PART:3 * PART + 8] = b"mine too"
+    os.close(fd)
+    holds(versioned, m, "f.bin", data)
     m.check()

@@ -59,9 +59,10 @@ static void source_is_gone(struct publish *p, const struct s3_result *res)
 /* The server does not copy parts, or not these. */
 static bool may_go_on(const struct s3_result *res)
 {
-    return res->fail == S3_FAIL_STALLED ||
-           (res->fail == S3_FAIL_ANSWER &&
-            ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501));
+    int status = res->fail == S3_FAIL_ANSWER ? res->http_status : 0;
+
+    return res->fail == S3_FAIL_STALLED || status == 400 || status == 403 || status == 405 ||
+           status == 501;
 }
 
 void publish_copy_failed(struct publish *p, const struct s3_result *res)
