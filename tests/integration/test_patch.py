@@ -1,5 +1,5 @@
-"""A large file that is changed in place: what is changed is loaded and sent, the rest is copied on the
-server. Units and parts are 5 MiB here, S3's least; each result is compared with a local file."""
+"""A large file that is changed in place: what is changed is loaded and sent, the rest is copied on
+the server. Units and parts are 5 MiB here, S3's least; each result is compared with a local file."""
 
 import concurrent.futures
 import os

@@ -6,10 +6,10 @@
 
 /* Takes a ref on the write session of `node` (begun if there is none), notes it in
  * op->rec->session, and makes sure that the spool holds the file: `truncate` = emptied, else loaded
- * from S3; of a large file nothing is loaded yet (session_patch.h). Then calls `then`, perhaps at once: with 0, or with -errno and the ref released: -ESTALE
- * if the object has another version by now, or is gone (the name was detached: the kernel looks up
- * again), -ENFILE, -ENOMEM, -ENOSPC, or the error of S3. Keeps the op. A replayed op continues
- * where it was. */
+ * from S3; of a large file nothing is loaded yet (session_patch.h). Then calls `then`, perhaps at
+ * once: with 0, or with -errno and the ref released: -ESTALE if the object has another version by
+ * now, or is gone (the name was detached: the kernel looks up again), -ENFILE, -ENOMEM, -ENOSPC, or
+ * the error of S3. Keeps the op. A replayed op continues where it was. */
 void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn *then);
 
 /* Under shm->meta. The node has no session: begins one on the node's version, with nothing loaded
