@@ -103,6 +103,7 @@ static void count_in(struct http_conn *c)
     struct worker *w = c->server->w;
 
     c->server->n_busy++;
+    c->served = true;
     c->asked_ns = clock_mono_ns();
     c->kind = 0;
     c->status = 0;
@@ -162,7 +163,7 @@ static void begin_request(struct http_conn *c, const struct http_head *h, size_t
     int r;
 
     c->state = HTTP_STATE_BODY;
-    c->keeps = h->keep_alive;
+    c->keeps = h->keep_alive && !(c->server->drains && c->in.len == head_len);
     c->expects = h->expects;
     c->left = h->has_length ? h->length : 0;
     http_chunk_init(&c->chunk);

@@ -34,6 +34,7 @@ struct http_conn {
     bool keeps;   /* the connection stays after this request */
     bool expects; /* 100 Continue is to be sent before its body is read */
     bool counted; /* in arena->http_requests */
+    bool served;  /* it has had a request */
     struct http_chunk chunk;
     uint64_t left; /* of a body with a length */
     void *app;     /* http_conn_state */
@@ -68,6 +69,7 @@ struct http_server {
     struct loop_watch listener;
     bool listening;
     bool drains;
+    uint64_t drain_ns; /* monotonic: when that began */
     struct loop_timer tick;
     struct loop_timer soon; /* pumps what was kicked */
     struct http_conn *first;

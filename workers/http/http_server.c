@@ -12,6 +12,7 @@
 
 #define ACCEPTS 4 /* in one turn of the loop: the other workers take the rest */
 #define TICK_NS NS_PER_S
+#define BEGUN_NS (500 * NS_PER_MS)
 
 static void listen_on(struct http_server *s)
 {
@@ -132,20 +133,37 @@ int http_server_start(struct worker *w, const struct http_server_opts *opts,
     return 0;
 }
 
+/* Between two requests, and no other has come. */
+static bool is_idle(const struct http_conn *c)
+{
+    char byte;
+
+    return c->state == HTTP_STATE_HEAD && !c->in.len && c->served &&
+           recv(c->watch.fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) <= 0;
+}
+
 void http_server_drain(struct http_server *s)
 {
     struct http_conn *next;
 
     s->drains = true;
+    s->drain_ns = clock_mono_ns();
     listen_off(s);
     for (struct http_conn *c = s->first; c; c = next) {
         next = c->next;
-        if (c->state == HTTP_STATE_HEAD && !c->in.len)
+        if (is_idle(c))
             http_conn_close(c);
     }
 }
 
+/* A client that has just connected has its request on the way, one whose head is incomplete the
+ * rest of it: for a moment. */
+static bool is_begun(const struct http_server *s)
+{
+    return s->drains && s->n_conns && clock_mono_ns() - s->drain_ns < BEGUN_NS;
+}
+
 unsigned http_server_busy(const struct http_server *s)
 {
-    return s->n_busy;
+    return is_begun(s) ? s->n_conns : s->n_busy;
 }

@@ -24,10 +24,12 @@ struct http_server_opts {
 must_use int http_server_start(struct worker *w, const struct http_server_opts *opts,
                                const struct http_service *service, struct http_server **ret_server);
 
-/* Accepts no more, closes idle connections, and the others after their request. */
+/* Accepts no more, closes idle connections, and the others after their request: also those that
+ * have only just come, whose first request is on its way. */
 void http_server_drain(struct http_server *s);
 
-/* Number of requests without a whole answer. */
+/* Number of requests without a whole answer; for half a second after http_server_drain also
+ * connections whose request has not arrived yet. */
 unsigned http_server_busy(const struct http_server *s);
 
 #endif
