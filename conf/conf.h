@@ -245,12 +245,20 @@ void conf_forget_secrets(struct conf *conf);
  * conf_load, which has copied them. */
 void conf_wipe_env(char **env);
 
+/* Writes the secrets of `conf` to `fd` as "NAME=value" strings, each with its NUL, by the variables
+ * that conf_wipe_env has taken out: conf_load takes them again. 0 or -errno of write(2). */
+must_use int conf_write_secrets(const struct conf *conf, int fd);
+
 /* Where the value of `key` ("s3.region") came from: "default", "file:line:column", "env NAME".
  * NULL for an unknown key. Valid as long as the struct. */
 const char *conf_origin(const struct conf *conf, const char *key);
 
 /* --print-config: a file that means the same, each value with its origin, secrets left out. */
 void conf_print(const struct conf *conf, FILE *out);
+
+/* The values that a restart in place must not change: "key=value" lines, in the order of the table,
+ * without secrets. */
+void conf_print_fixed(const struct conf *conf, FILE *out);
 
 /* --help: every key with its type, default, range, environment names and meaning. */
 void conf_print_keys(FILE *out);

@@ -8,6 +8,7 @@
 
 #include <sodium.h>
 
+#include "base/fd.h"
 #include "conf/conf.h"
 #include "conf/conf_keys.h"
 #include "conf/conf_set.h"
@@ -162,4 +163,26 @@ void conf_wipe_env(char **env)
             *to++ = *env;
     }
     *to = NULL;
+}
+
+/* Secrets come from the environment alone: any name of the key means the same. */
+int conf_write_secrets(const struct conf *conf, int fd)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        const char *value = key->type == CONF_SECRET ? *(char **)conf_field(conf, key) : NULL;
+        char own[CONF_ENV_NAME_MAX];
+
+        if (!value)
+            continue;
+        conf_key_own_env(key, own);
+        r = fd_write_full(fd, own, strlen(own));
+        if (r == 0)
+            r = fd_write_full(fd, "=", 1);
+        if (r == 0)
+            r = fd_write_full(fd, value, strlen(value) + 1);
+    }
+    return r;
 }

@@ -42,6 +42,7 @@ struct conf_key {
     enum conf_type type;
     bool required;
     bool for_workers;      /* a secret that the workers need too */
+    bool live;             /* may change at a restart in place: no state depends on it */
     const char *def;       /* as text; NULL: required, a secret, or `automatic` */
     const char *automatic; /* meaning of "auto" (the default); NULL = "auto" is not allowed */
     uint64_t min, max;     /* range of a number; of a string's length in bytes */

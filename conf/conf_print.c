@@ -137,6 +137,19 @@ void conf_print(const struct conf *conf, FILE *out)
     }
 }
 
+void conf_print_fixed(const struct conf *conf, FILE *out)
+{
+    for (size_t i = 0; i < conf_n_keys; i++) {
+        const struct conf_key *key = &conf_keys[i];
+
+        if (key->live || key->type == CONF_SECRET)
+            continue;
+        fprintf(out, "%s=", key->name);
+        (void)put_value(conf, key, out);
+        putc('\n', out);
+    }
+}
+
 static void put_env_names(const struct conf_key *key, FILE *out)
 {
     char own[CONF_ENV_NAME_MAX];

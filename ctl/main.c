@@ -1,5 +1,5 @@
-/* stateproxyctl: inspects a running stateproxyd or drains it. Options and commands are listed in
- * options.c. */
+/* stateproxyctl: inspects a running stateproxyd, restarts it in place or drains it. Options and
+ * commands are listed in options.c. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 
 #define ASK_MS 10000
 #define CHECK_MS 40000
-#define DRAIN_MS (3600 * 1000) /* the daemon ends it by its own timeout */
+#define RESTART_MS (1200 * 1000) /* the daemon ends it: each process may take half a minute */
+#define DRAIN_MS (3600 * 1000)   /* the daemon ends it by its own timeout */
 
 #define FRAMES_MAX 1000000000
 #define DELAY_MIN 0.1 /* seconds */
@@ -27,7 +28,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 static void print_help(FILE *out)
 {
     fputs("Usage: stateproxyctl [OPTION]... COMMAND\n"
-          "Inspects a running stateproxyd, or stops it.\n\n",
+          "Inspects a running stateproxyd, restarts it in place, or stops it.\n\n",
           out);
     manual_print_rows(ctl_commands, out);
     putc('\n', out);
@@ -136,6 +137,24 @@ static int drain(const struct options *o)
     return 0;
 }
 
+static int ctl_restart(const struct options *o)
+{
+    char answer[CLIENT_ANSWER_MAX];
+    struct err err = {0};
+    int fd, r;
+
+    if (client_ask(o->socket, "restart", RESTART_MS, answer, &fd, &err) < 0)
+        return ctl_fail(&err);
+    if (!*answer) {
+        fputs("stateproxyctl: the daemon ended while it was restarted; see its log\n", stderr);
+        return EXIT_FAILED;
+    }
+    r = ctl_judge(answer);
+    if (r == 0)
+        puts("restarted in place");
+    return r;
+}
+
 static int top(const struct options *o)
 {
     const struct top_opts opts = {.socket = o->socket,
@@ -158,6 +177,8 @@ static int run(const struct options *o, const char *command)
         return ctl_check(o);
     if (strcmp(command, "drain") == 0)
         return drain(o);
+    if (strcmp(command, "restart") == 0)
+        return ctl_restart(o);
     return show(o, command);
 }
 

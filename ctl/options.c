@@ -36,6 +36,12 @@ const struct manual_row ctl_commands[] = {
     {.name = "conflicts",
      .doc = "list the last 100 writes that compare-and-set refused, newest last"},
     {.name = "check", .doc = "check the shared tables; exit 0 if they are consistent"},
+    {.name = "restart",
+     .doc = "execute the program of the daemon anew in its place, with its configuration as it is "
+            "now, and replace its processes one after the other; the mount stays, and programs "
+            "that use it notice nothing; wait until all are replaced. Refused, and nothing "
+            "happens, if the program is of another version, or a value has changed on which what "
+            "is open depends"},
     {.name = "drain",
      .doc = "finish uploads, unmount and stop the daemon; wait until it has "
             "stopped"},

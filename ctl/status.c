@@ -42,7 +42,8 @@ static void json_string(const char *text)
 /* Which values are numbers is decided by the field's name: a bucket may be called 0123. */
 static void json_pair(const char *name, const char *value)
 {
-    bool number = strcmp(name, "pid") == 0 || strcmp(name, "uptime_ms") == 0;
+    bool number = strcmp(name, "pid") == 0 || strcmp(name, "uptime_ms") == 0 ||
+                  strcmp(name, "restarted_in_place") == 0;
 
     json_string(name);
     putchar(':');

@@ -35,6 +35,8 @@ static void answer_status(struct supervisor *sup, uint64_t client)
         "ok\nversion " PACKAGE_VERSION "\npid %d\nphase %s\nuptime_ms %llu\n", (int)getpid(),
         stop_phase_name(sup->phase),
         (unsigned long long)((clock_mono_ns() - sup->started_ns) / NS_PER_MS));
+    if (sup->restarted)
+        add(text, sizeof(text), &at, "restarted_in_place %u\n", sup->restarted);
     if (sup->run)
         add(text, sizeof(text), &at, "%s", sup->run->info);
     if (sup->run && sup->duties->tell) {
@@ -112,6 +114,9 @@ void answer_request(void *ctx, uint64_t client, enum control_request request)
         break;
     case CONTROL_DRAIN:
         answer_drain(sup, client);
+        break;
+    case CONTROL_RESTART:
+        restart_request(sup, client);
         break;
     }
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,7 +75,42 @@ static void on_start_at(struct loop_timer *t)
     restart(c);
 }
 
-int children_start(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx)
+/* Those of `handed` of this role and slot that is still our child, or NULL. */
+static const struct child_handed *handed_of(const struct child *c,
+                                            const struct children_handed *handed)
+{
+    for (unsigned i = 0; handed && i < handed->n; i++) {
+        const struct child_handed *h = &handed->child[i];
+        siginfo_t si;
+
+        if (strcmp(h->role, c->role->name) == 0 && h->slot == c->slot && h->pid > 0 &&
+            waitid(P_PID, (id_t)h->pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0)
+            return h;
+    }
+    return NULL;
+}
+
+static void child_adopt(struct child *c, const struct child_handed *h)
+{
+    c->state = CHILD_RUNNING;
+    c->pid = h->pid;
+    c->restarts = h->restarts;
+    c->respawn.started_ns = h->started_ns;
+    c->old = true;
+}
+
+static int begin_child(struct child *c, const struct children_handed *handed)
+{
+    const struct child_handed *h = handed_of(c, handed);
+
+    if (!h)
+        return children_start_one(c);
+    child_adopt(c, h);
+    return 0;
+}
+
+int children_take(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx,
+                  const struct children_handed *handed)
 {
     all->role_ctx = role_ctx;
     for (unsigned i = 0; i < n_roles; i++) {
@@ -87,12 +123,35 @@ int children_start(struct children *all, const struct role *roles, unsigned n_ro
             *c = (struct child){
                 .start_at.on_time = on_start_at, .all = all, .role = &roles[i], .slot = slot};
             all->n++;
-            r = children_start_one(c);
+            r = begin_child(c, handed);
             if (r < 0)
                 return r;
         }
     }
     return 0;
+}
+
+int children_start(struct children *all, const struct role *roles, unsigned n_roles, void *role_ctx)
+{
+    return children_take(all, roles, n_roles, role_ctx, NULL);
+}
+
+void children_hand_over(const struct children *all, struct children_handed *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    for (unsigned i = 0; i < all->n; i++) {
+        const struct child *c = &all->child[i];
+        struct child_handed *h = &ret->child[ret->n];
+
+        if (c->state != CHILD_RUNNING)
+            continue;
+        snprintf(h->role, sizeof(h->role), "%s", c->role->name);
+        h->slot = c->slot;
+        h->restarts = c->restarts;
+        h->pid = c->pid;
+        h->started_ns = c->respawn.started_ns;
+        ret->n++;
+    }
 }
 
 static void log_death(const struct child *c, int status, uint64_t delay_ns)
@@ -118,6 +177,7 @@ static void bury_and_restart(struct child *c, int status)
 
     log_death(c, status, delay);
     c->pid = 0;
+    c->old = false;
     /* A worker that could not even start was not harmed by a request. */
     if (death == RESPAWN_CRASHED && !setup && c->role->on_crash)
         c->role->on_crash(c->all->role_ctx, c->slot);
@@ -127,6 +187,30 @@ static void bury_and_restart(struct child *c, int status)
         restart(c);
     if (setup)
         c->all->ops->on_setup_failed(c->all->ops_ctx);
+}
+
+/* An old child has ended because we asked it to. */
+static bool is_planned(const struct child *c, int status)
+{
+    if (!c->old || !c->told_ns || c->by_watchdog)
+        return false;
+    return (WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_DONE) ||
+           (c->pressed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* No restart that counts, and nothing to wait for. */
+static void replace(struct child *c)
+{
+    int r;
+
+    log_debug("%s replaced slot=%u pid=%d", c->role->name, c->slot, (int)c->pid);
+    c->pid = 0;
+    c->old = false;
+    r = children_start_one(c);
+    if (r == 0)
+        return;
+    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot, strerror(-r));
+    start_later(c, RESPAWN_FIRST_NS);
 }
 
 static void bury(struct child *c, bool unmounted)
@@ -152,6 +236,8 @@ bool children_reaped(struct children *all, pid_t pid, int status)
             continue;
         if (all->ending || unmounted)
             bury(c, unmounted);
+        else if (is_planned(c, status))
+            replace(c);
         else
             bury_and_restart(c, status);
         return true;
@@ -236,18 +322,47 @@ unsigned children_restarts(const struct children *all)
     return n;
 }
 
+static bool has_turned(const struct child *c)
+{
+    return c->state == CHILD_RUNNING &&
+           (!c->role->turned_ns ||
+            c->role->turned_ns(c->all->role_ctx, c->slot) >= c->respawn.started_ns);
+}
+
 bool children_turned(const struct children *all)
 {
     for (unsigned i = 0; i < all->n; i++) {
-        const struct child *c = &all->child[i];
-
-        if (!c->role->serves || c->state != CHILD_RUNNING)
-            continue;
-        if (!c->role->turned_ns ||
-            c->role->turned_ns(all->role_ctx, c->slot) >= c->respawn.started_ns)
+        if (all->child[i].role->serves && has_turned(&all->child[i]))
             return true;
     }
     return false;
+}
+
+/* Asks an old child to end; one that takes too long is killed. */
+static void press(struct child *c, uint64_t now_ns)
+{
+    if (!c->told_ns) {
+        c->told_ns = now_ns;
+        kill(c->pid, SIGTERM);
+    } else if (!c->pressed && now_ns - c->told_ns >= CHILDREN_LEAVE_NS) {
+        log_notice("%s takes too long to end, killing it to replace it slot=%u pid=%d",
+                   c->role->name, c->slot, (int)c->pid);
+        c->pressed = true;
+        kill(c->pid, SIGKILL);
+    }
+}
+
+bool children_renew(struct children *all, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        if (c->old)
+            press(c, now_ns);
+        if (c->old || !has_turned(c))
+            return false;
+    }
+    return true;
 }
 
 const char *child_state_name(enum child_state state)

@@ -31,6 +31,21 @@ struct role {
     void (*on_crash)(void *ctx, unsigned slot);
 };
 
+#define CHILDREN_ROLE_MAX 16              /* length of a role's name, with NUL */
+#define CHILDREN_LEAVE_NS (30 * NS_PER_S) /* how long a child that is replaced may take */
+
+/* What outlives an exec of the supervisor: its children stay its children. */
+struct children_handed {
+    uint32_t n; /* those that ran */
+    struct child_handed {
+        char role[CHILDREN_ROLE_MAX];
+        uint32_t slot;
+        uint32_t restarts;
+        pid_t pid;
+        uint64_t started_ns;
+    } child[CHILDREN_MAX];
+};
+
 enum child_state {
     CHILD_NONE, /* not started yet */
     CHILD_RUNNING,
@@ -47,6 +62,9 @@ struct child {
     pid_t pid; /* valid if RUNNING */
     unsigned restarts;
     bool by_watchdog; /* killed by the watchdog */
+    bool old;         /* of the image before: to be replaced */
+    uint64_t told_ns; /* old: SIGTERM was sent then; 0 = not yet */
+    bool pressed;     /* old: SIGKILL was sent, it had taken too long */
     struct respawn respawn;
 };
 
@@ -78,6 +96,18 @@ void children_init(struct children *all, struct loop *loop, const struct childre
  * running. `roles` stays in use. */
 must_use int children_start(struct children *all, const struct role *roles, unsigned n_roles,
                             void *role_ctx);
+
+/* For an exec: the children that run. */
+void children_hand_over(const struct children *all, struct children_handed *ret);
+
+/* In the new image, instead of children_start: takes those over that are still our children, and
+ * starts the others. As children_start. */
+must_use int children_take(struct children *all, const struct role *roles, unsigned n_roles,
+                           void *role_ctx, const struct children_handed *handed);
+
+/* Replaces the children that were taken over, one at a time: the next one when the replacement of
+ * the last has turned its loop. To be called every few milliseconds. True when all are replaced. */
+must_use bool children_renew(struct children *all, uint64_t now_ns);
 
 /* A process has ended (status of waitpid(2)). False if it is not one of these children. */
 bool children_reaped(struct children *all, pid_t pid, int status);

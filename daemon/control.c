@@ -14,7 +14,6 @@
 #include "base/cleanup.h"
 #include "base/container.h"
 #include "base/log.h"
-#include "daemon/control_path.h"
 
 enum client_state {
     CLIENT_FREE,
@@ -55,6 +54,7 @@ int control_parse(const char *data, size_t len, enum control_request *ret)
         {"status", CONTROL_STATUS},
         {"check", CONTROL_CHECK},
         {"drain", CONTROL_DRAIN},
+        {"restart", CONTROL_RESTART},
     };
     const char *end = memchr(data, '\n', len);
     size_t n = end ? (size_t)(end - data) : len;
@@ -230,7 +230,7 @@ static void on_timeout(struct loop_timer *t)
     control_drop(c);
 }
 
-static void welcome(struct control *control, int fd)
+static struct client *client_new(struct control *control, int fd, enum client_state state)
 {
     struct client *c = NULL;
 
@@ -238,6 +238,22 @@ static void welcome(struct control *control, int fd)
         if (control->client[i].state == CLIENT_FREE)
             c = &control->client[i];
     }
+    if (!c)
+        return NULL;
+    *c = (struct client){.timer.on_time = on_timeout,
+                         .watch = {.on_event = on_client, .fd = fd},
+                         .control = control,
+                         .state = state,
+                         .id = ++control->next_id,
+                         .pass_fd = -1};
+    buf_init(&c->out, CONTROL_ANSWER_MAX);
+    return c;
+}
+
+static void welcome(struct control *control, int fd)
+{
+    struct client *c = client_new(control, fd, CLIENT_READING);
+
     if (!c) {
         static const char busy[] = "error too many control clients\n";
 
@@ -245,13 +261,6 @@ static void welcome(struct control *control, int fd)
         close(fd);
         return;
     }
-    *c = (struct client){.timer.on_time = on_timeout,
-                         .watch = {.on_event = on_client, .fd = fd},
-                         .control = control,
-                         .state = CLIENT_READING,
-                         .id = ++control->next_id,
-                         .pass_fd = -1};
-    buf_init(&c->out, CONTROL_ANSWER_MAX);
     loop_timer_set(control->loop, &c->timer, CONTROL_REQUEST_NS);
     if (loop_add(control->loop, &c->watch, EPOLLIN) < 0)
         control_drop(c);
@@ -268,24 +277,24 @@ static void on_listener(struct loop_watch *w, uint32_t events)
         welcome(control, fd);
 }
 
-int control_open(struct loop *loop, const char *path, const char *dir, control_fn *on_request,
-                 void *ctx, struct control **ret_control, struct err *err)
+static int control_new(struct loop *loop, control_fn *on_request, void *ctx, int listener_fd,
+                       const struct control_path *path, struct control **ret_control,
+                       struct err *err)
 {
     struct control *control = calloc(1, sizeof(*control));
     int r;
 
-    if (!control)
+    if (!control) {
+        control_path_remove(path);
+        close(listener_fd);
         return err_set(err, ENOMEM, "out of memory");
+    }
     control->loop = loop;
     control->on_request = on_request;
     control->ctx = ctx;
+    control->path = *path;
     control->listener.on_event = on_listener;
-    control->listener.fd = control_path_listen(path, dir, &control->path, err);
-    if (control->listener.fd < 0) {
-        r = control->listener.fd;
-        free(control);
-        return r;
-    }
+    control->listener.fd = listener_fd;
     r = loop_add(loop, &control->listener, EPOLLIN);
     if (r < 0) {
         control_close(control);
@@ -293,6 +302,57 @@ int control_open(struct loop *loop, const char *path, const char *dir, control_f
     }
     *ret_control = control;
     return 0;
+}
+
+int control_open(struct loop *loop, const char *path, const char *dir, control_fn *on_request,
+                 void *ctx, struct control **ret_control, struct err *err)
+{
+    struct control_path bound;
+    int fd = control_path_listen(path, dir, &bound, err);
+
+    return fd < 0 ? fd : control_new(loop, on_request, ctx, fd, &bound, ret_control, err);
+}
+
+/* ---- the exec ---- */
+
+void control_hand_over(const struct control *control, uint64_t client, struct control_handed *ret)
+{
+    *ret = (struct control_handed){.listener_fd = -1, .client_fd = -1};
+    if (!control)
+        return;
+    ret->listener_fd = control->listener.fd;
+    ret->path = control->path;
+    for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        if (control->client[i].state == CLIENT_ASKED && control->client[i].id == client)
+            ret->client_fd = control->client[i].watch.fd;
+    }
+}
+
+int control_take(struct loop *loop, const struct control_handed *handed, control_fn *on_request,
+                 void *ctx, struct control **ret_control, uint64_t *ret_client, struct err *err)
+{
+    struct client *c;
+    int r =
+        control_new(loop, on_request, ctx, handed->listener_fd, &handed->path, ret_control, err);
+
+    *ret_client = 0;
+    if (r < 0 || handed->client_fd < 0)
+        return r;
+    c = client_new(*ret_control, handed->client_fd, CLIENT_ASKED);
+    if (loop_add(loop, &c->watch, 0) < 0)
+        control_drop(c);
+    else
+        *ret_client = c->id;
+    return 0;
+}
+
+bool control_others(const struct control *control, uint64_t client)
+{
+    for (unsigned i = 0; control && i < CONTROL_CLIENTS_MAX; i++) {
+        if (control->client[i].state != CLIENT_FREE && control->client[i].id != client)
+            return true;
+    }
+    return false;
 }
 
 void control_close(struct control *control)

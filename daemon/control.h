@@ -1,16 +1,18 @@
 /* The control socket: a Unix stream socket with a protocol of lines.
  *
- * A client sends one line: "status", "check" or "drain". The reply begins with "ok" or "error
- * TEXT" and ends when the connection is closed:
+ * A client sends one line: "status", "check", "drain" or "restart". The reply begins with "ok"
+ * or "error TEXT" and ends when the connection is closed:
  *   status   ok, then lines "NAME VALUE" and "child ROLE SLOT pid N restarts N state NAME" (pid 0:
  *            not running); the shared segment's descriptor, read-only, comes with the first byte
  *            (SCM_RIGHTS)
  *   check    ok, or an error that describes what is wrong in the tables
  *   drain    ok at once; then, when the daemon has ended, "ended CODE"
+ *   restart  ok when the program has been executed anew and all processes have been replaced, or an
+ *            error that says why the daemon goes on as before, or what did not start
  * The other end: ctl/client.c.
  *
  * Nothing here waits for a client: their number, time and buffers are limited. Only a client that
- * waits for the end of a drain may stay longer.
+ * waits for the end of a drain or a restart may stay longer.
  */
 #ifndef DAEMON_CONTROL_H
 #define DAEMON_CONTROL_H
@@ -21,6 +23,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "daemon/control_path.h"
 
 #define CONTROL_CLIENTS_MAX 8
 #define CONTROL_LINE_MAX 64 /* length of a request, with its newline */
@@ -28,7 +31,7 @@
 /* time limit for sending the line, and for reading the reply */
 #define CONTROL_REQUEST_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
-enum control_request { CONTROL_STATUS, CONTROL_CHECK, CONTROL_DRAIN };
+enum control_request { CONTROL_STATUS, CONTROL_CHECK, CONTROL_DRAIN, CONTROL_RESTART };
 
 /* Parses what has arrived so far. 1 and *ret: a whole request; 0: incomplete; -EMSGSIZE, -EINVAL:
  * not a request. */
@@ -45,6 +48,25 @@ typedef void control_fn(void *ctx, uint64_t client, enum control_request request
 must_use int control_open(struct loop *loop, const char *path, const char *dir,
                           control_fn *on_request, void *ctx, struct control **ret_control,
                           struct err *err);
+
+/* What outlives an exec of this process. */
+struct control_handed {
+    int listener_fd; /* -1 = no control socket */
+    int client_fd;   /* of the client that asked for it; -1 = it has disconnected */
+    struct control_path path;
+};
+
+/* For an exec: describes the socket and the connection of `client`. `control` may be NULL. */
+void control_hand_over(const struct control *control, uint64_t client, struct control_handed *ret);
+
+/* In the new image: goes on with the socket. *ret_client: the client that waits for its answer, 0 =
+ * none. Takes the descriptors. 0, or -ENOMEM, or the error of loop_add, with *err. */
+must_use int control_take(struct loop *loop, const struct control_handed *handed,
+                          control_fn *on_request, void *ctx, struct control **ret_control,
+                          uint64_t *ret_client, struct err *err);
+
+/* True if a client other than this one has not got its whole answer. */
+bool control_others(const struct control *control, uint64_t client);
 
 /* Closes all connections, and removes the socket if it is still ours. NULL is allowed. */
 void control_close(struct control *control);

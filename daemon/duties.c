@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/reexec.h"
 #include "fuse/fuse_decode.h"
 #include "fuse/fuse_name.h"
 #include "shm/shm_handle.h"
@@ -161,6 +162,16 @@ static int duties_check(void *ctx, struct err *err)
     return shm_check(env->shm, err) < 0;
 }
 
+static int duties_may_restart(void *ctx, struct err *err)
+{
+    return reexec_try(ctx, err) < 0;
+}
+
+static void duties_restart(void *ctx, const struct handover_own *own, struct err *err)
+{
+    reexec(ctx, own, err);
+}
+
 static int log_inflight(void *ctx, struct err *err)
 {
     const struct worker_env *env = confined(ctx);
@@ -227,4 +238,6 @@ const struct supervisor_duties duties = {
     .log_inflight = log_inflight,
     .set_draining = set_draining,
     .abort = abort_mount,
+    .may_restart = duties_may_restart,
+    .restart = duties_restart,
 };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -19,8 +20,10 @@
 #include "daemon/confine.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
+#include "daemon/handover.h"
 #include "daemon/keeper.h"
 #include "daemon/options.h"
+#include "daemon/reexec.h"
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
 #include "shm/shm_cred.h"
@@ -34,6 +37,7 @@ static struct worker_env env;
 static struct sandbox sandbox;
 static struct fuse_mount mount;
 static const char *config_file;  /* --config; NULL = none */
+static int record_fd = -1;       /* --take-over; -1 = none */
 static enum log_level log_level; /* of this process and those that it starts; SIGHUP changes it */
 
 /* ---- options ---- */
@@ -60,6 +64,19 @@ static int printed(void)
     return EXIT_CODE_SYSTEM;
 }
 
+/* The option that only reexec.c uses. */
+static void add_hidden(struct option options[MANUAL_OPTIONS_MAX + 1])
+{
+    unsigned n = 0;
+
+    while (options[n].name)
+        n++;
+    if (n == MANUAL_OPTIONS_MAX)
+        abort();
+    options[n] = (struct option){REEXEC_OPTION, required_argument, NULL, 't'};
+    options[n + 1] = (struct option){0};
+}
+
 /* Parses the options. Exits after those that only print something, and on errors; else returns the
  * action. */
 static enum action parse_options(int argc, char **argv)
@@ -69,6 +86,7 @@ static enum action parse_options(int argc, char **argv)
     int c;
 
     manual_getopt(daemon_options, options);
+    add_hidden(options);
     while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (c) {
         case 'c':
@@ -86,6 +104,9 @@ static enum action parse_options(int argc, char **argv)
         case 'h':
             print_help();
             exit(printed());
+        case 't':
+            record_fd = atoi(optarg);
+            break;
         case 'V':
             puts("stateproxyd " PACKAGE_VERSION);
             exit(printed());
@@ -195,6 +216,8 @@ static void reload(void *ctx)
 
 #define TITLE_MAX (PATH_MAX + 2048)
 #define CHECK_LINE_MAX 400
+#define LOAD_TRIES 50 /* after the exec of a restart in place */
+#define LOAD_PAUSE_MS 100
 
 /* The timeouts that the machine sets, if any. */
 static void add_timeouts(char *out, size_t cap)
@@ -363,9 +386,47 @@ static int resolve(const struct conf *conf, struct worker_endpoint *ret, struct 
     return r < 0 ? r : worker_options_new(conf, &env.options, err);
 }
 
-static int daemon_start(const struct conf *conf)
+/* What is made of the configuration alone. 0 or an exit code, after a log line. */
+static int prepare(const struct conf *conf, struct worker_endpoint *endpoint)
 {
-    uint32_t n_workers = setup_worker_count(conf);
+    struct err err = {0};
+
+    warn_insecure(conf);
+    if (resolve(conf, endpoint, &err) < 0)
+        return daemon_fail(err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_SYSTEM, &err);
+    if (confine_init(conf, environ, &sandbox, &err) < 0)
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
+    env.sandbox = &sandbox;
+    return 0;
+}
+
+/* Makes what is shared with the workers, and reaches S3. 0 or an exit code, after a log line. */
+static int create(const struct conf *conf, const struct worker_endpoint *endpoint)
+{
+    struct err err = {0};
+    int code;
+
+    if (setup_env(conf, setup_worker_count(conf), &env, &err) < 0)
+        return daemon_fail(err.code == EINVAL                         ? EXIT_CODE_CONFIG
+                           : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
+                                                                      : EXIT_CODE_CREATE,
+                           &err);
+    if (setup_sockets(&env, &err) < 0)
+        return daemon_fail(EXIT_CODE_CREATE, &err);
+    shm_cred_set_region(env.shm, endpoint->region);
+    code = reach_s3(&err);
+    if (code)
+        return daemon_fail(code, &err);
+    server_found(&env, &env.traits);
+    env.shm->header->probe = env.traits.later ? SHM_PROBE_RUNS : SHM_PROBE_OVER;
+    if (env.traits.fresh)
+        cas_kept_write(conf, &env.traits);
+    return 0;
+}
+
+/* `taken`: of the image before this one, which has mounted; NULL = there was none. */
+static int daemon_run(const struct conf *conf, const struct handover_own *taken)
+{
     char dir[CONF_SOCKET_MAX];
     struct supervisor_duties all = duties;
     struct supervisor_opts opts = {
@@ -374,48 +435,65 @@ static int daemon_start(const struct conf *conf)
         .drain_timeout_ns = conf->daemon.drain_timeout_ns,
         .socket = conf->control.socket,
         .env = environ,
+        .taken = taken,
     };
     struct supervisor *sup;
-    struct worker_endpoint endpoint;
     struct err err = {0};
     int code;
 
-    warn_insecure(conf);
-    if (resolve(conf, &endpoint, &err) < 0)
-        return daemon_fail(err.code == EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_SYSTEM, &err);
-    if (confine_init(conf, environ, &sandbox, &err) < 0)
-        return daemon_fail(EXIT_CODE_CONFIG, &err);
-    env.sandbox = &sandbox;
-    if (setup_env(conf, n_workers, &env, &err) < 0)
-        return daemon_fail(err.code == EINVAL                         ? EXIT_CODE_CONFIG
-                           : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
-                                                                      : EXIT_CODE_CREATE,
-                           &err);
-    if (setup_sockets(&env, &err) < 0)
-        return daemon_fail(EXIT_CODE_CREATE, &err);
-    shm_cred_set_region(env.shm, endpoint.region);
-    code = reach_s3(&err);
-    if (code)
-        return daemon_fail(code, &err);
     if (conf_control_dir(environ, dir, sizeof(dir)) == 0)
         opts.socket_dir = dir;
-    server_found(&env, &env.traits);
-    env.shm->header->probe = env.traits.later ? SHM_PROBE_RUNS : SHM_PROBE_OVER;
     all.reload = reload;
     all.tell = tell_server;
     all.forget = forget_traits;
     all.verify = probe_server;
     all.verified = server_probed;
-    if (env.traits.fresh)
-        cas_kept_write(conf, &env.traits);
     if (supervisor_new(&opts, &sup, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
-    if (setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
+    if (!taken && setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
         code = daemon_fail(EXIT_CODE_CREATE, &err);
     else
-        code = supervise(sup, n_workers);
+        code = supervise(sup, env.shm->header->sizes.workers);
     supervisor_free(sup);
     return code;
+}
+
+static int daemon_start(const struct conf *conf)
+{
+    struct worker_endpoint endpoint;
+    int code = prepare(conf, &endpoint);
+
+    if (code == 0)
+        code = create(conf, &endpoint);
+    return code ? code : daemon_run(conf, NULL);
+}
+
+/* ---- restart in place ---- */
+
+/* Nobody serves the mount any more: the children end with this process. */
+static int lose(int code)
+{
+    if (env.mount)
+        duties.abort(&env);
+    return code;
+}
+
+/* The new image: all is there already, and S3 need not be reached. */
+static int take_over(const struct conf *conf, struct handover *h)
+{
+    static struct handover_own own; /* lives as long as the supervisor */
+    struct worker_endpoint endpoint;
+    struct err err = {0};
+    int r, code;
+
+    own = h->rec->own;
+    r = setup_take(conf, h, &env, &mount, &err);
+    handover_close(h);
+    if (r < 0)
+        return lose(daemon_fail(EXIT_CODE_SYSTEM, &err));
+    code = setup_fd_limit(conf, &err) < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err)
+                                          : prepare(conf, &endpoint);
+    return code ? lose(code) : daemon_run(conf, &own);
 }
 
 /* --check: checks the configuration, and shows the endpoint and the source of the credentials. Uses
@@ -445,6 +523,85 @@ static int check_only(const struct conf *conf)
     return printed();
 }
 
+/* What a restart in place would do, without doing it. 0 or -errno with *err. */
+static int try_to_take(const struct conf *conf, struct err *err)
+{
+    char provider[CREDS_PROVIDER_MAX];
+    struct worker_endpoint endpoint;
+    struct creds_conf creds;
+    int r = setup_fd_limit(conf, err);
+
+    if (r == 0)
+        r = resolve(conf, &endpoint, err);
+    if (r == 0)
+        r = confine_init(conf, environ, &sandbox, err);
+    keeper_conf(conf, &creds);
+    return r == 0 ? creds_look(&creds, provider, err) : r;
+}
+
+/* From here on it is a daemon. */
+static void begin(const struct conf *conf)
+{
+    conf_wipe_env(environ);
+    log_level = conf->log.level;
+    log_init(log_level, "supervisor");
+    log_set_format(conf->log.format);
+}
+
+static int load_same(const struct handover *h, struct conf **ret, struct err *err)
+{
+    struct conf *conf;
+    int r = handover_load_conf(h, config_file, environ, &conf, err);
+
+    if (r < 0)
+        return r;
+    r = handover_compare(h, conf, err);
+    if (r < 0)
+        conf_free(conf);
+    else
+        *ret = conf;
+    return r;
+}
+
+/* The trial has just loaded it. If it cannot be loaded now, somebody is writing it at this moment,
+ * and the daemon must not end for that: the workers serve meanwhile. */
+static int load_taken(const struct handover *h, bool trial, struct conf **ret, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = LOAD_PAUSE_MS * 1000 * 1000};
+    int r = load_same(h, ret, err);
+
+    for (int i = 0; r < 0 && !trial && i < LOAD_TRIES; i++) {
+        nanosleep(&pause, NULL);
+        r = load_same(h, ret, err);
+    }
+    return r;
+}
+
+/* --take-over. In a trial the reason goes to stdout, for the supervisor that asks. */
+static int taken_main(bool trial)
+{
+    struct handover h;
+    struct conf *conf = NULL;
+    struct err err = {0};
+    int r = handover_open(record_fd, &h, &err);
+
+    if (r == 0) {
+        r = load_taken(&h, trial, &conf, &err);
+        if (r == 0 && trial)
+            r = try_to_take(conf, &err);
+        if (r == 0 && !trial)
+            return begin(conf), take_over(conf, &h);
+        handover_close(&h);
+    }
+    conf_free(conf);
+    if (r == 0)
+        return EXIT_CODE_OK;
+    if (!trial)
+        return daemon_fail(EXIT_CODE_CONFIG, &err);
+    puts(err.text);
+    return printed() ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG;
+}
+
 int main(int argc, char **argv)
 {
     enum action action = parse_options(argc, argv);
@@ -454,6 +611,9 @@ int main(int argc, char **argv)
 
     log_init(LOG_NOTICE, "supervisor");
     log_set_journal(getenv("JOURNAL_STREAM"));
+    reexec_init(argv[0], config_file);
+    if (record_fd >= 0)
+        return taken_main(action == ACTION_CHECK);
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
                            : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING
@@ -465,10 +625,7 @@ int main(int argc, char **argv)
     } else if (action == ACTION_CHECK) {
         code = check_only(conf);
     } else {
-        conf_wipe_env(environ);
-        log_level = conf->log.level;
-        log_init(log_level, "supervisor");
-        log_set_format(conf->log.format);
+        begin(conf);
         code = daemon_start(conf);
     }
     conf_free(conf);

@@ -44,7 +44,7 @@ uint32_t setup_worker_count(const struct conf *conf)
     return cpus > WORKERS_AUTO_MAX ? WORKERS_AUTO_MAX : cpus;
 }
 
-static int raise_fd_limit(const struct conf *conf, struct err *err)
+int setup_fd_limit(const struct conf *conf, struct err *err)
 {
     rlim_t need = 2 * (rlim_t)conf->buffer.sessions + 2 * (rlim_t)conf->s3.connections + FDS_OTHER +
                   (*conf->connector.socket ? FDS_CLIENTS : 0) +
@@ -87,7 +87,7 @@ static int make_segment(const struct conf *conf, uint32_t n_workers, struct work
 
 static int make_boxes(uint32_t n_workers, struct worker_env *env, struct err *err)
 {
-    int r = observer_boxes_new(n_workers, &env->boxes);
+    int r = observer_boxes_new(n_workers, &env->boxes, &env->boxes_fd);
 
     return r < 0 ? err_set(err, -r, "no memory for the workers' mailboxes: %s", strerror(-r)) : 0;
 }
@@ -124,10 +124,10 @@ static int make_slot(const struct conf *conf, struct worker_spool *slot, struct 
 
 int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env, struct err *err)
 {
-    int r = raise_fd_limit(conf, err);
+    int r = setup_fd_limit(conf, err);
 
     env->conf = conf;
-    env->listen_fd = env->metrics_fd = -1;
+    env->listen_fd = env->metrics_fd = env->boxes_fd = -1;
     if (r == 0)
         r = make_segment(conf, n_workers, env, err);
     if (r == 0)
@@ -260,4 +260,65 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     if (r < 0)
         log_debug("read-ahead stays at the kernel's 128 KiB: %s", strerror(-r));
     return 0;
+}
+
+/* ---- after a restart in place ---- */
+
+static void take_fds(const struct handover_record *r, struct worker_env *env)
+{
+    env->fuse = r->fuse;
+    env->timeouts = r->timeouts;
+    env->request_limit_ns = r->request_limit_ns;
+    env->traits = r->traits;
+    env->listen_fd = r->listen_fd;
+    env->metrics_fd = r->metrics_fd;
+    env->boxes_fd = r->boxes_fd;
+    env->notify_fd = r->notify_fd;
+    env->forget_fd = r->forget_fd;
+    env->keeper_fd = r->keeper_fd;
+    memcpy(env->wake_fd, r->wake_fd, sizeof(env->wake_fd));
+    memcpy(env->park_fd, r->park_fd, sizeof(env->park_fd));
+}
+
+/* The slots of the spool belong to the sessions of the segment, as do the workers to its arenas. */
+static int take_segment(const struct handover *h, struct worker_env *env, struct err *err)
+{
+    int r = shm_attach(h->rec->segment_fd, &env->shm, err);
+
+    if (r == 0 && (env->shm->header->sizes.workers != h->rec->n_workers ||
+                   env->shm->header->sizes.sessions != h->rec->n_spool))
+        r = err_set(err, EPROTO, "the record of the restart does not fit the segment");
+    return r;
+}
+
+static int take_boxes(const struct handover *h, struct worker_env *env, struct err *err)
+{
+    int r =
+        env->boxes_fd < 0 ? 0 : observer_boxes_open(env->boxes_fd, h->rec->n_workers, &env->boxes);
+
+    return r < 0 ? err_set(err, -r, "cannot map the workers' mailboxes: %s", strerror(-r)) : 0;
+}
+
+int setup_take(const struct conf *conf, const struct handover *h, struct worker_env *env,
+               struct fuse_mount *mount, struct err *err)
+{
+    int r = handover_mark_fds(h, true, err);
+
+    env->conf = conf;
+    if (r < 0)
+        return r;
+    take_fds(h->rec, env);
+    if (h->rec->has_mount) {
+        *mount = h->rec->mount;
+        env->mount = mount;
+    }
+    r = take_segment(h, env, err);
+    if (r == 0)
+        r = take_boxes(h, env, err);
+    env->spool = r == 0 ? calloc(h->rec->n_spool, sizeof(*env->spool)) : NULL;
+    if (r == 0 && !env->spool)
+        r = err_set(err, ENOMEM, "out of memory");
+    if (r == 0)
+        memcpy(env->spool, h->spool, h->rec->n_spool * sizeof(*env->spool));
+    return r;
 }

@@ -2,6 +2,7 @@
 #ifndef DAEMON_SETUP_H
 #define DAEMON_SETUP_H
 
+#include "daemon/handover.h"
 #include "workers/op/worker_abi.h"
 
 /* Number of workers: as configured, or the CPUs of the cgroup quota (or of the affinity mask), 2 to
@@ -13,6 +14,15 @@ uint32_t setup_worker_count(const struct conf *conf);
  *   -ENOENT, -EACCES, -EROFS, ...             buffer.dir cannot be used */
 must_use int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
                        struct err *err);
+
+/* Instead of these three, after a restart in place: takes over what the image before this one has
+ * made. `mount` gets the mount. 0, or -errno with *err. */
+must_use int setup_take(const struct conf *conf, const struct handover *h, struct worker_env *env,
+                        struct fuse_mount *mount, struct err *err);
+
+/* Raises this process's limit of descriptors to what the configuration needs. 0 or -EMFILE with
+ * *err. */
+must_use int setup_fd_limit(const struct conf *conf, struct err *err);
 
 /* Mounts, negotiates the protocol with the kernel, sets the read-ahead. `ours_alone`: we own the
  * control socket named after the mount point, so a mount of ours at that place which does not reply

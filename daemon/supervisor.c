@@ -261,6 +261,18 @@ static void start_timers(struct supervisor *sup)
 
 /* ---- life ---- */
 
+/* Goes on with what the image before this one has left. */
+static int take_over(struct supervisor *sup, const struct handover_own *taken, struct err *err)
+{
+    sup->taken = taken;
+    sup->started_ns = taken->started_ns;
+    sup->restarted = taken->times;
+    if (taken->control.listener_fd < 0)
+        return 0;
+    return control_take(sup->loop, &taken->control, answer_request, sup, &sup->control,
+                        &sup->restart_client, err);
+}
+
 int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_sup, struct err *err)
 {
     struct supervisor *sup = calloc(1, sizeof(*sup));
@@ -279,7 +291,9 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
         r = watch_signals(sup);
     if (r < 0)
         err_set(err, -r, "cannot watch for signals: %s", strerror(-r));
-    if (r == 0 && opts->socket)
+    if (r == 0 && opts->taken)
+        r = take_over(sup, opts->taken, err);
+    else if (r == 0 && opts->socket)
         r = control_open(sup->loop, opts->socket, opts->socket_dir, answer_request, sup,
                          &sup->control, err);
     if (r < 0) {
@@ -304,6 +318,16 @@ void supervisor_free(struct supervisor *sup)
     free(sup);
 }
 
+/* The children that were taken over serve already. One that died meanwhile has left its signal, or
+ * none if that was read by the image before. */
+static void go_on(struct supervisor *sup)
+{
+    sup->told_restarts = children_restarts(&sup->children);
+    become_ready(sup);
+    reap(sup);
+    restart_renew(sup);
+}
+
 int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
 {
     int r;
@@ -314,7 +338,8 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
         sup->children.hang_ns = run->request_limit_ns / 2;
     r = watch_forget(sup);
     if (r == 0)
-        r = children_start(&sup->children, run->roles, run->n_roles, sup->ctx);
+        r = children_take(&sup->children, run->roles, run->n_roles, sup->ctx,
+                          sup->taken ? &sup->taken->children : NULL);
     if (r == 0)
         r = start_verifying(sup);
     if (r < 0) {
@@ -322,6 +347,8 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
         stop_failed(sup, EXIT_CODE_SYSTEM);
     }
     start_timers(sup);
+    if (r == 0 && sup->taken)
+        go_on(sup);
     while (sup->phase != PHASE_ENDED) {
         r = loop_turn(sup->loop);
         if (r < 0) {

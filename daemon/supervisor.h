@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "daemon/children.h"
+#include "daemon/handover_own.h"
 
 /* Results of `look`: the worst one that applies. */
 enum supervisor_look {
@@ -40,6 +41,10 @@ struct supervisor_duties {
      * the reason in *err. Only called with run->verify_limit_ns. */
     int (*verify)(void *ctx, struct err *err);
 
+    /* Whether the program could be executed anew, and take over. 0 or 1 with the reason. NULL: a
+     * restart in place is not supported. */
+    int (*may_restart)(void *ctx, struct err *err);
+
     /* In a child that becomes a task: closes what keeps the mount alive. NULL: nothing to do. */
     void (*in_task)(void *ctx);
 
@@ -50,6 +55,8 @@ struct supervisor_duties {
     void (*reload)(void *ctx);                /* SIGHUP; NULL: nothing to do */
     void (*verified)(void *ctx, bool passed); /* `verify` has ended */
     void (*forget)(void *ctx); /* at an event of `forget_fd` below; NULL: there is none */
+    /* Executes the program anew; returns on failure alone, with *err. */
+    void (*restart)(void *ctx, const struct handover_own *own, struct err *err);
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
 };
@@ -61,6 +68,8 @@ struct supervisor_opts {
     const char *socket;     /* control socket; NULL = none */
     const char *socket_dir; /* created (0700) if the socket is in it; NULL = none */
     char *const *env;       /* sd_notify's variables */
+    /* what the image before this one has left; NULL = this process is new */
+    const struct handover_own *taken;
 };
 
 struct supervisor;

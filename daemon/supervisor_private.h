@@ -1,4 +1,4 @@
-/* Shared by supervisor.c, stop.c and answer.c. */
+/* Shared by supervisor.c, stop.c, restart.c and answer.c. */
 #ifndef DAEMON_SUPERVISOR_PRIVATE_H
 #define DAEMON_SUPERVISOR_PRIVATE_H
 
@@ -18,6 +18,12 @@ enum phase {
     PHASE_ENDED,
 };
 
+enum restart_state {
+    RESTART_NONE,
+    RESTART_TRIAL,    /* may the program take over? then the exec, when all is quiet */
+    RESTART_RENEWING, /* in the new image: children are being replaced */
+};
+
 struct supervisor {
     const struct supervisor_duties *duties;
     void *ctx;
@@ -31,12 +37,20 @@ struct supervisor {
     struct children children;
     struct task_set tasks;
     uint64_t started_ns;
+    const struct handover_own *taken; /* of the image before; NULL = there was none */
 
     struct loop_timer ready_timer;    /* STARTING: checks whether a worker's loop turns */
     struct loop_timer health_timer;   /* children_watch, STATUS */
     struct loop_timer watchdog_timer; /* for the service manager */
     unsigned told_restarts;           /* restarts in the last STATUS */
     bool verifying;                   /* a task does */
+
+    /* restart.c */
+    enum restart_state restart;
+    unsigned restarted;      /* in place, so far */
+    uint64_t restart_ns;     /* when this state began */
+    uint64_t restart_client; /* waits for its answer; 0 = none */
+    struct loop_timer restart_timer;
 
     /* stop.c */
     enum phase phase;
@@ -61,6 +75,12 @@ void stop_unmounted(struct supervisor *sup);
 /* A child or a task has ended: the current phase may have waited for it. */
 void stop_look_around(struct supervisor *sup);
 const char *stop_phase_name(enum phase phase);
+
+/* restart.c */
+/* A client asks for a restart in place; it gets its answer at the end. */
+void restart_request(struct supervisor *sup, uint64_t client);
+/* In the new image: begins to replace the children that were taken over. */
+void restart_renew(struct supervisor *sup);
 
 /* answer.c: requests on the control socket. */
 void answer_request(void *ctx, uint64_t client, enum control_request request);

@@ -181,12 +181,12 @@ static int open_view(struct shm *shm, struct err *err)
     return check_header(copy, shm->size, err);
 }
 
-int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
+/* What both ways to open a segment begin with. */
+static int view_new(int fd, struct shm **ret_shm, struct err *err)
 {
     struct shm *shm;
     struct stat st;
     int seals = fcntl(fd, F_GET_SEALS);
-    int r;
 
     if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
         (uint64_t)st.st_size < sizeof(struct shm_header))
@@ -196,7 +196,13 @@ int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
         return err_set(err, ENOMEM, "out of memory");
     shm->size = (size_t)st.st_size;
     shm->fd = fd;
-    r = open_view(shm, err);
+    *ret_shm = shm;
+    return 0;
+}
+
+/* `r`: of opening it. */
+static int view_finish(struct shm *shm, int r, struct shm **ret_shm)
+{
     if (r < 0) {
         shm->fd = -1; /* the caller keeps it */
         shm_close(shm);
@@ -206,6 +212,32 @@ int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
     shm_cred_protect(shm);
     *ret_shm = shm;
     return 0;
+}
+
+int shm_attach(int fd, struct shm **ret_shm, struct err *err)
+{
+    struct shm_header copy;
+    struct shm *shm;
+    int r = view_new(fd, &shm, err);
+
+    if (r < 0)
+        return r;
+    r = map_segment(shm, PROT_READ | PROT_WRITE, err);
+    if (r == 0) {
+        memcpy(&copy, shm->header, sizeof(copy));
+        r = check_header(&copy, shm->size, err);
+    }
+    return view_finish(shm, r, ret_shm);
+}
+
+int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
+{
+    struct shm *shm;
+    int r = view_new(fd, &shm, err);
+
+    if (r < 0)
+        return r;
+    return view_finish(shm, open_view(shm, err), ret_shm);
 }
 
 void shm_close(struct shm *shm)

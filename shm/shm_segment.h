@@ -155,6 +155,12 @@ struct shm {
  * EINVAL for invalid sizes). The descriptor is CLOEXEC. Called once, before the first fork. */
 must_use int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *err);
 
+/* Maps a segment that shm_create made in a former image of this process, for writing; processes may
+ * be at work in it. The caller trusts who wrote the tables, as every worker does; the header is
+ * checked. 0 and *ret_shm; -EPROTO if it is not ours or of
+ * another version; -ENOMEM. Takes `fd` on success. */
+must_use int shm_attach(int fd, struct shm **ret_shm, struct err *err);
+
 /* Maps a segment that was received as a descriptor, read-only: for stateproxyctl. Its writers may
  * be hostile: shm->header is a checked copy (its `draining` is of this moment), and every index
  * found in a table must be checked before use. 0 and *ret_shm; -EPROTO if it is not ours or of

@@ -55,7 +55,8 @@ enum shm_http_kind {
 
 /* The worker as a process. */
 struct shm_process {
-    uint64_t starts;   /* workers that this slot has had */
+    uint64_t starts;   /* workers that this slot has had; those that took over as planned: not */
+    uint64_t leaves;   /* 1: the present one was asked to end, and its replacement is planned */
     uint64_t cpu_ns;   /* of all of them */
     uint64_t anon;     /* of the present one, bytes: what it alone has */
     uint64_t resident; /* bytes, with what it shares with others */

@@ -143,6 +143,8 @@ static void test_parse(void **state)
     assert_int_equal(r, CONTROL_CHECK);
     assert_int_equal(control_parse("drain\n", 6, &r), 1);
     assert_int_equal(r, CONTROL_DRAIN);
+    assert_int_equal(control_parse("restart\n", 8, &r), 1);
+    assert_int_equal(r, CONTROL_RESTART);
 }
 
 static void test_parse_refuses(void **state)
@@ -344,6 +346,56 @@ static void test_last_words_to_all_who_wait(void **state)
     close(silent);
 }
 
+/* As after an exec: the descriptors are what is left. */
+static void test_handed_over(void **state)
+{
+    struct control_handed handed;
+    struct control *next;
+    struct err err = {0};
+    char answer[100];
+    uint64_t client;
+    int waits, other, later;
+
+    (void)state;
+    assert_int_equal(open_control(NULL, NULL), 0);
+    waits = connect_client();
+    say(waits, "restart\n");
+    wait_asked(1);
+    assert_false(control_others(control, asked.client));
+    other = connect_client();
+    while (!control_others(control, asked.client))
+        turn();
+    control_hand_over(control, asked.client + 7, &handed);
+    assert_int_equal(handed.client_fd, -1);
+    control_hand_over(control, asked.client, &handed);
+    handed.listener_fd = dup(handed.listener_fd);
+    handed.client_fd = dup(handed.client_fd);
+    assert_int_equal(control_take(loop, &handed, on_request, &asked, &next, &client, &err), 0);
+    assert_int_not_equal(client, 0);
+    later = connect_client();
+    control_answer(next, client, "ok\n", -1, true);
+    control_close(control); /* the exec closes its descriptors */
+    control = next;
+    read_answer(waits, answer, sizeof(answer), NULL);
+    assert_string_equal(answer, "ok\n");
+    say(later, "status\n");
+    wait_asked(2);
+    close(waits);
+    close(other);
+    close(later);
+}
+
+static void test_nobody_waits(void **state)
+{
+    struct control_handed handed;
+
+    (void)state;
+    control_hand_over(NULL, 1, &handed);
+    assert_int_equal(handed.listener_fd, -1);
+    assert_int_equal(handed.client_fd, -1);
+    assert_false(control_others(NULL, 1));
+}
+
 /* ---- the file ---- */
 
 static void test_mode_and_removal(void **state)
@@ -479,6 +531,8 @@ int main(void)
         T(test_a_client_that_leaves),
         T(test_clients_are_bounded),
         T(test_last_words_to_all_who_wait),
+        T(test_handed_over),
+        T(test_nobody_waits),
         T(test_mode_and_removal),
         T(test_a_stale_socket_is_replaced),
         T(test_a_living_socket_is_not),

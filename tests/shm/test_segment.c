@@ -303,6 +303,36 @@ static void test_not_a_segment(void **state)
     assert_int_equal(shm_open_readonly(-1, &view, &err), -EPROTO);
 }
 
+/* For the next image of the daemon: it writes, and the header is not trusted either. */
+static void test_attach(void **state)
+{
+    struct shm *shm = *state, *view = NULL;
+    struct shm_header good = *shm->header;
+    struct err err = {0};
+    uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
+    int fd;
+
+    assert_int_equal(shm_attach(dup(shm->fd), &view, &err), 0);
+    assert_int_equal(shm_node_find(view, SHM_ROOT, "name", 4), idx);
+    assert_ptr_equal(view->header, view->base);
+    fx_put(view, SHM_ROOT, "other", "2");
+    assert_int_equal(shm->nodes->live, 3);
+    fx_check(view);
+    shm_close(view);
+
+    view = NULL;
+    fd = dup(shm->fd);
+    shm->header->version[0]++;
+    assert_int_equal(shm_attach(fd, &view, &err), -EPROTO);
+    *shm->header = good;
+    shm->header->table_off[SHM_TABLE_NODE] += 8;
+    assert_int_equal(shm_attach(fd, &view, &err), -EPROTO);
+    *shm->header = good;
+    assert_null(view);
+    assert_int_equal(close(fd), 0); /* still the caller's */
+    assert_int_equal(shm_attach(-1, &view, &err), -EPROTO);
+}
+
 /* The check of each table is run, and says which. */
 static void test_check_names_the_table(void **state)
 {
@@ -332,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_senseless_sizes),
         cmocka_unit_test(test_short_of_resources),
         cmocka_unit_test_setup_teardown(test_readonly, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_attach, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_sizes, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_header, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_not_a_segment, fx_setup, fx_teardown),

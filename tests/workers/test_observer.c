@@ -68,7 +68,7 @@ static int setup(void **state)
 static int fresh(void **state)
 {
     (void)state;
-    assert_int_equal(observer_boxes_new(2, &env.boxes), 0);
+    assert_int_equal(observer_boxes_new(2, &env.boxes, &env.boxes_fd), 0);
     observer_use(&env.boxes[0]);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,15 +17,36 @@
 static struct observer_box *ours;
 static bool gave_up; /* our own last question */
 
-int observer_boxes_new(unsigned n, struct observer_box **ret_boxes)
+int observer_boxes_open(int fd, unsigned n, struct observer_box **ret_boxes)
 {
-    void *p = mmap(NULL, n * sizeof(struct observer_box), PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    size_t size = n * sizeof(struct observer_box);
+    struct stat st;
+    void *p;
 
+    if (fstat(fd, &st) < 0 || (size_t)st.st_size != size)
+        return -EPROTO;
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return -errno;
     *ret_boxes = p;
     return 0;
+}
+
+int observer_boxes_new(unsigned n, struct observer_box **ret_boxes, int *ret_fd)
+{
+    int fd = memfd_create("stateproxy-boxes", MFD_CLOEXEC);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = ftruncate(fd, (off_t)(n * sizeof(struct observer_box))) < 0 ? -errno : 0;
+    if (r == 0)
+        r = observer_boxes_open(fd, n, ret_boxes);
+    if (r < 0)
+        close(fd);
+    else
+        *ret_fd = fd;
+    return r;
 }
 
 void observer_use(struct observer_box *box)

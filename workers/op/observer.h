@@ -64,8 +64,13 @@ struct observer_box {
 };
 
 /* Mailboxes for `n` workers, in memory that is shared with all processes forked from now on; never
- * freed. 0, or -errno of mmap(2). */
-must_use int observer_boxes_new(unsigned n, struct observer_box **ret_boxes);
+ * freed. *ret_fd: the memory's descriptor, close-on-exec, the caller's. 0, or -errno of
+ * memfd_create(2), ftruncate(2), mmap(2). */
+must_use int observer_boxes_new(unsigned n, struct observer_box **ret_boxes, int *ret_fd);
+
+/* The mailboxes that a former image of this process made, by their descriptor. 0; -EPROTO: it is
+ * not of that size; -errno of mmap(2). */
+must_use int observer_boxes_open(int fd, unsigned n, struct observer_box **ret_boxes);
 
 /* In a worker: from now on proc.h and intent.h ask through this box. NULL: look themselves. */
 void observer_use(struct observer_box *box);

@@ -63,6 +63,7 @@ struct worker_env {
     struct worker_spool *spool;    /* shm sizes.sessions of them */
     const struct sandbox *sandbox; /* NULL = none, and no change of the user (tests) */
     struct observer_box *boxes;    /* one for each worker slot; NULL = they read /proc themselves */
+    int boxes_fd;                  /* of their memory; -1 = none */
 };
 
 /* Exit codes of a worker; any other end is a crash. */
@@ -72,10 +73,11 @@ enum worker_exit {
     WORKER_EXIT_SETUP = 4,     /* could not start; the reason is in the log */
 };
 
-/* Serves requests as worker `slot` until SIGTERM (exits when idle: the supervisor sends it only
- * after the unmount), the unmount, or the death of the supervisor (PR_SET_PDEATHSIG). Called in the
- * child right after fork, with SIGTERM blocked (term.h); returns the exit code. Takes over the
- * requests that the previous worker of the slot left behind. */
+/* Serves requests as worker `slot` until SIGTERM (exits when no client of the connector waits: the
+ * supervisor sends it after the unmount, or to replace the worker), the unmount, or the death of
+ * the supervisor (PR_SET_PDEATHSIG). Called in the child right after fork, with SIGTERM blocked
+ * (term.h); returns the exit code. Takes over the requests that the previous worker of the slot
+ * left behind. */
 int worker_main(const struct worker_env *env, uint32_t slot);
 
 /* Answers what workers ask about other processes (observer.h), until the supervisor's SIGTERM.

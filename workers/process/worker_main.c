@@ -151,7 +151,9 @@ static void on_end_look(struct loop_timer *t)
         loop_stop(w->loop);
 }
 
-/* The supervisor sends SIGTERM when the mount is gone: no request can be in flight any more. */
+/* The supervisor sends SIGTERM when the mount is gone, and no request can be in flight any more; or
+ * to replace this worker: then what it has begun is taken over, as when it is killed. Clients of
+ * the connector would notice that, so their requests are waited for. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct worker *w = container_of(watch, struct worker, signals);
@@ -160,6 +162,7 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
     if (!term_told(watch->fd))
         return;
     w->exit_code = WORKER_EXIT_DONE;
+    w->stats->process.leaves = 1;
     if (w->http)
         http_server_drain(w->http);
     if (w->metrics)
@@ -253,7 +256,10 @@ int worker_main(const struct worker_env *env, uint32_t slot)
                          .stats = shm_stats_of(env->shm, slot)};
     w->arena->pid = (uint32_t)getpid();
     w->arena->incarnation++;
-    w->stats->process.starts++;
+    if (w->stats->process.leaves)
+        w->stats->process.leaves = 0;
+    else
+        w->stats->process.starts++;
     w->arena->fetching = w->arena->busy = 0;
     populate_arena(w);
     if (setup(w) < 0 || confine(w) < 0)

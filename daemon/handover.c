@@ -1,0 +1,332 @@
+/* The record of a restart in place: written, read and checked. Who writes it, and when, is in
+ * reexec.c. */
+#include "daemon/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+
+#define TEXT_MAX (1u << 20) /* of `fixed`, of `secrets` */
+#define SECRETS_MAX 16      /* variables */
+#define VALUE_SHOWN 60
+
+/* ---- writing ---- */
+
+static void fill_record(const struct worker_env *env, const struct handover_own *own,
+                        struct handover_record *r)
+{
+    memset(r, 0, sizeof(*r));
+    *r = (struct handover_record){.magic = HANDOVER_MAGIC,
+                                  .version = PACKAGE_VERSION,
+                                  .size = sizeof(*r),
+                                  .n_workers = env->shm->header->sizes.workers,
+                                  .n_spool = env->shm->header->sizes.sessions,
+                                  .has_mount = env->mount != NULL,
+                                  .fuse = env->fuse,
+                                  .timeouts = env->timeouts,
+                                  .request_limit_ns = env->request_limit_ns,
+                                  .traits = env->traits,
+                                  .segment_fd = env->shm->fd,
+                                  .notify_fd = env->notify_fd,
+                                  .forget_fd = env->forget_fd,
+                                  .keeper_fd = env->keeper_fd,
+                                  .listen_fd = env->listen_fd,
+                                  .metrics_fd = env->metrics_fd,
+                                  .boxes_fd = env->boxes_fd};
+    if (env->mount)
+        r->mount = *env->mount;
+    memcpy(r->wake_fd, env->wake_fd, sizeof(r->wake_fd));
+    memcpy(r->park_fd, env->park_fd, sizeof(r->park_fd));
+    if (own)
+        r->own = *own;
+}
+
+/* The "key=value" lines; the caller frees them. */
+static char *fixed_text(const struct conf *conf)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (!out)
+        return NULL;
+    conf_print_fixed(conf, out);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+/* The record proper is written last: only then are the lengths known. */
+static int write_parts(int fd, const struct worker_env *env, struct handover_record *r)
+{
+    cleanup_free char *fixed = fixed_text(env->conf);
+    size_t spool_len = r->n_spool * sizeof(*env->spool);
+    off_t begin, end;
+    int e;
+
+    if (!fixed)
+        return -ENOMEM;
+    r->fixed_len = (uint32_t)strlen(fixed) + 1;
+    if (lseek(fd, sizeof(*r), SEEK_SET) < 0)
+        return -errno;
+    e = fd_write_full(fd, env->spool, spool_len);
+    if (e == 0)
+        e = fd_write_full(fd, fixed, r->fixed_len);
+    begin = lseek(fd, 0, SEEK_CUR);
+    if (e == 0)
+        e = conf_write_secrets(env->conf, fd);
+    end = lseek(fd, 0, SEEK_CUR);
+    r->secrets_len = (uint32_t)(end - begin);
+    return e < 0 ? e : fd_pwrite_full(fd, r, sizeof(*r), 0);
+}
+
+int handover_write(const struct worker_env *env, const struct handover_own *own, int *ret_fd,
+                   struct err *err)
+{
+    cleanup_fd int fd = memfd_create("stateproxy-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    cleanup_free struct handover_record *r = malloc(sizeof(*r));
+    int e = fd < 0 ? -errno : r ? 0 : -ENOMEM;
+
+    if (e == 0) {
+        fill_record(env, own, r);
+        e = write_parts(fd, env, r);
+    }
+    /* (not against writing: its reader wipes it) */
+    if (e == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        e = -errno;
+    if (e < 0)
+        return err_set(err, -e, "cannot write the record for the new image: %s", strerror(-e));
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int check_version(const struct handover_record *r, size_t size, struct err *err)
+{
+    static const char own[SHM_VERSION_MAX] = PACKAGE_VERSION;
+
+    if (size < offsetof(struct handover_record, size) || r->magic != HANDOVER_MAGIC)
+        return err_set(err, EPROTO, "not a record of a restart in place");
+    if (memcmp(r->version, own, sizeof(own)) != 0)
+        return err_set(err, EPROTO,
+                       "the daemon runs version %.*s and the program is now version %s: another "
+                       "version cannot take over, stop the daemon and start it instead",
+                       SHM_VERSION_MAX - 1, r->version, own);
+    if (size < sizeof(*r) || r->size != sizeof(*r))
+        return err_set(err, EPROTO,
+                       "the program is another build of the same version: stop the daemon and "
+                       "start it instead");
+    return 0;
+}
+
+static bool ends(const char *text, size_t cap)
+{
+    return memchr(text, '\0', cap) != NULL;
+}
+
+static bool counts_fit(const struct handover_record *r, size_t size)
+{
+    return r->n_workers >= 1 && r->n_workers <= SHM_WORKERS_MAX && r->n_spool >= 1 &&
+           r->n_spool <= SHM_SESSIONS_MAX && r->fixed_len >= 1 && r->fixed_len <= TEXT_MAX &&
+           r->secrets_len <= TEXT_MAX &&
+           size == sizeof(*r) + r->n_spool * sizeof(struct worker_spool) + r->fixed_len +
+                       r->secrets_len;
+}
+
+static bool names_end(const struct handover_record *r)
+{
+    const struct children_handed *c = &r->own.children;
+
+    if (c->n > CHILDREN_MAX || !ends(r->mount.path, sizeof(r->mount.path)) ||
+        !ends(r->traits.name, sizeof(r->traits.name)) ||
+        !ends(r->own.control.path.addr.sun_path, sizeof(r->own.control.path.addr.sun_path)))
+        return false;
+    for (unsigned i = 0; i < c->n; i++) {
+        if (!ends(c->child[i].role, sizeof(c->child[i].role)))
+            return false;
+    }
+    return true;
+}
+
+static int handover_check(struct handover *h, struct err *err)
+{
+    const struct handover_record *r = h->rec;
+    int e = check_version(r, h->size, err);
+
+    if (e < 0)
+        return e;
+    if (!counts_fit(r, h->size) || !names_end(r) || r->mount.form > FUSE_MOUNT_HANDED_IN)
+        return err_set(err, EPROTO, "the record of the restart makes no sense");
+    h->spool = (const void *)(r + 1);
+    h->fixed = (const char *)(h->spool + r->n_spool);
+    h->secrets = (char *)(uintptr_t)h->fixed + r->fixed_len;
+    if (h->fixed[r->fixed_len - 1] || (r->secrets_len && h->secrets[r->secrets_len - 1]))
+        return err_set(err, EPROTO, "the texts in the record of the restart do not end");
+    return 0;
+}
+
+static int handover_map(struct handover *h, struct err *err)
+{
+    int seals = fcntl(h->fd, F_GET_SEALS);
+    struct stat st;
+    void *p;
+
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(h->fd, &st) < 0 || st.st_size <= 0)
+        return err_set(err, EPROTO, "not a record of a restart in place");
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, h->fd, 0);
+    if (p == MAP_FAILED)
+        return err_set(err, errno, "cannot map the record of the restart: %s", strerror(errno));
+    h->size = (size_t)st.st_size;
+    h->rec = p;
+    return 0;
+}
+
+int handover_open(int fd, struct handover *ret, struct err *err)
+{
+    struct handover h = {.fd = fd};
+    int r = handover_map(&h, err);
+
+    if (r == 0)
+        r = handover_check(&h, err);
+    if (r < 0)
+        handover_close(&h);
+    else
+        *ret = h;
+    return r;
+}
+
+void handover_close(struct handover *h)
+{
+    if (h->rec) {
+        sodium_memzero(h->rec, h->size);
+        munmap(h->rec, h->size);
+    }
+    if (h->fd >= 0)
+        close(h->fd);
+    *h = (struct handover){.fd = -1};
+}
+
+/* ---- descriptors ---- */
+
+struct marking {
+    bool close_on_exec;
+    unsigned bad; /* descriptors that are not open */
+};
+
+static void mark_fd(struct marking *m, int fd)
+{
+    if (fcntl(fd, F_SETFD, m->close_on_exec ? FD_CLOEXEC : 0) < 0)
+        m->bad++;
+}
+
+/* -1: there is none. */
+static void mark_if_any(struct marking *m, int fd)
+{
+    if (fd != -1)
+        mark_fd(m, fd);
+}
+
+static void mark_shared(struct marking *m, const struct handover *h)
+{
+    const struct handover_record *r = h->rec;
+
+    mark_fd(m, r->segment_fd);
+    mark_fd(m, r->notify_fd);
+    mark_fd(m, r->forget_fd);
+    mark_fd(m, r->keeper_fd);
+    mark_if_any(m, r->listen_fd);
+    mark_if_any(m, r->metrics_fd);
+    mark_if_any(m, r->boxes_fd);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        mark_fd(m, r->wake_fd[i]);
+        mark_fd(m, r->park_fd[i]);
+    }
+    for (uint32_t i = 0; i < r->n_spool; i++) {
+        mark_fd(m, h->spool[i].mem_fd);
+        mark_if_any(m, h->spool[i].file_fd);
+    }
+}
+
+int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *err)
+{
+    const struct handover_record *r = h->rec;
+    struct marking m = {.close_on_exec = close_on_exec};
+
+    mark_shared(&m, h);
+    if (r->has_mount) {
+        mark_fd(&m, r->mount.fd);
+        mark_if_any(&m, r->mount.abort_fd);
+        mark_if_any(&m, r->mount.waiting_fd);
+    }
+    mark_if_any(&m, r->own.control.listener_fd);
+    mark_if_any(&m, r->own.control.client_fd);
+    if (m.bad)
+        return err_set(err, EBADF, "%u descriptors that were handed over are not open", m.bad);
+    return 0;
+}
+
+/* ---- the configuration ---- */
+
+/* 0 and a new array: those of `env`, and the secrets, which stay where they are. */
+static int join_env(const struct handover *h, char *const *env, char ***ret)
+{
+    char *at = h->secrets, *end = h->secrets + h->rec->secrets_len;
+    size_t n = 0, m = 0;
+    char **all;
+
+    while (env[n])
+        n++;
+    all = calloc(n + SECRETS_MAX + 1, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    memcpy(all, env, n * sizeof(*all));
+    for (; at < end && m < SECRETS_MAX; at += strlen(at) + 1)
+        all[n + m++] = at;
+    *ret = all;
+    return 0;
+}
+
+int handover_load_conf(const struct handover *h, const char *file, char *const *env,
+                       struct conf **ret_conf, struct err *err)
+{
+    cleanup_free char **all = NULL;
+    int r = join_env(h, env, &all);
+
+    if (r < 0)
+        return err_set(err, -r, "out of memory");
+    return conf_load(file, all, ret_conf, err);
+}
+
+int handover_compare(const struct handover *h, const struct conf *conf, struct err *err)
+{
+    cleanup_free char *now = fixed_text(conf);
+    const char *a = h->fixed, *b = now;
+
+    if (!now)
+        return err_set(err, ENOMEM, "out of memory");
+    while (*a && *b) {
+        size_t n = strcspn(a, "\n"), m = strcspn(b, "\n"), name = strcspn(a, "=\n");
+
+        if (n != m || memcmp(a, b, n) != 0)
+            return err_set(err, EXDEV,
+                           "%.*s is now %.*s: this value cannot change while the daemon runs, stop "
+                           "the daemon and start it instead",
+                           (int)name, a,
+                           m > name && m - name < VALUE_SHOWN ? (int)(m - name - 1) : 0,
+                           b + name + 1);
+        a += n + (a[n] == '\n');
+        b += m + (b[m] == '\n');
+    }
+    return 0;
+}

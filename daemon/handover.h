@@ -1,0 +1,77 @@
+/* What a supervisor leaves to the program that it becomes by exec (restart in place): a record in a
+ * memfd, whose number the new image is told by --take-over. Nothing is created again: descriptors,
+ * segment and children stay what they are.
+ *
+ * Both images are of one version, as the segment demands, so the record is a struct. It holds the
+ * secrets that came by the environment; whoever reads it wipes it (handover_close). */
+#ifndef DAEMON_HANDOVER_H
+#define DAEMON_HANDOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "daemon/handover_own.h"
+#include "shm/shm_segment.h"
+#include "workers/op/worker_abi.h"
+
+#define HANDOVER_MAGIC UINT64_C(0x31564f484f525053) /* "SPROHOV1" */
+
+/* `magic` and `version` never move. */
+struct handover_record {
+    uint64_t magic;
+    char version[SHM_VERSION_MAX];
+    uint32_t size;        /* of this struct */
+    uint32_t n_workers;   /* wake_fd and park_fd of so many slots */
+    uint32_t n_spool;     /* struct worker_spool, behind this struct */
+    uint32_t fixed_len;   /* then conf_print_fixed, with its NUL */
+    uint32_t secrets_len; /* then conf_write_secrets */
+    bool has_mount;
+    struct fuse_mount mount;
+    struct fuse_negotiated fuse;
+    struct fuse_timeouts timeouts;
+    uint64_t request_limit_ns;
+    struct server_traits traits;
+    int segment_fd, notify_fd, forget_fd, keeper_fd;
+    int listen_fd, metrics_fd, boxes_fd; /* -1 = none */
+    int wake_fd[SHM_WORKERS_MAX], park_fd[SHM_WORKERS_MAX];
+    struct handover_own own;
+};
+
+/* The view of a reader: pointers into its mapping of the record. */
+struct handover {
+    int fd;
+    size_t size;
+    struct handover_record *rec;
+    const struct worker_spool *spool;
+    const char *fixed;
+    char *secrets;
+};
+
+/* Writes the record of `env` and `own` (NULL: for a trial, by which nothing is taken over) to a new
+ * memfd, close-on-exec. 0 and *ret_fd, or -errno with *err. */
+must_use int handover_write(const struct worker_env *env, const struct handover_own *own,
+                            int *ret_fd, struct err *err);
+
+/* Maps and checks a record: its version, its counts, its texts; of descriptors nothing. 0, or
+ * -EPROTO, -ENOMEM with *err. Takes `fd` in either case. */
+must_use int handover_open(int fd, struct handover *ret, struct err *err);
+
+/* Wipes the record, unmaps and closes it. */
+void handover_close(struct handover *h);
+
+/* Sets, or removes, close-on-exec of every descriptor in the record but its own. 0, or -EBADF with
+ * *err: one of them is not open. */
+must_use int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *err);
+
+/* Loads the configuration as at the start, with the secrets of the record, which do not get into
+ * `env`. As conf_load. */
+must_use int handover_load_conf(const struct handover *h, const char *file, char *const *env,
+                                struct conf **ret_conf, struct err *err);
+
+/* 0; -EXDEV with *err: a value has changed that a restart in place must not change. */
+must_use int handover_compare(const struct handover *h, const struct conf *conf, struct err *err);
+
+#endif

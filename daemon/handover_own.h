@@ -1,0 +1,18 @@
+/* What a supervisor itself knows at a restart in place, beside what it shares with its children: a
+ * part of the record (handover.h). */
+#ifndef DAEMON_HANDOVER_OWN_H
+#define DAEMON_HANDOVER_OWN_H
+
+#include <stdint.h>
+
+#include "daemon/children.h"
+#include "daemon/control.h"
+
+struct handover_own {
+    uint64_t started_ns; /* monotonic: of the first image */
+    uint32_t times;      /* restarts in place so far, with this one */
+    struct control_handed control;
+    struct children_handed children;
+};
+
+#endif

@@ -1,0 +1,24 @@
+/* Executing the program of this process anew, in its place (restart in place): the trial before,
+ * and the exec itself. What is handed over is listed in handover.h; when it happens is decided in
+ * restart.c. */
+#ifndef DAEMON_REEXEC_H
+#define DAEMON_REEXEC_H
+
+#include "base/err.h"
+#include "daemon/handover.h"
+
+#define REEXEC_OPTION "take-over" /* of stateproxyd: the number of the record's descriptor */
+
+/* At the start of the program: remembers where it is, since after an upgrade the link in /proc says
+ * "(deleted)", and how to call it. Strings are borrowed. */
+void reexec_init(const char *argv0, const char *config_file);
+
+/* In a task: runs the program with the record and --check, which loads the configuration and says
+ * whether it could take over. 0, or -errno with the reason in *err. */
+must_use int reexec_try(const struct worker_env *env, struct err *err);
+
+/* Executes the program, with every descriptor that is shared. Returns on failure alone, with *err;
+ * then all is as before. */
+void reexec(const struct worker_env *env, const struct handover_own *own, struct err *err);
+
+#endif

@@ -1,0 +1,125 @@
+/* The restart in place, as the supervisor sees it: before the exec a trial, after it one process
+ * after the other is replaced. The exec itself is a duty (reexec.c). */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/container.h"
+#include "base/log.h"
+#include "daemon/supervisor_private.h"
+
+#define TRIAL_LIMIT_NS (20 * NS_PER_S)
+#define QUIET_EVERY_NS (5 * NS_PER_MS)
+#define QUIET_LIMIT_NS (40 * NS_PER_S) /* longer than a check of the tables may take */
+#define RENEW_EVERY_NS (5 * NS_PER_MS)
+
+/* ---- before the exec ---- */
+
+static void restart_refuse(struct supervisor *sup, const char *why)
+{
+    char text[ERR_TEXT_MAX + 32];
+
+    log_warn("not restarted: %s", why);
+    snprintf(text, sizeof(text), "error %s\n", why);
+    sup->restart = RESTART_NONE;
+    control_answer(sup->control, sup->restart_client, text, -1, true);
+    sup->restart_client = 0;
+}
+
+static void restart_now(struct supervisor *sup)
+{
+    struct handover_own own = {.started_ns = sup->started_ns, .times = sup->restarted + 1};
+    struct err err = {0};
+
+    control_hand_over(sup->control, sup->restart_client, &own.control);
+    children_hand_over(&sup->children, &own.children);
+    log_notice("restarting in place");
+    sup->duties->restart(sup->ctx, &own, &err);
+    restart_refuse(sup, err.text);
+}
+
+/* A task would not find the supervisor that waits for it, a client would lose the rest of its
+ * answer: both take a moment. */
+static void on_restart_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = container_of(t, struct supervisor, restart_timer);
+    bool quiet =
+        task_running(&sup->tasks) == 0 && !control_others(sup->control, sup->restart_client);
+
+    if (sup->phase != PHASE_RUNNING)
+        restart_refuse(sup, "the daemon is ending");
+    else if (quiet || clock_mono_ns() - sup->restart_ns > QUIET_LIMIT_NS)
+        restart_now(sup);
+    else
+        loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
+}
+
+static int may_restart(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+
+    return sup->duties->may_restart(sup->ctx, err);
+}
+
+static void on_tried(void *ctx, int code, const char *text)
+{
+    struct supervisor *sup = ctx;
+
+    if (code != 0) {
+        restart_refuse(sup, *text ? text : "the trial of the program did not end");
+        return;
+    }
+    loop_timer_set(sup->loop, &sup->restart_timer, 0);
+}
+
+void restart_request(struct supervisor *sup, uint64_t client)
+{
+    const char *why = NULL;
+
+    if (sup->phase == PHASE_STARTING)
+        why = "error the daemon is still starting, try again\n";
+    else if (sup->phase != PHASE_RUNNING || sup->gone_looks)
+        why = "error the daemon is ending\n";
+    else if (sup->restart != RESTART_NONE)
+        why = "error a restart is under way already\n";
+    else if (!sup->duties->may_restart)
+        why = "error this daemon cannot be restarted in place\n";
+    else if (task_start(&sup->tasks, may_restart, sup, TRIAL_LIMIT_NS, on_tried, sup) < 0)
+        why = "error too busy, try again\n";
+    if (why) {
+        control_answer(sup->control, client, why, -1, true);
+        return;
+    }
+    sup->restart = RESTART_TRIAL;
+    sup->restart_ns = clock_mono_ns();
+    sup->restart_client = client;
+    sup->restart_timer.on_time = on_restart_timer;
+}
+
+/* ---- after it ---- */
+
+static void on_renew_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = container_of(t, struct supervisor, restart_timer);
+
+    if (sup->phase > PHASE_RUNNING) {
+        control_answer(sup->control, sup->restart_client,
+                       "error restarted, but the daemon is ending now\n", -1, true);
+    } else if (!children_renew(&sup->children, clock_mono_ns())) {
+        loop_timer_set(sup->loop, t, RENEW_EVERY_NS);
+    } else {
+        sup->restart = RESTART_NONE;
+        log_notice("restarted in place, all processes replaced times=%u ms=%llu", sup->restarted,
+                   (unsigned long long)((clock_mono_ns() - sup->restart_ns) / NS_PER_MS));
+        control_answer(sup->control, sup->restart_client, "ok\n", -1, true);
+        sup->restart_client = 0;
+    }
+}
+
+void restart_renew(struct supervisor *sup)
+{
+    sup->restart = RESTART_RENEWING;
+    sup->restart_ns = clock_mono_ns();
+    sup->restart_timer.on_time = on_renew_timer;
+    loop_timer_set(sup->loop, &sup->restart_timer, 0);
+}
