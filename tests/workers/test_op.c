@@ -620,7 +620,7 @@ static void release(struct fx *fx, uint64_t fh, uint32_t session)
 static void begin_change(struct op *op, uint32_t session, uint64_t end)
 {
     worker_lock(op->w);
-    assert_true(session_change_begin(op, session, end));
+    assert_true(session_change_begin(op, session, (struct session_range){0, end}));
     worker_unlock(op->w);
 }
 
@@ -815,7 +815,7 @@ static void emptying_excludes_writes(void **state)
     assert_int_equal(op_keep(other), 0);
     s->content = SHM_CONTENT_EMPTYING;
     worker_lock(&fx->w);
-    assert_false(session_change_begin(other, session, 5));
+    assert_false(session_change_begin(other, session, (struct session_range){0, 5}));
     worker_unlock(&fx->w);
     assert_int_equal(s->waiters, UINT32_C(1) << FX_SLOT);
     s->content = SHM_CONTENT_SPOOL;
