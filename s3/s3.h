@@ -194,6 +194,7 @@ struct s3_object {
     char version[S3_VERSION_MAX];     /* the same; "" in a bucket without versions */
     char storage_class[S3_CLASS_MAX]; /* "" means STANDARD */
     bool own_type;      /* somebody set the type: it is not the one that s3_put gives by itself */
+    bool own_etag;      /* it is encrypted so that its ETag is no MD5 */
     bool archived;      /* its bytes have to be restored before they can be read */
     unsigned tags;      /* how many, as far as we may know */
     unsigned kept_lost; /* headers that `kept` should have, but cannot */

@@ -166,13 +166,14 @@ static void take_retry_after(struct s3_req *req, const char *value)
 static void take_encryption(struct s3_req *req, const char *value)
 {
     req->reply.own_etag |= strcasecmp(value, "AES256") != 0;
+    req->result.obj.own_etag = req->reply.own_etag;
 }
 
 /* A key of the customer. */
 static void take_customer_key(struct s3_req *req, const char *value)
 {
     (void)value;
-    req->reply.own_etag = true;
+    req->reply.own_etag = req->result.obj.own_etag = true;
 }
 
 /* Classes whose objects have to be restored before they are read; x-amz-restore says that it was

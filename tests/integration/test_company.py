@@ -812,6 +812,7 @@ AFTERWARDS = {
 }
 
 
+@pytest.mark.quiet("company reads the old version, and the mount expects that then")
 @pytest.mark.parametrize("what", AFTERWARDS)
 @pytest.mark.parametrize("written", ["before", "after"])
 def test_a_writer_of_what_was_replaced_elsewhere_brings_nothing_back(m, bucket, actor, what,
@@ -948,6 +949,7 @@ def test_what_is_emptied_is_not_fetched(counted, bucket, actor):
     assert "GetObject" not in got and got[-1] == "PutObject" and len(got) <= 2
 
 
+@pytest.mark.quiet("counts what is asked")
 def test_creating_in_a_known_directory_is_one_put(counted, bucket, actor):
     (m, count), a = counted, actor()
     a.mkdir(m.path / "made")

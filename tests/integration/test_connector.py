@@ -163,6 +163,28 @@ def test_exclusive_creation(con):
     assert con.get("ex").body == b"3"
 
 
+@pytest.mark.parametrize("op, size", [("PutObject", 10), ("PutObject", 6 << 20),
+                                      ("CompleteMultipartUpload", 20 << 20)])
+def test_exclusive_creation_whose_answer_is_lost(start, proxy, bucket, variant, op, size):
+    """What is refused stays refused, of whatever size the other object is; what was made is made."""
+    con = start(variant, via=proxy)
+    body, only_new = os.urandom(size), [("If-None-Match", "*")]
+    for i, other in enumerate((b"1", bytes(size))):
+        key = f"other{i}"
+        bucket.put(con.daemon.key(key), other)
+        proxy.add_rule("drop", op=op, times=1)
+        answer = con.put(key, body, only_new)
+        # (Compare-and-set cannot tell whether it has replaced ours.)
+        assert (answer.status, answer.code) == (
+            (500, "internal_error") if variant == CAS else (409, "conflict"))
+        assert bucket.get(con.daemon.key(key)) == other
+        proxy.clear_rules()
+    proxy.add_rule("drop", op=op, times=1)
+    assert con.put("ours", body, only_new).status == 204
+    assert bucket.get(con.daemon.key("ours")) == body
+    assert not bucket.uploads()
+
+
 def test_one_creator_of_many(start, store, variant):
     """22: over several daemons."""
     cons = [start(variant, s3=store, via=store.endpoint) for _ in range(2)]

@@ -366,3 +366,22 @@ def test_the_server_killed_and_started_again(mount, own_server, scratch, seed):
     state = json.loads((scratch / "state.json").read_text())
     for name, (_, digest) in state["files"].items():
         assert hashlib.sha256(bucket.get(m.key(f"w/{name}"))).hexdigest() == digest
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-passthrough"])
+@pytest.mark.parametrize("theirs", [b"", b"theirs", b"four"])
+def test_a_file_that_had_to_be_new_replaces_nothing(mount, proxy, bucket, variant, theirs):
+    """Nor where the answer that says so is lost."""
+    m = mount(via=proxy, variant=variant)
+    fd = os.open(m.path / "f", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.write(fd, b"ours")
+    bucket.put(m.key("f"), theirs)
+    proxy.add_rule("drop", op="PutObject", times=1)
+    with pytest.raises(FileExistsError):
+        os.close(fd)
+    assert bucket.get(m.key("f")) == theirs
+    proxy.clear_rules()
+    proxy.add_rule("drop", op="PutObject", times=1)
+    with open(m.path / "new", "xb") as f:
+        f.write(b"ours")
+    assert bucket.get(m.key("new")) == b"ours"

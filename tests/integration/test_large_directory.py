@@ -37,6 +37,7 @@ def test_names_stream_through(mount, proxy, many):
     m.check()
 
 
+@pytest.mark.quiet("counts what is asked")
 def test_attributes_are_told_where_they_are_wanted(mount, proxy, many):
     """A request for some entries before nodes would be made no more; none afterwards."""
     m = mount(via=proxy, s3=many)

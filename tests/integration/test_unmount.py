@@ -83,6 +83,7 @@ def test_a_file_is_being_written(mount, bucket, way):
     ended(m)
 
 
+@pytest.mark.quiet("company meets the end of the first mount too")
 @pytest.mark.parametrize("way", [w for w in WAYS if w not in REFUSED_WHEN_BUSY])
 def test_it_is_mounted_again_at_once(mount, bucket, way):
     """While the old daemon still has its last file to see through."""

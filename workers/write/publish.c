@@ -288,7 +288,7 @@ int publish_begin(struct publish *p)
     if (r < 0)
         return r;
     p->absent = s->expect.absent;
-    p->excl = (s->flags & SHM_SESSION_EXCL) && !s->expect.tried;
+    p->excl = s->flags & SHM_SESSION_EXCL;
     if (!p->absent)
         memcpy(p->etag, s->expect.etag, sizeof(p->etag));
     p->size = s->size;

@@ -1,9 +1,13 @@
 /* The rules of a publish with last write wins: after a refusal the same PUT is sent on the version
  * that HEAD finds. Compare-and-set uses these rules too if it expects nothing. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "s3/s3_error.h"
+#include "s3/s3_etag.h"
+#include "workers/op/spool.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/session_change.h"
 
@@ -34,11 +38,53 @@ static void doubt(struct publish *p, const struct s3_result *res)
     p->blind = drops && p->agreed >= BLIND_AFTER;
 }
 
+/* Compares bytes with the ETag of an object of the same size. */
+static enum s3_etag_says compare(struct publish *p, const char *etag)
+{
+    static char piece[64 << 10];
+    struct s3_etag_check check = {0};
+
+    s3_etag_begin(&check);
+    for (uint64_t at = 0; at < p->size; at += sizeof(piece)) {
+        size_t len = p->size - at < sizeof(piece) ? (size_t)(p->size - at) : sizeof(piece);
+
+        if (spool_read(p->w, p->session, piece, len, at) < 0)
+            return S3_ETAG_SILENT;
+        s3_etag_add(&check, piece, len);
+    }
+    return s3_etag_end(&check, etag);
+}
+
+/* The file had to be new, and an attempt whose answer was lost may have made it. Versions have no
+ * write-ids here: the content tells whether it did. What is not ours is never replaced. */
+static enum put_next excl_found(struct publish *p, const struct s3_result *res)
+{
+    bool parts = publish_wants_parts(p);
+
+    if (res->error && cas_put_waits(&p->cas))
+        return PUT_WAIT;
+    if (res->error || (parts && !*p->parts_etag))
+        return PUT_SEND; /* under the same condition */
+    snprintf(p->cas.found, sizeof(p->cas.found), "%s", res->obj.etag);
+    shm_etag_copy(p->cas.etag, res->obj.etag);
+    if (publish_is_there(p, res))
+        return PUT_OURS;
+    if (parts || res->obj.size != p->size)
+        return PUT_CONFLICT;
+    switch (res->obj.own_etag ? S3_ETAG_SILENT : compare(p, res->obj.etag)) {
+    case S3_ETAG_RIGHT:
+        return PUT_OURS;
+    case S3_ETAG_SILENT:
+        return PUT_UNKNOWN;
+    default:
+        return PUT_CONFLICT;
+    }
+}
+
 /* The condition did not hold, or the server does not support it: the PUT is retried. */
 enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res)
 {
     p->cas.ambiguous |= res->may_have_acted;
-    p->excl = p->excl && !res->may_have_acted;
     if (!p->asked || p->refused > REFUSED_MAX)
         return PUT_FAILED;
     /* (A repetition must not overwrite what was built on the first PUT.) */
@@ -48,8 +94,10 @@ enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res
     }
     if (res->error != -EEXIST && res->error != -ENOENT)
         return PUT_FAILED;
-    if (p->excl) /* created meanwhile on another machine: nothing of ours can be there */
-        return PUT_FAILED;
+    if (p->excl) { /* created meanwhile on another machine, or by an earlier attempt of ours */
+        p->cas.since_ns = clock_mono_ns();
+        return p->cas.ambiguous ? PUT_LOOK : PUT_FAILED;
+    }
     if (p->refused++ < REFUSED_MAX)
         return PUT_LOOK;
     p->blind = !p->w->variant->expects && !p->cas.ambiguous;
@@ -59,6 +107,8 @@ enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res
 /* Replaces what was written meanwhile, by a predecessor's upload or by others. */
 enum put_next publish_lww_found(struct publish *p, const struct s3_result *res)
 {
+    if (p->excl)
+        return excl_found(p, res);
     if (p->unsure) {
         if (res->error && cas_put_waits(&p->cas))
             return PUT_WAIT;
@@ -73,6 +123,7 @@ enum put_next publish_lww_found(struct publish *p, const struct s3_result *res)
 static void lww_begin(struct publish *p, struct shm_session *s)
 {
     p->unsure = p->absent && s->expect.tried;
+    p->cas.ambiguous = p->excl && s->expect.tried;
     p->cas.since_ns = s->expect.sent_ns;
 }
 

@@ -251,6 +251,10 @@ bool publish_is_there(const struct publish *p, const struct s3_result *res)
 /* Last write wins: Complete has not taken effect, or something else has replaced what it made. */
 static void on_not_there(struct publish *p, const struct s3_result *res)
 {
+    if (p->excl && !res->error) {
+        publish_next(p, PUT_CONFLICT);
+        return;
+    }
     if (publish_base_is_gone(p, res)) {
         publish_next(p, PUT_STALE);
         return;

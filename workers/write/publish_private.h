@@ -29,7 +29,7 @@ struct publish {
     bool bare, blind;        /* the condition is sent without quotes; it is not sent at all */
     bool asked;              /* the last PUT had one (the known habits may have changed since) */
     bool absent;             /* expected: no such key */
-    bool excl;               /* last write wins: a refusal means that the file is not new */
+    bool excl;               /* last write wins: the file must be new */
     char etag[SHM_ETAG_MAX]; /* expected, "" = unknown */
     char key[KEY_CAP];
     struct shm_node node; /* as it was when the job began; its metadata are sent */

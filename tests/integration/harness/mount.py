@@ -79,7 +79,7 @@ class Mount:
         self.stopped = False
         if ready:
             self.wait_ready(timeout)
-            if self.noise:
+            if self.noise and self.env.get("STATE_MOUNT"):
                 self.company = Noise(self, **self.noise)
         return self
 
