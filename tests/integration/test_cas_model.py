@@ -209,7 +209,7 @@ class Sequence(RuleBasedStateMachine):
     # -- writing
 
     def try_open(self, p, k, mode, fd):
-        if self.is_ambiguous(p, k):
+        if self.is_ambiguous(p, k) or (mode == "w" and self.model.left_behind(p, k)):
             return False
         actual = self.do(p, "open", fd, self.path(p, k), mode)
         expected, writer = self.model.open(p, k, mode)
@@ -294,7 +294,7 @@ class Sequence(RuleBasedStateMachine):
 
     @rule(p=process, k=key, size=st.sampled_from([0, 3, 12]))
     def truncate(self, p, k, size):
-        if self.is_ambiguous(p, k):
+        if self.is_ambiguous(p, k) or (size == 0 and self.model.left_behind(p, k)):
             return
         assert self.do(p, "truncate", self.path(p, k), size) == self.model.truncate(p, k, size)
 

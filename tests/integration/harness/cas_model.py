@@ -228,6 +228,13 @@ class Model:
                 if not s.dirty and not s.failed and s.expects != REFUSED and
                 there != ABSENT and s.base != ABSENT and same_content(s.base, there)]
 
+    def left_behind(self, process, key):
+        """Its own in which nothing is unpublished, of a version that is there no more: whether one
+        that it empties by name is this file is known as soon as anybody has looked the name up."""
+        return [s for s in self.sessions({process}, key)
+                if not s.dirty and not s.failed and s.expects != REFUSED and
+                s not in self.clean(process, key)]
+
     def begin(self, process, key, truncate, append):
         there = self.server.get(key, ABSENT)
         if truncate or there == ABSENT:
