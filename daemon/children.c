@@ -219,6 +219,7 @@ static void bury(struct child *c, bool unmounted)
 
     log_debug("%s ended slot=%u pid=%d", c->role->name, c->slot, (int)c->pid);
     c->pid = 0;
+    c->old = false;
     c->state = CHILD_ENDED;
     if (unmounted)
         all->ops->on_unmounted(all->ops_ctx);
