@@ -279,3 +279,19 @@ def test_one_that_is_still_there_is_as_before(cas, proxy, bucket, process):
     b("unlink", other.path / "k.txt")
     with pytest.raises(FileExistsError):
         a.put(m.path / "k.txt", "3")
+
+
+def test_a_conflict_that_was_told_stays_one(cas, proxy, bucket, process):
+    """The unlink itself ended with EEXIST: another had written. That the file goes later is not a's doing."""
+    slow, other = cas(via=proxy, env=LATE), cas()
+    a, b = process(), process()
+    a.put(slow.path / "k.txt", "1")
+    assert a.get(slow.path / "k.txt") == "1"
+    thread, result = under_way(proxy, "before", a, "unlink", slow.path / "k.txt")
+    assert b.get(other.path / "k.txt") == "1"
+    b.put(other.path / "k.txt", "2")
+    assert ended(proxy, thread, result) == errno.EEXIST
+    b("unlink", other.path / "k.txt")
+    with pytest.raises(FileExistsError):
+        a.put(slow.path / "k.txt", "3")
+    assert not bucket.exists("p/k.txt")

@@ -58,13 +58,13 @@ static void deletion_free(void *state)
 }
 
 /* (A baseline of the version that one of our DELETEs may have removed must not turn the absence of
- * the key into a conflict.) */
+ * the key into a conflict. EEXIST is one, which the caller is told now.) */
 static void delete_end(struct deletion *d, int error)
 {
     struct op *op = d->op;
     void (*then)(struct op * op, int error) = d->then;
 
-    if (error && error != -ENOENT && d->unclear && d->how == DELETE_SEEN) {
+    if (error && error != -ENOENT && error != -EEXIST && d->unclear && d->how == DELETE_SEEN) {
         worker_lock(op->w);
         cas_may_be_removed(op, d->key, d->etag);
         worker_unlock(op->w);
