@@ -44,7 +44,8 @@ static void on_looked(void *arg, const struct s3_result *res);
 
 static bool asks(const struct publish *p)
 {
-    return p->cas.expects || !(p->blind || s3_habit_has(p->w->s3, S3_HABIT_NO_PUT_MATCH));
+    return p->cas.expects ||
+           !(p->blind || p->insists || s3_habit_has(p->w->s3, S3_HABIT_NO_PUT_MATCH));
 }
 
 /* The server accepted the PUT: remembers the form of its condition. */

@@ -100,8 +100,8 @@ enum put_next publish_lww_refused(struct publish *p, const struct s3_result *res
     }
     if (p->refused++ < REFUSED_MAX)
         return PUT_LOOK;
-    p->blind = !p->w->variant->expects && !p->cas.ambiguous;
-    return p->blind ? PUT_SEND : PUT_FAILED;
+    p->insists = !p->w->variant->expects && !p->cas.ambiguous;
+    return p->insists ? PUT_SEND : PUT_FAILED;
 }
 
 /* Replaces what was written meanwhile, by a predecessor's upload or by others. */

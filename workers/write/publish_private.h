@@ -27,6 +27,7 @@ struct publish {
     unsigned refused;        /* refusals: the key had another version than expected */
     unsigned agreed;         /* ... in a row, although HEAD found the expected version */
     bool bare, blind;        /* the condition is sent without quotes; it is not sent at all */
+    bool insists;            /* nor is it, since other writers were faster again and again */
     bool asked;              /* the last PUT had one (the known habits may have changed since) */
     bool absent;             /* expected: no such key */
     bool excl;               /* last write wins: the file must be new */
