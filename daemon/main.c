@@ -534,6 +534,8 @@ static int try_to_take(const struct conf *conf, struct err *err)
     if (r == 0)
         r = resolve(conf, &endpoint, err);
     if (r == 0)
+        r = worker_certificates(conf, err);
+    if (r == 0)
         r = confine_init(conf, environ, &sandbox, err);
     keeper_conf(conf, &creds);
     return r == 0 ? creds_look(&creds, provider, err) : r;

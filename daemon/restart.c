@@ -21,9 +21,11 @@ static void restart_refuse(struct supervisor *sup, const char *why)
 
     log_warn("not restarted: %s", why);
     snprintf(text, sizeof(text), "error %s\n", why);
-    sup->restart = RESTART_NONE;
     control_answer(sup->control, sup->restart_client, text, -1, true);
     sup->restart_client = 0;
+    sup->restart = RESTART_NONE;
+    if (sup->renews)
+        restart_renew(sup); /* goes on */
 }
 
 static void restart_now(struct supervisor *sup)
@@ -80,7 +82,7 @@ void restart_request(struct supervisor *sup, uint64_t client)
         why = "error the daemon is still starting, try again\n";
     else if (sup->phase != PHASE_RUNNING || sup->gone_looks)
         why = "error the daemon is ending\n";
-    else if (sup->restart != RESTART_NONE)
+    else if (sup->restart == RESTART_TRIAL || (sup->restart == RESTART_RENEWING && !sup->stuck))
         why = "error a restart is under way already\n";
     else if (!sup->duties->may_restart)
         why = "error this daemon cannot be restarted in place\n";
@@ -90,6 +92,7 @@ void restart_request(struct supervisor *sup, uint64_t client)
         control_answer(sup->control, client, why, -1, true);
         return;
     }
+    loop_timer_cancel(sup->loop, &sup->restart_timer); /* of a renewal that is stuck */
     sup->restart = RESTART_TRIAL;
     sup->restart_ns = clock_mono_ns();
     sup->restart_client = client;
@@ -109,6 +112,7 @@ static void on_renew_timer(struct loop_timer *t)
         loop_timer_set(sup->loop, t, RENEW_EVERY_NS);
     } else {
         sup->restart = RESTART_NONE;
+        sup->renews = sup->stuck = false;
         log_notice("restarted in place, all processes replaced times=%u ms=%llu", sup->restarted,
                    (unsigned long long)((clock_mono_ns() - sup->restart_ns) / NS_PER_MS));
         control_answer(sup->control, sup->restart_client, "ok\n", -1, true);
@@ -119,7 +123,20 @@ static void on_renew_timer(struct loop_timer *t)
 void restart_renew(struct supervisor *sup)
 {
     sup->restart = RESTART_RENEWING;
+    sup->renews = true;
     sup->restart_ns = clock_mono_ns();
     sup->restart_timer.on_time = on_renew_timer;
     loop_timer_set(sup->loop, &sup->restart_timer, 0);
+}
+
+void restart_setup_failed(struct supervisor *sup)
+{
+    if (sup->restart != RESTART_RENEWING)
+        return;
+    sup->stuck = true;
+    control_answer(sup->control, sup->restart_client,
+                   "error restarted, but a process cannot start, its log says why; those of before "
+                   "serve on: mend it, and restart once more\n",
+                   -1, true);
+    sup->restart_client = 0;
 }

@@ -51,6 +51,8 @@ static void on_setup_failed(void *ctx)
 
     if (sup->phase == PHASE_STARTING)
         stop_failed(sup, EXIT_CODE_SYSTEM);
+    else
+        restart_setup_failed(sup);
 }
 
 static void on_ended(void *ctx)

@@ -47,6 +47,8 @@ struct supervisor {
 
     /* restart.c */
     enum restart_state restart;
+    bool renews;             /* children of the image before are left */
+    bool stuck;              /* ... and one of those that replace them could not start */
     unsigned restarted;      /* in place, so far */
     uint64_t restart_ns;     /* when this state began */
     uint64_t restart_client; /* waits for its answer; 0 = none */
@@ -81,6 +83,10 @@ const char *stop_phase_name(enum phase phase);
 void restart_request(struct supervisor *sup, uint64_t client);
 /* In the new image: begins to replace the children that were taken over. */
 void restart_renew(struct supervisor *sup);
+/* A child could not start: the client is told if that is a replacement. It is tried again and
+ * again; meanwhile another restart may be asked for, which takes a configuration that was
+ * mended. */
+void restart_setup_failed(struct supervisor *sup);
 
 /* answer.c: requests on the control socket. */
 void answer_request(void *ctx, uint64_t client, enum control_request request);

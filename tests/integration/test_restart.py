@@ -15,6 +15,7 @@ from harness.connector import Connector
 from harness.killer import Killer
 from harness.pattern import pattern
 from harness.work import FILE_INCREMENT, assert_writers_files, kill_all, start_writer, still_running
+from test_tls import authority, front       # noqa: F401
 
 pytestmark = pytest.mark.limit(120)
 
@@ -179,14 +180,21 @@ def test_bucket_may_not_change(mount, config, bucket):
 
 
 @pytest.fixture
-def own_program(mount, scratch):
-    """A mount whose program is a copy, which a test may replace."""
-    program = scratch / "stateproxyd"
-    shutil.copy2(DAEMON, program)
-    scratch.chmod(0o755)
-    m = mount(start=False)
-    m.wrap = lambda daemon, *args: [str(program), *args]
-    return m.start(), program
+def own_program_of(mount, scratch):
+    """own_program_of(...) -> a mount whose program is a copy, which a test may replace; the copy."""
+    def make(**kwargs):
+        program = scratch / "stateproxyd"
+        shutil.copy2(DAEMON, program)
+        scratch.chmod(0o755)
+        m = mount(start=False, **kwargs)
+        m.wrap = lambda daemon, *args: [str(program), *args]
+        return m.start(), program
+    return make
+
+
+@pytest.fixture
+def own_program(own_program_of):
+    return own_program_of()
 
 
 def replace(program, write):
@@ -229,6 +237,43 @@ def test_the_program_changes_between_trial_and_exec(own_program, bucket):
     assert descriptors(m.proc.pid) == fds
     for pid in m.kill_workers():
         util.wait_until(lambda p=pid: not util.alive(p), what="the death")
+    m.wait_workers(2)
+    m.check()
+
+
+@pytest.fixture
+def secure(own_program_of, front, authority, config):       # noqa: F811
+    """A mount over TLS, and its program."""
+    config.write_text(f"s3:\n  ca_bundle: {authority.path}\n")
+    return own_program_of(via=front(*authority.issue("localhost")).endpoint("localhost"), args=["--config", config])
+
+
+def test_certificates_that_are_not_there(secure, config, bucket):
+    m, _ = secure
+    before = children(m)
+    config.write_text("s3:\n  ca_bundle: /nowhere/ca.pem\n")
+    assert "CA bundle /nowhere/ca.pem: No such file" in refused(m)
+    assert children(m) == before
+    (m.path / "f").write_bytes(b"abc")
+    assert bucket.get(m.key("f")) == b"abc"
+
+
+def test_new_workers_cannot_start(secure, config, scratch, bucket, authority):      # noqa: F811
+    """What the trial has found goes before the exec. It is told, the other worker serves, and another restart mends it."""
+    m, program = secure
+    gone = scratch / "gone.pem"
+    shutil.copy2(authority.path, gone)
+    config.write_text(f"s3:\n  ca_bundle: {gone}\n")
+    replace(program, lambda new: new.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *--check*) ;; *) rm -f {gone};; esac\nexec {DAEMON} \"$@\"\n"))
+    assert "a process cannot start" in refused(m)
+    assert times(m) == 1
+    (m.path / "f").write_bytes(b"abc")
+    assert bucket.get(m.key("f")) == b"abc"
+    before = children(m)
+    config.write_text(f"s3:\n  ca_bundle: {authority.path}\n")
+    restart(m)
+    assert times(m) == 2 and not children(m) & before
     m.wait_workers(2)
     m.check()
 

@@ -94,6 +94,10 @@ struct worker_endpoint {
 /* Resolves the endpoint, without asking anybody. 0 and *ret, or -EINVAL with *err. */
 must_use int worker_endpoint(const struct conf *conf, struct worker_endpoint *ret, struct err *err);
 
+/* Whether the CA bundle, the client certificate and its key can be read, and are some. 0, or -errno
+ * with *err. */
+must_use int worker_certificates(const struct conf *conf, struct err *err);
+
 /* Reads what workers need beside the configuration: the key of s3.sse_customer_key_file and
  * /etc/mime.types. Before the first fork; lives as long as the process. 0 and *ret, or -errno with
  * *err: -EINVAL for a bad key, -ENOMEM. */

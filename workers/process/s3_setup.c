@@ -154,6 +154,16 @@ static int share_certificates(struct s3_client_conf *cc, struct err *err)
     return r == 0 && url.tls ? s3_tls_new(cc, &cc->tls, err) : r;
 }
 
+int worker_certificates(const struct conf *conf, struct err *err)
+{
+    struct s3_client_conf cc = client_conf(conf, conf->s3.region);
+    int r = share_certificates(&cc, err);
+
+    if (cc.tls)
+        s3_tls_free(cc.tls);
+    return r;
+}
+
 /* A server that starts at the same time as we do gets this many tries; a permanent error is
  * reported immediately. */
 #define CHECK_TRIES 6
