@@ -2,6 +2,7 @@
 (s3fs of old, Nextcloud), "name_$folder$" (Hadoop of old), a marker of any type (consoles). Read, renamed and removed as
 directories; what is made here is always a marker. On moto, which has a key beside keys below it."""
 
+import concurrent.futures
 import os
 import shutil
 import stat
@@ -80,6 +81,26 @@ def test_their_attributes_go_to_a_marker(mount, s3server, moto, bucket_at):
             "mode": str(stat.S_IFDIR | 0o710), "team": "a", "ctime": ""}
         os.rename(m.path / "d", m.path / "e")
         assert bucket.list() == {m.key("e/"): 0}
+
+
+def test_no_rename_between_the_look_and_the_marker(mount, moto, bucket, make_proxy):
+    """A marker that came after the rename would bring the old name back."""
+    proxy = make_proxy(moto.port)
+    m = mount(via=proxy)
+    bucket.put(m.key("d"), b"", ContentType=TYPE)
+    assert is_dir(m.path / "d")
+    proxy.hold("h", when="before", op="PutObject", key=m.key("d/"), times=1)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        changing = pool.submit(os.chmod, m.path / "d", 0o710)
+        proxy.wait_held("h")
+        moving = pool.submit(os.rename, m.path / "d", m.path / "e")
+        done, _ = concurrent.futures.wait([moving], timeout=0.5)
+        proxy.release("h")
+        changing.result()
+        moving.result()
+    assert not done and bucket.list() == {m.key("e/"): 0}
+    assert stat.S_IMODE(os.lstat(m.path / "e").st_mode) == 0o710
+    m.check()
 
 
 def test_that_are_none(m, bucket):

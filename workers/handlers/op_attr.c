@@ -451,24 +451,41 @@ static void then_store(struct op *op, int error)
         meta_store(op, &change, then_stored);
 }
 
-/* The attributes of a folder that another program keeps in another form are stored on a marker. */
-static void store_of_dir(struct op *op)
+/* The directory is locked first, so that no rename of it takes place between the look at a form and
+ * the PUT of the marker: that would come back at the old name. */
+static void unify_attempt(struct op *op)
 {
+    struct worker *w = op->w;
     char key[KEY_CAP];
+    bool held = false;
     uint32_t node;
     int r = -ESTALE;
 
-    if (op_keep(op) < 0)
-        return;
-    worker_lock(op->w);
-    node = op_node(op);
+    worker_lock(w);
+    node = op->rec->node != SHM_NIL ? op->rec->node : op_node(op);
     if (node != SHM_NIL)
-        r = key_of_node(op->w, node, key);
-    worker_unlock(op->w);
+        r = key_of_node(w, node, key);
+    held = r == 0 && hold_take(op, node);
+    if (held)
+        op_edit(op)->node = node;
+    worker_unlock(w);
+    if (r == 0 && !held)
+        return;
+    op_stop_waiting(op);
     if (r < 0)
         then_stored(op, r);
     else
         folder_forms(op, key, FOLDER_FORMS_UNIFY, then_store);
+}
+
+/* The attributes of a folder that another program keeps in another form are stored on a marker. */
+static void store_of_dir(struct op *op)
+{
+    if (op_keep(op) < 0)
+        return;
+    op->stays = true;
+    op_wait(op, unify_attempt);
+    unify_attempt(op);
 }
 
 /* Under shm->meta. */
@@ -488,7 +505,7 @@ static void set_others(struct op *op)
     begun = op->rec->node != SHM_NIL; /* by a predecessor */
     wait = !begun && must_wait(op);
     store = begun || (!wait && must_store(op));
-    forms = store && !begun && may_have_forms(op);
+    forms = store && may_have_forms(op);
     worker_unlock(op->w);
     if (wait) {
         if (op_keep(op) == 0)
