@@ -69,9 +69,13 @@ static enum put_next excl_found(struct publish *p, const struct s3_result *res)
     shm_etag_copy(p->cas.etag, res->obj.etag);
     if (publish_is_there(p, res))
         return PUT_OURS;
-    if (parts || res->obj.size != p->size)
+    if (res->obj.size != p->size)
         return PUT_CONFLICT;
-    switch (res->obj.own_etag ? S3_ETAG_SILENT : compare(p, res->obj.etag)) {
+    if (res->obj.own_etag)
+        return PUT_UNKNOWN;
+    if (parts)
+        return PUT_CONFLICT;
+    switch (compare(p, res->obj.etag)) {
     case S3_ETAG_RIGHT:
         return PUT_OURS;
     case S3_ETAG_SILENT:
