@@ -497,3 +497,67 @@ def test_a_worker_dies_at(m, proxy, bucket, op, when):
     assert (m.path / "f.bin").read_bytes() == f.data
     no_parts_left(bucket, proxy)
     m.check()
+
+
+# -- its own publish replaces the object
+
+
+@pytest.mark.parametrize("what", ["read", "read over an edge", "write", "extend"])
+def test_s3_has_it_but_the_answer_is_still_to_come(m, proxy, bucket, what):
+    """What is not here is asked of a version that this mount has just replaced: it waits."""
+    f = File(m, bucket)
+    f.change(4 * PART, b"changed")
+    fd = os.dup(f.fd)
+    at = 4 * PART - 2000 if what == "read over an edge" else 2 * PART
+
+    def use():
+        if what == "write":
+            return os.pwrite(fd, b"second", at)
+        return os.truncate(fd, SIZE + 5000) if what == "extend" else os.pread(fd, 4096, at)
+    proxy.hold("at", op="CompleteMultipartUpload", times=1, when="after")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        closing = pool.submit(f.close)
+        proxy.wait_held("at")
+        n = proxy.counts().get("GetObject", 0)
+        using = pool.submit(use)
+        concurrent.futures.wait([using], timeout=0.3)   # (not that it could end by now)
+        proxy.release("at")
+        closing.result(20 * SLOW)
+        got = using.result(20 * SLOW)
+    if what.startswith("read"):
+        assert got == f.data[at:at + 4096]
+        assert proxy.counts()["GetObject"] - n < 5
+    elif what == "write":
+        f.data[at:at + 6] = b"second"
+    else:
+        f.data += bytes(5000)
+    os.close(fd)
+    f.is_right()
+
+
+@pytest.mark.parametrize("size", KEPT)
+@pytest.mark.parametrize("op", ["unlink", "rename", "rename of the folder"])
+def test_replaced_elsewhere_before_it_loses_its_name(mount, proxy, bucket, op, size):
+    """What is missing is asked for once, although the name is held meanwhile."""
+    m = mount(via=proxy, env=PARTS)
+    (m.path / "d").mkdir()
+    f = File(m, bucket, size, name="d/f.bin")
+    f.change(PART, b"mine")
+    bucket.put(m.key("d/f.bin"), pattern(SIZE, 9))
+    proxy.reset_counts()
+    path = m.path / "d/f.bin"
+    work = {"unlink": lambda: os.unlink(path),
+            "rename": lambda: os.rename(path, m.path / "d/g.bin"),
+            "rename of the folder": lambda: os.rename(m.path / "d", m.path / "e")}[op]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            working.result(20 * SLOW)
+        except OSError as e:
+            assert op != "unlink" and e.errno == 116
+    assert proxy.counts().get("GetObject", 0) < 10
+    try:
+        f.close()
+    except OSError as e:
+        assert e.errno == 116
+    m.check()

@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "shm/shm_conflict.h"
+#include "shm/shm_patch.h"
 #include "tests/shm/stores.h"
 #include "tests/workers/s3_fixture.h"
 #include "workers/op/hold.h"
 #include "workers/op/spool.h"
+#include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 
 #define UNIQUE UINT64_C(42)
@@ -507,6 +509,30 @@ static void test_readers_are_kept(void **state)
     fx_end_op(fx, op);
 }
 
+/* Between the look at a patch and its publish it may become known that the server does not copy
+ * parts. What is not here must not be sent as zeroes. */
+static void test_a_patch_that_lacks_bytes_does_not_begin(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = changed_file(fx, "f", "\"e\"", "a", &node);
+    struct publish *p = calloc(1, sizeof(*p));
+
+    assert_non_null(p);
+    p->w = &fx->w;
+    p->session = session;
+    worker_lock(&fx->w);
+    store_session(fx->w.shm, session)->content = SHM_CONTENT_PATCH;
+    shm_patch_begin(fx->w.shm, session, 1);
+    fx->w.shm->header->no_part_copy = 1;
+    assert_int_equal(publish_begin(p), -EAGAIN);
+    assert_int_equal(at(fx, session)->publish.state, SHM_JOB_IDLE);
+    shm_patch_loaded(fx->w.shm, session, (struct shm_patch_piece){0, 1});
+    assert_int_equal(publish_begin(p), 0);
+    worker_unlock(&fx->w);
+    store_session(fx->w.shm, session)->publish.state = SHM_JOB_IDLE;
+    publish_free(p);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_s3_setup, fx_s3_teardown)
 
 int main(void)
@@ -527,6 +553,7 @@ int main(void)
         TEST(test_a_refused_copy_is_put),
         TEST(test_a_copy_whose_source_has_gone),
         TEST(test_like_another_object),
+        TEST(test_a_patch_that_lacks_bytes_does_not_begin),
         TEST(test_the_last_one_wins),
         TEST(test_a_conflict),
         TEST(test_refused_beforehand),

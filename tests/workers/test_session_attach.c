@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_reopen.h"
 #include "tests/shm/stores.h"
 #include "tests/workers/s3_fixture.h"
@@ -174,6 +175,33 @@ static void test_one_load(void **state)
     FX_WAIT(fx, fx_then.calls);
     assert_int_equal(session_load(&fx->w, session), -EAGAIN);
     assert_int_equal(fx_requests(), 1);
+    detach(fx, op);
+}
+
+/* Of a file that is changed in place nothing is loaded while a publish replaces the version that
+ * has it, nor while a change may cut it. */
+static void test_no_load_beside_a_publish_or_a_change(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node = fx_file(fx, "f", "\"e\"", 5), session;
+    struct op *op = fx_open(fx, UNIQUE, node, O_RDWR);
+
+    FX_SCRIPT(FX_GET("e", "5", "hello"), FX_GET("e", "5", "hello"));
+    session_attach(op, node, false, fx_on_then);
+    session = op->rec->session;
+    FX_WAIT(fx, fx_then.calls);
+    worker_lock(&fx->w);
+    store_session(fx->w.shm, session)->content = SHM_CONTENT_PATCH;
+    shm_patch_begin(fx->w.shm, session, 5);
+    worker_unlock(&fx->w);
+    store_session(fx->w.shm, session)->writing = 1;
+    assert_int_equal(session_load(&fx->w, session), -EAGAIN);
+    store_session(fx->w.shm, session)->writing = 0;
+    store_session(fx->w.shm, session)->publish.state = SHM_JOB_RUNNING;
+    assert_int_equal(session_load(&fx->w, session), -EAGAIN);
+    store_session(fx->w.shm, session)->publish.state = SHM_JOB_IDLE;
+    assert_int_equal(session_load(&fx->w, session), 0);
+    FX_WAIT(fx, shm_session_at(fx->w.shm, session)->load.state == SHM_JOB_IDLE);
     detach(fx, op);
 }
 
@@ -382,6 +410,7 @@ int main(void)
         TEST(test_without_a_disk_there_is_no_space),
         TEST(test_a_load_fails),
         TEST(test_one_load),
+        TEST(test_no_load_beside_a_publish_or_a_change),
         TEST(test_two_share_a_session_and_its_load),
         TEST(test_interrupted),
         TEST(test_too_many),

@@ -165,9 +165,19 @@ static void retry_soon(struct read_job *job)
     loop_timer_set(job->op->w->loop, &job->retry, RETRY_NS);
 }
 
+/* Under shm->meta. The file's session is being published: S3 may have the new version already, and
+ * the node not yet. This worker will be woken at the end. */
+static bool is_being_published(struct op *op)
+{
+    uint32_t node = op_node(op);
+    uint32_t session = node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
+
+    return session != SHM_NIL && hold_is_publishing(op->w, session);
+}
+
 /* "Gone" or "another version" counts only if nothing has changed on our own side meanwhile: a
  * publish gives the node another ETag, a rename another key. */
-static bool is_outdated(struct read_job *job, bool *ret_held)
+static bool is_outdated(struct read_job *job, bool *ret_held, bool *ret_published)
 {
     struct op *op = job->op;
     struct fetch_source now;
@@ -181,6 +191,7 @@ static bool is_outdated(struct read_job *job, bool *ret_held)
         outdated = fetch_source(op->w, node, &now) == 0 &&
                    (now.content != job->src.content || strcmp(now.etag, job->src.etag) != 0 ||
                     strcmp(now.key, job->src.key) != 0);
+    *ret_published = !outdated && is_being_published(op);
     worker_unlock(op->w);
     return outdated;
 }
@@ -206,19 +217,33 @@ static void give_up_name(struct op *op)
     worker_unlock(op->w);
 }
 
+static void after_publish(struct op *op)
+{
+    bool wait;
+
+    worker_lock(op->w);
+    wait = is_being_published(op);
+    worker_unlock(op->w);
+    if (!wait)
+        restart(op);
+}
+
 static void failed(struct read_job *job, int error)
 {
     struct op *op = job->op;
-    bool held = false;
+    bool held = false, published = false;
 
     if (error != -ESTALE && error != -ENOENT) {
         op_fail(op, error);
         return;
     }
-    if (job->restarts >= READ_RESTARTS_MAX || (!is_outdated(job, &held) && !held)) {
+    if (job->restarts >= READ_RESTARTS_MAX ||
+        (!is_outdated(job, &held, &published) && !held && !published)) {
         give_up_name(op);
         op_fail(op, -ESTALE);
-    } else if (held)
+    } else if (published)
+        op_wait(op, after_publish);
+    else if (held)
         retry_soon(job);
     else
         restart(op);

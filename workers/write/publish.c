@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_conflict.h"
+#include "shm/shm_patch.h"
 #include "workers/cas/cas.h"
 #include "workers/cas/cas_put.h"
 #include "workers/objmeta/lineage.h"
@@ -295,6 +296,10 @@ int publish_begin(struct publish *p)
     p->size = s->size;
     p->base = s->base;
     p->patch = session_patch_parts(w, p->session);
+    /* (What is known of the server may have changed since the caller looked: it has no lock.) */
+    if (!p->patch && s->content == SHM_CONTENT_PATCH &&
+        shm_patch_needs(w->shm, p->session, 0, UINT64_MAX).len)
+        return -EAGAIN;
     memcpy(p->base_etag, p->patch ? shm_node_at(w->shm, s->node)->etag : s->expect.etag,
            sizeof(p->base_etag));
     if (s->content == SHM_CONTENT_COPY)

@@ -63,8 +63,8 @@ struct publish {
 };
 
 /* Under shm->meta, with p->w and p->session set, no job of the session running. Makes its publish
- * RUNNING and fills *p. 0, or the error of key_of_node() (then nothing was changed, and *p still
- * belongs to the caller). */
+ * RUNNING and fills *p. 0, or (then nothing was changed, and *p still belongs to the caller) the
+ * error of key_of_node(); -EAGAIN: it lacks content by now, look again. */
 must_use int publish_begin(struct publish *p);
 
 /* Without the lock, after publish_begin: runs the publish, and takes ownership of *p. */

@@ -51,9 +51,10 @@ enum look { LOOK_WAIT, LOOK_BEGIN, LOOK_LOAD, LOOK_SETTLE, LOOK_KEEP, LOOK_END }
 
 /* Under shm->meta. The session is a copy that the server refused, or a patch that has to be sent as
  * a whole: what is missing is loaded first. */
-static enum look look_at_load(struct publish_wait *pw, const struct shm_session *s, int *ret_error)
+static enum look look_at_load(struct op *op, struct publish_wait *pw, const struct shm_session *s,
+                              int *ret_error)
 {
-    if (s->load.state != SHM_JOB_IDLE)
+    if (!shm_session_may_load(s) || hold_is_taken(op->w, s->node, op_tag(op)))
         return LOOK_WAIT;
     if (s->load.attempts != pw->loads && s->load.error) {
         *ret_error = s->load.error;
@@ -125,7 +126,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
         pw->attempts = s->publish.attempts;
         if ((s->content == SHM_CONTENT_COPY && (s->flags & SHM_SESSION_NO_COPY)) ||
             session_patch_lacks(w, pw->session))
-            what = look_at_load(pw, s, ret_error);
+            what = look_at_load(op, pw, s, ret_error);
         else if (may_begin(op, s))
             what = w->variant->isolates ? look_at_readers(w, pw, s) : look_at_copies(w, pw);
     }
@@ -251,7 +252,7 @@ static void publish_wait_resume(struct op *op)
         return;
     }
     publish_free(p);
-    if (error)
+    if (error && error != -EAGAIN)
         publish_wait_go_on(op, error);
     else
         worker_wake_self(w);

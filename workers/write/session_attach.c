@@ -220,7 +220,7 @@ static void load_later(struct op *op, const struct attach *a, const struct shm_s
 static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
-    bool idle = s->load.state == SHM_JOB_IDLE;
+    bool idle = shm_session_may_load(s);
 
     *ret_error = 0;
     if (op->rec->change == SHM_CHANGE_BEGUN) /* by this function, or by a SETATTR's own change */

@@ -196,8 +196,8 @@ int session_move_to_disk(struct op *op, uint32_t session)
 
 /* Under shm->meta. True: the content, or what the change needs of it, is only on S3, and a load has
  * to be started. *ret_error: -errno if the load that this op waited for has failed. If a load is
- * running, it wakes this worker at its end. (While an op moves or changes the object, what is asked
- * of it would fail: the end of that op wakes this worker.) */
+ * running, it wakes this worker at its end. (While an op, or a publish, moves or changes the
+ * object, what is asked of it would fail: the end of that wakes this worker.) */
 static bool wants_load(struct op *op, uint32_t session, struct session_range range, int *ret_error)
 {
     const struct shm_session *s = shm_session_at(op->w->shm, session);
@@ -207,7 +207,8 @@ static bool wants_load(struct op *op, uint32_t session, struct session_range ran
     if (shm_session_is_loaded(s) || op->rec->change == SHM_CHANGE_BEGUN ||
         is_prepared(op->w, session, range))
         return false;
-    if (s->content == SHM_CONTENT_PATCH && hold_is_taken(op->w, s->node, 0))
+    if (s->content == SHM_CONTENT_PATCH &&
+        (s->publish.state == SHM_JOB_RUNNING || s->writing || hold_is_taken(op->w, s->node, 0)))
         return false;
     if (!known)
         op_edit(op)->change = SHM_CHANGE_LOADING;

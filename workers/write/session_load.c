@@ -33,6 +33,7 @@ struct load {
     char etag[SHM_ETAG_MAX];
     struct shm_patch_piece piece; /* PATCH: what is loaded; else len 0 */
     struct fetch_source from;     /* PATCH */
+    bool held; /* PATCH: when it began, an op had locked the name, which may wait for it */
 };
 
 void session_copy_lost(struct worker *w, uint32_t session)
@@ -57,7 +58,10 @@ static bool has_moved(const struct load *l, uint32_t node)
  * old one does not count, and whoever needs the bytes asks again. */
 static bool is_outdated(const struct load *l, uint32_t node)
 {
-    return has_moved(l, node) || hold_is_taken(l->w, node, 0) ||
+    char key[KEY_CAP];
+
+    return (!l->held && hold_is_taken(l->w, node, 0)) ||
+           (key_of_node(l->w, node, key) == 0 && strcmp(key, l->key) != 0) ||
            !shm_etag_same(shm_node_at(l->w->shm, node)->etag, l->etag);
 }
 
@@ -262,8 +266,10 @@ static int load_begin(struct load *l, const struct fetch_source *from)
 
     if (r < 0)
         return r;
-    if (l->piece.len)
+    if (l->piece.len) {
         l->from = *from;
+        l->held = hold_is_taken(w, s->node, 0);
+    }
     memcpy(l->key, from->key, sizeof(l->key));
     memcpy(l->etag, from->etag, SHM_ETAG_MAX);
     s->load.state = SHM_JOB_RUNNING;
@@ -274,8 +280,7 @@ static int load_begin(struct load *l, const struct fetch_source *from)
 /* Under shm->meta: there is something to be loaded, and no load is running. */
 static bool may_load(const struct shm_session *s)
 {
-    return s->state == SHM_SESSION_LIVE && s->load.state == SHM_JOB_IDLE &&
-           !shm_session_is_loaded(s);
+    return s->state == SHM_SESSION_LIVE && shm_session_may_load(s) && !shm_session_is_loaded(s);
 }
 
 /* Under shm->meta: what is to be loaded of the range. */
@@ -327,6 +332,7 @@ bool session_load_copy(struct worker *w, uint32_t session)
         return true;
     worker_lock(w);
     session_copy_lost(w, session);
+    shm_session_edit(w->shm, session)->load.error = r; /* a patch is not asked for again either */
     worker_unlock(w);
     return false;
 }
