@@ -20,6 +20,8 @@ from harness.server import MinioServer
 from test_cas import CAS, Process, s3server     # noqa: F401
 
 SEQUENCES = int(os.environ.get("STATEPROXY_MODEL_SEQUENCES", "300" if SLOW == 1 else "100"))
+# After so many a mount has forgotten so much that it may take a process for one that it has forgotten.
+SEQUENCES_OF_A_MOUNT = 2000
 STEPS = 24
 PROCESSES = {0: "m0", 1: "m0", 2: "m1"}
 KEYS = ["a", "b"]
@@ -349,9 +351,7 @@ class Sequence(RuleBasedStateMachine):
         self.daemons.server.delete(self.key_of(k))
 
 
-@pytest.mark.limit(max(900, SEQUENCES))
-def test_the_model(mount, s3server, bucket, seed):      # noqa: F811
-    sequences = SEQUENCES // 5 if isinstance(s3server, MinioServer) else SEQUENCES
+def run_on_new_mounts(mount, bucket, seed, sequences):
     mounts = [mount(variant=CAS) for _ in range(2)]
     Sequence.daemons = daemons = Daemons(mounts, bucket)
     Sequence.done, Sequence.first = 0, None
@@ -368,3 +368,11 @@ def test_the_model(mount, s3server, bucket, seed):      # noqa: F811
             print("the first that failed, as it went:", *Sequence.first, sep="\n  ")
     for m in mounts:
         m.check()
+        m.stop()
+
+
+@pytest.mark.limit(max(900, SEQUENCES))
+def test_the_model(mount, s3server, bucket, seed):      # noqa: F811
+    sequences = SEQUENCES // 5 if isinstance(s3server, MinioServer) else SEQUENCES
+    for done in range(0, sequences, SEQUENCES_OF_A_MOUNT):
+        run_on_new_mounts(mount, bucket, seed + done, min(sequences - done, SEQUENCES_OF_A_MOUNT))
