@@ -247,18 +247,19 @@ PLAIN = [*PYTHON, "-c", "import runpy, signal, sys\n"
     ("LOOKUP", "ListObjectsV2", ["stat", "cold"]),
     ("READ", "GetObject", ["read", "big.bin"]),
     ("READDIRPLUS", "ListObjectsV2", ["list", ""]),
-    ("OPEN", "GetObject", ["append", "big.bin", "10", "1"]),
+    ("OPEN", "GetObject", ["append", "mid.bin", "10", "1"]),
     ("FLUSH", "PutObject", ["write", "f.bin", "100", "1"]),
     ("FSYNC", "PutObject", ["fsync", "f.bin", "100", "1"]),
     ("SETATTR", "PutObject", ["truncate", "f.bin", "10"]),
 ], ids=lambda x: x if isinstance(x, str) else x[0])
 def test_what_waits_for_s3_dies_of_ctrl_c(mount, proxy, bucket, op, request_, command):
     m = mount(via=proxy)
-    for name, size in (("f.bin", 100), ("big.bin", 20_000_000), ("cold.bin", 100), ("cold", 1)):
+    for name, size in (("f.bin", 100), ("big.bin", 20_000_000), ("mid.bin", 5_000_000), ("cold.bin", 100),
+                       ("cold", 1)):
         bucket.put(m.key(name), pattern(size))
     os.listdir(m.path) if op in ("READ", "OPEN") else os.stat(m.path / "f.bin")
     if op in ("READ", "OPEN"):          # not the LOOKUP's own request
-        os.stat(m.path / "big.bin")
+        os.stat(m.path / command[1])
         proxy.hold("h", op=request_, skip=1)
     else:
         proxy.hold("h", op=request_)
@@ -269,7 +270,7 @@ def test_what_waits_for_s3_dies_of_ctrl_c(mount, proxy, bucket, op, request_, co
     proxy.release("h")
     proxy.wait_idle()
     util.wait_until(lambda: m.inflight() == [], what="nothing in flight")
-    for name, size in (("f.bin", 100), ("big.bin", 20_000_000)):
+    for name, size in (("f.bin", 100), ("big.bin", 20_000_000), ("mid.bin", 5_000_000)):
         published = bucket.get(m.key(name))
         assert published in (pattern(size), pattern(100, 1), pattern(size)[:10]), "never torn"
         assert (m.path / name).read_bytes() == published
