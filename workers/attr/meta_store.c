@@ -131,15 +131,10 @@ static int copy(struct store *st, const struct s3_object *obj)
 
 static int put_marker(struct store *st)
 {
-    struct s3_put put = {
-        .key = st->key,
-        .body = {.mem = "", .len = 0},
-        .content_type = *st->type ? st->type : META_TYPE_MARKER,
-        .meta = st->out.pair,
-        .n_meta = st->out.n,
-        .kept = &st->out.kept,
-    };
+    struct s3_put put = meta_marker(st->key, &st->out);
 
+    if (*st->type)
+        put.content_type = st->type;
     return s3_put(st->op->w->s3, &put, on_stored, st, &st->op->s3);
 }
 

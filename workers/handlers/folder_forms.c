@@ -123,14 +123,10 @@ static void on_form_marker_put(void *arg, const struct s3_result *res)
 static int put_form_marker(struct forms *f)
 {
     struct meta_out meta = {0};
-    struct s3_put put = {.key = f->key,
-                         .body = {.mem = "", .len = 0},
-                         .content_type = META_TYPE_MARKER,
-                         .meta = meta.pair};
+    struct s3_put put;
 
     (void)meta_keep(&meta, &f->obj, META_KEEP_ALL);
-    put.n_meta = meta.n;
-    put.kept = &meta.kept;
+    put = meta_marker(f->key, &meta);
     return s3_put(f->op->w->s3, &put, on_form_marker_put, f, &f->op->s3);
 }
 

@@ -128,11 +128,8 @@ static int put_marker(struct op *op, char key[KEY_CAP])
         .flags = SHM_NODE_DIR, .atime_ns = SHM_TIME_UNSET, .ctime_ns = SHM_TIME_UNSET};
     struct shm_version v;
     uint32_t dir;
-    struct meta_out meta;
-    struct s3_put put = {.key = key,
-                         .body = {.mem = "", .len = 0},
-                         .content_type = META_TYPE_MARKER,
-                         .meta = meta.pair};
+    struct meta_out meta = {0};
+    struct s3_put put;
     int r = key_add_slash(key);
 
     if (r < 0)
@@ -148,10 +145,9 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     worker_unlock(op->w);
     if (dir == SHM_NIL)
         return -ESTALE;
-    if (op->w->conf->metadata == CONF_METADATA_FULL) {
+    if (op->w->conf->metadata == CONF_METADATA_FULL)
         meta_write(&meta, &n);
-        put.n_meta = meta.n;
-    }
+    put = meta_marker(key, &meta);
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 

@@ -185,10 +185,7 @@ static void on_marker_head(void *arg, const struct s3_result *res)
     struct mover *mv = arg;
     struct worker *w = mv->m->op->w;
     struct meta_out meta = {0};
-    struct s3_put put = {.key = mv->to,
-                         .body = {.mem = "", .len = 0},
-                         .content_type = META_TYPE_MARKER,
-                         .meta = meta.pair};
+    struct s3_put put;
     int r = res->error;
 
     mv->req = NULL;
@@ -196,8 +193,7 @@ static void on_marker_head(void *arg, const struct s3_result *res)
         if (mv->from[strlen(mv->m->from)] == '\0') /* of the directory itself */
             meta_write_ctime(&meta, mv->m->op->rec->progress.rename.wall_ns);
         (void)meta_keep(&meta, &res->obj, META_KEEP_ALL);
-        put.n_meta = meta.n;
-        put.kept = &meta.kept;
+        put = meta_marker(mv->to, &meta);
         r = s3_put(w->s3, &put, on_marker_put, mv, &mv->req);
     }
     if (r < 0)

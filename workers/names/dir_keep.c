@@ -75,11 +75,7 @@ static void dir_keep_on_put(void *arg, const struct s3_result *res)
 static int dir_keep_put(struct dir_keep *k)
 {
     struct worker *w = k->op->w;
-    struct s3_put put = {.key = k->key,
-                         .body = {.mem = "", .len = 0},
-                         .content_type = META_TYPE_MARKER,
-                         .meta = k->meta.pair,
-                         .n_meta = k->meta.n};
+    struct s3_put put = meta_marker(k->key, &k->meta);
 
     k->asked = !s3_habit_has(w->s3, S3_HABIT_NO_PUT_MATCH);
     put.if_none_match = k->asked ? "*" : NULL;

@@ -432,3 +432,13 @@ unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_
     }
     return lost;
 }
+
+struct s3_put meta_marker(const char *key, const struct meta_out *out)
+{
+    return (struct s3_put){.key = key,
+                           .body = {.mem = "", .len = 0},
+                           .content_type = META_TYPE_MARKER,
+                           .meta = out->pair,
+                           .n_meta = out->n,
+                           .kept = &out->kept};
+}

@@ -76,6 +76,9 @@ enum meta_keep {
  * that are kept. Pairs that do not fit are left out; returns their number. */
 unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_keep which);
 
+/* The PUT of a directory's marker with these metadata. `key` and `out` are borrowed. */
+struct s3_put meta_marker(const char *key, const struct meta_out *out);
+
 /* Adds extended attributes in their coded form ("" = none), which replace those that meta_keep
  * would keep: call it before meta_keep. */
 void meta_write_xattr(struct meta_out *out, const char *coded);
