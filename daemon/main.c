@@ -591,8 +591,10 @@ static int taken_main(bool trial)
         r = load_taken(&h, trial, &conf, &err);
         if (r == 0 && trial)
             r = try_to_take(conf, &err);
-        if (r == 0 && !trial)
-            return begin(conf), take_over(conf, &h);
+        if (r == 0 && !trial) {
+            begin(conf);
+            return take_over(conf, &h);
+        }
         handover_close(&h);
     }
     conf_free(conf);

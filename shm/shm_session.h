@@ -203,12 +203,17 @@ static inline bool shm_session_has_spool(const struct shm_session *s)
     return shm_session_is_loaded(s) || s->content == SHM_CONTENT_PATCH;
 }
 
-/* True if a load may begin. What is missing of a patch is not asked for while a publish replaces
- * the version that has it, nor while a change may cut the file. */
+/* What is missing of a patch is not asked for while a publish replaces the version that has it, nor
+ * while a change may cut the file. */
+static inline bool shm_session_may_ask(const struct shm_session *s)
+{
+    return s->content != SHM_CONTENT_PATCH || (s->publish.state == SHM_JOB_IDLE && !s->writing);
+}
+
+/* True if a load may begin. */
 static inline bool shm_session_may_load(const struct shm_session *s)
 {
-    return s->load.state == SHM_JOB_IDLE &&
-           (s->content != SHM_CONTENT_PATCH || (s->publish.state == SHM_JOB_IDLE && !s->writing));
+    return s->load.state == SHM_JOB_IDLE && shm_session_may_ask(s);
 }
 
 /* The workers to wake when a job or a change has ended; `s` is saved. They note themselves again if

@@ -155,14 +155,12 @@ static void read_look(struct op *op, const struct read_args *in, struct source *
             w->variant->has_read(op, l->node, s->expect.etag);
         if (!is_patch(w, n) || !l->len || !look_at_patch(w, n->session, l))
             return;
-        from->kind = LOOK_BLOCKS;
-    }
-    if (is_on_its_way(w, n)) {
+    } else if (is_on_its_way(w, n)) {
         from->error = -EBUSY;
         return;
-    }
-    if (from->kind != LOOK_BLOCKS)
+    } else {
         cut(l, size_of(w, n), in);
+    }
     from->kind = LOOK_BLOCKS;
     if (!first || !l->len)
         return;

@@ -207,8 +207,8 @@ static bool wants_load(struct op *op, uint32_t session, struct session_range ran
     if (shm_session_is_loaded(s) || op->rec->change == SHM_CHANGE_BEGUN ||
         is_prepared(op->w, session, range))
         return false;
-    if (s->content == SHM_CONTENT_PATCH &&
-        (s->publish.state == SHM_JOB_RUNNING || s->writing || hold_is_taken(op->w, s->node, 0)))
+    if (!shm_session_may_ask(s) ||
+        (s->content == SHM_CONTENT_PATCH && hold_is_taken(op->w, s->node, 0)))
         return false;
     if (!known)
         op_edit(op)->change = SHM_CHANGE_LOADING;
