@@ -8,7 +8,6 @@ Needs twice the object's size on the disk of $TMPDIR: the buffer, and what the s
 """
 
 import argparse
-import os
 import pathlib
 import sys
 import tempfile
@@ -20,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
 
 from cost import pss_of                                             # noqa: E402
 from harness.connector import Connector                             # noqa: E402
+from harness.footprint import spooled                               # noqa: E402
 from harness.guard import Guard                                     # noqa: E402
 from harness.mount import Mount                                     # noqa: E402
 from harness.pattern import pattern                                 # noqa: E402
@@ -31,22 +31,6 @@ PATIENCE = {"STATEPROXY_S3_ATTEMPT_TIMEOUT": "5m", "STATEPROXY_S3_DEADLINE": "10
 VARIANTS = ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"]
 
 
-def bodies_of(pid):
-    """(bytes in memory, bytes on disk) of the files of all sessions."""
-    memory = disk = 0
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{name}"
-        try:
-            target, st = os.readlink(path), os.stat(path)
-        except OSError:
-            continue
-        if target.startswith("/memfd:") and "spool" in target:
-            memory += st.st_blocks * 512
-        elif target.endswith("(deleted)") and not target.startswith("/memfd:"):
-            disk += st.st_blocks * 512
-    return memory, disk
-
-
 class Peak:
     """The most that the daemon had, while it is in force, in MiB: memory and disk."""
 
@@ -56,7 +40,7 @@ class Peak:
 
     def watch(self):
         while not self.over.wait(0.2):
-            memory, disk = bodies_of(self.mount.proc.pid)
+            memory, disk = spooled(self.mount.proc.pid)
             memory += sum(pss_of(self.mount.processes()).values())
             self.memory, self.disk = max(self.memory, memory / MIB), max(self.disk, disk / MIB)
 

@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from harness import SLOW
+from harness import SLOW, util
 from harness.pattern import pattern
 
 DEADLINES = {"STATEPROXY_S3_ATTEMPT_TIMEOUT": f"{int(400 * SLOW)}ms",
@@ -38,20 +38,6 @@ class Work:
     @property
     def changes(self):
         return self.done is not None
-
-
-def write(path, data):
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        while data:
-            data = data[os.write(fd, data):]
-    except OSError:
-        try:
-            os.close(fd)
-        except OSError:
-            pass            # the first error is the one to tell
-        raise
-    os.close(fd)
 
 
 def reads(name, content):
@@ -77,9 +63,9 @@ WORKS = [
     Work("read", "GetObject", {"f.bin": BIG}, reads("f.bin", BIG), skip=1),
     Work("stat", "HeadObject", F, stats),
     Work("list", "ListObjectsV2", {**F, "sub/x.txt": OLD}, lists),
-    Work("create", "PutObject", {}, lambda d: write(d / "f.txt", NEW),
+    Work("create", "PutObject", {}, lambda d: util.write_and_close(d / "f.txt", NEW),
          lambda o: o == {"f.txt": NEW}, lambda o: o == {}),
-    Work("replace", "PutObject", F, lambda d: write(d / "f.txt", NEW),
+    Work("replace", "PutObject", F, lambda d: util.write_and_close(d / "f.txt", NEW),
          lambda o: o == {"f.txt": NEW}, lambda o: o == F),
     Work("unlink", "DeleteObject", F, lambda d: os.unlink(d / "f.txt"),
          lambda o: o == {}, lambda o: o == F),
@@ -110,7 +96,7 @@ def in_parts(name, op):
     if name.startswith("copy"):
         return Work(name, op, L, lambda d: os.rename(d / "f.txt", d / "g.txt"),
                     lambda o: o == {"g.txt": LARGE}, lambda o: o == L or o == {**L, "g.txt": LARGE})
-    return Work(name, op, F, lambda d: write(d / "f.txt", LARGE), lambda o: o == L, lambda o: o == F)
+    return Work(name, op, F, lambda d: util.write_and_close(d / "f.txt", LARGE), lambda o: o == L, lambda o: o == F)
 
 
 WORKS_IN_PARTS = [in_parts(n, op) for n, op in (

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import SLOW
+from harness import SLOW, util
 
 CASES = [(v, n) for v in ("s3-buffered-lww", "s3-buffered-cas") for n in (2, 1)]
 OPS = int(os.environ.get("STATEPROXY_TEST_FAULT_OPS", "2000")) // len(CASES)
@@ -65,24 +65,10 @@ class Program(threading.Thread):
     def may_be(self, name, *contents):
         self.content[name] = list(contents)
 
-    def put(self, name, data, flags):
-        """The error of close is the one that counts."""
-        fd = os.open(self.dir / name, os.O_WRONLY | os.O_CREAT | flags, 0o644)
-        try:
-            while data:
-                data = data[os.write(fd, data):]
-        except BaseException:
-            try:
-                os.close(fd)
-            except OSError:
-                pass        # the first error is the one to tell
-            raise
-        os.close(fd)
-
     def write(self, name, old):
         new = self.random.randbytes(self.random.choice((0, 10, 5000, 200_000)))
         self.may_be(name, old, new)
-        self.put(name, new, os.O_TRUNC)
+        util.write_and_close(self.dir / name, new)
         self.may_be(name, new)
 
     def append(self, name, old):
@@ -90,7 +76,7 @@ class Program(threading.Thread):
             return
         more = self.random.randbytes(1000)
         self.may_be(name, old, old + more)
-        self.put(name, more, os.O_APPEND)
+        util.write_and_close(self.dir / name, more, os.O_APPEND)
         self.may_be(name, old + more)
 
     def get(self, name):

@@ -452,22 +452,12 @@ def test_a_copy_that_says_200_and_fails(m, proxy, bucket):
     f.is_right()
 
 
-def test_an_upload_that_vanishes(m, proxy, bucket):
+@pytest.mark.parametrize("op", ["CompleteMultipartUpload", "UploadPartCopy"])
+def test_an_upload_that_vanishes(m, proxy, bucket, op):
     f = File(m, bucket)
     f.change(4 * PART, b"changed")
     proxy.reset_counts()
-    proxy.add_rule("answer", status=404, code="NoSuchUpload", times=1, op="CompleteMultipartUpload")
-    f.close()
-    assert proxy.counts()["CreateMultipartUpload"] == 2
-    holds(bucket, m, "f.bin", f.data)
-    m.check()
-
-
-def test_an_upload_that_vanishes_before_a_copy(m, proxy, bucket):
-    f = File(m, bucket)
-    f.change(4 * PART, b"changed")
-    proxy.reset_counts()
-    proxy.add_rule("answer", status=404, code="NoSuchUpload", times=1, op="UploadPartCopy")
+    proxy.add_rule("answer", status=404, code="NoSuchUpload", times=1, op=op)
     f.close()
     assert proxy.counts()["CreateMultipartUpload"] == 2
     holds(bucket, m, "f.bin", f.data)

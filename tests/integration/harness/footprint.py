@@ -24,19 +24,22 @@ def _descriptors(pid):
     return out
 
 
-def _spooled(pid):
-    """Bytes that the nameless files of sessions and of parked writes hold."""
-    total = 0
+def spooled(pid):
+    """(bytes in memory, bytes on disk) of the nameless files of sessions and of parked writes."""
+    memory = disk = 0
     for number in os.listdir(f"/proc/{pid}/fd"):
         path = f"/proc/{pid}/fd/{number}"
         try:
             target, info = os.readlink(path), os.stat(path)
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(info.st_mode) and target.endswith("(deleted)") and (
-                "stateproxy-spool" in target or not target.startswith("/memfd:")):
-            total += info.st_blocks * 512
-    return total
+        if not stat.S_ISREG(info.st_mode) or not target.endswith("(deleted)"):
+            continue
+        if not target.startswith("/memfd:"):
+            disk += info.st_blocks * 512
+        elif "stateproxy-spool" in target:
+            memory += info.st_blocks * 512
+    return memory, disk
 
 
 def footprint(m):
@@ -44,7 +47,7 @@ def footprint(m):
     likes: ask with the mount as empty each time."""
     tables = m.status()["tables"]
     out = {name: tables[name] for name in TABLES}
-    out["spooled"] = _spooled(m.proc.pid)
+    out["spooled"] = sum(spooled(m.proc.pid))
     out["descriptors of the supervisor"] = _descriptors(m.proc.pid)
     out["descriptors of a worker"] = [_descriptors(p) for p in m.worker_pids()]
     return out

@@ -143,6 +143,21 @@ def alive(pid):
     return stat is not None and stat[0] not in "ZX"
 
 
+def write_and_close(path, data, flags=os.O_TRUNC):
+    """Creates the file if need be. Of what fails the first error is raised, that of close too."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
+    try:
+        while data:
+            data = data[os.write(fd, data):]
+    except BaseException:
+        try:
+            os.close(fd)
+        except OSError:
+            pass            # the first error is the one to tell
+        raise
+    os.close(fd)
+
+
 def children(pid):
     out = []
     for name in os.listdir("/proc"):
