@@ -40,6 +40,7 @@ struct shm_upload_plan {
     /* not 0: this many parts, those of the session's patch (shm_patch.h): of part_size, and of
      * copy_size where the server copies */
     uint32_t patch;
+    uint32_t reserved; /* 0. The struct is copied into the segment: a hole would hold any bytes */
     uint64_t copy_size;
 };
 
