@@ -192,6 +192,7 @@ def test_one_creator_of_many(start, store, variant):
         done = list(pool.map(lambda i: cons[i % 2].put("e", b"%d" % i, [("If-None-Match", "*")]).status,
                              range(16)))
     assert sorted(done) == [204] + [409] * 15
+    assert not any("upload failed" in con.daemon.log() for con in cons), "a lock that is taken is no failure"
 
 
 @pytest.mark.parametrize("mounted", [False, True])

@@ -190,13 +190,16 @@ def test_a_request_that_fails(start, proxy, bucket, op, status, code, told, erro
     assert con.put("k", pattern(2 * PART, 1)).status == 204
 
 
-def test_a_part_that_stalls(start, proxy, bucket):
-    con = start("s3-passthrough", via=proxy, env={**STREAM, **SHORT})
-    proxy.hold("parts", op="UploadPart")
+@pytest.mark.parametrize("variant", ["s3-passthrough", "s3-buffered-cas"])
+@pytest.mark.parametrize("op", ["UploadPart", "CompleteMultipartUpload"])
+def test_a_request_that_stalls(start, proxy, bucket, variant, op):
+    con = start(variant, via=proxy, env={**STREAM, **SHORT, "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi"})
+    proxy.hold("stalled", op=op)
     answer = con.put("k", pattern(2 * PART, 1))
     assert (answer.status, answer.code) == (504, "timeout")
-    proxy.release("parts")
+    proxy.clear_rules()
     nothing_left(con, bucket)
+    assert con.put("k", pattern(2 * PART, 2)).status == 204
 
 
 def test_abort_may_be_forbidden(con, proxy, bucket):

@@ -247,7 +247,9 @@ static unsigned long long took_ms(const struct publish *p)
 
 void publish_failed(struct publish *p, const struct s3_result *res)
 {
-    if (!publish_is_early(p))
+    if (p->excl && res->error == -EEXIST) /* an answer, as any program that locks by it expects */
+        log_debug("not created key=\"%s\": it is there already", p->key);
+    else if (!publish_is_early(p))
         log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
                  "attempts=%u ms=%llu: the file keeps its last published content",
                  p->key, (unsigned long long)p->size, strerror(-res->error), res->text,
