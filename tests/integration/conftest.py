@@ -73,6 +73,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "limit(seconds): time limit of the test")
     config.addinivalue_line("markers", "noise(**how): always with company; how: harness/noise.py")
     config.addinivalue_line("markers", "quiet(why): never with company")
+    config.addinivalue_line("markers", "probes: each mount probes its server (harness/probed.py)")
 
 
 def limit_of(item):
@@ -290,6 +291,8 @@ def mount(request, guard, bucket, s3server, make_proxy, seed):
         endpoint = via if isinstance(via, str) else (via or s3server).endpoint
         if start:
             kwargs.setdefault("noise", noise_of(request, via, seed + len(made)))
+        if not request.node.get_closest_marker("probes"):
+            kwargs.setdefault("is_open", lambda: not hasattr(via, "state") or via.passes_on())
         m = Mount(guard, (s3 or bucket).bucket, endpoint, server=(s3 or bucket).endpoint, **kwargs)
         made.append(m)
         return m.start() if start else m

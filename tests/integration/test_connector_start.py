@@ -11,6 +11,8 @@ from harness.connector import Connector
 from test_connector import CAS, LWW, STREAM, start          # noqa: F401
 from test_start_up import KEPT, PASSES
 
+pytestmark = pytest.mark.probes
+
 PROBE = "*/.stateproxy-probe/*"      # the keys of its requests; none of them may take five seconds
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from harness import SLOW, util
 
+pytestmark = pytest.mark.probes
+
 CAS = "s3-buffered-cas"
 DIR = ".stateproxy-probe"
 PASSES = "the server enforces conditions"

@@ -10,6 +10,8 @@ import pytest
 from harness import DAEMON, util
 from harness.work import FILE_INCREMENT
 
+pytestmark = pytest.mark.probes
+
 QUOTED = {"if-match": '"*'}
 CAS = "s3-buffered-cas"
 # (Those of parts are not translated back by the proxy, where Complete lists them.)

@@ -7,6 +7,8 @@ import pytest
 
 from harness import SLOW
 
+pytestmark = pytest.mark.probes
+
 CAS = "s3-buffered-cas"
 PASSES = "the server enforces conditions: probed"
 KEPT = "the server enforces conditions: found by an earlier start"

@@ -21,6 +21,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import urllib.parse
 import xml.sax.saxutils
@@ -794,7 +795,7 @@ async def amain(args):
         link.reset()
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
     parser.add_argument("--upstream", required=True, metavar="HOST:PORT")
@@ -803,8 +804,34 @@ def main():
     parser.add_argument("--credentials", action="append", default=[], metavar="KEY:SECRET",
                         help="lets the proxy sign requests again")
     parser.add_argument("--exit-with-stdin", action="store_true")
-    asyncio.run(amain(parser.parse_args()))
+    asyncio.run(amain(parser.parse_args(argv)))
+
+
+def template(sock):
+    """A proxy for each message: its arguments, with its stdin, stdout and stderr; answered by its
+    pid. It is a fork of this process, which has read all the code: a tenth of the time that a
+    new process takes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # the kernel reaps them
+    while True:
+        message, fds, _, _ = socket.recv_fds(sock, MAX_COMMAND, 3)
+        if not message:
+            return
+        pid = os.fork()
+        if pid == 0:
+            sock.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for i, fd in enumerate(fds):
+                os.dup2(fd, i)
+                os.close(fd)
+            main(json.loads(message))
+            return
+        for fd in fds:
+            os.close(fd)
+        sock.send(str(pid).encode())
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--template"]:
+        template(socket.socket(fileno=os.dup(0)))
+    else:
+        main()

@@ -1,8 +1,12 @@
 """The tests' side of the proxy: starting one as a process of its own, and its control socket."""
 
 import collections
+import contextlib
+import functools
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -80,6 +84,11 @@ class ProxyControl:
         """in_flight, max_in_flight, connections, new_connections, blocked, rules, held."""
         return types.SimpleNamespace(**self._do("state"))
 
+    def passes_on(self):
+        """Whether it does nothing to any request."""
+        state = self.state()
+        return not state.rules and not state.blocked
+
     def wait_count(self, count, op=None, key=None, finished=False, timeout=20.0):
         """Waits until that many requests came (or were answered)."""
         if not self._do("wait_count", timeout, count=count, op=op, key=key, finished=finished,
@@ -156,40 +165,93 @@ class ProxyControl:
         self._do("set_upstream", host=host, port=port)
 
 
+class _Template:
+    """The process of which proxies are forks (template() in s3proxy.py). It ends with this one."""
+
+    def __init__(self):
+        self.sock, theirs = socket.socketpair()
+        self.process = subprocess.Popen([sys.executable, PROGRAM, "--template"], stdin=theirs,
+                                        stdout=subprocess.DEVNULL)
+        theirs.close()
+        self.lock = threading.Lock()
+
+    def start(self, arguments, fds):
+        with self.lock:
+            socket.send_fds(self.sock, [json.dumps(arguments).encode()], fds)
+            return int(self.sock.recv(100))
+
+
+@functools.cache
+def _template(_pid):
+    return _Template()
+
+
+class _Process:
+    """A fork of the template: not a child of ours."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        try:
+            self.fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.fd = None
+
+    def _signal(self, sig):
+        if self.fd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.fd, sig)
+
+    def terminate(self):
+        self._signal(signal.SIGTERM)
+
+    def kill(self):
+        self._signal(signal.SIGKILL)
+
+    def ends(self, seconds):
+        """Whether it has ended, within so much time."""
+        return self.fd is None or bool(select.select([self.fd], [], [], seconds)[0])
+
+    def close(self):
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
 class ProxyProcess(ProxyControl):
     """A proxy as a process of its own, which ends with this one."""
 
     def __init__(self, upstream_port, directory, credentials=None, name="proxy"):
         path = os.path.join(str(directory), f"{name}.sock")
-        command = [sys.executable, PROGRAM, "--listen", "127.0.0.1:0",
-                   "--upstream", f"127.0.0.1:{upstream_port}", "--control", f"unix:{path}",
-                   "--exit-with-stdin"]
+        arguments = ["--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{upstream_port}",
+                     "--control", f"unix:{path}", "--exit-with-stdin"]
         for access, secret in (credentials or {}).items():
-            command += ["--credentials", f"{access}:{secret}"]
+            arguments += ["--credentials", f"{access}:{secret}"]
         self.errors = open(os.path.join(str(directory), f"{name}.err"), "w+b")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors)
+        stdin, self.alive = os.pipe()
+        said, stdout = os.pipe()
+        self.process = _Process(_template(os.getpid()).start(
+            arguments, [stdin, stdout, self.errors.fileno()]))
+        os.close(stdin)
+        os.close(stdout)
         timer = threading.Timer(20, self.process.kill)
         timer.start()
-        line = self.process.stdout.readline()
+        with open(said) as stream:
+            line = stream.readline()
         timer.cancel()
         if not line:
-            self.process.wait()
+            self.process.ends(10)
             self.errors.seek(0)
             raise ProxyError("the proxy did not start: " + self.errors.read().decode())
         super().__init__(path, int(line))
 
     def stop(self):
         """Ends it; returns what it wrote to stderr (nothing, if all was well)."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.process.terminate()
+        if not self.process.ends(10):
+            self.process.kill()
+            self.process.ends(10)
+        self.process.close()
+        os.close(self.alive)
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace")
         self.errors.close()

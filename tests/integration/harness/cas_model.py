@@ -20,7 +20,7 @@ def same_content(a, b):
     return content_of(a) == content_of(b)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Baseline:
     """What somebody last read or wrote; version ABSENT: a conflict has told that the key is gone."""
 
@@ -28,7 +28,7 @@ class Baseline:
     read: bool = False
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Session:
     """A file that a process has open for writing."""
 
@@ -53,7 +53,7 @@ class Session:
         self.born = self.key
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Writer:
     """A descriptor."""
 

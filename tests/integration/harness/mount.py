@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 
-from . import ACCESS, CTL, DAEMON, REGION, SECRET, SLOW, util
+from . import ACCESS, CTL, DAEMON, REGION, SECRET, SLOW, probed, util
 from .noise import Noise
 
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
@@ -30,11 +30,14 @@ class Mount:
 
     endpoint: of the S3 server, or of a proxy before it. env: more environment variables (None takes
     one away). mountpoint: another than a fresh directory of its own. noise: how to make company for
-    it as soon as it serves, Noise's arguments; server: where that asks S3 itself, past a proxy."""
+    it as soon as it serves, Noise's arguments; server: where that asks S3 itself, past a proxy.
+    is_open(): whether nothing is between it and the server now but what passes requests on; then
+    it is told what an earlier mount's probe has found (probed.py)."""
 
     def __init__(self, guard, bucket, endpoint, prefix="p", variant="s3-buffered-lww", workers=2,
-                 env=None, mountpoint=None, args=(), noise=None, server=None):
+                 env=None, mountpoint=None, args=(), noise=None, server=None, is_open=None):
         self.guard, self.bucket, self.prefix = guard, bucket, prefix
+        self.is_open = is_open
         self.noise, self.company, self.server = noise, None, server
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sp-", dir=util.short_tmp()))
         guard.directory(self.dir)
@@ -58,6 +61,9 @@ class Mount:
             "AWS_SECRET_ACCESS_KEY": SECRET, "STATE_MOUNT": self.path, "STATE_VARIANT": variant,
             "STATEPROXY_WORKERS_COUNT": workers, "STATEPROXY_CONTROL_SOCKET": self.socket,
             "STATEPROXY_BUFFER_DIR": self.buffer_dir}
+        if is_open and variant == "s3-buffered-cas" and "STATEPROXY_CAS_PROBE" not in (env or {}):
+            self.env["STATEPROXY_CAS_STATE_DIR"] = self.dir / "state"
+            (self.dir / "state").mkdir()
         self.env.update(env or {})
         self.env = {n: v for n, v in self.env.items() if v is not None}
 
@@ -70,6 +76,7 @@ class Mount:
     def start(self, ready=True, timeout=20.0):
         """Starts it and, with ready, waits until it serves."""
         self.guard.mount(self.path, self.mark)
+        self._share_probe(probed.give)
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(
                 self.wrap(str(DAEMON), *map(str, self.args)), stdin=subprocess.DEVNULL, stdout=log,
@@ -79,9 +86,15 @@ class Mount:
         self.stopped = False
         if ready:
             self.wait_ready(timeout)
+            self._share_probe(probed.take)
             if self.noise and self.env.get("STATE_MOUNT"):
                 self.company = Noise(self, **self.noise)
         return self
+
+    def _share_probe(self, how):
+        place = self.env.get("STATEPROXY_CAS_STATE_DIR")
+        if place == self.dir / "state" and self.is_open():
+            how(place, self.server, self.env["AWS_ENDPOINT_URL"], self.env["STATE_BUCKET"])
 
     def leave_alone(self):
         """Ends the company, and fails if that met what nobody may meet."""
