@@ -24,7 +24,7 @@
 #     threads    clang's -Wthread-safety: locks are given back on every way out
 #     coverage   which lines unit tests and a part of the integration suite reach,
 #                as a table by folders (build/report/coverage.txt)
-#   STATEPROXY_FUZZ               seconds for each fuzz target (40), or "replay"
+#   STATEPROXY_FUZZ               seconds for each fuzz target (15), or "replay"
 #   STATEPROXY_PYTEST_ARGS        more options for pytest, such as "-k rename"
 #   STATEPROXY_TEST_JOBS          integration tests at a time (3): they mostly wait
 #   STATEPROXY_COVERAGE           the part for coverage, as for -k
@@ -236,7 +236,7 @@ stage_unit() {
 stage_fuzz() {
     local log=$REPORT/fuzz.log ok notok status=0
     timeout --foreground -k 10 900 tests/fuzz/run.sh -b build/fuzz \
-        "${STATEPROXY_FUZZ:-40}" >"$log" 2>&1 9>&1 || status=$?
+        "${STATEPROXY_FUZZ:-15}" >"$log" 2>&1 9>&1 || status=$?
     ok=$(grep -c '^ok fuzz_' "$log" || true)
     notok=$(grep -c '^FAILED fuzz_' "$log" || true)
     good "$ok"
@@ -328,7 +328,7 @@ stage_integration() {
     mkdir -m 1777 "$san"
     if [ "$kind" = asan ]; then
         # tests look at these to know what they run with
-        settings=(STATEPROXY_TEST_SLOW=3
+        settings=(STATEPROXY_TEST_SLOW=3 STATEPROXY_TEST_ONE_VARIANT=1
             ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
             UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
         run_pytest asan main "${side_by_side[@]}" -m "not counts and not tool and not repeats" &&

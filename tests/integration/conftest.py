@@ -7,7 +7,8 @@
 Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER and
 STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
 is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random), STATEPROXY_TEST_NOISE=1 (company
-for every mount).
+for every mount), STATEPROXY_TEST_ONE_VARIANT=1 (of tests that differ in the variant or the server alone, one: as
+tools/test.sh does with sanitizers).
 
 How much, where a test says how much it does each day and how much by hand, before a release:
 
@@ -42,8 +43,10 @@ harness/surroundings.py.
 import itertools
 import os
 import pathlib
+import re
 import sys
 import tempfile
+import zlib
 
 import pytest
 
@@ -60,6 +63,7 @@ from s3proxy_client import ProxyProcess                 # noqa: E402
 
 surroundings.settle()   # before anything is started
 
+VARIANT = re.compile(r"(?<=[\[-])(s3-buffered-lww|s3-buffered-cas|s3-passthrough|lww|cas|minio|versitygw)(?=[\]-])")
 LIMIT = 60.0            # seconds for a test that says nothing else
 _numbers = itertools.count(1)
 
@@ -76,12 +80,24 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "probes: each mount probes its server (harness/probed.py)")
 
 
+def one_of_each(items):
+    """Of the tests that differ in the variant or in the server alone one; its name decides which."""
+    alike = {}
+    for item in items:
+        alike.setdefault(VARIANT.sub("*", item.nodeid), []).append(item)
+    return {some[zlib.crc32(name.encode()) % len(some)] for name, some in alike.items()}
+
+
 def limit_of(item):
     mark = item.get_closest_marker("limit")
     return (mark.args[0] if mark else LIMIT) * SLOW
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("STATEPROXY_TEST_ONE_VARIANT") == "1":
+        kept = one_of_each(items)
+        config.hook.pytest_deselected(items=[x for x in items if x not in kept])
+        items[:] = [x for x in items if x in kept]
     for item in items:
         item.add_marker(pytest.mark.timeout(limit_of(item) + 30, method="signal"))
 
