@@ -28,6 +28,7 @@
 #define S3_SSE_KEY_MAX 256             /* a key's id in responses, and NUL */
 #define S3_META_MAX 2304               /* user metadata of one object: S3's 2 KiB and separators */
 #define S3_TOKEN_MAX 2048              /* a continuation token, and NUL */
+#define S3_TAGS_MAX 6144               /* tags as a header: S3 takes 8 KiB of headers in all */
 #define S3_LIST_MAX 1000               /* maximum number of entries of one page */
 #define S3_REGION_MAX 64               /* a region's name, and NUL */
 #define S3_REGION_AUTO "auto"          /* R2's only one; at AWS: the bucket's, whatever that is */
@@ -74,7 +75,7 @@ enum s3_habit {
     S3_HABIT_CHECKSUMS = 8192,    /* it has taken one */
     /* the bucket's policy refuses changes without a condition: s3_enforce.h */
     S3_HABIT_WANTS_CONDITIONS = 16384,
-    S3_HABIT_NO_TAGS = 32768, /* tags may not be read or written: copies go without */
+    S3_HABIT_NO_TAGS = 32768, /* tags may not be read or written: what is written goes without */
 };
 
 /* Counters that the client increments. They may start at any value. */
@@ -260,6 +261,8 @@ struct s3_result {
                              * `done` */
     unsigned n_entries;     /* LIST: entries reported; 0 and truncated: the page had nothing new */
     const char *upload_id;  /* CREATE: valid during `done` */
+    bool tags_lost;         /* TAGS: they take more than S3_TAGS_MAX bytes */
+    const char *tags;       /* TAGS: a=b&c=d, percent-encoded, or NULL: none; valid during `done` */
     /* PUT, a part: what was sent with it; CREATE: what its parts and s3_complete have to name */
     enum s3_crc checksum;
     uint64_t crc; /* PUT, a part */
@@ -331,6 +334,8 @@ struct s3_put {
     const struct s3_meta_pair *meta;
     size_t n_meta;
     const struct s3_pairs *kept; /* headers to send too, or NULL */
+    /* NULL, or those that s3_tags returned; valid until `done`. Refused with 403: sent without. */
+    const char *tags;
     /* 412 -> -EEXIST with code PreconditionFailed; 404 NoSuchKey -> -ENOENT. Never "*". */
     const char *if_match;
     const char *if_none_match; /* "*" or NULL */
@@ -384,6 +389,7 @@ struct s3_create {
     const struct s3_meta_pair *meta;
     size_t n_meta;
     const struct s3_pairs *kept;
+    const char *tags;
 };
 
 /* Sending a part again replaces it. -ESTALE with code NoSuchUpload: the upload has ended. */
@@ -453,7 +459,10 @@ must_use int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *d
                     struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                      struct s3_req **ret_req);
-/* The same, but -ENOENT may be wrong if the server rejects our credentials (the response to a HEAD
+/* The object's tags. -ENOENT: no such key; -EACCES: they may not be read. */
+must_use int s3_tags(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
+                     struct s3_req **ret_req);
+/* HEAD, but -ENOENT may be wrong if the server rejects our credentials (the response to a HEAD
  * has no code): for callers that follow up with a LIST. */
 must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                            struct s3_req **ret_req);

@@ -136,7 +136,7 @@ static const struct status_rule {
 
 bool s3_op_changes(enum s3_op_kind op)
 {
-    return op != S3_OP_GET && op != S3_OP_HEAD && op != S3_OP_LIST;
+    return op != S3_OP_GET && op != S3_OP_HEAD && op != S3_OP_LIST && op != S3_OP_TAGS;
 }
 
 bool s3_op_has_body(enum s3_op_kind op)

@@ -13,6 +13,7 @@ enum s3_op_kind {
     S3_OP_DELETE,
     S3_OP_COPY,
     S3_OP_LIST,
+    S3_OP_TAGS,
     S3_OP_CREATE, /* requests of a multipart upload, from here */
     S3_OP_PART,
     S3_OP_PART_COPY,

@@ -105,15 +105,20 @@ static int add_description(struct s3_req *req)
 {
     int r = s3_extra_describe(req);
 
-    return r == 0 ? extra_add(req, "x-amz-tagging", req->client->conf.options->tags) : r;
+    if (r == 0)
+        r = extra_add(req, "x-amz-tagging", req->client->conf.options->tags);
+    return r;
 }
 
-/* The tags of a copy: those of its source, unless it is a new file, or they may not be read. */
-static int add_copied_tags(struct s3_req *req)
+/* The tags of what is replaced, unless they may not be written; of a copy: those of its source,
+ * unless it is a new file, or they may not be read. */
+static int add_kept_tags(struct s3_req *req)
 {
     const struct s3_options *o = req->client->conf.options;
     int r;
 
+    if (req->tags && !req->no_tags)
+        return s3_headers_add(&req->headers, "x-amz-tagging", req->tags);
     if (req->op->kind != S3_OP_COPY)
         return 0;
     if (!req->copy.is_new && !req->no_tags && !s3_habit_has(req->client, S3_HABIT_NO_TAGS))
@@ -126,7 +131,7 @@ int s3_extra_headers(struct s3_req *req)
 {
     const struct s3_options *o = req->client->conf.options;
     unsigned which = takes[req->op->kind];
-    int r = add_copied_tags(req);
+    int r = add_kept_tags(req);
 
     if (r < 0 || !o)
         return r;
@@ -197,13 +202,18 @@ static bool reads_plain(struct s3_req *req)
     return true;
 }
 
-/* Copying tags needs permissions of its own. */
+static bool has_tags(const struct s3_req *req)
+{
+    return !req->no_tags && (req->tags || (req->op->kind == S3_OP_COPY && !req->copy.is_new));
+}
+
+/* Tags need permissions of their own. */
 static bool leaves_tags(struct s3_req *req)
 {
-    if (req->op->kind != S3_OP_COPY || req->no_tags || req->copy.is_new ||
-        req->reply.status != 403 ||
+    if (!has_tags(req) || req->reply.status != 403 ||
         (*req->result.code && strcmp(req->result.code, "AccessDenied") != 0) ||
-        s3_habit_has(req->client, S3_HABIT_NO_TAGS) || (!req->enforce && s3_enforce_is_blind(req)))
+        (!req->tags && s3_habit_has(req->client, S3_HABIT_NO_TAGS)) ||
+        (!req->enforce && s3_enforce_is_blind(req)))
         return false; /* (a condition may be what is missing: it is tried first) */
     req->no_tags = true;
     return true;
@@ -218,7 +228,7 @@ bool s3_extra_turn(struct s3_req *req)
 
 void s3_extra_learn(struct s3_req *req)
 {
-    if (req->no_tags && req->op->kind == S3_OP_COPY)
+    if (req->no_tags)
         (void)s3_habit_learn(req->client, S3_HABIT_NO_TAGS);
 }
 

@@ -118,6 +118,7 @@ int s3_create(struct s3_client *c, const struct s3_create *create, s3_done_fn *d
     if (r < 0)
         return r;
     req->upload_checksum = create->checksum ? s3_sum_kind(c) : S3_CRC_NONE;
+    req->tags = create->tags;
     r = s3_object_describe(req, create->content_type, create->meta, create->n_meta, create->kept);
     return submit(req, r, ret_req);
 }

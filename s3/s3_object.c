@@ -217,6 +217,7 @@ static int put_fill(struct s3_req *req, const struct s3_put *put)
 
     s3_object_body(req, &put->body, s3_sum_kind(req->client));
     req->put.gate = put->gate;
+    req->tags = put->tags;
     req->put.conditional = put->if_match || put->if_none_match;
     if (r == 0)
         r = s3_object_conditions(req, put->if_match,

@@ -406,6 +406,8 @@ static enum s3_xml_kind success_says(enum s3_op_kind op)
         return S3_XML_CREATE;
     case S3_OP_COMPLETE:
         return S3_XML_COMPLETE;
+    case S3_OP_TAGS:
+        return S3_XML_TAGS;
     default:
         return S3_XML_NOTHING;
     }

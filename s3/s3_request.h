@@ -149,7 +149,8 @@ struct s3_req {
     bool guess;       /* HEAD: a 404 without a code is trusted */
     bool turned;      /* op was exchanged once */
     bool plain;       /* what is read was stored without the customer's key */
-    bool no_tags;     /* a copy without the source's tags */
+    bool no_tags;     /* a copy without the source's tags; something new without its own */
+    const char *tags; /* PUT, CREATE: s3_put.tags */
     struct s3_enforce *enforce; /* owned; NULL: see s3_enforce.h */
     bool moved_once;            /* it was sent to another region */
     uint64_t moves;             /* client->moves when the attempt began */
@@ -166,6 +167,7 @@ struct s3_req {
         struct s3_list_state list_state;
         struct s3_put_state put;
         struct s3_copy_state copy;
+        char *found_tags; /* TAGS: owned; result points here */
     };
 };
 

@@ -32,6 +32,9 @@ enum element {
     EL_COPY,
     EL_CREATE,
     EL_COMPLETE,
+    EL_TAGS,
+    EL_TAG_SET,
+    EL_TAG,
     EL_ERROR,
     FIELD_FIRST,
     FIELD_ENCODING = FIELD_FIRST,
@@ -45,6 +48,8 @@ enum element {
     FIELD_DOC_ETAG,
     FIELD_COPY_MTIME,
     FIELD_UPLOAD_ID,
+    FIELD_TAG_KEY,
+    FIELD_TAG_VALUE,
     FIELD_CODE,
     FIELD_MESSAGE,
     FIELD_REGION,
@@ -69,6 +74,10 @@ static const struct {
     {EL_COPY, "LastModified", FIELD_COPY_MTIME},
     {EL_CREATE, "UploadId", FIELD_UPLOAD_ID},
     {EL_COMPLETE, "ETag", FIELD_DOC_ETAG},
+    {EL_TAGS, "TagSet", EL_TAG_SET},
+    {EL_TAG_SET, "Tag", EL_TAG},
+    {EL_TAG, "Key", FIELD_TAG_KEY},
+    {EL_TAG, "Value", FIELD_TAG_VALUE},
     {EL_ERROR, "Code", FIELD_CODE},
     {EL_ERROR, "Message", FIELD_MESSAGE},
     {EL_ERROR, "Region", FIELD_REGION},
@@ -84,6 +93,7 @@ static const struct {
     {"CopyPartResult", EL_COPY, S3_XML_COPY},
     {"InitiateMultipartUploadResult", EL_CREATE, S3_XML_CREATE},
     {"CompleteMultipartUploadResult", EL_COMPLETE, S3_XML_COMPLETE},
+    {"Tagging", EL_TAGS, S3_XML_TAGS},
     {"Error", EL_ERROR, S3_XML_ERROR},
 };
 
@@ -114,6 +124,8 @@ struct s3_xml {
     struct buf key;
     char etag[S3_ETAG_MAX];
     struct buf held;
+    struct buf tags;  /* doc.tags */
+    bool has_tag_key; /* the tag that is open: its value may follow */
     struct s3_xml_doc doc;
 };
 
@@ -266,6 +278,27 @@ static void end_list_field(struct s3_xml *xml, enum element field, const char *t
     }
 }
 
+static void end_tag_field(struct s3_xml *xml, enum element field, const char *text)
+{
+    int r = 0;
+
+    if (field == FIELD_TAG_VALUE && !xml->has_tag_key) {
+        xml_fail(xml, -EBADMSG);
+        return;
+    }
+    if (field == FIELD_TAG_KEY && xml->tags.len)
+        r = buf_puts(&xml->tags, "&");
+    if (r == 0)
+        r = s3_url_encode(&xml->tags, text, strlen(text), false);
+    if (r == 0 && field == FIELD_TAG_KEY)
+        r = buf_puts(&xml->tags, "=");
+    xml->has_tag_key = field == FIELD_TAG_KEY;
+    xml->doc.tags_lost |= r == -EMSGSIZE;
+    xml->doc.tags = xml->doc.tags_lost ? NULL : xml->tags.data;
+    if (r != -EMSGSIZE)
+        xml_fail(xml, r);
+}
+
 static void end_field(struct s3_xml *xml, enum element field)
 {
     struct s3_xml_doc *doc = &xml->doc;
@@ -282,6 +315,10 @@ static void end_field(struct s3_xml *xml, enum element field)
     case FIELD_COPY_MTIME:
         if (!s3_time_parse_iso(text, &doc->mtime_ns))
             xml_fail(xml, -EBADMSG);
+        break;
+    case FIELD_TAG_KEY:
+    case FIELD_TAG_VALUE:
+        end_tag_field(xml, field, text);
         break;
     case FIELD_CODE:
         cut_copy(doc->code, sizeof(doc->code), text);
@@ -426,6 +463,7 @@ int s3_xml_new(int (*on_entry)(void *arg, const struct s3_list_entry *e), void *
     buf_init(&xml->text, S3_XML_TEXT_MAX);
     buf_init(&xml->key, S3_XML_TEXT_MAX);
     buf_init(&xml->held, HELD_MAX);
+    buf_init(&xml->tags, S3_TAGS_MAX);
     xml->ctxt = xmlCreatePushParserCtxt((xmlSAXHandlerPtr)&handler, xml, NULL, 0, NULL);
     if (!xml->ctxt) {
         free(xml);
@@ -445,6 +483,7 @@ void s3_xml_free(struct s3_xml *xml)
     buf_done(&xml->text);
     buf_done(&xml->key);
     buf_done(&xml->held);
+    buf_done(&xml->tags);
     free(xml);
 }
 

@@ -28,6 +28,7 @@ enum s3_xml_kind {
     S3_XML_COPY, /* of an object or into a part */
     S3_XML_CREATE,
     S3_XML_COMPLETE,
+    S3_XML_TAGS,
     S3_XML_ERROR,
     S3_XML_OTHER
 };
@@ -43,6 +44,8 @@ struct s3_xml_doc {
     bool truncated;                   /* LIST */
     char next_token[S3_TOKEN_MAX];    /* LIST */
     char upload_id[S3_UPLOAD_ID_MAX]; /* CREATE; "" also if it does not fit */
+    bool tags_lost;                   /* TAGS: they do not fit into a header */
+    const char *tags;                 /* TAGS: a=b&c=d, percent-encoded; as long as the parser */
     unsigned n_entries;               /* LIST: entries reported */
     unsigned n_left_out;              /* LIST: keys that no caller could use (NUL, too long) */
 };

@@ -28,8 +28,8 @@ const char *const shm_stat_names[SHM_STATS_COUNT] = {
 };
 
 const char *const shm_stat_s3_names[SHM_STATS_S3_OPS] = {
-    "get",           "head",     "put",       "delete",          "copy",         "list",
-    "create_upload", "put_part", "copy_part", "complete_upload", "abort_upload", ""};
+    "get",           "head",     "put",       "delete",          "copy",        "list", "get_tags",
+    "create_upload", "put_part", "copy_part", "complete_upload", "abort_upload"};
 
 const char *const shm_stat_http_names[SHM_HTTP_KINDS] = {
     [SHM_HTTP_OTHER] = "other",       [SHM_HTTP_GET] = "get",           [SHM_HTTP_HEAD] = "head",

@@ -1,6 +1,7 @@
 """What goes with the objects: types, encryption, classes, tags, and what others have set."""
 
 import os
+import urllib.parse
 
 import pytest
 
@@ -130,6 +131,105 @@ def test_tags_may_not_be_copied(mount, proxy, bucket):
     os.chmod(m.path / "g", 0o600)
     assert m.log().count("trait=no-tags") == 1
     assert len([x for x in proxy.log(op="CopyObject") if x.status == 403]) == 1
+
+
+TAGS = {"team": "blue", "a b/c=@+": "x =y+/:", "empty": ""}
+TAGGED = {"Tagging": urllib.parse.urlencode(TAGS, quote_via=urllib.parse.quote)}
+LARGE = {"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi"}
+
+
+def tags_of(bucket, key):
+    answer = bucket.client.get_object_tagging(Bucket=bucket.bucket, Key=key)
+    return {x["Key"]: x["Value"] for x in answer["TagSet"]}
+
+
+def append(path):
+    with open(path, "ab") as f:
+        f.write(b"more")
+
+
+def change(path):
+    fd = os.open(path, os.O_RDWR)
+    os.pwrite(fd, b"X", 1)
+    os.close(fd)
+
+
+def overwrite(path):
+    path.write_bytes(b"new")
+
+
+def overwrite_with_much(path):
+    path.write_bytes(bytes(6 << 20))
+
+
+def other_mode(path):
+    os.chmod(path, 0o640)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("how", [append, change, overwrite, overwrite_with_much, other_mode])
+@pytest.mark.parametrize("size", [4, 6 << 20])
+def test_tags_survive(mount, proxy, bucket, variant, how, size):
+    """A rename keeps them, too."""
+    m = mount(via=proxy, variant=variant, env=LARGE)
+    path, key = m.path / "f.bin", m.key("f.bin")
+    bucket.put(key, bytes(size), **TAGGED)
+    how(path)
+    assert tags_of(bucket, key) == TAGS
+    os.rename(path, m.path / "g")
+    assert tags_of(bucket, m.key("g")) == TAGS
+    assert m.path.joinpath("g").read_bytes() == bucket.get(m.key("g"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_tags_no_question(mount, proxy, bucket, variant):
+    m = mount(via=proxy, variant=variant)
+    bucket.put(m.key("f"), b"data", CacheControl="max-age=60")
+    append(m.path / "f")
+    overwrite(m.path / "f")
+    assert "GetObjectTagging" not in proxy.counts()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("op, having", [("GetObjectTagging", {}), ("PutObject", {"x-amz-tagging": "*"})])
+def test_tags_may_not_be_kept(mount, proxy, bucket, variant, op, having):
+    """Nothing fails for them, and one line says what to permit."""
+    m = mount(via=proxy, variant=variant, workers=1)
+    proxy.add_rule("answer", status=403, code="AccessDenied", op=op, having=having)
+    for name in "fg":
+        bucket.put(m.key(name), b"data", **TAGGED)
+        append(m.path / name)
+        assert bucket.get(m.key(name)) == b"datamore"
+        assert tags_of(bucket, m.key(name)) == {}
+    assert m.log().count("trait=no-tags") == 1
+    assert len([x for x in proxy.log(op=op) if x.status == 403]) == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 200, "body": "<html><body>no</body></html>"},
+                                   {"status": 200, "body": "<Tagging><TagSet><Tag><Key>a"}])
+def test_tags_that_cannot_be_asked_now(mount, proxy, bucket, variant, fault):
+    """The close fails, and what is published stays: tags decide who may read, and how long it is kept."""
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_S3_DEADLINE": "2s"})
+    key = m.key("f")
+    bucket.put(key, b"data", **TAGGED)
+    rule = proxy.add_rule("answer", op="GetObjectTagging", **fault)
+    with pytest.raises(OSError), open(m.path / "f", "ab", buffering=0) as f:
+        f.write(b"more")
+    assert bucket.get(key) == b"data" and tags_of(bucket, key) == TAGS
+    proxy.remove_rule(rule)
+    append(m.path / "f")
+    assert bucket.get(key) == b"datamore" and tags_of(bucket, key) == TAGS
+
+
+def test_tags_that_do_not_fit(mount, bucket):
+    m = mount()
+    bucket.put(m.key("f"), b"data", **TAGGED)
+    bucket.client.put_object_tagging(Bucket=bucket.bucket, Key=m.key("f"), Tagging={
+        "TagSet": [{"Key": f"k{i}" + ":" * 100, "Value": "/" * 200} for i in range(10)]})
+    append(m.path / "f")
+    assert bucket.get(m.key("f")) == b"datamore"
+    assert "tags dropped" in m.log()
 
 
 def test_class_and_encryption_of_the_object_survive(mount, proxy, bucket):

@@ -271,6 +271,47 @@ static void test_uploads(void **state)
               S3_XML_COPY, "", "\"p\"");
 }
 
+#define TAG(key, value) "<Tag><Key>" key "</Key><Value>" value "</Value></Tag>"
+#define TAGGING(tags) "<Tagging xmlns=\"x\"><TagSet>" tags "</TagSet></Tagging>"
+
+/* A piece of any size shows the same tags (NULL: none), or an error. */
+static void tags_are(const char *text, int error, const char *tags, bool lost)
+{
+    for (size_t piece = 1; piece < 64; piece += 13) {
+        struct told t;
+        struct s3_xml *xml;
+
+        told_init(&t);
+        assert_int_equal(parse(text, strlen(text), piece, &t, &xml), error);
+        if (error == 0) {
+            assert_int_equal(s3_xml_doc(xml)->kind, S3_XML_TAGS);
+            assert_int_equal(s3_xml_doc(xml)->tags_lost, lost);
+            if (tags)
+                assert_string_equal(s3_xml_doc(xml)->tags, tags);
+            else
+                assert_null(s3_xml_doc(xml)->tags);
+        }
+        s3_xml_free(xml);
+    }
+}
+
+static void test_tags(void **state)
+{
+    static char huge[32 + 3000 * 3 + 64];
+
+    (void)state;
+    tags_are(TAGGING(""), 0, NULL, false);
+    tags_are(TAGGING(TAG("a", "b")), 0, "a=b", false);
+    tags_are(TAGGING(TAG("a b", "&amp;=+/") TAG("c", "") "<Tag><Key>d</Key></Tag>"), 0,
+             "a%20b=%26%3D%2B%2F&c=&d=", false);
+    tags_are(TAGGING("<Tag><Value>first</Value><Key>k</Key></Tag>"), -EBADMSG, NULL, false);
+    tags_are("<Tagging><Tag><Key>elsewhere</Key></Tag></Tagging>", 0, NULL, false);
+    strcpy(huge, "<Tagging><TagSet><Tag><Key>");
+    memset(huge + strlen(huge), '/', 3000);
+    strcat(huge, "</Key></Tag></TagSet></Tagging>");
+    tags_are(huge, 0, NULL, true);
+}
+
 /* It is sent back in a header. */
 static void test_an_etag_that_is_none(void **state)
 {
@@ -508,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_huge),
         cmocka_unit_test(test_full_page),
         cmocka_unit_test(test_refusing_caller),
+        cmocka_unit_test(test_tags),
         cmocka_unit_test(test_damage),
     };
 

@@ -11,7 +11,8 @@ from s3proxy_wire import Gone
 
 OPERATIONS = ("GetObject", "HeadObject", "PutObject", "DeleteObject", "ListObjectsV2", "CopyObject",
               "HeadBucket", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
-              "CompleteMultipartUpload", "AbortMultipartUpload", "DeleteObjects", "Other")
+              "CompleteMultipartUpload", "AbortMultipartUpload", "DeleteObjects",
+              "GetObjectTagging", "Other")
 
 ACTIONS = {                     # action -> its parameters and their defaults
     "delay": {"ms": 0, "when": "before"},               # when: before | after (the server acted)
@@ -64,6 +65,8 @@ def classify(method, path, query, headers):
             op = "UploadPartCopy"
     elif method == "POST":
         op = "CreateMultipartUpload" if "uploads" in names else "Other"
+    elif method == "GET" and "tagging" in names:
+        op = "GetObjectTagging"
     elif {"tagging", "acl", "attributes", "retention", "legal-hold", "restore"} & set(names):
         op = "Other"
     elif method == "PUT":

@@ -229,6 +229,8 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
     struct worker *w = op->w;
+    struct publish_like like;
+    char to[KEY_CAP];
     int r = res->error;
 
     op->s3 = NULL;
@@ -244,8 +246,11 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
         }
         worker_unlock(w);
     }
+    like.obj = res->obj;
     if (r == 0)
-        session_publish_like(op, op->rec->session, &res->obj, then_put);
+        r = rename_keys_of(op, false, like.key, to);
+    if (r == 0)
+        session_publish_like(op, op->rec->session, &like, then_put);
     else
         op_step_done(op, r == -ENOENT ? -ESTALE : r);
 }

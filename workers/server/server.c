@@ -48,8 +48,8 @@ static const struct habit {
      "what "
      "is there"},
     {S3_HABIT_NO_TAGS, "no-tags",
-     "tags may not be copied, so a renamed file loses them (to have them kept, permit "
-     "s3:GetObjectTagging and s3:PutObjectTagging)"},
+     "tags may not be read or written, so a file loses them when it is written or renamed (to have "
+     "them kept, permit s3:GetObjectTagging and s3:PutObjectTagging)"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 

@@ -360,6 +360,7 @@ static void put_whole(struct publish *p)
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
         .kept = &p->meta.kept,
+        .tags = p->tags,
         .bare_match = p->bare,
     };
     int r;
@@ -391,6 +392,64 @@ static void start_put(struct publish *p)
         put_whole(p);
 }
 
+/* ---- what the new version takes over ---- */
+
+static void cannot_start(struct publish *p, const struct s3_result *res)
+{
+    log_warn("upload cannot start key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
+             strerror(-res->error), res->text);
+    publish_finish(p, res, res->error);
+}
+
+static void drop_tags(struct publish *p)
+{
+    free(p->tags);
+    p->tags = NULL;
+}
+
+static void on_tags(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    bool refused = res->error == -EACCES || s3_condition_unknown(res->http_status, res->code);
+
+    if (res->error && res->error != -ENOENT && !refused) {
+        cannot_start(p, res);
+        return;
+    }
+    if (refused)
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_NO_TAGS);
+    if (res->tags_lost)
+        log_warn("tags dropped key=\"%s\": they do not fit into a header", p->key);
+    if (!res->error && res->tags) {
+        p->tags = strdup(res->tags);
+        if (!p->tags) {
+            publish_finish(p, res, -ENOMEM);
+            return;
+        }
+    }
+    p->prepared = true;
+    start_put(p);
+}
+
+/* All but the tags is known. `obj`, with key `key`: what has them; NULL: nothing. (A copy by the
+ * server takes them along.) */
+static void take_tags(struct publish *p, const struct s3_object *obj, const char *key)
+{
+    struct s3_result none = {0};
+    int r;
+
+    drop_tags(p);
+    if (!obj || !obj->tags || *p->copy.key || p->w->conf->metadata != CONF_METADATA_FULL ||
+        s3_habit_has(p->w->s3, S3_HABIT_NO_TAGS)) {
+        p->prepared = true;
+        start_put(p);
+        return;
+    }
+    r = s3_tags(p->w->s3, key, on_tags, p, NULL);
+    if (r < 0)
+        publish_finish(p, &none, r);
+}
+
 /* `obj`: the object that is replaced, whose metadata must be kept; NULL: none, or not needed. */
 static void begin_put(struct publish *p, const struct s3_object *obj)
 {
@@ -407,10 +466,9 @@ static void begin_put(struct publish *p, const struct s3_object *obj)
         if (obj)
             lost = meta_keep(&p->meta, obj, p->renewed ? META_KEEP_NEW : META_KEEP_CHANGED);
     }
-    p->prepared = true;
     if (lost)
         log_warn("metadata dropped key=\"%s\" names=%u: they do not fit", p->key, lost);
-    start_put(p);
+    take_tags(p, obj, p->key);
 }
 
 /* Metadata and type are those of another object, except for the lineage. */
@@ -419,16 +477,15 @@ static void begin_put_like(struct publish *p)
     unsigned lost;
 
     if (!(p->node.flags & SHM_NODE_META))
-        (void)!meta_fill(&p->node, p->like);
+        (void)!meta_fill(&p->node, &p->like->obj);
     if (p->node.ctime_ns != SHM_TIME_UNSET)
         meta_write_ctime(&p->meta, p->node.ctime_ns);
-    lost = meta_keep(&p->meta, p->like, META_KEEP_MOVED);
-    if (p->like->own_type)
-        memcpy(p->type, p->like->content_type, sizeof(p->type));
-    p->prepared = true;
+    lost = meta_keep(&p->meta, &p->like->obj, META_KEEP_MOVED);
+    if (p->like->obj.own_type)
+        memcpy(p->type, p->like->obj.content_type, sizeof(p->type));
     if (lost)
         log_warn("metadata dropped key=\"%s\" names=%u: they do not fit", p->key, lost);
-    start_put(p);
+    take_tags(p, &p->like->obj, p->like->key);
 }
 
 static void on_meta(void *arg, const struct s3_result *res)
@@ -436,9 +493,7 @@ static void on_meta(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error && res->error != -ENOENT) {
-        log_warn("upload cannot start key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
-                 strerror(-res->error), res->text);
-        publish_finish(p, res, res->error);
+        cannot_start(p, res);
         return;
     }
     begin_put(p, res->error ? NULL : &res->obj);

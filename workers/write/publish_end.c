@@ -18,6 +18,7 @@
 void publish_free(struct publish *p)
 {
     free(p->like);
+    free(p->tags);
     free(p);
 }
 

@@ -38,6 +38,8 @@ static uint64_t digest_of(const struct publish *p)
         digest = digest_add(digest, p->meta.pair[i].name);
         digest = digest_add(digest, p->meta.pair[i].value);
     }
+    if (p->tags)
+        digest = digest_add(digest, p->tags);
     return fnv_add(digest, p->meta.kept.text, p->meta.kept.len);
 }
 
@@ -174,6 +176,7 @@ static void create(struct publish *p)
         /* (Of a part that the server copies we have none.) */
         .checksum = !shm_session_at(p->w->shm, p->session)->base && !p->patch,
         .kept = &p->meta.kept,
+        .tags = p->tags,
     };
     int r;
 

@@ -13,6 +13,7 @@
 #include "workers/op/variant.h"
 #include "workers/op/worker.h"
 #include "workers/write/publish_rules.h"
+#include "workers/write/publish_wait.h"
 #include "workers/write/upload.h"
 
 /* The running job, in this worker. */
@@ -41,8 +42,9 @@ struct publish {
     char xattr[SHM_SESSION_META_MAX]; /* set since; valid if has_xattr */
     char type[S3_TYPE_MAX]; /* of the replaced version, if a HEAD returned it; "" = S3's default */
     struct meta_out meta;
-    struct s3_object *like; /* the object whose metadata this one gets; NULL: see ask_meta */
-    struct shm_copy copy;   /* the source of the copy; key "": a PUT of what the spool holds */
+    char *tags;                /* of the replaced version, or of `like`; owned; NULL: none */
+    struct publish_like *like; /* whose metadata this one gets; owned; NULL: see ask_meta */
+    struct shm_copy copy;      /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
     /* of an upload in parts (publish_parts.c) */
     bool whole;                   /* the server does not support one: a PUT whatever the size */

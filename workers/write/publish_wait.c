@@ -24,7 +24,7 @@
 /* What an op waits for. */
 struct publish_wait {
     session_then_fn *then;
-    struct s3_object *like; /* session_publish_like; else NULL */
+    struct publish_like *like; /* session_publish_like; else NULL */
     uint32_t session;
     uint32_t generation;
     uint64_t want;     /* write_seq that must be on S3 */
@@ -263,12 +263,12 @@ void session_publish(struct op *op, uint32_t session, session_then_fn *then)
     session_publish_like(op, session, NULL, then);
 }
 
-void session_publish_like(struct op *op, uint32_t session, const struct s3_object *like,
+void session_publish_like(struct op *op, uint32_t session, const struct publish_like *like,
                           session_then_fn *then)
 {
     struct worker *w = op->w;
     struct publish_wait *pw;
-    struct s3_object *copy;
+    struct publish_like *copy;
     const struct shm_session *s;
 
     if (op_keep(op) < 0)
