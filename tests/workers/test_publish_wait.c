@@ -363,10 +363,11 @@ static void test_like_another_object(void **state)
     struct fx *fx = *state;
     uint32_t node, session = new_file(fx, "f", "abc", &node);
     struct op *op = flush(fx, UNIQUE, node);
-    struct s3_object like = {.content_type = "text/plain",
-                             .own_type = true,
-                             .meta = "colour\0blue",
-                             .meta_len = sizeof("colour\0blue")};
+    struct publish_like like = {.key = "p/other",
+                                .obj = {.content_type = "text/plain",
+                                        .own_type = true,
+                                        .meta = "colour\0blue",
+                                        .meta_len = sizeof("colour\0blue")}};
 
     fx->conf.metadata = CONF_METADATA_FULL;
     FX_SCRIPT(FX_PUT("new"));
