@@ -151,6 +151,9 @@ struct shm_session {
     struct shm_job load;
     struct shm_job publish;
     struct shm_expectation expect;
+    /* PATCH: the object that a Complete makes which was sent, and of which it is
+     * not known whether it has taken effect; "": none */
+    char lost_etag[SHM_ETAG_MAX];
     union {
         char lineage[SHM_LINEAGE_MAX]; /* lineage of expect.etag, compare-and-set */
         struct shm_copy copy; /* SHM_CONTENT_COPY, which does not occur with compare-and-set */

@@ -83,6 +83,7 @@ static void publish_session(struct publish *p, const struct s3_result *res)
     /* (Extended attributes have not been set meanwhile: setxattr waits for a publish.) */
     s->flags &= ~(uint32_t)(SHM_SESSION_UNPUBLISHED | SHM_SESSION_EXCL | SHM_SESSION_XATTR);
     s->expect.absent = false;
+    s->lost_etag[0] = '\0';
     shm_etag_copy(s->expect.etag, res->obj.etag);
     for (int i = 0; i < SHM_SESSION_PIDS; i++)
         forget_writer(&s->pids[i]);

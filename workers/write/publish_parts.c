@@ -309,13 +309,17 @@ static bool has_vanished(const struct s3_result *res)
            strcmp(res->code, "NoSuchUpload") == 0 || strcmp(res->code, "InvalidPart") == 0;
 }
 
-/* As shm_upload_completes(). */
+/* As shm_upload_completes(). Later publishes of a patch have to know, too: what they copy may be
+ * replaced by what this one makes. */
 static bool note_complete(struct publish *p, bool sent)
 {
     bool before;
 
     worker_lock(p->w);
     before = shm_upload_completes(p->w->shm, p->session, sent);
+    if (p->patch)
+        shm_etag_copy(shm_session_edit(p->w->shm, p->session)->lost_etag,
+                      sent ? p->parts_etag : "");
     worker_unlock(p->w);
     return before;
 }
@@ -377,8 +381,8 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
     }
     if (p->w->variant->expects || p->absent)
         publish_note_sent(p);
-    p->completed_before = note_complete(p, true);
     (void)s3_etag_of_parts(done, n, p->parts_etag);
+    p->completed_before = note_complete(p, true);
     complete.parts = done;
     complete.bare_match = p->bare;
     p->sent_ns = clock_mono_ns();

@@ -2,18 +2,23 @@
  * copy fails.
  *
  *   the source has another version, or is gone   compare-and-set: a conflict, as a refused PUT is.
- *                                                Else the missing content is loaded, which only
- *                                                works where the bucket keeps versions; otherwise
- *                                                the publish fails with ESTALE. Parts of two
- *                                                versions are never put together.
+ *                                                Else HEAD shows whether it is what an earlier
+ *                                                Complete of the session has made whose answers
+ *                                                were lost: that is copied then. If it is not, the
+ *                                                missing content is loaded, which only works where
+ *                                                the bucket keeps versions; otherwise the publish
+ *                                                fails with ESTALE. Parts of two versions are never
+ *                                                put together.
  *   the server does not copy parts               remembered; the missing content is loaded, and all
  *                                                is sent. It has not changed: If-Match says so.
  *   all else                                     the publish fails, as for a part that is sent */
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "workers/write/publish_private.h"
+#include "workers/write/session_patch.h"
 
 const char *publish_patch_source(const struct publish *p)
 {
@@ -37,14 +42,56 @@ static bool is_gone(const struct s3_result *res)
     return res->http_status == 412 || res->error == -ENOENT;
 }
 
+/* Last write wins. */
+static void go_on_without(struct publish *p)
+{
+    log_notice("not copied key=\"%s\": the file has been replaced since it was opened", p->key);
+    publish_without_copies(p);
+}
+
+static void on_found(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (res->error && res->error != -ENOENT) {
+        publish_failed(p, res);
+    } else if (!res->error &&
+               session_patch_adopt(p->w, p->session, p->key, &res->obj, p->asked_ns)) {
+        log_notice("outcome found key=\"%s\": the upload whose answer was lost has taken effect",
+                   p->key);
+        shm_etag_copy(p->base_etag, res->obj.etag);
+        cas_put_condition(res, p->etag, &p->absent);
+        publish_next(p, PUT_SEND);
+    } else {
+        go_on_without(p);
+    }
+}
+
+/* Under no lock. An earlier publish of the session may have replaced the source itself. */
+static bool may_be_ours(const struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+    bool may;
+
+    worker_lock(p->w);
+    may = *s->lost_etag;
+    worker_unlock(p->w);
+    return may;
+}
+
 static void source_is_gone(struct publish *p, const struct s3_result *res)
 {
     struct s3_result refused = *res;
     enum put_next next;
 
+    if (!p->cas.expects && may_be_ours(p)) {
+        p->asked_ns = clock_mono_ns();
+        if (s3_head(p->w->s3, p->key, on_found, p, NULL) < 0)
+            go_on_without(p);
+        return;
+    }
     if (!p->cas.expects) {
-        log_notice("not copied key=\"%s\": the file has been replaced since it was opened", p->key);
-        publish_without_copies(p);
+        go_on_without(p);
         return;
     }
     if (refused.error != -ENOENT)

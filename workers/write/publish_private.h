@@ -51,9 +51,10 @@ struct publish {
     bool opens;                   /* the job ends when the upload is open (upload_open.h) */
     uint64_t base;                /* of a stream: bytes of version base_etag that come first */
     char base_etag[SHM_ETAG_MAX]; /* also of what a patch copies */
-    uint32_t patch;  /* parts of which some are copied (session_patch.h); 0: none of them is */
-    bool vanished;   /* the server no longer knows the upload */
-    bool stale_meta; /* the metadata have changed since the upload was opened */
+    uint32_t patch;    /* parts of which some are copied (session_patch.h); 0: none of them is */
+    uint64_t asked_ns; /* when a HEAD was sent for what a patch copies */
+    bool vanished;     /* the server no longer knows the upload */
+    bool stale_meta;   /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;             /* begun; an upload may vanish on the server */
     char parts_etag[S3_ETAG_MAX]; /* that the object has if Complete succeeds; "" = not known */

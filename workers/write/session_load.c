@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_block.h"
@@ -23,6 +24,7 @@
 #include "workers/read/fetch.h"
 #include "workers/read/version_id.h"
 #include "workers/write/session_end.h"
+#include "workers/write/session_patch.h"
 
 struct load {
     struct worker *w;
@@ -33,6 +35,7 @@ struct load {
     char etag[SHM_ETAG_MAX];
     struct shm_patch_piece piece; /* PATCH: what is loaded; else len 0 */
     struct fetch_source from;     /* PATCH */
+    uint64_t asked_ns;            /* PATCH: when a HEAD was sent, clock_mono_ns */
     bool held; /* PATCH: when it began, an op had locked the name, which may wait for it */
 };
 
@@ -167,6 +170,41 @@ static bool goes_on_by_version(struct load *l, int error)
            version_id_go_on(l->w, &l->from) && ask_piece(l) == 0;
 }
 
+static void piece_failed(struct load *l, int error, const char *detail)
+{
+    log_warn("cannot load a piece for writing key=\"%s\" offset=%llu bytes=%llu error=\"%s\" "
+             "detail=\"%s\"",
+             l->key, (unsigned long long)l->piece.off, (unsigned long long)l->piece.len,
+             strerror(-error), detail);
+    load_end(l, error);
+}
+
+/* (After an adoption the load is outdated: whoever needs the bytes asks again.) */
+static void on_piece_found(void *arg, const struct s3_result *res)
+{
+    struct load *l = arg;
+
+    if (res->error && res->error != -ENOENT)
+        piece_failed(l, res->error, res->text);
+    else if (!res->error && session_patch_adopt(l->w, l->session, l->key, &res->obj, l->asked_ns))
+        load_end(l, -ESTALE);
+    else
+        piece_failed(l, -ESTALE, "the file has been replaced since it was opened");
+}
+
+/* True: a HEAD shows whether an upload of the session, whose answer was lost, has replaced the
+ * version that is asked for. */
+static bool piece_may_be_ours(struct load *l, int error)
+{
+    bool may;
+
+    worker_lock(l->w);
+    may = error == -ESTALE && *shm_session_at(l->w->shm, l->session)->lost_etag;
+    worker_unlock(l->w);
+    l->asked_ns = clock_mono_ns();
+    return may && s3_head(l->w->s3, l->key, on_piece_found, l, NULL) == 0;
+}
+
 static void on_piece_done(void *arg, const struct s3_result *res)
 {
     struct load *l = arg;
@@ -178,12 +216,12 @@ static void on_piece_done(void *arg, const struct s3_result *res)
         return;
     if (error && *l->from.version)
         error = version_id_failed(l->w, &l->from, res, error);
+    if (piece_may_be_ours(l, error))
+        return;
     if (error)
-        log_warn("cannot load a piece for writing key=\"%s\" offset=%llu bytes=%llu error=\"%s\" "
-                 "detail=\"%s\"",
-                 l->key, (unsigned long long)l->piece.off, (unsigned long long)l->piece.len,
-                 strerror(-error), res->text);
-    load_end(l, error);
+        piece_failed(l, error, res->text);
+    else
+        load_end(l, 0);
 }
 
 static int ask_piece(struct load *l)

@@ -5,6 +5,7 @@
 #include "base/min.h"
 #include "shm/shm_patch.h"
 #include "shm/shm_upload.h"
+#include "workers/read/version_id.h"
 #include "workers/server/server.h"
 #include "workers/write/session_load.h"
 #include "workers/write/stream.h"
@@ -70,6 +71,33 @@ uint32_t session_patch_parts(struct worker *w, uint32_t session)
         copied += is_copied;
     }
     return copied && off == s->size ? n : 0;
+}
+
+bool session_patch_adopt(struct worker *w, uint32_t session, const char *key,
+                         const struct s3_object *obj, uint64_t asked_ns)
+{
+    struct shm *shm = w->shm;
+    struct shm_session *s;
+    struct shm_node *n;
+    bool ours;
+
+    worker_lock(w);
+    s = shm_session_edit(shm, session);
+    ours = s->state == SHM_SESSION_LIVE && s->content == SHM_CONTENT_PATCH && *s->lost_etag &&
+           shm_etag_same(s->lost_etag, obj->etag);
+    if (ours) {
+        n = shm_node_edit(shm, s->node);
+        n->size = obj->size;
+        n->checked_ns = asked_ns;
+        shm_etag_copy(n->etag, obj->etag);
+        shm_node_new_content(shm, s->node);
+        version_id_told(w, s->node, key, obj);
+        if (!w->variant->expects) /* compare-and-set: the next publish asks who has written it */
+            shm_etag_copy(s->expect.etag, obj->etag);
+        s->lost_etag[0] = '\0';
+    }
+    worker_unlock(w);
+    return ours;
 }
 
 bool session_patch_lacks(struct worker *w, uint32_t session)

@@ -5,6 +5,7 @@
 #ifndef WORKERS_WRITE_SESSION_PATCH_H
 #define WORKERS_WRITE_SESSION_PATCH_H
 
+#include "s3/s3.h"
 #include "shm/shm_session.h"
 #include "workers/op/worker.h"
 
@@ -22,6 +23,13 @@ uint32_t session_patch_parts(struct worker *w, uint32_t session);
 
 /* Under shm->meta. The parts of such a publish, of which there are n. */
 struct shm_upload_plan session_patch_plan(struct worker *w, uint32_t session, uint32_t n);
+
+/* Not under a lock. The key has this object, found by a HEAD that was sent at `asked_ns`
+ * (clock_mono_ns): another one than the session was begun with. True if it is what a Complete of
+ * the session has made whose answers were lost. It has the same bytes where nothing is dirty, so it
+ * is the version that the session changes from now on. */
+must_use bool session_patch_adopt(struct worker *w, uint32_t session, const char *key,
+                                  const struct s3_object *obj, uint64_t asked_ns);
 
 /* Under shm->meta. True if content has to be loaded before the session can be published. */
 bool session_patch_lacks(struct worker *w, uint32_t session);
