@@ -44,18 +44,20 @@ struct stored {
     uint64_t from, to; /* of the spool: may be released */
 };
 
-/* Under shm->meta. The first part that fails decides what is told. */
+/* Under shm->meta. The first part that fails decides what is told: nothing of an earlier failure is
+ * left in it. (A part that was changed on its way has not failed.) `res` NULL: S3 was not asked. */
 static void part_failed(const struct part *part, int error, const struct s3_result *res)
 {
     struct shm *shm = part->w->shm;
+    bool first = !shm_upload_at(shm, part->session)->error;
     struct shm_session *s;
 
-    if (res && !shm_upload_at(shm, part->session)->error) {
-        s = shm_session_edit(shm, part->session);
-        s->failed_http = (uint32_t)res->http_status;
-        s->failed_how = (uint32_t)res->fail;
-    }
     shm_upload_unsent(shm, part->session, part->no, error);
+    if (first && shm_upload_at(shm, part->session)->error) {
+        s = shm_session_edit(shm, part->session);
+        s->failed_http = res ? (uint32_t)res->http_status : 0;
+        s->failed_how = res ? (uint32_t)res->fail : S3_FAIL_LOCAL;
+    }
 }
 
 /* Under shm->meta. `res`: of a part that was sent. */
