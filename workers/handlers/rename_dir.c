@@ -40,6 +40,7 @@ struct mover {
     uint64_t size;          /* from the listing */
     bool busy;              /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
     bool asked;             /* the DELETE had the ETag as its condition */
+    bool pinned;            /* it copies the version that an open file below is of */
 };
 
 struct move {
@@ -153,12 +154,80 @@ static int rename_dir_delete_source(struct mover *mv)
     return s3_delete(w->s3, &del, rename_dir_on_deleted, mv, &mv->req);
 }
 
+/* ---- open files below: a copy may have another ETag than its source ---- */
+
+/* Under shm->meta. The node of a file below the directory, SHM_NIL if it is not known here. */
+static uint32_t node_below(struct move *m, const char *rest)
+{
+    struct shm *shm = m->op->w->shm;
+    uint32_t node = m->op->rec->node;
+
+    while (node != SHM_NIL && *rest) {
+        size_t len = strcspn(rest, "/");
+
+        node = shm_node_find(shm, node, rest, len);
+        rest += len + (rest[len] == '/');
+    }
+    return node;
+}
+
+/* Under shm->meta. The node of the mover's file if it is open, in the version that was listed. */
+static uint32_t open_version(struct mover *mv)
+{
+    uint32_t node = node_below(mv->m, mv->from + strlen(mv->m->from));
+    const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(mv->m->op->w->shm, node);
+
+    return n && *mv->etag && (n->opens || n->session != SHM_NIL) && !(n->flags & SHM_NODE_DIR) &&
+                   shm_etag_same(n->etag, mv->etag)
+               ? node
+               : SHM_NIL;
+}
+
+static bool is_open(struct mover *mv)
+{
+    bool open;
+
+    worker_lock(mv->m->op->w);
+    open = open_version(mv) != SHM_NIL;
+    worker_unlock(mv->m->op->w);
+    return open;
+}
+
+/* What is not here of an open file will be asked of the copy. (Until the rename ends, reads and
+ * loads wait for it.) */
+static void follow_copy(struct mover *mv, const char *etag)
+{
+    struct worker *w = mv->m->op->w;
+    uint32_t node;
+
+    worker_lock(w);
+    node = open_version(mv);
+    if (node != SHM_NIL) {
+        struct shm_node *n = shm_node_edit(w->shm, node);
+
+        shm_etag_copy(n->etag, etag);
+        if (n->session != SHM_NIL)
+            shm_etag_copy(shm_session_edit(w->shm, n->session)->expect.etag, etag);
+    }
+    worker_unlock(w);
+}
+
+static int copy_key(struct mover *mv);
+
 static void rename_dir_on_copied(void *arg, const struct s3_result *res)
 {
     struct mover *mv = arg;
     int r = res->error;
 
     mv->req = NULL;
+    if (r == -ESTALE && mv->pinned) { /* the open file has been replaced: it does not follow */
+        mv->pinned = false;
+        r = copy_key(mv);
+        if (r == 0)
+            return;
+    }
+    if (r == 0 && mv->pinned && *res->obj.etag)
+        follow_copy(mv, res->obj.etag);
     if (r == -ENOENT) { /* deleted by another client meanwhile */
         moved(mv, 0, "");
         return;
@@ -167,6 +236,14 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
         r = rename_dir_delete_source(mv);
     if (r < 0)
         moved(mv, r, res->text);
+}
+
+static int copy_key(struct mover *mv)
+{
+    struct s3_copy copy = {
+        .from_key = mv->from, .to_key = mv->to, .if_source_match = mv->pinned ? mv->etag : NULL};
+
+    return copy_object(mv->m->op->w, &copy, mv->size, rename_dir_on_copied, mv, &mv->req);
 }
 
 /* ---- a marker: put again, since not every server copies one ----
@@ -251,7 +328,6 @@ static int start_mover(struct mover *mv, const char *rest)
 {
     struct move *m = mv->m;
     struct worker *w = m->op->w;
-    struct s3_copy copy = {.from_key = mv->from, .to_key = mv->to};
     size_t from = strlen(m->from), to = strlen(m->to), n = strlen(rest) + 1;
 
     if (from + n > KEY_CAP || to + n > KEY_CAP)
@@ -263,7 +339,8 @@ static int start_mover(struct mover *mv, const char *rest)
     if (is_marker(rest)) {
         return s3_head(w->s3, mv->from, on_marker_head, mv, &mv->req);
     }
-    return copy_object(w, &copy, mv->size, rename_dir_on_copied, mv, &mv->req);
+    mv->pinned = is_open(mv);
+    return copy_key(mv);
 }
 
 /* Starts movers while there are keys and free movers; at the end of the page deletes its markers,
