@@ -76,6 +76,8 @@ enum s3_habit {
     /* the bucket's policy refuses changes without a condition: s3_enforce.h */
     S3_HABIT_WANTS_CONDITIONS = 16384,
     S3_HABIT_NO_TAGS = 32768, /* tags may not be read or written: what is written goes without */
+    /* Complete of an upload that does not exist is answered 200 where the key has an object */
+    S3_HABIT_BLIND_COMPLETE = 65536,
 };
 
 /* Counters that the client increments. They may start at any value. */

@@ -162,6 +162,7 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
     u->plan = new->plan;
     u->digest = new->digest;
     u->seq = new->seq;
+    u->opened_ns = new->opened_ns;
     if (new->base_etag)
         shm_etag_copy(u->base_etag, new->base_etag);
     u->checksum = new->checksum;

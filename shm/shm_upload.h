@@ -50,6 +50,7 @@ struct shm_upload_new {
     struct shm_upload_plan plan;
     uint64_t digest;       /* of the metadata that were sent when it was created */
     uint64_t seq;          /* the session's write_seq whose content it carries */
+    uint64_t opened_ns;    /* when it was created (clock_mono_ns) */
     const char *base_etag; /* of the version of the key whose first bytes are copied; or NULL */
     uint32_t checksum;     /* enum s3_crc: what is sent with each part */
 };
@@ -70,6 +71,7 @@ struct shm_upload {
     struct shm_upload_plan plan;
     uint64_t digest;
     uint64_t seq;
+    uint64_t opened_ns;
     /* saved only when the upload is opened */
     char base_etag[SHM_ETAG_MAX];
     char key[SHM_UPLOAD_KEY_MAX];

@@ -82,7 +82,18 @@ def test_nothing_is_probed_where_it_does_not_matter(mount, proxy, env, variant):
 
 def test_it_runs_once_and_not_once_a_worker(probing, proxy):
     probing(via=proxy, workers=4).start()
-    assert proxy.counts()["CompleteMultipartUpload"] == 4       # of one probe
+    assert proxy.counts()["CompleteMultipartUpload"] == 5       # of one probe
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_complete_of_an_upload_that_never_was(probing, proxy, minio, bucket_at, blind):
+    """What versitygw answers 200 to. (Its name would do: so it is hidden.)"""
+    if blind:
+        proxy.add_rule("habit", server="Unknown/1.0")
+        m = probing(via=proxy).start()
+    else:
+        m = probing(via=minio, s3=bucket_at(minio)).start()
+    assert ("blind-complete" in m.status()["traits"]) == blind
 
 
 @pytest.mark.limit(120)

@@ -140,7 +140,9 @@ class Versitygw(Kind, S3Server):
     """A gateway on a directory. A file and a directory of one name exclude each other, as on any file
     system; the directory has to keep extended attributes. Give it `--keep-alive`: without it each answer
     closes the connection. A part that reaches it after Complete, from a connection that was given up, leaves
-    a folder like that of an open upload: a lifecycle rule, or `aws s3api abort-multipart-upload`, removes it."""
+    a folder like that of an open upload: a lifecycle rule, or `aws s3api abort-multipart-upload`, removes it.
+    CompleteMultipartUpload of an upload that was aborted is answered 200 where the key has an object, and does
+    nothing: so each one is followed by a HEAD, and what is not there is sent again."""
 
     name, version, source = "versitygw", "1.8.0", "Go module"
     header, conditions = "VERSITYGW", "put,complete,delete"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/container.h"
 #include "base/min.h"
 #include "s3/s3_etag.h"
@@ -37,6 +38,7 @@ struct large_copy {
     char (*etag)[S3_ETAG_MAX]; /* n_parts */
     struct s3_result failed;   /* the first failure; error 0: none */
     bool repeated;             /* Complete was sent more than once */
+    uint64_t opened_ns;        /* the upload was created; clock_mono_ns */
     struct upload_proof proof;
 };
 
@@ -123,6 +125,8 @@ static void on_copy_completed(void *arg, const struct s3_result *res)
     c->repeated |= res->may_have_acted;
     if (!res->error && c->repeated && *res->obj.etag)
         prove_copy(c, res->obj.etag, c->w->conf->s3.deadline_ns);
+    else if (!res->error && *res->obj.etag && upload_needs_proof(c->w, c->opened_ns))
+        prove_copy(c, res->obj.etag, 0);
     else if (res->error == -ESTALE && c->repeated && s3_etag_of_parts(c->part, c->n_parts, etag))
         prove_copy(c, etag, s3_settle_ns(c->w->s3));
     else if (res->error && res->error != -ESTALE)
@@ -219,6 +223,7 @@ static void on_copy_created(void *arg, const struct s3_result *res)
         return;
     }
     strncpy(c->name.id, res->upload_id, sizeof(c->name.id) - 1);
+    c->opened_ns = clock_mono_ns();
     next_parts(c);
 }
 

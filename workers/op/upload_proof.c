@@ -8,7 +8,14 @@
 #include "base/container.h"
 #include "workers/op/settle.h"
 
-static bool is_unchanged(const struct upload_proof *proof, const struct s3_result *res)
+#define OLD_NS (60 * NS_PER_S)
+
+bool upload_needs_proof(const struct worker *w, uint64_t opened_ns)
+{
+    return s3_habit_has(w->s3, S3_HABIT_BLIND_COMPLETE) || clock_mono_ns() - opened_ns > OLD_NS;
+}
+
+bool upload_is_unchanged(const struct upload_proof *proof, const struct s3_result *res)
 {
     if (proof->absent)
         return res->error == -ENOENT;
@@ -36,7 +43,7 @@ static void on_seen(void *arg, const struct s3_result *res)
         return;
     }
     wait = settle_wait_ns(proof->limit_ns, proof->since_ns, clock_mono_ns(), proof->looks++);
-    if (!wait || !is_unchanged(proof, res)) {
+    if (!wait || !upload_is_unchanged(proof, res)) {
         proof->done(proof, UPLOAD_OTHER, res);
         return;
     }

@@ -7,6 +7,11 @@
 #include "s3/s3.h"
 #include "workers/op/worker.h"
 
+/* Nor does a 200 to the first Complete, if the server gives one for an upload that somebody has
+ * aborted meanwhile: true if the server is known for that, or the upload, created at `opened_ns`
+ * (clock_mono_ns), is so old that a clean-up may have met it. */
+must_use bool upload_needs_proof(const struct worker *w, uint64_t opened_ns);
+
 enum upload_found {
     UPLOAD_THERE,   /* the object is what Complete makes of the parts */
     UPLOAD_PENDING, /* what was there before still is, a pause ago: Complete may be sent again */
@@ -33,6 +38,9 @@ struct upload_proof {
     struct worker *w;
     struct loop_timer pause;
 };
+
+/* True if `res` of the HEAD shows what was there before, or if that is not known. */
+must_use bool upload_is_unchanged(const struct upload_proof *proof, const struct s3_result *res);
 
 /* Looks at `key`, and then calls `done`, never before it returns. 0, or an error of s3_head (`done`
  * is not called). */

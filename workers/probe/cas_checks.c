@@ -20,10 +20,10 @@
 
 enum { NO_ETAG = 0, FIRST, SECOND, WRONG_ETAG }; /* ETags of conditions, and slots that store one */
 
-enum kind { PUT, NOTE, GET, HEAD, DELETE, CREATE, PART, COMPLETE };
+enum kind { PUT, NOTE, GET, HEAD, DELETE, CREATE, PART, COMPLETE, COMPLETE_OTHER };
 
 /* The required result of a step. */
-enum want { ACT, REFUSE, HOLD, GONE };
+enum want { ACT, REFUSE, HOLD, GONE, LEARN };
 
 struct step {
     unsigned round;
@@ -70,6 +70,7 @@ static const struct step complete_steps[] = {
      NULL, 0, true, 0, 1},
     {5, COMPLETE, ".part", REFUSE, "CompleteMultipartUpload If-Match with a wrong ETag",
      "replaces the object", NULL, WRONG_ETAG, false, 0, 0},
+    {5, COMPLETE_OTHER, ".new", LEARN, NULL, NULL, NULL, 0, false, 0, 1},
     {6, GET, ".part", HOLD, "a CompleteMultipartUpload that was refused was stored", NULL, "1", 0,
      false, 0, 0},
     {7, COMPLETE, ".part", ACT, "CompleteMultipartUpload If-Match with the right ETag", NULL, NULL,
@@ -124,12 +125,22 @@ static const char *etag_of(const struct check *c, int which)
     return which == NO_ETAG ? NULL : which == WRONG_ETAG ? CAS_WRONG_ETAG : c->etag[which - FIRST];
 }
 
+/* An upload id that the server has never given. */
+static void id_of_none(const char *id, char ret[S3_UPLOAD_ID_MAX])
+{
+    size_t len = strlen(id);
+
+    memcpy(ret, id, len + 1);
+    if (len)
+        ret[len - 1] = ret[len - 1] == '0' ? '1' : '0';
+}
+
 static void checks_start(struct cas_probe *p, struct check *c, const struct step *s,
                          struct cas_ask *a)
 {
     struct upload *u = &c->upload[s->upload];
     const char *if_match = etag_of(c, s->if_match), *none = s->if_none_match ? "*" : NULL;
-    char key[KEY_CAP];
+    char key[KEY_CAP], none_such[S3_UPLOAD_ID_MAX];
 
     cas_key(p, c->name, s->suffix, key);
     switch (s->kind) {
@@ -156,6 +167,10 @@ static void checks_start(struct cas_probe *p, struct check *c, const struct step
         break;
     case COMPLETE:
         cas_start_complete(p, a, key, u->id, u->part, if_match, none);
+        break;
+    case COMPLETE_OTHER:
+        id_of_none(u->id, none_such);
+        cas_start_complete(p, a, key, none_such, u->part, if_match, none);
         break;
     }
 }
@@ -218,6 +233,10 @@ static enum cas_outcome checks_judge(struct cas_probe *p, int r, const struct st
         break;
     case GONE:
         out = must_be_missing(p, r, s);
+        break;
+    case LEARN:
+        if (r == 0 && p->answer.error == 0)
+            (void)s3_habit_learn(p->client, S3_HABIT_BLIND_COMPLETE);
         break;
     }
     return out;

@@ -50,6 +50,9 @@ static const struct habit {
     {S3_HABIT_NO_TAGS, "no-tags",
      "tags may not be read or written, so a file loses them when it is written or renamed (to have "
      "them kept, permit s3:GetObjectTagging and s3:PutObjectTagging)"},
+    {S3_HABIT_BLIND_COMPLETE, "blind-complete",
+     "the server answers 200 to CompleteMultipartUpload of an upload that no longer exists, so "
+     "each one is followed by a look at what is there"},
     {S3_HABIT_CONTRADICTS, "contradicts", NULL}, /* logged where it was found */
 };
 

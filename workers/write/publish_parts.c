@@ -140,6 +140,7 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .digest = digest_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
+                        .opened_ns = clock_mono_ns(),
                         .base_etag = p->patch ? publish_patch_source(p) : s->expect.etag,
                     });
 }
@@ -251,9 +252,28 @@ bool publish_is_there(const struct publish *p, const struct s3_result *res)
     return !res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0;
 }
 
+/* Complete was answered 200, once. If what is there now is neither ours nor what was there before,
+ * another write has come after ours, which counts as done: that holds even if the 200 was no
+ * publish. (Not for a file that must be new.) */
+static bool is_replaced(struct publish *p, const struct s3_result *res)
+{
+    if (!p->proof_of_200)
+        return false;
+    if (upload_is_unchanged(&p->proof, res))
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_BLIND_COMPLETE);
+    else if (!p->excl)
+        return true;
+    return false;
+}
+
 /* Last write wins: Complete has not taken effect, or something else has replaced what it made. */
 static void on_not_there(struct publish *p, const struct s3_result *res)
 {
+    if (is_replaced(p, res)) {
+        p->cas.ambiguous = true; /* the name may have another version by now */
+        publish_ours(p, p->proof.etag);
+        return;
+    }
     if (p->excl && !res->error) {
         publish_next(p, PUT_CONFLICT);
         return;
@@ -267,6 +287,22 @@ static void on_not_there(struct publish *p, const struct s3_result *res)
 }
 
 /* Compare-and-set asks who has written what is there: others may have written the same bytes. */
+static void cas_on_proof(struct publish *p, const struct s3_result *res)
+{
+    bool before = p->cas.ambiguous;
+    enum put_next next;
+
+    if (p->proof_of_200 && upload_is_unchanged(&p->proof, res)) {
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_BLIND_COMPLETE);
+        p->vanished = true;
+    }
+    p->cas.ambiguous = true;
+    next = p->rules->found(p, res);
+    if (p->proof_of_200 && next == PUT_OURS && shm_etag_same(p->cas.etag, res->obj.etag))
+        p->cas.ambiguous = before; /* it is there as this publish has made it */
+    publish_next(p, next);
+}
+
 static void on_proof(struct upload_proof *proof, enum upload_found found,
                      const struct s3_result *res)
 {
@@ -277,8 +313,7 @@ static void on_proof(struct upload_proof *proof, enum upload_found found,
     } else if (found == UPLOAD_PENDING) {
         drive(p);
     } else if (p->w->variant->expects) {
-        p->cas.ambiguous = true;
-        publish_next(p, p->rules->found(p, res));
+        cas_on_proof(p, res);
     } else if (found == UPLOAD_THERE) {
         publish_ours(p, res->obj.etag);
     } else {
@@ -293,7 +328,7 @@ static void prove(struct publish *p, const char *etag, uint64_t limit_ns)
 
     p->proof.limit_ns = limit_ns;
     p->proof.absent = p->absent;
-    shm_etag_copy(p->proof.before, p->asked && !p->absent ? p->etag : "");
+    shm_etag_copy(p->proof.before, (p->asked || p->proof_of_200) && !p->absent ? p->etag : "");
     shm_etag_copy(p->proof.etag, etag);
     r = upload_prove(p->w, &p->proof, p->key, on_proof);
     if (r < 0)
@@ -324,6 +359,17 @@ static bool note_complete(struct publish *p, bool sent)
     return before;
 }
 
+/* The first 200 to Complete does not prove that it has taken effect. */
+static bool is_doubtful(const struct publish *p)
+{
+    uint64_t opened_ns;
+
+    worker_lock(p->w);
+    opened_ns = shm_upload_at(p->w->shm, p->session)->opened_ns;
+    worker_unlock(p->w);
+    return upload_needs_proof(p->w, opened_ns);
+}
+
 static void on_completed(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
@@ -331,7 +377,10 @@ static void on_completed(void *arg, const struct s3_result *res)
 
     if (res->error && !repeated) /* clearly refused: the next Complete is a first one again */
         (void)note_complete(p, false);
-    if (!res->error && repeated && *res->obj.etag) {
+    p->proof_of_200 = !res->error && !repeated && *res->obj.etag && is_doubtful(p);
+    if (p->proof_of_200) {
+        prove(p, res->obj.etag, 0);
+    } else if (!res->error && repeated && *res->obj.etag) {
         prove(p, res->obj.etag, p->w->conf->s3.deadline_ns);
     } else if (!res->error && p->stale_meta && *res->obj.etag) {
         publish_ours(p, res->obj.etag);

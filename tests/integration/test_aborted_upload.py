@@ -1,0 +1,107 @@
+"""An upload that somebody aborts before its Complete: versitygw answers 200 nevertheless where the key has
+an object, and does nothing. Nobody is told that such a file has been published."""
+
+import concurrent.futures
+import os
+
+import pytest
+
+from harness import SLOW
+from harness.pattern import pattern
+from test_parts import MIB, PARTS, THRESHOLD, holds, no_uploads, write
+
+VARIANTS = ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"]
+SERVERS = ["versitygw", "minio"] if SLOW == 1 else ["versitygw"]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def s3server(request, s3server):
+    return s3server if request.param == "versitygw" else request.getfixturevalue("minio")
+
+
+def abort_all(bucket):
+    for key, upload in bucket.uploads():
+        bucket.client.abort_multipart_upload(Bucket=bucket.bucket, Key=key, UploadId=upload)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_aborted_before_complete(mount, proxy, bucket, variant):
+    m = mount(variant=variant, via=proxy, env=PARTS)
+    bucket.put(m.key("f.bin"), old := b"what was there")
+    assert (m.path / "f.bin").read_bytes() == old
+    proxy.hold("at", op="CompleteMultipartUpload", times=1)
+    data = pattern(THRESHOLD + MIB, 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, m.path / "f.bin", data)
+        proxy.wait_held("at")
+        abort_all(bucket)
+        proxy.release("at")
+        if variant == "s3-passthrough":     # it no longer has the bytes
+            with pytest.raises(OSError):
+                writing.result(20 * SLOW)
+            holds(bucket, m, "f.bin", old)
+        else:
+            writing.result(20 * SLOW)
+            holds(bucket, m, "f.bin", data)
+            assert (m.path / "f.bin").read_bytes() == data
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_it_costs(mount, proxy, bucket, s3server, minio, variant):
+    """One HEAD, where the server is known for it."""
+    m = mount(variant=variant, via=proxy, env=PARTS)
+    is_blind = s3server is not minio
+    for i in range(2):
+        proxy.reset_counts()
+        write(m.path / f"f{i}.bin", pattern(THRESHOLD, i))
+        log = [x.op for x in proxy.log()]
+        after = log[log.index("CompleteMultipartUpload") + 1:]
+        assert after == (["HeadObject"] if is_blind else [])
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:2])
+def test_aborted_and_replaced(mount, proxy, bucket, variant):
+    """The other version stays: to last write wins it came later; compare-and-set has no success."""
+    m = mount(variant=variant, via=proxy, env=PARTS)
+    bucket.put(m.key("f.bin"), old := b"what was there")
+    assert (m.path / "f.bin").read_bytes() == old
+    proxy.hold("at", op="CompleteMultipartUpload", times=1)
+    data = pattern(THRESHOLD + MIB, 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, m.path / "f.bin", data)
+        proxy.wait_held("at")
+        abort_all(bucket)
+        bucket.put(m.key("f.bin"), b"theirs")
+        proxy.release("at")
+        if variant == "s3-buffered-cas":
+            with pytest.raises(OSError) as e:
+                writing.result(20 * SLOW)
+            assert e.value.errno in (5, 17)
+            assert bucket.get(m.key("f.bin")) == b"theirs"
+        else:
+            writing.result(20 * SLOW)
+    if variant == "s3-buffered-cas":
+        assert (m.path / "f.bin").read_bytes() == b"theirs"
+    else:
+        assert (m.path / "f.bin").read_bytes() == bucket.get(m.key("f.bin"))
+    m.check()
+
+
+def test_rename_in_parts(mount, proxy, bucket):
+    """The source is deleted only when the copy is there."""
+    m = mount(via=proxy, env={**PARTS, "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"})
+    data = pattern(THRESHOLD, 1)
+    bucket.put(m.key("a.bin"), data)
+    bucket.put(m.key("b.bin"), b"was there")
+    proxy.hold("at", op="CompleteMultipartUpload", times=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(os.rename, m.path / "a.bin", m.path / "b.bin")
+        proxy.wait_held("at")
+        abort_all(bucket)
+        proxy.release("at")
+        moving.result(20 * SLOW)        # it has been copied anew
+    holds(bucket, m, "b.bin", data)
+    assert not bucket.exists(m.key("a.bin"))
+    m.check()
