@@ -364,6 +364,10 @@ struct s3_copy {
     const struct s3_pairs *kept;
 };
 
+/* *kept is what a copy of an object of this class has to be given to stay in it (s3_copy.kept):
+ * nothing for the default, or an archive. */
+void s3_class_keep(struct s3_pairs *kept, const char *storage_class);
+
 /* A PUT on the condition that nothing is there, or an empty object, is only retried after this time
  * if the failed attempt may have taken effect (no response, or one of a gateway): an attempt that
  * takes effect late may find its condition true again, and bring back what has been deleted
@@ -439,7 +443,8 @@ struct s3_list_entry {
     bool is_prefix; /* a CommonPrefix; size, mtime and etag are then empty */
     uint64_t size;
     int64_t mtime_ns;
-    const char *etag; /* "" = the listing has none */
+    const char *etag;          /* "" = the listing has none */
+    const char *storage_class; /* "" = STANDARD, or the listing does not say */
 };
 
 struct s3_list {
@@ -461,9 +466,12 @@ must_use int s3_get(struct s3_client *c, const struct s3_get *get, s3_done_fn *d
                     struct s3_req **ret_req);
 must_use int s3_head(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                      struct s3_req **ret_req);
-/* The object's tags. -ENOENT: no such key; -EACCES: they may not be read. */
+/* The object's tags. -ENOENT: no such key; a refusal: s3_tags_refused. */
 must_use int s3_tags(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
                      struct s3_req **ret_req);
+/* True if `res` of s3_tags says that tags may not be read, or that the server has none: that is
+ * learned (S3_HABIT_NO_TAGS), and what is written goes without. */
+bool s3_tags_refused(struct s3_client *c, const struct s3_result *res);
 /* HEAD, but -ENOENT may be wrong if the server rejects our credentials (the response to a HEAD
  * has no code): for callers that follow up with a LIST. */
 must_use int s3_head_guess(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,

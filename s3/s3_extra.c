@@ -290,19 +290,31 @@ static bool is_archive(const char *storage_class)
     return strcmp(storage_class, "GLACIER") == 0 || strcmp(storage_class, "DEEP_ARCHIVE") == 0;
 }
 
-static void keep_pair(struct s3_object *obj, const char *name, const char *value)
+/* False: it does not fit. */
+static bool add_pair(struct s3_pairs *kept, const char *name, const char *value)
 {
-    struct s3_pairs *kept = &obj->kept;
     size_t name_len = strlen(name) + 1, value_len = strlen(value) + 1;
 
-    if (!sendable(value) || name_len + value_len > sizeof(kept->text) - obj->kept.len) {
-        obj->kept_lost++;
-        return;
-    }
+    if (!sendable(value) || name_len + value_len > sizeof(kept->text) - kept->len)
+        return false;
     for (size_t i = 0; i < name_len; i++)
         kept->text[kept->len + i] = (char)(name[i] | (name[i] >= 'A' && name[i] <= 'Z' ? 0x20 : 0));
     memcpy(kept->text + kept->len + name_len, value, value_len);
     kept->len += name_len + value_len;
+    return true;
+}
+
+static void keep_pair(struct s3_object *obj, const char *name, const char *value)
+{
+    if (!add_pair(&obj->kept, name, value))
+        obj->kept_lost++;
+}
+
+void s3_class_keep(struct s3_pairs *kept, const char *storage_class)
+{
+    kept->len = 0;
+    if (*storage_class && strcmp(storage_class, CLASS_DEFAULT) != 0 && !is_archive(storage_class))
+        (void)add_pair(kept, "x-amz-storage-class", storage_class);
 }
 
 void s3_extra_take(struct s3_req *req, const char *name, const char *value)

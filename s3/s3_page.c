@@ -6,8 +6,9 @@
 #include <string.h>
 
 struct item {
-    struct s3_list_entry entry; /* key and etag point into this */
+    struct s3_list_entry entry; /* its strings are those of this */
     char etag[S3_ETAG_MAX];
+    char storage_class[S3_CLASS_MAX];
     char key[];
 };
 
@@ -120,6 +121,10 @@ static struct item *copy_of(const struct s3_list_entry *e)
     if (e->etag && strlen(e->etag) < sizeof(item->etag))
         strcpy(item->etag, e->etag);
     item->entry.etag = item->etag;
+    item->storage_class[0] = '\0';
+    if (e->storage_class && strlen(e->storage_class) < sizeof(item->storage_class))
+        strcpy(item->storage_class, e->storage_class);
+    item->entry.storage_class = item->storage_class;
     return item;
 }
 

@@ -40,6 +40,14 @@ static const struct s3_op op_tags = {
     .cleanup = tags_cleanup,
 };
 
+bool s3_tags_refused(struct s3_client *c, const struct s3_result *res)
+{
+    if (res->error != -EACCES && !s3_condition_unknown(res->http_status, res->code))
+        return false;
+    (void)s3_habit_learn(c, S3_HABIT_NO_TAGS);
+    return true;
+}
+
 int s3_tags(struct s3_client *c, const char *key, s3_done_fn *done, void *arg,
             struct s3_req **ret_req)
 {

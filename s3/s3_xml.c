@@ -44,6 +44,7 @@ enum element {
     FIELD_SIZE,
     FIELD_MTIME,
     FIELD_ETAG,
+    FIELD_CLASS,
     FIELD_PREFIX,
     FIELD_DOC_ETAG,
     FIELD_COPY_MTIME,
@@ -69,6 +70,7 @@ static const struct {
     {EL_CONTENTS, "Size", FIELD_SIZE},
     {EL_CONTENTS, "LastModified", FIELD_MTIME},
     {EL_CONTENTS, "ETag", FIELD_ETAG},
+    {EL_CONTENTS, "StorageClass", FIELD_CLASS},
     {EL_PREFIXES, "Prefix", FIELD_PREFIX},
     {EL_COPY, "ETag", FIELD_DOC_ETAG},
     {EL_COPY, "LastModified", FIELD_COPY_MTIME},
@@ -103,6 +105,7 @@ enum encoding { ENCODING_UNSAID, ENCODING_NONE, ENCODING_URL };
 struct held_entry {
     struct s3_list_entry entry; /* key is set when the entry is reported */
     char etag[S3_ETAG_MAX];
+    char storage_class[S3_CLASS_MAX];
 };
 
 struct s3_xml {
@@ -123,6 +126,7 @@ struct s3_xml {
     struct s3_list_entry entry; /* the entry that is open; its key is in `key` */
     struct buf key;
     char etag[S3_ETAG_MAX];
+    char storage_class[S3_CLASS_MAX];
     struct buf held;
     struct buf tags;  /* doc.tags */
     bool has_tag_key; /* the tag that is open: its value may follow */
@@ -147,7 +151,7 @@ static void xml_check(struct s3_xml *xml, int r)
 
 /* Reports an entry, its key as sent. `key` is modified. */
 static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key, size_t len,
-                     const char *etag)
+                     const char *etag, const char *storage_class)
 {
     if (xml->encoding == ENCODING_URL)
         len = s3_url_decode(key, len, true);
@@ -158,6 +162,7 @@ static void xml_tell(struct s3_xml *xml, struct s3_list_entry *e, char *key, siz
     e->key = key;
     e->key_len = len;
     e->etag = etag;
+    e->storage_class = storage_class;
     xml->doc.n_entries++;
     if (xml->on_entry)
         xml_fail(xml, xml->on_entry(xml->arg, e));
@@ -168,6 +173,7 @@ static void hold(struct s3_xml *xml)
     struct held_entry h = {.entry = xml->entry};
 
     memcpy(h.etag, xml->etag, sizeof(h.etag));
+    memcpy(h.storage_class, xml->storage_class, sizeof(h.storage_class));
     h.entry.key_len = xml->key.len;
     xml_check(xml, buf_append(&xml->held, &h, sizeof(h)));
     if (!xml->error)
@@ -185,7 +191,7 @@ static void xml_release(struct s3_xml *xml, enum encoding encoding)
         memcpy(&h, xml->held.data + at, sizeof(h));
         at += sizeof(h);
         len = h.entry.key_len;
-        xml_tell(xml, &h.entry, xml->held.data + at, len, h.etag);
+        xml_tell(xml, &h.entry, xml->held.data + at, len, h.etag, h.storage_class);
         at += len + 1;
     }
     buf_done(&xml->held);
@@ -200,9 +206,10 @@ static void end_entry(struct s3_xml *xml)
     else if (xml->encoding == ENCODING_UNSAID && (xml->held.len || !plain))
         hold(xml);
     else
-        xml_tell(xml, &xml->entry, xml->key.data, xml->key.len, xml->etag);
+        xml_tell(xml, &xml->entry, xml->key.data, xml->key.len, xml->etag, xml->storage_class);
     buf_reset(&xml->key);
     xml->etag[0] = '\0';
+    xml->storage_class[0] = '\0';
     xml->entry = (struct s3_list_entry){0};
 }
 
@@ -272,6 +279,10 @@ static void end_list_field(struct s3_xml *xml, enum element field, const char *t
         break;
     case FIELD_ETAG:
         copy_etag(xml->etag, text);
+        break;
+    case FIELD_CLASS:
+        if (strlen(text) < S3_CLASS_MAX && strcmp(text, "STANDARD") != 0)
+            strcpy(xml->storage_class, text);
         break;
     default:
         break;

@@ -181,6 +181,33 @@ def test_tags_survive(mount, proxy, bucket, variant, how, size):
     assert m.path.joinpath("g").read_bytes() == bucket.get(m.key("g"))
 
 
+def test_tags_survive_a_copy_in_parts(mount, bucket):
+    """Of a file, and of one below a directory."""
+    m = mount(env={**LARGE, "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"})
+    bucket.put(m.key("d/f"), bytes(6 << 20), **TAGGED)
+    os.rename(m.path / "d", m.path / "e")
+    assert tags_of(bucket, m.key("e/f")) == TAGS
+    os.rename(m.path / "e/f", m.path / "g")
+    assert tags_of(bucket, m.key("g")) == TAGS
+
+
+def test_the_class_survives_the_rename_of_a_directory(mount, proxy, bucket):
+    """It is the listing's, so no request more is made; archives are left alone, and so is the default."""
+    classes = {"a": "STANDARD_IA", "b": "STANDARD", "c": "GLACIER", "d%2B": "INTELLIGENT_TIERING"}
+    kept = {"a": "STANDARD_IA", "b": None, "c": None, "d%2B": "INTELLIGENT_TIERING"}
+    m = mount(via=proxy)
+    bucket.put(m.key("d/"))
+    for name in classes:
+        bucket.put(m.key(f"d/{name}"), b"x")
+    proxy.add_rule("habit", op="ListObjectsV2", key=m.key("d/"), classes=["STANDARD", *classes.values()])
+    proxy.add_rule("strip", headers=["x-amz-storage-class"])
+    os.rename(m.path / "d", m.path / "e")
+    for name, storage_class in kept.items():
+        sent = [x.headers.get("x-amz-storage-class") for x in proxy.log(key=m.key(f"e/{name}"))
+                if x.op == "CopyObject"]
+        assert sent == [storage_class], name
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_tags_no_question(mount, proxy, bucket, variant):
     m = mount(via=proxy, variant=variant)

@@ -7,15 +7,18 @@ they call the root of an XML answer, that they leave out Content-Length, how the
     root       {"CopyObjectResult": "CopyResult"}: other names of root elements
     no_length  answers without Content-Length (bodies come in chunks)
     server     the Server header
+    classes    storage classes of the entries of a listing, in their order
 """
 
 import re
 
 from sigv4 import sign_again
 
-PARAMS = {"etag": None, "etag_in": "all", "root": {}, "no_length": False, "server": None}
+PARAMS = {"etag": None, "etag_in": "all", "root": {}, "no_length": False, "server": None,
+          "classes": []}
 FORMS = (None, "bare", "weak", "upper", "none")
 MATCHES = ("if-match", "x-amz-copy-source-if-match")
+XML_CLASS = re.compile(rb"<StorageClass>.*?</StorageClass>")
 XML_ETAG = re.compile(rb"<ETag>(.*?)</ETag>")
 
 
@@ -88,6 +91,9 @@ def _body(habit, text):
     elif form:
         text = XML_ETAG.sub(lambda m: b"<ETag>" + _write(form, m.group(1).decode()).encode()
                             + b"</ETag>", text)
+    if habit["classes"]:
+        classes = iter(habit["classes"])
+        text = XML_CLASS.sub(lambda m: b"<StorageClass>" + next(classes).encode() + b"</StorageClass>", text)
     for old, new in habit["root"].items():
         text = re.sub(rb"(</?)" + old.encode() + rb"\b", lambda m: m.group(1) + new.encode(), text)
     return text

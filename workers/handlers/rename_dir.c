@@ -23,6 +23,7 @@
 #define RENAME_PARALLEL 8
 #define RENAME_PAGE_BYTES (S3_LIST_MAX * (S3_KEY_MAX + 1))
 #define RENAME_ETAG_BYTES (S3_LIST_MAX * S3_ETAG_MAX)
+#define RENAME_CLASS_BYTES (S3_LIST_MAX * S3_CLASS_MAX)
 /* pages in a row without any deleted key, as all are being rewritten; then DELETE has no
  * condition */
 #define RENAME_STUCK_MAX 16
@@ -36,21 +37,23 @@ struct mover {
     struct s3_req *req;
     char from[KEY_CAP];
     char to[KEY_CAP];
-    char etag[S3_ETAG_MAX]; /* from the listing, "" = none */
-    uint64_t size;          /* from the listing */
-    bool busy;              /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
-    bool asked;             /* the DELETE had the ETag as its condition */
-    bool pinned;            /* it copies the version that an open file below is of */
+    char etag[S3_ETAG_MAX];           /* from the listing, "" = none */
+    char storage_class[S3_CLASS_MAX]; /* the same */
+    uint64_t size;                    /* from the listing */
+    bool busy;   /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
+    bool asked;  /* the DELETE had the ETag as its condition */
+    bool pinned; /* it copies the version that an open file below is of */
 };
 
 struct move {
     struct op *op;
     void (*then)(struct op *op, int error);
-    struct buf keys;  /* the part after `from` of each key of the page, NUL-terminated */
-    struct buf etags; /* ETag of each of them, NUL-terminated */
-    struct buf sizes; /* size of each of them, a uint64_t */
-    size_t next;      /* offset in `keys` of the next key to move */
-    size_t next_etag, next_size;
+    struct buf keys;    /* the part after `from` of each key of the page, NUL-terminated */
+    struct buf etags;   /* ETag of each of them, NUL-terminated */
+    struct buf classes; /* the same for storage classes */
+    struct buf sizes;   /* size of each of them, a uint64_t */
+    size_t next;        /* offset in `keys` of the next key to move */
+    size_t next_etag, next_class, next_size;
     size_t left; /* end of those in `keys` whose markers are still to be deleted */
     bool more;   /* more keys follow after this page */
     unsigned running;
@@ -85,6 +88,7 @@ static void move_free(void *state)
     }
     buf_done(&m->keys);
     buf_done(&m->etags);
+    buf_done(&m->classes);
     buf_done(&m->sizes);
     free(m);
 }
@@ -240,9 +244,13 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
 
 static int copy_key(struct mover *mv)
 {
-    struct s3_copy copy = {
-        .from_key = mv->from, .to_key = mv->to, .if_source_match = mv->pinned ? mv->etag : NULL};
+    struct s3_pairs kept;
+    struct s3_copy copy = {.from_key = mv->from,
+                           .to_key = mv->to,
+                           .if_source_match = mv->pinned ? mv->etag : NULL,
+                           .kept = &kept};
 
+    s3_class_keep(&kept, mv->storage_class);
     return copy_object(mv->m->op->w, &copy, mv->size, rename_dir_on_copied, mv, &mv->req);
 }
 
@@ -359,6 +367,9 @@ static void fill_movers(struct move *m)
         m->next += strlen(rest) + 1;
         snprintf(mv->etag, sizeof(mv->etag), "%s", m->etags.data + m->next_etag);
         m->next_etag += strlen(mv->etag) + 1;
+        snprintf(mv->storage_class, sizeof(mv->storage_class), "%s",
+                 m->classes.data + m->next_class);
+        m->next_class += strlen(mv->storage_class) + 1;
         memcpy(&mv->size, m->sizes.data + m->next_size, sizeof(mv->size));
         m->next_size += sizeof(mv->size);
         r = start_mover(mv, rest);
@@ -382,6 +393,7 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
 {
     struct move *m = arg;
     const char *etag = entry->etag && strlen(entry->etag) < S3_ETAG_MAX ? entry->etag : "";
+    const char *storage_class = entry->storage_class ? entry->storage_class : "";
     size_t skip = strlen(m->from);
     int r;
 
@@ -390,6 +402,8 @@ static int on_key(void *arg, const struct s3_list_entry *entry)
     r = buf_append(&m->keys, entry->key + skip, entry->key_len - skip + 1);
     if (r == 0)
         r = buf_append(&m->sizes, &entry->size, sizeof(entry->size));
+    if (r == 0)
+        r = buf_append(&m->classes, storage_class, strlen(storage_class) + 1);
     return r < 0 ? r : buf_append(&m->etags, etag, strlen(etag) + 1);
 }
 
@@ -557,8 +571,9 @@ static void list_keys(struct move *m, const char *token)
     m->deleted = m->refused = 0;
     buf_reset(&m->keys);
     buf_reset(&m->etags);
+    buf_reset(&m->classes);
     buf_reset(&m->sizes);
-    m->next = m->next_etag = m->next_size = 0;
+    m->next = m->next_etag = m->next_class = m->next_size = 0;
     r = s3_list(w->s3, &list, on_page, m, &m->list);
     if (r < 0)
         rename_dir_end(m, r);
@@ -599,6 +614,7 @@ void rename_keys(struct op *op, const char *from, const char *to,
     m->then = then;
     buf_init(&m->keys, RENAME_PAGE_BYTES);
     buf_init(&m->etags, RENAME_ETAG_BYTES);
+    buf_init(&m->classes, RENAME_CLASS_BYTES);
     buf_init(&m->sizes, S3_LIST_MAX * sizeof(uint64_t));
     memcpy(m->from, from, strlen(from) + 1);
     memcpy(m->to, to, strlen(to) + 1);

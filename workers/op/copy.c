@@ -25,12 +25,13 @@ struct large_copy {
     char from[S3_KEY_MAX + 1];
     char type[S3_TYPE_MAX];
     char source_etag[S3_ETAG_MAX], target_etag[S3_ETAG_MAX]; /* "": no condition */
-    bool replace_meta;
+    bool replace_meta, is_new;
     struct s3_meta_pair pair[COPY_PAIRS_MAX];
     size_t n_pairs;
     char *text;           /* of the pairs, if the caller has given them */
     struct s3_pairs kept; /* other headers of the object (s3.h) */
     bool has_kept;
+    char *tags;              /* of the source; NULL: none */
     struct upload_name name; /* of the copy */
     struct shm_upload_plan plan;
     unsigned n_parts, next, running;
@@ -53,6 +54,7 @@ struct copy_part {
 static void copy_free(struct large_copy *c)
 {
     free(c->text);
+    free(c->tags);
     free(c->part);
     free(c->etag);
     free(c);
@@ -251,6 +253,7 @@ static int create_copy(struct large_copy *c)
         .meta = c->pair,
         .n_meta = c->n_pairs,
         .kept = c->has_kept ? &c->kept : NULL,
+        .tags = c->tags,
     };
     uint64_t least = min_u64(COPY_PART, c->w->conf->upload.copy_limit);
 
@@ -264,6 +267,25 @@ static int create_copy(struct large_copy *c)
 }
 
 /* ---- the source ---- */
+
+static void on_source_tags(void *arg, const struct s3_result *res)
+{
+    struct large_copy *c = arg;
+    int r = 0;
+
+    if (res->error && res->error != -ENOENT && !s3_tags_refused(c->w->s3, res)) {
+        copy_end(c, res);
+        return;
+    }
+    if (!res->error && res->tags) {
+        c->tags = strdup(res->tags);
+        r = c->tags ? 0 : -ENOMEM;
+    }
+    if (r == 0)
+        r = create_copy(c);
+    if (r < 0)
+        copy_fail(c, r);
+}
 
 static void on_source(void *arg, const struct s3_result *res)
 {
@@ -281,7 +303,12 @@ static void on_source(void *arg, const struct s3_result *res)
     c->source = res->obj;
     if (!c->replace_meta)
         take_meta(c);
-    r = c->source.size ? create_copy(c) : -ESTALE;
+    if (!c->source.size)
+        r = -ESTALE;
+    else if (c->source.tags && !c->is_new && !s3_habit_has(c->w->s3, S3_HABIT_NO_TAGS))
+        r = s3_tags(c->w->s3, c->from, on_source_tags, c, NULL);
+    else
+        r = create_copy(c);
     if (r < 0)
         copy_fail(c, r);
 }
@@ -329,6 +356,7 @@ static int keep_all(struct large_copy *c, const struct s3_copy *copy)
         !keep_text(c->target_etag, sizeof(c->target_etag), copy->if_match))
         return -EINVAL;
     c->replace_meta = copy->replace_meta;
+    c->is_new = copy->is_new;
     c->has_kept = copy->kept != NULL;
     if (copy->kept)
         c->kept = *copy->kept;

@@ -410,14 +410,11 @@ static void drop_tags(struct publish *p)
 static void on_tags(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
-    bool refused = res->error == -EACCES || s3_condition_unknown(res->http_status, res->code);
 
-    if (res->error && res->error != -ENOENT && !refused) {
+    if (res->error && res->error != -ENOENT && !s3_tags_refused(p->w->s3, res)) {
         cannot_start(p, res);
         return;
     }
-    if (refused)
-        (void)s3_habit_learn(p->w->s3, S3_HABIT_NO_TAGS);
     if (res->tags_lost)
         log_warn("tags dropped key=\"%s\": they do not fit into a header", p->key);
     if (!res->error && res->tags) {
