@@ -11,13 +11,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/reexec.h"
+#include "daemon/unpublished.h"
 #include "fuse/fuse_decode.h"
 #include "fuse/fuse_name.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
-#include "shm/shm_session.h"
-
-#define PATH_SHOWN 1100
 
 /* Requests that change something. Others (a reader, a program that waits for a lock) are served
  * even after the unmount, and must not delay it. */
@@ -62,45 +60,6 @@ static bool effects_in_flight(struct shm *shm)
     return false;
 }
 
-/* Finds the next session, from *at on, with bytes that are not on S3 but may still be published;
- * *at is set to the one after it, its path is copied to `path`. False if there is none. */
-static bool next_unpublished(struct shm *shm, uint32_t *at, char *path)
-{
-    bool found = false;
-
-    shm_lock(shm, shm->meta);
-    while (!found && *at < shm->header->sizes.sessions) {
-        const struct shm_session *s = shm_session_at(shm, (*at)++);
-
-        found = s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&
-                !(s->flags & SHM_SESSION_ORPHAN);
-        if (found && (s->flags & SHM_SESSION_KEYED))
-            snprintf(path, PATH_SHOWN, "%.*s", PATH_SHOWN - 1, s->xattr);
-        else if (found && shm_node_path(shm, s->node, path, PATH_SHOWN) < 0)
-            path[0] = '\0';
-    }
-    shm_unlock(shm, shm->meta);
-    return found;
-}
-
-/* Their number; *err has the path of the first one. */
-static unsigned unpublished(struct shm *shm, bool log_them, struct err *err)
-{
-    char path[PATH_SHOWN];
-    unsigned n = 0;
-    uint32_t at = 0;
-
-    while (next_unpublished(shm, &at, path)) {
-        if (n++ == 0)
-            err_set(err, EBUSY, "\"%s\"", path);
-        if (log_them)
-            log_err("not published path=\"%s\"", path);
-    }
-    if (n)
-        err_prefix(err, "%u files, including", n);
-    return n;
-}
-
 /* A task that reads tables does what workers wrote: it needs no rights. */
 static const struct worker_env *confined(void *ctx)
 {
@@ -116,7 +75,7 @@ static const struct worker_env *confined(void *ctx)
 
 static int look_now(const struct worker_env *env, struct err *err)
 {
-    if (unpublished(env->shm, false, err))
+    if (unpublished(env, UNPUBLISHED_WAITED_FOR, err))
         return SUPERVISOR_UNPUBLISHED;
     return effects_in_flight(env->shm) ? SUPERVISOR_BUSY : SUPERVISOR_IDLE;
 }
@@ -130,7 +89,12 @@ static int look_last(void *ctx, struct err *err)
 {
     const struct worker_env *env = confined(ctx);
 
-    return unpublished(env->shm, true, err) ? SUPERVISOR_UNPUBLISHED : SUPERVISOR_IDLE;
+    if (unpublished(env, UNPUBLISHED_LOST, err))
+        return SUPERVISOR_UNPUBLISHED;
+    if (!__atomic_load_n(&env->shm->header->gave_up, __ATOMIC_RELAXED))
+        return SUPERVISOR_IDLE;
+    err_set(err, EIO, "uploads failed after the request to end, and their programs were told");
+    return SUPERVISOR_UNPUBLISHED;
 }
 
 /* Directories in use as a working directory, or being read, do not count: nothing is lost with

@@ -101,6 +101,8 @@ struct shm_header {
     uint32_t no_part_copy;  /* atomic, workers: it refuses UploadPartCopy */
     uint32_t conditions;    /* atomic: what the server keeps: enum server_condition */
     uint32_t probe;         /* atomic: enum shm_probe */
+    uint32_t gave_up; /* atomic, workers: while draining, a file's upload has failed for good */
+    uint32_t unused;
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

@@ -80,6 +80,8 @@ static void on_published(struct op *op, int error)
     int http;
 
     session_failure(op, &http, &how);
+    if (error && error != -EEXIST)
+        worker_gave_up(w);
     if (w->env->mount)
         worker_notify_kernel(w);
     if (p->job.c && http_conn_overran(p->job.c))

@@ -51,6 +51,7 @@ static enum ending how_it_ends(const struct shm_session *s)
 
 /* a conflict, which publish.c has logged */
 static const char told_already[] = "";
+static const char writers_killed[] = "its writers were killed";
 
 /* Under shm->meta. If this release discards unpublished bytes: the reason, for the log, and the
  * file's `key`. NULL if nothing is lost. */
@@ -63,7 +64,7 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
     if (key_of_node(w, s->node, key) < 0)
         key[0] = '\0';
     if (session_is_torn(s))
-        return "its writers were killed";
+        return writers_killed;
     if (s->expect.refused)
         return told_already;
     if (s->write_error) /* even after a conflict */
@@ -76,6 +77,8 @@ static void tell_lost(struct worker *w, const char *key, const char *why)
     worker_count(w, SHM_STAT_DISCARDED, 1);
     if (why == told_already)
         return;
+    if (why != writers_killed)
+        worker_gave_up(w);
     log_warn("unpublished data discarded key=\"%s\" reason=\"%s\": the file keeps "
              "its last published content",
              key, why);
