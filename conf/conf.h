@@ -126,6 +126,7 @@ struct conf {
     struct {
         const char *path; /* absolute, normal form; or /dev/fd/N; "" = no mount */
         int fd;           /* N of /dev/fd/N, else -1 */
+        bool create;      /* the directory, if it is not there */
         bool allow_other;
         bool default_permissions;
         bool read_only;

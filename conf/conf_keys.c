@@ -409,6 +409,9 @@ const struct conf_key conf_keys[] = {
      .example = "/mnt/my-bucket",
      .doc = "where the files appear, or an open FUSE descriptor such as /dev/fd/3; not "
             "required with connector.socket: then nothing is mounted"},
+    {.name = "mount.create", FIELD(mount.create), .type = CONF_BOOL, .def = "false",
+     .doc = "create the directory of mount.path, mode 0755, if it is not there; its parent must "
+            "be there. For a volume of Kubernetes, which is empty at first"},
     {.name = "mount.allow_other", FIELD(mount.allow_other), .type = CONF_BOOL,
      .automatic = "true when root starts the daemon",
      .doc = "allow access by users other than the one who mounts"},

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -216,6 +217,15 @@ static void set_limits(struct worker_env *env, const struct fuse_timeouts *befor
     env->request_limit_ns = seconds ? limit_of(seconds) : 0;
 }
 
+static int make_mount_point(const struct conf *conf, struct err *err)
+{
+    if (!conf->mount.create || conf->mount.fd >= 0 || mkdir(conf->mount.path, 0755) == 0 ||
+        errno == EEXIST)
+        return 0;
+    return err_set(err, errno, "mount.create: cannot create \"%s\": %s", conf->mount.path,
+                   strerror(errno));
+}
+
 int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount, struct err *err)
 {
     const struct conf *conf = env->conf;
@@ -241,7 +251,9 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
 
     if (!*conf->mount.path)
         return 0;
-    r = fuse_mount(&opts, mount, err);
+    r = make_mount_point(conf, err);
+    if (r == 0)
+        r = fuse_mount(&opts, mount, err);
     if (r < 0)
         return r;
     if (mount->removed_stale)

@@ -63,6 +63,20 @@ make_venv() {
     printf '%s\n' "$want" >.venv/stamp
 }
 
+# Helm's own engine, as a Python module: it renders packaging/kubernetes/chart. Its library is in the
+# package three times, 85 MB each.
+install_helm() {
+    local version=0.2.2 lib
+    .venv/bin/python -c "import importlib.metadata as m; assert m.version('helm-python-sdk') == '$version'" \
+        2>/dev/null && return 0
+    say "getting Helm's engine"
+    .venv/bin/pip install --quiet --disable-pip-version-check "helm-python-sdk==$version" >&2 ||
+        die "pip could not install helm-python-sdk"
+    lib=$(echo .venv/lib/python3*/site-packages/helm_python/lib)
+    ln -sf "libhelm_c.so.$version" "$lib/libhelm_c.so.0"
+    ln -sf "libhelm_c.so.$version" "$lib/libhelm_c.so"
+}
+
 [ $# -gt 0 ] || set -- build
 for set in "$@"; do
     case $set in
@@ -70,7 +84,7 @@ for set in "$@"; do
     test) apt_need "${TEST[@]}" ;;
     venv) make_venv ;;
     promtool) install_promtool ;;
-    package) apt_need "${PACKAGE[@]}" ;;
+    package) apt_need "${PACKAGE[@]}"; make_venv; install_helm ;;
     tidy) apt_need "${TIDY[@]}" ;;
     java) apt_need "${JAVA[@]}" ;;
     ceph) [ -z "$(apt_missing "${CEPH[@]}")" ] || install_ceph ;;

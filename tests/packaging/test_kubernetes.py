@@ -1,66 +1,240 @@
-"""The manifests: valid for Kubernetes by its own schemas, and what must hold in them."""
+"""The manifests, the kustomizations and the chart: valid for Kubernetes by its own schemas, what must
+hold in them, and configurations that the daemon takes."""
 
+import copy
 import json
+import os
+import pathlib
+import subprocess
 
+import helm_python.chart as helm
 import kubernetes_validate
 import pytest
 import yaml
 
-from harness import TOP
+from harness import BIN_DIR, TOP
 
 HERE = TOP / "packaging" / "kubernetes"
-FILES = sorted(HERE.glob("*.yaml"))
+PLAIN = [HERE / "base/connector/connector-sidecar.yaml", HERE / "base/mount/mount-sidecar.yaml", HERE / "rbac.yaml"]
 VERSIONS = ["1.29", "1.33", "1.37"]     # native sidecars since 1.29
+LEAST = {"s3": {"bucket": "my-bucket", "prefix": "models/v2"}, "app": {"image": "my-app:1"}}
+FULL = {**LEAST, "variant": "s3-passthrough", "metrics": {"enabled": True}, "rbac": {"create": True},
+        "s3": {**LEAST["s3"], "endpoint": "http://minio:9000", "credentialsSecret": "keys"},
+        "extraEnv": [{"name": "STATEPROXY_LOG_LEVEL", "value": "debug"}], "drainSeconds": 100,
+        "imagePullSecrets": [{"name": "x"}], "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
+        "serviceAccount": {"annotations": {"e": "f"}}, "nodeSelector": {"g": "h"},
+        "tolerations": [{"key": "i", "operator": "Exists"}],
+        "app": {**LEAST["app"], "command": ["run"], "args": ["--fast"], "env": [{"name": "J", "value": "k"}],
+                "resources": {"limits": {"memory": "1Gi"}}}}
+VALUES = {"connector": LEAST, "mount": {**LEAST, "mode": "mount"}, "connector-full": FULL,
+          "mount-full": {**FULL, "mode": "mount"}}
 
 
-def documents(path):
-    return [d for d in yaml.safe_load_all(path.read_text()) if d]
+def documents(text):
+    return [d for d in yaml.safe_load_all(text) if d]
 
 
-def pod_spec(path):
-    (spec,) = [d["spec"]["template"]["spec"] if d["kind"] == "Deployment" else d["spec"]
-               for d in documents(path) if d["kind"] in ("Deployment", "Pod")]
+def rendered(values):
+    texts = helm.Chart.load(HERE / "chart").render(values, name="demo", namespace="actors")
+    return [d for name, text in texts.items() if name.endswith(".yaml") for d in documents(text)]
+
+
+# ---- a kustomization, as far as ours go: resources, images, strategic merges by name
+
+def merged(base, patch):
+    """Maps are merged, lists of things with names by these, everything else is replaced."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return {**base, **{k: merged(base[k], v) if k in base else v for k, v in patch.items()}}
+    if isinstance(base, list) and isinstance(patch, list) and all("name" in x for x in base + patch):
+        by_name = {x["name"]: x for x in base}
+        by_name.update({x["name"]: merged(by_name.get(x["name"], {}), x) for x in patch})
+        return list(by_name.values())
+    return patch
+
+
+def built(folder):
+    """What `kustomize build` makes of it."""
+    known = {"apiVersion", "kind", "resources", "namespace", "images", "patches"}
+    (k,) = documents((folder / "kustomization.yaml").read_text())
+    assert set(k) <= known and k["kind"] == "Kustomization"
+    made = []
+    for r in k["resources"]:
+        path = folder / r
+        made += built(path) if path.is_dir() else documents(path.read_text())
+    for p in k.get("patches", []):
+        (patch,) = documents((folder / p["path"]).read_text())
+        (at,) = [i for i, d in enumerate(made) if (d["kind"], d["metadata"]["name"]) ==
+                 (patch["kind"], patch["metadata"]["name"])]
+        made[at] = merged(made[at], patch)
+    names = {i["name"]: f'{i["newName"]}:{i["newTag"]}' for i in k.get("images", [])}
+    used = set()
+    for d in made:
+        if "namespace" in k:
+            d["metadata"]["namespace"] = k["namespace"]
+        for c in containers(d):
+            name = c["image"].partition(":")[0]
+            if name in names:
+                used.add(name)
+                c["image"] = names[name]
+    assert used == set(names), "an image that no container has"
+    return made
+
+
+def containers(document):
+    spec = pod_spec(document)
+    return [*spec.get("initContainers", []), *spec["containers"]] if spec else []
+
+
+def pod_spec(document):
+    if document["kind"] == "Deployment":
+        return document["spec"]["template"]["spec"]
+    return document["spec"] if document["kind"] == "Pod" else None
+
+
+SETS = {
+    **{p.name: lambda p=p: documents(p.read_text()) for p in PLAIN},
+    **{f"kustomize-{n}": lambda n=n: built(HERE / "overlays" / n) for n in ("aws", "minio")},
+    **{f"chart-{n}": lambda v=v: rendered(v) for n, v in VALUES.items()},
+}
+WITH_PODS = [n for n in SETS if n != "rbac.yaml"]
+
+
+def the_pod(name):
+    (spec,) = filter(None, map(pod_spec, SETS[name]()))
     return spec
 
 
-def test_there_are_manifests():
-    assert {f.name for f in FILES} >= {"connector-sidecar.yaml", "mount-sidecar.yaml", "rbac.yaml"}
-
-
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
-def test_valid(path, version):
-    for document in documents(path):
+@pytest.mark.parametrize("name", SETS)
+def test_valid(name, version):
+    made = SETS[name]()
+    assert made
+    for document in made:
         kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_the_schemas_refuse_what_is_wrong():
-    document = documents(HERE / "mount-sidecar.yaml")[-1]
+    document = documents(PLAIN[1].read_text())[-1]
     document["spec"]["initContainers"][0]["restartPolicyy"] = "Always"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("name", ["connector-sidecar.yaml", "mount-sidecar.yaml"])
+@pytest.mark.parametrize("name", WITH_PODS)
 def test_sidecars(name):
-    spec = pod_spec(HERE / name)
+    spec = the_pod(name)
     (sidecar,) = [c for c in spec["initContainers"] if c["name"] == "stateproxy"]
     assert sidecar["restartPolicy"] == "Always" and sidecar["startupProbe"]
     assert sidecar["resources"] == {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
-    assert spec["terminationGracePeriodSeconds"] > 45
+    assert spec["enableServiceLinks"] is False
     volumes = {v["name"] for v in spec["volumes"]}
     for container in (sidecar, *spec["containers"]):
         assert {m["name"] for m in container["volumeMounts"]} <= volumes
+    assert {m["name"] for c in (sidecar, *spec["containers"]) for m in c["volumeMounts"]} == volumes
 
 
-def test_propagation():
-    spec = pod_spec(HERE / "mount-sidecar.yaml")
+@pytest.mark.parametrize("name", WITH_PODS)
+def test_the_grace_is_longer_than_the_drain(name):
+    spec = the_pod(name)
+    env = {e["name"]: e.get("value") for e in spec["initContainers"][0]["env"]}
+    drain = int(env.get("STATEPROXY_DAEMON_DRAIN_TIMEOUT", "25s").removesuffix("s"))
+    assert spec["terminationGracePeriodSeconds"] >= drain + 5
+
+
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "mount" in n or "minio" in n])
+def test_propagation(name):
+    """The folder above the mount is what both have: a mount that is made anew reaches the program."""
+    spec = the_pod(name)
     kinds = {v["name"]: set(v) - {"name"} for v in spec["volumes"]}
     (out,) = [m for m in spec["initContainers"][0]["volumeMounts"] if "mountPropagation" in m]
     (into,) = [m for m in spec["containers"][0]["volumeMounts"] if "mountPropagation" in m]
+    env = {e["name"]: e.get("value") for e in spec["initContainers"][0]["env"]}
     assert out["mountPropagation"] == "Bidirectional" and into["mountPropagation"] == "HostToContainer"
     assert out["name"] == into["name"] and kinds[out["name"]] == {"hostPath"}
+    assert out["mountPath"] == into["mountPath"] == os.path.dirname(env["STATE_MOUNT"])
+    assert env["STATEPROXY_MOUNT_CREATE"] == "true"
     assert not any(c.get("securityContext", {}).get("privileged") for c in spec["containers"])
+
+
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "connector" in n or "aws" in n])
+def test_no_privilege(name):
+    """As the Pod Security Standard "restricted" wants it."""
+    spec = the_pod(name)
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    sidecar = spec["initContainers"][0]
+    own = {**spec["securityContext"], **sidecar["securityContext"]}
+    assert own["runAsNonRoot"] and own["runAsUser"] and own["readOnlyRootFilesystem"]
+    assert not own["allowPrivilegeEscalation"] and own["capabilities"] == {"drop": ["ALL"]}
+    assert all({"emptyDir"} == set(v) - {"name"} for v in spec["volumes"])
+
+
+@pytest.mark.parametrize("name", WITH_PODS)
+def test_the_daemon_takes_the_configuration(name):
+    """Every variable is one that it knows, with a value that it takes."""
+    env = {e["name"]: e["value"] for e in the_pod(name)["initContainers"][0]["env"] if "value" in e}
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    done = subprocess.run([pathlib.Path(BIN_DIR) / "stateproxyd", "--check"], env={**env, **keys}, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "unknown" not in done.stderr, done.stderr
+
+
+# ---- the chart
+
+def test_lint():
+    report = helm.lint(HERE / "chart", LEAST, strict=True)
+    assert not report["errors"] and all(m["severity"] < 2 for m in report["messages"]), report
+
+
+@pytest.mark.parametrize("wrong", [
+    {"app": LEAST["app"]}, {"s3": LEAST["s3"]}, {**LEAST, "mode": "csi"}, {**LEAST, "variant": "s3"},
+    {**LEAST, "drainSeconds": "25s"}, {**LEAST, "resource": {}},
+    {**LEAST, "s3": {"bucket": "b-1", "endpoint": "minio:9000"}}], ids=str)
+def test_wrong_values_are_refused(wrong):
+    chart = helm.Chart.load(HERE / "chart")
+    with pytest.raises(Exception):
+        chart.validate_schema(chart.merge_values(wrong))
+
+
+def test_values_that_are_right():
+    chart = helm.Chart.load(HERE / "chart")
+    for values in VALUES.values():
+        chart.validate_schema(chart.merge_values(values))
+
+
+def test_every_value_is_described_and_used():
+    """Nothing in values.yaml that the schema or the templates do not know."""
+    values = yaml.safe_load((HERE / "chart/values.yaml").read_text())
+    schema = json.loads((HERE / "chart/values.schema.json").read_text())["properties"]
+    text = "".join(p.read_text() for p in (HERE / "chart/templates").iterdir())
+    for name, value in values.items():
+        assert name in schema
+        for path in [f"{name}.{k}" for k in schema[name]["properties"]] if "properties" in schema[name] else [name]:
+            assert f".Values.{path}" in text, path
+        if "properties" in schema[name]:
+            assert set(value) <= set(schema[name]["properties"])
+
+
+def test_notes():
+    for values in VALUES.values():
+        texts = helm.Chart.load(HERE / "chart").render(values, name="demo", namespace="actors")
+        (notes,) = [t for n, t in texts.items() if n.endswith("NOTES.txt")]
+        assert "s3://my-bucket/models/v2" in notes and "-n actors" in notes
+
+
+def test_the_chart_is_of_this_version():
+    chart = yaml.safe_load((HERE / "chart/Chart.yaml").read_text())
+    configured = (TOP / "configure.ac").read_text()
+    assert f"[{chart['appVersion']}]" in configured
+
+
+def test_kustomizations_change_what_they_say():
+    aws = {d["kind"]: d for d in built(HERE / "overlays/aws")}
+    assert all(d["metadata"]["namespace"] == "actors" for d in aws.values())
+    sidecar = containers(aws["Deployment"])[0]
+    assert sidecar["image"] == "registry.example.com/stateproxy:s3-buffered-cas"
+    assert {"name": "AWS_REGION", "value": "eu-west-1"} in sidecar["env"] and len(sidecar["env"]) > 3
+    assert copy.deepcopy(aws) == {d["kind"]: d for d in built(HERE / "overlays/aws")}
 
 
 def test_iam_policy():
@@ -72,5 +246,6 @@ def test_iam_policy():
 def test_readme_names_what_is_there():
     """What the README tells to run are files and targets of this tree."""
     text = (TOP / "README.md").read_text()
-    for path in ("tools/package.sh", "packaging/container/Dockerfile", "packaging/kubernetes/connector-sidecar.yaml"):
+    for path in ("tools/package.sh", "packaging/container/Dockerfile", "packaging/kubernetes/overlays/aws",
+                 "packaging/kubernetes/chart"):
         assert path in text and (TOP / path).exists()

@@ -1,0 +1,96 @@
+{{- define "stateproxy.account" -}}
+{{- .Values.serviceAccount.name | default .Release.Name -}}
+{{- end }}
+
+{{- define "stateproxy.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "stateproxy.labels" -}}
+{{ include "stateproxy.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* How the kubelet asks the sidecar: over HTTP where there is a listener, else by its own command. */}}
+{{- define "stateproxy.asked" -}}
+{{- if .root.Values.metrics.enabled -}}
+httpGet: {path: {{ .path }}, port: metrics}
+{{- else -}}
+exec: {command: [/usr/bin/stateproxyctl, status]}
+{{- end }}
+{{- end }}
+
+{{/* The native sidecar: an init container that goes on. */}}
+{{- define "stateproxy.sidecar" -}}
+{{- $mount := eq .Values.mode "mount" -}}
+name: stateproxy
+restartPolicy: Always
+image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default (ternary "mount" .Values.variant $mount)) | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+{{- if $mount }}
+- {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+- {name: STATE_MOUNT, value: {{ .Values.mount.path | quote }}}
+- {name: STATEPROXY_MOUNT_CREATE, value: "true"}
+- {name: STATE_VARIANT, value: {{ .Values.variant }}}
+{{- else }}
+- {name: CONNECTOR_SOCKET, value: {{ .Values.connector.socket | quote }}}
+{{- end }}
+- {name: STATE_BUCKET, value: {{ required "s3.bucket is required" .Values.s3.bucket | quote }}}
+- {name: STATE_PREFIX, value: {{ .Values.s3.prefix | quote }}}
+- {name: AWS_REGION, value: {{ .Values.s3.region | quote }}}
+{{- with .Values.s3.endpoint }}
+- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- end }}
+- {name: STATEPROXY_DAEMON_DRAIN_TIMEOUT, value: {{ printf "%ds" (int .Values.drainSeconds) | quote }}}
+{{- if .Values.metrics.enabled }}
+- {name: STATEPROXY_METRICS_LISTEN, value: {{ printf ":%d" (int .Values.metrics.port) | quote }}}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- with .Values.s3.credentialsSecret }}
+envFrom:
+- secretRef: {name: {{ . | quote }}}
+{{- end }}
+{{- if .Values.metrics.enabled }}
+ports:
+- {name: metrics, containerPort: {{ .Values.metrics.port }}}
+{{- end }}
+startupProbe:
+  {{- include "stateproxy.asked" (dict "root" . "path" "/readyz") | nindent 2 }}
+  periodSeconds: 1
+  timeoutSeconds: 5
+  failureThreshold: 120
+{{- /* not S3's health: a restart would not bring S3 back */}}
+livenessProbe:
+  {{- include "stateproxy.asked" (dict "root" . "path" "/livez") | nindent 2 }}
+  periodSeconds: 30
+  timeoutSeconds: 10
+  failureThreshold: 3
+securityContext:
+  readOnlyRootFilesystem: true
+{{- if $mount }}
+  privileged: true
+  runAsUser: 0
+{{- else }}
+  runAsUser: 65532
+  runAsNonRoot: true
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+{{- end }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+volumeMounts:
+{{- if $mount }}
+- {name: state, mountPath: {{ dir .Values.mount.path | quote }}, mountPropagation: Bidirectional, subPathExpr: $(POD_UID)}
+- {name: run, mountPath: /run}
+{{- else }}
+- {name: state-sockets, mountPath: {{ dir .Values.connector.socket | quote }}}
+- {name: tmp, mountPath: /tmp}
+{{- end }}
+- {name: spool, mountPath: /var/tmp}
+{{- end }}
