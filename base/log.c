@@ -1,4 +1,5 @@
-/* Log lines to stderr. No heap, no lock: one bounded buffer on the stack, one write(2). */
+/* Log lines to stderr, or to the journal. No heap, no lock: one bounded buffer on the stack, one
+ * write(2). */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_journal.h"
+#include "base/log_shared.h"
 #include "base/utf8.h"
 
 /* Bytes of a line that a pipe takes in one piece, on every Linux. */
@@ -23,21 +26,51 @@ static bool log_priorities;
 static const char *log_role = "stateproxy";
 
 static const char *const level_names[] = {"err", "warn", "notice", "debug"};
+static const int priorities[] = {3, 4, 5, 7}; /* of syslog */
+
+/* Level and form in one word. */
+static uint32_t log_coded(void)
+{
+    return (uint32_t)log_max | (uint32_t)log_format << 8;
+}
+
+/* Takes over what the process that shares it has set meanwhile. */
+static void log_look(void)
+{
+    const uint32_t *shared = log_shared_value();
+    uint32_t coded = shared ? __atomic_load_n(shared, __ATOMIC_RELAXED) : log_coded();
+
+    log_max = (enum log_level)(coded & 0xff);
+    log_format = (enum log_format)(coded >> 8 & 0xff);
+}
 
 void log_init(enum log_level level, const char *role)
 {
     log_max = level;
     log_role = role;
+    (void)!log_shared_set(log_coded()); /* (it may not be shared) */
+}
+
+void log_set_role(const char *role)
+{
+    log_role = role;
 }
 
 bool log_enabled(enum log_level level)
 {
+    log_look();
     return level <= log_max;
 }
 
 void log_set_format(enum log_format format)
 {
     log_format = format;
+    (void)!log_shared_set(log_coded());
+}
+
+void log_share(void)
+{
+    (void)!log_shared_new(log_coded());
 }
 
 void log_set_journal(const char *stream)
@@ -48,6 +81,10 @@ void log_set_journal(const char *stream)
 
     log_priorities = stream && sscanf(stream, "%llu:%llu%c", &dev, &ino, &rest) == 2 &&
                      fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+    if (log_priorities)
+        log_journal_open(LOG_JOURNAL_SOCKET);
+    else
+        log_journal_close();
 }
 
 static void format_now(char out[TIME_MAX])
@@ -70,15 +107,16 @@ static size_t put_head(char *out, size_t cap, enum log_level level)
         [LOG_JSON] = ("%s{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
                       "\"message\":\""),
     };
-    static const char *const priorities[] = {"<3>", "<4>", "<5>", "<7>"};
-    char now[TIME_MAX];
+    char now[TIME_MAX], priority[4] = "";
     int n;
 
     format_now(now);
+    if (log_priorities)
+        snprintf(priority, sizeof(priority), "<%d>", priorities[level]);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    n = snprintf(out, cap, forms[log_format], log_priorities ? priorities[level] : "", now,
-                 level_names[level], log_role, (int)getpid());
+    n = snprintf(out, cap, forms[log_format], priority, now, level_names[level], log_role,
+                 (int)getpid());
 #pragma GCC diagnostic pop
     return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
@@ -161,14 +199,37 @@ static size_t put_quoted(char *out, size_t cap, const char *text)
     return n;
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+/* The line for stderr. Returns its bytes. */
+static size_t put_line(char line[LOG_WRITE_MAX], enum log_level level, const char *text)
 {
     static const char *const ends[] = {
         [LOG_TEXT] = "\n", [LOG_LOGFMT] = "\"\n", [LOG_JSON] = "\"}\n"};
+    size_t room = log_format == LOG_TEXT ? LOG_LINE_MAX + TEXT_MORE : LOG_WRITE_MAX - ESCAPE_MAX;
+    size_t n = put_head(line, LOG_WRITE_MAX, level);
+
+    if (log_format == LOG_TEXT)
+        n += log_escape(line + n, room - n, text);
+    else
+        n += put_quoted(line + n, room - n, text);
+    memcpy(line + n, ends[log_format], strlen(ends[log_format]));
+    return n + strlen(ends[log_format]);
+}
+
+static bool log_to_journal(enum log_level level, const char *text, const char *fmt, va_list ap)
+{
+    char message[LOG_LINE_MAX + TEXT_MORE];
+
+    if (log_format != LOG_TEXT || !log_journal_is_open())
+        return false;
+    log_escape(message, sizeof(message), text);
+    return log_journal_send(priorities[level], log_role, message, fmt, ap);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
     char text[LOG_LINE_MAX];
     char line[LOG_WRITE_MAX];
-    size_t room = log_format == LOG_TEXT ? LOG_LINE_MAX + TEXT_MORE : sizeof(line) - ESCAPE_MAX;
-    size_t n;
+    bool taken;
     va_list ap;
 
     if (!log_enabled(level))
@@ -176,14 +237,10 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    n = put_head(line, sizeof(line), level);
-    if (log_format == LOG_TEXT)
-        n += log_escape(line + n, room - n, text);
-    else
-        n += put_quoted(line + n, room - n, text);
-    memcpy(line + n, ends[log_format], strlen(ends[log_format]));
-    n += strlen(ends[log_format]);
-    if (write(STDERR_FILENO, line, n) < 0) {
+    va_start(ap, fmt);
+    taken = log_to_journal(level, text, fmt, ap);
+    va_end(ap);
+    if (!taken && write(STDERR_FILENO, line, put_line(line, level, text)) < 0) {
         /* The log itself cannot be written: there is no other place to report that. */
         return;
     }

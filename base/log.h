@@ -21,14 +21,22 @@ enum log_format { LOG_TEXT, LOG_LOGFMT, LOG_JSON };
 #define LOG_LINE_MAX 2048
 
 /* Sets the least important level that is logged, and the name of this process ("supervisor",
- * "worker"; a literal, not copied). May be called again after fork. */
+ * "worker"; a literal, not copied). */
 void log_init(enum log_level level, const char *role);
+
+/* In a new process: its name. Level and form are those of the process that forked it. */
+void log_set_role(const char *role);
 
 /* Sets the form of lines. Until then it is LOG_TEXT. */
 void log_set_format(enum log_format format);
 
-/* `stream`: the value of JOURNAL_STREAM, or NULL. If stderr is that stream, lines begin with their
- * priority as <N>, which the journal takes off. */
+/* From now on log_init and log_set_format in this process hold for all processes that it forks, at
+ * once. Without memory for that each keeps what it was forked with. Once, before the first fork. */
+void log_share(void);
+
+/* `stream`: the value of JOURNAL_STREAM, or NULL. If stderr is that stream, lines of the form
+ * LOG_TEXT go to the journal with fields (log_journal.h). What it does not take, and lines of other
+ * forms, go to stderr, and begin with their priority as <N>, which the journal takes off. */
 void log_set_journal(const char *stream);
 
 /* Copies text to out[cap], with control characters as \xNN, so that a key with a newline cannot

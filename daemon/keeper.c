@@ -492,7 +492,7 @@ static void run_first(const void *arg, void *answer)
     struct err *err = answer;
     int r;
 
-    log_init(env->conf->log.level, "keeper");
+    log_set_role("keeper");
     r = keeper_begin(&k, env, err);
     if (r == 0) {
         k.first = true;

@@ -36,9 +36,8 @@ extern char **environ;
 static struct worker_env env;
 static struct sandbox sandbox;
 static struct fuse_mount mount;
-static const char *config_file;  /* --config; NULL = none */
-static int record_fd = -1;       /* --take-over; -1 = none */
-static enum log_level log_level; /* of this process and those that it starts; SIGHUP changes it */
+static const char *config_file; /* --config; NULL = none */
+static int record_fd = -1;      /* --take-over; -1 = none */
 
 /* ---- options ---- */
 
@@ -125,7 +124,7 @@ static enum action parse_options(int argc, char **argv)
 
 static int run_worker(void *ctx, unsigned slot)
 {
-    log_init(log_level, "worker");
+    log_set_role("worker");
     conf_forget_secrets((struct conf *)env.conf); /* it signs with keys from the segment */
     return worker_main(ctx, slot);
 }
@@ -134,14 +133,14 @@ static int run_notifier(void *ctx, unsigned slot)
 {
     (void)slot;
     conf_forget_secrets((struct conf *)env.conf);
-    log_init(log_level, "notifier");
+    log_set_role("notifier");
     return notifier_main(ctx);
 }
 
 static int run_keeper(void *ctx, unsigned slot)
 {
     (void)slot;
-    log_init(log_level, "keeper");
+    log_set_role("keeper");
     return keeper_main(ctx);
 }
 
@@ -149,7 +148,7 @@ static int run_observer(void *ctx, unsigned slot)
 {
     (void)slot;
     conf_forget_secrets((struct conf *)env.conf);
-    log_init(log_level, "observer");
+    log_set_role("observer");
     return observer_main(ctx);
 }
 
@@ -184,16 +183,22 @@ static int daemon_fail(int code, const struct err *err)
     return code;
 }
 
-static void tell_level(void)
+static void log_set_as(const struct conf *conf)
 {
-    log_notice("SIGHUP: log.level is now %s, in the supervisor and in processes that start from "
-               "now "
-               "on; any other change needs a restart",
-               conf_choice_name("log.level", (int)log_level));
+    log_init(conf->log.level, "supervisor");
+    log_set_format(conf->log.format);
 }
 
-/* SIGHUP. The workers have the configuration that they were forked with, so only what concerns the
- * supervisor alone can change. The line is logged at the more verbose of the two levels. */
+static void tell_log(const struct conf *conf)
+{
+    log_notice("SIGHUP: log.level is now %s, and log.format %s, in all processes; any other change "
+               "needs a restart",
+               conf_choice_name("log.level", (int)conf->log.level),
+               conf_choice_name("log.format", (int)conf->log.format));
+}
+
+/* SIGHUP. The workers have the configuration that they were forked with, so only what they share
+ * can change. The line is logged at the more verbose of the two levels. */
 static void reload(void *ctx)
 {
     struct conf *next;
@@ -205,13 +210,12 @@ static void reload(void *ctx)
         log_err("SIGHUP: keeping the current configuration: %s", err.text);
         return;
     }
-    log_level = next->log.level;
-    conf_free(next);
     if (told)
-        tell_level();
-    log_init(log_level, "supervisor");
+        tell_log(next);
+    log_set_as(next);
     if (!told)
-        tell_level();
+        tell_log(next);
+    conf_free(next);
 }
 
 #define TITLE_MAX (PATH_MAX + 2048)
@@ -545,9 +549,8 @@ static int try_to_take(const struct conf *conf, struct err *err)
 static void begin(const struct conf *conf)
 {
     conf_wipe_env(environ);
-    log_level = conf->log.level;
-    log_init(log_level, "supervisor");
-    log_set_format(conf->log.format);
+    log_set_as(conf);
+    log_share();
 }
 
 static int load_same(const struct handover *h, struct conf **ret, struct err *err)

@@ -16,6 +16,7 @@
 #include "base/container.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor_private.h"
 
@@ -233,6 +234,7 @@ static void on_health_timer(struct loop_timer *t)
     char status[80];
 
     children_watch(&sup->children, clock_mono_ns());
+    log_journal_renew();
     if (sup->phase == PHASE_RUNNING && restarts != sup->told_restarts) {
         snprintf(status, sizeof(status), "serving, %u restarts of workers", restarts);
         sd_notify_tell(&sup->notify, "", status);

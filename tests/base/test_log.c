@@ -1,4 +1,5 @@
 /* Log lines: their form, levels, and that no text can forge a line or drive a terminal. */
+#include <endian.h>
 #include <regex.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,12 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/log_journal.h"
 
 static int old_stderr, capture;
 
@@ -282,6 +287,209 @@ static void test_priorities(void **state)
     }
 }
 
+/* ---- the journal's native protocol ---- */
+
+/* Listens as the journal does. Returns its descriptor; stderr is meanwhile `capture`. */
+static int journal_begin(struct sockaddr_un *addr)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat st;
+    char stream[64];
+
+    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(addr->sun_path, sizeof(addr->sun_path), "/tmp/test-log-%d", (int)getpid());
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, sizeof(*addr)), 0);
+    begin();
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    log_set_journal(stream);
+    log_journal_open(addr->sun_path);
+    assert_true(log_journal_is_open());
+    return fd;
+}
+
+static void journal_end(int fd, const struct sockaddr_un *addr)
+{
+    close(fd);
+    unlink(addr->sun_path);
+    log_set_journal(NULL);
+    end();
+}
+
+struct journal_field {
+    char name[65], value[2600];
+    size_t len;
+};
+
+/* Reads a datagram by the protocol's rules. Returns the number of fields. */
+static size_t journal_read(int fd, struct journal_field *all, size_t max)
+{
+    static char data[16384];
+    ssize_t size = recv(fd, data, sizeof(data), 0);
+    char *p = data, *stop = data + size;
+    size_t n = 0;
+
+    assert_true(size > 0);
+    for (; p < stop && n < max; n++) {
+        size_t name = strcspn(p, "=\n");
+        uint64_t len;
+
+        assert_true(name > 0 && name <= 64 && p + name < stop);
+        snprintf(all[n].name, sizeof(all[n].name), "%.*s", (int)name, p);
+        assert_int_equal(strspn(all[n].name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"), name);
+        p += name;
+        if (*p++ == '=') {
+            len = strcspn(p, "\n");
+        } else {
+            memcpy(&len, p, sizeof(len));
+            len = le64toh(len);
+            p += sizeof(len);
+        }
+        assert_true(len < sizeof(all[n].value) && p + len < stop && p[len] == '\n');
+        memcpy(all[n].value, p, len);
+        all[n].value[len] = '\0';
+        all[n].len = len;
+        p += len + 1;
+    }
+    assert_true(p == stop);
+    return n;
+}
+
+static const char *journal_value(const struct journal_field *all, size_t n, const char *name)
+{
+    const char *found = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(all[i].name, name) == 0) {
+            assert_null(found);
+            found = all[i].value;
+        }
+    }
+    return found;
+}
+
+static void test_journal_fields(void **state)
+{
+    static const char odd[] = "a\nPRIORITY=0\" pid=1 id=\"x";
+    struct journal_field all[20];
+    struct sockaddr_un addr;
+    int fd = journal_begin(&addr);
+    size_t n;
+
+    (void)state;
+    log_init(LOG_DEBUG, "worker");
+    log_warn(
+        "upload failed key=\"%s\" bytes=%llu error=\"%.*s\" took=%u.%03u 100%% id=%s pid=%d: %s",
+        odd, 1ULL << 40, 3, "EIOX", 1u, 5u, "R1", 77, "why=\"1\"");
+    n = journal_read(fd, all, 20);
+    assert_int_equal(n, 9);
+    assert_string_equal(journal_value(all, n, "MESSAGE"),
+                        "upload failed key=\"a\\x0aPRIORITY=0\" pid=1 id=\"x\" bytes=1099511627776 "
+                        "error=\"EIO\" took=1.005 100% id=R1 pid=77: why=\"1\"");
+    assert_string_equal(journal_value(all, n, "PRIORITY"), "4");
+    assert_string_equal(journal_value(all, n, "SYSLOG_IDENTIFIER"), "stateproxyd");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_PROCESS"), "worker");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_KEY"), odd);
+    assert_string_equal(journal_value(all, n, "STATEPROXY_BYTES"), "1099511627776");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_ERROR"), "EIO");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_ID"), "R1");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_PID"), "77");
+    log_notice("n=%zu k=%ld x=%x c=%c w=\"%5d\"", (size_t)-1, -2L, 255u, 'c', 3);
+    n = journal_read(fd, all, 20);
+    assert_string_equal(journal_value(all, n, "STATEPROXY_N"), "18446744073709551615");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_K"), "-2");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_X"), "ff");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_C"), "c");
+    assert_string_equal(journal_value(all, n, "STATEPROXY_W"), "    3");
+    journal_end(fd, &addr);
+}
+
+/* Bounded, and a field is whole or not there. */
+static void test_journal_long(void **state)
+{
+    struct journal_field all[20];
+    struct sockaddr_un addr;
+    int fd = journal_begin(&addr);
+    static char text[5000];
+
+    (void)state;
+    for (size_t n = 0; n + 1 < sizeof(text); n += 97) {
+        memset(text, n % 2 ? '\n' : 'x', n);
+        text[n] = '\0';
+        log_err("a key=\"%s\" again=\"%s\" third=\"%s\"", text, text, text);
+        assert_true(journal_read(fd, all, 20) >= 5);
+        assert_string_equal(all[0].name, "MESSAGE");
+        assert_true(all[0].len > 0);
+    }
+    journal_end(fd, &addr);
+}
+
+/* A journal that is gone, or does not read: the line goes to stderr. */
+static void test_journal_gone(void **state)
+{
+    struct journal_field all[20];
+    struct sockaddr_un addr;
+    int fd = journal_begin(&addr);
+    size_t n = 0;
+
+    (void)state;
+    while (lseek(STDERR_FILENO, 0, SEEK_END) == 0 && n++ < 100000)
+        log_err("again and again");
+    assert_true(n < 100000);
+    close(fd);
+    unlink(addr.sun_path);
+    begin();
+    log_err("nobody there");
+    assert_int_equal(strncmp(end(), "<3>2", 4), 0);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    log_journal_renew();
+    begin();
+    log_err("there again");
+    assert_string_equal(end(), "");
+    assert_int_equal(journal_read(fd, all, 20), 4);
+    log_set_format(LOG_JSON);
+    begin();
+    log_err("in its form");
+    assert_int_equal(strncmp(end(), "<3>{", 4), 0);
+    log_set_format(LOG_TEXT);
+    journal_end(fd, &addr);
+}
+
+/* A child sees what its parent sets, and cannot set it. */
+static void test_shared(void **state)
+{
+    int ready[2], go[2], status = 0;
+    pid_t pid;
+    char c = 0;
+
+    (void)state;
+    log_init(LOG_WARN, "t");
+    log_share();
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(go), 0);
+    pid = fork();
+    if (pid == 0) {
+        bool ok = !log_enabled(LOG_DEBUG);
+
+        ok = ok && write(ready[1], &c, 1) == 1 && read(go[0], &c, 1) == 1;
+        ok = ok && log_enabled(LOG_DEBUG);
+        log_init(LOG_ERR, "child");
+        _exit(ok && log_enabled(LOG_DEBUG) ? 0 : 1);
+    }
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    log_init(LOG_DEBUG, "t");
+    assert_int_equal(write(go[1], &c, 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_true(log_enabled(LOG_DEBUG));
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(go[i]);
+    }
+}
+
 /* Nobody reads the log: nothing happens. */
 static void test_closed_stderr(void **state)
 {
@@ -303,6 +511,10 @@ int main(void)
         cmocka_unit_test(test_logfmt),
         cmocka_unit_test(test_long_lines_in_quotes),
         cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_journal_fields),
+        cmocka_unit_test(test_journal_long),
+        cmocka_unit_test(test_journal_gone),
+        cmocka_unit_test(test_shared),
         cmocka_unit_test(test_closed_stderr),
     };
 

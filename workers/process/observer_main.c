@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "workers/names/intent.h"
 #include "workers/op/observer.h"
 #include "workers/op/proc.h"
@@ -148,6 +149,7 @@ int observer_main(const struct worker_env *env)
     int r;
 
     shm_close(env->shm);
+    log_journal_close(); /* stderr stays */
     close_others(p.fd);
     if (p.fd < 0 || sandbox_enter(env->sandbox, SANDBOX_OBSERVER, &err) < 0) {
         log_err("observer cannot start: %s", p.fd < 0 ? strerror(-p.fd) : err.text);
