@@ -18,8 +18,9 @@ struct conversion {
     size_t len; /* in the format */
 };
 
-/* Parses "%...", and takes the precision that a star stands for. False if it is none that we know. */
-static bool parse(const char *at, va_list *ap, struct conversion *c)
+/* Parses "%...", and takes the precision that a star stands for. False if it is none that we
+ * know. */
+static bool fields_parse(const char *at, va_list *ap, struct conversion *c)
 {
     const char *p = at + 1, *flags = p;
     size_t n;
@@ -127,7 +128,7 @@ void log_fields(const char *fmt, va_list ap, log_field_fn *fn, void *ctx)
             p += 2;
             continue;
         }
-        if (!parse(p, &args, &c))
+        if (!fields_parse(p, &args, &c))
             break;
         print(&c, &args, value);
         name = name_before(fmt, p, c.len, &len);

@@ -12,8 +12,8 @@
 typedef void log_field_fn(void *ctx, const char *name, size_t name_len, const char *value);
 
 /* Calls `fn` for each pair, in their order. A value that is made of several conversions, or of one
- * and other text, is no field. Ends at a conversion that it does not know (%n, %f and the like; * as
- * a width). `ap` is used up. */
+ * and other text, is no field. Ends at a conversion that it does not know (%n, %f and the like; *
+ * as a width). */
 void log_fields(const char *fmt, va_list ap, log_field_fn *fn, void *ctx);
 
 #endif

@@ -1,4 +1,5 @@
-/* See log_journal.h. No heap: a datagram is made on the stack, and what does not fit is left out. */
+/* See log_journal.h. No heap: a datagram is made on the stack, and what does not fit is left
+ * out. */
 #include "base/log_journal.h"
 
 #include <endian.h>
@@ -97,7 +98,7 @@ static void put_field(struct datagram *d, const char *name, size_t name_len, con
     d->len = (size_t)(at - d->data);
 }
 
-static void put_text(struct datagram *d, const char *name, const char *value)
+static void journal_text(struct datagram *d, const char *name, const char *value)
 {
     put_field(d, name, strlen(name), value);
 }
@@ -126,10 +127,10 @@ bool log_journal_send(int priority, const char *process, const char *message, co
     if (journal_fd < 0)
         return false;
     d.len = 0;
-    put_text(&d, "MESSAGE", message);
-    put_text(&d, "PRIORITY", number);
-    put_text(&d, "SYSLOG_IDENTIFIER", "stateproxyd");
-    put_text(&d, "STATEPROXY_PROCESS", process);
+    journal_text(&d, "MESSAGE", message);
+    journal_text(&d, "PRIORITY", number);
+    journal_text(&d, "SYSLOG_IDENTIFIER", "stateproxyd");
+    journal_text(&d, "STATEPROXY_PROCESS", process);
     log_fields(fmt, ap, put_pair, &d);
     return write(journal_fd, d.data, d.len) == (ssize_t)d.len;
 }
