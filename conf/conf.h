@@ -222,6 +222,7 @@ struct conf {
 
     struct {
         uint64_t drain_timeout_ns;
+        bool fdstore;
         uint64_t request_timeout_ns; /* 0 = none */
     } daemon;
 

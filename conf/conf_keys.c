@@ -614,6 +614,10 @@ const struct conf_key conf_keys[] = {
      .def = "25s", .min = NS_PER_S, .max = HOUR,
      .live = true,
      .doc = "time for uploads to finish after SIGTERM"},
+    {.name = "daemon.fdstore", FIELD(daemon.fdstore), .type = CONF_BOOL, .def = "false",
+     .doc = "let the service manager keep what is open (FDSTORE=1 to NOTIFY_SOCKET), so that a "
+            "daemon which is started after a crash of the whole daemon goes on: programs wait "
+            "meanwhile. It must accept 2 * buffer.sessions + 64 descriptors"},
     {.name = "daemon.request_timeout", FIELD(daemon.request_timeout_ns),
      .type = CONF_DURATION, .def = "1h", .max = 18 * HOUR,
      .doc = "the kernel (Linux 6.15) ends the connection of the mount when one request has had "

@@ -136,6 +136,14 @@ static void duties_restart(void *ctx, const struct handover_own *own, struct err
     reexec(ctx, own, err);
 }
 
+static int duties_leave(void *ctx, const struct handover_own *own, struct err *err)
+{
+    int fd;
+    int r = handover_write(ctx, own, false, &fd, err);
+
+    return r < 0 ? r : fd;
+}
+
 static int log_inflight(void *ctx, struct err *err)
 {
     const struct worker_env *env = confined(ctx);
@@ -204,4 +212,5 @@ const struct supervisor_duties duties = {
     .abort = abort_mount,
     .may_restart = duties_may_restart,
     .restart = duties_restart,
+    .leave = duties_leave,
 };

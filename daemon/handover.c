@@ -67,7 +67,8 @@ static char *fixed_text(const struct conf *conf)
 }
 
 /* The record proper is written last: only then are the lengths known. */
-static int write_parts(int fd, const struct worker_env *env, struct handover_record *r)
+static int write_parts(int fd, const struct worker_env *env, bool secrets,
+                       struct handover_record *r)
 {
     cleanup_free char *fixed = fixed_text(env->conf);
     size_t spool_len = r->n_spool * sizeof(*env->spool);
@@ -83,15 +84,15 @@ static int write_parts(int fd, const struct worker_env *env, struct handover_rec
     if (e == 0)
         e = fd_write_full(fd, fixed, r->fixed_len);
     begin = lseek(fd, 0, SEEK_CUR);
-    if (e == 0)
+    if (e == 0 && secrets)
         e = conf_write_secrets(env->conf, fd);
     end = lseek(fd, 0, SEEK_CUR);
     r->secrets_len = (uint32_t)(end - begin);
     return e < 0 ? e : fd_pwrite_full(fd, r, sizeof(*r), 0);
 }
 
-int handover_write(const struct worker_env *env, const struct handover_own *own, int *ret_fd,
-                   struct err *err)
+int handover_write(const struct worker_env *env, const struct handover_own *own, bool secrets,
+                   int *ret_fd, struct err *err)
 {
     cleanup_fd int fd = memfd_create("stateproxy-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     cleanup_free struct handover_record *r = malloc(sizeof(*r));
@@ -99,7 +100,7 @@ int handover_write(const struct worker_env *env, const struct handover_own *own,
 
     if (e == 0) {
         fill_record(env, own, r);
-        e = write_parts(fd, env, r);
+        e = write_parts(fd, env, secrets, r);
     }
     /* (not against writing: its reader wipes it) */
     if (e == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
@@ -206,71 +207,84 @@ int handover_open(int fd, struct handover *ret, struct err *err)
     return r;
 }
 
-void handover_close(struct handover *h)
+void handover_leave(struct handover *h)
 {
-    if (h->rec) {
-        sodium_memzero(h->rec, h->size);
+    if (h->rec)
         munmap(h->rec, h->size);
-    }
     if (h->fd >= 0)
         close(h->fd);
     *h = (struct handover){.fd = -1};
 }
 
+void handover_close(struct handover *h)
+{
+    if (h->rec)
+        sodium_memzero(h->rec, h->size);
+    handover_leave(h);
+}
+
 /* ---- descriptors ---- */
+
+/* -1: there is none. */
+static void each_if_any(handover_fd_fn *fn, void *ctx, int fd)
+{
+    if (fd != -1)
+        fn(ctx, fd);
+}
+
+static void each_shared(const struct handover *h, handover_fd_fn *fn, void *ctx)
+{
+    const struct handover_record *r = h->rec;
+
+    fn(ctx, r->segment_fd);
+    fn(ctx, r->notify_fd);
+    fn(ctx, r->forget_fd);
+    fn(ctx, r->keeper_fd);
+    each_if_any(fn, ctx, r->listen_fd);
+    each_if_any(fn, ctx, r->metrics_fd);
+    each_if_any(fn, ctx, r->boxes_fd);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        fn(ctx, r->wake_fd[i]);
+        fn(ctx, r->park_fd[i]);
+    }
+    for (uint32_t i = 0; i < r->n_spool; i++) {
+        fn(ctx, h->spool[i].mem_fd);
+        each_if_any(fn, ctx, h->spool[i].file_fd);
+    }
+}
+
+void handover_each_fd(const struct handover *h, handover_fd_fn *fn, void *ctx)
+{
+    const struct handover_record *r = h->rec;
+
+    each_shared(h, fn, ctx);
+    if (r->has_mount) {
+        fn(ctx, r->mount.fd);
+        each_if_any(fn, ctx, r->mount.abort_fd);
+        each_if_any(fn, ctx, r->mount.waiting_fd);
+    }
+    each_if_any(fn, ctx, r->own.control.listener_fd);
+    each_if_any(fn, ctx, r->own.control.client_fd);
+}
 
 struct marking {
     bool close_on_exec;
     unsigned bad; /* descriptors that are not open */
 };
 
-static void mark_fd(struct marking *m, int fd)
+static void mark_fd(void *ctx, int fd)
 {
+    struct marking *m = ctx;
+
     if (fcntl(fd, F_SETFD, m->close_on_exec ? FD_CLOEXEC : 0) < 0)
         m->bad++;
 }
 
-/* -1: there is none. */
-static void mark_if_any(struct marking *m, int fd)
-{
-    if (fd != -1)
-        mark_fd(m, fd);
-}
-
-static void mark_shared(struct marking *m, const struct handover *h)
-{
-    const struct handover_record *r = h->rec;
-
-    mark_fd(m, r->segment_fd);
-    mark_fd(m, r->notify_fd);
-    mark_fd(m, r->forget_fd);
-    mark_fd(m, r->keeper_fd);
-    mark_if_any(m, r->listen_fd);
-    mark_if_any(m, r->metrics_fd);
-    mark_if_any(m, r->boxes_fd);
-    for (uint32_t i = 0; i < r->n_workers; i++) {
-        mark_fd(m, r->wake_fd[i]);
-        mark_fd(m, r->park_fd[i]);
-    }
-    for (uint32_t i = 0; i < r->n_spool; i++) {
-        mark_fd(m, h->spool[i].mem_fd);
-        mark_if_any(m, h->spool[i].file_fd);
-    }
-}
-
 int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *err)
 {
-    const struct handover_record *r = h->rec;
     struct marking m = {.close_on_exec = close_on_exec};
 
-    mark_shared(&m, h);
-    if (r->has_mount) {
-        mark_fd(&m, r->mount.fd);
-        mark_if_any(&m, r->mount.abort_fd);
-        mark_if_any(&m, r->mount.waiting_fd);
-    }
-    mark_if_any(&m, r->own.control.listener_fd);
-    mark_if_any(&m, r->own.control.client_fd);
+    handover_each_fd(h, mark_fd, &m);
     if (m.bad)
         return err_set(err, EBADF, "%u descriptors that were handed over are not open", m.bad);
     return 0;

@@ -51,9 +51,10 @@ struct handover {
 };
 
 /* Writes the record of `env` and `own` (NULL: for a trial, by which nothing is taken over) to a new
- * memfd, close-on-exec. 0 and *ret_fd, or -errno with *err. */
+ * memfd, close-on-exec. `secrets`: with those that came by the environment, for an exec; who is
+ * started anew has them in its own. 0 and *ret_fd, or -errno with *err. */
 must_use int handover_write(const struct worker_env *env, const struct handover_own *own,
-                            int *ret_fd, struct err *err);
+                            bool secrets, int *ret_fd, struct err *err);
 
 /* Maps and checks a record: its version, its counts, its texts; of descriptors nothing. 0, or
  * -EPROTO, -ENOMEM with *err. Takes `fd` in either case. */
@@ -61,6 +62,14 @@ must_use int handover_open(int fd, struct handover *ret, struct err *err);
 
 /* Wipes the record, unmaps and closes it. */
 void handover_close(struct handover *h);
+
+/* The same, but leaves it valid for others that have it. */
+void handover_leave(struct handover *h);
+
+typedef void handover_fd_fn(void *ctx, int fd);
+
+/* Calls `fn` for every descriptor in the record but its own. */
+void handover_each_fd(const struct handover *h, handover_fd_fn *fn, void *ctx);
 
 /* Sets, or removes, close-on-exec of every descriptor in the record but its own. 0, or -EBADF with
  * *err: one of them is not open. */

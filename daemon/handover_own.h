@@ -11,6 +11,7 @@
 struct handover_own {
     uint64_t started_ns; /* monotonic: of the first image */
     uint32_t times;      /* restarts in place so far, with this one */
+    bool left; /* by a daemon that is gone (fdstore.h), not by an exec: it has no children */
     struct control_handed control;
     struct children_handed children;
 };

@@ -20,6 +20,7 @@
 #include "daemon/confine.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
+#include "daemon/fdstore.h"
 #include "daemon/handover.h"
 #include "daemon/keeper.h"
 #include "daemon/options.h"
@@ -437,6 +438,7 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken)
         .duties = &all,
         .ctx = &env,
         .drain_timeout_ns = conf->daemon.drain_timeout_ns,
+        .fdstore = conf->daemon.fdstore,
         .socket = conf->control.socket,
         .env = environ,
         .taken = taken,
@@ -482,7 +484,8 @@ static int lose(int code)
     return code;
 }
 
-/* The new image: all is there already, and S3 need not be reached. */
+/* The new image, or the daemon after one that is gone: all is there already, and S3 need not be
+ * reached. What is left to the latter stays valid until it has left its own (fdstore_keep). */
 static int take_over(const struct conf *conf, struct handover *h)
 {
     static struct handover_own own; /* lives as long as the supervisor */
@@ -492,7 +495,12 @@ static int take_over(const struct conf *conf, struct handover *h)
 
     own = h->rec->own;
     r = setup_take(conf, h, &env, &mount, &err);
-    handover_close(h);
+    if (own.left)
+        handover_leave(h);
+    else
+        handover_close(h);
+    if (r == 0)
+        __atomic_store_n(&env.shm->header->draining, 0, __ATOMIC_RELAXED);
     if (r < 0)
         return lose(daemon_fail(EXIT_CODE_SYSTEM, &err));
     code = setup_fd_limit(conf, &err) < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err)
@@ -609,6 +617,53 @@ static int taken_main(bool trial)
     return printed() ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG;
 }
 
+/* ---- what a daemon that is gone has left ---- */
+
+static struct fdstore_left left;
+
+/* 0 and *ret_conf: it can be taken over. -ECONNRESET with *err: it is of no use, and is given up.
+ * Another -errno with *err: the configuration is wrong; once mended, it can be taken over. */
+static int judge_left(struct handover *h, struct conf **ret_conf, struct err *err)
+{
+    int r = handover_open(left.record, h, err);
+
+    if (r < 0)
+        return -ECONNRESET;
+    r = fdstore_check(h, err) < 0 ? -ECONNRESET
+                                  : handover_load_conf(h, config_file, environ, ret_conf, err);
+    if (r == 0 && handover_compare(h, *ret_conf, err) < 0) {
+        conf_free(*ret_conf);
+        r = -ECONNRESET;
+    }
+    if (r < 0)
+        handover_leave(h);
+    return r;
+}
+
+/* True if it was decided: *ret_code is the daemon's. */
+static bool go_on_with_left(int *ret_code)
+{
+    struct handover h;
+    struct conf *conf;
+    struct err err = {0};
+    int r = judge_left(&h, &conf, &err);
+
+    if (r == -ECONNRESET) {
+        log_warn("not taken over: what a stateproxyd that is gone has left: %s", err.text);
+        fdstore_discard(&left, environ);
+        return false;
+    }
+    if (r < 0) {
+        *ret_code = daemon_fail(EXIT_CODE_CONFIG, &err);
+        return true;
+    }
+    begin(conf);
+    log_notice("taking over what a stateproxyd that is gone has left");
+    *ret_code = take_over(conf, &h);
+    conf_free(conf);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     enum action action = parse_options(argc, argv);
@@ -617,10 +672,17 @@ int main(int argc, char **argv)
     int code = 0;
 
     log_init(LOG_NOTICE, "supervisor");
+    if (action == ACTION_RUN && record_fd < 0 && fdstore_take(environ, &left, &err) < 0) {
+        log_warn("not taken over: what a stateproxyd that is gone has left: %s", err.text);
+        fdstore_discard(&left, environ);
+        left.record = -1;
+    }
     log_set_journal(getenv("JOURNAL_STREAM"));
     reexec_init(argv[0], config_file);
     if (record_fd >= 0)
         return taken_main(action == ACTION_CHECK);
+    if (action == ACTION_RUN && left.record >= 0 && go_on_with_left(&code))
+        return code;
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
                            : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING

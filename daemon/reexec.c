@@ -137,7 +137,7 @@ int reexec_try(const struct worker_env *env, struct err *err)
     int r = check_known(err);
 
     if (r == 0)
-        r = handover_write(env, NULL, &record, err);
+        r = handover_write(env, NULL, true, &record, err);
     return r == 0 ? start_trial(record, err) : r;
 }
 
@@ -164,7 +164,7 @@ void reexec(const struct worker_env *env, const struct handover_own *own, struct
     struct handover h;
     int record;
 
-    if (check_known(err) < 0 || handover_write(env, own, &record, err) < 0 ||
+    if (check_known(err) < 0 || handover_write(env, own, true, &record, err) < 0 ||
         handover_open(record, &h, err) < 0)
         return;
     (void)!try_exec(&h, err); /* it returns on failure alone; *err has it */

@@ -113,7 +113,10 @@ static void on_renew_timer(struct loop_timer *t)
     } else {
         sup->restart = RESTART_NONE;
         sup->renews = sup->stuck = false;
-        log_notice("restarted in place, all processes replaced times=%u ms=%llu", sup->restarted,
+        log_notice("%s times=%u ms=%llu",
+                   sup->taken->left ? "taken over, all processes are there"
+                                    : "restarted in place, all processes replaced",
+                   sup->restarted,
                    (unsigned long long)((clock_mono_ns() - sup->restart_ns) / NS_PER_MS));
         control_answer(sup->control, sup->restart_client, "ok\n", -1, true);
         sup->restart_client = 0;

@@ -58,27 +58,62 @@ void sd_notify_init(struct sd_notify *n, char *const *env)
         n->watchdog_ns = usec * 1000;
 }
 
-int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
+/* `passed`: a descriptor that goes with it, -1 = none. */
+static int send_message(const struct sd_notify *n, int passed, const char *fmt, va_list ap)
 {
     cleanup_fd int fd = -1;
     char text[MESSAGE_MAX];
+    int len = vsnprintf(text, sizeof(text), fmt, ap);
+    struct iovec iov = {.iov_base = text, .iov_len = (size_t)len};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } u = {.room = {0}};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_name = (void *)(uintptr_t)&n->addr,
+                         .msg_namelen = n->addr_len};
+
+    if (len < 0 || (size_t)len >= sizeof(text))
+        return -EMSGSIZE;
+    if (passed >= 0) {
+        u.head.cmsg_len = CMSG_LEN(sizeof(int));
+        u.head.cmsg_level = SOL_SOCKET;
+        u.head.cmsg_type = SCM_RIGHTS;
+        memcpy(CMSG_DATA(&u.head), &passed, sizeof(int));
+        msg.msg_control = &u;
+        msg.msg_controllen = sizeof(u.room);
+    }
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return -errno;
+    return 0;
+}
+
+int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
+{
     va_list ap;
-    int len;
+    int r;
 
     if (!n->addr_len)
         return 0;
     va_start(ap, fmt);
-    len = vsnprintf(text, sizeof(text), fmt, ap);
+    r = send_message(n, -1, fmt, ap);
     va_end(ap);
-    if (len < 0 || (size_t)len >= sizeof(text))
-        return -EMSGSIZE;
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    if (sendto(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (const struct sockaddr *)&n->addr, n->addr_len) < 0)
-        return -errno;
-    return 0;
+    return r;
+}
+
+int sd_notify_send_fd(const struct sd_notify *n, int fd, const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    if (!n->addr_len)
+        return -ENOENT;
+    va_start(ap, fmt);
+    r = send_message(n, fd, fmt, ap);
+    va_end(ap);
+    return r;
 }
 
 void sd_notify_tell(const struct sd_notify *n, const char *what, const char *status)

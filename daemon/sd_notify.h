@@ -23,6 +23,10 @@ void sd_notify_init(struct sd_notify *n, char *const *env);
 must_use int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same, with a descriptor (SCM_RIGHTS). -EAGAIN: the listener has to read first. */
+must_use int sd_notify_send_fd(const struct sd_notify *n, int fd, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Sends the lines of `what` ("READY=1\n", or ""), and the status that the service manager shows.
  * Failures are logged at debug level and ignored. */
 void sd_notify_tell(const struct sd_notify *n, const char *what, const char *status);

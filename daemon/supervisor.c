@@ -203,6 +203,25 @@ static int start_verifying(struct supervisor *sup)
     return limit ? task_start(&sup->tasks, verify, sup, limit, on_verified, sup) : 0;
 }
 
+/* ---- beyond our death ---- */
+
+static void keep_open_things(struct supervisor *sup)
+{
+    struct handover_own own = {
+        .started_ns = sup->started_ns, .times = sup->restarted, .left = true};
+    struct err err = {0};
+    int record;
+
+    if (!sup->uses_store || !sup->duties->leave)
+        return;
+    control_hand_over(sup->control, 0, &own.control);
+    record = sup->duties->leave(sup->ctx, &own, &err);
+    if (record < 0)
+        log_warn("descriptors cannot be kept by the service manager: %s", err.text);
+    else
+        fdstore_keep(&sup->store, sup->loop, &sup->notify, record);
+}
+
 /* ---- timers ---- */
 
 static void become_ready(struct supervisor *sup)
@@ -213,6 +232,7 @@ static void become_ready(struct supervisor *sup)
     log_notice("ready %s", sup->run->title);
     snprintf(status, sizeof(status), "serving %s", sup->run->title);
     sd_notify_tell(&sup->notify, "READY=1\n", status);
+    keep_open_things(sup);
 }
 
 static void on_ready_timer(struct loop_timer *t)
@@ -287,6 +307,7 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
     sup->duties = opts->duties;
     sup->ctx = opts->ctx;
     sup->drain_timeout_ns = opts->drain_timeout_ns;
+    sup->uses_store = opts->fdstore;
     sup->signals.fd = -1;
     sup->started_ns = clock_mono_ns();
     sd_notify_init(&sup->notify, opts->env);
@@ -361,6 +382,7 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
             return EXIT_CODE_SYSTEM;
         }
     }
+    fdstore_drop(&sup->store);
     answer_ended(sup);
     return sup->exit_code;
 }

@@ -55,6 +55,9 @@ struct supervisor_duties {
     void (*reload)(void *ctx);                /* SIGHUP; NULL: nothing to do */
     void (*verified)(void *ctx, bool passed); /* `verify` has ended */
     void (*forget)(void *ctx); /* at an event of `forget_fd` below; NULL: there is none */
+    /* A record (handover.h) for a daemon that is started after the death of this one. Its
+     * descriptor, or -errno. */
+    int (*leave)(void *ctx, const struct handover_own *own, struct err *err);
     /* Executes the program anew; returns on failure alone, with *err. */
     void (*restart)(void *ctx, const struct handover_own *own, struct err *err);
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
@@ -65,6 +68,7 @@ struct supervisor_opts {
     const struct supervisor_duties *duties;
     void *ctx; /* for duties and roles */
     uint64_t drain_timeout_ns;
+    bool fdstore;           /* keep what is open with the service manager */
     const char *socket;     /* control socket; NULL = none */
     const char *socket_dir; /* created (0700) if the socket is in it; NULL = none */
     char *const *env;       /* sd_notify's variables */

@@ -3,6 +3,7 @@
 #define DAEMON_SUPERVISOR_PRIVATE_H
 
 #include "daemon/control.h"
+#include "daemon/fdstore.h"
 #include "daemon/sd_notify.h"
 #include "daemon/supervisor.h"
 #include "daemon/task.h"
@@ -34,6 +35,8 @@ struct supervisor {
     struct loop_watch forget;
     struct control *control; /* NULL = none */
     struct sd_notify notify;
+    bool uses_store;
+    struct fdstore store;
     struct children children;
     struct task_set tasks;
     uint64_t started_ns;

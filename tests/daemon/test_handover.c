@@ -97,7 +97,7 @@ static int write_record(void)
     struct err err = {0};
     int fd;
 
-    assert_int_equal(handover_write(&env, &own, &fd, &err), 0);
+    assert_int_equal(handover_write(&env, &own, true, &fd, &err), 0);
     return fd;
 }
 

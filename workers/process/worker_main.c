@@ -2,6 +2,7 @@
 #include "workers/op/worker_abi.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -241,12 +242,25 @@ static int confine(const struct worker *w)
     return r;
 }
 
+/* The worker before this one may still be dying if its whole daemon was killed: its lock on the
+ * slot's byte of the segment ends with it. (No descriptor of the segment is closed in a worker,
+ * which would end the lock too.) */
+static void claim_slot(const struct worker_env *env, uint32_t slot)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)slot, .l_len = 1};
+
+    while (fcntl(env->shm->fd, F_SETLKW, &lock) < 0 && errno == EINTR)
+        continue;
+}
+
 int worker_main(const struct worker_env *env, uint32_t slot)
 {
     struct worker *w = calloc(1, sizeof(*w));
 
     if (!w)
         return WORKER_EXIT_SETUP;
+    claim_slot(env, slot);
     *w = (struct worker){.env = env,
                          .conf = env->conf,
                          .variant = variant_of(env->conf->variant),

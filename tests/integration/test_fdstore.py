@@ -1,0 +1,232 @@
+"""The whole daemon dies and is started anew, while the service manager keeps its descriptors
+(daemon.fdstore): programs see a pause, and no error."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import PROGRAMS, SLOW, util
+from harness.connector import Connector
+from harness.fdstore import FdStore
+from harness.pattern import pattern
+from harness.work import FILE_INCREMENT
+
+LWW, CAS, STREAM = "s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"
+PYTHON = [sys.executable, "-B"]
+DEATHS = int(os.environ.get("STATEPROXY_TEST_DEATHS", "5"))
+SESSIONS = "16"         # buffer.sessions: two descriptors each
+
+
+@pytest.fixture
+def store(scratch):
+    s = FdStore(scratch)
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def kept(mount, store):
+    """kept(variant, ...) -> a Mount whose descriptors `store` has."""
+    def make(variant=LWW, env=None, **kwargs):
+        m = mount(variant=variant, start=False,
+                  env={"NOTIFY_SOCKET": store.path, "STATEPROXY_DAEMON_FDSTORE": "true",
+                       "STATEPROXY_BUFFER_SESSIONS": SESSIONS, **(env or {})}, **kwargs)
+        m.wrap = store.wrap
+        m.start()
+        util.wait_until(store.has_all, what="all in the store")
+        return m
+    return make
+
+
+# Runs each line, and prints what it gives. It has files open; the test must not (FdStore).
+PROGRAM = """
+import os, sys
+for line in sys.stdin:
+    try:
+        try:
+            print(repr(eval(line)), flush=True)
+        except SyntaxError:
+            exec(line)
+            print("None", flush=True)
+    except OSError as e:
+        print("OSError", e.errno, flush=True)
+"""
+
+
+class Program:
+    def __init__(self):
+        self.proc = util.spawn([*PYTHON, "-c", PROGRAM], stdin=subprocess.PIPE)
+
+    def __call__(self, line):
+        """Says `line`, and waits for the answer."""
+        self.say(line)
+        return self.proc.stdout.readline().decode().strip()
+
+    def say(self, line):
+        self.proc.stdin.write(line.encode() + b"\n")
+        self.proc.stdin.flush()
+
+
+@pytest.fixture
+def program():
+    p = Program()
+    yield p
+    p.proc.kill()
+    p.proc.communicate()
+
+
+def die(m, store):
+    """SIGKILL to all its processes, as the out-of-memory killer does for a container."""
+    store.nobody_serves()
+    for pid in m.processes():
+        util.kill(pid)
+    util.wait_until(lambda: not m.processes(), 10, "the end of all")
+    m.proc.wait()
+
+
+def again(m, store, how="taken over, all processes are there"):
+    m.log_path.unlink()
+    m.start()
+    util.wait_until(lambda: how in m.log() and store.has_all(), what=how)
+
+
+@pytest.fixture(params=[LWW, CAS, STREAM])
+def variant(request):
+    return request.param
+
+
+def test_open_files_and_unpublished_bytes(kept, store, bucket, program, variant):
+    m = kept(variant)
+    old, big = pattern(300_000, 1), pattern(6 << 20, 2)
+    bucket.put(m.key("old"), old)
+    (m.dir / "big").write_bytes(big)
+    program(f"os.chdir({str(m.path)!r})")
+    program("old, new, big = open('old', 'rb'), open('new', 'wb', 0), open('big', 'wb', 0)")
+    assert program("old.read(1000)") == repr(old[:1000])
+    assert program("new.write(b'before ')") == "7"
+    assert program(f"big.write(open({str(m.dir / 'big')!r}, 'rb').read())") == str(len(big))
+    die(m, store)
+    again(m, store)
+    assert program("old.seek(200_000)") == "200000" and program("old.read()") == repr(old[200_000:])
+    assert program("new.write(b'after')") == "5" and program("big.write(b'end')") == "3"
+    assert program("new.close()") == "None" and program("big.close()") == "None"
+    assert bucket.get(m.key("new")) == b"before after"
+    assert bucket.get(m.key("big")) == big + b"end"
+    program("old.close()")
+    program("os.chdir('/')")
+    assert util.mount_count(m.path) == 1 and " warn " not in m.log()
+    m.check()
+    m.stop()
+    util.wait_until(lambda: not store.held, what="an empty store")
+
+
+def test_programs_wait_and_have_no_error(kept, store, bucket, proxy):
+    """A copy, a read that S3 has not answered, a close whose upload is on its way; and who comes while
+    there is no daemon."""
+    m = kept(via=proxy)
+    bucket.put(m.key("src"), pattern(8 << 20, 3))
+    proxy.hold("put", when="after", op="PutObject", key=m.key("closing"))
+    copy = util.spawn([*PYTHON, "-c", "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])",
+                       m.path / "src", m.path / "dst"])
+    close = util.spawn([*PYTHON, PROGRAMS / "fileop.py", "write", m.path / "closing", 100_000, 1])
+    proxy.wait_held("put")
+    die(m, store)
+    late = util.spawn(["cmp", m.path / "src", m.path / "src"])
+    proxy.release("put")
+    again(m, store)
+    util.finish(copy)
+    assert json.loads(util.finish(close).out)["error"] is None
+    assert late.wait(20 * SLOW) == 0
+    assert bucket.get(m.key("dst")) == pattern(8 << 20, 3)
+    assert bucket.get(m.key("closing")) == pattern(100_000, 1)
+    m.check()
+
+
+def test_no_update_is_lost(kept, store, bucket, seed):
+    """Programs that count with compare-and-set, while the daemon dies again and again."""
+    m = kept(CAS)
+    draw = random.Random(seed)
+    bucket.put(m.key("n"), b"0")
+    counters = [util.spawn([*PYTHON, "-c", FILE_INCREMENT, m.path / "n", 40]) for _ in range(3)]
+    deaths = 0
+    while any(c.poll() is None for c in counters) and deaths < DEATHS:
+        time.sleep(draw.uniform(0, 0.2))
+        die(m, store)
+        again(m, store)
+        deaths += 1
+    for c in counters:
+        util.finish(c, 60 * SLOW)
+    assert bucket.get(m.key("n")) == b"120" and deaths
+    m.check()
+
+
+def test_connector(kept, store, bucket, scratch):
+    path = scratch / "c.sock"
+    m = kept(env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": path})
+    con = Connector(path)
+    assert con.put("k", b"1").status == 204
+    die(m, store)
+    with con.raw() as waits:            # it is accepted by the next one
+        waits.send(b"GET /keys/k HTTP/1.1\r\n\r\n")
+        again(m, store)
+        assert waits.answer().body == b"1"
+    m.stop()
+
+
+def test_a_restart_in_place_between(kept, store, bucket, program):
+    m = kept()
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    assert program("f.write(b'a')") == "1"
+    record = os.fstat(store.held["stateproxy-record"]).st_ino
+    assert m.ctl("restart", timeout=60).out == "restarted in place\n"
+    util.wait_until(lambda: store.has_all() and os.fstat(store.held["stateproxy-record"]).st_ino != record,
+                    what="the new record")
+    die(m, store)
+    again(m, store)
+    assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
+    assert bucket.get(m.key("f")) == b"ab"
+    m.stop()
+
+
+# -- when it cannot be
+
+
+def test_another_configuration(kept, store, bucket, program):
+    """What is left is given up: programs get an error, and a new mount serves."""
+    m = kept()
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    die(m, store)
+    m.env["STATE_PREFIX"] = "other"
+    again(m, store, "ready ")
+    assert "not taken over" in m.log() and "prefix is now other" in m.log()
+    assert program("f.write(b'x')") in ("OSError 107", "OSError 103")
+    (m.path / "g").write_bytes(b"new")
+    assert bucket.get("other/g") == b"new"
+    m.stop()
+
+
+def test_unmounted_meanwhile(kept, store):
+    m = kept()
+    die(m, store)
+    util.run(["umount", "-l", m.path])
+    again(m, store, "ready ")
+    (m.path / "g").write_bytes(b"new")
+    m.stop()
+
+
+def test_half_of_it_is_handed_in(kept, store):
+    m = kept()
+    die(m, store)
+    with store.lock:
+        names = [n for n in store.held if n != "stateproxy-record"]
+        for n in names[::2]:
+            os.close(store.held.pop(n))
+    again(m, store, "ready ")
+    assert "not taken over" in m.log() and util.mount_count(m.path) == 1
+    (m.path / "g").write_bytes(b"new")
+    m.stop()
