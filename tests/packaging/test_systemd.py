@@ -66,13 +66,18 @@ def test_service(machine, bucket):
     machine.run("systemctl reload stateproxy@x")
     util.wait_until(lambda: "SIGHUP: log.level" in journal(machine), 20, "the reload", every=0.1)
 
-    # it comes back after a death, with the mount
+    # it comes back after a death of all its processes, and goes on with what systemd has kept
     pid = int(show(machine, "MainPID"))
-    machine.run(["kill", "-KILL", pid])
+    util.wait_until(lambda: int(show(machine, "NFileDescriptorStore")) > 100, 20, "the store", every=0.1)
+    writer = begin_writing(machine)
+    machine.run("systemctl kill -s KILL stateproxy@x")
     util.wait_until(lambda: show(machine, "MainPID") not in ("0", str(pid)) and
                     show(machine, "ActiveState") == "active", 30, "the restart", every=0.1)
     assert machine.run("cat /mnt/x/a.txt").out == "hello\n"
-    assert len(machine.mounts()) == 1
+    assert len(machine.mounts()) == 1 and "taken over, all processes are there" in journal(machine), journal(machine)
+    end_writing(writer, bucket)
+    # the journal has fields
+    assert machine.run("journalctl --no-pager -o cat -u stateproxy@x STATEPROXY_PROCESS=supervisor").out
 
     # what is open when it stops is finished, and nothing is left
     writer = begin_writing(machine)
