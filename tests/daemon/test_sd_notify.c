@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -82,6 +83,43 @@ static void test_a_path(void **state)
     assert_int_equal(sd_notify_send(&n, "WATCHDOG=1"), -ECONNREFUSED);
     unlink(path);
     assert_int_equal(sd_notify_send(&n, "WATCHDOG=1"), -ENOENT);
+}
+
+/* A descriptor arrives with its message; a listener that does not read is not waited for. */
+static void test_descriptors(void **state)
+{
+    struct iovec iov;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } u;
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &u};
+    struct sd_notify n;
+    char path[100], text[100];
+    int fd, passed, r = 0;
+    struct stat before, after;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/sock", dir);
+    fd = listen_at(path);
+    init(&n, path, NULL, NULL);
+    assert_int_equal(sd_notify_send_fd(&n, fd, "FDSTORE=1\nFDNAME=x-%d", 7), 0);
+    iov = (struct iovec){.iov_base = text, .iov_len = sizeof(text)};
+    msg.msg_controllen = sizeof(u);
+    assert_int_equal(recvmsg(fd, &msg, 0), 20);
+    assert_memory_equal(text, "FDSTORE=1\nFDNAME=x-7", 20);
+    assert_int_equal(u.head.cmsg_type, SCM_RIGHTS);
+    memcpy(&passed, CMSG_DATA(&u.head), sizeof(passed));
+    assert_int_equal(fstat(fd, &before) | fstat(passed, &after), 0);
+    assert_true(before.st_ino == after.st_ino);
+    close(passed);
+    for (int i = 0; i < 100000 && r == 0; i++)
+        r = sd_notify_send_fd(&n, STDERR_FILENO, "FDSTORE=1");
+    assert_int_equal(r, -EAGAIN);
+    close(fd);
+    unlink(path);
+    init(&n, NULL, NULL, NULL);
+    assert_int_equal(sd_notify_send_fd(&n, STDERR_FILENO, "FDSTORE=1"), -ENOENT);
 }
 
 static void test_an_abstract_name(void **state)
@@ -196,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_path),
+        cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_an_abstract_name),
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_a_manager_that_does_not_read_blocks_nobody),

@@ -1,0 +1,189 @@
+/* Descriptors that a service manager hands in go back to their old numbers, in whatever order they
+ * come; and what makes no sense is refused. (Giving and taking for real: test_fdstore.py.) */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/fdstore.h"
+
+static struct fdstore_left left;
+
+/* A file at number `at` that has `mark` as its content. */
+static bool put_fd(int at, int mark)
+{
+    int fd = memfd_create("x", 0);
+
+    if (fd < 0 || pwrite(fd, &mark, sizeof(mark), 0) != sizeof(mark))
+        return false;
+    if (fd == at)
+        return true;
+    return dup2(fd, at) == at && close(fd) == 0;
+}
+
+static bool has_mark(int fd, int want)
+{
+    int mark;
+
+    return pread(fd, &mark, sizeof(mark), 0) == sizeof(mark) && mark == want &&
+           (fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static bool is_closed(int fd)
+{
+    return fcntl(fd, F_GETFD) < 0;
+}
+
+/* fdstore_take for `n` descriptors with these names, marked 0, 1, ...; its result. */
+static int take_named(unsigned n, const char *names, pid_t pid)
+{
+    char a[64], b[64];
+    static char c[4096];
+    char *env[] = {a, b, c, NULL};
+    struct err err = {0};
+
+    for (unsigned i = 0; i < n && i < 100; i++) {
+        if (!put_fd(3 + (int)i, (int)i))
+            return -EIO;
+    }
+    snprintf(a, sizeof(a), "LISTEN_FDS=%u", n);
+    snprintf(b, sizeof(b), "LISTEN_PID=%d", (int)pid);
+    snprintf(c, sizeof(c), "LISTEN_FDNAMES=%s", names);
+    return fdstore_take(env, &left, &err);
+}
+
+/* Runs `test` in a process that has no descriptors but the first three. */
+static void in_process(bool (*test)(void))
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        syscall(SYS_close_range, 3, ~0U, 0);
+        _exit(test() ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static bool old_numbers(void)
+{
+    int r = take_named(6,
+                       "stateproxy-fd-4:stateproxy-fd-3:stateproxy-record:other:stateproxy-fd-900:"
+                       "stateproxy-fd-5",
+                       getpid());
+
+    return r == 0 && left.n == 4 && has_mark(4, 0) && has_mark(3, 1) && has_mark(900, 4) &&
+           has_mark(5, 5) && left.record > 900 && has_mark(left.record, 2) && is_closed(6) &&
+           is_closed(7) && is_closed(8);
+}
+
+static bool not_for_us(void)
+{
+    int r = take_named(1, "stateproxy-record", getpid() + 1);
+
+    return r == 0 && left.n == 0 && left.record == -1 && !is_closed(3);
+}
+
+static bool nothing_handed_in(void)
+{
+    int r = take_named(0, "", getpid());
+
+    return r == 0 && left.n == 0 && left.record == -1;
+}
+
+static bool twice(void)
+{
+    return take_named(2, "stateproxy-fd-9:stateproxy-fd-9", getpid()) == -EPROTO;
+}
+
+static bool too_many(void)
+{
+    return take_named(FDSTORE_MAX + 1, "stateproxy-fd-9", getpid()) == -E2BIG;
+}
+
+/* Names that are none, and fewer than descriptors: not ours, so closed. */
+static bool odd_names(void)
+{
+    int r = take_named(7,
+                       "stateproxy-fd-:stateproxy-fd-2:stateproxy-fd-x:stateproxy-fd-99999:"
+                       "stateproxy-fd-123456:",
+                       getpid());
+
+    for (int fd = 3; fd < 10; fd++) {
+        if (!is_closed(fd))
+            return false;
+    }
+    return r == 0 && left.n == 0 && left.record == -1;
+}
+
+static bool one_is_missing(void)
+{
+    if (take_named(1, "stateproxy-fd-9", getpid()) != 0)
+        return false;
+    close(9);
+    return take_named(0, "", getpid()) == 0;
+}
+
+static void test_take(void **state)
+{
+    (void)state;
+    in_process(old_numbers);
+    in_process(not_for_us);
+    in_process(nothing_handed_in);
+    in_process(twice);
+    in_process(too_many);
+    in_process(odd_names);
+    in_process(one_is_missing);
+}
+
+/* What is discarded is closed, and the keeper is asked to drop it. */
+static bool discard(void)
+{
+    char path[100], env_text[128], got[128];
+    char *env[] = {env_text, NULL};
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd, n = 0;
+
+    if (take_named(2, "stateproxy-fd-20:stateproxy-fd-30", getpid()) != 0)
+        return false;
+    snprintf(path, sizeof(path), "/tmp/test-fdstore-%d", (int)getpid());
+    snprintf(env_text, sizeof(env_text), "NOTIFY_SOCKET=%s", path);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+        return false;
+    fdstore_discard(&left, env);
+    unlink(path);
+    while (recv(fd, got, sizeof(got), 0) > 0)
+        n += memcmp(got, "FDSTOREREMOVE=1\nFDNAME=stateproxy-", 34) == 0;
+    return n == 3 && is_closed(20) && is_closed(30) && left.n == 0;
+}
+
+static void test_discard(void **state)
+{
+    (void)state;
+    in_process(discard);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_take),
+        cmocka_unit_test(test_discard),
+    };
+
+    return cmocka_run_group_tests_name("fdstore", tests, NULL, NULL);
+}
