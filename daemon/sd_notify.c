@@ -59,7 +59,8 @@ void sd_notify_init(struct sd_notify *n, char *const *env)
 }
 
 /* `passed`: a descriptor that goes with it, -1 = none. */
-static int send_message(const struct sd_notify *n, int passed, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static int send_message(const struct sd_notify *n, int passed,
+                                                              const char *fmt, va_list ap)
 {
     cleanup_fd int fd = -1;
     char text[MESSAGE_MAX];
