@@ -11,8 +11,7 @@
 #include "conf/conf_value.h"
 
 #define DEV_FD "/dev/fd/"
-#define NAME_BYTES_MAX 255 /* bytes of one path component, as in the kernel */
-#define TAGS_MAX 10        /* of one object, at S3 */
+#define TAGS_MAX 10 /* of one object, at S3 */
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -122,7 +121,7 @@ static bool components_are_names(const char *text)
     for (;;) {
         size_t n = strcspn(text, "/");
 
-        if (n == 0 || n > NAME_BYTES_MAX)
+        if (n == 0)
             return false;
         if (text[0] == '.' && (n == 1 || (n == 2 && text[1] == '.')))
             return false;

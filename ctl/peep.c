@@ -18,12 +18,13 @@ static bool peep_name(struct shm *shm, uint32_t node, char *path, size_t *at)
     uint32_t l = *long_name;
     size_t len = *(const volatile uint16_t *)&n->name_len;
     size_t max = l == SHM_NIL ? SHM_NAME_INLINE : SHM_NAME_MAX;
+    enum shm_name_pool_no no = shm_name_pool_of(len);
 
     if (len == 0 || len > max || len + 1 > *at ||
-        (l != SHM_NIL && l >= shm->header->sizes.long_names))
+        (l != SHM_NIL && l >= shm_name_pool_size(&shm->header->sizes, no)))
         return false;
     *at -= len;
-    memcpy(path + *at, shm_node_name(shm, node), len);
+    memcpy(path + *at, l == SHM_NIL ? n->name : shm_long_name_at(shm, no, l)->bytes, len);
     path[--*at] = '/';
     return true;
 }

@@ -31,12 +31,14 @@
 /* 256 pages of 4 KiB: the default of the sysctl fs.fuse.max_pages_limit. */
 #define FUSE_MAX_WRITE_MAX (1u << 20)
 
-#define FUSE_NAME_BYTES 255 /* longest name of a directory entry, without NUL */
+/* Longest name of a directory entry, without NUL: FUSE_NAME_MAX of kernels before 6.15, which has
+ * PATH_MAX - 1. */
+#define FUSE_NAME_BYTES 1024
 
 /* A deferred request is kept as a record of at most this many bytes (fuse_request_save). Two names
  * of FUSE_NAME_BYTES fit. Only these can be longer: IOCTL, BATCH_FORGET, NOTIFY_REPLY, and any
  * request whose name is too long: reply to those at once. */
-#define FUSE_RECORD_BYTES 1024
+#define FUSE_RECORD_BYTES 2112
 
 /* The newest minor version whose additions are defined here. */
 #define FUSE_MINOR_KNOWN 45

@@ -38,7 +38,7 @@ static int check_component(const char *s, size_t len, bool last)
         return -EINVAL;
     if ((len == 1 && s[0] == '.') || (len == 2 && s[0] == '.' && s[1] == '.'))
         return -EINVAL;
-    return len > S3_KEY_COMPONENT_MAX ? -ENAMETOOLONG : 0;
+    return 0;
 }
 
 int s3_url_check_key(const char *key)

@@ -13,7 +13,6 @@
 #define S3_URL_AUTHORITY_MAX 336 /* bucket, host, port */
 #define S3_URL_BASE_MAX 640      /* base path and bucket, percent-encoded */
 #define S3_URL_SOURCE_MAX 264    /* a bucket, or the ARN of an access point, and "/object" */
-#define S3_KEY_COMPONENT_MAX 255
 
 struct s3_url {
     bool tls;

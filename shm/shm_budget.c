@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "shm/shm_handle.h"
+#include "shm/shm_journal.h"
 #include "shm/shm_layout.h"
 
 #define CGROUP_TEXT_MAX 8192
@@ -25,7 +27,9 @@
 #define NODES_MIN 16384u
 #define NODES_MAX (1u << 20)
 #define UPLOAD_TOUCHED 8192 /* what an upload of 50 parts touches of its slot: the rest is a hole */
-#define NODE_BYTES 344      /* a node (280), its hash head, its share of the long names */
+/* A node (280), its hash head, its share of the long names. (That of the longest ones would be 32
+ * more: they are a hole as long as there are none.) */
+#define NODE_BYTES 344
 
 static uint64_t budget_least(uint64_t a, uint64_t b)
 {
@@ -176,10 +180,11 @@ static uint64_t fixed_bytes(const struct shm_sizes *s)
 
     for (int i = 0; i < SHM_TABLES; i++) {
         if (i != SHM_TABLE_NODE && i != SHM_TABLE_BLOCK && i != SHM_TABLE_BLOCK_DATA &&
-            i != SHM_TABLE_UPLOAD)
+            i != SHM_TABLE_UPLOAD && i != SHM_TABLE_HANDLE && i != SHM_TABLE_ARENA)
             n += shm_layout[i].size(s);
     }
-    return n + s->sessions * (uint64_t)UPLOAD_TOUCHED;
+    return n + s->sessions * (uint64_t)UPLOAD_TOUCHED + shm_handle_filled(s) +
+           s->workers * (uint64_t)shm_arena_filled(s);
 }
 
 static uint32_t nodes_for(uint64_t bytes)
@@ -219,6 +224,7 @@ int shm_budget_sizes(uint64_t limit, uint32_t workers, uint32_t sessions, uint32
     left = limit - fixed < LEFT_MAX ? limit - fixed : LEFT_MAX;
     s.nodes = nodes_for(left / 4);
     s.long_names = s.nodes / 8;
+    s.longest_names = s.nodes / 32;
     s.blocks = (uint32_t)(left / 2 / SHM_BLOCK_SIZE);
     *ret = s;
     return 0;

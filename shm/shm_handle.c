@@ -5,9 +5,14 @@
 #include <errno.h>
 #include <string.h>
 
-size_t shm_handle_size(const struct shm_sizes *s)
+size_t shm_handle_filled(const struct shm_sizes *s)
 {
     return sizeof(struct shm_handle_table) + (size_t)s->handles * sizeof(struct shm_handle);
+}
+
+size_t shm_handle_size(const struct shm_sizes *s)
+{
+    return shm_handle_filled(s) + (size_t)s->handles * SHM_START_MAX;
 }
 
 void shm_handle_init(struct shm *shm)
@@ -86,6 +91,32 @@ void shm_handle_free(struct shm *shm, uint32_t idx)
     shm_set(shm, shm->meta, shm->handles->live, shm->handles->live - 1);
 }
 
+/* The caller must save it before it stores. */
+static char *start_of(struct shm *shm, uint32_t idx, size_t len)
+{
+    char *beside = (char *)shm->handles + shm_handle_filled(&shm->header->sizes);
+
+    return len <= SHM_START_INLINE ? shm_handle_hints(shm, idx)->start
+                                   : beside + (size_t)idx * SHM_START_MAX;
+}
+
+const char *shm_handle_start(struct shm *shm, uint32_t idx)
+{
+    return start_of(shm, idx, shm_handle_at(shm, idx)->start_len);
+}
+
+void shm_handle_set_start(struct shm *shm, uint32_t idx, const char *start, size_t len)
+{
+    struct shm_handle *h = shm_handle_edit(shm, idx);
+    char *to = start_of(shm, idx, len);
+
+    assert(len <= SHM_START_MAX);
+    if (len > SHM_START_INLINE)
+        shm_save(shm, shm->meta, to, len);
+    memcpy(to, start, len);
+    h->start_len = (uint16_t)len;
+}
+
 uint64_t shm_handle_fh(struct shm *shm, uint32_t idx)
 {
     return (uint64_t)shm_handle_at(shm, idx)->generation << 32 | idx;
@@ -125,6 +156,8 @@ static int check_slots(struct shm *shm, struct err *err)
         if (h->kind > SHM_HANDLE_DIR || h->node >= shm->header->sizes.nodes ||
             shm_node_at(shm, h->node)->opens == 0)
             return err_set(err, EUCLEAN, "handle %u: its node %u is not open", i, h->node);
+        if (h->kind == SHM_HANDLE_DIR && h->start_len > SHM_START_MAX)
+            return err_set(err, EUCLEAN, "handle %u: a start of %u bytes", i, h->start_len);
     }
     if (live != t->live)
         return err_set(err, EUCLEAN, "%u handles live, counted %u", t->live, live);

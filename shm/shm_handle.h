@@ -25,6 +25,9 @@ struct shm_stream {
 
 #define SHM_STREAMS 5
 
+#define SHM_START_MAX (SHM_NAME_MAX + 5) /* a name, a slash, U+10FFFF: after which a page starts */
+#define SHM_START_INLINE 260             /* longer ones are beside the handle */
+
 /* Writer, readers: any worker, under shm->meta. The streams are not saved: what a dying process
  * leaves there costs a request too many, or a smaller window. If the owner dies: rolled back.
  * States: FREE -> FILE or DIR -> FREE. */
@@ -43,8 +46,7 @@ struct shm_handle {
             uint64_t turned_at;  /* offset of the request upon which `page` was turned to */
             uint32_t page;       /* the page that `start` begins */
             uint16_t start_len;
-            char start[SHM_NAME_MAX + 5]; /* name after which that page starts; room for a U+10FFFF
-                                           * after it */
+            char start[SHM_START_INLINE]; /* shm_handle_start() */
         };
         struct {
             uint32_t turn;     /* file: number of its reads */
@@ -63,6 +65,8 @@ struct shm_reader {
 
 #define SHM_READERS 64
 
+/* Followed in memory by the long starts, SHM_START_MAX bytes for each handle: a hole while there
+ * are none. */
 struct shm_handle_table {
     uint32_t free_handle, fresh_handle; /* free chain (index + 1); first entry never used */
     uint32_t live;
@@ -72,6 +76,8 @@ struct shm_handle_table {
 };
 
 size_t shm_handle_size(const struct shm_sizes *sizes);
+/* The bytes of it that are not a hole. */
+size_t shm_handle_filled(const struct shm_sizes *sizes);
 void shm_handle_init(struct shm *shm);
 must_use int shm_handle_check(struct shm *shm, struct err *err);
 
@@ -88,6 +94,11 @@ must_use int64_t shm_handle_new(struct shm *shm, enum shm_handle_kind kind, uint
                                 uint32_t flags);
 /* Frees it and decrements the node's opens. */
 void shm_handle_free(struct shm *shm, uint32_t idx);
+
+/* A directory: the name after which its page starts, start_len bytes (without a NUL), and how to
+ * change it; `len` is at most SHM_START_MAX. */
+const char *shm_handle_start(struct shm *shm, uint32_t idx);
+void shm_handle_set_start(struct shm *shm, uint32_t idx, const char *start, size_t len);
 
 /* The fh that the kernel sees, and back: SHM_NIL if none of this kind is open. */
 uint64_t shm_handle_fh(struct shm *shm, uint32_t idx);

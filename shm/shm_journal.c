@@ -12,14 +12,19 @@ static size_t whole_pages(const struct shm_sizes *s, size_t n)
     return (n + s->page - 1) & ~(size_t)(s->page - 1);
 }
 
-/* One arena: a page with the request head at its end, the payload, struct shm_arena, the
- * records. */
-static size_t arena_stride(const struct shm_sizes *s)
+/* A page with the request head at its end, the payload, struct shm_arena, the records. */
+size_t shm_arena_filled(const struct shm_sizes *s)
 {
     size_t n = s->page + s->payload + sizeof(struct shm_arena) +
                (size_t)s->records * sizeof(struct shm_record);
 
     return whole_pages(s, n);
+}
+
+/* One arena: that, and the long requests. */
+static size_t arena_stride(const struct shm_sizes *s)
+{
+    return shm_arena_filled(s) + whole_pages(s, (size_t)s->records * SHM_REQUEST_MAX);
 }
 
 static uint8_t *arena_base(struct shm *shm, uint32_t worker)
@@ -54,7 +59,7 @@ uint8_t *shm_arena_read_area(struct shm *shm, uint32_t worker)
 
 void *shm_arena_span(struct shm *shm, uint32_t worker, size_t *ret_len)
 {
-    *ret_len = arena_stride(&shm->header->sizes);
+    *ret_len = shm_arena_filled(&shm->header->sizes);
     return arena_base(shm, worker);
 }
 
@@ -69,6 +74,15 @@ struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i
 {
     assert(i < shm->header->sizes.records);
     return (struct shm_record *)(shm_arena_of(shm, worker) + 1) + i;
+}
+
+uint8_t *shm_arena_request(struct shm *shm, uint32_t worker, uint32_t i, size_t len)
+{
+    uint8_t *beside = arena_base(shm, worker) + shm_arena_filled(&shm->header->sizes);
+
+    assert(len <= SHM_REQUEST_MAX);
+    return len <= SHM_RECORD_REQUEST ? shm_arena_record(shm, worker, i)->request
+                                     : beside + (size_t)i * SHM_REQUEST_MAX;
 }
 
 const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at)
@@ -98,7 +112,7 @@ static int check_record(const struct shm_record *r, uint32_t worker, uint32_t i,
 {
     uint32_t state = atomic_load_explicit(&r->state, memory_order_relaxed);
 
-    if (state > SHM_RECORD_APPLIED || r->request_len > SHM_RECORD_REQUEST ||
+    if (state > SHM_RECORD_APPLIED || r->request_len > SHM_REQUEST_MAX ||
         (r->reply_len > SHM_RECORD_REPLY && r->reply_len != SHM_REPLY_IN_ARENA))
         return err_set(err, EUCLEAN, "arena %u, record %u: state %u, request %u, reply %u", worker,
                        i, state, r->request_len, r->reply_len);

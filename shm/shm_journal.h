@@ -19,8 +19,10 @@
 #include "shm/shm_node.h"
 
 #define SHM_READ_HEAD 80 /* before the payload: fuse_in_header and fuse_write_in */
-/* maximum size of a request that can wait: two names of 255 bytes and their header fit */
+/* A request that can wait. In its record: two names of 255 bytes and their header fit. A longer one
+ * is beside the record: two of SHM_NAME_MAX fit. */
 #define SHM_RECORD_REQUEST 696
+#define SHM_REQUEST_MAX 2112
 #define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
 #define SHM_REPLY_MAX 65536  /* one READDIRPLUS reply */
 #define SHM_COUNTED_MAX 512  /* nodes whose lookup count one READDIRPLUS reply may raise */
@@ -115,8 +117,8 @@ struct shm_record {
     uint32_t unused_too;
     uint32_t entered; /* it creates or removes a key in the directory `node`: hold_enter() */
     uint8_t reply[SHM_RECORD_REPLY];
-    uint8_t request[SHM_RECORD_REQUEST];
-    union shm_progress progress; /* of a request that waits; initially zero */
+    uint8_t request[SHM_RECORD_REQUEST]; /* shm_arena_request() */
+    union shm_progress progress;         /* of a request that waits; initially zero */
     uint8_t unused[8];
 };
 
@@ -126,7 +128,8 @@ struct shm_record {
 /* struct shm_arena: the requests of one worker slot. Same writer and readers as struct shm_record.
  * `counted` lists the nodes whose lookup count was raised for the reply that is being built: if the
  * worker dies before APPLIED, recovery lowers the counts again, as the request is replayed. The
- * records follow in memory. */
+ * records follow in memory, and, at a page of their own, the requests that do not fit into them:
+ * these are a hole as long as there are none. */
 struct shm_arena {
     uint32_t pid;         /* of the worker in this slot; 0 = none yet */
     uint32_t incarnation; /* +1 with each worker */
@@ -145,11 +148,16 @@ struct shm_arena {
 };
 
 size_t shm_arena_size(const struct shm_sizes *sizes);
+/* The bytes of one arena that are not a hole. */
+size_t shm_arena_filled(const struct shm_sizes *sizes);
 void shm_arena_init(struct shm *shm);
 must_use int shm_arena_check(struct shm *shm, struct err *err);
 
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
+
+/* Where a request of `len` bytes (up to SHM_REQUEST_MAX) is that belongs to this record. */
+uint8_t *shm_arena_request(struct shm *shm, uint32_t worker, uint32_t i, size_t len);
 
 /* Position of a walk through the journal: initially {0}. `worker`: of the record that was returned
  * last. */

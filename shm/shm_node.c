@@ -14,6 +14,12 @@ static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines
 
 #define LONG_SCAN 1024u /* long names that one search for a victim checks */
 
+/* Bytes of an entry of each pool. */
+static const size_t name_stride[SHM_NAME_POOLS] = {
+    [SHM_NAMES_LONG] = sizeof(struct shm_long_name) + SHM_NAME_LONG + 1,
+    [SHM_NAMES_LONGEST] = sizeof(struct shm_long_name) + SHM_NAME_MAX,
+};
+
 static uint32_t *node_heads(struct shm *shm)
 {
     return (uint32_t *)(shm->nodes + 1);
@@ -29,19 +35,36 @@ static size_t nodes_off(const struct shm_sizes *s)
     return sizeof(struct shm_node_table) + heads_len(s);
 }
 
-static struct shm_long_name *long_name_at(struct shm *shm, uint32_t i)
+uint32_t shm_name_pool_size(const struct shm_sizes *s, enum shm_name_pool_no no)
 {
-    const struct shm_sizes *s = &shm->header->sizes;
-    uint8_t *base =
-        (uint8_t *)shm->nodes + nodes_off(s) + (size_t)s->nodes * sizeof(struct shm_node);
+    return no == SHM_NAMES_LONG ? s->long_names : s->longest_names;
+}
 
-    return (struct shm_long_name *)base + i;
+static size_t pool_off(const struct shm_sizes *s, enum shm_name_pool_no no)
+{
+    size_t off = nodes_off(s) + (size_t)s->nodes * sizeof(struct shm_node);
+
+    for (unsigned i = 0; i < (unsigned)no; i++)
+        off += shm_name_pool_size(s, i) * name_stride[i];
+    return off;
+}
+
+/* The caller must save it before it stores. */
+static struct shm_long_name *long_name_at(struct shm *shm, enum shm_name_pool_no no, uint32_t i)
+{
+    uint8_t *base = (uint8_t *)shm->nodes + pool_off(&shm->header->sizes, no);
+
+    return (struct shm_long_name *)(base + i * name_stride[no]);
+}
+
+const struct shm_long_name *shm_long_name_at(struct shm *shm, enum shm_name_pool_no no, uint32_t i)
+{
+    return long_name_at(shm, no, i);
 }
 
 size_t shm_node_size(const struct shm_sizes *s)
 {
-    return nodes_off(s) + (size_t)s->nodes * sizeof(struct shm_node) +
-           (size_t)s->long_names * sizeof(struct shm_long_name);
+    return pool_off(s, SHM_NAME_POOLS);
 }
 
 /* The caller must save it before it stores. */
@@ -110,7 +133,9 @@ const char *shm_node_name(struct shm *shm, uint32_t idx)
 {
     const struct shm_node *n = shm_node_at(shm, idx);
 
-    return n->long_name == SHM_NIL ? n->name : long_name_at(shm, n->long_name)->bytes;
+    return n->long_name == SHM_NIL
+               ? n->name
+               : long_name_at(shm, shm_name_pool_of(n->name_len), n->long_name)->bytes;
 }
 
 static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name, size_t len)
@@ -309,44 +334,45 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx)
 
 static void node_free(struct shm *shm, uint32_t idx);
 
-/* A node with a long name that can be evicted, SHM_NIL if none was found. For when all long names
- * are in use. Where it stopped is not saved: a call that fails is undone, and the next one must
- * search further. */
-static uint32_t long_victim(struct shm *shm)
+/* A node with a name in this pool that can be evicted, SHM_NIL if none was found. For when all of
+ * the pool are in use. Where it stopped is not saved: a call that fails is undone, and the next one
+ * must search further. */
+static uint32_t long_victim(struct shm *shm, enum shm_name_pool_no no)
 {
-    struct shm_node_table *t = shm->nodes;
-    uint32_t total = shm->header->sizes.long_names;
+    struct shm_name_pool *pool = &shm->nodes->names[no];
+    uint32_t total = shm_name_pool_size(&shm->header->sizes, no);
 
     for (uint32_t i = 0; i < total && i < LONG_SCAN; i++) {
-        uint32_t idx = long_name_at(shm, t->long_hand)->link;
+        uint32_t idx = long_name_at(shm, no, pool->hand)->link;
 
-        t->long_hand = (t->long_hand + 1) % total;
+        pool->hand = (pool->hand + 1) % total;
         if (is_evictable(shm_node_at(shm, idx)))
             return idx;
     }
     return SHM_NIL;
 }
 
-/* A free long name, SHM_NIL if there is none. */
-static uint32_t long_alloc(struct shm *shm)
+/* A free entry of the pool, SHM_NIL if there is none. */
+static uint32_t long_alloc(struct shm *shm, enum shm_name_pool_no no)
 {
     struct shm_node_table *t = shm->nodes;
+    struct shm_name_pool *pool = &t->names[no];
     uint32_t i;
 
-    if (!t->free_long && t->fresh_long >= shm->header->sizes.long_names) {
-        uint32_t victim = long_victim(shm);
+    if (!pool->free && pool->fresh >= shm_name_pool_size(&shm->header->sizes, no)) {
+        uint32_t victim = long_victim(shm, no);
 
         if (victim == SHM_NIL)
             return SHM_NIL;
         shm_set(shm, shm->meta, t->evictions, t->evictions + 1);
         node_free(shm, victim);
     }
-    if (t->free_long) {
-        i = t->free_long - 1;
-        shm_set(shm, shm->meta, t->free_long, long_name_at(shm, i)->link);
+    if (pool->free) {
+        i = pool->free - 1;
+        shm_set(shm, shm->meta, pool->free, long_name_at(shm, no, i)->link);
     } else {
-        i = t->fresh_long;
-        shm_set(shm, shm->meta, t->fresh_long, i + 1);
+        i = pool->fresh;
+        shm_set(shm, shm->meta, pool->fresh, i + 1);
     }
     return i;
 }
@@ -355,6 +381,7 @@ static uint32_t long_alloc(struct shm *shm)
 static int name_put(struct shm *shm, uint32_t idx, const char *name, size_t len)
 {
     struct shm_node *n = shm_node_edit(shm, idx);
+    enum shm_name_pool_no no = shm_name_pool_of(len);
     struct shm_long_name *l;
     uint32_t i;
 
@@ -363,11 +390,11 @@ static int name_put(struct shm *shm, uint32_t idx, const char *name, size_t len)
         memmove(n->name, name, len);
         return 0;
     }
-    i = long_alloc(shm);
+    i = long_alloc(shm, no);
     if (i == SHM_NIL)
         return -ENOMEM;
-    l = long_name_at(shm, i);
-    shm_save(shm, shm->meta, l, sizeof(*l));
+    l = long_name_at(shm, no, i);
+    shm_save(shm, shm->meta, l, sizeof(*l) + len);
     l->link = idx;
     memmove(l->bytes, name, len);
     n->long_name = i;
@@ -376,12 +403,13 @@ static int name_put(struct shm *shm, uint32_t idx, const char *name, size_t len)
 
 static void name_drop(struct shm *shm, struct shm_node *n)
 {
-    struct shm_node_table *t = shm->nodes;
+    enum shm_name_pool_no no = shm_name_pool_of(n->name_len);
+    struct shm_name_pool *pool = &shm->nodes->names[no];
 
     if (n->long_name == SHM_NIL)
         return;
-    shm_set(shm, shm->meta, long_name_at(shm, n->long_name)->link, t->free_long);
-    shm_set(shm, shm->meta, t->free_long, n->long_name + 1);
+    shm_set(shm, shm->meta, long_name_at(shm, no, n->long_name)->link, pool->free);
+    shm_set(shm, shm->meta, pool->free, n->long_name + 1);
     n->long_name = SHM_NIL;
 }
 

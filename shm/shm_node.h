@@ -15,8 +15,8 @@
 
 #include "shm/shm_segment.h"
 
-#define SHM_NAME_MAX 255
-#define SHM_NAME_INLINE 68 /* longer names are in the long-name table */
+#define SHM_NAME_MAX 1024  /* as long as a key of S3; no kernel with FUSE takes less */
+#define SHM_NAME_INLINE 68 /* longer names are in one of the pools of long names */
 #define SHM_ETAG_MAX 72    /* with quotes and NUL, as in S3 answers */
 #define SHM_ROOT 0         /* index of the root node; its node id is FUSE_ROOT_ID, 1 */
 #define SHM_MODE_UNSET UINT32_C(0xffffffff)
@@ -84,7 +84,7 @@ struct shm_node {
     uint32_t opens;              /* handles open on it */
     uint16_t name_len;
     uint16_t flags;
-    uint32_t long_name; /* index into the long-name table, SHM_NIL = inline */
+    uint32_t long_name; /* index into the pool for names of this length, SHM_NIL = inline */
     /* content generation: part of the block-cache key, changed whenever the bytes change;
      * directory: that of its newest listing */
     uint32_t content;
@@ -129,9 +129,25 @@ struct shm_node {
     char name[SHM_NAME_INLINE];
 };
 
+/* Names that do not fit into a node are in one of two pools, by their length. The second one is a
+ * hole in memory as long as there are no such names. */
+enum shm_name_pool_no {
+    SHM_NAMES_LONG,    /* up to SHM_NAME_LONG bytes: as long as those of other file systems */
+    SHM_NAMES_LONGEST, /* up to SHM_NAME_MAX */
+    SHM_NAME_POOLS
+};
+
+#define SHM_NAME_LONG 255
+
 struct shm_long_name {
     uint32_t link; /* in use: the node that has it; free: the next free one, index + 1 */
-    char bytes[SHM_NAME_MAX + 1];
+    char bytes[];  /* SHM_NAME_LONG + 1, or SHM_NAME_MAX */
+};
+
+struct shm_name_pool {
+    uint32_t free, fresh; /* free chain (index + 1); first entry never used */
+    uint32_t hand;        /* where the search for one to evict continues; never saved */
+    uint32_t unused;
 };
 
 #define SHM_REOPEN_SETS 256 /* a thread's notes are all in one of them; a power of two */
@@ -175,7 +191,7 @@ struct shm_moved {
  * and the long names. Memory that was never used stays untouched (`fresh`). */
 struct shm_node_table {
     uint32_t free_node, fresh_node; /* free chain (index + 1); first entry never used */
-    uint32_t free_long, fresh_long;
+    struct shm_name_pool names[SHM_NAME_POOLS];
     uint32_t lru_first, lru_last; /* most and least recently used evictable node; index + 1 */
     uint32_t live;
     uint32_t evictable;
@@ -184,7 +200,6 @@ struct shm_node_table {
     uint32_t next_content;
     uint32_t moved_dirs;  /* directories that were renamed: the next place in `moved` */
     uint64_t reopened_ns; /* monotonic: when the newest OPEN in `reopens` came in */
-    uint32_t long_hand;   /* where the search for a long name to evict continues; never saved */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
     struct shm_moved moved[SHM_MOVED];
@@ -350,6 +365,18 @@ uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, siz
 
 /* The name in its directory, not NUL-terminated; name_len says how long. */
 const char *shm_node_name(struct shm *shm, uint32_t idx);
+
+/* The pool for names of this length, which must be more than SHM_NAME_INLINE. */
+static inline enum shm_name_pool_no shm_name_pool_of(size_t len)
+{
+    return len <= SHM_NAME_LONG ? SHM_NAMES_LONG : SHM_NAMES_LONGEST;
+}
+
+/* How many names a pool has room for. */
+uint32_t shm_name_pool_size(const struct shm_sizes *sizes, enum shm_name_pool_no no);
+
+/* An entry of a pool: i is less than its size. */
+const struct shm_long_name *shm_long_name_at(struct shm *shm, enum shm_name_pool_no no, uint32_t i);
 
 /* A node that only the kernel holds (no child, handle, session): a candidate for
  * NOTIFY_INVAL_ENTRY. Checks up to `scan` nodes from *cursor on. SHM_NIL if there is none among

@@ -4,13 +4,18 @@
 #include <errno.h>
 
 struct tally {
-    uint32_t live, evictable, children, long_names;
+    uint32_t live, evictable, children, names[SHM_NAME_POOLS];
     uint64_t lookups;
 };
 
-static const struct shm_long_name *long_names(struct shm *shm)
+/* Its name is in a pool: the entry is its own. */
+static bool has_long_name(struct shm *shm, uint32_t idx)
 {
-    return (const void *)(shm_node_at(shm, 0) + shm->header->sizes.nodes);
+    const struct shm_node *n = shm_node_at(shm, idx);
+    enum shm_name_pool_no no = shm_name_pool_of(n->name_len);
+
+    return n->long_name < shm->nodes->names[no].fresh &&
+           shm_long_name_at(shm, no, n->long_name)->link == idx;
 }
 
 static int check_name(struct shm *shm, uint32_t idx, struct err *err)
@@ -20,9 +25,7 @@ static int check_name(struct shm *shm, uint32_t idx, struct err *err)
 
     if (n->name_len == 0 || n->name_len > SHM_NAME_MAX)
         return err_set(err, EUCLEAN, "node %u: name of %u bytes", idx, n->name_len);
-    if (is_long
-            ? n->long_name >= shm->nodes->fresh_long || long_names(shm)[n->long_name].link != idx
-            : n->long_name != SHM_NIL)
+    if (is_long ? !has_long_name(shm, idx) : n->long_name != SHM_NIL)
         return err_set(err, EUCLEAN, "node %u: long name %u is not its own", idx, n->long_name);
     if ((n->flags & SHM_NODE_CURRENT) &&
         shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len) != idx)
@@ -45,7 +48,7 @@ static int check_node(struct shm *shm, uint32_t idx, struct tally *t, struct err
     t->lookups += n->nlookup;
     t->children += n->children;
     t->evictable += listed;
-    t->long_names += n->long_name != SHM_NIL;
+    t->names[shm_name_pool_of(n->name_len)] += n->long_name != SHM_NIL;
     if (pinned == listed)
         return err_set(err, EUCLEAN, "node %u: pinned %d, evictable %d", idx, pinned, listed);
     if (idx == SHM_ROOT)
@@ -121,7 +124,7 @@ static int node_check_chains(struct shm *shm, struct err *err)
 /* Everything that is not in use is in the free chain. */
 static int node_check_free(struct shm *shm, const struct tally *t, struct err *err)
 {
-    uint32_t nodes = t->live, longs = t->long_names, at;
+    uint32_t nodes = t->live, at;
 
     for (at = shm->nodes->free_node; at && nodes <= shm->nodes->fresh_node;
          at = shm_node_at(shm, at - 1)->hash_next) {
@@ -129,12 +132,23 @@ static int node_check_free(struct shm *shm, const struct tally *t, struct err *e
             return err_set(err, EUCLEAN, "node %u: live and free", at - 1);
         nodes++;
     }
-    for (at = shm->nodes->free_long; at && longs <= shm->nodes->fresh_long;
-         at = long_names(shm)[at - 1].link)
-        longs++;
-    if (nodes != shm->nodes->fresh_node || longs != shm->nodes->fresh_long)
-        return err_set(err, EUCLEAN, "%u of %u nodes, %u of %u long names in use or free", nodes,
-                       shm->nodes->fresh_node, longs, shm->nodes->fresh_long);
+    if (nodes != shm->nodes->fresh_node)
+        return err_set(err, EUCLEAN, "%u of %u nodes in use or free", nodes,
+                       shm->nodes->fresh_node);
+    return 0;
+}
+
+static int check_free_names(struct shm *shm, enum shm_name_pool_no no, uint32_t used,
+                            struct err *err)
+{
+    const struct shm_name_pool *pool = &shm->nodes->names[no];
+
+    for (uint32_t at = pool->free; at && used <= pool->fresh;
+         at = shm_long_name_at(shm, no, at - 1)->link)
+        used++;
+    if (used != pool->fresh)
+        return err_set(err, EUCLEAN, "pool %d: %u of %u long names in use or free", (int)no, used,
+                       pool->fresh);
     return 0;
 }
 
@@ -163,6 +177,8 @@ static int node_check_locked(struct shm *shm, struct err *err)
         r = check_lru(shm, t.evictable, err);
     if (r == 0)
         r = node_check_free(shm, &t, err);
+    for (unsigned i = 0; r == 0 && i < SHM_NAME_POOLS; i++)
+        r = check_free_names(shm, i, t.names[i], err);
     /* Quadratic, so only if the table is small enough not to stall the mount. */
     if (r == 0 && shm->nodes->fresh_node <= 4096)
         r = check_children(shm, err);

@@ -15,7 +15,9 @@ void shm_notify_init(struct shm *shm)
     shm->notify->head = shm->notify->tail = shm->notify->n_pages = 0;
 }
 
-static struct shm_notify *notify_put(struct shm *shm)
+/* `len`: bytes of its union that will be stored to. Of a slot only what is in use is saved. */
+static struct shm_notify *notify_put(struct shm *shm, enum shm_notify_kind kind, uint32_t count,
+                                     uint64_t node_id, size_t len)
 {
     struct shm_notify_ring *r = shm->notify;
     struct shm_notify *n;
@@ -25,7 +27,10 @@ static struct shm_notify *notify_put(struct shm *shm)
         return NULL;
     }
     n = &r->slot[r->tail % SHM_NOTIFY_SLOTS];
-    shm_save(shm, shm->meta, n, sizeof(*n));
+    shm_save(shm, shm->meta, n, offsetof(struct shm_notify, name) + len);
+    n->kind = kind;
+    n->n = count;
+    n->node_id = node_id;
     shm_set(shm, shm->meta, r->tail, r->tail + 1);
     return n;
 }
@@ -55,32 +60,31 @@ static void put_pages(struct shm *shm, uint64_t id)
 
 void shm_notify_inode(struct shm *shm, uint32_t node)
 {
-    struct shm_notify *n = notify_put(shm);
-
+    (void)notify_put(shm, SHM_NOTIFY_INODE, 0, shm_node_id(shm, node), 0);
     put_pages(shm, shm_node_id(shm, node));
-    if (n)
-        *n = (struct shm_notify){.kind = SHM_NOTIFY_INODE, .node_id = shm_node_id(shm, node)};
 }
 
 void shm_notify_entry(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
-    struct shm_notify *n = len <= SHM_NAME_MAX ? notify_put(shm) : NULL;
+    struct shm_notify *n = NULL;
 
+    if (len <= SHM_NAME_MAX)
+        n = notify_put(shm, SHM_NOTIFY_ENTRY, (uint32_t)len, shm_node_id(shm, parent), len + 1);
     if (!n)
         return;
-    *n = (struct shm_notify){
-        .kind = SHM_NOTIFY_ENTRY, .n = (uint32_t)len, .node_id = shm_node_id(shm, parent)};
     memcpy(n->name, name, len);
+    n->name[len] = '\0';
 }
 
 void shm_notify_prune(struct shm *shm, const uint64_t *node_ids, uint32_t n_ids)
 {
-    struct shm_notify *n = n_ids && n_ids <= SHM_NOTIFY_NODES ? notify_put(shm) : NULL;
+    size_t len = n_ids * sizeof(*node_ids);
+    struct shm_notify *n = NULL;
 
-    if (!n)
-        return;
-    *n = (struct shm_notify){.kind = SHM_NOTIFY_PRUNE, .n = n_ids};
-    memcpy(n->nodes, node_ids, n_ids * sizeof(*node_ids));
+    if (n_ids && n_ids <= SHM_NOTIFY_NODES)
+        n = notify_put(shm, SHM_NOTIFY_PRUNE, n_ids, 0, len);
+    if (n)
+        memcpy(n->nodes, node_ids, len);
 }
 
 bool shm_notify_next(struct shm *shm, struct shm_notify *ret)

@@ -57,9 +57,9 @@ static int check_sizes(const struct shm_sizes *s, struct err *err)
 {
     if (!within(s->workers, 1, SHM_WORKERS_MAX) || !within(s->nodes, 64, SHM_COUNT_MAX) ||
         (s->nodes & (s->nodes - 1)) || !within(s->long_names, 0, SHM_COUNT_MAX) ||
-        !within(s->handles, 1, SHM_COUNT_MAX) || !within(s->sessions, 1, SHM_SESSIONS_MAX) ||
-        !within(s->records, 1, SHM_RECORDS_MAX) || !within(s->baselines, 0, SHM_BASELINES_MAX) ||
-        !within(s->blocks, 8, SHM_COUNT_MAX) ||
+        !within(s->longest_names, 0, SHM_COUNT_MAX) || !within(s->handles, 1, SHM_COUNT_MAX) ||
+        !within(s->sessions, 1, SHM_SESSIONS_MAX) || !within(s->records, 1, SHM_RECORDS_MAX) ||
+        !within(s->baselines, 0, SHM_BASELINES_MAX) || !within(s->blocks, 8, SHM_COUNT_MAX) ||
         !within(s->payload, SHM_PAYLOAD_MIN, SHM_PAYLOAD_MAX) || s->payload % SHM_PAYLOAD_MIN ||
         !within(s->page, SHM_PAGE_MIN, SHM_PAGE_MAX) || (s->page & (s->page - 1)))
         return err_set(err, EINVAL, "shared memory: sizes make no sense");

@@ -31,9 +31,10 @@
 
 /* Number of entries of each table; from the memory budget (shm_budget.h) and the configuration. */
 struct shm_sizes {
-    uint32_t workers;    /* 1..SHM_WORKERS_MAX */
-    uint32_t nodes;      /* a power of two */
-    uint32_t long_names; /* number of names that do not fit into a node */
+    uint32_t workers;       /* 1..SHM_WORKERS_MAX */
+    uint32_t nodes;         /* a power of two */
+    uint32_t long_names;    /* number of names that do not fit into a node, of up to 255 bytes */
+    uint32_t longest_names; /* the same, of up to SHM_NAME_MAX */
     uint32_t handles;
     uint32_t sessions; /* = spool slots */
     uint32_t records;  /* deferred requests of one worker */

@@ -65,7 +65,7 @@ static void test_prefix(void **state)
     static const char *const good[] = {"",    "a",    "models/v2",  "a b/c",
                                        "...", "a/.b", "\xc3\xbc/x", NULL};
     static const char *const bad[] = {"a//b", ".", "..", "a/./b", "a/../b", "../a", "a/..", NULL};
-    char component[257];
+    char component[513];
 
     (void)state;
     accept_all(conf_check_prefix, good);
@@ -75,9 +75,7 @@ static void test_prefix(void **state)
     check_one(conf_check_prefix, "a/", "a");
     check_one(conf_check_prefix, "//a/b//", "a/b");
     memset(component, 'c', sizeof(component));
-    component[256] = '\0';
-    check_one(conf_check_prefix, component, NULL);
-    component[255] = '\0';
+    component[512] = '\0';
     check_one(conf_check_prefix, component, component);
 }
 

@@ -109,7 +109,7 @@ static void mount_toy(struct fixture *f)
 
 static char *path_of(const struct fixture *f, const char *name)
 {
-    static char path[512];
+    static char path[2048];
 
     snprintf(path, sizeof(path), "%s/%s", f->point, name);
     return path;
@@ -288,16 +288,16 @@ static void test_no_getxattr_for_writes(void **state)
 static void test_long_name(void **state)
 {
     struct fixture *f = *state;
-    char name[300];
+    char name[FUSE_NAME_BYTES + 100];
     struct stat st;
 
     mount_toy(f);
     memset(name, 'n', sizeof(name));
-    name[255] = '\0';
+    name[FUSE_NAME_BYTES] = '\0';
     assert_int_equal(stat(path_of(f, name), &st), -1);
     assert_int_equal(errno, ENOENT);
-    name[255] = 'n';
-    name[299] = '\0';
+    name[FUSE_NAME_BYTES] = 'n';
+    name[FUSE_NAME_BYTES + 1] = '\0';
     assert_int_equal(stat(path_of(f, name), &st), -1);
     assert_int_equal(errno, ENAMETOOLONG);
     check_served_well(f);

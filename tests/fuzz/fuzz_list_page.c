@@ -67,11 +67,11 @@ static void make_page(const uint8_t *data, size_t size)
     while (size >= 3) {
         bool dir = data[0] & 1;
         uint32_t used = list_page_header(page)->used;
-        size_t name_len = data[1], etag_len = data[2] % 72;
+        size_t name_len = data[1] * 4u, etag_len = data[2] % 72;
         struct list_entry e = {.type = dir ? LIST_DIR : LIST_FILE,
                                .size = size,
                                .name = (const char *)data + 3,
-                               .name_len = data[1]};
+                               .name_len = (uint16_t)name_len};
 
         if (size - 3 < name_len + etag_len)
             break;

@@ -421,13 +421,25 @@ def test_the_longest_name(m, get):
 
 
 def test_names_that_are_too_long(m, keys):
-    name = "n" * 256
+    name = "n" * 1025
     for call in (lambda p: os.open(p, os.O_WRONLY | os.O_CREAT), os.mkdir, os.stat, os.unlink,
                  lambda p: os.rename(m.path / "f", p)):
         (m.path / "f").write_bytes(b"x")
         with fails_with(errno.ENAMETOOLONG):
             call(m.path / name)
     assert keys() == ["f"]
+
+
+def test_names_that_this_server_does_not_take(m, keys):
+    """It has a file for each key. (Others take more: test_long_names.py.)"""
+    name = "n" * 256
+    (m.path / "f").write_bytes(b"x")
+    with fails_with(errno.ENAMETOOLONG):
+        (m.path / name).write_bytes(b"x")
+    for call in os.mkdir, lambda p: os.rename(m.path / "f", p):     # it calls these an error of its own
+        with pytest.raises(OSError):
+            call(m.path / name)
+    assert not (m.path / name).exists() and keys() == ["f"] and os.listdir(m.path) == ["f"]
 
 
 # -- directories

@@ -31,7 +31,7 @@ def names_of(keys):
     out = {}
     for key in keys:
         name, slash, _ = key.partition("/")
-        if name not in ("", ".", "..") and len(name.encode()) <= 255:
+        if name not in ("", ".", ".."):
             out[name] = bool(slash) or out.get(name, False)
     return out
 

@@ -26,6 +26,7 @@ static const struct shm_sizes crash_sizes = {
     .workers = 1,
     .nodes = 64,
     .long_names = 8,
+    .longest_names = 8,
     .handles = 8,
     .sessions = 4,
     .records = 2,
@@ -58,6 +59,7 @@ static void get_ranges(const struct shm *shm, struct range r[RANGES])
     r[SHM_TABLE_META_LOCK].len = 0;
     r[SHM_TABLE_BLOCK_DATA].len = 0;
     r[SHM_TABLE_UPLOAD].len = offsetof(struct shm_upload, part[8]); /* of the first session */
+    r[SHM_TABLE_NOTIFY].len = offsetof(struct shm_notify_ring, slot[8]);
     r[SHM_TABLE_BLOCK] = table(h, SHM_TABLE_BLOCK, sizeof(struct shm_mutex));
     r[SHM_TABLE_ARENA] =
         (struct range){(size_t)((uint8_t *)a - shm->base), offsetof(struct shm_arena, reply)};
@@ -117,11 +119,16 @@ static void state_free(struct state *s)
 static void copy_unsaved(struct shm *shm, uint8_t *to, const uint8_t *from)
 {
     const struct shm_header *h = shm->header;
-    size_t hand = h->table_off[SHM_TABLE_NODE] + offsetof(struct shm_node_table, long_hand);
+    size_t names = h->table_off[SHM_TABLE_NODE] + offsetof(struct shm_node_table, names);
     size_t block = h->table_off[SHM_TABLE_BLOCK] + h->table_len[SHM_TABLE_BLOCK] -
                    h->sizes.blocks * sizeof(struct shm_block);
 
-    memcpy(to + hand, from + hand, sizeof(uint32_t));
+    for (int i = 0; i < SHM_NAME_POOLS; i++) {
+        size_t hand =
+            names + i * sizeof(struct shm_name_pool) + offsetof(struct shm_name_pool, hand);
+
+        memcpy(to + hand, from + hand, sizeof(uint32_t));
+    }
     for (uint32_t i = 0; i < h->sizes.blocks; i++) {
         size_t used = block + i * sizeof(struct shm_block) + offsetof(struct shm_block, used);
 

@@ -25,6 +25,7 @@ const struct shm_sizes fx_small = {
     .workers = 4,
     .nodes = 64,
     .long_names = 8,
+    .longest_names = 8,
     .handles = 16,
     .sessions = 4,
     .records = 4,

@@ -18,7 +18,7 @@
 #include "shm/shm_node.h"
 #include "shm/shm_segment.h"
 
-/* Workers 4, nodes 64, long names 8, handles 16, sessions 4, records 4, blocks 8. */
+/* Workers 4, nodes 64, long names 8 and 8, handles 16, sessions 4, records 4, blocks 8. */
 extern const struct shm_sizes fx_small;
 
 struct shm *fx_new(const struct shm_sizes *sizes);

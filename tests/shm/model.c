@@ -55,12 +55,17 @@ static uint32_t count_live(const struct model *m)
     return count;
 }
 
-static uint32_t count_long(const struct model *m)
+static bool in_pool(const struct model_node *n, enum shm_name_pool_no no)
+{
+    return n->len > SHM_NAME_INLINE && shm_name_pool_of(n->len) == no;
+}
+
+static uint32_t count_long(const struct model *m, enum shm_name_pool_no no)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < MODEL_NODES; i++)
-        count += m->n[i].live && m->n[i].len > SHM_NAME_INLINE;
+        count += m->n[i].live && in_pool(&m->n[i], no);
     return count;
 }
 
@@ -121,23 +126,23 @@ static void evict(struct model *m, uint32_t idx)
     model_update(m, m->n[idx].parent);
 }
 
-/* The one with a long name that the segment has evicted: any that is evictable. SHM_NIL if none is
- * gone. */
-static uint32_t gone_long(const struct model *m, struct shm *shm)
+/* The one with a name of this pool that the segment has evicted: any that is evictable. SHM_NIL if
+ * none is gone. */
+static uint32_t gone_long(const struct model *m, struct shm *shm, enum shm_name_pool_no no)
 {
     for (uint32_t i = 0; i < m->n_lru; i++) {
         const struct model_node *n = &m->n[m->lru[i]];
 
-        if (n->len > SHM_NAME_INLINE && shm_node_of_id(shm, n->id) == SHM_NIL)
+        if (in_pool(n, no) && shm_node_of_id(shm, n->id) == SHM_NIL)
             return m->lru[i];
     }
     return SHM_NIL;
 }
 
-static bool any_long_evictable(const struct model *m)
+static bool any_long_evictable(const struct model *m, enum shm_name_pool_no no)
 {
     for (uint32_t i = 0; i < m->n_lru; i++) {
-        if (m->n[m->lru[i]].len > SHM_NAME_INLINE)
+        if (in_pool(&m->n[m->lru[i]], no))
             return true;
     }
     return false;
@@ -146,14 +151,15 @@ static bool any_long_evictable(const struct model *m)
 /* Makes room for a long name; false if there cannot be any. */
 static bool room_for_long(struct model *m, struct shm *shm, size_t len, bool failed)
 {
+    enum shm_name_pool_no no = shm_name_pool_of(len);
     uint32_t victim;
 
-    if (len <= SHM_NAME_INLINE || count_long(m) < shm->header->sizes.long_names)
+    if (len <= SHM_NAME_INLINE || count_long(m, no) < shm_name_pool_size(&shm->header->sizes, no))
         return true;
-    if (!any_long_evictable(m))
+    if (!any_long_evictable(m, no))
         return false;
     assert_false(failed);
-    victim = gone_long(m, shm);
+    victim = gone_long(m, shm, no);
     assert_int_not_equal(victim, SHM_NIL);
     evict(m, victim);
     return true;

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "shm/shm_budget.h"
+#include "shm/shm_handle.h"
+#include "shm/shm_journal.h"
 #include "shm/shm_layout.h"
 #include "tests/shm/fixture.h"
 
@@ -203,13 +205,24 @@ static void test_this_machine(void **state)
 
 #define BASELINES 4096 /* as with compare-and-set */
 
+static uint64_t whole_pages(const struct shm_sizes *s, uint64_t n)
+{
+    return (n + s->page - 1) & ~(uint64_t)(s->page - 1);
+}
+
+/* Without what stays a hole: nearly all of the uploads, and places for the longest names, except
+ * those of nodes. */
 static uint64_t segment_bytes(const struct shm_sizes *s)
 {
     uint64_t n = s->page;
 
     for (int i = 0; i < SHM_TABLES; i++) {
-        if (i != SHM_TABLE_UPLOAD) /* a hole, nearly all of it */
-            n += (shm_layout[i].size(s) + s->page - 1) & ~(uint64_t)(s->page - 1);
+        if (i == SHM_TABLE_HANDLE)
+            n += whole_pages(s, shm_handle_filled(s));
+        else if (i == SHM_TABLE_ARENA)
+            n += s->workers * (uint64_t)shm_arena_filled(s);
+        else if (i != SHM_TABLE_UPLOAD)
+            n += whole_pages(s, shm_layout[i].size(s));
     }
     return n;
 }
@@ -252,7 +265,7 @@ static void all_limits_fit(uint32_t baselines)
                 continue;
             }
             assert_true(s.blocks >= 64);
-            assert_true(s.nodes >= 16384 && s.long_names >= 1024);
+            assert_true(s.nodes >= 16384 && s.long_names >= 1024 && s.longest_names >= 512);
             assert_true(segment_bytes(&s) + heap <= (limit ? limit : SHM_BUDGET_DEFAULT));
         }
     }

@@ -23,17 +23,19 @@
 #include "shm/shm_version_id.h"
 
 #define LONG_LEN 200
+#define LONGEST_LEN 300
 
 /* What prepare() made, for run(). */
 static struct {
     uint32_t dir, node, other, block;
     uint32_t session, handle;
+    size_t long_len;
     char long_name[SHM_NAME_MAX + 1];
 } at;
 
 static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number)
 {
-    fx_name(at.long_name, LONG_LEN, c, number);
+    fx_name(at.long_name, at.long_len, c, number);
     return fx_put(shm, parent, at.long_name, "1");
 }
 
@@ -47,25 +49,37 @@ static void prepare_some(struct shm *shm)
     at.other = fx_mkdir(shm, SHM_ROOT, "other");
 }
 
-/* The same with no free node and no free long name; the oldest ones are alone in their
+/* The same with no free node and no free name of this length; the oldest ones are alone in their
  * directories. */
-static void prepare_full(struct shm *shm)
+static void fill(struct shm *shm, size_t long_len)
 {
-    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "of the first");
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "of the first"), total;
     char name[16];
 
+    at.long_len = long_len;
+    total = shm_name_pool_size(&shm->header->sizes, shm_name_pool_of(long_len));
     put_long(shm, dir, 'v', 1);
     dir = fx_mkdir(shm, SHM_ROOT, "of the last");
     fx_put(shm, dir, "last", "1");
     prepare_some(shm);
-    for (unsigned i = 1; i < shm->header->sizes.long_names; i++)
+    for (unsigned i = 1; i < total; i++)
         put_long(shm, SHM_ROOT, 'l', i);
     for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
         snprintf(name, sizeof(name), "n%u", i);
         fx_put(shm, SHM_ROOT, name, "1");
     }
     put_long(shm, fx_find(shm, SHM_ROOT, "of the first"), 'v', 1);
-    fx_name(at.long_name, LONG_LEN, 'x', 1);
+    fx_name(at.long_name, at.long_len, 'x', 1);
+}
+
+static void prepare_full(struct shm *shm)
+{
+    fill(shm, LONG_LEN);
+}
+
+static void prepare_full_longest(struct shm *shm)
+{
+    fill(shm, LONGEST_LEN);
 }
 
 /* Interns in the "dir" of prepare_some(), within a section. */
@@ -124,13 +138,24 @@ static void run_intern_long(struct shm *shm)
 }
 
 /* A node can be had, but no long name: half of it is done, and undone. */
-static void prepare_no_long_name(struct shm *shm)
+static void pin_long_names(struct shm *shm)
 {
-    prepare_full(shm);
     for (uint32_t i = 1; i < shm->header->sizes.nodes; i++) {
         if (shm_node_at(shm, i)->name_len > SHM_NAME_INLINE)
             fx_ref(shm, i, 1);
     }
+}
+
+static void prepare_no_long_name(struct shm *shm)
+{
+    prepare_full(shm);
+    pin_long_names(shm);
+}
+
+static void prepare_no_longest_name(struct shm *shm)
+{
+    prepare_full_longest(shm);
+    pin_long_names(shm);
 }
 
 static void run_detach(struct shm *shm)
@@ -176,12 +201,13 @@ static void run_private_long(struct shm *shm)
     struct shm_version v = fx_file("1");
 
     shm_lock(shm, shm->meta);
-    (void)!shm_node_private(shm, at.dir, at.long_name, LONG_LEN, &v, 7);
+    (void)!shm_node_private(shm, at.dir, at.long_name, at.long_len, &v, 7);
     shm_unlock(shm, shm->meta);
 }
 
 static void prepare_move(struct shm *shm)
 {
+    at.long_len = LONG_LEN;
     prepare_some(shm);
     put_long(shm, at.other, 'r', 1);
 }
@@ -189,8 +215,18 @@ static void prepare_move(struct shm *shm)
 static void run_move(struct shm *shm)
 {
     shm_lock(shm, shm->meta);
-    (void)!shm_node_move(shm, at.node, at.other, at.long_name, LONG_LEN);
+    (void)!shm_node_move(shm, at.node, at.other, at.long_name, at.long_len);
     shm_unlock(shm, shm->meta);
+}
+
+/* The one that is moved has a name of the other pool. */
+static void prepare_longest_to_long(struct shm *shm)
+{
+    prepare_move(shm);
+    at.long_len = LONGEST_LEN;
+    at.node = put_long(shm, at.dir, 'n', 1);
+    at.long_len = LONG_LEN;
+    fx_name(at.long_name, at.long_len, 'r', 1);
 }
 
 static void prepare_move_private(struct shm *shm)
@@ -405,6 +441,23 @@ static void prepare_handle(struct shm *shm)
     fx_lock(shm);
     at.handle = (uint32_t)shm_handle_new(shm, SHM_HANDLE_FILE, at.node, 5);
     fx_unlock(shm);
+}
+
+static void prepare_dir_handle(struct shm *shm)
+{
+    prepare_some(shm);
+    fx_lock(shm);
+    at.handle = (uint32_t)shm_handle_new(shm, SHM_HANDLE_DIR, at.dir, 0);
+    shm_handle_set_start(shm, at.handle, "a name", 6);
+    fx_unlock(shm);
+    fx_name(at.long_name, SHM_NAME_MAX, 's', 1);
+}
+
+static void run_set_start(struct shm *shm)
+{
+    shm_lock(shm, shm->meta);
+    shm_handle_set_start(shm, at.handle, at.long_name, SHM_NAME_MAX);
+    shm_unlock(shm, shm->meta);
 }
 
 static void run_handle_free(struct shm *shm)
@@ -646,7 +699,7 @@ static void run_create(struct shm *shm)
     }
     shm_handle_edit(shm, (uint32_t)handle)->session = (uint32_t)session;
     shm_node_list_stale(shm, at.dir);
-    shm_notify_entry(shm, at.dir, at.long_name, LONG_LEN);
+    shm_notify_entry(shm, at.dir, at.long_name, at.long_len);
     shm_save(shm, shm->meta, rec, sizeof(*rec));
     rec->target = (uint32_t)handle;
     rec->session = (uint32_t)session;
@@ -823,6 +876,10 @@ static const struct crash_op ops[] = {
     OP("node_move, replacing", prepare_move, run_move),
     OP("node_move, evicting", prepare_full, run_move),
     OP("node_move, failing", prepare_no_long_name, run_move),
+    OP("node_intern, longest name", prepare_full_longest, run_intern_long),
+    OP("node_intern, longest name, failing", prepare_no_longest_name, run_intern_long),
+    OP("node_move, longest name", prepare_full_longest, run_move),
+    OP("node_move, longest to long name", prepare_longest_to_long, run_move),
     OP("node_ref", prepare_some, run_ref),
     OP("node_forget", prepare_pinned, run_forget),
     OP("node busy, content, stale", prepare_some, run_marks),
@@ -843,6 +900,7 @@ static const struct crash_op ops[] = {
     OP("session_free", prepare_closing, run_session_free),
     OP("handle_new", prepare_some, run_handle_new),
     OP("handle_free", prepare_handle, run_handle_free),
+    OP("handle_set_start, long", prepare_dir_handle, run_set_start),
     OP("notify_entry", prepare_some, run_notify),
     OP("notify_inode, full ring", prepare_ring_full, run_notify_dropped),
     OP("notify_written", prepare_notify, run_written),

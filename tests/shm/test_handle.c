@@ -68,6 +68,34 @@ static void test_reuse_is_told(void **state)
     release(shm, idx);
 }
 
+/* Where the page of a directory starts: in the handle, or beside it. */
+static void test_starts(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t one = (uint32_t)open_one(shm, SHM_HANDLE_DIR, SHM_ROOT);
+    uint32_t two = (uint32_t)open_one(shm, SHM_HANDLE_DIR, SHM_ROOT);
+    static const size_t lens[] = {0, 1, SHM_START_INLINE, SHM_START_INLINE + 1, SHM_START_MAX, 7};
+    char start[SHM_START_MAX], other[SHM_START_MAX];
+
+    memset(other, 'o', sizeof(other));
+    fx_lock(shm);
+    shm_handle_set_start(shm, two, other, sizeof(other));
+    fx_unlock(shm);
+    for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+        memset(start, 'a' + (int)i, sizeof(start));
+        fx_lock(shm);
+        shm_handle_set_start(shm, one, start, lens[i]);
+        fx_unlock(shm);
+        assert_int_equal(shm_handle_at(shm, one)->start_len, lens[i]);
+        assert_memory_equal(shm_handle_start(shm, one), start, lens[i]);
+        assert_memory_equal(shm_handle_start(shm, two), other, sizeof(other));
+        fx_check(shm);
+    }
+    store_handle(shm, one)->start_len = SHM_START_MAX + 1;
+    assert_int_equal(shm_handle_check(shm, NULL), -EUCLEAN);
+    store_handle(shm, one)->start_len = 0;
+}
+
 static void test_full(void **state)
 {
     struct shm *shm = *state;
@@ -141,8 +169,8 @@ static void test_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_life),       TEST(test_reuse_is_told), TEST(test_full),
-        TEST(test_strange_fh), TEST(test_check),
+        TEST(test_life),   TEST(test_reuse_is_told), TEST(test_full),
+        TEST(test_starts), TEST(test_strange_fh),    TEST(test_check),
     };
 
     return cmocka_run_group_tests_name("shm_handle", tests, NULL, NULL);

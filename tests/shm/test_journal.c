@@ -33,7 +33,7 @@ static void test_nothing_overlaps(void **state)
     uint32_t workers = shm->header->sizes.workers;
 
     for (uint32_t w = 0; w < workers; w++) {
-        uint8_t *start, *end;
+        uint8_t *start, *end, *beside = NULL;
         size_t len;
 
         start = shm_arena_span(shm, w, &len);
@@ -45,11 +45,18 @@ static void test_nothing_overlaps(void **state)
             assert_true(r >= (uint8_t *)(shm_arena_of(shm, w) + 1));
             assert_true(r + sizeof(struct shm_record) <= end);
             assert_int_equal((uintptr_t)r % 8, 0);
+            r = shm_arena_request(shm, w, i, SHM_RECORD_REQUEST);
+            assert_ptr_equal(r, shm_arena_record(shm, w, i)->request);
+            r = shm_arena_request(shm, w, i, SHM_REQUEST_MAX);
+            assert_true(r >= end && r >= beside);
+            assert_int_equal((uintptr_t)r % 8, 0);
+            beside = r + SHM_REQUEST_MAX;
         }
         if (w + 1 < workers)
-            assert_ptr_equal(shm_arena_span(shm, w + 1, &len), end);
+            assert_true((uint8_t *)shm_arena_span(shm, w + 1, &len) >= beside);
         else
-            assert_int_equal(end - (uint8_t *)shm->arenas, shm_arena_size(&shm->header->sizes));
+            assert_in_range(beside - (uint8_t *)shm->arenas, 1,
+                            shm_arena_size(&shm->header->sizes));
         memset(shm_arena_read_area(shm, w), 0xff, SHM_READ_HEAD + shm->header->sizes.payload);
         assert_int_equal(shm_arena_of(shm, w)->pid, 0);
     }
@@ -65,7 +72,8 @@ static void test_record(void **state)
     assert_int_equal((uint8_t *)shm_arena_record(shm, 0, 1) - (uint8_t *)r, sizeof(*r));
     assert_int_equal(r->state, SHM_RECORD_FREE);
     /* A rename of two longest names: header, its argument, both with NUL. */
-    assert_true(SHM_RECORD_REQUEST >= 40 + 16 + 2 * (SHM_NAME_MAX + 1));
+    assert_true(SHM_RECORD_REQUEST >= 40 + 16 + 2 * (SHM_NAME_LONG + 1));
+    assert_true(SHM_REQUEST_MAX >= 40 + 16 + 2 * (SHM_NAME_MAX + 1));
     assert_true(SHM_RECORD_REPLY >= 128 + 16); /* entry and open */
 }
 
@@ -117,7 +125,9 @@ static void test_check(void **state)
         assert_int_equal(shm_arena_check(shm, &err), -EUCLEAN);
         r->state = SHM_RECORD_APPLIED;
         assert_int_equal(shm_arena_check(shm, &err), 0);
-        r->request_len = SHM_RECORD_REQUEST + 1;
+        r->request_len = SHM_REQUEST_MAX;
+        assert_int_equal(shm_arena_check(shm, &err), 0);
+        r->request_len = SHM_REQUEST_MAX + 1;
         assert_int_equal(shm_arena_check(shm, &err), -EUCLEAN);
         r->request_len = 0;
         r->reply_len = SHM_RECORD_REPLY + 1;

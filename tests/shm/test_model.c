@@ -33,11 +33,11 @@ static uint32_t some_node(struct run *r, bool dir)
     return dir ? SHM_ROOT : SHM_NIL;
 }
 
-/* One of 40 names, some of them long. */
+/* One of 40 names, some of them long, and some of these longer than elsewhere. */
 static size_t some_name(struct run *r, char *name)
 {
     uint32_t i = below(r, 40);
-    size_t len = i % 4 == 0 ? 73 + i * 4 : 2 + i % 7;
+    size_t len = i % 4 ? 2 + i % 7 : i % 8 ? 73 + i * 4 : 250 + i * 20;
 
     fx_name(name, len, 'n', i);
     return len;

@@ -283,11 +283,12 @@ static void test_names_of_all_lengths(void **state)
     struct shm *shm;
 
     (void)state;
-    sizes.nodes = 512;
-    sizes.long_names = SHM_NAME_MAX;
+    sizes.nodes = 2048;
+    sizes.long_names = SHM_NAME_LONG;
+    sizes.longest_names = SHM_NAME_MAX - SHM_NAME_LONG;
     shm = fx_new(&sizes);
     for (size_t len = 1; len <= SHM_NAME_MAX; len++) {
-        memset(name, (int)len, len);
+        memset(name, (int)(len % 255) + 1, len);
         name[len] = '\0';
         fx_put(shm, SHM_ROOT, name, "1");
     }
@@ -295,7 +296,7 @@ static void test_names_of_all_lengths(void **state)
     for (size_t len = 1; len <= SHM_NAME_MAX; len++) {
         uint32_t idx;
 
-        memset(name, (int)len, len);
+        memset(name, (int)(len % 255) + 1, len);
         name[len] = '\0';
         idx = fx_find(shm, SHM_ROOT, name);
         assert_int_not_equal(idx, SHM_NIL);
@@ -576,16 +577,24 @@ static void test_move_long_names(void **state)
     struct shm *shm = *state;
     uint32_t idx = fx_put(shm, SHM_ROOT, "name", "1");
     char one[SHM_NAME_MAX + 1], two[SHM_NAME_MAX + 1];
+    char three[SHM_NAME_MAX + 1], four[SHM_NAME_MAX + 1];
 
     fx_name(one, 255, 'a', 1);
     fx_name(two, 73, 'b', 1);
+    fx_name(three, 256, 'c', 1);
     for (int i = 0; i < 100; i++) { /* none is lost on the way */
         assert_int_equal(move(shm, idx, SHM_ROOT, one), 0);
         assert_int_equal(move(shm, idx, SHM_ROOT, two), 0);
+        assert_int_equal(move(shm, idx, SHM_ROOT, three), 0);
+        fx_name(four, SHM_NAME_MAX, 'd', (unsigned)i);
+        assert_int_equal(move(shm, idx, SHM_ROOT, four), 0);
+        assert_memory_equal(shm_node_name(shm, idx), four, SHM_NAME_MAX);
         assert_int_equal(move(shm, idx, SHM_ROOT, "short"), 0);
     }
     assert_int_equal(fx_find(shm, SHM_ROOT, "short"), idx);
-    assert_int_equal(shm->nodes->fresh_long, 1);
+    assert_int_equal(shm->nodes->names[SHM_NAMES_LONG].fresh, 1);
+    assert_int_equal(shm->nodes->names[SHM_NAMES_LONGEST].fresh, 1);
+    fx_check(shm);
 }
 
 /* ---- private nodes ---- */

@@ -224,11 +224,10 @@ static void test_generation_wraps(void **state)
 
 /* ---- long names ---- */
 
-static int64_t put_long(struct shm *shm, unsigned number)
+static int64_t put_name(struct shm *shm, size_t len, unsigned number)
 {
     struct shm_version v = fx_file("1");
     char name[SHM_NAME_MAX + 1];
-    size_t len = SHM_NAME_INLINE + 1 + number % (SHM_NAME_MAX - SHM_NAME_INLINE);
     int64_t r;
 
     fx_name(name, len, 'l', number);
@@ -238,6 +237,18 @@ static int64_t put_long(struct shm *shm, unsigned number)
         assert_int_equal(shm->meta->log_used, 0);
     fx_unlock(shm);
     return r;
+}
+
+static int64_t put_long(struct shm *shm, unsigned number)
+{
+    size_t len = SHM_NAME_INLINE + 1 + number % (SHM_NAME_LONG - SHM_NAME_INLINE);
+
+    return put_name(shm, len, number);
+}
+
+static int64_t put_longest(struct shm *shm, unsigned number)
+{
+    return put_name(shm, SHM_NAME_LONG + 1 + number % (SHM_NAME_MAX - SHM_NAME_LONG), number);
 }
 
 /* There are fewer long names than nodes: nodes that have one go though others are free. */
@@ -251,7 +262,31 @@ static void test_long_names_run_out(void **state)
             fx_check(shm);
     }
     assert_int_equal(shm->nodes->live, 1 + shm->header->sizes.long_names);
-    assert_int_equal(shm->nodes->fresh_long, shm->header->sizes.long_names);
+    assert_int_equal(shm->nodes->names[SHM_NAMES_LONG].fresh, shm->header->sizes.long_names);
+    assert_int_equal(shm->nodes->names[SHM_NAMES_LONGEST].fresh, 0);
+}
+
+/* The longest have a pool of their own: they take nothing from the others, and the other way
+ * round. */
+static void test_longest_names_run_out(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t total = shm->header->sizes.longest_names;
+    uint32_t first = (uint32_t)put_long(shm, 0);
+
+    for (unsigned i = 0; i < 2000; i++) {
+        assert_true(put_longest(shm, i) >= 0);
+        if (i % 200 == 0)
+            fx_check(shm);
+    }
+    assert_int_equal(put_long(shm, 0), first);
+    assert_int_equal(shm->nodes->live, 2 + total);
+    assert_int_equal(shm->nodes->names[SHM_NAMES_LONGEST].fresh, total);
+    for (unsigned i = 0; i < total; i++)
+        fx_ref(shm, (uint32_t)put_longest(shm, i), 1);
+    assert_int_equal(put_longest(shm, 3000), -ENOMEM);
+    assert_true(put_long(shm, 3000) >= 0);
+    fx_check(shm);
 }
 
 static void test_long_names_pinned(void **state)
@@ -296,9 +331,10 @@ static void test_no_long_names_at_all(void **state)
     struct shm *shm;
 
     (void)state;
-    sizes.long_names = 0;
+    sizes.long_names = sizes.longest_names = 0;
     shm = fx_new(&sizes);
     assert_int_equal(put_long(shm, 1), -ENOMEM);
+    assert_int_equal(put_longest(shm, 1), -ENOMEM);
     fx_check(shm);
     shm_close(shm);
 }
@@ -345,7 +381,9 @@ static void test_a_million_names(void **state)
             dir = fx_mkdir(shm, i % 3 ? SHM_ROOT : dir, name);
             fx_ref(shm, dir, 1);
         }
-        assert_true((i % 10 ? put(shm, dir, "f", i) : put_long(shm, i)) >= 0);
+        assert_true((i % 10   ? put(shm, dir, "f", i)
+                     : i % 20 ? put_long(shm, i)
+                              : put_longest(shm, i)) >= 0);
         if (i % 17 == 16)
             fx_forget(shm, dir, 1);
         assert_true(shm->nodes->live <= shm->header->sizes.nodes);
@@ -371,6 +409,7 @@ int main(void)
         TEST(test_reuse_is_told),
         TEST(test_generation_wraps),
         TEST(test_long_names_run_out),
+        TEST(test_longest_names_run_out),
         TEST(test_long_names_pinned),
         cmocka_unit_test(test_no_long_names_at_all),
         cmocka_unit_test(test_long_name_search_is_bounded),

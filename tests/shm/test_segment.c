@@ -96,6 +96,7 @@ static const struct {
     {FIELD(nodes), 100},
     {FIELD(nodes), 1u << 31},
     {FIELD(long_names), UINT32_MAX},
+    {FIELD(longest_names), UINT32_MAX},
     {FIELD(handles), 0},
     {FIELD(handles), UINT32_MAX},
     {FIELD(sessions), 0},

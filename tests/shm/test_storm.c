@@ -29,6 +29,7 @@ static const struct shm_sizes storm_sizes = {
     .workers = WORKERS,
     .nodes = 256,
     .long_names = 24,
+    .longest_names = 8,
     .handles = 32,
     .sessions = 6,
     .records = 1,

@@ -10,7 +10,7 @@
 #include "shm/shm_session.h"
 #include "tests/shm/fixture.h"
 
-#define LONG_LEN 200
+#define LONG_LEN SHM_NAME_MAX
 
 static uint32_t put_long(struct shm *shm, uint32_t parent, char c, unsigned number,
                          const char *etag)
@@ -43,7 +43,7 @@ static struct full fill(struct shm *shm)
     f.moved = put_long(shm, dir, 'm', 1, "1");
     f.to = fx_mkdir(shm, SHM_ROOT, "to");
     f.replaced = put_long(shm, f.to, 'r', 1, "1");
-    for (unsigned i = 3; i < shm->header->sizes.long_names; i++)
+    for (unsigned i = 3; i < shm->header->sizes.longest_names; i++)
         put_long(shm, SHM_ROOT, 'l', i, "1");
     for (unsigned i = 0; shm->nodes->live < shm->header->sizes.nodes; i++) {
         snprintf(name, sizeof(name), "n%u", i);

@@ -27,6 +27,7 @@ static struct shm *new_segment(void)
     const struct shm_sizes sizes = {.workers = 2,
                                     .nodes = 64,
                                     .long_names = 8,
+                                    .longest_names = 8,
                                     .handles = 16,
                                     .sessions = FX_SESSIONS,
                                     .records = FX_RECORDS,

@@ -282,7 +282,7 @@ static void check_kind(const struct trial *t, const struct intent *in)
         fail_msg("%s: kind %d, flags %x", t->label, in->kind, in->flags);
 }
 
-#define SEEN_MAX 1024
+#define SEEN_MAX (2 * FUSE_NAME_BYTES + 256)
 
 /* Once what is asked twice: the kernel does so where it knows the name from before. */
 static void note(char seen[SEEN_MAX], const char *path, bool makes, bool passes)

@@ -131,7 +131,7 @@ static void nested(void **state)
     shadow.n = 0;
     for (unsigned len = 1; len <= sizeof(name); len++) {
         assert_false(list_shadow_pass(&shadow, name, len, false));
-        list_shadow_push(&shadow, name, (uint8_t)len, len, 0);
+        list_shadow_push(&shadow, name, (uint16_t)len, len, 0);
     }
     assert_int_equal(shadow.n, sizeof(name));
     for (size_t len = sizeof(name); len; len--) {

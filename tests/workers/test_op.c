@@ -149,7 +149,7 @@ static void applied_is_sent_once(void **state)
 static void a_name_too_long_to_keep(void **state)
 {
     struct fx *fx = *state;
-    char name[SHM_RECORD_REQUEST];
+    char name[SHM_REQUEST_MAX];
     struct op *op;
 
     memset(name, 'n', sizeof(name));
@@ -157,6 +157,31 @@ static void a_name_too_long_to_keep(void **state)
     op = mkdir_op(fx, UNIQUE, name);
     assert_true(op_keep(op) < 0);
     assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -ENAMETOOLONG);
+    all_free(fx);
+}
+
+/* The longest name that there can be: beside the record, where a replacement finds it too. */
+static void a_long_name_is_kept(void **state)
+{
+    struct fx *fx = *state;
+    char name[SHM_NAME_MAX + 1];
+    const struct shm_record *rec;
+    struct op *op;
+
+    memset(name, 'n', sizeof(name));
+    name[SHM_NAME_MAX] = '\0';
+    op = mkdir_op(fx, UNIQUE, name);
+    assert_int_equal(op_keep(op), 0);
+    rec = op->rec;
+    assert_true(rec->request_len > SHM_RECORD_REQUEST);
+    memset(shm_arena_read_area(fx->w.shm, fx->w.slot), 0xee, SHM_READ_HEAD + SHM_NAME_MAX);
+    assert_string_equal(fuse_req(op)->name, name);
+    assert_int_equal(fuse_req(op)->name_len, SHM_NAME_MAX);
+    assert_true(fuse_req(op)->name == (const char *)shm_arena_request(
+                                          fx->w.shm, fx->w.slot, op->rec_idx, rec->request_len) +
+                                          rec->request_len - SHM_NAME_MAX - 1);
+    op_fail(op, -EEXIST);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EEXIST);
     all_free(fx);
 }
 
@@ -1059,6 +1084,7 @@ int main(void)
         TEST(keeps),
         TEST(applied_is_sent_once),
         TEST(a_name_too_long_to_keep),
+        TEST(a_long_name_is_kept),
         TEST(records_run_out),
         TEST(waits_and_is_interrupted),
         TEST(what_stays_is_not_interrupted),

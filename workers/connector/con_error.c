@@ -127,7 +127,7 @@ void con_refuse_error(struct http_conn *c, int error, int http_status, enum s3_f
         con_refuse(
             c, v.status, v.code,
             "%s is not a key that every S3 server keeps as it is: no component may be empty, "
-            "\".\" or \"..\", or have more than 255 bytes",
+            "\".\" or \"..\"",
             name);
     else if (v.status == 403 && error == -EACCES)
         con_refuse(c, v.status, v.code, "access to %s denied: %s", name, text);

@@ -154,6 +154,16 @@ static int decode_current(struct worker *w, struct fuse_request *req)
     return fuse_decode(area, head->len, req);
 }
 
+/* The record was written by a worker that is dead now. */
+static int decode_kept(struct worker *w, const struct shm_record *rec, uint32_t rec_idx,
+                       struct fuse_request *req)
+{
+    if (rec->request_len > SHM_REQUEST_MAX)
+        return -EPROTO;
+    return fuse_decode_saved(shm_arena_request(w->shm, w->slot, rec_idx, rec->request_len),
+                             rec->request_len, req);
+}
+
 struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
 {
     struct op *op = op_new(w, &fuse_front, rec_idx);
@@ -164,7 +174,7 @@ struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
     if (op_is_current(op))
         r = decode_current(w, req);
     else
-        r = fuse_decode_saved(op->rec->request, op->rec->request_len, req);
+        r = decode_kept(w, op->rec, rec_idx, req);
     if (req->head)
         op_note(op, req->unique, req->opcode, req->nodeid);
     if (r == 0) {

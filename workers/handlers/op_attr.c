@@ -114,7 +114,9 @@ void op_getattr(struct op *op)
         then_getattr(op, 0, NULL);
 }
 
-/* Large, constant and plausible values: programs check whether there is space. */
+/* Large, constant and plausible values: programs check whether there is space. Longer names than
+ * this are taken where the key has room for them; one of this length fits nearly everywhere, at
+ * every server, and into the buffers of programs. */
 void op_statfs(struct op *op)
 {
     struct fuse_statfs_out out = {0};
@@ -122,7 +124,7 @@ void op_statfs(struct op *op)
     out.st.bsize = out.st.frsize = 1u << 20;
     out.st.blocks = out.st.bfree = out.st.bavail = UINT64_C(1) << 40; /* 1 EiB */
     out.st.files = out.st.ffree = UINT64_C(1) << 40;
-    out.st.namelen = SHM_NAME_MAX;
+    out.st.namelen = SHM_NAME_LONG;
     op_answer(op, &out, sizeof(out));
 }
 

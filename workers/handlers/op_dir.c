@@ -366,7 +366,7 @@ static void want_page(struct answer *a, struct list_want *want)
         rewind_to_start(w, a->handle);
     *want = (struct list_want){
         .node = a->dir, .content = a->content, .page = h->page, .listing_ns = h->listing_ns};
-    memcpy(want->start, h->start, h->start_len);
+    memcpy(want->start, shm_handle_start(w->shm, a->handle), h->start_len);
     worker_unlock(w);
 }
 
@@ -380,8 +380,7 @@ static void turn_page(struct answer *a, const uint8_t *page)
     worker_lock(w);
     h = shm_handle_edit(w->shm, a->handle);
     h->page++;
-    h->start_len = (uint16_t)strlen(next);
-    memcpy(h->start, next, h->start_len);
+    shm_handle_set_start(w->shm, a->handle, next, strlen(next));
     h->listing_ns = list_page_header(page)->listing_ns;
     h->turned_at = fuse_req(a->op)->read->offset;
     worker_unlock(w);

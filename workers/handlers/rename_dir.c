@@ -536,6 +536,25 @@ static void rename_dir_look(struct move *m, const char *token)
 
 /* ---- pages ---- */
 
+/* True if no key of the page becomes too long under the new name. (A later page may have one that
+ * does: then what was moved stays moved.) */
+static bool page_fits(struct move *m)
+{
+    size_t to = strlen(m->to);
+
+    for (const char *rest = m->keys.data; rest < m->keys.data + m->keys.len;
+         rest += strlen(rest) + 1) {
+        if (to + strlen(rest) <= S3_KEY_MAX)
+            continue;
+        m->op->logged = true;
+        log_warn("rename refused key=\"%s\" to=\"%s\" below=\"%s\": that key would have more than "
+                 "1024 bytes",
+                 m->from, m->to, rest);
+        return false;
+    }
+    return true;
+}
+
 static void on_page(void *arg, const struct s3_result *res)
 {
     struct move *m = arg;
@@ -546,6 +565,8 @@ static void on_page(void *arg, const struct s3_result *res)
     m->none = m->keys.len == 0;
     if (res->error) {
         rename_dir_end(m, res->error);
+    } else if (!m->none && !page_fits(m)) {
+        rename_dir_end(m, -ENAMETOOLONG);
     } else if (!m->none) {
         m->vain = 0;
         fill_movers(m);

@@ -17,7 +17,8 @@
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 
-/* pages that one LIST may fill: 1,000 entries with the longest names take 3 */
+/* Pages that one LIST may fill: 1,000 entries with names of 255 bytes take 3. (Of those of 1,024
+ * bytes, the rest is asked for again.) */
 #define LIST_PAGES_MAX 8
 /* LISTs that a page may take beyond one for each page before it: replies may contain nothing
  * new. */
@@ -163,7 +164,7 @@ static void show_folder(struct list_load *l, struct list_entry *e, size_t len)
     if (!can_be_name(e->name, len) || is_listed(l, e->name, len))
         return;
     e->type = LIST_DIR;
-    e->name_len = (uint8_t)len;
+    e->name_len = (uint16_t)len;
     show_entry(l, e);
 }
 
@@ -182,7 +183,7 @@ static void take_entry(struct list_load *l, const struct s3_list_entry *entry, s
     } else if (folder) {
         show_folder(l, &e, folder);
     } else if (can_be_name(e.name, len)) {
-        e.name_len = (uint8_t)len;
+        e.name_len = (uint16_t)len;
         if (entry->etag)
             snprintf(e.etag, sizeof(e.etag), "%s", entry->etag);
         show_entry(l, &e);
@@ -333,9 +334,9 @@ static void tell_hidden(struct list_load *l)
     worker_count(l->w, SHM_STAT_HIDDEN_NAMES, l->hidden);
     if (l->want.page == 0)
         log_notice("keys hidden in a listing prefix=\"%s\" keys=%u: they are not "
-                   "valid names (empty, \".\", \"..\", over %d bytes), or name a file and a "
+                   "valid names (empty, \".\", \"..\"), or name a file and a "
                    "directory at once, of which only the directory is shown",
-                   l->prefix, l->hidden, SHM_NAME_MAX);
+                   l->prefix, l->hidden);
 }
 
 static void complete_pages(struct list_load *l)
@@ -596,7 +597,7 @@ static int list_ask(struct list_load *l, const char *token)
     if (token && l->want.page)
         l->page_ns = l->want.listing_ns;
     list_page_begin(page_at(l, 0), l->want.start, l->want.listing_ns, l->page_ns);
-    snprintf(start, sizeof(start), "%s%s", l->prefix, l->want.start);
+    list_page_start_after(l->prefix, l->want.start, S3_KEY_MAX, start);
     r = s3_list(l->w->s3, &list, on_list_done, l, NULL);
     if (token == l->token)
         l->token[0] = '\0';

@@ -14,11 +14,11 @@
 struct packed {
     uint64_t size;
     int64_t mtime_ns;
+    uint16_t name_len;
     uint8_t type;
-    uint8_t name_len;
     uint8_t etag_len;
     uint8_t etag_is_md5;
-    uint32_t unused;
+    uint8_t unused[3];
 };
 
 void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns)
@@ -126,15 +126,31 @@ bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret)
 void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir)
 {
     struct list_header *h = (struct list_header *)buf;
-    bool cut = len > 255;
+    bool cut = len > LIST_NAME_MAX;
 
     if (cut) {
         /* Not in the middle of a character: start-after is UTF-8. */
-        for (len = 255; len && ((uint8_t)name[len] & 0xc0) == 0x80;)
+        for (len = LIST_NAME_MAX; len && ((uint8_t)name[len] & 0xc0) == 0x80;)
             len--;
     }
     snprintf(h->next, sizeof(h->next), "%.*s%s%s", (int)len, name, dir && !cut ? "/" : "",
              dir || cut ? AFTER_ALL : "");
+}
+
+/* Behind a directory there may be less room than U+10FFFF takes. What is below it has no more, and
+ * the last of the characters that fit comes after all of that. */
+void list_page_start_after(const char *dir, const char *start, size_t max, char *out)
+{
+    static const char *const last[] = {"", "\x7f", "\xdf\xbf", "\xef\xbf\xbd"};
+    size_t skip = strlen(dir), len = strlen(start), all = strlen(AFTER_ALL);
+
+    memcpy(out, dir, skip);
+    memcpy(out + skip, start, len + 1);
+    if (skip + len <= max || len < all || strcmp(start + len - all, AFTER_ALL) != 0)
+        return;
+    len += skip - all;
+    if (len <= max)
+        strcpy(out + len, last[max - len]);
 }
 
 void list_page_shadow(uint8_t *buf, uint32_t off)

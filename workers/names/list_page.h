@@ -9,11 +9,12 @@
 
 #include "base/err.h"
 
-#define LIST_ENTRY_MAX (24 + 255 + 72) /* maximum size of one entry in bytes */
+#define LIST_NAME_MAX 1024                       /* bytes of a name: as long as a key */
+#define LIST_ENTRY_MAX (24 + LIST_NAME_MAX + 72) /* maximum size of one entry in bytes */
 
-/* The name after which a page starts, in the form of start-after: a name of 255 bytes, a slash,
- * U+10FFFF and NUL fit. */
-#define LIST_START_MAX 264
+/* The name after which a page starts, in the form of start-after: a name, a slash, U+10FFFF and NUL
+ * fit. */
+#define LIST_START_MAX (LIST_NAME_MAX + 8)
 
 enum list_type { LIST_FILE, LIST_DIR, LIST_SHADOWED /* a file that a directory hides */ };
 
@@ -34,7 +35,7 @@ struct list_entry {
     uint64_t size;
     int64_t mtime_ns;
     const char *name; /* in the page, not NUL-terminated */
-    uint8_t name_len;
+    uint16_t name_len;
     char etag[72];
 };
 
@@ -46,9 +47,13 @@ void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint6
 must_use bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e);
 
 /* The page ends with this name, shown or not: the next page starts after it. A directory's name is
- * followed by all keys below it, which are skipped; so is everything that sorts after the first 255
- * bytes of a name that is too long to be shown. */
+ * followed by all keys below it, which are skipped; so is everything that sorts after the first
+ * LIST_NAME_MAX bytes of a longer one. */
 void list_page_end_at(uint8_t *buf, const char *name, size_t len, bool dir);
+
+/* The key after which such a page starts in the directory with this key: `out` has room for both
+ * and a NUL. It is no longer than a key may be (`max`), so that every server takes it. */
+void list_page_start_after(const char *dir, const char *start, size_t max, char *out);
 
 /* 0, or -EPROTO if this is not a page of `len` bytes. */
 must_use int list_page_check(const uint8_t *buf, size_t len);

@@ -31,7 +31,7 @@ bool list_shadow_pass(struct list_shadow *s, const char *name, size_t len, bool 
     return false;
 }
 
-void list_shadow_push(struct list_shadow *s, const char *name, uint8_t len, uint32_t page,
+void list_shadow_push(struct list_shadow *s, const char *name, uint16_t len, uint32_t page,
                       uint32_t off)
 {
     if (s->n == sizeof(s->file) / sizeof(s->file[0]))

@@ -12,13 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LIST_SHADOW_NAME_MAX 255
+#define LIST_SHADOW_NAME_MAX 1024
 
 struct list_shadow {
     unsigned n;
     struct {
         uint32_t page, off; /* position of its entry, for the caller */
-        uint8_t len;        /* length of its name */
+        uint16_t len;       /* length of its name */
     } file[LIST_SHADOW_NAME_MAX + 1];
     /* of the last file; the names of the others are prefixes of it */
     char name[LIST_SHADOW_NAME_MAX];
@@ -30,7 +30,7 @@ bool list_shadow_pass(struct list_shadow *s, const char *name, size_t len, bool 
 
 /* The entry of the last list_shadow_pass() is a file that is shown; `len` up to
  * LIST_SHADOW_NAME_MAX. */
-void list_shadow_push(struct list_shadow *s, const char *name, uint8_t len, uint32_t page,
+void list_shadow_push(struct list_shadow *s, const char *name, uint16_t len, uint32_t page,
                       uint32_t off);
 
 static inline void list_shadow_pop(struct list_shadow *s)

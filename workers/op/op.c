@@ -194,6 +194,18 @@ uint32_t op_next_record(const struct worker *w)
     return record_but(w, current_idx(w) / RESERVE_SHARE);
 }
 
+/* Copies the request to the record, or beside it. Its size, 0 if none that waits is as long. */
+static size_t save_request(struct op *op, uint32_t idx)
+{
+    struct worker *w = op->w;
+    size_t len = op->front->save(op, record_at(w, idx)->request, SHM_RECORD_REQUEST);
+
+    if (!len)
+        len = op->front->save(op, shm_arena_request(w->shm, w->slot, idx, SHM_REQUEST_MAX),
+                              SHM_REQUEST_MAX);
+    return len;
+}
+
 int op_keep(struct op *op)
 {
     struct worker *w = op->w;
@@ -210,7 +222,7 @@ int op_keep(struct op *op)
         return -ENOMEM;
     }
     rec = record_at(w, idx);
-    len = op->front->save(op, rec->request, SHM_RECORD_REQUEST);
+    len = save_request(op, idx);
     if (!len) {
         op_fail(op, -ENAMETOOLONG);
         return -ENOMEM;
@@ -219,7 +231,8 @@ int op_keep(struct op *op)
     move_to_record(op, idx, len);
     op->rec = rec;
     op->rec_idx = idx;
-    op->front->load(op, rec->request, len); /* names and arguments are in the record now */
+    /* Names and arguments are there now. */
+    op->front->load(op, shm_arena_request(w->shm, w->slot, idx, len), len);
     return 0;
 }
 
