@@ -138,7 +138,8 @@ const char *shm_node_name(struct shm *shm, uint32_t idx)
                : long_name_at(shm, shm_name_pool_of(n->name_len), n->long_name)->bytes;
 }
 
-static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name, size_t len)
+static uint64_t hash_name(const uint8_t key[crypto_shorthash_KEYBYTES], uint64_t seed,
+                          const char *name, size_t len)
 {
     uint8_t buf[8 + SHM_NAME_MAX];
     uint8_t out[crypto_shorthash_BYTES];
@@ -146,12 +147,16 @@ static uint64_t hash_name(struct shm *shm, uint64_t seed, const char *name, size
 
     memcpy(buf, &seed, 8);
     memcpy(buf + 8, name, len);
-    crypto_shorthash(out, buf, 8 + len, shm->header->hash_key);
+    crypto_shorthash(out, buf, 8 + len, key);
     memcpy(&h, out, sizeof(h));
     return h;
 }
 
 /* ---- inode numbers ---- */
+
+/* Always the same: numbers are those of the mount before, and of other mounts of the same prefix. So
+ * somebody who can choose names may make two that have one number, which harms nobody but him. */
+static const uint8_t ino_key[crypto_shorthash_KEYBYTES] = "inode numbers";
 
 /* A directory that was moved has kept this number. */
 static bool is_taken(struct shm *shm, uint64_t ino)
@@ -169,10 +174,10 @@ static bool is_taken(struct shm *shm, uint64_t ino)
  * the next number would be that of an entry of this name in the directory that has `ino`.) */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len)
 {
-    uint64_t ino = hash_name(shm, shm_node_at(shm, parent)->ino, name, len) | 2;
+    uint64_t ino = hash_name(ino_key, shm_node_at(shm, parent)->ino, name, len) | 2;
 
     for (int i = 0; i < SHM_MOVED && is_taken(shm, ino); i++)
-        ino = hash_name(shm, ~ino, name, len) | 2;
+        ino = hash_name(ino_key, ~ino, name, len) | 2;
     return ino;
 }
 
@@ -207,7 +212,8 @@ static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name, si
 {
     uint64_t seed = (uint64_t)shm_node_at(shm, parent)->generation << 32 | parent;
 
-    return &node_heads(shm)[hash_name(shm, seed, name, len) & (shm->header->sizes.nodes - 1)];
+    return &node_heads(
+        shm)[hash_name(shm->header->hash_key, seed, name, len) & (shm->header->sizes.nodes - 1)];
 }
 
 /* ---- the list of evictable nodes ---- */

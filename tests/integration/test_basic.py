@@ -648,6 +648,25 @@ def test_attributes_are_plausible(m, put, bucket):
     assert os.stat(m.path / "f.txt").st_ino == s.st_ino
 
 
+def test_inode_numbers_of_the_next_mount(mount, m, put):
+    """Backup programs and version control take another number for another file."""
+    for name in "f.txt", "d/f.txt", "d/e/g":
+        put(name)
+
+    def numbers(top):
+        found = {}
+        for folder, _, _ in os.walk(top):
+            with os.scandir(folder) as entries:
+                for e in entries:
+                    found[os.path.relpath(e.path, top)] = e.stat(follow_symlinks=False).st_ino
+                    assert e.inode() == found[os.path.relpath(e.path, top)]
+        return found
+
+    first = numbers(m.path)
+    m.stop()
+    assert len(first) == 5 == len(set(first.values())) and numbers(mount().path) == first
+
+
 # -- what others do on the server
 
 

@@ -308,6 +308,31 @@ static void test_names_of_all_lengths(void **state)
     shm_close(shm);
 }
 
+/* Numbers are the same in every segment: on the next mount, on another machine. */
+static void test_inode_numbers_stay(void **state)
+{
+    struct shm *shm[2];
+    uint64_t ino[2][3];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        uint32_t dir;
+
+        shm[i] = fx_new(&fx_small);
+        if (i == 1) /* among others */
+            fx_put(shm[i], SHM_ROOT, "other", "1");
+        dir = fx_mkdir(shm[i], SHM_ROOT, "dir");
+        ino[i][0] = shm_node_at(shm[i], dir)->ino;
+        ino[i][1] = shm_node_at(shm[i], fx_put(shm[i], dir, "name", "1"))->ino;
+        ino[i][2] = shm_node_at(shm[i], fx_put(shm[i], SHM_ROOT, "name", "2"))->ino;
+    }
+    assert_memory_not_equal(shm[0]->header->hash_key, shm[1]->header->hash_key, 16);
+    assert_memory_equal(ino[0], ino[1], sizeof(ino[0]));
+    assert_true(ino[0][0] != ino[0][1] && ino[0][1] != ino[0][2]);
+    shm_close(shm[0]);
+    shm_close(shm[1]);
+}
+
 static void test_ids(void **state)
 {
     struct shm *shm = *state;
@@ -1095,6 +1120,7 @@ int main(void)
         TEST(test_intern_from_itself),
         TEST(test_names_refused),
         cmocka_unit_test(test_names_of_all_lengths),
+        cmocka_unit_test(test_inode_numbers_stay),
         TEST(test_ids),
         TEST(test_detach),
         TEST(test_refs),
