@@ -27,7 +27,7 @@
 #define NODES_MIN 16384u
 #define NODES_MAX (1u << 20)
 #define UPLOAD_TOUCHED 8192 /* what an upload of 50 parts touches of its slot: the rest is a hole */
-/* A node (280), its hash head, its share of the long names. (That of the longest ones would be 32
+/* A node (288), its hash heads, its share of the long names. (That of the longest ones would be 32
  * more: they are a hole as long as there are none.) */
 #define NODE_BYTES 344
 

@@ -9,10 +9,12 @@
 
 #include "shm/shm_flock.h"
 
-static_assert(sizeof(struct shm_node) == 280, "shm_budget.c counts with it");
+static_assert(sizeof(struct shm_node) == 288, "shm_budget.c counts with it");
 static_assert(sizeof(struct shm_node_table) % 64 == 0, "nodes are at cache lines");
 
 #define LONG_SCAN 1024u /* long names that one search for a victim checks */
+
+#define INO_TRIES 8
 
 /* Bytes of an entry of each pool. */
 static const size_t name_stride[SHM_NAME_POOLS] = {
@@ -32,7 +34,7 @@ static size_t heads_len(const struct shm_sizes *s)
 
 static size_t nodes_off(const struct shm_sizes *s)
 {
-    return sizeof(struct shm_node_table) + heads_len(s);
+    return sizeof(struct shm_node_table) + 2 * heads_len(s);
 }
 
 uint32_t shm_name_pool_size(const struct shm_sizes *s, enum shm_name_pool_no no)
@@ -152,19 +154,70 @@ static uint64_t hash_name(const uint8_t key[crypto_shorthash_KEYBYTES], uint64_t
     return h;
 }
 
+static bool is_evictable(const struct shm_node *n)
+{
+    return n->nlookup == 0 && n->children == 0 && n->opens == 0 && n->session == SHM_NIL &&
+           n->parent != SHM_NIL && n->busy == 0;
+}
+
 /* ---- inode numbers ---- */
 
-/* Always the same: numbers are those of the mount before, and of other mounts of the same prefix. So
- * somebody who can choose names may make two that have one number, which harms nobody but him. */
+/* Always the same: numbers are those of the mount before, and of other mounts of the same prefix.
+ * So somebody who can choose names may make two with one number, which harms nobody but him. */
 static const uint8_t ino_key[crypto_shorthash_KEYBYTES] = "inode numbers";
 
-/* A directory that was moved has kept this number. */
-static bool is_taken(struct shm *shm, uint64_t ino)
+/* True if files keep their numbers when they are renamed, and a new one under an old name gets one
+ * of its own. Not with compare-and-set, where a name has several nodes, one for each process that
+ * writes: their numbers are the same, which locks rely on, as all are made of the name. */
+static bool files_keep_inos(const struct shm *shm)
 {
-    const struct shm_node_table *t = shm->nodes;
+    return shm->header->sizes.baselines == 0; /* there are none without compare-and-set */
+}
 
-    for (unsigned i = 0; t->moved_dirs && i < SHM_MOVED; i++) {
-        if (t->moved[i].ino == ino && shm_node_of_id(shm, t->moved[i].id) != SHM_NIL)
+/* (Bit 1 is set in all of them.) */
+static uint32_t *ino_chain(struct shm *shm, uint64_t ino)
+{
+    const struct shm_sizes *s = &shm->header->sizes;
+    uint32_t *heads = (uint32_t *)((uint8_t *)node_heads(shm) + heads_len(s));
+
+    return &heads[(ino >> 2) & (s->nodes - 1)];
+}
+
+static void ino_insert(struct shm *shm, uint32_t idx, uint64_t ino)
+{
+    struct shm_node *n = shm_node_edit(shm, idx);
+    uint32_t *head = ino_chain(shm, ino);
+
+    n->ino = ino;
+    n->ino_next = *head;
+    shm_set(shm, shm->meta, *head, idx + 1);
+}
+
+static void ino_remove(struct shm *shm, uint32_t idx)
+{
+    uint32_t *at = ino_chain(shm, shm_node_at(shm, idx)->ino);
+
+    while (*at && *at != idx + 1)
+        at = &slot_of(shm, *at - 1)->ino_next;
+    if (*at)
+        shm_set(shm, shm->meta, *at, shm_node_at(shm, idx)->ino_next);
+}
+
+/* A node of another name has the number; or one that had this name, and is no longer what it means.
+ * What nobody uses any more does not count. */
+static bool has_ino(struct shm *shm, uint32_t idx, uint32_t parent, const char *name, size_t len)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    if (!(n->flags & SHM_NODE_CURRENT) && is_evictable(n))
+        return false;
+    return !shm_node_is_named(shm, idx, parent, name, len) || (n->no_name && files_keep_inos(shm));
+}
+
+static bool is_taken(struct shm *shm, uint64_t ino, uint32_t parent, const char *name, size_t len)
+{
+    for (uint32_t at = *ino_chain(shm, ino); at; at = shm_node_at(shm, at - 1)->ino_next) {
+        if (shm_node_at(shm, at - 1)->ino == ino && has_ino(shm, at - 1, parent, name, len))
             return true;
     }
     return false;
@@ -176,34 +229,25 @@ uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, siz
 {
     uint64_t ino = hash_name(ino_key, shm_node_at(shm, parent)->ino, name, len) | 2;
 
-    for (int i = 0; i < SHM_MOVED && is_taken(shm, ino); i++)
+    for (int i = 0; i < INO_TRIES && is_taken(shm, ino, parent, name, len); i++)
         ino = hash_name(ino_key, ~ino, name, len) | 2;
     return ino;
 }
 
 /* That of a new node of this name: all nodes of one name have the same. `like`: one of them,
- * SHM_NIL = there is none. */
+ * SHM_NIL = there is none. Where very many files had this name one after the other, and still are
+ * there under others, it is any number that is free. */
 static uint64_t new_ino(struct shm *shm, uint32_t like, uint32_t parent, const char *name,
                         size_t len)
 {
-    return like != SHM_NIL ? shm_node_at(shm, like)->ino : shm_node_ino_of(shm, parent, name, len);
-}
+    uint64_t ino, seed = shm->nodes->next_content;
 
-/* The directory keeps its number, and with it all below it keep theirs, of which the kernel, and
- * programs that have them open, know. Whatever gets its old name meanwhile gets another one. */
-static void keep_ino(struct shm *shm, uint32_t idx)
-{
-    struct shm_node_table *t = shm->nodes;
-    struct shm_moved *m = &t->moved[t->moved_dirs % SHM_MOVED];
-    uint64_t id = shm_node_id(shm, idx);
-
-    for (unsigned i = 0; i < SHM_MOVED; i++) {
-        if (t->moved[i].id == id)
-            return;
-    }
-    shm_save(shm, shm->meta, m, sizeof(*m));
-    *m = (struct shm_moved){.id = id, .ino = shm_node_at(shm, idx)->ino};
-    shm_set(shm, shm->meta, t->moved_dirs, t->moved_dirs + 1);
+    if (like != SHM_NIL)
+        return shm_node_at(shm, like)->ino;
+    ino = shm_node_ino_of(shm, parent, name, len);
+    for (int i = 0; i < INO_TRIES && is_taken(shm, ino, parent, name, len); i++)
+        ino = hash_name(ino_key, ~(ino ^ seed << 2), name, len) | 2;
+    return ino;
 }
 
 /* ---- the name table ---- */
@@ -217,12 +261,6 @@ static uint32_t *chain_of(struct shm *shm, uint32_t parent, const char *name, si
 }
 
 /* ---- the list of evictable nodes ---- */
-
-static bool is_evictable(const struct shm_node *n)
-{
-    return n->nlookup == 0 && n->children == 0 && n->opens == 0 && n->session == SHM_NIL &&
-           n->parent != SHM_NIL && n->busy == 0;
-}
 
 static bool in_lru(struct shm *shm, uint32_t idx)
 {
@@ -443,6 +481,7 @@ static void node_free(struct shm *shm, uint32_t idx)
         chain_remove(shm, idx);
         forget_entry(shm, parent);
     }
+    ino_remove(shm, idx);
     name_drop(shm, n);
     n->state = SHM_NODE_FREE;
     n->hash_next = t->free_node;
@@ -617,7 +656,7 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
         return -ENOMEM;
     if (!v->dir)
         n->bytes_node = idx;
-    n->ino = ino;
+    ino_insert(shm, idx, ino);
     put_version(n, v, now_ns);
     if (flag & SHM_NODE_PRIVATE)
         n->flags |= SHM_NODE_PRIVATE;
@@ -755,10 +794,10 @@ static int move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *n
     if (name_put(shm, idx, name, len) < 0)
         return -ENOMEM;
     n->parent = to_parent;
-    if (n->flags & SHM_NODE_DIR)
-        keep_ino(shm, idx);
-    else
-        n->ino = new_ino(shm, replaced, to_parent, shm_node_name(shm, idx), len);
+    if (!(n->flags & SHM_NODE_DIR) && !files_keep_inos(shm)) {
+        ino_remove(shm, idx);
+        ino_insert(shm, idx, new_ino(shm, replaced, to_parent, shm_node_name(shm, idx), len));
+    }
     if (!(n->flags & SHM_NODE_PRIVATE))
         chain_insert(shm, idx);
     touch_lru(shm, idx);
@@ -779,7 +818,7 @@ int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char 
     if (r < 0)
         shm_rollback_to(shm, shm->meta, mark);
     else
-        shm_flock_renamed(shm, idx); /* locks are found by ino, which has changed */
+        shm_flock_renamed(shm, idx); /* locks are found by ino, which may have changed */
     return r;
 }
 

@@ -64,7 +64,7 @@ enum shm_node_flag {
     SHM_NODE_PLAIN = 1u << 15,
 };
 
-/* struct shm_node: 280 bytes, one node.
+/* struct shm_node: 288 bytes, one node.
  * Writer:   any worker, under shm->meta.       Readers: the same.
  * If owner dies: rolled back by the next locker.
  * States:   FREE -> LIVE -> FREE. LIVE while the kernel counts lookups, children, handles or a
@@ -89,7 +89,7 @@ struct shm_node {
      * directory: that of its newest listing */
     uint32_t content;
     uint64_t nlookup; /* references that the kernel holds */
-    uint64_t ino;     /* st_ino: a hash of the name and the directory's; see struct shm_moved */
+    uint64_t ino;     /* st_ino: shm_node_ino_of() when it was new; kept when it is renamed */
     union {
         uint64_t size;     /* file */
         uint64_t moved_ns; /* directory: monotonic time of its last rename's end, 0 = none */
@@ -127,6 +127,8 @@ struct shm_node {
     int64_t ctime_ns;        /* of a change of attributes since mtime_ns, or SHM_TIME_UNSET */
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
+    uint32_t ino_next; /* index + 1; chain of the nodes with such numbers */
+    uint32_t unused;
 };
 
 /* Names that do not fit into a node are in one of two pools, by their length. The second one is a
@@ -177,18 +179,9 @@ struct shm_lister {
     uint32_t open;    /* as far as the kernel has told */
 };
 
-#define SHM_MOVED 128
-
-/* A directory that was renamed, and keeps the inode number that its old name had, as on a local
- * disk. The newest of them: older ones are forgotten (and then a new directory of the old name has
- * the same number). Writer, readers, lock, death: as struct shm_node. */
-struct shm_moved {
-    uint64_t id; /* of its node, 0 = the place is free */
-    uint64_t ino;
-};
-
-/* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads, the nodes
- * and the long names. Memory that was never used stays untouched (`fresh`). */
+/* Writer, readers, lock, death: as struct shm_node. Followed in memory by the hash heads (of names,
+ * then of numbers), the nodes and the long names. Memory that was never used stays untouched
+ * (`fresh`). */
 struct shm_node_table {
     uint32_t free_node, fresh_node; /* free chain (index + 1); first entry never used */
     struct shm_name_pool names[SHM_NAME_POOLS];
@@ -198,11 +191,10 @@ struct shm_node_table {
     uint64_t evictions;
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
-    uint32_t moved_dirs;  /* directories that were renamed: the next place in `moved` */
+    uint32_t unused;
     uint64_t reopened_ns; /* monotonic: when the newest OPEN in `reopens` came in */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
-    struct shm_moved moved[SHM_MOVED];
 } __attribute__((aligned(64)));
 
 /* Compares ETags as versions. A version without an ETag equals no other. */
@@ -312,8 +304,8 @@ must_use int64_t shm_node_private(struct shm *shm, uint32_t parent, const char *
 /* Renames: (to_parent, name) maps to the node from now on; the node it mapped to before is
  * detached. 0, -ENOMEM (no long name can be evicted), -ELOOP if to_parent is idx or lies below it,
  * -EINVAL as above; on failure nothing was changed. A PRIVATE node gets the name in addition to the
- * node that has it. A file gets the `ino` of its new name; a directory keeps its own, and so does
- * everything below it. */
+ * node that has it. It keeps its `ino`, and so does everything below it; but with compare-and-set a
+ * file gets that of its new name. */
 must_use int shm_node_move(struct shm *shm, uint32_t idx, uint32_t to_parent, const char *name,
                            size_t len);
 
@@ -360,7 +352,9 @@ must_use uint64_t shm_node_listed_ns(struct shm *shm, uint32_t dir);
  * Its length, or -ENAMETOOLONG if it does not fit cap. */
 must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t cap);
 
-/* The `ino` that a node of this name would have: there is none yet. */
+/* The `ino` that a node of this name would have: there is none yet. A hash of the name and of the
+ * directory's; or, where another file has that, which was renamed, or is removed and still open,
+ * another hash. */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
 /* The name in its directory, not NUL-terminated; name_len says how long. */

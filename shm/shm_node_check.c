@@ -152,6 +152,26 @@ static int check_free_names(struct shm *shm, enum shm_name_pool_no no, uint32_t 
     return 0;
 }
 
+/* Each node but the root is in the chain of its number. */
+static int check_inos(struct shm *shm, uint32_t live, struct err *err)
+{
+    uint32_t nodes = shm->header->sizes.nodes, found = 0;
+    size_t heads_len = ((size_t)nodes * sizeof(uint32_t) + 255) & ~(size_t)255;
+    const uint32_t *heads = (const void *)((const uint8_t *)(shm->nodes + 1) + heads_len);
+
+    for (uint32_t h = 0; h < nodes; h++) {
+        for (uint32_t at = heads[h]; at; at = shm_node_at(shm, at - 1)->ino_next) {
+            const struct shm_node *n = shm_node_at(shm, at - 1);
+
+            if (n->state != SHM_NODE_LIVE || ((n->ino >> 2) & (nodes - 1)) != h || ++found >= live)
+                return err_set(err, EUCLEAN, "chain of numbers %u broken at node %u", h, at - 1);
+        }
+    }
+    if (found != live - 1)
+        return err_set(err, EUCLEAN, "%u nodes, %u in chains of numbers", live, found);
+    return 0;
+}
+
 static int check_tally(struct shm *shm, const struct tally *t, struct err *err)
 {
     if (t->live != shm->nodes->live || t->lookups != shm->nodes->lookups ||
@@ -173,6 +193,8 @@ static int node_check_locked(struct shm *shm, struct err *err)
         r = check_node(shm, i, &t, err);
     if (r == 0)
         r = check_tally(shm, &t, err);
+    if (r == 0)
+        r = check_inos(shm, t.live, err);
     if (r == 0)
         r = check_lru(shm, t.evictable, err);
     if (r == 0)

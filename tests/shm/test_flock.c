@@ -19,6 +19,7 @@ static const struct shm_sizes many = {
     .sessions = 4,
     .records = 4,
     .blocks = 8,
+    .baselines = 32, /* with compare-and-set, where all nodes of a name are one file */
     .payload = SHM_PAYLOAD_MIN,
 };
 
@@ -53,17 +54,31 @@ struct two {
     uint32_t wake; /* of the last set() */
 };
 
-static int two_setup(void **state)
+static int two_setup_in(void **state, const struct shm_sizes *sizes)
 {
     struct two *t = calloc(1, sizeof(*t));
 
     assert_non_null(t);
-    t->shm = fx_new(&many);
+    t->shm = fx_new(sizes);
     t->node = fx_put(t->shm, SHM_ROOT, "name", "1");
     t->a = open_file(t->shm, t->node);
     t->b = open_file(t->shm, t->node);
     *state = t;
     return 0;
+}
+
+static int two_setup(void **state)
+{
+    return two_setup_in(state, &many);
+}
+
+/* As it is where the last writer wins. */
+static int two_setup_lww(void **state)
+{
+    struct shm_sizes sizes = many;
+
+    sizes.baselines = 0;
+    return two_setup_in(state, &sizes);
 }
 
 static int two_teardown(void **state)
@@ -321,6 +336,25 @@ static void rename_node(struct shm *shm, uint32_t node, const char *name)
     assert_int_equal(shm_node_move(shm, node, SHM_ROOT, name, strlen(name)), 0);
     shm_flock_renamed(shm, node);
     fx_unlock(shm);
+}
+
+/* The file that is replaced is another one, with locks of its own. */
+static void test_locks_stay_with_their_file(void **state)
+{
+    struct two *t = *state;
+    uint32_t other = fx_put(t->shm, SHM_ROOT, "other", "1"), wake;
+    uint32_t handle = open_file(t->shm, other);
+    struct shm_flock want = range(t, 2, SHM_FLOCK_WRITE, 0, 0), found;
+
+    want.handle = handle;
+    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 0, 0)), 0);
+    rename_node(t->shm, t->node, "other");
+    fx_lock(t->shm);
+    assert_int_equal(shm_flock_set(t->shm, other, &want, &wake), 0);
+    fx_unlock(t->shm);
+    assert_true(find(t, range(t, 3, SHM_FLOCK_READ, 0, 0), &found));
+    assert_int_equal(found.owner, 1);
+    close_file(t->shm, handle);
 }
 
 static void test_locks_follow_a_rename(void **state)
@@ -823,6 +857,8 @@ int main(void)
         CASE(test_a_large_release),
         CASE(test_versions_of_a_key),
         CASE(test_locks_follow_a_rename),
+        cmocka_unit_test_setup_teardown(test_locks_stay_with_their_file, two_setup_lww,
+                                        two_teardown),
         CASE(test_check),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_crash),

@@ -435,7 +435,7 @@ static void test_move(void **state)
     assert_int_equal(fx_find(shm, a, "file"), SHM_NIL);
     assert_int_equal(fx_find(shm, b, "other"), file);
     assert_int_equal(shm_node_id(shm, file), id);
-    assert_int_not_equal(shm_node_at(shm, file)->ino, ino);
+    assert_int_equal(shm_node_at(shm, file)->ino, ino);
     assert_int_equal(shm_node_at(shm, a)->children, 0);
     assert_int_equal(shm_node_at(shm, b)->children, 1);
     /* To where it is. */
@@ -446,9 +446,97 @@ static void test_move(void **state)
     assert_int_equal(shm_node_move(shm, file, a, shm_node_name(shm, file), 5), 0);
     fx_unlock(shm);
     assert_int_equal(fx_find(shm, a, "other"), file);
-    /* A new file at the old place has the old st_ino: the hash of its key. */
-    assert_int_equal(move(shm, file, a, "file"), 0);
     assert_int_equal(shm_node_at(shm, file)->ino, ino);
+    fx_check(shm);
+}
+
+static uint64_t ino_of(struct shm *shm, uint32_t idx)
+{
+    return shm_node_at(shm, idx)->ino;
+}
+
+/* A file keeps its number, too, and what gets its old name has another one: as a listing tells it
+ * before it is a node. */
+static void test_moved_file_keeps_ino(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t first = fx_put(shm, SHM_ROOT, "a", "1"), second, third;
+    uint64_t ino = ino_of(shm, first), told;
+
+    assert_int_equal(move(shm, first, SHM_ROOT, "b"), 0);
+    fx_lock(shm);
+    told = shm_node_ino_of(shm, SHM_ROOT, "a", 1);
+    fx_unlock(shm);
+    second = fx_put(shm, SHM_ROOT, "a", "2");
+    assert_true(ino_of(shm, first) == ino && ino_of(shm, second) == told && told != ino);
+    assert_int_equal(ino_of(shm, fx_put(shm, SHM_ROOT, "a", "3")), told); /* another version */
+    /* Onto the first one, which is open. */
+    fx_ref(shm, first, 1);
+    second = fx_find(shm, SHM_ROOT, "a");
+    fx_lock(shm);
+    shm_node_unlinked(shm, first, 1);
+    fx_unlock(shm);
+    assert_int_equal(move(shm, second, SHM_ROOT, "b"), 0);
+    assert_true(ino_of(shm, first) == ino && ino_of(shm, second) == told);
+    third = fx_put(shm, SHM_ROOT, "a", "4");
+    assert_true(ino_of(shm, third) != ino && ino_of(shm, third) != told);
+    /* Removed while it is open, and made anew; when nobody has it, its number is free. */
+    fx_ref(shm, third, 1);
+    fx_lock(shm);
+    shm_node_unlinked(shm, third, 1);
+    fx_unlock(shm);
+    assert_int_not_equal(ino_of(shm, fx_put(shm, SHM_ROOT, "a", "5")), ino_of(shm, third));
+    fx_forget(shm, third, 1);
+    fx_forget(shm, first, 1);
+    third = fx_find(shm, SHM_ROOT, "a");
+    fx_lock(shm);
+    shm_node_gone(shm, third);
+    fx_unlock(shm);
+    assert_int_equal(ino_of(shm, fx_put(shm, SHM_ROOT, "a", "6")), ino);
+    fx_check(shm);
+}
+
+/* One name again and again, more often than numbers are tried in order. */
+static void test_many_have_had_a_name(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx[40];
+    char name[8];
+
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        idx[i] = fx_put(shm, SHM_ROOT, "new", "1");
+        assert_int_equal(move(shm, idx[i], SHM_ROOT, name), 0);
+        for (unsigned k = 0; k < i; k++)
+            assert_int_not_equal(ino_of(shm, idx[k]), ino_of(shm, idx[i]));
+    }
+    fx_check(shm);
+}
+
+/* A segment as it is with compare-and-set. */
+static struct shm *new_cas(void)
+{
+    struct shm_sizes sizes = fx_small;
+
+    sizes.baselines = 32;
+    return fx_new(&sizes);
+}
+
+/* With compare-and-set numbers are made of names. */
+static void test_inos_with_compare_and_set(void **state)
+{
+    struct shm *shm = new_cas();
+    uint32_t file;
+    uint64_t ino;
+
+    (void)state;
+    file = fx_put(shm, SHM_ROOT, "a", "1");
+    ino = ino_of(shm, file);
+    assert_int_equal(move(shm, file, SHM_ROOT, "b"), 0);
+    assert_int_not_equal(ino_of(shm, file), ino);
+    assert_int_equal(ino_of(shm, fx_put(shm, SHM_ROOT, "a", "2")), ino);
+    fx_check(shm);
+    shm_close(shm);
 }
 
 static void test_move_replaces(void **state)
@@ -726,12 +814,13 @@ static void test_private_refused(void **state)
 /* Renamed, it stays beside what the names map to, at both places. */
 static void test_private_move(void **state)
 {
-    struct shm *shm = *state;
+    struct shm *shm = new_cas();
     uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
     uint32_t from = fx_put(shm, SHM_ROOT, "from", "1"), to = fx_put(shm, dir, "to", "2");
     uint32_t own = put_private(shm, SHM_ROOT, "from", "1");
     char path[16];
 
+    (void)state;
     assert_int_equal(move(shm, own, dir, "to"), 0);
     assert_int_equal(fx_find(shm, SHM_ROOT, "from"), from);
     assert_int_equal(fx_find(shm, dir, "to"), to);
@@ -748,6 +837,8 @@ static void test_private_move(void **state)
     assert_int_equal(move(shm, from, dir, "free"), 0); /* under it, and it stays */
     assert_int_equal(fx_find(shm, dir, "free"), from);
     assert_int_equal(shm_node_at(shm, own)->flags, SHM_NODE_PRIVATE);
+    fx_check(shm);
+    shm_close(shm);
 }
 
 /* Of no more use without its caller, it goes before all others. Its directory stays complete. */
@@ -1073,6 +1164,8 @@ static void test_check(void **state)
     SEEN(n->name_len = 0);
     SEEN(n->name_len = 100);
     SEEN(n->long_name = 0);
+    SEEN(n->ino += 4);
+    SEEN(n->ino_next = idx + 1);
 #undef SEEN
     shm->nodes->fresh_node++;
     assert_int_equal(shm_node_check(shm, &err), -EUCLEAN);
@@ -1129,6 +1222,9 @@ int main(void)
         TEST(test_move_replaces),
         TEST(test_move_directory),
         TEST(test_moved_directory_keeps_ino),
+        TEST(test_moved_file_keeps_ino),
+        TEST(test_many_have_had_a_name),
+        cmocka_unit_test(test_inos_with_compare_and_set),
         TEST(test_moved_directory_with_its_name_below),
         TEST(test_listing_of_a_moved_directory),
         TEST(test_versions_where_a_directory_was),
