@@ -131,7 +131,7 @@ static void start_is(struct fixture *f, const struct s3_put *put, int want)
 
 static void test_bad_starts(void **state)
 {
-    char longer[S3_META_MAX + 1], name[300];
+    char longer[S3_META_MAX + 1], name[1100];
     struct s3_meta_pair meta = {"a", longer};
     struct s3_put put = put_of(3, false), bad = put;
     struct fixture f;
@@ -141,7 +141,7 @@ static void test_bad_starts(void **state)
     memset(longer, 'x', sizeof(longer));
     longer[S3_META_MAX] = '\0';
     memset(name, 'n', sizeof(name));
-    name[299] = '\0';
+    name[1099] = '\0';
     bad.key = "a/../b";
     start_is(&f, &bad, -EINVAL);
     bad.key = name;
