@@ -277,8 +277,8 @@ bool s3_condition_unknown(int http_status, const char *code);
 /* The object's bytes are archived, and have to be restored before they can be read. */
 bool s3_is_archived(const char *code);
 
-/* The server refused a GET by version id in a way that will repeat: it is not permitted, or the
- * server does not support versions. */
+/* The server refused a GET by version id, or of tags, in a way that will repeat: it is not
+ * permitted, or the server does not support them. */
 bool s3_version_refused(int http_status, const char *code);
 
 /* `res` is valid only during the call. The request is freed when this returns; it may start
@@ -362,6 +362,7 @@ struct s3_copy {
     /* Headers to send too, or NULL. Without replace_meta only those that a copy loses by itself:
      * class, encryption, redirect. */
     const struct s3_pairs *kept;
+    const char *tags; /* as of s3_put: in place of those of the source */
 };
 
 /* *kept is what a copy of an object of this class has to be given to stay in it (s3_copy.kept):

@@ -36,6 +36,7 @@ static const struct code_rule {
     bool refused;
 } code_rules[] = {
     {"NoSuchKey", ENOENT, R_NO, true},
+    {"NoSuchTagSet", ENOENT, R_NO, true},
     {"NoSuchVersion", ESTALE, R_NO, true},
     /* uploads: completed, aborted, or never existed */
     {"NoSuchUpload", ESTALE, R_NO, true},

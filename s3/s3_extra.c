@@ -105,26 +105,39 @@ static int add_description(struct s3_req *req)
 {
     int r = s3_extra_describe(req);
 
-    if (r == 0)
+    if (r == 0 && !req->no_tags)
         r = extra_add(req, "x-amz-tagging", req->client->conf.options->tags);
     return r;
 }
 
-/* The tags of what is replaced, unless they may not be written; of a copy: those of its source,
- * unless it is a new file, or they may not be read. */
+/* The caller has given it tags. (The HEAD that may come before it has none.) */
+static bool gives_tags(const struct s3_req *req)
+{
+    enum s3_op_kind op = req->op->kind;
+
+    return req->tags && !req->no_tags &&
+           (op == S3_OP_PUT || op == S3_OP_CREATE || op == S3_OP_COPY);
+}
+
+/* The copy gets those of its source: it is no new file, and they may be read. */
+static bool copies_tags(const struct s3_req *req)
+{
+    return req->op->kind == S3_OP_COPY && !req->copy.is_new && !req->no_tags;
+}
+
 static int add_kept_tags(struct s3_req *req)
 {
     const struct s3_options *o = req->client->conf.options;
-    int r;
+    int r = 0;
 
-    if (req->tags && !req->no_tags)
+    if (req->op->kind == S3_OP_COPY &&
+        (gives_tags(req) || !copies_tags(req) || s3_habit_has(req->client, S3_HABIT_NO_TAGS)))
+        r = s3_headers_add(&req->headers, "x-amz-tagging-directive", "REPLACE");
+    if (r == 0 && gives_tags(req))
         return s3_headers_add(&req->headers, "x-amz-tagging", req->tags);
-    if (req->op->kind != S3_OP_COPY)
-        return 0;
-    if (!req->copy.is_new && !req->no_tags && !s3_habit_has(req->client, S3_HABIT_NO_TAGS))
-        return 0;
-    r = s3_headers_add(&req->headers, "x-amz-tagging-directive", "REPLACE");
-    return r == 0 && o && req->copy.is_new ? extra_add(req, "x-amz-tagging", o->tags) : r;
+    if (r == 0 && o && req->op->kind == S3_OP_COPY && req->copy.is_new && !req->no_tags)
+        r = extra_add(req, "x-amz-tagging", o->tags);
+    return r;
 }
 
 int s3_extra_headers(struct s3_req *req)
@@ -202,17 +215,12 @@ static bool reads_plain(struct s3_req *req)
     return true;
 }
 
-static bool has_tags(const struct s3_req *req)
-{
-    return !req->no_tags && (req->tags || (req->op->kind == S3_OP_COPY && !req->copy.is_new));
-}
-
 /* Tags need permissions of their own. */
 static bool leaves_tags(struct s3_req *req)
 {
-    if (!has_tags(req) || req->reply.status != 403 ||
+    if ((!gives_tags(req) && !copies_tags(req)) || req->reply.status != 403 ||
         (*req->result.code && strcmp(req->result.code, "AccessDenied") != 0) ||
-        (!req->tags && s3_habit_has(req->client, S3_HABIT_NO_TAGS)) ||
+        (!gives_tags(req) && s3_habit_has(req->client, S3_HABIT_NO_TAGS)) ||
         (!req->enforce && s3_enforce_is_blind(req)))
         return false; /* (a condition may be what is missing: it is tried first) */
     req->no_tags = true;

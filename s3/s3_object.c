@@ -446,6 +446,7 @@ static int copy_state(struct s3_req *req, const struct s3_copy *copy)
     if (r == 0)
         r = keep(&state->if_match, copy->if_match);
     state->is_new = copy->is_new;
+    req->tags = copy->tags;
     state->no_target = s3_habit_has(req->client, S3_HABIT_NO_COPY_TARGET);
     state->looked = copy->if_source_match && s3_habit_has(req->client, S3_HABIT_NO_COPY_SOURCE);
     return r;

@@ -150,7 +150,7 @@ struct s3_req {
     bool turned;      /* op was exchanged once */
     bool plain;       /* what is read was stored without the customer's key */
     bool no_tags;     /* a copy without the source's tags; something new without its own */
-    const char *tags; /* PUT, CREATE: s3_put.tags */
+    const char *tags; /* PUT, CREATE, COPY: s3_put.tags; borrowed */
     struct s3_enforce *enforce; /* owned; NULL: see s3_enforce.h */
     bool moved_once;            /* it was sent to another region */
     uint64_t moves;             /* client->moves when the attempt began */

@@ -42,7 +42,7 @@ static const struct s3_op op_tags = {
 
 bool s3_tags_refused(struct s3_client *c, const struct s3_result *res)
 {
-    if (res->error != -EACCES && !s3_condition_unknown(res->http_status, res->code))
+    if (!s3_version_refused(res->http_status, res->code))
         return false;
     (void)s3_habit_learn(c, S3_HABIT_NO_TAGS);
     return true;

@@ -63,7 +63,7 @@ def test_what_it_costs(mount, proxy, bucket, s3server, minio, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS[:2])
 def test_aborted_and_replaced(mount, proxy, bucket, variant):
-    """The other version stays: to last write wins it came later; compare-and-set has no success."""
+    """The last write wins, since it has not ended before; compare-and-set has no success."""
     m = mount(variant=variant, via=proxy, env=PARTS)
     bucket.put(m.key("f.bin"), old := b"what was there")
     assert (m.path / "f.bin").read_bytes() == old
@@ -80,12 +80,31 @@ def test_aborted_and_replaced(mount, proxy, bucket, variant):
                 writing.result(20 * SLOW)
             assert e.value.errno in (5, 17)
             assert bucket.get(m.key("f.bin")) == b"theirs"
+            assert (m.path / "f.bin").read_bytes() == b"theirs"
         else:
             writing.result(20 * SLOW)
-    if variant == "s3-buffered-cas":
-        assert (m.path / "f.bin").read_bytes() == b"theirs"
-    else:
-        assert (m.path / "f.bin").read_bytes() == bucket.get(m.key("f.bin"))
+            holds(bucket, m, "f.bin", data)
+    m.check()
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_deleted_at_once(mount, proxy, bucket, s3server, minio, new):
+    """A consumer has taken the file before we look whether it is there: it stays deleted."""
+    if s3server is minio:
+        pytest.skip("it is not looked at")
+    m = mount(via=proxy, env=PARTS)
+    if not new:
+        bucket.put(m.key("f.bin"), b"was there")
+    proxy.hold("look", op="CompleteMultipartUpload", times=1, when="after")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, m.path / "f.bin", pattern(THRESHOLD, 1))
+        proxy.wait_held("look")
+        bucket.delete(m.key("f.bin"))
+        proxy.release("look")
+        writing.result(20 * SLOW)
+    assert not bucket.exists(m.key("f.bin"))
+    assert proxy.counts()["CompleteMultipartUpload"] == 1
+    no_uploads(bucket)
     m.check()
 
 

@@ -181,6 +181,41 @@ def test_tags_survive(mount, proxy, bucket, variant, how, size):
     assert m.path.joinpath("g").read_bytes() == bucket.get(m.key("g"))
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tags_survive_again_and_again(mount, bucket, variant):
+    """What the mount has written has tags, though no answer has said so."""
+    m = mount(variant=variant)
+    path, key = m.path / "f", m.key("f")
+    bucket.put(key, b"data", **TAGGED)
+    with open(path, "ab", buffering=0) as f:
+        for _ in range(3):
+            f.write(b"more")
+            os.fsync(f.fileno())
+            assert tags_of(bucket, key) == TAGS
+        os.fchmod(f.fileno(), 0o640)
+        f.write(b"more")
+    assert tags_of(bucket, key) == TAGS
+    for how in (append, overwrite, other_mode, change, append):
+        how(path)
+        assert tags_of(bucket, key) == TAGS
+    os.rename(path, m.path / "g")
+    append(m.path / "g")
+    assert tags_of(bucket, m.key("g")) == TAGS
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+def test_a_copy_onto_a_file_with_tags(mount, bucket, size):
+    """The target's stay; a new file has none of the source's."""
+    m = mount()
+    bucket.put(m.key("from"), bytes(size), Tagging="source=1")
+    bucket.put(m.key("to"), b"old", **TAGGED)
+    for name, tags in (("to", TAGS), ("new", {})):
+        with open(m.path / "from", "rb") as a, open(m.path / name, "wb") as b:
+            assert os.copy_file_range(a.fileno(), b.fileno(), size) == size
+        assert tags_of(bucket, m.key(name)) == tags
+        assert bucket.get(m.key(name)) == bytes(size)
+
+
 def test_tags_survive_a_copy_in_parts(mount, bucket):
     """Of a file, and of one below a directory."""
     m = mount(env={**LARGE, "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"})

@@ -40,9 +40,10 @@ struct mover {
     char etag[S3_ETAG_MAX];           /* from the listing, "" = none */
     char storage_class[S3_CLASS_MAX]; /* the same */
     uint64_t size;                    /* from the listing */
-    bool busy;   /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
-    bool asked;  /* the DELETE had the ETag as its condition */
-    bool pinned; /* it copies the version that an open file below is of */
+    bool busy;                   /* it moves a key; `req` may be NULL: a copy in parts (copy.h) */
+    bool asked;                  /* the DELETE had the ETag as its condition */
+    bool pinned;                 /* it copies the version that an open file below is of */
+    char copy_etag[S3_ETAG_MAX]; /* of the copy that the open file follows; "" = none */
 };
 
 struct move {
@@ -126,6 +127,7 @@ static void moved(struct mover *mv, int error, const char *detail)
 }
 
 static int rename_dir_delete_source(struct mover *mv);
+static void not_moved(struct mover *mv, int error, const char *detail);
 
 /* Only the version that was listed is deleted. A version written since stays, and is moved with the
  * next listing. */
@@ -145,7 +147,10 @@ static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
         mv->m->deleted++;
     mv->m->refused += r == -EEXIST;
     mv->m->marker_gone |= r == 0 && strcmp(mv->from, mv->m->from) == 0;
-    moved(mv, r == -ENOENT || r == -EEXIST ? 0 : r, res->text);
+    if (r == 0 || r == -ENOENT || r == -EEXIST)
+        moved(mv, 0, "");
+    else
+        not_moved(mv, r, res->text);
 }
 
 static int rename_dir_delete_source(struct mover *mv)
@@ -175,14 +180,14 @@ static uint32_t node_below(struct move *m, const char *rest)
     return node;
 }
 
-/* Under shm->meta. The node of the mover's file if it is open, in the version that was listed. */
-static uint32_t open_version(struct mover *mv)
+/* Under shm->meta. The node of the mover's file if it is open, in the version `etag`. */
+static uint32_t open_version(struct mover *mv, const char *etag)
 {
     uint32_t node = node_below(mv->m, mv->from + strlen(mv->m->from));
     const struct shm_node *n = node == SHM_NIL ? NULL : shm_node_at(mv->m->op->w->shm, node);
 
-    return n && *mv->etag && (n->opens || n->session != SHM_NIL) && !(n->flags & SHM_NODE_DIR) &&
-                   shm_etag_same(n->etag, mv->etag)
+    return n && *etag && (n->opens || n->session != SHM_NIL) && !(n->flags & SHM_NODE_DIR) &&
+                   shm_etag_same(n->etag, etag)
                ? node
                : SHM_NIL;
 }
@@ -192,20 +197,20 @@ static bool is_open(struct mover *mv)
     bool open;
 
     worker_lock(mv->m->op->w);
-    open = open_version(mv) != SHM_NIL;
+    open = open_version(mv, mv->etag) != SHM_NIL;
     worker_unlock(mv->m->op->w);
     return open;
 }
 
 /* What is not here of an open file will be asked of the copy. (Until the rename ends, reads and
  * loads wait for it.) */
-static void follow_copy(struct mover *mv, const char *etag)
+static void follow(struct mover *mv, const char *from, const char *etag)
 {
     struct worker *w = mv->m->op->w;
     uint32_t node;
 
     worker_lock(w);
-    node = open_version(mv);
+    node = open_version(mv, from);
     if (node != SHM_NIL) {
         struct shm_node *n = shm_node_edit(w->shm, node);
 
@@ -217,6 +222,14 @@ static void follow_copy(struct mover *mv, const char *etag)
 }
 
 static int copy_key(struct mover *mv);
+
+/* The file stays at the old name: an open one is of that again. */
+static void not_moved(struct mover *mv, int error, const char *detail)
+{
+    if (*mv->copy_etag)
+        follow(mv, mv->copy_etag, mv->etag);
+    moved(mv, error, detail);
+}
 
 static void rename_dir_on_copied(void *arg, const struct s3_result *res)
 {
@@ -230,8 +243,10 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
         if (r == 0)
             return;
     }
-    if (r == 0 && mv->pinned && *res->obj.etag)
-        follow_copy(mv, res->obj.etag);
+    if (r == 0 && mv->pinned && *res->obj.etag) {
+        strcpy(mv->copy_etag, res->obj.etag);
+        follow(mv, mv->etag, mv->copy_etag);
+    }
     if (r == -ENOENT) { /* deleted by another client meanwhile */
         moved(mv, 0, "");
         return;
@@ -239,7 +254,7 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
     if (r == 0)
         r = rename_dir_delete_source(mv);
     if (r < 0)
-        moved(mv, r, res->text);
+        not_moved(mv, r, res->text);
 }
 
 static int copy_key(struct mover *mv)
@@ -324,6 +339,7 @@ static int delete_marker(struct move *m)
     snprintf(mv->from, sizeof(mv->from), "%s%s", m->from, rest);
     snprintf(mv->to, sizeof(mv->to), "%s%s", m->to, rest);
     mv->etag[0] = '\0'; /* all markers have the same ETag */
+    mv->copy_etag[0] = '\0';
     r = rename_dir_delete_source(mv);
     if (r < 0)
         return r;
@@ -340,6 +356,7 @@ static int start_mover(struct mover *mv, const char *rest)
 
     if (from + n > KEY_CAP || to + n > KEY_CAP)
         return -ENAMETOOLONG;
+    mv->copy_etag[0] = '\0';
     memcpy(mv->from, m->from, from);
     memcpy(mv->from + from, rest, n);
     memcpy(mv->to, m->to, to);

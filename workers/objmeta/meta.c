@@ -325,7 +325,7 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     char text[META_VALUE_MAX];
 
     out->n = out->bytes = out->n_text = 0;
-    out->more = out->xattr = out->no_xattr = false;
+    out->more = out->xattr = out->no_xattr = out->tags = false;
     out->kept.len = 0;
     if (n->mode != SHM_MODE_UNSET)
         meta_add_number(out, "mode", mode_to_write(n));
@@ -352,7 +352,7 @@ void meta_write_ctime(struct meta_out *out, int64_t ns)
 
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
 {
-    bool plain = !content_type && out->kept.len == 0;
+    bool plain = !content_type && out->kept.len == 0 && !out->tags;
     /* (That of a directory's marker says nothing.) */
     bool more = out->more || (content_type && !(n->flags & SHM_NODE_DIR));
 
@@ -419,6 +419,8 @@ unsigned meta_keep(struct meta_out *out, const struct s3_object *obj, enum meta_
     unsigned lost = obj->kept_lost;
 
     keep_headers(out, obj, which);
+    out->tags = obj->tags > 0;
+    out->more |= out->tags;
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         if (!is_kept(name, which) || is_there(out, name) ||
             (out->no_xattr && strcmp(name, META_XATTR) == 0))

@@ -48,6 +48,7 @@ struct meta_out {
     size_t n_text;
     char text[META_OWN * META_VALUE_MAX + 2 * S3_META_MAX]; /* ours, new xattrs, kept pairs */
     bool more, xattr;     /* SHM_NODE_MORE, _XATTR of the target */
+    bool tags;            /* the target has some, or may have */
     bool no_xattr;        /* remove all extended attributes */
     struct s3_pairs kept; /* headers of the object (s3_object.kept) */
 };

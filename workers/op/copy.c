@@ -277,6 +277,8 @@ static void on_source_tags(void *arg, const struct s3_result *res)
         copy_end(c, res);
         return;
     }
+    if (res->tags_lost)
+        log_warn("tags dropped key=\"%s\": they do not fit into a header", c->name.key);
     if (!res->error && res->tags) {
         c->tags = strdup(res->tags);
         r = c->tags ? 0 : -ENOMEM;
@@ -305,7 +307,7 @@ static void on_source(void *arg, const struct s3_result *res)
         take_meta(c);
     if (!c->source.size)
         r = -ESTALE;
-    else if (c->source.tags && !c->is_new && !s3_habit_has(c->w->s3, S3_HABIT_NO_TAGS))
+    else if (c->source.tags && !c->is_new && !c->tags && !s3_habit_has(c->w->s3, S3_HABIT_NO_TAGS))
         r = s3_tags(c->w->s3, c->from, on_source_tags, c, NULL);
     else
         r = create_copy(c);
@@ -360,6 +362,11 @@ static int keep_all(struct large_copy *c, const struct s3_copy *copy)
     c->has_kept = copy->kept != NULL;
     if (copy->kept)
         c->kept = *copy->kept;
+    if (copy->tags) {
+        c->tags = strdup(copy->tags);
+        if (!c->tags)
+            return -ENOMEM;
+    }
     return copy->replace_meta ? keep_pairs(c, copy) : 0;
 }
 

@@ -428,15 +428,14 @@ static void on_tags(void *arg, const struct s3_result *res)
     start_put(p);
 }
 
-/* All but the tags is known. `obj`, with key `key`: what has them; NULL: nothing. (A copy by the
- * server takes them along.) */
+/* All but the tags is known. `obj`, with key `key`: what has them; NULL: nothing. */
 static void take_tags(struct publish *p, const struct s3_object *obj, const char *key)
 {
     struct s3_result none = {0};
     int r;
 
     drop_tags(p);
-    if (!obj || !obj->tags || *p->copy.key || p->w->conf->metadata != CONF_METADATA_FULL ||
+    if (!obj || !obj->tags || p->w->conf->metadata != CONF_METADATA_FULL ||
         s3_habit_has(p->w->s3, S3_HABIT_NO_TAGS)) {
         p->prepared = true;
         start_put(p);

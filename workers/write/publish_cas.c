@@ -12,7 +12,7 @@ static void cas_begins(struct publish *p, struct shm_session *s)
 {
     p->cas.since_ns = s->expect.sent_ns;
     p->cas.look = s3_habit_has(p->w->s3, S3_HABIT_CONTRADICTS);
-    cas_put_begin(&p->cas, s, p->ask_meta && !p->like);
+    cas_put_begin(&p->cas, s, p->like ? p->like->obj.tags > 0 : p->ask_meta);
 }
 
 static enum put_next cas_first(const struct publish *p)

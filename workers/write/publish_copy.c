@@ -58,6 +58,7 @@ void publish_copy(struct publish *p)
         .n_meta = p->meta.n,
         .kept = &p->meta.kept,
         .is_new = true,
+        .tags = p->tags,
     };
     struct s3_result none = {0};
     int r;

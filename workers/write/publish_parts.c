@@ -252,18 +252,46 @@ bool publish_is_there(const struct publish *p, const struct s3_result *res)
     return !res->error && *p->parts_etag && strcmp(res->obj.etag, p->parts_etag) == 0;
 }
 
-/* Complete was answered 200, once. If what is there now is neither ours nor what was there before,
- * another write has come after ours, which counts as done: that holds even if the 200 was no
- * publish. (Not for a file that must be new.) */
+/* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
+static bool has_lost_bytes(const struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    return s->held_from > s->base;
+}
+
+/* The 200 to Complete was no publish: what was there before still is. (A server that gives such
+ * answers gives them where there is an object: a 404 does not show it.) */
+static bool is_false_200(const struct publish *p, const struct s3_result *res)
+{
+    return p->proof_of_200 && !res->error && *p->proof.before &&
+           strcmp(res->obj.etag, p->proof.before) == 0;
+}
+
+static bool is_blind(const struct publish *p)
+{
+    return s3_habit_has(p->w->s3, S3_HABIT_BLIND_COMPLETE);
+}
+
+/* Last write wins; Complete was answered 200, once, and what it makes is not there. True: it was,
+ * and somebody has deleted or replaced it since. Of a server that is known for false answers the
+ * former alone is believed, unless nothing else is possible: all is sent again. */
 static bool is_replaced(struct publish *p, const struct s3_result *res)
 {
+    bool lost;
+
     if (!p->proof_of_200)
         return false;
-    if (upload_is_unchanged(&p->proof, res))
+    if (is_false_200(p, res)) {
         (void)s3_habit_learn(p->w->s3, S3_HABIT_BLIND_COMPLETE);
-    else if (!p->excl)
+        return false;
+    }
+    if (res->error == -ENOENT || !is_blind(p))
         return true;
-    return false;
+    worker_lock(p->w);
+    lost = has_lost_bytes(p);
+    worker_unlock(p->w);
+    return lost && !p->excl;
 }
 
 /* Last write wins: Complete has not taken effect, or something else has replaced what it made. */
@@ -271,6 +299,7 @@ static void on_not_there(struct publish *p, const struct s3_result *res)
 {
     if (is_replaced(p, res)) {
         p->cas.ambiguous = true; /* the name may have another version by now */
+        p->stale_meta = false;
         publish_ours(p, p->proof.etag);
         return;
     }
@@ -292,14 +321,18 @@ static void cas_on_proof(struct publish *p, const struct s3_result *res)
     bool before = p->cas.ambiguous;
     enum put_next next;
 
-    if (p->proof_of_200 && upload_is_unchanged(&p->proof, res)) {
-        (void)s3_habit_learn(p->w->s3, S3_HABIT_BLIND_COMPLETE);
-        p->vanished = true;
-    }
     p->cas.ambiguous = true;
+    if (p->proof_of_200 && res->error == -ENOENT && !is_blind(p)) { /* deleted since */
+        p->stale_meta = false;
+        publish_ours(p, p->proof.etag);
+        return;
+    }
+    if (is_false_200(p, res))
+        (void)s3_habit_learn(p->w->s3, S3_HABIT_BLIND_COMPLETE);
     next = p->rules->found(p, res);
     if (p->proof_of_200 && next == PUT_OURS && shm_etag_same(p->cas.etag, res->obj.etag))
         p->cas.ambiguous = before; /* it is there as this publish has made it */
+    p->vanished = p->proof_of_200 && next != PUT_OURS;
     publish_next(p, next);
 }
 
@@ -352,9 +385,13 @@ static bool note_complete(struct publish *p, bool sent)
 
     worker_lock(p->w);
     before = shm_upload_completes(p->w->shm, p->session, sent);
-    if (p->patch)
-        shm_etag_copy(shm_session_edit(p->w->shm, p->session)->lost_etag,
-                      sent ? p->parts_etag : "");
+    if (p->patch) {
+        struct shm_session *s = shm_session_edit(p->w->shm, p->session);
+
+        if (sent && !shm_etag_same(s->lost_etag, p->parts_etag))
+            shm_etag_copy(p->lost_before, s->lost_etag);
+        shm_etag_copy(s->lost_etag, sent ? p->parts_etag : p->lost_before);
+    }
     worker_unlock(p->w);
     return before;
 }
@@ -523,14 +560,6 @@ static bool is_current(struct publish *p)
         return true; /* more has been appended to it since it was opened */
     /* (Metadata set while it was written do not cost it all its parts.) */
     return !u->error && (!p->stale_meta || u->plan.grows) && u->seq == s->publishing_seq;
-}
-
-/* Under shm->meta. A stream whose upload is gone: the spool no longer has the parts. */
-static bool has_lost_bytes(struct publish *p)
-{
-    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
-
-    return s->held_from > s->base;
 }
 
 void publish_drop_upload(struct publish *p)

@@ -56,10 +56,11 @@ struct publish {
     bool vanished;     /* the server no longer knows the upload */
     bool stale_meta;   /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
-    unsigned uploads;             /* begun; an upload may vanish on the server */
-    char parts_etag[S3_ETAG_MAX]; /* that the object has if Complete succeeds; "" = not known */
-    bool completed_before;        /* Complete was sent before, perhaps by a worker that died */
-    bool proof_of_200;            /* `proof` is of the first Complete, which has got a 200 */
+    unsigned uploads;               /* begun; an upload may vanish on the server */
+    char parts_etag[S3_ETAG_MAX];   /* that the object has if Complete succeeds; "" = not known */
+    char lost_before[SHM_ETAG_MAX]; /* shm_session.lost_etag, until this publish sent Complete */
+    bool completed_before;          /* Complete was sent before, perhaps by a worker that died */
+    bool proof_of_200;              /* `proof` is of the first Complete, which has got a 200 */
     struct upload_proof proof;
     /* last write wins: an upload of this new file by a dead worker may still take effect */
     bool unsure;
