@@ -23,7 +23,9 @@ void log_journal_open(const char *path);
  * restarted. May be called often; does nothing if log_journal_open has not connected. */
 void log_journal_renew(void);
 
-/* Closes this process's descriptor, if it has one. */
+/* Closes this process's descriptor, if it has one: lines go to stderr. To be called before the last
+ * lines of a process that ends at once: the journal looks up the unit of a process when it reads
+ * the line, and finds none that has ended, while lines on stderr have the unit of the stream. */
 void log_journal_close(void);
 
 bool log_journal_is_open(void);

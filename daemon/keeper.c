@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "daemon/child_ask.h"
 #include "daemon/exit_code.h"
 #include "daemon/keeper_plan.h"
@@ -467,6 +468,7 @@ int keeper_main(const struct worker_env *env)
     if (env->mount)
         close(env->mount->fd); /* or this process would keep the mount's connection alive */
     if (p[0].fd < 0 || keeper_begin(&k, env, &err) < 0) {
+        log_journal_close(); /* it ends at once */
         log_err("keeper cannot start: %s", p[0].fd < 0 ? strerror(-p[0].fd) : err.text);
         return WORKER_EXIT_SETUP;
     }

@@ -20,6 +20,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "fuse/fuse_abi.h"
 #include "fuse/fuse_notify.h"
 #include "shm/shm_journal.h"
@@ -154,10 +155,12 @@ int notifier_main(const struct worker_env *env)
     bool left = false;
 
     if (p[1].fd < 0) {
+        log_journal_close(); /* it ends at once */
         log_err("notifier cannot start: %s", strerror(-p[1].fd));
         return WORKER_EXIT_SETUP;
     }
     if (env->sandbox && sandbox_enter(env->sandbox, SANDBOX_NOTIFIER, &err) < 0) {
+        log_journal_close();
         log_err("notifier cannot start: %s", err.text);
         return WORKER_EXIT_SETUP;
     }

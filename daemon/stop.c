@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor_private.h"
 
@@ -76,6 +77,7 @@ static void on_last_look(void *ctx, int code, const char *text)
 static void enter_looking(struct supervisor *sup)
 {
     sup->phase = PHASE_LOOKING;
+    log_journal_close(); /* for the last lines of this process */
     loop_timer_cancel(sup->loop, &sup->deadline_timer);
     if (task_start(&sup->tasks, look_last, sup, LOOK_LIMIT_NS, on_last_look, sup) < 0)
         stop_end(sup);

@@ -13,6 +13,7 @@
 #include "base/container.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "s3/s3_cred.h"
 #include "shm/shm_session.h"
 #include "workers/connector/connector.h"
@@ -203,6 +204,14 @@ static int watch_wake(struct worker *w)
     return loop_add(w->loop, &w->wake, EPOLLIN);
 }
 
+/* The worker ends at once: see log_journal.h. */
+static int cannot_start(int r, const char *why)
+{
+    log_journal_close();
+    log_err("worker cannot start: %s", why);
+    return r;
+}
+
 static int setup(struct worker *w)
 {
     struct err err = {0};
@@ -218,14 +227,10 @@ static int setup(struct worker *w)
         r = fuse_op_alloc(w);
     if (r == 0) {
         r = s3_setup(w->loop, w->env, w->stats, &w->s3, &err);
-        if (r < 0) {
-            log_err("worker cannot start: %s", err.text);
-            return r;
-        }
+        if (r < 0)
+            return cannot_start(r, err.text);
     }
-    if (r < 0)
-        log_err("worker cannot start: %s", strerror(-r));
-    return r;
+    return r < 0 ? cannot_start(r, strerror(-r)) : 0;
 }
 
 /* From here on nothing is opened any more but what name resolution needs: certificates have been
@@ -236,10 +241,9 @@ static int confine(const struct worker *w)
     int r = w->env->sandbox ? sandbox_enter(w->env->sandbox, SANDBOX_WORKER, &err) : 0;
 
     if (r < 0)
-        log_err("worker cannot start: %s", err.text);
-    else
-        observer_use(w->env->boxes ? &w->env->boxes[w->slot] : NULL);
-    return r;
+        return cannot_start(r, err.text);
+    observer_use(w->env->boxes ? &w->env->boxes[w->slot] : NULL);
+    return 0;
 }
 
 /* The worker before this one may still be dying if its whole daemon was killed: its lock on the
