@@ -10,6 +10,7 @@
 #include "daemon/fdstore_name.h"
 
 #define AGAIN_NS (5 * NS_PER_MS)
+#define REMOVE_LIMIT_NS (5 * NS_PER_S)
 
 static void collect(void *ctx, int fd)
 {
@@ -20,24 +21,34 @@ static void collect(void *ctx, int fd)
     s->n++;
 }
 
-/* The one number `sent`; the record is the last. 0 or -errno. */
+/* First the record of the image before is dropped, then all are sent, and the record comes last.
+ * The keeper must not watch what we watch (FDPOLL=0): each request of a program would wake it. 0 or
+ * -errno. */
 static int send_next(struct fdstore *s)
 {
+    int r;
+
+    if (!s->dropped) {
+        r = sd_notify_send(s->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
+        s->dropped = r == 0;
+        return r;
+    }
     if (s->sent < s->n)
-        return sd_notify_send_fd(s->notify, s->fd[s->sent], "FDSTORE=1\nFDNAME=" FDSTORE_FD "%d",
-                                 s->fd[s->sent]);
-    return sd_notify_send_fd(s->notify, s->record.fd, "FDSTORE=1\nFDNAME=" FDSTORE_RECORD);
+        r = sd_notify_send_fd(s->notify, s->fd[s->sent],
+                              "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_FD "%d", s->fd[s->sent]);
+    else
+        r = sd_notify_send_fd(s->notify, s->record.fd,
+                              "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_RECORD);
+    s->sent += r == 0;
+    return r;
 }
 
 static void fdstore_go_on(struct fdstore *s)
 {
     int r = 0;
 
-    while (s->sent <= s->n && r == 0) {
+    while (s->sent <= s->n && r == 0)
         r = send_next(s);
-        if (r == 0)
-            s->sent++;
-    }
     if (r == -EAGAIN || r == -ENOBUFS) {
         loop_timer_set(s->loop, &s->timer, AGAIN_NS);
     } else if (r < 0 && !s->told) {
@@ -68,14 +79,23 @@ void fdstore_keep(struct fdstore *s, struct loop *loop, const struct sd_notify *
         return;
     }
     handover_each_fd(&s->record, collect, s);
-    if (s->n > FDSTORE_MAX) {
+    if (s->n >= FDSTORE_MAX) {
         log_warn("descriptors cannot be kept by the service manager: %s", "there are too many");
         handover_close(&s->record);
         return;
     }
-    /* that of the image before, after a restart in place */
-    (void)!sd_notify_send(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
     fdstore_go_on(s);
+}
+
+void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
+{
+    uint64_t limit = clock_mono_ns() + REMOVE_LIMIT_NS;
+    int r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
+
+    for (unsigned i = 0; r == 0 && i < n && clock_mono_ns() < limit; i++)
+        r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d", number[i]);
+    if (r < 0)
+        log_debug("the service manager was not told what to drop: %s", strerror(-r));
 }
 
 void fdstore_drop(struct fdstore *s)
@@ -83,8 +103,6 @@ void fdstore_drop(struct fdstore *s)
     if (!s->record.rec)
         return;
     loop_timer_cancel(s->loop, &s->timer);
-    (void)!sd_notify_send(s->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
-    for (unsigned i = 0; i < s->sent && i < s->n; i++)
-        (void)!sd_notify_send(s->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d", s->fd[i]);
+    fdstore_remove(s->notify, s->fd, s->sent < s->n ? s->sent : s->n);
     handover_close(&s->record); /* (spoiled: what was not dropped is dropped by the next daemon) */
 }

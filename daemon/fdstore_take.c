@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conf/conf_env.h"
 #include "daemon/fdstore.h"
 #include "daemon/fdstore_name.h"
+#include "fuse/fuse_mount.h"
 
 #define LISTEN_FIRST 3 /* the number of the first descriptor that is handed in */
 #define NUMBER_MAX 65535
@@ -19,7 +21,7 @@
 
 /* Descriptors as they are handed in: where each is to be. */
 struct handed_in {
-    unsigned n;
+    unsigned n;              /* the others, if there are more, are left alone */
     int number[FDSTORE_MAX]; /* the old one, IS_RECORD or IS_FOREIGN */
     int at[FDSTORE_MAX];     /* where it is now */
     int highest;
@@ -51,8 +53,11 @@ static int number_by_name(const char *name, size_t len)
     return v >= LISTEN_FIRST && v <= NUMBER_MAX ? v : IS_FOREIGN;
 }
 
-static void read_names(const char *names, struct handed_in *in)
+/* Fills in->number and in->at. How many are ours. */
+static unsigned read_names(const char *names, struct handed_in *in)
 {
+    unsigned ours = 0;
+
     for (unsigned i = 0; i < in->n; i++) {
         size_t len = strcspn(names, ":");
 
@@ -60,8 +65,10 @@ static void read_names(const char *names, struct handed_in *in)
         in->at[i] = LISTEN_FIRST + (int)i;
         if (in->number[i] > in->highest)
             in->highest = in->number[i];
+        ours += in->number[i] != IS_FOREIGN;
         names += len + (names[len] == ':');
     }
+    return ours;
 }
 
 /* All go above the highest old number first, so that none is in the way of another. */
@@ -88,39 +95,69 @@ static int lift(struct handed_in *in, struct err *err)
     return 0;
 }
 
-static int lower(struct handed_in *in, struct fdstore_left *ret, struct err *err)
+static int lower_one(struct handed_in *in, unsigned i, struct err *err)
+{
+    int to = in->number[i];
+
+    if (fcntl(to, F_GETFD) >= 0)
+        return err_set(err, EPROTO, "descriptor %d is handed in twice", to);
+    if (dup3(in->at[i], to, O_CLOEXEC) < 0)
+        return err_set(err, errno, "descriptor %d: %s", to, strerror(errno));
+    close(in->at[i]);
+    in->at[i] = to;
+    return 0;
+}
+
+static int lower(struct handed_in *in, struct err *err)
+{
+    unsigned records = 0;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < in->n; i++) {
+        records += in->number[i] == IS_RECORD;
+        if (in->number[i] >= 0)
+            r = lower_one(in, i, err);
+    }
+    if (r == 0 && records > 1)
+        r = err_set(err, EPROTO, "%u records are handed in", records);
+    return r;
+}
+
+/* Of what is ours: where it is now, however far that went. */
+static void list_ours(const struct handed_in *in, struct fdstore_left *ret)
 {
     for (unsigned i = 0; i < in->n; i++) {
-        if (in->number[i] == IS_RECORD) {
+        if (in->number[i] == IS_RECORD && ret->record < 0) {
             ret->record = in->at[i];
-        } else if (in->number[i] >= 0) {
-            if (fcntl(in->number[i], F_GETFD) >= 0)
-                return err_set(err, EPROTO, "descriptor %d is handed in twice", in->number[i]);
-            if (dup3(in->at[i], in->number[i], O_CLOEXEC) < 0)
-                return err_set(err, errno, "descriptor %d: %s", in->number[i], strerror(errno));
+        } else if (in->number[i] == IS_RECORD) {
             close(in->at[i]);
-            ret->fd[ret->n++] = in->number[i];
+        } else if (in->number[i] >= 0) {
+            ret->number[ret->n] = in->number[i];
+            ret->at[ret->n++] = in->at[i];
         }
     }
-    return 0;
 }
 
 int fdstore_take(char *const *env, struct fdstore_left *ret, struct err *err)
 {
     static struct handed_in in;
     const char *names = conf_env_get(env, "LISTEN_FDNAMES");
+    unsigned n = number_of(conf_env_get(env, "LISTEN_FDS"));
     int r;
 
     ret->record = -1;
     ret->n = 0;
-    in = (struct handed_in){.n = number_of(conf_env_get(env, "LISTEN_FDS"))};
-    if (!names || number_of(conf_env_get(env, "LISTEN_PID")) != (unsigned)getpid() || !in.n)
+    in = (struct handed_in){.n = n < FDSTORE_MAX ? n : FDSTORE_MAX};
+    if (!names || number_of(conf_env_get(env, "LISTEN_PID")) != (unsigned)getpid() ||
+        read_names(names, &in) == 0)
         return 0;
-    if (in.n > FDSTORE_MAX)
-        return err_set(err, E2BIG, "too many descriptors are handed in");
-    read_names(names, &in);
-    r = lift(&in, err);
-    return r < 0 ? r : lower(&in, ret, err);
+    r = n > FDSTORE_MAX ? err_set(err, E2BIG, "too many descriptors are handed in") : 0;
+    if (r == 0)
+        r = lift(&in, err);
+    if (r == 0)
+        r = lower(&in, err);
+    list_ours(&in, ret);
+    return r;
 }
 
 void fdstore_discard(struct fdstore_left *left, char *const *env)
@@ -128,22 +165,57 @@ void fdstore_discard(struct fdstore_left *left, char *const *env)
     struct sd_notify notify;
 
     sd_notify_init(&notify, env);
-    (void)!sd_notify_send(&notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
     for (unsigned i = 0; i < left->n; i++) {
-        (void)!sd_notify_send(&notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d", left->fd[i]);
-        close(left->fd[i]);
+        (void)!shutdown(left->at[i], SHUT_RDWR); /* (ENOTSOCK: most are none) */
+        close(left->at[i]);
     }
+    if (left->record >= 0)
+        close(left->record);
+    fdstore_remove(&notify, left->number, left->n);
+    left->record = -1;
     left->n = 0;
 }
 
-int fdstore_check(const struct handover *h, struct err *err)
+static bool was_handed_in(const struct fdstore_left *left, int fd)
 {
-    int r = handover_mark_fds(h, true, err);
+    for (unsigned i = 0; i < left->n; i++) {
+        if (left->number[i] == fd)
+            return true;
+    }
+    return false;
+}
+
+struct missing {
+    const struct fdstore_left *left;
+    unsigned n;
+};
+
+static void count_missing(void *ctx, int fd)
+{
+    struct missing *m = ctx;
+
+    m->n += !was_handed_in(m->left, fd);
+}
+
+int fdstore_check(const struct fdstore_left *left, const struct handover *h, struct err *err)
+{
+    struct missing m = {.left = left};
     struct pollfd p = {.fd = h->rec->mount.fd};
 
-    if (r < 0 || !h->rec->has_mount)
-        return r;
-    if (poll(&p, 1, 0) < 0 || (p.revents & (POLLERR | POLLNVAL)))
+    handover_each_fd(h, count_missing, &m);
+    if (m.n)
+        return err_set(err, EBADF, "%u descriptors are missing", m.n);
+    if (!h->rec->has_mount)
+        return 0;
+    if (poll(&p, 1, 0) < 0)
+        return err_set(err, errno, "poll: %s", strerror(errno));
+    if ((p.revents & (POLLERR | POLLNVAL)) || !fuse_mounted(&h->rec->mount))
         return err_set(err, ENODEV, "its mount is gone");
     return 0;
+}
+
+void fdstore_abort(const struct fdstore_left *left, const struct handover *h)
+{
+    if (h->rec->has_mount && was_handed_in(left, h->rec->mount.abort_fd))
+        (void)!fuse_abort(&h->rec->mount); /* (it may be unknown how) */
 }

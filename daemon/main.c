@@ -12,11 +12,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "base/manual.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
 #include "conf/conf_keys.h"
 #include "daemon/check_s3.h"
+#include "daemon/child_ask.h"
 #include "daemon/confine.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
@@ -178,8 +180,10 @@ static void worker_crashed(void *ctx, unsigned slot)
 
 /* ---- start-up ---- */
 
+/* The last line of this process: see log_journal.h. */
 static int daemon_fail(int code, const struct err *err)
 {
+    log_journal_close();
     log_err("%s", err->text);
     return code;
 }
@@ -223,6 +227,8 @@ static void reload(void *ctx)
 #define CHECK_LINE_MAX 400
 #define LOAD_TRIES 50 /* after the exec of a restart in place */
 #define LOAD_PAUSE_MS 100
+#define LOAD_OTHER_TRIES 10
+#define TRIAL_LIMIT_MS 5000
 
 /* The timeouts that the machine sets, if any. */
 static void add_timeouts(char *out, size_t cap)
@@ -476,12 +482,28 @@ static int daemon_start(const struct conf *conf)
 
 /* ---- restart in place ---- */
 
-/* Nobody serves the mount any more: the children end with this process. */
-static int lose(int code)
+/* Nobody serves the mount any more: the children end with this process. But what a daemon that is
+ * gone has left stays with its keeper, for the next try. */
+static int lose(int code, const struct handover_own *own)
 {
+    if (own->left)
+        return code == EXIT_CODE_CONFIG ? EXIT_CODE_LATER : code;
     if (env.mount)
         duties.abort(&env);
     return code;
+}
+
+/* There may be enough of it a moment later. */
+static bool is_shortage(int r)
+{
+    return r == -ENOMEM || r == -EAGAIN || r == -EMFILE || r == -ENFILE;
+}
+
+/* The one before may have been ending. */
+static void end_draining(struct shm *shm)
+{
+    __atomic_store_n(&shm->header->draining, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&shm->header->gave_up, 0, __ATOMIC_RELAXED);
 }
 
 /* The new image, or the daemon after one that is gone: all is there already, and S3 need not be
@@ -495,17 +517,16 @@ static int take_over(const struct conf *conf, struct handover *h)
 
     own = h->rec->own;
     r = setup_take(conf, h, &env, &mount, &err);
-    if (own.left)
+    if (own.left && (r == 0 || is_shortage(r)))
         handover_leave(h);
     else
-        handover_close(h);
-    if (r == 0)
-        __atomic_store_n(&env.shm->header->draining, 0, __ATOMIC_RELAXED);
+        handover_close(h); /* (spoiled: the next daemon gives it up) */
     if (r < 0)
-        return lose(daemon_fail(EXIT_CODE_SYSTEM, &err));
+        return lose(daemon_fail(EXIT_CODE_SYSTEM, &err), &own);
+    end_draining(env.shm);
     code = setup_fd_limit(conf, &err) < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err)
                                           : prepare(conf, &endpoint);
-    return code ? lose(code) : daemon_run(conf, &own);
+    return code ? lose(code, &own) : daemon_run(conf, &own);
 }
 
 /* --check: checks the configuration, and shows the endpoint and the source of the credentials. Uses
@@ -621,23 +642,79 @@ static int taken_main(bool trial)
 
 static struct fdstore_left left;
 
+/* What would fail only later, when it is too late to try again, or to give it up. In a child. */
+static void try_left(const void *conf, void *answer)
+{
+    struct err *err = answer;
+
+    (void)!try_to_take(conf, err); /* (it is in *err) */
+}
+
+/* 0 and *ret_conf: the configuration is right, and the same. -EXDEV with *err: it is another.
+ * Another -errno with *err: it is wrong. */
+static int load_left(const struct handover *h, struct conf **ret_conf, struct err *err)
+{
+    struct err answer;
+    struct conf *conf;
+    int r = load_same(h, &conf, err);
+
+    if (r < 0)
+        return r;
+    r = child_ask(try_left, conf, TRIAL_LIMIT_MS, &answer, sizeof(answer));
+    if (r < 0)
+        r = err_set(err, -r, "the trial of the configuration did not end: %s", strerror(-r));
+    else if (answer.code)
+        r = err_set(err, EINVAL, "%.*s", ERR_TEXT_MAX - 1, answer.text);
+    if (r < 0)
+        conf_free(conf);
+    else
+        *ret_conf = conf;
+    return r;
+}
+
+/* If the configuration is wrong, somebody may be writing it at this moment; if it is another one,
+ * too, but then programs wait no longer than a second for their error. */
+static int await_conf(const struct handover *h, struct conf **ret_conf, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = LOAD_PAUSE_MS * 1000 * 1000};
+    int r = load_left(h, ret_conf, err);
+
+    for (int i = 0; r < 0 && i < (r == -EXDEV ? LOAD_OTHER_TRIES : LOAD_TRIES); i++) {
+        nanosleep(&pause, NULL);
+        r = load_left(h, ret_conf, err);
+    }
+    return r;
+}
+
 /* 0 and *ret_conf: it can be taken over. -ECONNRESET with *err: it is of no use, and is given up.
- * Another -errno with *err: the configuration is wrong; once mended, it can be taken over. */
+ * Another -errno with *err: it can be taken over later. */
 static int judge_left(struct handover *h, struct conf **ret_conf, struct err *err)
 {
     int r = handover_open(left.record, h, err);
 
+    left.record = -1; /* (taken) */
     if (r < 0)
-        return -ECONNRESET;
-    r = fdstore_check(h, err) < 0 ? -ECONNRESET
-                                  : handover_load_conf(h, config_file, environ, ret_conf, err);
-    if (r == 0 && handover_compare(h, *ret_conf, err) < 0) {
-        conf_free(*ret_conf);
+        return is_shortage(r) ? r : -ECONNRESET;
+    r = fdstore_check(&left, h, err);
+    if (r < 0)
+        r = is_shortage(r) ? r : -ECONNRESET;
+    else
+        r = await_conf(h, ret_conf, err);
+    if (r == -EXDEV)
         r = -ECONNRESET;
-    }
-    if (r < 0)
+    if (r == -ECONNRESET) {
+        fdstore_abort(&left, h);
+        handover_close(h);
+    } else if (r < 0) {
         handover_leave(h);
+    }
     return r;
+}
+
+static void give_up_left(const char *why)
+{
+    log_warn("not taken over: what a stateproxyd that is gone has left: %s", why);
+    fdstore_discard(&left, environ);
 }
 
 /* True if it was decided: *ret_code is the daemon's. */
@@ -646,15 +723,21 @@ static bool go_on_with_left(int *ret_code)
     struct handover h;
     struct conf *conf;
     struct err err = {0};
-    int r = judge_left(&h, &conf, &err);
+    int r;
 
+    if (left.record < 0) {
+        if (left.n)
+            give_up_left("its record is missing");
+        return false;
+    }
+    r = judge_left(&h, &conf, &err);
     if (r == -ECONNRESET) {
-        log_warn("not taken over: what a stateproxyd that is gone has left: %s", err.text);
-        fdstore_discard(&left, environ);
+        give_up_left(err.text);
         return false;
     }
     if (r < 0) {
-        *ret_code = daemon_fail(EXIT_CODE_CONFIG, &err);
+        err_prefix(&err, "what a stateproxyd that is gone has left cannot be taken over yet");
+        *ret_code = daemon_fail(EXIT_CODE_LATER, &err);
         return true;
     }
     begin(conf);
@@ -672,16 +755,14 @@ int main(int argc, char **argv)
     int code = 0;
 
     log_init(LOG_NOTICE, "supervisor");
-    if (action == ACTION_RUN && record_fd < 0 && fdstore_take(environ, &left, &err) < 0) {
-        log_warn("not taken over: what a stateproxyd that is gone has left: %s", err.text);
-        fdstore_discard(&left, environ);
-        left.record = -1;
-    }
+    left.record = -1;
+    if (action == ACTION_RUN && record_fd < 0 && fdstore_take(environ, &left, &err) < 0)
+        give_up_left(err.text);
     log_set_journal(getenv("JOURNAL_STREAM"));
     reexec_init(argv[0], config_file);
     if (record_fd >= 0)
         return taken_main(action == ACTION_CHECK);
-    if (action == ACTION_RUN && left.record >= 0 && go_on_with_left(&code))
+    if (action == ACTION_RUN && go_on_with_left(&code))
         return code;
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM

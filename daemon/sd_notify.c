@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -58,10 +60,12 @@ void sd_notify_init(struct sd_notify *n, char *const *env)
         n->watchdog_ns = usec * 1000;
 }
 
-/* `passed`: a descriptor that goes with it, -1 = none. */
-__attribute__((format(printf, 3, 0))) static int send_message(const struct sd_notify *n, int passed,
-                                                              const char *fmt, va_list ap)
+/* `passed`: a descriptor that goes with it, -1 = none. `waits`: for room at the listener. */
+__attribute__((format(printf, 4, 0))) static int
+send_message(const struct sd_notify *n, int passed, bool waits, const char *fmt, va_list ap)
 {
+    const struct timeval limit = {.tv_sec = SD_NOTIFY_WAIT_MS / 1000,
+                                  .tv_usec = SD_NOTIFY_WAIT_MS % 1000 * 1000};
     cleanup_fd int fd = -1;
     char text[MESSAGE_MAX];
     int len = vsnprintf(text, sizeof(text), fmt, ap);
@@ -86,7 +90,8 @@ __attribute__((format(printf, 3, 0))) static int send_message(const struct sd_no
         msg.msg_controllen = sizeof(u.room);
     }
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (fd < 0 || (waits && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0) ||
+        sendmsg(fd, &msg, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT)) < 0)
         return -errno;
     return 0;
 }
@@ -99,7 +104,20 @@ int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     if (!n->addr_len)
         return 0;
     va_start(ap, fmt);
-    r = send_message(n, -1, fmt, ap);
+    r = send_message(n, -1, false, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+int sd_notify_send_waiting(const struct sd_notify *n, const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    if (!n->addr_len)
+        return 0;
+    va_start(ap, fmt);
+    r = send_message(n, -1, true, fmt, ap);
     va_end(ap);
     return r;
 }
@@ -112,7 +130,7 @@ int sd_notify_send_fd(const struct sd_notify *n, int fd, const char *fmt, ...)
     if (!n->addr_len)
         return -ENOENT;
     va_start(ap, fmt);
-    r = send_message(n, fd, fmt, ap);
+    r = send_message(n, fd, false, fmt, ap);
     va_end(ap);
     return r;
 }

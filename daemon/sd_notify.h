@@ -9,6 +9,8 @@
 
 #include "base/err.h"
 
+#define SD_NOTIFY_WAIT_MS 2000
+
 struct sd_notify {
     struct sockaddr_un addr;
     socklen_t addr_len;   /* 0: no listener */
@@ -23,7 +25,12 @@ void sd_notify_init(struct sd_notify *n, char *const *env);
 must_use int sd_notify_send(const struct sd_notify *n, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The same, with a descriptor (SCM_RIGHTS). -EAGAIN: the listener has to read first. */
+/* The same, but waits for up to SD_NOTIFY_WAIT_MS until the listener has read what it was sent
+ * before. -EAGAIN: it has not. */
+must_use int sd_notify_send_waiting(const struct sd_notify *n, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* As sd_notify_send, with a descriptor (SCM_RIGHTS). -EAGAIN: the listener has to read first. */
 must_use int sd_notify_send_fd(const struct sd_notify *n, int fd, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

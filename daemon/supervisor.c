@@ -71,11 +71,13 @@ static void in_child(void *ctx)
     loop_forget(sup->loop);
 }
 
+/* A task ends soon after its lines: see log_journal.h. */
 static void in_task(void *ctx)
 {
     struct supervisor *sup = ctx;
 
     in_child(sup);
+    log_journal_close();
     if (sup->duties->in_task)
         sup->duties->in_task(sup->ctx);
 }
@@ -241,10 +243,13 @@ static void on_ready_timer(struct loop_timer *t)
 
     if (sup->phase != PHASE_STARTING)
         return;
-    if (children_turned(&sup->children) && !sup->verifying)
-        become_ready(sup);
-    else
+    if (!children_turned(&sup->children) || sup->verifying) {
         loop_timer_set(sup->loop, t, READY_POLL_NS);
+        return;
+    }
+    become_ready(sup);
+    if (sup->taken)
+        restart_renew(sup);
 }
 
 static void on_health_timer(struct loop_timer *t)
@@ -344,9 +349,12 @@ void supervisor_free(struct supervisor *sup)
 }
 
 /* The children that were taken over serve already. One that died meanwhile has left its signal, or
- * none if that was read by the image before. */
+ * none if that was read by the image before. A daemon that is gone has left none: then it is a
+ * start as others, which ends the daemon if no child can be set up. */
 static void go_on(struct supervisor *sup)
 {
+    if (sup->taken->left)
+        return;
     sup->told_restarts = children_restarts(&sup->children);
     become_ready(sup);
     reap(sup);

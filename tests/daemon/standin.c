@@ -217,8 +217,13 @@ static int supervise(struct standin *b, const char *socket, uint64_t drain_ns)
          .on_crash = on_crash},
         {.name = "notifier", .count = 1, .entry = notifier},
     };
-    struct supervisor_opts opts = {
-        .duties = &duties, .ctx = b, .drain_timeout_ns = drain_ns, .socket = socket};
+    const struct handover_own left = {
+        .left = true, .control.listener_fd = -1, .control.client_fd = -1};
+    struct supervisor_opts opts = {.duties = &duties,
+                                   .ctx = b,
+                                   .drain_timeout_ns = drain_ns,
+                                   .socket = socket,
+                                   .taken = atomic_load(&b->left) ? &left : NULL};
     struct supervisor_run run = {.roles = roles,
                                  .n_roles = 2,
                                  .unmounts = true,

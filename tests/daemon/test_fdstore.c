@@ -2,6 +2,7 @@
  * come; and what makes no sense is refused. (Giving and taking for real: test_fdstore.py.) */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -104,37 +106,82 @@ static bool nothing_handed_in(void)
     return r == 0 && left.n == 0 && left.record == -1;
 }
 
+static bool all_closed(int from, int to)
+{
+    for (int fd = from; fd < to; fd++) {
+        if (!is_closed(fd))
+            return false;
+    }
+    return true;
+}
+
+/* What cannot be taken is known, so that it can be given up. */
+static bool discards(unsigned n)
+{
+    char *none[] = {NULL};
+    bool known = left.n == n;
+
+    fdstore_discard(&left, none);
+    return known && left.n == 0 && left.record == -1 && all_closed(3, 1024);
+}
+
 static bool twice(void)
 {
-    return take_named(2, "stateproxy-fd-9:stateproxy-fd-9", getpid()) == -EPROTO;
+    return take_named(3, "stateproxy-fd-9:stateproxy-record:stateproxy-fd-9", getpid()) ==
+               -EPROTO &&
+           left.record >= 0 && discards(2);
+}
+
+static bool two_records(void)
+{
+    return take_named(3, "stateproxy-record:stateproxy-fd-9:stateproxy-record", getpid()) ==
+               -EPROTO &&
+           left.record >= 0 && discards(1);
 }
 
 static bool too_many(void)
 {
-    return take_named(FDSTORE_MAX + 1, "stateproxy-fd-9", getpid()) == -E2BIG;
+    bool refused = take_named(FDSTORE_MAX + 1, "stateproxy-fd-9", getpid()) == -E2BIG;
+
+    syscall(SYS_close_range, 4, ~0U, 0); /* the others: not ours */
+    return refused && discards(1);
 }
 
-/* Names that are none, and fewer than descriptors: not ours, so closed. */
+static bool no_record(void)
+{
+    return take_named(2, "stateproxy-fd-9:other", getpid()) == 0 && left.record == -1 &&
+           discards(1);
+}
+
+/* No descriptor can be had above: the limit is lowered, and may not be raised. */
+static bool no_room(void)
+{
+    struct rlimit lim = {.rlim_cur = 8, .rlim_max = 8};
+
+    if (setrlimit(RLIMIT_NOFILE, &lim) < 0 || (geteuid() == 0 && setresuid(1, 1, 1) < 0))
+        return false;
+    return take_named(3, "stateproxy-fd-900:stateproxy-record:stateproxy-fd-4", getpid()) < 0 &&
+           left.record >= 0 && discards(2);
+}
+
+/* Names that are none, and fewer than descriptors: not ours. If one is, the others are closed. */
 static bool odd_names(void)
 {
     int r = take_named(7,
                        "stateproxy-fd-:stateproxy-fd-2:stateproxy-fd-x:stateproxy-fd-99999:"
-                       "stateproxy-fd-123456:",
+                       "stateproxy-fd-123456:stateproxy-fd-9",
                        getpid());
 
-    for (int fd = 3; fd < 10; fd++) {
-        if (!is_closed(fd))
-            return false;
-    }
-    return r == 0 && left.n == 0 && left.record == -1;
+    return r == 0 && left.n == 1 && left.record == -1 && all_closed(3, 9) && has_mark(9, 5);
 }
 
-static bool one_is_missing(void)
+/* All are somebody else's, such as the mount that a launcher has made. */
+static bool none_is_ours(void)
 {
-    if (take_named(1, "stateproxy-fd-9", getpid()) != 0)
-        return false;
-    close(9);
-    return take_named(0, "", getpid()) == 0;
+    int r = take_named(3, "fuse:stateproxy-fd-x", getpid());
+
+    return r == 0 && left.n == 0 && left.record == -1 && !is_closed(3) && !is_closed(4) &&
+           !is_closed(5);
 }
 
 static void test_take(void **state)
@@ -144,9 +191,24 @@ static void test_take(void **state)
     in_process(not_for_us);
     in_process(nothing_handed_in);
     in_process(twice);
+    in_process(two_records);
     in_process(too_many);
+    in_process(no_record);
+    in_process(no_room);
     in_process(odd_names);
-    in_process(one_is_missing);
+    in_process(none_is_ours);
+}
+
+/* A keeper at `path`; *ret_env gets its NOTIFY_SOCKET. */
+static int keeper_new(char path[100], char env_text[128])
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    snprintf(path, 100, "/tmp/test-fdstore-%d", (int)getpid());
+    snprintf(env_text, 128, "NOTIFY_SOCKET=%s", path);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    return bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -1 : fd;
 }
 
 /* What is discarded is closed, and the keeper is asked to drop it. */
@@ -154,16 +216,12 @@ static bool discard(void)
 {
     char path[100], env_text[128], got[128];
     char *env[] = {env_text, NULL};
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd, n = 0;
 
     if (take_named(2, "stateproxy-fd-20:stateproxy-fd-30", getpid()) != 0)
         return false;
-    snprintf(path, sizeof(path), "/tmp/test-fdstore-%d", (int)getpid());
-    snprintf(env_text, sizeof(env_text), "NOTIFY_SOCKET=%s", path);
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+    fd = keeper_new(path, env_text);
+    if (fd < 0)
         return false;
     fdstore_discard(&left, env);
     unlink(path);
@@ -172,10 +230,59 @@ static bool discard(void)
     return n == 3 && is_closed(20) && is_closed(30) && left.n == 0;
 }
 
+#define MANY 900 /* more than the queue of a socket holds */
+
+/* A keeper that is slow to read gets every message. */
+static bool slow_keeper(void)
+{
+    static int number[MANY];
+    char path[100], env_text[128], got[128];
+    char *env[] = {env_text, NULL};
+    int fd = keeper_new(path, env_text), n = 0;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct sd_notify notify;
+    pid_t pid;
+
+    if (fd < 0)
+        return false;
+    sd_notify_init(&notify, env);
+    pid = fork();
+    if (pid == 0) {
+        fdstore_remove(&notify, number, MANY);
+        _exit(0);
+    }
+    while (n < MANY + 1 && poll(&p, 1, 5000) == 1)
+        n += recv(fd, got, sizeof(got), 0) > 0;
+    unlink(path);
+    return n == MANY + 1 && waitpid(pid, NULL, 0) == pid;
+}
+
+/* The keeper has its copy of a listener still, but nobody can connect. */
+static bool listener_ends(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "x/test-fdstore-listener"};
+    socklen_t len = sizeof(sa_family_t) + 24;
+    char *none[] = {NULL};
+    int copy, client = socket(AF_UNIX, SOCK_STREAM, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    addr.sun_path[0] = '\0'; /* abstract */
+    if (dup2(client, 50) < 0 || dup2(fd, 51) < 0 || close(client) < 0 || close(fd) < 0 ||
+        bind(51, (struct sockaddr *)&addr, len) < 0 || listen(51, 1) < 0)
+        return false;
+    copy = dup(51);
+    left = (struct fdstore_left){.record = -1, .n = 1, .number = {51}, .at = {51}};
+    fdstore_discard(&left, none);
+    return copy >= 0 && is_closed(51) && connect(50, (struct sockaddr *)&addr, len) < 0 &&
+           errno == ECONNREFUSED;
+}
+
 static void test_discard(void **state)
 {
     (void)state;
     in_process(discard);
+    in_process(slow_keeper);
+    in_process(listener_ends);
 }
 
 int main(void)

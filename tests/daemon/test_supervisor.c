@@ -228,6 +228,17 @@ static void test_workers_that_cannot_start_end_it(void **state)
     assert_int_equal(atomic_load(&b->worker[0].blamed), 0);
 }
 
+/* Also after a daemon that is gone: nobody serves its mount, so programs must not wait for ever. */
+static void test_workers_that_cannot_take_over_end_it(void **state)
+{
+    (void)state;
+    atomic_store(&b->does, STANDIN_FAILS);
+    atomic_store(&b->left, true);
+    start(LONG_NS);
+    assert_int_equal(wait_exit(), EXIT_CODE_SYSTEM);
+    assert_int_equal(atomic_load(&b->aborts), 1);
+}
+
 /* ---- the end ---- */
 
 static void test_sigterm_drains(void **state)
@@ -531,6 +542,7 @@ int main(void)
         T(test_the_notifier_is_replaced),
         T(test_crashes_back_off),
         T(test_workers_that_cannot_start_end_it),
+        T(test_workers_that_cannot_take_over_end_it),
         T(test_sigterm_drains),
         T(test_a_worker_killed_while_draining_is_replaced),
         T(test_open_files_are_served_after_the_unmount),

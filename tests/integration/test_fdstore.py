@@ -120,6 +120,7 @@ def test_open_files_and_unpublished_bytes(kept, store, bucket, program, variant)
     program("old.close()")
     program("os.chdir('/')")
     assert util.mount_count(m.path) == 1 and " warn " not in m.log()
+    assert not store.watched            # each request would wake the service manager
     m.check()
     m.stop()
     util.wait_until(lambda: not store.held, what="an empty store")
@@ -210,12 +211,68 @@ def test_another_configuration(kept, store, bucket, program):
     m.stop()
 
 
-def test_unmounted_meanwhile(kept, store):
+def test_the_store_is_slow_to_drop(kept, store, scratch):
+    """Nobody can connect to what is given up, so the next one may listen there."""
+    path = scratch / "c.sock"
+    m = kept(env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": path})
+    die(m, store)
+    store.slow = True
+    m.env["STATE_PREFIX"] = "other"
+    again(m, store, "ready ")
+    assert "not taken over" in m.log() and Connector(path).put("k", b"1").status == 204
+    store.hurry()
+    m.stop()
+
+
+def test_only_the_record_is_missing(kept, store, program):
     m = kept()
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    die(m, store)
+    with store.lock:
+        os.close(store.held.pop("stateproxy-record"))
+    again(m, store, "ready ")
+    assert "its record is missing" in m.log() and util.mount_count(m.path) == 1
+    assert program("f.write(b'x')") in ("OSError 107", "OSError 103")
+    (m.path / "g").write_bytes(b"new")
+    m.stop()
+
+
+def test_the_configuration_is_being_written(kept, store, bucket, program, scratch):
+    """It is waited for; then the daemon ends with a code after which it is started again."""
+    config = scratch / "c.yaml"
+    config.write_text("log: {level: notice}\n")
+    m = kept(args=["--config", config])
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    assert program("f.write(b'a')") == "1"
+    die(m, store)
+    config.write_text("log: {level:")
+    m.log_path.unlink()
+    m.start(ready=False)
+    assert m.wait_exit() == 75 and "cannot be taken over yet" in m.log()
+    m.log_path.unlink()
+    m.start(ready=False)
+    time.sleep(0.3)                         # it has looked at the file: whenever, the result is the same
+    config.write_text("log: {level: debug}\n")
+    util.wait_until(lambda: "taken over, all processes are there" in m.log(), what="the take-over")
+    assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
+    assert bucket.get(m.key("f")) == b"ab"
+    m.stop()
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_unmounted_meanwhile(kept, store, bucket, program, is_open):
+    """With an open file the kernel keeps the connection, which nobody can reach any more by its path."""
+    m = kept()
+    if is_open:
+        program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
     die(m, store)
     util.run(["umount", "-l", m.path])
     again(m, store, "ready ")
+    assert "its mount is gone" in m.log() and util.mount_count(m.path) == 1
     (m.path / "g").write_bytes(b"new")
+    assert bucket.get(m.key("g")) == b"new"
+    if is_open:
+        assert program("f.write(b'x')") in ("OSError 107", "OSError 103")
     m.stop()
 
 

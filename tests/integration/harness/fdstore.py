@@ -47,6 +47,9 @@ class FdStore:
         self.path = os.path.join(str(directory), "fdstore.sock")
         self.giver = os.path.join(str(directory), "fdgive.sock")
         self.held = {}
+        self.watched = set()        # names without FDPOLL=0
+        self.slow = False           # keeps what it was told to drop until hurry()
+        self.late = []
         self.lines = []
         self.lock = threading.Lock()
         self.deadline = None
@@ -86,9 +89,13 @@ class FdStore:
         with self.lock:
             self.lines.append(fields)
             if fields.get("FDSTOREREMOVE") == "1" and name in self.held:
-                os.close(self.held.pop(name))
+                self.late.append(self.held.pop(name))
+            if not self.slow:
+                self._drop_late()
             if fields.get("FDSTORE") == "1":
                 (fd,) = fds
+                if fields.get("FDPOLL") != "0":
+                    self.watched.add(name)
                 if name in self.held:
                     same = os.path.sameopenfile(fd, self.held[name])
                     os.close(fd if same else self.held[name])
@@ -99,6 +106,15 @@ class FdStore:
             else:
                 assert not fds
 
+    def _drop_late(self):
+        while self.late:
+            os.close(self.late.pop())
+
+    def hurry(self):
+        with self.lock:
+            self.slow = False
+            self._drop_late()
+
     def nobody_serves(self):
         """From now on it waits for the next daemon."""
         self.deadline = time.monotonic() + PATIENCE
@@ -108,10 +124,11 @@ class FdStore:
             for fd in self.held.values():
                 os.close(fd)
             self.held.clear()
+            self._drop_late()
             self.deadline = None
 
     def _gone(self, fd):
-        """systemd drops what polls as ended: the FUSE descriptor after an unmount."""
+        """systemd drops what polls as ended, unless it was told not to poll it."""
         p = select.poll()
         p.register(fd, 0)
         return any(e & (select.POLLERR | select.POLLHUP) for _, e in p.poll(0))
@@ -120,7 +137,7 @@ class FdStore:
         """In another order than they came."""
         conn, _ = self.give.accept()
         with self.lock, conn:
-            for name in [n for n, fd in self.held.items() if self._gone(fd)]:
+            for name in [n for n, fd in self.held.items() if n in self.watched and self._gone(fd)]:
                 os.close(self.held.pop(name))
             names = sorted(self.held, key=lambda n: n[::-1])
             for i in range(0, len(names), 100):
@@ -133,7 +150,7 @@ class FdStore:
     def close(self):
         os.eventfd_write(self.ended, 1)
         self.thread.join()
-        for fd in (*self.held.values(), self.ended):
+        for fd in (*self.held.values(), *self.late, self.ended):
             os.close(fd)
         self.notify.close()
         self.give.close()
