@@ -136,10 +136,12 @@ def test_sidecars(name):
 
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_the_grace_is_longer_than_the_drain(name):
+    """Then a mount has to be removed, with AFTER_DRAIN_NS of daemon/stop.c; and the program ends before."""
     spec = the_pod(name)
     env = {e["name"]: e.get("value") for e in spec["initContainers"][0]["env"]}
     drain = int(env.get("STATEPROXY_DAEMON_DRAIN_TIMEOUT", "25s").removesuffix("s"))
-    assert spec["terminationGracePeriodSeconds"] >= drain + 5
+    after = 19 if "STATE_MOUNT" in env else 5
+    assert spec["terminationGracePeriodSeconds"] >= 30 + drain + after
 
 
 @pytest.mark.parametrize("name", [n for n in WITH_PODS if "mount" in n or "minio" in n])
@@ -203,6 +205,14 @@ def test_values_that_are_right():
         chart.validate_schema(chart.merge_values(values))
 
 
+@pytest.mark.parametrize("mode", ["connector", "mount"])
+def test_the_variant_holds_whatever_the_image(mode):
+    """A tag of one's own may be an image of another variant."""
+    values = {**LEAST, "mode": mode, "variant": "s3-buffered-lww", "image": {"tag": "s3-passthrough"}}
+    (spec,) = filter(None, map(pod_spec, rendered(values)))
+    assert {"name": "STATE_VARIANT", "value": "s3-buffered-lww"} in spec["initContainers"][0]["env"]
+
+
 def test_every_value_is_described_and_used():
     """Nothing in values.yaml that the schema or the templates do not know."""
     values = yaml.safe_load((HERE / "chart/values.yaml").read_text())
@@ -259,10 +269,11 @@ def readme_lines(command):
 
 
 def test_readme_kubectl():
-    (words,) = readme_lines("kubectl")
+    create, words = readme_lines("kubectl")
     assert words[:3] == ["kubectl", "apply", "-k"] and len(words) == 4
     for document in built(TOP / words[3]):
         kubernetes_validate.validate(document, VERSIONS[0], strict=True)
+        assert create == ["kubectl", "create", "namespace", document["metadata"]["namespace"]]
 
 
 def test_readme_helm():

@@ -35,10 +35,10 @@ env:
 - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 - {name: STATE_MOUNT, value: {{ .Values.mount.path | quote }}}
 - {name: STATEPROXY_MOUNT_CREATE, value: "true"}
-- {name: STATE_VARIANT, value: {{ .Values.variant }}}
 {{- else }}
 - {name: CONNECTOR_SOCKET, value: {{ .Values.connector.socket | quote }}}
 {{- end }}
+- {name: STATE_VARIANT, value: {{ .Values.variant }}}
 - {name: STATE_BUCKET, value: {{ required "s3.bucket is required" .Values.s3.bucket | quote }}}
 - {name: STATE_PREFIX, value: {{ .Values.s3.prefix | quote }}}
 - {name: AWS_REGION, value: {{ .Values.s3.region | quote }}}
