@@ -13,6 +13,7 @@
 #include "daemon/fdstore.h"
 #include "daemon/fdstore_name.h"
 #include "fuse/fuse_mount.h"
+#include "fuse/fuse_mountinfo.h"
 
 #define LISTEN_FIRST 3 /* the number of the first descriptor that is handed in */
 #define NUMBER_MAX 65535
@@ -197,10 +198,24 @@ static void count_missing(void *ctx, int fd)
     m->n += !was_handed_in(m->left, fd);
 }
 
+/* 0; -ENODEV: it is not where it was made; or -errno: that cannot be found out now. */
+static int find_mount(const struct fuse_mount *m)
+{
+    struct fuse_mountinfo info;
+    int r = m->form == FUSE_MOUNT_HANDED_IN
+                ? 0
+                : fuse_mountinfo_find("/proc/self/mountinfo", m->mnt_id, &info);
+
+    if (r < 0 && r != -ENOENT)
+        return r;
+    return r == 0 && fuse_mounted(m) ? 0 : -ENODEV;
+}
+
 int fdstore_check(const struct fdstore_left *left, const struct handover *h, struct err *err)
 {
     struct missing m = {.left = left};
     struct pollfd p = {.fd = h->rec->mount.fd};
+    int r;
 
     handover_each_fd(h, count_missing, &m);
     if (m.n)
@@ -209,9 +224,10 @@ int fdstore_check(const struct fdstore_left *left, const struct handover *h, str
         return 0;
     if (poll(&p, 1, 0) < 0)
         return err_set(err, errno, "poll: %s", strerror(errno));
-    if ((p.revents & (POLLERR | POLLNVAL)) || !fuse_mounted(&h->rec->mount))
+    r = p.revents & (POLLERR | POLLNVAL) ? -ENODEV : find_mount(&h->rec->mount);
+    if (r == -ENODEV)
         return err_set(err, ENODEV, "its mount is gone");
-    return 0;
+    return r < 0 ? err_set(err, -r, "cannot look for its mount: %s", strerror(-r)) : 0;
 }
 
 void fdstore_abort(const struct fdstore_left *left, const struct handover *h)

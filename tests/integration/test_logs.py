@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import DAEMON, util
+from harness import DAEMON, EX_UNPUBLISHED, util
 from harness.connector import Connector
 
 ODD = ['quote"s', "back\\slash", "new\nline", "\x1b[2J", "tab\t", "pid=1 error=\"x\"", "é€😀", "{}"]
@@ -238,6 +238,27 @@ def test_sighup_changes_level_and_form_everywhere(logged, proxy, journal):
     assert [x["process"] for x in lines if "upload failed" in x["message"]] == ["worker"]
     assert not any("quiet" in x["message"] for x in lines) and logged.daemon.worker_pids() == workers
     logged.daemon.stop()
+
+
+def test_the_last_lines_go_to_stderr(logged, proxy, journal):
+    """journald looks for the unit of a process when it reads a line, and finds none that has ended."""
+    journal.wait("ready ")
+    proxy.hold("h", op="PutObject")
+    m = logged.daemon
+    with logged.raw() as client:
+        client.send(b"PUT /keys/late HTTP/1.1\r\nContent-Length: 4\r\n\r\ndata")
+        proxy.wait_held("h")
+        m.term()
+        journal.wait("draining")
+        m.term()
+        assert m.wait_exit() == EX_UNPUBLISHED
+    proxy.release("h", verdict="reset")
+    m.stopped = True
+    text = journal.on_stderr()
+    assert re.search(rb'^<3>\S+ err \S+: not published key="p/late"', text, re.M), text
+    assert b": ended exit=1\n" in text
+    while select.select([journal.socket], [], [], 0)[0]:
+        assert b"not published" not in journal.socket.recv(65536)
 
 
 def test_the_journal_is_restarted(logged, proxy, journal):
