@@ -376,6 +376,7 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     if (r == 0)
         r = start_verifying(sup);
     if (r < 0) {
+        log_journal_close(); /* it ends at once */
         log_err("cannot start the workers: %s", strerror(-r));
         stop_failed(sup, EXIT_CODE_SYSTEM);
     }
