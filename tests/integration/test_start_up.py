@@ -95,7 +95,7 @@ def test_a_result_is_kept(mount, proxy, scratch, bucket):
     assert len(proxy.log()) <= 2
     for key in "server", "conditions", "traits":
         assert m.status()[key] == first.status()[key]
-    assert m.status()["traits"] == "unquoted-if-match"
+    assert m.status()["traits"] == "unquoted-if-match,blind-complete"
     (m.path / "f.txt").write_bytes(b"2")
     assert bucket.get("p/f.txt") == b"2"
 

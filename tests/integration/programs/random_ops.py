@@ -537,7 +537,7 @@ class Twins:
 
     def op_symlink(self):
         name = self.any_name()
-        target = self.random.choice((*NAMES, "../" + self.random.choice(NAMES), "gone", "x" * 900))
+        target = self.random.choice((*NAMES, "../" + self.random.choice(NAMES), "gone", "/".join(["x" * 200] * 4)))
         paths = self.paths(name)
         self.doing = f"symlink {target[:40]!r} {name!r}"
         self.both(lambda side: os.symlink(target, paths[side]))
