@@ -365,8 +365,8 @@ struct s3_copy {
     const char *tags; /* as of s3_put: in place of those of the source */
 };
 
-/* *kept is what a copy of an object of this class has to be given to stay in it (s3_copy.kept):
- * nothing for the default, or an archive. */
+/* *kept is what a copy of an object of this class (s3_list_entry) has to be given to stay in it
+ * (s3_copy.kept): nothing for the default, or an archive. */
 void s3_class_keep(struct s3_pairs *kept, const char *storage_class);
 
 /* A PUT on the condition that nothing is there, or an empty object, is only retried after this time

@@ -321,7 +321,7 @@ static void keep_pair(struct s3_object *obj, const char *name, const char *value
 void s3_class_keep(struct s3_pairs *kept, const char *storage_class)
 {
     kept->len = 0;
-    if (*storage_class && strcmp(storage_class, CLASS_DEFAULT) != 0 && !is_archive(storage_class))
+    if (*storage_class && !is_archive(storage_class))
         (void)add_pair(kept, "x-amz-storage-class", storage_class);
 }
 

@@ -9,6 +9,7 @@
 #include "s3/s3_page.h"
 #include "s3/s3_progress.h"
 #include "s3/s3_request.h"
+#include "s3/s3_success.h"
 #include "s3/s3_xml.h"
 
 static int list_on_entry(void *arg, const struct s3_list_entry *entry)
@@ -74,11 +75,11 @@ static void fill_result(struct s3_req *req, const struct s3_xml_doc *doc)
 
 static int list_on_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+    const struct s3_xml_doc *doc =
+        s3_success_document(req, S3_XML_LIST, "the response is not a page of a listing");
 
-    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_LIST)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "the response is not a page of a listing");
+    if (!doc)
+        return -1;
     if (doc->truncated && !*doc->next_token)
         return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
                            "a truncated page without a token for the next one");

@@ -51,25 +51,12 @@ static int submit(struct s3_req *req, int r, struct s3_req **ret_req)
     return r;
 }
 
-/* The document of a success; without one the attempt has failed: an error after the 200 was sent
- * may end the response early. */
-static const struct s3_xml_doc *end_with(struct s3_req *req, enum s3_xml_kind kind,
-                                         const char *otherwise)
-{
-    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
-
-    if (doc && s3_xml_end(req->xml) == 0 && doc->kind == kind)
-        return doc;
-    (void)s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, otherwise);
-    return NULL;
-}
-
 /* ---- create ---- */
 
 static int create_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_CREATE, "the response to the created upload has no result");
+        s3_success_document(req, S3_XML_CREATE, "the response to the created upload has no result");
 
     if (!doc)
         return -1;
@@ -174,7 +161,7 @@ int s3_part(struct s3_client *c, const struct s3_part *part, s3_done_fn *done, v
 static int part_copy_end(struct s3_req *req)
 {
     const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_COPY, "the response to the copy has no result");
+        s3_success_document(req, S3_XML_COPY, "the response to the copy has no result");
 
     if (!doc)
         return -1;
@@ -224,8 +211,8 @@ int s3_part_copy(struct s3_client *c, const struct s3_part_copy *copy, s3_done_f
 
 static int complete_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc =
-        end_with(req, S3_XML_COMPLETE, "the response to the completed upload has no result");
+    const struct s3_xml_doc *doc = s3_success_document(
+        req, S3_XML_COMPLETE, "the response to the completed upload has no result");
 
     if (!doc)
         return -1;

@@ -319,12 +319,11 @@ static int copy_prepare(struct s3_req *req)
 
 static int copy_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+    const struct s3_xml_doc *doc =
+        s3_success_document(req, S3_XML_COPY, "the response to the copy has no result");
 
-    /* an error after the 200 was sent may look like this too */
-    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_COPY)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "the response to the copy has no result");
+    if (!doc)
+        return -1;
     strcpy(req->result.obj.etag, doc->etag);
     req->result.obj.mtime_ns = doc->mtime_ns;
     if (req->copy.no_target)

@@ -1,5 +1,5 @@
-/* What makes a 2xx without a document of its own believable. Those with one (COPY, LIST, COMPLETE)
- * are judged by it, in their own files. */
+/* What makes a 2xx believable: the document that belongs to it (COPY, LIST, COMPLETE, ...), or that
+ * there is none. */
 #include "s3/s3_success.h"
 
 #include <errno.h>
@@ -14,6 +14,17 @@
 static int success_refuse(struct s3_req *req, const char *text)
 {
     return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED, text);
+}
+
+const struct s3_xml_doc *s3_success_document(struct s3_req *req, enum s3_xml_kind kind,
+                                             const char *otherwise)
+{
+    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+
+    if (doc && s3_xml_end(req->xml) == 0 && doc->kind == kind)
+        return doc;
+    (void)success_refuse(req, otherwise);
+    return NULL;
 }
 
 /* S3 sends nothing; an XML document of any kind but an error is tolerated. */

@@ -5,17 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "s3/s3_progress.h"
 #include "s3/s3_request.h"
-#include "s3/s3_xml.h"
+#include "s3/s3_success.h"
 
 static int tags_end(struct s3_req *req)
 {
-    const struct s3_xml_doc *doc = req->xml ? s3_xml_doc(req->xml) : NULL;
+    const struct s3_xml_doc *doc =
+        s3_success_document(req, S3_XML_TAGS, "the response has no tags");
 
-    if (!doc || s3_xml_end(req->xml) < 0 || doc->kind != S3_XML_TAGS)
-        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_ANSWERED,
-                           "the response has no tags");
+    if (!doc)
+        return -1;
     if (doc->tags) {
         free(req->found_tags);
         req->found_tags = strdup(doc->tags);

@@ -183,6 +183,11 @@ static uint32_t *ino_chain(struct shm *shm, uint64_t ino)
     return &heads[(ino >> 2) & (s->nodes - 1)];
 }
 
+const uint32_t *shm_node_ino_heads(struct shm *shm)
+{
+    return ino_chain(shm, 0);
+}
+
 static void ino_insert(struct shm *shm, uint32_t idx, uint64_t ino)
 {
     struct shm_node *n = shm_node_edit(shm, idx);

@@ -357,6 +357,9 @@ must_use ssize_t shm_node_path(struct shm *shm, uint32_t idx, char *out, size_t 
  * another hash. */
 uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, size_t len);
 
+/* The heads of the chains of numbers (shm_node.ino_next), index + 1: as many as there are nodes. */
+const uint32_t *shm_node_ino_heads(struct shm *shm);
+
 /* The name in its directory, not NUL-terminated; name_len says how long. */
 const char *shm_node_name(struct shm *shm, uint32_t idx);
 

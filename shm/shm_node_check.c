@@ -156,8 +156,7 @@ static int check_free_names(struct shm *shm, enum shm_name_pool_no no, uint32_t 
 static int check_inos(struct shm *shm, uint32_t live, struct err *err)
 {
     uint32_t nodes = shm->header->sizes.nodes, found = 0;
-    size_t heads_len = ((size_t)nodes * sizeof(uint32_t) + 255) & ~(size_t)255;
-    const uint32_t *heads = (const void *)((const uint8_t *)(shm->nodes + 1) + heads_len);
+    const uint32_t *heads = shm_node_ino_heads(shm);
 
     for (uint32_t h = 0; h < nodes; h++) {
         for (uint32_t at = heads[h]; at; at = shm_node_at(shm, at - 1)->ino_next) {

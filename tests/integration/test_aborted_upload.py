@@ -2,6 +2,7 @@
 an object, and does nothing. Nobody is told that such a file has been published."""
 
 import concurrent.futures
+import contextlib
 import os
 
 import pytest
@@ -24,26 +25,36 @@ def abort_all(bucket):
         bucket.client.abort_multipart_upload(Bucket=bucket.bucket, Key=key, UploadId=upload)
 
 
+OLD, DATA = b"what was there", pattern(THRESHOLD + MIB, 1)
+
+
+@contextlib.contextmanager
+def aborted_write(m, proxy, bucket):
+    """DATA is written over OLD, and the upload has been aborted before its Complete, which waits until
+    release("at"): the future of the write."""
+    bucket.put(m.key("f.bin"), OLD)
+    assert (m.path / "f.bin").read_bytes() == OLD
+    proxy.hold("at", op="CompleteMultipartUpload", times=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, m.path / "f.bin", DATA)
+        proxy.wait_held("at")
+        abort_all(bucket)
+        yield writing
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_aborted_before_complete(mount, proxy, bucket, variant):
     m = mount(variant=variant, via=proxy, env=PARTS)
-    bucket.put(m.key("f.bin"), old := b"what was there")
-    assert (m.path / "f.bin").read_bytes() == old
-    proxy.hold("at", op="CompleteMultipartUpload", times=1)
-    data = pattern(THRESHOLD + MIB, 1)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write, m.path / "f.bin", data)
-        proxy.wait_held("at")
-        abort_all(bucket)
+    with aborted_write(m, proxy, bucket) as writing:
         proxy.release("at")
         if variant == "s3-passthrough":     # it no longer has the bytes
             with pytest.raises(OSError):
                 writing.result(20 * SLOW)
-            holds(bucket, m, "f.bin", old)
+            holds(bucket, m, "f.bin", OLD)
         else:
             writing.result(20 * SLOW)
-            holds(bucket, m, "f.bin", data)
-            assert (m.path / "f.bin").read_bytes() == data
+            holds(bucket, m, "f.bin", DATA)
+            assert (m.path / "f.bin").read_bytes() == DATA
     no_uploads(bucket)
     m.check()
 
@@ -65,14 +76,7 @@ def test_what_it_costs(mount, proxy, bucket, s3server, minio, variant):
 def test_aborted_and_replaced(mount, proxy, bucket, variant):
     """The last write wins, since it has not ended before; compare-and-set has no success."""
     m = mount(variant=variant, via=proxy, env=PARTS)
-    bucket.put(m.key("f.bin"), old := b"what was there")
-    assert (m.path / "f.bin").read_bytes() == old
-    proxy.hold("at", op="CompleteMultipartUpload", times=1)
-    data = pattern(THRESHOLD + MIB, 1)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write, m.path / "f.bin", data)
-        proxy.wait_held("at")
-        abort_all(bucket)
+    with aborted_write(m, proxy, bucket) as writing:
         bucket.put(m.key("f.bin"), b"theirs")
         proxy.release("at")
         if variant == "s3-buffered-cas":
@@ -83,7 +87,7 @@ def test_aborted_and_replaced(mount, proxy, bucket, variant):
             assert (m.path / "f.bin").read_bytes() == b"theirs"
         else:
             writing.result(20 * SLOW)
-            holds(bucket, m, "f.bin", data)
+            holds(bucket, m, "f.bin", DATA)
     m.check()
 
 

@@ -338,35 +338,40 @@ static void rename_node(struct shm *shm, uint32_t node, const char *name)
     fx_unlock(shm);
 }
 
+/* Owner 1 locks t->node, which then gets the name of another file that is open. *ret: a lock that
+ * owner 2 wants of that one. */
+static uint32_t locked_and_renamed(struct two *t, struct shm_flock *ret)
+{
+    uint32_t other = fx_put(t->shm, SHM_ROOT, "other", "1");
+
+    *ret = range(t, 2, SHM_FLOCK_WRITE, 0, 0);
+    ret->handle = open_file(t->shm, other);
+    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 0, 0)), 0);
+    rename_node(t->shm, t->node, "other");
+    return other;
+}
+
 /* The file that is replaced is another one, with locks of its own. */
 static void test_locks_stay_with_their_file(void **state)
 {
     struct two *t = *state;
-    uint32_t other = fx_put(t->shm, SHM_ROOT, "other", "1"), wake;
-    uint32_t handle = open_file(t->shm, other);
-    struct shm_flock want = range(t, 2, SHM_FLOCK_WRITE, 0, 0), found;
+    struct shm_flock want, found;
+    uint32_t other = locked_and_renamed(t, &want), wake;
 
-    want.handle = handle;
-    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 0, 0)), 0);
-    rename_node(t->shm, t->node, "other");
     fx_lock(t->shm);
     assert_int_equal(shm_flock_set(t->shm, other, &want, &wake), 0);
     fx_unlock(t->shm);
     assert_true(find(t, range(t, 3, SHM_FLOCK_READ, 0, 0), &found));
     assert_int_equal(found.owner, 1);
-    close_file(t->shm, handle);
+    close_file(t->shm, want.handle);
 }
 
 static void test_locks_follow_a_rename(void **state)
 {
     struct two *t = *state;
-    uint32_t other = fx_put(t->shm, SHM_ROOT, "other", "1"), wake;
-    uint32_t handle = open_file(t->shm, other);
-    struct shm_flock want = range(t, 2, SHM_FLOCK_WRITE, 0, 0), found;
+    struct shm_flock want, found;
+    uint32_t other = locked_and_renamed(t, &want), wake;
 
-    want.handle = handle;
-    assert_int_equal(set(t, range(t, 1, SHM_FLOCK_WRITE, 0, 0)), 0);
-    rename_node(t->shm, t->node, "other");
     fx_lock(t->shm);
     assert_int_equal(shm_flock_set(t->shm, other, &want, &wake), -EAGAIN);
     fx_unlock(t->shm);
@@ -376,7 +381,7 @@ static void test_locks_follow_a_rename(void **state)
     fx_unlock(t->shm);
     assert_true(find(t, range(t, 3, SHM_FLOCK_READ, 0, 0), &found));
     assert_int_equal(found.owner, 1);
-    close_file(t->shm, handle);
+    close_file(t->shm, want.handle);
 }
 
 /* ---- the check ---- */

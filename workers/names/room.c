@@ -13,8 +13,8 @@
 #include "shm/shm_notify.h"
 
 #define LOW_SHARE 16 /* room is low if less than 1/16 of the nodes is free or evictable */
-#define BATCH                                                                                      \
-    16 /* notifications per locked section: each takes up to 1,100 bytes of the undo log */
+/* notifications per locked section: each takes up to 1,100 bytes of the undo log */
+#define BATCH 16
 #define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
 #define MADE_NS NS_PER_S
 #define SCAN 512 /* nodes checked for each of them */

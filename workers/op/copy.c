@@ -10,6 +10,7 @@
 #include "base/container.h"
 #include "base/min.h"
 #include "s3/s3_etag.h"
+#include "workers/op/tags.h"
 #include "workers/op/upload_name.h"
 #include "workers/op/upload_proof.h"
 
@@ -271,17 +272,11 @@ static int create_copy(struct large_copy *c)
 static void on_source_tags(void *arg, const struct s3_result *res)
 {
     struct large_copy *c = arg;
-    int r = 0;
+    int r = tags_take(c->w, c->name.key, res, &c->tags);
 
-    if (res->error && res->error != -ENOENT && !s3_tags_refused(c->w->s3, res)) {
+    if (r < 0 && r == res->error) {
         copy_end(c, res);
         return;
-    }
-    if (res->tags_lost)
-        log_warn("tags dropped key=\"%s\": they do not fit into a header", c->name.key);
-    if (!res->error && res->tags) {
-        c->tags = strdup(res->tags);
-        r = c->tags ? 0 : -ENOMEM;
     }
     if (r == 0)
         r = create_copy(c);
@@ -307,7 +302,7 @@ static void on_source(void *arg, const struct s3_result *res)
         take_meta(c);
     if (!c->source.size)
         r = -ESTALE;
-    else if (c->source.tags && !c->is_new && !c->tags && !s3_habit_has(c->w->s3, S3_HABIT_NO_TAGS))
+    else if (!c->is_new && !c->tags && tags_wanted(c->w, &c->source))
         r = s3_tags(c->w->s3, c->from, on_source_tags, c, NULL);
     else
         r = create_copy(c);

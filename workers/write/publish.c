@@ -32,6 +32,7 @@
 #include "workers/objmeta/meta.h"
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
+#include "workers/op/tags.h"
 #include "workers/op/validity.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
@@ -401,31 +402,19 @@ static void cannot_start(struct publish *p, const struct s3_result *res)
     publish_finish(p, res, res->error);
 }
 
-static void drop_tags(struct publish *p)
-{
-    free(p->tags);
-    p->tags = NULL;
-}
-
 static void on_tags(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
+    int r = tags_take(p->w, p->key, res, &p->tags);
 
-    if (res->error && res->error != -ENOENT && !s3_tags_refused(p->w->s3, res)) {
+    if (r < 0 && r == res->error) {
         cannot_start(p, res);
-        return;
+    } else if (r < 0) {
+        publish_finish(p, res, r);
+    } else {
+        p->prepared = true;
+        start_put(p);
     }
-    if (res->tags_lost)
-        log_warn("tags dropped key=\"%s\": they do not fit into a header", p->key);
-    if (!res->error && res->tags) {
-        p->tags = strdup(res->tags);
-        if (!p->tags) {
-            publish_finish(p, res, -ENOMEM);
-            return;
-        }
-    }
-    p->prepared = true;
-    start_put(p);
 }
 
 /* All but the tags is known. `obj`, with key `key`: what has them; NULL: nothing. */
@@ -434,9 +423,9 @@ static void take_tags(struct publish *p, const struct s3_object *obj, const char
     struct s3_result none = {0};
     int r;
 
-    drop_tags(p);
-    if (!obj || !obj->tags || p->w->conf->metadata != CONF_METADATA_FULL ||
-        s3_habit_has(p->w->s3, S3_HABIT_NO_TAGS)) {
+    free(p->tags);
+    p->tags = NULL;
+    if (!obj || p->w->conf->metadata != CONF_METADATA_FULL || !tags_wanted(p->w, obj)) {
         p->prepared = true;
         start_put(p);
         return;
