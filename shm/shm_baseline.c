@@ -7,6 +7,8 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "shm/shm_step.h"
+
 #define FILTER_BYTES 32u /* bits of the filter for each entry: 256 bits */
 #define FILTER_PROBES 4
 
@@ -76,11 +78,6 @@ struct shm_baseline_key shm_baseline_key(const struct shm *shm, const char *key,
     return ret;
 }
 
-static bool same_who(const struct shm_baseline_who *a, const struct shm_baseline_who *b)
-{
-    return a->tgid == b->tgid && a->start == b->start;
-}
-
 /* The link that points to the entry, or to the end of its chain (0). */
 static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *key,
                                const struct shm_baseline_who *who)
@@ -88,7 +85,7 @@ static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *k
     uint32_t *link = head(shm, key);
 
     while (*link && (memcmp(&at(shm, *link)->key, key, sizeof(*key)) != 0 ||
-                     !same_who(&at(shm, *link)->who, who)))
+                     !shm_baseline_same_who(&at(shm, *link)->who, who)))
         link = &at(shm, *link)->next;
     return link;
 }
@@ -264,6 +261,7 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
         link = add_entry(shm, key, who);
     else
         use(shm, link);
+    shm_step_forget(shm, key, who);
     b = at(shm, link);
     shm_save(shm, shm->meta, b, sizeof(*b));
     if (fresh)
@@ -320,6 +318,7 @@ void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
 
     if (!entries(shm))
         return;
+    shm_step_forget(shm, key, who);
     link = baseline_find(shm, key, who);
     if (*link)
         remove_entry(shm, link);
@@ -384,6 +383,8 @@ static int baseline_check_locked(struct shm *shm, struct err *err)
     r = baseline_check_chains(shm, err);
     if (r == 0)
         r = check_lru(shm, err);
+    if (r == 0)
+        r = shm_step_check(shm, err);
     for (uint32_t l = shm->baselines->lru_first; l && r == 0; l = at(shm, l)->lru_next)
         r = check_entry(shm, l, err);
     return r;

@@ -32,6 +32,12 @@ struct shm_baseline_who {
     uint64_t start; /* clock ticks since boot */
 };
 
+static inline bool shm_baseline_same_who(const struct shm_baseline_who *a,
+                                         const struct shm_baseline_who *b)
+{
+    return a->tgid == b->tgid && a->start == b->start;
+}
+
 enum shm_baseline_flag {
     SHM_BASELINE_READ = 1,    /* the version was read, not only written */
     SHM_BASELINE_ABSENT = 2,  /* the key was found to be absent: the next write must create it */
@@ -58,14 +64,29 @@ struct shm_baseline {
     uint32_t version_ticks, first_ticks;
 };
 
+/* `child` has replaced version `from` of the key, which `who`, its parent or an ancestor, knows, by
+ * `to` (shm_step.h). Writer, readers, lock, death: as struct shm_baseline. Free: all zero. */
+struct shm_step {
+    struct shm_baseline_key key;
+    struct shm_baseline_who who, child;
+    char from[SHM_ETAG_MAX]; /* "": the key was expected to be absent */
+    char to[SHM_ETAG_MAX];
+    char id[SHM_ID_LEN]; /* write-id of that one: all empty objects have the same ETag */
+};
+
+#define SHM_STEPS 64
+
 /* Followed in memory by the hash heads, the entries and the filter. Memory that was never used
  * stays untouched (`fresh`). */
 struct shm_baseline_table {
     uint32_t free_entry, fresh_entry; /* free chain (index + 1); first entry never used */
     uint32_t lru_first, lru_last;     /* most and least recently used, index + 1 */
     uint32_t live;
+    uint32_t steps;     /* steps noted; lock-free: may be read relaxed, as a hint */
+    uint32_t next_step; /* the slot of the next one */
     uint32_t unused;
     uint64_t dropped; /* entries noted in the filter */
+    struct shm_step step[SHM_STEPS];
 } __attribute__((aligned(64)));
 
 size_t shm_baseline_size(const struct shm_sizes *sizes);
@@ -96,8 +117,9 @@ must_use enum shm_baseline_state shm_baseline_get_at(struct shm *shm,
                                                      uint32_t ticks,
                                                      struct shm_baseline_value *ret);
 
-/* Sets what `who` expects from now on. Evicts the least recently used baseline if necessary, and
- * notes that in the filter. Does nothing in a table without entries (sizes.baselines == 0). */
+/* Sets what `who` expects from now on; its step on the key is forgotten. Evicts the least recently
+ * used baseline if necessary, and notes that in the filter. Does nothing in a table without entries
+ * (sizes.baselines == 0). */
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who, const struct shm_baseline_value *value,
                       uint32_t now_ticks);

@@ -103,6 +103,14 @@ struct shm_session_pid {
     uint32_t unused;
 };
 
+/* An ancestor of the opener that knows the expected version: what the session publishes counts as
+ * its own, at once if `child` is zero (it has only ever written the key, or it waits for its
+ * child); else when it has waited for this child (shm_step.h), which is the opener or one of the
+ * opener's ancestors. */
+struct shm_session_follower {
+    struct shm_baseline_who who, child;
+};
+
 /* A job of a session (its load, its publish) and the worker that runs it. If the owner dies, its
  * replacement ends the job, and the ops that need it start it again: workers/process/recover.c. */
 enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
@@ -163,10 +171,7 @@ struct shm_session {
     uint32_t cuts; /* times that the content was shortened: a READ that overlaps one is repeated */
     /* the opener's parent, if the parent's baseline decides; else zero */
     struct shm_baseline_who parent;
-    /* Ancestors of the opener for which a publish counts as their own: they know the expected
-     * version, and either have only ever written the key or wait for their child. Free entries are
-     * zero. */
-    struct shm_baseline_who follower[SHM_SESSION_FOLLOWERS];
+    struct shm_session_follower follower[SHM_SESSION_FOLLOWERS]; /* free entries are zero */
     struct shm_session_pid pids[SHM_SESSION_PIDS];
     /* Valid with SHM_SESSION_XATTR; with SHM_SESSION_KEYED it is the key. Last, and saved only by
      * the two functions that set it. */

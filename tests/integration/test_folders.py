@@ -110,6 +110,71 @@ def test_a_tree_is_removed(m, bucket):
     assert not bucket.list(m.key(""))
 
 
+def remove_slowly(top, between):
+    """As rm -r, with something after each step."""
+    for dirpath, dirs, files in list(os.walk(top, topdown=False)):
+        for name in files:
+            os.unlink(os.path.join(dirpath, name))
+            between()
+        os.rmdir(dirpath)
+        between()
+
+
+def test_a_tree_is_removed_however_long_that_takes(mount, proxy, variant, bucket):
+    """All that was listed is older than the listing's time when the next name goes."""
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",
+                                               "STATEPROXY_DIRECTORIES_ENTRY_TTL": "1ms"})
+    for i in range(3):
+        bucket.put(m.key(f"d/{i}/f.txt"), b"x")
+        bucket.put(m.key(f"d/{i}/g.txt"), b"x")
+        bucket.put(m.key(f"d/{i}/sub/f.txt"), b"x")
+    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120)
+    assert not bucket.list(m.key(""))
+    bucket.put(m.key("e/sub/f.txt"), b"x")
+    remove_slowly(m.path / "e", lambda: os.path.lexists(m.path / "none"))
+    assert not bucket.list(m.key(""))
+
+
+@pytest.mark.parametrize("ttl", ["1ms", "60s"])
+def test_an_emptied_directory_is_still_there(mount, proxy, variant, bucket, ttl):
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": ttl,
+                                               "STATEPROXY_DIRECTORIES_ENTRY_TTL": "1ms"})
+    for key in "d/f.txt", "e/sub/f.txt", "s/f.txt", "s/g.txt":
+        bucket.put(m.key(key), b"x")
+    remove = {"d": "rm d/f.txt", "e": "rm -r e/sub", "s": "mv s/f.txt s/g.txt t"}
+    os.mkdir(m.path / "t")
+    for top, how in remove.items():
+        subprocess.run(["ls", "-lR", m.path / top], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(how, shell=True, cwd=m.path, check=True)
+        assert os.listdir(m.path / top) == []
+        assert bucket.exists(m.key(top + "/"))
+
+
+def test_what_somebody_else_has_put_meanwhile(mount, proxy, bucket, puts):
+    """An old listing does not make a directory empty."""
+    m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms"})
+    bucket.put(m.key("d/a.txt"), b"x")
+    os.listdir(m.path / "d")
+    bucket.put(m.key("d/b.txt"), b"x")
+    assert puts(os.unlink, m.path / "d/a.txt") == 0
+    assert os.listdir(m.path / "d") == ["b.txt"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_workers_keep_the_one_above(m, proxy, bucket, when):
+    bucket.put(m.key("d/sub/a.txt"), b"x")
+    subprocess.run(["ls", "-lR", m.path / "d"], check=True, stdout=subprocess.DEVNULL)
+    os.unlink(m.path / "d/sub/a.txt")
+    proxy.hold("h", op="PutObject", when=when)
+    remover = subprocess.Popen(["rmdir", m.path / "d/sub"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h")
+    assert remover.wait(60) == 0
+    assert bucket.list(m.key("")) == {m.key("d/"): 0}
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_workers_keep_it(m, proxy, bucket, when):
     bucket.put(m.key("d/a.txt"), b"x")

@@ -4,88 +4,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "shm/shm_handle.h"
+#include "workers/cas/cas_family.h"
 #include "workers/objmeta/lineage.h"
-#include "workers/op/proc.h"
 
 static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 
 static const struct shm_baseline_who the_mount;
 static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
-
-/* ---- identities ---- */
-
-void cas_identify(struct op *op)
-{
-    struct op_caller *c = &op->caller;
-    struct proc_info info;
-
-    if (c->self.tgid || !op->caller.pid)
-        return;
-    proc_look(op->caller.pid, &info);
-    if (!info.tgid)
-        return;
-    c->self = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
-    c->parent = info.parent;
-}
-
-void cas_identify_family(struct op *op)
-{
-    struct op_caller *c = &op->caller;
-    struct proc_info info;
-
-    cas_identify(op);
-    if (c->up[0].tgid)
-        return;
-    info.parent = c->parent;
-    for (int i = 0; i < OP_ANCESTORS && info.parent > 1; i++) {
-        proc_look_parent(info.parent, &info);
-        c->waits[i] = info.waits && (i == 0 || c->waits[i - 1]);
-        c->up[i] = (struct shm_baseline_who){.tgid = info.tgid, .start = info.start};
-    }
-}
-
-void cas_identify_reader(struct op *op, uint64_t fh)
-{
-    struct worker *w = op->w;
-    bool wanted;
-
-    worker_lock(w);
-    wanted = shm_handle_session(w->shm, fh) != SHM_NIL;
-    worker_unlock(w);
-    if (wanted)
-        cas_identify(op);
-}
-
-static bool same(const struct shm_session_pid *p, const struct shm_baseline_who *who)
-{
-    return p->tgid == who->tgid && p->start == who->start;
-}
-
-static bool has_open(const struct op *op, uint32_t session, const struct shm_baseline_who *who)
-{
-    const struct shm_session *s = shm_session_at(op->w->shm, session);
-
-    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
-        if (s->pids[i].tgid && same(&s->pids[i], who))
-            return true;
-    }
-    return false;
-}
-
-bool cas_is_party(const struct op *op, uint32_t session)
-{
-    return has_open(op, session, &op->caller.self);
-}
-
-bool cas_is_family(const struct op *op, uint32_t session)
-{
-    for (int i = 0; i < OP_ANCESTORS; i++) {
-        if (op->caller.waits[i] && has_open(op, session, &op->caller.up[i]))
-            return true;
-    }
-    return cas_is_party(op, session);
-}
 
 /* Clock ticks since boot, the unit of process start times. */
 static uint32_t now_ticks(void)
@@ -120,9 +45,8 @@ void cas_saw(struct worker *w, const char *key, const char *etag, const char *li
     shm_baseline_set(w->shm, &k, &nobody, &v, 0);
 }
 
-/* The lineage of this version: SHM_BASELINE_LINEAGE, or 0 if it is unknown. */
-static uint32_t find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
-                             char ret[SHM_LINEAGE_MAX])
+uint32_t cas_find_lineage(struct worker *w, const struct shm_baseline_key *k, const char *etag,
+                          char ret[SHM_LINEAGE_MAX])
 {
     struct shm_baseline_value v;
 
@@ -137,7 +61,7 @@ void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[S
 {
     struct shm_baseline_key k = name_key(w, key);
 
-    (void)find_lineage(w, &k, etag, ret);
+    (void)cas_find_lineage(w, &k, etag, ret);
 }
 
 /* True if the node's name has this version, as far as is known. */
@@ -155,7 +79,7 @@ static void note_read(struct op *op, const char *key, const char *etag, bool nam
     struct shm_baseline_key k = name_key(w, key);
     char lineage[SHM_LINEAGE_MAX];
     struct shm_baseline_value v;
-    uint32_t known = find_lineage(w, &k, etag, lineage);
+    uint32_t known = cas_find_lineage(w, &k, etag, lineage);
 
     fill(&v, SHM_BASELINE_READ | known, etag, lineage);
     if (named)
@@ -187,9 +111,8 @@ void cas_removed_key(struct op *op, const char *key)
         shm_baseline_forget(op->w->shm, &k, &op->caller.self);
 }
 
-/* True, and *ret, if `who` has read or written the key. */
-static bool knows(struct worker *w, const struct shm_baseline_key *k,
-                  const struct shm_baseline_who *who, struct shm_baseline_value *ret)
+bool cas_knows(struct worker *w, const struct shm_baseline_key *k,
+               const struct shm_baseline_who *who, struct shm_baseline_value *ret)
 {
     return who->tgid && shm_baseline_get(w->shm, k, who, ret) == SHM_BASELINE_KNOWN;
 }
@@ -199,7 +122,7 @@ static bool knows(struct worker *w, const struct shm_baseline_key *k,
 static bool is_blind(struct worker *w, const struct shm_baseline_key *k,
                      const struct shm_baseline_who *who, struct shm_baseline_value *ret)
 {
-    return knows(w, k, who, ret) && !(ret->flags & SHM_BASELINE_READ);
+    return cas_knows(w, k, who, ret) && !(ret->flags & SHM_BASELINE_READ);
 }
 
 /* The baseline that applies to a write of the caller. */
@@ -263,7 +186,7 @@ static void expect_nothing(struct op *op, struct shm_session *s, const struct sh
     struct shm_baseline_value v;
     bool parents = false;
 
-    if (truncate && knows(op->w, k, &op->caller.self, &v) && !(v.flags & SHM_BASELINE_LEAVING))
+    if (truncate && cas_knows(op->w, k, &op->caller.self, &v) && !(v.flags & SHM_BASELINE_LEAVING))
         expect(s, &v);
     else if (!truncate || rules(op, k, &v, &parents) != SHM_BASELINE_NONE)
         expect_absence(s);
@@ -279,7 +202,7 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
     s->expect.must = true;
     if (cas_is_empty(s->expect.etag))
         s->expect.ours = true;
-    if (find_lineage(op->w, k, s->expect.etag, s->lineage))
+    if (cas_find_lineage(op->w, k, s->expect.etag, s->lineage))
         s->expect.lineage_known = true;
     if (append || cas_is_link(op->w, s->node) || !op->caller.self.tgid)
         return;
@@ -288,23 +211,6 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
         (known == SHM_BASELINE_KNOWN && (v.flags & SHM_BASELINE_READ) &&
          strcmp(v.etag, s->expect.etag) != 0))
         s->expect.refused = true;
-}
-
-/* Finds the ancestors that follow: for them, what their child does to the version that they know
- * counts as done by themselves. An ancestor that has read the version may build on it later, so it
- * only follows if it is waiting for its child now, as a shell or subprocess.run() does. */
-static void note_followers(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
-{
-    struct shm_baseline_value v;
-    bool absent = s->expect.absent;
-
-    memset(s->follower, 0, sizeof(s->follower));
-    for (int i = 0; i < OP_ANCESTORS; i++) {
-        if (knows(op->w, k, &op->caller.up[i], &v) &&
-            (op->caller.waits[i] || !(v.flags & SHM_BASELINE_READ)) &&
-            (absent ? (v.flags & SHM_BASELINE_ABSENT) : strcmp(v.etag, s->expect.etag) == 0))
-            s->follower[i] = op->caller.up[i];
-    }
 }
 
 static void cas_begin_session(struct op *op, struct shm_session *s,
@@ -335,7 +241,7 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     k = name_key(w, key);
     if (!how.excl)
         cas_begin_session(op, s, &k, &how);
-    note_followers(op, s, &k);
+    cas_note_family(op, s, &k);
 }
 
 /* Expects what the LOOKUP before the rename has found. */
@@ -351,7 +257,7 @@ static void expect_seen(struct op *op, struct shm_session *s, const struct shm_b
         return;
     }
     etag = shm_node_at(op->w->shm, target)->etag;
-    fill(&v, find_lineage(op->w, k, etag, lineage), etag, lineage);
+    fill(&v, cas_find_lineage(op->w, k, etag, lineage), etag, lineage);
     expect(s, &v);
 }
 
@@ -383,15 +289,15 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
         expect_absence(s);
     else
         begin_rename(op, s, &k, target);
-    note_followers(op, s, &k);
+    cas_note_family(op, s, &k);
     if (s->expect.absent && lineage_is_valid(lineage))
         memcpy(s->lineage, lineage, strlen(lineage));
 }
 
 /* ---- after a write ---- */
 
-static void move_one(struct worker *w, const struct shm_baseline_key *k,
-                     const struct shm_baseline_who *who, struct shm_baseline_value *v)
+void cas_move(struct worker *w, const struct shm_baseline_key *k,
+              const struct shm_baseline_who *who, struct shm_baseline_value *v)
 {
     struct shm_baseline_value old;
 
@@ -406,19 +312,6 @@ static struct shm_baseline_who who_of(const struct shm_session_pid *p)
     return (struct shm_baseline_who){.tgid = p->tgid, .start = p->start};
 }
 
-/* Followers that know the replaced version now know the new one. */
-static void tell_followers(struct worker *w, const struct shm_session *s,
-                           const struct shm_baseline_key *k, const char *replaced,
-                           struct shm_baseline_value *v)
-{
-    struct shm_baseline_value old;
-
-    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
-        if (knows(w, k, &s->follower[i], &old) && strcmp(old.etag, replaced) == 0)
-            move_one(w, k, &s->follower[i], v);
-    }
-}
-
 void cas_published(struct worker *w, uint32_t session, const char *key, const char *replaced,
                    const char *etag)
 {
@@ -430,14 +323,14 @@ void cas_published(struct worker *w, uint32_t session, const char *key, const ch
         return;
     fill(&v, SHM_BASELINE_LINEAGE, etag, s->lineage);
     shm_baseline_set(w->shm, &k, &nobody, &v, 0);
-    move_one(w, &k, &the_mount, &v);
+    cas_move(w, &k, &the_mount, &v);
     for (int i = 0; i < SHM_SESSION_PIDS; i++) {
         struct shm_baseline_who who = who_of(&s->pids[i]);
 
         if (who.tgid)
-            move_one(w, &k, &who, &v);
+            cas_move(w, &k, &who, &v);
     }
-    tell_followers(w, s, &k, replaced, &v);
+    cas_tell_family(w, s, &k, replaced, &v);
 }
 
 /* Only a baseline equal to the session's expectation was wrong: if a process has learned of another
@@ -543,7 +436,7 @@ static void removed_by_child(struct op *op, const struct shm_baseline_key *k, co
     for (int i = 0; i < OP_ANCESTORS; i++) {
         const struct shm_baseline_who *who = &op->caller.up[i];
 
-        if (knows(op->w, k, who, &v) &&
+        if (cas_knows(op->w, k, who, &v) &&
             (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0))
             is_absent(op->w, k, who, v.flags);
     }
@@ -564,7 +457,7 @@ static void is_leaving(struct worker *w, const struct shm_baseline_key *k,
 {
     struct shm_baseline_value v;
 
-    if (!knows(w, k, who, &v) || strcmp(v.etag, etag) != 0)
+    if (!cas_knows(w, k, who, &v) || strcmp(v.etag, etag) != 0)
         return;
     v.flags |= SHM_BASELINE_LEAVING;
     shm_baseline_set(w->shm, k, who, &v, now_ticks());
@@ -598,7 +491,7 @@ void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_I
     struct shm_baseline_value v;
 
     ret[0] = '\0';
-    (void)find_lineage(op->w, &k, etag, seen);
+    (void)cas_find_lineage(op->w, &k, etag, seen);
     (void)lineage_head(seen, seen_id);
     if (op->caller.self.tgid &&
         shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN &&

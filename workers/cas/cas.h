@@ -49,7 +49,8 @@ static inline bool cas_is_link(const struct worker *w, uint32_t node)
 /* Identifies the calling process from /proc, once per op. Not under a lock. */
 void cas_identify(struct op *op);
 
-/* The same, and its ancestors: for ops that write or remove. */
+/* The same, and its ancestors: for ops that write or remove. What children of theirs have written
+ * that have ended since is theirs from now on (shm_step.h). */
 void cas_identify_family(struct op *op);
 
 /* The same for a READ: only reads through a handle that is also open for writing are noted (an open
@@ -85,8 +86,8 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
 void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX]);
 
 /* Under shm->meta. After a publish over version `replaced` ("": there was none, or it was replaced
- * unconditionally): the processes that have the session open, and their followers (struct
- * shm_session.follower), now expect `etag`. */
+ * unconditionally): the processes that have the session open now expect `etag`, and so do their
+ * followers (struct shm_session_follower), or will. */
 void cas_published(struct worker *w, uint32_t session, const char *key, const char *replaced,
                    const char *etag);
 

@@ -1,25 +1,18 @@
-/* MKDIR and RMDIR. A directory is a key prefix; a marker, an empty object "dir/", keeps it if it is
- * empty. */
+/* MKDIR. A directory is a key prefix; a marker, an empty object "dir/", keeps it if it is empty. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "s3/s3_error.h"
 #include "workers/attr/node_attr.h"
-#include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
-#include "workers/names/dir_empty.h"
 #include "workers/names/names.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
-
-/* ---- MKDIR ---- */
 
 /* Under shm->meta. */
 static struct shm_version version_of(const struct op *op, uint32_t dir)
@@ -151,91 +144,6 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
-/* ---- RMDIR ---- */
-
-static void rmdir_apply(struct op *op, int error)
-{
-    struct worker *w = op->w;
-    uint32_t dir, node;
-
-    worker_lock(w);
-    dir = op_node(op);
-    if (!error && dir != SHM_NIL) {
-        node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
-        if (node != SHM_NIL)
-            shm_node_unlinked(w->shm, node, (int64_t)clock_wall_ns());
-        validity_dir_changed(w, dir);
-    }
-    op_applied(op, error, NULL, 0);
-    worker_unlock(w);
-    end_applied(op);
-}
-
-static void on_marker_deleted(void *arg, const struct s3_result *res)
-{
-    struct op *op = arg;
-
-    op->s3 = NULL;
-    rmdir_apply(op, res->error == -ENOENT ? 0 : res->error);
-}
-
-/* Sends the DELETE even if the listing showed no marker: it removes folders that some servers keep
- * without an object. */
-static void delete_marker(struct op *op, int error)
-{
-    char key[KEY_CAP];
-    uint32_t dir;
-    int r = error;
-
-    if (r == 0) {
-        worker_lock(op->w);
-        dir = op_node(op);
-        r = dir == SHM_NIL
-                ? -ESTALE
-                : key_of_name(op->w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
-        worker_unlock(op->w);
-    }
-    if (r == 0)
-        r = key_add_slash(key);
-    if (r == 0)
-        r = s3_delete(op->w->s3, &(struct s3_delete){.key = key}, on_marker_deleted, op, &op->s3);
-    if (r < 0)
-        rmdir_apply(op, r);
-}
-
-static void delete_forms(struct op *op, const char *marker, int error)
-{
-    if (error)
-        rmdir_apply(op, error);
-    else
-        folder_forms(op, marker, FOLDER_FORMS_REMOVE, delete_marker);
-}
-
-static bool has_local(struct op *op)
-{
-    struct worker *w = op->w;
-    uint32_t dir, node = SHM_NIL;
-    bool local = false;
-
-    worker_lock(w);
-    dir = op_node(op);
-    if (dir != SHM_NIL)
-        node = shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len);
-    if (node != SHM_NIL)
-        local = names_local_below(w, node);
-    worker_unlock(w);
-    return local;
-}
-
-static int check_empty(struct op *op, char key[KEY_CAP])
-{
-    int r = key_add_slash(key);
-
-    return r < 0 ? r : dir_check_empty(op, key, delete_forms);
-}
-
-/* ---- both ---- */
-
 /* Enters the directory (hold_enter), or waits for the end of a rename of it. */
 static void enter(struct op *op)
 {
@@ -251,7 +159,7 @@ static void enter(struct op *op)
     op_stop_waiting(op);
     op->stays = true;
     if (r == 1)
-        r = fuse_req(op)->opcode == FUSE_MKDIR ? put_marker(op, key) : check_empty(op, key);
+        r = put_marker(op, key);
     if (r < 0)
         end_failed(op, r);
 }
@@ -271,23 +179,6 @@ void op_mkdir(struct op *op)
         mkdir_apply(op);
         return;
     }
-    op_wait(op, enter);
-    enter(op);
-}
-
-void op_rmdir(struct op *op)
-{
-    char key[KEY_CAP];
-    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
-
-    if (r == 0 && has_local(op))
-        r = -ENOTEMPTY;
-    if (r < 0) {
-        op_fail(op, r);
-        return;
-    }
-    if (op_keep(op) < 0)
-        return;
     op_wait(op, enter);
     enter(op);
 }

@@ -20,6 +20,7 @@
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
 #include "workers/read/fetch.h"
+#include "workers/write/orphan.h"
 
 #define AGAIN_MAX 4 /* maximum number of S3 replies that changes made here overtake */
 
@@ -34,6 +35,7 @@ struct open_job {
 };
 
 static void open_attempt(struct op *op);
+static void open_again(struct op *op);
 
 static bool for_write(const struct op *op)
 {
@@ -74,7 +76,7 @@ static int apply_read(struct op *op, uint32_t node)
     return 0;
 }
 
-enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK };
+enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK, LOOK_WAIT };
 
 /* Under shm->meta. The node's version is valid: makes a handle for reading, or continues with the
  * session. */
@@ -82,6 +84,8 @@ static enum look open_now(struct op *op, uint32_t node, int *ret_error)
 {
     if (for_write(op))
         return LOOK_WRITE;
+    if (orphan_is_too_late(op->w, node))
+        return LOOK_WAIT;
     *ret_error = apply_read(op, node);
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
 }
@@ -208,6 +212,10 @@ static void open_go_on(struct op *op, enum look what, int error)
     case LOOK_WRITE:
         open_for_write(op, shm_node_of_id(op->w->shm, fuse_req(op)->nodeid),
                        fuse_req(op)->open->flags & O_TRUNC);
+        break;
+    case LOOK_WAIT:
+        if (op_keep(op) == 0)
+            op_wait(op, open_again);
         break;
     case LOOK_ASK:
         break;
@@ -401,6 +409,12 @@ static void open_attempt(struct op *op)
     if (op->state)
         drop_job(op);
     open_go_on(op, what, error);
+}
+
+static void open_again(struct op *op)
+{
+    op_stop_waiting(op);
+    open_attempt(op);
 }
 
 void op_open(struct op *op)

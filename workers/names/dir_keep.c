@@ -1,14 +1,16 @@
 /* See dir_keep.h. One PUT, of what mkdir puts, and only if there is none yet: a marker that
- * somebody else has put meanwhile stays as it is. */
+ * somebody else has put meanwhile stays as it is. Before it one LIST, if ours is too old. */
 #include "workers/names/dir_keep.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/names/dir_empty.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/key.h"
 #include "workers/op/sequence.h"
@@ -21,19 +23,32 @@ struct dir_keep {
     char key[KEY_CAP];
 };
 
-/* Under shm->meta. */
-static bool was_last(const struct op *op, uint32_t dir, const char *name, size_t len)
+enum last { LAST_NO, LAST_YES, LAST_ASK };
+
+/* Under shm->meta. What the listing shows. Names that somebody else has made since are not in an
+ * old one: then S3 is asked. */
+static enum last was_last(const struct op *op, uint32_t dir, const char *name, size_t len)
 {
     struct worker *w = op->w;
     const struct shm_node *d = shm_node_at(w->shm, dir);
     uint32_t left = shm_node_find(w->shm, dir, name, len) == SHM_NIL ? 0 : 1;
 
-    return w->conf->directories.marker && d->parent != SHM_NIL &&
-           (d->flags & (SHM_NODE_DIR | SHM_NODE_COMPLETE | SHM_NODE_MARKER | SHM_NODE_LOCAL)) ==
-               (SHM_NODE_DIR | SHM_NODE_COMPLETE) &&
-           d->entries == left &&
-           validity_holds(shm_node_listed_ns(w->shm, dir), w->conf->directories.ttl_ns,
-                          clock_mono_ns());
+    if (!w->conf->directories.marker || d->parent == SHM_NIL || d->entries != left ||
+        (d->flags & (SHM_NODE_DIR | SHM_NODE_COMPLETE | SHM_NODE_MARKER | SHM_NODE_LOCAL)) !=
+            (SHM_NODE_DIR | SHM_NODE_COMPLETE))
+        return LAST_NO;
+    return validity_holds(shm_node_listed_ns(w->shm, dir), w->conf->directories.ttl_ns,
+                          clock_mono_ns())
+               ? LAST_YES
+               : LAST_ASK;
+}
+
+static void tell_failure(const char *key, int error)
+{
+    if (error)
+        log_notice(
+            "no marker for an emptied directory key=\"%s\" error=\"%s\": it is there no more", key,
+            strerror(-error));
 }
 
 static void dir_keep_end(struct dir_keep *k, int error)
@@ -41,10 +56,7 @@ static void dir_keep_end(struct dir_keep *k, int error)
     struct op *op = k->op;
     uint32_t dir;
 
-    if (error)
-        log_notice(
-            "no marker for an emptied directory key=\"%s\" error=\"%s\": it is there no more",
-            k->key, strerror(-error));
+    tell_failure(k->key, error);
     worker_lock(op->w);
     dir = op_node(op);
     if (!error && dir != SHM_NIL)
@@ -82,37 +94,60 @@ static int dir_keep_put(struct dir_keep *k)
     return s3_put(w->s3, &put, dir_keep_on_put, k, &k->op->s3);
 }
 
-void dir_keep(struct op *op, const char *name, size_t len)
+static void dir_keep_put_marker(struct op *op, const char *key)
 {
     struct worker *w = op->w;
-    struct dir_keep *k;
+    struct dir_keep *k = calloc(1, sizeof(*k));
     uint32_t dir;
-    bool last;
-    int r = 0;
+    int r;
 
-    k = calloc(1, sizeof(*k));
     if (!k) {
         op_step_done(op, -ENOMEM);
         return;
     }
     k->op = op;
+    snprintf(k->key, sizeof(k->key), "%s", key);
+    op_set_state(op, k, free);
     worker_lock(w);
     dir = op_node(op);
-    last = dir != SHM_NIL && was_last(op, dir, name, len);
-    if (last) {
-        r = key_of_node(w, dir, k->key);
-        if (w->conf->metadata == CONF_METADATA_FULL)
-            meta_write(&k->meta, shm_node_at(w->shm, dir));
-    }
+    if (dir != SHM_NIL && w->conf->metadata == CONF_METADATA_FULL)
+        meta_write(&k->meta, shm_node_at(w->shm, dir));
     worker_unlock(w);
-    if (!last) {
-        free(k);
-        op_step_done(op, 0);
-        return;
-    }
-    op_set_state(op, k, free);
-    if (r == 0)
-        r = dir_keep_put(k);
+    r = dir_keep_put(k);
     if (r < 0)
         dir_keep_end(k, r);
+}
+
+static void dir_keep_on_checked(struct op *op, const char *key, int error)
+{
+    if (error == 0) {
+        dir_keep_put_marker(op, key);
+        return;
+    }
+    error = error == -ENOTEMPTY ? 0 : error;
+    tell_failure(key, error);
+    op_step_done(op, error);
+}
+
+void dir_keep(struct op *op, const char *name, size_t len)
+{
+    struct worker *w = op->w;
+    enum last last = LAST_NO;
+    char key[KEY_CAP];
+    uint32_t dir;
+    int r = 0;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (dir != SHM_NIL)
+        last = was_last(op, dir, name, len);
+    if (last != LAST_NO)
+        r = key_of_node(w, dir, key);
+    worker_unlock(w);
+    if (r == 0 && last == LAST_ASK)
+        r = dir_check_empty(op, key, dir_keep_on_checked);
+    else if (r == 0 && last == LAST_YES)
+        dir_keep_put_marker(op, key);
+    if (r < 0 || last == LAST_NO)
+        op_step_done(op, r);
 }

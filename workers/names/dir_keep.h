@@ -6,8 +6,9 @@
 #include "workers/op/op.h"
 
 /* A step of an operation (sequence.h), after the key of this name in the op's directory was
- * deleted, and before its node loses the name: puts the marker of the directory if a listing not
- * older than directories.ttl shows that the name was the last in it, and that there is no marker.
+ * deleted, and before its node loses the name: puts the marker of the directory if its listing
+ * shows that the name was the last in it, and that there is no marker. A listing older than
+ * directories.ttl only says that this may be so: then S3 is asked.
  * Ends with 0, also if nothing was to be done, or with -errno. The op must be kept; its `state` is
  * used. */
 void dir_keep(struct op *op, const char *name, size_t len);

@@ -15,6 +15,31 @@ bool hold_is_publishing(struct worker *w, uint32_t session)
     return true;
 }
 
+uint32_t hold_publishing(struct worker *w, uint32_t node)
+{
+    struct shm *shm = w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+
+    if (n->session != SHM_NIL)
+        return hold_is_publishing(w, n->session) ? n->session : SHM_NIL;
+    for (uint32_t at = 0; w->variant->isolates && at < shm->header->sizes.sessions; at++) {
+        const struct shm_session *s = shm_session_at(shm, at);
+
+        if (s->state == SHM_SESSION_LIVE && s->publish.state == SHM_JOB_RUNNING &&
+            shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len) &&
+            hold_is_publishing(w, at))
+            return at;
+    }
+    return SHM_NIL;
+}
+
+const struct shm_record *hold_of(struct worker *w, uint32_t node)
+{
+    uint32_t busy = shm_node_at(w->shm, node)->busy;
+
+    return busy ? shm_arena_record(w->shm, (busy >> 16) - 1, (busy & 0xffff) - 1) : NULL;
+}
+
 bool hold_take(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;

@@ -44,7 +44,7 @@ struct observer_question {
 struct observer_answer {
     bool yes, known;
     /* OBSERVER_LOOK, OBSERVER_LOOK_PARENT: struct proc_info */
-    bool exiting, waits, execs;
+    bool exiting, waits, reaps, gone, execs;
     int32_t tgid, parent, signal;
     uint64_t start;
     /* OBSERVER_INTENT, OBSERVER_MAKES: struct intent */

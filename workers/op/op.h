@@ -35,6 +35,7 @@ struct op_caller {
     /* its parent, the parent's parent, ...; without init */
     struct shm_baseline_who up[OP_ANCESTORS];
     bool waits[OP_ANCESTORS]; /* up[i] waits for its child, and so do all before it */
+    bool reaps[OP_ANCESTORS]; /* up[i]'s children stay until it has waited for them */
 };
 
 struct op;

@@ -72,6 +72,7 @@ static bool lend_spares(ssize_t r)
     return true;
 }
 
+/* If false, errno tells why. */
 static bool read_proc(int32_t pid, const char *file, char *text)
 {
     char path[64];
@@ -83,6 +84,8 @@ static bool read_proc(int32_t pid, const char *file, char *text)
         r = fd_read_file(path, text, PROC_TEXT_MAX);
         proc_keep_spares();
     }
+    if (r <= 0)
+        errno = (int)-r;
     return r > 0;
 }
 
@@ -92,6 +95,14 @@ static int32_t status_number(const char *text, const char *name)
     const char *p = strstr(text, name);
 
     return p ? (int32_t)strtol(p + strlen(name), NULL, 10) : 0;
+}
+
+/* With SIGCHLD ignored the kernel removes children at once. */
+static bool reaps_children(const char *status)
+{
+    const char *p = strstr(status, "\nSigIgn:");
+
+    return p && !(strtoull(p + 8, NULL, 16) & (UINT64_C(1) << (SIGCHLD - 1)));
 }
 
 /* Inside execve(2) a process holds a lock (exec_update_lock) that readers of its stat file wait
@@ -125,9 +136,12 @@ static void look(uint32_t tid, struct proc_info *ret)
     *ret = (struct proc_info){0};
     if (tid == 0 || tid > INT32_MAX)
         return;
-    if (!read_proc((int32_t)tid, "status", text))
+    if (!read_proc((int32_t)tid, "status", text)) {
+        ret->gone = errno == ENOENT || errno == ESRCH;
         return;
+    }
     ret->tgid = status_number(text, "\nTgid:");
+    ret->reaps = reaps_children(text);
     if (is_in_exec(tid)) {
         ret->parent = status_number(text, "\nPPid:");
         ret->execs = ret->known = true;
@@ -252,6 +266,8 @@ static void ask_info(enum observer_what what, uint32_t tid, struct proc_info *re
                               .exiting = a.exiting,
                               .signal = a.signal,
                               .waits = a.waits,
+                              .reaps = a.reaps,
+                              .gone = a.gone,
                               .execs = a.execs};
 }
 

@@ -15,6 +15,8 @@ struct proc_info {
     bool exiting;   /* it is in exit(2): the request comes from the kernel closing its files */
     int32_t signal; /* exiting because of this signal; 0 = it exits voluntarily */
     bool waits;     /* it waits for one of its children (wait4, waitid): proc_look_parent */
+    bool reaps;     /* its children stay, as zombies, until it has waited for them */
+    bool gone;      /* there is no such process (any more); `known` is false, too */
     bool execs;     /* it is inside execve(2), which closes its files: `start` is unknown */
 };
 

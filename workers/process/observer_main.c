@@ -35,6 +35,8 @@ static void tell_info(const struct proc_info *info, struct observer_answer *a)
                                   .exiting = info->exiting,
                                   .signal = info->signal,
                                   .waits = info->waits,
+                                  .reaps = info->reaps,
+                                  .gone = info->gone,
                                   .execs = info->execs};
 }
 

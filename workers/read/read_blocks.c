@@ -165,14 +165,13 @@ static void retry_soon(struct read_job *job)
     loop_timer_set(job->op->w->loop, &job->retry, RETRY_NS);
 }
 
-/* Under shm->meta. The file's session is being published: S3 may have the new version already, and
- * the node not yet. This worker will be woken at the end. */
+/* Under shm->meta. The file is being published: S3 may have the new version already, and the node
+ * not yet. This worker will be woken at the end. */
 static bool is_being_published(struct op *op)
 {
     uint32_t node = op_node(op);
-    uint32_t session = node == SHM_NIL ? SHM_NIL : shm_node_at(op->w->shm, node)->session;
 
-    return session != SHM_NIL && hold_is_publishing(op->w, session);
+    return node != SHM_NIL && hold_publishing(op->w, node) != SHM_NIL;
 }
 
 /* "Gone" or "another version" counts only if nothing has changed on our own side meanwhile: a

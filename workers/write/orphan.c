@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "workers/op/hold.h"
 #include "workers/read/fetch.h"
 #include "workers/read/read.h"
 #include "workers/write/cas_readers.h"
@@ -102,6 +103,36 @@ void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then)
         session_attach_whole(op, node, then);
     else
         then(op, 0);
+}
+
+/* Under shm->meta. */
+static bool is_replaced_by_publish(struct worker *w, uint32_t node)
+{
+    uint32_t session = hold_publishing(w, node);
+    const struct shm_session *s;
+
+    if (session == SHM_NIL)
+        return false;
+    s = shm_session_at(w->shm, session);
+    return s->size <= ORPHAN_LOAD_MAX && s->changed_from < shm_node_at(w->shm, node)->size;
+}
+
+/* Under shm->meta. By an unlink, or by a rename of another file (or by one of its own, to which the
+ * same applies: it has another key afterwards). */
+static bool is_replaced_by_op(struct worker *w, uint32_t node)
+{
+    const struct shm_record *r = hold_of(w, node);
+
+    return r && (r->node == SHM_NIL || shm_node_at(w->shm, r->node)->size <= ORPHAN_LOAD_MAX);
+}
+
+bool orphan_is_too_late(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    return n->size <= ORPHAN_LOAD_MAX && *n->etag && n->session == SHM_NIL &&
+           !(n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)) &&
+           !fetch_is_whole(w, n) && (is_replaced_by_publish(w, node) || is_replaced_by_op(w, node));
 }
 
 uint32_t orphan_done(struct op *op)

@@ -14,6 +14,11 @@
  * op: cas_readers.c.) */
 void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then);
 
+/* Under shm->meta. True if the node's version is being replaced or removed just now, and not all of
+ * it is cached: whoever opened it now would come too late to have it kept. Wait, and look again:
+ * this worker will be woken. False also if that may take long, as the new version is large. */
+must_use bool orphan_is_too_late(struct worker *w, uint32_t node);
+
 /* Under shm->meta, last, after the name is removed (then the session is an ORPHAN) or stays:
  * releases the ref. Returns the session to be cleared after unlocking, or SHM_NIL. */
 must_use uint32_t orphan_done(struct op *op);

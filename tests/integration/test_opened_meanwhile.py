@@ -1,0 +1,130 @@
+"""Files that are opened for reading, and read, while somebody on this mount is replacing or removing
+them: S3 may have the new version already, and the mount does not know yet."""
+
+import os
+import threading
+
+import pytest
+
+from harness import util
+from harness.pattern import pattern
+from test_cas import CAS
+
+SIZE = 3_000_000            # more than comes with a lookup
+NEW = b"new" * 700_000
+OPENAT = {"x86_64": "257", "aarch64": "56"}[os.uname().machine]
+
+
+@pytest.fixture(params=["s3-buffered-lww", CAS], ids=["lww", "cas"])
+def m(mount, bucket, proxy, request):
+    m = mount(via=proxy, variant=request.param)
+    bucket.put(m.key("f.bin"), pattern(SIZE))
+    return m
+
+
+class Later:
+    """A call in a thread, whose result is waited for."""
+
+    def __init__(self, function, *args):
+        self.result = None
+        self.thread = threading.Thread(target=self.run, args=(function, args))
+        self.thread.start()
+
+    def run(self, function, args):
+        try:
+            self.result = function(*args)
+        except OSError as e:
+            self.result = e
+
+    def end(self):
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        return self.result
+
+    def is_over(self):
+        return not self.thread.is_alive()
+
+
+def read_on(f):
+    parts = []
+    while data := f.read(1 << 20):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def read(path):
+    with open(path, "rb", buffering=0) as f:
+        return read_on(f)
+
+
+REPLACE = {
+    "write": (lambda a, m: a.write_all(m.path / "f.bin", NEW), "PutObject"),
+    "rename": (lambda a, m: a.rename(m.path / "new.bin", m.path / "f.bin"),
+               ["CopyObject", "PutObject"]),
+    "unlink": (lambda a, m: a.unlink(m.path / "f.bin"), "DeleteObject"),
+}
+
+
+class Reader(Later):
+    def __init__(self, path):
+        self.path, self.is_open, self.may_read = path, threading.Event(), threading.Event()
+        super().__init__(self.read)
+
+    def read(self):
+        with open(self.path, "rb", buffering=0) as f:
+            self.is_open.set()
+            self.may_read.wait()
+            return read_on(f)
+
+    def has_asked(self):
+        """It has its file, or an error, or waits in open(2): for the daemon, or for the kernel's lock
+        of the directory."""
+        if self.is_open.is_set() or self.is_over():
+            return True
+        try:
+            with open(f"/proc/self/task/{self.thread.native_id}/syscall") as f:
+                return f.read().split()[0] == OPENAT
+        except FileNotFoundError:       # it has just ended
+            return True
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("how", REPLACE)
+def test_one_version_or_the_other(m, actor, proxy, bucket, how, when):
+    a = actor()
+    bucket.put(m.key("new.bin"), NEW)
+    replace, ops = REPLACE[how]
+    assert a.size(m.path / "new.bin") == len(NEW)
+    proxy.hold("h", op=ops, when=when, key=m.key("f.bin"))
+    writer = Later(replace, a, m)
+    proxy.wait_held("h")
+    readers = [Reader(m.path / "f.bin") for _ in range(3)]
+    util.wait_until(lambda: all(r.has_asked() for r in readers), what="the readers' OPEN")
+    proxy.release("h")
+    assert writer.end() is None
+    for reader in readers:
+        reader.may_read.set()
+    allowed = [pattern(SIZE), NEW] if how != "unlink" else [pattern(SIZE)]
+    for reader in readers:
+        result = reader.end()
+        assert isinstance(result, FileNotFoundError) and how == "unlink" or result in allowed, \
+            (result if isinstance(result, OSError) else len(result))
+    assert m.status()["tables"]["handles"] == 0
+    m.check()
+
+
+def test_what_is_appended_to(m, actor, proxy, bucket):
+    """Nothing that the reader has read has changed: it sees the new bytes, or reads its own."""
+    a = actor()
+    with open(m.path / "f.bin", "rb", buffering=0) as f:
+        assert f.read(1000) == pattern(SIZE)[:1000]
+        proxy.hold("h", op="PutObject", when="after", key=m.key("f.bin"))
+        writer = Later(a.write_all, m.path / "f.bin", b"more", os.O_APPEND)
+        proxy.wait_held("h")
+        reader = Later(lambda: os.pread(f.fileno(), 4096, SIZE - 4096))
+        other = Later(read, m.path / "f.bin")
+        proxy.release("h")
+        assert writer.end() is None
+        assert reader.end() == pattern(SIZE)[-4096:]
+        assert other.end() in (pattern(SIZE), pattern(SIZE) + b"more")
+    m.check()
