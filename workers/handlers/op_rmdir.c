@@ -1,4 +1,4 @@
-/* RMDIR. The directory goes with its marker, in whichever form; the one above stays (dir_keep.h). */
+/* RMDIR. The directory goes with its marker, in whichever form; the one above stays: dir_keep.h. */
 #include <errno.h>
 
 #include "base/clock.h"
