@@ -116,6 +116,13 @@ bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t reque
     return checked_ns >= r->since_ns;
 }
 
+bool shm_reopen_is_again(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request)
+{
+    const struct shm_reopen *r = reopen_find(shm, pid, ino);
+
+    return r && r->repeated_by == request;
+}
+
 bool shm_reopen_since(struct shm *shm, uint64_t ino, uint64_t checked_ns, uint64_t now_ns,
                       uint64_t max_ns)
 {

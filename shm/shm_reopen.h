@@ -45,6 +45,10 @@ bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino);
 bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
                      uint64_t checked_ns, uint64_t now_ns, uint64_t max_ns);
 
+/* Requires shm->meta to be held. True if this OPEN repeats one: shm_reopen_take has found its
+ * note. */
+bool shm_reopen_is_again(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request);
+
 /* Requires shm->meta to be held. True if an OPEN of the file, by any thread, came in after
  * `checked_ns`, not longer than `max_ns` ago, and will be repeated. (The kernel coalesces LOOKUPs
  * of several threads: the reply to an earlier one may be given to that thread, too.) */

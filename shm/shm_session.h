@@ -104,11 +104,12 @@ struct shm_session_pid {
 };
 
 /* An ancestor of the opener that knows the expected version: what the session publishes counts as
- * its own, at once if `child` is zero (it has only ever written the key, or it waits for its
- * child); else when it has waited for this child (shm_step.h), which is the opener or one of the
- * opener's ancestors. */
+ * its own, if `child` (the opener, or the opener's ancestor below `who`) lives when S3 has it; at
+ * once, or when it has waited for the child (shm_step.h). `child` zero: at once, whoever lives, as
+ * `who` has only ever written the key. */
 struct shm_session_follower {
     struct shm_baseline_who who, child;
+    uint64_t at_once; /* 1: it waits for its child while that has the file open */
 };
 
 /* A job of a session (its load, its publish) and the worker that runs it. If the owner dies, its

@@ -42,8 +42,34 @@ WAITED = {
     "it had stayed": "child = stays(); child.communicate()",
     "it was killed": "child = stays(); child.kill(); spin(child)",
 }
+OUTLIVES = """
+def outlives(who_opens):
+    "A child starts another, ends, and is waited for; then the grandchild writes."
+    go, done, ready = os.pipe(), os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        opened = lambda: os.open(f, os.O_WRONLY | os.O_TRUNC)
+        fd = opened() if who_opens == "child" else None
+        if os.fork() == 0:
+            fd = opened() if who_opens == "grandchild" else fd
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+            fd = opened() if who_opens == "grandchild, later" else fd
+            os.write(fd, b"2\\n")
+            os.close(fd)
+            os.write(done[1], b"x")
+            os._exit(0)
+        os.read(ready[0], 1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.write(go[1], b"x")
+    os.read(done[0], 1)
+"""
 NOT_WAITED = {
     "it lives": "child = stays()",
+    "a grandchild has outlived it": OUTLIVES + "outlives('grandchild, later')",
+    "a grandchild had opened it": OUTLIVES + "outlives('grandchild')",
+    "a grandchild has its descriptor": OUTLIVES + "outlives('child')",
     "it is a zombie": "child = subprocess.Popen(SED)\n"
                       "while ') Z ' not in open(f'/proc/{child.pid}/stat').read(): pass",
     "nobody waits": "signal.signal(signal.SIGCHLD, signal.SIG_IGN); child = stays(); "

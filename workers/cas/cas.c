@@ -12,8 +12,7 @@ static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 static const struct shm_baseline_who the_mount;
 static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
 
-/* Clock ticks since boot, the unit of process start times. */
-static uint32_t now_ticks(void)
+uint32_t cas_ticks(void)
 {
     return (uint32_t)(clock_boot_ns() / (NS_PER_S / 100));
 }
@@ -83,9 +82,9 @@ static void note_read(struct op *op, const char *key, const char *etag, bool nam
 
     fill(&v, SHM_BASELINE_READ | known, etag, lineage);
     if (named)
-        shm_baseline_set(w->shm, &k, &the_mount, &v, now_ticks());
+        shm_baseline_set(w->shm, &k, &the_mount, &v, cas_ticks());
     if (op->caller.self.tgid)
-        shm_baseline_set(w->shm, &k, &op->caller.self, &v, now_ticks());
+        shm_baseline_set(w->shm, &k, &op->caller.self, &v, cas_ticks());
 }
 
 void cas_read(struct op *op, uint32_t node, const char *etag)
@@ -304,7 +303,7 @@ void cas_move(struct worker *w, const struct shm_baseline_key *k,
     v->flags = SHM_BASELINE_LINEAGE;
     if (shm_baseline_get(w->shm, k, who, &old) == SHM_BASELINE_KNOWN)
         v->flags |= old.flags & SHM_BASELINE_READ;
-    shm_baseline_set(w->shm, k, who, v, now_ticks());
+    shm_baseline_set(w->shm, k, who, v, cas_ticks());
 }
 
 static struct shm_baseline_who who_of(const struct shm_session_pid *p)
@@ -348,7 +347,7 @@ static void after_conflict(struct worker *w, const struct shm_baseline_key *k,
         uint32_t read = known == SHM_BASELINE_KNOWN ? v.flags & SHM_BASELINE_READ : 0;
 
         v = (struct shm_baseline_value){.flags = SHM_BASELINE_ABSENT | read};
-        shm_baseline_set(w->shm, k, who, &v, now_ticks());
+        shm_baseline_set(w->shm, k, who, &v, cas_ticks());
     } else if (known == SHM_BASELINE_KNOWN && !(v.flags & SHM_BASELINE_READ)) {
         shm_baseline_forget(w->shm, k, who);
     }
@@ -398,7 +397,7 @@ void cas_refused(struct worker *w, uint32_t session)
         struct shm_baseline_who who = who_of(&s->pids[i]);
 
         if (who.tgid && shm_baseline_get(w->shm, &k, &who, &own) == SHM_BASELINE_NONE)
-            shm_baseline_set(w->shm, &k, &who, &v, now_ticks());
+            shm_baseline_set(w->shm, &k, &who, &v, cas_ticks());
     }
 }
 
@@ -424,7 +423,7 @@ static void is_absent(struct worker *w, const struct shm_baseline_key *k,
 {
     struct shm_baseline_value v = {.flags = SHM_BASELINE_ABSENT | (flags & SHM_BASELINE_READ)};
 
-    shm_baseline_set(w->shm, k, who, &v, now_ticks());
+    shm_baseline_set(w->shm, k, who, &v, cas_ticks());
 }
 
 /* If a shell has written or read the key and its child, such as rm(1), removes it, the shell
@@ -460,7 +459,7 @@ static void is_leaving(struct worker *w, const struct shm_baseline_key *k,
     if (!cas_knows(w, k, who, &v) || strcmp(v.etag, etag) != 0)
         return;
     v.flags |= SHM_BASELINE_LEAVING;
-    shm_baseline_set(w->shm, k, who, &v, now_ticks());
+    shm_baseline_set(w->shm, k, who, &v, cas_ticks());
 }
 
 void cas_may_be_removed(struct op *op, const char *key, const char *etag)

@@ -85,6 +85,10 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
 /* Under shm->meta. The lineage of this version of the key ("" if unknown). */
 void cas_lineage(struct worker *w, const char *key, const char *etag, char ret[SHM_LINEAGE_MAX]);
 
+/* Not under a lock, when S3 has what the session publishes, and before cas_published. A follower
+ * whose child has ended follows no more: it may have waited for that before this was written. */
+void cas_family_lives(struct worker *w, uint32_t session);
+
 /* Under shm->meta. After a publish over version `replaced` ("": there was none, or it was replaced
  * unconditionally): the processes that have the session open now expect `etag`, and so do their
  * followers (struct shm_session_follower), or will. */

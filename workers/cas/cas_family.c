@@ -22,7 +22,8 @@ static void take_step(struct worker *w, const struct shm_step *s)
     v.flags = cas_find_lineage(w, &s->key, v.etag, v.lineage);
     if (cas_is_empty(v.etag) && memcmp(v.lineage, s->id, SHM_ID_LEN) != 0)
         return; /* somebody else's */
-    cas_move(w, &s->key, &s->who, &v);
+    v.flags |= old.flags & SHM_BASELINE_READ;
+    shm_baseline_set(w->shm, &s->key, &s->who, &v, cas_ticks());
 }
 
 /* Not under a lock. What this child has written belongs to whoever has waited for it. */
@@ -40,14 +41,19 @@ static void child_ended(struct worker *w, const struct shm_baseline_who *child)
     } while (more);
 }
 
-/* Not under a lock. (What cannot be seen is not gone.) */
-static bool is_gone(const struct shm_baseline_who *who)
+enum life { ALIVE, GONE, UNSEEN };
+
+/* Not under a lock. (A zombie, which nobody has waited for, is alive.) */
+static enum life family_life_of(const struct shm_baseline_who *who)
 {
     struct proc_info info;
 
     proc_look((uint32_t)who->tgid, &info);
-    return info.gone ||
-           (info.known && !info.execs && (info.tgid != who->tgid || info.start != who->start));
+    if (info.gone)
+        return GONE;
+    if (!info.known || info.execs)
+        return UNSEEN;
+    return info.tgid == who->tgid && info.start == who->start ? ALIVE : GONE;
 }
 
 #define LOOKS_MAX 8 /* children that one op looks at */
@@ -68,7 +74,7 @@ static void take_steps(struct op *op)
         shm_step_children(w->shm, &c->up[i], child, &n, LOOKS_MAX);
     worker_unlock(w);
     for (unsigned i = 0; i < n; i++) {
-        if (is_gone(&child[i]))
+        if (family_life_of(&child[i]) == GONE)
             child_ended(w, &child[i]);
     }
 }
@@ -189,10 +195,54 @@ void cas_note_family(struct op *op, struct shm_session *s, const struct shm_base
 
         if (!knows_expected(op->w, s, k, &c->up[i], child, &v, &step))
             continue;
-        if (!step && (c->waits[i] || !(v.flags & SHM_BASELINE_READ)))
+        if (!(v.flags & SHM_BASELINE_READ))
             s->follower[i].who = c->up[i];
-        else if (c->reaps[i] && child->start)
-            s->follower[i] = (struct shm_session_follower){c->up[i], *child};
+        else if ((c->waits[i] || c->reaps[i]) && child->start)
+            s->follower[i] = (struct shm_session_follower){
+                .who = c->up[i], .child = *child, .at_once = !step && c->waits[i]};
+    }
+}
+
+/* Under shm->meta. The children of followers; how many. */
+static unsigned children_of(struct worker *w, uint32_t session,
+                            struct shm_baseline_who child[SHM_SESSION_FOLLOWERS])
+{
+    const struct shm_session *s = shm_session_at(w->shm, session);
+    unsigned n = 0;
+
+    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
+        if (s->follower[i].child.tgid)
+            child[n++] = s->follower[i].child;
+    }
+    return n;
+}
+
+/* Under shm->meta. */
+static void drop_followers(struct worker *w, uint32_t session, const struct shm_baseline_who *child)
+{
+    static const struct shm_session_follower none;
+    struct shm_session *s = shm_session_edit(w->shm, session);
+
+    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
+        if (shm_baseline_same_who(&s->follower[i].child, child))
+            s->follower[i] = none;
+    }
+}
+
+void cas_family_lives(struct worker *w, uint32_t session)
+{
+    struct shm_baseline_who child[SHM_SESSION_FOLLOWERS];
+    unsigned n;
+
+    worker_lock(w);
+    n = children_of(w, session, child);
+    worker_unlock(w);
+    for (unsigned i = 0; i < n; i++) {
+        if (family_life_of(&child[i]) == ALIVE)
+            continue;
+        worker_lock(w);
+        drop_followers(w, session, &child[i]);
+        worker_unlock(w);
     }
 }
 
@@ -226,7 +276,7 @@ void cas_tell_family(struct worker *w, const struct shm_session *s,
     for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
         const struct shm_session_follower *f = &s->follower[i];
 
-        if (f->child.tgid)
+        if (f->child.tgid && !f->at_once)
             note_step(w, f, k, replaced, v);
         else if (cas_knows(w, k, &f->who, &old) && strcmp(old.etag, replaced) == 0)
             cas_move(w, k, &f->who, v);

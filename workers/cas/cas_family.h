@@ -17,6 +17,9 @@ void cas_tell_family(struct worker *w, const struct shm_session *s,
 
 /* ---- of cas.c ---- */
 
+/* Clock ticks since boot, the unit of process start times. */
+uint32_t cas_ticks(void);
+
 /* Under shm->meta. True, and *ret, if `who` has read or written the key. */
 bool cas_knows(struct worker *w, const struct shm_baseline_key *k,
                const struct shm_baseline_who *who, struct shm_baseline_value *ret);

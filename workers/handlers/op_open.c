@@ -78,13 +78,25 @@ static int apply_read(struct op *op, uint32_t node)
 
 enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK, LOOK_WAIT };
 
+/* Under shm->meta. True if the version is being replaced just now: what its readers lack can no
+ * longer be kept. (An OPEN that repeats one does not wait: where somebody replaces the file all the
+ * time it would get ESTALE again, and the kernel would not repeat it.) */
+static bool comes_too_late(struct op *op, uint32_t node)
+{
+    struct worker *w = op->w;
+
+    return !shm_reopen_is_again(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino,
+                                shm_reopen_request(op->rec->unique)) &&
+           orphan_is_too_late(w, node);
+}
+
 /* Under shm->meta. The node's version is valid: makes a handle for reading, or continues with the
  * session. */
 static enum look open_now(struct op *op, uint32_t node, int *ret_error)
 {
     if (for_write(op))
         return LOOK_WRITE;
-    if (orphan_is_too_late(op->w, node))
+    if (comes_too_late(op, node))
         return LOOK_WAIT;
     *ret_error = apply_read(op, node);
     return *ret_error < 0 ? LOOK_FAILED : LOOK_OPENED;
@@ -414,7 +426,10 @@ static void open_attempt(struct op *op)
 static void open_again(struct op *op)
 {
     op_stop_waiting(op);
-    open_attempt(op);
+    if (op->w->shm->header->draining)
+        op_fail(op, -ESHUTDOWN);
+    else
+        open_attempt(op);
 }
 
 void op_open(struct op *op)

@@ -29,9 +29,9 @@ static int marker_key(struct op *op, char key[KEY_CAP])
     return r < 0 ? r : key_add_slash(key);
 }
 
-static void rmdir_on_checked(struct op *op, const char *key, int error)
+static void rmdir_on_checked(struct op *op, const char *key, int error, bool marker)
 {
-    (void)key;
+    (void)key, (void)marker;
     op_step_done(op, error);
 }
 

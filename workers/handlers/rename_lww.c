@@ -113,9 +113,9 @@ static const struct op_step file_steps[] = {
 
 /* ---- a directory ---- */
 
-static void target_is_empty(struct op *op, const char *to, int error)
+static void target_is_empty(struct op *op, const char *to, int error, bool marker)
 {
-    (void)to;
+    (void)to, (void)marker;
     if (!error) {
         worker_lock(op->w);
         rename_came_to(op, SHM_RENAME_MOVING);

@@ -13,7 +13,7 @@
 struct dir_empty {
     struct op *op;
     dir_empty_fn *then;
-    bool not_empty;
+    bool not_empty, marker;
     unsigned asks;
     char key[KEY_CAP];
 };
@@ -22,7 +22,10 @@ static int on_entry_below(void *arg, const struct s3_list_entry *entry)
 {
     struct dir_empty *d = arg;
 
-    d->not_empty |= strcmp(entry->key, d->key) != 0;
+    if (strcmp(entry->key, d->key) == 0)
+        d->marker = true;
+    else
+        d->not_empty = true;
     return 0;
 }
 
@@ -30,12 +33,13 @@ static void dir_empty_end(struct dir_empty *d, int error)
 {
     struct op *op = d->op;
     dir_empty_fn *then = d->then;
+    bool marker = d->marker;
     char key[KEY_CAP];
 
     memcpy(key, d->key, sizeof(key));
     op_set_state(op, NULL, NULL);
     free(d);
-    then(op, key, error);
+    then(op, key, error, marker);
 }
 
 static int list_below(struct dir_empty *d, const char *token);

@@ -5,8 +5,9 @@
 #include "workers/op/key.h"
 #include "workers/op/op.h"
 
-/* `error`: 0: empty; -ENOTEMPTY; -errno. `key` as passed in, valid during the call. */
-typedef void dir_empty_fn(struct op *op, const char *key, int error);
+/* `error`: 0: empty; -ENOTEMPTY; -errno. `key` as passed in, valid during the call. `marker`: the
+ * directory has one. */
+typedef void dir_empty_fn(struct op *op, const char *key, int error, bool marker);
 
 /* Lists `key` (with its slash). A folder that a server shows without any object also counts as an
  * entry. The op is kept, and its `state` is used. 0, or -errno without calling `then`. */

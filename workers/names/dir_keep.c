@@ -59,7 +59,7 @@ static void dir_keep_end(struct dir_keep *k, int error)
     tell_failure(k->key, error);
     worker_lock(op->w);
     dir = op_node(op);
-    if (!error && dir != SHM_NIL)
+    if (!error && dir != SHM_NIL && (shm_node_at(op->w->shm, dir)->flags & SHM_NODE_CURRENT))
         shm_node_edit(op->w->shm, dir)->flags |= SHM_NODE_MARKER;
     worker_unlock(op->w);
     op_set_state(op, NULL, NULL);
@@ -98,8 +98,9 @@ static void dir_keep_put_marker(struct op *op, const char *key)
 {
     struct worker *w = op->w;
     struct dir_keep *k = calloc(1, sizeof(*k));
+    bool named = false;
     uint32_t dir;
-    int r;
+    int r = 0;
 
     if (!k) {
         op_step_done(op, -ENOMEM);
@@ -110,17 +111,21 @@ static void dir_keep_put_marker(struct op *op, const char *key)
     op_set_state(op, k, free);
     worker_lock(w);
     dir = op_node(op);
-    if (dir != SHM_NIL && w->conf->metadata == CONF_METADATA_FULL)
-        meta_write(&k->meta, shm_node_at(w->shm, dir));
+    if (dir != SHM_NIL) {
+        named = shm_node_at(w->shm, dir)->flags & SHM_NODE_CURRENT;
+        if (w->conf->metadata == CONF_METADATA_FULL)
+            meta_write(&k->meta, shm_node_at(w->shm, dir));
+    }
     worker_unlock(w);
-    r = dir_keep_put(k);
-    if (r < 0)
+    if (named) /* (it may have been removed itself, if this request took very long) */
+        r = dir_keep_put(k);
+    if (!named || r < 0)
         dir_keep_end(k, r);
 }
 
-static void dir_keep_on_checked(struct op *op, const char *key, int error)
+static void dir_keep_on_checked(struct op *op, const char *key, int error, bool marker)
 {
-    if (error == 0) {
+    if (error == 0 && !marker) {
         dir_keep_put_marker(op, key);
         return;
     }

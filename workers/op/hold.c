@@ -3,6 +3,7 @@
 #include "workers/op/hold.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "shm/shm_session.h"
 #include "workers/op/key.h"
@@ -15,19 +16,24 @@ bool hold_is_publishing(struct worker *w, uint32_t session)
     return true;
 }
 
-uint32_t hold_publishing(struct worker *w, uint32_t node)
+/* Under shm->meta. */
+static bool is_over(struct shm *shm, const struct shm_session *s, const struct shm_node *n)
+{
+    return s->state == SHM_SESSION_LIVE && s->publish.state == SHM_JOB_RUNNING &&
+           ((n->flags & SHM_NODE_CURRENT) || strcmp(s->expect.etag, n->etag) == 0) &&
+           shm_node_is_named(shm, s->node, n->parent,
+                             shm_node_name(shm, (uint32_t)(n - shm_node_at(shm, 0))), n->name_len);
+}
+
+uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node)
 {
     struct shm *shm = w->shm;
     const struct shm_node *n = shm_node_at(shm, node);
 
     if (n->session != SHM_NIL)
-        return hold_is_publishing(w, n->session) ? n->session : SHM_NIL;
-    for (uint32_t at = 0; w->variant->isolates && at < shm->header->sizes.sessions; at++) {
-        const struct shm_session *s = shm_session_at(shm, at);
-
-        if (s->state == SHM_SESSION_LIVE && s->publish.state == SHM_JOB_RUNNING &&
-            shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len) &&
-            hold_is_publishing(w, at))
+        return n->session >= at && hold_is_publishing(w, n->session) ? n->session : SHM_NIL;
+    for (; w->variant->isolates && at < shm->header->sizes.sessions; at++) {
+        if (is_over(shm, shm_session_at(shm, at), n) && hold_is_publishing(w, at))
             return at;
     }
     return SHM_NIL;

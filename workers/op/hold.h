@@ -41,10 +41,10 @@ must_use bool hold_is_taken_below(struct worker *w, uint32_t dir);
  * change of metadata. Wait: this worker will be woken when it ends. */
 must_use bool hold_is_publishing(struct worker *w, uint32_t session);
 
-/* Under shm->meta. A session that is publishing another version under the node's name, itself or
- * through a node of its own beside it (compare-and-set); SHM_NIL if there is none. Wait: this
- * worker will be woken when it ends. */
-must_use uint32_t hold_publishing(struct worker *w, uint32_t node);
+/* Under shm->meta. The next session, from index `at` on, that publishes over the node's version,
+ * itself or through a node of its own beside it (compare-and-set); SHM_NIL if there is none. Wait:
+ * this worker will be woken when it ends. */
+must_use uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node);
 
 /* Under shm->meta. The op that has locked the node itself; NULL if none has. Wait: it will wake all
  * workers. */

@@ -128,6 +128,15 @@ static bool look_dying(uint32_t tid)
     return !p || (strtoull(p + 8, NULL, 16) & (UINT64_C(1) << (SIGKILL - 1)));
 }
 
+/* What /proc hides (hidepid=2) looks as if it were gone. This call knows every process, asks for no
+ * permission, and is allowed in the sandbox. */
+static bool does_not_exist(int32_t tid)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(tid, sizeof(set), &set) < 0 && errno == ESRCH;
+}
+
 static void look(uint32_t tid, struct proc_info *ret)
 {
     char text[PROC_TEXT_MAX];
@@ -137,7 +146,7 @@ static void look(uint32_t tid, struct proc_info *ret)
     if (tid == 0 || tid > INT32_MAX)
         return;
     if (!read_proc((int32_t)tid, "status", text)) {
-        ret->gone = errno == ENOENT || errno == ESRCH;
+        ret->gone = (errno == ENOENT || errno == ESRCH) && does_not_exist((int32_t)tid);
         return;
     }
     ret->tgid = status_number(text, "\nTgid:");

@@ -171,7 +171,7 @@ static bool is_being_published(struct op *op)
 {
     uint32_t node = op_node(op);
 
-    return node != SHM_NIL && hold_publishing(op->w, node) != SHM_NIL;
+    return node != SHM_NIL && hold_next_publishing(op->w, 0, node) != SHM_NIL;
 }
 
 /* "Gone" or "another version" counts only if nothing has changed on our own side meanwhile: a

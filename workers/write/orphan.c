@@ -108,13 +108,15 @@ void orphan_prepare(struct op *op, uint32_t node, session_then_fn *then)
 /* Under shm->meta. */
 static bool is_replaced_by_publish(struct worker *w, uint32_t node)
 {
-    uint32_t session = hold_publishing(w, node);
-    const struct shm_session *s;
+    uint32_t at = 0;
 
-    if (session == SHM_NIL)
-        return false;
-    s = shm_session_at(w->shm, session);
-    return s->size <= ORPHAN_LOAD_MAX && s->changed_from < shm_node_at(w->shm, node)->size;
+    while ((at = hold_next_publishing(w, at, node)) != SHM_NIL) {
+        const struct shm_session *s = shm_session_at(w->shm, at++);
+
+        if (s->size <= ORPHAN_LOAD_MAX && s->changed_from < shm_node_at(w->shm, node)->size)
+            return true;
+    }
+    return false;
 }
 
 /* Under shm->meta. By an unlink, or by a rename of another file (or by one of its own, to which the
@@ -123,7 +125,9 @@ static bool is_replaced_by_op(struct worker *w, uint32_t node)
 {
     const struct shm_record *r = hold_of(w, node);
 
-    return r && (r->node == SHM_NIL || shm_node_at(w->shm, r->node)->size <= ORPHAN_LOAD_MAX);
+    return r &&
+           (r->opcode == FUSE_UNLINK || r->opcode == FUSE_RENAME || r->opcode == FUSE_RENAME2) &&
+           (r->node == SHM_NIL || shm_node_at(w->shm, r->node)->size <= ORPHAN_LOAD_MAX);
 }
 
 bool orphan_is_too_late(struct worker *w, uint32_t node)

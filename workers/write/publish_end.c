@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_patch.h"
+#include "workers/cas/cas.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/validity.h"
 #include "workers/read/version_id.h"
@@ -151,6 +152,8 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
         return;
     }
     worker_hook_remove(w, &p->hook);
+    if (!error && w->variant->isolates)
+        cas_family_lives(w, p->session);
     worker_lock(w);
     mask = end_job(p, res, error, &closed, &left);
     worker_unlock(w);
