@@ -136,7 +136,7 @@ bool orphan_is_too_late(struct worker *w, uint32_t node)
 
     return n->size <= ORPHAN_LOAD_MAX && *n->etag && n->session == SHM_NIL &&
            !(n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)) &&
-           !fetch_is_whole(w, n) && (is_replaced_by_publish(w, node) || is_replaced_by_op(w, node));
+           (is_replaced_by_op(w, node) || is_replaced_by_publish(w, node)) && !fetch_is_whole(w, n);
 }
 
 uint32_t orphan_done(struct op *op)
