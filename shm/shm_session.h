@@ -109,7 +109,7 @@ struct shm_session_pid {
  * `who` has only ever written the key. */
 struct shm_session_follower {
     struct shm_baseline_who who, child;
-    uint64_t at_once; /* 1: it waits for its child while that has the file open */
+    uint64_t at_once; /* 1: it waits for its child, at the open and when S3 has it */
 };
 
 /* A job of a session (its load, its publish) and the worker that runs it. If the owner dies, its

@@ -36,6 +36,7 @@ void shm_step_note(struct shm *shm, const struct shm_step *step)
 {
     struct shm_baseline_table *t = shm->baselines;
     const struct shm_step *old = shm_step_find(shm, &step->key, &step->who);
+    uint32_t at = t->next_step; /* the oldest, if all are taken */
 
     if (!shm->header->sizes.baselines)
         return;
@@ -43,8 +44,10 @@ void shm_step_note(struct shm *shm, const struct shm_step *step)
         put(shm, (uint32_t)(old - t->step), step);
         return;
     }
-    put(shm, t->next_step, step);
-    shm_set(shm, shm->meta, t->next_step, (t->next_step + 1) % SHM_STEPS);
+    for (uint32_t i = 0; i < SHM_STEPS && t->step[at].child.tgid; i++)
+        at = (at + 1) % SHM_STEPS;
+    put(shm, at, step);
+    shm_set(shm, shm->meta, t->next_step, (at + 1) % SHM_STEPS);
 }
 
 static bool has(const struct shm_baseline_who *who, unsigned n, const struct shm_baseline_who *one)

@@ -39,6 +39,12 @@ WAITED = {
     "it wrote twice": "subprocess.run(TWICE, capture_output=True, check=True)",
     "one after the other": "for s in 's/1/3/', 's/3/2/': "
                            "subprocess.run(['sed', '-i', s, f], capture_output=True, check=True)",
+    "it wrote and removed it": "subprocess.run(['sh', '-c', 'echo 3 >\"$1\"; rm \"$1\"', 'sh', f],"
+                               " capture_output=True, check=True)",
+    "it executed another": '''
+subprocess.run([sys.executable, "-c", "import os, sys; file = open(sys.argv[1], 'w'); file.write('3'); "
+                "file.flush(); os.execv('/bin/true', ['true'])", f], check=True)
+''',
     "it had stayed": "child = stays(); child.communicate()",
     "it was killed": "child = stays(); child.kill(); spin(child)",
 }
@@ -132,6 +138,27 @@ except FileExistsError:
     bucket.put(m.key("f"), b"1 of another\n")
     assert parent.communicate("\n") == ("refused\n", "")
     assert bucket.get(m.key("f")) == (b"1 of another\n" if since else b"2 of another\n")
+
+
+def test_a_writer_that_reads_while_its_child_has_it_open(m, bucket):
+    """It had only ever written the file when the child opened it: then the child's write would have been
+    its own. What it writes after it has read is built on what it read."""
+    parent = program("""
+write("3")
+child = subprocess.Popen(["sh", "-c", 'exec 4>"$1"; echo; read x; echo 2 >&4; exec 4>&-; echo; read x',
+                          "sh", f], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+assert read() == "3"
+child.stdin.write(b"go\\n")
+child.stdin.flush()
+child.stdout.readline()
+try:
+    write("4")
+except FileExistsError:
+    print("refused")
+""", m)
+    assert parent.communicate() == ("refused\n", "")
+    assert bucket.get(m.key("f")) == b"2\n"
 
 
 def test_what_a_child_has_emptied(m, bucket):

@@ -133,6 +133,20 @@ static void test_the_oldest_goes(void **state)
     fx_check(shm);
 }
 
+static void test_a_free_slot_before_the_oldest(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_step s;
+
+    note(shm, 1000, 4, 5, "\"a\"");
+    for (unsigned i = 0; i < 3 * SHM_STEPS; i++) {
+        note(shm, i, 4, 6, "\"a\"");
+        assert_true(take(shm, 6, &s));
+    }
+    assert_string_equal(found(shm, 1000, 4), "\"a\"");
+    fx_check(shm);
+}
+
 static void learn(struct shm *shm, unsigned key, int who, bool forgets)
 {
     struct shm_baseline_value v = {.flags = SHM_BASELINE_READ, .etag = "\"new\""};
@@ -259,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_for_a_key_and_a_process, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_children, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_the_oldest_goes, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_a_free_slot_before_the_oldest, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_what_the_process_learns_itself_counts, setup,
                                         fx_teardown),
         cmocka_unit_test(test_no_baselines_no_steps),

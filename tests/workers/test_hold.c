@@ -186,6 +186,43 @@ static void test_a_publish_is_waited_for(void **state)
     end(fx, op, UNIQUE);
 }
 
+/* Compare-and-set: each writer has a node of its own. Waiting for all of them takes little of the
+ * undo journal, since there may be hundreds. */
+static void test_publishes_beside_a_node(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t named = node_below(fx, SHM_ROOT, "f", false), at = 0, n = 0, used;
+    struct shm_version v = shm_node_version(shm_node_at(fx->w.shm, named));
+
+    fx_set_variant(fx, CONF_S3_BUFFERED_CAS);
+    worker_lock(&fx->w);
+    for (int i = 0; i < FX_SESSIONS; i++) {
+        int64_t node = shm_node_private(fx->w.shm, SHM_ROOT, i ? "f" : "g", 1, &v, 1), session;
+
+        assert_true(node >= 0);
+        session = shm_session_new(fx->w.shm, (uint32_t)node);
+        assert_true(session >= 0);
+        store_session(fx->w.shm, (uint32_t)session)->publish.state = SHM_JOB_RUNNING;
+    }
+    worker_unlock(&fx->w);
+    worker_lock(&fx->w);
+    for (; (at = hold_next_publishing(&fx->w, at, named)) != SHM_NIL; at++, n++)
+        assert_int_equal(shm_session_at(fx->w.shm, at)->waiters, UINT32_C(1) << FX_SLOT);
+    used = fx->w.shm->meta->log_used;
+    worker_unlock(&fx->w);
+    assert_int_equal(n, FX_SESSIONS - 1); /* (not that of "g") */
+    assert_in_range(used, 1, n * 64);
+    worker_lock(&fx->w);
+    shm_node_detach(fx->w.shm, named); /* what the others replace is no longer this version */
+    for (at = 0; at < FX_SESSIONS; at++)
+        strcpy(store_session(fx->w.shm, at)->expect.etag, at == 1 ? "\"e\"" : "\"other\"");
+    assert_int_equal(hold_next_publishing(&fx->w, 0, named), 1);
+    assert_int_equal(hold_next_publishing(&fx->w, 2, named), SHM_NIL);
+    for (at = 0; at < FX_SESSIONS; at++)
+        store_session(fx->w.shm, at)->publish.state = SHM_JOB_IDLE;
+    worker_unlock(&fx->w);
+}
+
 /* The mark is of the record: a replacement, which has that, has the name. */
 static void test_marks_outlive_the_worker(void **state)
 {
@@ -232,6 +269,7 @@ int main(void)
         TEST(test_what_lies_below_a_held_directory),
         TEST(test_who_takes_a_directory_waits),
         TEST(test_a_publish_is_waited_for),
+        TEST(test_publishes_beside_a_node),
         TEST(test_marks_outlive_the_worker),
         TEST(test_rolled_back),
     };

@@ -436,7 +436,8 @@ static void removed_by_child(struct op *op, const struct shm_baseline_key *k, co
         const struct shm_baseline_who *who = &op->caller.up[i];
 
         if (cas_knows(op->w, k, who, &v) &&
-            (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0))
+            (!(v.flags & SHM_BASELINE_READ) || strcmp(v.etag, etag) == 0 ||
+             cas_child_made(op, i, k, etag)))
             is_absent(op->w, k, who, v.flags);
     }
 }

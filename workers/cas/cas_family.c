@@ -43,20 +43,23 @@ static void child_ended(struct worker *w, const struct shm_baseline_who *child)
 
 enum life { ALIVE, GONE, UNSEEN };
 
-/* Not under a lock. (A zombie, which nobody has waited for, is alive.) */
-static enum life family_life_of(const struct shm_baseline_who *who)
+/* Not under a lock. (A zombie, which nobody has waited for, is alive.) `parent`: the one that it
+ * must have, 0: unknown; since when it runs cannot be seen while it is in execve(2). */
+static enum life family_life_of(const struct shm_baseline_who *who, int32_t parent)
 {
     struct proc_info info;
 
     proc_look((uint32_t)who->tgid, &info);
     if (info.gone)
         return GONE;
-    if (!info.known || info.execs)
+    if (info.execs && parent && info.tgid == who->tgid && info.parent == parent)
+        return ALIVE;
+    if (!info.tgid || !info.start)
         return UNSEEN;
     return info.tgid == who->tgid && info.start == who->start ? ALIVE : GONE;
 }
 
-#define LOOKS_MAX 8 /* children that one op looks at */
+#define LOOKS_MAX 32 /* children that one op looks at */
 
 /* Not under a lock. Takes the steps of the caller and its ancestors whose children have ended. */
 static void take_steps(struct op *op)
@@ -74,7 +77,7 @@ static void take_steps(struct op *op)
         shm_step_children(w->shm, &c->up[i], child, &n, LOOKS_MAX);
     worker_unlock(w);
     for (unsigned i = 0; i < n; i++) {
-        if (family_life_of(&child[i]) == GONE)
+        if (family_life_of(&child[i], 0) == GONE)
             child_ended(w, &child[i]);
     }
 }
@@ -166,6 +169,14 @@ static const struct shm_baseline_who *child_of(const struct op *op, int i)
     return i ? &op->caller.up[i - 1] : &op->caller.self;
 }
 
+bool cas_child_made(struct op *op, int i, const struct shm_baseline_key *k, const char *etag)
+{
+    const struct shm_step *step = shm_step_find(op->w->shm, k, &op->caller.up[i]);
+
+    return step && shm_baseline_same_who(&step->child, child_of(op, i)) &&
+           strcmp(step->to, etag) == 0;
+}
+
 /* Under shm->meta. True if the process knows what the session expects: itself, or (`*ret_step`)
  * because this child of it has written that. */
 static bool knows_expected(struct worker *w, const struct shm_session *s,
@@ -203,47 +214,40 @@ void cas_note_family(struct op *op, struct shm_session *s, const struct shm_base
     }
 }
 
-/* Under shm->meta. The children of followers; how many. */
-static unsigned children_of(struct worker *w, uint32_t session,
-                            struct shm_baseline_who child[SHM_SESSION_FOLLOWERS])
+/* Not under a lock. The same follower, as far as it still is one. */
+static struct shm_session_follower still_follows(struct shm_session_follower f)
 {
-    const struct shm_session *s = shm_session_at(w->shm, session);
-    unsigned n = 0;
+    struct proc_info info;
 
-    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
-        if (s->follower[i].child.tgid)
-            child[n++] = s->follower[i].child;
+    if (family_life_of(&f.child, f.who.tgid) != ALIVE)
+        return (struct shm_session_follower){0};
+    if (f.at_once) {
+        proc_look_parent(f.who.tgid, &info);
+        f.at_once = info.waits && info.start == f.who.start;
     }
-    return n;
+    return f;
 }
 
-/* Under shm->meta. */
-static void drop_followers(struct worker *w, uint32_t session, const struct shm_baseline_who *child)
-{
-    static const struct shm_session_follower none;
-    struct shm_session *s = shm_session_edit(w->shm, session);
-
-    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
-        if (shm_baseline_same_who(&s->follower[i].child, child))
-            s->follower[i] = none;
-    }
-}
-
+/* (While a session is being published, nobody else changes its followers.) */
 void cas_family_lives(struct worker *w, uint32_t session)
 {
-    struct shm_baseline_who child[SHM_SESSION_FOLLOWERS];
-    unsigned n;
+    struct shm_session_follower f[SHM_SESSION_FOLLOWERS];
+    bool any = false;
 
     worker_lock(w);
-    n = children_of(w, session, child);
+    memcpy(f, shm_session_at(w->shm, session)->follower, sizeof(f));
     worker_unlock(w);
-    for (unsigned i = 0; i < n; i++) {
-        if (family_life_of(&child[i]) == ALIVE)
+    for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
+        if (!f[i].child.tgid)
             continue;
-        worker_lock(w);
-        drop_followers(w, session, &child[i]);
-        worker_unlock(w);
+        f[i] = still_follows(f[i]);
+        any = true;
     }
+    if (!any)
+        return;
+    worker_lock(w);
+    memcpy(shm_session_edit(w->shm, session)->follower, f, sizeof(f));
+    worker_unlock(w);
 }
 
 /* Under shm->meta. */
@@ -278,7 +282,8 @@ void cas_tell_family(struct worker *w, const struct shm_session *s,
 
         if (f->child.tgid && !f->at_once)
             note_step(w, f, k, replaced, v);
-        else if (cas_knows(w, k, &f->who, &old) && strcmp(old.etag, replaced) == 0)
+        else if (cas_knows(w, k, &f->who, &old) && strcmp(old.etag, replaced) == 0 &&
+                 (f->child.tgid || !(old.flags & SHM_BASELINE_READ))) /* (read meanwhile) */
             cas_move(w, k, &f->who, v);
     }
 }

@@ -15,6 +15,10 @@ void cas_tell_family(struct worker *w, const struct shm_session *s,
                      const struct shm_baseline_key *k, const char *replaced,
                      struct shm_baseline_value *v);
 
+/* Under shm->meta. True if the caller's ancestor `i` (op->caller.up) will know this version of the
+ * key when it has waited for the child that leads to the caller. */
+bool cas_child_made(struct op *op, int i, const struct shm_baseline_key *k, const char *etag);
+
 /* ---- of cas.c ---- */
 
 /* Clock ticks since boot, the unit of process start times. */

@@ -79,13 +79,14 @@ static int apply_read(struct op *op, uint32_t node)
 enum look { LOOK_FAILED, LOOK_OPENED, LOOK_WRITE, LOOK_ASK, LOOK_WAIT };
 
 /* Under shm->meta. True if the version is being replaced just now: what its readers lack can no
- * longer be kept. (An OPEN that repeats one does not wait: where somebody replaces the file all the
- * time it would get ESTALE again, and the kernel would not repeat it.) */
+ * longer be kept. Waits once, as others may fail to replace it all the time. (An OPEN that repeats
+ * one does not wait: it might get ESTALE again, and the kernel would not repeat it.) */
 static bool comes_too_late(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
 
-    return !shm_reopen_is_again(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino,
+    return !op->waited &&
+           !shm_reopen_is_again(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino,
                                 shm_reopen_request(op->rec->unique)) &&
            orphan_is_too_late(w, node);
 }
@@ -226,6 +227,7 @@ static void open_go_on(struct op *op, enum look what, int error)
                        fuse_req(op)->open->flags & O_TRUNC);
         break;
     case LOOK_WAIT:
+        op->waited = true;
         if (op_keep(op) == 0)
             op_wait(op, open_again);
         break;

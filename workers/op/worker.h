@@ -77,7 +77,11 @@ void worker_unlock(struct worker *w) lock_gives(w->shm->meta);
  * ends. */
 static inline void worker_awaits_session(struct worker *w, uint32_t session)
 {
-    shm_session_edit(w->shm, session)->waiters |= UINT32_C(1) << w->slot;
+    struct shm_session *s = &w->shm->sessions->slot[session]; /* (nothing else of it changes) */
+    uint32_t waiters = s->waiters | UINT32_C(1) << w->slot;
+
+    if (waiters != s->waiters)
+        shm_set(w->shm, w->shm->meta, s->waiters, waiters);
 }
 
 /* Wakes the notifier. Call it after unlocking a section that queued notifications. */
