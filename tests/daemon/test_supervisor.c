@@ -437,7 +437,7 @@ static void test_children_do_not_keep_connections(void **state)
     (void)state;
     start_and_serve(LONG_NS);
     fd = ask("sta");
-    assert_true(in_phase("running") || in_phase("starting"));
+    WAIT_FOR(in_phase("running"));
     old = atomic_load(&b->worker[0].pid);
     kill(old, SIGKILL); /* its replacement is forked while the client is there */
     WAIT_FOR(atomic_load(&b->worker[0].pid) != old);
