@@ -109,7 +109,6 @@ struct shm_session_pid {
  * `who` has only ever written the key. */
 struct shm_session_follower {
     struct shm_baseline_who who, child;
-    uint64_t at_once; /* 1: it waits for its child, at the open and when S3 has it */
 };
 
 /* A job of a session (its load, its publish) and the worker that runs it. If the owner dies, its
@@ -170,6 +169,8 @@ struct shm_session {
     /* offset from which on the content differs from that of expect.etag; UINT64_MAX: nowhere */
     uint64_t changed_from;
     uint32_t cuts; /* times that the content was shortened: a READ that overlaps one is repeated */
+    /* a bit for each follower that waits for its child, at the open and when S3 has it */
+    uint32_t at_once;
     /* the opener's parent, if the parent's baseline decides; else zero */
     struct shm_baseline_who parent;
     struct shm_session_follower follower[SHM_SESSION_FOLLOWERS]; /* free entries are zero */

@@ -160,33 +160,31 @@ def test_what_somebody_else_has_put_meanwhile(mount, proxy, bucket, puts):
     assert os.listdir(m.path / "d") == ["b.txt"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_workers_keep_the_one_above(m, proxy, bucket, when):
-    bucket.put(m.key("d/sub/a.txt"), b"x")
-    subprocess.run(["ls", "-lR", m.path / "d"], check=True, stdout=subprocess.DEVNULL)
-    os.unlink(m.path / "d/sub/a.txt")
+def removed_while_workers_die(m, proxy, bucket, when, *command):
+    """All workers are killed while d's marker is put."""
     proxy.hold("h", op="PutObject", when=when)
-    remover = subprocess.Popen(["rmdir", m.path / "d/sub"])
+    remover = subprocess.Popen(command)
     proxy.wait_held("h")
     dead = m.kill_workers()
     m.wait_workers(2, without=dead)
     proxy.release("h")
     assert remover.wait(60) == 0
     assert bucket.list(m.key("")) == {m.key("d/"): 0}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_workers_keep_the_one_above(m, proxy, bucket, when):
+    bucket.put(m.key("d/sub/a.txt"), b"x")
+    subprocess.run(["ls", "-lR", m.path / "d"], check=True, stdout=subprocess.DEVNULL)
+    os.unlink(m.path / "d/sub/a.txt")
+    removed_while_workers_die(m, proxy, bucket, when, "rmdir", m.path / "d/sub")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_workers_keep_it(m, proxy, bucket, when):
     bucket.put(m.key("d/a.txt"), b"x")
     os.listdir(m.path / "d")
-    proxy.hold("h", op="PutObject", when=when)
-    remover = subprocess.Popen(["rm", m.path / "d/a.txt"])
-    proxy.wait_held("h")
-    dead = m.kill_workers()
-    m.wait_workers(2, without=dead)
-    proxy.release("h")
-    assert remover.wait(60) == 0
-    assert bucket.list(m.key("")) == {m.key("d/"): 0}
+    removed_while_workers_die(m, proxy, bucket, when, "rm", m.path / "d/a.txt")
 
 
 def test_attributes_at_the_first_stat(mount, proxy, bucket, counted, variant):

@@ -441,3 +441,18 @@ void crash_at_random(const struct crash_op *op, uint64_t *seed, struct crash_cou
     }
     trial_done(&t);
 }
+
+void crash_all(const struct crash_op *ops, size_t n)
+{
+    uint64_t seed = fx_seed();
+
+    for (size_t i = 0; i < n; i++) {
+        struct crash_count count;
+
+        if (crash_can_step())
+            crash_at_each_instruction(&ops[i], &seed, &count);
+        else
+            crash_at_random(&ops[i], &seed, &count);
+        assert_true(!crash_can_step() || count.states > 3);
+    }
+}

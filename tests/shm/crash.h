@@ -39,4 +39,7 @@ void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed, struct
 /* Without ptrace: kills at random times. */
 void crash_at_random(const struct crash_op *op, uint64_t *seed, struct crash_count *ret);
 
+/* Each of n operations, stepped if that can be done; there must be more than 3 states to die in. */
+void crash_all(const struct crash_op *ops, size_t n);
+
 #endif

@@ -253,18 +253,9 @@ static void test_deaths(void **state)
         {.name = "take", .prepare = prepare, .run = take_one},
         {.name = "set a baseline", .prepare = prepare, .run = learn_one},
     };
-    uint64_t seed = fx_seed();
 
     (void)state;
-    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-        struct crash_count n;
-
-        if (crash_can_step())
-            crash_at_each_instruction(&ops[i], &seed, &n);
-        else
-            crash_at_random(&ops[i], &seed, &n);
-        assert_true(!crash_can_step() || n.states > 3);
-    }
+    crash_all(ops, sizeof(ops) / sizeof(ops[0]));
 }
 
 int main(void)

@@ -82,12 +82,7 @@ static bool is_taken_below(struct fx *fx, uint32_t dir)
 
 static int enter(struct op *op, char key[KEY_CAP])
 {
-    int r;
-
-    worker_lock(op->w);
-    r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
-    worker_unlock(op->w);
-    return r;
+    return hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 }
 
 static void end(struct fx *fx, struct op *op, uint64_t unique)

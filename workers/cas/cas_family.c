@@ -169,29 +169,23 @@ static const struct shm_baseline_who *child_of(const struct op *op, int i)
     return i ? &op->caller.up[i - 1] : &op->caller.self;
 }
 
-bool cas_child_made(struct op *op, int i, const struct shm_baseline_key *k, const char *etag)
+/* The step (NULL: none) is this child's, and leads to this version. */
+static bool leads_to(const struct shm_step *step, const struct shm_baseline_who *child,
+                     const char *etag)
 {
-    const struct shm_step *step = shm_step_find(op->w->shm, k, &op->caller.up[i]);
-
-    return step && shm_baseline_same_who(&step->child, child_of(op, i)) &&
-           strcmp(step->to, etag) == 0;
+    return step && shm_baseline_same_who(&step->child, child) && strcmp(step->to, etag) == 0;
 }
 
-/* Under shm->meta. True if the process knows what the session expects: itself, or (`*ret_step`)
- * because this child of it has written that. */
-static bool knows_expected(struct worker *w, const struct shm_session *s,
-                           const struct shm_baseline_key *k, const struct shm_baseline_who *who,
-                           const struct shm_baseline_who *child, struct shm_baseline_value *ret,
-                           bool *ret_step)
+bool cas_child_made(struct op *op, int i, const struct shm_baseline_key *k, const char *etag)
 {
-    const struct shm_step *step = shm_step_find(w->shm, k, who);
+    return leads_to(shm_step_find(op->w->shm, k, &op->caller.up[i]), child_of(op, i), etag);
+}
 
-    if (!cas_knows(w, k, who, ret))
-        return false;
-    *ret_step = step && shm_baseline_same_who(&step->child, child) && !s->expect.absent &&
-                strcmp(step->to, s->expect.etag) == 0;
-    return *ret_step || (s->expect.absent ? (ret->flags & SHM_BASELINE_ABSENT)
-                                          : strcmp(ret->etag, s->expect.etag) == 0);
+/* Under shm->meta. The version that the session expects is the one that the process knows. */
+static bool knows_expected(const struct shm_session *s, const struct shm_baseline_value *known)
+{
+    return s->expect.absent ? known->flags & SHM_BASELINE_ABSENT
+                            : strcmp(known->etag, s->expect.etag) == 0;
 }
 
 void cas_note_family(struct op *op, struct shm_session *s, const struct shm_baseline_key *k)
@@ -200,53 +194,58 @@ void cas_note_family(struct op *op, struct shm_session *s, const struct shm_base
     struct shm_baseline_value v;
 
     memset(s->follower, 0, sizeof(s->follower));
+    s->at_once = 0;
     for (int i = 0; i < OP_ANCESTORS; i++) {
         const struct shm_baseline_who *child = child_of(op, i);
-        bool step = false;
+        bool step = !s->expect.absent && cas_child_made(op, i, k, s->expect.etag);
 
-        if (!knows_expected(op->w, s, k, &c->up[i], child, &v, &step))
+        if (!cas_knows(op->w, k, &c->up[i], &v) || !(step || knows_expected(s, &v)))
             continue;
-        if (!(v.flags & SHM_BASELINE_READ))
+        if (!(v.flags & SHM_BASELINE_READ)) {
             s->follower[i].who = c->up[i];
-        else if ((c->waits[i] || c->reaps[i]) && child->start)
-            s->follower[i] = (struct shm_session_follower){
-                .who = c->up[i], .child = *child, .at_once = !step && c->waits[i]};
+        } else if ((c->waits[i] || c->reaps[i]) && child->start) {
+            s->follower[i] = (struct shm_session_follower){c->up[i], *child};
+            s->at_once |= (uint32_t)(!step && c->waits[i]) << i;
+        }
     }
 }
 
-/* Not under a lock. The same follower, as far as it still is one. */
-static struct shm_session_follower still_follows(struct shm_session_follower f)
+/* Not under a lock. */
+static bool waits_still(const struct shm_baseline_who *who)
 {
     struct proc_info info;
 
-    if (family_life_of(&f.child, f.who.tgid) != ALIVE)
-        return (struct shm_session_follower){0};
-    if (f.at_once) {
-        proc_look_parent(f.who.tgid, &info);
-        f.at_once = info.waits && info.start == f.who.start;
-    }
-    return f;
+    proc_look_parent(who->tgid, &info);
+    return info.waits && info.start == who->start;
 }
 
 /* (While a session is being published, nobody else changes its followers.) */
 void cas_family_lives(struct worker *w, uint32_t session)
 {
     struct shm_session_follower f[SHM_SESSION_FOLLOWERS];
+    uint32_t at_once;
     bool any = false;
+    struct shm_session *s;
 
     worker_lock(w);
     memcpy(f, shm_session_at(w->shm, session)->follower, sizeof(f));
+    at_once = shm_session_at(w->shm, session)->at_once;
     worker_unlock(w);
     for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
         if (!f[i].child.tgid)
             continue;
-        f[i] = still_follows(f[i]);
         any = true;
+        if (family_life_of(&f[i].child, f[i].who.tgid) != ALIVE)
+            f[i] = (struct shm_session_follower){0};
+        else if ((at_once & 1u << i) && !waits_still(&f[i].who))
+            at_once &= ~(1u << i);
     }
     if (!any)
         return;
     worker_lock(w);
-    memcpy(shm_session_edit(w->shm, session)->follower, f, sizeof(f));
+    s = shm_session_edit(w->shm, session);
+    memcpy(s->follower, f, sizeof(f));
+    s->at_once = at_once;
     worker_unlock(w);
 }
 
@@ -261,7 +260,7 @@ static void note_step(struct worker *w, const struct shm_session_follower *f,
 
     if (!cas_knows(w, k, &f->who, &v))
         return;
-    if (old && shm_baseline_same_who(&old->child, &f->child) && strcmp(old->to, replaced) == 0)
+    if (leads_to(old, &f->child, replaced))
         replaced = old->from; /* the same child once more */
     if (strcmp(v.etag, replaced) != 0)
         return;
@@ -280,7 +279,7 @@ void cas_tell_family(struct worker *w, const struct shm_session *s,
     for (int i = 0; i < SHM_SESSION_FOLLOWERS; i++) {
         const struct shm_session_follower *f = &s->follower[i];
 
-        if (f->child.tgid && !f->at_once)
+        if (f->child.tgid && !(s->at_once & 1u << i))
             note_step(w, f, k, replaced, v);
         else if (cas_knows(w, k, &f->who, &old) && strcmp(old.etag, replaced) == 0 &&
                  (f->child.tgid || !(old.flags & SHM_BASELINE_READ))) /* (read meanwhile) */

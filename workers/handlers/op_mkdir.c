@@ -144,20 +144,12 @@ static int put_marker(struct op *op, char key[KEY_CAP])
     return s3_put(op->w->s3, &put, on_marker_put, op, &op->s3);
 }
 
-/* Enters the directory (hold_enter), or waits for the end of a rename of it. */
+/* Enters the directory, or waits for the end of a rename of it. */
 static void enter(struct op *op)
 {
-    struct worker *w = op->w;
     char key[KEY_CAP];
-    int r;
+    int r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
-    worker_lock(w);
-    r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
-    worker_unlock(w);
-    if (r == 0)
-        return;
-    op_stop_waiting(op);
-    op->stays = true;
     if (r == 1)
         r = put_marker(op, key);
     if (r < 0)

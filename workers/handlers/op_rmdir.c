@@ -18,14 +18,8 @@
 /* The marker's key. 0 or -errno. */
 static int marker_key(struct op *op, char key[KEY_CAP])
 {
-    uint32_t dir;
-    int r = -ESTALE;
+    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
-    worker_lock(op->w);
-    dir = op_node(op);
-    if (dir != SHM_NIL)
-        r = key_of_name(op->w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
-    worker_unlock(op->w);
     return r < 0 ? r : key_add_slash(key);
 }
 
@@ -128,26 +122,18 @@ static bool has_local(struct op *op)
     return local;
 }
 
-/* Enters the directory (hold_enter), or waits for the end of a rename of it. */
+/* Enters the directory, or waits for the end of a rename of it. */
 static void enter(struct op *op)
 {
-    struct worker *w = op->w;
     char key[KEY_CAP];
-    int r;
+    int r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
 
-    worker_lock(w);
-    r = hold_enter(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
-    worker_unlock(w);
-    if (r == 0)
-        return;
-    op_stop_waiting(op);
-    op->stays = true;
     if (r == 1) {
         op_sequence_start(op, &rmdir_sequence);
-        return;
+    } else if (r < 0) {
+        op_fail(op, r);
+        worker_wake(op->w, HOLD_WAKE_ALL);
     }
-    op_fail(op, r);
-    worker_wake(w, HOLD_WAKE_ALL);
 }
 
 void op_rmdir(struct op *op)

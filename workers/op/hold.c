@@ -17,12 +17,13 @@ bool hold_is_publishing(struct worker *w, uint32_t session)
 }
 
 /* Under shm->meta. */
-static bool is_over(struct shm *shm, const struct shm_session *s, const struct shm_node *n)
+static bool is_over(struct shm *shm, const struct shm_session *s, uint32_t node)
 {
+    const struct shm_node *n = shm_node_at(shm, node);
+
     return s->state == SHM_SESSION_LIVE && s->publish.state == SHM_JOB_RUNNING &&
            ((n->flags & SHM_NODE_CURRENT) || strcmp(s->expect.etag, n->etag) == 0) &&
-           shm_node_is_named(shm, s->node, n->parent,
-                             shm_node_name(shm, (uint32_t)(n - shm_node_at(shm, 0))), n->name_len);
+           shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len);
 }
 
 uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node)
@@ -34,7 +35,7 @@ uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node)
     if (n->session != SHM_NIL)
         return n->session >= at && hold_is_publishing(w, n->session) ? n->session : SHM_NIL;
     for (; w->variant->isolates && at < end; at++) {
-        if (is_over(shm, shm_session_at(shm, at), n) && hold_is_publishing(w, at))
+        if (is_over(shm, shm_session_at(shm, at), node) && hold_is_publishing(w, at))
             return at;
     }
     return SHM_NIL;
@@ -102,7 +103,8 @@ static bool holds_below(struct worker *w, uint32_t node, uint32_t tag, uint32_t 
            key_is_below(w, node, dir);
 }
 
-int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP])
+/* Under shm->meta. */
+static int hold_enter_locked(struct op *op, const char *name, size_t len, char key[KEY_CAP])
 {
     struct worker *w = op->w;
     uint32_t dir = op_node(op);
@@ -118,6 +120,20 @@ int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP])
     op_edit(op)->node = dir;
     op->rec->entered = 1;
     return 1;
+}
+
+int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP])
+{
+    int r;
+
+    worker_lock(op->w);
+    r = hold_enter_locked(op, name, len, key);
+    worker_unlock(op->w);
+    if (r != 0) {
+        op_stop_waiting(op);
+        op->stays = true;
+    }
+    return r;
 }
 
 /* Under shm->meta. */

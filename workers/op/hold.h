@@ -27,9 +27,9 @@ must_use bool hold_is_taken(struct worker *w, uint32_t node, uint32_t tag);
 
 /* For ops that create or remove a key of this name in op_node() and lock no node (mkdir, rmdir):
  * until the op ends, a rename of the directory, or of one above, waits for it
- * (hold_is_taken_below); the caller must wake that rename. 1 and `key`; 0: such a rename is already
- * under way, wait; -ESTALE, -ENAMETOOLONG, -EINVAL, -ENOTDIR. A replayed op that had entered before
- * does not wait. */
+ * (hold_is_taken_below); the caller must wake that rename. Not under a lock. 1 and `key`; 0: such a
+ * rename is already under way, wait (op_wait); else the op waits no more, and stays: -ESTALE,
+ * -ENAMETOOLONG, -EINVAL, -ENOTDIR. A replayed op that had entered before does not wait. */
 must_use int hold_enter(struct op *op, const char *name, size_t len, char key[KEY_CAP]);
 
 /* Under shm->meta. True if an op has locked something below this directory, or has entered the
