@@ -49,6 +49,9 @@ static int on_send(void *arg, char *remote, char *local, int remote_port, int lo
                           "the connection ended without a response");
         return CURL_PREREQFUNC_ABORT;
     }
+    req->maybe_acted |= s3_op_changes(req->op->kind) && s3_req_is_out(req);
+    if (s3_op_has_body(req->op->kind))
+        req->put.all_out = false;
     req->sends++;
     req->move_ns = clock_mono_ns();
     s3_reply_begin(req);
@@ -148,6 +151,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
         }
     }
     put->at += want;
+    put->all_out |= put->at == put->body.len;
     if (req->client->conf.counters)
         *req->client->conf.counters->out_bytes += want;
     s3_progress_moved(req, put->at);
@@ -394,8 +398,10 @@ int s3_attempt_start(struct s3_req *req)
     req->state = S3_REQ_ACTIVE;
     c->n_active++;
     reset(req);
-    if (s3_op_has_body(req->op->kind))
+    if (s3_op_has_body(req->op->kind)) {
         req->put.at = req->put.next_step = 0;
+        req->put.all_out = false;
+    }
     s3_time_amz((uint64_t)((int64_t)clock_wall_ns() + c->skew_ns), date);
     r = get_credentials(req, date);
     req->refused = (struct s3_verdict){0};

@@ -44,7 +44,7 @@ struct s3_outcome {
     int curl;         /* CURLcode */
     int http_status;  /* of the final response, 0 = none came */
     const char *code; /* S3 error code, "" = none */
-    bool sent;        /* the request was sent, at least in part */
+    bool sent;        /* the request was sent, with all of its body */
     bool makes;       /* it has no If-Match: it cannot be told that something is missing */
 };
 

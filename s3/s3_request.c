@@ -374,6 +374,14 @@ static bool refused_later(const struct s3_req *req, CURLcode curl)
            s3_tls_is_alert(req->curl_error);
 }
 
+bool s3_req_is_out(const struct s3_req *req)
+{
+    bool says_so = req->reply.status >= 200 && req->reply.status < 300;
+
+    return req->sends > 0 && (!s3_op_has_body(req->op->kind) || req->put.all_out ||
+                              req->put.body.len == 0 || says_so);
+}
+
 static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
 {
     struct s3_outcome o = {
@@ -381,7 +389,7 @@ static struct s3_verdict request_judge(struct s3_req *req, CURLcode curl)
         .curl = refused_later(req, curl) ? CURLE_SSL_CONNECT_ERROR : curl,
         .http_status = req->reply.complete ? req->reply.status : 0,
         .code = req->result.code,
-        .sent = req->sends > 0,
+        .sent = s3_req_is_out(req),
         .makes = s3_op_has_body(req->op->kind) && !req->put.replaces,
     };
 
@@ -447,7 +455,6 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     struct s3_client *c = req->client;
     struct s3_verdict v;
     uint64_t delay = 0;
-    bool changes = s3_op_changes(req->op->kind); /* (`turn` exchanges it) */
     bool turned;
 
     req->result.attempts++;
@@ -464,7 +471,7 @@ void s3_req_ended(struct s3_req *req, CURLcode curl)
     if (s3_op_has_body(req->op->kind) && v.fail == S3_FAIL_BROKEN &&
         req->put.at < req->put.body.len && req->put.at < WALK_MAX)
         req->put.walk_until = req->put.at + WALK_BEYOND;
-    req->maybe_acted |= v.unclear || (changes && req->sends > 1);
+    req->maybe_acted |= v.unclear;
     s3_attempt_release(req);
     req->state = S3_REQ_WAITING;
     if (turned) {

@@ -61,6 +61,7 @@ struct s3_put_state {
     bool held;            /* it waits there */
     struct buf text;      /* COMPLETE: what `body` points to */
     uint64_t at;          /* next byte to send */
+    bool all_out;         /* curl has got the last byte */
     bool conditional;
     bool replaces;       /* it has an If-Match */
     uint64_t walk_until; /* the last attempt broke: small steps up to this offset */
@@ -187,6 +188,10 @@ void s3_req_start(struct s3_req *req);
 
 /* Frees the requests that were cancelled inside curl. Not from inside curl. */
 void s3_req_reap_gone(struct s3_client *c);
+
+/* True if the attempt at hand was sent, so that the server may have carried it out. It does not
+ * carry out a request before it has all of its body, unless it says that it has. */
+bool s3_req_is_out(const struct s3_req *req);
 
 /* curl has finished an attempt, or it was stopped: retries, or ends the request. */
 void s3_req_ended(struct s3_req *req, CURLcode curl);

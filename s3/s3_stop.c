@@ -14,7 +14,7 @@ int s3_req_stop(struct s3_req *req, int error, enum s3_fail fail, enum s3_retry_
             .error = error,
             .fail = fail,
             .retry = retry,
-            .unclear = error && s3_op_changes(req->op->kind) && req->sends > 0,
+            .unclear = error && s3_op_changes(req->op->kind) && s3_req_is_out(req),
         };
         snprintf(req->result.text, sizeof(req->result.text), "%s: %s", req->op->name, text);
     }

@@ -379,6 +379,18 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx)
                : shm_node_find(shm, n->parent, shm_node_name(shm, idx), n->name_len);
 }
 
+uint32_t shm_node_next_of_name(struct shm *shm, uint32_t at, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+    uint32_t next = at == SHM_NIL ? *ino_chain(shm, n->ino) : shm_node_at(shm, at)->ino_next;
+
+    while (next &&
+           (shm_node_at(shm, next - 1)->ino != n->ino ||
+            !shm_node_is_named(shm, next - 1, n->parent, shm_node_name(shm, idx), n->name_len)))
+        next = shm_node_at(shm, next - 1)->ino_next;
+    return next ? next - 1 : SHM_NIL;
+}
+
 /* ---- allocation ---- */
 
 static void node_free(struct shm *shm, uint32_t idx);
@@ -515,12 +527,24 @@ static void touch_lru(struct shm *shm, uint32_t idx)
     update_lru(shm, idx);
 }
 
+/* The node that would be evicted next has no name, and nobody uses it. It is reused before memory
+ * that never was: the many nodes of a file that is written again and again are all in one chain of
+ * numbers. */
+static bool last_is_useless(struct shm *shm)
+{
+    uint32_t last = shm->nodes->lru_last;
+
+    return last && !(shm_node_at(shm, last - 1)->flags & SHM_NODE_CURRENT);
+}
+
 static uint32_t node_alloc(struct shm *shm)
 {
     struct shm_node_table *t = shm->nodes;
     uint32_t idx;
 
-    if (!t->free_node && t->fresh_node >= shm->header->sizes.nodes) {
+    if (last_is_useless(shm)) {
+        node_free(shm, t->lru_last - 1);
+    } else if (!t->free_node && t->fresh_node >= shm->header->sizes.nodes) {
         if (!t->lru_last)
             return SHM_NIL;
         shm_set(shm, shm->meta, t->evictions, t->evictions + 1);

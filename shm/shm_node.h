@@ -258,6 +258,10 @@ uint32_t shm_node_named(struct shm *shm, uint32_t idx);
 bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name,
                        size_t len);
 
+/* The nodes with the name, and the number, of this one, itself among them: after `at`, SHM_NIL for
+ * the first; SHM_NIL at the end. With compare-and-set these are all nodes of the name. */
+uint32_t shm_node_next_of_name(struct shm *shm, uint32_t at, uint32_t idx);
+
 /* The type of a node that is no regular file and no directory (S_IFLNK, S_IFIFO, ...); else 0. */
 static inline uint32_t shm_node_type(const struct shm_node *n)
 {

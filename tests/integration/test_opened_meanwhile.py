@@ -128,3 +128,41 @@ def test_what_is_appended_to(m, actor, proxy, bucket):
         assert reader.end() == pattern(SIZE)[-4096:]
         assert other.end() in (pattern(SIZE), pattern(SIZE) + b"more")
     m.check()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_is_appended_to_and_seen_too_early(m, actor, proxy, bucket, times):
+    """Somebody finds the new version on S3 before the mount has heard the answer to its PUT."""
+    a, data = actor(), pattern(SIZE)
+    with open(m.path / "f.bin", "rb", buffering=0) as f:
+        assert f.read(1000) == data[:1000]
+        for i in range(times):
+            proxy.hold(f"h{i}", op="PutObject", when="after", key=m.key("f.bin"))
+            writer = Later(a.write_all, m.path / "f.bin", b"more", os.O_APPEND)
+            proxy.wait_held(f"h{i}")
+            assert os.stat(m.path / "f.bin").st_size in (len(data), len(data) + 4)
+            proxy.release(f"h{i}")
+            assert writer.end() is None
+            data += b"more"
+        util.wait_until(lambda: os.fstat(f.fileno()).st_size == len(data), what="the file to grow")
+        assert os.pread(f.fileno(), 4096, SIZE - 1000) == data[SIZE - 1000:]
+        assert read(m.path / "f.bin") == data
+    m.check()
+
+
+@pytest.mark.parametrize("how", REPLACE)
+def test_who_reads_what_it_has_written(m, actor, bucket, how):
+    """Its node is its own (compare-and-set), and not that of the name. (With last write wins a file
+    that is cut and written has one node, as on a local disk.)"""
+    a, b = actor(), actor()
+    bucket.put(m.key("new.bin"), NEW)
+    a.write_all(m.path / "f.bin", pattern(SIZE, 1))
+    fd = a.open(m.path / "f.bin", os.O_RDONLY)
+    assert a.pread(fd, 1000, 0) == pattern(SIZE, 1)[:1000]
+    assert b.size(m.path / "new.bin") == len(NEW)
+    b.size(m.path / "f.bin")
+    REPLACE[how][0](b, m)
+    shows = NEW if how == "write" and m.env["STATE_VARIANT"] != CAS else pattern(SIZE, 1)
+    assert a.pread(fd, SIZE, 0) == shows
+    a.close(fd)
+    m.check()

@@ -185,7 +185,9 @@ static bool same_version(const struct model_node *n, const struct shm_version *v
 /* Everything up to the place for the new node; false if there is none. */
 static bool make_room(struct model *m, struct shm *shm, size_t len, bool failed)
 {
-    if (count_live(m) == MODEL_NODES) {
+    bool useless = m->n_lru && !m->n[m->lru[m->n_lru - 1]].current;
+
+    if (useless || count_live(m) == MODEL_NODES) {
         if (m->n_lru == 0)
             return false;
         evict(m, m->lru[m->n_lru - 1]);

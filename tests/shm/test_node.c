@@ -205,6 +205,7 @@ static void test_intern_local(void **state)
     assert_int_equal(shm_node_intern(shm, SHM_ROOT, "name", 4, &v, 1), local);
     fx_unlock(shm);
     assert_true(shm_node_at(shm, local)->flags & SHM_NODE_LOCAL);
+    fx_ref(shm, local, 1);
     published = fx_put(shm, SHM_ROOT, "name", "");
     assert_int_not_equal(published, local);
     assert_false(shm_node_at(shm, published)->flags & SHM_NODE_LOCAL);
@@ -224,6 +225,7 @@ static void test_intern_with_session(void **state)
     fx_lock(shm);
     shm_node_set_session(shm, idx, SHM_NIL);
     fx_unlock(shm);
+    fx_ref(shm, idx, 1);
     assert_int_not_equal(fx_put(shm, SHM_ROOT, "name", "2"), idx);
 }
 
@@ -731,10 +733,13 @@ static void test_private(void **state)
     struct shm *shm = *state;
     uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir");
     uint32_t named = fx_put(shm, dir, "name", "1");
-    uint32_t own = put_private(shm, dir, "name", "1"), other = put_private(shm, dir, "name", "1");
+    uint32_t own = put_private(shm, dir, "name", "1"), other;
     const struct shm_node *n = shm_node_at(shm, own);
     char path[16];
 
+    fx_ref(shm, own, 1);
+    fx_ref(shm, named, 1);
+    other = put_private(shm, dir, "name", "1");
     assert_int_not_equal(own, named);
     assert_int_not_equal(own, other);
     assert_int_equal(n->state, SHM_NODE_LIVE);
@@ -765,6 +770,7 @@ static void test_private_alone(void **state)
     uint32_t own = put_private(shm, SHM_ROOT, "name", ""), named;
 
     assert_int_equal(fx_find(shm, SHM_ROOT, "name"), SHM_NIL);
+    fx_ref(shm, own, 1);
     named = fx_put(shm, SHM_ROOT, "name", "1");
     assert_int_not_equal(named, own);
     assert_int_equal(fx_find(shm, SHM_ROOT, "name"), named);
@@ -949,6 +955,7 @@ static void test_known_as_replaced(void **state)
     uint32_t dir = mkdir_known(shm), old = fx_find(shm, dir, "name"), new;
     uint32_t other = fx_find(shm, dir, "other");
 
+    fx_ref(shm, old, 1);
     new = fx_put(shm, dir, "name", "2");
     assert_int_not_equal(new, old);
     assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
@@ -960,7 +967,55 @@ static void test_known_as_replaced(void **state)
     assert_int_equal(shm_node_at(shm, dir)->flags & KNOWN, KNOWN);
 }
 
-/* The same where the old one is evicted for the new one. */
+/* A file that is replaced, or removed and made, again and again: what nobody has any more is used
+ * for the new one, and not memory that was never used. */
+static void test_replaced_again_and_again(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t fresh = 0, idx = SHM_NIL;
+    char etag[16];
+
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(etag, sizeof(etag), "%u", i);
+        idx = fx_put(shm, SHM_ROOT, "name", etag);
+        put_private(shm, SHM_ROOT, "name", etag);
+        if (i % 3 == 0) {
+            fx_lock(shm);
+            shm_node_gone(shm, idx);
+            fx_unlock(shm);
+        }
+        if (i == 5)
+            fresh = shm->nodes->fresh_node;
+    }
+    assert_int_equal(shm->nodes->fresh_node, fresh);
+    assert_int_equal(shm->nodes->evictions, 0);
+    fx_check(shm);
+}
+
+/* All nodes of a name are found, and no others. */
+static void test_next_of_name(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t idx[4], at = SHM_NIL, found = 0;
+
+    idx[0] = fx_put(shm, SHM_ROOT, "name", "1");
+    fx_ref(shm, idx[0], 1);
+    idx[1] = fx_put(shm, SHM_ROOT, "name", "2");
+    fx_ref(shm, idx[1], 1);
+    idx[2] = put_private(shm, SHM_ROOT, "name", "2");
+    fx_ref(shm, idx[2], 1);
+    idx[3] = fx_put(shm, SHM_ROOT, "name2", "2");
+    while ((at = shm_node_next_of_name(shm, at, idx[1])) != SHM_NIL) {
+        assert_in_range(at, 0, 31);
+        assert_false(found & 1u << at);
+        found |= 1u << at;
+    }
+    assert_int_equal(found, 1u << idx[0] | 1u << idx[1] | 1u << idx[2]);
+    assert_int_equal(shm_node_next_of_name(shm, SHM_NIL, idx[3]), idx[3]);
+    assert_int_equal(shm_node_next_of_name(shm, idx[3], idx[3]), SHM_NIL);
+}
+
+/* A listing stays known where the old node is evicted for the new one. */
 static void test_known_as_evicted(void **state)
 {
     struct shm *shm = *state;
@@ -1240,6 +1295,8 @@ int main(void)
         TEST(test_known_until_detach),
         TEST(test_known_without_it),
         TEST(test_known_as_replaced),
+        TEST(test_replaced_again_and_again),
+        TEST(test_next_of_name),
         TEST(test_known_as_evicted),
         TEST(test_path_cap),
         cmocka_unit_test(test_path_deep),

@@ -3,28 +3,53 @@
 
 #include "workers/write/publish_private.h"
 
-/* Under shm->meta. True if everything that changed is beyond what the readers of the name's node
- * have: a log was appended to. (Not after a rename: that brings another file.) */
-static bool has_grown(const struct publish *p, const struct shm_node *named)
+/* Nodes that one critical section can change. There is more than one only after the name's was
+ * replaced (by an answer that was faster), or where a process reads through its own. */
+#define GROWN_MAX 8
+
+/* Under shm->meta. True if the node has readers of the replaced version, and everything that
+ * changed is beyond what they have: a log was appended to. (Not after a rename: that brings another
+ * file.) */
+static bool has_grown(const struct publish *p, const struct shm_node *n)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    return named->opens && named->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
-           !(named->flags & (SHM_NODE_DIR | SHM_NODE_TYPED)) && strcmp(named->etag, p->etag) == 0 &&
-           s->changed_from >= named->size && p->size > named->size;
+    return n->opens && n->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
+           !(n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED)) && strcmp(n->etag, p->etag) == 0 &&
+           s->changed_from >= n->size && p->size > n->size;
 }
 
 /* Under shm->meta. Copies version and attributes from the session's node. */
-static void inherit(struct shm *shm, uint32_t named, const struct shm_node *n)
+static void inherit(struct shm *shm, uint32_t node, const struct shm_node *n)
 {
-    struct shm_node *to = shm_node_edit(shm, named);
+    struct shm_node *to = shm_node_edit(shm, node);
 
     to->size = n->size;
     shm_node_copy_meta(to, n);
     to->checked_ns = n->checked_ns;
     memcpy(to->etag, n->etag, SHM_ETAG_MAX);
     to->flags &= (uint16_t)~SHM_NODE_FRESH;
-    to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
+    if (to->flags & SHM_NODE_CURRENT)
+        to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
+}
+
+/* Under shm->meta. The readers of the replaced version follow what was appended. Their node need
+ * not be that of the name: somebody may have found the new version on S3 before the answer to the
+ * PUT was here. */
+static void grow(struct publish *p, uint32_t node)
+{
+    struct shm *shm = p->w->shm;
+    const struct shm_node *n = shm_node_at(shm, node);
+    uint32_t at = SHM_NIL;
+    unsigned grown = 0;
+
+    while (grown < GROWN_MAX && (at = shm_node_next_of_name(shm, at, node)) != SHM_NIL) {
+        if (at == node || !has_grown(p, shm_node_at(shm, at)))
+            continue;
+        shm_node_new_content(shm, at);
+        inherit(shm, at, n);
+        grown++;
+    }
 }
 
 /* Under shm->meta. The session's node stays private; the name gets a node of the published version.
@@ -38,11 +63,7 @@ static void publish_name(struct publish *p, uint32_t node)
     uint32_t named = shm_node_named(shm, node);
     int64_t r;
 
-    if (named != SHM_NIL && has_grown(p, shm_node_at(shm, named))) {
-        shm_node_new_content(shm, named);
-        inherit(shm, named, n);
-        return;
-    }
+    grow(p, node);
     r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
     if (r >= 0) {
         inherit(shm, (uint32_t)r, n);
