@@ -198,6 +198,7 @@ struct conf {
     struct {
         enum conf_probe probe; /* of the variant s3-buffered-cas */
         const char *state_dir; /* absolute; "" = what was found is not kept */
+        unsigned baselines;
     } cas;
 
     struct {

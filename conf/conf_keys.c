@@ -568,6 +568,12 @@ const struct conf_key conf_keys[] = {
      .max = PATH_BYTES_MAX, .check = conf_check_path_or_none, .expected = PATH_TEXT,
      .doc = "directory that keeps the result of the probe for a day, such as "
             "/var/lib/stateproxy; \"\" = not kept"},
+    {.name = "cas.baselines", FIELD(cas.baselines), .type = CONF_UINT, .def = "4096",
+     .min = 64, .max = 65536,
+     .doc = "variant s3-buffered-cas: how many of the versions that processes have read or written "
+            "are remembered in full, about three for each file; 16 times as many are remembered "
+            "well enough for the next write. Beyond that, a write of a file that was read or "
+            "written here is refused until the file is read again. 1.8 KiB of memory each"},
     {.name = "cache.open_ttl", FIELD(cache.open_ttl_ns), .type = CONF_DURATION, .def = "0",
      .max = HOUR,
      .live = true,

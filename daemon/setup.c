@@ -67,13 +67,10 @@ int setup_fd_limit(const struct conf *conf, struct err *err)
     return 0;
 }
 
-/* Number of records of what processes have read, for compare-and-set: 1 KiB each. */
-#define BASELINES 4096
-
 static int make_segment(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
                         struct err *err)
 {
-    uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? BASELINES : 0;
+    uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? conf->cas.baselines : 0;
     uint64_t limit = conf->memory.limit;
     struct shm_sizes sizes;
     int r;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "shm/shm_step.h"
+#include "shm/shm_trace.h"
 
 #define FILTER_BYTES 32u /* bits of the filter for each entry: 256 bits */
 #define FILTER_PROBES 4
@@ -25,7 +26,8 @@ static uint32_t entries(const struct shm *shm)
 
 size_t shm_baseline_size(const struct shm_sizes *s)
 {
-    return sizeof(struct shm_baseline_table) +
+    return sizeof(struct shm_baseline_table) + shm_trace_size(s->baselines) +
+           shm_trace_heads_size(s->baselines) +
            (size_t)s->baselines * (sizeof(uint32_t) + sizeof(struct shm_baseline) + FILTER_BYTES);
 }
 
@@ -41,7 +43,8 @@ static struct shm_baseline *first(struct shm *shm)
 
 static uint32_t *baseline_heads(struct shm *shm)
 {
-    return (void *)(first(shm) + entries(shm));
+    return (void *)((uint8_t *)(first(shm) + entries(shm)) + shm_trace_size(entries(shm)) +
+                    shm_trace_heads_size(entries(shm)));
 }
 
 static uint8_t *filter(struct shm *shm)
@@ -92,13 +95,19 @@ static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *k
 
 /* ---- the filter ---- */
 
-/* Bit number i of this (key, who). */
-static uint64_t filter_bit(struct shm *shm, const struct shm_baseline_key *key,
-                           const struct shm_baseline_who *who, int i)
+/* What the filter, as a trace, has of a baseline. */
+struct filter_entry {
+    uint64_t key;
+    int32_t tgid;
+    uint32_t start;
+};
+
+/* Bit number i of this one. */
+static uint64_t filter_bit(struct shm *shm, struct filter_entry e, int i)
 {
-    uint64_t mix =
-        ((uint64_t)(uint32_t)who->tgid << 32 ^ who->start) * UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t a = word(key, 0) ^ mix, b = (word(key, 1) ^ mix >> 7) | 1;
+    uint64_t mix = ((uint64_t)(uint32_t)e.tgid << 32 | e.start) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t a = e.key ^ mix;
+    uint64_t b = ((a >> 32 | a << 32) * UINT64_C(0xd6e8feb86659fd93)) | 1;
 
     return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * FILTER_BYTES * 8);
 }
@@ -106,24 +115,35 @@ static uint64_t filter_bit(struct shm *shm, const struct shm_baseline_key *key,
 static bool filter_has(struct shm *shm, const struct shm_baseline_key *key,
                        const struct shm_baseline_who *who)
 {
-    for (int i = 0; i < FILTER_PROBES; i++) {
-        uint64_t bit = filter_bit(shm, key, who, i);
+    struct filter_entry e = {word(key, 1), who->tgid, (uint32_t)who->start};
+
+    for (int i = 0; shm->baselines->dropped && i < FILTER_PROBES; i++) {
+        uint64_t bit = filter_bit(shm, e, i);
 
         if (!(filter(shm)[bit / 8] & 1u << bit % 8))
             return false;
     }
-    return true;
+    return shm->baselines->dropped;
 }
 
-static void filter_add(struct shm *shm, const struct shm_baseline *b)
+static void filter_add(struct shm *shm, const struct shm_trace *t)
 {
+    struct filter_entry e = {t->key, t->tgid, t->start};
+
     for (int i = 0; i < FILTER_PROBES; i++) {
-        uint64_t bit = filter_bit(shm, &b->key, &b->who, i);
+        uint64_t bit = filter_bit(shm, e, i);
         uint8_t *byte = filter(shm) + bit / 8;
 
         shm_set(shm, shm->meta, *byte, (uint8_t)(*byte | 1u << bit % 8));
     }
     shm_set(shm, shm->meta, shm->baselines->dropped, shm->baselines->dropped + 1);
+}
+
+/* It had a baseline once, which is no longer in the table. */
+static bool is_dropped(struct shm *shm, const struct shm_baseline_key *key,
+                       const struct shm_baseline_who *who)
+{
+    return shm_trace_find(shm, key, who) || filter_has(shm, key, who);
 }
 
 /* ---- the list by use ---- */
@@ -181,9 +201,10 @@ static void remove_entry(struct shm *shm, uint32_t *link)
 static void drop_oldest(struct shm *shm)
 {
     const struct shm_baseline *b = at(shm, shm->baselines->lru_last);
+    struct shm_trace lost;
 
-    if (b->who.tgid >= 0)
-        filter_add(shm, b);
+    if (b->who.tgid >= 0 && shm_trace_add(shm, b, &lost))
+        filter_add(shm, &lost);
     remove_entry(shm, baseline_find(shm, &b->key, &b->who));
 }
 
@@ -220,6 +241,18 @@ static uint32_t add_entry(struct shm *shm, const struct shm_baseline_key *key,
     return link;
 }
 
+static enum shm_baseline_state get_dropped(struct shm *shm, const struct shm_baseline_key *key,
+                                           const struct shm_baseline_who *who,
+                                           struct shm_baseline_value *ret)
+{
+    const struct shm_trace *t = shm_trace_find(shm, key, who);
+
+    if (!t && !filter_has(shm, key, who))
+        return SHM_BASELINE_NONE;
+    *ret = (struct shm_baseline_value){.flags = t ? t->flags & SHM_TRACE_FLAGS : SHM_BASELINE_READ};
+    return SHM_BASELINE_DROPPED;
+}
+
 enum shm_baseline_state shm_baseline_get(struct shm *shm, const struct shm_baseline_key *key,
                                          const struct shm_baseline_who *who,
                                          struct shm_baseline_value *ret)
@@ -230,7 +263,7 @@ enum shm_baseline_state shm_baseline_get(struct shm *shm, const struct shm_basel
         return SHM_BASELINE_NONE;
     link = *baseline_find(shm, key, who);
     if (!link)
-        return filter_has(shm, key, who) ? SHM_BASELINE_DROPPED : SHM_BASELINE_NONE;
+        return get_dropped(shm, key, who, ret);
     use(shm, link);
     *ret = at(shm, link)->value;
     return SHM_BASELINE_KNOWN;
@@ -244,31 +277,73 @@ static bool is_other(const struct shm_baseline_value *a, const struct shm_baseli
                                              strncmp(a->lineage, b->lineage, SHM_ID_LEN) != 0);
 }
 
+/* An entry for `who`, which has none; since when it knows the key, and this version, is in its
+ * trace, if it has left one. */
+static uint32_t add_known(struct shm *shm, const struct shm_baseline_key *key,
+                          const struct shm_baseline_who *who,
+                          const struct shm_baseline_value *value, uint32_t now_ticks)
+{
+    const struct shm_trace *t = shm_trace_find(shm, key, who);
+    uint32_t first_ticks = t ? t->first_ticks : now_ticks, version_ticks = now_ticks, link;
+
+    if (t && shm_trace_is_of(shm, t, value, false))
+        version_ticks = t->version_ticks;
+    shm_trace_drop(shm, key, who);
+    link = add_entry(shm, key, who);
+    at(shm, link)->first_ticks = first_ticks; /* (add_entry has saved it) */
+    at(shm, link)->version_ticks = version_ticks;
+    return link;
+}
+
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who, const struct shm_baseline_value *value,
                       uint32_t now_ticks)
 {
     struct shm_baseline *b;
     uint32_t link;
-    bool fresh;
 
     assert(!*value->etag == !!(value->flags & SHM_BASELINE_ABSENT));
     if (!entries(shm))
         return;
-    link = *baseline_find(shm, key, who);
-    fresh = !link;
-    if (fresh)
-        link = add_entry(shm, key, who);
-    else
-        use(shm, link);
     shm_step_forget(shm, key, who);
+    link = *baseline_find(shm, key, who);
+    if (!link) {
+        link = add_known(shm, key, who, value, now_ticks);
+        at(shm, link)->value = *value;
+        return;
+    }
+    use(shm, link);
     b = at(shm, link);
     shm_save(shm, shm->meta, b, sizeof(*b));
-    if (fresh)
-        b->first_ticks = now_ticks;
-    if (fresh || is_other(&b->value, value))
+    if (is_other(&b->value, value))
         b->version_ticks = now_ticks;
     b->value = *value;
+}
+
+void shm_baseline_recall(struct shm *shm, const struct shm_baseline_key *key,
+                         const struct shm_baseline_who *who, const struct shm_baseline_value *now,
+                         bool exact)
+{
+    const struct shm_trace *found = entries(shm) ? shm_trace_find(shm, key, who) : NULL;
+    struct shm_baseline *b;
+    uint32_t flags;
+
+    if (!found || !shm_trace_is_of(shm, found, now, exact) ||
+        (found->flags ^ now->flags) & SHM_BASELINE_ABSENT)
+        return;
+    flags = found->flags & SHM_TRACE_FLAGS;
+    b = at(shm, add_known(shm, key, who, now, 0));
+    b->value = *now;
+    b->value.flags = flags | (now->flags & SHM_BASELINE_LINEAGE);
+}
+
+void shm_baseline_forget_written(struct shm *shm, const struct shm_baseline_key *key,
+                                 const struct shm_baseline_who *who)
+{
+    const struct shm_trace *t = entries(shm) ? shm_trace_find(shm, key, who) : NULL;
+
+    if (t && !(t->flags & SHM_BASELINE_READ))
+        shm_trace_drop(shm, key, who);
 }
 
 static bool is_later(uint32_t a, uint32_t b)
@@ -288,7 +363,7 @@ enum shm_baseline_state shm_baseline_get_at(struct shm *shm, const struct shm_ba
     b = at(shm, *baseline_find(shm, key, who));
     if (!is_later(b->version_ticks, ticks))
         return SHM_BASELINE_KNOWN;
-    return is_later(b->first_ticks, ticks) && !filter_has(shm, key, who) ? SHM_BASELINE_NONE
+    return is_later(b->first_ticks, ticks) && !is_dropped(shm, key, who) ? SHM_BASELINE_NONE
                                                                          : SHM_BASELINE_DROPPED;
 }
 
@@ -309,6 +384,7 @@ void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
         shm_etag_copy(b->value.etag, to);
         moved++;
     }
+    shm_trace_copied(shm, key, from, to, SHM_BASELINE_MOVES - moved);
 }
 
 void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
@@ -319,6 +395,7 @@ void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
     if (!entries(shm))
         return;
     shm_step_forget(shm, key, who);
+    shm_trace_drop(shm, key, who);
     link = baseline_find(shm, key, who);
     if (*link)
         remove_entry(shm, link);
@@ -385,6 +462,8 @@ static int baseline_check_locked(struct shm *shm, struct err *err)
         r = check_lru(shm, err);
     if (r == 0)
         r = shm_step_check(shm, err);
+    if (r == 0)
+        r = shm_trace_check(shm, err);
     for (uint32_t l = shm->baselines->lru_first; l && r == 0; l = at(shm, l)->lru_next)
         r = check_entry(shm, l, err);
     return r;

@@ -4,10 +4,11 @@
  * There is one for each process that used the key, and one for the mount as a whole (the last of
  * any process). The table is bounded and evicts the least recently used entry. An evicted baseline
  * must not make a key that was read look like one that was never read, or its next write would be
- * unconditional. So each eviction is noted in a Bloom filter: shm_baseline_get then returns
- * DROPPED, and the write is refused until the key is read again. The filter never forgets. When it
- * is nearly full, keys that were never read may count as dropped too: that is stricter, never
- * weaker.
+ * unconditional. So each leaves a trace (shm_trace.h): if the key still has the version that it
+ * names, it becomes a baseline again (shm_baseline_recall); otherwise shm_baseline_get returns
+ * DROPPED, and the write is refused until the key is read again. Traces that have no room any more
+ * are in a Bloom filter, and DROPPED for good. The filter never forgets. When it is nearly full,
+ * keys that were never read may count as dropped too: that is stricter, never weaker.
  *
  * All functions but shm_baseline_key require shm->meta to be held, and save what they change. */
 #ifndef SHM_SHM_BASELINE_H
@@ -76,16 +77,19 @@ struct shm_step {
 
 #define SHM_STEPS 64
 
-/* Followed in memory by the hash heads, the entries and the filter. Memory that was never used
+/* Followed in memory by the entries, the traces and the heads of their chains, the heads of the
+ * entries' chains, and the filter. Memory that was never used
  * stays untouched (`fresh`). */
 struct shm_baseline_table {
     uint32_t free_entry, fresh_entry; /* free chain (index + 1); first entry never used */
     uint32_t lru_first, lru_last;     /* most and least recently used, index + 1 */
     uint32_t live;
-    uint32_t steps;     /* steps noted; lock-free: may be read relaxed, as a hint */
-    uint32_t next_step; /* the slot of the next one */
+    uint32_t steps;      /* steps noted; lock-free: may be read relaxed, as a hint */
+    uint32_t next_step;  /* the slot of the next one */
+    uint32_t next_trace; /* where in the ring the next trace goes */
+    uint32_t traces;     /* in use */
     uint32_t unused;
-    uint64_t dropped; /* entries noted in the filter */
+    uint64_t dropped; /* traces noted in the filter */
     struct shm_step step[SHM_STEPS];
 } __attribute__((aligned(64)));
 
@@ -100,17 +104,29 @@ struct shm_baseline_key shm_baseline_key(const struct shm *shm, const char *key,
 enum shm_baseline_state {
     SHM_BASELINE_NONE, /* never read or written */
     SHM_BASELINE_KNOWN,
-    SHM_BASELINE_DROPPED, /* may have been known; must be read again */
+    SHM_BASELINE_DROPPED, /* may have been known; must be read again, or recalled */
 };
 
-/* What `who` expects of the key; KNOWN fills *ret, and counts as a use. */
+/* The key has version `now` (etag, flags: ABSENT, or LINEAGE with `lineage`). If `who` had a
+ * baseline of this version that was evicted, it is there again, as it was. `exact`: only if the
+ * write-ids are known and the same (of an empty file, the ETag says nothing). */
+void shm_baseline_recall(struct shm *shm, const struct shm_baseline_key *key,
+                         const struct shm_baseline_who *who, const struct shm_baseline_value *now,
+                         bool exact);
+
+/* An evicted baseline of `who` that was not read, only written, is forgotten. */
+void shm_baseline_forget_written(struct shm *shm, const struct shm_baseline_key *key,
+                                 const struct shm_baseline_who *who);
+
+/* What `who` expects of the key; KNOWN fills *ret, and counts as a use. DROPPED: ret->flags are
+ * those that it had, as far as is known, and ret->etag is empty. */
 must_use enum shm_baseline_state shm_baseline_get(struct shm *shm,
                                                   const struct shm_baseline_key *key,
                                                   const struct shm_baseline_who *who,
                                                   struct shm_baseline_value *ret);
 
 /* What `who` expected at a time (in `ticks`). DROPPED also if it has learned of another version
- * since; then *ret is what it expects now, or is left unchanged if nothing is known any more. */
+ * since; then *ret is what it expects now, or as for shm_baseline_get. */
 must_use enum shm_baseline_state shm_baseline_get_at(struct shm *shm,
                                                      const struct shm_baseline_key *key,
                                                      const struct shm_baseline_who *who,
@@ -118,7 +134,7 @@ must_use enum shm_baseline_state shm_baseline_get_at(struct shm *shm,
                                                      struct shm_baseline_value *ret);
 
 /* Sets what `who` expects from now on; its step on the key is forgotten. Evicts the least recently
- * used baseline if necessary, and notes that in the filter. Does nothing in a table without entries
+ * used baseline if necessary, which leaves a trace. Does nothing in a table without entries
  * (sizes.baselines == 0). */
 void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
                       const struct shm_baseline_who *who, const struct shm_baseline_value *value,
@@ -131,8 +147,8 @@ void shm_baseline_set(struct shm *shm, const struct shm_baseline_key *key,
 void shm_baseline_copied(struct shm *shm, const struct shm_baseline_key *key,
                          const char from[SHM_ETAG_MAX], const char to[SHM_ETAG_MAX]);
 
-/* `who` expects nothing of the key any more, as if it had never used it. (The filter keeps its
- * entry.) */
+/* `who` expects nothing of the key any more, as if it had never used it. (The filter keeps what it
+ * has.) */
 void shm_baseline_forget(struct shm *shm, const struct shm_baseline_key *key,
                          const struct shm_baseline_who *who);
 

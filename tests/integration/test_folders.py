@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from harness import SLOW
+
 LONG = {"STATEPROXY_DIRECTORIES_TTL": "60s"}
 
 
@@ -103,7 +105,7 @@ def test_one_that_somebody_else_has_put_stays(m, bucket):
 def test_a_tree_is_removed(m, bucket):
     for i in range(5):
         bucket.put(m.key(f"d/{i}/f.txt"), b"x")
-    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120)
+    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120 * SLOW)
     assert not bucket.list(m.key(""))
     bucket.put(m.key("e/sub/f.txt"), b"x")
     shutil.rmtree(m.path / "e")
@@ -128,7 +130,7 @@ def test_a_tree_is_removed_however_long_that_takes(mount, proxy, variant, bucket
         bucket.put(m.key(f"d/{i}/f.txt"), b"x")
         bucket.put(m.key(f"d/{i}/g.txt"), b"x")
         bucket.put(m.key(f"d/{i}/sub/f.txt"), b"x")
-    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120)
+    subprocess.run(["rm", "-r", m.path / "d"], check=True, timeout=120 * SLOW)
     assert not bucket.list(m.key(""))
     bucket.put(m.key("e/sub/f.txt"), b"x")
     remove_slowly(m.path / "e", lambda: os.path.lexists(m.path / "none"))
@@ -168,7 +170,7 @@ def removed_while_workers_die(m, proxy, bucket, when, *command):
     dead = m.kill_workers()
     m.wait_workers(2, without=dead)
     proxy.release("h")
-    assert remover.wait(60) == 0
+    assert remover.wait(60 * SLOW) == 0
     assert bucket.list(m.key("")) == {m.key("d/"): 0}
 
 

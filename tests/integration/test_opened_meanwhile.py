@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness import util
+from harness import SLOW, util
 from harness.pattern import pattern
 from test_cas import CAS
 
@@ -37,7 +37,7 @@ class Later:
             self.result = e
 
     def end(self):
-        self.thread.join(30)
+        self.thread.join(30 * SLOW)
         assert not self.thread.is_alive()
         return self.result
 
@@ -84,7 +84,7 @@ class Reader(Later):
         try:
             with open(f"/proc/self/task/{self.thread.native_id}/syscall") as f:
                 return f.read().split()[0] == OPENAT
-        except FileNotFoundError:       # it has just ended
+        except (FileNotFoundError, ProcessLookupError):     # it has just ended
             return True
 
 
@@ -109,7 +109,7 @@ def test_one_version_or_the_other(m, actor, proxy, bucket, how, when):
         result = reader.end()
         assert isinstance(result, FileNotFoundError) and how == "unlink" or result in allowed, \
             (result if isinstance(result, OSError) else len(result))
-    assert m.status()["tables"]["handles"] == 0
+    util.wait_until(lambda: m.status()["tables"]["handles"] == 0, what="the last RELEASE")
     m.check()
 
 

@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "shm/shm_baseline.h"
+#include "shm/shm_trace.h"
 #include "tests/shm/crash.h"
 #include "tests/shm/fixture.h"
 
 #define ENTRIES 32u
+#define TRACES (ENTRIES * SHM_TRACES_EACH)
 
 static const struct shm_sizes few = {
     .workers = 1,
@@ -213,25 +215,153 @@ static void test_reused_pid(void **state)
     fx_unlock(shm);
 }
 
+/* The key has version `v` now. */
+static void recall(struct shm *shm, unsigned key, int tgid, unsigned v, const char *id)
+{
+    struct shm_baseline_key k = key_no(shm, key);
+    struct shm_baseline_who who = tgid ? process(tgid) : mount;
+    struct shm_baseline_value now_is = version(v);
+
+    now_is.flags = v ? 0 : SHM_BASELINE_ABSENT;
+    memset(now_is.lineage, 0, sizeof(now_is.lineage));
+    if (id) {
+        now_is.flags |= SHM_BASELINE_LINEAGE;
+        strcpy(now_is.lineage, id);
+    }
+    fx_lock(shm);
+    shm_baseline_recall(shm, &k, &who, &now_is, id);
+    fx_unlock(shm);
+    fx_check(shm);
+}
+
+static void fill_with_others(struct shm *shm)
+{
+    for (unsigned i = 0; i < ENTRIES; i++)
+        set(shm, 1000 + i, 9, 1);
+}
+
 static void test_dropped_is_never_forgotten(void **state)
 {
     struct shm *shm = *state;
     struct shm_baseline_value v;
 
-    for (unsigned i = 0; i < 4 * ENTRIES; i++) {
+    for (unsigned i = 0; i < 2 * TRACES; i++) {
         set(shm, i, 1, i + 1);
         if (i >= 1)
             must_be(shm, 0, 1, 1); /* in use all the time: it stays */
     }
     fx_check(shm);
     assert_int_equal(shm->baselines->live, ENTRIES);
-    assert_int_equal(shm->baselines->dropped, 3 * ENTRIES);
-    for (unsigned i = 1; i <= 3 * ENTRIES; i++)
+    assert_int_equal(shm->baselines->traces, TRACES);
+    assert_int_equal(shm->baselines->dropped, TRACES - ENTRIES);
+    for (unsigned i = 1; i <= 2 * TRACES - ENTRIES; i++)
         assert_int_equal(get(shm, i, 1, &v), SHM_BASELINE_DROPPED);
-    for (unsigned i = 3 * ENTRIES + 1; i < 4 * ENTRIES; i++)
+    for (unsigned i = 2 * TRACES - ENTRIES + 1; i < 2 * TRACES; i++)
         must_be(shm, i, 1, i + 1);
+    recall(shm, 1, 1, 2, NULL); /* its trace has gone too */
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
     set(shm, 1, 1, 77); /* read again */
     must_be(shm, 1, 1, 77);
+}
+
+static void test_recalled(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_value v;
+
+    now = 10;
+    set(shm, 1, 1, 5);
+    now = 20;
+    set(shm, 1, 1, 6);
+    set(shm, 1, 0, 6);
+    set(shm, 2, 1, 0);
+    now = 30;
+    fill_with_others(shm);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
+    assert_int_equal(v.flags, SHM_BASELINE_READ);
+    assert_int_equal(*v.etag, '\0');
+    /* another version, another key, another process: nothing */
+    recall(shm, 1, 1, 5, NULL);
+    recall(shm, 3, 1, 6, NULL);
+    recall(shm, 1, 2, 6, NULL);
+    recall(shm, 2, 1, 6, NULL);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
+    assert_int_equal(get(shm, 1, 2, &v), SHM_BASELINE_NONE);
+    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_DROPPED);
+    /* this one, with all that it was */
+    recall(shm, 1, 1, 6, NULL);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_KNOWN);
+    assert_string_equal(v.etag, version(6).etag);
+    assert_int_equal(v.flags, SHM_BASELINE_READ);
+    assert_int_equal(get_at(shm, 1, 1, 20), SHM_BASELINE_KNOWN);
+    assert_int_equal(get_at(shm, 1, 1, 19), SHM_BASELINE_DROPPED);
+    assert_int_equal(get_at(shm, 1, 1, 9), SHM_BASELINE_NONE);
+    assert_int_equal(get(shm, 1, 0, &v), SHM_BASELINE_DROPPED);
+    recall(shm, 2, 1, 0, NULL);
+    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_KNOWN);
+    assert_int_equal(v.flags, SHM_BASELINE_ABSENT);
+    /* and evicted once more */
+    fill_with_others(shm);
+    fill_with_others(shm);
+    recall(shm, 1, 1, 6, NULL);
+    assert_int_equal(get_at(shm, 1, 1, 20), SHM_BASELINE_KNOWN);
+    now = 7;
+}
+
+/* Where the ETag says nothing, the write-id does. */
+static void test_recalled_by_id(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_key k = key_no(shm, 1), other = key_no(shm, 2);
+    struct shm_baseline_who who = process(1);
+    struct shm_baseline_value v = version(6);
+
+    fx_lock(shm);
+    shm_baseline_set(shm, &other, &who, &v, 1); /* not known */
+    v.flags |= SHM_BASELINE_LINEAGE;
+    strcpy(v.lineage, "AAAAAAAABBBBBBBB");
+    shm_baseline_set(shm, &k, &who, &v, 1);
+    fx_unlock(shm);
+    fill_with_others(shm);
+    recall(shm, 1, 1, 6, "BBBBBBBB");
+    recall(shm, 1, 1, 6, "");
+    recall(shm, 2, 1, 6, "BBBBBBBB");
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
+    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_DROPPED);
+    recall(shm, 1, 1, 6, "AAAAAAAA");
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_KNOWN);
+    assert_int_equal(v.flags, SHM_BASELINE_READ | SHM_BASELINE_LINEAGE);
+}
+
+static void test_traces_follow(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_baseline_key k = key_no(shm, 3);
+    struct shm_baseline_who who = process(1);
+    struct shm_baseline_value v = version(4);
+
+    set(shm, 1, 1, 5);
+    set(shm, 2, 1, 5);
+    v.flags = 0; /* only written */
+    fx_lock(shm);
+    shm_baseline_set(shm, &k, &who, &v, 1);
+    fx_unlock(shm);
+    fill_with_others(shm);
+    copied(shm, 1, 5, 8);
+    recall(shm, 1, 1, 5, NULL);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
+    recall(shm, 1, 1, 8, NULL);
+    assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_KNOWN);
+    fx_lock(shm);
+    shm_baseline_forget_written(shm, &k, &who);
+    k = key_no(shm, 2);
+    shm_baseline_forget_written(shm, &k, &who);
+    fx_unlock(shm);
+    assert_int_equal(get(shm, 3, 1, &v), SHM_BASELINE_NONE);
+    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_DROPPED);
+    forget(shm, 2, 1);
+    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_NONE);
+    fx_check(shm);
 }
 
 /* 96 drops in 8,192 bits: one never-read key in some 10,000 is taken for dropped. */
@@ -241,8 +371,9 @@ static void test_filter_is_precise(void **state)
     struct shm_baseline_value v;
     unsigned wrong = 0;
 
-    for (unsigned i = 0; i < 4 * ENTRIES; i++)
+    for (unsigned i = 0; i < TRACES + 4 * ENTRIES; i++)
         set(shm, i, 1, 1);
+    assert_int_equal(shm->baselines->dropped, 3 * ENTRIES);
     for (unsigned i = 0; i < 10000; i++)
         wrong += get(shm, 1000 + i, 1, &v) != SHM_BASELINE_NONE;
     for (unsigned i = 0; i < 100; i++) /* what one process read another has not */
@@ -311,11 +442,16 @@ static void test_model(void **state)
             set(shm, k, who, v);
             have[k][who] = v + 1;
             break;
+        case 3:
+            recall(shm, k, who, v, NULL);
+            if (have[k][who] == v + 1)
+                assert_int_equal(get(shm, k, who, &found), SHM_BASELINE_KNOWN);
+            break;
         default:
             switch (get(shm, k, who, &found)) {
             case SHM_BASELINE_KNOWN:
                 assert_true(have[k][who]);
-                must_be(shm, k, who, have[k][who] - 1);
+                assert_string_equal(found.etag, version(have[k][who] - 1).etag);
                 break;
             case SHM_BASELINE_NONE:
                 assert_false(have[k][who]); /* the rule that everything hangs on */
@@ -341,7 +477,7 @@ static void fill(struct shm *shm)
 
 static void set_in_full(struct shm *shm)
 {
-    set(shm, 100, 1, 9);
+    set(shm, 5000, 1, 9);
 }
 
 static void use_oldest(struct shm *shm)
@@ -356,12 +492,32 @@ static void forget_one(struct shm *shm)
     forget(shm, 5, 1);
 }
 
+static void fill_twice(struct shm *shm)
+{
+    fill(shm);
+    fill_with_others(shm);
+}
+
+static void recall_one(struct shm *shm)
+{
+    recall(shm, 5, 1, 6, NULL);
+}
+
+static void fill_all(struct shm *shm)
+{
+    for (unsigned i = 0; i < TRACES + ENTRIES; i++)
+        set(shm, i, 1, i + 1);
+}
+
 static void test_deaths(void **state)
 {
     const struct crash_op ops[] = {
         {.name = "set, the oldest goes", .prepare = fill, .run = set_in_full},
         {.name = "get", .prepare = fill, .run = use_oldest},
         {.name = "forget", .prepare = fill, .run = forget_one},
+        {.name = "forget a trace", .prepare = fill_twice, .run = forget_one},
+        {.name = "recall", .prepare = fill_twice, .run = recall_one},
+        {.name = "set, the oldest trace goes", .prepare = fill_all, .run = set_in_full},
     };
 
     (void)state;
@@ -376,6 +532,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_copies, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_reused_pid, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_dropped_is_never_forgotten, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_recalled, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_recalled_by_id, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_traces_follow, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_filter_is_precise, setup, fx_teardown),
         cmocka_unit_test(test_no_entries),
         cmocka_unit_test_setup_teardown(test_check_finds, setup, fx_teardown),

@@ -15,6 +15,9 @@ import types
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "s3proxy.py")
 
+# As in the tests' harness: a slow machine, or a build with sanitizers, is given more time.
+SLOW = float(os.environ.get("STATEPROXY_TEST_SLOW", "1"))
+
 
 class Entry(types.SimpleNamespace):
     """One request of the log: number, connection, op, bucket, key, method, query, range,
@@ -39,9 +42,9 @@ class ProxyControl:
     def endpoint(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def _do(self, what, _wait=10.0, **args):
+    def _do(self, what, _wait=10.0 * SLOW, **args):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_wait + 10)
+            sock.settimeout(_wait + 10 * SLOW)
             sock.connect(self.path)
             sock.sendall(json.dumps({"do": what, **args}).encode() + b"\n")
             with sock.makefile("rb") as stream:
@@ -89,14 +92,14 @@ class ProxyControl:
         state = self.state()
         return not state.rules and not state.blocked
 
-    def wait_count(self, count, op=None, key=None, finished=False, timeout=20.0):
+    def wait_count(self, count, op=None, key=None, finished=False, timeout=20.0 * SLOW):
         """Waits until that many requests came (or were answered)."""
         if not self._do("wait_count", timeout, count=count, op=op, key=key, finished=finished,
                         timeout=timeout):
             raise ProxyError(f"{count} {op or 'requests'} {key or ''} did not come within "
                              f"{timeout} s: {self.counts_by_key()}")
 
-    def wait_idle(self, timeout=20.0):
+    def wait_idle(self, timeout=20.0 * SLOW):
         if not self._do("wait_idle", timeout, timeout=timeout):
             raise ProxyError(f"requests still going on after {timeout} s")
 
@@ -142,7 +145,7 @@ class ProxyControl:
         release even if the client is gone."""
         return self.add_rule("hold", name=name, when=when, **match)
 
-    def wait_held(self, name, count=1, timeout=20.0):
+    def wait_held(self, name, count=1, timeout=20.0 * SLOW):
         if not self._do("wait_held", timeout, name=name, count=count, timeout=timeout):
             raise ProxyError(f"{name}: {count} requests were not held within {timeout} s; "
                              f"{self.counts_by_key()}")
@@ -233,13 +236,13 @@ class ProxyProcess(ProxyControl):
             arguments, [stdin, stdout, self.errors.fileno()]))
         os.close(stdin)
         os.close(stdout)
-        timer = threading.Timer(20, self.process.kill)
+        timer = threading.Timer(20 * SLOW, self.process.kill)
         timer.start()
         with open(said) as stream:
             line = stream.readline()
         timer.cancel()
         if not line:
-            self.process.ends(10)
+            self.process.ends(10 * SLOW)
             self.errors.seek(0)
             raise ProxyError("the proxy did not start: " + self.errors.read().decode())
         super().__init__(path, int(line))
@@ -247,9 +250,9 @@ class ProxyProcess(ProxyControl):
     def stop(self):
         """Ends it; returns what it wrote to stderr (nothing, if all was well)."""
         self.process.terminate()
-        if not self.process.ends(10):
+        if not self.process.ends(10 * SLOW):
             self.process.kill()
-            self.process.ends(10)
+            self.process.ends(10 * SLOW)
         self.process.close()
         os.close(self.alive)
         self.errors.seek(0)

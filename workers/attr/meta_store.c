@@ -26,17 +26,22 @@
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
 
+#define AGAIN_MAX 4 /* copies of a version that was replaced by an append meanwhile */
+
 struct store {
     struct op *op;
     void (*then)(struct op *op, int error);
     struct meta_change change;
     struct shm_node node; /* the node with the change applied */
     uint64_t asked_ns;    /* just before the first request to S3 */
+    unsigned again;
     struct meta_out out;
     char type[S3_TYPE_MAX]; /* "" = S3's default */
     char xattr[XATTR_CODED_MAX];
     char key[KEY_CAP];
 };
+
+static void meta_store_begin(struct store *st);
 
 static void meta_store_end(struct store *st, int error)
 {
@@ -76,18 +81,30 @@ int64_t meta_change_time(const struct op *op)
     return begun ? begun : (int64_t)clock_wall_ns();
 }
 
+/* The node has grown meanwhile (an append was published through another one): the copy was not made
+ * of its version, and may have been replaced by it. */
+static void store_again(struct store *st)
+{
+    if (++st->again < AGAIN_MAX)
+        meta_store_begin(st);
+    else
+        meta_store_end(st, -ESTALE);
+}
+
 static void on_stored(void *arg, const struct s3_result *res)
 {
     struct store *st = arg;
     struct worker *w = st->op->w;
     struct shm_node *n;
+    bool is_same;
 
     st->op->s3 = NULL;
-    if (res->error == 0) {
+    worker_lock(w);
+    n = shm_node_edit(w->shm, st->op->rec->node);
+    is_same = strcmp(n->etag, st->node.etag) == 0;
+    if (res->error == 0 && is_same) {
         char was[SHM_ETAG_MAX];
 
-        worker_lock(w);
-        n = shm_node_edit(w->shm, st->op->rec->node);
         memcpy(was, n->etag, sizeof(was));
         if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
             take_etag(w, st->op->rec->node, n, res->obj.etag);
@@ -102,9 +119,12 @@ static void on_stored(void *arg, const struct s3_result *res)
             st->change.set(st->op, n);
         n->ctime_ns = st->node.ctime_ns;
         cas_share(w, st->op->rec->node, was);
-        worker_unlock(w);
     }
-    meta_store_end(st, res->error);
+    worker_unlock(w);
+    if (res->error || is_same)
+        meta_store_end(st, res->error);
+    else
+        store_again(st);
 }
 
 /* ---- writing ---- */
@@ -125,6 +145,7 @@ static int copy(struct store *st, const struct s3_object *obj)
         .kept = &st->out.kept,
     };
 
+    shm_etag_copy(st->node.etag, etag);
     return copy_object(st->op->w, &copy, obj ? obj->size : st->node.size, on_stored, st,
                        &st->op->s3);
 }

@@ -212,6 +212,36 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
         s->expect.refused = true;
 }
 
+/* The key has this version ("": it is absent). Baselines of it that were evicted are there again:
+ * those of the caller, of its ancestors, and of the mount. */
+static void recall(struct op *op, const struct shm_baseline_key *k, const char *etag)
+{
+    const struct op_caller *c = &op->caller;
+    struct shm_baseline_value now = {.flags = *etag ? 0 : SHM_BASELINE_ABSENT};
+    struct shm *shm = op->w->shm;
+    bool exact = cas_is_empty(etag);
+
+    if (!shm->baselines->traces)
+        return;
+    shm_etag_copy(now.etag, etag);
+    if (*etag)
+        now.flags |= cas_find_lineage(op->w, k, etag, now.lineage);
+    shm_baseline_recall(shm, k, &the_mount, &now, exact);
+    if (c->self.tgid)
+        shm_baseline_recall(shm, k, &c->self, &now, exact);
+    for (int i = 0; i < OP_ANCESTORS && c->up[i].tgid; i++)
+        shm_baseline_recall(shm, k, &c->up[i], &now, exact);
+}
+
+/* The version that the name has, as far as this open was told. */
+static const char *version_now(struct op *op, const struct shm_session *s,
+                               const struct session_start *how)
+{
+    if (s->expect.absent)
+        return "";
+    return how->truncate ? shm_node_at(op->w->shm, s->node)->etag : s->expect.etag;
+}
+
 static void cas_begin_session(struct op *op, struct shm_session *s,
                               const struct shm_baseline_key *k, const struct session_start *how)
 {
@@ -238,8 +268,13 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
-    if (!how.excl)
+    if (!how.excl) {
+        const char *now = version_now(op, s, &how);
+
+        if (*now || s->expect.absent)
+            recall(op, &k, now);
         cas_begin_session(op, s, &k, &how);
+    }
     cas_note_family(op, s, &k);
 }
 
@@ -284,6 +319,8 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
     k = name_key(w, key);
     s->changed_from = 0; /* relative to the version that the name has */
     s->expect.must = s->expect.lineage_known = s->expect.ours = false;
+    if (target == SHM_NIL || *shm_node_at(w->shm, target)->etag)
+        recall(op, &k, target == SHM_NIL ? "" : shm_node_at(w->shm, target)->etag);
     if (noreplace)
         expect_absence(s);
     else
@@ -301,7 +338,7 @@ void cas_move(struct worker *w, const struct shm_baseline_key *k,
     struct shm_baseline_value old;
 
     v->flags = SHM_BASELINE_LINEAGE;
-    if (shm_baseline_get(w->shm, k, who, &old) == SHM_BASELINE_KNOWN)
+    if (shm_baseline_get(w->shm, k, who, &old) != SHM_BASELINE_NONE)
         v->flags |= old.flags & SHM_BASELINE_READ;
     shm_baseline_set(w->shm, k, who, v, cas_ticks());
 }
@@ -379,6 +416,26 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
     }
 }
 
+/* Evicted baselines that were only written are dropped like those that are there; that of the mount
+ * if it was the one that ruled. */
+static void forget_written(struct worker *w, const struct shm_baseline_key *k,
+                           const struct shm_session *s)
+{
+    bool mounts = !s->parent.tgid;
+    struct shm_baseline_value v;
+
+    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
+        struct shm_baseline_who who = who_of(&s->pids[i]);
+
+        if (!who.tgid)
+            continue;
+        mounts &= shm_baseline_get(w->shm, k, &who, &v) == SHM_BASELINE_NONE;
+        shm_baseline_forget_written(w->shm, k, &who);
+    }
+    if (mounts)
+        shm_baseline_forget_written(w->shm, k, &the_mount);
+}
+
 void cas_refused(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -389,6 +446,7 @@ void cas_refused(struct worker *w, uint32_t session)
     if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
+    forget_written(w, &k, s);
     if (!is_blind(w, &k, &s->parent, &v) ||
         shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
         return;
@@ -446,6 +504,8 @@ void cas_removed(struct op *op, const char *key, const char *etag)
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
+    if (*etag)
+        recall(op, &k, etag);
     shm_baseline_forget(op->w->shm, &k, &the_mount);
     if (op->caller.self.tgid)
         is_absent(op->w, &k, &op->caller.self, 0);
@@ -467,6 +527,8 @@ void cas_may_be_removed(struct op *op, const char *key, const char *etag)
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
+    if (*etag)
+        recall(op, &k, etag);
     is_leaving(op->w, &k, &op->caller.self, etag);
     for (int i = 0; i < OP_ANCESTORS; i++)
         is_leaving(op->w, &k, &op->caller.up[i], etag);

@@ -11,11 +11,13 @@
 #include "workers/write/orphan.h"
 #include "workers/write/session_load.h"
 
-/* Under shm->meta. */
+#define KEPT_MAX 4 /* nodes of a version that one critical section can give sessions */
+
+/* Under shm->meta. (A removed file has the version of another one only by its ETag.) */
 static bool is_needed(struct worker *w, const struct shm_node *n)
 {
-    if (!n->opens || n->session != SHM_NIL || !*n->etag || n->size > ORPHAN_LOAD_MAX ||
-        (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)))
+    if (!n->opens || n->no_name || n->session != SHM_NIL || !*n->etag ||
+        n->size > ORPHAN_LOAD_MAX || (n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)))
         return false;
     return !fetch_is_whole(w, n);
 }
@@ -28,24 +30,44 @@ static void step_aside(struct worker *w, uint32_t node)
         shm_node_list_stale(w->shm, shm_node_at(w->shm, node)->parent);
 }
 
-void cas_keep_readers(struct worker *w, uint32_t named)
+/* Under shm->meta. Gives the node's readers a session for its bytes. False: there is no free slot,
+ * they get only what is cached. */
+static bool keep_node(struct worker *w, uint32_t node)
 {
+    const struct shm_node *n = shm_node_at(w->shm, node);
+    int64_t r = shm_session_new(w->shm, node);
     struct shm_session *s;
-    int64_t r;
 
-    if (named == SHM_NIL || !is_needed(w, shm_node_at(w->shm, named)))
-        return;
-    r = shm_session_new(w->shm, named);
-    if (r < 0) /* no free slot: its readers get only what is cached */
-        return;
+    if (r < 0)
+        return false;
     s = shm_session_edit(w->shm, (uint32_t)r);
     s->refs = 0; /* its readers keep it alive */
-    s->size = shm_node_at(w->shm, named)->size;
-    s->mtime_ns = shm_node_at(w->shm, named)->mtime_ns;
+    s->size = n->size;
+    s->mtime_ns = n->mtime_ns;
     s->flags = SHM_SESSION_ORPHAN;
     s->content = SHM_CONTENT_S3;
-    memcpy(s->expect.etag, shm_node_at(w->shm, named)->etag, SHM_ETAG_MAX);
-    step_aside(w, named);
+    memcpy(s->expect.etag, n->etag, SHM_ETAG_MAX);
+    if (n->flags & SHM_NODE_CURRENT)
+        step_aside(w, node);
+    return true;
+}
+
+void cas_keep_readers(struct worker *w, uint32_t named)
+{
+    uint32_t at = SHM_NIL;
+    unsigned kept = 0;
+
+    if (named == SHM_NIL)
+        return;
+    while (kept < KEPT_MAX && (at = shm_node_next_of_name(w->shm, at, named)) != SHM_NIL) {
+        const struct shm_node *n = shm_node_at(w->shm, at);
+
+        if (!is_needed(w, n) || !shm_etag_same(n->etag, shm_node_at(w->shm, named)->etag))
+            continue;
+        if (!keep_node(w, at))
+            return;
+        kept++;
+    }
 }
 
 /* Under shm->meta. */

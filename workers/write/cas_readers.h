@@ -4,9 +4,10 @@
 
 #include "workers/op/worker.h"
 
-/* Under shm->meta. The name's node is about to be replaced or removed. If it is open for reading
- * and not all of it is cached, it is detached from the name (which gets another node of the same
- * version) and gets a session for its bytes, an orphan that publishes nothing. Not for files over
+/* Under shm->meta. The version of the name's node is about to be replaced or removed. Each node of
+ * this version that is open for reading, and not completely cached, gets a session for its bytes,
+ * an orphan that publishes nothing; that of the name is detached from it (which gets another node
+ * of the same version). A few at a time: again after cas_readers_wait. Not for files over
  * ORPHAN_LOAD_MAX: they are read on by version id, or their readers get ESTALE. */
 void cas_keep_readers(struct worker *w, uint32_t named);
 

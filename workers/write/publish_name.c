@@ -5,16 +5,16 @@
 
 /* Nodes that one critical section can change. There is more than one only after the name's was
  * replaced (by an answer that was faster), or where a process reads through its own. */
-#define GROWN_MAX 8
+#define GROWN_MAX 32
 
 /* Under shm->meta. True if the node has readers of the replaced version, and everything that
  * changed is beyond what they have: a log was appended to. (Not after a rename: that brings another
- * file.) */
+ * file. Nor is a removed file one that was made anew.) */
 static bool has_grown(const struct publish *p, const struct shm_node *n)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    return n->opens && n->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
+    return n->opens && !n->no_name && n->session == SHM_NIL && !p->absent && *p->etag && !p->like &&
            !(n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED)) && strcmp(n->etag, p->etag) == 0 &&
            s->changed_from >= n->size && p->size > n->size;
 }
@@ -33,23 +33,28 @@ static void inherit(struct shm *shm, uint32_t node, const struct shm_node *n)
         to->told = n->nlookup ? (uint32_t)(n - shm_node_at(shm, 0)) + 1 : 0;
 }
 
-/* Under shm->meta. The readers of the replaced version follow what was appended. Their node need
- * not be that of the name: somebody may have found the new version on S3 before the answer to the
- * PUT was here. */
-static void grow(struct publish *p, uint32_t node)
+/* Under shm->meta. True if it has grown. */
+static bool grow_node(struct publish *p, uint32_t at, uint32_t node)
 {
     struct shm *shm = p->w->shm;
-    const struct shm_node *n = shm_node_at(shm, node);
-    uint32_t at = SHM_NIL;
-    unsigned grown = 0;
 
-    while (grown < GROWN_MAX && (at = shm_node_next_of_name(shm, at, node)) != SHM_NIL) {
-        if (at == node || !has_grown(p, shm_node_at(shm, at)))
-            continue;
-        shm_node_new_content(shm, at);
-        inherit(shm, at, n);
-        grown++;
-    }
+    if (at == SHM_NIL || at == node || !has_grown(p, shm_node_at(shm, at)))
+        return false;
+    shm_node_new_content(shm, at);
+    inherit(shm, at, shm_node_at(shm, node));
+    return true;
+}
+
+/* Under shm->meta. The readers of the replaced version follow what was appended. Their node need
+ * not be that of the name: somebody may have found the new version on S3 before the answer to the
+ * PUT was here. (One that has grown has another version, and does not grow again.) */
+static void grow(struct publish *p, uint32_t named, uint32_t node)
+{
+    uint32_t at = SHM_NIL;
+    unsigned grown = grow_node(p, named, node);
+
+    while (grown < GROWN_MAX && (at = shm_node_next_of_name(p->w->shm, at, node)) != SHM_NIL)
+        grown += grow_node(p, at, node);
 }
 
 /* Under shm->meta. The session's node stays private; the name gets a node of the published version.
@@ -63,7 +68,7 @@ static void publish_name(struct publish *p, uint32_t node)
     uint32_t named = shm_node_named(shm, node);
     int64_t r;
 
-    grow(p, node);
+    grow(p, named, node);
     r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
     if (r >= 0) {
         inherit(shm, (uint32_t)r, n);

@@ -1,0 +1,113 @@
+"""Compare-and-set with more files than there are baselines (64, three for each file): what was
+evicted is recognised when its version is met again, and a conflict stays one."""
+
+import concurrent.futures
+import errno
+import os
+
+import pytest
+
+from test_cas import CAS
+
+FILES = 60                  # more than have room
+EMPTY = range(7, FILES, 10)     # all empty files have the same ETag
+CHANGED = [0, 1, 2, EMPTY[0], 30, FILES - 1]
+
+
+@pytest.fixture
+def m(mount, bucket):
+    m = mount(variant=CAS, env={"STATEPROXY_CAS_BASELINES": 64})
+    put_all(bucket, m, "one")
+    return m
+
+
+def content(i, text):
+    return b"" if i in EMPTY else f"{text} {i}".encode()
+
+
+def put_all(bucket, m, text, which=range(FILES)):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: bucket.put(m.key(f"d/f{i}"), content(i, text)), which))
+
+
+def each(actor, m, call, *args):
+    """-> {number: errno} of those that failed"""
+    failed = {}
+    for i in range(FILES):
+        try:
+            call(actor, m.path / "d" / f"f{i}", i, *args)
+        except OSError as e:
+            failed[i] = e.errno
+    return failed
+
+
+def reads(a, path, i, text):
+    assert a.read_all(path) == content(i, text)
+
+
+def writes(a, path, i, text):
+    a.write_all(path, content(i, text))
+
+
+def renames(a, path, i, text):
+    a.write_all(path.parent / "new", content(i, text), os.O_CREAT)
+    a.rename(path.parent / "new", path)
+
+
+def foreign(bucket, m):
+    for i in CHANGED:
+        bucket.put(m.key(f"d/f{i}"), b"theirs")
+
+
+CONFLICTS = {i: errno.EEXIST for i in CHANGED}
+
+
+def test_one_process_reads_and_writes_all(m, actor, bucket):
+    a = actor()
+    assert not each(a, m, reads, "one")
+    foreign(bucket, m)
+    assert each(a, m, writes, "two") == CONFLICTS
+    assert all(bucket.get(m.key(f"d/f{i}")) == b"theirs" for i in CHANGED)
+    assert each(a, m, writes, "three") == CONFLICTS     # until they are read again
+    m.check()
+
+
+@pytest.mark.parametrize("how", [writes, renames])
+def test_one_process_reads_and_another_writes(m, actor, bucket, how):
+    """The baseline of the mount."""
+    assert not each(actor(), m, reads, "one")
+    foreign(bucket, m)
+    assert each(actor(), m, how, "two") == CONFLICTS
+    m.check()
+
+
+def test_two_write_all(m, actor, bucket):
+    """As `cp -r` does, twice: nobody reads. A conflict is told once."""
+    assert not each(actor(), m, writes, "two")
+    assert not each(actor(), m, writes, "three")
+    foreign(bucket, m)
+    b = actor()
+    assert each(b, m, writes, "four") == CONFLICTS
+    assert not each(b, m, writes, "five")
+    m.check()
+
+
+def test_a_parent_reads_and_its_child_writes(m, actor, bucket):
+    a = actor()
+    assert not each(a, m, reads, "one")
+    foreign(bucket, m)
+    child = a.child()
+    assert each(child, m, writes, "two") == CONFLICTS
+    assert set(each(a, m, writes, "three")) == set(range(FILES))    # the child still lives
+    m.check()
+
+
+def test_what_others_wrote_is_a_conflict(m, actor):
+    a, b = actor(), actor()
+    assert not each(a, m, reads, "one")
+    assert not each(b, m, reads, "one")
+    assert not each(b, m, writes, "two")
+    failed = each(a, m, writes, "three")
+    # (An empty file that was made anew is another version.)
+    assert failed == {i: errno.EEXIST for i in range(FILES)}
+    m.check()
