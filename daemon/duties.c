@@ -93,7 +93,7 @@ static int look_last(void *ctx, struct err *err)
         return SUPERVISOR_UNPUBLISHED;
     if (!__atomic_load_n(&env->shm->header->gave_up, __ATOMIC_RELAXED))
         return SUPERVISOR_IDLE;
-    err_set(err, EIO, "uploads failed after the request to end, and their programs were told");
+    err_set(err, EIO, "uploads failed after the request to end: the log names their files");
     return SUPERVISOR_UNPUBLISHED;
 }
 

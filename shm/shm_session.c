@@ -25,8 +25,8 @@ unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESS
         [SHM_CONTENT_PATCH] = "patch",
     };
     static const char *const flags[SHM_SESSION_FLAGS] = {
-        "on-disk",   "no-copy",  "lost",  "xattr",  "unpublished", "excl",  "orphan",
-        "many-pids", "replaced", "moved", "stream", "renewed",     "keyed", "late",
+        "on-disk",  "no-copy", "lost",   "xattr",   "unpublished", "excl", "orphan", "many-pids",
+        "replaced", "moved",   "stream", "renewed", "keyed",       "late", "told",
     };
     const struct shm_expectation *e = &s->expect;
     const struct {

@@ -58,9 +58,12 @@ enum shm_session_flag {
     SHM_SESSION_KEYED = 1u << 12,
     /* no upload could be opened while it is written: the publish will try */
     SHM_SESSION_LATE = 1u << 13,
+    /* a close or fsync has got the error of the last publish of this very content, before the
+     * daemon was to end (workers/write/session_told.h) */
+    SHM_SESSION_TOLD = 1u << 14,
 };
 
-#define SHM_SESSION_FLAGS 14
+#define SHM_SESSION_FLAGS 15
 
 /* What a publish of the session expects to replace, and the state of its attempts so far. */
 struct shm_expectation {

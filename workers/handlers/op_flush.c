@@ -19,6 +19,7 @@
 #include "workers/handlers/lock.h"
 #include "workers/op/proc.h"
 #include "workers/write/publish_wait.h"
+#include "workers/write/session_told.h"
 
 /* What is known of the caller and the session at a close. */
 struct closing {
@@ -120,12 +121,31 @@ static bool must_publish(struct op *op, struct closing *c)
     return known && (!holds || has_other_session(op, c));
 }
 
+/* The reply to a close or fsync of the open file `fh`. */
+static void answer(struct op *op, uint64_t fh, int error)
+{
+    struct worker *w = op->w;
+    uint32_t session;
+
+    if (!error) {
+        op_fail(op, 0);
+        return;
+    }
+    worker_lock(w);
+    session = shm_handle_session(w->shm, fh);
+    if (session != SHM_NIL)
+        session_tell(w, session);
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    op_finish(op);
+}
+
 /* Locks are released last: a process that waits for one then finds on S3 what was written under
  * it. */
 static void unlock_and_answer(struct op *op, int error)
 {
     lock_flush(op);
-    op_fail(op, error);
+    answer(op, fuse_req(op)->flush->fh, error);
 }
 
 void op_flush(struct op *op)
@@ -145,7 +165,7 @@ void op_flush(struct op *op)
 
 static void then_answer(struct op *op, int error)
 {
-    op_fail(op, error);
+    answer(op, fuse_req(op)->fsync->fh, error);
 }
 
 void op_fsync(struct op *op)

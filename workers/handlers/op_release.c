@@ -12,6 +12,7 @@
 #include "workers/write/publish_wait.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/session_told.h"
 
 enum ending {
     END_CLEAN,
@@ -72,13 +73,16 @@ static const char *what_is_lost(struct worker *w, uint32_t session, char key[KEY
     return s->publish.error == -EEXIST ? told_already : "its upload failed";
 }
 
+static bool is_failure(const char *lost)
+{
+    return lost != told_already && lost != writers_killed;
+}
+
 static void tell_lost(struct worker *w, const char *key, const char *why)
 {
     worker_count(w, SHM_STAT_DISCARDED, 1);
     if (why == told_already)
         return;
-    if (why != writers_killed)
-        worker_gave_up(w);
     log_warn("unpublished data discarded key=\"%s\" reason=\"%s\": the file keeps "
              "its last published content",
              key, why);
@@ -101,6 +105,8 @@ static void let_go(struct op *op)
         session = shm_handle_at(w->shm, handle)->session;
         if (session != SHM_NIL)
             lost = what_is_lost(w, session, key);
+        if (lost && is_failure(lost))
+            session_lost(w, session);
         shm_handle_free(w->shm, handle);
         if (session != SHM_NIL)
             closed = session_unref(w, session);

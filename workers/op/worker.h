@@ -92,14 +92,18 @@ static inline void worker_count(struct worker *w, enum shm_stat what, uint64_t n
     w->stats->count[what] += n;
 }
 
-/* A file's bytes will not reach S3, as its upload or a write to it has failed; its program was
- * told. If the daemon is ending, its exit code says so as well. */
+/* True from the moment at which the daemon was asked to end. */
+static inline bool worker_is_ending(const struct worker *w)
+{
+    return __atomic_load_n(&w->shm->header->draining, __ATOMIC_ACQUIRE);
+}
+
+/* A file's bytes will not reach S3, as its upload or a write to it has failed, and no program was
+ * told before now. If the daemon is ending, its exit code says so as well. */
 static inline void worker_gave_up(struct worker *w)
 {
-    struct shm_header *h = w->shm->header;
-
-    if (__atomic_load_n(&h->draining, __ATOMIC_ACQUIRE))
-        __atomic_store_n(&h->gave_up, 1, __ATOMIC_RELAXED);
+    if (worker_is_ending(w))
+        __atomic_store_n(&w->shm->header->gave_up, 1, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -38,6 +38,7 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_patch.h"
+#include "workers/write/session_told.h"
 
 /* ---- the PUT ---- */
 
@@ -320,6 +321,7 @@ int publish_begin(struct publish *p)
     p->rules = w->variant->publish;
     p->rules->begin(p, s);
     s->publishing_seq = s->write_seq;
+    session_untold(s);
     s->publish.state = SHM_JOB_RUNNING;
     s->publish.owner = w->slot;
     return 0;

@@ -15,6 +15,7 @@
 #include "workers/op/hold.h"
 #include "workers/op/spool.h"
 #include "workers/write/session_load.h"
+#include "workers/write/session_told.h"
 #include "workers/write/stream.h"
 
 static bool job_runs(const struct shm_session *s)
@@ -82,6 +83,7 @@ void session_write_failed(struct worker *w, uint32_t session, int error)
 
     s->write_error = error;
     s->write_seq++;
+    session_untold(s);
 }
 
 void session_regain_name(struct worker *w, uint32_t session)
@@ -138,6 +140,7 @@ void session_written(struct worker *w, uint32_t session, struct session_range ra
         s->flags |= SHM_SESSION_RENEWED;
     }
     s->write_seq++;
+    session_untold(s);
     if (!stream_is(s)) /* (a stream's spool no longer has what S3 has) */
         shm_upload_changed(w->shm, session, s->write_seq, from, range.to);
     s->mtime_ns = (int64_t)clock_wall_ns();
