@@ -143,7 +143,7 @@ def test_changed_by_one_whose_close_does_not_publish(mount, proxy, actor):
     assert_lost(m)
 
 
-@pytest.mark.parametrize("works", [False], ids=["fails"])
+@pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
 def test_another_try_goes_on_without_its_program(mount, proxy, bucket, actor, works):
     """What the program was told is the end of the first one only."""
     m, a = mount(via=proxy, env=ENV), actor()

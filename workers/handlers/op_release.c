@@ -45,7 +45,7 @@ static enum ending how_it_ends(const struct shm_session *s)
         return END_CLEAN;
     if (session_is_torn(s))
         return last ? END_TORN : END_CLEAN;
-    if (s->publish.error && s->publishing_seq == s->write_seq)
+    if (s->publish.state == SHM_JOB_IDLE && s->publish.error && s->publishing_seq == s->write_seq)
         return last ? END_FAILED : END_CLEAN;
     return !last && has_dead_writer(s) ? END_CLEAN : END_PUBLISH;
 }
