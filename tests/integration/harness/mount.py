@@ -131,20 +131,11 @@ class Mount:
 
     def stop(self, timeout=30.0):
         """SIGTERM: it has to end with 0 and leave nothing behind."""
-        self._settle()
         self.term()
         code = self.wait_exit(timeout)
         assert code == 0, f"exit {code} after SIGTERM\n{self.log()}"
         self._check_gone("after SIGTERM")
         self.stopped = True
-
-    def _settle(self, seconds=1.0):
-        """The kernel sends the last RELEASE of a file after close(2). If that reports an upload that
-        has failed, and comes after SIGTERM, the daemon ends with 1. (A test may leave requests.)"""
-        entry = util.mount_entry(self.path)
-        end = time.monotonic() + seconds * SLOW
-        while entry and util.requests_waiting(entry[0]) and time.monotonic() < end:
-            time.sleep(0.005)
 
     def kill_supervisor(self, timeout=15.0):
         """SIGKILL: the workers have to end by themselves. The stale mount stays."""

@@ -237,15 +237,6 @@ def abort_fuse(minor):
         return False
 
 
-def requests_waiting(minor):
-    """Requests of a FUSE connection that are not answered, RELEASEs too; 0 if it is not to be had."""
-    try:
-        with open(f"/sys/fs/fuse/connections/{minor}/waiting") as f:
-            return int(f.read())
-    except OSError:
-        return 0
-
-
 def unmount(path):
     """Takes away every mount on this path, whatever state they are in."""
     for _ in range(8):
