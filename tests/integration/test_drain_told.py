@@ -69,6 +69,22 @@ def test_told_before(mount, proxy, actor, variant):
     assert m.log().count("unpublished data discarded") == 1
 
 
+def test_a_conflict(mount, bucket, actor):
+    """EEXIST is an answer, whenever it is given."""
+    m, a = mount(variant="s3-buffered-cas"), actor()
+    bucket.put(m.key("f.txt"), b"old")
+    a.read_all(m.path / "f.txt")
+    fd = open_written(a, m.path / "f.txt", b"mine")
+    child = a.child()
+    bucket.put(m.key("f.txt"), b"theirs")
+    with pytest.raises(FileExistsError):
+        a.close(fd)
+    ask_to_end(m)
+    child.close(fd)
+    assert_nothing_lost(m)
+    assert bucket.get(m.key("f.txt")) == b"theirs"
+
+
 def test_told_by_each_close(mount, proxy, actor):
     """Two processes have written: each of them is told before, by a worker that is gone by then."""
     m, a, b = mount(via=proxy, env=ENV), actor(), actor()
