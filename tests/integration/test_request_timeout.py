@@ -72,7 +72,8 @@ print(how, round(time.monotonic() - start, 1), flush=True)
 @pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
 def test_nothing_waits_for_longer_than_the_kernel_lets_it(mount, proxy, bucket, variant):
     m = mount(via=proxy, variant=variant, start=False, env={
-        "STATEPROXY_S3_DEADLINE": "120s", "STATEPROXY_S3_ATTEMPT_TIMEOUT": "120s"})
+        "STATEPROXY_S3_DEADLINE": "120s", "STATEPROXY_S3_ATTEMPT_TIMEOUT": "120s",
+        "STATEPROXY_DIRECTORIES_TTL": "60s"})       # what is listed below needs no question before
     with max_request_timeout(SECONDS):
         m.start()
     assert f"fs.fuse.max_request_timeout={SECONDS} requests_end_after=15s" in m.log()
