@@ -193,30 +193,37 @@ static int clear_point(const struct fuse_mount_opts *opts, struct fuse_mountpoin
     return err_set(err, EBUSY, "too many dead mounts on \"%s\"", path);
 }
 
-static int take_handed_in(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
-                          struct err *err)
+int fuse_mount_take(int fd, const char *path, struct fuse_mount *ret_mount, struct err *err)
 {
-    const char *number = opts->path + strlen(HANDED_IN_PREFIX);
-    char *end;
-    unsigned long fd = strtoul(number, &end, 10);
     struct stat st;
     int r;
 
-    if (*number < '0' || *number > '9' || *end || fd > INT_MAX)
-        return err_set(err, EINVAL, "\"%s\" does not name a descriptor", opts->path);
-    if (fstat((int)fd, &st) < 0)
-        return err_set(err, EBADF, "descriptor %lu is not open", fd);
+    if (fstat(fd, &st) < 0)
+        return err_set(err, EBADF, "descriptor %d is not open", fd);
     if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(DEV_FUSE_MAJOR, DEV_FUSE_MINOR))
-        return err_set(err, EBADF, "descriptor %lu is not one of /dev/fuse", fd);
-    r = fd_set_nonblock((int)fd);
-    if (r < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
-        return err_set(err, r < 0 ? -r : errno, "descriptor %lu: fcntl failed", fd);
+        return err_set(err, EBADF, "descriptor %d is not one of /dev/fuse", fd);
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+        return err_set(err, EBADF, "descriptor %d is not open for reading and writing", fd);
+    r = fd_set_nonblock(fd);
+    if (r < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return err_set(err, r < 0 ? -r : errno, "descriptor %d: fcntl failed", fd);
     memset(ret_mount, 0, sizeof(*ret_mount));
-    ret_mount->fd = (int)fd;
+    ret_mount->fd = fd;
     ret_mount->form = FUSE_MOUNT_HANDED_IN;
     ret_mount->abort_fd = ret_mount->waiting_fd = -1;
-    (void)snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", opts->path);
+    (void)snprintf(ret_mount->path, sizeof(ret_mount->path), "%s", path);
     return 0;
+}
+
+static int take_numbered(const char *path, struct fuse_mount *ret_mount, struct err *err)
+{
+    const char *number = path + strlen(HANDED_IN_PREFIX);
+    char *end;
+    unsigned long fd = strtoul(number, &end, 10);
+
+    if (*number < '0' || *number > '9' || *end || fd > INT_MAX)
+        return err_set(err, EINVAL, "\"%s\" does not name a descriptor", path);
+    return fuse_mount_take((int)fd, path, ret_mount, err);
 }
 
 /* Finds the mount just made; -EIO if it is not there. */
@@ -243,7 +250,7 @@ int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
     int r;
 
     if (strncmp(opts->path, HANDED_IN_PREFIX, strlen(HANDED_IN_PREFIX)) == 0)
-        return take_handed_in(opts, ret_mount, err);
+        return take_numbered(opts->path, ret_mount, err);
     r = clear_point(opts, &point, &m.removed_stale, err);
     if (r < 0)
         return r;

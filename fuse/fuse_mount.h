@@ -60,6 +60,14 @@ struct fuse_mount {
 must_use int fuse_mount(const struct fuse_mount_opts *opts, struct fuse_mount *ret_mount,
                         struct err *err);
 
+/* Takes the descriptor of a mount that somebody else has made, named `path` in messages:
+ * FUSE_MOUNT_HANDED_IN. Sets close-on-exec and non-blocking. 0 and *ret_mount, whose fd is this
+ * one; or -errno with *err, and then the caller still has it:
+ *
+ *   -EBADF  not open, not one of /dev/fuse, or not for reading and writing */
+must_use int fuse_mount_take(int fd, const char *path, struct fuse_mount *ret_mount,
+                             struct err *err);
+
 /* Unmounts, lazily if busy; open files are still served as long as the descriptor is held. 0 also
  * if it is gone already, or was handed in. -EBUSY if something is mounted over it. Dirty pages of
  * mmaps are written back, which waits for the workers: if they are gone, use fuse_unmount_force. */

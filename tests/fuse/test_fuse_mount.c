@@ -732,6 +732,10 @@ static void test_wrong_descriptors(void **state)
     assert_non_null(strstr(err.text, "not open"));
     opts.path = "/dev/fd/0";
     assert_int_equal(fuse_mount(&opts, &m, &err), -EBADF);
+    fd = open("/dev/fuse", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(fuse_mount_take(fd, "x", &m, &err), -EBADF);
+    assert_non_null(strstr(err.text, "not open for reading and writing"));
+    close(fd);
     /* One of the right kind, which nobody has mounted */
     fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     assert_true(fd >= 0);
