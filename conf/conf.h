@@ -49,6 +49,14 @@ enum conf_sandbox { CONF_SANDBOX_AUTO, CONF_SANDBOX_REQUIRE, CONF_SANDBOX_OFF };
 
 enum conf_metadata_mode { CONF_METADATA_IPV4, CONF_METADATA_IPV6 };
 
+/* How a CSI driver hands the descriptor of its mount over (daemon/driver.h). */
+enum conf_fd_protocol {
+    CONF_FD_NONE,
+    CONF_FD_META_FUSE,
+    CONF_FD_GCSFUSE,
+    CONF_FD_MOUNTPOINT,
+};
+
 enum conf_on_kill { CONF_ON_KILL_DISCARD, CONF_ON_KILL_PUBLISH };
 
 struct conf_origins;
@@ -124,9 +132,13 @@ struct conf {
     } credentials;
 
     struct {
-        const char *path; /* absolute, normal form; or /dev/fd/N; "" = no mount */
-        int fd;           /* N of /dev/fd/N, else -1 */
-        bool create;      /* the directory, if it is not there */
+        /* absolute, normal form; or /dev/fd/N; "" = no mount. With fd_socket only a name. */
+        const char *path;
+        int fd;                            /* N of /dev/fd/N, else -1 */
+        const char *fd_socket;             /* absolute; "" = none */
+        enum conf_fd_protocol fd_protocol; /* NONE without fd_socket, and only then */
+        uint64_t fd_timeout_ns;
+        bool create; /* the directory, if it is not there */
         bool allow_other;
         bool default_permissions;
         bool read_only;

@@ -37,13 +37,14 @@ static int missing_code(const struct conf *conf)
     return *conf->mount.path ? EINVAL : ENODATA;
 }
 
-/* Through which files are reached: the mount is not required if there is a socket. */
+/* Through which files are reached: the mount is not required if there is a socket. Where a driver
+ * makes it, it has a name all the same. */
 static int check_faces(struct conf *conf, struct err *err)
 {
     const struct conf_key *mount = key_of("mount.path");
     bool mounts = conf_origin_of(conf, mount)->text;
 
-    if (!mounts && conf_set_string(conf, mount, "") < 0)
+    if (!mounts && conf_set_string(conf, mount, conf->mount.fd_socket) < 0)
         return err_set(err, ENOMEM, "out of memory");
     return 0;
 }
@@ -52,7 +53,7 @@ static bool is_missing(const struct conf *conf, const struct conf_key *key)
 {
     if (!key->required || conf_origin_of(conf, key)->text)
         return false;
-    return key != key_of("mount.path") || !*conf->connector.socket;
+    return key != key_of("mount.path") || (!*conf->connector.socket && !*conf->mount.fd_socket);
 }
 
 static int check_required(const struct conf *conf, struct err *err)
@@ -93,6 +94,25 @@ static int check_client_cert(const struct conf *conf, struct err *err)
         return 0;
     return conf_set_fail(conf, key_of("s3.client_key"), err,
                          "set without a certificate, expected s3.client_cert as well");
+}
+
+/* The descriptor of a mount that somebody else has made. */
+static int check_fd_socket(const struct conf *conf, struct err *err)
+{
+    bool given = *conf->mount.fd_socket;
+
+    if (given && conf->mount.fd_protocol == CONF_FD_NONE)
+        return conf_set_fail(conf, key_of("mount.fd_socket"), err,
+                             "set, expected mount.fd_protocol as well: meta-fuse, gcsfuse or "
+                             "mountpoint");
+    if (!given && conf->mount.fd_protocol != CONF_FD_NONE)
+        return conf_set_fail(conf, key_of("mount.fd_protocol"), err,
+                             "%s, expected mount.fd_socket as well",
+                             conf_choice_name("mount.fd_protocol", (int)conf->mount.fd_protocol));
+    if (given && conf->mount.fd >= 0)
+        return conf_set_fail(conf, key_of("mount.fd_socket"), err,
+                             "set, but mount.path is %s, expected one of them", conf->mount.path);
+    return 0;
 }
 
 static int find_out(struct conf *conf, char *const *env, struct err *err)
@@ -243,6 +263,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = find_out(conf, env, err);
     if (r == 0)
+        r = check_fd_socket(conf, err);
+    if (r == 0)
         r = check_time(conf, "s3.connect_timeout", &conf->s3.connect_timeout_ns, err);
     if (r == 0)
         r = check_time(conf, "s3.attempt_timeout", &conf->s3.attempt_timeout_ns, err);
@@ -254,6 +276,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = check_outside(conf, "control.socket", conf->control.socket, err);
     if (r == 0)
         r = check_outside(conf, "connector.socket", conf->connector.socket, err);
+    if (r == 0 && strcmp(conf->mount.path, conf->mount.fd_socket) != 0)
+        r = check_outside(conf, "mount.fd_socket", conf->mount.fd_socket, err);
     if (r == 0)
         r = check_outside(conf, "metrics.listen", conf->metrics.listen, err);
     if (r == 0)

@@ -61,6 +61,14 @@ static const struct conf_choice metadatas[] = {
     {NULL, 0},
 };
 
+static const struct conf_choice fd_protocols[] = {
+    {"none", CONF_FD_NONE},
+    {"meta-fuse", CONF_FD_META_FUSE},
+    {"gcsfuse", CONF_FD_GCSFUSE},
+    {"mountpoint", CONF_FD_MOUNTPOINT},
+    {NULL, 0},
+};
+
 static const struct conf_choice on_kills[] = {
     {"discard", CONF_ON_KILL_DISCARD},
     {"publish", CONF_ON_KILL_PUBLISH},
@@ -408,7 +416,22 @@ const struct conf_key conf_keys[] = {
      .expected = "an absolute path of a directory, or /dev/fd/N",
      .example = "/mnt/my-bucket",
      .doc = "where the files appear, or an open FUSE descriptor such as /dev/fd/3; not "
-            "required with connector.socket: then nothing is mounted"},
+            "required with connector.socket: then nothing is mounted; with mount.fd_socket only "
+            "what the mount is called, by default as that socket"},
+    {.name = "mount.fd_socket", FIELD(mount.fd_socket), .type = CONF_STRING, .def = "",
+     .max = CONF_SOCKET_MAX - 5, .check = conf_check_path_or_none, .expected = PATH_TEXT,
+     .doc = "Unix socket over which a CSI driver hands over the descriptor of a mount that it has "
+            "made, such as /fuse/stateproxy.sock; no privilege is needed then; \"\" = the daemon "
+            "mounts itself"},
+    {.name = "mount.fd_protocol", FIELD(mount.fd_protocol), .type = CONF_ENUM, .def = "none",
+     .choices = fd_protocols,
+     .doc = "how the driver at mount.fd_socket does it. meta-fuse: meta-fuse-csi-plugin; gcsfuse: "
+            "the Cloud Storage FUSE CSI driver; mountpoint: the Mountpoint for Amazon S3 CSI "
+            "driver, version 2, which connects to a socket of the daemon; none: without "
+            "mount.fd_socket"},
+    {.name = "mount.fd_timeout", FIELD(mount.fd_timeout_ns), .type = CONF_DURATION, .def = "2m",
+     .min = NS_PER_S, .max = HOUR,
+     .doc = "how long the daemon waits for the driver at mount.fd_socket before it ends"},
     {.name = "mount.create", FIELD(mount.create), .type = CONF_BOOL, .def = "false",
      .doc = "create the directory of mount.path, mode 0755, if it is not there; its parent must "
             "be there. For a volume of Kubernetes, which is empty at first"},

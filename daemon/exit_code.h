@@ -11,10 +11,11 @@ enum exit_code {
     /* no memory, processes or descriptors; workers do not start; at the end a process cannot be
      * killed or the mount cannot be removed */
     EXIT_CODE_SYSTEM = 71,
-    EXIT_CODE_CREATE = 73,  /* the mount, the control socket or a file in buffer.dir */
-    EXIT_CODE_ABORTED = 75, /* the kernel has ended the connection: start the daemon again */
-    EXIT_CODE_LATER = 75,   /* what a daemon that is gone has left cannot be taken over yet */
-    EXIT_CODE_CONFIG = 78,  /* the configuration, including what S3 says: bucket, region, keys */
+    EXIT_CODE_CREATE = 73, /* the mount, the control socket or a file in buffer.dir */
+    /* the kernel has ended the connection, or a CSI driver will try once more: start it again */
+    EXIT_CODE_ABORTED = 75,
+    EXIT_CODE_LATER = 75,  /* what a daemon that is gone has left cannot be taken over yet */
+    EXIT_CODE_CONFIG = 78, /* the configuration, including what S3 says: bucket, region, keys */
 };
 
 #endif

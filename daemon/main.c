@@ -20,6 +20,7 @@
 #include "daemon/check_s3.h"
 #include "daemon/child_ask.h"
 #include "daemon/confine.h"
+#include "daemon/driver.h"
 #include "daemon/duties.h"
 #include "daemon/exit_code.h"
 #include "daemon/fdstore.h"
@@ -39,8 +40,10 @@ extern char **environ;
 static struct worker_env env;
 static struct sandbox sandbox;
 static struct fuse_mount mount;
-static const char *config_file; /* --config; NULL = none */
-static int record_fd = -1;      /* --take-over; -1 = none */
+static struct driver driver = {.listen_fd = -1};
+static char last_failure[ERR_TEXT_MAX]; /* of daemon_fail */
+static const char *config_file;         /* --config; NULL = none */
+static int record_fd = -1;              /* --take-over; -1 = none */
 
 /* ---- options ---- */
 
@@ -185,6 +188,18 @@ static int daemon_fail(int code, const struct err *err)
 {
     log_journal_close();
     log_err("%s", err->text);
+    snprintf(last_failure, sizeof(last_failure), "%s", err->text);
+    return code;
+}
+
+/* The end, told to the CSI driver as well, which shows it with the pod. Returns the code. */
+static int daemon_ended(const struct conf *conf, int code)
+{
+    if (code && !*last_failure)
+        snprintf(last_failure, sizeof(last_failure),
+                 "stateproxyd has ended with exit code %d: see its log", code);
+    if (code)
+        driver_report(conf, last_failure);
     return code;
 }
 
@@ -296,6 +311,13 @@ static void forget_traits(void *ctx)
     cas_kept_forget(env.conf);
 }
 
+/* A mount that was handed over has ended. */
+static int mount_gone(void *ctx)
+{
+    (void)ctx;
+    return driver_wants_another(env.conf) ? EXIT_CODE_ABORTED : EXIT_CODE_OK;
+}
+
 static char title[TITLE_MAX]; /* what follows "ready" in the log */
 
 /* In a task, while the connector answers requests that only read. */
@@ -342,6 +364,7 @@ static int supervise(struct supervisor *sup, uint32_t n_workers)
         .roles = roles,
         .n_roles = sizeof(roles) / sizeof(roles[0]) - (env.mount ? 0 : 1),
         .unmounts = env.mount && mount.form != FUSE_MOUNT_HANDED_IN,
+        .lingers = env.mount,
         .forget_fd = env.forget_fd,
         .segment_fd = env.shm->fd,
         .title = title,
@@ -422,7 +445,7 @@ static int create(const struct conf *conf, const struct worker_endpoint *endpoin
                            : err.code == ENOMEM || err.code == EMFILE ? EXIT_CODE_SYSTEM
                                                                       : EXIT_CODE_CREATE,
                            &err);
-    if (setup_sockets(&env, &err) < 0)
+    if (setup_sockets(&env, &driver, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
     shm_cred_set_region(env.shm, endpoint->region);
     code = reach_s3(&err);
@@ -433,6 +456,15 @@ static int create(const struct conf *conf, const struct worker_endpoint *endpoin
     if (env.traits.fresh)
         cas_kept_write(conf, &env.traits);
     return 0;
+}
+
+/* The exit code after a failure of setup_mount. */
+static int not_mounted(const struct err *err)
+{
+    if (err->code != ECANCELED)
+        return daemon_fail(err->code == EXDEV ? EXIT_CODE_CONFIG : EXIT_CODE_CREATE, err);
+    log_notice("ended before it was mounted: %s", err->text);
+    return EXIT_CODE_OK;
 }
 
 /* `taken`: of the image before this one, which has mounted; NULL = there was none. */
@@ -460,10 +492,11 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken)
     all.forget = forget_traits;
     all.verify = probe_server;
     all.verified = server_probed;
+    all.gone = mount_gone;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
-    if (!taken && setup_mount(&env, opts.socket != NULL, &mount, &err) < 0)
-        code = daemon_fail(EXIT_CODE_CREATE, &err);
+    if (!taken && setup_mount(&env, opts.socket != NULL, &driver, &mount, &err) < 0)
+        code = not_mounted(&err);
     else
         code = supervise(sup, env.shm->header->sizes.workers);
     supervisor_free(sup);
@@ -625,7 +658,7 @@ static int taken_main(bool trial)
             r = try_to_take(conf, &err);
         if (r == 0 && !trial) {
             begin(conf);
-            return take_over(conf, &h);
+            return daemon_ended(conf, take_over(conf, &h));
         }
         handover_close(&h);
     }
@@ -742,7 +775,7 @@ static bool go_on_with_left(int *ret_code)
     }
     begin(conf);
     log_notice("taking over what a stateproxyd that is gone has left");
-    *ret_code = take_over(conf, &h);
+    *ret_code = daemon_ended(conf, take_over(conf, &h));
     conf_free(conf);
     return true;
 }
@@ -776,7 +809,7 @@ int main(int argc, char **argv)
         code = check_only(conf);
     } else {
         begin(conf);
-        code = daemon_start(conf);
+        code = daemon_ended(conf, daemon_start(conf));
     }
     conf_free(conf);
     return code;

@@ -36,8 +36,10 @@ const struct manual_row daemon_exit_codes[] = {
             "cannot be killed or the mount cannot be removed"},
     {.name = "73", .doc = "the mount point, a socket or buffer.dir cannot be used"},
     {.name = "75",
-     .doc = "the kernel has ended the connection of the mount, or what a daemon that is gone has "
-            "left cannot be taken over yet: start the daemon again"},
+     .doc =
+         "the kernel has ended the connection of the mount, a CSI driver has unmounted it to try "
+         "once more, or what a daemon that is gone has left cannot be taken over yet: start the "
+         "daemon again"},
     {.name = "78",
      .doc = "the configuration is wrong; this includes what S3 says about the "
             "bucket, "

@@ -157,7 +157,7 @@ static int open_socket(const char *key, const char *path, mode_t mode, int *ret_
     return r == 0 ? http_listen_publish(key, path, err) : r;
 }
 
-int setup_sockets(struct worker_env *env, struct err *err)
+int setup_sockets(struct worker_env *env, struct driver *driver, struct err *err)
 {
     const struct conf *conf = env->conf;
     int r = 0;
@@ -170,7 +170,7 @@ int setup_sockets(struct worker_env *env, struct err *err)
                         &env->metrics_fd, err);
     else if (r == 0 && *conf->metrics.listen)
         r = http_listen_tcp("metrics.listen", conf->metrics.listen, &env->metrics_fd, err);
-    return r;
+    return r == 0 ? driver_open(conf, driver, err) : r;
 }
 
 /* The request timeout to ask the kernel for, in seconds: longer than S3 requests can take. */
@@ -223,9 +223,9 @@ static int make_mount_point(const struct conf *conf, struct err *err)
                    strerror(errno));
 }
 
-int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount, struct err *err)
+static int make_mount(const struct conf *conf, bool ours_alone, struct fuse_mount *mount,
+                      struct err *err)
 {
-    const struct conf *conf = env->conf;
     struct fuse_mount_opts opts = {
         .path = conf->mount.path,
         .source = conf->mount.source,
@@ -235,6 +235,16 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
         .noexec = conf->mount.noexec,
         .end_silent = ours_alone,
     };
+    int r = make_mount_point(conf, err);
+
+    return r == 0 ? fuse_mount(&opts, mount, err) : r;
+}
+
+int setup_mount(struct worker_env *env, bool ours_alone, struct driver *driver,
+                struct fuse_mount *mount, struct err *err)
+{
+    const struct conf *conf = env->conf;
+    bool handed_over = *conf->mount.fd_socket;
     struct fuse_init_wish wish = {
         .max_write = env->shm->header->sizes.payload,
         .max_readahead = 128 << 10, /* the maximum that the kernel grants here */
@@ -248,9 +258,8 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
 
     if (!*conf->mount.path)
         return 0;
-    r = make_mount_point(conf, err);
-    if (r == 0)
-        r = fuse_mount(&opts, mount, err);
+    r = handed_over ? driver_take(conf, driver, mount, err)
+                    : make_mount(conf, ours_alone, mount, err);
     if (r < 0)
         return r;
     if (mount->removed_stale)
@@ -260,7 +269,7 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     r = fuse_init_answer(mount->fd, &wish, INIT_TIMEOUT_MS, &env->fuse, err);
     if (r < 0) {
         (void)!fuse_unmount_force(mount, &ignored); /* the first error is the one to report */
-        return r;
+        return handed_over ? err_prefix(err, "mount.fd_socket: %s", conf->mount.fd_socket) : r;
     }
     snprintf(env->shm->header->mount_path, sizeof(env->shm->header->mount_path), "%.*s",
              (int)sizeof(env->shm->header->mount_path) - 1, mount->path);
@@ -268,6 +277,8 @@ int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *moun
     r = fuse_set_readahead(mount, conf->mount.read_ahead);
     if (r < 0)
         log_debug("read-ahead stays at the kernel's 128 KiB: %s", strerror(-r));
+    if (handed_over)
+        driver_clear_report(conf);
     return 0;
 }
 

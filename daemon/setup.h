@@ -2,6 +2,7 @@
 #ifndef DAEMON_SETUP_H
 #define DAEMON_SETUP_H
 
+#include "daemon/driver.h"
 #include "daemon/handover.h"
 #include "workers/op/worker_abi.h"
 
@@ -24,14 +25,15 @@ must_use int setup_take(const struct conf *conf, const struct handover *h, struc
  * *err. */
 must_use int setup_fd_limit(const struct conf *conf, struct err *err);
 
-/* Mounts, negotiates the protocol with the kernel, sets the read-ahead. `ours_alone`: we own the
+/* Mounts, or takes the mount of a CSI driver (driver.h; after supervisor_new, which blocks the
+ * signals), negotiates the protocol with the kernel, sets the read-ahead. `ours_alone`: we own the
  * control socket named after the mount point, so a mount of ours at that place which does not reply
  * is not served by a living daemon: it is aborted and removed. 0, or -errno with *err. */
-must_use int setup_mount(struct worker_env *env, bool ours_alone, struct fuse_mount *mount,
-                         struct err *err);
+must_use int setup_mount(struct worker_env *env, bool ours_alone, struct driver *driver,
+                         struct fuse_mount *mount, struct err *err);
 
-/* Opens the connector's socket and that of metrics.listen, as far as they are configured, and puts
- * them into their places. 0 or -errno with *err. */
-must_use int setup_sockets(struct worker_env *env, struct err *err);
+/* Opens the connector's socket, that of metrics.listen and that of a CSI driver, as far as they are
+ * configured, and puts them into their places. 0 or -errno with *err. */
+must_use int setup_sockets(struct worker_env *env, struct driver *driver, struct err *err);
 
 #endif

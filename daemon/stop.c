@@ -113,7 +113,7 @@ static void kill_rest(struct supervisor *sup)
     loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
 }
 
-/* ---- LINGERING: unmounted, open files are served ---- */
+/* ---- LINGERING: unmounted, or not ours to unmount: open files are served ---- */
 
 static int linger(void *arg, struct err *err)
 {
@@ -170,8 +170,10 @@ static void enter_unmounting(struct supervisor *sup)
 {
     sup->phase = PHASE_UNMOUNTING;
     loop_timer_cancel(sup->loop, &sup->look_timer);
-    if (!sup->run || !sup->run->unmounts)
+    if (!sup->run || !(sup->run->unmounts || sup->run->lingers))
         enter_stopping(sup);
+    else if (!sup->run->unmounts)
+        enter_lingering(sup);
     else if (task_start(&sup->tasks, unmount, sup, UNMOUNT_LIMIT_NS, on_unmount_done, sup) < 0)
         on_unmount_done(sup, TASK_DIED, "no process could be started for it");
 }
@@ -244,6 +246,8 @@ static void on_gone_timer(struct loop_timer *t)
     if (!is_mounted(sup)) {
         log_notice("unmounted from outside: exiting");
         sup->gone = true;
+        if (sup->duties->gone)
+            end_with(sup, sup->duties->gone(sup->ctx));
         end_unserved(sup, "unmounted");
     } else if (sup->gone_looks++ < GONE_LOOKS) {
         loop_timer_set(sup->loop, t, LOOK_EVERY_NS);

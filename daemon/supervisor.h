@@ -7,7 +7,7 @@
  *   RUNNING   ready, as reported to the log and the service manager
  *   DRAINING  asked to end: new opens are refused, written data is being published
  *   UNMOUNTING  a task unmounts
- *   LINGERING unmounted; open files are served until they are closed
+ *   LINGERING unmounted, or not ours to unmount; open files are served until they are closed
  *   STOPPING  children were asked to end; those that do not are killed
  *   LOOKING   a task checks whether anything is left unpublished
  *   ENDED
@@ -60,6 +60,8 @@ struct supervisor_duties {
     int (*leave)(void *ctx, const struct handover_own *own, struct err *err);
     /* Executes the program anew; returns on failure alone, with *err. */
     void (*restart)(void *ctx, const struct handover_own *own, struct err *err);
+    /* The mount was unmounted from outside: the exit code. NULL: 0. */
+    int (*gone)(void *ctx);
     /* What has changed since the start, as lines "name value"; NULL: nothing. */
     void (*tell)(void *ctx, char *out, size_t cap);
 };
@@ -90,6 +92,7 @@ struct supervisor_run {
     unsigned n_roles;
     /* we unmount at the end; the exit codes of children report an unmount from outside */
     bool unmounts;
+    bool lingers;              /* there is a mount, also one that we do not unmount */
     int forget_fd;             /* eventfd by which workers ask for duties->forget */
     int segment_fd;            /* passed read-only to control clients; -1 = none */
     const char *title;         /* "mount=... workers=2": follows "ready" in the log */

@@ -239,6 +239,40 @@ static void test_descriptor(void **state)
     conf_free(c);
 }
 
+/* A driver's socket: what is mounted needs no place then, but has a name. */
+static void test_fd_socket(void **state)
+{
+    char *env[] = {"STATE_BUCKET=bkt", "STATEPROXY_MOUNT_FD_SOCKET=/f/s",
+                   "STATEPROXY_MOUNT_FD_PROTOCOL=gcsfuse", NULL};
+    struct conf *c;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(load_exact("", env, &c, &err), 0);
+    assert_string_equal(c->mount.path, "/f/s");
+    assert_string_equal(c->mount.fd_socket, "/f/s");
+    assert_int_equal(c->mount.fd_protocol, CONF_FD_GCSFUSE);
+    assert_int_equal(c->mount.fd, -1);
+    assert_non_null(strstr(c->control.socket, "/f-s.sock"));
+    conf_free(c);
+    c = load_good("mount: {fd_socket: /f/s, fd_protocol: meta-fuse}\n", NULL);
+    assert_string_equal(c->mount.path, "/mnt/x");
+    conf_free(c);
+    load_bad("mount: {fd_socket: /f/s}\n", NULL, EINVAL,
+             "c.yaml:1:20: mount.fd_socket: set, expected mount.fd_protocol as well: meta-fuse, "
+             "gcsfuse or mountpoint");
+    load_bad("mount: {fd_protocol: mountpoint}\n", NULL, EINVAL,
+             "c.yaml:1:22: mount.fd_protocol: mountpoint, expected mount.fd_socket as well");
+    load_bad("mount: {fd_protocol: csi}\n", NULL, EINVAL,
+             "c.yaml:1:22: mount.fd_protocol: \"csi\", expected none, meta-fuse, gcsfuse or "
+             "mountpoint");
+    assert_int_equal(load_exact("mount: {path: /dev/fd/5}\n", env, &c, &err), -EINVAL);
+    assert_string_equal(err.text, "environment STATEPROXY_MOUNT_FD_SOCKET: mount.fd_socket: set, "
+                                  "but mount.path is /dev/fd/5, expected one of them");
+    load_bad("mount: {fd_socket: /mnt/x/s, fd_protocol: gcsfuse}\n", NULL, EINVAL,
+             "c.yaml:1:20: mount.fd_socket: a path inside mount.path, expected one outside");
+}
+
 static void check_env(char *const *env, const char *line)
 {
     struct conf *c;
@@ -442,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_buckets_of_others),
         cmocka_unit_test(test_automatic_words),
         cmocka_unit_test(test_descriptor),
+        cmocka_unit_test(test_fd_socket),
         cmocka_unit_test(test_required),
         cmocka_unit_test(test_only_a_socket),
         cmocka_unit_test(test_credentials),
