@@ -16,7 +16,8 @@ import yaml
 from harness import BIN_DIR, TOP
 
 HERE = TOP / "packaging" / "kubernetes"
-PLAIN = [HERE / "base/connector/connector-sidecar.yaml", HERE / "base/mount/mount-sidecar.yaml", HERE / "rbac.yaml"]
+PLAIN = [HERE / "base/connector/connector-sidecar.yaml", HERE / "base/mount/mount-sidecar.yaml",
+         HERE / "base/csi/csi-sidecar.yaml", HERE / "rbac.yaml"]
 VERSIONS = ["1.29", "1.33", "1.37"]     # native sidecars since 1.29
 LEAST = {"s3": {"bucket": "my-bucket", "prefix": "models/v2"}, "app": {"image": "my-app:1"}}
 FULL = {**LEAST, "variant": "s3-passthrough", "metrics": {"enabled": True}, "rbac": {"create": True},
@@ -159,7 +160,7 @@ def test_propagation(name):
     assert not any(c.get("securityContext", {}).get("privileged") for c in spec["containers"])
 
 
-@pytest.mark.parametrize("name", [n for n in WITH_PODS if "connector" in n or "aws" in n])
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "connector" in n or "aws" in n or "csi" in n])
 def test_no_privilege(name):
     """As the Pod Security Standard "restricted" wants it."""
     spec = the_pod(name)
@@ -168,7 +169,25 @@ def test_no_privilege(name):
     own = {**spec["securityContext"], **sidecar["securityContext"]}
     assert own["runAsNonRoot"] and own["runAsUser"] and own["readOnlyRootFilesystem"]
     assert not own["allowPrivilegeEscalation"] and own["capabilities"] == {"drop": ["ALL"]}
-    assert all({"emptyDir"} == set(v) - {"name"} for v in spec["volumes"])
+    assert all(set(v) - {"name"} <= {"emptyDir", "csi"} for v in spec["volumes"])
+
+
+def test_csi():
+    """Driver and daemon mean the same socket, in a folder that the sidecar has; the driver gives it to 65534."""
+    spec = the_pod("csi-sidecar.yaml")
+    sidecar, program = spec["initContainers"][0], spec["containers"][0]
+    env = {e["name"]: e["value"] for e in sidecar["env"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    (state,) = [m for m in program["volumeMounts"] if "csi" in volumes[m["name"]]]
+    said = volumes[state["name"]]["csi"]["volumeAttributes"]
+    (folder,) = [m for m in sidecar["volumeMounts"] if m["name"] == said["fdPassingEmptyDirName"]]
+    assert "emptyDir" in volumes[folder["name"]] and state["mountPropagation"] == "HostToContainer"
+    assert env["STATEPROXY_MOUNT_FD_SOCKET"] == f'{folder["mountPath"]}/{said["fdPassingSocketName"]}'
+    assert env["STATEPROXY_MOUNT_FD_PROTOCOL"] == "meta-fuse" and env["STATE_MOUNT"] == state["mountPath"]
+    assert sidecar["securityContext"]["runAsUser"] == 65534
+    assert [int(env[f"STATEPROXY_MOUNT_{k}"]) for k in ("UID", "GID")] == \
+        [program["securityContext"][k] for k in ("runAsUser", "runAsGroup")]
+    assert built(HERE / "base/csi") == documents(PLAIN[2].read_text())
 
 
 @pytest.mark.parametrize("name", WITH_PODS)
