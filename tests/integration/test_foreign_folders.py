@@ -83,6 +83,75 @@ def test_their_attributes_go_to_a_marker(mount, s3server, moto, bucket_at):
         assert bucket.list() == {m.key("e/"): 0}
 
 
+OF_A_FOLDER = {"mode": str(stat.S_IFDIR | 0o710), "uid": "7", "gid": "8", "mtime": "1500000000", "team": "a",
+               "xattr": "%7B%22user.k%22%3A%22djE%3D%22%7D"}
+CHANGES = {"setxattr": (lambda p: os.setxattr(p, "user.new", b"v2"), {"xattrs": ["user.k", "user.new"]}),
+           "removexattr": (lambda p: os.removexattr(p, "user.k"), {"xattrs": []}),
+           "chmod": (lambda p: os.chmod(p, 0o750), {"mode": 0o750}),
+           "chown": (lambda p: os.chown(p, 9, 10), {"uid": 9, "gid": 10}),
+           "utime": (lambda p: os.utime(p, (1e9, 1e9)), {"mtime": 10 ** 9})}
+
+
+def put_folder(bucket, key, form):
+    bucket.put(key + "_$folder$" * ("suffix" in form), b"", ContentType=TYPE, Metadata=OF_A_FOLDER)
+    if "below" in form:
+        bucket.put(key + "/f", b"x")
+
+
+def attributes(path):
+    st = os.stat(path)
+    return {"mode": stat.S_IMODE(st.st_mode), "uid": st.st_uid, "gid": st.st_gid, "mtime": int(st.st_mtime),
+            "xattrs": sorted(os.listxattr(path))}
+
+
+@pytest.mark.parametrize("form", ["bare", "bare and below", "suffix", "suffix and below"])
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_change_of_attributes_keeps_the_others(m, bucket, form, looked):
+    """They are the object's, all of them; after a change the marker has the rest, too."""
+    there = {"mode": 0o710, "uid": 7, "gid": 8, "mtime": 1500000000, "xattrs": ["user.k"]}
+    for name, (change, changed) in CHANGES.items():
+        put_folder(bucket, m.key(name), form)
+        if looked:
+            assert attributes(m.path / name) == there, name
+        change(m.path / name)
+        assert attributes(m.path / name) == {**there, **changed}, name
+        assert bucket.head(m.key(name + "/"))["Metadata"]["team"] == "a"
+        assert not {m.key(name), m.key(name + "_$folder$")} & bucket.list(m.key(name)).keys()
+    m.check()
+
+
+@pytest.mark.parametrize("form", ["bare", "suffix"])
+def test_extended_attributes_where_only_one_form_can_be(mount, s3server, bucket_at, variant, form):
+    """A server on top of a file system."""
+    bucket = bucket_at(s3server)
+    m = mount(via=s3server, s3=bucket, variant=variant)
+    put_folder(bucket, m.key("d"), form)
+    assert os.getxattr(m.path / "d", "user.k") == b"v1"
+    os.setxattr(m.path / "d", "user.new", b"v2")
+    assert sorted(os.listxattr(m.path / "d")) == ["user.k", "user.new"]
+    assert bucket.list() == {m.key("d/"): 0} and bucket.head(m.key("d/"))["Metadata"]["team"] == "a"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("op, key", [("PutObject", "d/"), ("DeleteObject", "d")])
+def test_workers_die_while_an_attribute_is_set(mount, moto, make_proxy, bucket, variant, when, op, key):
+    proxy = make_proxy(moto.port)
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_CAS_PROBE": "off"})
+    put_folder(bucket, m.key("d"), "bare")
+    assert is_dir(m.path / "d")
+    proxy.hold("h", op=op, key=m.key(key), when=when, times=1)
+    program = subprocess.Popen(["python3", "-c", "import os, sys; os.setxattr(sys.argv[1], 'user.new', b'v2')",
+                                m.path / "d"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h")
+    assert program.wait(60) == 0
+    assert sorted(os.listxattr(m.path / "d")) == ["user.k", "user.new"]
+    assert bucket.list() == {m.key("d/"): 0} and bucket.head(m.key("d/"))["Metadata"]["team"] == "a"
+    m.check()
+
+
 def test_no_rename_between_the_look_and_the_marker(mount, moto, bucket, make_proxy):
     """A marker that came after the rename would bring the old name back."""
     proxy = make_proxy(moto.port)

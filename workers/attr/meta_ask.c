@@ -1,5 +1,8 @@
 /* One HEAD for metadata. Its callers: GETATTR of a node known only from a listing (op_attr.c),
- * extended attributes (op_xattr.c). A change of metadata sends its own HEAD (meta_store.c). */
+ * extended attributes (op_xattr.c). A change of metadata sends its own HEAD (meta_store.c).
+ *
+ * A directory without a marker may be kept in another form (workers/objmeta/folder.h): then its
+ * metadata are those of that object. One HEAD more for each form that was seen on this mount. */
 #include "workers/attr/meta_ask.h"
 
 #include <errno.h>
@@ -16,7 +19,10 @@
 struct ask {
     struct op *op;
     meta_asked_fn *then;
-    char key[KEY_CAP];
+    bool dir;
+    unsigned form;  /* that is asked for: enum shm_folders; 0 = the file, or the marker */
+    size_t dir_len; /* length of the directory's key, without its slash */
+    char key[KEY_CAP + FOLDER_SUFFIX_LEN];
 };
 
 bool meta_is_unknown(const struct worker *w, const struct shm_node *n)
@@ -81,26 +87,87 @@ static void meta_ask_end(struct ask *ask, int error, const struct s3_object *obj
     then(op, error, obj);
 }
 
-static void meta_ask_on_head(void *arg, const struct s3_result *res)
-{
-    struct ask *ask = arg;
-    struct worker *w = ask->op->w;
-    const struct s3_object *obj = res->error ? NULL : &res->obj;
-    int error = res->error;
-    uint32_t node;
+/* ---- folders in other forms ---- */
 
-    ask->op->s3 = NULL;
-    if (error && error != -ENOENT) {
-        meta_ask_end(ask, error, NULL);
-        return;
+/* Puts the key of the form into ask->key. False: there is no such form of this directory. */
+static bool form_key(struct ask *ask, enum shm_folders form)
+{
+    const char *suffix = form == SHM_FOLDERS_SUFFIX ? FOLDER_SUFFIX : "";
+    struct worker *w = ask->op->w;
+
+    if (!folders_were_seen(w, form) || w->conf->metadata != CONF_METADATA_FULL ||
+        ask->dir_len + strlen(suffix) > S3_KEY_MAX)
+        return false;
+    memcpy(ask->key + ask->dir_len, suffix, strlen(suffix) + 1);
+    return true;
+}
+
+/* True if there is a form to ask for after the one that is not there. */
+static bool next_form(struct ask *ask)
+{
+    unsigned form = ask->form;
+
+    if (!ask->dir || form == SHM_FOLDERS_SUFFIX)
+        return false;
+    ask->form = form ? SHM_FOLDERS_SUFFIX : SHM_FOLDERS_BARE;
+    return form_key(ask, ask->form) || next_form(ask);
+}
+
+/* True if the object is what was asked for. */
+static bool is_asked_for(const struct ask *ask, const struct s3_object *obj)
+{
+    switch (ask->form) {
+    case SHM_FOLDERS_BARE:
+        return folder_is_bare(obj);
+    case SHM_FOLDERS_SUFFIX:
+        return obj->size == 0;
+    default:
+        return true;
     }
+}
+
+/* ---- HEAD ---- */
+
+static void meta_ask_on_head(void *arg, const struct s3_result *res);
+
+static int meta_ask_head(struct ask *ask)
+{
+    return s3_head(ask->op->w->s3, ask->key, meta_ask_on_head, ask, &ask->op->s3);
+}
+
+/* `obj` NULL: nothing is there. */
+static void meta_asked(struct ask *ask, const struct s3_object *obj)
+{
+    struct worker *w = ask->op->w;
+    uint32_t node;
+    int error;
+
     worker_lock(w);
     node = op_node(ask->op);
-    if (obj)
+    if (obj && !ask->form)
         w->variant->has_seen(w, ask->key, obj);
     error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
     worker_unlock(w);
     meta_ask_end(ask, error, obj);
+}
+
+static void meta_ask_on_head(void *arg, const struct s3_result *res)
+{
+    struct ask *ask = arg;
+    bool none = res->error == -ENOENT || (ask->form && res->error == -EISDIR);
+    int r = 0;
+
+    ask->op->s3 = NULL;
+    if (res->error && !none)
+        r = res->error;
+    else if (!none && is_asked_for(ask, &res->obj))
+        meta_asked(ask, &res->obj);
+    else if (next_form(ask))
+        r = meta_ask_head(ask);
+    else
+        meta_asked(ask, NULL);
+    if (r < 0)
+        meta_ask_end(ask, r, NULL);
 }
 
 void meta_ask(struct op *op, meta_asked_fn *then)
@@ -121,11 +188,15 @@ void meta_ask(struct op *op, meta_asked_fn *then)
     op_set_state(op, ask, free);
     worker_lock(w);
     node = op_node(op);
-    if (node != SHM_NIL)
+    if (node != SHM_NIL) {
         r = key_of_node(w, node, ask->key);
+        ask->dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+    }
     worker_unlock(w);
+    if (r == 0 && ask->dir)
+        ask->dir_len = strlen(ask->key) - 1;
     if (r == 0)
-        r = s3_head(w->s3, ask->key, meta_ask_on_head, ask, &op->s3);
+        r = meta_ask_head(ask);
     if (r < 0)
         meta_ask_end(ask, r, NULL);
 }

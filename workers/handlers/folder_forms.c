@@ -12,6 +12,7 @@
 #include "workers/objmeta/folder.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/folders.h"
+#include "workers/op/hold.h"
 #include "workers/op/key.h"
 #include "workers/write/delete.h"
 
@@ -153,6 +154,17 @@ static bool is_folder(const struct forms *f)
     return f->form == SHM_FOLDERS_SUFFIX ? f->obj.size == 0 : folder_is_bare(&f->obj);
 }
 
+/* The marker gets what the object has, of which the node need not know all: meta_store must ask. */
+static void forget_metadata(struct op *op)
+{
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    if (op->rec->node != SHM_NIL && (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_META))
+        shm_node_edit(w->shm, op->rec->node)->flags &= (uint16_t)~SHM_NODE_META;
+    worker_unlock(w);
+}
+
 static void on_form_head(void *arg, const struct s3_result *res)
 {
     struct forms *f = arg;
@@ -169,8 +181,10 @@ static void on_form_head(void *arg, const struct s3_result *res)
         delete_form(f);
         return;
     }
-    if (r == 0)
+    if (r == 0) {
+        forget_metadata(f->op);
         r = s3_head(f->op->w->s3, f->key, on_form_marker_head, f, &f->op->s3);
+    }
     if (r < 0)
         forms_end(f, r);
 }
@@ -222,4 +236,73 @@ void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
     snprintf(f->key, sizeof(f->key), "%s", key);
     op_set_state(op, f, free);
     look_at_form(f);
+}
+
+/* ---- before attributes are stored ---- */
+
+struct for_node {
+    void (*then)(struct op *op, int error);
+};
+
+static void unify_attempt(struct op *op)
+{
+    struct worker *w = op->w;
+    void (*then)(struct op * op, int error);
+    char key[KEY_CAP];
+    bool held = false;
+    uint32_t node;
+    int r = -ESTALE;
+
+    worker_lock(w);
+    node = op->rec->node != SHM_NIL ? op->rec->node : op_node(op);
+    if (node != SHM_NIL)
+        r = key_of_node(w, node, key);
+    held = r == 0 && hold_take(op, node);
+    if (held)
+        op_edit(op)->node = node;
+    worker_unlock(w);
+    if (r == 0 && !held)
+        return;
+    op_stop_waiting(op);
+    then = ((struct for_node *)op->state)->then;
+    op_set_state(op, NULL, NULL);
+    if (r < 0)
+        then(op, r);
+    else
+        folder_forms(op, key, FOLDER_FORMS_UNIFY, then);
+}
+
+/* Under shm->meta. */
+static bool may_have_forms(struct op *op)
+{
+    uint32_t node = op_node(op);
+
+    return node != SHM_NIL && (shm_node_at(op->w->shm, node)->flags & SHM_NODE_DIR) &&
+           folders_were_seen(op->w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX);
+}
+
+void folder_forms_for_node(struct op *op, void (*then)(struct op *op, int error))
+{
+    struct for_node *f;
+    bool may;
+
+    worker_lock(op->w);
+    may = may_have_forms(op);
+    worker_unlock(op->w);
+    if (!may) {
+        then(op, 0);
+        return;
+    }
+    if (op_keep(op) < 0)
+        return;
+    f = malloc(sizeof(*f));
+    if (!f) {
+        then(op, -ENOMEM);
+        return;
+    }
+    f->then = then;
+    op_set_state(op, f, free);
+    op->stays = true;
+    op_wait(op, unify_attempt);
+    unify_attempt(op);
 }

@@ -28,7 +28,6 @@
 #include "workers/names/names.h"
 #include "workers/names/room.h"
 #include "workers/objmeta/meta.h"
-#include "workers/op/folders.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
 #include "workers/op/spool.h"
@@ -453,61 +452,14 @@ static void then_store(struct op *op, int error)
         meta_store(op, &change, then_stored);
 }
 
-/* The directory is locked first, so that no rename of it takes place between the look at a form and
- * the PUT of the marker: that would come back at the old name. */
-static void unify_attempt(struct op *op)
-{
-    struct worker *w = op->w;
-    char key[KEY_CAP];
-    bool held = false;
-    uint32_t node;
-    int r = -ESTALE;
-
-    worker_lock(w);
-    node = op->rec->node != SHM_NIL ? op->rec->node : op_node(op);
-    if (node != SHM_NIL)
-        r = key_of_node(w, node, key);
-    held = r == 0 && hold_take(op, node);
-    if (held)
-        op_edit(op)->node = node;
-    worker_unlock(w);
-    if (r == 0 && !held)
-        return;
-    op_stop_waiting(op);
-    if (r < 0)
-        then_stored(op, r);
-    else
-        folder_forms(op, key, FOLDER_FORMS_UNIFY, then_store);
-}
-
-/* The attributes of a folder that another program keeps in another form are stored on a marker. */
-static void store_of_dir(struct op *op)
-{
-    if (op_keep(op) < 0)
-        return;
-    op->stays = true;
-    op_wait(op, unify_attempt);
-    unify_attempt(op);
-}
-
-/* Under shm->meta. */
-static bool may_have_forms(struct op *op)
-{
-    uint32_t node = op_node(op);
-
-    return node != SHM_NIL && (shm_node_at(op->w->shm, node)->flags & SHM_NODE_DIR) &&
-           folders_were_seen(op->w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX);
-}
-
 static void set_others(struct op *op)
 {
-    bool begun, wait, store, forms;
+    bool begun, wait, store;
 
     worker_lock(op->w);
     begun = op->rec->node != SHM_NIL; /* by a predecessor */
     wait = !begun && must_wait(op);
     store = begun || (!wait && must_store(op));
-    forms = store && may_have_forms(op);
     worker_unlock(op->w);
     if (wait) {
         if (op_keep(op) == 0)
@@ -516,10 +468,8 @@ static void set_others(struct op *op)
     }
     if (!op_is_current(op))
         op_stop_waiting(op);
-    if (forms)
-        store_of_dir(op);
-    else if (store)
-        then_store(op, 0);
+    if (store) /* (of a folder that another program keeps in another form: on a marker) */
+        folder_forms_for_node(op, then_store);
     else
         attr_apply(op);
 }

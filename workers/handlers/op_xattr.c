@@ -21,6 +21,7 @@
 #include "s3/s3_presign.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
+#include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/objmeta/meta.h"
@@ -511,9 +512,20 @@ static void then_change(struct op *op, int error, const struct s3_object *obj)
         change_in_session(op, what == LOOK_CODED ? coded : coded_of(obj), obj);
 }
 
-static void xattr_attempt(struct op *op)
+/* The attributes of a folder that another program keeps in another form go to a marker, with those
+ * that it has. */
+static void xattr_store(struct op *op, int error)
 {
     static const struct meta_change store = {.edit = xattr_edit};
+
+    if (error)
+        xattr_finish(op, error);
+    else
+        meta_store(op, &store, xattr_finish);
+}
+
+static void xattr_attempt(struct op *op)
+{
     char coded[XATTR_CODED_MAX];
     enum how where;
     int error;
@@ -531,7 +543,7 @@ static void xattr_attempt(struct op *op)
         op_wait(op, xattr_attempt);
         break;
     case HOW_STORE:
-        meta_store(op, &store, xattr_finish);
+        folder_forms_for_node(op, xattr_store);
         break;
     case HOW_SESSION:
         change_in_session(op, coded, NULL);
