@@ -26,14 +26,20 @@ TTL = {"STATEPROXY_DIRECTORIES_TTL": "60s"}
 MIXED = [f"a{i:04}/x" for i in range(600)] + [f"z{i:04}" for i in range(600)]
 
 
+SUFFIX = "_$folder$"
+
+
 def names_of(keys):
-    """{name: is it a directory} of the keys below a directory; the directory of two shows."""
-    out = {}
+    """{name: is it a directory} of the keys below a directory; the directory of two shows. An empty object
+    "name_$folder$" is one if there is no other of its name."""
+    out, folders = {}, set()
     for key in keys:
         name, slash, _ = key.partition("/")
-        if name not in ("", ".", ".."):
+        if not slash and name.endswith(SUFFIX) and name != SUFFIX:
+            folders.add(name[:-len(SUFFIX)])
+        elif name not in ("", ".", ".."):
             out[name] = bool(slash) or out.get(name, False)
-    return out
+    return {**{name: True for name in folders if name not in (".", "..")}, **out}
 
 
 def below(keys, name):
@@ -101,6 +107,55 @@ def test_a_file_and_a_directory_of_one_name(mount, proxy, bucket, between, order
     with os.scandir(m.path / "d") as entries:
         kinds = {e.name: stat.S_IFMT(e.stat().st_mode) for e in entries if e.name in "nf"}
     assert kinds == {"n": stat.S_IFDIR, "f": stat.S_IFREG}
+
+
+# -- folders in two forms
+
+
+FOLDERS = ["n/x", *(f"n{i:02}" for i in range(70)), "n" + SUFFIX,       # several pages apart
+           "o", *(f"o{i:02}" for i in range(50)), "o" + SUFFIX,         # a file counts more
+           *(f"p{i:02}" for i in range(50)), "p" + SUFFIX,              # in this form alone
+           "q/x", "qa/x", *(f"qab{i:02}" for i in range(50)), "qa" + SUFFIX, "qc" + SUFFIX, "q" + SUFFIX, "r"]
+
+
+@pytest.mark.parametrize("before", [0, 400])
+def test_a_folder_in_two_forms(mount, proxy, before):
+    """Once, however far apart they are, and behind the pages that are kept; again, when it is known already."""
+    m = mount(via=proxy, workers=1, env={"STATEPROXY_DIRECTORIES_TTL": "1ms"})
+    keys = [f"a{i:03}" for i in range(before)] + FOLDERS
+    rule(proxy, "d", keys, page=20)
+    numbers = []
+    for _ in range(2):
+        assert listed(m.path / "d") == names_of(keys)
+        with os.scandir(m.path / "d") as entries:
+            numbers.append({e.name: e.inode() for e in entries})
+    assert numbers[0] == numbers[1] and len(set(numbers[0].values())) == len(numbers[0])
+    assert not m.errors()
+    m.check()
+
+
+@pytest.mark.counts
+def test_what_folders_in_two_forms_cost(mount, proxy):
+    """Two LISTs for one of which an earlier page may have told; none for those on one page."""
+    m = mount(via=proxy)
+    near = [k for i in range(300) for k in (f"{i:03}/x", f"{i:03}{SUFFIX}")]
+    rule(proxy, "near", near)
+    rule(proxy, "far", ["n", *(f"n{i:04}" for i in range(1500)), "n" + SUFFIX])
+    for name, names, lists in ("near", 300, 1), ("far", 1501, 4):
+        proxy.reset_counts()
+        assert len(os.listdir(m.path / name)) == names
+        assert proxy.counts()["ListObjectsV2"] <= lists + 1, name    # and the LOOKUP
+
+
+def test_a_page_that_is_cut_behind_a_folder(mount, proxy):
+    """The file at its end is left to the next page, which begins behind the folder's object."""
+    m = mount(via=proxy)
+    keys = [*(f"x{i:02}" for i in range(18)), "x" + SUFFIX, *(f"y{i:02}" for i in range(50))]
+    rule(proxy, "d", keys, page=20)
+    assert listed(m.path / "d") == names_of(keys)
+
+
+# -- what listings cost
 
 
 @pytest.mark.counts
@@ -366,7 +421,7 @@ def random_name(rng, known):
 
 
 def random_keys(rng, n):
-    """Names that begin alike; files, directories, both; one level deeper some more; odd ones."""
+    """Names that begin alike; files, directories, both, in each form; one level deeper some more; odd ones."""
     known, keys = [], set()
     while len(keys) < n:
         name = random_name(rng, known)[:60]
@@ -376,6 +431,8 @@ def random_keys(rng, n):
             keys.add(name)
         if kind > 0.5:
             keys.add(f"{name}/{rng.choice(LETTERS)}")
+        if kind > 0.9:
+            keys.add(name + SUFFIX)
         if kind > 0.95:
             keys.add(rng.choice([name * 80, name + "/", name + "//x", "./" + name, "../" + name]))
     return sorted(k for k in keys if len(k.encode()) < 900)

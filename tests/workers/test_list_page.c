@@ -257,6 +257,25 @@ static void the_end_is_cut_off(void **state)
     assert_int_equal(list_page_check(page, CAP), 0);
 }
 
+/* The next page begins behind the object, not behind the name that it is shown by: other names are
+ * between the two. */
+static void the_end_is_a_folder(void **state)
+{
+    struct list_entry e = {.type = LIST_DIR, .name = "n", .name_len = 1, .folder = true};
+    uint32_t used;
+    size_t off = 0;
+
+    (void)state;
+    list_page_begin(page, "", 1, 1);
+    assert_true(list_page_add(page, CAP, &e));
+    used = list_page_header(page)->used;
+    add_name(LIST_FILE, "o");
+    assert_true(list_page_cut(page, used, 1));
+    assert_string_equal(list_page_header(page)->next, "n_$folder$");
+    assert_true(list_page_next(page, &off, &e));
+    assert_true(e.folder && e.type == LIST_DIR);
+}
+
 /* ---- the token ---- */
 
 static void token_is_kept_behind_the_entries(void **state)
@@ -374,6 +393,7 @@ int main(void)
         cmocka_unit_test(header_must_be_whole),
         cmocka_unit_test(a_file_is_shadowed),
         cmocka_unit_test(the_end_is_cut_off),
+        cmocka_unit_test(the_end_is_a_folder),
         cmocka_unit_test(token_is_kept_behind_the_entries),
         cmocka_unit_test(starts_behind_the_last),
         cmocka_unit_test(starts_behind_long_names),

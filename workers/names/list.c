@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/names/list_folder.h"
 #include "workers/names/list_shadow.h"
 #include "workers/names/room.h"
 #include "workers/objmeta/folder.h"
@@ -46,9 +47,10 @@ struct list_load {
     bool refused;              /* the server refused a token */
     char token[S3_TOKEN_MAX];  /* token of the page before, not tried yet; "" = none */
     struct list_shadow shadow; /* files whose directory may still come; .page: in `block` */
-    bool marker;               /* the directory's own marker was listed */
-    bool shadowed;             /* the reply about the last of them: it has a directory */
-    size_t skip;               /* length of the directory's key: the name follows it */
+    struct list_folders folders;
+    bool marker; /* the directory's own marker was listed */
+    bool found;  /* by the request about the last of `shadow`, or of `folders` that are asked for */
+    size_t skip; /* length of the directory's key: the name follows it */
     char prefix[KEY_CAP];
 };
 
@@ -122,50 +124,49 @@ static void shadow_last(struct list_load *l)
     list_shadow_pop(&l->shadow);
 }
 
-static void show_entry(struct list_load *l, const struct list_entry *e)
+/* Where an entry is. */
+struct place {
+    unsigned page; /* of those that are being filled */
+    uint32_t off;
+};
+
+/* False: no room left for it. */
+static bool show_entry(struct list_load *l, const struct list_entry *e, struct place *ret)
 {
     uint32_t used = list_page_header(page_at(l, l->n_blocks - 1))->used;
     unsigned page = l->n_blocks - 1;
 
-    if (!add_entry(l, e) || e->type != LIST_FILE)
-        return;
+    if (!add_entry(l, e))
+        return false;
     if (page != l->n_blocks - 1)
         used = sizeof(struct list_header); /* it is the first entry of a new page */
-    list_shadow_push(&l->shadow, e->name, e->name_len, l->n_blocks - 1, used);
+    *ret = (struct place){.page = l->n_blocks - 1, .off = used};
+    return true;
 }
 
-/* True if a page that is being filled has this name; or the name table, from an earlier page. */
-static bool is_listed(struct list_load *l, const char *name, size_t len)
+static void show_file_or_dir(struct list_load *l, const struct list_entry *e)
 {
-    struct list_entry e;
-    bool found;
+    struct place at;
 
-    for (unsigned i = 0; i < l->n_blocks; i++) {
-        size_t off = 0;
-
-        while (list_page_next(page_at(l, i), &off, &e)) {
-            if (e.name_len == len && memcmp(e.name, name, len) == 0)
-                return true;
-        }
-    }
-    if (!l->want.page)
-        return false;
-    worker_lock(l->w);
-    found = shm_node_find(l->w->shm, l->want.node, name, len) != SHM_NIL;
-    worker_unlock(l->w);
-    return found;
+    if (show_entry(l, e, &at) && e->type == LIST_FILE)
+        list_shadow_push(&l->shadow, e->name, e->name_len, at.page, at.off);
 }
 
 /* "name_$folder$" is shown as a directory "name", unless that is listed itself: "name" and "name/"
- * are before it. */
+ * are before it. On an earlier page, perhaps: then S3 is asked. */
 static void show_folder(struct list_load *l, struct list_entry *e, size_t len)
 {
+    const char *start = l->want.page ? l->want.start : "";
+    struct place at;
+
     folders_seen(l->w, SHM_FOLDERS_SUFFIX);
-    if (!can_be_name(e->name, len) || is_listed(l, e->name, len))
+    if (!can_be_name(e->name, len) || list_folder_has(&l->folders, len))
         return;
     e->type = LIST_DIR;
+    e->folder = true;
     e->name_len = (uint16_t)len;
-    show_entry(l, e);
+    if (show_entry(l, e, &at) && strncmp(start, e->name, len) == 0)
+        list_folder_ask(&l->folders, len, at.page, at.off);
 }
 
 static void take_entry(struct list_load *l, const struct s3_list_entry *entry, size_t len, bool dir)
@@ -178,6 +179,9 @@ static void take_entry(struct list_load *l, const struct s3_list_entry *entry, s
 
     if (list_shadow_pass(&l->shadow, e.name, len, dir))
         shadow_last(l);
+    list_folder_pass(&l->folders, e.name, len);
+    if (!folder)
+        list_folder_push(&l->folders, e.name, len);
     if (key_is_reserved(l->w->conf, entry->key, entry->key_len)) {
         ; /* hidden from applications */
     } else if (folder) {
@@ -186,7 +190,7 @@ static void take_entry(struct list_load *l, const struct s3_list_entry *entry, s
         e.name_len = (uint16_t)len;
         if (entry->etag)
             snprintf(e.etag, sizeof(e.etag), "%s", entry->etag);
-        show_entry(l, &e);
+        show_file_or_dir(l, &e);
     } else {
         l->hidden++;
     }
@@ -378,18 +382,93 @@ static void list_fail(struct list_load *l, int error, const char *detail)
     list_finish(l, error);
 }
 
-/* ---- files whose directory would come after this page ---- */
+/* ---- what pages before or after this one may show ---- */
 
-static void ask_shadows(struct list_load *l);
-
-static int on_shadow_entry(void *arg, const struct s3_list_entry *entry)
+static int on_asked_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct list_load *l = arg;
 
     (void)entry;
-    l->shadowed = true;
+    l->found = true;
     return 0;
 }
+
+/* Asks for one key that begins with the name, of which `tail` is the next byte ("": the name
+ * itself). */
+static int ask_key(struct list_load *l, const char *name, size_t len, const char *tail,
+                   int (*on_entry)(void *arg, const struct s3_list_entry *entry), s3_done_fn *done)
+{
+    char key[2 * KEY_CAP];
+    struct s3_list list = {.prefix = key, .max_keys = 1, .on_entry = on_entry};
+
+    l->found = false;
+    snprintf(key, sizeof(key), "%s%.*s%s", l->prefix, (int)len, name, tail);
+    return s3_list(l->w->s3, &list, done, l, NULL);
+}
+
+static void ask_folders(struct list_load *l);
+
+/* The last of the folders is asked for no more. */
+static void folder_asked(struct list_load *l, bool shown)
+{
+    unsigned i = --l->folders.n_asked;
+
+    if (shown)
+        list_page_shadow(page_at(l, l->folders.asked[i].page), l->folders.asked[i].off);
+    ask_folders(l);
+}
+
+static int on_file_entry(void *arg, const struct s3_list_entry *entry)
+{
+    struct list_load *l = arg;
+
+    l->found |= entry->key_len == l->skip + l->folders.asked[l->folders.n_asked - 1].len;
+    return 0;
+}
+
+static void on_folder_file(void *arg, const struct s3_result *res)
+{
+    struct list_load *l = arg;
+
+    if (res->error)
+        list_fail(l, res->error, res->text);
+    else
+        folder_asked(l, l->found);
+}
+
+static void on_folder_below(void *arg, const struct s3_result *res)
+{
+    struct list_load *l = arg;
+    int r = res->error;
+
+    if (r == 0 && (l->found || res->truncated)) {
+        folder_asked(l, true);
+        return;
+    }
+    if (r == 0)
+        r = ask_key(l, l->want.start, l->folders.asked[l->folders.n_asked - 1].len, "",
+                    on_file_entry, on_folder_file);
+    if (r < 0)
+        list_fail(l, r, res->text);
+}
+
+/* One by one: is there "name/", or "name", which an earlier page has shown? Two LISTs at most for
+ * each. There is one only if the page starts among names that begin with its own. */
+static void ask_folders(struct list_load *l)
+{
+    int r = 0;
+
+    if (!l->folders.n_asked) {
+        list_finish(l, 0);
+        return;
+    }
+    r = ask_key(l, l->want.start, l->folders.asked[l->folders.n_asked - 1].len, "/", on_asked_entry,
+                on_folder_below);
+    if (r < 0)
+        list_fail(l, r, "");
+}
+
+static void ask_shadows(struct list_load *l);
 
 static void on_shadow(void *arg, const struct s3_result *res)
 {
@@ -399,36 +478,28 @@ static void on_shadow(void *arg, const struct s3_result *res)
         list_fail(l, res->error, res->text);
         return;
     }
-    if (l->shadowed || res->truncated)
+    if (l->found || res->truncated)
         shadow_last(l);
     else
         list_shadow_pop(&l->shadow);
     ask_shadows(l);
 }
 
-static int ask_shadow(struct list_load *l)
-{
-    char key[2 * KEY_CAP];
-    struct s3_list list = {.prefix = key, .max_keys = 1, .on_entry = on_shadow_entry};
-
-    l->shadowed = false;
-    snprintf(key, sizeof(key), "%s%.*s/", l->prefix, (int)l->shadow.file[l->shadow.n - 1].len,
-             l->shadow.name);
-    return s3_list(l->w->s3, &list, on_shadow, l, NULL);
-}
-
-/* One by one, the last first. There is one request per file in a listing: if its page ends before
- * its directory could come. Usually there is no such file. */
+/* Files whose directory would come after this page: one by one, the last first. There is one
+ * request per file in a listing: if its page ends before its directory could come. Usually there is
+ * no such file. */
 static void ask_shadows(struct list_load *l)
 {
-    int r = 0;
+    int r;
 
-    if (l->shadow.n)
-        r = ask_shadow(l);
+    if (!l->shadow.n) {
+        ask_folders(l);
+        return;
+    }
+    r = ask_key(l, l->shadow.name, l->shadow.file[l->shadow.n - 1].len, "/", on_asked_entry,
+                on_shadow);
     if (r < 0)
         list_fail(l, r, "");
-    else if (!l->shadow.n)
-        list_finish(l, 0);
 }
 
 /* ---- replies ----
@@ -454,6 +525,7 @@ static bool cut_page(struct list_load *l)
     for (unsigned i = 0; i < l->shadow.n && !trusts_tokens(l); i++) {
         if (l->shadow.file[i].page == page &&
             list_page_cut(page_at(l, page), l->shadow.file[i].off, LIST_CUT_MAX)) {
+            list_folder_cut(&l->folders, page, l->shadow.file[i].off);
             l->shadow.n = i;
             return true;
         }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "workers/objmeta/folder.h"
+
 #define PAGE_MAGIC UINT32_C(0x4c495354)
 #define MD5_LEN 16
 #define AFTER_ALL "\xf4\x8f\xbf\xbf" /* U+10FFFF: sorts after everything with the same beginning */
@@ -18,7 +20,8 @@ struct packed {
     uint8_t type;
     uint8_t etag_len;
     uint8_t etag_is_md5;
-    uint8_t unused[3];
+    uint8_t folder;
+    uint8_t unused[2];
 };
 
 void list_page_begin(uint8_t *buf, const char *start, uint64_t listing_ns, uint64_t page_ns)
@@ -70,6 +73,7 @@ bool list_page_add(uint8_t *buf, size_t cap, const struct list_entry *e)
                        .mtime_ns = e->mtime_ns,
                        .type = (uint8_t)e->type,
                        .name_len = e->name_len,
+                       .folder = e->folder,
                        .etag_is_md5 = pack_md5(e->etag, md5)};
     uint8_t *at = buf + h->used;
 
@@ -113,7 +117,8 @@ bool list_page_next(const uint8_t *buf, size_t *off, struct list_entry *ret)
                                .size = p.size,
                                .mtime_ns = p.mtime_ns,
                                .name = (const char *)buf + at + sizeof(p),
-                               .name_len = p.name_len};
+                               .name_len = p.name_len,
+                               .folder = p.folder};
     tail = buf + at + sizeof(p) + p.name_len;
     if (p.etag_is_md5)
         unpack_md5(tail, ret->etag);
@@ -158,6 +163,21 @@ void list_page_shadow(uint8_t *buf, uint32_t off)
     buf[off + offsetof(struct packed, type)] = LIST_SHADOWED;
 }
 
+/* The page ends with this entry. */
+static void end_at_entry(uint8_t *buf, const struct list_entry *e)
+{
+    char name[LIST_NAME_MAX + FOLDER_SUFFIX_LEN];
+    size_t len = e->name_len;
+
+    if (!e->folder || len > LIST_NAME_MAX) {
+        list_page_end_at(buf, e->name, len, e->type == LIST_DIR);
+        return;
+    }
+    memcpy(name, e->name, len);
+    memcpy(name + len, FOLDER_SUFFIX, FOLDER_SUFFIX_LEN);
+    list_page_end_at(buf, name, len + FOLDER_SUFFIX_LEN, false);
+}
+
 bool list_page_cut(uint8_t *buf, uint32_t off, unsigned max)
 {
     struct list_header *h = (struct list_header *)buf;
@@ -171,7 +191,7 @@ bool list_page_cut(uint8_t *buf, uint32_t off, unsigned max)
         return false;
     h->used = off;
     h->n = n;
-    list_page_end_at(buf, e.name, e.name_len, e.type == LIST_DIR);
+    end_at_entry(buf, &e);
     return true;
 }
 

@@ -36,6 +36,7 @@ struct list_entry {
     int64_t mtime_ns;
     const char *name; /* in the page, not NUL-terminated */
     uint16_t name_len;
+    bool folder; /* a directory that is listed as "name_$folder$" (workers/objmeta/folder.h) */
     char etag[72];
 };
 
