@@ -1,7 +1,9 @@
 """A directory without a marker stays when its last entry is taken: then it gets the marker that mkdir puts, if a fresh
 listing shows that it was the last. One request, in that case only."""
 
+import concurrent.futures
 import os
+import random
 import shutil
 import subprocess
 
@@ -160,6 +162,107 @@ def test_what_somebody_else_has_put_meanwhile(mount, proxy, bucket, puts):
     bucket.put(m.key("d/b.txt"), b"x")
     assert puts(os.unlink, m.path / "d/a.txt") == 0
     assert os.listdir(m.path / "d") == ["b.txt"]
+
+
+# -- more names than are known: as beyond 16 pages, or beyond the name table
+
+
+MANY = [f"{i:03}" for i in range(40)]
+
+
+@pytest.fixture
+def many(mount, proxy, variant, bucket):
+    """A mount whose listings of d are more than 16 pages, and too old as soon as they are there."""
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": "1ms",
+                                               "STATEPROXY_DIRECTORIES_ENTRY_TTL": "1ms"})
+    bucket.put_many((m.key("d/" + name), b"x") for name in MANY)
+    proxy.add_rule("list", op="ListObjectsV2", key="p/d/", page=3)
+    return m
+
+
+@pytest.mark.parametrize("command", [("rm", ["-r"], []), ("find", [], ["-delete"])], ids=["rm", "find"])
+def test_a_large_directory_is_removed(many, bucket, command):
+    subprocess.run([command[0], *command[1], many.path / "d", *command[2]], check=True, timeout=60)
+    assert not bucket.list() and not os.path.lexists(many.path / "d")
+    many.check()
+
+
+def test_directories_in_a_large_one_are_removed(many, bucket):
+    for name in MANY[:20]:
+        bucket.delete(many.key("d/" + name))
+        bucket.put(many.key(f"d/{name}/f"), b"x")
+    subprocess.run(["rm", "-r", many.path / "d"], check=True, timeout=60)
+    assert not bucket.list() and not os.path.lexists(many.path / "d")
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards", "random", "at once"])
+def test_a_large_directory_stays(many, bucket, puts, order):
+    """With one PUT, in whatever order its names go."""
+    names = sorted(os.listdir(many.path / "d"), reverse=order == "backwards")
+    assert len(names) == len(MANY)
+    if order == "random":
+        random.Random(3).shuffle(names)
+
+    def remove():
+        with concurrent.futures.ThreadPoolExecutor(8 if order == "at once" else 1) as pool:
+            list(pool.map(os.unlink, [many.path / "d" / name for name in names]))
+    assert puts(remove) == 1
+    assert bucket.list() == {many.key("d/"): 0} and os.listdir(many.path / "d") == []
+    many.check()
+
+
+@pytest.mark.parametrize("last", [MANY[0], MANY[-1], "of others", "by another name"])
+def test_the_last_of_a_large_directory(many, bucket, puts, last):
+    """Whichever it is; one that somebody else has put meanwhile; one that was renamed."""
+    os.listdir(many.path / "d")
+    if last == "of others":
+        bucket.put(many.key("d/" + last), b"x")
+    if last == "by another name":
+        os.rename(many.path / "d" / MANY[-1], many.path / "d" / last)
+    for name in os.listdir(many.path / "d"):
+        if name != last:
+            os.unlink(many.path / "d" / name)
+    assert bucket.list() == {many.key("d/" + last): 1}
+    assert puts(os.unlink, many.path / "d" / last) == 1
+    assert bucket.list() == {many.key("d/"): 0}
+
+
+@pytest.mark.counts
+def test_what_removing_a_large_directory_costs(mount, proxy, bucket):
+    """A few LISTs more, in whatever order."""
+    m = mount(via=proxy, env=LONG)
+    names = [f"{i:03}" for i in range(120)]
+    bucket.put_many((m.key("d/" + name), b"x") for name in names)
+    number = proxy.add_rule("list", op="ListObjectsV2", key="p/d/", page=6)
+    assert len(os.listdir(m.path / "d")) == len(names)
+    proxy.remove_rule(number)
+    proxy.wait_idle()
+    proxy.reset_counts()
+    for name in reversed(names):
+        os.unlink(m.path / "d" / name)
+    proxy.wait_idle()
+    assert len(proxy.log(op="ListObjectsV2", key="p/d/")) < 60
+    assert bucket.list() == {m.key("d/"): 0}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("op", ["ListObjectsV2", "PutObject"])
+def test_killed_workers_keep_a_large_one(many, bucket, proxy, op, when):
+    """While S3 is asked what is left, and while the marker is put."""
+    os.listdir(many.path / "d")
+    for name in MANY[:-1]:
+        os.unlink(many.path / "d" / name)
+    assert os.path.lexists(many.path / "d" / MANY[-1])
+    proxy.clear_rules()
+    proxy.hold("h", op=op, key="p/d/", when=when, times=1)
+    remover = subprocess.Popen(["rm", many.path / "d" / MANY[-1]])
+    proxy.wait_held("h")
+    dead = many.kill_workers()
+    many.wait_workers(2, without=dead)
+    proxy.release("h")
+    assert remover.wait(60) == 0
+    assert bucket.list() == {many.key("d/"): 0}
+    many.check()
 
 
 def removed_while_workers_die(m, proxy, bucket, when, *command):

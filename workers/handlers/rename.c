@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "workers/names/dir_keep.h"
+#include "workers/names/dir_witness.h"
 #include "workers/op/hold.h"
 #include "workers/op/sequence.h"
 #include "workers/op/validity.h"
@@ -122,10 +123,16 @@ void rename_finish(struct op *op, int error)
 
 void rename_keep_dir(struct op *op)
 {
-    if (rename_args_of(op).new_dir_id == op->rec->node_id)
-        op_step_done(op, 0); /* the new name is in it */
-    else
-        dir_keep(op, rename_args_of(op).name, rename_args_of(op).len);
+    struct rename_args a = rename_args_of(op);
+
+    if (a.new_dir_id != op->rec->node_id) {
+        dir_keep(op, a.name, a.len);
+        return;
+    }
+    worker_lock(op->w); /* the new name is in it */
+    dir_witness_gone(op->w, op_node(op), a.name, a.len);
+    worker_unlock(op->w);
+    op_step_done(op, 0);
 }
 
 int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP])

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/names/dir_witness.h"
 #include "workers/names/list_folder.h"
 #include "workers/names/list_shadow.h"
 #include "workers/names/room.h"
@@ -331,6 +332,44 @@ static void end_listing(struct list_load *l, bool interned, bool last)
     worker_unlock(w);
 }
 
+/* The last name that the page shows. */
+static bool last_shown(struct list_load *l, struct list_entry *ret)
+{
+    struct list_entry e;
+    bool any = false;
+
+    for (unsigned i = l->n_blocks; i-- && !any;) {
+        size_t off = 0;
+
+        while (list_page_next(page_at(l, i), &off, &e)) {
+            if (e.type != LIST_SHADOWED)
+                *ret = e;
+            any |= e.type != LIST_SHADOWED;
+        }
+    }
+    return any;
+}
+
+/* A program that removes all names does so in the order of the listing, or in none: so the last
+ * name stays longest. */
+static void note_witness(struct list_load *l)
+{
+    struct worker *w = l->w;
+    struct list_entry e = {0};
+    bool any = last_shown(l, &e);
+    const struct shm_node *n;
+
+    worker_lock(w);
+    n = shm_node_at(w->shm, l->want.node);
+    if (n->state != SHM_NODE_LIVE || !(n->flags & SHM_NODE_DIR))
+        ; /* nobody has it open any more */
+    else if (n->content != l->node_content)
+        dir_witness_unsure(w, l->want.node);
+    else if (any || l->want.page == 0)
+        dir_witness_is(w, l->want.node, e.name, e.name_len);
+    worker_unlock(w);
+}
+
 static void tell_hidden(struct list_load *l)
 {
     if (!l->hidden)
@@ -348,6 +387,7 @@ static void complete_pages(struct list_load *l)
     bool interned;
 
     tell_hidden(l);
+    note_witness(l);
     interned = intern_pages(l);
     ((struct list_header *)(void *)page_at(l, l->n_blocks - 1))->last = l->last;
     end_listing(l, interned, l->last);

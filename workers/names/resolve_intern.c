@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "shm/shm_session.h"
 #include "workers/cas/cas.h"
+#include "workers/names/dir_witness.h"
 #include "workers/names/resolve.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
@@ -194,8 +195,10 @@ int64_t resolve_intern(struct worker *w, uint32_t dir, const char *name, size_t 
         return moves_now(n, node);
     if (n)
         leave_name(w, node, res);
-    if (res->kind == RESOLVE_NONE)
+    if (res->kind == RESOLVE_NONE) {
+        dir_witness_gone(w, dir, name, len);
         return nothing_there(w, node);
+    }
     if (!res->not_modified)
         return resolve_intern_intern(w, dir, name, len, node, known, res);
     if (!n || strcmp(n->etag, known->etag) != 0)
