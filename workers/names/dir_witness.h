@@ -27,8 +27,8 @@ void dir_witness_is(struct worker *w, uint32_t dir, const char *name, size_t len
 /* The name was removed, or may have been: if it was the witness, that is lost. */
 void dir_witness_gone(struct worker *w, uint32_t dir, const char *name, size_t len);
 
-/* The directory was listed, but names may have been removed meanwhile. The witness stays; where there
- * was none, it is lost. */
+/* The directory was listed, but names may have been removed meanwhile. The witness stays; where
+ * there was none, it is lost. */
 void dir_witness_unsure(struct worker *w, uint32_t dir);
 
 #endif
