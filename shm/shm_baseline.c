@@ -337,13 +337,10 @@ void shm_baseline_recall(struct shm *shm, const struct shm_baseline_key *key,
     b->value.flags = flags | (now->flags & SHM_BASELINE_LINEAGE);
 }
 
-void shm_baseline_forget_written(struct shm *shm, const struct shm_baseline_key *key,
-                                 const struct shm_baseline_who *who)
+bool shm_baseline_evicted(struct shm *shm, const struct shm_baseline_key *key,
+                          const struct shm_baseline_who *who)
 {
-    const struct shm_trace *t = entries(shm) ? shm_trace_find(shm, key, who) : NULL;
-
-    if (t && !(t->flags & SHM_BASELINE_READ))
-        shm_trace_drop(shm, key, who);
+    return entries(shm) && !*baseline_find(shm, key, who) && shm_trace_find(shm, key, who);
 }
 
 static bool is_later(uint32_t a, uint32_t b)

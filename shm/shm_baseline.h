@@ -114,9 +114,9 @@ void shm_baseline_recall(struct shm *shm, const struct shm_baseline_key *key,
                          const struct shm_baseline_who *who, const struct shm_baseline_value *now,
                          bool exact);
 
-/* An evicted baseline of `who` that was not read, only written, is forgotten. */
-void shm_baseline_forget_written(struct shm *shm, const struct shm_baseline_key *key,
-                                 const struct shm_baseline_who *who);
+/* True if `who` had a baseline that was evicted, and there is a trace of it. */
+must_use bool shm_baseline_evicted(struct shm *shm, const struct shm_baseline_key *key,
+                                   const struct shm_baseline_who *who);
 
 /* What `who` expects of the key; KNOWN fills *ret, and counts as a use. DROPPED: ret->flags are
  * those that it had, as far as is known, and ret->etag is empty. */

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from harness.connector import Connector
 from test_cas import CAS
 
 FILES = 60                  # more than have room
@@ -19,6 +20,12 @@ def m(mount, bucket):
     m = mount(variant=CAS, env={"STATEPROXY_CAS_BASELINES": 64})
     put_all(bucket, m, "one")
     return m
+
+
+@pytest.fixture
+def m_and_connector(mount, scratch):
+    m = mount(variant=CAS, env={"STATEPROXY_CAS_BASELINES": 64, "CONNECTOR_SOCKET": scratch / "c"})
+    return m, Connector(scratch / "c")
 
 
 def content(i, text):
@@ -47,6 +54,14 @@ def reads(a, path, i, text):
 
 def writes(a, path, i, text):
     a.write_all(path, content(i, text))
+
+
+def reads_any(a, path, i):
+    a.read_all(path)
+
+
+def unlinks(a, path, i):
+    a.unlink(path)
 
 
 def renames(a, path, i, text):
@@ -82,13 +97,58 @@ def test_one_process_reads_and_another_writes(m, actor, bucket, how):
 
 
 def test_two_write_all(m, actor, bucket):
-    """As `cp -r` does, twice: nobody reads. A conflict is told once."""
+    """As `cp -r` does, twice: nobody reads."""
     assert not each(actor(), m, writes, "two")
     assert not each(actor(), m, writes, "three")
     foreign(bucket, m)
     b = actor()
     assert each(b, m, writes, "four") == CONFLICTS
-    assert not each(b, m, writes, "five")
+    assert each(b, m, writes, "five") == CONFLICTS      # until they are read again
+    for i in CHANGED:
+        assert b.read_all(m.path / "d" / f"f{i}") == b"theirs"
+    assert not each(b, m, writes, "six")
+    m.check()
+
+
+def test_a_conflict_of_one_is_no_leave_for_others(m, actor, bucket):
+    """What W is refused does not make the baseline of the mount, which is of another version, go."""
+    w, x, y = actor(), actor(), actor()
+    path = m.path / "d/f1"
+    w.write_all(path, b"A")
+    x.write_all(path, b"C")
+    assert not each(actor(), m, reads_any)          # all are evicted
+    bucket.put(m.key("d/f1"), b"D")
+    fd = w.open(path, os.O_WRONLY | os.O_TRUNC)
+    w.write(fd, b"again")
+    for call in (w.fsync, w.close):
+        with pytest.raises(FileExistsError):
+            call(fd)
+    with pytest.raises(FileExistsError):
+        y.write_all(path, b"blind")
+    assert bucket.get(m.key("d/f1")) == b"D"
+    m.check()
+
+
+def test_unlink_all(m, actor, bucket):
+    """A process that made more files than are remembered removes them; what others have put there
+    since stays."""
+    a = actor()
+    assert not each(a, m, writes, "two")
+    foreign(bucket, m)
+    assert each(a, m, unlinks) == CONFLICTS
+    assert set(bucket.list(m.key("d/f"))) == {m.key(f"d/f{i}") for i in CHANGED}
+    m.check()
+
+
+def test_the_connector(m_and_connector, bucket):
+    m, con = m_and_connector
+    put_all(bucket, m, "one")
+    for i in range(FILES):
+        assert con.get(f"d/f{i}").body == content(i, "one")
+    foreign(bucket, m)
+    failed = [i for i in range(FILES) if con.put(f"d/f{i}", content(i, "two")).status != 204]
+    assert set(failed) >= set(CHANGED)
+    assert all(bucket.get(m.key(f"d/f{i}")) == b"theirs" for i in CHANGED)
     m.check()
 
 

@@ -300,3 +300,15 @@ def test_attributes_at_the_first_stat(mount, proxy, bucket, counted, variant):
     assert counted(os.stat, m.path / "d") == {"ListObjectsV2": 1, "HeadObject": 1}
     st = os.stat(m.path / "d")
     assert (st.st_mode, st.st_mtime) == (0o40700, 1500000000)
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_the_mode_of_a_marker_with_content(mount, minio, bucket_at, variant):
+    """(Not every server takes such an object.) It is copied onto itself, as a file."""
+    b = bucket_at(minio)
+    m = mount(variant=variant, s3=b, via=b.endpoint)
+    b.put(m.key("d/"), b"content")
+    b.put(m.key("d/x"), b"x")
+    os.chmod(m.path / "d", 0o700)
+    assert os.stat(m.path / "d").st_mode & 0o777 == 0o700
+    assert b.get(m.key("d/")) == b"content"

@@ -110,3 +110,21 @@ def test_a_change_of_mode_meanwhile(m, actor, proxy, bucket):
     assert os.stat(m.path / "f").st_mode & 0o777 == 0o600
     assert bucket.get(m.key("f")) == b"mine"
     m.check()
+
+
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+def test_removed_with_readers_on_many_nodes(m, actor, proxy, bucket, how):
+    a, data = actor(), pattern(LARGE)
+    bucket.put(m.key("f"), data)
+    fds = [os.open(m.path / "f", os.O_RDONLY)]
+    for _ in range(8):
+        fds.append(append_and_look(m, a, proxy, lambda: os.open(m.path / "f", os.O_RDONLY)))
+    if how == "rename":
+        a.write_all(m.path / "new", b"new", os.O_CREAT)
+        a.rename(m.path / "new", m.path / "f")
+    else:
+        a.unlink(m.path / "f")
+    for fd in fds:
+        assert os.pread(fd, 4096, LARGE // 2) == data[LARGE // 2:][:4096]
+        os.close(fd)
+    m.check()

@@ -352,13 +352,13 @@ static void test_traces_follow(void **state)
     assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_DROPPED);
     recall(shm, 1, 1, 8, NULL);
     assert_int_equal(get(shm, 1, 1, &v), SHM_BASELINE_KNOWN);
+    assert_int_equal(get(shm, 3, 1, &v), SHM_BASELINE_DROPPED);
+    assert_int_equal(v.flags, 0);
     fx_lock(shm);
-    shm_baseline_forget_written(shm, &k, &who);
-    k = key_no(shm, 2);
-    shm_baseline_forget_written(shm, &k, &who);
+    assert_true(shm_baseline_evicted(shm, &k, &who));
+    k = key_no(shm, 1); /* recalled */
+    assert_false(shm_baseline_evicted(shm, &k, &who));
     fx_unlock(shm);
-    assert_int_equal(get(shm, 3, 1, &v), SHM_BASELINE_NONE);
-    assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_DROPPED);
     forget(shm, 2, 1);
     assert_int_equal(get(shm, 2, 1, &v), SHM_BASELINE_NONE);
     fx_check(shm);

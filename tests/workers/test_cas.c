@@ -414,9 +414,13 @@ static void test_dropped(void **state)
     reads(fx, OLD(1), "\"e\"");
     drop_baselines(fx);
     assert_baseline(fx, OLD(1), "dropped");
-    open_expects(fx, by(fx, OLD(1)), "\"e\"", TRUNC, "refused");
-    open_expects(fx, by(fx, OLD(1)), "\"e\"", PLAIN, "refused");
-    open_expects(fx, by(fx, OLD(1)), "\"e\"", APPEND, "\"e\"");
+    open_expects(fx, by(fx, OLD(1)), "\"new\"", TRUNC, "refused");
+    open_expects(fx, by(fx, OLD(1)), "\"new\"", PLAIN, "refused");
+    open_expects(fx, by(fx, OLD(1)), "\"new\"", APPEND, "\"new\"");
+    open_expects(fx, by(fx, OLD(1)), "\"e\"", PLAIN, "\"e\""); /* it is recognised */
+    drop_baselines(fx);
+    open_expects(fx, by(fx, OLD(1)), "\"e\"", TRUNC, "\"e\"");
+    drop_baselines(fx);
     reads(fx, OLD(1), "\"e\"");
     open_expects(fx, by(fx, OLD(1)), "\"e\"", PLAIN, "\"e\"");
 }

@@ -101,7 +101,7 @@ static void on_stored(void *arg, const struct s3_result *res)
     st->op->s3 = NULL;
     worker_lock(w);
     n = shm_node_edit(w->shm, st->op->rec->node);
-    is_same = strcmp(n->etag, st->node.etag) == 0;
+    is_same = (n->flags & SHM_NODE_DIR) || strcmp(n->etag, st->node.etag) == 0;
     if (res->error == 0 && is_same) {
         char was[SHM_ETAG_MAX];
 

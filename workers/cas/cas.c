@@ -239,6 +239,8 @@ static const char *version_now(struct op *op, const struct shm_session *s,
 {
     if (s->expect.absent)
         return "";
+    if (how->version)
+        return how->version;
     return how->truncate ? shm_node_at(op->w->shm, s->node)->etag : s->expect.etag;
 }
 
@@ -416,26 +418,6 @@ void cas_conflict(struct worker *w, uint32_t session, const char *key, bool abse
     }
 }
 
-/* Evicted baselines that were only written are dropped like those that are there; that of the mount
- * if it was the one that ruled. */
-static void forget_written(struct worker *w, const struct shm_baseline_key *k,
-                           const struct shm_session *s)
-{
-    bool mounts = !s->parent.tgid;
-    struct shm_baseline_value v;
-
-    for (int i = 0; i < SHM_SESSION_PIDS; i++) {
-        struct shm_baseline_who who = who_of(&s->pids[i]);
-
-        if (!who.tgid)
-            continue;
-        mounts &= shm_baseline_get(w->shm, k, &who, &v) == SHM_BASELINE_NONE;
-        shm_baseline_forget_written(w->shm, k, &who);
-    }
-    if (mounts)
-        shm_baseline_forget_written(w->shm, k, &the_mount);
-}
-
 void cas_refused(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -446,7 +428,6 @@ void cas_refused(struct worker *w, uint32_t session)
     if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
-    forget_written(w, &k, s);
     if (!is_blind(w, &k, &s->parent, &v) ||
         shm_baseline_get(w->shm, &k, &the_mount, &v) != SHM_BASELINE_KNOWN)
         return;
@@ -534,6 +515,9 @@ void cas_may_be_removed(struct op *op, const char *key, const char *etag)
         is_leaving(op->w, &k, &op->caller.up[i], etag);
 }
 
+/* An ETag that no version has. */
+#define FORGOTTEN "\"forgotten\""
+
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
 {
     struct shm_baseline_key k = name_key(op->w, key);
@@ -543,6 +527,18 @@ void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX])
     if (op->caller.self.tgid &&
         shm_baseline_get(op->w->shm, &k, &op->caller.self, &v) == SHM_BASELINE_KNOWN)
         memcpy(ret, v.etag, SHM_ETAG_MAX);
+}
+
+void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[SHM_ETAG_MAX])
+{
+    struct shm_baseline_key k = name_key(op->w, key);
+
+    if (*etag)
+        recall(op, &k, etag);
+    cas_own_etag(op, key, ret);
+    if (*etag && !*ret && op->caller.self.tgid &&
+        shm_baseline_evicted(op->w->shm, &k, &op->caller.self))
+        shm_etag_copy(ret, FORGOTTEN);
 }
 
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])

@@ -123,6 +123,10 @@ void cas_may_be_removed(struct op *op, const char *key, const char *etag);
 /* Under shm->meta. The ETag that the caller last read or wrote; "" if there is none. */
 void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
 
+/* The same where the key has version `etag` now, as far as is known ("": nothing is). If the caller
+ * knew another one, which has been evicted, it is an ETag that no version has. */
+void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[SHM_ETAG_MAX]);
+
 #define CAS_NO_ID "-" /* in place of a write-id: the version is known to have none */
 
 /* Under shm->meta. The write-id of this version, "" if it has none or is unknown. Empty files all

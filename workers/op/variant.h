@@ -22,6 +22,8 @@ struct session_start {
     bool truncate; /* the old content is dropped */
     bool append;   /* O_APPEND: builds on whatever version is loaded */
     bool excl;     /* O_EXCL: the key must be absent */
+    /* the version that the key has, "" = unknown; NULL: that of the session's node */
+    const char *version;
 };
 
 /* The version that the DELETE of an unlink refers to. */

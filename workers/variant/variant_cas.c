@@ -47,10 +47,11 @@ static void cas_unlink_target(struct op *op, uint32_t node, const char *key,
                               struct delete_target *ret)
 {
     struct worker *w = op->w;
+    const char *now = node == SHM_NIL ? "" : shm_node_at(w->shm, node)->etag;
 
     *ret = (struct delete_target){.strict = true};
     if (!cas_is_link(w, node))
-        cas_own_etag(op, key, ret->etag);
+        cas_own_etag_of(op, key, now, ret->etag);
     if (*ret->etag)
         cas_id(op, key, ret->etag, ret->id);
     else if (node != SHM_NIL)

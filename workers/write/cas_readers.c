@@ -22,6 +22,12 @@ static bool is_needed(struct worker *w, const struct shm_node *n)
     return !fetch_is_whole(w, n);
 }
 
+/* Under shm->meta. Readers on many nodes leave half of the sessions to those who write. */
+static bool readers_have_room(struct worker *w)
+{
+    return w->shm->sessions->live < w->shm->header->sizes.sessions / 2;
+}
+
 /* Under shm->meta. The name gets another node of the same version. */
 static void step_aside(struct worker *w, uint32_t node)
 {
@@ -62,7 +68,8 @@ void cas_keep_readers(struct worker *w, uint32_t named)
     while (kept < KEPT_MAX && (at = shm_node_next_of_name(w->shm, at, named)) != SHM_NIL) {
         const struct shm_node *n = shm_node_at(w->shm, at);
 
-        if (!is_needed(w, n) || !shm_etag_same(n->etag, shm_node_at(w->shm, named)->etag))
+        if (!is_needed(w, n) || !shm_etag_same(n->etag, shm_node_at(w->shm, named)->etag) ||
+            (at != named && !readers_have_room(w)))
             continue;
         if (!keep_node(w, at))
             return;

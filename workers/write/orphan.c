@@ -43,6 +43,7 @@ static void keep_resume(struct op *op)
     uint32_t waits;
 
     worker_lock(w);
+    cas_keep_readers(w, shm_node_named(w->shm, k->node));
     waits =
         cas_readers_wait(w, shm_node_at(w->shm, k->node)->parent, shm_node_name(w->shm, k->node),
                          shm_node_at(w->shm, k->node)->name_len);

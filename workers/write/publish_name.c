@@ -5,7 +5,7 @@
 
 /* Nodes that one critical section can change. There is more than one only after the name's was
  * replaced (by an answer that was faster), or where a process reads through its own. */
-#define GROWN_MAX 32
+#define GROWN_MAX 16
 
 /* Under shm->meta. True if the node has readers of the replaced version, and everything that
  * changed is beyond what they have: a log was appended to. (Not after a rename: that brings another

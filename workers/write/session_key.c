@@ -41,6 +41,7 @@ static int session_key_begin(struct op *op, const char *key, bool exclusive)
     struct shm_version v = {
         .local = true, .mode = SHM_MODE_UNSET, .uid = SHM_MODE_UNSET, .gid = SHM_MODE_UNSET};
     int64_t node = shm_node_private(shm, SHM_ROOT, NO_NAME, strlen(NO_NAME), &v, 0), idx;
+    char known[SHM_ETAG_MAX];
     struct shm_session *s;
 
     if (node < 0)
@@ -51,8 +52,10 @@ static int session_key_begin(struct op *op, const char *key, bool exclusive)
     shm_session_set_key(shm, (uint32_t)idx, key);
     s = shm_session_edit(shm, (uint32_t)idx);
     s->expect.absent = exclusive;
-    op->w->variant->session_begins(op, (uint32_t)idx,
-                                   (struct session_start){.truncate = true, .excl = exclusive});
+    names_known_etag(op->w, key, known);
+    op->w->variant->session_begins(
+        op, (uint32_t)idx,
+        (struct session_start){.truncate = true, .excl = exclusive, .version = known});
     hint(op->w, s, key);
     note_caller(op, (uint32_t)idx);
     op_edit(op)->session = (uint32_t)idx;
