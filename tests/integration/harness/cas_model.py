@@ -242,7 +242,7 @@ class Model:
                        else self.expected_of_new_content(process, key))
             base = expects if expects != ANY else there
             return Session(process, key, expects, base, "", dirty=True, emptied=True,
-                           guessed=there != ABSENT and expects == ANY)
+                           guessed=there != ABSENT)
         refused = not append and self.is_outdated(self.own_baseline(process, key), there)
         return Session(process, key, REFUSED if refused else there, there, content_of(there))
 
