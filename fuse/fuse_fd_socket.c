@@ -2,6 +2,7 @@
 #include "fuse/fuse_fd_socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,15 +17,25 @@
 #define PIECE_BYTES 4096
 #define ROOM_FDS 2 /* descriptors that one piece has room for: of more the kernel says so */
 
-/* Waits for `events` of `fd` (-1: only for the time). 1: they are there; 0: it is time; -errno with
- * *err. */
+/* Milliseconds for poll(2), rounded up. */
+static int ms_until(uint64_t until_ns)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t ms = until_ns > now ? (until_ns - now) / NS_PER_MS + 1 : 0;
+
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/* Waits for `events` of `fd` (-1: only for the time). 1: they are there, which is looked at once
+ * even if it is time already; 0: it is time; -errno with *err. */
 static int await(int fd, short events, uint64_t until_ns, int stop_fd, struct err *err)
 {
     struct pollfd p[] = {{.fd = stop_fd, .events = POLLIN}, {.fd = fd, .events = events}};
-    uint64_t now = clock_mono_ns();
+    int ms, n;
 
-    while (now < until_ns) {
-        int n = poll(p, 2, (int)((until_ns - now) / NS_PER_MS + 1));
+    do {
+        ms = ms_until(until_ns);
+        n = poll(p, 2, ms);
 
         if (n < 0 && errno != EINTR)
             return err_set(err, errno, "poll: %s", strerror(errno));
@@ -32,8 +43,7 @@ static int await(int fd, short events, uint64_t until_ns, int stop_fd, struct er
             return err_set(err, ECANCELED, "asked to end");
         if (n > 0)
             return 1;
-        now = clock_mono_ns();
-    }
+    } while (n < 0 || ms > 0);
     return 0;
 }
 
@@ -50,10 +60,15 @@ static int try_connect(const struct sockaddr_un *addr, int *ret_fd)
     return 0;
 }
 
+static bool is_denied(int r)
+{
+    return r == -EACCES || r == -EPERM;
+}
+
 /* (EAGAIN: its queue is full.) */
 static bool may_come(int r)
 {
-    return r == -ENOENT || r == -ECONNREFUSED || r == -EAGAIN || r == -EACCES || r == -EPERM;
+    return r == -ENOENT || r == -ECONNREFUSED || r == -EAGAIN || is_denied(r);
 }
 
 static const char *what_is_there(int r)
@@ -66,7 +81,7 @@ static const char *what_is_there(int r)
 
 static int not_connected(int r, const char *path, struct err *err)
 {
-    if (r == -EACCES || r == -EPERM)
+    if (is_denied(r))
         return err_set(err, EACCES, "%s: permission denied to user %u", path, (unsigned)geteuid());
     return err_set(err, may_come(r) ? ETIMEDOUT : -r, "%s: %s", path, what_is_there(r));
 }
@@ -75,19 +90,22 @@ int fuse_fd_connect(const char *path, uint64_t deadline_ns, int stop_fd, int *re
                     struct err *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    uint64_t start = clock_mono_ns(), now = start;
+    uint64_t now = clock_mono_ns(), denied_since = 0; /* 0 = it was not, the last time */
     int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 
     if (n < 0 || (size_t)n >= sizeof(addr.sun_path))
         return err_set(err, ENAMETOOLONG, "%s: too long for a socket", path);
     for (;;) {
         int r = try_connect(&addr, ret_fd);
-        bool denied = r == -EACCES || r == -EPERM;
 
         if (r == 0)
             return 0;
+        if (!is_denied(r))
+            denied_since = 0;
+        else if (!denied_since)
+            denied_since = now;
         if (!may_come(r) || now >= deadline_ns ||
-            (denied && now - start >= FUSE_FD_DENIED_MS * NS_PER_MS))
+            (denied_since && now - denied_since >= FUSE_FD_DENIED_MS * NS_PER_MS))
             return not_connected(r, path, err);
         r = await(-1, 0, now + FUSE_FD_RETRY_MS * NS_PER_MS, stop_fd, err);
         if (r < 0)

@@ -15,13 +15,15 @@
 #define FUSE_FD_MESSAGE_MAX (64u << 10) /* bytes of the message */
 #define FUSE_FD_MESSAGE_MS 30000        /* from the connection to its end */
 #define FUSE_FD_RETRY_MS 50             /* between two tries to connect */
-#define FUSE_FD_DENIED_MS 1000          /* EACCES: the driver may be about to change the owner */
+#define FUSE_FD_DENIED_MS                                                                          \
+    1000 /* since the first EACCES: the driver may be about to change
+                                         * the owner */
 
 /* Connects to `path`; tries again while nobody listens there. 0 and *ret_fd (close-on-exec,
  * non-blocking; the caller closes it), or -errno with *err:
  *
  *   -ETIMEDOUT  nobody has listened there by the deadline; *err says what was there
- *   -EACCES     the socket belongs to another user
+ *   -EACCES     the socket belongs to another user, and has for FUSE_FD_DENIED_MS
  *   -ECANCELED  asked to end
  *   what connect(2) met otherwise */
 must_use int fuse_fd_connect(const char *path, uint64_t deadline_ns, int stop_fd, int *ret_fd,

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import pytest
 
@@ -139,6 +140,30 @@ def test_the_socket_comes_late(pod, protocol):
     m.wait_ready()
     driver.finish()
     (m.path / "new").write_bytes(b"text")
+    stop(m, driver)
+
+
+def switches(pid):
+    """How often it has gone to sleep."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(x.split()[1]) for x in f if x.startswith("voluntary_ctxt_switches"))
+
+
+@pytest.mark.parametrize("protocol", ["meta-fuse", "gcsfuse"])
+def test_the_socket_comes_late_and_its_owner_later(pod, protocol):
+    """Denied once, after it has waited for longer than it may be denied (FUSE_FD_DENIED_MS)."""
+    def denied_once():
+        before = switches(m.proc.pid)
+        util.wait_until(lambda: m.proc.poll() is not None or switches(m.proc.pid) >= before + 3,
+                        what="the daemon to try again")
+
+    m, driver = pod(protocol, before_chown=denied_once)
+    m.start(ready=False)
+    util.wait_until(lambda: "waiting for the CSI driver" in m.log(), what="the daemon to wait")
+    time.sleep(1.1)
+    driver.publish()
+    m.wait_ready()
+    driver.finish()
     stop(m, driver)
 
 

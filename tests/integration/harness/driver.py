@@ -42,10 +42,11 @@ class Driver:
     """`folder`: where the socket is, and files beside it; `path`: the socket. `target`: what it mounts.
 
     message: the text (bytes), instead of what the driver says. pieces: into how many it is cut, with a
-    pause before each. give: the descriptors that go with the first piece, from that of the mount."""
+    pause before each. give: the descriptors that go with the first piece, from that of the mount.
+    before_chown: called when it listens, and the socket is not yet the daemon's."""
 
     def __init__(self, protocol, folder, target, bucket, message=None, pieces=1, give=lambda fd: [fd],
-                 wait=20.0):
+                 before_chown=None, wait=20.0):
         self.protocol, self.folder, self.target = protocol, pathlib.Path(folder), target
         self.path = self.folder / {"mountpoint": "mount.sock"}.get(protocol, "socket")
         said = {"meta-fuse": {"volumeName": "data"},
@@ -53,7 +54,7 @@ class Driver:
                 "mountpoint": {"bucketName": bucket, "args": ["--allow-other", "--region=us-east-1"],
                                "env": ["AWS_REGION=us-east-1", "AWS_ROLE_ARN=arn:secret"]}}[protocol]
         self.message = json.dumps(said).encode() if message is None else message
-        self.pieces, self.give = pieces, give
+        self.pieces, self.give, self.before_chown = pieces, give, before_chown
         self.wait = wait * SLOW
         self.listener = self.thread = self.error = None
         os.chown(self.folder, USER, USER)
@@ -88,6 +89,8 @@ class Driver:
         self.listener.bind(os.fspath(self.path))
         self.listener.settimeout(self.wait)
         self.listener.listen(16)
+        if self.before_chown:
+            self.before_chown()
         os.chown(self.path, USER, USER)
 
     def _accept(self):
