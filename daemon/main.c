@@ -42,6 +42,7 @@ static struct sandbox sandbox;
 static struct fuse_mount mount;
 static struct driver driver = {.listen_fd = -1};
 static char last_failure[ERR_TEXT_MAX]; /* of daemon_fail */
+static bool driver_comes_again;         /* of mount_gone */
 static const char *config_file;         /* --config; NULL = none */
 static int record_fd = -1;              /* --take-over; -1 = none */
 
@@ -192,13 +193,14 @@ static int daemon_fail(int code, const struct err *err)
     return code;
 }
 
-/* The end, told to the CSI driver as well, which shows it with the pod. Returns the code. */
+/* The end, told to the CSI driver as well, which shows it with the pod; but not that it has
+ * unmounted, which its next attempt would take for a failure of its own. Returns the code. */
 static int daemon_ended(const struct conf *conf, int code)
 {
     if (code && !*last_failure)
         snprintf(last_failure, sizeof(last_failure),
                  "stateproxyd has ended with exit code %d: see its log", code);
-    if (code)
+    if (code && !(code == EXIT_CODE_ABORTED && driver_comes_again))
         driver_report(conf, last_failure);
     return code;
 }
@@ -315,7 +317,8 @@ static void forget_traits(void *ctx)
 static int mount_gone(void *ctx)
 {
     (void)ctx;
-    return driver_wants_another(env.conf) ? EXIT_CODE_ABORTED : EXIT_CODE_OK;
+    driver_comes_again = driver_wants_another(env.conf);
+    return driver_comes_again ? EXIT_CODE_ABORTED : EXIT_CODE_OK;
 }
 
 static char title[TITLE_MAX]; /* what follows "ready" in the log */

@@ -246,7 +246,7 @@ static void on_gone_timer(struct loop_timer *t)
     if (!is_mounted(sup)) {
         log_notice("unmounted from outside: exiting");
         sup->gone = true;
-        if (sup->duties->gone)
+        if (sup->duties->gone && sup->phase < PHASE_DRAINING) /* (else it was to end anyway) */
             end_with(sup, sup->duties->gone(sup->ctx));
         end_unserved(sup, "unmounted");
     } else if (sup->gone_looks++ < GONE_LOOKS) {

@@ -170,6 +170,13 @@ static int log_inflight(void *ctx, struct err *err)
     return 0;
 }
 
+static int gone(void *ctx)
+{
+    struct standin *b = ctx;
+
+    return atomic_load(&b->gone);
+}
+
 static void set_draining(void *ctx)
 {
     struct standin *b = ctx;
@@ -202,6 +209,7 @@ static const struct supervisor_duties duties = {
     .set_draining = set_draining,
     .abort = abort_mount,
     .reload = reload,
+    .gone = gone,
 };
 
 /* ---- the supervisor ---- */

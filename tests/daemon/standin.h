@@ -35,6 +35,7 @@ struct standin {
     _Atomic int linger;
     _Atomic int last;
     _Atomic int check; /* 0 or 1 */
+    _Atomic int gone;  /* the exit code after an unmount from outside */
     _Atomic bool left; /* it takes over what a daemon that is gone has left, with no socket */
     _Atomic bool mounted;
     _Atomic unsigned looks, unmounts, aborts, drains, reloads, dumps, lasts;

@@ -354,6 +354,29 @@ static void test_unmounted_by_somebody_else(void **state)
     assert_true(all_gone());
 }
 
+/* A driver of mounts may want it started again; but not when it was asked to end before. */
+static void test_the_exit_code_of_an_unmount(void **state)
+{
+    (void)state;
+    atomic_store(&b->gone, EXIT_CODE_ABORTED);
+    start_and_serve(LONG_NS);
+    atomic_store(&b->mounted, false);
+    assert_int_equal(wait_exit(), EXIT_CODE_ABORTED);
+}
+
+static void test_unmounted_while_draining(void **state)
+{
+    (void)state;
+    atomic_store(&b->gone, EXIT_CODE_ABORTED);
+    atomic_store(&b->look, SUPERVISOR_BUSY);
+    start_and_serve(LONG_NS);
+    kill(sup, SIGTERM);
+    WAIT_FOR(atomic_load(&b->drains) == 1);
+    atomic_store(&b->mounted, false);
+    assert_int_equal(wait_exit(), 0);
+    assert_int_equal(atomic_load(&b->unmounts), 0);
+}
+
 static void test_children_die_with_the_supervisor(void **state)
 {
     (void)state;
@@ -551,6 +574,8 @@ int main(void)
         T(test_the_deadline_with_readers_only),
         T(test_children_that_do_not_end_are_killed),
         T(test_unmounted_by_somebody_else),
+        T(test_the_exit_code_of_an_unmount),
+        T(test_unmounted_while_draining),
         T(test_children_die_with_the_supervisor),
         T(test_other_signals),
         T(test_status),

@@ -341,6 +341,7 @@ def test_unmounted_for_another_try(pod):
     m.start()
     driver.unmount()
     ended(m, driver, EX_ABORTED)
+    assert report(m, driver) is None
 
 
 def test_sigterm_with_an_open_file(pod, bucket, protocol):
