@@ -204,6 +204,13 @@ static int no_use(const struct conf *conf, struct err *err)
                       conf->mount.fd_socket, protocol_of(conf));
 }
 
+/* Who only looks whether somebody listens says nothing, and may hold the connection for long. (No
+ * descriptor comes without a byte.) */
+static bool was_silent(int r, const struct buf *message)
+{
+    return (r == -ENOMSG || r == -ETIMEDOUT) && !message->len;
+}
+
 static int receive_from(const struct conf *conf, const struct driver *driver, int stop_fd,
                         struct buf *message, int *ret_fd, struct err *err)
 {
@@ -217,8 +224,7 @@ static int receive_from(const struct conf *conf, const struct driver *driver, in
         if (r < 0)
             return r;
         r = fuse_fd_receive(conn, stop_fd, message, ret_fd, err);
-        /* (Who only looks whether somebody listens says nothing.) */
-    } while (r == -ENOMSG && driver->listen_fd >= 0 && !message->len);
+    } while (driver->listen_fd >= 0 && was_silent(r, message));
     return r < 0 && r != -ECANCELED ? no_use(conf, err) : r;
 }
 

@@ -27,9 +27,11 @@ struct driver {
  * long for it. 0, or -errno of http_listen_open with *err. */
 must_use int driver_open(const struct conf *conf, struct driver *driver, struct err *err);
 
-/* Waits for the descriptor for up to mount.fd_timeout, with SIGTERM and SIGINT blocked, which end
- * it. Closes what driver_open has opened, and removes the socket when the descriptor is there. 0
- * and *ret_mount, whose descriptor is the caller's; or -errno with *err:
+/* Waits for the descriptor, with SIGTERM and SIGINT blocked, which end it: for up to
+ * mount.fd_timeout, and 30 s for the message. Where the daemon listens, a connection over which
+ * nothing comes is not the driver's. Closes what driver_open has opened, and removes the socket
+ * when the descriptor is there. 0 and *ret_mount, whose descriptor is the caller's; or -errno with
+ * *err:
  *
  *   -ECANCELED  asked to end, by a signal (which is still pending) or by mount.exit
  *   -EXDEV      the message contradicts the configuration
