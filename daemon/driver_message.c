@@ -55,18 +55,28 @@ static int compare_bucket(const struct conf *conf, const json_t *json, struct er
                    bucket, conf->bucket);
 }
 
-/* "--prefix=a/": the name is "prefix", and the value begins after the sign. */
+/* "--prefix=a/", "prefix: a/", "--prefix a/": the name is "prefix", and the value "a/". */
 struct option {
-    const char *name, *value; /* value: "" = none */
+    const char *name, *value; /* value: NULL = none, which is not the same as an empty one */
     size_t name_len;
 };
 
+#define BLANKS " \t"
+
 static struct option split(const char *word)
 {
-    struct option o = {.name = word + strspn(word, "-")};
+    struct option o = {.name = word + strspn(word, BLANKS "-")};
+    const char *rest;
 
-    o.name_len = strcspn(o.name, "=:");
-    o.value = o.name + o.name_len + (o.name[o.name_len] != '\0');
+    o.name_len = strcspn(o.name, "=:" BLANKS);
+    rest = o.name + o.name_len;
+    rest += strspn(rest, BLANKS);
+    if (*rest == '=' || *rest == ':') {
+        rest++;
+        o.value = rest + strspn(rest, BLANKS);
+    } else if (*rest) {
+        o.value = rest;
+    }
     return o;
 }
 
@@ -76,10 +86,15 @@ static bool option_is(const struct option *o, const char *name)
 }
 
 /* A prefix with or without slashes at its ends, against one without. */
-static int compare_prefix(const struct conf *conf, const char *value, struct err *err)
+static int compare_prefix(const struct conf *conf, const struct option *o, struct err *err)
 {
+    const char *value = o->value;
     size_t len; /* of the value */
 
+    if (!value)
+        return err_set(err, EINVAL,
+                       "the option %.*s has no value: write %.*s=... as one word, or leave it out",
+                       (int)o->name_len, o->name, (int)o->name_len, o->name);
     value += strspn(value, "/");
     len = strlen(value);
     while (len && value[len - 1] == '/')
@@ -130,7 +145,7 @@ static int check_words(const struct conf *conf, const json_t *json, const char *
             return err_set(err, EINVAL, "its %s has a member that is not a string", name);
         o = split(word);
         if (option_is(&o, prefix))
-            r = compare_prefix(conf, o.value, err);
+            r = compare_prefix(conf, &o, err);
         else
             add_ignored(&o, ignored);
     }

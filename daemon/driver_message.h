@@ -20,7 +20,7 @@
 /* `text` has `len` bytes, of at most FUSE_FD_MESSAGE_MAX. 0 and `ignored`: the names of the options
  * and variables that are not used ("allow-other,region"; never a value), cut with "..."; or:
  *
- *   -EINVAL  malformed, with *err
+ *   -EINVAL  malformed, or a prefix without a value, with *err
  *   -EXDEV   another bucket or prefix than configured, with *err
  *   -ENOMEM */
 must_use int driver_message_check(const struct conf *conf, const char *text, size_t len,

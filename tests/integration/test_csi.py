@@ -228,6 +228,7 @@ def test_wrong_messages(pod, bucket, wrong):
     ("gcsfuse", {"options": ["only-dir=other"]}, 'of prefix "other"'),
     ("gcsfuse", {"options": "only-dir=p"}, "options is not a list"),
     ("mountpoint", {"args": ["--prefix=p/other/"]}, 'of prefix "p/other"'),
+    ("mountpoint", {"args": ["--prefix p/other"]}, 'of prefix "p/other"'),
     ("mountpoint", {"args": [{"a": 1}]}, "member that is not a string"),
     ("mountpoint", {"env": ["A=1"] * 300}, "more than 256 members"),
 ], ids=str)
