@@ -115,6 +115,22 @@ static int check_fd_socket(const struct conf *conf, struct err *err)
     return 0;
 }
 
+/* Each would replace the other's socket. */
+static int check_fd_socket_alone(const struct conf *conf, struct err *err)
+{
+    const char *path = conf->mount.fd_socket;
+    const char *other = !*path                                      ? NULL
+                        : strcmp(path, conf->connector.socket) == 0 ? "connector.socket"
+                        : strcmp(path, conf->metrics.listen) == 0   ? "metrics.listen"
+                        : strcmp(path, conf->control.socket) == 0   ? "control.socket"
+                                                                    : NULL;
+
+    if (!other)
+        return 0;
+    return conf_set_fail(conf, key_of("mount.fd_socket"), err,
+                         "the same path as %s, expected one of its own", other);
+}
+
 static int find_out(struct conf *conf, char *const *env, struct err *err)
 {
     char socket[CONF_SOCKET_MAX];
@@ -264,6 +280,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = find_out(conf, env, err);
     if (r == 0)
         r = check_fd_socket(conf, err);
+    if (r == 0)
+        r = check_fd_socket_alone(conf, err);
     if (r == 0)
         r = check_time(conf, "s3.connect_timeout", &conf->s3.connect_timeout_ns, err);
     if (r == 0)

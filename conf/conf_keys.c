@@ -422,7 +422,7 @@ const struct conf_key conf_keys[] = {
      .max = CONF_SOCKET_MAX - 5, .check = conf_check_path_or_none, .expected = PATH_TEXT,
      .doc = "Unix socket over which a CSI driver hands over the descriptor of a mount that it has "
             "made, such as /fuse/stateproxy.sock; no privilege is needed then; \"\" = the daemon "
-            "mounts itself"},
+            "mounts itself. No other socket may have its path"},
     {.name = "mount.fd_protocol", FIELD(mount.fd_protocol), .type = CONF_ENUM, .def = "none",
      .choices = fd_protocols,
      .doc = "how the driver at mount.fd_socket does it. meta-fuse: meta-fuse-csi-plugin; gcsfuse: "

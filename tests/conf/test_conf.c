@@ -273,6 +273,28 @@ static void test_fd_socket(void **state)
              "c.yaml:1:20: mount.fd_socket: a path inside mount.path, expected one outside");
 }
 
+/* No two listen at the same path. */
+static void test_fd_socket_alone(void **state)
+{
+    static const char *const others[][2] = {
+        {"connector", "socket"}, {"metrics", "listen"}, {"control", "socket"}};
+    char yaml[200], want[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        snprintf(yaml, sizeof(yaml),
+                 "mount: {fd_socket: /f//s, fd_protocol: mountpoint}\n%s: {%s: /f/s/}\n",
+                 others[i][0], others[i][1]);
+        snprintf(want, sizeof(want),
+                 "c.yaml:1:20: mount.fd_socket: the same path as %s.%s, expected one of its own",
+                 others[i][0], others[i][1]);
+        load_bad(yaml, NULL, EINVAL, want);
+    }
+    conf_free(load_good("mount: {fd_socket: /f/s, fd_protocol: mountpoint}\n"
+                        "metrics: {listen: /f/m}\n",
+                        NULL));
+}
+
 static void check_env(char *const *env, const char *line)
 {
     struct conf *c;
@@ -477,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_automatic_words),
         cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_fd_socket),
+        cmocka_unit_test(test_fd_socket_alone),
         cmocka_unit_test(test_required),
         cmocka_unit_test(test_only_a_socket),
         cmocka_unit_test(test_credentials),
