@@ -57,6 +57,7 @@ class Driver:
         self.pieces, self.give, self.before_chown = pieces, give, before_chown
         self.wait = wait * SLOW
         self.listener = self.thread = self.error = None
+        self.closed = threading.Event()
         os.chown(self.folder, USER, USER)
 
     # -- what happens before the container starts
@@ -72,7 +73,9 @@ class Driver:
             (self.folder / "error").unlink(missing_ok=True)
             self._later(self._give_to_who_connects, fd)
         else:
-            self._later(self._mount_and_dial)
+            fd = mount_fuse("mountpoint-s3", self.target)
+            (self.folder / "mount.err").unlink(missing_ok=True)
+            self._later(self._dial, fd)
         return self
 
     def _later(self, function, *args):
@@ -113,9 +116,7 @@ class Driver:
             os.close(fd)
             raise
 
-    def _mount_and_dial(self):
-        fd = mount_fuse("mountpoint-s3", self.target)
-        (self.folder / "mount.err").unlink(missing_ok=True)
+    def _dial(self, fd):
         end = time.monotonic() + self.wait
         while True:
             conn = socket.socket(socket.AF_UNIX)
@@ -124,10 +125,9 @@ class Driver:
                 break
             except (FileNotFoundError, ConnectionRefusedError):
                 conn.close()
-                if time.monotonic() > end:
+                if self.closed.wait(DIAL_EVERY) or time.monotonic() > end:
                     os.close(fd)
                     raise
-                time.sleep(DIAL_EVERY)
         with conn:
             self._send(conn, fd)
 
@@ -162,6 +162,7 @@ class Driver:
 
     def close(self):
         """Whatever has happened."""
+        self.closed.set()
         util.unmount(self.target)
         if self.listener:
             try:
