@@ -58,8 +58,9 @@ enum shm_session_flag {
     SHM_SESSION_KEYED = 1u << 12,
     /* no upload could be opened while it is written: the publish will try */
     SHM_SESSION_LATE = 1u << 13,
-    /* a close or fsync has got the error of the last publish of this very content, before the
-     * daemon was to end (workers/write/session_told.h) */
+    /* a close or fsync, or the exit of a program that did not close it, has got the error of the
+     * last publish of this very content, before the daemon was to end
+     * (workers/write/session_told.h) */
     SHM_SESSION_TOLD = 1u << 14,
 };
 

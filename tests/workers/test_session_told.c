@@ -80,6 +80,50 @@ static void test_written_since(void **state)
     assert_true(counts(fx, session));
 }
 
+static struct shm_session *changed_since(struct fx *fx, uint32_t session)
+{
+    struct shm_session *s = store_session(fx->w.shm, session);
+
+    s->publishing_seq = 4;
+    s->write_seq = 5;
+    return s;
+}
+
+/* The publish that has failed did not have it all. */
+static void test_written_while_it_was_published(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = fx_session(fx, "f", &node);
+
+    changed_since(fx, session);
+    tell(fx, session);
+    end_daemon(fx);
+    assert_true(counts(fx, session));
+}
+
+/* These errors hold for whatever the file has, published or not. */
+static void test_told_of_a_failed_write(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = fx_session(fx, "f", &node);
+
+    changed_since(fx, session)->write_error = -ENOSPC;
+    tell(fx, session);
+    end_daemon(fx);
+    assert_false(counts(fx, session));
+}
+
+static void test_told_of_a_conflict(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, session = fx_session(fx, "f", &node);
+
+    changed_since(fx, session)->expect.refused = true;
+    tell(fx, session);
+    end_daemon(fx);
+    assert_false(counts(fx, session));
+}
+
 static void test_a_write_has_failed_since(void **state)
 {
     struct fx *fx = *state;
@@ -124,10 +168,17 @@ static void test_its_worker_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_lost_before),          TEST(test_told_before),
-        TEST(test_never_told),           TEST(test_the_second_was_told_after),
-        TEST(test_written_since),        TEST(test_a_write_has_failed_since),
-        TEST(test_another_publish_runs), TEST(test_its_worker_dies),
+        TEST(test_lost_before),
+        TEST(test_told_before),
+        TEST(test_never_told),
+        TEST(test_the_second_was_told_after),
+        TEST(test_written_since),
+        TEST(test_a_write_has_failed_since),
+        TEST(test_another_publish_runs),
+        TEST(test_its_worker_dies),
+        TEST(test_written_while_it_was_published),
+        TEST(test_told_of_a_failed_write),
+        TEST(test_told_of_a_conflict),
     };
 
     return cmocka_run_group_tests_name("session_told", tests, NULL, NULL);

@@ -7,9 +7,10 @@
 
 #include "workers/op/worker.h"
 
-/* Under shm->meta, in the section with op_applied: a close or an fsync gets the error of the
- * session's publish. The last such answer counts: who gets it while the daemon is ending was not
- * told before. */
+/* Under shm->meta, in the section with op_applied: a close or an fsync (or the exit of a program
+ * that did not close it) gets the error of the session's publish, of a failed write, or that
+ * another version is on S3. The last such answer counts: who gets it while the daemon is ending was
+ * not told before. What was written while the publish ran was not told either. */
 void session_tell(struct worker *w, uint32_t session);
 
 /* Under shm->meta, `s` is saved. The content has changed, or another publish of it begins: what was
