@@ -405,7 +405,8 @@ def test_killed_and_started_again(pod, bucket, protocol):
     die(m)
     with pytest.raises(OSError) as e:
         os.listdir(m.path)
-    assert e.value.errno == errno.ENOTCONN
+    # (the last of them may still be closing what it has)
+    assert e.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     if protocol != "mountpoint":
         long = m.env["STATEPROXY_MOUNT_FD_TIMEOUT"]
         m.env.update(SHORT)
