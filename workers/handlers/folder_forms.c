@@ -1,6 +1,9 @@
 /* For each form: HEAD of the object; if it is a folder and is to be unified, HEAD of the marker,
  * and PUT of one if there is none; DELETE of the object. Servers on top of a file system refuse the
- * marker beside the object: there the DELETE comes first. */
+ * marker beside the object, or take the object for it: there the DELETE comes first.
+ *
+ * The PUT is conditional on there being no marker: one that was taken for lost with its worker must
+ * not undo what was stored in the marker since. */
 #include "workers/handlers/folder_forms.h"
 
 #include <errno.h>
@@ -20,8 +23,11 @@ struct forms {
     struct op *op;
     void (*then)(struct op *op, int error);
     enum folder_forms_how how;
+    uint32_t node;
     enum shm_folders form; /* the one that is looked at */
-    bool asked;            /* the DELETE had the ETag as its condition */
+    bool asked;            /* the PUT or the DELETE had a condition */
+    bool refused;          /* the PUT, because a marker is there, says the server */
+    bool marker;           /* the marker is there, since a form was */
     bool put_last;         /* the marker is put after the DELETE */
     struct s3_object obj;  /* of that form */
     char form_key[KEY_CAP];
@@ -30,11 +36,23 @@ struct forms {
 
 static void look_at_form(struct forms *f);
 
+static void note_marker(const struct forms *f)
+{
+    struct worker *w = f->op->w;
+
+    worker_lock(w);
+    if (f->node != SHM_NIL && (shm_node_at(w->shm, f->node)->flags & SHM_NODE_CURRENT))
+        shm_node_edit(w->shm, f->node)->flags |= SHM_NODE_MARKER;
+    worker_unlock(w);
+}
+
 static void forms_end(struct forms *f, int error)
 {
     struct op *op = f->op;
     void (*then)(struct op * op, int error) = f->then;
 
+    if (!error && f->marker)
+        note_marker(f);
     op_set_state(op, NULL, NULL);
     free(f);
     then(op, error);
@@ -103,32 +121,65 @@ static void delete_form(struct forms *f)
 
 /* ---- the marker ---- */
 
-static void on_form_marker_put(void *arg, const struct s3_result *res)
+/* The marker is there. */
+static void has_marker(struct forms *f)
 {
-    struct forms *f = arg;
-
-    f->op->s3 = NULL;
-    if (f->put_last && !res->error) {
+    f->marker = true;
+    if (f->put_last) {
         f->put_last = false;
         next_form(f);
         return;
     }
-    if (res->error && (f->put_last || res->error != -ENOTDIR)) {
-        forms_end(f, res->error);
+    delete_form(f);
+}
+
+/* The server has no marker beside the object. */
+static void delete_first(struct forms *f)
+{
+    f->put_last = true;
+    delete_form(f);
+}
+
+static int head_marker(struct forms *f);
+
+static void on_form_marker_put(void *arg, const struct s3_result *res)
+{
+    struct forms *f = arg;
+    int r = res->error;
+
+    f->op->s3 = NULL;
+    if (r < 0 && f->asked && s3_condition_unknown(res->http_status, res->code)) {
+        (void)s3_habit_learn(f->op->w->s3, S3_HABIT_NO_PUT_MATCH);
+        r = put_form_marker(f);
+        if (r == 0)
+            return;
+    }
+    if (r == 0 || (r == -EEXIST && f->put_last)) {
+        has_marker(f);
         return;
     }
-    f->put_last = res->error;
-    delete_form(f);
+    if (r == -ENOTDIR && !f->put_last) {
+        delete_first(f);
+        return;
+    }
+    f->refused = r == -EEXIST; /* it has one by now, or the server takes the object for it */
+    if (f->refused)
+        r = head_marker(f);
+    if (r < 0)
+        forms_end(f, r);
 }
 
 static int put_form_marker(struct forms *f)
 {
+    struct worker *w = f->op->w;
     struct meta_out meta = {0};
     struct s3_put put;
 
     (void)meta_keep(&meta, &f->obj, META_KEEP_ALL);
     put = meta_marker(f->key, &meta);
-    return s3_put(f->op->w->s3, &put, on_form_marker_put, f, &f->op->s3);
+    f->asked = !s3_habit_has(w->s3, S3_HABIT_NO_PUT_MATCH);
+    put.if_none_match = f->asked ? "*" : NULL;
+    return s3_put(w->s3, &put, on_form_marker_put, f, &f->op->s3);
 }
 
 static void on_form_marker_head(void *arg, const struct s3_result *res)
@@ -138,13 +189,22 @@ static void on_form_marker_head(void *arg, const struct s3_result *res)
 
     f->op->s3 = NULL;
     if (r == 0) {
-        delete_form(f);
+        has_marker(f);
+        return;
+    }
+    if (r == -ENOENT && f->refused) {
+        delete_first(f);
         return;
     }
     if (r == -ENOENT)
         r = put_form_marker(f);
     if (r < 0)
         forms_end(f, r);
+}
+
+static int head_marker(struct forms *f)
+{
+    return s3_head(f->op->w->s3, f->key, on_form_marker_head, f, &f->op->s3);
 }
 
 /* ---- the form ---- */
@@ -155,13 +215,11 @@ static bool is_folder(const struct forms *f)
 }
 
 /* The marker gets what the object has, of which the node need not know all: meta_store must ask. */
-static void forget_metadata(struct op *op)
+static void forget_metadata(struct worker *w, uint32_t node)
 {
-    struct worker *w = op->w;
-
     worker_lock(w);
-    if (op->rec->node != SHM_NIL && (shm_node_at(w->shm, op->rec->node)->flags & SHM_NODE_META))
-        shm_node_edit(w->shm, op->rec->node)->flags &= (uint16_t)~SHM_NODE_META;
+    if (node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_META))
+        shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_META;
     worker_unlock(w);
 }
 
@@ -182,8 +240,8 @@ static void on_form_head(void *arg, const struct s3_result *res)
         return;
     }
     if (r == 0) {
-        forget_metadata(f->op);
-        r = s3_head(f->op->w->s3, f->key, on_form_marker_head, f, &f->op->s3);
+        forget_metadata(f->op->w, f->node);
+        r = head_marker(f);
     }
     if (r < 0)
         forms_end(f, r);
@@ -206,6 +264,7 @@ static void look_at_form(struct forms *f)
     struct worker *w = f->op->w;
     int r;
 
+    f->refused = false;
     if (!folders_were_seen(w, f->form) || !form_has_key(f)) {
         next_form(f);
         return;
@@ -215,7 +274,7 @@ static void look_at_form(struct forms *f)
         forms_end(f, r);
 }
 
-void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
+void folder_forms(struct op *op, const char *key, uint32_t node, enum folder_forms_how how,
                   void (*then)(struct op *op, int error))
 {
     struct forms *f;
@@ -232,6 +291,7 @@ void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
     f->op = op;
     f->then = then;
     f->how = how;
+    f->node = node;
     f->form = SHM_FOLDERS_BARE;
     snprintf(f->key, sizeof(f->key), "%s", key);
     op_set_state(op, f, free);
@@ -269,7 +329,7 @@ static void unify_attempt(struct op *op)
     if (r < 0)
         then(op, r);
     else
-        folder_forms(op, key, FOLDER_FORMS_UNIFY, then);
+        folder_forms(op, key, node, FOLDER_FORMS_UNIFY, then);
 }
 
 /* Under shm->meta. */

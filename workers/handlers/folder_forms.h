@@ -13,10 +13,11 @@ enum folder_forms_how {
 
 /* Deletes the objects that are the folder `key` (with a slash at its end) in other forms; an object
  * of that name which is no folder stays. A HEAD for each form that was seen on this mount, no
- * request at all where none was. What the op's node knows of its metadata is read anew when there
- * was one to unify. Calls `then` with 0 or -errno, perhaps before this returns. Safe
- * to repeat. Requires a kept op, and uses its `state`. */
-void folder_forms(struct op *op, const char *key, enum folder_forms_how how,
+ * request at all where none was. `node` is the folder's, which must stay until `then`; SHM_NIL: it
+ * has none, or goes. If there was a form to unify, the node's metadata are to be read anew, and it
+ * has its marker (SHM_NODE_MARKER) at the end. Calls `then` with 0 or -errno, perhaps before this
+ * returns. Safe to repeat. Requires a kept op, and uses its `state`. */
+void folder_forms(struct op *op, const char *key, uint32_t node, enum folder_forms_how how,
                   void (*then)(struct op *op, int error));
 
 /* To be called before attributes of the op's node are stored (meta_store): if it is a directory,

@@ -2,11 +2,11 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "workers/handlers/dir_keep.h"
 #include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/dir_empty.h"
-#include "workers/names/dir_keep.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
@@ -48,7 +48,7 @@ static void delete_forms(struct op *op)
     if (r < 0)
         op_step_done(op, r);
     else
-        folder_forms(op, key, FOLDER_FORMS_REMOVE, op_step_done);
+        folder_forms(op, key, SHM_NIL, FOLDER_FORMS_REMOVE, op_step_done);
 }
 
 static void on_marker_deleted(void *arg, const struct s3_result *res)

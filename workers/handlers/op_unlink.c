@@ -12,9 +12,9 @@
 
 #include "base/clock.h"
 #include "shm/shm_session.h"
+#include "workers/handlers/dir_keep.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
-#include "workers/names/dir_keep.h"
 #include "workers/names/names.h"
 #include "workers/op/hold.h"
 #include "workers/op/sequence.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "workers/names/dir_keep.h"
+#include "workers/handlers/dir_keep.h"
 #include "workers/names/dir_witness.h"
 #include "workers/op/hold.h"
 #include "workers/op/sequence.h"

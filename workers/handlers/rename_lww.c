@@ -191,7 +191,7 @@ static void unify_source(struct op *op)
     if (r < 0)
         op_step_done(op, r);
     else
-        folder_forms(op, from, FOLDER_FORMS_UNIFY, op_step_done);
+        folder_forms(op, from, op->rec->node, FOLDER_FORMS_UNIFY, op_step_done);
 }
 
 static void move_keys(struct op *op)

@@ -2,7 +2,7 @@
  * somebody else has put meanwhile stays as it is. Before it one LIST, if ours is too old, or was of
  * more names than are known. If that shows others, one of them is the new witness
  * (dir_witness.h): in whatever order names are removed, few of them are. */
-#include "workers/names/dir_keep.h"
+#include "workers/handlers/dir_keep.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -13,9 +13,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "workers/handlers/folder_forms.h"
 #include "workers/names/dir_witness.h"
 #include "workers/objmeta/folder.h"
 #include "workers/objmeta/meta.h"
+#include "workers/op/folders.h"
 #include "workers/op/key.h"
 #include "workers/op/sequence.h"
 #include "workers/op/validity.h"
@@ -112,26 +114,95 @@ static int dir_keep_put(struct dir_keep *k)
     return s3_put(w->s3, &put, dir_keep_on_put, k, &k->op->s3);
 }
 
+/* Under shm->meta. False: it has been removed itself, if this request took very long. */
+static bool dir_is_named(struct worker *w, uint32_t dir)
+{
+    return dir != SHM_NIL && (shm_node_at(w->shm, dir)->flags & SHM_NODE_CURRENT);
+}
+
 static void dir_keep_put_marker(struct dir_keep *k)
 {
     struct op *op = k->op;
     struct worker *w = op->w;
-    bool named = false;
     uint32_t dir;
+    bool named;
     int r = 0;
 
     worker_lock(w);
     dir = op_node(op);
-    if (dir != SHM_NIL) {
-        named = shm_node_at(w->shm, dir)->flags & SHM_NODE_CURRENT;
-        if (w->conf->metadata == CONF_METADATA_FULL)
-            meta_write(&k->meta, shm_node_at(w->shm, dir));
-    }
+    named = dir_is_named(w, dir);
+    if (named && w->conf->metadata == CONF_METADATA_FULL)
+        meta_write(&k->meta, shm_node_at(w->shm, dir));
     worker_unlock(w);
-    if (named) /* (it may have been removed itself, if this request took very long) */
+    if (named)
         r = dir_keep_put(k);
     if (!named || r < 0)
         dir_keep_end(k, r);
+}
+
+/* ---- other forms ---- */
+
+static struct dir_keep *dir_keep_new(struct op *op, const char *key)
+{
+    struct dir_keep *k = calloc(1, sizeof(*k));
+
+    if (!k)
+        return NULL;
+    k->op = op;
+    snprintf(k->key, sizeof(k->key), "%s", key);
+    op_set_state(op, k, free);
+    return k;
+}
+
+static void dir_keep_unified(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    struct dir_keep *k;
+    char key[KEY_CAP] = "";
+    bool marker = false;
+    uint32_t dir;
+    int r = -ESTALE;
+
+    worker_lock(w);
+    dir = op_node(op);
+    if (dir != SHM_NIL) {
+        r = key_of_node(w, dir, key);
+        marker = shm_node_at(w->shm, dir)->flags & SHM_NODE_MARKER;
+    }
+    worker_unlock(w);
+    tell_failure(key, error);
+    if (error || r < 0 || marker) {
+        op_step_done(op, error ? error : r);
+        return;
+    }
+    k = dir_keep_new(op, key);
+    if (k)
+        dir_keep_put_marker(k);
+    else
+        op_step_done(op, -ENOMEM);
+}
+
+/* The marker will count more than the folder in another form: it gets the metadata of that. */
+static void dir_keep_mark(struct dir_keep *k)
+{
+    struct op *op = k->op;
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    uint32_t dir;
+    bool named;
+
+    worker_lock(w);
+    dir = op_node(op);
+    named = dir_is_named(w, dir);
+    worker_unlock(w);
+    if (!named || !folders_were_seen(w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX)) {
+        dir_keep_put_marker(k);
+        return;
+    }
+    memcpy(key, k->key, sizeof(key));
+    op_set_state(op, NULL, NULL);
+    free(k);
+    folder_forms(op, key, dir, FOLDER_FORMS_UNIFY, dir_keep_unified);
 }
 
 /* ---- the witness ---- */
@@ -247,7 +318,7 @@ static void on_left(void *arg, const struct s3_result *res)
             return;
     }
     if (r == 0 && !k->marker)
-        dir_keep_put_marker(k);
+        dir_keep_mark(k);
     else
         dir_keep_end(k, r);
 }
@@ -279,19 +350,14 @@ static void dir_keep_ask(struct dir_keep *k)
 
 static void dir_keep_begin(struct op *op, const char *key, enum last last)
 {
-    struct dir_keep *k = calloc(1, sizeof(*k));
+    struct dir_keep *k = dir_keep_new(op, key);
 
-    if (!k) {
+    if (!k)
         op_step_done(op, -ENOMEM);
-        return;
-    }
-    k->op = op;
-    snprintf(k->key, sizeof(k->key), "%s", key);
-    op_set_state(op, k, free);
-    if (last == LAST_ASK)
+    else if (last == LAST_ASK)
         dir_keep_ask(k);
     else
-        dir_keep_put_marker(k);
+        dir_keep_mark(k);
 }
 
 void dir_keep(struct op *op, const char *name, size_t len)
