@@ -178,6 +178,37 @@ def test_emptied(mount, moto, bucket, variant, form, looked, old):
     m.check()
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("form", ["bare", "suffix"])
+def test_asked_for_while_they_go_to_the_marker(mount, moto, bucket, make_proxy, variant, form, late):
+    """Who asks for the marker before it is put, and for the object after it was deleted, has not seen that there are
+    none; neither has who changes something then."""
+    proxy = make_proxy(moto.port)
+    m = mount(via=proxy, variant=variant, env={"STATEPROXY_CAS_PROBE": "off"})
+    put_folder(bucket, m.key("seen"), form)
+    assert is_dir(m.path / "seen")
+    put_folder(bucket, m.key("d"), form + " and below")
+    assert "d" in os.listdir(m.path)
+    old = m.key("d" + "_$folder$" * (form == "suffix"))
+    proxy.hold("asked", op="HeadObject", key=old, when="before", times=1)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asking = pool.submit(os.getxattr, m.path / "d", "user.k")
+        proxy.wait_held("asked")
+        proxy.hold("deleted", op="DeleteObject", key=old, when="after", times=1)
+        changing = pool.submit(os.chmod, m.path / "d", 0o750)
+        proxy.wait_held("deleted")
+        if late:
+            proxy.release("deleted")
+            changing.result()
+        proxy.release("asked")
+        assert asking.result() == b"v1"
+        proxy.release("deleted")
+        changing.result()
+    assert attributes(m.path / "d") == {"mode": 0o750, "uid": 7, "gid": 8, "mtime": 1500000000, "xattrs": ["user.k"]}
+    assert bucket.head(m.key("d/"))["Metadata"]["team"] == "a"
+    m.check()
+
+
 def test_no_rename_between_the_look_and_the_marker(mount, moto, bucket, make_proxy):
     """A marker that came after the rename would bring the old name back."""
     proxy = make_proxy(moto.port)

@@ -2,7 +2,8 @@
  * extended attributes (op_xattr.c). A change of metadata sends its own HEAD (meta_store.c).
  *
  * A directory without a marker may be kept in another form (workers/objmeta/folder.h): then its
- * metadata are those of that object. One HEAD more for each form that was seen on this mount. */
+ * metadata are those of that object. One HEAD more for each form that was seen on this mount, and
+ * one for the marker, to which the metadata may have gone meanwhile (handlers/folder_forms.h). */
 #include "workers/attr/meta_ask.h"
 
 #include <errno.h>
@@ -14,12 +15,15 @@
 #include "workers/objmeta/folder.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/folders.h"
+#include "workers/op/hold.h"
 #include "workers/op/key.h"
 
 struct ask {
     struct op *op;
     meta_asked_fn *then;
-    bool dir;
+    bool dir;       /* below the mount's root */
+    bool formed;    /* a form was asked for */
+    bool again;     /* the marker is asked for a second time */
     unsigned form;  /* that is asked for: enum shm_folders; 0 = the file, or the marker */
     size_t dir_len; /* length of the directory's key, without its slash */
     char key[KEY_CAP + FOLDER_SUFFIX_LEN];
@@ -102,15 +106,22 @@ static bool form_key(struct ask *ask, enum shm_folders form)
     return true;
 }
 
-/* True if there is a form to ask for after the one that is not there. */
+/* True if there is something to ask for after what is not there. */
 static bool next_form(struct ask *ask)
 {
-    unsigned form = ask->form;
-
-    if (!ask->dir || form == SHM_FOLDERS_SUFFIX)
+    if (!ask->dir || ask->again)
         return false;
-    ask->form = form ? SHM_FOLDERS_SUFFIX : SHM_FOLDERS_BARE;
-    return form_key(ask, ask->form) || next_form(ask);
+    if (ask->form == SHM_FOLDERS_SUFFIX) {
+        ask->form = 0;
+        ask->again = true;
+        memcpy(ask->key + ask->dir_len, "/", 2);
+        return ask->formed;
+    }
+    ask->form = ask->form ? SHM_FOLDERS_SUFFIX : SHM_FOLDERS_BARE;
+    if (!form_key(ask, ask->form))
+        return next_form(ask);
+    ask->formed = true;
+    return true;
 }
 
 /* True if the object is what was asked for. */
@@ -135,6 +146,13 @@ static int meta_ask_head(struct ask *ask)
     return s3_head(ask->op->w->s3, ask->key, meta_ask_on_head, ask, &ask->op->s3);
 }
 
+/* Under shm->meta. Several requests that found nothing tell nothing if somebody is putting the
+ * marker between them, who will tell. */
+static bool is_being_told(const struct ask *ask, uint32_t node)
+{
+    return ask->dir && hold_is_taken(ask->op->w, node, 0);
+}
+
 /* `obj` NULL: nothing is there. */
 static void meta_asked(struct ask *ask, const struct s3_object *obj)
 {
@@ -146,7 +164,12 @@ static void meta_asked(struct ask *ask, const struct s3_object *obj)
     node = op_node(ask->op);
     if (obj && !ask->form)
         w->variant->has_seen(w, ask->key, obj);
-    error = node == SHM_NIL ? -ESTALE : meta_learn(w, node, obj);
+    if (node == SHM_NIL)
+        error = -ESTALE;
+    else if (!obj && is_being_told(ask, node))
+        error = -ENOENT;
+    else
+        error = meta_learn(w, node, obj);
     worker_unlock(w);
     meta_ask_end(ask, error, obj);
 }
@@ -190,7 +213,7 @@ void meta_ask(struct op *op, meta_asked_fn *then)
     node = op_node(op);
     if (node != SHM_NIL) {
         r = key_of_node(w, node, ask->key);
-        ask->dir = shm_node_at(w->shm, node)->flags & SHM_NODE_DIR;
+        ask->dir = (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR) && node != SHM_ROOT;
     }
     worker_unlock(w);
     if (r == 0 && ask->dir)

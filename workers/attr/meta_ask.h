@@ -24,10 +24,11 @@ typedef void meta_asked_fn(struct op *op, int error, const struct s3_object *obj
 /* Sends a HEAD for the object of the op's node (for a directory: for its marker, or for what is the
  * folder in another form) and updates the node from the reply. Then calls `then`, perhaps before
  * this returns, with 0; -ENOENT: nothing is there (a directory without such an object: its metadata
- * are known then); -ESTALE: it is another version, or it has another type than the node, a link for
- * instance (the name has been given to another node or detached, so that the kernel looks it up
- * again); -ENAMETOOLONG, -ENOMEM, what S3 returned. Keeps the op and uses op->state; if the op
- * cannot be kept, it gets an error reply and `then` is not called. */
+ * are known then, unless an op has locked it, which may be putting one); -ESTALE: it is another
+ * version, or it has another type than the node, a link for instance (the name has been given to
+ * another node or detached, so that the kernel looks it up again); -ENAMETOOLONG, -ENOMEM, what S3
+ * returned. Keeps the op and uses op->state; if the op cannot be kept, it gets an error reply and
+ * `then` is not called. */
 void meta_ask(struct op *op, meta_asked_fn *then);
 
 /* Under shm->meta: updates the node from the reply to a HEAD; the result is as above. `obj` NULL:

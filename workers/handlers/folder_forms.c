@@ -36,11 +36,28 @@ struct forms {
 
 static void look_at_form(struct forms *f);
 
+/* Under shm->meta. The marker has what the object had, of which the node need not know all:
+ * meta_store must ask. */
+static void forget_metadata(struct worker *w, uint32_t node)
+{
+    if (node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_META))
+        shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_META;
+}
+
+static void note_form(const struct forms *f)
+{
+    worker_lock(f->op->w);
+    forget_metadata(f->op->w, f->node);
+    worker_unlock(f->op->w);
+}
+
+/* (Somebody may have asked for the metadata while they were in neither place.) */
 static void note_marker(const struct forms *f)
 {
     struct worker *w = f->op->w;
 
     worker_lock(w);
+    forget_metadata(w, f->node);
     if (f->node != SHM_NIL && (shm_node_at(w->shm, f->node)->flags & SHM_NODE_CURRENT))
         shm_node_edit(w->shm, f->node)->flags |= SHM_NODE_MARKER;
     worker_unlock(w);
@@ -214,15 +231,6 @@ static bool is_folder(const struct forms *f)
     return f->form == SHM_FOLDERS_SUFFIX ? f->obj.size == 0 : folder_is_bare(&f->obj);
 }
 
-/* The marker gets what the object has, of which the node need not know all: meta_store must ask. */
-static void forget_metadata(struct worker *w, uint32_t node)
-{
-    worker_lock(w);
-    if (node != SHM_NIL && (shm_node_at(w->shm, node)->flags & SHM_NODE_META))
-        shm_node_edit(w->shm, node)->flags &= (uint16_t)~SHM_NODE_META;
-    worker_unlock(w);
-}
-
 static void on_form_head(void *arg, const struct s3_result *res)
 {
     struct forms *f = arg;
@@ -240,7 +248,7 @@ static void on_form_head(void *arg, const struct s3_result *res)
         return;
     }
     if (r == 0) {
-        forget_metadata(f->op->w, f->node);
+        note_form(f);
         r = head_marker(f);
     }
     if (r < 0)
