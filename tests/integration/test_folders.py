@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from harness import SLOW
+from harness.s3 import S3
 
 LONG = {"STATEPROXY_DIRECTORIES_TTL": "60s"}
 
@@ -243,6 +244,30 @@ def test_what_removing_a_large_directory_costs(mount, proxy, bucket):
     proxy.wait_idle()
     assert len(proxy.log(op="ListObjectsV2", key="p/d/")) < 60
     assert bucket.list() == {m.key("d/"): 0}
+
+
+@pytest.mark.counts
+def test_what_removing_folders_without_objects_costs(mount, proxy, bucket):
+    """A server on top of a file system lists them, but only beside others. Names that begin others come first, and
+    their folders behind those."""
+    m = mount(via=proxy, env=LONG)
+    names = [f"{i:02}" for i in range(30)] + [f"{i:02}-x" for i in range(30)]
+    number = proxy.add_rule("list", op="ListObjectsV2", folders=True, page=3)
+    S3(proxy.endpoint, bucket.bucket).put_many((m.key(f"d/{name}/f"), b"x") for name in names)
+    for name in names:
+        bucket.delete(m.key(f"d/{name}/f"))
+    assert len(os.listdir(m.path / "d")) == len(names) and not bucket.list()
+    proxy.add_rule("list", op="ListObjectsV2", folders=True)
+    proxy.remove_rule(number)
+    proxy.wait_idle()
+    proxy.reset_counts()
+    for name in names:
+        os.rmdir(m.path / "d" / name)
+    proxy.wait_idle()
+    asked = [e.key for e in proxy.log(op="ListObjectsV2") if e.key == "p/d/" or not e.key.endswith("/")]
+    assert len(asked) < 60, len(asked)
+    assert os.listdir(m.path / "d") == []
+    m.check()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

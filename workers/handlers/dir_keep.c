@@ -23,7 +23,7 @@
 #include "workers/op/validity.h"
 
 #define DIR_KEEP_ASKS 16   /* replies in a row with no information but that more follows */
-#define DIR_KEEP_TRIES 16  /* witnesses that others remove just when they are chosen */
+#define DIR_KEEP_TRIES 4   /* witnesses that others remove just when they are chosen */
 #define DIR_KEEP_KEYS 1000 /* of which one becomes the witness */
 
 struct dir_keep {
@@ -35,6 +35,7 @@ struct dir_keep {
     unsigned asks, tries;
     unsigned seen;         /* entries below the directory */
     char witness[KEY_CAP]; /* one of them, drawn: a key, or a prefix with its slash */
+    uint64_t size;         /* of the witness, if that is a key */
     char key[KEY_CAP];
 };
 
@@ -223,7 +224,7 @@ static void dir_keep_leave(struct dir_keep *k)
 static const char *witness_name(const struct dir_keep *k, size_t *ret_len)
 {
     const char *name = k->witness + strlen(k->key);
-    size_t len = strlen(name), folder = folder_of_suffix(name, len, 0);
+    size_t len = strlen(name), folder = folder_of_suffix(name, len, k->size);
 
     if (len && name[len - 1] == '/')
         len--;
@@ -244,9 +245,8 @@ static void lose_witness(struct dir_keep *k)
 static int on_witness_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct dir_keep *k = arg;
-    size_t len = strlen(k->witness);
 
-    k->there |= k->witness[len - 1] == '/' || entry->key_len == len;
+    k->there |= strcmp(entry->key, k->witness) == 0;
     return 0;
 }
 
@@ -267,12 +267,16 @@ static void on_witness(void *arg, const struct s3_result *res)
  * seen by it, and whoever does later sees the note. */
 static void dir_keep_choose(struct dir_keep *k)
 {
-    struct s3_list list = {.prefix = k->witness, .max_keys = 1, .on_entry = on_witness_entry};
+    char prefix[KEY_CAP];
+    struct s3_list list = {.prefix = prefix, .delimiter = "/", .on_entry = on_witness_entry};
     struct worker *w = k->op->w;
-    size_t len;
+    size_t len, end = strlen(k->witness) - 1;
     const char *name = witness_name(k, &len);
-    bool lost;
+    bool lost, folder = k->witness[end] == '/';
 
+    /* A folder without objects shows up only beside others: behind "name-1" and "name.txt". */
+    snprintf(prefix, sizeof(prefix), "%.*s", (int)(folder ? end : end + 1), k->witness);
+    list.max_keys = folder ? DIR_KEEP_KEYS : 1;
     worker_lock(w);
     lost = dir_witness_is_lost(w, op_node(k->op));
     if (lost)
@@ -293,10 +297,12 @@ static int on_left_entry(void *arg, const struct s3_list_entry *entry)
 {
     struct dir_keep *k = arg;
 
-    if (strcmp(entry->key, k->key) == 0)
+    if (strcmp(entry->key, k->key) == 0) {
         k->marker = true;
-    else if (randombytes_uniform(++k->seen) == 0) /* each has the same chance to be the last one */
+    } else if (randombytes_uniform(++k->seen) == 0) { /* so each may be the last one */
         snprintf(k->witness, sizeof(k->witness), "%s", entry->key);
+        k->size = entry->size;
+    }
     return 0;
 }
 
@@ -308,11 +314,11 @@ static void on_left(void *arg, const struct s3_result *res)
     int r = res->error;
 
     k->op->s3 = NULL;
-    if (r == 0 && k->seen) {
+    if (r == 0 && k->seen && !k->marker) {
         dir_keep_choose(k);
         return;
     }
-    if (r == 0 && res->truncated) {
+    if (r == 0 && res->truncated && !k->marker) {
         r = k->asks < DIR_KEEP_ASKS && res->next_token ? list_left(k, res->next_token) : -EIO;
         if (r == 0)
             return;
@@ -341,6 +347,7 @@ static void dir_keep_ask(struct dir_keep *k)
     int r;
 
     k->asks = k->seen = 0;
+    k->marker = false;
     r = list_left(k, NULL);
     if (r < 0)
         dir_keep_end(k, r);
