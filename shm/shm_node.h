@@ -128,7 +128,7 @@ struct shm_node {
     char etag[SHM_ETAG_MAX]; /* "" for directories and files not on S3 */
     char name[SHM_NAME_INLINE];
     uint32_t ino_next; /* index + 1; chain of the nodes with such numbers */
-    uint32_t witness;  /* directory: a name that is in it, as workers/names/dir_witness.h has it */
+    uint32_t witness;  /* directory: a name that is in it, as workers/op/dir_witness.h has it */
 };
 
 /* Names that do not fit into a node are in one of two pools, by their length. The second one is a

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from harness import SLOW
+from harness.connector import Connector
 from harness.s3 import S3
 
 LONG = {"STATEPROXY_DIRECTORIES_TTL": "60s"}
@@ -226,6 +227,18 @@ def test_the_last_of_a_large_directory(many, bucket, puts, last):
     assert bucket.list() == {many.key("d/" + last): 1}
     assert puts(os.unlink, many.path / "d" / last) == 1
     assert bucket.list() == {many.key("d/"): 0}
+
+
+def test_others_of_a_large_one_are_removed_by_the_connector(mount, proxy, bucket, scratch):
+    """The name that it is known to have, among them."""
+    m = mount(via=proxy, env={"STATEPROXY_DIRECTORIES_TTL": "1ms", "STATEPROXY_CONNECTOR_SOCKET": str(scratch / "c")})
+    bucket.put_many((m.key("d/" + name), b"x") for name in MANY)
+    proxy.add_rule("list", op="ListObjectsV2", key="p/d/", page=3)
+    assert len(os.listdir(m.path / "d")) == len(MANY)
+    for name in MANY[1:]:
+        assert Connector(scratch / "c").delete("d/" + name).status == 204
+    os.unlink(m.path / "d" / MANY[0])
+    assert bucket.list() == {m.key("d/"): 0}
 
 
 @pytest.mark.counts

@@ -345,7 +345,8 @@ static bool may_have_forms(struct op *op)
 {
     uint32_t node = op_node(op);
 
-    return node != SHM_NIL && (shm_node_at(op->w->shm, node)->flags & SHM_NODE_DIR) &&
+    return node != SHM_NIL && node != SHM_ROOT &&
+           (shm_node_at(op->w->shm, node)->flags & SHM_NODE_DIR) &&
            folders_were_seen(op->w, SHM_FOLDERS_BARE | SHM_FOLDERS_SUFFIX);
 }
 

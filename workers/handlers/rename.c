@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "workers/handlers/dir_keep.h"
-#include "workers/names/dir_witness.h"
+#include "workers/op/dir_witness.h"
 #include "workers/op/hold.h"
 #include "workers/op/sequence.h"
 #include "workers/op/validity.h"
@@ -124,13 +124,16 @@ void rename_finish(struct op *op, int error)
 void rename_keep_dir(struct op *op)
 {
     struct rename_args a = rename_args_of(op);
+    uint32_t dir;
 
     if (a.new_dir_id != op->rec->node_id) {
         dir_keep(op, a.name, a.len);
         return;
     }
     worker_lock(op->w); /* the new name is in it */
-    dir_witness_gone(op->w, op_node(op), a.name, a.len);
+    dir = op_node(op);
+    dir_witness_gone(op->w, dir, a.name, a.len);
+    validity_dir_changed(op->w, dir); /* a page that is being loaded may still have the name */
     worker_unlock(op->w);
     op_step_done(op, 0);
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "shm/shm_notify.h"
+#include "workers/op/dir_witness.h"
 #include "workers/op/validity.h"
 
 struct place {
@@ -99,6 +100,7 @@ void names_tell_delete(struct worker *w, const char *key)
         if (shm_node_at(w->shm, at.node)->session == SHM_NIL)
             shm_node_gone(w->shm, at.node);
     }
+    dir_witness_gone(w, at.dir, at.name, at.len);
     validity_dir_changed(w, at.dir);
 }
 

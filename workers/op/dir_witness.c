@@ -1,5 +1,5 @@
 /* See dir_witness.h. */
-#include "workers/names/dir_witness.h"
+#include "workers/op/dir_witness.h"
 
 #include "shm/shm_node.h"
 

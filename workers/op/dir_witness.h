@@ -8,8 +8,8 @@
  *
  * What another client removes is not seen, unless somebody looks the name up. Functions under
  * shm->meta; they do nothing for SHM_NIL. */
-#ifndef WORKERS_NAMES_DIR_WITNESS_H
-#define WORKERS_NAMES_DIR_WITNESS_H
+#ifndef WORKERS_OP_DIR_WITNESS_H
+#define WORKERS_OP_DIR_WITNESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
