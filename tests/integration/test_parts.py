@@ -479,7 +479,7 @@ def test_a_copy_whose_second_complete_says_200(small, proxy, bucket, lost):
 
 def test_a_copy_that_never_appears(mount, proxy, bucket):
     """200 to each Complete of an upload, and no object: it is given up and aborted, and another made."""
-    m = mount(via=proxy, env={**SMALL, "STATEPROXY_S3_DEADLINE": f"{3 * SLOW}s"})
+    m = mount(via=proxy, env={**SMALL, "STATEPROXY_S3_DEADLINE": f"{int(3000 * SLOW)}ms"})
     data = pattern(2 * PART + 3, 3)
     put_large(bucket, m, "a.bin", len(data))
     proxy.hold("first", op="CompleteMultipartUpload", nth=1)
