@@ -95,18 +95,11 @@ static uint32_t *baseline_find(struct shm *shm, const struct shm_baseline_key *k
 
 /* ---- the filter ---- */
 
-/* What the filter, as a trace, has of a baseline. */
-struct filter_entry {
-    uint64_t key;
-    int32_t tgid;
-    uint32_t start;
-};
-
-/* Bit number i of this one. */
-static uint64_t filter_bit(struct shm *shm, struct filter_entry e, int i)
+/* Bit number i of the trace's owner. */
+static uint64_t filter_bit(struct shm *shm, const struct shm_trace *t, int i)
 {
-    uint64_t mix = ((uint64_t)(uint32_t)e.tgid << 32 | e.start) * UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t a = e.key ^ mix;
+    uint64_t mix = ((uint64_t)(uint32_t)t->tgid << 32 | t->start) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t a = t->key ^ mix;
     uint64_t b = ((a >> 32 | a << 32) * UINT64_C(0xd6e8feb86659fd93)) | 1;
 
     return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * FILTER_BYTES * 8);
@@ -115,23 +108,23 @@ static uint64_t filter_bit(struct shm *shm, struct filter_entry e, int i)
 static bool filter_has(struct shm *shm, const struct shm_baseline_key *key,
                        const struct shm_baseline_who *who)
 {
-    struct filter_entry e = {word(key, 1), who->tgid, (uint32_t)who->start};
+    struct shm_trace t = shm_trace_owner(key, who);
 
-    for (int i = 0; shm->baselines->dropped && i < FILTER_PROBES; i++) {
-        uint64_t bit = filter_bit(shm, e, i);
+    if (!shm->baselines->dropped)
+        return false;
+    for (int i = 0; i < FILTER_PROBES; i++) {
+        uint64_t bit = filter_bit(shm, &t, i);
 
         if (!(filter(shm)[bit / 8] & 1u << bit % 8))
             return false;
     }
-    return shm->baselines->dropped;
+    return true;
 }
 
 static void filter_add(struct shm *shm, const struct shm_trace *t)
 {
-    struct filter_entry e = {t->key, t->tgid, t->start};
-
     for (int i = 0; i < FILTER_PROBES; i++) {
-        uint64_t bit = filter_bit(shm, e, i);
+        uint64_t bit = filter_bit(shm, t, i);
         uint8_t *byte = filter(shm) + bit / 8;
 
         shm_set(shm, shm->meta, *byte, (uint8_t)(*byte | 1u << bit % 8));

@@ -6,7 +6,7 @@
 #include <sodium.h>
 #include <string.h>
 
-static_assert(sizeof(struct shm_trace) == 40, "shm_budget.c counts with it");
+static_assert(sizeof(struct shm_trace) == 40, "cas.baselines says what one costs");
 
 static uint32_t trace_count(const struct shm *shm)
 {
@@ -37,18 +37,18 @@ static uint32_t *trace_heads(struct shm *shm)
     return (uint32_t *)(trace_at(shm, 1) + trace_count(shm));
 }
 
-/* What a trace has of the key: a half of the hash that it is. */
-static uint64_t half_of(const struct shm_baseline_key *key)
+struct shm_trace shm_trace_owner(const struct shm_baseline_key *key,
+                                 const struct shm_baseline_who *who)
 {
-    uint64_t v;
+    struct shm_trace t = {.tgid = who->tgid, .start = (uint32_t)who->start};
 
-    memcpy(&v, key->bytes + sizeof(v), sizeof(v));
-    return v;
+    memcpy(&t.key, key->bytes + sizeof(t.key), sizeof(t.key));
+    return t;
 }
 
-static uint32_t *trace_head(struct shm *shm, uint64_t half)
+static uint32_t *trace_head(struct shm *shm, const struct shm_trace *t)
 {
-    return trace_heads(shm) + half % trace_count(shm);
+    return trace_heads(shm) + t->key % trace_count(shm);
 }
 
 static uint64_t hash_text(const struct shm *shm, const char *text, size_t max)
@@ -72,19 +72,19 @@ static uint32_t id_bits(const struct shm *shm, const struct shm_baseline_value *
     return ((uint32_t)h | 1u) << SHM_TRACE_ID_SHIFT;
 }
 
-static bool is_of_who(const struct shm_trace *t, const struct shm_baseline_who *who)
+static bool has_same_owner(const struct shm_trace *a, const struct shm_trace *b)
 {
-    return t->tgid == who->tgid && t->start == (uint32_t)who->start;
+    return a->key == b->key && a->tgid == b->tgid && a->start == b->start;
 }
 
 /* The link that points to the trace, or to the end of its chain (0). */
 static uint32_t *trace_link(struct shm *shm, const struct shm_baseline_key *key,
                             const struct shm_baseline_who *who)
 {
-    uint32_t *link = trace_head(shm, half_of(key));
+    struct shm_trace t = shm_trace_owner(key, who);
+    uint32_t *link = trace_head(shm, &t);
 
-    while (*link &&
-           (trace_at(shm, *link)->key != half_of(key) || !is_of_who(trace_at(shm, *link), who)))
+    while (*link && !has_same_owner(trace_at(shm, *link), &t))
         link = &trace_at(shm, *link)->next;
     return link;
 }
@@ -110,7 +110,7 @@ static bool trace_make_room(struct shm *shm, uint32_t link, struct shm_trace *re
     if (!(t->flags & SHM_TRACE_LIVE))
         return false;
     *ret_lost = *t;
-    at = trace_head(shm, t->key);
+    at = trace_head(shm, t);
     while (*at != link)
         at = &trace_at(shm, *at)->next;
     take_out(shm, at);
@@ -120,20 +120,16 @@ static bool trace_make_room(struct shm *shm, uint32_t link, struct shm_trace *re
 bool shm_trace_add(struct shm *shm, const struct shm_baseline *b, struct shm_trace *ret_lost)
 {
     struct shm_baseline_table *table = shm->baselines;
-    uint32_t link = table->next_trace + 1, *head = trace_head(shm, half_of(&b->key));
+    struct shm_trace t = shm_trace_owner(&b->key, &b->who);
+    uint32_t link = table->next_trace + 1, *head = trace_head(shm, &t);
     bool lost = trace_make_room(shm, link, ret_lost);
-    struct shm_trace *t = trace_at(shm, link);
 
-    shm_save(shm, shm->meta, t, sizeof(*t));
-    *t = (struct shm_trace){.key = half_of(&b->key),
-                            .version = hash_text(shm, b->value.etag, SHM_ETAG_MAX),
-                            .tgid = b->who.tgid,
-                            .start = (uint32_t)b->who.start,
-                            .next = *head,
-                            .version_ticks = b->version_ticks,
-                            .first_ticks = b->first_ticks,
-                            .flags = (b->value.flags & SHM_TRACE_FLAGS) | SHM_TRACE_LIVE |
-                                     id_bits(shm, &b->value)};
+    t.version = hash_text(shm, b->value.etag, SHM_ETAG_MAX);
+    t.next = *head;
+    t.version_ticks = b->version_ticks;
+    t.first_ticks = b->first_ticks;
+    t.flags = (b->value.flags & SHM_TRACE_FLAGS) | SHM_TRACE_LIVE | id_bits(shm, &b->value);
+    shm_set(shm, shm->meta, *trace_at(shm, link), t);
     shm_set(shm, shm->meta, *head, link);
     shm_set(shm, shm->meta, table->next_trace, link % trace_count(shm));
     shm_set(shm, shm->meta, table->traces, table->traces + 1);
@@ -172,12 +168,14 @@ void shm_trace_copied(struct shm *shm, const struct shm_baseline_key *key,
                       const char from[SHM_ETAG_MAX], const char to[SHM_ETAG_MAX], unsigned max)
 {
     uint64_t old = hash_text(shm, from, SHM_ETAG_MAX), new = hash_text(shm, to, SHM_ETAG_MAX);
-    uint32_t link = shm->baselines->traces ? *trace_head(shm, half_of(key)) : 0;
+    const struct shm_baseline_who any = {0};
+    struct shm_trace of = shm_trace_owner(key, &any);
+    uint32_t link = shm->baselines->traces ? *trace_head(shm, &of) : 0;
 
     for (; link && max; link = trace_at(shm, link)->next) {
         struct shm_trace *t = trace_at(shm, link);
 
-        if (t->key != half_of(key) || t->version != old)
+        if (t->key != of.key || t->version != old)
             continue;
         shm_set(shm, shm->meta, t->version, new);
         max--;
@@ -194,7 +192,7 @@ int shm_trace_check(struct shm *shm, struct err *err)
         for (uint32_t l = trace_heads(shm)[i]; l; l = trace_at(shm, l)->next) {
             if (l > trace_count(shm) || ++n > table->traces ||
                 !(trace_at(shm, l)->flags & SHM_TRACE_LIVE) ||
-                trace_head(shm, trace_at(shm, l)->key) != &trace_heads(shm)[i])
+                trace_head(shm, trace_at(shm, l)) != &trace_heads(shm)[i])
                 return err_set(err, EUCLEAN, "chain %u of traces broken", i);
         }
     }

@@ -34,6 +34,10 @@ struct shm_trace {
 size_t shm_trace_size(uint32_t baselines);
 size_t shm_trace_heads_size(uint32_t baselines);
 
+/* A trace that has nothing but its owner: what remains of key and process. */
+struct shm_trace shm_trace_owner(const struct shm_baseline_key *key,
+                                 const struct shm_baseline_who *who);
+
 /* Notes a baseline that is being evicted. True if another trace had to go for it: *ret_lost. */
 bool shm_trace_add(struct shm *shm, const struct shm_baseline *b, struct shm_trace *ret_lost);
 

@@ -11,6 +11,7 @@ static_assert(LINEAGE_CAP <= SHM_LINEAGE_MAX, "a lineage fits the tables");
 
 static const struct shm_baseline_who the_mount;
 static const struct shm_baseline_who nobody = {.tgid = -1}; /* versions seen, not read */
+static const struct shm_baseline_value absence = {.flags = SHM_BASELINE_ABSENT};
 
 uint32_t cas_ticks(void)
 {
@@ -170,9 +171,7 @@ static void expect_known(struct op *op, struct shm_session *s, const struct shm_
 
 static void expect_absence(struct shm_session *s)
 {
-    static const struct shm_baseline_value absent = {.flags = SHM_BASELINE_ABSENT};
-
-    expect(s, &absent);
+    expect(s, &absence);
 }
 
 /* The LOOKUP before found nothing, so a new file expects absence, whatever other processes know.
@@ -212,33 +211,43 @@ static void expect_loaded(struct op *op, struct shm_session *s, const struct shm
         s->expect.refused = true;
 }
 
-/* The key has this version ("": it is absent). Baselines of it that were evicted are there again:
- * those of the caller, of its ancestors, and of the mount. */
-static void recall(struct op *op, const struct shm_baseline_key *k, const char *etag)
+/* The key is like this now. Baselines that say so and were evicted are there again: those of the
+ * caller, of its ancestors, and of the mount. */
+static void recall_as(struct op *op, const struct shm_baseline_key *k,
+                      const struct shm_baseline_value *now)
 {
     const struct op_caller *c = &op->caller;
-    struct shm_baseline_value now = {.flags = *etag ? 0 : SHM_BASELINE_ABSENT};
     struct shm *shm = op->w->shm;
-    bool exact = cas_is_empty(etag);
+    bool exact = cas_is_empty(now->etag);
 
-    if (!shm->baselines->traces)
+    shm_baseline_recall(shm, k, &the_mount, now, exact);
+    if (c->self.tgid)
+        shm_baseline_recall(shm, k, &c->self, now, exact);
+    for (int i = 0; i < OP_ANCESTORS && c->up[i].tgid; i++)
+        shm_baseline_recall(shm, k, &c->up[i], now, exact);
+}
+
+static void recall_absence(struct op *op, const struct shm_baseline_key *k)
+{
+    recall_as(op, k, &absence);
+}
+
+/* The key has this version; "": it is not known which. */
+static void recall(struct op *op, const struct shm_baseline_key *k, const char *etag)
+{
+    struct shm_baseline_value now = {0};
+
+    if (!*etag || !op->w->shm->baselines->traces)
         return;
     shm_etag_copy(now.etag, etag);
-    if (*etag)
-        now.flags |= cas_find_lineage(op->w, k, etag, now.lineage);
-    shm_baseline_recall(shm, k, &the_mount, &now, exact);
-    if (c->self.tgid)
-        shm_baseline_recall(shm, k, &c->self, &now, exact);
-    for (int i = 0; i < OP_ANCESTORS && c->up[i].tgid; i++)
-        shm_baseline_recall(shm, k, &c->up[i], &now, exact);
+    now.flags = cas_find_lineage(op->w, k, etag, now.lineage);
+    recall_as(op, k, &now);
 }
 
 /* The version that the name has, as far as this open was told. */
 static const char *version_now(struct op *op, const struct shm_session *s,
                                const struct session_start *how)
 {
-    if (s->expect.absent)
-        return "";
     if (how->version)
         return how->version;
     return how->truncate ? shm_node_at(op->w->shm, s->node)->etag : s->expect.etag;
@@ -247,6 +256,10 @@ static const char *version_now(struct op *op, const struct shm_session *s,
 static void cas_begin_session(struct op *op, struct shm_session *s,
                               const struct shm_baseline_key *k, const struct session_start *how)
 {
+    if (s->expect.absent)
+        recall_absence(op, k);
+    else
+        recall(op, k, version_now(op, s, how));
     if (s->expect.absent)
         expect_nothing(op, s, k, how->truncate);
     else if (how->truncate)
@@ -270,13 +283,8 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     if (key_of_session(w, session, key) < 0)
         return;
     k = name_key(w, key);
-    if (!how.excl) {
-        const char *now = version_now(op, s, &how);
-
-        if (*now || s->expect.absent)
-            recall(op, &k, now);
+    if (!how.excl)
         cas_begin_session(op, s, &k, &how);
-    }
     cas_note_family(op, s, &k);
 }
 
@@ -321,8 +329,10 @@ void cas_begin_rename(struct op *op, uint32_t session, uint32_t target, bool nor
     k = name_key(w, key);
     s->changed_from = 0; /* relative to the version that the name has */
     s->expect.must = s->expect.lineage_known = s->expect.ours = false;
-    if (target == SHM_NIL || *shm_node_at(w->shm, target)->etag)
-        recall(op, &k, target == SHM_NIL ? "" : shm_node_at(w->shm, target)->etag);
+    if (target == SHM_NIL)
+        recall_absence(op, &k);
+    else
+        recall(op, &k, shm_node_at(w->shm, target)->etag);
     if (noreplace)
         expect_absence(s);
     else
@@ -485,8 +495,7 @@ void cas_removed(struct op *op, const char *key, const char *etag)
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
-    if (*etag)
-        recall(op, &k, etag);
+    recall(op, &k, etag);
     shm_baseline_forget(op->w->shm, &k, &the_mount);
     if (op->caller.self.tgid)
         is_absent(op->w, &k, &op->caller.self, 0);
@@ -508,8 +517,7 @@ void cas_may_be_removed(struct op *op, const char *key, const char *etag)
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
-    if (*etag)
-        recall(op, &k, etag);
+    recall(op, &k, etag);
     is_leaving(op->w, &k, &op->caller.self, etag);
     for (int i = 0; i < OP_ANCESTORS; i++)
         is_leaving(op->w, &k, &op->caller.up[i], etag);
@@ -533,8 +541,7 @@ void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[
 {
     struct shm_baseline_key k = name_key(op->w, key);
 
-    if (*etag)
-        recall(op, &k, etag);
+    recall(op, &k, etag);
     cas_own_etag(op, key, ret);
     if (*etag && !*ret && op->caller.self.tgid &&
         shm_baseline_evicted(op->w->shm, &k, &op->caller.self))

@@ -47,14 +47,17 @@ static bool grow_node(struct publish *p, uint32_t at, uint32_t node)
 
 /* Under shm->meta. The readers of the replaced version follow what was appended. Their node need
  * not be that of the name: somebody may have found the new version on S3 before the answer to the
- * PUT was here. (One that has grown has another version, and does not grow again.) */
-static void grow(struct publish *p, uint32_t named, uint32_t node)
+ * PUT was here. (One that has grown has another version, and does not grow again.) True if that of
+ * the name has. */
+static bool grow(struct publish *p, uint32_t named, uint32_t node)
 {
+    bool has = grow_node(p, named, node);
     uint32_t at = SHM_NIL;
-    unsigned grown = grow_node(p, named, node);
+    unsigned grown = has;
 
     while (grown < GROWN_MAX && (at = shm_node_next_of_name(p->w->shm, at, node)) != SHM_NIL)
         grown += grow_node(p, at, node);
+    return has;
 }
 
 /* Under shm->meta. The session's node stays private; the name gets a node of the published version.
@@ -68,7 +71,8 @@ static void publish_name(struct publish *p, uint32_t node)
     uint32_t named = shm_node_named(shm, node);
     int64_t r;
 
-    grow(p, named, node);
+    if (grow(p, named, node))
+        return;
     r = shm_node_intern(shm, n->parent, shm_node_name(shm, node), n->name_len, &v, n->checked_ns);
     if (r >= 0) {
         inherit(shm, (uint32_t)r, n);
