@@ -280,6 +280,23 @@ def test_an_early_failure_is_healed_by_the_close(m, proxy, bucket, op):
     m.check()
 
 
+def test_an_early_failure_that_is_told_during_the_close(m, proxy, bucket):
+    """The close has begun when S3 refuses what was sent before it."""
+    rule = proxy.add_rule("answer", status=403, code="AccessDenied", op="UploadPart")
+    proxy.hold("early", op="UploadPart")
+    f = File(m, proxy, parts=0)
+    proxy.wait_held("early")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        closed = pool.submit(f.close)
+        util.wait_until(lambda: any(r["op"] == "FLUSH" for r in m.inflight()), what="the close")
+        proxy.remove_rule(rule)
+        proxy.release("early")
+        closed.result()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+    m.check()
+
+
 @pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPart"])
 def test_a_failure_that_stays_is_told_at_the_close(m, proxy, bucket, op):
     proxy.add_rule("answer", status=403, code="AccessDenied", op=op)

@@ -20,6 +20,7 @@ struct part {
     uint32_t no;
     uint64_t off, len;
     bool copied; /* on the server, from version `etag` */
+    bool early;  /* taken before the publish that completes the upload */
     char etag[SHM_ETAG_MAX];
     enum s3_crc checksum;
     struct upload_name name;
@@ -60,6 +61,15 @@ static void part_failed(const struct part *part, int error, const struct s3_resu
     }
 }
 
+/* Under shm->meta. A publish sends it again: what S3 said to it was said before the close, whose
+ * result must not be that. (-ESTALE: the upload is gone, and all goes again.) */
+static bool is_healed(const struct part *part, int error)
+{
+    const struct shm_session *s = shm_session_at(part->w->shm, part->session);
+
+    return error && error != -ESTALE && part->early && s->publish.state == SHM_JOB_RUNNING;
+}
+
 /* Under shm->meta. `res`: of a part that was sent. */
 static void part_store(const struct part *part, int error, const struct s3_result *res,
                        struct stored *ret)
@@ -71,7 +81,9 @@ static void part_store(const struct part *part, int error, const struct s3_resul
     if (!ret->counted)
         return;
     ret->failed = error && !shm_upload_at(w->shm, part->session)->part[part->no].changed;
-    if (error)
+    if (is_healed(part, error))
+        shm_upload_unsent(w->shm, part->session, part->no, 0);
+    else if (error)
         part_failed(part, error, res);
     else if (!shm_upload_is_whole(shm_upload_at(w->shm, part->session), part->no,
                                   shm_session_at(w->shm, part->session)->size))
@@ -187,6 +199,7 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
         return false;
     *ret = (struct part){
         .w = w, .session = session, .serial = u->serial, .no = no, .copied = u->part[no].copied};
+    ret->early = !stream_is(s) && s->publish.state != SHM_JOB_RUNNING;
     ret->off = u->part[no].off;
     ret->len = u->part[no].len;
     memcpy(ret->etag, u->base_etag, sizeof(ret->etag));
