@@ -1,6 +1,7 @@
 """Extended attributes of the user namespace: kept as s3fs keeps them, in the objects' metadata."""
 
 import base64
+import concurrent.futures
 import errno
 import json
 import os
@@ -272,6 +273,68 @@ def test_told_about_the_object(m, bucket):
     assert os.listxattr(p) == []
     fails(errno.ENODATA, os.getxattr, p, "user.asya.other")
     fails(errno.EPERM, os.setxattr, p, "user.asya.etag", b"x")
+
+
+TYPE = "user.asya.content_type"
+
+
+def test_the_type_of_the_object_is_set(m, bucket):
+    """All else that the object has stays; the type stays when the file is written."""
+    bucket.put(m.key("f.json"), b"{}", ContentType="application/json", CacheControl="no-cache",
+               Metadata={"xattr": coded(a=b"one"), "other": "kept"})
+    p = m.path / "f.json"
+    before = p.stat()
+    os.setxattr(p, TYPE, b"text/plain")
+    assert os.getxattr(p, TYPE) == b"text/plain" and p.read_bytes() == b"{}"
+    head = bucket.head(m.key("f.json"))
+    assert head["ContentType"] == "text/plain" and head["CacheControl"] == "no-cache"
+    assert head["Metadata"]["other"] == "kept" and os.getxattr(p, "user.a") == b"one"
+    assert p.stat().st_mtime_ns == before.st_mtime_ns and p.stat().st_ctime_ns > before.st_ctime_ns
+    with open(p, "a") as f:
+        f.write("more")
+    assert bucket.head(m.key("f.json"))["ContentType"] == "text/plain"
+    p.rename(m.path / "g.json")
+    assert os.getxattr(m.path / "g.json", TYPE) == b"text/plain"
+
+
+def test_the_same_type_again(m, proxy, bucket, counted):
+    bucket.put(m.key("f"), b"{}", ContentType="text/plain", Metadata={"a": "b"})
+    assert "CopyObject" not in counted(os.setxattr, m.path / "f", TYPE, b"text/plain")
+    assert bucket.head(m.key("f"))["ContentType"] == "text/plain"
+
+
+def test_types_that_are_refused(m, bucket):
+    p = m.path / "f"
+    p.write_bytes(b"x")
+    for value in (b"", b"a\nb", b"a\0", "text/\u00e9".encode(), b"x" * 128, b"x" * 2000):
+        fails(errno.EINVAL, os.setxattr, p, TYPE, value)
+    os.setxattr(p, TYPE, b"x" * 127, os.XATTR_REPLACE)
+    fails(errno.EEXIST, os.setxattr, p, TYPE, b"a/b", os.XATTR_CREATE)
+    fails(errno.EPERM, os.removexattr, p, TYPE)
+    fails(errno.ENOENT, os.setxattr, m.path / "none", TYPE, b"a/b")
+    (m.path / "d").mkdir()
+    fails(errno.EPERM, os.setxattr, m.path / "d", TYPE, b"a/b")
+    with open(p, "r+b") as f:
+        os.setxattr(p, TYPE, b"a/b")
+        f.write(b"unpublished")
+        f.flush()
+        fails(errno.EBUSY, os.setxattr, f.fileno(), TYPE, b"c/d")
+    assert bucket.head(m.key("f"))["ContentType"] == "a/b"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_dies_while_the_type_is_set(m, proxy, bucket, when):
+    bucket.put(m.key("f"), b"{}", ContentType="text/plain", Metadata={"a": "b"})
+    (m.path / "f").stat()
+    proxy.hold("copy", op="CopyObject", times=1, when=when)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = pool.submit(os.setxattr, m.path / "f", TYPE, b"a/b")
+        proxy.wait_held("copy")
+        m.kill_workers()
+        proxy.release("copy", "drop")
+        done.result()
+    head = bucket.head(m.key("f"))
+    assert head["ContentType"] == "a/b" and head["Metadata"]["a"] == "b"
 
 
 def test_ignored_with_the_other_metadata(mount):

@@ -173,6 +173,17 @@ static int compose(struct store *st, const struct s3_object *obj)
         st->change.set(st->op, &st->node);
     changed = meta_differ(&st->node, shm_node_at(w->shm, st->op->rec->node));
     worker_unlock(w);
+    if (obj && (obj->own_type || (st->node.flags & SHM_NODE_DIR)))
+        memcpy(st->type, obj->content_type, sizeof(st->type));
+    if (st->change.set_type) {
+        char was[S3_TYPE_MAX];
+
+        memcpy(was, st->type, sizeof(was));
+        r = st->change.set_type(st->op, st->type);
+        if (r < 0)
+            return r;
+        changed |= strcmp(was, st->type) != 0;
+    }
     if (st->change.edit) {
         r = st->change.edit(st->op, old, st->xattr);
         if (r < 0)
@@ -204,8 +215,6 @@ static void write_anew(struct store *st, const struct s3_object *obj)
     bool dir = st->node.flags & SHM_NODE_DIR;
     int r = compose(st, obj);
 
-    if (obj && (obj->own_type || dir))
-        memcpy(st->type, obj->content_type, sizeof(st->type));
     if (r == 1)
         note_sent(st->op);
     if (r == 1)

@@ -2,6 +2,7 @@
 #ifndef WORKERS_ATTR_META_STORE_H
 #define WORKERS_ATTR_META_STORE_H
 
+#include "s3/s3.h"
 #include "workers/objmeta/xattr.h"
 #include "workers/op/op.h"
 
@@ -14,6 +15,9 @@ struct meta_change {
     /* Not under a lock. Makes the new coded extended attributes from the old ones ("" = none). 0,
      * or the -errno with which the op ends. NULL: no change. */
     int (*edit)(struct op *op, const char *old, char new[XATTR_CODED_MAX]);
+    /* Not under a lock. Makes the new Content-Type from the old one ("" = S3's default, or not
+     * known). As `edit`. */
+    int (*set_type)(struct op *op, char type[S3_TYPE_MAX]);
 };
 
 /* The time of the op's change of attributes, by the wall clock: that at which meta_store began it,

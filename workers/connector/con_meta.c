@@ -273,14 +273,9 @@ static int parse_value(struct attr *a)
     const char *value = json_string_value(json_object_get(root, "value"));
     int r = -EINVAL;
 
-    if (value && strlen(value) < sizeof(a->type)) {
-        r = *value ? 0 : -EINVAL;
-        for (const char *p = value; *p; p++) {
-            if (*p < ' ' || *p > '~')
-                r = -EINVAL;
-        }
-        if (r == 0)
-            strcpy(a->type, value);
+    if (value && meta_is_type(value, strlen(value))) {
+        strcpy(a->type, value);
+        r = 0;
     }
     json_decref(root);
     return r;

@@ -7,9 +7,9 @@
  *   changed      HEAD, COPY (meta_store.c)     kept with the session; the upload carries them
  *
  * Other namespaces are not supported, which costs no request: programs ask for
- * system.posix_acl_access and security.capability of each file. These are read-only and not listed
- * (a program that copies all attributes must not copy them): user.asya.url, presigned_url, etag,
- * content_type, version, storage_class, as the connector API has them.
+ * system.posix_acl_access and security.capability of each file. Those of object_attr.h are not
+ * listed (a program that copies all attributes must not copy them); only content_type can be set,
+ * of a file that is published.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,12 +18,12 @@
 #include <sys/xattr.h>
 
 #include "base/clock.h"
-#include "s3/s3_presign.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/handlers/object_attr.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
@@ -31,14 +31,7 @@
 #include "workers/op/validity.h"
 #include "workers/write/session.h"
 
-#define VIRTUAL_PREFIX XATTR_PREFIX "asya."
-
 static_assert(XATTR_CODED_MAX == SHM_SESSION_META_MAX, "a session keeps them coded");
-
-static bool begins_with(const char *name, const char *prefix)
-{
-    return strncmp(name, prefix, strlen(prefix)) == 0;
-}
 
 /* 0 if the name can be one of ours; -ENOSYS, -EOPNOTSUPP. */
 static int check_name(const struct op *op)
@@ -85,21 +78,6 @@ static const char *coded_of(const struct s3_object *obj)
 
 /* ---- GETXATTR ---- */
 
-/* The reply to GETXATTR and LISTXATTR: only the size if the request offers no buffer. */
-static void xattr_answer(struct op *op, const void *data, size_t len)
-{
-    struct fuse_getxattr_out out = {.size = (uint32_t)len};
-
-    if (fuse_req(op)->getxattr->size == 0)
-        op_answer(op, &out, sizeof(out));
-    else if (len > fuse_req(op)->getxattr->size)
-        op_fail(op, -ERANGE);
-    else if (len == 0)
-        op_fail(op, 0);
-    else
-        op_answer(op, data, len);
-}
-
 static void answer_get(struct op *op, const char *coded)
 {
     struct xattr_set set;
@@ -109,7 +87,7 @@ static void answer_get(struct op *op, const char *coded)
     (void)!xattr_decode(coded, &set); /* returns those that could be decoded */
     value = xattr_get(&set, fuse_req(op)->name, &len);
     if (value)
-        xattr_answer(op, value, len);
+        object_attr_answer(op, value, len);
     else
         op_fail(op, -ENODATA);
 }
@@ -122,113 +100,6 @@ static void then_get(struct op *op, int error, const struct s3_object *obj)
         op_fail(op, error);
 }
 
-/* The value of an attribute of get_virtual, from a HEAD: the object's, or S3's default if it has
- * none. */
-static const char *virtual_of(const char *name, const struct s3_object *obj)
-{
-    if (strcmp(name, "version") == 0)
-        return obj->version;
-    if (strcmp(name, "storage_class") == 0)
-        return *obj->storage_class ? obj->storage_class : "STANDARD";
-    return *obj->content_type ? obj->content_type : "application/octet-stream";
-}
-
-static bool is_asked(const char *name)
-{
-    return strcmp(name, "content_type") == 0 || strcmp(name, "version") == 0 ||
-           strcmp(name, "storage_class") == 0;
-}
-
-static void then_virtual(struct op *op, int error, const struct s3_object *obj)
-{
-    const char *name = fuse_req(op)->name + strlen(VIRTUAL_PREFIX), *value;
-
-    if (error == -ENOENT)
-        error = -ENODATA;
-    if (error) {
-        op_fail(op, error);
-        return;
-    }
-    value = virtual_of(name, obj);
-    xattr_answer(op, value, strlen(value));
-}
-
-static int xattr_op_key(struct op *op, char key[KEY_CAP])
-{
-    uint32_t node;
-    int r = -ESTALE;
-
-    worker_lock(op->w);
-    node = op_node(op);
-    if (node != SHM_NIL)
-        r = key_of_node(op->w, node, key);
-    worker_unlock(op->w);
-    return r;
-}
-
-static void get_url(struct op *op)
-{
-    struct worker *w = op->w;
-    char key[KEY_CAP], url[KEY_CAP + 128];
-    int r = xattr_op_key(op, key);
-
-    if (r == 0)
-        r = snprintf(url, sizeof(url), "s3://%s/%s", w->conf->bucket, key);
-    if (r < 0)
-        op_fail(op, r);
-    else
-        xattr_answer(op, url, strlen(url));
-}
-
-static void get_presigned(struct op *op)
-{
-    struct worker *w = op->w;
-    char key[KEY_CAP];
-    struct buf url;
-    int r = xattr_op_key(op, key);
-
-    buf_init(&url, S3_PRESIGN_URL_MAX);
-    if (r == 0)
-        r = s3_presign(w->s3, key, w->conf->connector.presign_ttl, &url);
-    if (r == 0)
-        xattr_answer(op, url.data, url.len);
-    else
-        op_fail(op, r == -ENOKEY || r == -EAGAIN ? -EACCES : r);
-    buf_done(&url);
-}
-
-static void get_etag(struct op *op)
-{
-    char etag[SHM_ETAG_MAX] = "";
-    uint32_t node;
-
-    worker_lock(op->w);
-    node = op_node(op);
-    if (node != SHM_NIL)
-        memcpy(etag, shm_node_at(op->w->shm, node)->etag, sizeof(etag));
-    worker_unlock(op->w);
-    if (*etag)
-        xattr_answer(op, etag, strlen(etag));
-    else
-        op_fail(op, node == SHM_NIL ? -ESTALE : -ENODATA);
-}
-
-static void get_virtual(struct op *op)
-{
-    const char *name = fuse_req(op)->name + strlen(VIRTUAL_PREFIX);
-
-    if (strcmp(name, "url") == 0)
-        get_url(op);
-    else if (strcmp(name, "presigned_url") == 0)
-        get_presigned(op);
-    else if (strcmp(name, "etag") == 0)
-        get_etag(op);
-    else if (is_asked(name))
-        meta_ask(op, then_virtual);
-    else
-        op_fail(op, -ENODATA);
-}
-
 void op_getxattr(struct op *op)
 {
     char coded[XATTR_CODED_MAX];
@@ -239,8 +110,8 @@ void op_getxattr(struct op *op)
         op_fail(op, r);
         return;
     }
-    if (begins_with(fuse_req(op)->name, VIRTUAL_PREFIX)) {
-        get_virtual(op);
+    if (object_attr_is(fuse_req(op)->name)) {
+        object_attr_get(op);
         return;
     }
     worker_lock(op->w);
@@ -267,7 +138,7 @@ static void answer_list(struct op *op, const char *coded)
     if (len < 0)
         op_fail(op, (int)len);
     else
-        xattr_answer(op, names, (size_t)len);
+        object_attr_answer(op, names, (size_t)len);
 }
 
 static void then_list(struct op *op, int error, const struct s3_object *obj)
@@ -415,6 +286,10 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
         return HOW_FAILED;
     n = shm_node_at(w->shm, op_node(op));
     *ret_error = n->parent == SHM_NIL ? -EOPNOTSUPP : -ESTALE;
+    if (object_attr_sets_type(op) && (n->flags & SHM_NODE_DIR)) {
+        *ret_error = -EPERM;
+        return HOW_FAILED;
+    }
     if (n->parent == SHM_NIL || ((n->flags & SHM_NODE_DIR) && (n->flags & SHM_NODE_LOCAL)))
         return HOW_FAILED;
     if (op->rec->node != SHM_NIL) /* a predecessor has begun the change */
@@ -425,8 +300,12 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
                    : HOW_FAILED;
     if (hold_is_publishing(w, n->session))
         return HOW_WAIT;
-    if (is_nameless(w, n) || shm_session_dirty(shm_session_at(w->shm, n->session)))
+    if (is_nameless(w, n) || shm_session_dirty(shm_session_at(w->shm, n->session))) {
+        *ret_error = -EBUSY;
+        if (object_attr_sets_type(op))
+            return HOW_FAILED;
         return what == LOOK_CODED && !must_see_room(op, n) ? HOW_SESSION : HOW_ASK;
+    }
     return HOW_STORE;
 }
 
@@ -516,12 +395,13 @@ static void then_change(struct op *op, int error, const struct s3_object *obj)
  * that it has. */
 static void xattr_store(struct op *op, int error)
 {
-    static const struct meta_change store = {.edit = xattr_edit};
+    static const struct meta_change attributes = {.edit = xattr_edit};
+    static const struct meta_change type = {.set_type = object_attr_type};
 
     if (error)
         xattr_finish(op, error);
     else
-        meta_store(op, &store, xattr_finish);
+        meta_store(op, object_attr_sets_type(op) ? &type : &attributes, xattr_finish);
 }
 
 static void xattr_attempt(struct op *op)
@@ -560,8 +440,8 @@ static int check_change(const struct op *op)
 
     if (r == 0 && op->w->conf->mount.read_only)
         r = -EROFS;
-    if (r == 0 && begins_with(fuse_req(op)->name, VIRTUAL_PREFIX))
-        r = -EPERM;
+    if (r == 0 && object_attr_is(fuse_req(op)->name))
+        r = object_attr_check(op);
     if (r == 0 && !removes(op) && fuse_req(op)->setxattr->size >= XATTR_CODED_MAX)
         r = -E2BIG;
     return r;

@@ -350,6 +350,15 @@ void meta_write_ctime(struct meta_out *out, int64_t ns)
     add_time(out, "ctime", ns);
 }
 
+bool meta_is_type(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < ' ' || text[i] > '~')
+            return false;
+    }
+    return len > 0 && len < S3_TYPE_MAX;
+}
+
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type)
 {
     bool plain = !content_type && out->kept.len == 0 && !out->tags;

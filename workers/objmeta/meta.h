@@ -64,6 +64,10 @@ void meta_write_ctime(struct meta_out *out, int64_t ns);
  * this Content-Type (NULL: none was sent). */
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type);
 
+/* True if S3 takes this text of `len` bytes as a Content-Type: printable ASCII, not empty, and
+ * shorter than S3_TYPE_MAX. */
+bool meta_is_type(const char *text, size_t len);
+
 enum meta_keep {
     META_KEEP_COPY,  /* for the same content: all but the META_OWN ones */
     META_KEEP_MOVED, /* for the same content under another name: all but our lineage */
