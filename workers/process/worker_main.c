@@ -279,7 +279,8 @@ int worker_main(const struct worker_env *env, uint32_t slot)
     else
         w->stats->process.starts++;
     w->arena->fetching = w->arena->busy = 0;
-    populate_arena(w);
+    if (env->mount)
+        populate_arena(w);
     if (setup(w) < 0 || confine(w) < 0)
         return WORKER_EXIT_SETUP;
     recover(w);
