@@ -3,11 +3,15 @@ whole object in memory), in the same run on the same S3 server. Prints a table.
 
     tests/bench/run.sh --connector [--seconds N] [--starts N]
 
+The third is the S3 server itself, asked by the same client with presigned URLs: no connector on it can be faster with one
+client, since each request is one to S3.
+
 For each: requests a second, the median and the 99th percentile of one, CPU time of one (of the server under test, all its
 processes); proportional memory (PSS) idle and at its peak under load; the time from the start to the first object.
 """
 
 import argparse
+import http.client
 import http.server
 import json
 import multiprocessing
@@ -19,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
 
@@ -76,15 +81,34 @@ def reference(path, endpoint, bucket):
     socketserver.UnixStreamServer(str(path), Handler).serve_forever()
 
 
+REQUESTS = (("GET", "/keys/k", None), ("PUT", "/keys/k", BODY), ("HEAD", "/keys/k", None),
+            ("LIST", "/keys/?prefix=l/&delimiter=/", None))
+
+
+def of_s3(s3):
+    """The same requests to the S3 server, as presigned URLs."""
+    def sign(what, **args):
+        url = urllib.parse.urlsplit(s3.client.generate_presigned_url(what, Params={"Bucket": s3.bucket, **args}))
+        return f"{url.path}?{url.query}"
+    return (("GET", sign("get_object", Key="p/k"), None), ("PUT", sign("put_object", Key="p/k"), BODY),
+            ("HEAD", sign("head_object", Key="p/k"), None),
+            ("LIST", sign("list_objects_v2", Prefix="p/l/", Delimiter="/"), None))
+
+
+def connection(where):
+    """where: the path of a Unix socket, or HOST:PORT."""
+    return UnixHTTPConnection(where) if isinstance(where, pathlib.Path) else http.client.HTTPConnection(where)
+
+
 def one(path, method, target, body):
-    conn = UnixHTTPConnection(path)
+    conn = connection(path)
     while True:
         try:
             conn.connect()
             break
         except BlockingIOError:         # more wait than the reference's socket takes
             time.sleep(0.001)
-    conn.request(method, target, body)
+    conn.request("GET" if method == "LIST" else method, target, body)
     answer = conn.getresponse()
     answer.read()
     conn.close()
@@ -178,22 +202,20 @@ def starts(name, path, count, make, stop):
           f"(median of {count} starts, {times[0]:.0f} to {times[-1]:.0f})", flush=True)
 
 
-def run(name, path, pids, seconds):
+def run(name, path, pids, seconds, requests=REQUESTS):
     print(f"\n{name}: PSS idle {pss(pids()):.1f} MiB")
     with Peak(pids) as peak:
-        load(path, pids, seconds)
+        load(path, pids, seconds, requests)
     print(f"  PSS under load, at its peak {peak.mib:.1f} MiB; after it {pss(pids()):.1f} MiB")
 
 
-def load(path, pids, seconds):
-    for method, target, body in (("GET", "/keys/k", None), ("PUT", "/keys/k", BODY), ("HEAD", "/keys/k", None),
-                                 ("GET", "/keys/?prefix=l/&delimiter=/", None)):
+def load(path, pids, seconds, requests):
+    for method, target, body in requests:
         for clients in (1, 8):
             before = cpu_ms(pids())
             rate, p50, p99 = measure(path, method, target, body, clients, seconds)
             cpu = (cpu_ms(pids()) - before) / max(rate * seconds, 1)
-            what = "LIST" if "?" in target else method
-            print(f"  {what:5} clients={clients}  {rate:7.0f}/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
+            print(f"  {method:5} clients={clients}  {rate:7.0f}/s  p50 {p50:7.2f} ms  p99 {p99:7.2f} ms  "
                   f"CPU {cpu:.3f} ms each")
 
 
@@ -227,6 +249,7 @@ def main():
         mount.start()
         run("reference", theirs, lambda: [ref.pid], seconds)
         run("stateproxyd", ours, mount.processes, seconds)
+        run("the S3 server", server.endpoint.partition("//")[2], lambda: [server.process.pid], seconds, of_s3(s3))
         mount.stop()
         ref.kill()
         ref.join()

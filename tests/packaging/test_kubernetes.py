@@ -29,7 +29,8 @@ FULL = {**LEAST, "variant": "s3-passthrough", "metrics": {"enabled": True}, "rba
         "app": {**LEAST["app"], "command": ["run"], "args": ["--fast"], "env": [{"name": "J", "value": "k"}],
                 "resources": {"limits": {"memory": "1Gi"}}}}
 VALUES = {"connector": LEAST, "mount": {**LEAST, "mode": "mount"}, "connector-full": FULL,
-          "mount-full": {**FULL, "mode": "mount"}}
+          "mount-full": {**FULL, "mode": "mount"}, "csi": {**LEAST, "mode": "csi"},
+          "csi-full": {**FULL, "mode": "csi", "csi": {"driver": "other.example.org", "uid": 70, "gid": 80}}}
 
 
 def documents(text):
@@ -172,9 +173,10 @@ def test_no_privilege(name):
     assert all(set(v) - {"name"} <= {"emptyDir", "csi"} for v in spec["volumes"])
 
 
-def test_csi():
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "csi" in n])
+def test_csi(name):
     """Driver and daemon mean the same socket, in a folder that the sidecar has; the driver gives it to 65534."""
-    spec = the_pod("csi-sidecar.yaml")
+    spec = the_pod(name)
     sidecar, program = spec["initContainers"][0], spec["containers"][0]
     env = {e["name"]: e["value"] for e in sidecar["env"]}
     volumes = {v["name"]: v for v in spec["volumes"]}
@@ -187,6 +189,9 @@ def test_csi():
     assert sidecar["securityContext"]["runAsUser"] == 65534
     assert [int(env[f"STATEPROXY_MOUNT_{k}"]) for k in ("UID", "GID")] == \
         [program["securityContext"][k] for k in ("runAsUser", "runAsGroup")]
+
+
+def test_csi_by_kustomization():
     assert built(HERE / "base/csi") == documents(PLAIN[2].read_text())
 
 
@@ -209,7 +214,8 @@ def test_lint():
 
 
 @pytest.mark.parametrize("wrong", [
-    {"app": LEAST["app"]}, {"s3": LEAST["s3"]}, {**LEAST, "mode": "csi"}, {**LEAST, "variant": "s3"},
+    {"app": LEAST["app"]}, {"s3": LEAST["s3"]}, {**LEAST, "mode": "pod"}, {**LEAST, "variant": "s3"},
+    {**LEAST, "mode": "csi", "csi": {"uid": 0}},
     {**LEAST, "drainSeconds": "25s"}, {**LEAST, "resource": {}},
     {**LEAST, "s3": {"bucket": "b-1", "endpoint": "minio:9000"}}], ids=str)
 def test_wrong_values_are_refused(wrong):
@@ -224,7 +230,7 @@ def test_values_that_are_right():
         chart.validate_schema(chart.merge_values(values))
 
 
-@pytest.mark.parametrize("mode", ["connector", "mount"])
+@pytest.mark.parametrize("mode", ["connector", "mount", "csi"])
 def test_the_variant_holds_whatever_the_image(mode):
     """A tag of one's own may be an image of another variant."""
     values = {**LEAST, "mode": mode, "variant": "s3-buffered-lww", "image": {"tag": "s3-passthrough"}}

@@ -26,6 +26,7 @@ exec: {command: [/usr/bin/stateproxyctl, status]}
 {{/* The native sidecar: an init container that goes on. */}}
 {{- define "stateproxy.sidecar" -}}
 {{- $mount := eq .Values.mode "mount" -}}
+{{- $csi := eq .Values.mode "csi" -}}
 name: stateproxy
 restartPolicy: Always
 image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default (ternary "mount" .Values.variant $mount)) | quote }}
@@ -35,6 +36,13 @@ env:
 - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 - {name: STATE_MOUNT, value: {{ .Values.mount.path | quote }}}
 - {name: STATEPROXY_MOUNT_CREATE, value: "true"}
+{{- else if $csi }}
+- {name: STATEPROXY_MOUNT_FD_SOCKET, value: /fuse/stateproxy.sock}
+- {name: STATEPROXY_MOUNT_FD_PROTOCOL, value: meta-fuse}
+{{- /* what it is called here; where it is, the volumeMounts of the program say */}}
+- {name: STATE_MOUNT, value: {{ .Values.mount.path | quote }}}
+- {name: STATEPROXY_MOUNT_UID, value: {{ .Values.csi.uid | quote }}}
+- {name: STATEPROXY_MOUNT_GID, value: {{ .Values.csi.gid | quote }}}
 {{- else }}
 - {name: CONNECTOR_SOCKET, value: {{ .Values.connector.socket | quote }}}
 {{- end }}
@@ -64,7 +72,7 @@ startupProbe:
   {{- include "stateproxy.asked" (dict "root" . "path" "/readyz") | nindent 2 }}
   periodSeconds: 1
   timeoutSeconds: 5
-  failureThreshold: 120
+  failureThreshold: {{ ternary 180 120 $csi }}{{/* longer than mount.fd_timeout */}}
 {{- /* not S3's health: a restart would not bring S3 back */}}
 livenessProbe:
   {{- include "stateproxy.asked" (dict "root" . "path" "/livez") | nindent 2 }}
@@ -77,7 +85,7 @@ securityContext:
   privileged: true
   runAsUser: 0
 {{- else }}
-  runAsUser: 65532
+  runAsUser: {{ ternary 65534 65532 $csi }}{{/* the driver gives its socket to 65534 */}}
   runAsNonRoot: true
   allowPrivilegeEscalation: false
   capabilities: {drop: [ALL]}
@@ -89,7 +97,11 @@ volumeMounts:
 - {name: state, mountPath: {{ dir .Values.mount.path | quote }}, mountPropagation: Bidirectional, subPathExpr: $(POD_UID)}
 - {name: run, mountPath: /run}
 {{- else }}
+{{- if $csi }}
+- {name: fuse, mountPath: /fuse}
+{{- else }}
 - {name: state-sockets, mountPath: {{ dir .Values.connector.socket | quote }}}
+{{- end }}
 - {name: tmp, mountPath: /tmp}
 {{- end }}
 - {name: spool, mountPath: /var/tmp}
