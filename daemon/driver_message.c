@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "creds/creds_job.h"
 #include "creds/creds_json.h"
 
 #define NAME_SHOWN 40
@@ -169,5 +170,7 @@ int driver_message_check(const struct conf *conf, const char *text, size_t len,
         r = check_words(conf, json, form->options, form->prefix, ignored, err);
     if (r == 0)
         r = check_words(conf, json, form->env, NULL, ignored, err);
+    if (r < 0 && err)
+        creds_clean(err->text); /* it quotes the message */
     return r;
 }

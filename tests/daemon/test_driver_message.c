@@ -75,6 +75,15 @@ static void test_ways_to_write_a_prefix(void **state)
                    "the option only-dir has no value");
 }
 
+/* What is quoted of the message stays one line, and is no sequence for a terminal. */
+static void test_control_characters(void **state)
+{
+    (void)state;
+    assert_refused(CONF_FD_GCSFUSE, "{\"bucketName\": \"x\\n\\u001b[1m\"}", EXDEV, "\"x  [1m\"");
+    assert_refused(CONF_FD_MOUNTPOINT, "{\"args\": [\"--prefix=x\\n2026 err\"]}", EXDEV,
+                   "\"x 2026 err\"");
+}
+
 /* Cut at each place, and with each byte changed: an error, or it holds all the same. */
 static void test_every_piece(void **state)
 {
@@ -148,9 +157,10 @@ static void test_many_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_drivers_say), cmocka_unit_test(test_every_piece),
-        cmocka_unit_test(test_what_contradicts), cmocka_unit_test(test_what_is_malformed),
-        cmocka_unit_test(test_many_names),       cmocka_unit_test(test_ways_to_write_a_prefix),
+        cmocka_unit_test(test_what_drivers_say),   cmocka_unit_test(test_every_piece),
+        cmocka_unit_test(test_what_contradicts),   cmocka_unit_test(test_what_is_malformed),
+        cmocka_unit_test(test_many_names),         cmocka_unit_test(test_ways_to_write_a_prefix),
+        cmocka_unit_test(test_control_characters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,11 @@ PKGS = libxml-2.0 yaml-0.1 libsodium nettle jansson
 
 vpath %.c $(TOP)
 
-TARGETS = fuzz_creds fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml
+TARGETS = fuzz_creds fuzz_driver fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml
 LAYERS = base sandbox conf shm s3 creds fuse http workers
 # (workers/ has rooms below it)
-SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c) $(TOP)/workers/*/*.c))
+SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c) $(TOP)/workers/*/*.c \
+	$(TOP)/daemon/driver_message.c))
 SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 CFLAGS = -g -O1 -fno-omit-frame-pointer $(SAN) -fsanitize=fuzzer-no-link
 WARN = -std=gnu11 -Wall -Wextra -Wshadow -Wstrict-prototypes \

@@ -28,7 +28,7 @@ done
 shift $((OPTIND - 1))
 seconds=${1:-60}
 [ ${#targets[@]} -gt 0 ] ||
-    targets=(fuzz_creds fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml)
+    targets=(fuzz_creds fuzz_driver fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml)
 
 top=$PWD
 mkdir -p "$dir/crashes"
