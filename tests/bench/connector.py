@@ -3,8 +3,8 @@ whole object in memory), in the same run on the same S3 server. Prints a table.
 
     tests/bench/run.sh --connector [--seconds N] [--starts N]
 
-The third is the S3 server itself, asked by the same client with presigned URLs: no connector on it can be faster with one
-client, since each request is one to S3.
+The third is the S3 server itself, asked by the same client with presigned URLs: about what a connector on it can reach, since
+each request is one to S3 (a little more, as it keeps its connections, and the client makes a new one for each request).
 
 For each: requests a second, the median and the 99th percentile of one, CPU time of one (of the server under test, all its
 processes); proportional memory (PSS) idle and at its peak under load; the time from the start to the first object.

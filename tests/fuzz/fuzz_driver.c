@@ -14,12 +14,6 @@
 #define BUCKET "bucket"
 #define PREFIX "models/v2"
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    (void)argc, (void)argv;
-    return 0;
-}
-
 /* True if a list of the message has `option` with a value that is not the prefix, written as the
  * drivers write it. */
 static bool names_other(json_t *json, const char *list, const char *option)

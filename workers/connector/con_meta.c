@@ -122,17 +122,6 @@ static void answer_presigned(struct http_conn *c, const struct con_key *key)
     buf_done(&url);
 }
 
-static const char *value_of(const char *name, const struct s3_object *obj)
-{
-    if (strcmp(name, "etag") == 0)
-        return obj->etag;
-    if (strcmp(name, "version") == 0)
-        return obj->version;
-    if (strcmp(name, "storage_class") == 0)
-        return *obj->storage_class ? obj->storage_class : "STANDARD";
-    return *obj->content_type ? obj->content_type : "application/octet-stream";
-}
-
 static void attr_on_head(void *arg, const struct s3_result *res)
 {
     struct attr *a = arg;
@@ -140,7 +129,7 @@ static void attr_on_head(void *arg, const struct s3_result *res)
     if (res->error)
         con_refuse_s3(a->job.c, res, con_key_name(&a->key));
     else
-        answer_value(a->job.c, a->name, value_of(a->name, &res->obj));
+        answer_value(a->job.c, a->name, meta_attribute(a->name, &res->obj));
     attr_free(a);
 }
 

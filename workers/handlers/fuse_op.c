@@ -188,6 +188,20 @@ struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx)
     return NULL;
 }
 
+void fuse_op_answer_xattr(struct op *op, const void *data, size_t len)
+{
+    struct fuse_getxattr_out out = {.size = (uint32_t)len};
+
+    if (fuse_req(op)->getxattr->size == 0)
+        op_answer(op, &out, sizeof(out));
+    else if (len > fuse_req(op)->getxattr->size)
+        op_fail(op, -ERANGE);
+    else if (len == 0)
+        op_fail(op, 0);
+    else
+        op_answer(op, data, len);
+}
+
 int fuse_op_alloc(struct worker *w)
 {
     uint32_t n = w->shm->header->sizes.records;

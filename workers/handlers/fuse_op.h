@@ -21,6 +21,10 @@ static inline const struct fuse_request *fuse_req(const struct op *op)
  * replied to. */
 struct op *fuse_op_begin(struct worker *w, uint32_t rec_idx);
 
+/* The reply to GETXATTR and LISTXATTR: only the size if the request offers no buffer; ERANGE if its
+ * buffer is too small. */
+void fuse_op_answer_xattr(struct op *op, const void *data, size_t len);
+
 /* Allocates the worker's ops, one for each record and one for `current`: w->ops, w->free_ops,
  * w->free_records. 0 or -ENOMEM. */
 must_use int fuse_op_alloc(struct worker *w);

@@ -22,31 +22,7 @@ bool object_attr_is(const char *name)
     return strncmp(name, VIRTUAL_PREFIX, strlen(VIRTUAL_PREFIX)) == 0;
 }
 
-void object_attr_answer(struct op *op, const void *data, size_t len)
-{
-    struct fuse_getxattr_out out = {.size = (uint32_t)len};
-
-    if (fuse_req(op)->getxattr->size == 0)
-        op_answer(op, &out, sizeof(out));
-    else if (len > fuse_req(op)->getxattr->size)
-        op_fail(op, -ERANGE);
-    else if (len == 0)
-        op_fail(op, 0);
-    else
-        op_answer(op, data, len);
-}
-
 /* ---- reading ---- */
-
-/* The value of an attribute that a HEAD returned: the object's, or S3's default if it has none. */
-static const char *virtual_of(const char *name, const struct s3_object *obj)
-{
-    if (strcmp(name, "version") == 0)
-        return obj->version;
-    if (strcmp(name, "storage_class") == 0)
-        return *obj->storage_class ? obj->storage_class : "STANDARD";
-    return *obj->content_type ? obj->content_type : "application/octet-stream";
-}
 
 static bool asks_s3(const char *name)
 {
@@ -64,11 +40,11 @@ static void then_virtual(struct op *op, int error, const struct s3_object *obj)
         op_fail(op, error);
         return;
     }
-    value = virtual_of(name, obj);
-    object_attr_answer(op, value, strlen(value));
+    value = meta_attribute(name, obj);
+    fuse_op_answer_xattr(op, value, strlen(value));
 }
 
-static int xattr_op_key(struct op *op, char key[KEY_CAP])
+static int key_of_object(struct op *op, char key[KEY_CAP])
 {
     uint32_t node;
     int r = -ESTALE;
@@ -85,14 +61,14 @@ static void get_url(struct op *op)
 {
     struct worker *w = op->w;
     char key[KEY_CAP], url[KEY_CAP + 128];
-    int r = xattr_op_key(op, key);
+    int r = key_of_object(op, key);
 
     if (r == 0)
         r = snprintf(url, sizeof(url), "s3://%s/%s", w->conf->bucket, key);
     if (r < 0)
         op_fail(op, r);
     else
-        object_attr_answer(op, url, strlen(url));
+        fuse_op_answer_xattr(op, url, strlen(url));
 }
 
 static void get_presigned(struct op *op)
@@ -100,13 +76,13 @@ static void get_presigned(struct op *op)
     struct worker *w = op->w;
     char key[KEY_CAP];
     struct buf url;
-    int r = xattr_op_key(op, key);
+    int r = key_of_object(op, key);
 
     buf_init(&url, S3_PRESIGN_URL_MAX);
     if (r == 0)
         r = s3_presign(w->s3, key, w->conf->connector.presign_ttl, &url);
     if (r == 0)
-        object_attr_answer(op, url.data, url.len);
+        fuse_op_answer_xattr(op, url.data, url.len);
     else
         op_fail(op, r == -ENOKEY || r == -EAGAIN ? -EACCES : r);
     buf_done(&url);
@@ -123,7 +99,7 @@ static void get_etag(struct op *op)
         memcpy(etag, shm_node_at(op->w->shm, node)->etag, sizeof(etag));
     worker_unlock(op->w);
     if (*etag)
-        object_attr_answer(op, etag, strlen(etag));
+        fuse_op_answer_xattr(op, etag, strlen(etag));
     else
         op_fail(op, node == SHM_NIL ? -ESTALE : -ENODATA);
 }

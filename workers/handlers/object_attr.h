@@ -9,10 +9,6 @@
 /* True for a name that begins as these do, also for one that none of them has. */
 bool object_attr_is(const char *name);
 
-/* The reply to GETXATTR and LISTXATTR: only the size if the request offers no buffer; ERANGE if its
- * buffer is too small. */
-void object_attr_answer(struct op *op, const void *data, size_t len);
-
 /* Answers a GETXATTR of one of them: ENODATA if there is none of this name, or no object; EACCES if
  * there are no credentials to sign a URL with; what the HEAD returned. */
 void object_attr_get(struct op *op);

@@ -12,10 +12,7 @@
  * of a file that is published.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/xattr.h>
 
 #include "base/clock.h"
 #include "workers/attr/meta_ask.h"
@@ -26,7 +23,6 @@
 #include "workers/handlers/object_attr.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
-#include "workers/op/key.h"
 #include "workers/op/spool.h"
 #include "workers/op/validity.h"
 #include "workers/write/session.h"
@@ -87,7 +83,7 @@ static void answer_get(struct op *op, const char *coded)
     (void)!xattr_decode(coded, &set); /* returns those that could be decoded */
     value = xattr_get(&set, fuse_req(op)->name, &len);
     if (value)
-        object_attr_answer(op, value, len);
+        fuse_op_answer_xattr(op, value, len);
     else
         op_fail(op, -ENODATA);
 }
@@ -138,7 +134,7 @@ static void answer_list(struct op *op, const char *coded)
     if (len < 0)
         op_fail(op, (int)len);
     else
-        object_attr_answer(op, names, (size_t)len);
+        fuse_op_answer_xattr(op, names, (size_t)len);
 }
 
 static void then_list(struct op *op, int error, const struct s3_object *obj)
@@ -301,9 +297,10 @@ static enum how how(struct op *op, char coded[XATTR_CODED_MAX], int *ret_error)
     if (hold_is_publishing(w, n->session))
         return HOW_WAIT;
     if (is_nameless(w, n) || shm_session_dirty(shm_session_at(w->shm, n->session))) {
-        *ret_error = -EBUSY;
-        if (object_attr_sets_type(op))
+        if (object_attr_sets_type(op)) {
+            *ret_error = -EBUSY;
             return HOW_FAILED;
+        }
         return what == LOOK_CODED && !must_see_room(op, n) ? HOW_SESSION : HOW_ASK;
     }
     return HOW_STORE;

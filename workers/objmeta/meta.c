@@ -350,6 +350,17 @@ void meta_write_ctime(struct meta_out *out, int64_t ns)
     add_time(out, "ctime", ns);
 }
 
+const char *meta_attribute(const char *name, const struct s3_object *obj)
+{
+    if (strcmp(name, "etag") == 0)
+        return obj->etag;
+    if (strcmp(name, "version") == 0)
+        return obj->version;
+    if (strcmp(name, "storage_class") == 0)
+        return *obj->storage_class ? obj->storage_class : "STANDARD";
+    return *obj->content_type ? obj->content_type : "application/octet-stream";
+}
+
 bool meta_is_type(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {

@@ -64,6 +64,10 @@ void meta_write_ctime(struct meta_out *out, int64_t ns);
  * this Content-Type (NULL: none was sent). */
 void meta_told(struct shm_node *n, const struct meta_out *out, const char *content_type);
 
+/* What is told of an object by the name "etag", "version", "storage_class" or "content_type": its
+ * own, or S3's default if it has none. */
+const char *meta_attribute(const char *name, const struct s3_object *obj);
+
 /* True if S3 takes this text of `len` bytes as a Content-Type: printable ASCII, not empty, and
  * shorter than S3_TYPE_MAX. */
 bool meta_is_type(const char *text, size_t len);
