@@ -275,6 +275,13 @@ void conf_print(const struct conf *conf, FILE *out);
  * without secrets. */
 void conf_print_fixed(const struct conf *conf, FILE *out);
 
+/* Room for conf_fixed_id, with NUL. */
+#define CONF_FIXED_ID_MAX 17
+
+/* A hash of these lines, in hexadecimal digits: whether two configurations differ in one of them. 0
+ * or -ENOMEM. */
+must_use int conf_fixed_id(const struct conf *conf, char ret[CONF_FIXED_ID_MAX]);
+
 /* --help: every key with its type, default, range, environment names and meaning. */
 void conf_print_keys(FILE *out);
 

@@ -1,10 +1,13 @@
 /* --print-config, --help and the sample file, all from the table. Values are written so that the
  * file reader parses them back to the same value. */
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/fnv.h"
 #include "base/manual.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
@@ -148,6 +151,21 @@ void conf_print_fixed(const struct conf *conf, FILE *out)
         (void)put_value(conf, key, out);
         putc('\n', out);
     }
+}
+
+int conf_fixed_id(const struct conf *conf, char ret[CONF_FIXED_ID_MAX])
+{
+    cleanup_free char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (!out)
+        return -ENOMEM;
+    conf_print_fixed(conf, out);
+    if (fclose(out) != 0)
+        return -ENOMEM;
+    snprintf(ret, CONF_FIXED_ID_MAX, "%016llx", (unsigned long long)fnv_add(FNV_START, text, len));
+    return 0;
 }
 
 static void put_env_names(const struct conf_key *key, FILE *out)

@@ -1,4 +1,4 @@
-/* stateproxyctl: inspects a running stateproxyd, restarts it in place or drains it. Options and
+/* stateproxyctl: inspects a running stateproxyd, restarts it in place or ends it. Options and
  * commands are listed in options.c. */
 #include <errno.h>
 #include <getopt.h>
@@ -9,15 +9,19 @@
 
 #include "base/clock.h"
 #include "base/manual.h"
+#include "conf/conf.h"
 #include "ctl/client.h"
+#include "ctl/leave.h"
 #include "ctl/options.h"
 #include "ctl/status.h"
 #include "ctl/top.h"
 
+extern char **environ;
+
 #define ASK_MS 10000
 #define CHECK_MS 40000
 #define RESTART_MS (1200 * 1000) /* the daemon ends it: each process may take half a minute */
-#define DRAIN_MS (3600 * 1000)   /* the daemon ends it by its own timeout */
+#define END_MS (3600 * 1000)     /* the daemon ends it by its own timeout */
 
 #define FRAMES_MAX 1000000000
 #define DELAY_MIN 0.1 /* seconds */
@@ -39,6 +43,8 @@ static void print_help(FILE *out)
 
 struct options {
     const char *socket;
+    const char *config;
+    struct conf *conf; /* of `config`, NULL = none */
     bool json;
     bool batch;
     unsigned frames;
@@ -117,14 +123,15 @@ static int ctl_check(const struct options *o)
     return r;
 }
 
-static int drain(const struct options *o)
+/* Sends a request that ends the daemon, and waits for its end. */
+static int end_daemon(const struct options *o, const char *request, const char *done)
 {
     char answer[CLIENT_ANSWER_MAX];
     const char *ended;
     struct err err = {0};
     int fd;
 
-    if (client_ask(o->socket, "drain", DRAIN_MS, answer, &fd, &err) < 0)
+    if (client_ask(o->socket, request, END_MS, answer, &fd, &err) < 0)
         return ctl_fail(&err);
     ended = strstr(answer, "ended ");
     if (ctl_judge(answer) != 0)
@@ -133,8 +140,17 @@ static int drain(const struct options *o)
         fprintf(stderr, "stateproxyctl: the daemon did not stop cleanly; see its log\n");
         return EXIT_FAILED;
     }
-    puts("drained and stopped");
+    puts(done);
     return 0;
+}
+
+static int ctl_leave(const struct options *o)
+{
+    struct err err = {0};
+
+    if (o->conf && leave_check(o->socket, o->conf, &err) < 0)
+        return ctl_fail(&err);
+    return end_daemon(o, "leave", "left to the next daemon");
 }
 
 static int ctl_restart(const struct options *o)
@@ -176,7 +192,9 @@ static int run(const struct options *o, const char *command)
     if (strcmp(command, "check") == 0)
         return ctl_check(o);
     if (strcmp(command, "drain") == 0)
-        return drain(o);
+        return end_daemon(o, "drain", "drained and stopped");
+    if (strcmp(command, "leave") == 0)
+        return ctl_leave(o);
     if (strcmp(command, "restart") == 0)
         return ctl_restart(o);
     return show(o, command);
@@ -236,6 +254,9 @@ static bool take_option(struct options *o, int c)
     case 's':
         o->socket = optarg;
         return true;
+    case 'c':
+        o->config = optarg;
+        return true;
     case 'j':
         o->json = true;
         return true;
@@ -251,16 +272,29 @@ static bool take_option(struct options *o, int c)
     }
 }
 
+/* Finds the socket, loads the configuration, if one is named. 0 or -errno with *err. */
+static int prepare(struct options *o, struct err *err)
+{
+    static char found[512];
+    int r = o->config ? conf_load(o->config, environ, &o->conf, err) : 0;
+
+    if (!o->socket)
+        o->socket = o->conf ? o->conf->control.socket : getenv("STATEPROXY_CONTROL_SOCKET");
+    if (r < 0 || (o->socket && *o->socket))
+        return r;
+    o->socket = found;
+    return client_find(found, sizeof(found), err);
+}
+
 int main(int argc, char **argv)
 {
     struct option options[MANUAL_OPTIONS_MAX + 1];
     struct options o = {.delay_ns = NS_PER_S};
     struct err err = {0};
-    char found[512];
     int c;
 
     manual_getopt(ctl_options, options);
-    while ((c = getopt_long(argc, argv, "s:jbn:d:h", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "s:c:jbn:d:h", options, NULL)) != -1) {
         if (c == 'V')
             return print_version();
         if (!take_option(&o, c)) {
@@ -279,12 +313,7 @@ int main(int argc, char **argv)
         print_help(stderr);
         return EXIT_USAGE;
     }
-    if (!o.socket)
-        o.socket = getenv("STATEPROXY_CONTROL_SOCKET");
-    if (!o.socket || !*o.socket) {
-        if (client_find(found, sizeof(found), &err) < 0)
-            return ctl_fail(&err);
-        o.socket = found;
-    }
-    return printed(run(&o, argv[optind]));
+    c = prepare(&o, &err) < 0 ? ctl_fail(&err) : printed(run(&o, argv[optind]));
+    conf_free(o.conf);
+    return c;
 }

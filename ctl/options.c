@@ -8,6 +8,11 @@ const struct manual_row ctl_options[] = {
      .doc = "the control socket of the daemon; without it $STATEPROXY_CONTROL_SOCKET, else the "
             "only "
             "running daemon of this user"},
+    {.name = "config",
+     .arg = "FILE",
+     .letter = 'c',
+     .doc = "leave: the configuration of the next daemon, whose environment is that of this "
+            "command; its control.socket is used"},
     {.name = "json", .letter = 'j', .doc = "print JSON (status, sessions, inflight, conflicts)"},
     {.name = "batch", .letter = 'b', .doc = "top: print frames one after the other, for scripts"},
     {.name = "frames", .arg = "N", .letter = 'n', .doc = "top: end after so many frames"},
@@ -42,6 +47,12 @@ const struct manual_row ctl_commands[] = {
             "that use it notice nothing; wait until all are replaced. Refused, and nothing "
             "happens, if the program is of another version, or a value has changed on which what "
             "is open depends"},
+    {.name = "leave",
+     .doc = "end the daemon without an unmount, and leave the mount, open files and unpublished "
+            "bytes to the next one: what keeps them (daemon.fdstore) hands them over to it, and "
+            "programs that use the mount wait until it is there; wait until the daemon has ended. "
+            "Refused, and nothing happens, if nothing keeps them, or with --config, if the next "
+            "one could not take them over. stateproxy@.service does that before a restart"},
     {.name = "drain",
      .doc = "finish uploads, unmount and stop the daemon; wait until it has "
             "stopped"},
@@ -54,7 +65,7 @@ const struct manual_row ctl_exit_codes[] = {
     {.name = "0", .doc = "success"},
     {.name = "1",
      .doc = "failure: no daemon replies, the check found an error, or the daemon "
-            "exited with another code than 0 after drain"},
+            "exited with another code than 0 after drain or leave"},
     {.name = "2", .doc = "wrong usage"},
     {0},
 };

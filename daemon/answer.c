@@ -118,6 +118,9 @@ void answer_request(void *ctx, uint64_t client, enum control_request request)
     case CONTROL_RESTART:
         restart_request(sup, client);
         break;
+    case CONTROL_LEAVE:
+        leave_request(sup, client);
+        break;
     }
 }
 

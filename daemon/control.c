@@ -51,10 +51,8 @@ int control_parse(const char *data, size_t len, enum control_request *ret)
         const char *line;
         enum control_request request;
     } known[] = {
-        {"status", CONTROL_STATUS},
-        {"check", CONTROL_CHECK},
-        {"drain", CONTROL_DRAIN},
-        {"restart", CONTROL_RESTART},
+        {"status", CONTROL_STATUS},   {"check", CONTROL_CHECK}, {"drain", CONTROL_DRAIN},
+        {"restart", CONTROL_RESTART}, {"leave", CONTROL_LEAVE},
     };
     const char *end = memchr(data, '\n', len);
     size_t n = end ? (size_t)(end - data) : len;
@@ -297,7 +295,7 @@ static int control_new(struct loop *loop, control_fn *on_request, void *ctx, int
     control->listener.fd = listener_fd;
     r = loop_add(loop, &control->listener, EPOLLIN);
     if (r < 0) {
-        control_close(control);
+        control_close(control, false);
         return err_set(err, -r, "control.socket: %s", strerror(-r));
     }
     *ret_control = control;
@@ -355,7 +353,7 @@ bool control_others(const struct control *control, uint64_t client)
     return false;
 }
 
-void control_close(struct control *control)
+void control_close(struct control *control, bool leave)
 {
     if (!control)
         return;
@@ -364,7 +362,8 @@ void control_close(struct control *control)
             control_drop(&control->client[i]);
     }
     loop_del(control->loop, &control->listener);
-    control_path_remove(&control->path);
+    if (!leave)
+        control_path_remove(&control->path);
     close(control->listener.fd);
     free(control);
 }

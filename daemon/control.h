@@ -1,7 +1,7 @@
 /* The control socket: a Unix stream socket with a protocol of lines.
  *
- * A client sends one line: "status", "check", "drain" or "restart". The reply begins with "ok"
- * or "error TEXT" and ends when the connection is closed:
+ * A client sends one line: "status", "check", "drain", "restart" or "leave". The reply begins with
+ * "ok" or "error TEXT" and ends when the connection is closed:
  *   status   ok, then lines "NAME VALUE" and "child ROLE SLOT pid N restarts N state NAME" (pid 0:
  *            not running); the shared segment's descriptor, read-only, comes with the first byte
  *            (SCM_RIGHTS)
@@ -9,10 +9,12 @@
  *   drain    ok at once; then, when the daemon has ended, "ended CODE"
  *   restart  ok when the program has been executed anew and all processes have been replaced, or an
  *            error that says why the daemon goes on as before, or what did not start
+ *   leave    ok at once; then, when the daemon has ended and left all to the next one, "ended
+ *            CODE"; or an error that says why it goes on
  * The other end: ctl/client.c.
  *
  * Nothing here waits for a client: their number, time and buffers are limited. Only a client that
- * waits for the end of a drain or a restart may stay longer.
+ * waits for the end of a drain, a restart or a leave may stay longer.
  */
 #ifndef DAEMON_CONTROL_H
 #define DAEMON_CONTROL_H
@@ -31,7 +33,13 @@
 /* time limit for sending the line, and for reading the reply */
 #define CONTROL_REQUEST_NS (UINT64_C(5) * 1000 * 1000 * 1000)
 
-enum control_request { CONTROL_STATUS, CONTROL_CHECK, CONTROL_DRAIN, CONTROL_RESTART };
+enum control_request {
+    CONTROL_STATUS,
+    CONTROL_CHECK,
+    CONTROL_DRAIN,
+    CONTROL_RESTART,
+    CONTROL_LEAVE,
+};
 
 /* Parses what has arrived so far. 1 and *ret: a whole request; 0: incomplete; -EMSGSIZE, -EINVAL:
  * not a request. */
@@ -68,8 +76,9 @@ must_use int control_take(struct loop *loop, const struct control_handed *handed
 /* True if a client other than this one has not got its whole answer. */
 bool control_others(const struct control *control, uint64_t client);
 
-/* Closes all connections, and removes the socket if it is still ours. NULL is allowed. */
-void control_close(struct control *control);
+/* Closes all connections, and removes the socket if it is still ours; or leaves it to the next
+ * daemon, with `leave`. NULL is allowed. */
+void control_close(struct control *control, bool leave);
 
 /* In a child: closes the descriptors, and does nothing else. NULL is allowed. */
 void control_forget(struct control *control);

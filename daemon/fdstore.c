@@ -87,6 +87,16 @@ void fdstore_keep(struct fdstore *s, struct loop *loop, const struct sd_notify *
     fdstore_go_on(s);
 }
 
+bool fdstore_is_whole(const struct fdstore *s)
+{
+    return s->record.rec && s->sent > s->n;
+}
+
+bool fdstore_is_coming(const struct fdstore *s)
+{
+    return s->record.rec && s->sent <= s->n && !s->told;
+}
+
 void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
 {
     uint64_t limit = clock_mono_ns() + REMOVE_LIMIT_NS;

@@ -30,6 +30,12 @@ struct fdstore {
 /* Zero-initialised before. Begins to send; goes on in the loop. Takes `record`. */
 void fdstore_keep(struct fdstore *s, struct loop *loop, const struct sd_notify *notify, int record);
 
+/* True if the keeper has been sent all of it. */
+bool fdstore_is_whole(const struct fdstore *s);
+
+/* True if it is being sent. */
+bool fdstore_is_coming(const struct fdstore *s);
+
 /* The daemon ends in order: spoils the record, and asks for all to be dropped. May wait some
  * seconds for the keeper. */
 void fdstore_drop(struct fdstore *s);

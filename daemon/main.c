@@ -288,14 +288,17 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
 static void make_info(char *out, size_t cap)
 {
     const struct conf *c = env.conf;
+    char id[CONF_FIXED_ID_MAX];
     int n = 0;
 
     if (env.mount)
         n = snprintf(out, cap, "mount %s\n", mount.path);
     if (*c->connector.socket)
         n += snprintf(out + n, cap - (size_t)n, "socket %s\n", c->connector.socket);
-    snprintf(out + n, cap - (size_t)n, "bucket %s\nprefix %s\nvariant %s\n", c->bucket, c->prefix,
-             conf_choice_name("variant", (int)c->variant));
+    n += snprintf(out + n, cap - (size_t)n, "bucket %s\nprefix %s\nvariant %s\n", c->bucket,
+                  c->prefix, conf_choice_name("variant", (int)c->variant));
+    if (conf_fixed_id(c, id) == 0)
+        snprintf(out + n, cap - (size_t)n, "configuration %s\n", id);
 }
 
 static void tell_server(void *ctx, char *out, size_t cap)

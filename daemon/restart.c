@@ -80,7 +80,7 @@ void restart_request(struct supervisor *sup, uint64_t client)
 
     if (sup->phase == PHASE_STARTING)
         why = "error the daemon is still starting, try again\n";
-    else if (sup->phase != PHASE_RUNNING || sup->gone_looks)
+    else if (sup->phase != PHASE_RUNNING || sup->gone_looks || sup->leave_client)
         why = "error the daemon is ending\n";
     else if (sup->restart == RESTART_TRIAL || (sup->restart == RESTART_RENEWING && !sup->stuck))
         why = "error a restart is under way already\n";

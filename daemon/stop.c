@@ -44,7 +44,7 @@ static void end_with(struct supervisor *sup, int exit_code)
 
 static void stop_end(struct supervisor *sup)
 {
-    if (is_mounted(sup)) {
+    if (!sup->leaves && is_mounted(sup)) {
         log_err("the mount could not be removed: remove it with umount -l");
         end_with(sup, EXIT_CODE_SYSTEM);
     }
@@ -85,15 +85,31 @@ static void enter_looking(struct supervisor *sup)
 
 /* ---- STOPPING: children end, or are killed ---- */
 
-static void enter_stopping(struct supervisor *sup)
+static void after_stopping(struct supervisor *sup)
+{
+    if (!sup->leaves) {
+        enter_looking(sup);
+        return;
+    }
+    log_journal_close(); /* for the last lines of this process */
+    loop_timer_cancel(sup->loop, &sup->deadline_timer);
+    stop_end(sup);
+}
+
+static void end_children(struct supervisor *sup, uint64_t limit_ns)
 {
     sup->phase = PHASE_STOPPING;
     loop_timer_cancel(sup->loop, &sup->look_timer);
     task_kill_all(&sup->tasks); /* their results no longer matter */
     children_end(&sup->children);
     children_signal(&sup->children, SIGTERM);
-    loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
+    loop_timer_set(sup->loop, &sup->deadline_timer, limit_ns);
     stop_look_around(sup);
+}
+
+static void enter_stopping(struct supervisor *sup)
+{
+    end_children(sup, STOP_LIMIT_NS);
 }
 
 static void kill_rest(struct supervisor *sup)
@@ -101,15 +117,17 @@ static void kill_rest(struct supervisor *sup)
     if (sup->killed) {
         log_err("some processes cannot be killed: exiting without them");
         end_with(sup, EXIT_CODE_SYSTEM);
-        enter_looking(sup);
+        after_stopping(sup);
         return;
     }
     sup->killed = true;
     log_warn("processes did not exit in time: killing them");
     task_kill_all(&sup->tasks);
     children_signal(&sup->children, SIGKILL);
-    /* A process that waits in the kernel for a reply to a request does not even die of SIGKILL. */
-    sup->duties->abort(sup->ctx);
+    /* A process that waits in the kernel for a reply to a request does not even die of SIGKILL. (If
+     * the next daemon is to reply, it does.) */
+    if (!sup->leaves)
+        sup->duties->abort(sup->ctx);
     loop_timer_set(sup->loop, &sup->deadline_timer, STOP_LIMIT_NS);
 }
 
@@ -306,8 +324,16 @@ void stop_begin(struct supervisor *sup, bool again)
 {
     if (sup->phase <= PHASE_RUNNING)
         enter_draining(sup);
-    else if (again)
+    else if (again && !sup->leaves)
         force(sup, "requested twice");
+}
+
+void stop_leave(struct supervisor *sup)
+{
+    log_notice("leaving what is open to the next daemon");
+    sd_notify_tell(&sup->notify, "STOPPING=1\n", "leaving what is open to the next daemon");
+    sup->leaves = true;
+    end_children(sup, CHILDREN_LEAVE_NS);
 }
 
 void stop_failed(struct supervisor *sup, int exit_code)
@@ -331,7 +357,7 @@ void stop_look_around(struct supervisor *sup)
 {
     if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0 &&
         task_running(&sup->tasks) == 0)
-        enter_looking(sup);
+        after_stopping(sup);
     else if (sup->phase == PHASE_LINGERING && children_serving(&sup->children) == 0)
         enter_stopping(sup); /* no process is left to serve open files */
 }

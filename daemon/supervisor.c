@@ -341,7 +341,7 @@ void supervisor_free(struct supervisor *sup)
 {
     if (!sup)
         return;
-    control_close(sup->control);
+    control_close(sup->control, sup->leaves);
     if (sup->signals.fd >= 0)
         close(sup->signals.fd);
     loop_free(sup->loop);
@@ -391,7 +391,8 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
             return EXIT_CODE_SYSTEM;
         }
     }
-    fdstore_drop(&sup->store);
+    if (!sup->leaves)
+        fdstore_drop(&sup->store);
     answer_ended(sup);
     return sup->exit_code;
 }

@@ -1,4 +1,4 @@
-/* Shared by supervisor.c, stop.c, restart.c and answer.c. */
+/* Shared by supervisor.c, stop.c, restart.c, leave.c and answer.c. */
 #ifndef DAEMON_SUPERVISOR_PRIVATE_H
 #define DAEMON_SUPERVISOR_PRIVATE_H
 
@@ -57,10 +57,16 @@ struct supervisor {
     uint64_t restart_client; /* waits for its answer; 0 = none */
     struct loop_timer restart_timer;
 
+    /* leave.c */
+    uint64_t leave_ns;     /* when it was asked for */
+    uint64_t leave_client; /* waits for its answer; 0 = none */
+    struct loop_timer leave_timer;
+
     /* stop.c */
     enum phase phase;
     int exit_code;
     bool forced;                  /* waits for nothing any more */
+    bool leaves;                  /* STOPPING: all stays open for the next daemon (fdstore.h) */
     bool killed;                  /* STOPPING: SIGKILL was sent */
     struct loop_timer look_timer; /* DRAINING, LINGERING */
     struct loop_timer gone_timer; /* the channel has ended: unmounted or aborted? */
@@ -73,6 +79,10 @@ struct supervisor {
 void stop_init(struct supervisor *sup);
 /* The operator requests the end; a second time (`again`): at once. */
 void stop_begin(struct supervisor *sup, bool again);
+/* RUNNING: ends without an unmount. Nothing is published: the next daemon takes over what the
+ * service manager keeps, as after a death of all processes. But clients of the connector get their
+ * answers. */
+void stop_leave(struct supervisor *sup);
 /* It cannot continue: ends at once with this exit code. */
 void stop_failed(struct supervisor *sup, int exit_code);
 /* The mount was removed from outside. */
@@ -90,6 +100,11 @@ void restart_renew(struct supervisor *sup);
  * again; meanwhile another restart may be asked for, which takes a configuration that was
  * mended. */
 void restart_setup_failed(struct supervisor *sup);
+
+/* leave.c */
+/* A client asks for stop_leave, which waits for the end of what is under way: a restart in place,
+ * sending to the service manager. The client gets its answer at the end. */
+void leave_request(struct supervisor *sup, uint64_t client);
 
 /* answer.c: requests on the control socket. */
 void answer_request(void *ctx, uint64_t client, enum control_request request);

@@ -56,7 +56,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    control_close(control);
+    control_close(control, false);
     control = NULL;
     loop_free(loop);
     return 0;
@@ -374,7 +374,7 @@ static void test_handed_over(void **state)
     assert_int_not_equal(client, 0);
     later = connect_client();
     control_answer(next, client, "ok\n", -1, true);
-    control_close(control); /* the exec closes its descriptors */
+    control_close(control, false); /* the exec closes its descriptors */
     control = next;
     read_answer(waits, answer, sizeof(answer), NULL);
     assert_string_equal(answer, "ok\n");
@@ -406,7 +406,7 @@ static void test_mode_and_removal(void **state)
     assert_int_equal(open_control(NULL, NULL), 0);
     assert_int_equal(lstat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
-    control_close(control);
+    control_close(control, false);
     control = NULL;
     assert_int_equal(lstat(path, &st), -1);
 }
@@ -461,7 +461,7 @@ static void test_a_socket_that_is_no_longer_ours(void **state)
     assert_int_equal(open_control(NULL, NULL), 0);
     assert_int_equal(unlink(path), 0);
     close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-    control_close(control);
+    control_close(control, false);
     control = NULL;
     assert_int_equal(lstat(path, &st), 0);
     unlink(path);
@@ -478,7 +478,7 @@ static void test_its_directory_is_made(void **state)
     assert_int_equal(open_control(sub, NULL), 0);
     assert_int_equal(lstat(sub, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0700);
-    control_close(control);
+    control_close(control, false);
     control = NULL;
     /* Not ours alone: a name in it could be taken away by others. */
     assert_int_equal(chmod(sub, 0777), 0);

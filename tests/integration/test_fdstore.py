@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import PROGRAMS, SLOW, util
+from harness import CTL, PROGRAMS, SLOW, util
 from harness.connector import Connector
 from harness.fdstore import FdStore
 from harness.pattern import pattern
@@ -192,6 +192,111 @@ def test_a_restart_in_place_between(kept, store, bucket, program):
     assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
     assert bucket.get(m.key("f")) == b"ab"
     m.stop()
+
+
+# -- left on purpose (stateproxyctl leave): a restart by the service manager
+
+
+def leaving(m, config):
+    """stateproxyctl leave, in the environment of the next daemon."""
+    return util.run([CTL, "--config", config, "leave"], 60, check=False, env=util.clean_env(**m.env))
+
+
+def leave(m, store, config=None):
+    store.nobody_serves()
+    done = leaving(m, config) if config else m.ctl("leave", timeout=60)
+    assert (done.code, done.out) == (0, "left to the next daemon\n"), done
+    assert m.wait_exit() == 0
+    assert store.has_all() and util.mount_count(m.path) == 1 and m.socket.exists()
+
+
+def test_leave(kept, store, bucket, program, scratch, variant):
+    """The next one may have other values of what may change."""
+    config = scratch / "c.yaml"
+    config.write_text("log: {level: notice}\n")
+    m = kept(variant, args=["--config", config])
+    content = pattern(300_000, 1)
+    bucket.put(m.key("old"), content)
+    program(f"os.chdir({str(m.path)!r})")
+    program("old, new = open('old', 'rb'), open('new', 'wb', 0)")
+    assert program("old.read(1000)") == repr(content[:1000])
+    assert program("new.write(b'before ')") == "7"
+    config.write_text("log: {level: debug}\n")
+    leave(m, store)
+    log = m.log()
+    assert "leaving what is open" in log and "ended exit=0" in log and "draining" not in log
+    assert " warn " not in log and " err " not in log
+    program.say("new.write(b'after')")          # it waits
+    again(m, store)
+    assert program.proc.stdout.readline() == b"5\n"
+    assert program("old.seek(200_000)") == "200000" and program("old.read()") == repr(content[200_000:])
+    assert program("new.close()") == "None" and bucket.get(m.key("new")) == b"before after"
+    assert " debug " in m.log()
+    program("old.close()")
+    program("os.chdir('/')")
+    m.check()
+    m.stop()
+    util.wait_until(lambda: not store.held, what="an empty store")
+
+
+def test_no_update_is_lost_by_leaving(kept, store, bucket):
+    m = kept(CAS)
+    bucket.put(m.key("n"), b"0")
+    counters = [util.spawn([*PYTHON, "-c", FILE_INCREMENT, m.path / "n", 40]) for _ in range(3)]
+    left = 0
+    while any(c.poll() is None for c in counters) and left < DEATHS:
+        leave(m, store)             # also while its processes are still being taken over
+        m.start()
+        left += 1
+    util.wait_until(store.has_all, what="all in the store")
+    for c in counters:
+        util.finish(c, 60 * SLOW)
+    assert bucket.get(m.key("n")) == b"120" and left
+    m.check()
+
+
+def test_clients_of_the_connector_get_their_answers(kept, store, bucket, proxy, scratch):
+    path = scratch / "c.sock"
+    m = kept(env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": path}, via=proxy)
+    bucket.put(m.key("k"), b"1")
+    proxy.hold("get", when="after", op="GetObject", key=m.key("k"))
+    with Connector(path).raw() as client:
+        client.send(b"GET /keys/k HTTP/1.1\r\n\r\n")
+        proxy.wait_held("get")
+        store.nobody_serves()
+        ctl = util.spawn([CTL, "--socket", m.socket, "leave"])
+        util.wait_until(lambda: "leaving what is open" in m.log(), what="the leave")
+        proxy.release("get")
+        assert client.answer().body == b"1"
+    util.finish(ctl)
+    assert m.wait_exit() == 0
+    again(m, store)
+    assert Connector(path).get("k").body == b"1"
+    m.stop()
+
+
+def test_leave_is_refused(kept, store, mount, program, scratch):
+    """Where the next one could not take over, and where nobody keeps anything: all goes on as before."""
+    config = scratch / "c.yaml"
+    config.write_text("prefix: p\n")
+    m = kept(env={"STATE_PREFIX": None}, args=["--config", config])
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    config.write_text("prefix: q\n")
+    done = leaving(m, config)
+    assert done.code == 1 and "could not take over" in done.err and "cannot change while" in done.err
+    config.write_text("prefix: p\nprefix: p\n")
+    done = leaving(m, config)
+    assert done.code == 1 and "c.yaml:2" in done.err
+    config.write_text("prefix: p\nlog: {level: debug}\n")
+    assert program("f.write(b'a')") == "1"
+    leave(m, store, config)
+    again(m, store)
+    assert program("f.close()") == "None"
+    m.stop()
+    alone = mount()
+    done = alone.ctl("leave", check=False)
+    assert done.code == 1 and "daemon.fdstore" in done.err, done
+    alone.stop()
 
 
 # -- when it cannot be

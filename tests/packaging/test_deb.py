@@ -43,6 +43,7 @@ def test_what_is_installed(installed):
     for path in ("/usr/lib/systemd/system/stateproxy@.service", "/usr/lib/sysusers.d/stateproxy.conf",
                  "/usr/lib/tmpfiles.d/stateproxy.conf", "/usr/share/man/man8/mount.stateproxy.8.gz",
                  "/usr/share/man/man8/stateproxyd.8.gz", "/usr/share/man/man5/stateproxy.yaml.5.gz",
+                 "/usr/libexec/stateproxy/leave-before-restart",
                  "/usr/share/bash-completion/completions/stateproxyctl"):
         assert path in listed, path
     conffiles = installed.run("dpkg-query -W -f '${Conffiles}' stateproxy").out

@@ -102,6 +102,38 @@ def test_service(machine, bucket):
     assert not machine.mounts() and not machine.pids("stateproxyd")
 
 
+@pytest.mark.timeout(180)
+def test_restart(machine, bucket):
+    """systemctl restart: the mount stays, and programs wait; a stop and a start where that cannot be."""
+    configure(machine, bucket)
+    start(machine)
+    machine.run("echo hello >/mnt/x/a.txt")
+    util.wait_until(lambda: int(show(machine, "NFileDescriptorStore")) > 100, 20, "the store", every=0.1)
+    pid = int(show(machine, "MainPID"))
+    writer = begin_writing(machine)
+    for _ in range(3):
+        machine.run("systemctl restart stateproxy@x")
+    said = journal(machine)
+    assert int(show(machine, "MainPID")) not in (0, pid) and len(machine.mounts()) == 1
+    assert said.count("leaving what is open to the next daemon") >= 3 and "draining" not in said, said
+    assert machine.run("cat /mnt/x/a.txt").out == "hello\n"
+    end_writing(writer, bucket)
+    assert journal(machine).count("taken over, all processes are there") == 3, journal(machine)
+    assert show(machine, "Result") == "success"
+
+    # another prefix: what is open is published, and the next one mounts anew
+    env = machine.path("/etc/stateproxy/x.env")
+    env.write_text(env.read_text() + "STATE_PREFIX=q\n")
+    machine.run("systemctl restart stateproxy@x")
+    assert "cannot change while files are open" in journal(machine) and "draining" in journal(machine)
+    assert len(machine.mounts()) == 1 and machine.run("ls /mnt/x").out == ""
+
+    # a stop leaves nothing
+    machine.run("systemctl stop stateproxy@x")
+    assert not machine.mounts() and not machine.pids("stateproxyd")
+    assert show(machine, "NFileDescriptorStore") == "0"
+
+
 def test_mount_unit(machine, bucket):
     """fstab, as systemd reads it: a .mount unit, and one with an automount before it."""
     line = f"{bucket.bucket}/p /mnt/x stateproxy {options(bucket, 'x-systemd.automount', 'nofail')} 0 0\n"
