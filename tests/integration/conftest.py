@@ -8,7 +8,8 @@ Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), S
 STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
 is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random), STATEPROXY_TEST_NOISE=1 (company
 for every mount), STATEPROXY_TEST_ONE_VARIANT=1 (of tests that differ in the variant or the server alone, one: as
-tools/test.sh does with sanitizers).
+tools/test.sh does with sanitizers), STATEPROXY_TEST_MEMORY=64Mi (each daemon in a memory cgroup of that limit, where
+the OOM killer must find nothing to do; root).
 
 How much, where a test says how much it does each day and how much by hand, before a release:
 

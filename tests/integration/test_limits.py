@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from harness import PROGRAMS, SLOW, util
+from harness.cgroup import CannotMake, Cgroup
 from harness.pattern import pattern
 from harness.work import assert_writers_files, kill_all, start_writer
 
@@ -334,56 +335,6 @@ def test_no_slot_for_one_more_file(mount, bucket):
 # -- memory is at its limit
 
 
-class Cgroup:
-    """A memory cgroup, of version 1 or 2, below our own."""
-
-    def __init__(self, limit):
-        self.path = self._make()
-        self.v2 = (self.path / "memory.max").exists()
-        self._write("memory.max" if self.v2 else "memory.limit_in_bytes", limit)
-        if not self.v2 and (self.path / "memory.memsw.limit_in_bytes").exists():
-            self._write("memory.memsw.limit_in_bytes", limit)
-
-    def _make(self):
-        roots = []
-        for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
-            _, names, own = line.split(":", 2)
-            if "memory" in names.split(","):
-                roots = [pathlib.Path("/sys/fs/cgroup/memory"), own.lstrip("/")]
-            elif not names and not roots:
-                roots = [pathlib.Path("/sys/fs/cgroup"), own.lstrip("/")]
-        if roots:
-            for top in (roots[0] / roots[1], roots[0]):
-                path = top / f"stateproxy-test-{os.getpid()}"
-                try:
-                    path.mkdir()
-                except OSError:
-                    continue
-                if (path / "memory.max").exists() or (path / "memory.limit_in_bytes").exists():
-                    return path
-                path.rmdir()
-        pytest.skip("no memory cgroup can be made on this machine")
-
-    def _write(self, name, value):
-        (self.path / name).write_text(f"{value}\n")
-
-    def run(self, *args):
-        """The command line that runs a program in it."""
-        return ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh", *args]
-
-    def killed(self):
-        name = "memory.events" if self.v2 else "memory.oom_control"
-        for line in (self.path / name).read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-        pytest.skip("this kernel does not count what the OOM killer does")
-
-    def remove(self):
-        util.wait_until(lambda: not (self.path / "cgroup.procs").read_text().strip(), 20,
-                        "the end of the cgroup's processes")
-        self.path.rmdir()
-
-
 @pytest.fixture
 def cgroup(request):
     """A limit of 128 MiB; it outlives the mount."""
@@ -391,7 +342,13 @@ def cgroup(request):
         pytest.skip("only root can make a memory cgroup")
     if "ASAN_OPTIONS" in os.environ:
         pytest.skip("a sanitizer takes more memory than there is to be")
-    group = Cgroup(128 * MIB)
+    try:
+        group = Cgroup(128 * MIB)
+    except CannotMake as e:
+        pytest.skip(str(e))
+    if group.killed() is None:
+        group.remove()
+        pytest.skip("this kernel does not count what the OOM killer does")
     yield group
     group.remove()
 

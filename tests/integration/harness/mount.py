@@ -13,11 +13,14 @@ import time
 import uuid
 
 from . import ACCESS, CTL, DAEMON, REGION, SECRET, SLOW, probed, util
+from .cgroup import Cgroup, parse_bytes
 from .noise import Noise
 
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
                        r"|runtime error:|UndefinedBehaviorSanitizer")
 READY = re.compile(r"(?<!not )\bready\b")
+WORKER_MEMORY = 8 << 20         # what each worker beyond the usual two is given
+MEMORY = os.environ.get("STATEPROXY_TEST_MEMORY")
 ERROR_LINE = re.compile(r"^\S+ err ", re.MULTILINE)
 
 
@@ -51,7 +54,9 @@ class Mount:
         self.reports = sanitizer_files()
         self.stopped = False            # ended and checked, or never ran
         self.tested_by_kill = False
-        self.wrap = lambda *command: command    # a test may start it by way of another program
+        self.group = Cgroup(parse_bytes(MEMORY) + max(0, workers - 2) * WORKER_MEMORY) if MEMORY else None
+        # a test may start it by way of another program
+        self.wrap = self.group.run if self.group else lambda *command: command
         if not mountpoint:
             self.path.mkdir()
         self.buffer_dir.mkdir()
@@ -247,6 +252,10 @@ class Mount:
         util.wait_until(lambda: not self.processes(), 20, "the end of killed processes")
         self.guard.gone(self.path)
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.group:
+            killed = self.group.killed()
+            self.group.remove()
+            assert not killed, f"the OOM killer has ended {killed} of its processes, within {MEMORY}"
 
 
 def sanitizer_files():
