@@ -631,6 +631,17 @@ static void put_version(struct shm_node *n, const struct shm_version *v, uint64_
     shm_etag_copy(n->etag, v->etag ? v->etag : ""); /* v->etag may be n->etag */
 }
 
+/* Of the version that the node has. The time of the last change of attributes never goes back: one
+ * may be known here alone (a change to what was there already is not stored). */
+static void put_news(struct shm_node *n, const struct shm_version *v, uint64_t now_ns)
+{
+    int64_t ctime_ns = n->ctime_ns;
+
+    put_version(n, v, now_ns);
+    if (n->ctime_ns < ctime_ns)
+        n->ctime_ns = ctime_ns;
+}
+
 static bool same_version(const struct shm_node *n, const struct shm_version *v)
 {
     bool dir = n->flags & SHM_NODE_DIR;
@@ -739,7 +750,7 @@ int64_t shm_node_intern(struct shm *shm, uint32_t parent, const char *name, size
     if (at != SHM_NIL && shm_node_at(shm, at)->session != SHM_NIL)
         return at;
     if (at != SHM_NIL && same_version(shm_node_at(shm, at), v)) {
-        put_version(shm_node_edit(shm, at), v, now_ns);
+        put_news(shm_node_edit(shm, at), v, now_ns);
         touch_lru(shm, at);
         return at;
     }

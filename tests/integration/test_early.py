@@ -172,6 +172,18 @@ def test_attributes_set_before_the_close(m, proxy, bucket):
     m.check()
 
 
+def test_the_same_attributes_before_the_close(m, proxy, bucket):
+    """They move ctime, which alone is not worth a copy."""
+    f = File(m, proxy)
+    before = os.fstat(f.fd)
+    os.fchmod(f.fd, before.st_mode & 0o7777)
+    assert os.fstat(f.fd).st_ctime_ns > before.st_ctime_ns
+    f.close()
+    counts = proxy.counts()
+    assert counts["UploadPart"] == 4 and "CopyObject" not in counts
+    holds(bucket, m, "f.bin", f.data)
+
+
 def test_attributes_that_cannot_be_stored(m, proxy, bucket):
     """No success is told; the next publish stores content and attributes."""
     f = File(m, proxy)

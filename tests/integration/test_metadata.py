@@ -174,9 +174,26 @@ def test_chmod_keeps_what_a_listing_did_not_tell(mount, bucket):
     assert meta(bucket, m, "f") == {"mode": "33184", "uid": "7", "gid": "8", "origin": "elsewhere",
                                     "mtime": "1500000000.000000000"}
     (m.path / "g").chmod(0o644)         # which is what the listing showed
-    assert "mode" not in meta(bucket, m, "g") and meta(bucket, m, "g")["uid"] == "7"
+    assert meta(bucket, m, "g")["mode"] == str(0o100644) and meta(bucket, m, "g")["uid"] == "7"
     st = (m.path / "g").stat()
     assert (st.st_mode, st.st_uid, st.st_mtime) == (0o100644, 7, 1500000000)
+
+
+def test_what_was_set_stays_set(m, mount, bucket):
+    """Also as it is configured here: it is configured otherwise elsewhere, and other programs have values of their own."""
+    st = m.path.stat()
+    for name in "f", "d/":
+        key = m.key(name)
+        bucket.put(key, b"", Metadata={"mode": str(0o100600 if name == "f" else 0o040700), "uid": "7", "gid": "8"})
+        p = m.path / name
+        assert p.stat().st_uid == 7
+        p.chmod(0o644 if name == "f" else 0o755)
+        os.chown(p, st.st_uid, st.st_gid)
+        kept = bucket.head(key)["Metadata"]
+        assert kept["mode"] == str(0o100644 if name == "f" else 0o040755)
+        assert (kept["uid"], kept["gid"]) == (str(st.st_uid), str(st.st_gid))
+    other = mount(env={"STATEPROXY_MOUNT_FILE_MODE": "0600", "STATEPROXY_MOUNT_UID": "9"}).path / "f"
+    assert (other.stat().st_mode, other.stat().st_uid) == (0o100644, st.st_uid)
 
 
 def test_a_program_without_an_extension_can_be_executed(mount, proxy, bucket):

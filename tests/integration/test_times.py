@@ -126,6 +126,54 @@ def test_a_change_of_attributes_moves_ctime(m, mount, variant, bucket, change):
         assert f"{ns // SECOND}.{ns % SECOND:09}" == kept
 
 
+SAME = {
+    "chmod": lambda p: os.chmod(p, p.stat().st_mode & 0o7777),
+    "chown": lambda p: os.chown(p, p.stat().st_uid, p.stat().st_gid),
+    "utimens": lambda p: os.utime(p, ns=(p.stat().st_atime_ns, p.stat().st_mtime_ns)),
+}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "listed"])
+def test_a_change_to_what_is_there_moves_ctime_here_alone(m, bucket, counted, kind):
+    """As POSIX wants it, without a copy of each file that chown -R comes by."""
+    keys = {name: m.key(f"{name}/" if kind == "directory" else name) for name in SAME}
+    for key in keys.values():
+        bucket.put(key, b"", Metadata={"mtime": "1500000000", "atime": "1500000000", "ctime": "1500000000"})
+    if kind == "listed":
+        assert sorted(os.listdir(m.path)) == sorted(SAME)
+    for name, change in SAME.items():
+        p, key = m.path / name, keys[name]
+        if kind != "listed":
+            assert p.stat().st_ctime == 1500000000
+        requests = counted(change, p)
+        assert not requests.keys() & {"CopyObject", "PutObject"}, name
+        assert bucket.head(key)["Metadata"]["ctime"] == "1500000000"
+        moved = p.stat()
+        assert is_now(moved.st_ctime_ns) and moved.st_mtime == moved.st_atime == 1500000000, name
+        if kind != "directory":
+            p.read_bytes()
+        assert p.stat().st_ctime_ns == moved.st_ctime_ns    # what S3 tells next does not take it back
+        os.chmod(p, 0o711)
+        ns = p.stat().st_ctime_ns
+        assert ns > moved.st_ctime_ns
+        assert bucket.head(key)["Metadata"]["ctime"] == f"{ns // SECOND}.{ns % SECOND:09}"
+
+
+def test_a_change_of_nothing_moves_nothing(m, bucket):
+    bucket.put(m.key("f.txt"), b"x", Metadata={"ctime": "1500000000"})
+    os.chown(m.path / "f.txt", -1, -1)
+    assert (m.path / "f.txt").stat().st_ctime == 1500000000
+
+
+def test_news_of_the_same_version_count_more(m, mount, variant, bucket):
+    p = m.path / "f.txt"
+    bucket.put(m.key("f.txt"), b"x", Metadata={"ctime": "1500000000"})
+    SAME["chmod"](p)
+    os.chmod(mount(variant=variant).path / "f.txt", 0o640)
+    st = p.stat()
+    assert f"{st.st_ctime_ns // SECOND}.{st.st_ctime_ns % SECOND:09}" == bucket.head(m.key("f.txt"))["Metadata"]["ctime"]
+
+
 def test_of_a_file_that_is_being_written(m, bucket):
     if "passthrough" in m.env["STATE_VARIANT"]:
         pytest.skip("a stream stores them after its close")

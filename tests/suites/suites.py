@@ -153,6 +153,9 @@ def report_files(files):
 
 # -- s3fs
 
+# What s3fs has by default, and its tests expect
+S3FS_DEFAULTS = {"STATEPROXY_MOUNT_DIR_MODE": "0750"}
+
 # Its helpers leave the hash of the body out, which older releases of curl do not send, and S3 asks for.
 CURL = """#!/bin/sh
 case " $* " in
@@ -217,7 +220,8 @@ def run(args, guard, server, scratch):
 
     def start(mountpoint):
         mountpoint.mkdir(exist_ok=True)
-        env = {"STATEPROXY_MOUNT_ALLOW_OTHER": "true", **args.set}
+        env = {"STATEPROXY_MOUNT_ALLOW_OTHER": "true", **(S3FS_DEFAULTS if args.suite == "s3fs" else {}),
+               **args.set}
         mount = Mount(guard, BUCKET, server.endpoint, prefix="", variant=args.variant,
                       mountpoint=mountpoint, env=env, server=server.endpoint)
         mounts.append(mount)

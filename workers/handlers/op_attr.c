@@ -20,6 +20,7 @@
 #include "workers/attr/meta_ask.h"
 #include "workers/attr/meta_store.h"
 #include "workers/attr/node_attr.h"
+#include "workers/cas/cas_nodes.h"
 #include "workers/handlers/folder_forms.h"
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
@@ -127,28 +128,28 @@ void op_statfs(struct op *op)
     op_answer(op, &out, sizeof(out));
 }
 
-/* Sets the attributes of the request in a node or in a copy of one. A value that equals the
- * configured one is stored as unset: it needs no metadata. */
+/* What has never been set, and shall be as it is configured, needs no metadata. What somebody has
+ * set stays set: for another mount, or another program, the configured value is another one. */
+static void set_value(uint32_t *value, uint32_t to, uint32_t configured)
+{
+    if (*value != SHM_MODE_UNSET || to != configured)
+        *value = to;
+}
+
+/* Sets the attributes of the request in a node or in a copy of one. */
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = fuse_req(op)->setattr;
     const struct conf *c = op->w->conf;
     bool dir = n->flags & SHM_NODE_DIR;
-    mode_t mode = dir ? c->mount.dir_mode : c->mount.file_mode;
-    uint32_t type = shm_node_type(n);
 
     if (in->valid & FATTR_MODE)
-        n->mode = (in->mode & node_mode_bits(dir)) | type;
+        set_value(&n->mode, (in->mode & node_mode_bits(dir)) | shm_node_type(n),
+                  dir ? c->mount.dir_mode : c->mount.file_mode);
     if (in->valid & FATTR_UID)
-        n->uid = in->uid;
+        set_value(&n->uid, in->uid, c->mount.uid);
     if (in->valid & FATTR_GID)
-        n->gid = in->gid;
-    if (n->mode == mode && !type)
-        n->mode = SHM_MODE_UNSET;
-    if (n->uid == c->mount.uid)
-        n->uid = SHM_MODE_UNSET;
-    if (n->gid == c->mount.gid)
-        n->gid = SHM_MODE_UNSET;
+        set_value(&n->gid, in->gid, c->mount.gid);
     if (in->valid & FATTR_ATIME)
         n->atime_ns = in->valid & FATTR_ATIME_NOW ? meta_change_time(op)
                                                   : (int64_t)(in->atime * NS_PER_S) + in->atimensec;
@@ -159,15 +160,36 @@ static void set_attributes(const struct op *op, struct shm_node *n)
                                               : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
 }
 
-/* Under shm->meta. */
+#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_ATIME | FATTR_MTIME | FATTR_MTIME_NOW)
+
+/* Under shm->meta. The node's session has an upload due, or its file has no name. */
+static bool is_of_session_alone(struct worker *w, const struct shm_node *n)
+{
+    const struct shm_session *s;
+
+    if (n->session == SHM_NIL)
+        return false;
+    s = shm_session_at(w->shm, n->session);
+    return shm_session_dirty(s) || shm_session_is_nameless(s);
+}
+
+/* Under shm->meta. A change to what is there already moves ctime, too, as POSIX wants it: here, not
+ * on S3, where it would cost a copy of each file that a `chown -R` comes by. The next change that
+ * is stored takes it along. */
 static void apply_attributes(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
-    struct shm_node *n = shm_node_edit(w->shm, node), was = *n;
+    struct shm_node *n = shm_node_edit(w->shm, node);
+    char etag[SHM_ETAG_MAX];
 
     set_attributes(op, n);
-    if (meta_differ(&was, n)) /* (what meta_store has stored does not differ any more) */
+    if (fuse_req(op)->setattr->valid & STORED) {
         n->ctime_ns = meta_change_time(op);
+        if (*n->etag && !is_of_session_alone(w, n)) {
+            memcpy(etag, n->etag, sizeof(etag));
+            cas_share(w, node, etag);
+        }
+    }
     if (n->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET))
         shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;
 }
@@ -394,8 +416,6 @@ static void set_size(struct op *op)
 
 /* ---- mode, owner, time ---- */
 
-#define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_ATIME | FATTR_MTIME | FATTR_MTIME_NOW)
-
 static void then_stored(struct op *op, int error)
 {
     if (error == 0) {
@@ -425,8 +445,7 @@ static bool must_store(struct op *op)
         return false;
     if ((n->flags & SHM_NODE_DIR) && !w->conf->directories.marker)
         return false;
-    if (n->session != SHM_NIL && (shm_session_dirty(shm_session_at(w->shm, n->session)) ||
-                                  shm_session_is_nameless(shm_session_at(w->shm, n->session))))
+    if (is_of_session_alone(w, n))
         return false;
     changed = *n;
     set_attributes(op, &changed);

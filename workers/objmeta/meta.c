@@ -118,7 +118,7 @@ static void parse_id(const char *text, uint32_t *ret)
 /* True for the META_OWN ones, which the node has. */
 static bool is_own(const char *name)
 {
-    static const char *const own[] = {"mode", "uid", "gid", "rdev", "mtime", "atime", "ctime"};
+    static const char *const own[] = {"mode", "uid", "gid", "rdev", "mtime", "atime", META_CTIME};
 
     static_assert(sizeof(own) / sizeof(own[0]) == META_OWN, "all of them");
     for (size_t i = 0; i < META_OWN; i++) {
@@ -203,7 +203,7 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     v->meta = true;
     v->type = v->rdev = 0;
     v->atime_ns = read_time(obj, "atime");
-    v->ctime_ns = read_time(obj, "ctime");
+    v->ctime_ns = read_time(obj, META_CTIME);
     v->xattr = *meta_xattr(obj);
     v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
     v->plain = *obj->content_type && !v->more;
@@ -342,12 +342,12 @@ void meta_write(struct meta_out *out, const struct shm_node *n)
     if (n->atime_ns != SHM_TIME_UNSET)
         add_time(out, "atime", n->atime_ns);
     if (n->ctime_ns != SHM_TIME_UNSET)
-        add_time(out, "ctime", n->ctime_ns);
+        add_time(out, META_CTIME, n->ctime_ns);
 }
 
 void meta_write_ctime(struct meta_out *out, int64_t ns)
 {
-    add_time(out, "ctime", ns);
+    add_time(out, META_CTIME, ns);
 }
 
 const char *meta_attribute(const char *name, const struct s3_object *obj)

@@ -7,6 +7,7 @@
 #include "shm/shm_node.h"
 
 #define META_XATTR "xattr" /* the name under which s3fs stores all extended attributes (xattr.h) */
+#define META_CTIME "ctime" /* and the time of the last change of attributes */
 
 /* Sets in *v what the metadata contain in a known form: mode, uid, gid, mtime (those that are
  * missing stay unchanged), and `meta`, `type`, `rdev`, `atime_ns`, `ctime_ns`, `more`, `xattr`,

@@ -29,12 +29,15 @@ static uint64_t digest_add(uint64_t digest, const char *text)
     return fnv_add(digest, text, strlen(text) + 1);
 }
 
-/* Of what was sent, or would be sent, when the upload is created. */
-static uint64_t digest_of(const struct publish *p)
+/* Of what was sent, or would be sent, when the upload is created. Not `timed`: but for the time of
+ * the last change of attributes. */
+static uint64_t digest_of(const struct publish *p, bool timed)
 {
     uint64_t digest = digest_add(FNV_START, p->type);
 
     for (size_t i = 0; i < p->meta.n; i++) {
+        if (!timed && strcmp(p->meta.pair[i].name, META_CTIME) == 0)
+            continue;
         digest = digest_add(digest, p->meta.pair[i].name);
         digest = digest_add(digest, p->meta.pair[i].value);
     }
@@ -137,7 +140,7 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .key = p->key,
                         .id = res->upload_id,
                         .plan = plan_of(p),
-                        .digest = digest_of(p),
+                        .digest = digest_of(p, true),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
                         .opened_ns = clock_mono_ns(),
@@ -542,6 +545,13 @@ static void on_turn(struct worker_hook *hook)
     drive(container_of(hook, struct publish, hook));
 }
 
+/* Under shm->meta. True if the metadata of the upload are not those of now. A time of the last
+ * change of attributes that alone was added is no reason to store them. */
+static bool has_old_meta(const struct publish *p, const struct shm_upload *u)
+{
+    return u->digest != digest_of(p, true) && u->digest != digest_of(p, false);
+}
+
 /* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
  * worker that died, for an attempt that was refused, or while the file was written. */
 static bool is_current(struct publish *p)
@@ -552,7 +562,7 @@ static bool is_current(struct publish *p)
 
     if (!u->open || strcmp(u->key, p->key) != 0)
         return false;
-    p->stale_meta = u->digest != digest_of(p);
+    p->stale_meta = has_old_meta(p, u);
     if (u->plan.patch != p->patch ||
         (p->patch && strcmp(u->base_etag, publish_patch_source(p)) != 0))
         return false;
