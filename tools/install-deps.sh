@@ -17,7 +17,7 @@ BUILD=(gcc libc6-dev make autoconf automake pkg-config
     cmake ninja-build nasm dpkg-dev patch xz-utils ca-certificates
     python3 python3-venv curl fuse3 util-linux)
 TEST=(clang clang-format llvm libclang-rt-dev fio sqlite3 git rsync patch attr strace procps psmisc vim-tiny
-    logrotate groff-base)
+    logrotate groff-base unzip restic borgbackup)
 TIDY=(clang-tidy)
 PACKAGE=(rpm lintian mmdebstrap)
 JAVA=(openjdk-17-jre-headless maven)

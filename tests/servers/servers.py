@@ -142,7 +142,8 @@ class Versitygw(Kind, S3Server):
     closes the connection. A part that reaches it after Complete, from a connection that was given up, leaves
     a folder like that of an open upload: a lifecycle rule, or `aws s3api abort-multipart-upload`, removes it.
     CompleteMultipartUpload of an upload that was aborted is answered 200 where the key has an object, and does
-    nothing: so each one is followed by a HEAD, and what is not there is sent again."""
+    nothing: so each one is followed by a HEAD, and what is not there is sent again. It lists a control character in
+    a name as U+FFFD, so that such a file is there, but not found by the name that is listed."""
 
     name, version, source = "versitygw", "1.8.0", "Go module"
     header, conditions = "VERSITYGW", "put,complete,delete"
