@@ -337,6 +337,7 @@ def test_a_server_that_will_not_copy(m, proxy, bucket, status):
     proxy.add_rule("answer", op="CopyObject", status=status)
     util.run(["cp", m.path / "a.bin", m.path / "b.bin"])
     assert bucket.get(m.key("b.bin")) == pattern(SIZE)
+    assert " warn " not in m.log(), "nothing is lost"
     settled(m)
 
 

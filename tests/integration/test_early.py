@@ -279,6 +279,11 @@ def test_a_killed_writer_publishes_nothing(m, proxy, bucket):
 # -- faults
 
 
+def nothing_is_told(m):
+    """Of what no program hears of."""
+    assert not [x for x in m.log().splitlines() if " warn " in x or " err " in x]
+
+
 @pytest.mark.parametrize("op", ["CreateMultipartUpload", "UploadPart"])
 def test_an_early_failure_is_healed_by_the_close(m, proxy, bucket, op):
     rule = proxy.add_rule("answer", status=403, code="AccessDenied", op=op)
@@ -289,6 +294,7 @@ def test_an_early_failure_is_healed_by_the_close(m, proxy, bucket, op):
     f.close()
     holds(bucket, m, "f.bin", f.data)
     no_uploads(bucket)
+    nothing_is_told(m)
     m.check()
 
 
@@ -306,6 +312,7 @@ def test_an_early_failure_that_is_told_during_the_close(m, proxy, bucket):
         closed.result()
     holds(bucket, m, "f.bin", f.data)
     no_uploads(bucket)
+    nothing_is_told(m)
     m.check()
 
 

@@ -443,6 +443,7 @@ def test_a_server_that_does_not_copy_parts(m, proxy, bucket, status, code):
     f.is_right()
     assert proxy.counts()["UploadPartCopy"] == first
     assert m.log().count("parts are not copied") == 1
+    assert m.log().count(" warn ") == 1, "that is all: nothing is lost"
 
 
 FAULTS = [

@@ -26,16 +26,17 @@ static int publish_copy_judge(const struct publish *p, const struct s3_result *r
 
     if (!res->error)
         return *res->obj.etag ? 0 : -EIO;
+    if (may_fall_back(res)) {
+        log_debug("read and uploaded instead of copied key=\"%s\" error=\"%s\" detail=\"%s\"",
+                  p->key, strerror(-res->error), res->text);
+        return -EAGAIN;
+    }
     log_warn("copy failed key=\"%s\" from=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" "
              "attempts=%u%s",
              p->key, p->copy.key, (unsigned long long)p->size, strerror(-res->error), res->text,
              res->attempts,
-             gone                 ? ": the source has changed since it was read: copy it again"
-             : may_fall_back(res) ? ": its content is read and uploaded instead"
-                                  : "");
-    if (gone)
-        return -ESTALE;
-    return may_fall_back(res) ? -EAGAIN : res->error;
+             gone ? ": the source has changed since it was read: copy it again" : "");
+    return gone ? -ESTALE : res->error;
 }
 
 static void publish_copy_on_copied(void *arg, const struct s3_result *res)

@@ -104,7 +104,7 @@ static void source_is_gone(struct publish *p, const struct s3_result *res)
 }
 
 /* The server does not copy parts, or not these. */
-static bool may_go_on(const struct s3_result *res)
+bool publish_copy_goes_on(const struct s3_result *res)
 {
     int status = res->fail == S3_FAIL_ANSWER ? res->http_status : 0;
 
@@ -118,7 +118,7 @@ void publish_copy_failed(struct publish *p, const struct s3_result *res)
 
     if (is_gone(res)) {
         source_is_gone(p, res);
-    } else if (may_go_on(res)) {
+    } else if (publish_copy_goes_on(res)) {
         if (res->fail == S3_FAIL_ANSWER && !__atomic_exchange_n(known, 1, __ATOMIC_RELAXED))
             log_warn("parts are not copied any more http_status=%d: the server refuses that, so "
                      "large files that are changed are loaded and sent as a whole",

@@ -145,6 +145,9 @@ bool publish_is_early(const struct publish *p);
  * without copies, or has a conflict (publish_patch.c). */
 void publish_copy_failed(struct publish *p, const struct s3_result *res);
 
+/* True if the patch goes on without copies after this result. */
+bool publish_copy_goes_on(const struct s3_result *res);
+
 /* Under shm->meta. The version whose bytes a patch copies. */
 const char *publish_patch_source(const struct publish *p);
 

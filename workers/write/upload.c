@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/min.h"
 #include "workers/op/spool.h"
+#include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 #include "workers/write/stream.h"
 
@@ -115,6 +116,21 @@ static void release(const struct part *part, struct stored *stored)
     worker_unlock(w);
 }
 
+/* A failure of which no program hears is not told: an early part goes again with the close, and
+ * instead of one that the server does not copy its bytes are sent. */
+static void tell_failed(const struct part *part, int error, const struct s3_result *res,
+                        const char *detail)
+{
+    if (part->early || (part->copied && res && publish_copy_goes_on(res)))
+        log_debug("a part is sent again key=\"%s\" part=%u error=\"%s\" detail=\"%s\"",
+                  part->name.key, part->no + 1, strerror(-error), detail);
+    else
+        log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" "
+                 "detail=\"%s\"",
+                 part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
+                 detail);
+}
+
 /* `res`: of a part that was sent; `detail`: for the log. (-ESTALE: the upload is gone; the publish
  * reports what follows.) */
 static void part_end(struct part *part, int error, const struct s3_result *res, const char *detail)
@@ -126,10 +142,7 @@ static void part_end(struct part *part, int error, const struct s3_result *res, 
     part_store(part, error, res, &stored);
     worker_unlock(w);
     if (stored.failed && error != -ESTALE)
-        log_warn("upload of a part failed key=\"%s\" part=%u bytes=%llu error=\"%s\" "
-                 "detail=\"%s\"",
-                 part->name.key, part->no + 1, (unsigned long long)part->len, strerror(-error),
-                 detail);
+        tell_failed(part, error, res, detail);
     if (stored.to > stored.from)
         release(part, &stored);
     if (stored.closed)
