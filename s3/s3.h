@@ -78,6 +78,8 @@ enum s3_habit {
     S3_HABIT_NO_TAGS = 32768, /* tags may not be read or written: what is written goes without */
     /* Complete of an upload that does not exist is answered 200 where the key has an object */
     S3_HABIT_BLIND_COMPLETE = 65536,
+    /* an object is encrypted otherwise than the bucket does by itself: a copy has to say so */
+    S3_HABIT_OWN_SSE = 131072,
 };
 
 /* Counters that the client increments. They may start at any value. */

@@ -31,6 +31,7 @@ struct s3_sse {
     char name[S3_SSE_MAX];
     char key[S3_SSE_KEY_MAX];
     bool bucket_key;
+    bool known; /* an answer has told */
 };
 
 struct s3_client {

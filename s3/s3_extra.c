@@ -361,6 +361,7 @@ static void learn_usual(struct s3_req *req)
     strcpy(usual->name, req->reply.sse);
     strcpy(usual->key, req->reply.sse_key);
     usual->bucket_key = req->reply.sse_bucket_key;
+    usual->known = true;
 }
 
 /* AES256 is what S3 does without a word. */
@@ -392,6 +393,8 @@ void s3_extra_taken(struct s3_req *req)
                     strcmp(obj->content_type, s3_usual_type(req->client, req->key)) != 0;
     if (is_usual(req))
         return;
+    if (req->client->usual_sse.known)
+        (void)s3_habit_learn(req->client, S3_HABIT_OWN_SSE);
     keep_pair(obj, SSE, rp->sse);
     if (*rp->sse_key)
         keep_pair(obj, SSE_KEY, rp->sse_key);

@@ -317,6 +317,49 @@ def test_class_and_encryption_of_the_object_survive(mount, proxy, bucket):
         assert x.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:aws:kms:r:1:key/k"
 
 
+SSE = "x-amz-server-side-encryption"
+KMS = {SSE: "aws:kms", SSE + "-aws-kms-key-id": "arn:aws:kms:r:1:key/k"}
+
+
+def copies_of(proxy, name):
+    return [{k: v for k, v in x.headers.items() if k.startswith(SSE)} for x in proxy.log(key=name)
+            if x.op == "CopyObject"]
+
+
+def test_encryption_of_the_object_survives_the_rename_of_a_directory(mount, proxy, bucket):
+    """A listing does not tell it: once the mount has met such an object each key is asked for, as a file is."""
+    names = ["p/d/a.txt", "p/d/sub/b.txt", "p/d/plain.txt"]
+    for name in ["p/f.txt", *names]:
+        bucket.put(name, b"x")
+    for status in (200, 206):
+        for key in "p/f.txt", "p/?/a.txt", "p/?/sub/b.txt":
+            proxy.add_rule("rewrite", op=["GetObject", "HeadObject"], status=status, from_status=status, key=key,
+                           headers=KMS)
+    proxy.add_rule("strip", headers=list(KMS))
+    m = mount(via=proxy, prefix="p", workers=1)
+    os.rename(m.path / "d", m.path / "e")
+    assert all(copies_of(proxy, n.replace("/d/", "/e/")) == [{}] for n in names), "nothing was known"
+    assert not [x for x in proxy.log(op="HeadObject") if x.key.startswith("p/d/") and x.key in names]
+    (m.path / "new.txt").write_bytes(b"y")          # tells what the bucket does by itself
+    (m.path / "f.txt").read_bytes()
+    os.rename(m.path / "e", m.path / "d")
+    for name in names:
+        assert copies_of(proxy, name) == [{} if "plain" in name else KMS], name
+    os.rename(m.path / "f.txt", m.path / "g.txt")
+    assert copies_of(proxy, "p/g.txt") == [KMS], "as of a file"
+
+
+def test_encryption_of_the_configuration_at_the_rename_of_a_directory(mount, proxy, bucket):
+    wanted = {**KMS, SSE + "-bucket-key-enabled": "true"}
+    proxy.add_rule("strip", headers=list(wanted))
+    m = mount(via=proxy, env={"STATEPROXY_S3_SSE": "kms", "STATEPROXY_S3_SSE_KMS_KEY_ID": KMS[SSE + "-aws-kms-key-id"],
+                              "STATEPROXY_S3_SSE_BUCKET_KEY": "on"})
+    bucket.put(m.key("d/a.txt"), b"x")
+    os.rename(m.path / "d", m.path / "e")
+    os.rename(m.path / "e/a.txt", m.path / "b.txt")
+    assert copies_of(proxy, m.key("e/a.txt")) == copies_of(proxy, m.key("b.txt")) == [wanted]
+
+
 def test_archived(mount, proxy, bucket):
     """It can be looked at and removed; reading it fails with EACCES, and one line says what to do."""
     for name in ("a.txt", "b.txt"):

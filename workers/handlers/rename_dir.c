@@ -257,16 +257,41 @@ static void rename_dir_on_copied(void *arg, const struct s3_result *res)
         not_moved(mv, r, res->text);
 }
 
-static int copy_key(struct mover *mv)
+static int send_copy(struct mover *mv, const struct s3_pairs *kept)
 {
-    struct s3_pairs kept;
     struct s3_copy copy = {.from_key = mv->from,
                            .to_key = mv->to,
                            .if_source_match = mv->pinned ? mv->etag : NULL,
-                           .kept = &kept};
+                           .kept = kept};
 
-    s3_class_keep(&kept, mv->storage_class);
     return copy_object(mv->m->op->w, &copy, mv->size, rename_dir_on_copied, mv, &mv->req);
+}
+
+static void on_key_head(void *arg, const struct s3_result *res)
+{
+    struct mover *mv = arg;
+    int r = res->error;
+
+    mv->req = NULL;
+    if (r == 0)
+        r = send_copy(mv, &res->obj.kept);
+    if (r == -ENOENT) /* deleted by another client meanwhile */
+        moved(mv, 0, "");
+    else if (r < 0)
+        not_moved(mv, r, res->text);
+}
+
+/* A listing tells the storage class, but not the encryption: where some objects have one that the
+ * bucket does not give by itself, each is asked for it. */
+static int copy_key(struct mover *mv)
+{
+    struct s3_client *s3 = mv->m->op->w->s3;
+    struct s3_pairs kept;
+
+    if (s3_habit_has(s3, S3_HABIT_OWN_SSE))
+        return s3_head(s3, mv->from, on_key_head, mv, &mv->req);
+    s3_class_keep(&kept, mv->storage_class);
+    return send_copy(mv, &kept);
 }
 
 /* ---- a marker: put again, since not every server copies one ----

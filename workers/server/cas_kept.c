@@ -138,7 +138,7 @@ static int replace(const struct conf *conf, const char *text)
  * daemon. */
 #define PASSING_HABITS                                                                             \
     ((uint32_t)(S3_HABIT_CHECKSUMS | S3_HABIT_NO_CHECKSUMS | S3_HABIT_WANTS_CONDITIONS |           \
-                S3_HABIT_NO_TAGS))
+                S3_HABIT_NO_TAGS | S3_HABIT_OWN_SSE))
 
 void cas_kept_write(const struct conf *conf, const struct server_traits *t)
 {
