@@ -276,6 +276,11 @@ struct s3_result {
  * condition: 501, 405, or a 400 without a specific code. */
 bool s3_condition_unknown(int http_status, const char *code);
 
+/* The same of the answer to a request that had a condition (`asked`; false: it had none). True: the
+ * habit that says so has been noted, and the request is to be sent again without it. */
+bool s3_condition_dropped(struct s3_client *client, bool asked, const struct s3_result *res,
+                          enum s3_habit habit);
+
 /* The object's bytes are archived, and have to be restored before they can be read. */
 bool s3_is_archived(const char *code);
 

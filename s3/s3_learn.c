@@ -97,6 +97,15 @@ bool s3_habit_learn(struct s3_client *client, enum s3_habit habit)
     return true;
 }
 
+bool s3_condition_dropped(struct s3_client *client, bool asked, const struct s3_result *res,
+                          enum s3_habit habit)
+{
+    if (!asked || !res->error || !s3_condition_unknown(res->http_status, res->code))
+        return false;
+    (void)s3_habit_learn(client, habit);
+    return true;
+}
+
 bool s3_client_trusted_lately(const struct s3_client *c)
 {
     return c->good_ns && c->good_generation == c->generation &&

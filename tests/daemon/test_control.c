@@ -19,8 +19,8 @@
 
 #include "base/loop.h"
 #include "daemon/control.h"
+#include "tests/base/scratch_dir.h"
 
-static char dir[] = "/tmp/test_control.XXXXXX";
 static char path[100];
 static struct loop *loop;
 static struct control *control;
@@ -49,7 +49,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&asked, 0, sizeof(asked));
-    snprintf(path, sizeof(path), "%s/ctl", dir);
+    snprintf(path, sizeof(path), "%s/ctl", scratch_dir);
     return loop_new(&loop);
 }
 
@@ -473,8 +473,8 @@ static void test_its_directory_is_made(void **state)
     struct stat st;
 
     (void)state;
-    snprintf(sub, sizeof(sub), "%s/sub", dir);
-    snprintf(path, sizeof(path), "%s/sub/ctl", dir);
+    snprintf(sub, sizeof(sub), "%s/sub", scratch_dir);
+    snprintf(path, sizeof(path), "%s/sub/ctl", scratch_dir);
     assert_int_equal(open_control(sub, NULL), 0);
     assert_int_equal(lstat(sub, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0700);
@@ -501,18 +501,6 @@ static void test_a_path_that_is_too_long(void **state)
     much[sizeof(much) - 1] = '\0';
     assert_int_equal(control_open(loop, much, NULL, on_request, &asked, &control, NULL),
                      -ENAMETOOLONG);
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return rmdir(dir);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -542,5 +530,5 @@ int main(void)
         T(test_a_path_that_is_too_long),
     };
 
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, scratch_dir_make, scratch_dir_remove);
 }

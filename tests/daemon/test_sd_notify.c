@@ -16,8 +16,7 @@
 
 #include "base/clock.h"
 #include "daemon/sd_notify.h"
-
-static char dir[] = "/tmp/test_sd_notify.XXXXXX";
+#include "tests/base/scratch_dir.h"
 
 /* Binds `name` ("@x": abstract) as a datagram socket. */
 static int listen_at(const char *name)
@@ -71,7 +70,7 @@ static void test_a_path(void **state)
     int fd;
 
     (void)state;
-    snprintf(path, sizeof(path), "%s/sock", dir);
+    snprintf(path, sizeof(path), "%s/sock", scratch_dir);
     fd = listen_at(path);
     init(&n, path, NULL, NULL);
     assert_int_equal(sd_notify_send(&n, "READY=1\nSTATUS=%d workers", 2), 0);
@@ -100,7 +99,7 @@ static void test_descriptors(void **state)
     struct stat before, after;
 
     (void)state;
-    snprintf(path, sizeof(path), "%s/sock", dir);
+    snprintf(path, sizeof(path), "%s/sock", scratch_dir);
     fd = listen_at(path);
     init(&n, path, NULL, NULL);
     assert_int_equal(sd_notify_send_fd(&n, fd, "FDSTORE=1\nFDNAME=x-%d", 7), 0);
@@ -129,7 +128,7 @@ static void test_an_abstract_name(void **state)
     int fd;
 
     (void)state;
-    snprintf(name, sizeof(name), "@%s/abstract", dir);
+    snprintf(name, sizeof(name), "@%s/abstract", scratch_dir);
     fd = listen_at(name);
     init(&n, name, NULL, NULL);
     assert_int_equal(sd_notify_send(&n, "STOPPING=1"), 0);
@@ -166,7 +165,7 @@ static void test_a_manager_that_does_not_read_blocks_nobody(void **state)
     int fd, r = 0;
 
     (void)state;
-    snprintf(path, sizeof(path), "%s/full", dir);
+    snprintf(path, sizeof(path), "%s/full", scratch_dir);
     fd = listen_at(path);
     init(&n, path, NULL, NULL);
     for (int i = 0; i < 100000 && r == 0; i++)
@@ -218,18 +217,6 @@ static void test_watchdog_values_that_are_none(void **state)
     }
 }
 
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return rmdir(dir);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,5 +230,5 @@ int main(void)
         cmocka_unit_test(test_watchdog_values_that_are_none),
     };
 
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, scratch_dir_make, scratch_dir_remove);
 }

@@ -25,12 +25,12 @@
 #include "daemon/children.h"
 #include "daemon/exit_code.h"
 #include "daemon/supervisor.h"
+#include "tests/base/scratch_dir.h"
 #include "tests/daemon/standin.h"
 
 #define PATIENCE_NS (30 * NS_PER_S)
 #define LONG_NS (60 * NS_PER_S)
 
-static char dir[] = "/tmp/test_supervisor.XXXXXX";
 static char path[100];
 static struct standin *b;
 static pid_t sup;
@@ -96,7 +96,7 @@ static void start_and_serve(uint64_t drain_timeout_ns)
 static int setup(void **state)
 {
     (void)state;
-    snprintf(path, sizeof(path), "%s/ctl", dir);
+    snprintf(path, sizeof(path), "%s/ctl", scratch_dir);
     b = standin_new();
     return 0;
 }
@@ -544,15 +544,8 @@ static void test_a_worker_that_hangs_is_killed(void **state)
 
 static int make_dir(void **state)
 {
-    (void)state;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return rmdir(dir);
+    return scratch_dir_make(state);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -586,5 +579,5 @@ int main(void)
     };
 
     log_init(LOG_ERR, "test");
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, make_dir, scratch_dir_remove);
 }

@@ -19,10 +19,10 @@
 
 #include "base/clock.h"
 #include "fuse/fuse_fd_socket.h"
+#include "tests/base/scratch_dir.h"
 
 #define FDS_MAX 16
 
-static char dir[] = "/tmp/test_fd_socket.XXXXXX";
 static int peer, ours; /* a connection */
 static struct buf message;
 
@@ -222,7 +222,7 @@ static int listen_at(const char *name, char path[64])
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    snprintf(path, 64, "%s/%s", dir, name);
+    snprintf(path, 64, "%s/%s", scratch_dir, name);
     snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
     assert_true(fd >= 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
@@ -270,25 +270,13 @@ static void test_what_cannot_be_connected_to(void **state)
     memset(name, 'x', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     assert_int_equal(fuse_fd_connect(name, UINT64_MAX, -1, &fd, &err), -ENAMETOOLONG);
-    snprintf(path, sizeof(path), "%s/a/b", dir);
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(path, sizeof(path), "%s/a/b", scratch_dir);
+    fd = open(scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_int_equal(symlinkat("a", fd, "a"), 0);
     close(fd);
     assert_int_equal(fuse_fd_connect(path, UINT64_MAX, -1, &fd, &err), -ELOOP);
-    snprintf(path, sizeof(path), "%s/a", dir);
+    snprintf(path, sizeof(path), "%s/a", scratch_dir);
     assert_int_equal(unlink(path), 0);
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return rmdir(dir);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_pair, close_pair)
@@ -308,5 +296,5 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_connected_to),
     };
 
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, scratch_dir_make, scratch_dir_remove);
 }

@@ -10,7 +10,7 @@ PKGS = libxml-2.0 yaml-0.1 libsodium nettle jansson
 
 vpath %.c $(TOP)
 
-TARGETS = fuzz_creds fuzz_driver fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml
+TARGETS = $(patsubst $(TOP)/tests/fuzz/%.c,%,$(wildcard $(TOP)/tests/fuzz/fuzz_*.c))
 LAYERS = base sandbox conf shm s3 creds fuse http workers
 # (workers/ has rooms below it)
 SOURCES = $(patsubst $(TOP)/%,%,$(wildcard $(LAYERS:%=$(TOP)/%/*.c) $(TOP)/workers/*/*.c \

@@ -27,8 +27,11 @@ while getopts b:t: opt; do
 done
 shift $((OPTIND - 1))
 seconds=${1:-60}
-[ ${#targets[@]} -gt 0 ] ||
-    targets=(fuzz_creds fuzz_driver fuzz_fuse fuzz_http fuzz_list_page fuzz_request fuzz_shm fuzz_xml fuzz_yaml)
+if [ ${#targets[@]} -eq 0 ]; then
+    for file in tests/fuzz/fuzz_*.c; do
+        targets+=("$(basename "$file" .c)")
+    done
+fi
 
 top=$PWD
 mkdir -p "$dir/crashes"

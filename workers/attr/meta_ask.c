@@ -96,14 +96,10 @@ static void meta_ask_end(struct ask *ask, int error, const struct s3_object *obj
 /* Puts the key of the form into ask->key. False: there is no such form of this directory. */
 static bool form_key(struct ask *ask, enum shm_folders form)
 {
-    const char *suffix = form == SHM_FOLDERS_SUFFIX ? FOLDER_SUFFIX : "";
     struct worker *w = ask->op->w;
 
-    if (!folders_were_seen(w, form) || w->conf->metadata != CONF_METADATA_FULL ||
-        ask->dir_len + strlen(suffix) > S3_KEY_MAX)
-        return false;
-    memcpy(ask->key + ask->dir_len, suffix, strlen(suffix) + 1);
-    return true;
+    return folders_were_seen(w, form) && w->conf->metadata == CONF_METADATA_FULL &&
+           folder_form_key(ask->key, ask->dir_len, form == SHM_FOLDERS_SUFFIX);
 }
 
 /* True if there is something to ask for after what is not there. */

@@ -99,9 +99,9 @@ static void answer_value(struct http_conn *c, const char *name, const char *valu
 
 static void answer_url(struct http_conn *c, const struct con_key *key)
 {
-    char url[KEY_CAP + 128];
+    char url[KEY_URL_MAX];
 
-    snprintf(url, sizeof(url), "s3://%s/%s", http_conn_worker(c)->conf->bucket, key->full);
+    key_url(http_conn_worker(c), key->full, url);
     answer_value(c, "url", url);
 }
 

@@ -96,8 +96,7 @@ static void dir_keep_on_put(void *arg, const struct s3_result *res)
     int r = res->error;
 
     k->op->s3 = NULL;
-    if (r < 0 && k->asked && s3_condition_unknown(res->http_status, res->code)) {
-        (void)s3_habit_learn(k->op->w->s3, S3_HABIT_NO_PUT_MATCH);
+    if (s3_condition_dropped(k->op->w->s3, k->asked, res, S3_HABIT_NO_PUT_MATCH)) {
         r = dir_keep_put(k);
         if (r == 0)
             return;

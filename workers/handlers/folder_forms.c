@@ -108,8 +108,7 @@ static void forms_on_deleted(void *arg, const struct s3_result *res)
     int r = res->error;
 
     f->op->s3 = NULL;
-    if (f->asked && s3_condition_unknown(res->http_status, res->code)) {
-        (void)s3_habit_learn(f->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    if (s3_condition_dropped(f->op->w->s3, f->asked, res, S3_HABIT_NO_DELETE_MATCH)) {
         r = forms_delete(f);
         if (r == 0)
             return;
@@ -165,8 +164,7 @@ static void on_form_marker_put(void *arg, const struct s3_result *res)
     int r = res->error;
 
     f->op->s3 = NULL;
-    if (r < 0 && f->asked && s3_condition_unknown(res->http_status, res->code)) {
-        (void)s3_habit_learn(f->op->w->s3, S3_HABIT_NO_PUT_MATCH);
+    if (s3_condition_dropped(f->op->w->s3, f->asked, res, S3_HABIT_NO_PUT_MATCH)) {
         r = put_form_marker(f);
         if (r == 0)
             return;
@@ -257,14 +255,10 @@ static void on_form_head(void *arg, const struct s3_result *res)
 
 static bool form_has_key(struct forms *f)
 {
-    const char *suffix = f->form == SHM_FOLDERS_SUFFIX ? FOLDER_SUFFIX : "";
     size_t len = strlen(f->key) - 1;
 
-    if (len + strlen(suffix) > S3_KEY_MAX)
-        return false;
     memcpy(f->form_key, f->key, len);
-    memcpy(f->form_key + len, suffix, strlen(suffix) + 1);
-    return true;
+    return folder_form_key(f->form_key, len, f->form == SHM_FOLDERS_SUFFIX);
 }
 
 static void look_at_form(struct forms *f)

@@ -59,16 +59,15 @@ static int key_of_object(struct op *op, char key[KEY_CAP])
 
 static void get_url(struct op *op)
 {
-    struct worker *w = op->w;
-    char key[KEY_CAP], url[KEY_CAP + 128];
+    char key[KEY_CAP], url[KEY_URL_MAX];
     int r = key_of_object(op, key);
 
-    if (r == 0)
-        r = snprintf(url, sizeof(url), "s3://%s/%s", w->conf->bucket, key);
-    if (r < 0)
+    if (r < 0) {
         op_fail(op, r);
-    else
-        fuse_op_answer_xattr(op, url, strlen(url));
+        return;
+    }
+    key_url(op->w, key, url);
+    fuse_op_answer_xattr(op, url, strlen(url));
 }
 
 static void get_presigned(struct op *op)

@@ -137,8 +137,7 @@ static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
     int r = res->error;
 
     mv->req = NULL;
-    if (mv->asked && s3_condition_unknown(res->http_status, res->code)) {
-        (void)s3_habit_learn(mv->m->op->w->s3, S3_HABIT_NO_DELETE_MATCH);
+    if (s3_condition_dropped(mv->m->op->w->s3, mv->asked, res, S3_HABIT_NO_DELETE_MATCH)) {
         r = rename_dir_delete_source(mv);
         if (r == 0)
             return;

@@ -37,3 +37,13 @@ size_t folder_of_suffix(const char *name, size_t len, uint64_t size)
         return 0;
     return base;
 }
+
+bool folder_form_key(char *key, size_t len, bool suffix)
+{
+    const char *end = suffix ? FOLDER_SUFFIX : "";
+
+    if (len + strlen(end) > S3_KEY_MAX)
+        return false;
+    memcpy(key + len, end, strlen(end) + 1);
+    return true;
+}

@@ -26,4 +26,9 @@ bool folder_is_bare(const struct s3_object *obj);
  * if not. `name` may be a whole key. */
 size_t folder_of_suffix(const char *name, size_t len, uint64_t size);
 
+/* The key of a folder's object in the bare or the suffix form. `key` begins with the `len` bytes of
+ * the folder's key, without its slash, and has room for S3_KEY_MAX and NUL. False, and nothing is
+ * changed: it would be too long. */
+bool folder_form_key(char *key, size_t len, bool suffix);
+
 #endif

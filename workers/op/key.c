@@ -75,6 +75,11 @@ int key_of_name(struct worker *w, uint32_t dir, const char *name, size_t len, ch
     return 0;
 }
 
+void key_url(const struct worker *w, const char *key, char ret[KEY_URL_MAX])
+{
+    snprintf(ret, KEY_URL_MAX, "s3://%s/%s", w->conf->bucket, key);
+}
+
 bool key_is_below(struct worker *w, uint32_t node, uint32_t dir)
 {
     while (node != SHM_NIL && node != dir)

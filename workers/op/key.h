@@ -22,6 +22,11 @@ must_use int key_of_name(struct worker *w, uint32_t dir, const char *name, size_
 /* Appends the slash that makes the key a directory's key. 0 or -ENAMETOOLONG. */
 must_use int key_add_slash(char key[KEY_CAP]);
 
+#define KEY_URL_MAX (KEY_CAP + 128) /* of key_url(), and NUL */
+
+/* The object's "s3://BUCKET/KEY". */
+void key_url(const struct worker *w, const char *key, char ret[KEY_URL_MAX]);
+
 /* Under shm->meta. True if the node is the directory `dir`, or below it. */
 must_use bool key_is_below(struct worker *w, uint32_t node, uint32_t dir);
 
