@@ -76,13 +76,17 @@ struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i
     return (struct shm_record *)(shm_arena_of(shm, worker) + 1) + i;
 }
 
+uint8_t *shm_arena_beside(struct shm *shm, uint32_t worker, uint32_t i)
+{
+    return arena_base(shm, worker) + shm_arena_filled(&shm->header->sizes) +
+           (size_t)i * SHM_REQUEST_MAX;
+}
+
 uint8_t *shm_arena_request(struct shm *shm, uint32_t worker, uint32_t i, size_t len)
 {
-    uint8_t *beside = arena_base(shm, worker) + shm_arena_filled(&shm->header->sizes);
-
     assert(len <= SHM_REQUEST_MAX);
     return len <= SHM_RECORD_REQUEST ? shm_arena_record(shm, worker, i)->request
-                                     : beside + (size_t)i * SHM_REQUEST_MAX;
+                                     : shm_arena_beside(shm, worker, i);
 }
 
 const struct shm_record *shm_in_flight_next(struct shm *shm, struct shm_in_flight *at)
@@ -113,6 +117,7 @@ static int check_record(const struct shm_record *r, uint32_t worker, uint32_t i,
     uint32_t state = atomic_load_explicit(&r->state, memory_order_relaxed);
 
     if (state > SHM_RECORD_APPLIED || r->request_len > SHM_REQUEST_MAX ||
+        r->aside_len > SHM_REQUEST_MAX ||
         (r->reply_len > SHM_RECORD_REPLY && r->reply_len != SHM_REPLY_IN_ARENA))
         return err_set(err, EUCLEAN, "arena %u, record %u: state %u, request %u, reply %u", worker,
                        i, state, r->request_len, r->reply_len);

@@ -114,8 +114,8 @@ struct shm_record {
     uint32_t request_len;
     uint32_t told; /* it took too long and got the late reply (ETIMEDOUT), but continues: op.c */
     uint32_t batch_done; /* BATCH_FORGET: number of entries done */
-    uint32_t unused_too;
-    uint32_t entered; /* it creates or removes a key in the directory `node`: hold_enter() */
+    uint32_t aside_len;  /* bytes beside the record that a replacement needs: op_put_aside() */
+    uint32_t entered;    /* it creates or removes a key in the directory `node`: hold_enter() */
     uint8_t reply[SHM_RECORD_REPLY];
     uint8_t request[SHM_RECORD_REQUEST]; /* shm_arena_request() */
     union shm_progress progress;         /* of a request that waits; initially zero */
@@ -158,6 +158,10 @@ struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i
 
 /* Where a request of `len` bytes (up to SHM_REQUEST_MAX) is that belongs to this record. */
 uint8_t *shm_arena_request(struct shm *shm, uint32_t worker, uint32_t i, size_t len);
+
+/* SHM_REQUEST_MAX bytes beside this record, where a request is that is longer than
+ * SHM_RECORD_REQUEST; else they are free. */
+uint8_t *shm_arena_beside(struct shm *shm, uint32_t worker, uint32_t i);
 
 /* Position of a walk through the journal: initially {0}. `worker`: of the record that was returned
  * last. */

@@ -153,6 +153,33 @@ def test_workers_die_while_an_attribute_is_set(mount, moto, make_proxy, bucket, 
     m.check()
 
 
+@pytest.mark.parametrize("op, key, nth, when", [("DeleteObject", "d", 1, "after"), ("PutObject", "d/", 2, "before"),
+                                                ("PutObject", "d/", 2, "after")])
+@pytest.mark.parametrize("change", ["setxattr", "chmod"])
+def test_workers_die_while_the_folder_is_nowhere(mount, s3server, bucket_at, make_proxy, variant, op, key, nth, when,
+                                                 change):
+    """A server on top of a file system has one form at a time: the object goes before its marker comes."""
+    bucket = bucket_at(s3server)
+    proxy = make_proxy(s3server.port)
+    m = mount(via=proxy, s3=bucket, variant=variant)
+    put_folder(bucket, m.key("d"), "bare")
+    assert is_dir(m.path / "d")
+    proxy.hold("h", op=op, key=m.key(key), when=when, nth=nth)
+    call = "os.setxattr(sys.argv[1], 'user.new', b'v2')" if change == "setxattr" else "os.chmod(sys.argv[1], 0o701)"
+    program = subprocess.Popen(["python3", "-c", f"import os, sys; {call}", m.path / "d"])
+    proxy.wait_held("h")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    assert program.wait(60) == 0
+    proxy.release("h")
+    proxy.wait_idle()
+    assert sorted(os.listxattr(m.path / "d")) == ["user.k"] + (["user.new"] if change == "setxattr" else [])
+    kept = bucket.head(m.key("d/"))["Metadata"]
+    assert bucket.list() == {m.key("d/"): 0} and kept["team"] == "a"
+    assert change == "setxattr" or int(kept["mode"]) & 0o7777 == 0o701
+    m.check()
+
+
 @pytest.mark.parametrize("form", ["bare and below", "suffix and below"])
 @pytest.mark.parametrize("looked", [False, True])
 @pytest.mark.parametrize("old", [False, True])

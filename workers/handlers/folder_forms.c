@@ -1,6 +1,7 @@
 /* For each form: HEAD of the object; if it is a folder and is to be unified, HEAD of the marker,
  * and PUT of one if there is none; DELETE of the object. Servers on top of a file system refuse the
- * marker beside the object, or take the object for it: there the DELETE comes first.
+ * marker beside the object, or take the object for it: there the DELETE comes first, and until the
+ * PUT the metadata are in the op's record alone, for a replacement of this worker (put_aside).
  *
  * The PUT is conditional on there being no marker: one that was taken for lost with its worker must
  * not undo what was stored in the marker since. */
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fnv.h"
 #include "s3/s3_error.h"
 #include "workers/objmeta/folder.h"
 #include "workers/objmeta/meta.h"
@@ -135,6 +137,56 @@ static void delete_form(struct forms *f)
         forms_end(f, r);
 }
 
+/* ---- what is nowhere else between the DELETE and the PUT ---- */
+
+/* What is put aside; the metadata and the headers of the object follow. */
+struct aside {
+    uint64_t key; /* of the object, as a number */
+    uint32_t meta_len, kept_len;
+};
+
+static uint64_t number_of(const char *key)
+{
+    return fnv_add(FNV_START, key, strlen(key));
+}
+
+/* (Metadata that have no room there are lost with this worker.) */
+static void put_aside(struct forms *f)
+{
+    const struct s3_object *obj = &f->obj;
+    uint8_t data[SHM_REQUEST_MAX];
+    struct aside a = {.key = number_of(f->form_key),
+                      .meta_len = (uint32_t)obj->meta_len,
+                      .kept_len = (uint32_t)obj->kept.len};
+
+    if (sizeof(a) + obj->meta_len + obj->kept.len > sizeof(data))
+        return;
+    memcpy(data, &a, sizeof(a));
+    memcpy(data + sizeof(a), obj->meta, obj->meta_len);
+    memcpy(data + sizeof(a) + obj->meta_len, obj->kept.text, obj->kept.len);
+    (void)op_put_aside(f->op, data, sizeof(a) + obj->meta_len + obj->kept.len);
+}
+
+/* True if a worker that died has begun to delete the object; what it had is in f->obj. */
+static bool take_aside(struct forms *f)
+{
+    struct s3_object *obj = &f->obj;
+    struct aside a;
+    size_t len;
+    const uint8_t *data = op_aside(f->op, &len);
+
+    if (!data || len < sizeof(a))
+        return false;
+    memcpy(&a, data, sizeof(a));
+    if (a.key != number_of(f->form_key) || a.meta_len > sizeof(obj->meta) ||
+        a.kept_len > sizeof(obj->kept.text) || sizeof(a) + a.meta_len + a.kept_len != len)
+        return false;
+    *obj = (struct s3_object){.meta_len = a.meta_len, .kept = {.len = a.kept_len}};
+    memcpy(obj->meta, data + sizeof(a), a.meta_len);
+    memcpy(obj->kept.text, data + sizeof(a) + a.meta_len, a.kept_len);
+    return true;
+}
+
 /* ---- the marker ---- */
 
 /* The marker is there. */
@@ -143,6 +195,7 @@ static void has_marker(struct forms *f)
     f->marker = true;
     if (f->put_last) {
         f->put_last = false;
+        (void)op_put_aside(f->op, NULL, 0);
         next_form(f);
         return;
     }
@@ -153,6 +206,7 @@ static void has_marker(struct forms *f)
 static void delete_first(struct forms *f)
 {
     f->put_last = true;
+    put_aside(f);
     delete_form(f);
 }
 
@@ -229,15 +283,32 @@ static bool is_folder(const struct forms *f)
     return f->form == SHM_FOLDERS_SUFFIX ? f->obj.size == 0 : folder_is_bare(&f->obj);
 }
 
+/* A worker that died has deleted the object, and may have put the marker. */
+static void put_after_all(struct forms *f)
+{
+    int r;
+
+    note_form(f);
+    f->put_last = true;
+    r = put_form_marker(f);
+    if (r < 0)
+        forms_end(f, r);
+}
+
 static void on_form_head(void *arg, const struct s3_result *res)
 {
     struct forms *f = arg;
     int r = res->error;
+    bool gone = r == -ENOENT || r == -EISDIR;
 
     f->op->s3 = NULL;
     if (r == 0)
         f->obj = res->obj;
-    if (r == -ENOENT || r == -EISDIR || (r == 0 && !is_folder(f))) {
+    if (gone && f->how == FOLDER_FORMS_UNIFY && take_aside(f)) {
+        put_after_all(f);
+        return;
+    }
+    if (gone || (r == 0 && !is_folder(f))) {
         next_form(f);
         return;
     }

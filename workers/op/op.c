@@ -242,6 +242,34 @@ uint32_t op_tag(const struct op *op)
     return shm_record_tag(op->w->slot, op->rec_idx);
 }
 
+static void set_aside(struct op *op, size_t len)
+{
+    worker_lock(op->w);
+    op_edit(op)->aside_len = (uint32_t)len;
+    worker_unlock(op->w);
+}
+
+bool op_put_aside(struct op *op, const void *data, size_t len)
+{
+    struct worker *w = op->w;
+
+    assert(!op_is_current(op));
+    if (len > SHM_REQUEST_MAX || op->rec->request_len > SHM_RECORD_REQUEST)
+        return false;
+    set_aside(op, 0);
+    if (len) {
+        memcpy(shm_arena_beside(w->shm, w->slot, op->rec_idx), data, len);
+        set_aside(op, len);
+    }
+    return true;
+}
+
+const void *op_aside(const struct op *op, size_t *ret_len)
+{
+    *ret_len = op->rec->aside_len;
+    return *ret_len ? shm_arena_beside(op->w->shm, op->w->slot, op->rec_idx) : NULL;
+}
+
 uint32_t op_node(const struct op *op)
 {
     return shm_node_of_id(op->w->shm, op->rec->node_id);
@@ -291,7 +319,7 @@ void op_note(struct op *op, uint64_t unique, uint32_t opcode, uint64_t node_id)
         return;
     rec->started_ns = clock_mono_ns();
     rec->change = SHM_CHANGE_NONE;
-    rec->batch_done = 0;
+    rec->batch_done = rec->aside_len = 0;
     rec->target = rec->session = rec->node = SHM_NIL;
     rec->parked_len = 0;
     rec->told = rec->entered = 0;

@@ -147,6 +147,14 @@ union shm_progress *op_progress(struct op *op);
  * only. */
 uint32_t op_tag(const struct op *op);
 
+/* Not under a lock. Keeps a copy of up to SHM_REQUEST_MAX bytes where a replacement of this worker
+ * finds them, in place of what was put there before: what is nowhere else for a while. `len` 0:
+ * nothing is kept any more. False: there is no room for it. Requires a kept op. */
+bool op_put_aside(struct op *op, const void *data, size_t len);
+
+/* What was put aside; NULL: nothing. */
+const void *op_aside(const struct op *op, size_t *ret_len);
+
 /* Under shm->meta. The node of the request (rec->node_id): SHM_NIL if unknown (reply ESTALE). */
 uint32_t op_node(const struct op *op);
 
