@@ -14,6 +14,8 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#define CONF_HOLDER_NAME_MAX 256 /* with NUL */
+
 enum conf_variant { CONF_S3_BUFFERED_LWW, CONF_S3_BUFFERED_CAS, CONF_S3_PASSTHROUGH };
 
 enum conf_addressing { CONF_ADDRESSING_AUTO, CONF_ADDRESSING_PATH, CONF_ADDRESSING_VIRTUAL };
@@ -236,6 +238,8 @@ struct conf {
     struct {
         uint64_t drain_timeout_ns;
         bool fdstore;
+        const char *holder;          /* "" = none */
+        const char *holder_name;     /* never "" */
         uint64_t request_timeout_ns; /* 0 = none */
     } daemon;
 

@@ -131,6 +131,34 @@ static int check_fd_socket_alone(const struct conf *conf, struct err *err)
                          "the same path as %s, expected one of its own", other);
 }
 
+/* What the daemon is called where it is not said. */
+static const char *face_of(const struct conf *conf)
+{
+    return *conf->mount.path ? conf->mount.path : conf->connector.socket;
+}
+
+static int name_at_holder(struct conf *conf, struct err *err)
+{
+    if (!is_automatic(conf, "daemon.holder_name"))
+        return 0;
+    if (*conf->daemon.holder && strlen(face_of(conf)) >= CONF_HOLDER_NAME_MAX)
+        return conf_set_fail(conf, key_of("daemon.holder"), err,
+                             "set, and the path of the mount is too long for a name, expected "
+                             "daemon.holder_name as well");
+    if (conf_set_string(conf, key_of("daemon.holder_name"), face_of(conf)) < 0)
+        return err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+/* One keeper is enough, and it is clear whose copies are taken over. */
+static int check_holder(const struct conf *conf, struct err *err)
+{
+    if (!*conf->daemon.holder || !conf->daemon.fdstore)
+        return 0;
+    return conf_set_fail(conf, key_of("daemon.holder"), err,
+                         "set, and daemon.fdstore is true, expected one of them");
+}
+
 static int find_out(struct conf *conf, char *const *env, struct err *err)
 {
     char socket[CONF_SOCKET_MAX];
@@ -145,8 +173,7 @@ static int find_out(struct conf *conf, char *const *env, struct err *err)
     conf->mount.fd = conf_check_fd_of(conf->mount.path);
     if (!is_automatic(conf, "control.socket"))
         return 0;
-    r = conf_control_default(env, *conf->mount.path ? conf->mount.path : conf->connector.socket,
-                             socket, sizeof(socket));
+    r = conf_control_default(env, face_of(conf), socket, sizeof(socket));
     if (r < 0)
         return err_set(err, EINVAL,
                        "control.socket: its default path is too long, expected a shorter one in "
@@ -279,6 +306,10 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
     if (r == 0)
         r = find_out(conf, env, err);
     if (r == 0)
+        r = name_at_holder(conf, err);
+    if (r == 0)
+        r = check_holder(conf, err);
+    if (r == 0)
         r = check_fd_socket(conf, err);
     if (r == 0)
         r = check_fd_socket_alone(conf, err);
@@ -292,6 +323,8 @@ int conf_finish(struct conf *conf, char *const *env, struct err *err)
         r = check_outside(conf, "buffer.dir", conf->buffer.dir, err);
     if (r == 0)
         r = check_outside(conf, "control.socket", conf->control.socket, err);
+    if (r == 0)
+        r = check_outside(conf, "daemon.holder", conf->daemon.holder, err);
     if (r == 0)
         r = check_outside(conf, "connector.socket", conf->connector.socket, err);
     if (r == 0 && strcmp(conf->mount.path, conf->mount.fd_socket) != 0)

@@ -647,6 +647,17 @@ const struct conf_key conf_keys[] = {
      .doc = "let the service manager keep what is open (FDSTORE=1 to NOTIFY_SOCKET), so that a "
             "daemon which is started after a crash of the whole daemon goes on: programs wait "
             "meanwhile. It must accept 2 * buffer.sessions + 64 descriptors"},
+    {.name = "daemon.holder", FIELD(daemon.holder), .type = CONF_STRING, .def = "",
+     .live = true, .max = CONF_SOCKET_MAX - 1, .check = conf_check_path_or_none,
+     .expected = PATH_TEXT,
+     .doc = "socket of a holder (stateproxyd hold), which keeps what is open as daemon.fdstore has "
+            "it done by a service manager, where there is none, as in a container; \"\" = none"},
+    {.name = "daemon.holder_name", FIELD(daemon.holder_name), .type = CONF_STRING,
+     .live = true,
+     .automatic = "mount.path, or else connector.socket", .min = 1, .max = CONF_HOLDER_NAME_MAX - 1,
+     .check = conf_check_any, .expected = "text without control characters",
+     .doc = "the name under which the holder keeps it: where several daemons share one, as the "
+            "pods of a node, each needs one of its own, such as the pod's uid"},
     {.name = "daemon.request_timeout", FIELD(daemon.request_timeout_ns),
      .type = CONF_DURATION, .def = "1h", .max = 18 * HOUR,
      .doc = "the kernel (Linux 6.15) ends the connection of the mount when one request has had "

@@ -2,6 +2,7 @@
 #include "daemon/fdstore.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -21,24 +22,52 @@ static void collect(void *ctx, int fd)
     s->n++;
 }
 
-/* First the record of the image before is dropped, then all are sent, and the record comes last.
- * The keeper must not watch what we watch (FDPOLL=0): each request of a program would wake it. 0 or
- * -errno. */
+/* ---- the service manager ---- */
+
+/* The record of the image before is dropped. */
+static int manager_begin(void *ctx)
+{
+    return sd_notify_send(ctx, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
+}
+
+/* It must not watch what we watch (FDPOLL=0): each request of a program would wake it. */
+static int manager_put(void *ctx, int fd, int number)
+{
+    if (number == FDSTORE_IS_RECORD)
+        return sd_notify_send_fd(ctx, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_RECORD);
+    return sd_notify_send_fd(ctx, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_FD "%d", number);
+}
+
+static void manager_drop(void *ctx, const int *number, unsigned n)
+{
+    fdstore_remove(ctx, number, n);
+}
+
+struct fdstore_to fdstore_to_manager(const struct sd_notify *notify)
+{
+    return (struct fdstore_to){.whom = "the service manager",
+                               .begin = manager_begin,
+                               .put = manager_put,
+                               .drop = manager_drop,
+                               .ctx = (void *)(uintptr_t)notify};
+}
+
+/* ---- any keeper ---- */
+
+/* The record comes last. 0 or -errno. */
 static int send_next(struct fdstore *s)
 {
     int r;
 
-    if (!s->dropped) {
-        r = sd_notify_send(s->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
-        s->dropped = r == 0;
+    if (!s->begun) {
+        r = s->to.begin(s->to.ctx);
+        s->begun = r == 0;
         return r;
     }
     if (s->sent < s->n)
-        r = sd_notify_send_fd(s->notify, s->fd[s->sent],
-                              "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_FD "%d", s->fd[s->sent]);
+        r = s->to.put(s->to.ctx, s->fd[s->sent], s->fd[s->sent]);
     else
-        r = sd_notify_send_fd(s->notify, s->record.fd,
-                              "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_RECORD);
+        r = s->to.put(s->to.ctx, s->record.fd, FDSTORE_IS_RECORD);
     s->sent += r == 0;
     return r;
 }
@@ -51,14 +80,13 @@ static void fdstore_go_on(struct fdstore *s)
         r = send_next(s);
     if (r == -EAGAIN || r == -ENOBUFS) {
         loop_timer_set(s->loop, &s->timer, AGAIN_NS);
-    } else if (r < 0 && !s->told) {
+    } else if (r < 0 && r != -ENOTCONN && !s->told) {
         s->told = true;
-        log_warn(
-            "descriptors cannot be kept by the service manager, so a crash of the whole daemon "
-            "ends the mount: %s",
-            strerror(-r));
+        log_warn("descriptors cannot be kept by %s, so a crash of the whole daemon ends the mount: "
+                 "%s",
+                 s->to.whom, strerror(-r));
     } else if (r == 0) {
-        log_debug("kept by the service manager descriptors=%u", s->n + 1);
+        log_debug("kept by %s descriptors=%u", s->to.whom, s->n + 1);
     }
 }
 
@@ -67,20 +95,20 @@ static void on_fdstore_timer(struct loop_timer *t)
     fdstore_go_on(container_of(t, struct fdstore, timer));
 }
 
-void fdstore_keep(struct fdstore *s, struct loop *loop, const struct sd_notify *notify, int record)
+void fdstore_keep(struct fdstore *s, struct loop *loop, const struct fdstore_to *to, int record)
 {
     struct err err = {0};
 
     s->loop = loop;
-    s->notify = notify;
+    s->to = *to;
     s->timer.on_time = on_fdstore_timer;
     if (handover_open(record, &s->record, &err) < 0) {
-        log_warn("descriptors cannot be kept by the service manager: %s", err.text);
+        log_warn("descriptors cannot be kept by %s: %s", to->whom, err.text);
         return;
     }
     handover_each_fd(&s->record, collect, s);
     if (s->n >= FDSTORE_MAX) {
-        log_warn("descriptors cannot be kept by the service manager: %s", "there are too many");
+        log_warn("descriptors cannot be kept by %s: %s", to->whom, "there are too many");
         handover_close(&s->record);
         return;
     }
@@ -95,6 +123,15 @@ bool fdstore_is_whole(const struct fdstore *s)
 bool fdstore_is_coming(const struct fdstore *s)
 {
     return s->record.rec && s->sent <= s->n && !s->told;
+}
+
+void fdstore_again(struct fdstore *s)
+{
+    if (!s->record.rec)
+        return;
+    s->begun = false;
+    s->sent = 0;
+    fdstore_go_on(s);
 }
 
 void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
@@ -113,6 +150,6 @@ void fdstore_drop(struct fdstore *s)
     if (!s->record.rec)
         return;
     loop_timer_cancel(s->loop, &s->timer);
-    fdstore_remove(s->notify, s->fd, s->sent < s->n ? s->sent : s->n);
+    s->to.drop(s->to.ctx, s->fd, s->sent < s->n ? s->sent : s->n);
     handover_close(&s->record); /* (spoiled: what was not dropped is dropped by the next daemon) */
 }

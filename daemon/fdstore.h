@@ -1,7 +1,8 @@
 /* Keeps what the daemon consists of beyond its own death: a copy of every descriptor of the record
- * of handover.h, and of the record, with the service manager (FDSTORE=1 of sd_notify). Who starts
- * the daemon anew hands them in (LISTEN_FDS), and it goes on where the journal stands, as the
- * replacement of a worker does. Any program that speaks that protocol can be the keeper.
+ * of handover.h, and of the record, with a keeper. That is the service manager (FDSTORE=1 of
+ * sd_notify), which hands them in when it starts the daemon anew (LISTEN_FDS), or any program that
+ * speaks that protocol; or it is a holder (holder.h). The daemon goes on where the journal stands,
+ * as the replacement of a worker does.
  *
  * A descriptor is named after its number ("stateproxy-fd-17"): the next daemon moves each to its
  * old number, so that the record holds. The record comes last; without it nothing is taken over. */
@@ -14,21 +15,40 @@
 
 #define FDSTORE_MAX 4096 /* descriptors, with the record */
 
+#define FDSTORE_IS_RECORD (-1) /* in place of a number */
+
 /* ---- giving ---- */
+
+/* A keeper. The functions return 0; -EAGAIN: it has to read first; -ENOTCONN: it is not there,
+ * until fdstore_again says so; another -errno. */
+struct fdstore_to {
+    const char *whom;        /* "the service manager" */
+    int (*begin)(void *ctx); /* all come anew */
+    int (*put)(void *ctx, int fd, int number);
+    /* It is to let go the record, and these. May wait some seconds. */
+    void (*drop)(void *ctx, const int *number, unsigned n);
+    void *ctx;
+};
 
 struct fdstore {
     struct loop *loop;
-    const struct sd_notify *notify;
+    struct fdstore_to to;
     struct loop_timer timer; /* the next ones, when the keeper has read some */
     struct handover record;  /* .rec NULL: nothing is kept */
     int fd[FDSTORE_MAX];
     unsigned n, sent;
-    bool dropped; /* the record before this one */
-    bool told;    /* a failure was logged */
+    bool begun;
+    bool told; /* a failure was logged */
 };
 
+/* The service manager as a keeper. */
+struct fdstore_to fdstore_to_manager(const struct sd_notify *notify);
+
 /* Zero-initialised before. Begins to send; goes on in the loop. Takes `record`. */
-void fdstore_keep(struct fdstore *s, struct loop *loop, const struct sd_notify *notify, int record);
+void fdstore_keep(struct fdstore *s, struct loop *loop, const struct fdstore_to *to, int record);
+
+/* The keeper has nothing: all is sent anew. Nothing happens before fdstore_keep. */
+void fdstore_again(struct fdstore *s);
 
 /* True if the keeper has been sent all of it. */
 bool fdstore_is_whole(const struct fdstore *s);
@@ -46,6 +66,13 @@ void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned 
 
 /* ---- taking ---- */
 
+/* Descriptors as they are handed in: where each is to be. */
+struct fdstore_handed_in {
+    unsigned n;              /* the others, if there are more, are left alone */
+    int number[FDSTORE_MAX]; /* the old one, FDSTORE_IS_RECORD, or less: not ours */
+    int at[FDSTORE_MAX];     /* where it is now */
+};
+
 /* What is ours of what was handed in. */
 struct fdstore_left {
     int record;              /* -1 = none */
@@ -60,14 +87,20 @@ struct fdstore_left {
  * of no use (fdstore_discard). */
 must_use int fdstore_take(char *const *env, struct fdstore_left *ret, struct err *err);
 
+/* The same for those of *in, whoever handed them in. Takes them all. */
+must_use int fdstore_place(struct fdstore_handed_in *in, struct fdstore_left *ret, struct err *err);
+
 /* Ends and closes them, and asks the keeper in `env` to drop them. The keeper may have its copies
  * of sockets for some time: nobody can connect to them any more. */
 void fdstore_discard(struct fdstore_left *left, char *const *env);
 
-/* Whether the descriptors of the record can be served: all were handed in, and the mount is there
- * and has its connection. 0, or -errno with *err: -EBADF, -ENODEV. */
+/* Whether the descriptors of the record can be served: all were handed in, and the mount has its
+ * connection and is there. If this mount namespace has it as another mount, the record says so
+ * afterwards. `elsewhere`: it may be in other namespaces only, as when its container is gone and
+ * the mount has been propagated; then the connection alone decides. 0, or -errno with *err: -EBADF,
+ * -ENODEV. */
 must_use int fdstore_check(const struct fdstore_left *left, const struct handover *h,
-                           struct err *err);
+                           bool elsewhere, struct err *err);
 
 /* The record is given up: programs that wait for a reply of its mount get ECONNABORTED. The mount
  * stays, so that they do not fall through to what is below it before there is a new one. */

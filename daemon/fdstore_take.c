@@ -17,16 +17,7 @@
 
 #define LISTEN_FIRST 3 /* the number of the first descriptor that is handed in */
 #define NUMBER_MAX 65535
-#define IS_RECORD (-1)
 #define IS_FOREIGN (-2)
-
-/* Descriptors as they are handed in: where each is to be. */
-struct handed_in {
-    unsigned n;              /* the others, if there are more, are left alone */
-    int number[FDSTORE_MAX]; /* the old one, IS_RECORD or IS_FOREIGN */
-    int at[FDSTORE_MAX];     /* where it is now */
-    int highest;
-};
 
 static unsigned number_of(const char *text)
 {
@@ -43,7 +34,7 @@ static int number_by_name(const char *name, size_t len)
     int v = 0;
 
     if (len == strlen(FDSTORE_RECORD) && memcmp(name, FDSTORE_RECORD, len) == 0)
-        return IS_RECORD;
+        return FDSTORE_IS_RECORD;
     if (len <= n || len > n + 5 || memcmp(name, prefix, n) != 0)
         return IS_FOREIGN;
     for (size_t i = n; i < len; i++) {
@@ -55,7 +46,7 @@ static int number_by_name(const char *name, size_t len)
 }
 
 /* Fills in->number and in->at. How many are ours. */
-static unsigned read_names(const char *names, struct handed_in *in)
+static unsigned read_names(const char *names, struct fdstore_handed_in *in)
 {
     unsigned ours = 0;
 
@@ -64,18 +55,28 @@ static unsigned read_names(const char *names, struct handed_in *in)
 
         in->number[i] = number_by_name(names, len);
         in->at[i] = LISTEN_FIRST + (int)i;
-        if (in->number[i] > in->highest)
-            in->highest = in->number[i];
         ours += in->number[i] != IS_FOREIGN;
         names += len + (names[len] == ':');
     }
     return ours;
 }
 
-/* All go above the highest old number first, so that none is in the way of another. */
-static int lift(struct handed_in *in, struct err *err)
+/* Where none is in the way of another: above the old numbers, and above where they are. */
+static int place_above(const struct fdstore_handed_in *in)
 {
-    int above = in->highest > LISTEN_FIRST + (int)in->n ? in->highest : LISTEN_FIRST + (int)in->n;
+    int above = LISTEN_FIRST + (int)in->n;
+
+    for (unsigned i = 0; i < in->n; i++) {
+        if (in->number[i] > above)
+            above = in->number[i];
+    }
+    return above;
+}
+
+/* All go above the highest old number first. */
+static int lift(struct fdstore_handed_in *in, struct err *err)
+{
+    int above = place_above(in);
     struct rlimit lim;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < (rlim_t)above + in->n + 64) {
@@ -96,7 +97,7 @@ static int lift(struct handed_in *in, struct err *err)
     return 0;
 }
 
-static int lower_one(struct handed_in *in, unsigned i, struct err *err)
+static int lower_one(struct fdstore_handed_in *in, unsigned i, struct err *err)
 {
     int to = in->number[i];
 
@@ -109,13 +110,13 @@ static int lower_one(struct handed_in *in, unsigned i, struct err *err)
     return 0;
 }
 
-static int lower(struct handed_in *in, struct err *err)
+static int lower(struct fdstore_handed_in *in, struct err *err)
 {
     unsigned records = 0;
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < in->n; i++) {
-        records += in->number[i] == IS_RECORD;
+        records += in->number[i] == FDSTORE_IS_RECORD;
         if (in->number[i] >= 0)
             r = lower_one(in, i, err);
     }
@@ -125,12 +126,12 @@ static int lower(struct handed_in *in, struct err *err)
 }
 
 /* Of what is ours: where it is now, however far that went. */
-static void list_ours(const struct handed_in *in, struct fdstore_left *ret)
+static void list_ours(const struct fdstore_handed_in *in, struct fdstore_left *ret)
 {
     for (unsigned i = 0; i < in->n; i++) {
-        if (in->number[i] == IS_RECORD && ret->record < 0) {
+        if (in->number[i] == FDSTORE_IS_RECORD && ret->record < 0) {
             ret->record = in->at[i];
-        } else if (in->number[i] == IS_RECORD) {
+        } else if (in->number[i] == FDSTORE_IS_RECORD) {
             close(in->at[i]);
         } else if (in->number[i] >= 0) {
             ret->number[ret->n] = in->number[i];
@@ -139,26 +140,33 @@ static void list_ours(const struct handed_in *in, struct fdstore_left *ret)
     }
 }
 
+int fdstore_place(struct fdstore_handed_in *in, struct fdstore_left *ret, struct err *err)
+{
+    int r = lift(in, err);
+
+    ret->record = -1;
+    ret->n = 0;
+    if (r == 0)
+        r = lower(in, err);
+    list_ours(in, ret);
+    return r;
+}
+
 int fdstore_take(char *const *env, struct fdstore_left *ret, struct err *err)
 {
-    static struct handed_in in;
+    static struct fdstore_handed_in in;
     const char *names = conf_env_get(env, "LISTEN_FDNAMES");
     unsigned n = number_of(conf_env_get(env, "LISTEN_FDS"));
     int r;
 
     ret->record = -1;
     ret->n = 0;
-    in = (struct handed_in){.n = n < FDSTORE_MAX ? n : FDSTORE_MAX};
+    in = (struct fdstore_handed_in){.n = n < FDSTORE_MAX ? n : FDSTORE_MAX};
     if (!names || number_of(conf_env_get(env, "LISTEN_PID")) != (unsigned)getpid() ||
         read_names(names, &in) == 0)
         return 0;
-    r = n > FDSTORE_MAX ? err_set(err, E2BIG, "too many descriptors are handed in") : 0;
-    if (r == 0)
-        r = lift(&in, err);
-    if (r == 0)
-        r = lower(&in, err);
-    list_ours(&in, ret);
-    return r;
+    r = fdstore_place(&in, ret, err);
+    return n > FDSTORE_MAX ? err_set(err, E2BIG, "too many descriptors are handed in") : r;
 }
 
 void fdstore_discard(struct fdstore_left *left, char *const *env)
@@ -198,20 +206,36 @@ static void count_missing(void *ctx, int fd)
     m->n += !was_handed_in(m->left, fd);
 }
 
+/* The same file system at the same place, as another mount: this is another mount namespace. Its
+ * connection is alive, so no other has its device number. */
+static int find_copy(struct fuse_mount *m)
+{
+    struct fuse_mountinfo info;
+    int r =
+        fuse_mountinfo_find_dev("/proc/self/mountinfo", m->dev_major, m->dev_minor, m->path, &info);
+
+    if (r == 0)
+        m->mnt_id = info.mnt_id;
+    return r;
+}
+
 /* 0; -ENODEV: it is not where it was made; or -errno: that cannot be found out now. */
-static int find_mount(const struct fuse_mount *m)
+static int find_mount(struct fuse_mount *m, bool elsewhere)
 {
     struct fuse_mountinfo info;
     int r = m->form == FUSE_MOUNT_HANDED_IN
                 ? 0
                 : fuse_mountinfo_find("/proc/self/mountinfo", m->mnt_id, &info);
 
-    if (r < 0 && r != -ENOENT)
-        return r;
-    return r == 0 && fuse_mounted(m) ? 0 : -ENODEV;
+    if (r == 0 && fuse_mounted(m))
+        return 0;
+    if (r == 0 || r == -ENOENT)
+        r = find_copy(m);
+    return r != -ENOENT ? r : elsewhere ? 0 : -ENODEV;
 }
 
-int fdstore_check(const struct fdstore_left *left, const struct handover *h, struct err *err)
+int fdstore_check(const struct fdstore_left *left, const struct handover *h, bool elsewhere,
+                  struct err *err)
 {
     struct missing m = {.left = left};
     struct pollfd p = {.fd = h->rec->mount.fd};
@@ -224,7 +248,7 @@ int fdstore_check(const struct fdstore_left *left, const struct handover *h, str
         return 0;
     if (poll(&p, 1, 0) < 0)
         return err_set(err, errno, "poll: %s", strerror(errno));
-    r = p.revents & (POLLERR | POLLNVAL) ? -ENODEV : find_mount(&h->rec->mount);
+    r = p.revents & (POLLERR | POLLNVAL) ? -ENODEV : find_mount(&h->rec->mount, elsewhere);
     if (r == -ENODEV)
         return err_set(err, ENODEV, "its mount is gone");
     return r < 0 ? err_set(err, -r, "cannot look for its mount: %s", strerror(-r)) : 0;

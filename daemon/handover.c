@@ -285,6 +285,9 @@ int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *
     struct marking m = {.close_on_exec = close_on_exec};
 
     handover_each_fd(h, mark_fd, &m);
+    /* These are never kept: with a copy elsewhere they would not tell the end of this daemon. */
+    for (unsigned i = 0; !h->rec->own.left && i < 2; i++)
+        each_if_any(mark_fd, &m, h->rec->own.life_fd[i]);
     if (m.bad)
         return err_set(err, EBADF, "%u descriptors that were handed over are not open", m.bad);
     return 0;

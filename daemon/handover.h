@@ -71,8 +71,8 @@ typedef void handover_fd_fn(void *ctx, int fd);
 /* Calls `fn` for every descriptor in the record but its own. */
 void handover_each_fd(const struct handover *h, handover_fd_fn *fn, void *ctx);
 
-/* Sets, or removes, close-on-exec of every descriptor in the record but its own. 0, or -EBADF with
- * *err: one of them is not open. */
+/* Sets, or removes, close-on-exec of every descriptor in the record but its own, and of those that
+ * only an exec hands over (own.life_fd). 0, or -EBADF with *err: one of them is not open. */
 must_use int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *err);
 
 /* Loads the configuration as at the start, with the secrets of the record, which do not get into

@@ -11,7 +11,8 @@
 struct handover_own {
     uint64_t started_ns; /* monotonic: of the first image */
     uint32_t times;      /* restarts in place so far, with this one */
-    bool left; /* by a daemon that is gone (fdstore.h), not by an exec: it has no children */
+    bool left;      /* by a daemon that is gone (fdstore.h), not by an exec: it has no children */
+    int life_fd[2]; /* of holder.h; -1 = none. Only by an exec */
     struct control_handed control;
     struct children_handed children;
 };

@@ -25,6 +25,8 @@
 #include "daemon/exit_code.h"
 #include "daemon/fdstore.h"
 #include "daemon/handover.h"
+#include "daemon/hold.h"
+#include "daemon/holder.h"
 #include "daemon/keeper.h"
 #include "daemon/options.h"
 #include "daemon/reexec.h"
@@ -45,6 +47,7 @@ static char last_failure[ERR_TEXT_MAX]; /* of daemon_fail */
 static bool driver_comes_again;         /* of mount_gone */
 static const char *config_file;         /* --config; NULL = none */
 static int record_fd = -1;              /* --take-over; -1 = none */
+static struct holder holder;            /* .path "": none */
 
 /* ---- options ---- */
 
@@ -53,8 +56,11 @@ enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 static void print_help(void)
 {
     puts("Usage: stateproxyd [OPTION]...\n"
+         "       stateproxyd hold --socket PATH [OPTION]...\n"
          "Serves an S3 bucket prefix as files: as a mount, through a Unix socket, or both.\n");
     manual_print_options(daemon_options, stdout);
+    puts("\nOptions of \"hold\", which keeps the descriptors of daemons beyond their death:");
+    manual_print_options(daemon_hold_options, stdout);
     puts("\nExit codes:");
     manual_print_rows(daemon_exit_codes, stdout);
     puts("\nConfiguration keys:");
@@ -483,6 +489,7 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken)
         .ctx = &env,
         .drain_timeout_ns = conf->daemon.drain_timeout_ns,
         .fdstore = conf->daemon.fdstore,
+        .holder = *holder.path ? &holder : NULL,
         .socket = conf->control.socket,
         .env = environ,
         .taken = taken,
@@ -664,6 +671,7 @@ static int taken_main(bool trial)
             r = try_to_take(conf, &err);
         if (r == 0 && !trial) {
             begin(conf);
+            holder_init(&holder, conf, h.rec->own.life_fd);
             return daemon_ended(conf, take_over(conf, &h));
         }
         handover_close(&h);
@@ -734,7 +742,7 @@ static int judge_left(struct handover *h, struct conf **ret_conf, struct err *er
     left.record = -1; /* (taken) */
     if (r < 0)
         return is_shortage(r) ? r : -ECONNRESET;
-    r = fdstore_check(&left, h, err);
+    r = fdstore_check(&left, h, holder.state == HOLDER_READY, err);
     if (r < 0)
         r = is_shortage(r) ? r : -ECONNRESET;
     else
@@ -754,6 +762,39 @@ static void give_up_left(const char *why)
 {
     log_warn("not taken over: what a stateproxyd that is gone has left: %s", why);
     fdstore_discard(&left, environ);
+    holder_drop(&holder);
+}
+
+/* Asks the holder for what is left, unless it was handed in. (If the configuration cannot be read,
+ * the start says why.) 0, or the exit code after a log line. */
+static int ask_holder(void)
+{
+    struct conf *conf;
+    struct err err = {0};
+    int r;
+
+    if (conf_load(config_file, environ, &conf, &err) < 0)
+        return 0;
+    holder_init(&holder, conf, NULL);
+    conf_free(conf);
+    if (!*holder.path || left.record >= 0 || left.n)
+        return 0;
+    r = holder_take(&holder, &left, &err);
+    if (r == -ENOTCONN) {
+        holder.told = true;
+        log_warn("daemon.holder: it cannot be reached, so nothing is taken over, and a crash of "
+                 "the whole daemon ends the mount until it is there: %s",
+                 err.text);
+    } else if (r == -EBUSY) {
+        err_prefix(&err, "daemon.holder: \"%s\": set daemon.holder_name to a name of its own",
+                   holder.name);
+        return daemon_fail(EXIT_CODE_CREATE, &err);
+    } else if (r == -EAGAIN) {
+        return daemon_fail(EXIT_CODE_LATER, &err);
+    } else if (r < 0) {
+        give_up_left(err.text);
+    }
+    return 0;
 }
 
 /* True if it was decided: *ret_code is the daemon's. */
@@ -788,15 +829,22 @@ static bool go_on_with_left(int *ret_code)
 
 int main(int argc, char **argv)
 {
-    enum action action = parse_options(argc, argv);
+    enum action action;
     struct err err = {0};
     struct conf *conf;
     int code = 0;
 
+    if (argc > 1 && strcmp(argv[1], "hold") == 0)
+        return hold_main(argc - 1, argv + 1);
+    action = parse_options(argc, argv);
     log_init(LOG_NOTICE, "supervisor");
     left.record = -1;
     if (action == ACTION_RUN && record_fd < 0 && fdstore_take(environ, &left, &err) < 0)
         give_up_left(err.text);
+    if (action == ACTION_RUN && record_fd < 0)
+        code = ask_holder();
+    if (code)
+        return code;
     log_set_journal(getenv("JOURNAL_STREAM"));
     reexec_init(argv[0], config_file);
     if (record_fd >= 0)

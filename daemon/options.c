@@ -20,6 +20,21 @@ const struct manual_row daemon_options[] = {
     {0},
 };
 
+const struct manual_row daemon_hold_options[] = {
+    {.name = "socket",
+     .arg = "PATH",
+     .letter = 's',
+     .doc = "listen there, for daemons whose daemon.holder this is; they must be of the same user, "
+            "or of root"},
+    {.name = "deadline",
+     .arg = "TIME",
+     .letter = 'd',
+     .doc = "let go what is kept of a daemon that is gone if no other has taken it over for this "
+            "long: then programs that use its mount have an error; default 60s"},
+    {.name = "help", .letter = 'h', .doc = "print this help, and exit"},
+    {0},
+};
+
 const struct manual_row daemon_exit_codes[] = {
     {.name = "0",
      .doc = "stopped on request, or unmounted from outside; all written data is on "

@@ -5,6 +5,7 @@
 #include "base/manual.h"
 
 extern const struct manual_row daemon_options[];
+extern const struct manual_row daemon_hold_options[]; /* of "stateproxyd hold" */
 extern const struct manual_row daemon_exit_codes[];
 
 #endif

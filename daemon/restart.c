@@ -30,9 +30,12 @@ static void restart_refuse(struct supervisor *sup, const char *why)
 
 static void restart_now(struct supervisor *sup)
 {
-    struct handover_own own = {.started_ns = sup->started_ns, .times = sup->restarted + 1};
+    struct handover_own own = {
+        .started_ns = sup->started_ns, .times = sup->restarted + 1, .life_fd = {-1, -1}};
     struct err err = {0};
 
+    if (sup->holder)
+        memcpy(own.life_fd, sup->holder->life, sizeof(own.life_fd));
     control_hand_over(sup->control, sup->restart_client, &own.control);
     children_hand_over(&sup->children, &own.children);
     log_notice("restarting in place");

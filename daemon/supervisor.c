@@ -67,6 +67,8 @@ static void in_child(void *ctx)
     struct supervisor *sup = ctx;
 
     control_forget(sup->control);
+    if (sup->holder)
+        holder_forget(sup->holder);
     close(sup->signals.fd);
     loop_forget(sup->loop);
 }
@@ -209,19 +211,27 @@ static int start_verifying(struct supervisor *sup)
 
 static void keep_open_things(struct supervisor *sup)
 {
+    struct fdstore_to to = sup->holder ? holder_to(sup->holder) : fdstore_to_manager(&sup->notify);
     struct handover_own own = {
-        .started_ns = sup->started_ns, .times = sup->restarted, .left = true};
+        .started_ns = sup->started_ns, .times = sup->restarted, .left = true, .life_fd = {-1, -1}};
     struct err err = {0};
     int record;
 
-    if (!sup->uses_store || !sup->duties->leave)
+    if (!(sup->uses_store || sup->holder) || !sup->duties->leave)
         return;
     control_hand_over(sup->control, 0, &own.control);
     record = sup->duties->leave(sup->ctx, &own, &err);
     if (record < 0)
-        log_warn("descriptors cannot be kept by the service manager: %s", err.text);
+        log_warn("descriptors cannot be kept by %s: %s", to.whom, err.text);
     else
-        fdstore_keep(&sup->store, sup->loop, &sup->notify, record);
+        fdstore_keep(&sup->store, sup->loop, &to, record);
+}
+
+static void on_holder_ready(void *ctx)
+{
+    struct supervisor *sup = ctx;
+
+    fdstore_again(&sup->store);
 }
 
 /* ---- timers ---- */
@@ -313,6 +323,7 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
     sup->ctx = opts->ctx;
     sup->drain_timeout_ns = opts->drain_timeout_ns;
     sup->uses_store = opts->fdstore;
+    sup->holder = opts->holder;
     sup->signals.fd = -1;
     sup->started_ns = clock_mono_ns();
     sd_notify_init(&sup->notify, opts->env);
@@ -333,6 +344,8 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
     children_init(&sup->children, sup->loop, &children_ops, sup);
     task_set_init(&sup->tasks, sup->loop, in_task, sup);
     stop_init(sup);
+    if (sup->holder)
+        holder_watch(sup->holder, sup->loop, on_holder_ready, sup);
     *ret_sup = sup;
     return 0;
 }

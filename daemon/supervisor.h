@@ -28,6 +28,8 @@ enum supervisor_look {
     SUPERVISOR_UNPUBLISHED, /* bytes are not on S3 yet */
 };
 
+struct holder;
+
 /* What is supervised. All functions get `ctx`. */
 struct supervisor_duties {
     /* In a task (task_fn): may wait, and may take shared locks. */
@@ -71,6 +73,7 @@ struct supervisor_opts {
     void *ctx; /* for duties and roles */
     uint64_t drain_timeout_ns;
     bool fdstore;           /* keep what is open with the service manager */
+    struct holder *holder;  /* or with this; NULL = none */
     const char *socket;     /* control socket; NULL = none */
     const char *socket_dir; /* created (0700) if the socket is in it; NULL = none */
     char *const *env;       /* sd_notify's variables */

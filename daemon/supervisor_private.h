@@ -4,6 +4,7 @@
 
 #include "daemon/control.h"
 #include "daemon/fdstore.h"
+#include "daemon/holder.h"
 #include "daemon/sd_notify.h"
 #include "daemon/supervisor.h"
 #include "daemon/task.h"
@@ -35,8 +36,9 @@ struct supervisor {
     struct loop_watch forget;
     struct control *control; /* NULL = none */
     struct sd_notify notify;
+    struct holder *holder; /* NULL = none */
     bool uses_store;
-    struct fdstore store;
+    struct fdstore store; /* with the service manager, or with the holder */
     struct children children;
     struct task_set tasks;
     uint64_t started_ns;

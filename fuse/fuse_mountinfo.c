@@ -136,31 +136,63 @@ static void skip_rest(FILE *in)
     while (c != '\n' && c != EOF);
 }
 
-int fuse_mountinfo_find(const char *file, uint64_t mnt_id, struct fuse_mountinfo *ret)
+struct wanted {
+    uint64_t mnt_id;  /* if path is NULL */
+    const char *path; /* then of this device */
+    unsigned major, minor;
+};
+
+/* (Most lines are not parsed as a whole.) */
+static bool is_wanted_line(const char *line, const struct wanted *w, struct fuse_mountinfo *ret)
+{
+    char *end;
+
+    if (!w->path)
+        return strtoull(line, &end, 10) == w->mnt_id && *end == ' ' &&
+               fuse_mountinfo_parse(line, ret) == 0;
+    return fuse_mountinfo_parse(line, ret) == 0 && ret->dev_major == w->major &&
+           ret->dev_minor == w->minor && strcmp(ret->path, w->path) == 0;
+}
+
+/* The last one: mounts are listed from below. */
+static int find_wanted(const char *file, const struct wanted *w, struct fuse_mountinfo *ret)
 {
     FILE *in = fopen(file, "re");
     char line[LINE_BYTES];
+    struct fuse_mountinfo info;
     int r = -ENOENT;
 
     if (!in)
         return -errno;
     while (fgets(line, sizeof(line), in)) {
         char *newline = strchr(line, '\n');
-        char *end;
 
         if (newline)
             *newline = '\0';
         else
             skip_rest(in);
-        if (strtoull(line, &end, 10) != mnt_id || *end != ' ')
-            continue;
-        if (fuse_mountinfo_parse(line, ret) == 0) {
+        if (is_wanted_line(line, w, &info)) {
+            *ret = info;
             r = 0;
-            break;
         }
     }
     if (r && ferror(in))
         r = -EIO;
     (void)fclose(in);
     return r;
+}
+
+int fuse_mountinfo_find(const char *file, uint64_t mnt_id, struct fuse_mountinfo *ret)
+{
+    struct wanted w = {.mnt_id = mnt_id};
+
+    return find_wanted(file, &w, ret);
+}
+
+int fuse_mountinfo_find_dev(const char *file, unsigned major, unsigned minor, const char *path,
+                            struct fuse_mountinfo *ret)
+{
+    struct wanted w = {.path = path, .major = major, .minor = minor};
+
+    return find_wanted(file, &w, ret);
 }

@@ -27,4 +27,8 @@ must_use int fuse_mountinfo_parse(const char *line, struct fuse_mountinfo *ret);
  * -errno. */
 must_use int fuse_mountinfo_find(const char *file, uint64_t mnt_id, struct fuse_mountinfo *ret);
 
+/* Finds the topmost mount of this device that is mounted at `path`. As fuse_mountinfo_find. */
+must_use int fuse_mountinfo_find_dev(const char *file, unsigned major, unsigned minor,
+                                     const char *path, struct fuse_mountinfo *ret);
+
 #endif

@@ -138,7 +138,7 @@ static const struct {
 } lists[] = {
     {"@DAEMON_OPTIONS@\n", daemon_options, "--"}, {"@DAEMON_EXIT_CODES@\n", daemon_exit_codes, ""},
     {"@CTL_COMMANDS@\n", ctl_commands, ""},       {"@CTL_OPTIONS@\n", ctl_options, "--"},
-    {"@CTL_EXIT_CODES@\n", ctl_exit_codes, ""},
+    {"@CTL_EXIT_CODES@\n", ctl_exit_codes, ""},   {"@HOLD_OPTIONS@\n", daemon_hold_options, "--"},
 };
 
 /* False if the line is an unknown directive. */

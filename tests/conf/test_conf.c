@@ -273,6 +273,32 @@ static void test_fd_socket(void **state)
              "c.yaml:1:20: mount.fd_socket: a path inside mount.path, expected one outside");
 }
 
+/* What a holder calls it, and what does not go together. */
+static void test_holder(void **state)
+{
+    char path[CONF_HOLDER_NAME_MAX + 20] = "STATE_MOUNT=/";
+    char *env[] = {path, "STATE_BUCKET=bkt", NULL};
+    struct err err;
+    struct conf *c = load_good("", NULL);
+
+    (void)state;
+    assert_string_equal(c->daemon.holder, "");
+    assert_string_equal(c->daemon.holder_name, "/mnt/x");
+    conf_free(c);
+    c = load_good("daemon: {holder: /h/s, holder_name: \"pod \\u00e4\"}\n", NULL);
+    assert_string_equal(c->daemon.holder, "/h/s");
+    assert_string_equal(c->daemon.holder_name, "pod \xc3\xa4");
+    conf_free(c);
+    load_bad("daemon: {holder: /h/s, fdstore: true}\n", NULL, EINVAL,
+             "c.yaml:1:18: daemon.holder: set, and daemon.fdstore is true, expected one of them");
+    load_bad("daemon: {holder: /mnt/x/s}\n", NULL, EINVAL,
+             "c.yaml:1:18: daemon.holder: a path inside mount.path, expected one outside");
+    memset(path + strlen(path), 'n', CONF_HOLDER_NAME_MAX - 1);
+    assert_int_equal(load_exact("daemon: {holder: /h/s}\n", env, &c, &err), -EINVAL);
+    assert_string_equal(err.text, "c.yaml:1:18: daemon.holder: set, and the path of the mount is "
+                                  "too long for a name, expected daemon.holder_name as well");
+}
+
 /* No two listen at the same path. */
 static void test_fd_socket_alone(void **state)
 {
@@ -499,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_automatic_words),
         cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_fd_socket),
+        cmocka_unit_test(test_holder),
         cmocka_unit_test(test_fd_socket_alone),
         cmocka_unit_test(test_required),
         cmocka_unit_test(test_only_a_socket),

@@ -67,6 +67,7 @@ static int make_env(void **state)
         spool[i] = (struct worker_spool){.mem_fd = new_fd(), .file_fd = i ? new_fd() : -1};
     own = (struct handover_own){.started_ns = 5,
                                 .times = 3,
+                                .life_fd = {-1, -1},
                                 .control = {.listener_fd = -1, .client_fd = -1},
                                 .children = {.n = 1, .child = {{.role = "worker", .pid = 42}}}};
     return 0;

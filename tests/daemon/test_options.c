@@ -27,16 +27,22 @@ static void test_exit_codes_are_those_of_the_header(void **state)
     assert_int_equal(n, sizeof(codes) / sizeof(codes[0]));
 }
 
-static void test_options_are_distinct(void **state)
+static void check_distinct(const struct manual_row *rows)
 {
-    (void)state;
-    for (const struct manual_row *a = daemon_options; a->name; a++) {
-        assert_true(a - daemon_options < MANUAL_OPTIONS_MAX);
-        for (const struct manual_row *b = daemon_options; b < a; b++) {
+    for (const struct manual_row *a = rows; a->name; a++) {
+        assert_true(a - rows < MANUAL_OPTIONS_MAX);
+        for (const struct manual_row *b = rows; b < a; b++) {
             assert_int_not_equal(a->letter, b->letter);
             assert_string_not_equal(a->name, b->name);
         }
     }
+}
+
+static void test_options_are_distinct(void **state)
+{
+    (void)state;
+    check_distinct(daemon_options);
+    check_distinct(daemon_hold_options);
 }
 
 int main(void)

@@ -178,6 +178,25 @@ static void test_find(void **state)
     free(text);
 }
 
+/* The topmost mount of the device at this path: it is listed last. */
+static void test_find_by_device(void **state)
+{
+    static const char text[] = "20 1 0:7 / /mnt rw - fuse.stateproxy a rw\n"
+                               "21 1 0:7 / /other rw - fuse.stateproxy a rw\n"
+                               "22 1 0:8 / /mnt rw - tmpfs b rw\n"
+                               "23 1 0:7 / /mnt rw - fuse.stateproxy a rw\n"
+                               "24 1 7:0 / /mnt rw - ext4 c rw\n";
+    char *path = temp_file(text, sizeof(text) - 1);
+    struct fuse_mountinfo m = {0};
+
+    (void)state;
+    assert_int_equal(fuse_mountinfo_find_dev(path, 0, 7, "/mnt", &m), 0);
+    assert_int_equal(m.mnt_id, 23);
+    assert_int_equal(fuse_mountinfo_find_dev(path, 0, 8, "/other", &m), -ENOENT);
+    assert_int_equal(m.mnt_id, 23); /* untouched */
+    unlink(path);
+}
+
 static void test_random_lines(void **state)
 {
     static const char alphabet[] = "0123456789 :/-\\abr,=";
@@ -203,10 +222,15 @@ static void test_random_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fuse_line),   cmocka_unit_test(test_other_lines),
-        cmocka_unit_test(test_cut),         cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_long_fields), cmocka_unit_test(test_escapes_at_the_edge),
-        cmocka_unit_test(test_find),        cmocka_unit_test(test_random_lines),
+        cmocka_unit_test(test_fuse_line),
+        cmocka_unit_test(test_other_lines),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_long_fields),
+        cmocka_unit_test(test_escapes_at_the_edge),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_random_lines),
+        cmocka_unit_test(test_find_by_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
