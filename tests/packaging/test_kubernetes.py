@@ -17,7 +17,7 @@ from harness import BIN_DIR, TOP
 
 HERE = TOP / "packaging" / "kubernetes"
 PLAIN = [HERE / "base/connector/connector-sidecar.yaml", HERE / "base/mount/mount-sidecar.yaml",
-         HERE / "base/csi/csi-sidecar.yaml", HERE / "rbac.yaml"]
+         HERE / "base/csi/csi-sidecar.yaml", HERE / "base/held/held-sidecar.yaml", HERE / "rbac.yaml"]
 VERSIONS = ["1.29", "1.33", "1.37"]     # native sidecars since 1.29
 LEAST = {"s3": {"bucket": "my-bucket", "prefix": "models/v2"}, "app": {"image": "my-app:1"}}
 FULL = {**LEAST, "variant": "s3-passthrough", "metrics": {"enabled": True}, "rbac": {"create": True},
@@ -30,6 +30,8 @@ FULL = {**LEAST, "variant": "s3-passthrough", "metrics": {"enabled": True}, "rba
                 "resources": {"limits": {"memory": "1Gi"}}}}
 VALUES = {"connector": LEAST, "mount": {**LEAST, "mode": "mount"}, "connector-full": FULL,
           "mount-full": {**FULL, "mode": "mount"}, "csi": {**LEAST, "mode": "csi"},
+          **{f"{mode}-held": {**LEAST, "mode": mode, "holder": {"enabled": True}, "shareProcessNamespace": True}
+             for mode in ("connector", "mount", "csi")},
           "csi-full": {**FULL, "mode": "csi", "csi": {"driver": "other.example.org", "uid": 70, "gid": 80}}}
 
 
@@ -102,6 +104,11 @@ SETS = {
 WITH_PODS = [n for n in SETS if n != "rbac.yaml"]
 
 
+def sidecar_of(spec):
+    (sidecar,) = [c for c in spec["initContainers"] if c["name"] == "stateproxy"]
+    return sidecar
+
+
 def the_pod(name):
     (spec,) = filter(None, map(pod_spec, SETS[name]()))
     return spec
@@ -126,34 +133,33 @@ def test_the_schemas_refuse_what_is_wrong():
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_sidecars(name):
     spec = the_pod(name)
-    (sidecar,) = [c for c in spec["initContainers"] if c["name"] == "stateproxy"]
+    sidecar = sidecar_of(spec)
     assert sidecar["restartPolicy"] == "Always" and sidecar["startupProbe"]
     assert sidecar["resources"] == {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
     assert spec["enableServiceLinks"] is False
     volumes = {v["name"] for v in spec["volumes"]}
-    for container in (sidecar, *spec["containers"]):
-        assert {m["name"] for m in container["volumeMounts"]} <= volumes
-    assert {m["name"] for c in (sidecar, *spec["containers"]) for m in c["volumeMounts"]} == volumes
+    every = [*spec["initContainers"], *spec["containers"]]
+    assert {m["name"] for c in every for m in c["volumeMounts"]} == volumes
 
 
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_the_grace_is_longer_than_the_drain(name):
     """Then a mount has to be removed, with AFTER_DRAIN_NS of daemon/stop.c; and the program ends before."""
     spec = the_pod(name)
-    env = {e["name"]: e.get("value") for e in spec["initContainers"][0]["env"]}
+    env = {e["name"]: e.get("value") for e in sidecar_of(spec)["env"]}
     drain = int(env.get("STATEPROXY_DAEMON_DRAIN_TIMEOUT", "25s").removesuffix("s"))
     after = 19 if "STATE_MOUNT" in env else 5
     assert spec["terminationGracePeriodSeconds"] >= 30 + drain + after
 
 
-@pytest.mark.parametrize("name", [n for n in WITH_PODS if "mount" in n or "minio" in n])
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "mount" in n or "minio" in n or "held-" in n])
 def test_propagation(name):
     """The folder above the mount is what both have: a mount that is made anew reaches the program."""
     spec = the_pod(name)
     kinds = {v["name"]: set(v) - {"name"} for v in spec["volumes"]}
-    (out,) = [m for m in spec["initContainers"][0]["volumeMounts"] if "mountPropagation" in m]
+    (out,) = [m for m in sidecar_of(spec)["volumeMounts"] if "mountPropagation" in m]
     (into,) = [m for m in spec["containers"][0]["volumeMounts"] if "mountPropagation" in m]
-    env = {e["name"]: e.get("value") for e in spec["initContainers"][0]["env"]}
+    env = {e["name"]: e.get("value") for e in sidecar_of(spec)["env"]}
     assert out["mountPropagation"] == "Bidirectional" and into["mountPropagation"] == "HostToContainer"
     assert out["name"] == into["name"] and kinds[out["name"]] == {"hostPath"}
     assert out["mountPath"] == into["mountPath"] == os.path.dirname(env["STATE_MOUNT"])
@@ -166,7 +172,7 @@ def test_no_privilege(name):
     """As the Pod Security Standard "restricted" wants it."""
     spec = the_pod(name)
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    sidecar = spec["initContainers"][0]
+    sidecar = sidecar_of(spec)
     own = {**spec["securityContext"], **sidecar["securityContext"]}
     assert own["runAsNonRoot"] and own["runAsUser"] and own["readOnlyRootFilesystem"]
     assert not own["allowPrivilegeEscalation"] and own["capabilities"] == {"drop": ["ALL"]}
@@ -177,7 +183,7 @@ def test_no_privilege(name):
 def test_csi(name):
     """Driver and daemon mean the same socket, in a folder that the sidecar has; the driver gives it to 65534."""
     spec = the_pod(name)
-    sidecar, program = spec["initContainers"][0], spec["containers"][0]
+    sidecar, program = sidecar_of(spec), spec["containers"][0]
     env = {e["name"]: e["value"] for e in sidecar["env"]}
     volumes = {v["name"]: v for v in spec["volumes"]}
     (state,) = [m for m in program["volumeMounts"] if "csi" in volumes[m["name"]]]
@@ -191,6 +197,37 @@ def test_csi(name):
         [program["securityContext"][k] for k in ("runAsUser", "runAsGroup")]
 
 
+@pytest.mark.parametrize("name", [n for n in WITH_PODS if "held" in n])
+def test_holder(name):
+    """It starts before the sidecar, has its user, its image and the folder of the socket, and takes its options."""
+    spec = the_pod(name)
+    holder, sidecar = spec["initContainers"]
+    assert [holder["name"], sidecar["name"]] == ["holder", "stateproxy"] and holder["restartPolicy"] == "Always"
+    assert holder["image"] == sidecar["image"]
+    assert holder["resources"] == {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}
+    assert holder["securityContext"]["runAsUser"] == sidecar["securityContext"]["runAsUser"]
+    assert holder["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in holder["securityContext"] and spec["shareProcessNamespace"] is True
+    env = {e["name"]: e.get("value") for e in sidecar["env"]}
+    assert holder["volumeMounts"] == [{"name": "hold", "mountPath": "/hold"}]
+    assert holder["volumeMounts"][0] in sidecar["volumeMounts"]
+    assert not any(m["name"] == "hold" for m in spec["containers"][0]["volumeMounts"])
+    command = holder["args"]
+    assert command[:3] == ["hold", "--socket", env["STATEPROXY_DAEMON_HOLDER"]] and command[3] == "--deadline"
+    done = subprocess.run([pathlib.Path(BIN_DIR) / "stateproxyd", *command, "--help"], text=True, capture_output=True)
+    assert done.returncode == 0 and "--deadline" in done.stdout, done.stderr
+
+
+def test_no_holder_unless_asked_for():
+    spec = the_pod("chart-mount")
+    assert len(spec["initContainers"]) == 1 and "shareProcessNamespace" not in spec
+    assert "HOLDER" not in str(spec) and not any(v["name"] == "hold" for v in spec["volumes"])
+
+
+def test_held_by_kustomization():
+    assert built(HERE / "base/held") == documents((HERE / "base/held/held-sidecar.yaml").read_text())
+
+
 def test_csi_by_kustomization():
     assert built(HERE / "base/csi") == documents(PLAIN[2].read_text())
 
@@ -198,7 +235,7 @@ def test_csi_by_kustomization():
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_the_daemon_takes_the_configuration(name):
     """Every variable is one that it knows, with a value that it takes."""
-    env = {e["name"]: e["value"] for e in the_pod(name)["initContainers"][0]["env"] if "value" in e}
+    env = {e["name"]: e["value"] for e in sidecar_of(the_pod(name))["env"] if "value" in e}
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     done = subprocess.run([pathlib.Path(BIN_DIR) / "stateproxyd", "--check"], env={**env, **keys}, text=True,
                           capture_output=True)
@@ -215,7 +252,7 @@ def test_lint():
 
 @pytest.mark.parametrize("wrong", [
     {"app": LEAST["app"]}, {"s3": LEAST["s3"]}, {**LEAST, "mode": "pod"}, {**LEAST, "variant": "s3"},
-    {**LEAST, "mode": "csi", "csi": {"uid": 0}},
+    {**LEAST, "mode": "csi", "csi": {"uid": 0}}, {**LEAST, "holder": {"deadline": "2 minutes"}},
     {**LEAST, "drainSeconds": "25s"}, {**LEAST, "resource": {}},
     {**LEAST, "s3": {"bucket": "b-1", "endpoint": "minio:9000"}}], ids=str)
 def test_wrong_values_are_refused(wrong):
@@ -235,7 +272,7 @@ def test_the_variant_holds_whatever_the_image(mode):
     """A tag of one's own may be an image of another variant."""
     values = {**LEAST, "mode": mode, "variant": "s3-buffered-lww", "image": {"tag": "s3-passthrough"}}
     (spec,) = filter(None, map(pod_spec, rendered(values)))
-    assert {"name": "STATE_VARIANT", "value": "s3-buffered-lww"} in spec["initContainers"][0]["env"]
+    assert {"name": "STATE_VARIANT", "value": "s3-buffered-lww"} in sidecar_of(spec)["env"]
 
 
 def test_every_value_is_described_and_used():

@@ -23,13 +23,40 @@ exec: {command: [/usr/bin/stateproxyctl, status]}
 {{- end }}
 {{- end }}
 
+{{/* Keeps what the sidecar has open beyond its death: before it in the list, so that it ends after it. */}}
+{{- define "stateproxy.holder" -}}
+name: holder
+restartPolicy: Always
+image: {{ include "stateproxy.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args: [hold, --socket, /hold/stateproxy.sock, --deadline, {{ .Values.holder.deadline | quote }}]
+securityContext:
+  readOnlyRootFilesystem: true
+  runAsUser: {{ include "stateproxy.user" . }}
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+resources:
+  {{- toYaml .Values.holder.resources | nindent 2 }}
+volumeMounts:
+- {name: hold, mountPath: /hold}
+{{- end }}
+
+{{- define "stateproxy.image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default (ternary "mount" .Values.variant (eq .Values.mode "mount"))) | quote }}
+{{- end }}
+
+{{/* In mode csi the driver gives its socket to 65534. */}}
+{{- define "stateproxy.user" -}}
+{{ eq .Values.mode "mount" | ternary 0 (eq .Values.mode "csi" | ternary 65534 65532) }}
+{{- end }}
+
 {{/* The native sidecar: an init container that goes on. */}}
 {{- define "stateproxy.sidecar" -}}
 {{- $mount := eq .Values.mode "mount" -}}
 {{- $csi := eq .Values.mode "csi" -}}
 name: stateproxy
 restartPolicy: Always
-image: {{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default (ternary "mount" .Values.variant $mount)) | quote }}
+image: {{ include "stateproxy.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
 {{- if $mount }}
@@ -54,6 +81,9 @@ env:
 - {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
 {{- end }}
 - {name: STATEPROXY_DAEMON_DRAIN_TIMEOUT, value: {{ printf "%ds" (int .Values.drainSeconds) | quote }}}
+{{- if .Values.holder.enabled }}
+- {name: STATEPROXY_DAEMON_HOLDER, value: /hold/stateproxy.sock}
+{{- end }}
 {{- if .Values.metrics.enabled }}
 - {name: STATEPROXY_METRICS_LISTEN, value: {{ printf ":%d" (int .Values.metrics.port) | quote }}}
 {{- end }}
@@ -85,7 +115,7 @@ securityContext:
   privileged: true
   runAsUser: 0
 {{- else }}
-  runAsUser: {{ ternary 65534 65532 $csi }}{{/* the driver gives its socket to 65534 */}}
+  runAsUser: {{ include "stateproxy.user" . }}
   runAsNonRoot: true
   allowPrivilegeEscalation: false
   capabilities: {drop: [ALL]}
@@ -105,4 +135,7 @@ volumeMounts:
 - {name: tmp, mountPath: /tmp}
 {{- end }}
 - {name: spool, mountPath: /var/tmp}
+{{- if .Values.holder.enabled }}
+- {name: hold, mountPath: /hold}
+{{- end }}
 {{- end }}
