@@ -361,6 +361,10 @@ struct s3_copy {
     /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS enforces it. versitygw, MinIO and
      * others ignore it and copy; it is not sent to a server that refuses it as unknown. */
     const char *if_match;
+    /* "*" or NULL: to_key must not exist; 412 -> -ESTALE. Not sent where if_match would not be. */
+    const char *if_none_match;
+    /* A refusal is final: no condition is dropped, nor the source compared with a HEAD instead. */
+    bool strict;
     bool replace_meta; /* true: meta, content_type and `kept` replace the source's */
     bool is_new;       /* a new file with the source's bytes: it does not get the source's tags */
     const char *content_type;

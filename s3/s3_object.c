@@ -314,6 +314,8 @@ static int copy_prepare(struct s3_req *req)
         r = s3_object_match(req, "x-amz-copy-source-if-match", copy->if_source_match);
     if (r == 0 && !copy->no_target)
         r = s3_object_match(req, "if-match", copy->if_match);
+    if (r == 0 && !copy->no_target && copy->absent)
+        r = s3_headers_add(&req->headers, "if-none-match", "*");
     return r;
 }
 
@@ -340,12 +342,16 @@ static bool copy_turn(struct s3_req *req)
     struct s3_copy_state *copy = &req->copy;
     bool unknown = s3_condition_unknown(req->reply.status, req->result.code);
 
-    if (unknown && copy->if_match && !copy->no_target) {
+    if (copy->strict)
+        return false;
+    if (unknown && (copy->if_match || copy->absent) && !copy->no_target) {
         copy->no_target = true;
         return true;
     }
     if (!copy->if_source_match || copy->looked || (!unknown && req->reply.status != 412))
         return false;
+    if (!unknown && copy->absent && !copy->no_target)
+        return false; /* the caller looks at the target */
     copy->looked = true;
     copy->unknown = unknown;
     change_places(req, &op_copy_look);
@@ -445,7 +451,12 @@ static int copy_state(struct s3_req *req, const struct s3_copy *copy)
     if (r == 0)
         r = keep(&state->if_match, copy->if_match);
     state->is_new = copy->is_new;
+    state->absent = copy->if_none_match;
+    state->strict = copy->strict;
     req->tags = copy->tags;
+    req->settles = copy->if_none_match;
+    if (copy->strict)
+        return r;
     state->no_target = s3_habit_has(req->client, S3_HABIT_NO_COPY_TARGET);
     state->looked = copy->if_source_match && s3_habit_has(req->client, S3_HABIT_NO_COPY_SOURCE);
     return r;

@@ -80,8 +80,10 @@ struct s3_copy_state {
     struct s3_headers other_headers;
     size_t other_n_fixed, other_fixed_bytes;
     char *if_source_match, *if_match;
+    bool absent;    /* to_key must not exist */
+    bool strict;    /* a refusal is final */
     bool is_new;    /* it gets no tags of the source */
-    bool no_target; /* the server does not support if_match */
+    bool no_target; /* the server does not support conditions on the target */
     bool looked;    /* HEAD has compared the source */
     bool unknown;   /* ... because the server does not support if_source_match */
 };

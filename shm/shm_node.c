@@ -578,7 +578,8 @@ struct shm_version shm_node_version(const struct shm_node *n)
                                 .ctime_ns = n->ctime_ns,
                                 .more = n->flags & SHM_NODE_MORE,
                                 .xattr = n->flags & SHM_NODE_XATTR,
-                                .plain = n->flags & SHM_NODE_PLAIN};
+                                .plain = n->flags & SHM_NODE_PLAIN,
+                                .traced = n->traced};
 }
 
 void shm_node_copy_meta(struct shm_node *to, const struct shm_node *from)
@@ -592,6 +593,7 @@ void shm_node_copy_meta(struct shm_node *to, const struct shm_node *from)
     to->mtime_ns = from->mtime_ns;
     to->atime_ns = from->atime_ns;
     to->ctime_ns = from->ctime_ns;
+    to->traced = from->traced;
     to->flags = (uint16_t)((to->flags & ~known) | (from->flags & known));
 }
 
@@ -602,6 +604,7 @@ static void put_meta(struct shm_node *n, const struct shm_version *v)
                           (v->xattr ? SHM_NODE_XATTR : 0) | (v->plain ? SHM_NODE_PLAIN : 0));
     if (v->type)
         n->mode = v->type | (v->mode == SHM_MODE_UNSET ? 0777 : v->mode & 07777);
+    n->traced = v->traced;
     n->rdev = v->rdev;
     n->atime_ns = v->atime_ns;
     n->ctime_ns = v->ctime_ns;

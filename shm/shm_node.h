@@ -60,7 +60,8 @@ enum shm_node_flag {
     /* META: there are others than mode, owner, time: new content keeps them */
     SHM_NODE_MORE = 1u << 13,
     SHM_NODE_XATTR = 1u << 14, /* MORE: extended attributes are among them */
-    /* META: as of checked_ns there are no others, and the content type is S3's default */
+    /* META: as of checked_ns there are no others, but perhaps a lineage (`traced`), and the content
+     * type is S3's default */
     SHM_NODE_PLAIN = 1u << 15,
 };
 
@@ -74,7 +75,8 @@ enum shm_node_flag {
  *           CURRENT exactly for nodes in their hash chain. */
 struct shm_node {
     uint16_t state;
-    uint16_t no_name;    /* 1: its name was removed here, or given to another file */
+    uint8_t no_name;     /* 1: its name was removed here, or given to another file */
+    uint8_t traced;      /* PLAIN: 1: its metadata have a lineage (compare-and-set) */
     uint32_t generation; /* +1 at each reuse, so that old node ids do not match */
     uint32_t parent;
     uint32_t children;           /* number of LIVE nodes with this parent */
@@ -229,10 +231,17 @@ struct shm_version {
     bool more;
     bool xattr;
     bool plain;
+    bool traced;
 };
 
 #define SHM_NODE_META_FLAGS                                                                        \
     (SHM_NODE_META | SHM_NODE_TYPED | SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN)
+
+/* True if its object had no metadata but mode, owner and time when it was checked. */
+static inline bool shm_node_is_plain(const struct shm_node *n)
+{
+    return (n->flags & SHM_NODE_PLAIN) && !n->traced;
+}
 
 size_t shm_node_size(const struct shm_sizes *sizes);
 void shm_node_init(struct shm *shm);

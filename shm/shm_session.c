@@ -62,7 +62,7 @@ struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx)
     struct shm_session *s = &shm->sessions->slot[idx];
 
     assert(idx < shm->header->sizes.sessions);
-    shm_save(shm, shm->meta, s, offsetof(struct shm_session, xattr));
+    shm_save(shm, shm->meta, s, offsetof(struct shm_session, copy));
     return s;
 }
 
@@ -87,6 +87,22 @@ void shm_session_set_key(struct shm *shm, uint32_t idx, const char *key)
     set_text(shm, idx, key, SHM_SESSION_KEYED);
 }
 
+bool shm_session_set_copy(struct shm *shm, uint32_t idx, const char *key, const char *etag)
+{
+    struct shm_session *s = shm_session_edit(shm, idx);
+    size_t len = strlen(key);
+
+    if (len >= sizeof(s->copy.key))
+        return false;
+    shm_save(shm, shm->meta, &s->copy, sizeof(s->copy));
+    memset(s->copy.key, 0, sizeof(s->copy.key));
+    memcpy(s->copy.key, key, len);
+    shm_etag_copy(s->copy.etag, etag);
+    s->content = SHM_CONTENT_COPY;
+    s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
+    return true;
+}
+
 int64_t shm_session_new(struct shm *shm, uint32_t node)
 {
     assert(shm_node_at(shm, node)->session == SHM_NIL);
@@ -98,7 +114,7 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
             continue;
         s = shm_session_edit(shm, i);
         generation = s->generation + 1;
-        memset(s, 0, offsetof(struct shm_session, xattr));
+        memset(s, 0, offsetof(struct shm_session, copy));
         s->state = SHM_SESSION_LIVE;
         s->generation = generation;
         s->node = node;

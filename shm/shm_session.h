@@ -166,10 +166,7 @@ struct shm_session {
     /* PATCH: the object that a Complete makes which was sent, and of which it is
      * not known whether it has taken effect; "": none */
     char lost_etag[SHM_ETAG_MAX];
-    union {
-        char lineage[SHM_LINEAGE_MAX]; /* lineage of expect.etag, compare-and-set */
-        struct shm_copy copy; /* SHM_CONTENT_COPY, which does not occur with compare-and-set */
-    };
+    char lineage[SHM_LINEAGE_MAX]; /* lineage of expect.etag, compare-and-set */
     /* offset from which on the content differs from that of expect.etag; UINT64_MAX: nowhere */
     uint64_t changed_from;
     uint32_t cuts; /* times that the content was shortened: a READ that overlaps one is repeated */
@@ -179,8 +176,9 @@ struct shm_session {
     struct shm_baseline_who parent;
     struct shm_session_follower follower[SHM_SESSION_FOLLOWERS]; /* free entries are zero */
     struct shm_session_pid pids[SHM_SESSION_PIDS];
-    /* Valid with SHM_SESSION_XATTR; with SHM_SESSION_KEYED it is the key. Last, and saved only by
-     * the two functions that set it. */
+    /* The rest is saved only by the functions that set it. */
+    struct shm_copy copy; /* valid with SHM_CONTENT_COPY */
+    /* Valid with SHM_SESSION_XATTR; with SHM_SESSION_KEYED it is the key. */
     char xattr[SHM_SESSION_META_MAX];
 };
 
@@ -197,7 +195,7 @@ must_use int shm_session_check(struct shm *shm, struct err *err);
 
 const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 
-/* Saves the session (except `xattr`) and returns it. */
+/* Saves the session (except `copy` and `xattr`) and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 
 /* Names for the state of the session, for `stateproxyctl sessions`: where the content is, its
@@ -252,6 +250,11 @@ void shm_session_free(struct shm *shm, uint32_t idx);
 
 /* Sets `xattr` and its flag. The text must fit with its NUL; a longer one is cut. */
 void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text);
+
+/* The content of the session is that of this version of this key (SHM_CONTENT_COPY). False, and
+ * nothing is changed: the key does not fit. */
+must_use bool shm_session_set_copy(struct shm *shm, uint32_t idx, const char *key,
+                                   const char *etag);
 
 /* Makes the session one of this S3 key: sets `xattr` and SHM_SESSION_KEYED. The key must fit. */
 void shm_session_set_key(struct shm *shm, uint32_t idx, const char *key);

@@ -33,6 +33,7 @@ from s3proxy_rules import NO_PLAN, Exchange, Plan, Rule
 from s3proxy_wire import JOIN_BELOW, Body, Gone, Link, SpooledBody, parse_head, pump
 from sigv4 import CannotSign, sign_again, signed_head
 
+CHANGES = ("PutObject", "CopyObject", "DeleteObject", "CompleteMultipartUpload")
 LOG_LIMIT = 500_000             # requests remembered
 MAX_COMMAND = 8 * 1024 * 1024   # bytes of a line at the control socket: rules that name many keys
 
@@ -91,6 +92,7 @@ class Proxy:
         self.latency = 0.0
         self.credentials = {}
         self.folders = Folders()
+        self.locks = collections.defaultdict(asyncio.Lock)      # of keys: copy_conditions
         self.parked = {}                # name -> [(exchange number, future)]
         self.blocked = None             # None | "refuse" | "blackhole"
         self.unblocked = None
@@ -250,6 +252,7 @@ class Connection:
         self.up = None
         self.idle = True
         self.pumping = None
+        self.locked = None              # the lock of the key that is being changed
 
     async def run(self):
         client = self.client
@@ -268,6 +271,7 @@ class Connection:
                     x.error = x.error or str(e) or type(e).__name__
                     again = False
                 finally:
+                    self.unlock()
                     self.proxy.finish(x)
                 if not again:
                     break
@@ -348,6 +352,12 @@ class Connection:
             x.headers.pop("expect", None)
             head = sign_again(head, ("expect",), {})
         strip = list(plan.strip)
+        if plan.copy_conditions and x.op in CHANGES:
+            refused = await self.check_target(x, plan.copy_conditions, plan.strip)
+            if refused:
+                return await self.answer(x, body, refused)
+            if x.op == "CopyObject":
+                strip += ["if-match", "if-none-match"]
         if any(name in x.headers for name in plan.strip_missing):
             status, _ = await self.ask_head(x)
             strip += plan.strip_missing if status == 404 else []
@@ -425,6 +435,29 @@ class Connection:
             self.obey(await self.proxy.park(args["name"], x))
         return None
 
+    async def check_target(self, x, args, strip):
+        """A server that keeps conditions on the target of a copy. Returns the refusal, or None."""
+        if not args["unlocked"]:
+            self.locked = self.proxy.locks[x.bucket, x.key]
+            await self.locked.acquire()
+        want, unwanted = (None if name in strip else x.headers.get(name)
+                          for name in ("if-match", "if-none-match"))
+        if x.op != "CopyObject" or want is None and unwanted is None:
+            return None
+        status, headers = await self.ask_head(x)
+        if unwanted is not None and status != 404:
+            return {"status": 412}
+        if want is not None and status == 404:
+            return {"status": 404, "code": "NoSuchKey"}
+        if want is not None and want.strip('"') != headers.get("etag", "").strip('"'):
+            return {"status": 412}
+        return None
+
+    def unlock(self):
+        locked, self.locked = self.locked, None
+        if locked:
+            locked.release()
+
     async def ask_head(self, x):
         path = "/" + urllib.parse.quote(f"{x.bucket}/{x.key}", safe="/-_.~")
         status, headers, _ = await self.ask(x, "HEAD", path, "")
@@ -493,6 +526,7 @@ class Connection:
             answer, first, headers = await self.read_answer(x, up)
         finally:
             self.client.on_end = None
+            self.unlock()
         body_out = Body.of_answer(up, x.method, x.status, headers)
         try:
             await self.send_answer(x, answer, headers, body_out, plan)

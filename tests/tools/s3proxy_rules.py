@@ -29,6 +29,9 @@ ACTIONS = {                     # action -> its parameters and their defaults
     "mangle": s3proxy_mangle.PARAMS,
     "flip_request": {"at": 0.5},        # one bit of the request's body arrives as another
     "nolock": {"pause_ms": 0, "name": None},
+    # keeps If-Match and If-None-Match on the target of CopyObject, which the server behind ignores: under
+    # a lock that all changes of the key take. unlocked: without the lock, so that several may win
+    "copy_conditions": {"unlocked": False},
     # a listing as another server would make it: s3proxy_list.py
     "list": {"order": "keys",               # keys | prefixes first; shuffled: within each kind
              "shuffle": 0,                  # how
@@ -181,6 +184,7 @@ class Plan:
         self.listing = None
         self.habits = []
         self.flips = []
+        self.copy_conditions = None
         self.ending = None
         self.args = {}
         self.names = []
@@ -205,6 +209,8 @@ class Plan:
             self.listing = p
         elif rule.action == "habit":
             self.habits.append(p)
+        elif rule.action == "copy_conditions":
+            self.copy_conditions = p
         elif rule.action == "flip_request":
             self.flips.append(p)
         elif rule.action == "rewrite":

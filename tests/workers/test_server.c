@@ -88,6 +88,7 @@ static int kept_teardown(void **state)
 static const struct server_traits good = {.probed = true,
                                           .put_conditions = true,
                                           .delete_if_match = true,
+                                          .copy_conditions = true,
                                           .habits = S3_HABIT_BARE_ETAGS,
                                           .name = "MinIO"};
 
@@ -122,7 +123,7 @@ static void test_kept(void **state)
     assert_false(cas_kept_read(&fx->conf, &t));
     cas_kept_write(&fx->conf, &good);
     assert_true(cas_kept_read(&fx->conf, &t));
-    assert_true(t.probed && t.put_conditions && t.delete_if_match);
+    assert_true(t.probed && t.put_conditions && t.delete_if_match && t.copy_conditions);
     assert_false(t.complete_conditions);
     assert_int_equal(t.habits, S3_HABIT_BARE_ETAGS | S3_HABIT_WEAK_ETAGS);
     kept_path(path);

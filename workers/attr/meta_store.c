@@ -253,8 +253,7 @@ static bool is_known(const struct store *st)
 
     if (n->flags & SHM_NODE_DIR)
         return (n->flags & SHM_NODE_META) && !(n->flags & SHM_NODE_MORE);
-    return (n->flags & SHM_NODE_PLAIN) &&
-           validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
+    return shm_node_is_plain(n) && validity_holds(n->checked_ns, VALIDITY_NEXT_NS, st->asked_ns);
 }
 
 static void meta_store_begin(struct store *st)

@@ -29,6 +29,7 @@
 #include "workers/op/folders.h"
 #include "workers/op/proc.h"
 #include "workers/op/validity.h"
+#include "workers/server/server.h"
 
 /* ---- what the caller wants ---- */
 
@@ -259,11 +260,17 @@ static int lookup_known_look(struct op *op, struct lookup_asked *a, uint32_t dir
     return n->flags & SHM_NODE_DIR ? look_dir(op, a, node, now) : look_file(op, a, dir, node, now);
 }
 
+/* The caller renames a file, and its bytes do not go through here. */
+static bool renames_on_server(const struct worker *w, const struct lookup_asked *a)
+{
+    return a->intent.kind == INTENT_RENAME &&
+           (!w->variant->rename_loads || server_keeps(w, SERVER_KEEPS_COPY));
+}
+
 static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *a, uint32_t node)
 {
     bool no_bytes = a->intent.kind == INTENT_STAT || drops_content(a) ||
-                    a->intent.kind == INTENT_MAKE ||
-                    (a->intent.kind == INTENT_RENAME && !w->variant->rename_loads);
+                    a->intent.kind == INTENT_MAKE || renames_on_server(w, a);
 
     if (a->intent.kind == INTENT_DIR)
         return RESOLVE_NO_DATA;

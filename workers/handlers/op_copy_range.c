@@ -88,22 +88,17 @@ static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_se
 static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
 {
     struct worker *w = op->w;
-    struct shm_session *s = shm_session_edit(w->shm, session);
     const struct shm_node *n = shm_node_at(w->shm, source);
     char key[KEY_CAP];
     int r = key_of_node(w, source, key);
 
     if (r < 0)
         return r;
-    if (strlen(key) >= sizeof(s->copy.key))
+    if (!shm_session_set_copy(w->shm, session, key, n->etag))
         return -EOPNOTSUPP;
-    memset(&s->copy, 0, sizeof(s->copy));
-    memcpy(s->copy.key, key, strlen(key));
-    memcpy(s->copy.etag, n->etag, SHM_ETAG_MAX);
-    s->content = SHM_CONTENT_COPY;
-    s->flags &= ~(uint32_t)(SHM_SESSION_NO_COPY | SHM_SESSION_LOST);
     session_written(w, session, SESSION_ALL, n->size);
-    shm_node_new_content(w->shm, s->node); /* cached reads are of the old content */
+    /* cached reads are of the old content */
+    shm_node_new_content(w->shm, shm_session_at(w->shm, session)->node);
     return 0;
 }
 

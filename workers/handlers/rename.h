@@ -51,13 +51,14 @@ struct rename_args rename_args_of(const struct op *op);
  * -EINVAL. */
 must_use int rename_keys_of(struct op *op, bool dir, char from[KEY_CAP], char to[KEY_CAP]);
 
-/* Compare-and-set: moves the file op->rec->node (held) to its new name. Few servers honour
- * conditions on the destination of a copy, so it is a GET into a session's spool, a PUT that is
- * conditional on what the caller expects at the new name (cas.h), and a DELETE of the version that
- * was read. Calls rename_finish with 0 or -errno: -EEXIST: the old or the new name has another
- * version than expected; -EIO: it is unknown whether the PUT took effect; -ESTALE: the source has
- * changed: look it up again; -EFBIG: too large for one PUT. Requires a kept op, and uses its
- * `state` and rec->session. `dir` is false: directories are not renamed. */
+/* Compare-and-set: moves the file op->rec->node (held) to its new name. Where the server honours
+ * conditions on the destination of a copy, it is a copy that is conditional on what the caller
+ * expects at the new name (cas.h), and a DELETE of the version that was copied; elsewhere a GET
+ * into a session's spool and a PUT come in place of the copy. Calls rename_finish with 0 or -errno:
+ * -EEXIST: the old or the new name has another version than expected; -EIO: it is unknown whether
+ * the PUT, or the copy, took effect; -ESTALE: the source has changed: look it up again; -EFBIG: too
+ * large for one PUT. Requires a kept op, and uses its `state` and rec->session. `dir` is false:
+ * directories are not renamed. */
 void rename_cas(struct op *op, bool dir);
 
 /* Last write wins: moves op->rec->node (held) to its new name by a copy on the server and a DELETE;

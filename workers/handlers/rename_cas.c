@@ -4,6 +4,10 @@
  * and repeats it like any other), and the DELETE of the version that was read; last, the files that
  * the caller has open on both names follow.
  *
+ * Where the server keeps conditions on the target of CopyObject, nothing is loaded: the session
+ * only names the version of the source (SHM_CONTENT_COPY), and a copy takes the place of the PUT
+ * (publish_cas_copy.c). Nor is there a HEAD of the source if a lookup has just told all about it.
+ *
  * Between PUT and DELETE both names exist. If the DELETE is refused, because the source has been
  * written meanwhile, both stay. */
 #include <assert.h>
@@ -12,8 +16,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "s3/s3_error.h"
+#include "shm/shm_patch.h"
 #include "shm/shm_session.h"
 #include "workers/attr/meta_ask.h"
 #include "workers/cas/cas.h"
@@ -22,6 +28,8 @@
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/lineage.h"
 #include "workers/op/sequence.h"
+#include "workers/op/validity.h"
+#include "workers/server/server.h"
 #include "workers/write/delete.h"
 #include "workers/write/publish_wait.h"
 #include "workers/write/session_attach.h"
@@ -157,6 +165,49 @@ static bool source_is_gone(const struct op *op)
     return op->rec->progress.rename.step == SHM_RENAME_TAKING;
 }
 
+/* ---- a copy on the server ---- */
+
+/* Under shm->meta. The server can copy the source under the conditions of the PUT. (An empty file
+ * is known by its write-id alone, which is no condition. A server that has contradicted the probe
+ * is not trusted with a copy.) */
+static bool may_copy(const struct op *op)
+{
+    const struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, op->rec->node);
+
+    return server_keeps(w, SERVER_KEEPS_COPY) && !s3_habit_has(w->s3, S3_HABIT_CONTRADICTS) &&
+           n->size > 0 && n->size <= w->conf->upload.copy_limit && *n->etag;
+}
+
+/* Under shm->meta. Nothing of the session is loaded, or about to be. (Another thread of the
+ * caller's process may have begun that.) */
+static bool is_untouched(const struct shm_session *s)
+{
+    return s->content == SHM_CONTENT_S3 && s->load.state == SHM_JOB_IDLE && !s->writing;
+}
+
+/* Under shm->meta. If nothing of the session is loaded, its content is the source's version. 0, or
+ * -ESTALE: a load of it is under way. */
+static int note_copy(struct op *op)
+{
+    struct shm *shm = op->w->shm;
+    const struct shm_node *source = shm_node_at(shm, op->rec->node);
+    const struct shm_session *s = shm_session_at(shm, op->rec->session);
+    char from[KEY_CAP];
+    int r;
+
+    if (shm_session_is_loaded(s))
+        return 0;
+    if (s->content == SHM_CONTENT_PATCH)
+        return shm_patch_needs(shm, op->rec->session, 0, UINT64_MAX).len ? -ESTALE : 0;
+    r = key_of_node(op->w, op->rec->node, from);
+    if (r < 0)
+        return r;
+    return is_untouched(s) && shm_session_set_copy(shm, op->rec->session, from, source->etag)
+               ? 0
+               : -ESTALE;
+}
+
 /* ---- the new name ---- */
 
 static void then_put(struct op *op, int error)
@@ -195,7 +246,9 @@ static int aim(struct op *op, const char *lineage)
 
     if (to == SHM_NIL)
         return -ESTALE;
-    r = shm_node_move(shm, s->node, to, a.new_name, a.new_len);
+    r = note_copy(op);
+    if (r == 0)
+        r = shm_node_move(shm, s->node, to, a.new_name, a.new_len);
     if (r < 0)
         return r;
     inherit(shm, shm_node_at(shm, op->rec->node), s, op->rec->progress.rename.wall_ns);
@@ -207,14 +260,14 @@ static int aim(struct op *op, const char *lineage)
 
 /* Under shm->meta. Notes the source's write-id, if it was not known before. -EEXIST: the source is
  * another empty file than the intended one. */
-static int check_id(struct op *op, const struct s3_object *obj)
+static int check_id(struct op *op, const char *etag, const char *lineage)
 {
     struct shm_deletion *note = &op_progress(op)->rename.source;
     char id[LINEAGE_ID_CAP];
 
-    if (!lineage_head(s3_object_meta(obj, LINEAGE_META), id))
+    if (!lineage_head(lineage, id))
         strcpy(id, CAS_NO_ID);
-    if (*note->id && cas_is_empty(obj->etag))
+    if (*note->id && cas_is_empty(etag))
         return strcmp(note->id, id) == 0 ? 0 : -EEXIST;
     memcpy(note->id, id, sizeof(id));
     return 0;
@@ -225,11 +278,20 @@ static bool is_aimed(const struct op *op)
     return op->rec->progress.rename.step >= SHM_RENAME_AIMED;
 }
 
+/* Under shm->meta. The source is this version, with this lineage (NULL: none). Its content gets the
+ * new name. 0; else the caller must roll back. */
+static int aim_at(struct op *op, const char *etag, const char *lineage)
+{
+    int r = check_id(op, etag, lineage);
+
+    return r < 0 ? r : aim(op, lineage);
+}
+
 static void rename_cas_on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
     struct worker *w = op->w;
-    struct publish_like like;
+    struct publish_like like = {.is_plain = false};
     char to[KEY_CAP];
     int r = res->error;
 
@@ -237,10 +299,8 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
     if (r == 0) {
         worker_lock(w);
         r = meta_learn(w, op->rec->node, &res->obj);
-        if (r == 0 && !is_aimed(op))
-            r = check_id(op, &res->obj);
         if (r == 0 && !is_aimed(op)) {
-            r = aim(op, s3_object_meta(&res->obj, LINEAGE_META));
+            r = aim_at(op, res->obj.etag, s3_object_meta(&res->obj, LINEAGE_META));
             if (r < 0)
                 shm_rollback(w->shm, w->shm->meta);
         }
@@ -255,11 +315,54 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
         op_step_done(op, r == -ENOENT ? -ESTALE : r);
 }
 
+/* Under shm->meta. All about the source was told a moment ago: there are no metadata but the
+ * node's, and a lineage. */
+static bool is_all_known(struct op *op, const char *key, char ret_lineage[SHM_LINEAGE_MAX])
+{
+    struct worker *w = op->w;
+    const struct shm_node *n = shm_node_at(w->shm, op->rec->node);
+
+    if (w->conf->metadata != CONF_METADATA_FULL || !(n->flags & SHM_NODE_PLAIN) ||
+        !validity_holds(n->checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
+        return false;
+    cas_lineage(w, key, n->etag, ret_lineage);
+    if (!n->traced)
+        ret_lineage[0] = '\0';
+    return !n->traced || *ret_lineage;
+}
+
+/* Under shm->meta. 1: nothing has to be asked, the session has the new name; 0: the source must be
+ * asked for; -errno: the caller must roll back. */
+static int aim_as_known(struct op *op, const char *from)
+{
+    const struct shm_session *s = shm_session_at(op->w->shm, op->rec->session);
+    char lineage[SHM_LINEAGE_MAX];
+    int r;
+
+    if (is_aimed(op) || s->content != SHM_CONTENT_S3 || !is_all_known(op, from, lineage))
+        return 0;
+    r = aim_at(op, shm_node_at(op->w->shm, op->rec->node)->etag, lineage);
+    return r < 0 ? r : 1;
+}
+
 static void rename_cas_put(struct op *op)
 {
     char from[KEY_CAP], to[KEY_CAP];
     int r = rename_keys_of(op, false, from, to);
 
+    if (r == 0) {
+        worker_lock(op->w);
+        r = aim_as_known(op, from);
+        if (r < 0)
+            shm_rollback(op->w->shm, op->w->shm->meta);
+        worker_unlock(op->w);
+    }
+    if (r == 1) {
+        static const struct publish_like known = {.is_plain = true};
+
+        session_publish_like(op, op->rec->session, &known, then_put);
+        return;
+    }
     if (r == 0)
         r = s3_head(op->w->s3, from, rename_cas_on_head, op, &op->s3);
     if (r < 0)
@@ -291,15 +394,20 @@ static void rename_cas_load(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node = SHM_NIL;
+    bool ready = false;
     int r = 0;
 
     worker_lock(w);
     if (op->rec->session == SHM_NIL)
         r = rename_cas_begin(op);
-    if (r < 0)
+    if (r < 0) {
         shm_rollback(w->shm, w->shm->meta);
-    else
-        node = shm_session_at(w->shm, op->rec->session)->node;
+    } else {
+        const struct shm_session *s = shm_session_at(w->shm, op->rec->session);
+
+        node = s->node;
+        ready = is_aimed(op) || (is_untouched(s) && may_copy(op));
+    }
     worker_unlock(w);
     if (r < 0) {
         op_step_done(op, r);
@@ -307,7 +415,12 @@ static void rename_cas_load(struct op *op)
     }
     /* The caller becomes the owner of the baseline. */
     session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
-    session_attach_whole(op, node, op_step_done);
+    if (ready) {
+        op->gives_back = session_detach;
+        op_step_done(op, 0);
+    } else {
+        session_attach_whole(op, node, op_step_done);
+    }
 }
 
 /* ---- all of it ---- */

@@ -116,7 +116,7 @@ int rename_copy(struct op *op)
     flags = c.node.flags;
     if (op->w->conf->metadata != CONF_METADATA_FULL)
         return send_copy(op, &c, NULL, NULL, NULL, rename_copied);
-    if ((flags & SHM_NODE_PLAIN) &&
+    if (shm_node_is_plain(&c.node) &&
         validity_holds(c.node.checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return copy_of_node(op, &c);
     if (c.same_type && (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META)

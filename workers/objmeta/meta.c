@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "workers/objmeta/lineage.h"
 
 #define PREFIX_LEN 11 /* "x-amz-meta-", which servers count too */
 #define SECONDS_MAX (INT64_MAX / (int64_t)NS_PER_S)
@@ -128,6 +129,11 @@ static bool is_own(const char *name)
     return false;
 }
 
+static bool is_lineage(const char *name)
+{
+    return strcmp(name, LINEAGE_META) == 0;
+}
+
 /* True for metadata that do not depend on the content: extended attributes, and those of other
  * programs. */
 static bool is_foreign(const char *name)
@@ -207,9 +213,11 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     v->xattr = *meta_xattr(obj);
     v->more = obj->own_type || obj->kept.len || obj->kept_lost || obj->tags;
     v->plain = *obj->content_type && !v->more;
+    v->traced = false;
     for (size_t at = 0; next_pair(obj, &at, &name, &value);) {
         v->more |= is_foreign(name);
-        v->plain &= is_own(name);
+        v->traced |= is_lineage(name);
+        v->plain &= is_own(name) || is_lineage(name);
     }
     read_mode(obj, v);
     read_rdev(obj, v);
@@ -376,8 +384,11 @@ void meta_told(struct shm_node *n, const struct meta_out *out, const char *conte
     /* (That of a directory's marker says nothing.) */
     bool more = out->more || (content_type && !(n->flags & SHM_NODE_DIR));
 
-    for (size_t i = 0; i < out->n; i++)
-        plain &= is_own(out->pair[i].name);
+    n->traced = 0;
+    for (size_t i = 0; i < out->n; i++) {
+        n->traced |= is_lineage(out->pair[i].name);
+        plain &= is_own(out->pair[i].name) || is_lineage(out->pair[i].name);
+    }
     n->flags &= (uint16_t) ~(SHM_NODE_MORE | SHM_NODE_XATTR | SHM_NODE_PLAIN);
     n->flags = (uint16_t)(n->flags | SHM_NODE_META | (more ? SHM_NODE_MORE : 0) |
                           (out->xattr ? SHM_NODE_XATTR : 0) | (plain ? SHM_NODE_PLAIN : 0));
@@ -405,7 +416,7 @@ static bool is_kept(const char *name, enum meta_keep which)
     case META_KEEP_COPY:
         return !is_own(name);
     case META_KEEP_MOVED:
-        return strcmp(name, "stateproxy-lineage") != 0;
+        return !is_lineage(name);
     case META_KEEP_CHANGED:
     case META_KEEP_NEW:
         return is_foreign(name);

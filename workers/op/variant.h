@@ -52,7 +52,8 @@ struct variant {
     bool queries;
     /* A directory is renamed key by key; otherwise -EXDEV, and mv(1) copies file by file. */
     bool renames_dirs;
-    /* A rename of a file needs its bytes in the spool. */
+    /* A rename of a file needs its bytes in the spool (unless the server keeps conditions on the
+     * target of a copy). */
     bool rename_loads;
 
     /* ---- the caller ---- */

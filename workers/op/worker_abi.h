@@ -34,6 +34,7 @@ struct server_traits {
     bool put_conditions;        /* PUT honours If-Match and If-None-Match, also under races */
     bool complete_conditions;   /* CompleteMultipartUpload does */
     bool delete_if_match;       /* DELETE does; else HEAD, compare, DELETE, with a race window */
+    bool copy_conditions;       /* CopyObject honours those on its target; as for PUT */
     uint32_t habits;            /* enum s3_habit */
     bool later;                 /* it is still to be probed: worker_probe */
     bool moved;                 /* the bucket is in another region: see worker_check_s3 */

@@ -141,6 +141,33 @@ void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
         a->r = s3_complete(p->client, &complete, ask_on_done, a, NULL);
 }
 
+/* One code stands for the refusals of all its conditions. */
+static void ask_on_copied(void *arg, const struct s3_result *res)
+{
+    struct cas_ask *a = arg;
+
+    ask_on_done(arg, res);
+    if (res->http_status == 412)
+        a->answer.error = -EEXIST;
+}
+
+void cas_start_copy(struct cas_probe *p, struct cas_ask *a, const char *from, const char *to,
+                    const char *if_source_match, const char *if_match, const char *if_none_match)
+{
+    struct s3_copy copy = {.from_key = from,
+                           .to_key = to,
+                           .if_source_match = if_source_match,
+                           .if_match = if_match,
+                           .if_none_match = if_none_match,
+                           .strict = true,
+                           .replace_meta = true,
+                           .is_new = true};
+
+    a->r = ask_begin(p, a);
+    if (a->r == 0)
+        a->r = s3_copy(p->client, &copy, ask_on_copied, a, NULL);
+}
+
 int cas_get(struct cas_probe *p, const char *key)
 {
     cas_start_get(p, &p->ask, key);

@@ -1,7 +1,8 @@
-/* What the server probe checks with single requests: conditions on PUT, on CompleteMultipartUpload
- * and on DELETE, separately, since servers enforce some and ignore others. Each check is a table of
- * steps in rounds; the steps of one round, of all checks, run concurrently, so that the probe takes
- * only a few round trips. Races are in cas_race.c. */
+/* What the server probe checks with single requests: conditions on PUT, on CompleteMultipartUpload,
+ * on DELETE and on both sides of CopyObject, separately, since servers enforce some and ignore
+ * others. Each check is a table of steps in rounds; the steps of one round, of all checks, run
+ * concurrently, so that the probe takes only a few round trips. Races are in cas_race.c and
+ * cas_copy_race.c. */
 #include "workers/probe/cas_probe_private.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@
 
 enum { NO_ETAG = 0, FIRST, SECOND, WRONG_ETAG }; /* ETags of conditions, and slots that store one */
 
-enum kind { PUT, NOTE, GET, HEAD, DELETE, CREATE, PART, COMPLETE, COMPLETE_OTHER };
+enum kind { PUT, NOTE, GET, HEAD, DELETE, CREATE, PART, COMPLETE, COMPLETE_OTHER, COPY };
 
 /* The required result of a step. */
 enum want { ACT, REFUSE, HOLD, GONE, LEARN };
@@ -32,11 +33,11 @@ struct step {
     enum want want;
     const char *what; /* the request, in the operator's words; for HOLD and GONE: what went wrong */
     const char *does; /* REFUSE: what it does if it succeeds */
-    const char *body; /* body to put, or expected body */
+    const char *body; /* body to put, or expected body; COPY: suffix of the source */
     int if_match;
     bool if_none_match;
     int keep;        /* slot for its ETag; 0 = none */
-    unsigned upload; /* index of the upload */
+    unsigned upload; /* index of the upload; COPY: ETag of the condition on the source */
 };
 
 static const struct step put_steps[] = {
@@ -86,6 +87,28 @@ static const struct step delete_steps[] = {
     {5, HEAD, ".del", GONE, "DELETE If-Match does not delete", NULL, NULL, 0, false, 0, 0},
 };
 
+static const struct step copy_steps[] = {
+    {1, PUT, ".from", ACT, "PUT", NULL, "1", 0, false, FIRST, 0},
+    {1, PUT, ".to", ACT, "PUT", NULL, "2", 0, false, SECOND, 0},
+    {2, COPY, ".to", REFUSE, "CopyObject If-None-Match:*", "replaces an object that is there",
+     ".from", 0, true, 0, FIRST},
+    {2, COPY, ".to", REFUSE, "CopyObject If-Match with a wrong ETag", "replaces the object",
+     ".from", WRONG_ETAG, false, 0, FIRST},
+    {2, COPY, ".none", REFUSE, "CopyObject If-Match", "creates an object that is missing", ".from",
+     SECOND, false, 0, FIRST},
+    {2, COPY, ".to", REFUSE, "CopyObject with a wrong ETag for its source", "replaces the object",
+     ".from", SECOND, false, 0, WRONG_ETAG},
+    {3, GET, ".to", HOLD, "a CopyObject that was refused was stored", NULL, "2", 0, false, 0, 0},
+    {3, HEAD, ".none", GONE, "a refused CopyObject If-Match on a missing key was stored", NULL,
+     NULL, 0, false, 0, 0},
+    {4, COPY, ".to", ACT, "CopyObject If-Match with the right ETag", NULL, ".from", SECOND, false,
+     0, FIRST},
+    {4, COPY, ".new", ACT, "CopyObject If-None-Match:* on a missing key", NULL, ".from", 0, true, 0,
+     FIRST},
+    {5, GET, ".to", HOLD, "CopyObject If-Match does not copy", NULL, "1", 0, false, 0, 0},
+    {5, GET, ".new", HOLD, "CopyObject If-None-Match:* does not copy", NULL, "1", 0, false, 0, 0},
+};
+
 #define STEPS(s) .steps = (s), .n_steps = sizeof(s) / sizeof((s)[0])
 
 static const struct table {
@@ -96,6 +119,7 @@ static const struct table {
     [CAS_PUT_CHECK] = {STEPS(put_steps), .keys = {".put", ".none"}},
     [CAS_COMPLETE_CHECK] = {STEPS(complete_steps), .keys = {".part", ".new"}},
     [CAS_DELETE_CHECK] = {STEPS(delete_steps), .keys = {".del"}},
+    [CAS_COPY_CHECK] = {STEPS(copy_steps), .keys = {".from", ".to", ".none", ".new"}},
 };
 
 struct upload {
@@ -138,9 +162,9 @@ static void id_of_none(const char *id, char ret[S3_UPLOAD_ID_MAX])
 static void checks_start(struct cas_probe *p, struct check *c, const struct step *s,
                          struct cas_ask *a)
 {
-    struct upload *u = &c->upload[s->upload];
+    struct upload *u = &c->upload[s->kind == COPY ? 0 : s->upload];
     const char *if_match = etag_of(c, s->if_match), *none = s->if_none_match ? "*" : NULL;
-    char key[KEY_CAP], none_such[S3_UPLOAD_ID_MAX];
+    char key[KEY_CAP], from[KEY_CAP], none_such[S3_UPLOAD_ID_MAX];
 
     cas_key(p, c->name, s->suffix, key);
     switch (s->kind) {
@@ -171,6 +195,10 @@ static void checks_start(struct cas_probe *p, struct check *c, const struct step
     case COMPLETE_OTHER:
         id_of_none(u->id, none_such);
         cas_start_complete(p, a, key, none_such, u->part, if_match, none);
+        break;
+    case COPY:
+        cas_key(p, c->name, s->body, from);
+        cas_start_copy(p, a, from, key, etag_of(c, (int)s->upload), if_match, none);
         break;
     }
 }
@@ -244,7 +272,7 @@ static enum cas_outcome checks_judge(struct cas_probe *p, int r, const struct st
 
 static void checks_note(struct check *c, const struct step *s, const struct cas_answer *a)
 {
-    struct upload *u = &c->upload[s->upload];
+    struct upload *u = &c->upload[s->kind == COPY ? 0 : s->upload];
 
     if (a->error)
         return;

@@ -4,7 +4,8 @@
  *   of PUT, alone or in the race,   is refused: updates would be lost.
  *   of CompleteMultipartUpload      is accepted, with a notice: files are written with one PUT.
  *   of DELETE                       is accepted, with a notice: HEAD, compare, DELETE leave a small
- *                                   window.
+ *                                   window;
+ *   of CopyObject, on its target    is accepted, as few do: a rename moves the bytes through here.
  */
 #include "workers/probe/cas_probe_private.h"
 
@@ -32,6 +33,15 @@ bool cas_probe_is_documented(const struct conf *conf)
     return conf->cas.probe == CONF_PROBE_AUTO && s3_endpoint_is_aws(conf->s3.endpoint);
 }
 
+bool cas_probe_copies_are_documented(const struct conf *conf)
+{
+    static const char directory[] = "--x-s3";
+    size_t len = strlen(conf->bucket), tail = sizeof(directory) - 1;
+
+    return cas_probe_is_documented(conf) && strncmp(conf->bucket, "arn:", 4) != 0 &&
+           !(len > tail && strcmp(conf->bucket + len - tail, directory) == 0);
+}
+
 /* ---- running ---- */
 
 static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
@@ -41,6 +51,11 @@ static void run_all(struct cas_probe *p, struct cas_finding f[CAS_CHECKS])
     cas_check_all(p, f);
     if (f[CAS_PUT_CHECK].out != CAS_RIGHT)
         cas_race_stop(p);
+    p->text[0] = '\0';
+    if (f[CAS_PUT_CHECK].out == CAS_RIGHT && f[CAS_COPY_CHECK].out == CAS_RIGHT) {
+        f[CAS_COPY_CHECK].out = cas_copy_race(p);
+        memcpy(f[CAS_COPY_CHECK].text, p->text, ERR_TEXT_MAX);
+    }
     cas_sweep(p); /* while the race is running */
     p->text[0] = '\0';
     race = cas_race_end(p);
@@ -114,6 +129,9 @@ static void probe_tell(const struct cas_probe *p, const struct cas_finding f[CAS
         log_notice("conditions of DELETE are not reliable detail=\"%s\": a file is "
                    "removed after a look at its version, and a change in between is lost",
                    f[CAS_DELETE_CHECK].text);
+    if (f[CAS_COPY_CHECK].out != CAS_RIGHT)
+        log_debug("conditions on the target of CopyObject are not kept detail=\"%s\"",
+                  f[CAS_COPY_CHECK].text);
     if (err->code)
         log_warn("continuing, because cas.probe is warn: %s", err->text);
     else
@@ -152,6 +170,7 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
     ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;
     ret_traits->delete_if_match = f[CAS_DELETE_CHECK].out == CAS_RIGHT;
+    ret_traits->copy_conditions = f[CAS_COPY_CHECK].out == CAS_RIGHT;
     ret_traits->fresh = true;
     return 0;
 }

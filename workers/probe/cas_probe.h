@@ -3,8 +3,8 @@
  * concurrent writers both get success.
  *
  * Files: cas_probe.c has the verdict, cas_checks.c the checks with single requests, cas_race.c the
- * checks that need concurrent writers, cas_sweep.c the cleanup after a killed probe, cas_ask.c the
- * requests. */
+ * checks that need concurrent writers, cas_copy_race.c the same for copies, cas_sweep.c the cleanup
+ * after a killed probe, cas_ask.c the requests. */
 #ifndef WORKERS_PROBE_CAS_PROBE_H
 #define WORKERS_PROBE_CAS_PROBE_H
 
@@ -21,6 +21,10 @@ bool cas_probe_wanted(const struct conf *conf);
 /* True if the server's documentation is trusted: AWS enforces conditions of PUT, Complete and
  * DELETE (cas.probe: auto). */
 bool cas_probe_is_documented(const struct conf *conf);
+
+/* True if those on the target of CopyObject are documented, too: for AWS's general purpose buckets,
+ * not for directory buckets and Outposts. */
+bool cas_probe_copies_are_documented(const struct conf *conf);
 
 /* True, *ret_traits and a line in the log if the result of an earlier start is saved
  * (cas_kept.h). */

@@ -80,6 +80,11 @@ void cas_start_complete(struct cas_probe *p, struct cas_ask *a, const char *key,
                         const char *upload_id, const char *part_etag, const char *if_match,
                         const char *if_none_match);
 
+/* A copy with all metadata replaced. `if_source_match`: of its source; the others: of its target. A
+ * refusal because of any is -EEXIST. */
+void cas_start_copy(struct cas_probe *p, struct cas_ask *a, const char *from, const char *to,
+                    const char *if_source_match, const char *if_match, const char *if_none_match);
+
 /* Turns the loop until the response has arrived. 0 (see p->answer), or -errno: not sent. */
 must_use int cas_wait(struct cas_probe *p, struct cas_ask *a);
 
@@ -121,7 +126,13 @@ enum cas_outcome cas_wrong(struct cas_probe *p, const char *fmt, ...)
 
 /* ---- cas_checks.c ---- */
 
-enum cas_about { CAS_PUT_CHECK, CAS_COMPLETE_CHECK, CAS_DELETE_CHECK, CAS_CHECKS };
+enum cas_about {
+    CAS_PUT_CHECK,
+    CAS_COMPLETE_CHECK,
+    CAS_DELETE_CHECK,
+    CAS_COPY_CHECK,
+    CAS_CHECKS,
+};
 
 struct cas_finding {
     enum cas_outcome out;
@@ -143,6 +154,13 @@ enum cas_outcome cas_race_end(struct cas_probe *p);
 
 /* Finishes the running races and starts no more, without a verdict. */
 void cas_race_stop(struct cas_probe *p);
+
+/* ---- cas_copy_race.c ---- */
+
+/* Copies at once onto one key, again and again, each race on one condition of the target. Blocks,
+ * for some seconds at most; leaves nothing behind if the server permits the DELETEs. CAS_RIGHT, or
+ * another outcome with p->text. */
+enum cas_outcome cas_copy_race(struct cas_probe *p);
 
 /* ---- cleaning ---- */
 

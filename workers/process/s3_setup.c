@@ -355,6 +355,8 @@ static int check_conditions(struct check *c)
     }
     if (conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_is_documented(conf))
         t->put_conditions = t->complete_conditions = t->delete_if_match = true;
+    t->copy_conditions =
+        conf->variant == CONF_S3_BUFFERED_CAS && cas_probe_copies_are_documented(conf);
     return 0;
 }
 

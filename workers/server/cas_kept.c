@@ -87,7 +87,7 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
 {
     char text[TEXT_MAX], head[TEXT_MAX];
     unsigned long long at;
-    unsigned habits, complete, del;
+    unsigned habits, complete, del, copy;
     uint64_t now = clock_wall_ns();
     char end;
 
@@ -96,8 +96,8 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
     get_text(conf, text);
     if (strncmp(text, head, strlen(head)) != 0)
         return false;
-    if (sscanf(text + strlen(head), "found %llu\nhabits %x\ncomplete %u\ndelete %u\nend%c", &at,
-               &habits, &complete, &del, &end) != 5 ||
+    if (sscanf(text + strlen(head), "found %llu\nhabits %x\ncomplete %u\ndelete %u\ncopy %u\nend%c",
+               &at, &habits, &complete, &del, &copy, &end) != 6 ||
         end != '\n')
         return false;
     if (at > now || now - at > KEPT_NS)
@@ -106,6 +106,7 @@ bool cas_kept_read(const struct conf *conf, struct server_traits *ret_traits)
     ret_traits->probed = ret_traits->put_conditions = true;
     ret_traits->complete_conditions = complete == 1;
     ret_traits->delete_if_match = del == 1;
+    ret_traits->copy_conditions = copy == 1;
     return true;
 }
 
@@ -152,9 +153,9 @@ void cas_kept_write(const struct conf *conf, const struct server_traits *t)
         size_t at = strlen(text);
 
         snprintf(text + at, sizeof(text) - at,
-                 "found %llu\nhabits %x\ncomplete %d\ndelete %d\nend\n",
+                 "found %llu\nhabits %x\ncomplete %d\ndelete %d\ncopy %d\nend\n",
                  (unsigned long long)clock_wall_ns(), t->habits & ~PASSING_HABITS,
-                 t->complete_conditions, t->delete_if_match);
+                 t->complete_conditions, t->delete_if_match, t->copy_conditions);
         r = replace(conf, text);
     }
     if (r < 0)

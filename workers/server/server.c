@@ -100,7 +100,8 @@ void server_found(const struct worker_env *env, const struct server_traits *trai
     uint32_t found = (traits->probed ? SERVER_PROBED : 0) |
                      (traits->put_conditions ? SERVER_KEEPS_PUT : 0) |
                      (traits->complete_conditions ? SERVER_KEEPS_COMPLETE : 0) |
-                     (traits->delete_if_match ? SERVER_KEEPS_DELETE : 0);
+                     (traits->delete_if_match ? SERVER_KEEPS_DELETE : 0) |
+                     (traits->copy_conditions ? SERVER_KEEPS_COPY : 0);
 
     __atomic_store_n(&h->conditions, found, __ATOMIC_RELAXED);
     __atomic_fetch_or(&h->habits, traits->habits, __ATOMIC_RELAXED);
@@ -114,12 +115,26 @@ void server_stored(const struct worker_env *env, struct server_traits *traits)
     traits->put_conditions = found & SERVER_KEEPS_PUT;
     traits->complete_conditions = found & SERVER_KEEPS_COMPLETE;
     traits->delete_if_match = found & SERVER_KEEPS_DELETE;
+    traits->copy_conditions = found & SERVER_KEEPS_COPY;
     traits->habits = __atomic_load_n(&env->shm->header->habits, __ATOMIC_RELAXED);
 }
 
 bool server_keeps(const struct worker *w, enum server_condition condition)
 {
     return conditions_of(w->env) & condition;
+}
+
+void server_keeps_no_longer(struct worker *w, enum server_condition condition, const char *key)
+{
+    uint32_t was = __atomic_fetch_and(&w->env->shm->header->conditions, ~(uint32_t)condition,
+                                      __ATOMIC_RELAXED);
+
+    if (!(was & condition))
+        return;
+    forget(w);
+    log_notice("conditions on the target of CopyObject are refused key=\"%s\": from now on the "
+               "bytes of a renamed file are read and written",
+               key);
 }
 
 enum shm_probe server_probe(const struct worker_env *env)
@@ -146,6 +161,8 @@ static void list_conditions(uint32_t found, char out[LIST_MAX])
         add_name(out, "complete");
     if (found & SERVER_KEEPS_DELETE)
         add_name(out, "delete");
+    if (found & SERVER_KEEPS_COPY)
+        add_name(out, "copy");
     if (!*out)
         add_name(out, found & SERVER_PROBED ? "none" : "unknown");
 }

@@ -15,6 +15,7 @@ enum server_condition {
     SERVER_KEEPS_PUT = 1u << 1,
     SERVER_KEEPS_COMPLETE = 1u << 2,
     SERVER_KEEPS_DELETE = 1u << 3,
+    SERVER_KEEPS_COPY = 1u << 4, /* on the target of CopyObject */
 };
 
 /* Stores in the segment what was found, conditions and habits, for all workers. */
@@ -25,6 +26,10 @@ void server_stored(const struct worker_env *env, struct server_traits *traits);
 
 /* True if the server keeps this condition, as far as is known. */
 bool server_keeps(const struct worker *w, enum server_condition condition);
+
+/* The server has refused such a condition as one that it does not know: no worker relies on it any
+ * more. Logged once. */
+void server_keeps_no_longer(struct worker *w, enum server_condition condition, const char *key);
 
 /* The probe runs, is over, or has failed. Writes of compare-and-set wait while it runs. */
 enum shm_probe server_probe(const struct worker_env *env);

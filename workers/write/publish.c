@@ -389,10 +389,12 @@ static void start_put(struct publish *p)
         return;
     }
     publish_drop_upload(p);
-    if (*p->copy.key)
-        publish_copy(p);
-    else
+    if (!*p->copy.key)
         put_whole(p);
+    else if (p->w->variant->expects)
+        publish_cas_copy(p);
+    else
+        publish_copy(p);
 }
 
 /* ---- what the new version takes over ---- */
@@ -427,7 +429,8 @@ static void take_tags(struct publish *p, const struct s3_object *obj, const char
 
     free(p->tags);
     p->tags = NULL;
-    if (!obj || p->w->conf->metadata != CONF_METADATA_FULL || !tags_wanted(p->w, obj)) {
+    if (!obj || p->w->conf->metadata != CONF_METADATA_FULL || !tags_wanted(p->w, obj) ||
+        (p->like && *p->copy.key)) { /* a copy of that object has its tags */
         p->prepared = true;
         start_put(p);
         return;
@@ -463,6 +466,11 @@ static void begin_put_like(struct publish *p)
 {
     unsigned lost;
 
+    if (p->like->is_plain) {
+        meta_write(&p->meta, &p->node);
+        take_tags(p, NULL, NULL);
+        return;
+    }
     if (!(p->node.flags & SHM_NODE_META))
         (void)!meta_fill(&p->node, &p->like->obj);
     if (p->node.ctime_ns != SHM_TIME_UNSET)

@@ -1,6 +1,6 @@
 /* A publish: publish.c is the loop, publish_wait.c starts it and waits for it, publish_parts.c
- * uploads large files, publish_copy.c handles content that is already on S3, publish_end.c is its
- * end. */
+ * uploads large files, publish_copy.c and publish_cas_copy.c handle content that is already on S3,
+ * publish_end.c is its end. */
 #ifndef WORKERS_WRITE_PUBLISH_PRIVATE_H
 #define WORKERS_WRITE_PUBLISH_PRIVATE_H
 
@@ -46,6 +46,8 @@ struct publish {
     struct publish_like *like; /* whose metadata this one gets; owned; NULL: see ask_meta */
     struct shm_copy copy;      /* the source of the copy; key "": a PUT of what the spool holds */
     struct cas_put cas;
+    bool source_gone; /* of a copy of compare-and-set: the version to be copied is not there */
+    bool refused_404; /* ... how it was refused: 404, else 412 */
     /* of an upload in parts (publish_parts.c) */
     bool whole;                   /* the server does not support one: a PUT whatever the size */
     bool opens;                   /* the job ends when the upload is open (upload_open.h) */
@@ -130,6 +132,9 @@ uint32_t publish_takes_name(struct publish *p, uint32_t node);
 
 /* Sends a CopyObject in place of the PUT, and ends the job with its result. */
 void publish_copy(struct publish *p);
+
+/* The same with compare-and-set: judged as the PUT would be (publish_cas_copy.c). */
+void publish_cas_copy(struct publish *p);
 
 /* Under shm->meta. The upload has been created: stores it in the segment. */
 void publish_open_upload(struct publish *p, const struct s3_result *res);

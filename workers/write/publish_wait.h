@@ -8,6 +8,8 @@
 
 /* An object as a HEAD has shown it. */
 struct publish_like {
+    /* the rest is not set: it has no metadata but those of the session's node, and a lineage */
+    bool is_plain;
     char key[KEY_CAP];
     struct s3_object obj;
 };

@@ -1,5 +1,6 @@
 """A stateproxyd and its mount, as a user would start it, with nothing left behind at the end."""
 
+import functools
 import glob
 import json
 import os
@@ -35,12 +36,12 @@ class Mount:
     one away). mountpoint: another than a fresh directory of its own. noise: how to make company for
     it as soon as it serves, Noise's arguments; server: where that asks S3 itself, past a proxy.
     is_open(): whether nothing is between it and the server now but what passes requests on; then
-    it is told what an earlier mount's probe has found (probed.py)."""
+    it is told what an earlier mount's probe has found (probed.py), but for `kept`, {"copy": 1}."""
 
     def __init__(self, guard, bucket, endpoint, prefix="p", variant="s3-buffered-lww", workers=2,
-                 env=None, mountpoint=None, args=(), noise=None, server=None, is_open=None):
+                 env=None, mountpoint=None, args=(), noise=None, server=None, is_open=None, kept=None):
         self.guard, self.bucket, self.prefix = guard, bucket, prefix
-        self.is_open = is_open
+        self.is_open, self.kept = is_open, kept
         self.noise, self.company, self.server = noise, None, server
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="sp-", dir=util.short_tmp()))
         guard.directory(self.dir)
@@ -81,7 +82,7 @@ class Mount:
     def start(self, ready=True, timeout=20.0):
         """Starts it and, with ready, waits until it serves."""
         self.guard.mount(self.path, self.mark)
-        self._share_probe(probed.give)
+        self._share_probe(functools.partial(probed.give, but=self.kept))
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(
                 self.wrap(str(DAEMON), *map(str, self.args)), stdin=subprocess.DEVNULL, stdout=log,

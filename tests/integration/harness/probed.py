@@ -15,9 +15,16 @@ def _name(endpoint, bucket):
     return f"probe-{digest[:16]}"
 
 
-def give(directory, server, endpoint, bucket):
-    """Puts what is known of the server where a mount of the bucket at this endpoint looks for it."""
-    lines = list(_found.get(server, ()))
+def is_known(server):
+    """Whether a mount has probed it, with nothing between."""
+    return server in _found
+
+
+def give(directory, server, endpoint, bucket, but=None):
+    """Puts what is known of the server where a mount of the bucket at this endpoint looks for it.
+    but: what is otherwise, by the first word of its line."""
+    lines = [f"{name} {but[name]}" if (name := line.split(" ")[0]) in (but or {}) else line
+             for line in _found.get(server, ())]
     if not lines:
         return
     lines[1], lines[3] = f"endpoint {endpoint}", f"bucket {bucket}"

@@ -1,0 +1,135 @@
+/* A publish of compare-and-set whose content is already on S3, under another key: a rename on a
+ * server that keeps conditions on the target of CopyObject (rename_cas.c). The copy has the
+ * condition, the write-id and the lineage that the PUT would have, so its answers are judged by the
+ * same rules (cas_put.c); and it is pinned to the version of its source.
+ *
+ * One status stands for the refusal of either condition, and "no such key" may mean either key. So
+ * after a refusal a HEAD of the source shows which it was. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "s3/s3_error.h"
+#include "workers/server/server.h"
+#include "workers/write/publish_private.h"
+
+/* The bytes are read and uploaded instead. Any attempt so far stays in doubt if it was: the PUT has
+ * the same write-id, and begins with a HEAD then. */
+static void copy_not(struct publish *p, const struct s3_result *res)
+{
+    log_notice("copy refused key=\"%s\" from=\"%s\" error=\"%s\" detail=\"%s\": its content is "
+               "read and uploaded instead",
+               p->key, p->copy.key, strerror(-res->error), res->text);
+    publish_finish(p, res, -EAGAIN);
+}
+
+/* The version that was to be copied is not there any more. If an earlier attempt may have been
+ * made, the target shows that. */
+static void copy_lost_source(struct publish *p, const struct s3_result *res)
+{
+    p->source_gone = true;
+    if (p->cas.ambiguous) {
+        p->cas.since_ns = clock_mono_ns();
+        publish_next(p, PUT_LOOK);
+        return;
+    }
+    log_notice("not copied key=\"%s\" from=\"%s\": the source has changed since it was looked up",
+               p->key, p->copy.key);
+    publish_finish(p, res, -ESTALE);
+}
+
+/* The result of the HEAD of the source, after a refusal (p->refusal). */
+static void on_source_looked(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    struct s3_result refused = {.error = p->refused_404 ? -ENOENT : -EEXIST,
+                                .http_status = p->refused_404 ? 404 : 412,
+                                .fail = S3_FAIL_ANSWER};
+
+    if (res->error == -ENOENT || (!res->error && strcmp(res->obj.etag, p->copy.etag) != 0)) {
+        copy_lost_source(p, res);
+    } else if (res->error) {
+        publish_failed(p, res);
+    } else if (p->refused_404 && p->absent) { /* it was gone, and is there again */
+        copy_lost_source(p, res);
+    } else {
+        refused.may_have_acted = p->cas.ambiguous;
+        publish_answered(p, &refused);
+    }
+}
+
+static void look_at_copied(struct publish *p, const struct s3_result *res)
+{
+    int r;
+
+    p->cas.ambiguous |= res->may_have_acted;
+    p->refused_404 = res->http_status != 412;
+    r = s3_head(p->w->s3, p->copy.key, on_source_looked, p, NULL);
+    if (r < 0)
+        publish_finish(p, res, r);
+}
+
+/* True: this copy is refused for another reason than a condition that does not hold (a permission,
+ * an archived source), or takes longer than a request may. */
+static bool copy_is_refused(const struct s3_result *res)
+{
+    int status = res->http_status;
+
+    return res->fail == S3_FAIL_STALLED ||
+           (res->fail == S3_FAIL_ANSWER && ((status >= 400 && status < 500) || status == 501));
+}
+
+static void on_cas_copied(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+
+    if (!res->error) {
+        publish_answered(p, res);
+        return;
+    }
+    if (res->http_status == 412 || res->error == -ENOENT || res->error == -ESTALE) {
+        look_at_copied(p, res);
+        return;
+    }
+    p->cas.ambiguous |= res->may_have_acted;
+    if (res->fail == S3_FAIL_ANSWER && s3_condition_unknown(res->http_status, res->code))
+        server_keeps_no_longer(p->w, SERVER_KEEPS_COPY, p->key);
+    if (copy_is_refused(res))
+        copy_not(p, res);
+    else
+        publish_failed(p, res);
+}
+
+void publish_cas_copy(struct publish *p)
+{
+    struct s3_copy copy = {
+        .from_key = p->copy.key,
+        .to_key = p->key,
+        .if_source_match = p->copy.etag,
+        .strict = true,
+        .replace_meta = true,
+        .content_type = *p->type ? p->type : NULL,
+        .meta = p->meta.pair,
+        .n_meta = p->meta.n,
+        .kept = &p->meta.kept,
+    };
+    struct s3_result none = {0};
+    int r;
+
+    if (p->source_gone) { /* nothing that could be sent again, nor proof of what was sent */
+        publish_next(p, PUT_UNKNOWN);
+        return;
+    }
+    if (!p->cas.expects) {
+        copy_not(p, &none);
+        return;
+    }
+    if (!publish_condition(p, &copy.if_match, &copy.if_none_match))
+        return;
+    if (!p->cas.tried || p->cas.puts)
+        publish_note_sent(p);
+    r = s3_copy(p->w->s3, &copy, on_cas_copied, p, NULL);
+    if (r < 0)
+        publish_finish(p, &none, r);
+}
