@@ -361,7 +361,8 @@ struct s3_copy {
     /* NULL or an ETag: what to_key must be; 412 -> -ESTALE. AWS enforces it. versitygw, MinIO and
      * others ignore it and copy; it is not sent to a server that refuses it as unknown. */
     const char *if_match;
-    /* "*" or NULL: to_key must not exist; 412 -> -ESTALE. Not sent where if_match would not be. */
+    /* "*" or NULL: to_key must not exist; 412 -> -ESTALE with http_status 412 (that is another for
+     * a source of another version). Not sent where if_match would not be. */
     const char *if_none_match;
     /* A refusal is final: no condition is dropped, nor the source compared with a HEAD instead. */
     bool strict;

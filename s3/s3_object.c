@@ -350,8 +350,6 @@ static bool copy_turn(struct s3_req *req)
     }
     if (!copy->if_source_match || copy->looked || (!unknown && req->reply.status != 412))
         return false;
-    if (!unknown && copy->absent && !copy->no_target)
-        return false; /* the caller looks at the target */
     copy->looked = true;
     copy->unknown = unknown;
     change_places(req, &op_copy_look);

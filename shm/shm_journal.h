@@ -77,7 +77,9 @@ enum shm_rename_step {
 union shm_progress {
     struct shm_deletion unlink;
     struct {
-        uint32_t step;   /* enum shm_rename_step */
+        /* enum shm_rename_step; last write wins, RENAME_NOREPLACE: copies that were sent, by all
+         * workers */
+        uint32_t step : 16, copies : 16;
         uint32_t moved;  /* keys of a directory, so far; only for display, and never saved */
         int64_t wall_ns; /* when it began, by the wall clock */
         char etag[SHM_ETAG_MAX];

@@ -10,7 +10,7 @@ import pytest
 from harness import probed, util
 from test_cas import (CAS, PATIENT, in_background, process, run_all, start)     # noqa: F401
 from test_rename_cas import *       # noqa: F401, F403
-from test_rename_cas import LATE, noreplace
+from test_rename_cas import CLAIM, LATE, noreplace
 
 COPY = "CopyObject"
 
@@ -274,3 +274,79 @@ def test_a_server_that_keeps_some(probing, proxy, header, sentence):
     m = probing({"STATEPROXY_LOG_LEVEL": "debug"})
     assert m.status()["conditions"] == "put,complete,delete"
     assert sentence in m.log()
+
+
+# -- RENAME_NOREPLACE where the last writer wins
+
+
+@pytest.fixture
+def lww(mount, proxy):
+    return mount(via=proxy, env=LATE)
+
+
+def test_noreplace_has_the_condition(lww, proxy, counted, bucket):
+    proxy.add_rule("copy_conditions")
+    bucket.put("p/a.txt", b"mine")
+    assert counted(noreplace, lww.path / "a.txt", lww.path / "f.txt")[COPY] == 1
+    assert bucket.get("p/f.txt") == b"mine" and not bucket.exists("p/a.txt")
+    bucket.put("p/a.txt", b"second")
+    proxy.hold("h", op=COPY, nth=1)
+    t, result = in_background(noreplace, lww.path / "a.txt", lww.path / "g.txt")
+    proxy.wait_held("h")
+    bucket.put("p/g.txt", b"theirs")
+    proxy.release("h")
+    t.join(30)
+    assert result == [17]
+    assert bucket.get("p/g.txt") == b"theirs" and bucket.get("p/a.txt") == b"second"
+    assert (lww.path / "g.txt").read_bytes() == b"theirs"
+    os.rename(lww.path / "a.txt", lww.path / "g.txt")           # without: replaced
+    assert bucket.get("p/g.txt") == b"second"
+    lww.check()
+
+
+@pytest.mark.parametrize("how", ["reset", "kill"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_noreplace_finds_its_own_copy(lww, proxy, bucket, how, when):
+    proxy.add_rule("copy_conditions")
+    bucket.put("p/a.txt", b"mine")
+    proxy.hold("h", op=COPY, when=when, nth=1)
+    t, result = in_background(noreplace, lww.path / "a.txt", lww.path / "f.txt")
+    proxy.wait_held("h")
+    if how == "kill":
+        dead = lww.kill_workers()
+        lww.wait_workers(2, without=dead)
+    proxy.release("h", "reset")
+    t.join(30)
+    assert result == ["ok"]
+    assert bucket.get("p/f.txt") == b"mine" and not bucket.exists("p/a.txt")
+
+
+def test_noreplace_that_nobody_can_judge(lww, proxy, bucket):
+    """What is there might be a copy of ours, which has another ETag on this server, or another's."""
+    proxy.add_rule("copy_conditions")
+    bucket.put("p/a.txt", b"mine")
+    proxy.hold("h", op=COPY, nth=1)
+    t, result = in_background(noreplace, lww.path / "a.txt", lww.path / "f.txt")
+    proxy.wait_held("h")
+    bucket.put("p/f.txt", b"them")
+    proxy.release("h", "reset")
+    t.join(30)
+    assert result == [5] and "outcome unknown" in lww.log()
+    assert bucket.get("p/f.txt") == b"them" and bucket.get("p/a.txt") == b"mine"
+
+
+def test_noreplace_where_the_condition_is_unknown(lww, proxy, bucket):
+    proxy.add_rule("answer", op=COPY, having={"if-none-match": "*"}, status=501)
+    for i in range(2):
+        bucket.put("p/a.txt", b"mine")
+        noreplace(lww.path / "a.txt", lww.path / f"f{i}.txt")
+        assert bucket.get(f"p/f{i}.txt") == b"mine" and not bucket.exists("p/a.txt")
+    assert proxy.counts()[COPY] == 3 and "no-copy-target-conditions" in lww.log()
+
+
+@pytest.mark.limit(120)
+def test_noreplace_between_mounts_has_one_winner(mount, proxy, bucket):
+    proxy.add_rule("copy_conditions")
+    mounts = [mount(via=proxy, env=PATIENT) for _ in range(2)]
+    outs = run_all([start(CLAIM, mounts[i % 2].path, 8) for i in range(4)], 100)
+    assert sorted(int(x) for out in outs for x in out.split()) == list(range(8))

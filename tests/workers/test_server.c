@@ -199,9 +199,9 @@ static void rewrite(const char *path, const char *from, const char *to)
 static void test_what_is_not_believed(void **state)
 {
     static const char *const ends[] = {
-        "found 1\nhabits 0\ncomplete 1\ndelete 1\nend\n", /* old */
-        "found 99999999999999999999\nhabits 0\ncomplete 1\ndelete 1\nend\n",
-        "found 18446744073709551615\nhabits 0\ncomplete 1\ndelete 1\nend\n", /* not yet */
+        "found 1\nhabits 0\ncomplete 1\ndelete 1\ncopy 1\nend\n", /* old */
+        "found 99999999999999999999\nhabits 0\ncomplete 1\ndelete 1\ncopy 1\nend\n",
+        "found 18446744073709551615\nhabits 0\ncomplete 1\ndelete 1\ncopy 1\nend\n", /* not yet */
         "",
         "found 1\nhabits 0\n",
         "x"};

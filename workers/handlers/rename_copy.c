@@ -4,20 +4,32 @@
  * the object has some of these, or the suffix stands for another type now, a HEAD comes first,
  * unless a request has just told all there is.
  *
+ * With RENAME_NOREPLACE it has the condition that nothing is there. A server that ignores it copies
+ * over what came since the LOOKUP; one that does not know it is sent the copy without. There are no
+ * write-ids: a refusal after an attempt that may have been made is looked into, and what is there
+ * is ours if it has the ETag of the source.
+ *
  * The copy gets the time of the rename as its ctime where all its metadata are known anyway, as the
  * LOOKUP before the rename has asked for them; else S3 copies them as they are. */
 #include "workers/handlers/rename_copy.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "s3/s3_error.h"
 #include "shm/shm_node.h"
 #include "workers/handlers/rename.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/copy.h"
 #include "workers/op/validity.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
 
 /* What is copied, from what to what. */
 struct copied {
@@ -42,13 +54,84 @@ static int copied_of(struct op *op, struct copied *c)
     return 0;
 }
 
+/* ---- RENAME_NOREPLACE ---- */
+
+static void noreplace_end(struct op *op, int error)
+{
+    struct s3_result res = {.error = error};
+
+    rename_copied(op, &res);
+}
+
+/* The object at the new name, after a copy that was refused and one before it whose result is not
+ * known. */
+static void noreplace_on_head(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    struct copied c;
+    int r = copied_of(op, &c);
+
+    op->s3 = NULL;
+    if (r == 0 && !res->error && strcmp(res->obj.etag, c.node.etag) == 0) {
+        rename_copied(op, res);
+        return;
+    }
+    if (r == 0 && !res->error && res->obj.size == c.node.size) {
+        log_err("outcome unknown key=\"%s\" from=\"%s\": it is not known whether this copy was "
+                "made, or what is there is another's: both names stay",
+                c.to, c.from);
+        r = -EIO;
+    }
+    if (r == 0)
+        r = !res->error ? -EEXIST : res->error == -ENOENT ? -ESTALE : res->error;
+    noreplace_end(op, r);
+}
+
+static void noreplace_on_copied(void *arg, const struct s3_result *res)
+{
+    struct op *op = arg;
+    char from[KEY_CAP], to[KEY_CAP];
+    int r;
+
+    op->s3 = NULL;
+    if (!res->error || res->http_status != 412) {
+        rename_copied(op, res);
+        return;
+    }
+    if (!res->may_have_acted && op->rec->progress.rename.copies == 1) {
+        noreplace_end(op, -EEXIST);
+        return;
+    }
+    r = rename_keys_of(op, false, from, to);
+    if (r == 0)
+        r = s3_head(op->w->s3, to, noreplace_on_head, op, &op->s3);
+    if (r < 0)
+        noreplace_end(op, r);
+}
+
+static bool is_noreplace(const struct op *op)
+{
+    return rename_args_of(op).flags & RENAME_NOREPLACE;
+}
+
+static void note_copy_sent(struct op *op)
+{
+    worker_lock(op->w);
+    op_progress(op)->rename.copies++;
+    worker_unlock(op->w);
+}
+
+/* ---- the copy ---- */
+
 /* `meta` NULL: all of it is copied as it is, with the headers `kept`. */
 static int send_copy(struct op *op, const struct copied *c, const struct meta_out *meta,
-                     const char *type, const struct s3_pairs *kept, s3_done_fn *done)
+                     const char *type, const struct s3_pairs *kept)
 {
+    bool absent = is_noreplace(op) && c->node.size <= op->w->conf->upload.copy_limit;
     struct s3_copy copy = {.from_key = c->from,
                            .to_key = c->to,
                            .if_source_match = *c->node.etag ? c->node.etag : NULL,
+                           .if_none_match = absent ? "*" : NULL,
                            .replace_meta = meta != NULL,
                            .content_type = type,
                            .kept = kept};
@@ -57,18 +140,20 @@ static int send_copy(struct op *op, const struct copied *c, const struct meta_ou
         copy.meta = meta->pair;
         copy.n_meta = meta->n;
     }
-    return copy_object(op->w, &copy, c->node.size, done, op, &op->s3);
+    if (absent)
+        note_copy_sent(op);
+    return copy_object(op->w, &copy, c->node.size, absent ? noreplace_on_copied : rename_copied, op,
+                       &op->s3);
 }
 
-static int copy_of_object(struct op *op, const struct copied *c, const struct s3_object *obj,
-                          s3_done_fn *done)
+static int copy_of_object(struct op *op, const struct copied *c, const struct s3_object *obj)
 {
     struct meta_out meta = {0};
 
     meta_write_ctime(&meta, c->wall_ns);
     if (meta_keep(&meta, obj, META_KEEP_ALL) > obj->kept_lost)
-        return send_copy(op, c, NULL, NULL, &obj->kept, done); /* no room for another pair */
-    return send_copy(op, c, &meta, obj->own_type ? obj->content_type : NULL, &meta.kept, done);
+        return send_copy(op, c, NULL, NULL, &obj->kept); /* no room for another pair */
+    return send_copy(op, c, &meta, obj->own_type ? obj->content_type : NULL, &meta.kept);
 }
 
 static void rename_copy_on_head(void *arg, const struct s3_result *res)
@@ -87,7 +172,7 @@ static void rename_copy_on_head(void *arg, const struct s3_result *res)
     if (r == 0 && *c.node.etag && strcmp(c.node.etag, res->obj.etag) != 0)
         r = -ESTALE;
     if (r == 0)
-        r = copy_of_object(op, &c, &res->obj, rename_copied);
+        r = copy_of_object(op, &c, &res->obj);
     if (r < 0) {
         failed.error = r;
         rename_copied(op, &failed);
@@ -102,7 +187,7 @@ static int copy_of_node(struct op *op, const struct copied *c)
 
     n.ctime_ns = c->wall_ns;
     meta_write(&meta, &n);
-    return send_copy(op, c, &meta, NULL, NULL, rename_copied);
+    return send_copy(op, c, &meta, NULL, NULL);
 }
 
 int rename_copy(struct op *op)
@@ -115,11 +200,11 @@ int rename_copy(struct op *op)
         return r;
     flags = c.node.flags;
     if (op->w->conf->metadata != CONF_METADATA_FULL)
-        return send_copy(op, &c, NULL, NULL, NULL, rename_copied);
+        return send_copy(op, &c, NULL, NULL, NULL);
     if (shm_node_is_plain(&c.node) &&
         validity_holds(c.node.checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return copy_of_node(op, &c);
     if (c.same_type && (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META)
-        return send_copy(op, &c, NULL, NULL, NULL, rename_copied);
+        return send_copy(op, &c, NULL, NULL, NULL);
     return s3_head(op->w->s3, c.from, rename_copy_on_head, op, &op->s3);
 }
