@@ -43,7 +43,10 @@ probe at the start decides, except on AWS.
 | Backblaze B2 | the region's endpoint and its region | no: conditions of PUT are answered 501 |
 
 * **AWS**: give the bucket's own region. A bucket's policy may demand conditions on writes (`s3:if-match`,
-  `s3:if-none-match`): then requests without one are refused, also those of lww.
+  `s3:if-none-match`): then requests without one are refused, also those of lww. With cas a file is renamed by a
+  copy and a DELETE, not in directory buckets (`…--x-s3`), where conditions of copies are not documented.
+* **Copies**: `copy` among the conditions means that the target of a copy has them. Of the servers above, versitygw,
+  MinIO and moto ignore them.
 * **R2**: conditions on the target of a copy go by a header of its own, which is not sent: a change of mode or
   time may overwrite what is written in the same moment.
 * **GCS**: what it answers to If-Match on PUT is not documented. If that is a refusal, lww goes on without
