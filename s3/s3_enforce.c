@@ -80,12 +80,20 @@ static void enforce_change(struct s3_req *req)
         req->put.conditional = true;
 }
 
+/* A copy with a condition on its target gets the header with each attempt. A second one beside it
+ * would widen the condition: either would do. */
+static bool copy_has_own(const struct s3_req *req)
+{
+    return req->op->kind == S3_OP_COPY && !req->copy.no_target &&
+           (req->copy.if_match || req->copy.absent);
+}
+
 bool s3_enforce_is_blind(const struct s3_req *req)
 {
     enum s3_op_kind op = req->op->kind;
 
     return (op == S3_OP_PUT || op == S3_OP_COPY || op == S3_OP_DELETE || op == S3_OP_COMPLETE) &&
-           !s3_headers_has(&req->headers, "if-match") &&
+           !copy_has_own(req) && !s3_headers_has(&req->headers, "if-match") &&
            !s3_headers_has(&req->headers, "if-none-match");
 }
 

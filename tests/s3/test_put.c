@@ -573,6 +573,43 @@ static void test_copy(void **state)
     fixture_end(&f);
 }
 
+/* A refusal ends it: no HEAD of the source, nothing is sent without a condition; and a bucket that
+ * wants conditions gets those of the caller alone. */
+static void test_strict_copy(void **state)
+{
+    static const char unknown[] = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n"
+                                  "Connection: close\r\n\r\n";
+    struct s3_copy c = {.from_key = "from",
+                        .to_key = "to",
+                        .if_source_match = "\"s\"",
+                        .if_none_match = "*",
+                        .strict = true};
+    uint32_t habits = S3_HABIT_WANTS_CONDITIONS | S3_HABIT_NO_COPY_TARGET | S3_HABIT_NO_COPY_SOURCE;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = REFUSED_412, .end = SERVER_CLOSE},
+                             {.text = unknown, .end = SERVER_CLOSE},
+                             {.text = COPY_OK, .end = SERVER_CLOSE}));
+    f.conf.habits = &habits;
+    fixture_client(&f);
+    copy(&f, &c);
+    failed(&f, ESTALE, 1, false);
+    assert_int_equal(f.call.res.http_status, 412);
+    assert_string_equal(server_header(f.server, 0, "if-none-match"), "*");
+    assert_string_equal(server_header(f.server, 0, "x-amz-copy-source-if-match"), "\"s\"");
+    copy(&f, &c);
+    assert_int_equal(f.call.res.attempts, 1);
+    assert_true(f.call.res.error && f.call.res.http_status == 501);
+    c.if_none_match = NULL;
+    c.if_match = "\"t\"";
+    copy(&f, &c);
+    succeeded(&f, 1, false);
+    assert_string_equal(server_header(f.server, 2, "if-match"), "\"t\"");
+    assert_string_equal(server_header(f.server, 2, "if-none-match"), "");
+    fixture_end(&f);
+}
+
 /* ---- the gate ---- */
 
 #define RACERS 4
@@ -693,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_checksum_refused),
         cmocka_unit_test(test_success_too_early),
         cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_strict_copy),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_gate_left),
     };
