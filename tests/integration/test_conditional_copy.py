@@ -7,10 +7,13 @@ import os
 
 import pytest
 
-from harness import probed, util
-from test_cas import (CAS, PATIENT, in_background, process, run_all, start)     # noqa: F401
+from harness import probed
+from harness.killer import Killer
+from test_cas import (CAS, FOREVER, PATIENT, end_kills, in_background, process, run_all, start)     # noqa: F401
 from test_rename_cas import *       # noqa: F401, F403
-from test_rename_cas import CLAIM, LATE, noreplace
+from test_rename_cas import CLAIM, LATE, SAVE, noreplace
+
+del s3server            # noqa: F821   one server is enough: the conditions are the proxy's
 
 COPY = "CopyObject"
 
@@ -120,6 +123,31 @@ def test_a_source_that_changes_before_the_copy(cas, proxy, bucket, process, gone
     m.check()
 
 
+def test_a_reader_of_what_is_replaced_keeps_it(cas, bucket):         # noqa: F811
+    m = cas()
+    old, new = os.urandom(400_000), os.urandom(300_000)
+    bucket.put("p/f.bin", old)
+    bucket.put("p/tmp.bin", new)
+    with open(m.path / "f.bin", "rb", buffering=0) as f:
+        head = f.read(10)
+        os.rename(m.path / "tmp.bin", m.path / "f.bin")
+        assert head + b"".join(iter(lambda: f.read(100_000), b"")) == old
+    assert (m.path / "f.bin").read_bytes() == new == bucket.get("p/f.bin")
+    m.check()
+
+
+def test_above_the_limit_of_a_copy(cas, proxy, bucket):         # noqa: F811
+    m = cas(env={"STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"})
+    data = os.urandom(1 << 20)
+    bucket.put("p/a.bin", data * 6)
+    bucket.put("p/b.bin", data * 5)
+    os.rename(m.path / "a.bin", m.path / "c.bin")
+    assert COPY not in proxy.counts()
+    os.rename(m.path / "b.bin", m.path / "d.bin")
+    assert proxy.counts()[COPY] == 1
+    assert bucket.get("p/c.bin") == data * 6 and bucket.get("p/d.bin") == data * 5
+
+
 # -- answers that are lost, errors
 
 
@@ -183,6 +211,22 @@ def test_noreplace_by_killed_workers(cas, proxy, bucket, process, op, when):    
     assert bucket.head("p/f.txt")["Metadata"]["color"] == "red"
     m.check()
     assert m.status()["tables"]["sessions"] == 0
+
+
+@pytest.mark.limit(240)
+@pytest.mark.repeats
+def test_no_increment_is_lost_while_workers_are_killed(cas, proxy, bucket):        # noqa: F811
+    """Many renamers onto one name, on two mounts, whose workers die at random."""
+    mounts = [cas(env=PATIENT) for _ in range(2)]
+    bucket.put("p/c.json", b'{"count": 0}')
+    killers = [Killer(m, FOREVER, seed=i, low=0.05, high=0.2) for i, m in enumerate(mounts)]
+    for k in killers:
+        k.start()
+    run_all([start(SAVE, mounts[i % 2].path / "c.json", 10) for i in range(4)], 200)
+    end_kills(killers)
+    assert bucket.get("p/c.json") == b'{"count": 40}'
+    assert list(bucket.list("p/")) == ["p/c.json"]
+    assert proxy.counts()[COPY] >= 40
 
 
 # -- servers that do it otherwise
