@@ -117,7 +117,7 @@ void fdstore_keep(struct fdstore *s, struct loop *loop, const struct fdstore_to 
 
 bool fdstore_is_whole(const struct fdstore *s)
 {
-    return s->record.rec && s->sent > s->n;
+    return s->record.rec && s->sent > s->n && (!s->to.there || s->to.there(s->to.ctx));
 }
 
 bool fdstore_is_coming(const struct fdstore *s)

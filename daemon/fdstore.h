@@ -27,6 +27,7 @@ struct fdstore_to {
     int (*put)(void *ctx, int fd, int number);
     /* It is to let go the record, and these. May wait some seconds. */
     void (*drop)(void *ctx, const int *number, unsigned n);
+    bool (*there)(void *ctx); /* whether it has what it was sent; NULL: always */
     void *ctx;
 };
 

@@ -218,6 +218,13 @@ static int holder_put(void *ctx, int fd, int number)
     return sent(hold_send_kept(h->sock, fd, number == FDSTORE_IS_RECORD ? HOLD_RECORD : number));
 }
 
+static bool holder_is_there(void *ctx)
+{
+    const struct holder *h = ctx;
+
+    return h->state == HOLDER_READY;
+}
+
 static void drop_all(void *ctx, const int *number, unsigned n)
 {
     (void)number; /* all */
@@ -227,8 +234,12 @@ static void drop_all(void *ctx, const int *number, unsigned n)
 
 struct fdstore_to holder_to(struct holder *h)
 {
-    return (struct fdstore_to){
-        .whom = "the holder", .begin = holder_begin, .put = holder_put, .drop = drop_all, .ctx = h};
+    return (struct fdstore_to){.whom = "the holder",
+                               .begin = holder_begin,
+                               .put = holder_put,
+                               .drop = drop_all,
+                               .there = holder_is_there,
+                               .ctx = h};
 }
 
 void holder_drop(struct holder *h)

@@ -36,7 +36,7 @@ static void on_leave_timer(struct loop_timer *t)
         leave_refuse(sup, "error the daemon is still starting, or being restarted\n");
     } else {
         leave_refuse(sup, "error nobody keeps what is open for the next daemon: see "
-                          "daemon.fdstore, and the log\n");
+                          "daemon.fdstore, daemon.holder, and the log\n");
     }
 }
 

@@ -267,6 +267,22 @@ def test_deadline(mount, impatient, program):
     m.stop()
 
 
+def test_leave(held, holder, bucket, program):
+    """stateproxyctl leave: as a death, without one. Not while the holder is away."""
+    m = held(CAS)
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    assert program("f.write(b'a')") == "1"
+    assert m.ctl("leave").out == "left to the next daemon\n" and m.wait_exit() == 0
+    again(m, holder)
+    assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
+    assert bucket.get(m.key("f")) == b"ab"
+    holder.stop()
+    util.wait_until(lambda: "without the holder" in m.log(), what="the loss of the holder")
+    done = m.ctl("leave", check=False)
+    assert done.code == 1 and "daemon.holder" in done.err
+    m.stop()
+
+
 @pytest.mark.parametrize("how", [Holder.kill, Holder.stop], ids=["killed", "stopped"])
 def test_the_holder_ends_and_comes_again(held, holder, bucket, program, how):
     m = held()
