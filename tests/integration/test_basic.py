@@ -749,3 +749,18 @@ def test_check_is_clean_after_use(m, put):
     for i in range(20):
         (m.path / f"new{i}.txt").write_bytes(b"x" * i)
     m.check()
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"])
+def test_a_name_that_no_key_can_have_is_refused_at_once(mount, variant):
+    """Not only at the close, when its content is to be published."""
+    m = mount(variant=variant)
+    name = os.fsencode(m.path) + b"/not\xff\xfeUTF-8"
+    (m.path / "f").write_bytes(b"1")
+    for flags in (os.O_CREAT | os.O_WRONLY, os.O_CREAT | os.O_EXCL | os.O_RDWR, os.O_CREAT | os.O_TRUNC | os.O_WRONLY):
+        with pytest.raises(OSError, match=r"\[Errno 22\]"):
+            os.open(name, flags)
+    for call in (os.mkdir, os.mkfifo, lambda n: os.symlink("f", n), lambda n: os.rename(m.path / "f", n)):
+        with pytest.raises(OSError, match=r"\[Errno 22\]"):
+            call(name)
+    assert not os.path.exists(name) and os.listdir(m.path) == ["f"]

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "s3/s3_url.h"
 #include "workers/attr/node_attr.h"
 #include "workers/op/key.h"
 #include "workers/write/session_end.h"
@@ -27,7 +28,8 @@ int create_check(struct op *op)
     r = dir == SHM_NIL ? -ESTALE
                        : key_of_name(op->w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
     worker_unlock(op->w);
-    return r;
+    /* A name that is no key (not UTF-8) is refused now, not when its content is to be published. */
+    return r < 0 ? r : s3_url_check_key(key);
 }
 
 int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_session)
