@@ -81,8 +81,8 @@ def test_stat_of_a_missing_name(row):
         with pytest.raises(FileNotFoundError):
             os.stat(row.m.path / name)
 
-    row.measure(lambda: missing("nothing"), 2, 1)
-    row.measure(lambda: missing("nothing.bin"), 2, 2)   # a name that looks like a file is asked for as one first
+    row.measure(lambda: missing("nothing"), 2, 2)       # it is asked for as a file first, whose attributes
+    row.measure(lambda: missing("nothing.bin"), 2, 2)   # only that request tells
 
 
 def test_walking_into_a_directory(row, bucket):

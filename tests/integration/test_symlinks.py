@@ -172,11 +172,39 @@ def test_cold_open_through_a_name_without_an_extension(mount, bucket, proxy, cou
     assert os.readlink(m.path / "l") == "f"
 
 
-def test_after_a_first_look_it_is_known(mount, bucket):
+def test_the_first_look_tells(mount, bucket):
+    """Also of a name that may as well be a directory's, which is asked for with a LIST first."""
     m = mount()
     put_link(bucket, m, "l", "f")
-    os.lstat(m.path / "l")              # a LIST, which does not tell
+    assert stat.S_ISLNK(os.lstat(m.path / "l").st_mode)
     assert os.readlink(m.path / "l") == "f"
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"])
+@pytest.mark.parametrize("name", ["current", "current.d"])
+@pytest.mark.parametrize("before", ["nothing", "listed", "open_ttl"])
+def test_through_a_link_to_a_directory_that_this_mount_has_not_met(mount, bucket, variant, name, before):
+    """Whatever comes first: the path leads on, and nothing says that the link is no directory."""
+    calls = {
+        "open": lambda link: (link / "f.txt").read_bytes() == b"content",
+        "stat": lambda link: os.stat(link / "f.txt").st_size == 7,
+        "exists": lambda link: os.path.exists(link / "f.txt"),
+        "listdir": lambda link: os.listdir(link) == ["f.txt"],
+        "chdir": lambda link: util.run(["sh", "-c", 'cd "$1" && cat f.txt', "-", link]).out == "content",
+        "create": lambda link: (link / "new").write_bytes(b"1") == 1,
+        "rename": lambda link: os.rename(link / "f.txt", link / "g.txt") is None,
+        "unlink": lambda link: os.unlink(link / "f.txt") is None,
+        "isdir": lambda link: before != "nothing" or os.path.isdir(link)}
+    m = mount(variant=variant, env={"STATEPROXY_DIRECTORIES_TTL": "60s",
+                                    **({"STATEPROXY_CACHE_OPEN_TTL": "60s"} if before == "open_ttl" else {})})
+    for call in calls:
+        bucket.put(m.key(f"{call}/v1/f.txt"), b"content")
+        put_link(bucket, m, f"{call}/{name}", "v1")
+    for call, works in calls.items():
+        if before != "nothing":
+            assert sorted(os.listdir(m.path / call)) == [name, "v1"]
+        assert works(m.path / call / name), call
+    assert bucket.get(m.key("create/v1/new")) == b"1"
 
 
 def test_written_through_a_link_that_was_only_listed(mount, bucket):

@@ -50,8 +50,8 @@ void lookup_see(struct op *op, struct lookup_asked *a)
     a->seen |= a->wanted | LOOKUP_INTENT;
 }
 
-/* True if `what` is known already; otherwise lookup_see will find it out. */
-static bool sees(struct lookup_asked *a, enum lookup_sight what)
+/* True if `what` (enum lookup_sight) is known already; otherwise lookup_see will find it out. */
+static bool sees(struct lookup_asked *a, unsigned what)
 {
     a->wanted |= what;
     return (a->seen & what) == what;
@@ -177,6 +177,17 @@ static bool may_be_folder(const struct worker *w, const struct shm_node *n)
     return n->size == 0 && meta_may_be_typed(w, n) && folders_were_seen(w, SHM_FOLDERS_BARE);
 }
 
+/* Under shm->meta. LOOKUP_NODE, or LOOKUP_SEE; LOOKUP_ASK if only a listing has told of the node,
+ * and it has to be a link, as a directory is wanted, or the path leads on behind it. */
+static int unless_link(struct worker *w, struct lookup_asked *a, const struct shm_node *n)
+{
+    if (!meta_may_be_typed(w, n))
+        return LOOKUP_NODE;
+    if (!sees(a, LOOKUP_INTENT | LOOKUP_PASSES))
+        return LOOKUP_SEE;
+    return a->passes || a->intent.kind == INTENT_DIR ? LOOKUP_ASK : LOOKUP_NODE;
+}
+
 /* Under shm->meta. LOOKUP_NODE if the thread wants attributes and its own listing has returned
  * them; else LOOKUP_SEE or LOOKUP_ASK. */
 static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
@@ -191,7 +202,7 @@ static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
         return LOOKUP_ASK;
     switch (shm_lister_looks(w->shm, op->caller.pid, dir, a->lists, now, ttl)) {
     case SHM_LISTER_YES:
-        return LOOKUP_NODE;
+        return unless_link(w, a, n);
     case SHM_LISTER_IF_OPEN:
         a->dir_ino = d->ino;
         return sees(a, LOOKUP_LISTS) ? LOOKUP_ASK : LOOKUP_SEE;
@@ -210,8 +221,9 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
     const struct conf *c = w->conf;
     int r;
 
-    if (is_within(n, c->cache.open_ttl_ns, now))
-        return LOOKUP_NODE;
+    r = is_within(n, c->cache.open_ttl_ns, now) ? unless_link(w, a, n) : LOOKUP_ASK;
+    if (r != LOOKUP_ASK)
+        return r;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
     r = look_listed(op, a, dir, n, now);
@@ -274,6 +286,8 @@ static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *
 
     if (a->intent.kind == INTENT_DIR)
         return RESOLVE_NO_DATA;
+    if (node == SHM_NIL && a->intent.kind == INTENT_STAT && !a->passes)
+        return RESOLVE_STAT; /* its attributes matter, and no listing has those of a file */
     if (node == SHM_NIL)
         return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;
     if (shm_node_at(w->shm, node)->flags & SHM_NODE_DIR)

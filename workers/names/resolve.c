@@ -1,12 +1,13 @@
 /* The lookup plan: which requests show what a name is, and in which order.
  *
  *   looks like a file, or was one    GET of its first bytes; if there is no such key: LIST of
- *                                    "name/", one key
- *                                    (if no bytes are needed: HEAD)
+ *                                    "name/", one key; without an extension that of "name", which
+ *                                    shows a folder's suffix (if no bytes are needed: HEAD)
  *   anything else                    LIST of "name" up to the next slash: "name" itself is a
  *                                    file, "name/" a directory. If the page ends before "name/"
- *                                    could come: LIST of "name/", one key. If it is an empty
- *                                    file: HEAD, since it may be a FIFO, a socket or a device
+ *                                    could come: LIST of "name/", one key. If it is a file: GET or
+ *                                    HEAD, as above, since a listing tells neither its mode and
+ *                                    times, nor whether it is a link, a FIFO, a socket or a device
  *
  * A folder may be kept in other forms (workers/objmeta/folder.h). An empty object "name" may be
  * one: after a LIST the HEAD tells; if GET or HEAD came first, LIST of "name/" follows, since a
@@ -14,7 +15,8 @@
  * of "name" usually shows it; if not, a HEAD asks for it, but only on mounts that have seen one.
  *
  * GET first is right if the file is read next: open, read and close of a small file cost only this
- * one request. A LIST covers files, directories and nothing alike, but brings no data. (What
+ * one request. A LIST covers files, directories and nothing alike, but brings neither data nor
+ * metadata. (What
  * lookups in the same directory have found would be a better guess than the form of the name:
  * resolve_ask() is the place for it.)
  *
@@ -44,6 +46,7 @@ struct resolve {
     struct s3_req *req;
     struct resolve_result res;
     struct s3_object obj;
+    enum resolve_how how;
     bool file, dir; /* seen in a listing */
     bool passed;    /* the page has a key that sorts at "name/" or after it */
     bool listed;    /* a listing has shown whether there is "name/" */
@@ -103,13 +106,20 @@ static int on_below_entry(void *arg, const struct s3_list_entry *entry)
 }
 
 static int ask_head(struct resolve *r);
+static int ask_get(struct resolve *r, const char *etag);
 static int ask_suffix(struct resolve *r);
 
-/* An empty file may be a folder, a FIFO, a socket or a device: only its metadata tell. */
-static bool may_be_special(const struct resolve *r)
+/* Only its metadata tell what a file is: its mode and times, whether it is a link, and, of an empty
+ * one, whether it is a folder, a FIFO, a socket or a device. */
+static bool lacks_metadata(const struct resolve *r)
 {
-    return r->file && !r->dir && !r->bare && r->obj.size == 0 &&
-           r->w->conf->metadata == CONF_METADATA_FULL;
+    return r->file && !r->dir && !r->bare && r->w->conf->metadata == CONF_METADATA_FULL;
+}
+
+/* 0 or -errno. The bytes come with it if they are wanted: the OPEN that follows need not ask. */
+static int ask_metadata(struct resolve *r)
+{
+    return r->how == RESOLVE_GUESS && r->obj.size > 0 ? ask_get(r, NULL) : ask_head(r);
 }
 
 /* The name belongs to the folder before its suffix, and is not shown itself. */
@@ -139,7 +149,7 @@ static void note_folders(struct resolve *r)
 static void conclude(struct resolve *r)
 {
     note_folders(r);
-    if (may_be_special(r) && ask_head(r) == 0)
+    if (lacks_metadata(r) && ask_metadata(r) == 0)
         return;
     if (may_have_suffix(r) && ask_suffix(r) == 0)
         return;
@@ -240,6 +250,16 @@ static int ask_name(struct resolve *r)
 
 /* ---- GET ---- */
 
+/* True for a name with an extension: a dot that is neither its first nor its last character. */
+static bool looks_like_file(const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    const char *name = slash ? slash + 1 : key;
+    const char *dot = strrchr(name, '.');
+
+    return dot && dot > name && dot[1];
+}
+
 /* Memory for the data is allocated only now: hundreds of requests may wait for a connection. */
 static int on_get_head(void *arg, const struct s3_object *obj)
 {
@@ -306,7 +326,8 @@ static void on_get(void *arg, const struct s3_result *s3)
     /* EISDIR: some servers on top of a file system return it for a directory. */
     if (s3->error == -ENOENT || s3->error == -EISDIR) {
         r->file = false;
-        ask_below(r);
+        if (r->listed || looks_like_file(r->key) || ask_name(r) < 0)
+            ask_below(r);
     } else if (s3_is_archived(s3->code) && ask_head(r) == 0) {
         return; /* it can be removed, renamed and replaced all the same */
     } else if (s3->error) {
@@ -366,16 +387,6 @@ static int ask_suffix(struct resolve *r)
 
 /* ---- the plan ---- */
 
-/* True for a name with an extension: a dot that is neither its first nor its last character. */
-static bool looks_like_file(const char *key)
-{
-    const char *slash = strrchr(key, '/');
-    const char *name = slash ? slash + 1 : key;
-    const char *dot = strrchr(name, '.');
-
-    return dot && dot > name && dot[1];
-}
-
 static int resolve_ask(struct resolve *r, enum resolve_how how, const char *etag)
 {
     bool guess = how == RESOLVE_GUESS || how == RESOLVE_GUESS_STAT;
@@ -400,6 +411,7 @@ int resolve_start(struct worker *w, const char *key, enum resolve_how how, const
     r->w = w;
     r->done = done;
     r->arg = arg;
+    r->how = how;
     r->key_len = len;
     memcpy(r->key, key, len + 1);
     e = resolve_ask(r, how, etag);

@@ -29,7 +29,7 @@ enum resolve_how {
     RESOLVE_GUESS,      /* by the form of the name: see resolve.c */
     RESOLVE_AS_FILE,    /* it was a file: GET first, LIST only if it is gone */
     RESOLVE_NO_DATA,    /* only its kind, no bytes of it: LIST */
-    RESOLVE_STAT,       /* it was a file, and no bytes of it are needed: HEAD first */
+    RESOLVE_STAT,       /* as a file's, its attributes matter, no bytes: HEAD first */
     RESOLVE_GUESS_STAT, /* by the form of the name: HEAD, or LIST */
 };
 
