@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -18,7 +19,10 @@
 #include "shm/shm_session.h"
 #include "shm/shm_upload.h"
 
-#define REAL_KILLS 8 /* of an operation that is not killed for real everywhere */
+/* Deaths for real, of an operation that is not killed for real everywhere. The way to each is
+ * stepped anew: eight take four times as long as all the states (STATEPROXY_TEST_FULL=1). */
+#define REAL_KILLS 2
+#define REAL_KILLS_FULL 8
 #define STEPS_MAX 200000
 
 /* Small, so that it can be copied and compared thousands of times. */
@@ -139,7 +143,7 @@ static void copy_unsaved(struct shm *shm, uint8_t *to, const uint8_t *from)
 /* Offset of the first byte in which the tables differ from the state, 0 if there is none. */
 static size_t first_difference(const struct state *s, struct shm *shm)
 {
-    static struct state now;
+    static struct state now; /* kept: all segments here are of one size, and its pages are costly */
     const struct crash_op any = {0};
     struct range r[RANGES];
     size_t found = 0;
@@ -156,7 +160,6 @@ static size_t first_difference(const struct state *s, struct shm *shm)
             at++;
         found = at;
     }
-    state_free(&now);
     return found;
 }
 
@@ -365,6 +368,11 @@ static cpu_set_t pin(void)
     return all;
 }
 
+static unsigned real_kills(void)
+{
+    return getenv("STATEPROXY_TEST_FULL") ? REAL_KILLS_FULL : REAL_KILLS;
+}
+
 void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed, struct crash_count *ret)
 {
     cpu_set_t cpus = pin();
@@ -375,9 +383,9 @@ void crash_at_each_instruction(const struct crash_op *op, uint64_t *seed, struct
     trial_init(&t, op);
     step_through(&t, ret);
     if (fx_under_asan())
-        kills = REAL_KILLS / 4; /* its code is four times as long */
+        kills = 0; /* its code is four times as long, and its locks are the same */
     else
-        kills = op->every_kill ? ret->instructions : REAL_KILLS;
+        kills = op->every_kill ? ret->instructions : real_kills();
     for (unsigned i = 0; i < kills; i++) {
         unsigned part = ret->instructions / kills;
 
@@ -423,7 +431,7 @@ void crash_at_random(const struct crash_op *op, uint64_t *seed, struct crash_cou
 
     *ret = (struct crash_count){0};
     trial_init(&t, op);
-    for (; ret->kills < REAL_KILLS; ret->kills++) {
+    for (; ret->kills < REAL_KILLS_FULL; ret->kills++) {
         const struct timespec pause = {.tv_nsec = fx_below(seed, 200000)};
         pid_t pid = fork();
         int status;

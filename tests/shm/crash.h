@@ -6,7 +6,8 @@
  * segment, gives the copy exactly that state, and dies by SIGKILL: the same as a death at that
  * instruction, without stepping to it anew. Between two such instructions there is nothing that
  * could differ. Some deaths (all of them, for short operations) are done for real as well: those
- * cover what the lock keeps outside of the segment.
+ * cover what the lock keeps outside of the segment. STATEPROXY_TEST_FULL=1: more of these; with
+ * AddressSanitizer none, since its locks are the same.
  *
  * After each death the lock is taken, the tables are checked, they must be as before or as after
  * the operation, and the operation is run again to its end. */

@@ -953,7 +953,7 @@ static void test_crash(void **state)
                       "valgrind): deaths at random times only.\n"
                       "*** What this test is for is not tested in this run.\n");
     if (fx_under_asan())
-        print_message("*** AddressSanitizer: all states, but few deaths for real. "
+        print_message("*** AddressSanitizer: all states, but no death for real. "
                       "Run it without as well.\n");
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
         struct crash_count n;
