@@ -304,7 +304,7 @@ run_pytest() {
     # shellcheck disable=SC2086 # a list of options
     env "$mark" TMPDIR="$work" STATEPROXY_BIN_DIR="$PWD/build/$kind" \
         STATEPROXY_S3SERVER="$server" STATEPROXY_MINIO="$minio" \
-        STATEPROXY_NO_SKIP=1 PYTHONDONTWRITEBYTECODE=1 "${settings[@]}" \
+        STATEPROXY_NO_SKIP=1 "${settings[@]}" \
         .venv/bin/python -m pytest --color=no --session-timeout=2400 \
         --durations=30 --junitxml="$xml" "$@" \
         ${STATEPROXY_PYTEST_ARGS:-} tests/integration >"$log" 2>&1 || status=$?
@@ -354,7 +354,6 @@ stage_servers() {
     rm -f "$xml"
     timeout --foreground -k 10 400 env "$mark" TMPDIR="$work" \
         STATEPROXY_BIN_DIR="$PWD/build/gcc" STATEPROXY_NO_SKIP=1 \
-        PYTHONDONTWRITEBYTECODE=1 \
         PYTEST_ADDOPTS="--color=no --junitxml='$xml'" \
         tools/test-servers.sh "${SERVERS[@]}" >"$log" 2>&1 || status=$?
     count_junit servers "$xml" "$log" "$status"
@@ -372,7 +371,7 @@ stage_packages() {
     rm -f "$xml"
     timeout --foreground -k 10 900 env "$mark" TMPDIR="$work" \
         STATEPROXY_BIN_DIR="$PWD/build/gcc" STATEPROXY_S3SERVER="$server" \
-        PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -m pytest --color=no --durations=10 \
+        .venv/bin/python -m pytest --color=no --durations=10 \
         -c tests/packaging/pytest.ini --junitxml="$xml" tests/packaging \
         >"$log" 2>&1 || status=$?
     count_junit packages "$xml" "$log" "$status"

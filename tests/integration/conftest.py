@@ -42,6 +42,7 @@ What is inherited from whoever starts the tests (signals, umask, language, limit
 harness/surroundings.py.
 """
 
+import gc
 import itertools
 import os
 import pathlib
@@ -102,6 +103,10 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [x for x in items if x in kept]
     for item in items:
         item.add_marker(pytest.mark.timeout(limit_of(item) + 30, method="signal"))
+
+
+def pytest_collection_finish():
+    gc.freeze()             # what was read stays: there is no need to look at it again and again
 
 
 @pytest.hookimpl(hookwrapper=True)

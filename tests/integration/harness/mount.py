@@ -244,13 +244,17 @@ class Mount:
         entry = util.mount_entry(self.path)
         if entry and entry[1].startswith("fuse"):
             util.abort_fuse(entry[0])
-        for _ in range(3):                  # a killed worker's replacement may have been on its way
-            for pid in self.processes():
-                util.kill(pid)
+        if not self.stopped or self.processes():
+            for _ in range(3):              # a killed worker's replacement may have been on its way
+                for pid in self.processes():
+                    util.kill(pid)
+            if self.proc:
+                self.proc.wait()
+            util.unmount(self.path)
+            util.wait_until(lambda: not self.processes(), 20, "the end of killed processes")
         if self.proc:
             self.proc.wait()
         util.unmount(self.path)
-        util.wait_until(lambda: not self.processes(), 20, "the end of killed processes")
         self.guard.gone(self.path)
         shutil.rmtree(self.dir, ignore_errors=True)
         if self.group:

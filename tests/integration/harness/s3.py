@@ -1,5 +1,6 @@
 """A plain S3 client for looking at what the daemon did, beside the daemon: boto3, by raw key."""
 
+import functools
 import shutil
 
 import boto3
@@ -10,7 +11,9 @@ from . import ACCESS, REGION, SECRET
 from .raw_s3 import Raw
 
 
+@functools.lru_cache(maxsize=8)
 def client(endpoint, access=ACCESS, secret=SECRET, attempts=1, timeout=30):
+    """Kept: making one takes boto3 longer than most of what tests ask of it. Threads may share it."""
     config = botocore.config.Config(
         signature_version="s3v4", s3={"addressing_style": "path"},
         retries={"total_max_attempts": attempts, "mode": "standard"},
