@@ -378,10 +378,13 @@ stage_packages() {
     check_left packages
 }
 
+# Every test is built from the archive. Those are run that read its files: the others are
+# the very programs that the stage unit-gcc runs.
 stage_distcheck() {
     local log=$REPORT/distcheck.log
+    local tests='tests/conf/test_conf_print tests/s3/test_sigv4 $(dist_check_SCRIPTS)'
     build gcc distcheck || return 0
-    if VERBOSE=1 "${MAKE[@]}" -C build/gcc distcheck >"$log" 2>&1; then
+    if VERBOSE=1 "${MAKE[@]}" -C build/gcc distcheck "TESTS=$tests" >"$log" 2>&1; then
         good 1
     else
         show "$log" 100
