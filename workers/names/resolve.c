@@ -10,14 +10,15 @@
  *                                    times, nor whether it is a link, a FIFO, a socket or a device
  *
  * A folder may be kept in other forms (workers/objmeta/folder.h). An empty object "name" may be
- * one: after a LIST the HEAD tells; if GET or HEAD came first, LIST of "name/" follows, since a
- * marker there counts more. "name_$folder$" is one if there is neither "name" nor "name/": the LIST
- * of "name" usually shows it; if not, a HEAD asks for it, but only on mounts that have seen one.
+ * one: after a LIST the HEAD tells; if GET or HEAD came first, LIST of "name" follows, since a
+ * marker "name/" counts more. "name_$folder$" is one if there is neither "name" nor "name/": the
+ * LIST of "name" usually shows it; if not, a HEAD asks for it, but only on mounts that have seen
+ * one.
  *
  * GET first is right if the file is read next: open, read and close of a small file cost only this
  * one request. A LIST covers files, directories and nothing alike, but brings neither data nor
- * metadata. (What
- * lookups in the same directory have found would be a better guess than the form of the name:
+ * metadata. (What lookups in the same directory have found would be a better guess than the form of
+ * the name:
  * resolve_ask() is the place for it.)
  *
  * op_lookup.c and op_open.c know what needs no request. resolve_intern.c applies a reply to the
@@ -308,7 +309,7 @@ static void resolve_got(struct resolve *r, const struct s3_result *s3)
             folders_seen(r->w, SHM_FOLDERS_BARE);
         if (r->listed)
             conclude(r);
-        else
+        else if (!folder || ask_name(r) < 0) /* (it may have the other form as well) */
             ask_below(r);
         return;
     }
