@@ -452,7 +452,8 @@ static int copy_state(struct s3_req *req, const struct s3_copy *copy)
     state->absent = copy->if_none_match;
     state->strict = copy->strict;
     req->tags = copy->tags;
-    req->settles = copy->if_none_match;
+    req->settles =
+        copy->if_none_match || (copy->if_match && strcmp(copy->if_match, S3_ETAG_EMPTY) == 0);
     if (copy->strict)
         return r;
     state->no_target = s3_habit_has(req->client, S3_HABIT_NO_COPY_TARGET);

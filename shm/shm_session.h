@@ -92,10 +92,12 @@ enum shm_pid_flag {
     SHM_PID_KILLED = 4,
 };
 
+#define SHM_COPY_KEY_MAX 1025 /* a key of S3, and NUL */
+
 /* A version of another key, which the content of the session will be a copy of. */
 struct shm_copy {
     char etag[SHM_ETAG_MAX];
-    char key[SHM_LINEAGE_MAX - SHM_ETAG_MAX];
+    char key[SHM_COPY_KEY_MAX];
 };
 
 /* A process that opened or wrote the file: a FLUSH from any other process publishes nothing. */

@@ -213,6 +213,39 @@ def test_noreplace_by_killed_workers(cas, proxy, bucket, process, op, when):    
     assert m.status()["tables"]["sessions"] == 0
 
 
+@pytest.mark.parametrize("then", ["gone", "replaced"])
+def test_the_source_goes_on_after_the_copy_of_a_killed_worker(cas, proxy, bucket, process, then):      # noqa: F811
+    """The copy was made, and nobody knows: the new name tells it. What is at the old name stays."""
+    m, a = cas(env=LATE), process()
+    bucket.put("p/f.txt", b"1")
+    bucket.put("p/tmp.txt", b"2")
+    a.get(m.path / "f.txt")
+    proxy.hold("h", op=COPY, when="after")
+    t, result = in_background(a, "replace", m.path / "tmp.txt", m.path / "f.txt")
+    proxy.wait_held("h")
+    bucket.put("p/tmp.txt", b"newer") if then == "replaced" else bucket.delete("p/tmp.txt")
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h")
+    t.join(30)
+    assert result == (["ok"] if then == "gone" else [17])
+    assert bucket.get("p/f.txt") == b"2"
+    assert bucket.exists("p/tmp.txt") == (then == "replaced")
+    m.check()
+
+
+def test_long_keys(cas, bucket, process):       # noqa: F811
+    m, a = cas(), process()
+    d = "/".join("d" * 200 for _ in range(4))
+    os.makedirs(m.path / d)
+    for n in (10, 30, 200):
+        bucket.put(f"p/{d}/{'t' * n}", b"2")
+        os.stat(m.path / d / ("t" * n))
+        a("replace", m.path / d / ("t" * n), m.path / d / f"f{n}")
+        assert bucket.get(f"p/{d}/f{n}") == b"2"
+    m.check()
+
+
 @pytest.mark.limit(240)
 @pytest.mark.repeats
 def test_no_increment_is_lost_while_workers_are_killed(cas, proxy, bucket):        # noqa: F811
@@ -363,6 +396,21 @@ def test_noreplace_finds_its_own_copy(lww, proxy, bucket, how, when):
     t.join(30)
     assert result == ["ok"]
     assert bucket.get("p/f.txt") == b"mine" and not bucket.exists("p/a.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"claim"])
+def test_noreplace_of_equal_files_has_one_winner(lww, proxy, bucket, content):
+    """The answer is lost before the copy is made; meanwhile somebody else claims the name, with the same bytes."""
+    proxy.add_rule("copy_conditions")
+    bucket.put("p/a.txt", content)
+    proxy.hold("h", op=COPY, nth=1)
+    t, result = in_background(noreplace, lww.path / "a.txt", lww.path / "f.txt")
+    proxy.wait_held("h")
+    bucket.put("p/f.txt", content, Metadata={"whose": "theirs"})
+    proxy.release("h", "reset")
+    t.join(30)
+    assert result == [5] and bucket.exists("p/a.txt")
+    assert bucket.head("p/f.txt")["Metadata"]["whose"] == "theirs"
 
 
 def test_noreplace_that_nobody_can_judge(lww, proxy, bucket):

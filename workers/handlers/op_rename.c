@@ -82,7 +82,8 @@ static int take_nodes(struct op *op, const struct rename_args *a)
     }
     op_edit(op)->node = node;
     op->rec->target = target;
-    op_progress(op)->rename.wall_ns = (int64_t)clock_wall_ns();
+    if (!op->rec->progress.rename.wall_ns) /* (a copy of a worker that died has it) */
+        op_progress(op)->rename.wall_ns = (int64_t)clock_wall_ns();
     return 1;
 }
 

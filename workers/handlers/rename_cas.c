@@ -287,6 +287,17 @@ static int aim_at(struct op *op, const char *etag, const char *lineage)
     return r < 0 ? r : aim(op, lineage);
 }
 
+/* Under shm->meta. A copy was sent, by a worker that died. */
+static bool was_copied(const struct op *op)
+{
+    const struct shm_session *s;
+
+    if (!is_aimed(op))
+        return false;
+    s = shm_session_at(op->w->shm, op->rec->session);
+    return s->content == SHM_CONTENT_COPY && s->expect.tried;
+}
+
 static void rename_cas_on_head(void *arg, const struct s3_result *res)
 {
     struct op *op = arg;
@@ -296,16 +307,18 @@ static void rename_cas_on_head(void *arg, const struct s3_result *res)
     int r = res->error;
 
     op->s3 = NULL;
-    if (r == 0) {
-        worker_lock(w);
+    worker_lock(w);
+    if (r == 0)
         r = meta_learn(w, op->rec->node, &res->obj);
-        if (r == 0 && !is_aimed(op)) {
-            r = aim_at(op, res->obj.etag, s3_object_meta(&res->obj, LINEAGE_META));
-            if (r < 0)
-                shm_rollback(w->shm, w->shm->meta);
-        }
-        worker_unlock(w);
+    if (r == 0 && !is_aimed(op)) {
+        r = aim_at(op, res->obj.etag, s3_object_meta(&res->obj, LINEAGE_META));
+        if (r < 0)
+            shm_rollback(w->shm, w->shm->meta);
     }
+    /* The source went on after it was copied: the new name tells what came of it. */
+    if ((r == -ENOENT || r == -ESTALE) && was_copied(op))
+        r = 0;
+    worker_unlock(w);
     like.obj = res->obj;
     if (r == 0)
         r = rename_keys_of(op, false, like.key, to);

@@ -63,6 +63,21 @@ static void noreplace_end(struct op *op, int error)
     rename_copied(op, &res);
 }
 
+/* True if the object is what this rename has made: the copy carries the time of the rename. (Its
+ * ETag alone says nothing: all empty files have the same, and all claims of the same content.
+ * Without metadata it is all there is.) */
+static bool is_our_copy(const struct op *op, const struct copied *c, const struct s3_object *obj)
+{
+    struct shm_version v = {0};
+
+    if (strcmp(obj->etag, c->node.etag) != 0)
+        return false;
+    if (op->w->conf->metadata != CONF_METADATA_FULL)
+        return obj->size > 0;
+    (void)meta_read(obj, &v);
+    return v.ctime_ns == c->wall_ns;
+}
+
 /* The object at the new name, after a copy that was refused and one before it whose result is not
  * known. */
 static void noreplace_on_head(void *arg, const struct s3_result *res)
@@ -72,7 +87,7 @@ static void noreplace_on_head(void *arg, const struct s3_result *res)
     int r = copied_of(op, &c);
 
     op->s3 = NULL;
-    if (r == 0 && !res->error && strcmp(res->obj.etag, c.node.etag) == 0) {
+    if (r == 0 && !res->error && is_our_copy(op, &c, &res->obj)) {
         rename_copied(op, res);
         return;
     }
@@ -94,7 +109,7 @@ static void noreplace_on_copied(void *arg, const struct s3_result *res)
     int r;
 
     op->s3 = NULL;
-    if (!res->error || res->http_status != 412) {
+    if (!res->error || (res->http_status != 412 && strcmp(res->code, "PreconditionFailed") != 0)) {
         rename_copied(op, res);
         return;
     }
@@ -204,7 +219,9 @@ int rename_copy(struct op *op)
     if (shm_node_is_plain(&c.node) &&
         validity_holds(c.node.checked_ns, VALIDITY_NEXT_NS, clock_mono_ns()))
         return copy_of_node(op, &c);
-    if (c.same_type && (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META)
+    /* (RENAME_NOREPLACE knows its copy by the time of the rename.) */
+    if (!is_noreplace(op) && c.same_type &&
+        (flags & (SHM_NODE_META | SHM_NODE_MORE)) == SHM_NODE_META)
         return send_copy(op, &c, NULL, NULL, NULL);
     return s3_head(op->w->s3, c.from, rename_copy_on_head, op, &op->s3);
 }

@@ -26,6 +26,7 @@ struct copy_race {
     char target[KEY_CAP], etag[S3_ETAG_MAX]; /* "" = missing */
     char source[SETS][COPIERS][KEY_CAP], source_etag[SETS][COPIERS][S3_ETAG_MAX];
     struct cas_ask ask[COPIERS];
+    char body[COPIERS][40]; /* of PUTs */
 };
 
 /* Puts a set of sources. */
@@ -56,8 +57,25 @@ static bool copier_lost(const struct cas_answer *a)
     return (a->error == -EEXIST || a->error == -ENOENT) && !a->maybe_acted;
 }
 
+/* Starts all. In every second pair of races half of them are PUTs: in use a rename meets a close,
+ * and a server may order each kind among itself alone. */
+static void start_race(struct copy_race *race, unsigned number, const char *match, const char *none)
+{
+    struct cas_probe *p = race->p;
+    unsigned set = number % SETS;
+
+    for (unsigned i = 0; i < COPIERS; i++) {
+        snprintf(race->body[i], sizeof(race->body[i]), "put %u in race %u", i, number);
+        if (i % 2 && number / SETS % 2)
+            cas_start_put(p, &race->ask[i], race->target, race->body[i], match, none);
+        else
+            cas_start_copy(p, &race->ask[i], race->source[set][i], race->target,
+                           race->source_etag[set][i], match, none);
+    }
+}
+
 /* One race; the winner's ETag becomes that of the target. */
-static enum cas_outcome race_once(struct copy_race *race, unsigned set)
+static enum cas_outcome race_once(struct copy_race *race, unsigned number)
 {
     const char *name = *race->etag ? "If-Match" : "If-None-Match:*";
     const char *match = *race->etag ? race->etag : NULL, *none = *race->etag ? NULL : "*";
@@ -65,9 +83,7 @@ static enum cas_outcome race_once(struct copy_race *race, unsigned set)
     unsigned n_won = 0, n_lost = 0;
     char won[S3_ETAG_MAX] = "";
 
-    for (unsigned i = 0; i < COPIERS; i++)
-        cas_start_copy(p, &race->ask[i], race->source[set][i], race->target,
-                       race->source_etag[set][i], match, none);
+    start_race(race, number, match, none);
     for (unsigned i = 0; i < COPIERS; i++) {
         if (cas_wait(p, &race->ask[i]) < 0)
             continue;
@@ -124,7 +140,7 @@ enum cas_outcome cas_copy_race(struct cas_probe *p)
     for (unsigned i = 0; i < COPY_RACES && out == CAS_RIGHT; i++) {
         if (i >= COPY_RACES_MIN && clock_mono_ns() - begin_ns > COPY_SLOW_NS)
             break;
-        out = race_once(&race, i % SETS);
+        out = race_once(&race, i);
     }
     clean_race(&race);
     return out;

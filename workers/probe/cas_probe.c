@@ -170,7 +170,8 @@ int cas_probe(const struct conf *conf, struct loop *loop, const struct s3_client
     ret_traits->put_conditions = f[CAS_PUT_CHECK].out == CAS_RIGHT;
     ret_traits->complete_conditions = f[CAS_COMPLETE_CHECK].out == CAS_RIGHT;
     ret_traits->delete_if_match = f[CAS_DELETE_CHECK].out == CAS_RIGHT;
-    ret_traits->copy_conditions = f[CAS_COPY_CHECK].out == CAS_RIGHT;
+    ret_traits->copy_conditions =
+        f[CAS_PUT_CHECK].out == CAS_RIGHT && f[CAS_COPY_CHECK].out == CAS_RIGHT;
     ret_traits->fresh = true;
     return 0;
 }

@@ -295,6 +295,7 @@ int fetch_source(struct worker *w, uint32_t node, struct fetch_source *ret)
     if (s && s->content == SHM_CONTENT_COPY) {
         ret->size = s->size;
         memcpy(ret->etag, s->copy.etag, SHM_ETAG_MAX);
+        static_assert(sizeof(ret->key) >= sizeof(s->copy.key), "any key");
         memcpy(ret->key, s->copy.key, sizeof(s->copy.key));
         version_id_choose(w, ret);
         return 0;

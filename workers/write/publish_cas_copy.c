@@ -64,7 +64,7 @@ static void look_at_copied(struct publish *p, const struct s3_result *res)
     int r;
 
     p->cas.ambiguous |= res->may_have_acted;
-    p->refused_404 = res->http_status != 412;
+    p->refused_404 = res->error == -ENOENT; /* (a refusal may come in the body of a 200) */
     r = s3_head(p->w->s3, p->copy.key, on_source_looked, p, NULL);
     if (r < 0)
         publish_finish(p, res, r);
