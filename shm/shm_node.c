@@ -641,7 +641,7 @@ static void put_news(struct shm_node *n, const struct shm_version *v, uint64_t n
     int64_t ctime_ns = n->ctime_ns;
 
     put_version(n, v, now_ns);
-    if (n->ctime_ns < ctime_ns)
+    if ((n->ctime_ns == SHM_TIME_UNSET ? n->mtime_ns : n->ctime_ns) < ctime_ns)
         n->ctime_ns = ctime_ns;
 }
 

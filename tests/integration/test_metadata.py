@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 
 import pytest
@@ -216,6 +217,45 @@ def test_a_first_look_at_a_name_without_an_extension(mount, proxy, bucket, count
     os.stat(m.path / "d")
     assert counted(os.stat, m.path / "d/a") == {"HeadObject": 1}
     assert counted((m.path / "d/b").read_bytes) == {"ListObjectsV2": 1, "GetObject": 1}
+
+
+def test_directories_on_the_way_cost_one_request_each(mount, proxy, bucket, counted):
+    """Their names have no extension, and stat asks a file of such a name for its metadata."""
+    m = mount(via=proxy)
+    bucket.put(m.key("a/b/c/f.bin"), b"content")
+    assert counted(os.stat, m.path / "a/b/c/f.bin") == {"ListObjectsV2": 3, "HeadObject": 1}
+
+
+def test_a_change_of_nothing_leaves_what_is_being_written(mount, bucket):
+    """cas: the writer has a node of its own, with a time and a mode that are not published yet."""
+    m = mount(variant="s3-buffered-cas")
+    bucket.put(m.key("f"), b"old", Metadata={"mtime": "1500000000", "mode": str(0o100644)})
+    begun = time.time()
+    writer = util.spawn([sys.executable, "-c", "import os, sys; f = open(sys.argv[1], 'wb', 0); f.write(b'new'); "
+                         "os.fchmod(f.fileno(), 0o600); print('ok', flush=True); sys.stdin.readline(); f.close()",
+                         m.path / "f"], stdin=subprocess.PIPE)
+    assert writer.stdout.readline() == b"ok\n"
+    st = os.stat(m.path / "f")
+    assert st.st_mtime == 1500000000
+    os.chown(m.path / "f", st.st_uid, st.st_gid)
+    os.chmod(m.path / "f", st.st_mode & 0o7777)
+    writer.communicate(b"\n")
+    assert writer.returncode == 0 and bucket.get(m.key("f")) == b"new"
+    assert bucket.head(m.key("f"))["Metadata"]["mode"] == str(0o100600)
+    assert os.stat(mount().path / "f").st_mtime >= begun - 2
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas"])
+def test_a_removed_file_shares_nothing_with_the_next(mount, bucket, variant):
+    """All empty files have one ETag."""
+    m = mount(variant=variant)
+    (m.path / "lock").write_bytes(b"")
+    with open(m.path / "lock", "rb") as old:
+        util.run([sys.executable, "-c", "import os, sys; os.unlink(sys.argv[1]); "
+                  "open(sys.argv[1], 'xb').close()", m.path / "lock"])
+        os.fchmod(old.fileno(), 0o600)
+        assert os.stat(m.path / "lock").st_mode & 0o777 == 0o644
+    assert bucket.head(m.key("lock"))["Metadata"].get("mode") in (None, str(0o100644))
 
 
 def test_a_program_without_an_extension_can_be_executed(mount, proxy, bucket):

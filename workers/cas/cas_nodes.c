@@ -212,11 +212,19 @@ void cas_tells(struct worker *w, uint32_t node)
         shm_node_edit(w->shm, named)->told = told;
 }
 
-/* Under shm->meta. Gives `to`, if it has version `from` or that of `n`, the metadata of `n`. */
-static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
-                       const char from[SHM_ETAG_MAX])
+static bool is_written(struct worker *w, const struct shm_node *n)
+{
+    return n->session != SHM_NIL && shm_session_dirty(shm_session_at(w->shm, n->session));
+}
+
+/* Under shm->meta. Gives `to`, if it has version `from` or that of `n`, the metadata of `n`. (What
+ * is being written has a time of its own.) */
+static void share_with(struct worker *w, uint32_t to, const struct shm_node *n, const char *from)
 {
     const struct shm_node *old = shm_node_at(w->shm, to);
+    bool written = is_written(w, old);
+    int64_t mtime_ns = old->mtime_ns;
+    uint16_t mtime_set = old->flags & SHM_NODE_MTIME_SET;
     struct shm_node *other;
 
     if (old == n || (strcmp(old->etag, from) != 0 && strcmp(old->etag, n->etag) != 0))
@@ -224,12 +232,28 @@ static void share_with(struct worker *w, uint32_t to, const struct shm_node *n,
     other = shm_node_edit(w->shm, to);
     memcpy(other->etag, n->etag, SHM_ETAG_MAX);
     shm_node_copy_meta(other, n);
-    if (other->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET) &&
-        !shm_session_dirty(shm_session_at(w->shm, other->session)))
+    if (written) {
+        other->mtime_ns = mtime_ns;
+        other->flags = (uint16_t)((other->flags & ~SHM_NODE_MTIME_SET) | mtime_set);
+    } else if (other->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET)) {
         shm_session_edit(w->shm, other->session)->mtime_ns = n->mtime_ns;
+    }
 }
 
-void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
+/* Under shm->meta. The same for the time of the last change of attributes alone. */
+static void share_ctime(struct worker *w, uint32_t to, const struct shm_node *n, const char *from)
+{
+    const struct shm_node *old = shm_node_at(w->shm, to);
+
+    if (old != n && strcmp(old->etag, from) == 0 && !is_written(w, old) &&
+        old->ctime_ns < n->ctime_ns)
+        shm_node_edit(w->shm, to)->ctime_ns = n->ctime_ns;
+}
+
+typedef void share_fn(struct worker *w, uint32_t to, const struct shm_node *n, const char *from);
+
+/* Under shm->meta. Calls `share` for all nodes of the name of `node`. */
+static void share_by_name(struct worker *w, uint32_t node, const char *from, share_fn *share)
 {
     struct shm *shm = w->shm;
     const struct shm_node *n = shm_node_at(shm, node);
@@ -241,14 +265,27 @@ void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
         return;
     named = shm_node_named(shm, node);
     if (named != SHM_NIL)
-        share_with(w, named, n, from);
+        share(w, named, n, from);
     for (uint32_t at = 0; at < shm->header->sizes.sessions && shared < CAS_SHARES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state == SHM_SESSION_LIVE &&
             shm_node_is_named(shm, s->node, n->parent, name, n->name_len)) {
-            share_with(w, s->node, n, from);
+            share(w, s->node, n, from);
             shared++;
         }
     }
+}
+
+void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX])
+{
+    share_by_name(w, node, from, share_with);
+}
+
+void cas_share_ctime(struct worker *w, uint32_t node)
+{
+    const struct shm_node *n = shm_node_at(w->shm, node);
+
+    if (*n->etag && !n->no_name && (n->flags & (SHM_NODE_CURRENT | SHM_NODE_PRIVATE)))
+        share_by_name(w, node, n->etag, share_ctime);
 }

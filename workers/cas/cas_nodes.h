@@ -51,6 +51,10 @@ void cas_tells(struct worker *w, uint32_t node);
  * nodes of its name that had version `from`. */
 void cas_share(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX]);
 
+/* Under shm->meta. The time of the last change of attributes was moved in this node alone, and not
+ * stored: the other nodes of its version have it too, but for those that are being written. */
+void cas_share_ctime(struct worker *w, uint32_t node);
+
 /* Under shm->meta. Like cas_copied, for the sessions on the node's name that are built on
  * `from`. */
 void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ETAG_MAX],

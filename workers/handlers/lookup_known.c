@@ -251,6 +251,8 @@ static int look_nothing(struct op *op, struct lookup_asked *a, uint32_t dir, uin
         return LOOKUP_NOTHING;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
+    if (a->intent.kind == INTENT_STAT && !sees(a, LOOKUP_PASSES))
+        return LOOKUP_SEE; /* a directory on the way, most likely: how_to_ask */
     if (!complete || !validity_holds(listed_ns, c->directories.ttl_ns, now) || !may_make(op, a))
         return LOOKUP_ASK;
     if (!sees(a, LOOKUP_MAKES))
@@ -286,7 +288,8 @@ static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *
 
     if (a->intent.kind == INTENT_DIR)
         return RESOLVE_NO_DATA;
-    if (node == SHM_NIL && a->intent.kind == INTENT_STAT && !a->passes)
+    if (node == SHM_NIL && a->intent.kind == INTENT_STAT && !a->passes &&
+        w->conf->metadata == CONF_METADATA_FULL)
         return RESOLVE_STAT; /* its attributes matter, and no listing has those of a file */
     if (node == SHM_NIL)
         return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;

@@ -180,15 +180,12 @@ static void apply_attributes(struct op *op, uint32_t node)
 {
     struct worker *w = op->w;
     struct shm_node *n = shm_node_edit(w->shm, node);
-    char etag[SHM_ETAG_MAX];
 
     set_attributes(op, n);
     if (fuse_req(op)->setattr->valid & STORED) {
         n->ctime_ns = meta_change_time(op);
-        if (*n->etag && !is_of_session_alone(w, n)) {
-            memcpy(etag, n->etag, sizeof(etag));
-            cas_share(w, node, etag);
-        }
+        if (!is_of_session_alone(w, n))
+            cas_share_ctime(w, node);
     }
     if (n->session != SHM_NIL && (n->flags & SHM_NODE_MTIME_SET))
         shm_session_edit(w->shm, n->session)->mtime_ns = n->mtime_ns;

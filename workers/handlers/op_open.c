@@ -187,7 +187,8 @@ static enum look open_look(struct op *op, int *ret_error)
     if (((fuse_req(op)->open->flags & O_TRUNC) && !meta_may_be_typed(w, n)) ||
         (!(w->variant->expects && may_be_anybodys(n)) &&
          (asked_for(op, node, now) ||
-          validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now))))
+          (validity_holds(n->checked_ns, w->conf->cache.open_ttl_ns, now) &&
+           !meta_may_be_typed(w, n)))))
         return open_now(op, node, ret_error);
     return LOOK_ASK;
 }

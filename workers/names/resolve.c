@@ -200,6 +200,8 @@ static void ask_below(struct resolve *r)
 static void take_entry(struct resolve *r, const struct s3_list_entry *entry)
 {
     r->file = true;
+    if (r->bare && (entry->size > 0 || !entry->etag || strcmp(entry->etag, r->obj.etag) != 0))
+        r->bare = false; /* it is no folder any more */
     r->obj.size = entry->size;
     r->obj.mtime_ns = entry->mtime_ns;
     if (entry->etag && strlen(entry->etag) < sizeof(r->obj.etag))
