@@ -123,8 +123,10 @@ static int ctl_check(const struct options *o)
     return r;
 }
 
+#define LEFT 79 /* the exit code of a daemon that has left what is open to the next one */
+
 /* Sends a request that ends the daemon, and waits for its end. */
-static int end_daemon(const struct options *o, const char *request, const char *done)
+static int end_daemon(const struct options *o, const char *request, int code, const char *done)
 {
     char answer[CLIENT_ANSWER_MAX];
     const char *ended;
@@ -136,7 +138,7 @@ static int end_daemon(const struct options *o, const char *request, const char *
     ended = strstr(answer, "ended ");
     if (ctl_judge(answer) != 0)
         return EXIT_FAILED;
-    if (!ended || atoi(ended + 6) != 0) {
+    if (!ended || atoi(ended + 6) != code) {
         fprintf(stderr, "stateproxyctl: the daemon did not stop cleanly; see its log\n");
         return EXIT_FAILED;
     }
@@ -150,7 +152,7 @@ static int ctl_leave(const struct options *o)
 
     if (o->conf && leave_check(o->socket, o->conf, &err) < 0)
         return ctl_fail(&err);
-    return end_daemon(o, "leave", "left to the next daemon");
+    return end_daemon(o, "leave", LEFT, "left to the next daemon");
 }
 
 static int ctl_restart(const struct options *o)
@@ -192,7 +194,7 @@ static int run(const struct options *o, const char *command)
     if (strcmp(command, "check") == 0)
         return ctl_check(o);
     if (strcmp(command, "drain") == 0)
-        return end_daemon(o, "drain", "drained and stopped");
+        return end_daemon(o, "drain", 0, "drained and stopped");
     if (strcmp(command, "leave") == 0)
         return ctl_leave(o);
     if (strcmp(command, "restart") == 0)

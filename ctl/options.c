@@ -49,7 +49,8 @@ const struct manual_row ctl_commands[] = {
             "is open depends"},
     {.name = "leave",
      .doc = "end the daemon without an unmount, and leave the mount, open files and unpublished "
-            "bytes to the next one: what keeps them (daemon.fdstore) hands them over to it, and "
+            "bytes to the next one: what keeps them (daemon.fdstore, daemon.holder) hands them "
+            "over to it, and "
             "programs that use the mount wait until it is there; wait until the daemon has ended. "
             "Refused, and nothing happens, if nothing keeps them, or with --config, if the next "
             "one could not take them over. stateproxy@.service does that before a restart"},

@@ -296,6 +296,16 @@ void children_signal(struct children *all, int sig)
     }
 }
 
+void children_signal_some(struct children *all, int sig, bool serving)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        if (c->state == CHILD_RUNNING && c->role->serves == serving)
+            kill(c->pid, sig);
+    }
+}
+
 unsigned children_running(const struct children *all)
 {
     unsigned n = 0;

@@ -118,6 +118,8 @@ void children_watch(struct children *all, uint64_t now_ns);
 /* No child is started any more; those that wait for a restart count as ended. */
 void children_end(struct children *all);
 void children_signal(struct children *all, int sig);
+/* The same for those of serving roles, or for the others. */
+void children_signal_some(struct children *all, int sig, bool serving);
 
 unsigned children_running(const struct children *all);
 /* Slots of serving roles that have not ended for good. */

@@ -16,6 +16,7 @@ enum exit_code {
     EXIT_CODE_ABORTED = 75,
     EXIT_CODE_LATER = 75,  /* what a daemon that is gone has left cannot be taken over yet */
     EXIT_CODE_CONFIG = 78, /* the configuration, including what S3 says: bucket, region, keys */
+    EXIT_CODE_LEFT = 79,   /* it has left what is open to the next daemon: start that */
 };
 
 #endif

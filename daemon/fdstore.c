@@ -115,14 +115,19 @@ void fdstore_keep(struct fdstore *s, struct loop *loop, const struct fdstore_to 
     fdstore_go_on(s);
 }
 
+static int has_all(const struct fdstore *s)
+{
+    return s->to.has_all ? s->to.has_all(s->to.ctx) : 1;
+}
+
 bool fdstore_is_whole(const struct fdstore *s)
 {
-    return s->record.rec && s->sent > s->n && (!s->to.there || s->to.there(s->to.ctx));
+    return s->record.rec && s->sent > s->n && has_all(s) == 1;
 }
 
 bool fdstore_is_coming(const struct fdstore *s)
 {
-    return s->record.rec && s->sent <= s->n && !s->told;
+    return s->record.rec && (s->sent > s->n ? has_all(s) == 0 : !s->told);
 }
 
 void fdstore_again(struct fdstore *s)

@@ -27,7 +27,8 @@ struct fdstore_to {
     int (*put)(void *ctx, int fd, int number);
     /* It is to let go the record, and these. May wait some seconds. */
     void (*drop)(void *ctx, const int *number, unsigned n);
-    bool (*there)(void *ctx); /* whether it has what it was sent; NULL: always */
+    /* Whether it has what it was sent: 1, 0: not yet, -ENOTCONN: it is not there. NULL: 1. */
+    int (*has_all)(void *ctx);
     void *ctx;
 };
 

@@ -306,7 +306,7 @@ static const char *why_not(struct held *d, const struct hold_conn *c, bool takes
     struct stat st;
 
     if (!d)
-        return "busy the holder keeps descriptors of too many daemons";
+        return "full the holder keeps descriptors of too many daemons";
     if (d->owner || d->next)
         return "busy a daemon that runs has this name";
     if (has_died(d) || takes || (fstat(c->life, &st) == 0 && st.st_ino == d->life_ino))
@@ -339,7 +339,7 @@ static int on_hello(struct hold_conn *c, const char *text)
     d = held_get(c->hold, name);
     why = why_not(d, c, takes);
     if (why) {
-        log_warn("refused name=\"%s\": %s", name, why + strlen("busy "));
+        log_warn("refused name=\"%s\": %s", name, why + strlen("busy ")); /* ("full ") */
         (void)!hold_send(c->watch.fd, -1, why); /* (it is closed anyway) */
         if (d)
             held_put(d);
@@ -514,8 +514,11 @@ static void on_end_asked(struct loop_watch *w, uint32_t events)
 
 static int watch_end(struct hold *h)
 {
+    static const int others[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}; /* meant for a daemon, or us */
     sigset_t set;
 
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        signal(others[i], SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);

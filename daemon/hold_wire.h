@@ -11,7 +11,8 @@
  *   record              + descriptor  kept COUNT: it is complete, and replaces the one before
  *   drop                              dropped
  *
- * Instead of each answer: "busy WHY" (ask again later) or "error WHY"; then the holder closes.
+ * Instead of each answer: "busy WHY", "full WHY" (ask again later) or "error WHY"; then the holder
+ * closes.
  *
  * `life` is the end of a pipe for reading, whose other end all processes of the daemon have: it
  * tells when the last of them has ended, and, by its inode, an image of the same daemon from the

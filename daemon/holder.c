@@ -114,6 +114,8 @@ static int take_one(const char *text, int fd, struct fdstore_handed_in *in, bool
     }
     if (fd < 0 && strncmp(text, "busy ", 5) == 0)
         return err_set(err, EBUSY, "%s", text + 5);
+    if (fd < 0 && strncmp(text, "full ", 5) == 0)
+        return err_set(err, ENOTCONN, "%s", text + 5);
     if (fd < 0 || !hold_parse_kept(text, &number) || in->n == FDSTORE_MAX) {
         if (fd >= 0)
             close(fd);
@@ -136,9 +138,11 @@ static int take_all(struct holder *h, struct fdstore_handed_in *in, struct err *
         int fd = -1;
 
         r = hold_await(h->sock, until, text, &fd);
-        if (r > 0)
+        if (r > 0) {
             r = take_one(text, fd, in, &waits, err);
-        else if (r == 0)
+            if (in->n) /* the wait for processes is over */
+                until = clock_mono_ns() + TAKE_LIMIT_MS * NS_PER_MS;
+        } else if (r == 0)
             r = err_set(err, EPROTO, "the holder has closed the connection");
         else if (r == -ETIMEDOUT && waits && in->n == 0)
             r = err_set(err, EAGAIN,
@@ -206,6 +210,7 @@ static int holder_begin(void *ctx)
 {
     struct holder *h = ctx;
 
+    h->kept = false;
     return h->state == HOLDER_READY ? sent(hold_send(h->sock, -1, "begin")) : -ENOTCONN;
 }
 
@@ -218,11 +223,11 @@ static int holder_put(void *ctx, int fd, int number)
     return sent(hold_send_kept(h->sock, fd, number == FDSTORE_IS_RECORD ? HOLD_RECORD : number));
 }
 
-static bool holder_is_there(void *ctx)
+static int holder_has_all(void *ctx)
 {
     const struct holder *h = ctx;
 
-    return h->state == HOLDER_READY;
+    return h->state != HOLDER_READY ? -ENOTCONN : h->kept;
 }
 
 static void drop_all(void *ctx, const int *number, unsigned n)
@@ -238,7 +243,7 @@ struct fdstore_to holder_to(struct holder *h)
                                .begin = holder_begin,
                                .put = holder_put,
                                .drop = drop_all,
-                               .there = holder_is_there,
+                               .has_all = holder_has_all,
                                .ctx = h};
 }
 
@@ -267,7 +272,8 @@ void holder_drop(struct holder *h)
 
 static void lost(struct holder *h, const char *why)
 {
-    bool refused = strncmp(why, "busy ", 5) == 0 || strncmp(why, "error ", 6) == 0;
+    bool refused = strncmp(why, "busy ", 5) == 0 || strncmp(why, "full ", 5) == 0 ||
+                   strncmp(why, "error ", 6) == 0;
 
     if (h->sock >= 0)
         loop_del(h->loop, &h->watch);
@@ -307,7 +313,10 @@ static int on_answer(struct holder *h, char text[HOLD_TEXT_MAX])
         return 0;
     }
     log_debug("the holder says: %s", text);
-    return strncmp(text, "kept ", 5) == 0 ? 0 : -EPROTO;
+    if (strncmp(text, "kept ", 5) != 0)
+        return -EPROTO;
+    h->kept = true;
+    return 0;
 }
 
 static void on_answers(struct loop_watch *w, uint32_t events)

@@ -23,6 +23,7 @@ struct holder {
     /* A pipe that tells the holder when the last process of this daemon has ended: each inherits
      * the end for writing. Lives through a restart in place. -1 = not made yet. */
     int life[2];
+    bool kept; /* it has said that it has all */
     bool told; /* that it is not there */
     struct loop *loop;
     struct loop_watch watch;

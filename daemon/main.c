@@ -789,7 +789,7 @@ static int ask_holder(void)
         err_prefix(&err, "daemon.holder: \"%s\": set daemon.holder_name to a name of its own",
                    holder.name);
         return daemon_fail(EXIT_CODE_CREATE, &err);
-    } else if (r == -EAGAIN) {
+    } else if (r == -ETIMEDOUT || is_shortage(r)) { /* it keeps all */
         return daemon_fail(EXIT_CODE_LATER, &err);
     } else if (r < 0) {
         give_up_left(err.text);

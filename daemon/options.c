@@ -59,5 +59,7 @@ const struct manual_row daemon_exit_codes[] = {
      .doc = "the configuration is wrong; this includes what S3 says about the "
             "bucket, "
             "the region and the credentials"},
+    {.name = "79",
+     .doc = "it was told to leave the mount, and what is open, to the next daemon: start that"},
     {0},
 };

@@ -52,6 +52,8 @@ int setup_fd_limit(const struct conf *conf, struct err *err)
                   (*conf->metrics.listen ? FDS_SCRAPES : 0);
     struct rlimit lim;
 
+    if (conf->daemon.fdstore || *conf->daemon.holder)
+        need *= 2; /* for a moment, when they are taken over */
     if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
         return err_set(err, errno, "getrlimit: %s", strerror(errno));
     if (lim.rlim_cur >= need)

@@ -96,13 +96,18 @@ static void after_stopping(struct supervisor *sup)
     stop_end(sup);
 }
 
+/* Those that serve first: as long as one does, it needs the others (who is the caller of a
+ * request?). */
 static void end_children(struct supervisor *sup, uint64_t limit_ns)
 {
     sup->phase = PHASE_STOPPING;
     loop_timer_cancel(sup->loop, &sup->look_timer);
     task_kill_all(&sup->tasks); /* their results no longer matter */
     children_end(&sup->children);
-    children_signal(&sup->children, SIGTERM);
+    if (sup->leaves)
+        children_signal_some(&sup->children, SIGTERM, true);
+    else
+        children_signal(&sup->children, SIGTERM);
     loop_timer_set(sup->loop, &sup->deadline_timer, limit_ns);
     stop_look_around(sup);
 }
@@ -116,7 +121,8 @@ static void kill_rest(struct supervisor *sup)
 {
     if (sup->killed) {
         log_err("some processes cannot be killed: exiting without them");
-        end_with(sup, EXIT_CODE_SYSTEM);
+        if (!sup->leaves) /* (the next daemon waits for them) */
+            end_with(sup, EXIT_CODE_SYSTEM);
         after_stopping(sup);
         return;
     }
@@ -333,6 +339,7 @@ void stop_leave(struct supervisor *sup)
     log_notice("leaving what is open to the next daemon");
     sd_notify_tell(&sup->notify, "STOPPING=1\n", "leaving what is open to the next daemon");
     sup->leaves = true;
+    sup->exit_code = EXIT_CODE_LEFT;
     end_children(sup, CHILDREN_LEAVE_NS);
 }
 
@@ -355,6 +362,10 @@ void stop_unmounted(struct supervisor *sup)
 
 void stop_look_around(struct supervisor *sup)
 {
+    if (sup->leaves && !sup->all_told && children_serving(&sup->children) == 0) {
+        sup->all_told = true;
+        children_signal_some(&sup->children, SIGTERM, false);
+    }
     if (sup->phase == PHASE_STOPPING && children_running(&sup->children) == 0 &&
         task_running(&sup->tasks) == 0)
         after_stopping(sup);

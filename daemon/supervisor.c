@@ -404,7 +404,9 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
             return EXIT_CODE_SYSTEM;
         }
     }
-    if (!sup->leaves)
+    if (!sup->leaves && sup->holder && !sup->store.record.rec)
+        holder_drop(sup->holder); /* it has what the daemon before has left */
+    else if (!sup->leaves)
         fdstore_drop(&sup->store);
     answer_ended(sup);
     return sup->exit_code;

@@ -62,12 +62,14 @@ struct supervisor {
     /* leave.c */
     uint64_t leave_ns;     /* when it was asked for */
     uint64_t leave_client; /* waits for its answer; 0 = none */
+    bool leave_tried;      /* the next daemon could take over */
     struct loop_timer leave_timer;
 
     /* stop.c */
     enum phase phase;
     int exit_code;
     bool forced;                  /* waits for nothing any more */
+    bool all_told;                /* leaves: children that do not serve were asked to end */
     bool leaves;                  /* STOPPING: all stays open for the next daemon (fdstore.h) */
     bool killed;                  /* STOPPING: SIGKILL was sent */
     struct loop_timer look_timer; /* DRAINING, LINGERING */

@@ -16,7 +16,7 @@ static void test_exit_codes_are_those_of_the_header(void **state)
 {
     static const int codes[] = {EXIT_CODE_OK,      EXIT_CODE_UNPUBLISHED, EXIT_CODE_USAGE,
                                 EXIT_CODE_S3,      EXIT_CODE_SYSTEM,      EXIT_CODE_CREATE,
-                                EXIT_CODE_ABORTED, EXIT_CODE_CONFIG};
+                                EXIT_CODE_ABORTED, EXIT_CODE_CONFIG,      EXIT_CODE_LEFT};
     size_t n = 0;
 
     (void)state;

@@ -206,7 +206,7 @@ def leave(m, store, config=None):
     store.nobody_serves()
     done = leaving(m, config) if config else m.ctl("leave", timeout=60)
     assert (done.code, done.out) == (0, "left to the next daemon\n"), done
-    assert m.wait_exit() == 0
+    assert m.wait_exit() == 79
     assert store.has_all() and util.mount_count(m.path) == 1 and m.socket.exists()
 
 
@@ -224,7 +224,7 @@ def test_leave(kept, store, bucket, program, scratch, variant):
     config.write_text("log: {level: debug}\n")
     leave(m, store)
     log = m.log()
-    assert "leaving what is open" in log and "ended exit=0" in log and "draining" not in log
+    assert "leaving what is open" in log and "ended exit=79" in log and "draining" not in log
     assert " warn " not in log and " err " not in log
     program.say("new.write(b'after')")          # it waits
     again(m, store)
@@ -269,7 +269,7 @@ def test_clients_of_the_connector_get_their_answers(kept, store, bucket, proxy, 
         proxy.release("get")
         assert client.answer().body == b"1"
     util.finish(ctl)
-    assert m.wait_exit() == 0
+    assert m.wait_exit() == 79
     again(m, store)
     assert Connector(path).get("k").body == b"1"
     m.stop()
