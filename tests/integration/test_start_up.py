@@ -56,7 +56,7 @@ def test_aws_is_not_probed(mount, proxy, bucket):
     m = mount(via=proxy, variant=CAS, env=aws_like(proxy))
     assert (m.path / "f.txt").read_bytes() == b"1"
     assert len(proxy.log()) <= 2                        # of the five round trips that it may take
-    assert " conditions=put,complete,delete " in m.log() and PASSES not in m.log()
+    assert " conditions=put,complete,delete,copy " in m.log() and PASSES not in m.log()
     fd = os.open(m.path / "f.txt", os.O_WRONLY | os.O_TRUNC)
     os.write(fd, b"2")
     bucket.put("p/f.txt", b"theirs")

@@ -244,7 +244,7 @@ PLAIN = [*PYTHON, "-c", "import runpy, signal, sys\n"
 @pytest.mark.parametrize("op, request_, command", [
     ("LOOKUP", "HeadObject", ["stat", "cold.bin"]),
     ("LOOKUP", "GetObject", ["read", "cold.bin"]),
-    ("LOOKUP", "ListObjectsV2", ["stat", "cold"]),
+    ("LOOKUP", "ListObjectsV2", ["read", "cold"]),
     ("READ", "GetObject", ["read", "big.bin"]),
     ("READDIRPLUS", "ListObjectsV2", ["list", ""]),
     ("OPEN", "GetObject", ["append", "mid.bin", "10", "1"]),

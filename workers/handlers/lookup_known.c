@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -281,6 +282,15 @@ static bool renames_on_server(const struct worker *w, const struct lookup_asked 
            (!w->variant->rename_loads || server_keeps(w, SERVER_KEEPS_COPY));
 }
 
+/* A server that keeps a file for each key has none of such a length: it answers a LIST, but HEAD
+ * with an error of its own. */
+static bool is_long_name(const char *key)
+{
+    const char *slash = strrchr(key, '/');
+
+    return strlen(slash ? slash + 1 : key) > NAME_MAX;
+}
+
 static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *a, uint32_t node)
 {
     bool no_bytes = a->intent.kind == INTENT_STAT || drops_content(a) ||
@@ -289,7 +299,7 @@ static enum resolve_how how_to_ask(struct worker *w, const struct lookup_asked *
     if (a->intent.kind == INTENT_DIR)
         return RESOLVE_NO_DATA;
     if (node == SHM_NIL && a->intent.kind == INTENT_STAT && !a->passes &&
-        w->conf->metadata == CONF_METADATA_FULL)
+        w->conf->metadata == CONF_METADATA_FULL && !is_long_name(a->key))
         return RESOLVE_STAT; /* its attributes matter, and no listing has those of a file */
     if (node == SHM_NIL)
         return no_bytes ? RESOLVE_GUESS_STAT : RESOLVE_GUESS;
