@@ -325,7 +325,7 @@ def probing(mount, proxy):
 def test_the_probe_finds_them(probing, proxy, bucket):
     proxy.add_rule("copy_conditions")
     assert probing().status()["conditions"] == "put,complete,delete,copy"
-    assert proxy.counts()[COPY] > 8 * 8
+    assert proxy.counts()[COPY] > 8 * 6          # half of the races have PUTs among them
     assert (bucket.list(), bucket.uploads()) == ({}, [])
 
 
