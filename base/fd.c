@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -89,6 +90,17 @@ int fd_set_nonblock(int fd)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -errno;
     return 0;
+}
+
+void fd_pass(struct msghdr *msg, union fd_room *room, int fd)
+{
+    memset(room, 0, sizeof(*room));
+    room->head.cmsg_len = CMSG_LEN(sizeof(int));
+    room->head.cmsg_level = SOL_SOCKET;
+    room->head.cmsg_type = SCM_RIGHTS;
+    memcpy(CMSG_DATA(&room->head), &fd, sizeof(int));
+    msg->msg_control = room;
+    msg->msg_controllen = sizeof(*room);
 }
 
 void fd_event_set(int fd)

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -24,6 +25,15 @@ must_use int fd_write_full(int fd, const void *buf, size_t len);
 must_use ssize_t fd_read_file(const char *path, char *buf, size_t cap);
 
 must_use int fd_set_nonblock(int fd);
+
+/* Room for the descriptor that a message takes along. */
+union fd_room {
+    struct cmsghdr head;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* The message takes `fd` along (SCM_RIGHTS), in *room, which must live until it is sent. */
+void fd_pass(struct msghdr *msg, union fd_room *room, int fd);
 
 /* Adds 1 to an eventfd. Cannot block: a full counter is as good as a set one. */
 void fd_event_set(int fd);

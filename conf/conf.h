@@ -276,8 +276,8 @@ const char *conf_origin(const struct conf *conf, const char *key);
 void conf_print(const struct conf *conf, FILE *out);
 
 /* The values that a restart in place must not change: "key=value" lines, in the order of the table,
- * without secrets. */
-void conf_print_fixed(const struct conf *conf, FILE *out);
+ * without secrets. The caller frees them; NULL: no memory. */
+char *conf_fixed_text(const struct conf *conf);
 
 /* Room for conf_fixed_id, with NUL. */
 #define CONF_FIXED_ID_MAX 17

@@ -140,7 +140,7 @@ void conf_print(const struct conf *conf, FILE *out)
     }
 }
 
-void conf_print_fixed(const struct conf *conf, FILE *out)
+static void print_fixed(const struct conf *conf, FILE *out)
 {
     for (size_t i = 0; i < conf_n_keys; i++) {
         const struct conf_key *key = &conf_keys[i];
@@ -153,18 +153,29 @@ void conf_print_fixed(const struct conf *conf, FILE *out)
     }
 }
 
-int conf_fixed_id(const struct conf *conf, char ret[CONF_FIXED_ID_MAX])
+char *conf_fixed_text(const struct conf *conf)
 {
-    cleanup_free char *text = NULL;
+    char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
 
     if (!out)
+        return NULL;
+    print_fixed(conf, out);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+int conf_fixed_id(const struct conf *conf, char ret[CONF_FIXED_ID_MAX])
+{
+    cleanup_free char *text = conf_fixed_text(conf);
+
+    if (!text)
         return -ENOMEM;
-    conf_print_fixed(conf, out);
-    if (fclose(out) != 0)
-        return -ENOMEM;
-    snprintf(ret, CONF_FIXED_ID_MAX, "%016llx", (unsigned long long)fnv_add(FNV_START, text, len));
+    snprintf(ret, CONF_FIXED_ID_MAX, "%016llx",
+             (unsigned long long)fnv_add(FNV_START, text, strlen(text)));
     return 0;
 }
 

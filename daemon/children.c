@@ -288,14 +288,6 @@ void children_end(struct children *all)
     }
 }
 
-void children_signal(struct children *all, int sig)
-{
-    for (unsigned i = 0; i < all->n; i++) {
-        if (all->child[i].state == CHILD_RUNNING)
-            kill(all->child[i].pid, sig);
-    }
-}
-
 void children_signal_some(struct children *all, int sig, bool serving)
 {
     for (unsigned i = 0; i < all->n; i++) {
@@ -304,6 +296,12 @@ void children_signal_some(struct children *all, int sig, bool serving)
         if (c->state == CHILD_RUNNING && c->role->serves == serving)
             kill(c->pid, sig);
     }
+}
+
+void children_signal(struct children *all, int sig)
+{
+    children_signal_some(all, sig, true);
+    children_signal_some(all, sig, false);
 }
 
 unsigned children_running(const struct children *all)

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/container.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 enum client_state {
@@ -85,21 +86,12 @@ static void control_drop(struct client *c)
 static ssize_t send_some(struct client *c)
 {
     struct iovec iov = {.iov_base = c->out.data + c->out_sent, .iov_len = c->out.len - c->out_sent};
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } u = {.room = {0}};
+    union fd_room room;
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n;
 
-    if (c->pass_fd >= 0) {
-        u.head.cmsg_len = CMSG_LEN(sizeof(int));
-        u.head.cmsg_level = SOL_SOCKET;
-        u.head.cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(&u.head), &c->pass_fd, sizeof(int));
-        msg.msg_control = &u;
-        msg.msg_controllen = sizeof(u.room);
-    }
+    if (c->pass_fd >= 0)
+        fd_pass(&msg, &room, c->pass_fd);
     n = sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0)
         return -errno;

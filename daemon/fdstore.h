@@ -52,10 +52,10 @@ void fdstore_keep(struct fdstore *s, struct loop *loop, const struct fdstore_to 
 /* The keeper has nothing: all is sent anew. Nothing happens before fdstore_keep. */
 void fdstore_again(struct fdstore *s);
 
-/* True if the keeper has been sent all of it. */
+/* True if the keeper has all of it. */
 bool fdstore_is_whole(const struct fdstore *s);
 
-/* True if it is being sent. */
+/* True if it is being sent, or the keeper has not said yet that it has it. */
 bool fdstore_is_coming(const struct fdstore *s);
 
 /* The daemon ends in order: spoils the record, and asks for all to be dropped. May wait some

@@ -50,27 +50,11 @@ static void fill_record(const struct worker_env *env, const struct handover_own 
         r->own = *own;
 }
 
-/* The "key=value" lines; the caller frees them. */
-static char *fixed_text(const struct conf *conf)
-{
-    char *text = NULL;
-    size_t len;
-    FILE *out = open_memstream(&text, &len);
-
-    if (!out)
-        return NULL;
-    conf_print_fixed(conf, out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
-}
-
 /* The record proper is written last: only then are the lengths known. */
 static int write_parts(int fd, const struct worker_env *env, bool secrets,
                        struct handover_record *r)
 {
-    cleanup_free char *fixed = fixed_text(env->conf);
+    cleanup_free char *fixed = conf_fixed_text(env->conf);
     size_t spool_len = r->n_spool * sizeof(*env->spool);
     off_t begin, end;
     int e;
@@ -327,7 +311,7 @@ int handover_load_conf(const struct handover *h, const char *file, char *const *
 
 int handover_compare(const struct handover *h, const struct conf *conf, struct err *err)
 {
-    cleanup_free char *now = fixed_text(conf);
+    cleanup_free char *now = conf_fixed_text(conf);
     const char *a = h->fixed, *b = now;
 
     if (!now)

@@ -26,7 +26,7 @@ struct handover_record {
     uint32_t size;        /* of this struct */
     uint32_t n_workers;   /* wake_fd and park_fd of so many slots */
     uint32_t n_spool;     /* struct worker_spool, behind this struct */
-    uint32_t fixed_len;   /* then conf_print_fixed, with its NUL */
+    uint32_t fixed_len;   /* then conf_fixed_text, with its NUL */
     uint32_t secrets_len; /* then conf_write_secrets */
     bool has_mount;
     struct fuse_mount mount;

@@ -339,7 +339,7 @@ static int on_hello(struct hold_conn *c, const char *text)
     d = held_get(c->hold, name);
     why = why_not(d, c, takes);
     if (why) {
-        log_warn("refused name=\"%s\": %s", name, why + strlen("busy ")); /* ("full ") */
+        log_warn("refused name=\"%s\": %s", name, strchr(why, ' ') + 1);
         (void)!hold_send(c->watch.fd, -1, why); /* (it is closed anyway) */
         if (d)
             held_put(d);

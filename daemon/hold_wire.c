@@ -9,25 +9,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 #define PASSED_MAX 8 /* descriptors in a message that are closed properly */
 
 int hold_send(int sock, int passed, const char *text)
 {
     struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } u = {.room = {0}};
+    union fd_room room;
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (passed >= 0) {
-        u.head.cmsg_len = CMSG_LEN(sizeof(int));
-        u.head.cmsg_level = SOL_SOCKET;
-        u.head.cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(&u.head), &passed, sizeof(int));
-        msg.msg_control = &u;
-        msg.msg_controllen = sizeof(u.room);
-    }
+    if (passed >= 0)
+        fd_pass(&msg, &room, passed);
     if (sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
         return 0;
     /* (of descriptors that are on their way, each user may have as many as it may have open) */

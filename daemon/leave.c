@@ -1,5 +1,5 @@
 /* The end of this daemon that programs do not notice, if another one is started: everything is kept
- * by the service manager (fdstore.h). When it may begin; the end itself is in stop.c. */
+ * by a keeper (fdstore.h). When it may begin; the end itself is in stop.c. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -20,13 +20,6 @@ static void leave_refuse(struct supervisor *sup, const char *why)
 
 /* ---- the trial: could the next daemon take it over? ---- */
 
-static int may_leave(void *arg, struct err *err)
-{
-    struct supervisor *sup = arg;
-
-    return sup->duties->may_restart(sup->ctx, err);
-}
-
 static void on_leave_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
@@ -41,8 +34,7 @@ static void on_leave_tried(void *ctx, int code, const char *text)
 
 static void try_to_leave(struct supervisor *sup)
 {
-    if (!sup->duties->may_restart ||
-        task_start(&sup->tasks, may_leave, sup, LEAVE_LIMIT_NS, on_leave_tried, sup) < 0)
+    if (!sup->duties->may_restart || restart_try(sup, on_leave_tried) < 0)
         leave_refuse(sup, "too busy, try again");
 }
 

@@ -66,6 +66,11 @@ static int may_restart(void *arg, struct err *err)
     return sup->duties->may_restart(sup->ctx, err);
 }
 
+int restart_try(struct supervisor *sup, task_done_fn *done)
+{
+    return task_start(&sup->tasks, may_restart, sup, TRIAL_LIMIT_NS, done, sup);
+}
+
 static void on_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
@@ -89,7 +94,7 @@ void restart_request(struct supervisor *sup, uint64_t client)
         why = "error a restart is under way already\n";
     else if (!sup->duties->may_restart)
         why = "error this daemon cannot be restarted in place\n";
-    else if (task_start(&sup->tasks, may_restart, sup, TRIAL_LIMIT_NS, on_tried, sup) < 0)
+    else if (restart_try(sup, on_tried) < 0)
         why = "error too busy, try again\n";
     if (why) {
         control_answer(sup->control, client, why, -1, true);

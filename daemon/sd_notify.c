@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "conf/conf_env.h"
 
@@ -70,10 +71,7 @@ send_message(const struct sd_notify *n, int passed, bool waits, const char *fmt,
     char text[MESSAGE_MAX];
     int len = vsnprintf(text, sizeof(text), fmt, ap);
     struct iovec iov = {.iov_base = text, .iov_len = (size_t)len};
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } u = {.room = {0}};
+    union fd_room room;
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_name = (void *)(uintptr_t)&n->addr,
@@ -81,14 +79,8 @@ send_message(const struct sd_notify *n, int passed, bool waits, const char *fmt,
 
     if (len < 0 || (size_t)len >= sizeof(text))
         return -EMSGSIZE;
-    if (passed >= 0) {
-        u.head.cmsg_len = CMSG_LEN(sizeof(int));
-        u.head.cmsg_level = SOL_SOCKET;
-        u.head.cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(&u.head), &passed, sizeof(int));
-        msg.msg_control = &u;
-        msg.msg_controllen = sizeof(u.room);
-    }
+    if (passed >= 0)
+        fd_pass(&msg, &room, passed);
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || (waits && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0) ||
         sendmsg(fd, &msg, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT)) < 0)

@@ -83,8 +83,8 @@ struct supervisor {
 void stop_init(struct supervisor *sup);
 /* The operator requests the end; a second time (`again`): at once. */
 void stop_begin(struct supervisor *sup, bool again);
-/* RUNNING: ends without an unmount. Nothing is published: the next daemon takes over what the
- * service manager keeps, as after a death of all processes. But clients of the connector get their
+/* RUNNING: ends without an unmount. Nothing is published: the next daemon takes over what is
+ * kept (fdstore.h), as after a death of all processes. But clients of the connector get their
  * answers. */
 void stop_leave(struct supervisor *sup);
 /* It cannot continue: ends at once with this exit code. */
@@ -98,6 +98,9 @@ const char *stop_phase_name(enum phase phase);
 /* restart.c */
 /* A client asks for a restart in place; it gets its answer at the end. */
 void restart_request(struct supervisor *sup, uint64_t client);
+/* Starts the trial: could the program on disk take over? As task_start; requires
+ * duties->may_restart. */
+must_use int restart_try(struct supervisor *sup, task_done_fn *done);
 /* In the new image: begins to replace the children that were taken over. */
 void restart_renew(struct supervisor *sup);
 /* A child could not start: the client is told if that is a replacement. It is tried again and

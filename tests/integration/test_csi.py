@@ -389,10 +389,7 @@ def test_forced(pod, proxy, bucket):
 
 
 def die(m):
-    for pid in m.processes():
-        util.kill(pid)
-    util.wait_until(lambda: not m.processes(), 10, "the end of all")
-    m.proc.wait()
+    m.kill_all()
     m.log_path.unlink()
 
 

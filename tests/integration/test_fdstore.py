@@ -81,12 +81,8 @@ def program():
 
 
 def die(m, store):
-    """SIGKILL to all its processes, as the out-of-memory killer does for a container."""
     store.nobody_serves()
-    for pid in m.processes():
-        util.kill(pid)
-    util.wait_until(lambda: not m.processes(), 10, "the end of all")
-    m.proc.wait()
+    m.kill_all()
 
 
 def again(m, store, how="taken over, all processes are there"):

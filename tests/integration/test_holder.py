@@ -10,7 +10,6 @@ import os
 import pathlib
 import random
 import socket
-import subprocess
 import sys
 import time
 
@@ -21,12 +20,10 @@ from harness.connector import Connector
 from harness.holder import Holder
 from harness.pattern import pattern
 from harness.work import assert_writers_files, start_writer
-from test_fdstore import PYTHON, Program
+from test_fdstore import CAS, LWW, PYTHON, SESSIONS, STREAM, program, variant       # noqa: F401
 
-LWW, CAS, STREAM = "s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"
 KILLS = int(os.environ.get("STATEPROXY_TEST_HOLDER_KILLS", "5"))
 OVER = "taken over, all processes are there"
-SESSIONS = "16"
 
 
 @pytest.fixture
@@ -59,33 +56,12 @@ def held(mount, holder):
     return make
 
 
-@pytest.fixture
-def program():
-    p = Program()
-    yield p
-    p.proc.kill()
-    p.proc.communicate()
-
-
-def die(m):
-    """SIGKILL to all its processes, as at the end of a container."""
-    for pid in m.processes():
-        util.kill(pid)
-    util.wait_until(lambda: not m.processes(), 10, "the end of all")
-    m.proc.wait()
-
-
 def again(m, holder, how=OVER):
     before = holder.count("kept")
     m.log_path.unlink()
     m.start()
     util.wait_until(lambda: how in m.log(), 20, how)
     holder.wait("kept", before + 1)
-
-
-@pytest.fixture(params=[LWW, CAS, STREAM])
-def variant(request):
-    return request.param
 
 
 def test_open_files_locks_and_unpublished_bytes(held, holder, bucket, program, variant):
@@ -100,7 +76,7 @@ def test_open_files_locks_and_unpublished_bytes(held, holder, bucket, program, v
     assert program("fcntl.flock(old, fcntl.LOCK_EX)") == "None"
     assert program("new.write(b'before ')") == "7"
     assert program(f"big.write(open({str(m.dir / 'big')!r}, 'rb').read())") == str(len(big))
-    die(m)
+    m.kill_all()
     again(m, holder)
     with open(m.path / "old", "rb") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -128,7 +104,7 @@ def test_programs_wait_and_have_no_error(held, holder, bucket, proxy):
     close = util.spawn([*PYTHON, "-c", "import sys; open(sys.argv[1], 'wb').write(b'x' * 100_000)",
                         m.path / "closing"])
     proxy.wait_held("put")
-    die(m)
+    m.kill_all()
     late = util.spawn(["cmp", m.path / "src", m.path / "src"])
     proxy.release("put")
     again(m, holder)
@@ -144,13 +120,13 @@ def draw_and_die(m, holder, draw, how_many, busy):
     deaths = 0
     while busy() and deaths < how_many:
         time.sleep(draw.uniform(0, 0.15))
-        die(m)
+        m.kill_all()
         m.log_path.unlink()
         m.start(ready=False)
         if draw.random() < 0.7:
             util.wait_until(lambda: OVER in m.log(), 20, OVER)
         deaths += 1
-    die(m)
+    m.kill_all()
     again(m, holder)
     return deaths
 
@@ -222,7 +198,7 @@ def test_streaming_upload_and_connector(held, holder, scratch, bucket):
     m = held(STREAM, env={"STATE_MOUNT": None, "CONNECTOR_SOCKET": path})
     con = Connector(path)
     assert con.put("k", b"1").status == 204
-    die(m)
+    m.kill_all()
     with con.raw() as waits:            # it is accepted by the next one
         waits.send(b"GET /keys/k HTTP/1.1\r\n\r\n")
         again(m, holder)
@@ -237,7 +213,7 @@ def test_a_restart_in_place_between(held, holder, bucket, program):
     assert program("f.write(b'a')") == "1"
     assert m.ctl("restart", timeout=60).out == "restarted in place\n"
     holder.wait("kept", 2)
-    die(m)
+    m.kill_all()
     again(m, holder)
     assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
     assert bucket.get(m.key("f")) == b"ab"
@@ -254,7 +230,7 @@ def test_deadline(mount, impatient, program):
     m.start()
     holder.wait("kept")
     program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
-    die(m)
+    m.kill_all()
     program.say("f.write(b'x')")
     assert "let go" not in holder.log()
     assert program.proc.stdout.readline().decode().strip() in ("OSError 107", "OSError 103")
@@ -293,7 +269,7 @@ def test_the_holder_ends_and_comes_again(held, holder, bucket, program, how):
     holder.start()
     holder.wait("kept")
     assert "the holder is there again" in m.log() and m.log().count(" warn ") == 1
-    die(m)
+    m.kill_all()
     again(m, holder)
     assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
     assert bucket.get(m.key("f")) == b"ab"
@@ -307,7 +283,7 @@ def test_it_comes_later_than_the_daemon(held, holder, bucket):
     assert "daemon.holder: it cannot be reached" in m.log()
     holder.start()
     holder.wait("kept")
-    die(m)
+    m.kill_all()
     again(m, holder)
     (m.path / "f").write_bytes(b"1")
     m.stop()
@@ -319,8 +295,8 @@ def test_two_daemons(held, holder, bucket):
     wrong = held(env={"STATEPROXY_DAEMON_HOLDER_NAME": a.path}, start=False)
     code, errors = wrong.start_refused()
     assert code == 73 and "a daemon that runs has this name" in errors[-1]
-    die(a)
-    die(b)
+    a.kill_all()
+    b.kill_all()
     again(b, holder)
     again(a, holder)
     (a.path / "f").write_bytes(b"a")
@@ -333,7 +309,7 @@ def test_another_configuration_of_the_same_name(held, holder, bucket, program):
     """What is left is given up, not mixed up."""
     m = held()
     program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
-    die(m)
+    m.kill_all()
     m.env["STATE_PREFIX"] = "other"
     again(m, holder, "ready ")
     assert "not taken over" in m.log() and "prefix is now other" in m.log()
@@ -350,7 +326,7 @@ def test_a_process_of_the_daemon_before_has_not_ended(held, holder, program, buc
     program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
     assert program("f.write(b'a')") == "1"
     life = life_of(m.proc.pid)
-    die(m)
+    m.kill_all()
     m.log_path.unlink()
     m.start(ready=False)
     assert m.wait_exit() == 75 and "processes of the daemon before have not ended" in m.log()
@@ -606,12 +582,8 @@ def volume(scratch):
     """A shared mount, as the node's file system is."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount")
-    path = scratch / "volume"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
-    subprocess.run(["mount", "--make-shared", path], check=True)
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with util.shared_mount(scratch / "volume") as path:
+        yield path
 
 
 
@@ -624,7 +596,7 @@ def test_the_container_dies(held, holder, bucket, volume, program):
     holder.wait("kept")
     program(f"f = open({str(volume / 'mount' / 'f')!r}, 'wb', 0)")
     assert program("f.write(b'a')") == "1"
-    die(m)
+    m.kill_all()
     again(m, holder)
     assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
     assert bucket.get(m.key("f")) == b"ab"
@@ -640,7 +612,7 @@ def test_its_processes_die_with_it(held, holder, bucket, volume, program):
     holder.wait("kept")
     program(f"f = open({str(volume / 'mount' / 'f')!r}, 'wb', 0)")
     assert program("f.write(b'a')") == "1"
-    die(m)
+    m.kill_all()
     again(m, holder)
     assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
     assert bucket.get(m.key("f")) == b"ab"
@@ -656,7 +628,7 @@ def test_the_mount_is_not_visible_to_the_next(held, holder, bucket, program):
     m = held()
     program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
     assert program("f.write(b'a')") == "1"
-    die(m)
+    m.kill_all()
     m.wrap = lambda *command: ["unshare", "-m", "--propagation", "private", "sh", "-c",
                                f"umount -l {m.path}; exec \"$@\"", "sh", *command]
     again(m, holder)

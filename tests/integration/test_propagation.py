@@ -15,13 +15,9 @@ def volume(scratch):
     """A shared mount, as the node's file system is."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount")
-    path = scratch / "volume"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
-    subprocess.run(["mount", "--make-shared", path], check=True)
-    (path / "pod").mkdir()
-    yield path / "pod"
-    subprocess.run(["umount", "-l", path], check=True)
+    with util.shared_mount(scratch / "volume") as path:
+        (path / "pod").mkdir()
+        yield path / "pod"
 
 
 @pytest.fixture

@@ -28,10 +28,6 @@
 #include "workers/write/orphan.h"
 #include "workers/write/publish_wait.h"
 
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1
-#endif
-
 /* Under shm->meta. 0 if the source may replace the target (SHM_NIL: there is none), or -errno. */
 static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_t flags)
 {

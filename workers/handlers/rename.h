@@ -3,9 +3,15 @@
 #ifndef WORKERS_HANDLERS_RENAME_H
 #define WORKERS_HANDLERS_RENAME_H
 
+#include <stdio.h> /* RENAME_NOREPLACE */
+
 #include "workers/op/key.h"
 #include "workers/op/op.h"
 #include "workers/write/delete.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
 
 /* Moves every key below `from` to `to` (both with a slash at the end), a CopyObject and a
  * DeleteObject for each, several in parallel, one page of keys at a time, until a listing of `from`

@@ -36,10 +36,6 @@
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
 
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1
-#endif
-
 static void rename_cas_end(struct op *op, int error)
 {
     session_detach(op);

@@ -7,15 +7,13 @@
  * With RENAME_NOREPLACE it has the condition that nothing is there. A server that ignores it copies
  * over what came since the LOOKUP; one that does not know it is sent the copy without. There are no
  * write-ids: a refusal after an attempt that may have been made is looked into, and what is there
- * is ours if it has the ETag of the source.
+ * is ours if it has the ETag of the source and the time of this rename (is_our_copy).
  *
  * The copy gets the time of the rename as its ctime where all its metadata are known anyway, as the
  * LOOKUP before the rename has asked for them; else S3 copies them as they are. */
 #include "workers/handlers/rename_copy.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -26,10 +24,6 @@
 #include "workers/objmeta/meta.h"
 #include "workers/op/copy.h"
 #include "workers/op/validity.h"
-
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1
-#endif
 
 /* What is copied, from what to what. */
 struct copied {

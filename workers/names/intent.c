@@ -16,15 +16,13 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "base/fd.h"
 #include "workers/names/peek.h"
 #include "workers/op/observer.h"
+#include "workers/op/proc.h"
 
 /* The system call instruction; not `int $0x80`, which uses the numbers of i386. */
 #ifdef __x86_64__
@@ -33,8 +31,6 @@
 #define CALL_INSN "\x01\x00\x00\xd4" /* svc #0 */
 #endif
 
-#define SLEEP_LOOKS 8
-#define TEXT_MAX 512 /* 9 numbers of at most 18 digits */
 #define ARGS 6
 
 /* The stack pointer and the program counter follow the arguments. */
@@ -229,19 +225,13 @@ void intent_parse(const char *text, struct intent *ret)
     tell_form(c, field, ret);
 }
 
-/* (A thread whose request is here already may not have fallen asleep yet.) */
 static void look(uint32_t tid, struct intent *ret)
 {
-    char path[64], text[TEXT_MAX] = "";
+    char text[PROC_TEXT_MAX];
 
     *ret = (struct intent){.kind = INTENT_UNKNOWN};
-    snprintf(path, sizeof(path), "/proc/%u/syscall", (unsigned)tid);
-    for (int i = 0; i < SLEEP_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
-        if (i)
-            sched_yield();
-        if (fd_read_file(path, text, sizeof(text)) <= 0)
-            return;
-    }
+    if (!proc_syscall(tid, text))
+        return;
     intent_parse(text, ret);
     ret->tid = tid;
 }

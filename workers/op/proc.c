@@ -16,8 +16,7 @@
 #include "base/fd.h"
 #include "workers/op/observer.h"
 
-#define PROC_TEXT_MAX 4096
-#define WAIT_LOOKS 8 /* a shell that has just forked is about to wait for the child */
+#define SLEEP_LOOKS 8
 #define PF_EXITING 0x4
 
 enum {
@@ -174,19 +173,25 @@ static void look(uint32_t tid, struct proc_info *ret)
     ret->known = start_code != 1;
 }
 
-static void look_parent(int32_t tgid, struct proc_info *ret)
+bool proc_syscall(uint32_t tid, char text[PROC_TEXT_MAX])
 {
-    char text[PROC_TEXT_MAX] = "";
-
-    look((uint32_t)tgid, ret);
-    if (ret->execs)
-        return;
-    for (int i = 0; i < WAIT_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
+    text[0] = '\0';
+    for (int i = 0; i < SLEEP_LOOKS && (i == 0 || strncmp(text, "running", 7) == 0); i++) {
         if (i)
             sched_yield();
-        if (!read_proc(tgid, "syscall", text))
-            return;
+        if (!read_proc((int32_t)tid, "syscall", text))
+            return false;
     }
+    return true;
+}
+
+static void look_parent(int32_t tgid, struct proc_info *ret)
+{
+    char text[PROC_TEXT_MAX];
+
+    look((uint32_t)tgid, ret);
+    if (ret->execs || !proc_syscall((uint32_t)tgid, text))
+        return;
     ret->waits = strtol(text, NULL, 10) == SYS_wait4 || strtol(text, NULL, 10) == SYS_waitid;
 }
 

@@ -30,6 +30,12 @@ void proc_look(uint32_t tid, struct proc_info *ret);
 /* The same by the process id (its first thread), and also whether it waits for a child. */
 void proc_look_parent(int32_t tgid, struct proc_info *ret);
 
+/* The file "syscall" of a thread: what it waits in. One that still runs may be about to fall asleep
+ * (its request is here already; a shell that has just forked will wait for its child), so that is
+ * looked at a few times. False: it is not visible. */
+#define PROC_TEXT_MAX 4096
+bool proc_syscall(uint32_t tid, char text[PROC_TEXT_MAX]);
+
 /* True if this thread is about to die (SIGKILL is pending: a Ctrl-C that the process does not
  * handle becomes one too), or if it is not visible. */
 bool proc_is_dying(uint32_t tid);

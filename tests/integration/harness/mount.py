@@ -143,6 +143,13 @@ class Mount:
         self._check_gone("after SIGTERM")
         self.stopped = True
 
+    def kill_all(self):
+        """SIGKILL to all its processes, as the out-of-memory killer does for a container."""
+        for pid in self.processes():
+            util.kill(pid)
+        util.wait_until(lambda: not self.processes(), 10, "the end of all")
+        self.proc.wait()
+
     def kill_supervisor(self, timeout=15.0):
         """SIGKILL: the workers have to end by themselves. The stale mount stays."""
         self.leave_alone()

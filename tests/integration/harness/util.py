@@ -1,5 +1,6 @@
 """Waiting for conditions, running programs with a time limit, looking at processes."""
 
+import contextlib
 import os
 import random
 import signal
@@ -247,3 +248,15 @@ def unmount(path):
             abort_fuse(entry[0])
         subprocess.run(["umount", "-l", os.fspath(path)], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=20)
+
+
+@contextlib.contextmanager
+def shared_mount(path):
+    """A tmpfs at `path`, whose mounts other mount namespaces see."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+    subprocess.run(["mount", "--make-shared", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
