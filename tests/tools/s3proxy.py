@@ -519,7 +519,9 @@ class Connection:
     async def forward(self, x, head, body, plan):
         up = await self.connect()
         await self.send_request(x, up, head, body, plan)
-        if not isinstance(body, SpooledBody):       # which is sent on whoever has gone
+        # (A spooled body is sent on whoever has gone. A lock is held until the server has answered: given up
+        # earlier, the change would be made after the lock.)
+        if not isinstance(body, SpooledBody) and not self.locked:
             self.client.on_end = lambda _: up.reset()
             if self.client.eof:
                 up.reset()

@@ -11,6 +11,7 @@
 #include "s3/s3_url.h"
 #include "workers/attr/node_attr.h"
 #include "workers/op/key.h"
+#include "workers/write/session_attach.h"
 #include "workers/write/session_end.h"
 
 int create_check(struct op *op)
@@ -106,7 +107,7 @@ void create_published(struct op *op, int error)
     struct worker *w = op->w;
     uint32_t session = op->rec->session, node;
     struct fuse_entry_out out;
-    bool closed;
+    struct session_detached d;
 
     worker_lock(w);
     node = shm_session_at(w->shm, session)->node;
@@ -115,11 +116,9 @@ void create_published(struct op *op, int error)
         shm_node_ref(w->shm, node, 1);
         fuse_entry_out(w, node, &out);
     }
-    closed = session_unref(w, session);
-    op_edit(op)->session = SHM_NIL;
+    d = session_detach_begin(op);
     op_applied(op, error, &out, error ? 0 : sizeof(out));
     worker_unlock(w);
-    if (closed)
-        session_clear(w, session);
+    session_detach_end(w, &d);
     op_finish(op);
 }

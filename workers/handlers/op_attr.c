@@ -196,21 +196,18 @@ static void apply_attributes(struct op *op, uint32_t node)
 static void attr_apply(struct op *op)
 {
     struct worker *w = op->w;
-    uint32_t session = op->rec->session;
+    struct session_detached d;
     struct fuse_attr_out out;
-    bool closed = false, held = false;
+    bool held = false;
     uint32_t node;
 
     worker_lock(w);
     node = op_node(op);
-    if (node != SHM_NIL) {
+    if (node != SHM_NIL)
         apply_attributes(op, node);
-        if (session != SHM_NIL) {
-            op_edit(op)->session = SHM_NIL;
-            closed = session_unref(w, session);
-        }
+    d = session_detach_begin(op);
+    if (node != SHM_NIL)
         fuse_entry_attr(w, node, &out);
-    }
     if (op->rec->node != SHM_NIL) {
         hold_release(op, op->rec->node);
         op_edit(op)->node = SHM_NIL;
@@ -218,23 +215,16 @@ static void attr_apply(struct op *op)
     }
     op_applied(op, node == SHM_NIL ? -ESTALE : 0, &out, node == SHM_NIL ? 0 : sizeof(out));
     worker_unlock(w);
-    if (closed)
-        session_clear(w, session);
+    session_detach_end(w, &d);
     if (held)
         worker_wake(w, HOLD_WAKE_ALL);
     op_finish(op);
 }
 
-static void attr_fail(struct op *op, int error)
-{
-    session_detach(op);
-    op_fail(op, error);
-}
-
 static void then_apply(struct op *op, int error)
 {
     if (error)
-        attr_fail(op, error);
+        session_detach_fail(op, error);
     else
         attr_apply(op);
 }
@@ -274,7 +264,7 @@ static void resize_now(struct op *op, uint32_t session)
     worker_unlock(w);
     worker_wake(w, mask);
     if (r < 0)
-        attr_fail(op, r);
+        session_detach_fail(op, r);
     else if (has_handle(op))
         attr_apply(op);
     else
@@ -338,7 +328,7 @@ static void resize(struct op *op)
     } else if (r == -EAGAIN) {
         return;
     } else if (r < 0) {
-        attr_fail(op, r);
+        session_detach_fail(op, r);
     } else if (r) {
         op_stop_waiting(op);
         resize_now(op, session);

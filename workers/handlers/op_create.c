@@ -46,14 +46,6 @@ static int answer_create(struct op *op, uint32_t node, uint32_t session)
     return 0;
 }
 
-static void finish_create(struct op *op, int r)
-{
-    if (r < 0)
-        op_fail(op, r);
-    else
-        op_finish(op);
-}
-
 /* Not under a lock. Without an error, op->rec->session is the session of the file. */
 static void then_answer(struct op *op, int error)
 {
@@ -69,8 +61,9 @@ static void then_answer(struct op *op, int error)
         worker_unlock(w);
     }
     if (r < 0)
-        session_detach(op);
-    finish_create(op, r);
+        session_detach_fail(op, r);
+    else
+        op_finish(op);
 }
 
 /* The existing file is now open for the caller, too. */
@@ -152,19 +145,12 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
     session_publish(op, session, then);
 }
 
-/* Fails the op; a predecessor may have created the session. */
-static void create_refuse(struct op *op, int error)
-{
-    session_detach(op);
-    op_fail(op, error);
-}
-
 static void create_exclusively(struct op *op, struct newcomer *nc)
 {
     int r = create_check(op);
 
     if (r < 0)
-        create_refuse(op, r);
+        session_detach_fail(op, r);
     else
         create_and_publish(op, nc, then_answer);
 }
@@ -216,8 +202,10 @@ void op_create(struct op *op)
     worker_unlock(w);
     if (taken != SHM_NIL && !(flags & O_EXCL) && r == -EEXIST)
         join(op);
+    else if (r < 0)
+        op_fail(op, r);
     else
-        finish_create(op, r);
+        op_finish(op);
 }
 
 /* ---- MKNOD ---- */
@@ -245,7 +233,7 @@ void op_mknod(struct op *op)
     if (r == 0 && nc.type && !may_make_special(op, nc.type))
         r = -EPERM;
     if (r < 0)
-        create_refuse(op, r);
+        session_detach_fail(op, r);
     else
         create_and_publish(op, &nc, create_published);
 }

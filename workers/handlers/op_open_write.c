@@ -45,8 +45,7 @@ static void then_open(struct op *op, int error)
         op_finish(op);
         return;
     }
-    session_detach(op);
-    op_fail(op, r);
+    session_detach_fail(op, r);
 }
 
 void open_for_write(struct op *op, uint32_t node, bool truncate)

@@ -104,8 +104,7 @@ void op_symlink(struct op *op)
     if (r == 0 && op_is_current(op))
         r = symlink_prepare(op);
     if (r < 0) {
-        session_detach(op);
-        op_fail(op, r);
+        session_detach_fail(op, r);
         return;
     }
     if (op_keep(op) < 0) /* cannot happen: a record was free */

@@ -22,6 +22,7 @@
 #include "workers/write/copy_source.h"
 #include "workers/write/delete.h"
 #include "workers/write/orphan.h"
+#include "workers/write/session_attach.h"
 #include "workers/write/session_end.h"
 
 /* Under shm->meta. */
@@ -42,7 +43,8 @@ static void take_off(struct worker *w, uint32_t node)
 static void unlink_end(struct op *op, int error, bool from_s3)
 {
     struct worker *w = op->w;
-    uint32_t dir, node = op->rec->node, closed;
+    uint32_t dir, node = op->rec->node;
+    struct session_detached d;
 
     if (!error)
         w->variant->unlinked(op, fuse_req(op)->name, fuse_req(op)->name_len, from_s3);
@@ -60,11 +62,10 @@ static void unlink_end(struct op *op, int error, bool from_s3)
     }
     hold_release(op, node);
     op_edit(op)->node = SHM_NIL;
-    closed = orphan_done(op);
+    d = session_detach_begin(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);
-    if (closed != SHM_NIL)
-        session_clear(w, closed);
+    session_detach_end(w, &d);
     worker_wake(w, HOLD_WAKE_ALL);
     op_finish(op);
 }

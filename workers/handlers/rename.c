@@ -14,6 +14,7 @@
 #include "workers/op/sequence.h"
 #include "workers/op/validity.h"
 #include "workers/write/orphan.h"
+#include "workers/write/session_attach.h"
 #include "workers/write/session_end.h"
 
 struct rename_args rename_args_of(const struct op *op)
@@ -98,7 +99,7 @@ void rename_finish(struct op *op, int error)
 {
     struct rename_args a = rename_args_of(op);
     struct worker *w = op->w;
-    uint32_t closed;
+    struct session_detached d;
 
     worker_lock(w);
     if (error == 0)
@@ -112,11 +113,10 @@ void rename_finish(struct op *op, int error)
     hold_release(op, op->rec->node);
     hold_release(op, op->rec->target);
     op_edit(op)->node = op->rec->target = SHM_NIL;
-    closed = orphan_done(op);
+    d = session_detach_begin(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);
-    if (closed != SHM_NIL)
-        session_clear(w, closed);
+    session_detach_end(w, &d);
     worker_wake(w, HOLD_WAKE_ALL);
     op_finish(op);
 }

@@ -36,12 +36,6 @@
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
 
-static void rename_cas_end(struct op *op, int error)
-{
-    session_detach(op);
-    rename_finish(op, error);
-}
-
 /* ---- the old name ---- */
 
 /* Under shm->meta. The caller's sessions on the name that was replaced are not published any more.
@@ -208,14 +202,17 @@ static int note_copy(struct op *op)
 
 static void then_put(struct op *op, int error)
 {
+    const struct shm_session *s;
     char etag[SHM_ETAG_MAX];
 
-    if (!error) {
-        worker_lock(op->w);
-        memcpy(etag, shm_session_at(op->w->shm, op->rec->session)->expect.etag, sizeof(etag));
-        worker_unlock(op->w);
+    worker_lock(op->w);
+    s = shm_session_at(op->w->shm, op->rec->session);
+    if (s->flags & SHM_SESSION_ORPHAN && !error)
+        error = -ESTALE; /* the new name is gone, or another file's: nothing was put */
+    memcpy(etag, s->expect.etag, sizeof(etag));
+    worker_unlock(op->w);
+    if (!error)
         rename_note_copied(op, etag);
-    }
     op_step_done(op, error);
 }
 
@@ -407,8 +404,8 @@ static void rename_cas_load(struct op *op)
     int r = 0;
 
     worker_lock(w);
-    if (op->rec->session == SHM_NIL)
-        r = rename_cas_begin(op);
+    if (op->rec->session == SHM_NIL) /* (what was aimed is gone only with the op) */
+        r = is_aimed(op) ? -EIO : rename_cas_begin(op);
     if (r < 0) {
         shm_rollback(w->shm, w->shm->meta);
     } else {
@@ -444,7 +441,7 @@ static const struct op_step rename_cas_steps[] = {
 
 void rename_cas(struct op *op, bool dir)
 {
-    static const struct op_sequence sequence = OP_SEQUENCE_OF(rename_cas_steps, rename_cas_end);
+    static const struct op_sequence sequence = OP_SEQUENCE_OF(rename_cas_steps, rename_finish);
 
     assert(!dir);
     op_sequence_start(op, &sequence);

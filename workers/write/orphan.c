@@ -139,13 +139,3 @@ bool orphan_is_too_late(struct worker *w, uint32_t node)
            !(n->flags & (SHM_NODE_DIR | SHM_NODE_LOCAL | SHM_NODE_TYPED)) &&
            (is_replaced_by_op(w, node) || is_replaced_by_publish(w, node)) && !fetch_is_whole(w, n);
 }
-
-uint32_t orphan_done(struct op *op)
-{
-    uint32_t session = op->rec->session;
-
-    if (session == SHM_NIL)
-        return SHM_NIL;
-    op_edit(op)->session = SHM_NIL;
-    return session_unref(op->w, session) ? session : SHM_NIL;
-}

@@ -349,21 +349,49 @@ void session_attach_whole(struct op *op, uint32_t node, session_then_fn *then)
     attach(op, node, false, true, then);
 }
 
+struct session_detached session_detach_begin(struct op *op)
+{
+    struct session_detached d = {.session = op->rec->session};
+
+    if (d.session == SHM_NIL)
+        return d;
+    if (op->rec->change == SHM_CHANGE_BEGUN)
+        d.mask = session_change_end(op, d.session);
+    op_edit(op)->session = SHM_NIL;
+    op->rec->change = SHM_CHANGE_NONE; /* a new session would not have it */
+    d.closed = session_unref(op->w, d.session);
+    return d;
+}
+
+void session_detach_end(struct worker *w, const struct session_detached *d)
+{
+    if (d->closed)
+        session_clear(w, d->session);
+    worker_wake(w, d->mask);
+}
+
 void session_detach(struct op *op)
 {
     struct worker *w = op->w;
-    uint32_t session = op->rec->session, mask = 0;
-    bool closed = false;
+    struct session_detached d;
 
-    if (session == SHM_NIL)
+    if (op->rec->session == SHM_NIL)
         return;
     worker_lock(w);
-    if (op->rec->change == SHM_CHANGE_BEGUN)
-        mask = session_change_end(op, session);
-    op_edit(op)->session = SHM_NIL;
-    closed = session_unref(w, session);
+    d = session_detach_begin(op);
     worker_unlock(w);
-    if (closed)
-        session_clear(w, session);
-    worker_wake(w, mask);
+    session_detach_end(w, &d);
+}
+
+void session_detach_fail(struct op *op, int error)
+{
+    struct worker *w = op->w;
+    struct session_detached d;
+
+    worker_lock(w);
+    d = session_detach_begin(op);
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
+    session_detach_end(w, &d);
+    op_finish(op);
 }
