@@ -8,6 +8,7 @@ A call names a function below, or one of `os`. Descriptors stay open between cal
 their numbers. What is opened with fork() is a child that is told on a socket of its own.
 """
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -82,6 +83,14 @@ class Actor:
             fcntl.flock(fd, fcntl.LOCK_EX)
         finally:
             os.close(fd)
+
+    def rename_noreplace(self, old, new):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), 1) < 0:
+            raise OSError(ctypes.get_errno(), "renameat2")
+
+    def set_times(self, path, ns):
+        os.utime(path, ns=(ns, ns))
 
     # -- mappings
 

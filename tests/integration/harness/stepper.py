@@ -1,0 +1,197 @@
+"""A worker that is killed at the N-th lock or unlock of an operation: breakpoints by ptrace from outside, x86-64.
+
+A kill at the entry of shm_lock falls between two locked sections; one at the entry of shm_unlock undoes the section
+that was about to end."""
+
+import bisect
+import collections
+import ctypes
+import functools
+import os
+import signal
+import struct
+import threading
+
+from . import SLOW
+from .inject import ATTACH, AVAILABLE, CONT, DETACH, GETREGS, SETREGS, Regs, ptrace     # noqa: F401
+
+SINGLESTEP = 9
+WALL = 0x40000000
+HANGS = 20                      # seconds after which an operation is not awaited any more
+INT3 = b"\xcc"
+WHERE = ("shm_lock", "shm_unlock")
+
+# outcome: what the operation gave, 0 or its errno. killed: whether the point was reached. points: those that were, the
+# last of them the one of the kill, as "shm_lock in rename_finish".
+Stepped = collections.namedtuple("Stepped", "outcome killed points")
+
+
+class Symbols:
+    """The functions of a program, by its ELF symbol table."""
+
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            data = f.read()
+        assert data[:6] == b"\x7fELF\x02\x01", f"{path} is no ELF program of 64 bits"
+        kind, = struct.unpack_from("<H", data, 16)
+        self.is_pie = kind == 3
+        offset, = struct.unpack_from("<Q", data, 40)
+        size, count = struct.unpack_from("<HH", data, 58)
+        sections = [struct.unpack_from("<IIQQQQIIQQ", data, offset + i * size) for i in range(count)]
+        table = next((s for s in sections if s[1] == 2), None)      # SHT_SYMTAB
+        assert table, f"{path} has no symbols: it is stripped"
+        strings = sections[table[6]][4]
+        self.at = {}
+        for at in range(table[4], table[4] + table[5], 24):
+            name, info, _, _, value, _ = struct.unpack_from("<IBBHQQ", data, at)
+            if info & 15 == 2 and value:                            # STT_FUNC
+                end = data.index(b"\0", strings + name)
+                self.at[data[strings + name:end].decode()] = value
+        for name in WHERE:
+            assert name in self.at, f"{path} has no function {name}"
+        self.sorted = sorted((value, name) for name, value in self.at.items())
+
+    def name(self, address):
+        i = bisect.bisect(self.sorted, (address, "\x7f")) - 1
+        return self.sorted[i][1] if i >= 0 else "?"
+
+
+@functools.lru_cache(maxsize=2)
+def _symbols(path, _identity):
+    return Symbols(path)
+
+
+def symbols_of(pid):
+    path = f"/proc/{pid}/exe"
+    stat = os.stat(path)
+    return _symbols(os.readlink(path), (stat.st_ino, stat.st_mtime_ns))
+
+
+def base_of(pid):
+    exe = os.readlink(f"/proc/{pid}/exe")
+    with open(f"/proc/{pid}/maps") as f:
+        for line in f:
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5].rstrip("\n") == exe and int(fields[2], 16) == 0:
+                return int(fields[0].partition("-")[0], 16)
+    raise AssertionError(f"{exe} is not mapped in {pid}")
+
+
+class _Tracee:
+    def __init__(self, pid):
+        self.pid, self.ended, self.told = pid, False, False
+        self.symbols = symbols_of(pid)
+        self.base = base_of(pid) if self.symbols.is_pie else 0
+        self.at = {self.base + self.symbols.at[name]: name for name in WHERE}
+        ptrace(ATTACH, pid)
+        self._wait()
+        self.told = False       # that was of the attaching
+        self.memory = open(f"/proc/{pid}/mem", "r+b", buffering=0)
+        self.code = {at: self._peek(at, 1) for at in self.at}
+
+    def _peek(self, at, n):
+        self.memory.seek(at)
+        return self.memory.read(n)
+
+    def _poke(self, at, data):
+        self.memory.seek(at)
+        self.memory.write(data)
+
+    def _go_on(self, request, sig=0):
+        """-> the signal that it stops with, 0: it has ended."""
+        ptrace(request, self.pid, None, sig)
+        return self._wait()
+
+    def _wait(self):
+        _, status = os.waitpid(self.pid, WALL)
+        if not os.WIFSTOPPED(status):
+            self.ended = True
+            return 0
+        if os.WSTOPSIG(status) == signal.SIGSTOP:
+            self.told = True
+        return os.WSTOPSIG(status)
+
+    def _regs(self):
+        regs = Regs()
+        ptrace(GETREGS, self.pid, None, ctypes.addressof(regs))
+        return regs
+
+    def _step_over(self, regs, at):
+        self._poke(at, self.code[at])
+        regs.rip = at
+        ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
+        while self._go_on(SINGLESTEP) not in (0, signal.SIGTRAP):
+            pass                # a SIGSTOP of ours; the workers read their other signals from a descriptor
+        self._poke(at, INT3)
+
+    def run(self, n):
+        """Until it is told to stop: None; or until the n-th point, where it is killed. -> points, killed"""
+        points, sig = [], 0
+        for at in self.at:
+            self._poke(at, INT3)
+        while True:
+            sig = self._go_on(CONT, sig)
+            assert not self.ended, f"the worker has ended by itself, after {points}"
+            if sig == signal.SIGTRAP:
+                regs, sig = self._regs(), 0
+                at = regs.rip - 1
+                caller, = struct.unpack("<Q", self._peek(regs.rsp, 8))
+                points.append(f"{self.at[at]} in {self.symbols.name(caller - 1 - self.base)}")
+                if len(points) == n:
+                    self.kill()
+                    return points, True
+                self._step_over(regs, at)
+                assert not self.ended
+            if self.told:
+                self._detach()
+                return points, False
+
+    def _detach(self):
+        for at, code in self.code.items():
+            self._poke(at, code)
+        self.memory.close()
+        ptrace(DETACH, self.pid)
+        self.ended = True       # for us
+
+    def kill(self):
+        if not self.ended:
+            os.kill(self.pid, signal.SIGKILL)
+            while not self.ended:
+                self._wait()
+        self.memory.close()
+
+
+def step(pid, n, operation):
+    """Runs the operation in a thread, and the worker meanwhile from point to point, up to the n-th. The operation
+    must be another process's work: here all would wait for the worker."""
+    outcome, pidfd = [], os.pidfd_open(pid)
+
+    def run():
+        try:
+            operation()
+            outcome.append(0)
+        except OSError as e:
+            outcome.append(e.errno)
+        except BaseException as e:
+            outcome.append(e)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        except ProcessLookupError:
+            pass
+
+    thread = threading.Thread(target=run, daemon=True)
+    tracee = _Tracee(pid)
+    points, killed = (), False
+    try:
+        thread.start()
+        points, killed = tracee.run(n)
+    except BaseException:
+        tracee.kill()
+        raise
+    finally:
+        thread.join(HANGS * SLOW)
+        os.close(pidfd)
+    assert outcome, f"the operation hangs; killed={killed} after {points}"
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return Stepped(outcome[0], killed, points)

@@ -1,0 +1,381 @@
+"""A worker that dies between any two locked sections of an operation, or at the end of any: nobody notices.
+
+Each scenario runs again and again, each time with a kill one point later (harness/stepper.py), until it ends before
+the point is reached."""
+
+import errno
+import os
+
+import botocore.exceptions
+import pytest
+
+from harness import SLOW, inject, probed, stepper, util
+
+pytestmark = [
+    pytest.mark.quiet("one operation at a time, whose steps are counted"),
+    pytest.mark.skipif(not inject.AVAILABLE, reason="steps code of x86-64"),
+    pytest.mark.skipif(SLOW > 1, reason="with sanitizers a step takes too long"),
+]
+
+CAS, LWW, PASS = "s3-buffered-cas", "s3-buffered-lww", "s3-passthrough"
+POINTS_MIN = 6          # of each operation: at least a lookup, the change, the reply
+POINTS_MAX = 400
+THEIRS = b"theirs, longer"
+
+
+class Scene:
+    """Names of one run, and what is at them. An actor does all; it is also who has read a file."""
+
+    def __init__(self, m, bucket, actor, n):
+        self.m, self.bucket, self.actor, self.n = m, bucket, actor, n
+
+    def __truediv__(self, name):
+        return str(self.m.path / f"{name}-{self.n}")
+
+    def key(self, name):
+        return self.m.key(f"{name}-{self.n}")
+
+    def there(self, name, data, read=False):
+        self.bucket.put(self.key(name), data)
+        if read:
+            assert self.actor.read_all(self / name) == data
+
+    def theirs(self, name):
+        """Another changes what the actor has read."""
+        self.there(name, b"1", read=True)
+        self.bucket.put(self.key(name), THEIRS)
+
+    def on_s3(self, name):
+        try:
+            return self.bucket.get(self.key(name))
+        except botocore.exceptions.ClientError as e:
+            if e.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise
+
+    def holds(self, **names):
+        """This is what S3 has at the names."""
+        assert {name: self.on_s3(name) for name in names} == names
+
+    def goes_on(self, *names):
+        """Everything that was held is free again: each name can be read, written, moved and removed."""
+        a = self.actor
+        for name in names:
+            if a.exists(self / name):
+                a.read_all(self / name)
+            a.write_all(self / name, b"after")
+            self.holds(**{name: b"after"})
+            a.rename(self / name, self / f"{name}2")
+            self.holds(**{name: None, f"{name}2": b"after"})
+            a.unlink(self / f"{name}2")
+
+
+def opened(s, name, flags, data):
+    fd = s.actor.open(s / name, flags, 0o644)
+    if data:
+        s.actor.write(fd, data)
+    return fd
+
+
+# -- scenarios: each yields the call, and gets its outcome: 0 or errno
+
+
+def rename_over(s):
+    s.there("old", b"mine")
+    s.there("new", b"1", read=True)
+    assert (yield "rename", s / "old", s / "new") == 0
+    s.holds(old=None, new=b"mine")
+    s.goes_on("old", "new")
+
+
+def rename_to_nothing(s):
+    s.there("old", b"mine")
+    assert (yield "rename", s / "old", s / "new") == 0
+    s.holds(old=None, new=b"mine")
+    s.goes_on("old", "new")
+
+
+def rename_of_written(s):
+    s.actor.write_all(s / "old", b"mine")
+    s.there("new", b"1", read=True)
+    assert (yield "rename", s / "old", s / "new") == 0
+    s.holds(old=None, new=b"mine")
+    s.goes_on("old", "new")
+
+
+def rename_conflict(s):
+    s.there("old", b"mine")
+    s.theirs("new")
+    assert (yield "rename", s / "old", s / "new") == errno.EEXIST
+    s.holds(old=b"mine", new=THEIRS)
+    s.goes_on("old", "new")
+
+
+def rename_to_nothing_conflict(s):
+    """The target was read, then another has removed it."""
+    s.there("old", b"mine")
+    s.there("new", b"1", read=True)
+    s.bucket.delete(s.key("new"))
+    outcome = yield "rename", s / "old", s / "new"
+    assert outcome == errno.EEXIST
+    s.holds(old=b"mine", new=None)
+    s.goes_on("old", "new")
+
+
+def noreplace(s):
+    s.there("old", b"mine")
+    assert (yield "rename_noreplace", s / "old", s / "new") == 0
+    s.holds(old=None, new=b"mine")
+    s.goes_on("old", "new")
+
+
+def noreplace_existing(s):
+    s.there("old", b"mine")
+    s.there("new", THEIRS)
+    assert (yield "rename_noreplace", s / "old", s / "new") == errno.EEXIST
+    s.holds(old=b"mine", new=THEIRS)
+    s.goes_on("old", "new")
+
+
+def rename_directory(s):
+    s.actor.mkdir(s / "old")
+    for i in range(2):
+        s.bucket.put(f"{s.key('old')}/{i}", b"%d" % i)
+    assert (yield "rename", s / "old", s / "new") == 0
+    assert s.bucket.list(s.key("old")) == {}
+    assert {k.rpartition("/")[2]: s.bucket.get(k) for k in s.bucket.list(f"{s.key('new')}/")} == \
+        {"": b"", "0": b"0", "1": b"1"}
+    s.goes_on("old")
+    for i in range(2):
+        s.actor.unlink(f"{s / 'new'}/{i}")
+    s.actor.rmdir(s / "new")
+
+
+def truncate(s):
+    s.there("f", b"12345", read=True)
+    assert (yield "truncate", s / "f", 2) == 0
+    s.holds(f=b"12")
+    s.goes_on("f")
+
+
+def truncate_conflict(s):
+    s.theirs("f")
+    assert (yield "truncate", s / "f", 2) == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def close(s):
+    s.there("f", b"1", read=True)
+    fd = opened(s, "f", os.O_WRONLY, b"23")
+    assert (yield "close", fd) == 0
+    s.holds(f=b"23")
+    s.goes_on("f")
+
+
+def close_conflict(s):
+    s.there("f", b"1", read=True)
+    fd = opened(s, "f", os.O_WRONLY, b"23")
+    s.bucket.put(s.key("f"), THEIRS)
+    assert (yield "close", fd) == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def write_new(s):
+    assert (yield "write_all", s / "f", b"content") == 0
+    s.holds(f=b"content")
+    s.goes_on("f")
+
+
+def write_existing(s):
+    s.there("f", b"1", read=True)
+    assert (yield "write_all", s / "f", b"content") == 0
+    s.holds(f=b"content")
+    s.goes_on("f")
+
+
+def append(s):
+    s.there("f", b"1", read=True)
+    assert (yield "write_all", s / "f", b"content", os.O_APPEND) == 0
+    s.holds(f=b"1content")
+    s.goes_on("f")
+
+
+def exclusive(s):
+    assert (yield "write_all", s / "f", b"", os.O_EXCL) == 0
+    s.holds(f=b"")
+    s.goes_on("f")
+
+
+def exclusive_existing(s):
+    s.there("f", THEIRS)
+    assert (yield "write_all", s / "f", b"", os.O_EXCL) == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def exclusive_conflict(s):
+    """The name was not there when it was looked up, which the kernel remembers."""
+    assert not s.actor.exists(s / "f")
+    s.there("f", THEIRS)
+    assert (yield "write_all", s / "f", b"", os.O_EXCL) == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def open_truncated(s):
+    s.there("f", b"12345", read=True)
+    assert (yield "write_all", s / "f", b"") == 0
+    s.holds(f=b"")
+    s.goes_on("f")
+
+
+def open_truncated_conflict(s):
+    s.theirs("f")
+    assert (yield "write_all", s / "f", b"") == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def symlink(s):
+    assert (yield "symlink", "target", s / "link") == 0
+    assert s.actor.readlink(s / "link") == "target"
+    assert s.bucket.exists(s.key("link"))
+    s.actor.unlink(s / "link")
+    s.goes_on("link")
+
+
+def unlink(s):
+    s.there("f", b"1", read=True)
+    assert (yield "unlink", s / "f") == 0
+    s.holds(f=None)
+    s.goes_on("f")
+
+
+def unlink_conflict(s):
+    s.theirs("f")
+    assert (yield "unlink", s / "f") == errno.EEXIST
+    s.holds(f=THEIRS)
+    s.goes_on("f")
+
+
+def mkdir(s):
+    assert (yield "mkdir", s / "d") == 0
+    assert s.bucket.exists(s.key("d") + "/")
+    s.actor.rmdir(s / "d")
+    s.goes_on("d")
+
+
+def rmdir(s):
+    s.actor.mkdir(s / "d")
+    assert (yield "rmdir", s / "d") == 0
+    assert not s.bucket.exists(s.key("d") + "/")
+    s.goes_on("d")
+
+
+def chmod(s):
+    s.there("f", b"1", read=True)
+    assert (yield "chmod", s / "f", 0o600) == 0
+    assert s.actor.attributes(s / "f")[0] & 0o777 == 0o600
+    assert int(s.bucket.head(s.key("f"))["Metadata"]["mode"]) & 0o777 == 0o600
+    s.holds(f=b"1")
+    s.goes_on("f")
+
+
+def setxattr(s):
+    s.there("f", b"1", read=True)
+    assert (yield "setxattr", s / "f", "user.a", b"one") == 0
+    assert s.actor.getxattr(s / "f", "user.a") == b"one"
+    assert "user.a" in s.bucket.head(s.key("f"))["Metadata"]["xattr"]
+    s.holds(f=b"1")
+    s.goes_on("f")
+
+
+def utimens(s):
+    s.there("f", b"1", read=True)
+    assert (yield "set_times", s / "f", 1_700_000_000_000_000_000) == 0
+    assert s.actor.attributes(s / "f")[2] == 1_700_000_000_000_000_000
+    assert float(s.bucket.head(s.key("f"))["Metadata"]["mtime"]) == 1_700_000_000
+    s.holds(f=b"1")
+    s.goes_on("f")
+
+
+RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_to_nothing_conflict, noreplace,
+           noreplace_existing]
+OF_CAS = [*RENAMES, truncate, truncate_conflict, close, close_conflict, exclusive, exclusive_existing,
+          exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink, unlink_conflict, chmod, setxattr,
+          utimens]
+OF_LWW = [rename_over, rename_to_nothing, rename_directory, write_new, write_existing, append, unlink, mkdir, rmdir,
+          truncate, symlink, chmod]
+OF_PASS = [write_new, unlink, rename_over, rename_to_nothing]
+
+
+# -- the kills
+
+
+def run_once(m, bucket, actor, scenario, n):
+    """With a kill at the n-th point. -> what stepper.step() tells"""
+    scene = Scene(m, bucket, actor, n)
+    run = scenario(scene)
+    name, *args = next(run)
+    worker, = m.wait_workers(1)
+
+    def operation():
+        try:
+            getattr(actor, name)(*args)
+        finally:
+            actor.statvfs(m.path)       # comes after what the kernel has sent without waiting for it, as RELEASE
+    stepped = stepper.step(worker, n, operation)
+    try:
+        try:
+            run.send(stepped.outcome)
+        except StopIteration:
+            pass
+        m.check()
+        util.wait_until(lambda: m.status()["tables"]["sessions"] == 0, what="the end of the sessions")
+        assert m.inflight() == []
+    except (AssertionError, OSError) as e:
+        raise AssertionError(f"killed={stepped.killed} at point {n}, outcome {stepped.outcome}: {stepped.points}\n"
+                             f"{type(e).__name__}: {e}") from e
+    return stepped
+
+
+def all_steps(m, bucket, actor, scenario):
+    for n in range(1, POINTS_MAX):
+        stepped = run_once(m, bucket, actor, scenario, n)
+        if not stepped.killed:
+            break
+    print(f"points {scenario.__name__}: {n - 1}")
+    assert POINTS_MIN <= n - 1 < POINTS_MAX - 1, stepped.points
+    assert not m.errors()
+
+
+def names_of(scenarios):
+    return pytest.mark.parametrize("scenario", scenarios, ids=lambda f: f.__name__)
+
+
+@names_of(OF_CAS)
+def test_with_compare_and_set(mount, bucket, actor, scenario):
+    all_steps(mount(variant=CAS, workers=1), bucket, actor(), scenario)
+
+
+@names_of(RENAMES)
+def test_renames_that_copy(mount, bucket, s3server, proxy, actor, scenario):
+    """... where the server keeps conditions on the target of CopyObject, as in test_conditional_copy.py."""
+    if not probed.is_known(s3server.endpoint):
+        mount(variant=CAS).stop()
+    proxy.add_rule("copy_conditions")
+    m = mount(variant=CAS, workers=1, via=proxy, is_open=lambda: True, kept={"copy": 1})
+    assert "copy" in m.status()["conditions"]
+    all_steps(m, bucket, actor(), scenario)
+
+
+@names_of(OF_LWW)
+def test_where_the_last_writer_wins(mount, bucket, actor, scenario):
+    all_steps(mount(variant=LWW, workers=1), bucket, actor(), scenario)
+
+
+@names_of(OF_PASS)
+def test_with_pass_through(mount, bucket, actor, scenario):
+    all_steps(mount(variant=PASS, workers=1), bucket, actor(), scenario)
