@@ -213,11 +213,20 @@ static int park(struct op *op)
     return r;
 }
 
+/* (The value stays parked until the reply is stored: a replacement that handled the op again would
+ * set whatever is there.) */
 static void xattr_finish(struct op *op, int error)
 {
+    struct worker *w = op->w;
+
+    worker_lock(w);
+    hold_release(op, op->rec->node);
+    op_edit(op)->node = SHM_NIL;
+    op_applied(op, error, NULL, 0);
+    worker_unlock(w);
     unpark(op);
-    hold_give_back(op);
-    op_fail(op, error);
+    worker_wake(w, HOLD_WAKE_ALL);
+    op_finish(op);
 }
 
 /* Changes the set. If a worker has died, its change may already be in the set. */
