@@ -21,6 +21,7 @@ CAS, LWW, PASS = "s3-buffered-cas", "s3-buffered-lww", "s3-passthrough"
 POINTS_MIN = 6          # of each operation: at least a lookup, the change, the reply
 POINTS_MAX = 400
 THEIRS = b"theirs, longer"
+LINEAGE, FIRST, SECOND = "stateproxy-lineage", "firstone.", "secondon"
 
 
 class Scene:
@@ -40,10 +41,19 @@ class Scene:
         if read:
             assert self.actor.read_all(self / name) == data
 
+    def read(self, name, data):
+        """It has the lineage of a mount, so that what comes on top of it can be judged."""
+        self.bucket.put(self.key(name), data, Metadata={LINEAGE: FIRST})
+        assert self.actor.read_all(self / name) == data
+
+    def overwritten(self, name):
+        """As by another mount."""
+        self.bucket.put(self.key(name), THEIRS, Metadata={LINEAGE: SECOND + FIRST})
+
     def theirs(self, name):
         """Another changes what the actor has read."""
-        self.there(name, b"1", read=True)
-        self.bucket.put(self.key(name), THEIRS)
+        self.read(name, b"1")
+        self.overwritten(name)
 
     def on_s3(self, name):
         try:
@@ -174,9 +184,9 @@ def close(s):
 
 
 def close_conflict(s):
-    s.there("f", b"1", read=True)
+    s.read("f", b"1")
     fd = opened(s, "f", os.O_WRONLY, b"23")
-    s.bucket.put(s.key("f"), THEIRS)
+    s.overwritten("f")
     assert (yield "close", fd) == errno.EEXIST
     s.holds(f=THEIRS)
     s.goes_on("f")
