@@ -22,11 +22,12 @@ class Raw:
     def close(self):
         self.conn.close()
 
-    def _answer(self, method, key, data, *good, query=""):
+    def _answer(self, method, key, data, *good, query="", meta=None):
         path = "/" + urllib.parse.quote(f"{self.bucket}/{key}" if key else self.bucket,
                                         safe="/-_.~")
         head = signed_head(method, self.host, path, query, ACCESS, SECRET, REGION,
-                           {"content-length": str(len(data))})
+                           {"content-length": str(len(data)),
+                            **{f"x-amz-meta-{name}": value for name, value in (meta or {}).items()}})
         self.conn.sock.sendall(head + data)
         answer = http.client.HTTPResponse(self.conn.sock, method=method)
         answer.begin()
@@ -67,8 +68,8 @@ class Raw:
                 found[name] = etag, modified
         return found
 
-    def put(self, key, data):
-        self._ask("PUT", key, data, 200)
+    def put(self, key, data, meta=None):
+        self._answer("PUT", key, data, 200, meta=meta)
 
     def get(self, key):
         """None where there is nothing."""
