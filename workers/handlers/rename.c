@@ -112,7 +112,8 @@ void rename_finish(struct op *op, int error)
     }
     hold_release(op, op->rec->node);
     hold_release(op, op->rec->target);
-    op_edit(op)->node = op->rec->target = SHM_NIL;
+    op_edit(op)->node = SHM_NIL;
+    op->rec->target = SHM_NIL;
     d = session_detach_begin(op);
     op_applied(op, error, NULL, 0);
     worker_unlock(w);

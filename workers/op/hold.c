@@ -80,7 +80,8 @@ void hold_give_back(struct op *op)
     worker_lock(op->w);
     hold_release(op, rec->node);
     hold_release(op, rec->target);
-    op_edit(op)->node = rec->target = SHM_NIL;
+    op_edit(op)->node = SHM_NIL;
+    rec->target = SHM_NIL;
     worker_unlock(op->w);
     worker_wake(op->w, HOLD_WAKE_ALL);
 }
