@@ -123,7 +123,7 @@ static int duties_check(void *ctx, struct err *err)
 {
     const struct worker_env *env = confined(ctx);
 
-    return shm_check(env->shm, err) < 0;
+    return shm_check(env->shm, err) < 0 || shm_arena_check_holds(env->shm, err) < 0;
 }
 
 static int duties_may_restart(void *ctx, struct err *err)

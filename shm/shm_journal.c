@@ -146,3 +146,30 @@ int shm_arena_check(struct shm *shm, struct err *err)
         r = check_arena(shm, w, err);
     return r;
 }
+
+/* Under shm->meta. */
+static bool is_noted(struct shm *shm, uint32_t node, uint32_t tag)
+{
+    uint32_t worker = (tag >> 16) - 1, record = (tag & 0xffff) - 1;
+    const struct shm_record *r;
+
+    if (worker >= shm->header->sizes.workers || record >= shm->header->sizes.records)
+        return false;
+    r = shm_arena_record(shm, worker, record);
+    return atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT && (r->node == node || r->target == node);
+}
+
+int shm_arena_check_holds(struct shm *shm, struct err *err)
+{
+    int r = 0;
+
+    shm_lock(shm, shm->meta);
+    for (uint32_t i = 0; r == 0 && i < shm->nodes->fresh_node; i++) {
+        const struct shm_node *n = shm_node_at(shm, i);
+
+        if (n->state == SHM_NODE_LIVE && n->busy && !is_noted(shm, i, n->busy))
+            r = err_set(err, EUCLEAN, "node %u is held by %x, which does not know it", i, n->busy);
+    }
+    shm_unlock(shm, shm->meta);
+    return r;
+}

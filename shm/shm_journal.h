@@ -155,6 +155,10 @@ size_t shm_arena_filled(const struct shm_sizes *sizes);
 void shm_arena_init(struct shm *shm);
 must_use int shm_arena_check(struct shm *shm, struct err *err);
 
+/* Every node that is held (busy) is noted by a request in flight: otherwise it would be held for
+ * ever. Locks. (Not part of shm_check(): tests of the tables hold nodes without a request.) */
+must_use int shm_arena_check_holds(struct shm *shm, struct err *err);
+
 struct shm_arena *shm_arena_of(struct shm *shm, uint32_t worker);
 struct shm_record *shm_arena_record(struct shm *shm, uint32_t worker, uint32_t i);
 

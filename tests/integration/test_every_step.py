@@ -111,6 +111,17 @@ def rename_conflict(s):
     s.goes_on("old", "new")
 
 
+def rename_conflict_known(s):
+    """The mount knows by another process what is at the target: its node stays, and nothing may hold it."""
+    s.there("old", b"mine")
+    s.theirs("new")
+    with open(s / "new", "rb") as f:
+        assert f.read() == THEIRS
+    assert (yield "rename", s / "old", s / "new") == errno.EEXIST
+    s.holds(old=b"mine", new=THEIRS)
+    s.goes_on("old", "new")
+
+
 def rename_to_nothing_conflict(s):
     """The target was read, then another has removed it."""
     s.there("old", b"mine")
@@ -304,7 +315,8 @@ def utimens(s):
     s.goes_on("f")
 
 
-RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_to_nothing_conflict, noreplace,
+RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_conflict_known,
+           rename_to_nothing_conflict, noreplace,
            noreplace_existing]
 OF_CAS = [*RENAMES, truncate, truncate_conflict, close, close_conflict, exclusive, exclusive_existing,
           exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink, unlink_conflict, chmod, setxattr,

@@ -143,6 +143,29 @@ static void test_check(void **state)
     a->reply_len = 0;
 }
 
+static void test_check_holds(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_record *r = shm_arena_record(shm, 1, 2);
+    struct err err;
+
+    r->state = SHM_RECORD_IN_FLIGHT;
+    r->node = r->target = SHM_NIL;
+    assert_int_equal(shm_arena_check_holds(shm, &err), 0);
+    shm_lock(shm, shm->meta);
+    shm_node_set_busy(shm, SHM_ROOT, shm_record_tag(1, 2));
+    shm_unlock(shm, shm->meta);
+    assert_int_equal(shm_arena_check_holds(shm, &err), -EUCLEAN);
+    r->target = SHM_ROOT;
+    assert_int_equal(shm_arena_check_holds(shm, &err), 0);
+    r->state = SHM_RECORD_FREE;
+    assert_int_equal(shm_arena_check_holds(shm, &err), -EUCLEAN);
+    shm_lock(shm, shm->meta);
+    shm_node_set_busy(shm, SHM_ROOT, shm_record_tag(60000, 2));
+    shm_unlock(shm, shm->meta);
+    assert_int_equal(shm_arena_check_holds(shm, &err), -EUCLEAN);
+}
+
 /* ---- the counters next door ---- */
 
 static void test_stats(void **state)
@@ -164,10 +187,10 @@ static void test_stats(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_read_area), TEST(test_nothing_overlaps),
-        TEST(test_record),    cmocka_unit_test(test_tags),
-        TEST(test_in_flight), TEST(test_check),
-        TEST(test_stats),
+        TEST(test_read_area),   TEST(test_nothing_overlaps),
+        TEST(test_record),      cmocka_unit_test(test_tags),
+        TEST(test_in_flight),   TEST(test_check),
+        TEST(test_check_holds), TEST(test_stats),
     };
 
     return cmocka_run_group_tests_name("shm_journal", tests, NULL, NULL);
