@@ -17,9 +17,9 @@ void session_attach(struct op *op, uint32_t node, bool truncate, session_then_fn
  * -ENFILE; -ESTALE (compare-and-set): the node is open, the kernel has to look up another. */
 must_use int64_t session_begin(struct op *op, uint32_t node, bool truncate);
 
-/* Releases the ref in op->rec->session, if there is one. If the op is going to fail, and has done more
- * with its session than to attach it, use session_detach_fail: a replacement that handles it again
- * would find nothing left to do in a new session, and report success. */
+/* Releases the ref in op->rec->session, if there is one. If the op is going to fail, and has done
+ * more with its session than to attach it, use session_detach_fail: a replacement that handles it
+ * again would find nothing left to do in a new session, and report success. */
 void session_detach(struct op *op);
 
 /* The same in parts, for a caller that has a locked section of its own. The first under shm->meta,
