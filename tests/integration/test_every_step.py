@@ -455,3 +455,28 @@ def test_two_renames_onto_one_name(mount, bucket, s3server, proxy, actor, worker
     raw.close()
     print(f"kills: {killed}")
     assert killed >= ROUNDS / (12 * workers)
+
+
+UNDONE = {CAS: [*OF_CAS, mkdir, rmdir], LWW: [*OF_LWW, close, open_truncated, exclusive, setxattr], PASS: OF_PASS}
+
+
+@pytest.mark.parametrize("variant", UNDONE)
+def test_a_rollback_gives_what_was_there(mount, bucket, actor, variant):
+    """No store of a locked section, anywhere in the segment, was made without saving before what it overwrites."""
+    m, raw, a = mount(variant=variant, workers=1), bucket.raw(), actor()
+    other, points = set(), 0
+    for n, scenario in enumerate(UNDONE[variant]):
+        worker = util.wait_until(lambda: nothing_left(m), what="the end of sessions and requests")
+        run = scenario(Scene(m, bucket, raw, a, n))
+        call = next(run)
+        stepped, found = stepper.compare(worker, lambda: operation(m, a, *call))
+        try:
+            run.send(stepped.outcome)
+        except StopIteration:
+            pass
+        other.update(found)
+        points += len(stepped.points)
+    raw.close()
+    print(f"points: {points}")
+    assert points > 20 * len(UNDONE[variant])
+    assert not other, f"not saved: {sorted(other)[:20]}"

@@ -161,10 +161,118 @@ class _Tracee:
         self.memory.close()
 
 
+class _Compared(_Tracee):
+    """At the end of each section under shm->meta: what a rollback would give is what was there at its start."""
+
+    MUTEX = 64 + 65536                  # struct shm_mutex: pthread_mutex_t, rank, log_used, two counters, log
+    RANK, LOG_USED, LOG = 40, 44, 64
+    CHUNK = 1 << 16
+
+    def __init__(self, pid):
+        super().__init__(pid)
+        self.segment = self.start = None
+        self.other = []                 # (function, offset in the segment) of each word that would be otherwise
+
+    def _find_segment(self, mutex):
+        with open(f"/proc/{self.pid}/maps") as f:
+            for line in f:
+                at, _, _, _, inode, *_ = line.split()
+                first, last = (int(x, 16) for x in at.split("-"))
+                if first <= mutex < last:
+                    break
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            name = f"/proc/{self.pid}/fd/{fd}"
+            if os.stat(name).st_ino == int(inode):
+                self.segment, self.start = os.open(name, os.O_RDONLY), first
+                return
+
+    def _image(self):
+        """{offset: bytes} of all that is no hole."""
+        image, at, size = {}, 0, os.fstat(self.segment).st_size
+        while at < size:
+            try:
+                at = os.lseek(self.segment, at, os.SEEK_DATA)
+            except OSError:             # a hole up to the end
+                break
+            end = os.lseek(self.segment, at, os.SEEK_HOLE)
+            for i in range(at // self.CHUNK, (end - 1) // self.CHUNK + 1):
+                image[i * self.CHUNK] = os.pread(self.segment, self.CHUNK, i * self.CHUNK)
+            at = end
+        return image
+
+    def _undo(self, image, log):
+        end = len(log)
+        while end:
+            n, padded, at = struct.unpack_from("<IIQ", log, end - 16)
+            end -= 16 + padded
+            for i in range(at // self.CHUNK, (at + n - 1) // self.CHUNK + 1 if n else 0):
+                low, high = max(at, i * self.CHUNK), min(at + n, (i + 1) * self.CHUNK)
+                chunk = bytearray(image[i * self.CHUNK])
+                chunk[low % self.CHUNK:low % self.CHUNK + high - low] = log[end + low - at:end + high - at]
+                image[i * self.CHUNK] = bytes(chunk)
+
+    def _compare(self, before, mutex, function):
+        used, = struct.unpack("<I", self._peek(mutex + self.LOG_USED, 4))
+        after = self._image()
+        self._undo(after, self._peek(mutex + self.LOG, used) if used else b"")
+        own = range(mutex - self.start, mutex - self.start + self.MUTEX)
+        for at, chunk in after.items():
+            old = before.get(at, bytes(len(chunk)))
+            if chunk != old:
+                self.other += [(function, at + i) for i in range(0, len(chunk), 4)
+                               if chunk[i:i + 4] != old[i:i + 4] and at + i not in own]
+
+    def run(self, n):
+        """Up to the end of the operation. -> points, False"""
+        points, sig, before, back = [], 0, None, None
+        for at in self.at:
+            self._poke(at, INT3)
+        while True:
+            sig = self._go_on(CONT, sig)
+            assert not self.ended, f"the worker has ended by itself, after {points}"
+            if sig == signal.SIGTRAP:
+                regs, sig = self._regs(), 0
+                at = regs.rip - 1
+                if at == back:                          # shm_lock has returned: nobody else is in a section
+                    del self.code[at]
+                    self._poke(at, was)
+                    regs.rip, back, before = at, None, self._image()
+                    ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
+                else:
+                    caller, = struct.unpack("<Q", self._peek(regs.rsp, 8))
+                    function = self.symbols.name(caller - 1 - self.base)
+                    points.append(f"{self.at[at]} in {function}")
+                    if struct.unpack("<I", self._peek(regs.rsi + self.RANK, 4)) == (1,):
+                        if self.at[at] == WHERE[0]:
+                            if self.segment is None:
+                                self._find_segment(regs.rsi)
+                            back, was = caller, self._peek(caller, 1)
+                            self.code[back] = was
+                            self._poke(back, INT3)
+                        elif before is not None:
+                            self._compare(before, regs.rsi, function)
+                            before = None
+                    self._step_over(regs, at)
+                    assert not self.ended
+            if self.told:
+                self._detach()
+                return points, False
+
+
 def step(pid, n, operation):
     """Runs the operation in a thread, and the worker meanwhile from point to point, up to the n-th. The operation
     must be another process's work: here all would wait for the worker."""
-    outcome, pidfd = [], os.pidfd_open(pid)
+    return _run(_Tracee(pid), n, operation)
+
+
+def compare(pid, operation):
+    """The same without a kill. -> what step() tells; where a rollback would not give what was there before"""
+    tracee = _Compared(pid)
+    return _run(tracee, 0, operation), tracee.other
+
+
+def _run(tracee, n, operation):
+    outcome, pidfd = [], os.pidfd_open(tracee.pid)
 
     def run():
         try:
@@ -180,7 +288,6 @@ def step(pid, n, operation):
             pass
 
     thread = threading.Thread(target=run, daemon=True)
-    tracee = _Tracee(pid)
     points, killed = (), False
     try:
         thread.start()
