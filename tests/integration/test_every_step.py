@@ -18,9 +18,10 @@ pytestmark = [
 ]
 
 CAS, LWW, PASS = "s3-buffered-cas", "s3-buffered-lww", "s3-passthrough"
-POINTS_MIN = 6          # of each operation: at least a lookup, the change, the reply
+FULL = os.environ.get("STATEPROXY_TEST_FULL") == "1"     # with compare-and-set, too, at each end of a section
+POINTS_MIN = 5          # of each operation: at least a lookup, the change, the reply
 POINTS_MAX = 400
-ROUNDS = 120            # of two at once
+ROUNDS = 75             # of two at once
 SPREAD = 4              # what the kernel looks up, and forgets, is not the same each time
 LOOKUP = re.compile("lookup|getattr|forget|resolve|shm_block")
 THEIRS = b"theirs, longer"
@@ -316,11 +317,11 @@ def utimens(s):
 
 
 RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_conflict_known,
-           rename_to_nothing_conflict, noreplace,
-           noreplace_existing]
+           rename_to_nothing_conflict, noreplace, noreplace_existing]
+IN_FULL = [rename_conflict_known, noreplace_existing, close_conflict, unlink_conflict, setxattr]
 OF_CAS = [*RENAMES, truncate, truncate_conflict, close, close_conflict, exclusive, exclusive_existing,
-          exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink, unlink_conflict, chmod, setxattr,
-          utimens]
+          exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink, unlink_conflict, chmod,
+          setxattr, utimens]
 OF_LWW = [rename_over, rename_to_nothing, rename_directory, write_new, write_existing, append, unlink, mkdir, rmdir,
           truncate, symlink, chmod]
 OF_PASS = [write_new, unlink, rename_over, rename_to_nothing]
@@ -343,11 +344,11 @@ def nothing_left(m):
     return worker if status["tables"]["sessions"] == 0 and not m.inflight() else None
 
 
-def run_once(scene, scenario, worker):
+def run_once(scene, scenario, worker, where):
     """With a kill at the n-th point. -> what stepper.step() tells, the worker that runs now"""
     m, run = scene.m, scenario(scene)
     name, *args = next(run)
-    stepped = stepper.step(worker, scene.n, lambda: operation(m, scene.actor, name, *args))
+    stepped = stepper.step(worker, scene.n, lambda: operation(m, scene.actor, name, *args), where)
     try:
         try:
             run.send(stepped.outcome)
@@ -365,13 +366,14 @@ def first_of(points):
     return next((i for i, point in enumerate(points, 1) if not LOOKUP.search(point)), 1)
 
 
-def all_steps(m, bucket, actor, scenario, lookups=False):
+def all_steps(m, bucket, actor, scenario, lookups=False, both=False):
     raw, n = bucket.raw(), POINTS_MAX
-    stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, nothing_left(m))
+    where = stepper.WHERE if both or scenario in IN_FULL or FULL else stepper.WHERE[:1]
+    stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, nothing_left(m), where)
     assert not stepped.killed
     begin = 1 if lookups else max(1, first_of(stepped.points) - SPREAD)
     for n in range(begin, POINTS_MAX):
-        stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, worker)
+        stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, worker, where)
         if not stepped.killed:
             break
     raw.close()
@@ -406,12 +408,13 @@ def test_renames_that_copy(mount, bucket, s3server, proxy, actor, scenario):
 
 @names_of(OF_LWW)
 def test_where_the_last_writer_wins(mount, bucket, actor, scenario):
-    all_steps(mount(variant=LWW, workers=1), bucket, actor(), scenario, lookups=scenario is rename_to_nothing)
+    all_steps(mount(variant=LWW, workers=1), bucket, actor(), scenario, lookups=scenario is rename_to_nothing,
+              both=True)
 
 
 @names_of(OF_PASS)
 def test_with_pass_through(mount, bucket, actor, scenario):
-    all_steps(mount(variant=PASS, workers=1), bucket, actor(), scenario)
+    all_steps(mount(variant=PASS, workers=1), bucket, actor(), scenario, both=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -451,7 +454,8 @@ def test_two_renames_onto_one_name(mount, bucket, s3server, proxy, actor, worker
             for i, a in enumerate(actors):
                 Scene(m, bucket, raw, a, n).goes_on(f"old{i}", *(["new"] if i == winner else []))
         except (AssertionError, OSError) as e:
-            raise AssertionError(f"killed={stepped.killed} at point {n}, outcomes {outcomes}: {stepped.points}\n{e}") from e
+            raise AssertionError(f"killed={stepped.killed} at point {n}, outcomes {outcomes}: {stepped.points}\n"
+                                 f"{type(e).__name__}: {e}") from e
     raw.close()
     print(f"kills: {killed}")
     assert killed >= ROUNDS / (12 * workers)

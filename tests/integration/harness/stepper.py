@@ -78,11 +78,11 @@ def base_of(pid):
 
 
 class _Tracee:
-    def __init__(self, pid):
+    def __init__(self, pid, where=WHERE):
         self.pid, self.ended, self.told = pid, False, False
         self.symbols = symbols_of(pid)
         self.base = base_of(pid) if self.symbols.is_pie else 0
-        self.at = {self.base + self.symbols.at[name]: name for name in WHERE}
+        self.at = {self.base + self.symbols.at[name]: name for name in where}
         ptrace(ATTACH, pid)
         self._wait()
         self.told = False       # that was of the attaching
@@ -259,10 +259,10 @@ class _Compared(_Tracee):
                 return points, False
 
 
-def step(pid, n, operation):
+def step(pid, n, operation, where=WHERE):
     """Runs the operation in a thread, and the worker meanwhile from point to point, up to the n-th. The operation
     must be another process's work: here all would wait for the worker."""
-    return _run(_Tracee(pid), n, operation)
+    return _run(_Tracee(pid, where), n, operation)
 
 
 def compare(pid, operation):
