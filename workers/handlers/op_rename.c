@@ -27,6 +27,7 @@
 #include "workers/write/delete.h"
 #include "workers/write/orphan.h"
 #include "workers/write/publish_wait.h"
+#include "workers/write/session_attach.h"
 
 /* Under shm->meta. 0 if the source may replace the target (SHM_NIL: there is none), or -errno. */
 static int check_kinds(struct worker *w, uint32_t node, uint32_t target, uint32_t flags)
@@ -156,9 +157,9 @@ void op_rename(struct op *op)
         op_fail(op, a.flags & RENAME_NOREPLACE ? -EEXIST : 0);
         return;
     }
-    if (r < 0) {
+    if (r < 0) { /* (a predecessor may have come further) */
         hold_give_back(op);
-        op_fail(op, r);
+        session_detach_fail(op, r);
         return;
     }
     op->w->variant->identify_family(op);

@@ -194,7 +194,7 @@ void op_unlink(struct op *op)
     op->w->variant->identify_family(op);
     if (r < 0) {
         hold_give_back(op);
-        op_fail(op, r);
+        session_detach_fail(op, r); /* (a predecessor may have come further) */
         return;
     }
     if (op_keep(op) < 0)
