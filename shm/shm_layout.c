@@ -1,6 +1,7 @@
 /* The list of all tables: size, position and initialisation of each, in one place. */
 #include "shm/shm_layout.h"
 
+#include "shm/shm_abort.h"
 #include "shm/shm_baseline.h"
 #include "shm/shm_block.h"
 #include "shm/shm_conflict.h"
@@ -44,6 +45,7 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_BASELINE] = {"baseline", shm_baseline_size, shm_baseline_init, shm_baseline_check},
     [SHM_TABLE_CONFLICT] = {"conflict", shm_conflict_size, NULL, shm_conflict_check},
     [SHM_TABLE_WIN] = {"win", shm_win_size, NULL, NULL},
+    [SHM_TABLE_ABORT] = {"abort", shm_abort_size, NULL, shm_abort_check},
     [SHM_TABLE_VERSION_ID] = {"version_id", shm_version_id_size, NULL, shm_version_id_check},
     [SHM_TABLE_NOTIFY] = {"notify", shm_notify_size, shm_notify_init, shm_notify_check},
     [SHM_TABLE_BLOCK] = {"block", shm_block_size, shm_block_init, shm_block_check},

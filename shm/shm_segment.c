@@ -36,6 +36,7 @@ static void view_tables(struct shm *shm)
     shm->baselines = (void *)(shm->base + off[SHM_TABLE_BASELINE]);
     shm->conflicts = (void *)(shm->base + off[SHM_TABLE_CONFLICT]);
     shm->wins = (void *)(shm->base + off[SHM_TABLE_WIN]);
+    shm->aborts = (void *)(shm->base + off[SHM_TABLE_ABORT]);
     shm->version_ids = (void *)(shm->base + off[SHM_TABLE_VERSION_ID]);
     shm->notify = (void *)(shm->base + off[SHM_TABLE_NOTIFY]);
     shm->blocks = (void *)(shm->base + off[SHM_TABLE_BLOCK]);

@@ -57,6 +57,7 @@ enum shm_table {
     SHM_TABLE_BASELINE,
     SHM_TABLE_CONFLICT,
     SHM_TABLE_WIN,
+    SHM_TABLE_ABORT,
     SHM_TABLE_VERSION_ID,
     SHM_TABLE_NOTIFY,
     SHM_TABLE_BLOCK,
@@ -122,6 +123,7 @@ struct shm_flock_table;
 struct shm_baseline_table;
 struct shm_conflict_ring;
 struct shm_win_table;
+struct shm_abort_table;
 struct shm_version_table;
 struct shm_notify_ring;
 struct shm_block_table;
@@ -145,6 +147,7 @@ struct shm {
     struct shm_baseline_table *baselines;
     struct shm_conflict_ring *conflicts;
     struct shm_win_table *wins;
+    struct shm_abort_table *aborts;
     struct shm_version_table *version_ids;
     struct shm_notify_ring *notify;
     struct shm_block_table *blocks;

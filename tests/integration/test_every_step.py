@@ -453,14 +453,66 @@ def list_directory(s):
     s.goes_on("d")
 
 
+LARGE = os.urandom(11 << 20)        # three parts
+PARTS = {"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
+         "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"}
+
+
+def holds_large(s, name, data):
+    same = s.raw.get(s.key(name)) == data
+    assert same
+
+
+def close_of_large(s):
+    fd = opened(s, "f", os.O_WRONLY | os.O_CREAT, LARGE)
+    assert (yield "close", fd) == 0
+    holds_large(s, "f", LARGE)
+    s.goes_on("f")
+
+
+def close_of_large_conflict(s):
+    s.there("f", b"1", read=True)
+    fd = opened(s, "f", os.O_WRONLY, LARGE)
+    s.overwritten("f")
+    assert (yield "close", fd) == errno.EEXIST
+    holds_large(s, "f", THEIRS)
+    s.goes_on("f")
+
+
+def close_of_patched(s):
+    """What is unchanged is copied on the server."""
+    s.there("f", LARGE)
+    fd = opened(s, "f", os.O_RDWR, b"")
+    s.actor.pwrite(fd, b"changed", 100)
+    assert (yield "close", fd) == 0
+    holds_large(s, "f", LARGE[:100] + b"changed" + LARGE[107:])
+    s.goes_on("f")
+
+
+def write_large(s):
+    """Parts go while it is written."""
+    assert (yield "write_all", s / "f", LARGE) == 0
+    holds_large(s, "f", LARGE)
+    s.goes_on("f")
+
+
+def rename_large(s):
+    s.there("old", LARGE)
+    s.there("new", b"1", read=True)
+    assert (yield "rename", s / "old", s / "new") == 0
+    holds_large(s, "new", LARGE)
+    s.holds(old=None)
+    s.goes_on("old", "new")
+
+
 RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_conflict_known,
            rename_to_nothing_conflict, noreplace, noreplace_existing]
 IN_FULL = [rename_conflict_known, noreplace_existing, close_conflict, unlink_conflict, setxattr]
 OF_HANDLES = [fsync, pwrite, append_to_open, ftruncate, fallocate, copy_range, lock, unlink_of_open,
               close_of_unlinked]
 OF_CAS = [*RENAMES, *OF_HANDLES, fsync_conflict, removexattr, fifo, truncate, truncate_conflict, close, close_conflict,
-          exclusive, exclusive_existing, exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink, unlink_conflict, chmod,
-          setxattr, utimens]
+          exclusive, exclusive_existing, exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink,
+          unlink_conflict, chmod, setxattr, utimens]
 OF_LWW = [rename_over, rename_to_nothing, rename_directory, write_new, write_existing, append, unlink, mkdir, rmdir,
           truncate, symlink, chmod, *OF_HANDLES, removexattr, fifo, list_directory]
 OF_PASS = [write_new, unlink, rename_over, rename_to_nothing]
@@ -483,6 +535,13 @@ def nothing_left(m):
     return worker if status["tables"]["sessions"] == 0 and not m.inflight() else None
 
 
+def wait_for_aborts(scene, stepped):
+    """No upload stays, but one whose Create has answered to nobody."""
+    if not (stepped.killed and stepped.points[-1].endswith("_created")):
+        util.wait_until(lambda: not [k for k, _ in scene.bucket.uploads() if k.endswith(f"-{scene.n}")],
+                        what="the end of uploads")
+
+
 def run_once(scene, scenario, worker, where):
     """With a kill at the n-th point. -> what stepper.step() tells, the worker that runs now"""
     m, run = scene.m, scenario(scene)
@@ -494,6 +553,8 @@ def run_once(scene, scenario, worker, where):
         except StopIteration:
             pass
         m.check()
+        if scenario in [large for _, large in OF_LARGE]:
+            wait_for_aborts(scene, stepped)
         return stepped, util.wait_until(lambda: nothing_left(m), what="the end of sessions and requests")
     except (AssertionError, OSError) as e:
         raise AssertionError(f"killed={stepped.killed} at point {scene.n}, outcome {stepped.outcome}: "
@@ -505,19 +566,19 @@ def first_of(points):
     return next((i for i, point in enumerate(points, 1) if not LOOKUP.search(point)), 1)
 
 
-def all_steps(m, bucket, actor, scenario, lookups=False, both=False):
+def all_steps(m, bucket, actor, scenario, lookups=False, both=False, stride=1):
     raw, n = bucket.raw(), POINTS_MAX
     where = stepper.WHERE if both or scenario in IN_FULL or FULL else stepper.WHERE[:1]
     stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, nothing_left(m), where)
     assert not stepped.killed
     begin = 1 if lookups else max(1, first_of(stepped.points) - SPREAD)
-    for n in range(begin, POINTS_MAX):
+    for n in range(begin, POINTS_MAX, stride):
         stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, worker, where)
         if not stepped.killed:
             break
     raw.close()
     print(f"points {scenario.__name__}: {begin} to {n - 1}")
-    assert (1 if scenario is lock else POINTS_MIN) <= n - begin < POINTS_MAX - begin, stepped.points
+    assert (1 if scenario is lock else POINTS_MIN) <= n - begin < POINTS_MAX - begin - stride, stepped.points
     assert not [line for line in m.errors() if "outcome unknown" not in line]
 
 
@@ -554,6 +615,18 @@ def test_where_the_last_writer_wins(mount, bucket, actor, scenario):
 @names_of(OF_PASS)
 def test_with_pass_through(mount, bucket, actor, scenario):
     all_steps(mount(variant=PASS, workers=1), bucket, actor(), scenario, both=True)
+
+
+OF_LARGE = [(CAS, close_of_large), (CAS, close_of_large_conflict), (CAS, close_of_patched), (CAS, rename_large),
+            (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
+            (PASS, write_large)]
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("variant, scenario", OF_LARGE, ids=lambda x: getattr(x, "__name__", x))
+def test_of_large_files(mount, bucket, actor, variant, scenario):
+    all_steps(mount(variant=variant, workers=1, env=PARTS), bucket, actor(), scenario, both=True,
+              stride=1 if FULL else 9)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -63,6 +63,11 @@ static void copy_free(struct large_copy *c)
 
 static void copy_end(struct large_copy *c, const struct s3_result *res)
 {
+    if (c->name.note) {
+        worker_lock(c->w);
+        upload_completed(c->w, &c->name);
+        worker_unlock(c->w);
+    }
     c->done(c->arg, res);
     copy_free(c);
 }
@@ -78,6 +83,7 @@ static void copy_fail(struct large_copy *c, int error)
 static void copy_abort(struct large_copy *c, const struct s3_result *res)
 {
     upload_abort(c->w, &c->name);
+    c->name.note = 0; /* the abort's */
     copy_end(c, res);
 }
 
@@ -85,6 +91,7 @@ static void copy_abort(struct large_copy *c, const struct s3_result *res)
 static void copy_give_up(struct large_copy *c, int error)
 {
     upload_abort(c->w, &c->name);
+    c->name.note = 0;
     copy_fail(c, error);
 }
 
@@ -227,6 +234,9 @@ static void on_copy_created(void *arg, const struct s3_result *res)
     }
     strncpy(c->name.id, res->upload_id, sizeof(c->name.id) - 1);
     c->opened_ns = clock_mono_ns();
+    worker_lock(c->w);
+    upload_note(c->w, &c->name);
+    worker_unlock(c->w);
     next_parts(c);
 }
 

@@ -15,6 +15,7 @@
 #include "workers/handlers/fuse_op.h"
 #include "workers/op/hold.h"
 #include "workers/op/op.h"
+#include "workers/op/upload_name.h"
 #include "workers/write/session_attach.h"
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
@@ -226,6 +227,7 @@ void recover(struct worker *w)
     worker_unlock(w);
     waiters = end_jobs(w) | shm_block_worker_gone(w->shm, w->slot);
     uncount(w);
+    upload_abort_noted(w);
     recover_records(w, SHM_RECORD_APPLIED, send_stored);
     if (atomic_load(&cur->state) == SHM_RECORD_APPLIED)
         send_stored(w, idx);

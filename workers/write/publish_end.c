@@ -118,10 +118,9 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     }
     s->failed_http = error ? (uint32_t)res->http_status : 0;
     s->failed_how = error ? (uint32_t)res->fail : 0;
-    /* After a success it is complete. */
     upload_give_up(p->w, p->session, ret_left);
     if (!error)
-        ret_left->key[0] = '\0';
+        upload_completed(p->w, ret_left);
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;

@@ -249,11 +249,8 @@ static void truncate_now(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t session = op->rec->session, mask;
-    const struct attach *a = op->state;
-    int r;
+    int r = spool_truncate(w, session, 0);
 
-    upload_abort(w, &a->left);
-    r = spool_truncate(w, session, 0);
     worker_lock(w);
     if (r == 0) {
         session_written(w, session, SESSION_ALL, 0);
@@ -286,6 +283,8 @@ static void attach_resume(struct op *op)
     worker_lock(op->w);
     what = attach_look(op, a, &error);
     worker_unlock(op->w);
+    upload_abort(op->w, &a->left);
+    a->left.key[0] = '\0';
     switch (what) {
     case LOOK_WAIT:
         break;

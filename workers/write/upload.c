@@ -284,9 +284,11 @@ void upload_give_up(struct worker *w, uint32_t session, struct upload_name *ret)
     const struct shm_upload *u = shm_upload_at(w->shm, session);
 
     ret->key[0] = '\0';
+    ret->note = 0;
     if (!u->open)
         return;
     memcpy(ret->key, u->key, sizeof(ret->key));
     memcpy(ret->id, u->id, sizeof(ret->id));
     shm_upload_end(w->shm, session);
+    upload_note(w, ret);
 }
