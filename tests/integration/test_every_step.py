@@ -455,7 +455,7 @@ def list_directory(s):
 
 LARGE = os.urandom(11 << 20)        # three parts
 PARTS = {"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
-         "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi"}
+         "STATEPROXY_UPLOAD_COPY_LIMIT": "8Mi"}
 
 
 def holds_large(s, name, data):
@@ -501,6 +501,17 @@ def rename_large(s):
     s.there("new", b"1", read=True)
     assert (yield "rename", s / "old", s / "new") == 0
     holds_large(s, "new", LARGE)
+    s.holds(old=None)
+    s.goes_on("old", "new")
+
+
+MULTIPART = LARGE[:6 << 20]        # the server copies it at once, and the copy has another ETag
+
+
+def noreplace_of_parts(s):
+    s.actor.write_all(s / "old", MULTIPART)
+    assert (yield "rename_noreplace", s / "old", s / "new") == 0
+    holds_large(s, "new", MULTIPART)
     s.holds(old=None)
     s.goes_on("old", "new")
 
@@ -619,14 +630,16 @@ def test_with_pass_through(mount, bucket, actor, scenario):
 
 OF_LARGE = [(CAS, close_of_large), (CAS, close_of_large_conflict), (CAS, close_of_patched), (CAS, rename_large),
             (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
-            (PASS, write_large)]
+            (LWW, noreplace_of_parts), (PASS, write_large)]
 
 
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("variant, scenario", OF_LARGE, ids=lambda x: getattr(x, "__name__", x))
-def test_of_large_files(mount, bucket, actor, variant, scenario):
-    all_steps(mount(variant=variant, workers=1, env=PARTS), bucket, actor(), scenario, both=True,
-              stride=1 if FULL else 9)
+def test_of_large_files(mount, bucket, proxy, actor, variant, scenario):
+    proxy.add_rule("copy_conditions")
+    via = proxy if scenario is noreplace_of_parts else None
+    all_steps(mount(variant=variant, workers=1, env=PARTS, via=via), bucket, actor(), scenario, both=True,
+              stride=1 if FULL or via else 9)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

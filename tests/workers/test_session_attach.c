@@ -234,13 +234,15 @@ static void test_interrupted(void **state)
     struct fx *fx = *state;
     uint32_t node = fx_file(fx, "f", "\"e\"", 5), session;
     struct op *op = fx_open(fx, UNIQUE, node, O_RDWR);
+    int error;
 
     FX_SCRIPT(FX_GET("e", "5", "hello"));
     session_attach(op, node, false, fx_on_then);
     session = op->rec->session;
     op_stop_waiting(op);
-    op->gives_back(op);
-    fx_end_op(fx, op);
+    op->abandon(op, -EINTR);
+    assert_true(fx_answer(fx, UNIQUE, &error, NULL, 0));
+    assert_int_equal(error, -EINTR);
     assert_int_equal(shm_session_at(fx->w.shm, session)->refs, 0);
     assert_int_equal(shm_session_at(fx->w.shm, session)->state, SHM_SESSION_LIVE);
     FX_WAIT(fx, shm_session_at(fx->w.shm, session)->state == SHM_SESSION_FREE);

@@ -219,7 +219,11 @@ int fuse_op_alloc(struct worker *w)
     for (uint32_t i = n + 1; i-- > 0;)
         w->free_ops[w->n_free_ops++] = w->ops[i];
     for (uint32_t i = n; i-- > 0;) {
-        if (atomic_load(&shm_arena_record(w->shm, w->slot, i)->state) == SHM_RECORD_FREE)
+        struct shm_record *r = shm_arena_record(w->shm, w->slot, i);
+
+        if (atomic_load(&r->state) == SHM_RECORD_READING) /* a predecessor was filling it in */
+            atomic_store(&r->state, SHM_RECORD_FREE);
+        if (atomic_load(&r->state) == SHM_RECORD_FREE)
             w->free_records[w->n_free_records++] = i;
     }
     return 0;

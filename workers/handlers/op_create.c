@@ -127,7 +127,7 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
     nc->name = fuse_req(op)->name;
     op->stays = true;
     op->ends_late = fuse_req(op)->opcode == FUSE_CREATE; /* the publish continues without it */
-    op->gives_back = session_detach; /* if the request exceeds its time limit: op_limits */
+    op->abandon = session_detach_fail; /* if the request exceeds its time limit: op_limits */
     if (session == SHM_NIL) {
         worker_lock(w);
         r = create_taken_by(op) != SHM_NIL ? -EEXIST : create_file(op, nc, &session);

@@ -148,6 +148,13 @@ static void unlock_and_answer(struct op *op, int error)
     answer(op, fuse_req(op)->flush->fh, error);
 }
 
+/* An interrupted close still closes. */
+static void flush_abandon(struct op *op, int error)
+{
+    lock_flush(op);
+    op_fail(op, error);
+}
+
 void op_flush(struct op *op)
 {
     struct closing c = {0};
@@ -156,7 +163,7 @@ void op_flush(struct op *op)
     worker_lock(op->w);
     session = look_at_session(op, fuse_req(op)->flush->fh, &c);
     worker_unlock(op->w);
-    op->gives_back = lock_flush; /* an interrupted close still closes */
+    op->abandon = flush_abandon;
     if (session == SHM_NIL || !must_publish(op, &c))
         unlock_and_answer(op, 0);
     else

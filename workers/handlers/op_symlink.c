@@ -56,13 +56,14 @@ static int write_target(struct op *op, uint32_t session)
     int r = spool_write(w, session, fuse_req(op)->name2, fuse_req(op)->name2_len, 0);
     uint32_t mask;
 
+    if (r < 0)
+        return r; /* the change ends with the op: a replacement must not find it done */
     worker_lock(w);
-    if (r == 0)
-        session_written(w, session, SESSION_ALL, fuse_req(op)->name2_len);
+    session_written(w, session, SESSION_ALL, fuse_req(op)->name2_len);
     mask = session_change_end(op, session);
     worker_unlock(w);
     worker_wake(w, mask);
-    return r;
+    return 0;
 }
 
 static int symlink_prepare(struct op *op)

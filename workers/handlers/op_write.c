@@ -160,13 +160,14 @@ static void spoil(struct op *op, uint32_t session, int error)
 
 /* The WRITE ends without having been carried out: its process is being killed, or the time limit of
  * requests has come. */
-static void give_up(struct op *op)
+static void write_abandon(struct op *op, int error)
 {
     uint32_t session = session_of(op);
 
     if (session != SHM_NIL && !proc_is_dying(op->caller.pid))
         spoil(op, session, -ETIMEDOUT);
     unpark(op);
+    op_fail(op, error);
 }
 
 /* Waits, with the bytes parked: at the place of the record that op_keep will take, and before it
@@ -192,7 +193,7 @@ static void park(struct op *op, uint32_t session)
     if (op_keep(op) < 0)
         return;
     worker_count(op->w, SHM_STAT_PARKED, 1);
-    op->gives_back = give_up;
+    op->abandon = write_abandon;
     op_wait(op, write_attempt);
 }
 

@@ -253,6 +253,8 @@ static int xattr_edit(struct op *op, const char *old, char new[XATTR_CODED_MAX])
     struct xattr_set set;
     int r = xattr_decode(old, &set); /* -EIO: attributes of other programs would be lost */
 
+    if (r == 0 && !removes(op) && op->rec->parked_len != fuse_req(op)->setxattr->size)
+        r = -EINTR; /* cannot be: it is there until the reply is stored */
     if (r == 0 && !removes(op) && op->rec->parked_len)
         r = spool_unpark(op->w, op->rec_idx, 0, value, op->rec->parked_len);
     if (r == 0)
@@ -465,7 +467,7 @@ static void begin_change(struct op *op)
     }
     if (op_keep(op) < 0)
         return;
-    op->gives_back = unpark;
+    op->abandon = xattr_finish;
     xattr_attempt(op);
 }
 

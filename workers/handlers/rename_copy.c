@@ -57,19 +57,18 @@ static void noreplace_end(struct op *op, int error)
     rename_copied(op, &res);
 }
 
-/* True if the object is what this rename has made: the copy carries the time of the rename. (Its
- * ETag alone says nothing: all empty files have the same, and all claims of the same content.
- * Without metadata it is all there is.) */
+/* True if the object is what this rename has made: the copy carries the time of the rename. (The
+ * ETag says nothing: all empty files have the same, and all claims of the same content; and the
+ * copy of an object that was uploaded in parts has another. Without metadata it is all there
+ * is.) */
 static bool is_our_copy(const struct op *op, const struct copied *c, const struct s3_object *obj)
 {
     struct shm_version v = {0};
 
-    if (strcmp(obj->etag, c->node.etag) != 0)
-        return false;
     if (op->w->conf->metadata != CONF_METADATA_FULL)
-        return obj->size > 0;
+        return obj->size > 0 && strcmp(obj->etag, c->node.etag) == 0;
     (void)meta_read(obj, &v);
-    return v.ctime_ns == c->wall_ns;
+    return obj->size == c->node.size && v.ctime_ns == c->wall_ns;
 }
 
 /* The object at the new name, after a copy that was refused and one before it whose result is not

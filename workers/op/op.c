@@ -108,9 +108,20 @@ void op_done(struct op *op)
 
 struct shm_record *op_edit(struct op *op)
 {
-    /* Without the request, which does not change, and the progress, which op_progress() saves. */
-    shm_save(op->w->shm, op->w->shm->meta, op->rec, offsetof(struct shm_record, request));
+    const size_t from = offsetof(struct shm_record, change);
+
+    /* Without what does not change, what others store without the lock (interrupted, crashes), and
+     * the progress, which op_progress() saves. */
+    shm_save(op->w->shm, op->w->shm->meta, (uint8_t *)op->rec + from,
+             offsetof(struct shm_record, request) - from);
     return op->rec;
+}
+
+/* Under shm->meta. Undone with the section. */
+static void store_applied(struct op *op)
+{
+    shm_save(op->w->shm, op->w->shm->meta, (void *)&op->rec->state, sizeof(op->rec->state));
+    set_state(op->rec, SHM_RECORD_APPLIED);
 }
 
 union shm_progress *op_progress(struct op *op)
@@ -130,7 +141,7 @@ void op_applied(struct op *op, int error, const void *data, size_t len)
     rec->reply_len = (uint32_t)len;
     if (len)
         memcpy(rec->reply, data, len);
-    set_state(rec, SHM_RECORD_APPLIED);
+    store_applied(op);
 }
 
 void op_applied_in_arena(struct op *op, size_t len)
@@ -143,7 +154,7 @@ void op_applied_in_arena(struct op *op, size_t len)
     shm_set(w->shm, w->shm->meta, w->arena->counted_n, 0);
     rec->reply_error = 0;
     rec->reply_len = SHM_REPLY_IN_ARENA;
-    set_state(rec, SHM_RECORD_APPLIED);
+    store_applied(op);
 }
 
 void op_finish(struct op *op)
@@ -350,6 +361,12 @@ void op_resume_all(struct worker *w)
     }
 }
 
+static void op_abandon(struct op *op, int error)
+{
+    op_stop_waiting(op);
+    (op->abandon ? op->abandon : op_fail)(op, error);
+}
+
 /* The kernel sends one INTERRUPT, at the first signal, whether that is deadly or not. A signal that
  * the caller survives does not end a file operation (Go programs get such signals all the time). A
  * later deadly signal is noticed because this also runs once a second. */
@@ -362,10 +379,7 @@ void op_interrupts(struct worker *w)
             !proc_is_dying(op->caller.pid))
             continue;
         worker_count(w, SHM_STAT_INTERRUPTED, 1);
-        op_stop_waiting(op);
-        if (op->gives_back)
-            op->gives_back(op);
-        op_fail(op, -EINTR);
+        op_abandon(op, -EINTR);
     }
 }
 
@@ -391,10 +405,7 @@ static void end_late(struct op *op)
         return;
     }
     worker_count(op->w, SHM_STAT_TIMED_OUT, 1);
-    op_stop_waiting(op);
-    if (op->gives_back)
-        op->gives_back(op);
-    op_fail(op, op->front->late_error(op));
+    op_abandon(op, op->front->late_error(op));
 }
 
 /* from this many waiting ops on, others wait unseen in the kernel's background queue */

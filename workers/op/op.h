@@ -88,9 +88,9 @@ struct op {
     /* the operation of several steps, and the index of its current step */
     const struct op_sequence *sequence;
     unsigned at;
-    /* Releases what op->rec holds (a session ref, a busy mark) when the op is interrupted. NULL:
-     * nothing to release. */
-    void (*gives_back)(struct op *op);
+    /* Ends the op with this error, when it is interrupted or exceeds its time limit, and releases
+     * what op->rec holds (a session ref, a busy mark). NULL: op_fail, nothing to release. */
+    void (*abandon)(struct op *op, int error);
 };
 
 typedef void op_handler(struct op *op);

@@ -131,8 +131,10 @@ static void give_back(struct op *op)
     session_detach(op);
     worker_lock(w);
     session = session_by_handle(op);
-    if (session != SHM_NIL && op->rec->change == SHM_CHANGE_BEGUN)
+    if (session != SHM_NIL && op->rec->change == SHM_CHANGE_BEGUN) {
+        session_write_failed(w, session, -EIO); /* half of it may be there */
         mask = session_change_end(op, session);
+    }
     worker_unlock(w);
     worker_wake(w, mask);
 }

@@ -329,7 +329,7 @@ static void attach(struct op *op, uint32_t node, bool truncate, bool whole, sess
         want_private(op, node);
     worker_unlock(w);
     op_set_state(op, a, free);
-    op->gives_back = session_detach;
+    op->abandon = session_detach_fail;
     if (r < 0) {
         attach_go_on(op, r);
         return;
