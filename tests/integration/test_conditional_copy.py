@@ -213,6 +213,35 @@ def test_noreplace_by_killed_workers(cas, proxy, bucket, process, op, when):    
     assert m.status()["tables"]["sessions"] == 0
 
 
+@pytest.mark.parametrize("variant", [CAS, "s3-buffered-lww"])
+def test_attributes_by_a_killed_worker_and_another_etag(cas, mount, proxy, bucket, process, variant):     # noqa: F811
+    """On AWS the copy of a file in parts has another ETag: the time of the change shows whose it is. Who has the file
+    open reads on, and who has read it may write it."""
+    env = {**LATE, "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi"}
+    m, a, data = cas(env=env) if variant == CAS else mount(via=proxy, env=env), process(), b"0123456\n" * (6 << 17)
+    (m.path / "f.bin").write_bytes(data)
+    a.get(m.path / "f.bin")
+    a("open", "f", m.path / "f.bin", "r")
+    proxy.hold("copied", op=COPY, when="after", nth=1)
+    t, result = in_background(a, "chmod", m.path / "f.bin", 0o600)
+    proxy.wait_held("copied")
+    proxy.hold("asked", op="HeadObject", key="p/f.bin", nth=1)
+    m.kill_workers()
+    proxy.wait_held("asked")
+    meta = bucket.head("p/f.bin")
+    bucket.put("p/f.bin", data, Metadata=meta["Metadata"], ContentType=meta["ContentType"])
+    assert bucket.head("p/f.bin")["ETag"] != meta["ETag"]
+    proxy.release("copied")
+    proxy.release("asked")
+    t.join(30)
+    assert result == ["ok"]
+    assert bucket.head("p/f.bin")["Metadata"]["mode"] == str(0o100600)
+    assert a("read", "f") == data.decode()
+    a.put(m.path / "f.bin", "new")
+    assert bucket.get("p/f.bin") == b"new"
+    m.check()
+
+
 @pytest.mark.parametrize("then", ["gone", "replaced"])
 def test_the_source_goes_on_after_the_copy_of_a_killed_worker(cas, proxy, bucket, process, then):      # noqa: F811
     """The copy was made, and nobody knows: the new name tells it. What is at the old name stays."""

@@ -516,6 +516,20 @@ def noreplace_of_parts(s):
     s.goes_on("old", "new")
 
 
+def fchmod_of_parts(s):
+    """Who has it open reads on, and who has read it may write it."""
+    s.actor.write_all(s / "f", MULTIPART)
+    fd = opened(s, "f", os.O_RDONLY, b"")
+    assert s.actor.pread(fd, 10, 0) == MULTIPART[:10]
+    assert (yield "fchmod", fd, 0o600) == 0
+    same = s.actor.pread(fd, len(MULTIPART), 0) == MULTIPART
+    assert same and s.actor.attributes(fd)[0] & 0o777 == 0o600
+    s.actor.close(fd)
+    assert int(s.bucket.head(s.key("f"))["Metadata"]["mode"]) & 0o777 == 0o600
+    holds_large(s, "f", MULTIPART)
+    s.goes_on("f")
+
+
 RENAMES = [rename_over, rename_to_nothing, rename_of_written, rename_conflict, rename_conflict_known,
            rename_to_nothing_conflict, noreplace, noreplace_existing]
 IN_FULL = [rename_conflict_known, noreplace_existing, close_conflict, unlink_conflict, setxattr]
@@ -597,12 +611,12 @@ def names_of(scenarios):
     return pytest.mark.parametrize("scenario", scenarios, ids=lambda f: f.__name__)
 
 
-def copying(mount, s3server, proxy, workers=1):
+def copying(mount, s3server, proxy, workers=1, **kwargs):
     """A mount where the server keeps conditions on the target of CopyObject, as in test_conditional_copy.py."""
     if not probed.is_known(s3server.endpoint):
         mount(variant=CAS).stop()
     proxy.add_rule("copy_conditions")
-    m = mount(variant=CAS, workers=workers, via=proxy, is_open=lambda: True, kept={"copy": 1})
+    m = mount(variant=CAS, workers=workers, via=proxy, is_open=lambda: True, kept={"copy": 1}, **kwargs)
     assert "copy" in m.status()["conditions"]
     return m
 
@@ -630,16 +644,19 @@ def test_with_pass_through(mount, bucket, actor, scenario):
 
 OF_LARGE = [(CAS, close_of_large), (CAS, close_of_large_conflict), (CAS, close_of_patched), (CAS, rename_large),
             (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
-            (LWW, noreplace_of_parts), (PASS, write_large)]
+            (LWW, noreplace_of_parts), (LWW, fchmod_of_parts), (CAS, fchmod_of_parts), (PASS, write_large)]
 
 
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("variant, scenario", OF_LARGE, ids=lambda x: getattr(x, "__name__", x))
-def test_of_large_files(mount, bucket, proxy, actor, variant, scenario):
-    proxy.add_rule("copy_conditions")
-    via = proxy if scenario is noreplace_of_parts else None
-    all_steps(mount(variant=variant, workers=1, env=PARTS, via=via), bucket, actor(), scenario, both=True,
-              stride=1 if FULL or via else 9)
+def test_of_large_files(mount, bucket, s3server, proxy, actor, variant, scenario):
+    of_parts = "of_parts" in scenario.__name__
+    if of_parts and variant == CAS:
+        m = copying(mount, s3server, proxy, env=PARTS)
+    else:
+        proxy.add_rule("copy_conditions")
+        m = mount(variant=variant, workers=1, env=PARTS, via=proxy if of_parts else None)
+    all_steps(m, bucket, actor(), scenario, both=True, stride=1 if FULL or of_parts else 9)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

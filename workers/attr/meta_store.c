@@ -227,6 +227,19 @@ static void write_anew(struct store *st, const struct s3_object *obj)
 
 /* ---- asking ---- */
 
+/* Under shm->meta. The object is what a predecessor's copy has made of the node's version: it has
+ * the time of this change. (Of an object that was uploaded in parts the copy has another ETag.) */
+static bool is_copied(const struct store *st, const struct s3_object *obj)
+{
+    const struct shm_node *n = shm_node_at(st->op->w->shm, st->op->rec->node);
+    struct shm_version v = {0};
+
+    if (!st->op->rec->progress.meta.sent || (n->flags & SHM_NODE_DIR) || obj->size != n->size)
+        return false;
+    (void)!meta_read(obj, &v);
+    return v.ctime_ns == st->op->rec->progress.meta.wall_ns;
+}
+
 static void meta_store_on_head(void *arg, const struct s3_result *res)
 {
     struct store *st = arg;
@@ -237,6 +250,8 @@ static void meta_store_on_head(void *arg, const struct s3_result *res)
     st->op->s3 = NULL;
     if (r == 0 || r == -ENOENT) {
         worker_lock(w);
+        if (obj && is_copied(st, obj))
+            take_etag(w, st->op->rec->node, shm_node_edit(w->shm, st->op->rec->node), obj->etag);
         r = meta_learn(w, st->op->rec->node, obj);
         worker_unlock(w);
     }
@@ -269,7 +284,7 @@ static void meta_store_begin(struct store *st)
     r = key_of_node(w, op->rec->node, st->key);
     worker_unlock(w);
     st->asked_ns = clock_mono_ns();
-    if (r == 0 && is_known(st)) {
+    if (r == 0 && is_known(st) && !op->rec->progress.meta.sent) {
         write_anew(st, NULL);
         return;
     }
