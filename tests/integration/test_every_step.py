@@ -562,7 +562,7 @@ def nothing_left(m):
 
 def wait_for_aborts(scene, stepped):
     """No upload stays, but one whose Create has answered to nobody."""
-    if not (stepped.killed and stepped.points[-1].endswith("_created")):
+    if not (stepped.killed and re.search("_created$|publish_opened$", stepped.points[-1])):
         util.wait_until(lambda: not [k for k, _ in scene.bucket.uploads() if k.endswith(f"-{scene.n}")],
                         what="the end of uploads")
 
