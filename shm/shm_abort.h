@@ -9,7 +9,6 @@
 #define SHM_ABORTS 64 /* of all workers; more at once are aborted without a note */
 
 struct shm_abort {
-    uint32_t owner; /* slot of the worker, + 1; 0: the entry is free */
     char key[SHM_UPLOAD_KEY_MAX];
     char id[SHM_UPLOAD_ID_MAX];
 };
@@ -17,6 +16,7 @@ struct shm_abort {
 /* Writer: any worker, under shm->meta, its own entries. If the owner of the lock dies: rolled back.
  * If the owner of an entry dies: see above. */
 struct shm_abort_table {
+    uint32_t owner[SHM_ABORTS]; /* slot of the worker, + 1; 0: the entry is free, and is not read */
     struct shm_abort slot[SHM_ABORTS];
 };
 

@@ -147,16 +147,22 @@ int shm_arena_check(struct shm *shm, struct err *err)
     return r;
 }
 
+const struct shm_record *shm_record_of_tag(struct shm *shm, uint32_t tag)
+{
+    uint32_t worker = (tag >> 16) - 1, record = (tag & 0xffff) - 1;
+
+    if (worker >= shm->header->sizes.workers || record >= shm->header->sizes.records)
+        return NULL;
+    return shm_arena_record(shm, worker, record);
+}
+
 /* Under shm->meta. */
 static bool is_noted(struct shm *shm, uint32_t node, uint32_t tag)
 {
-    uint32_t worker = (tag >> 16) - 1, record = (tag & 0xffff) - 1;
-    const struct shm_record *r;
+    const struct shm_record *r = shm_record_of_tag(shm, tag);
 
-    if (worker >= shm->header->sizes.workers || record >= shm->header->sizes.records)
-        return false;
-    r = shm_arena_record(shm, worker, record);
-    return atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT && (r->node == node || r->target == node);
+    return r && atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT &&
+           (r->node == node || r->target == node);
 }
 
 int shm_arena_check_holds(struct shm *shm, struct err *err)
@@ -168,7 +174,8 @@ int shm_arena_check_holds(struct shm *shm, struct err *err)
         const struct shm_node *n = shm_node_at(shm, i);
 
         if (n->state == SHM_NODE_LIVE && n->busy && !is_noted(shm, i, n->busy))
-            r = err_set(err, EUCLEAN, "node %u is held by %x, which does not know it", i, n->busy);
+            r = err_set(err, EUCLEAN, "node %u is held by request %x, which does not note it", i,
+                        n->busy);
     }
     shm_unlock(shm, shm->meta);
     return r;

@@ -192,4 +192,7 @@ static inline uint32_t shm_record_tag(uint32_t worker, uint32_t record)
     return (worker + 1) << 16 | (record + 1);
 }
 
+/* The record with this tag; NULL if no record has it, as for 0. */
+const struct shm_record *shm_record_of_tag(struct shm *shm, uint32_t tag);
+
 #endif

@@ -567,16 +567,19 @@ def wait_for_aborts(scene, stepped):
                         what="the end of uploads")
 
 
+def end(run, outcome):
+    """What the scenario says of the outcome."""
+    with pytest.raises(StopIteration):
+        run.send(outcome)
+
+
 def run_once(scene, scenario, worker, where):
     """With a kill at the n-th point. -> what stepper.step() tells, the worker that runs now"""
     m, run = scene.m, scenario(scene)
     name, *args = next(run)
     stepped = stepper.step(worker, scene.n, lambda: operation(m, scene.actor, name, *args), where)
     try:
-        try:
-            run.send(stepped.outcome)
-        except StopIteration:
-            pass
+        end(run, stepped.outcome)
         m.check()
         if scenario in [large for _, large in OF_LARGE]:
             wait_for_aborts(scene, stepped)
@@ -716,10 +719,7 @@ def test_a_rollback_gives_what_was_there(mount, bucket, actor, variant):
         run = scenario(Scene(m, bucket, raw, a, n))
         call = next(run)
         stepped, found = stepper.compare(worker, lambda: operation(m, a, *call))
-        try:
-            run.send(stepped.outcome)
-        except StopIteration:
-            pass
+        end(run, stepped.outcome)
         other.update(found)
         points += len(stepped.points)
     raw.close()

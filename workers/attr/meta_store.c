@@ -232,12 +232,10 @@ static void write_anew(struct store *st, const struct s3_object *obj)
 static bool is_copied(const struct store *st, const struct s3_object *obj)
 {
     const struct shm_node *n = shm_node_at(st->op->w->shm, st->op->rec->node);
-    struct shm_version v = {0};
+    const union shm_progress *p = &st->op->rec->progress;
 
-    if (!st->op->rec->progress.meta.sent || (n->flags & SHM_NODE_DIR) || obj->size != n->size)
-        return false;
-    (void)!meta_read(obj, &v);
-    return v.ctime_ns == st->op->rec->progress.meta.wall_ns;
+    return p->meta.sent && !(n->flags & SHM_NODE_DIR) &&
+           meta_is_of_change(obj, n->size, p->meta.wall_ns);
 }
 
 static void meta_store_on_head(void *arg, const struct s3_result *res)

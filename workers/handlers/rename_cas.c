@@ -422,7 +422,6 @@ static void rename_cas_load(struct op *op)
     /* The caller becomes the owner of the baseline. */
     session_note_pid(w, op->rec->session, op->caller.pid, SHM_PID_OPENED);
     if (ready) {
-        op->abandon = session_detach_fail;
         op_step_done(op, 0);
     } else {
         session_attach_whole(op, node, op_step_done);

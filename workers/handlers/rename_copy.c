@@ -63,12 +63,9 @@ static void noreplace_end(struct op *op, int error)
  * is.) */
 static bool is_our_copy(const struct op *op, const struct copied *c, const struct s3_object *obj)
 {
-    struct shm_version v = {0};
-
     if (op->w->conf->metadata != CONF_METADATA_FULL)
         return obj->size > 0 && strcmp(obj->etag, c->node.etag) == 0;
-    (void)meta_read(obj, &v);
-    return obj->size == c->node.size && v.ctime_ns == c->wall_ns;
+    return meta_is_of_change(obj, c->node.size, c->wall_ns);
 }
 
 /* The object at the new name, after a copy that was refused and one before it whose result is not

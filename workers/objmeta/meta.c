@@ -226,6 +226,14 @@ bool meta_read(const struct s3_object *obj, struct shm_version *v)
     return mtime && parse_time(mtime, &v->mtime_ns);
 }
 
+bool meta_is_of_change(const struct s3_object *obj, uint64_t size, int64_t ctime_ns)
+{
+    struct shm_version v = {.ctime_ns = SHM_TIME_UNSET};
+
+    (void)meta_read(obj, &v);
+    return obj->size == size && v.ctime_ns == ctime_ns;
+}
+
 static void adopt(struct shm_node *n, uint32_t mode, uint32_t uid, uint32_t gid, int64_t atime_ns)
 {
     if (n->mode == SHM_MODE_UNSET)

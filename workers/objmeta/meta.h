@@ -15,6 +15,10 @@
  * whether this is the marker of a directory. True: there was an mtime. */
 bool meta_read(const struct s3_object *obj, struct shm_version *v);
 
+/* True if the object, a file, has this size and this time of its last change of attributes (ns): so
+ * a replacement knows what its predecessor's copy has made, whatever ETag that has. */
+bool meta_is_of_change(const struct s3_object *obj, uint64_t size, int64_t ctime_ns);
+
 /* Whether the mode in an object's metadata is that of a directory: not if it has another type, or
  * is none; unsaid without a mode, and with one that has no type. */
 enum meta_dir { META_DIR_UNSAID, META_DIR_YES, META_DIR_NO };

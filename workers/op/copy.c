@@ -63,11 +63,7 @@ static void copy_free(struct large_copy *c)
 
 static void copy_end(struct large_copy *c, const struct s3_result *res)
 {
-    if (c->name.note) {
-        worker_lock(c->w);
-        upload_completed(c->w, &c->name);
-        worker_unlock(c->w);
-    }
+    upload_completed(c->w, &c->name);
     c->done(c->arg, res);
     copy_free(c);
 }
@@ -83,7 +79,6 @@ static void copy_fail(struct large_copy *c, int error)
 static void copy_abort(struct large_copy *c, const struct s3_result *res)
 {
     upload_abort(c->w, &c->name);
-    c->name.note = 0; /* the abort's */
     copy_end(c, res);
 }
 
@@ -91,7 +86,6 @@ static void copy_abort(struct large_copy *c, const struct s3_result *res)
 static void copy_give_up(struct large_copy *c, int error)
 {
     upload_abort(c->w, &c->name);
-    c->name.note = 0;
     copy_fail(c, error);
 }
 

@@ -43,9 +43,7 @@ uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node)
 
 const struct shm_record *hold_of(struct worker *w, uint32_t node)
 {
-    uint32_t busy = shm_node_at(w->shm, node)->busy;
-
-    return busy ? shm_arena_record(w->shm, (busy >> 16) - 1, (busy & 0xffff) - 1) : NULL;
+    return shm_record_of_tag(w->shm, shm_node_at(w->shm, node)->busy);
 }
 
 bool hold_take(struct op *op, uint32_t node)

@@ -22,13 +22,6 @@ void upload_note(struct worker *w, struct upload_name *name)
     name->note = shm_abort_note(w->shm, w->slot, name->key, name->id);
 }
 
-void upload_completed(struct worker *w, struct upload_name *name)
-{
-    shm_abort_done(w->shm, name->note);
-    name->note = 0;
-    name->key[0] = '\0';
-}
-
 static void abort_done(struct worker *w, uint32_t note)
 {
     if (!note)
@@ -36,6 +29,12 @@ static void abort_done(struct worker *w, uint32_t note)
     worker_lock(w);
     shm_abort_done(w->shm, note);
     worker_unlock(w);
+}
+
+void upload_completed(struct worker *w, struct upload_name *name)
+{
+    abort_done(w, name->note);
+    *name = (struct upload_name){.key = ""};
 }
 
 static void tell_left(struct worker *w, const struct s3_result *res)
@@ -59,21 +58,30 @@ static void on_aborted(void *arg, const struct s3_result *res)
     free(a);
 }
 
-void upload_abort(struct worker *w, const struct upload_name *name)
+static int start_abort(struct worker *w, const struct upload_name *name)
 {
-    struct aborting *a;
+    struct aborting *a = malloc(sizeof(*a));
+    int r = -ENOMEM;
 
-    if (!*name->key)
-        return;
-    a = malloc(sizeof(*a));
     if (a) {
         *a = (struct aborting){w, name->note};
-        if (s3_abort(w->s3, name->key, name->id, on_aborted, a, NULL) == 0)
-            return;
+        r = s3_abort(w->s3, name->key, name->id, on_aborted, a, NULL);
     }
-    free(a);
-    abort_done(w, name->note);
-    worker_count(w, SHM_STAT_UPLOADS_LEFT, 1);
+    if (r < 0)
+        free(a);
+    return r;
+}
+
+void upload_abort(struct worker *w, struct upload_name *name)
+{
+    if (!*name->key)
+        return;
+    if (start_abort(w, name) < 0) {
+        abort_done(w, name->note);
+        worker_count(w, SHM_STAT_UPLOADS_LEFT, 1);
+    }
+    name->key[0] = '\0';
+    name->note = 0;
 }
 
 void upload_abort_noted(struct worker *w)

@@ -15,12 +15,13 @@ struct upload_name {
 /* Under shm->meta. Should this worker die, the upload is aborted by its replacement. */
 void upload_note(struct worker *w, struct upload_name *name);
 
-/* Under shm->meta. It was completed: it is not aborted any more, and `name` is none. */
+/* Not under a lock. It was completed, or is gone: it is not aborted any more. */
 void upload_completed(struct worker *w, struct upload_name *name);
 
-/* Not under a lock. Aborts it on S3, if there is one. A failure is logged, once for a missing
- * permission, and counted: what is left there costs money until a lifecycle rule removes it. */
-void upload_abort(struct worker *w, const struct upload_name *name);
+/* Not under a lock. Aborts it on S3, if there is one; `name` is none afterwards. A failure is
+ * logged, once for a missing permission, and counted: what is left there costs money until a
+ * lifecycle rule removes it. */
+void upload_abort(struct worker *w, struct upload_name *name);
 
 /* Not under a lock. Aborts what the worker that we replace had noted. */
 void upload_abort_noted(struct worker *w);

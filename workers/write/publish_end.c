@@ -118,9 +118,10 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
     }
     s->failed_http = error ? (uint32_t)res->http_status : 0;
     s->failed_how = error ? (uint32_t)res->fail : 0;
-    upload_give_up(p->w, p->session, ret_left);
-    if (!error)
-        upload_completed(p->w, ret_left);
+    if (error)
+        upload_give_up(p->w, p->session, ret_left);
+    else
+        shm_upload_end(p->w->shm, p->session); /* it is complete */
     s->publish.state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;
@@ -142,7 +143,7 @@ static void publish_count(struct publish *p, int error)
 void publish_finish(struct publish *p, const struct s3_result *res, int error)
 {
     struct worker *w = p->w;
-    struct upload_name left;
+    struct upload_name left = {.key = ""};
     uint32_t mask;
     bool closed;
 

@@ -284,7 +284,6 @@ static void attach_resume(struct op *op)
     what = attach_look(op, a, &error);
     worker_unlock(op->w);
     upload_abort(op->w, &a->left);
-    a->left.key[0] = '\0';
     switch (what) {
     case LOOK_WAIT:
         break;

@@ -30,6 +30,24 @@ def ptrace(request, pid, addr=None, data=None):
         raise OSError(ctypes.get_errno(), f"ptrace {request} of {pid}")
 
 
+class Memory:
+    """Of a process that is traced, and stands still."""
+
+    def __init__(self, pid):
+        self.file = open(f"/proc/{pid}/mem", "r+b", buffering=0)
+
+    def peek(self, at, n):
+        self.file.seek(at)
+        return self.file.read(n)
+
+    def poke(self, at, data):
+        self.file.seek(at)
+        self.file.write(data)
+
+    def close(self):
+        self.file.close()
+
+
 class Injected:
     """with Injected(pid) as p: p.call("open", b"/etc/shadow", 0) -> the result, -errno when it fails.
 
@@ -43,12 +61,12 @@ class Injected:
         self._wait(signal.SIGSTOP)
         self.regs = Regs()
         ptrace(GETREGS, self.pid, None, ctypes.addressof(self.regs))
-        self.memory = open(f"/proc/{self.pid}/mem", "r+b", buffering=0)
-        self.code = self._peek(self.regs.rip, len(SYSCALL))
+        self.memory = Memory(self.pid)
+        self.code = self.memory.peek(self.regs.rip, len(SYSCALL))
         return self
 
     def __exit__(self, *exc):
-        self._poke(self.regs.rip, self.code)
+        self.memory.poke(self.regs.rip, self.code)
         ptrace(SETREGS, self.pid, None, ctypes.addressof(self.regs))
         self.memory.close()
         ptrace(DETACH, self.pid)
@@ -63,20 +81,12 @@ class Injected:
                 return
             ptrace(CONT, self.pid, None, os.WSTOPSIG(status))
 
-    def _peek(self, at, n):
-        self.memory.seek(at)
-        return self.memory.read(n)
-
-    def _poke(self, at, data):
-        self.memory.seek(at)
-        self.memory.write(data)
-
     def call(self, name, *args):
         """Bytes are put into its memory, and their address is passed."""
         at, values = self.regs.rsp - RED_ZONE, []
         for arg in args:
             if isinstance(arg, bytes):
-                self._poke(at, arg + b"\0")
+                self.memory.poke(at, arg + b"\0")
                 values.append(at)
                 at += (len(arg) + 64) & ~15
             else:
@@ -86,7 +96,7 @@ class Injected:
         regs.rax, regs.orig_rax = NUMBERS[name], (1 << 64) - 1     # not a call to be restarted
         for register, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), values):
             setattr(regs, register, value)
-        self._poke(regs.rip, SYSCALL)
+        self.memory.poke(regs.rip, SYSCALL)
         ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
         ptrace(CONT, self.pid)
         self._wait(signal.SIGTRAP)

@@ -13,7 +13,7 @@ import struct
 import threading
 
 from . import SLOW
-from .inject import ATTACH, AVAILABLE, CONT, DETACH, GETREGS, SETREGS, Regs, ptrace     # noqa: F401
+from .inject import ATTACH, AVAILABLE, CONT, DETACH, GETREGS, SETREGS, Memory, Regs, ptrace     # noqa: F401
 
 SINGLESTEP = 9
 WALL = 0x40000000
@@ -86,16 +86,8 @@ class _Tracee:
         ptrace(ATTACH, pid)
         self._wait()
         self.told = False       # that was of the attaching
-        self.memory = open(f"/proc/{pid}/mem", "r+b", buffering=0)
-        self.code = {at: self._peek(at, 1) for at in self.at}
-
-    def _peek(self, at, n):
-        self.memory.seek(at)
-        return self.memory.read(n)
-
-    def _poke(self, at, data):
-        self.memory.seek(at)
-        self.memory.write(data)
+        self.memory = Memory(pid)
+        self.code = {at: self.memory.peek(at, 1) for at in self.at}
 
     def _go_on(self, request, sig=0):
         """-> the signal that it stops with, 0: it has ended."""
@@ -117,38 +109,49 @@ class _Tracee:
         return regs
 
     def _step_over(self, regs, at):
-        self._poke(at, self.code[at])
+        self.memory.poke(at, self.code[at])
         regs.rip = at
         ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
         while self._go_on(SINGLESTEP) not in (0, signal.SIGTRAP):
             pass                # a SIGSTOP of ours; the workers read their other signals from a descriptor
-        self._poke(at, INT3)
+        self.memory.poke(at, INT3)
 
     def run(self, n):
-        """Until it is told to stop: None; or until the n-th point, where it is killed. -> points, killed"""
+        """Until it is told to stop; or until the n-th point (0: none), where it is killed. -> points, killed"""
         points, sig = [], 0
         for at in self.at:
-            self._poke(at, INT3)
+            self.memory.poke(at, INT3)
         while True:
             sig = self._go_on(CONT, sig)
             assert not self.ended, f"the worker has ended by itself, after {points}"
             if sig == signal.SIGTRAP:
                 regs, sig = self._regs(), 0
                 at = regs.rip - 1
-                caller, = struct.unpack("<Q", self._peek(regs.rsp, 8))
-                points.append(f"{self.at[at]} in {self.symbols.name(caller - 1 - self.base)}")
-                if len(points) == n:
-                    self.kill()
-                    return points, True
-                self._step_over(regs, at)
-                assert not self.ended
+                if at in self.at:
+                    caller, = struct.unpack("<Q", self.memory.peek(regs.rsp, 8))
+                    function = self.symbols.name(caller - 1 - self.base)
+                    points.append(f"{self.at[at]} in {function}")
+                    if len(points) == n:
+                        self.kill()
+                        return points, True
+                    self.reached(at, regs.rsi, caller, function)
+                    self._step_over(regs, at)
+                    assert not self.ended
+                else:
+                    self.returned(regs, at)
             if self.told:
                 self._detach()
                 return points, False
 
+    def reached(self, at, mutex, caller, function):
+        """A point: the function at `at` has been called with this lock, in `function`, and will return to `caller`."""
+
+    def returned(self, regs, at):
+        raise AssertionError(f"an int3 of the program's own at {at:#x}")
+
     def _detach(self):
         for at, code in self.code.items():
-            self._poke(at, code)
+            self.memory.poke(at, code)
         self.memory.close()
         ptrace(DETACH, self.pid)
         self.ended = True       # for us
@@ -171,6 +174,7 @@ class _Compared(_Tracee):
     def __init__(self, pid):
         super().__init__(pid)
         self.segment = self.start = None
+        self.before = None              # the segment at the start of the section
         self.other = []                 # (function, offset in the segment) of each word that would be otherwise
 
     def _find_segment(self, mutex):
@@ -212,9 +216,9 @@ class _Compared(_Tracee):
                 image[i * self.CHUNK] = bytes(chunk)
 
     def _compare(self, before, mutex, function):
-        used, = struct.unpack("<I", self._peek(mutex + self.LOG_USED, 4))
+        used, = struct.unpack("<I", self.memory.peek(mutex + self.LOG_USED, 4))
         after = self._image()
-        self._undo(after, self._peek(mutex + self.LOG, used) if used else b"")
+        self._undo(after, self.memory.peek(mutex + self.LOG, used) if used else b"")
         own = range(mutex - self.start, mutex - self.start + self.MUTEX)
         for at, chunk in after.items():
             old = before.get(at, bytes(len(chunk)))
@@ -222,41 +226,23 @@ class _Compared(_Tracee):
                 self.other += [(function, at + i) for i in range(0, len(chunk), 4)
                                if chunk[i:i + 4] != old[i:i + 4] and at + i not in own]
 
-    def run(self, n):
-        """Up to the end of the operation. -> points, False"""
-        points, sig, before, back = [], 0, None, None
-        for at in self.at:
-            self._poke(at, INT3)
-        while True:
-            sig = self._go_on(CONT, sig)
-            assert not self.ended, f"the worker has ended by itself, after {points}"
-            if sig == signal.SIGTRAP:
-                regs, sig = self._regs(), 0
-                at = regs.rip - 1
-                if at == back:                          # shm_lock has returned: nobody else is in a section
-                    del self.code[at]
-                    self._poke(at, was)
-                    regs.rip, back, before = at, None, self._image()
-                    ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
-                else:
-                    caller, = struct.unpack("<Q", self._peek(regs.rsp, 8))
-                    function = self.symbols.name(caller - 1 - self.base)
-                    points.append(f"{self.at[at]} in {function}")
-                    if struct.unpack("<I", self._peek(regs.rsi + self.RANK, 4)) == (1,):
-                        if self.at[at] == WHERE[0]:
-                            if self.segment is None:
-                                self._find_segment(regs.rsi)
-                            back, was = caller, self._peek(caller, 1)
-                            self.code[back] = was
-                            self._poke(back, INT3)
-                        elif before is not None:
-                            self._compare(before, regs.rsi, function)
-                            before = None
-                    self._step_over(regs, at)
-                    assert not self.ended
-            if self.told:
-                self._detach()
-                return points, False
+    def reached(self, at, mutex, caller, function):
+        if struct.unpack("<I", self.memory.peek(mutex + self.RANK, 4)) != (1,):
+            return
+        if self.at[at] == WHERE[0]:
+            if self.segment is None:
+                self._find_segment(mutex)
+            self.code[caller] = self.memory.peek(caller, 1)
+            self.memory.poke(caller, INT3)
+        elif self.before is not None:
+            self._compare(self.before, mutex, function)
+            self.before = None
+
+    def returned(self, regs, at):
+        """shm_lock: nobody else is in a section now."""
+        self.memory.poke(at, self.code.pop(at))
+        regs.rip, self.before = at, self._image()
+        ptrace(SETREGS, self.pid, None, ctypes.addressof(regs))
 
 
 def step(pid, n, operation, where=WHERE):
