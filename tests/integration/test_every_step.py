@@ -309,6 +309,25 @@ def setxattr(s):
     s.goes_on("f")
 
 
+def setxattr_known(s):
+    """The mount knows all that the object has: what a predecessor has stored it must learn."""
+    s.actor.write_all(s / "f", b"1")
+    fd = opened(s, "f", os.O_RDONLY, b"")
+    assert (yield "setxattr", s / "f", "user.a", b"") == 0
+    assert s.actor.listxattr(fd) == ["user.a"] and s.actor.getxattr(s / "f", "user.a") == b""
+    s.actor.close(fd)
+    s.holds(f=b"1")
+    s.goes_on("f")
+
+
+def setxattr_directory(s):
+    s.actor.mkdir(s / "d")
+    assert (yield "setxattr", s / "d", "user.a", b"one") == 0
+    assert s.actor.listxattr(s / "d") == ["user.a"] and s.actor.getxattr(s / "d", "user.a") == b"one"
+    s.actor.rmdir(s / "d")
+    s.goes_on("d")
+
+
 def utimens(s):
     s.there("f", b"1", read=True)
     assert (yield "set_times", s / "f", 1_700_000_000_000_000_000) == 0
@@ -537,9 +556,9 @@ OF_HANDLES = [fsync, pwrite, append_to_open, ftruncate, fallocate, copy_range, l
               close_of_unlinked]
 OF_CAS = [*RENAMES, *OF_HANDLES, fsync_conflict, removexattr, fifo, truncate, truncate_conflict, close, close_conflict,
           exclusive, exclusive_existing, exclusive_conflict, open_truncated, open_truncated_conflict, symlink, unlink,
-          unlink_conflict, chmod, setxattr, utimens]
+          unlink_conflict, chmod, setxattr, setxattr_known, setxattr_directory, utimens]
 OF_LWW = [rename_over, rename_to_nothing, rename_directory, write_new, write_existing, append, unlink, mkdir, rmdir,
-          truncate, symlink, chmod, *OF_HANDLES, removexattr, fifo, list_directory]
+          truncate, symlink, chmod, *OF_HANDLES, setxattr_known, removexattr, fifo, list_directory]
 OF_PASS = [write_new, unlink, rename_over, rename_to_nothing]
 
 

@@ -519,9 +519,10 @@ class Connection:
     async def forward(self, x, head, body, plan):
         up = await self.connect()
         await self.send_request(x, up, head, body, plan)
-        # (A spooled body is sent on whoever has gone. A lock is held until the server has answered: given up
-        # earlier, the change would be made after the lock.)
-        if not isinstance(body, SpooledBody) and not self.locked:
+        # (What may change something is awaited although the client has gone: given up, it would be done by the
+        # server after the request had ended here, after its lock, after wait_idle. A body that ends with its
+        # client is given up by pump_request.)
+        if x.method in ("GET", "HEAD"):
             self.client.on_end = lambda _: up.reset()
             if self.client.eof:
                 up.reset()
@@ -791,7 +792,10 @@ class Control:
                 return False
 
     async def do_wait_idle(self, timeout):
+        """What has come to the sockets counts: a connection is accepted, read and begun within these turns."""
         deadline = time.monotonic() + timeout
+        for _ in range(8):
+            await asyncio.sleep(0)
         while self.proxy.in_flight:
             if not await self.proxy.wait_change(deadline):
                 return False

@@ -91,40 +91,53 @@ static void store_again(struct store *st)
         meta_store_end(st, -ESTALE);
 }
 
-static void on_stored(void *arg, const struct s3_result *res)
+/* Under shm->meta: S3 has what was composed, which the node had not known. `etag`: of the object. */
+static void take_stored(struct store *st, struct shm_node *n, const char *etag)
 {
-    struct store *st = arg;
+    struct worker *w = st->op->w;
+    char was[SHM_ETAG_MAX];
+
+    memcpy(was, n->etag, sizeof(was));
+    if (!(n->flags & SHM_NODE_DIR) && *etag)
+        take_etag(w, st->op->rec->node, n, etag);
+    if (n->flags & SHM_NODE_DIR)
+        n->flags |= SHM_NODE_MARKER;
+    meta_told(n, &st->out, *st->type ? st->type : NULL);
+    if (n->checked_ns < st->asked_ns)
+        n->checked_ns = st->asked_ns;
+    if (n->session != SHM_NIL && st->change.edit) /* S3 has the attributes now */
+        shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
+    if (st->change.set) /* the same change that the op makes to the node */
+        st->change.set(st->op, n);
+    n->ctime_ns = st->node.ctime_ns;
+    cas_share(w, st->op->rec->node, was);
+}
+
+/* `error` and `etag`: of the request that stored it; of the HEAD that showed that nothing changes. */
+static void stored(struct store *st, int error, const char *etag)
+{
     struct worker *w = st->op->w;
     struct shm_node *n;
     bool is_same;
 
-    st->op->s3 = NULL;
     worker_lock(w);
     n = shm_node_edit(w->shm, st->op->rec->node);
     is_same = (n->flags & SHM_NODE_DIR) || strcmp(n->etag, st->node.etag) == 0;
-    if (res->error == 0 && is_same) {
-        char was[SHM_ETAG_MAX];
-
-        memcpy(was, n->etag, sizeof(was));
-        if (!(n->flags & SHM_NODE_DIR) && *res->obj.etag)
-            take_etag(w, st->op->rec->node, n, res->obj.etag);
-        if (n->flags & SHM_NODE_DIR)
-            n->flags |= SHM_NODE_MARKER;
-        meta_told(n, &st->out, *st->type ? st->type : NULL);
-        if (n->checked_ns < st->asked_ns)
-            n->checked_ns = st->asked_ns;
-        if (n->session != SHM_NIL && st->change.edit) /* S3 has the attributes now */
-            shm_session_edit(w->shm, n->session)->flags &= ~(uint32_t)SHM_SESSION_XATTR;
-        if (st->change.set) /* the same change that the op makes to the node */
-            st->change.set(st->op, n);
-        n->ctime_ns = st->node.ctime_ns;
-        cas_share(w, st->op->rec->node, was);
-    }
+    if (error == 0 && is_same)
+        take_stored(st, n, etag);
     worker_unlock(w);
-    if (res->error || is_same)
-        meta_store_end(st, res->error);
+    if (error || is_same)
+        meta_store_end(st, error);
     else
         store_again(st);
+}
+
+static void on_stored(void *arg, const struct s3_result *res)
+{
+    struct store *st = arg;
+
+    st->op->s3 = NULL;
+    stored(st, res->error, res->obj.etag);
 }
 
 /* ---- writing ---- */
@@ -190,7 +203,7 @@ static int compose(struct store *st, const struct s3_object *obj)
             return r;
         changed |= strcmp(old, st->xattr) != 0;
     }
-    if (changed)
+    if (changed || st->op->rec->progress.meta.sent)
         st->node.ctime_ns = meta_change_time(st->op);
     meta_write(&st->out, &st->node);
     if (st->change.edit)
@@ -210,19 +223,32 @@ static void note_sent(struct op *op)
     worker_unlock(op->w);
 }
 
-static void write_anew(struct store *st, const struct s3_object *obj)
+/* A predecessor has stored it, or somebody else: the node may not know yet. */
+static void found_stored(struct store *st, const struct s3_object *obj)
+{
+    shm_etag_copy(st->node.etag, obj->etag);
+    stored(st, 0, obj->etag);
+}
+
+static int send_composed(struct store *st, const struct s3_object *obj)
 {
     bool dir = st->node.flags & SHM_NODE_DIR;
-    int r = compose(st, obj);
 
-    if (r == 1)
-        note_sent(st->op);
-    if (r == 1)
-        r = dir && (!obj || obj->size == 0) ? put_marker(st) : copy(st, obj);
-    else if (r == 0)
-        r = 1; /* done */
-    if (r != 0)
-        meta_store_end(st, r < 0 ? r : 0);
+    note_sent(st->op);
+    return dir && (!obj || obj->size == 0) ? put_marker(st) : copy(st, obj);
+}
+
+static void write_anew(struct store *st, const struct s3_object *obj)
+{
+    int r = compose(st, obj);
+    bool changes = r == 1;
+
+    if (changes)
+        r = send_composed(st, obj);
+    if (r == 0 && !changes && obj)
+        found_stored(st, obj);
+    else if (r < 0 || !changes)
+        meta_store_end(st, r);
 }
 
 /* ---- asking ---- */
