@@ -91,7 +91,7 @@ static void store_again(struct store *st)
         meta_store_end(st, -ESTALE);
 }
 
-/* Under shm->meta: S3 has what was composed, which the node had not known. `etag`: of the object. */
+/* Under shm->meta: S3 has what was composed; the node had not known. `etag`: of the object. */
 static void take_stored(struct store *st, struct shm_node *n, const char *etag)
 {
     struct worker *w = st->op->w;
@@ -113,7 +113,7 @@ static void take_stored(struct store *st, struct shm_node *n, const char *etag)
     cas_share(w, st->op->rec->node, was);
 }
 
-/* `error` and `etag`: of the request that stored it; of the HEAD that showed that nothing changes. */
+/* `error`, `etag`: of the request that stored it, or of the HEAD that showed it. */
 static void stored(struct store *st, int error, const char *etag)
 {
     struct worker *w = st->op->w;

@@ -116,6 +116,7 @@ static void tell_conflict(struct publish *p)
     log_notice("conflict key=\"%s\" expected=%s found=%s write_id=%s: the file has changed since "
                "it was read, and keeps that content",
                p->key, p->absent ? "absent" : p->etag, found, p->cas.id);
+    p->told = true;
 }
 
 static void tell_unknown(struct publish *p)
@@ -124,6 +125,7 @@ static void tell_unknown(struct publish *p)
             "this upload took effect; read the file again",
             p->key, p->absent ? "absent" : p->etag, *p->cas.found ? p->cas.found : "nothing",
             p->cas.id);
+    p->told = true;
     worker_count(p->w, SHM_STAT_UNKNOWN, 1);
 }
 
@@ -190,6 +192,7 @@ void publish_next(struct publish *p, enum put_next next)
         log_warn("append refused key=\"%s\": what was appended to has been replaced meanwhile: "
                  "append again",
                  p->key);
+        p->told = true;
         publish_finish(p, &none, -ESTALE);
         return;
     case PUT_FAILED: /* publish_answered has handled it */
@@ -219,9 +222,11 @@ static void on_etag(void *arg, const struct s3_result *res)
     struct publish *p = arg;
     bool other = !res->error && res->obj.size != p->size; /* was it stored at all? */
 
-    if (res->error || other)
+    if (res->error || other) {
         log_err("uploaded, but the new version is unknown key=\"%s\" detail=\"%s\"", p->key,
                 other ? "what is there has another size" : res->text);
+        p->told = true;
+    }
     publish_finish(p, res, res->error || other ? -EIO : 0);
 }
 
@@ -242,23 +247,6 @@ static void ask_etag(struct publish *p)
         publish_finish(p, &none, r);
 }
 
-static unsigned long long took_ms(const struct publish *p)
-{
-    return (clock_mono_ns() - p->started_ns) / NS_PER_MS;
-}
-
-void publish_failed(struct publish *p, const struct s3_result *res)
-{
-    if (p->excl && res->error == -EEXIST) /* an answer, as any program that locks by it expects */
-        log_debug("not created key=\"%s\": it is there already", p->key);
-    else if (!publish_is_early(p))
-        log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
-                 "attempts=%u ms=%llu: the file keeps its last published content",
-                 p->key, (unsigned long long)p->size, strerror(-res->error), res->text,
-                 res->request_id, res->attempts, took_ms(p));
-    publish_finish(p, res, res->error);
-}
-
 void publish_answered(struct publish *p, const struct s3_result *res)
 {
     enum put_next next = res->error ? p->rules->refused(p, res) : PUT_FAILED;
@@ -268,12 +256,12 @@ void publish_answered(struct publish *p, const struct s3_result *res)
         return;
     }
     if (res->error) {
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
         return;
     }
     publish_learn(p);
     log_debug("uploaded key=\"%s\" bytes=%llu ms=%llu", p->key, (unsigned long long)p->size,
-              took_ms(p));
+              publish_took_ms(p));
     if (!*res->obj.etag)
         ask_etag(p);
     else
@@ -348,6 +336,7 @@ bool publish_condition(struct publish *p, const char **ret_match, const char **r
     log_warn("upload skipped key=\"%s\": the server returned no ETag for the version to be "
              "replaced",
              p->key);
+    p->told = true;
     publish_finish(p, &none, -EIO);
     return false;
 }
@@ -375,7 +364,6 @@ static void put_whole(struct publish *p)
     r = s3_put(w->s3, &put, on_put, p, NULL);
     if (r == 0)
         return;
-    log_warn("upload cannot start key=\"%s\" error=\"%s\"", p->key, strerror(-r));
     publish_finish(p, &none, r);
 }
 
@@ -403,6 +391,7 @@ static void cannot_start(struct publish *p, const struct s3_result *res)
 {
     log_warn("upload cannot start key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
              strerror(-res->error), res->text);
+    p->told = true;
     publish_finish(p, res, res->error);
 }
 

@@ -36,6 +36,7 @@ static void copy_lost_source(struct publish *p, const struct s3_result *res)
     }
     log_notice("not copied key=\"%s\" from=\"%s\": the source has changed since it was looked up",
                p->key, p->copy.key);
+    p->told = true;
     publish_finish(p, res, -ESTALE);
 }
 
@@ -50,7 +51,7 @@ static void on_source_looked(void *arg, const struct s3_result *res)
     if (res->error == -ENOENT || (!res->error && strcmp(res->obj.etag, p->copy.etag) != 0)) {
         copy_lost_source(p, res);
     } else if (res->error) {
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
     } else if (p->refused_404 && p->absent) { /* it was gone, and is there again */
         copy_lost_source(p, res);
     } else {
@@ -98,7 +99,7 @@ static void on_cas_copied(void *arg, const struct s3_result *res)
     if (copy_is_refused(res))
         copy_not(p, res);
     else
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
 }
 
 void publish_cas_copy(struct publish *p)

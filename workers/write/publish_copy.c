@@ -20,7 +20,7 @@ static bool may_fall_back(const struct s3_result *res)
            ((res->http_status >= 400 && res->http_status < 500) || res->http_status == 501);
 }
 
-static int publish_copy_judge(const struct publish *p, const struct s3_result *res)
+static int publish_copy_judge(struct publish *p, const struct s3_result *res)
 {
     bool gone = res->error == -ESTALE || res->error == -ENOENT;
 
@@ -36,6 +36,7 @@ static int publish_copy_judge(const struct publish *p, const struct s3_result *r
              p->key, p->copy.key, (unsigned long long)p->size, strerror(-res->error), res->text,
              res->attempts,
              gone ? ": the source has changed since it was read: copy it again" : "");
+    p->told = true;
     return gone ? -ESTALE : res->error;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "shm/shm_patch.h"
 #include "workers/cas/cas.h"
 #include "workers/objmeta/meta.h"
@@ -140,6 +141,25 @@ static void publish_count(struct publish *p, int error)
         worker_count(p->w, SHM_STAT_PUBLISH_FAILED, 1);
 }
 
+unsigned long long publish_took_ms(const struct publish *p)
+{
+    return (clock_mono_ns() - p->started_ns) / NS_PER_MS;
+}
+
+/* Each failure has one line. (Those that wait for the publish, in any process, write none.) */
+static void publish_tell(const struct publish *p, const struct s3_result *res, int error)
+{
+    if (!error || error == -EAGAIN || p->told)
+        return;
+    if (p->excl && error == -EEXIST) /* an answer, as any program that locks by it expects */
+        log_debug("not created key=\"%s\": it is there already", p->key);
+    else
+        log_warn("upload failed key=\"%s\" bytes=%llu error=\"%s\" detail=\"%s\" request_id=%s "
+                 "attempts=%u ms=%llu: the file keeps its last published content",
+                 p->key, (unsigned long long)p->size, strerror(-error), res->text, res->request_id,
+                 res->attempts, publish_took_ms(p));
+}
+
 void publish_finish(struct publish *p, const struct s3_result *res, int error)
 {
     struct worker *w = p->w;
@@ -151,6 +171,7 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
         publish_opened(p, NULL);
         return;
     }
+    publish_tell(p, res, error);
     worker_hook_remove(w, &p->hook);
     if (!error && w->variant->isolates)
         cas_family_lives(w, p->session);

@@ -76,7 +76,7 @@ static void fail_parts(struct publish *p, int error)
 {
     struct s3_result res = {.error = error, .text = "in parts", .attempts = p->uploads};
 
-    publish_failed(p, &res);
+    publish_finish(p, &res, res.error);
 }
 
 /* One of the parts has failed. (What is no longer there to be copied is -ESTALE for the server; if
@@ -93,7 +93,7 @@ static void fail_part(struct publish *p, int error, bool copied)
     if (copied && p->patch)
         publish_copy_failed(p, &res);
     else
-        publish_failed(p, &res);
+        publish_finish(p, &res, res.error);
 }
 
 /* ---- create ---- */
@@ -157,7 +157,7 @@ static void on_created(void *arg, const struct s3_result *res)
         return;
     }
     if (res->error) {
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
         return;
     }
     if (p->opens) {
@@ -205,6 +205,7 @@ static void on_meta_stored(void *arg, const struct s3_result *res)
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the content is "
                  "published, but close fails, since the file has not the attributes that were set",
                  p->key, strerror(-res->error), res->text);
+        p->told = true;
         publish_finish(p, res, res->error);
         return;
     }

@@ -54,7 +54,7 @@ static void on_found(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error && res->error != -ENOENT) {
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
     } else if (!res->error &&
                session_patch_adopt(p->w, p->session, p->key, &res->obj, p->asked_ns)) {
         log_notice("outcome found key=\"%s\": the upload whose answer was lost has taken effect",
@@ -98,7 +98,7 @@ static void source_is_gone(struct publish *p, const struct s3_result *res)
         refused.error = -EEXIST; /* as If-Match of a PUT would have said */
     next = p->rules->refused(p, &refused);
     if (next == PUT_FAILED)
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
     else
         publish_next(p, next);
 }
@@ -125,6 +125,6 @@ void publish_copy_failed(struct publish *p, const struct s3_result *res)
                      res->http_status);
         publish_without_copies(p);
     } else {
-        publish_failed(p, res);
+        publish_finish(p, res, res->error);
     }
 }

@@ -56,6 +56,7 @@ struct publish {
     uint32_t patch;    /* parts of which some are copied (session_patch.h); 0: none of them is */
     uint64_t asked_ns; /* when a HEAD was sent for what a patch copies */
     bool vanished;     /* the server no longer knows the upload */
+    bool told;         /* why it fails is in the log */
     bool stale_meta;   /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;               /* begun; an upload may vanish on the server */
@@ -106,9 +107,6 @@ must_use bool publish_condition(struct publish *p, const char **ret_match,
 
 /* The response to the PUT, or to Complete: what follows. */
 void publish_answered(struct publish *p, const struct s3_result *res);
-
-/* The upload has failed for good: logs res->error and ends the job. */
-void publish_failed(struct publish *p, const struct s3_result *res);
 
 /* S3 may have it from now on, if this process dies: notes that in the session. */
 void publish_note_sent(struct publish *p);
@@ -162,8 +160,12 @@ void publish_without_copies(struct publish *p);
 /* A stream that is appended to an object: HEAD has found another version of it, or none. */
 bool publish_base_is_gone(const struct publish *p, const struct s3_result *res);
 
+/* Milliseconds since the job began. */
+unsigned long long publish_took_ms(const struct publish *p);
+
 /* Ends the job. `res` has the ETag if error is 0. -EAGAIN: the copy was not made; the session has
- * to be loaded and sent with a PUT. Frees *p. */
+ * to be loaded and sent with a PUT. Any other error is logged here, once, unless p->told. Frees
+ * *p. */
 void publish_finish(struct publish *p, const struct s3_result *res, int error);
 
 #endif

@@ -58,6 +58,7 @@ static enum look look_at_load(struct op *op, struct publish_wait *pw, const stru
         return LOOK_WAIT;
     if (s->load.attempts != pw->loads && s->load.error) {
         *ret_error = s->load.error;
+        op->logged = true; /* by session_load */
         return LOOK_END;
     }
     pw->loads = s->load.attempts;
@@ -121,6 +122,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
         if (s->publish.attempts != pw->attempts && s->publish.error &&
             s->publishing_seq >= pw->want) {
             *ret_error = s->publish.error;
+            op->logged = true; /* by publish_finish */
             return LOOK_END;
         }
         pw->attempts = s->publish.attempts;

@@ -235,8 +235,10 @@ static enum look attach_look(struct op *op, struct attach *a, int *ret_error)
         return begin_truncation(op, a) ? LOOK_TRUNCATE : LOOK_WAIT;
     if (!a->truncate && idle) {
         *ret_error = s->load.error;
-        if (s->load.attempts != a->attempts && s->load.error)
+        if (s->load.attempts != a->attempts && s->load.error) {
+            op->logged = true; /* by session_load */
             return LOOK_FAILED;
+        }
         a->attempts = s->load.attempts;
         return LOOK_LOAD;
     }

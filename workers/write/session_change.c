@@ -221,6 +221,7 @@ static bool wants_load(struct op *op, uint32_t session, struct session_range ran
     }
     if (known)
         *ret_error = s->load.error;
+    op->logged |= *ret_error != 0; /* by session_load */
     return !*ret_error;
 }
 
