@@ -172,6 +172,37 @@ def test_attributes_set_before_the_close(m, proxy, bucket):
     m.check()
 
 
+@pytest.mark.parametrize("excl", [0, os.O_EXCL], ids=["there before", "new"])
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-passthrough"])
+def test_attributes_by_a_killed_worker_and_another_etag(mount, proxy, bucket, variant, excl):
+    """On AWS the copy of a file in parts has another ETag: the time of the change shows whose it is."""
+    m, key, data = mount(via=proxy, variant=variant, env=PARTS), "p/f.bin", pattern(EARLY, 1)
+    if not excl:
+        bucket.put(key, b"before")
+    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_CREAT | (excl or os.O_TRUNC))
+    for at in range(0, EARLY, MIB):
+        os.write(fd, data[at:at + MIB])
+    util.wait_until(lambda: proxy.counts().get("UploadPart", 0) >= 2, 60 * SLOW, "parts to be sent early")
+    os.fchmod(fd, 0o600)
+    proxy.add_rule("hold", name="copied", op="CopyObject", when="after", nth=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(os.close, fd)
+        proxy.wait_held("copied")
+        proxy.add_rule("hold", name="asked", op="HeadObject", key=key, nth=1)
+        m.kill_workers()
+        proxy.wait_held("asked")
+        meta = bucket.head(key)
+        bucket.put(key, data, Metadata=meta["Metadata"], ContentType=meta["ContentType"])
+        assert bucket.head(key)["ETag"] != meta["ETag"]
+        proxy.release("copied", "drop")
+        proxy.release("asked")
+        closing.result(60 * SLOW)
+    holds(bucket, m, "f.bin", data)
+    assert int(bucket.head(key)["Metadata"]["mode"]) & 0o777 == 0o600
+    no_uploads(bucket)
+    m.check()
+
+
 def test_the_same_attributes_before_the_close(m, proxy, bucket):
     """They move ctime, which alone is not worth a copy."""
     f = File(m, proxy)

@@ -15,6 +15,7 @@
 #include "base/fnv.h"
 #include "base/log.h"
 #include "s3/s3_etag.h"
+#include "workers/objmeta/meta.h"
 #include "workers/op/copy.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
@@ -340,6 +341,13 @@ static void cas_on_proof(struct publish *p, const struct s3_result *res)
     publish_next(p, next);
 }
 
+/* A predecessor's Complete, and its copy with the metadata of now, which has another ETag. */
+static bool is_copied_since(const struct publish *p, const struct s3_result *res)
+{
+    return !res->error && p->stale_meta && p->node.ctime_ns != SHM_TIME_UNSET &&
+           meta_is_of_change(&res->obj, p->size, p->node.ctime_ns);
+}
+
 static void on_proof(struct upload_proof *proof, enum upload_found found,
                      const struct s3_result *res)
 {
@@ -352,6 +360,9 @@ static void on_proof(struct upload_proof *proof, enum upload_found found,
     } else if (p->w->variant->expects) {
         cas_on_proof(p, res);
     } else if (found == UPLOAD_THERE) {
+        publish_ours(p, res->obj.etag);
+    } else if (is_copied_since(p, res)) {
+        p->stale_meta = false;
         publish_ours(p, res->obj.etag);
     } else {
         on_not_there(p, res);
