@@ -42,6 +42,9 @@ class Scene:
     def key(self, name):
         return self.m.key(f"{name}-{self.n}")
 
+    def uploads(self):
+        return [k for k, _ in self.bucket.uploads() if k.endswith(f"-{self.n}")]
+
     def there(self, name, data, read=False):
         """It has the lineage of a mount, so that what comes on top of it can be judged."""
         self.raw.put(self.key(name), data, {LINEAGE: FIRST})
@@ -473,6 +476,7 @@ def list_directory(s):
 
 
 LARGE = os.urandom(11 << 20)        # three parts
+SPILLED = {"STATEPROXY_BUFFER_MEMORY": "1Mi"}       # what is larger is sent while it is written
 PARTS = {"STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
          "STATEPROXY_UPLOAD_COPY_LIMIT": "8Mi"}
 
@@ -580,10 +584,12 @@ def nothing_left(m):
 
 
 def wait_for_aborts(scene, stepped):
-    """No upload stays, but one whose Create has answered to nobody."""
-    if not (stepped.killed and re.search("_created$|publish_opened$", stepped.points[-1])):
-        util.wait_until(lambda: not [k for k, _ in scene.bucket.uploads() if k.endswith(f"-{scene.n}")],
-                        what="the end of uploads")
+    """No upload stays, but one whose Create has answered to nobody, as it was sent and its answer not yet seen, or
+    not kept."""
+    asked, told = ([i for i, p in enumerate(stepped.points) if re.search(f"({name})$", p)]
+                   for name in ("publish_parts", "_created|publish_opened"))
+    if not stepped.killed or not asked or (told and max(asked) < max(told) < len(stepped.points) - 1):
+        util.wait_until(lambda: not scene.uploads(), what="the end of uploads")
 
 
 def end(run, outcome):
