@@ -15,8 +15,8 @@ root=$PWD/build/packages/root
 
 # Names only: "libc6 (>= 2.34), mount" -> "libc6,mount".
 depends=$(dpkg-deb -f "$1" Depends | sed -e 's/ *([^)]*)//g' -e 's/ //g')
-# (procps: to look at processes; dbus: systemctl talks to systemd through it)
-include=systemd,systemd-sysv,dbus,procps,$depends
+# (procps: to look at processes; dbus: systemctl talks to systemd through it; apt: what the README says)
+include=systemd,systemd-sysv,dbus,procps,apt,$depends
 want="$SUITE $include"
 if [ "$(cat "$root.made" 2>/dev/null)" = "$want" ]; then
     echo "$root"

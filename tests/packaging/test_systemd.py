@@ -9,20 +9,14 @@ from harness import ACCESS, SECRET, util
 from test_deb import begin_writing, end_writing, options
 
 SANDBOX = re.compile(r"sandbox=\w+|unrestricted=.*")
-SYSTEMD = ("/lib/systemd/systemd", "--system", "--show-status=false")
 
 
 @pytest.fixture
-def machine(box, deb):
-    b = box(init=SYSTEMD, env={"container": "box"})
-    # (is-system-running waits for the end of the start; degraded is no matter here)
-    util.wait_until(lambda: b.path("/run/systemd/private").exists(), 30, "systemd")
-    util.wait_until(lambda: b.run("systemctl is-active multi-user.target", check=False).out == "active\n", 60,
-                    "multi-user.target", every=0.1)
-    install(b, deb)
-    give_credentials(b)
-    b.path("/mnt/x").mkdir()
-    return b
+def machine(booted, deb):
+    install(booted, deb)
+    give_credentials(booted)
+    booted.path("/mnt/x").mkdir()
+    return booted
 
 
 def configure(machine, bucket):
