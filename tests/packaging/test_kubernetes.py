@@ -5,7 +5,6 @@ import copy
 import json
 import os
 import pathlib
-import shlex
 import subprocess
 
 import helm_python.chart as helm
@@ -314,46 +313,3 @@ def test_iam_policy():
     policy = json.loads((HERE / "iam-policy.json").read_text())
     actions = {a for s in policy["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
     assert {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"} <= actions
-
-
-def test_readme_names_what_is_there():
-    """What the README tells to run are files and targets of this tree."""
-    text = (TOP / "README.md").read_text()
-    for path in ("tools/package.sh", "packaging/container/Dockerfile", "packaging/kubernetes/overlays/aws",
-                 "packaging/kubernetes/chart"):
-        assert path in text and (TOP / path).exists()
-
-
-def readme_lines(command):
-    """The lines of README.md that run this command, as words."""
-    return [shlex.split(line) for line in (TOP / "README.md").read_text().splitlines()
-            if line.startswith(f"    {command} ")]
-
-
-def test_readme_kubectl():
-    create, words = readme_lines("kubectl")
-    assert words[:3] == ["kubectl", "apply", "-k"] and len(words) == 4
-    for document in built(TOP / words[3]):
-        kubernetes_validate.validate(document, VERSIONS[0], strict=True)
-        assert create == ["kubectl", "create", "namespace", document["metadata"]["namespace"]]
-
-
-def test_readme_helm():
-    """The values of the line make a pod that the daemon takes."""
-    (words,) = readme_lines("helm")
-    assert words[:2] == ["helm", "install"] and words[4] == "--set" and len(words) == 6
-    values = {}
-    for pair in words[5].split(","):
-        path, _, value = pair.partition("=")
-        *parents, last = path.split(".")
-        at = values
-        for name in parents:
-            at = at.setdefault(name, {})
-        at[last] = value
-    chart = helm.Chart.load(TOP / words[3])
-    chart.validate_schema(chart.merge_values(values))
-    texts = chart.render(values, name=words[2], namespace="default")
-    made = [d for name, text in texts.items() if name.endswith(".yaml") for d in documents(text)]
-    assert {d["metadata"]["name"] for d in made} == {words[2]}
-    for document in made:
-        kubernetes_validate.validate(document, VERSIONS[0], strict=True)
