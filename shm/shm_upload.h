@@ -12,6 +12,7 @@
 #define SHM_UPLOAD_PART_MAX (UINT64_C(5) << 30) /* bytes of one part: S3's limit */
 #define SHM_UPLOAD_ID_MAX 1024                  /* with NUL */
 #define SHM_UPLOAD_KEY_MAX 1028                 /* with NUL */
+#define SHM_UPLOAD_WRITE_ID 16                  /* with NUL */
 
 enum shm_part_state {
     SHM_PART_NONE,
@@ -49,6 +50,8 @@ struct shm_upload_new {
     const char *key, *id;
     struct shm_upload_plan plan;
     uint64_t digest;       /* of the metadata that were sent when it was created */
+    const char *write_id;  /* of compare-and-set, which they have too; "" = none */
+    uint64_t lineage;      /* digest of the lineage that was sent */
     uint64_t seq;          /* the session's write_seq whose content it carries */
     uint64_t opened_ns;    /* when it was created (clock_mono_ns) */
     const char *base_etag; /* of the version of the key whose first bytes are copied; or NULL */
@@ -70,8 +73,10 @@ struct shm_upload {
     uint32_t copy_failed; /* error: of a part that was to be copied */
     struct shm_upload_plan plan;
     uint64_t digest;
+    uint64_t lineage;
     uint64_t seq;
     uint64_t opened_ns;
+    char write_id[SHM_UPLOAD_WRITE_ID]; /* "" = none */
     /* saved only when the upload is opened */
     char base_etag[SHM_ETAG_MAX];
     char key[SHM_UPLOAD_KEY_MAX];

@@ -2,6 +2,7 @@
 changed afterwards goes again. Parts are 5 MiB here, S3's least."""
 
 import concurrent.futures
+import errno
 import os
 import random
 import subprocess
@@ -12,14 +13,18 @@ import pytest
 from harness import SLOW, util
 from harness.killer import Killer
 from harness.pattern import pattern
+from test_fallocate import KEEP, PUNCH, fallocate
 from test_parts import MIB, PART, PARTS, THRESHOLD, holds, no_parts_left, no_uploads, write
 
 EARLY = 4 * PART            # how much is written before anybody looks
 
 
-@pytest.fixture
-def m(mount, proxy):
-    return mount(via=proxy, env=PARTS)
+LWW, CAS, PASS = "s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"
+
+
+@pytest.fixture(params=[LWW, CAS])
+def m(request, mount, proxy):
+    return mount(variant=request.param, via=proxy, env=PARTS)
 
 
 class File:
@@ -59,10 +64,9 @@ def test_parts_go_while_it_is_written(m, proxy, bucket):
     m.check()
 
 
-@pytest.mark.parametrize("env, variant", [({"STATEPROXY_UPLOAD_EARLY": "false"}, "s3-buffered-lww"),
-                                          ({}, "s3-buffered-cas")], ids=["off", "cas"])
-def test_where_nothing_goes_early(mount, proxy, bucket, env, variant):
-    m = mount(variant=variant, via=proxy, env={**PARTS, **env})
+@pytest.mark.parametrize("variant", [LWW, CAS])
+def test_where_nothing_goes_early(mount, proxy, bucket, variant):
+    m = mount(variant=variant, via=proxy, env={**PARTS, "STATEPROXY_UPLOAD_EARLY": "false"})
     f = File(m, proxy, parts=0)
     assert not bucket.uploads() and "CreateMultipartUpload" not in proxy.counts()
     f.close()
@@ -120,8 +124,7 @@ def test_truncated_and_written_again(m, proxy, bucket):
 
 def test_fallocate_and_holes(m, proxy, bucket):
     f = File(m, proxy)
-    subprocess.run(["fallocate", "-p", "-o", str(PART - 4096), "-l", "8192", m.path / "f.bin"],
-                   check=True)
+    fallocate(f.fd, PUNCH | KEEP, PART - 4096, 8192)
     f.data[PART - 4096:PART + 4096] = bytes(8192)
     f.change(EARLY + 2 * PART, b"the end")
     f.data[EARLY:EARLY + 2 * PART] = bytes(2 * PART)
@@ -173,7 +176,7 @@ def test_attributes_set_before_the_close(m, proxy, bucket):
 
 
 @pytest.mark.parametrize("excl", [0, os.O_EXCL], ids=["there before", "new"])
-@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-passthrough"])
+@pytest.mark.parametrize("variant", [LWW, CAS, PASS])
 def test_attributes_by_a_killed_worker_and_another_etag(mount, proxy, bucket, variant, excl):
     """On AWS the copy of a file in parts has another ETag: the time of the change shows whose it is."""
     m, key, data = mount(via=proxy, variant=variant, env=PARTS), "p/f.bin", pattern(EARLY, 1)
@@ -247,6 +250,112 @@ def test_the_last_writer_wins(m, proxy, bucket):
     holds(bucket, m, "f.bin", f.data)
     assert proxy.counts()["UploadPart"] == 4
     no_uploads(bucket)
+
+
+# -- compare-and-set: the upload has the write-id and the lineage of the publish that completes it
+
+
+@pytest.fixture
+def cas(mount, proxy):
+    return mount(variant=CAS, via=proxy, env=PARTS)
+
+
+def lineage(bucket, m):
+    return bucket.head(m.key("f.bin"))["Metadata"]["stateproxy-lineage"]
+
+
+@pytest.mark.parametrize("theirs", [b"theirs", None], ids=["replaced", "removed"])
+@pytest.mark.parametrize("read", [False, True], ids=["written", "read"])
+def test_a_conflict(cas, proxy, bucket, theirs, read):
+    """Somebody replaces what this process has written, or read, while the parts are on their way."""
+    (cas.path / "f.bin").write_bytes(b"mine")
+    if read:
+        assert (cas.path / "f.bin").read_bytes() == b"mine"
+    f = File(cas, proxy)
+    bucket.put(cas.key("f.bin"), theirs) if theirs else bucket.delete(cas.key("f.bin"))
+    with pytest.raises(FileExistsError):
+        f.close()
+    assert (bucket.get(cas.key("f.bin")) if theirs else bucket.exists(cas.key("f.bin"))) == (theirs or False)
+    no_uploads(bucket)
+    cas.check()
+
+
+@pytest.mark.parametrize("flags", [os.O_EXCL, 0])
+def test_a_conflict_of_a_new_file(cas, proxy, bucket, flags):
+    fd = os.open(cas.path / "f.bin", os.O_WRONLY | os.O_CREAT | flags)
+    for at in range(0, EARLY, MIB):
+        os.write(fd, pattern(MIB, at))
+    util.wait_until(lambda: proxy.counts().get("UploadPart", 0) >= 2, 60 * SLOW, "parts to be sent early")
+    bucket.put(cas.key("f.bin"), b"theirs")
+    with pytest.raises(FileExistsError):
+        os.close(fd)
+    assert bucket.get(cas.key("f.bin")) == b"theirs"
+    no_uploads(bucket)
+    cas.check()
+
+
+def test_the_lineage_goes_on(cas, proxy, bucket):
+    (cas.path / "f.bin").write_bytes(b"mine")
+    before = lineage(bucket, cas)
+    f = File(cas, proxy)
+    os.fsync(f.fd)
+    first = lineage(bucket, cas)
+    assert first[8:] == before
+    f.change(3, b"changed")
+    f.close()
+    assert lineage(bucket, cas)[8:] == first
+    holds(bucket, cas, "f.bin", f.data)
+    cas.check()
+
+
+@pytest.mark.parametrize("then", [None, "replaced", "removed"])
+@pytest.mark.parametrize("attributes", [False, True])
+@pytest.mark.parametrize("kill", [False, True])
+def test_the_answer_to_complete_is_lost(cas, proxy, bucket, kill, attributes, then):
+    """It has taken effect, and somebody has replaced or removed it since, having read it or not."""
+    (cas.path / "f.bin").write_bytes(b"mine")
+    f = File(cas, proxy)
+    if attributes:
+        os.fchmod(f.fd, 0o600)
+    proxy.add_rule("hold", name="complete", op="CompleteMultipartUpload", when="after", nth=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(os.close, f.fd)
+        proxy.wait_held("complete")
+        theirs = bucket.head(cas.key("f.bin"))["Metadata"]["stateproxy-lineage"]
+        if then == "replaced":
+            bucket.put(cas.key("f.bin"), b"theirs", Metadata={"stateproxy-lineage": "somebody" + theirs})
+        elif then == "removed":
+            bucket.delete(cas.key("f.bin"))
+        if kill:
+            cas.kill_workers()
+        proxy.release("complete", "drop")
+        if then == "removed":
+            with pytest.raises(OSError) as e:       # it cannot be known
+                closing.result(60 * SLOW)
+            assert e.value.errno in (errno.EIO, errno.EEXIST)
+        else:
+            closing.result(60 * SLOW)
+    if then is None:
+        holds(bucket, cas, "f.bin", f.data)
+        assert not attributes or int(bucket.head(cas.key("f.bin"))["Metadata"]["mode"]) & 0o777 == 0o600
+        with open(cas.path / "f.bin", "r+b") as again:
+            again.write(b"again")
+    elif then == "replaced":
+        assert bucket.get(cas.key("f.bin")) == b"theirs"
+    no_uploads(bucket)
+    cas.check()
+
+
+def test_a_server_that_does_not_keep_conditions_of_complete(mount, proxy, bucket):
+    """What expects a version is one PUT then; what expects none may go early."""
+    proxy.add_rule("strip", op="CompleteMultipartUpload", key="*/.stateproxy-probe/*")
+    m = mount(variant=CAS, via=proxy, env=PARTS, kept={"complete": 0})
+    assert "complete" not in m.status()["conditions"]
+    (m.path / "f.bin").write_bytes(b"mine")
+    f = File(m, proxy, parts=0)
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert "CreateMultipartUpload" not in proxy.counts()
 
 
 def test_fsync_and_more(m, proxy, bucket):

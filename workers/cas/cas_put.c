@@ -26,6 +26,23 @@ static void mark_sent(struct cas_put *c, struct shm_session *s)
     s->expect.tried = true;
 }
 
+/* What the version to be written will carry. */
+static void put_base(struct cas_put *c, const struct shm_session *s)
+{
+    memcpy(c->base, s->lineage, LINEAGE_CAP);
+    c->base[LINEAGE_CAP - 1] = '\0';
+    if (!c->expects)
+        c->base[0] = '\0';
+    (void)lineage_head(c->base, c->expected);
+    lineage_extend(c->base, c->id, c->lineage);
+}
+
+void cas_put_open(struct cas_put *c, const struct shm_session *s)
+{
+    c->expects = s->expect.must;
+    put_base(c, s);
+}
+
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
 {
     bool same = s->publishing_seq == s->write_seq;
@@ -45,12 +62,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
         copy_id(s->expect.write_id, c->id);
     }
     copy_id(c->old_id, s->expect.old_id);
-    memcpy(c->base, s->lineage, LINEAGE_CAP);
-    c->base[LINEAGE_CAP - 1] = '\0';
-    if (!c->expects)
-        c->base[0] = '\0';
-    (void)lineage_head(c->base, c->expected);
-    lineage_extend(c->base, c->id, c->lineage);
+    put_base(c, s);
     c->tried = !asks && cas_put_first(c) == PUT_SEND;
     c->since_ns = s->expect.sent_ns;
     if (c->tried)

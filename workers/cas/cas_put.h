@@ -52,9 +52,14 @@ enum put_next {
     PUT_FAILED,   /* not about the condition: the error is the outcome */
 };
 
+/* Under shm->meta. Only for the metadata of an upload that is opened before its publish: sets
+ * c->lineage, for the new write-id c->id. Nothing is sent, so the session stays as it is. */
+void cas_put_open(struct cas_put *c, const struct shm_session *s);
+
 /* Under shm->meta, before publishing_seq is set: takes over what the session knows. c->id is a new
- * write-id; if the session has an unfinished write with the same content, the id of that one
- * replaces it. `asks`: a request to S3 precedes the PUT, whatever cas_put_first() says. */
+ * write-id, or that of the open upload; if the session has an unfinished write with the same
+ * content, the id of that one replaces it. `asks`: a request to S3 precedes the PUT, whatever
+ * cas_put_first() says. */
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks);
 
 /* The first step. */

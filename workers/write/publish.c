@@ -164,7 +164,11 @@ void publish_next(struct publish *p, enum put_next next)
 
     switch (next) {
     case PUT_OURS:
-        publish_ours(p, p->cas.etag);
+        p->is_there = !p->prepared && publish_has_early(p);
+        if (p->is_there)
+            publish_prepare(p);
+        else
+            publish_ours(p, p->cas.etag);
         return;
     case PUT_SEND:
         if (p->prepared)
@@ -372,6 +376,11 @@ static void start_put(struct publish *p)
     p->sent_ns = clock_mono_ns();
     if (p->w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
+    if (p->is_there) {
+        publish_compare_early(p);
+        publish_ours(p, p->cas.etag);
+        return;
+    }
     if (!*p->copy.key && publish_wants_parts(p)) {
         publish_parts(p);
         return;
@@ -387,22 +396,12 @@ static void start_put(struct publish *p)
 
 /* ---- what the new version takes over ---- */
 
-static void cannot_start(struct publish *p, const struct s3_result *res)
-{
-    log_warn("upload cannot start key=\"%s\" error=\"%s\" detail=\"%s\"", p->key,
-             strerror(-res->error), res->text);
-    p->told = true;
-    publish_finish(p, res, res->error);
-}
-
 static void on_tags(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
     int r = tags_take(p->w, p->key, res, &p->tags);
 
-    if (r < 0 && r == res->error) {
-        cannot_start(p, res);
-    } else if (r < 0) {
+    if (r < 0) {
         publish_finish(p, res, r);
     } else {
         p->prepared = true;
@@ -477,7 +476,7 @@ static void on_meta(void *arg, const struct s3_result *res)
     struct publish *p = arg;
 
     if (res->error && res->error != -ENOENT) {
-        cannot_start(p, res);
+        publish_finish(p, res, res->error);
         return;
     }
     begin_put(p, res->error ? NULL : &res->obj);

@@ -4,12 +4,27 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/shm_upload.h"
 #include "shm/shm_win.h"
 #include "workers/cas/cas.h"
 #include "workers/write/publish_private.h"
 
+/* Under shm->meta. An upload that was opened while the file was written has a write-id already. */
+static void take_id(struct publish *p, const struct shm_session *s)
+{
+    const struct shm_upload *u = shm_upload_at(p->w->shm, p->session);
+
+    if (u->open && *u->write_id && !s->expect.tried && strcmp(u->key, p->key) == 0)
+        memcpy(p->cas.id, u->write_id, LINEAGE_ID_CAP);
+}
+
 static void cas_begins(struct publish *p, struct shm_session *s)
 {
+    if (p->opens) {
+        cas_put_open(&p->cas, s);
+        return;
+    }
+    take_id(p, s);
     p->cas.since_ns = s->expect.sent_ns;
     p->cas.look = s3_habit_has(p->w->s3, S3_HABIT_CONTRADICTS);
     cas_put_begin(&p->cas, s, p->like ? p->like->obj.tags > 0 : p->ask_meta);
@@ -17,7 +32,7 @@ static void cas_begins(struct publish *p, struct shm_session *s)
 
 static enum put_next cas_first(const struct publish *p)
 {
-    return cas_put_first(&p->cas);
+    return p->opens ? PUT_SEND : cas_put_first(&p->cas);
 }
 
 /* Refusals in a row, of the whole mount, after which one is examined; the second for an expected
@@ -79,8 +94,22 @@ static void lose_name(struct publish *p, uint32_t node)
         shm_node_detach(shm, named);
 }
 
+/* Under shm->meta. The content is there, without the attributes: the next publish replaces it. */
+static void cas_half_done(struct publish *p, struct shm_session *s)
+{
+    shm_etag_copy(s->expect.etag, p->parts_etag);
+    s->expect.absent = false;
+    s->flags &= ~(uint32_t)SHM_SESSION_EXCL;
+    cas_put_done(&p->cas, s, p->size);
+    cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, p->parts_etag);
+}
+
 static void cas_failed(struct publish *p, struct shm_session *s, int error)
 {
+    if (p->meta_failed) {
+        cas_half_done(p, s);
+        return;
+    }
     if (!p->cas.ambiguous)
         s->expect.tried = false;
     if (error == -EEXIST) {

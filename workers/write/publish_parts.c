@@ -22,6 +22,8 @@
 #include "workers/write/session_patch.h"
 #include "workers/write/stream.h"
 
+static_assert(LINEAGE_ID_CAP <= SHM_UPLOAD_WRITE_ID, "an upload holds any write-id");
+
 #define UPLOADS_MAX 3 /* uploads of one publish: two may vanish on the server */
 
 /* (With its NUL.) */
@@ -30,14 +32,15 @@ static uint64_t digest_add(uint64_t digest, const char *text)
     return fnv_add(digest, text, strlen(text) + 1);
 }
 
-/* Of what was sent, or would be sent, when the upload is created. Not `timed`: but for the time of
- * the last change of attributes. */
+/* Of what was sent, or would be sent, when the upload is created, but for the lineage: an upload
+ * with another one is of no use. Not `timed`: but for the time of the last change of attributes. */
 static uint64_t digest_of(const struct publish *p, bool timed)
 {
     uint64_t digest = digest_add(FNV_START, p->type);
 
     for (size_t i = 0; i < p->meta.n; i++) {
-        if (!timed && strcmp(p->meta.pair[i].name, META_CTIME) == 0)
+        if ((!timed && strcmp(p->meta.pair[i].name, META_CTIME) == 0) ||
+            strcmp(p->meta.pair[i].name, LINEAGE_META) == 0)
             continue;
         digest = digest_add(digest, p->meta.pair[i].name);
         digest = digest_add(digest, p->meta.pair[i].value);
@@ -45,6 +48,11 @@ static uint64_t digest_of(const struct publish *p, bool timed)
     if (p->tags)
         digest = digest_add(digest, p->tags);
     return fnv_add(digest, p->meta.kept.text, p->meta.kept.len);
+}
+
+static uint64_t lineage_of(const struct publish *p)
+{
+    return p->w->variant->expects ? digest_add(FNV_START, p->cas.lineage) : 0;
 }
 
 /* Compare-and-set: the condition of Complete must be one that the server was seen to keep. */
@@ -142,6 +150,8 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .id = res->upload_id,
                         .plan = plan_of(p),
                         .digest = digest_of(p, true),
+                        .write_id = p->w->variant->expects ? p->cas.id : "",
+                        .lineage = lineage_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
                         .opened_ns = clock_mono_ns(),
@@ -198,15 +208,26 @@ static void create(struct publish *p)
 
 /* ---- metadata that were set after the upload was opened ---- */
 
+/* Compare-and-set: what was published has been replaced, or removed, by somebody who knew it. */
+static bool is_replaced_since(const struct publish *p, const struct s3_result *res)
+{
+    return p->w->variant->expects &&
+           (res->error == -EEXIST || res->error == -ESTALE || res->error == -ENOENT);
+}
+
 static void on_meta_stored(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
+    if (res->error && is_replaced_since(p, res)) {
+        publish_ours(p, p->parts_etag);
+        return;
+    }
     if (res->error && !stream_is(shm_session_at(p->w->shm, p->session))) {
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the content is "
                  "published, but close fails, since the file has not the attributes that were set",
                  p->key, strerror(-res->error), res->text);
-        p->told = true;
+        p->told = p->meta_failed = true;
         publish_finish(p, res, res->error);
         return;
     }
@@ -564,6 +585,31 @@ static bool has_old_meta(const struct publish *p, const struct shm_upload *u)
     return u->digest != digest_of(p, true) && u->digest != digest_of(p, false);
 }
 
+static bool has_early(const struct publish *p, const struct shm_upload *u)
+{
+    return u->open && u->plan.grows && strcmp(u->key, p->key) == 0;
+}
+
+bool publish_has_early(const struct publish *p)
+{
+    bool has;
+
+    worker_lock(p->w);
+    has = has_early(p, shm_upload_at(p->w->shm, p->session));
+    worker_unlock(p->w);
+    return has;
+}
+
+void publish_compare_early(struct publish *p)
+{
+    const struct shm_upload *u;
+
+    worker_lock(p->w);
+    u = shm_upload_at(p->w->shm, p->session);
+    p->stale_meta = has_early(p, u) && has_old_meta(p, u);
+    worker_unlock(p->w);
+}
+
 /* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
  * worker that died, for an attempt that was refused, or while the file was written. */
 static bool is_current(struct publish *p)
@@ -572,7 +618,7 @@ static bool is_current(struct publish *p)
 
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    if (!u->open || strcmp(u->key, p->key) != 0)
+    if (!u->open || strcmp(u->key, p->key) != 0 || u->lineage != lineage_of(p))
         return false;
     p->stale_meta = has_old_meta(p, u);
     if (u->plan.patch != p->patch ||

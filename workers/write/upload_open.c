@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "workers/objmeta/lineage.h"
+#include "workers/server/server.h"
 #include "workers/write/publish_private.h"
 #include "workers/write/stream.h"
 
@@ -14,15 +16,25 @@ static bool stream_wants(const struct worker *w, const struct shm_session *s)
     return s->size - s->base >= w->conf->upload.part_size;
 }
 
-/* Under shm->meta. Any other file, if it will be uploaded in parts, and nothing in it is left of
- * the version to be replaced. With compare-and-set an upload carries the write-id of its publish,
- * so it cannot be opened before. */
-static bool file_wants(const struct worker *w, const struct shm_session *s)
+/* Under shm->meta. Compare-and-set: its publish can complete an upload, whose write-id and lineage
+ * are those that the publish would have. */
+static bool is_settled(struct worker *w, const struct shm_session *s)
 {
-    return w->conf->upload.early && !w->variant->isolates && s->refs &&
+    const struct shm_expectation *e = &s->expect;
+
+    return !w->variant->expects || (!e->refused && !e->tried &&
+                                    (!e->must || ((e->absent || e->lineage_known) &&
+                                                  server_keeps(w, SERVER_KEEPS_COMPLETE))));
+}
+
+/* Under shm->meta. Any other file, if it will be uploaded in parts, and nothing in it is left of
+ * the version to be replaced. */
+static bool file_wants(struct worker *w, const struct shm_session *s)
+{
+    return w->conf->upload.early && is_settled(w, s) && s->refs &&
            !(s->flags & (SHM_SESSION_LATE | SHM_SESSION_KEYED)) &&
            (s->flags & SHM_SESSION_ON_DISK) &&
-           (s->expect.absent || (s->flags & SHM_SESSION_RENEWED)) &&
+           (s->expect.absent || s->expect.ours || (s->flags & SHM_SESSION_RENEWED)) &&
            s->ordered_to >= w->conf->upload.multipart_threshold;
 }
 
@@ -51,6 +63,7 @@ static void open_upload(struct worker *w, uint32_t session)
     p->session = session;
     p->started_ns = clock_mono_ns();
     p->opens = true;
+    lineage_new_id(p->cas.id);
     worker_lock(w);
     if (wants_upload(w, session))
         r = publish_begin(p);
