@@ -534,8 +534,8 @@ const struct conf_key conf_keys[] = {
      .min = 5 * MiB, .max = 5 * GiB,
      .doc = "size of a part; larger where a file would need more than 10,000 of them"},
     {.name = "upload.early", FIELD(upload.early), .type = CONF_BOOL, .def = "true",
-     .doc = "s3-buffered-lww: parts of a new file that is written in order go to S3 while it is "
-            "written"},
+     .doc = "s3-buffered-lww and s3-buffered-cas: parts of a new file, or of wholly new content, "
+            "go to S3 while it is written, if that is done in order"},
     {.name = "upload.copy_limit", FIELD(upload.copy_limit), .type = CONF_SIZE, .def = "5Gi",
      .min = 5 * MiB, .max = 5 * GiB,
      .doc = "larger objects are copied in parts, for a rename or a change of attributes"},

@@ -346,6 +346,46 @@ def test_the_answer_to_complete_is_lost(cas, proxy, bucket, kill, attributes, th
     cas.check()
 
 
+COUNT = """
+import os, sys
+path, times, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for _ in range(times):
+    while True:
+        with open(path, "rb") as f:
+            n = int(f.read(20))
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, b"%020d" % (n + 1))
+        for _ in range(size >> 20):
+            os.write(fd, b"%020d" % (n + 1) + bytes((1 << 20) - 20))
+        try:
+            os.close(fd)
+            break
+        except FileExistsError:
+            pass
+"""
+
+
+@pytest.mark.limit(120)
+def test_no_increment_is_lost_while_workers_are_killed(mount, proxy, bucket, seed):
+    m = mount(variant=CAS, via=proxy, env={**PARTS, "STATEPROXY_BUFFER_MEMORY": "1Mi"})
+    (m.path / "n").write_bytes(b"%020d" % 0)
+    killer = Killer(m, 1 << 30, seed, 0.02, 0.2)
+    killer.start()
+    try:
+        running = [subprocess.Popen([sys.executable, "-c", COUNT, m.path / "n", "6", str(2 * PART)]) for _ in range(3)]
+        assert [p.wait(100) for p in running] == [0, 0, 0]
+    finally:
+        killer.cancelled.set()
+        killer.join(30)
+    assert killer.error is None and killer.kills > 3
+    data = bucket.get(m.key("n"))
+    assert int(data[:20]) == 18 and len(data) == 2 * PART + 20
+    assert all(data[at:at + 20] == data[:20] for at in range(20, len(data), MIB)), "torn"
+    m.wait_workers(2)
+    no_parts_left(bucket, proxy)
+    m.check()
+
+
 def test_a_server_that_does_not_keep_conditions_of_complete(mount, proxy, bucket):
     """What expects a version is one PUT then; what expects none may go early."""
     proxy.add_rule("strip", op="CompleteMultipartUpload", key="*/.stateproxy-probe/*")

@@ -103,6 +103,25 @@ static void test_first(void **state)
     assert_string_equal(c.lineage, OURS ".");
 }
 
+/* An upload that is opened before its publish carries what that will send. */
+static void test_opened_early(void **state)
+{
+    struct shm_session s = session(EXPECTS), before = s;
+    struct cas_put early = {0}, c;
+
+    (void)state;
+    strcpy(early.id, OURS);
+    cas_put_open(&early, &s);
+    assert_memory_equal(&s, &before, sizeof(s)); /* nothing is sent */
+    c = begun(&s);
+    assert_string_equal(early.lineage, c.lineage);
+    assert_string_equal(early.expected, c.expected);
+    s = session(EXPECTS);
+    s.expect.must = false;
+    cas_put_open(&early, &s);
+    assert_string_equal(early.lineage, OURS ".");
+}
+
 /* What was learned before the PUT was sent outlives the worker that sent it. */
 static void test_lineage_learned(void **state)
 {
@@ -328,6 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first),
+        cmocka_unit_test(test_opened_early),
         cmocka_unit_test(test_lineage_learned),
         cmocka_unit_test(test_begun_again),
         cmocka_unit_test(test_refused),

@@ -81,6 +81,8 @@ static void cas_done(struct publish *p, struct shm_session *s, const struct s3_r
         p->contradicts =
             !shm_win_add(p->w->shm, p->key, replaced, res->obj.etag, p->sent_ns, clock_mono_ns());
     cas_put_done(&p->cas, s, p->size);
+    if (p->copied)
+        p->w->variant->was_copied_key(p->w, p->key, p->parts_etag, res->obj.etag);
     cas_published(p->w, p->session, p->key, replaced, res->obj.etag);
 }
 

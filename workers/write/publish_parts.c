@@ -235,7 +235,7 @@ static void on_meta_stored(void *arg, const struct s3_result *res)
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
                  "published with those that it had when its upload began",
                  p->key, strerror(-res->error), res->text);
-    p->prepared = !res->error;
+    p->prepared = p->copied = !res->error;
     publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
 }
 

@@ -56,6 +56,7 @@ struct publish {
     uint32_t patch;    /* parts of which some are copied (session_patch.h); 0: none of them is */
     uint64_t asked_ns; /* when a HEAD was sent for what a patch copies */
     bool vanished;     /* the server no longer knows the upload */
+    bool copied;       /* parts_etag onto itself, with the metadata of now */
     bool meta_failed;  /* its content is there, as parts_etag, but not those metadata */
     bool told;         /* why it fails is in the log */
     bool is_there;   /* a predecessor's Complete has made it, of an upload that was opened early */
