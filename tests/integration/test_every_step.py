@@ -12,6 +12,7 @@ import stat
 import pytest
 
 from harness import SLOW, inject, probed, stepper, util
+from test_parts import ended_uploads
 
 pytestmark = [
     pytest.mark.quiet("one operation at a time, whose steps are counted"),
@@ -42,8 +43,8 @@ class Scene:
     def key(self, name):
         return self.m.key(f"{name}-{self.n}")
 
-    def uploads(self):
-        return [k for k, _ in self.bucket.uploads() if k.endswith(f"-{self.n}")]
+    def uploads(self, ended=()):
+        return [k for k, upload in self.bucket.uploads() if k.endswith(f"-{self.n}") and upload not in ended]
 
     def there(self, name, data, read=False):
         """It has the lineage of a mount, so that what comes on top of it can be judged."""
@@ -493,6 +494,17 @@ def close_of_large(s):
     s.goes_on("f")
 
 
+def preserving_close_of_large(s):
+    """As cp -p: what is set before the close, after the upload has begun, comes with a copy."""
+    fd = opened(s, "f", os.O_WRONLY | os.O_CREAT | os.O_EXCL, LARGE)
+    util.wait_until(s.uploads, what="the upload")
+    s.actor.fchmod(fd, 0o600)
+    assert (yield "close", fd) == 0
+    assert int(s.bucket.head(s.key("f"))["Metadata"]["mode"]) & 0o777 == 0o600
+    holds_large(s, "f", LARGE)
+    s.goes_on("f")
+
+
 def close_of_large_conflict(s):
     s.there("f", b"1", read=True)
     fd = opened(s, "f", os.O_WRONLY, LARGE)
@@ -583,13 +595,14 @@ def nothing_left(m):
     return worker if status["tables"]["sessions"] == 0 and not m.inflight() else None
 
 
-def wait_for_aborts(scene, stepped):
+def wait_for_aborts(scene, stepped, proxy):
     """No upload stays, but one whose Create has answered to nobody, as it was sent and its answer not yet seen, or
-    not kept."""
+    not kept. (What was ended may be there: test_parts.no_parts_left.)"""
     asked, told = ([i for i, p in enumerate(stepped.points) if re.search(f"({name})$", p)]
                    for name in ("publish_parts", "_created|publish_opened"))
-    if not stepped.killed or not asked or (told and max(asked) < max(told) < len(stepped.points) - 1):
-        util.wait_until(lambda: not scene.uploads(), what="the end of uploads")
+    is_lost = told and max(told) == len(stepped.points) - 1 or max(asked, default=-1) > max(told, default=-1)
+    if not (stepped.killed and is_lost):
+        util.wait_until(lambda: not scene.uploads(ended_uploads(proxy)), what="the end of uploads")
 
 
 def end(run, outcome):
@@ -598,7 +611,7 @@ def end(run, outcome):
         run.send(outcome)
 
 
-def run_once(scene, scenario, worker, where):
+def run_once(scene, scenario, worker, where, proxy=None):
     """With a kill at the n-th point. -> what stepper.step() tells, the worker that runs now"""
     m, run = scene.m, scenario(scene)
     name, *args = next(run)
@@ -606,8 +619,8 @@ def run_once(scene, scenario, worker, where):
     try:
         end(run, stepped.outcome)
         m.check()
-        if scenario in [large for _, large in OF_LARGE]:
-            wait_for_aborts(scene, stepped)
+        if proxy:
+            wait_for_aborts(scene, stepped, proxy)
         return stepped, util.wait_until(lambda: nothing_left(m), what="the end of sessions and requests")
     except (AssertionError, OSError) as e:
         raise AssertionError(f"killed={stepped.killed} at point {scene.n}, outcome {stepped.outcome}: "
@@ -619,14 +632,14 @@ def first_of(points):
     return next((i for i, point in enumerate(points, 1) if not LOOKUP.search(point)), 1)
 
 
-def all_steps(m, bucket, actor, scenario, lookups=False, both=False, stride=1):
+def all_steps(m, bucket, actor, scenario, lookups=False, both=False, stride=1, proxy=None):
     raw, n = bucket.raw(), POINTS_MAX
     where = stepper.WHERE if both or scenario in IN_FULL or FULL else stepper.WHERE[:1]
-    stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, nothing_left(m), where)
+    stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, nothing_left(m), where, proxy)
     assert not stepped.killed
     begin = 1 if lookups else max(1, first_of(stepped.points) - SPREAD)
     for n in range(begin, POINTS_MAX, stride):
-        stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, worker, where)
+        stepped, worker = run_once(Scene(m, bucket, raw, actor, n), scenario, worker, where, proxy)
         if not stepped.killed:
             break
     raw.close()
@@ -671,7 +684,7 @@ def test_with_pass_through(mount, bucket, actor, scenario):
 
 
 OF_LARGE = [(CAS, close_of_large), (CAS, close_of_large_conflict), (CAS, close_of_patched), (CAS, rename_large),
-            (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
+            (CAS, preserving_close_of_large), (LWW, preserving_close_of_large), (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
             (LWW, noreplace_of_parts), (LWW, fchmod_of_parts), (CAS, fchmod_of_parts), (PASS, write_large)]
 
 
@@ -683,8 +696,8 @@ def test_of_large_files(mount, bucket, s3server, proxy, actor, variant, scenario
         m = copying(mount, s3server, proxy, env=PARTS)
     else:
         proxy.add_rule("copy_conditions")
-        m = mount(variant=variant, workers=1, env=PARTS, via=proxy if of_parts else None)
-    all_steps(m, bucket, actor(), scenario, both=True, stride=1 if FULL or of_parts else 9)
+        m = mount(variant=variant, workers=1, env=PARTS | SPILLED, via=proxy)
+    all_steps(m, bucket, actor(), scenario, both=True, stride=1 if FULL or of_parts else 9, proxy=proxy)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -52,12 +52,17 @@ def parts_of(bucket, key, upload):
     return found.get("Parts", [])
 
 
+def ended_uploads(proxy):
+    """The ids of those that were to be completed or aborted."""
+    return {x.query.split("uploadId=")[1].split("&")[0] for x in proxy.log()
+            if x.op in ("CompleteMultipartUpload", "AbortMultipartUpload")}
+
+
 def no_parts_left(bucket, proxy):
     """What is left after kills: a worker that is killed between the creation of an upload and the
     answer leaves an empty one. And where a killed worker's part reaches the server after Complete,
     versitygw makes a folder for it anew: an upload that was once to be completed may be there."""
-    ended = {x.query.split("uploadId=")[1].split("&")[0] for x in proxy.log()
-             if x.op in ("CompleteMultipartUpload", "AbortMultipartUpload")}
+    ended = ended_uploads(proxy)
     util.wait_until(lambda: not any(parts_of(bucket, *u) for u in bucket.uploads()
                                     if u[1] not in ended), what="uploads to be ended")
 
