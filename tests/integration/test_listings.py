@@ -639,3 +639,25 @@ def read_while_killed(m, path, want, seed, case):
         killer.cancelled.set()
         killer.join(30)
     assert killer.error is None
+
+
+@pytest.mark.parametrize("before", ["file", "directory"])
+@pytest.mark.parametrize("names", [1, 1500])
+def test_what_was_removed_and_made_again_during_a_listing_is_listed_once(mount, bucket, before, names):
+    """S3 has listed the one of before, and this mount has another that S3 does not have yet."""
+    m = mount()
+    (m.path / "d").mkdir()
+    others = [f"e{i}" for i in range(names - 1)]
+    bucket.put_many((m.key(f"d/{name}"), b"") for name in others)
+    name = m.path / "d" / "f"
+    name.mkdir() if before == "directory" else name.write_bytes(b"before")
+    with DirStream(m.path / "d") as d:
+        assert d.entry()[0] == "."
+        assert sorted(os.listdir(m.path / "d")) == [*sorted(others), "f"]      # of the same listing
+        name.rmdir() if before == "directory" else name.unlink()
+        with open(name, "wb") as f:
+            assert sorted(n for n, _ in d) == [*sorted(others), "f"]
+            assert sorted(os.listdir(m.path / "d")) == [*sorted(others), "f"]
+            f.write(b"again")
+    assert sorted(os.listdir(m.path / "d")) == [*sorted(others), "f"]
+    m.check()

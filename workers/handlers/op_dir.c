@@ -303,6 +303,39 @@ static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX 
     return SHM_NIL;
 }
 
+static bool page_has(const uint8_t *page, const char *name, size_t len)
+{
+    struct list_entry e;
+    size_t off = 0;
+
+    while (list_page_next(page, &off, &e)) {
+        if (e.type != LIST_SHADOWED && e.name_len == len && memcmp(e.name, name, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* True if one of the pages that the handle has read has the name: the file of before, which was
+ * removed since. (Of pages that are no longer in the pool nothing is known.) */
+static bool was_put(struct answer *a, const char *name, size_t len)
+{
+    struct worker *w = a->op->w;
+    uint32_t last = shm_handle_at(w->shm, a->handle)->page, idx;
+    bool has = false;
+
+    for (uint32_t no = 0; !has && no <= last; no++) {
+        struct shm_block_key key = {a->dir, a->content, no};
+
+        if (!shm_block_is_ready(w->shm, key) ||
+            shm_block_get(w->shm, key, w->slot, &idx) != SHM_BLOCK_HIT)
+            continue;
+        if (list_page_check(shm_block_data(w->shm, idx), shm_block_len(w->shm, idx)) == 0)
+            has = page_has(shm_block_data(w->shm, idx), name, len);
+        shm_block_unpin(w->shm, idx, w->slot);
+    }
+    return has;
+}
+
 static void put_local(struct answer *a)
 {
     struct worker *w = a->op->w;
@@ -325,7 +358,10 @@ static void put_local(struct answer *a)
         worker_unlock(w);
         if (!ino)
             return;
-        dir_put(a, ino, local_off(i + 1), type, name, len, &out);
+        if (was_put(a, name, len))
+            a->off = local_off(i + 1);
+        else
+            dir_put(a, ino, local_off(i + 1), type, name, len, &out);
     }
 }
 
