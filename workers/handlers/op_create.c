@@ -10,6 +10,7 @@
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/names/room.h"
 #include "workers/write/publish_wait.h"
 #include "workers/write/session.h"
 #include "workers/write/session_attach.h"
@@ -170,6 +171,8 @@ void op_create(struct op *op)
     int64_t node = -EEXIST;
     int r;
 
+    if (room_wait(op, op_create))
+        return;
     op->w->variant->identify_family(op);
     if (w->variant->expects && (flags & O_EXCL)) { /* decided at the open, not at the close */
         create_exclusively(op, &nc);
@@ -225,8 +228,11 @@ void op_mknod(struct op *op)
                           .mode = in->mode,
                           .type = S_ISREG(in->mode) ? 0 : in->mode & S_IFMT,
                           .excl = true};
-    int r = create_check(op);
+    int r;
 
+    if (room_wait(op, op_mknod))
+        return;
+    r = create_check(op);
     op->w->variant->identify_family(op);
     if (S_ISCHR(nc.type) || S_ISBLK(nc.type))
         nc.rdev = in->rdev;

@@ -188,6 +188,7 @@ static void wait_for_room(struct lookup *l, const struct resolve_result *res)
     struct op *op = l->op;
 
     if (++l->room > ROOM_TRIES) {
+        room_tell(op->w);
         op_fail(op, -ESTALE);
         return;
     }

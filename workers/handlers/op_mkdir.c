@@ -9,6 +9,7 @@
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
 #include "workers/names/names.h"
+#include "workers/names/room.h"
 #include "workers/objmeta/meta.h"
 #include "workers/op/hold.h"
 #include "workers/op/key.h"
@@ -159,8 +160,11 @@ static void enter(struct op *op)
 void op_mkdir(struct op *op)
 {
     char key[KEY_CAP];
-    int r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
+    int r;
 
+    if (room_wait(op, op_mkdir))
+        return;
+    r = names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, key);
     if (r < 0) {
         op_fail(op, r);
         return;

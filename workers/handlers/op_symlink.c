@@ -13,6 +13,7 @@
 #include "workers/handlers/create.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/names/room.h"
 #include "workers/op/spool.h"
 #include "workers/read/fetch.h"
 #include "workers/write/publish_wait.h"
@@ -108,6 +109,7 @@ void op_symlink(struct op *op)
         session_detach_fail(op, r);
         return;
     }
+    room_keep(op->w);
     if (op_keep(op) < 0) /* cannot happen: a record was free */
         return;
     op->stays = true;

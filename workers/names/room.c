@@ -9,7 +9,12 @@
  * being searched gives back 250 nodes a second. */
 #include "workers/names/room.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
+#include "base/container.h"
+#include "base/log.h"
 #include "shm/shm_notify.h"
 
 #define LOW_SHARE 16 /* room is low if less than 1/16 of the nodes is free or evictable */
@@ -18,15 +23,22 @@
 #define PENDING_MAX (SHM_NOTIFY_SLOTS / 2)
 #define MADE_NS NS_PER_S
 #define SCAN 512 /* nodes checked for each of them */
+/* room_wait lets nobody have the last nodes: what it sees without the lock may have changed */
+#define RESERVE 32
+#define TELL_NS (60 * (uint64_t)NS_PER_S)
 
 static uint32_t cursor; /* of this worker */
 
-static bool is_low(const struct worker *w)
+static uint32_t left(const struct worker *w)
 {
     const struct shm_node_table *t = w->shm->nodes; /* read as a hint */
-    uint32_t nodes = w->shm->header->sizes.nodes;
 
-    return nodes - t->live + t->evictable < nodes / LOW_SHARE;
+    return w->shm->header->sizes.nodes - t->live + t->evictable;
+}
+
+static bool is_low(const struct worker *w)
+{
+    return left(w) < w->shm->header->sizes.nodes / LOW_SHARE;
 }
 
 bool room_was_made(const struct worker *w)
@@ -109,4 +121,80 @@ void room_keep(struct worker *w)
 {
     if (is_low(w))
         room_make(w);
+}
+
+/* ---- waiting ---- */
+
+struct room_wait {
+    struct op *op;
+    op_handler *then;
+    unsigned tries;
+    struct loop_timer timer;
+};
+
+void room_tell(struct worker *w)
+{
+    static uint64_t told_ns; /* of this worker */
+    uint64_t now = clock_mono_ns();
+
+    worker_count(w, SHM_STAT_OVERLOAD, 1);
+    if (told_ns && now - told_ns < TELL_NS)
+        return;
+    told_ns = now;
+    log_warn("no room for another name: programs hold all %u that fit (open files and directories, "
+             "O_PATH, inotify): raise memory.limit, or have them hold fewer",
+             w->shm->header->sizes.nodes);
+}
+
+static void room_wait_free(void *state)
+{
+    struct room_wait *rw = state;
+
+    loop_timer_cancel(rw->op->w->loop, &rw->timer);
+    free(rw);
+}
+
+static void on_room_time(struct loop_timer *t)
+{
+    struct room_wait *rw = container_of(t, struct room_wait, timer);
+    struct op *op = rw->op;
+    op_handler *then = rw->then;
+
+    if (left(op->w) < RESERVE && ++rw->tries < ROOM_TRIES) {
+        room_make(op->w);
+        loop_timer_set(op->w->loop, &rw->timer, ROOM_RETRY_NS);
+        return;
+    }
+    op_set_state(op, NULL, NULL);
+    room_wait_free(rw);
+    op->roomed = true;
+    if (left(op->w) >= RESERVE) {
+        then(op);
+        return;
+    }
+    room_tell(op->w);
+    op_fail(op, -ENOMEM);
+}
+
+bool room_wait(struct op *op, op_handler *then)
+{
+    struct room_wait *rw;
+
+    room_keep(op->w);
+    if (left(op->w) >= RESERVE || op->roomed)
+        return false;
+    if (op_keep(op) < 0)
+        return true;
+    rw = calloc(1, sizeof(*rw));
+    if (!rw) {
+        op_fail(op, -ENOMEM);
+        return true;
+    }
+    rw->op = op;
+    rw->then = then;
+    rw->timer.on_time = on_room_time;
+    op_set_state(op, rw, room_wait_free);
+    room_make(op->w);
+    loop_timer_set(op->w->loop, &rw->timer, ROOM_RETRY_NS);
+    return true;
 }
