@@ -288,6 +288,20 @@ static int prepare(struct options *o, struct err *err)
     return client_find(found, sizeof(found), err);
 }
 
+/* Says what is wrong with the words that are no options, if anything is. */
+static bool is_wrong(int n, char **words)
+{
+    const char *why = n == 0                  ? "a command is missing"
+                      : !is_command(words[0]) ? "unknown command: "
+                      : n > 1                 ? "unexpected argument: "
+                                              : NULL;
+
+    if (why)
+        fprintf(stderr, "stateproxyctl: %s%s; see stateproxyctl --help\n", why,
+                n == 0 ? "" : words[is_command(words[0])]);
+    return why;
+}
+
 int main(int argc, char **argv)
 {
     struct option options[MANUAL_OPTIONS_MAX + 1];
@@ -299,9 +313,15 @@ int main(int argc, char **argv)
     while ((c = getopt_long(argc, argv, "s:c:jbn:d:h", options, NULL)) != -1) {
         if (c == 'V')
             return print_version();
+        if (c == 'h') {
+            print_help(stdout);
+            return printed(0);
+        }
         if (!take_option(&o, c)) {
-            print_help(c == 'h' ? stdout : stderr);
-            return c == 'h' ? printed(0) : EXIT_USAGE;
+            if (c != '?')
+                fprintf(stderr, "stateproxyctl: wrong value: %s; ", optarg);
+            fprintf(stderr, "see stateproxyctl --help\n");
+            return EXIT_USAGE;
         }
     }
     if (optind < argc && strcmp(argv[optind], "version") == 0)
@@ -311,10 +331,8 @@ int main(int argc, char **argv)
         return printed(0);
     }
     /* Options may also follow the command: getopt has moved them in front of it. */
-    if (optind + 1 != argc || !is_command(argv[optind])) {
-        print_help(stderr);
+    if (is_wrong(argc - optind, argv + optind))
         return EXIT_USAGE;
-    }
     c = prepare(&o, &err) < 0 ? ctl_fail(&err) : printed(run(&o, argv[optind]));
     conf_free(o.conf);
     return c;

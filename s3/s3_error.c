@@ -51,6 +51,7 @@ static const struct code_rule {
     {"ExistingObjectIsDirectory", EISDIR, R_NO, true},
     {"XMinioObjectExistsAsDirectory", EISDIR, R_NO, true},
     {"DirectoryObjectContainsData", EINVAL, R_NO, true},
+    {"ErrDirectoryNotEmpty", ENOTEMPTY, R_NO, true}, /* versitygw, of DELETE */
     {"KeyTooLongError", ENAMETOOLONG, R_NO, true},
     {"InvalidURI", EINVAL, R_NO, true},
     {"InvalidArgument", EINVAL, R_NO, true},

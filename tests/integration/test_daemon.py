@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import EX_CONFIG, EX_CREATE, EX_S3, EX_UNPUBLISHED, PROGRAMS, SLOW, util
+from harness import BIN_DIR, EX_CONFIG, EX_CREATE, EX_S3, EX_UNPUBLISHED, PROGRAMS, SLOW, util
 from harness.notify import NotifySocket
 from harness.pattern import pattern
 
@@ -491,3 +491,11 @@ def test_sigterm_to_each_process_from_its_first_moment_on(mount):
     (m.path / "f").write_bytes(b"served")
     ended = re.findall(r"ended, restarting .*", m.log())
     assert len(ended) == 10 and all("signal=9" in line for line in ended), ended
+
+
+@pytest.mark.parametrize("args, says", [((), "a command is missing"), (("stauts",), "unknown command: stauts"),
+                                        (("status", "now"), "unexpected argument: now"),
+                                        (("top", "-n", "x"), "wrong value: x"), (("--jsno",), "unrecognized option")])
+def test_stateproxyctl_says_what_is_wrong(args, says):
+    done = util.run([BIN_DIR / "stateproxyctl", *args], check=False)
+    assert done.code == 2 and says in done.err and "--help" in done.err and "Usage" not in done.err

@@ -661,3 +661,13 @@ def test_what_was_removed_and_made_again_during_a_listing_is_listed_once(mount, 
             f.write(b"again")
     assert sorted(os.listdir(m.path / "d")) == [*sorted(others), "f"]
     m.check()
+
+
+def test_a_directory_that_the_server_finds_not_empty(mount, proxy):
+    """versitygw, if another client has put something in after our look."""
+    m = mount(via=proxy)
+    (m.path / "d").mkdir()
+    proxy.add_rule("answer", op="DeleteObject", key=m.key("d/"), status=400, code="ErrDirectoryNotEmpty")
+    with pytest.raises(OSError) as e:
+        (m.path / "d").rmdir()
+    assert e.value.errno == errno.ENOTEMPTY

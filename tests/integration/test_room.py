@@ -17,7 +17,7 @@ NODES = 16384           # that fit then
 HOLDERS = 9             # a process may not have as many descriptors
 PLACES = 100            # directories; a server lists a small one sooner
 
-pytestmark = [pytest.mark.slow, pytest.mark.limit(240)]
+pytestmark = pytest.mark.limit(240)
 
 
 def make_files(path, n):
@@ -30,6 +30,7 @@ def make_directories(path, n):
         os.mkdir(path / f"d{i}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant, make", [(LWW, make_files), (LWW, make_directories), (CAS, make_files)])
 def test_more_are_made_than_fit(mount, variant, make):
     """By a program that looks nothing up but what it makes."""
@@ -92,6 +93,7 @@ def refused(call, *args):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.quiet("the names of others would be refused, too")
 def test_all_are_held(mount, bucket):
     m = mount(env=SMALL)
@@ -104,4 +106,17 @@ def test_all_are_held(mount, bucket):
         assert "no room for another name" in m.log()
     # it goes on by itself, whatever comes first
     util.wait_until(lambda: not refused(os.mkdir, m.path / "new"), what="room")
+    m.check()
+
+
+def test_too_many_files_for_writing(mount):
+    m = mount(env={"STATEPROXY_BUFFER_SESSIONS": "4"})
+    files = [open(m.path / f"f{i}", "wb") for i in range(4)]
+    with pytest.raises(OSError) as e:
+        open(m.path / "more", "wb")
+    assert e.value.errno == errno.ENFILE
+    assert "too many files are open" in m.log() and " writing=4 sessions=4 " in m.log()
+    for f in files:
+        f.close()
+    (m.path / "more").write_bytes(b"")
     m.check()

@@ -50,6 +50,7 @@ static const struct row {
     {S3_OP_COPY, CURLE_OK, 409, "OperationAborted", true, EBUSY, S3_RETRY_ANSWERED, false},
     {S3_OP_PUT, CURLE_OK, 409, "ObjectParentIsFile", true, ENOTDIR, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 409, "ExistingObjectIsDirectory", true, EISDIR, S3_RETRY_NO, false},
+    {S3_OP_DELETE, CURLE_OK, 400, "ErrDirectoryNotEmpty", true, ENOTEMPTY, S3_RETRY_NO, false},
     {S3_OP_PUT, CURLE_OK, 409, "Surprise", true, EIO, S3_RETRY_NO, false},
     /* names, sizes */
     {S3_OP_PUT, CURLE_OK, 400, "KeyTooLongError", true, ENAMETOOLONG, S3_RETRY_NO, false},

@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fuse/fuse_name.h"
 #include "fuse/fuse_reply.h"
 #include "s3/s3_error.h"
+#include "shm/shm_handle.h"
+#include "shm/shm_session.h"
 #include "workers/op/failure.h"
 
 static_assert(OP_REPLY_IOV <= FUSE_REPLY_IOV, "a reply fits");
@@ -79,10 +82,29 @@ static bool has_no_line(const struct op *op)
     }
 }
 
+#define FULL_TOLD_NS (60 * (uint64_t)NS_PER_S)
+
+/* Too many files are open, of which nobody but the program hears: now and then. */
+static void log_full(const struct op *op)
+{
+    static uint64_t told_ns; /* by this worker */
+    const struct shm *shm = op->w->shm;
+    uint64_t now = clock_mono_ns();
+
+    if (told_ns && now - told_ns < FULL_TOLD_NS)
+        return;
+    told_ns = now;
+    log_warn("too many files are open pid=%u writing=%u sessions=%u all=%u: close some, or raise "
+             "buffer.sessions (if as many are open for writing) or memory.limit",
+             op->caller.pid, shm->sessions->live, shm->header->sizes.sessions, shm->handles->live);
+}
+
 static void log_failure(const struct op *op, int error)
 {
     const struct fuse_request *req = fuse_req(op);
 
+    if (error == -ENFILE)
+        log_full(op);
     if (op->logged || op->rec->told || (!s3_may_heal(error) && error != -EACCES) ||
         !has_no_line(op))
         return;

@@ -141,9 +141,10 @@ void room_tell(struct worker *w)
     if (told_ns && now - told_ns < TELL_NS)
         return;
     told_ns = now;
-    log_warn("no room for another name: programs hold all %u that fit (open files and directories, "
-             "O_PATH, inotify): raise memory.limit, or have them hold fewer",
-             w->shm->header->sizes.nodes);
+    log_warn(
+        "no room for another name nodes=%u: programs hold all that fit: raise memory.limit, or "
+        "have them hold fewer",
+        w->shm->header->sizes.nodes);
 }
 
 static void room_wait_free(void *state)
