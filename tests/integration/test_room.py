@@ -31,6 +31,7 @@ def make_directories(path, n):
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.parametrize("variant, make", [(LWW, make_files), (LWW, make_directories), (CAS, make_files)])
 def test_more_are_made_than_fit(mount, variant, make):
     """By a program that looks nothing up but what it makes."""
