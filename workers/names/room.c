@@ -168,7 +168,6 @@ static void on_room_time(struct loop_timer *t)
     }
     op_set_state(op, NULL, NULL);
     room_wait_free(rw);
-    op->roomed = true;
     if (left(op->w) >= RESERVE) {
         then(op);
         return;
@@ -182,7 +181,7 @@ bool room_wait(struct op *op, op_handler *then)
     struct room_wait *rw;
 
     room_keep(op->w);
-    if (left(op->w) >= RESERVE || op->roomed)
+    if (left(op->w) >= RESERVE || !op_is_current(op)) /* (or a predecessor has begun it) */
         return false;
     if (op_keep(op) < 0)
         return true;

@@ -16,10 +16,10 @@ void room_make(struct worker *w);
 #define ROOM_RETRY_NS (2 * UINT64_C(1000000))
 #define ROOM_TRIES 50
 
-/* Not under a lock. For a handler that is about to create a node, as its first step. If no node is
- * free, keeps the op, and calls `then` as soon as there are some; if there are none in the end, the
- * op gets -ENOMEM, or as op_keep(). True: the op waits, or is gone. Asks for room before it is
- * needed, as room_keep(). */
+/* Not under a lock. For a handler that is about to create a node, as its first step. Asks for room
+ * before it is needed, as room_keep(). If no node is free, keeps the op (a new one), and calls
+ * `then` as soon as there are some; if there are none in the end, the op gets -ENOMEM, or as
+ * op_keep(). True: the op waits, or is gone. */
 must_use bool room_wait(struct op *op, op_handler *then);
 
 /* Logs, now and then, that programs hold all nodes. */

@@ -71,7 +71,6 @@ struct op {
     bool logged;      /* that it failed is in the log */
     bool queues;      /* many such ops may queue up in the kernel, unseen by us: op_limits() */
     bool untimed;     /* the kernel does not wait for it: op_limits() does not apply */
-    bool roomed;      /* it has waited for room in the node table (room_wait) */
     bool waited;      /* for the handler: it has waited for others once, and does so no more */
     bool reserved;    /* may take the last records, as no client repeats it */
     struct op_caller caller;
