@@ -104,7 +104,8 @@ struct shm_header {
     uint32_t conditions;    /* atomic: what the server keeps: enum server_condition */
     uint32_t probe;         /* atomic: enum shm_probe */
     uint32_t gave_up; /* atomic, workers: while draining, a file's upload has failed for good */
-    uint32_t unused;
+    /* atomic, workers: second (monotonic) when parts were last sent early for nothing; 0 = never */
+    uint32_t in_vain_s;
     uint64_t size;
     struct shm_sizes sizes;
     uint8_t hash_key[16]; /* SipHash key of the name table */

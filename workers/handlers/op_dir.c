@@ -324,6 +324,8 @@ static bool was_put(struct answer *a, const char *name, size_t len)
     bool has = false;
 
     for (uint32_t no = 0; !has && no <= last; no++) {
+        if (no == LIST_PAGES_KEPT + 1 && no < last)
+            no = last; /* those before it have been dropped */
         struct shm_block_key key = {a->dir, a->content, no};
 
         if (!shm_block_is_ready(w->shm, key) ||

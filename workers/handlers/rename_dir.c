@@ -149,7 +149,8 @@ static void rename_dir_on_deleted(void *arg, const struct s3_result *res)
     if (r == 0 || r == -ENOENT || r == -EEXIST)
         moved(mv, 0, "");
     else
-        not_moved(mv, r, res->text);
+        /* (of rename(2) ENOTEMPTY would speak of the new name) */
+        not_moved(mv, r == -ENOTEMPTY ? -EIO : r, res->text);
 }
 
 static int rename_dir_delete_source(struct mover *mv)

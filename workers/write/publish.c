@@ -164,11 +164,7 @@ void publish_next(struct publish *p, enum put_next next)
 
     switch (next) {
     case PUT_OURS:
-        p->is_there = !p->prepared && publish_has_early(p);
-        if (p->is_there)
-            publish_prepare(p);
-        else
-            publish_ours(p, p->cas.etag);
+        publish_ours(p, p->cas.etag);
         return;
     case PUT_SEND:
         if (p->prepared)
@@ -376,11 +372,6 @@ static void start_put(struct publish *p)
     p->sent_ns = clock_mono_ns();
     if (p->w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
-    if (p->is_there) {
-        publish_compare_early(p);
-        publish_ours(p, p->cas.etag);
-        return;
-    }
     if (!*p->copy.key && publish_wants_parts(p)) {
         publish_parts(p);
         return;

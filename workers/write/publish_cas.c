@@ -81,8 +81,6 @@ static void cas_done(struct publish *p, struct shm_session *s, const struct s3_r
         p->contradicts =
             !shm_win_add(p->w->shm, p->key, replaced, res->obj.etag, p->sent_ns, clock_mono_ns());
     cas_put_done(&p->cas, s, p->size);
-    if (p->copied)
-        p->w->variant->was_copied_key(p->w, p->key, p->parts_etag, res->obj.etag);
     cas_published(p->w, p->session, p->key, replaced, res->obj.etag);
 }
 
@@ -96,22 +94,8 @@ static void lose_name(struct publish *p, uint32_t node)
         shm_node_detach(shm, named);
 }
 
-/* Under shm->meta. The content is there, without the attributes: the next publish replaces it. */
-static void cas_half_done(struct publish *p, struct shm_session *s)
-{
-    shm_etag_copy(s->expect.etag, p->parts_etag);
-    s->expect.absent = false;
-    s->flags &= ~(uint32_t)SHM_SESSION_EXCL;
-    cas_put_done(&p->cas, s, p->size);
-    cas_published(p->w, p->session, p->key, p->absent ? "" : p->etag, p->parts_etag);
-}
-
 static void cas_failed(struct publish *p, struct shm_session *s, int error)
 {
-    if (p->meta_failed) {
-        cas_half_done(p, s);
-        return;
-    }
     if (!p->cas.ambiguous)
         s->expect.tried = false;
     if (error == -EEXIST) {

@@ -208,26 +208,15 @@ static void create(struct publish *p)
 
 /* ---- metadata that were set after the upload was opened ---- */
 
-/* Compare-and-set: what was published has been replaced, or removed, by somebody who knew it. */
-static bool is_replaced_since(const struct publish *p, const struct s3_result *res)
-{
-    return p->w->variant->expects &&
-           (res->error == -EEXIST || res->error == -ESTALE || res->error == -ENOENT);
-}
-
 static void on_meta_stored(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
-    if (res->error && is_replaced_since(p, res)) {
-        publish_ours(p, p->parts_etag);
-        return;
-    }
     if (res->error && !stream_is(shm_session_at(p->w->shm, p->session))) {
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the content is "
                  "published, but close fails, since the file has not the attributes that were set",
                  p->key, strerror(-res->error), res->text);
-        p->told = p->meta_failed = true;
+        p->told = true;
         publish_finish(p, res, res->error);
         return;
     }
@@ -235,7 +224,7 @@ static void on_meta_stored(void *arg, const struct s3_result *res)
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
                  "published with those that it had when its upload began",
                  p->key, strerror(-res->error), res->text);
-    p->prepared = p->copied = !res->error;
+    p->prepared = !res->error;
     publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
 }
 
@@ -375,6 +364,7 @@ static void on_proof(struct upload_proof *proof, enum upload_found found,
     struct publish *p = container_of(proof, struct publish, proof);
 
     if (found == UPLOAD_FAILED) {
+        p->cas.ambiguous = true; /* it was answered 200, or may have taken effect */
         publish_finish(p, res, res->error);
     } else if (found == UPLOAD_PENDING) {
         drive(p);
@@ -400,8 +390,10 @@ static void prove(struct publish *p, const char *etag, uint64_t limit_ns)
     shm_etag_copy(p->proof.before, (p->asked || p->proof_of_200) && !p->absent ? p->etag : "");
     shm_etag_copy(p->proof.etag, etag);
     r = upload_prove(p->w, &p->proof, p->key, on_proof);
-    if (r < 0)
-        fail_parts(p, r);
+    if (r == 0)
+        return;
+    p->cas.ambiguous = true;
+    fail_parts(p, r);
 }
 
 /* The server no longer knows the upload: it was completed by an attempt whose answer was lost, or
@@ -510,8 +502,10 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
     p->sent_ns = clock_mono_ns();
     r = s3_complete(p->w->s3, &complete, on_completed, p, NULL);
     free(done);
-    if (r < 0)
+    if (r < 0) {
+        p->cas.ambiguous |= p->completed_before;
         fail_parts(p, r);
+    }
 }
 
 /* ---- the parts ---- */
@@ -585,29 +579,13 @@ static bool has_old_meta(const struct publish *p, const struct shm_upload *u)
     return u->digest != digest_of(p, true) && u->digest != digest_of(p, false);
 }
 
-static bool has_early(const struct publish *p, const struct shm_upload *u)
+/* Parts were sent early for nothing, because attributes were set before the close (cp -p, rsync,
+ * tar): who does that does it again. */
+static void note_in_vain(struct worker *w)
 {
-    return u->open && u->plan.grows && strcmp(u->key, p->key) == 0;
-}
+    uint32_t now = (uint32_t)(clock_mono_ns() / NS_PER_S);
 
-bool publish_has_early(const struct publish *p)
-{
-    bool has;
-
-    worker_lock(p->w);
-    has = has_early(p, shm_upload_at(p->w->shm, p->session));
-    worker_unlock(p->w);
-    return has;
-}
-
-void publish_compare_early(struct publish *p)
-{
-    const struct shm_upload *u;
-
-    worker_lock(p->w);
-    u = shm_upload_at(p->w->shm, p->session);
-    p->stale_meta = has_early(p, u) && has_old_meta(p, u);
-    worker_unlock(p->w);
+    __atomic_store_n(&w->shm->header->in_vain_s, now ? now : 1, __ATOMIC_RELAXED);
 }
 
 /* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
@@ -626,8 +604,13 @@ static bool is_current(struct publish *p)
         return false;
     if (stream_is(s))
         return true; /* more has been appended to it since it was opened */
-    /* (Metadata set while it was written do not cost it all its parts.) */
-    return !u->error && (!p->stale_meta || u->plan.grows) && u->seq == s->publishing_seq;
+    if (u->error || u->seq != s->publishing_seq)
+        return false;
+    if (p->stale_meta && u->plan.grows && p->w->variant->expects)
+        note_in_vain(p->w);
+    /* (Metadata set while it was written do not cost it all its parts, if last write wins: then a
+     * copy onto itself follows. With compare-and-set that would be another version.) */
+    return !p->stale_meta || (u->plan.grows && !p->w->variant->expects);
 }
 
 void publish_drop_upload(struct publish *p)

@@ -56,11 +56,8 @@ struct publish {
     uint32_t patch;    /* parts of which some are copied (session_patch.h); 0: none of them is */
     uint64_t asked_ns; /* when a HEAD was sent for what a patch copies */
     bool vanished;     /* the server no longer knows the upload */
-    bool copied;       /* parts_etag onto itself, with the metadata of now */
-    bool meta_failed;  /* its content is there, as parts_etag, but not those metadata */
     bool told;         /* why it fails is in the log */
-    bool is_there;   /* a predecessor's Complete has made it, of an upload that was opened early */
-    bool stale_meta; /* the metadata have changed since the upload was opened */
+    bool stale_meta;   /* the metadata have changed since the upload was opened */
     struct worker_hook hook;
     unsigned uploads;               /* begun; an upload may vanish on the server */
     char parts_etag[S3_ETAG_MAX];   /* that the object has if Complete succeeds; "" = not known */
@@ -143,12 +140,6 @@ void publish_open_upload(struct publish *p, const struct s3_result *res);
 /* Ends the job of a publish that only opens the upload (`res`; NULL: there is none): nothing is
  * published. */
 void publish_opened(struct publish *p, const struct s3_result *res);
-
-/* The session has an upload that was opened while the file was written. */
-bool publish_has_early(const struct publish *p);
-
-/* Sets p->stale_meta: that upload has other metadata than those of now, which are prepared. */
-void publish_compare_early(struct publish *p);
 
 /* Opens an upload before it is needed: if that fails, the publish will try again. */
 bool publish_is_early(const struct publish *p);

@@ -16,15 +16,28 @@ static bool stream_wants(const struct worker *w, const struct shm_session *s)
     return s->size - s->base >= w->conf->upload.part_size;
 }
 
+#define IN_VAIN_S (10 * 60)
+
+/* Compare-and-set: attributes that are set before the close cost all parts that were sent before
+ * (is_current in publish_parts.c). A while after that has happened nothing is sent early. */
+static bool was_in_vain(const struct worker *w)
+{
+    uint32_t at = __atomic_load_n(&w->shm->header->in_vain_s, __ATOMIC_RELAXED);
+
+    return at && (uint32_t)(clock_mono_ns() / NS_PER_S) - at < IN_VAIN_S;
+}
+
 /* Under shm->meta. Compare-and-set: its publish can complete an upload, whose write-id and lineage
  * are those that the publish would have. */
 static bool is_settled(struct worker *w, const struct shm_session *s)
 {
     const struct shm_expectation *e = &s->expect;
 
-    return !w->variant->expects || (!e->refused && !e->tried &&
-                                    (!e->must || ((e->absent || e->lineage_known) &&
-                                                  server_keeps(w, SERVER_KEEPS_COMPLETE))));
+    if (!w->variant->expects)
+        return true;
+    if (was_in_vain(w) || e->refused || e->tried)
+        return false;
+    return !e->must || ((e->absent || e->lineage_known) && server_keeps(w, SERVER_KEEPS_COMPLETE));
 }
 
 /* Under shm->meta. Any other file, if it will be uploaded in parts, and nothing in it is left of
