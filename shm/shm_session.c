@@ -77,6 +77,14 @@ static void set_text(struct shm *shm, uint32_t idx, const char *text, uint32_t f
     s->flags |= flag;
 }
 
+void shm_session_expect(struct shm *shm, uint32_t idx, const char etag[SHM_ETAG_MAX])
+{
+    struct shm_session *s = &shm->sessions->slot[idx];
+
+    shm_save(shm, shm->meta, s->expect.etag, SHM_ETAG_MAX);
+    memcpy(s->expect.etag, etag, SHM_ETAG_MAX);
+}
+
 void shm_session_set_xattr(struct shm *shm, uint32_t idx, const char *text)
 {
     set_text(shm, idx, text, SHM_SESSION_XATTR);

@@ -200,6 +200,10 @@ const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 /* Saves the session (except `copy` and `xattr`) and returns it. */
 struct shm_session *shm_session_edit(struct shm *shm, uint32_t idx);
 
+/* The version that it is built on has this ETag now. Saves no more than that: many sessions may be
+ * changed in one section. `etag` is padded with zeroes (shm_etag_copy). */
+void shm_session_expect(struct shm *shm, uint32_t idx, const char etag[SHM_ETAG_MAX]);
+
 /* Names for the state of the session, for `stateproxyctl sessions`: where the content is, its
  * flags, its expectation. Returns the number of entries in ret[]. */
 #define SHM_SESSION_NAMES_MAX (1 + SHM_SESSION_FLAGS + 6)

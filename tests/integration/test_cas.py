@@ -302,6 +302,18 @@ def test_a_change_of_metadata_is_no_other_version(cas, bucket, process):
     assert bucket.get("p/k.bin") == b"mine"
 
 
+def test_many_have_a_file_open_whose_metadata_change(cas, bucket, process):
+    """More than could be undone, if all about each of them were."""
+    p, many = cas().path / "k.bin", [process() for _ in range(50)]
+    put_in_parts(bucket, "p/k.bin", b"x" * 100)
+    for who in many:
+        who("open", "f", p, "r+")
+    process()("chmod", p, 0o600)
+    many[-1]("write", "f", "c")
+    many[-1]("close", "f")
+    assert bucket.get("p/k.bin") == b"c" + b"x" * 99
+
+
 def test_a_change_of_metadata_leaves_the_baselines(cas, bucket, process):
     p, a, b = cas().path / "k.bin", process(), process()
     put_in_parts(bucket, "p/k.bin", b"x" * 100)

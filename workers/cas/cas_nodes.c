@@ -93,7 +93,7 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
         if (s->state != SHM_SESSION_LIVE || strcmp(s->expect.etag, from) != 0 ||
             !shm_node_is_named(shm, s->node, n->parent, shm_node_name(shm, node), n->name_len))
             continue;
-        memcpy(shm_session_edit(shm, at)->expect.etag, to, SHM_ETAG_MAX);
+        shm_session_expect(shm, at, to);
         moved++;
     }
 }
