@@ -28,13 +28,13 @@ static bool was_in_vain(const struct worker *w)
 }
 
 /* Under shm->meta. Compare-and-set: its publish can complete an upload, whose write-id and lineage
- * are those that the publish would have. */
+ * are those that the publish would have. (Of streams, what is none goes with its publish.) */
 static bool is_settled(struct worker *w, const struct shm_session *s)
 {
     const struct shm_expectation *e = &s->expect;
 
     if (!w->variant->expects)
-        return true;
+        return !w->variant->streams;
     if (was_in_vain(w) || e->refused || e->tried)
         return false;
     return !e->must || ((e->absent || e->lineage_known) && server_keeps(w, SERVER_KEEPS_COMPLETE));
