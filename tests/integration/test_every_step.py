@@ -684,7 +684,7 @@ def test_with_pass_through(mount, bucket, actor, scenario):
 
 
 OF_LARGE = [(CAS, close_of_large), (CAS, close_of_large_conflict), (CAS, close_of_patched), (CAS, rename_large),
-            (CAS, preserving_close_of_large), (LWW, preserving_close_of_large), (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
+            (LWW, preserving_close_of_large), (LWW, close_of_large), (LWW, close_of_patched), (LWW, write_large), (LWW, rename_large),
             (LWW, noreplace_of_parts), (LWW, fchmod_of_parts), (CAS, fchmod_of_parts), (PASS, write_large)]
 
 
