@@ -3,6 +3,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -20,6 +21,18 @@ static inline uint64_t clock_ns(clockid_t id)
 static inline uint64_t clock_mono_ns(void)
 {
     return clock_ns(CLOCK_MONOTONIC);
+}
+
+/* For what is done now and then: true, and *last_ns is now (monotonic), if that was never (0), or
+ * at least `every_ns` ago. */
+static inline bool clock_due(uint64_t *last_ns, uint64_t every_ns)
+{
+    uint64_t now = clock_mono_ns();
+
+    if (*last_ns && now - *last_ns < every_ns)
+        return false;
+    *last_ns = now;
+    return true;
 }
 
 /* Time since boot: the clock of process start times. */

@@ -291,15 +291,16 @@ static int prepare(struct options *o, struct err *err)
 /* Says what is wrong with the words that are no options, if anything is. */
 static bool is_wrong(int n, char **words)
 {
-    const char *why = n == 0                  ? "a command is missing"
-                      : !is_command(words[0]) ? "unknown command: "
-                      : n > 1                 ? "unexpected argument: "
-                                              : NULL;
-
-    if (why)
-        fprintf(stderr, "stateproxyctl: %s%s; see stateproxyctl --help\n", why,
-                n == 0 ? "" : words[is_command(words[0])]);
-    return why;
+    if (n == 1 && is_command(words[0]))
+        return false;
+    if (n == 0)
+        fputs("stateproxyctl: a command is missing", stderr);
+    else if (!is_command(words[0]))
+        fprintf(stderr, "stateproxyctl: unknown command: %s", words[0]);
+    else
+        fprintf(stderr, "stateproxyctl: unexpected argument: %s", words[1]);
+    fputs("; see stateproxyctl --help\n", stderr);
+    return true;
 }
 
 int main(int argc, char **argv)

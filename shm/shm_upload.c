@@ -161,7 +161,6 @@ void shm_upload_open(struct shm *shm, uint32_t session, const struct shm_upload_
     u->serial = serial;
     u->plan = new->plan;
     u->digest = new->digest;
-    u->lineage = new->lineage;
     if (new->write_id)
         memcpy(u->write_id, new->write_id, strnlen(new->write_id, sizeof(u->write_id) - 1));
     u->seq = new->seq;

@@ -51,7 +51,6 @@ struct shm_upload_new {
     struct shm_upload_plan plan;
     uint64_t digest;       /* of the metadata that were sent when it was created */
     const char *write_id;  /* of compare-and-set, which they have too; "" = none */
-    uint64_t lineage;      /* digest of the lineage that was sent */
     uint64_t seq;          /* the session's write_seq whose content it carries */
     uint64_t opened_ns;    /* when it was created (clock_mono_ns) */
     const char *base_etag; /* of the version of the key whose first bytes are copied; or NULL */
@@ -73,7 +72,6 @@ struct shm_upload {
     uint32_t copy_failed; /* error: of a part that was to be copied */
     struct shm_upload_plan plan;
     uint64_t digest;
-    uint64_t lineage;
     uint64_t seq;
     uint64_t opened_ns;
     char write_id[SHM_UPLOAD_WRITE_ID]; /* "" = none */

@@ -32,10 +32,10 @@ def m(request, mount, proxy):
 class File:
     """A file that is being written in order, as far as its first parts are on S3."""
 
-    def __init__(self, m, proxy, name="f.bin", size=EARLY, parts=None):
+    def __init__(self, m, proxy, name="f.bin", size=EARLY, parts=None, flags=os.O_RDWR | os.O_TRUNC):
         self.data = bytearray(pattern(size, 1))
         proxy.reset_counts()
-        self.fd = os.open(m.path / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self.fd = os.open(m.path / name, os.O_CREAT | flags)
         for at in range(0, size, MIB):
             os.write(self.fd, self.data[at:at + MIB])
         parts = size // PART if parts is None else parts
@@ -190,28 +190,25 @@ def test_attributes_set_before_the_close(m, proxy, bucket):
 @pytest.mark.parametrize("variant", [LWW, PASS])
 def test_attributes_by_a_killed_worker_and_another_etag(mount, proxy, bucket, variant, excl):
     """On AWS the copy of a file in parts has another ETag: the time of the change shows whose it is."""
-    m, key, data = mount(via=proxy, variant=variant, env=PARTS), "p/f.bin", pattern(EARLY, 1)
+    m, key = mount(via=proxy, variant=variant, env=PARTS), "p/f.bin"
     if not excl:
         bucket.put(key, b"before")
-    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_CREAT | (excl or os.O_TRUNC))
-    for at in range(0, EARLY, MIB):
-        os.write(fd, data[at:at + MIB])
-    util.wait_until(lambda: proxy.counts().get("UploadPart", 0) >= 2, 60 * SLOW, "parts to be sent early")
-    os.fchmod(fd, 0o600)
+    f = File(m, proxy, parts=2, flags=os.O_WRONLY | (excl or os.O_TRUNC))
+    os.fchmod(f.fd, 0o600)
     proxy.add_rule("hold", name="copied", op="CopyObject", when="after", nth=1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        closing = pool.submit(os.close, fd)
+        closing = pool.submit(f.close)
         proxy.wait_held("copied")
         proxy.add_rule("hold", name="asked", op="HeadObject", key=key, nth=1)
         m.kill_workers()
         proxy.wait_held("asked")
         meta = bucket.head(key)
-        bucket.put(key, data, Metadata=meta["Metadata"], ContentType=meta["ContentType"])
+        bucket.put(key, bytes(f.data), Metadata=meta["Metadata"], ContentType=meta["ContentType"])
         assert bucket.head(key)["ETag"] != meta["ETag"]
         proxy.release("copied", "drop")
         proxy.release("asked")
         closing.result(60 * SLOW)
-    holds(bucket, m, "f.bin", data)
+    holds(bucket, m, "f.bin", f.data)
     assert int(bucket.head(key)["Metadata"]["mode"]) & 0o777 == 0o600
     no_uploads(bucket)
     m.check()
@@ -294,13 +291,10 @@ def test_a_conflict(cas, proxy, bucket, theirs, read):
 
 @pytest.mark.parametrize("flags", [os.O_EXCL, 0])
 def test_a_conflict_of_a_new_file(cas, proxy, bucket, flags):
-    fd = os.open(cas.path / "f.bin", os.O_WRONLY | os.O_CREAT | flags)
-    for at in range(0, EARLY, MIB):
-        os.write(fd, pattern(MIB, at))
-    util.wait_until(lambda: proxy.counts().get("UploadPart", 0) >= 2, 60 * SLOW, "parts to be sent early")
+    f = File(cas, proxy, parts=2, flags=os.O_WRONLY | flags)
     bucket.put(cas.key("f.bin"), b"theirs")
     with pytest.raises(FileExistsError):
-        os.close(fd)
+        f.close()
     assert bucket.get(cas.key("f.bin")) == b"theirs"
     no_uploads(bucket)
     cas.check()

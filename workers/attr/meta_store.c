@@ -241,14 +241,17 @@ static int send_composed(struct store *st, const struct s3_object *obj)
 static void write_anew(struct store *st, const struct s3_object *obj)
 {
     int r = compose(st, obj);
-    bool changes = r == 1;
 
-    if (changes)
-        r = send_composed(st, obj);
-    if (r == 0 && !changes && obj)
+    if (r == 0 && obj) {
         found_stored(st, obj);
-    else if (r < 0 || !changes)
-        meta_store_end(st, r);
+        return;
+    }
+    if (r == 1) {
+        r = send_composed(st, obj);
+        if (r == 0)
+            return;
+    }
+    meta_store_end(st, r);
 }
 
 /* ---- asking ---- */

@@ -82,18 +82,16 @@ static bool has_no_line(const struct op *op)
     }
 }
 
-#define FULL_TOLD_NS (60 * (uint64_t)NS_PER_S)
+#define FULL_TOLD_NS (60 * NS_PER_S)
 
 /* Too many files are open, of which nobody but the program hears: now and then. */
 static void log_full(const struct op *op)
 {
     static uint64_t told_ns; /* by this worker */
     const struct shm *shm = op->w->shm;
-    uint64_t now = clock_mono_ns();
 
-    if (told_ns && now - told_ns < FULL_TOLD_NS)
+    if (!clock_due(&told_ns, FULL_TOLD_NS))
         return;
-    told_ns = now;
     log_warn("too many files are open pid=%u writing=%u sessions=%u all=%u: close some, or raise "
              "buffer.sessions (if as many are open for writing) or memory.limit",
              op->caller.pid, shm->sessions->live, shm->header->sizes.sessions, shm->handles->live);

@@ -25,7 +25,7 @@
 #define SCAN 512 /* nodes checked for each of them */
 /* room_wait lets nobody have the last nodes: what it sees without the lock may have changed */
 #define RESERVE 32
-#define TELL_NS (60 * (uint64_t)NS_PER_S)
+#define TELL_NS (60 * NS_PER_S)
 
 static uint32_t cursor; /* of this worker */
 
@@ -135,16 +135,12 @@ struct room_wait {
 void room_tell(struct worker *w)
 {
     static uint64_t told_ns; /* of this worker */
-    uint64_t now = clock_mono_ns();
 
     worker_count(w, SHM_STAT_OVERLOAD, 1);
-    if (told_ns && now - told_ns < TELL_NS)
-        return;
-    told_ns = now;
-    log_warn(
-        "no room for another name nodes=%u: programs hold all that fit: raise memory.limit, or "
-        "have them hold fewer",
-        w->shm->header->sizes.nodes);
+    if (clock_due(&told_ns, TELL_NS))
+        log_warn("no room for another name nodes=%u: programs hold all that fit: raise "
+                 "memory.limit, or have them hold fewer",
+                 w->shm->header->sizes.nodes);
 }
 
 static void room_wait_free(void *state)
@@ -160,15 +156,16 @@ static void on_room_time(struct loop_timer *t)
     struct room_wait *rw = container_of(t, struct room_wait, timer);
     struct op *op = rw->op;
     op_handler *then = rw->then;
+    bool is_full = left(op->w) < RESERVE;
 
-    if (left(op->w) < RESERVE && ++rw->tries < ROOM_TRIES) {
+    if (is_full && ++rw->tries < ROOM_TRIES) {
         room_make(op->w);
         loop_timer_set(op->w->loop, &rw->timer, ROOM_RETRY_NS);
         return;
     }
     op_set_state(op, NULL, NULL);
     room_wait_free(rw);
-    if (left(op->w) >= RESERVE) {
+    if (!is_full) {
         then(op);
         return;
     }

@@ -21,6 +21,7 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_patch.h"
 #include "workers/write/stream.h"
+#include "workers/write/upload_open.h"
 
 static_assert(LINEAGE_ID_CAP <= SHM_UPLOAD_WRITE_ID, "an upload holds any write-id");
 
@@ -32,15 +33,14 @@ static uint64_t digest_add(uint64_t digest, const char *text)
     return fnv_add(digest, text, strlen(text) + 1);
 }
 
-/* Of what was sent, or would be sent, when the upload is created, but for the lineage: an upload
- * with another one is of no use. Not `timed`: but for the time of the last change of attributes. */
+/* Of what was sent, or would be sent, when the upload is created. Not `timed`: but for the time of
+ * the last change of attributes. */
 static uint64_t digest_of(const struct publish *p, bool timed)
 {
     uint64_t digest = digest_add(FNV_START, p->type);
 
     for (size_t i = 0; i < p->meta.n; i++) {
-        if ((!timed && strcmp(p->meta.pair[i].name, META_CTIME) == 0) ||
-            strcmp(p->meta.pair[i].name, LINEAGE_META) == 0)
+        if (!timed && strcmp(p->meta.pair[i].name, META_CTIME) == 0)
             continue;
         digest = digest_add(digest, p->meta.pair[i].name);
         digest = digest_add(digest, p->meta.pair[i].value);
@@ -48,11 +48,6 @@ static uint64_t digest_of(const struct publish *p, bool timed)
     if (p->tags)
         digest = digest_add(digest, p->tags);
     return fnv_add(digest, p->meta.kept.text, p->meta.kept.len);
-}
-
-static uint64_t lineage_of(const struct publish *p)
-{
-    return p->w->variant->expects ? digest_add(FNV_START, p->cas.lineage) : 0;
 }
 
 /* Compare-and-set: the condition of Complete must be one that the server was seen to keep. */
@@ -151,7 +146,6 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .plan = plan_of(p),
                         .digest = digest_of(p, true),
                         .write_id = p->w->variant->expects ? p->cas.id : "",
-                        .lineage = lineage_of(p),
                         .checksum = res->checksum,
                         .seq = s->publishing_seq,
                         .opened_ns = clock_mono_ns(),
@@ -579,15 +573,6 @@ static bool has_old_meta(const struct publish *p, const struct shm_upload *u)
     return u->digest != digest_of(p, true) && u->digest != digest_of(p, false);
 }
 
-/* Parts were sent early for nothing, because attributes were set before the close (cp -p, rsync,
- * tar): who does that does it again. */
-static void note_in_vain(struct worker *w)
-{
-    uint32_t now = (uint32_t)(clock_mono_ns() / NS_PER_S);
-
-    __atomic_store_n(&w->shm->header->in_vain_s, now ? now : 1, __ATOMIC_RELAXED);
-}
-
 /* Under shm->meta. True if the upload carries what this publish would send: it was begun by a
  * worker that died, for an attempt that was refused, or while the file was written. */
 static bool is_current(struct publish *p)
@@ -596,7 +581,7 @@ static bool is_current(struct publish *p)
 
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    if (!u->open || strcmp(u->key, p->key) != 0 || u->lineage != lineage_of(p))
+    if (!u->open || strcmp(u->key, p->key) != 0)
         return false;
     p->stale_meta = has_old_meta(p, u);
     if (u->plan.patch != p->patch ||
@@ -606,11 +591,13 @@ static bool is_current(struct publish *p)
         return true; /* more has been appended to it since it was opened */
     if (u->error || u->seq != s->publishing_seq)
         return false;
-    if (p->stale_meta && u->plan.grows && p->w->variant->expects)
-        note_in_vain(p->w);
+    if (!p->stale_meta || !u->plan.grows)
+        return !p->stale_meta;
     /* (Metadata set while it was written do not cost it all its parts, if last write wins: then a
      * copy onto itself follows. With compare-and-set that would be another version.) */
-    return !p->stale_meta || (u->plan.grows && !p->w->variant->expects);
+    if (p->w->variant->expects)
+        upload_was_in_vain(p->w);
+    return !p->w->variant->expects;
 }
 
 void publish_drop_upload(struct publish *p)

@@ -18,13 +18,23 @@ static bool stream_wants(const struct worker *w, const struct shm_session *s)
 
 #define IN_VAIN_S (10 * 60)
 
-/* Compare-and-set: attributes that are set before the close cost all parts that were sent before
- * (is_current in publish_parts.c). A while after that has happened nothing is sent early. */
-static bool was_in_vain(const struct worker *w)
+static uint32_t now_s(void)
+{
+    return (uint32_t)(clock_mono_ns() / NS_PER_S);
+}
+
+void upload_was_in_vain(struct worker *w)
+{
+    uint32_t now = now_s();
+
+    __atomic_store_n(&w->shm->header->in_vain_s, now ? now : 1, __ATOMIC_RELAXED);
+}
+
+static bool is_in_vain(const struct worker *w)
 {
     uint32_t at = __atomic_load_n(&w->shm->header->in_vain_s, __ATOMIC_RELAXED);
 
-    return at && (uint32_t)(clock_mono_ns() / NS_PER_S) - at < IN_VAIN_S;
+    return at && now_s() - at < IN_VAIN_S;
 }
 
 /* Under shm->meta. Compare-and-set: its publish can complete an upload, whose write-id and lineage
@@ -35,7 +45,7 @@ static bool is_settled(struct worker *w, const struct shm_session *s)
 
     if (!w->variant->expects)
         return !w->variant->streams;
-    if (was_in_vain(w) || e->refused || e->tried)
+    if (is_in_vain(w) || e->refused || e->tried)
         return false;
     return !e->must || ((e->absent || e->lineage_known) && server_keeps(w, SERVER_KEEPS_COMPLETE));
 }

@@ -10,6 +10,10 @@
 /* Under shm->meta. True if upload_go_on may have something to do. */
 bool upload_may_go_on(struct worker *w, uint32_t session);
 
+/* Compare-and-set: parts were sent early for nothing, because attributes were set before the close
+ * (cp -p, rsync, tar). Who does that does it again, so for a while nothing is sent early. */
+void upload_was_in_vain(struct worker *w);
+
 /* Not under a lock, after a write, or while one waits: opens the upload once there is something to
  * send, and sends full parts. A failure to open it is not reported here: a stream's next write and
  * its close fail; for another file the publish tries once more. */
