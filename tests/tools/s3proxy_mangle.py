@@ -69,7 +69,7 @@ def rebuilt(how, lines, text, bare):
     if how == "html":
         lines = [re.sub(rb"\A(HTTP/1.1) \d+.*", rb"\1 200 OK", lines[0])] + [
             x for x in lines[1:] if _name(x) not in (b"etag", b"content-range", b"last-modified")]
-        return _framed(lines, len(PAGE), b"text/html"), b"" if bare else PAGE, True
+        return _framed(lines, len(PAGE), b"text/html"), b"" if bare else PAGE, False
     if how == "longer":
         return _framed(lines, length + 10), text, True
     if how == "shorter":
