@@ -239,6 +239,16 @@ uint64_t shm_node_ino_of(struct shm *shm, uint32_t parent, const char *name, siz
     return ino;
 }
 
+uint64_t shm_node_name_id(struct shm *shm, uint32_t idx)
+{
+    const struct shm_node *n = shm_node_at(shm, idx);
+
+    if (n->parent == SHM_NIL)
+        return 0;
+    return hash_name(ino_key, shm_node_at(shm, n->parent)->ino, shm_node_name(shm, idx),
+                     n->name_len);
+}
+
 /* That of a new node of this name: all nodes of one name have the same. `like`: one of them,
  * SHM_NIL = there is none. Where very many files had this name one after the other, and still are
  * there under others, it is any number that is free. */

@@ -161,7 +161,7 @@ struct shm_name_pool {
 
 /* See shm_reopen.h. Writer, readers, lock, death: as struct shm_node. */
 struct shm_reopen {
-    uint64_t ino;
+    uint64_t name;     /* as shm_node_name_id() */
     uint64_t since_ns; /* monotonic: when the OPEN that got ESTALE came in */
     /* the thread, SHM_REOPEN_ANYBODY if unknown; 0 = the slot is free */
     uint32_t pid;
@@ -262,6 +262,9 @@ uint32_t shm_node_find(struct shm *shm, uint32_t parent, const char *name, size_
 
 /* The current node of this node's name: itself, another one, or SHM_NIL. */
 uint32_t shm_node_named(struct shm *shm, uint32_t idx);
+
+/* A number for the node's directory and name, whatever file has them; the root's is 0. */
+uint64_t shm_node_name_id(struct shm *shm, uint32_t idx);
 
 /* True if it is, or was, a node of this name. */
 bool shm_node_is_named(struct shm *shm, uint32_t idx, uint32_t parent, const char *name,

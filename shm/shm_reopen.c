@@ -7,12 +7,12 @@ static const struct shm_reopen *set_of(const struct shm *shm, uint32_t pid)
 }
 
 /* NULL if nothing is noted. */
-static const struct shm_reopen *reopen_find(const struct shm *shm, uint32_t pid, uint64_t ino)
+static const struct shm_reopen *reopen_find(const struct shm *shm, uint32_t pid, uint64_t name)
 {
     const struct shm_reopen *set = set_of(shm, pid);
 
     for (int i = 0; pid && i < SHM_REOPEN_WAYS; i++) {
-        if (set[i].pid == pid && set[i].ino == ino)
+        if (set[i].pid == pid && set[i].name == name)
             return &set[i];
     }
     return NULL;
@@ -40,7 +40,7 @@ static struct shm_reopen *reopen_edit(struct shm *shm, const struct shm_reopen *
 
 static void reopen_put(struct shm *shm, const struct shm_reopen *note)
 {
-    const struct shm_reopen *at = reopen_find(shm, note->pid, note->ino);
+    const struct shm_reopen *at = reopen_find(shm, note->pid, note->name);
 
     *reopen_edit(shm, at ? at : oldest(set_of(shm, note->pid))) = *note;
     if (note->since_ns > shm->nodes->reopened_ns)
@@ -52,14 +52,14 @@ static void reopen_drop(struct shm *shm, const struct shm_reopen *r)
     *reopen_edit(shm, r) = (struct shm_reopen){0};
 }
 
-void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+void shm_reopen_note(struct shm *shm, uint32_t pid, uint64_t name, uint32_t request,
                      uint64_t since_ns)
 {
-    const struct shm_reopen *r = reopen_find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, name);
 
     if (pid && !(r && r->repeated_by == request))
         reopen_put(shm, &(struct shm_reopen){
-                            .pid = pid, .ino = ino, .noted_by = request, .since_ns = since_ns});
+                            .pid = pid, .name = name, .noted_by = request, .since_ns = since_ns});
 }
 
 static uint32_t who_is(uint32_t pid)
@@ -67,43 +67,43 @@ static uint32_t who_is(uint32_t pid)
     return pid ? pid : SHM_REOPEN_ANYBODY;
 }
 
-void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+void shm_reopen_note_private(struct shm *shm, uint32_t pid, uint64_t name, uint32_t request,
                              uint64_t since_ns)
 {
     reopen_put(shm, &(struct shm_reopen){.pid = who_is(pid),
-                                         .ino = ino,
+                                         .name = name,
                                          .noted_by = request,
                                          .since_ns = since_ns,
                                          .wants_private = 1});
 }
 
-void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t ino)
+void shm_reopen_has_private(struct shm *shm, uint32_t pid, uint64_t name)
 {
-    const struct shm_reopen *r = reopen_find(shm, who_is(pid), ino);
+    const struct shm_reopen *r = reopen_find(shm, who_is(pid), name);
 
     if (r && r->wants_private)
         reopen_drop(shm, r);
 }
 
-bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now_ns,
+bool shm_reopen_wants_private(struct shm *shm, uint32_t pid, uint64_t name, uint64_t now_ns,
                               uint64_t max_ns)
 {
-    const struct shm_reopen *r = reopen_find(shm, who_is(pid), ino);
+    const struct shm_reopen *r = reopen_find(shm, who_is(pid), name);
 
     return r && r->wants_private && now_ns - r->since_ns <= max_ns;
 }
 
-bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t ino)
+bool shm_reopen_waits(struct shm *shm, uint32_t pid, uint64_t name)
 {
-    const struct shm_reopen *r = reopen_find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, name);
 
     return r && !r->repeated_by;
 }
 
-bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request,
+bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t name, uint32_t request,
                      uint64_t checked_ns, uint64_t now_ns, uint64_t max_ns)
 {
-    const struct shm_reopen *r = reopen_find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, name);
 
     if (!r || r->noted_by == request)
         return false;
@@ -116,14 +116,14 @@ bool shm_reopen_take(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t reque
     return checked_ns >= r->since_ns;
 }
 
-bool shm_reopen_is_again(struct shm *shm, uint32_t pid, uint64_t ino, uint32_t request)
+bool shm_reopen_is_again(struct shm *shm, uint32_t pid, uint64_t name, uint32_t request)
 {
-    const struct shm_reopen *r = reopen_find(shm, pid, ino);
+    const struct shm_reopen *r = reopen_find(shm, pid, name);
 
     return r && r->repeated_by == request;
 }
 
-bool shm_reopen_since(struct shm *shm, uint64_t ino, uint64_t checked_ns, uint64_t now_ns,
+bool shm_reopen_since(struct shm *shm, uint64_t name, uint64_t checked_ns, uint64_t now_ns,
                       uint64_t max_ns)
 {
     const struct shm_node_table *t = shm->nodes;
@@ -133,7 +133,7 @@ bool shm_reopen_since(struct shm *shm, uint64_t ino, uint64_t checked_ns, uint64
     for (uint32_t i = 0; i < SHM_REOPENS; i++) {
         const struct shm_reopen *r = &t->reopens[i];
 
-        if (r->pid && r->ino == ino && r->since_ns > checked_ns && !r->repeated_by &&
+        if (r->pid && r->name == name && r->since_ns > checked_ns && !r->repeated_by &&
             now_ns - r->since_ns <= max_ns)
             return true;
     }

@@ -498,6 +498,25 @@ static void test_moved_file_keeps_ino(void **state)
     fx_check(shm);
 }
 
+/* What a name is called stays, whatever file gets it, of whatever number; the version that it
+ * replaced keeps it, too. */
+static void test_name_id(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir"), first = fx_put(shm, SHM_ROOT, "a", "1");
+    uint32_t second = fx_put(shm, SHM_ROOT, "b", "2"), third = fx_put(shm, dir, "a", "3");
+    uint64_t a = shm_node_name_id(shm, first), b = shm_node_name_id(shm, second);
+
+    assert_true(a != b && shm_node_name_id(shm, third) != a);
+    fx_ref(shm, first, 1);
+    assert_int_equal(move(shm, second, SHM_ROOT, "a"), 0);
+    assert_int_not_equal(ino_of(shm, first), ino_of(shm, second));
+    assert_int_equal(shm_node_name_id(shm, first), a);
+    assert_int_equal(shm_node_name_id(shm, second), a);
+    assert_int_equal(shm_node_name_id(shm, fx_put(shm, SHM_ROOT, "b", "4")), b);
+    assert_int_equal(shm_node_name_id(shm, SHM_ROOT), 0);
+}
+
 /* One name again and again, more often than numbers are tried in order. */
 static void test_many_have_had_a_name(void **state)
 {
@@ -1278,6 +1297,7 @@ int main(void)
         TEST(test_move_directory),
         TEST(test_moved_directory_keeps_ino),
         TEST(test_moved_file_keeps_ino),
+        TEST(test_name_id),
         TEST(test_many_have_had_a_name),
         cmocka_unit_test(test_inos_with_compare_and_set),
         TEST(test_moved_directory_with_its_name_below),

@@ -2,7 +2,7 @@
 #include "shm/shm_reopen.h"
 #include "tests/shm/fixture.h"
 
-#define INO 77
+#define NAME 77
 #define MAX 1000
 
 static uint32_t request = 1; /* the OPEN that came last */
@@ -10,40 +10,40 @@ static uint32_t request = 1; /* the OPEN that came last */
 static void note(struct shm *shm, uint32_t pid, uint64_t since)
 {
     fx_lock(shm);
-    shm_reopen_note(shm, pid, INO, request, since);
+    shm_reopen_note(shm, pid, NAME, request, since);
     fx_unlock(shm);
 }
 
 /* That OPEN is looked at (again, if its worker has died). */
-static bool take_again(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked, uint64_t now)
+static bool take_again(struct shm *shm, uint32_t pid, uint64_t name, uint64_t checked, uint64_t now)
 {
     bool good;
 
     fx_lock(shm);
-    good = shm_reopen_take(shm, pid, ino, request, checked, now, MAX);
+    good = shm_reopen_take(shm, pid, name, request, checked, now, MAX);
     fx_unlock(shm);
     return good;
 }
 
-static bool take(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t checked, uint64_t now)
+static bool take(struct shm *shm, uint32_t pid, uint64_t name, uint64_t checked, uint64_t now)
 {
     request += 2;
-    return take_again(shm, pid, ino, checked, now);
+    return take_again(shm, pid, name, checked, now);
 }
 
 static void test_asked_since(void **state)
 {
     struct shm *shm = *state;
 
-    assert_false(take(shm, 5, INO, 100, 100)); /* nothing noted */
+    assert_false(take(shm, 5, NAME, 100, 100)); /* nothing noted */
     note(shm, 5, 100);
-    assert_false(take(shm, 6, INO, 100, 200));
-    assert_false(take(shm, 5, INO + 1, 100, 200));
-    assert_true(shm_reopen_waits(shm, 5, INO));
-    assert_false(shm_reopen_waits(shm, 5, INO + 1));
-    assert_true(take(shm, 5, INO, 100, 200));
-    assert_false(take(shm, 5, INO, 100, 200)); /* once */
-    assert_false(shm_reopen_waits(shm, 5, INO));
+    assert_false(take(shm, 6, NAME, 100, 200));
+    assert_false(take(shm, 5, NAME + 1, 100, 200));
+    assert_true(shm_reopen_waits(shm, 5, NAME));
+    assert_false(shm_reopen_waits(shm, 5, NAME + 1));
+    assert_true(take(shm, 5, NAME, 100, 200));
+    assert_false(take(shm, 5, NAME, 100, 200)); /* once */
+    assert_false(shm_reopen_waits(shm, 5, NAME));
 }
 
 /* What was asked before it came in may be older than the open(2) itself. */
@@ -52,10 +52,10 @@ static void test_asked_before(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
-    assert_false(take(shm, 5, INO, 99, 200));
-    assert_false(take(shm, 5, INO, 300, 300)); /* of another open(2) */
+    assert_false(take(shm, 5, NAME, 99, 200));
+    assert_false(take(shm, 5, NAME, 300, 300)); /* of another open(2) */
     note(shm, 5, 400);
-    assert_true(take(shm, 5, INO, 400, 400));
+    assert_true(take(shm, 5, NAME, 400, 400));
 }
 
 /* The repetition fails too: the next open(2) begins later than what was noted. */
@@ -64,11 +64,11 @@ static void test_repetition_fails(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
-    assert_false(take(shm, 5, INO, 99, 200));
+    assert_false(take(shm, 5, NAME, 99, 200));
     note(shm, 5, 200);
-    assert_false(take(shm, 5, INO, 250, 300));
+    assert_false(take(shm, 5, NAME, 250, 300));
     note(shm, 5, 300);
-    assert_true(take(shm, 5, INO, 350, 400));
+    assert_true(take(shm, 5, NAME, 350, 400));
 }
 
 /* A worker may die at any time, and what it has begun is handled once more. */
@@ -77,16 +77,16 @@ static void test_handled_again(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
-    assert_false(take_again(shm, 5, INO, 99, 200)); /* this one is no repetition */
+    assert_false(take_again(shm, 5, NAME, 99, 200)); /* this one is no repetition */
     note(shm, 5, 100);
-    assert_true(take(shm, 5, INO, 150, 200));
-    assert_true(take_again(shm, 5, INO, 150, 210));
-    assert_false(take_again(shm, 5, INO, 99, 220));
+    assert_true(take(shm, 5, NAME, 150, 200));
+    assert_true(take_again(shm, 5, NAME, 150, 210));
+    assert_false(take_again(shm, 5, NAME, 99, 220));
     note(shm, 5, 200); /* it fails after all, twice told */
     note(shm, 5, 200);
     request += 2;
     note(shm, 5, 300);
-    assert_true(take(shm, 5, INO, 350, 400));
+    assert_true(take(shm, 5, NAME, 350, 400));
 }
 
 static void test_too_late(void **state)
@@ -94,11 +94,11 @@ static void test_too_late(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
-    assert_true(take(shm, 5, INO, 100 + MAX, 100 + MAX)); /* not yet */
+    assert_true(take(shm, 5, NAME, 100 + MAX, 100 + MAX)); /* not yet */
     request += 2;
     note(shm, 5, 100);
-    assert_false(take(shm, 5, INO, 100 + MAX, 101 + MAX));
-    assert_false(take(shm, 5, INO, 100 + MAX, 100 + MAX));
+    assert_false(take(shm, 5, NAME, 100 + MAX, 101 + MAX));
+    assert_false(take(shm, 5, NAME, 100 + MAX, 100 + MAX));
 }
 
 static void test_slots(void **state)
@@ -106,12 +106,12 @@ static void test_slots(void **state)
     struct shm *shm = *state;
 
     note(shm, 0, 100); /* the kernel does not know who it is */
-    assert_false(take(shm, 0, INO, 100, 100));
+    assert_false(take(shm, 0, NAME, 100, 100));
     for (uint32_t i = 0; i <= SHM_REOPEN_WAYS; i++)
         note(shm, 5 + i * SHM_REOPEN_SETS, 100 + i);
-    assert_false(take(shm, 5, INO, 200, 200)); /* the oldest of its set */
+    assert_false(take(shm, 5, NAME, 200, 200)); /* the oldest of its set */
     for (uint32_t i = 1; i <= SHM_REOPEN_WAYS; i++)
-        assert_true(take(shm, 5 + i * SHM_REOPEN_SETS, INO, 200, 200));
+        assert_true(take(shm, 5 + i * SHM_REOPEN_SETS, NAME, 200, 200));
     fx_check(shm);
 }
 
@@ -123,18 +123,18 @@ static void test_files(void **state)
 
     note(shm, 5, 100);
     fx_lock(shm);
-    shm_reopen_note(shm, 5, INO + 1, request, 110);
+    shm_reopen_note(shm, 5, NAME + 1, request, 110);
     fx_unlock(shm);
-    assert_true(take(shm, 5, INO + 1, 150, 200));
-    assert_true(take(shm, 5, INO, 150, 200));
+    assert_true(take(shm, 5, NAME + 1, 150, 200));
+    assert_true(take(shm, 5, NAME, 150, 200));
 }
 
-static bool since(struct shm *shm, uint64_t ino, uint64_t checked, uint64_t now)
+static bool since(struct shm *shm, uint64_t name, uint64_t checked, uint64_t now)
 {
     bool r;
 
     fx_lock(shm);
-    r = shm_reopen_since(shm, ino, checked, now, MAX);
+    r = shm_reopen_since(shm, name, checked, now, MAX);
     fx_unlock(shm);
     return r;
 }
@@ -144,19 +144,19 @@ static void test_since(void **state)
 {
     struct shm *shm = *state;
 
-    assert_false(since(shm, INO, 0, 100)); /* nothing noted */
+    assert_false(since(shm, NAME, 0, 100)); /* nothing noted */
     note(shm, 5, 100);
     note(shm, 6, 120);
-    assert_true(since(shm, INO, 99, 200));
-    assert_true(since(shm, INO, 119, 200));
-    assert_false(since(shm, INO, 120, 200));
-    assert_false(since(shm, INO + 1, 99, 200));
-    assert_false(since(shm, INO, 99, 121 + MAX));
-    assert_true(take(shm, 6, INO, 130, 200));
-    assert_false(since(shm, INO, 100, 200));
-    assert_true(since(shm, INO, 99, 200));
-    assert_true(take(shm, 5, INO, 130, 200));
-    assert_false(since(shm, INO, 99, 200));
+    assert_true(since(shm, NAME, 99, 200));
+    assert_true(since(shm, NAME, 119, 200));
+    assert_false(since(shm, NAME, 120, 200));
+    assert_false(since(shm, NAME + 1, 99, 200));
+    assert_false(since(shm, NAME, 99, 121 + MAX));
+    assert_true(take(shm, 6, NAME, 130, 200));
+    assert_false(since(shm, NAME, 100, 200));
+    assert_true(since(shm, NAME, 99, 200));
+    assert_true(take(shm, 5, NAME, 130, 200));
+    assert_false(since(shm, NAME, 99, 200));
 }
 
 /* ---- for writing, compare-and-set ---- */
@@ -164,23 +164,23 @@ static void test_since(void **state)
 static void note_private(struct shm *shm, uint32_t pid, uint64_t since)
 {
     fx_lock(shm);
-    shm_reopen_note_private(shm, pid, INO, request, since);
+    shm_reopen_note_private(shm, pid, NAME, request, since);
     fx_unlock(shm);
 }
 
-static void has_private(struct shm *shm, uint32_t pid, uint64_t ino)
+static void has_private(struct shm *shm, uint32_t pid, uint64_t name)
 {
     fx_lock(shm);
-    shm_reopen_has_private(shm, pid, ino);
+    shm_reopen_has_private(shm, pid, name);
     fx_unlock(shm);
 }
 
-static bool wants(struct shm *shm, uint32_t pid, uint64_t ino, uint64_t now)
+static bool wants(struct shm *shm, uint32_t pid, uint64_t name, uint64_t now)
 {
     bool r;
 
     fx_lock(shm);
-    r = shm_reopen_wants_private(shm, pid, ino, now, MAX);
+    r = shm_reopen_wants_private(shm, pid, name, now, MAX);
     fx_unlock(shm);
     return r;
 }
@@ -189,20 +189,20 @@ static void test_private(void **state)
 {
     struct shm *shm = *state;
 
-    assert_false(wants(shm, 5, INO, 100)); /* nothing noted */
+    assert_false(wants(shm, 5, NAME, 100)); /* nothing noted */
     note_private(shm, 5, 100);
-    assert_true(wants(shm, 5, INO, 100));
-    assert_true(wants(shm, 5, INO, 200)); /* until it has one */
-    assert_false(wants(shm, 6, INO, 200));
-    assert_false(wants(shm, 0, INO, 200));
-    assert_false(wants(shm, 5, INO + 1, 200));
-    has_private(shm, 6, INO);
-    has_private(shm, 0, INO);
-    has_private(shm, 5, INO + 1);
-    assert_true(wants(shm, 5, INO, 200));
-    has_private(shm, 5, INO);
-    assert_false(wants(shm, 5, INO, 200));
-    assert_false(take(shm, 5, INO, 200, 200)); /* nor is anything left of it */
+    assert_true(wants(shm, 5, NAME, 100));
+    assert_true(wants(shm, 5, NAME, 200)); /* until it has one */
+    assert_false(wants(shm, 6, NAME, 200));
+    assert_false(wants(shm, 0, NAME, 200));
+    assert_false(wants(shm, 5, NAME + 1, 200));
+    has_private(shm, 6, NAME);
+    has_private(shm, 0, NAME);
+    has_private(shm, 5, NAME + 1);
+    assert_true(wants(shm, 5, NAME, 200));
+    has_private(shm, 5, NAME);
+    assert_false(wants(shm, 5, NAME, 200));
+    assert_false(take(shm, 5, NAME, 200, 200)); /* nor is anything left of it */
 }
 
 static void test_private_too_late(void **state)
@@ -210,11 +210,11 @@ static void test_private_too_late(void **state)
     struct shm *shm = *state;
 
     note_private(shm, 5, 100);
-    assert_true(wants(shm, 5, INO, 100 + MAX));
-    assert_false(wants(shm, 5, INO, 101 + MAX));
+    assert_true(wants(shm, 5, NAME, 100 + MAX));
+    assert_false(wants(shm, 5, NAME, 101 + MAX));
     note_private(shm, 5, 200); /* told so again: from now on */
-    assert_true(wants(shm, 5, INO, 200 + MAX));
-    assert_false(wants(shm, 5, INO, 201 + MAX));
+    assert_true(wants(shm, 5, NAME, 200 + MAX));
+    assert_false(wants(shm, 5, NAME, 201 + MAX));
 }
 
 /* A thread that is not known is all of those that are not known, and none that is. */
@@ -223,15 +223,15 @@ static void test_private_of_anybody(void **state)
     struct shm *shm = *state;
 
     note_private(shm, 0, 100);
-    assert_true(wants(shm, 0, INO, 200));
-    assert_false(wants(shm, 0, INO + 1, 200));
-    assert_false(wants(shm, 5, INO, 200));
-    assert_false(wants(shm, 0, INO, 101 + MAX));
-    has_private(shm, 5, INO);
-    has_private(shm, 0, INO + 1);
-    assert_true(wants(shm, 0, INO, 200));
-    has_private(shm, 0, INO);
-    assert_false(wants(shm, 0, INO, 200));
+    assert_true(wants(shm, 0, NAME, 200));
+    assert_false(wants(shm, 0, NAME + 1, 200));
+    assert_false(wants(shm, 5, NAME, 200));
+    assert_false(wants(shm, 0, NAME, 101 + MAX));
+    has_private(shm, 5, NAME);
+    has_private(shm, 0, NAME + 1);
+    assert_true(wants(shm, 0, NAME, 200));
+    has_private(shm, 0, NAME);
+    assert_false(wants(shm, 0, NAME, 200));
 }
 
 /* What asks for a node is one thing, what goes by another's answer the other. */
@@ -240,18 +240,18 @@ static void test_private_and_plain(void **state)
     struct shm *shm = *state;
 
     note(shm, 5, 100);
-    assert_false(wants(shm, 5, INO, 100)); /* an OPEN for reading */
-    has_private(shm, 5, INO);
-    assert_true(shm_reopen_waits(shm, 5, INO));
+    assert_false(wants(shm, 5, NAME, 100)); /* an OPEN for reading */
+    has_private(shm, 5, NAME);
+    assert_true(shm_reopen_waits(shm, 5, NAME));
     note_private(shm, 5, 200); /* over it */
-    assert_true(wants(shm, 5, INO, 200));
+    assert_true(wants(shm, 5, NAME, 200));
     note(shm, 5, 300);
-    assert_false(wants(shm, 5, INO, 300));
-    assert_true(take(shm, 5, INO, 300, 300));
+    assert_false(wants(shm, 5, NAME, 300));
+    assert_true(take(shm, 5, NAME, 300, 300));
     note_private(shm, 0, 100); /* nobody's open(2) goes by what anybody's was told */
-    assert_false(shm_reopen_waits(shm, 0, INO));
-    assert_false(take(shm, 0, INO, 100, 100));
-    assert_true(wants(shm, 0, INO, 100));
+    assert_false(shm_reopen_waits(shm, 0, NAME));
+    assert_false(take(shm, 0, NAME, 100, 100));
+    assert_true(wants(shm, 0, NAME, 100));
 }
 
 static void test_private_slots(void **state)
@@ -261,14 +261,14 @@ static void test_private_slots(void **state)
 
     for (uint32_t i = 0; i <= SHM_REOPEN_WAYS; i++)
         note_private(shm, 5 + i * SHM_REOPEN_SETS, 100 + i);
-    assert_false(wants(shm, 5, INO, 200));
-    has_private(shm, 5, INO); /* the slot is another's by now */
-    assert_true(wants(shm, last, INO, 200));
+    assert_false(wants(shm, 5, NAME, 200));
+    has_private(shm, 5, NAME); /* the slot is another's by now */
+    assert_true(wants(shm, last, NAME, 200));
     fx_lock(shm);
-    shm_reopen_has_private(shm, last, INO);
+    shm_reopen_has_private(shm, last, NAME);
     shm_rollback(shm, shm->meta);
     fx_unlock(shm);
-    assert_true(wants(shm, last, INO, 200));
+    assert_true(wants(shm, last, NAME, 200));
 }
 
 /* The repetition goes by what S3 was asked since, and still is to get a node of its own. */
@@ -277,14 +277,14 @@ static void test_private_stays_wanted(void **state)
     struct shm *shm = *state;
 
     note_private(shm, 5, 100);
-    assert_true(take(shm, 5, INO, 150, 200));
-    assert_true(wants(shm, 5, INO, 200));
-    has_private(shm, 5, INO);
-    assert_false(wants(shm, 5, INO, 200));
+    assert_true(take(shm, 5, NAME, 150, 200));
+    assert_true(wants(shm, 5, NAME, 200));
+    has_private(shm, 5, NAME);
+    assert_false(wants(shm, 5, NAME, 200));
     note_private(shm, 5, 300);
-    assert_true(take(shm, 5, INO, 350, 400));
-    assert_false(take(shm, 5, INO, 450, 500)); /* another open(2) */
-    assert_false(wants(shm, 5, INO, 500));
+    assert_true(take(shm, 5, NAME, 350, 400));
+    assert_false(take(shm, 5, NAME, 450, 500)); /* another open(2) */
+    assert_false(wants(shm, 5, NAME, 500));
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)

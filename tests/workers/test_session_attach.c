@@ -357,7 +357,7 @@ static void test_writers_have_nodes_of_their_own(void **state)
     assert_int_equal(fx_then.calls, 1);
     assert_int_equal(fx_then.error, -ESTALE);
     worker_lock(&fx->w);
-    wants = shm_reopen_wants_private(fx->w.shm, op->caller.pid, shm_node_at(fx->w.shm, node)->ino,
+    wants = shm_reopen_wants_private(fx->w.shm, op->caller.pid, shm_node_name_id(fx->w.shm, node),
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
     own = cas_private(op, node);
     shm_node_ref(fx->w.shm, (uint32_t)own, 1);

@@ -65,10 +65,13 @@ static bool opens(const struct lookup_asked *a)
 }
 
 /* Under shm->meta. True if the caller got ESTALE when it opened the file for writing. */
-static bool asks_private(struct op *op, const struct shm_node *n, uint64_t now)
+static bool asks_private(struct op *op, uint32_t node, uint64_t now)
 {
+    struct shm *shm = op->w->shm;
+
     return op->w->variant->isolates &&
-           shm_reopen_wants_private(op->w->shm, op->caller.pid, n->ino, now, VALIDITY_NEXT_NS);
+           shm_reopen_wants_private(shm, op->caller.pid, shm_node_name_id(shm, node), now,
+                                    VALIDITY_NEXT_NS);
 }
 
 bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t node)
@@ -79,7 +82,7 @@ bool lookup_wants_private(struct op *op, const struct lookup_asked *a, uint32_t 
 
     if (!w->variant->isolates || (n->flags & (SHM_NODE_DIR | SHM_NODE_TYPED | SHM_NODE_PRIVATE)))
         return false;
-    if (asks_private(op, n, clock_mono_ns()))
+    if (asks_private(op, node, clock_mono_ns()))
         return true;
     return (a->seen & LOOKUP_INTENT) && opens(a) &&
            ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)) &&
@@ -100,7 +103,8 @@ bool lookup_is_awaited(struct worker *w, uint32_t node)
 {
     const struct shm_node *n = shm_node_at(w->shm, node);
 
-    return shm_reopen_since(w->shm, n->ino, n->checked_ns, clock_mono_ns(), VALIDITY_NEXT_NS);
+    return shm_reopen_since(w->shm, shm_node_name_id(w->shm, node), n->checked_ns, clock_mono_ns(),
+                            VALIDITY_NEXT_NS);
 }
 
 /* The content of an existing file will be dropped, whatever it is. */
@@ -140,7 +144,7 @@ static uint32_t repeated(struct op *op, uint32_t node, uint64_t now)
     n = shm_node_at(w->shm, node);
     if (!(n->flags & SHM_NODE_DIR) &&
         (n->looked_by != op->caller.pid || lookup_is_awaited(w, node) ||
-         (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, n, now))))
+         (!(n->flags & SHM_NODE_PRIVATE) && asks_private(op, node, now))))
         return SHM_NIL;
     return validity_take(w, node, SHM_NODE_LOOKED, now) ? node : SHM_NIL;
 }
@@ -191,15 +195,16 @@ static int unless_link(struct worker *w, struct lookup_asked *a, const struct sh
 
 /* Under shm->meta. LOOKUP_NODE if the thread wants attributes and its own listing has returned
  * them; else LOOKUP_SEE or LOOKUP_ASK. */
-static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir,
-                       const struct shm_node *n, uint64_t now)
+static int look_listed(struct op *op, struct lookup_asked *a, uint32_t dir, uint32_t node,
+                       uint64_t now)
 {
     struct worker *w = op->w;
-    const struct shm_node *d = shm_node_at(w->shm, dir);
+    const struct shm_node *d = shm_node_at(w->shm, dir), *n = shm_node_at(w->shm, node);
     uint64_t ttl = w->conf->directories.ttl_ns;
 
     if (a->intent.kind != INTENT_STAT || !is_within(n, ttl, now) || n->checked_ns < d->listed_ns ||
-        shm_reopen_waits(w->shm, op->caller.pid, n->ino) || may_be_folder(w, n))
+        shm_reopen_waits(w->shm, op->caller.pid, shm_node_name_id(w->shm, node)) ||
+        may_be_folder(w, n))
         return LOOKUP_ASK;
     switch (shm_lister_looks(w->shm, op->caller.pid, dir, a->lists, now, ttl)) {
     case SHM_LISTER_YES:
@@ -227,7 +232,7 @@ static int look_file(struct op *op, struct lookup_asked *a, uint32_t dir, uint32
         return r;
     if (!sees(a, LOOKUP_INTENT))
         return LOOKUP_SEE;
-    r = look_listed(op, a, dir, n, now);
+    r = look_listed(op, a, dir, node, now);
     if (r != LOOKUP_ASK)
         return r;
     if (!drops_content(a) || meta_may_be_typed(w, n) ||

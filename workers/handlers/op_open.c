@@ -86,7 +86,7 @@ static bool comes_too_late(struct op *op, uint32_t node)
     struct worker *w = op->w;
 
     return !op->waited &&
-           !shm_reopen_is_again(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino,
+           !shm_reopen_is_again(w->shm, op->caller.pid, shm_node_name_id(w->shm, node),
                                 shm_reopen_request(op->rec->unique)) &&
            orphan_is_too_late(w, node);
 }
@@ -110,8 +110,8 @@ static bool asked_for(struct op *op, uint32_t node, uint64_t now)
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, node);
     bool again =
-        shm_reopen_take(w->shm, op->caller.pid, n->ino, shm_reopen_request(op->rec->unique),
-                        n->checked_ns, now, VALIDITY_NEXT_NS);
+        shm_reopen_take(w->shm, op->caller.pid, shm_node_name_id(w->shm, node),
+                        shm_reopen_request(op->rec->unique), n->checked_ns, now, VALIDITY_NEXT_NS);
 
     return validity_take(w, node, SHM_NODE_FRESH, now) ||
            (again && !meta_may_be_typed(w, n) && fetch_has_start(w, n));
@@ -202,10 +202,10 @@ static void fail_stale(struct op *op)
     worker_lock(w);
     node = op_node(op);
     if (node != SHM_NIL && w->variant->isolates && for_write(op))
-        shm_reopen_note_private(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino, request,
+        shm_reopen_note_private(w->shm, op->caller.pid, shm_node_name_id(w->shm, node), request,
                                 clock_mono_ns());
     else if (node != SHM_NIL)
-        shm_reopen_note(w->shm, op->caller.pid, shm_node_at(w->shm, node)->ino, request,
+        shm_reopen_note(w->shm, op->caller.pid, shm_node_name_id(w->shm, node), request,
                         op->rec->started_ns);
     worker_unlock(w);
     op_fail(op, -ESTALE);

@@ -51,7 +51,7 @@ static bool may_write_through(const struct shm_node *n)
 static void want_private(struct op *op, uint32_t node)
 {
     if (op->w->variant->isolates)
-        shm_reopen_note_private(op->w->shm, op->caller.pid, shm_node_at(op->w->shm, node)->ino,
+        shm_reopen_note_private(op->w->shm, op->caller.pid, shm_node_name_id(op->w->shm, node),
                                 shm_reopen_request(op->rec->unique), clock_mono_ns());
 }
 
@@ -65,7 +65,7 @@ int64_t session_begin(struct op *op, uint32_t node, bool truncate)
     if (w->variant->isolates && !may_write_through(n))
         return -ESTALE;
     validity_used(w, node, op->caller.pid);
-    shm_reopen_has_private(w->shm, op->caller.pid, n->ino);
+    shm_reopen_has_private(w->shm, op->caller.pid, shm_node_name_id(w->shm, node));
     idx = shm_session_new(w->shm, node);
     if (idx < 0)
         return idx;
@@ -124,7 +124,7 @@ static bool is_behind(struct op *op, const struct attach *a)
     return op->w->variant->isolates &&
            (has_been_opened(op, a->node) ||
             (op->w->variant->expects && !a->truncate && has_been_published(op, a->node))) &&
-           !shm_reopen_wants_private(shm, op->caller.pid, shm_node_at(shm, a->node)->ino,
+           !shm_reopen_wants_private(shm, op->caller.pid, shm_node_name_id(shm, a->node),
                                      clock_mono_ns(), VALIDITY_NEXT_NS);
 }
 
@@ -159,7 +159,7 @@ static int take_ref(struct op *op, struct attach *a)
     } else {
         shm_session_edit(op->w->shm, session)->refs++;
         op_edit(op)->session = session;
-        shm_reopen_has_private(op->w->shm, op->caller.pid, shm_node_at(op->w->shm, a->node)->ino);
+        shm_reopen_has_private(op->w->shm, op->caller.pid, shm_node_name_id(op->w->shm, a->node));
     }
     return r < 0 ? (int)r : 0;
 }
