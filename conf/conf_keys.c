@@ -523,7 +523,7 @@ const struct conf_key conf_keys[] = {
      .max = PATH_BYTES_MAX, .check = conf_check_path,
      .expected = PATH_TEXT,
      .doc = "directory of the unnamed files that hold larger ones"},
-    {.name = "buffer.sessions", FIELD(buffer.sessions), .type = CONF_UINT, .def = "64",
+    {.name = "buffer.sessions", FIELD(buffer.sessions), .type = CONF_UINT, .def = "256",
      .min = 1, .max = 1024,
      .doc = "maximum number of files open for writing at the same time"},
 

@@ -414,7 +414,7 @@ void status_sessions(struct shm *shm, bool json)
 
     if (json)
         putchar('[');
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(shm); i++) {
         const struct shm_session *s = shm_session_at(shm, i);
 
         if (s->state != SHM_SESSION_LIVE)

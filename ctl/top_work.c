@@ -109,7 +109,7 @@ int top_work(struct shm *shm, unsigned rows, struct buf *out)
         error = put_rename(shm, r, out);
         rows--;
     }
-    for (uint32_t i = 0; error == 0 && rows && i < shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; error == 0 && rows && i < shm_session_used(shm); i++) {
         if (!is_uploading(shm, i))
             continue;
         error = put_upload(shm, i, out);

@@ -37,7 +37,7 @@ static size_t block_data_size(const struct shm_sizes *s)
 const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_META_LOCK] = {"meta_lock", meta_lock_size, meta_lock_init, NULL},
     [SHM_TABLE_NODE] = {"node", shm_node_size, shm_node_init, shm_node_check},
-    [SHM_TABLE_SESSION] = {"session", shm_session_size, shm_session_init, shm_session_check},
+    [SHM_TABLE_SESSION] = {"session", shm_session_size, NULL, shm_session_check},
     [SHM_TABLE_UPLOAD] = {"upload", shm_upload_size, NULL, shm_upload_check},
     [SHM_TABLE_PATCH] = {"patch", shm_patch_size, NULL, shm_patch_check},
     [SHM_TABLE_HANDLE] = {"handle", shm_handle_size, shm_handle_init, shm_handle_check},

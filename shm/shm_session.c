@@ -11,10 +11,11 @@ size_t shm_session_size(const struct shm_sizes *s)
     return sizeof(struct shm_session_table) + (size_t)s->sessions * sizeof(struct shm_session);
 }
 
-void shm_session_init(struct shm *shm)
+uint32_t shm_session_used(const struct shm *shm)
 {
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++)
-        shm->sessions->slot[i].node = SHM_NIL;
+    uint32_t used = shm->sessions->used, all = shm->header->sizes.sessions;
+
+    return used < all ? used : all;
 }
 
 unsigned shm_session_names(const struct shm_session *s, const char *ret[SHM_SESSION_NAMES_MAX])
@@ -130,6 +131,8 @@ int64_t shm_session_new(struct shm *shm, uint32_t node)
         s->content = SHM_CONTENT_SPOOL;
         s->changed_from = UINT64_MAX;
         shm_set(shm, shm->meta, shm->sessions->live, shm->sessions->live + 1);
+        if (i >= shm->sessions->used)
+            shm_set(shm, shm->meta, shm->sessions->used, i + 1);
         shm_node_set_session(shm, node, i);
         return i;
     }
@@ -257,7 +260,10 @@ static int session_check_locked(struct shm *shm, struct err *err)
     uint64_t mem = 0;
     uint32_t live = 0;
 
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
+    if (t->used > shm->header->sizes.sessions)
+        return err_set(err, EUCLEAN, "%u sessions were in use, of %u", t->used,
+                       shm->header->sizes.sessions);
+    for (uint32_t i = 0; i < t->used; i++) {
         int r = check_slot(shm, i, err);
 
         if (r < 0)

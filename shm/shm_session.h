@@ -186,14 +186,17 @@ struct shm_session {
 
 struct shm_session_table {
     uint32_t live;
-    uint32_t unused;
+    uint32_t used;     /* slots from this one on never had a session, and are holes */
     uint64_t mem_used; /* bytes of all memfds */
     struct shm_session slot[];
 };
 
 size_t shm_session_size(const struct shm_sizes *sizes);
-void shm_session_init(struct shm *shm);
 must_use int shm_session_check(struct shm *shm, struct err *err);
+
+/* The number of slots that are, or were, in use: the first ones. Never more than there are, also in
+ * a read-only view. */
+uint32_t shm_session_used(const struct shm *shm);
 
 const struct shm_session *shm_session_at(struct shm *shm, uint32_t idx);
 

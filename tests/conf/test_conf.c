@@ -48,7 +48,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->memory.limit, 0);
     assert_int_equal(c->buffer.memory, 4 * MIB);
     assert_string_equal(c->buffer.dir, "/var/tmp");
-    assert_int_equal(c->buffer.sessions, 64);
+    assert_int_equal(c->buffer.sessions, 256);
     assert_int_equal(c->read.whole_limit, 8 * MIB);
     assert_int_equal(c->read.part_size, 8 * MIB);
     assert_int_equal(c->lookup.speculate, MIB / 8);

@@ -332,6 +332,24 @@ def test_no_slot_for_one_more_file(mount, bucket):
     m.check()
 
 
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("variant", ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"])
+def test_one_program_opens_hundreds(mount, bucket, variant):
+    """As who writes a table to its partitions; in the memory of a small sidecar, as everything is by default."""
+    m = mount(variant=variant, env={"STATEPROXY_MEMORY_LIMIT": "64Mi"})
+    files = [open(m.path / f"part-{i}.bin", "wb", buffering=0) for i in range(250)]
+    try:
+        for step in range(3):
+            for i, f in enumerate(files):
+                f.write(pattern(100_000, i + step))
+    finally:
+        for f in files:
+            f.close()
+    for i in range(250):
+        assert bucket.get(m.key(f"part-{i}.bin")) == b"".join(pattern(100_000, i + step) for step in range(3))
+    m.check()
+
+
 # -- memory is at its limit
 
 

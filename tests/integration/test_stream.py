@@ -515,7 +515,7 @@ def test_a_storm_of_kills(m, proxy, bucket, seed):
 @pytest.mark.limit(120)
 def test_many_streams_in_little_memory(stream, bucket):
     """More files are open than parts fit into memory: the others wait on disk, and all finish."""
-    m = stream(env={"STATEPROXY_MEMORY_LIMIT": "64Mi", "STATEPROXY_BUFFER_SESSIONS": "64"})
+    m = stream(env={"STATEPROXY_MEMORY_LIMIT": "64Mi"})
     files = [open(m.path / f"f{i}.bin", "wb", buffering=0) for i in range(40)]
     for step in range(3):
         for i, f in enumerate(files):

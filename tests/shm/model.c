@@ -343,6 +343,7 @@ void model_compare(const struct model *m, struct shm *shm)
     for (uint32_t i = 0; i < MODEL_HANDLES; i++)
         assert_int_equal(shm_handle_at(shm, i)->kind != SHM_HANDLE_FREE, m->handle[i].live);
     for (uint32_t i = 0; i < MODEL_SESSIONS; i++)
-        assert_int_equal(shm_session_at(shm, i)->node, m->session_node[i]);
+        assert_int_equal(i < shm_session_used(shm) ? shm_session_at(shm, i)->node : SHM_NIL,
+                         m->session_node[i]);
     assert_int_equal(shm->notify->tail - shm->notify->head, m->notifications);
 }

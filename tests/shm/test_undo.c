@@ -131,7 +131,7 @@ static void test_others(void **state)
     begin(shm);
     session = shm_session_new(shm, f.replaced);
     assert_true(session >= 0);
-    assert_in_range(end(shm, "session_new"), 1, 2304);
+    assert_in_range(end(shm, "session_new"), 1, 2400);
     begin(shm);
     session = shm_session_new(shm, f.replaced);
     assert_true(session >= 0);

@@ -23,7 +23,7 @@ static uint32_t next_session(struct op *op, uint32_t at, uint32_t dir, const cha
 {
     struct shm *shm = op->w->shm;
 
-    for (; op->caller.self.tgid && at < shm->header->sizes.sessions; at++) {
+    for (; op->caller.self.tgid && at < shm_session_used(shm); at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state == SHM_SESSION_LIVE &&
@@ -50,7 +50,7 @@ static uint32_t next_of_others(struct op *op, uint32_t at, uint32_t dir, const c
 {
     struct shm *shm = op->w->shm;
 
-    for (; at < shm->header->sizes.sessions; at++) {
+    for (; at < shm_session_used(shm); at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         /* (A file that others have created, and that nobody else has seen, is not the removed
@@ -87,7 +87,7 @@ void cas_sessions_copied(struct worker *w, uint32_t node, const char from[SHM_ET
     const struct shm_node *n = shm_node_at(shm, node);
     unsigned moved = 0;
 
-    for (uint32_t at = 0; at < shm->header->sizes.sessions && moved < SHM_BASELINE_MOVES; at++) {
+    for (uint32_t at = 0; at < shm_session_used(shm) && moved < SHM_BASELINE_MOVES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state != SHM_SESSION_LIVE || strcmp(s->expect.etag, from) != 0 ||
@@ -266,7 +266,7 @@ static void share_by_name(struct worker *w, uint32_t node, const char *from, sha
     named = shm_node_named(shm, node);
     if (named != SHM_NIL)
         share(w, named, n, from);
-    for (uint32_t at = 0; at < shm->header->sizes.sessions && shared < CAS_SHARES; at++) {
+    for (uint32_t at = 0; at < shm_session_used(shm) && shared < CAS_SHARES; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (s->state == SHM_SESSION_LIVE &&

@@ -286,7 +286,7 @@ static uint32_t next_local(struct answer *a, uint32_t i, char name[SHM_NAME_MAX 
 {
     struct shm *shm = a->op->w->shm;
 
-    for (; i < shm->header->sizes.sessions; i++) {
+    for (; i < shm_session_used(shm); i++) {
         const struct shm_session *s = shm_session_at(shm, i);
         const struct shm_node *n;
 

@@ -79,7 +79,7 @@ static bool has_other_session(struct op *op, const struct closing *c)
     bool found = false;
 
     worker_lock(op->w);
-    for (uint32_t at = 0; at < shm->header->sizes.sessions && !found; at++) {
+    for (uint32_t at = 0; at < shm_session_used(shm) && !found; at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (at == c->session || s->state != SHM_SESSION_LIVE ||

@@ -146,7 +146,7 @@ static bool target_was_empty(const struct op *op)
  * none. */
 static uint32_t dirty_below(struct worker *w, uint32_t dir)
 {
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         if (s->state == SHM_SESSION_LIVE && shm_session_dirty(s) &&

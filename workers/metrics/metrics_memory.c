@@ -21,7 +21,7 @@ static void put_shared(struct exposition *x, struct worker *w)
 {
     uint64_t spool = 0, files = 0;
 
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(w->shm); i++) {
         spool += allocated(w->env->spool[i].mem_fd);
         files += allocated(w->env->spool[i].file_fd);
     }

@@ -82,7 +82,7 @@ static struct session_figures look_at_sessions(struct shm *shm)
 {
     struct session_figures f = {0};
 
-    for (uint32_t i = 0; i < shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(shm); i++) {
         const struct shm_session *s = shm_session_at(shm, i);
 
         if (__atomic_load_n(&s->state, __ATOMIC_RELAXED) != SHM_SESSION_LIVE)

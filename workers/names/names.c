@@ -44,7 +44,7 @@ static bool will_be_there(const struct worker *w, const struct shm_session *s)
 
 bool names_local_below(struct worker *w, uint32_t dir)
 {
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         if (s->state == SHM_SESSION_LIVE && will_be_there(w, s) &&

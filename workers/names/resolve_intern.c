@@ -73,7 +73,7 @@ void resolve_note(struct worker *w, uint32_t node, struct resolve_known *ret)
  * it. */
 static bool holds_sessions(struct worker *w, uint32_t dir)
 {
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
         uint32_t at = s->state == SHM_SESSION_LIVE ? s->node : SHM_NIL;
 

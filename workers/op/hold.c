@@ -30,7 +30,7 @@ uint32_t hold_next_publishing(struct worker *w, uint32_t at, uint32_t node)
 {
     struct shm *shm = w->shm;
     const struct shm_node *n = shm_node_at(shm, node);
-    uint32_t end = shm->sessions->live ? shm->header->sizes.sessions : 0;
+    uint32_t end = shm->sessions->live ? shm_session_used(shm) : 0;
 
     if (n->session != SHM_NIL)
         return n->session >= at && hold_is_publishing(w, n->session) ? n->session : SHM_NIL;

@@ -63,7 +63,7 @@ static uint32_t end_jobs(struct worker *w)
 {
     uint32_t waiters = 0;
 
-    for (uint32_t i = 0; i < w->shm->header->sizes.sessions; i++)
+    for (uint32_t i = 0; i < shm_session_used(w->shm); i++)
         waiters |= end_jobs_of(w, i);
     return waiters;
 }

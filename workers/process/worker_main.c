@@ -50,7 +50,7 @@ static bool publishes(struct worker *w)
     bool any = false;
 
     worker_lock(w);
-    for (uint32_t i = 0; !any && i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; !any && i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         any = s->state == SHM_SESSION_LIVE && s->publish.owner == w->slot &&

@@ -89,7 +89,7 @@ uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size
 {
     struct shm *shm = w->shm;
 
-    for (uint32_t at = 0; at < shm->header->sizes.sessions; at++) {
+    for (uint32_t at = 0; at < shm_session_used(shm); at++) {
         const struct shm_session *s = shm_session_at(shm, at);
 
         if (is_waited_for(shm, s) && shm_node_is_named(shm, s->node, dir, name, len))

@@ -44,7 +44,7 @@ uint32_t copy_source_wanted(struct worker *w, const char *key, bool below, uint3
 {
     uint32_t live = w->shm->sessions->live;
 
-    for (uint32_t i = 0; live && i < w->shm->header->sizes.sessions; i++) {
+    for (uint32_t i = 0; live && i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
 
         if (s->state == SHM_SESSION_FREE)

@@ -137,7 +137,7 @@ void session_orphan_left(struct worker *w, uint32_t dir, const char *name, size_
 
     if (w->variant->isolates || dir == SHM_NIL)
         return;
-    for (uint32_t at = 0; at < shm->header->sizes.sessions && left < LEFT_MAX; at++) {
+    for (uint32_t at = 0; at < shm_session_used(shm) && left < LEFT_MAX; at++) {
         if (!has_left(shm, shm_session_at(shm, at), dir, name, len))
             continue;
         session_orphan(w, at);
