@@ -15,8 +15,6 @@
 #include "conf/conf_suggest.h"
 
 #define OWN_PREFIX "STATEPROXY_"
-#define NAME_SHOWN 80
-
 const char *conf_env_get(char *const *env, const char *name)
 {
     size_t n = strlen(name);
@@ -27,6 +25,61 @@ const char *conf_env_get(char *const *env, const char *name)
     }
     return NULL;
 }
+
+/* ---- names of other programs' ---- */
+
+/* Length of "STATE_" in STATE_BUCKET; 0 for a name whose neighbours mean something: AWS_... */
+static size_t family_len(const char *name)
+{
+    const char *end = strchr(name, '_');
+
+    return end && strncmp(name, "AWS_", 4) != 0 ? (size_t)(end - name) + 1 : 0;
+}
+
+/* What may be meant by `name`, NULL if it is one of ours, or like none. */
+static const char *meant_by(const char *name)
+{
+    size_t family = family_len(name);
+    struct conf_suggest near;
+    const char *ret = NULL;
+
+    conf_suggest_init(&near, name + family);
+    for (size_t i = 0; family && i < conf_n_keys; i++) {
+        for (unsigned n = 0; n < CONF_N_ENV && conf_keys[i].env[n]; n++) {
+            const char *known = conf_keys[i].env[n];
+
+            if (strcmp(known, name) == 0)
+                return NULL;
+            if (strncmp(known, name, family) != 0)
+                continue;
+            conf_suggest_offer(&near, known + family);
+            if (strcmp(near.best, known + family) == 0)
+                ret = known;
+        }
+    }
+    return ret;
+}
+
+bool conf_env_next_doubt(char *const **env, struct conf_env_doubt *ret)
+{
+    for (; **env; ++*env) {
+        const char *value = strchr(**env, '=');
+        size_t n = value ? (size_t)(value - **env) : 0;
+
+        if (n == 0 || n >= sizeof(ret->name))
+            continue;
+        memcpy(ret->name, **env, n);
+        ret->name[n] = '\0';
+        ret->meant = meant_by(ret->name);
+        if (ret->meant) {
+            ++*env;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- our own names ---- */
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -72,12 +125,12 @@ static int check_own_name(const char *name, struct err *err)
         conf_suggest_offer(&near, own);
     }
     if (*near.best)
-        return err_set(err, EINVAL, "environment %.*s: unknown name, did you mean %s?", NAME_SHOWN,
-                       name, near.best);
+        return err_set(err, EINVAL, "environment %.*s: unknown name, did you mean %s?",
+                       CONF_ENV_SHOWN, name, near.best);
     return err_set(err, EINVAL,
                    "environment %.*s: unknown name, expected one that --help "
                    "lists",
-                   NAME_SHOWN, name);
+                   CONF_ENV_SHOWN, name);
 }
 
 static int check_names(char *const *env, struct err *err)
@@ -127,6 +180,8 @@ int conf_env_apply(struct conf *conf, char *const *env, struct err *err)
         r = apply_key(conf, &conf_keys[i], env, err);
     return r;
 }
+
+/* ---- secrets ---- */
 
 /* "NAME=value" of this name. */
 static bool is_named(const char *entry, const char *name)

@@ -16,6 +16,7 @@
 #include "base/manual.h"
 #include "conf/conf.h"
 #include "conf/conf_control.h"
+#include "conf/conf_env.h"
 #include "conf/conf_keys.h"
 #include "daemon/check_s3.h"
 #include "daemon/child_ask.h"
@@ -388,6 +389,16 @@ static int supervise(struct supervisor *sup, uint32_t n_workers)
     make_title(title, sizeof(title), n_workers);
     make_info(info, sizeof(info));
     return supervisor_run(sup, &run);
+}
+
+static void warn_of_names(void)
+{
+    struct conf_env_doubt doubt;
+    char *const *at = environ;
+
+    while (conf_env_next_doubt(&at, &doubt))
+        log_warn("environment %s is no name of stateproxy: if %s is meant, correct it", doubt.name,
+                 doubt.meant);
 }
 
 static void warn_insecure(const struct conf *conf)
@@ -851,6 +862,7 @@ int main(int argc, char **argv)
         return taken_main(action == ACTION_CHECK);
     if (action == ACTION_RUN && go_on_with_left(&code))
         return code;
+    warn_of_names();
     if (conf_load(config_file, environ, &conf, &err) < 0)
         return daemon_fail(err.code == ENOMEM                    ? EXIT_CODE_SYSTEM
                            : err.code == ENODATA && !config_file ? EXIT_CODE_MISSING

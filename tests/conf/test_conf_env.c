@@ -181,6 +181,42 @@ static void test_unknown_names(void **state)
     conf_free(load_good(NULL, "STATE_BUKET=x"));
 }
 
+/* Of `env`, "name=meant" for each doubt. */
+static void expect_doubts(char *const *env, const char *const *doubts)
+{
+    struct conf_env_doubt d;
+    char text[CONF_ENV_SHOWN * 2];
+
+    for (; conf_env_next_doubt(&env, &d); doubts++) {
+        snprintf(text, sizeof(text), "%s=%s", d.name, d.meant);
+        assert_non_null(*doubts);
+        assert_string_equal(text, *doubts);
+    }
+    assert_null(*doubts);
+}
+
+static void test_doubts(void **state)
+{
+    static char *const env[] = {"STATE_BUKET=x",  "STATE_BUCKET=y",       "STATE_PREFIXES=a",
+                                "STATE_PATH=x",   "ASYA_CONECTOR=x",      "AWS_REGOIN=x",
+                                "STATE_=x",       "STATEPROXY_BUKET=x",   "STATE_PRESIGN_TLL=1",
+                                "STATE_PREFX",    "NO_PREFIX=STATE_BUKE", "=STATE_BUKET=x",
+                                "state_bucket=x", "STATE_VARIAN=x",       NULL};
+    static char long_name[200] = "STATE_", *const cut[] = {long_name, NULL};
+    static char *const none[] = {NULL};
+    static const char *const doubts[] = {
+        "STATE_BUKET=STATE_BUCKET",     "STATE_PREFIXES=STATE_PREFIX",
+        "ASYA_CONECTOR=ASYA_CONNECTOR", "STATE_PRESIGN_TLL=STATE_PRESIGN_TTL",
+        "STATE_VARIAN=STATE_VARIANT",   NULL};
+
+    (void)state;
+    memset(long_name + strlen("STATE_"), 'B', 100);
+    strcat(long_name, "=x");
+    expect_doubts(env, doubts);
+    expect_doubts(cut, doubts + 5);
+    expect_doubts(none, doubts + 5);
+}
+
 /* A service called stateproxy or stateproxy-metrics in the namespace. */
 static void test_service_links(void **state)
 {
@@ -281,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_loose_booleans),
         cmocka_unit_test(test_empty_values),
         cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_service_links),
         cmocka_unit_test(test_bad_secrets),
         cmocka_unit_test(test_wipe),

@@ -120,6 +120,15 @@ def test_a_mistake_in_the_environment(config, name, value, words):
         assert word in said
 
 
+def test_a_name_of_other_programs_that_is_nearly_one_of_ours(config):
+    """It may be another's, so it is no mistake; but where the bucket is missing, this is why."""
+    done = check(config(GOOD), STATE_PREFX="mine", STATE_PATH="x")
+    assert done.code == 0 and "STATE_PREFX" in done.err and "STATE_PREFIX" in done.err, repr(done)
+    assert "STATE_PATH" not in done.err
+    done = daemon("--check", STATE_BUKET="models", STATE_MOUNT="/mnt/x")
+    assert done.code == EX_CONFIG and "STATE_BUCKET is meant" in done.err, repr(done)
+
+
 @pytest.mark.parametrize("gone, name", [("bucket: models\n", "bucket"),
                                         ("mount:\n  path: /mnt/models\n", "mount.path")])
 def test_what_is_required_is_named(config, gone, name):
