@@ -102,6 +102,13 @@ static int create_memfd(struct shm *shm, struct err *err)
     return map_segment(shm, PROT_READ | PROT_WRITE, err);
 }
 
+/* The blocks may be huge pages, where the kernel has them for shared memory that asks
+ * (/sys/kernel/mm/transparent_hugepage/shmem_enabled). Not the tables, which have holes. */
+static void prefer_huge_blocks(struct shm *shm)
+{
+    (void)madvise(shm->block_data, shm->header->table_len[SHM_TABLE_BLOCK_DATA], MADV_HUGEPAGE);
+}
+
 static void init_tables(struct shm *shm, const struct shm_header *h)
 {
     *shm->header = *h;
@@ -111,6 +118,7 @@ static void init_tables(struct shm *shm, const struct shm_header *h)
         if (shm_layout[i].init)
             shm_layout[i].init(shm);
     }
+    prefer_huge_blocks(shm);
     shm_cred_protect(shm);
 }
 
@@ -210,6 +218,7 @@ static int view_finish(struct shm *shm, int r, struct shm **ret_shm)
         return r;
     }
     view_tables(shm);
+    prefer_huge_blocks(shm);
     shm_cred_protect(shm);
     *ret_shm = shm;
     return 0;

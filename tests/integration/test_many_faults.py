@@ -24,11 +24,14 @@ class Program(threading.Thread):
     """Works on files of its own. `content`: name -> what they may be: one thing, or after a failure two (also where
     they are alike: which version is there has to be looked at)."""
 
+    kinds = ("write", "write", "append", "read", "read", "delete", "rename", "list")
+    files = FILES
+
     def __init__(self, path, number, seed, ops):
         super().__init__(name=f"program {number}", daemon=True)
         self.dir = path / f"d{number}"
         self.random = random.Random(seed * 1000 + number)
-        self.names = [f"f{i}.bin" for i in range(FILES)]
+        self.names = [f"f{i}.bin" for i in range(self.files)]
         self.content = {n: [None] for n in self.names}
         self.ops, self.told, self.trouble = ops, [], None
         self.history = []               # what was done to which name, and how it ended
@@ -47,7 +50,7 @@ class Program(threading.Thread):
             self.look(name)
             self.note("look", name)
             return
-        kind = self.random.choice(("write", "write", "append", "read", "read", "delete", "rename", "list"))
+        kind = self.random.choice(self.kinds)
         try:
             getattr(self, kind)(name, old[0])
         except OSError as e:
@@ -126,6 +129,14 @@ class Program(threading.Thread):
             assert name not in there or any(c is not None for c in may_be), f"{name} is listed"
             assert name in there or None in may_be, f"{name} is not listed"
 
+    def holds(self, bucket, m):
+        """At the end, without faults: each file is what it may be, on S3 and through the mount."""
+        prefix = m.key(self.dir.name) + "/"
+        there = {k[len(prefix):]: bucket.get(k) for k in bucket.list(prefix) if k != prefix}
+        for name, may_be in self.content.items():
+            assert there.get(name) in may_be, f"{self.dir.name}/{name} on S3, after {self.history[-40:]}"
+            assert self.get(name) == there.get(name), f"{self.dir.name}/{name} through the mount"
+
 
 def told_lines(m):
     return [x for x in m.log().splitlines()
@@ -161,9 +172,5 @@ def test_one_request_in_twenty_fails(mount, proxy, bucket, seed, variant, attemp
     print(f"{OPS} operations, {len(told)} failures told in {len(lines)} lines, "
           f"{m.status()['counters']['s3_retries']} retries")
     for p in programs:
-        prefix = m.key(p.dir.name) + "/"
-        there = {k[len(prefix):]: bucket.get(k) for k in bucket.list(prefix) if k != prefix}
-        for name, may_be in p.content.items():
-            assert there.get(name) in may_be, f"{p.dir.name}/{name} on S3"
-            assert p.get(name) == there.get(name), f"{p.dir.name}/{name} through the mount"
+        p.holds(bucket, m)
     m.check()
