@@ -147,6 +147,14 @@ struct shm_patch_piece shm_patch_needs(struct shm *shm, uint32_t session, uint64
     return piece;
 }
 
+bool shm_patch_is_short(struct shm *shm, uint32_t session)
+{
+    const struct shm_session *s = shm_session_at(shm, session);
+
+    return s->content == SHM_CONTENT_PATCH ? shm_patch_needs(shm, session, 0, UINT64_MAX).len != 0
+                                           : !shm_session_is_loaded(s);
+}
+
 void shm_patch_loaded(struct shm *shm, uint32_t session, struct shm_patch_piece piece)
 {
     struct shm_patch *p = patch_at(shm, session);

@@ -43,6 +43,9 @@ bool shm_patch_holds(struct shm *shm, uint32_t session, uint64_t from, uint64_t 
 struct shm_patch_piece shm_patch_lacks(struct shm *shm, uint32_t session, uint64_t from,
                                        uint64_t to);
 
+/* True if the spool has not all bytes of the session's file, whatever its content is. */
+bool shm_patch_is_short(struct shm *shm, uint32_t session);
+
 /* What has to be loaded next before [from, to) is changed, or may be sent: whole units. If `to` is
  * beyond the base, that includes the unit in which it ends. Where units before it are held, more
  * units are loaded at once, as many as these, up to SHM_PATCH_AHEAD: a file that is changed from

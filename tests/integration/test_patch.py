@@ -397,6 +397,27 @@ def test_unlinked_while_it_is_open(m, bucket):
     m.check()
 
 
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+@pytest.mark.parametrize("units", [3, 1])
+def test_all_of_it_is_there_when_another_takes_its_name(m, bucket, how, units):
+    """Nothing is left to be loaded, so nobody waits for that; or something is."""
+    f = File(m, bucket, 3 * PART)
+    for unit in range(units):
+        f.change(unit * PART + 5, b"x")
+    f.sync()
+    if how == "unlink":
+        os.unlink(m.path / "f.bin")
+    else:
+        (m.path / "tmp").write_bytes(b"old")
+        os.rename(m.path / "tmp", m.path / "f.bin")
+    subprocess.run(["sh", "-c", "echo new > f.bin; echo more >> f.bin"], cwd=m.path, check=True, timeout=30 * SLOW)
+    assert bucket.get(m.key("f.bin")) == b"new\nmore\n"
+    f.read(0, len(f.data))
+    f.close()
+    assert bucket.get(m.key("f.bin")) == b"new\nmore\n"
+    m.check()
+
+
 def test_a_very_large_file_unlinked_while_it_is_open(m, bucket):
     """What was not loaded is gone, and says so."""
     f = File(m, bucket, KEPT[1])

@@ -110,6 +110,24 @@ def test_a_team_as_in_a_local_directory(mount, bucket, reference, seed, variant)
     assert_nothing_left(m, bucket)
 
 
+PARTS = {**SMALL_BUFFER, "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
+         "STATEPROXY_UPLOAD_COPY_LIMIT": "5Mi", "STATEPROXY_MEMORY_LIMIT": "64Mi"}
+
+
+@pytest.mark.parametrize("variant", [LWW, CAS], ids=["lww", "cas"])
+def test_of_files_in_parts(mount, bucket, proxy, reference, seed, variant):
+    """Files of up to four parts, in the memory of a small sidecar."""
+    m = mount(via=proxy, env=PARTS, variant=variant)
+    program = (["random_ops.py"] if variant == LWW else ["random_team.py", "--isolated"]) + ["--max-size", 21 << 20]
+    with Run(m, bucket, reference, seed + 6, OPS // 6, program=program) as run:
+        run.finish()
+    counts = proxy.counts()
+    print({n: counts[n] for n in sorted(counts) if "Part" in n or "Multipart" in n})
+    assert counts["CompleteMultipartUpload"] > OPS // 1500
+    assert not m.errors()
+    assert_nothing_left(m, bucket)
+
+
 def test_three_programs_in_trees_of_their_own(mount, bucket, reference, seed):
     m = mount()
     with Run(m, bucket, reference, seed + 1, OPS // 6, "w1") as a, \

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shm/shm_patch.h"
 #include "workers/cas/cas_nodes.h"
 #include "workers/read/fetch.h"
 #include "workers/write/orphan.h"
@@ -78,10 +79,12 @@ void cas_keep_readers(struct worker *w, uint32_t named)
 }
 
 /* Under shm->meta. */
-static bool is_waited_for(struct shm *shm, const struct shm_session *s)
+static bool is_waited_for(struct shm *shm, uint32_t session)
 {
+    const struct shm_session *s = shm_session_at(shm, session);
+
     return s->state == SHM_SESSION_LIVE && (s->flags & SHM_SESSION_ORPHAN) &&
-           !shm_session_is_loaded(s) && shm_node_at(shm, s->node)->opens &&
+           shm_node_at(shm, s->node)->opens && shm_patch_is_short(shm, session) &&
            !(s->load.attempts && s->load.error);
 }
 
@@ -90,9 +93,8 @@ uint32_t cas_readers_wait(struct worker *w, uint32_t dir, const char *name, size
     struct shm *shm = w->shm;
 
     for (uint32_t at = 0; at < shm_session_used(shm); at++) {
-        const struct shm_session *s = shm_session_at(shm, at);
-
-        if (is_waited_for(shm, s) && shm_node_is_named(shm, s->node, dir, name, len))
+        if (is_waited_for(shm, at) &&
+            shm_node_is_named(shm, shm_session_at(shm, at)->node, dir, name, len))
             return at;
     }
     return SHM_NIL;
