@@ -3,6 +3,7 @@ rules of compare-and-set. The proxy is such a server: it looks at the condition 
 
 All tests of test_rename_cas.py run here once more, on such a server."""
 
+import errno
 import os
 
 import pytest
@@ -213,32 +214,53 @@ def test_noreplace_by_killed_workers(cas, proxy, bucket, process, op, when):    
     assert m.status()["tables"]["sessions"] == 0
 
 
+@pytest.mark.parametrize("fault", ["the worker dies", "the answer is lost"])
 @pytest.mark.parametrize("variant", [CAS, "s3-buffered-lww"])
-def test_attributes_by_a_killed_worker_and_another_etag(cas, mount, proxy, bucket, process, variant):     # noqa: F811
+def test_attributes_in_vain_and_another_etag(cas, mount, proxy, bucket, process, variant, fault):     # noqa: F811
     """On AWS the copy of a file in parts has another ETag: the time of the change shows whose it is. Who has the file
-    open reads on, and who has read it may write it."""
+    open reads on, and who has read it may write it. Nothing is copied twice."""
     env = {**LATE, "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi", "STATEPROXY_UPLOAD_PART_SIZE": "5Mi"}
     m, a, data = cas(env=env) if variant == CAS else mount(via=proxy, env=env), process(), b"0123456\n" * (6 << 17)
     (m.path / "f.bin").write_bytes(data)
     a.get(m.path / "f.bin")
-    a("open", "f", m.path / "f.bin", "r")
+    fd = os.open(m.path / "f.bin", os.O_RDONLY)
     proxy.hold("copied", op=COPY, when="after", nth=1)
-    t, result = in_background(a, "chmod", m.path / "f.bin", 0o600)
+    t, result = in_background(os.fchmod, fd, 0o600)
     proxy.wait_held("copied")
-    proxy.hold("asked", op="HeadObject", key="p/f.bin", nth=1)
-    m.kill_workers()
-    proxy.wait_held("asked")
+    if fault == "the worker dies":
+        proxy.hold("asked", op="HeadObject", key="p/f.bin", nth=1)
+        m.kill_workers()
+        proxy.wait_held("asked")
     meta = bucket.head("p/f.bin")
     bucket.put("p/f.bin", data, Metadata=meta["Metadata"], ContentType=meta["ContentType"])
     assert bucket.head("p/f.bin")["ETag"] != meta["ETag"]
-    proxy.release("copied")
-    proxy.release("asked")
+    proxy.release("copied", "drop")
+    if fault == "the worker dies":
+        proxy.release("asked")
     t.join(30)
     assert result == ["ok"]
+    assert [x.status for x in proxy.log(op=COPY)].count(200) == 1
     assert bucket.head("p/f.bin")["Metadata"]["mode"] == str(0o100600)
-    assert a("read", "f") == data.decode()
+    with open(fd, "rb") as f:
+        assert f.read() == data
     a.put(m.path / "f.bin", "new")
     assert bucket.get("p/f.bin") == b"new"
+    m.check()
+
+
+def test_attributes_that_another_version_overtakes(mount, proxy, bucket):
+    """The copy's answer is lost, and somebody else has written the file since: that is no success."""
+    m = mount(via=proxy, env=LATE)
+    bucket.put("p/f.txt", b"1234")
+    with open(m.path / "f.txt", "rb") as f:
+        proxy.hold("copied", op=COPY, when="after", nth=1)
+        t, result = in_background(os.fchmod, f.fileno(), 0o600)
+        proxy.wait_held("copied")
+        bucket.put("p/f.txt", b"4321")
+        proxy.release("copied", "drop")
+        t.join(30)
+    assert result == [errno.ESTALE]
+    assert bucket.get("p/f.txt") == b"4321" and "mode" not in bucket.head("p/f.txt")["Metadata"]
     m.check()
 
 

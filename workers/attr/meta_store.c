@@ -8,7 +8,9 @@
  *   a directory   PutObject of its marker, which is empty; HEAD before it, unless it is known that
  *                 the marker has no other metadata. (A marker with content is copied, as a file.)
  *
- * A replayed op, after a crash in between, does the same once more. */
+ * A replayed op, after a crash in between, asks with HEAD what is there. So does one whose copy is
+ * refused: an earlier copy of this op, whose answer was lost, may have made another version. The
+ * time of the change tells whose it is (is_copied). */
 #include "workers/attr/meta_store.h"
 
 #include <errno.h>
@@ -26,7 +28,7 @@
 #include "workers/op/key.h"
 #include "workers/op/validity.h"
 
-#define AGAIN_MAX 4 /* copies of a version that was replaced by an append meanwhile */
+#define AGAIN_MAX 4 /* copies of a version that was replaced meanwhile */
 
 struct store {
     struct op *op;
@@ -35,6 +37,7 @@ struct store {
     struct shm_node node; /* the node with the change applied */
     uint64_t asked_ns;    /* just before the first request to S3 */
     unsigned again;
+    bool copied; /* HEAD has shown that a copy of this op has acted */
     struct meta_out out;
     char type[S3_TYPE_MAX]; /* "" = S3's default */
     char xattr[XATTR_CODED_MAX];
@@ -81,8 +84,7 @@ int64_t meta_change_time(const struct op *op)
     return begun ? begun : (int64_t)clock_wall_ns();
 }
 
-/* The node has grown meanwhile (an append was published through another one): the copy was not made
- * of its version, and may have been replaced by it. */
+/* HEAD tells what is there now. */
 static void store_again(struct store *st)
 {
     if (++st->again < AGAIN_MAX)
@@ -129,6 +131,8 @@ static void stored(struct store *st, int error, const char *etag)
     if (error || is_same)
         meta_store_end(st, error);
     else
+        /* The node has grown meanwhile (an append was published through another one): the copy was
+         * not made of its version, and may have been replaced by it. */
         store_again(st);
 }
 
@@ -137,7 +141,10 @@ static void on_stored(void *arg, const struct s3_result *res)
     struct store *st = arg;
 
     st->op->s3 = NULL;
-    stored(st, res->error, res->obj.etag);
+    if (res->error == -ESTALE) /* perhaps by what an earlier one has made */
+        store_again(st);
+    else
+        stored(st, res->error, res->obj.etag);
 }
 
 /* ---- writing ---- */
@@ -223,7 +230,7 @@ static void note_sent(struct op *op)
     worker_unlock(op->w);
 }
 
-/* A predecessor has stored it, or somebody else: the node may not know yet. */
+/* A copy of this op has stored it, or somebody else: the node may not know yet. */
 static void found_stored(struct store *st, const struct s3_object *obj)
 {
     shm_etag_copy(st->node.etag, obj->etag);
@@ -242,7 +249,7 @@ static void write_anew(struct store *st, const struct s3_object *obj)
 {
     int r = compose(st, obj);
 
-    if (r == 0 && obj) {
+    if ((r == 0 && obj) || (r == 1 && st->copied)) {
         found_stored(st, obj);
         return;
     }
@@ -256,8 +263,9 @@ static void write_anew(struct store *st, const struct s3_object *obj)
 
 /* ---- asking ---- */
 
-/* Under shm->meta. The object is what a predecessor's copy has made of the node's version: it has
- * the time of this change. (Of an object that was uploaded in parts the copy has another ETag.) */
+/* Under shm->meta. The object is what a copy of this op has made of the node's version, perhaps one
+ * of a predecessor: it has the time of this change. (The copy may have another ETag: on AWS, if the
+ * object was uploaded in parts, or is encrypted with KMS.) */
 static bool is_copied(const struct store *st, const struct s3_object *obj)
 {
     const struct shm_node *n = shm_node_at(st->op->w->shm, st->op->rec->node);
@@ -277,7 +285,8 @@ static void meta_store_on_head(void *arg, const struct s3_result *res)
     st->op->s3 = NULL;
     if (r == 0 || r == -ENOENT) {
         worker_lock(w);
-        if (obj && is_copied(st, obj))
+        st->copied = obj && is_copied(st, obj);
+        if (st->copied)
             take_etag(w, st->op->rec->node, shm_node_edit(w->shm, st->op->rec->node), obj->etag);
         r = meta_learn(w, st->op->rec->node, obj);
         worker_unlock(w);
@@ -310,6 +319,8 @@ static void meta_store_begin(struct store *st)
     st->node = *shm_node_at(w->shm, op->rec->node);
     r = key_of_node(w, op->rec->node, st->key);
     worker_unlock(w);
+    st->type[0] = '\0'; /* of an attempt before */
+    st->copied = false;
     st->asked_ns = clock_mono_ns();
     if (r == 0 && is_known(st) && !op->rec->progress.meta.sent) {
         write_anew(st, NULL);

@@ -202,11 +202,23 @@ static void create(struct publish *p)
 
 /* ---- metadata that were set after the upload was opened ---- */
 
-static void on_meta_stored(void *arg, const struct s3_result *res)
+/* Its own copy, or a predecessor's, has made the object: it has the time of the change, whatever
+ * ETag the server gives the copy. */
+static bool has_meta_of_now(const struct publish *p, const struct s3_result *res)
 {
-    struct publish *p = arg;
+    return !res->error && p->node.ctime_ns != SHM_TIME_UNSET &&
+           meta_is_of_change(&res->obj, p->size, p->node.ctime_ns);
+}
 
-    if (res->error && !stream_is(shm_session_at(p->w->shm, p->session))) {
+static void meta_stored(struct publish *p, const char *etag)
+{
+    p->prepared = true;
+    publish_ours(p, *etag ? etag : p->parts_etag);
+}
+
+static void meta_not_stored(struct publish *p, const struct s3_result *res)
+{
+    if (!stream_is(shm_session_at(p->w->shm, p->session))) {
         log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the content is "
                  "published, but close fails, since the file has not the attributes that were set",
                  p->key, strerror(-res->error), res->text);
@@ -214,12 +226,34 @@ static void on_meta_stored(void *arg, const struct s3_result *res)
         publish_finish(p, res, res->error);
         return;
     }
-    if (res->error)
-        log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
-                 "published with those that it had when its upload began",
-                 p->key, strerror(-res->error), res->text);
-    p->prepared = !res->error;
-    publish_ours(p, res->error || !*res->obj.etag ? p->parts_etag : res->obj.etag);
+    log_warn("attributes not stored key=\"%s\" error=\"%s\" detail=\"%s\": the file is "
+             "published with those that it had when its upload began",
+             p->key, strerror(-res->error), res->text);
+    p->prepared = false;
+    publish_ours(p, p->parts_etag);
+}
+
+static void on_meta_looked(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    struct s3_result refused = {.error = -ESTALE, .text = "another version is there"};
+
+    if (has_meta_of_now(p, res))
+        meta_stored(p, res->obj.etag);
+    else
+        meta_not_stored(p, &refused);
+}
+
+/* A refusal: perhaps by what an attempt before has made, whose answer was lost. */
+static void on_meta_stored(void *arg, const struct s3_result *res)
+{
+    struct publish *p = arg;
+    bool looks = res->error == -ESTALE;
+
+    if (!res->error)
+        meta_stored(p, res->obj.etag);
+    else if (!looks || s3_head(p->w->s3, p->key, on_meta_looked, p, NULL) < 0)
+        meta_not_stored(p, res);
 }
 
 void publish_store_meta(struct publish *p, const char *etag)
@@ -348,8 +382,7 @@ static void cas_on_proof(struct publish *p, const struct s3_result *res)
 /* A predecessor's Complete, and its copy with the metadata of now, which has another ETag. */
 static bool is_copied_since(const struct publish *p, const struct s3_result *res)
 {
-    return !res->error && p->stale_meta && p->node.ctime_ns != SHM_TIME_UNSET &&
-           meta_is_of_change(&res->obj, p->size, p->node.ctime_ns);
+    return p->stale_meta && has_meta_of_now(p, res);
 }
 
 static void on_proof(struct upload_proof *proof, enum upload_found found,
