@@ -1,7 +1,10 @@
 """Workers are killed at any instant, and no application notices."""
 
+import concurrent.futures
+import ctypes
 import hashlib
 import json
+import mmap
 import os
 import sys
 
@@ -13,6 +16,11 @@ from harness.pattern import pattern
 from harness.tree import assert_same_files, assert_tree_equal, make_tree
 from harness.work import (assert_writers_files, kill_all, start_copier, start_writer,
                           still_running)
+
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 FILEOP = [sys.executable, "-B", PROGRAMS / "fileop.py"]
 
@@ -133,6 +141,29 @@ def test_the_same_put_may_lose_its_worker_again_and_again(m, proxy, bucket):
     proxy.release("h")
     succeeded(writer)
     assert bucket.get(m.key("f.bin")) == pattern(300_000, 1)
+    m.check()
+
+
+def test_a_release_is_not_given_up_as_others_are(mount, proxy, bucket):
+    """Nobody repeats it: what it publishes is published, and what it frees is free, though two workers crashed."""
+    m = mount(via=proxy, workers=1)
+    with open(m.path / "f.bin", "w+b") as f:
+        f.write(b"before")
+        f.flush()
+        mapped = libc.mmap(None, 6, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, f.fileno(), 0)
+    ctypes.memmove(mapped, b"mapped", 6)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        proxy.hold("h", when="before", op="PutObject")
+        ended = pool.submit(libc.munmap, mapped, 6)
+        for i in range(2):
+            proxy.wait_held("h", i + 1)
+            assert [r["op"] for r in m.inflight()] == ["RELEASE"]
+            m.wait_workers(1, without=m.kill_workers(util.CRASH_SIGNAL))
+        proxy.wait_held("h", 3)
+        proxy.release("h")
+        ended.result(60)
+    util.wait_until(lambda: m.status()["tables"]["sessions"] == 0, what="the end of the session")
+    assert bucket.get(m.key("f.bin")) == b"mapped"
     m.check()
 
 

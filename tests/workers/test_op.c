@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "shm/shm_flock.h"
 #include "shm/shm_handle.h"
 #include "tests/shm/stores.h"
 #include "workers/handlers/fuse_op.h"
@@ -1050,6 +1051,106 @@ static void crashed_too_often(void **state)
     release(fx, fh, session);
 }
 
+/* The close of a file: its locks end, though its bytes may be what cannot be published. */
+static void a_flush_that_crashed_too_often(void **state)
+{
+    struct fx *fx = *state;
+    uint64_t fh;
+    uint32_t wake, node, session = fx_session(fx, "f", &node);
+    uint32_t handle = open_handle(fx, node, session, &fh);
+    struct shm_flock lock = {.owner = 7, .end = 9, .handle = handle, .type = SHM_FLOCK_WRITE};
+    struct fuse_flush_in in = {.fh = fh, .lock_owner = 7};
+    struct op *op;
+
+    worker_lock(&fx->w);
+    assert_int_equal(shm_flock_set(fx->w.shm, node, &lock, &wake), 0);
+    worker_unlock(&fx->w);
+    store_session(fx->w.shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
+    op = fx_op(fx, FUSE_FLUSH, UNIQUE, shm_node_id(fx->w.shm, node), &in, sizeof(in), NULL, 0);
+    op->rec->crashes = 2;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EIO);
+    assert_int_equal(fx->w.shm->flocks->live, 0);
+    release(fx, fh, session);
+}
+
+/* Handled once more, when what was in flight with it has been answered. Then it frees what it has
+ * to free, and publishes nothing. */
+static void a_release_that_crashed_too_often(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_release_in in = {0};
+
+    for (uint32_t crashes = 2; crashes <= 3; crashes++) {
+        uint32_t node, session = fx_session(fx, crashes == 2 ? "f" : "g", &node);
+        struct op *op;
+
+        open_handle(fx, node, session, &in.fh);
+        if (crashes == 3)
+            store_session(fx->w.shm, session)->flags |= SHM_SESSION_UNPUBLISHED;
+        op = fx_op(fx, FUSE_RELEASE, UNIQUE, 1, &in, sizeof(in), NULL, 0);
+        op->rec->crashes = crashes;
+        replace_and_recover(fx);
+        assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), 0);
+        assert_int_equal(shm_session_at(fx->w.shm, session)->state, SHM_SESSION_FREE);
+        assert_int_equal(fx->w.shm->handles->live, 0);
+        assert_int_equal(fx->w.stats->count[SHM_STAT_DISCARDED], crashes == 3);
+    }
+    all_free(fx);
+}
+
+/* It does not go on for ever. */
+static void a_release_that_crashes_whatever_is_done(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_release_in in = {0};
+    uint32_t node, session = fx_session(fx, "f", &node);
+    struct op *op;
+
+    open_handle(fx, node, session, &in.fh);
+    op = fx_op(fx, FUSE_RELEASE, UNIQUE, 1, &in, sizeof(in), NULL, 0);
+    op->rec->crashes = 4;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EIO);
+    assert_int_equal(fx->w.shm->handles->live, 1);
+    release(fx, in.fh, session);
+}
+
+static void a_forget_that_crashed_too_often(void **state)
+{
+    struct fx *fx = *state;
+    struct fuse_forget_in in = {.nlookup = 1};
+    struct fuse_entry_out out;
+
+    op_dispatch(mkdir_op(fx, UNIQUE, "d"));
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    fx_op(fx, FUSE_FORGET, UNIQUE + 2, out.nodeid, &in, sizeof(in), NULL, 0)->rec->crashes = 2;
+    replace_and_recover(fx);
+    no_answer(fx);
+    assert_int_equal(lookups(fx, "d"), 0);
+    fx_op(fx, FUSE_FORGET, UNIQUE + 2, out.nodeid, &in, sizeof(in), NULL, 0)->rec->crashes = 3;
+    replace_and_recover(fx);
+    no_answer(fx);
+    all_free(fx);
+}
+
+static void a_closed_directory_that_crashed_too_often(void **state)
+{
+    struct fx *fx = *state;
+    const struct fuse_open_in in = {.flags = 0};
+    struct fuse_release_in end = {0};
+    struct fuse_open_out out;
+
+    op_dispatch(fx_op(fx, FUSE_OPENDIR, UNIQUE, 1, &in, sizeof(in), NULL, 0));
+    assert_int_equal(the_answer(fx, UNIQUE, &out, sizeof(out)), 0);
+    end.fh = out.fh;
+    fx_op(fx, FUSE_RELEASEDIR, UNIQUE, 1, &end, sizeof(end), NULL, 0)->rec->crashes = 2;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), 0);
+    assert_int_equal(fx->w.shm->handles->live, 0);
+    all_free(fx);
+}
+
 /* Draining refuses what is new, not what a predecessor began. */
 static void unlink_goes_on_while_draining(void **state)
 {
@@ -1117,6 +1218,11 @@ int main(void)
         TEST(copies_into_empty_files),
         TEST(jobs_are_ended),
         TEST(crashed_too_often),
+        TEST(a_flush_that_crashed_too_often),
+        TEST(a_release_that_crashed_too_often),
+        TEST(a_release_that_crashes_whatever_is_done),
+        TEST(a_forget_that_crashed_too_often),
+        TEST(a_closed_directory_that_crashed_too_often),
         TEST(unlink_goes_on_while_draining),
     };
 

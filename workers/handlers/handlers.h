@@ -17,4 +17,8 @@ op_handler op_getxattr, op_listxattr, op_setxattr, op_removexattr;
 op_handler op_link, op_ioctl;
 op_handler op_interrupt, op_destroy;
 
+/* For requests that have crashed workers (recover.c): what they free is freed, nothing is
+ * published. */
+op_handler op_flush_only, op_release_only;
+
 #endif

@@ -155,6 +155,11 @@ static void flush_abandon(struct op *op, int error)
     op_fail(op, error);
 }
 
+void op_flush_only(struct op *op)
+{
+    unlock_and_answer(op, -EIO);
+}
+
 void op_flush(struct op *op)
 {
     struct closing c = {0};

@@ -142,6 +142,11 @@ static void then_let_go(struct op *op, int error)
     let_go(op);
 }
 
+void op_release_only(struct op *op)
+{
+    let_go(op);
+}
+
 void op_release(struct op *op)
 {
     uint32_t session;

@@ -13,6 +13,7 @@
 #include "shm/shm_upload.h"
 #include "workers/connector/con_op.h"
 #include "workers/handlers/fuse_op.h"
+#include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/op/op.h"
 #include "workers/op/upload_name.h"
@@ -21,6 +22,7 @@
 #include "workers/write/session_end.h"
 
 #define CRASHES_MAX 2 /* a request that crashed this many workers gets the reply EIO */
+#define CRASHES_FEW (CRASHES_MAX + 1)
 
 static bool end_job(struct worker *w, struct shm_job *job)
 {
@@ -146,6 +148,47 @@ static bool is_clients(struct worker *w, uint32_t idx)
            shm_arena_record(w->shm, w->slot, idx)->opcode >= SHM_OP_HTTP_PUT;
 }
 
+/* What is done for a request that has crashed CRASHES_MAX workers; NULL: nothing. Nobody repeats
+ * those that free something. Others that were in flight with them are answered by now, so they are
+ * handled once more, and then without what may crash: a publish. */
+static op_handler *last_handler(const struct op *op)
+{
+    bool once_more = op->rec->crashes == CRASHES_MAX;
+
+    switch (fuse_req(op)->opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_RELEASEDIR:
+        return once_more ? op_dispatch : NULL;
+    case FUSE_RELEASE:
+        return once_more ? op_dispatch : op->rec->crashes == CRASHES_FEW ? op_release_only : NULL;
+    case FUSE_FLUSH:
+        return once_more ? op_flush_only : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static void give_up(struct op *op)
+{
+    op_handler *handler = last_handler(op);
+
+    if (handler == op_dispatch) {
+        op_dispatch(op);
+        return;
+    }
+    give_back(op);
+    log_err("request op=%s unique=%llu crashed %u workers: giving it up",
+            fuse_op_name(fuse_req(op)->opcode), (unsigned long long)fuse_req(op)->unique,
+            op->rec->crashes);
+    if (handler)
+        handler(op);
+    else if (fuse_wants_reply(fuse_req(op)->opcode))
+        op_fail(op, -EIO);
+    else
+        op_done(op);
+}
+
 static void again(struct worker *w, uint32_t idx)
 {
     struct op *op;
@@ -158,18 +201,10 @@ static void again(struct worker *w, uint32_t idx)
     if (!op)
         return;
     worker_count(w, SHM_STAT_RECOVERED, 1);
-    if (op->rec->crashes < CRASHES_MAX) {
+    if (op->rec->crashes < CRASHES_MAX)
         op_dispatch(op);
-        return;
-    }
-    give_back(op);
-    log_err("request op=%s unique=%llu crashed %u workers: replying EIO",
-            fuse_op_name(fuse_req(op)->opcode), (unsigned long long)fuse_req(op)->unique,
-            op->rec->crashes);
-    if (fuse_wants_reply(fuse_req(op)->opcode))
-        op_fail(op, -EIO);
     else
-        op_done(op);
+        give_up(op);
 }
 
 static void send_stored(struct worker *w, uint32_t idx)
