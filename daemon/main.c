@@ -172,21 +172,12 @@ static uint64_t worker_turned(void *ctx, unsigned slot)
     return __atomic_load_n(&shm_arena_of(env.shm, slot)->turn_ns, __ATOMIC_RELAXED);
 }
 
-static void blame(struct shm_record *r)
-{
-    if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
-        __atomic_add_fetch(&r->crashes, 1, __ATOMIC_RELAXED);
-}
-
-/* It is unknown which request crashed the worker: it may be the one just read, or a deferred one
- * that continued. All are blamed; an innocent request is only affected if it is in progress at two
- * crashes. The dead worker's arena is unused until the next one starts, so no lock is needed. */
+/* The dead worker's arena is unused until the next one starts, so no lock is needed. That one
+ * blames the requests in flight: it knows which these are, once it has the lock (recover.c). */
 static void worker_crashed(void *ctx, unsigned slot)
 {
     (void)ctx;
-    blame(&shm_arena_of(env.shm, slot)->current);
-    for (uint32_t i = 0; i < env.shm->header->sizes.records; i++)
-        blame(shm_arena_record(env.shm, slot, i));
+    shm_arena_of(env.shm, slot)->crashed++;
 }
 
 /* ---- start-up ---- */

@@ -97,7 +97,8 @@ union shm_progress {
  *          together with tables are changed under shm->meta and saved.
  * Readers: the same; stateproxyctl (may see a half-written record).
  * If owner dies: its replacement handles the request, as described above.
- * `crashes` counts the workers that crashed while they handled it; at 2 the reply is EIO. */
+ * `crashes` counts the workers that crashed while they handled it; at 2 the reply is EIO, except
+ * for requests that free something (workers/process/recover.c). */
 struct shm_record {
     _Atomic uint32_t state;
     _Atomic uint32_t interrupted;
@@ -143,7 +144,9 @@ struct shm_arena {
     /* atomic: requests of the connector without a whole answer, of those that came before the
      * drain */
     uint32_t http_requests;
-    uint32_t unused;
+    /* crashes of workers in this slot that no request has been blamed for yet. Writer: the
+     * supervisor, while there is no worker; then the replacement. */
+    uint32_t crashed;
     uint32_t counted[SHM_COUNTED_MAX];
     struct shm_record current;
     uint8_t reply[SHM_REPLY_MAX];

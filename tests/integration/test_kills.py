@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import ctypes
+import errno
 import hashlib
 import json
 import mmap
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from harness import PROGRAMS, SLOW, util
+from harness import PROGRAMS, SLOW, inject, stepper, util
 from harness.killer import Killer
 from harness.pattern import pattern
 from harness.tree import assert_same_files, assert_tree_equal, make_tree
@@ -164,6 +165,35 @@ def test_a_release_is_not_given_up_as_others_are(mount, proxy, bucket):
         ended.result(60)
     util.wait_until(lambda: m.status()["tables"]["sessions"] == 0, what="the end of the session")
     assert bucket.get(m.key("f.bin")) == b"mapped"
+    m.check()
+
+
+@pytest.mark.skipif(not inject.AVAILABLE, reason="steps code of x86-64")
+@pytest.mark.skipif(SLOW > 1, reason="with sanitizers a step takes too long")
+def test_a_crash_at_the_end_of_a_request_is_its_own(mount, proxy, bucket):
+    """Its reply is stored, and not yet committed: without blame workers would crash for ever."""
+    m = mount(via=proxy, workers=1)
+    (m.path / "f.bin").write_bytes(b"1")
+    with open(m.path / "f.bin", "rb") as f, concurrent.futures.ThreadPoolExecutor() as pool:
+        proxy.hold("copied", op="CopyObject", times=1)
+        changed = pool.submit(os.fchmod, f.fileno(), 0o600)
+        proxy.wait_held("copied")
+        for name, following in ("copied", "asked"), ("asked", None):
+            if following:
+                proxy.hold(following, op="HeadObject", times=1)
+            worker, = m.worker_pids()
+
+            def go_on():
+                proxy.release(name)
+                m.wait_workers(1, without=[worker])
+            stepper.crash(worker, "attr_apply", go_on)
+            if following:
+                proxy.wait_held(following)
+        with pytest.raises(OSError) as e:
+            changed.result(60)
+    assert e.value.errno == errno.EIO
+    assert [line for line in m.errors() if "crashed 2 workers: giving it up" in line]
+    (m.path / "f.bin").chmod(0o640)
     m.check()
 
 

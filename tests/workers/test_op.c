@@ -1151,6 +1151,23 @@ static void a_closed_directory_that_crashed_too_often(void **state)
     all_free(fx);
 }
 
+/* A crash is that of the request, also in the section that would have ended it. */
+static void what_crashes_as_it_applies_is_blamed(void **state)
+{
+    struct fx *fx = *state;
+
+    end_in_child(fx, apply_and_die);
+    fx->w.arena->crashed = 1; /* as the supervisor notes it */
+    fx_replace(fx);
+    end_in_child(fx, apply_and_die); /* before it had a look */
+    fx->w.arena->crashed++;
+    replace_and_recover(fx);
+    assert_int_equal(the_answer(fx, UNIQUE, NULL, 0), -EIO);
+    assert_int_equal(fx->w.arena->crashed, 0);
+    assert_int_equal(lookups(fx, "d"), 0);
+    all_free(fx);
+}
+
 /* Draining refuses what is new, not what a predecessor began. */
 static void unlink_goes_on_while_draining(void **state)
 {
@@ -1223,6 +1240,7 @@ int main(void)
         TEST(a_release_that_crashes_whatever_is_done),
         TEST(a_forget_that_crashed_too_often),
         TEST(a_closed_directory_that_crashed_too_often),
+        TEST(what_crashes_as_it_applies_is_blamed),
         TEST(unlink_goes_on_while_draining),
     };
 

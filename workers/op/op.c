@@ -110,7 +110,7 @@ struct shm_record *op_edit(struct op *op)
 {
     const size_t from = offsetof(struct shm_record, change);
 
-    /* Without what does not change, what others store without the lock (interrupted, crashes), and
+    /* Without what does not change, what others store without the lock (interrupted), and
      * the progress, which op_progress() saves. */
     shm_save(op->w->shm, op->w->shm->meta, (uint8_t *)op->rec + from,
              offsetof(struct shm_record, request) - from);

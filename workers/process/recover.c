@@ -244,6 +244,25 @@ static bool current_counts(struct worker *w)
     }
 }
 
+static void blame(struct worker *w, struct shm_record *r)
+{
+    if (atomic_load(&r->state) == SHM_RECORD_IN_FLIGHT)
+        shm_set(w->shm, w->shm->meta, r->crashes, r->crashes + w->arena->crashed);
+}
+
+/* Under shm->meta: what a predecessor had not committed is in flight again. It is unknown which
+ * request crashed it: it may be the one just read, or a deferred one that continued. All are
+ * blamed; an innocent request is only affected if it is in progress at two crashes. */
+static void blame_all(struct worker *w)
+{
+    if (!w->arena->crashed)
+        return;
+    blame(w, &w->arena->current);
+    for (uint32_t i = 0; i < w->shm->header->sizes.records; i++)
+        blame(w, shm_arena_record(w->shm, w->slot, i));
+    shm_set(w->shm, w->shm->meta, w->arena->crashed, 0);
+}
+
 void recover(struct worker *w)
 {
     struct shm_record *cur = &w->arena->current;
@@ -258,6 +277,7 @@ void recover(struct worker *w)
      * a death inside a locked section rolls that section back, including its changes to the
      * request. */
     worker_lock(w);
+    blame_all(w);
     counts = current_counts(w);
     if (!counts && atomic_load(&cur->state) != SHM_RECORD_APPLIED)
         atomic_store(&cur->state, SHM_RECORD_FREE);

@@ -131,7 +131,7 @@ class _Tracee:
                     caller, = struct.unpack("<Q", self.memory.peek(regs.rsp, 8))
                     function = self.symbols.name(caller - 1 - self.base)
                     points.append(f"{self.at[at]} in {function}")
-                    if len(points) == n:
+                    if self.is_last(points, n):
                         self.kill()
                         return points, True
                     self.reached(at, regs.rsi, caller, function)
@@ -142,6 +142,9 @@ class _Tracee:
             if self.told:
                 self._detach()
                 return points, False
+
+    def is_last(self, points, n):
+        return len(points) == n
 
     def reached(self, at, mutex, caller, function):
         """A point: the function at `at` has been called with this lock, in `function`, and will return to `caller`."""
@@ -161,6 +164,22 @@ class _Tracee:
             os.kill(self.pid, signal.SIGKILL)
             while not self.ended:
                 self._wait()
+        self.memory.close()
+
+
+class _Crashing(_Tracee):
+    """It dies of a signal of its own, at the end of a section of this function."""
+
+    def __init__(self, pid, function):
+        super().__init__(pid, WHERE[1:])
+        self.function = function
+
+    def is_last(self, points, n):
+        return points[-1] == f"{WHERE[1]} in {self.function}"
+
+    def kill(self):
+        while not self.ended:
+            self._go_on(CONT, signal.SIGSEGV)
         self.memory.close()
 
 
@@ -249,6 +268,11 @@ def step(pid, n, operation, where=WHERE):
     """Runs the operation in a thread, and the worker meanwhile from point to point, up to the n-th. The operation
     must be another process's work: here all would wait for the worker."""
     return _run(_Tracee(pid, where), n, operation)
+
+
+def crash(pid, function, operation):
+    """The worker crashes at the end of the first section of this function; the operation lasts until then."""
+    assert _run(_Crashing(pid, function), 0, operation).killed
 
 
 def compare(pid, operation):
