@@ -25,6 +25,7 @@
 #define SHM_REQUEST_MAX 2112
 #define SHM_RECORD_REPLY 168 /* fuse_entry_out and fuse_open_out fit */
 #define SHM_REPLY_MAX 65536  /* one READDIRPLUS reply */
+#define SHM_LOST_MAX 8       /* DELETEs of the connector whose worker died */
 #define SHM_COUNTED_MAX 512  /* nodes whose lookup count one READDIRPLUS reply may raise */
 
 /* Requests of the connector have numbers beyond those of the kernel. They are never handled again:
@@ -63,6 +64,14 @@ struct shm_deletion {
     char id[SHM_ID_LEN + 8]; /* write-id of the version, "" = unknown */
 };
 
+/* A DELETE of the connector. What a dead worker had sent is kept (shm_arena.lost) for the client
+ * that repeats it. `key`: its hash, 0 = none; `who`: the process that asked. */
+struct shm_removal {
+    struct shm_deletion sent; /* first, as in union shm_progress */
+    uint64_t key;
+    struct shm_baseline_who who;
+};
+
 /* Progress of a rename (workers/handlers/rename.h), in order. */
 enum shm_rename_step {
     SHM_RENAME_BEGUN,  /* nothing done that is not safe to repeat */
@@ -76,6 +85,7 @@ enum shm_rename_step {
 /* Progress of a request with several effects: one member for each kind. */
 union shm_progress {
     struct shm_deletion unlink;
+    struct shm_removal removal;
     struct {
         /* enum shm_rename_step; last write wins, RENAME_NOREPLACE: copies that were sent, by all
          * workers */
@@ -148,6 +158,9 @@ struct shm_arena {
      * supervisor, while there is no worker; then the replacement. */
     uint32_t crashed;
     uint32_t counted[SHM_COUNTED_MAX];
+    /* a ring, under shm->meta; any worker takes what is there */
+    struct shm_removal lost[SHM_LOST_MAX];
+    uint32_t lost_n, unused;
     struct shm_record current;
     uint8_t reply[SHM_REPLY_MAX];
 };

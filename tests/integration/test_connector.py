@@ -822,6 +822,92 @@ def test_killed_workers(lww):
     lww.daemon.check()
 
 
+def lose_delete(con, proxy, key, op="DeleteObject"):
+    """DELETE, or the HEAD before it, acts, and its worker dies."""
+    proxy.hold(op, op=op, key=con.daemon.key(key), when="after", times=1)
+    with con.raw() as raw:
+        raw.send(f"DELETE /keys/{key} HTTP/1.1\r\n\r\n".encode())
+        proxy.wait_held(op)
+        con.daemon.kill_workers()
+        with pytest.raises(ConnectionResetError):
+            raw.answer()
+    proxy.release(op)
+    assert con.request("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_delete_that_is_repeated(start, proxy, bucket, read):
+    """What its worker had done before it died is done, once; the next write is unconditional."""
+    cas = start(CAS, via=proxy)
+    bucket.put(cas.daemon.key("k"), b"1")
+    if read:
+        assert cas.get("k").body == b"1"
+    lose_delete(cas, proxy, "k")
+    lose_delete(cas, proxy, "k", "HeadObject")
+    rule = proxy.add_rule("answer", status=403, code="AccessDenied", op="HeadObject")
+    assert cas.delete("k").status == 403
+    proxy.remove_rule(rule)
+    assert cas.delete("k").status == 204
+    assert cas.delete("k").status == 404
+    bucket.put(cas.daemon.key("k"), b"external")
+    assert cas.put("k", b"2").status == 204
+    assert cas.delete("k").status == 204 and not bucket.exists(cas.daemon.key("k"))
+    cas.daemon.check()
+
+
+def test_a_repeated_delete_waits_for_the_first(start, proxy, bucket):
+    """It was on its way when its worker died, and acts before the second one is sent: that is no conflict."""
+    cas = start(CAS, via=proxy)
+    key = cas.daemon.key("k")
+    bucket.put(key, b"1")
+    assert cas.get("k").body == b"1"
+    proxy.hold("sent", op="DeleteObject", key=key, times=1)
+    with cas.raw() as raw:
+        raw.send(b"DELETE /keys/k HTTP/1.1\r\n\r\n")
+        proxy.wait_held("sent")
+        cas.daemon.kill_workers()
+        with pytest.raises(ConnectionResetError):
+            raw.answer()
+    proxy.hold("again", op="HeadObject", key=key, when="after", nth=2)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        repeated = pool.submit(cas.delete, "k")
+        proxy.wait_held("again")                # it has seen the version twice
+        bucket.delete(key)                      # as the first one does
+        proxy.release("again")
+        assert repeated.result(60).status == 204
+    assert len([x for x in proxy.log(op="DeleteObject") if x.key == key]) == 1
+    proxy.clear_rules()
+    cas.daemon.check()
+
+
+def test_a_delete_that_was_lost_excuses_no_other(start, proxy, bucket):
+    """What has come since is judged as ever, or goes."""
+    cas = start(CAS, via=proxy)
+    key = cas.daemon.key("k")
+    for other in b"theirs", b"1":
+        bucket.put(key, b"1")
+        assert cas.get("k").body == b"1"
+        lose_delete(cas, proxy, "k")
+        bucket.put(key, other)
+        if other != b"1":
+            assert cas.delete("k").status == 409 and bucket.get(key) == other
+            assert cas.get("k").body == other
+        assert cas.delete("k").status == 204 and not bucket.exists(key)
+    assert cas.put("k", b"1").status == 204
+    lose_delete(cas, proxy, "k")
+    assert cas.get("k").status == 404
+    util.wait_until(lambda: cas.put("k", b"1").status == 204, what="the end of the conflict")
+    assert cas.delete("k").status == 204 and not bucket.exists(key)
+    assert cas.delete("k").status == 404
+    # what others have removed is not its own work
+    assert cas.put("k", b"1").status == 204
+    lose_delete(cas, proxy, "k")
+    util.wait_until(lambda: cas.put("k", b"22").status == 204, what="the end of the conflict")
+    bucket.delete(key)
+    assert cas.delete("k").status == 404
+    cas.daemon.check()
+
+
 # ---- both faces
 
 def test_mount_and_socket(mount, scratch, variant):

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "workers/connector/con_lost.h"
 #include "workers/write/session_attach.h"
 
 static const char *con_op_name(const struct op *op)
@@ -83,5 +84,8 @@ void con_op_give_up(struct worker *w, uint32_t rec_idx)
     struct op *op = op_new(w, &con_front, rec_idx);
 
     session_detach(op);
+    worker_lock(w);
+    con_lost_keep(w, op->rec);
+    worker_unlock(w);
     op_done(op);
 }
