@@ -12,7 +12,7 @@ import stat
 import pytest
 
 from harness import SLOW, inject, probed, stepper, util
-from test_parts import ended_uploads
+from test_parts import ended_uploads, parts_of
 
 pytestmark = [
     pytest.mark.quiet("one operation at a time, whose steps are counted"),
@@ -45,6 +45,11 @@ class Scene:
 
     def uploads(self, ended=()):
         return [k for k, upload in self.bucket.uploads() if k.endswith(f"-{self.n}") and upload not in ended]
+
+    def parts(self):
+        """Of uploads: there are some once the worker has seen the answer to Create."""
+        return [part for k, upload in self.bucket.uploads() if k.endswith(f"-{self.n}")
+                for part in parts_of(self.bucket, k, upload)]
 
     def there(self, name, data, read=False):
         """It has the lineage of a mount, so that what comes on top of it can be judged."""
@@ -489,6 +494,7 @@ def holds_large(s, name, data):
 
 def close_of_large(s):
     fd = opened(s, "f", os.O_WRONLY | os.O_CREAT, LARGE)
+    util.wait_until(s.parts, what="a part")
     assert (yield "close", fd) == 0
     holds_large(s, "f", LARGE)
     s.goes_on("f")
@@ -497,7 +503,7 @@ def close_of_large(s):
 def preserving_close_of_large(s):
     """As cp -p: what is set before the close, after the upload has begun, comes with a copy."""
     fd = opened(s, "f", os.O_WRONLY | os.O_CREAT | os.O_EXCL, LARGE)
-    util.wait_until(s.uploads, what="the upload")
+    util.wait_until(s.parts, what="a part")
     s.actor.fchmod(fd, 0o600)
     assert (yield "close", fd) == 0
     assert int(s.bucket.head(s.key("f"))["Metadata"]["mode"]) & 0o777 == 0o600
