@@ -231,8 +231,10 @@ static int check_slot(struct shm *shm, uint32_t i, struct err *err)
         return err_set(err, EUCLEAN, "session %u: its spool begins beyond its end", i);
     if (s->published_seq > s->write_seq)
         return err_set(err, EUCLEAN, "session %u: published the future", i);
+    if (s->opening.state == SHM_JOB_RUNNING && s->publish.state == SHM_JOB_RUNNING)
+        return err_set(err, EUCLEAN, "session %u: published while its upload is opened", i);
     if (s->refs == 0 && s->publish.state == SHM_JOB_IDLE && s->load.state == SHM_JOB_IDLE &&
-        !shm_session_dirty(s) &&
+        s->opening.state == SHM_JOB_IDLE && !shm_session_dirty(s) &&
         !(shm_node_at(shm, s->node)->opens &&
           ((s->flags & SHM_SESSION_ORPHAN) ||
            (shm_node_at(shm, s->node)->flags & SHM_NODE_PRIVATE))))

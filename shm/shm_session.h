@@ -117,8 +117,9 @@ struct shm_session_follower {
     struct shm_baseline_who who, child;
 };
 
-/* A job of a session (its load, its publish) and the worker that runs it. If the owner dies, its
- * replacement ends the job, and the ops that need it start it again: workers/process/recover.c. */
+/* A job of a session (its load, its publish, the opening of an upload before that) and the worker
+ * that runs it. If the owner dies, its replacement ends the job, and the ops that need it start it
+ * again: workers/process/recover.c. */
 enum shm_job_state { SHM_JOB_IDLE, SHM_JOB_RUNNING };
 struct shm_job {
     uint32_t state;
@@ -164,6 +165,9 @@ struct shm_session {
     uint32_t releasing; /* STREAM: a bit for each worker that frees a range of the spool */
     struct shm_job load;
     struct shm_job publish;
+    /* of its upload while the file is written. Its content, its name and what it expects may change
+     * meanwhile; but a publish waits */
+    struct shm_job opening;
     struct shm_expectation expect;
     /* PATCH: the object that a Complete makes which was sent, and of which it is
      * not known whether it has taken effect; "": none */

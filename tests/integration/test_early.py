@@ -547,6 +547,262 @@ def test_an_upload_that_vanishes(m, proxy, bucket):
     no_uploads(bucket)
 
 
+# -- before S3 has answered that there is an upload
+
+
+@pytest.fixture
+def unanswered(proxy):
+    """CreateMultipartUpload is on its way as long as the test runs, or until it is released."""
+    def release():
+        proxy.release("create")
+    proxy.hold("create", op="CreateMultipartUpload")
+    release.wait = lambda: proxy.wait_held("create")
+    yield release
+    release()
+
+
+def in_time(fn, *args):
+    """Its result, while CreateMultipartUpload is unanswered."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        return pool.submit(fn, *args).result(20 * SLOW)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def some_file(m, proxy, *args, **kwargs):
+    return in_time(lambda: File(m, proxy, *args, parts=0, **kwargs))
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_writing_goes_on(m, proxy, bucket, unanswered, kill):
+    f = some_file(m, proxy, size=100 * MIB)
+    unanswered.wait()
+    f.change(17, b"changed")
+    f.change(PART - 3, b"over the edge")
+    assert os.pread(f.fd, 100, 0) == f.data[:100]
+    if kill:
+        m.kill_workers()
+        in_time(f.change, 100 * MIB, b"another one opens it")
+    assert not [x for x in proxy.log(op="UploadPart")]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(f.close)
+        util.wait_until(lambda: any(r["op"] == "FLUSH" for r in m.inflight()), what="the close")
+        unanswered()
+        closing.result(60 * SLOW)
+    holds(bucket, m, "f.bin", f.data)
+    assert proxy.counts()["UploadPart"] == 20 + kill and proxy.counts()["CreateMultipartUpload"] == 1 + kill
+    kill or no_uploads(bucket)
+    no_parts_left(bucket, proxy)
+    m.check()
+
+
+def test_parts_go_as_soon_as_it_is_answered(m, proxy, bucket, unanswered):
+    f = some_file(m, proxy)
+    unanswered.wait()
+    unanswered()
+    util.wait_until(lambda: proxy.counts().get("UploadPart") == 4, 60 * SLOW, what="parts to be sent early")
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert proxy.counts()["UploadPart"] == 4
+
+
+@pytest.mark.parametrize("size", [0, 17, THRESHOLD, 3 * PART + 1])
+def test_cut_meanwhile(m, proxy, bucket, unanswered, size):
+    f = some_file(m, proxy)
+    unanswered.wait()
+    in_time(os.ftruncate, f.fd, size)
+    unanswered()
+    f.close()
+    holds(bucket, m, "f.bin", f.data[:size])
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("how", ["unlink", "replace"])
+def test_the_name_goes_meanwhile(m, proxy, bucket, unanswered, how):
+    f = some_file(m, proxy)
+    unanswered.wait()
+    if how == "unlink":
+        in_time(os.unlink, m.path / "f.bin")
+    else:
+        write(m.path / "other", b"other")
+        in_time(os.rename, m.path / "other", m.path / "f.bin")
+    f.change(3, b"more")
+    unanswered()
+    no_uploads(bucket)
+    assert os.pread(f.fd, 9, 0) == f.data[:9]
+    f.close()
+    assert how == "unlink" or bucket.get(m.key("f.bin")) == b"other"
+    assert how == "replace" or not bucket.exists(m.key("f.bin"))
+    assert not [x for x in proxy.log(op="UploadPart")]
+    m.check()
+
+
+def test_a_refusal_after_more_was_written(m, proxy, bucket, unanswered):
+    rule = proxy.add_rule("answer", status=403, code="AccessDenied", op="CreateMultipartUpload")
+    f = some_file(m, proxy)
+    unanswered.wait()
+    proxy.remove_rule(rule)
+    unanswered()
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    no_uploads(bucket)
+    nothing_is_told(m)
+    m.check()
+
+
+def test_a_stream_waits_with_a_few_parts(mount, proxy, bucket, unanswered):
+    m = mount(variant=PASS, via=proxy, env=PARTS)
+    data, written = pattern(60 * MIB, 4), []
+    fd = os.open(m.path / "f.bin", os.O_WRONLY | os.O_CREAT)
+
+    def run():
+        for at in range(0, len(data), MIB):
+            written.append(os.write(fd, data[at:at + MIB]))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(run)
+        try:
+            util.wait_until(lambda: any(r["op"] == "WRITE" and r["age_ms"] > 500 for r in m.inflight()), 20 * SLOW,
+                            what="it to wait")
+            assert 4 * PART <= sum(written) <= 5 * PART + MIB, "what upload.concurrency sends, and a part being filled"
+        finally:
+            unanswered()
+        writing.result(60 * SLOW)
+    os.close(fd)
+    holds(bucket, m, "f.bin", data)
+    no_uploads(bucket)
+    m.check()
+
+
+@pytest.mark.parametrize("before", [b"before", None], ids=["there before", "new"])
+def test_others_read_it_meanwhile(m, proxy, bucket, unanswered, before):
+    """What is there until the close (last write wins: what is written) can be opened and read."""
+    if before:
+        bucket.put(m.key("f.bin"), before * MIB)
+    f = some_file(m, proxy, size=THRESHOLD)
+    unanswered.wait()
+    read = in_time(lambda: subprocess.run(["head", "-c", "20", m.path / "f.bin"], capture_output=True))
+    if m.variant == LWW:
+        assert read.stdout == f.data[:20]
+    else:
+        assert read.stdout == ((before or b"") * 4)[:20] and (read.returncode == 0) == bool(before)
+    unanswered()
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+
+
+OTHER = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC)
+os.write(fd, b"theirs")
+print("written", flush=True)
+sys.stdin.readline()
+os.close(fd)
+"""
+
+
+def test_others_empty_it_meanwhile(m, proxy, bucket, unanswered):
+    """With last write wins it is one file: the upload that was on its way is of no use."""
+    bucket.put(m.key("f.bin"), b"before")
+    assert (m.path / "f.bin").read_bytes() == b"before"
+    f = some_file(m, proxy, size=THRESHOLD)
+    unanswered.wait()
+    p = subprocess.Popen([sys.executable, "-c", OTHER, m.path / "f.bin"], text=True, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE)
+    try:
+        assert in_time(p.stdout.readline) == "written\n"
+        unanswered()
+        p.communicate("go on\n", timeout=20 * SLOW)
+        assert p.returncode == 0
+    finally:
+        p.kill()
+        p.communicate()
+    assert bucket.get(m.key("f.bin")) == b"theirs"
+    if m.variant == LWW:
+        f.close()
+    else:
+        with pytest.raises(FileExistsError):
+            f.close()
+    assert bucket.get(m.key("f.bin")) == b"theirs"
+    no_uploads(bucket)
+    m.check()
+
+
+def test_attributes_meanwhile(m, proxy, bucket, unanswered):
+    f = some_file(m, proxy, size=THRESHOLD)
+    unanswered.wait()
+    in_time(os.fchmod, f.fd, 0o640)
+    in_time(os.setxattr, f.fd, "user.a", b"one")
+    unanswered()
+    f.close()
+    holds(bucket, m, "f.bin", f.data)
+    assert int(bucket.head(m.key("f.bin"))["Metadata"]["mode"]) & 0o777 == 0o640
+    assert os.getxattr(m.path / "f.bin", "user.a") == b"one"
+    assert "xattr" in bucket.head(m.key("f.bin"))["Metadata"]
+    no_uploads(bucket)
+    m.check()
+
+
+MOVER = """
+import os, subprocess, sys
+old, new, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+fd = os.open(old, os.O_WRONLY | os.O_TRUNC)
+for i in range(size >> 20):
+    os.write(fd, bytes([i]) * (1 << 20))
+print("written", flush=True)
+sys.stdin.readline()
+subprocess.run(["mv", old, new], check=True)
+print("moved", flush=True)
+sys.stdin.readline()
+os.write(fd, b"the end")
+os.close(fd)
+print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("late", [False, True], ids=["answered before the close", "during the close"])
+def test_it_is_renamed_meanwhile(cas, proxy, bucket, unanswered, late, kill):
+    """By a child of its writer: what is written belongs to the new name, and so does the upload."""
+    old, new = cas.path / "f.bin", cas.path / "g.bin"
+    bucket.put(cas.key("f.bin"), b"before" * MIB)
+    p = subprocess.Popen([sys.executable, "-c", MOVER, old, new, str(THRESHOLD)], text=True,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def tell():
+        print("go on", file=p.stdin, flush=True)
+
+    def hear():
+        return in_time(p.stdout.readline)
+    try:
+        assert hear() == "written\n"
+        unanswered.wait()
+        tell()
+        assert hear() == "moved\n"
+        assert bucket.get(cas.key("g.bin")) == b"before" * MIB and not bucket.exists(cas.key("f.bin"))
+        if kill:
+            cas.kill_workers()
+        if late:
+            tell()
+            util.wait_until(lambda: any(r["op"] == "FLUSH" for r in cas.inflight()), what="the close")
+        unanswered()
+        late or tell()
+        assert hear() == "closed\n"
+        assert p.wait(20 * SLOW) == 0
+    finally:
+        p.kill()
+        p.communicate()
+    holds(bucket, cas, "g.bin", b"".join(bytes([i]) * MIB for i in range(THRESHOLD // MIB)) + b"the end")
+    assert not bucket.exists(cas.key("f.bin")) and not old.exists()
+    by_key = proxy.counts_by_key()
+    assert by_key["CompleteMultipartUpload", cas.key("g.bin")] == 1
+    assert not by_key["UploadPart", cas.key("f.bin")]
+    kill or no_uploads(bucket)
+    assert "conflict" not in cas.log()
+    cas.check()
+
+
 # -- at random
 
 

@@ -248,6 +248,10 @@ static void test_check(void **state)
     s->refs = 0;
     s->publish.state = SHM_JOB_RUNNING;
     assert_int_equal(shm_session_check(shm, &err), 0);
+    s->opening.state = SHM_JOB_RUNNING; /* a publish waits for its end */
+    assert_int_equal(shm_session_check(shm, &err), -EUCLEAN);
+    s->publish.state = SHM_JOB_IDLE;
+    assert_int_equal(shm_session_check(shm, &err), 0);
     *s = good;
     s->published_seq = 1;
     assert_int_equal(shm_session_check(shm, &err), -EUCLEAN);

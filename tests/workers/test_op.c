@@ -1003,6 +1003,7 @@ static void jobs_are_ended(void **state)
 
     s->publish = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 3, -EIO};
     store_session(shm, other)->load = (struct shm_job){.state = SHM_JOB_RUNNING};
+    store_session(shm, other)->opening = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 0, 0};
     worker_lock(&fx->w);
     store_session(shm, unused)->publish = (struct shm_job){SHM_JOB_RUNNING, FX_SLOT, 0, 0};
     assert_false(session_unref(&fx->w, unused)); /* the job uses it */
@@ -1013,6 +1014,7 @@ static void jobs_are_ended(void **state)
     assert_int_equal(s->publish.attempts, 4);
     assert_int_equal(s->publish.error, 0); /* whoever waits begins anew */
     assert_int_equal(shm_session_at(shm, other)->load.state, SHM_JOB_RUNNING);
+    assert_int_equal(shm_session_at(shm, other)->opening.state, SHM_JOB_IDLE);
     assert_int_equal(shm_session_at(shm, unused)->state, SHM_SESSION_FREE);
     assert_int_equal(lseek(fx->env.spool[unused].mem_fd, 0, SEEK_END), 0);
     store_session(shm, other)->load.state = SHM_JOB_IDLE;

@@ -113,6 +113,9 @@ static void test_jobs_are_waited_for(void **state)
     s->load = (struct shm_job){.state = SHM_JOB_RUNNING, .owner = FX_SLOT};
     assert_false(end_unused(fx, session));
     s->load.state = SHM_JOB_IDLE;
+    s->opening = (struct shm_job){.state = SHM_JOB_RUNNING, .owner = FX_SLOT};
+    assert_false(end_unused(fx, session));
+    s->opening.state = SHM_JOB_IDLE;
     assert_true(end_unused(fx, session));
     assert_false(end_unused(fx, session)); /* once */
     is_free(fx, session);

@@ -48,6 +48,7 @@ static uint32_t end_jobs_of(struct worker *w, uint32_t session)
     s = shm_session_edit(w->shm, session);
     ours = end_job(w, &s->load);
     ours |= end_job(w, &s->publish);
+    ours |= end_job(w, &s->opening);
     ours |= shm_upload_worker_gone(w->shm, session, w->slot);
     ours |= (s->releasing & UINT32_C(1) << w->slot) != 0; /* what it has not freed stays */
     s->releasing &= ~(UINT32_C(1) << w->slot);

@@ -43,8 +43,13 @@
 
 /* ---- the end of the mount ---- */
 
-/* True if a publish is running in this worker. It is a job of its session: the op that started it
- * may be gone. */
+static bool runs_here(const struct worker *w, const struct shm_job *job)
+{
+    return job->state == SHM_JOB_RUNNING && job->owner == w->slot;
+}
+
+/* True if a publish is running in this worker, or an upload is being opened. They are jobs of their
+ * sessions: the ops that started them may be gone. */
 static bool publishes(struct worker *w)
 {
     bool any = false;
@@ -53,8 +58,8 @@ static bool publishes(struct worker *w)
     for (uint32_t i = 0; !any && i < shm_session_used(w->shm); i++) {
         const struct shm_session *s = shm_session_at(w->shm, i);
 
-        any = s->state == SHM_SESSION_LIVE && s->publish.owner == w->slot &&
-              s->publish.state == SHM_JOB_RUNNING;
+        any = s->state == SHM_SESSION_LIVE &&
+              (runs_here(w, &s->publish) || runs_here(w, &s->opening));
     }
     worker_unlock(w);
     return any;

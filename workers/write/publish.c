@@ -273,10 +273,16 @@ static void on_put(void *arg, const struct s3_result *res)
     publish_answered(arg, res);
 }
 
+struct shm_job *publish_job(const struct publish *p, struct shm_session *s)
+{
+    return p->opens ? &s->opening : &s->publish;
+}
+
 int publish_begin(struct publish *p)
 {
     struct worker *w = p->w;
     struct shm_session *s = shm_session_edit(w->shm, p->session);
+    struct shm_job *job;
     int r = key_of_session(w, p->session, p->key);
 
     if (r < 0)
@@ -308,10 +314,13 @@ int publish_begin(struct publish *p)
     p->cas.settle_ns = s3_settle_ns(w->s3);
     p->rules = w->variant->publish;
     p->rules->begin(p, s);
-    s->publishing_seq = s->write_seq;
-    session_untold(s);
-    s->publish.state = SHM_JOB_RUNNING;
-    s->publish.owner = w->slot;
+    if (!p->opens) {
+        s->publishing_seq = s->write_seq;
+        session_untold(s);
+    }
+    job = publish_job(p, s);
+    job->state = SHM_JOB_RUNNING;
+    job->owner = w->slot;
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "workers/write/publish_private.h"
 #include "workers/write/session_end.h"
 #include "workers/write/stream.h"
+#include "workers/write/upload_open.h"
 
 void publish_free(struct publish *p)
 {
@@ -123,7 +124,7 @@ static uint32_t end_job(struct publish *p, const struct s3_result *res, int erro
         upload_give_up(p->w, p->session, ret_left);
     else
         shm_upload_end(p->w->shm, p->session); /* it is complete */
-    s->publish.state = SHM_JOB_IDLE;
+    publish_job(p, s)->state = SHM_JOB_IDLE;
     s->publish.attempts++;
     s->publish.error = error == -EAGAIN ? 0 : error;
     if (error == -EAGAIN) /* waiting ops continue by loading it */
@@ -167,7 +168,7 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     uint32_t mask;
     bool closed;
 
-    if (publish_is_early(p)) { /* nobody waits for it */
+    if (publish_is_early(p) || (p->opens && !error)) { /* nobody waits for it */
         publish_opened(p, NULL);
         return;
     }
@@ -191,28 +192,51 @@ void publish_finish(struct publish *p, const struct s3_result *res, int error)
     publish_free(p);
 }
 
+/* Under shm->meta. The file is still what the upload was created for. */
+static bool is_still_wanted(const struct publish *p)
+{
+    char key[KEY_CAP];
+
+    return upload_is_wanted(p->w, p->session) && key_of_session(p->w, p->session, key) == 0 &&
+           strcmp(key, p->key) == 0;
+}
+
+/* Under shm->meta. The upload has been created: stores it, or notes that it is to be aborted. */
+static void take_upload(struct publish *p, const struct s3_result *res,
+                        struct upload_name *ret_left)
+{
+    if (is_still_wanted(p)) {
+        publish_open_upload(p, res);
+        return;
+    }
+    snprintf(ret_left->key, sizeof(ret_left->key), "%s", p->key);
+    snprintf(ret_left->id, sizeof(ret_left->id), "%s", res->upload_id);
+    upload_note(p->w, ret_left);
+}
+
 void publish_opened(struct publish *p, const struct s3_result *res)
 {
     struct worker *w = p->w;
+    struct upload_name left = {.key = ""};
     struct shm_session *s;
     uint32_t mask;
     bool closed;
 
     worker_lock(w);
     if (res)
-        publish_open_upload(p, res);
+        take_upload(p, res, &left);
     s = shm_session_edit(w->shm, p->session);
     if (!res && publish_is_early(p))
         s->flags |= SHM_SESSION_LATE;
     mask = shm_session_take_waiters(s);
-    s->publish.state = SHM_JOB_IDLE;
-    s->publish.error = 0;
+    s->opening.state = SHM_JOB_IDLE;
     closed = session_end_unused(w, p->session);
     worker_unlock(w);
+    upload_abort(w, &left);
     if (closed)
         session_clear(w, p->session);
     else
-        upload_drive(w, p->session);
+        upload_go_on(w, p->session);
     worker_wake(w, mask | UINT32_C(1) << w->slot);
     publish_free(p);
 }

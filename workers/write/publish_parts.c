@@ -147,7 +147,8 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         .digest = digest_of(p, true),
                         .write_id = p->w->variant->expects ? p->cas.id : "",
                         .checksum = res->checksum,
-                        .seq = s->publishing_seq,
+                        /* (No part of it is taken yet: it carries what is written meanwhile.) */
+                        .seq = p->opens ? s->write_seq : s->publishing_seq,
                         .opened_ns = clock_mono_ns(),
                         .base_etag = p->patch ? publish_patch_source(p) : s->expect.etag,
                     });
@@ -183,7 +184,7 @@ static void create(struct publish *p)
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
         /* (Of a part that the server copies we have none.) */
-        .checksum = !shm_session_at(p->w->shm, p->session)->base && !p->patch,
+        .checksum = !p->base && !p->patch,
         .kept = &p->meta.kept,
         .tags = p->tags,
     };

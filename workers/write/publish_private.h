@@ -50,7 +50,7 @@ struct publish {
     bool refused_404; /* ... how it was refused: 404, else 412 */
     /* of an upload in parts (publish_parts.c) */
     bool whole;                   /* the server does not support one: a PUT whatever the size */
-    bool opens;                   /* the job ends when the upload is open (upload_open.h) */
+    bool opens;                   /* it is no publish: it opens the upload (upload_open.h) */
     uint64_t base;                /* of a stream: bytes of version base_etag that come first */
     char base_etag[SHM_ETAG_MAX]; /* also of what a patch copies */
     uint32_t patch;    /* parts of which some are copied (session_patch.h); 0: none of them is */
@@ -71,9 +71,13 @@ struct publish {
 };
 
 /* Under shm->meta, with p->w and p->session set, no job of the session running. Makes its publish
- * RUNNING and fills *p. 0, or (then nothing was changed, and *p still belongs to the caller) the
- * error of key_of_node(); -EAGAIN: it lacks content by now, look again. */
+ * (p->opens: its opening) RUNNING and fills *p. 0, or (then nothing was changed, and *p still
+ * belongs to the caller) the error of key_of_node(); -EAGAIN: it lacks content by now, look
+ * again. */
 must_use int publish_begin(struct publish *p);
+
+/* Which job of its session it is. */
+struct shm_job *publish_job(const struct publish *p, struct shm_session *s);
 
 /* Without the lock, after publish_begin: runs the publish, and takes ownership of *p. */
 void publish_run(struct publish *p);
@@ -137,8 +141,8 @@ void publish_cas_copy(struct publish *p);
 /* Under shm->meta. The upload has been created: stores it in the segment. */
 void publish_open_upload(struct publish *p, const struct s3_result *res);
 
-/* Ends the job of a publish that only opens the upload (`res`; NULL: there is none): nothing is
- * published. */
+/* Ends the opening of an upload (`res`; NULL: there is none). Since it began the file may have
+ * changed, or have got another name: an upload that the session no longer wants is aborted. */
 void publish_opened(struct publish *p, const struct s3_result *res);
 
 /* Opens an upload before it is needed: if that fails, the publish will try again. */

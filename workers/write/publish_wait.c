@@ -118,7 +118,7 @@ static enum look publish_wait_look(struct op *op, struct publish_wait *pw, int *
         *ret_error = s->write_error;
         return LOOK_END;
     }
-    if (s->publish.state == SHM_JOB_IDLE) {
+    if (s->publish.state == SHM_JOB_IDLE && s->opening.state == SHM_JOB_IDLE) {
         if (s->publish.attempts != pw->attempts && s->publish.error &&
             s->publishing_seq >= pw->want) {
             *ret_error = s->publish.error;

@@ -58,7 +58,8 @@ bool session_end_unused(struct worker *w, uint32_t session)
     const struct shm_session *s = shm_session_at(w->shm, session);
 
     if (s->state != SHM_SESSION_LIVE || s->refs || s->publish.state == SHM_JOB_RUNNING ||
-        s->load.state == SHM_JOB_RUNNING || s->releasing || shm_upload_at(w->shm, session)->sending)
+        s->load.state == SHM_JOB_RUNNING || s->opening.state == SHM_JOB_RUNNING || s->releasing ||
+        shm_upload_at(w->shm, session)->sending)
         return false;
     if (is_read_on(w, s)) {
         keep_for_readers(w, session);

@@ -82,8 +82,10 @@ bool stream_has_work(struct worker *w, uint32_t session)
     const struct shm_session *s = shm_session_at(w->shm, session);
     const struct shm_upload *u = shm_upload_at(w->shm, session);
 
-    return stream_is(s) && u->open && !u->error &&
-           (u->sending || s->size - s->held_from >= part_now(w, session));
+    if (!stream_is(s))
+        return false;
+    return s->opening.state == SHM_JOB_RUNNING ||
+           (u->open && !u->error && (u->sending || s->size - s->held_from >= part_now(w, session)));
 }
 
 void stream_empty(struct worker *w, uint32_t session, struct upload_name *ret)

@@ -31,7 +31,8 @@ void stream_begin_at(struct worker *w, uint32_t session);
  * failed. 0 for other sessions. */
 int stream_may_write(struct worker *w, uint32_t session, uint64_t off, uint64_t len);
 
-/* Under shm->meta. True if memory will be free without help: parts are being sent, or can be. */
+/* Under shm->meta. True if memory will be free without help: parts are being sent, or can be, now
+ * or when the upload is open. */
 bool stream_has_work(struct worker *w, uint32_t session);
 
 /* Under shm->meta. The content is dropped: the file is empty. *ret: the upload to abort. */

@@ -61,20 +61,30 @@ static bool file_wants(struct worker *w, const struct shm_session *s)
            s->ordered_to >= w->conf->upload.multipart_threshold;
 }
 
-/* Under shm->meta. There is something to send, and no upload yet. */
-static bool wants_upload(struct worker *w, uint32_t session)
+bool upload_is_wanted(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
 
-    return s->state == SHM_SESSION_LIVE && !s->write_error && !s->writing &&
-           !(s->flags & SHM_SESSION_ORPHAN) && s->publish.state == SHM_JOB_IDLE &&
-           s->load.state == SHM_JOB_IDLE && s->content == SHM_CONTENT_SPOOL &&
-           !shm_upload_at(w->shm, session)->open &&
+    return s->state == SHM_SESSION_LIVE && !s->write_error && !(s->flags & SHM_SESSION_ORPHAN) &&
+           s->content == SHM_CONTENT_SPOOL && !shm_upload_at(w->shm, session)->open &&
            (stream_is(s) ? stream_wants(w, s) : file_wants(w, s)) &&
            !__atomic_load_n(&w->shm->header->no_uploads, __ATOMIC_RELAXED);
 }
 
-/* Runs a publish as far as the opening of the upload. */
+/* Under shm->meta. No job of the session runs that may not run beside the opening. */
+static bool may_open(const struct shm_session *s)
+{
+    return !s->writing && s->publish.state == SHM_JOB_IDLE && s->load.state == SHM_JOB_IDLE &&
+           s->opening.state == SHM_JOB_IDLE;
+}
+
+/* Under shm->meta. */
+static bool wants_upload(struct worker *w, uint32_t session)
+{
+    return may_open(shm_session_at(w->shm, session)) && upload_is_wanted(w, session);
+}
+
+/* Runs a publish as far as the opening of the upload. Writing goes on meanwhile. */
 static void open_upload(struct worker *w, uint32_t session)
 {
     struct publish *p = calloc(1, sizeof(*p));

@@ -10,6 +10,10 @@
 /* Under shm->meta. True if upload_go_on may have something to do. */
 bool upload_may_go_on(struct worker *w, uint32_t session);
 
+/* Under shm->meta. There is something to send, and no upload is open. Asked again when S3 has
+ * created one: the file may have been cut or unlinked meanwhile. */
+bool upload_is_wanted(struct worker *w, uint32_t session);
+
 /* Compare-and-set: parts were sent early for nothing, because attributes were set before the close
  * (cp -p, rsync, tar). Who does that does it again, so for a while nothing is sent early. */
 void upload_was_in_vain(struct worker *w);
