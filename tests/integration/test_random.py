@@ -133,7 +133,6 @@ def test_of_files_in_parts(mount, bucket, proxy, reference, seed, variant, kille
     m.wait_workers(2)
     counts = proxy.counts()
     print({n: counts[n] for n in sorted(counts) if "Part" in n or "Multipart" in n})
-    assert counts["CompleteMultipartUpload"] > OPS // 1500
     assert killed or not m.errors()
     assert_nothing_left(m, bucket, lost_uploads=killed)
 
