@@ -10,7 +10,7 @@
 #include "shm/shm_step.h"
 #include "shm/shm_trace.h"
 
-#define FILTER_BYTES 32u /* bits of the filter for each entry: 256 bits */
+#define FILTER_BYTES 256u /* of the filter for each entry */
 #define FILTER_PROBES 4
 
 static_assert(sizeof(struct shm_baseline) == 1024, "a power of two of a page");

@@ -4,6 +4,7 @@ evicted is recognised when its version is met again, and a conflict stays one.""
 import concurrent.futures
 import errno
 import os
+import subprocess
 
 import pytest
 
@@ -170,4 +171,53 @@ def test_what_others_wrote_is_a_conflict(m, actor):
     failed = each(a, m, writes, "three")
     # (An empty file that was made anew is another version.)
     assert failed == {i: errno.EEXIST for i in range(FILES)}
+    m.check()
+
+
+@pytest.mark.parametrize("kind", ["empty", "fifo"])
+def test_a_process_removes_what_it_has_made(mount, bucket, kind):
+    """All empty files have one ETag: only the write-id tells that they are its own."""
+    m = mount(variant=CAS, env={"STATEPROXY_CAS_BASELINES": 64})
+    top = m.path / "d"
+    top.mkdir()
+    for i in range(100):
+        (top / f"f{i}").touch() if kind == "empty" else os.mkfifo(top / f"f{i}")
+    bucket.put(m.key("d/f1"), b"")      # another one
+    with os.scandir(top) as it:         # (no LOOKUP before the unlinks, as in shutil.rmtree)
+        assert len([e for e in it if not e.is_dir(follow_symlinks=False)]) == 100
+    for i in range(100):
+        if i == 1:
+            with pytest.raises(FileExistsError):
+                os.unlink(top / "f1")
+        else:
+            os.unlink(top / f"f{i}")
+    assert os.listdir(top) == ["f1"]
+    m.check()
+
+
+def test_names_that_nobody_has_touched(mount, bucket):
+    """After very many files, of which others are not to suffer."""
+    m = mount(variant=CAS, env={"STATEPROXY_CAS_BASELINES": 64})
+    for name in ("old", "new"):
+        (m.path / name).mkdir()
+    subprocess.run(["sh", "-c", 'i=0; while [ $i -lt 1500 ]; do echo x > f$i; i=$((i+1)); done'], cwd=m.path / "old",
+                   check=True)
+    bucket.put_many((m.key(f"new/f{i}"), b"of another client") for i in range(200))
+    for i in range(100):
+        os.rename(m.path / f"new/f{i}", m.path / f"new/g{i}")
+        (m.path / f"new/f{100 + i}").write_bytes(b"mine")
+    assert m.status()["counters"]["conflicts"] == 0
+    m.check()
+
+
+def test_a_rename_that_is_refused_is_told(mount, bucket, actor):
+    m = mount(variant=CAS)
+    a = actor()
+    bucket.put(m.key("f"), b"one")
+    a.read_all(m.path / "f")
+    bucket.put(m.key("f"), b"another")
+    with pytest.raises(FileExistsError):
+        a.rename(m.path / "f", m.path / "g")
+    assert f'conflict key="{m.key("f")}" expected=unknown' in m.log()
+    assert bucket.get(m.key("f")) == b"another" and not bucket.exists(m.key("g"))
     m.check()

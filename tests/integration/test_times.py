@@ -248,3 +248,14 @@ def test_no_link_of_a_directory_that_is_open(m):
     os.rmdir(m.path / "d")
     assert os.fstat(fd).st_nlink == 0
     os.close(fd)
+
+
+@pytest.mark.parametrize("when", [9_223_372_037, 253_402_214_400], ids=["2262-04-12", "9999-12-31"])
+def test_a_time_that_nanoseconds_do_not_hold(mount, bucket, when):
+    """cp -p, tar and rsync pass on what "never expires"."""
+    m = mount()
+    (m.path / "f").write_bytes(b"x")
+    os.utime(m.path / "f", (when, when))
+    assert time.gmtime(os.stat(m.path / "f").st_mtime)[:3] == (2262, 4, 11)
+    assert time.gmtime(float(bucket.head(m.key("f"))["Metadata"]["mtime"]))[:3] == (2262, 4, 11)
+    m.check()

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "workers/cas/cas_family.h"
 #include "workers/objmeta/lineage.h"
 
@@ -546,6 +547,18 @@ void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[
     if (*etag && !*ret && op->caller.self.tgid &&
         shm_baseline_evicted(op->w->shm, &k, &op->caller.self))
         shm_etag_copy(ret, FORGOTTEN);
+}
+
+void cas_log_refused(const char *key, const char *found)
+{
+    log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
+               "process read it, or what it read has been forgotten: read it again",
+               key, *found ? found : "unknown");
+}
+
+bool cas_is_forgotten(const char *etag)
+{
+    return strcmp(etag, FORGOTTEN) == 0;
 }
 
 void cas_id(struct op *op, const char *key, const char *etag, char ret[LINEAGE_ID_CAP])

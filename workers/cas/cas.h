@@ -127,6 +127,13 @@ void cas_own_etag(struct op *op, const char *key, char ret[SHM_ETAG_MAX]);
  * knew another one, which has been evicted, it is an ETag that no version has. */
 void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[SHM_ETAG_MAX]);
 
+/* True of that ETag. (Of an empty file the version is known only once its write-id has been seen:
+ * what is there may be the caller's all the same.) */
+bool cas_is_forgotten(const char *etag);
+
+/* Logs that a write or a rename is refused because of what the process had read of the key. */
+void cas_log_refused(const char *key, const char *found);
+
 #define CAS_NO_ID "-" /* in place of a write-id: the version is known to have none */
 
 /* Under shm->meta. The write-id of this version, "" if it has none or is unknown. Empty files all

@@ -137,6 +137,18 @@ static void set_value(uint32_t *value, uint32_t to, uint32_t configured)
 }
 
 /* Sets the attributes of the request in a node or in a copy of one. */
+/* Of a time that 64 bits of nanoseconds cannot hold (beyond the year 2262), the nearest that they
+ * do. */
+static int64_t held_time(uint64_t seconds, uint32_t ns)
+{
+    const int64_t last = INT64_MAX / (int64_t)NS_PER_S - 1;
+    int64_t s = (int64_t)seconds;
+
+    if (s > last || s < -last)
+        return (s > 0 ? last : -last) * (int64_t)NS_PER_S;
+    return s * (int64_t)NS_PER_S + ns;
+}
+
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = fuse_req(op)->setattr;
@@ -152,12 +164,12 @@ static void set_attributes(const struct op *op, struct shm_node *n)
         set_value(&n->gid, in->gid, c->mount.gid);
     if (in->valid & FATTR_ATIME)
         n->atime_ns = in->valid & FATTR_ATIME_NOW ? meta_change_time(op)
-                                                  : (int64_t)(in->atime * NS_PER_S) + in->atimensec;
+                                                  : held_time(in->atime, in->atimensec);
     if (!(in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)))
         return;
     n->flags |= SHM_NODE_MTIME_SET;
-    n->mtime_ns = in->valid & FATTR_MTIME_NOW ? meta_change_time(op)
-                                              : (int64_t)(in->mtime * NS_PER_S) + in->mtimensec;
+    n->mtime_ns =
+        in->valid & FATTR_MTIME_NOW ? meta_change_time(op) : held_time(in->mtime, in->mtimensec);
 }
 
 #define STORED (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_ATIME | FATTR_MTIME | FATTR_MTIME_NOW)

@@ -377,12 +377,11 @@ static void rename_cas_put(struct op *op)
 
 /* ---- the source ---- */
 
-/* Under shm->meta. -EEXIST: the source on S3 has another version than the one that the caller has
- * read; what session_begin returns: the caller must roll back. */
-static int rename_cas_begin(struct op *op)
+/* Under shm->meta. Fills `key`. -EEXIST: the source on S3 has another version than the one that the
+ * caller has read; what session_begin returns: the caller must roll back. */
+static int rename_cas_begin(struct op *op, char key[KEY_CAP])
 {
     struct worker *w = op->w;
-    char key[KEY_CAP];
     int64_t r = key_of_node(w, op->rec->node, key);
 
     if (r < 0)
@@ -400,12 +399,14 @@ static void rename_cas_load(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node = SHM_NIL;
-    bool ready = false;
+    bool ready = false, begins;
+    char key[KEY_CAP];
     int r = 0;
 
     worker_lock(w);
+    begins = op->rec->session == SHM_NIL && !is_aimed(op);
     if (op->rec->session == SHM_NIL) /* (what was aimed is gone only with the op) */
-        r = is_aimed(op) ? -EIO : rename_cas_begin(op);
+        r = begins ? rename_cas_begin(op, key) : -EIO;
     if (r < 0) {
         shm_rollback(w->shm, w->shm->meta);
     } else {
@@ -415,6 +416,8 @@ static void rename_cas_load(struct op *op)
         ready = is_aimed(op) || (is_untouched(s) && may_copy(op));
     }
     worker_unlock(w);
+    if (r == -EEXIST)
+        cas_log_refused(key, "");
     if (r < 0) {
         op_step_done(op, r);
         return;

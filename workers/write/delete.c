@@ -226,6 +226,18 @@ static bool goes(struct deletion *d, const struct s3_object *obj)
     return same || d->how == DELETE_LAST;
 }
 
+/* The caller's baseline has been evicted; its write-id may show that it is of what is there. */
+static void remember(struct deletion *d, const struct s3_object *obj)
+{
+    struct op *op = d->op;
+
+    worker_lock(op->w);
+    op->w->variant->has_seen(op->w, d->key, obj);
+    cas_own_etag_of(op, d->key, obj->etag, d->etag);
+    cas_id(op, d->key, d->etag, d->id);
+    worker_unlock(op->w);
+}
+
 static void delete_on_head(void *arg, const struct s3_result *res)
 {
     struct deletion *d = arg;
@@ -235,6 +247,8 @@ static void delete_on_head(void *arg, const struct s3_result *res)
         delete_end(d, res->error);
         return;
     }
+    if (cas_is_forgotten(d->etag) && !d->unclear)
+        remember(d, &res->obj);
     if (d->how == DELETE_SEEN && is_another(d, &res->obj)) {
         delete_end(d,
                    d->unclear ? delete_judge(d, s3_object_meta(&res->obj, LINEAGE_META)) : -EEXIST);
@@ -257,7 +271,8 @@ static bool looks_first(const struct deletion *d)
     if (d->missing)
         return true;
     return d->how == DELETE_SEEN && *d->etag &&
-           (!server_compares(d->op->w) || (*d->id && cas_is_empty(d->etag)));
+           (!server_compares(d->op->w) || cas_is_forgotten(d->etag) ||
+            (*d->id && cas_is_empty(d->etag)));
 }
 
 void delete_key(struct op *op, const struct delete_args *a, void (*then)(struct op *op, int error))

@@ -171,9 +171,7 @@ static void tell_refused(struct worker *w, uint32_t session)
     memcpy(c.found, s->expect.etag, sizeof(c.found));
     worker_unlock(w);
     publish_note_conflict(w, session, &c);
-    log_notice("conflict key=\"%s\" expected=unknown found=%s: the file has changed since this "
-               "process read it, or what it read has been forgotten: read it again",
-               c.key, *c.found ? c.found : "unknown");
+    cas_log_refused(c.key, c.found);
 }
 
 /* A copy for the job, which outlives the op that requested it. False: no memory. */
