@@ -1,7 +1,8 @@
-"""There are no hard links: link(2) is EOPNOTSUPP. The table of docs/SEMANTICS.md: which programs do without, and which
+"""There are no hard links: link(2) is EPERM. The table of docs/SEMANTICS.md: which programs do without, and which
 say so and fail, and how to call those."""
 
 import errno
+import mailbox
 import os
 import shutil
 import subprocess
@@ -45,14 +46,14 @@ def ok(result):
 
 
 def says_so(result):
-    assert result.returncode != 0 and "not supported" in result.stderr, result
+    assert result.returncode != 0 and "not permitted" in result.stderr, result
 
 
 def test_the_call(top):
     (top / "f.txt").write_bytes(CONTENT)
     with pytest.raises(OSError) as e:
         os.link(top / "f.txt", top / "g.txt")
-    assert e.value.errno == errno.EOPNOTSUPP
+    assert e.value.errno == errno.EPERM
     assert os.listdir(top) == ["f.txt"]
 
 
@@ -68,6 +69,15 @@ def test_git_does_without(top, run):
     assert (top / "clone/f.txt").read_bytes() == CONTENT
     says_so(run("git", "clone", "-q", "--local", top / "repo", top / "explicit"))
     ok(run("git", "clone", "-q", "--no-hardlinks", top / "repo", top / "copied"))
+
+
+def test_mailbox_does_without(top):
+    box = mailbox.mbox(top / "mbox")
+    box.lock()
+    box.add("From: a\n\nb\n")
+    box.flush()
+    box.unlock()
+    assert os.listdir(top) == ["mbox"] and b"From: a" in (top / "mbox").read_bytes()
 
 
 def tool(name):

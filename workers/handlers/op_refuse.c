@@ -1,7 +1,7 @@
 /* Operations that this file system does not have. Two requests need a reply of their own:
  *
- *   LINK    EOPNOTSUPP: a key is one name. git, cp -l, package managers fall back to a copy or a
- *           rename
+ *   LINK    EPERM, which link(2) has for file systems without hard links: a key is one name. git,
+ *           package managers, mailbox locks fall back to a copy or a rename
  *   IOCTL   ENOTTY: no file supports any, and isatty(3) sends one
  *
  * These have no handler (dispatch.c): the kernel remembers their ENOSYS, sends no more of them, and
@@ -24,7 +24,7 @@
 
 void op_link(struct op *op)
 {
-    op_fail(op, -EOPNOTSUPP);
+    op_fail(op, -EPERM);
 }
 
 void op_ioctl(struct op *op)

@@ -371,7 +371,7 @@ class Member(Twins):
         try:
             os.link(old[REFERENCE], new[REFERENCE], follow_symlinks=False)
             os.unlink(new[REFERENCE])
-            expected = errno.EOPNOTSUPP
+            expected = errno.EPERM
         except OSError as e:
             expected = e.errno
         try:
