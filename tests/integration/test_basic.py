@@ -358,6 +358,7 @@ def test_a_full_buffer_directory_is_told_to_the_writer(mount, bucket, scratch):
                 except OSError:
                     pass        # a close may say it again
         assert bucket.get(m.key("f.bin")) == b"old", "nothing of a failed write is published"
+        util.wait_until(lambda: m.status()["tables"]["sessions"] == 0, what="the RELEASE, which comes after close")
         (m.path / "g.bin").write_bytes(pattern(6 * MIB))    # and the space was given back
         assert bucket.get(m.key("g.bin")) == pattern(6 * MIB)
         m.stop()
