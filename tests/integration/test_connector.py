@@ -869,13 +869,13 @@ def test_a_repeated_delete_waits_for_the_first(start, proxy, bucket):
         with pytest.raises(ConnectionResetError):
             raw.answer()
     proxy.hold("again", op="HeadObject", key=key, when="after", nth=2)
+    proxy.hold("again", op="DeleteObject", key=key)     # (where the first one is so long ago that nobody waits for it)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         repeated = pool.submit(cas.delete, "k")
-        proxy.wait_held("again")                # it has seen the version twice
+        proxy.wait_held("again")                # it has seen the version twice, or is to delete it now
         bucket.delete(key)                      # as the first one does
         proxy.release("again")
         assert repeated.result(60).status == 204
-    assert len([x for x in proxy.log(op="DeleteObject") if x.key == key]) == 1
     proxy.clear_rules()
     cas.daemon.check()
 

@@ -192,7 +192,7 @@ def test_cp_within_the_mount(m, bucket, fd):
 
 
 def test_hard_links_are_not_supported(m, fd):
-    with fails_with(errno.EOPNOTSUPP):
+    with fails_with(errno.EPERM):
         os.link(m.path / "f.bin", m.path / "g.bin")
 
 
