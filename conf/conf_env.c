@@ -15,6 +15,7 @@
 #include "conf/conf_suggest.h"
 
 #define OWN_PREFIX "STATEPROXY_"
+
 const char *conf_env_get(char *const *env, const char *name)
 {
     size_t n = strlen(name);

@@ -250,6 +250,16 @@ int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err)
     return view_finish(shm, open_view(shm, err), ret_shm);
 }
 
+uint64_t shm_hash_text(const struct shm *shm, const char *text)
+{
+    uint8_t out[crypto_shorthash_BYTES];
+    uint64_t h;
+
+    crypto_shorthash(out, (const uint8_t *)text, strlen(text), shm->header->hash_key);
+    memcpy(&h, out, sizeof(h));
+    return h ? h : 1;
+}
+
 void shm_close(struct shm *shm)
 {
     if (!shm)

@@ -174,6 +174,9 @@ must_use int shm_attach(int fd, struct shm **ret_shm, struct err *err);
  * another version. Takes `fd` on success. */
 must_use int shm_open_readonly(int fd, struct shm **ret_shm, struct err *err);
 
+/* A hash of a text, keyed by the segment, so that nobody can choose texts that collide; never 0. */
+uint64_t shm_hash_text(const struct shm *shm, const char *text);
+
 /* Unmaps and closes. The segment exists while other processes have it. NULL is allowed. */
 void shm_close(struct shm *shm);
 

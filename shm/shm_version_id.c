@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <sodium.h>
-
 #define SETS (SHM_VERSION_IDS / SHM_VERSION_WAYS)
 
 static_assert(sizeof(struct shm_version_id) == 128, "as documented");
@@ -15,16 +13,6 @@ size_t shm_version_id_size(const struct shm_sizes *s)
 {
     (void)s;
     return sizeof(struct shm_version_table);
-}
-
-static uint64_t version_id_hash(const struct shm *shm, const char *key)
-{
-    uint8_t out[crypto_shorthash_BYTES];
-    uint64_t h;
-
-    crypto_shorthash(out, (const uint8_t *)key, strlen(key), shm->header->hash_key);
-    memcpy(&h, out, sizeof(h));
-    return h ? h : 1;
 }
 
 /* The first of the places. (Content numbers are assigned consecutively.) */
@@ -84,7 +72,7 @@ static bool is_kept(const char *id)
 void shm_version_id_told(struct shm *shm, uint32_t node, const char *key, const char *id)
 {
     const struct shm_node *n = shm_node_at(shm, node);
-    uint64_t h = version_id_hash(shm, key);
+    uint64_t h = shm_hash_text(shm, key);
     struct shm_version_id *v;
 
     if (!is_kept(id))
@@ -107,7 +95,7 @@ void shm_version_id_told(struct shm *shm, uint32_t node, const char *key, const 
 const struct shm_version_id *shm_version_id_find(struct shm *shm, uint32_t bytes_node,
                                                  uint32_t content, const char *key)
 {
-    return version_id_find(shm, bytes_node, content, version_id_hash(shm, key));
+    return version_id_find(shm, bytes_node, content, shm_hash_text(shm, key));
 }
 
 static struct shm_version_id *version_id_edit(struct shm *shm, const struct shm_version_id *v)

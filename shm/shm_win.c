@@ -3,22 +3,10 @@
 
 #include <string.h>
 
-#include <sodium.h>
-
 size_t shm_win_size(const struct shm_sizes *s)
 {
     (void)s;
     return sizeof(struct shm_win_table);
-}
-
-static uint64_t win_hash(const struct shm *shm, const char *key)
-{
-    uint8_t out[crypto_shorthash_BYTES];
-    uint64_t h;
-
-    crypto_shorthash(out, (const uint8_t *)key, strlen(key), shm->header->hash_key);
-    memcpy(&h, out, sizeof(h));
-    return h ? h : 1;
 }
 
 /* (A write of what is there already may succeed any number of times.) */
@@ -27,7 +15,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
 {
     struct shm_win_table *t = shm->wins;
     struct shm_win *slot = &t->slot[t->count % SHM_WINS];
-    uint64_t h = win_hash(shm, key);
+    uint64_t h = shm_hash_text(shm, key);
     bool alone = true;
 
     if (strcmp(from, to) == 0)
@@ -47,7 +35,7 @@ bool shm_win_add(struct shm *shm, const char *key, const char *from, const char 
 
 void shm_win_forget(struct shm *shm, const char *key)
 {
-    uint64_t h = win_hash(shm, key);
+    uint64_t h = shm_hash_text(shm, key);
 
     for (unsigned i = 0; i < SHM_WINS; i++) {
         if (shm->wins->slot[i].key == h)

@@ -80,6 +80,15 @@ class Run:
             f.close()
 
 
+def finish_beside(run, killer):
+    killer.start()
+    try:
+        run.finish()
+    finally:
+        killer.cancelled.set()
+        killer.join(30)
+
+
 def assert_nothing_left(m, bucket, lost_uploads=False):
     """lost_uploads: nobody knows of one whose Create was answered to a worker that had died."""
     m.leave_alone()
@@ -123,12 +132,7 @@ def test_of_files_in_parts(mount, bucket, proxy, reference, seed, variant, kille
     program = (["random_ops.py"] if variant == LWW else ["random_team.py", "--isolated"]) + ["--max-size", 21 << 20]
     killer = Killer(m, 1 << 30 if killed else 0, seed, 0.02, 0.3)
     with Run(m, bucket, reference, seed + 6 + killed, OPS // 6, program=program) as run:
-        killer.start()
-        try:
-            run.finish()
-        finally:
-            killer.cancelled.set()
-            killer.join(30)
+        finish_beside(run, killer)
     assert killer.error is None
     m.wait_workers(2)
     counts = proxy.counts()
@@ -151,12 +155,7 @@ def test_while_workers_are_killed(mount, bucket, reference, seed):
     m = mount(env=SMALL_BUFFER)
     killer = Killer(m, 1 << 30, seed, 0.005, 0.05)
     with Run(m, bucket, reference, seed + 4, OPS // 2) as run:
-        killer.start()
-        try:
-            run.finish()
-        finally:
-            killer.cancelled.set()
-            killer.join(30)
+        finish_beside(run, killer)
     assert killer.error is None and killer.kills > 5
     m.wait_workers(2)
     assert_nothing_left(m, bucket)

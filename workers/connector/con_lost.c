@@ -1,25 +1,11 @@
 /* See con_lost.h. Each slot keeps the last few of its dead workers. */
 #include "workers/connector/con_lost.h"
 
-#include <string.h>
-
-#include <sodium.h>
-
-static uint64_t con_lost_hash(const struct shm *shm, const char *key)
-{
-    uint8_t out[crypto_shorthash_BYTES];
-    uint64_t h;
-
-    crypto_shorthash(out, (const uint8_t *)key, strlen(key), shm->header->hash_key);
-    memcpy(&h, out, sizeof(h));
-    return h ? h : 1;
-}
-
 void con_lost_begin(struct op *op, const char *key)
 {
     struct shm_removal *r = &op_progress(op)->removal;
 
-    r->key = op->caller.self.tgid ? con_lost_hash(op->w->shm, key) : 0;
+    r->key = op->caller.self.tgid ? shm_hash_text(op->w->shm, key) : 0;
     r->who = op->caller.self;
 }
 

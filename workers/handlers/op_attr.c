@@ -136,7 +136,6 @@ static void set_value(uint32_t *value, uint32_t to, uint32_t configured)
         *value = to;
 }
 
-/* Sets the attributes of the request in a node or in a copy of one. */
 /* Of a time that 64 bits of nanoseconds cannot hold (beyond the year 2262), the nearest that they
  * do. */
 static int64_t held_time(uint64_t seconds, uint32_t ns)
@@ -149,6 +148,7 @@ static int64_t held_time(uint64_t seconds, uint32_t ns)
     return s * (int64_t)NS_PER_S + ns;
 }
 
+/* Sets the attributes of the request in a node or in a copy of one. */
 static void set_attributes(const struct op *op, struct shm_node *n)
 {
     const struct fuse_setattr_in *in = fuse_req(op)->setattr;

@@ -189,7 +189,7 @@ static int note_copy(struct op *op)
     if (shm_session_is_loaded(s))
         return 0;
     if (s->content == SHM_CONTENT_PATCH)
-        return shm_patch_needs(shm, op->rec->session, 0, UINT64_MAX).len ? -ESTALE : 0;
+        return shm_patch_is_short(shm, op->rec->session) ? -ESTALE : 0;
     r = key_of_node(op->w, op->rec->node, from);
     if (r < 0)
         return r;
@@ -399,14 +399,13 @@ static void rename_cas_load(struct op *op)
 {
     struct worker *w = op->w;
     uint32_t node = SHM_NIL;
-    bool ready = false, begins;
+    bool ready = false;
     char key[KEY_CAP];
     int r = 0;
 
     worker_lock(w);
-    begins = op->rec->session == SHM_NIL && !is_aimed(op);
     if (op->rec->session == SHM_NIL) /* (what was aimed is gone only with the op) */
-        r = begins ? rename_cas_begin(op, key) : -EIO;
+        r = is_aimed(op) ? -EIO : rename_cas_begin(op, key);
     if (r < 0) {
         shm_rollback(w->shm, w->shm->meta);
     } else {

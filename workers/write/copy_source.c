@@ -36,8 +36,8 @@ static bool is_patch_of(struct worker *w, uint32_t session, const char *key, boo
     char own[KEY_CAP];
 
     return s->content == SHM_CONTENT_PATCH && s->size <= ORPHAN_LOAD_MAX && !s->load.error &&
-           shm_patch_needs(w->shm, session, 0, UINT64_MAX).len &&
-           key_of_node(w, s->node, own) == 0 && is_key(own, key, below);
+           shm_patch_is_short(w->shm, session) && key_of_node(w, s->node, own) == 0 &&
+           is_key(own, key, below);
 }
 
 uint32_t copy_source_wanted(struct worker *w, const char *key, bool below, uint32_t but)

@@ -295,8 +295,7 @@ int publish_begin(struct publish *p)
     p->base = s->base;
     p->patch = session_patch_parts(w, p->session);
     /* (What is known of the server may have changed since the caller looked: it has no lock.) */
-    if (!p->patch && s->content == SHM_CONTENT_PATCH &&
-        shm_patch_needs(w->shm, p->session, 0, UINT64_MAX).len)
+    if (!p->patch && s->content == SHM_CONTENT_PATCH && shm_patch_is_short(w->shm, p->session))
         return -EAGAIN;
     memcpy(p->base_etag, p->patch ? shm_node_at(w->shm, s->node)->etag : s->expect.etag,
            sizeof(p->base_etag));

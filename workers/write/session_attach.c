@@ -201,7 +201,7 @@ static bool has_content(struct op *op, const struct attach *a, const struct shm_
     uint32_t session = op->rec->session;
 
     if (s->content == SHM_CONTENT_PATCH)
-        return !a->whole || !shm_patch_needs(op->w->shm, session, 0, UINT64_MAX).len;
+        return !a->whole || !shm_patch_is_short(op->w->shm, session);
     return shm_session_is_loaded(s);
 }
 

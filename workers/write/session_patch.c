@@ -103,5 +103,5 @@ bool session_patch_adopt(struct worker *w, uint32_t session, const char *key,
 bool session_patch_lacks(struct worker *w, uint32_t session)
 {
     return shm_session_at(w->shm, session)->content == SHM_CONTENT_PATCH &&
-           !session_patch_parts(w, session) && shm_patch_needs(w->shm, session, 0, UINT64_MAX).len;
+           !session_patch_parts(w, session) && shm_patch_is_short(w->shm, session);
 }
