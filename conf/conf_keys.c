@@ -538,7 +538,7 @@ const struct conf_key conf_keys[] = {
             "go to S3 while it is written, if that is done in order"},
     {.name = "upload.copy_limit", FIELD(upload.copy_limit), .type = CONF_SIZE, .def = "5Gi",
      .min = 5 * MiB, .max = 5 * GiB,
-     .doc = "larger objects are copied in parts, for a rename or a change of attributes"},
+     .doc = "larger objects are copied in parts: by a rename, cp, or a change of attributes"},
     {.name = "upload.concurrency", FIELD(upload.concurrency), .type = CONF_UINT, .def = "4",
      .min = 1, .max = 64,
      .doc = "parts of one file that are uploaded at the same time"},

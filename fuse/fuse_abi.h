@@ -50,8 +50,8 @@
 #endif
 
 /* Members that newer headers rename (fuse_open_out.padding, fuse_init_out.unused, ...) are not used
- * here. Opcodes that the header may lack get the reply ENOSYS: STATX (52), COPY_FILE_RANGE_64 (53);
- * the kernel then falls back to GETATTR, COPY_FILE_RANGE. */
+ * here. STATX (52), which the header may lack, gets the reply ENOSYS: the kernel then falls back to
+ * GETATTR. */
 
 /* INIT flags of newer headers. */
 #ifndef FUSE_HAS_RESEND
@@ -66,6 +66,13 @@
 /* The kernel checks for requests that are too old at this interval in seconds, and accepts no
  * shorter limit. */
 #define FUSE_REQUEST_TIMEOUT_MIN 15u
+
+/* Since Linux 6.18 (minor 45): as COPY_FILE_RANGE, whose answer has 32 bits and which asks for less
+ * than 4 GiB. */
+#define FUSE_OP_COPY_FILE_RANGE_64 53
+struct fuse_copied_out {
+    uint64_t bytes_copied;
+};
 
 /* Since Linux 6.18 (minor 45); `count` node ids follow. */
 #define FUSE_NOTIFY_PRUNE_CODE 9

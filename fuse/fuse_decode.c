@@ -18,8 +18,7 @@ struct op_row {
 
 #define ARG(type) ((uint8_t)sizeof(struct type))
 
-/* SETUPMAPPING, REMOVEMAPPING (DAX, virtiofs only), STATX and later opcodes are left out:
- * ENOSYS. */
+/* SETUPMAPPING, REMOVEMAPPING (DAX, virtiofs only) and STATX are left out: ENOSYS. */
 static const struct op_row op_rows[] = {
     [FUSE_LOOKUP] = {true, 0, 1, DATA_NONE, false},
     [FUSE_FORGET] = {true, ARG(fuse_forget_in), 0, DATA_NONE, true},
@@ -70,6 +69,7 @@ static const struct op_row op_rows[] = {
     [FUSE_COPY_FILE_RANGE] = {true, ARG(fuse_copy_file_range_in), 0, DATA_NONE, false},
     [FUSE_SYNCFS] = {true, ARG(fuse_syncfs_in), 0, DATA_NONE, false},
     [FUSE_TMPFILE] = {true, ARG(fuse_create_in), 1, DATA_NONE, false},
+    [FUSE_OP_COPY_FILE_RANGE_64] = {true, ARG(fuse_copy_file_range_in), 0, DATA_NONE, false},
 };
 
 static const struct op_row *row_of(uint32_t opcode)

@@ -54,6 +54,7 @@ static const char *const names[] = {
     [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
     [FUSE_SYNCFS] = "SYNCFS",
     [FUSE_TMPFILE] = "TMPFILE",
+    [FUSE_OP_COPY_FILE_RANGE_64] = "COPY_FILE_RANGE_64",
 };
 
 const char *fuse_op_name(uint32_t opcode)

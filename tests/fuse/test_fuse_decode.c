@@ -74,6 +74,7 @@ static const struct op_case op_cases[] = {
     {FUSE_COPY_FILE_RANGE, "COPY_FILE_RANGE", 56, NULL, NULL, 0, false},
     {FUSE_SYNCFS, "SYNCFS", 8, NULL, NULL, 0, false},
     {FUSE_TMPFILE, "TMPFILE", 16, "/", NULL, 0, false},
+    {FUSE_OP_COPY_FILE_RANGE_64, "COPY_FILE_RANGE_64", 56, NULL, NULL, 0, false},
 };
 
 #define N_CASES (sizeof(op_cases) / sizeof(op_cases[0]))
@@ -260,7 +261,7 @@ static void test_data_size_lies(void **state)
 static void test_unknown_opcodes(void **state)
 {
     static const uint32_t unknown[] = {0,  7,  19,   FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING,
-                                       52, 53, 1000, CUSE_INIT,         0xffffffff};
+                                       52, 54, 1000, CUSE_INIT,         0xffffffff};
 
     (void)state;
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {

@@ -20,7 +20,7 @@ OPS = {
     "GETLK": 31, "SETLK": 32, "SETLKW": 33, "ACCESS": 34, "CREATE": 35,
     "INTERRUPT": 36, "DESTROY": 38, "IOCTL": 39, "BATCH_FORGET": 42,
     "FALLOCATE": 43, "READDIRPLUS": 44, "RENAME2": 45, "LSEEK": 46,
-    "COPY_FILE_RANGE": 47, "TMPFILE": 51,
+    "COPY_FILE_RANGE": 47, "TMPFILE": 51, "COPY_FILE_RANGE_64": 53,
 }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ SEEDS = {
     "refused": [NONE, lookup("f"), item("LINK", struct.pack("<Q", 0) + name("l"), 0, 1),
                 item("IOCTL", struct.pack("<QIIQII", 0, 0, 1, 0, 0, 0), 1, 1),
                 item("TMPFILE", struct.pack("<IIII", 2, 0, 0, 0) + name("t")),
-                item("COPY_FILE_RANGE", bytes(56), 1), item("INIT", bytes(64)),
+                item("COPY_FILE_RANGE", bytes(56), 1), item("COPY_FILE_RANGE_64", bytes(56), 1), item("INIT", bytes(64)),
                 item(63), item(200), item("DESTROY")],
     "locks": [NONE, lookup("f"), open_(1), open_(1), lock("SETLK", 1, 1, 1, 7),
               lock("GETLK", 2, 1, 1, 8), lock("SETLKW", 2, 1, 1, 8),

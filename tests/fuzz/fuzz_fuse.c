@@ -385,6 +385,7 @@ static int handle_at(uint32_t opcode)
     case FUSE_FALLOCATE:
     case FUSE_LSEEK:
     case FUSE_COPY_FILE_RANGE:
+    case FUSE_OP_COPY_FILE_RANGE_64:
     case FUSE_IOCTL:
         return 0;
     default:

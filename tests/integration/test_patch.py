@@ -2,6 +2,7 @@
 the server. Units and parts are 5 MiB here, S3's least; each result is compared with a local file."""
 
 import concurrent.futures
+import errno
 import os
 import random
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from harness import SLOW, util
 from harness.killer import Killer
 from harness.pattern import pattern
+from test_cas import CAS
 from test_parts import BUFFERED, MIB, PART, PARTS, THRESHOLD, holds, no_parts_left, no_uploads
 
 SIZE = 6 * PART + 4711
@@ -465,6 +467,24 @@ def test_a_server_that_does_not_copy_parts(m, proxy, bucket, status, code):
     assert proxy.counts()["UploadPartCopy"] == first
     assert m.log().count("parts are not copied") == 1
     assert m.log().count(" warn ") == 1, "that is all: nothing is lost"
+
+
+def test_a_smaller_file_in_its_place(m, proxy, bucket):
+    """To copy a range beyond its end is refused with 400 (versitygw): that says nothing of the server."""
+    f = File(m, bucket)
+    f.change(PART, b"changed")
+    bucket.put(m.key("f.bin"), b"smaller")
+    with pytest.raises(OSError) as e:
+        os.fsync(f.fd)
+    assert e.value.errno == (errno.EEXIST if m.env["STATE_VARIANT"] == CAS else errno.ESTALE)
+    with pytest.raises(OSError):
+        f.close()
+    assert bucket.get(m.key("f.bin")) == b"smaller"
+    proxy.reset_counts()
+    f = File(m, bucket, name="g.bin", seed=4)
+    f.change(PART, b"changed")
+    f.is_right()
+    assert "UploadPartCopy" in proxy.counts() and "not copied any more" not in m.log()
 
 
 FAULTS = [

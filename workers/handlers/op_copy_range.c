@@ -1,13 +1,14 @@
-/* COPY_FILE_RANGE: the server copies a whole file, so that a `cp` within the mount transfers no
- * content. The handler only notes the copy: the target's session gets a size, has nothing in its
- * spool, and names the version and the key that it is a copy of (SHM_CONTENT_COPY). Its publish, at
- * the close as always, is a CopyObject (publish_copy.c). Until then READs are served from blocks of
- * the source (fetch_source), and the first change of the content loads it (session_take_turn): a
- * program that continues to write, or is killed, finds the same as after a copy through the page
- * cache.
+/* COPY_FILE_RANGE and COPY_FILE_RANGE_64: the server copies a whole file, so that a `cp` within the
+ * mount transfers no content. The handler only notes the copy: the target's session gets a size,
+ * has nothing in its spool, and names the version and the key of what it copies (SHM_CONTENT_COPY).
+ * Its publish, at the close as always, is a CopyObject, or a copy in parts (publish_copy.c). Until
+ * then READs are served from blocks of the source (fetch_source), and the first change of the
+ * content loads it (session_take_turn): a program that continues to write, or is killed, finds the
+ * same as after a copy through the page cache.
  *
- *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN to 4 GiB) as it is on S3, without
- *             unpublished bytes; into a file that is empty, and in which nothing is under way
+ *   noted     from 0 to 0, all of the source (COPY_WHOLE_MIN or more; before Linux 6.18 less than
+ *             4 GiB) as it is on S3, without unpublished bytes; into a file that is empty, and in
+ *             which nothing is under way
  *   all else, and everything with compare-and-set (few servers honour conditions on the target of a
  *             copy): EOPNOTSUPP, with which the kernel copies through the page cache, this once
  *             (ENOSYS would mean never to ask again)
@@ -24,6 +25,7 @@
 #include "workers/handlers/handlers.h"
 #include "workers/op/hold.h"
 #include "workers/write/session_change.h"
+#include "workers/write/session_patch.h"
 #include "workers/write/session_pids.h"
 
 /* The requests of a copy through the page cache, not counting those for names: a PUT, and GETs:
@@ -35,7 +37,19 @@
 static bool is_whole(const struct fuse_copy_file_range_in *in, uint64_t size)
 {
     return in->off_in == 0 && in->off_out == 0 && in->flags == 0 && in->len >= size &&
-           size >= COPY_WHOLE_MIN && size <= UINT32_MAX && size <= S3_PUT_MAX;
+           size >= COPY_WHOLE_MIN;
+}
+
+static bool answer_is_64(const struct op *op)
+{
+    return fuse_req(op)->opcode == FUSE_OP_COPY_FILE_RANGE_64;
+}
+
+/* The answer can tell it, and the server can copy as much. */
+static bool may_be_as_large(struct op *op, uint64_t size)
+{
+    return (answer_is_64(op) || size <= UINT32_MAX) &&
+           (size <= op->w->conf->upload.copy_limit || session_copies_parts(op->w, size));
 }
 
 /* Under shm->meta. True if the source's bytes are those of an object, and no other op has begun to
@@ -76,8 +90,9 @@ static int copy_range_look(struct op *op, uint32_t *ret_source, uint32_t *ret_se
         return -EBADF;
     source = shm_handle_at(w->shm, handle)->node;
     n = shm_node_at(w->shm, source);
-    if (!w->variant->copies_on_server || !is_whole(in, n->size) || !is_published(w, source) ||
-        n->session == session || !is_empty(w, shm_session_at(w->shm, session)))
+    if (!w->variant->copies_on_server || !is_whole(in, n->size) || !may_be_as_large(op, n->size) ||
+        !is_published(w, source) || n->session == session ||
+        !is_empty(w, shm_session_at(w->shm, session)))
         return -EOPNOTSUPP;
     *ret_source = source;
     *ret_session = session;
@@ -105,7 +120,8 @@ static int copy_range_note(struct op *op, uint32_t source, uint32_t session)
 void op_copy_range(struct op *op)
 {
     struct worker *w = op->w;
-    struct fuse_write_out out = {0};
+    struct fuse_copied_out out = {0};
+    struct fuse_write_out out32 = {0};
     uint32_t source, session;
     int r;
 
@@ -122,8 +138,12 @@ void op_copy_range(struct op *op)
     if (r == 0)
         r = copy_range_note(op, source, session);
     if (r == 0) {
-        out.size = (uint32_t)shm_node_at(w->shm, source)->size;
-        op_applied(op, 0, &out, sizeof(out));
+        out.bytes_copied = shm_node_at(w->shm, source)->size;
+        out32.size = (uint32_t)out.bytes_copied;
+        if (answer_is_64(op))
+            op_applied(op, 0, &out, sizeof(out));
+        else
+            op_applied(op, 0, &out32, sizeof(out32));
     } else {
         shm_rollback(w->shm, w->shm->meta);
     }

@@ -4,9 +4,10 @@
  * and repeats it like any other), and the DELETE of the version that was read; last, the files that
  * the caller has open on both names follow.
  *
- * Where the server keeps conditions on the target of CopyObject, nothing is loaded: the session
- * only names the version of the source (SHM_CONTENT_COPY), and a copy takes the place of the PUT
- * (publish_cas_copy.c). Nor is there a HEAD of the source if a lookup has just told all about it.
+ * Where the server keeps conditions on the target of CopyObject, or (for a large file) on Complete,
+ * nothing is loaded: the session only names the version of the source (SHM_CONTENT_COPY), and a
+ * copy takes the place of the PUT (publish_cas_copy.c). Nor is there a HEAD of the source if a
+ * lookup has just told all about it.
  *
  * Between PUT and DELETE both names exist. If the DELETE is refused, because the source has been
  * written meanwhile, both stay. */
@@ -34,6 +35,7 @@
 #include "workers/write/publish_wait.h"
 #include "workers/write/session_attach.h"
 #include "workers/write/session_end.h"
+#include "workers/write/session_patch.h"
 #include "workers/write/session_pids.h"
 
 /* ---- the old name ---- */
@@ -157,16 +159,18 @@ static bool source_is_gone(const struct op *op)
 
 /* ---- a copy on the server ---- */
 
-/* Under shm->meta. The server can copy the source under the conditions of the PUT. (An empty file
- * is known by its write-id alone, which is no condition. A server that has contradicted the probe
- * is not trusted with a copy.) */
+/* Under shm->meta. The server can copy the source under the conditions of the PUT, in one piece or
+ * in parts. (An empty file is known by its write-id alone, which is no condition. A server that has
+ * contradicted the probe is not trusted with a copy.) */
 static bool may_copy(const struct op *op)
 {
-    const struct worker *w = op->w;
+    struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, op->rec->node);
 
-    return server_keeps(w, SERVER_KEEPS_COPY) && !s3_habit_has(w->s3, S3_HABIT_CONTRADICTS) &&
-           n->size > 0 && n->size <= w->conf->upload.copy_limit && *n->etag;
+    if (!n->size || !*n->etag || s3_habit_has(w->s3, S3_HABIT_CONTRADICTS))
+        return false;
+    return session_copies_parts(w, n->size) ||
+           (server_keeps(w, SERVER_KEEPS_COPY) && n->size <= w->conf->upload.copy_limit);
 }
 
 /* Under shm->meta. Nothing of the session is loaded, or about to be. (Another thread of the

@@ -46,7 +46,7 @@ struct variant {
     /* Files are written from the beginning to the end, and their parts go to S3 meanwhile
      * (workers/write/stream.h). */
     bool streams;
-    /* copy_file_range(2) of a whole file is one CopyObject. */
+    /* copy_file_range(2) of a whole file is a copy on the server. */
     bool copies_on_server;
     /* The connector answers queries. */
     bool queries;

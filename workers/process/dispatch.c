@@ -44,6 +44,7 @@ static op_handler *const handlers[DISPATCH_OPS] = {
     [FUSE_SETLKW] = op_setlk,
     [FUSE_FALLOCATE] = op_fallocate,
     [FUSE_COPY_FILE_RANGE] = op_copy_range,
+    [FUSE_OP_COPY_FILE_RANGE_64] = op_copy_range,
     /* symbolic links: op_symlink.c; extended attributes: op_xattr.c */
     [FUSE_SYMLINK] = op_symlink,
     [FUSE_READLINK] = op_readlink,

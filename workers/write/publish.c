@@ -299,8 +299,10 @@ int publish_begin(struct publish *p)
         return -EAGAIN;
     memcpy(p->base_etag, p->patch ? shm_node_at(w->shm, s->node)->etag : s->expect.etag,
            sizeof(p->base_etag));
-    if (s->content == SHM_CONTENT_COPY)
+    if (s->content == SHM_CONTENT_COPY) {
         p->copy = s->copy;
+        p->copy_parts = session_copies_parts(w, s->size);
+    }
     p->node = *shm_node_at(w->shm, s->node);
     p->renewed = s->flags & SHM_SESSION_RENEWED;
     p->has_xattr = s->flags & SHM_SESSION_XATTR;
@@ -380,11 +382,16 @@ static void start_put(struct publish *p)
     p->sent_ns = clock_mono_ns();
     if (p->w->variant->expects)
         cas_put_meta(&p->cas, &p->meta);
+    if (p->source_gone) { /* nothing that could be sent again, nor proof of what was sent */
+        publish_next(p, PUT_UNKNOWN);
+        return;
+    }
     if (!*p->copy.key && publish_wants_parts(p)) {
         publish_parts(p);
         return;
     }
-    publish_drop_upload(p);
+    if (!p->copy_parts)
+        publish_drop_upload(p);
     if (!*p->copy.key)
         put_whole(p);
     else if (p->w->variant->expects)
@@ -417,7 +424,7 @@ static void take_tags(struct publish *p, const struct s3_object *obj, const char
     free(p->tags);
     p->tags = NULL;
     if (!obj || p->w->conf->metadata != CONF_METADATA_FULL || !tags_wanted(p->w, obj) ||
-        (p->like && *p->copy.key)) { /* a copy of that object has its tags */
+        (p->like && *p->copy.key && !p->copy_parts)) { /* a copy of that object has its tags */
         p->prepared = true;
         start_put(p);
         return;

@@ -4,7 +4,11 @@
  * same rules (cas_put.c); and it is pinned to the version of its source.
  *
  * One status stands for the refusal of either condition, and "no such key" may mean either key. So
- * after a refusal a HEAD of the source shows which it was. */
+ * after a refusal a HEAD of the source shows which it was.
+ *
+ * A large file is copied in parts where the server keeps no conditions on the target of CopyObject
+ * but on Complete, or does not copy it in one piece: as any upload in parts (publish_parts.c), but
+ * for its source. A part has no condition on the target, so its refusal speaks of the source. */
 #include <errno.h>
 #include <string.h>
 
@@ -48,7 +52,7 @@ static void on_source_looked(void *arg, const struct s3_result *res)
                                 .http_status = p->refused_404 ? 404 : 412,
                                 .fail = S3_FAIL_ANSWER};
 
-    if (res->error == -ENOENT || (!res->error && strcmp(res->obj.etag, p->copy.etag) != 0)) {
+    if (publish_source_found(res, p->copy.etag) == PUBLISH_SOURCE_GONE) {
         copy_lost_source(p, res);
     } else if (res->error) {
         publish_finish(p, res, res->error);
@@ -118,12 +122,12 @@ void publish_cas_copy(struct publish *p)
     struct s3_result none = {0};
     int r;
 
-    if (p->source_gone) { /* nothing that could be sent again, nor proof of what was sent */
-        publish_next(p, PUT_UNKNOWN);
-        return;
-    }
     if (!p->cas.expects) {
         copy_not(p, &none);
+        return;
+    }
+    if (p->copy_parts) { /* whose Complete has the condition */
+        publish_parts(p);
         return;
     }
     if (!publish_condition(p, &copy.if_match, &copy.if_none_match))
@@ -133,4 +137,45 @@ void publish_cas_copy(struct publish *p)
     r = s3_copy(p->w->s3, &copy, on_cas_copied, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);
+}
+
+static void parts_not_copied(struct publish *p, const struct s3_result *res)
+{
+    publish_note_no_part_copy(p, res);
+    copy_not(p, res);
+}
+
+static void on_source_of_part(void *arg, const struct s3_result *res)
+{
+    struct s3_result refused = {
+        .error = -EINVAL, .http_status = 400, .fail = S3_FAIL_ANSWER, .text = "in parts"};
+    struct publish *p = arg;
+
+    switch (publish_source_found(res, p->copy.etag)) {
+    case PUBLISH_SOURCE_GONE:
+        copy_lost_source(p, res);
+        return;
+    case PUBLISH_SOURCE_THERE:
+        parts_not_copied(p, &refused);
+        return;
+    case PUBLISH_SOURCE_UNKNOWN:
+        publish_finish(p, res, res->error);
+        return;
+    }
+}
+
+void publish_cas_copy_part_failed(struct publish *p, const struct s3_result *res)
+{
+    int r = 0;
+
+    if (res->http_status == 412 || res->error == -ENOENT)
+        copy_lost_source(p, res);
+    else if (publish_copy_is_doubtful(res))
+        r = s3_head(p->w->s3, p->copy.key, on_source_of_part, p, NULL);
+    else if (publish_copy_goes_on(res))
+        parts_not_copied(p, res);
+    else
+        publish_finish(p, res, res->error);
+    if (r < 0)
+        publish_finish(p, res, r);
 }

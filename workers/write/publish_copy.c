@@ -65,7 +65,19 @@ void publish_copy(struct publish *p)
     struct s3_result none = {0};
     int r;
 
+    if (p->copy_parts) {
+        publish_parts(p);
+        return;
+    }
     r = s3_copy(p->w->s3, &copy, publish_copy_on_copied, p, NULL);
     if (r < 0)
         publish_finish(p, &none, r);
+}
+
+void publish_copy_part_failed(struct publish *p, const struct s3_result *res)
+{
+    /* (Where it is doubtful, the load shows whether the source is still there.) */
+    if (publish_copy_goes_on(res) && !publish_copy_is_doubtful(res))
+        publish_note_no_part_copy(p, res);
+    publish_finish(p, res, publish_copy_judge(p, res));
 }

@@ -62,6 +62,8 @@ bool publish_wants_parts(const struct publish *p)
 
     if (p->whole)
         return false;
+    if (*p->copy.key)
+        return p->copy_parts;
     /* (While the publish runs nobody else opens or ends an upload of the session.) */
     if (p->opens || p->patch ||
         (stream_is(s) && (s->base || shm_upload_at(p->w->shm, p->session)->open)))
@@ -96,6 +98,10 @@ static void fail_part(struct publish *p, int error, bool copied)
     worker_unlock(p->w);
     if (copied && p->patch)
         publish_copy_failed(p, &res);
+    else if (copied && p->copy_parts && p->w->variant->expects)
+        publish_cas_copy_part_failed(p, &res);
+    else if (copied && p->copy_parts)
+        publish_copy_part_failed(p, &res);
     else
         publish_finish(p, &res, res.error);
 }
@@ -114,7 +120,7 @@ static void do_without(struct publish *p)
 {
     __atomic_store_n(&p->w->shm->header->no_uploads, 1, __ATOMIC_RELAXED);
     p->whole = true;
-    if (p->patch)
+    if (p->patch || p->copy_parts)
         publish_without_copies(p);
     else if (p->opens)
         publish_opened(p, NULL);
@@ -131,7 +137,19 @@ static struct shm_upload_plan plan_of(const struct publish *p)
 
     if (p->patch)
         return session_patch_plan(p->w, p->session, p->patch);
+    if (p->copy_parts)
+        return session_copy_plan(p->w, p->size);
     return shm_upload_plan(grows ? least : shm_upload_part_size(p->size, least), grows, s->base);
+}
+
+/* Under shm->meta. The version from which the server copies parts. */
+static const char *copied_version(const struct publish *p)
+{
+    const struct shm_session *s = shm_session_at(p->w->shm, p->session);
+
+    if (p->copy_parts)
+        return p->copy.etag;
+    return p->patch ? publish_patch_source(p) : s->expect.etag;
 }
 
 void publish_open_upload(struct publish *p, const struct s3_result *res)
@@ -150,7 +168,7 @@ void publish_open_upload(struct publish *p, const struct s3_result *res)
                         /* (No part of it is taken yet: it carries what is written meanwhile.) */
                         .seq = p->opens ? s->write_seq : s->publishing_seq,
                         .opened_ns = clock_mono_ns(),
-                        .base_etag = p->patch ? publish_patch_source(p) : s->expect.etag,
+                        .base_etag = copied_version(p),
                     });
 }
 
@@ -184,7 +202,7 @@ static void create(struct publish *p)
         .meta = p->meta.pair,
         .n_meta = p->meta.n,
         /* (Of a part that the server copies we have none.) */
-        .checksum = !p->base && !p->patch,
+        .checksum = !p->base && !p->patch && !p->copy_parts,
         .kept = &p->meta.kept,
         .tags = p->tags,
     };
@@ -564,7 +582,7 @@ static bool is_copy_refused(const struct publish *p, bool copied)
 {
     const struct shm_session *s = shm_session_at(p->w->shm, p->session);
 
-    return copied && p->patch && s->failed_http == 412;
+    return copied && (p->patch || p->copy_parts) && s->failed_http == 412;
 }
 
 /* Continues the upload as far as it can be now. */
@@ -619,10 +637,12 @@ static bool is_current(struct publish *p)
         return false;
     p->stale_meta = has_old_meta(p, u);
     if (u->plan.patch != p->patch ||
-        (p->patch && strcmp(u->base_etag, publish_patch_source(p)) != 0))
+        ((p->patch || p->copy_parts) && strcmp(u->base_etag, copied_version(p)) != 0))
         return false;
     if (stream_is(s))
         return true; /* more has been appended to it since it was opened */
+    if (p->copy_parts != (u->plan.copies > 0))
+        return false;
     if (u->error || u->seq != s->publishing_seq)
         return false;
     if (!p->stale_meta || !u->plan.grows)

@@ -11,6 +11,8 @@
  *                                                put together.
  *   the server does not copy parts               remembered; the missing content is loaded, and all
  *                                                is sent. It has not changed: If-Match says so.
+ *                                                (400 may be about a range beyond the end of
+ *                                                another version: HEAD shows whether there is.)
  *   all else                                     the publish fails, as for a part that is sent */
 #include <errno.h>
 #include <string.h>
@@ -103,7 +105,11 @@ static void source_is_gone(struct publish *p, const struct s3_result *res)
         publish_next(p, next);
 }
 
-/* The server does not copy parts, or not these. */
+bool publish_copy_is_doubtful(const struct s3_result *res)
+{
+    return res->fail == S3_FAIL_ANSWER && res->http_status == 400;
+}
+
 bool publish_copy_goes_on(const struct s3_result *res)
 {
     int status = res->fail == S3_FAIL_ANSWER ? res->http_status : 0;
@@ -112,19 +118,61 @@ bool publish_copy_goes_on(const struct s3_result *res)
            status == 501;
 }
 
-void publish_copy_failed(struct publish *p, const struct s3_result *res)
+void publish_note_no_part_copy(struct publish *p, const struct s3_result *res)
 {
     uint32_t *known = &p->w->shm->header->no_part_copy;
 
-    if (is_gone(res)) {
-        source_is_gone(p, res);
-    } else if (publish_copy_goes_on(res)) {
-        if (res->fail == S3_FAIL_ANSWER && !__atomic_exchange_n(known, 1, __ATOMIC_RELAXED))
-            log_warn("parts are not copied any more http_status=%d: the server refuses that, so "
-                     "large files that are changed are loaded and sent as a whole",
-                     res->http_status);
-        publish_without_copies(p);
-    } else {
+    if (res->fail == S3_FAIL_ANSWER && !__atomic_exchange_n(known, 1, __ATOMIC_RELAXED))
+        log_warn("parts are not copied any more http_status=%d: the server refuses that, so "
+                 "large files that are changed are loaded and sent as a whole",
+                 res->http_status);
+}
+
+static void copies_no_parts(struct publish *p, const struct s3_result *res)
+{
+    publish_note_no_part_copy(p, res);
+    publish_without_copies(p);
+}
+
+enum publish_source publish_source_found(const struct s3_result *res, const char *etag)
+{
+    if (res->error == -ENOENT || (!res->error && strcmp(res->obj.etag, etag) != 0))
+        return PUBLISH_SOURCE_GONE;
+    return res->error ? PUBLISH_SOURCE_UNKNOWN : PUBLISH_SOURCE_THERE;
+}
+
+static void on_source_found(void *arg, const struct s3_result *res)
+{
+    struct s3_result refused = {.http_status = 400, .fail = S3_FAIL_ANSWER};
+    struct s3_result gone = {
+        .error = res->error ? res->error : -ESTALE, .http_status = 412, .fail = S3_FAIL_ANSWER};
+    struct publish *p = arg;
+
+    switch (publish_source_found(res, publish_patch_source(p))) {
+    case PUBLISH_SOURCE_GONE:
+        source_is_gone(p, &gone);
+        return;
+    case PUBLISH_SOURCE_THERE:
+        copies_no_parts(p, &refused);
+        return;
+    case PUBLISH_SOURCE_UNKNOWN:
         publish_finish(p, res, res->error);
+        return;
     }
+}
+
+void publish_copy_failed(struct publish *p, const struct s3_result *res)
+{
+    int r = 0;
+
+    if (is_gone(res))
+        source_is_gone(p, res);
+    else if (publish_copy_is_doubtful(res))
+        r = s3_head(p->w->s3, p->key, on_source_found, p, NULL);
+    else if (publish_copy_goes_on(res))
+        copies_no_parts(p, res);
+    else
+        publish_finish(p, res, res->error);
+    if (r < 0)
+        publish_finish(p, res, r);
 }

@@ -45,6 +45,7 @@ struct publish {
     char *tags;                /* of the replaced version, or of `like`; owned; NULL: none */
     struct publish_like *like; /* whose metadata this one gets; owned; NULL: see ask_meta */
     struct shm_copy copy;      /* the source of the copy; key "": a PUT of what the spool holds */
+    bool copy_parts;           /* the server copies it in parts */
     struct cas_put cas;
     bool source_gone; /* of a copy of compare-and-set: the version to be copied is not there */
     bool refused_404; /* ... how it was refused: 404, else 412 */
@@ -132,11 +133,16 @@ void publish_next(struct publish *p, enum put_next next);
 /* struct publish_rules.takes_name of the variants that isolate (publish_name.c). */
 uint32_t publish_takes_name(struct publish *p, uint32_t node);
 
-/* Sends a CopyObject in place of the PUT, and ends the job with its result. */
+/* Sends a CopyObject in place of the PUT, and ends the job with its result; or has it copied in
+ * parts. */
 void publish_copy(struct publish *p);
 
 /* The same with compare-and-set: judged as the PUT would be (publish_cas_copy.c). */
 void publish_cas_copy(struct publish *p);
+
+/* One of the parts of the copy was not made, with this result of S3. */
+void publish_copy_part_failed(struct publish *p, const struct s3_result *res);
+void publish_cas_copy_part_failed(struct publish *p, const struct s3_result *res);
 
 /* Under shm->meta. The upload has been created: stores it in the segment. */
 void publish_open_upload(struct publish *p, const struct s3_result *res);
@@ -152,8 +158,21 @@ bool publish_is_early(const struct publish *p);
  * without copies, or has a conflict (publish_patch.c). */
 void publish_copy_failed(struct publish *p, const struct s3_result *res);
 
-/* True if the patch goes on without copies after this result. */
+/* True if the publish goes on without copies after this result: the server does not copy parts, or
+ * not these. */
 bool publish_copy_goes_on(const struct s3_result *res);
+
+/* That may be the case, or the source has another version, which ends before the part: to be looked
+ * at. */
+bool publish_copy_is_doubtful(const struct s3_result *res);
+
+enum publish_source { PUBLISH_SOURCE_THERE, PUBLISH_SOURCE_GONE, PUBLISH_SOURCE_UNKNOWN };
+
+/* What a HEAD of the source of copies has shown, which should be version `etag`. */
+enum publish_source publish_source_found(const struct s3_result *res, const char *etag);
+
+/* That is the case: remembered for the mount, and logged once, if it is the server's answer. */
+void publish_note_no_part_copy(struct publish *p, const struct s3_result *res);
 
 /* Under shm->meta. The version whose bytes a patch copies. */
 const char *publish_patch_source(const struct publish *p);

@@ -12,8 +12,7 @@
 
 #define COPY_STEP (UINT64_C(512) << 20) /* bytes of a part that is copied: up to twice that */
 
-/* The server does all that is needed, as far as is known. */
-static bool server_may(struct worker *w)
+bool session_server_copies(struct worker *w)
 {
     const struct shm_header *h = w->shm->header;
 
@@ -27,7 +26,8 @@ bool session_may_patch(struct worker *w, const struct shm_session *s)
     const struct shm_node *n = shm_node_at(w->shm, s->node);
 
     return s->size >= w->conf->upload.multipart_threshold && s->size == n->size && *n->etag &&
-           !stream_is(s) && !(s->flags & (SHM_SESSION_KEYED | SHM_SESSION_ORPHAN)) && server_may(w);
+           !stream_is(s) && !(s->flags & (SHM_SESSION_KEYED | SHM_SESSION_ORPHAN)) &&
+           session_server_copies(w);
 }
 
 void session_patch_begin(struct worker *w, uint32_t session)
@@ -52,6 +52,28 @@ struct shm_upload_plan session_patch_plan(struct worker *w, uint32_t session, ui
     return plan;
 }
 
+bool session_copies_parts(struct worker *w, uint64_t size)
+{
+    bool whole = !w->variant->expects ||
+                 (server_keeps(w, SERVER_KEEPS_COPY) && !s3_habit_has(w->s3, S3_HABIT_CONTRADICTS));
+
+    return size && session_server_copies(w) &&
+           (size > w->conf->upload.copy_limit ||
+            (!whole && size >= w->conf->upload.multipart_threshold));
+}
+
+/* (Equal parts, none smaller than a step: S3 wants 5 MiB of all but the last.) */
+struct shm_upload_plan session_copy_plan(struct worker *w, uint64_t size)
+{
+    uint64_t least = min_u64(COPY_STEP, w->conf->upload.copy_limit);
+    uint64_t each = shm_upload_part_size(size, least);
+    struct shm_upload_plan plan = shm_upload_plan(each, false, size);
+
+    if (size / each > plan.copies)
+        plan.copies = (uint32_t)(size / each);
+    return plan;
+}
+
 uint32_t session_patch_parts(struct worker *w, uint32_t session)
 {
     const struct shm_session *s = shm_session_at(w->shm, session);
@@ -60,7 +82,7 @@ uint32_t session_patch_parts(struct worker *w, uint32_t session)
     uint64_t off = 0;
 
     if (s->content != SHM_CONTENT_PATCH || (s->flags & SHM_SESSION_NO_COPY) ||
-        s->size < w->conf->upload.multipart_threshold || !server_may(w) ||
+        s->size < w->conf->upload.multipart_threshold || !session_server_copies(w) ||
         !shm_patch_fits(w->shm, session, s->size))
         return 0;
     while (off < s->size && n++ < SHM_UPLOAD_PARTS) {

@@ -31,6 +31,18 @@ struct shm_upload_plan session_patch_plan(struct worker *w, uint32_t session, ui
 must_use bool session_patch_adopt(struct worker *w, uint32_t session, const char *key,
                                   const struct s3_object *obj, uint64_t asked_ns);
 
+/* The server copies parts, and keeps the conditions of Complete that are needed, as far as is
+ * known. */
+bool session_server_copies(struct worker *w);
+
+/* True if a file of `size` bytes, whose content is a version of another key (SHM_CONTENT_COPY), is
+ * copied in parts: it is too large for one CopyObject, or (compare-and-set) the server keeps no
+ * conditions on that one's target. */
+bool session_copies_parts(struct worker *w, uint64_t size);
+
+/* The parts of such a copy, `size` bytes long: all of them are copied. */
+struct shm_upload_plan session_copy_plan(struct worker *w, uint64_t size);
+
 /* Under shm->meta. True if content has to be loaded before the session can be published. */
 bool session_patch_lacks(struct worker *w, uint32_t session);
 

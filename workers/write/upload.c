@@ -23,6 +23,7 @@ struct part {
     bool copied; /* on the server, from version `etag` */
     bool early;  /* taken before the publish that completes the upload */
     char etag[SHM_ETAG_MAX];
+    char from[SHM_UPLOAD_KEY_MAX]; /* ... of this key */
     enum s3_crc checksum;
     struct upload_name name;
 };
@@ -194,6 +195,15 @@ static uint32_t ready(const struct shm_session *s, const struct shm_upload *u)
     return n;
 }
 
+/* Under shm->meta. What the parts consist of is there: in the spool, or (of a copy that is being
+ * published) on S3. */
+static bool has_content(const struct shm_session *s, const struct shm_upload *u)
+{
+    if (s->content == SHM_CONTENT_COPY)
+        return u->plan.copies && s->publish.state == SHM_JOB_RUNNING;
+    return shm_session_has_spool(s);
+}
+
 /* Under shm->meta. Takes the next part to send and fills *ret. False: there is none, or enough are
  * being sent. */
 static bool take_part(struct worker *w, uint32_t session, struct part *ret)
@@ -202,7 +212,7 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     const struct shm_upload *u = shm_upload_at(w->shm, session);
     uint32_t no;
 
-    if (s->state != SHM_SESSION_LIVE || !u->open || u->error || !shm_session_has_spool(s) ||
+    if (s->state != SHM_SESSION_LIVE || !u->open || u->error || !has_content(s, u) ||
         s->load.state == SHM_JOB_RUNNING || u->sending >= w->conf->upload.concurrency)
         return false;
     shm_upload_grown(w->shm, session, s->size);
@@ -219,6 +229,8 @@ static bool take_part(struct worker *w, uint32_t session, struct part *ret)
     ret->checksum = (enum s3_crc)u->checksum;
     memcpy(ret->name.key, u->key, sizeof(ret->name.key));
     memcpy(ret->name.id, u->id, sizeof(ret->name.id));
+    snprintf(ret->from, sizeof(ret->from), "%s",
+             s->content == SHM_CONTENT_COPY ? s->copy.key : u->key);
     return true;
 }
 
@@ -228,7 +240,7 @@ static int copy_part(struct part *part)
         .key = part->name.key,
         .upload_id = part->name.id,
         .number = part->no + 1,
-        .from_key = part->name.key,
+        .from_key = part->from,
         .off = part->off,
         .len = part->len,
         .if_source_match = *part->etag ? part->etag : NULL,
