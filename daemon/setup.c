@@ -19,6 +19,7 @@
 #include "fuse/fuse_timeout.h"
 #include "http/http_listen.h"
 #include "shm/shm_budget.h"
+#include "workers/op/spool_dirty.h"
 
 #define INIT_TIMEOUT_MS 10000
 #define TIMEOUT_DEADLINES 3 /* the request timeout is at least so many times s3.deadline */
@@ -85,6 +86,12 @@ static int make_segment(const struct conf *conf, uint32_t n_workers, struct work
     return r;
 }
 
+/* As the cgroup is now: after a restart it may be another. */
+static uint64_t dirty_max(uint32_t n_workers)
+{
+    return spool_dirty_max(shm_budget_cgroup_limit(""), n_workers);
+}
+
 static int make_boxes(uint32_t n_workers, struct worker_env *env, struct err *err)
 {
     int r = observer_boxes_new(n_workers, &env->boxes, &env->boxes_fd);
@@ -127,6 +134,7 @@ int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *en
     int r = setup_fd_limit(conf, err);
 
     env->conf = conf;
+    env->dirty_max = dirty_max(n_workers);
     env->listen_fd = env->metrics_fd = env->boxes_fd = -1;
     if (r == 0)
         r = make_segment(conf, n_workers, env, err);
@@ -327,6 +335,7 @@ int setup_take(const struct conf *conf, const struct handover *h, struct worker_
     int r = handover_mark_fds(h, true, err);
 
     env->conf = conf;
+    env->dirty_max = dirty_max(h->rec->n_workers);
     if (r < 0)
         return r;
     take_fds(h->rec, env);

@@ -236,6 +236,39 @@ static void a_successor_gives_back_what_nobody_takes(void **state)
     assert_memory_equal(got, "two", 3);
 }
 
+/* Each page that it touches counts, and no file twice. */
+static void has_files_written_back_in_steps(void **state)
+{
+    struct fx *fx = *state;
+    uint32_t node, s = fx_session(fx, "a", &node);
+    int fd = fx->w.env->spool[s].file_fd, other[SPOOL_DIRTY_FILES];
+    struct spool_dirty d = {0};
+
+    assert_int_equal(spool_dirty_max(0, 2), 0);
+    assert_int_equal(spool_dirty_max(64 << 20, 2), 2 << 20);
+    assert_int_equal(spool_dirty_max(1 << 20, 32), 256 * KIB);
+    spool_dirty(&d, 0, fd, 1 << 20);
+    assert_int_equal(d.now.n, 0);
+    spool_dirty(&d, 64 * KIB, fd, 4096);
+    spool_dirty(&d, 64 * KIB, fd, 1);
+    assert_int_equal(d.now.n, 1);
+    assert_int_equal(d.now.bytes, 3 * 4096);
+    spool_dirty(&d, 64 * KIB, fd, 52 * KIB);
+    assert_int_equal(d.now.n, 0);
+    assert_int_equal(d.now.bytes, 0);
+    assert_int_equal(d.before.n, 1);
+    for (int i = 0; i < SPOOL_DIRTY_FILES; i++) {
+        other[i] = dup(fd);
+        assert_true(other[i] >= 0);
+        spool_dirty(&d, 64 << 20, other[i], 1);
+    }
+    assert_int_equal(d.now.n, 0);
+    assert_int_equal(d.before.n, SPOOL_DIRTY_FILES);
+    for (int i = 0; i < SPOOL_DIRTY_FILES; i++)
+        close(other[i]);
+    end_session(fx, s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_disk_is_no_space, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(a_move_waits_for_changes, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(parks_by_record, fx_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(has_files_written_back_in_steps, fx_setup, fx_teardown),
         cmocka_unit_test_setup_teardown(a_successor_gives_back_what_nobody_takes, fx_setup,
                                         fx_teardown),
     };

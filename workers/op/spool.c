@@ -47,6 +47,16 @@ int spool_read(struct worker *w, uint32_t session, void *buf, size_t len, uint64
     }
 }
 
+/* Writes all of it; what goes to a file does not stay in the page cache without bounds. */
+static int write_out(struct worker *w, int fd, bool file, const void *buf, size_t len, off_t off)
+{
+    int r = fd_pwrite_full(fd, buf, len, off);
+
+    if (r == 0 && file)
+        spool_dirty(&w->dirty, w->env->dirty_max, fd, len);
+    return r;
+}
+
 /* All memfds together may use half as much memory as the block pool. */
 static uint64_t mem_limit(const struct worker *w)
 {
@@ -86,7 +96,7 @@ int spool_to_disk(struct worker *w, uint32_t session)
 
         if (n <= 0)
             return (int)n;
-        r = fd_pwrite_full(s->file_fd, buf, (size_t)n, off);
+        r = write_out(w, s->file_fd, true, buf, (size_t)n, off);
         if (r < 0)
             return r;
         off += n;
@@ -109,9 +119,12 @@ void spool_drop_memory(struct worker *w, uint32_t session)
 
 int spool_write(struct worker *w, uint32_t session, const void *buf, size_t len, uint64_t off)
 {
+    uint32_t flags = flags_now(w, session);
+
     if (off > S3_OBJECT_MAX || len > S3_OBJECT_MAX - off)
         return -EFBIG;
-    return fd_pwrite_full(spool_fd(w, session), buf, len, (off_t)off);
+    return write_out(w, fd_for(w, session, flags), flags & SHM_SESSION_ON_DISK, buf, len,
+                     (off_t)off);
 }
 
 int spool_truncate(struct worker *w, uint32_t session, uint64_t size)
@@ -158,7 +171,7 @@ static off_t park_at(const struct worker *w, uint32_t record)
 
 int spool_park(struct worker *w, uint32_t record, const void *buf, size_t len)
 {
-    return fd_pwrite_full(w->env->park_fd[w->slot], buf, len, park_at(w, record));
+    return write_out(w, w->env->park_fd[w->slot], true, buf, len, park_at(w, record));
 }
 
 int spool_unpark(struct worker *w, uint32_t record, uint32_t off, void *buf, size_t len)

@@ -9,6 +9,7 @@
 #include "shm/shm_node.h"
 #include "shm/shm_session.h"
 #include "shm/shm_stats.h"
+#include "workers/op/spool_dirty.h"
 #include "workers/op/variant.h"
 #include "workers/op/worker_abi.h"
 
@@ -46,12 +47,13 @@ struct worker {
     uint32_t n_free_records;
 
     struct worker_hook *hooks;
+    struct spool_dirty dirty; /* what was written to files of buffer.dir */
 
     int exit_code;
     struct http_server *http;    /* the connector; NULL = none */
     struct http_server *metrics; /* NULL = none */
     struct loop_timer end_look;
-    bool leaving; /* the mount is gone; ops under way are completed, then the loop stops */
+    bool leaving;     /* the mount is gone; ops under way are completed, then the loop stops */
 };
 
 /* Wakes each worker in the mask (bits by slot), this one included: it calls the `resume` of its

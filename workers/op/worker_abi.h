@@ -62,6 +62,7 @@ struct worker_env {
     int keeper_fd; /* eventfd of the keeper: a worker wants other credentials */
     int park_fd[SHM_WORKERS_MAX];  /* O_TMPFILEs: WRITE payloads of requests that wait */
     struct worker_spool *spool;    /* shm sizes.sessions of them */
+    uint64_t dirty_max;            /* spool_dirty_max(); 0 = no limit */
     const struct sandbox *sandbox; /* NULL = none, and no change of the user (tests) */
     struct observer_box *boxes;    /* one for each worker slot; NULL = they read /proc themselves */
     int boxes_fd;                  /* of their memory; -1 = none */

@@ -74,6 +74,19 @@ class Cgroup:
             return int((self.path / "memory.failcnt").read_text())
         return int(dict(line.split() for line in (self.path / "memory.events").read_text().splitlines())["max"])
 
+    def peak(self):
+        """The most that was in use at once, in bytes: page cache too."""
+        return int((self.path / ("memory.peak" if self.v2 else "memory.max_usage_in_bytes")).read_text())
+
+    def stat(self, *names):
+        """The sum of these of memory.stat."""
+        lines = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
+        return sum(int(lines[n]) for n in names)
+
+    def dirty(self):
+        """Bytes of files that wait for the disk, and can not be taken back."""
+        return self.stat("file_dirty", "file_writeback") if self.v2 else self.stat("dirty", "writeback")
+
     def remove(self):
         util.wait_until(lambda: not (self.path / "cgroup.procs").read_text().strip(), 20,
                         "the end of the cgroup's processes")
