@@ -15,6 +15,7 @@
 #include "workers/connector/con_put.h"
 #include "workers/connector/con_query.h"
 #include "workers/connector/con_wait.h"
+#include "workers/connector/query_memory.h"
 #include "workers/http/http_server.h"
 
 #define KEYS "/keys/"
@@ -179,5 +180,6 @@ int connector_start(struct worker *w)
     const struct http_server_opts opts = {
         .listen_fd = w->env->listen_fd, .conns_max = HTTP_CONNS_MAX, .holds_drain = true};
 
+    query_memory_within((size_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE);
     return http_server_start(w, &opts, &service, &w->http);
 }

@@ -390,7 +390,7 @@ int query_add(const struct query *q, const char *text, size_t len, struct query_
     bool refused;
     int r = 0;
 
-    query_memory_limit(QUERY_TREE_MAX);
+    query_memory_limit(query_memory_tree_max());
     doc = load_document(text, len, &error);
     (void)query_memory_unlimit(&refused);
     if (!doc && !refused && json_error_code(&error) == json_error_out_of_memory)

@@ -65,7 +65,7 @@ must_use int query_parse(const char *text, size_t len, uint64_t max_limit, struc
 void query_done(struct query *q);
 
 /* Adds the document if it matches. Text that is no JSON, or whose tree needs more than
- * QUERY_TREE_MAX, is skipped. 0; -EFBIG beyond QUERY_ROWS_BYTES_MAX; -ENOMEM as above. */
+ * query_memory_tree_max(), is skipped. 0; -EFBIG beyond QUERY_ROWS_BYTES_MAX; -ENOMEM as above. */
 must_use int query_add(const struct query *q, const char *text, size_t len,
                        struct query_rows *rows);
 

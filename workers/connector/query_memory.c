@@ -7,15 +7,30 @@
 
 #include <jansson.h>
 
-static size_t kept;       /* of QUERY_KEPT_MAX */
+static size_t kept; /* of kept_max */
+static size_t kept_max = QUERY_KEPT_MAX;
+static size_t tree_max = QUERY_TREE_MAX;
 static size_t trees;      /* bytes of jansson */
 static size_t trees_from; /* ... at query_memory_limit() */
 static size_t trees_max = SIZE_MAX;
 static bool refused;
 
+void query_memory_within(size_t bytes)
+{
+    if (bytes < QUERY_TREE_MAX)
+        tree_max = bytes;
+    if (bytes < QUERY_KEPT_MAX - QUERY_REQUEST_MAX)
+        kept_max = bytes + QUERY_REQUEST_MAX;
+}
+
+size_t query_memory_tree_max(void)
+{
+    return tree_max;
+}
+
 bool query_memory_take(size_t bytes)
 {
-    if (bytes > QUERY_KEPT_MAX - kept)
+    if (bytes > kept_max - kept)
         return false;
     kept += bytes;
     return true;

@@ -10,7 +10,14 @@
 #define QUERY_TREE_MAX (48u << 20)   /* of the tree of a document, while it is looked at */
 #define QUERY_REQUEST_MAX (8u << 20) /* of the tree of a request */
 
-/* Takes so many bytes of QUERY_KEPT_MAX. False: there are not so many left now. */
+/* Within this much memory queries have less: a tree as many bytes as that, what is kept
+ * QUERY_REQUEST_MAX more; up to the values above, which hold until it is called. */
+void query_memory_within(size_t bytes);
+
+/* Of the tree of a document, now. */
+size_t query_memory_tree_max(void);
+
+/* Takes so many bytes of QUERY_KEPT_MAX, or fewer. False: there are not so many left now. */
 bool query_memory_take(size_t bytes);
 void query_memory_give(size_t bytes);
 
