@@ -440,6 +440,21 @@ def test_in_the_middle_of_an_upload(mount, proxy, bucket, at):
     m.check()
 
 
+def test_while_an_upload_is_created(mount, proxy, bucket):
+    """Its id is waited for: with the worker it would be lost, and the upload would stay on the server."""
+    m = mount(via=proxy, workers=1, env={"STATEPROXY_UPLOAD_PART_SIZE": "5Mi",
+                                         "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi"})
+    proxy.add_rule("delay", ms=400, when="after", op="CreateMultipartUpload", times=1)
+    size = 12_000_000
+    writer = util.spawn([*PYTHON, PROGRAMS / "fileop.py", "write", m.path / "f", size, 5])
+    util.wait_until(lambda: bucket.uploads(), what="an upload whose answer is on its way", every=0.001)
+    restart(m)
+    util.finish(writer)
+    assert bucket.get(m.key("f")) == pattern(size, 5)
+    assert not bucket.uploads()
+    m.check()
+
+
 def test_while_workers_are_killed(mount, bucket, scratch, seed):
     m = mount()
     writer = start_writer(m, scratch, seed, big=False)

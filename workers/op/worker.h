@@ -48,11 +48,13 @@ struct worker {
 
     struct worker_hook *hooks;
     struct spool_dirty dirty; /* what was written to files of buffer.dir */
+    uint32_t creating;        /* uploads that S3 was asked to create: nobody has their ids yet */
 
     int exit_code;
     struct http_server *http;    /* the connector; NULL = none */
     struct http_server *metrics; /* NULL = none */
     struct loop_timer end_look;
+    uint64_t told_ns; /* when the supervisor's SIGTERM came */
     bool leaving;     /* the mount is gone; ops under way are completed, then the loop stops */
 };
 

@@ -40,6 +40,7 @@
 
 #define TICK_NS NS_PER_S
 #define END_LOOK_NS (5 * NS_PER_MS)
+#define END_CREATING_NS NS_PER_S
 
 /* ---- the end of the mount ---- */
 
@@ -147,12 +148,18 @@ static void on_tick(struct loop_timer *t)
     loop_timer_set(w->loop, t, TICK_NS);
 }
 
+/* An upload whose id is lost with this worker would stay on the server for ever, and cost. */
+static bool awaits_upload(const struct worker *w)
+{
+    return w->creating && clock_mono_ns() - w->told_ns < END_CREATING_NS;
+}
+
 /* (The supervisor kills those that take too long.) */
 static void on_end_look(struct loop_timer *t)
 {
     struct worker *w = container_of(t, struct worker, end_look);
 
-    if (w->http && http_server_busy(w->http))
+    if ((w->http && http_server_busy(w->http)) || awaits_upload(w))
         loop_timer_set(w->loop, t, END_LOOK_NS);
     else
         loop_stop(w->loop);
@@ -160,7 +167,8 @@ static void on_end_look(struct loop_timer *t)
 
 /* The supervisor sends SIGTERM when the mount is gone, and no request can be in flight any more; or
  * to replace this worker: then what it has begun is taken over, as when it is killed. Clients of
- * the connector would notice that, so their requests are waited for. */
+ * the connector would notice that, so their requests are waited for; and for a moment, the ids of
+ * uploads. */
 static void on_signal(struct loop_watch *watch, uint32_t events)
 {
     struct worker *w = container_of(watch, struct worker, signals);
@@ -169,6 +177,7 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
     if (!term_told(watch->fd))
         return;
     w->exit_code = WORKER_EXIT_DONE;
+    w->told_ns = clock_mono_ns();
     w->stats->process.leaves = 1;
     if (w->http)
         http_server_drain(w->http);

@@ -176,6 +176,7 @@ static void on_created(void *arg, const struct s3_result *res)
 {
     struct publish *p = arg;
 
+    p->w->creating--;
     if (is_unknown(res) && p->size <= S3_PUT_MAX && !p->base) {
         do_without(p);
         return;
@@ -214,9 +215,12 @@ static void create(struct publish *p)
         fail_parts(p, -EIO);
         return;
     }
+    p->w->creating++;
     r = s3_create(p->w->s3, &create, on_created, p, NULL);
-    if (r < 0)
+    if (r < 0) {
+        p->w->creating--;
         fail_parts(p, r);
+    }
 }
 
 /* ---- metadata that were set after the upload was opened ---- */
