@@ -13,6 +13,7 @@ import pytest
 
 from credserver import ACCOUNT, CredServer, iso
 from harness import ACCESS, CTL, DAEMON, EX_CONFIG, EX_S3, SECRET, util
+from harness.memory import memory_of
 from harness.tls import Authority, TlsFront
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
@@ -490,25 +491,8 @@ def test_sigterm_to_all_of_them(mount, source, proxy):
 
 # -- the secret
 
-def memory_of(pid):
-    """All that a process has mapped and can be read."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
-        for line in maps:
-            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)", line)
-            at, end, name = int(match[1], 16), int(match[2], 16), match[4]
-            if name in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
-                continue
-            if end - at > 1 << 30:          # what a sanitizer has reserved
-                continue
-            try:
-                mem.seek(at)
-                yield name, mem.read(end - at)
-            except (OSError, OverflowError, ValueError):
-                pass                    # a guard page
-
-
 def has_secret(pid, secret=SECRET):
-    return [name for name, data in memory_of(pid) if secret.encode() in data]
+    return [line for line, data in memory_of(pid) if secret.encode() in data]
 
 
 @pytest.mark.parametrize("kind", ["environment", "web_identity", "static", "program", "instance"])

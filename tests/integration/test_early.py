@@ -12,6 +12,7 @@ import pytest
 
 from harness import SLOW, util
 from harness.killer import Killer
+from harness.mount import MEMORY
 from harness.pattern import pattern
 from test_fallocate import KEEP, PUNCH, fallocate
 from test_parts import MIB, PART, PARTS, THRESHOLD, holds, no_parts_left, no_uploads, write
@@ -665,7 +666,9 @@ def test_a_stream_waits_with_a_few_parts(mount, proxy, bucket, unanswered):
         try:
             util.wait_until(lambda: any(r["op"] == "WRITE" and r["age_ms"] > 500 for r in m.inflight()), 20 * SLOW,
                             what="it to wait")
-            assert 4 * PART <= sum(written) <= 5 * PART + MIB, "what upload.concurrency sends, and a part being filled"
+            least = 1 if MEMORY else 4          # where memory is short, what that holds
+            assert least * PART <= sum(written) <= 5 * PART + MIB, \
+                "what upload.concurrency sends, and a part being filled"
         finally:
             unanswered()
         writing.result(60 * SLOW)

@@ -48,7 +48,8 @@ def test_attributes_are_told_where_they_are_wanted(mount, proxy, many):
         [(name, i % 100) for i, name in enumerate(EXPECTED)]
     counts = proxy.counts()
     assert sum(counts.values()) <= PAGES + 12, counts
-    assert m.status()["tables"]["nodes"] > KEPT + 3000
+    tables = m.status()["tables"]
+    assert tables["nodes"] > KEPT + 3000 or tables["evictions"], "or as many as have room"
 
 
 def test_two_readers_at_once(mount, many):

@@ -57,7 +57,7 @@ class Mount:
         self.tested_by_kill = False
         self.group = Cgroup(parse_bytes(MEMORY) + max(0, workers - 2) * WORKER_MEMORY) if MEMORY else None
         # a test may start it by way of another program
-        self.wrap = self.group.run if self.group else lambda *command: command
+        self.wrap = lambda *command: command
         if not mountpoint:
             self.path.mkdir()
         self.buffer_dir.mkdir()
@@ -79,13 +79,17 @@ class Mount:
 
     # -- starting and stopping
 
+    def _command(self):
+        command = self.wrap(str(DAEMON), *map(str, self.args))
+        return self.group.run(*command) if self.group else command
+
     def start(self, ready=True, timeout=20.0):
         """Starts it and, with ready, waits until it serves."""
         self.guard.mount(self.path, self.mark)
         self._share_probe(functools.partial(probed.give, but=self.kept))
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(
-                self.wrap(str(DAEMON), *map(str, self.args)), stdin=subprocess.DEVNULL, stdout=log,
+                self._command(), stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env=util.clean_env(**self.env, **{util.MARK: self.mark}),
                 start_new_session=True, cwd=self.dir)
         self.guard.session(self.proc.pid, self.mark)
@@ -265,8 +269,10 @@ class Mount:
         self.guard.gone(self.path)
         shutil.rmtree(self.dir, ignore_errors=True)
         if self.group:
-            killed = self.group.killed()
-            self.group.remove()
+            group, self.group = self.group, None        # a test may have cleaned up before
+            killed = group.killed()
+            print(f"memory: peak={group.peak() >> 20} MiB killed={killed}")
+            group.remove()
             assert not killed, f"the OOM killer has ended {killed} of its processes, within {MEMORY}"
 
 
