@@ -19,6 +19,8 @@ How much, where a test says how much it does each day and how much by hand, befo
     STATEPROXY_TEST_ROUNDS          test_all_dies.py           6        300 rounds
     STATEPROXY_TEST_KILLS           test_trust.py            100
     STATEPROXY_TEST_HOLDER_KILLS    test_holder.py             5      1,000 deaths of all, each variant
+    STATEPROXY_TEST_RESTARTS        test_replaced.py           3        100 restarts, other programs, leaves
+    STATEPROXY_TEST_DEATHS          test_fdstore.py            5
     STATEPROXY_TEST_FAULT_OPS       test_many_faults.py    2,000    100,000
     STATEPROXY_TEST_TREES           test_listings.py          24
     STATEPROXY_TEST_STARTS          test_probe.py             12

@@ -83,6 +83,11 @@ class S3:
         found = self.client.list_multipart_uploads(Bucket=self.bucket)
         return [(u["Key"], u["UploadId"]) for u in found.get("Uploads", ())]
 
+    def parts(self, key, upload):
+        """Numbers of the parts that an incomplete upload has."""
+        found = self.client.list_parts(Bucket=self.bucket, Key=key, UploadId=upload)
+        return [p["PartNumber"] for p in found.get("Parts", ())]
+
     def raw(self):
         return Raw(self.endpoint, self.bucket)
 
