@@ -10,7 +10,6 @@
 #include "shm/shm_step.h"
 #include "shm/shm_trace.h"
 
-#define FILTER_BYTES 256u /* of the filter for each entry */
 #define FILTER_PROBES 4
 
 static_assert(sizeof(struct shm_baseline) == 1024, "a power of two of a page");
@@ -28,7 +27,8 @@ size_t shm_baseline_size(const struct shm_sizes *s)
 {
     return sizeof(struct shm_baseline_table) + shm_trace_size(s->baselines) +
            shm_trace_heads_size(s->baselines) +
-           (size_t)s->baselines * (sizeof(uint32_t) + sizeof(struct shm_baseline) + FILTER_BYTES);
+           (size_t)s->baselines *
+               (sizeof(uint32_t) + sizeof(struct shm_baseline) + SHM_BASELINE_FILTER);
 }
 
 void shm_baseline_init(struct shm *shm)
@@ -102,7 +102,7 @@ static uint64_t filter_bit(struct shm *shm, const struct shm_trace *t, int i)
     uint64_t a = t->key ^ mix;
     uint64_t b = ((a >> 32 | a << 32) * UINT64_C(0xd6e8feb86659fd93)) | 1;
 
-    return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * FILTER_BYTES * 8);
+    return (a + (uint64_t)i * b) % ((uint64_t)entries(shm) * SHM_BASELINE_FILTER * 8);
 }
 
 static bool filter_has(struct shm *shm, const struct shm_baseline_key *key,

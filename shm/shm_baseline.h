@@ -19,6 +19,7 @@
 #define SHM_LINEAGE_MAX 896 /* bytes of the text of a lineage and NUL: workers/objmeta/lineage.h */
 #define SHM_ID_LEN 8        /* its first part, a write-id: 48 random bits in base64url */
 #define SHM_BASELINES_MAX (1u << 20)
+#define SHM_BASELINE_FILTER 256u /* bytes of the filter for each entry */
 
 /* Identifies an S3 key: a keyed hash, so that nobody can choose keys that collide. */
 struct shm_baseline_key {

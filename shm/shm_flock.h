@@ -59,7 +59,7 @@ struct shm_flock_table {
     uint32_t unused;
     uint32_t by_node[SHM_FLOCK_BUCKETS]; /* files, index + 1 */
     uint32_t by_key[SHM_FLOCK_BUCKETS];
-    struct { /* as many as handles, though the two are not related */
+    struct shm_flock_cell { /* as many as handles, though the two are not related */
         struct shm_flock_file file;
         struct shm_flock_slot slot;
     } cell[];

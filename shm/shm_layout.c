@@ -7,6 +7,7 @@
 #include "shm/shm_conflict.h"
 #include "shm/shm_cred.h"
 #include "shm/shm_flock.h"
+#include "shm/shm_form.h"
 #include "shm/shm_handle.h"
 #include "shm/shm_journal.h"
 #include "shm/shm_node.h"
@@ -53,4 +54,5 @@ const struct shm_layout_row shm_layout[SHM_TABLES] = {
     [SHM_TABLE_ARENA] = {"arena", shm_arena_size, shm_arena_init, shm_arena_check},
     [SHM_TABLE_STATS] = {"stats", shm_stats_size, NULL, NULL},
     [SHM_TABLE_CRED] = {"cred", shm_cred_size, NULL, shm_cred_check},
+    [SHM_TABLE_FORM] = {"form", shm_form_size, shm_form_init, NULL},
 };

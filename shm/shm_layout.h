@@ -13,4 +13,10 @@ struct shm_layout_row {
 
 extern const struct shm_layout_row shm_layout[SHM_TABLES];
 
+/* 0, or -EINVAL with *err: no segment has these sizes. */
+must_use int shm_check_sizes(const struct shm_sizes *sizes, struct err *err);
+
+/* Sets where the tables of these sizes are. Returns the size of the segment. */
+uint64_t shm_place_tables(struct shm_header *h);
+
 #endif

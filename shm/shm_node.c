@@ -69,6 +69,19 @@ size_t shm_node_size(const struct shm_sizes *s)
     return pool_off(s, SHM_NAME_POOLS);
 }
 
+struct shm_node_places shm_node_places(const struct shm_sizes *s)
+{
+    struct shm_node_places p = {.heads = sizeof(struct shm_node_table),
+                                .ino_heads = sizeof(struct shm_node_table) + heads_len(s),
+                                .nodes = nodes_off(s)};
+
+    for (unsigned i = 0; i < SHM_NAME_POOLS; i++) {
+        p.names[i] = pool_off(s, i);
+        p.name_len[i] = name_stride[i];
+    }
+    return p;
+}
+
 /* The caller must save it before it stores. */
 static struct shm_node *slot_of(struct shm *shm, uint32_t idx)
 {

@@ -244,6 +244,16 @@ static inline bool shm_node_is_plain(const struct shm_node *n)
 }
 
 size_t shm_node_size(const struct shm_sizes *sizes);
+
+/* Where the arrays behind the table are, in bytes from its beginning, and the bytes of a long name
+ * with its link. */
+struct shm_node_places {
+    size_t heads, ino_heads, nodes;
+    size_t names[SHM_NAME_POOLS], name_len[SHM_NAME_POOLS];
+};
+
+struct shm_node_places shm_node_places(const struct shm_sizes *sizes);
+
 void shm_node_init(struct shm *shm);
 /* Checks chains, lists, counts and names. 0 or -EUCLEAN. Takes shm->meta itself. */
 must_use int shm_node_check(struct shm *shm, struct err *err);

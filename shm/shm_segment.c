@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "shm/shm_baseline.h"
 #include "shm/shm_cred.h"
+#include "shm/shm_form.h"
 #include "shm/shm_layout.h"
 
 static uint64_t page_up(const struct shm_sizes *s, uint64_t v)
@@ -54,7 +55,7 @@ static bool within(uint32_t v, uint32_t least, uint32_t most)
     return v >= least && v <= most;
 }
 
-static int check_sizes(const struct shm_sizes *s, struct err *err)
+int shm_check_sizes(const struct shm_sizes *s, struct err *err)
 {
     if (!within(s->workers, 1, SHM_WORKERS_MAX) || !within(s->nodes, 64, SHM_COUNT_MAX) ||
         (s->nodes & (s->nodes - 1)) || !within(s->long_names, 0, SHM_COUNT_MAX) ||
@@ -67,7 +68,7 @@ static int check_sizes(const struct shm_sizes *s, struct err *err)
     return 0;
 }
 
-static uint64_t place_tables(struct shm_header *h)
+uint64_t shm_place_tables(struct shm_header *h)
 {
     uint64_t at = page_up(&h->sizes, sizeof(*h));
 
@@ -76,6 +77,8 @@ static uint64_t place_tables(struct shm_header *h)
         h->table_len[i] = shm_layout[i].size(&h->sizes);
         at = page_up(&h->sizes, at + h->table_len[i]);
     }
+    h->form_off = h->table_off[SHM_TABLE_FORM];
+    h->form_len = (uint32_t)h->table_len[SHM_TABLE_FORM];
     return at;
 }
 
@@ -133,7 +136,7 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *
 
     if (!h.sizes.page)
         h.sizes.page = (uint32_t)sysconf(_SC_PAGESIZE);
-    r = check_sizes(&h.sizes, err);
+    r = shm_check_sizes(&h.sizes, err);
     if (r < 0)
         return r;
     if (sodium_init() < 0)
@@ -141,7 +144,7 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *
     shm = calloc(1, sizeof(*shm));
     if (!shm)
         return err_set(err, ENOMEM, "out of memory");
-    h.size = place_tables(&h);
+    h.size = shm_place_tables(&h);
     shm->size = h.size;
     shm->fd = -1;
     r = create_memfd(shm, err);
@@ -155,7 +158,8 @@ int shm_create(const struct shm_sizes *sizes, struct shm **ret_shm, struct err *
 }
 
 /* The header comes from another process: it is checked before anything in it is used. */
-static int check_header(const struct shm_header *h, size_t size, struct err *err)
+static int check_header(const struct shm_header *h, const uint8_t *base, size_t size,
+                        struct err *err)
 {
     struct shm_header own = {.version = PACKAGE_VERSION, .sizes = h->sizes};
 
@@ -166,10 +170,14 @@ static int check_header(const struct shm_header *h, size_t size, struct err *err
                        "the daemon is of another version than this program, which is %s: "
                        "use the stateproxyctl that came with the daemon",
                        own.version);
-    if (check_sizes(&h->sizes, NULL) < 0 || place_tables(&own) != size || h->size != size ||
+    if (shm_check_sizes(&h->sizes, NULL) < 0 || shm_place_tables(&own) != size || h->size != size ||
         memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||
         memcmp(own.table_len, h->table_len, sizeof(own.table_len)) != 0)
         return err_set(err, EPROTO, "segment header: sizes do not fit");
+    if (!shm_form_is_own(&own, base))
+        return err_set(err, EPROTO,
+                       "the daemon is of another build of this version: use the stateproxyctl that "
+                       "came with the daemon");
     return 0;
 }
 
@@ -187,7 +195,7 @@ static int open_view(struct shm *shm, struct err *err)
     memcpy(copy, shm->header, sizeof(*copy));
     copy->mount_path[sizeof(copy->mount_path) - 1] = '\0';
     shm->header = copy;
-    return check_header(copy, shm->size, err);
+    return check_header(copy, shm->base, shm->size, err);
 }
 
 /* What both ways to open a segment begin with. */
@@ -235,7 +243,7 @@ int shm_attach(int fd, struct shm **ret_shm, struct err *err)
     r = map_segment(shm, PROT_READ | PROT_WRITE, err);
     if (r == 0) {
         memcpy(&copy, shm->header, sizeof(copy));
-        r = check_header(&copy, shm->size, err);
+        r = check_header(&copy, shm->base, shm->size, err);
     }
     return view_finish(shm, r, ret_shm);
 }

@@ -65,6 +65,7 @@ enum shm_table {
     SHM_TABLE_ARENA,
     SHM_TABLE_STATS,
     SHM_TABLE_CRED,
+    SHM_TABLE_FORM, /* shm_form.h */
     SHM_TABLES
 };
 
@@ -86,11 +87,13 @@ enum shm_folders {
  * (supervisor, atomic), `conditions` (the probe's task, then the supervisor), `habits`, `folders`
  * (workers, bits set atomically, none cleared), `retry_spent` and `refused` (workers: only a hint).
  * Readers: all, without lock. The tables have the layout of one version of the program, and only
- * stateproxyctl of the same version reads them: a separate layout number would be forgotten at
- * some change. `magic` and `version` never move. */
+ * stateproxyctl of the same version reads them; a daemon of another version carries them over
+ * (shm_carry.h). `magic`, `version`, `form_off` and `form_len` never move. */
 struct shm_header {
     uint64_t magic;
     char version[SHM_VERSION_MAX];
+    uint64_t form_off; /* how all is laid out: shm_form.h */
+    uint32_t form_len;
     uint32_t draining;      /* atomic: no new opens, finish what is open */
     uint32_t list_tokens;   /* atomic: the server ignores start-after (workers/names/list.c) */
     uint32_t folders;       /* atomic, bits set, none cleared: enum shm_folders */

@@ -58,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (n)
         memcpy(&h, data, n);
     fuzz_check(pwrite(fd, &h, sizeof(h), 0) == sizeof(h));
+    fuzz_check(pwrite(fd, good->base + good->header->form_off, good->header->form_len,
+                      (off_t)good->header->form_off) == good->header->form_len);
     fuzz_check(ftruncate(fd, (off_t)len) == 0);
     fuzz_check(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
     if (shm_open_readonly(fd, &shm, &err) == 0) {
