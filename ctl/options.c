@@ -45,13 +45,14 @@ const struct manual_row ctl_commands[] = {
      .doc = "execute the program of the daemon anew in its place, with its configuration as it is "
             "now, and replace its processes one after the other; the mount stays, and programs "
             "that use it notice nothing; wait until all are replaced. Refused, and nothing "
-            "happens, if the program is of another version, or a value has changed on which what "
-            "is open depends"},
+            "happens, if the program is of another version (use leave, or restart the service), "
+            "or a value has changed on which what is open depends"},
     {.name = "leave",
      .doc = "end the daemon without an unmount, and leave the mount, open files and unpublished "
             "bytes to the next one: what keeps them (daemon.fdstore, daemon.holder) hands them "
             "over to it, and "
             "programs that use the mount wait until it is there; wait until the daemon has ended. "
+            "The next one may be of another version. "
             "Refused, and nothing happens, if nothing keeps them, or with --config, if the next "
             "one could not take them over. stateproxy@.service does that before a restart"},
     {.name = "drain",

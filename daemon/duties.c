@@ -128,7 +128,9 @@ static int duties_check(void *ctx, struct err *err)
 
 static int duties_may_restart(void *ctx, struct err *err)
 {
-    return reexec_try(ctx, err) < 0;
+    int r = reexec_try(ctx, err);
+
+    return r == 0 ? SUPERVISOR_TAKES : r > 0 ? SUPERVISOR_TAKES_LEFT : SUPERVISOR_TAKES_NOT;
 }
 
 static void duties_restart(void *ctx, const struct handover_own *own, struct err *err)

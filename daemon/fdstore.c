@@ -139,15 +139,29 @@ void fdstore_again(struct fdstore *s)
     fdstore_go_on(s);
 }
 
-void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
+static void tell_what_to_drop(const struct sd_notify *notify, int r, const int *number, unsigned n)
 {
     uint64_t limit = clock_mono_ns() + REMOVE_LIMIT_NS;
-    int r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
 
-    for (unsigned i = 0; r == 0 && i < n && clock_mono_ns() < limit; i++)
-        r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d", number[i]);
+    for (unsigned i = 0; r == 0 && i < n && clock_mono_ns() < limit; i++) {
+        if (number[i] >= 0)
+            r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d",
+                                       number[i]);
+    }
     if (r < 0)
         log_debug("the service manager was not told what to drop: %s", strerror(-r));
+}
+
+void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
+{
+    int r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
+
+    tell_what_to_drop(notify, r, number, n);
+}
+
+void fdstore_forget(const struct sd_notify *notify, const int *number, unsigned n)
+{
+    tell_what_to_drop(notify, 0, number, n);
 }
 
 void fdstore_drop(struct fdstore *s)

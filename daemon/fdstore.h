@@ -66,6 +66,9 @@ void fdstore_drop(struct fdstore *s);
  * seconds for the keeper. */
 void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n);
 
+/* The same for some of them (-1: none), and not the record. */
+void fdstore_forget(const struct sd_notify *notify, const int *number, unsigned n);
+
 /* ---- taking ---- */
 
 /* Descriptors as they are handed in: where each is to be. */

@@ -14,9 +14,10 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "conf/conf_keys.h"
+#include "daemon/handover_form.h"
 
-#define TEXT_MAX (1u << 20) /* of `fixed`, of `secrets` */
-#define SECRETS_MAX 16      /* variables */
+#define SECRETS_MAX 16 /* variables */
 #define VALUE_SHOWN 60
 
 /* ---- writing ---- */
@@ -50,6 +51,22 @@ static void fill_record(const struct worker_env *env, const struct handover_own 
         r->own = *own;
 }
 
+/* How all that is laid out. */
+static int write_form(int fd, struct handover_record *r)
+{
+    struct form_part part[HANDOVER_PARTS];
+    cleanup_free void *text = NULL;
+
+    handover_form_parts(r, part);
+    r->form_off = handover_form_end(r);
+    r->form_len = (uint32_t)form_len(part, HANDOVER_PARTS);
+    text = malloc(r->form_len);
+    if (!text)
+        return -ENOMEM;
+    form_write(part, HANDOVER_PARTS, text);
+    return fd_pwrite_full(fd, text, r->form_len, (off_t)r->form_off);
+}
+
 /* The record proper is written last: only then are the lengths known. */
 static int write_parts(int fd, const struct worker_env *env, bool secrets,
                        struct handover_record *r)
@@ -72,6 +89,8 @@ static int write_parts(int fd, const struct worker_env *env, bool secrets,
         e = conf_write_secrets(env->conf, fd);
     end = lseek(fd, 0, SEEK_CUR);
     r->secrets_len = (uint32_t)(end - begin);
+    if (e == 0)
+        e = write_form(fd, r);
     return e < 0 ? e : fd_pwrite_full(fd, r, sizeof(*r), 0);
 }
 
@@ -97,22 +116,60 @@ int handover_write(const struct worker_env *env, const struct handover_own *own,
 
 /* ---- reading ---- */
 
-static int check_version(const struct handover_record *r, size_t size, struct err *err)
+/* It says that it is laid out as this program would: `r` is within `size` bytes. */
+static bool has_own_form(const struct handover_record *r, size_t size)
+{
+    struct form_part part[HANDOVER_PARTS];
+    cleanup_free void *text = NULL;
+
+    if (r->size != sizeof(*r) || r->n_spool > SHM_SESSIONS_MAX ||
+        r->fixed_len > HANDOVER_TEXT_MAX || r->secrets_len > HANDOVER_TEXT_MAX)
+        return false;
+    handover_form_parts(r, part);
+    if (r->form_len != form_len(part, HANDOVER_PARTS) || r->form_off != handover_form_end(r) ||
+        size != r->form_off + r->form_len)
+        return false;
+    text = malloc(r->form_len);
+    if (!text)
+        return false;
+    form_write(part, HANDOVER_PARTS, text);
+    return memcmp((const uint8_t *)r + r->form_off, text, r->form_len) == 0;
+}
+
+static bool is_written_alike(const struct handover *h)
 {
     static const char own[SHM_VERSION_MAX] = PACKAGE_VERSION;
 
-    if (size < offsetof(struct handover_record, size) || r->magic != HANDOVER_MAGIC)
-        return err_set(err, EPROTO, "not a record of a restart in place");
-    if (memcmp(r->version, own, sizeof(own)) != 0)
-        return err_set(err, EPROTO,
-                       "the daemon runs version %.*s and the program is now version %s: another "
-                       "version cannot take over, stop the daemon and start it instead",
-                       SHM_VERSION_MAX - 1, r->version, own);
-    if (size < sizeof(*r) || r->size != sizeof(*r))
-        return err_set(err, EPROTO,
-                       "the program is another build of the same version: stop the daemon and "
-                       "start it instead");
+    return h->size >= sizeof(*h->rec) && memcmp(h->rec->version, own, sizeof(own)) == 0 &&
+           has_own_form(h->rec, h->size);
+}
+
+/* A copy in our form takes the place of a record in another one. */
+static int read_other(struct handover *h, struct err *err)
+{
+    struct handover_record *rec = NULL;
+    size_t size = 0;
+    int r = handover_form_carry((uint8_t *)h->rec, h->size, &rec, &size, err);
+
+    if (r < 0)
+        return err_prefix(err,
+                          "the daemon runs version %s, and the program, version " PACKAGE_VERSION
+                          ", cannot take over, stop the daemon and start it instead",
+                          h->version);
+    h->other = h->rec;
+    h->other_size = h->size;
+    h->rec = rec;
+    h->size = size;
     return 0;
+}
+
+static int check_version(struct handover *h, struct err *err)
+{
+    if (h->size < offsetof(struct handover_record, size) || h->rec->magic != HANDOVER_MAGIC)
+        return err_set(err, EPROTO, "not a record of a restart in place");
+    memcpy(h->version, h->rec->version, sizeof(h->version));
+    h->version[SHM_VERSION_MAX - 1] = '\0';
+    return is_written_alike(h) ? 0 : read_other(h, err);
 }
 
 static bool ends(const char *text, size_t cap)
@@ -120,13 +177,11 @@ static bool ends(const char *text, size_t cap)
     return memchr(text, '\0', cap) != NULL;
 }
 
-static bool counts_fit(const struct handover_record *r, size_t size)
+static bool counts_fit(const struct handover_record *r)
 {
     return r->n_workers >= 1 && r->n_workers <= SHM_WORKERS_MAX && r->n_spool >= 1 &&
-           r->n_spool <= SHM_SESSIONS_MAX && r->fixed_len >= 1 && r->fixed_len <= TEXT_MAX &&
-           r->secrets_len <= TEXT_MAX &&
-           size == sizeof(*r) + r->n_spool * sizeof(struct worker_spool) + r->fixed_len +
-                       r->secrets_len;
+           r->n_spool <= SHM_SESSIONS_MAX && r->fixed_len >= 1 &&
+           r->fixed_len <= HANDOVER_TEXT_MAX && r->secrets_len <= HANDOVER_TEXT_MAX;
 }
 
 static bool names_end(const struct handover_record *r)
@@ -146,12 +201,12 @@ static bool names_end(const struct handover_record *r)
 
 static int handover_check(struct handover *h, struct err *err)
 {
+    int e = check_version(h, err);
     const struct handover_record *r = h->rec;
-    int e = check_version(r, h->size, err);
 
     if (e < 0)
         return e;
-    if (!counts_fit(r, h->size) || !names_end(r) || r->mount.form > FUSE_MOUNT_HANDED_IN)
+    if (!counts_fit(r) || !names_end(r) || r->mount.form > FUSE_MOUNT_HANDED_IN)
         return err_set(err, EPROTO, "the record of the restart makes no sense");
     h->spool = (const void *)(r + 1);
     h->fixed = (const char *)(h->spool + r->n_spool);
@@ -195,6 +250,8 @@ void handover_leave(struct handover *h)
 {
     if (h->rec)
         munmap(h->rec, h->size);
+    if (h->other)
+        munmap(h->other, h->other_size);
     if (h->fd >= 0)
         close(h->fd);
     *h = (struct handover){.fd = -1};
@@ -204,6 +261,8 @@ void handover_close(struct handover *h)
 {
     if (h->rec)
         sodium_memzero(h->rec, h->size);
+    if (h->other)
+        sodium_memzero(h->other, h->other_size);
     handover_leave(h);
 }
 
@@ -309,25 +368,60 @@ int handover_load_conf(const struct handover *h, const char *file, char *const *
     return conf_load(file, all, ret_conf, err);
 }
 
+/* The line of this name, `name_len` bytes; NULL: there is none. */
+static const char *line_named(const char *text, const char *name, size_t name_len)
+{
+    for (; *text; text += strcspn(text, "\n"), text += *text == '\n') {
+        if (strncmp(text, name, name_len) == 0 && text[name_len] == '=')
+            return text;
+    }
+    return NULL;
+}
+
+/* `b`: the line of today. */
+static int has_changed(const char *a, const char *b, struct err *err)
+{
+    size_t m = strcspn(b, "\n"), name = strcspn(a, "=\n");
+
+    return err_set(err, EXDEV,
+                   "%.*s is now %.*s: this value cannot change while the daemon runs, stop the "
+                   "daemon and start it instead",
+                   (int)name, a, m > name && m - name < VALUE_SHOWN ? (int)(m - name - 1) : 0,
+                   b + name + 1);
+}
+
+/* A key that the version before had not. What it did is what the default does. */
+static int check_new_key(const struct conf *conf, const char *line, struct err *err)
+{
+    char key[CONF_KEY_NAME_MAX];
+    const char *origin;
+
+    snprintf(key, sizeof(key), "%.*s", (int)strcspn(line, "=\n"), line);
+    origin = conf_origin(conf, key);
+    if (!origin || strcmp(origin, "default") == 0)
+        return 0;
+    return err_set(err, EXDEV,
+                   "%s is set, which the version that runs does not know: set it after the change "
+                   "of versions, with a restart",
+                   key);
+}
+
 int handover_compare(const struct handover *h, const struct conf *conf, struct err *err)
 {
     cleanup_free char *now = conf_fixed_text(conf);
-    const char *a = h->fixed, *b = now;
+    const char *line;
+    int r = 0;
 
     if (!now)
         return err_set(err, ENOMEM, "out of memory");
-    while (*a && *b) {
-        size_t n = strcspn(a, "\n"), m = strcspn(b, "\n"), name = strcspn(a, "=\n");
+    for (line = now; *line && r == 0; line += strcspn(line, "\n"), line += *line == '\n') {
+        const char *before = line_named(h->fixed, line, strcspn(line, "=\n"));
+        size_t n = strcspn(line, "\n");
 
-        if (n != m || memcmp(a, b, n) != 0)
-            return err_set(err, EXDEV,
-                           "%.*s is now %.*s: this value cannot change while the daemon runs, stop "
-                           "the daemon and start it instead",
-                           (int)name, a,
-                           m > name && m - name < VALUE_SHOWN ? (int)(m - name - 1) : 0,
-                           b + name + 1);
-        a += n + (a[n] == '\n');
-        b += m + (b[m] == '\n');
+        if (!before)
+            r = check_new_key(conf, line, err);
+        else if (n != strcspn(before, "\n") || memcmp(line, before, n) != 0)
+            r = has_changed(before, line, err);
     }
-    return 0;
+    return r;
 }

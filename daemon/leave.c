@@ -24,7 +24,7 @@ static void on_leave_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
 
-    if (code != 0) {
+    if (code != SUPERVISOR_TAKES && code != SUPERVISOR_TAKES_LEFT) {
         leave_refuse(sup, *text ? text : "the trial of the program did not end");
         return;
     }

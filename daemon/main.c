@@ -18,6 +18,7 @@
 #include "conf/conf_control.h"
 #include "conf/conf_env.h"
 #include "conf/conf_keys.h"
+#include "daemon/carry.h"
 #include "daemon/check_s3.h"
 #include "daemon/child_ask.h"
 #include "daemon/confine.h"
@@ -481,8 +482,10 @@ static int not_mounted(const struct err *err)
     return EXIT_CODE_OK;
 }
 
-/* `taken`: of the image before this one, which has mounted; NULL = there was none. */
-static int daemon_run(const struct conf *conf, const struct handover_own *taken)
+/* `taken`: of the image before this one, which has mounted, and `gone` what it had that is not used
+ * any more; NULL = there was none. */
+static int daemon_run(const struct conf *conf, const struct handover_own *taken,
+                      const struct setup_gone *gone)
 {
     char dir[CONF_SOCKET_MAX];
     struct supervisor_duties all = duties;
@@ -495,6 +498,7 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken)
         .socket = conf->control.socket,
         .env = environ,
         .taken = taken,
+        .gone_fd = {gone ? gone->segment_fd : -1, gone ? gone->boxes_fd : -1},
     };
     struct supervisor *sup;
     struct err err = {0};
@@ -512,6 +516,8 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken)
         return daemon_fail(EXIT_CODE_CREATE, &err);
     if (!taken && setup_mount(&env, opts.socket != NULL, &driver, &mount, &err) < 0)
         code = not_mounted(&err);
+    else if (gone && setup_taken(gone, &err) < 0)
+        code = daemon_fail(EXIT_CODE_SYSTEM, &err);
     else
         code = supervise(sup, env.shm->header->sizes.workers);
     supervisor_free(sup);
@@ -525,7 +531,7 @@ static int daemon_start(const struct conf *conf)
 
     if (code == 0)
         code = create(conf, &endpoint);
-    return code ? code : daemon_run(conf, NULL);
+    return code ? code : daemon_run(conf, NULL, NULL);
 }
 
 /* ---- restart in place ---- */
@@ -559,12 +565,13 @@ static void end_draining(struct shm *shm)
 static int take_over(const struct conf *conf, struct handover *h)
 {
     static struct handover_own own; /* lives as long as the supervisor */
+    static struct setup_gone gone;  /* likewise */
     struct worker_endpoint endpoint;
     struct err err = {0};
     int r, code;
 
     own = h->rec->own;
-    r = setup_take(conf, h, &env, &mount, &err);
+    r = setup_take(conf, h, &env, &mount, &gone, &err);
     if (own.left && (r == 0 || is_shortage(r)))
         handover_leave(h);
     else
@@ -574,7 +581,7 @@ static int take_over(const struct conf *conf, struct handover *h)
     end_draining(env.shm);
     code = setup_fd_limit(conf, &err) < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err)
                                           : prepare(conf, &endpoint);
-    return code ? lose(code, &own) : daemon_run(conf, &own);
+    return code ? lose(code, &own) : daemon_run(conf, &own, &gone);
 }
 
 /* --check: checks the configuration, and shows the endpoint and the source of the credentials. Uses
@@ -659,18 +666,33 @@ static int load_taken(const struct handover *h, bool trial, struct conf **ret, s
     return r;
 }
 
+/* The answer of a trial: nothing is wrong, but an exec would not do. */
+static int tell_carries(const char *version)
+{
+    bool same = strcmp(version, PACKAGE_VERSION) == 0;
+
+    printf("the program is now version %s%s, which takes over only what version %s has left: "
+           "restart the service, or use \"stateproxyctl leave\" and start it\n",
+           PACKAGE_VERSION, same ? " of another build" : "", version);
+    return printed() ? EXIT_CODE_SYSTEM : REEXEC_CARRIES;
+}
+
 /* --take-over. In a trial the reason goes to stdout, for the supervisor that asks. */
 static int taken_main(bool trial)
 {
     struct handover h;
     struct conf *conf = NULL;
     struct err err = {0};
-    int r = handover_open(record_fd, &h, &err);
+    int r = handover_open(record_fd, &h, &err), carries = 0;
 
     if (r == 0) {
         r = load_taken(&h, trial, &conf, &err);
         if (r == 0 && trial)
             r = try_to_take(conf, &err);
+        if (r == 0 && trial) {
+            carries = carry_look(h.rec->segment_fd, &err);
+            r = carries < 0 ? carries : 0;
+        }
         if (r == 0 && !trial) {
             begin(conf);
             holder_init(&holder, conf, h.rec->own.life_fd);
@@ -679,6 +701,8 @@ static int taken_main(bool trial)
         handover_close(&h);
     }
     conf_free(conf);
+    if (r == 0 && carries)
+        return tell_carries(h.version);
     if (r == 0)
         return EXIT_CODE_OK;
     if (!trial)
@@ -745,8 +769,10 @@ static int judge_left(struct handover *h, struct conf **ret_conf, struct err *er
     if (r < 0)
         return is_shortage(r) ? r : -ECONNRESET;
     r = fdstore_check(&left, h, holder.state == HOLDER_READY, err);
+    if (r == 0)
+        r = carry_look(h->rec->segment_fd, err);
     if (r < 0)
-        r = is_shortage(r) ? r : -ECONNRESET;
+        r = is_shortage(r) || r == -ETIMEDOUT ? r : -ECONNRESET;
     else
         r = await_conf(h, ret_conf, err);
     if (r == -EXDEV)

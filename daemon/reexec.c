@@ -61,12 +61,13 @@ static int check_known(struct err *err)
 /* ---- the trial ---- */
 
 /* Does not return. */
-static void run_trial(int record, int out)
+static void run_trial(int record, int segment, int out)
 {
     int r;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (dup2(out, STDOUT_FILENO) < 0 || fcntl(record, F_SETFD, 0) < 0)
+    if (dup2(out, STDOUT_FILENO) < 0 || fcntl(record, F_SETFD, 0) < 0 ||
+        fcntl(segment, F_SETFD, 0) < 0)
         _exit(1);
     r = execute(record, true);
     dprintf(STDOUT_FILENO, "cannot execute %.120s: %s", program, strerror(-r));
@@ -100,6 +101,10 @@ static int judge_trial(pid_t pid, const char *text, struct err *err)
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == REEXEC_CARRIES && *text) {
+        err_set(err, EXDEV, "%s", text);
+        return 1;
+    }
     if (*text)
         return err_set(err, EXDEV, "%s", text);
     return err_set(err, EXDEV, "%.120s cannot take over (%s %d): is it another version?", program,
@@ -107,7 +112,7 @@ static int judge_trial(pid_t pid, const char *text, struct err *err)
                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 
-static int start_trial(int record, struct err *err)
+static int start_trial(int record, int segment, struct err *err)
 {
     char text[ERR_TEXT_MAX];
     int fds[2];
@@ -124,7 +129,7 @@ static int start_trial(int record, struct err *err)
         return err_set(err, e, "fork: %s", strerror(e));
     }
     if (pid == 0)
-        run_trial(record, fds[1]);
+        run_trial(record, segment, fds[1]);
     close(fds[1]);
     read_text(fds[0], text, sizeof(text));
     close(fds[0]);
@@ -138,7 +143,7 @@ int reexec_try(const struct worker_env *env, struct err *err)
 
     if (r == 0)
         r = handover_write(env, NULL, true, &record, err);
-    return r == 0 ? start_trial(record, err) : r;
+    return r == 0 ? start_trial(record, env->shm->fd, err) : r;
 }
 
 /* ---- the exec ---- */

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "daemon/handover.h"
 
+#define REEXEC_CARRIES 9          /* exit code of a trial: see reexec_try */
 #define REEXEC_OPTION "take-over" /* of stateproxyd: the number of the record's descriptor */
 
 /* At the start of the program: remembers where it is, since after an upgrade the link in /proc says
@@ -14,7 +15,8 @@
 void reexec_init(const char *argv0, const char *config_file);
 
 /* In a task: runs the program with the record and --check, which loads the configuration and says
- * whether it could take over. 0, or -errno with the reason in *err. */
+ * whether it could take over. 0; 1: it could after the end of this daemon, as it is of another
+ * version, or another build, and *err says so; or -errno with the reason in *err. */
 must_use int reexec_try(const struct worker_env *env, struct err *err);
 
 /* Executes the program, with every descriptor that is shared. Returns on failure alone, with *err;

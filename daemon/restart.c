@@ -75,7 +75,7 @@ static void on_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
 
-    if (code != 0) {
+    if (code != SUPERVISOR_TAKES) {
         restart_refuse(sup, *text ? text : "the trial of the program did not end");
         return;
     }

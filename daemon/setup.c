@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/carry.h"
 #include "fuse/fuse_timeout.h"
 #include "http/http_listen.h"
 #include "shm/shm_budget.h"
@@ -311,29 +312,42 @@ static void take_fds(const struct handover_record *r, struct worker_env *env)
 }
 
 /* The slots of the spool belong to the sessions of the segment, as do the workers to its arenas. */
-static int take_segment(const struct handover *h, struct worker_env *env, struct err *err)
+static int take_segment(const struct handover *h, struct worker_env *env, struct setup_gone *gone,
+                        struct err *err)
 {
-    int r = shm_attach(h->rec->segment_fd, &env->shm, err);
+    int fd = h->rec->segment_fd;
+    /* (after an exec, processes are at work in it) */
+    int r = h->rec->own.left ? carry_attach(fd, &env->shm, err) : shm_attach(fd, &env->shm, err);
 
+    if (r == 0 && env->shm->fd != fd)
+        gone->segment_fd = fd;
     if (r == 0 && (env->shm->header->sizes.workers != h->rec->n_workers ||
                    env->shm->header->sizes.sessions != h->rec->n_spool))
         r = err_set(err, EPROTO, "the record of the restart does not fit the segment");
     return r;
 }
 
-static int take_boxes(const struct handover *h, struct worker_env *env, struct err *err)
+/* In those of another version are no questions that anybody waits for. */
+static int take_boxes(const struct handover *h, struct worker_env *env, struct setup_gone *gone,
+                      struct err *err)
 {
-    int r =
-        env->boxes_fd < 0 ? 0 : observer_boxes_open(env->boxes_fd, h->rec->n_workers, &env->boxes);
+    int r;
+
+    if (gone->segment_fd >= 0 && env->boxes_fd >= 0) {
+        gone->boxes_fd = env->boxes_fd;
+        return make_boxes(h->rec->n_workers, env, err);
+    }
+    r = env->boxes_fd < 0 ? 0 : observer_boxes_open(env->boxes_fd, h->rec->n_workers, &env->boxes);
 
     return r < 0 ? err_set(err, -r, "cannot map the workers' mailboxes: %s", strerror(-r)) : 0;
 }
 
 int setup_take(const struct conf *conf, const struct handover *h, struct worker_env *env,
-               struct fuse_mount *mount, struct err *err)
+               struct fuse_mount *mount, struct setup_gone *gone, struct err *err)
 {
     int r = handover_mark_fds(h, true, err);
 
+    *gone = (struct setup_gone){-1, -1};
     env->conf = conf;
     env->dirty_max = dirty_max(h->rec->n_workers);
     if (r < 0)
@@ -343,13 +357,27 @@ int setup_take(const struct conf *conf, const struct handover *h, struct worker_
         *mount = h->rec->mount;
         env->mount = mount;
     }
-    r = take_segment(h, env, err);
+    r = take_segment(h, env, gone, err);
     if (r == 0)
-        r = take_boxes(h, env, err);
+        r = take_boxes(h, env, gone, err);
     env->spool = r == 0 ? calloc(h->rec->n_spool, sizeof(*env->spool)) : NULL;
     if (r == 0 && !env->spool)
         r = err_set(err, ENOMEM, "out of memory");
     if (r == 0)
         memcpy(env->spool, h->spool, h->rec->n_spool * sizeof(*env->spool));
     return r;
+}
+
+int setup_taken(const struct setup_gone *gone, struct err *err)
+{
+    int r = gone->segment_fd < 0 ? 0 : shm_carry_done(gone->segment_fd);
+
+    if (r < 0)
+        return err_set(err, -r, "the segment that was carried over cannot be spoilt: %s",
+                       strerror(-r));
+    if (gone->segment_fd >= 0)
+        close(gone->segment_fd);
+    if (gone->boxes_fd >= 0)
+        close(gone->boxes_fd);
+    return 0;
 }

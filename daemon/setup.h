@@ -16,10 +16,20 @@ uint32_t setup_worker_count(const struct conf *conf);
 must_use int setup_env(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
                        struct err *err);
 
+/* Descriptors that are no longer used, as this version has made others in their place: its segment
+ * and mailboxes. They stay open until nothing can fail any more (setup_taken). -1 = none. */
+struct setup_gone {
+    int segment_fd, boxes_fd;
+};
+
 /* Instead of these three, after a restart in place: takes over what the image before this one has
  * made. `mount` gets the mount. 0, or -errno with *err. */
 must_use int setup_take(const struct conf *conf, const struct handover *h, struct worker_env *env,
-                        struct fuse_mount *mount, struct err *err);
+                        struct fuse_mount *mount, struct setup_gone *gone, struct err *err);
+
+/* Before the first request is served: from now on the old segment is of no use to anybody. 0, or
+ * -errno with *err. */
+must_use int setup_taken(const struct setup_gone *gone, struct err *err);
 
 /* Raises this process's limit of descriptors to what the configuration needs. 0 or -EMFILE with
  * *err. */

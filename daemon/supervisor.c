@@ -220,6 +220,8 @@ static void keep_open_things(struct supervisor *sup)
     if (!(sup->uses_store || sup->holder) || !sup->duties->leave)
         return;
     control_hand_over(sup->control, 0, &own.control);
+    if (sup->uses_store)
+        fdstore_forget(&sup->notify, sup->gone_fd, 2);
     record = sup->duties->leave(sup->ctx, &own, &err);
     if (record < 0)
         log_warn("descriptors cannot be kept by %s: %s", to.whom, err.text);
@@ -324,6 +326,7 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
     sup->drain_timeout_ns = opts->drain_timeout_ns;
     sup->uses_store = opts->fdstore;
     sup->holder = opts->holder;
+    memcpy(sup->gone_fd, opts->gone_fd, sizeof(sup->gone_fd));
     sup->signals.fd = -1;
     sup->started_ns = clock_mono_ns();
     sd_notify_init(&sup->notify, opts->env);

@@ -28,6 +28,13 @@ enum supervisor_look {
     SUPERVISOR_UNPUBLISHED, /* bytes are not on S3 yet */
 };
 
+/* Results of `may_restart`. */
+enum supervisor_takes {
+    SUPERVISOR_TAKES,
+    SUPERVISOR_TAKES_NOT,
+    SUPERVISOR_TAKES_LEFT, /* only what a daemon has left that is gone: another version */
+};
+
 struct holder;
 
 /* What is supervised. All functions get `ctx`. */
@@ -43,8 +50,8 @@ struct supervisor_duties {
      * the reason in *err. Only called with run->verify_limit_ns. */
     int (*verify)(void *ctx, struct err *err);
 
-    /* Whether the program could be executed anew, and take over. 0 or 1 with the reason. NULL: a
-     * restart in place is not supported. */
+    /* Whether the program could be executed anew, and take over: enum supervisor_takes, with the
+     * reason. NULL: a restart in place is not supported. */
     int (*may_restart)(void *ctx, struct err *err);
 
     /* In a child that becomes a task: closes what keeps the mount alive. NULL: nothing to do. */
@@ -79,6 +86,7 @@ struct supervisor_opts {
     char *const *env;       /* sd_notify's variables */
     /* what the image before this one has left; NULL = this process is new */
     const struct handover_own *taken;
+    int gone_fd[2]; /* numbers that the keeper knows, and that are not used any more; -1 = none */
 };
 
 struct supervisor;

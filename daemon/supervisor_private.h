@@ -38,6 +38,7 @@ struct supervisor {
     struct sd_notify notify;
     struct holder *holder; /* NULL = none */
     bool uses_store;
+    int gone_fd[2];       /* that the keeper has, and is to drop; -1 = none */
     struct fdstore store; /* with the service manager, or with the holder */
     struct children children;
     struct task_set tasks;

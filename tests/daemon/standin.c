@@ -228,6 +228,7 @@ static int supervise(struct standin *b, const char *socket, uint64_t drain_ns)
     const struct handover_own left = {
         .left = true, .control.listener_fd = -1, .control.client_fd = -1};
     struct supervisor_opts opts = {.duties = &duties,
+                                   .gone_fd = {-1, -1},
                                    .ctx = b,
                                    .drain_timeout_ns = drain_ns,
                                    .socket = socket,

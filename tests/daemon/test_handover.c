@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #include "daemon/handover.h"
+#include "daemon/handover_form.h"
+#include "tests/base/whole_form.h"
 
 #define SESSIONS 4
 
@@ -227,7 +229,8 @@ static void refused_after(change_fn *change, const char *why)
     assert_true(r != MAP_FAILED);
     change(r);
     munmap(r, sizeof(*r));
-    assert_int_equal(handover_open(fd, &h, &err), -EPROTO);
+    assert_true(handover_open(fd, &h, &err) < 0);
+    assert_true(err.code == EPROTO || err.code == EXDEV);
     if (!strstr(err.text, why))
         fail_msg("\"%s\" is not about \"%s\"", err.text, why);
     assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken, and closed */
@@ -238,15 +241,14 @@ static void other_magic(struct handover_record *r)
     r->magic++;
 }
 
-static void other_version(struct handover_record *r)
+static void no_form(struct handover_record *r)
 {
-    memset(r->version, 0, sizeof(r->version));
-    memcpy(r->version, "9.9.9", 5);
+    r->form_off = UINT64_MAX;
 }
 
-static void other_build(struct handover_record *r)
+static void other_form(struct handover_record *r)
 {
-    r->size += 8;
+    r->form_len -= 8;
 }
 
 static void more_spool(struct handover_record *r)
@@ -299,9 +301,9 @@ static void bad_records_are_refused(void **state)
 {
     (void)state;
     refused_after(other_magic, "not a record");
-    refused_after(other_version, "the daemon runs version 9.9.9 and the program is now version");
-    refused_after(other_build, "another build");
-    refused_after(more_spool, "makes no sense");
+    refused_after(no_form, "does not say how it is laid out");
+    refused_after(other_form, "does not say how it is laid out");
+    refused_after(more_spool, "cannot take over");
     refused_after(huge_spool, "makes no sense");
     refused_after(no_workers, "makes no sense");
     refused_after(many_workers, "makes no sense");
@@ -309,7 +311,105 @@ static void bad_records_are_refused(void **state)
     refused_after(endless_role, "makes no sense");
     refused_after(endless_path, "makes no sense");
     refused_after(odd_form, "makes no sense");
-    refused_after(longer_fixed, "do not end");
+    refused_after(longer_fixed, "cannot take over");
+}
+
+/* ---- of another version ---- */
+
+static void the_form_is_whole(void **state)
+{
+    const struct handover_record r = {.n_spool = 1, .fixed_len = 1, .secrets_len = 1};
+    struct form_part part[HANDOVER_PARTS];
+
+    (void)state;
+    handover_form_parts(&r, part);
+    whole_form(part, HANDOVER_PARTS);
+}
+
+/* Writes a record of version 9.9.9, in whose form `from` is called `to`. */
+static int write_other(const char *from, const char *to)
+{
+    int fd = write_record();
+    size_t size = (size_t)lseek(fd, 0, SEEK_END);
+    uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct handover_record *r = (void *)p;
+    char *name;
+
+    assert_true(p != MAP_FAILED);
+    memset(r->version, 0, sizeof(r->version));
+    memcpy(r->version, "9.9.9", 5);
+    name = from ? memmem(p + r->form_off, r->form_len, from, strlen(from) + 1) : NULL;
+    if (from) {
+        assert_non_null(name);
+        memcpy(name, to, strlen(to));
+    }
+    munmap(p, size);
+    return fd;
+}
+
+static void another_version_reads_it(void **state)
+{
+    struct handover h;
+    struct conf *next;
+    struct err err = {0};
+    int fd = write_other(NULL, NULL), copy = dup(fd);
+    off_t size = lseek(copy, 0, SEEK_END);
+    char *bytes = malloc((size_t)size);
+
+    (void)state;
+    assert_int_equal(handover_open(fd, &h, &err), 0);
+    assert_non_null(h.other);
+    assert_string_equal(h.version, "9.9.9");
+    assert_int_equal(h.rec->n_workers, 2);
+    assert_int_equal(h.rec->wake_fd[1], env.wake_fd[1]);
+    assert_int_equal(h.rec->listen_fd, -1);
+    assert_string_equal(h.rec->own.children.child[0].role, "worker");
+    assert_memory_equal(h.spool, spool, sizeof(spool));
+    assert_int_equal(handover_load_conf(&h, NULL, rest, &next, &err), 0);
+    assert_string_equal(next->s3.secret_access_key, "very/secret");
+    assert_int_equal(handover_compare(&h, next, &err), 0);
+    conf_free(next);
+    handover_close(&h);
+    assert_int_equal(pread(copy, bytes, (size_t)size, 0), size);
+    assert_null(memmem(bytes, (size_t)size, "very/secret", 11)); /* wiped there too */
+    free(bytes);
+    close(copy);
+}
+
+/* What the other version had, and we do not know, would be lost. */
+static void what_is_unknown_is_refused(void **state)
+{
+    struct handover h;
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(handover_open(write_other("metrics_fd", "metrics_gd"), &h, &err), -EXDEV);
+    assert_non_null(strstr(err.text, "record.metrics_gd is in use, and unknown to this version"));
+}
+
+/* Keys of the configuration that only one of the two has. */
+static void keys_of_another_version(void **state)
+{
+    struct handover h;
+    struct conf *next;
+    struct err err = {0};
+    char *at;
+
+    (void)state;
+    assert_int_equal(handover_open(write_record(), &h, &err), 0);
+    assert_int_equal(handover_load_conf(&h, NULL, rest, &next, &err), 0);
+    at = strstr((char *)(uintptr_t)h.fixed, "\nmount.noexec="); /* a default */
+    assert_non_null(at);
+    at[1] = 'x';
+    assert_int_equal(handover_compare(&h, next, &err), 0);
+    at = strstr((char *)(uintptr_t)h.fixed, "\nbuffer.sessions=");
+    assert_non_null(at);
+    at[1] = 'x';
+    assert_int_equal(handover_compare(&h, next, &err), -EXDEV);
+    assert_non_null(
+        strstr(err.text, "buffer.sessions is set, which the version that runs does not"));
+    conf_free(next);
+    handover_close(&h);
 }
 
 /* A memfd with the first `len` bytes of a record. */
@@ -371,6 +471,10 @@ int main(void)
         cmocka_unit_test(descriptors_are_handed_over),
         cmocka_unit_test(a_closed_descriptor_is_refused),
         cmocka_unit_test(bad_records_are_refused),
+        cmocka_unit_test(the_form_is_whole),
+        cmocka_unit_test(another_version_reads_it),
+        cmocka_unit_test(what_is_unknown_is_refused),
+        cmocka_unit_test(keys_of_another_version),
         cmocka_unit_test(cut_records_are_refused),
         cmocka_unit_test(what_can_shrink_is_refused),
     };

@@ -32,13 +32,14 @@ def store(scratch):
 @pytest.fixture
 def kept(mount, store):
     """kept(variant, ...) -> a Mount whose descriptors `store` has."""
-    def make(variant=LWW, env=None, **kwargs):
+    def make(variant=LWW, env=None, start=True, **kwargs):
         m = mount(variant=variant, start=False,
                   env={"NOTIFY_SOCKET": store.path, "STATEPROXY_DAEMON_FDSTORE": "true",
                        "STATEPROXY_BUFFER_SESSIONS": SESSIONS, **(env or {})}, **kwargs)
         m.wrap = store.wrap
-        m.start()
-        util.wait_until(store.has_all, what="all in the store")
+        if start:
+            m.start()
+            util.wait_until(store.has_all, what="all in the store")
         return m
     return make
 

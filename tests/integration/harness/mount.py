@@ -51,6 +51,7 @@ class Mount:
         self.log_path = self.dir / "log"
         self.mark = uuid.uuid4().hex
         self.args = list(args)
+        self.daemon = DAEMON            # the program
         self.proc = None
         self.reports = sanitizer_files()
         self.stopped = False            # ended and checked, or never ran
@@ -80,7 +81,7 @@ class Mount:
     # -- starting and stopping
 
     def _command(self):
-        command = self.wrap(str(DAEMON), *map(str, self.args))
+        command = self.wrap(str(self.daemon), *map(str, self.args))
         return self.group.run(*command) if self.group else command
 
     def start(self, ready=True, timeout=20.0):
