@@ -14,6 +14,7 @@
 
 struct question {
     int fd;
+    const struct sandbox *sandbox;
     struct shm *shm; /* to carry it over to */
 };
 
@@ -23,14 +24,22 @@ struct answer {
     struct shm_other other;
 };
 
+/* False: *a says why. */
+static bool confined(const struct question *q, struct answer *a)
+{
+    int r = q->sandbox ? sandbox_enter(q->sandbox, SANDBOX_TASK, &a->err) : 0;
+
+    a->result = r < 0 ? -EAGAIN : 0;
+    return r == 0;
+}
+
 static void answer_look(const void *arg, void *ret)
 {
     const struct question *q = arg;
     struct answer *a = ret;
 
-    a->result = shm_carry_is_own(q->fd) ? 0 : shm_carry_look(q->fd, &a->other, &a->err);
-    if (a->result == 0 && a->other.sizes.workers)
-        a->result = 1;
+    if (confined(q, a))
+        a->result = shm_carry_look(q->fd, &a->other, &a->err);
 }
 
 static void answer_carry(const void *arg, void *ret)
@@ -38,7 +47,8 @@ static void answer_carry(const void *arg, void *ret)
     const struct question *q = arg;
     struct answer *a = ret;
 
-    a->result = shm_carry(q->fd, q->shm, &a->err);
+    if (confined(q, a))
+        a->result = shm_carry(q->fd, q->shm, &a->err);
 }
 
 static int ask(child_answer_fn *fn, const struct question *q, int limit_ms, struct answer *ret,
@@ -46,28 +56,37 @@ static int ask(child_answer_fn *fn, const struct question *q, int limit_ms, stru
 {
     int r = child_ask(fn, q, limit_ms, ret, sizeof(*ret));
 
+    if (r == -ETIMEDOUT || r == -EIO) /* (or it was killed, for memory) */
+        r = -EAGAIN;
     if (r < 0)
-        return err_set(err, -r == EIO ? EAGAIN : -r,
-                       "the segment could not be looked at in time: %s", strerror(-r));
+        return err_set(err, -r, "the tables of the version before could not be read: %s",
+                       strerror(-r));
     if (ret->result < 0)
         return err_set(err, -ret->result, "%.*s", ERR_TEXT_MAX - 1, ret->err.text);
-    return ret->result;
+    return 0;
 }
 
-int carry_look(int fd, struct err *err)
+int carry_look(int fd, const struct sandbox *sandbox, struct err *err)
 {
+    struct question q = {.fd = fd, .sandbox = sandbox};
     struct answer a;
+    int r;
 
-    return ask(answer_look, &(struct question){.fd = fd}, LOOK_LIMIT_MS, &a, err);
+    if (shm_carry_is_own(fd))
+        return 0;
+    r = ask(answer_look, &q, LOOK_LIMIT_MS, &a, err);
+    return r < 0 ? r : 1;
 }
 
-static int carry_to_new(int fd, struct answer *look, struct shm **ret, struct err *err)
+static int carry_to_new(const struct question *other, struct shm **ret, struct err *err)
 {
     uint64_t began = clock_mono_ns();
-    struct question q = {.fd = fd};
-    struct answer a;
-    int r = shm_create(&look->other.sizes, &q.shm, err);
+    struct question q = *other;
+    struct answer look, a;
+    int r = ask(answer_look, &q, LOOK_LIMIT_MS, &look, err);
 
+    if (r == 0)
+        r = shm_create(&look.other.sizes, &q.shm, err);
     if (r < 0)
         return r;
     r = ask(answer_carry, &q, SHM_CARRY_MAX_S * 1000, &a, err);
@@ -75,20 +94,17 @@ static int carry_to_new(int fd, struct answer *look, struct shm **ret, struct er
         shm_close(q.shm);
         return r;
     }
-    look->other.version[SHM_VERSION_MAX - 1] = '\0';
+    look.other.version[SHM_VERSION_MAX - 1] = '\0';
     log_notice("the tables of version %s were carried over to version %s ms=%llu",
-               look->other.version, PACKAGE_VERSION,
+               look.other.version, PACKAGE_VERSION,
                (unsigned long long)((clock_mono_ns() - began) / NS_PER_MS));
     *ret = q.shm;
     return 0;
 }
 
-int carry_attach(int fd, struct shm **ret, struct err *err)
+int carry_attach(int fd, const struct sandbox *sandbox, struct shm **ret, struct err *err)
 {
-    struct answer a;
-    int r = ask(answer_look, &(struct question){.fd = fd}, LOOK_LIMIT_MS, &a, err);
+    struct question q = {.fd = fd, .sandbox = sandbox};
 
-    if (r == 0)
-        return shm_attach(fd, ret, err);
-    return r < 0 ? r : carry_to_new(fd, &a, ret, err);
+    return shm_carry_is_own(fd) ? shm_attach(fd, ret, err) : carry_to_new(&q, ret, err);
 }

@@ -571,7 +571,10 @@ static int take_over(const struct conf *conf, struct handover *h)
     int r, code;
 
     own = h->rec->own;
-    r = setup_take(conf, h, &env, &mount, &gone, &err);
+    r = confine_init(conf, environ, &sandbox, &err);
+    env.sandbox = &sandbox;
+    if (r == 0)
+        r = setup_take(conf, h, &env, &mount, &gone, &err);
     if (own.left && (r == 0 || is_shortage(r)))
         handover_leave(h);
     else
@@ -690,7 +693,7 @@ static int taken_main(bool trial)
         if (r == 0 && trial)
             r = try_to_take(conf, &err);
         if (r == 0 && trial) {
-            carries = carry_look(h.rec->segment_fd, &err);
+            carries = carry_look(h.rec->segment_fd, &sandbox, &err);
             r = carries < 0 ? carries : 0;
         }
         if (r == 0 && !trial) {
@@ -759,6 +762,20 @@ static int await_conf(const struct handover *h, struct conf **ret_conf, struct e
     return r;
 }
 
+/* Whether its tables can be read. 0; -ECONNRESET with *err: never; another -errno with *err: not
+ * now. Frees `conf` on failure. */
+static int look_left(const struct handover *h, struct conf *conf, struct err *err)
+{
+    int r = confine_init(conf, environ, &sandbox, err);
+
+    if (r == 0)
+        r = carry_look(h->rec->segment_fd, &sandbox, err);
+    if (r >= 0)
+        return 0;
+    conf_free(conf);
+    return r == -EPROTO ? -ECONNRESET : r;
+}
+
 /* 0 and *ret_conf: it can be taken over. -ECONNRESET with *err: it is of no use, and is given up.
  * Another -errno with *err: it can be taken over later. */
 static int judge_left(struct handover *h, struct conf **ret_conf, struct err *err)
@@ -769,12 +786,12 @@ static int judge_left(struct handover *h, struct conf **ret_conf, struct err *er
     if (r < 0)
         return is_shortage(r) ? r : -ECONNRESET;
     r = fdstore_check(&left, h, holder.state == HOLDER_READY, err);
-    if (r == 0)
-        r = carry_look(h->rec->segment_fd, err);
     if (r < 0)
-        r = is_shortage(r) || r == -ETIMEDOUT ? r : -ECONNRESET;
+        r = is_shortage(r) ? r : -ECONNRESET;
     else
         r = await_conf(h, ret_conf, err);
+    if (r == 0)
+        r = look_left(h, *ret_conf, err);
     if (r == -EXDEV)
         r = -ECONNRESET;
     if (r == -ECONNRESET) {

@@ -317,7 +317,8 @@ static int take_segment(const struct handover *h, struct worker_env *env, struct
 {
     int fd = h->rec->segment_fd;
     /* (after an exec, processes are at work in it) */
-    int r = h->rec->own.left ? carry_attach(fd, &env->shm, err) : shm_attach(fd, &env->shm, err);
+    int r = h->rec->own.left ? carry_attach(fd, env->sandbox, &env->shm, err)
+                             : shm_attach(fd, &env->shm, err);
 
     if (r == 0 && env->shm->fd != fd)
         gone->segment_fd = fd;

@@ -23,7 +23,8 @@ struct setup_gone {
 };
 
 /* Instead of these three, after a restart in place: takes over what the image before this one has
- * made. `mount` gets the mount. 0, or -errno with *err. */
+ * made. `mount` gets the mount. env->sandbox: for the children that read tables of another version.
+ * 0, or -errno with *err. */
 must_use int setup_take(const struct conf *conf, const struct handover *h, struct worker_env *env,
                         struct fuse_mount *mount, struct setup_gone *gone, struct err *err);
 

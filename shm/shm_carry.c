@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/form.h"
@@ -51,19 +50,18 @@ static void other_close(struct other *o)
 static int other_map(struct other *o, struct err *err)
 {
     int seals = fcntl(o->fd, F_GET_SEALS);
-    struct stat st;
+    off_t size = lseek(o->fd, 0, SEEK_END);
     void *p;
 
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(o->fd, &st) < 0 ||
-        (uint64_t)st.st_size < sizeof(struct fixed_head))
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < (off_t)sizeof(struct fixed_head))
         return err_set(err, EPROTO, "not a stateproxy segment");
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, o->fd,
-             0);
+    p = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, o->fd, 0);
     if (p == MAP_FAILED)
-        return err_set(err, errno, "shared memory: cannot map %lld bytes: %s",
-                       (long long)st.st_size, strerror(errno));
+        return err_set(err, errno, "shared memory: cannot map %lld bytes: %s", (long long)size,
+                       strerror(errno));
     o->base = p;
-    o->size = (size_t)st.st_size;
+    o->size = (size_t)size;
+    (void)madvise(p, o->size, MADV_DONTDUMP); /* keys are in it (shm_cred.h) */
     return 0;
 }
 
