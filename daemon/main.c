@@ -30,6 +30,7 @@
 #include "daemon/hold.h"
 #include "daemon/holder.h"
 #include "daemon/keeper.h"
+#include "daemon/limits.h"
 #include "daemon/options.h"
 #include "daemon/reexec.h"
 #include "daemon/setup.h"
@@ -276,6 +277,8 @@ static void make_title(char *out, size_t cap, uint32_t n_workers)
         out[n] = ' ';
         server_describe(&env, "=", " ", out + n + 1, cap - (size_t)n - 1);
     }
+    n = (int)strlen(out);
+    limits_title(c, &env.shm->header->sizes, out + n, cap - (size_t)n);
     add_timeouts(out, cap);
     n = (int)strlen(out);
     if ((size_t)n + 1 < cap) {
@@ -587,13 +590,14 @@ static int take_over(const struct conf *conf, struct handover *h)
     return code ? lose(code, &own) : daemon_run(conf, &own, &gone);
 }
 
-/* --check: checks the configuration, and shows the endpoint and the source of the credentials. Uses
- * no network. */
+/* --check: checks the configuration, and shows the endpoint, the source of the credentials, and the
+ * limits that hold. Uses no network. */
 static int check_only(const struct conf *conf)
 {
     char provider[CREDS_PROVIDER_MAX], confined[CHECK_LINE_MAX];
     struct worker_endpoint endpoint;
     struct creds_conf creds;
+    struct shm_sizes sizes;
     struct err err = {0};
 
     if (resolve(conf, &endpoint, &err) < 0)
@@ -601,7 +605,8 @@ static int check_only(const struct conf *conf)
     keeper_conf(conf, &creds);
     if (creds_look(&creds, provider, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
-    if (confine_init(conf, environ, &sandbox, &err) < 0)
+    if (confine_init(conf, environ, &sandbox, &err) < 0 ||
+        setup_sizes(conf, setup_worker_count(conf), &sizes, &err) < 0)
         return daemon_fail(EXIT_CODE_CONFIG, &err);
     confine_explain(&sandbox, confined, sizeof(confined));
     printf(
@@ -611,6 +616,7 @@ static int check_only(const struct conf *conf)
             ? " (asked for the bucket's at the start)"
             : "",
         provider, confined);
+    limits_explain(conf, &sizes, stdout);
     return printed();
 }
 

@@ -71,20 +71,31 @@ int setup_fd_limit(const struct conf *conf, struct err *err)
     return 0;
 }
 
+void setup_memory_limit(const struct conf *conf, uint64_t *ret_limit, const char **ret_from)
+{
+    uint64_t cgroup = shm_budget_cgroup_limit("");
+
+    *ret_limit = conf->memory.limit ? conf->memory.limit : cgroup ? cgroup : SHM_BUDGET_DEFAULT;
+    *ret_from = conf->memory.limit ? "memory.limit" : cgroup ? "the cgroup" : "default";
+}
+
+int setup_sizes(const struct conf *conf, uint32_t n_workers, struct shm_sizes *ret, struct err *err)
+{
+    uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? conf->cas.baselines : 0;
+    const char *from;
+    uint64_t limit;
+
+    setup_memory_limit(conf, &limit, &from);
+    return shm_budget_sizes(limit, n_workers, conf->buffer.sessions, baselines, ret, err);
+}
+
 static int make_segment(const struct conf *conf, uint32_t n_workers, struct worker_env *env,
                         struct err *err)
 {
-    uint32_t baselines = conf->variant == CONF_S3_BUFFERED_CAS ? conf->cas.baselines : 0;
-    uint64_t limit = conf->memory.limit;
     struct shm_sizes sizes;
-    int r;
+    int r = setup_sizes(conf, n_workers, &sizes, err);
 
-    if (!limit)
-        limit = shm_budget_cgroup_limit("");
-    r = shm_budget_sizes(limit, n_workers, conf->buffer.sessions, baselines, &sizes, err);
-    if (r == 0)
-        r = shm_create(&sizes, &env->shm, err);
-    return r;
+    return r < 0 ? r : shm_create(&sizes, &env->shm, err);
 }
 
 /* As the cgroup is now: after a restart it may be another. */
@@ -205,6 +216,13 @@ static uint64_t limit_of(uint32_t seconds)
     if (left > LIMIT_LEAVES_MAX_S)
         left = LIMIT_LEAVES_MAX_S;
     return (seconds - left) * NS_PER_S;
+}
+
+uint64_t setup_request_limit(const struct conf *conf, const struct fuse_timeouts *t)
+{
+    uint32_t seconds = fuse_timeout_in_force(t, t->known ? timeout_to_ask(conf) : 0);
+
+    return seconds ? limit_of(seconds) : 0;
 }
 
 static void set_limits(struct worker_env *env, const struct fuse_timeouts *before)

@@ -10,6 +10,17 @@
  * 8. */
 uint32_t setup_worker_count(const struct conf *conf);
 
+/* The memory that the daemon keeps to, in bytes, and what says so. */
+void setup_memory_limit(const struct conf *conf, uint64_t *ret_limit, const char **ret_from);
+
+/* How that is divided. 0, or -EINVAL with *err: it is too little. */
+must_use int setup_sizes(const struct conf *conf, uint32_t n_workers, struct shm_sizes *ret,
+                         struct err *err);
+
+/* When requests of a mount would be answered at the latest, on a machine with these settings; ns, 0
+ * = no limit. */
+uint64_t setup_request_limit(const struct conf *conf, const struct fuse_timeouts *t);
+
 /* Creates the segment, eventfds, parking files and spool slots. 0, or -errno with *err:
  *   -EINVAL  the memory limit is too small    -EMFILE, -ENOMEM  the system provides no more
  *   -ENOENT, -EACCES, -EROFS, ...             buffer.dir cannot be used */

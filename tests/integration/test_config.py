@@ -62,6 +62,18 @@ def test_the_environment_alone_is_enough():
     assert done.code == 0, repr(done)
 
 
+def test_the_check_tells_the_limits(mount):
+    """And the ready line tells them as well."""
+    env = {"STATEPROXY_MEMORY_LIMIT": "64Mi", "STATEPROXY_WORKERS_COUNT": "2"}
+    done = daemon("--check", STATE_BUCKET="models", STATE_MOUNT="/mnt/x", **env)
+    memory = re.search(r"^memory: 64Mi \(memory.limit\) for 2 workers: (\d+)Mi of cached data, (\d+) names", done.out, re.M)
+    assert memory and re.search("^requests of the mount are answered within: ", done.out, re.M), repr(done)
+    m = mount(env=env)
+    assert f" memory=64Mi cache={memory[1]}Mi names={memory[2]} " in m.log()
+    done = daemon("--check", STATE_BUCKET="models", STATE_MOUNT="/mnt/x", STATEPROXY_MEMORY_LIMIT="40Mi")
+    assert done.code == EX_CONFIG and "is too small" in done.err
+
+
 # -- mistakes: where, what, what was expected
 
 

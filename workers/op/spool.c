@@ -57,10 +57,9 @@ static int write_out(struct worker *w, int fd, bool file, const void *buf, size_
     return r;
 }
 
-/* All memfds together may use half as much memory as the block pool. */
 static uint64_t mem_limit(const struct worker *w)
 {
-    return (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / 2;
+    return (uint64_t)w->shm->header->sizes.blocks * SHM_BLOCK_SIZE / SPOOL_SHARE;
 }
 
 bool spool_reserve(struct worker *w, uint32_t session, uint64_t end)

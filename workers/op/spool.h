@@ -6,6 +6,9 @@
 #include "shm/shm_session.h"
 #include "workers/op/worker.h"
 
+/* All memfds together may use this part of what the block pool has. */
+#define SPOOL_SHARE 2u
+
 /* Reads up to len bytes at off (the caller must limit them to the session's size; holes read as
  * zeroes). Returns len, or -errno. */
 must_use int spool_read(struct worker *w, uint32_t session, void *buf, size_t len, uint64_t off);
