@@ -325,6 +325,11 @@ stage_integration() {
     local kind=$1 stage=integration-$1 san=$work/sanitizer-$1 settings=() some=no
     local side_by_side=(-n "${STATEPROXY_TEST_JOBS:-3}" --dist worksteal) file
     build "$kind" "$stage" && need_servers "$stage" || return 0
+    tools/other-version >"$REPORT/other-version.log" 2>&1 || { # for test_upgrade.py
+        show "$REPORT/other-version.log"
+        bad 1 "$stage: tools/other-version"
+        return 0
+    }
     mkdir -m 1777 "$san"
     if [ "$kind" = asan ]; then
         # tests look at these to know what they run with

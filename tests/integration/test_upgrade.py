@@ -7,17 +7,17 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
 
-from harness import DAEMON, SLOW, TOP, util
+from harness import DAEMON, TOP, util
 from harness.pattern import pattern
 from harness.work import assert_writers_files, start_writer
 from test_fdstore import CAS, LWW, PYTHON, SESSIONS, STREAM, kept, program, store, variant   # noqa: F401
 from test_holder import COUNT, OVER, again, held, holder       # noqa: F401
 
+pytestmark = pytest.mark.limit(240)     # the first one also builds the other version
 UPGRADES = int(os.environ.get("STATEPROXY_TEST_UPGRADES", "10"))
 OTHER = "0.1.0-other"
 
@@ -349,7 +349,7 @@ print(done)
 """
 
 
-@pytest.mark.limit(90 + UPGRADES * 6)
+@pytest.mark.limit(240 + UPGRADES * 6)
 @pytest.mark.slow
 def test_many_upgrades(versions, holder, bucket, scratch, seed, program, variant):
     """There and back under load: no program has an error, no update is lost, all bytes are right."""
