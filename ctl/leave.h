@@ -6,8 +6,9 @@
 #include "base/err.h"
 #include "conf/conf.h"
 
-/* Asks the daemon at `socket` whether it is of this version, and has the values of `conf` that must
- * not change. 0; -EXDEV: it is not, or has not; or -errno of client_ask; with *err. */
+/* Asks the daemon at `socket` whether it has the values of `conf` that must not change. Of another
+ * version that is left to the daemon itself, which compares by names. 0; -EXDEV: it has not; or
+ * -errno of client_ask; with *err. */
 must_use int leave_check(const char *socket, const struct conf *conf, struct err *err);
 
 #endif
