@@ -1,4 +1,4 @@
-/* What an operator is told of the limits that hold: of memory, and of the time that requests take. */
+/* What an operator is told of the limits that hold: of memory, and of the time requests take. */
 #ifndef DAEMON_LIMITS_H
 #define DAEMON_LIMITS_H
 
