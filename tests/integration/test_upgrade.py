@@ -12,10 +12,11 @@ import time
 import pytest
 
 from harness import DAEMON, TOP, util
+from harness.load import PARTS, Load
 from harness.pattern import pattern
-from harness.work import assert_writers_files, start_writer
+from harness.work import kill_all, still_running
 from test_fdstore import CAS, LWW, PYTHON, SESSIONS, STREAM, kept, program, store, variant   # noqa: F401
-from test_holder import COUNT, OVER, again, held, holder       # noqa: F401
+from test_holder import OVER, Streams, again, held, holder       # noqa: F401
 
 pytestmark = pytest.mark.limit(240)     # the first one also builds the other version
 UPGRADES = int(os.environ.get("STATEPROXY_TEST_UPGRADES", "10"))
@@ -106,7 +107,6 @@ def test_open_files_locks_and_unpublished_bytes(versions, holder, bucket, progra
     assert util.mount_count(m.path) == 1
     m.check()
     m.stop()
-
 
 
 def test_by_the_service_manager(kept, store, other, bucket, program):
@@ -263,38 +263,6 @@ def test_what_cannot_be_carried(versions, holder, bucket, program, strange):
     m.stop()
 
 
-# PATH STOP: a random writer that knows what the file has to be; it reads all of it now and then, through
-# a mapping too. Prints how many steps.
-FSX = """
-import mmap, os, random, sys
-draw, model, done = random.Random(1), bytearray(), 0
-fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-while not os.path.exists(sys.argv[2]):
-    at, n = draw.randrange(400_000), draw.randrange(1, 60_000)
-    what = draw.randrange(10)
-    if what < 6:
-        data = draw.randbytes(n)
-        assert os.pwrite(fd, data, at) == n
-        model.extend(bytes(max(0, at + n - len(model))))
-        model[at:at + n] = data
-    elif what == 6:
-        os.ftruncate(fd, at)
-        model[at:] = bytes(max(0, at - len(model)))
-    elif what == 7:
-        os.fsync(fd)
-    elif what == 8:
-        got = os.pread(fd, n, at)
-        assert got == bytes(model[at:at + n]), ("read", at, n)
-    elif model:
-        with mmap.mmap(fd, len(model), prot=mmap.PROT_READ) as m:
-            assert m[:] == bytes(model), "mapping"
-    assert os.fstat(fd).st_size == len(model)
-    done += 1
-os.close(fd)
-assert open(sys.argv[1], "rb").read() == bytes(model), "at the end"
-print(done)
-"""
-
 # FOLDER STOP: lists it, and looks at each. Prints how often.
 LS = """
 import os, sys
@@ -302,17 +270,6 @@ done = 0
 while not os.path.exists(sys.argv[2]):
     names = sorted(e.name for e in os.scandir(sys.argv[1]) if e.stat().st_size == 5)
     assert names == [f"f{i:03}" for i in range(150)], len(names)
-    done += 1
-print(done)
-"""
-
-# SOURCE TARGET STOP: copies it, in parts, and compares. Prints how often.
-COPY = """
-import filecmp, os, shutil, sys
-done = 0
-while not os.path.exists(sys.argv[3]):
-    shutil.copyfile(sys.argv[1], sys.argv[2])
-    assert filecmp.cmp(sys.argv[1], sys.argv[2], shallow=False)
     done += 1
 print(done)
 """
@@ -353,49 +310,35 @@ print(done)
 @pytest.mark.slow
 def test_many_upgrades(versions, holder, bucket, scratch, seed, program, variant):
     """There and back under load: no program has an error, no update is lost, all bytes are right."""
-    v = versions(variant, workers=3)
+    v = versions(variant, workers=3, env=PARTS)
     m = started(v, holder)
-    stop = scratch / "stop"
-    bucket.put(m.key("n"), b"0")
-    bucket.put(m.key("src"), pattern(12 << 20, 4))
     for i in range(150):
         bucket.put(m.key(f"ls/f{i:03}"), b"12345")
-    for d in ("d", "names"):
-        (m.path / d).mkdir()
-
-    def load(text, *args):
-        return util.spawn([*PYTHON, "-c", text, *args, stop])
-
+    (m.path / "names").mkdir()
+    (m.dir / "locked").write_bytes(b"%019d" % 0)
+    shutil.copy(m.dir / "locked", m.path / "locked")
     program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
     assert program("f.write(b'a')") == "1"
-    work = {"ls": load(LS, m.path / "ls"), "copy": load(COPY, m.path / "src", m.path / "dst"),
-            "names": load(NAMES, m.path / "names")}
-    counters = [load(COUNT, m.path / "n") for _ in range(3)] if variant == CAS else []
-    lockers = []
-    if variant != STREAM:
-        work["fsx"] = load(FSX, m.path / "fsx")
-    if variant == LWW:
-        work["writer"] = start_writer(m, scratch, seed)
-        (m.path / "locked").write_bytes(b"%019d" % 0)
-        lockers = [load(LOCKS, m.path / "locked") for _ in range(3)]
-    everybody = [*work.values(), *counters, *lockers]
-    for _ in range(UPGRADES):
-        time.sleep(0.3)
-        upgrade(v, holder)
-        m.check()
-        assert all(w.poll() is None for w in everybody), [util.finish(w, 1) for w in everybody if w.poll() is not None]
-    assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
-    stop.touch()
-    done = {name: util.finish(w, 120).out.strip() for name, w in work.items()}
+    with Streams(m, bucket, scratch) if variant == STREAM else \
+            Load(m, bucket, scratch, seed, isolated=variant == CAS) as load:
+        own = {"ls": (LS, m.path / "ls"), "names": (NAMES, m.path / "names")}
+        if variant == LWW:
+            own |= {f"lock {i}": (LOCKS, m.path / "locked") for i in range(3)}
+        own = {name: util.spawn([*PYTHON, "-c", *args, load.stop]) for name, args in own.items()}
+        try:
+            for _ in range(UPGRADES):
+                time.sleep(0.3)
+                upgrade(v, holder)
+                m.check()
+                load.check()
+                still_running(*own.values())()
+            assert program("f.write(b'b')") == "1" and program("f.close()") == "None"
+            done = load.finish()
+            told = {name: int(util.finish(p, 120).out) for name, p in own.items()}
+        finally:
+            kill_all(own.values())
     assert bucket.get(m.key("f")) == b"ab"
-    if variant == CAS:
-        counted = [int(util.finish(w, 120).out) for w in counters]
-        assert bucket.get(m.key("n")) == str(sum(counted)).encode()
-        done["counters"] = counted
-    if variant == LWW:
-        locked = [int(util.finish(w, 120).out) for w in lockers]
-        assert int(bucket.get(m.key("locked"))) == sum(locked)
-        done.update(locked=locked, writer=assert_writers_files(m, bucket, scratch))
-    print(f"{variant}: upgrades={UPGRADES} done={done}")
+    assert int(bucket.get(m.key("locked"))) == sum(n for name, n in told.items() if "lock" in name)
+    print(f"{variant}: upgrades={UPGRADES} done={done} {told}")
     m.check()
     m.stop()
