@@ -187,6 +187,35 @@ def test_what_is_not_copied_is_read_and_written(cas, proxy, bucket, process, sta
     m.check()
 
 
+def test_what_turns_out_not_to_be_copied_has_a_condition_all_the_same(cas, proxy, bucket, process):        # noqa: F811
+    """A rename that was to be copied in parts; then another file shows that the server does not copy parts, and the
+    worker dies. A CopyObject, whose condition this server ignores, would replace what another has written."""
+    m, a = cas(via=proxy, env={**SMALL, **LATE}), process()
+    bucket.put("p/old", pattern(SIZE))
+    bucket.put("p/new", b"1")
+    bucket.put("p/other", pattern(SIZE, seed=3))
+    a.get(m.path / "new")
+    other = os.open(m.path / "other", os.O_RDWR)        # (the kernel locks the directory while it renames)
+    proxy.hold("h", op=CREATE, key="p/new", nth=1)
+    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
+    proxy.wait_held("h")
+    proxy.add_rule("answer", op=PART, status=501, code="NotImplemented")
+    os.write(other, b"changed")
+    os.close(other)
+    assert "not copied any more" in m.log()
+    proxy.hold("put", op=["CopyObject", COMPLETE], key="p/new", nth=1)
+    dead = m.kill_workers()
+    m.wait_workers(2, without=dead)
+    proxy.release("h", "drop")
+    proxy.wait_held("put")
+    bucket.put("p/new", b"theirs")
+    proxy.release("put")
+    t.join(60)
+    assert result == [5], "refused; but the worker that died may have made a version that this one replaced"
+    assert bucket.get("p/new") == b"theirs" and bucket.get("p/old") == pattern(SIZE)
+    m.check()
+
+
 def test_the_bytes_of_a_file_that_is_open_stay(cas, proxy, bucket):     # noqa: F811
     m = cas(via=proxy, env=SMALL)
     bucket.put("p/old", pattern(SIZE))

@@ -49,7 +49,7 @@ static bool answer_is_64(const struct op *op)
 static bool may_be_as_large(struct op *op, uint64_t size)
 {
     return (answer_is_64(op) || size <= UINT32_MAX) &&
-           (size <= op->w->conf->upload.copy_limit || session_copies_parts(op->w, size));
+           (session_copies_whole(op->w, size) || session_copies_parts(op->w, size));
 }
 
 /* Under shm->meta. True if the source's bytes are those of an object, and no other op has begun to

@@ -169,8 +169,7 @@ static bool may_copy(const struct op *op)
 
     if (!n->size || !*n->etag || s3_habit_has(w->s3, S3_HABIT_CONTRADICTS))
         return false;
-    return session_copies_parts(w, n->size) ||
-           (server_keeps(w, SERVER_KEEPS_COPY) && n->size <= w->conf->upload.copy_limit);
+    return session_copies_whole(w, n->size) || session_copies_parts(w, n->size);
 }
 
 /* Under shm->meta. Nothing of the session is loaded, or about to be. (Another thread of the

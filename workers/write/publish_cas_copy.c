@@ -17,6 +17,7 @@
 #include "s3/s3_error.h"
 #include "workers/server/server.h"
 #include "workers/write/publish_private.h"
+#include "workers/write/session_patch.h"
 
 /* The bytes are read and uploaded instead. Any attempt so far stays in doubt if it was: the PUT has
  * the same write-id, and begins with a HEAD then. */
@@ -122,8 +123,8 @@ void publish_cas_copy(struct publish *p)
     struct s3_result none = {0};
     int r;
 
-    if (!p->cas.expects) {
-        copy_not(p, &none);
+    if (!p->cas.expects || !(p->copy_parts || session_copies_whole(p->w, p->size))) {
+        copy_not(p, &none); /* (what is known of the server may have changed since it was aimed) */
         return;
     }
     if (p->copy_parts) { /* whose Complete has the condition */

@@ -52,14 +52,17 @@ struct shm_upload_plan session_patch_plan(struct worker *w, uint32_t session, ui
     return plan;
 }
 
+bool session_copies_whole(struct worker *w, uint64_t size)
+{
+    return size <= w->conf->upload.copy_limit &&
+           (!w->variant->expects ||
+            (server_keeps(w, SERVER_KEEPS_COPY) && !s3_habit_has(w->s3, S3_HABIT_CONTRADICTS)));
+}
+
 bool session_copies_parts(struct worker *w, uint64_t size)
 {
-    bool whole = !w->variant->expects ||
-                 (server_keeps(w, SERVER_KEEPS_COPY) && !s3_habit_has(w->s3, S3_HABIT_CONTRADICTS));
-
-    return size && session_server_copies(w) &&
-           (size > w->conf->upload.copy_limit ||
-            (!whole && size >= w->conf->upload.multipart_threshold));
+    return session_server_copies(w) && !session_copies_whole(w, size) &&
+           (size >= w->conf->upload.multipart_threshold || size > w->conf->upload.copy_limit);
 }
 
 /* (Equal parts, none smaller than a step: S3 wants 5 MiB of all but the last.) */

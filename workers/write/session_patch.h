@@ -35,9 +35,12 @@ must_use bool session_patch_adopt(struct worker *w, uint32_t session, const char
  * known. */
 bool session_server_copies(struct worker *w);
 
-/* True if a file of `size` bytes, whose content is a version of another key (SHM_CONTENT_COPY), is
- * copied in parts: it is too large for one CopyObject, or (compare-and-set) the server keeps no
- * conditions on that one's target. */
+/* True if a file of `size` bytes, whose content is a version of another key (SHM_CONTENT_COPY), can
+ * be copied by one CopyObject: of compare-and-set only where the server keeps the conditions on its
+ * target, and has not contradicted that. */
+bool session_copies_whole(struct worker *w, uint64_t size);
+
+/* True if it cannot, but in parts. */
 bool session_copies_parts(struct worker *w, uint64_t size);
 
 /* The parts of such a copy, `size` bytes long: all of them are copied. */
