@@ -213,6 +213,16 @@ def test_bucket_that_enforces_conditions(mount, proxy, bucket, variant):
     assert m.errors() == []
 
 
+def test_the_probe_of_a_bucket_that_enforces_conditions(mount, proxy, bucket):
+    """Its own requests without a condition are refused as well: it finds the same as elsewhere."""
+    conditions_only(proxy)
+    m = mount(via=proxy, variant="s3-buffered-cas", prefix="p",
+              env={"STATEPROXY_CAS_PROBE": "require", "STATEPROXY_WORKERS_COUNT": "1"})
+    assert m.status()["conditions"] == "put,complete,delete"
+    use_all(m, "s3-buffered-cas")
+    assert bucket.list() == {} and m.errors() == []
+
+
 @pytest.mark.parametrize("policy", [least_permissions, conditions_only])
 @pytest.mark.parametrize("variant", [*VARIANTS, "s3-passthrough"])
 def test_policies_and_large_files(mount, proxy, bucket, variant, policy):
