@@ -75,6 +75,10 @@ must_use int creds_init(void);
 must_use int creds_agent_start(const struct creds_conf *conf, void (*in_agent)(void *ctx),
                                void *ctx, struct err *err);
 
+/* Ends the agent, if there is one, and waits for it (a second at most): who waits for this process
+ * would otherwise see it outlive both. No files are opened after that. */
+void creds_agent_end(void);
+
 /* True if the agent has ended: this process should end as well, and be replaced. */
 bool creds_agent_is_lost(void);
 

@@ -36,6 +36,8 @@ struct agent_reply {
     char data[CREDS_BODY_MAX];
 };
 
+#define END_LIMIT_MS 1000 /* a program that it runs is killed */
+
 static int channel = -1; /* to the agent; -1 = there is none, or it is lost */
 static bool had_agent;
 
@@ -194,6 +196,19 @@ int creds_agent_start(const struct creds_conf *conf, void (*in_agent)(void *ctx)
     channel = fds[0];
     had_agent = true;
     return 0;
+}
+
+void creds_agent_end(void)
+{
+    struct pollfd p = {.fd = channel};
+
+    if (channel < 0)
+        return;
+    if (shutdown(channel, SHUT_WR) == 0) /* it hangs up when it ends */
+        (void)poll(&p, 1, END_LIMIT_MS);
+    close(channel);
+    channel = -1;
+    had_agent = false;
 }
 
 bool creds_agent_is_lost(void)

@@ -475,8 +475,10 @@ int keeper_main(const struct worker_env *env)
     k.conf.stop_fd = p[0].fd;
     for (;;) {
         if (keeper_work(&k, &err) < 0 || (poll(p, 2, keeper_wait_ms(&k)) > 0 && p[0].revents)) {
-            if (term_told(p[0].fd))
+            if (term_told(p[0].fd)) {
+                creds_agent_end();
                 return WORKER_EXIT_DONE;
+            }
         }
         if (creds_agent_is_lost()) {
             log_warn("the keeper's agent has ended, starting both again");
@@ -501,6 +503,7 @@ static void run_first(const void *arg, void *answer)
         k.conf.limit_ns = FIRST_LIMIT_NS;
         r = refresh(&k, err);
     }
+    creds_agent_end();
     err->code = -r;
 }
 
