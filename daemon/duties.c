@@ -21,13 +21,27 @@
  * even after the unmount, and must not delay it. */
 static bool has_effect(uint32_t opcode)
 {
-    static const uint8_t effects[] = {FUSE_WRITE,           FUSE_FLUSH,    FUSE_RELEASE,
-                                      FUSE_FSYNC,           FUSE_FSYNCDIR, FUSE_SETATTR,
-                                      FUSE_CREATE,          FUSE_MKNOD,    FUSE_MKDIR,
-                                      FUSE_UNLINK,          FUSE_RMDIR,    FUSE_RENAME,
-                                      FUSE_RENAME2,         FUSE_SYMLINK,  FUSE_LINK,
-                                      FUSE_FALLOCATE,       FUSE_SETXATTR, FUSE_REMOVEXATTR,
-                                      FUSE_COPY_FILE_RANGE, FUSE_OPEN /* it may truncate */};
+    static const uint8_t effects[] = {FUSE_WRITE,
+                                      FUSE_FLUSH,
+                                      FUSE_RELEASE,
+                                      FUSE_FSYNC,
+                                      FUSE_FSYNCDIR,
+                                      FUSE_SETATTR,
+                                      FUSE_CREATE,
+                                      FUSE_MKNOD,
+                                      FUSE_MKDIR,
+                                      FUSE_UNLINK,
+                                      FUSE_RMDIR,
+                                      FUSE_RENAME,
+                                      FUSE_RENAME2,
+                                      FUSE_SYMLINK,
+                                      FUSE_LINK,
+                                      FUSE_FALLOCATE,
+                                      FUSE_SETXATTR,
+                                      FUSE_REMOVEXATTR,
+                                      FUSE_COPY_FILE_RANGE,
+                                      FUSE_OP_COPY_FILE_RANGE_64,
+                                      FUSE_OPEN /* it may truncate */};
 
     for (size_t i = 0; i < sizeof(effects); i++) {
         if (effects[i] == opcode)

@@ -183,8 +183,43 @@ def test_what_is_not_copied_is_read_and_written(cas, proxy, bucket, process, sta
         bucket.put("p/old", pattern(SIZE + i))
         a("rename", m.path / "old", m.path / "new")
         assert bucket.get("p/new") == pattern(SIZE + i) and not bucket.exists("p/old")
-    assert len(re.findall("parts are not copied any more", m.log())) == (op == PART)
+    assert len(re.findall("parts are not copied any more", m.log())) == (op == PART and status != 403)
     m.check()
+
+
+@pytest.mark.parametrize("variant", ["s3-buffered-cas", "s3-buffered-lww"])
+def test_a_server_that_ignores_the_condition_on_the_source(mount, proxy, bucket, process, variant):     # noqa: F811
+    """As R2 and Ceph do for parts: those of two versions are never put together."""
+    m, a = mount(variant=variant, via=proxy, env={**SMALL, **LATE}, is_open=lambda: True), process()
+    proxy.add_rule("strip", op=PART, headers=["x-amz-copy-source-if-match"])
+    bucket.put("p/old", pattern(SIZE))
+    newer = pattern(SIZE, seed=7)
+    proxy.hold("h", op=PART, nth=2)
+    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
+    proxy.wait_held("h")
+    bucket.put("p/old", newer)
+    proxy.release("h")
+    t.join(60)
+    assert result == ["ok"] and bucket.get("p/new") == newer and not bucket.exists("p/old")
+    proxy.wait_idle()
+    settled(bucket, m)
+
+
+@pytest.mark.parametrize("status", [403, 416])
+def test_what_one_source_is_refused_for(cas, proxy, bucket, process, status):       # noqa: F811
+    """Archived, not for us, or shorter than it was: it says nothing of others."""
+    m, a = cas(via=proxy, env=SMALL), process()
+    bucket.put("p/old", pattern(SIZE))
+    bucket.put("p/old2", pattern(SIZE, seed=2))
+    proxy.add_rule("answer", op=PART, status=status, code="InvalidObjectState", times=2)
+    a("rename", m.path / "old", m.path / "new")
+    assert bucket.get("p/new") == pattern(SIZE)
+    proxy.wait_idle()
+    proxy.reset_counts()
+    if status == 403:
+        a("rename", m.path / "old2", m.path / "new2")
+        assert bucket.get("p/new2") == pattern(SIZE, seed=2) and PART in proxy.counts()
+        assert "not copied any more" not in m.log()
 
 
 def test_what_turns_out_not_to_be_copied_has_a_condition_all_the_same(cas, proxy, bucket, process):        # noqa: F811
@@ -276,6 +311,26 @@ def test_cp_above_the_limit_of_a_copy(mount, proxy, bucket):
     proxy.wait_idle()
     assert proxy.counts()[PART] == 2 and not {"UploadPart", "CopyObject", "PutObject"} & set(proxy.counts())
     settled(bucket, m)
+
+
+def test_cp_where_the_condition_on_the_source_is_ignored(mount, proxy, bucket):
+    m = mount(via=proxy, env={**SMALL, **LATE})
+    proxy.add_rule("strip", op=PART, headers=["x-amz-copy-source-if-match"])
+    bucket.put("p/old", pattern(SIZE))
+    bucket.put("p/new", b"1")
+    f, g = os.open(m.path / "old", os.O_RDONLY), os.open(m.path / "new", os.O_WRONLY | os.O_TRUNC)
+    assert os.copy_file_range(f, g, SIZE) == SIZE
+    proxy.hold("h", op=PART, nth=2)
+    t, result = in_background(os.close, g)
+    proxy.wait_held("h")
+    bucket.put("p/old", pattern(SIZE, seed=7))
+    proxy.release("h")
+    t.join(30)
+    assert result == [116] and bucket.get("p/new") == b"1"
+    os.close(f)
+    proxy.wait_idle()
+    assert bucket.uploads() == []
+    m.check()
 
 
 @pytest.mark.parametrize("then", ["gone", "replaced"])

@@ -167,9 +167,8 @@ static bool may_copy(const struct op *op)
     struct worker *w = op->w;
     const struct shm_node *n = shm_node_at(w->shm, op->rec->node);
 
-    if (!n->size || !*n->etag || s3_habit_has(w->s3, S3_HABIT_CONTRADICTS))
-        return false;
-    return session_copies_whole(w, n->size) || session_copies_parts(w, n->size);
+    return n->size && *n->etag &&
+           (session_copies_whole(w, n->size) || session_copies_parts(w, n->size));
 }
 
 /* Under shm->meta. Nothing of the session is loaded, or about to be. (Another thread of the

@@ -155,6 +155,35 @@ static void complete_copy(struct large_copy *c)
         copy_abort(c, &res);
 }
 
+/* Some servers ignore the condition on the source of a part (publish_parts.c). */
+static void on_source_still(void *arg, const struct s3_result *res)
+{
+    static const struct s3_result changed = {
+        .error = -ESTALE, .fail = S3_FAIL_LOCAL, .text = "copy in parts: the source has changed"};
+    struct large_copy *c = arg;
+
+    if (res->error)
+        copy_abort(c, res);
+    else if (strcmp(res->obj.etag, c->source.etag) != 0)
+        copy_abort(c, &changed);
+    else
+        complete_copy(c);
+}
+
+/* All parts are there. (A copy onto itself has the condition in Complete, where there is one.) */
+static void parts_copied(struct large_copy *c)
+{
+    struct s3_result res = {.text = "copy in parts"};
+
+    if (strcmp(c->from, c->name.key) == 0) {
+        complete_copy(c);
+        return;
+    }
+    res.error = s3_head(c->w->s3, c->from, on_source_still, c, NULL);
+    if (res.error < 0)
+        copy_abort(c, &res);
+}
+
 /* ---- parts ---- */
 
 static void next_parts(struct large_copy *c);
@@ -213,7 +242,7 @@ static void next_parts(struct large_copy *c)
     if (c->failed.error)
         copy_abort(c, &c->failed);
     else
-        complete_copy(c);
+        parts_copied(c);
 }
 
 /* ---- create ---- */
@@ -222,6 +251,7 @@ static void on_copy_created(void *arg, const struct s3_result *res)
 {
     struct large_copy *c = arg;
 
+    c->w->creating--;
     if (res->error) {
         copy_end(c, res);
         return;
@@ -261,6 +291,7 @@ static int create_copy(struct large_copy *c)
         .tags = c->tags,
     };
     uint64_t least = min_u64(COPY_PART, c->w->conf->upload.copy_limit);
+    int r;
 
     c->plan = shm_upload_plan(shm_upload_part_size(c->source.size, least), false, 0);
     c->n_parts = shm_upload_parts(&c->plan, c->source.size);
@@ -268,7 +299,9 @@ static int create_copy(struct large_copy *c)
     c->etag = calloc(c->n_parts, sizeof(*c->etag));
     if (!c->part || !c->etag)
         return -ENOMEM;
-    return s3_create(c->w->s3, &create, on_copy_created, c, NULL);
+    r = s3_create(c->w->s3, &create, on_copy_created, c, NULL);
+    c->w->creating += r == 0;
+    return r;
 }
 
 /* ---- the source ---- */

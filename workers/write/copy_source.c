@@ -23,10 +23,13 @@ static bool is_key(const char *found, const char *key, bool below)
     return strncmp(found, key, len) == 0 && (below || !found[len]);
 }
 
+/* A larger one is not loaded so that its source can change: its close reports that. */
+#define COPY_LOAD_MAX (UINT64_C(4) << 30)
+
 static bool is_copy_of(const struct shm_session *s, const char *key, bool below)
 {
     return s->content == SHM_CONTENT_COPY && !(s->flags & SHM_SESSION_LOST) &&
-           is_key(s->copy.key, key, below);
+           s->size <= COPY_LOAD_MAX && is_key(s->copy.key, key, below);
 }
 
 /* (One that could not be loaded will not be asked for again.) */

@@ -85,6 +85,14 @@ static void fail_parts(struct publish *p, int error)
     publish_finish(p, &res, res.error);
 }
 
+static void part_not_copied(struct publish *p, const struct s3_result *res)
+{
+    if (p->w->variant->expects)
+        publish_cas_copy_part_failed(p, res);
+    else
+        publish_copy_part_failed(p, res);
+}
+
 /* One of the parts has failed. (What is no longer there to be copied is -ESTALE for the server; if
  * it is the upload, the status is 404.) */
 static void fail_part(struct publish *p, int error, bool copied)
@@ -98,10 +106,8 @@ static void fail_part(struct publish *p, int error, bool copied)
     worker_unlock(p->w);
     if (copied && p->patch)
         publish_copy_failed(p, &res);
-    else if (copied && p->copy_parts && p->w->variant->expects)
-        publish_cas_copy_part_failed(p, &res);
     else if (copied && p->copy_parts)
-        publish_copy_part_failed(p, &res);
+        part_not_copied(p, &res);
     else
         publish_finish(p, &res, res.error);
 }
@@ -209,7 +215,7 @@ static void create(struct publish *p)
     };
     int r;
 
-    p->stale_meta = false;
+    p->stale_meta = p->source_seen = false;
     p->proof.since_ns = 0;
     if (p->uploads++ == UPLOADS_MAX) {
         fail_parts(p, -EIO);
@@ -535,7 +541,6 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
     struct s3_part_done *done;
     int r;
 
-    worker_hook_remove(p->w, &p->hook);
     if (!publish_condition(p, &complete.if_match, &complete.if_none_match))
         return;
     done = list_done(p, n, &complete.checksum);
@@ -559,6 +564,50 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
 }
 
 /* ---- the parts ---- */
+
+static void drive(struct publish *p);
+
+/* Some servers ignore the condition on the source of a part (R2 documents it, Ceph): what is still
+ * there after the last part is what all of them were copied from. Complete says nothing of it, as
+ * it is another key. */
+static void on_source_seen(void *arg, const struct s3_result *res)
+{
+    struct s3_result gone = {.error = res->error ? res->error : -ESTALE,
+                             .http_status = res->error ? res->http_status : 412,
+                             .fail = S3_FAIL_ANSWER,
+                             .text = "the source has changed"};
+    struct publish *p = arg;
+
+    switch (publish_source_found(res, p->copy.etag)) {
+    case PUBLISH_SOURCE_THERE:
+        p->source_seen = true;
+        drive(p);
+        return;
+    case PUBLISH_SOURCE_GONE:
+        part_not_copied(p, &gone);
+        return;
+    case PUBLISH_SOURCE_UNKNOWN:
+        publish_finish(p, res, res->error);
+        return;
+    }
+}
+
+/* True: it is asked for first. (Not if Complete was sent, and may have taken effect.) */
+static bool looks_at_source(struct publish *p)
+{
+    bool completing;
+    int r;
+
+    worker_lock(p->w);
+    completing = shm_upload_at(p->w->shm, p->session)->completing;
+    worker_unlock(p->w);
+    if (!p->copy_parts || p->source_seen || completing)
+        return false;
+    r = s3_head(p->w->s3, p->copy.key, on_source_seen, p, NULL);
+    if (r < 0)
+        fail_parts(p, r);
+    return true;
+}
 
 enum state { STATE_NONE, STATE_FAILED, STATE_SENDING, STATE_DONE };
 
@@ -607,6 +656,8 @@ static void drive(struct publish *p)
     if (state == STATE_SENDING) /* each part that ends wakes this worker */
         return;
     worker_hook_remove(p->w, &p->hook);
+    if (state == STATE_DONE && looks_at_source(p))
+        return;
     if (state == STATE_DONE)
         complete(p, &name, parts);
     else if (error == -ESTALE && p->base) /* what was to be copied has been replaced */

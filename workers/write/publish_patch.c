@@ -107,7 +107,7 @@ static void source_is_gone(struct publish *p, const struct s3_result *res)
 
 bool publish_copy_is_doubtful(const struct s3_result *res)
 {
-    return res->fail == S3_FAIL_ANSWER && res->http_status == 400;
+    return res->fail == S3_FAIL_ANSWER && (res->http_status == 400 || res->http_status == 416);
 }
 
 bool publish_copy_goes_on(const struct s3_result *res)

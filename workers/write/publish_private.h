@@ -46,6 +46,7 @@ struct publish {
     struct publish_like *like; /* whose metadata this one gets; owned; NULL: see ask_meta */
     struct shm_copy copy;      /* the source of the copy; key "": a PUT of what the spool holds */
     bool copy_parts;           /* the server copies it in parts */
+    bool source_seen;          /* ... all of which are of this version */
     struct cas_put cas;
     bool source_gone; /* of a copy of compare-and-set: the version to be copied is not there */
     bool refused_404; /* ... how it was refused: 404, else 412 */

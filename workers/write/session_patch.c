@@ -61,6 +61,8 @@ bool session_copies_whole(struct worker *w, uint64_t size)
 
 bool session_copies_parts(struct worker *w, uint64_t size)
 {
+    if (w->variant->expects && s3_habit_has(w->s3, S3_HABIT_CONTRADICTS))
+        return false;
     return session_server_copies(w) && !session_copies_whole(w, size) &&
            (size >= w->conf->upload.multipart_threshold || size > w->conf->upload.copy_limit);
 }
