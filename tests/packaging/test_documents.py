@@ -54,7 +54,7 @@ def sources(*folders, suffixes):
                      if p.is_file() and p.suffix in suffixes)
 
 
-TOOLS = set(VARIABLE.findall(sources("tools", suffixes={"", ".sh"})))
+TOOLS = set(VARIABLE.findall(sources("tools", "tests/integration", suffixes={"", ".sh", ".py"})))
 LOGGED = sources("workers", "daemon", suffixes={".c"})
 
 
