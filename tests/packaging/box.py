@@ -147,7 +147,18 @@ class Box:
             done = util.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "remove",
                              self.work, self.cgroup], check=False)
             return done.code == 0
-        util.wait_until(gone, 10, "the end of the box's processes", every=0.1)
+        try:
+            util.wait_until(gone, 30, "the end of the box's processes", every=0.1)
+        except AssertionError as e:
+            left = util.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", LEFT, "left", self.work,
+                             self.cgroup], check=False)
+            raise AssertionError(f"{e}; left are:\n{left.out}{left.err}") from None
 
 
+LEFT = """
+mkdir -p "$1/cgroup" && mount -t cgroup2 none "$1/cgroup" && cd "$1/cgroup" &&
+find "$2" -name cgroup.procs -exec cat {} + | while read -r pid; do
+    echo "$pid $(cat "/proc/$pid/comm") $(grep State "/proc/$pid/status") $(head -3 "/proc/$pid/stack" | tr '\\n' ' ')"
+done
+"""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
