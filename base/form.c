@@ -499,7 +499,7 @@ static int carry_part(struct carrying *c, const struct wire_part *from)
 {
     int r = plan_part(c, from);
 
-    if (r < 0 || !from->n || (c->dry && !part_needs_a_look(c)))
+    if (r < 0 || !from->n || !c->n || (c->dry && !part_needs_a_look(c)))
         return r;
     for (uint64_t set = 0; r == 0 && set < from->sets; set++) {
         uint64_t from_at = from->at + set * from->set_stride;

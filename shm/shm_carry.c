@@ -154,6 +154,8 @@ static uint64_t *find_touched(int fd, size_t size)
             bits[p / 64] |= UINT64_C(1) << p % 64;
         at = end;
     }
+    if (bits && at < 0 && errno != ENXIO) /* (ENXIO: no more) what is there cannot be told */
+        memset(bits, 0xff, ((size >> shift) / 64 + 1) * sizeof(*bits));
     return bits;
 }
 
@@ -190,16 +192,26 @@ static int undo_one(struct other *o, const uint8_t *log, uint32_t *used)
     return 0;
 }
 
+static int find_log(const struct other *o, uint64_t *ret_used_at, uint64_t *ret_log_at,
+                    uint32_t *ret_cap, struct err *err)
+{
+    uint32_t len;
+
+    if (!form_find(o->form, SHM_FORM_LOCK, "log_used", ret_used_at, &len) ||
+        len != sizeof(uint32_t) || !form_find(o->form, SHM_FORM_LOCK, "log", ret_log_at, ret_cap))
+        return err_set(err, EXDEV, "the segment of version %s has another undo log",
+                       o->known.version);
+    return 0;
+}
+
 static int roll_back(struct other *o, struct err *err)
 {
     uint64_t used_at, log_at;
-    uint32_t len, cap, used;
-    int r = 0;
+    uint32_t cap, used;
+    int r = find_log(o, &used_at, &log_at, &cap, err);
 
-    if (!form_find(o->form, SHM_FORM_LOCK, "log_used", &used_at, &len) || len != sizeof(used) ||
-        !form_find(o->form, SHM_FORM_LOCK, "log", &log_at, &cap))
-        return err_set(err, EXDEV, "the segment of version %s has another undo log",
-                       o->known.version);
+    if (r < 0)
+        return r;
     memcpy(&used, o->base + used_at, sizeof(used));
     if (used > cap)
         r = -EXDEV;
@@ -268,9 +280,13 @@ bool shm_carry_is_own(int fd)
 
 int shm_carry_look(int fd, struct shm_other *ret, struct err *err)
 {
+    uint64_t used_at, log_at;
+    uint32_t cap;
     struct other o;
     int r = other_open(fd, &o, err);
 
+    if (r == 0)
+        r = find_log(&o, &used_at, &log_at, &cap, err);
     if (r == 0)
         r = carry_to(&o, NULL, err);
     if (r == 0)
@@ -300,7 +316,11 @@ int shm_carry(int fd, struct shm *shm, struct err *err)
 int shm_carry_done(int fd)
 {
     const uint64_t none = 0;
+    off_t size = lseek(fd, 0, SEEK_END);
     ssize_t n = pwrite(fd, &none, sizeof(none), offsetof(struct fixed_head, magic));
 
+    /* (The keeper has it for a while: its memory is given back now, with the keys in it.) */
+    if (n == sizeof(none) && size > 0)
+        (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size);
     return n == sizeof(none) ? 0 : n < 0 ? -errno : -EIO;
 }

@@ -33,7 +33,7 @@ must_use int shm_carry_look(int fd, struct shm_other *ret, struct err *err);
 must_use int shm_carry(int fd, struct shm *shm, struct err *err);
 
 /* The new segment is used from now on: the old one is spoilt, so that nobody goes on from what it
- * says. 0 or -errno. */
+ * says, and emptied. 0 or -errno. */
 must_use int shm_carry_done(int fd);
 
 #endif
