@@ -828,10 +828,11 @@ def lose_delete(con, proxy, key, op="DeleteObject"):
     with con.raw() as raw:
         raw.send(f"DELETE /keys/{key} HTTP/1.1\r\n\r\n".encode())
         proxy.wait_held(op)
-        con.daemon.kill_workers()
+        dead = con.daemon.kill_workers()
         with pytest.raises(ConnectionResetError):
             raw.answer()
     proxy.release(op)
+    con.daemon.wait_workers(2, without=dead)        # what it had sent is known when its replacement has looked
     assert con.request("GET", "/healthz").status == 200
 
 
