@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from test_cas import CAS, cas, in_background, process      # noqa: F401
+from test_cas import CAS, cas, process      # noqa: F401
 from test_rename_cas import LATE
+from test_rename_parts import meanwhile
 
 MIB = 1 << 20
 FULL = os.environ.get("STATEPROXY_TEST_FULL") == "1"
@@ -108,12 +109,7 @@ def test_a_conflict(cas, proxy, bucket, process, size):       # noqa: F811
     a.get(m.path / "f")
     write(m.path / "tmp", size)
     op = "CompleteMultipartUpload" if FULL or size >= LIMIT else "PutObject"
-    proxy.hold("h", op=op, nth=1)
-    t, result = in_background(a, "rename", m.path / "tmp", m.path / "f")
-    proxy.wait_held("h")
-    bucket.put("p/f", b"theirs")
-    proxy.release("h")
-    t.join(600)
+    result = meanwhile(proxy, op, lambda: bucket.put("p/f", b"theirs"), a, "rename", m.path / "tmp", m.path / "f")
     assert result == [17] and bucket.get("p/f") == b"theirs" and bucket.size("p/tmp") == size
     fd = os.open(m.path / "tmp", os.O_RDWR)
     os.write(fd, b"x")

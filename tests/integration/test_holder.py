@@ -65,8 +65,9 @@ def again(m, holder, how=OVER):
     holder.wait("kept", before + 1)
 
 
-def test_open_files_locks_and_unpublished_bytes(held, holder, bucket, program, variant):
-    m = held(variant)
+def open_some(m, bucket, program):
+    """A file that is read, and locked; a new one, and one in parts, that are written. -> what the first one has, what
+    was written to the last one."""
     old, big = pattern(300_000, 1), pattern(6 << 20, 2)
     bucket.put(m.key("old"), old)
     (m.dir / "big").write_bytes(big)
@@ -77,6 +78,12 @@ def test_open_files_locks_and_unpublished_bytes(held, holder, bucket, program, v
     assert program("fcntl.flock(old, fcntl.LOCK_EX)") == "None"
     assert program("new.write(b'before ')") == "7"
     assert program(f"big.write(open({str(m.dir / 'big')!r}, 'rb').read())") == str(len(big))
+    return old, big
+
+
+def test_open_files_locks_and_unpublished_bytes(held, holder, bucket, program, variant):
+    m = held(variant)
+    old, big = open_some(m, bucket, program)
     m.kill_all()
     again(m, holder)
     with open(m.path / "old", "rb") as other, pytest.raises(BlockingIOError):

@@ -27,6 +27,17 @@ def settled(bucket, m):
     assert m.status()["tables"]["sessions"] == 0
 
 
+def meanwhile(proxy, op, change, call, *args, nth=1, answer=None):
+    """Makes the call in the background, and the change while its request is held. -> what came of the call."""
+    proxy.hold("h", op=op, nth=nth)
+    t, result = in_background(call, *args)
+    proxy.wait_held("h")
+    change()
+    proxy.release("h", *([answer] if answer else []))
+    t.join(600)
+    return result
+
+
 @pytest.mark.parametrize("size", [5 * MIB, 5 * MIB + 1, 10 * MIB - 1, 10 * MIB, 10 * MIB + 1, 23 * MIB])
 def test_it_is_copied_in_parts(cas, proxy, bucket, process, size):     # noqa: F811
     m, a = cas(via=proxy, env=SMALL), process()
@@ -73,12 +84,7 @@ def test_a_target_that_changes_meanwhile_is_a_conflict(cas, proxy, bucket, proce
     if there:
         bucket.put("p/new", b"1")
         a.get(m.path / "new")
-    proxy.hold("h", op=op, nth=1)
-    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
-    proxy.wait_held("h")
-    bucket.put("p/new", b"theirs")
-    proxy.release("h")
-    t.join(30)
+    result = meanwhile(proxy, op, lambda: bucket.put("p/new", b"theirs"), a, "rename", m.path / "old", m.path / "new")
     assert result == [17]
     assert bucket.get("p/new") == b"theirs" and bucket.get("p/old") == pattern(SIZE)
     assert "conflict key=" in m.log()
@@ -94,12 +100,8 @@ def test_a_source_that_changes_before_it_is_copied(cas, proxy, bucket, process, 
     bucket.put("p/new", b"1")
     a.get(m.path / "new")
     bucket.put("p/old", pattern(SIZE))
-    proxy.hold("h", op=op, nth=1)
-    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
-    proxy.wait_held("h")
-    bucket.put("p/old", newer) if newer else bucket.delete("p/old")
-    proxy.release("h")
-    t.join(30)
+    result = meanwhile(proxy, op, lambda: bucket.put("p/old", newer) if newer else bucket.delete("p/old"),
+                       a, "rename", m.path / "old", m.path / "new")
     assert result == (["ok"] if newer else [2])
     assert bucket.get("p/new") == (newer or b"1") and not bucket.exists("p/old")
     assert "not copied any more" not in m.log()
@@ -111,12 +113,8 @@ def test_a_source_that_changes_after_it_is_copied(cas, proxy, bucket, process): 
     """Both versions are kept: the new name has what was there, and the old one what came since."""
     m, a = cas(via=proxy, env={**SMALL, **LATE}), process()
     bucket.put("p/old", pattern(SIZE))
-    proxy.hold("h", op=COMPLETE, nth=1)
-    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
-    proxy.wait_held("h")
-    bucket.put("p/old", b"newer")
-    proxy.release("h")
-    t.join(30)
+    result = meanwhile(proxy, COMPLETE, lambda: bucket.put("p/old", b"newer"),
+                       a, "rename", m.path / "old", m.path / "new")
     assert result == [17]
     assert bucket.get("p/new") == pattern(SIZE) and bucket.get("p/old") == b"newer"
     assert "renamed, but the old name remains" in m.log()
@@ -164,12 +162,8 @@ def test_a_lost_answer_and_a_conflict(cas, proxy, bucket, process):       # noqa
     bucket.put("p/new", b"1")
     a.get(m.path / "new")
     bucket.put("p/old", pattern(SIZE))
-    proxy.hold("h", op=COMPLETE, nth=1)
-    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
-    proxy.wait_held("h")
-    bucket.put("p/new", b"theirs")
-    proxy.release("h", "reset")
-    t.join(60)
+    result = meanwhile(proxy, COMPLETE, lambda: bucket.put("p/new", b"theirs"),
+                       a, "rename", m.path / "old", m.path / "new", answer="reset")
     assert result == [5] and "outcome unknown" in m.log()
     assert bucket.get("p/new") == b"theirs" and bucket.get("p/old") == pattern(SIZE)
 
@@ -194,12 +188,8 @@ def test_a_server_that_ignores_the_condition_on_the_source(mount, proxy, bucket,
     proxy.add_rule("strip", op=PART, headers=["x-amz-copy-source-if-match"])
     bucket.put("p/old", pattern(SIZE))
     newer = pattern(SIZE, seed=7)
-    proxy.hold("h", op=PART, nth=2)
-    t, result = in_background(a, "rename", m.path / "old", m.path / "new")
-    proxy.wait_held("h")
-    bucket.put("p/old", newer)
-    proxy.release("h")
-    t.join(60)
+    result = meanwhile(proxy, PART, lambda: bucket.put("p/old", newer),
+                       a, "rename", m.path / "old", m.path / "new", nth=2)
     assert result == ["ok"] and bucket.get("p/new") == newer and not bucket.exists("p/old")
     proxy.wait_idle()
     settled(bucket, m)
@@ -320,12 +310,7 @@ def test_cp_where_the_condition_on_the_source_is_ignored(mount, proxy, bucket):
     bucket.put("p/new", b"1")
     f, g = os.open(m.path / "old", os.O_RDONLY), os.open(m.path / "new", os.O_WRONLY | os.O_TRUNC)
     assert os.copy_file_range(f, g, SIZE) == SIZE
-    proxy.hold("h", op=PART, nth=2)
-    t, result = in_background(os.close, g)
-    proxy.wait_held("h")
-    bucket.put("p/old", pattern(SIZE, seed=7))
-    proxy.release("h")
-    t.join(30)
+    result = meanwhile(proxy, PART, lambda: bucket.put("p/old", pattern(SIZE, seed=7)), os.close, g, nth=2)
     assert result == [116] and bucket.get("p/new") == b"1"
     os.close(f)
     proxy.wait_idle()
@@ -340,12 +325,8 @@ def test_cp_of_what_changes(mount, proxy, bucket, then):
     bucket.put("p/new", b"1")
     f, g = os.open(m.path / "old", os.O_RDONLY), os.open(m.path / "new", os.O_WRONLY | os.O_TRUNC)
     assert os.copy_file_range(f, g, SIZE) == SIZE
-    proxy.hold("h", op=PART, nth=1)
-    t, result = in_background(os.close, g)
-    proxy.wait_held("h")
-    bucket.delete("p/old") if then == "gone" else bucket.put("p/old", b"newer")
-    proxy.release("h")
-    t.join(30)
+    result = meanwhile(proxy, PART, lambda: bucket.delete("p/old") if then == "gone" else bucket.put("p/old", b"newer"),
+                       os.close, g)
     assert result == [116] and bucket.get("p/new") == b"1"
     os.close(f)
     proxy.wait_idle()

@@ -16,7 +16,7 @@ from harness.load import PARTS, Load
 from harness.pattern import pattern
 from harness.work import kill_all, still_running
 from test_fdstore import CAS, LWW, PYTHON, SESSIONS, STREAM, kept, program, store, variant   # noqa: F401
-from test_holder import OVER, Streams, again, held, holder       # noqa: F401
+from test_holder import OVER, Streams, again, held, holder, open_some       # noqa: F401
 
 pytestmark = pytest.mark.limit(240)     # the first one also builds the other version
 UPGRADES = int(os.environ.get("STATEPROXY_TEST_UPGRADES", "10"))
@@ -81,16 +81,7 @@ def started(v, holder):
 def test_open_files_locks_and_unpublished_bytes(versions, holder, bucket, program, variant):
     v = versions(variant)
     m = started(v, holder)
-    old, big = pattern(300_000, 1), pattern(6 << 20, 2)
-    bucket.put(m.key("old"), old)
-    (m.dir / "big").write_bytes(big)
-    program(f"os.chdir({str(m.path)!r})")
-    program("import fcntl")
-    program("old, new, big = open('old', 'rb'), open('new', 'wb', 0), open('big', 'wb', 0)")
-    assert program("old.read(1000)") == repr(old[:1000])
-    assert program("fcntl.flock(old, fcntl.LOCK_EX)") == "None"
-    assert program("new.write(b'before ')") == "7"
-    assert program(f"big.write(open({str(m.dir / 'big')!r}, 'rb').read())") == str(len(big))
+    old, big = open_some(m, bucket, program)
     for _ in range(3):
         upgrade(v, holder)
         with open(m.path / "old", "rb") as f, pytest.raises(BlockingIOError):

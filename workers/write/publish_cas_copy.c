@@ -142,8 +142,7 @@ void publish_cas_copy(struct publish *p)
 
 static void parts_not_copied(struct publish *p, const struct s3_result *res)
 {
-    if (res->http_status != 403) /* which may be about this source: archived, or not for us */
-        publish_note_no_part_copy(p, res);
+    publish_note_no_part_copy(p, res);
     copy_not(p, res);
 }
 

@@ -76,9 +76,8 @@ void publish_copy(struct publish *p)
 
 void publish_copy_part_failed(struct publish *p, const struct s3_result *res)
 {
-    /* (Where it is doubtful, the load shows whether the source is still there; and 403 may be about
-     * this source alone.) */
-    if (publish_copy_goes_on(res) && !publish_copy_is_doubtful(res) && res->http_status != 403)
+    /* (Where it is doubtful, the load shows whether the source is still there.) */
+    if (publish_copy_goes_on(res) && !publish_copy_is_doubtful(res))
         publish_note_no_part_copy(p, res);
     publish_finish(p, res, publish_copy_judge(p, res));
 }

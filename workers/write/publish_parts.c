@@ -565,8 +565,6 @@ static void complete(struct publish *p, const struct upload_name *name, size_t n
 
 /* ---- the parts ---- */
 
-static void drive(struct publish *p);
-
 /* Some servers ignore the condition on the source of a part (R2 documents it, Ceph): what is still
  * there after the last part is what all of them were copied from. Complete says nothing of it, as
  * it is another key. */
@@ -598,10 +596,12 @@ static bool looks_at_source(struct publish *p)
     bool completing;
     int r;
 
+    if (!p->copy_parts || p->source_seen)
+        return false;
     worker_lock(p->w);
     completing = shm_upload_at(p->w->shm, p->session)->completing;
     worker_unlock(p->w);
-    if (!p->copy_parts || p->source_seen || completing)
+    if (completing)
         return false;
     r = s3_head(p->w->s3, p->copy.key, on_source_seen, p, NULL);
     if (r < 0)

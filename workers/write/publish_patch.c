@@ -122,6 +122,8 @@ void publish_note_no_part_copy(struct publish *p, const struct s3_result *res)
 {
     uint32_t *known = &p->w->shm->header->no_part_copy;
 
+    if (p->copy_parts && res->http_status == 403)
+        return;
     if (res->fail == S3_FAIL_ANSWER && !__atomic_exchange_n(known, 1, __ATOMIC_RELAXED))
         log_warn("parts are not copied any more http_status=%d: the server refuses that, so "
                  "large files that are changed are loaded and sent as a whole",

@@ -172,7 +172,8 @@ enum publish_source { PUBLISH_SOURCE_THERE, PUBLISH_SOURCE_GONE, PUBLISH_SOURCE_
 /* What a HEAD of the source of copies has shown, which should be version `etag`. */
 enum publish_source publish_source_found(const struct s3_result *res, const char *etag);
 
-/* That is the case: remembered for the mount, and logged once, if it is the server's answer. */
+/* That is the case: remembered for the mount, and logged once, if it is the server's answer. (But
+ * for 403 to a copy of another key: that may be archived, or not for us.) */
 void publish_note_no_part_copy(struct publish *p, const struct s3_result *res);
 
 /* Under shm->meta. The version whose bytes a patch copies. */
