@@ -120,6 +120,7 @@ static const struct form_field node_table[] = {
     FORM_FIELD(T, lookups),
     FORM_FIELD(T, next_content),
     UNUSED(T, unused),
+    FORM_FIELD(T, names_changed_ns),
     FORM_FIELD(T, reopened_ns),
     FORM_EACH(T, reopens, name),
     FORM_EACH(T, reopens, since_ns),

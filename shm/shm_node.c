@@ -722,6 +722,8 @@ static int64_t node_new(struct shm *shm, uint32_t parent, const char *name, size
         return -ENOMEM;
     if (!v->dir)
         n->bytes_node = idx;
+    else if (shm->nodes->evictions) /* the time that it had here may be forgotten */
+        n->mtime_ns = shm->nodes->names_changed_ns;
     ino_insert(shm, idx, ino);
     put_version(n, v, now_ns);
     if (flag & SHM_NODE_PRIVATE)
@@ -935,6 +937,18 @@ void shm_node_set_busy(struct shm *shm, uint32_t idx, uint32_t tag)
 {
     shm_node_edit(shm, idx)->busy = tag;
     update_lru(shm, idx);
+}
+
+void shm_node_names_changed(struct shm *shm, uint32_t dir, int64_t wall_ns)
+{
+    struct shm_node *n;
+
+    if (dir == SHM_NIL)
+        return;
+    n = shm_node_edit(shm, dir);
+    n->mtime_ns = n->ctime_ns = wall_ns;
+    n->flags |= SHM_NODE_MTIME_SET; /* of the metadata that are learned later, they are older */
+    shm_set(shm, shm->meta, shm->nodes->names_changed_ns, wall_ns);
 }
 
 void shm_node_new_content(struct shm *shm, uint32_t idx)

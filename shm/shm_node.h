@@ -194,7 +194,8 @@ struct shm_node_table {
     uint64_t lookups; /* sum of all nlookup */
     uint32_t next_content;
     uint32_t unused;
-    uint64_t reopened_ns; /* monotonic: when the newest OPEN in `reopens` came in */
+    int64_t names_changed_ns; /* wall clock: when names of a directory were last changed here */
+    uint64_t reopened_ns;     /* monotonic: when the newest OPEN in `reopens` came in */
     struct shm_reopen reopens[SHM_REOPENS];
     struct shm_lister listers[SHM_LISTERS];
 } __attribute__((aligned(64)));
@@ -357,6 +358,12 @@ struct shm_node *shm_node_edit(struct shm *shm, uint32_t idx);
 /* The node's bytes change (a publish; a new listing of a directory): cached blocks no longer
  * match. */
 void shm_node_new_content(struct shm *shm, uint32_t idx);
+
+/* Names of the directory came, went, or were given to other files, at wall_ns: its mtime and ctime
+ * move, as POSIX has it. Python lists a directory again, and git looks there for untracked files,
+ * only if its mtime has moved. In this memory alone: S3 has no time for a prefix, and one in the
+ * marker would cost a request for each file. Does nothing for SHM_NIL. */
+void shm_node_names_changed(struct shm *shm, uint32_t dir, int64_t wall_ns);
 
 /* The listing of a directory is no longer known to be complete (an entry was added or removed). */
 void shm_node_list_stale(struct shm *shm, uint32_t dir);

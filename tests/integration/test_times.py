@@ -213,6 +213,90 @@ def test_of_a_directory(m, mount, variant):
     assert (st.st_atime_ns, st.st_mtime_ns) == (OLDER, OLD) and is_now(st.st_ctime_ns)
 
 
+NAMES = {
+    "open": lambda d: (d / "new.txt").touch(),
+    "mkdir": lambda d: (d / "new").mkdir(),
+    "symlink": lambda d: (d / "new.txt").symlink_to("a.txt"),
+    "mknod": lambda d: os.mkfifo(d / "new.txt"),
+    "unlink": lambda d: (d / "a.txt").unlink(),
+    "rmdir": lambda d: (d / "empty").rmdir(),
+    "rename in it": lambda d: (d / "a.txt").rename(d / "c.txt"),
+    "rename onto another": lambda d: (d / "a.txt").rename(d / "b.txt"),
+    "rename into it": lambda d: (d.parent / "out.txt").rename(d / "in.txt"),
+    "rename out of it": lambda d: (d / "a.txt").rename(d.parent / "a.txt"),
+}
+
+
+@pytest.mark.parametrize("change", NAMES)
+def test_a_change_of_names_moves_the_directory(m, change):
+    """Of the two of a rename, too; not of the one above."""
+    top = m.path / "top"
+    d = top / "d"
+    (d / "empty").mkdir(parents=True)
+    for p in d / "a.txt", d / "b.txt", top / "out.txt":
+        p.write_text("x")
+    for p in d, top, m.path:
+        os.utime(p, ns=(OLDER, OLD))
+    NAMES[change](d)
+    moved = {p for p in (d, top, m.path) if p.stat().st_mtime_ns != OLD}
+    assert moved == ({d, top} if "into" in change or "out" in change else {d})
+    for p in moved:
+        assert is_now(p.stat().st_mtime_ns) and p.stat().st_ctime_ns == p.stat().st_mtime_ns
+    assert d.stat().st_atime_ns == OLDER
+    os.utime(d, ns=(OLDER, OLD))                # as cp -a and rsync do in the end
+    assert d.stat().st_mtime_ns == OLD
+
+
+def test_new_content_does_not_move_the_directory(m, bucket):
+    (m.path / "f.txt").write_text("x")
+    (m.path / "g.txt").write_text("x")
+    os.utime(m.path, ns=(OLDER, OLD))
+    (m.path / "f.txt").write_text("more")
+    (m.path / "f.txt").chmod(0o600)
+    os.setxattr(m.path / "f.txt", "user.a", b"b")
+    bucket.put(m.key("h.txt"), b"of another client")
+    assert "h.txt" in os.listdir(m.path)
+    assert m.path.stat().st_mtime_ns == OLD
+
+
+def test_others_see_the_name_and_the_time(mount):
+    """With isolation a new file has its name from the close on: whoever listed before must see that it came."""
+    m = mount(variant="s3-buffered-cas")
+    f = open(m.path / "new.py", "w")
+    script = ("import os, sys\nbefore = os.stat('.').st_mtime_ns\nos.listdir('.')\nprint(flush=True)\ninput()\n"
+              "while not os.path.exists('new.py'): pass\n"
+              "while os.stat('.').st_mtime_ns == before: pass\n")
+    other = subprocess.Popen(["python3", "-c", script], cwd=m.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"\n"
+    f.write("x = 1")
+    f.close()
+    other.communicate(b"\n", timeout=30)
+    assert other.returncode == 0
+
+
+def test_python_finds_a_module_that_was_written_beside_those_it_has_imported(m):
+    (m.path / "first.py").write_text("x = 1")
+    script = ("import first\nopen('second.py', 'w').write('y = 2')\nimport second\nprint(second.y)")
+    ran = subprocess.run(["python3", "-B", "-c", script], cwd=m.path, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "2\n", ran.stderr
+
+
+def test_git_sees_what_is_new(m):
+    """Its untracked cache reads a directory again only if its mtime has moved."""
+    def git(*args):
+        return subprocess.run(["git", "-c", "core.untrackedCache=true", "-c", "safe.directory=*", *args],
+                              cwd=m.path, check=True, capture_output=True, text=True, timeout=60).stdout
+    git("init", "-q", ".")
+    (m.path / "d").mkdir()
+    (m.path / "d" / "a.txt").write_text("x")
+    for _ in range(2):
+        assert git("status", "--porcelain", "-uall") == "?? d/a.txt\n"
+    (m.path / "d" / "b.txt").write_text("x")
+    assert git("status", "--porcelain", "-uall") == "?? d/a.txt\n?? d/b.txt\n"
+    (m.path / "d" / "a.txt").unlink()
+    assert git("status", "--porcelain", "-uall") == "?? d/b.txt\n"
+
+
 def test_no_link_is_left(m):
     p = m.path / "f.txt"
     p.write_bytes(b"x")

@@ -393,6 +393,26 @@ static void test_a_million_names(void **state)
     assert_true(shm->nodes->evictions > many - 100);
 }
 
+/* A directory whose time was forgotten with its node shows no earlier one than it had. */
+static void test_times_of_directories(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t dir = fx_mkdir(shm, SHM_ROOT, "dir"), other = fx_mkdir(shm, SHM_ROOT, "other");
+    int64_t before = shm_node_at(shm, other)->mtime_ns;
+
+    fx_lock(shm);
+    shm_node_names_changed(shm, dir, 1000);
+    shm_node_names_changed(shm, SHM_NIL, 2000);
+    fx_unlock(shm);
+    assert_int_equal(shm_node_at(shm, dir)->mtime_ns, 1000);
+    assert_int_equal(shm_node_at(shm, dir)->ctime_ns, 1000);
+    assert_int_equal(shm_node_at(shm, other)->mtime_ns, before);
+    fill(shm, "f");
+    for (unsigned i = 0; fx_find(shm, SHM_ROOT, "dir") != SHM_NIL; i++)
+        assert_true(put(shm, SHM_ROOT, "new", i) >= 0);
+    assert_int_equal(shm_node_at(shm, fx_mkdir(shm, SHM_ROOT, "dir"))->mtime_ns, 1000);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
 
 int main(void)
@@ -408,6 +428,7 @@ int main(void)
         TEST(test_listing_is_no_longer_complete),
         TEST(test_reuse_is_told),
         TEST(test_generation_wraps),
+        TEST(test_times_of_directories),
         TEST(test_long_names_run_out),
         TEST(test_longest_names_run_out),
         TEST(test_long_names_pinned),

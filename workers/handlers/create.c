@@ -73,6 +73,7 @@ int64_t create_file(struct op *op, const struct newcomer *nc, uint32_t *ret_sess
     s->mtime_ns = v.mtime_ns;
     if (w->variant->isolates)
         shm_node_edit(w->shm, (uint32_t)node)->looked_by = op->caller.pid;
+    shm_node_names_changed(w->shm, dir, v.mtime_ns);
     w->variant->session_begins(op, (uint32_t)session,
                                (struct session_start){.truncate = !nc->loads, .excl = nc->excl});
     *ret_session = (uint32_t)session;

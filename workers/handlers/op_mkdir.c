@@ -61,6 +61,7 @@ static int64_t intern_dir(struct op *op)
         shm_node_new_content(w->shm, (uint32_t)node);
     }
     validity_dir_changed(w, dir);
+    shm_node_names_changed(w->shm, dir, v.mtime_ns);
     return node;
 }
 

@@ -89,6 +89,7 @@ static void rmdir_end(struct op *op, int error)
         if (node != SHM_NIL)
             shm_node_unlinked(w->shm, node, (int64_t)clock_wall_ns());
         validity_dir_changed(w, dir);
+        shm_node_names_changed(w->shm, dir, (int64_t)clock_wall_ns());
     }
     op_applied(op, error, NULL, 0);
     worker_unlock(w);

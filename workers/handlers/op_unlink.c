@@ -57,6 +57,7 @@ static void unlink_end(struct op *op, int error, bool from_s3)
             take_off(w, shm_node_find(w->shm, dir, fuse_req(op)->name, fuse_req(op)->name_len));
         session_orphan_left(w, dir, fuse_req(op)->name, fuse_req(op)->name_len);
         validity_dir_changed(w, dir);
+        shm_node_names_changed(w->shm, dir, (int64_t)clock_wall_ns());
     } else if (op->rec->progress.unlink.sent) {
         validity_doubted(w, node);
     }

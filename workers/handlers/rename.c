@@ -74,6 +74,8 @@ static int move_node(struct op *op, const struct rename_args *a)
         n->ctime_ns = op->rec->progress.rename.wall_ns;
         validity_dir_changed(w, from);
         validity_dir_changed(w, to);
+        shm_node_names_changed(w->shm, from, (int64_t)clock_wall_ns());
+        shm_node_names_changed(w->shm, to, (int64_t)clock_wall_ns());
         forget_below(w, node);
     }
     return r;

@@ -85,6 +85,7 @@ void names_tell_put(struct worker *w, const char *key, uint64_t size, const char
         shm_node_list_stale(w->shm, at.dir);
     validity_proves(w, at.dir, sent_ns);
     validity_dir_changed(w, at.dir);
+    shm_node_names_changed(w->shm, at.dir, v.mtime_ns);
 }
 
 void names_tell_delete(struct worker *w, const char *key)
@@ -102,6 +103,7 @@ void names_tell_delete(struct worker *w, const char *key)
     }
     dir_witness_gone(w, at.dir, at.name, at.len);
     validity_dir_changed(w, at.dir);
+    shm_node_names_changed(w->shm, at.dir, (int64_t)clock_wall_ns());
 }
 
 void names_known_etag(struct worker *w, const char *key, char ret[SHM_ETAG_MAX])

@@ -53,6 +53,8 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     struct shm_node *n = shm_node_edit(shm, s->node);
     uint32_t parent = n->parent;
 
+    if (p->w->variant->isolates && (n->flags & SHM_NODE_LOCAL)) /* others see its name now */
+        shm_node_names_changed(p->w->shm, parent, (int64_t)clock_wall_ns());
     n->size = p->size;
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = published_ns(p, s->node, res->obj.etag);
