@@ -51,6 +51,24 @@ def test_a_conflict_is_told_once(cas, bucket, process):
     m.check()
 
 
+def test_an_unlink_is_told_as_a_write(cas, bucket, process):
+    m, a = cas(), process()
+    p = m.path / "k"
+    bucket.put("p/k", b"1")
+    a.get(p)
+    expected = etag(bucket, "p/k")
+    bucket.put("p/k", b"2")
+    with pytest.raises(FileExistsError):
+        a("unlink", p)
+    assert bucket.get("p/k") == b"2"
+    one, = conflicts(m)
+    assert (one["key"], one["expected"], one["found"], one["pid"]) == ("p/k", expected, "unknown", a.proc.pid)
+    told, = [x for x in m.log().splitlines() if "conflict" in x]
+    assert "not removed" in told and expected in told
+    assert m.status()["counters"]["conflicts"] == 1
+    m.check()
+
+
 def test_what_was_expected_and_found(cas, bucket, process):
     m, a, b = cas(), process(), process()
     p = m.path / "k"

@@ -11,7 +11,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "shm/shm_conflict.h"
 #include "shm/shm_session.h"
+#include "workers/cas/cas.h"
 #include "workers/handlers/dir_keep.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
@@ -91,6 +94,35 @@ static void keep_for_readers(struct op *op)
     orphan_prepare(op, op->rec->node, op_step_done);
 }
 
+/* As a write that is refused is told (publish.c). */
+static void tell_conflict(struct op *op)
+{
+    struct shm_conflict c = {.wall_ns = clock_wall_ns(), .tgid = op->caller.self.tgid};
+    struct worker *w = op->w;
+    struct delete_target target;
+
+    if (names_check(op, fuse_req(op)->name, fuse_req(op)->name_len, c.key) < 0)
+        c.key[0] = '\0';
+    worker_lock(w);
+    w->variant->unlink_target(op, op->rec->node, c.key, &target);
+    if (!cas_is_forgotten(target.etag))
+        shm_etag_copy(c.expected, target.etag);
+    shm_conflict_add(w->shm, &c);
+    worker_unlock(w);
+    worker_count(w, SHM_STAT_CONFLICTS, 1);
+    log_notice(
+        "conflict key=\"%s\" expected=%s found=another: not removed, as it has changed since "
+        "this process read it, or what it read has been forgotten: read it again",
+        c.key, *c.expected ? c.expected : "unknown");
+}
+
+static void then_deleted(struct op *op, int error)
+{
+    if (error == -EEXIST)
+        tell_conflict(op);
+    op_step_done(op, error);
+}
+
 static void delete_file(struct op *op)
 {
     struct worker *w = op->w;
@@ -111,7 +143,7 @@ static void delete_file(struct op *op)
                                 .id = target.id,
                                 .how = target.strict ? DELETE_SEEN : DELETE_LAST,
                                 .note = &op->rec->progress.unlink};
-    delete_key(op, &args, op_step_done);
+    delete_key(op, &args, then_deleted);
 }
 
 static void keep_directory(struct op *op)
