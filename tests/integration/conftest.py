@@ -7,8 +7,8 @@
 Environment: STATEPROXY_BIN_DIR (where the programs are; the top of the tree), STATEPROXY_S3SERVER and
 STATEPROXY_MINIO (the servers' binaries), STATEPROXY_TEST_SLOW (factor on every time limit), STATEPROXY_NO_SKIP=1 (what
 is missing is an error), STATEPROXY_TEST_SEED (of the tests that draw at random), STATEPROXY_TEST_NOISE=1 (company
-for every mount), STATEPROXY_TEST_ONE_VARIANT=1 (of tests that differ in the variant or the server alone, one: as
-tools/test.sh does with sanitizers), STATEPROXY_TEST_MEMORY=64Mi (each daemon in a memory cgroup of that limit, where
+for every mount), STATEPROXY_TEST_SOME=N (of tests that differ in the variant or the server alone, one, and of what is
+left of one function at most N: as tools/test.sh does with sanitizers), STATEPROXY_TEST_MEMORY=64Mi (each daemon in a memory cgroup of that limit, where
 the OOM killer must find nothing to do; root).
 
 How much, where a test says how much it does each day and how much by hand, before a release:
@@ -86,12 +86,22 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "probes: each mount probes its server (harness/probed.py)")
 
 
-def one_of_each(items):
-    """Of the tests that differ in the variant or in the server alone one; its name decides which."""
-    alike = {}
+def alike(items, name_of):
+    """-> {name: the items that have it}"""
+    found = {}
     for item in items:
-        alike.setdefault(VARIANT.sub("*", item.nodeid), []).append(item)
-    return {some[zlib.crc32(name.encode()) % len(some)] for name, some in alike.items()}
+        found.setdefault(name_of(item), []).append(item)
+    return found
+
+
+def some_of_each(items, most):
+    """Of the tests that differ in the variant or in the server alone one, its name decides which; of what is left of
+    a function at most `most`, from its whole range."""
+    one = [some[zlib.crc32(name.encode()) % len(some)]
+           for name, some in alike(items, lambda x: VARIANT.sub("*", x.nodeid)).items()]
+    return {some[i * len(some) // most] if len(some) > most else some[i]
+            for some in alike(one, lambda x: x.nodeid.partition("[")[0]).values()
+            for i in range(min(most, len(some)))}
 
 
 def limit_of(item):
@@ -100,8 +110,8 @@ def limit_of(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    if os.environ.get("STATEPROXY_TEST_ONE_VARIANT") == "1":
-        kept = one_of_each(items)
+    if most := int(os.environ.get("STATEPROXY_TEST_SOME", "0")):
+        kept = some_of_each(items, most)
         config.hook.pytest_deselected(items=[x for x in items if x not in kept])
         items[:] = [x for x in items if x in kept]
     for item in items:
