@@ -247,6 +247,16 @@ def test_a_change_of_names_moves_the_directory(m):
         assert d.stat().st_mtime_ns == OLD, what
 
 
+@pytest.mark.parametrize("stamp", ["touch", ": >", "echo x >"], ids=["touched", "empty", "written"])
+def test_a_directory_is_not_newer_than_the_stamp_made_in_it(m, stamp):
+    """Otherwise make would make what depends on its directory again, and find -newer would find the directory."""
+    (m.path / "Makefile").write_text(f"out/stamp: out\n\t{stamp} $@\nout:\n\tmkdir out\n")
+    subprocess.run(["make", "-s"], cwd=m.path, check=True, timeout=60)
+    assert subprocess.run(["make", "-q"], cwd=m.path, timeout=60).returncode == 0
+    found = subprocess.run(["find", "out", "-newer", "out/stamp"], cwd=m.path, capture_output=True, timeout=60)
+    assert (found.returncode, found.stdout) == (0, b"")
+
+
 def test_new_content_does_not_move_the_directory(m, bucket):
     (m.path / "f.txt").write_text("x")
     (m.path / "g.txt").write_text("x")

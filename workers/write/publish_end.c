@@ -45,6 +45,17 @@ static uint64_t published_ns(const struct publish *p, uint32_t node, const char 
     return p->sent_ns;
 }
 
+/* Under shm->meta. With isolation, others see the name of a new file from now on. The directory
+ * does not become newer than the file unless it must, to move at all: make and find -newer would
+ * take it to be newer than the stamp that was just made in it. */
+static void name_appears(struct worker *w, uint32_t dir, int64_t mtime_ns)
+{
+    int64_t now = (int64_t)clock_wall_ns();
+    bool moves = dir != SHM_NIL && shm_node_at(w->shm, dir)->mtime_ns < mtime_ns;
+
+    shm_node_names_changed(w->shm, dir, moves && mtime_ns < now ? mtime_ns : now);
+}
+
 /* Under shm->meta, after success: the node is this version now. */
 static void publish_node(struct publish *p, const struct s3_result *res)
 {
@@ -53,8 +64,8 @@ static void publish_node(struct publish *p, const struct s3_result *res)
     struct shm_node *n = shm_node_edit(shm, s->node);
     uint32_t parent = n->parent;
 
-    if (p->w->variant->isolates && (n->flags & SHM_NODE_LOCAL)) /* others see its name now */
-        shm_node_names_changed(p->w->shm, parent, (int64_t)clock_wall_ns());
+    if (p->w->variant->isolates && (n->flags & SHM_NODE_LOCAL))
+        name_appears(p->w, parent, s->mtime_ns);
     n->size = p->size;
     n->mtime_ns = s->mtime_ns;
     n->checked_ns = published_ns(p, s->node, res->obj.etag);
