@@ -105,6 +105,25 @@ def test_both_versions_by_name(mount, front, bucket, authority, version):
     assert all("GCM" in h.cipher for h in f.handshakes), "AES is in the CPU, but not preferred"
 
 
+REFUSAL = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n" \
+          b"Content-Length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_a_refusal_before_the_body_is_heard(mount, front, bucket, authority, version):
+    """The server answers and resets while the body is being sent, a buffer at a time: the program gets the reason,
+    not ECONNRESET."""
+    bucket.put("p/f.bin", b"old")
+    f = front(*authority.issue("localhost"), versions=[version])
+    m = mount(via=f.endpoint("localhost"), env=trusting(authority, STATEPROXY_S3_DEADLINE="20s"))
+    f.refusal = REFUSAL
+    with pytest.raises(PermissionError):
+        (m.path / "f.bin").write_bytes(pattern(4 * BIG))
+    f.refusal = None
+    assert bucket.get("p/f.bin") == b"old"
+
+
 def test_http_2_offered(mount, front, bucket, authority):
     f = front(*authority.issue("localhost"), alpn=["h2", "http/1.1"])
     m = mount(via=f.endpoint("localhost"), env=trusting(authority))

@@ -91,11 +91,12 @@ class Handshake:
 
 class TlsFront:
     """Listens on 127.0.0.1 and passes on to a plain server's port. `handshakes` holds each, `cut`
-    is a Cut or None."""
+    is a Cut or None. `refusal`: the answer to each PUT when its head has come; then the connection
+    is closed, with a reset if more has come."""
 
     def __init__(self, upstream, cert, key, versions=("TLSv1_2", "TLSv1_3"), alpn=(),
                  client_ca=None):
-        self.upstream, self.cut, self.handshakes = upstream, None, []
+        self.upstream, self.cut, self.refusal, self.handshakes = upstream, None, None, []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(cert, key)
         if versions[0] in ("TLSv1", "TLSv1_1"):
@@ -217,6 +218,9 @@ class _Connection:
             if self.client in ready:
                 data = self.client.recv(CHUNK)
                 if not data:
+                    return
+                if self.front.refusal and data.startswith(b"PUT "):
+                    self.client.sendall(self.front.refusal)
                     return
                 self.cut = self.front.take_cut(data.split(b"\r\n")[0]) or self.cut
                 self.server.sendall(data)
