@@ -255,6 +255,9 @@ struct s3_result {
     /* A changing request failed, or succeeded only in a later attempt, and an attempt without a
      * clear answer may have been carried out by the server. */
     bool may_have_acted;
+    /* PUT: after an attempt the server said that it has stored other bytes. With an error they may
+     * still be there, under the metadata that were sent. */
+    bool stored_other;
     unsigned attempts;
     char location[S3_HOST_MAX]; /* scheme and host of a redirection; else "" */
     char region[S3_REGION_MAX]; /* the bucket's region, if a refusal names it; else "" */

@@ -21,6 +21,7 @@
 #include "s3/s3_queue.h"
 #include "s3/s3_request.h"
 #include "s3/s3_sigv4.h"
+#include "s3/s3_sum.h"
 #include "s3/s3_time.h"
 #include "s3/s3_tls.h"
 #include "s3/s3_url.h"
@@ -150,6 +151,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
             return CURL_READFUNC_ABORT;
         }
     }
+    s3_sum_sent(req, put->at, to, want);
     put->at += want;
     put->all_out |= put->at == put->body.len;
     if (req->client->conf.counters)
@@ -401,6 +403,7 @@ int s3_attempt_start(struct s3_req *req)
     if (s3_op_has_body(req->op->kind)) {
         req->put.at = req->put.next_step = 0;
         req->put.all_out = false;
+        s3_sum_begin(req);
     }
     s3_time_amz((uint64_t)((int64_t)clock_wall_ns() + c->skew_ns), date);
     r = get_credentials(req, date);

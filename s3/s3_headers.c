@@ -65,6 +65,18 @@ bool s3_headers_has(const struct s3_headers *h, const char *name)
     return false;
 }
 
+size_t s3_headers_drop(struct s3_headers *h, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(h->text.data + h->at[i].name, name) != 0)
+            continue;
+        memmove(&h->at[i], &h->at[i + 1], (h->n - i - 1) * sizeof(h->at[0]));
+        h->n--;
+        return n - 1;
+    }
+    return n;
+}
+
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes)
 {
     h->n = n;

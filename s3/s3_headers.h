@@ -32,6 +32,9 @@ must_use int s3_headers_meta(struct s3_headers *h, const struct s3_meta_pair *me
 /* True if there is one of this name (in lower case). */
 bool s3_headers_has(const struct s3_headers *h, const char *name);
 
+/* Removes the one of this name among the first `n`. Returns how many of those are left. */
+size_t s3_headers_drop(struct s3_headers *h, size_t n, const char *name);
+
 /* Removes all headers after the first `n`, which had `bytes` of text. */
 void s3_headers_cut(struct s3_headers *h, size_t n, size_t bytes);
 

@@ -219,11 +219,9 @@ static int put_fill(struct s3_req *req, const struct s3_put *put)
     req->put.gate = put->gate;
     req->tags = put->tags;
     req->put.conditional = put->if_match || put->if_none_match;
+    req->put.bare = put->bare_match || s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH);
     if (r == 0)
-        r = s3_object_conditions(req, put->if_match,
-                                 put->bare_match ||
-                                     s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH),
-                                 put->if_none_match);
+        r = s3_object_conditions(req, put->if_match, req->put.bare, put->if_none_match);
     req->settles =
         put->if_none_match || (put->if_match && strcmp(put->if_match, S3_ETAG_EMPTY) == 0);
     return r;

@@ -71,6 +71,11 @@ struct s3_put_state {
     uint64_t hashed;
     enum s3_crc checksum; /* sent with it */
     bool doubted;         /* the server refused it with a checksum: this attempt has none */
+    bool by_etag;         /* nothing else proves this attempt's bytes: the ETag may (s3_sum.h) */
+    uint64_t summed;      /* bytes of it that are in `check` */
+    struct s3_etag_check check;
+    bool bare;               /* an If-Match goes without quotes */
+    char wrong[S3_ETAG_MAX]; /* other bytes than ours, which we have put there; "" = none */
 };
 
 /* The key of the request is that of the target, and during the HEAD of the source that of the

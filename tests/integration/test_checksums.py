@@ -3,10 +3,12 @@ and a server that refuses them is told none."""
 
 import base64
 import errno
+import os
 
 import pytest
 
 from harness.pattern import pattern
+from harness.tls import Authority, TlsFront
 
 SIZES = (1, 5000, 3_000_000)
 UNSIGNED = {"STATEPROXY_S3_PAYLOAD_SIGNING": "never"}      # as over TLS: the signature says nothing of the body
@@ -115,6 +117,79 @@ def test_a_server_that_refuses_them_is_sent_none(mount, proxy, bucket):
     assert [x.status for x in proxy.log(op="PutObject")] == [400, 200, 200, 200]
     assert m.log().count("trait=no-checksums") == 1
     assert "no-checksums" in m.ctl("status").out
+
+
+# -- a server that refuses them, over TLS: the ETag is the proof
+
+VARIANTS = ["s3-buffered-lww", "s3-buffered-cas", "s3-passthrough"]
+PARTS = pattern(12 << 20, 3)
+
+
+@pytest.fixture
+def plain(mount, proxy, scratch):
+    """plain(variant) -> a mount over TLS of a server that takes no checksums."""
+    authority, fronts = Authority(scratch), []
+
+    def make(variant):
+        fronts.append(TlsFront(proxy.port, *authority.issue("127.0.0.1")))
+        for op in ("PutObject", "UploadPart", "CreateMultipartUpload"):
+            for header in ("x-amz-checksum-crc64nvme", "x-amz-checksum-algorithm"):
+                proxy.add_rule("answer", status=400, code="InvalidArgument", op=op, having={header: "*"})
+        m = mount(via=fronts[-1].endpoint(), variant=variant, env={
+            "AWS_CA_BUNDLE": authority.path, "STATEPROXY_UPLOAD_MULTIPART_THRESHOLD": "5Mi",
+            "STATEPROXY_UPLOAD_PART_SIZE": "5Mi"})
+        (m.path / "first.bin").write_bytes(b"its ETag is its MD5")
+        return m
+    yield make
+    for front in fronts:
+        front.close()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("op, data", [("PutObject", pattern(300_000, 1)), ("UploadPart", PARTS)])
+def test_without_them_other_bytes_are_sent_again(plain, proxy, bucket, variant, op, data):
+    m = plain(variant)
+    rules = [proxy.add_rule("flip_request", op=op, key=m.key("f.bin"), times=1)]
+    for path in (m.path / "f.bin", m.path / "f.bin"):      # a new one, and one that is replaced
+        path.write_bytes(data)
+        assert next(r for r in proxy.state().rules if r["id"] == rules[-1])["applied"] == 1
+        assert bucket.get("p/f.bin") == data
+        data = data[::-1]
+        rules.append(proxy.add_rule("flip_request", op=op, key=m.key("f.bin"), times=1))
+    assert not m.errors()
+    m.check()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_them_other_parts_are_never_published(plain, proxy, bucket, variant):
+    bucket.put("p/f.bin", b"old")
+    m = plain(variant)
+    rule = proxy.add_rule("flip_request", op="UploadPart")
+    with pytest.raises(OSError) as e:
+        (m.path / "f.bin").write_bytes(PARTS)
+    assert e.value.errno == errno.EIO
+    assert bucket.get("p/f.bin") == b"old"
+    proxy.remove_rule(rule)
+    assert (m.path / "f.bin").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:2])
+def test_without_them_other_bytes_are_never_taken_for_ours(plain, proxy, bucket, variant):
+    """They carry our write-id, and are there. fsync says EIO each time, and then replaces them."""
+    m = plain(variant)
+    rule = proxy.add_rule("flip_request", op="PutObject")
+    with open(m.path / "f.bin", "wb") as f:
+        f.write(pattern(5000, 1))
+        f.flush()
+        for _ in range(2):
+            with pytest.raises(OSError) as e:
+                os.fsync(f.fileno())
+            assert e.value.errno == errno.EIO
+        proxy.remove_rule(rule)
+        os.fsync(f.fileno())
+        assert bucket.get("p/f.bin") == pattern(5000, 1)
+    assert (m.path / "f.bin").read_bytes() == pattern(5000, 1)
+    m.check()
 
 
 def test_switched_off(mount, proxy, bucket):

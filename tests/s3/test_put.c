@@ -435,6 +435,72 @@ static void test_checksum(void **state)
     fixture_end(&f);
 }
 
+#define MD5(etag, more) "HTTP/1.1 200 OK\r\nETag: \"" etag "\"\r\n" more "Content-Length: 0\r\n\r\n"
+#define NINE_MD5 "25f9e794323b453885f5181f1b624d0b"
+#define OTHER_MD5 "25f9e794323b453885f5181f1b624d0c"
+
+/* What has no checksum and no signature is compared with the ETag, where that is an MD5. What other
+ * bytes of ours are there is what the next attempt replaces. */
+static void test_etag(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    uint32_t habits = S3_HABIT_NO_CHECKSUMS;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = MD5(OTHER_MD5, "")}, {.text = MD5(NINE_MD5, "")},
+                             {.text = MD5(OTHER_MD5, "")}, {.text = MD5(NINE_MD5, "")},
+                             {.text = MD5(OTHER_MD5, "x-amz-server-side-encryption: aws:kms\r\n")},
+                             {.text = MD5(OTHER_MD5, "")}));
+    f.conf.checksum = S3_CRC_64NVME;
+    f.conf.payload_signing = S3_SIGN_NEVER;
+    f.conf.habits = &habits;
+    fixture_client(&f);
+    put.if_none_match = "*";
+    fixture_put(&f, &put);
+    succeeded(&f, 2, true);
+    assert_string_equal(server_header(f.server, 0, "if-none-match"), "*");
+    assert_string_equal(server_header(f.server, 1, "if-none-match"), "");
+    assert_string_equal(server_header(f.server, 1, "if-match"), "\"" OTHER_MD5 "\"");
+    assert_true(habits & S3_HABIT_MD5_ETAGS);
+    put.if_none_match = NULL;
+    put.if_match = "\"old\"";
+    fixture_put(&f, &put);
+    succeeded(&f, 2, true);
+    assert_string_equal(server_header(f.server, 2, "if-match"), "\"old\"");
+    assert_string_equal(server_header(f.server, 3, "if-match"), "\"" OTHER_MD5 "\"");
+    fixture_put(&f, &put); /* with KMS the ETag is no MD5 */
+    succeeded(&f, 1, false);
+    fixture_put(&f, &put);
+    failed(&f, EIO, 3, true);
+    assert_true(f.call.res.stored_other);
+    habits = 0; /* a checksum is proof */
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    fixture_end(&f);
+}
+
+/* An ETag that looks like an MD5 and is none, on a server that has had no other: it is asked twice,
+ * once. */
+static void test_etag_of_another_kind(void **state)
+{
+    struct s3_put put = {.key = "k", .body = {.mem = NINE, .fd = -1, .len = 9}};
+    uint32_t habits = S3_HABIT_NO_CHECKSUMS;
+    struct fixture f;
+
+    (void)state;
+    fixture_begin(&f, SCRIPT({.text = MD5(OTHER_MD5, "")}));
+    f.conf.checksum = S3_CRC_64NVME;
+    f.conf.payload_signing = S3_SIGN_NEVER;
+    f.conf.habits = &habits;
+    fixture_client(&f);
+    fixture_put(&f, &put);
+    succeeded(&f, 2, true);
+    fixture_put(&f, &put);
+    succeeded(&f, 1, false);
+    fixture_end(&f);
+}
+
 /* A server that refuses them is found out once; one that took them refuses for another reason. */
 static void test_checksum_refused(void **state)
 {
@@ -727,6 +793,8 @@ int main(void)
         cmocka_unit_test(test_delete_once),
         cmocka_unit_test(test_success_of_others),
         cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_etag),
+        cmocka_unit_test(test_etag_of_another_kind),
         cmocka_unit_test(test_checksum_refused),
         cmocka_unit_test(test_success_too_early),
         cmocka_unit_test(test_copy),

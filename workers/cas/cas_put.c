@@ -45,7 +45,7 @@ void cas_put_open(struct cas_put *c, const struct shm_session *s)
 
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
 {
-    bool same = s->publishing_seq == s->write_seq;
+    bool same = s->publishing_seq == s->write_seq && *s->expect.write_id;
 
     c->expects = s->expect.must;
     c->ours = s->expect.ours;
@@ -55,7 +55,7 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
     if (c->ambiguous && same) {
         copy_id(c->id, s->expect.write_id);
     } else {
-        if (c->ambiguous) {
+        if (c->ambiguous && *s->expect.write_id) {
             c->lost = *s->expect.old_id;
             copy_id(s->expect.old_id, s->expect.write_id);
         }
@@ -216,6 +216,17 @@ void cas_put_sends(struct cas_put *c, struct shm_session *s)
         return;
     s->expect.lineage_known = true;
     memcpy(s->lineage, c->base, LINEAGE_CAP);
+}
+
+void cas_put_failed(const struct cas_put *c, struct shm_session *s)
+{
+    if (!c->ambiguous) {
+        s->expect.tried = false;
+    } else if (c->spoilt) {
+        if (!*s->expect.old_id)
+            copy_id(s->expect.old_id, s->expect.write_id);
+        s->expect.write_id[0] = '\0';
+    }
 }
 
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)

@@ -24,6 +24,7 @@ struct cas_put {
     bool tried;   /* the session has noted that it is sent */
     bool doubted; /* HEAD returned the expected lineage with another ETag: one more HEAD */
     bool gone;    /* the expected version is gone, and no other is there */
+    bool spoilt;  /* the server may have stored other bytes under this write-id */
     unsigned puts;
     unsigned waits;                /* waits for a PUT that may still take effect */
     uint64_t settle_ns;            /* set before cas_put_begin: s3_settle_ns */
@@ -87,6 +88,10 @@ void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], boo
 /* True if the PUT in doubt has not yet had enough time to take effect; c->wait_ns is then the time
  * until the next HEAD. */
 must_use bool cas_put_waits(struct cas_put *c);
+
+/* Under shm->meta: the publish failed. What it has left, if it is spoilt, is no write of this
+ * content: the next one replaces it, and does not take it for its own. */
+void cas_put_failed(const struct cas_put *c, struct shm_session *s);
 
 /* Under shm->meta, after success: the session's next write is built on this one. */
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size);

@@ -41,8 +41,8 @@ static const struct habit {
      "elsewhere while it is open ends with ESTALE where it was not read yet (to have it read on, "
      "permit s3:GetObjectVersion)"},
     {S3_HABIT_NO_CHECKSUMS, "no-checksums",
-     "the server refuses requests with a checksum, so none is sent: TLS, or the signature of the "
-     "body, protects what is uploaded"},
+     "the server refuses requests with a checksum, so none is sent: TLS, and the ETag where it "
+     "is an MD5, or the signature of the body, protect what is uploaded"},
     {S3_HABIT_WANTS_CONDITIONS, "wants-conditions",
      "the bucket refuses changes without a condition: directories, renames and copies ask first "
      "what "

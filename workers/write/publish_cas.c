@@ -54,6 +54,10 @@ static enum put_next cas_refused_put(struct publish *p, const struct s3_result *
 {
     enum put_next next;
 
+    if (res->stored_other) { /* a HEAD would find our write-id there */
+        p->cas.ambiguous = p->cas.spoilt = true;
+        return res->http_status == 412 || res->error == -ENOENT ? PUT_UNKNOWN : PUT_FAILED;
+    }
     if (!p->cas.expects)
         return publish_lww_refused(p, res);
     if (res->http_status != 412 && res->error != -ENOENT) {
@@ -96,8 +100,7 @@ static void lose_name(struct publish *p, uint32_t node)
 
 static void cas_failed(struct publish *p, struct shm_session *s, int error)
 {
-    if (!p->cas.ambiguous)
-        s->expect.tried = false;
+    cas_put_failed(&p->cas, s);
     if (error == -EEXIST) {
         cas_conflict(p->w, p->session, p->key, p->cas.gone);
         lose_name(p, s->node);
