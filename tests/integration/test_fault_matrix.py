@@ -130,6 +130,21 @@ WORKS_CAS = [
     Work("rename-end", "DeleteObject", F, lambda d: os.rename(d / "f.txt", d / "g.txt"),
          lambda o: o == {"g.txt": OLD}, lambda o: o == F or o == {**F, "g.txt": OLD}),
 ]
+
+# The same with s3-passthrough: a stream, in parts as soon as it is longer than one. What it is appended to is copied.
+def in_stream(name, op):
+    if name.startswith("append-"):
+        return Work(name, op, L, appends, lambda o: o == {"f.txt": LARGE + NEW}, lambda o: o == L)
+    return in_parts(name, op)
+
+
+WORKS_STREAM = [
+    *(w for w in WORKS if w.name in {"open", "create", "replace", "tags"}),
+    Work("append", "PutObject", F, appends, lambda o: o == {"f.txt": OLD + NEW}, lambda o: o == F),
+    *(in_stream(n, op) for n, op in (
+        ("begin", "CreateMultipartUpload"), ("part", "UploadPart"), ("end", "CompleteMultipartUpload"),
+        ("append-copy", "UploadPartCopy"), ("append-end", "CompleteMultipartUpload"),
+        ("abort", "AbortMultipartUpload")))]
 GETS, NO_BODY = {"open", "read"}, {"stat", "create", "replace", "mkdir", "unlink", "rename-end", "rmdir"}
 
 
@@ -223,6 +238,10 @@ PARTS_MEET = list(FAULTS) if os.environ.get("STATEPROXY_TEST_FULL") else [
 CAS_MEET = list(FAULTS) if os.environ.get("STATEPROXY_TEST_FULL") else [
     "reset after", "closed", "stalled", "500 after it was done", "503 SlowDown", "403", "a web page"]
 LIKE = {"append": "replace", "excl": "mkdir", "rename": "replace"}      # (the requests are)
+
+STREAMS_MEET = list(FAULTS) if os.environ.get("STATEPROXY_TEST_FULL") else [
+    "reset after", "stalled", "500 after it was done", "403"]
+LIKE_PARTS = {"append-copy": "copy-part", "append-end": "end", **{w.name: w.name for w in WORKS_IN_PARTS}}
 
 
 # -- a run
@@ -365,6 +384,28 @@ def test_each_request_of_parts_meets(mount, proxy, bucket, name):
     if not fault.once:
         assert not [x for c in healed if not c.work.always for x in lines_about(m, c)], "what was healed is not told"
     run_cells(m, proxy, bucket, fault, "ever", None, fault.for_good, works)
+    m.check()
+
+
+@pytest.mark.repeats
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("name", STREAMS_MEET)
+def test_each_request_of_streams_meets(mount, proxy, bucket, name):
+    fault = FAULTS[name]
+
+    def meets(w):
+        if w.name in LIKE_PARTS:
+            return LIKE_PARTS[w.name] not in NOT_IN_PARTS.get(name, ())
+        return fault.happens_to(LIKE.get(w.name, w.name))
+    works = [w for w in WORKS_STREAM if meets(w)]
+    m = mount(via=proxy, variant="s3-passthrough", env=PARTS)
+    healed = run_cells(m, proxy, bucket, fault, "once", 1, fault.once, works)
+    if not fault.once:
+        assert not [x for c in healed if not c.work.always for x in lines_about(m, c)], "what was healed is not told"
+    cells = run_cells(m, proxy, bucket, fault, "ever", None, fault.for_good, works)
+    for c in cells:                         # (a part is told of, and then the upload)
+        assert len(lines_about(m, c)) <= 1 or c.work.name in LIKE_PARTS, lines_about(m, c)
+        assert tree(c.path) == {n: d for n, d in c.objects(bucket).items() if not n.endswith("/")}
     m.check()
 
 
