@@ -147,7 +147,7 @@ class Bench:
         def turn(run):
             return [LARGE_FILES[run % 3]] if part == "read" else LARGE_FILES
         if part == "write":
-            out = self.in_turn(m, lambda run: work.write(m, "written", self.source),
+            out = self.in_turn(m, lambda run: work.write(m, ["written"], self.source),
                                lambda run: self.curl.put("p/put", self.source))
             work.check_written(self.s3, "p/written", self.source)
         else:

@@ -1,6 +1,7 @@
-"""What HTTPS costs: one program, tls_client.c, linked with the private libcurl and with the machine's
-(OpenSSL), and a mount, all against one versitygw with TLS. Each figure is the median of --runs runs,
-in turn; CPU is of the client alone, in seconds per GiB.
+"""What HTTPS costs, and plain HTTP beside it: one program, tls_client.c, linked with the private
+libcurl and with the machine's (OpenSSL), and a mount, all against versitygw. Each figure is the
+median of --runs runs, in turn; CPU is of the client alone, in seconds per GiB. "to curl": the mount
+beside the machine's curl, less CPU and more speed being better.
 
     tests/bench/run.sh --tls [--size MIB] [--runs N] [--deps DIR ...]
 
@@ -32,6 +33,7 @@ from harness.tls import Authority                       # noqa: E402
 MIB, GIB = 1 << 20, 1 << 30
 BUCKET = "bench-tls"
 LIMIT = 1800
+THEIRS, MOUNT, MANY = "the machine's curl", "mount", 8
 # as s3_tls.c asks for them where the CPU has AES
 CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
@@ -70,24 +72,22 @@ class Client:
     def __init__(self, program, ca, ciphers):
         self.program, self.ca, self.ciphers, self.library = program, ca, ciphers, "?"
 
-    def __call__(self, streams, url, source=""):
-        done = util.run([self.program, self.ca, streams, url, source,
-                         *([self.ciphers] if self.ciphers else [])], 60)
+    def __call__(self, urls, source=""):
+        done = util.run([self.program, self.ca, source, self.ciphers, *urls], 60)
         size, seconds, cpu, _, self.library = done.out.split()
         return int(size), float(seconds), float(cpu)
 
 
-def mount_runs(guard, endpoint, ca, source, size):
-    m = Mount(guard, BUCKET, endpoint, env={"AWS_CA_BUNDLE": ca}).start()
+class Mounted:
+    """A mount as a client: names in place of URLs."""
 
-    def read():
-        out = work.read(m, ["large.bin"])
-        return size, out["seconds"], out["cpu_s"]
+    def __init__(self, guard, endpoint, ca):
+        self.mount = Mount(guard, BUCKET, endpoint, env={"AWS_CA_BUNDLE": ca})
 
-    def write():
-        out = work.write(m, "written.bin", source)
-        return size, out["seconds"], out["cpu_s"]
-    return m, read, write
+    def __call__(self, names, source=""):
+        done = work.write(self.mount, names, source) if source else work.read(self.mount, names)
+        size = sum((self.mount.path / n).stat().st_size for n in names)
+        return size, done["seconds"], done["cpu_s"]
 
 
 def measure(cases, runs):
@@ -110,64 +110,78 @@ def measure(cases, runs):
 
 def show(results):
     sides = list(dict.fromkeys(s for figures in results.values() for s in figures))
-    print("| | " + " | ".join(f"{s}: CPU s/GiB, MiB/s" for s in sides) + " |")
-    print("| --- |" + " --- |" * len(sides))
+    print("| | " + " | ".join(f"{s}: CPU s/GiB, MiB/s" for s in sides) + " | to curl: CPU, MiB/s |")
+    print("| --- |" + " --- |" * (len(sides) + 1))
     for case, figures in results.items():
-        print(f"| {case} | " + " | ".join(
-            "%.2f, %.0f" % figures[s] if s in figures else "" for s in sides) + " |")
+        cells = ["%.2f, %.0f" % figures[s] if s in figures else "" for s in sides]
+        both = [figures.get(s) for s in (MOUNT, THEIRS)]
+        cells.append("%.2f, %.2f" % tuple(a / b for a, b in zip(*both)) if all(both) else "")
+        print(f"| {case} | " + " | ".join(cells) + " |")
 
 
 def prepare(s3, scratch, size):
-    data = pattern(size)
-    source = scratch / "source"
-    source.write_bytes(data)
+    """The files that are sent, for one stream and for MANY, and the same as objects."""
+    whole, part = scratch / "whole", scratch / "part"
+    whole.write_bytes(pattern(size))
+    part.write_bytes(pattern(size // MANY))
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key="p/large.bin", Body=data)
-    s3.put_object(Bucket=BUCKET, Key="p/part.bin", Body=data[:size // 8])
-    return source
+    s3.put_object(Bucket=BUCKET, Key="p/whole", Body=whole.read_bytes())
+    for i in range(MANY):
+        s3.put_object(Bucket=BUCKET, Key=f"p/part{i}", Body=part.read_bytes())
+    return whole, part
+
+
+def cases_of(scheme, s3, clients, mounted, sources):
+    """{case: {side: a function that does it once}}"""
+    def url(action, name):
+        return s3.generate_presigned_url(action, Params={"Bucket": BUCKET, "Key": "p/" + name},
+                                         ExpiresIn=86400)
+    out = {}
+    for action, verb, prefix in (("get_object", "GET", ""), ("put_object", "PUT", "new-")):
+        for source, names in zip(sources, (["whole"], [f"part{i}" for i in range(MANY)])):
+            names, body = [prefix + n for n in names], source if prefix else ""
+            urls = [url(action, n) for n in names]
+            sides = {n: (lambda c=c, u=urls, b=body: c(u, b)) for n, c in clients.items()}
+            if mounted:
+                sides[MOUNT] = lambda n=names, b=body: mounted(n, b)
+            out[f"{scheme}, {verb}, {len(names)} stream{'s' * (len(names) > 1)}"] = sides
+    return out
 
 
 def run(args, guard, scratch):
-    authority = Authority(scratch)
-    server = TlsServer(guard, *authority.issue("127.0.0.1"))
-    mount = None
+    authority, mounts, cases = Authority(scratch), [], {}
+    servers = {"HTTPS": TlsServer(guard, *authority.issue("127.0.0.1")),
+               "HTTP": S3Server(find_server(), guard)}
+    clients = {THEIRS: Client(build(scratch, "theirs", None), authority.path, ""),
+               ".deps": Client(build(scratch, "ours", TOP / ".deps"), authority.path, CIPHERS)}
+    for i, deps in enumerate(args.deps):
+        clients[deps] = Client(build(scratch, f"other{i}", pathlib.Path(deps)), authority.path,
+                               CIPHERS)
     try:
-        server.start()
-        size = args.size * MIB
-        s3 = boto3.client("s3", endpoint_url=server.endpoint, region_name=REGION,
-                          aws_access_key_id=ACCESS, aws_secret_access_key=SECRET,
-                          verify=str(authority.path),
-                          config=botocore.config.Config(signature_version="s3v4",
-                                                        s3={"addressing_style": "path"}))
-
-        source = prepare(s3, scratch, size)
-
-        def url(action, key):
-            return s3.generate_presigned_url(action, Params={"Bucket": BUCKET, "Key": key},
-                                             ExpiresIn=86400)
-        clients = {"the machine's curl": Client(build(scratch, "theirs", None), authority.path, ""),
-                   ".deps": Client(build(scratch, "ours", TOP / ".deps"), authority.path, CIPHERS)}
-        for i, deps in enumerate(args.deps):
-            clients[deps] = Client(build(scratch, f"other{i}", pathlib.Path(deps)), authority.path,
-                                   "")
-        get, part, put = url("get_object", "p/large.bin"), url("get_object", "p/part.bin"), \
-            url("put_object", "p/put.bin")
-        mount, read, write = mount_runs(guard, server.endpoint, authority.path, source, size)
-        cases = {"GET, 1 stream": {n: (lambda c=c: c(1, get)) for n, c in clients.items()},
-                 "GET, 16 streams": {n: (lambda c=c: c(16, part)) for n, c in clients.items()},
-                 "PUT, 1 stream": {n: (lambda c=c: c(1, put, source)) for n, c in clients.items()}}
-        if not args.no_mount:
-            cases["GET, 1 stream"]["mount"] = read
-            cases["PUT, 1 stream"]["mount"] = write
+        for scheme, server in servers.items():
+            server.start()
+            s3 = boto3.client("s3", endpoint_url=server.endpoint, region_name=REGION,
+                              aws_access_key_id=ACCESS, aws_secret_access_key=SECRET,
+                              verify=str(authority.path),
+                              config=botocore.config.Config(signature_version="s3v4",
+                                                            s3={"addressing_style": "path"}))
+            sources = prepare(s3, scratch, args.size * MIB)
+            mounted = None
+            if not args.no_mount:
+                mounted = Mounted(guard, server.endpoint, authority.path)
+                mounts.append(mounted.mount)
+                mounted.mount.start()
+            cases.update(cases_of(scheme, s3, clients, mounted, sources))
         results = measure(cases, args.runs)
         print(", ".join(f"{n}: {c.library}" for n, c in clients.items()))
         show(results)
-        mount.clean_up(False)
-        mount = None
+        while mounts:
+            mounts.pop().clean_up(False)
     finally:
-        if mount:
-            mount.clean_up(True)
-        server.remove()
+        for m in mounts:
+            m.clean_up(True)
+        for server in servers.values():
+            server.remove()
 
 
 def main():

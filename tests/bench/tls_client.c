@@ -2,7 +2,8 @@
  * which links it twice. libcurl is driven as stateproxyd does it: curl_multi_socket_action on
  * epoll, 256 KiB of buffer.
  *
- *     tls_client CA STREAMS URL [FILE [CIPHERS13]]     FILE ("" = none) is sent with PUT
+ *     tls_client CA FILE CIPHERS13 URL...     a stream for each URL; FILE ("" = none) is sent with
+ *                                             PUT; CIPHERS13 "": those of the library
  *
  * Prints bytes, wall seconds, CPU seconds, those in the kernel, TLS library. */
 #include <curl/curl.h>
@@ -91,20 +92,20 @@ static void run(struct loop *l)
     }
 }
 
-static CURL *stream(char *const *arg, curl_off_t *bytes, const char *ciphers13)
+static CURL *stream(char *const *arg, const char *url, curl_off_t *bytes)
 {
     CURL *e = curl_easy_init();
-    FILE *file = arg[4] && *arg[4] ? fopen(arg[4], "rb") : NULL;
+    FILE *file = *arg[2] ? fopen(arg[2], "rb") : NULL;
 
-    curl_easy_setopt(e, CURLOPT_URL, arg[3]);
+    curl_easy_setopt(e, CURLOPT_URL, url);
     curl_easy_setopt(e, CURLOPT_CAINFO, arg[1]);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_PROXY, "");
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, BUFFER);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, bytes);
-    if (ciphers13)
-        curl_easy_setopt(e, CURLOPT_TLS13_CIPHERS, ciphers13);
+    if (*arg[3])
+        curl_easy_setopt(e, CURLOPT_TLS13_CIPHERS, arg[3]);
     if (file) {
         fseek(file, 0, SEEK_END);
         *bytes += ftell(file);
@@ -138,7 +139,7 @@ int main(int argc, char **argv)
     struct timespec begin, end;
     struct rusage use;
 
-    if (argc < 4)
+    if (argc < 5)
         return 2;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     l.multi = curl_multi_init();
@@ -146,8 +147,8 @@ int main(int argc, char **argv)
     curl_multi_setopt(l.multi, CURLMOPT_SOCKETDATA, &l);
     curl_multi_setopt(l.multi, CURLMOPT_TIMERFUNCTION, on_timer);
     curl_multi_setopt(l.multi, CURLMOPT_TIMERDATA, &l);
-    for (int i = atoi(argv[2]); i > 0; i--)
-        curl_multi_add_handle(l.multi, stream(argv, &bytes, argc > 5 ? argv[5] : NULL));
+    for (int i = 4; i < argc; i++)
+        curl_multi_add_handle(l.multi, stream(argv, argv[i], &bytes));
     clock_gettime(CLOCK_MONOTONIC, &begin);
     run(&l);
     clock_gettime(CLOCK_MONOTONIC, &end);
