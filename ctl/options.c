@@ -44,9 +44,9 @@ const struct manual_row ctl_commands[] = {
     {.name = "restart",
      .doc = "execute the program of the daemon anew in its place, with its configuration as it is "
             "now, and replace its processes one after the other; the mount stays, and programs "
-            "that use it notice nothing; wait until all are replaced. Refused, and nothing "
-            "happens, if the program is of another version (use leave, or restart the service), "
-            "or a value has changed on which what is open depends"},
+            "that use it notice nothing; wait until all are replaced. The program may be of "
+            "another version: then they wait for a moment. Refused, and nothing happens, if it "
+            "could not take over, or a value has changed on which what is open depends"},
     {.name = "leave",
      .doc = "end the daemon without an unmount, and leave the mount, open files and unpublished "
             "bytes to the next one: what keeps them (daemon.fdstore, daemon.holder) hands them "

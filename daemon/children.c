@@ -38,7 +38,8 @@ static int children_start_one(struct child *c)
     int r;
 
     respawn_started(&c->respawn, clock_mono_ns());
-    c->by_watchdog = false;
+    c->by_watchdog = c->pressed = false;
+    c->told_ns = 0;
     r = child_fork(&pid);
     if (r < 0)
         return r;
@@ -99,13 +100,27 @@ static void child_adopt(struct child *c, const struct child_handed *h)
     c->old = true;
 }
 
+/* As a start that is planned: none that counts. */
+static void start_or_retry(struct child *c)
+{
+    int r = children_start_one(c);
+
+    if (r == 0)
+        return;
+    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot, strerror(-r));
+    start_later(c, RESPAWN_FIRST_NS);
+}
+
 static int begin_child(struct child *c, const struct children_handed *handed)
 {
     const struct child_handed *h = handed_of(c, handed);
 
-    if (!h)
+    if (!handed)
         return children_start_one(c);
-    child_adopt(c, h);
+    if (h)
+        child_adopt(c, h);
+    else
+        start_or_retry(c);
     return 0;
 }
 
@@ -201,16 +216,10 @@ static bool is_planned(const struct child *c, int status)
 /* No restart that counts, and nothing to wait for. */
 static void replace(struct child *c)
 {
-    int r;
-
     log_debug("%s replaced slot=%u pid=%d", c->role->name, c->slot, (int)c->pid);
     c->pid = 0;
     c->old = false;
-    r = children_start_one(c);
-    if (r == 0)
-        return;
-    log_err("cannot start %s slot=%u, retrying: %s", c->role->name, c->slot, strerror(-r));
-    start_later(c, RESPAWN_FIRST_NS);
+    start_or_retry(c);
 }
 
 static void bury(struct child *c, bool unmounted)
@@ -372,6 +381,44 @@ bool children_renew(struct children *all, uint64_t now_ns)
             return false;
     }
     return true;
+}
+
+static unsigned count_running(const struct children *all, bool serving)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < all->n; i++)
+        n += all->child[i].state == CHILD_RUNNING && all->child[i].role->serves == serving;
+    return n;
+}
+
+bool children_leave(struct children *all, uint64_t now_ns)
+{
+    bool serving;
+
+    children_end(all);
+    serving = count_running(all, true);
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        if (c->state == CHILD_RUNNING && c->role->serves == serving)
+            press(c, now_ns);
+    }
+    return children_running(all) == 0;
+}
+
+/* (One that was asked to end, and has not yet, is replaced then.) */
+void children_resume(struct children *all)
+{
+    all->ending = false;
+    for (unsigned i = 0; i < all->n; i++) {
+        struct child *c = &all->child[i];
+
+        if (c->state == CHILD_ENDED)
+            start_or_retry(c);
+        else if (c->state == CHILD_RUNNING && c->told_ns)
+            c->old = true;
+    }
 }
 
 const char *child_state_name(enum child_state state)

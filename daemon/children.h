@@ -62,9 +62,9 @@ struct child {
     pid_t pid; /* valid if RUNNING */
     unsigned restarts;
     bool by_watchdog; /* killed by the watchdog */
-    bool old;         /* of the image before: to be replaced */
-    uint64_t told_ns; /* old: SIGTERM was sent then; 0 = not yet */
-    bool pressed;     /* old: SIGKILL was sent, it had taken too long */
+    bool old;         /* to be replaced, or ended: of the image before, or by children_leave */
+    uint64_t told_ns; /* SIGTERM was sent then; 0 = not yet */
+    bool pressed;     /* SIGKILL was sent, it had taken too long */
     struct respawn respawn;
 };
 
@@ -101,13 +101,22 @@ must_use int children_start(struct children *all, const struct role *roles, unsi
 void children_hand_over(const struct children *all, struct children_handed *ret);
 
 /* In the new image, instead of children_start: takes those over that are still our children, and
- * starts the others. As children_start. */
+ * starts the others; one that cannot be started now is tried again, as programs wait for it. 0 or
+ * -E2BIG. `handed` NULL: as children_start. */
 must_use int children_take(struct children *all, const struct role *roles, unsigned n_roles,
                            void *role_ctx, const struct children_handed *handed);
 
 /* Replaces the children that were taken over, one at a time: the next one when the replacement of
  * the last has turned its loop. To be called every few milliseconds. True when all are replaced. */
 must_use bool children_renew(struct children *all, uint64_t now_ns);
+
+/* For an exec by which another version goes on: asks all children to end, those that serve first
+ * (as long as one does, it needs the others); none is started any more. To be called every few
+ * milliseconds. True when all have ended. */
+must_use bool children_leave(struct children *all, uint64_t now_ns);
+
+/* That exec did not come: all are started again. */
+void children_resume(struct children *all);
 
 /* A process has ended (status of waitpid(2)). False if it is not one of these children. */
 bool children_reaped(struct children *all, pid_t pid, int status);

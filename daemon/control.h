@@ -8,7 +8,8 @@
  *   check    ok, or an error that describes what is wrong in the tables
  *   drain    ok at once; then, when the daemon has ended, "ended CODE"
  *   restart  ok when the program has been executed anew and all processes have been replaced, or an
- *            error that says why the daemon goes on as before, or what did not start
+ *            error that says why the daemon goes on as before, also after the exec, or what did
+ *            not start
  *   leave    ok at once; then, when the daemon has ended and left all to the next one, "ended
  *            CODE"; or an error that says why it goes on
  * The other end: ctl/client.c.

@@ -140,9 +140,9 @@ static int duties_check(void *ctx, struct err *err)
     return shm_check(env->shm, err) < 0 || shm_arena_check_holds(env->shm, err) < 0;
 }
 
-static int duties_may_restart(void *ctx, struct err *err)
+static int duties_may_restart(void *ctx, const struct handover_own *own, struct err *err)
 {
-    int r = reexec_try(ctx, err);
+    int r = reexec_try(ctx, own, err);
 
     return r == 0 ? SUPERVISOR_TAKES : r > 0 ? SUPERVISOR_TAKES_LEFT : SUPERVISOR_TAKES_NOT;
 }

@@ -24,35 +24,53 @@ static void collect(void *ctx, int fd)
 
 /* ---- the service manager ---- */
 
-/* The record of the image before is dropped. */
-static int manager_begin(void *ctx)
-{
-    return sd_notify_send(ctx, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
-}
-
 /* It must not watch what we watch (FDPOLL=0): each request of a program would wake it. */
 static int manager_put(void *ctx, int fd, int number)
 {
+    const struct fdstore_manager *m = ctx;
+
     if (number == FDSTORE_IS_RECORD)
-        return sd_notify_send_fd(ctx, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_RECORD);
-    return sd_notify_send_fd(ctx, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_FD "%d", number);
+        return sd_notify_send_fd(m->notify, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_RECORD "%u",
+                                 m->set);
+    return sd_notify_send_fd(m->notify, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" FDSTORE_FD "%d", number);
+}
+
+/* (May be repeated, after -EAGAIN.) */
+static int manager_complete(void *ctx)
+{
+    const struct fdstore_manager *m = ctx;
+    int r = sd_notify_send(m->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD "%u", m->set - 1);
+
+    for (unsigned i = 0; r == 0 && i < 2; i++) {
+        if (m->gone[i] >= 0)
+            r = sd_notify_send(m->notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d", m->gone[i]);
+    }
+    return r;
 }
 
 static void manager_drop(void *ctx, const int *number, unsigned n)
 {
-    fdstore_remove(ctx, number, n);
+    const struct fdstore_manager *m = ctx;
+    const unsigned set[] = {m->set, m->set - 1};
+
+    fdstore_remove(m->notify, set, 2, number, n);
 }
 
-struct fdstore_to fdstore_to_manager(const struct sd_notify *notify)
+struct fdstore_to fdstore_to_manager(const struct fdstore_manager *m)
 {
     return (struct fdstore_to){.whom = "the service manager",
-                               .begin = manager_begin,
                                .put = manager_put,
+                               .complete = manager_complete,
                                .drop = manager_drop,
-                               .ctx = (void *)(uintptr_t)notify};
+                               .ctx = (void *)(uintptr_t)m};
 }
 
 /* ---- any keeper ---- */
+
+static bool is_all_sent(const struct fdstore *s)
+{
+    return s->sent > s->n + 1;
+}
 
 /* The record comes last. 0 or -errno. */
 static int send_next(struct fdstore *s)
@@ -60,14 +78,16 @@ static int send_next(struct fdstore *s)
     int r;
 
     if (!s->begun) {
-        r = s->to.begin(s->to.ctx);
+        r = s->to.begin ? s->to.begin(s->to.ctx) : 0;
         s->begun = r == 0;
         return r;
     }
     if (s->sent < s->n)
         r = s->to.put(s->to.ctx, s->fd[s->sent], s->fd[s->sent]);
-    else
+    else if (s->sent == s->n)
         r = s->to.put(s->to.ctx, s->record.fd, FDSTORE_IS_RECORD);
+    else
+        r = s->to.complete ? s->to.complete(s->to.ctx) : 0;
     s->sent += r == 0;
     return r;
 }
@@ -76,7 +96,7 @@ static void fdstore_go_on(struct fdstore *s)
 {
     int r = 0;
 
-    while (s->sent <= s->n && r == 0)
+    while (!is_all_sent(s) && r == 0)
         r = send_next(s);
     if (r == -EAGAIN || r == -ENOBUFS) {
         loop_timer_set(s->loop, &s->timer, AGAIN_NS);
@@ -122,12 +142,12 @@ static int has_all(const struct fdstore *s)
 
 bool fdstore_is_whole(const struct fdstore *s)
 {
-    return s->record.rec && s->sent > s->n && has_all(s) == 1;
+    return s->record.rec && is_all_sent(s) && has_all(s) == 1;
 }
 
 bool fdstore_is_coming(const struct fdstore *s)
 {
-    return s->record.rec && (s->sent > s->n ? has_all(s) == 0 : !s->told);
+    return s->record.rec && (is_all_sent(s) ? has_all(s) == 0 : !s->told);
 }
 
 void fdstore_again(struct fdstore *s)
@@ -139,10 +159,14 @@ void fdstore_again(struct fdstore *s)
     fdstore_go_on(s);
 }
 
-static void tell_what_to_drop(const struct sd_notify *notify, int r, const int *number, unsigned n)
+void fdstore_remove(const struct sd_notify *notify, const unsigned *set, unsigned n_sets,
+                    const int *number, unsigned n)
 {
     uint64_t limit = clock_mono_ns() + REMOVE_LIMIT_NS;
+    int r = 0;
 
+    for (unsigned i = 0; r == 0 && i < n_sets; i++)
+        r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD "%u", set[i]);
     for (unsigned i = 0; r == 0 && i < n && clock_mono_ns() < limit; i++) {
         if (number[i] >= 0)
             r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_FD "%d",
@@ -150,18 +174,6 @@ static void tell_what_to_drop(const struct sd_notify *notify, int r, const int *
     }
     if (r < 0)
         log_debug("the service manager was not told what to drop: %s", strerror(-r));
-}
-
-void fdstore_remove(const struct sd_notify *notify, const int *number, unsigned n)
-{
-    int r = sd_notify_send_waiting(notify, "FDSTOREREMOVE=1\nFDNAME=" FDSTORE_RECORD);
-
-    tell_what_to_drop(notify, r, number, n);
-}
-
-void fdstore_forget(const struct sd_notify *notify, const int *number, unsigned n)
-{
-    tell_what_to_drop(notify, 0, number, n);
 }
 
 void fdstore_drop(struct fdstore *s)

@@ -2,7 +2,7 @@
 #ifndef DAEMON_FDSTORE_NAME_H
 #define DAEMON_FDSTORE_NAME_H
 
-#define FDSTORE_FD "stateproxy-fd-" /* then its number */
-#define FDSTORE_RECORD "stateproxy-record"
+#define FDSTORE_FD "stateproxy-fd-"         /* then its number */
+#define FDSTORE_RECORD "stateproxy-record-" /* then the number of its set */
 
 #endif

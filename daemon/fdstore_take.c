@@ -17,6 +17,7 @@
 
 #define LISTEN_FIRST 3 /* the number of the first descriptor that is handed in */
 #define NUMBER_MAX 65535
+#define DIGITS_MAX 9 /* of a number in a name */
 #define IS_FOREIGN (-2)
 
 static unsigned number_of(const char *text)
@@ -27,21 +28,31 @@ static unsigned number_of(const char *text)
     return v && *end == '\0' && v <= INT32_MAX ? (unsigned)v : 0;
 }
 
-static int number_by_name(const char *name, size_t len)
+/* What follows `prefix` in a name of `len` bytes; -1: it has not this form. */
+static int number_behind(const char *prefix, const char *name, size_t len)
 {
-    static const char prefix[] = FDSTORE_FD;
-    size_t n = sizeof(prefix) - 1;
+    size_t n = strlen(prefix);
     int v = 0;
 
-    if (len == strlen(FDSTORE_RECORD) && memcmp(name, FDSTORE_RECORD, len) == 0)
-        return FDSTORE_IS_RECORD;
-    if (len <= n || len > n + 5 || memcmp(name, prefix, n) != 0)
-        return IS_FOREIGN;
+    if (len <= n || len > n + DIGITS_MAX || memcmp(name, prefix, n) != 0)
+        return -1;
     for (size_t i = n; i < len; i++) {
         if (name[i] < '0' || name[i] > '9')
-            return IS_FOREIGN;
+            return -1;
         v = 10 * v + (name[i] - '0');
     }
+    return v;
+}
+
+static int number_by_name(const char *name, size_t len, unsigned *ret_set)
+{
+    int set = number_behind(FDSTORE_RECORD, name, len), v;
+
+    if (set >= 0) {
+        *ret_set = (unsigned)set;
+        return FDSTORE_IS_RECORD;
+    }
+    v = number_behind(FDSTORE_FD, name, len);
     return v >= LISTEN_FIRST && v <= NUMBER_MAX ? v : IS_FOREIGN;
 }
 
@@ -53,7 +64,7 @@ static unsigned read_names(const char *names, struct fdstore_handed_in *in)
     for (unsigned i = 0; i < in->n; i++) {
         size_t len = strcspn(names, ":");
 
-        in->number[i] = number_by_name(names, len);
+        in->number[i] = number_by_name(names, len, &in->set[i]);
         in->at[i] = LISTEN_FIRST + (int)i;
         ours += in->number[i] != IS_FOREIGN;
         names += len + (names[len] == ':');
@@ -112,43 +123,66 @@ static int lower_one(struct fdstore_handed_in *in, unsigned i, struct err *err)
 
 static int lower(struct fdstore_handed_in *in, struct err *err)
 {
-    unsigned records = 0;
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < in->n; i++) {
-        records += in->number[i] == FDSTORE_IS_RECORD;
         if (in->number[i] >= 0)
             r = lower_one(in, i, err);
     }
-    if (r == 0 && records > 1)
-        r = err_set(err, EPROTO, "%u records are handed in", records);
     return r;
 }
 
-/* Of what is ours: where it is now, however far that went. */
-static void list_ours(const struct fdstore_handed_in *in, struct fdstore_left *ret)
+/* Of those records that are there the newest one holds. -EPROTO: two are of one set, or there are
+ * too many. */
+static int list_record(const struct fdstore_handed_in *in, unsigned i, struct fdstore_left *ret)
 {
+    bool newest = ret->record < 0 || in->set[i] > ret->set[0];
+    int drop = newest ? ret->record : in->at[i];
+
+    if (newest)
+        ret->record = in->at[i];
+    if (drop >= 0)
+        close(drop);
+    for (unsigned k = 0; k < ret->n_sets; k++) {
+        if (ret->set[k] == in->set[i])
+            return -EPROTO;
+    }
+    if (ret->n_sets == FDSTORE_RECORDS_MAX)
+        return -EPROTO;
+    ret->set[ret->n_sets] = newest ? ret->set[0] : in->set[i];
+    if (newest)
+        ret->set[0] = in->set[i];
+    ret->n_sets++;
+    return 0;
+}
+
+/* Of what is ours: where it is now, however far that went. */
+static int list_ours(const struct fdstore_handed_in *in, struct fdstore_left *ret)
+{
+    int r = 0;
+
     for (unsigned i = 0; i < in->n; i++) {
-        if (in->number[i] == FDSTORE_IS_RECORD && ret->record < 0) {
-            ret->record = in->at[i];
-        } else if (in->number[i] == FDSTORE_IS_RECORD) {
-            close(in->at[i]);
+        if (in->number[i] == FDSTORE_IS_RECORD) {
+            r = list_record(in, i, ret) < 0 ? -EPROTO : r;
         } else if (in->number[i] >= 0) {
             ret->number[ret->n] = in->number[i];
             ret->at[ret->n++] = in->at[i];
         }
     }
+    return r;
 }
 
 int fdstore_place(struct fdstore_handed_in *in, struct fdstore_left *ret, struct err *err)
 {
-    int r = lift(in, err);
+    int r = lift(in, err), listed;
 
     ret->record = -1;
-    ret->n = 0;
+    ret->n = ret->n_sets = 0;
     if (r == 0)
         r = lower(in, err);
-    list_ours(in, ret);
+    listed = list_ours(in, ret);
+    if (r == 0 && listed < 0)
+        r = err_set(err, EPROTO, "a record is handed in twice, or there are too many");
     return r;
 }
 
@@ -160,7 +194,7 @@ int fdstore_take(char *const *env, struct fdstore_left *ret, struct err *err)
     int r;
 
     ret->record = -1;
-    ret->n = 0;
+    ret->n = ret->n_sets = 0;
     in = (struct fdstore_handed_in){.n = n < FDSTORE_MAX ? n : FDSTORE_MAX};
     if (!names || number_of(conf_env_get(env, "LISTEN_PID")) != (unsigned)getpid() ||
         read_names(names, &in) == 0)
@@ -180,9 +214,9 @@ void fdstore_discard(struct fdstore_left *left, char *const *env)
     }
     if (left->record >= 0)
         close(left->record);
-    fdstore_remove(&notify, left->number, left->n);
+    fdstore_remove(&notify, left->set, left->n_sets, left->number, left->n);
     left->record = -1;
-    left->n = 0;
+    left->n = left->n_sets = 0;
 }
 
 static bool was_handed_in(const struct fdstore_left *left, int fd)
@@ -204,6 +238,39 @@ static void count_missing(void *ctx, int fd)
     struct missing *m = ctx;
 
     m->n += !was_handed_in(m->left, fd);
+}
+
+struct tidying {
+    struct fdstore_left *left;
+    bool used[FDSTORE_MAX];
+};
+
+static void note_used(void *ctx, int fd)
+{
+    struct tidying *t = ctx;
+
+    for (unsigned i = 0; i < t->left->n; i++)
+        t->used[i] |= t->left->number[i] == fd;
+}
+
+void fdstore_tidy(struct fdstore_left *left, const struct handover *h, char *const *env)
+{
+    static struct tidying t;
+    static int number[FDSTORE_MAX];
+    struct sd_notify notify;
+    unsigned n = 0;
+
+    t = (struct tidying){.left = left};
+    handover_each_fd(h, note_used, &t);
+    for (unsigned i = 0; i < left->n; i++) {
+        if (t.used[i])
+            continue;
+        close(left->at[i]);
+        number[n++] = left->number[i];
+    }
+    sd_notify_init(&notify, env);
+    if (n || left->n_sets > 1)
+        fdstore_remove(&notify, left->set + 1, left->n_sets - 1, number, n);
 }
 
 /* The same file system at the same place, as another mount: this is another mount namespace. Its

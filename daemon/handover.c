@@ -47,8 +47,7 @@ static void fill_record(const struct worker_env *env, const struct handover_own 
         r->mount = *env->mount;
     memcpy(r->wake_fd, env->wake_fd, sizeof(r->wake_fd));
     memcpy(r->park_fd, env->park_fd, sizeof(r->park_fd));
-    if (own)
-        r->own = *own;
+    r->own = *own;
 }
 
 /* How all that is laid out. */
@@ -240,7 +239,7 @@ int handover_open(int fd, struct handover *ret, struct err *err)
     if (r == 0)
         r = handover_check(&h, err);
     if (r < 0)
-        handover_close(&h);
+        handover_leave(&h);
     else
         *ret = h;
     return r;
@@ -329,7 +328,7 @@ int handover_mark_fds(const struct handover *h, bool close_on_exec, struct err *
 
     handover_each_fd(h, mark_fd, &m);
     /* These are never kept: with a copy elsewhere they would not tell the end of this daemon. */
-    for (unsigned i = 0; !h->rec->own.left && i < 2; i++)
+    for (unsigned i = 0; h->rec->own.in_place && i < 2; i++)
         each_if_any(mark_fd, &m, h->rec->own.life_fd[i]);
     if (m.bad)
         return err_set(err, EBADF, "%u descriptors that were handed over are not open", m.bad);

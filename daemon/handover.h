@@ -59,15 +59,15 @@ struct handover {
     char *secrets;
 };
 
-/* Writes the record of `env` and `own` (NULL: for a trial, by which nothing is taken over) to a new
- * memfd, close-on-exec. `secrets`: with those that came by the environment, for an exec; who is
- * started anew has them in its own. 0 and *ret_fd, or -errno with *err. */
+/* Writes the record of `env` and `own` to a new memfd, close-on-exec. `secrets`: with those that
+ * came by the environment, for an exec; who is started anew has them in its own. 0 and *ret_fd, or
+ * -errno with *err. */
 must_use int handover_write(const struct worker_env *env, const struct handover_own *own,
                             bool secrets, int *ret_fd, struct err *err);
 
 /* Maps and checks a record: its form, its counts, its texts; of descriptors nothing. 0, or -EPROTO,
  * -EXDEV (another version's, and something of it cannot be read), -ENOMEM with *err. Takes `fd` in
- * either case. */
+ * either case; what it says stays there after a failure, for another try. */
 must_use int handover_open(int fd, struct handover *ret, struct err *err);
 
 /* Wipes the record, unmaps and closes it. */

@@ -72,8 +72,11 @@ static const struct form_field record[] = {
     FORM_FIELD(T, own.started_ns),
     FORM_FIELD(T, own.times),
     FORM_FIELD(T, own.left),
-    {"pad", offsetof(T, own.left) + 1, 3, 1, 0, FORM_PAD},
+    FORM_FIELD(T, own.in_place),
+    {"pad", offsetof(T, own.in_place) + 1, 2, 1, 0, FORM_PAD},
+    FORM_FIELD(T, own.set),
     FORM_ARRAY(T, own.life_fd),
+    {"pad", offsetof(T, own.life_fd) + sizeof(FORM_OF(T, own.life_fd)), 4, 1, 0, FORM_PAD},
     FORM_FIELD(T, own.control.listener_fd),
     FORM_FIELD(T, own.control.client_fd),
     FORM_FIELD(T, own.control.path.addr), /* has the form of the kernel */

@@ -184,7 +184,7 @@ int holder_take(struct holder *h, struct fdstore_left *ret, struct err *err)
 
     in = (struct fdstore_handed_in){0};
     ret->record = -1;
-    ret->n = 0;
+    ret->n = ret->n_sets = 0;
     if (r < 0)
         return err_set(err, ENOTCONN, "%s: %s", h->path, strerror(-r));
     hold_raise_limit(FDSTORE_MAX + 64);

@@ -20,6 +20,15 @@ static void leave_refuse(struct supervisor *sup, const char *why)
 
 /* ---- the trial: could the next daemon take it over? ---- */
 
+static int may_leave(void *arg, struct err *err)
+{
+    struct supervisor *sup = arg;
+    struct handover_own own;
+
+    own_to_leave(sup, &own);
+    return sup->duties->may_restart(sup->ctx, &own, err);
+}
+
 static void on_leave_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
@@ -34,7 +43,8 @@ static void on_leave_tried(void *ctx, int code, const char *text)
 
 static void try_to_leave(struct supervisor *sup)
 {
-    if (!sup->duties->may_restart || restart_try(sup, on_leave_tried) < 0)
+    if (!sup->duties->may_restart ||
+        task_start(&sup->tasks, may_leave, sup, RESTART_TRIAL_NS, on_leave_tried, sup) < 0)
         leave_refuse(sup, "too busy, try again");
 }
 

@@ -1,6 +1,7 @@
 /* stateproxyd: options, start-up in order, and the roles. After the start the supervisor takes
  * over. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -50,7 +51,11 @@ static char last_failure[ERR_TEXT_MAX]; /* of daemon_fail */
 static bool driver_comes_again;         /* of mount_gone */
 static const char *config_file;         /* --config; NULL = none */
 static int record_fd = -1;              /* --take-over; -1 = none */
-static struct holder holder;            /* .path "": none */
+#define WAY_BACK_NOT_GIVEN (-2)
+static int way_back_fd = WAY_BACK_NOT_GIVEN; /* --way-back; -1 = none */
+static int record_copy = -1;                 /* of record_fd, for the way back */
+static struct setup_gone gone = {-1, -1};    /* what was carried over */
+static struct holder holder;                 /* .path "": none */
 
 /* ---- options ---- */
 
@@ -79,17 +84,18 @@ static int printed(void)
     return EXIT_CODE_SYSTEM;
 }
 
-/* The option that only reexec.c uses. */
+/* The options that only reexec.c uses. */
 static void add_hidden(struct option options[MANUAL_OPTIONS_MAX + 1])
 {
     unsigned n = 0;
 
     while (options[n].name)
         n++;
-    if (n == MANUAL_OPTIONS_MAX)
+    if (n + 2 > MANUAL_OPTIONS_MAX)
         abort();
     options[n] = (struct option){REEXEC_OPTION, required_argument, NULL, 't'};
-    options[n + 1] = (struct option){0};
+    options[n + 1] = (struct option){REEXEC_WAY_BACK, required_argument, NULL, 'w'};
+    options[n + 2] = (struct option){0};
 }
 
 /* Parses the options. Exits after those that only print something, and on errors; else returns the
@@ -121,6 +127,9 @@ static enum action parse_options(int argc, char **argv)
             exit(printed());
         case 't':
             record_fd = atoi(optarg);
+            break;
+        case 'w':
+            way_back_fd = atoi(optarg);
             break;
         case 'V':
             puts("stateproxyd " PACKAGE_VERSION);
@@ -485,10 +494,15 @@ static int not_mounted(const struct err *err)
     return EXIT_CODE_OK;
 }
 
-/* `taken`: of the image before this one, which has mounted, and `gone` what it had that is not used
- * any more; NULL = there was none. */
-static int daemon_run(const struct conf *conf, const struct handover_own *taken,
-                      const struct setup_gone *gone)
+/* What was carried over is used from now on. */
+static int has_taken(void *ctx, struct err *err)
+{
+    (void)ctx;
+    return setup_taken(&gone, err);
+}
+
+/* `taken`: of the image before this one, which has mounted; NULL = there was none. */
+static int daemon_run(const struct conf *conf, const struct handover_own *taken)
 {
     char dir[CONF_SOCKET_MAX];
     struct supervisor_duties all = duties;
@@ -501,7 +515,9 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken,
         .socket = conf->control.socket,
         .env = environ,
         .taken = taken,
-        .gone_fd = {gone ? gone->segment_fd : -1, gone ? gone->boxes_fd : -1},
+        .returned = record_fd >= 0 && way_back_fd == WAY_BACK_NOT_GIVEN,
+        .carried = gone.segment_fd >= 0,
+        .gone_fd = {gone.segment_fd, gone.boxes_fd},
     };
     struct supervisor *sup;
     struct err err = {0};
@@ -515,12 +531,11 @@ static int daemon_run(const struct conf *conf, const struct handover_own *taken,
     all.verify = probe_server;
     all.verified = server_probed;
     all.gone = mount_gone;
+    all.taken = has_taken;
     if (supervisor_new(&opts, &sup, &err) < 0)
         return daemon_fail(EXIT_CODE_CREATE, &err);
     if (!taken && setup_mount(&env, opts.socket != NULL, &driver, &mount, &err) < 0)
         code = not_mounted(&err);
-    else if (gone && setup_taken(gone, &err) < 0)
-        code = daemon_fail(EXIT_CODE_SYSTEM, &err);
     else
         code = supervise(sup, env.shm->header->sizes.workers);
     supervisor_free(sup);
@@ -534,16 +549,43 @@ static int daemon_start(const struct conf *conf)
 
     if (code == 0)
         code = create(conf, &endpoint);
-    return code ? code : daemon_run(conf, NULL, NULL);
+    return code ? code : daemon_run(conf, NULL);
 }
 
 /* ---- restart in place ---- */
 
+/* The program of before goes on, with everything as it was. `h`: setup_take was tried; NULL: not
+ * yet. Returns if there is no way back. */
+static void go_back(const struct handover *h)
+{
+    struct err err = {0};
+
+    if (way_back_fd < 0 || record_copy < 0)
+        return;
+    log_warn("this program cannot take over: the one of before goes on");
+    if (!h || handover_mark_fds(h, false, &err) == 0)
+        reexec_back(record_copy, way_back_fd, &err);
+    log_err("%s", err.text);
+}
+
+/* From here on there is none. */
+static void close_way_back(void)
+{
+    if (way_back_fd >= 0)
+        close(way_back_fd);
+    if (record_copy >= 0)
+        close(record_copy);
+    way_back_fd = way_back_fd == WAY_BACK_NOT_GIVEN ? WAY_BACK_NOT_GIVEN : -1;
+    record_copy = -1;
+}
+
 /* Nobody serves the mount any more: the children end with this process. But what a daemon that is
  * gone has left stays with its keeper, for the next try. */
-static int lose(int code, const struct handover_own *own)
+static int lose(int code, const struct conf *conf, const struct handover_own *own)
 {
-    if (own->left)
+    bool kept = !own->in_place || *holder.path || conf->daemon.fdstore;
+
+    if (own->left && kept)
         return code == EXIT_CODE_CONFIG ? EXIT_CODE_LATER : code;
     if (env.mount)
         duties.abort(&env);
@@ -563,31 +605,42 @@ static void end_draining(struct shm *shm)
     __atomic_store_n(&shm->header->gave_up, 0, __ATOMIC_RELAXED);
 }
 
+/* All that can fail. 0, or -errno with *err; *ret_code is that of the daemon then. */
+static int take_all(const struct conf *conf, const struct handover *h, int *ret_code)
+{
+    struct worker_endpoint endpoint;
+    struct err err = {0};
+    int r = confine_init(conf, environ, &sandbox, &err);
+
+    env.sandbox = &sandbox;
+    if (r == 0)
+        r = setup_take(conf, h, &env, &mount, &gone, &err);
+    if (r == 0)
+        r = setup_fd_limit(conf, &err);
+    *ret_code = r < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err) : prepare(conf, &endpoint);
+    return r;
+}
+
 /* The new image, or the daemon after one that is gone: all is there already, and S3 need not be
  * reached. What is left to the latter stays valid until it has left its own (fdstore_keep). */
 static int take_over(const struct conf *conf, struct handover *h)
 {
     static struct handover_own own; /* lives as long as the supervisor */
-    static struct setup_gone gone;  /* likewise */
-    struct worker_endpoint endpoint;
-    struct err err = {0};
     int r, code;
 
     own = h->rec->own;
-    r = confine_init(conf, environ, &sandbox, &err);
-    env.sandbox = &sandbox;
-    if (r == 0)
-        r = setup_take(conf, h, &env, &mount, &gone, &err);
-    if (own.left && (r == 0 || is_shortage(r)))
+    r = take_all(conf, h, &code);
+    if (code)
+        go_back(h);
+    if (!own.in_place && (r == 0 || is_shortage(r)))
         handover_leave(h);
     else
         handover_close(h); /* (spoiled: the next daemon gives it up) */
-    if (r < 0)
-        return lose(daemon_fail(EXIT_CODE_SYSTEM, &err), &own);
+    close_way_back();
+    if (code)
+        return lose(code, conf, &own);
     end_draining(env.shm);
-    code = setup_fd_limit(conf, &err) < 0 ? daemon_fail(EXIT_CODE_SYSTEM, &err)
-                                          : prepare(conf, &endpoint);
-    return code ? lose(code, &own) : daemon_run(conf, &own, &gone);
+    return daemon_run(conf, &own);
 }
 
 /* --check: checks the configuration, and shows the endpoint, the source of the credentials, and the
@@ -675,25 +728,27 @@ static int load_taken(const struct handover *h, bool trial, struct conf **ret, s
     return r;
 }
 
-/* The answer of a trial: nothing is wrong, but an exec would not do. */
+/* The answer of a trial: nothing is wrong, but processes of both cannot work side by side. */
 static int tell_carries(const char *version)
 {
     bool same = strcmp(version, PACKAGE_VERSION) == 0;
 
-    printf("the program is now version %s%s, which takes over only what version %s has left: "
-           "restart the service, or use \"stateproxyctl leave\" and start it\n",
-           PACKAGE_VERSION, same ? " of another build" : "", version);
+    printf("%sversion %s\n", same ? "another build of " : "", PACKAGE_VERSION);
     return printed() ? EXIT_CODE_SYSTEM : REEXEC_CARRIES;
 }
 
 /* --take-over. In a trial the reason goes to stdout, for the supervisor that asks. */
 static int taken_main(bool trial)
 {
+    char version[SHM_VERSION_MAX] = "";
     struct handover h;
     struct conf *conf = NULL;
     struct err err = {0};
-    int r = handover_open(record_fd, &h, &err), carries = 0;
+    int r, carries = 0;
 
+    if (way_back_fd >= 0)
+        record_copy = fcntl(record_fd, F_DUPFD_CLOEXEC, 0); /* (-1: then there is no way back) */
+    r = handover_open(record_fd, &h, &err);
     if (r == 0) {
         r = load_taken(&h, trial, &conf, &err);
         if (r == 0 && trial)
@@ -707,15 +762,20 @@ static int taken_main(bool trial)
             holder_init(&holder, conf, h.rec->own.life_fd);
             return daemon_ended(conf, take_over(conf, &h));
         }
-        handover_close(&h);
+        memcpy(version, h.version, sizeof(version));
+        handover_leave(&h);
     }
     conf_free(conf);
     if (r == 0 && carries)
-        return tell_carries(h.version);
+        return tell_carries(version);
     if (r == 0)
         return EXIT_CODE_OK;
-    if (!trial)
-        return daemon_fail(EXIT_CODE_CONFIG, &err);
+    if (!trial) {
+        int code = daemon_fail(EXIT_CODE_CONFIG, &err);
+
+        go_back(NULL);
+        return code;
+    }
     puts(err.text);
     return printed() ? EXIT_CODE_SYSTEM : EXIT_CODE_CONFIG;
 }
@@ -872,6 +932,7 @@ static bool go_on_with_left(int *ret_code)
         return true;
     }
     begin(conf);
+    fdstore_tidy(&left, &h, environ);
     log_notice("taking over what a stateproxyd that is gone has left");
     *ret_code = daemon_ended(conf, take_over(conf, &h));
     conf_free(conf);

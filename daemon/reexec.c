@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,39 +16,55 @@
 
 extern char **environ;
 
-#define ARGS_MAX 8
+#define ARGS_MAX 12
+#define DELETED " (deleted)"
 
 static char program[PATH_MAX]; /* "" = unknown */
 static const char *arg0, *config;
 
+/* The image that is called back is that of a file whose place another one has taken. */
 void reexec_init(const char *argv0, const char *config_file)
 {
+    const size_t more = sizeof(DELETED) - 1;
     ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 
     program[n > 0 ? n : 0] = '\0';
+    if (n > (ssize_t)more && strcmp(program + n - more, DELETED) == 0 && access(program, F_OK) < 0)
+        program[n - (ssize_t)more] = '\0';
     arg0 = argv0;
     config = config_file;
 }
 
-/* Returns on failure alone: -errno of execve(2). `record`: inherited. */
-static int execute(int record, bool trial)
-{
+struct call {
     const char *argv[ARGS_MAX];
-    char number[16];
-    unsigned n = 0;
+    char record[16], way_back[16];
+    unsigned n;
+};
 
-    snprintf(number, sizeof(number), "%d", record);
-    argv[n++] = arg0;
+static void call_begin(struct call *c, int record)
+{
+    *c = (struct call){.argv = {arg0}, .n = 1};
     if (config) {
-        argv[n++] = "--config";
-        argv[n++] = config;
+        c->argv[c->n++] = "--config";
+        c->argv[c->n++] = config;
     }
-    argv[n++] = "--" REEXEC_OPTION;
-    argv[n++] = number;
+    snprintf(c->record, sizeof(c->record), "%d", record);
+    c->argv[c->n++] = "--" REEXEC_OPTION;
+    c->argv[c->n++] = c->record;
+}
+
+/* Returns on failure alone: -errno of execve(2). Both descriptors are inherited. */
+static int execute(int record, int way_back, bool trial)
+{
+    struct call c;
+
+    call_begin(&c, record);
+    snprintf(c.way_back, sizeof(c.way_back), "%d", way_back);
+    c.argv[c.n++] = "--" REEXEC_WAY_BACK;
+    c.argv[c.n++] = c.way_back;
     if (trial)
-        argv[n++] = "--check";
-    argv[n] = NULL;
-    execve(program, (char *const *)(uintptr_t)argv, environ);
+        c.argv[c.n++] = "--check";
+    execve(program, (char *const *)(uintptr_t)c.argv, environ);
     return -errno;
 }
 
@@ -69,7 +86,7 @@ static void run_trial(int record, int segment, int out)
     if (dup2(out, STDOUT_FILENO) < 0 || fcntl(record, F_SETFD, 0) < 0 ||
         fcntl(segment, F_SETFD, 0) < 0)
         _exit(1);
-    r = execute(record, true);
+    r = execute(record, -1, true);
     dprintf(STDOUT_FILENO, "cannot execute %.120s: %s", program, strerror(-r));
     _exit(1);
 }
@@ -136,13 +153,13 @@ static int start_trial(int record, int segment, struct err *err)
     return judge_trial(pid, text, err);
 }
 
-int reexec_try(const struct worker_env *env, struct err *err)
+int reexec_try(const struct worker_env *env, const struct handover_own *own, struct err *err)
 {
     cleanup_fd int record = -1;
     int r = check_known(err);
 
     if (r == 0)
-        r = handover_write(env, NULL, true, &record, err);
+        r = handover_write(env, own, true, &record, err);
     return r == 0 ? start_trial(record, env->shm->fd, err) : r;
 }
 
@@ -151,17 +168,29 @@ int reexec_try(const struct worker_env *env, struct err *err)
 /* The new image wipes the record; if there is none, we do. */
 static int try_exec(struct handover *h, struct err *err)
 {
+    cleanup_fd int way_back = open("/proc/self/exe", O_PATH | O_CLOEXEC); /* (or -1) */
     struct err ignored;
     int r = handover_mark_fds(h, false, err);
 
-    if (r == 0 && fcntl(h->fd, F_SETFD, 0) < 0)
+    if (r == 0 &&
+        (fcntl(h->fd, F_SETFD, 0) < 0 || (way_back >= 0 && fcntl(way_back, F_SETFD, 0) < 0)))
         r = err_set(err, errno, "fcntl: %s", strerror(errno));
     if (r == 0) {
-        r = execute(h->fd, false);
+        r = execute(h->fd, way_back, false);
         err_set(err, -r, "cannot execute %.120s: %s", program, strerror(-r));
     }
     (void)!handover_mark_fds(h, true, &ignored); /* the first error is the one to report */
     return r;
+}
+
+void reexec_back(int record, int way_back, struct err *err)
+{
+    struct call c;
+
+    call_begin(&c, record);
+    if (fcntl(record, F_SETFD, 0) == 0 && fcntl(way_back, F_SETFD, FD_CLOEXEC) == 0)
+        syscall(SYS_execveat, way_back, "", c.argv, environ, AT_EMPTY_PATH);
+    err_set(err, errno, "cannot execute the program of before: %s", strerror(errno));
 }
 
 void reexec(const struct worker_env *env, const struct handover_own *own, struct err *err)

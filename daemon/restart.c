@@ -1,5 +1,9 @@
 /* The restart in place, as the supervisor sees it: before the exec a trial, after it one process
- * after the other is replaced. The exec itself is a duty (reexec.c). */
+ * after the other is replaced. The exec itself is a duty (reexec.c).
+ *
+ * A program of another version cannot work beside processes of this one. Then all of these end
+ * before the exec, as they do when a daemon leaves (leave.c); the next image finds what it would
+ * find after a death of all processes, and carries it over. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +12,6 @@
 #include "base/log.h"
 #include "daemon/supervisor_private.h"
 
-#define TRIAL_LIMIT_NS (20 * NS_PER_S)
 #define QUIET_EVERY_NS (5 * NS_PER_MS)
 #define QUIET_LIMIT_NS (40 * NS_PER_S) /* longer than a check of the tables may take */
 #define RENEW_EVERY_NS (5 * NS_PER_MS)
@@ -19,6 +22,8 @@ static void restart_refuse(struct supervisor *sup, const char *why)
 {
     char text[ERR_TEXT_MAX + 32];
 
+    if (sup->restart == RESTART_ENDING && sup->phase < PHASE_STOPPING)
+        children_resume(&sup->children);
     log_warn("not restarted: %s", why);
     snprintf(text, sizeof(text), "error %s\n", why);
     control_answer(sup->control, sup->restart_client, text, -1, true);
@@ -28,16 +33,28 @@ static void restart_refuse(struct supervisor *sup, const char *why)
         restart_renew(sup); /* goes on */
 }
 
+/* `left`: all children have ended, or will have. */
+static void own_to_exec(const struct supervisor *sup, bool left, struct handover_own *ret)
+{
+    *ret = (struct handover_own){.started_ns = sup->started_ns,
+                                 .times = sup->restarted + 1,
+                                 .left = left,
+                                 .in_place = true,
+                                 .set = sup->set,
+                                 .life_fd = {-1, -1}};
+    if (sup->holder)
+        memcpy(ret->life_fd, sup->holder->life, sizeof(ret->life_fd));
+    control_hand_over(sup->control, sup->restart_client, &ret->control);
+    if (!left)
+        children_hand_over(&sup->children, &ret->children);
+}
+
 static void restart_now(struct supervisor *sup)
 {
-    struct handover_own own = {
-        .started_ns = sup->started_ns, .times = sup->restarted + 1, .life_fd = {-1, -1}};
+    struct handover_own own;
     struct err err = {0};
 
-    if (sup->holder)
-        memcpy(own.life_fd, sup->holder->life, sizeof(own.life_fd));
-    control_hand_over(sup->control, sup->restart_client, &own.control);
-    children_hand_over(&sup->children, &own.children);
+    own_to_exec(sup, sup->restart == RESTART_ENDING, &own);
     log_notice("restarting in place");
     sup->duties->restart(sup->ctx, &own, &err);
     restart_refuse(sup, err.text);
@@ -53,31 +70,37 @@ static void on_restart_timer(struct loop_timer *t)
 
     if (sup->phase != PHASE_RUNNING)
         restart_refuse(sup, "the daemon is ending");
+    else if (sup->restart == RESTART_ENDING && !children_leave(&sup->children, clock_mono_ns()))
+        loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
     else if (quiet || clock_mono_ns() - sup->restart_ns > QUIET_LIMIT_NS)
         restart_now(sup);
     else
         loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
 }
 
+/* Of what another version would find: to one of this version what the record says beside is always
+ * right. */
 static int may_restart(void *arg, struct err *err)
 {
     struct supervisor *sup = arg;
+    struct handover_own own;
 
-    return sup->duties->may_restart(sup->ctx, err);
-}
-
-int restart_try(struct supervisor *sup, task_done_fn *done)
-{
-    return task_start(&sup->tasks, may_restart, sup, TRIAL_LIMIT_NS, done, sup);
+    own_to_exec(sup, true, &own);
+    return sup->duties->may_restart(sup->ctx, &own, err);
 }
 
 static void on_tried(void *ctx, int code, const char *text)
 {
     struct supervisor *sup = ctx;
 
-    if (code != SUPERVISOR_TAKES) {
+    if (code != SUPERVISOR_TAKES && code != SUPERVISOR_TAKES_LEFT) {
         restart_refuse(sup, *text ? text : "the trial of the program did not end");
         return;
+    }
+    if (code == SUPERVISOR_TAKES_LEFT) {
+        log_notice("the program is now %s: all processes end, and it goes on with what they leave",
+                   text);
+        sup->restart = RESTART_ENDING;
     }
     loop_timer_set(sup->loop, &sup->restart_timer, 0);
 }
@@ -90,11 +113,12 @@ void restart_request(struct supervisor *sup, uint64_t client)
         why = "error the daemon is still starting, try again\n";
     else if (sup->phase != PHASE_RUNNING || sup->gone_looks || sup->leave_client)
         why = "error the daemon is ending\n";
-    else if (sup->restart == RESTART_TRIAL || (sup->restart == RESTART_RENEWING && !sup->stuck))
+    else if (sup->restart == RESTART_TRIAL || sup->restart == RESTART_ENDING ||
+             (sup->restart == RESTART_RENEWING && !sup->stuck))
         why = "error a restart is under way already\n";
     else if (!sup->duties->may_restart)
         why = "error this daemon cannot be restarted in place\n";
-    else if (restart_try(sup, on_tried) < 0)
+    else if (task_start(&sup->tasks, may_restart, sup, RESTART_TRIAL_NS, on_tried, sup) < 0)
         why = "error too busy, try again\n";
     if (why) {
         control_answer(sup->control, client, why, -1, true);
@@ -109,6 +133,14 @@ void restart_request(struct supervisor *sup, uint64_t client)
 
 /* ---- after it ---- */
 
+static const char *how_it_came(const struct supervisor *sup)
+{
+    if (sup->returned)
+        return "the program of before goes on, all processes are there";
+    return sup->taken->in_place ? "restarted in place, all processes replaced"
+                                : "taken over, all processes are there";
+}
+
 static void on_renew_timer(struct loop_timer *t)
 {
     struct supervisor *sup = container_of(t, struct supervisor, restart_timer);
@@ -121,12 +153,13 @@ static void on_renew_timer(struct loop_timer *t)
     } else {
         sup->restart = RESTART_NONE;
         sup->renews = sup->stuck = false;
-        log_notice("%s times=%u ms=%llu",
-                   sup->taken->left ? "taken over, all processes are there"
-                                    : "restarted in place, all processes replaced",
-                   sup->restarted,
+        log_notice("%s times=%u ms=%llu", how_it_came(sup), sup->restarted,
                    (unsigned long long)((clock_mono_ns() - sup->restart_ns) / NS_PER_MS));
-        control_answer(sup->control, sup->restart_client, "ok\n", -1, true);
+        control_answer(sup->control, sup->restart_client,
+                       sup->returned ? "error the program cannot take over, its line in the log "
+                                       "says why; the one of before goes on\n"
+                                     : "ok\n",
+                       -1, true);
         sup->restart_client = 0;
     }
 }

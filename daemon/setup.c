@@ -334,7 +334,7 @@ static int take_segment(const struct handover *h, struct worker_env *env, struct
                         struct err *err)
 {
     int fd = h->rec->segment_fd;
-    /* (after an exec, processes are at work in it) */
+    /* (else processes are at work in it) */
     int r = h->rec->own.left ? carry_attach(fd, env->sandbox, &env->shm, err)
                              : shm_attach(fd, &env->shm, err);
 

@@ -22,6 +22,8 @@
 
 #define READY_POLL_NS (5 * NS_PER_MS)
 #define HEALTH_NS (2 * NS_PER_S)
+#define GIVE_POLL_NS NS_PER_MS
+#define GIVE_LIMIT_NS (2 * NS_PER_S) /* programs wait */
 #define INFLIGHT_LIMIT_NS (10 * NS_PER_S)
 
 static const int handled[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1};
@@ -209,19 +211,28 @@ static int start_verifying(struct supervisor *sup)
 
 /* ---- beyond our death ---- */
 
+void own_to_leave(const struct supervisor *sup, struct handover_own *ret)
+{
+    *ret = (struct handover_own){.started_ns = sup->started_ns,
+                                 .times = sup->restarted,
+                                 .left = true,
+                                 .set = sup->set,
+                                 .life_fd = {-1, -1}};
+    control_hand_over(sup->control, 0, &ret->control);
+}
+
+/* Once. */
 static void keep_open_things(struct supervisor *sup)
 {
-    struct fdstore_to to = sup->holder ? holder_to(sup->holder) : fdstore_to_manager(&sup->notify);
-    struct handover_own own = {
-        .started_ns = sup->started_ns, .times = sup->restarted, .left = true, .life_fd = {-1, -1}};
+    struct fdstore_to to = sup->holder ? holder_to(sup->holder) : fdstore_to_manager(&sup->manager);
+    struct handover_own own;
     struct err err = {0};
     int record;
 
-    if (!(sup->uses_store || sup->holder) || !sup->duties->leave)
+    if (!(sup->uses_store || sup->holder) || !sup->duties->leave || sup->store.record.rec)
         return;
-    control_hand_over(sup->control, 0, &own.control);
-    if (sup->uses_store)
-        fdstore_forget(&sup->notify, sup->gone_fd, 2);
+    sup->manager.set = ++sup->set;
+    own_to_leave(sup, &own);
     record = sup->duties->leave(sup->ctx, &own, &err);
     if (record < 0)
         log_warn("descriptors cannot be kept by %s: %s", to.whom, err.text);
@@ -307,7 +318,8 @@ static int take_over(struct supervisor *sup, const struct handover_own *taken, s
 {
     sup->taken = taken;
     sup->started_ns = taken->started_ns;
-    sup->restarted = taken->times;
+    sup->restarted = taken->times - sup->returned;
+    sup->set = taken->set;
     if (taken->control.listener_fd < 0)
         return 0;
     return control_take(sup->loop, &taken->control, answer_request, sup, &sup->control,
@@ -326,7 +338,10 @@ int supervisor_new(const struct supervisor_opts *opts, struct supervisor **ret_s
     sup->drain_timeout_ns = opts->drain_timeout_ns;
     sup->uses_store = opts->fdstore;
     sup->holder = opts->holder;
-    memcpy(sup->gone_fd, opts->gone_fd, sizeof(sup->gone_fd));
+    sup->carried = opts->carried;
+    sup->returned = opts->returned;
+    sup->manager = (struct fdstore_manager){.notify = &sup->notify,
+                                            .gone = {opts->gone_fd[0], opts->gone_fd[1]}};
     sup->signals.fd = -1;
     sup->started_ns = clock_mono_ns();
     sd_notify_init(&sup->notify, opts->env);
@@ -366,15 +381,75 @@ void supervisor_free(struct supervisor *sup)
 
 /* The children that were taken over serve already. One that died meanwhile has left its signal, or
  * none if that was read by the image before. A daemon that is gone has left none: then it is a
- * start as others, which ends the daemon if no child can be set up. */
+ * start as others, which ends the daemon if no child can be set up. If this process has ended them,
+ * to go on as another version, it is none: the operator may put the program of before back. */
 static void go_on(struct supervisor *sup)
 {
-    if (sup->taken->left)
+    if (!sup->taken->in_place || sup->phase != PHASE_STARTING)
         return;
     sup->told_restarts = children_restarts(&sup->children);
     become_ready(sup);
     reap(sup);
     restart_renew(sup);
+}
+
+/* `r`: of what came before. */
+static void start_serving(struct supervisor *sup, int r)
+{
+    const struct supervisor_run *run = sup->run;
+
+    if (r == 0)
+        r = children_take(&sup->children, run->roles, run->n_roles, sup->ctx,
+                          sup->taken ? &sup->taken->children : NULL);
+    if (r == 0)
+        r = start_verifying(sup);
+    if (r < 0) {
+        log_journal_close(); /* it ends at once */
+        log_err("cannot start the workers: %s", strerror(-r));
+        stop_failed(sup, EXIT_CODE_SYSTEM);
+    } else if (sup->taken) {
+        go_on(sup);
+    }
+}
+
+/* ---- what was carried over ---- */
+
+static bool is_being_given(const struct supervisor *sup)
+{
+    return clock_mono_ns() - sup->give_ns < GIVE_LIMIT_NS &&
+           (!sup->holder || sup->holder->state != HOLDER_AWAY) && fdstore_is_coming(&sup->store);
+}
+
+/* Without a keeper, or if it does not answer, the tables from before are spoilt all the same: they
+ * do not say any more what is true once the first request has been served. */
+static void on_give_timer(struct loop_timer *t)
+{
+    struct supervisor *sup = container_of(t, struct supervisor, give_timer);
+    struct err err = {0};
+
+    if (sup->phase >= PHASE_STOPPING)
+        return;
+    if (is_being_given(sup)) {
+        loop_timer_set(sup->loop, t, GIVE_POLL_NS);
+        return;
+    }
+    if (sup->duties->taken(sup->ctx, &err) < 0) {
+        log_journal_close(); /* it ends at once */
+        log_err("%s", err.text);
+        stop_failed(sup, EXIT_CODE_SYSTEM);
+        return;
+    }
+    start_serving(sup, 0);
+}
+
+/* The keeper has the old tables. At any time it has those that are true: it is given the new ones
+ * before the old ones are spoilt, and these are spoilt before anybody uses the new ones. */
+static void give_first(struct supervisor *sup)
+{
+    keep_open_things(sup);
+    sup->give_ns = clock_mono_ns();
+    sup->give_timer.on_time = on_give_timer;
+    loop_timer_set(sup->loop, &sup->give_timer, 0);
 }
 
 int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
@@ -386,19 +461,11 @@ int supervisor_run(struct supervisor *sup, const struct supervisor_run *run)
     if (run->request_limit_ns && run->request_limit_ns / 2 < sup->children.hang_ns)
         sup->children.hang_ns = run->request_limit_ns / 2;
     r = watch_forget(sup);
-    if (r == 0)
-        r = children_take(&sup->children, run->roles, run->n_roles, sup->ctx,
-                          sup->taken ? &sup->taken->children : NULL);
-    if (r == 0)
-        r = start_verifying(sup);
-    if (r < 0) {
-        log_journal_close(); /* it ends at once */
-        log_err("cannot start the workers: %s", strerror(-r));
-        stop_failed(sup, EXIT_CODE_SYSTEM);
-    }
     start_timers(sup);
-    if (r == 0 && sup->taken)
-        go_on(sup);
+    if (r == 0 && sup->carried)
+        give_first(sup);
+    else
+        start_serving(sup, r);
     while (sup->phase != PHASE_ENDED) {
         r = loop_turn(sup->loop);
         if (r < 0) {

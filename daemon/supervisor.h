@@ -3,7 +3,8 @@
  * one is done by a short-lived child (task.h) through the duties below.
  *
  * Phases, each entered once and in this order; some are skipped:
- *   STARTING  children run, none has turned its loop yet, or `verify` is under way
+ *   STARTING  the keeper is being given what was carried over; then children run, none has turned
+ *             its loop yet, or `verify` is under way
  *   RUNNING   ready, as reported to the log and the service manager
  *   DRAINING  asked to end: new opens are refused, written data is being published
  *   UNMOUNTING  a task unmounts
@@ -50,14 +51,16 @@ struct supervisor_duties {
      * the reason in *err. Only called with run->verify_limit_ns. */
     int (*verify)(void *ctx, struct err *err);
 
-    /* Whether the program could be executed anew, and take over: enum supervisor_takes, with the
-     * reason. NULL: a restart in place is not supported. */
-    int (*may_restart)(void *ctx, struct err *err);
+    /* Whether the program could be executed anew, and take over what this record would say: enum
+     * supervisor_takes, with the reason. NULL: a restart in place is not supported. */
+    int (*may_restart)(void *ctx, const struct handover_own *own, struct err *err);
 
     /* In a child that becomes a task: closes what keeps the mount alive. NULL: nothing to do. */
     void (*in_task)(void *ctx);
 
     /* In the supervisor: must not wait. */
+    /* opts.carried: from now on what was there before is of no use to anybody. 0 or -errno. */
+    int (*taken)(void *ctx, struct err *err);
     void (*set_draining)(void *ctx);
     void (*abort)(void *ctx);                 /* no process serves the mount any more */
     bool (*mounted)(void *ctx);               /* NULL: unknown */
@@ -86,6 +89,8 @@ struct supervisor_opts {
     char *const *env;       /* sd_notify's variables */
     /* what the image before this one has left; NULL = this process is new */
     const struct handover_own *taken;
+    bool returned;  /* which could not take over from this one */
+    bool carried;   /* in another form: `taken` is to be called before the first child starts */
     int gone_fd[2]; /* numbers that the keeper knows, and that are not used any more; -1 = none */
 };
 

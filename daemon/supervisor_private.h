@@ -23,6 +23,7 @@ enum phase {
 enum restart_state {
     RESTART_NONE,
     RESTART_TRIAL,    /* may the program take over? then the exec, when all is quiet */
+    RESTART_ENDING,   /* it may, but is of another version: children end before the exec */
     RESTART_RENEWING, /* in the new image: children are being replaced */
 };
 
@@ -38,13 +39,17 @@ struct supervisor {
     struct sd_notify notify;
     struct holder *holder; /* NULL = none */
     bool uses_store;
-    int gone_fd[2];       /* that the keeper has, and is to drop; -1 = none */
-    struct fdstore store; /* with the service manager, or with the holder */
+    struct fdstore_manager manager; /* if uses_store */
+    unsigned set;                   /* the number of the last set that the keeper was given */
+    struct fdstore store;           /* with the service manager, or with the holder */
     struct children children;
     struct task_set tasks;
     uint64_t started_ns;
     const struct handover_own *taken; /* of the image before; NULL = there was none */
 
+    struct loop_timer give_timer; /* STARTING: does the keeper have what was carried over? */
+    uint64_t give_ns;             /* since when that is asked */
+    bool carried;
     struct loop_timer ready_timer;    /* STARTING: checks whether a worker's loop turns */
     struct loop_timer health_timer;   /* children_watch, STATUS */
     struct loop_timer watchdog_timer; /* for the service manager */
@@ -54,6 +59,7 @@ struct supervisor {
     /* restart.c */
     enum restart_state restart;
     bool renews;             /* children of the image before are left */
+    bool returned;           /* the next image could not take over, and has called this one back */
     bool stuck;              /* ... and one of those that replace them could not start */
     unsigned restarted;      /* in place, so far */
     uint64_t restart_ns;     /* when this state began */
@@ -96,12 +102,13 @@ void stop_unmounted(struct supervisor *sup);
 void stop_look_around(struct supervisor *sup);
 const char *stop_phase_name(enum phase phase);
 
+/* supervisor.c: what the record for the keeper says. */
+void own_to_leave(const struct supervisor *sup, struct handover_own *ret);
+
 /* restart.c */
 /* A client asks for a restart in place; it gets its answer at the end. */
 void restart_request(struct supervisor *sup, uint64_t client);
-/* Starts the trial: could the program on disk take over? As task_start; requires
- * duties->may_restart. */
-must_use int restart_try(struct supervisor *sup, task_done_fn *done);
+#define RESTART_TRIAL_NS (20 * NS_PER_S) /* for duties->may_restart */
 /* In the new image: begins to replace the children that were taken over. */
 void restart_renew(struct supervisor *sup);
 /* A child could not start: the client is told if that is a replacement. It is tried again and

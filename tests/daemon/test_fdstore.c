@@ -82,10 +82,11 @@ static void in_process(bool (*test)(void))
 
 static bool old_numbers(void)
 {
-    int r = take_named(6,
-                       "stateproxy-fd-4:stateproxy-fd-3:stateproxy-record:other:stateproxy-fd-900:"
-                       "stateproxy-fd-5",
-                       getpid());
+    int r =
+        take_named(6,
+                   "stateproxy-fd-4:stateproxy-fd-3:stateproxy-record-3:other:stateproxy-fd-900:"
+                   "stateproxy-fd-5",
+                   getpid());
 
     return r == 0 && left.n == 4 && has_mark(4, 0) && has_mark(3, 1) && has_mark(900, 4) &&
            has_mark(5, 5) && left.record > 900 && has_mark(left.record, 2) && is_closed(6) &&
@@ -94,7 +95,7 @@ static bool old_numbers(void)
 
 static bool not_for_us(void)
 {
-    int r = take_named(1, "stateproxy-record", getpid() + 1);
+    int r = take_named(1, "stateproxy-record-3", getpid() + 1);
 
     return r == 0 && left.n == 0 && left.record == -1 && !is_closed(3);
 }
@@ -127,14 +128,14 @@ static bool discards(unsigned n)
 
 static bool twice(void)
 {
-    return take_named(3, "stateproxy-fd-9:stateproxy-record:stateproxy-fd-9", getpid()) ==
+    return take_named(3, "stateproxy-fd-9:stateproxy-record-3:stateproxy-fd-9", getpid()) ==
                -EPROTO &&
            left.record >= 0 && discards(2);
 }
 
 static bool two_records(void)
 {
-    return take_named(3, "stateproxy-record:stateproxy-fd-9:stateproxy-record", getpid()) ==
+    return take_named(3, "stateproxy-record-3:stateproxy-fd-9:stateproxy-record-3", getpid()) ==
                -EPROTO &&
            left.record >= 0 && discards(1);
 }
@@ -145,6 +146,27 @@ static bool too_many(void)
 
     syscall(SYS_close_range, 4, ~0U, 0); /* the others: not ours */
     return refused && discards(1);
+}
+
+/* One set has not been dropped, one did not become whole: the newest record holds. */
+static bool several_records(void)
+{
+    int r = take_named(4,
+                       "stateproxy-record-9:stateproxy-fd-9:stateproxy-record-10:"
+                       "stateproxy-record-2",
+                       getpid());
+
+    return r == 0 && left.n == 1 && has_mark(left.record, 2) && left.n_sets == 3 &&
+           left.set[0] == 10 && left.set[1] + left.set[2] == 11 && discards(1);
+}
+
+static bool many_records(void)
+{
+    char names[600] = "stateproxy-fd-90";
+
+    for (unsigned i = 0; i <= FDSTORE_RECORDS_MAX; i++)
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), ":stateproxy-record-%u", i);
+    return take_named(FDSTORE_RECORDS_MAX + 2, names, getpid()) == -EPROTO && discards(1);
 }
 
 static bool no_record(void)
@@ -160,7 +182,7 @@ static bool no_room(void)
 
     if (setrlimit(RLIMIT_NOFILE, &lim) < 0 || (geteuid() == 0 && setresuid(1, 1, 1) < 0))
         return false;
-    return take_named(3, "stateproxy-fd-900:stateproxy-record:stateproxy-fd-4", getpid()) < 0 &&
+    return take_named(3, "stateproxy-fd-900:stateproxy-record-3:stateproxy-fd-4", getpid()) < 0 &&
            left.record >= 0 && discards(2);
 }
 
@@ -192,6 +214,8 @@ static void test_take(void **state)
     in_process(nothing_handed_in);
     in_process(twice);
     in_process(two_records);
+    in_process(several_records);
+    in_process(many_records);
     in_process(too_many);
     in_process(no_record);
     in_process(no_room);
@@ -218,7 +242,7 @@ static bool discard(void)
     char *env[] = {env_text, NULL};
     int fd, n = 0;
 
-    if (take_named(2, "stateproxy-fd-20:stateproxy-fd-30", getpid()) != 0)
+    if (take_named(3, "stateproxy-fd-20:stateproxy-fd-30:stateproxy-record-5", getpid()) != 0)
         return false;
     fd = keeper_new(path, env_text);
     if (fd < 0)
@@ -236,6 +260,7 @@ static bool discard(void)
 static bool slow_keeper(void)
 {
     static int number[MANY];
+    const unsigned set = 1;
     char path[100], env_text[128], got[128];
     char *env[] = {env_text, NULL};
     int fd = keeper_new(path, env_text), n = 0;
@@ -248,7 +273,7 @@ static bool slow_keeper(void)
     sd_notify_init(&notify, env);
     pid = fork();
     if (pid == 0) {
-        fdstore_remove(&notify, number, MANY);
+        fdstore_remove(&notify, &set, 1, number, MANY);
         _exit(0);
     }
     while (n < MANY + 1 && poll(&p, 1, 5000) == 1)

@@ -34,6 +34,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+RECORD = "stateproxy-record-"
 PATIENCE = 20 * SLOW    # seconds without a daemon: then all is let go, so that no program waits for ever
 
 
@@ -101,7 +102,7 @@ class FdStore:
                     os.close(fd if same else self.held[name])
                     fd = self.held[name] if same else fd
                 self.held[name] = fd
-                if name == "stateproxy-record":
+                if name.startswith(RECORD):
                     self.deadline = None
             else:
                 assert not fds
@@ -145,7 +146,11 @@ class FdStore:
                 socket.send_fds(conn, [" ".join(some).encode()], [self.held[n] for n in some])
 
     def has_all(self):
-        return "stateproxy-record" in self.held
+        return bool(self.records())
+
+    def records(self):
+        """Names, the newest one last."""
+        return sorted((n for n in self.held if n.startswith(RECORD)), key=lambda n: int(n[len(RECORD):]))
 
     def close(self):
         os.eventfd_write(self.ended, 1)
