@@ -141,7 +141,7 @@ static bool field_is_right(const struct wire_field *f, uint64_t len)
 {
     uint32_t kind = FORM_KIND(f);
     uint64_t end;
-    bool number = kind == FORM_UINT || kind == FORM_INT;
+    bool number = kind == FORM_UINT || kind == FORM_INT || kind == FORM_FD;
 
     return is_name(f->name) && f->size && f->n && kind < FORM_KINDS &&
            (f->kind & ~(0xffu | FORM_HINT)) == 0 && !f->zero &&
@@ -315,7 +315,9 @@ static bool fits_in_form(const struct carrying *c, const struct wire_field *a,
 
     if (kind != FORM_KIND(b) || a->n != b->n)
         return false;
-    return kind == FORM_UNION ? same_union(c, a, b) : kind != FORM_INT || a->size == b->size;
+    if (kind == FORM_INT || kind == FORM_FD)
+        return a->size == b->size;
+    return kind == FORM_UNION ? same_union(c, a, b) : true;
 }
 
 static int plan_field(struct carrying *c, const struct wire_field *f)
@@ -360,6 +362,15 @@ static bool all_zero(const uint8_t *p, size_t len)
             return false;
     }
     return true;
+}
+
+static bool is_unused(const struct wire_field *f, const uint8_t *p)
+{
+    size_t ones = 0;
+
+    while (FORM_KIND(f) == FORM_FD && ones < f->size && p[ones] == 0xff)
+        ones++;
+    return ones == f->size || all_zero(p, f->size);
 }
 
 static uint64_t get_uint(const uint8_t *p, uint32_t size)
@@ -441,7 +452,7 @@ static int carry_one(const struct carrying *c, const struct step *s, uint64_t fr
     uint8_t *to = c->dry ? NULL : c->to->base + to_at;
 
     if (!s->to)
-        return all_zero(from, s->from->size)
+        return is_unused(s->from, from)
                    ? 0
                    : refuse(c, s->from, "is in use, and unknown to this version");
     if (s->from->size == s->to->size) {

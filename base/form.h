@@ -30,6 +30,7 @@ enum form_kind {
     FORM_ALT,   /* a field of an alternative */
     FORM_OWN,   /* of this memory alone: described, and not carried */
     FORM_PAD,   /* nothing, or what another part describes */
+    FORM_FD,    /* a descriptor: as FORM_INT, but -1 is none, so nothing is lost with it */
     FORM_KINDS
 };
 
@@ -90,6 +91,13 @@ struct form_part {
 #member, offsetof(type, member), sizeof(FORM_OF(type, member[0])),                         \
             sizeof(FORM_OF(type, member)) / sizeof(FORM_OF(type, member[0])),                      \
             sizeof(FORM_OF(type, member[0])), FORM_KIND_OF(FORM_OF(type, member[0]))               \
+    }
+
+#define FORM_ARRAY_AS(type, member, kind)                                                          \
+    {                                                                                              \
+#member, offsetof(type, member), sizeof(FORM_OF(type, member[0])),                         \
+            sizeof(FORM_OF(type, member)) / sizeof(FORM_OF(type, member[0])),                      \
+            sizeof(FORM_OF(type, member[0])), kind                                                 \
     }
 
 /* A member of each struct of an array. */

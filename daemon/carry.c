@@ -66,14 +66,25 @@ static int ask(child_answer_fn *fn, const struct question *q, int limit_ms, stru
     return 0;
 }
 
+static int carry_is_own(int fd, struct err *err)
+{
+    int r = shm_carry_is_own(fd);
+
+    if (r < 0)
+        return err_set(err, -r, "the tables of the daemon before cannot be looked at: %s",
+                       strerror(-r));
+    return r;
+}
+
 int carry_look(int fd, const struct sandbox *sandbox, struct err *err)
 {
     struct question q = {.fd = fd, .sandbox = sandbox};
     struct answer a;
     int r;
 
-    if (shm_carry_is_own(fd))
-        return 0;
+    r = carry_is_own(fd, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
     r = ask(answer_look, &q, LOOK_LIMIT_MS, &a, err);
     return r < 0 ? r : 1;
 }
@@ -105,6 +116,9 @@ static int carry_to_new(const struct question *other, struct shm **ret, struct e
 int carry_attach(int fd, const struct sandbox *sandbox, struct shm **ret, struct err *err)
 {
     struct question q = {.fd = fd, .sandbox = sandbox};
+    int r = carry_is_own(fd, err);
 
-    return shm_carry_is_own(fd) ? shm_attach(fd, ret, err) : carry_to_new(&q, ret, err);
+    if (r < 0)
+        return r;
+    return r ? shm_attach(fd, ret, err) : carry_to_new(&q, ret, err);
 }

@@ -221,7 +221,8 @@ static int handover_map(struct handover *h, struct err *err)
     struct stat st;
     void *p;
 
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(h->fd, &st) < 0 || st.st_size <= 0)
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(h->fd, &st) < 0 || st.st_size <= 0 ||
+        st.st_size > (off_t)HANDOVER_SIZE_MAX)
         return err_set(err, EPROTO, "not a record of a restart in place");
     p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, h->fd, 0);
     if (p == MAP_FAILED)

@@ -15,8 +15,15 @@ void handover_form_parts(const struct handover_record *r, struct form_part ret[H
 /* The bytes that the parts take: the form may follow. */
 size_t handover_form_end(const struct handover_record *r);
 
+/* The longest record: what is longer is none. (SHM_SESSIONS_MAX slots of the spool, two texts, the
+ * form, and as much again for what another version may have beside.) */
+#define HANDOVER_SIZE_MAX                                                                          \
+    (2 * (sizeof(struct handover_record) + SHM_SESSIONS_MAX * sizeof(struct worker_spool) +        \
+          2 * (size_t)HANDOVER_TEXT_MAX))
+
 /* Reads a record of another form, of `size` bytes, into a new one of this one: *ret and *ret_size,
- * a mapping. 0; -EPROTO, -EXDEV with *err: it cannot be read; -ENOMEM. */
+ * a mapping, which is no larger than HANDOVER_SIZE_MAX. 0; -EPROTO, -EXDEV with *err: it cannot be
+ * read; -ENOMEM. */
 must_use int handover_form_carry(uint8_t *data, size_t size, struct handover_record **ret,
                                  size_t *ret_size, struct err *err);
 

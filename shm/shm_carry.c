@@ -264,18 +264,20 @@ static int carry_to(struct other *o, struct shm *shm, struct err *err)
                        : r;
 }
 
-bool shm_carry_is_own(int fd)
+int shm_carry_is_own(int fd)
 {
     struct shm *shm;
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), r;
 
-    if (copy < 0 || shm_open_readonly(copy, &shm, NULL) < 0) {
-        if (copy >= 0)
-            close(copy);
-        return false;
+    if (copy < 0)
+        return -errno;
+    r = shm_open_readonly(copy, &shm, NULL);
+    if (r < 0) {
+        close(copy);
+        return r == -EPROTO ? 0 : r;
     }
     shm_close(shm);
-    return true;
+    return 1;
 }
 
 int shm_carry_look(int fd, struct shm_other *ret, struct err *err)

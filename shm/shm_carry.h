@@ -19,8 +19,9 @@ struct shm_other {
     struct shm_sizes sizes;
 };
 
-/* True if it needs no carrying: shm_attach takes it. */
-must_use bool shm_carry_is_own(int fd);
+/* 1: it needs no carrying, shm_attach takes it; 0: it is another's, or none; or -errno: that cannot
+ * be found out now (-ENOMEM, -EMFILE, ...). */
+must_use int shm_carry_is_own(int fd);
 
 /* Reads how it is laid out, and says whether it can be carried over; processes may be at work in
  * it. 0 and *ret; -EPROTO with *err: it is not a segment, or does not say how it is laid out;

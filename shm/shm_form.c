@@ -2,6 +2,7 @@
 #include "shm/shm_form.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,14 +217,14 @@ void shm_form_init(struct shm *shm)
     form_write(part, n, shm->base + shm->header->form_off);
 }
 
-bool shm_form_is_own(const struct shm_header *own, const uint8_t *base)
+int shm_form_is_own(const struct shm_header *own, const uint8_t *base)
 {
     struct form_part part[FORM_PARTS_MAX];
     unsigned n = shm_form_parts(own, part);
     cleanup_free uint8_t *text = malloc(form_len(part, n));
 
     if (!text)
-        return false;
+        return -ENOMEM;
     form_write(part, n, text);
     return memcmp(text, base + own->table_off[SHM_TABLE_FORM], form_len(part, n)) == 0;
 }

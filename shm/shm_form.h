@@ -17,8 +17,8 @@ unsigned shm_form_parts(const struct shm_header *h, struct form_part ret[FORM_PA
 size_t shm_form_size(const struct shm_sizes *sizes);
 void shm_form_init(struct shm *shm);
 
-/* True if the segment says that it is laid out as this program would: `own` is the header that it
- * would have here, and the table is within the segment. */
-must_use bool shm_form_is_own(const struct shm_header *own, const uint8_t *base);
+/* 1: the segment says that it is laid out as this program would; 0: it says something else; or
+ * -ENOMEM. `own` is the header that it would have here, and the table is within the segment. */
+must_use int shm_form_is_own(const struct shm_header *own, const uint8_t *base);
 
 #endif

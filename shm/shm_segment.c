@@ -162,6 +162,7 @@ static int check_header(const struct shm_header *h, const uint8_t *base, size_t 
                         struct err *err)
 {
     struct shm_header own = {.version = PACKAGE_VERSION, .sizes = h->sizes};
+    int r;
 
     if (h->magic != SHM_MAGIC)
         return err_set(err, EPROTO, "not a stateproxy segment");
@@ -174,7 +175,10 @@ static int check_header(const struct shm_header *h, const uint8_t *base, size_t 
         memcmp(own.table_off, h->table_off, sizeof(own.table_off)) != 0 ||
         memcmp(own.table_len, h->table_len, sizeof(own.table_len)) != 0)
         return err_set(err, EPROTO, "segment header: sizes do not fit");
-    if (!shm_form_is_own(&own, base))
+    r = shm_form_is_own(&own, base);
+    if (r < 0)
+        return err_set(err, -r, "%s", strerror(-r));
+    if (r == 0)
         return err_set(err, EPROTO,
                        "the daemon is of another build of this version: use the stateproxyctl that "
                        "came with the daemon");

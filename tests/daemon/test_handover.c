@@ -383,7 +383,11 @@ static void what_is_unknown_is_refused(void **state)
     struct err err = {0};
 
     (void)state;
+    assert_int_equal(handover_open(write_other("metrics_fd", "metrics_gd"), &h, &err), 0); /* -1 */
+    handover_close(&h);
+    env.metrics_fd = env.notify_fd;
     assert_int_equal(handover_open(write_other("metrics_fd", "metrics_gd"), &h, &err), -EXDEV);
+    env.metrics_fd = -1;
     assert_non_null(strstr(err.text, "record.metrics_gd is in use, and unknown to this version"));
 }
 
@@ -449,6 +453,40 @@ static void cut_records_are_refused(void **state)
     handover_close(&h);
 }
 
+/* Its reader would have to wipe, and so to make, all of it. */
+static void what_is_too_long_is_refused(void **state)
+{
+    int fd = memfd_create("long", MFD_CLOEXEC | MFD_ALLOW_SEALING), whole = write_record();
+    struct handover_record *r = malloc(sizeof(*r));
+    struct handover h;
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(pread(whole, r, sizeof(*r), 0), sizeof(*r));
+    assert_int_equal(pwrite(fd, r, sizeof(*r), 0), sizeof(*r));
+    assert_int_equal(ftruncate(fd, HANDOVER_SIZE_MAX + 1), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    assert_int_equal(handover_open(fd, &h, &err), -EPROTO);
+    assert_string_equal(err.text, "not a record of a restart in place");
+    free(r);
+    close(whole);
+}
+
+/* For want of memory, say, it is tried again. */
+static void what_cannot_be_read_is_not_wiped(void **state)
+{
+    struct handover h;
+    struct err err = {0};
+    int fd = write_other("request_limit_ns", "request_limit_xx"), copy = dup(fd);
+    uint64_t magic = 0;
+
+    (void)state;
+    assert_int_equal(handover_open(fd, &h, &err), -EXDEV);
+    assert_int_equal(pread(copy, &magic, sizeof(magic), 0), sizeof(magic));
+    assert_true(magic == HANDOVER_MAGIC);
+    close(copy);
+}
+
 static void what_can_shrink_is_refused(void **state)
 {
     struct handover h;
@@ -476,6 +514,8 @@ int main(void)
         cmocka_unit_test(what_is_unknown_is_refused),
         cmocka_unit_test(keys_of_another_version),
         cmocka_unit_test(cut_records_are_refused),
+        cmocka_unit_test(what_is_too_long_is_refused),
+        cmocka_unit_test(what_cannot_be_read_is_not_wiped),
         cmocka_unit_test(what_can_shrink_is_refused),
     };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "shm/shm_baseline.h"
@@ -330,6 +331,24 @@ static void test_hostile_forms(void **state)
     shm_close(old);
 }
 
+/* That it cannot be found out now is no answer: the next try may have one. */
+static void test_whose_it_is(void **state)
+{
+    struct shm *shm = filled();
+    struct rlimit lim, none;
+
+    (void)state;
+    assert_int_equal(shm_carry_is_own(shm->fd), 1);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &lim), 0);
+    none = (struct rlimit){0, lim.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_true(shm_carry_is_own(shm->fd) < 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &lim), 0);
+    shm->header->version[0]++;
+    assert_int_equal(shm_carry_is_own(shm->fd), 0);
+    shm_close(shm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_holes_stay_holes),
         cmocka_unit_test(test_what_cannot_be_carried),
         cmocka_unit_test(test_another_build),
+        cmocka_unit_test(test_whose_it_is),
         cmocka_unit_test(test_hostile_forms),
     };
 
