@@ -135,12 +135,54 @@ static void test_one_that_was_killed_is_replaced_once(void **state)
     assert_false(sigterm_came());
 }
 
+/* The exec for which it was to end does not come while it still ends: it is replaced, and that
+ * counts as no crash. */
+static void test_one_that_was_to_end_is_started_again(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
+    pid = all.child[0].pid;
+    assert_false(children_leave(&all, clock_mono_ns()));
+    assert_true(all.child[0].told_ns > 0);
+    children_resume(&all);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(children_reaped(&all, pid, WORKER_EXIT_DONE << 8));
+    assert_true(all.child[0].state == CHILD_RUNNING && all.child[0].pid != pid);
+    assert_int_equal(all.child[0].restarts, 0);
+    assert_false(all.child[0].old);
+}
+
+/* The same when it has ended. */
+static void test_one_that_has_ended_is_started_again(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
+    pid = all.child[0].pid;
+    assert_false(children_leave(&all, clock_mono_ns()));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(children_reaped(&all, pid, status));
+    assert_true(children_leave(&all, clock_mono_ns()));
+    children_resume(&all);
+    assert_true(all.child[0].state == CHILD_RUNNING && all.child[0].pid != pid);
+    assert_int_equal(all.child[0].restarts, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_one_that_has_ended_is_not_asked_to_end, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_one_that_was_killed_is_replaced_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_was_to_end_is_started_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_has_ended_is_started_again, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

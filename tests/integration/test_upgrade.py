@@ -20,6 +20,7 @@ from harness.pattern import pattern
 from harness.work import kill_all, still_running
 from test_fdstore import CAS, LWW, PYTHON, SESSIONS, STREAM, kept, program, store, variant   # noqa: F401
 from test_holder import OVER, Streams, again, held, holder, open_some       # noqa: F401
+from test_tls import authority, front       # noqa: F401
 
 pytestmark = pytest.mark.limit(240)     # the first one also builds the other version
 UPGRADES = int(os.environ.get("STATEPROXY_TEST_UPGRADES", "10"))
@@ -401,6 +402,34 @@ def test_what_cannot_be_carried(versions, holder, bucket, program, strange):
     assert program("f.write(b'x')") in ("OSError 107", "OSError 103")
     (m.path / "g").write_bytes(b"new")
     assert bucket.get(m.key("g")) == b"new"
+    m.stop()
+
+
+def test_its_workers_cannot_start(alone, front, authority, bucket, program, scratch):      # noqa: F811
+    """What the trial has found goes before the exec. That is told; programs wait; the version of before is put back."""
+    gone, config = scratch / "gone.pem", scratch / "c.yaml"
+    shutil.copy2(authority.path, gone)
+    config.write_text(f"s3:\n  ca_bundle: {gone}\n")
+    v = alone(via=front(*authority.issue("localhost")).endpoint("localhost"), args=["--config", config])
+    m = v.m
+    v.programs[1] = scratch / "fails"
+    v.programs[1].write_text(f'#!/bin/sh\ncase "$*" in *--check*) exec {v.other} "$@" ;; esac\nrm -f {gone}\n'
+                             f'cp {v.other} {m.daemon}.x\nmv {m.daemon}.x {m.daemon}\nexec {m.daemon} "$@"\n')
+    v.programs[1].chmod(0o755)
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    assert program("f.write(b'a')") == "1"
+    v.next()
+    done = m.ctl("restart", check=False, timeout=60)
+    assert done.code == 1 and "a process cannot start" in done.err, done
+    program.say("f.write(b'b')")
+    shutil.copy2(authority.path, gone)
+    v.next()
+    v.install()
+    assert m.ctl("restart", timeout=60).out == "restarted in place\n"
+    assert program.proc.stdout.readline().strip() == b"1"
+    assert program("f.close()") == "None" and bucket.get(m.key("f")) == b"ab"
+    m.wait_workers(2)
+    m.check()
     m.stop()
 
 
