@@ -319,6 +319,32 @@ def test_clients_of_the_connector_in_place(alone, bucket, scratch):
     v.m.stop()
 
 
+def test_it_is_told_to_end_meanwhile(alone, bucket, program, scratch):
+    """Before the exec, while processes end: they are started again, and what was written is published."""
+    v = alone(env={"CONNECTOR_SOCKET": scratch / "c.sock"})
+    m = v.m
+    program(f"f = open({str(m.path / 'f')!r}, 'wb', 0)")
+    assert program("f.write(b'unpublished')") == "11"
+    con, told = Connector(scratch / "c.sock"), []
+    with con.raw() as slow:
+        slow.send(b"PUT /keys/slow HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc")
+        util.wait_until(lambda: m.inflight(), what="the request")
+        v.next()
+        restart = threading.Thread(target=lambda: told.append(m.ctl("restart", check=False, timeout=60)))
+        restart.start()
+        util.wait_until(lambda: "all processes end" in m.log(), what="the end of the workers")
+        m.term()
+        restart.join()
+        assert told[0].code == 1 and "the daemon is ending" in told[0].err
+        program.say("f.close()")
+        slow.send(b"def")
+        assert slow.answer().status == 204
+    assert program.proc.stdout.readline().strip() == b"None"
+    assert m.wait_exit() == 0
+    m.stopped = True
+    assert bucket.get(m.key("f")) == b"unpublished" and bucket.get(m.key("slow")) == b"abcdef"
+
+
 @pytest.fixture
 def fails(request, other, scratch):
     """The trial is passed by the other version, and then it is one that does not know this name."""
