@@ -525,7 +525,8 @@ const struct conf_key conf_keys[] = {
      .doc = "directory of the unnamed files that hold larger ones"},
     {.name = "buffer.sessions", FIELD(buffer.sessions), .type = CONF_UINT, .def = "256",
      .min = 1, .max = 1024,
-     .doc = "maximum number of files open for writing at the same time"},
+     .doc = "maximum number of files open for writing at the same time; who opens more waits for "
+            "the close of another, for as long as for S3 (s3.deadline)"},
 
     {.name = "upload.multipart_threshold", FIELD(upload.multipart_threshold), .type = CONF_SIZE,
      .def = "16Mi", .min = 5 * MiB, .max = 5 * GiB,

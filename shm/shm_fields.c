@@ -206,6 +206,9 @@ static const struct form_field session_table[] = {
     FORM_FIELD(T, live),
     FORM_FIELD(T, used),
     FORM_FIELD(T, mem_used),
+    /* (who waits looks by itself, too, once a second) */
+    FORM_FIELD_AS(T, room_waiters, FORM_UINT | FORM_HINT),
+    UNUSED(T, unused),
 };
 #undef T
 FIELDS(session_table, session_table);

@@ -192,6 +192,9 @@ struct shm_session_table {
     uint32_t live;
     uint32_t used;     /* slots from this one on never had a session, and are holes */
     uint64_t mem_used; /* bytes of all memfds */
+    /* a bit for each worker with ops that wait for a free slot: to wake when there is one */
+    uint32_t room_waiters;
+    uint32_t unused;
     struct shm_session slot[];
 };
 

@@ -278,6 +278,29 @@ static void finds_it_in_a_child(void **state)
     end_child(pid);
 }
 
+/* On the mount of that file alone. */
+static void counts_writers(void **state)
+{
+    int a = memfd_create("a", MFD_CLOEXEC), b = memfd_create("b", MFD_CLOEXEC), elsewhere;
+    uint64_t ino = ino_of(a);
+    uint32_t n = 0;
+    bool known;
+
+    (void)state;
+    elsewhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    n = proc_writes_beside(getpid(), ino, &known);
+    assert_true(known && n >= 2);
+    close(b);
+    assert_int_equal(proc_writes_beside(getpid(), ino, &known), n - 1);
+    close(elsewhere);
+    assert_int_equal(proc_writes_beside(getpid(), ino, &known), n - 1);
+    close(a);
+    assert_int_equal(proc_writes_beside(getpid(), ino, &known), 0);
+    assert_true(known);
+    assert_int_equal(proc_writes_beside(INT32_MAX, ino, &known), 0);
+    assert_false(known);
+}
+
 /* Two are kept back: for a directory and a file in it. */
 static void looks_without_a_free_descriptor(void **state)
 {
@@ -310,17 +333,12 @@ static void looks_without_a_free_descriptor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sees_itself),
-        cmocka_unit_test(sees_a_child),
-        cmocka_unit_test(name_may_be_anything),
-        cmocka_unit_test(thread_is_its_process),
-        cmocka_unit_test(sees_how_it_ended),
-        cmocka_unit_test(unknown_is_unknown),
-        cmocka_unit_test(finds_writers),
-        cmocka_unit_test(another_file_does_not_count),
-        cmocka_unit_test(finds_directories),
-        cmocka_unit_test(finds_it_in_a_child),
-        cmocka_unit_test(looks_without_a_free_descriptor),
+        cmocka_unit_test(sees_itself),          cmocka_unit_test(sees_a_child),
+        cmocka_unit_test(name_may_be_anything), cmocka_unit_test(thread_is_its_process),
+        cmocka_unit_test(sees_how_it_ended),    cmocka_unit_test(unknown_is_unknown),
+        cmocka_unit_test(finds_writers),        cmocka_unit_test(another_file_does_not_count),
+        cmocka_unit_test(finds_directories),    cmocka_unit_test(finds_it_in_a_child),
+        cmocka_unit_test(counts_writers),       cmocka_unit_test(looks_without_a_free_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,9 +92,10 @@ static void log_full(const struct op *op)
 
     if (!clock_due(&told_ns, FULL_TOLD_NS))
         return;
-    log_warn("too many files are open pid=%u writing=%u sessions=%u all=%u: close some, or raise "
-             "buffer.sessions (if as many are open for writing) or memory.limit",
-             op->caller.pid, shm->sessions->live, shm->header->sizes.sessions, shm->handles->live);
+    log_warn("too many files are open pid=%u writing=%u sessions=%u all=%u waited_ms=%llu: close "
+             "some, or raise buffer.sessions (if as many are open for writing) or memory.limit",
+             op->caller.pid, shm->sessions->live, shm->header->sizes.sessions, shm->handles->live,
+             (unsigned long long)((clock_mono_ns() - op->rec->started_ns) / NS_PER_MS));
 }
 
 static void log_failure(const struct op *op, int error)

@@ -39,6 +39,7 @@
 #include "workers/write/session_change.h"
 #include "workers/write/session_end.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/session_room.h"
 #include "workers/write/stream.h"
 
 /* Under shm->meta. True if a HEAD for the metadata is due. (A directory that is open needs none:
@@ -350,7 +351,8 @@ static void resize(struct op *op)
 static void then_resize(struct op *op, int error)
 {
     if (error) {
-        op_fail(op, error);
+        if (!session_room_wait(op, error, op_setattr))
+            op_fail(op, error);
         return;
     }
     session_note_pid(op->w, op->rec->session, op->caller.pid,

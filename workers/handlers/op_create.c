@@ -1,8 +1,10 @@
 /* CREATE and MKNOD: new files. The LOOKUP just before has asked S3 whether the name is free, so
- * CREATE sends nothing until the file is closed; MKNOD, which has no close, publishes the empty
- * file itself, also that of a FIFO, socket or device, which only its metadata tell. */
+ * CREATE sends nothing until the file is closed, unless it has waited for room; MKNOD, which has no
+ * close, publishes the empty file itself, also that of a FIFO, socket or device, which only its
+ * metadata tell. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "shm/shm_handle.h"
@@ -10,11 +12,14 @@
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
 #include "workers/handlers/handlers.h"
+#include "workers/names/resolve.h"
 #include "workers/names/room.h"
+#include "workers/op/key.h"
 #include "workers/write/publish_wait.h"
 #include "workers/write/session.h"
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/session_room.h"
 
 /* Under shm->meta. True if the node is a published version that appeared after the LOOKUP for this
  * CREATE had found nothing. */
@@ -139,7 +144,8 @@ static void create_and_publish(struct op *op, struct newcomer *nc, session_then_
         worker_unlock(w);
     }
     if (r < 0) {
-        op_fail(op, (int)r);
+        if (!session_room_wait(op, (int)r, op->ends_late ? op_create : op_mknod))
+            op_fail(op, (int)r);
         return;
     }
     session_note_pid(w, session, op->caller.pid, SHM_PID_OPENED); /* owner of the baseline */
@@ -156,25 +162,131 @@ static void create_exclusively(struct op *op, struct newcomer *nc)
         create_and_publish(op, nc, then_answer);
 }
 
-void op_create(struct op *op)
+/* ---- all others ---- */
+
+/* The LOOKUP has found that nothing has the name. */
+static void create_now(struct op *op, struct newcomer *nc)
 {
     struct worker *w = op->w;
-    struct newcomer nc = {fuse_req(op)->name,
-                          fuse_req(op)->name_len,
-                          fuse_req(op)->create->mode,
-                          0,
-                          0,
-                          fuse_req(op)->create->flags & O_EXCL,
-                          !(fuse_req(op)->create->flags & O_TRUNC)};
-    uint32_t flags = fuse_req(op)->create->flags, session = SHM_NIL, taken;
+    uint32_t session = SHM_NIL, taken;
     struct proc_info info;
     int64_t node = -EEXIST;
     int r;
 
+    proc_look(op->caller.pid, &info);
+    worker_lock(w);
+    taken = create_taken_by(op);
+    if (taken != SHM_NIL && has_come(w, taken) && !nc->excl) {
+        node = -ESTALE; /* the kernel looks up again, and opens it as it is */
+        if (!nc->loads)
+            taken = SHM_NIL; /* O_TRUNC: its content is dropped */
+    }
+    if (taken == SHM_NIL)
+        node = create_file(op, nc, &session);
+    r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
+    if (r < 0)
+        shm_rollback(w->shm, w->shm->meta);
+    else
+        session_note_proc(w, session, op->caller.pid, &info, SHM_PID_OPENED);
+    worker_unlock(w);
+    if (taken != SHM_NIL && !nc->excl && r == -EEXIST)
+        join(op);
+    else if (r == 0)
+        op_finish(op);
+    else if (!session_room_wait(op, r, op_create))
+        op_fail(op, r);
+}
+
+static struct newcomer newcomer_of(const struct op *op)
+{
+    uint32_t flags = fuse_req(op)->create->flags;
+
+    return (struct newcomer){.name = fuse_req(op)->name,
+                             .len = fuse_req(op)->name_len,
+                             .mode = fuse_req(op)->create->mode,
+                             .excl = flags & O_EXCL,
+                             .loads = !(flags & O_TRUNC)};
+}
+
+/* The op has waited, for room or for a worker that replaced its own: what its LOOKUP found may no
+ * longer be so. */
+struct again {
+    struct op *op;
+    struct resolve *resolve;
+};
+
+static void again_free(void *state)
+{
+    struct again *a = state;
+
+    resolve_cancel(a->resolve);
+    free(a);
+}
+
+static void on_resolved_again(void *arg, const struct resolve_result *res)
+{
+    struct again *a = arg;
+    struct op *op = a->op;
+    struct newcomer nc = newcomer_of(op);
+    int error = res->error;
+
+    if (!error && res->kind != RESOLVE_NONE)
+        error = -ESTALE; /* the kernel looks up again, and opens what has come */
+    a->resolve = NULL;
+    op_set_state(op, NULL, NULL);
+    again_free(a);
+    if (error)
+        op_fail(op, error);
+    else
+        create_now(op, &nc);
+}
+
+static void ask_again(struct op *op)
+{
+    struct again *a = calloc(1, sizeof(*a));
+    struct worker *w = op->w;
+    char key[KEY_CAP];
+    uint32_t dir;
+    int r;
+
+    if (!a) {
+        op_fail(op, -ENOMEM);
+        return;
+    }
+    a->op = op;
+    op_set_state(op, a, again_free);
+    worker_lock(w);
+    dir = op_node(op);
+    r = dir == SHM_NIL ? -ESTALE
+                       : key_of_name(w, dir, fuse_req(op)->name, fuse_req(op)->name_len, key);
+    worker_unlock(w);
+    if (r == 0)
+        r = resolve_start(w, key, RESOLVE_GUESS_STAT, NULL, on_resolved_again, a, &a->resolve);
+    if (r < 0)
+        op_fail(op, r);
+}
+
+/* Where this mount has given the name away meanwhile, that counts. */
+static bool is_taken(struct op *op)
+{
+    bool taken;
+
+    worker_lock(op->w);
+    taken = create_taken_by(op) != SHM_NIL;
+    worker_unlock(op->w);
+    return taken;
+}
+
+void op_create(struct op *op)
+{
+    struct newcomer nc;
+    int r;
+
     if (room_wait(op, op_create))
         return;
+    nc = newcomer_of(op);
     op->w->variant->identify_family(op);
-    if (w->variant->expects && (flags & O_EXCL)) { /* decided at the open, not at the close */
+    if (op->w->variant->expects && nc.excl) { /* decided at the open, not at the close */
         create_exclusively(op, &nc);
         return;
     }
@@ -183,32 +295,12 @@ void op_create(struct op *op)
         return;
     }
     r = create_check(op);
-    if (r < 0) {
-        op_fail(op, r);
-        return;
-    }
-    proc_look(op->caller.pid, &info);
-    worker_lock(w);
-    taken = create_taken_by(op);
-    if (taken != SHM_NIL && has_come(w, taken) && !(flags & O_EXCL)) {
-        node = -ESTALE; /* the kernel looks up again, and opens it as it is */
-        if (!nc.loads)
-            taken = SHM_NIL; /* O_TRUNC: its content is dropped */
-    }
-    if (taken == SHM_NIL)
-        node = create_file(op, &nc, &session);
-    r = node < 0 ? (int)node : answer_create(op, (uint32_t)node, session);
     if (r < 0)
-        shm_rollback(w->shm, w->shm->meta);
-    else
-        session_note_proc(w, session, op->caller.pid, &info, SHM_PID_OPENED);
-    worker_unlock(w);
-    if (taken != SHM_NIL && !(flags & O_EXCL) && r == -EEXIST)
-        join(op);
-    else if (r < 0)
         op_fail(op, r);
+    else if (op_is_current(op) || is_taken(op))
+        create_now(op, &nc);
     else
-        op_finish(op);
+        ask_again(op);
 }
 
 /* ---- MKNOD ---- */

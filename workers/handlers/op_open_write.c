@@ -4,12 +4,14 @@
 
 #include "workers/handlers/fuse_entry.h"
 #include "workers/handlers/fuse_op.h"
+#include "workers/handlers/handlers.h"
 
 #include <errno.h>
 
 #include "shm/shm_handle.h"
 #include "workers/write/session_attach.h"
 #include "workers/write/session_pids.h"
+#include "workers/write/session_room.h"
 
 /* Under shm->meta. Creates the handle, which takes over the op's session ref, and stores the
  * reply. */
@@ -45,6 +47,8 @@ static void then_open(struct op *op, int error)
         op_finish(op);
         return;
     }
+    if (op->rec->session == SHM_NIL && session_room_wait(op, r, op_open))
+        return;
     session_detach_fail(op, r);
 }
 

@@ -31,6 +31,7 @@ enum observer_what {
     OBSERVER_INTENT,      /* intent_look */
     OBSERVER_MAKES,       /* intent_makes */
     OBSERVER_PASSES,      /* intent_passes */
+    OBSERVER_BESIDE,      /* proc_writes_beside */
 };
 
 struct observer_question {
@@ -47,6 +48,7 @@ struct observer_answer {
     bool exiting, waits, reaps, gone, execs;
     int32_t tgid, parent, signal;
     uint64_t start;
+    uint32_t n; /* OBSERVER_BESIDE */
     /* OBSERVER_INTENT, OBSERVER_MAKES: struct intent */
     uint32_t kind, flags;
 };

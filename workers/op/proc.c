@@ -206,18 +206,21 @@ static bool info_value(const char *text, const char *name, int base, uint64_t *r
     return true;
 }
 
-/* The descriptor to look for. */
+/* The descriptors to look for. */
 struct fd_wanted {
-    uint64_t ino;
+    uint64_t ino; /* 0: any */
     bool writes;
-    int looks; /* descriptors to check, at most */
+    int looks;  /* descriptors to check, at most */
+    int enough; /* matches after which it stops */
+    /* the mount that they must be on, its number + 1; 0: any; in the end, that of the last match */
+    uint64_t mnt;
 };
 
 /* 1 (match), 0, or -errno if no descriptor is left to look with. */
-static int fd_matches(int dirfd, const char *fd_name, const struct fd_wanted *want)
+static int fd_matches(int dirfd, const char *fd_name, struct fd_wanted *want)
 {
     char text[PROC_TEXT_MAX];
-    uint64_t flags, found;
+    uint64_t flags, found, mnt = 0;
     int fd = openat(dirfd, fd_name, O_RDONLY | O_CLOEXEC);
     ssize_t n;
 
@@ -228,40 +231,57 @@ static int fd_matches(int dirfd, const char *fd_name, const struct fd_wanted *wa
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    return info_value(text, "flags:", 8, &flags) &&
-           (!want->writes || (flags & O_ACCMODE) != O_RDONLY) &&
-           info_value(text, "\nino:", 10, &found) && found == want->ino;
+    if (!info_value(text, "flags:", 8, &flags) ||
+        (want->writes && (flags & O_ACCMODE) == O_RDONLY) ||
+        !info_value(text, "\nino:", 10, &found) || (want->ino && found != want->ino) ||
+        !info_value(text, "\nmnt_id:", 10, &mnt) || (want->mnt && mnt + 1 != want->mnt))
+        return 0;
+    want->mnt = mnt + 1;
+    return 1;
 }
 
-/* 1 (match), 0, or -errno. */
-static int any_matches(int32_t tgid, const struct fd_wanted *want)
+/* The number of matches, or -errno. */
+static int count_matches(int32_t tgid, struct fd_wanted *want)
 {
     char path[64];
     const struct dirent *e;
-    int r = 0;
+    int r = 0, n = 0;
     DIR *dir;
 
     snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)tgid);
     dir = opendir(path);
     if (!dir)
         return -errno;
-    for (int i = 0; r == 0 && i < want->looks && (e = readdir(dir)); i++) {
-        if (e->d_name[0] != '.')
-            r = fd_matches(dirfd(dir), e->d_name, want);
+    for (int i = 0; r >= 0 && n < want->enough && i < want->looks && (e = readdir(dir)); i++) {
+        r = e->d_name[0] == '.' ? 0 : fd_matches(dirfd(dir), e->d_name, want);
+        n += r > 0;
     }
     closedir(dir);
-    return r;
+    return r < 0 ? r : n;
 }
 
-static int proc_holds(int32_t tgid, const struct fd_wanted *want)
+static int proc_holds(int32_t tgid, struct fd_wanted *want)
 {
-    int r = any_matches(tgid, want);
+    int r = count_matches(tgid, want);
 
     if (lend_spares(r)) {
-        r = any_matches(tgid, want);
+        r = count_matches(tgid, want);
         proc_keep_spares();
     }
     return r;
+}
+
+/* As proc_writes_beside; -errno. */
+static int count_beside(int32_t tgid, uint64_t ino)
+{
+    struct fd_wanted want = {.ino = ino, .writes = true, .looks = PROC_FDS_MAX, .enough = 1};
+    int r = proc_holds(tgid, &want);
+
+    if (r <= 0)
+        return r;
+    want.ino = 0;
+    want.enough = PROC_FDS_MAX;
+    return proc_holds(tgid, &want);
 }
 
 /* ---- here, or by the observer ---- */
@@ -314,7 +334,7 @@ bool proc_is_dying(uint32_t tid)
 
 bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
 {
-    struct fd_wanted want = {.ino = ino, .writes = true, .looks = PROC_FDS_MAX};
+    struct fd_wanted want = {.ino = ino, .writes = true, .looks = PROC_FDS_MAX, .enough = 1};
     struct observer_answer a = {0};
     int r;
 
@@ -329,9 +349,24 @@ bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known)
     return r > 0;
 }
 
+uint32_t proc_writes_beside(int32_t tgid, uint64_t ino, bool *ret_known)
+{
+    struct observer_answer a = {0};
+    int r;
+
+    if (observer_in_use()) {
+        *ret_known =
+            observer_ask(OBSERVER_BESIDE, (uint32_t)tgid, ino, "", OBSERVER_WAIT_NS, &a) && a.known;
+        return *ret_known ? a.n : 0;
+    }
+    r = count_beside(tgid, ino);
+    *ret_known = r >= 0;
+    return r > 0 ? (uint32_t)r : 0;
+}
+
 bool proc_has_dir(uint32_t tid, uint64_t ino)
 {
-    struct fd_wanted want = {.ino = ino, .looks = PROC_DIR_FDS_MAX};
+    struct fd_wanted want = {.ino = ino, .looks = PROC_DIR_FDS_MAX, .enough = 1};
     struct observer_answer a;
 
     if (tid == 0 || tid > INT32_MAX)

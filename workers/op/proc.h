@@ -46,6 +46,10 @@ bool proc_is_dying(uint32_t tid);
 #define PROC_FDS_MAX 4096
 bool proc_holds_write(int32_t tgid, uint64_t ino, bool *ret_known);
 
+/* The number of descriptors for writing that the process has on the mount on which it has one for
+ * this inode number; 0 if it has none for that. Checks as many, in the same way. */
+uint32_t proc_writes_beside(int32_t tgid, uint64_t ino, bool *ret_known);
+
 /* True if the thread (`tid` as in a request's header; 0 = unknown) has a descriptor on a directory
  * with this inode number. Checks at most PROC_DIR_FDS_MAX descriptors, in the same way; false also
  * if they are not visible. */

@@ -59,6 +59,9 @@ static void answer_proc(const struct observer_question *q, struct observer_answe
     case OBSERVER_HOLDS_WRITE:
         a->yes = proc_holds_write((int32_t)q->tid, q->ino, &a->known);
         break;
+    case OBSERVER_BESIDE:
+        a->n = proc_writes_beside((int32_t)q->tid, q->ino, &a->known);
+        break;
     case OBSERVER_HAS_DIR:
         a->yes = proc_has_dir(q->tid, q->ino);
         break;

@@ -5,6 +5,7 @@
 
 #include "shm/shm_notify.h"
 #include "workers/op/spool.h"
+#include "workers/write/session_room.h"
 #include "workers/write/upload.h"
 
 bool session_unref(struct worker *w, uint32_t session)
@@ -77,14 +78,17 @@ bool session_end_unused(struct worker *w, uint32_t session)
 void session_clear(struct worker *w, uint32_t session)
 {
     struct upload_name upload;
+    uint32_t waiters;
     bool told;
 
     spool_clear(w, session);
     worker_lock(w);
     upload_give_up(w, session, &upload);
     shm_session_free(w->shm, session);
+    waiters = session_room_waiters(w);
     told = w->shm->notify->head != w->shm->notify->tail;
     worker_unlock(w);
+    worker_wake(w, waiters);
     upload_abort(w, &upload);
     if (told) /* perhaps by session_discard, when it was closed */
         worker_notify_kernel(w);
