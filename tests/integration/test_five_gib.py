@@ -109,7 +109,8 @@ def test_a_conflict(cas, proxy, bucket, process, size):       # noqa: F811
     a.get(m.path / "f")
     write(m.path / "tmp", size)
     op = "CompleteMultipartUpload" if FULL or size >= LIMIT else "PutObject"
-    result = meanwhile(proxy, op, lambda: bucket.put("p/f", b"theirs"), a, "rename", m.path / "tmp", m.path / "f")
+    result = meanwhile(proxy, op, lambda: bucket.put("p/f", b"theirs"), a, "rename", m.path / "tmp", m.path / "f",
+                       within=600 if FULL else 20)     # (below the limit all its bytes go through here)
     assert result == [17] and bucket.get("p/f") == b"theirs" and bucket.size("p/tmp") == size
     fd = os.open(m.path / "tmp", os.O_RDWR)
     os.write(fd, b"x")

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from harness import SLOW
 from harness.killer import Killer
 from harness.pattern import pattern
 from test_cas import FOREVER, PATIENT, cas, end_kills, in_background, process, run_all, start     # noqa: F401
@@ -27,11 +28,12 @@ def settled(bucket, m):
     assert m.status()["tables"]["sessions"] == 0
 
 
-def meanwhile(proxy, op, change, call, *args, nth=1, answer=None):
-    """Makes the call in the background, and the change while its request is held. -> what came of the call."""
+def meanwhile(proxy, op, change, call, *args, nth=1, answer=None, within=20):
+    """Makes the call in the background, and the change while its request is held, which comes within so many seconds.
+    -> what came of the call."""
     proxy.hold("h", op=op, nth=nth)
     t, result = in_background(call, *args)
-    proxy.wait_held("h")
+    proxy.wait_held("h", timeout=within * SLOW)
     change()
     proxy.release("h", *([answer] if answer else []))
     t.join(600)
