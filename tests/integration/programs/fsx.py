@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Random operations on one file, as fsx does them: every byte that is read has to be the one last written.
 
-    fsx.py FILE --seed N --until STOP [--max BYTES]
+    fsx.py FILE --seed N (--until STOP | --ops N) [--max BYTES]
 
-Writes, reads, reads through a mapping, truncates, grows, fsync, close and open again, until STOP exists. FILE is then
-compared as a whole; prints {"ops": N, "size": N, "sha256": ...}.
+Writes, reads, reads through a mapping, truncates, grows, fsync, close and open again, until STOP exists, or N times.
+FILE is then compared as a whole; prints {"ops": N, "size": N, "sha256": ...}.
 The first error or wrong byte ends it with exit 1 and its last operations on stderr.
 """
 
@@ -17,6 +17,11 @@ import os
 import random
 import sys
 import traceback
+
+
+LENGTHS = 1, 100, 4096, 5000, 65536, 200_000
+LONG_ONES = 1 << 20, 3 << 20
+LARGE = 8 << 20             # files of this size have those, too
 
 
 class Wrong(Exception):
@@ -40,7 +45,7 @@ class Fsx:
 
     def place(self):
         """(where, how many bytes), within the file of the greatest size."""
-        length = self.random.choice((1, 100, 4096, 5000, 65536, 200_000))
+        length = self.random.choice(LENGTHS if self.most < LARGE else LENGTHS + LONG_ONES)
         return self.random.randrange(self.most - length), length
 
     def write(self):
@@ -101,7 +106,7 @@ class Fsx:
         ops, kinds = 0, [(self.write, 8), (self.read, 8), (self.read_mapped, 3), (self.truncate, 2), (self.fsync, 1),
                          (self.reopen, 2)]
         functions, weights = zip(*kinds)
-        while not done():
+        while not done(ops):
             op = self.random.choices(functions, weights)[0]
             self.recent.append(op.__name__)
             op()
@@ -115,12 +120,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("file")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--until", required=True)
+    until = parser.add_mutually_exclusive_group(required=True)
+    until.add_argument("--until")
+    until.add_argument("--ops", type=int)
     parser.add_argument("--max", type=int, default=1 << 20)
     args = parser.parse_args()
     fsx = Fsx(args.file, args.seed, args.max)
     try:
-        ops = fsx.run(lambda: os.path.exists(args.until))
+        ops = fsx.run(lambda ops: ops == args.ops if args.until is None else os.path.exists(args.until))
     except (OSError, Wrong):
         traceback.print_exc()
         sys.exit(f"the last operations: {' '.join(fsx.recent)}")
