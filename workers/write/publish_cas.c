@@ -18,6 +18,13 @@ static void take_id(struct publish *p, const struct shm_session *s)
         memcpy(p->cas.id, u->write_id, LINEAGE_ID_CAP);
 }
 
+/* Parts take their time, and change nothing that anybody sees: nothing is in doubt before the
+ * Complete is sent. */
+static bool is_sent_later(const struct publish *p)
+{
+    return !*p->copy.key && publish_wants_parts(p);
+}
+
 static void cas_begins(struct publish *p, struct shm_session *s)
 {
     if (p->opens) {
@@ -27,7 +34,7 @@ static void cas_begins(struct publish *p, struct shm_session *s)
     take_id(p, s);
     p->cas.since_ns = s->expect.sent_ns;
     p->cas.look = s3_habit_has(p->w->s3, S3_HABIT_CONTRADICTS);
-    cas_put_begin(&p->cas, s, p->like ? p->like->obj.tags > 0 : p->ask_meta);
+    cas_put_begin(&p->cas, s, is_sent_later(p) || (p->like ? p->like->obj.tags > 0 : p->ask_meta));
 }
 
 static enum put_next cas_first(const struct publish *p)
