@@ -51,6 +51,33 @@ class Curl:
         return self.run([[*OPTIONS, "-o", "/dev/null", "-H", "Expect:", "-T", path,
                            self.url("put_object", key)]])
 
+    def put_parts(self, key, path, pieces):
+        """As an upload in parts, all of them at once: pieces are (offset, bytes) of the file."""
+        names = {"Bucket": self.s3.bucket, "Key": key}
+        upload = self.s3.client.create_multipart_upload(**names)["UploadId"]
+        commands = []
+        for number, (at, n) in enumerate(pieces, 1):
+            part = self.scratch / f"part{number}"
+            with open(path, "rb") as f:
+                f.seek(at)
+                part.write_bytes(f.read(n))
+            url = self.s3.client.generate_presigned_url(
+                "upload_part", {**names, "UploadId": upload, "PartNumber": number}, ExpiresIn=86400)
+            commands.append([*OPTIONS, "-o", "/dev/null", "-H", "Expect:", "-T", part, url])
+        run = self.run(commands)
+        parts = self.s3.client.list_parts(**names, UploadId=upload)["Parts"]
+        self.s3.client.complete_multipart_upload(**names, UploadId=upload, MultipartUpload={
+            "Parts": [{"PartNumber": p["PartNumber"], "ETag": p["ETag"]} for p in parts]})
+        return run
+
+    def get_ranges(self, key, ranges):
+        """One after the other, over one connection: ranges are (offset, bytes)."""
+        config = self.scratch / "curl.conf"
+        again = 'next\nsilent\nfail\nnoproxy = "*"\n'
+        config.write_text(again.join(f'url = "{self.url("get_object", key)}"\nrange = "{at}-{at + n - 1}"\n'
+                                     'output = "/dev/null"\n' for at, n in ranges))
+        return self.run([[*OPTIONS, "-K", config]])
+
     def _many(self, action, keys, each):
         """One after the other, over one connection."""
         config = self.scratch / "curl.conf"

@@ -6,6 +6,8 @@
 #   tests/bench/run.sh --tls [option...]   what HTTPS costs, beside curl with OpenSSL
 #   tests/bench/run.sh --connector         the connector API, beside a minimal Python server
 #   tests/bench/run.sh --large             large bodies over the connector API in little memory
+#   PEERS=/usr/bin/rclone:/usr/bin/s3fs tests/bench/run.sh --peers [--cgroup 64Mi]
+#                                          beside other mounts, and within little memory
 #
 # STATEPROXY_BIN_DIR says where the programs are, as for the tests.
 set -euo pipefail
@@ -20,6 +22,7 @@ export STATEPROXY_S3SERVER PYTHONDONTWRITEBYTECODE=1
 bench=bench.py
 case ${1:-} in
 --tls) bench=tls.py && shift ;;
+--peers) bench=peers.py && shift ;;
 --connector) bench=connector.py && shift ;;
 --large)
     bench=large.py && shift
