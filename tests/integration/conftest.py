@@ -22,6 +22,7 @@ How much, where a test says how much it does each day and how much by hand, befo
     STATEPROXY_TEST_RESTARTS        test_replaced.py           3        100 restarts, other programs, leaves
     STATEPROXY_TEST_DEATHS          test_fdstore.py            5
     STATEPROXY_TEST_FAULT_OPS       test_many_faults.py    2,000    100,000
+    STATEPROXY_TEST_READERS         test_large_reads.py   100x24   1000x1024: readers of one file, and its MiB
     STATEPROXY_TEST_FSX             test_fsx.py              250    100,000 operations, each variant
     STATEPROXY_TEST_TREES           test_listings.py          24
     STATEPROXY_TEST_STARTS          test_probe.py             12
