@@ -27,8 +27,8 @@ How much, where a test says how much it does each day and how much by hand, befo
     STATEPROXY_TEST_TREES           test_listings.py          24
     STATEPROXY_TEST_STARTS          test_probe.py             12
     STATEPROXY_TEST_LOAD            test_connector_load.py 2,000    100,000 requests
-    STATEPROXY_TEST_FULL=1          test_cas.py, test_copy_range.py, test_every_step.py, test_fault_matrix.py: the
-                                    numbers of a trial
+    STATEPROXY_TEST_FULL=1          test_cas.py, test_cas_large.py, test_copy_range.py, test_every_step.py,
+                                    test_fault_matrix.py, test_five_gib.py: the numbers of a trial
 
 Company (programs/noise.py) lists, reads and touches locks on a mount while the test uses it. Tests with
 @pytest.mark.noise always have it, and say how much of it; the others with STATEPROXY_TEST_NOISE=1, but for

@@ -45,6 +45,13 @@ class File:
 fdopen = os.fdopen
 open = lambda path, mode="r": File(builtins.open(path, mode), mode)
 os.fdopen = lambda fd, mode: File(fdopen(fd, mode), mode)
+pread = os.pread
+def read_all(fd, count, off):
+    data = b""
+    while piece := pread(fd, 1 << 20, off + len(data)):
+        data += piece
+    return data.replace(PAD.encode(), b"")[:count]
+os.pread = read_all
 """ + Process.CODE
 
 
@@ -275,7 +282,7 @@ print(done, conflicts)
 
 
 @pytest.mark.limit(900 if FULL else 240)
-@pytest.mark.parametrize("faults, killed", [(0, False), *([(0, True), (0.03, False), (0.03, True)] if FULL else [])])
+@pytest.mark.parametrize("faults, killed", [(0, False), *([(0, True), (0.03, False)] if FULL else [])])
 def test_no_increment_is_lost(cas, proxy, bucket, faults, killed):
     mounts = [cas(via=proxy, env={**PATIENT, **PARTS}) for _ in range(2)]
     bucket.put("p/c", b"0")
