@@ -20,6 +20,8 @@ How much, where a test says how much it does each day and how much by hand, befo
     STATEPROXY_TEST_KILLS           test_trust.py            100
     STATEPROXY_TEST_HOLDER_KILLS    test_holder.py             5      1,000 deaths of all, each variant
     STATEPROXY_TEST_RESTARTS        test_replaced.py           3        100 restarts, other programs, leaves
+    STATEPROXY_TEST_UPGRADES        test_upgrade.py           10        100 changes of versions, each variant
+    STATEPROXY_TEST_UPGRADE_STEPS   test_upgrade.py            7        =1: a death at each system call
     STATEPROXY_TEST_DEATHS          test_fdstore.py            5
     STATEPROXY_TEST_FAULT_OPS       test_many_faults.py    2,000    100,000
     STATEPROXY_TEST_READERS         test_large_reads.py   100x24   1000x1024: readers of one file, and its MiB
