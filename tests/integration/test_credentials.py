@@ -5,14 +5,16 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from credserver import ACCOUNT, CredServer, iso
-from harness import ACCESS, CTL, DAEMON, EX_CONFIG, EX_S3, SECRET, util
+from harness import ACCESS, CTL, DAEMON, EX_CONFIG, EX_S3, SECRET, metrics, util
 from harness.memory import memory_of
 from harness.tls import Authority, TlsFront
 
@@ -497,10 +499,13 @@ def has_secret(pid, secret=SECRET):
 
 @pytest.mark.parametrize("kind", ["environment", "web_identity", "static", "program", "instance"])
 @pytest.mark.repeats
-def test_the_secret_is_nowhere(mount, source, proxy, kind):
-    """Not in a worker's memory (the segment is in it), not in any /proc, not in the log or status."""
+def test_the_secret_is_nowhere(mount, source, proxy, scratch, kind):
+    """Not in a worker's memory (the segment is in it), not in any /proc, not in the log, status or metrics."""
+    if kind == "environment" and "ASAN_OPTIONS" in os.environ:
+        pytest.skip("getenv, as the sanitizer has it, copies the environment to memory of its own that nobody wipes")
     env = {} if kind == "environment" else getattr(source, kind)()
-    m = mount(via=proxy, env={"STATEPROXY_LOG_LEVEL": "debug", **env})
+    at = scratch / "metrics.sock"
+    m = mount(via=proxy, env={"STATEPROXY_LOG_LEVEL": "debug", "STATEPROXY_METRICS_LISTEN": at, **env})
     works(m)
     status = m.status()
     for pid in [m.proc.pid, *util.children(m.proc.pid)]:
@@ -515,9 +520,55 @@ def test_the_secret_is_nowhere(mount, source, proxy, kind):
         assert has_secret(m.proc.pid) == []
         keeper_pid = status["keepers"][0]["pid"]        # (it has the secret while it fetches)
         util.wait_until(lambda: has_secret(keeper_pid) == [], 20, "the keeper to wipe the secret")
-    assert SECRET not in m.log() + m.ctl("status").out + m.ctl("status", "--json").out
+    page = metrics.fetch(at, "/metrics")
+    assert "stateproxy_" in str(page)
+    assert SECRET not in m.log() + m.ctl("status").out + m.ctl("status", "--json").out + str(page)
     if kind == "environment":
         assert ACCESS not in m.ctl("status", "--json").out
+
+
+def cores_in(directory):
+    return list(directory.glob("core*"))
+
+
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_the_core_of_a_worker(mount, sandbox):
+    """There is none, also if the daemon's limit permits it, and anybody may write where it stands. Without the sandbox
+    there is one, and the secret is not in it."""
+    if sandbox == "off" and "ASAN_OPTIONS" in os.environ:
+        pytest.skip("a sanitizer allows no cores by itself")
+    with open("/proc/sys/kernel/core_pattern") as f:
+        pattern = f.read().strip()
+    if pattern[:1] in ("|", "/", "@", ""):
+        pytest.skip(f"cores of this machine go to {pattern}")
+    before, endless = resource.getrlimit(resource.RLIMIT_CORE), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, endless)
+    except ValueError:
+        pytest.skip("the limit of cores cannot be lifted")
+    try:
+        m = mount(noise=None, env={"STATEPROXY_SANDBOX": sandbox})
+        os.chmod(m.dir, 0o777)
+        other = subprocess.Popen(["sh", "-c", f"kill -{int(util.CRASH_SIGNAL)} $$"], cwd=m.dir).pid
+        status = os.waitpid(other, 0)[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    if not os.WCOREDUMP(status):
+        pytest.skip("nobody leaves a core here")
+    assert cores_in(m.dir)              # (what is looked for is found)
+    for core in cores_in(m.dir):
+        core.unlink()
+    assert resource.prlimit(m.proc.pid, resource.RLIMIT_CORE) == endless
+    for pid in m.worker_pids():
+        assert os.readlink(f"/proc/{pid}/cwd") == str(m.dir)
+        os.kill(pid, util.CRASH_SIGNAL)
+        util.wait_until(lambda: pid not in m.worker_pids(), 20, "the replacement")      # noqa: B023
+        assert bool(cores_in(m.dir)) == (sandbox == "off")
+        for core in cores_in(m.dir):
+            data = core.read_bytes()
+            assert b"stateproxy" in data and SECRET.encode() not in data
+            core.unlink()
+    works(m)
 
 
 def test_nobody_looks_into_the_keeper(mount):
