@@ -2,6 +2,7 @@
 after lost answers and killed workers."""
 
 import ctypes
+import errno
 import os
 import subprocess
 
@@ -184,6 +185,27 @@ def test_a_source_that_changes_meanwhile_stays(cas, proxy, bucket, process):
     assert bucket.get("p/a") == b"2" and bucket.get("p/b") == b"1"
     assert "the old name remains" in m.log()
     assert a.get(m.path / "a") == "2" and a.get(m.path / "b") == "1"
+
+
+@pytest.mark.parametrize("content", [b"", b"1"], ids=["looked at", "told by the server"])
+def test_a_source_that_another_client_takes_meanwhile_is_not_ours(cas, proxy, bucket, process, content):
+    """Of two workers that claim a job by renaming it, the second is told. (AWS answers a conditional DELETE of
+    what is not there with 404; before that of an empty file comes a HEAD on any server.)"""
+    m, a = cas(via=proxy, env=LATE), process()
+    bucket.put("p/a", content)
+    proxy.hold("h", op=PUTS, key="p/b", when="after")
+    t, result = in_background(a, "rename", m.path / "a", m.path / "b")
+    proxy.wait_held("h")
+    bucket.delete("p/a")
+    if content:
+        proxy.add_rule("answer", op="DeleteObject", key="p/a", status=404, code="NoSuchKey")
+    proxy.release("h")
+    t.join(30)
+    assert result == [errno.EEXIST]
+    assert bucket.list("p/") == {"p/b": len(content)}
+    assert "the old name was taken meanwhile" in m.log()
+    assert os.listdir(m.path) == ["b"]
+    m.check()
 
 
 def test_what_is_open_moves_along(cas, bucket, process):

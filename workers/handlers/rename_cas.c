@@ -10,7 +10,8 @@
  * lookup has just told all about it.
  *
  * Between PUT and DELETE both names exist. If the DELETE is refused, because the source has been
- * written meanwhile, both stay. */
+ * written meanwhile, both stay. If it is not there any more, another client has renamed or removed
+ * it: only one of two that claim a file by renaming it may be told that it has it. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -131,7 +132,11 @@ static void then_deleted(struct op *op, int error)
             "renamed, but the old name remains name=\"%.*s\": it has another version than the "
             "one that was read",
             (int)a.len, a.name);
-    op_step_done(op, error);
+    if (error == -ENOENT)
+        log_notice("copied, but the old name was taken meanwhile name=\"%.*s\" new=\"%.*s\": "
+                   "another client has removed or renamed it, and the copy stays",
+                   (int)a.len, a.name, (int)a.new_len, a.new_name);
+    op_step_done(op, error == -ENOENT ? -EEXIST : error);
 }
 
 static void rename_cas_delete_source(struct op *op)
@@ -139,7 +144,7 @@ static void rename_cas_delete_source(struct op *op)
     char from[KEY_CAP], to[KEY_CAP], etag[SHM_ETAG_MAX], id[LINEAGE_ID_CAP];
     struct shm_deletion *note = &op->rec->progress.rename.source;
     struct delete_args args = {
-        .key = from, .etag = etag, .id = id, .how = DELETE_SEEN, .note = note};
+        .key = from, .etag = etag, .id = id, .how = DELETE_SEEN, .must_find = true, .note = note};
     int r = rename_keys_of(op, false, from, to);
 
     worker_lock(op->w);

@@ -28,7 +28,8 @@ struct deletion {
     unsigned refused, lost, looks;
     unsigned agreed; /* refusals in a row although HEAD found the expected version */
     bool asked;      /* the last DELETE had a condition */
-    bool blind;      /* this server's conditions are not reliable */
+    bool must_find;
+    bool blind; /* this server's conditions are not reliable */
     struct loop_timer wait;
     bool unclear; /* one of our DELETEs may have taken effect */
     bool missing; /* ... the last one: its reply was lost, or its worker died */
@@ -69,9 +70,11 @@ static void delete_end(struct deletion *d, int error)
         cas_may_be_removed(op, d->key, d->etag);
         worker_unlock(op->w);
     }
+    if (error == -ENOENT && !(d->must_find && !d->unclear))
+        error = 0;
     op_set_state(op, NULL, NULL);
     deletion_free(d);
-    then(op, error == -ENOENT ? 0 : error);
+    then(op, error);
 }
 
 static void delete_on_deleted(void *arg, const struct s3_result *res);
@@ -288,6 +291,7 @@ void delete_key(struct op *op, const struct delete_args *a, void (*then)(struct 
     *d = (struct deletion){.op = op,
                            .then = then,
                            .how = a->how,
+                           .must_find = a->must_find,
                            .note = a->note,
                            .missing = a->note->sent,
                            .unclear = a->note->sent,
