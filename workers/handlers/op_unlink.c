@@ -95,7 +95,7 @@ static void keep_for_readers(struct op *op)
 }
 
 /* As a write that is refused is told (publish.c). */
-static void tell_conflict(struct op *op)
+static void unlink_tell_conflict(struct op *op)
 {
     struct shm_conflict c = {.wall_ns = clock_wall_ns(), .tgid = op->caller.self.tgid};
     struct worker *w = op->w;
@@ -119,7 +119,7 @@ static void tell_conflict(struct op *op)
 static void then_deleted(struct op *op, int error)
 {
     if (error == -EEXIST)
-        tell_conflict(op);
+        unlink_tell_conflict(op);
     op_step_done(op, error);
 }
 
