@@ -353,6 +353,10 @@ struct s3_put {
     const char *if_none_match; /* "*" or NULL */
     bool bare_match;           /* if_match is sent without quotes: a trial
                                 * (S3_HABIT_BARE_PUT_MATCH) */
+    /* An answer that says that other bytes were stored ends it: -EIO with stored_other. Otherwise
+     * it is repeated, under the ETag of that answer if it has a condition: which may be another
+     * writer's, where a server looks it up after the PUT. */
+    bool once_wrong;
 };
 
 struct s3_copy {

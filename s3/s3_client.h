@@ -61,6 +61,7 @@ struct s3_client {
     uint64_t throttled_ns;
     struct s3_retry_bucket bucket;
     bool no_lengths;  /* a response came without Content-Length */
+    bool odd_etag;    /* of a PUT: the last one that looked like an MD5 was none of what was sent */
     bool other_etags; /* some ETags are certainly no MD5, and none matched: no longer checked */
     struct s3_sse usual_sse;           /* of what was written without a word about it */
     uint32_t own_habits;               /* used if conf.habits is NULL */

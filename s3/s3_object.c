@@ -219,6 +219,7 @@ static int put_fill(struct s3_req *req, const struct s3_put *put)
     req->put.gate = put->gate;
     req->tags = put->tags;
     req->put.conditional = put->if_match || put->if_none_match;
+    req->put.once_wrong = put->once_wrong;
     req->put.bare = put->bare_match || s3_habit_has(req->client, S3_HABIT_BARE_PUT_MATCH);
     if (r == 0)
         r = s3_object_conditions(req, put->if_match, req->put.bare, put->if_none_match);

@@ -74,6 +74,7 @@ struct s3_put_state {
     bool by_etag;         /* nothing else proves this attempt's bytes: the ETag may (s3_sum.h) */
     uint64_t summed;      /* bytes of it that are in `check` */
     struct s3_etag_check check;
+    bool once_wrong;         /* as s3_put has it */
     bool bare;               /* an If-Match goes without quotes */
     char wrong[S3_ETAG_MAX]; /* other bytes than ours, which we have put there; "" = none */
 };

@@ -71,13 +71,14 @@ static bool etag_agrees(struct s3_req *req)
 {
     struct s3_client *c = req->client;
     struct s3_put_state *put = &req->put;
-    bool again = *put->check.wrong, md5s = s3_habit_has(c, S3_HABIT_MD5_ETAGS);
+    bool again = *put->check.wrong || c->odd_etag;
     const char *etag = req->result.obj.etag;
 
     if (!put->by_etag || put->summed != put->body.len || !*etag)
         return true;
     switch (req->reply.own_etag ? S3_ETAG_SILENT : s3_etag_end(&put->check, etag)) {
     case S3_ETAG_RIGHT:
+        c->odd_etag = false;
         (void)s3_habit_learn(c, S3_HABIT_MD5_ETAGS);
         return true;
     case S3_ETAG_SILENT:
@@ -85,7 +86,8 @@ static bool etag_agrees(struct s3_req *req)
         return true;
     case S3_ETAG_WRONG:
     case S3_ETAG_OTHER:
-        if (md5s || !again)
+        c->odd_etag = true;
+        if (s3_habit_has(c, S3_HABIT_MD5_ETAGS) || !again)
             return false;
         c->other_etags = true;
         return true;
@@ -93,13 +95,17 @@ static bool etag_agrees(struct s3_req *req)
     return true;
 }
 
-/* What is there now is ours, and wrong. */
+/* What is there now is wrong, and as a rule ours. */
 static int stored_other(struct s3_req *req)
 {
     struct s3_put_state *put = &req->put;
 
     req->result.stored_other = req->op->kind == S3_OP_PUT;
-    if (req->op->kind == S3_OP_PUT && put->conditional && *req->result.obj.etag) {
+    if (put->once_wrong)
+        return s3_req_stop(req, -EIO, S3_FAIL_PROTOCOL, S3_RETRY_NO,
+                           "the server has stored other bytes than were sent");
+    /* (Where a bucket demands a condition, s3_enforce.c looks for itself.) */
+    if (req->op->kind == S3_OP_PUT && put->conditional && !req->enforce && *req->result.obj.etag) {
         req->n_fixed = s3_headers_drop(&req->headers, req->n_fixed, "if-match");
         req->n_fixed = s3_headers_drop(&req->headers, req->n_fixed, "if-none-match");
         strcpy(put->wrong, req->result.obj.etag);

@@ -637,8 +637,8 @@ static void put_version(struct shm_node *n, const struct shm_version *v, uint64_
 {
     if (!v->dir)
         n->size = v->size;
-    if (!v->dir || v->mtime_ns) /* no response carries the time of a directory: what is known
-                                 * stays */
+    /* Few responses carry the time of a directory, and it may have moved here since. */
+    if (!v->dir || v->mtime_ns > n->mtime_ns)
         n->mtime_ns = v->mtime_ns;
     n->checked_ns = now_ns;
     if (v->meta || v->mode != SHM_MODE_UNSET)

@@ -4,6 +4,7 @@ and a server that refuses them is told none."""
 import base64
 import errno
 import os
+import threading
 
 import pytest
 
@@ -189,6 +190,22 @@ def test_without_them_other_bytes_are_never_taken_for_ours(plain, proxy, bucket,
         os.fsync(f.fileno())
         assert bucket.get("p/f.bin") == pattern(5000, 1)
     assert (m.path / "f.bin").read_bytes() == pattern(5000, 1)
+    m.check()
+
+
+def test_without_them_a_death_does_not_make_other_bytes_ours(plain, proxy, bucket):
+    """The worker that has heard of them dies before it has replaced them: its successor finds the write-id."""
+    m = plain("s3-buffered-cas")
+    flip = proxy.add_rule("flip_request", op="PutObject", key=m.key("f.bin"), times=1)
+    proxy.hold("look", when="before", op="HeadObject", key=m.key("f.bin"), nth=2)
+    thread = threading.Thread(target=(m.path / "f.bin").write_bytes, args=(pattern(5000, 1),))
+    thread.start()
+    proxy.wait_held("look")
+    assert next(r for r in proxy.state().rules if r["id"] == flip)["applied"] == 1
+    m.kill_workers()
+    proxy.release("look", "drop")
+    thread.join(60)
+    assert bucket.get("p/f.bin") == pattern(5000, 1)
     m.check()
 
 

@@ -4,6 +4,7 @@ directories; what is made here is always a marker. On moto, which has a key besi
 
 import concurrent.futures
 import os
+import time
 import shutil
 import stat
 import subprocess
@@ -180,6 +181,13 @@ def test_workers_die_while_the_folder_is_nowhere(mount, s3server, bucket_at, mak
     m.check()
 
 
+def now(path):
+    """The time of a directory that has just been changed."""
+    mtime = int(os.stat(path).st_mtime)
+    assert abs(mtime - time.time()) < 60
+    return mtime
+
+
 @pytest.mark.parametrize("form", ["bare and below", "suffix and below"])
 @pytest.mark.parametrize("looked", [False, True])
 @pytest.mark.parametrize("old", [False, True])
@@ -198,9 +206,9 @@ def test_emptied(mount, moto, bucket, variant, form, looked, old):
     os.unlink(m.path / "d/f")
     assert bucket.list() == {m.key("d/"): 0} and bucket.head(m.key("d/"))["Metadata"] == OF_A_FOLDER
     if looked:
-        assert attributes(m.path / "d") == there
+        assert attributes(m.path / "d") == {**there, "mtime": now(m.path / "d")}
     os.chmod(m.path / "d", 0o750)
-    assert attributes(m.path / "d") == {**there, "mode": 0o750}
+    assert attributes(m.path / "d") == {**there, "mode": 0o750, "mtime": now(m.path / "d")}
     assert bucket.head(m.key("d/"))["Metadata"]["team"] == "a"
     m.check()
 

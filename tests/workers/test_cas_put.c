@@ -343,6 +343,61 @@ static void test_done(void **state)
     assert_true(s.expect.ours);
 }
 
+/* The server says that it has stored other bytes: what is there under the write-id is no write of
+ * this content, for this publish, its repetition by another worker, and the next one. */
+static void test_spoilt(void **state)
+{
+    struct shm_session s = session(EXPECTS);
+    struct cas_put c = begun(&s), again;
+    bool absent = false;
+
+    (void)state;
+    assert_int_equal(cas_put_first(&c), PUT_SEND);
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_string_equal(s.expect.old_id, OURS);
+    assert_string_equal(s.expect.write_id, "22222222");
+    again = (struct cas_put){.settle_ns = S3_SETTLE_NS, .id = "99999999"};
+    cas_put_begin(&again, &s, false);
+    assert_string_equal(again.id, "22222222");
+    assert_int_equal(cas_put_first(&again), PUT_LOOK);
+    assert_int_equal(found(&again, 0, E1, OURS BASE ".", E0, &absent), PUT_SEND);
+    assert_int_equal(found(&c, 0, E1, OURS BASE ".", E0, &absent), PUT_SEND);
+    assert_memory_equal(c.lineage, "22222222" OURS, 16);
+    cas_put_sends(&c, &s);
+    assert_int_equal(cas_put_spoilt(&c, &s, "33333333"), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, "22222222" OURS BASE ".", E0, &absent), PUT_SEND);
+    cas_put_sends(&c, &s);
+    assert_int_equal(cas_put_spoilt(&c, &s, "44444444"), PUT_FAILED);
+    cas_put_failed(&c, &s);
+    assert_true(s.expect.tried);
+    s.write_seq++; /* more is written */
+    again = (struct cas_put){.settle_ns = S3_SETTLE_NS, .id = "99999999"};
+    cas_put_begin(&again, &s, false);
+    assert_int_equal(cas_put_first(&again), PUT_LOOK);
+    assert_int_equal(found(&again, 0, E1, "33333333" OURS BASE ".", E0, &absent), PUT_SEND);
+    assert_memory_equal(again.lineage,
+                        "99999999"
+                        "33333333",
+                        16);
+}
+
+/* What it said was of another's write, which was built on ours: nothing is replaced, and nobody can
+ * tell how ours was. */
+static void test_spoilt_by_another(void **state)
+{
+    struct shm_session s = session(EXPECTS);
+    struct cas_put c = begun(&s);
+    bool absent = false;
+
+    (void)state;
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, THEIRS OURS BASE ".", E0, &absent), PUT_UNKNOWN);
+    s = session(EXPECTS);
+    c = begun(&s);
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, THEIRS BASE ".", E0, &absent), PUT_CONFLICT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_found_an_earlier_one_of_ours),
         cmocka_unit_test(test_found_another_empty_file),
         cmocka_unit_test(test_lineage_is_learned),
+        cmocka_unit_test(test_spoilt),
+        cmocka_unit_test(test_spoilt_by_another),
         cmocka_unit_test(test_done),
     };
 

@@ -158,6 +158,8 @@ static enum put_next not_ours(struct cas_put *c, const char *lineage)
 {
     bool earlier = *c->old_id && lineage_judge(lineage, c->old_id, c->expected) == LINEAGE_OURS;
 
+    if (earlier && c->spoilt) /* the server may have taken another's write for ours */
+        return PUT_UNKNOWN;
     /* Built on an earlier write of ours, not on this one; or no attempt can have taken effect. */
     if (earlier || !c->ambiguous ||
         lineage_judge(lineage, c->id, c->expected) == LINEAGE_CONFLICT) {
@@ -212,21 +214,32 @@ enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
 void cas_put_sends(struct cas_put *c, struct shm_session *s)
 {
     mark_sent(c, s);
+    c->unsent = false;
     if (!c->expects || c->ask)
         return;
     s->expect.lineage_known = true;
     memcpy(s->lineage, c->base, LINEAGE_CAP);
 }
 
+enum put_next cas_put_spoilt(struct cas_put *c, struct shm_session *s,
+                             const char id[LINEAGE_ID_CAP])
+{
+    copy_id(c->old_id, c->id);
+    copy_id(s->expect.old_id, c->id);
+    copy_id(c->id, id);
+    copy_id(s->expect.write_id, id);
+    lineage_extend(c->base, c->id, c->lineage);
+    c->ambiguous = c->unsent = true;
+    c->since_ns = clock_mono_ns();
+    return ++c->spoilt < CAS_SPOILT_MAX ? PUT_LOOK : PUT_FAILED;
+}
+
 void cas_put_failed(const struct cas_put *c, struct shm_session *s)
 {
-    if (!c->ambiguous) {
+    if (!c->ambiguous)
         s->expect.tried = false;
-    } else if (c->spoilt) {
-        if (!*s->expect.old_id)
-            copy_id(s->expect.old_id, s->expect.write_id);
+    else if (c->unsent)
         s->expect.write_id[0] = '\0';
-    }
 }
 
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)

@@ -13,18 +13,20 @@
 
 /* how often the PUT is repeated because the expected version was still there */
 #define CAS_PUTS_MAX 8
+#define CAS_SPOILT_MAX 3
 
 struct cas_put {
     bool expects; /* there is an expectation; else last write wins */
     bool ambiguous;
-    bool look;    /* set before cas_put_begin: the server is not trusted, a HEAD comes first */
-    bool ask;     /* the lineage of the expected version is not known yet */
-    bool ours;    /* the expected version is an empty file: only write-ids identify it */
-    bool lost;    /* two attempts with different content have unknown outcomes */
-    bool tried;   /* the session has noted that it is sent */
-    bool doubted; /* HEAD returned the expected lineage with another ETag: one more HEAD */
-    bool gone;    /* the expected version is gone, and no other is there */
-    bool spoilt;  /* the server may have stored other bytes under this write-id */
+    bool look;       /* set before cas_put_begin: the server is not trusted, a HEAD comes first */
+    bool ask;        /* the lineage of the expected version is not known yet */
+    bool ours;       /* the expected version is an empty file: only write-ids identify it */
+    bool lost;       /* two attempts with different content have unknown outcomes */
+    bool tried;      /* the session has noted that it is sent */
+    bool doubted;    /* HEAD returned the expected lineage with another ETag: one more HEAD */
+    bool gone;       /* the expected version is gone, and no other is there */
+    bool unsent;     /* the write-id is a new one, as the server has stored other bytes */
+    unsigned spoilt; /* under how many write-ids of this publish it has */
     unsigned puts;
     unsigned waits;                /* waits for a PUT that may still take effect */
     uint64_t settle_ns;            /* set before cas_put_begin: s3_settle_ns */
@@ -89,8 +91,13 @@ void cas_put_condition(const struct s3_result *res, char etag[SHM_ETAG_MAX], boo
  * until the next HEAD. */
 must_use bool cas_put_waits(struct cas_put *c);
 
-/* Under shm->meta: the publish failed. What it has left, if it is spoilt, is no write of this
- * content: the next one replaces it, and does not take it for its own. */
+/* Under shm->meta: the server says that it has stored other bytes. They are there under our
+ * write-id, which becomes that of an earlier write with other content, before anything else is
+ * sent; `id` is the new one. LOOK, or FAILED after CAS_SPOILT_MAX of them. */
+enum put_next cas_put_spoilt(struct cas_put *c, struct shm_session *s,
+                             const char id[LINEAGE_ID_CAP]);
+
+/* Under shm->meta: the publish failed. */
 void cas_put_failed(const struct cas_put *c, struct shm_session *s);
 
 /* Under shm->meta, after success: the session's next write is built on this one. */

@@ -364,6 +364,7 @@ static void put_whole(struct publish *p)
         .kept = &p->meta.kept,
         .tags = p->tags,
         .bare_match = p->bare,
+        .once_wrong = p->rules == &publish_cas,
     };
     int r;
 

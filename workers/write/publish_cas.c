@@ -57,14 +57,24 @@ static bool is_odd(const struct publish *p, const struct s3_result *res)
                (*p->cas.expected ? DOUBT_AFTER : DOUBT_AFTER_FOREIGN);
 }
 
+static enum put_next replace_spoilt(struct publish *p)
+{
+    char id[LINEAGE_ID_CAP];
+    enum put_next next;
+
+    lineage_new_id(id);
+    worker_lock(p->w);
+    next = cas_put_spoilt(&p->cas, shm_session_edit(p->w->shm, p->session), id);
+    worker_unlock(p->w);
+    return next;
+}
+
 static enum put_next cas_refused_put(struct publish *p, const struct s3_result *res)
 {
     enum put_next next;
 
-    if (res->stored_other) { /* a HEAD would find our write-id there */
-        p->cas.ambiguous = p->cas.spoilt = true;
-        return res->http_status == 412 || res->error == -ENOENT ? PUT_UNKNOWN : PUT_FAILED;
-    }
+    if (res->stored_other)
+        return replace_spoilt(p);
     if (!p->cas.expects)
         return publish_lww_refused(p, res);
     if (res->http_status != 412 && res->error != -ENOENT) {

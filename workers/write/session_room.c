@@ -1,5 +1,5 @@
 /* All sessions are in use: an op that needs one waits until a file is closed, as long as S3 would
- * be waited for, unless its own process holds all of them: then nobody else would end that. What
+ * be waited for (less for what makes a name), unless its own process holds all of them: then nobody else would end that. What
  * ends a session (close, fsync, RELEASE, a publish) begins none, so it never waits here.
  *
  * Nothing of an op that waits is noted in its record, so a replacement handles it again from the
@@ -18,7 +18,8 @@
 
 #define LOOK_NS NS_PER_S         /* between two looks at who holds them; wake-ups come sooner */
 #define GO_ON_NS (5 * NS_PER_MS) /* in which as many ops go on as there are free slots */
-#define RECORDS_SHARE 2          /* one record in this many may be that of an op that waits */
+#define CREATE_WAIT_NS (10 * NS_PER_S) /* at most, of what makes a name */
+#define RECORDS_SHARE 2                /* one record in this many may be that of an op that waits */
 
 struct session_room {
     struct op *op;
@@ -92,10 +93,20 @@ static bool holds_all(struct op *op)
 
 /* ---- waiting ---- */
 
+/* The kernel holds the lock of the directory in which a name is made: meanwhile nobody lists it,
+ * nor looks up a name that the kernel does not know (fs/namei.c, lookup_open, filename_create). */
+static bool locks_directory(const struct op *op)
+{
+    return op->rec->opcode == FUSE_CREATE || op->rec->opcode == FUSE_MKNOD;
+}
+
 /* When the op has waited long enough: before the kernel's limit of requests is near (op_limits). */
 static uint64_t due_ns(const struct op *op)
 {
     uint64_t limit = op->w->env->request_limit_ns, wait = op->w->conf->s3.deadline_ns;
+
+    if (locks_directory(op))
+        wait = min_u64(wait, CREATE_WAIT_NS);
 
     return op->rec->started_ns + (limit ? min_u64(wait, limit / 2) : wait);
 }
