@@ -1,6 +1,7 @@
 /* All sessions are in use: an op that needs one waits until a file is closed, as long as S3 would
- * be waited for (less for what makes a name), unless its own process holds all of them: then nobody else would end that. What
- * ends a session (close, fsync, RELEASE, a publish) begins none, so it never waits here.
+ * be waited for (less for what makes a name), unless its own process holds all of them: then nobody
+ * else would end that. What ends a session (close, fsync, RELEASE, a publish) begins none, so it
+ * never waits here.
  *
  * Nothing of an op that waits is noted in its record, so a replacement handles it again from the
  * start, and waits for what is left of the time. Each op that goes on may ask S3 again, as what its
