@@ -83,7 +83,8 @@ static void on_checked(void *ctx, int code, const char *text)
 /* While children are being ended no task may start: the supervisor would wait for it. */
 static void answer_check(struct supervisor *sup, uint64_t client)
 {
-    struct check *c = sup->phase < PHASE_STOPPING ? malloc(sizeof(*c)) : NULL;
+    bool ends = sup->phase >= PHASE_STOPPING || sup->restart == RESTART_ENDING;
+    struct check *c = ends ? NULL : malloc(sizeof(*c));
 
     if (c) {
         *c = (struct check){sup, client};

@@ -14,6 +14,9 @@
 #include "base/log.h"
 #include "workers/op/worker_abi.h"
 
+#define CRASHES_AT_START 3 /* in a row: the first two are started again within 100 ms */
+#define UNKILLABLE_NS (2 * NS_PER_S)
+
 void children_init(struct children *all, struct loop *loop, const struct children_ops *ops,
                    void *ops_ctx)
 {
@@ -383,6 +386,17 @@ bool children_renew(struct children *all, uint64_t now_ns)
     return true;
 }
 
+bool children_crash(const struct children *all)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        const struct child *c = &all->child[i];
+
+        if (!c->old && !has_turned(c) && c->respawn.crashes >= CRASHES_AT_START)
+            return true;
+    }
+    return false;
+}
+
 static unsigned count_running(const struct children *all, bool serving)
 {
     unsigned n = 0;
@@ -405,6 +419,18 @@ bool children_leave(struct children *all, uint64_t now_ns)
             press(c, now_ns);
     }
     return children_running(all) == 0;
+}
+
+pid_t children_unkillable(const struct children *all, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < all->n; i++) {
+        const struct child *c = &all->child[i];
+
+        if (c->state == CHILD_RUNNING && c->pressed &&
+            now_ns - c->told_ns >= CHILDREN_LEAVE_NS + UNKILLABLE_NS)
+            return c->pid;
+    }
+    return 0;
 }
 
 /* (One that was asked to end, and has not yet, is replaced then.) */

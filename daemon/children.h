@@ -110,10 +110,17 @@ must_use int children_take(struct children *all, const struct role *roles, unsig
  * the last has turned its loop. To be called every few milliseconds. True when all are replaced. */
 must_use bool children_renew(struct children *all, uint64_t now_ns);
 
+/* True if one crashes again and again before its loop has turned once. */
+must_use bool children_crash(const struct children *all);
+
 /* For an exec by which another version goes on: asks all children to end, those that serve first
  * (as long as one does, it needs the others); none is started any more. To be called every few
  * milliseconds. True when all have ended. */
 must_use bool children_leave(struct children *all, uint64_t now_ns);
+
+/* After children_leave: one that SIGKILL has not ended for two seconds (it waits for a disk, as a
+ * rule), or 0. */
+must_use pid_t children_unkillable(const struct children *all, uint64_t now_ns);
 
 /* That exec did not come: all are started again. */
 void children_resume(struct children *all);

@@ -744,6 +744,7 @@ static int taken_main(bool trial)
     struct handover h;
     struct conf *conf = NULL;
     struct err err = {0};
+    bool kept = getenv("NOTIFY_SOCKET");
     int r, carries = 0;
 
     if (way_back_fd >= 0)
@@ -763,6 +764,7 @@ static int taken_main(bool trial)
             return daemon_ended(conf, take_over(conf, &h));
         }
         memcpy(version, h.version, sizeof(version));
+        kept |= h.rec->own.life_fd[0] >= 0;
         handover_leave(&h);
     }
     conf_free(conf);
@@ -771,7 +773,8 @@ static int taken_main(bool trial)
     if (r == 0)
         return EXIT_CODE_OK;
     if (!trial) {
-        int code = daemon_fail(EXIT_CODE_CONFIG, &err);
+        /* The children end with this process. What a keeper has is there for the next try. */
+        int code = daemon_fail(kept ? EXIT_CODE_LATER : EXIT_CODE_CONFIG, &err);
 
         go_back(NULL);
         return code;

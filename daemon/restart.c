@@ -62,20 +62,43 @@ static void restart_now(struct supervisor *sup)
 
 /* A task would not find the supervisor that waits for it, a client would lose the rest of its
  * answer: both take a moment. */
+static bool is_quiet(const struct supervisor *sup)
+{
+    return (task_running(&sup->tasks) == 0 && !control_others(sup->control, sup->restart_client)) ||
+           clock_mono_ns() - sup->restart_ns > QUIET_LIMIT_NS;
+}
+
+static void refuse_unkillable(struct supervisor *sup, pid_t pid)
+{
+    char why[80];
+
+    snprintf(why, sizeof(why), "a process cannot be killed (it waits for a disk?): pid %d",
+             (int)pid);
+    restart_refuse(sup, why);
+}
+
+/* What others wait for is waited for while children serve: once they are asked to end, programs
+ * wait. */
 static void on_restart_timer(struct loop_timer *t)
 {
     struct supervisor *sup = container_of(t, struct supervisor, restart_timer);
-    bool quiet =
-        task_running(&sup->tasks) == 0 && !control_others(sup->control, sup->restart_client);
+    bool ends = sup->restart == RESTART_ENDING;
+    uint64_t now = clock_mono_ns();
+    pid_t pid;
 
-    if (sup->phase != PHASE_RUNNING)
+    if (sup->phase != PHASE_RUNNING) {
         restart_refuse(sup, "the daemon is ending");
-    else if (sup->restart == RESTART_ENDING && !children_leave(&sup->children, clock_mono_ns()))
+    } else if (!(ends && sup->children.ending) && !is_quiet(sup)) {
         loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
-    else if (quiet || clock_mono_ns() - sup->restart_ns > QUIET_LIMIT_NS)
+    } else if (!ends || children_leave(&sup->children, now)) {
         restart_now(sup);
-    else
-        loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
+    } else {
+        pid = children_unkillable(&sup->children, now);
+        if (pid)
+            refuse_unkillable(sup, pid);
+        else
+            loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
+    }
 }
 
 /* Of what another version would find: to one of this version what the record says beside is always
@@ -149,6 +172,8 @@ static void on_renew_timer(struct loop_timer *t)
         control_answer(sup->control, sup->restart_client,
                        "error restarted, but the daemon is ending now\n", -1, true);
     } else if (!children_renew(&sup->children, clock_mono_ns())) {
+        if (!sup->stuck && children_crash(&sup->children))
+            restart_setup_failed(sup);
         loop_timer_set(sup->loop, t, RENEW_EVERY_NS);
     } else {
         sup->restart = RESTART_NONE;
@@ -179,8 +204,11 @@ void restart_setup_failed(struct supervisor *sup)
         return;
     sup->stuck = true;
     control_answer(sup->control, sup->restart_client,
-                   "error restarted, but a process cannot start, its log says why; those of before "
-                   "serve on: mend it, and restart once more\n",
+                   sup->taken->left
+                       ? "error restarted, but a process cannot start, its log says why; programs "
+                         "wait: mend it, or put the version of before back, and restart once more\n"
+                       : "error restarted, but a process cannot start, its log says why; those of "
+                         "before serve on: mend it, and restart once more\n",
                    -1, true);
     sup->restart_client = 0;
 }

@@ -175,6 +175,51 @@ static void test_one_that_has_ended_is_started_again(void **state)
     assert_int_equal(all.child[0].restarts, 0);
 }
 
+static uint64_t turned;
+
+static uint64_t turned_ns(void *ctx, unsigned slot)
+{
+    (void)ctx, (void)slot;
+    return turned;
+}
+
+/* One that crashes before its loop turns will hardly come, and whoever waits for it is told. */
+static void test_one_that_crashes_at_its_start(void **state)
+{
+    static const struct role turning[] = {
+        {.name = "worker", .count = 1, .serves = true, .entry = run, .turned_ns = turned_ns}};
+    int status, n = 0;
+
+    (void)state;
+    turned = 0;
+    assert_int_equal(children_start(&all, turning, 1, NULL), 0);
+    for (; !children_crash(&all); n++) {
+        while (all.child[0].state != CHILD_RUNNING)
+            assert_true(loop_turn(loop) >= 0);
+        assert_int_equal(kill(all.child[0].pid, SIGKILL), 0);
+        assert_int_equal(waitpid(all.child[0].pid, &status, 0), all.child[0].pid);
+        assert_true(children_reaped(&all, all.child[0].pid, SIGABRT)); /* as if of that */
+    }
+    assert_int_equal(n, 3);
+    while (all.child[0].state != CHILD_RUNNING)
+        assert_true(loop_turn(loop) >= 0);
+    assert_true(children_crash(&all));
+    turned = clock_mono_ns();
+    assert_false(children_crash(&all));
+}
+
+static void test_one_that_cannot_be_killed(void **state)
+{
+    uint64_t now = clock_mono_ns(), killed = now + CHILDREN_LEAVE_NS;
+
+    (void)state;
+    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
+    assert_false(children_leave(&all, now));
+    assert_false(children_leave(&all, killed));
+    assert_int_equal(children_unkillable(&all, killed + NS_PER_S), 0);
+    assert_int_equal(children_unkillable(&all, killed + 2 * NS_PER_S), all.child[0].pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +228,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_that_was_killed_is_replaced_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_was_to_end_is_started_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_has_ended_is_started_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_crashes_at_its_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_cannot_be_killed, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
