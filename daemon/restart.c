@@ -15,6 +15,7 @@
 #define QUIET_EVERY_NS (5 * NS_PER_MS)
 #define QUIET_LIMIT_NS (40 * NS_PER_S) /* longer than a check of the tables may take */
 #define RENEW_EVERY_NS (5 * NS_PER_MS)
+#define START_LIMIT_NS (45 * NS_PER_S) /* of all processes of another version */
 
 /* ---- before the exec ---- */
 
@@ -90,14 +91,12 @@ static void on_restart_timer(struct loop_timer *t)
         restart_refuse(sup, "the daemon is ending");
     } else if (!(ends && sup->children.ending) && !is_quiet(sup)) {
         loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
+    } else if (ends && (pid = children_unkillable(&sup->children, now)) != 0) {
+        refuse_unkillable(sup, pid);
     } else if (!ends || children_leave(&sup->children, now)) {
         restart_now(sup);
     } else {
-        pid = children_unkillable(&sup->children, now);
-        if (pid)
-            refuse_unkillable(sup, pid);
-        else
-            loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
+        loop_timer_set(sup->loop, t, QUIET_EVERY_NS);
     }
 }
 
@@ -164,6 +163,13 @@ static const char *how_it_came(const struct supervisor *sup)
                                 : "taken over, all processes are there";
 }
 
+/* One that hangs, or is killed, at its start does not crash. */
+static bool cannot_start(const struct supervisor *sup)
+{
+    return children_crash(&sup->children) ||
+           (sup->taken->left && clock_mono_ns() - sup->restart_ns > START_LIMIT_NS);
+}
+
 static void on_renew_timer(struct loop_timer *t)
 {
     struct supervisor *sup = container_of(t, struct supervisor, restart_timer);
@@ -172,7 +178,7 @@ static void on_renew_timer(struct loop_timer *t)
         control_answer(sup->control, sup->restart_client,
                        "error restarted, but the daemon is ending now\n", -1, true);
     } else if (!children_renew(&sup->children, clock_mono_ns())) {
-        if (!sup->stuck && children_crash(&sup->children))
+        if (!sup->stuck && cannot_start(sup))
             restart_setup_failed(sup);
         loop_timer_set(sup->loop, t, RENEW_EVERY_NS);
     } else {

@@ -251,6 +251,7 @@ static const struct form_field session[] = {
     FORM_FIELD(T, expect.lineage_known),
     FORM_FIELD(T, expect.ours),
     FORM_FIELD(T, expect.tried),
+    FORM_FIELD(T, expect.spoilt),
     UNUSED(T, expect.unused),
     FORM_FIELD(T, expect.sent_ns),
     FORM_FIELD(T, expect.write_id),

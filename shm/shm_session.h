@@ -79,7 +79,8 @@ struct shm_expectation {
     /* a PUT (compare-and-set: with write_id; else of a new file) was sent, and its result is not
      * known */
     bool tried;
-    uint8_t unused[2];
+    bool spoilt; /* old_id may be that of an attempt with this content */
+    uint8_t unused;
     uint64_t sent_ns; /* tried: when the last PUT was sent (workers/op/settle.h) */
     /* Compare-and-set (workers/objmeta/lineage.h): of the running publish, or of the last one */
     char write_id[SHM_ID_LEN + 4];

@@ -382,20 +382,80 @@ static void test_spoilt(void **state)
 }
 
 /* What it said was of another's write, which was built on ours: nothing is replaced, and nobody can
- * tell how ours was. */
+ * tell how ours was. Nor can a replacement of the worker, nor the next fsync. */
 static void test_spoilt_by_another(void **state)
 {
     struct shm_session s = session(EXPECTS);
-    struct cas_put c = begun(&s);
+    struct cas_put c = begun(&s), again = {.settle_ns = S3_SETTLE_NS, .id = "99999999"};
     bool absent = false;
 
     (void)state;
     assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    cas_put_begin(&again, &s, false);
+    assert_int_equal(found(&again, 0, E1, THEIRS OURS BASE ".", E0, &absent), PUT_UNKNOWN);
     assert_int_equal(found(&c, 0, E1, THEIRS OURS BASE ".", E0, &absent), PUT_UNKNOWN);
+    cas_put_failed(&c, &s);
+    again = (struct cas_put){.settle_ns = S3_SETTLE_NS, .id = "99999999"};
+    cas_put_begin(&again, &s, false);
+    assert_int_equal(cas_put_first(&again), PUT_LOOK);
+    assert_int_equal(found(&again, 0, E1, THEIRS OURS BASE ".", E0, &absent), PUT_UNKNOWN);
+    cas_put_failed(&again, &s);
+    s.write_seq++; /* it is another write now, and the one before has a follower */
+    again = (struct cas_put){.settle_ns = S3_SETTLE_NS, .id = "99999999"};
+    cas_put_begin(&again, &s, false);
+    assert_int_equal(found(&again, 0, E1, THEIRS OURS BASE ".", E0, &absent), PUT_CONFLICT);
+    /* theirs comes between the look and the repetition */
+    s = session(EXPECTS);
+    c = begun(&s);
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, OURS BASE ".", E0, &absent), PUT_SEND);
+    cas_put_sends(&c, &s);
+    assert_int_equal(found(&c, 0, "\"2\"", THEIRS OURS BASE ".", E1, &absent), PUT_UNKNOWN);
+    /* it is gone: somebody has taken it */
+    s = session(EXPECTS);
+    c = begun(&s);
+    absent = true;
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_UNKNOWN);
     s = session(EXPECTS);
     c = begun(&s);
     assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
     assert_int_equal(found(&c, 0, E1, THEIRS BASE ".", E0, &absent), PUT_CONFLICT);
+}
+
+/* The same for a file that was never read, whose write expects nothing. */
+static void test_spoilt_without_expectation(void **state)
+{
+    struct shm_session s = session(EXPECTS);
+    struct cas_put c;
+    bool absent = false;
+
+    (void)state;
+    s.expect.must = s.expect.lineage_known = false;
+    c = begun(&s);
+    assert_int_equal(cas_put_spoilt(&c, &s, "22222222"), PUT_LOOK);
+    assert_int_equal(found(&c, 0, E1, THEIRS OURS ".", "", &absent), PUT_UNKNOWN);
+    assert_int_equal(found(&c, -ENOENT, "", NULL, "", &absent), PUT_UNKNOWN);
+    assert_int_equal(found(&c, 0, E1, OURS ".", "", &absent), PUT_SEND);
+}
+
+/* Two attempts with other content in doubt: nothing is sent, and the one after it looks. */
+static void test_lost_is_not_for_ever(void **state)
+{
+    struct shm_session s = session(TRIED);
+    struct cas_put c = {.settle_ns = S3_SETTLE_NS, .id = "33333333"};
+
+    (void)state;
+    strcpy(s.expect.old_id, "22222222");
+    s.write_seq++;
+    cas_put_begin(&c, &s, false);
+    assert_int_equal(cas_put_first(&c), PUT_UNKNOWN);
+    cas_put_failed(&c, &s);
+    s.publishing_seq = s.write_seq;
+    s.write_seq++;
+    c = (struct cas_put){.settle_ns = S3_SETTLE_NS, .id = "44444444"};
+    cas_put_begin(&c, &s, false);
+    assert_int_equal(cas_put_first(&c), PUT_LOOK);
 }
 
 int main(void)
@@ -416,6 +476,8 @@ int main(void)
         cmocka_unit_test(test_lineage_is_learned),
         cmocka_unit_test(test_spoilt),
         cmocka_unit_test(test_spoilt_by_another),
+        cmocka_unit_test(test_spoilt_without_expectation),
+        cmocka_unit_test(test_lost_is_not_for_ever),
         cmocka_unit_test(test_done),
     };
 

@@ -279,6 +279,7 @@ void cas_begin(struct op *op, uint32_t session, struct session_start how)
     memset(s->lineage, 0, sizeof(s->lineage));
     memset(s->expect.write_id, 0, sizeof(s->expect.write_id));
     memset(s->expect.old_id, 0, sizeof(s->expect.old_id));
+    s->expect.spoilt = false;
     if (how.excl)
         expect_absence(s);
     if (key_of_session(w, session, key) < 0)

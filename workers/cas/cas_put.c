@@ -45,7 +45,8 @@ void cas_put_open(struct cas_put *c, const struct shm_session *s)
 
 void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
 {
-    bool same = s->publishing_seq == s->write_seq && *s->expect.write_id;
+    bool unchanged = s->publishing_seq == s->write_seq;
+    bool same = unchanged && *s->expect.write_id;
 
     c->expects = s->expect.must;
     c->ours = s->expect.ours;
@@ -61,7 +62,10 @@ void cas_put_begin(struct cas_put *c, struct shm_session *s, bool asks)
         }
         copy_id(s->expect.write_id, c->id);
     }
+    s->expect.spoilt &= unchanged; /* with other content it is an earlier write as any other */
     copy_id(c->old_id, s->expect.old_id);
+    if (s->expect.spoilt)
+        copy_id(c->spoilt_id, s->expect.old_id);
     put_base(c, s);
     c->tried = !asks && cas_put_first(c) == PUT_SEND;
     c->since_ns = s->expect.sent_ns;
@@ -141,16 +145,24 @@ static enum put_next adopt(struct cas_put *c, const struct s3_object *obj, const
     *absent = false;
     copy_id(c->expected, c->old_id);
     c->old_id[0] = '\0';
+    c->ours = cas_is_empty(obj->etag);
     lineage_extend(lineage, c->id, c->lineage);
     return put_again(c);
 }
 
 static enum put_next nothing_there(struct cas_put *c, bool absent)
 {
+    if (*c->spoilt_id) /* it was there: somebody has removed it */
+        return PUT_UNKNOWN;
     if (absent)
         return put_settled(c);
     c->gone = true;
     return c->ambiguous ? PUT_UNKNOWN : PUT_CONFLICT;
+}
+
+static bool is_built_on(const char *lineage, const char *id)
+{
+    return *id && lineage_judge(lineage, id, NULL) == LINEAGE_OURS;
 }
 
 /* Another writer's version is there. */
@@ -158,7 +170,7 @@ static enum put_next not_ours(struct cas_put *c, const char *lineage)
 {
     bool earlier = *c->old_id && lineage_judge(lineage, c->old_id, c->expected) == LINEAGE_OURS;
 
-    if (earlier && c->spoilt) /* the server may have taken another's write for ours */
+    if (is_built_on(lineage, c->spoilt_id))
         return PUT_UNKNOWN;
     /* Built on an earlier write of ours, not on this one; or no attempt can have taken effect. */
     if (earlier || !c->ambiguous ||
@@ -193,6 +205,10 @@ enum put_next cas_put_found(struct cas_put *c, const struct s3_result *res, char
         return PUT_OURS;
     }
     if (!c->expects) { /* unconditional, but a retry must not overwrite unseen */
+        if (strcmp(head, c->old_id) != 0 && is_built_on(lineage, c->old_id))
+            return PUT_UNKNOWN;
+        if (res->error == -ENOENT && *c->spoilt_id)
+            return PUT_UNKNOWN;
         cas_put_condition(res, etag, absent);
         return *absent ? put_settled(c) : put_again(c);
     }
@@ -224,8 +240,10 @@ void cas_put_sends(struct cas_put *c, struct shm_session *s)
 enum put_next cas_put_spoilt(struct cas_put *c, struct shm_session *s,
                              const char id[LINEAGE_ID_CAP])
 {
+    copy_id(c->spoilt_id, c->id);
     copy_id(c->old_id, c->id);
     copy_id(s->expect.old_id, c->id);
+    s->expect.spoilt = true;
     copy_id(c->id, id);
     copy_id(s->expect.write_id, id);
     lineage_extend(c->base, c->id, c->lineage);
@@ -238,13 +256,13 @@ void cas_put_failed(const struct cas_put *c, struct shm_session *s)
 {
     if (!c->ambiguous)
         s->expect.tried = false;
-    else if (c->unsent)
+    else if (c->unsent || c->lost) /* it was never sent */
         s->expect.write_id[0] = '\0';
 }
 
 void cas_put_done(const struct cas_put *c, struct shm_session *s, uint64_t size)
 {
-    s->expect.tried = false;
+    s->expect.tried = s->expect.spoilt = false;
     s->expect.must = s->expect.lineage_known = true;
     s->expect.ours = size == 0;
     memset(s->expect.old_id, 0, sizeof(s->expect.old_id));

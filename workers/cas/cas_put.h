@@ -28,18 +28,19 @@ struct cas_put {
     bool unsent;     /* the write-id is a new one, as the server has stored other bytes */
     unsigned spoilt; /* under how many write-ids of this publish it has */
     unsigned puts;
-    unsigned waits;                /* waits for a PUT that may still take effect */
-    uint64_t settle_ns;            /* set before cas_put_begin: s3_settle_ns */
-    uint64_t wait_ns;              /* WAIT: how long */
-    uint64_t since_ns;             /* when it was sent, or known to be lost */
-    size_t room;                   /* bytes that the metadata leave for the lineage */
-    char id[LINEAGE_ID_CAP];       /* of this write, the same in all its attempts */
-    char old_id[LINEAGE_ID_CAP];   /* of an earlier write with other content, "" = none */
-    char expected[LINEAGE_ID_CAP]; /* of the expected version, "" = none */
-    char base[LINEAGE_CAP];        /* lineage of the expected version */
-    char lineage[LINEAGE_CAP];     /* the lineage to be sent */
-    char etag[SHM_ETAG_MAX];       /* OURS: ETag of our version */
-    char found[SHM_ETAG_MAX];      /* for the log: what is there instead */
+    unsigned waits;                 /* waits for a PUT that may still take effect */
+    uint64_t settle_ns;             /* set before cas_put_begin: s3_settle_ns */
+    uint64_t wait_ns;               /* WAIT: how long */
+    uint64_t since_ns;              /* when it was sent, or known to be lost */
+    size_t room;                    /* bytes that the metadata leave for the lineage */
+    char id[LINEAGE_ID_CAP];        /* of this write, the same in all its attempts */
+    char old_id[LINEAGE_ID_CAP];    /* of an earlier write with other content, "" = none */
+    char spoilt_id[LINEAGE_ID_CAP]; /* of one that may have had this content, "" = none */
+    char expected[LINEAGE_ID_CAP];  /* of the expected version, "" = none */
+    char base[LINEAGE_CAP];         /* lineage of the expected version */
+    char lineage[LINEAGE_CAP];      /* the lineage to be sent */
+    char etag[SHM_ETAG_MAX];        /* OURS: ETag of our version */
+    char found[SHM_ETAG_MAX];       /* for the log: what is there instead */
 };
 
 /* The next step of a publish. */
