@@ -184,7 +184,9 @@ class Company:
         for line in told.splitlines():
             if any(os.strerror(e) in line for e in UNMOUNTED):
                 raise Unmounted
-            if not any(os.strerror(e) in line for e in (*GONE, *BUSY, errno.ESTALE)):
+            # (A symbolic link that has become a file since its lstat is no link to readlink.)
+            replaced = "cannot read symbolic link" in line and os.strerror(errno.EINVAL) in line
+            if not replaced and not any(os.strerror(e) in line for e in (*GONE, *BUSY, errno.ESTALE)):
                 self.problem(command[0], command[1:], line)
 
     # -- the reader
