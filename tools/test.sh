@@ -333,7 +333,7 @@ stage_integration() {
     mkdir -m 1777 "$san"
     if [ "$kind" = asan ]; then
         # tests look at these to know what they run with
-        settings=(STATEPROXY_TEST_SLOW=3 STATEPROXY_TEST_SOME=3
+        settings=(STATEPROXY_TEST_SLOW=3 STATEPROXY_TEST_SOME=2
             ASAN_OPTIONS="detect_leaks=1:log_path=$san/report"
             UBSAN_OPTIONS="print_stacktrace=1:log_path=$san/report")
         run_pytest asan main "${side_by_side[@]}" -m "not counts and not tool and not repeats" &&
