@@ -165,17 +165,22 @@ for line in sys.stdin:
         self("close", "w")
 
 
-@pytest.fixture
-def process():
+def processes(kind):
+    """Of a fixture: yields what makes one, and ends all."""
     made = []
 
     def make():
-        made.append(Process())
+        made.append(kind())
         return made[-1]
     yield make
     for p in made:
         p.proc.stdin.close()
         p.proc.wait(20)
+
+
+@pytest.fixture
+def process():
+    yield from processes(Process)
 
 
 # -- the rule table: what a write expects

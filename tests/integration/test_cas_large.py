@@ -111,15 +111,7 @@ def cas(mount):
 
 @pytest.fixture
 def process():
-    made = []
-
-    def make():
-        made.append(LargeProcess())
-        return made[-1]
-    yield make
-    for p in made:
-        p.proc.stdin.close()
-        p.proc.wait(20)
+    yield from test_cas.processes(LargeProcess)
 
 
 # -- the rules

@@ -83,15 +83,14 @@ def started(v, holder):
     return v.m
 
 
-def test_open_files_locks_and_unpublished_bytes(versions, holder, bucket, program, variant):
-    v = versions(variant)
-    m = started(v, holder)
-    old, big = open_some(m, bucket, program)
-    for _ in range(3):
-        upgrade(v, holder)
-        with open(m.path / "old", "rb") as f, pytest.raises(BlockingIOError):
-            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        assert program("new.write(b'x')") == "1"
+def goes_on(m, program):
+    with open(m.path / "old", "rb") as f, pytest.raises(BlockingIOError):
+        fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert program("new.write(b'x')") == "1"
+
+
+def ends_well(m, bucket, program, old, big):
+    """Of open_some, after three changes that ended with the other version."""
     assert f" {OTHER}\n" in m.ctl("status", check=False).out
     assert program("old.seek(200_000)") == "200000" and program("old.read()") == repr(old[200_000:])
     assert program("new.write(b'after')") == "5" and program("big.write(b'end')") == "3"
@@ -103,6 +102,16 @@ def test_open_files_locks_and_unpublished_bytes(versions, holder, bucket, progra
     assert util.mount_count(m.path) == 1
     m.check()
     m.stop()
+
+
+def test_open_files_locks_and_unpublished_bytes(versions, holder, bucket, program, variant):
+    v = versions(variant)
+    m = started(v, holder)
+    old, big = open_some(m, bucket, program)
+    for _ in range(3):
+        upgrade(v, holder)
+        goes_on(m, program)
+    ends_well(m, bucket, program, old, big)
 
 
 def test_by_the_service_manager(kept, store, other, bucket, program):
@@ -250,20 +259,8 @@ def test_in_place(alone, bucket, program, variant):
     old, big = open_some(m, bucket, program)
     for i in range(3):
         in_place(v)
-        with open(m.path / "old", "rb") as f, pytest.raises(BlockingIOError):
-            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        assert program("new.write(b'x')") == "1"
-    assert f" {OTHER}\n" in m.ctl("status", check=False).out
-    assert program("old.seek(200_000)") == "200000" and program("old.read()") == repr(old[200_000:])
-    assert program("new.write(b'after')") == "5" and program("big.write(b'end')") == "3"
-    assert program("new.close()") == "None" and program("big.close()") == "None"
-    assert bucket.get(m.key("new")) == b"before xxxafter"
-    assert bucket.get(m.key("big")) == big + b"end"
-    program("old.close()")
-    program("os.chdir('/')")
-    assert util.mount_count(m.path) == 1
-    m.check()
-    m.stop()
+        goes_on(m, program)
+    ends_well(m, bucket, program, old, big)
 
 
 def test_requests_that_wait_in_place(alone, bucket, proxy, program):

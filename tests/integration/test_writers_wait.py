@@ -105,13 +105,8 @@ def test_its_children_hold_all(mount, actor):
     m.check()
 
 
-def test_made_elsewhere_meanwhile(mount, bucket, actor, variant):
-    """What somebody else has written under the name is not lost."""
-    m, holder, waiter = mount(variant=variant, env=TWO), actor(), actor()
-    (m.path / "d").mkdir()
-    fds = hold_all(m, holder)
-    waiter.begin("open", m.path / "d/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    waiting(m, "CREATE")
+def appends_to_theirs(m, bucket, holder, fds, waiter):
+    """Somebody else writes while it waits for its open."""
     bucket.put(m.key("d/log"), b"theirs\n")
     let_go(holder, fds)
     fd = waiter.end()
@@ -119,6 +114,16 @@ def test_made_elsewhere_meanwhile(mount, bucket, actor, variant):
     waiter.close(fd)
     assert bucket.get(m.key("d/log")) == b"theirs\nmine\n"
     m.check()
+
+
+def test_made_elsewhere_meanwhile(mount, bucket, actor, variant):
+    """What somebody else has written under the name is not lost."""
+    m, holder, waiter = mount(variant=variant, env=TWO), actor(), actor()
+    (m.path / "d").mkdir()
+    fds = hold_all(m, holder)
+    waiter.begin("open", m.path / "d/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    waiting(m, "CREATE")
+    appends_to_theirs(m, bucket, holder, fds, waiter)
 
 
 def test_changed_elsewhere_meanwhile(mount, bucket, actor, variant):
@@ -127,13 +132,7 @@ def test_changed_elsewhere_meanwhile(mount, bucket, actor, variant):
     fds = hold_all(m, holder)
     waiter.begin("open", m.path / "d/log", os.O_WRONLY | os.O_APPEND)
     waiting(m, "OPEN")
-    bucket.put(m.key("d/log"), b"theirs\n")
-    let_go(holder, fds)
-    fd = waiter.end()
-    waiter.write(fd, b"mine\n")
-    waiter.close(fd)
-    assert bucket.get(m.key("d/log")) == b"theirs\nmine\n"
-    m.check()
+    appends_to_theirs(m, bucket, holder, fds, waiter)
 
 
 def test_a_signal_ends_the_wait(mount, bucket, actor, variant):

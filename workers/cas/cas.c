@@ -557,6 +557,15 @@ void cas_log_refused(const char *key, const char *found)
                key, *found ? found : "unknown");
 }
 
+void cas_note_conflict(struct worker *w, struct shm_conflict *c)
+{
+    c->wall_ns = clock_wall_ns();
+    worker_lock(w);
+    shm_conflict_add(w->shm, c);
+    worker_unlock(w);
+    worker_count(w, SHM_STAT_CONFLICTS, 1);
+}
+
 bool cas_is_forgotten(const char *etag)
 {
     return strcmp(etag, FORGOTTEN) == 0;

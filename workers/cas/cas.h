@@ -28,6 +28,7 @@
 
 #include <string.h>
 
+#include "shm/shm_conflict.h"
 #include "shm/shm_session.h"
 #include "workers/objmeta/lineage.h"
 #include "workers/op/key.h"
@@ -130,6 +131,9 @@ void cas_own_etag_of(struct op *op, const char *key, const char *etag, char ret[
 /* True of that ETag. (Of an empty file the version is known only once its write-id has been seen:
  * what is there may be the caller's all the same.) */
 bool cas_is_forgotten(const char *etag);
+
+/* Not under a lock. Sets the time of what was refused, lists it for the operator, and counts it. */
+void cas_note_conflict(struct worker *w, struct shm_conflict *c);
 
 /* Logs that a write or a rename is refused because of what the process had read of the key. */
 void cas_log_refused(const char *key, const char *found);

@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "shm/shm_conflict.h"
 #include "shm/shm_session.h"
 #include "workers/cas/cas.h"
 #include "workers/handlers/dir_keep.h"
@@ -97,7 +96,7 @@ static void keep_for_readers(struct op *op)
 /* As a write that is refused is told (publish.c). */
 static void unlink_tell_conflict(struct op *op)
 {
-    struct shm_conflict c = {.wall_ns = clock_wall_ns(), .tgid = op->caller.self.tgid};
+    struct shm_conflict c = {.tgid = op->caller.self.tgid};
     struct worker *w = op->w;
     struct delete_target target;
 
@@ -107,9 +106,8 @@ static void unlink_tell_conflict(struct op *op)
     w->variant->unlink_target(op, op->rec->node, c.key, &target);
     if (!cas_is_forgotten(target.etag))
         shm_etag_copy(c.expected, target.etag);
-    shm_conflict_add(w->shm, &c);
     worker_unlock(w);
-    worker_count(w, SHM_STAT_CONFLICTS, 1);
+    cas_note_conflict(w, &c);
     log_notice(
         "conflict key=\"%s\" expected=%s found=another: not removed, as it has changed since "
         "this process read it, or what it read has been forgotten: read it again",

@@ -91,12 +91,10 @@ static_assert(KEY_CAP <= SHM_CONFLICT_KEY_MAX, "a conflict holds any key");
 
 void publish_note_conflict(struct worker *w, uint32_t session, struct shm_conflict *c)
 {
-    c->wall_ns = clock_wall_ns();
     worker_lock(w);
     c->tgid = writer_of(shm_session_at(w->shm, session));
-    shm_conflict_add(w->shm, c);
     worker_unlock(w);
-    worker_count(w, SHM_STAT_CONFLICTS, 1);
+    cas_note_conflict(w, c);
 }
 
 static void tell_conflict(struct publish *p)
