@@ -135,17 +135,21 @@ static void test_one_that_was_killed_is_replaced_once(void **state)
     assert_false(sigterm_came());
 }
 
+static pid_t asked_to_end(void)
+{
+    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
+    assert_false(children_leave(&all, clock_mono_ns()));
+    return all.child[0].pid;
+}
+
 /* The exec for which it was to end does not come while it still ends: it is replaced, and that
  * counts as no crash. */
 static void test_one_that_was_to_end_is_started_again(void **state)
 {
+    pid_t pid = asked_to_end();
     int status;
-    pid_t pid;
 
     (void)state;
-    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
-    pid = all.child[0].pid;
-    assert_false(children_leave(&all, clock_mono_ns()));
     assert_true(all.child[0].told_ns > 0);
     children_resume(&all);
     assert_int_equal(kill(pid, SIGKILL), 0);
@@ -159,13 +163,10 @@ static void test_one_that_was_to_end_is_started_again(void **state)
 /* The same when it has ended. */
 static void test_one_that_has_ended_is_started_again(void **state)
 {
+    pid_t pid = asked_to_end();
     int status;
-    pid_t pid;
 
     (void)state;
-    assert_int_equal(children_start(&all, roles, 1, NULL), 0);
-    pid = all.child[0].pid;
-    assert_false(children_leave(&all, clock_mono_ns()));
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(children_reaped(&all, pid, status));
